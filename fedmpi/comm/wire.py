@@ -1,0 +1,173 @@
+"""Header and segment table of a message, and the checks that any message must pass.
+
+    header (64 bytes) | table (32 bytes a segment) | support | padding | values | padding | weights
+
+All integers are little-endian. Padding is zero and brings the values and the weights to a
+multiple of 8 bytes. The checksum is the CRC-32 of the message with its own field as zero, so
+it finds damage, not malice: everything it guards is checked again while decoding.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.errors import MessageError
+
+MAGIC = b"FMPI"
+VERSION = 1
+LEVELS = ("model", "layer", "tensor", "row", "coordinate")
+VALUE_TYPES = ("float32", "float16", "bfloat16")
+VALUE_BYTES = (4, 2, 2)
+DENSE, PACKED, ROWS, RUNS, BITMAP, IDX16, IDX32, VARINT = range(8)
+KINDS = ("dense", "packed", "rows", "runs", "bitmap", "idx16", "idx32", "varint")
+NO_WEIGHT, ONE_WEIGHT, CLASS_WEIGHTS, U32_WEIGHTS, I64_WEIGHTS = range(5)
+
+HEADER = np.dtype(
+    [
+        ("magic", "S4"),
+        ("version", "<u2"),
+        ("value_type", "u1"),
+        ("level", "u1"),
+        ("weight_kind", "u1"),
+        ("flags", "V3"),  # zero
+        ("segments", "<u4"),
+        ("sender", "<i8"),
+        ("round", "<i8"),
+        ("size", "<i8"),  # coordinates of the model
+        ("nnz", "<i8"),  # coordinates in the message
+        ("weight", "<i8"),  # the one weight, or the bytes of the weights
+        ("checksum", "<u4"),
+        ("spare", "<u4"),  # zero
+    ]
+)
+ENTRY = np.dtype(
+    [
+        ("kind", "u1"),
+        ("flags", "V3"),  # zero
+        ("first", "<u4"),  # tensors first to stop - 1
+        ("stop", "<u4"),
+        ("spare", "<u4"),  # zero
+        ("kept", "<i8"),  # units of the header's level that are in
+        ("support", "<i8"),  # bytes in the support stream
+    ]
+)
+_CHECKSUM = HEADER.fields["checksum"][1]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of one message, by part; `total` is the sum of the others and its length."""
+
+    total: int
+    header: int
+    table: int
+    support: int
+    values: int
+    weights: int
+    padding: int
+
+
+def padded(size):
+    """Return `size` rounded up to a multiple of 8."""
+    return -(-size // 8) * 8
+
+
+def checksum(message):
+    """Return the CRC-32 of `message` (uint8[...]) with its checksum field taken as zero."""
+    crc = zlib.crc32(message[:_CHECKSUM])
+    crc = zlib.crc32(b"\0\0\0\0", crc)
+    return zlib.crc32(message[_CHECKSUM + 4 :], crc)
+
+
+def seal(message):
+    """Write the checksum into `message` (uint8[...], changed in place)."""
+    message[_CHECKSUM : _CHECKSUM + 4].view("<u4")[0] = checksum(message)
+
+
+def measure(header, table):
+    """Return the Sizes that a header and a table (a record and ENTRY[S]) state.
+
+    Counted in Python integers, which cannot wrap.
+    """
+    support = sum(int(size) for size in table["support"])
+    before = HEADER.itemsize + table.size * ENTRY.itemsize + support
+    values = int(header["nnz"]) * VALUE_BYTES[header["value_type"]]
+    many = header["weight_kind"] > ONE_WEIGHT
+    weights = int(header["weight"]) if many else 0
+    padding = padded(before) - before + (padded(values) - values if many else 0)
+    return Sizes(
+        total=before + values + weights + padding,
+        header=HEADER.itemsize,
+        table=table.size * ENTRY.itemsize,
+        support=support,
+        values=values,
+        weights=weights,
+        padding=padding,
+    )
+
+
+def read(message):
+    """Return (uint8[...], header record, ENTRY[S], Sizes) of a message, without copying it.
+
+    Checked here: everything that can be known without the model's layout, but for the
+    checksum (`check_sum`). Raises MessageError.
+    """
+    data = np.frombuffer(message, np.uint8)
+    if data.size < HEADER.itemsize:
+        raise MessageError(f"message of {data.size} bytes: shorter than its header of 64")
+    header = data[: HEADER.itemsize].view(HEADER)[0]
+    if header["magic"] != MAGIC:
+        raise MessageError(f"message starts with {header['magic']!r}, not {MAGIC!r}")
+    if header["version"] != VERSION:
+        raise MessageError(f"message of version {header['version']}: this reads {VERSION}")
+    _check_header(header)
+    end = HEADER.itemsize + int(header["segments"]) * ENTRY.itemsize
+    if end > data.size:
+        raise MessageError(f"message: its table needs {end} bytes, it has {data.size}")
+    table = data[HEADER.itemsize : end].view(ENTRY)
+    _check_table(table)
+    sizes = measure(header, table)
+    if sizes.total != data.size:
+        raise MessageError(f"message: its header states {sizes.total} bytes, it has {data.size}")
+    return data, header, table, sizes
+
+
+def check_sum(data, header):
+    """Raise MessageError unless the checksum in `header` fits `data` (uint8[...])."""
+    if checksum(data) != header["checksum"]:
+        raise MessageError("message: its checksum does not fit, it was altered on the way")
+
+
+def _check_header(header):
+    """Raise MessageError if a field of `header` has a value that no message has."""
+    limits = {
+        "value_type": len(VALUE_TYPES),
+        "level": len(LEVELS),
+        "weight_kind": I64_WEIGHTS + 1,
+        "spare": 1,
+    }
+    for field, stop in limits.items():
+        if header[field] >= stop:
+            raise MessageError(f"message: {field} is {header[field]}, allowed is 0 to {stop - 1}")
+    if any(header["flags"].tobytes()):
+        raise MessageError("message: flags are set that this version does not know")
+    if not 0 <= header["nnz"] <= header["size"]:
+        raise MessageError(f"message: {header['nnz']} coordinates of {header['size']}")
+    if header["weight_kind"] != ONE_WEIGHT and header["weight"] < 0:
+        raise MessageError(f"message: {header['weight']} bytes of weights")
+
+
+def _check_table(table):
+    """Raise MessageError if an entry of `table` has a value that no message has."""
+    if table.size == 0:
+        return
+    if table["kind"].max() >= len(KINDS):
+        raise MessageError(f"message: segment of unknown kind {table['kind'].max()}")
+    if table["spare"].any() or any(table["flags"].tobytes()):
+        raise MessageError("message: a segment has flags that this version does not know")
+    if table["kept"].min() <= 0 or table["support"].min() < 0:
+        raise MessageError("message: a segment with no units or a negative size")
+    ordered = (table["first"] <= table["stop"]).all()
+    if not ordered or (table["first"][1:] < table["stop"][:-1]).any():
+        raise MessageError("message: its segments overlap or are out of order")

@@ -1,0 +1,289 @@
+"""The configuration: TOML text to frozen, checked sections. The only reader of configuration.
+
+Sections that belong to a method, a model or a data set take keys of their own; those are
+checked by whoever registered the name (`own`), with the same messages.
+"""
+
+import tomllib
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedmpi.errors import ConfigError
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, with no unknown keys and no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class OpenSection(BaseModel):
+    """A section with a name and the named thing's own keys, which are checked later."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    name: Name
+
+    def own_keys(self):
+        """Return the keys that belong to the named thing."""
+        return dict(self.__pydantic_extra__)
+
+
+class Run(Section):
+    """[run]: how long, how exact, and on what."""
+
+    name: Name = "experiment"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    rounds: Positive = 10
+    eval_every: Positive = 1
+    checkpoint_every: Positive = 10
+    threads_per_rank: Positive = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    trainer: Literal["auto", "torch", "numba"] = "auto"
+    sum: Literal["exact", "fast"] = "exact"
+
+
+class Data(OpenSection):
+    """[data]: which data set, and how it is split over the clients."""
+
+    name: Name = "digits"
+    root: str | None = None
+    partition: Name = "iid"
+    augment: bool = False
+
+
+class Clients(Section):
+    """[clients]: how many there are, how many join a round, and how they train."""
+
+    number: Annotated[int, Field(ge=1, le=100_000_000)] = 100
+    per_round: Positive | None = None
+    fraction: Share | None = None
+    local_epochs: Positive | None = None
+    local_steps: Positive | None = None
+    batch_size: Positive = 32
+    weighting: Literal["samples", "uniform"] = "samples"
+
+    @model_validator(mode="after")
+    def _one_of_each_pair(self):
+        if self.per_round is not None and self.fraction is not None:
+            raise ValueError("per_round and fraction are both given; give one of them")
+        if self.local_epochs is not None and self.local_steps is not None:
+            raise ValueError("local_epochs and local_steps are both given; give one of them")
+        if self.per_round is not None and self.per_round > self.number:
+            raise ValueError(
+                f"per_round = {self.per_round} is more than number = {self.number}; "
+                "lower per_round or raise number"
+            )
+        return self
+
+    @property
+    def cohort(self):
+        """Number of clients selected in a round; at least one."""
+        if self.per_round is not None:
+            return self.per_round
+        return max(1, round(self.number * (self.fraction or 1.0)))
+
+
+class Model(OpenSection):
+    """[model]: a registered name or package.module:object, and its own keys."""
+
+    name: Name = "lenet5"
+
+
+class Optimizer(Section):
+    """[optimizer]: what the clients train with. lr_decay multiplies lr after every round."""
+
+    name: Literal["sgd", "adam"] = "sgd"
+    lr: Rate = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: NotNegative = 0.0
+    lr_decay: Share = 1.0
+
+    @model_validator(mode="after")
+    def _momentum_is_for_sgd(self):
+        if self.name == "adam" and self.momentum:
+            raise ValueError(f"momentum = {self.momentum} has no meaning for adam; remove it")
+        return self
+
+
+class Server(Section):
+    """[server]: how the mean of the clients becomes the next global weights."""
+
+    optimizer: Literal["average", "sgd", "adam", "yogi", "adagrad"] = "average"
+    lr: Rate = 1.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.99,
+    )
+    epsilon: Rate = 1e-3
+
+    @model_validator(mode="after")
+    def _average_takes_no_keys(self):
+        given = sorted(self.model_fields_set - {"optimizer"})
+        if self.optimizer == "average" and given:
+            raise ValueError(f"{given[0]} has no meaning for optimizer = 'average'; remove it")
+        return self
+
+
+class Algorithm(OpenSection):
+    """[algorithm]: a registered name or package.module:object, and its own keys."""
+
+    name: Name = "fedavg"
+
+
+class Tier(Section):
+    """[[devices.tiers]]: one kind of device, and the share of clients that have it."""
+
+    name: Name
+    share: Share
+    gflop_s: Rate
+    up_mbit_s: Rate
+    down_mbit_s: Rate
+    latency_s: NotNegative = 0.05
+
+
+class Devices(Section):
+    """[devices]: the simulated hardware of the clients."""
+
+    profile: Literal["uniform", "tiers"] = "uniform"
+    gflop_s: Rate = 10.0
+    tiers: tuple[Tier, ...] | None = None
+
+    @model_validator(mode="after")
+    def _tiers_fit(self):
+        if self.tiers is not None and self.profile != "tiers":
+            raise ValueError(f"tiers are given but profile = {self.profile!r}; use 'tiers'")
+        if self.tiers is not None and not self.tiers:
+            raise ValueError("tiers is empty; name at least one tier or leave it out")
+        return self
+
+
+class Network(Section):
+    """[network]: links of the clients, where the device profile does not say; and the codec."""
+
+    up_mbit_s: Rate = 10.0
+    down_mbit_s: Rate = 50.0
+    latency_s: NotNegative = 0.05
+    codec: Literal["auto"] = "auto"
+
+
+class Schedule(Section):
+    """[schedule]: when the server goes on. Only synchronous rounds so far."""
+
+    mode: Literal["sync"] = "sync"
+
+
+class Collective(Section):
+    """[collective]: how the ranks add up their sums."""
+
+    algorithm: Name = "auto"
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    run: Run = Run()
+    data: Data = Data()
+    clients: Clients = Clients()
+    model: Model = Model()
+    optimizer: Optimizer = Optimizer()
+    server: Server = Server()
+    algorithm: Algorithm = Algorithm()
+    devices: Devices = Devices()
+    network: Network = Network()
+    schedule: Schedule = Schedule()
+    collective: Collective = Collective()
+
+
+def read(text, place, overrides=()):
+    """Return the Config of TOML `text`; `overrides` are "a.b=value" strings that win.
+
+    `place` names the source in messages. Raises ConfigError.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{place}: not valid TOML: {error}") from None
+    for override in overrides:
+        _set(tree, override)
+    return check(Config, tree, place)
+
+
+def check(section, tree, place, prefix=""):
+    """Return `section` built from the dict `tree`, or raise ConfigError that names each fault."""
+    try:
+        return section.model_validate(_tuples(tree))
+    except ValidationError as error:
+        faults = [_explain(section, fault, prefix) for fault in error.errors()]
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:3]) + more) from None
+
+
+def _set(tree, override):
+    """Set one "a.b=value" in `tree`, in place; the value is TOML, or else a plain string."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: not of the form section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: {key} is a value, not a section")
+    tree[keys[-1]] = value
+
+
+def _tuples(tree):
+    """TOML arrays as tuples, which frozen sections hold."""
+    if isinstance(tree, dict):
+        return {key: _tuples(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return tuple(_tuples(value) for value in tree)
+    return tree
+
+
+def _explain(section, fault, prefix):
+    """One fault of pydantic's in one line: key, value, what is allowed, what to do."""
+    where = prefix + ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = list(_fields(section, fault["loc"][:-1]))
+        near = get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known) or 'none'}"
+        return f"{where}: unknown key; {hint}"
+    if fault["type"] == "missing":
+        return f"{where}: missing; give it a value"
+    if fault["type"] == "value_error":
+        return f"{where}: {fault['ctx']['error']}"
+    message = fault["msg"].replace("Input should be", "must be").replace("Input", "it")
+    return f"{where} = {_shown(fault['input'])}: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value):
+    """Show a value as the user wrote it, cut to a line."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields(section, path):
+    """Names of the keys allowed at `path` below `section`."""
+    for part in path:
+        field = section.model_fields.get(part) if isinstance(part, str) else None
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        nested = [kind for kind in kinds if _is_section(kind)]
+        section = nested[0] if nested else section
+    return section.model_fields
+
+
+def _is_section(kind: Any):
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

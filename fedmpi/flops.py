@@ -1,0 +1,80 @@
+"""The one place that counts floating-point operations: two for each multiply-add."""
+
+import numpy as np
+
+from fedmpi.plan import FULL
+
+FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = 0, 1, 2
+
+
+def count(layout, backward=FULL, density=None, gate=None, samples=1):
+    """Return the FLOPs of training on `samples` samples once, float64[L, 3].
+
+    Columns are forward, weight gradient and input gradient. Only what Layout.macs
+    holds is counted: convolutions, linear layers and LSTMs, without biases,
+    activations and normalisation.
+
+    A kept share r of a layer's rows scales both gradients by r (FedSkel). Layers
+    below backward.lowest have no backward pass, and the lowest one needs no input
+    gradient; with lowest = 0 that is the first layer.
+
+    Parameters
+    ----------
+    layout : Layout
+    backward : Backward
+        What is differentiated.
+    density : float64[L], optional
+        Share of non-zero weights. Forward and input gradient scale with it; the weight
+        gradient stays dense, as in FedDIP, where pruned weights still get theirs.
+    gate : float64[L], optional
+        Share of a layer's multiply-adds that channel gates leave, r_in * r_out (ADP);
+        scales all three.
+    samples : int
+        How many samples; an epoch over n samples is n, whatever the batch size.
+    """
+    macs = np.array([layer.macs for layer in layout.layers], np.float64)
+    layers = np.arange(len(macs))
+    flops = np.repeat(2.0 * samples * macs[:, None], 3, axis=1)
+    flops[:, WEIGHT_GRADIENT:] *= _kept(layout, backward)[:, None]
+    flops[layers < backward.lowest, WEIGHT_GRADIENT] = 0
+    flops[layers <= backward.lowest, INPUT_GRADIENT] = 0
+    if density is not None:
+        flops[:, [FORWARD, INPUT_GRADIENT]] *= np.asarray(density)[:, None]
+    if gate is not None:
+        flops *= np.asarray(gate)[:, None]
+    return flops
+
+
+def forward(layout, density=None, gate=None, samples=1):
+    """Return the FLOPs of evaluating `samples` samples, float64[L]."""
+    return count(layout, density=density, gate=gate, samples=samples)[:, FORWARD]
+
+
+def thop(layout):
+    """Return the multiply-adds of one forward pass as the tool thop counts them, int64[L].
+
+    Adds 4 operations for each element that a BatchNorm joined to a layer sees. This is
+    the "FLOPs" of FedLP's published table; a view of ours, never the model of cost.
+    """
+    return np.array(
+        [
+            layer.macs + 4 * _normalised(layout, number)
+            for number, layer in enumerate(layout.layers)
+        ],
+        np.int64,
+    )
+
+
+def _kept(layout, backward):
+    """Share of the rows of each layer that the backward pass keeps, float64[L]."""
+    rows = backward.rows or (None,) * len(layout.layers)
+    return np.array([1.0 if keep is None else np.mean(keep) for keep in rows], np.float64)
+
+
+def _normalised(layout, number):
+    """Elements that a layer's BatchNorm sees in one sample; 0 if it has none."""
+    tensors = [layout.tensors[t] for t in layout.layer_tensors[number]]
+    if all(tensor.trained for tensor in tensors):
+        return 0
+    # Each output element takes one multiply-add for each weight of its row.
+    return layout.layers[number].macs // (tensors[0].size // tensors[0].rows)

@@ -1,0 +1,172 @@
+"""The shape of a model: one flat float32 vector, cut into layers, tensors and rows.
+
+Every tensor is contiguous, every layer is a run of tensors, and a row (an output
+channel or unit) is a contiguous block of each tensor of its layer. So any part that
+a client may hold, train or send is a set of contiguous *units* of one level:
+
+    model > layer > tensor > row > coordinate
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+LEVELS = ("model", "layer", "tensor", "row", "coordinate")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One array of a model, at `start` in the flat vector."""
+
+    name: str
+    shape: tuple
+    layer: int  # index into Layout.layers
+    start: int
+    rows: int  # leading blocks that belong to the layer's output rows; 1 if it has none
+    trained: bool  # False for running statistics, which are averaged but not trained
+
+    @property
+    def size(self):
+        """Number of coordinates."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: a weight, its bias, and the normalisation that follows it."""
+
+    name: str
+    kind: str  # "conv", "linear", "norm", "embedding", "lstm" or "other"
+    rows: int  # output channels or units
+    macs: int  # multiply-adds of one sample's forward pass
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tensors and layers of a model, in the order of the flat vector `float32[P]`."""
+
+    tensors: tuple
+    layers: tuple
+
+    @cached_property
+    def size(self):
+        """Number of coordinates, P."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    @cached_property
+    def names(self):
+        """Names of the tensors."""
+        return tuple(tensor.name for tensor in self.tensors)
+
+    @cached_property
+    def trained(self):
+        """bool[P]: True where a coordinate is trained, False for running statistics."""
+        flags = [np.full(tensor.size, tensor.trained) for tensor in self.tensors]
+        return np.concatenate(flags) if flags else np.zeros(0, bool)
+
+    def starts(self, level):
+        """Return int64[U+1]: unit u of `level` is the block from starts[u] to starts[u+1]."""
+        return self._starts[level]
+
+    @cached_property
+    def _starts(self):
+        sizes = {
+            "model": [self.size],
+            "layer": [sum(self.tensors[t].size for t in ts) for ts in self.layer_tensors],
+            "tensor": [tensor.size for tensor in self.tensors],
+            "row": np.concatenate(
+                [np.full(t.rows, t.size // t.rows) for t in self.tensors] or [[]]
+            ),
+            "coordinate": np.ones(self.size),
+        }
+        return {
+            level: np.concatenate(([0], np.cumsum(np.asarray(of, np.int64)))).astype(np.int64)
+            for level, of in sizes.items()
+        }
+
+    @cached_property
+    def layer_tensors(self):
+        """For each layer, the indices of its tensors."""
+        return tuple(
+            tuple(t for t, tensor in enumerate(self.tensors) if tensor.layer == layer)
+            for layer in range(len(self.layers))
+        )
+
+    @cached_property
+    def row_units(self):
+        """For each tensor, the index of its first unit at level "row"; one more at the end."""
+        return np.concatenate(([0], np.cumsum([t.rows for t in self.tensors]))).astype(np.int64)
+
+    def slice(self, name):
+        """Return the slice of the flat vector that holds tensor `name`."""
+        tensor = self.tensors[self.names.index(name)]
+        return slice(tensor.start, tensor.start + tensor.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Which units of a model a client receives, trains or sends.
+
+    `keep` is uint8[U], 1 where a unit of `level` is in. It is stated, never
+    inferred from values: a kept coordinate may well be zero.
+    """
+
+    layout: Layout
+    level: str
+    keep: np.ndarray
+
+    @classmethod
+    def all(cls, layout):
+        """Return the support that holds the whole model."""
+        return cls(layout, "model", np.ones(1, np.uint8))
+
+    @classmethod
+    def of_rows(cls, layout, kept):
+        """Return the rows `kept`: for each layer bool[rows], or None for all its rows."""
+        keep = []
+        for tensor in layout.tensors:
+            rows = kept[tensor.layer]
+            whole = rows is None or tensor.rows != len(rows)
+            keep.append(np.ones(tensor.rows, np.uint8) if whole else rows.astype(np.uint8))
+        return cls(layout, "row", np.concatenate(keep))
+
+    def at(self, level):
+        """Return the same support in units of `level`, which must not be coarser.
+
+        Raises ValueError if it is: a part of a unit cannot be kept.
+        """
+        if level == self.level:
+            return self
+        if LEVELS.index(level) < LEVELS.index(self.level):
+            raise ValueError(f"a support of level {self.level} has no form at level {level}")
+        parent = np.searchsorted(self.starts, self.layout.starts(level)[:-1], side="right") - 1
+        return Support(self.layout, level, self.keep[parent])
+
+    @property
+    def starts(self):
+        """int64[U+1]: where the units of this level begin and end."""
+        return self.layout.starts(self.level)
+
+    @cached_property
+    def size(self):
+        """Number of coordinates held."""
+        return int(np.diff(self.starts)[self.keep != 0].sum())
+
+    @cached_property
+    def layer_counts(self):
+        """int64[L]: number of coordinates held in each layer."""
+        held = np.concatenate(([0], np.cumsum(np.diff(self.starts) * (self.keep != 0))))
+        bounds = self.layout.starts("layer")
+        if self.level == "model":
+            return np.diff(bounds) * int(self.keep[0] != 0)
+        return np.diff(held[np.searchsorted(self.starts, bounds)])
+
+    @cached_property
+    def whole(self):
+        """True if every coordinate is held."""
+        return self.size == self.layout.size
+
+    def mask(self):
+        """Return uint8[P]: 1 where a coordinate is held."""
+        return np.repeat(self.keep, np.diff(self.starts))

@@ -1,0 +1,77 @@
+"""Data sets: real ones from files, one embedded, one made by a formula.
+
+`load` is the only door. Nothing here needs torch, and nothing read from a file is
+ever executed.
+"""
+
+from dataclasses import dataclass, field
+
+from fedmpi.errors import ConfigError
+from fedmpi.learn.data.cifar import cifar10
+from fedmpi.learn.data.dataset import Dataset, dataset, head
+from fedmpi.learn.data.digits import digits
+from fedmpi.learn.data.images import fashion_mnist, mnist
+from fedmpi.learn.data.options import Option, nearest, resolve
+from fedmpi.learn.data.qmnist import mnist_writers
+from fedmpi.learn.data.shakespeare import OPTIONS as SHAKESPEARE, shakespeare
+from fedmpi.learn.data.synthetic import OPTIONS as SYNTHETIC, synthetic
+
+__all__ = ["DATASETS", "Dataset", "Option", "Source", "dataset", "head", "load", "resolve"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set that can be loaded by name.
+
+    `function(root, options, cache)` returns the Dataset; `options` is the table of the keys
+    that it understands; `files` says whether it reads files below the data root.
+    """
+
+    summary: str
+    function: object
+    options: dict = field(default_factory=dict)
+    files: bool = True
+
+
+DATASETS = {
+    "digits": Source(
+        "1,797 handwritten digits of 8x8, embedded (UCI, scikit-learn)", digits, files=False
+    ),
+    "synthetic": Source(
+        "Synthetic(a, b) after Li et al. and LEAF; natural clients", synthetic, SYNTHETIC, False
+    ),
+    "mnist": Source("70,000 handwritten digits of 28x28", mnist),
+    "mnist-writers": Source("MNIST by real writer (QMNIST), 539 natural clients", mnist_writers),
+    "fashion-mnist": Source("70,000 grey images of clothing, 28x28", fashion_mnist),
+    "cifar10": Source("60,000 colour images of ten kinds of thing, 32x32", cifar10),
+    "shakespeare": Source(
+        "next character of Shakespeare's plays, by role; natural clients", shakespeare, SHAKESPEARE
+    ),
+}
+
+
+def load(name, root=None, options=None, cache=None):
+    """Return a data set by its registered name.
+
+    Parameters
+    ----------
+    name : str
+        A key of DATASETS.
+    root : Path, optional
+        The data root; not needed by data sets that read no files.
+    options : mapping, optional
+        The data set's own keys; those left out take their defaults.
+    cache : Path, optional
+        Folder in which verified files are noted, so that the next start need not hash them.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name or option.
+    DataError
+        If a file is missing, truncated or altered; the message names it.
+    """
+    if name not in DATASETS:
+        raise ConfigError(f"data.name = {name!r}: no such data set; {nearest(name, DATASETS)}")
+    source = DATASETS[name]
+    return source.function(root, resolve(f"data.{name}", source.options, options or {}), cache)

@@ -1,0 +1,108 @@
+"""Find the files of a known data set and compare them with their sha256.
+
+Hashing again at every start would be waste, so a file that was found right is noted
+in `verified.json` of a cache folder, with its size and time of change. The data root
+itself is never written to.
+"""
+
+import hashlib
+import json
+import lzma
+import os
+from pathlib import Path
+
+from fedmpi.errors import DataError
+
+_CHUNK = 1 << 20
+
+
+def locate(name, root, path):
+    """Return the Path of one file of data set `name`: as it is, or packed as `.xz`.
+
+    Raises DataError, which says where it was looked for and how to get it.
+    """
+    if root is None:
+        raise DataError(f"{name}: no data root; set FEDMPI_DATA or [data] root")
+    for found in (Path(root, path), Path(root, path + ".xz")):
+        if found.is_file():
+            return found
+    raise DataError(
+        f"{name}: no file {path} in {root}\n"
+        f"run `fedmpi data fetch {name}`, or set FEDMPI_DATA or [data] root to where it is"
+    )
+
+
+def verify(name, root, files, cache=None):
+    """Return the Paths of `files`, all present and each with the right sha256.
+
+    Parameters
+    ----------
+    name : str
+        The data set, for messages.
+    root : Path
+        The data root.
+    files : dict
+        Relative path -> sha256, of the unpacked content for a file that lies there as .xz.
+    cache : Path, optional
+        Folder of the notes; None hashes every time.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, or its sha256 is another: it is named with both sums.
+    """
+    notes = _read_notes(cache)
+    paths, news = {}, {}
+    for path, wanted in files.items():
+        found = paths[path] = locate(name, root, path)
+        stat = found.stat()
+        note = [stat.st_size, stat.st_mtime_ns, wanted]
+        key = str(found.resolve())
+        if notes.get(key) != note:
+            _compare(name, found, sha256(found), wanted)
+            news[key] = note
+    if news:
+        _write_notes(cache, news)
+    return paths
+
+
+def sha256(path):
+    """Return the sha256 of a file's content as hex; of the unpacked content for .xz."""
+    digest = hashlib.sha256()
+    try:
+        with lzma.open(path) if path.suffix == ".xz" else open(path, "rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    except (lzma.LZMAError, EOFError) as error:
+        raise DataError(f"{path}: broken xz file ({error}); fetch it again") from None
+    return digest.hexdigest()
+
+
+def _compare(name, path, found, wanted):
+    if found != wanted:
+        raise DataError(
+            f"{name}: {path} is truncated or altered: sha256 is {found}, must be {wanted}\n"
+            f"remove it and run `fedmpi data fetch {name}`"
+        )
+
+
+def _read_notes(cache):
+    try:
+        notes = json.loads(Path(cache, "verified.json").read_text()) if cache else {}
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _write_notes(cache, news):
+    """Add notes; a cache that cannot be written only costs time at the next start."""
+    if cache is None:
+        return
+    path = Path(cache, "verified.json")
+    part = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(_read_notes(cache) | news, indent=1))
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)

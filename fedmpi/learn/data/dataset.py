@@ -1,0 +1,133 @@
+"""What every data set looks like to the rest of the program."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from fedmpi.errors import DataError
+
+KINDS = ("image", "features", "text")
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test")
+_CHUNK = 4096  # images at a time, so that squares need little memory
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples for training and testing; the arrays are read-only and may be shared.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        "image": x is uint8[N, C, H, W]; "features": float32[N, D];
+        "text": uint8[N, T], indices of characters, and y is the next character.
+    x_train, x_test : array
+    y_train, y_test : int64[N]
+        The class of each sample, 0 to classes - 1.
+    classes : int
+    groups_train, groups_test : int64[N] or None
+        The natural client (writer, role) of each sample, if there is one.
+    mean, std : tuple of float or None
+        Of each channel of x_train / 255, for images.
+    """
+
+    name: str
+    kind: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: int
+    groups_train: np.ndarray | None = None
+    groups_test: np.ndarray | None = None
+    mean: tuple | None = None
+    std: tuple | None = None
+
+    def arrays(self):
+        """Return the arrays by name, without those that are None: what ranks may share."""
+        found = {name: getattr(self, name) for name in _ARRAYS}
+        return {name: array for name, array in found.items() if array is not None}
+
+    def facts(self):
+        """Return everything but the arrays, as plain values that a message can carry."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
+
+    @classmethod
+    def rebuild(cls, facts, arrays):
+        """Return the data set of `facts()` around other copies of `arrays()`, made read-only."""
+        for array in arrays.values():
+            array.setflags(write=False)
+        return cls(**facts, **arrays)
+
+
+def dataset(name, kind, train, test, classes, groups=(None, None)):
+    """Check arrays and return them as a Dataset, with mean and std if they are images.
+
+    Parameters
+    ----------
+    name, kind, classes
+        As in Dataset.
+    train, test : pair of arrays
+        x and y. y may be of any integer type and becomes int64.
+    groups : pair of int arrays or None
+        Natural clients of the training and the test samples.
+
+    Raises
+    ------
+    DataError
+        If the arrays do not fit together, or a label is outside 0 to classes - 1.
+    """
+    for part, (x, y), group in zip(("train", "test"), (train, test), groups):
+        _check(f"{name}: {part}", kind, x, y, classes, group)
+    arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
+    arrays |= {"groups_train": groups[0], "groups_test": groups[1]}
+    arrays = {key: _as_stored(key, array) for key, array in arrays.items() if array is not None}
+    facts = {"name": name, "kind": kind, "classes": int(classes)}
+    if kind == "image":
+        facts["mean"], facts["std"] = moments(arrays["x_train"])
+    return Dataset.rebuild(facts, arrays)
+
+
+def head(data, train, test):
+    """Return `data` with only its first `train` and `test` samples; for quick tries."""
+    cut = {key: array[: train if key.endswith("train") else test]
+           for key, array in data.arrays().items()}
+    return replace(data, **cut)
+
+
+def moments(x):
+    """Return the mean and the standard deviation of each channel of x / 255.
+
+    x is uint8[N, C, H, W]. The sums are of integers, so all machines agree on them.
+    """
+    total = np.zeros(x.shape[1], np.int64)
+    squares = np.zeros(x.shape[1], np.int64)
+    for start in range(0, len(x), _CHUNK):
+        chunk = x[start : start + _CHUNK]
+        total += chunk.sum(axis=(0, 2, 3), dtype=np.int64)
+        squares += np.square(chunk, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.int64)
+    count = x.size // x.shape[1]
+    mean = total / count
+    std = np.sqrt(squares / count - mean**2)
+    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def _as_stored(key, array):
+    return np.ascontiguousarray(array if key.startswith("x") else np.asarray(array, np.int64))
+
+
+def _check(place, kind, x, y, classes, group):
+    wanted = {"image": (np.uint8, 4), "features": (np.float32, 2), "text": (np.uint8, 2)}
+    if kind not in wanted:
+        raise DataError(f"{place}: kind {kind!r} must be one of {', '.join(KINDS)}")
+    dtype, ndim = wanted[kind]
+    if x.dtype != dtype or x.ndim != ndim:
+        raise DataError(
+            f"{place}: x is {x.dtype} with {x.ndim} dimensions; "
+            f"kind {kind!r} needs {np.dtype(dtype)} with {ndim}"
+        )
+    if not len(x) == len(y) > 0 or (group is not None and len(group) != len(x)):
+        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"
+                        + ("" if group is None else f", {len(group)} group ids"))
+    if y.ndim != 1 or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes:
+        raise DataError(f"{place}: labels must be whole numbers from 0 to {classes - 1}")

@@ -1,0 +1,101 @@
+"""What `fedmpi data fetch` and `fedmpi data verify` do.
+
+Files come from where their authors publish them, through pooch (extra `data`), and are
+only left in place once their sha256 is right.
+"""
+
+import tarfile
+from pathlib import Path
+
+from fedmpi.errors import ConfigError, DataError
+from fedmpi.learn.data import checksums, files
+from fedmpi.learn.data.options import nearest
+
+_CIFAR = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+_CIFAR_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9354329d7fe0b5c001ce"
+_URLS = {  # beginning of a path -> where what follows it is found
+    "fashion-mnist/": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "mnist/": "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "qmnist-labels/": "https://raw.githubusercontent.com/facebookresearch/qmnist/"
+                      "94061367ec2e099ea18c553c75727ecf849ddb9b/",
+    "shakespeare/tinyshakespeare/": "https://raw.githubusercontent.com/karpathy/char-rnn/"
+                                    "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
+                                    "data/tinyshakespeare/",
+    "shakespeare/moby-plays/": "https://raw.githubusercontent.com/TheMITTech/shakespeare/"
+                               "6b82db852c7322dd33e95db347f0ddfc812c6409/",
+}
+
+
+def verify(name, root):
+    """Hash every file of a data set again and return a line of text for each.
+
+    Raises DataError at the first file that is missing, truncated or altered.
+    """
+    paths = checksums.verify(name, root, _files_of(name))
+    return [f"{path}  {path.stat().st_size:,} bytes  sha256 ok" for path in paths.values()]
+
+
+def fetch(name, root):
+    """Download the files of a data set that are missing below `root`, then verify them all.
+
+    Returns the lines of `verify`. Raises DataError when a download fails, as it does
+    without a network, or when pooch is not installed.
+    """
+    missing = [path for path in _files_of(name) if not _present(root, path)]
+    if missing:
+        retrieve = _pooch_retrieve(name)
+        if name == "cifar10":
+            _fetch_cifar(root, missing, retrieve)
+        for path in missing if name != "cifar10" else ():
+            _download(retrieve, url_of(path), files.FILES[name][path], Path(root, path))
+    return verify(name, root)
+
+
+def url_of(path):
+    """Return where the file with this path below the data root is published."""
+    start = next(start for start in _URLS if path.startswith(start))
+    return _URLS[start] + path.removeprefix(start)
+
+
+def _files_of(name):
+    if name not in files.FILES:
+        known = nearest(name, files.FILES)
+        raise ConfigError(f"{name!r} is no data set that is kept in files; {known}")
+    return files.FILES[name]
+
+
+def _present(root, path):
+    return any(Path(root, path + end).is_file() for end in ("", ".xz"))
+
+
+def _pooch_retrieve(name):
+    try:
+        import pooch
+    except ImportError:
+        raise DataError(
+            f"{name}: fetching needs pooch: pip install 'fedmpi[data]'\n"
+            "or copy the files below the data root by hand; the manual lists them"
+        ) from None
+    return pooch.retrieve
+
+
+def _download(retrieve, url, sha256, target):
+    """Download to `target`; pooch writes a temporary file and renames it if the hash agrees."""
+    try:
+        retrieve(url, f"sha256:{sha256}", fname=target.name, path=target.parent)
+    except Exception as error:  # pooch passes on whatever its protocol library raises
+        raise DataError(f"cannot fetch {url}: {error}\nis there a network here?") from error
+
+
+def _fetch_cifar(root, missing, retrieve):
+    """Download the published archive and take the missing batches out of it, by their names."""
+    archive = Path(root, "cifar-10", Path(_CIFAR).name)
+    _download(retrieve, _CIFAR, _CIFAR_SHA256, archive)
+    with tarfile.open(archive) as tar:
+        for path in map(Path, missing):
+            part = Path(root, path).with_suffix(".part")
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with tar.extractfile(f"{path.parent.name}/{path.name}") as member:
+                part.write_bytes(member.read())
+            part.replace(Path(root, path))
+    archive.unlink()

@@ -1,0 +1,35 @@
+"""MNIST and Fashion-MNIST: 60,000 + 10,000 grey images of 28x28 in ten classes.
+
+MNIST: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to
+Document Recognition", Proceedings of the IEEE 86(11), 1998; commonly given as CC BY-SA 3.0.
+Fashion-MNIST: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for
+Benchmarking Machine Learning Algorithms", arXiv:1708.07747, 2017; MIT licence.
+"""
+
+from fedmpi.learn.data import checksums, files, idx
+from fedmpi.learn.data.dataset import dataset
+
+_SIZES = {"train": 60_000, "t10k": 10_000}
+
+
+def fashion_mnist(root, options, cache=None):
+    """Return Fashion-MNIST, from `root`/fashion-mnist; no options."""
+    return _load("fashion-mnist", root, files.FASHION_MNIST, cache)
+
+
+def mnist(root, options, cache=None):
+    """Return MNIST, from `root`/mnist; no options."""
+    return _load("mnist", root, files.MNIST, cache)
+
+
+def _load(name, root, known, cache):
+    paths = checksums.verify(name, root, known, cache)
+    parts = [_part(name, paths, part) for part in _SIZES]
+    return dataset(name, "image", *parts, classes=10)
+
+
+def _part(name, paths, part):
+    size = _SIZES[part]
+    x = idx.read(paths[f"{name}/{part}-images-idx3-ubyte.gz"], (size, 28, 28), "uint8")
+    y = idx.read(paths[f"{name}/{part}-labels-idx1-ubyte.gz"], (size,), "uint8")
+    return x[:, None], y

@@ -1,0 +1,109 @@
+"""The next character of Shakespeare's plays, each client a role or a speaker.
+
+The task is that of B. McMahan et al., "Communication-Efficient Learning of Deep Networks
+from Decentralized Data", AISTATS 2017, in the form of LEAF (S. Caldas et al.,
+arXiv:1812.01097): 80 characters of what one role says, and the character after them.
+
+Source "moby" (report it as "Shakespeare (Moby), per role"): the 37 plays of the Complete
+Moby Shakespeare, public domain; a client is a (play, role). It is not LEAF's file, which
+starts from Project Gutenberg's text, so counts differ: 1,347 roles here, 1,129 there.
+Names are taken as they are printed, so a misprint ("LADY  CAPULET") is a role of its own.
+Source "tiny": A. Karpathy's tinyshakespeare (char-rnn, 2015; public domain text); a client
+is a speaker's name, and two plays may share one, as with "First Citizen".
+
+The first 80 % of a role's text are for training, the rest for testing; no character is in
+both. A role too short for one sample in a part has none there. Characters are numbered as
+in LEAF's alphabet of 80; the few others (tabs, one `$`) count as a space.
+"""
+
+import re
+
+import numpy as np
+
+from fedmpi.errors import DataError
+from fedmpi.learn.data import checksums, files
+from fedmpi.learn.data.dataset import dataset
+from fedmpi.learn.data.options import Option
+
+LENGTH = 80  # characters that are seen
+ALPHABET = (
+    "\n !\"&'(),-.0123456789:;>?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]abcdefghijklmnopqrstuvwxyz}"
+)
+OPTIONS = {
+    "source": Option("moby", "which text", choices=("moby", "tiny")),
+    "stride": Option(1, "characters from one sample to the next; LEAF has 1", low=1, high=10**6),
+}
+
+_TOKENS = np.full(256, ALPHABET.index(" "), np.uint8)
+_TOKENS[np.frombuffer(ALPHABET.encode(), np.uint8)] = np.arange(len(ALPHABET))
+_SPEECH_OR_LINE = re.compile(
+    r"<A NAME=speech\d+><b>(.*?)</b></a>|<A NAME=[\d.]+>(.*?)</A><br>", re.IGNORECASE
+)
+
+
+def shakespeare(root, options, cache=None):
+    """Return the plays as text: x uint8[N, 80], y the next character, groups the role.
+
+    Groups are numbered as in the list of `roles`. Reads `root`/shakespeare. At stride 1 the
+    Moby plays give 4.2 million samples, 340 MB.
+    """
+    texts = list(roles(root, options["source"], cache).values())
+    cuts = [len(text) * 4 // 5 for text in texts]
+    train = _samples([text[:cut] for text, cut in zip(texts, cuts)], options["stride"])
+    test = _samples([text[cut:] for text, cut in zip(texts, cuts)], options["stride"])
+    return dataset("shakespeare", "text", train[:2], test[:2], classes=len(ALPHABET),
+                   groups=(train[2], test[2]))
+
+
+def roles(root, source, cache=None):
+    """Return all that each role says, as a dict of (play, role) -> str, in order of appearance.
+
+    Every spoken line ends in a newline. In source "tiny" the play is "".
+    """
+    if source == "tiny":
+        paths = checksums.verify("shakespeare", root, files.TINY_SHAKESPEARE, cache)
+        return read_speakers(*paths.values())
+    paths = checksums.verify("shakespeare", root, files.MOBY, cache)
+    said = {}
+    for path in paths.values():
+        said |= {(path.parent.name, role): text for role, text in read_play(path).items()}
+    return said
+
+
+def read_play(path):
+    """Return role -> text of one Moby play in HTML; lines that nobody speaks are left out."""
+    said, role = {}, None
+    for match in _SPEECH_OR_LINE.finditer(path.read_text("latin-1")):
+        if match[1] is not None:
+            role = match[1].strip()
+        elif role is not None:
+            said.setdefault(role, []).append(match[2])
+    if not said:
+        raise DataError(f"{path}: no speech found; it is no play of the Moby edition")
+    return {role: "\n".join(lines) + "\n" for role, lines in said.items()}
+
+
+def read_speakers(path):
+    """Return ("", name) -> text of tinyshakespeare: speeches between empty lines, `NAME:` first."""
+    said = {}
+    for speech in path.read_text("latin-1").strip("\n").split("\n\n"):
+        name, colon, lines = speech.lstrip("\n").partition(":\n")
+        if not colon or "\n" in name:
+            if not speech.endswith(":"):
+                raise DataError(f"{path}: a speech begins with {speech[:40]!r}, not with a name")
+            name, lines = speech[:-1], ""
+        said.setdefault(("", name), []).append(lines + "\n" if lines else "")
+    return {key: "".join(parts) for key, parts in said.items()}
+
+
+def _samples(texts, stride):
+    """Return x uint8[N, 80], y int64[N] and the number of the text, int64[N]."""
+    tokens = _TOKENS[np.frombuffer("".join(texts).encode("latin-1"), np.uint8)]
+    sizes = np.array([len(text) for text in texts])
+    counts = np.maximum(0, (sizes - LENGTH - 1) // stride + 1)
+    first = np.repeat(np.cumsum(sizes) - sizes, counts)
+    step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    places = first + step * stride
+    windows = np.lib.stride_tricks.sliding_window_view(tokens, LENGTH)
+    groups = np.repeat(np.arange(len(texts)), counts)
+    return windows[places], tokens[places + LENGTH].astype(np.int64), groups

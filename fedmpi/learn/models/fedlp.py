@@ -1,0 +1,36 @@
+"""The CNN of FedLP (Zhu et al., ICC 2023) for 32x32 images, whole or as one of its smaller levels."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from fedmpi.learn.models.parts import exact_shape
+
+_CHANNELS = (32, 32, 64, 64, 128, 128)
+_CONVS_OF_LEVEL = (2, 3, 4, 5, 6)
+
+
+def fedlp_cnn(input_shape, classes, level=5):
+    """Return FedLP's CNN, 551,466 parameters at 3x32x32 and 10 classes (statistics not counted).
+
+    Three pairs of 3x3 convolutions in the order BN(ReLU(conv)), a pool after each pair,
+    then linear layers with no activation between, as in the published code. Levels 1 to
+    4 of FedLP-Hetero keep the first 2, 3, 4 or 5 convolutions, pool, and end in a
+    private head; what they share with level 5 has the same names.
+    """
+    inputs = exact_shape("fedlp-cnn", input_shape, 32)
+    parts, side = OrderedDict(), 32
+    convs = _CONVS_OF_LEVEL[level - 1]
+    for number, outputs in enumerate(_CHANNELS[:convs], 1):
+        parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1)
+        parts[f"relu{number}"] = nn.ReLU()
+        parts[f"bn{number}"] = nn.BatchNorm2d(outputs)
+        if number % 2 == 0 or number == convs:
+            parts[f"pool{number}"] = nn.MaxPool2d(2)
+            side //= 2
+        inputs = outputs
+    parts["flatten"] = nn.Flatten()
+    head = "fc" if level == 5 else "private"
+    parts[f"{head}1"] = nn.Linear(inputs * side * side, 128)
+    parts[f"{head}2"] = nn.Linear(128, classes)
+    return nn.Sequential(parts)

@@ -1,0 +1,57 @@
+"""LeNet-5 and the two small CNNs of FedSkel's code: conv, ReLU, pool, twice; then linear layers."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from fedmpi.learn.models.parts import image_shape
+
+
+def lenet5(input_shape, classes):
+    """Return LeNet-5 (LeCun et al., 1998) with ReLU and max pooling.
+
+    Sides of 28 and more take the 5x5 filters of the paper; its input is 32x32, so
+    smaller sides are padded by 2 (61,706 parameters at 1x28x28 and 10 classes).
+    Smaller images, such as the 8x8 digits, take 3x3 filters padded by 1, which
+    leaves 2x2 pixels of 16 channels for the linear layers (19,754 parameters).
+    """
+    channels, height, width = image_shape("lenet5", input_shape, least=4)
+    side = min(height, width)
+    kernel = 5 if side >= 28 else 3
+    first, second = (2 if side < 32 else 0, 0) if kernel == 5 else (1, 1)
+    convs = [(channels, 6, kernel, first), (6, 16, kernel, second)]
+    return _chain(convs, (height, width), (120, 84, classes))
+
+
+def fedskel_mnist(input_shape, classes):
+    """Return FedSkel's MNIST CNN: conv 20, conv 50, linear 500 (431,080 parameters at 1x28x28).
+
+    The published code leaves the activation between convolution and pooling open;
+    it is ReLU here.
+    """
+    channels, height, width = image_shape("fedskel-mnist", input_shape, least=16)
+    return _chain([(channels, 20, 5, 0), (20, 50, 5, 0)], (height, width), (500, classes))
+
+
+def fedskel_cifar(input_shape, classes):
+    """Return FedSkel's LeNet for CIFAR: linear 120 and 100 (64,102 parameters at 3x32x32)."""
+    channels, height, width = image_shape("fedskel-cifar", input_shape, least=16)
+    return _chain([(channels, 6, 5, 0), (6, 16, 5, 0)], (height, width), (120, 100, classes))
+
+
+def _chain(convs, sides, linears):
+    """Return conv-ReLU-pool for each (in, out, kernel, padding), then linears with ReLU between."""
+    parts = OrderedDict()
+    for number, (inputs, outputs, kernel, padding) in enumerate(convs, 1):
+        parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, kernel, padding=padding)
+        parts[f"relu{number}"] = nn.ReLU()
+        parts[f"pool{number}"] = nn.MaxPool2d(2)
+        sides = [(side + 2 * padding - kernel + 1) // 2 for side in sides]
+    parts["flatten"] = nn.Flatten()
+    inputs = outputs * sides[0] * sides[1]
+    for number, units in enumerate(linears, 1):
+        parts[f"fc{number}"] = nn.Linear(inputs, units)
+        if number < len(linears):
+            parts[f"relu{number + len(convs)}"] = nn.ReLU()
+        inputs = units
+    return nn.Sequential(parts)

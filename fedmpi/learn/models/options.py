@@ -1,0 +1,39 @@
+"""The keys that models take in [model], with their defaults and ranges."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fedmpi.config import Section
+
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class NoOptions(Section):
+    """A model without keys of its own."""
+
+
+class Mlp(Section):
+    """`hidden`: units of each hidden layer."""
+
+    hidden: tuple[Size, ...] = (128, 64)
+
+
+class FedlpCnn(Section):
+    """`level`: 5 is the global model, 1 to 4 are FedLP-Hetero's smaller local ones."""
+
+    level: Annotated[int, Field(ge=1, le=5)] = 5
+
+
+class Vgg(Section):
+    """`batch_norm` after every convolution, and the units of the `hidden` linear layers."""
+
+    batch_norm: bool = True
+    hidden: tuple[Size, ...] = (512, 512)
+
+
+class Lstm(Section):
+    """Size of the character `embedding`, and the units of each LSTM layer in `hidden`."""
+
+    embedding: Size = 8
+    hidden: Annotated[tuple[Size, ...], Field(min_length=1)] = (256, 256)

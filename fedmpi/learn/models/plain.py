@@ -1,0 +1,34 @@
+"""Softmax regression and multilayer perceptrons."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from fedmpi.learn.models.parts import flat_size
+
+
+def softmax(input_shape, classes):
+    """Return softmax regression: one linear layer."""
+    return mlp(input_shape, classes, hidden=())
+
+
+def mlp(input_shape, classes, hidden):
+    """Return linear layers of `hidden` units with ReLU between them, then one to `classes`."""
+    parts = OrderedDict(flatten=nn.Flatten())
+    inputs = flat_size(input_shape)
+    for number, units in enumerate(hidden, 1):
+        parts[f"fc{number}"] = nn.Linear(inputs, units)
+        parts[f"relu{number}"] = nn.ReLU()
+        inputs = units
+    parts[f"fc{len(hidden) + 1}"] = nn.Linear(inputs, classes)
+    return nn.Sequential(parts)
+
+
+def fedskel_mlp(input_shape, classes):
+    """Return the MLP of FedSkel's code, 784-512-256-256-128-10."""
+    return mlp(input_shape, classes, hidden=(512, 256, 256, 128))
+
+
+def fedlp_mlp(input_shape, classes):
+    """Return the MLP of FedLP's code, 784-512-128-128-64-32-10."""
+    return mlp(input_shape, classes, hidden=(512, 128, 128, 64, 32))

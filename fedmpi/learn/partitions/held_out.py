@@ -1,0 +1,54 @@
+"""Test samples for each client that are like its training samples."""
+
+import numpy as np
+
+from fedmpi.learn.partitions.partition import from_owner
+from fedmpi.learn.partitions.shards import by_label
+
+
+def held_out(partition, train, test, classes, rng):
+    """Return the Partition of the test samples over the clients of `partition`.
+
+    A client with a natural group gets the test samples of that group. Otherwise each class
+    is shared out in proportion to what the clients hold of it in training, so that the
+    local test sets have the clients' own mix of labels (LG-FedAvg, FedDIP). A client may
+    get none. Test samples of classes or groups that nobody holds are left out.
+
+    Parameters
+    ----------
+    partition : Partition
+        Of the training samples.
+    train : int64[N]
+        Labels of the training samples.
+    test : pair of int64[M]
+        Labels and natural groups of the test samples; the groups may be None.
+    classes : int
+    rng : numpy.random.Generator
+    """
+    labels, groups = test
+    if partition.groups is not None and groups is not None:
+        place = np.searchsorted(partition.groups, groups)
+        place = np.minimum(place, partition.clients - 1)
+        found = partition.groups[place] == groups
+        return from_owner(np.where(found, place, -1), partition.clients, partition.groups)
+    counts = partition.counts(train, classes)
+    order = by_label(labels, rng)
+    sizes = np.bincount(labels, minlength=classes)
+    owner = np.full(len(labels), -1)
+    start = 0
+    for label, size in enumerate(sizes):
+        if counts[:, label].any():
+            got = _largest_remainders(counts[:, label], size, rng)
+            owner[order[start : start + size]] = np.repeat(np.arange(partition.clients), got)
+        start += size
+    return from_owner(owner, partition.clients)
+
+
+def _largest_remainders(weights, size, rng):
+    """Return int64[K] that adds up to `size` in proportion to int64[K]; ties at random."""
+    exact = weights * size  # in units of 1 / weights.sum(), so that whole numbers suffice
+    got, rest = np.divmod(exact, weights.sum())
+    ties = rng.permutation(len(weights))
+    first = ties[np.argsort(-rest[ties], kind="stable")]
+    got[first[: size - got.sum()]] += 1
+    return got

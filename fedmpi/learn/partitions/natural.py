@@ -1,0 +1,30 @@
+"""Clients as they are in the data: one writer, one role, one device each."""
+
+import numpy as np
+
+from fedmpi.errors import ConfigError
+from fedmpi.learn.partitions.partition import from_owner
+
+
+def natural(labels, groups, clients, options, rng):
+    """Make each client one natural group of at least `min_samples` samples.
+
+    Where there are more groups than clients, as many are drawn at random and the samples
+    of the others are not used. Clients are in the order of their group's number.
+    """
+    if groups is None:
+        raise ConfigError(
+            "data.partition = 'natural': this data set has no natural clients\n"
+            "take mnist-writers, shakespeare or synthetic, or another partition"
+        )
+    present, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    large = np.flatnonzero(sizes >= options["min_samples"])
+    if clients > len(large):
+        raise ConfigError(
+            f"clients.number = {clients}: the data have {len(large)} natural clients with at "
+            f"least {options['min_samples']} samples (data.min_samples)"
+        )
+    chosen = np.sort(rng.choice(large, clients, replace=False))
+    client = np.full(len(present), -1)
+    client[chosen] = np.arange(clients)
+    return from_owner(client[group], clients, present[chosen])

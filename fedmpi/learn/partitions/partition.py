@@ -1,0 +1,62 @@
+"""Who holds which sample: the answer of every partition."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Samples grouped by client.
+
+    Attributes
+    ----------
+    order : int64[N']
+        Sample indices, client after client, ascending within a client. Each sample
+        is there at most once; N' is smaller than N where a partition leaves some out.
+    starts : int64[K+1]
+        Client k holds order[starts[k]:starts[k+1]].
+    groups : int64[K] or None
+        The natural client (writer, role) behind each client, if there is one.
+    """
+
+    order: np.ndarray
+    starts: np.ndarray
+    groups: np.ndarray | None = None
+
+    def of(self, client):
+        """Return the sample indices of one client, int64[n], a view."""
+        return self.order[self.starts[client] : self.starts[client + 1]]
+
+    @property
+    def clients(self):
+        """Number of clients, K."""
+        return len(self.starts) - 1
+
+    @cached_property
+    def sizes(self):
+        """int64[K]: samples of each client."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def owner(self):
+        """int64[N']: the client that holds order[i]."""
+        return np.repeat(np.arange(self.clients), self.sizes)
+
+    def counts(self, labels, classes):
+        """Return int64[K, classes]: samples of each client and class; labels is int64[N]."""
+        cells = self.owner * classes + labels[self.order]
+        return np.bincount(cells, minlength=self.clients * classes).reshape(-1, classes)
+
+
+def from_owner(owner, clients, groups=None):
+    """Return the Partition in which sample i belongs to owner[i], int64[N]; -1 leaves it out."""
+    order = np.argsort(owner, kind="stable")
+    starts = np.searchsorted(owner, np.arange(clients + 1), sorter=order)
+    return Partition(order[starts[0] :], starts - starts[0], groups)
+
+
+def even_cuts(size, parts):
+    """Return int64[parts+1]: bounds that cut `size` items into parts that differ by at most one."""
+    return np.arange(parts + 1) * size // parts

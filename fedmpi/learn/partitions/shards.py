@@ -1,0 +1,40 @@
+"""Label-sorted shards, the split of the first paper on federated averaging.
+
+B. McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized
+Data", AISTATS 2017: sort by label, cut into equal shards, give each client two.
+"""
+
+import numpy as np
+
+from fedmpi.errors import ConfigError
+from fedmpi.learn.partitions.partition import even_cuts, from_owner
+
+
+def shards(labels, groups, clients, options, rng):
+    """Deal `shards_per_client` label-sorted shards to each client; all samples are used.
+
+    Shards differ by at most one sample. A shard may lie across two labels, so a client may
+    hold one label more than it has shards.
+    """
+    return from_owner(shard_owner(labels, clients, options["shards_per_client"], rng), clients)
+
+
+def shard_owner(labels, clients, per_client, rng):
+    """Return int64[N]: the client of each sample."""
+    total = clients * per_client
+    if total > len(labels):
+        raise ConfigError(
+            f"data.shards_per_client = {per_client}: {clients:,} clients need {total:,} shards, "
+            f"but there are {len(labels):,} samples\ntake fewer clients or fewer shards"
+        )
+    order = by_label(labels, rng)
+    shard = np.repeat(rng.permutation(total) // per_client, np.diff(even_cuts(len(labels), total)))
+    owner = np.empty(len(labels), np.int64)
+    owner[order] = shard
+    return owner
+
+
+def by_label(labels, rng):
+    """Return int64[N]: the samples sorted by label, at random within a label."""
+    order = rng.permutation(len(labels))
+    return order[np.argsort(labels[order], kind="stable")]

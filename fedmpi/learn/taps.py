@@ -1,0 +1,102 @@
+"""Taps on the layers of a module: where rows leave the backward pass, and activations are read."""
+
+import torch
+from torch import nn
+
+from fedmpi.learn.layout_of import kind_of
+from fedmpi.learn.skeleton import Rows, SkeletonConv, SkeletonLinear
+
+# oneDNN's convolutions work on blocks of 8 channels; odd counts fall off its fast path.
+BLOCK = 8
+
+
+class Tap:
+    """One layer of a running module.
+
+    Plain Conv2d and Linear layers get a backward pass that computes the kept rows
+    only; any other layer gets the gradient at its output masked, which has the
+    same meaning and saves nothing.
+    """
+
+    def __init__(self, part):
+        self.part = part
+        self.kind = kind_of(part)
+        self.sums = None  # float64[rows], where the activations of the next pass are added
+        self._rows = None
+        self._sliced = _forward_of(part)
+        if self._sliced:
+            part.forward = self._forward
+        else:
+            part.register_forward_hook(self._masked)
+
+    def keep(self, rows):
+        """Keep only `rows` (bool[rows], None for all) in the backward passes to come."""
+        block = BLOCK if self.kind == "conv" else 1
+        self._rows = None if rows is None else Rows(rows, block if self._sliced else None)
+
+    def _active(self):
+        return (
+            self._rows is not None and torch.is_grad_enabled() and self.part.weight.requires_grad
+        )
+
+    def _forward(self, x):
+        """The forward pass of a layer whose rows can be sliced."""
+        if self._active():
+            output = self._sliced(self.part, x, self._rows)
+        else:
+            output = type(self.part).forward(self.part, x)
+        self._measure(output)
+        return output
+
+    def _masked(self, part, inputs, output):
+        """Forward hook of the other layers."""
+        self._measure(output)
+        # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
+        if self._rows is None or self.kind == "embedding":
+            return
+        axis = _axis(self.kind)
+        for values in _tensors(output):
+            if values.requires_grad:
+                values.register_hook(lambda gradient: self._rows.select(gradient, axis))
+
+    def _measure(self, output):
+        """Add |output| of each row, over batch and space, to the sums in place."""
+        if self.sums is None or self.kind not in ("conv", "norm", "linear"):
+            return
+        axis = _axis(self.kind) % output.dim()
+        over = [other for other in range(output.dim()) if other != axis]
+        self.sums += output.detach().abs().sum(over, dtype=torch.float64).numpy()
+
+
+def _forward_of(part):
+    """Return the function (part, x, rows) with a sliced backward pass, or None if there is none."""
+    if type(part).forward is nn.Linear.forward:
+        return _linear
+    # Filters of a grouped convolution see different inputs, so they cannot be sliced freely.
+    plain = type(part).forward is nn.Conv2d.forward and part.groups == 1
+    if plain and part.padding_mode == "zeros" and isinstance(part.padding, tuple):
+        return _conv
+    return None
+
+
+def _conv(part, x, rows):
+    geometry = (part.stride, part.padding, part.dilation)
+    return SkeletonConv.apply(x, part.weight, part.bias, rows, geometry)
+
+
+def _linear(part, x, rows):
+    return SkeletonLinear.apply(x, part.weight, part.bias, rows)
+
+
+def _axis(kind):
+    """The axis of an output along which the rows lie."""
+    return 1 if kind in ("conv", "norm") else -1
+
+
+def _tensors(output):
+    """Yield the tensors of an output, which may be tuples of tuples."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    else:
+        for part in output:
+            yield from _tensors(part)

@@ -1,0 +1,26 @@
+"""One number that tells whether two models are the same to the last bit."""
+
+import hashlib
+
+import numpy as np
+
+
+def weights_sha256(arrays):
+    """Return the SHA-256, in hex, of a dict of numeric arrays by name.
+
+    Over the arrays in the order of their names: the name, the numpy dtype (little-endian) and
+    the shape as text, each ended by a zero byte, then the values, row by row, little-endian.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = little_endian(arrays[name])
+        shape = ",".join(map(str, array.shape))
+        digest.update(f"{name}\0{array.dtype.str}\0{shape}\0".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def little_endian(array):
+    """Return `array` as a contiguous little-endian array; a copy only if it is not one yet."""
+    array = np.asarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)

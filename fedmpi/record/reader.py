@@ -1,0 +1,221 @@
+"""Read result files: numpy and h5py are enough, and the run may still be writing."""
+
+import json
+import math
+from functools import cached_property
+
+import numpy as np
+
+from fedmpi.errors import ResultError
+from fedmpi.record import schema
+from fedmpi.record.digest import weights_sha256
+from fedmpi.record.source import Source, reading
+from fedmpi.record.table import Table
+
+DEPTH = 4  # groups inside groups under /provenance
+
+
+def open(path):
+    """Open a result file for reading and return its Run.
+
+    What is seen is the file of this moment; open it again to see later rounds. Raises
+    ResultError if the file is missing, damaged, foreign or of another schema.
+    """
+    return Run(Source(path))
+
+
+class Run:
+    """One run, as its result file tells it. Columns are read when first asked for.
+
+    `rounds`, `clients`, `phases`, `layers` and `devices` are Tables: `run.rounds.test_accuracy`
+    is a numpy array, `run.rounds.to_pandas()` a data frame.
+    """
+
+    def __init__(self, source):
+        """Take over an open Source; raises ResultError if it is no whole result file."""
+        self._source = source
+        try:
+            check_version(source)
+            root = {c.name: source.attribute("", c.name, c.dtype != schema.TEXT)
+                    for c in schema.ROOT}
+            missing = [name for name, value in root.items() if value is None]
+            if missing:
+                raise ResultError(f"{source.path}: damaged, the root lacks {', '.join(missing)}")
+            self.path = source.path
+            self.schema, self.software_version = root["fedmpi_schema"], root["software_version"]
+            self.status, self.ranks = root["status"], root["ranks"]
+            self.created, self.updated = root["created"], root["updated"]
+            self.rounds = Table(source, "rounds", schema.ROUNDS, root["rounds"])
+            self.clients = Table(source, "clients", schema.CLIENTS)
+            self.phases = Table(source, "phases", schema.PHASE_COLUMNS, root["rounds"])
+            self.layers = Table(source, "layers", schema.LAYERS, root["rounds"])
+        except BaseException:
+            source.close()
+            raise
+
+    def close(self):
+        """Close the file; columns read before stay usable."""
+        self._source.close()
+
+    def __enter__(self):
+        """Return the run itself; the file is closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_):
+        """Close the file."""
+        self.close()
+
+    def __repr__(self):
+        """Return one line: the file, its state and its rounds."""
+        return f"<fedmpi run {self.path}: {self.status}, {len(self.rounds)} rounds>"
+
+    @cached_property
+    def toml(self):
+        """The configuration as it was given."""
+        return self._text("config/toml")
+
+    @cached_property
+    def config(self):
+        """Every value used, defaults included, as a dict of sections."""
+        with reading(self.path):
+            config = json.loads(self._text("config/resolved"))
+            if not isinstance(config, dict):
+                raise ValueError("/config/resolved is no JSON object")
+            return config
+
+    @cached_property
+    def provenance(self):
+        """What the run ran on, as a dict."""
+        return self._tree("provenance", DEPTH)
+
+    @cached_property
+    def events(self):
+        """Resumes, warnings and the like: a list of dicts with time, round, kind and text."""
+        columns = {c.name: self._source.read(c.path, c.dtype).tolist() for c in schema.EVENTS}
+        if len({len(values) for values in columns.values()}) != 1:
+            raise ResultError(f"{self.path}: damaged, the columns of /events differ in length")
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    @cached_property
+    def partition(self):
+        """int32[N, classes]: the samples of each client, by class."""
+        return self._source.read("partition/counts", "<i4")
+
+    @cached_property
+    def layer_names(self):
+        """Names of the layers, in the order of the columns of `layers`."""
+        return tuple(self._source.read("layers/names", schema.TEXT).tolist())
+
+    @cached_property
+    def devices(self):
+        """The devices of the clients, one row each; the columns depend on the profile."""
+        columns = [schema.Column(f"devices/{name}", None, "[N]", "", "")
+                   for name in self._source.names("devices")]
+        return Table(self._source, "devices", columns)
+
+    @cached_property
+    def weights_sha256(self):
+        """Digest of the final weights in hex, None as long as there are none."""
+        return self._source.attribute("model", "sha256")
+
+    def model(self):
+        """Return the final weights as {parameter: array}, checked against their digest."""
+        if self.weights_sha256 is None:
+            raise ResultError(f"{self.path}: holds no weights, its status is {self.status}; "
+                              "they are written when the run finishes")
+        names = self._source.names("model")
+        shapes = [self._source.shape(f"model/{name}") for name in names]
+        if sum(map(math.prod, shapes)) > self._source.size:
+            raise ResultError(f"{self.path}: damaged, /model is larger than the file")
+        arrays = {name: self._source.read(f"model/{name}") for name in names}
+        if weights_sha256(arrays) != self.weights_sha256:
+            raise ResultError(f"{self.path}: the weights differ from their sha256; damaged")
+        return arrays
+
+    def rounds_to(self, target):
+        """Return how many rounds it took to reach a test accuracy of `target`, or None."""
+        row = self._first(target)
+        return None if row is None else row + 1
+
+    def time_to(self, target):
+        """Return the virtual seconds until a test accuracy of `target`, or None."""
+        row = self._first(target)
+        return None if row is None else float(self.rounds["virtual_time"][row])
+
+    def bytes_to(self, target, direction="both"):
+        """Return the bytes sent until a test accuracy of `target`, or None.
+
+        direction is "up" (from clients), "down" (to clients) or "both".
+        """
+        columns = {"up": ["bytes_up"], "down": ["bytes_down"], "both": ["bytes_up", "bytes_down"]}
+        if direction not in columns:
+            raise ResultError(f"direction {direction!r} is not one of {', '.join(columns)}")
+        row = self._first(target)
+        if row is None:
+            return None
+        return sum(int(self.rounds[name][: row + 1].sum()) for name in columns[direction])
+
+    def info(self):
+        """Return what the run is and where it stands, as a dict that JSON can hold."""
+        accuracy = self.rounds["test_accuracy"]
+        accuracy = accuracy[~np.isnan(accuracy)]
+        last = {name: float(self.rounds[name][-1]) if len(self.rounds) else 0.0
+                for name in ("virtual_time", "wall_time")}
+        return {
+            "path": self.path,
+            "status": self.status,
+            "rounds": len(self.rounds),
+            "ranks": self.ranks,
+            "clients": len(self.partition),
+            "created": self.created,
+            "updated": self.updated,
+            "fedmpi_schema": self.schema,
+            "software_version": self.software_version,
+            "weights_sha256": self.weights_sha256,
+            "final_accuracy": float(accuracy[-1]) if accuracy.size else None,
+            "best_accuracy": float(accuracy.max()) if accuracy.size else None,
+            **last,
+            "bytes_down": int(self.rounds["bytes_down"].sum()),
+            "bytes_up": int(self.rounds["bytes_up"].sum()),
+            "events": self.events,
+            "provenance": self.provenance,
+            "config": self.config,
+        }
+
+    def _first(self, target):
+        """Return the first row whose test accuracy is at least `target`, or None."""
+        rows = np.flatnonzero(self.rounds["test_accuracy"] >= target)
+        return int(rows[0]) if rows.size else None
+
+    def _text(self, path):
+        return str(self._source.read(path, schema.TEXT).item())
+
+    def _tree(self, path, depth):
+        """Return a group as a dict, groups in it as dicts, up to `depth` levels."""
+        if depth == 0:
+            raise ResultError(f"{self.path}: damaged, /{path} is nested too deeply")
+        tree = {}
+        for name in self._source.names(path):
+            inner = f"{path}/{name}"
+            if self._source.is_group(inner):
+                tree[name] = self._tree(inner, depth - 1)
+            else:
+                tree[name] = self._source.read(inner).tolist()
+        return tree
+
+
+def check_version(source):
+    """Raise ResultError unless the file of `source` has a schema that this reader knows."""
+    found = source.attribute("", "fedmpi_schema")
+    if found is None:
+        raise ResultError(f"{source.path}: is HDF5, but no result of fedmpi (no fedmpi_schema)")
+    ours = int(schema.VERSION.partition(".")[0])
+    first = found.partition(".")[0]
+    if not (first.isascii() and first.isdigit() and len(first) < 6):
+        raise ResultError(f"{source.path}: damaged, fedmpi_schema is {found[:20]!r}")
+    if int(first) > ours:
+        raise ResultError(f"{source.path}: has schema {found}, this fedmpi reads up to {ours}.x; "
+                          "install a newer fedmpi")
+    if int(first) < ours:
+        raise ResultError(f"{source.path}: has the old schema {found}; "
+                          f"run: fedmpi upgrade {source.path}")

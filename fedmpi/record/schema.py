@@ -1,0 +1,178 @@
+"""The layout of a result file, as one table. Writer, reader and SCHEMA.md follow from it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+VERSION = "1.0"  # the first number changes when an old reader would misread
+
+PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
+RUN_STATUS = ("running", "stopped", "finished", "failed")
+CLIENT_STATUS = ("completed", "late", "dropped", "rejected", "unavailable")  # stored as index
+
+TEXT = "utf-8"  # dtype of a column of text: UTF-8 of fixed length, padded with zeros
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset, or root attribute where `path` has no slash."""
+
+    path: str
+    dtype: str  # of numpy, or "utf-8"
+    shape: str  # [R] rounds, [K] rows of clients, [L] layers, [N] all clients; "" for one value
+    unit: str  # "1" for a pure number, "" for text
+    meaning: str
+
+    @property
+    def group(self):
+        """The part of the path before the slash: "rounds", "clients", ..."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def name(self):
+        """The part of the path after the slash: "test_accuracy", ..."""
+        return self.path.rpartition("/")[2]
+
+
+def _columns(group, shape, text):
+    """Read lines of "name, dtype, unit, meaning" (the meaning may hold commas)."""
+    lines = [line.split(",", 3) for line in text.strip().splitlines()]
+    return tuple(
+        Column(f"{group}/{name.strip()}", dtype.strip(), shape, unit.strip(), meaning.strip())
+        for name, dtype, unit, meaning in lines
+    )
+
+
+ROOT = (
+    Column("fedmpi_schema", TEXT, "", "", "version of this table; a new first number is not read"),
+    Column("software_version", TEXT, "", "", "version of fedmpi that wrote the file"),
+    Column("status", TEXT, "", "", "one of " + ", ".join(RUN_STATUS)),
+    Column("rounds", "<i8", "", "1", "number of whole rounds, R"),
+    Column("ranks", "<i8", "", "1", "number of MPI ranks of the (last) start"),
+    Column("created", TEXT, "", "", "when the run began, ISO 8601 in UTC"),
+    Column("updated", TEXT, "", "", "when the file was last written, ISO 8601 in UTC"),
+)
+
+ROUNDS = _columns("rounds", "[R]", """
+    round,             <i8, 1,    number of the round, from 0
+    virtual_time,      <f8, s,    simulated time at the end of the round, from the cost model alone
+    wall_time,         <f8, s,    measured time since the run began, resumes included
+    train_loss,        <f8, 1,    mean loss of the clients' local training, by their shares
+    test_loss,         <f8, 1,    mean loss on the test data; NaN in rounds without evaluation
+    test_accuracy,     <f8, 1,    part of the test data classed right, 0 to 1; NaN as above
+    local_accuracy,    <f8, 1,    mean accuracy of the clients' own models on own data; NaN as above
+    clients_selected,  <i8, 1,    clients asked to take part
+    clients_completed, <i8, 1,    clients whose report entered the sums
+    bytes_down,        <i8, byte, encoded messages from server to clients, all clients
+    bytes_up,          <i8, byte, encoded messages from clients to server, all clients
+    bytes_up_values,   <i8, byte, the part of bytes_up that is values
+    bytes_up_support,  <i8, byte, the part of bytes_up that says which coordinates are sent
+    flops,             <i8, 1,    floating-point operations of the clients' training
+    density_up,        <f8, 1,    mean over clients of the part of the coordinates sent
+    density_union,     <f8, 1,    part of the coordinates that at least one client sent
+    model_density,     <f8, 1,    part of the coordinates of the global model that are not pruned
+    mpi_bytes,         <i8, byte, what the MPI ranks exchanged; no part of the simulated world
+""")
+
+CLIENTS = _columns("clients", "[K]", f"""
+    round,           <i4, 1,    round in which the row was written; rows are in order of rounds
+    client,          <i4, 1,    number of the client
+    rank,            <i4, 1,    MPI rank that simulated it
+    samples,         <i8, 1,    training samples of the client
+    steps,           <i8, 1,    optimiser steps taken
+    virtual_start,   <f8, s,    simulated time when the client began to receive
+    virtual_end,     <f8, s,    simulated time when the server had its report
+    seconds_down,    <f8, s,    simulated download, latency included
+    seconds_compute, <f8, s,    simulated training
+    seconds_up,      <f8, s,    simulated upload, latency included
+    bytes_down,      <i8, byte, length of the encoded message to the client
+    bytes_up,        <i8, byte, length of the encoded message from the client
+    flops,           <i8, 1,    floating-point operations of its training
+    kept,            <f8, 1,    part of the model's parameters that it held
+    status,          <u1, 1,    {", ".join(f"{i} {word}" for i, word in enumerate(CLIENT_STATUS))}
+    train_loss,      <f8, 1,    mean loss of its local training; NaN if it did not train
+""")
+
+PHASE_COLUMNS = _columns("phases", "[R, ranks]", """
+    train,    <f8, s, measured time in the clients' training
+    reduce,   <f8, s, measured time in the sums over ranks
+    step,     <f8, s, measured time in the server step
+    evaluate, <f8, s, measured time in evaluation
+    record,   <f8, s, measured time in writing this file and checkpoints
+    wait,     <f8, s, measured time waiting for other ranks
+""")
+
+LAYERS = _columns("layers", "[R, L]", """
+    kept,       <f8, 1,    mean over clients of the part of the layer's coordinates sent
+    bytes_down, <i8, byte, share of the layer in bytes_down, message headers left out
+    bytes_up,   <i8, byte, share of the layer in bytes_up, message headers left out
+""")
+
+EVENTS = _columns("events", "[E]", """
+    time,  utf-8, ,  when, ISO 8601 in UTC
+    round, <i8,   1, number of rounds in the file at that moment
+    kind,  utf-8, ,  "resume", "requeue", "config", "rejected" or "warning"
+    text,  utf-8, ,  what happened
+""")
+
+FIXED = (
+    Column("config/toml", TEXT, "", "", "the configuration, byte for byte as given"),
+    Column("config/resolved", TEXT, "", "", "JSON of every value used, defaults included"),
+    Column("layers/names", TEXT, "[L]", "", "names of the layers"),
+    Column("partition/counts", "<i4", "[N, classes]", "1", "samples by client and class"),
+)
+
+APPENDED = ROUNDS + CLIENTS + PHASE_COLUMNS + LAYERS  # what every round adds to
+EVENT_LENGTHS = {"time": 32, "kind": 16, "text": 480}  # bytes; longer texts are cut
+
+COLUMNS = ROOT + FIXED + APPENDED + EVENTS
+
+
+def numeric(column):
+    """Return the numpy dtype of a column that is not text."""
+    return np.dtype(column.dtype)
+
+
+HEAD = f"""# Result files of fedmpi, schema {VERSION}
+
+Printed from `fedmpi/record/schema.py`. One run, one HDF5 file. It is written whole under the name
+`FILE.part` and then renamed, so `FILE` can be read at any moment: while the run writes, and after
+it was killed. Numbers are little-endian. Text is UTF-8 of fixed length, padded with zeros. Nothing
+is compressed and nothing points to another file. Every dataset below has the attributes `unit` and
+`meaning`. A new column raises the second number of the version, a change that an old reader would
+misread the first; `fedmpi upgrade` brings old files to the newest.
+
+Shapes: R rounds, K rows of clients, N clients in all, L layers, E events.
+"""
+
+TAIL = """## Open groups
+
+| path | what |
+| --- | --- |
+| `/provenance/...` | what the run ran on: texts, numbers, lists, and groups of these |
+| `/devices/<column>` [N] | numbers or texts, one for each client, from the device profile |
+| `/model/<parameter>` | the global weights at the end, in the order of the model; absent before |
+| `/model`, attribute `sha256` | digest of these, defined in `fedmpi/record/digest.py` |
+"""
+
+TITLES = (
+    ("Root attributes", ROOT),
+    ("Written once", FIXED),
+    ("One value a round", ROUNDS),
+    ("One value for each client of a round", CLIENTS),
+    ("One value for each rank of a round", PHASE_COLUMNS),
+    ("One value for each layer of a round", LAYERS),
+    ("Events", EVENTS),
+)
+
+
+def manual():
+    """Return the text of SCHEMA.md."""
+    parts = [HEAD]
+    for title, columns in TITLES:
+        lines = [f"## {title}", "", "| path | dtype | shape | unit | meaning |", "|" + " --- |" * 5]
+        for c in columns:
+            path = f"/{c.path}" if c.group else c.path
+            lines.append(f"| `{path}` | {c.dtype} | {c.shape} | {c.unit} | {c.meaning} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join([*parts, TAIL])

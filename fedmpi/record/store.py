@@ -1,0 +1,178 @@
+"""How the parts of a result file lie in HDF5: everything that changes a file is here."""
+
+import json
+from collections.abc import Mapping
+
+import h5py
+import numpy as np
+
+from fedmpi.errors import ResultError
+from fedmpi.record import schema
+from fedmpi.record.digest import little_endian
+
+# Read by HDF5 1.10 (2016) and later; its metadata carry checksums, so damage is seen.
+FORMAT = ("v110", "v110")
+CHUNK = 4096  # bytes; small, since most runs have tens of rounds
+CHUNK_ROWS = {"rounds": 64, "phases": 64, "layers": 64, "events": 4, "clients": 512}
+
+
+def create(path):
+    """Open a new, empty HDF5 file."""
+    return h5py.File(path, "w", libver=FORMAT)
+
+
+def change(path):
+    """Open a file that nobody else has open, to change it; so no lock is needed."""
+    return h5py.File(path, "r+", libver=FORMAT, locking=False)
+
+
+def text_array(texts, length=None):
+    """Return texts as an array of UTF-8 of one length (longer ones are cut between letters)."""
+    texts = np.asarray(texts, dtype=object)
+    coded = [str(text).encode() for text in texts.ravel()]
+    length = length or max([1, *map(len, coded)])
+    coded = [c if len(c) <= length else c[:length].decode(errors="ignore").encode() for c in coded]
+    return np.array(coded, dtype=h5py.string_dtype("utf-8", length)).reshape(texts.shape)
+
+
+def put_attributes(file, values):
+    """Set root attributes: {name: text or whole number}."""
+    for name, value in values.items():
+        array = text_array(value) if isinstance(value, str) else np.asarray(value, "<i8")
+        file.attrs.create(name, array, dtype=array.dtype)
+
+
+def put(file, column, values):
+    """Write a dataset of the table that does not grow."""
+    array = text_array(values) if column.dtype == schema.TEXT else np.asarray(values, column.dtype)
+    _describe(file.create_dataset(column.path, data=array), column)
+
+
+def put_fixed(file, toml, resolved, counts, layer_names):
+    """Write what is known before the first round."""
+    values = {
+        "config/toml": toml,
+        "config/resolved": json.dumps(resolved, indent=1, ensure_ascii=False),
+        "partition/counts": counts,
+        "layers/names": list(layer_names),
+    }
+    for column in schema.FIXED:
+        put(file, column, values[column.path])
+
+
+def put_empty(file, ranks, layers):
+    """Make the datasets that grow, without rows."""
+    file.create_group("model", track_order=True)
+    for column in schema.APPENDED:
+        _growing(file, column, schema.numeric(column), {"[R, ranks]": ranks, "[R, L]": layers})
+    for column in schema.EVENTS:
+        text = column.dtype == schema.TEXT
+        length = schema.EVENT_LENGTHS.get(column.name)
+        dtype = h5py.string_dtype("utf-8", length) if text else schema.numeric(column)
+        _growing(file, column, dtype, {})
+
+
+def _growing(file, column, dtype, widths):
+    """Make the empty dataset of `column`; `widths` gives its second axis by shape, if any."""
+    row = (int(widths[column.shape]),) if column.shape in widths else ()
+    size = max(1, dtype.itemsize * int(np.prod(row)))
+    rows = max(1, min(CHUNK_ROWS[column.group], CHUNK // size))
+    dataset = file.create_dataset(
+        column.path, (0, *row), dtype, maxshape=(None, *row), chunks=(rows, *row)
+    )
+    _describe(dataset, column)
+    return dataset
+
+
+def _describe(dataset, column):
+    put = dataset.attrs.create
+    for name, text in (("unit", column.unit), ("meaning", column.meaning)):
+        array = text_array(text)
+        put(name, array, dtype=array.dtype)
+
+
+def put_tree(group, values):
+    """Write a dict of texts, numbers, lists of either, None and dicts of these."""
+    for name, value in values.items():
+        name = _checked_name(group, name)
+        if isinstance(value, Mapping):
+            put_tree(group.create_group(name, track_order=True), value)
+        else:
+            group.create_dataset(name, data=_plain(group, name, value))
+
+
+def put_devices(group, columns, clients):
+    """Write the columns of the devices, numbers or texts, one value for each client."""
+    for name, values in columns.items():
+        array = _plain(group, name, values)
+        if array.shape != (clients,):
+            raise ResultError(f"devices.{name} has shape {array.shape}, must be {(clients,)}")
+        group.create_dataset(_checked_name(group, name), data=array)
+
+
+def put_model(file, arrays, sha256):
+    """Write the weights {parameter: array} and their digest."""
+    group = file["model"]
+    group.clear()
+    for name, array in arrays.items():
+        group.create_dataset(_checked_name(group, name), data=little_endian(array))
+    digest = text_array(sha256)
+    group.attrs.create("sha256", digest, dtype=digest.dtype)
+
+
+def _plain(group, name, value):
+    """Return a value as an array of numbers or texts, or raise ResultError."""
+    array = np.asarray("" if value is None else value)
+    if array.dtype.kind in "UT" or (array.size == 0 and isinstance(value, list | tuple)):
+        return text_array(array)
+    if array.dtype.kind not in "biuf":
+        raise ResultError(f"{group.name}/{name}: {str(value)[:40]!r} is no text, number or list")
+    return little_endian(array)
+
+
+def _checked_name(group, name):
+    if not isinstance(name, str) or not name or "/" in name or name.strip(".") == "":
+        raise ResultError(f"{group.name}: {name!r} cannot be a name; use a text without '/'")
+    return name
+
+
+def extend(dataset, rows):
+    """Append rows to a dataset."""
+    held = len(dataset)
+    dataset.resize(held + len(rows), axis=0)
+    if rows.size:
+        dataset[held:] = rows
+
+
+def extend_events(file, events):
+    """Append events, a list of tuples in the order of the columns."""
+    if events:
+        for column, values in zip(schema.EVENTS, zip(*events, strict=True), strict=True):
+            text = column.dtype == schema.TEXT
+            length = schema.EVENT_LENGTHS.get(column.name)
+            rows = text_array(list(values), length) if text else np.array(values, column.dtype)
+            extend(file[column.path], rows)
+
+
+def cut(file, rounds, ranks):
+    """Keep the first `rounds` rounds, drop the model, and make room for `ranks` ranks."""
+    numbers = file["rounds/round"][:rounds]
+    last = numbers[-1] if rounds else -1
+    rows = int(np.searchsorted(file["clients/round"][:], last, side="right"))
+    for column in schema.APPENDED:
+        file[column.path].resize(rows if column.group == "clients" else rounds, axis=0)
+    file["model"].clear()
+    file["model"].attrs.pop("sha256", None)
+    for column in schema.PHASE_COLUMNS:
+        _widen(file, column, ranks)
+
+
+def _widen(file, column, ranks):
+    """Give a dataset of phases at least `ranks` columns; old rows hold NaN in the new ones."""
+    old = file[column.path][:]
+    if old.shape[1] >= ranks:
+        return
+    del file[column.path]
+    rows = np.full((len(old), ranks), np.nan)
+    rows[:, : old.shape[1]] = old
+    extend(_growing(file, column, schema.numeric(column), {column.shape: ranks}), rows)

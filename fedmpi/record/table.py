@@ -1,0 +1,98 @@
+"""A group of columns of a result file, read column by column when asked for."""
+
+import numpy as np
+
+from fedmpi.errors import ResultError
+from fedmpi.record import schema
+
+
+class Table:
+    """Columns of equal length: `table["flops"]` or `table.flops` is a numpy array [rows, ...].
+
+    As in a data frame, len() counts rows while iteration and `in` speak of column names.
+    """
+
+    def __init__(self, source, group, columns, rows=None):
+        """Check that the columns (schema.Column) are in `source`, of one shape [rows, ...]."""
+        self._source = source
+        self._group = group
+        self._columns = {column.name: column for column in columns}
+        self._read = {}
+        shapes = {name: source.shape(c.path, c.dtype) for name, c in self._columns.items()}
+        self.shape = next(iter(shapes.values()), (0,))
+        rows = self.shape[:1] if rows is None else (rows,)
+        for name, shape in shapes.items():
+            if shape != self.shape or shape[:1] != rows:
+                raise ResultError(f"{source.path}: damaged, /{group}/{name} has shape {shape}")
+        expected = 2 if any("," in column.shape for column in columns) else 1
+        if len(self.shape) != expected:
+            raise ResultError(f"{source.path}: damaged, /{group} has {len(self.shape)} dimensions")
+
+    @property
+    def columns(self):
+        """Names of the columns, in the order of the schema."""
+        return tuple(self._columns)
+
+    def __len__(self):
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __iter__(self):
+        """Iterate over the names of the columns."""
+        return iter(self._columns)
+
+    def __contains__(self, name):
+        """Return True if there is a column `name`."""
+        return name in self._columns
+
+    def __getitem__(self, name):
+        """Return one column as an array that must not be changed."""
+        if name not in self._columns:
+            raise KeyError(f"{name!r} is no column of {self._group}: {', '.join(self._columns)}")
+        if name not in self._read:
+            column = self._columns[name]
+            values = self._source.read(column.path, column.dtype)
+            values.flags.writeable = False
+            self._read[name] = values
+        return self._read[name]
+
+    def __getattr__(self, name):
+        """Return one column: `table.flops` is `table["flops"]`."""
+        if name.startswith("_") or name not in self._columns:
+            raise AttributeError(f"{name!r} is no column of {self.__dict__.get('_group')}")
+        return self[name]
+
+    def __dir__(self):
+        """Return attributes and columns, for completion."""
+        return [*super().__dir__(), *self._columns]
+
+    def __repr__(self):
+        """Return one line: rows and columns."""
+        return f"<{self._group}: {len(self)} rows of {', '.join(self._columns)}>"
+
+    def to_pandas(self):
+        """Return a pandas DataFrame; raises ResultError where pandas is not installed.
+
+        Status codes become words. Columns with two axes (phases, layers) become rows under an
+        index of row of the round and position (rank or layer).
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            hint = "to_pandas needs pandas: pip install 'fedmpi[analysis]'"
+            raise ResultError(hint) from error
+        values = {name: self[name].ravel() for name in self}
+        if self._group == "clients":
+            words = schema.CLIENT_STATUS
+            values["status"] = pandas.Categorical.from_codes(known_status(values["status"]), words)
+        index = None
+        if len(self.shape) == 2:
+            second = "rank" if self._group == "phases" else "layer"
+            index = pandas.MultiIndex.from_product(map(range, self.shape), names=["row", second])
+        return pandas.DataFrame(values, index=index)
+
+
+def known_status(codes):
+    """Return status codes as int64, -1 for those that the schema does not know."""
+    codes = np.asarray(codes, np.int64)
+    return np.where(codes < len(schema.CLIENT_STATUS), codes, -1)

@@ -1,0 +1,220 @@
+"""Write the result file, on rank 0: rounds wait in memory and enter the file in whole commits."""
+
+import os
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from time import perf_counter
+
+import h5py
+import numpy as np
+
+from fedmpi import __version__
+from fedmpi.errors import ResultError
+from fedmpi.record import reader, schema, store
+from fedmpi.record.rows import column_array, row_arrays
+from fedmpi.record.whole import replacement
+
+CALM = 50  # a commit waits until this many times its predecessor's duration have passed
+PAUSE = 0.5  # and at least these seconds
+BUFFER = 1 << 25  # bytes of rows in memory that force a commit
+
+
+def check_target(path, overwrite=False):
+    """Raise ResultError if a result cannot be written to `path`; return its absolute path."""
+    path = os.path.realpath(path)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise ResultError(f"{path}: the folder {folder} does not exist; make it first")
+    if os.path.isdir(path):
+        raise ResultError(f"{path}: is a folder; name a file in it, such as {path}/out.h5")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ResultError(f"{path}: the folder {folder} cannot be written to; choose another")
+    if os.path.exists(path):
+        if not overwrite:
+            raise ResultError(f"{path}: exists; choose another name or add --overwrite")
+        if os.path.getsize(path) and not h5py.is_hdf5(path):
+            raise ResultError(f"{path}: exists and is no result file, so it is not overwritten")
+    return path
+
+
+class Writer:
+    """The result file of a run that goes on. One process writes; any number may read."""
+
+    def __init__(self, path, run, phases):
+        """Take over the file `path`, just read as `run`; use create or reopen instead."""
+        self.path = path
+        self.rounds = len(run.rounds)  # whole rounds, those in memory included
+        self._ranks = run.ranks
+        self._layers = len(run.layer_names)
+        self._width = run.phases.shape[1]
+        self._phases = check_phases(phases)
+        self._last = int(run.rounds["round"][-1]) if self.rounds else -1
+        self._mark = (run.created, self.rounds)
+        self._rows = {column.path: [] for column in schema.APPENDED}
+        self._events = []
+        self._bytes = 0
+        self._cost = 0.0
+        self._since = perf_counter()
+
+    @classmethod
+    def create(
+        cls, path, *, config_toml, resolved, provenance, partition_counts, devices, layer_names,
+        ranks, phases=schema.PHASES, overwrite=False,
+    ):
+        """Write a file without rounds and return its Writer.
+
+        config_toml is the text as given, resolved and provenance are plain dicts,
+        partition_counts int[N, classes], devices {column: values [N]}, layer_names [L] texts;
+        `phases` names the rows of the phases given to append. Raises ResultError if `path`
+        exists (without overwrite) or cannot be written.
+        """
+        path = check_target(path, overwrite)
+        now = utc_now()
+        root = {
+            "fedmpi_schema": schema.VERSION, "software_version": __version__,
+            "status": "running", "rounds": 0, "ranks": ranks, "created": now, "updated": now,
+        }
+        with guarded(path), replacement(path) as part, store.create(part) as file:
+            store.put_attributes(file, root)
+            store.put_fixed(file, config_toml, resolved, partition_counts, layer_names)
+            store.put_tree(file.create_group("provenance", track_order=True), provenance)
+            store.put_devices(file.create_group("devices"), devices, len(partition_counts))
+            store.put_empty(file, ranks, len(layer_names))
+        with reader.open(path) as run:
+            return cls(path, run, phases)
+
+    @classmethod
+    def reopen(cls, path, rounds, ranks=None, phases=schema.PHASES):
+        """Cut the file back to its first `rounds` rounds and return a Writer that goes on.
+
+        `ranks` may differ from before; rows of clients, phases and layers are cut alike, a final
+        model is removed, events stay. Raises ResultError if the file holds fewer rounds.
+        """
+        path = os.path.realpath(path)
+        with reader.open(path) as run:
+            held, ranks = len(run.rounds), ranks or run.ranks
+        if not 0 <= rounds <= held:
+            raise ResultError(f"{path}: holds {held} rounds, so it cannot go on after "
+                              f"{rounds}; resume it from its own checkpoint")
+        root = {"status": "running", "rounds": rounds, "ranks": ranks, "updated": utc_now()}
+        with guarded(path), replacement(path, True) as part, store.change(part) as file:
+            store.cut(file, rounds, ranks)
+            store.put_attributes(file, root)
+        with reader.open(path) as run:
+            return cls(path, run, phases)
+
+    def append(self, row, clients, phases, layers):
+        """Take one finished round; it enters the file with the next commit.
+
+        row {column: number}, clients {column: values [K]} or a structured array, phases
+        float64[len(phases), ranks], layers {column: values [L]}. Raises ResultError naming any
+        column that is missing, unknown or of the wrong kind, and then takes nothing.
+        """
+        place = f"round {self.rounds}"
+        single = row_arrays("rounds", row, place, ())
+        single |= row_arrays("layers", layers, place, (self._layers,))
+        single |= self._phase_arrays(phases, place)
+        new = {path: array[None] for path, array in single.items()}
+        new |= row_arrays("clients", clients, place)
+        number = int(single["rounds/round"])
+        if number <= self._last:
+            raise ResultError(f"{place}: its number {number} does not follow {self._last}")
+        if np.any(new["clients/round"] != number):
+            raise ResultError(f"{place}: clients.round must be {number} in all rows")
+        for path, array in new.items():
+            self._rows[path].append(array)
+            self._bytes += array.nbytes
+        self._last = number
+        self.rounds += 1
+        if self._bytes > BUFFER:
+            self.commit()
+
+    def event(self, kind, text):
+        """Note that something happened; `kind` is one of the table's, `text` one sentence."""
+        self._events.append((utc_now(), self.rounds, kind, text))
+
+    def commit_if_due(self):
+        """Commit if that keeps the time spent in commits under about 2 %; return True if so."""
+        due = perf_counter() - self._since >= max(PAUSE, CALM * self._cost)
+        if due and (self._bytes or self._events):
+            self.commit()
+            return True
+        return False
+
+    def commit(self):
+        """Bring all rounds and events so far into the file."""
+        self._commit({}, None, None)
+
+    def finish(self, status, model=None, weights_sha256=None):
+        """Commit with the final status ("stopped", "finished" or "failed") and the weights.
+
+        model is {parameter: array} or None, weights_sha256 its digest.
+        """
+        if status not in schema.RUN_STATUS:
+            allowed = ", ".join(schema.RUN_STATUS)
+            raise ResultError(f"{self.path}: status {status!r} is not one of {allowed}")
+        self._commit({"status": status}, model, weights_sha256)
+
+    def _commit(self, root, model, sha256):
+        start = perf_counter()
+        with (
+            guarded(self.path),
+            replacement(self.path, True) as part,
+            store.change(part) as file,
+        ):
+            self._check_mark(file)
+            for path, arrays in self._rows.items():
+                if arrays:
+                    store.extend(file[path], np.concatenate(arrays))
+            store.extend_events(file, self._events)
+            if model is not None:
+                store.put_model(file, model, sha256)
+            store.put_attributes(file, {"rounds": self.rounds, "updated": utc_now()} | root)
+        for arrays in self._rows.values():
+            arrays.clear()
+        self._events.clear()
+        self._bytes = 0
+        self._mark = (self._mark[0], self.rounds)
+        self._since = perf_counter()
+        self._cost = self._since - start
+
+    def _check_mark(self, file):
+        """Refuse to write over a file that somebody else has put in the place of ours."""
+        found = (file.attrs["created"].decode(), int(file.attrs["rounds"]))
+        if found != self._mark:
+            raise ResultError(f"{self.path}: another run has written this file since round "
+                              f"{self._mark[1]}; end one of the two")
+
+    def _phase_arrays(self, phases, place):
+        phases = column_array(schema.PHASE_COLUMNS[0], phases, place)
+        expected = (len(self._phases), self._ranks)
+        if phases.shape != expected:
+            raise ResultError(f"{place}: phases have shape {phases.shape}, must be {expected}")
+        wide = np.full((len(self._phases), self._width), np.nan)
+        wide[:, : self._ranks] = phases
+        return {f"phases/{name}": wide[i] for i, name in enumerate(self._phases)}
+
+
+def check_phases(phases):
+    """Return `phases` if they are the table's phases, in any order; else raise ResultError."""
+    if sorted(phases) != sorted(schema.PHASES):
+        raise ResultError(f"phases {', '.join(phases)}: must be {', '.join(schema.PHASES)}")
+    return tuple(phases)
+
+
+def utc_now():
+    """Return the time as ISO 8601 in UTC, to the microsecond."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+@contextmanager
+def guarded(path):
+    """Turn what the system or HDF5 raise while `path` is written into a ResultError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ResultError(f"{path}: is gone; it was moved or removed while in use") from error
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ResultError(f"{path}: cannot be written ({reason}); check space, quota and "
+                          "rights. What it held before is unharmed") from error

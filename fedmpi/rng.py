@@ -1,0 +1,35 @@
+"""The only source of randomness: one independent stream for each purpose, round and client."""
+
+from hashlib import blake2b
+
+import numpy as np
+
+_64_BITS = (1 << 64) - 1
+
+
+def rng_for(seed, purpose, round=0, client=0):
+    """Return the random stream of one purpose in one round for one client.
+
+    The same four values give the same numbers on every rank, in every order of
+    asking and after every resume, because the stream is a counter-based
+    generator (Philox, Salmon et al., SC 2011) that is addressed, not advanced.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed, 0 to 2**64 - 1.
+    purpose : str
+        What the numbers are for, for example "cohort" or "batches".
+    round, client : int
+        Round and client that the numbers belong to, from 0; 0 where there is none.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A fresh generator. Streams are disjoint: each has 2**128 blocks of its own.
+    """
+    word = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "little")
+    # Philox counts up from the low words, so round and client take the high ones.
+    key = np.array([seed & _64_BITS, word], np.uint64)
+    counter = np.array([0, 0, round, client], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -1,0 +1,149 @@
+"""Everything that a run needs, put together once on every rank."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi import flops
+from fedmpi.algorithms import Setting
+from fedmpi.learn.data import Dataset, load
+from fedmpi.learn.engines import engine_of
+from fedmpi.learn.models import build
+from fedmpi.learn.partitions import split
+from fedmpi.learn.samples import Samples
+from fedmpi.learn.trainer import Local, Trainer
+from fedmpi.rng import rng_for
+from fedmpi.sim.select import cohort_of
+from fedmpi.sim.server import Server
+from fedmpi.world.devices import Devices, devices_of
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """The fixed parts of a run.
+
+    `counts` is int64[K, classes], samples of each client and class; `work` float64[K], the
+    predicted work of a client in samples; `weights` float32[P], the first global weights.
+    """
+
+    config: object
+    dataset: Dataset
+    test: Samples
+    counts: np.ndarray
+    work: np.ndarray
+    devices: Devices
+    engine: object
+    trainer: Trainer
+    algorithm: object
+    server: Server
+    weights: np.ndarray
+
+    @property
+    def layout(self):
+        """The shape of the model."""
+        return self.engine.layout
+
+    def cohort(self, round):
+        """Return the Cohort of a round."""
+        clients = self.config.clients
+        sizes = self.trainer.partition.sizes
+        return cohort_of(self.config.run.seed, round, sizes, clients.cohort, clients.weighting)
+
+    def flops(self, plan, seen):
+        """Return the floating-point operations of training on `seen` samples under a plan."""
+        return flops.count(self.layout, plan.backward, samples=seen).sum()
+
+
+def assemble(resolved, comm, root, cache=None):
+    """Return the Experiment of a Resolved configuration; collective over `comm`.
+
+    `root` is the folder of the data sets and `cache` one for noting verified files. The
+    first rank of each node reads the data; all ranks of the node share its copy.
+    """
+    config = resolved.config
+    seed = config.run.seed
+    dataset = _shared_dataset(resolved, comm, root, cache)
+    partition = _split(resolved, dataset)
+    train, test = _samples(dataset)
+    shape = dataset.x_train.shape[1:]
+    module = build(config.model.name, shape, dataset.classes, resolved.model_keys, seed)
+    sample, _ = train.take(np.zeros(1, np.int64))
+    engine, weights = engine_of(module, sample, config.run.trainer, config.run.threads_per_rank)
+    devices = devices_of(config, seed)
+    setting = Setting(
+        layout=engine.layout,
+        seed=seed,
+        rounds=config.run.rounds,
+        clients=config.clients.number,
+        exact=config.run.sum == "exact",
+        speed=devices.speed,
+    )
+    local = _local(config)
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        test=test,
+        counts=partition.counts(dataset.y_train, dataset.classes),
+        work=local.samples_of(partition.sizes).astype(np.float64),
+        devices=devices,
+        engine=engine,
+        trainer=Trainer(engine, train, partition, local, seed),
+        algorithm=resolved.algorithm(resolved.algorithm_keys, setting),
+        server=Server(config.server),
+        weights=weights,
+    )
+
+
+def split_of(resolved, root, cache=None):
+    """Return the Dataset and the Partition of an experiment, without building the rest."""
+    dataset = load(resolved.config.data.name, root, resolved.data_keys, cache)
+    return dataset, _split(resolved, dataset)
+
+
+def _split(resolved, dataset):
+    """Spread the training samples over the clients."""
+    config = resolved.config
+    return split(
+        config.data.partition,
+        dataset.y_train,
+        dataset.groups_train,
+        config.clients.number,
+        resolved.partition_keys,
+        rng_for(config.run.seed, "partition"),
+    )
+
+
+def _shared_dataset(resolved, comm, root, cache):
+    """Load the data once on each node, and give all its ranks views of that copy."""
+    name, arrays, facts = resolved.config.data.name, None, None
+    if comm.node_rank == 0:
+        dataset = load(name, root, resolved.data_keys, cache)
+        arrays, facts = dataset.arrays(), dataset.facts()
+    arrays = comm.share_on_node(arrays)
+    return Dataset.rebuild(comm.share(facts), arrays)
+
+
+def _samples(dataset):
+    """Return the train and test Samples of a Dataset, normalised alike."""
+    norm = (dataset.mean, dataset.std) if dataset.kind == "image" else (None, None)
+    return (
+        Samples(dataset.x_train, dataset.y_train, *norm),
+        Samples(dataset.x_test, dataset.y_test, *norm),
+    )
+
+
+def _local(config):
+    clients, optimizer = config.clients, config.optimizer
+    epochs = clients.local_epochs
+    if epochs is None and clients.local_steps is None:
+        epochs = 1
+    return Local(
+        epochs=epochs,
+        steps=clients.local_steps,
+        batch_size=clients.batch_size,
+        optimizer=optimizer.name,
+        lr=optimizer.lr,
+        lr_decay=optimizer.lr_decay,
+        momentum=optimizer.momentum,
+        weight_decay=optimizer.weight_decay,
+    )

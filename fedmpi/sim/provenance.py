@@ -1,0 +1,81 @@
+"""What a run ran on: libraries, hosts, processors, job and source."""
+
+import platform
+import socket
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+import fedmpi
+
+LIBRARIES = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic")
+_HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64")])
+
+
+def provenance(comm, environ, command):
+    """Return the facts of this run as a tree of plain values; collective over `comm`.
+
+    `environ` is the environment of the command line, `command` its words.
+    """
+    here = np.zeros(1, _HOST)
+    here["host"], here["core"], here["cpu"] = socket.gethostname(), _core(), _processor()
+    ranks = comm.gather_rows(here)
+    return {
+        "command": " ".join(command),
+        "python": sys.version.split()[0],
+        "fedmpi": fedmpi.__version__,
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "mpi": comm.library,
+        "platform": platform.platform(),
+        "hosts": [host.decode() for host in ranks["host"]],
+        "cores": [int(core) for core in ranks["core"]],
+        "cpu": [cpu.decode() for cpu in ranks["cpu"]],
+        "slurm_job_id": environ.get("SLURM_JOB_ID", ""),
+        "git_commit": _commit(),
+    }
+
+
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _core():
+    """The core that this process runs on now; -1 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[36])
+    except (OSError, ValueError, IndexError):
+        return -1
+
+
+def _processor():
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _commit():
+    """The commit of the checkout that this code runs from; empty for an installed package."""
+    here = Path(fedmpi.__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return ""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()

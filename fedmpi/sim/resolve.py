@@ -1,0 +1,107 @@
+"""From a Config to the things it names, with their own keys checked. Needs no torch and no MPI."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+
+from fedmpi import config as configuration
+from fedmpi.algorithms import ALGORITHMS, Algorithm, Keys
+from fedmpi.errors import ConfigError
+from fedmpi.learn.data import DATASETS, resolve as resolve_options
+from fedmpi.learn.models import options_of
+from fedmpi.learn.partitions import PARTITIONS
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A Config whose names are known and whose own keys are checked."""
+
+    config: configuration.Config
+    text: str
+    algorithm: type[Algorithm]
+    algorithm_keys: Keys
+    model_keys: dict
+    data_keys: dict
+    partition_keys: dict
+
+    def values(self):
+        """Return every value used, defaults included, as plain data by section."""
+        tree = self.config.model_dump(mode="json")
+        tree["algorithm"] = {"name": self.config.algorithm.name} | self.algorithm_keys.model_dump()
+        tree["model"] = {"name": self.config.model.name} | self.model_keys
+        tree["data"] |= self.data_keys | self.partition_keys
+        tree["clients"]["cohort"] = self.config.clients.cohort
+        return tree
+
+
+def read(path, overrides=()):
+    """Return the Resolved experiment of the TOML file at `path`. Raises ConfigError."""
+    return resolve(text_of(path), str(path), overrides)
+
+
+def text_of(path):
+    """Return the text of a configuration file, or raise ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise ConfigError(f"{path}: {reason}; give the path of a TOML file") from None
+
+
+def resolve(text, place, overrides=()):
+    """Return the Resolved experiment of TOML `text`; `place` names it in messages."""
+    config = configuration.read(text, place, overrides)
+    cls = _algorithm(config.algorithm.name, place)
+    keys = configuration.check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
+    data, partition = _data_keys(config.data, place)
+    model = options_of(config.model.name, config.model.own_keys())
+    return Resolved(config, text, cls, keys, model, data, partition)
+
+
+def _algorithm(name, place):
+    """Return the registered algorithm, or the one that package.module:object names."""
+    if ":" in name:
+        return own_object(name, f"{place}: algorithm.name", Algorithm)
+    return _known(name, ALGORITHMS, f"{place}: algorithm.name")
+
+
+def _known(name, table, place):
+    """Return table[name], or raise ConfigError with the nearest known name."""
+    if name in table:
+        return table[name]
+    near = get_close_matches(name, table, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(table))}"
+    raise ConfigError(f"{place} = {name!r}: unknown; {hint}")
+
+
+def own_object(name, place, base):
+    """Return the class "package.module:object" of the user's own code, a subclass of `base`."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{place} = {name!r}: {error}; is its folder on PYTHONPATH?") from None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{place} = {name!r}: must be a subclass of fedmpi.{base.__name__}")
+    return found
+
+
+def _data_keys(section, place):
+    """Return the data set's own keys and the partition's, checked, defaults filled in."""
+    source = _known(section.name, DATASETS, f"{place}: data.name")
+    scheme = _known(section.partition, PARTITIONS, f"{place}: data.partition")
+    given = section.own_keys()
+    for key in given:
+        if key not in source.options and key not in scheme.options:
+            known = [*type(section).model_fields, *source.options, *scheme.options]
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+            raise ConfigError(
+                f"{place}: data.{key}: no key of data set {section.name!r} "
+                f"or partition {section.partition!r}; {hint}"
+            )
+    return tuple(
+        resolve_options(f"{place}: data", table, {k: v for k, v in given.items() if k in table})
+        for table in (source.options, scheme.options)
+    )

@@ -1,0 +1,112 @@
+"""The numbers of a round on their way to the result file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.comm import codec
+from fedmpi.record.schema import CLIENTS
+
+CLIENT = np.dtype([(column.name, column.dtype) for column in CLIENTS])
+"""One row of /clients, as ranks exchange it."""
+
+
+@dataclass(eq=False)
+class Row:
+    """What one round adds to the result file.
+
+    `columns` are those of /rounds, `clients` the rows CLIENT[n] in order of client,
+    `layers` arrays [L] by name, `phases` float64[phases, ranks].
+    """
+
+    columns: dict
+    clients: np.ndarray
+    layers: dict
+    phases: np.ndarray | None = None
+
+
+class Inbox:
+    """Downloads of one round: equal supports are encoded once, since the message is the same."""
+
+    def __init__(self, weights):
+        self.weights, self._sizes = weights, {}
+
+    def receive(self, support):
+        """Return the Sizes of the message that brings `support` of the weights to a client."""
+        key = support.level, support.keep.tobytes()
+        if key not in self._sizes:
+            self._sizes[key] = codec.sizes(codec.encode(self.weights, support))
+        return self._sizes[key]
+
+
+class Sent:
+    """Coordinates and bytes sent in a round, by layer; integers, summed over ranks."""
+
+    def __init__(self, layout):
+        self._layout, self._layers, self._size = layout, len(layout.layers), layout.size
+        self.table = np.zeros(3 * self._layers + 2, np.int64)
+
+    def add(self, plan, down, up):
+        """Count one client's two messages, given their Sizes."""
+        layers = self._layers
+        self.table[:layers] += plan.up.layer_counts
+        self.table[layers : 2 * layers] += _spread(plan.down, down.values)
+        self.table[2 * layers : 3 * layers] += _spread(plan.up, up.values)
+        self.table[-2:] += up.values, up.support
+
+    def layers(self, clients):
+        """Return the columns of /layers: arrays [L]; `clients` is how many sent."""
+        kept, down, up = self.table[:-2].reshape(3, self._layers)
+        held = np.maximum(clients * np.diff(self._layout.starts("layer")), 1)
+        return {"kept": kept / held, "bytes_down": down, "bytes_up": up}
+
+    def density_up(self, clients):
+        """Return the mean over `clients` of the part of the coordinates sent."""
+        return self.table[: self._layers].sum() / max(clients * self._size, 1)
+
+
+def _spread(support, value_bytes):
+    """int64[L]: the bytes of the values, by layer."""
+    return support.layer_counts * (value_bytes // max(support.size, 1))
+
+
+def client_row(report, plan, down, up, flops, status):
+    """Return one CLIENT row as a tuple-like record; round, rank and times are filled in later."""
+    row = np.zeros((), CLIENT)
+    row["client"], row["samples"], row["steps"] = report.client, report.samples, report.steps
+    row["bytes_down"], row["bytes_up"], row["flops"] = down.total, up.total, flops
+    row["kept"] = plan.up.size / max(plan.up.layout.size, 1)
+    row["status"], row["train_loss"] = status, report.loss
+    return row
+
+
+def fill_times(clients, start, span):
+    """Write the virtual times of all clients of a round, in place."""
+    clients["virtual_start"], clients["virtual_end"] = start, start + span.total
+    clients["seconds_down"], clients["seconds_up"] = span.down, span.up
+    clients["seconds_compute"] = span.compute
+
+
+def round_columns(clients, cohort, sent, score, counts):
+    """Return the columns of /rounds that follow from the rows of its clients.
+
+    The rows come in order of client, as `cohort` does, so floating-point sums over them
+    are the same however the clients were placed.
+    """
+    done = clients["status"] == 0
+    shares, losses = cohort.shares[done], clients["train_loss"][done]
+    return {
+        "round": int(clients["round"][0]) if len(clients) else 0,
+        "train_loss": float((shares * losses).sum() / shares.sum()) if done.any() else np.nan,
+        "test_loss": score.loss if score else np.nan,
+        "test_accuracy": score.accuracy if score else np.nan,
+        "local_accuracy": score.local_accuracy(counts) if score else np.nan,
+        "clients_selected": len(clients),
+        "clients_completed": int(done.sum()),
+        "bytes_down": int(clients["bytes_down"].sum()),
+        "bytes_up": int(clients["bytes_up"].sum()),
+        "bytes_up_values": int(sent.table[-2]),
+        "bytes_up_support": int(sent.table[-1]),
+        "flops": int(clients["flops"].sum()),
+        "density_up": float(sent.density_up(len(clients))),
+    }

@@ -1,0 +1,56 @@
+"""The server's optimiser: what becomes of the mean of the clients.
+
+Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar and McMahan, "Adaptive Federated
+Optimization", ICLR 2021, arXiv:2003.00295, algorithm 2: the step that the mean proposes is
+taken as a gradient, d = w_t - mean, and given to SGD with momentum, Adam, Yogi or Adagrad,
+without bias correction as in the paper.
+"""
+
+import numpy as np
+
+
+class Server:
+    """Turns the step that an algorithm proposes into the step that is taken.
+
+    Moments live in the state as "server_m" and "server_v", float32[P], so that they are
+    checkpointed with it. With optimizer = "average" the proposed step is the step.
+    """
+
+    def __init__(self, keys):
+        self.keys = keys
+
+    def step(self, before, after):
+        """Return the next state, given the state `before` and the one proposed, `after`."""
+        if self.keys.optimizer == "average":
+            return after
+        old, zeros = before["weights"], np.zeros_like(before["weights"])
+        change = after["weights"] - old
+        m, v = before.get("server_m", zeros), before.get("server_v", zeros)
+        m, v, move = getattr(self, f"_{self.keys.optimizer}")(change, m, v)
+        weights = (old + np.float32(self.keys.lr) * move).astype(np.float32)
+        return after | {"weights": weights, "server_m": m, "server_v": v}
+
+    def _sgd(self, change, m, v):
+        m = np.float32(self.keys.momentum) * m + change
+        return m, v, m
+
+    def _adam(self, change, m, v):
+        b1, b2 = np.float32(self.keys.betas)
+        m = b1 * m + (1 - b1) * change
+        v = b2 * v + (1 - b2) * change**2
+        return m, v, self._scaled(m, v)
+
+    def _yogi(self, change, m, v):
+        b1, b2 = np.float32(self.keys.betas)
+        m = b1 * m + (1 - b1) * change
+        v = v - (1 - b2) * change**2 * np.sign(v - change**2)
+        return m, v, self._scaled(m, v)
+
+    def _adagrad(self, change, m, v):
+        b1 = np.float32(self.keys.betas[0])
+        m = b1 * m + (1 - b1) * change
+        v = v + change**2
+        return m, v, self._scaled(m, v)
+
+    def _scaled(self, m, v):
+        return m / (np.sqrt(v) + np.float32(self.keys.epsilon))

@@ -1,0 +1,1 @@
+"""The simulated world of the clients: devices, links, and the virtual clock."""

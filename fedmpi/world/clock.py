@@ -1,0 +1,42 @@
+"""Virtual time: what a round would take on the clients' devices and links.
+
+Nothing here is measured, so virtual time is the same for any number of ranks and on any
+machine. A schedule turns the clients' seconds into the end of the round.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Virtual seconds of clients in a round, float64[n] each."""
+
+    down: np.ndarray
+    compute: np.ndarray
+    up: np.ndarray
+
+    @property
+    def total(self):
+        """float64[n]: from the start of the round until the server has the report."""
+        return self.down + self.compute + self.up
+
+
+def spans(devices, clients, bytes_down, bytes_up, flops):
+    """Return the Spans of `clients` int64[n], from bytes int64[n] and FLOPs float64[n]."""
+    bits_down, bits_up = 8.0 * bytes_down, 8.0 * bytes_up
+    latency = devices.latency_s[clients]
+    return Spans(
+        down=latency + bits_down / (1e6 * devices.down_mbit_s[clients]),
+        compute=flops / (1e9 * devices.gflop_s[clients]),
+        up=latency + bits_up / (1e6 * devices.up_mbit_s[clients]),
+    )
+
+
+def synchronous(start, seconds):
+    """Return the virtual time at which a round ends that waits for all: the slowest client's.
+
+    `start` is the round's first virtual second, `seconds` float64[n] the clients' totals.
+    """
+    return start + (float(np.max(seconds)) if len(seconds) else 0.0)

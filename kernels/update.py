@@ -1,0 +1,116 @@
+"""The optimisers' steps, each one pass over the flat vectors."""
+
+import numpy as np
+
+from fedmpi.kernels._jit import kernel
+
+
+@kernel
+def sgd(weights, grad, velocity, reference, mask, lr, momentum, weight_decay, mu):
+    """Take one step of stochastic gradient descent where the mask is set.
+
+    For every coordinate i with mask[i] == 1:
+        g = grad[i] + weight_decay * weights[i] + mu * (weights[i] - reference[i])
+        velocity[i] = momentum * velocity[i] + g
+        weights[i] -= lr * velocity[i]
+    Elsewhere weights and velocity stay as they are, whatever the gradient holds.
+
+    Parameters
+    ----------
+    weights, velocity : float32[P], changed in place
+        A new client starts with velocity 0.
+    grad : float32[P]
+    reference : float32[P]
+        The received weights; read only if mu is not 0.
+    mask : uint8[P]
+        0 or 1.
+    lr, momentum, weight_decay, mu : float
+        Rounded to float32. mu is the pull of FedProx's proximal term.
+
+    Raises
+    ------
+    ValueError
+        If the vectors differ in length.
+
+    Notes
+    -----
+    The formula of torch.optim.SGD without dampening; the proximal term is of Li et al.,
+    MLSys 2020 (arXiv:1812.06127). Memory traffic: 21 bytes per coordinate, 25 with mu;
+    at most 9 FLOPs.
+    """
+    _check(weights, grad, velocity, reference, mask)
+    lr, momentum = np.float32(lr), np.float32(momentum)
+    decay, mu = np.float32(weight_decay), np.float32(mu)
+    if mu == 0:
+        for i in range(weights.size):
+            w, v = weights[i], velocity[i]
+            moved = momentum * v + (grad[i] + decay * w)
+            velocity[i] = moved if mask[i] else v
+            weights[i] = w - lr * moved if mask[i] else w
+        return
+    for i in range(weights.size):
+        w, v = weights[i], velocity[i]
+        moved = momentum * v + ((grad[i] + decay * w) + mu * (w - reference[i]))
+        velocity[i] = moved if mask[i] else v
+        weights[i] = w - lr * moved if mask[i] else w
+
+
+@kernel
+def adam(weights, grad, first, second, reference, mask, lr, weight_decay, mu, step):
+    """Take one step of Adam where the mask is set.
+
+    For every coordinate i with mask[i] == 1:
+        g = grad[i] + weight_decay * weights[i] + mu * (weights[i] - reference[i])
+        first[i] = 0.9 * first[i] + 0.1 * g
+        second[i] = 0.999 * second[i] + 0.001 * g^2
+        weights[i] -= lr * (first[i] / c1) / (sqrt(second[i] / c2) + 1e-8)
+    with c1 = 1 - 0.9^step and c2 = 1 - 0.999^step. Elsewhere nothing changes.
+
+    Parameters
+    ----------
+    weights, first, second : float32[P], changed in place
+        A new client starts with both moments 0.
+    grad : float32[P]
+    reference : float32[P]
+        The received weights; read only if mu is not 0.
+    mask : uint8[P]
+        0 or 1.
+    lr, weight_decay, mu : float
+    step : int
+        Number of this step, from 1.
+
+    Raises
+    ------
+    ValueError
+        If the vectors differ in length, or step is below 1.
+
+    Notes
+    -----
+    Kingma and Ba, ICLR 2015 (arXiv:1412.6980), with the betas, epsilon and L2 penalty of
+    torch.optim.Adam. Memory traffic: 29 bytes per coordinate, 33 with mu; about 16 FLOPs.
+    """
+    _check(weights, grad, first, reference, mask)
+    if second.size != weights.size or step < 1:
+        raise ValueError("adam: second must be as long as weights, and step at least 1")
+    rate = np.float32(lr / (1.0 - 0.9 ** np.float64(step)))
+    root = np.float32(1.0 / np.sqrt(1.0 - 0.999 ** np.float64(step)))
+    decay, mu, tiny = np.float32(weight_decay), np.float32(mu), np.float32(1e-8)
+    keep1, new1 = np.float32(0.9), np.float32(1.0 - 0.9)
+    keep2, new2 = np.float32(0.999), np.float32(1.0 - 0.999)
+    for i in range(weights.size):
+        if mask[i]:
+            w = weights[i]
+            g = grad[i] + decay * w
+            if mu != 0:
+                g += mu * (w - reference[i])
+            m = keep1 * first[i] + new1 * g
+            v = keep2 * second[i] + new2 * (g * g)
+            first[i], second[i] = m, v
+            weights[i] = w - rate * m / (np.sqrt(v) * root + tiny)
+
+
+@kernel
+def _check(weights, grad, moment, reference, mask):
+    size = weights.size
+    if grad.size != size or moment.size != size or mask.size != size or reference.size != size:
+        raise ValueError("weights, grad, moments, reference and mask must be equally long")

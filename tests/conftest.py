@@ -1,0 +1,97 @@
+"""What every test may ask for: real data, seeded numbers, and fedmpi as a person would start it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The same examples on every machine and on every rank, however slow it is.
+hypothesis.settings.register_profile("fedmpi", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("fedmpi")
+
+
+@pytest.fixture
+def rng(request):
+    """Return a numpy Generator seeded by the test's own name."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(scope="session")
+def data_root():
+    """Return the folder of the real data sets, FEDMPI_DATA; skip without it, but fail in CI."""
+    root = os.environ.get("FEDMPI_DATA")
+    if root and Path(root).is_dir():
+        return Path(root)
+    reason = f"FEDMPI_DATA={root}: no such folder" if root else "FEDMPI_DATA is not set"
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}; CI must test on the real data sets")
+    pytest.skip(f"{reason}; it names the folder with the real data sets")
+
+
+def run_group(command, timeout, **options):
+    """Run `command`; past `timeout` seconds end it with all that it started, and fail."""
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        pytest.fail(f"{process.args} still ran after {timeout} s\n{out}\n{err}")
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def mpiexec(ranks):
+    """Return the words that start `ranks` ranks with the launcher of this environment."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    launcher = beside if beside.exists() else shutil.which("mpiexec")
+    if launcher is None:
+        pytest.fail("no mpiexec: install fedmpi[mpich], or put that of your MPI on PATH")
+    return [launcher, "-n", ranks]
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Return run(*words, ranks=None, timeout=120, cwd=tmp_path, **env): python words, on ranks."""
+
+    def run(*words, ranks=None, timeout=120, cwd=tmp_path, **env):
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        inherited = {k: v for k, v in os.environ.items() if k != "FEDMPI_RANKS"}
+        return run_group(
+            [*(mpiexec(ranks) if ranks else []), sys.executable, *words],
+            timeout,
+            cwd=cwd,
+            env=inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | env,
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_fedmpi(run_python):
+    """Return run(*words, ranks=None, timeout=120, **env): `fedmpi words`, alone or on N ranks.
+
+    Gives a CompletedProcess with returncode, stdout and stderr; the command is not
+    expected to succeed. It runs in the test's own empty folder unless `cwd` is given.
+    """
+
+    def run(*words, **options):
+        return run_python("-m", "fedmpi", *words, **options)
+
+    return run

@@ -1,0 +1,83 @@
+"""Exact and fast sums against their naive twins, and the promise that order does not matter."""
+
+import numpy as np
+import pytest
+from tests.naive import sums as naive
+
+from fedmpi.kernels import sums
+
+STARTS = {
+    "one unit": lambda n: np.array([0, n]),
+    "units": lambda n: np.unique(np.array([0, n // 3, n // 2, n])),
+    "coordinates": lambda n: np.arange(n + 1),
+}
+
+
+def case(size, units, seed=1):
+    rng = np.random.default_rng(seed)
+    starts = STARTS[units](size).astype(np.int64)
+    keep = (rng.random(starts.size - 1) < 0.6).astype(np.uint8)
+    values = (rng.standard_normal(size) * 10.0 ** rng.integers(-9, 3, size)).astype(np.float32)
+    return starts, keep, values
+
+
+@pytest.mark.parametrize("units", STARTS)
+@pytest.mark.parametrize("size", [1, 7, 200])
+def test_add_exact_and_mean_equal_their_twins(size, units):
+    starts, keep, values = case(size, units)
+    got, want = np.zeros((2, size), np.int64)
+    for share in (0.3, 0.05):
+        sums.add_exact(got, starts, keep, values, share)
+        naive.add_exact(want, starts, keep, values, share)
+    np.testing.assert_array_equal(got, want)
+    cover = keep.astype(np.int64) * round(0.35 * sums.SCALE)
+    out, expected = np.empty((2, size), np.float32)
+    sums.mean(out, values, got, cover, starts)
+    naive.mean(expected, values, want, cover, starts)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("units", STARTS)
+def test_add_fast_equals_its_twin(units):
+    starts, keep, values = case(100, units)
+    got, want = np.zeros((2, 100), np.float32)
+    for share in (0.3, 0.05):
+        sums.add_fast(got, starts, keep, values, share)
+        naive.add_fast(want, starts, keep, values, share)
+    np.testing.assert_array_equal(got, want)
+
+
+def test_exact_sums_do_not_depend_on_the_order_and_fast_ones_do():
+    rng = np.random.default_rng(0)
+    clients = (rng.standard_normal((50, 300)) * 10.0 ** rng.integers(-4, 4, (50, 1))).astype("f4")
+    starts, keep = np.array([0, 300]), np.ones(1, np.uint8)
+    results = {"exact": set(), "fast": set()}
+    for _ in range(5):
+        exact, fast = np.zeros(300, np.int64), np.zeros(300, np.float32)
+        for client in rng.permutation(50):
+            sums.add_exact(exact, starts, keep, clients[client], 0.02)
+            sums.add_fast(fast, starts, keep, clients[client], 0.02)
+        results["exact"].add(exact.tobytes())
+        results["fast"].add(fast.tobytes())
+    assert len(results["exact"]) == 1
+    assert len(results["fast"]) > 1
+
+
+def test_the_exact_mean_is_closer_than_a_float32_ulp():
+    rng = np.random.default_rng(4)
+    clients = rng.standard_normal((1000, 50)).astype(np.float32)
+    shares = rng.random(1000)
+    shares /= shares.sum()
+    total, starts, keep = np.zeros(50, np.int64), np.array([0, 50]), np.ones(1, np.uint8)
+    for values, share in zip(clients, shares, strict=True):
+        sums.add_exact(total, starts, keep, values, share)
+    np.testing.assert_allclose(total / sums.SCALE, shares @ clients.astype(float), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [0.0], [-0.0, 3.5, -7.25], [1e-45, -2e-45], [np.inf, 1], [1, np.nan], [3e38, -3.1e38]],
+)
+def test_largest_equals_its_twin(values):
+    array = np.array(values, np.float32)
+    assert sums.largest(array) == naive.largest(array)

@@ -1,0 +1,117 @@
+"""Tests on several ranks:  FEDMPI_RANKS=3 mpiexec -n 3 python -m pytest tests/mpi
+
+Without FEDMPI_RANKS nothing here is collected. With it, the session fails when the
+number of ranks is another, or when not every test ran on every rank. Rank 0 reports;
+a test that fails on any rank is shown, and ends all ranks, since those that wait in a
+collective for the one that failed would wait for ever.
+"""
+
+import faulthandler
+import io
+import os
+import time
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+RANKS = os.environ.get("FEDMPI_RANKS")
+SECONDS = 120  # a test without a timeout of its own hangs if it takes longer
+
+if RANKS is None:
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    """Start MPI, but only where it was asked for: a plain run must stay free of it."""
+    if RANKS is not None:
+        config.pluginmanager.register(Ranks(config), "ranks")
+
+
+class Ranks:
+    """What pytest does otherwise when it runs on several ranks at once."""
+
+    def __init__(self, config):
+        from mpi4py import MPI
+
+        self.world = MPI.COMM_WORLD
+        self.ran = []
+        self.stderr = os.fdopen(os.dup(2), "w")  # pytest redirects the other during a test
+        if self.world.size != int(RANKS):
+            self.end_all(f"FEDMPI_RANKS={RANKS}, but there are {self.world.size} ranks")
+        if self.world.rank:
+            config.pluginmanager.unregister(name="terminalreporter")
+            silent = pytest.TerminalReporter(config, io.StringIO())
+            config.pluginmanager.register(silent, "terminalreporter")
+
+    def end_all(self, text):
+        """Show `text` and end every rank; rank 0 is ahead, so that one speaks for all."""
+        time.sleep(1.0 if self.world.rank else 0.0)
+        self.stderr.write(f"\n[rank {self.world.rank} of {self.world.size}] {text}\n")
+        self.stderr.flush()
+        self.world.Abort(1)
+
+    def pytest_collection_modifyitems(self, config, items):
+        """Leave out the tests that need more ranks than there are."""
+        enough = [all(m.args[0] <= self.world.size for m in i.iter_markers("ranks")) for i in items]
+        few = [item for item, is_enough in zip(items, enough, strict=True) if not is_enough]
+        config.hook.pytest_deselected(items=few)
+        items[:] = [item for item in items if item not in few]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        """Show where a test hangs and end it; a signal would not reach Python inside MPI."""
+        own = item.get_closest_marker("timeout")
+        limit = own.args[0] if own else SECONDS
+        faulthandler.dump_traceback_later(limit, exit=True, file=self.stderr)
+        try:
+            return (yield)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def pytest_runtest_logreport(self, report):
+        """Note what ran; end all ranks when a test fails on this one."""
+        if report.failed:
+            parts = [f"{report.nodeid} failed ({report.when})", report.longreprtext]
+            parts += [f"--- {name}\n{text}" for name, text in report.sections]
+            self.end_all("\n".join(parts))
+        if report.when == "call" and report.passed:
+            self.ran.append(report.nodeid)
+
+    def pytest_collectreport(self, report):
+        """End all ranks when a file cannot be imported on this one."""
+        if report.failed:
+            self.end_all(f"{report.nodeid} cannot be collected\n{report.longreprtext}")
+
+    def pytest_internalerror(self, excrepr):
+        """End all ranks when pytest itself fails on this one."""
+        self.end_all(str(excrepr))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session):
+        """Fail unless every test that was collected ran, the same on every rank."""
+        here = [sorted(self.ran), sorted(item.nodeid for item in session.items)]
+        everywhere = list(chain(*self.world.allgather(here)))
+        if not self.ran or any(names != everywhere[0] for names in everywhere):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            if self.world.rank == 0:
+                missing = set().union(*everywhere) - set(everywhere[0]).intersection(*everywhere)
+                self.stderr.write(f"\nnot run on every rank: {sorted(missing) or 'any test'}\n")
+                self.stderr.flush()
+
+
+@pytest.fixture(scope="session")
+def world():
+    """Return the communicator of all ranks (mpi4py)."""
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD
+
+
+@pytest.fixture
+def shared_path(world, tmp_path):
+    """Return a folder that is empty at first and the same on every rank."""
+    path = Path(world.bcast(str(tmp_path)))
+    yield path
+    world.Barrier()  # pytest removes the folder of a test that passed

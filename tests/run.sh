@@ -1,0 +1,40 @@
+#!/bin/bash
+# The whole suite, as `make test` runs it. Every step runs, even after one that failed.
+#   bash tests/run.sh [--mpi] [RANKS ...]        --mpi: the MPI tests alone
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+only=""
+if [[ ${1:-} == --mpi ]]; then only=mpi; shift; fi
+(($#)) || set -- 2 3 4
+python=.venv/bin/python
+
+# One thread for each process: ranks would otherwise fight for the cores.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+if [[ -z ${FEDMPI_DATA:-} && -d ../shared/data ]]; then FEDMPI_DATA=$(realpath ../shared/data); fi
+[[ -n ${FEDMPI_DATA:-} ]] && export FEDMPI_DATA
+
+summary=()
+failed=0
+
+step() {  # step NAME COMMAND...
+    local name=$1 began=$SECONDS result=ok
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" || { result="FAILED ($?)"; failed=1; }
+    summary+=("$(printf '%-28s %-12s %4d s' "$name" "$result" $((SECONDS - began)))")
+}
+
+if [[ -z $only ]]; then
+    step "style" $python -m ruff check .
+    step "plain" $python -m pytest
+    step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest tests/kernels tests/algorithms
+fi
+for n in "$@"; do
+    step "MPI, $n ranks" env FEDMPI_RANKS="$n" timeout --kill-after=10 600 \
+        .venv/bin/mpiexec -n "$n" $python -m pytest -p no:cacheprovider tests/mpi
+done
+
+printf '\n== summary\n'
+printf '%s\n' "${summary[@]}"
+exit $failed

@@ -1,0 +1,228 @@
+"""The house rules that a program can check. Each rule yields what breaks it in one file."""
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BANNED_WORDS = {"manager", "helper", "helpers", "util", "utils", "common", "context", "worker"}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the project."""
+
+    path: str  # from the root
+    text: str
+
+    @cached_property
+    def nodes(self):
+        """All nodes of the syntax tree."""
+        return list(ast.walk(ast.parse(self.text)))
+
+    @cached_property
+    def functions(self):
+        """All functions and methods."""
+        return [node for node in self.nodes if isinstance(node, FUNCTIONS)]
+
+    def within(self, *places):
+        """Return whether the file lies at one of `places`."""
+        return self.path.startswith(places)
+
+
+def read(*folders):
+    """Return the sources in `folders`."""
+    paths = sorted(path for folder in folders for path in (ROOT / folder).glob("**/*.py"))
+    return [Source(str(path.relative_to(ROOT)), path.read_text()) for path in paths]
+
+
+CODE = read("fedmpi", "kernels")
+TESTS = read("tests")
+
+
+def dotted(node):
+    """Return the dotted name that an expression spells, such as np.random.rand, or ""."""
+    if isinstance(node, ast.Attribute) and (base := dotted(node.value)):
+        return f"{base}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def imported(source):
+    """Yield (line, name) of every import."""
+    for node in source.nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def files_are_short(source):
+    lines = len(source.text.splitlines())
+    most = 150 if source.within("fedmpi/algorithms/") else 300
+    if lines > most:
+        yield 1, f"{lines} lines, at most {most}"
+
+
+def lines_are_short(source):
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if len(line) > 100:
+            yield number, f"{len(line)} columns, at most 100"
+
+
+def functions_are_short(source):
+    for node in source.functions:
+        doc = node.body[0] if ast.get_docstring(node) else None
+        lines = node.end_lineno - node.lineno + 1
+        lines -= doc.end_lineno - doc.lineno + 1 if doc else 0
+        if lines > 40:
+            yield node.lineno, f"{node.name} has {lines} lines without its docstring, at most 40"
+
+
+def nothing_is_left_to_do(source):
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if re.search("TO" + "DO|FIX" + "ME", line):
+            yield number, "do it, or leave it"
+
+
+def documented_methods(sources):
+    """Return the names of methods with a docstring; an override need not repeat it."""
+    classes = [node for s in sources for node in s.nodes if isinstance(node, ast.ClassDef)]
+    methods = [node for c in classes for node in c.body if isinstance(node, FUNCTIONS)]
+    return {node.name for node in methods if ast.get_docstring(node)} | {"forward"}
+
+
+def public_names_have_docstrings(source):
+    if not ast.get_docstring(tree := ast.parse(source.text)):
+        yield 1, "the module has no docstring"
+    known = documented_methods(CODE)
+    for owner in [tree, *(node for node in source.nodes if isinstance(node, ast.ClassDef))]:
+        inherited = known if isinstance(owner, ast.ClassDef) and owner.bases else set()
+        for node in owner.body:
+            if not isinstance(node, (*FUNCTIONS, ast.ClassDef)) or node.name in inherited:
+                continue
+            if not node.name.startswith("_") and not ast.get_docstring(node):
+                yield node.lineno, f"{node.name} has no docstring"
+
+
+def only_the_command_line_prints(source):
+    for node in source.nodes:
+        call = isinstance(node, ast.Call) and dotted(node.func)
+        if call == "print" and not source.within("fedmpi/cli"):
+            yield node.lineno, "print outside fedmpi/cli"
+
+
+def only_the_command_line_reads_the_environment(source):
+    for node in source.nodes:
+        if dotted(node) in ("os.environ", "os.getenv") and not source.within("fedmpi/cli"):
+            yield node.lineno, f"{dotted(node)} outside fedmpi/cli"
+
+
+def randomness_has_one_source(source):
+    for node in source.nodes:
+        name = dotted(node)
+        if re.match(r"(np|numpy)\.random\.(?!Generator)", name) and source.path != "fedmpi/rng.py":
+            yield node.lineno, f"{name}: draw from fedmpi.rng.rng_for"
+    for line, name in imported(source):
+        if re.match(r"(random|secrets|numpy\.random)\b", name):
+            yield line, f"{name}: draw from fedmpi.rng.rng_for"
+
+
+def nothing_read_is_executed(source):
+    for line, name in imported(source):
+        if re.match(r"_?c?(pickle|marshal|shelve|dill)\b", name, re.IGNORECASE):
+            yield line, f"{name} executes what it reads"
+    for node in source.nodes:
+        if isinstance(node, ast.Call) and dotted(node.func) in ("eval", "exec", "torch.load"):
+            yield node.lineno, f"{dotted(node.func)} executes what it reads"
+
+
+def input_is_refused_by_errors(source):
+    for node in source.nodes:
+        if isinstance(node, ast.Assert):
+            yield node.lineno, "assert: raise an error of fedmpi.errors"
+
+
+def state_is_passed_in(source):
+    for node in source.nodes:
+        if isinstance(node, ast.Global):
+            yield node.lineno, f"global {', '.join(node.names)}"
+
+
+def names_are_words_of_the_field(source):
+    names = [(1, Path(source.path).stem)]
+    for node in source.nodes:
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            names.append((node.lineno, node.name))
+        elif isinstance(node, ast.arg):
+            names.append((node.lineno, node.arg))
+    for line, name in names:
+        words = set(re.findall(r"[A-Z]?[a-z]+", name.replace("_", " ")))
+        if found := BANNED_WORDS & {word.lower() for word in words}:
+            yield line, f"{name}: name the thing, not {' '.join(found)}"
+
+
+def kernels_have_twins_and_shapes(source):
+    """Public kernels have a naive twin; every kernel says dtype[shape] of its arrays."""
+    beside = f"tests/naive/{Path(source.path).name}"
+    twins = {node.name for test in TESTS if test.path == beside for node in test.functions}
+    for node in source.functions:
+        marks = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+        if "kernel" not in [dotted(mark) for mark in marks] or node.name.startswith("_"):
+            continue
+        if node.name not in twins:
+            yield node.lineno, f"{node.name} has no twin in {beside}"
+        if not re.search(r"\b(u?int|float|bool)\d*\[", ast.get_docstring(node) or ""):
+            yield node.lineno, f"{node.name}: the docstring gives no shape such as float32[P]"
+
+
+RULES_OF_ALL = [files_are_short, lines_are_short, functions_are_short, nothing_is_left_to_do]
+RULES_OF_CODE = [
+    public_names_have_docstrings,
+    only_the_command_line_prints,
+    only_the_command_line_reads_the_environment,
+    randomness_has_one_source,
+    nothing_read_is_executed,
+    input_is_refused_by_errors,
+    state_is_passed_in,
+    names_are_words_of_the_field,
+    kernels_have_twins_and_shapes,
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "sources"),
+    [(rule, CODE + TESTS) for rule in RULES_OF_ALL] + [(rule, CODE) for rule in RULES_OF_CODE],
+    ids=[rule.__name__ for rule in RULES_OF_ALL + RULES_OF_CODE],
+)
+def test_rule(rule, sources):
+    found = [f"{s.path}:{line}: {text}" for s in sources for line, text in rule(s)]
+    assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (files_are_short, "\n" * 301),
+        (nothing_is_left_to_do, "# TO" "DO: more"),
+        (lines_are_short, "#" * 101),
+        (functions_are_short, "def f():\n" + "    pass\n" * 40),
+        (public_names_have_docstrings, '"""A."""\ndef f():\n    pass'),
+        (only_the_command_line_prints, "print(1)"),
+        (only_the_command_line_reads_the_environment, "import os\nos.environ['A']"),
+        (randomness_has_one_source, "import numpy as np\nnp.random.rand()"),
+        (randomness_has_one_source, "from random import choice"),
+        (nothing_read_is_executed, "def f():\n    import pickle"),
+        (input_is_refused_by_errors, "assert 1"),
+        (state_is_passed_in, "def f():\n    global a"),
+        (names_are_words_of_the_field, "class RoundManager: pass"),
+        (kernels_have_twins_and_shapes, '@kernel\ndef nonesuch(x):\n    """float32[P]."""'),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_broken_rule_is_found(rule, text):
+    assert len(list(rule(Source("fedmpi/learn/new.py", text)))) == 1
