@@ -127,7 +127,8 @@ class Server(Section):
 
     @model_validator(mode="after")
     def _average_takes_no_keys(self):
-        given = sorted(self.model_fields_set - {"optimizer"})
+        fields = type(self).model_fields.items()
+        given = [key for key, field in fields if getattr(self, key) != field.default]
         if self.optimizer == "average" and given:
             raise ValueError(f"{given[0]} has no meaning for optimizer = 'average'; remove it")
         return self
@@ -212,6 +213,11 @@ def read(text, place, overrides=()):
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{place}: not valid TOML: {error}") from None
+    return check_tree(tree, place, overrides)
+
+
+def check_tree(tree, place, overrides=()):
+    """Return the Config of a dict of sections, which `overrides` change in place."""
     for override in overrides:
         _set(tree, override)
     return check(Config, tree, place)
@@ -222,7 +228,9 @@ def check(section, tree, place, prefix=""):
     try:
         return section.model_validate(_tuples(tree))
     except ValidationError as error:
-        faults = [_explain(section, fault, prefix) for fault in error.errors()]
+        # A misspelt key comes first: the one found missing is often the same key.
+        found = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        faults = [_explain(section, fault, prefix) for fault in found]
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:3]) + more) from None
 

@@ -1,4 +1,4 @@
-"""What a client is asked to do in a round, and what it answers."""
+"""What a client is asked to do in a round, and what it answers: plain data, read by `learn`."""
 
 from dataclasses import dataclass, field
 
@@ -24,18 +24,83 @@ class Backward:
 FULL = Backward()
 
 
+@dataclass(frozen=True)
+class Part:
+    """A network smaller than the model, which a client trains in its place.
+
+    Either the rows `rows` of each layer (a tuple of bytes, one per row, 1 where kept; the
+    inputs that came from other rows go too), or the model built with other `options`
+    (a tuple of (key, value)), of which the first `shared` coordinates are the model's
+    first ones and the rest is private. Hashable, so that networks are built once.
+    """
+
+    rows: tuple | None = None
+    options: tuple = ()
+    shared: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What one client receives, trains and sends.
+    """What one client receives, trains and sends, and by which mechanisms.
 
-    `down` and `up` are the supports of the two messages; `backward` says what is
-    differentiated; `proximal` is FedProx's mu, the pull towards the received weights.
+    Flat vectors are in the coordinates of the whole model.
+
+    Attributes
+    ----------
+    down, up : Support
+        Of the two messages that carry weights.
+    more_down : dict of str to Support
+        What else comes down: entries of the algorithm's state.
+    backward : Backward
+        What is differentiated.
+    start : float32[P], optional
+        The weights to start from, where they are not those received: personal parts.
+    private : float32[n], optional
+        The private end of a Part; without it, what a new network has.
+    part : Part, optional
+        The smaller network that is trained.
+    proximal : float
+        FedProx's mu, the pull towards the start.
+    mask : uint8[P], optional
+        The gradient is taken at weights * mask, but applied to the weights themselves.
+    update : uint8[P], optional
+        1 where the optimiser may move a weight.
+    control : float32[P], optional
+        Added to every gradient (SCAFFOLD).
+    tensors : tuple of int
+        Which tensors the next three speak of.
+    penalty : float
+        Adds penalty * sum over tensors of their L2 norm to the loss.
+    threshold : float
+        After each local epoch, entries of at most this magnitude are set to 0.
+    salient : float
+        Share of the entries that a step may move: those of the largest |w dL/dw|.
+    gates : float64[L], optional
+        Share of each layer's multiply-adds that channel gates leave; for the cost only.
+    steps : int, optional
+        Number of local steps, where it is not the run's; 0 measures only.
+    statistics : tuple of str
+        What the report shall carry: "activations", "relevance", "squares", "gradient".
     """
 
     down: Support
     up: Support
+    more_down: dict = field(default_factory=dict)
     backward: Backward = FULL
+    start: np.ndarray | None = None
+    private: np.ndarray | None = None
+    part: Part | None = None
     proximal: float = 0.0
+    mask: np.ndarray | None = None
+    update: np.ndarray | None = None
+    control: np.ndarray | None = None
+    tensors: tuple = ()
+    penalty: float = 0.0
+    threshold: float = 0.0
+    salient: float = 1.0
+    gates: np.ndarray | None = None
+    steps: int | None = None
+    statistics: tuple = ()
 
 
 @dataclass(eq=False)
@@ -43,6 +108,17 @@ class Report:
     """What one client answers: its weights after training, float32[P], and how it went.
 
     `share` is the client's weight in the round; the shares of a cohort add up to one.
+    `statistics` holds what the plan asked for:
+
+    activations : list of float64[rows], by layer
+        Sum of |raw output| over samples, space and steps.
+    relevance : list of float64[rows], by layer
+        Sum over samples and steps of -z dL/dz, z the raw output: to first order, by how much
+        the loss rises if the row is removed (Mozer and Smolensky, NIPS 1988).
+    squares : float32[P]
+        Sum over the steps of the squared gradient.
+    gradient : float32[P]
+        The gradient of one batch after the last step, of all coordinates.
     """
 
     client: int
@@ -52,4 +128,7 @@ class Report:
     share: float
     loss: float  # mean over the steps
     weights: np.ndarray
+    lr: float = 0.0
+    probed: int = 0  # samples of gradients that were only measured
+    private: np.ndarray | None = None
     statistics: dict = field(default_factory=dict)

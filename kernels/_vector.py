@@ -111,11 +111,11 @@ def _call(b, name, result, arguments):
 
 
 def _compress(b, vector, flags):
-    """Return the flagged lanes of `vector`, moved together to its start."""
+    """Return the flagged lanes of `vector`, moved together to its start, then zeros."""
     width, lanes = vector.type.element.width, vector.type.count
     name = f"llvm.experimental.vector.compress.v{lanes}i{width}"
-    nothing = ir.Constant(vector.type, ir.Undefined)
-    return _call(b, name, vector.type, [vector, flags, nothing])
+    zeros = _constant(vector.type.element, lanes, 0)
+    return _call(b, name, vector.type, [vector, flags, zeros])
 
 
 def _store_first(b, vector, count, array, i):
@@ -142,15 +142,10 @@ def mask64(flags, i):
     return np.uint64(sum(1 << j for j in range(64) if flags[i + j]))
 
 
-def _emit_signs64(b, stream, i):
-    bytes_ = _load(b, stream, i, _I8, 64)
-    return _word(b, b.icmp_signed("<", bytes_, _constant(_I8, 64, 0)))
-
-
-@_vector(_emit_signs64, types.uint64)
-def signs64(stream, i):
-    """Return uint64: bit j is the highest bit of stream[i + j], for a uint8 stream."""
-    return np.uint64(sum(1 << j for j in range(64) if stream[i + j] >= 128))
+@_vector(lambda b, word: b.ctpop(word))
+def ones(word):
+    """Return int64: the number of ones in a uint64."""
+    return int(word).bit_count()
 
 
 def _emit_spread64(b, word, flags, i):
@@ -241,102 +236,56 @@ def expand16(packed, at, word, out, i):
     return sum(bits)
 
 
-def _emit_gaps32(b, indices, i, stream, at):
-    here = _load(b, indices, i, _I32, 32)
-    before = _load(b, indices, b.sub(i, _I64(1)), _I32, 32)
-    gaps = b.sub(b.sub(here, before), _constant(_I32, 32, 1))
-    large = b.icmp_unsigned(">=", gaps, _constant(_I32, 32, 1 << 14))
-    gaps = b.trunc(gaps, _type(_I16, 32))
-    high = b.lshr(gaps, _constant(_I16, 32, 7))
-    more = b.icmp_unsigned("!=", high, _constant(_I16, 32, 0))
-    low = b.and_(gaps, _constant(_I16, 32, 127))
-    flag = b.select(more, _constant(_I16, 32, 128), _constant(_I16, 32, 0))
-    words = b.or_(b.or_(low, flag), b.shl(high, _constant(_I16, 32, 8)))
-    bytes_ = b.bitcast(words, _type(_I8, 64))
-    flags = b.or_(
-        b.icmp_unsigned("!=", bytes_, _constant(_I8, 64, 0)), _constant(_I1, 64, [1, 0] * 32)
-    )
-    _store(b, _compress(b, bytes_, flags), stream, at)
-    fits = b.icmp_unsigned("==", b.bitcast(large, _I32), _I32(0))
-    return b.select(fits, b.ctpop(_word(b, flags)), _I64(0))
+def _emit_positions64(b, start, word, out, at):
+    flags = _bits(b, word, 64)
+    places = _compress(b, _constant(_I8, 64, list(range(64))), flags)
+    first = b.insert_element(_constant(_I32, 16, 0), b.trunc(start, _I32), _I32(0))
+    starts = b.shuffle_vector(first, first, _constant(_I32, 16, 0))
+    count = b.ctpop(word)
 
+    def write(part):
+        lanes = _constant(_I32, 16, list(range(part, part + 16)))
+        near = b.zext(b.shuffle_vector(places, places, lanes), _type(_I32, 16))
+        _store(b, b.add(starts, near), out, b.add(at, _I64(part)))
 
-@_vector(_emit_gaps32)
-def gaps32(indices, i, stream, at):
-    """Write the gaps before indices[i], ..., indices[i + 31] as varints of one or two bytes.
-
-    A gap is indices[j] - indices[j - 1] - 1; i is at least 1. Returns the number of
-    bytes, or 0 if a gap needs three. Up to 64 bytes of `stream` are overwritten.
-    """
-    gaps = [int(indices[j]) - int(indices[j - 1]) - 1 for j in range(i, i + 32)]
-    if max(gaps) >= 1 << 14:
-        return 0
-    coded = []
-    for gap in gaps:
-        coded += [gap] if gap < 128 else [gap & 127 | 128, gap >> 7]
-    stream[at : at + len(coded)] = coded
-    return len(coded)
-
-
-def _emit_pairs64(b, stream, i, starts, gaps):
-    bytes_ = _load(b, stream, i, _I8, 64)
-    zero = _constant(_I8, 64, 0)
-    following = b.shuffle_vector(bytes_, zero, _constant(_I32, 64, list(range(1, 65))))
-    more = b.icmp_signed("<", bytes_, zero)
-    high = b.select(more, following, zero)
-    flags = _bits(b, starts, 64)
-    wasted = b.and_(b.and_(more, flags), b.icmp_unsigned("==", following, zero))
-    low = _compress(b, b.and_(bytes_, _constant(_I8, 64, 127)), flags)
-    high = _compress(b, high, flags)
-    wide = _type(_I16, 64)
-    shifted = b.shl(b.zext(high, wide), _constant(_I16, 64, 7))
-    _store(b, b.or_(b.zext(low, wide), shifted), gaps, _I64(0))
-    clean = b.icmp_unsigned("==", b.bitcast(wasted, _I64), _I64(0))
-    return b.select(clean, b.ctpop(_word(b, flags)), _I64(-1))
-
-
-@_vector(_emit_pairs64)
-def pairs64(stream, i, starts, gaps):
-    """Read the varints of one or two bytes that start at the bits `starts` of 64 bytes.
-
-    They are written to gaps[0], gaps[1], ... (uint16[64], all of it overwritten).
-    Returns how many there are, or -1 if one has a second byte of 0. No start may need a
-    byte after the 64.
-    """
-    count = 0
-    for j in range(64):
-        if int(starts) >> j & 1:
-            low = int(stream[i + j])
-            high = int(stream[i + j + 1]) if low >= 128 else 0
-            if low >= 128 and high == 0:
-                return -1
-            gaps[count] = low & 127 | high << 7
-            count += 1
+    write(0)
+    with b.if_then(b.icmp_unsigned(">", count, _I64(16))):
+        for part in (16, 32, 48):
+            write(part)
     return count
 
 
-def _emit_sums16(b, gaps, j, before, out, i):
-    kind = _type(_I32, 16)
-    sums = b.add(b.zext(_load(b, gaps, j, _I16, 16), kind), _constant(_I32, 16, 1))
-    zero = _constant(_I32, 16, 0)
-    for step in (1, 2, 4, 8):
-        lanes = [16 + lane if lane < step else lane - step for lane in range(16)]
-        shifted = b.shuffle_vector(sums, zero, _constant(_I32, 16, lanes))
-        sums = b.add(sums, shifted)
-    first = b.insert_element(zero, b.trunc(before, _I32), _I32(0))
-    sums = b.add(sums, b.shuffle_vector(first, first, zero))
-    _store(b, sums, out, i)
-    return b.zext(b.extract_element(sums, _I32(15)), _I64)
+@_vector(_emit_positions64)
+def positions64(start, word, out, at):
+    """Write start + j for each bit j of `word` to out[at], ...; return how many (uint32 out).
 
-
-@_vector(_emit_sums16)
-def sums16(gaps, j, before, out, i):
-    """Set out[i + l] = before + the sum of gaps[j + m] + 1 over m <= l, for l < 16; return the last.
-
-    `gaps` is uint16, `out` uint32; sums wrap at 2**32.
+    Any of out[at] to out[at + 63] may be overwritten.
     """
-    total = int(before)
-    for lane in range(16):
-        total = total + int(gaps[j + lane]) + 1 & 0xFFFFFFFF
-        out[i + lane] = total
-    return total
+    chosen = [start + j for j in range(64) if int(word) >> j & 1]
+    out[at : at + len(chosen)] = chosen
+    return len(chosen)
+
+
+def _emit_put64(b, word, stream, i):
+    at = b.bitcast(b.gep(stream, [i]), _I64.as_pointer())
+    b.store(word, at).align = 1
+    return ir.Constant(_I64, 0)
+
+
+@_vector(_emit_put64)
+def put64(word, stream, i):
+    """Write the 8 bytes of `word` to stream[i], ..., lowest first, for a uint8 stream."""
+    stream[i : i + 8] = [int(word) >> shift & 255 for shift in range(0, 64, 8)]
+    return 0
+
+
+def _emit_get64(b, stream, i):
+    loaded = b.load(b.bitcast(b.gep(stream, [i]), _I64.as_pointer()))
+    loaded.align = 1
+    return loaded
+
+
+@_vector(_emit_get64, types.uint64)
+def get64(stream, i):
+    """Return the 8 bytes at stream[i], lowest first, as uint64, for a uint8 stream."""
+    return np.uint64(sum(int(stream[i + j]) << 8 * j for j in range(8)))

@@ -14,6 +14,7 @@ Weights come in three shapes: none (size 0), one per unit, and for lists one for
 import numpy as np
 
 from fedmpi.kernels._jit import kernel
+from fedmpi.kernels.pack import count
 
 
 @kernel
@@ -26,89 +27,53 @@ def span(starts, lo, hi):
 
 
 @kernel
-def marked(words):
-    """Return how many of the bytes in uint64[m] `words` are one; the others are zero.
-
-    Bytes are added eight at a time; 31 words fit a byte-wise sum without a carry.
-    """
-    marks = np.int64(0)
-    for w in range(0, words.size, 31):
-        some = np.uint64(0)
-        for word in words[w : w + 31]:
-            some += word
-        marks += np.int64((some * np.uint64(0x0101010101010101)) >> np.uint64(56))
-    return marks
-
-
-@kernel
-def count(touched, starts, lo, hi):
-    """Return (units, coordinates) touched among the coordinates lo..hi-1.
-
-    Parameters
-    ----------
-    touched : uint8[V]
-    starts : int64[U+1], or empty
-    lo, hi : int
-    """
-    first, last = span(starts, lo, hi)
-    a, b = (first + 7) // 8 * 8, last // 8 * 8
-    units = marked(touched[a : max(a, b)].view(np.uint64))
-    for u in range(first, min(a, last)):
-        units += np.int64(touched[u])
-    for u in range(max(a, b), last):
-        units += np.int64(touched[u])
+def extent(starts, lo, hi, units):
+    """Return how many of the coordinates lo..hi-1 lie in uint32[m] `units`, all in the range."""
     if starts.size == 0:
-        return units, units
+        return np.int64(units.size)
     size = np.int64(0)
-    for u in range(first, last):
-        if touched[u]:
-            size += min(starts[u + 1], hi) - max(starts[u], lo)
-    return units, size
+    for u in units:
+        size += min(starts[u + 1], hi) - max(starts[u], lo)
+    return size
 
 
 @kernel
-def emit(total, cover, touched, starts, lo, hi, units, values, weights):
-    """Write the touched part of the coordinates lo..hi-1 as a list.
+def take(total, cover, starts, lo, hi, units, values, weights):
+    """Copy the units of a list out of a vector; `add_list` backwards.
 
     Parameters
     ----------
     total : T[n]
-    cover : C[U], or empty to write no weights
-    touched : uint8[V]
+    cover : C[U], or empty to copy no weights
     starts : int64[U+1], or empty
     lo, hi : int
-    units : uint32[m], values : T[k], weights : C[m], changed in place
-        Exactly as large as `count` says; `weights` is not read if `cover` is empty.
+        Blocks are clipped to the coordinates lo..hi-1.
+    units : uint32[m]
+        Ascending; each must meet the range.
+    values : T[k], weights : C[m] or empty, changed in place
+        As large as `extent` says.
 
     Notes
     -----
-    Eight units are skipped at a time. Reads 1 byte per unit, moves 8 + 16 per hit.
+    Memory traffic: 4 bytes per unit, and twice the size of values and weights.
     """
-    first, last = span(starts, lo, hi)
-    words = touched.view(np.uint64)
-    m = k = np.int64(0)
-    for word in range(first // 8, (last + 7) // 8):
-        if words[word] == 0:
-            continue
-        for u in range(max(8 * word, first), min(8 * word + 8, last)):
-            if not touched[u]:
-                continue
-            units[m] = u
-            if cover.size:
-                weights[m] = cover[u]
-            m += 1
-            if starts.size == 0:
-                values[k] = total[u]
+    if starts.size == 0:
+        for j in range(units.size):
+            values[j] = total[units[j]]
+    else:
+        k = np.int64(0)
+        for u in units:
+            for i in range(max(starts[u], lo), min(starts[u + 1], hi)):
+                values[k] = total[i]
                 k += 1
-            else:
-                for i in range(max(starts[u], lo), min(starts[u + 1], hi)):
-                    values[k] = total[i]
-                    k += 1
+    if cover.size:
+        for j in range(units.size):
+            weights[j] = cover[units[j]]
 
 
 @kernel
 def add_list(total, cover, touched, starts, lo, hi, units, values, weights):
-    """Add a list of the coordinates lo..hi-1 in place; `emit` backwards.
+    """Add a list of the coordinates lo..hi-1 to a vector, in place.
 
     Parameters
     ----------
@@ -147,49 +112,29 @@ def add_list(total, cover, touched, starts, lo, hi, units, values, weights):
 
 
 @kernel
-def clear(total, cover, touched, starts, lo, hi):
-    """Set the touched part of the coordinates lo..hi-1 to zero, in place.
+def drop(total, cover, touched, starts, lo, hi, units):
+    """Set the units of a list to zero, in place.
 
-    Marks and weights are cleared for units that lie in the range as a whole.
+    Blocks are clipped to the coordinates lo..hi-1. Marks and weights are cleared where a
+    unit lies in the range as a whole.
 
     Parameters
     ----------
     total : T[n], cover : C[U] or empty, touched : uint8[V], changed in place
     starts : int64[U+1], or empty
     lo, hi : int
+    units : uint32[m]
     """
-    first, last = span(starts, lo, hi)
-    words = touched.view(np.uint64)
-    for word in range(first // 8, (last + 7) // 8):
-        if words[word] == 0:
-            continue
-        for u in range(max(8 * word, first), min(8 * word + 8, last)):
-            if not touched[u]:
-                continue
-            a, b = (u, u + 1) if starts.size == 0 else (starts[u], starts[u + 1])
-            for i in range(max(a, lo), min(b, hi)):
-                total[i] = 0
-            if lo <= a and b <= hi:
-                touched[u] = 0
-                if cover.size:
-                    cover[u] = 0
-
-
-@kernel
-def list_units(flags, first, units):
-    """Write the units whose flag is set: bool flags uint8[n] of the units from `first` on.
-
-    Parameters
-    ----------
-    flags : uint8[n], each 0 or 1
-    first : int
-    units : uint32[m + 1], changed in place
-        One longer than the number of flags set: a slot may be written and not used.
-    """
-    m = np.int64(0)
-    for u in range(flags.size):
-        units[m] = first + u
-        m += np.int64(flags[u])
+    for u in units:
+        a, b = np.int64(u), np.int64(u) + 1
+        if starts.size:
+            a, b = starts[u], starts[u + 1]
+        for i in range(max(a, lo), min(b, hi)):
+            total[i] = 0
+        if lo <= a and b <= hi:
+            touched[u] = 0
+            if cover.size:
+                cover[u] = 0
 
 
 @kernel
@@ -201,13 +146,12 @@ def loads(touched, starts, width, out):
     touched : uint8[V]
     starts : int64[U+1], or empty
     width : int
-        A multiple of 8.
     out : int64[bins], changed in place; bins * width is at least n
     """
     out[:] = 0
     if starts.size == 0:
         for b in range(out.size):
-            out[b] = marked(touched[b * width : b * width + width].view(np.uint64))
+            out[b] = count(touched[b * width : b * width + width])[0]
         return
     for u in range(starts.size - 1):
         if touched[u]:
@@ -256,37 +200,3 @@ def fingerprint(touched, out):
         c = (c ^ words[w]) * prime + b
     out[0] = np.int64((a ^ (b * prime)) >> np.uint64(1))
     out[1] = np.int64((c ^ (d * prime)) >> np.uint64(1))
-
-
-@kernel
-def classes(weights, table, codes):
-    """Code weights by a table of the distinct ones; sums of few ranks have few.
-
-    Parameters
-    ----------
-    weights : int64[m] or int32[m]
-        Floating-point weights are given as their bits.
-    table : like weights, [256], changed in place
-    codes : uint8[m], changed in place
-        weights[j] is table[codes[j]].
-
-    Returns
-    -------
-    int
-        Entries of the table in use, or 0 if 256 are too few (or m is 0).
-    """
-    slots = np.full(1024, -1, np.int64)
-    size = 0
-    for j in range(weights.size):
-        weight = weights[j]
-        at = ((np.int64(weight) * np.int64(0x9E3779B1)) >> np.int64(20)) & np.int64(1023)
-        while slots[at] >= 0 and table[slots[at]] != weight:
-            at = (at + 1) & 1023
-        if slots[at] < 0:
-            if size == table.size:
-                return 0
-            table[size] = weight
-            slots[at] = size
-            size += 1
-        codes[j] = slots[at]
-    return size

@@ -14,7 +14,8 @@ as in `fedmpi.kernels.sums`, and order still does not matter.
 import numpy as np
 
 from fedmpi.kernels._jit import kernel
-from fedmpi.kernels.merge import marked, span
+from fedmpi.kernels.merge import span
+from fedmpi.kernels.pack import count
 
 BLOCK = 4096  # coordinates; 32 KiB of int64
 
@@ -106,7 +107,7 @@ def lists(total, cover, touched, lo, hi, counts, units, values, scales, weights,
                 for u in where:
                     touched[u] = 1
         if not fresh.size:
-            marks += marked(touched[a:b].view(np.uint64))
+            marks += count(touched[a:b])[0]
     return marks
 
 
@@ -170,7 +171,7 @@ def dense(total, cover, touched, lo, hi, sums, covers, marks, scales):
                 if cover.size:
                     for i in range(8):
                         cover[8 * w + i] += covers[r, 8 * w + i]
-    return marked(words[lo // 8 : hi // 8])
+    return count(touched[lo:hi])[0]
 
 
 @kernel

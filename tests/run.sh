@@ -11,6 +11,9 @@ python=.venv/bin/python
 
 # One thread for each process: ranks would otherwise fight for the cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+# Open MPI would refuse root, and more ranks than cores.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
 if [[ -z ${FEDMPI_DATA:-} && -d ../shared/data ]]; then FEDMPI_DATA=$(realpath ../shared/data); fi
 [[ -n ${FEDMPI_DATA:-} ]] && export FEDMPI_DATA
 

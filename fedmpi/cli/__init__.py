@@ -21,13 +21,32 @@ def main(argv=None):
     try:
         return args.verb(args) or 0
     except FedmpiError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"fedmpi: {error}", file=sys.stderr)
+        report(error, args.debug)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        print("fedmpi: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        report(error, args.debug)
+        return 1
+
+
+def report(error, debug):
+    """Say what went wrong: one or two lines, and the traceback before it if asked for."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, FedmpiError):
+        text = str(error)
+    else:  # not foreseen, so the place helps whoever looks into it
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = (
+            f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})\n"
+            "this was not foreseen; --debug shows how it came about"
+        )
+    print(f"fedmpi: {text}", file=sys.stderr, flush=True)
 
 
 def _parser():

@@ -33,7 +33,25 @@ def check(args):
     if args.estimate:
         from fedmpi.sim.estimate import estimate
 
-        print("\n".join(["", "# estimate", *estimate(resolved, _root(resolved), cache_folder())]))
+        costs = estimate(resolved, _root(resolved), cache_folder())
+        print("\n".join(["", "# estimate", *_costs(costs, resolved.config)]))
+
+
+def _costs(costs, config):
+    """What an experiment will cost, as lines; supports are those of the first round."""
+    from fedmpi.analysis.quantities import FLOPS, in_bytes, in_seconds, quantity
+
+    rounds, down, up = config.run.rounds, costs["bytes_down"], costs["bytes_up"]
+    return [
+        f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers",
+        f"# clients a round    {costs['clients']} of {config.clients.number:,}",
+        f"# down, a round      {in_bytes(down)}; all {rounds} rounds {in_bytes(rounds * down)}",
+        f"# up, a round        {in_bytes(up)}; all {rounds} rounds {in_bytes(rounds * up)}",
+        f"# training, a round  {quantity(costs['flops'], FLOPS)}",
+        f"# virtual, a round   {in_seconds(costs['virtual_seconds'])}",
+        f"# memory of a rank   {in_bytes(costs['memory_of_a_rank'])}, beside Python and torch",
+        f"# memory of the data {in_bytes(costs['memory_of_the_data'])}, once on each node",
+    ]
 
 
 def partition(args):

@@ -6,6 +6,8 @@ from time import monotonic
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fedmpi.analysis.quantities import in_bytes
+
 LINE_EVERY = 5.0  # seconds between lines; the first and the last round always get one
 
 
@@ -87,12 +89,4 @@ def _facts(columns, accuracy):
     """What a reader wants to know of a round, in a few words."""
     shown = "-" if accuracy != accuracy else f"{100 * accuracy:.1f} %"
     up, down = columns["bytes_up"], columns["bytes_down"]
-    return f"accuracy {shown}  up {megabytes(up)}  down {megabytes(down)} a round"
-
-
-def megabytes(size):
-    """Return a number of bytes in words: 1.5 MB is 1,500,000 bytes."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:.2f} {unit}"
-    return f"{size} B"
+    return f"accuracy {shown}  up {in_bytes(up)}  down {in_bytes(down)} a round"

@@ -1,5 +1,109 @@
-"""The verbs that read result files: info, table, compare. They need neither MPI nor torch."""
+"""The verbs that read result files. They need neither MPI nor torch."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from fedmpi.errors import ConfigError
 
 
 def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
+    from fedmpi.cli import verb
+
+    parser = verb(verbs, info, "status, rounds, ranks, versions, configuration")
+    parser.add_argument("out", metavar="OUT", help="result file")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser = verb(verbs, table, "the numbers of every round, or of every client")
+    parser.add_argument("out", metavar="OUT", help="result file")
+    parser.add_argument("--clients", action="store_true", help="rows of clients, not of rounds")
+    parser.add_argument("--columns", help="names separated by commas (see list columns)")
+    parser.add_argument("--format", choices=("tsv", "csv", "json"), default="tsv")
+    parser = verb(verbs, compare, "what several runs paid for the same accuracy")
+    parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
+    parser.add_argument("--target", type=float, help="test accuracy to reach, such as 0.80")
+    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .svg, .pdf")
+    parser.add_argument("--no-curves", action="store_true", help="tables only")
+    parser = verb(verbs, watch, "follow a running file until the run ends")
+    parser.add_argument("out", metavar="OUT", help="result file")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between looks")
+    parser = verb(verbs, upgrade, "bring a result file of an older schema to the newest")
+    parser.add_argument("out", metavar="OUT", help="result file")
+
+
+def info(args):
+    """Show what a run is and where it stands."""
+    from fedmpi.analysis.tables import info_text
+    from fedmpi.record import reader
+
+    with reader.open(args.out) as run:
+        print(json.dumps(run.info(), indent=2) if args.json else info_text(run))
+
+
+def table(args):
+    """Write the numbers of every round, or of every client of every round."""
+    from fedmpi.analysis import tables
+    from fedmpi.record import reader
+
+    columns = args.columns.split(",") if args.columns else None
+    with reader.open(args.out) as run:
+        lines = tables.table(run, clients=args.clients, columns=columns, format=args.format)
+        sys.stdout.writelines(line + "\n" for line in lines)
+
+
+def compare(args):
+    """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
+    from fedmpi.analysis import curves
+    from fedmpi.analysis.compare import compare as comparison_of
+    from fedmpi.record import reader
+
+    runs = [reader.open(out) for out in args.outs]
+    comparison = comparison_of(runs, args.target)
+    if args.json:
+        print(json.dumps({"target": comparison.target, "rows": comparison.rows}, indent=2))
+    else:
+        print(comparison.text())
+        if not args.no_curves:
+            print("\n" + curves.text(runs))
+    if args.plot:
+        from fedmpi.analysis.draw import draw
+
+        draw(runs, str(args.plot), comparison.target)
+        print(f"drawn in {args.plot}", file=sys.stderr)
+
+
+def watch(args):
+    """Follow a run: a line for each new round with an evaluation, until it ends."""
+    from fedmpi.analysis.quantities import accuracy, in_bytes, in_seconds
+    from fedmpi.record import reader
+
+    if not args.every > 0:
+        raise ConfigError(f"--every {args.every:g}: must be above 0 seconds")
+    seen = 0
+    while True:
+        with reader.open(args.out) as run:
+            rounds, status = run.rounds, run.status
+            for i in range(seen, len(rounds)):
+                print(
+                    f"round {rounds['round'][i] + 1}  accuracy "
+                    f"{accuracy(rounds['test_accuracy'][i])}  up {in_bytes(rounds['bytes_up'][i])}"
+                    f"  virtual {in_seconds(rounds['virtual_time'][i])}",
+                    flush=True,
+                )
+            seen = len(rounds)
+        if status != "running":
+            print(status)
+            return
+        time.sleep(args.every)
+
+
+def upgrade(args):
+    """Bring a result file of an older schema to the newest, by temporary file and rename."""
+    from fedmpi.record import schema
+    from fedmpi.record.upgrade import upgrade as bring_up
+
+    old = bring_up(args.out)
+    same = old == schema.VERSION
+    print(f"{args.out}: schema {old}" + (", the newest" if same else f" became {schema.VERSION}"))

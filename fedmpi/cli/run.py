@@ -1,4 +1,4 @@
-"""The verbs that compute: run."""
+"""The verbs that compute: run and resume."""
 
 import os
 import sys
@@ -8,6 +8,9 @@ from fedmpi.cli.machine import cache_folder, data_root, one_thread_each
 from fedmpi.errors import FedmpiError
 
 
+STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
+
+
 def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
@@ -15,9 +18,16 @@ def add_verbs(verbs):
     parser = verb(verbs, run, "run an experiment, alone or under mpiexec or srun")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    _add_common(parser)
+    parser = verb(verbs, resume, "go on with a run where its checkpoint stands")
+    parser.add_argument("out", metavar="OUT", type=Path, help="result file of the run")
+    _add_common(parser)
+
+
+def _add_common(parser):
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto",
                         help="how progress is shown (default: a bar on a terminal, else lines)")
@@ -25,57 +35,90 @@ def add_verbs(verbs):
 
 def run(args):
     """Run an experiment and write its result file."""
+    from fedmpi.sim import resolve
+
+    return _on_all_ranks(
+        args,
+        read=lambda: {"text": resolve.text_of(args.config)},
+        make=lambda given: resolve.resolve(given["text"], args.config, args.overrides),
+        overwrite=args.overwrite,
+    )
+
+
+def resume(args):
+    """Go on with a run where its checkpoint stands; more rounds with --set run.rounds=N."""
+    from fedmpi.record import reader
+    from fedmpi.sim import resolve
+
+    def read():
+        with reader.open(args.out) as old:
+            return {"text": old.toml, "values": old.config}
+
+    return _on_all_ranks(
+        args,
+        read=read,
+        make=lambda given: resolve.again(given, str(args.out), args.overrides),
+        resume=True,
+        changed=tuple(args.overrides),
+    )
+
+
+def _on_all_ranks(args, read, make, **how):
+    """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
+    from fedmpi.cli import report
     from fedmpi.comm.start import start
 
     comm = start(os.environ)
     try:
-        resolved = _resolved(args, comm)
+        resolved = make(_from_rank_0(comm, read))
     except FedmpiError as error:  # the same on all ranks: one of them says it
         if comm.rank:
             return error.exit_code
         raise
     one_thread_each(resolved.config.run.threads_per_rank)
     try:
-        return _execute(args, resolved, comm)
-    except FedmpiError as error:  # perhaps on this rank alone: the others must not wait for it
-        if comm.size == 1 or args.debug:
+        return _execute(args, resolved, comm, how)
+    except Exception as error:  # perhaps on this rank alone: the others must not wait for it
+        if comm.size == 1:
             raise
-        print(f"fedmpi: {error}", file=sys.stderr, flush=True)
-        comm.abort(error.exit_code)
+        report(error, args.debug)
+        comm.abort(getattr(error, "exit_code", 1))
 
 
-def _resolved(args, comm):
-    """Read the configuration on rank 0 and resolve it alike on every rank."""
-    from fedmpi.sim import resolve
-
-    text, fault = None, None
+def _from_rank_0(comm, read):
+    """Return on every rank what `read` returns on rank 0, or raise its error everywhere."""
+    given, fault = None, None
     if comm.rank == 0:
         try:
-            text = resolve.text_of(args.config)
+            given = read()
         except FedmpiError as error:
-            text, fault = None, error
-    text = comm.share(text)
-    if text is None:
-        raise fault or FedmpiError(f"{args.config}: could not be read on rank 0")
-    return resolve.resolve(text, args.config, args.overrides)
+            fault = error
+    given, code = comm.share([given, fault.exit_code if fault else 0])
+    if code:
+        error = fault or FedmpiError("rank 0 could not read what to run")
+        error.exit_code = code
+        raise error
+    return given
 
 
-def _execute(args, resolved, comm):
+def _execute(args, resolved, comm, how):
     from fedmpi.cli.progress import progress_for
     from fedmpi.sim.run import Start, execute
+    from fedmpi.sim.stop import Stop
 
     root = resolved.config.data.root
     start = Start(
         out=args.out,
-        overwrite=args.overwrite,
         data_root=Path(root) if root else data_root(),
         cache=cache_folder(),
         environ=dict(os.environ),
         command=tuple(sys.argv),
+        **how,
     )
     kind = "none" if args.quiet or comm.rank else args.progress
-    with progress_for(kind, resolved.config.run.name) as progress:
-        execute(resolved, comm, start, progress)
+    with Stop() as stop, progress_for(kind, resolved.config.run.name) as progress:
+        done = execute(resolved, comm, start, progress, stop)
     if comm.rank == 0 and not args.quiet:
-        print(f"result in {args.out}; see fedmpi info {args.out}")
-    return 0
+        print(f"result in {args.out}" if done else
+              f"stopped early with everything kept; go on with: fedmpi resume {args.out}")
+    return 0 if done else STOPPED_EARLY

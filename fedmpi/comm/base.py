@@ -35,6 +35,10 @@ class Comm(ABC):
         """Return the rows (array [n, ...] of any fixed-size dtype) of all ranks, in rank order."""
 
     @abstractmethod
+    def exchange(self, boxes):
+        """Send bytes to every rank (a list, by rank) and return what each rank sent here."""
+
+    @abstractmethod
     def share(self, value):
         """Return the value that rank 0 gave; anything that JSON can hold."""
 
@@ -72,6 +76,10 @@ class Serial(Comm):
     def gather_rows(self, rows):
         """Return the rows as they are."""
         return rows
+
+    def exchange(self, boxes):
+        """Return what was sent to the one rank there is."""
+        return boxes
 
     def share(self, value):
         """Return the value as it is."""

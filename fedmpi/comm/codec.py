@@ -1,21 +1,23 @@
 """One message: the kept coordinates of a model and the support that says which they are.
 
-A support is always stated, never inferred from values: a kept coordinate may be zero. The
-formats are those of `fedmpi.comm.supports`; each segment takes the smallest by exact size.
-The values of a message are its kept coordinates in the order of the flat vector.
+A support is always stated, never inferred from values: a kept coordinate may be zero. Each
+segment of it takes the smallest format by exact size (`fedmpi.comm.supports`). The values of
+a message are its kept coordinates in the order of the flat vector; a weight stands behind
+the whole message or behind each unit. The bytes are laid out in `fedmpi.comm.wire`.
 """
 
 import numpy as np
 
-from fedmpi.comm import supports, wire
+from fedmpi.comm import counts, supports, values as packed, wire
 from fedmpi.comm.wire import Sizes
 from fedmpi.errors import MessageError
-from fedmpi.layout import Support
 
-__all__ = ["Sizes", "decode", "encode", "sizes"]
+__all__ = ["Sizes", "decode", "encode", "sizes", "weights"]
 
 
-def encode(values, support, *, sender=0, round=0, value_type="float32", known=False):
+def encode(
+    values, support, *, sender=0, round=0, value_type="float32", known=False, weights=None
+):
     """Return a message with the coordinates of `values` that `support` holds.
 
     Parameters
@@ -31,6 +33,8 @@ def encode(values, support, *, sender=0, round=0, value_type="float32", known=Fa
     known : bool
         True if the receiver has this very support: a hash travels in its place,
         where that is smaller.
+    weights : None, int or int64[units kept]
+        Sample counts behind the message, or behind each unit that is in.
 
     Returns
     -------
@@ -40,32 +44,32 @@ def encode(values, support, *, sender=0, round=0, value_type="float32", known=Fa
     Raises
     ------
     MessageError
-        If values, support or value_type are not as stated above.
+        If an argument is not as stated above.
     """
     _check(values, support, value_type)
     segments = supports.write(support, known)
-    nnz = supports.count(support)
+    weight_kind, weight, coded = counts.write(weights, sum(s.kept for s in segments))
     header = np.zeros(1, wire.HEADER)
     header["magic"], header["version"] = wire.MAGIC, wire.VERSION
     header["value_type"] = wire.VALUE_TYPES.index(value_type)
     header["level"] = wire.LEVELS.index(support.level)
+    header["weight_kind"], header["weight"] = weight_kind, weight
     header["segments"] = len(segments)
     header["sender"], header["round"] = sender, round
-    header["size"], header["nnz"] = values.size, nnz
+    header["size"], header["nnz"] = values.size, supports.count(support)
     table = np.zeros(len(segments), wire.ENTRY)
-    for entry, segment in zip(table, segments):
-        entry["kind"], entry["first"], entry["stop"] = segment.kind, segment.first, segment.stop
-        entry["kept"], entry["support"] = segment.kept, segment.stream.size
-    size = wire.measure(header[0], table)
-    message = np.empty(size.total, np.uint8)
-    at = size.header + size.table
-    message[: size.header] = header.view(np.uint8)
-    message[size.header : at] = table.view(np.uint8)
-    for segment in segments:
-        message[at : at + segment.stream.size] = segment.stream
-        at += segment.stream.size
-    message[at : wire.padded(at)] = 0
-    supports.gather(values, support, message[wire.padded(at) :], value_type)
+    for entry, (kind, first, stop, kept, stream) in zip(table, segments):
+        entry["kind"], entry["first"], entry["stop"] = kind, first, stop
+        entry["kept"], entry["support"] = kept, stream.size
+    message = np.empty(wire.measure(header[0], table).total, np.uint8)
+    parts = wire.split(message, header[0], table)
+    parts.header[:], parts.table[:] = header.view(np.uint8), table.view(np.uint8)
+    for place, segment in zip(parts.supports, segments):
+        place[:] = segment.stream
+    packed.gather(values, support, parts.values, value_type)
+    parts.weights[:] = coded
+    for place in parts.padding:
+        place[:] = 0
     wire.seal(message)
     return message.data
 
@@ -87,29 +91,37 @@ def decode(message, layout, *, known=None):
         If the message is truncated, altered, contradicts itself or the layout.
         Nothing is allocated before the sizes that ask for it are checked.
     """
-    data, header, table, size = wire.read(message)
+    data, header, table, _ = wire.read(message)
     wire.check_sum(data, header)
     if header["size"] != layout.size:
         raise MessageError(
             f"message of a model with {header['size']} coordinates: this one has {layout.size}"
         )
-    level = wire.LEVELS[header["level"]]
-    at = size.header + size.table
-    end = wire.padded(at + size.support)
-    if data[at + size.support : end].any():
+    parts = wire.split(data, header, table)
+    if any(place.any() for place in parts.padding):
         raise MessageError("message: its padding is not zero")
-    support = supports.read(layout, level, table, data[at : at + size.support], known)
-    if supports.count(support) != header["nnz"]:
-        raise MessageError(
-            f"message of {header['nnz']} coordinates: its support has {supports.count(support)}"
-        )
+    counts.check(header, table, parts.weights)
+    level = wire.LEVELS[header["level"]]
+    support = supports.read(layout, level, table, parts.supports, known)
+    held = supports.count(support)
+    if held != header["nnz"]:
+        raise MessageError(f"message of {header['nnz']} coordinates: its support holds {held}")
     value_type = wire.VALUE_TYPES[header["value_type"]]
-    return supports.scatter(data[end : end + size.values], support, value_type), support
+    return packed.scatter(parts.values, support, value_type), support
 
 
 def sizes(message):
     """Return the Sizes of a message: what its bytes are used for. Raises MessageError."""
     return wire.read(message)[3]
+
+
+def weights(message):
+    """Return the weights of a message as `encode` got them: None, int or int64[units kept].
+
+    Raises MessageError if they contradict the header; the rest is the task of `decode`.
+    """
+    data, header, table, _ = wire.read(message)
+    return counts.read(header, table, wire.split(data, header, table).weights)
 
 
 def _check(values, support, value_type):

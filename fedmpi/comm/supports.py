@@ -1,120 +1,171 @@
-"""Interim."""
+"""Supports as segments of a message: the formats, and which one is smallest.
+
+A segment is a run of tensors; tensors in no segment are absent. Supports of coordinates
+are cut by layer or by tensor where that is smaller; the other levels have few units and
+take one segment. The formats of a segment are those of `fedmpi.comm.formats`.
+"""
+
 from hashlib import blake2b
 from typing import NamedTuple
+
 import numpy as np
-from fedmpi.comm import wire
+
+from fedmpi import kernels
+from fedmpi.comm import formats, wire
 from fedmpi.errors import MessageError
 from fedmpi.layout import Support
 
+DIGEST = 16  # bytes of the hash of a known support
+
+
 class Segment(NamedTuple):
+    """One segment: its format, tensors `first` to `stop` - 1, units in, support uint8[...]."""
+
     kind: int
     first: int
     stop: int
     kept: int
     stream: np.ndarray
 
-def digest(support):
-    h = blake2b(f"{support.level} {support.keep.size} ".encode(), digest_size=16)
-    h.update(np.packbits(support.keep != 0))
-    return np.frombuffer(h.digest(), np.uint8)
-
-def count(support):
-    if support.level == "coordinate":
-        return int(np.count_nonzero(support.keep))
-    return int(np.diff(support.starts)[support.keep != 0].sum())
 
 def write(support, known):
-    keep = support.keep
+    """Return the segments that state `support` in the fewest bytes; by hash if it is `known`."""
     tensors = len(support.layout.tensors)
-    kept = int(np.count_nonzero(keep))
+    kept = kernels.pack.count(support.keep)[0]
     if kept == 0:
         return []
-    if kept == keep.size:
-        return [Segment(wire.DENSE, 0, tensors, kept, np.zeros(0, np.uint8))]
-    bits = np.packbits(keep != 0, bitorder="little")
-    kind = wire.BITMAP
-    if support.level == "row":
-        rows = shared_rows(support.layout, keep)
+    if kept == support.keep.size:
+        choices = [[Segment(wire.DENSE, 0, tensors, kept, formats.NOTHING)]]
+    elif support.level == "coordinate":
+        choices = [_cut(support, bounds) for bounds in _cuts(support.layout)]
+    else:
+        kind, kept, stream = formats.smallest(support.keep)
+        choices = [[Segment(kind, 0, tensors, kept, stream)]]
+    if support.level == "row" and kept < support.keep.size:
+        rows = _shared_rows(support.layout, support.keep)
         if rows is not None:
-            kind, bits = wire.ROWS, np.packbits(rows != 0, bitorder="little")
-    if known and bits.size > 16:
-        kind, bits = wire.PACKED, digest(support)
-    return [Segment(kind, 0, tensors, kept, bits)]
+            choices.append([Segment(wire.ROWS, 0, tensors, kept, formats.encode(wire.BITMAP, rows))])
+    if known:
+        choices.append([Segment(wire.PACKED, 0, tensors, kept, digest(support))])
+    return min(choices, key=_bytes)
 
-def unpack(stream, n):
-    if stream.size != -(-n // 8):
-        raise MessageError("message: bitmap of wrong size")
-    bits = np.unpackbits(stream, bitorder="little")
-    if bits[n:].any():
-        raise MessageError("message: bits after the end of a bitmap")
-    return bits[:n]
 
-def read(layout, level, table, stream, known):
-    units = len(layout.starts(level)) - 1
-    keep = np.zeros(units, np.uint8)
-    if len(table) > 1:
-        raise MessageError("message: too many segments")
-    for entry in table:
-        if (entry["first"], entry["stop"]) != (0, len(layout.tensors)):
-            raise MessageError("message: segment does not cover the model")
-        kind = entry["kind"]
-        if kind == wire.DENSE:
-            if stream.size:
-                raise MessageError("message: dense segment with a support")
-            keep[:] = 1
-        elif kind == wire.PACKED:
-            if known is None or known.level != level or known.keep.size != units or not np.array_equal(stream, digest(known)):
-                raise MessageError("message: refers to a support that the receiver does not have")
-            keep[:] = known.keep != 0
-        elif kind == wire.ROWS and level == "row":
-            counts = [l.rows if any(layout.tensors[t].rows == l.rows for t in ts) else 0 for l, ts in zip(layout.layers, layout.layer_tensors)]
-            keep[:] = spread_rows(layout, unpack(stream, sum(counts)), counts)
-        elif kind == wire.BITMAP:
-            keep[:] = unpack(stream, units)
+def read(layout, level, table, streams, known):
+    """Return the Support that the segments of a message state.
+
+    `table` is wire.ENTRY[S] and `streams` the S support streams, uint8[...] each. Raises
+    MessageError if they contradict themselves or the layout.
+    """
+    keep = np.zeros(len(layout.starts(level)) - 1, np.uint8)
+    for entry, stream in zip(table, streams):
+        kind, first, stop = int(entry["kind"]), int(entry["first"]), int(entry["stop"])
+        flags = keep
+        if stop > len(layout.tensors):
+            raise MessageError(f"message: segment of tensors {first} to {stop}, there are fewer")
+        if level == "coordinate":
+            ends = [tensor.start for tensor in layout.tensors] + [layout.size]
+            flags = keep[ends[first] : ends[stop]]
+        elif (first, stop) != (0, len(layout.tensors)) or len(table) > 1:
+            raise MessageError(f"message: a support by {level} that is cut into segments")
+        if kind == wire.PACKED:
+            _look_up(known, level, stream, keep)
+        elif kind == wire.ROWS:
+            _read_rows(layout, level, stream, keep)
         else:
-            raise MessageError("message: kind")
-        if np.count_nonzero(keep) != entry["kept"]:
-            raise MessageError("message: kept mismatch")
+            formats.decode(kind, stream, int(entry["kept"]), flags)
+        if kernels.pack.count(flags)[0] != entry["kept"]:
+            raise MessageError(f"message: a segment of {entry['kept']} units has another number")
     return Support(layout, level, keep)
 
-def shared_rows(layout, keep):
-    parts = []
-    units = layout.row_units
-    for layer, tensors in zip(layout.layers, layout.layer_tensors):
-        chosen = None
-        for t in tensors:
-            part = keep[units[t]:units[t + 1]]
-            if layout.tensors[t].rows != layer.rows:
-                if not part.all():
-                    return None
-            elif chosen is None:
-                chosen = part
-            elif not np.array_equal(chosen, part):
-                return None
-        if chosen is not None:
-            parts.append(chosen)
-    return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
-def spread_rows(layout, rows, counts):
-    keep = np.ones(layout.row_units[-1], np.uint8)
+def count(support):
+    """Return how many coordinates `support` holds."""
+    if support.level == "coordinate":
+        return int(kernels.pack.count(support.keep)[0])
+    starts = support.starts
+    return int((starts[1:] - starts[:-1])[support.keep != 0].sum())
+
+
+def digest(support):
+    """Return uint8[16]: a hash of the level and the units of `support` (BLAKE2b)."""
+    hashed = blake2b(f"{support.level} {support.keep.size} ".encode(), digest_size=DIGEST)
+    hashed.update(formats.encode(wire.BITMAP, support.keep))
+    return np.frombuffer(hashed.digest(), np.uint8)
+
+
+def _cuts(layout):
+    """Return the ways to cut the tensors into segments: lists of bounds, coarsest first."""
+    layers = [tensor.layer for tensor in layout.tensors]
+    tensors = list(range(len(layers) + 1))
+    by_layer = [t for t in tensors if t in (0, len(layers)) or layers[t] != layers[t - 1]]
+    cuts = [[0, len(layers)]]
+    return cuts + [cut for cut in (by_layer, tensors) if len(cut) > len(cuts[-1])]
+
+
+def _cut(support, bounds):
+    """Return the segments of a support of coordinates, cut at `bounds` (indices of tensors)."""
+    starts = [tensor.start for tensor in support.layout.tensors] + [support.layout.size]
+    segments = []
+    for first, stop in zip(bounds, bounds[1:]):
+        kind, kept, stream = formats.smallest(support.keep[starts[first] : starts[stop]])
+        if kept == 0:
+            continue
+        last = segments[-1] if segments else None
+        if last and kind == last.kind == wire.DENSE and first == last.stop:
+            segments.pop()
+            first, kept = last.first, last.kept + kept
+        segments.append(Segment(kind, first, stop, kept, stream))
+    return segments
+
+
+def _bytes(segments):
+    """Return the bytes that `segments` take in a message."""
+    return sum(wire.ENTRY.itemsize + wire.padded(segment.stream.size) for segment in segments)
+
+
+def _look_up(known, level, stream, keep):
+    """Copy the units of the support `known` to `keep` if `stream` is its hash."""
+    fits = known is not None and known.level == level and known.keep.size == keep.size
+    if not fits or not np.array_equal(stream, digest(known)):
+        raise MessageError("message: refers to a support that is not the one its receiver has")
+    keep[:] = known.keep != 0
+
+
+def _row_parts(layout):
+    """Return for each layer the first units of the tensors that share its rows.
+
+    These are the tensors with as many rows as the layer; any others are always whole.
+    """
+    return [
+        [layout.row_units[t] for t in tensors if layout.tensors[t].rows == layer.rows]
+        for layer, tensors in zip(layout.layers, layout.layer_tensors)
+    ]
+
+
+def _shared_rows(layout, keep):
+    """Return uint8[R]: the rows of all layers, or None if the tensors of a layer differ."""
+    rest = keep.copy()
+    rows = []
+    for layer, units in zip(layout.layers, _row_parts(layout)):
+        parts = [keep[u : u + layer.rows] for u in units]
+        if any(not np.array_equal(part, parts[0]) for part in parts):
+            return None
+        rows += parts[:1]
+        for u in units:
+            rest[u : u + layer.rows] = 1
+    return np.concatenate(rows) if rows and rest.all() else None
+
+
+def _read_rows(layout, level, stream, keep):
+    """Write the units that a bitmap of shared rows states to `keep`."""
+    if level != "row":
+        raise MessageError(f"message: rows for a support by {level}")
+    units = _row_parts(layout)
+    rows = np.zeros(sum(layer.rows for layer, of in zip(layout.layers, units) if of), np.uint8)
+    formats.decode(wire.BITMAP, stream, 0, rows)
+    keep[:] = 1
     at = 0
-    for l, (layer, tensors) in enumerate(zip(layout.layers, layout.layer_tensors)):
-        part = rows[at:at + counts[l]]
-        at += counts[l]
-        for t in tensors:
-            if layout.tensors[t].rows == layer.rows:
-                keep[layout.row_units[t]:layout.row_units[t + 1]] = part
-    return keep
-
-def gather(values, support, out, value_type):
-    if value_type != "float32":
-        raise MessageError("interim: float32 only")
-    if support.whole if support.level != "coordinate" else support.keep.all():
-        out.view(np.float32)[:] = values
-    else:
-        np.compress(support.mask() != 0, values, out=out.view(np.float32))
-
-def scatter(stream, support, value_type):
-    values = np.zeros(support.layout.size, np.float32)
-    values[support.mask() != 0] = stream.view(np.float32)
-    return values
+    for layer, of in zip(layout.layers, units):
+        for u in of:
+            keep[u : u + layer.rows] = rows[at : at + layer.rows]
+        at += layer.rows if of else 0

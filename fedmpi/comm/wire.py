@@ -1,14 +1,15 @@
 """Header and segment table of a message, and the checks that any message must pass.
 
-    header (64 bytes) | table (32 bytes a segment) | support | padding | values | padding | weights
+    header (64 bytes) | table (32 bytes a segment) | supports | values | weights
 
-All integers are little-endian. Padding is zero and brings the values and the weights to a
-multiple of 8 bytes. The checksum is the CRC-32 of the message with its own field as zero, so
+All integers are little-endian. Each support, and the values if weights follow, are padded
+with zeros to a multiple of 8 bytes. The checksum is the CRC-32 of the message with its own field as zero, so
 it finds damage, not malice: everything it guards is checked again while decoding.
 """
 
 import zlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,6 +69,17 @@ class Sizes:
     padding: int
 
 
+class Parts(NamedTuple):
+    """Where the parts of one message lie: uint8[...] each, lists for supports and padding."""
+
+    header: np.ndarray
+    table: np.ndarray
+    supports: list
+    values: np.ndarray
+    weights: np.ndarray
+    padding: list
+
+
 def padded(size):
     """Return `size` rounded up to a multiple of 8."""
     return -(-size // 8) * 8
@@ -90,14 +102,14 @@ def measure(header, table):
 
     Counted in Python integers, which cannot wrap.
     """
-    support = sum(int(size) for size in table["support"])
-    before = HEADER.itemsize + table.size * ENTRY.itemsize + support
+    streams = [int(size) for size in table["support"]]
+    support = sum(streams)
     values = int(header["nnz"]) * VALUE_BYTES[header["value_type"]]
     many = header["weight_kind"] > ONE_WEIGHT
     weights = int(header["weight"]) if many else 0
-    padding = padded(before) - before + (padded(values) - values if many else 0)
+    padding = sum(map(padded, streams)) - support + (padded(values) - values if many else 0)
     return Sizes(
-        total=before + values + weights + padding,
+        total=HEADER.itemsize + table.size * ENTRY.itemsize + support + values + weights + padding,
         header=HEADER.itemsize,
         table=table.size * ENTRY.itemsize,
         support=support,
@@ -107,13 +119,39 @@ def measure(header, table):
     )
 
 
+def split(data, header, table):
+    """Return the Parts of a message, uint8[...], whose header and table fit its length.
+
+    All are views: what is written to them is written to the message.
+    """
+    at = HEADER.itemsize + table.size * ENTRY.itemsize
+    supports, padding = [], []
+    for size in map(int, table["support"]):
+        supports.append(data[at : at + size])
+        padding.append(data[at + size : at + padded(size)])
+        at += padded(size)
+    values = measure(header, table).values
+    end = at + (padded(values) if header["weight_kind"] > ONE_WEIGHT else values)
+    padding.append(data[at + values : end])
+    return Parts(
+        header=data[: HEADER.itemsize],
+        table=data[HEADER.itemsize : HEADER.itemsize + table.size * ENTRY.itemsize],
+        supports=supports,
+        values=data[at : at + values],
+        weights=data[end:],
+        padding=padding,
+    )
+
+
 def read(message):
-    """Return (uint8[...], header record, ENTRY[S], Sizes) of a message, without copying it.
+    """Return (uint8[...], header record, ENTRY[S], Sizes) of a message, copied only if it is not aligned to 8.
 
     Checked here: everything that can be known without the model's layout, but for the
     checksum (`check_sum`). Raises MessageError.
     """
     data = np.frombuffer(message, np.uint8)
+    if data.ctypes.data % 8:  # a piece of a larger buffer
+        data = data.copy()
     if data.size < HEADER.itemsize:
         raise MessageError(f"message of {data.size} bytes: shorter than its header of 64")
     header = data[: HEADER.itemsize].view(HEADER)[0]

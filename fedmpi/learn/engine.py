@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from fedmpi.layout import Support
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
 from fedmpi.learn.taps import Tap
 from fedmpi.plan import FULL
@@ -144,13 +143,22 @@ def _checked(layout, backward):
 
 def _unmoved(layout, rows, lowest):
     """Return two int64 lists of coordinates: statistics that stay, and gradients set to zero."""
-    kept = [
-        np.zeros(layer.rows, bool) if number < lowest else keep
-        for number, (layer, keep) in enumerate(zip(layout.layers, rows, strict=True))
-    ]
-    dropped = Support.of_rows(layout, kept).mask() == 0
-    still, silent = (dropped & ~layout.trained).nonzero()[0], (dropped & layout.trained).nonzero()[0]
-    return torch.from_numpy(still), torch.from_numpy(silent)
+    still, silent = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for tensor in layout.tensors:
+        layer, keep = layout.layers[tensor.layer], rows[tensor.layer]
+        if tensor.layer < lowest:
+            keep = np.zeros(layer.rows, bool)
+        if keep is None:
+            continue
+        blocks = np.arange(tensor.start, tensor.start + tensor.size).reshape(tensor.rows, -1)
+        dropped = blocks[~keep].ravel() if tensor.rows == len(keep) else blocks[:0].ravel()
+        # The layer's own weights get zeros from its backward pass; a joined norm does not.
+        joined = tensor.name.rpartition(".")[0] != layer.name
+        if not tensor.trained:
+            still.append(dropped)
+        elif joined or layer.kind == "embedding":
+            silent.append(dropped)
+    return torch.from_numpy(np.concatenate(still)), torch.from_numpy(np.concatenate(silent))
 
 
 def _copy(array):

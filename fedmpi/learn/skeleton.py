@@ -9,45 +9,29 @@ import torch
 from torch.autograd import Function
 from torch.nn import functional
 
+from fedmpi.learn.input_gradient import input_gradient, pays
+
 
 class Rows:
     """The kept rows of one layer, as its backward pass wants them.
 
-    `count` rows are kept. `index` int64[count + padding] lists them, then dropped rows
-    that fill up to a multiple of `block` and whose gradient is set to zero; None if
-    that would be all rows.
-    `mask` float32[rows] is 1 for kept rows.
+    `count` rows are kept; `index` int64[count] lists them, and `mask` float32[rows] is
+    1 for them. Rounding their number up to oneDNN's blocks was measured and gains nothing.
     """
 
-    def __init__(self, keep, block=1):
-        kept, dropped = keep.nonzero()[0], (~keep).nonzero()[0]
-        self.count = len(kept)
-        padded = -(-self.count // block) * block if block else len(keep)
+    def __init__(self, keep):
+        self.index = torch.from_numpy(keep.nonzero()[0])
+        self.count = len(self.index)
         self.mask = torch.from_numpy(keep).to(torch.float32)
-        self.index = None
-        if padded < len(keep):
-            filling = torch.from_numpy(dropped[: padded - self.count])
-            self.index = torch.cat([torch.from_numpy(kept), filling])
 
-    def select(self, values, axis):
-        """Return the slices of a gradient that enter the backward pass; padding is zero."""
-        if self.index is None:
-            shape = [1] * values.dim()
-            shape[axis] = -1
-            return values * self.mask.view(shape)
-        part = values.index_select(axis, self.index)
-        if len(self.index) > self.count:
-            part.narrow(axis, self.count, len(self.index) - self.count).zero_()
-        return part
-
-    def take(self, weight):
-        """Return the rows of `weight` that match `select`."""
-        return weight if self.index is None else weight.index_select(0, self.index)
+    def masked(self, gradient, axis):
+        """Return `gradient` with zeros for the dropped rows along `axis`."""
+        shape = [1] * gradient.dim()
+        shape[axis] = -1
+        return gradient * self.mask.view(shape)
 
     def spread(self, gradient, like):
         """Return the gradient of all rows, shaped as `like`: zero where a row is dropped."""
-        if self.index is None:
-            return gradient
         return torch.zeros_like(like).index_copy_(0, self.index, gradient)
 
 
@@ -68,13 +52,16 @@ class SkeletonConv(Function):
         rows = saved.rows
         if rows.count == 0:
             return _zeros(saved, x, weight)
-        part = rows.select(gradient, 1)
+        part, kept = gradient.index_select(1, rows.index), weight.index_select(0, rows.index)
         stride, padding, dilation = saved.geometry
-        wanted = [saved.needs_input_grad[0], True, saved.bias]
+        wanted = saved.needs_input_grad[0]
+        apart = wanted and pays(part, kept, stride, dilation)
         of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            part, x, rows.take(weight), [part.shape[1]], stride, padding, dilation,
-            False, [0, 0], 1, wanted,
+            part, x, kept, [rows.count], stride, padding, dilation,
+            False, [0, 0], 1, [wanted and not apart, True, saved.bias],
         )  # fmt: skip
+        if apart:
+            of_x = input_gradient(part, kept, x.shape, stride, padding)
         of_bias = rows.spread(of_bias, weight[:, 0, 0, 0]) if saved.bias else None
         return of_x, rows.spread(of_weight, weight), of_bias, None, None
 
@@ -96,10 +83,10 @@ class SkeletonLinear(Function):
         rows = saved.rows
         if rows.count == 0:
             return _zeros(saved, x, weight)[:-1]
-        part = rows.select(gradient.reshape(-1, weight.shape[0]), 1)
+        part = gradient.reshape(-1, weight.shape[0]).index_select(1, rows.index)
         of_x = None
         if saved.needs_input_grad[0]:
-            of_x = (part @ rows.take(weight)).view(x.shape)
+            of_x = (part @ weight.index_select(0, rows.index)).view(x.shape)
         of_weight = rows.spread(part.T @ x.reshape(-1, x.shape[-1]), weight)
         of_bias = rows.spread(part.sum(0), weight[:, 0]) if saved.bias else None
         return of_x, of_weight, of_bias, None

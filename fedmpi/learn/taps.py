@@ -6,9 +6,6 @@ from torch import nn
 from fedmpi.learn.layout_of import kind_of
 from fedmpi.learn.skeleton import Rows, SkeletonConv, SkeletonLinear
 
-# oneDNN's convolutions work on blocks of 8 channels; odd counts fall off its fast path.
-BLOCK = 8
-
 
 class Tap:
     """One layer of a running module.
@@ -31,13 +28,10 @@ class Tap:
 
     def keep(self, rows):
         """Keep only `rows` (bool[rows], None for all) in the backward passes to come."""
-        block = BLOCK if self.kind == "conv" else 1
-        self._rows = None if rows is None else Rows(rows, block if self._sliced else None)
+        self._rows = None if rows is None else Rows(rows)
 
     def _active(self):
-        return (
-            self._rows is not None and torch.is_grad_enabled() and self.part.weight.requires_grad
-        )
+        return self._rows is not None and torch.is_grad_enabled() and self.part.weight.requires_grad
 
     def _forward(self, x):
         """The forward pass of a layer whose rows can be sliced."""
@@ -57,7 +51,7 @@ class Tap:
         axis = _axis(self.kind)
         for values in _tensors(output):
             if values.requires_grad:
-                values.register_hook(lambda gradient: self._rows.select(gradient, axis))
+                values.register_hook(lambda gradient: self._rows.masked(gradient, axis))
 
     def _measure(self, output):
         """Add |output| of each row, over batch and space, to the sums in place."""

@@ -1,7 +1,6 @@
 """Read result files: numpy and h5py are enough, and the run may still be writing."""
 
 import json
-import math
 from functools import cached_property
 
 import numpy as np
@@ -86,7 +85,7 @@ class Run:
     @cached_property
     def provenance(self):
         """What the run ran on, as a dict."""
-        return self._tree("provenance", DEPTH)
+        return plain(self._source.tree("provenance", DEPTH))
 
     @cached_property
     def events(self):
@@ -123,11 +122,7 @@ class Run:
         if self.weights_sha256 is None:
             raise ResultError(f"{self.path}: holds no weights, its status is {self.status}; "
                               "they are written when the run finishes")
-        names = self._source.names("model")
-        shapes = [self._source.shape(f"model/{name}") for name in names]
-        if sum(map(math.prod, shapes)) > self._source.size:
-            raise ResultError(f"{self.path}: damaged, /model is larger than the file")
-        arrays = {name: self._source.read(f"model/{name}") for name in names}
+        arrays = self._source.tree("model", 1)
         if weights_sha256(arrays) != self.weights_sha256:
             raise ResultError(f"{self.path}: the weights differ from their sha256; damaged")
         return arrays
@@ -190,18 +185,10 @@ class Run:
     def _text(self, path):
         return str(self._source.read(path, schema.TEXT).item())
 
-    def _tree(self, path, depth):
-        """Return a group as a dict, groups in it as dicts, up to `depth` levels."""
-        if depth == 0:
-            raise ResultError(f"{self.path}: damaged, /{path} is nested too deeply")
-        tree = {}
-        for name in self._source.names(path):
-            inner = f"{path}/{name}"
-            if self._source.is_group(inner):
-                tree[name] = self._tree(inner, depth - 1)
-            else:
-                tree[name] = self._source.read(inner).tolist()
-        return tree
+
+def plain(tree):
+    """Return nested dicts of arrays with lists and single values in the place of the arrays."""
+    return {k: plain(v) if isinstance(v, dict) else v.tolist() for k, v in tree.items()}
 
 
 def check_version(source):

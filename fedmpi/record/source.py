@@ -67,21 +67,10 @@ class Source:
             value = attributes[name]
             return int(value) if number else value.decode()
 
-    def has(self, path):
-        """Return True if `path` is a group or dataset of this file."""
-        with self._guard():
-            parent, _, name = path.rpartition("/")
-            return name in self._object(parent, h5py.Group)
-
     def names(self, path):
         """Return the names in group `path`, in the order of the file."""
         with self._guard():
             return tuple(self._object(path, h5py.Group))
-
-    def is_group(self, path):
-        """Return True if `path` is a group, False if it is a dataset."""
-        with self._guard():
-            return isinstance(self._object(path, (h5py.Group, h5py.Dataset)), h5py.Group)
 
     def shape(self, path, dtype=None):
         """Return the shape of the dataset `path`, after all checks but reading it."""
@@ -94,12 +83,34 @@ class Source:
         dtype is the one it must have: of numpy, "utf-8", or None for any of numbers and texts.
         """
         with self._guard():
-            dataset = self._dataset(path, dtype)
-            values = dataset[()]
-            if dataset.dtype.kind != "S":
-                return values
-            flat = [bytes(text).decode() for text in np.atleast_1d(values).ravel()]
-            return np.array(flat, dtype=object).reshape(dataset.shape)
+            return values_of(self._dataset(path, dtype))
+
+    def tree(self, path, depth):
+        """Return a group as {name: array}, groups in it (to `depth` levels) as dicts in it.
+
+        All arrays together may not be larger than the file: one dataset may have many names.
+        """
+        left = self.size
+
+        def group(path, depth):
+            nonlocal left
+            if depth == 0:
+                raise ValueError(f"/{path} is nested too deeply")
+            found = {}
+            for name in self._object(path, h5py.Group):
+                inner = f"{path}/{name}"
+                if isinstance(self._object(inner, (h5py.Group, h5py.Dataset)), h5py.Group):
+                    found[name] = group(inner, depth - 1)
+                    continue
+                dataset = self._dataset(inner, None)
+                left -= dataset.nbytes
+                if left < 0:
+                    raise ValueError(f"/{path} is larger than the file")
+                found[name] = values_of(dataset)
+            return found
+
+        with self._guard():
+            return group(path, depth)
 
     @contextmanager
     def _guard(self):
@@ -139,3 +150,12 @@ class Source:
         if declared and not declared <= dataset.id.get_storage_size() <= self.size:
             raise ValueError(f"/{path} declares more values than the file holds")
         return dataset
+
+
+def values_of(dataset):
+    """Return a checked h5py dataset as an array, of dtype object where it holds texts."""
+    values = dataset[()]
+    if dataset.dtype.kind != "S":
+        return np.asarray(values)
+    flat = [bytes(text).decode() for text in np.atleast_1d(values).ravel()]
+    return np.array(flat, dtype=object).reshape(dataset.shape)

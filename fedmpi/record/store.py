@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 from fedmpi.record.digest import little_endian
+from fedmpi.record.patient import PatientFile
 
 # Read by HDF5 1.10 (2016) and later; its metadata carry checksums, so damage is seen.
 FORMAT = ("v110", "v110")
@@ -16,14 +18,18 @@ CHUNK = 4096  # bytes; small, since most runs have tens of rounds
 CHUNK_ROWS = {"rounds": 64, "phases": 64, "layers": 64, "events": 4, "clients": 512}
 
 
-def create(path):
-    """Open a new, empty HDF5 file."""
-    return h5py.File(path, "w", libver=FORMAT)
+@contextmanager
+def changed(path, new=False):
+    """Give the h5py file of `path`, which nobody else has open, to change it (or a `new` one).
 
-
-def change(path):
-    """Open a file that nobody else has open, to change it; so no lock is needed."""
-    return h5py.File(path, "r+", libver=FORMAT, locking=False)
+    At the end of the block it is closed and on the disk. Raises OSError if it cannot be written.
+    """
+    disk = PatientFile(path, new)
+    try:
+        with h5py.File(disk, "w" if new else "r+", libver=FORMAT) as file:
+            yield file
+    finally:
+        disk.close()
 
 
 def text_array(texts, length=None):
@@ -50,14 +56,31 @@ def put(file, column, values):
 
 def put_fixed(file, toml, resolved, counts, layer_names):
     """Write what is known before the first round."""
+    if np.ndim(counts) != 2:
+        raise ResultError(f"partition/counts has {np.ndim(counts)} axes, must be [clients, classes]")
     values = {
         "config/toml": toml,
-        "config/resolved": json.dumps(resolved, indent=1, ensure_ascii=False),
+        "config/resolved": _json(resolved),
         "partition/counts": counts,
         "layers/names": list(layer_names),
     }
     for column in schema.FIXED:
         put(file, column, values[column.path])
+
+
+def put_resolved(file, resolved):
+    """Write the values used from now on in the place of those before."""
+    column = next(c for c in schema.FIXED if c.path == "config/resolved")
+    del file[column.path]
+    put(file, column, _json(resolved))
+
+
+def _json(resolved):
+    """The values used, as text."""
+    try:
+        return json.dumps(resolved, indent=1, ensure_ascii=False)
+    except TypeError as error:
+        raise ResultError(f"config/resolved: {error}; give plain values") from error
 
 
 def put_empty(file, ranks, layers):

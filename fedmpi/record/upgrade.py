@@ -27,7 +27,7 @@ def upgrade(path):
     if found not in STEPS:
         known = ", ".join([*STEPS, schema.VERSION])
         raise ResultError(f"{path}: schema {found} cannot be upgraded; known are {known}")
-    with guarded(path), replacement(path, True) as part, store.change(part) as file:
+    with guarded(path), replacement(path, True) as part, store.changed(part) as file:
         while found != schema.VERSION:
             STEPS[found](file)
             found = file.attrs["fedmpi_schema"].decode()

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 def replacement(path, copied=False):
     """Give the name of a new file, a copy of `path` if `copied`; at the end it becomes `path`.
 
+    The block must leave the file on the disk (fsync), else a power cut may leave it empty.
     If the block raises, the new file is removed and `path` is as before. If the process dies,
     `path` is the old file or the new one, and `path`.part may be left over.
     """
@@ -46,9 +47,7 @@ def copy(source, target):
 
 
 def settle(part, path):
-    """Put `part` on the disk, give it the name `path`, and put that name on the disk."""
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
+    """Give `part`, which is on the disk, the name `path`, and put that name on the disk."""
     os.replace(part, path)
     with suppress(OSError):  # some file systems cannot sync a folder
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)

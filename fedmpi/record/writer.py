@@ -74,7 +74,7 @@ class Writer:
             "fedmpi_schema": schema.VERSION, "software_version": __version__,
             "status": "running", "rounds": 0, "ranks": ranks, "created": now, "updated": now,
         }
-        with guarded(path), replacement(path) as part, store.create(part) as file:
+        with guarded(path), replacement(path) as part, store.changed(part, new=True) as file:
             store.put_attributes(file, root)
             store.put_fixed(file, config_toml, resolved, partition_counts, layer_names)
             store.put_tree(file.create_group("provenance", track_order=True), provenance)
@@ -84,10 +84,10 @@ class Writer:
             return cls(path, run, phases)
 
     @classmethod
-    def reopen(cls, path, rounds, ranks=None, phases=schema.PHASES):
+    def reopen(cls, path, rounds, ranks=None, resolved=None, phases=schema.PHASES):
         """Cut the file back to its first `rounds` rounds and return a Writer that goes on.
 
-        `ranks` may differ from before; rows of clients, phases and layers are cut alike, a final
+        `ranks` may differ from before, and so may `resolved`, the values used; rows of clients, phases and layers are cut alike, a final
         model is removed, events stay. Raises ResultError if the file holds fewer rounds.
         """
         path = os.path.realpath(path)
@@ -97,8 +97,10 @@ class Writer:
             raise ResultError(f"{path}: holds {held} rounds, so it cannot go on after "
                               f"{rounds}; resume it from its own checkpoint")
         root = {"status": "running", "rounds": rounds, "ranks": ranks, "updated": utc_now()}
-        with guarded(path), replacement(path, True) as part, store.change(part) as file:
+        with guarded(path), replacement(path, True) as part, store.changed(part) as file:
             store.cut(file, rounds, ranks)
+            if resolved is not None:
+                store.put_resolved(file, resolved)
             store.put_attributes(file, root)
         with reader.open(path) as run:
             return cls(path, run, phases)
@@ -160,7 +162,7 @@ class Writer:
         with (
             guarded(self.path),
             replacement(self.path, True) as part,
-            store.change(part) as file,
+            store.changed(part) as file,
         ):
             self._check_mark(file)
             for path, arrays in self._rows.items():
@@ -214,7 +216,7 @@ def guarded(path):
         yield
     except FileNotFoundError as error:
         raise ResultError(f"{path}: is gone; it was moved or removed while in use") from error
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ResultError(f"{path}: cannot be written ({reason}); check space, quota and "
                           "rights. What it held before is unharmed") from error

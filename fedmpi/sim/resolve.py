@@ -12,6 +12,19 @@ from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
 
 
+# What may differ when a run goes on; everything else is built into its state.
+CHANGEABLE = (
+    "run.rounds",
+    "run.eval_every",
+    "run.checkpoint_every",
+    "run.threads_per_rank",
+    "run.name",
+    "optimizer.lr",
+    "collective.",
+    "data.root",
+)
+
+
 @dataclass(frozen=True)
 class Resolved:
     """A Config whose names are known and whose own keys are checked."""
@@ -51,7 +64,27 @@ def text_of(path):
 
 def resolve(text, place, overrides=()):
     """Return the Resolved experiment of TOML `text`; `place` names it in messages."""
-    config = configuration.read(text, place, overrides)
+    return _named(configuration.read(text, place, overrides), text, place)
+
+
+def again(kept, place, overrides=()):
+    """Return the Resolved experiment of a result file, with changes that its state can bear.
+
+    `kept` holds the "text" as given and the "values" used, overrides included.
+    """
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if not key.startswith(CHANGEABLE):
+            raise ConfigError(
+                f"--set {override}: cannot change in a run that goes on; "
+                f"what can: {', '.join(CHANGEABLE)}"
+            )
+    tree = {name: dict(section) for name, section in kept["values"].items()}
+    tree.get("clients", {}).pop("cohort", None)
+    return _named(configuration.check_tree(tree, place, overrides), kept["text"], place)
+
+
+def _named(config, text, place):
     cls = _algorithm(config.algorithm.name, place)
     keys = configuration.check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     data, partition = _data_keys(config.data, place)

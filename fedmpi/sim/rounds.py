@@ -30,26 +30,36 @@ class Simulation:
     next_round : int
     virtual_time : float
         Simulated seconds at the end of the last round.
+    stopping : bool
+        True, alike on all ranks, once one of them was asked to stop.
+    recorded : float
+        Measured seconds that the caller spent on keeping the last round's row.
     """
 
-    def __init__(self, experiment, comm):
-        self.experiment, self.comm = experiment, comm
+    def __init__(self, experiment, comm, stop):
+        self.experiment, self.comm, self.stop = experiment, comm, stop
+        self.stopping, self.recorded = False, 0.0
         self.algorithm = experiment.algorithm
         self.state = self.algorithm.start(experiment.weights)
         self.next_round, self.virtual_time = 0, 0.0
         self._pace = np.ones(comm.size)  # measured seconds per unit of predicted work, by rank
 
     def round(self):
-        """Run the next round on all ranks; return its Row, the same on each of them."""
+        """Run the next round on all ranks; return its Row, the same on each of them.
+
+        Returns None if the run was asked to stop before all clients were trained: then the
+        round leaves no trace, and the state is that of its beginning.
+        """
         experiment, round, phases = self.experiment, self.next_round, Phases()
+        phases.seconds["record"] = self.recorded  # of the round before
         cohort = experiment.cohort(round)
         ranks = place(experiment.work[cohort.clients], self._pace)
-        mine = np.flatnonzero(ranks == self.comm.rank)
         sums, sent = self.algorithm.zero(), rows.Sent(experiment.layout)
         with phases("train"):
-            clients = self._train(cohort, mine, sums, sent)
+            clients = self._train(cohort, ranks == self.comm.rank, sums, sent)
         with phases("wait"):
-            self.comm.barrier()
+            if self._stopped(clients is None):
+                return None
         with phases("reduce"):
             mpi_bytes = self.comm.sum(sums)
             clients = np.sort(self.comm.gather_rows(clients), order="client")
@@ -64,27 +74,49 @@ class Simulation:
         row = self._row(cohort, clients, sums, sent, score)
         return self._measured(row, phases, mpi_bytes, ranks, cohort)
 
+    def _stopped(self, early):
+        """Wait for all ranks, and return whether one of them left its clients early.
+
+        Afterwards `stopping` says, alike on all ranks, whether any was asked to stop.
+        """
+        flags = self.comm.sum_array(np.array([early, bool(self.stop.asked)], np.int64))
+        self.stopping = bool(flags[1])
+        return bool(flags[0])
+
     def _train(self, cohort, mine, sums, sent):
-        """Train this rank's clients and add their reports to its sums; return their rows."""
-        table = np.zeros(len(mine), rows.CLIENT)
+        """Train this rank's clients and add their reports to its sums; return their rows.
+
+        Returns None if a signal came before the last of them was begun.
+        """
+        table = np.zeros(mine.sum(), rows.CLIENT)
         inbox = rows.Inbox(self.state["weights"])
-        for i, client, share in zip(range(len(mine)), cohort.clients[mine], cohort.shares[mine]):
-            plan = self.algorithm.plan(self.state, self.next_round, int(client))
-            down = inbox.receive(plan.down)
-            report = self.experiment.trainer.train(
-                self.state["weights"], plan, int(client), self.next_round, float(share)
-            )
-            message = codec.encode(report.weights, plan.up)
-            up = codec.sizes(message)
-            sent.add(plan, down, up)
-            good = np.isfinite(report.loss) and fits(report.weights)
-            if good:
-                values, _ = codec.decode(message, self.experiment.layout)
-                self.algorithm.add(sums, plan, replace(report, weights=values))
-            flops = self.experiment.flops(plan, report.seen)
-            table[i] = rows.client_row(report, plan, down, up, flops, COMPLETED if good else REJECTED)
+        for i, place_in_cohort in enumerate(np.flatnonzero(mine)):
+            if self.stop.asked:
+                return None
+            client = int(cohort.clients[place_in_cohort])
+            share = float(cohort.shares[place_in_cohort])
+            table[i] = self._visit(client, share, inbox, sums, sent)
         table["round"], table["rank"] = self.next_round, self.comm.rank
         return table
+
+    def _visit(self, client, share, inbox, sums, sent):
+        """Send one client its message, train it, take in its answer; return its row."""
+        experiment = self.experiment
+        plan = self.algorithm.plan(self.state, self.next_round, client)
+        down = inbox.receive(plan.down)
+        report = experiment.trainer.train(
+            self.state["weights"], plan, client, self.next_round, share
+        )
+        message = codec.encode(report.weights, plan.up)
+        up = codec.sizes(message)
+        sent.add(plan, down, up)
+        good = np.isfinite(report.loss) and fits(report.weights)
+        if good:
+            # Only what the message holds can reach the sums.
+            values, _ = codec.decode(message, experiment.layout)
+            self.algorithm.add(sums, plan, replace(report, weights=values))
+        flops = experiment.flops(plan, report.seen)
+        return rows.client_row(report, plan, down, up, flops, COMPLETED if good else REJECTED)
 
     def _score(self, round):
         """Evaluate the global weights if this round is one to evaluate, or the last one."""

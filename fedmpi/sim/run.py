@@ -7,6 +7,7 @@ from time import perf_counter
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.writer import Writer, check_target
 from fedmpi.sim.experiment import assemble
+from fedmpi.sim.keep import keep, restore
 from fedmpi.sim.provenance import provenance
 from fedmpi.sim.rounds import Simulation
 
@@ -15,44 +16,64 @@ from fedmpi.sim.rounds import Simulation
 class Start:
     """Where and how a run is started: what is not part of the experiment.
 
-    `data_root` and `cache` are folders or None, `environ` and `command` those of the
-    command line, for the record.
+    With `resume` the run goes on from the checkpoint beside `out`, or from the beginning if
+    there is none yet; `changed` are the "a.b=v" that differ from then. `data_root` and `cache`
+    are folders or None, `environ` and `command` those of the command line, for the record.
     """
 
     out: Path
     overwrite: bool = False
+    resume: bool = False
+    changed: tuple = ()
     data_root: Path | None = None
     cache: Path | None = None
     environ: dict = field(default_factory=dict)
     command: tuple = ()
 
 
-def execute(resolved, comm, start, progress):
-    """Run a Resolved experiment to its end and return the path of its result file.
+def execute(resolved, comm, start, progress, stop):
+    """Run a Resolved experiment, from its first round or its checkpoint, as far as it gets.
 
-    `progress` is told of each round: a callable (row, rounds).
+    `progress` is told of each round: a callable (row, rounds). `stop` is a Stop or Never.
+    Returns True if all rounds are done, False if it stopped early with a complete checkpoint.
     """
     began = perf_counter()
-    if comm.rank == 0:
+    if comm.rank == 0 and not start.resume:
         check_target(start.out, start.overwrite)
     experiment = assemble(resolved, comm, start.data_root, start.cache)
-    facts = provenance(comm, start.environ, start.command)
-    writer = _writer(resolved, experiment, comm, start, facts)
-    simulation = Simulation(experiment, comm)
-    while simulation.next_round < experiment.config.run.rounds:
+    simulation = Simulation(experiment, comm, stop)
+    kept = restore(simulation, start.out) if start.resume else 0.0
+    writer = _writer(resolved, experiment, comm, start, simulation.next_round)
+    config = experiment.config.run
+    while simulation.next_round < config.rounds and not simulation.stopping:
         row = simulation.round()
-        row.columns["wall_time"] = perf_counter() - began
+        if row is None:
+            break
+        recorded = perf_counter()
+        row.columns["wall_time"] = kept + recorded - began
         if writer:
-            recorded = perf_counter()
             writer.append(row.columns, row.clients, row.phases, row.layers)
             writer.commit_if_due()
-            simulation.recorded = perf_counter() - recorded
-            progress(row, experiment.config.run.rounds)
+            progress(row, config.rounds)
+        if simulation.next_round % config.checkpoint_every == 0:
+            keep(simulation, writer, start.out, row.columns["wall_time"])
+        simulation.recorded = perf_counter() - recorded
+    return _finish(simulation, writer, start.out, kept + perf_counter() - began)
+
+
+def _finish(simulation, writer, out, wall_time):
+    """Keep the last state, close the result file, and say whether all rounds are done."""
+    done = simulation.next_round >= simulation.experiment.config.run.rounds
+    keep(simulation, writer, out, wall_time)
     if writer:
-        model = parameters(experiment.layout, simulation.state["weights"])
-        writer.finish("finished", model, weights_sha256(model))
-    comm.barrier()
-    return start.out
+        if done:
+            model = parameters(simulation.experiment.layout, simulation.state["weights"])
+            writer.finish("finished", model, weights_sha256(model))
+        else:
+            writer.event("stopped", f"asked to by {simulation.stop.asked or 'another rank'}")
+            writer.finish("stopped")
+    simulation.comm.barrier()
+    return done
 
 
 def parameters(layout, weights):
@@ -60,10 +81,17 @@ def parameters(layout, weights):
     return {t.name: weights[t.start : t.start + t.size].reshape(t.shape) for t in layout.tensors}
 
 
-def _writer(resolved, experiment, comm, start, facts):
-    """Create the result file on rank 0; the other ranks write nothing."""
+def _writer(resolved, experiment, comm, start, next_round):
+    """Create or reopen the result file on rank 0; the other ranks write nothing."""
+    facts = provenance(comm, start.environ, start.command)
     if comm.rank:
         return None
+    if start.resume:
+        writer = Writer.reopen(start.out, next_round, comm.size, resolved.values())
+        writer.event("resume", f"from round {next_round} on {comm.size} ranks")
+        for key in start.changed:
+            writer.event("config", key)
+        return writer
     devices = asdict(experiment.devices)
     names = devices.pop("names")
     devices["tier"] = [names[tier] for tier in experiment.devices.tier]

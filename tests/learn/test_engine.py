@@ -13,7 +13,11 @@ from fedmpi.learn.models import build
 from fedmpi.learn.models.parts import Residual
 from fedmpi.plan import Backward
 
-RNG = np.random.default_rng(3)
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The reference must round as the engine does, which sets torch to one thread."""
+    torch.set_num_threads(1)
 
 
 def chain(*convs, side=9, norm=False):
@@ -69,26 +73,27 @@ NETS = {
 def setting(net, batch=5):
     """Return (module, layout, x, y)."""
     torch.manual_seed(1)
+    random = np.random.default_rng(3)
     module, shape = NETS[net]()
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
-    x = RNG.normal(size=(batch, *shape)).astype(np.float32)
+    x = random.normal(size=(batch, *shape)).astype(np.float32)
     if net == "lstm":
-        x = RNG.integers(4, size=(batch, *shape)).astype(np.float32)
-    return module, layout, x, RNG.integers(4, size=batch)
+        x = random.integers(4, size=(batch, *shape)).astype(np.float32)
+    return module, layout, x, random.integers(4, size=batch)
 
 
 def some_rows(layout, share=0.5):
     """Drop rows of every layer but the last at random; keep one at least."""
-    kept = []
+    random, kept = np.random.default_rng(4), []
     for layer in layout.layers[:-1]:
-        rows = RNG.random(layer.rows) < share
+        rows = random.random(layer.rows) < share
         rows[0] = True
         kept.append(rows)
     return (*kept, None)
 
 
 def reference(module, layout, x, y, rows=None):
-    """Loss and gradient float32[P] of a copy, its gradients zeroed at the outputs of dropped rows."""
+    """Loss and gradient float32[P] of a copy, zeroed at the outputs of dropped rows."""
     twin = copy.deepcopy(module).train()
     kept = rows or (None,) * len(layout.layers)
     for layer, parts, keep in zip(layout.layers, layer_modules(twin, layout), kept, strict=True):
@@ -139,7 +144,7 @@ def test_dense_gradient_is_autograds(net):
     assert np.array_equal(weights, state_of(twin, layout))  # running statistics moved alike
 
 
-@pytest.mark.parametrize("net", set(NETS) - {"lstm"})
+@pytest.mark.parametrize("net", sorted(set(NETS) - {"lstm"}))
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.6, 0.95])
 def test_dropped_rows_vanish_as_in_the_masked_dense_gradient(net, share):
     module, layout, x, y = setting(net)
@@ -154,7 +159,6 @@ def test_dropped_rows_vanish_as_in_the_masked_dense_gradient(net, share):
         if keep is not None:
             block = grad[tensor.start : tensor.start + tensor.size].reshape(len(keep), -1)
             assert not block[~keep].any()
-            assert block[keep].any() or not tensor.trained or "bias" in tensor.name
 
 
 def test_kept_filters_of_the_top_conv_get_the_dense_gradient():

@@ -47,9 +47,10 @@ class Ranks:
 
     def end_all(self, text):
         """Show `text` and end every rank; rank 0 is ahead, so that one speaks for all."""
-        time.sleep(1.0 if self.world.rank else 0.0)
+        time.sleep(2.0 if self.world.rank else 0.0)
         self.stderr.write(f"\n[rank {self.world.rank} of {self.world.size}] {text}\n")
         self.stderr.flush()
+        time.sleep(0.5)  # MPICH's launcher drops what it has not yet read at an abort
         self.world.Abort(1)
 
     def pytest_collection_modifyitems(self, config, items):
@@ -107,6 +108,14 @@ def world():
     from mpi4py import MPI
 
     return MPI.COMM_WORLD
+
+
+@pytest.fixture(scope="session")
+def comm():
+    """Return all ranks as fedmpi sees them."""
+    from fedmpi.comm.mpi import Mpi
+
+    return Mpi()
 
 
 @pytest.fixture

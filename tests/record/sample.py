@@ -23,7 +23,7 @@ def fixed(clients=6, ranks=2, name="sample", algorithm="fedavg"):
     }
 
 
-def one_round(number, cohort=4, ranks=2, cost=1.0, accuracy=None, layers=len(LAYERS)):
+def one_round(number, cohort=4, ranks=2, cost=1.0, accuracy=None):
     """Return the arguments of Writer.append; every value is a function of the arguments.
 
     A round lasts 10 * cost virtual seconds, and each client sends 1000 * cost bytes up
@@ -51,6 +51,7 @@ def one_round(number, cohort=4, ranks=2, cost=1.0, accuracy=None, layers=len(LAY
         "status": np.arange(cohort) % len(schema.CLIENT_STATUS),
     }
     phases = np.full((len(schema.PHASES), ranks), float(number))
+    layers = len(LAYERS)
     split = {"kept": np.full(layers, 0.5), "bytes_down": np.arange(layers),
              "bytes_up": np.full(layers, number)}
     return row, clients, phases, split

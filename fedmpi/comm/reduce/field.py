@@ -27,7 +27,7 @@ class Field:
     total: np.ndarray
     cover: np.ndarray
     touched: np.ndarray
-    starts: np.ndarray = FLAT
+    starts: np.ndarray
 
     @property
     def size(self):

@@ -17,13 +17,15 @@ class Wire:
 
     Attributes
     ----------
+    narrow : bool
+        Values of float32 sums travel as bfloat16.
     sent : int
         Bytes handed to others since it was last set to 0; for built-in collectives
         what a bandwidth-optimal algorithm would send.
     """
 
-    def __init__(self, comm, chunk=CHUNK, log=None):
-        self.comm, self.chunk, self.log = comm, chunk, log
+    def __init__(self, comm, chunk=CHUNK, log=None, narrow=False):
+        self.comm, self.chunk, self.log, self.narrow = comm, chunk, log, narrow
         self.rank, self.size = comm.rank, comm.size
         self.sent = self.step = 0
         self._work = {}

@@ -7,16 +7,11 @@ ever executed.
 from dataclasses import dataclass, field
 
 from fedmpi.errors import ConfigError
-from fedmpi.learn.data.cifar import cifar10
-from fedmpi.learn.data.dataset import Dataset, dataset, head
-from fedmpi.learn.data.digits import digits
-from fedmpi.learn.data.images import fashion_mnist, mnist
+from fedmpi.learn.data import cifar, digits, images, qmnist, shakespeare, synthetic
+from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.options import Option, nearest, resolve
-from fedmpi.learn.data.qmnist import mnist_writers
-from fedmpi.learn.data.shakespeare import OPTIONS as SHAKESPEARE, shakespeare
-from fedmpi.learn.data.synthetic import OPTIONS as SYNTHETIC, synthetic
 
-__all__ = ["DATASETS", "Dataset", "Option", "Source", "dataset", "head", "load", "resolve"]
+__all__ = ["DATASETS", "Dataset", "Option", "Source", "load", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -35,17 +30,22 @@ class Source:
 
 DATASETS = {
     "digits": Source(
-        "1,797 handwritten digits of 8x8, embedded (UCI, scikit-learn)", digits, files=False
+        "1,797 handwritten digits of 8x8, embedded (UCI, scikit-learn)",
+        digits.digits, files=False,
     ),
     "synthetic": Source(
-        "Synthetic(a, b) after Li et al. and LEAF; natural clients", synthetic, SYNTHETIC, False
+        "Synthetic(a, b) after Li et al. and LEAF; natural clients",
+        synthetic.synthetic, synthetic.OPTIONS, files=False,
     ),
-    "mnist": Source("70,000 handwritten digits of 28x28", mnist),
-    "mnist-writers": Source("MNIST by real writer (QMNIST), 539 natural clients", mnist_writers),
-    "fashion-mnist": Source("70,000 grey images of clothing, 28x28", fashion_mnist),
-    "cifar10": Source("60,000 colour images of ten kinds of thing, 32x32", cifar10),
+    "mnist": Source("70,000 handwritten digits of 28x28", images.mnist),
+    "mnist-writers": Source(
+        "MNIST by real writer (QMNIST), 539 natural clients", qmnist.mnist_writers
+    ),
+    "fashion-mnist": Source("70,000 grey images of clothing, 28x28", images.fashion_mnist),
+    "cifar10": Source("60,000 colour images of ten kinds of thing, 32x32", cifar.cifar10),
     "shakespeare": Source(
-        "next character of Shakespeare's plays, by role; natural clients", shakespeare, SHAKESPEARE
+        "next character of Shakespeare's plays, by role; natural clients",
+        shakespeare.shakespeare, shakespeare.OPTIONS,
     ),
 }
 

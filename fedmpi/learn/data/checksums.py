@@ -9,6 +9,8 @@ import hashlib
 import json
 import lzma
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from fedmpi.errors import DataError
@@ -52,18 +54,21 @@ def verify(name, root, files, cache=None):
         If a file is missing, or its sha256 is another: it is named with both sums.
     """
     notes = _read_notes(cache)
-    paths, news = {}, {}
-    for path, wanted in files.items():
-        found = paths[path] = locate(name, root, path)
-        stat = found.stat()
-        note = [stat.st_size, stat.st_mtime_ns, wanted]
-        key = str(found.resolve())
-        if notes.get(key) != note:
-            _compare(name, found, sha256(found), wanted)
-            news[key] = note
-    if news:
-        _write_notes(cache, news)
+    paths = {path: locate(name, root, path) for path in files}
+    stamps = {path: _stamp(found, files[path]) for path, found in paths.items()}
+    unknown = [path for path in files if notes.get(str(paths[path].resolve())) != stamps[path]]
+    with ThreadPoolExecutor() as threads:  # hashing and unpacking release the interpreter lock
+        sums = threads.map(sha256, [paths[path] for path in unknown])
+        for path, found in zip(unknown, sums):
+            _compare(name, paths[path], found, files[path])
+    if unknown and cache is not None:
+        _write_notes(cache, {str(paths[path].resolve()): stamps[path] for path in unknown})
     return paths
+
+
+def _stamp(path, wanted):
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, wanted]
 
 
 def sha256(path):
@@ -96,13 +101,9 @@ def _read_notes(cache):
 
 def _write_notes(cache, news):
     """Add notes; a cache that cannot be written only costs time at the next start."""
-    if cache is None:
-        return
     path = Path(cache, "verified.json")
     part = path.with_suffix(f".{os.getpid()}")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(_read_notes(cache) | news, indent=1))
         part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files
-from fedmpi.learn.data.dataset import dataset
+from fedmpi.learn.data.dataset import Dataset
 
 _IMAGES = 10_000  # in each batch
 _PIXELS = 3 * 32 * 32
@@ -31,7 +31,7 @@ def cifar10(root, options, cache=None):
         batches = list(threads.map(read_batch, paths.values()))
     x = np.concatenate([x for x, _ in batches[:-1]])
     y = np.concatenate([y for _, y in batches[:-1]])
-    return dataset("cifar10", "image", (x, y), batches[-1], classes=10)
+    return Dataset.of("cifar10", "image", (x, y), batches[-1], classes=10)
 
 
 def read_batch(path):

@@ -1,6 +1,6 @@
 """What every data set looks like to the rest of the program."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -59,40 +59,33 @@ class Dataset:
             array.setflags(write=False)
         return cls(**facts, **arrays)
 
+    @classmethod
+    def of(cls, name, kind, train, test, classes, groups=(None, None)):
+        """Check arrays and return them as a data set, with mean and std if they are images.
 
-def dataset(name, kind, train, test, classes, groups=(None, None)):
-    """Check arrays and return them as a Dataset, with mean and std if they are images.
+        Parameters
+        ----------
+        name, kind, classes
+            As in the attributes.
+        train, test : pair of arrays
+            x and y. y may be of any integer type and becomes int64.
+        groups : pair of int arrays or None
+            Natural clients of the training and the test samples.
 
-    Parameters
-    ----------
-    name, kind, classes
-        As in Dataset.
-    train, test : pair of arrays
-        x and y. y may be of any integer type and becomes int64.
-    groups : pair of int arrays or None
-        Natural clients of the training and the test samples.
-
-    Raises
-    ------
-    DataError
-        If the arrays do not fit together, or a label is outside 0 to classes - 1.
-    """
-    for part, (x, y), group in zip(("train", "test"), (train, test), groups):
-        _check(f"{name}: {part}", kind, x, y, classes, group)
-    arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
-    arrays |= {"groups_train": groups[0], "groups_test": groups[1]}
-    arrays = {key: _as_stored(key, array) for key, array in arrays.items() if array is not None}
-    facts = {"name": name, "kind": kind, "classes": int(classes)}
-    if kind == "image":
-        facts["mean"], facts["std"] = moments(arrays["x_train"])
-    return Dataset.rebuild(facts, arrays)
-
-
-def head(data, train, test):
-    """Return `data` with only its first `train` and `test` samples; for quick tries."""
-    cut = {key: array[: train if key.endswith("train") else test]
-           for key, array in data.arrays().items()}
-    return replace(data, **cut)
+        Raises
+        ------
+        DataError
+            If the arrays do not fit together, or a label is outside 0 to classes - 1.
+        """
+        for part, (x, y), group in zip(("train", "test"), (train, test), groups):
+            _check(f"{name}: {part}", kind, x, y, classes, group)
+        arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
+        arrays |= {"groups_train": groups[0], "groups_test": groups[1]}
+        arrays = {key: _as_stored(key, array) for key, array in arrays.items() if array is not None}
+        facts = {"name": name, "kind": kind, "classes": int(classes)}
+        if kind == "image":
+            facts["mean"], facts["std"] = moments(arrays["x_train"])
+        return cls.rebuild(facts, arrays)
 
 
 def moments(x):

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from fedmpi.learn.data.dataset import dataset
+from fedmpi.learn.data.dataset import Dataset
 
 
 def digits(root, options, cache=None):
@@ -26,4 +26,4 @@ def digits(root, options, cache=None):
         x, y = stored["images"][:, None], stored["labels"]
     test = np.zeros(len(y), bool)
     test[np.argsort(y, kind="stable")[::5]] = True
-    return dataset("digits", "image", (x[~test], y[~test]), (x[test], y[test]), classes=10)
+    return Dataset.of("digits", "image", (x[~test], y[~test]), (x[test], y[test]), classes=10)

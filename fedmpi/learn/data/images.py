@@ -7,7 +7,7 @@ Benchmarking Machine Learning Algorithms", arXiv:1708.07747, 2017; MIT licence.
 """
 
 from fedmpi.learn.data import checksums, files, idx
-from fedmpi.learn.data.dataset import dataset
+from fedmpi.learn.data.dataset import Dataset
 
 _SIZES = {"train": 60_000, "t10k": 10_000}
 
@@ -25,7 +25,7 @@ def mnist(root, options, cache=None):
 def _load(name, root, known, cache):
     paths = checksums.verify(name, root, known, cache)
     parts = [_part(name, paths, part) for part in _SIZES]
-    return dataset(name, "image", *parts, classes=10)
+    return Dataset.of(name, "image", *parts, classes=10)
 
 
 def _part(name, paths, part):

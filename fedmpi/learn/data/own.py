@@ -1,7 +1,7 @@
 """Your own data: arrays from an .npz file, or a pair of IDX files, as a Dataset.
 
 In the configuration, `[data] name = "my_data:load"` names a function of yours in
-my_data.py that takes (root, options, cache) and returns `dataset(...)` or one of these.
+my_data.py that takes (root, options, cache) and returns `Dataset.of(...)` or one of these.
 """
 
 import zipfile
@@ -11,7 +11,7 @@ import numpy as np
 
 from fedmpi.errors import DataError
 from fedmpi.learn.data import idx
-from fedmpi.learn.data.dataset import dataset
+from fedmpi.learn.data.dataset import Dataset
 
 _NEEDED = ("x_train", "y_train", "x_test", "y_test")
 
@@ -29,7 +29,7 @@ def from_npz(path, kind, classes):
         raise DataError(f"{path}: cannot be read as .npz: {error}") from None
     if missing := [name for name in _NEEDED if name not in found]:
         raise DataError(f"{path}: has no array {', '.join(missing)}; needed: {', '.join(_NEEDED)}")
-    return dataset(
+    return Dataset.of(
         Path(path).stem, kind, (found["x_train"], found["y_train"]),
         (found["x_test"], found["y_test"]), classes,
         (found.get("groups_train"), found.get("groups_test")),
@@ -43,7 +43,7 @@ def from_idx(folder, classes):
         x = idx.read(_either(folder, f"{part}-images-idx3-ubyte"), (None, None, None), "uint8")
         y = idx.read(_either(folder, f"{part}-labels-idx1-ubyte"), (len(x),), "uint8")
         parts.append((x[:, None], y))
-    return dataset(Path(folder).name, "image", *parts, classes=classes)
+    return Dataset.of(Path(folder).name, "image", *parts, classes=classes)
 
 
 def _either(folder, name):

@@ -22,7 +22,7 @@ import numpy as np
 
 from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files
-from fedmpi.learn.data.dataset import dataset
+from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.options import Option
 
 LENGTH = 80  # characters that are seen
@@ -51,7 +51,7 @@ def shakespeare(root, options, cache=None):
     cuts = [len(text) * 4 // 5 for text in texts]
     train = _samples([text[:cut] for text, cut in zip(texts, cuts)], options["stride"])
     test = _samples([text[cut:] for text, cut in zip(texts, cuts)], options["stride"])
-    return dataset("shakespeare", "text", train[:2], test[:2], classes=len(ALPHABET),
+    return Dataset.of("shakespeare", "text", train[:2], test[:2], classes=len(ALPHABET),
                    groups=(train[2], test[2]))
 
 

@@ -23,7 +23,7 @@ Synthetic set on it. Choices made here, where those differ or are silent:
 
 import numpy as np
 
-from fedmpi.learn.data.dataset import dataset
+from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.options import Option
 from fedmpi.rng import rng_for
 
@@ -41,7 +41,7 @@ def synthetic(root, options, cache=None):
     """Return Synthetic(a, b); needs no files. x is float32[N, inputs], groups the client."""
     parts = [_client(options, client) for client in range(options["clients"])]
     train, test = ([client[part] for client in parts] for part in (0, 1))
-    return dataset(
+    return Dataset.of(
         "synthetic", "features", *map(_joined, (train, test)), classes=options["classes"],
         groups=tuple(np.repeat(np.arange(len(part)), [len(y) for _, y in part])
                      for part in (train, test)),

@@ -1,4 +1,4 @@
-"""The CNN of FedLP (Zhu et al., ICC 2023) for 32x32 images, whole or as one of its smaller levels."""
+"""The CNN of FedLP (Zhu et al., ICC 2023) for 32x32 images, whole or at a smaller level."""
 
 from collections import OrderedDict
 

@@ -1,4 +1,4 @@
-"""The character LSTM of McMahan et al. (AISTATS 2017), in LEAF's form: predict the next character."""
+"""The character LSTM of McMahan et al. (AISTATS 2017), in LEAF's form: one next character."""
 
 from collections import OrderedDict
 

@@ -27,7 +27,7 @@ def resnet32(input_shape, classes):
 
 
 def _resnet(name, stages, shortcut, input_shape, classes):
-    """Return stem, residual blocks, global mean and a linear layer; `stages` is (channels, blocks)."""
+    """Return stem, blocks, global mean and a linear layer; a stage is (channels, blocks)."""
     inputs, _, _ = image_shape(name, input_shape, least=8)
     channels = stages[0][0]
     parts = OrderedDict(conv=_conv(inputs, channels), bn=nn.BatchNorm2d(channels), relu=nn.ReLU())

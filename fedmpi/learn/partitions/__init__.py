@@ -9,15 +9,9 @@ from dataclasses import dataclass, field
 
 from fedmpi.errors import ConfigError
 from fedmpi.learn.data.options import Option, nearest, resolve
-from fedmpi.learn.partitions.dirichlet import dirichlet
-from fedmpi.learn.partitions.held_out import held_out
-from fedmpi.learn.partitions.iid import iid
-from fedmpi.learn.partitions.mixed import mixed
-from fedmpi.learn.partitions.natural import natural
+from fedmpi.learn.partitions import dirichlet, iid, mixed, natural, pathological, quantity, shards
+from fedmpi.learn.partitions.local_test import held_out
 from fedmpi.learn.partitions.partition import Partition
-from fedmpi.learn.partitions.pathological import pathological
-from fedmpi.learn.partitions.quantity import quantity
-from fedmpi.learn.partitions.shards import shards
 
 __all__ = ["PARTITIONS", "Partition", "Scheme", "held_out", "split"]
 
@@ -36,32 +30,32 @@ _ALPHA = Option(0.5, "concentration: small is skewed, large is even", above=0, h
 _SHARDS = Option(2, "label-sorted shards for each client", low=1)
 
 PARTITIONS = {
-    "iid": Scheme("equal sizes, equal mix of labels", iid),
+    "iid": Scheme("equal sizes, equal mix of labels", iid.iid),
     "dirichlet": Scheme(
         "each class spread by Dirichlet(alpha) proportions",
-        dirichlet,
+        dirichlet.dirichlet,
         {"alpha": _ALPHA, "min_samples": _MIN_SAMPLES,
          "capped": Option(False, "no later classes for clients that are full")},
     ),
-    "shards": Scheme("label-sorted shards, two for each client", shards,
+    "shards": Scheme("label-sorted shards, two for each client", shards.shards,
                      {"shards_per_client": _SHARDS}),
     "pathological": Scheme(
         "the same small number of classes for every client",
-        pathological,
+        pathological.pathological,
         {"classes_per_client": Option(2, "classes that each client holds, exactly", low=1)},
     ),
     "quantity": Scheme(
         "unequal sizes, equal mix of labels",
-        quantity,
+        quantity.quantity,
         {"alpha": _ALPHA, "min_samples": _MIN_SAMPLES,
          "law": Option("dirichlet", "law of the sizes", choices=("dirichlet", "power")),
          "exponent": Option(1.0, "fall of the power law", low=0, high=10)},
     ),
-    "natural": Scheme("by writer, role or device, as in the data", natural,
+    "natural": Scheme("by writer, role or device, as in the data", natural.natural,
                       {"min_samples": _MIN_SAMPLES}),
     "mixed": Scheme(
         "FedLP's M-niid: a little iid, the rest in label-sorted shards",
-        mixed,
+        mixed.mixed,
         {"mix_rate": Option(0.95, "share of the samples in shards", low=0, high=1),
          "shards_per_client": _SHARDS},
     ),

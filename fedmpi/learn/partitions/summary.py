@@ -6,8 +6,13 @@ _COLUMNS = 1000  # clients drawn one by one; more are drawn in groups of neighbo
 _IN_ORDER = 200  # clients drawn in the order of their numbers; more are sorted
 
 
-def summary(counts):
-    """Return rows (what, value) of text that describe int64[K, classes] counts.
+def text(counts):
+    """Return the lines of `rows` as text in two columns, for a terminal."""
+    return [f"{what:<20}{value}" for what, value in rows(counts)]
+
+
+def rows(counts):
+    """Return pairs (what, value) of text that describe int64[K, classes] counts.
 
     The entropy of a client's labels is given in "effective classes", exp(H): 1 for a
     single class, all for an even mix. The distance to iid is the total variation between

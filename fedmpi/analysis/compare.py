@@ -1,0 +1,141 @@
+"""What each of several runs paid for the same accuracy."""
+
+import math
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.analysis import quantities
+from fedmpi.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs at one target accuracy.
+
+    rows: a dict for each run with run, algorithm, status, rounds, final_accuracy,
+    best_accuracy, rounds_to, bytes_up_to, bytes_down_to, bytes_to, seconds_to, bytes_saved,
+    seconds_saved (shares of the first run's). None stands for what was not reached.
+    """
+
+    target: float | None
+    notes: tuple  # sentences: where the target comes from, and what to beware of
+    rows: tuple
+
+    def text(self):
+        """Return the notes and two tables: how accurate the runs are, and what they paid."""
+        accuracy, share = quantities.accuracy, quantities.share
+        rows = [("run", "algorithm", "status", "rounds", "final", "best")]
+        rows += [
+            (r["run"], r["algorithm"], r["status"], str(r["rounds"]),
+             accuracy(r["final_accuracy"]), accuracy(r["best_accuracy"]))
+            for r in self.rows
+        ]
+        lines = quantities.columns(rows, right={3, 4, 5})
+        if self.target is not None:
+            head = ("run", "rounds", "up", "down", "up+down", "saved", "virtual", "saved")
+            rows = [head] + [
+                (r["run"], "-" if r["rounds_to"] is None else str(r["rounds_to"]),
+                 *(quantities.in_bytes(r[name]) for name in BYTES),
+                 share(r["bytes_saved"]), quantities.in_seconds(r["seconds_to"]),
+                 share(r["seconds_saved"]))
+                for r in self.rows
+            ]
+            first = self.rows[0]["run"]
+            lines += ["", f"to test accuracy {self.target:.6g} (saved: against {first}):"]
+            lines += quantities.columns(rows, right=set(range(1, len(head))))
+        return "\n".join([*lines, "", *self.notes])
+
+
+BYTES = ("bytes_up_to", "bytes_down_to", "bytes_to")
+
+
+def compare(runs, target=None):
+    """Return the Comparison of Runs; target None asks for the highest that all of them reach.
+
+    Raises ConfigError for a target outside 0 to 1, or no run.
+    """
+    if not runs:
+        raise ConfigError("compare: needs at least one result file")
+    if target is not None and not 0 < target <= 1:
+        raise ConfigError(f"target {target:g}: must be above 0 and at most 1, such as 0.80")
+    notes = list(cautions(runs))
+    if target is None:
+        target, note = common_target(runs)
+        notes.insert(0, note)
+    rows = [row(run, label, target) for run, label in zip(runs, labels(runs), strict=True)]
+    for name in ("bytes", "seconds"):
+        first = rows[0][f"{name}_to"]
+        for r in rows:
+            r[f"{name}_saved"] = saving(r[f"{name}_to"], first)
+    return Comparison(target, tuple(notes), tuple(rows))
+
+
+def row(run, label, target):
+    """Return the row of one run, without its savings."""
+    found = evaluated(run)
+    reached = target is not None
+    return {
+        "run": label,
+        "algorithm": setting(run, "algorithm", "name"),
+        "status": run.status,
+        "rounds": len(run.rounds),
+        "final_accuracy": float(found[-1]) if found.size else None,
+        "best_accuracy": float(found.max()) if found.size else None,
+        "rounds_to": run.rounds_to(target) if reached else None,
+        "bytes_up_to": run.bytes_to(target, "up") if reached else None,
+        "bytes_down_to": run.bytes_to(target, "down") if reached else None,
+        "bytes_to": run.bytes_to(target) if reached else None,
+        "seconds_to": run.time_to(target) if reached else None,
+    }
+
+
+def evaluated(run):
+    """Return the test accuracies of the rounds in which there was an evaluation."""
+    accuracy = run.rounds["test_accuracy"]
+    return accuracy[~np.isnan(accuracy)]
+
+
+def common_target(runs):
+    """Return the highest accuracy that all runs reach, cut to four decimals, and a sentence."""
+    best = [evaluated(run).max(initial=-1) for run in runs]
+    lowest = min(best)
+    if lowest <= 0:
+        name = labels(runs)[best.index(lowest)]
+        return None, f"No target: {name} has no round with a test accuracy above 0."
+    target = min(float(lowest), math.floor(lowest * 10000) / 10000) or float(lowest)
+    whom = "the run reaches" if len(runs) == 1 else "all runs reach"
+    return target, f"The target is the highest accuracy that {whom}; choose one with --target."
+
+
+def cautions(runs):
+    """Yield a sentence for each thing that makes the runs hard to compare."""
+    for section, key in (("data", "name"), ("data", "partition"), ("model", "name")):
+        found = dict.fromkeys(setting(run, section, key) for run in runs)
+        if len(found) > 1:
+            yield f"Beware: the runs differ in {section}.{key}: {', '.join(found)}."
+    if any(run.status == "running" for run in runs):
+        yield "Beware: a run has not ended yet, or was killed."
+
+
+def setting(run, section, key):
+    """Return one configured value as text, "-" if the result holds none."""
+    values = run.config.get(section)
+    return str(values.get(key, "-")) if isinstance(values, dict) else "-"
+
+
+def saving(value, first):
+    """Return the share of `first` that `value` saves (negative: costs more), None if unknown."""
+    return None if value is None or not first else 1 - value / first
+
+
+def labels(runs):
+    """Return a short name for each run: its file's, with as many folders as tell them apart."""
+    paths = [os.path.abspath(run.path) for run in runs]
+    parts = [os.path.splitext(path)[0].split(os.sep) for path in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names

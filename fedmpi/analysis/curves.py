@@ -1,0 +1,145 @@
+"""Test accuracy over rounds, bytes and virtual seconds, as numbers and as a plot in plain text."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.analysis import quantities
+from fedmpi.analysis.compare import labels
+from fedmpi.errors import ConfigError
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # of one braille cell
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an accuracy is shown over."""
+
+    title: str
+    values: Callable  # Run -> float64[R], at the end of each round
+    units: tuple  # (size, name), falling
+
+    def unit(self, most):
+        """Return the (size, name) that suits an axis up to `most`."""
+        return next((unit for unit in self.units if most >= unit[0]), self.units[-1])
+
+
+AXES = {
+    "rounds": Axis("rounds", lambda run: np.arange(1.0, len(run.rounds) + 1), ((1, ""),)),
+    "bytes": Axis("bytes sent, up and down",
+                  lambda run: np.cumsum(run.rounds["bytes_up"] + run.rounds["bytes_down"]) * 1.0,
+                  quantities.BYTES),
+    "seconds": Axis("virtual time", lambda run: run.rounds["virtual_time"], quantities.SECONDS),
+}
+
+
+def series(run, axis):
+    """Return (x, y), float64[E] each: the evaluated rounds of a Run, y being test accuracy."""
+    if axis not in AXES:
+        raise ConfigError(f"axis {axis!r}: must be one of {', '.join(AXES)}")
+    y = run.rounds["test_accuracy"]
+    shown = ~np.isnan(y)
+    return AXES[axis].values(run)[shown], y[shown]
+
+
+def text(runs, axes=tuple(AXES), width=80, height=11):
+    """Return plots of all runs over each axis, one below the other, in at most `width` columns.
+
+    A curve is told by its letter, so no colour is needed.
+    """
+    parts = [plot([series(run, axis) for run in runs], AXES[axis], width, height)
+             for axis in axes]
+    names = [f"{LETTERS[i % 26]} {name}" for i, name in enumerate(labels(runs))]
+    return "\n\n".join([*parts, "\n".join(names)])
+
+
+def plot(curves, axis, width=80, height=11):
+    """Return one plot of curves [(x, y), ...] as text of height + 3 lines."""
+    xs = np.concatenate([x for x, _ in curves])
+    ys = np.concatenate([y for _, y in curves])
+    head = f"test accuracy over {axis.title}"
+    if not xs.size:
+        return f"{head}\n  no evaluated round yet"
+    low, high = y_range(ys)
+    right = float(xs.max()) or 1.0
+    columns = width - 7
+    dots = np.zeros((4 * height, 2 * columns), bool)
+    for x, y in curves:
+        draw_curve(dots, x / right, (y - low) / (high - low))
+    cells = [list(line) for line in braille(dots)]
+    if len(curves) > 1:
+        for k, (x, y) in enumerate(curves):
+            put_letters(cells, x / right, (y - low) / (high - low), k, len(curves))
+    lines = [head]
+    for row, line in enumerate(cells):
+        value = high - (high - low) * row / (height - 1)
+        label = f"{value:5.3f}" if row in (0, height // 2, height - 1) else " " * 5
+        lines.append(f"{label} │{''.join(line)}".rstrip())
+    lines.append(" " * 6 + "└" + "─" * columns)
+    lines.append(" " * 7 + x_labels(right, axis.unit(right), columns))
+    return "\n".join(lines)
+
+
+def y_range(ys):
+    """Return the lowest and highest accuracy to show: round numbers around the values."""
+    low, high = float(ys.min()), float(ys.max())
+    step = max(0.005, round_step((high - low) / 10))
+    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    return low, max(high, low + step)
+
+
+def round_step(value):
+    """Return the least of 1, 2, 5, 10, 20, ... (and 0.1, ...) that is at least `value`."""
+    if value <= 0:
+        return 0.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return power * next(step for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
+
+
+def draw_curve(dots, x, y):
+    """Set the dots bool[h, w] of a curve with x, y in 0 to 1, in place."""
+    height, width = dots.shape
+    column, row = x * (width - 1), (1 - y) * (height - 1)
+    for i in range(max(1, len(x) - 1)):
+        j = min(i + 1, len(x) - 1)
+        steps = int(max(abs(column[j] - column[i]), abs(row[j] - row[i]))) + 2
+        dots[np.rint(np.linspace(row[i], row[j], steps)).astype(int),
+             np.rint(np.linspace(column[i], column[j], steps)).astype(int)] = True
+
+
+def braille(dots):
+    """Return dots bool[4 h, 2 w] as h lines of w braille letters, blanks where no dot is set."""
+    height, width = dots.shape
+    cells = dots.reshape(height // 4, 4, width // 2, 2)
+    codes = (cells * DOTS[None, :, None, :]).sum(axis=(1, 3))
+    return ["".join(chr(0x2800 + code) if code else " " for code in line) for line in codes]
+
+
+def put_letters(cells, x, y, k, count):
+    """Put the letter of curve k of `count` on it, at places where the others have none."""
+    height, width = len(cells), len(cells[0])
+    for third in range(3):
+        place = (third + (k + 1) / (count + 1)) / 3
+        at = x[0] + place * (x[-1] - x[0]) if x.size else 0
+        if x.size:
+            value = np.interp(at, x, y)
+            row = int((1 - value) * (4 * height - 1) + 0.5) // 4
+            cells[row][int(at * (2 * width - 1) + 0.5) // 2] = LETTERS[k % 26]
+
+
+def x_labels(right, unit, columns):
+    """Return the line below an axis that ends at `right`: round numbers, the last with unit."""
+    size, name = unit
+    end = right / size
+    step = round_step(end / 7)
+    count = int(end / step * (1 + 1e-9))
+    line = [" "] * (columns + len(name) + 1)
+    for i in range(count + 1):
+        label = quantities.digits(i * step) + (f" {name}" if i == count and name else "")
+        start = max(0, round(i * step / end * (columns - 1)) - len(label) // 2)
+        start = min(start, columns - len(label))
+        line[start : start + len(label)] = label
+    return "".join(line).rstrip()

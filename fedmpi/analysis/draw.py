@@ -1,0 +1,71 @@
+"""Test accuracy over rounds, bytes and virtual seconds, as one picture."""
+
+import os
+
+from fedmpi.analysis.compare import labels
+from fedmpi.analysis.curves import AXES, series
+from fedmpi.errors import ConfigError, ResultError
+
+SUFFIXES = (".png", ".svg", ".pdf")
+# Told apart by people with any colour vision (Okabe and Ito 2008); dark ones first.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+STYLES = ("-", "--", ":", "-.")
+
+
+def draw(runs, path, target=None):
+    """Draw the accuracies of Runs over rounds, bytes and virtual seconds into a picture file.
+
+    target, if given, is a thin line across. Raises ResultError without matplotlib (extra
+    [analysis]), ConfigError if the name does not end in .png, .svg or .pdf.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: the name of a picture must end in {', '.join(SUFFIXES)}")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        hint = "pip install 'fedmpi[analysis]'"
+        raise ResultError(f"{path}: drawing needs matplotlib: {hint}") from error
+    figure = Figure(figsize=(11, 4), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1)
+    panels = figure.subplots(1, len(AXES), sharey=True)
+    for panel, axis in zip(panels, AXES, strict=True):
+        lines = draw_panel(panel, runs, axis, target)
+    panels[0].set_ylabel("test accuracy")
+    names = labels(runs)
+    if len(runs) > 1:
+        figure.legend(lines, names, loc="outside upper center", ncols=min(4, len(names)),
+                      frameon=False)
+    else:
+        figure.suptitle(names[0], fontsize="medium")
+    save(figure, path, suffix[1:])
+
+
+def draw_panel(panel, runs, axis, target):
+    """Draw all runs over one axis; return the lines, in the order of the runs."""
+    curves = [series(run, axis) for run in runs]
+    most = max((x.max() for x, _ in curves if x.size), default=1.0)
+    size, name = AXES[axis].unit(most)
+    lines = []
+    for i, (x, y) in enumerate(curves):
+        style = STYLES[i % len(STYLES)]  # so that the lines differ without colour too
+        marker = "o" if x.size < 2 else ""
+        lines += panel.plot(x / size, y, style, color=COLOURS[i % len(COLOURS)], lw=1.6,
+                            marker=marker)
+    if target is not None:
+        panel.axhline(target, color="0.6", lw=0.8, zorder=0)
+    panel.set_xlabel(f"{AXES[axis].title} [{name}]" if name else AXES[axis].title)
+    panel.set_xlim(left=0)
+    panel.grid(color="0.9", lw=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+    return lines
+
+
+def save(figure, path, form):
+    """Write the picture whole, or not at all."""
+    part = f"{path}.part"
+    try:
+        figure.savefig(part, format=form)
+        os.replace(part, path)
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,64 @@
+"""Numbers as people read them: three digits and a unit that fits."""
+
+import math
+
+BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
+FLOPS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1, "FLOP"))
+SECONDS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
+
+
+def quantity(value, units):
+    """Return `value` in the largest of `units` ((size, name), falling) that it reaches."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    for size, name in units:
+        if abs(value) >= 0.9995 * size:
+            return f"{digits(value / size)} {name}"
+    return f"{digits(value / units[-1][0])} {units[-1][1]}" if value else f"0 {base(units)}"
+
+
+def base(units):
+    """Return the name of the unit of size 1."""
+    return next(name for size, name in units if size == 1)
+
+
+def digits(value):
+    """Return a number with three digits, and no more zeros than needed: 1.5, 20, 312."""
+    if abs(value) >= 999.5:
+        return f"{value:.0f}"
+    text = f"{value:.3g}"
+    return text if "e" not in text else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def in_bytes(value):
+    """Return a number of bytes, such as "1.24 MB"; "-" for None."""
+    return quantity(value, BYTES)
+
+
+def in_seconds(value):
+    """Return a duration given in seconds, such as "2.5 h"; "-" for None."""
+    return quantity(value, SECONDS)
+
+
+def share(value):
+    """Return a share as per cent, such as "25 %"; "-" for None."""
+    return "-" if value is None else f"{digits(100 * value)} %"
+
+
+def accuracy(value):
+    """Return an accuracy with four decimals; "-" for None."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def columns(rows, right=()):
+    """Return rows of texts (the first is the head) as aligned lines.
+
+    `right` holds the indices of the columns whose texts end, rather than begin, together.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [text.rjust(width) if i in right else text.ljust(width)
+                 for i, (text, width) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -1,0 +1,133 @@
+"""What a step costs on this machine: measured once, then used to choose.
+
+alpha-beta-gamma model (Thakur, Rabenseifner, Gropp 2005): seconds per message, per byte
+and per element. MPI's built-in collectives are measured as they are, since the
+library picks their algorithms.
+"""
+
+import json
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from mpi4py import MPI
+
+from fedmpi import kernels
+from fedmpi.comm.reduce.field import FLAT
+from fedmpi.comm.reduce.message import support_bytes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds: per message, per byte sent, per byte gathered or reduced, per element."""
+
+    alpha: float  # one exchange of short messages with another rank
+    beta: float  # per byte of a long exchange
+    gather: float  # per byte of an Allgatherv, of all ranks together
+    start: float  # one short Allreduce
+    sum: float  # per byte of a long Allreduce
+    emit: float  # per coordinate put in a list
+    add: float  # per coordinate added from a list
+    scan: float  # per unit of marks read
+
+    def allreduce(self, size):
+        """Return the time of an Allreduce of so many bytes."""
+        return self.start + size * self.sum
+
+    def bytes(self, plan, coordinates, among):
+        """Return the bytes of messages that hold so many coordinates of a range."""
+        per = plan.per_value + plan.per_weight * plan.flat
+        units = coordinates * plan.units_each
+        return coordinates * per + support_bytes(units, among * plan.units_each)
+
+
+def measure(wire):
+    """Measure this communicator, all ranks together; return the same Cost on all of them."""
+    long = 1 << 20
+    times = (
+        _best(wire, lambda: _ring(wire, 64)),
+        _best(wire, lambda: _ring(wire, long)) / long,
+        _best(wire, lambda: wire.allgather(_message(wire, long))) / (long * wire.size),
+        _best(wire, lambda: wire.allreduce(np.zeros(1, np.int64))),
+        _best(wire, lambda: wire.allreduce(np.zeros(long // 8, np.int64))) / long,
+        *_kernels(wire),
+    )
+    slowest = np.array(times)
+    wire.comm.Allreduce(MPI.IN_PLACE, slowest, op=MPI.MAX)
+    return Cost(*slowest.tolist())
+
+
+def calibrate(wire, path=None):
+    """Return the Cost of this machine: from the JSON file `path` if it knows, else measured.
+
+    The entry is keyed by host, MPI library and number of ranks.
+    """
+    library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
+    key = f"{MPI.Get_processor_name()}, {library}, {wire.size} ranks"
+    values = np.full(len(fields(Cost)), np.nan)
+    known = _read(path) if path and wire.rank == 0 else {}
+    if key in known:
+        values[:] = astuple(Cost(**known[key]))
+    wire.comm.Bcast(values, root=0)
+    if not np.isnan(values).any():
+        return Cost(*values.tolist())
+    cost = measure(wire)
+    if path and wire.rank == 0:
+        _write(path, known | {key: asdict(cost)})
+    return cost
+
+
+def _read(path):
+    try:
+        return json.loads(Path(path).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}  # not measured yet, or cut short by a crash
+
+
+def _write(path, known):
+    part = Path(f"{path}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(json.dumps(known, indent=1))
+    part.replace(path)
+
+
+def _best(wire, step, repeats=5):
+    """Return the shortest of some runs that all ranks begin together."""
+    step()
+    best = float("inf")
+    for _ in range(repeats):
+        wire.comm.Barrier()
+        start = perf_counter()
+        step()
+        best = min(best, perf_counter() - start)
+    return best
+
+
+def _message(wire, size):
+    message = wire.take("encoded", size)
+    message[:8].view(np.int64)[0] = size
+    return message
+
+
+def _ring(wire, size):
+    wire.swap(_message(wire, size), (wire.rank + 1) % wire.size, (wire.rank - 1) % wire.size)
+
+
+def _kernels(wire, size=1 << 18, some=1 << 14):
+    """Return seconds per coordinate to emit and to add, and per mark to scan."""
+    total, touched = np.zeros(size, np.int64), np.zeros(size, np.uint8)
+    none = total[:0]
+    units, values = np.zeros(some, np.uint32), np.zeros(some, np.int64)
+
+    def emit():
+        kernels.merge.emit(total, none, touched, FLAT, 0, size, units, values, none)
+
+    def add():
+        kernels.merge.add_list(total, none, touched, FLAT, 0, size, units, values, none)
+
+    scan = _best(wire, lambda: kernels.merge.clear(total, none, touched, FLAT, 0, size))
+    units[:] = np.arange(some) * (size // some)
+    adding = _best(wire, add)
+    emitting = _best(wire, emit)
+    return max(emitting - scan, 0) / some, adding / some, scan / size

@@ -1,0 +1,26 @@
+"""Each rank adds one range of all lists; the finished ranges are collected densely.
+
+Dynamic sparse allreduce (Renggli et al., SparCML, SC 2019): the second half of a dense
+Allreduce, after a sparse first half. Cost: P-1 messages of a P-th of a list each, and
+(P-1)/P n values; at most twice as fast as dense on the wire.
+"""
+
+from math import log2
+
+from fedmpi.comm.reduce.split import scatter, scatter_seconds
+
+
+def reduce(wire, field, plan):
+    """Add up `field` over the ranks, in place."""
+    bounds = scatter(wire, field, plan)
+    wire.allgather_ranges(field.total, bounds)
+    if field.flat:
+        if field.cover.size:
+            wire.allgather_ranges(field.cover, bounds)
+        wire.unite(field.touched)
+
+
+def seconds(cost, plan):
+    """Return the modelled time."""
+    size = plan.size * (plan.per_value + plan.per_weight * plan.flat)
+    return scatter_seconds(cost, plan) + 2 * log2(plan.ranks) * cost.alpha + size * cost.gather

@@ -1,0 +1,81 @@
+"""Sparse recursive halving, then doubling, for any number of ranks.
+
+A group of p ranks that is responsible for a range of coordinates cuts both in two:
+the lower floor(p/2) ranks take the lower part of the range, in proportion, the others
+the upper part. Each rank sends what it holds of the part that it gives up to its
+partner in the other half and adds what it gets. If p is odd, the last rank has no
+partner of its own: it sends to the last of the lower half, which gets twice. When every
+rank is alone with a finished range, the same way back hands finished ranges over.
+
+Cost: 2 ceil(log2 P) messages (three a level for a partner of two); in bytes, for each
+level the expected union of 2**i ranks over a 2**(i+1)-th of the coordinates, and on the
+way back (P-1)/P of the union of all.
+"""
+
+from dataclasses import dataclass
+from math import ceil, log2
+
+from fedmpi.comm.reduce.message import add, encode, settle
+
+
+@dataclass(frozen=True)
+class Level:
+    """One cut, as seen by one rank: what it keeps, what it gives up, and to whom."""
+
+    partner: int
+    odd: int | None  # the rank without a partner, if we have to serve it
+    alone: bool  # we are the rank without a partner
+    keep: tuple
+    give: tuple
+
+
+def levels(rank, size, plan):
+    """Return the Levels from the whole group down to `rank` alone."""
+    found, first, last, lo, hi = [], 0, size, 0, plan.size
+    while last - first > 1:
+        half = (last - first) // 2
+        middle = first + half
+        cut = int(plan.bounds([half, last - middle], lo, hi)[1])
+        odd = last - 1 if last - middle > half else None
+        if rank < middle:
+            served = odd if rank == middle - 1 else None
+            found.append(Level(rank + half, served, False, (lo, cut), (cut, hi)))
+            last, hi = middle, cut
+        else:
+            alone = rank == odd
+            partner = middle - 1 if alone else rank - half
+            found.append(Level(partner, None, alone, (cut, hi), (lo, cut)))
+            first, lo = middle, cut
+    return found
+
+
+def reduce(wire, field, plan):
+    """Add up `field` over the ranks, in place."""
+    cuts = levels(wire.rank, wire.size, plan)
+    for level in cuts:
+        mine = encode(wire, field, *level.give)
+        answer = wire.swap(mine, level.partner, None if level.alone else level.partner)
+        if not level.alone:
+            add(wire, field, answer)
+        if level.odd is not None:
+            add(wire, field, wire.swap(None, None, level.odd))
+    settle(wire, field, *cuts[-1].keep)
+    for level in reversed(cuts):
+        mine = None if level.alone else encode(wire, field, *level.keep)
+        answer = wire.swap(mine, None if level.alone else level.partner, level.partner)
+        if level.odd is not None:
+            wire.swap(mine, level.odd, None)
+        field.clear(*level.give)
+        add(wire, field, answer)
+
+
+def seconds(cost, plan):
+    """Return the modelled time."""
+    total = plan.marks * cost.scan
+    every = plan.union(plan.ranks)
+    for level in range(ceil(log2(plan.ranks))):
+        part = 2 ** (level + 1)
+        for union in (plan.union(min(2**level, plan.ranks)), every):
+            total += cost.alpha + cost.bytes(plan, union / part, plan.size / part) * cost.beta
+            total += (cost.emit + cost.add) * union / part
+    return total

@@ -1,0 +1,110 @@
+"""Sums inside a node: no messages, everybody adds a range out of shared memory.
+
+Each rank writes its contribution into its row of a shared window. After a barrier
+each rank owns a range of the coordinates, cut so that all have alike much to add, and
+adds the rows there in rank order into the one result of the node (kernels/owner.py).
+A second barrier, and every rank may read the result until it next asks for a sum.
+"""
+
+import numpy as np
+from mpi4py import MPI
+
+from fedmpi.comm.reduce.field import Field, marks
+from fedmpi.comm.reduce.plan import bin_width, cut
+
+BINS = 256
+
+
+class Slot:
+    """A place for the contributions of a node's ranks and for their sum.
+
+    All ranks of `node` make it together.
+
+    Attributes
+    ----------
+    total, cover, touched : T[N], C[N or V or 0], uint8[N or V]
+        The sum, shared by the node's ranks and zero at first.
+    weight : int64[1] or float64[1]
+        The sum of the weights for all units, shared.
+    note : float64[3]
+        What the first rank tells the others of a sum, shared.
+    """
+
+    def __init__(self, node, size, starts, dtype, cover, rows):
+        """Open the window of all ranks of `node`, for sums of `size` coordinates.
+
+        starts : int64[U+1], or FLAT
+        dtype : of the sum, int64 or float32
+        cover : bool, True for a weight per unit
+        rows : function of the padded coordinates and marks, which returns
+            {name: (shape, dtype)} of the arrays for contributions
+        """
+        self.node, self.size, self.starts = node, size, starts
+        self.units = starts.size - 1 if starts.size else size
+        self.width = bin_width(size, BINS)
+        padded = -(-size // 64) * 64
+        length = marks(self.units) if starts.size else padded
+        weight = np.int64 if dtype == np.int64 else np.float64
+        shared = {
+            "total": (padded, dtype),
+            "cover": (length if cover else 0, dtype),
+            "touched": (length, np.uint8),
+            "loads": ((node.size, BINS), np.int64),
+            "found": (node.size, np.int64),
+            "scales": (node.size, np.float64),
+            "weights": (node.size, weight),
+            "weight": (1, weight),
+            "note": (3, np.float64),
+        }
+        self.window, views = open_window(node, shared | rows(padded, length))
+        vars(self).update(views)
+        if node.rank == 0:  # MPI does not promise zeros
+            for name in ("total", "cover", "touched"):
+                views[name][:] = 0
+
+    def view(self):
+        """Return the sum as a Field."""
+        cover = self.cover[: self.units]
+        return Field(self.total[: self.size], cover, self.touched, self.starts)
+
+    def tell(self, scale, weight):
+        """Write what the others must know of this rank's contribution; return our range."""
+        self.scales[self.node.rank], self.weights[self.node.rank] = scale, weight
+        self.sync()
+        bounds = cut(self.loads.sum(0), self.width, self.total.size, [1] * self.node.size)
+        if self.node.rank == 0:
+            self.weight[0] = sum(self.weights[1:], self.weights[0])
+        return (int(bound) for bound in bounds[self.node.rank : self.node.rank + 2])
+
+    def sync(self):
+        """Wait for the node's ranks; what they wrote before can be read after."""
+        if self.node.size > 1:
+            self.window.Sync()
+            self.node.Barrier()
+            self.window.Sync()
+
+    def close(self):
+        """Give the window back; all ranks of the node together."""
+        if self.window is not None:
+            self.window.Unlock_all()
+            self.window.Free()
+
+
+def open_window(node, arrays):
+    """Return (window, views) of arrays {name: (shape, dtype)} shared by a node.
+
+    A rank alone gets plain memory and None. Each array begins at a multiple of 64 bytes.
+    """
+    shapes = {name: (np.atleast_1d(shape), np.dtype(kind)) for name, (shape, kind) in arrays.items()}
+    sizes = [int(np.prod(shape, dtype=np.int64)) * kind.itemsize for shape, kind in shapes.values()]
+    if node.size == 1:
+        return None, {name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()}
+    ends = np.concatenate(([0], np.cumsum([-(-size // 64) * 64 for size in sizes])))
+    window = MPI.Win.Allocate_shared(int(ends[-1]) * (node.rank == 0), 1, comm=node)
+    window.Lock_all(MPI.MODE_NOCHECK)
+    memory = np.frombuffer(window.Shared_query(0)[0], np.uint8)
+    views = {
+        name: memory[at : at + size].view(kind).reshape(shape)
+        for (name, (shape, kind)), at, size in zip(shapes.items(), ends, sizes, strict=False)
+    }
+    return window, views

@@ -1,0 +1,58 @@
+"""Sum of full vectors with marks, inside a node: see node.py."""
+
+import numpy as np
+
+from fedmpi import kernels
+from fedmpi.comm.reduce.field import Field
+from fedmpi.comm.reduce.node import Slot
+
+
+class DenseSlot(Slot):
+    """The rows of a node's ranks are vectors, zero where not marked.
+
+    Attributes
+    ----------
+    mine : Field
+        This rank's row, to be written before `reduce`, which does not change it.
+    """
+
+    def __init__(self, node, size, starts, kind, dtype, cover):
+        """Open a slot of float32 or int64 rows (`kind`) for int64 or float32 sums (`dtype`)."""
+
+        def rows(padded, length):
+            return {
+                "sums": ((node.size, padded), kind),
+                "covers": ((node.size, length if cover else 0), dtype),
+                "marks": ((node.size, length), np.uint8),
+            }
+
+        super().__init__(node, size, starts, dtype, cover, rows)
+        self.seen = np.zeros(self.touched.size, np.uint8)
+        for array in (self.sums, self.covers, self.marks):
+            array[node.rank] = 0
+        row = self.sums[node.rank, :size], self.covers[node.rank, : self.units]
+        self.mine = Field(*row, self.marks[node.rank], starts)
+
+    def write(self, total, cover, touched):
+        """Copy a private contribution into this rank's row, unless it lies there."""
+        if not np.may_share_memory(total, self.mine.total):
+            self.mine.total[:] = total
+            self.mine.cover[:] = cover
+            self.mine.touched[: self.units] = touched
+
+    def reduce(self, scale, weight):
+        """Add up the rows into the sum; float32 rows times `scale` if sums are int64."""
+        rank, starts = self.node.rank, self.starts
+        kernels.merge.loads(self.mine.touched, starts, self.width, self.loads[rank])
+        if starts.size:
+            self.seen[:] = self.touched  # others will write over it
+        lo, hi = self.tell(scale, weight)
+        out = self.total, self.cover, self.touched
+        if starts.size:
+            rows = self.sums, self.covers, self.marks, self.scales, self.seen
+            found = kernels.owner.blocks(*out, starts, lo, min(hi, self.size), *rows)
+        else:
+            words = self.marks.view(np.uint64)
+            found = kernels.owner.dense(*out, lo, hi, self.sums, self.covers, words, self.scales)
+        self.found[rank] = found
+        self.sync()

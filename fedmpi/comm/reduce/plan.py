@@ -1,0 +1,117 @@
+"""The one small message before a sum: what every rank is about to add."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi import kernels
+from fedmpi.comm.reduce.message import narrow
+
+BINS = 64
+UNITS, COORDINATES, WEIGHT, MARKS = 0, 1, 2, slice(3, 5)
+
+
+def bin_width(size, bins=BINS):
+    """Return the width of each bin, a multiple of 64 coordinates."""
+    return max(-(-size // (64 * bins)), 1) * 64
+
+
+def cut(loads, width, size, shares):
+    """Cut coordinates 0..size-1 so that the loads are in proportion to the shares.
+
+    loads : int64[bins], of bins of `width` coordinates each
+    shares : int[parts]
+    Returns int64[parts + 1], multiples of `width` but the last. Every coordinate counts
+    a little too, since its mark is read.
+    """
+    filled = np.clip(size - width * np.arange(loads.size), 0, width)
+    below = np.concatenate(([0], np.cumsum(16 * loads + filled)))
+    aims = np.cumsum(shares)[:-1] * below[-1] // max(np.sum(shares), 1)
+    places = np.searchsorted(below, aims, side="left") * width
+    return np.concatenate(([0], np.minimum(places, size), [size])).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What all ranks are about to add; the same on every rank.
+
+    rows : int64[P, 5 + BINS], what each rank said of itself
+    size, marks : coordinates, and marks that a scan of them all reads
+    per_value, per_weight : bytes of each on the wire
+    flat : every coordinate is a unit
+    known : coordinates of the union, once they are known
+    """
+
+    rows: np.ndarray
+    size: int
+    marks: int
+    per_value: int
+    per_weight: int
+    flat: bool
+    known: int | None = None
+
+    @property
+    def ranks(self):
+        """Number of ranks, P."""
+        return len(self.rows)
+
+    @property
+    def same(self):
+        """True if all ranks touch the same units."""
+        return bool((self.rows[:, MARKS] == self.rows[0, MARKS]).all())
+
+    @property
+    def coordinates(self):
+        """int64[P]: coordinates touched by each rank."""
+        return self.rows[:, COORDINATES]
+
+    @property
+    def units_each(self):
+        """Units per touched coordinate, at most 1."""
+        return self.rows[:, UNITS].sum() / max(self.coordinates.sum(), 1)
+
+    def bounds(self, shares, lo=0, hi=None):
+        """Cut lo..hi-1 into ranges whose expected work is in proportion to `shares`."""
+        hi = self.size if hi is None else hi
+        width = bin_width(self.size)
+        loads = self.rows[:, MARKS.stop :].sum(0)[lo // width : -(-hi // width)]
+        return lo + cut(loads, width, hi - lo, shares)
+
+    def union(self, ranks):
+        """Return the coordinates that some of the first `ranks` ranks touch, expected.
+
+        Supports count as independent inside a bin, unless they are the same.
+        """
+        if self.known is not None and ranks == self.ranks:
+            return float(self.known)
+        if self.same or ranks == 1:
+            return float(self.coordinates[:ranks].max())
+        width = bin_width(self.size)
+        filled = np.clip(self.size - width * np.arange(BINS), 1, width)
+        missed = np.prod(1 - self.rows[:ranks, MARKS.stop :] / filled, axis=0)
+        return float((filled * (1 - missed)).sum())
+
+
+def exchange(wire, field, weight):
+    """Tell all ranks what this one is about to add; return (Plan, sum of the weights).
+
+    `weight` is this rank's weight for all units, an int64 or float64 number; the sum is
+    made in rank order.
+    """
+    row = np.zeros(MARKS.stop + BINS, np.int64)
+    row[UNITS], row[COORDINATES] = field.count()
+    row[WEIGHT] = np.asarray(weight).view(np.int64)
+    kernels.merge.fingerprint(field.touched, row[MARKS])
+    kernels.merge.loads(field.touched, field.starts, bin_width(field.size), row[MARKS.stop :])
+    rows = np.empty((wire.size, row.size), np.int64)
+    wire.comm.Allgather(row, rows)
+    weights = rows[:, WEIGHT].copy().view(np.asarray(weight).dtype)
+    plan = Plan(
+        rows,
+        field.size,
+        field.touched.size,
+        per_value=2 if narrow(wire, field) else field.total.itemsize,
+        per_weight=field.cover.itemsize if field.cover.size else 0,
+        flat=field.flat,
+    )
+    return plan, sum(weights[1:], weights[0])

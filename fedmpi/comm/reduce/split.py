@@ -1,0 +1,56 @@
+"""Each rank adds one range of all lists, and everybody collects the finished ranges.
+
+Cost: P-1 messages of a P-th of a list each, and an allgather of the union: in bytes
+(P-1)/P (k + u). The ranges are cut so that ranks have alike much to add.
+"""
+
+from math import log2
+
+from fedmpi.comm.reduce.message import add, encode, settle
+
+
+def scatter(wire, field, plan):
+    """Finish one range on each rank, in place; return the int64[P+1] bounds of the ranges."""
+    bounds = plan.bounds([1] * wire.size)
+    for step in range(1, wire.size):
+        target, source = (wire.rank + step) % wire.size, (wire.rank - step) % wire.size
+        mine = encode(wire, field, int(bounds[target]), int(bounds[target + 1]))
+        add(wire, field, wire.swap(mine, target, source))
+    return bounds
+
+
+def reduce(wire, field, plan):
+    """Add up `field` over the ranks, in place."""
+    bounds = scatter(wire, field, plan)
+    lo, hi = (int(bound) for bound in bounds[wire.rank : wire.rank + 2])
+    settle(wire, field, lo, hi)
+    messages = wire.allgather(encode(wire, field, lo, hi))
+    field.clear(0, lo)
+    field.clear(hi, field.size)
+    for rank, message in enumerate(messages):
+        if rank != wire.rank:
+            add(wire, field, message)
+
+
+def scatter_seconds(cost, plan):
+    """Return the modelled time of `scatter`."""
+    most = plan.coordinates.max() * (1 - 1 / plan.ranks)
+    sent = cost.bytes(plan, most, plan.size)
+    return (
+        (plan.ranks - 1) * cost.alpha
+        + sent * cost.beta
+        + most * (cost.emit + cost.add)
+        + plan.marks * cost.scan
+    )
+
+
+def seconds(cost, plan):
+    """Return the modelled time."""
+    union = plan.union(plan.ranks)
+    return (
+        scatter_seconds(cost, plan)
+        + 2 * log2(plan.ranks) * cost.alpha
+        + cost.bytes(plan, union, plan.size) * cost.gather
+        + union * (cost.emit / plan.ranks + cost.add)
+        + plan.marks * cost.scan
+    )

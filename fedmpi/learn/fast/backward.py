@@ -1,0 +1,231 @@
+"""The backward pass as a list of kernel calls."""
+
+import numpy as np
+
+from fedmpi import kernels
+from fedmpi.learn.fast.chain import Add, Conv, Linear, MaxPool, MeanPool, Norm
+from fedmpi.learn.fast.forward import NONE, floor_of
+from fedmpi.learn.fast.geometry import correlation, gather, padded, scatter, whole
+
+
+def backward(frame, weights, grad, rows, lowest):
+    """Return [(kernel, arguments)] of the backward pass, from the gradient of the output on.
+
+    Parameters
+    ----------
+    frame : Frame
+    weights, grad : float32[P]
+        Bound to the calls. `grad` must be zero when they begin.
+    rows : tuple per layer of None or int64[.]
+        The kept rows. The gradient of a dropped row is neither read nor computed, so a
+        layer costs the share of its own rows that is kept, and for its input gradient
+        also the share of the rows below.
+    lowest : int
+        Layers below this one are not differentiated.
+    """
+    back = _Back(frame, weights, grad, rows, lowest)
+    for step in reversed(frame.steps):
+        if back.wanted(step.out):
+            _STEPS[type(step)](back, step)
+    return back.calls
+
+
+class _Back:
+    """What the steps of one backward pass share."""
+
+    def __init__(self, frame, weights, grad, rows, lowest):
+        self.frame, self.weights, self.grad = frame, weights, grad
+        self.memory = frame.memory
+        self.rows, self.lowest = rows, lowest
+        self.calls = []
+        self._written = set()
+        self._wanted, self._kept = {frame.values[0]: False}, {frame.values[0]: None}
+        for step in frame.steps:
+            self._look(step)
+
+    def _look(self, step):
+        """Note whether the gradient of a step's output is wanted, and in which channels."""
+        below = self.wanted(step.source) or isinstance(step, Add) and self.wanted(step.other)
+        kept = None if isinstance(step, Add) else self.kept(step.source)
+        self._wanted[step.out] = below or step.layer >= self.lowest
+        self._kept[step.out] = self.rows[step.layer] if step.layer >= 0 else kept
+
+    def wanted(self, value):
+        """True if something below is trained."""
+        return self._wanted[value.like or value]
+
+    def kept(self, value):
+        """The channels whose gradient is wanted: int64[.], or None for all."""
+        if value.like is None:
+            return self._kept[value]
+        kept, size = self._kept[value.like], value.like.height * value.like.width
+        return None if kept is None else (kept[:, None] * size + np.arange(size)).reshape(-1)
+
+    def of(self, value):
+        """The channels whose gradient is wanted: int64[.]."""
+        kept = self.kept(value)
+        return np.arange(value.channels) if kept is None else kept
+
+    def call(self, kernel, *arguments):
+        """Append a call."""
+        self.calls.append((kernel, arguments))
+
+    def first(self, value):
+        """True if nothing has been written to the gradient of a value; now something is."""
+        value = value.like or value
+        new = value not in self._written
+        self._written.add(value)
+        return new
+
+    def cleared(self, value):
+        """See to it that the gradient of a value can be added to."""
+        if self.first(value):
+            size = self.frame.size(value)
+            self.call(kernels.batch_last.clear, self.memory, self.frame.grad[value], size)
+
+
+def _conv(back, step):
+    frame, kept = back.frame, back.of(step.out)
+    out, source = frame.planes[step.out], frame.planes[step.source]
+    taps = int(np.prod(step.window.kernel))
+    left = frame.channels(step.out, kept, gradient=True)
+    if step.layer >= back.lowest:
+        right, columns, runs, parts = correlation(
+            step.window, out, source, step.source.channels, step.out.channels
+        )
+        right = right + frame.place[step.source]
+        places = step.weight + kept * step.source.channels * taps
+        _weights(back, step, left, kept, places, right, columns, runs, parts)
+    if not back.wanted(step.source):
+        return
+    numbers, offsets, runs = scatter(step.window, source, out)
+    inputs = back.of(step.source)
+    tables = kernels.conv.Mix(
+        padded(frame.channels(step.source, inputs, gradient=True)),
+        padded(step.weight + inputs * taps),
+        padded(inputs),
+        kept * step.source.channels * taps,
+        left,
+        numbers,
+        offsets,
+        runs,
+    )
+    _pass_down(back, step, tables)
+
+
+def _linear(back, step):
+    frame, kept, inputs = back.frame, back.of(step.out), step.source.channels
+    left = frame.channels(step.out, kept, gradient=True)
+    if step.layer >= back.lowest:
+        _linear_weights(back, step, left, kept)
+    if not back.wanted(step.source):
+        return
+    wanted = back.of(step.source)
+    tables = kernels.conv.Mix(
+        padded(frame.channels(step.source, wanted, gradient=True)),
+        padded(step.weight + wanted),
+        padded(wanted),
+        np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        kept * inputs,
+        left,
+        np.array([(0, 0, frame.lanes, 0, len(kept))]),
+    )
+    _pass_down(back, step, tables)
+
+
+def _linear_weights(back, step, left, kept):
+    """The input is turned so that 16 weights of a row are neighbours in a register."""
+    frame, inputs, width = back.frame, step.source.channels, back.frame.lanes
+    places = step.weight + kept * inputs
+    if inputs < 16:
+        right = padded(frame.channels(step.source))
+        columns = padded(np.arange(inputs), -1)
+        parts = np.array([(0, inputs, 0, 1)])
+        _weights(back, step, left, kept, places, right, columns, np.array([(0, 0, width)]), parts)
+        return
+    pitch = -(-inputs // 16) * 16
+    source = frame.place[step.source]
+    back.call(
+        kernels.batch_last.transpose, back.memory, frame.turned, source, inputs, width, pitch
+    )
+    samples = np.arange(width)
+    tables = kernels.conv.Mix(
+        padded(places),
+        padded(left),
+        padded(left),
+        np.zeros(1, np.int64),
+        np.full(1, frame.turned),
+        samples,
+        samples * pitch,
+        np.array([(0, 0, inputs, 0, width)]),
+    )
+    back.call(kernels.conv.mix, back.grad, back.memory, back.memory, tables, 0, NONE, 0)
+    _bias(back, step, left, kept)
+
+
+def _weights(back, step, left, kept, places, right, columns, runs, parts):
+    tables = kernels.conv.Correlate(padded(left), padded(places, -1), right, columns, runs, parts)
+    back.call(kernels.conv.correlate, back.grad, back.memory, back.memory, tables)
+    _bias(back, step, left, kept)
+
+
+def _bias(back, step, left, kept):
+    if step.bias >= 0:
+        size = back.frame.planes[step.out].size
+        back.call(kernels.conv.row_sums, back.grad, step.bias + kept, back.memory, left, size)
+
+
+def _pass_down(back, step, tables):
+    start = 0 if back.first(step.source) else 2
+    gate = back.frame.gate(step.source)
+    back.call(
+        kernels.conv.mix, back.memory, back.memory, back.weights, tables, start, NONE, gate
+    )
+
+
+def _max_pool(back, step):
+    frame, window = back.frame, step.window
+    out, source = frame.planes[step.out], frame.planes[step.source]
+    _, offsets, runs = gather(window, out, source)
+    covered = tuple(k * n for k, n in zip(window.kernel, (out.height, out.width), strict=True))
+    apart = window.apart and covered == (source.height, source.width)
+    if not (apart and back.first(step.source)):
+        apart = False
+        back.cleared(step.source)
+    kept = back.of(step.out)
+    places = [
+        frame.channels(value, kept, gradient)
+        for gradient in (False, True)
+        for value in (step.out, step.source)
+    ]
+    floor = floor_of(step.out, step.source)
+    back.call(kernels.pool.largest_back, back.memory, *places, offsets, runs, floor, apart)
+
+
+def _mean_pool(back, step):
+    frame, kept = back.frame, back.of(step.out)
+    _, offsets, runs = gather(step.window, frame.planes[step.out], frame.planes[step.source])
+    back.cleared(step.source)
+    up = frame.channels(step.out, kept, gradient=True)
+    down = frame.channels(step.source, kept, gradient=True)
+    share, gate = 1.0 / np.prod(step.window.kernel), frame.gate(step.source)
+    back.call(kernels.pool.mean_back, back.memory, up, down, offsets, runs, share, gate)
+
+
+def _norm(back, step):
+    raise NotImplementedError
+
+
+def _add(back, step):
+    raise NotImplementedError
+
+
+_STEPS = {
+    Conv: _conv,
+    Linear: _linear,
+    MaxPool: _max_pool,
+    MeanPool: _mean_pool,
+    Norm: _norm,
+    Add: _add,
+}

@@ -1,0 +1,90 @@
+"""The memory of one batch width, and where in it everything lies."""
+
+import numpy as np
+
+from fedmpi.learn.fast.chain import Add, Conv, Linear, Norm
+from fedmpi.learn.fast.geometry import Plane
+
+LANES = 16  # batches are filled up to a multiple of this
+
+
+class Frame:
+    """Places of all activations and gradients for batches of up to `lanes` samples.
+
+    `memory` float32[.] is 64-byte aligned and zero at first; every place in it is a
+    multiple of 16 floats. `count` int64[1] is the number of samples in the batch at hand.
+    """
+
+    def __init__(self, values, steps, lanes):
+        self.lanes = lanes
+        self.values, self.steps = values, steps
+        self.count = np.zeros(1, np.int64)
+        self._size = 0
+        self.planes = {
+            v: Plane(v.height, v.width, lanes, v.halo) for v in values
+        }
+        self.place, self.grad = {}, {}
+        for value in values:
+            self.place[value] = self.place.get(value.like) or self._take(value)
+        self._give_gradients()
+        self.saved = {step: self._reserve(2 * step.out.channels) for step in steps
+                      if isinstance(step, Norm)}  # fmt: skip
+        turned = [step.source.channels for step in steps if isinstance(step, Linear)]
+        self.turned = self._reserve(_rounded(max(turned, default=0)) * lanes)
+        self.memory = _aligned(self._size)
+
+    def channels(self, value, kept=None, gradient=False):
+        """Return int64: where the planes of a value lie, all or those `kept`."""
+        kept = np.arange(value.channels) if kept is None else kept
+        start = self.grad[value] if gradient else self.place[value]
+        return start + kept * self.planes[value].size
+
+    def gate(self, value):
+        """How far a value lies behind its gradient, if it is the result of a ReLU; else 0."""
+        return self.place[value] - self.grad[value] if value.relu else 0
+
+    def size(self, value):
+        """Floats of a value."""
+        return value.channels * self.planes[value].size
+
+    def entry(self):
+        """Return int64[D]: where each number of a sample goes."""
+        value = self.values[0]
+        plane = self.planes[value]
+        rows = np.array([plane.place(y, 0) for y in range(value.height)])
+        within = rows[:, None] + np.arange(value.width) * self.lanes
+        return (self.channels(value)[:, None] + within.reshape(1, -1)).reshape(-1)
+
+    def _give_gradients(self):
+        """Place the gradients. The inputs of a sum share that of the sum where they can."""
+        shared = {
+            step.source: step.out
+            for step in self.steps
+            if isinstance(step, Add) and step.source.readers == 1 and not step.source.relu
+        }
+        for value in reversed(self.values[1:]):
+            if value.like is None:
+                self.grad[value] = self.grad.get(shared.get(value)) or self._take(value)
+        for value in self.values:
+            if value.like is not None and value.like in self.grad:
+                self.grad[value] = self.grad[value.like]
+
+    def _take(self, value):
+        return self._reserve(self.size(value))
+
+    def _reserve(self, size):
+        # The first block stays free, so that no place is 0 and a gate of 0 means none.
+        start = self._size + LANES
+        self._size = start + _rounded(size)
+        return start
+
+
+def _rounded(size):
+    return -(-size // LANES) * LANES
+
+
+def _aligned(size):
+    """float32[size] of zeros, starting on a cache line."""
+    block = np.zeros(size + LANES, np.float32)
+    start = -(block.ctypes.data // 4) % LANES
+    return block[start : start + size]

@@ -1,0 +1,218 @@
+"""Which position meets which: the tables of offsets that the kernels follow.
+
+A window (kernel, stride, padding, dilation) is cut at the border instead of reading
+zeros there: positions whose windows are cut alike share one list of taps.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+
+import numpy as np
+
+from fedmpi.kernels import conv
+
+# Lanes of a position block of the weight gradient, times the channels that are read
+# together: 512 KiB, half of a common second-level cache.
+_BLOCK = 1 << 17
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One channel: height x width positions of `lanes` floats, with `halo` zeros around."""
+
+    height: int
+    width: int
+    lanes: int
+    halo: int = 0
+
+    @property
+    def pitch(self):
+        """Floats from one row of positions to the next."""
+        return (self.width + 2 * self.halo) * self.lanes
+
+    @property
+    def size(self):
+        """Floats of the plane."""
+        return (self.height + 2 * self.halo) * self.pitch
+
+    def place(self, y, x):
+        """Offset of a position; negative ones lie in the halo."""
+        return (y + self.halo) * self.pitch + (x + self.halo) * self.lanes
+
+
+@dataclass(frozen=True)
+class Window:
+    """Kernel, stride, padding and dilation, each (vertical, horizontal)."""
+
+    kernel: tuple
+    stride: tuple
+    padding: tuple
+    dilation: tuple = (1, 1)
+
+    def output(self, height, width):
+        """Return height and width of what comes out."""
+        return tuple(
+            (side + 2 * self.padding[a] - self.dilation[a] * (self.kernel[a] - 1) - 1)
+            // self.stride[a]
+            + 1
+            for a, side in enumerate((height, width))
+        )
+
+    @property
+    def apart(self):
+        """True if no position lies in two windows."""
+        return all(k <= s and d == 1 for k, s, d in zip(self.kernel, self.stride, self.dilation))
+
+
+@lru_cache(maxsize=512)
+def gather(window, out, src):
+    """Return (tap numbers, tap offsets, runs) by which each position of `out` reads `src`.
+
+    For a run (place, at, lanes, t0, t1), the position at `place` of `out` is met by tap t at
+    at + offset[t] of `src`; the tap is entry number[t] of the kernel.
+    """
+    axes = [
+        [_read(window, a, o, (src.height, src.width)[a], src.halo) for o in range(count)]
+        for a, count in enumerate((out.height, out.width))
+    ]
+    return _tables(window, axes, out, src)
+
+
+@lru_cache(maxsize=512)
+def scatter(window, out, src):
+    """Return the same tables for the way back: each position of `out` (the window's input)
+    collects from those positions of `src` (its output) that had read it."""
+    axes = [
+        [_fed(window, a, i, (src.height, src.width)[a]) for i in range(count)]
+        for a, count in enumerate((out.height, out.width))
+    ]
+    return _tables(window, axes, out, src)
+
+
+def _read(window, axis, position, side, halo):
+    """Return (base, taps): the tap k reads base + shift, for each (k, shift) of taps."""
+    base = position * window.stride[axis] - window.padding[axis]
+    steps = [(k, k * window.dilation[axis]) for k in range(window.kernel[axis])]
+    return base, tuple((k, s) for k, s in steps if -halo <= base + s < side + halo)
+
+
+def _fed(window, axis, position, side):
+    """Return (base, taps): tap k of the output at base + shift had read this position."""
+    stride, moved = window.stride[axis], position + window.padding[axis]
+    base, found = moved // stride, []
+    for k in range(window.kernel[axis]):
+        out, rest = divmod(moved - k * window.dilation[axis], stride)
+        if rest == 0 and 0 <= out < side:
+            found.append((k, out - base))
+    return base, tuple(found)
+
+
+def _tables(window, axes, out, src):
+    """Join the two axes: lists of taps, each kept once, and runs of positions that share one."""
+    starts, numbers, offsets, runs = {}, [], [], []
+    for y, (row, down) in enumerate(axes[0]):
+        for x, size, column, along in _stretches(axes[1]):
+            if (down, along) not in starts:
+                starts[down, along] = len(numbers)
+                numbers += [k * window.kernel[1] + j for k, _ in down for j, _ in along]
+                offsets += [s * src.pitch + t * src.lanes for _, s in down for _, t in along]
+            first = starts[down, along]
+            end = first + len(down) * len(along)
+            at = src.place(row, column)
+            runs.append((out.place(y, x), at, size * out.lanes, first, end))
+    return _frozen(numbers), _frozen(offsets), _frozen(runs).reshape(-1, 5)
+
+
+def _stretches(axis):
+    """Yield (first position, positions, base, taps) of neighbours that can be read in one go."""
+    steps = [base - position for position, (base, _) in enumerate(axis)]
+    keyed = [(taps, step) for (_, taps), step in zip(axis, steps, strict=True)]
+    position = 0
+    for _, group in groupby(keyed):
+        size = len(list(group))
+        yield position, size, axis[position][0], axis[position][1]
+        position += size
+
+
+@lru_cache(maxsize=512)
+def correlation(window, out, src, channels, rows):
+    """Return (right, col_out, runs, parts) of `conv.Correlate` for the weights of a window.
+
+    Taps that meet the input at the same outputs are done together; so are as many
+    positions as fit the cache beside those of `rows` planes of the output.
+    """
+    kernel = window.kernel
+    groups = {}
+    for k in range(kernel[0]):
+        down = _met(window, 0, k, out.height, src.height, src.halo)
+        for j in range(kernel[1]):
+            along = _met(window, 1, j, out.width, src.width, src.halo)
+            if down[0] < down[1] and along[0] < along[1]:
+                groups.setdefault((down, along), []).append((k, j))
+    right, places, runs, parts = [], [], [], []
+    for (down, along), taps in groups.items():
+        first = len(right)
+        for c in range(channels):
+            for k, j in taps:
+                shift = k * window.dilation[0] * src.pitch + j * window.dilation[1] * src.lanes
+                right.append(c * src.size + shift)
+                places.append(c * kernel[0] * kernel[1] + k * kernel[1] + j)
+        end = len(right)
+        right += right[-1:] * conv.SPARE
+        places += [-1] * conv.SPARE
+        for block in _blocks(window, down, along, out, src, _BLOCK // (channels + rows)):
+            parts.append((first, end, len(runs), len(runs) + len(block)))
+            runs += block
+    return (
+        _frozen(right),
+        _frozen(places),
+        _frozen(runs).reshape(-1, 3),
+        _frozen(parts).reshape(-1, 4),
+    )
+
+
+def _met(window, axis, tap, outputs, side, halo):
+    """Return (first, end) of the outputs whose tap number `tap` lies inside the input."""
+    shift = tap * window.dilation[axis] - window.padding[axis]
+    stride = window.stride[axis]
+    first = max(0, -(-(-halo - shift) // stride))
+    return first, max(first, min(outputs, (side + halo - 1 - shift) // stride + 1))
+
+
+def _blocks(window, down, along, out, src, most):
+    """Return lists of runs (place in out, place in src, lanes), each of about `most` lanes."""
+    wide = window.stride[1] == 1
+    blocks, lanes = [[]], 0
+    for y in range(*down):
+        row = y * window.stride[0] - window.padding[0]
+        step = along[1] - along[0] if wide else 1
+        for x in range(along[0], along[1], step):
+            if lanes >= max(most, 512):
+                blocks.append([])
+                lanes = 0
+            column = x * window.stride[1] - window.padding[1]
+            blocks[-1].append((out.place(y, x), src.place(row, column), step * out.lanes))
+            lanes += step * out.lanes
+    return blocks
+
+
+def whole(plane):
+    """Return runs int64[1 or H, 3] that cover a plane once, without its halo."""
+    if plane.halo == 0:
+        return _frozen([(0, 0, plane.size)])
+    row = plane.width * plane.lanes
+    return _frozen([(plane.place(y, 0), 0, row) for y in range(plane.height)])
+
+
+def padded(places, last=None):
+    """Return int64: the places, then SPARE times the last one (or `last`)."""
+    places = np.asarray(places, np.int64)
+    spare = places[-1:] if last is None else np.full(min(1, len(places)), last)
+    return np.concatenate([places, np.repeat(spare, conv.SPARE)]).astype(np.int64)
+
+
+def _frozen(values):
+    array = np.array(values, np.int64)
+    array.flags.writeable = False  # shared by the cache
+    return array

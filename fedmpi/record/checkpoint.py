@@ -1,0 +1,150 @@
+"""The checkpoint: one file that is whole or not there, and checks itself.
+
+    magic | parts, one after the other | index (JSON) | trailer
+
+A part is the bytes of one array or of one client's memory. The index names each part with its
+place, length and CRC-32; the trailer says where the index is, and its CRC-32. All numbers are
+little-endian. Nothing in the file is executed, and no length is believed before it is checked.
+"""
+
+import json
+import os
+import struct
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from fedmpi.errors import ResultError
+from fedmpi.record.whole import replacement
+
+MAGIC = b"FEDMPI-CHECKPOINT-1\n"
+TRAILER = struct.Struct("<QQI")  # place of the index, its length, its CRC-32
+_KINDS = "biuf"  # numpy dtype kinds that an array may have
+
+
+def path_of(out):
+    """Return the path of the checkpoint beside the result file `out`."""
+    return Path(f"{out}.checkpoint")
+
+
+class Checkpoint:
+    """A checkpoint as read: `facts` (plain values), `arrays` by name, clients on request."""
+
+    def __init__(self, path, facts, arrays, clients):
+        self.path, self.facts, self.arrays, self._clients = path, facts, arrays, clients
+
+    @property
+    def clients(self):
+        """Numbers of the clients whose memory the checkpoint holds, ascending."""
+        return sorted(self._clients)
+
+    def client(self, client):
+        """Return the bytes that were written for one client."""
+        with _refusing(self.path), open(self.path, "rb") as file:
+            return _part(file, self._clients[client], self.path, f"client {client}")
+
+
+@contextmanager
+def writing(path, facts):
+    """Write a checkpoint whole: `with writing(path, facts) as put: put.array(name, array)`.
+
+    The file appears under `path` when the block ends, on disk and complete; until then, and if
+    the block raises, the one before stays. `facts` is a dict that JSON can hold.
+    """
+    try:
+        with replacement(path) as part, open(part, "wb") as file:
+            file.write(MAGIC)
+            put = _Parts(file)
+            yield put
+            index = json.dumps({"facts": facts, "arrays": put.arrays, "clients": put.clients})
+            place = file.tell()
+            file.write(index.encode())
+            crc = zlib.crc32(index.encode())
+            file.write(TRAILER.pack(place, file.tell() - place, crc))
+            file.flush()
+    except OSError as error:
+        raise ResultError(
+            f"{path}: the checkpoint cannot be written ({error.strerror}); check space, quota and "
+            "rights. The one before is unharmed"
+        ) from error
+
+
+class _Parts:
+    """Appends parts to an open file, and notes where they are."""
+
+    def __init__(self, file):
+        self._file, self.arrays, self.clients = file, {}, {}
+
+    def array(self, name, array):
+        """Append one array of numbers."""
+        array = np.ascontiguousarray(array)
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        entry = self._append(memoryview(little).cast("B") if little.size else b"")
+        self.arrays[name] = [*entry, little.dtype.str, list(array.shape)]
+
+    def client(self, client, data):
+        """Append the bytes of one client's memory."""
+        self.clients[int(client)] = self._append(data)
+
+    def _append(self, data):
+        place = self._file.tell()
+        self._file.write(data)
+        return [place, len(data), zlib.crc32(data)]
+
+
+def read(path):
+    """Return the Checkpoint at `path`, its arrays checked. Raises ResultError."""
+    with _refusing(path), open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < len(MAGIC) + TRAILER.size or file.read(len(MAGIC)) != MAGIC:
+            raise ValueError("is no checkpoint of this version")
+        file.seek(size - TRAILER.size)
+        place, length, crc = TRAILER.unpack(file.read(TRAILER.size))
+        if place + length + TRAILER.size != size:
+            raise ValueError("was cut short or added to")
+        file.seek(place)
+        text = file.read(length)
+        if zlib.crc32(text) != crc:
+            raise ValueError("its index was altered")
+        index = json.loads(text)
+        arrays = {
+            name: _array(file, entry, path, name) for name, entry in index["arrays"].items()
+        }
+        clients = {int(client): entry for client, entry in index["clients"].items()}
+        return Checkpoint(path, index["facts"], arrays, clients)
+
+
+def _array(file, entry, path, name):
+    *part, dtype, shape = entry
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    if dtype.kind not in _KINDS or count * dtype.itemsize != part[1]:
+        raise ValueError(f"array {name} does not fit its length")
+    return np.frombuffer(_part(file, part, path, name), dtype).reshape(shape).copy()
+
+
+def _part(file, entry, path, name):
+    place, length, crc = entry
+    if place < 0 or length < 0 or place + length > os.fstat(file.fileno()).st_size:
+        raise ValueError(f"{name} lies outside the file")
+    file.seek(place)
+    data = file.read(length)
+    if zlib.crc32(data) != crc:
+        raise ValueError(f"{name} was altered")
+    return data
+
+
+@contextmanager
+def _refusing(path):
+    """Turn whatever a damaged or foreign file brings about into a ResultError."""
+    try:
+        yield
+    except OSError as error:
+        raise ResultError(f"{path}: {error.strerror}; cannot read the checkpoint") from error
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
+        raise ResultError(
+            f"{path}: {error}; remove it to start the run again from round 0"
+        ) from error
+

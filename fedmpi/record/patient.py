@@ -1,0 +1,63 @@
+"""A file in which the first failed write waits to be told.
+
+HDF5 cannot close a file that it cannot write to, and crashes the interpreter at its end. So when
+the disk is full it is left to believe that all is well, until it has closed the file.
+"""
+
+import os
+
+
+class PatientFile:
+    """A file object for h5py; `close` raises the first error of a write, if there was one."""
+
+    def __init__(self, path, new):
+        """Open `path` to read and write; `new` makes it empty."""
+        flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC if new else 0)
+        self._file = os.open(path, flags, 0o666)
+        self._at = 0
+        self._error = None
+
+    def close(self):
+        """Put the bytes on the disk and close the file."""
+        self._try(os.fsync)
+        os.close(self._file)
+        if self._error:
+            raise self._error
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        """Go to `offset`, from the beginning or the end."""
+        self._at = offset + (os.fstat(self._file).st_size if whence == os.SEEK_END else 0)
+        return self._at
+
+    def tell(self):
+        """Return the place in the file."""
+        return self._at
+
+    def read(self, size):
+        """Return the next `size` bytes; zeros where they could not be written."""
+        data = os.pread(self._file, size, self._at)
+        return data.ljust(size, b"\0") if self._error else data
+
+    def write(self, data):
+        """Write all of `data`."""
+        left = memoryview(data)
+        while left and not self._error:
+            done = self._try(os.pwrite, left, self._at) or 0
+            self._at += done
+            left = left[done:]
+
+    def truncate(self, size):
+        """Give the file this size."""
+        self._try(os.ftruncate, size)
+
+    def flush(self):
+        """Do nothing: nothing waits here."""
+
+    def _try(self, action, *arguments):
+        """Act on the file unless an error waits; keep the error if that fails."""
+        if self._error is None:
+            try:
+                return action(self._file, *arguments)
+            except OSError as error:
+                self._error = error
+        return None

@@ -1,0 +1,95 @@
+"""16-bit values: float16 and bfloat16 by explicit bit arithmetic, the same on every machine.
+
+float32 come and go as their bits, uint32[n]. Rounding is to nearest, ties to even; a
+number too large becomes infinite; NaN stay NaN and keep the upper bits of their payload.
+Each loop reads 4 and writes 2 bytes per value, or the other way round.
+"""
+
+import numpy as np
+
+from fedmpi.kernels._jit import kernel
+
+
+@kernel
+def to_bfloat16(bits, out):
+    """Round float32 to bfloat16: its upper 16 bits.
+
+    Parameters
+    ----------
+    bits : uint32[n]
+    out : uint16[n], changed in place
+    """
+    for i in range(out.size):
+        word = bits[i]
+        even = (word >> np.uint32(16)) & np.uint32(1)
+        rounded = (word + np.uint32(0x7FFF) + even) >> np.uint32(16)
+        quiet = (word >> np.uint32(16)) | np.uint32(0x40)
+        is_nan = (word & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+        out[i] = np.uint16(quiet if is_nan else rounded)
+
+
+@kernel
+def from_bfloat16(halves, out):
+    """Widen bfloat16 to float32, exactly.
+
+    Parameters
+    ----------
+    halves : uint16[n]
+    out : uint32[n], changed in place
+    """
+    for i in range(out.size):
+        out[i] = np.uint32(halves[i]) << np.uint32(16)
+
+
+@kernel
+def to_float16(bits, out):
+    """Round float32 to IEEE 754 binary16.
+
+    Parameters
+    ----------
+    bits : uint32[n]
+    out : uint16[n], changed in place
+
+    Notes
+    -----
+    Three cases, computed for every value and then chosen from, so that the loop
+    vectorises: numbers from 2**-14 up only lose digits; smaller ones are multiples of
+    2**-24; infinities and NaN keep an exponent of ones.
+    """
+    for i in range(out.size):
+        word = bits[i]
+        size = word & np.uint32(0x7FFFFFFF)
+        large = size - np.uint32(112 << 23)  # exponents count from 15 instead of 127
+        odd = (large >> np.uint32(13)) & np.uint32(1)
+        normal = (large + np.uint32(0xFFF) + odd) >> np.uint32(13)
+        digits = (size & np.uint32(0x7FFFFF)) | np.uint32(0x800000)
+        shift = min(max(np.uint32(126) - (size >> np.uint32(23)), np.uint32(1)), np.uint32(31))
+        odd = (digits >> shift) & np.uint32(1)
+        half = np.uint32(1) << (shift - np.uint32(1))
+        tiny = (digits + half - np.uint32(1) + odd) >> shift
+        payload = (size >> np.uint32(13)) & np.uint32(0x3FF)
+        result = normal if size >= np.uint32(113 << 23) else tiny
+        result = np.uint32(0x7C00) if size >= np.uint32(143 << 23) else result
+        result = np.uint32(0x7E00) | payload if size > np.uint32(0x7F800000) else result
+        out[i] = np.uint16(result | ((word >> np.uint32(16)) & np.uint32(0x8000)))
+
+
+@kernel
+def from_float16(halves, out):
+    """Widen IEEE 754 binary16 to float32, exactly.
+
+    Parameters
+    ----------
+    halves : uint16[n]
+    out : float32[n], changed in place
+    """
+    words = out.view(np.uint32)
+    for i in range(out.size):
+        size = np.uint32(halves[i]) & np.uint32(0x7FFF)
+        sign = (np.uint32(halves[i]) & np.uint32(0x8000)) << np.uint32(16)
+        # As float32, the digits mean 2**-112 times the value, and a product with a power
+        # of two is exact; an exponent of ones is put right afterwards.
+        words[i] = size << np.uint32(13)
+        out[i] = out[i] * np.float32(2.0**112)
+        special = np.uint32(0x7F800000) if size >= np.uint32(0x7C00) else np.uint32(0)
+        words[i] = words[i] | special | sign

@@ -1,0 +1,240 @@
+"""Sorted lists of positions as bytes: 16-bit halves, 32-bit words, varints of the gaps.
+
+A list is uint32[m], strictly ascending. Decoders check all that a message could get
+wrong before they return; they raise ValueError with the reason, and never read or write
+outside the given arrays.
+"""
+
+import numpy as np
+
+from fedmpi.kernels import _varint as vector
+from fedmpi.kernels._jit import kernel
+from fedmpi.kernels._vector import ones
+
+BLOCK = 1 << 16  # positions that share their upper half
+_ONE = np.uint64(1)
+
+
+@kernel
+def check(indices, stop):
+    """Raise ValueError unless uint32[m] `indices` ascend strictly and stay below `stop` (int64)."""
+    wrong = False
+    for j in range(1, indices.size):
+        wrong |= indices[j] <= indices[j - 1]
+    if wrong:
+        raise ValueError("positions that do not ascend")
+    if indices.size and np.int64(indices[-1]) >= stop:
+        raise ValueError("positions after the end")
+
+
+@kernel
+def encode_idx16(indices, stop, stream):
+    """Write a list as the lower halves of its positions, behind a count for each 64 Ki block.
+
+    Parameters
+    ----------
+    indices : uint32[m]
+    stop : int64
+        Positions lie below; there are B = (stop + 65535) // 65536 blocks.
+    stream : uint16[2 B + m], changed in place
+        Counts are 32 bits, lower half first.
+
+    Notes
+    -----
+    Memory traffic: 6 bytes per position.
+    """
+    blocks = (stop + BLOCK - 1) // BLOCK
+    begin = 0
+    for block in range(blocks):
+        end = begin + np.searchsorted(indices[begin:], np.int64(BLOCK) * (block + 1))
+        stream[2 * block] = (end - begin) & 0xFFFF
+        stream[2 * block + 1] = (end - begin) >> 16
+        begin = end
+    halves = stream[2 * blocks :]
+    for j in range(indices.size):
+        halves[j] = np.uint16(indices[j] & np.uint32(0xFFFF))
+
+
+@kernel
+def decode_idx16(stream, stop, indices):
+    """Read what `encode_idx16` wrote.
+
+    Parameters
+    ----------
+    stream : uint16[2 B + m]
+    stop : int64
+    indices : uint32[m], changed in place
+
+    Raises
+    ------
+    ValueError
+        If the stream has another size, its counts do not add up to m, or the
+        positions do not ascend below `stop`.
+    """
+    blocks = (stop + BLOCK - 1) // BLOCK
+    if stream.size != 2 * blocks + indices.size:
+        raise ValueError("list of another size than its count of positions")
+    halves = stream[2 * blocks :]
+    begin = np.int64(0)
+    for block in range(blocks):
+        end = begin + np.int64(stream[2 * block]) + (np.int64(stream[2 * block + 1]) << 16)
+        if end > indices.size:
+            raise ValueError("blocks with more positions than the list")
+        _join(halves[begin:end], np.uint32(BLOCK * block), indices[begin:end])
+        begin = end
+    if begin != indices.size:
+        raise ValueError("blocks with fewer positions than the list")
+    if indices.size and np.int64(indices[-1]) >= stop:
+        raise ValueError("positions after the end")
+
+
+@kernel
+def _join(halves, base, indices):
+    """Write base + halves (uint16[m]) to `indices` (uint32[m]), if they ascend."""
+    wrong = False
+    for j in range(1, halves.size):
+        wrong |= halves[j] <= halves[j - 1]
+    if wrong:
+        raise ValueError("positions that do not ascend")
+    for j in range(halves.size):
+        indices[j] = base | np.uint32(halves[j])
+
+
+@kernel
+def _extra_bytes(gap):
+    """Return how many bytes after the first the varint of a gap (uint32) has."""
+    return (
+        np.int32(gap >= np.uint32(1 << 7))
+        + np.int32(gap >= np.uint32(1 << 14))
+        + np.int32(gap >= np.uint32(1 << 21))
+        + np.int32(gap >= np.uint32(1 << 28))
+    )
+
+
+@kernel
+def varint_size(indices):
+    """Return int64: bytes that `encode_varint` needs for uint32[m] `indices`."""
+    if indices.size == 0:
+        return np.int64(0)
+    size = indices.size + np.int64(_extra_bytes(indices[0]))
+    whole = 1 + (indices.size - 1) // 16 * 16
+    for j in range(1, whole, 16):
+        size += vector.extra16(indices, j)
+    for j in range(whole, indices.size):
+        size += np.int64(_extra_bytes(indices[j] - indices[j - 1] - np.uint32(1)))
+    return size
+
+
+@kernel
+def encode_varint(indices, stream):
+    """Write a list as its gaps less one, 7 bits a byte, lowest first (LEB128).
+
+    Parameters
+    ----------
+    indices : uint32[m]
+    stream : uint8[varint_size(indices)], changed in place
+
+    Notes
+    -----
+    The first gap counts from -1. Memory traffic: 4 bytes per position and its code.
+    """
+    at, j, before = 0, 0, np.int64(-1)
+    while j < indices.size:
+        if j and j + 32 <= indices.size and at + 64 <= stream.size:
+            wrote = vector.gaps32(indices, j, stream, at)
+            if wrote:
+                at += wrote
+                j += 32
+                before = np.int64(indices[j - 1])
+                continue
+        for _ in range(min(32, indices.size - j)):
+            gap = np.int64(indices[j]) - before - 1
+            while gap >= 128:
+                stream[at] = np.uint8(gap & 127 | 128)
+                gap >>= 7
+                at += 1
+            stream[at] = np.uint8(gap)
+            at += 1
+            before = np.int64(indices[j])
+            j += 1
+
+
+@kernel
+def varint_count(stream):
+    """Return int64: how many varints end in uint8[b] `stream`."""
+    total = np.int64(0)
+    for i in range(stream.size):
+        total += stream[i] < 128
+    return total
+
+
+@kernel
+def decode_varint(stream, stop, indices):
+    """Read what `encode_varint` wrote.
+
+    Parameters
+    ----------
+    stream : uint8[b]
+    stop : int64
+        At most 2**32.
+    indices : uint32[m], changed in place
+
+    Raises
+    ------
+    ValueError
+        If the stream does not hold exactly m varints, one is longer than it needs to
+        be, or a position reaches `stop`.
+    """
+    at, j, before = np.int64(0), np.int64(0), np.int64(-1)
+    while j < indices.size:
+        at, j, before = _decode_blocks(stream, at, before, stop, indices, j)
+        for _ in range(min(64, indices.size - j)):
+            taken, before = _decode_one(stream, at, before)
+            if before >= stop:
+                raise ValueError("positions after the end")
+            indices[j] = np.uint32(before)
+            at += taken
+            j += 1
+    if at != stream.size:
+        raise ValueError("list with more bytes than its positions need")
+
+
+@kernel
+def _decode_blocks(stream, at, before, stop, indices, j):
+    """Decode blocks of 64 bytes while there are no varints of more than two in them.
+
+    Goes on from stream[at], indices[j] and the position `before`, and returns where
+    these three then are.
+    """
+    while at + 64 <= stream.size and j + 64 <= indices.size:
+        more = vector.signs64(stream, at)
+        if more & (more << _ONE):
+            break
+        goes_on = more >> np.uint64(63)  # into the byte after the 64: left to the next block
+        starts = ~(more << _ONE) & ~(goes_on << np.uint64(63))
+        last = vector.block64(stream, at, starts, before, indices, j)
+        if last <= before or last >= stop:
+            raise ValueError("varint longer than it needs to be, or positions after the end")
+        before = last
+        at += np.int64(64) - np.int64(goes_on)
+        j += ones(starts)
+    return at, j, before
+
+
+@kernel
+def _decode_one(stream, at, before):
+    """Return (bytes taken, position) of the varint at stream[at] after position `before`."""
+    gap, taken = np.int64(0), np.int64(0)
+    while True:
+        if at + taken >= stream.size:
+            raise ValueError("list that ends within a varint")
+        byte = np.int64(stream[at + taken])
+        gap |= (byte & 127) << (7 * taken)
+        taken += 1
+        if byte < 128:
+            break
+        if taken == 5:
+            raise ValueError("varint of more than 5 bytes")
+    if taken > 1 and byte == 0:
+        raise ValueError("varint longer than it needs to be")
+    return taken, before + 1 + gap

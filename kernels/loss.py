@@ -1,0 +1,61 @@
+"""Softmax and cross-entropy in one go."""
+
+import numpy as np
+
+from fedmpi.kernels._jit import kernel
+
+
+@kernel
+def cross_entropy(memory, logits, grad, classes, width, y):
+    """Return the mean cross-entropy of a batch and write its gradient for the logits.
+
+    memory[grad + k width + n] = (softmax(logits of sample n)[k] - [k == y[n]]) / N, and 0
+    for lanes n >= N.
+
+    Parameters
+    ----------
+    memory : float32[.], changed in place
+    logits, grad : int
+        Places of float32[classes, width].
+    classes, width : int
+    y : int64[N]
+        Each in [0, classes); N at most `width`.
+
+    Returns
+    -------
+    float
+        Summed in float64 in the order of the samples.
+
+    Raises
+    ------
+    ValueError
+        A label out of range, or more labels than lanes.
+
+    Notes
+    -----
+    The largest logit is taken off first, so nothing overflows. One exp per class and sample.
+    """
+    if y.size > width:
+        raise ValueError("cross_entropy: more labels than lanes")
+    total = 0.0
+    share = np.float32(1.0 / max(y.size, 1))
+    for n in range(y.size):
+        if y[n] < 0 or y[n] >= classes:
+            raise ValueError("cross_entropy: label out of range")
+        top = memory[logits + n]
+        for k in range(1, classes):
+            value = memory[logits + k * width + n]
+            top = value if not value <= top else top
+        mass = np.float32(0)
+        for k in range(classes):
+            value = np.exp(np.float32(memory[logits + k * width + n] - top))
+            memory[grad + k * width + n] = value
+            mass += value
+        for k in range(classes):
+            memory[grad + k * width + n] *= share / mass
+        memory[grad + y[n] * width + n] -= share
+        total += np.log(np.float64(mass)) - np.float64(memory[logits + y[n] * width + n] - top)
+    for k in range(classes):
+        for n in range(y.size, width):
+            memory[grad + k * width + n] = np.float32(0)
+    return total / max(y.size, 1)

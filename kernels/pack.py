@@ -1,0 +1,331 @@
+"""Supports as flags, bits and positions, and the values on them: what a message is made of.
+
+A support is uint8[n], not 0 where a unit is in. Values move as 4-byte words, so that every
+float32 keeps its bits, NaN payloads included. Formats: `collectives` table in the manual.
+"""
+
+import numpy as np
+
+from fedmpi.kernels import _vector as vector
+from fedmpi.kernels._jit import kernel
+
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONE = np.uint64(1)
+
+
+@kernel
+def _tail(flags, i):
+    """Return uint64: bit j says whether flags[i + j] is not 0, for the last flags (up to 63)."""
+    word = np.uint64(0)
+    for j in range(flags.size - i):
+        if flags[i + j]:
+            word |= _ONE << np.uint64(j)
+    return word
+
+
+@kernel
+def popcount(bits):
+    """Return int64: the number of ones in `bits`, uint8[n]. Reads n bytes."""
+    total, whole = np.int64(0), bits.size // 8 * 8
+    for i in range(0, whole, 8):
+        total += vector.ones(vector.get64(bits, i))
+    for i in range(whole, bits.size):
+        total += vector.ones(np.uint64(bits[i]))
+    return total
+
+
+@kernel
+def count(flags):
+    """Return (kept, runs) of `flags`: how many are set, and in how many runs.
+
+    Parameters
+    ----------
+    flags : uint8[n]
+
+    Returns
+    -------
+    int64, int64
+
+    Notes
+    -----
+    Reads n bytes.
+    """
+    kept, runs, carry = np.int64(0), np.int64(0), np.uint64(0)
+    whole = flags.size // 64 * 64
+    for i in range(0, whole, 64):
+        word = vector.mask64(flags, i)
+        kept += vector.ones(word)
+        runs += vector.ones(word & ~((word << _ONE) | carry))
+        carry = word >> np.uint64(63)
+    word = _tail(flags, whole)
+    kept += vector.ones(word)
+    runs += vector.ones(word & ~((word << _ONE) | carry))
+    return kept, runs
+
+
+@kernel
+def to_bits(flags, bits):
+    """Write the bitmap of `flags`: bit j of bits[i] is flag 8 i + j.
+
+    Parameters
+    ----------
+    flags : uint8[n]
+    bits : uint8[(n + 7) // 8], changed in place
+        Bits after the last flag become 0.
+
+    Raises
+    ------
+    ValueError
+        If `bits` has another size.
+
+    Notes
+    -----
+    Memory traffic: 9/8 byte per flag.
+    """
+    if bits.size != (flags.size + 7) // 8:
+        raise ValueError("to_bits: bits must have one byte for each 8 flags")
+    whole = flags.size // 64
+    for block in range(whole):
+        vector.put64(vector.mask64(flags, 64 * block), bits, 8 * block)
+    word = _tail(flags, 64 * whole)
+    for i in range(8 * whole, bits.size):
+        bits[i] = word & np.uint64(255)
+        word >>= np.uint64(8)
+
+
+@kernel
+def from_bits(bits, flags):
+    """Write the flags of a bitmap: the inverse of `to_bits`.
+
+    Parameters
+    ----------
+    bits : uint8[(n + 7) // 8]
+    flags : uint8[n], changed in place
+
+    Raises
+    ------
+    ValueError
+        If `bits` has another size, or a bit after the last flag is set.
+
+    Notes
+    -----
+    Memory traffic: 9/8 byte per flag.
+    """
+    if bits.size != (flags.size + 7) // 8:
+        raise ValueError("bitmap of another size than its support")
+    if flags.size % 8 and bits[-1] >> np.uint8(flags.size % 8):
+        raise ValueError("bitmap with bits after its end")
+    whole = flags.size // 64
+    for block in range(whole):
+        vector.spread64(vector.get64(bits, 8 * block), flags, 64 * block)
+    for i in range(64 * whole, flags.size):
+        flags[i] = (bits[i >> 3] >> np.uint8(i & 7)) & np.uint8(1)
+
+
+@kernel
+def positions(flags, out):
+    """Write the positions of the flags that are set, in order.
+
+    Parameters
+    ----------
+    flags : uint8[n], n <= 2**32
+    out : uint32[m], changed in place
+        m is the number of flags set (`count`).
+
+    Notes
+    -----
+    Memory traffic: 1 byte per flag and 4 per position.
+    """
+    at, whole = 0, flags.size // 64 * 64
+    for i in range(0, whole, 64):
+        at = _put_positions(i, vector.mask64(flags, i), out, at)
+    _put_positions(whole, _tail(flags, whole), out, at)
+
+
+@kernel
+def edges(flags, out):
+    """Write where the runs of set flags begin and end: start, end, start, end, ...
+
+    Parameters
+    ----------
+    flags : uint8[n], n < 2**32
+    out : uint32[2 R], changed in place
+        R is the number of runs (`count`). Run r is out[2 r] to out[2 r + 1] - 1.
+
+    Notes
+    -----
+    The edges ascend strictly, so that a list of positions codes them too. Memory
+    traffic: 1 byte per flag and 8 per run.
+    """
+    at, carry, whole = 0, np.uint64(0), flags.size // 64 * 64
+    for i in range(0, whole, 64):
+        word = vector.mask64(flags, i)
+        at = _put_positions(i, word ^ ((word << _ONE) | carry), out, at)
+        carry = word >> np.uint64(63)
+    word = _tail(flags, whole)  # zeros follow its flags, so the last run ends here
+    _put_positions(whole, word ^ ((word << _ONE) | carry), out, at)
+
+
+@kernel
+def _put_positions(i, word, out, at):
+    """Write i + j for each bit j of `word` to out[at], ...; return the place after them."""
+    if at + 64 <= out.size:
+        return at + vector.positions64(i, word, out, at)
+    for part in range(0, 64, 16):
+        at += vector.positions16(i + part, word >> np.uint64(part), out, at)
+    return at
+
+
+@kernel
+def mark(indices, flags):
+    """Set the flags at `indices` to 1 and all others to 0.
+
+    Parameters
+    ----------
+    indices : uint32[m]
+        All below n.
+    flags : uint8[n], changed in place
+    """
+    flags[:] = 0
+    for j in range(indices.size):
+        flags[indices[j]] = 1
+
+
+@kernel
+def fill(bounds, flags):
+    """Set the flags in the runs `bounds` (see `edges`) to 1 and all others to 0.
+
+    Parameters
+    ----------
+    bounds : uint32[2 R]
+        Ascending, none above n.
+    flags : uint8[n], changed in place
+    """
+    flags[:] = 0
+    for r in range(0, bounds.size, 2):
+        start, end = np.int64(bounds[r]), np.int64(bounds[r + 1])
+        if end + 64 <= flags.size:
+            # Whole vectors, so that a short run costs no loop: 64 ones, then 64 zeros that
+            # cut off what was too many. Runs ascend, so nothing is there yet.
+            for i in range(start, end, 64):
+                vector.spread64(_ALL, flags, i)
+            vector.spread64(np.uint64(0), flags, end)
+        else:
+            flags[start:end] = 1
+
+
+@kernel
+def compress(values, flags, out):
+    """Move the values whose flag is set together, in order.
+
+    Parameters
+    ----------
+    values : uint32[n]
+    flags : uint8[n]
+    out : uint32[m], changed in place
+        m is the number of flags set.
+
+    Notes
+    -----
+    Memory traffic: 5 bytes per coordinate and 4 per value kept.
+    """
+    at, whole = 0, flags.size // 64 * 64
+    for i in range(0, whole, 64):
+        word = vector.mask64(flags, i)
+        if word == _ALL:
+            out[at : at + 64] = values[i : i + 64]
+            at += 64
+        elif word:
+            for part in range(0, 64, 16):
+                at += vector.compress16(values, i + part, word >> np.uint64(part), out, at)
+    for i in range(whole, flags.size):
+        if flags[i]:
+            out[at] = values[i]
+            at += 1
+
+
+@kernel
+def expand(packed, flags, out):
+    """Write the packed values where a flag is set and 0 elsewhere: the inverse of `compress`.
+
+    Parameters
+    ----------
+    packed : uint32[m]
+        m is the number of flags set.
+    flags : uint8[n]
+    out : uint32[n], changed in place
+
+    Notes
+    -----
+    Memory traffic: 5 bytes per coordinate and 4 per packed value.
+    """
+    at, whole = 0, flags.size // 64 * 64
+    for i in range(0, whole, 64):
+        word = vector.mask64(flags, i)
+        for part in range(0, 64, 16):
+            at += vector.expand16(packed, at, word >> np.uint64(part), out, i + part)
+    for i in range(whole, flags.size):
+        if flags[i]:
+            out[i] = packed[at]
+            at += 1
+        else:
+            out[i] = 0
+
+
+@kernel
+def gather(values, starts, flags, out):
+    """Move the units whose flag is set together, in order.
+
+    Parameters
+    ----------
+    values : uint32[P]
+    starts : int64[U+1]
+        Unit u is the block of coordinates from starts[u] to starts[u+1].
+    flags : uint8[U]
+    out : uint32[m], changed in place
+        m is the number of coordinates in these units.
+
+    Notes
+    -----
+    Neighbouring units move as one block. Memory traffic: 8 bytes per coordinate kept.
+    """
+    at, u = 0, 0
+    while u < flags.size:
+        first = u
+        while u < flags.size and flags[u]:
+            u += 1
+        begin = starts[first]
+        for i in range(starts[u] - begin):
+            out[at + i] = values[begin + i]
+        at += starts[u] - begin
+        u += 1
+
+
+@kernel
+def scatter(packed, starts, flags, out):
+    """Write packed units where their flag is set and 0 elsewhere: the inverse of `gather`.
+
+    Parameters
+    ----------
+    packed : uint32[m]
+        m is the number of coordinates in the units with a flag.
+    starts : int64[U+1]
+    flags : uint8[U]
+    out : uint32[P], changed in place
+
+    Notes
+    -----
+    Memory traffic: 4 bytes per coordinate and 4 per packed one.
+    """
+    at, u = 0, 0
+    while u < flags.size:
+        first, kept = u, flags[u] != 0
+        while u < flags.size and (flags[u] != 0) == kept:
+            u += 1
+        begin, end = starts[first], starts[u]
+        if kept:
+            for i in range(end - begin):
+                out[begin + i] = packed[at + i]
+            at += end - begin
+        else:
+            out[begin:end] = 0

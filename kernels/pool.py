@@ -1,0 +1,147 @@
+"""Pooling over windows, forward and backward, with the batch innermost.
+
+Arrays, places and runs are those of `conv`: one run for each output position.
+"""
+
+import numpy as np
+
+from fedmpi.kernels import lanes
+from fedmpi.kernels._jit import kernel
+
+
+@kernel
+def largest(memory, out, src, taps, runs, floor):
+    """Write the largest value of each window.
+
+    For every channel c, run (place, at, size, t0, t1) and lane p in [0, size):
+        memory[out[c] + place + p] = max of `floor` and, over taps t0 <= t < t1, of
+            memory[src[c] + taps[t] + at + p]
+    A NaN in the window is the result.
+
+    Parameters
+    ----------
+    memory : float32[.], changed in place
+    out, src : int64[C]
+    taps : int64[T]
+    runs : int64[M, 5]
+    floor : float
+        0 if a ReLU stands before or behind, -inf otherwise.
+
+    Notes
+    -----
+    Reads 4 bytes per tap and lane, writes 4 per lane.
+    """
+    lane = lanes.full(1, 1, 0.0)
+    least = lanes.filled(lane, floor)
+    for c in range(out.size):
+        for m in range(runs.shape[0]):
+            for p in range(0, runs[m, 2], 16):
+                best = least
+                for t in range(runs[m, 3], runs[m, 4]):
+                    value = lanes.loaded(lane, memory, src, c, taps[t] + runs[m, 1] + p)
+                    best = lanes.where_greater(value, best, value, best)
+                    best = lanes.where_equal(value, value, best, value)
+                lanes.store(best, memory, out, c, runs[m, 0] + p)
+
+
+@kernel
+def largest_back(memory, out, src, up, down, taps, runs, floor, apart):
+    """Pass each window's gradient to the first place that holds its largest value.
+
+    Of window (place, at, size, t0, t1), memory[up[c] + place + p] is added to
+    memory[down[c] + taps[t] + at + p] for the first t with src equal to out, if out > floor.
+
+    Parameters
+    ----------
+    memory : float32[.], changed in place
+    out, src, up, down : int64[C]
+        Planes of the results, of the values, and of the gradients of both.
+    taps : int64[T]
+    runs : int64[M, 5]
+    floor : float
+        As it was given to `largest`.
+    apart : bool
+        True if no place lies in two windows and each lies in one: gradients are
+        then written; otherwise they are added to planes that were filled with 0.
+
+    Notes
+    -----
+    torch.nn.MaxPool2d chooses the same place among equals. Reads 4 bytes per tap and lane
+    and writes as many; 8 more are read per lane.
+    """
+    lane = lanes.full(1, 1, 0.0)
+    least = lanes.filled(lane, floor)
+    for c in range(out.size):
+        for m in range(runs.shape[0]):
+            for p in range(0, runs[m, 2], 16):
+                best = lanes.loaded(lane, memory, out, c, runs[m, 0] + p)
+                left = lanes.loaded(lane, memory, up, c, runs[m, 0] + p)
+                left = lanes.where_greater(best, least, left, lane)
+                for t in range(runs[m, 3], runs[m, 4]):
+                    at = taps[t] + runs[m, 1] + p
+                    value = lanes.loaded(lane, memory, src, c, at)
+                    given = lanes.where_equal(value, best, left, lane)
+                    left = lanes.where_equal(value, best, lane, left)
+                    if not apart:
+                        given = given + lanes.loaded(lane, memory, down, c, at)
+                    lanes.store(given, memory, down, c, at)
+
+
+@kernel
+def mean(memory, out, src, taps, runs, share, floor):
+    """Write `share` times the sum of each window, and `floor` where that is less.
+
+    Parameters
+    ----------
+    memory : float32[.], changed in place
+    out, src : int64[C]
+    taps : int64[T]
+    runs : int64[M, 5]
+    share : float
+        1 / places of a window.
+    floor : float
+        0 if a ReLU stands behind, -inf otherwise.
+    """
+    lane = lanes.full(1, 1, 0.0)
+    least, part = lanes.filled(lane, floor), lanes.filled(lane, share)
+    for c in range(out.size):
+        for m in range(runs.shape[0]):
+            for p in range(0, runs[m, 2], 16):
+                total = lane
+                for t in range(runs[m, 3], runs[m, 4]):
+                    total = total + lanes.loaded(lane, memory, src, c, taps[t] + runs[m, 1] + p)
+                total = total * part
+                total = lanes.where_greater(least, total, least, total)
+                lanes.store(total, memory, out, c, runs[m, 0] + p)
+
+
+@kernel
+def mean_back(memory, up, down, taps, runs, share, gate):
+    """Add `share` of each window's gradient to all its places.
+
+    Parameters
+    ----------
+    memory : float32[.], changed in place
+    up, down : int64[C]
+        Planes of the gradients of the windows and of their places; the latter hold 0 or
+        what others have added.
+    taps : int64[T]
+    runs : int64[M, 5]
+    share : float
+        1 / places of a window.
+    gate : int
+        As in `conv.mix`.
+    """
+    lane = lanes.full(1, 1, 0.0)
+    part = lanes.filled(lane, share)
+    for c in range(up.size):
+        for m in range(runs.shape[0]):
+            for p in range(0, runs[m, 2], 16):
+                given = part * lanes.loaded(lane, memory, up, c, runs[m, 0] + p)
+                for t in range(runs[m, 3], runs[m, 4]):
+                    at = taps[t] + runs[m, 1] + p
+                    total = given + lanes.loaded(lane, memory, down, c, at)
+                    if gate != 0:
+                        active = lanes.loaded(lane, memory, down, c, at + gate)
+                        total = lanes.where_greater(active, lane, total, lane)
+                    lanes.store(total, memory, down, c, at)

@@ -1,0 +1,49 @@
+"""Few distinct weights as one byte each."""
+
+import numpy as np
+
+from fedmpi.kernels._jit import kernel
+
+CLASSES = 256
+_SLOTS = 1024
+
+
+@kernel
+def classify(weights, table, codes):
+    """Number the distinct weights in the order in which they first occur.
+
+    Parameters
+    ----------
+    weights : int64[m]
+    table : int64[256], changed in place
+        The distinct weights.
+    codes : uint8[m], changed in place
+        weights[j] = table[codes[j]].
+
+    Returns
+    -------
+    int64
+        How many there are, or -1 if there are more than 256.
+
+    Notes
+    -----
+    A hash table of 1,024 places with linear probing; weights come in runs, so most are
+    known from the one before. Memory traffic: 9 bytes per weight.
+    """
+    slots = np.full(_SLOTS, -1, np.int16)
+    count, code = 0, 0
+    for j in range(weights.size):
+        if j == 0 or weights[j] != weights[j - 1]:
+            slot = (np.uint64(weights[j]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54)
+            while slots[slot] >= 0 and table[slots[slot]] != weights[j]:
+                slot = (slot + np.uint64(1)) & np.uint64(_SLOTS - 1)
+            code = slots[slot]
+            if code < 0:
+                if count == CLASSES:
+                    return -1
+                code = count
+                slots[slot] = code
+                table[code] = weights[j]
+                count += 1
+        codes[j] = code
+    return count

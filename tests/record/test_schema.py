@@ -1,0 +1,68 @@
+"""The table of columns, its printed form, and what the contract asks of it."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from tests.record import sample
+
+from fedmpi.record import schema
+
+FOLDER = Path(schema.__file__).parent
+
+ROUNDS = """round virtual_time wall_time train_loss test_loss test_accuracy local_accuracy
+    clients_selected clients_completed bytes_down bytes_up bytes_up_values bytes_up_support flops
+    density_up density_union model_density mpi_bytes"""
+CLIENTS = """round client rank samples steps virtual_start virtual_end seconds_down seconds_compute
+    seconds_up bytes_down bytes_up flops kept status train_loss"""
+PHASES = "train reduce step evaluate record wait"
+
+
+def test_schema_md_is_the_printed_table():
+    assert (FOLDER / "SCHEMA.md").read_text(encoding="utf-8") == schema.manual(), (
+        "print it anew: python -c 'from fedmpi.record import schema; print(schema.manual(), end=\"\")'"
+        " > fedmpi/record/SCHEMA.md"
+    )
+
+
+def test_the_promised_columns_are_there():
+    assert [c.name for c in schema.ROUNDS] == ROUNDS.split()
+    assert [c.name for c in schema.CLIENTS] == CLIENTS.split()
+    assert [c.name for c in schema.PHASE_COLUMNS] == PHASES.split() == list(schema.PHASES)
+    attributes = {"fedmpi_schema", "software_version", "status", "rounds", "created", "ranks"}
+    assert attributes <= {c.name for c in schema.ROOT}
+
+
+def test_paths_are_unique_and_all_columns_explain_themselves():
+    paths = [c.path for c in schema.COLUMNS]
+    assert len(set(paths)) == len(paths)
+    assert all(c.meaning and (c.unit or c.dtype == schema.TEXT) for c in schema.COLUMNS)
+
+
+def test_the_file_holds_the_table_and_nothing_else(tmp_path):
+    path = sample.write(tmp_path / "a.h5", rounds=3)
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item}))
+        groups = {"provenance", "devices", "model"}
+        found = {k: v for k, v in found.items()
+                 if isinstance(v, h5py.Dataset) and k.split("/")[0] not in groups}
+        assert found.keys() == {c.path for c in schema.COLUMNS if c.group}
+        assert file.attrs.keys() == {c.name for c in schema.ROOT}
+        for column in schema.COLUMNS:
+            if column.group:
+                dataset = found[column.path]
+                assert dataset.attrs["unit"].decode() == column.unit
+                assert dataset.attrs["meaning"].decode() == column.meaning
+            if column.group and column.dtype != schema.TEXT:
+                assert dataset.dtype == np.dtype(column.dtype)
+                assert dataset.dtype.byteorder in "=<|"
+
+
+def test_text_has_a_fixed_length_that_every_tool_reads(tmp_path):
+    path = sample.write(tmp_path / "a.h5")
+    with h5py.File(path) as file:
+        for name in ("config/toml", "config/resolved", "layers/names", "events/text"):
+            info = h5py.check_string_dtype(file[name].dtype)
+            assert (info.encoding, info.length is None) == ("utf-8", False)
+        assert file["config/toml"][()].decode() == sample.TOML

@@ -1,0 +1,60 @@
+"""Old schemas: nothing to do yet, but the way is there and harms nothing."""
+
+import h5py
+import numpy as np
+import pytest
+
+from fedmpi.errors import ResultError
+from fedmpi.record import reader, schema, upgrade
+from tests.record import sample
+
+
+def test_the_newest_schema_is_left_alone(tmp_path):
+    path = sample.write(tmp_path / "out.h5")
+    before = path.read_bytes()
+    assert upgrade.upgrade(path) == schema.VERSION
+    assert path.read_bytes() == before
+
+
+def make_old(path):
+    """Write a file of an invented schema 0.5, in which a column had another name."""
+    sample.write(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["fedmpi_schema"] = np.bytes_("0.5")
+        file.move("rounds/flops", "rounds/operations")
+
+
+def test_an_old_file_goes_through_all_steps(tmp_path, monkeypatch):
+    make_old(tmp_path / "out.h5")
+
+    def first(file):
+        file.move("rounds/operations", "rounds/flops")
+        file.attrs["fedmpi_schema"] = np.bytes_("0.9")
+
+    def second(file):
+        file.attrs["fedmpi_schema"] = np.bytes_(schema.VERSION)
+
+    monkeypatch.setattr(upgrade, "STEPS", {"0.5": first, "0.9": second})
+    assert upgrade.upgrade(tmp_path / "out.h5") == "0.5"
+    assert len(reader.open(tmp_path / "out.h5").rounds.flops) == 5
+
+
+def test_a_failed_step_changes_nothing(tmp_path, monkeypatch):
+    make_old(tmp_path / "out.h5")
+    before = (tmp_path / "out.h5").read_bytes()
+
+    def fail(file):
+        del file["rounds"]
+        raise OSError("no space")
+
+    monkeypatch.setattr(upgrade, "STEPS", {"0.5": fail})
+    with pytest.raises(ResultError, match="no space"):
+        upgrade.upgrade(tmp_path / "out.h5")
+    assert (tmp_path / "out.h5").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out.h5"]
+
+
+def test_unknown_schemas_are_refused(tmp_path):
+    make_old(tmp_path / "out.h5")
+    with pytest.raises(ResultError, match=r"schema 0.5 cannot be upgraded; known are 1.0"):
+        upgrade.upgrade(tmp_path / "out.h5")

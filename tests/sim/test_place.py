@@ -1,0 +1,28 @@
+"""Placement: everybody placed once, load even, faster ranks get more."""
+
+import numpy as np
+
+from fedmpi.sim.place import place
+
+
+def test_longest_first_evens_out_the_load():
+    costs = np.array([7.0, 5, 4, 3, 3, 2])
+    ranks = place(costs, np.ones(3))
+    assert ranks.tolist() == [0, 1, 2, 2, 1, 0]  # 7 | 5 | 4, then 3 to 4, 3 to 5, 2 to 7
+
+
+def test_a_rank_of_half_the_pace_gets_half_the_work():
+    ranks = place(np.ones(90), np.array([1.0, 2.0]))
+    assert np.bincount(ranks).tolist() == [60, 30]
+
+
+def test_more_ranks_than_clients_leave_some_idle():
+    assert len(set(place(np.ones(2), np.ones(5)))) == 2
+
+
+def test_the_answer_is_the_same_everywhere():
+    costs = np.random.default_rng(0).random(1000)
+    first = place(costs, np.ones(7))
+    np.testing.assert_array_equal(place(costs.copy(), np.ones(7)), first)
+    load = np.bincount(first, costs)
+    assert load.max() / load.mean() < 1.01

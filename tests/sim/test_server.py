@@ -1,0 +1,41 @@
+"""Server optimisers against their formulas, by hand."""
+
+import numpy as np
+
+from fedmpi.config import Server as Keys
+from fedmpi.sim.server import Server
+
+OLD = {"weights": np.array([1.0, -2.0], np.float32)}
+MEAN = {"weights": np.array([1.5, -2.25], np.float32), "other": np.zeros(1)}
+CHANGE = np.array([0.5, -0.25])
+
+
+def steps(number, **keys):
+    server, state = Server(Keys(**keys)), OLD
+    for _ in range(number):
+        state = server.step(state, MEAN | {"weights": state["weights"] + CHANGE.astype("f4")} | {
+            k: v for k, v in state.items() if k.startswith("server")})
+    return state
+
+
+def test_the_average_is_taken_as_it_is():
+    assert Server(Keys()).step(OLD, MEAN) is MEAN
+
+
+def test_sgd_with_lr_one_and_no_momentum_is_the_average():
+    assert steps(1, optimizer="sgd")["weights"].tolist() == [1.5, -2.25]
+
+
+def test_momentum_adds_up():
+    state = steps(2, optimizer="sgd", momentum=0.5, lr=2.0)
+    np.testing.assert_allclose(state["weights"], OLD["weights"] + 2 * (CHANGE + 1.5 * CHANGE))
+    assert "other" in state  # what the algorithm keeps stays
+
+
+def test_adam_yogi_and_adagrad_after_one_step():
+    c2 = CHANGE**2
+    expected = {"adam": 0.01 * c2, "yogi": 0.01 * c2, "adagrad": c2}
+    for name, v in expected.items():
+        state = steps(1, optimizer=name, lr=0.1)
+        move = 0.1 * (0.1 * CHANGE) / (np.sqrt(v) + 1e-3)
+        np.testing.assert_allclose(state["weights"], OLD["weights"] + move, rtol=1e-5)

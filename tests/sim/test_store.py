@@ -1,0 +1,107 @@
+"""The clients' memories: they survive bytes, files and moves, and a broken round leaves none."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from fedmpi.comm.base import Serial
+from fedmpi.errors import MessageError
+from fedmpi.sim.store import ClientStore, pack, unpack
+
+ARRAY = arrays_of.arrays(
+    st.sampled_from(["<f4", "<i8", "|u1", "<f8", "|b1"]), arrays_of.array_shapes(min_dims=0, min_side=0)
+)
+
+
+def memory(client):
+    return {"weights": np.full(100, client, np.float32), "count": np.array(client)}
+
+
+class Pair(Serial):
+    """Two ranks in one process; what one sends waits for the other."""
+
+    size = 2
+
+    def __init__(self, rank, post):
+        self.rank, self.post = rank, post
+
+    def exchange(self, boxes):
+        for other, box in enumerate(boxes):
+            self.post[self.rank, other] = box
+        return [self.post.get((other, self.rank), b"") for other in range(2)]
+
+
+@given(st.dictionaries(st.text(max_size=8), ARRAY, max_size=4))
+def test_bytes_give_the_same_arrays_back(arrays):
+    found = unpack(pack(arrays))
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes() and found[name].flags.writeable
+
+
+def test_big_endian_arrays_travel_as_little_endian():
+    assert np.array_equal(unpack(pack({"a": np.arange(3, dtype=">f4")}))["a"], [0, 1, 2])
+
+
+@given(st.data())
+def test_altered_bytes_are_refused_or_still_an_ordinary_dict(data):
+    whole = bytearray(pack(memory(3)))
+    place = data.draw(st.integers(0, len(whole) - 1))
+    whole[place] = data.draw(st.integers(0, 255))
+    try:
+        assert isinstance(unpack(bytes(whole[: data.draw(st.integers(0, len(whole)))])), dict)
+    except MessageError:
+        pass
+
+
+def test_truncated_bytes_are_refused():
+    with pytest.raises(MessageError):
+        unpack(pack(memory(3))[:-1])
+
+
+def test_an_unknown_client_has_an_empty_memory():
+    assert ClientStore()[5] == {}
+
+
+def test_a_staged_memory_counts_only_after_commit():
+    store = ClientStore()
+    store.stage(1, memory(1))
+    assert store[1] == {} and store.clients() == []
+    store.discard()
+    store.commit()
+    assert store[1] == {}
+    store.stage(1, memory(1))
+    store.commit()
+    assert store[1]["count"] == 1 and store.clients() == [1]
+
+
+def test_memory_stays_below_the_limit_and_files_hold_the_rest(tmp_path):
+    store = ClientStore(limit=1000, folder=tmp_path)
+    for client in range(20):
+        store.stage(client, memory(client))
+    store.commit()
+    assert store.clients() == list(range(20))
+    assert store._size <= 1000
+    assert len(list(tmp_path.rglob("*.kept"))) == 18
+    for client in (0, 19, 7):
+        assert np.array_equal(store[client]["weights"], memory(client)["weights"])
+
+
+def test_memories_follow_their_clients():
+    post = {}
+    stores, comms = [ClientStore(), ClientStore()], [Pair(0, post), Pair(1, post)]
+    for store in stores:
+        store.homes.update({1: 0, 2: 0, 3: 1})
+    for client, rank in ((1, 0), (2, 0), (3, 1)):
+        stores[rank].stage(client, memory(client))
+        stores[rank].commit()
+    clients, ranks = np.array([1, 3, 4]), np.array([1, 0, 0])
+    stores[0].move(comms[0], clients, ranks)
+    stores[1].move(comms[1], clients, ranks)
+    for box in [post[1, 0]]:  # rank 0 exchanged before rank 1 had posted
+        stores[0]._take_in(box)
+    assert stores[0].clients() == [2, 3] and stores[1].clients() == [1]
+    assert stores[1][1]["count"] == 1
+    assert stores[0].homes == stores[1].homes == {1: 1, 2: 0, 3: 0, 4: 0}

@@ -1,0 +1,99 @@
+"""What a configuration may say, and what the user is told when it says something else."""
+
+import pytest
+
+from fedmpi.config import read
+from fedmpi.errors import ConfigError
+from fedmpi.sim.resolve import resolve
+
+
+def test_an_empty_configuration_is_a_whole_experiment():
+    values = resolve("", "empty.toml").values()
+    assert values["data"]["name"] == "digits"
+    assert values["algorithm"] == {"name": "fedavg"}
+    assert values["clients"]["cohort"] == 100
+
+
+def test_overrides_win_and_have_toml_types():
+    overrides = ["run.seed=7", "algorithm.name=fedprox", "algorithm.mu=0.5", "clients.number=4"]
+    config = read("[run]\nseed = 1\nrounds = 3", "a.toml", overrides)
+    assert (config.run.seed, config.run.rounds, config.clients.number) == (7, 3, 4)
+    assert config.algorithm.own_keys() == {"mu": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "cohort"),
+    [("number = 40\nfraction = 0.1", 4), ("number = 3\nfraction = 0.01", 1), ("number = 9", 9)],
+)
+def test_the_cohort_follows_from_number_and_fraction(text, cohort):
+    assert read(f"[clients]\n{text}", "a.toml").clients.cohort == cohort
+
+
+BAD = {
+    "run.sed: unknown key; did you mean seed?": "[run]\nsed = 1",
+    "runn: unknown key; did you mean run?": "[runn]\nseed = 1",
+    "run.rounds = 0: must be greater than or equal to 1": "[run]\nrounds = 0",
+    "run.rounds = '3': must be a valid integer": "[run]\nrounds = '3'",
+    "run.rounds = 2.5: must be a valid integer": "[run]\nrounds = 2.5",
+    "run.rounds = true: must be a valid integer": "[run]\nrounds = true",
+    "run.seed = -1: must be greater than or equal to 0": "[run]\nseed = -1",
+    "run.sum = 'exakt': must be 'exact' or 'fast'": "[run]\nsum = 'exakt'",
+    "run.device = 'gpu': must be 'auto', 'cpu' or 'cuda'": "[run]\ndevice = 'gpu'",
+    "run = 3: ": "run = 3",
+    "optimizer.lr = 0: must be greater than 0": "[optimizer]\nlr = 0",
+    "optimizer.lr = nan: ": "[optimizer]\nlr = nan",
+    "optimizer.lr = inf: ": "[optimizer]\nlr = inf",
+    "optimizer.momentum = 1.0: must be less than 1": "[optimizer]\nmomentum = 1.0",
+    "optimizer: momentum = 0.9 has no meaning for adam": (
+        "[optimizer]\nname = 'adam'\nmomentum = 0.9"
+    ),
+    "clients: per_round and fraction are both given": (
+        "[clients]\nper_round = 3\nfraction = 0.5"
+    ),
+    "clients: local_epochs and local_steps are both given": (
+        "[clients]\nlocal_epochs = 3\nlocal_steps = 5"
+    ),
+    "clients: per_round = 20 is more than number = 10": "[clients]\nnumber = 10\nper_round = 20",
+    "clients.fraction = 1.5: must be less than or equal to 1": "[clients]\nfraction = 1.5",
+    "server: lr has no meaning for optimizer = 'average'": "[server]\nlr = 0.1",
+    "devices: tiers are given but profile = 'uniform'": (
+        "[[devices.tiers]]\nname = 'a'\nshare = 1\ngflop_s = 1\nup_mbit_s = 1\ndown_mbit_s = 1"
+    ),
+    "devices.tiers.0.gflop: unknown key; did you mean gflop_s?": (
+        "[devices]\nprofile = 'tiers'\n[[devices.tiers]]\nname = 'a'\nshare = 1\ngflop = 1"
+    ),
+    "schedule.mode = 'asink': must be 'sync'": "[schedule]\nmode = 'asink'",
+    "not valid TOML": "[run",
+    "algorithm.name = 'fedagv': unknown; did you mean fedavg?": "[algorithm]\nname = 'fedagv'",
+    "algorithm.muu: unknown key; did you mean mu?": "[algorithm]\nname = 'fedprox'\nmuu = 1",
+    "algorithm.p = 1.5: must be less than or equal to 1": "[algorithm]\nname = 'fedlp'\np = 1.5",
+    "algorithm.name = 'nowhere:Method': No module named 'nowhere'": (
+        "[algorithm]\nname = 'nowhere:Method'"
+    ),
+    "must be a subclass of fedmpi.Algorithm": "[algorithm]\nname = 'json:loads'",
+    "model.name = 'lenet': unknown model; did you mean lenet5?": "[model]\nname = 'lenet'",
+    "model.hiden: unknown key; did you mean hidden?": "[model]\nname = 'mlp'\nhiden = [3]",
+    "data.name = 'mnits': unknown; did you mean mnist?": "[data]\nname = 'mnits'",
+    "data.partition = 'dirichlett': unknown": "[data]\npartition = 'dirichlett'",
+    "data.alfa: no key of data set 'digits' or partition 'dirichlet'; did you mean alpha?": (
+        "[data]\npartition = 'dirichlet'\nalfa = 1"
+    ),
+    "data.alpha: no key of data set 'digits' or partition 'iid'": "[data]\nalpha = 0.5",
+    "alpha = -1": "[data]\npartition = 'dirichlet'\nalpha = -1",
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_a_fault_is_named_with_its_place_value_and_remedy(message):
+    with pytest.raises(ConfigError) as caught:
+        resolve(BAD[message], "a.toml")
+    text = str(caught.value)
+    assert message in text
+    assert len(text.splitlines()) <= 3
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("override", ["run.seed", "=3", "run..seed=3", "run.seed.x=3"])
+def test_a_malformed_override_is_refused(override):
+    with pytest.raises(ConfigError, match="--set"):
+        read("[run]\nseed = 1", "a.toml", [override])

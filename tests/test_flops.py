@@ -1,0 +1,108 @@
+"""Operation counts against closed forms and published tables."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fedmpi import flops
+from fedmpi.layout import Layer, Layout, Tensor
+from fedmpi.plan import Backward
+
+SHAPES = [(6, 3, 3, 3), (10, 6, 3, 3), (5, 40)]  # conv, conv, linear
+MACS = [6 * 27 * 64, 10 * 54 * 16, 200]
+
+
+def small():
+    layers = tuple(
+        Layer(f"layer{n}", "conv" if len(shape) == 4 else "linear", shape[0], macs)
+        for n, (shape, macs) in enumerate(zip(SHAPES, MACS, strict=True))
+    )
+    starts = np.cumsum([0] + [int(np.prod(shape)) for shape in SHAPES])
+    tensors = tuple(
+        Tensor(f"layer{n}.weight", shape, n, int(starts[n]), shape[0], True)
+        for n, shape in enumerate(SHAPES)
+    )
+    return Layout(tensors, layers)
+
+
+def test_dense_training_is_three_forward_passes_less_the_first_input_gradient():
+    found = flops.count(small(), samples=7)
+    expected = 14.0 * np.repeat(np.array(MACS)[:, None], 3, axis=1)
+    expected[0, flops.INPUT_GRADIENT] = 0
+    assert np.array_equal(found, expected)
+    assert np.array_equal(flops.forward(small(), samples=7), expected[:, flops.FORWARD])
+
+
+def test_dropped_rows_scale_both_gradients_and_not_the_forward_pass():
+    rows = (np.arange(6) < 2, np.arange(10) < 1, None)
+    dense, found = flops.count(small()), flops.count(small(), Backward(rows))
+    assert np.array_equal(found[:, flops.FORWARD], dense[:, flops.FORWARD])
+    for column in (flops.WEIGHT_GRADIENT, flops.INPUT_GRADIENT):
+        np.testing.assert_allclose(found[:, column], dense[:, column] * [2 / 6, 1 / 10, 1])
+
+
+def test_below_the_lowest_trained_layer_only_the_forward_pass_is_left():
+    dense, found = flops.count(small()), flops.count(small(), Backward(lowest=1))
+    assert np.array_equal(found[:, 0], dense[:, 0])
+    assert np.array_equal(found[:, 1], [0, dense[1, 1], dense[2, 1]])
+    assert np.array_equal(found[:, 2], [0, 0, dense[2, 2]])
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
+def test_pruned_training_costs_two_densities_and_one_of_three(density):
+    found = flops.count(small(), density=np.full(3, density))[1:]
+    dense = flops.count(small())[1:]
+    assert found.sum() / dense.sum() == pytest.approx((2 * density + 1) / 3)
+
+
+def test_a_gate_ratio_acts_squared_in_a_chain():
+    dense, gated = flops.count(small()), flops.count(small(), gate=[0.7, 0.7**2, 1.0])
+    np.testing.assert_allclose(gated / np.maximum(dense, 1), (dense > 0) * [[0.7], [0.49], [1.0]])
+
+
+def layout(name, options=None):
+    torch = pytest.importorskip("torch")
+    from fedmpi.learn.layout_of import layout_of
+    from fedmpi.learn.models import build
+
+    module = build(name, (3, 32, 32), 10, options or {}, seed=0)
+    return layout_of(module, torch.zeros(1, 3, 32, 32))
+
+
+def skeleton(of, ratio):
+    """Rows of FedSkel at one kept ratio: all convolutions; which rows does not matter."""
+    kept = [layer.rows - int((1 - ratio) * layer.rows + 1e-9) for layer in of.layers]
+    return Backward(
+        tuple(
+            np.arange(layer.rows) < count if layer.kind == "conv" else None
+            for layer, count in zip(of.layers, kept, strict=True)
+        )
+    )
+
+
+def test_speed_up_of_resnet18_under_fedskel():
+    # The closed form has exact ratios, so every layer gets ten rows here.
+    of = layout("resnet18")
+    of = Layout(of.tensors, tuple(replace(layer, rows=10) for layer in of.layers))
+    dense = flops.count(of).sum()
+    found = [dense / flops.count(of, skeleton(of, r)).sum() for r in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    assert [round(ratio, 2) for ratio in found] == [2.50, 2.14, 1.87, 1.67, 1.50]
+
+
+def test_convolution_gradients_shrink_exactly_with_the_kept_rows():
+    of = layout("resnet18")
+    plan = skeleton(of, 0.5)
+    dense, found = flops.count(of), flops.count(of, plan)
+    convs = [layer.kind == "conv" for layer in of.layers]
+    assert found[convs, 1:].sum() == 0.5 * dense[convs, 1:].sum()
+    assert np.array_equal(found[~np.array(convs)], dense[~np.array(convs)])
+
+
+@pytest.mark.parametrize(
+    ("level", "millions"), [(1, 11.634), (2, 15.894), (3, 25.396), (4, 29.886), (5, 39.356)]
+)
+def test_fedlp_levels_as_thop_counts_them(level, millions):
+    assert flops.thop(layout("fedlp-cnn", {"level": level})).sum() / 1e6 == pytest.approx(
+        millions, abs=5e-4
+    )
