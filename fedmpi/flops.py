@@ -45,6 +45,21 @@ def count(layout, backward=FULL, density=None, gate=None, samples=1):
     return flops
 
 
+def of_plan(layout, plan, seen, probed=0):
+    """Return the FLOPs of a client's training under a Plan, float64[L, 3].
+
+    `layout` is that of the network it trains, which may be a part of the model; `seen` are
+    the samples trained on, `probed` those whose whole gradient was measured besides. A
+    weight that the plan masks costs nothing in forward pass and input gradient; one that
+    the optimiser may not move costs nothing in the weight gradient.
+    """
+    density = None if plan.mask is None else _alive(layout, plan.mask)
+    flops = count(layout, plan.backward, density, plan.gates, seen)
+    if plan.update is not None:
+        flops[:, WEIGHT_GRADIENT] *= _alive(layout, plan.update)
+    return flops + count(layout, density=density, gate=plan.gates, samples=probed)
+
+
 def forward(layout, density=None, gate=None, samples=1):
     """Return the FLOPs of evaluating `samples` samples, float64[L]."""
     return count(layout, density=density, gate=gate, samples=samples)[:, FORWARD]
@@ -63,6 +78,12 @@ def thop(layout):
         ],
         np.int64,
     )
+
+
+def _alive(layout, mask):
+    """float64[L]: share of ones in uint8[P] `mask` among the weights that multiply."""
+    weights = [layout.tensors[tensors[0]] for tensors in layout.layer_tensors]
+    return np.array([mask[t.start : t.start + t.size].mean() for t in weights])
 
 
 def _kept(layout, backward):

@@ -39,6 +39,18 @@ class Part:
     shared: int = 0
 
 
+@dataclass(frozen=True)
+class Gates:
+    """Channel gates that a model is built with: `ratio` of the channels stay for each sample.
+
+    `squash` puts a sigmoid on the pooled input; `stem` gates the first convolution too.
+    """
+
+    ratio: float
+    squash: bool = False
+    stem: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What one client receives, trains and sends, and by which mechanisms.

@@ -17,13 +17,14 @@ def enter(memory, places, x, width):
     width : int
         Lanes of a position, at least N.
     """
-    count = x.shape[0]
-    for d in range(places.size):
-        at = places[d]
+    count, size = x.shape
+    for first in range(0, size, 16):
         for n in range(count):
-            memory[at + n] = x[n, d]
+            for d in range(first, min(first + 16, size)):
+                memory[places[d] + n] = x[n, d]
+    for d in range(size):
         for n in range(count, width):
-            memory[at + n] = np.float32(0)
+            memory[places[d] + n] = np.float32(0)
 
 
 @kernel
@@ -44,7 +45,7 @@ def transpose(memory, out, src, rows, width, pitch):
 
 
 @kernel
-def add_magnitudes(totals, memory, planes, size, width, count):
+def add_magnitudes(totals, memory, planes, size, mask):
     """Add |x| of every plane over positions and batch: totals[c] += sum |memory[planes[c] + .]|.
 
     Parameters
@@ -53,15 +54,16 @@ def add_magnitudes(totals, memory, planes, size, width, count):
     memory : float32[.]
     planes : int64[C]
     size : int
-        Lanes of a plane: positions times `width`.
-    width, count : int
-        Lanes of a position, and how many of them are samples.
+        Lanes of a plane: positions times width.
+    mask : float32[width]
+        For the lanes of a position, 1 if they hold a sample and 0 if not.
     """
     for c in range(planes.size):
         total = 0.0
-        for at in range(planes[c], planes[c] + size, width):
-            for n in range(count):
-                total += np.float64(abs(memory[at + n]))
+        for at in range(planes[c], planes[c] + size, mask.size):
+            for n in range(mask.size):
+                if mask[n] > 0:
+                    total += np.float64(abs(memory[at + n]))
         totals[c] += total
 
 
@@ -76,3 +78,42 @@ def rectify(memory, start, size):
 def clear(memory, start, size):
     """Fill memory[start : start + size] with 0."""
     memory[start : start + size] = np.float32(0)
+
+
+@kernel
+def add(memory, out, one, other, size, floor):
+    """Write the sum of two values: memory[out + i] = max(memory[one + i] + memory[other + i], floor).
+
+    Parameters
+    ----------
+    memory : float32[.], changed in place
+    out, one, other : int
+        Places of float32[size].
+    size : int
+    floor : float
+        0 for a ReLU, -inf for none.
+    """
+    least = np.float32(floor)
+    for i in range(size):
+        value = memory[one + i] + memory[other + i]
+        memory[out + i] = least if value < least else value
+
+
+@kernel
+def pass_on(memory, down, up, size, fresh, gate):
+    """Pass a gradient on as it is: to float32[size] at `down` from that at `up`.
+
+    Parameters
+    ----------
+    memory : float32[.], changed in place
+    down, up, size : int
+    fresh : bool
+        Whether `down` is written or added to.
+    gate : int
+        As in `conv.mix`.
+    """
+    for i in range(size):
+        value = memory[up + i] if fresh else memory[down + i] + memory[up + i]
+        if gate != 0:
+            value = value if memory[down + gate + i] > 0 else np.float32(0)
+        memory[down + i] = value

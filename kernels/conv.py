@@ -1,12 +1,10 @@
 """Convolutions and linear layers, forward and backward, as sums over taps.
 
 Arrays are flat, with the batch innermost: a channel is a plane of positions, each a block
-of N lanes (the batch, filled up to a multiple of 16). Tables of offsets say what is added
+of N lanes (the batch, filled up to a multiple of 16). A table of offsets says what is added
 to what, so one kernel serves every kernel size, stride, padding and batch, both passes,
-and any choice of rows and channels: what is dropped is not in the tables.
+and any choice of rows and channels: what is dropped is not in the table.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,37 +14,65 @@ from fedmpi.kernels._jit import kernel
 SPARE = 8  # entries that follow the last row or column, so that tiles need not fit
 
 
-class Mix(NamedTuple):
-    """Tables of `mix`: offsets, all int64."""
+def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs):
+    """Return the table of `mix`, int64[.], from its parts.
 
-    out: np.ndarray  # [O + SPARE] of each row in `out`; the last row is repeated
-    weight: np.ndarray  # [O + SPARE] of each row in `weights`
-    bias: np.ndarray  # [O + SPARE] of each row's bias in `weights`
-    channel_weight: np.ndarray  # [J] of each channel in `weights`
-    channel_src: np.ndarray  # [J] of each channel in `src`
-    tap_weight: np.ndarray  # [T] of each tap in `weights`
-    tap_src: np.ndarray  # [T] of each tap in `src`
-    runs: np.ndarray  # [M, 5] place in `out`, in `src`, lanes (16 or more), first and end tap
+    Parameters
+    ----------
+    out, weight, bias : int64[O]
+        Offset of each row in `out`, in `weights`, and of its bias in `weights`.
+    channel_weight, channel_src : int64[J]
+        Offset of each channel in `weights` and in `src`.
+    tap_weight, tap_src : int64[T]
+        Offset of each tap in `weights` and in `src`.
+    runs : int64[M, 5]
+        Place in `out`, place in `src`, lanes (16 or more), first tap, end of the taps.
+    """
+    rows = [padded(places) for places in (out, weight, bias)]
+    parts = (*rows, channel_weight, channel_src, tap_weight, tap_src, runs)
+    return _joined((len(out), len(channel_src), len(runs)), parts)
 
 
-class Correlate(NamedTuple):
-    """Tables of `correlate`: offsets, all int64."""
+def correlate_table(left, row_out, right, col_out, runs, parts):
+    """Return the table of `correlate`, int64[.], from its parts.
 
-    left: np.ndarray  # [O + SPARE] of each row in `left`; the last row is repeated
-    row_out: np.ndarray  # [O + SPARE] of each row in `out`; -1 for the repeated
-    right: np.ndarray  # [K + ...] of each column in `right`; each part ends with SPARE repeated
-    col_out: np.ndarray  # [K + ...] of each column in `out`; -1 for the repeated
-    runs: np.ndarray  # [M, 3] place in `left`, in `right`, lanes (a multiple of 16)
-    parts: np.ndarray  # [B, 4] first column, end of the columns, first run, end of the runs
+    Parameters
+    ----------
+    left, row_out : int64[O]
+        Offset of each row in `left` and in `out`.
+    right, col_out : int64[K]
+        Offset of each column in `right` and in `out`; those of each part end with SPARE
+        repetitions, whose `col_out` is -1.
+    runs : int64[M, 3]
+        Place in `left`, place in `right`, lanes (a multiple of 16).
+    parts : int64[B, 4]
+        First column, end of the columns, first run, end of the runs.
+    """
+    tables = (padded(left), padded(row_out, -1), right, col_out, runs, parts)
+    return _joined((len(left), len(parts)), tables)
+
+
+def padded(places, last=None):
+    """Return int64: the places, then SPARE times the last one (or `last`)."""
+    spare = places[-1:] if last is None else np.full(min(1, len(places)), last)
+    return np.concatenate([places, np.repeat(spare, SPARE)]).astype(np.int64)
+
+
+def _joined(counts, parts):
+    """One int64 vector: the counts, where each part begins, and the parts."""
+    parts = [np.asarray(part, np.int64).reshape(-1) for part in parts]
+    head = len(counts) + len(parts)
+    starts = head + np.cumsum([0] + [part.size for part in parts[:-1]])
+    return np.concatenate([np.array(counts, np.int64), starts, *parts])
 
 
 @kernel
-def mix(out, src, weights, tables, start, floor, gate):
+def mix(out, src, weights, table, start, floor, gate):
     """Write weighted sums of shifted planes: a convolution, its input gradient, a linear layer.
 
     For every row o, run m = (place, at, size, t0, t1) and lane p in [0, size):
-        out[tables.out[o] + place + p] = start + sum over channels j and taps t0 <= t < t1 of
-            weights[tables.weight[o] + channel_weight[j] + tap_weight[t]]
+        out[row_out[o] + place + p] = start + sum over channels j and taps t0 <= t < t1 of
+            weights[row_weight[o] + channel_weight[j] + tap_weight[t]]
             * src[channel_src[j] + tap_src[t] + at + p]
 
     Parameters
@@ -54,8 +80,8 @@ def mix(out, src, weights, tables, start, floor, gate):
     out : float32[.], changed in place
         The same array as `src` or not, but what is written is not read.
     src, weights : float32[.]
-    tables : Mix
-        If the lanes of a run are no multiple of 16, some are written twice.
+    table : int64[.]
+        From `mix_table`. If the lanes of a run are no multiple of 16, some are written twice.
     start : int
         0: sums start from 0; 1: from the row's bias; 2: from what is in `out`.
     floor : float
@@ -70,80 +96,85 @@ def mix(out, src, weights, tables, start, floor, gate):
     tiles of 6, 4 and 2 and lanes in blocks of 64, 32 and 16, so that up to 24 sums
     stay in registers and 10 loads feed 24 multiply-adds.
     """
-    size, o = tables.out.size - SPARE, 0
+    size, o = lanes.item(table, 0), 0
     while o < size:
         if size - o >= 5:
             _mix_rows(lanes.full(6, 4, 0.0), lanes.full(6, 2, 0.0), lanes.full(6, 1, 0.0),
-                      out, src, weights, tables, o, start, floor, gate)  # fmt: skip
+                      out, src, weights, table, o, start, floor, gate)  # fmt: skip
             o += 6
         elif size - o >= 3:
             _mix_rows(lanes.full(4, 4, 0.0), lanes.full(4, 2, 0.0), lanes.full(4, 1, 0.0),
-                      out, src, weights, tables, o, start, floor, gate)  # fmt: skip
+                      out, src, weights, table, o, start, floor, gate)  # fmt: skip
             o += 4
         else:
             _mix_rows(lanes.full(2, 4, 0.0), lanes.full(2, 2, 0.0), lanes.full(2, 1, 0.0),
-                      out, src, weights, tables, o, start, floor, gate)  # fmt: skip
+                      out, src, weights, table, o, start, floor, gate)  # fmt: skip
             o += 2
 
 
 @kernel
-def _mix_rows(wide, middle, narrow, out, src, weights, tables, o, start, floor, gate):
+def _mix_rows(wide, middle, narrow, out, src, weights, table, o, start, floor, gate):
     """Do all runs of the rows of one tile."""
-    runs = tables.runs
-    for m in range(runs.shape[0]):
-        place, at, size, t0, t1 = runs[m, 0], runs[m, 1], runs[m, 2], runs[m, 3], runs[m, 4]
-        p = 0
+    runs = lanes.item(table, 10)
+    for m in range(runs, runs + 5 * lanes.item(table, 2), 5):
+        size, p = lanes.item(table, m + 2), 0
         while size - p >= 64:
-            _mix_tile(wide, out, src, weights, tables, o, place + p, at + p, t0, t1,
-                      start, floor, gate)  # fmt: skip
+            _mix_tile(wide, out, src, weights, table, o, m, p, start, floor, gate)
             p += 64
         while size - p >= 32:
-            _mix_tile(middle, out, src, weights, tables, o, place + p, at + p, t0, t1,
-                      start, floor, gate)  # fmt: skip
+            _mix_tile(middle, out, src, weights, table, o, m, p, start, floor, gate)
             p += 32
         while p < size:
             p = min(p, size - 16)
-            _mix_tile(narrow, out, src, weights, tables, o, place + p, at + p, t0, t1,
-                      start, floor, gate)  # fmt: skip
+            _mix_tile(narrow, out, src, weights, table, o, m, p, start, floor, gate)
             p += 16
 
 
 @kernel
-def _mix_tile(zero, out, src, weights, tables, o, place, at, t0, t1, start, floor, gate):
+def _mix_tile(zero, out, src, weights, table, o, m, p, start, floor, gate):
     """Do one tile: its sums stay in registers from the first tap to the last."""
+    row_out, row_weight = lanes.item(table, 3) + o, lanes.item(table, 4) + o
+    place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
+    t0, t1 = lanes.item(table, m + 3), lanes.item(table, m + 4)
+    channels, channel_weight = lanes.item(table, 1), lanes.item(table, 6)
+    channel_src = lanes.item(table, 7)
+    tap_weight, tap_src = lanes.item(table, 8), lanes.item(table, 9)
     tile = zero
     if start == 1:
-        tile = lanes.spread(tile, weights, tables.bias, o)
+        tile = lanes.spread(tile, weights, table, lanes.item(table, 5) + o)
     elif start == 2:
-        tile = lanes.loaded(tile, out, tables.out, o, place)
-    for j in range(tables.channel_src.size):
-        w, x = tables.channel_weight[j], tables.channel_src[j] + at
+        tile = lanes.loaded(tile, out, table, row_out, place)
+    for j in range(channels):
+        w, x = lanes.item(table, channel_weight + j), lanes.item(table, channel_src + j) + at
         for t in range(t0, t1):
-            tile = lanes.outer(tile, weights, tables.weight, o, w + tables.tap_weight[t],
-                               src, x + tables.tap_src[t])  # fmt: skip
+            tile = lanes.outer(
+                tile, weights, table, row_weight, w + lanes.item(table, tap_weight + t),
+                src, x + lanes.item(table, tap_src + t),
+            )  # fmt: skip
     least = lanes.filled(zero, floor)
     tile = lanes.where_greater(least, tile, least, tile)
     if gate != 0:
-        active = lanes.loaded(zero, out, tables.out, o, place + gate)
+        active = lanes.loaded(zero, out, table, row_out, place + gate)
         tile = lanes.where_greater(active, zero, tile, zero)
-    lanes.store(tile, out, tables.out, o, place)
+    lanes.store(tile, out, table, row_out, place)
 
 
 @kernel
-def correlate(out, left, right, tables):
+def correlate(out, left, right, table):
     """Add products of planes, summed over positions and batch: a weight gradient.
 
     For every part (k0, k1, m0, m1), row o and column k0 <= k < k1:
         out[row_out[o] + col_out[k]] += sum over runs m0 <= m < m1 = (at, start, size) and
             lanes p in [0, size) of
-            left[tables.left[o] + at + p] * right[tables.right[k] + start + p]
+            left[row_left[o] + at + p] * right[col_right[k] + start + p]
 
     Parameters
     ----------
     out : float32[.], changed in place
     left, right : float32[.]
         The gradient that arrives and the layer's input; may be the same array.
-    tables : Correlate
+    table : int64[.]
+        From `correlate_table`.
 
     Notes
     -----
@@ -151,41 +182,45 @@ def correlate(out, left, right, tables):
     added in halves. Tiles are of 6 x 4, 4 x 5, 2 x 9 and 1 x 9 rows and columns, so that
     few loads feed many multiply-adds in registers also when few rows are left.
     """
-    scratch = np.empty(32, np.float32)
-    size, parts = tables.left.size - SPARE, tables.parts
-    for b in range(parts.shape[0]):
-        o = 0
+    scratch, size = np.empty(32, np.float32), lanes.item(table, 0)
+    for b in range(lanes.item(table, 1)):
+        part, o = lanes.item(table, 7) + 4 * b, 0
         while o < size:
             if size - o >= 5:
-                _correlate_rows(lanes.full(6, 4, 0.0), 6, 4, out, left, right, tables, o, b, scratch)
+                _correlate_rows(lanes.full(6, 4, 0.0), 6, 4, out, left, right, table, o, part, scratch)
                 o += 6
             elif size - o >= 3:
-                _correlate_rows(lanes.full(4, 5, 0.0), 4, 5, out, left, right, tables, o, b, scratch)
+                _correlate_rows(lanes.full(4, 5, 0.0), 4, 5, out, left, right, table, o, part, scratch)
                 o += 4
             elif size - o == 2:
-                _correlate_rows(lanes.full(2, 9, 0.0), 2, 9, out, left, right, tables, o, b, scratch)
+                _correlate_rows(lanes.full(2, 9, 0.0), 2, 9, out, left, right, table, o, part, scratch)
                 o += 2
             else:
-                _correlate_rows(lanes.full(1, 9, 0.0), 1, 9, out, left, right, tables, o, b, scratch)
+                _correlate_rows(lanes.full(1, 9, 0.0), 1, 9, out, left, right, table, o, part, scratch)
                 o += 1
 
 
 @kernel
-def _correlate_rows(zero, height, width, out, left, right, tables, o, b, scratch):
+def _correlate_rows(zero, height, width, out, left, right, table, o, part, scratch):
     """Do all columns of one part for the rows of one tile."""
-    parts, runs = tables.parts, tables.runs
-    for k in range(parts[b, 0], parts[b, 1], width):
+    row_left, row_out = lanes.item(table, 2) + o, lanes.item(table, 3) + o
+    col_right, col_out = lanes.item(table, 4), lanes.item(table, 5)
+    first, end = lanes.item(table, part + 2), lanes.item(table, part + 3)
+    runs = lanes.item(table, 6)
+    for k in range(lanes.item(table, part), lanes.item(table, part + 1), width):
         tile = zero
-        for m in range(parts[b, 2], parts[b, 3]):
-            at, start = runs[m, 0], runs[m, 1]
-            for p in range(0, runs[m, 2], 16):
-                tile = lanes.inner(tile, left, tables.left, o, at + p,
-                                   right, tables.right, k, start + p)  # fmt: skip
+        for m in range(runs + 3 * first, runs + 3 * end, 3):
+            at, start = lanes.item(table, m), lanes.item(table, m + 1)
+            for p in range(0, lanes.item(table, m + 2), 16):
+                tile = lanes.inner(tile, left, table, row_left, at + p,
+                                   right, table, col_right + k, start + p)  # fmt: skip
         lanes.sums(tile, scratch)
         for r in range(height):
+            row = lanes.item(table, row_out + r)
             for c in range(width):
-                if tables.row_out[o + r] >= 0 and tables.col_out[k + c] >= 0:
-                    out[tables.row_out[o + r] + tables.col_out[k + c]] += scratch[r * width + c]
+                col = lanes.item(table, col_out + k + c)
+                if row >= 0 and col >= 0:
+                    out[row + col] += scratch[r * width + c]
 
 
 @kernel

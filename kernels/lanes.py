@@ -12,6 +12,7 @@ uses places[i + r], column c lanes [16 c, 16 c + 16) behind `at`. Nothing is bou
 """
 
 import operator
+from inspect import signature
 
 import numpy as np
 from llvmlite import ir
@@ -60,6 +61,11 @@ def loaded(tile, array, places, i, at):
     )
 
 
+def vector(tile, array, at):
+    """Return a tile like `tile` whose rows all hold array[at + 16 c + lane]."""
+    return tile * np.float32(0) + array[at : at + tile[0].size].reshape(tile.shape[1:])
+
+
 def spread(tile, array, places, i):
     """Return a tile like `tile` whose row r holds array[places[i + r]] in every lane."""
     return tile * np.float32(0) + array[_rows(tile, places, i)][:, None, None]
@@ -99,6 +105,11 @@ def fused(a, b, c):
     return a * b + c
 
 
+def item(table, i):
+    """Return table[i] of an int64 table, i not negative."""
+    return table[i]
+
+
 def sums(tile, array):
     """Write the sum over the lanes of row r, column c to array[r * cols + c].
 
@@ -120,9 +131,13 @@ def _rows(tile, places, i):
 def _compiled(function, *arguments, gives=None):
     """Register the lowering of `function`, which returns gives(*types) or a tile like its first."""
 
-    @type_callable(function)
-    def _typing(context):
-        return gives or (lambda tile, *rest: tile if isinstance(tile, Tile) else None)
+    def typer(*given):
+        if gives:
+            return gives(*given)
+        return given[0] if isinstance(given[0], Tile) else None
+
+    typer.__signature__ = signature(function)
+    type_callable(function)(lambda context: typer)
 
     def register(emit):
         @lower_builtin(function, *arguments)
@@ -139,7 +154,7 @@ class _Emit:
 
     def __init__(self, context, builder, sig):
         self.context, self.builder, self.sig = context, builder, sig
-        self.tile = next((t for t in (sig.return_type, *sig.args) if isinstance(t, Tile)))
+        self.tile = next((t for t in (sig.return_type, *sig.args) if isinstance(t, Tile)), None)
 
     def pointer(self, number, array, *offsets):
         """Address in the array that is argument `number`."""
@@ -223,6 +238,12 @@ def _loaded(emit, tile, array, places, i, at):
     return emit.build(lambda r, c: emit.load(rows[r], c))
 
 
+@_compiled(vector, Tile, types.Array, types.Integer)
+def _vector(emit, tile, array, at):
+    address = emit.pointer(1, array, at)
+    return emit.build(lambda r, c: emit.load(address, c))
+
+
 @_compiled(spread, Tile, types.Array, types.Array, types.Integer)
 def _spread(emit, tile, array, places, i):
     rows = [
@@ -292,6 +313,15 @@ _compare(where_equal, "==")
 _binary(operator.add, "fadd")
 _binary(operator.sub, "fsub")
 _binary(operator.mul, "fmul")
+
+
+def _item_type(table, i):
+    return types.int64
+
+
+@_compiled(item, types.Array, types.Integer, gives=_item_type)
+def _item(emit, table, i):
+    return emit.builder.load(emit.pointer(0, table, i))
 
 
 @_compiled(fused, Tile, Tile, Tile)

@@ -2,11 +2,10 @@
 
 A vector of n coordinates is cut into U units, blocks of coordinates given by
 `starts` (int64[U+1]); an empty `starts` says that every coordinate is a unit of its
-own. `touched` (uint8[V], V the next multiple of 8 above U, zero from U on) marks the
-units that hold anything; a list is the touched units in ascending order, the values
-of their blocks one after the other, and one weight each. Support is always marked,
-never read off the values: a touched coordinate may well be zero. Where nothing is
-touched, values and weights are zero; every kernel here keeps it so.
+own. `touched` (uint8[U]) is 1 for the units that hold anything; a list is the touched
+units in ascending order, the values of their blocks one after the other, and one
+weight each. Support is always marked, never read off the values: a touched coordinate
+may well be zero. Where nothing is touched, values and weights are zero.
 
 Weights come in three shapes: none (size 0), one per unit, and for lists one for all.
 """
@@ -176,27 +175,28 @@ def list_loads(units, width, out):
 
 
 @kernel
-def fingerprint(touched, out):
-    """Write a 128-bit fingerprint of the marks uint8[V] into int64[2] `out`.
+def _stir(state):
+    """Return the next state of the generator xorshift64 (Marsaglia, J. Stat. Softw. 2003)."""
+    state ^= state << np.uint64(13)
+    state ^= state >> np.uint64(7)
+    return state ^ (state << np.uint64(17))
 
-    Two sets of marks with one fingerprint are taken as equal. Each of four lanes
-    multiplies by an odd constant and folds (the step of splitmix64, Steele et al.,
-    OOPSLA 2014), so that no mark can hide another.
+
+@kernel
+def fingerprint(touched, out):
+    """Write a 256-bit fingerprint of the marks uint8[U] into uint64[4] `out`.
+
+    Marks with one fingerprint are taken as equal. Four lanes take in eight marks at a
+    time, each a step that can be undone, so marks that differ in one word never collide.
     """
-    words = touched.view(np.uint64)
-    prime = np.uint64(0xBF58476D1CE4E5B9)
     a, b, c, d = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
-    fold = np.uint64(29)
-    quads = words.size // 4 * 4
+    quads = touched.size // 32 * 4
+    words = touched[: 8 * quads].view(np.uint64)
     for w in range(0, quads, 4):
-        a = (a ^ words[w]) * prime
-        b = (b ^ words[w + 1]) * prime
-        c = (c ^ words[w + 2]) * prime
-        d = (d ^ words[w + 3]) * prime
-        a, b, c, d = a ^ (a >> fold), b ^ (b >> fold), c ^ (c >> fold), d ^ (d >> fold)
-    for w in range(quads, words.size):
-        a = (a ^ words[w]) * prime
-        a ^= a >> fold
-        c = (c ^ words[w]) * prime + b
-    out[0] = np.int64((a ^ (b * prime)) >> np.uint64(1))
-    out[1] = np.int64((c ^ (d * prime)) >> np.uint64(1))
+        a = _stir(a ^ words[w])
+        b = _stir(b ^ words[w + 1])
+        c = _stir(c ^ words[w + 2])
+        d = _stir(d ^ words[w + 3])
+    for u in range(8 * quads, touched.size):
+        a = _stir(a ^ np.uint64(touched[u]))
+    out[0], out[1], out[2], out[3] = a, b, c, d

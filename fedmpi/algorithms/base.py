@@ -1,6 +1,7 @@
 """What an algorithm of federated learning is: five questions, and a name to find it by."""
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ class Setting:
     """What an algorithm may know of the run that it serves.
 
     `speed` is float64[K]: each client's compute rate relative to the fastest, in (0, 1].
+    `optimizer` is the run's [optimizer] section; `gates` float64[L] or None the share of
+    each layer's multiply-adds that channel gates leave.
     """
 
     layout: Layout
@@ -33,6 +36,8 @@ class Setting:
     clients: int
     exact: bool
     speed: np.ndarray
+    optimizer: object = None
+    gates: np.ndarray | None = None
 
 
 class Algorithm(ABC):
@@ -46,6 +51,7 @@ class Algorithm(ABC):
 
     Keys = Keys
     level = "model"
+    prunes = False  # True if a step may change the weights though nobody reported
 
     def __init_subclass__(cls, name=None, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -59,6 +65,24 @@ class Algorithm(ABC):
 
     def __init__(self, keys, setting):
         self.keys, self.setting, self.layout = keys, setting, setting.layout
+        self.attach(defaultdict(dict), None)
+
+    def attach(self, memory, accuracy):
+        """Take what a client may ask of its own device.
+
+        `memory[client]` is what `remember` returned for it last, {} at first;
+        `accuracy(client, weights)` the share of its samples that float32[P] weights class right.
+        """
+        self._memory, self.accuracy = memory, accuracy
+
+    def memory(self, client):
+        """Return what `client` keeps: a dict of arrays, empty before its first round."""
+        return self._memory[client]
+
+    @classmethod
+    def gates(cls, keys):
+        """Return the Gates that the model is to have, or None."""
+        return None
 
     def rng_for(self, purpose, round, client=0):
         """Return the random stream of this run for a purpose, a round and a client."""
@@ -71,6 +95,26 @@ class Algorithm(ABC):
     @abstractmethod
     def plan(self, state, round, client):
         """Return the Plan of one client in one round."""
+
+    def message(self, state, plan, report):
+        """Return what the client sends: name -> (float32[P], Support), "weights" among them.
+
+        Runs on the client. What arrives under other names is in the statistics of the
+        Report that `add` gets.
+        """
+        return {"weights": (report.weights, plan.up)}
+
+    def remember(self, state, plan, report, sent):
+        """Return what the client keeps until its next round, a dict of arrays, or None.
+
+        Runs on the client. `sent` is what `message` returned, as the server decodes it.
+        """
+        return None
+
+    @property
+    def remembers(self):
+        """True if clients keep anything between rounds."""
+        return type(self).remember is not Algorithm.remember
 
     def zero(self):
         """Return the sums of nobody: a dict of Total."""
@@ -86,4 +130,4 @@ class Algorithm(ABC):
 
     def density(self, state):
         """Return the part of the global model's coordinates that are not pruned."""
-        return 1.0
+        return float(state["mask"].mean()) if "mask" in state else 1.0

@@ -103,7 +103,7 @@ def draw_curve(dots, x, y):
     """Set the dots bool[h, w] of a curve with x, y in 0 to 1, in place."""
     height, width = dots.shape
     column, row = x * (width - 1), (1 - y) * (height - 1)
-    for i in range(max(1, len(x) - 1)):
+    for i in range(len(x)):
         j = min(i + 1, len(x) - 1)
         steps = int(max(abs(column[j] - column[i]), abs(row[j] - row[i]))) + 2
         dots[np.rint(np.linspace(row[i], row[j], steps)).astype(int),
@@ -120,14 +120,14 @@ def braille(dots):
 
 def put_letters(cells, x, y, k, count):
     """Put the letter of curve k of `count` on it, at places where the others have none."""
+    if not x.size:
+        return
     height, width = len(cells), len(cells[0])
     for third in range(3):
         place = (third + (k + 1) / (count + 1)) / 3
-        at = x[0] + place * (x[-1] - x[0]) if x.size else 0
-        if x.size:
-            value = np.interp(at, x, y)
-            row = int((1 - value) * (4 * height - 1) + 0.5) // 4
-            cells[row][int(at * (2 * width - 1) + 0.5) // 2] = LETTERS[k % 26]
+        at = x[0] + place * (x[-1] - x[0])
+        row = int((1 - np.interp(at, x, y)) * (4 * height - 1) + 0.5) // 4
+        cells[row][int(at * (2 * width - 1) + 0.5) // 2] = LETTERS[k % 26]
 
 
 def x_labels(right, unit, columns):

@@ -46,8 +46,8 @@ def share(value):
 
 
 def accuracy(value):
-    """Return an accuracy with four decimals; "-" for None."""
-    return "-" if value is None else f"{value:.4f}"
+    """Return an accuracy with four decimals; "-" for None and NaN."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def columns(rows, right=()):

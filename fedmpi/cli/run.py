@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from fedmpi.cli.machine import cache_folder, data_root, one_thread_each
+from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
 from fedmpi.errors import FedmpiError
 
 
@@ -67,6 +67,7 @@ def _on_all_ranks(args, read, make, **how):
     """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
     from fedmpi.cli import report
     from fedmpi.comm.start import start
+    from fedmpi.sim.stop import Stop, deaf
 
     comm = start(os.environ)
     try:
@@ -76,8 +77,12 @@ def _on_all_ranks(args, read, make, **how):
             return error.exit_code
         raise
     one_thread_each(resolved.config.run.threads_per_rank)
+    keep_freed_memory()
     try:
-        return _execute(args, resolved, comm, how)
+        with Stop() as stop:
+            code = _execute(args, resolved, comm, stop, how)
+            deaf()
+            return code
     except Exception as error:  # perhaps on this rank alone: the others must not wait for it
         if comm.size == 1:
             raise
@@ -101,10 +106,9 @@ def _from_rank_0(comm, read):
     return given
 
 
-def _execute(args, resolved, comm, how):
+def _execute(args, resolved, comm, stop, how):
     from fedmpi.cli.progress import progress_for
     from fedmpi.sim.run import Start, execute
-    from fedmpi.sim.stop import Stop
 
     root = resolved.config.data.root
     start = Start(
@@ -116,7 +120,7 @@ def _execute(args, resolved, comm, how):
         **how,
     )
     kind = "none" if args.quiet or comm.rank else args.progress
-    with Stop() as stop, progress_for(kind, resolved.config.run.name) as progress:
+    with progress_for(kind, resolved.config.run.name) as progress:
         done = execute(resolved, comm, start, progress, stop)
     if comm.rank == 0 and not args.quiet:
         print(f"result in {args.out}" if done else

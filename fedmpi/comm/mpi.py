@@ -1,6 +1,7 @@
 """The ranks of an MPI job."""
 
 import json
+import time
 
 import numpy as np
 from mpi4py import MPI
@@ -98,5 +99,6 @@ class Mpi(Comm):
         self.node.Barrier()
 
     def abort(self, code):
-        """End all ranks at once."""
+        """End all ranks at once, after what this one has written to stderr got through."""
+        time.sleep(0.5)  # launchers drop what they have not yet read when a rank aborts
         self.raw.Abort(code)

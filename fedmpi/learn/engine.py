@@ -77,8 +77,9 @@ class TorchEngine:
         loss = functional.cross_entropy(self.module(_copy(x)), _copy(y))
         self._differentiate(loss)
         self._flat[self._still] = still
-        for block in self._statistics:
-            weights[block] = self.weights[block]
+        if not _same(weights, self.weights):
+            for block in self._statistics:
+                weights[block] = self.weights[block]
         if not _same(grad, self.grad):
             np.copyto(grad, self.grad)
         return loss.item()

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmpi import kernels
-from fedmpi.layout import Support
+from fedmpi.learn.steps import Steps
 from fedmpi.plan import Report
 from fedmpi.rng import rng_for
+
+BLOCK = 500  # samples evaluated together
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,6 @@ class Local:
             return np.where(np.asarray(samples) > 0, self.steps, 0)
         return self.epochs * -(-np.asarray(samples) // self.batch_size)
 
-
     def samples_of(self, samples):
         """Return how many samples a client with `samples` trains on, each time counted."""
         if self.steps is not None:
@@ -38,74 +38,68 @@ class Local:
 
 
 class Trainer:
-    """Trains one client after another with one engine; buffers are allocated once."""
+    """Trains one client after another on the Networks of one model."""
 
-    def __init__(self, engine, samples, partition, local, seed):
-        self.engine, self.samples, self.partition = engine, samples, partition
+    def __init__(self, networks, samples, partition, local, seed):
+        self.networks, self.samples, self.partition = networks, samples, partition
         self.local, self.seed = local, seed
-        self._grad = engine.grad
-        self._moments = np.zeros((2, engine.layout.size), np.float32)  # velocity, or Adam's two moments
-        self._trained = engine.layout.trained.astype(np.uint8)
 
     def train(self, weights, plan, client, round, share):
         """Train `client` from the weights float32[P] that it received; return its Report.
 
         `weights` are not changed.
         """
-        index = self.partition.of(client)
-        x, y = self.samples.take(index)
-        mine = self.engine.weights  # the engine's own buffer, which spares it a copy a step
-        mine[:] = weights
-        self._moments[:] = 0
-        update = self._update(plan, weights, round)
-        loss, seen, steps = 0.0, 0, 0
-        for batch in self._batches(len(index), round, client):
-            mean = self.engine.gradient(mine, x[batch], y[batch], self._grad, plan.backward)
-            steps += 1
-            update(mine, steps)
-            loss += mean * len(batch)
+        x, y = self.samples.take(self.partition.of(client))
+        lr = self.local.lr * self.local.lr_decay**round
+        network = self.networks.of(plan.part)
+        start = weights if plan.start is None else plan.start
+        own = network.enter(start, plan.private)
+        steps = Steps(network, plan, self.local, lr, own)
+        loss, seen, probed = 0.0, 0, 0
+        for batch, last in self._batches(len(y), plan.steps, round, client):
+            loss += steps.take(x[batch], y[batch]) * len(batch)
             seen += len(batch)
-        return Report(client, len(index), seen, steps, share, loss / max(seen, 1), mine.copy())
+            if last:
+                steps.end_epoch()
+        if "gradient" in plan.statistics and len(y):
+            batch = rng_for(self.seed, "probe", round, client).permutation(len(y))
+            batch = batch[: self.local.batch_size]
+            steps.probe(x[batch], y[batch])
+            probed = len(batch)
+        after, private = network.leave(start, steps.weights.copy())
+        return Report(
+            client=client,
+            samples=len(y),
+            seen=seen,
+            steps=steps.count,
+            share=share,
+            loss=loss / max(seen, 1),
+            weights=after,
+            lr=lr,
+            probed=probed,
+            private=private,
+            statistics=steps.statistics.result(),
+        )
 
-    def _batches(self, samples, round, client):
-        """Yield the index arrays of the batches: a new order every epoch, the last batch short."""
+    def accuracy(self, client, weights):
+        """Return the share of the client's own samples that `weights` float32[P] class right."""
+        index = self.partition.of(client)
+        right = 0
+        for first in range(0, len(index), BLOCK):
+            x, y = self.samples.take(index[first : first + BLOCK])
+            right += int((self.networks.whole.engine.outputs(weights, x).argmax(axis=1) == y).sum())
+        return right / max(len(index), 1)
+
+    def _batches(self, samples, steps, round, client):
+        """Yield (indices of a batch, whether an epoch ends with it).
+
+        Every epoch has a new order, and its last batch may be short. The last batch of all
+        ends an epoch too.
+        """
         rng, size = rng_for(self.seed, "batches", round, client), self.local.batch_size
-        left = int(self.local.steps_of(samples))
-        while left > 0:
+        left = int(self.local.steps_of(samples)) if steps is None else steps
+        while left > 0 and samples:
             order = rng.permutation(samples)
             for start in range(0, samples, size)[:left]:
-                yield order[start : start + size]
                 left -= 1
-
-    def _update(self, plan, reference, round):
-        """Return the function (weights, step) that applies the gradient in place."""
-        local = self.local
-        lr = np.float32(local.lr * local.lr_decay**round)
-        mask = self._mask(plan.backward)
-        decay, mu = np.float32(local.weight_decay), np.float32(plan.proximal)
-        first, second = self._moments
-        if local.optimizer == "adam":
-
-            def adam(weights, step):
-                kernels.update.adam(
-                    weights, self._grad, first, second, reference, mask, lr, decay, mu, step
-                )
-
-            return adam
-
-        def sgd(weights, step):
-            kernels.update.sgd(
-                weights, self._grad, first, reference, mask, lr, local.momentum, decay, mu
-            )
-
-        return sgd
-
-    def _mask(self, backward):
-        """uint8[P]: 1 where the optimiser moves a coordinate; dropped rows stay where they are."""
-        layout, rows = self.engine.layout, backward.rows
-        if rows is None and backward.lowest == 0:
-            return self._trained
-        rows = rows or (None,) * len(layout.layers)
-        below = [np.zeros(layer.rows, bool) for layer in layout.layers[: backward.lowest]]
-        from_rows = Support.of_rows(layout, (*below, *rows[backward.lowest :]))
-        return self._trained * from_rows.mask()
+                yield order[start : start + size], left == 0 or start + size >= samples

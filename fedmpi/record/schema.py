@@ -88,7 +88,7 @@ CLIENTS = _columns("clients", "[K]", f"""
     bytes_down,      <i8, byte, length of the encoded message to the client
     bytes_up,        <i8, byte, length of the encoded message from the client
     flops,           <i8, 1,    floating-point operations of its training
-    kept,            <f8, 1,    part of the model's parameters that it held
+    kept,            <f8, 1,    part of the model's parameters that it sent
     status,          <u1, 1,    {", ".join(f"{i} {word}" for i, word in enumerate(CLIENT_STATUS))}
     train_loss,      <f8, 1,    mean loss of its local training; NaN if it did not train
 """)
@@ -104,14 +104,14 @@ PHASE_COLUMNS = _columns("phases", "[R, ranks]", """
 
 LAYERS = _columns("layers", "[R, L]", """
     kept,       <f8, 1,    mean over clients of the part of the layer's coordinates sent
-    bytes_down, <i8, byte, share of the layer in bytes_down, message headers left out
-    bytes_up,   <i8, byte, share of the layer in bytes_up, message headers left out
+    bytes_down, <i8, byte, values of the layer in bytes_down
+    bytes_up,   <i8, byte, values of the layer in bytes_up
 """)
 
 EVENTS = _columns("events", "[E]", """
     time,  utf-8, ,  when, ISO 8601 in UTC
     round, <i8,   1, number of rounds in the file at that moment
-    kind,  utf-8, ,  "resume", "requeue", "config", "rejected" or "warning"
+    kind,  utf-8, ,  "resume", "stopped", "requeue", "config", "rejected" or "warning"
     text,  utf-8, ,  what happened
 """)
 

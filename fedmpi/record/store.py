@@ -57,7 +57,7 @@ def put(file, column, values):
 def put_fixed(file, toml, resolved, counts, layer_names):
     """Write what is known before the first round."""
     if np.ndim(counts) != 2:
-        raise ResultError(f"partition/counts has {np.ndim(counts)} axes, must be [clients, classes]")
+        raise ResultError(f"partition/counts has {np.ndim(counts)} axes, must have 2")
     values = {
         "config/toml": toml,
         "config/resolved": _json(resolved),

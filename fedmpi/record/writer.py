@@ -87,8 +87,9 @@ class Writer:
     def reopen(cls, path, rounds, ranks=None, resolved=None, phases=schema.PHASES):
         """Cut the file back to its first `rounds` rounds and return a Writer that goes on.
 
-        `ranks` may differ from before, and so may `resolved`, the values used; rows of clients, phases and layers are cut alike, a final
-        model is removed, events stay. Raises ResultError if the file holds fewer rounds.
+        `ranks` may differ from before, and so may `resolved`, the values used; rows of clients,
+        phases and layers are cut alike, a final model is removed, events stay. Raises
+        ResultError if the file holds fewer rounds.
         """
         path = os.path.realpath(path)
         with reader.open(path) as run:

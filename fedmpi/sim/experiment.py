@@ -8,7 +8,9 @@ from fedmpi import flops
 from fedmpi.algorithms import Setting
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engines import engine_of
+from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.models import build
+from fedmpi.learn.networks import Networks
 from fedmpi.learn.partitions import split
 from fedmpi.learn.samples import Samples
 from fedmpi.learn.trainer import Local, Trainer
@@ -49,9 +51,10 @@ class Experiment:
         sizes = self.trainer.partition.sizes
         return cohort_of(self.config.run.seed, round, sizes, clients.cohort, clients.weighting)
 
-    def flops(self, plan, seen):
-        """Return the floating-point operations of training on `seen` samples under a plan."""
-        return flops.count(self.layout, plan.backward, samples=seen).sum()
+    def flops(self, plan, report):
+        """Return the floating-point operations behind a client's Report."""
+        layout = self.trainer.networks.of(plan.part).layout
+        return flops.of_plan(layout, plan, report.seen, report.probed).sum()
 
 
 def assemble(resolved, comm, root, cache=None):
@@ -66,9 +69,16 @@ def assemble(resolved, comm, root, cache=None):
     partition = _split(resolved, dataset)
     train, test = _samples(dataset)
     shape = dataset.x_train.shape[1:]
-    module = build(config.model.name, shape, dataset.classes, resolved.model_keys, seed)
     sample, _ = train.take(np.zeros(1, np.int64))
-    engine, weights = engine_of(module, sample, config.run.trainer, config.run.threads_per_rank)
+    gates = resolved.algorithm.gates(resolved.algorithm_keys)
+
+    def make(options):
+        keys = resolved.model_keys | options
+        module = build(config.model.name, shape, dataset.classes, keys, seed)
+        return module if gates is None else gated(module, gates, seed)
+
+    how = (config.run.trainer, config.run.threads_per_rank)
+    engine, weights = engine_of(make({}), sample, *how)
     devices = devices_of(config, seed)
     setting = Setting(
         layout=engine.layout,
@@ -77,6 +87,8 @@ def assemble(resolved, comm, root, cache=None):
         clients=config.clients.number,
         exact=config.run.sum == "exact",
         speed=devices.speed,
+        optimizer=config.optimizer,
+        gates=None if gates is None else left_by_gates(engine.layout, gates),
     )
     local = _local(config)
     return Experiment(
@@ -87,7 +99,7 @@ def assemble(resolved, comm, root, cache=None):
         work=local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
         engine=engine,
-        trainer=Trainer(engine, train, partition, local, seed),
+        trainer=Trainer(Networks(make, engine, sample, *how), train, partition, local, seed),
         algorithm=resolved.algorithm(resolved.algorithm_keys, setting),
         server=Server(config.server),
         weights=weights,

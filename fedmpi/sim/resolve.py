@@ -67,6 +67,12 @@ def resolve(text, place, overrides=()):
     return _named(configuration.read(text, place, overrides), text, place)
 
 
+def of_tree(tree):
+    """Return the Resolved experiment of a dict of sections."""
+    text = "# given as a dict\n"
+    return _named(configuration.check_tree(dict(tree), "configuration"), text, "configuration")
+
+
 def again(kept, place, overrides=()):
     """Return the Resolved experiment of a result file, with changes that its state can bear.
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedmpi.comm import codec
 from fedmpi.learn.evaluate import evaluate
 from fedmpi.record.schema import CLIENT_STATUS, PHASES
 from fedmpi.sim import rows
 from fedmpi.sim.phases import Phases
 from fedmpi.sim.place import place
+from fedmpi.sim.post import Post
 from fedmpi.sim.select import cohort_of
+from fedmpi.sim.store import ClientStore
 from fedmpi.totals import fits
 from fedmpi.world.clock import spans, synchronous
 
@@ -32,6 +33,8 @@ class Simulation:
         Simulated seconds at the end of the last round.
     stopping : bool
         True, alike on all ranks, once one of them was asked to stop.
+    store : ClientStore
+        What the clients of this rank keep between rounds.
     recorded : float
         Measured seconds that the caller spent on keeping the last round's row.
     """
@@ -39,7 +42,8 @@ class Simulation:
     def __init__(self, experiment, comm, stop):
         self.experiment, self.comm, self.stop = experiment, comm, stop
         self.stopping, self.recorded = False, 0.0
-        self.algorithm = experiment.algorithm
+        self.algorithm, self.store = experiment.algorithm, ClientStore()
+        self.algorithm.attach(self.store, experiment.trainer.accuracy)
         self.state = self.algorithm.start(experiment.weights)
         self.next_round, self.virtual_time = 0, 0.0
         self._pace = np.ones(comm.size)  # measured seconds per unit of predicted work, by rank
@@ -56,12 +60,15 @@ class Simulation:
         ranks = place(experiment.work[cohort.clients], self._pace)
         sums, sent = self.algorithm.zero(), rows.Sent(experiment.layout)
         with phases("train"):
+            moved = self._move(cohort, ranks)
             clients = self._train(cohort, ranks == self.comm.rank, sums, sent)
         with phases("wait"):
             if self._stopped(clients is None):
+                self.store.discard()
                 return None
+        self.store.commit()
         with phases("reduce"):
-            mpi_bytes = self.comm.sum(sums)
+            mpi_bytes = moved + self.comm.sum(sums)
             clients = np.sort(self.comm.gather_rows(clients), order="client")
             self.comm.sum_array(sent.table)
         with phases("step"):
@@ -73,6 +80,12 @@ class Simulation:
         self.next_round += 1
         row = self._row(cohort, clients, sums, sent, score)
         return self._measured(row, phases, mpi_bytes, ranks, cohort)
+
+    def _move(self, cohort, ranks):
+        """Bring the clients' memories to the ranks that simulate them; return the bytes sent."""
+        if not self.algorithm.remembers:
+            return 0
+        return self.store.move(self.comm, cohort.clients, ranks)
 
     def _stopped(self, early):
         """Wait for all ranks, and return whether one of them left its clients early.
@@ -89,34 +102,43 @@ class Simulation:
         Returns None if a signal came before the last of them was begun.
         """
         table = np.zeros(mine.sum(), rows.CLIENT)
-        inbox = rows.Inbox(self.state["weights"])
+        post = Post(self.state, self.experiment.layout)
         for i, place_in_cohort in enumerate(np.flatnonzero(mine)):
             if self.stop.asked:
                 return None
             client = int(cohort.clients[place_in_cohort])
             share = float(cohort.shares[place_in_cohort])
-            table[i] = self._visit(client, share, inbox, sums, sent)
+            table[i] = self._visit(client, share, post, sums, sent)
         table["round"], table["rank"] = self.next_round, self.comm.rank
         return table
 
-    def _visit(self, client, share, inbox, sums, sent):
+    def _visit(self, client, share, post, sums, sent):
         """Send one client its message, train it, take in its answer; return its row."""
         experiment = self.experiment
         plan = self.algorithm.plan(self.state, self.next_round, client)
-        down = inbox.receive(plan.down)
+        down = post.down(plan)
         report = experiment.trainer.train(
             self.state["weights"], plan, client, self.next_round, share
         )
-        message = codec.encode(report.weights, plan.up)
-        up = codec.sizes(message)
-        sent.add(plan, down, up)
-        good = np.isfinite(report.loss) and fits(report.weights)
+        parts = self.algorithm.message(self.state, plan, report)
+        arrived, up = post.up(plan, parts)
+        sent.add(down, up)
+        good = np.isfinite(report.loss) and all(fits(values) for values, _ in arrived.values())
         if good:
-            # Only what the message holds can reach the sums.
-            values, _ = codec.decode(message, experiment.layout)
-            self.algorithm.add(sums, plan, replace(report, weights=values))
-        flops = experiment.flops(plan, report.seen)
-        return rows.client_row(report, plan, down, up, flops, COMPLETED if good else REJECTED)
+            self._take_in(sums, plan, report, arrived)
+        flops = experiment.flops(plan, report)
+        return rows.client_row(report, down, up, flops, COMPLETED if good else REJECTED)
+
+    def _take_in(self, sums, plan, report, arrived):
+        """Add what arrived from a client to the sums, and keep the client's memory."""
+        memory = self.algorithm.remember(self.state, plan, report, arrived)
+        if memory is not None:
+            self.store.stage(report.client, memory)
+        more = {name: values for name, (values, _) in arrived.items()}
+        weights, support = arrived["weights"]
+        # Only what the messages hold can reach the sums.
+        report = replace(report, weights=weights, private=None, statistics=more)
+        self.algorithm.add(sums, replace(plan, up=support), report)
 
     def _score(self, round):
         """Evaluate the global weights if this round is one to evaluate, or the last one."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmpi.comm import codec
 from fedmpi.record.schema import CLIENTS
 
 CLIENT = np.dtype([(column.name, column.dtype) for column in CLIENTS])
@@ -25,20 +24,6 @@ class Row:
     phases: np.ndarray | None = None
 
 
-class Inbox:
-    """Downloads of one round: equal supports are encoded once, since the message is the same."""
-
-    def __init__(self, weights):
-        self.weights, self._sizes = weights, {}
-
-    def receive(self, support):
-        """Return the Sizes of the message that brings `support` of the weights to a client."""
-        key = support.level, support.keep.tobytes()
-        if key not in self._sizes:
-            self._sizes[key] = codec.sizes(codec.encode(self.weights, support))
-        return self._sizes[key]
-
-
 class Sent:
     """Coordinates and bytes sent in a round, by layer; integers, summed over ranks."""
 
@@ -46,13 +31,15 @@ class Sent:
         self._layout, self._layers, self._size = layout, len(layout.layers), layout.size
         self.table = np.zeros(3 * self._layers + 2, np.int64)
 
-    def add(self, plan, down, up):
-        """Count one client's two messages, given their Sizes."""
+    def add(self, down, up):
+        """Count one client's messages, two lists of Letters with the weights first."""
         layers = self._layers
-        self.table[:layers] += plan.up.layer_counts
-        self.table[layers : 2 * layers] += _spread(plan.down, down.values)
-        self.table[2 * layers : 3 * layers] += _spread(plan.up, up.values)
-        self.table[-2:] += up.values, up.support
+        self.table[:layers] += up[0].support.layer_counts
+        for number, letters in enumerate((down, up), 1):
+            for letter in letters:
+                self.table[number * layers : (number + 1) * layers] += _spread(letter)
+        for letter in up:
+            self.table[-2:] += letter.size.values, letter.size.support
 
     def layers(self, clients):
         """Return the columns of /layers: arrays [L]; `clients` is how many sent."""
@@ -65,17 +52,20 @@ class Sent:
         return self.table[: self._layers].sum() / max(clients * self._size, 1)
 
 
-def _spread(support, value_bytes):
+def _spread(letter):
     """int64[L]: the bytes of the values, by layer."""
-    return support.layer_counts * (value_bytes // max(support.size, 1))
+    support = letter.support
+    return support.layer_counts * (letter.size.values // max(support.size, 1))
 
 
-def client_row(report, plan, down, up, flops, status):
+def client_row(report, down, up, flops, status):
     """Return one CLIENT row as a tuple-like record; round, rank and times are filled in later."""
     row = np.zeros((), CLIENT)
     row["client"], row["samples"], row["steps"] = report.client, report.samples, report.steps
-    row["bytes_down"], row["bytes_up"], row["flops"] = down.total, up.total, flops
-    row["kept"] = plan.up.size / max(plan.up.layout.size, 1)
+    row["bytes_down"] = sum(letter.size.total for letter in down)
+    row["bytes_up"] = sum(letter.size.total for letter in up)
+    row["kept"] = up[0].support.size / max(up[0].support.layout.size, 1)
+    row["flops"] = flops
     row["status"], row["train_loss"] = status, report.loss
     return row
 

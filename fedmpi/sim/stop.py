@@ -23,12 +23,19 @@ class Stop:
 
     def __exit__(self, *error):
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, handler)
 
     def _note(self, number, frame):
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = self.asked or signal.Signals(number).name
+
+
+def deaf():
+    """Ignore those signals from here on: the run is over, and nothing is left to keep."""
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Never:

@@ -5,7 +5,9 @@ no result depends on the ranks. What does not fit the memory bound waits in node
 """
 
 import json
+import shutil
 import tempfile
+import weakref
 from collections import OrderedDict
 from math import prod
 from pathlib import Path
@@ -40,7 +42,7 @@ def unpack(data):
         header = json.loads(bytes(data[_SIZE.itemsize : end]))
         entries = [(str(name), np.dtype(dtype), tuple(shape)) for name, dtype, shape in header]
         sizes = [_bytes_of(dtype, shape) for _, dtype, shape in entries]
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise MessageError(f"client memory of {len(data)} bytes: {error}") from None
     if end + sum(sizes) != len(data):
         raise MessageError(f"client memory: {len(data)} bytes, its header says {end + sum(sizes)}")
@@ -158,9 +160,9 @@ class ClientStore:
 
     def _path(self, key):
         if self._folder is None:
-            # Removed when the store is, however the program ends, but for a kill.
-            self._folder = tempfile.TemporaryDirectory(prefix="fedmpi-", dir=self._parent)
-        return Path(self._folder.name) / "{}.{}".format(*key)
+            self._folder = Path(tempfile.mkdtemp(prefix="fedmpi-", dir=self._parent))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder / "{}.{}".format(*key)
 
 
 def _bytes(arrays):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from tests.record import sample
 
 from fedmpi.record import schema
+from tests.record import sample
 
 FOLDER = Path(schema.__file__).parent
 
@@ -19,9 +19,9 @@ PHASES = "train reduce step evaluate record wait"
 
 
 def test_schema_md_is_the_printed_table():
+    anew = "from fedmpi.record import schema as s; print(s.manual(), end='')"
     assert (FOLDER / "SCHEMA.md").read_text(encoding="utf-8") == schema.manual(), (
-        "print it anew: python -c 'from fedmpi.record import schema; print(schema.manual(), end=\"\")'"
-        " > fedmpi/record/SCHEMA.md"
+        f'python -c "{anew}" > fedmpi/record/SCHEMA.md'
     )
 
 

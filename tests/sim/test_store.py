@@ -105,3 +105,12 @@ def test_memories_follow_their_clients():
     assert stores[0].clients() == [2, 3] and stores[1].clients() == [1]
     assert stores[1][1]["count"] == 1
     assert stores[0].homes == stores[1].homes == {1: 1, 2: 0, 3: 0, 4: 0}
+
+
+def test_the_files_go_with_the_store(tmp_path):
+    store = ClientStore(limit=0, folder=tmp_path)
+    for client in range(3):
+        store.stage(client, memory(client))
+    assert list(tmp_path.rglob("*.staged"))
+    del store
+    assert not list(tmp_path.iterdir())

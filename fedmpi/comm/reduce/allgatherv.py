@@ -6,19 +6,19 @@ Hard to beat for few ranks or few touched coordinates.
 
 from math import log2
 
-from fedmpi.comm.reduce.message import add, encode
+from fedmpi.comm.reduce.message import add, drop, encode
 
 
-def reduce(wire, field, plan):
+def reduce(link, field, plan):
     """Add up `field` over the ranks, in place.
 
     All ranks add the lists in rank order, their own too, so that float32 sums are the
     same bits on every rank.
     """
-    messages = wire.allgather(encode(wire, field, 0, field.size))
-    field.clear()
+    messages = link.allgather(encode(link, field, 0, field.size))
+    drop(link, field, 0, field.size)
     for message in messages:
-        add(wire, field, message)
+        add(link, field, message)
 
 
 def seconds(cost, plan):

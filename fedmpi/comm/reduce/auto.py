@@ -1,11 +1,13 @@
 """Which algorithm adds up a vector, and what the choice was worth."""
 
-from dataclasses import dataclass, field as column, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as column
 from time import perf_counter
 
 import numpy as np
 
-from fedmpi.comm.reduce import allgatherv, dense, dsar, halving, plan as planning, shared, split
+from fedmpi.comm.reduce import allgatherv, dense, dsar, halving, shared, split
+from fedmpi.comm.reduce import plan as planning
 
 ALGORITHMS = {
     "shared": shared,
@@ -37,12 +39,12 @@ class Record:
     regret: float = 0.0
 
 
-def combine(wire, field, weight, algorithm, cost):
-    """Add up `field` over the ranks of `wire`, in place, and the weight.
+def combine(link, field, weight, algorithm, cost):
+    """Add up `field` over the ranks of `link`, in place, and the weight.
 
     Parameters
     ----------
-    wire : Wire
+    link : Link
     field : Field
     weight : int64 or float64
         One weight for all units; 0 where `field.cover` holds them.
@@ -55,19 +57,19 @@ def combine(wire, field, weight, algorithm, cost):
     -------
     (Record, weight)
     """
-    start, before = perf_counter(), wire.sent
-    plan, weight = planning.exchange(wire, field, weight)
+    start, before = perf_counter(), link.sent
+    plan, weight = planning.exchange(link, field, weight)
     predicted = {}
     if algorithm == "auto":
         predicted = _seconds(cost, plan)
-        algorithm = _agreed(wire, min(predicted, key=predicted.get))
+        algorithm = _agreed(link, min(predicted, key=predicted.get))
     elif algorithm == "shared" and not plan.same:
         algorithm = "dense"
-    union = None if field.flat else _units(wire, field)
-    ALGORITHMS[algorithm].reduce(wire, field, plan)
+    union = None if field.flat else _units(link, field)
+    ALGORITHMS[algorithm].reduce(link, field, plan)
     if union is not None:
         field.touched[:] = union
-    touched = int(field.count()[1])
+    touched = field.extent()
     regret = 0.0
     if predicted:
         hindsight = _seconds(cost, replace(plan, known=touched))
@@ -75,7 +77,7 @@ def combine(wire, field, weight, algorithm, cost):
     record = Record(
         algorithm,
         perf_counter() - start,
-        wire.sent - before,
+        link.sent - before,
         touched / max(field.size, 1),
         predicted,
         regret,
@@ -87,17 +89,16 @@ def _seconds(cost, plan):
     return {name: module.seconds(cost, plan) for name, module in ALGORITHMS.items()}
 
 
-def _agreed(wire, name):
+def _agreed(link, name):
     """Return rank 0's choice: float arithmetic of two machines may differ in a last bit."""
     choice = np.array([NAMES.index(name)])
-    wire.comm.Bcast(choice, root=0)
+    link.comm.Bcast(choice, root=0)
     return NAMES[choice[0]]
 
 
-def _units(wire, field):
+def _units(link, field):
     """Sum the few weights of larger units densely, in place; return the marks of all ranks."""
-    if field.cover.size:
-        wire.allreduce(field.cover)
+    link.allreduce(field.cover)
     union = field.touched.copy()
-    wire.unite(union)
+    link.unite(union)
     return union

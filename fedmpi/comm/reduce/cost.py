@@ -13,9 +13,8 @@ from time import perf_counter
 import numpy as np
 from mpi4py import MPI
 
-from fedmpi import kernels
-from fedmpi.comm.reduce.field import FLAT
-from fedmpi.comm.reduce.message import support_bytes
+from fedmpi.comm.reduce.field import FLAT, Field
+from fedmpi.comm.reduce.message import add, encode, support_bytes
 
 
 @dataclass(frozen=True)
@@ -42,38 +41,38 @@ class Cost:
         return coordinates * per + support_bytes(units, among * plan.units_each)
 
 
-def measure(wire):
+def measure(link):
     """Measure this communicator, all ranks together; return the same Cost on all of them."""
     long = 1 << 20
     times = (
-        _best(wire, lambda: _ring(wire, 64)),
-        _best(wire, lambda: _ring(wire, long)) / long,
-        _best(wire, lambda: wire.allgather(_message(wire, long))) / (long * wire.size),
-        _best(wire, lambda: wire.allreduce(np.zeros(1, np.int64))),
-        _best(wire, lambda: wire.allreduce(np.zeros(long // 8, np.int64))) / long,
-        *_kernels(wire),
+        _best(link, lambda: _ring(link, 64)),
+        _best(link, lambda: _ring(link, long)) / long,
+        _best(link, lambda: link.allgather(_message(link, long))) / (long * link.size),
+        _best(link, lambda: link.allreduce(np.zeros(1, np.int64))),
+        _best(link, lambda: link.allreduce(np.zeros(long // 8, np.int64))) / long,
+        *_kernels(link),
     )
     slowest = np.array(times)
-    wire.comm.Allreduce(MPI.IN_PLACE, slowest, op=MPI.MAX)
+    link.comm.Allreduce(MPI.IN_PLACE, slowest, op=MPI.MAX)
     return Cost(*slowest.tolist())
 
 
-def calibrate(wire, path=None):
+def calibrate(link, path=None):
     """Return the Cost of this machine: from the JSON file `path` if it knows, else measured.
 
     The entry is keyed by host, MPI library and number of ranks.
     """
     library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
-    key = f"{MPI.Get_processor_name()}, {library}, {wire.size} ranks"
+    key = f"{MPI.Get_processor_name()}, {library}, {link.size} ranks"
     values = np.full(len(fields(Cost)), np.nan)
-    known = _read(path) if path and wire.rank == 0 else {}
+    known = _read(path) if path and link.rank == 0 else {}
     if key in known:
         values[:] = astuple(Cost(**known[key]))
-    wire.comm.Bcast(values, root=0)
+    link.comm.Bcast(values, root=0)
     if not np.isnan(values).any():
         return Cost(*values.tolist())
-    cost = measure(wire)
-    if path and wire.rank == 0:
+    cost = measure(link)
+    if path and link.rank == 0:
         _write(path, known | {key: asdict(cost)})
     return cost
 
@@ -92,42 +91,35 @@ def _write(path, known):
     part.replace(path)
 
 
-def _best(wire, step, repeats=5):
+def _best(link, step, repeats=5):
     """Return the shortest of some runs that all ranks begin together."""
     step()
     best = float("inf")
     for _ in range(repeats):
-        wire.comm.Barrier()
+        link.comm.Barrier()
         start = perf_counter()
         step()
         best = min(best, perf_counter() - start)
     return best
 
 
-def _message(wire, size):
-    message = wire.take("encoded", size)
+def _message(link, size):
+    message = link.take("encoded", size)
     message[:8].view(np.int64)[0] = size
     return message
 
 
-def _ring(wire, size):
-    wire.swap(_message(wire, size), (wire.rank + 1) % wire.size, (wire.rank - 1) % wire.size)
+def _ring(link, size):
+    link.swap(_message(link, size), (link.rank + 1) % link.size, (link.rank - 1) % link.size)
 
 
-def _kernels(wire, size=1 << 18, some=1 << 14):
+def _kernels(link, size=1 << 18, some=1 << 14):
     """Return seconds per coordinate to emit and to add, and per mark to scan."""
-    total, touched = np.zeros(size, np.int64), np.zeros(size, np.uint8)
-    none = total[:0]
-    units, values = np.zeros(some, np.uint32), np.zeros(some, np.int64)
-
-    def emit():
-        kernels.merge.emit(total, none, touched, FLAT, 0, size, units, values, none)
-
-    def add():
-        kernels.merge.add_list(total, none, touched, FLAT, 0, size, units, values, none)
-
-    scan = _best(wire, lambda: kernels.merge.clear(total, none, touched, FLAT, 0, size))
-    units[:] = np.arange(some) * (size // some)
-    adding = _best(wire, add)
-    emitting = _best(wire, emit)
+    touched = np.zeros(size, np.uint8)
+    field = Field(np.zeros(size, np.int64), np.zeros(0, np.int64), touched, FLAT)
+    scan = _best(link, lambda: encode(link, field, 0, size))
+    touched[:: size // some] = 1
+    emitting = _best(link, lambda: encode(link, field, 0, size))
+    message = encode(link, field, 0, size).copy()
+    adding = _best(link, lambda: add(link, field, message))
     return max(emitting - scan, 0) / some, adding / some, scan / size

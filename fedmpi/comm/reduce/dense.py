@@ -4,13 +4,12 @@ Cost: 2 log P messages, about 2 n (P-1)/P values per rank (Rabenseifner 2004).
 """
 
 
-def reduce(wire, field, plan):
+def reduce(link, field, plan):
     """Add up `field` over the ranks, in place."""
-    wire.allreduce(field.total)
+    link.allreduce(field.total)
     if field.flat:
-        if field.cover.size:
-            wire.allreduce(field.cover)
-        wire.unite(field.touched)
+        link.allreduce(field.cover)
+        link.unite(field.touched)
 
 
 def seconds(cost, plan):

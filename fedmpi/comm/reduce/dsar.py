@@ -2,7 +2,7 @@
 
 Dynamic sparse allreduce (Renggli et al., SparCML, SC 2019): the second half of a dense
 Allreduce, after a sparse first half. Cost: P-1 messages of a P-th of a list each, and
-(P-1)/P n values; at most twice as fast as dense on the wire.
+(P-1)/P n values; at most twice as fast as dense on the link.
 """
 
 from math import log2
@@ -10,14 +10,13 @@ from math import log2
 from fedmpi.comm.reduce.split import scatter, scatter_seconds
 
 
-def reduce(wire, field, plan):
+def reduce(link, field, plan):
     """Add up `field` over the ranks, in place."""
-    bounds = scatter(wire, field, plan)
-    wire.allgather_ranges(field.total, bounds)
+    bounds = scatter(link, field, plan)
+    link.allgather_ranges(field.total, bounds)
     if field.flat:
-        if field.cover.size:
-            wire.allgather_ranges(field.cover, bounds)
-        wire.unite(field.touched)
+        link.allgather_ranges(field.cover, bounds)
+        link.unite(field.touched)
 
 
 def seconds(cost, plan):

@@ -9,18 +9,13 @@ from fedmpi import kernels
 FLAT = np.zeros(0, np.int64)  # the `starts` of a vector whose units are its coordinates
 
 
-def marks(units):
-    """Return the length of the marks of so many units: the next multiple of 8."""
-    return -(-units // 8) * 8
-
-
 @dataclass(frozen=True, eq=False)
 class Field:
     """One rank's part of a sum, or the whole sum once it is reduced.
 
     total : int64[n] or float32[n], zero where not touched
     cover : int64[U] or float32[U], or empty if there is one weight for all
-    touched : uint8[V], V = marks(U)
+    touched : uint8[U], 1 where a unit holds anything
     starts : int64[U+1], or FLAT
     """
 
@@ -39,16 +34,30 @@ class Field:
         """True if every coordinate is a unit."""
         return self.starts.size == 0
 
-    def count(self, lo=0, hi=None):
-        """Return (units, coordinates) touched in lo..hi-1."""
-        hi = self.size if hi is None else hi
-        return kernels.merge.count(self.touched, self.starts, lo, hi)
-
     def span(self, lo, hi):
-        """Return (first, last): the units first..last-1 that meet lo..hi-1."""
+        """Return (first, last): the units first..last-1 that meet the coordinates lo..hi-1."""
         return kernels.merge.span(self.starts, lo, hi)
 
-    def clear(self, lo=0, hi=None):
-        """Set what is touched in lo..hi-1 to zero."""
-        hi = self.size if hi is None else hi
-        kernels.merge.clear(self.total, self.cover, self.touched, self.starts, lo, hi)
+    def units(self, lo, hi, room):
+        """Return (units, coordinates): what is touched of lo..hi-1, as a list and its extent.
+
+        `room` is a function of a size that returns uint8[size] to put the list in.
+        """
+        first, last = self.span(lo, hi)
+        marks = self.touched[first:last]
+        units = room(4 * int(kernels.pack.count(marks)[0])).view(np.uint32)
+        kernels.pack.positions(marks, units)
+        units += np.uint32(first)
+        return units, int(kernels.merge.extent(self.starts, lo, hi, units))
+
+    def extent(self):
+        """Return the number of coordinates touched."""
+        if self.flat:
+            return int(kernels.pack.count(self.touched)[0])
+        return int(np.diff(self.starts)[self.touched != 0].sum())
+
+    def clear(self):
+        """Set the whole vector to zero, in place."""
+        units, _ = self.units(0, self.size, lambda size: np.empty(size, np.uint8))
+        whole = self.total, self.cover, self.touched, self.starts, 0, self.size
+        kernels.merge.drop(*whole, units)

@@ -15,7 +15,7 @@ way back (P-1)/P of the union of all.
 from dataclasses import dataclass
 from math import ceil, log2
 
-from fedmpi.comm.reduce.message import add, encode, settle
+from fedmpi.comm.reduce.message import add, drop, encode, settle
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,24 @@ def levels(rank, size, plan):
     return found
 
 
-def reduce(wire, field, plan):
+def reduce(link, field, plan):
     """Add up `field` over the ranks, in place."""
-    cuts = levels(wire.rank, wire.size, plan)
+    cuts = levels(link.rank, link.size, plan)
     for level in cuts:
-        mine = encode(wire, field, *level.give)
-        answer = wire.swap(mine, level.partner, None if level.alone else level.partner)
+        mine = encode(link, field, *level.give)
+        answer = link.swap(mine, level.partner, None if level.alone else level.partner)
         if not level.alone:
-            add(wire, field, answer)
+            add(link, field, answer)
         if level.odd is not None:
-            add(wire, field, wire.swap(None, None, level.odd))
-    settle(wire, field, *cuts[-1].keep)
+            add(link, field, link.swap(None, None, level.odd))
+    settle(link, field, *cuts[-1].keep)
     for level in reversed(cuts):
-        mine = None if level.alone else encode(wire, field, *level.keep)
-        answer = wire.swap(mine, None if level.alone else level.partner, level.partner)
+        mine = None if level.alone else encode(link, field, *level.keep)
+        answer = link.swap(mine, None if level.alone else level.partner, level.partner)
         if level.odd is not None:
-            wire.swap(mine, level.odd, None)
-        field.clear(*level.give)
-        add(wire, field, answer)
+            link.swap(mine, level.odd, None)
+        drop(link, field, *level.give)
+        add(link, field, answer)
 
 
 def seconds(cost, plan):

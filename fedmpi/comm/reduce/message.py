@@ -11,46 +11,65 @@ from itertools import accumulate
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.comm.reduce.bfloat16 import narrowed, widened
 
 LIST, BITS, FULL = range(3)  # support: indices, one bit per unit of the range, all units
 ONE, CODED, EACH = range(3)  # weights: one for all (or none), a byte into a table, plain
 HEAD = 64
 
 
-def encode(wire, field, lo, hi):
+def encode(link, field, lo, hi):
     """Return the touched part of the coordinates lo..hi-1 as uint8[size].
 
-    The bytes lie in a workspace of `wire`, valid until the next call. Weights go along
-    only if every coordinate is a unit; else they are few and are summed apart.
+    The bytes lie in a workspace of `link`, valid until the next call.
     """
-    m, k = field.count(lo, hi)
     first, last = field.span(lo, hi)
-    cover = field.cover if field.flat else field.cover[:0]
-    units = wire.take("units", 4 * m).view(np.uint32)
-    values = wire.take("values", k * field.total.itemsize).view(field.total.dtype)
-    weights = wire.take("weights", m * cover.itemsize * (cover.size > 0)).view(cover.dtype)
-    kernels.merge.emit(
-        field.total, cover, field.touched, field.starts, lo, hi, units, values, weights
-    )
+    units, values, weights = listed(link, field, lo, hi)
+    m, k = units.size, values.size
     kind, support = _support(field.touched[first:last], units)
-    weighing, table, weights = _coded(wire, weights)
-    values = narrowed(values) if narrow(wire, field) else values
+    weighing, table, weights = _coded(link, weights)
+    values = narrowed(values) if narrow(link, field) else values
     streams = [stream.view(np.uint8) for stream in (support, table, weights, values)]
     ends = _ends(stream.size for stream in streams)
-    out = wire.take("encoded", ends[-1])
+    out = link.take("encoded", ends[-1])
     out[:HEAD].view(np.int64)[:] = ends[-1], lo, hi, m, k, kind, weighing, table.size
     for stream, at in zip(streams, ends, strict=False):
         out[at : at + stream.size] = stream
     return out
 
 
-def add(wire, field, message):
+def listed(link, field, lo, hi):
+    """Return (units, values, weights) touched in lo..hi-1, in workspaces of `link`.
+
+    Weights go along only if every coordinate is a unit; else they are few and are
+    summed apart.
+    """
+    units, size = field.units(lo, hi, lambda size: link.take("units", size))
+    cover = moving(field)
+    values = link.take("values", size * field.total.itemsize).view(field.total.dtype)
+    weights = link.take("weights", cover.itemsize * units.size * (cover.size > 0))
+    weights = weights.view(cover.dtype)
+    kernels.merge.take(field.total, cover, field.starts, lo, hi, units, values, weights)
+    return units, values, weights
+
+
+def moving(field):
+    """Return the weights that travel with the values: cover, or an empty array."""
+    return field.cover if field.flat else field.cover[:0]
+
+
+def drop(link, field, lo, hi):
+    """Set the coordinates lo..hi-1 to zero, in place."""
+    units, _ = field.units(lo, hi, lambda size: link.take("units", size))
+    whole = field.total, moving(field), field.touched, field.starts
+    kernels.merge.drop(*whole, lo, hi, units)
+
+
+def add(link, field, message):
     """Add an encoded range to `field`, in place."""
     _, lo, hi, m, k, kind, weighing, entries = (int(x) for x in message[:HEAD].view(np.int64))
     first, last = field.span(lo, hi)
-    cover = field.cover if field.flat else field.cover[:0]
-    value = np.dtype(np.uint16) if narrow(wire, field) else field.total.dtype
+    cover = moving(field)
+    value = np.dtype(np.uint16) if narrow(link, field) else field.total.dtype
     sizes = (
         {LIST: 4 * m, BITS: -(-(last - first) // 8), FULL: 0}[kind],
         entries * cover.itemsize,
@@ -71,21 +90,35 @@ def add(wire, field, message):
         if cover.size:
             cover[lo:hi] += weights
         return
-    units = _units(wire, kind, support, first, last)
+    units = _units(link, kind, support, first, last, m)
     kernels.merge.add_list(
         field.total, cover, field.touched, field.starts, lo, hi, units, values, weights
     )
 
 
-def narrow(wire, field):
+def narrow(link, field):
     """Say whether the values of `field` travel as bfloat16."""
-    return wire.narrow and field.total.dtype == np.float32
+    return link.narrow and field.total.dtype == np.float32
 
 
-def settle(wire, field, lo, hi):
+def settle(link, field, lo, hi):
     """Round the finished coordinates lo..hi-1 to what the others will be told of them."""
-    if narrow(wire, field):
+    if narrow(link, field):
         field.total[lo:hi] = widened(narrowed(field.total[lo:hi]))
+
+
+def narrowed(values):
+    """Return float32[k] as bfloat16, uint16[k]."""
+    halves = np.empty(values.size, np.uint16)
+    kernels.halves.to_bfloat16(values.view(np.uint32), halves)
+    return halves
+
+
+def widened(halves):
+    """Return bfloat16, uint16[k], as float32[k]."""
+    values = np.empty(halves.size, np.float32)
+    kernels.halves.from_bfloat16(halves, values.view(np.uint32))
+    return values
 
 
 def support_bytes(units, among):
@@ -102,30 +135,28 @@ def _support(touched, units):
     return LIST, units
 
 
-def _units(wire, kind, support, first, last):
-    """Return the units of a support of the units first..last-1 as uint32[m]."""
+def _units(link, kind, support, first, last, m):
+    """Return the m units of a support of the units first..last-1."""
     if kind == LIST:
         return support.view(np.uint32)
     if kind == FULL:
         return np.arange(first, last, dtype=np.uint32)
-    units = wire.take("units", 4 * (last - first) + 4).view(np.uint32)
-    flags = np.unpackbits(support, count=last - first)
-    return units[: kernels.merge.list_units(flags, first, units)]
+    units = link.take("units", 4 * m).view(np.uint32)
+    kernels.pack.positions(np.unpackbits(support, count=last - first), units)
+    units += np.uint32(first)
+    return units
 
 
-def _coded(wire, weights):
+def _coded(link, weights):
     """Return (kind, table, weights) in as few bytes as the weights allow."""
-    table = weights[:0]
-    if weights.size == 0:
-        return ONE, table, weights
-    if (weights == weights[0]).all():
+    if weights.size == 0 or (weights == weights[0]).all():
         return ONE, weights[:1], weights[:0]
     bits = weights.view(f"i{weights.itemsize}")
-    codes, table = wire.take("codes", weights.size), np.empty(256, bits.dtype)
-    used = kernels.merge.classes(bits, table, codes)
-    if used:
-        return CODED, table[:used].view(weights.dtype), codes
-    return EACH, weights[:0], weights
+    table, codes = np.empty(256, bits.dtype), link.take("codes", weights.size)
+    used = kernels.weights.classify(bits, table, codes)
+    if used < 0:
+        return EACH, weights[:0], weights
+    return CODED, table[:used].view(weights.dtype), codes
 
 
 def _ends(sizes):

@@ -9,7 +9,7 @@ A second barrier, and every rank may read the result until it next asks for a su
 import numpy as np
 from mpi4py import MPI
 
-from fedmpi.comm.reduce.field import Field, marks
+from fedmpi.comm.reduce.field import Field
 from fedmpi.comm.reduce.plan import bin_width, cut
 
 BINS = 256
@@ -43,7 +43,7 @@ class Slot:
         self.units = starts.size - 1 if starts.size else size
         self.width = bin_width(size, BINS)
         padded = -(-size // 64) * 64
-        length = marks(self.units) if starts.size else padded
+        length = self.units if starts.size else padded
         weight = np.int64 if dtype == np.int64 else np.float64
         shared = {
             "total": (padded, dtype),
@@ -65,7 +65,7 @@ class Slot:
     def view(self):
         """Return the sum as a Field."""
         cover = self.cover[: self.units]
-        return Field(self.total[: self.size], cover, self.touched, self.starts)
+        return Field(self.total[: self.size], cover, self.touched[: self.units], self.starts)
 
     def tell(self, scale, weight):
         """Write what the others must know of this rank's contribution; return our range."""
@@ -95,16 +95,15 @@ def open_window(node, arrays):
 
     A rank alone gets plain memory and None. Each array begins at a multiple of 64 bytes.
     """
-    shapes = {name: (np.atleast_1d(shape), np.dtype(kind)) for name, (shape, kind) in arrays.items()}
-    sizes = [int(np.prod(shape, dtype=np.int64)) * kind.itemsize for shape, kind in shapes.values()]
     if node.size == 1:
-        return None, {name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()}
+        return None, {name: np.zeros(shape, kind) for name, (shape, kind) in arrays.items()}
+    sizes = [int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in arrays.values()]
     ends = np.concatenate(([0], np.cumsum([-(-size // 64) * 64 for size in sizes])))
     window = MPI.Win.Allocate_shared(int(ends[-1]) * (node.rank == 0), 1, comm=node)
     window.Lock_all(MPI.MODE_NOCHECK)
     memory = np.frombuffer(window.Shared_query(0)[0], np.uint8)
     views = {
         name: memory[at : at + size].view(kind).reshape(shape)
-        for (name, (shape, kind)), at, size in zip(shapes.items(), ends, sizes, strict=False)
+        for (name, (shape, kind)), at, size in zip(arrays.items(), ends, sizes, strict=False)
     }
     return window, views

@@ -31,14 +31,14 @@ class DenseSlot(Slot):
         for array in (self.sums, self.covers, self.marks):
             array[node.rank] = 0
         row = self.sums[node.rank, :size], self.covers[node.rank, : self.units]
-        self.mine = Field(*row, self.marks[node.rank], starts)
+        self.mine = Field(*row, self.marks[node.rank, : self.units], starts)
 
     def write(self, total, cover, touched):
         """Copy a private contribution into this rank's row, unless it lies there."""
         if not np.may_share_memory(total, self.mine.total):
             self.mine.total[:] = total
             self.mine.cover[:] = cover
-            self.mine.touched[: self.units] = touched
+            self.mine.touched[:] = touched
 
     def reduce(self, scale, weight):
         """Add up the rows into the sum; float32 rows times `scale` if sums are int64."""

@@ -8,7 +8,7 @@ from fedmpi import kernels
 from fedmpi.comm.reduce.message import narrow
 
 BINS = 64
-UNITS, COORDINATES, WEIGHT, MARKS = 0, 1, 2, slice(3, 5)
+UNITS, COORDINATES, WEIGHT, MARKS = 0, 1, 2, slice(3, 7)
 
 
 def bin_width(size, bins=BINS):
@@ -35,7 +35,7 @@ def cut(loads, width, size, shares):
 class Plan:
     """What all ranks are about to add; the same on every rank.
 
-    rows : int64[P, 5 + BINS], what each rank said of itself
+    rows : int64[P, 7 + BINS], what each rank said of itself
     size, marks : coordinates, and marks that a scan of them all reads
     per_value, per_weight : bytes of each on the wire
     flat : every coordinate is a unit
@@ -92,25 +92,25 @@ class Plan:
         return float((filled * (1 - missed)).sum())
 
 
-def exchange(wire, field, weight):
+def exchange(link, field, weight):
     """Tell all ranks what this one is about to add; return (Plan, sum of the weights).
 
     `weight` is this rank's weight for all units, an int64 or float64 number; the sum is
     made in rank order.
     """
     row = np.zeros(MARKS.stop + BINS, np.int64)
-    row[UNITS], row[COORDINATES] = field.count()
+    row[UNITS], row[COORDINATES] = kernels.pack.count(field.touched)[0], field.extent()
     row[WEIGHT] = np.asarray(weight).view(np.int64)
-    kernels.merge.fingerprint(field.touched, row[MARKS])
+    kernels.merge.fingerprint(field.touched, row[MARKS].view(np.uint64))
     kernels.merge.loads(field.touched, field.starts, bin_width(field.size), row[MARKS.stop :])
-    rows = np.empty((wire.size, row.size), np.int64)
-    wire.comm.Allgather(row, rows)
+    rows = np.empty((link.size, row.size), np.int64)
+    link.comm.Allgather(row, rows)
     weights = rows[:, WEIGHT].copy().view(np.asarray(weight).dtype)
     plan = Plan(
         rows,
         field.size,
         field.touched.size,
-        per_value=2 if narrow(wire, field) else field.total.itemsize,
+        per_value=2 if narrow(link, field) else field.total.itemsize,
         per_weight=field.cover.itemsize if field.cover.size else 0,
         flat=field.flat,
     )

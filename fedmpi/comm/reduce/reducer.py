@@ -9,10 +9,10 @@ from mpi4py import MPI
 from fedmpi import kernels
 from fedmpi.comm.reduce.auto import ALGORITHMS, NAMES, Record, combine
 from fedmpi.comm.reduce.cost import calibrate
-from fedmpi.comm.reduce.field import FLAT, Field, marks
+from fedmpi.comm.reduce.field import FLAT, Field
+from fedmpi.comm.reduce.link import CHUNK, Link
 from fedmpi.comm.reduce.node_dense import DenseSlot
 from fedmpi.comm.reduce.node_lists import ListSlot
-from fedmpi.comm.reduce.wire import CHUNK, Wire
 from fedmpi.errors import ConfigError, MessageError
 
 CHOICES = ("auto", *NAMES, *(f"node+{name}" for name in NAMES))
@@ -78,7 +78,7 @@ class Reducer:
             self._node = self._comm.Split(nodes)
         lead = self._node.rank == 0
         leaders = self._comm.Split(0 if lead else MPI.UNDEFINED)
-        self._wire = Wire(leaders, chunk, log, narrow) if lead else None
+        self._link = Link(leaders, chunk, log, narrow) if lead else None
         count = np.array([lead], np.int64)
         self._comm.Allreduce(MPI.IN_PLACE, count)
         self._nodes = int(count[0])
@@ -118,8 +118,8 @@ class Reducer:
         Parameters
         ----------
         total : int64[n] or float32[n]
-            This rank's part, zero where not touched. Changed in place if the rank is
-            alone on its node; take the sum from the result.
+            This rank's part, zero where not touched. If the rank is alone on its node,
+            the sum is made in these arrays; take it from the result in any case.
         cover : array of the sum's dtype [U], or a number
             The weight behind each unit (coverage mean), or behind all (zero-fill).
         touched : uint8[U]
@@ -141,9 +141,7 @@ class Reducer:
         exact = total.dtype == np.int64 or scale is not None
         weight = _weight(0 if each else cover, exact)
         if self._node.size == 1 and exact == (total.dtype == np.int64):
-            padded = np.zeros(marks(touched.size), np.uint8)
-            padded[: touched.size] = touched
-            field = Field(total, cover if each else total[:0], padded, starts)
+            field = Field(total, cover if each else total[:0], touched, starts)
             return self._between(field, weight, None, began)
         self.row(name, total.size, starts, kind=total.dtype, exact=exact, cover=each)
         slot = self._slots[name][1]
@@ -176,8 +174,10 @@ class Reducer:
             If the indices do not ascend or are out of range.
         """
         began = perf_counter()
-        if not kernels.merge.ascending(units, size):
-            raise MessageError(f"sum_list {name!r}: indices must ascend and be below {size}")
+        try:
+            kernels.lists.check(units, size)
+        except ValueError as error:
+            raise MessageError(f"sum of lists {name!r}: {error} (size {size})") from None
         exact = values.dtype == np.int64 or scale is not None
         self.list_row(name, size, size, kind=values.dtype, exact=exact, cover=cover)
         slot = self._slots[name][1]
@@ -207,25 +207,24 @@ class Reducer:
     def _between(self, field, weight, slot, began):
         """Add up the sums of the nodes, in place; return the Result."""
         if self._nodes == 1:
-            touched = field.count()[1] if slot is None else slot.found.sum()
+            touched = field.extent() if slot is None else slot.found.sum()
             record = Record("node", density=int(touched) / max(field.size, 1))
-        elif self._wire is None:
+        elif self._link is None:
             slot.sync()
             choice, density, regret = slot.note.tolist()
             record = Record(NAMES[int(choice)], density=density, regret=regret)
             weight = slot.weight[0]
         else:
             if self._algorithm == "auto" and self._cost is None:
-                self._cost = calibrate(self._wire, self._cache)
-            record, weight = combine(self._wire, field, weight, self._algorithm, self._cost)
+                self._cost = calibrate(self._link, self._cache)
+            record, weight = combine(self._link, field, weight, self._algorithm, self._cost)
             if slot is not None:
                 slot.weight[0] = weight
                 slot.note[:] = NAMES.index(record.algorithm), record.density, record.regret
                 slot.sync()
-        units = field.starts.size - 1 if field.starts.size else field.size
         cover = field.cover if field.cover.size else weight
         record = replace(record, seconds=perf_counter() - began)
-        return Result(_fixed(field.total), _fixed(cover), _fixed(field.touched[:units]), record)
+        return Result(_fixed(field.total), _fixed(cover), _fixed(field.touched), record)
 
 
 def _weight(weight, exact):

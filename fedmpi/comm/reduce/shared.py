@@ -4,29 +4,22 @@ Which they do is known from the plan (fingerprints of the marks). Cost: that of 
 for k coordinates instead of n, and the packing.
 """
 
-import numpy as np
-
 from fedmpi import kernels
+from fedmpi.comm.reduce.message import listed, moving
 
 
-def reduce(wire, field, plan):
+def reduce(link, field, plan):
     """Add up `field` over the ranks, in place."""
-    m, k = field.count()
-    if k == field.size:
-        wire.allreduce(field.total)
-        if field.flat and field.cover.size:
-            wire.allreduce(field.cover)
+    cover = moving(field)
+    if plan.union(1) == field.size:
+        link.allreduce(field.total)
+        link.allreduce(cover)
         return
-    cover = field.cover if field.flat else field.cover[:0]
-    units = wire.take("units", 4 * m).view(np.uint32)
-    values = wire.take("values", k * field.total.itemsize).view(field.total.dtype)
-    weights = wire.take("weights", m * cover.itemsize * (cover.size > 0)).view(cover.dtype)
+    units, values, weights = listed(link, field, 0, field.size)
+    link.allreduce(values)
+    link.allreduce(weights)
     whole = field.total, cover, field.touched, field.starts, 0, field.size
-    kernels.merge.emit(*whole, units, values, weights)
-    wire.allreduce(values)
-    if cover.size:
-        wire.allreduce(weights)
-    field.clear()
+    kernels.merge.drop(*whole, units)
     kernels.merge.add_list(*whole, units, values, weights)
 
 

@@ -6,30 +6,30 @@ Cost: P-1 messages of a P-th of a list each, and an allgather of the union: in b
 
 from math import log2
 
-from fedmpi.comm.reduce.message import add, encode, settle
+from fedmpi.comm.reduce.message import add, drop, encode, settle
 
 
-def scatter(wire, field, plan):
+def scatter(link, field, plan):
     """Finish one range on each rank, in place; return the int64[P+1] bounds of the ranges."""
-    bounds = plan.bounds([1] * wire.size)
-    for step in range(1, wire.size):
-        target, source = (wire.rank + step) % wire.size, (wire.rank - step) % wire.size
-        mine = encode(wire, field, int(bounds[target]), int(bounds[target + 1]))
-        add(wire, field, wire.swap(mine, target, source))
+    bounds = plan.bounds([1] * link.size)
+    for step in range(1, link.size):
+        target, source = (link.rank + step) % link.size, (link.rank - step) % link.size
+        mine = encode(link, field, int(bounds[target]), int(bounds[target + 1]))
+        add(link, field, link.swap(mine, target, source))
     return bounds
 
 
-def reduce(wire, field, plan):
+def reduce(link, field, plan):
     """Add up `field` over the ranks, in place."""
-    bounds = scatter(wire, field, plan)
-    lo, hi = (int(bound) for bound in bounds[wire.rank : wire.rank + 2])
-    settle(wire, field, lo, hi)
-    messages = wire.allgather(encode(wire, field, lo, hi))
-    field.clear(0, lo)
-    field.clear(hi, field.size)
+    bounds = scatter(link, field, plan)
+    lo, hi = (int(bound) for bound in bounds[link.rank : link.rank + 2])
+    settle(link, field, lo, hi)
+    messages = link.allgather(encode(link, field, lo, hi))
+    drop(link, field, 0, lo)
+    drop(link, field, hi, field.size)
     for rank, message in enumerate(messages):
-        if rank != wire.rank:
-            add(wire, field, message)
+        if rank != link.rank:
+            add(link, field, message)
 
 
 def scatter_seconds(cost, plan):

@@ -5,7 +5,7 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.learn.fast.chain import Add, Conv, Linear, MaxPool, MeanPool, Norm
 from fedmpi.learn.fast.forward import NONE, floor_of
-from fedmpi.learn.fast.geometry import correlation, gather, padded, scatter, whole
+from fedmpi.learn.fast.geometry import correlation, gather, scatter
 
 
 def backward(frame, weights, grad, rows, lowest):
@@ -27,6 +27,7 @@ def backward(frame, weights, grad, rows, lowest):
     for step in reversed(frame.steps):
         if back.wanted(step.out):
             _STEPS[type(step)](back, step)
+    _statistics(back)
     return back.calls
 
 
@@ -100,10 +101,10 @@ def _conv(back, step):
         return
     numbers, offsets, runs = scatter(step.window, source, out)
     inputs = back.of(step.source)
-    tables = kernels.conv.Mix(
-        padded(frame.channels(step.source, inputs, gradient=True)),
-        padded(step.weight + inputs * taps),
-        padded(inputs),
+    tables = kernels.conv.mix_table(
+        frame.channels(step.source, inputs, gradient=True),
+        step.weight + inputs * taps,
+        inputs,
         kept * step.source.channels * taps,
         left,
         numbers,
@@ -121,10 +122,10 @@ def _linear(back, step):
     if not back.wanted(step.source):
         return
     wanted = back.of(step.source)
-    tables = kernels.conv.Mix(
-        padded(frame.channels(step.source, wanted, gradient=True)),
-        padded(step.weight + wanted),
-        padded(wanted),
+    tables = kernels.conv.mix_table(
+        frame.channels(step.source, wanted, gradient=True),
+        step.weight + wanted,
+        wanted,
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
         kept * inputs,
@@ -139,8 +140,8 @@ def _linear_weights(back, step, left, kept):
     frame, inputs, width = back.frame, step.source.channels, back.frame.lanes
     places = step.weight + kept * inputs
     if inputs < 16:
-        right = padded(frame.channels(step.source))
-        columns = padded(np.arange(inputs), -1)
+        right = kernels.conv.padded(frame.channels(step.source))
+        columns = kernels.conv.padded(np.arange(inputs), -1)
         parts = np.array([(0, inputs, 0, 1)])
         _weights(back, step, left, kept, places, right, columns, np.array([(0, 0, width)]), parts)
         return
@@ -150,10 +151,10 @@ def _linear_weights(back, step, left, kept):
         kernels.batch_last.transpose, back.memory, frame.turned, source, inputs, width, pitch
     )
     samples = np.arange(width)
-    tables = kernels.conv.Mix(
-        padded(places),
-        padded(left),
-        padded(left),
+    tables = kernels.conv.mix_table(
+        places,
+        left,
+        left,
         np.zeros(1, np.int64),
         np.full(1, frame.turned),
         samples,
@@ -165,7 +166,7 @@ def _linear_weights(back, step, left, kept):
 
 
 def _weights(back, step, left, kept, places, right, columns, runs, parts):
-    tables = kernels.conv.Correlate(padded(left), padded(places, -1), right, columns, runs, parts)
+    tables = kernels.conv.correlate_table(left, places, right, columns, runs, parts)
     back.call(kernels.conv.correlate, back.grad, back.memory, back.memory, tables)
     _bias(back, step, left, kept)
 
@@ -204,21 +205,53 @@ def _max_pool(back, step):
 
 
 def _mean_pool(back, step):
-    frame, kept = back.frame, back.of(step.out)
+    frame, kept = back.frame, back.of(step.source)
     _, offsets, runs = gather(step.window, frame.planes[step.out], frame.planes[step.source])
     back.cleared(step.source)
-    up = frame.channels(step.out, kept, gradient=True)
+    up = frame.channels(step.out, kept + step.skip, gradient=True)
     down = frame.channels(step.source, kept, gradient=True)
     share, gate = 1.0 / np.prod(step.window.kernel), frame.gate(step.source)
     back.call(kernels.pool.mean_back, back.memory, up, down, offsets, runs, share, gate)
 
 
 def _norm(back, step):
-    raise NotImplementedError
+    frame, kept = back.frame, back.of(step.out)
+    if len(kept) < step.out.channels and not step.joined:
+        back.cleared(step.source)
+    planes = (
+        frame.channels(step.source, kept),
+        frame.channels(step.out, kept, gradient=True),
+        frame.channels(step.source, kept, gradient=True),
+    )
+    back.call(
+        kernels.norm.normalise_back, back.memory, *planes, frame.planes[step.out].size, frame.mask,
+        back.weights, back.grad, step.places[0] + kept, step.places[1] + kept, frame.saved[step],
+        kept, step.epsilon, step.layer >= back.lowest, back.first(step.source),
+        frame.gate(step.source),
+    )  # fmt: skip
 
 
 def _add(back, step):
-    raise NotImplementedError
+    frame, size = back.frame, back.frame.size(step.out)
+    up = frame.grad[step.out]
+    for value in (step.source, step.other):
+        fresh = back.first(value)
+        if back.wanted(value) and frame.grad[value] != up:
+            gate = frame.gate(value)
+            back.call(
+                kernels.batch_last.pass_on, back.memory, frame.grad[value], up, size, fresh, gate
+            )
+
+
+def _statistics(back):
+    """Running moments move where rows are trained."""
+    for step in back.frame.steps:
+        if isinstance(step, Norm) and step.layer >= back.lowest:
+            kept = back.of(step.out)
+            _, _, mean, variance = (place + kept for place in step.places)
+            size = back.frame.planes[step.out].size
+            arguments = mean, variance, back.frame.saved[step], kept, back.frame.mask, size
+            back.call(kernels.norm.track, back.weights, *arguments, step.rate)
 
 
 _STEPS = {

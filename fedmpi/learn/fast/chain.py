@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from fedmpi.learn.fast.geometry import Window
-from fedmpi.learn.models.parts import Residual
+from fedmpi.learn.models.parts import Residual, Subsample
 
 
 class Unsupported(Exception):
@@ -60,9 +60,10 @@ class MaxPool(Step):
 
 @dataclass(frozen=True, eq=False)
 class MeanPool(Step):
-    """AvgPool2d."""
+    """AvgPool2d; `skip` channels of zeros come first, and others last, if `out` has more."""
 
     window: Window = None
+    skip: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +122,10 @@ class _Builder:
 
     def walk(self, part, value):
         """Append the steps of one module that reads `value`; return what it gives."""
+        if next(part.parameters(recurse=False), None) is not None:
+            if part in self._seen:
+                raise Unsupported(f"{self._names[part]} is used twice")
+            self._seen.add(part)
         for kind, method in self._methods:
             if type(part) is kind:
                 return method(self, part, value)
@@ -183,6 +188,11 @@ class _Builder:
         sides = value.height, value.width
         return self._pool(MeanPool, value, Window(sides, sides, (0, 0)))
 
+    def _subsample(self, part, value):
+        window = Window((1, 1), (part.stride, part.stride), (0, 0))
+        out = Value(value.channels + part.more, *window.output(value.height, value.width))
+        return self._append(MeanPool(value, out, window=window, skip=part.more // 2))
+
     def _pool(self, kind, value, window):
         sides = window.output(value.height, value.width)
         return self._append(kind(value, Value(value.channels, *sides), window=window))
@@ -203,7 +213,7 @@ class _Builder:
         value.readers += 1  # so that no ReLU of the body changes what the shortcut reads
         one, other = self.walk(part.body, value), self.walk(part.shortcut, value)
         value.readers -= 1
-        if one is value or (one.channels, one.height) != (other.channels, other.height):
+        if one in (value, other) or (one.channels, one.height) != (other.channels, other.height):
             raise Unsupported("Residual with an empty body")
         other.readers += 1
         out = Value(one.channels, one.height, one.width, relu=True)
@@ -223,9 +233,6 @@ class _Builder:
 
     def _tensor(self, part, name):
         whole = f"{self._names[part]}.{name}" if self._names[part] else name
-        if whole in self._seen:
-            raise Unsupported(f"{whole} is used twice")
-        self._seen.add(whole)
         return self._starts[whole]
 
     _methods = (
@@ -241,6 +248,7 @@ class _Builder:
         (nn.BatchNorm2d, _norm),
         (nn.BatchNorm1d, _norm),
         (Residual, _residual),
+        (Subsample, _subsample),
     )
 
 

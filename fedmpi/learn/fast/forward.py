@@ -4,7 +4,7 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.learn.fast.chain import Add, Conv, Linear, MaxPool, MeanPool, Norm
-from fedmpi.learn.fast.geometry import gather, padded
+from fedmpi.learn.fast.geometry import gather
 
 NONE = float("-inf")  # a floor that nothing lies below
 
@@ -23,8 +23,9 @@ def forward(frame, weights, measured=None, training=True):
     """
     calls = []
     for step in frame.steps:
-        calls += _STEPS[type(step)](frame, step, weights, training, measured is not None)
-        if measured is not None and _counted(step):
+        raw = measured is not None and _counted(step)
+        calls += _STEPS[type(step)](frame, step, weights, training, raw)
+        if raw:
             calls += _measure(frame, step, measured[step.layer])
     return calls
 
@@ -39,10 +40,10 @@ def _conv(frame, step, weights, training, raw):
     numbers, offsets, runs = gather(window, out, source)
     taps = window.kernel[0] * window.kernel[1]
     rows, columns = np.arange(step.out.channels), np.arange(step.source.channels)
-    tables = kernels.conv.Mix(
-        padded(frame.channels(step.out)),
-        padded(step.weight + rows * step.source.channels * taps),
-        padded(max(step.bias, 0) + rows),
+    tables = kernels.conv.mix_table(
+        frame.channels(step.out),
+        step.weight + rows * step.source.channels * taps,
+        max(step.bias, 0) + rows,
         columns * taps,
         frame.channels(step.source),
         numbers,
@@ -54,10 +55,10 @@ def _conv(frame, step, weights, training, raw):
 
 def _linear(frame, step, weights, training, raw):
     inputs, rows = np.arange(step.source.channels), np.arange(step.out.channels)
-    tables = kernels.conv.Mix(
-        padded(frame.channels(step.out)),
-        padded(step.weight + rows * len(inputs)),
-        padded(max(step.bias, 0) + rows),
+    tables = kernels.conv.mix_table(
+        frame.channels(step.out),
+        step.weight + rows * len(inputs),
+        max(step.bias, 0) + rows,
         np.zeros(1, np.int64),
         np.full(1, frame.place[step.source]),
         inputs,
@@ -82,7 +83,8 @@ def _max_pool(frame, step, weights, training, raw):
 
 def _mean_pool(frame, step, weights, training, raw):
     _, offsets, runs = gather(step.window, frame.planes[step.out], frame.planes[step.source])
-    out, src = frame.channels(step.out), frame.channels(step.source)
+    src = frame.channels(step.source)
+    out = frame.channels(step.out)[step.skip : step.skip + len(src)]
     share = 1.0 / np.prod(step.window.kernel)
     arguments = frame.memory, out, src, offsets, runs, share, floor_of(step.out)
     return [(kernels.pool.mean, arguments)]
@@ -96,7 +98,7 @@ def _norm(frame, step, weights, training, raw):
     if not training:
         arguments = (frame.memory, out, src, size, weights, scale, shift, mean, variance)
         return [(kernels.norm.apply, (*arguments, step.epsilon, floor))]
-    arguments = (frame.memory, out, src, size, frame.lanes, frame.count, weights, scale, shift)
+    arguments = (frame.memory, out, src, size, frame.mask, weights, scale, shift)
     return [(kernels.norm.normalise, (*arguments, frame.saved[step], step.epsilon, floor))]
 
 
@@ -113,7 +115,7 @@ def _counted(step):
 
 def _measure(frame, step, totals):
     plane = frame.planes[step.out]
-    arguments = totals, frame.memory, frame.channels(step.out), plane.size, frame.lanes, frame.count
+    arguments = totals, frame.memory, frame.channels(step.out), plane.size, frame.mask
     calls = [(kernels.batch_last.add_magnitudes, arguments)]
     if step.out.relu:
         size = frame.size(step.out)

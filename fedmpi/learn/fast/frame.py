@@ -12,13 +12,13 @@ class Frame:
     """Places of all activations and gradients for batches of up to `lanes` samples.
 
     `memory` float32[.] is 64-byte aligned and zero at first; every place in it is a
-    multiple of 16 floats. `count` int64[1] is the number of samples in the batch at hand.
+    multiple of 16 floats. `mask` float32[lanes] is 1 for the samples of the batch at hand.
     """
 
     def __init__(self, values, steps, lanes):
         self.lanes = lanes
         self.values, self.steps = values, steps
-        self.count = np.zeros(1, np.int64)
+        self.mask = np.zeros(lanes, np.float32)
         self._size = 0
         self.planes = {
             v: Plane(v.height, v.width, lanes, v.halo) for v in values
@@ -27,8 +27,8 @@ class Frame:
         for value in values:
             self.place[value] = self.place.get(value.like) or self._take(value)
         self._give_gradients()
-        self.saved = {step: self._reserve(2 * step.out.channels) for step in steps
-                      if isinstance(step, Norm)}  # fmt: skip
+        norms = [step for step in steps if isinstance(step, Norm)]
+        self.saved = {step: np.zeros((2, step.out.channels), np.float32) for step in norms}
         turned = [step.source.channels for step in steps if isinstance(step, Linear)]
         self.turned = self._reserve(_rounded(max(turned, default=0)) * lanes)
         self.memory = _aligned(self._size)

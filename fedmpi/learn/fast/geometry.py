@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from fedmpi.kernels import conv
+from fedmpi.kernels.conv import SPARE
 
 # Lanes of a position block of the weight gradient, times the channels that are read
 # together: 512 KiB, half of a common second-level cache.
@@ -159,8 +159,8 @@ def correlation(window, out, src, channels, rows):
                 right.append(c * src.size + shift)
                 places.append(c * kernel[0] * kernel[1] + k * kernel[1] + j)
         end = len(right)
-        right += right[-1:] * conv.SPARE
-        places += [-1] * conv.SPARE
+        right += right[-1:] * SPARE
+        places += [-1] * SPARE
         for block in _blocks(window, down, along, out, src, _BLOCK // (channels + rows)):
             parts.append((first, end, len(runs), len(runs) + len(block)))
             runs += block
@@ -195,21 +195,6 @@ def _blocks(window, down, along, out, src, most):
             blocks[-1].append((out.place(y, x), src.place(row, column), step * out.lanes))
             lanes += step * out.lanes
     return blocks
-
-
-def whole(plane):
-    """Return runs int64[1 or H, 3] that cover a plane once, without its halo."""
-    if plane.halo == 0:
-        return _frozen([(0, 0, plane.size)])
-    row = plane.width * plane.lanes
-    return _frozen([(plane.place(y, 0), 0, row) for y in range(plane.height)])
-
-
-def padded(places, last=None):
-    """Return int64: the places, then SPARE times the last one (or `last`)."""
-    places = np.asarray(places, np.int64)
-    spare = places[-1:] if last is None else np.full(min(1, len(places)), last)
-    return np.concatenate([places, np.repeat(spare, conv.SPARE)]).astype(np.int64)
 
 
 def _frozen(values):

@@ -74,8 +74,8 @@ def test_lenet_takes_images_of_any_size(side):
 def test_fedlp_levels_share_the_parameters_of_the_paper(level, shared):
     module, whole = (build("fedlp-cnn", CIFAR, 10, {"level": n}, 0) for n in (level, 5))
     shapes = {name: value.shape for name, value in whole.named_parameters()}
-    common = [v for n, v in module.named_parameters() if not n.startswith("private")]
-    assert sum(value.numel() for value in common) == shared
+    named = [v for n, v in module.named_parameters() if not n.startswith("private")]
+    assert sum(value.numel() for value in named) == shared
     assert all(
         value.shape == shapes[name]
         for name, value in module.named_parameters()

@@ -12,7 +12,7 @@ FIRST = 1 << 16  # bytes of a message that travel before the receiver knows its 
 CHUNK = 1 << 30  # longest piece handed to MPI at once, in bytes
 
 
-class Wire:
+class Link:
     """One communicator with its workspaces and its log.
 
     Attributes
@@ -74,10 +74,13 @@ class Wire:
 
     def allgather_ranges(self, array, bounds):
         """Fill array[bounds[r]:bounds[r+1]] from each rank r, in place."""
-        self._gather(array, np.asarray(bounds, np.int64))
+        if array.size:
+            self._gather(array, np.asarray(bounds, np.int64))
 
     def allreduce(self, array, op=MPI.SUM):
         """Combine one array over the ranks with a built-in operation, in place."""
+        if array.size == 0:
+            return
         self._note(-1, 2 * array.nbytes * (self.size - 1) // self.size, "allreduce")
         step = max(self.chunk // array.itemsize, 1)
         for a in range(0, array.size, step):

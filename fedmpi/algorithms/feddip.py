@@ -1,0 +1,123 @@
+"""FedDIP: dynamic global pruning with error feedback, and a growing group penalty.
+
+Long, Anagnostopoulos, Parambath and Bi, "FedDIP: Federated Learning with Extreme Dynamic
+Pruning and Incremental Regularization", ICDM 2023, arXiv:2309.06805, and its published code.
+Clients take the gradient at the pruned weights w * m and apply it to the dense ones (Lin et
+al., DPF, ICLR 2020); the server averages, prunes, and every `every` rounds takes for the new
+mask the largest weights of all layers together, of which the share s_t is dropped. penalty =
+0 is the paper's FedDP.
+
+s_t = end + (start - end)(1 - t/T)^3. In round 0 each client trains under an ERK mask of its
+own at sparsity `start`. Uploads are dense, as in the code. Ours: in round t = 0 every client
+receives the dense model, since no mask is shared yet.
+
+regrow says what is ranked for a new mask. "dense_average": the mean as it arrived, so that
+pruned weights can come back, the paper's intent. "released": the mean under the old mask, as
+in the code, so that masks are nested. "feedback": like the first, and each client keeps what
+it learned outside the mask for its next round, which the code loses.
+variant concerns the penalty only: "paper" takes max (i - 1)/Q in step i = 1..Q of T/Q rounds,
+"released" 0 in the first step, then 5e-4 + (i - 2)(max - 5e-4)/(Q - 1).
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from fedmpi import sparsity
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class FedDIP(Algorithm, name="feddip"):
+    """Dynamic pruning; start = end = 0 and penalty = 0 is FedAvg."""
+
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedDIP."""
+
+        start: float = Field(0.5, ge=0, lt=1)  # s_0
+        end: float = Field(0.9, ge=0, lt=1)  # s_p
+        every: int = Field(5, ge=1)  # R, rounds between masks
+        penalty: float = Field(1e-3, ge=0)  # lambda_max
+        steps: int = Field(20, ge=2)  # Q, of the penalty
+        power: float = Field(1.0, ge=0)  # of ERK
+        regrow: Literal["dense_average", "released", "feedback"] = "dense_average"
+        variant: Literal["paper", "released"] = "paper"
+
+        @model_validator(mode="after")
+        def _sparser(self):
+            if self.end < self.start:
+                raise ValueError(f"end = {self.end} is below start = {self.start}; raise it")
+            return self
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+
+    def start(self, weights):
+        """The first weights, and a mask that keeps all of them."""
+        return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
+
+    def plan(self, state, round, client):
+        """The pruned model down, the gradient at the pruned point, the dense model up."""
+        mask, start = state["mask"], None
+        down = Support(self.layout, "coordinate", mask)
+        if round == 0:
+            mask = self._first_mask(client)
+            down = Support.all(self.layout)
+        elif self.keys.regrow == "feedback" and "residual" in self.memory(client):
+            start = state["weights"] + (1 - mask) * self.memory(client)["residual"]
+        return Plan(
+            down=down,
+            up=Support.all(self.layout),
+            start=start,
+            mask=mask,
+            tensors=self.tensors,
+            penalty=self.penalty(round),
+        )
+
+    def remember(self, state, plan, report, sent):
+        """What was learned outside the mask, if it is fed back."""
+        if self.keys.regrow != "feedback":
+            return None
+        return {"residual": (1 - plan.mask) * report.weights}
+
+    @property
+    def remembers(self):
+        """True if errors are fed back."""
+        return self.keys.regrow == "feedback"
+
+    def step(self, state, sums, round):
+        """Average and prune; every `every` rounds with a new mask."""
+        weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
+        if self.keys.regrow == "released":
+            weights = weights * mask
+        if round % self.keys.every == 0:
+            magnitude = np.abs(weights)
+            mask = sparsity.mask_of_largest(
+                self.layout, magnitude, self.tensors, self.sparsity(round)
+            )
+        return state | {"weights": weights * mask, "mask": mask}
+
+    def sparsity(self, round):
+        """Return s_t."""
+        keys = self.keys
+        return sparsity.cubic(round, self.setting.rounds, keys.start, keys.end)
+
+    def penalty(self, round):
+        """Return lambda_t."""
+        keys, step = self.keys, min(round * self.keys.steps // self.setting.rounds, self.keys.steps - 1)
+        if keys.variant == "paper":
+            return keys.penalty * step / keys.steps
+        least = min(5e-4, keys.penalty)
+        return least + (step - 1) * (keys.penalty - least) / (keys.steps - 1) if step else 0.0
+
+    def _first_mask(self, client):
+        """The client's own ERK mask of round 0."""
+        shapes = [self.layout.tensors[t].shape for t in self.tensors]
+        densities = sparsity.erk(shapes, 1.0 - self.keys.start, self.keys.power)
+        rng = self.rng_for("feddip", 0, client)
+        return sparsity.random_mask(self.layout, self.tensors, densities, rng)

@@ -1,0 +1,1 @@
+"""Benchmarks: kernels, collectives and whole rounds, as ratios within one run."""

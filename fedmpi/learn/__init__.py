@@ -1,0 +1,1 @@
+"""Learning: data, models, engines and the trainer. The door of torch."""

@@ -1,0 +1,92 @@
+"""Channel gates: each sample keeps the channels of a convolution that it needs most.
+
+Yu, Nguyen, Anwar and Jannesari, arXiv:2106.06921v1, after Gao et al., "Dynamic Channel
+Pruning: Feature Boosting and Suppression", ICLR 2019: with X the input of a convolution,
+g = ReLU(U mean(X) + b), all but the largest g of a sample become 0, and g multiplies the
+output of the convolution, or of the normalisation that follows it.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedmpi.rng import rng_for
+
+
+class Gate(nn.Linear):
+    """The gates of one convolution: float32[N, inputs, H, W] to float32[N, outputs]."""
+
+    def __init__(self, conv, gates, rng):
+        super().__init__(conv.in_channels, conv.out_channels)
+        self.kept = round(gates.ratio * conv.out_channels)
+        self.squash = gates.squash
+        drawn = rng.standard_normal(self.weight.shape) * np.sqrt(2.0 / conv.in_channels)
+        with torch.no_grad():
+            self.weight.copy_(torch.from_numpy(drawn.astype(np.float32)))
+            self.bias.fill_(1.0)
+
+    def forward(self, x):
+        """Return the gates: the largest of each sample, 0 elsewhere."""
+        mean = x.mean((2, 3))
+        values = torch.relu(super().forward(torch.sigmoid(mean) if self.squash else mean))
+        top, index = values.topk(self.kept, dim=1)
+        return torch.zeros_like(values).scatter(1, index, top)
+
+
+def gated(module, gates, seed):
+    """Put a Gate on the convolutions of `module`, in place, and return it.
+
+    Convolutions of shortcuts are left alone, and the first one unless gates.stem. The first
+    values of the gates depend on `seed` alone.
+    """
+    rng = rng_for(seed, "gates")
+    parts = [(name, part) for name, part in module.named_modules() if _has_own(part)]
+    first = True
+    for (name, conv), (_, after) in zip(parts, [*parts[1:], ("", None)], strict=True):
+        if not isinstance(conv, nn.Conv2d) or "shortcut" in name:
+            continue
+        if gates.stem or not first:
+            joined = isinstance(after, nn.BatchNorm2d) and after.num_features == conv.out_channels
+            _attach(conv, after if joined else conv, Gate(conv, gates, rng))
+        first = False
+    return module
+
+
+def left_by_gates(layout, gates):
+    """Return float64[L]: the share of each layer's multiply-adds that the gates leave.
+
+    r_in * r_out: a chain loses in both; what reads or joins a residual stream, in the last one
+    only, because the stream is dense.
+    """
+    names = {layer.name for layer in layout.layers}
+    left = np.ones(len(layout.layers))
+    before, block = 1.0, ""
+    for number, layer in enumerate(layout.layers):
+        if layer.kind not in ("conv", "linear") or layer.name.endswith(".gate"):
+            continue
+        here = layer.name.rpartition(".")[0]
+        gate = f"{layer.name}.gate" in names
+        kept = round(gates.ratio * layer.rows) / layer.rows if gate else 1.0
+        left[number] = kept * (before if here == block else 1.0)
+        before, block = kept, here
+    return left
+
+
+def _has_own(part):
+    return next(part.parameters(recurse=False), None) is not None
+
+
+def _attach(conv, last, gate):
+    """Let `gate` look at the input of `conv` and multiply the output of `last`."""
+    conv.gate = gate
+    last.gated_by = (conv,)  # in a tuple, so that torch does not take it for a part of `last`
+    conv.register_forward_pre_hook(_look)
+    last.register_forward_hook(_multiply)
+
+
+def _look(conv, inputs):
+    conv.gate.open = conv.gate(*inputs)
+
+
+def _multiply(last, inputs, output):
+    return output * last.gated_by[0].gate.open[:, :, None, None]

@@ -1,0 +1,48 @@
+"""What a plan wants measured while a client trains."""
+
+import numpy as np
+
+
+class Statistics:
+    """Sums over the steps of one client's training; `wanted` names them, as in Plan.
+
+    `activations` is None, or the list of float64[rows] that the engine adds to.
+    """
+
+    def __init__(self, layout, wanted):
+        self._layout, self._found = layout, {}
+        for name in wanted:
+            if name in ("activations", "relevance"):
+                self._found[name] = [np.zeros(layer.rows) for layer in layout.layers]
+            elif name == "squares":
+                self._found[name] = np.zeros(layout.size, np.float32)
+        self.activations = self._found.get("activations")
+
+    def see(self, weights, grad, samples):
+        """Take in one step: the gradient float32[P] at `weights` of the mean of `samples`."""
+        if "relevance" in self._found:
+            self._relevance(weights, grad, samples)
+        if "squares" in self._found:
+            self._found["squares"] += grad * grad
+
+    def keep(self, name, values):
+        """Add a finished statistic."""
+        self._found[name] = values
+
+    def result(self):
+        """Return the statistics by name."""
+        return self._found
+
+    def _relevance(self, weights, grad, samples):
+        """Subtract sum(w dL/dw) over the weight and bias of each row, which is z dL/dz."""
+        for number, tensors in enumerate(self._layout.layer_tensors):
+            layer = self._layout.tensors[tensors[0]].name.rpartition(".")[0]
+            for t in tensors:
+                tensor = self._layout.tensors[t]
+                # A normalisation that joined the layer comes after the raw output.
+                if tensor.name.rpartition(".")[0] != layer or tensor.rows == 1:
+                    continue
+                block = slice(tensor.start, tensor.start + tensor.size)
+                shape = (tensor.rows, -1)
+                rows = np.einsum("ri,ri->r", weights[block].reshape(shape), grad[block].reshape(shape))
+                self._found["relevance"][number] -= samples * rows.astype(np.float64)

@@ -1,0 +1,1 @@
+"""The simulation: who joins, where they run, the round loop, and what is kept."""

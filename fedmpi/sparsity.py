@@ -1,0 +1,129 @@
+"""Which weights a method may prune, how many, and which ones: maths that methods share."""
+
+import numpy as np
+
+from fedmpi.errors import ConfigError
+
+
+def prunable(layout):
+    """Return the tensors that pruning speaks of: weights of convolutions and linear layers.
+
+    Biases, normalisation and the 1x1 convolutions of shortcuts are never pruned, as in the
+    code of FedDIP.
+    """
+    return tuple(
+        number
+        for number, tensor in enumerate(layout.tensors)
+        if layout.layers[tensor.layer].kind in ("conv", "linear")
+        and len(tensor.shape) > 1
+        and not ("shortcut" in tensor.name and tensor.shape[2:] == (1, 1))
+    )
+
+
+def convolutions(layout):
+    """Return the prunable tensors that are weights of convolutions."""
+    kinds = [layout.layers[tensor.layer].kind for tensor in layout.tensors]
+    return tuple(t for t in prunable(layout) if kinds[t] == "conv")
+
+
+def coordinates(layout, tensors):
+    """Return bool[P]: True inside the given tensors."""
+    found = np.zeros(layout.size, bool)
+    for t in tensors:
+        tensor = layout.tensors[t]
+        found[tensor.start : tensor.start + tensor.size] = True
+    return found
+
+
+def largest(values, count):
+    """Return uint8[n] that is 1 for exactly `count` of `values` (float[n]), the largest.
+
+    Among equal values those that come first are taken, so the answer is the same everywhere.
+    """
+    count = min(max(int(count), 0), len(values))
+    if count == 0:
+        return np.zeros(len(values), np.uint8)
+    cut = np.partition(values, len(values) - count)[len(values) - count]
+    keep = (values > cut).astype(np.uint8)
+    keep[np.flatnonzero(values == cut)[: count - int(keep.sum())]] = 1
+    return keep
+
+
+def mask_of_largest(layout, values, tensors, sparsity):
+    """Return uint8[P]: 0 for the share `sparsity` of the entries of `tensors`, smallest `values`.
+
+    The entries are ranked together, over all the tensors; the number of zeros is
+    round(sparsity * entries), exactly. Everything outside the tensors is 1.
+    """
+    inside = coordinates(layout, tensors)
+    total = int(inside.sum())
+    mask = np.ones(layout.size, np.uint8)
+    mask[inside] = largest(values[inside], total - round(sparsity * total))
+    return mask
+
+
+def random_mask(layout, tensors, densities, rng):
+    """Return uint8[P]: each tensor keeps round(density * size) entries, drawn at random."""
+    mask = np.ones(layout.size, np.uint8)
+    for t, density in zip(tensors, densities, strict=True):
+        tensor = layout.tensors[t]
+        zeros = tensor.size - round(density * tensor.size)
+        mask[tensor.start + rng.permutation(tensor.size)[:zeros]] = 0
+    return mask
+
+
+def erk(shapes, density, power=1.0):
+    """Return float64[n]: the density of each weight array under Erdos-Renyi-Kernel.
+
+    An array of shape (n_1, n_2, ...) gets a density in proportion to
+    (sum of n_i / product of n_i) ** power; those that would pass 1 are made dense and the
+    rest is scaled again, so that the whole has the wanted density (Evci et al., "Rigging
+    the Lottery", ICML 2020, arXiv:1911.11134).
+    """
+    sizes = np.array([np.prod(shape, dtype=np.float64) for shape in shapes])
+    raw = (np.array([sum(shape) for shape in shapes]) / sizes) ** power
+    dense = np.zeros(len(sizes), bool)
+    while not dense.all():
+        scale = (density * sizes.sum() - sizes[dense].sum()) / (raw * sizes)[~dense].sum()
+        over = ~dense & (scale * raw > 1.0)
+        if not over.any():
+            return np.where(dense, 1.0, np.maximum(scale * raw, 0.0))
+        dense |= over
+    return np.ones(len(sizes))
+
+
+def cubic(round, rounds, start, end):
+    """Return the sparsity of a round: from `start` to `end`, fast at first.
+
+    end + (start - end) (1 - round / rounds)^3 (Zhu and Gupta, arXiv:1710.01878).
+    """
+    return end + (start - end) * (1.0 - round / rounds) ** 3
+
+
+def narrowed(layout, rows):
+    """Return uint8[P]: the coordinates that are left of a chain of layers without some rows.
+
+    `rows` is bool[rows] for each layer. A dropped row takes the weights that read it in the
+    next layer with it, so a layer shrinks in both directions.
+
+    Raises ConfigError if the layers are no chain, each reading the one before.
+    """
+    mask, before = np.zeros(layout.size, np.uint8), None
+    for layer, tensors, keep in zip(layout.layers, layout.layer_tensors, rows, strict=True):
+        keep = before if layer.kind == "norm" else keep
+        for t in tensors:
+            tensor = layout.tensors[t]
+            inputs = 1 if len(tensor.shape) < 2 else tensor.shape[1]
+            if tensor.rows != layer.rows or (before is not None and inputs > 1 and inputs % len(before)):
+                raise ConfigError(
+                    f"model: layer {layer.name} does not read the layer before it alone; "
+                    "narrow networks need a plain chain, such as lenet5, mlp or vgg11"
+                )
+            columns = np.ones(inputs, bool)
+            if before is not None and inputs > 1:
+                columns = np.repeat(before, inputs // len(before))
+            here = mask[tensor.start : tensor.start + tensor.size]
+            grid = here.reshape(tensor.rows, inputs, -1)
+            grid[...] = (keep[:, None] & columns)[:, :, None]
+        before = keep
+    return mask

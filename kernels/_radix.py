@@ -1,0 +1,140 @@
+"""The steps of an exact selection: guess, collect, rank. Used by `kernels.select`.
+
+Magnitudes are compared by their bits, the 31 bits of |x| as an unsigned integer.
+"""
+
+import numpy as np
+
+from fedmpi.kernels import _vector as vector
+from fedmpi.kernels._jit import kernel
+
+_BLOCKS = 1024  # of 16 neighbours each make a sample
+_SMALL = 1 << 15  # below, everything is a candidate
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
+
+
+@kernel
+def candidates_of(values, count):
+    """Return uint32[m]: ascending positions that hold the `count` largest magnitudes and a few more."""
+    floor, room = guess(values, values[:0], count)
+    candidates = np.empty(room, np.uint32)
+    found = collect(values, 0, values.size, floor, candidates, 0)
+    if found < count or found > room:
+        return candidates_by_histogram(values, count)
+    return candidates[:found]
+
+
+@kernel
+def guess(update, residual, count):
+    """Return (floor, room): a magnitude (bits) that slightly more than `count` reach.
+
+    `residual` is added to `update` if it is not empty. `room` is how many places to
+    keep for them. Deterministic: the sample is spread evenly.
+    """
+    size = update.size
+    samples = 16 * _BLOCKS
+    expected = samples * (count / max(size, 1))
+    rank = np.int64(expected + 4.0 * np.sqrt(expected)) + 8  # four standard deviations
+    if size < _SMALL or rank >= samples // 2:
+        return np.uint32(0), size
+    sample = np.empty(samples, np.float32)
+    for block in range(_BLOCKS):
+        start = block * (size // _BLOCKS)
+        for j in range(16):
+            value = update[start + j]
+            if residual.size:
+                value += residual[start + j]
+            sample[16 * block + j] = value
+    bits = sample.view(np.uint32)
+    for j in range(samples):
+        bits[j] &= _MAGNITUDE
+    return kth(bits, rank)[0], min(size, np.int64(1.25 * rank / samples * size) + 1024)
+
+
+@kernel
+def collect(values, begin, end, floor, candidates, found):
+    """Append the positions in begin..end whose magnitude has bits of `floor` or more.
+
+    Returns the new number found, or one more than there is room for as soon as there
+    is too little of it.
+    """
+    room = candidates.size
+    whole = begin + (end - begin) // 64 * 64
+    for i in range(begin, whole, 64):
+        word = vector.at_least16(values, i, floor)
+        for part in range(16, 64, 16):
+            word |= vector.at_least16(values, i + part, floor) << np.uint64(part)
+        if found + 64 <= room:
+            found += vector.positions64(i, word, candidates, found)
+        elif found + vector.ones(word) <= room:
+            for part in range(0, 64, 16):
+                here = word >> np.uint64(part)
+                found += vector.positions16(i + part, here, candidates, found)
+        else:
+            return room + 1
+    for i in range(whole, end):
+        if values[i : i + 1].view(np.uint32)[0] & _MAGNITUDE >= floor:
+            if found >= room:
+                return room + 1
+            candidates[found] = i
+            found += 1
+    return found
+
+
+@kernel
+def candidates_by_histogram(values, count):
+    """Return uint32[m]: positions of the `count` largest magnitudes and those of the same bin."""
+    bits = values.view(np.uint32)
+    counts = np.zeros(2048, np.int64)
+    for i in range(bits.size):
+        counts[(bits[i] & _MAGNITUDE) >> np.uint32(20)] += 1
+    digit, above = _bin(counts, count)
+    candidates = np.empty(above + counts[digit], np.uint32)
+    collect(values, 0, values.size, np.uint32(digit << 20), candidates, 0)
+    return candidates
+
+
+@kernel
+def _bin(counts, count):
+    """Return (bin, above): where the `count`-th largest is, and how many are in higher bins."""
+    above = np.int64(0)
+    for digit in range(counts.size - 1, -1, -1):
+        if above + counts[digit] >= count:
+            return digit, above
+        above += counts[digit]
+    return 0, above
+
+
+@kernel
+def kth(bits, count):
+    """Return (uint32, ties) of the `count`-th largest of uint32[m] `bits` below 2**31.
+
+    `ties` is how many of those equal to it are among the `count` largest. One digit of
+    11 and two of 10 bits: three histograms, the last two of few.
+    """
+    prefix, counts = np.uint32(0), np.zeros(2048, np.int64)
+    for digit in range(3):
+        shift = np.uint32(20 - 10 * digit)
+        counts[:] = 0
+        if digit == 0:
+            for j in range(bits.size):
+                counts[bits[j] >> shift] += 1
+        else:
+            for j in range(bits.size):
+                if bits[j] >> (shift + np.uint32(10)) == prefix:
+                    counts[(bits[j] >> shift) & np.uint32(1023)] += 1
+        found, above = _bin(counts, count)
+        count -= above
+        bins = np.uint32(11 if digit == 0 else 10)
+        prefix = (prefix << bins) | np.uint32(found)
+    return prefix, count
+
+
+@kernel
+def magnitudes(values, candidates):
+    """Return uint32[m]: the bits of |values| at `candidates`."""
+    bits = values.view(np.uint32)
+    magnitudes = np.empty(candidates.size, np.uint32)
+    for j in range(candidates.size):
+        magnitudes[j] = bits[candidates[j]] & _MAGNITUDE
+    return magnitudes

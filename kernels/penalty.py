@@ -1,0 +1,34 @@
+"""Penalties on groups of weights, as gradients."""
+
+import numpy as np
+
+from fedmpi.kernels._jit import kernel
+
+
+@kernel
+def group_norm(grad, weights, starts, stops, strength):
+    """Add the gradient of strength * sum over groups of the L2 norm: strength * w / |w_g|.
+
+    Parameters
+    ----------
+    grad : float32[P], changed in place
+    weights : float32[P]
+    starts, stops : int64[G]
+        Group g is the block from starts[g] to stops[g].
+    strength : float
+
+    Notes
+    -----
+    The norm is not squared, as in group lasso (Yuan and Lin, 2006) and FedDIP (Long et al.,
+    ICDM 2023). A group of zeros has no gradient and is left alone. Norms are summed in
+    float64. Memory traffic: 16 bytes per coordinate; 4 FLOPs.
+    """
+    for g in range(starts.size):
+        block, here = weights[starts[g] : stops[g]], grad[starts[g] : stops[g]]
+        total = 0.0
+        for i in range(block.size):
+            total += np.float64(block[i]) * np.float64(block[i])
+        if total > 0:
+            scale = np.float32(strength / np.sqrt(total))
+            for i in range(block.size):
+                here[i] += scale * block[i]

@@ -1,0 +1,244 @@
+"""Exact selection of the k largest magnitudes, with error feedback, in about one pass.
+
+Magnitudes are compared by their bits: the 31 bits of |x|, as an unsigned integer, order
+finite numbers as usual, put infinities above them and NaN above those (by payload). So NaN
+is selected first: damage shows instead of hiding in a residual. -0 and +0 are equal. Among
+equal magnitudes the lowest index wins. The result is exact and depends on nothing else.
+
+How: a small sample says which magnitude is surely below the k-th. One pass collects the
+few coordinates at or above it, and a radix histogram of their bits (11, 10 and 10 bits)
+finds the k-th among them. A sample that misleads costs a histogram of all, never exactness.
+"""
+
+import numpy as np
+
+from fedmpi.kernels import _radix as radix
+from fedmpi.kernels._jit import kernel
+from fedmpi.kernels.pack import mark
+
+_CHUNK = 2048  # coordinates that stay in the nearest cache between two loops
+
+
+@kernel
+def top(values, indices, picked):
+    """Find the k coordinates of largest magnitude.
+
+    Parameters
+    ----------
+    values : float32[n], n <= 2**32
+    indices : uint32[k], changed in place
+        Where they are, ascending. Its size says how many are wanted.
+    picked : float32[k], changed in place
+        The values there.
+
+    Raises
+    ------
+    ValueError
+        If k is larger than n, or `indices` and `picked` differ in length.
+
+    Notes
+    -----
+    Ties: lowest index first. NaN before infinity before numbers. Memory traffic: 4
+    bytes per coordinate and 8 per coordinate selected.
+    """
+    _check(values, indices, picked)
+    if indices.size:
+        candidates = radix.candidates_of(values, indices.size)
+        _finish(values, candidates, indices, picked)
+
+
+@kernel
+def feedback(update, residual, indices, picked):
+    """Add an update to the residual, take out the k largest magnitudes, keep the rest.
+
+    Parameters
+    ----------
+    update : float32[n]
+    residual : float32[n], changed in place
+        What earlier rounds left behind. Becomes residual + update, and 0 where taken.
+    indices : uint32[k], changed in place
+        Where the largest of residual + update are, ascending.
+    picked : float32[k], changed in place
+        residual + update there, rounded once.
+
+    Raises
+    ------
+    ValueError
+        If k is larger than n, or arrays that belong together differ in length.
+
+    Notes
+    -----
+    Error feedback as in Stich et al., NeurIPS 2018 (arXiv:1809.07599): picked and new
+    residual add up to old residual + update exactly. Ties, NaN: as `top`. Memory
+    traffic: 12 bytes per coordinate and 12 per coordinate selected.
+    """
+    _check(residual, indices, picked)
+    if update.size != residual.size:
+        raise ValueError("feedback: update and residual differ in length")
+    floor, room = radix.guess(update, residual, indices.size)
+    candidates = np.empty(room, np.uint32)
+    found = 0
+    for begin in range(0, residual.size, _CHUNK):
+        end = min(begin + _CHUNK, residual.size)
+        sums, added = residual[begin:end], update[begin:end]
+        for i in range(sums.size):
+            sums[i] += added[i]
+        if found <= room:
+            found = radix.collect(residual, begin, end, floor, candidates, found)
+    if indices.size == 0:
+        return
+    if found < indices.size or found > room:
+        candidates = radix.candidates_by_histogram(residual, indices.size)
+        found = candidates.size
+    _finish(residual, candidates[:found], indices, picked)
+    for j in range(indices.size):
+        residual[indices[j]] = 0
+
+
+@kernel
+def top_segments(values, starts, counts, indices, picked):
+    """Find the largest magnitudes of each segment on its own.
+
+    Parameters
+    ----------
+    values : float32[n]
+    starts : int64[S+1]
+        Segment s is the block from starts[s] to starts[s+1].
+    counts : int64[S]
+        How many of each segment are wanted.
+    indices : uint32[k], changed in place
+        k is the sum of `counts`; positions in `values`, ascending.
+    picked : float32[k], changed in place
+
+    Raises
+    ------
+    ValueError
+        If k is not the sum of `counts`, or a segment has fewer than are wanted of it.
+
+    Notes
+    -----
+    Ties, NaN and cost: as `top`.
+    """
+    if counts.sum() != indices.size:
+        raise ValueError("top_segments: counts do not add up to the places for them")
+    at = np.int64(0)
+    for s in range(counts.size):
+        begin, end = at, at + counts[s]
+        top(values[starts[s] : starts[s + 1]], indices[begin:end], picked[begin:end])
+        _shift(indices[begin:end], starts[s])
+        at = end
+
+
+@kernel
+def feedback_segments(update, residual, starts, counts, indices, picked):
+    """Do `feedback` for each segment on its own; starts and counts as in `top_segments`.
+
+    Parameters
+    ----------
+    update : float32[n]
+    residual : float32[n], changed in place
+    starts : int64[S+1]
+        From 0 to n.
+    counts : int64[S]
+    indices : uint32[k], changed in place
+    picked : float32[k], changed in place
+
+    Raises
+    ------
+    ValueError
+        As `top_segments` and `feedback` do.
+    """
+    if counts.sum() != indices.size:
+        raise ValueError("feedback_segments: counts do not add up to the places for them")
+    at = np.int64(0)
+    for s in range(counts.size):
+        here = slice(starts[s], starts[s + 1])
+        begin, end = at, at + counts[s]
+        feedback(update[here], residual[here], indices[begin:end], picked[begin:end])
+        _shift(indices[begin:end], starts[s])
+        at = end
+
+
+@kernel
+def top_flags(values, count, flags):
+    """Flag the `count` coordinates of largest magnitude.
+
+    Parameters
+    ----------
+    values : float32[n]
+    count : int64
+    flags : uint8[n], changed in place
+        1 where selected, 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If `count` is negative or larger than n, or the arrays differ in length.
+
+    Notes
+    -----
+    Ties and NaN: as `top`. Memory traffic: 5 bytes per coordinate.
+    """
+    if count < 0 or flags.size != values.size:
+        raise ValueError("top_flags: count is negative, or values and flags differ in length")
+    indices, picked = np.empty(count, np.uint32), np.empty(count, np.float32)
+    top(values, indices, picked)
+    mark(indices, flags)
+
+
+@kernel
+def threshold(values, count):
+    """Return (bits, ties) of the `count`-th largest magnitude.
+
+    Parameters
+    ----------
+    values : float32[n]
+    count : int64
+        From 1 to n.
+
+    Returns
+    -------
+    uint32, int64
+        The bits of that magnitude, and how many of the coordinates that have it are
+        among the `count` largest (all larger ones are).
+
+    Raises
+    ------
+    ValueError
+        If `count` is not in 1 to n.
+    """
+    if count < 1 or count > values.size:
+        raise ValueError("threshold: count must be from 1 to the number of values")
+    return radix.kth(radix.magnitudes(values, radix.candidates_of(values, count)), count)
+
+
+@kernel
+def _check(values, indices, picked):
+    """Raise ValueError if there are too few values, or places for them differ in number."""
+    if indices.size != picked.size:
+        raise ValueError("select: indices and picked differ in length")
+    if indices.size > values.size:
+        raise ValueError("select: more coordinates wanted than there are")
+
+
+@kernel
+def _shift(indices, start):
+    """Add int64 `start` to uint32[m] `indices`."""
+    for j in range(indices.size):
+        indices[j] += np.uint32(start)
+
+
+@kernel
+def _finish(values, candidates, indices, picked):
+    """Write the k largest of the candidates, which are ascending and hold them all."""
+    magnitudes = radix.magnitudes(values, candidates)
+    lowest, ties = radix.kth(magnitudes, indices.size)
+    at, j = 0, 0
+    while at < indices.size:
+        i, bits = candidates[j], magnitudes[j]
+        indices[at] = i
+        picked[at] = values[i]
+        tie = bits == lowest
+        at += (bits > lowest) | (tie & (ties > 0))
+        ties -= tie
+        j += 1

@@ -1,0 +1,259 @@
+"""Supports, lists, values and weights as bytes: equal to their naive twins, and back again."""
+
+import numpy as np
+import pytest
+
+from fedmpi import kernels
+from tests import naive
+from tests.naive import halves, lists, pack, weights  # noqa: F401  (fill tests.naive)
+
+SIZES = [0, 1, 7, 8, 63, 64, 65, 128, 200, 1000]
+DENSITIES = [0.0, 0.003, 0.05, 0.3, 0.7, 0.97, 1.0]
+
+
+def flags_of(rng, size, density, clustered=False):
+    """Return uint8[size]; `clustered` flags come in runs."""
+    if clustered:
+        density = np.repeat(rng.random(size // 40 + 1) < density, 40)[:size]
+    return (rng.random(size) < density).astype(np.uint8)
+
+
+def words(rng, size):
+    """Return uint32[size] with any bits: as float32 they are NaN, -0 and all the rest."""
+    return rng.integers(0, 2**32, size, np.uint32)
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("size", SIZES)
+def test_flags_equal_their_naive_twins_in_every_form(rng, size, density, clustered):
+    flags = flags_of(rng, size, density, clustered)
+    kept, runs = kernels.pack.count(flags)
+    assert (kept, runs) == naive.pack.count(flags)
+    for name, shape, dtype in [
+        ("to_bits", (size + 7) // 8, np.uint8),
+        ("positions", kept, np.uint32),
+        ("edges", 2 * runs, np.uint32),
+    ]:
+        got, want = np.full(shape, 99, dtype), np.empty(shape, dtype)
+        getattr(kernels.pack, name)(flags, got)
+        getattr(naive.pack, name)(flags, want)
+        np.testing.assert_array_equal(got, want, name)
+        back = np.full(size, 99, np.uint8)
+        inverse = {"to_bits": "from_bits", "positions": "mark", "edges": "fill"}[name]
+        getattr(kernels.pack, inverse)(got, back)
+        np.testing.assert_array_equal(back, flags, inverse)
+
+
+def test_any_flag_that_is_not_zero_counts():
+    flags = np.array([0, 1, 2, 255, 0, 128] * 30, np.uint8)
+    bits = np.empty(23, np.uint8)
+    kernels.pack.to_bits(flags, bits)
+    assert kernels.pack.count(flags)[0] == kernels.pack.popcount(bits) == 120
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_popcount_equals_its_naive_twin(rng, size):
+    bits = rng.integers(0, 256, size, np.uint8)
+    assert kernels.pack.popcount(bits) == naive.pack.popcount(bits)
+
+
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("size", SIZES)
+def test_values_move_bit_by_bit_and_come_back(rng, size, density):
+    values, flags = words(rng, size), flags_of(rng, size, density)
+    for name, inverse in [("compress", "expand")]:
+        got, want = np.empty((2, np.count_nonzero(flags)), np.uint32)
+        getattr(kernels.pack, name)(values, flags, got)
+        getattr(naive.pack, name)(values, flags, want)
+        np.testing.assert_array_equal(got, want)
+        back, there = np.full((2, size), 99, np.uint32)
+        getattr(kernels.pack, inverse)(got, flags, back)
+        getattr(naive.pack, inverse)(want, flags, there)
+        np.testing.assert_array_equal(back, there)
+
+
+@pytest.mark.parametrize("density", DENSITIES)
+def test_units_move_as_blocks_and_come_back(rng, density):
+    starts = np.concatenate(([0], np.cumsum(rng.integers(0, 40, 50)))).astype(np.int64)
+    values, flags = words(rng, starts[-1]), flags_of(rng, 50, density)
+    got, want = np.empty((2, int(np.diff(starts)[flags != 0].sum())), np.uint32)
+    kernels.pack.gather(values, starts, flags, got)
+    naive.pack.gather(values, starts, flags, want)
+    np.testing.assert_array_equal(got, want)
+    back, there = np.full((2, starts[-1]), 99, np.uint32)
+    kernels.pack.scatter(got, starts, flags, back)
+    naive.pack.scatter(want, starts, flags, there)
+    np.testing.assert_array_equal(back, there)
+
+
+def test_bitmaps_of_a_wrong_size_or_with_bits_after_the_end_are_refused():
+    flags = np.zeros(10, np.uint8)
+    with pytest.raises(ValueError, match="another size"):
+        kernels.pack.from_bits(np.zeros(3, np.uint8), flags)
+    with pytest.raises(ValueError, match="after its end"):
+        kernels.pack.from_bits(np.array([0, 4], np.uint8), flags)
+    with pytest.raises(ValueError, match="one byte for each 8"):
+        kernels.pack.to_bits(flags, np.zeros(1, np.uint8))
+
+
+def positions_of(rng, size, scale):
+    """Return uint32[size], ascending, with gaps up to about `scale`."""
+    gaps = np.exp(rng.random(size) * np.log(scale)).astype(np.int64)
+    return np.cumsum(gaps).astype(np.uint32)
+
+
+@pytest.mark.parametrize("scale", [1.01, 3, 100, 1000, 30_000, 3_000_000])
+@pytest.mark.parametrize("size", [0, 1, 31, 33, 64, 65, 300])
+def test_lists_equal_their_naive_twins_and_come_back(rng, size, scale):
+    indices = positions_of(rng, size, scale)
+    stop = int(indices[-1]) + 1 if size else 5
+    coded = kernels.lists.varint_size(indices)
+    assert coded == naive.lists.varint_size(indices)
+    for name, shape, dtype, arguments in [
+        ("varint", coded, np.uint8, ()),
+        ("idx16", 2 * -(-stop // 65536) + size, np.uint16, (stop,)),
+    ]:
+        got, want = np.full(shape, 99, dtype), np.empty(shape, dtype)
+        getattr(kernels.lists, f"encode_{name}")(indices, *arguments, got)
+        getattr(naive.lists, f"encode_{name}")(indices, *arguments, want)
+        np.testing.assert_array_equal(got, want, name)
+        back = np.zeros(size, np.uint32)
+        getattr(kernels.lists, f"decode_{name}")(got, stop, back)
+        np.testing.assert_array_equal(back, indices, name)
+        if size:
+            with pytest.raises(ValueError, match="after the end"):
+                getattr(kernels.lists, f"decode_{name}")(got, stop - 1 - stop % 65536 % 2, back)
+    stream = np.array(naive.lists.varints(indices), np.uint8)
+    assert kernels.lists.varint_count(stream) == naive.lists.varint_count(stream) == size
+
+
+def test_positions_up_to_the_last_of_32_bits_survive():
+    indices = np.array([0, 5, 2**31, 2**32 - 2, 2**32 - 1], np.uint32)
+    stream = np.empty(kernels.lists.varint_size(indices), np.uint8)
+    kernels.lists.encode_varint(indices, stream)
+    back = np.zeros_like(indices)
+    kernels.lists.decode_varint(stream, 2**32, back)
+    np.testing.assert_array_equal(back, indices)
+
+
+@pytest.mark.parametrize("before", [0, 64, 200])
+@pytest.mark.parametrize(
+    "damage, count, reason",
+    [
+        ([0x80, 0x00], 1, "longer than it needs"),
+        ([0xFF, 0x80, 0x00], 1, "longer than it needs"),
+        ([0x80], 1, "ends within a varint"),
+        ([0x80, 0x80, 0x80, 0x80, 0x80, 0x01], 1, "more than 5 bytes"),
+        ([0xFF, 0xFF, 0xFF, 0xFF, 0x7F], 1, "after the end"),
+        ([0xFF, 0x7F], 1, "after the end"),
+        ([0, 0], 1, "more bytes than its positions"),
+        ([0], 2, "ends within a varint"),
+    ],
+)
+@pytest.mark.parametrize("behind", [0, 100])
+def test_damaged_varints_are_refused_at_the_start_and_inside_blocks(
+    before, damage, count, reason, behind
+):
+    if behind and reason in ("ends within a varint", "more bytes than its positions"):
+        pytest.skip("what follows would complete it")
+    stream = np.array([0] * before + damage + [0] * behind, np.uint8)
+    with pytest.raises(ValueError, match=reason):
+        indices = np.zeros(before + count + behind, np.uint32)
+        kernels.lists.decode_varint(stream, 400, indices)
+
+
+@pytest.mark.parametrize(
+    "stream, count, reason",
+    [
+        ([2, 0, 0, 0, 5, 5], 2, "do not ascend"),
+        ([2, 0, 0, 0, 6, 5], 2, "do not ascend"),
+        ([1, 0, 0, 0, 5, 6], 2, "fewer positions"),
+        ([3, 0, 0, 0, 5, 6], 2, "more positions"),
+        ([0, 1, 0, 0, 5, 6], 2, "more positions"),
+        ([2, 0, 0, 0, 5], 2, "another size"),
+        ([0, 0, 2, 0, 5, 40000], 2, "after the end"),
+    ],
+)
+def test_damaged_halves_are_refused(stream, count, reason):
+    with pytest.raises(ValueError, match=reason):
+        kernels.lists.decode_idx16(
+            np.array(stream, np.uint16), 100_000, np.zeros(count, np.uint32)
+        )
+
+
+@pytest.mark.parametrize("indices", [[3, 3], [4, 3], [1, 2, 10]])
+def test_a_plain_list_must_ascend_and_end_in_time(indices):
+    kernels.lists.check(np.array([0, 1, 9], np.uint32), 10)
+    with pytest.raises(ValueError, match="ascend|after the end"):
+        kernels.lists.check(np.array(indices, np.uint32), 10)
+
+
+def edge_cases():
+    """Return uint32[...]: float32 next to every kind of boundary of the 16-bit types."""
+    corners = [0, 1, 0x33000000, 0x33800000, 0x387FE000, 0x38800000, 0x477FE000, 0x477FF000]
+    corners += [0x47800000, 0x7F800000, 0x7F7FFFFF, 0x3F800000, 0x00800000, 0x38000000]
+    near = np.add.outer(np.array(corners, np.int64), np.arange(-3, 4)).ravel()
+    near = near[(near >= 0) & (near <= 0x7F800000)].astype(np.uint32)
+    return np.concatenate((near, near | np.uint32(1 << 31)))
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_sixteen_bit_values_round_as_their_naive_twins(rng, kind):
+    random = words(rng, 3000)
+    ties = (rng.integers(0, 2**19, 500, np.uint32) << np.uint32(13)) + np.uint32(0x1000)
+    bits = np.concatenate((edge_cases(), random, ties, ties << np.uint32(1)))
+    bits = bits[(bits & np.uint32(0x7FFFFFFF)) <= np.uint32(0x7F800000)]
+    got, want = np.empty((2, bits.size), np.uint16)
+    getattr(kernels.halves, f"to_{kind}")(bits, got)
+    getattr(naive.halves, f"to_{kind}")(bits, want)
+    np.testing.assert_array_equal(got, want)
+
+
+def test_every_float16_widens_exactly_and_comes_back():
+    halves_ = np.arange(65536, dtype=np.uint16)
+    got, want = np.empty((2, halves_.size), np.float32)
+    kernels.halves.from_float16(halves_, got)
+    naive.halves.from_float16(halves_, want)
+    number = ~np.isnan(want)
+    np.testing.assert_array_equal(got.view(np.uint32)[number], want.view(np.uint32)[number])
+    assert np.isnan(got[~number]).all()
+    back = np.empty_like(halves_)
+    kernels.halves.to_float16(got.view(np.uint32), back)
+    quiet = np.where(number, 0, 0x200).astype(np.uint16)  # a NaN that signals comes back quiet
+    np.testing.assert_array_equal(back, halves_ | quiet)
+
+
+def test_every_bfloat16_widens_exactly_and_comes_back():
+    halves_ = np.arange(65536, dtype=np.uint16)
+    got, want = np.empty((2, halves_.size), np.uint32)
+    kernels.halves.from_bfloat16(halves_, got)
+    naive.halves.from_bfloat16(halves_, want)
+    np.testing.assert_array_equal(got, want)
+    back = np.empty_like(halves_)
+    kernels.halves.to_bfloat16(got, back)
+    quiet = np.where(np.isnan(got.view(np.float32)), 0x40, 0).astype(np.uint16)
+    np.testing.assert_array_equal(back, halves_ | quiet)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_a_nan_stays_a_nan(kind):
+    bits = np.array([0x7F800001, 0xFF800001, 0x7FFFFFFF, 0x7FC00000], np.uint32)
+    out = np.empty(4, np.uint16)
+    getattr(kernels.halves, f"to_{kind}")(bits, out)
+    infinity = 0x7C00 if kind == "float16" else 0x7F80
+    assert (out & 0x7FFF > infinity).all()
+    assert (out >> 15 == bits >> 31).all()
+
+
+@pytest.mark.parametrize("classes", [1, 3, 256, 257])
+def test_weights_are_numbered_as_their_naive_twin_does(rng, classes):
+    distinct = rng.integers(-(2**62), 2**62, classes)
+    given = np.concatenate((distinct, rng.choice(distinct, 500)))
+    tables, codes = np.zeros((2, 256), np.int64), np.zeros((2, given.size), np.uint8)
+    got = kernels.weights.classify(given, tables[0], codes[0])
+    want = naive.weights.classify(given, tables[1], codes[1])
+    assert got == want == (classes if classes <= 256 else -1)
+    if got > 0:
+        np.testing.assert_array_equal(tables[0], tables[1])
+        np.testing.assert_array_equal(codes[0], codes[1])

@@ -1,0 +1,135 @@
+"""Every way to add up gives the bits of numpy on all inputs, and so the same as each other."""
+
+import numpy as np
+import pytest
+from tests.mpi.reduce_cases import SUPPORTS, UNITS, make
+
+from fedmpi.comm.reduce import CHOICES, Reducer
+
+# Nodes that the ranks are said to be on; None asks MPI, which says: all on one.
+NODES = {
+    "one node": None,
+    "pairs": lambda rank: rank // 2,
+    "odd and even": lambda rank: rank % 2,
+    "each alone": lambda rank: rank,
+    "all but one": lambda rank: min(rank, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def reducer(comm):
+    """Return reducer(algorithm, nodes), kept for the tests of this file."""
+    made = {}
+
+    def get(algorithm, nodes="one node", **options):
+        key = algorithm, nodes, *sorted(options.items())
+        if key not in made:
+            node = NODES[nodes] and NODES[nodes](comm.rank)
+            made[key] = Reducer(comm.raw, algorithm, nodes=node, **options)
+        return made[key]
+
+    yield get
+    for one in made.values():
+        one.close()
+
+
+def check(result, case):
+    total, cover, touched = case.expected
+    np.testing.assert_array_equal(result.total, total)
+    np.testing.assert_array_equal(result.cover, cover)
+    np.testing.assert_array_equal(result.touched, touched)
+    density = np.diff(case.starts)[touched != 0].sum() / total.size
+    assert result.record.density == pytest.approx(density)
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("algorithm", CHOICES)
+def test_sum_has_the_bits_of_numpy(comm, reducer, algorithm, units, support):
+    nodes = "pairs" if algorithm.startswith("node+") else "one node"
+    for size in (1, 13, 3000):
+        case = make(comm.size, size, units, support)
+        check(reducer(algorithm, nodes).sum(*case.copy(comm.rank)), case)
+
+
+@pytest.mark.parametrize("nodes", NODES)
+@pytest.mark.parametrize("units", UNITS)
+def test_the_layout_of_nodes_does_not_change_the_sum(comm, reducer, units, nodes):
+    for support in SUPPORTS:
+        case = make(comm.size, 5000, units, support)
+        check(reducer("auto", nodes).sum(*case.copy(comm.rank)), case)
+        assert (
+            reducer("auto", nodes).sum(*case.copy(comm.rank)).record.algorithm == "node"
+        ) == (nodes == "one node" or comm.size == 1 or (nodes, comm.size) == ("pairs", 2))
+
+
+@pytest.mark.parametrize("algorithm", CHOICES)
+def test_one_weight_for_all_is_summed_as_a_number(comm, reducer, algorithm):
+    case = make(comm.size, 777)
+    total, _, touched, starts = case.copy(comm.rank)
+    result = reducer(algorithm).sum(total, 10**15 + comm.rank, touched, starts)
+    np.testing.assert_array_equal(result.total, case.expected[0])
+    assert int(result.cover) == sum(10**15 + rank for rank in range(comm.size))
+
+
+@pytest.mark.parametrize("nodes", ["one node", "pairs", "each alone"])
+@pytest.mark.parametrize("cover", [False, True])
+def test_lists_have_the_bits_of_numpy(comm, reducer, cover, nodes):
+    for support in SUPPORTS:
+        case = make(comm.size, 4000, support=support)
+        units = np.flatnonzero(case.touched[comm.rank]).astype(np.uint32)
+        values = case.totals[comm.rank, units]
+        result = reducer("auto", nodes).sum_list(
+            units, values, 4000, comm.rank + 3, cover=cover, name=f"list {cover}"
+        )
+        np.testing.assert_array_equal(result.total, case.expected[0])
+        np.testing.assert_array_equal(result.touched, case.expected[2])
+        weights = np.arange(comm.size) + 3
+        want = weights @ case.touched.astype(np.int64) if cover else weights.sum()
+        np.testing.assert_array_equal(result.cover, want)
+
+
+@pytest.mark.parametrize("nodes", ["one node", "pairs", "each alone"])
+def test_float_contributions_are_rounded_once_and_summed_exactly(comm, reducer, nodes):
+    for units in UNITS:
+        case = make(comm.size, 3000, units, kind=np.float32)
+        quanta = np.rint(case.totals.astype(np.float64) * 2.0**44).astype(np.int64)
+        total, _, touched, starts = case.copy(comm.rank)
+        result = reducer("auto", nodes).sum(
+            total, 1, touched, starts, scale=2.0**44, name=f"rounded {units}"
+        )
+        assert result.total.dtype == np.int64
+        np.testing.assert_array_equal(result.total, quanta.sum(0))
+
+
+@pytest.mark.parametrize("algorithm", CHOICES)
+def test_chunks_do_not_change_the_sum(comm, reducer, algorithm):
+    nodes = "pairs" if algorithm.startswith("node+") else "one node"
+    for units in ("coordinates", "rows"):
+        case = make(comm.size, 9001, units)
+        check(reducer(algorithm, nodes, chunk=512).sum(*case.copy(comm.rank)), case)
+
+
+def test_a_sum_follows_another_of_the_same_name(comm, reducer):
+    """What one sum leaves behind must not show in the next."""
+    for support in ("full", "independent", "empty", "skewed", "identical"):
+        for units in ("coordinates", "rows"):
+            case = make(comm.size, 2500, units, support)
+            check(reducer("auto").sum(*case.copy(comm.rank), name=units), case)
+
+
+def test_a_row_in_shared_memory_is_summed_without_a_copy(comm, reducer):
+    case = make(comm.size, 1200, "rows")
+    row = reducer("auto").row("own row", 1200, case.starts)
+    for _ in range(2):
+        row.total[:], row.cover[:], row.touched[:] = case.copy(comm.rank)[:3]
+        check(reducer("auto").sum(row.total, row.cover, row.touched, case.starts, name="own row"), case)
+        row.clear()
+        assert not (row.total.any() or row.touched.any() or row.cover.any())
+
+
+def test_a_result_cannot_be_written(comm, reducer):
+    case = make(comm.size, 100)
+    result = reducer("auto").sum(*case.copy(comm.rank))
+    with pytest.raises(ValueError, match="read-only"):
+        result.total[0] = 1

@@ -1,0 +1,75 @@
+"""Twins of kernels/pack.py."""
+
+import numpy as np
+
+
+def popcount(bits):
+    return sum(bin(byte).count("1") for byte in bits)
+
+
+def count(flags):
+    kept = sum(flag != 0 for flag in flags)
+    runs = sum(flags[i] != 0 and (i == 0 or flags[i - 1] == 0) for i in range(len(flags)))
+    return kept, runs
+
+
+def to_bits(flags, bits):
+    bits[:] = 0
+    for i in range(len(flags)):
+        if flags[i] != 0:
+            bits[i // 8] += 1 << (i % 8)
+
+
+def from_bits(bits, flags):
+    for i in range(len(flags)):
+        flags[i] = bits[i // 8] >> (i % 8) & 1
+
+
+def positions(flags, out):
+    out[:] = [i for i in range(len(flags)) if flags[i] != 0]
+
+
+def edges(flags, out):
+    padded = [0, *flags, 0]
+    out[:] = [i for i in range(len(flags) + 1) if (padded[i] != 0) != (padded[i + 1] != 0)]
+
+
+def mark(indices, flags):
+    flags[:] = 0
+    for i in indices:
+        flags[i] = 1
+
+
+def fill(bounds, flags):
+    flags[:] = 0
+    for start, end in zip(bounds[::2], bounds[1::2]):
+        for i in range(start, end):
+            flags[i] = 1
+
+
+def compress(values, flags, out):
+    out[:] = [values[i] for i in range(len(flags)) if flags[i] != 0]
+
+
+def expand(packed, flags, out):
+    at = 0
+    for i in range(len(flags)):
+        out[i] = 0
+        if flags[i] != 0:
+            out[i] = packed[at]
+            at += 1
+
+
+def gather(values, starts, flags, out):
+    parts = [values[starts[u] : starts[u + 1]] for u in range(len(flags)) if flags[u] != 0]
+    out[:] = np.concatenate([*parts, np.zeros(0, values.dtype)])
+
+
+def scatter(packed, starts, flags, out):
+    at = 0
+    out[:] = 0
+    for u in range(len(flags)):
+        if flags[u] != 0:
+            for i in range(starts[u], starts[u + 1]):
+                out[i] = packed[at]
+                at += 1
