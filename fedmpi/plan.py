@@ -92,7 +92,8 @@ class Plan:
     steps : int, optional
         Number of local steps, where it is not the run's; 0 measures only.
     statistics : tuple of str
-        What the report shall carry: "activations", "relevance", "squares", "gradient".
+        What the report shall carry: "activations", "relevance", "squares", "gradient",
+        "moved".
     """
 
     down: Support
@@ -129,6 +130,8 @@ class Report:
         the loss rises if the row is removed (Mozer and Smolensky, NIPS 1988).
     squares : float32[P]
         Sum over the steps of the squared gradient.
+    moved : bool[P]
+        What a step may have moved.
     gradient : float32[P]
         The gradient of one batch after the last step, of all coordinates.
     """

@@ -52,6 +52,11 @@ class Total:
         return out
 
     @property
+    def weight(self):
+        """float64[U]: the sum of the shares behind each unit."""
+        return self.cover / (kernels.sums.SCALE if self.exact else 1.0)
+
+    @property
     def covered(self):
         """Part of the coordinates that at least one client added to."""
         held = np.diff(self.starts)[self.cover > 0].sum()

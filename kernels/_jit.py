@@ -7,4 +7,11 @@ that at node-local disk, and one rank per node fills it while the others wait.
 
 import numba
 
-kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
+from fedmpi.kernels._cache import once_per_node
+
+_njit = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+
+def kernel(function):
+    """Return `function` as a kernel: compiled on first use, once on a node, and cached."""
+    return once_per_node(_njit(function))

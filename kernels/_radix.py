@@ -15,7 +15,7 @@ _MAGNITUDE = np.uint32(0x7FFFFFFF)
 
 @kernel
 def candidates_of(values, count):
-    """Return uint32[m]: ascending positions that hold the `count` largest magnitudes and a few more."""
+    """Return uint32[m]: ascending positions of the `count` largest magnitudes and a few more."""
     floor, room = guess(values, values[:0], count)
     candidates = np.empty(room, np.uint32)
     found = collect(values, 0, values.size, floor, candidates, 0)

@@ -242,7 +242,7 @@ def row_sums(out, places, src, planes, size):
     Reads 4 bytes per lane. 128 partial sums are kept, then added in halves and in order.
     """
     wide, narrow = lanes.full(1, 8, 0.0), lanes.full(1, 1, 0.0)
-    scratch = np.empty(8, np.float32)
+    scratch = np.empty(16, np.float32)
     for o in range(places.size):
         many, one, p = wide, narrow, 0
         while size - p >= 128:

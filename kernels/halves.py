@@ -20,12 +20,12 @@ def to_bfloat16(bits, out):
     out : uint16[n], changed in place
     """
     for i in range(out.size):
-        word = bits[i]
-        even = (word >> np.uint32(16)) & np.uint32(1)
-        rounded = (word + np.uint32(0x7FFF) + even) >> np.uint32(16)
-        quiet = (word >> np.uint32(16)) | np.uint32(0x40)
-        is_nan = (word & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
-        out[i] = np.uint16(quiet if is_nan else rounded)
+        sign = (bits[i] >> np.uint32(16)) & np.uint32(0x8000)
+        size = bits[i] & np.uint32(0x7FFFFFFF)
+        upper = size >> np.uint32(16)
+        rounded = (size + np.uint32(0x7FFF) + (upper & np.uint32(1))) >> np.uint32(16)
+        is_nan = size > np.uint32(0x7F800000)
+        out[i] = np.uint16(sign | (upper | np.uint32(0x40) if is_nan else rounded))
 
 
 @kernel
@@ -59,11 +59,12 @@ def to_float16(bits, out):
     for i in range(out.size):
         word = bits[i]
         size = word & np.uint32(0x7FFFFFFF)
-        large = size - np.uint32(112 << 23)  # exponents count from 15 instead of 127
+        # Exponents count from 15 instead of 127.
+        large = max(size, np.uint32(113 << 23)) - np.uint32(112 << 23)
         odd = (large >> np.uint32(13)) & np.uint32(1)
         normal = (large + np.uint32(0xFFF) + odd) >> np.uint32(13)
         digits = (size & np.uint32(0x7FFFFF)) | np.uint32(0x800000)
-        shift = min(max(np.uint32(126) - (size >> np.uint32(23)), np.uint32(1)), np.uint32(31))
+        shift = np.uint32(min(max(126 - np.int32(size >> np.uint32(23)), 1), 31))
         odd = (digits >> shift) & np.uint32(1)
         half = np.uint32(1) << (shift - np.uint32(1))
         tiny = (digits + half - np.uint32(1) + odd) >> shift

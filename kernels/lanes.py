@@ -113,7 +113,8 @@ def item(table, i):
 def sums(tile, array):
     """Write the sum over the lanes of row r, column c to array[r * cols + c].
 
-    The lanes are added in halves: 16 to 8, to 4, to 2, to 1.
+    The lanes are added in halves: 16 to 8, to 4, to 2, to 1. What follows in `array`, up
+    to a multiple of 16 numbers, is overwritten.
     """
     while tile.shape[-1] > 1:
         half = tile.shape[-1] // 2
@@ -331,21 +332,28 @@ def _fused(emit, *tiles):
 
 @_compiled(sums, Tile, types.Array, gives=_none_type)
 def _sums(emit, tile, array):
-    builder, zero = emit.builder, _I32(0)
-    for r in range(emit.tile.rows):
-        for c in range(emit.tile.cols):
-            vector, width = emit.part(tile, r, c), LANES
-            while width > 1:
-                width //= 2
-                low, high = (
-                    builder.shuffle_vector(
-                        vector,
-                        vector,
-                        ir.Constant(ir.VectorType(_I32, width), list(range(k, k + width))),
-                    )
-                    for k in (0, width)
-                )
-                vector = builder.fadd(low, high)
-            place = emit.pointer(1, array, _I64(r * emit.tile.cols + c))
-            builder.store(builder.extract_element(vector, zero), place)
+    """Sixteen vectors are folded into one that holds their sums, two by two."""
+    count = emit.tile.rows * emit.tile.cols
+    vectors = [emit.builder.extract_value(tile, k) for k in range(count)]
+    vectors += [_VECTOR([0.0] * LANES)] * (-count % LANES)
+    width = LANES
+    while width > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [_folded(emit, one, other, width) for one, other in pairs]
+        width //= 2
+    address = emit.pointer(1, array)
+    for c, vector in enumerate(vectors):
+        emit.store(vector, address, c)
     return emit.context.get_dummy_value()
+
+
+def _folded(emit, one, other, width):
+    """Add the halves of each group of `width` lanes; the groups of `one` come first."""
+    low = [k for k in range(2 * LANES) if k % width < width // 2]
+    halves = [
+        emit.builder.shuffle_vector(
+            one, other, ir.Constant(ir.VectorType(_I32, LANES), [k + shift for k in low])
+        )
+        for shift in (0, width // 2)
+    ]
+    return emit.builder.fadd(*halves)

@@ -62,8 +62,8 @@ def lists(total, cover, touched, lo, hi, counts, units, values, scales, weights,
     values : T[P, capacity], or float32 if T is int64
     scales : float64[P]
         What float32 values are multiplied by before rounding; else not read.
-    weights : C[P]
-        Weight of each list; not read if `cover` is empty.
+    weights : C[P, capacity] or C[P, 1]
+        The weight of each entry, or one for the whole list; not read if `cover` is empty.
     scan : bool
         Clear the last result first, by its marks.
     fresh : uint32[hi - lo + 1], or empty, changed in place
@@ -79,6 +79,7 @@ def lists(total, cover, touched, lo, hi, counts, units, values, scales, weights,
     for r in range(counts.size):
         at[r] = np.searchsorted(units[r, : counts[r]], lo)
     rounded = total.itemsize > values.itemsize
+    step = 1 if weights.shape[1] > 1 else 0
     marks = np.int64(0)
     for a in range(lo, hi, 8 * BLOCK):
         b = min(a + 8 * BLOCK, hi)
@@ -96,8 +97,8 @@ def lists(total, cover, touched, lo, hi, counts, units, values, scales, weights,
                 for j in range(where.size):
                     total[where[j]] += terms[j]
             if cover.size:
-                for u in where:
-                    cover[u] += weights[r]
+                for j in range(where.size):
+                    cover[where[j]] += weights[r, (first + j) * step]
             if fresh.size:
                 for u in where:
                     fresh[marks] = u

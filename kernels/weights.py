@@ -34,7 +34,7 @@ def classify(weights, table, codes):
     count, code = 0, 0
     for j in range(weights.size):
         if j == 0 or weights[j] != weights[j - 1]:
-            slot = (np.uint64(weights[j]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54)
+            slot = _hash(np.uint64(weights[j]))
             while slots[slot] >= 0 and table[slots[slot]] != weights[j]:
                 slot = (slot + np.uint64(1)) & np.uint64(_SLOTS - 1)
             code = slots[slot]
@@ -47,3 +47,10 @@ def classify(weights, table, codes):
                 count += 1
         codes[j] = code
     return count
+
+
+@kernel
+def _hash(word):
+    """Return the place, below 1,024, where the search for a uint64 begins."""
+    word ^= (word >> np.uint64(10)) ^ (word >> np.uint64(20)) ^ (word >> np.uint64(40))
+    return word & np.uint64(_SLOTS - 1)

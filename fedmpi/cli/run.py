@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
@@ -86,6 +87,8 @@ def _on_all_ranks(args, read, make, **how):
     except Exception as error:  # perhaps on this rank alone: the others must not wait for it
         if comm.size == 1:
             raise
+        if comm.rank:
+            time.sleep(1.0)  # rank 0 speaks for all where all fail alike
         report(error, args.debug)
         comm.abort(getattr(error, "exit_code", 1))
 

@@ -8,16 +8,15 @@ the whole message or behind each unit. The bytes are laid out in `fedmpi.comm.wi
 
 import numpy as np
 
-from fedmpi.comm import counts, supports, values as packed, wire
+from fedmpi.comm import counts, supports, wire
+from fedmpi.comm import values as packed
 from fedmpi.comm.wire import Sizes
 from fedmpi.errors import MessageError
 
 __all__ = ["Sizes", "decode", "encode", "sizes", "weights"]
 
 
-def encode(
-    values, support, *, sender=0, round=0, value_type="float32", known=False, weights=None
-):
+def encode(values, support, *, sender=0, round=0, value_type="float32", known=False, weights=None):
     """Return a message with the coordinates of `values` that `support` holds.
 
     Parameters
@@ -49,14 +48,17 @@ def encode(
     _check(values, support, value_type)
     segments = supports.write(support, known)
     weight_kind, weight, coded = counts.write(weights, sum(s.kept for s in segments))
-    header = np.zeros(1, wire.HEADER)
-    header["magic"], header["version"] = wire.MAGIC, wire.VERSION
-    header["value_type"] = wire.VALUE_TYPES.index(value_type)
-    header["level"] = wire.LEVELS.index(support.level)
-    header["weight_kind"], header["weight"] = weight_kind, weight
-    header["segments"] = len(segments)
-    header["sender"], header["round"] = sender, round
-    header["size"], header["nnz"] = values.size, supports.count(support)
+    header = wire.header(
+        value_type=wire.VALUE_TYPES.index(value_type),
+        level=wire.LEVELS.index(support.level),
+        weight_kind=weight_kind,
+        weight=weight,
+        segments=len(segments),
+        sender=sender,
+        round=round,
+        size=values.size,
+        nnz=supports.count(support),
+    )
     table = np.zeros(len(segments), wire.ENTRY)
     for entry, (kind, first, stop, kept, stream) in zip(table, segments):
         entry["kind"], entry["first"], entry["stop"] = kind, first, stop

@@ -1,9 +1,9 @@
 """Weights of a message: integer sample counts, in the least room that holds them exactly.
 
-    one       in the header                one count for the whole message
-    classes   8 + 8 c + m bytes            a table of c <= 256 counts and a byte for each unit
-    u32       4 m bytes                    counts from 0 to 2**32 - 1
-    i64       8 m bytes                    any counts
+one       in the header                one count for the whole message
+classes   8 + 8 c + m bytes            a table of c <= 256 counts and a byte for each unit
+u32       4 m bytes                    counts from 0 to 2**32 - 1
+i64       8 m bytes                    any counts
 """
 
 import numpy as np

@@ -27,12 +27,14 @@ def smallest(flags):
     kept, runs = kernels.pack.count(flags)
     if kept == flags.size:
         return wire.DENSE, kept, NOTHING
-    best = (flags.size + 7) // 8
+    bitmap = (flags.size + 7) // 8
     kinds = [wire.BITMAP]
     if flags.size < _WORDS:
-        # A varint has at least one byte: most formats need not be tried.
-        kinds += [wire.RUNS] if 2 * runs < best else []
-        kinds += [wire.IDX32, wire.IDX16, wire.VARINT] if kept < best else []
+        # A varint has at least one byte, so most need not be tried. Nor need idx16: a gap
+        # that takes a third byte fills a quarter of a block of 65536, whose count takes 4.
+        # Nor idx32: only gaps of 2**28 take more than 4 bytes.
+        kinds += [wire.RUNS] if 2 * runs < bitmap else []
+        kinds += [wire.VARINT] if kept < bitmap else []
     streams = [(kind, kept, encode(kind, flags)) for kind in kinds]
     return min(streams, key=lambda coded: coded[2].size)
 

@@ -5,6 +5,7 @@ are cut by layer or by tensor where that is smaller; the other levels have few u
 take one segment. The formats of a segment are those of `fedmpi.comm.formats`.
 """
 
+import itertools
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -44,7 +45,8 @@ def write(support, known):
     if support.level == "row" and kept < support.keep.size:
         rows = _shared_rows(support.layout, support.keep)
         if rows is not None:
-            choices.append([Segment(wire.ROWS, 0, tensors, kept, formats.encode(wire.BITMAP, rows))])
+            stream = formats.encode(wire.BITMAP, rows)
+            choices.append([Segment(wire.ROWS, 0, tensors, kept, stream)])
     if known:
         choices.append([Segment(wire.PACKED, 0, tensors, kept, digest(support))])
     return min(choices, key=_bytes)
@@ -106,7 +108,7 @@ def _cut(support, bounds):
     """Return the segments of a support of coordinates, cut at `bounds` (indices of tensors)."""
     starts = [tensor.start for tensor in support.layout.tensors] + [support.layout.size]
     segments = []
-    for first, stop in zip(bounds, bounds[1:]):
+    for first, stop in itertools.pairwise(bounds):
         kind, kept, stream = formats.smallest(support.keep[starts[first] : starts[stop]])
         if kept == 0:
             continue
@@ -119,8 +121,9 @@ def _cut(support, bounds):
 
 
 def _bytes(segments):
-    """Return the bytes that `segments` take in a message."""
-    return sum(wire.ENTRY.itemsize + wire.padded(segment.stream.size) for segment in segments)
+    """Return the bytes that `segments` take in a message, and without padding."""
+    sizes = [segment.stream.size for segment in segments]
+    return sum(map(wire.padded, sizes)) + wire.ENTRY.itemsize * len(sizes), sum(sizes)
 
 
 def _look_up(known, level, stream, keep):

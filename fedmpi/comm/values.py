@@ -37,9 +37,9 @@ def _move(values, support, out):
     if out.size == words.size:
         out[:] = words
     elif support.level == "coordinate":
-        kernels.pack.compress(words, support.keep, out)
+        kernels.moves.compress(words, support.keep, out)
     else:
-        kernels.pack.gather(words, support.starts, support.keep, out)
+        kernels.moves.gather(words, support.starts, support.keep, out)
 
 
 def _spread(kept, support):
@@ -49,7 +49,7 @@ def _spread(kept, support):
         return kept.copy().view(np.float32)
     out = np.empty(size, np.uint32)
     if support.level == "coordinate":
-        kernels.pack.expand(kept, support.keep, out)
+        kernels.moves.expand(kept, support.keep, out)
     else:
-        kernels.pack.scatter(kept, support.starts, support.keep, out)
+        kernels.moves.scatter(kept, support.starts, support.keep, out)
     return out.view(np.float32)

@@ -3,8 +3,9 @@
     header (64 bytes) | table (32 bytes a segment) | supports | values | weights
 
 All integers are little-endian. Each support, and the values if weights follow, are padded
-with zeros to a multiple of 8 bytes. The checksum is the CRC-32 of the message with its own field as zero, so
-it finds damage, not malice: everything it guards is checked again while decoding.
+with zeros to a multiple of 8 bytes. The checksum is the CRC-32 of the message with its own
+field as zero, so it finds damage, not malice: everything it guards is checked again while
+decoding.
 """
 
 import zlib
@@ -80,6 +81,18 @@ class Parts(NamedTuple):
     padding: list
 
 
+def header(**fields):
+    """Return HEADER[1] with `fields` set, the rest zero. Raises MessageError if one overflows."""
+    record = np.zeros(1, HEADER)
+    record["magic"], record["version"] = MAGIC, VERSION
+    for name, value in fields.items():
+        try:
+            record[name] = value
+        except OverflowError:
+            raise MessageError(f"encode: {name} {value} does not fit in 64 bits") from None
+    return record
+
+
 def padded(size):
     """Return `size` rounded up to a multiple of 8."""
     return -(-size // 8) * 8
@@ -144,14 +157,15 @@ def split(data, header, table):
 
 
 def read(message):
-    """Return (uint8[...], header record, ENTRY[S], Sizes) of a message, copied only if it is not aligned to 8.
+    """Return (uint8[...], header record, ENTRY[S], Sizes) of a message.
 
-    Checked here: everything that can be known without the model's layout, but for the
-    checksum (`check_sum`). Raises MessageError.
+    Copied if it is read-only or not aligned to 8 bytes. Checked here: everything that can
+    be known without the model's layout, but for the checksum (`check_sum`). Raises
+    MessageError.
     """
     data = np.frombuffer(message, np.uint8)
-    if data.ctypes.data % 8:  # a piece of a larger buffer
-        data = data.copy()
+    if data.ctypes.data % 8 or not data.flags.writeable:
+        data = data.copy()  # or each kernel would be compiled for such arrays as well
     if data.size < HEADER.itemsize:
         raise MessageError(f"message of {data.size} bytes: shorter than its header of 64")
     header = data[: HEADER.itemsize].view(HEADER)[0]

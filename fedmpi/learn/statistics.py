@@ -16,6 +16,8 @@ class Statistics:
                 self._found[name] = [np.zeros(layer.rows) for layer in layout.layers]
             elif name == "squares":
                 self._found[name] = np.zeros(layout.size, np.float32)
+            elif name == "moved":
+                self._found[name] = np.zeros(layout.size, bool)
         self.activations = self._found.get("activations")
 
     def see(self, weights, grad, samples):
@@ -24,6 +26,11 @@ class Statistics:
             self._relevance(weights, grad, samples)
         if "squares" in self._found:
             self._found["squares"] += grad * grad
+
+    def moved(self, moving):
+        """Take in uint8[P]: what one step may have moved."""
+        if "moved" in self._found:
+            self._found["moved"] |= moving != 0
 
     def keep(self, name, values):
         """Add a finished statistic."""

@@ -57,7 +57,9 @@ class Steps:
             kernels.penalty.group_norm(self._grad, self._point, *self._blocks, self._plan.penalty)
         if self._plan.control is not None:
             np.add(self._grad, self._plan.control, out=self._grad)
-        self._optimise(self._moving if self._inside is None else self._salient())
+        moving = self._moving if self._inside is None else self._salient()
+        self.statistics.moved(moving)
+        self._optimise(moving)
         return loss
 
     def end_epoch(self):

@@ -1,7 +1,12 @@
 """Keep the state of a run in its checkpoint, and take it up again."""
 
+import numpy as np
+
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint
+from fedmpi.sim.store import pack, unpack
+
+CHUNK = 1 << 26  # bytes of clients' memories that a rank sends at a time
 
 
 def keep(simulation, writer, out, wall_time):
@@ -16,11 +21,43 @@ def keep(simulation, writer, out, wall_time):
         "wall_time": wall_time,
         "parameters": simulation.experiment.layout.size,
     }
-    if writer:
-        writer.commit()
-        with checkpoint.writing(checkpoint.path_of(out), facts) as put:
-            for name, array in simulation.state.items():
-                put.array(name, array)
+    if not writer:
+        for _ in _memories(simulation):
+            pass
+        return
+    writer.commit()
+    with checkpoint.writing(checkpoint.path_of(out), facts) as put:
+        for name, array in simulation.state.items():
+            put.array(name, array)
+        for client, data in _memories(simulation):
+            put.client(client, data)
+
+
+def _memories(simulation):
+    """Yield (client, bytes) of all clients' memories, on rank 0; collective.
+
+    They come a chunk at a time, so rank 0 never holds more than a chunk of each rank.
+    """
+    comm, store = simulation.comm, simulation.store
+    left = store.clients()
+    while comm.sum_array(np.array([len(left)], np.int64))[0]:
+        box, size = [], 0
+        while left and size < CHUNK:
+            client = left.pop(0)
+            data = pack(store[client])
+            box += [np.array([client, len(data)], "<i8").tobytes(), data]
+            size += len(data)
+        for received in comm.exchange([b"".join(box), *[b""] * (comm.size - 1)]):
+            yield from _split(received)
+
+
+def _split(box):
+    """Yield the (client, bytes) in a box."""
+    at = 0
+    while at < len(box):
+        client, size = (int(number) for number in np.frombuffer(box, "<i8", 2, at))
+        yield client, bytes(box[at + 16 : at + 16 + size])
+        at += 16 + size
 
 
 def restore(simulation, out):
@@ -38,6 +75,17 @@ def restore(simulation, out):
     if weights is None or weights.shape != (size,) or kept.facts.get("parameters") != size:
         raise ResultError(f"{path}: is not of a model of {size:,} parameters; it belongs elsewhere")
     simulation.state = kept.arrays
+    _place_memories(simulation, kept)
     simulation.next_round = int(kept.facts["next_round"])
     simulation.virtual_time = float(kept.facts["virtual_time"])
     return float(kept.facts["wall_time"])
+
+
+def _place_memories(simulation, kept):
+    """Deal the clients' memories over the ranks; each reads its own from the checkpoint."""
+    store, comm = simulation.store, simulation.comm
+    store.homes = {client: i % comm.size for i, client in enumerate(kept.clients)}
+    for client, home in store.homes.items():
+        if home == comm.rank:
+            store.stage(client, unpack(kept.client(client)))
+    store.commit()

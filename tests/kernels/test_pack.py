@@ -5,7 +5,7 @@ import pytest
 
 from fedmpi import kernels
 from tests import naive
-from tests.naive import halves, lists, pack, weights  # noqa: F401  (fill tests.naive)
+from tests.naive import halves, lists, moves, pack, weights  # noqa: F401  (fill tests.naive)
 
 SIZES = [0, 1, 7, 8, 63, 64, 65, 128, 200, 1000]
 DENSITIES = [0.0, 0.003, 0.05, 0.3, 0.7, 0.97, 1.0]
@@ -62,15 +62,14 @@ def test_popcount_equals_its_naive_twin(rng, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_values_move_bit_by_bit_and_come_back(rng, size, density):
     values, flags = words(rng, size), flags_of(rng, size, density)
-    for name, inverse in [("compress", "expand")]:
-        got, want = np.empty((2, np.count_nonzero(flags)), np.uint32)
-        getattr(kernels.pack, name)(values, flags, got)
-        getattr(naive.pack, name)(values, flags, want)
-        np.testing.assert_array_equal(got, want)
-        back, there = np.full((2, size), 99, np.uint32)
-        getattr(kernels.pack, inverse)(got, flags, back)
-        getattr(naive.pack, inverse)(want, flags, there)
-        np.testing.assert_array_equal(back, there)
+    got, want = np.empty((2, np.count_nonzero(flags)), np.uint32)
+    kernels.moves.compress(values, flags, got)
+    naive.moves.compress(values, flags, want)
+    np.testing.assert_array_equal(got, want)
+    back, there = np.full((2, size), 99, np.uint32)
+    kernels.moves.expand(got, flags, back)
+    naive.moves.expand(want, flags, there)
+    np.testing.assert_array_equal(back, there)
 
 
 @pytest.mark.parametrize("density", DENSITIES)
@@ -78,12 +77,12 @@ def test_units_move_as_blocks_and_come_back(rng, density):
     starts = np.concatenate(([0], np.cumsum(rng.integers(0, 40, 50)))).astype(np.int64)
     values, flags = words(rng, starts[-1]), flags_of(rng, 50, density)
     got, want = np.empty((2, int(np.diff(starts)[flags != 0].sum())), np.uint32)
-    kernels.pack.gather(values, starts, flags, got)
-    naive.pack.gather(values, starts, flags, want)
+    kernels.moves.gather(values, starts, flags, got)
+    naive.moves.gather(values, starts, flags, want)
     np.testing.assert_array_equal(got, want)
     back, there = np.full((2, starts[-1]), 99, np.uint32)
-    kernels.pack.scatter(got, starts, flags, back)
-    naive.pack.scatter(want, starts, flags, there)
+    kernels.moves.scatter(got, starts, flags, back)
+    naive.moves.scatter(want, starts, flags, there)
     np.testing.assert_array_equal(back, there)
 
 
@@ -138,33 +137,36 @@ def test_positions_up_to_the_last_of_32_bits_survive():
 
 
 @pytest.mark.parametrize("before", [0, 64, 200])
+@pytest.mark.parametrize("behind", [0, 100])
 @pytest.mark.parametrize(
-    "damage, count, reason",
+    ("damage", "reason"),
     [
-        ([0x80, 0x00], 1, "longer than it needs"),
-        ([0xFF, 0x80, 0x00], 1, "longer than it needs"),
-        ([0x80], 1, "ends within a varint"),
-        ([0x80, 0x80, 0x80, 0x80, 0x80, 0x01], 1, "more than 5 bytes"),
-        ([0xFF, 0xFF, 0xFF, 0xFF, 0x7F], 1, "after the end"),
-        ([0xFF, 0x7F], 1, "after the end"),
-        ([0, 0], 1, "more bytes than its positions"),
-        ([0], 2, "ends within a varint"),
+        ([0x80, 0x00], "longer than it needs"),
+        ([0xFF, 0x80, 0x00], "longer than it needs"),
+        ([0x80, 0x80, 0x80, 0x80, 0x80, 0x01], "more than 5 bytes"),
+        ([0xFF, 0xFF, 0xFF, 0xFF, 0x7F], "after the end"),
+        ([0xFF, 0x7F], "after the end"),
     ],
 )
-@pytest.mark.parametrize("behind", [0, 100])
-def test_damaged_varints_are_refused_at_the_start_and_inside_blocks(
-    before, damage, count, reason, behind
-):
-    if behind and reason in ("ends within a varint", "more bytes than its positions"):
-        pytest.skip("what follows would complete it")
+def test_damaged_varints_are_refused_at_the_start_and_inside_blocks(before, damage, behind, reason):
     stream = np.array([0] * before + damage + [0] * behind, np.uint8)
     with pytest.raises(ValueError, match=reason):
-        indices = np.zeros(before + count + behind, np.uint32)
-        kernels.lists.decode_varint(stream, 400, indices)
+        kernels.lists.decode_varint(stream, 400, np.zeros(before + 1 + behind, np.uint32))
+
+
+@pytest.mark.parametrize("before", [0, 64, 200])
+@pytest.mark.parametrize(
+    ("end", "count", "reason"),
+    [([0x80], 1, "within a varint"), ([0], 2, "within a varint"), ([0, 0], 1, "more bytes")],
+)
+def test_lists_that_end_too_early_or_too_late_are_refused(before, end, count, reason):
+    stream = np.array([0] * before + end, np.uint8)
+    with pytest.raises(ValueError, match=reason):
+        kernels.lists.decode_varint(stream, 400, np.zeros(before + count, np.uint32))
 
 
 @pytest.mark.parametrize(
-    "stream, count, reason",
+    ("stream", "count", "reason"),
     [
         ([2, 0, 0, 0, 5, 5], 2, "do not ascend"),
         ([2, 0, 0, 0, 6, 5], 2, "do not ascend"),
@@ -177,9 +179,7 @@ def test_damaged_varints_are_refused_at_the_start_and_inside_blocks(
 )
 def test_damaged_halves_are_refused(stream, count, reason):
     with pytest.raises(ValueError, match=reason):
-        kernels.lists.decode_idx16(
-            np.array(stream, np.uint16), 100_000, np.zeros(count, np.uint32)
-        )
+        kernels.lists.decode_idx16(np.array(stream, np.uint16), 100_000, np.zeros(count, np.uint32))
 
 
 @pytest.mark.parametrize("indices", [[3, 3], [4, 3], [1, 2, 10]])

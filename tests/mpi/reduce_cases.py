@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SUPPORTS = ("independent", "identical", "blocks", "skewed", "empty", "full", "one rank")
+SUPPORTS = ("independent", "identical", "blocks", "skewed", "few", "empty", "full", "one rank")
 UNITS = ("coordinates", "rows", "layers", "model")
 
 
@@ -49,6 +49,8 @@ def marks(rng, support, ranks, units, density):
         flags = (at >= np.arange(ranks)[:, None] / (2 * ranks)) & (at < 0.6) & flags
     elif support == "skewed":
         flags = rng.random((ranks, units)) < 4 * density * (1 - at) ** 6
+    elif support == "few":
+        flags = rng.random((ranks, units)) < density / 10
     elif support in ("empty", "full"):
         flags[:] = support == "full"
     elif support == "one rank":
@@ -71,4 +73,4 @@ def make(ranks, size, units="coordinates", support="independent", density=0.2, k
         some = rng.random(size) < 0.1
         values[1, some] = -values[0, some]
     covers = rng.integers(1, 5, (ranks, starts.size - 1)) * 2**40 * touched
-    return Case(values * mask, covers.astype(kind), touched, starts)
+    return Case(np.where(mask, values, 0), covers.astype(kind), touched, starts)

@@ -20,12 +20,12 @@ def lists(total, cover, touched, lo, hi, counts, units, values, scales, weights,
         if len(array) and scan:
             array[lo:hi] = 0
     for r in range(len(counts)):
-        for u, value in zip(units[r, : counts[r]], values[r, : counts[r]], strict=True):
+        for j, u in enumerate(units[r, : counts[r]]):
             if lo <= u < hi:
-                total[u] += term(total, value, scales[r])
+                total[u] += term(total, values[r, j], scales[r])
                 touched[u] = 1
                 if len(cover):
-                    cover[u] += weights[r]
+                    cover[u] += weights[r, j if weights.shape[1] > 1 else 0]
     return int(touched[lo:hi].sum())
 
 

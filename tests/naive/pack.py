@@ -1,7 +1,5 @@
 """Twins of kernels/pack.py."""
 
-import numpy as np
-
 
 def popcount(bits):
     return sum(bin(byte).count("1") for byte in bits)
@@ -45,31 +43,3 @@ def fill(bounds, flags):
     for start, end in zip(bounds[::2], bounds[1::2]):
         for i in range(start, end):
             flags[i] = 1
-
-
-def compress(values, flags, out):
-    out[:] = [values[i] for i in range(len(flags)) if flags[i] != 0]
-
-
-def expand(packed, flags, out):
-    at = 0
-    for i in range(len(flags)):
-        out[i] = 0
-        if flags[i] != 0:
-            out[i] = packed[at]
-            at += 1
-
-
-def gather(values, starts, flags, out):
-    parts = [values[starts[u] : starts[u + 1]] for u in range(len(flags)) if flags[u] != 0]
-    out[:] = np.concatenate([*parts, np.zeros(0, values.dtype)])
-
-
-def scatter(packed, starts, flags, out):
-    at = 0
-    out[:] = 0
-    for u in range(len(flags)):
-        if flags[u] != 0:
-            for i in range(starts[u], starts[u + 1]):
-                out[i] = packed[at]
-                at += 1

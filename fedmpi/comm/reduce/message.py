@@ -102,9 +102,16 @@ def narrow(link, field):
 
 
 def settle(link, field, lo, hi):
-    """Round the finished coordinates lo..hi-1 to what the others will be told of them."""
+    """Turn the finished coordinates lo..hi-1 into what the others will hold of them.
+
+    Exact sums stay. float32 is rounded if it travels as bfloat16, and loses the sign of
+    zeros, since others add it to nothing.
+    """
+    mine = field.total[lo:hi]
     if narrow(link, field):
-        field.total[lo:hi] = widened(narrowed(field.total[lo:hi]))
+        mine[:] = widened(narrowed(mine))
+    if mine.dtype == np.float32:
+        mine += np.float32(0)
 
 
 def narrowed(values):

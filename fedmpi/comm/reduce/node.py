@@ -50,6 +50,7 @@ class Slot:
             "cover": (length if cover else 0, dtype),
             "touched": (length, np.uint8),
             "loads": ((node.size, BINS), np.int64),
+            "counts": (node.size, np.int64),
             "found": (node.size, np.int64),
             "scales": (node.size, np.float64),
             "weights": (node.size, weight),
@@ -67,14 +68,15 @@ class Slot:
         cover = self.cover[: self.units]
         return Field(self.total[: self.size], cover, self.touched[: self.units], self.starts)
 
-    def tell(self, scale, weight):
+    def tell(self, count, scale, weight):
         """Write what the others must know of this rank's contribution; return our range."""
-        self.scales[self.node.rank], self.weights[self.node.rank] = scale, weight
+        rank = self.node.rank
+        self.counts[rank], self.scales[rank], self.weights[rank] = count, scale, weight
         self.sync()
         bounds = cut(self.loads.sum(0), self.width, self.total.size, [1] * self.node.size)
-        if self.node.rank == 0:
+        if rank == 0:
             self.weight[0] = sum(self.weights[1:], self.weights[0])
-        return (int(bound) for bound in bounds[self.node.rank : self.node.rank + 2])
+        return (int(bound) for bound in bounds[rank : rank + 2])
 
     def sync(self):
         """Wait for the node's ranks; what they wrote before can be read after."""

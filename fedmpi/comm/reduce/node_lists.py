@@ -7,7 +7,7 @@ from fedmpi.comm.reduce.field import FLAT
 from fedmpi.comm.reduce.node import Slot
 
 FEW = 8  # results with fewer than one in so many coordinates are cleared by list
-ZERO, LISTED, MARKED = range(3)  # where the last result is to be cleared from
+ZERO, LISTED, MARKED = range(3)  # how the last result can be cleared
 
 
 class ListSlot(Slot):
@@ -15,23 +15,31 @@ class ListSlot(Slot):
 
     Attributes
     ----------
-    units : uint32[capacity], values : float32 or int64[capacity]
-        This rank's row, to be written before `reduce`, which does not change it.
+    row : (uint32[capacity], float32 or int64[capacity], weights)
+        This rank's indices, values and weights, to be written before `reduce`, which
+        does not change them. The weights are one for each coordinate or, if `cover` is
+        not "each", one for the whole list.
     """
 
-    def __init__(self, node, size, capacity, kind, dtype, cover):
-        """Open a slot of float32 or int64 values (`kind`) for int64 or float32 sums (`dtype`)."""
+    def __init__(self, node, size, capacity, kind, dtype, cover, more=None):
+        """Open a slot of float32 or int64 values (`kind`) for int64 or float32 sums (`dtype`).
+
+        cover : "each" or "one", the weights of coordinates; or "", none
+        more : function like the `rows` of Slot, for further arrays
+        """
 
         def rows(padded, length):
-            return {
+            weights = {"each": capacity, "one": 1}.get(cover, 0)
+            arrays = {
                 "indices": ((node.size, capacity), np.uint32),
                 "terms": ((node.size, capacity), kind),
-                "counts": (node.size, np.int64),
+                "coverings": ((node.size, weights), dtype),
             }
+            return arrays | (more(padded, length) if more else {})
 
-        super().__init__(node, size, FLAT, dtype, cover, rows)
+        super().__init__(node, size, FLAT, dtype, bool(cover), rows)
         self.capacity = capacity
-        self.row = self.indices[node.rank], self.terms[node.rank]
+        self.row = tuple(rows[node.rank] for rows in (self.indices, self.terms, self.coverings))
         self._room = np.empty(self.total.size + 1, np.uint32)
         self._fresh, self._state = self._room[:0], ZERO
 
@@ -50,19 +58,20 @@ class ListSlot(Slot):
 
         float32 values are multiplied by `scale` and rounded if sums are int64.
         """
-        rank = self.node.rank
-        self.counts[rank] = count
-        kernels.merge.list_loads(self.row[0][:count], self.width, self.loads[rank])
-        lo, hi = self.tell(scale, weight)
+        kernels.merge.list_loads(self.row[0][:count], self.width, self.loads[self.node.rank])
+        self.row[2][:1] = weight
+        self.add(*self.tell(count, scale, weight))
+
+    def add(self, lo, hi):
+        """Add up the lists of all ranks in our range."""
         out = self.total, self.cover, self.touched
         if self._state == LISTED:
             kernels.owner.forget(*out, self._fresh)
             self.sync()  # the lists were of other ranges
         few = FEW * int(self.counts.sum()) < self.size
         fresh = self._room[: hi - lo + 1 if few else 0]
-        rows = self.counts, self.indices, self.terms, self.scales, self.weights
-        scan = self._state == MARKED
-        found = kernels.owner.lists(*out, lo, hi, *rows, scan, fresh)
+        rows = self.counts, self.indices, self.terms, self.scales, self.coverings
+        found = kernels.owner.lists(*out, lo, hi, *rows, self._state == MARKED, fresh)
         self._fresh, self._state = fresh[:found], LISTED if few else MARKED
-        self.found[rank] = found
+        self.found[self.node.rank] = found
         self.sync()

@@ -16,19 +16,26 @@ def bin_width(size, bins=BINS):
     return max(-(-size // (64 * bins)), 1) * 64
 
 
-def cut(loads, width, size, shares):
-    """Cut coordinates 0..size-1 so that the loads are in proportion to the shares.
+def cut(loads, width, size, shares, lo=0, hi=None):
+    """Cut coordinates lo..hi-1 so that the loads are in proportion to the shares.
 
-    loads : int64[bins], of bins of `width` coordinates each
+    loads : int64[bins], of bins of `width` coordinates each, even inside a bin
     shares : int[parts]
-    Returns int64[parts + 1], multiples of `width` but the last. Every coordinate counts
+    Returns int64[parts + 1], multiples of 64 but for lo and hi. Every coordinate counts
     a little too, since its mark is read.
     """
-    filled = np.clip(size - width * np.arange(loads.size), 0, width)
-    below = np.concatenate(([0], np.cumsum(16 * loads + filled)))
-    aims = np.cumsum(shares)[:-1] * below[-1] // max(np.sum(shares), 1)
-    places = np.searchsorted(below, aims, side="left") * width
-    return np.concatenate(([0], np.minimum(places, size), [size])).astype(np.int64)
+    hi = size if hi is None else hi
+    edges = np.minimum(width * np.arange(loads.size + 1), size)
+    below = np.concatenate(([0], np.cumsum(16 * loads + np.diff(edges))))
+
+    def inside(x, xs, ys):  # whole numbers: every rank must come to the same
+        i = np.clip(np.searchsorted(xs, x, side="right") - 1, 0, xs.size - 2)
+        return ys[i] + (x - xs[i]) * (ys[i + 1] - ys[i]) // np.maximum(xs[i + 1] - xs[i], 1)
+
+    first, last = inside(np.array([lo, hi]), edges, below)
+    aims = first + np.cumsum(shares)[:-1] * (last - first) // np.sum(shares)
+    places = np.clip(inside(aims, below, edges) // 64 * 64, lo, hi)
+    return np.concatenate(([lo], places, [hi])).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +79,8 @@ class Plan:
 
     def bounds(self, shares, lo=0, hi=None):
         """Cut lo..hi-1 into ranges whose expected work is in proportion to `shares`."""
-        hi = self.size if hi is None else hi
-        width = bin_width(self.size)
-        loads = self.rows[:, MARKS.stop :].sum(0)[lo // width : -(-hi // width)]
-        return lo + cut(loads, width, hi - lo, shares)
+        loads = self.rows[:, MARKS.stop :].sum(0)
+        return cut(loads, bin_width(self.size), self.size, shares, lo, hi)
 
     def union(self, ranks):
         """Return the coordinates that some of the first `ranks` ranks touch, expected.

@@ -11,6 +11,7 @@ from fedmpi.comm.reduce.auto import ALGORITHMS, NAMES, Record, combine
 from fedmpi.comm.reduce.cost import calibrate
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.comm.reduce.link import CHUNK, Link
+from fedmpi.comm.reduce.node_blocks import BlockSlot
 from fedmpi.comm.reduce.node_dense import DenseSlot
 from fedmpi.comm.reduce.node_lists import ListSlot
 from fedmpi.errors import ConfigError, MessageError
@@ -100,7 +101,10 @@ class Reducer:
         cover : bool, True for a weight per unit
         """
         dtype = np.dtype(np.int64 if exact else np.float32)
-        key = (DenseSlot, size, starts.size, np.dtype(kind), dtype, bool(cover))
+        if starts.size in (0, size + 1):
+            key = (DenseSlot, size, np.dtype(kind), dtype, bool(cover))
+            return self._slot(name, key, size, kind, dtype, cover).mine
+        key = (BlockSlot, size, starts.size, np.dtype(kind), dtype, bool(cover))
         return self._slot(name, key, size, starts, kind, dtype, cover).mine
 
     def list_row(self, name, size, capacity, *, kind=np.float32, exact=True, cover=False):
@@ -110,7 +114,8 @@ class Reducer:
         """
         dtype = np.dtype(np.int64 if exact else np.float32)
         key = (ListSlot, size, np.dtype(kind), dtype, bool(cover))
-        return self._slot(name, key, size, capacity, kind, dtype, cover).row
+        weights = "one" if cover else ""
+        return self._slot(name, key, size, capacity, kind, dtype, weights).row[:2]
 
     def sum(self, total, cover, touched, starts=FLAT, *, scale=None, name="sum"):
         """Add up vectors over all ranks.
@@ -183,10 +188,7 @@ class Reducer:
         slot = self._slots[name][1]
         slot.write(units, values)
         slot.reduce(units.size, 1.0 if scale is None else scale, _weight(weight, exact))
-        result = self._between(slot.view(), slot.weight[0], slot, began)
-        if self._nodes > 1:
-            slot.changed()
-        return result
+        return self._between(slot.view(), slot.weight[0], slot, began)
 
     def close(self):
         """Give the shared memory back."""
@@ -222,6 +224,8 @@ class Reducer:
                 slot.weight[0] = weight
                 slot.note[:] = NAMES.index(record.algorithm), record.density, record.regret
                 slot.sync()
+        if slot is not None and self._nodes > 1:
+            slot.changed()
         cover = field.cover if field.cover.size else weight
         record = replace(record, seconds=perf_counter() - began)
         return Result(_fixed(field.total), _fixed(cover), _fixed(field.touched), record)

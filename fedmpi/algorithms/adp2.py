@@ -1,0 +1,76 @@
+"""ADP v2: prune while training, inside an ordinary algorithm.
+
+Yu, Nguyen, Anwar and Jannesari, "Heterogeneous Federated Learning using Dynamic Model Pruning
+and Adaptive Gradient", arXiv:2106.06921 version 2 (2023). Its abstract and its published code
+(FedDP) differ:
+
+variant = "paper", the abstract: in each step only the most salient weights move, the share
+`salient` of the entries of all convolutions with the largest |w dL/dw|; the rule for salience
+is our choice, since the abstract names none. A client sends the weights that moved at all;
+the others count with the value that the server sent.
+variant = "released": after every local epoch all weights of convolutions of magnitude at most
+`threshold` become 0; they may grow back in the next epoch. A client sends the others, and
+zeros count in the mean, so the global model is usually denser than any client's. Deviation:
+the code drops a client's last partial batch, we do not.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.inside import Inside, InsideKeys
+from fedmpi.layout import Support
+from fedmpi.sparsity import convolutions, coordinates
+
+
+class ADP2(Inside, name="adp-v2"):
+    """Pruning by salience or threshold; salient = 1 or threshold = 0 leave the algorithm inside."""
+
+    class Keys(InsideKeys):
+        """The [algorithm] keys of ADP v2."""
+
+        variant: Literal["paper", "released"] = "paper"
+        salient: float = Field(0.5, gt=0, le=1)  # for "paper"
+        threshold: float = Field(1e-3, ge=0)  # for "released"
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = convolutions(self.layout)
+        self._inside = coordinates(self.layout, self.tensors)
+        self._by_threshold = keys.variant == "released"
+
+    def plan(self, state, round, client):
+        """The plan of the algorithm inside, with one of the two ways of pruning."""
+        plan = replace(super().plan(state, round, client), tensors=self.tensors)
+        if self._by_threshold:
+            down = self._support(state["weights"] != 0)
+            return replace(plan, threshold=self.keys.threshold, down=down)
+        # Without a start of its own the server would not know what unsent weights count as.
+        start = state["weights"] if plan.start is None else plan.start
+        return replace(plan, salient=self.keys.salient, start=start, statistics=("moved",))
+
+    def message(self, state, plan, report):
+        """The weights that moved, or those that are not pruned; all those of other layers."""
+        parts = super().message(state, plan, report)
+        weights, _ = parts["weights"]
+        held = weights != 0 if self._by_threshold else report.statistics["moved"]
+        return parts | {"weights": (weights, self._support(held))}
+
+    def add(self, sums, plan, report):
+        """Add a whole model: what did not arrive is 0, or what the server had sent."""
+        weights = report.weights
+        if not self._by_threshold:
+            weights = np.where(plan.up.mask(), weights, plan.start)
+        everything = replace(plan, up=Support.all(self.layout))
+        super().add(sums, everything, replace(report, weights=weights))
+
+    def density(self, state):
+        """The part of the global model's coordinates that are not 0 in convolutions."""
+        return self._support(state["weights"] != 0).size / self.layout.size
+
+    def _support(self, held):
+        """The coordinates bool[P] `held`, and all those outside convolutions."""
+        keep = (held | ~self._inside).astype(np.uint8)
+        return Support(self.layout, "coordinate", keep)

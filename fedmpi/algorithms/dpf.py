@@ -1,0 +1,61 @@
+"""DPF: dynamic model pruning with feedback, on a server that keeps the dense weights.
+
+Lin, Stich, Barba, Dmitriev and Jaggi, "Dynamic Model Pruning with Feedback", ICLR 2020,
+arXiv:2006.07253: the gradient is taken at the pruned weights w * m and applied to the dense
+ones, so that wrongly pruned weights come back; the mask keeps the largest weights of all
+layers together, at a sparsity that rises as a cubic. The paper trains centrally and makes a
+mask every 16 iterations; ours is the server's, made anew every `every` rounds, and the dense
+weights travel both ways, since clients need them. The global model is the pruned one.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class DPF(Algorithm, name="dpf"):
+    """Dynamic pruning with dense weights at the server; start = end = 0 is FedAvg."""
+
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of DPF."""
+
+        start: float = Field(0.0, ge=0, lt=1)
+        end: float = Field(0.9, ge=0, lt=1)
+        every: int = Field(1, ge=1)  # rounds between masks
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+
+    def start(self, weights):
+        """The weights, pruned and dense, and a mask that keeps all."""
+        mask = np.ones(self.layout.size, np.uint8)
+        return {"weights": weights, "dense": weights, "mask": mask}
+
+    def plan(self, state, round, client):
+        """The dense weights both ways, and the mask down, as what is left of the weights."""
+        held = Support(self.layout, "coordinate", state["mask"])
+        whole = Support.all(self.layout)
+        pruned = Support(self.layout, "coordinate", 1 - state["mask"])
+        return Plan(
+            down=held,
+            up=whole,
+            more_down={"dense": pruned},
+            start=state["dense"],
+            mask=state["mask"],
+        )
+
+    def step(self, state, sums, round):
+        """Average the dense weights; every `every` rounds make a new mask."""
+        dense, mask = sums["weights"].mean(state["dense"]), state["mask"]
+        if round % self.keys.every == 0:
+            keys = self.keys
+            share = sparsity.cubic(round, self.setting.rounds, keys.start, keys.end)
+            mask = sparsity.mask_of_largest(self.layout, np.abs(dense), self.tensors, share)
+        return state | {"weights": dense * mask, "dense": dense, "mask": mask}

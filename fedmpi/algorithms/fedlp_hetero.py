@@ -1,0 +1,65 @@
+"""FedLP-Hetero: each client trains the first layers of the model, as many as it can bear.
+
+Zhu, Shi, Luo, Wang, Peng, Fan and Letaief, "FedLP: Layer-wise Pruning Mechanism for
+Communication-Computation Efficient Federated Learning", ICC 2023, arXiv:2303.06360, the
+scheme for heterogeneous models, with the CNN of its published code. A client's level 1 to 5
+is drawn once: `prefer` with probability `chance`, the other four equally, or all five equally.
+Level 5 is the whole model; levels 1 to 4 keep the first level + 1 convolutions and end in a
+head that never leaves the client. A layer becomes the mean over those who trained it.
+Deviations: the code counts every client once, which is [clients] weighting = "uniform" here;
+private heads start from the same values on all clients of a level.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.errors import ConfigError
+from fedmpi.layout import Support
+from fedmpi.plan import Part, Plan
+
+LEVELS = 5
+NAMES = (*(f"conv{number}" for number in range(1, 7)), "fc1", "fc2")  # of the model fedlp-cnn
+
+
+class FedLPHetero(Algorithm, name="fedlp-hetero"):
+    """Models of five depths; all at level 5 is FedAvg."""
+
+    level = "layer"
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedLP-Hetero."""
+
+        prefer: Literal[1, 2, 3, 4, 5, "uniform"] = 5
+        chance: float = Field(0.6, ge=0, le=1)  # of the preferred level
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        if tuple(layer.name for layer in self.layout.layers) != NAMES:
+            raise ConfigError("algorithm fedlp-hetero: has levels of model.name = 'fedlp-cnn' only")
+
+    def plan(self, state, round, client):
+        """The first layers down and up; the private head stays."""
+        level = self.level_of(client)
+        if level == LEVELS:
+            whole = Support.all(self.layout)
+            return Plan(down=whole, up=whole)
+        keep = np.arange(len(self.layout.layers)) <= level
+        shared = Support(self.layout, "layer", keep.astype(np.uint8))
+        part = Part(options=(("level", level),), shared=shared.size)
+        return Plan(down=shared, up=shared, part=part, private=self.memory(client).get("head"))
+
+    def remember(self, state, plan, report, sent):
+        """The private head."""
+        return None if report.private is None else {"head": report.private}
+
+    def level_of(self, client):
+        """Return a client's level, 1 to 5, drawn once."""
+        keys, draw = self.keys, self.rng_for("fedlp-level", 0, client)
+        if keys.prefer == "uniform":
+            return int(draw.integers(1, LEVELS + 1))
+        chances = np.full(LEVELS, (1.0 - keys.chance) / (LEVELS - 1))
+        chances[keys.prefer - 1] = keys.chance
+        return int(draw.choice(LEVELS, p=chances)) + 1

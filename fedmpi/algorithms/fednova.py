@@ -1,0 +1,62 @@
+"""FedNova: normalised averaging, so that clients who take more steps do not pull harder.
+
+Wang, Liu, Liang, Joshi and Poor, "Tackling the Objective Inconsistency Problem in
+Heterogeneous Federated Optimization", NeurIPS 2020, arXiv:2007.07481, equation 6: with a_i
+the norm of the weights that client i's optimiser gives its gradients,
+
+    w <- w - (sum p_i a_i) sum p_i (w - w_i) / a_i
+
+a_i is the number of steps t for plain SGD and (t - m (1 - m^t) / (1 - m)) / (1 - m) with
+momentum m. Ours: running statistics, which have no gradient, take the mean by samples; Adam
+counts as plain SGD.
+"""
+
+import numpy as np
+
+from fedmpi.algorithms.base import Algorithm
+from fedmpi.layout import Layer, Layout, Support, Tensor
+from fedmpi.plan import Plan
+from fedmpi.totals import Total
+
+_NUMBER = Layout((Tensor("number", (1,), 0, 0, 1, True),), (Layer("number", "other", 1, 0),))
+
+
+class FedNova(Algorithm, name="fednova"):
+    """Normalised averaging; with equal numbers of steps it is FedAvg up to rounding."""
+
+    def plan(self, state, round, client):
+        """Everything down, everything up."""
+        everything = Support.all(self.layout)
+        return Plan(down=everything, up=everything)
+
+    def zero(self):
+        """The means with weights p and p / a, and the mean of a."""
+        sums = super().zero()
+        exact = self.setting.exact
+        sums["normalised"] = Total(self.layout, "model", exact)
+        sums["length"] = Total(_NUMBER, "model", exact)
+        return sums
+
+    def add(self, sums, plan, report):
+        """Add one client to all three."""
+        super().add(sums, plan, report)
+        length = self.length(report.steps)
+        sums["normalised"].add(report.weights, report.share / length, plan.up)
+        sums["length"].add(np.array([length], np.float32), report.share)
+
+    def step(self, state, sums, round):
+        """Take the normalised step."""
+        weights, normalised = state["weights"], sums["normalised"]
+        mean = sums["weights"].mean(weights)
+        if not sums["length"].weight[0] > 0:
+            return state
+        pulled = normalised.mean(weights) - weights  # sum (p/a) (w_i - w) / sum (p/a)
+        scale = normalised.weight[0] / sums["length"].weight[0]
+        scale *= float(sums["length"].mean(np.zeros(1, np.float32))[0])
+        step = np.where(self.layout.trained, np.float32(scale) * pulled, mean - weights)
+        return state | {"weights": weights + step}
+
+    def length(self, steps):
+        """Return a_i of a client that took `steps` steps."""
+        m = self.setting.optimizer.momentum if self.setting.optimizer else 0.0
+        return (steps - m * (1 - m**steps) / (1 - m)) / (1 - m) if m else float(steps)

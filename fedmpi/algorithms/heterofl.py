@@ -1,0 +1,60 @@
+"""HeteroFL: each client trains a model of its own width, nested in the global one.
+
+Diao, Ding and Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning
+for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264: a client of width s holds the first
+s * C rows of every layer but the last, and of these the inputs that such rows give; a weight
+becomes the mean over the clients that hold it. Widths are drawn once for each client.
+Deviations: no scaling layer, no static batch normalisation (running statistics are averaged)
+and no masked loss.
+"""
+
+from math import ceil
+
+import numpy as np
+from pydantic import field_validator
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Part, Plan
+from fedmpi.sparsity import narrowed
+
+
+class HeteroFL(Algorithm, name="heterofl"):
+    """Nested widths; widths = [1.0] is FedAvg."""
+
+    level = "coordinate"
+
+    class Keys(Keys):
+        """The [algorithm] keys of HeteroFL."""
+
+        widths: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
+
+        @field_validator("widths")
+        @classmethod
+        def _in_range(cls, widths):
+            if not widths or not all(0 < width <= 1 for width in widths):
+                raise ValueError(f"widths = {list(widths)}: name at least one, in (0, 1]")
+            return widths
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self._parts = [self._part(width) for width in keys.widths]
+
+    def plan(self, state, round, client):
+        """The client's part of the model down and up."""
+        held, part = self._parts[self.width_of(client)]
+        return Plan(down=held, up=held, part=part)
+
+    def width_of(self, client):
+        """Return which of the widths a client has, drawn once."""
+        return int(self.rng_for("heterofl", 0, client).integers(len(self.keys.widths)))
+
+    def _part(self, width):
+        """Return the Support of a width, and its Part."""
+        if width == 1:
+            return Support.all(self.layout), None
+        *layers, last = self.layout.layers
+        rows = [np.arange(layer.rows) < ceil(width * layer.rows) for layer in layers]
+        rows.append(np.ones(last.rows, bool))
+        held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
+        return held, Part(rows=tuple(keep.tobytes() for keep in rows))

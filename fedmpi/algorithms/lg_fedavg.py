@@ -1,0 +1,51 @@
+"""LG-FedAvg: some layers are everyone's, the others are each client's own.
+
+Liang, Liu, Ziyin, Allen, Auerbach, Brent, Salakhutdinov and Morency, "Think Locally, Act
+Globally: Federated Learning with Local and Global Representations", arXiv:2001.01523. All
+layers are trained; only the shared ones travel. As in the paper, a run may begin with
+`warmup` rounds of FedAvg, from whose model the personal layers start.
+Deviation: the mean is weighted as [clients] weighting says; the code counts clients once.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class LGFedAvg(Algorithm, name="lg-fedavg"):
+    """Local and global layers; with all of them shared it is FedAvg."""
+
+    level = "layer"
+
+    class Keys(Keys):
+        """The [algorithm] keys of LG-FedAvg."""
+
+        shared: int = Field(2, ge=0)  # number of layers that are everyone's
+        side: Literal["first", "last"] = "last"  # which end of the model they are
+        warmup: int = Field(0, ge=0)  # rounds of FedAvg before
+
+    def plan(self, state, round, client):
+        """The shared layers down and up; the client goes on from its own other layers."""
+        layers, shared = len(self.layout.layers), self.keys.shared
+        if round < self.keys.warmup or shared >= layers:
+            whole = Support.all(self.layout)
+            return Plan(down=whole, up=whole)
+        number = np.arange(layers)
+        keep = number < shared if self.keys.side == "first" else number >= layers - shared
+        held = Support(self.layout, "layer", keep.astype(np.uint8))
+        start, own = state["weights"], self.memory(client).get("own")
+        if own is not None:
+            start = start.copy()
+            start[held.mask() == 0] = own
+        return Plan(down=held, up=held, start=start)
+
+    def remember(self, state, plan, report, sent):
+        """The personal layers."""
+        if plan.start is None:
+            return None
+        return {"own": report.weights[plan.up.mask() == 0]}

@@ -1,0 +1,77 @@
+"""SCAFFOLD: control variates correct the drift of clients with other data.
+
+Karimireddy, Kale, Mohri, Reddi, Stich and Suresh, "SCAFFOLD: Stochastic Controlled Averaging
+for Federated Learning", ICML 2020, arXiv:1910.06378, algorithm 1 with option II:
+
+    every local gradient gets + c - c_i;  c_i <- c_i - c + (w_t - w_i) / (steps * lr)
+    c <- c + (sum over the cohort of the change of c_i) / number of all clients
+
+Both c and its change travel beside the weights, so messages are twice as long. Ours: w is the
+mean by the cohort's shares, with server step 1. With momentum the correction goes through the
+optimiser like a gradient, and c_i keeps the formula above. variant = "released" is the rule of
+the code that ADP builds on (NIID-Bench): c moves by the mean over the cohort.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+from fedmpi.totals import Total
+
+
+class Scaffold(Algorithm, name="scaffold"):
+    """Federated averaging with control variates."""
+
+    class Keys(Keys):
+        """The [algorithm] keys of SCAFFOLD."""
+
+        variant: Literal["paper", "released"] = "paper"
+
+    def start(self, weights):
+        """The weights, and a control variate of zeros."""
+        return {"weights": weights, "control": np.zeros_like(weights)}
+
+    def plan(self, state, round, client):
+        """Weights and control down and up; every gradient is corrected."""
+        everything = Support.all(self.layout)
+        own = self.memory(client).get("control", np.float32(0))
+        return Plan(
+            down=everything,
+            up=everything,
+            more_down={"control": everything},
+            control=state["control"] - own,
+        )
+
+    def message(self, state, plan, report):
+        """The weights, and the change of the client's control variate."""
+        change = np.zeros_like(report.weights)
+        if report.steps:
+            rate = np.float32(1.0 / (report.steps * report.lr))
+            change = (state["weights"] - report.weights) * rate - state["control"]
+            change[~self.layout.trained] = 0
+        whole = Support.all(self.layout)
+        return super().message(state, plan, report) | {"control": (change, whole)}
+
+    def remember(self, state, plan, report, sent):
+        """The client's control variate."""
+        own = self.memory(report.client).get("control", np.float32(0))
+        return {"control": own + sent["control"][0]}
+
+    def zero(self):
+        """The sums of weights and of changes."""
+        return super().zero() | {"control": Total(self.layout, "model", self.setting.exact)}
+
+    def add(self, sums, plan, report):
+        """Add both, the changes with equal weights."""
+        super().add(sums, plan, report)
+        sums["control"].add(report.statistics["control"], 1.0 / self.setting.clients)
+
+    def step(self, state, sums, round):
+        """Move the weights and the control variate."""
+        change = sums["control"].mean(np.zeros_like(state["control"]))
+        if self.keys.variant == "paper":
+            change *= np.float32(sums["control"].weight[0])
+        return super().step(state, sums, round) | {"control": state["control"] + change}

@@ -1,0 +1,99 @@
+"""Static masks: prune once before training, then train what is left.
+
+mask = "snip": Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning based on Connection
+Sensitivity", ICLR 2019, arXiv:1810.02340: the weights of the largest |w dL/dw| stay. The first
+round measures: each client of the cohort sends this score of one batch for all weights and
+trains nothing (other codes take one batch of one client, and call it free).
+mask = "erk" or "random": a random mask at Erdos-Renyi-Kernel or at equal densities (Evci et
+al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134); mask = "magnitude": the largest
+first weights stay. These need no first round.
+Deviation: the score's sum over clients takes the cohort's shares as weights.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+from fedmpi.totals import Total
+
+
+class StaticMask(Algorithm, name="static-mask"):
+    """Federated averaging of a network that was pruned at the start; sparsity = 0 is FedAvg."""
+
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of static masks."""
+
+        mask: Literal["snip", "erk", "random", "magnitude"] = "snip"
+        sparsity: float = Field(0.9, ge=0, lt=1)
+        power: float = Field(1.0, ge=0)  # of ERK
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+
+    def start(self, weights):
+        """The first weights and their mask; SNIP's comes with the first step."""
+        mask = np.ones(self.layout.size, np.uint8)
+        shapes = [self.layout.tensors[t].shape for t in self.tensors]
+        share = 1.0 - self.keys.sparsity
+        if self.keys.mask == "magnitude":
+            mask = self._mask_of(np.abs(weights))
+        elif self.keys.mask != "snip":
+            even = [share] * len(shapes)
+            densities = even if self.keys.mask == "random" else sparsity.erk(
+                shapes, share, self.keys.power
+            )
+            rng = self.rng_for("static-mask", 0)
+            mask = sparsity.random_mask(self.layout, self.tensors, densities, rng)
+        return {"weights": weights * mask, "mask": mask}
+
+    def plan(self, state, round, client):
+        """The weights that are left, both ways; or the scores of all, up only."""
+        whole = Support.all(self.layout)
+        if self._measures(round):
+            nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
+            return Plan(down=whole, up=nothing, steps=0, statistics=("gradient",))
+        mask = state["mask"]
+        held = Support(self.layout, "coordinate", mask)
+        return Plan(down=held, up=held, mask=mask, update=mask)
+
+    def message(self, state, plan, report):
+        """The weights, or the scores."""
+        parts = super().message(state, plan, report)
+        if plan.steps == 0:
+            score = np.abs(state["weights"] * report.statistics["gradient"])
+            parts["score"] = score, Support.all(self.layout)
+        return parts
+
+    def zero(self):
+        """The sums of weights and of scores."""
+        exact = self.setting.exact
+        return super().zero() | {"score": Total(self.layout, "model", exact)}
+
+    def add(self, sums, plan, report):
+        """Add weights, 0 where they are pruned, or scores."""
+        if plan.steps == 0:
+            sums["score"].add(report.statistics["score"], report.share)
+        else:
+            sums["weights"].add(report.weights, report.share)
+
+    def step(self, state, sums, round):
+        """Average; after the measuring round prune instead."""
+        if not self._measures(round):
+            return super().step(state, sums, round)
+        score = sums["score"].mean(np.abs(state["weights"]))
+        mask = self._mask_of(score)
+        return state | {"weights": state["weights"] * mask, "mask": mask}
+
+    def _measures(self, round):
+        return self.keys.mask == "snip" and self.keys.sparsity > 0 and round == 0
+
+    def _mask_of(self, scores):
+        return sparsity.mask_of_largest(self.layout, scores, self.tensors, self.keys.sparsity)

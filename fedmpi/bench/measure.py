@@ -1,0 +1,122 @@
+"""How times are taken and compared: repeats, spread, ratios, the machine's own floors, bars."""
+
+import math
+from dataclasses import asdict, dataclass
+from time import perf_counter
+
+import numpy as np
+
+COPY_BYTES = 1 << 28  # far more than any cache holds
+GEMM_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle, the smallest and the largest of `count` values, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+    quartiles: tuple[float, float]
+    count: int
+
+    @classmethod
+    def of(cls, values):
+        """Return the Spread of some numbers; NaN everywhere if there are none."""
+        values = np.asarray(values, np.float64)
+        if values.size == 0:
+            return cls(math.nan, math.nan, math.nan, (math.nan, math.nan), 0)
+        low, first, median, third, high = np.percentile(values, [0, 25, 50, 75, 100]).tolist()
+        return cls(median, low, high, (first, third), int(values.size))
+
+    def plain(self):
+        """Return the numbers by name, as JSON holds them: NaN becomes None."""
+        return plain(asdict(self))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A promise: `value` must be at least (or with at_least = False: at most) `bound`.
+
+    A value of None or NaN was not measured; `met` is None then, and `note` says why.
+    """
+
+    name: str
+    value: float | None
+    bound: float
+    at_least: bool = True
+    note: str = ""
+
+    @property
+    def met(self):
+        """True, False, or None if there is no value."""
+        if self.value is None or math.isnan(self.value):
+            return None
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+    def plain(self):
+        """Return the bar as JSON holds it."""
+        kind = ">=" if self.at_least else "<="
+        shown = {"name": self.name, "value": self.value, "kind": kind, "bound": self.bound}
+        return plain(shown | {"met": self.met, "note": self.note})
+
+
+def plain(tree):
+    """Return dicts, lists and numbers as JSON can hold them; NaN and infinity become None."""
+    if isinstance(tree, dict):
+        return {str(name): plain(value) for name, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [plain(value) for value in tree]
+    if isinstance(tree, np.generic):
+        return plain(tree.item())
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def seconds(function):
+    """Return how long one call takes."""
+    began = perf_counter()
+    function()
+    return perf_counter() - began
+
+
+def repeat(function, repeats=7, least=0.0):
+    """Return the seconds of a call, `repeats` times, after one call that is not counted.
+
+    With `least` each of them is the mean over as many calls as take that many seconds.
+    """
+    function()
+    calls = max(1, math.ceil(least / max(seconds(function), 1e-9))) if least else 1
+    return [seconds(lambda: [function() for _ in range(calls)]) / calls for _ in range(repeats)]
+
+
+def interleaved(functions, repeats=7):
+    """Return name -> seconds of each call, taking turns, so that all meet the same disturbances.
+
+    `functions` is a dict of callables; each is called once before, not counted.
+    """
+    for function in functions.values():
+        function()
+    taken = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            taken[name].append(seconds(function))
+    return taken
+
+
+def ratios(ones, others):
+    """Return ones[i] / others[i], of values that were taken in pairs."""
+    return [one / other for one, other in zip(ones, others, strict=True)]
+
+
+def copy_bandwidth(size=COPY_BYTES, repeats=5):
+    """Return the bytes per second of a copy, read and written bytes both counted."""
+    source = np.ones(size // 8)
+    target = np.empty_like(source)
+    return 2 * source.nbytes / min(repeat(lambda: np.copyto(target, source), repeats))
+
+
+def gemm_rate(side=GEMM_SIDE, repeats=5):
+    """Return the FLOPs per second of numpy's float32 matrix product, with its own threads."""
+    one = np.ones((side, side), np.float32)
+    out = np.empty_like(one)
+    return 2 * side**3 / min(repeat(lambda: np.matmul(one, one, out=out), repeats))

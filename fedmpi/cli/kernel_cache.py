@@ -1,0 +1,66 @@
+"""Where compiled kernels are kept: on a disk of this node, for this processor and source."""
+
+import hashlib
+import os
+import platform
+import stat
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from fedmpi import kernels
+from fedmpi.cli.machine import cache_folder
+
+
+def keep_kernels_on_node(environ):
+    """Point numba at the node's folder of compiled kernels and return that folder.
+
+    Must come before anything imports numba. A NUMBA_CACHE_DIR that the user has set wins.
+    """
+    named = environ.get("NUMBA_CACHE_DIR")
+    if named:
+        return Path(named)
+    folder = node_folder() / key()
+    environ["NUMBA_CACHE_DIR"] = str(folder)
+    return folder
+
+
+def key():
+    """Return the name of the folder for this processor, numba and source: other code, other name.
+
+    numba looks at the file of a kernel alone; a kernel that calls one in another file
+    would stay as it was when that changes.
+    """
+    digest = hashlib.sha256(_processor().encode())
+    digest.update(version("numba").encode())
+    for folder in kernels.__path__:
+        for path in sorted(Path(folder).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def node_folder():
+    """Return this user's own folder in the node's temporary one, or else in the home cache.
+
+    What lies there is executed, so it must belong to the user, and nobody else may write it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"fedmpi-kernels-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+        if own and not found.st_mode & 0o022:
+            return folder
+    except OSError:
+        pass  # no temporary folder that can be written
+    return cache_folder() / "kernels"
+
+
+def _processor():
+    """What compiled code depends on: the processor's name and abilities."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))

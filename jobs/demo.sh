@@ -1,0 +1,23 @@
+#!/bin/bash
+# Two methods on 4 ranks on the embedded digits, and what each of them paid. About a minute.
+#   bash jobs/demo.sh        (or: make demo)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+export OMP_NUM_THREADS=1
+mkdir -p demo
+
+# A launcher's output is never a terminal, so ask for the bar where there is one.
+progress=lines
+if [[ -t 1 ]]; then progress=bar; fi
+
+for method in fedavg fedskel; do
+    mpiexec -n 4 fedmpi run "jobs/configs/demo-$method.toml" -o "demo/$method.h5" \
+        --overwrite --progress $progress
+done
+
+echo
+fedmpi compare demo/fedavg.h5 demo/fedskel.h5 --target 0.90 --plot demo/comparison.png
+echo
+echo "The results are demo/fedavg.h5 and demo/fedskel.h5; the same curves as a picture are in"
+echo "demo/comparison.png. Look into a result with:  .venv/bin/fedmpi info demo/fedskel.h5"

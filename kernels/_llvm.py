@@ -1,0 +1,127 @@
+"""How a kernel says a step of 16 or 64 lanes: a few operations of LLVM's vector language.
+
+Loops cannot say masks, compression and expansion; LLVM can (`experimental.vector.compress`,
+`masked.expandload`, `masked.store` in its language reference), as single instructions where the
+processor has them (AVX-512) and as correct code everywhere else. The steps themselves are in
+`kernels._vector` and `kernels._varint`; here is what they are built of. `b` is an
+`llvmlite.ir.IRBuilder`, a word has 64 bits, flags are a vector of single bits.
+"""
+
+from inspect import Parameter, signature
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core.imputils import impl_ret_untracked
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+
+
+def vectorised(emit, result=types.int64):
+    """Return a decorator: compiled kernels run the vector code of `emit` in place of the body.
+
+    emit(builder, *operands) returns the result of type `result`; arrays come to it as
+    pointers to their data, integers as 64 bits.
+    """
+
+    def decorate(body):
+        if numba.config.DISABLE_JIT:
+            return body
+
+        def typed(typing, *given):
+            wide = (types.int64, types.uint64)
+            kinds = [
+                kind if isinstance(kind, types.Array) else wide[not kind.signed] for kind in given
+            ]
+
+            def code(context, builder, called, operands):
+                operands = [
+                    make_array(kind)(context, builder, operand).data
+                    if isinstance(kind, types.Array)
+                    else operand
+                    for kind, operand in zip(kinds, operands)
+                ]
+                value = emit(builder, *operands)
+                return impl_ret_untracked(context, builder, called.return_type, value)
+
+            return result(*kinds), code
+
+        typed.__name__ = body.__name__
+        typed.__signature__ = _with_first(body, "typing")
+        return intrinsic(typed)
+
+    return decorate
+
+
+def _with_first(body, name):
+    """Return the signature of `body` with one more argument before the others."""
+    given = signature(body)
+    first = Parameter(name, Parameter.POSITIONAL_OR_KEYWORD)
+    return given.replace(parameters=[first, *given.parameters.values()])
+
+
+def lanes_of(width, lanes):
+    return ir.VectorType(width, lanes)
+
+
+def constant(width, lanes, values):
+    """Return the vector constant of `lanes` times one value, or of a list of values."""
+    values = values if isinstance(values, list) else [values] * lanes
+    return ir.Constant(lanes_of(width, lanes), values)
+
+
+def load(b, array, i, width, lanes):
+    """Return lanes i, i + 1, ... of `array`."""
+    at = b.bitcast(b.gep(array, [i]), lanes_of(width, lanes).as_pointer())
+    loaded = b.load(at)
+    loaded.align = 1
+    return loaded
+
+
+def store(b, vector, array, i):
+    """Write `vector` to array[i], array[i + 1], ..."""
+    at = b.bitcast(b.gep(array, [i]), vector.type.as_pointer())
+    b.store(vector, at).align = 1
+
+
+def flags_from(b, word, lanes):
+    """Return the lowest `lanes` bits of the 64-bit `word` as a vector of flags."""
+    if lanes < 64:
+        word = b.trunc(word, ir.IntType(lanes))
+    return b.bitcast(word, lanes_of(I1, lanes))
+
+
+def word_from(b, flags):
+    """Return a vector of flags as the low bits of a 64-bit word."""
+    word = b.bitcast(flags, ir.IntType(flags.type.count))
+    return word if flags.type.count == 64 else b.zext(word, I64)
+
+
+def call(b, name, result, arguments):
+    """Call the LLVM function `name`."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    function = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+    return b.call(function, arguments)
+
+
+def compress(b, vector, flags):
+    """Return the flagged lanes of `vector`, moved together to its start, then zeros."""
+    width, lanes = vector.type.element.width, vector.type.count
+    name = f"llvm.experimental.vector.compress.v{lanes}i{width}"
+    zeros = constant(vector.type.element, lanes, 0)
+    return call(b, name, vector.type, [vector, flags, zeros])
+
+
+def store_first(b, vector, count, array, i):
+    """Write the first `count` (a 64-bit word) lanes of a vector of 16 to array[i], ..."""
+    ones = b.sub(b.shl(ir.Constant(I64, 1), count), ir.Constant(I64, 1))
+    at = b.bitcast(b.gep(array, [i]), vector.type.as_pointer())
+    flags = flags_from(b, ones, 16)
+    call(
+        b,
+        "llvm.masked.store.v16i32.p0",
+        ir.VoidType(),
+        [vector, at, ir.Constant(I32, 1), flags],
+    )

@@ -1,0 +1,136 @@
+"""The plan, the costs, and what auto makes of them."""
+
+from dataclasses import replace
+from math import inf
+
+import numpy as np
+import pytest
+from tests.mpi.reduce_cases import make
+
+from fedmpi.comm.reduce import ALGORITHMS, Log, Reducer, cost, plan
+from fedmpi.comm.reduce.field import FLAT, Field
+from fedmpi.comm.reduce.halving import levels
+from fedmpi.comm.reduce.link import Link
+from fedmpi.errors import ConfigError, MessageError
+
+ETHERNET = cost.Cost(
+    alpha=2e-5, beta=8e-10, gather=8e-10, start=4e-5, sum=1.6e-9, emit=1e-9, add=2e-9, scan=1e-10
+)
+
+
+def plan_of(ranks, size, density, same=False):
+    """Return the Plan of ranks with independent supports of one density."""
+    rows = np.zeros((ranks, plan.MARKS.stop + plan.BINS), np.int64)
+    width = plan.bin_width(size)
+    filled = np.clip(size - width * np.arange(plan.BINS), 0, width)
+    rows[:, plan.MARKS.stop :] = np.rint(filled * density)
+    rows[:, plan.UNITS] = rows[:, plan.COORDINATES] = rows[:, plan.MARKS.stop :].sum(1)
+    rows[:, plan.MARKS] = 7 if same else np.arange(ranks)[:, None]
+    return plan.Plan(rows, size, size, per_value=4, per_weight=0, flat=True)
+
+
+def best(ranks, size, density, same=False):
+    """Return the algorithm with the least modelled time on 10 Gbit/s Ethernet."""
+    shape = plan_of(ranks, size, density, same)
+    return min(ALGORITHMS, key=lambda name: ALGORITHMS[name].seconds(ETHERNET, shape))
+
+
+def test_the_model_chooses_as_the_analysis_says():
+    assert best(4, 10**7, 0.001) == "allgatherv"
+    assert best(64, 10**7, 0.001) == "halving"
+    assert best(64, 10**7, 0.2) in ("dsar", "dense")
+    assert best(16, 10**7, 1.0, same=True) in ("shared", "dense")
+    assert best(16, 10**7, 0.1, same=True) == "shared"
+    assert ALGORITHMS["shared"].seconds(ETHERNET, plan_of(4, 100, 0.1)) == inf
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5, 7, 8, 13])
+def test_every_level_of_halving_pairs_up(ranks):
+    """What one rank gives its partner keeps, and each range is finished by one rank."""
+    shape = plan_of(ranks, 100_000, 0.1)
+    cuts = {rank: levels(rank, ranks, shape) for rank in range(ranks)}
+    for rank, mine in cuts.items():
+        for depth, level in enumerate(mine):
+            theirs = cuts[level.partner][depth]
+            assert theirs.keep == level.give
+            assert theirs.odd == rank if level.alone else theirs.partner == rank
+    owned = sorted(mine[-1].keep for mine in cuts.values())
+    assert owned[0][0] == 0 and owned[-1][1] == 100_000
+    assert all(a[1] == b[0] for a, b in zip(owned, owned[1:], strict=False))
+
+
+def test_ranges_are_cut_where_the_load_is():
+    shape = plan_of(4, 64 * 64 * 10, 0.0)
+    shape.rows[:, plan.MARKS.stop :] = 0
+    shape.rows[:, plan.MARKS.stop + 8 : plan.MARKS.stop + 16] = 640
+    bounds = shape.bounds([1, 1, 1, 1])
+    loads = [shape.rows[:, plan.MARKS.stop :].sum(0)[a // 640 : b // 640].sum()
+             for a, b in zip(bounds, bounds[1:], strict=False)]
+    assert max(loads) < 0.35 * sum(loads)
+
+
+def test_the_union_is_estimated_bin_by_bin(comm):
+    case = make(8, 200_000, support="skewed", density=0.05)
+    link = Link(comm.raw)
+    rows = []
+    for rank in range(8):
+        total, _, touched, _ = case.copy(rank)
+        if comm.size == 1:
+            shape, _ = plan.exchange(link, Field(total, total[:0], touched, FLAT), np.int64(1))
+            rows.append(shape.rows[0])
+    if rows:
+        shape = replace(shape, rows=np.array(rows))
+        assert shape.union(8) == pytest.approx(case.expected[2].sum(), rel=0.03)
+
+
+def test_measured_costs_are_alike_on_all_ranks_and_kept(comm, world, shared_path):
+    path = shared_path / "cost.json"
+    link = Link(comm.raw)
+    first = cost.calibrate(link, path)
+    world.Barrier()
+    assert world.allgather(first) == [first] * comm.size
+    assert cost.calibrate(link, path) == first
+    assert min(first.beta, first.gather, first.sum, first.add) > 0
+    if comm.rank == 0:
+        path.write_text("{")
+    world.Barrier()
+    assert cost.calibrate(link, path) != first
+
+
+def test_auto_says_what_it_chose_and_what_it_cost(comm):
+    reducer = Reducer(comm.raw, "auto", nodes=comm.rank)
+    case = make(comm.size, 20_000, density=0.01)
+    record = reducer.sum(*case.copy(comm.rank)).record
+    if comm.size == 1:
+        assert record.algorithm == "node" and record.bytes == 0
+        return
+    assert set(record.predicted) == set(ALGORITHMS)
+    assert record.predicted[record.algorithm] == min(record.predicted.values())
+    assert record.seconds > 0 and record.bytes > 0 and record.regret >= 0
+    case = make(comm.size, 20_000, support="identical")
+    assert reducer.sum(*case.copy(comm.rank)).record.predicted["shared"] < inf
+
+
+@pytest.mark.ranks(2)
+def test_the_log_holds_every_message(comm, world):
+    log = Log()
+    reducer = Reducer(comm.raw, "halving", log=log)
+    case = make(comm.size, 5000)
+    record = reducer.sum(*case.copy(comm.rank)).record
+    rows = log.rows()
+    assert rows["bytes"].sum() == record.bytes
+    pairs = rows[rows["target"] >= 0]
+    everyone = np.concatenate(world.allgather(pairs))
+    assert len(everyone) == 2 * sum(len(levels(rank, comm.size, plan_of(comm.size, 5000, 0.2)))
+                                    for rank in range(comm.size))
+    log.clear()
+    assert log.rows().size == 0
+
+
+def test_unknown_algorithms_and_bad_lists_are_refused(comm):
+    with pytest.raises(ConfigError, match=r"collective.algorithm = 'quick': unknown\nallowed: auto"):
+        Reducer(comm.raw, "quick")
+    reducer = Reducer(comm.raw)
+    for units in ([3, 2], [2, 2], [0, 10]):
+        with pytest.raises(MessageError, match="sum of lists 'list'"):
+            reducer.sum_list(np.array(units, np.uint32), np.ones(2, np.int64), 10)

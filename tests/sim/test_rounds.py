@@ -1,0 +1,146 @@
+"""The round loop against numbers that can be worked out beside it."""
+
+import numpy as np
+import pytest
+
+from fedmpi.comm import codec
+from fedmpi.comm.base import Serial
+from fedmpi.layout import Support
+from fedmpi.record.schema import CLIENT_STATUS
+from fedmpi.sim.experiment import assemble
+from fedmpi.sim.resolve import of_tree
+from fedmpi.sim.rounds import Simulation
+from fedmpi.sim.stop import Never
+
+TREE = {
+    "run": {"rounds": 3, "seed": 5, "trainer": "torch"},
+    "data": {"partition": "quantity"},
+    "clients": {"number": 9, "per_round": 4, "batch_size": 16},
+    "model": {"name": "softmax"},
+    "devices": {"profile": "tiers"},
+}
+
+
+def simulation(stop=None, **sections):
+    tree = {name: dict(section) for name, section in TREE.items()}
+    for name, section in sections.items():
+        tree.setdefault(name, {}).update(section)
+    return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), stop or Never())
+
+
+def test_the_step_is_the_mean_of_clients_trained_apart():
+    run = simulation()
+    experiment, start = run.experiment, run.state["weights"].copy()
+    cohort = experiment.cohort(0)
+    expected = np.zeros(start.size)
+    for client, share in zip(cohort.clients, cohort.shares, strict=True):
+        plan = run.algorithm.plan(run.state, 0, int(client))
+        report = experiment.trainer.train(start, plan, int(client), 0, float(share))
+        expected += share * report.weights.astype(np.float64)
+    run.round()
+    np.testing.assert_array_equal(run.state["weights"], expected.astype(np.float32))
+
+
+def test_a_round_counts_what_its_clients_did():
+    run = simulation()
+    row = run.round()
+    cohort, sizes = run.experiment.cohort(0), run.experiment.counts.sum(axis=1)
+    clients, size = row.clients, run.experiment.layout.size
+    assert clients["client"].tolist() == cohort.clients.tolist()
+    assert clients["samples"].tolist() == sizes[cohort.clients].tolist()
+    assert clients["steps"].tolist() == [-(-n // 16) for n in clients["samples"]]
+    # Softmax regression on 64 pixels: forward and weight gradient, no input gradient below.
+    assert clients["flops"].tolist() == [2 * 2 * 64 * 10 * n for n in clients["samples"]]
+    message = len(codec.encode(np.zeros(size, np.float32), Support.all(run.experiment.layout)))
+    assert clients["bytes_up"].tolist() == [message] * 4 == clients["bytes_down"].tolist()
+    columns = row.columns
+    assert columns["bytes_up"] == 4 * message and columns["bytes_up_values"] == 4 * 4 * size
+    assert columns["flops"] == clients["flops"].sum()
+    assert columns["density_up"] == columns["density_union"] == 1.0
+    assert row.layers["bytes_up"].sum() == 4 * 4 * size and row.layers["kept"].tolist() == [1.0]
+    shares, losses = cohort.shares, clients["train_loss"]
+    assert columns["train_loss"] == pytest.approx((shares * losses).sum())
+
+
+def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
+    run = simulation()
+    devices, end = run.experiment.devices, 0.0
+    for _ in range(3):
+        row = run.round()
+        clients = row.clients
+        seconds = (
+            2 * devices.latency_s[clients["client"]]
+            + 8e-6 * clients["bytes_down"] / devices.down_mbit_s[clients["client"]]
+            + 8e-6 * clients["bytes_up"] / devices.up_mbit_s[clients["client"]]
+            + 1e-9 * clients["flops"] / devices.gflop_s[clients["client"]]
+        )
+        np.testing.assert_allclose(clients["virtual_end"], end + seconds)
+        np.testing.assert_allclose(clients["virtual_start"], end)
+        end += seconds.max()
+        assert row.columns["virtual_time"] == pytest.approx(end)
+
+
+def test_layers_that_are_not_sent_cost_no_bytes():
+    run = simulation(algorithm={"name": "fedlp", "p": 0.5}, model={"name": "mlp"})
+    rows = [run.round() for _ in range(3)]
+    kept = np.array([row.layers["kept"] for row in rows])
+    assert 0 < kept.mean() < 1
+    layers = np.diff(run.experiment.layout.starts("layer"))
+    for row in rows:
+        values = (row.layers["kept"] * 4 * 4 * layers).round()
+        np.testing.assert_array_equal(row.layers["bytes_up"], values)
+        assert row.columns["bytes_up_values"] == values.sum() < row.columns["bytes_down"]
+        sent = row.columns["density_up"] * run.experiment.layout.size * 4 * 4
+        assert sent == pytest.approx(values.sum())
+
+
+def test_a_client_that_diverges_is_left_out_and_recorded():
+    run = simulation()
+    broken = int(run.experiment.cohort(0).clients[1])
+    trained = run.experiment.trainer.train
+
+    def train(weights, plan, client, round, share):
+        report = trained(weights, plan, client, round, share)
+        if client == broken:
+            report.weights[3] = np.nan
+        return report
+
+    run.experiment.trainer.train = train
+    row = run.round()
+    words = [CLIENT_STATUS[code] for code in row.clients["status"]]
+    assert words == ["completed", "rejected", "completed", "completed"]
+    assert row.columns["clients_completed"] == 3 and row.columns["clients_selected"] == 4
+    assert np.isfinite(run.state["weights"]).all() and np.isfinite(row.columns["train_loss"])
+
+
+def test_a_stop_in_mid_round_leaves_no_trace():
+    class Asked:
+        asked = ""
+
+    stop = Asked()
+    run, whole = simulation(stop), simulation()
+    run.round(), whole.round()
+    trained = run.experiment.trainer.train
+
+    def train(*args):
+        stop.asked = "SIGTERM"  # while the first client trains
+        return trained(*args)
+
+    run.experiment.trainer.train = train
+    assert run.round() is None and run.stopping
+    assert run.next_round == 1 and run.virtual_time == whole.virtual_time
+    np.testing.assert_array_equal(run.state["weights"], whole.state["weights"])
+
+
+def test_evaluation_comes_as_often_as_asked_and_in_the_last_round():
+    run = simulation(run={"eval_every": 2})
+    seen = [np.isfinite(run.round().columns["test_accuracy"]) for _ in range(3)]
+    assert seen == [False, True, True]
+
+
+def test_the_server_optimiser_takes_the_place_of_the_mean():
+    plain, damped = simulation(), simulation(server={"optimizer": "sgd", "lr": 0.5})
+    start = plain.state["weights"].astype(np.float64)
+    plain.round(), damped.round()
+    half = (plain.state["weights"] + start) / 2
+    np.testing.assert_allclose(damped.state["weights"], half, atol=1e-7)
