@@ -36,8 +36,8 @@ bench: $(VENV)/installed  ## measure kernels, collectives and the round loop
 	@$(PY) -m fedmpi bench collectives
 	@$(PY) -m fedmpi bench round
 
-soak: $(VENV)/installed  ## the MPI tests over and over for ten minutes, to find what fails rarely
-	@end=$$((SECONDS + 600)); while ((SECONDS < end)); do bash tests/run.sh --mpi $(RANKS) || exit 1; done
+soak: $(VENV)/installed  ## half an hour of kills, damaged inputs and MPI tests, to find what fails rarely
+	@bash tests/soak.sh $(RANKS)
 
 docs: $(VENV)/installed-docs  ## the manual, in build/docs
 	@$(PY) -m sphinx -W --keep-going docs build/docs

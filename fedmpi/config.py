@@ -46,6 +46,7 @@ class Run(Section):
     checkpoint_every: Positive = 10
     threads_per_rank: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    watch_s: NotNegative = 60.0
     trainer: Literal["auto", "torch", "numba"] = "auto"
     sum: Literal["exact", "fast"] = "exact"
 
@@ -69,6 +70,7 @@ class Clients(Section):
     local_steps: Positive | None = None
     batch_size: Positive = 32
     weighting: Literal["samples", "uniform"] = "samples"
+    max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
     def _one_of_each_pair(self):
@@ -211,16 +213,19 @@ def read(text, place, overrides=()):
     """
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise ConfigError(f"{place}: not valid TOML: {error}") from None
     return check_tree(tree, place, overrides)
 
 
 def check_tree(tree, place, overrides=()):
     """Return the Config of a dict of sections, which `overrides` change in place."""
-    for override in overrides:
-        _set(tree, override)
-    return check(Config, tree, place)
+    try:
+        for override in overrides:
+            _set(tree, override)
+        return check(Config, tree, place)
+    except RecursionError:
+        raise ConfigError(f"{place}: is nested too deeply; keys are section.key = value") from None
 
 
 def check(section, tree, place, prefix=""):
@@ -243,7 +248,7 @@ def _set(tree, override):
         raise ConfigError(f"--set {override}: not of the form section.key=value")
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})

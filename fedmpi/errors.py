@@ -1,10 +1,22 @@
 """The errors that fedmpi raises on purpose; each carries the exit code of its kind."""
 
 
+LONGEST = 400  # characters of a line, since it may quote what somebody else wrote
+
+
 class FedmpiError(Exception):
     """Something failed. The message names the place, the value and what to do."""
 
     exit_code = 1
+
+    def __init__(self, text):
+        super().__init__("\n".join(map(_cut, text.split("\n"))))
+
+
+def _cut(line):
+    """Return a line, its middle replaced by dots if it is too long."""
+    half = LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}"
 
 
 class ConfigError(FedmpiError):
@@ -19,6 +31,17 @@ class DataError(FedmpiError):
 
 class ResultError(FedmpiError):
     """A result file cannot be read or must not be written."""
+
+
+class ClientError(FedmpiError):
+    """One client's training failed, for reasons that lie in its numbers.
+
+    Own code may raise it: the client is rejected, and the round goes on with the others.
+    """
+
+
+class RejectedError(FedmpiError):
+    """So many clients of a round were rejected that the run stops. Raised alike on all ranks."""
 
 
 class MessageError(FedmpiError):

@@ -51,13 +51,16 @@ def of_plan(layout, plan, seen, probed=0):
     `layout` is that of the network it trains, which may be a part of the model; `seen` are
     the samples trained on, `probed` those whose whole gradient was measured besides. A
     weight that the plan masks costs nothing in forward pass and input gradient; one that
-    the optimiser may not move costs nothing in the weight gradient.
+    the optimiser may not move costs nothing in the weight gradient, unless the gradient's
+    squares are wanted.
     """
     density = None if plan.mask is None else _alive(layout, plan.mask)
     flops = count(layout, plan.backward, density, plan.gates, seen)
-    if plan.update is not None:
+    if plan.update is not None and "squares" not in plan.statistics:
         flops[:, WEIGHT_GRADIENT] *= _alive(layout, plan.update)
-    return flops + count(layout, density=density, gate=plan.gates, samples=probed)
+    if probed:
+        flops += count(layout, density=density, gate=plan.gates, samples=probed)
+    return flops
 
 
 def forward(layout, density=None, gate=None, samples=1):

@@ -170,3 +170,7 @@ class Support:
     def mask(self):
         """Return uint8[P]: 1 where a coordinate is held."""
         return np.repeat(self.keep, np.diff(self.starts))
+
+
+ONE = Layout((Tensor("number", (1,), 0, 0, 1, True),), (Layer("number", "other", 1, 0),))
+"""The shape of a single number, for sums of numbers over clients."""

@@ -61,6 +61,8 @@ class Plan:
     ----------
     down, up : Support
         Of the two messages that carry weights.
+    known : bool
+        True if the client knows `down` beforehand, as the shape of its own network.
     more_down : dict of str to Support
         What else comes down: entries of the algorithm's state.
     backward : Backward
@@ -71,6 +73,8 @@ class Plan:
         The private end of a Part; without it, what a new network has.
     part : Part, optional
         The smaller network that is trained.
+    error : str
+        What is minimised: a key of fedmpi.learn.losses.LOSSES.
     proximal : float
         FedProx's mu, the pull towards the start.
     mask : uint8[P], optional
@@ -80,11 +84,14 @@ class Plan:
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
-        Which tensors the next three speak of.
+        Which tensors the next four speak of.
     penalty : float
         Adds penalty * sum over tensors of their L2 norm to the loss.
     threshold : float
         After each local epoch, entries of at most this magnitude are set to 0.
+    readjust : float
+        At the first step, this share of the kept entries of each tensor is replaced in
+        `mask` and `update`: the smallest go, those of the largest gradient come.
     salient : float
         Share of the entries that a step may move: those of the largest |w dL/dw|.
     gates : float64[L], optional
@@ -93,16 +100,18 @@ class Plan:
         Number of local steps, where it is not the run's; 0 measures only.
     statistics : tuple of str
         What the report shall carry: "activations", "relevance", "squares", "gradient",
-        "moved".
+        "columns", "moved", "mask".
     """
 
     down: Support
     up: Support
+    known: bool = False
     more_down: dict = field(default_factory=dict)
     backward: Backward = FULL
     start: np.ndarray | None = None
     private: np.ndarray | None = None
     part: Part | None = None
+    error: str = "cross-entropy"
     proximal: float = 0.0
     mask: np.ndarray | None = None
     update: np.ndarray | None = None
@@ -110,6 +119,7 @@ class Plan:
     tensors: tuple = ()
     penalty: float = 0.0
     threshold: float = 0.0
+    readjust: float = 0.0
     salient: float = 1.0
     gates: np.ndarray | None = None
     steps: int | None = None
@@ -128,8 +138,13 @@ class Report:
     relevance : list of float64[rows], by layer
         Sum over samples and steps of -z dL/dz, z the raw output: to first order, by how much
         the loss rises if the row is removed (Mozer and Smolensky, NIPS 1988).
+    columns : list of float64[inputs], by layer
+        Of the weights received: sum over the client's samples of -x dL/dx, x an input of the
+        layer, so the relevance of the unit or channel that gives it.
     squares : float32[P]
         Sum over the steps of the squared gradient.
+    mask : uint8[P]
+        The mask after it was readjusted.
     moved : bool[P]
         What a step may have moved.
     gradient : float32[P]

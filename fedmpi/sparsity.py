@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fedmpi import kernels
 from fedmpi.errors import ConfigError
 
 
@@ -36,21 +37,18 @@ def coordinates(layout, tensors):
 
 
 def largest(values, count):
-    """Return uint8[n] that is 1 for exactly `count` of `values` (float[n]), the largest.
+    """Return uint8[n] that is 1 for exactly `count` of `values` (float[n]): largest magnitudes.
 
-    Among equal values those that come first are taken, so the answer is the same everywhere.
+    Compared as float32. Among equal ones those that come first are taken, so the answer is
+    the same everywhere.
     """
-    count = min(max(int(count), 0), len(values))
-    if count == 0:
-        return np.zeros(len(values), np.uint8)
-    cut = np.partition(values, len(values) - count)[len(values) - count]
-    keep = (values > cut).astype(np.uint8)
-    keep[np.flatnonzero(values == cut)[: count - int(keep.sum())]] = 1
-    return keep
+    flags = np.zeros(len(values), np.uint8)
+    kernels.select.top_flags(np.ascontiguousarray(values, np.float32), int(count), flags)
+    return flags
 
 
 def mask_of_largest(layout, values, tensors, sparsity):
-    """Return uint8[P]: 0 for the share `sparsity` of the entries of `tensors`, smallest `values`.
+    """Return uint8[P]: 0 for the share `sparsity` of the entries of `tensors`, smallest |values|.
 
     The entries are ranked together, over all the tensors; the number of zeros is
     round(sparsity * entries), exactly. Everything outside the tensors is 1.
@@ -70,6 +68,29 @@ def random_mask(layout, tensors, densities, rng):
         zeros = tensor.size - round(density * tensor.size)
         mask[tensor.start + rng.permutation(tensor.size)[:zeros]] = 0
     return mask
+
+
+def inputs_of(layout):
+    """Return the number of inputs (features, channels or units) that each layer's weight reads."""
+    shapes = [layout.tensors[tensors[0]].shape for tensors in layout.layer_tensors]
+    return [shape[1] if len(shape) > 1 else 1 for shape in shapes]
+
+
+def readjusted(layout, tensors, mask, weights, grad, share):
+    """Return uint8[P]: `mask` with a share of the kept entries of each tensor replaced.
+
+    The kept weights of least magnitude go, and as many of the pruned ones come whose
+    gradient is largest (Evci et al., 2020); never more than are pruned.
+    """
+    new = mask.copy()
+    for t in tensors:
+        block = slice(layout.tensors[t].start, layout.tensors[t].start + layout.tensors[t].size)
+        alive, pruned = np.flatnonzero(mask[block]), np.flatnonzero(mask[block] == 0)
+        number = min(round(share * len(alive)), len(pruned))
+        stay = largest(weights[block][alive], len(alive) - number)
+        come = largest(grad[block][pruned], number)
+        new[block][alive], new[block][pruned] = stay, come
+    return new
 
 
 def erk(shapes, density, power=1.0):

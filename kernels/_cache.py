@@ -79,7 +79,7 @@ class _Lock:
         """Return the open lock file, or None where files cannot be locked."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = open(self._folder / self._name, "ab")
+            file = (self._folder / self._name).open("ab")
         except OSError:
             return None
         try:

@@ -185,3 +185,39 @@ def _emit_get64(b, stream, i):
 def get64(stream, i):
     """Return the 8 bytes at stream[i], lowest first, as uint64, for a uint8 stream."""
     return np.uint64(sum(int(stream[i + j]) << 8 * j for j in range(8)))
+
+
+def _emit_move16(b, source, i, target, at):
+    store(b, load(b, source, i, I32, 16), target, at)
+    return ir.Constant(I64, 0)
+
+
+@vectorised(_emit_move16)
+def move16(source, i, target, at):
+    """Copy source[i] to source[i + 15] to target[at], ...; both of 4 bytes each."""
+    target[at : at + 16] = source[i : i + 16]
+    return 0
+
+
+def _emit_clear16(b, target, at):
+    store(b, constant(I32, 16, 0), target, at)
+    return ir.Constant(I64, 0)
+
+
+@vectorised(_emit_clear16)
+def clear16(target, at):
+    """Set target[at] to target[at + 15], of 4 bytes each, to 0."""
+    target[at : at + 16] = 0
+    return 0
+
+
+def _emit_prefetch(b, source, i):
+    at = b.bitcast(b.gep(source, [i]), I8.as_pointer())
+    call(b, "llvm.prefetch.p0", ir.VoidType(), [at, I32(0), I32(3), I32(1)])
+    return ir.Constant(I64, 0)
+
+
+@vectorised(_emit_prefetch)
+def prefetch(source, i):
+    """Ask for the cache line of source[i], which may lie anywhere: a hint, never an access."""
+    return 0

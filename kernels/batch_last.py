@@ -69,20 +69,20 @@ def add_magnitudes(totals, memory, planes, size, mask):
 
 @kernel
 def rectify(memory, start, size):
-    """Replace negative values of memory[start : start + size] by 0; NaN stays."""
+    """Replace negative values of memory[start : start + size] (float32[.]) by 0; NaN stays."""
     for i in range(start, start + size):
         memory[i] = np.float32(0) if memory[i] < 0 else memory[i]
 
 
 @kernel
 def clear(memory, start, size):
-    """Fill memory[start : start + size] with 0."""
+    """Fill memory[start : start + size] (float32[.]) with 0."""
     memory[start : start + size] = np.float32(0)
 
 
 @kernel
 def add(memory, out, one, other, size, floor):
-    """Write the sum of two values: memory[out + i] = max(memory[one + i] + memory[other + i], floor).
+    """Write a sum: memory[out + i] = max(memory[one + i] + memory[other + i], floor).
 
     Parameters
     ----------

@@ -11,6 +11,9 @@ import numpy as np
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
+# Terms of a sum that are added in one go: their weights for 6 rows fill half a first-level cache,
+# and what they are multiplied with stays in the second level from one tile of rows to the next.
+_TERMS = 1152
 SPARE = 8  # entries that follow the last row or column, so that tiles need not fit
 
 
@@ -30,7 +33,8 @@ def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_sr
     """
     rows = [padded(places) for places in (out, weight, bias)]
     parts = (*rows, channel_weight, channel_src, tap_weight, tap_src, runs)
-    return _joined((len(out), len(channel_src), len(runs)), parts)
+    block = max(1, _TERMS // max(1, len(tap_src)))
+    return _joined((len(out), len(channel_src), len(runs), block), parts)
 
 
 def correlate_table(left, row_out, right, col_out, runs, parts):
@@ -81,7 +85,8 @@ def mix(out, src, weights, table, start, floor, gate):
         The same array as `src` or not, but what is written is not read.
     src, weights : float32[.]
     table : int64[.]
-        From `mix_table`. If the lanes of a run are no multiple of 16, some are written twice.
+        From `mix_table`. The lanes of a run must be a multiple of 16, unless `start` is not 2
+        and there is one channel; then some are written twice.
     start : int
         0: sums start from 0; 1: from the row's bias; 2: from what is in `out`.
     floor : float
@@ -92,59 +97,67 @@ def mix(out, src, weights, table, start, floor, gate):
 
     Notes
     -----
-    2 O J T lanes FLOPs. Terms are added in the order channels, taps. Rows are taken in
-    tiles of 6, 4 and 2 and lanes in blocks of 64, 32 and 16, so that up to 24 sums
-    stay in registers and 10 loads feed 24 multiply-adds.
+    2 O J T lanes FLOPs. Terms are added in the order channels, taps, some 1152 at a time.
+    Rows are taken in tiles of 6, 4 and 2 and lanes in blocks of 64, 32 and 16, so that up
+    to 24 sums stay in registers and 10 loads feed 24 multiply-adds.
     """
-    size, o = lanes.item(table, 0), 0
-    while o < size:
-        if size - o >= 5:
-            _mix_rows(lanes.full(6, 4, 0.0), lanes.full(6, 2, 0.0), lanes.full(6, 1, 0.0),
-                      out, src, weights, table, o, start, floor, gate)  # fmt: skip
-            o += 6
-        elif size - o >= 3:
-            _mix_rows(lanes.full(4, 4, 0.0), lanes.full(4, 2, 0.0), lanes.full(4, 1, 0.0),
-                      out, src, weights, table, o, start, floor, gate)  # fmt: skip
-            o += 4
-        else:
-            _mix_rows(lanes.full(2, 4, 0.0), lanes.full(2, 2, 0.0), lanes.full(2, 1, 0.0),
-                      out, src, weights, table, o, start, floor, gate)  # fmt: skip
-            o += 2
+    size, channels, block = lanes.item(table, 0), lanes.item(table, 1), lanes.item(table, 3)
+    j, j1 = 0, -1
+    while j1 < channels:
+        j1 = min(j + block, channels)
+        first = start if j == 0 else 2
+        least, behind = (floor, gate) if j1 == channels else (-np.inf, 0)
+        o = 0
+        while o < size:
+            if size - o >= 5:
+                _mix_rows(lanes.full(6, 4, 0.0), lanes.full(6, 2, 0.0), lanes.full(6, 1, 0.0),
+                          out, src, weights, table, o, j, j1, first, least, behind)  # fmt: skip
+                o += 6
+            elif size - o >= 3:
+                _mix_rows(lanes.full(4, 4, 0.0), lanes.full(4, 2, 0.0), lanes.full(4, 1, 0.0),
+                          out, src, weights, table, o, j, j1, first, least, behind)  # fmt: skip
+                o += 4
+            else:
+                _mix_rows(lanes.full(2, 4, 0.0), lanes.full(2, 2, 0.0), lanes.full(2, 1, 0.0),
+                          out, src, weights, table, o, j, j1, first, least, behind)  # fmt: skip
+                o += 2
+        j = j1
 
 
 @kernel
-def _mix_rows(wide, middle, narrow, out, src, weights, table, o, start, floor, gate):
+def _mix_rows(
+    wide, middle, narrow, out, src, weights, table, o, j0, j1, start, floor, gate
+):  # fmt: skip
     """Do all runs of the rows of one tile."""
-    runs = lanes.item(table, 10)
+    runs = lanes.item(table, 11)
     for m in range(runs, runs + 5 * lanes.item(table, 2), 5):
         size, p = lanes.item(table, m + 2), 0
         while size - p >= 64:
-            _mix_tile(wide, out, src, weights, table, o, m, p, start, floor, gate)
+            _mix_tile(wide, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
             p += 64
         while size - p >= 32:
-            _mix_tile(middle, out, src, weights, table, o, m, p, start, floor, gate)
+            _mix_tile(middle, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
             p += 32
         while p < size:
             p = min(p, size - 16)
-            _mix_tile(narrow, out, src, weights, table, o, m, p, start, floor, gate)
+            _mix_tile(narrow, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
             p += 16
 
 
 @kernel
-def _mix_tile(zero, out, src, weights, table, o, m, p, start, floor, gate):
+def _mix_tile(zero, out, src, weights, table, o, j0, j1, m, p, start, floor, gate):
     """Do one tile: its sums stay in registers from the first tap to the last."""
-    row_out, row_weight = lanes.item(table, 3) + o, lanes.item(table, 4) + o
+    row_out, row_weight = lanes.item(table, 4) + o, lanes.item(table, 5) + o
     place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
     t0, t1 = lanes.item(table, m + 3), lanes.item(table, m + 4)
-    channels, channel_weight = lanes.item(table, 1), lanes.item(table, 6)
-    channel_src = lanes.item(table, 7)
-    tap_weight, tap_src = lanes.item(table, 8), lanes.item(table, 9)
+    channel_weight, channel_src = lanes.item(table, 7), lanes.item(table, 8)
+    tap_weight, tap_src = lanes.item(table, 9), lanes.item(table, 10)
     tile = zero
     if start == 1:
-        tile = lanes.spread(tile, weights, table, lanes.item(table, 5) + o)
+        tile = lanes.spread(tile, weights, table, lanes.item(table, 6) + o)
     elif start == 2:
         tile = lanes.loaded(tile, out, table, row_out, place)
-    for j in range(channels):
+    for j in range(j0, j1):
         w, x = lanes.item(table, channel_weight + j), lanes.item(table, channel_src + j) + at
         for t in range(t0, t1):
             tile = lanes.outer(
@@ -182,26 +195,26 @@ def correlate(out, left, right, table):
     added in halves. Tiles are of 6 x 4, 4 x 5, 2 x 9 and 1 x 9 rows and columns, so that
     few loads feed many multiply-adds in registers also when few rows are left.
     """
-    scratch, size = np.empty(32, np.float32), lanes.item(table, 0)
+    sums, size = np.empty(32, np.float32), lanes.item(table, 0)
     for b in range(lanes.item(table, 1)):
         part, o = lanes.item(table, 7) + 4 * b, 0
         while o < size:
             if size - o >= 5:
-                _correlate_rows(lanes.full(6, 4, 0.0), 6, 4, out, left, right, table, o, part, scratch)
+                _correlate_rows(lanes.full(6, 4, 0.0), 6, 4, out, left, right, table, o, part, sums)
                 o += 6
             elif size - o >= 3:
-                _correlate_rows(lanes.full(4, 5, 0.0), 4, 5, out, left, right, table, o, part, scratch)
+                _correlate_rows(lanes.full(4, 5, 0.0), 4, 5, out, left, right, table, o, part, sums)
                 o += 4
             elif size - o == 2:
-                _correlate_rows(lanes.full(2, 9, 0.0), 2, 9, out, left, right, table, o, part, scratch)
+                _correlate_rows(lanes.full(2, 9, 0.0), 2, 9, out, left, right, table, o, part, sums)
                 o += 2
             else:
-                _correlate_rows(lanes.full(1, 9, 0.0), 1, 9, out, left, right, table, o, part, scratch)
+                _correlate_rows(lanes.full(1, 9, 0.0), 1, 9, out, left, right, table, o, part, sums)
                 o += 1
 
 
 @kernel
-def _correlate_rows(zero, height, width, out, left, right, table, o, part, scratch):
+def _correlate_rows(zero, height, width, out, left, right, table, o, part, sums):
     """Do all columns of one part for the rows of one tile."""
     row_left, row_out = lanes.item(table, 2) + o, lanes.item(table, 3) + o
     col_right, col_out = lanes.item(table, 4), lanes.item(table, 5)
@@ -214,13 +227,13 @@ def _correlate_rows(zero, height, width, out, left, right, table, o, part, scrat
             for p in range(0, lanes.item(table, m + 2), 16):
                 tile = lanes.inner(tile, left, table, row_left, at + p,
                                    right, table, col_right + k, start + p)  # fmt: skip
-        lanes.sums(tile, scratch)
+        lanes.sums(tile, sums)
         for r in range(height):
             row = lanes.item(table, row_out + r)
             for c in range(width):
                 col = lanes.item(table, col_out + k + c)
                 if row >= 0 and col >= 0:
-                    out[row + col] += scratch[r * width + c]
+                    out[row + col] += sums[r * width + c]
 
 
 @kernel

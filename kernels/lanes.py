@@ -5,84 +5,137 @@ order they are added, and does not depend on what the compiler makes of a loop. 
 product that is added is one fused multiply-add, rounded once, so a kernel gives the
 same bits on every machine, whatever its vector width.
 
-Every function below is defined twice: in Python, where a tile is float32[R, C, 16] (this
-is what runs with NUMBA_DISABLE_JIT=1, without the fusing), and as what numba
-compiles it to. `places` are int64[.] offsets into the array before them; row r of a tile
-uses places[i + r], column c lanes [16 c, 16 c + 16) behind `at`. Nothing is bounds-checked.
+Each function is written twice. The Python body says what it does, with a tile as
+float32[R, C, 16], and runs when the compiler is off (NUMBA_DISABLE_JIT=1; then products are not
+fused). Compiled kernels get the vector code above it. `places` are int64[.] offsets into
+the array before them: row r of a tile uses places[i + r]. Column c is the lanes
+[16 c, 16 c + 16) behind `at`. Nothing is bounds-checked.
 """
 
 import operator
-from inspect import signature
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import lower_builtin, models, register_model, type_callable
 
-LANES = 16
-
-_I64 = ir.IntType(64)
-_I32 = ir.IntType(32)
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+from fedmpi.kernels._tile import LANES, VECTOR, Tile, tiled
 
 
-class Tile(types.Type):
-    """The numba type of a tile of rows x cols vectors."""
-
-    def __init__(self, rows, cols):
-        self.rows, self.cols = rows, cols
-        super().__init__(name=f"Tile({rows}, {cols})")
+def _rows(tile, places, i):
+    return places[i : i + len(tile)]
 
 
-@register_model(Tile)
-class _TileModel(models.PrimitiveModel):
-    def __init__(self, manager, tile):
-        super().__init__(manager, tile, ir.ArrayType(_VECTOR, tile.rows * tile.cols))
+def _of_literals(rows, cols, value):
+    if isinstance(rows, types.IntegerLiteral) and isinstance(cols, types.IntegerLiteral):
+        return Tile(rows.literal_value, cols.literal_value)
+    return None
 
 
-# In Python ------------------------------------------------------------------------------
+def _none(*given):
+    return types.none
 
 
+def _emit_full(emit, rows, cols, value):
+    value = emit.context.cast(emit.builder, value, emit.sig.args[2], types.float32)
+    vector = emit.splat(value)
+    return emit.build(lambda r, c: vector)
+
+
+@tiled(_emit_full, _of_literals)
 def full(rows, cols, value):
-    """Return a tile (rows and cols literal) with `value` in every lane."""
+    """Return a tile with `value` in every lane; rows and cols are literals."""
     return np.full((rows, cols, LANES), value, np.float32)
 
 
+def _emit_filled(emit, tile, value):
+    value = emit.context.cast(emit.builder, value, emit.sig.args[1], types.float32)
+    vector = emit.splat(value)
+    return emit.build(lambda r, c: vector)
+
+
+@tiled(_emit_filled)
 def filled(tile, value):
     """Return a tile like `tile` with `value` in every lane."""
     return np.full_like(tile, value)
 
 
+def _emit_loaded(emit, tile, array, places, i, at):
+    rows = [emit.pointer(1, array, emit.place(2, places, i, r), at) for r in range(emit.rows)]
+    return emit.build(lambda r, c: emit.load(rows[r], c))
+
+
+@tiled(_emit_loaded)
 def loaded(tile, array, places, i, at):
     """Return a tile like `tile` with array[places[i + r] + at + 16 c + lane]."""
-    return np.array([array[p + at : p + at + tile[0].size] for p in _rows(tile, places, i)]).reshape(
-        tile.shape
-    )
+    rows = [array[p + at : p + at + tile[0].size] for p in _rows(tile, places, i)]
+    return np.array(rows).reshape(tile.shape)
 
 
+def _emit_vector(emit, tile, array, at):
+    address = emit.pointer(1, array, at)
+    return emit.build(lambda r, c: emit.load(address, c))
+
+
+@tiled(_emit_vector)
 def vector(tile, array, at):
     """Return a tile like `tile` whose rows all hold array[at + 16 c + lane]."""
-    return tile * np.float32(0) + array[at : at + tile[0].size].reshape(tile.shape[1:])
+    return np.broadcast_to(array[at : at + tile[0].size].reshape(tile.shape[1:]), tile.shape)
 
 
+def _emit_spread(emit, tile, array, places, i):
+    rows = [emit.splat(emit.item(1, array, emit.place(2, places, i, r))) for r in range(emit.rows)]
+    return emit.build(lambda r, c: rows[r])
+
+
+@tiled(_emit_spread)
 def spread(tile, array, places, i):
     """Return a tile like `tile` whose row r holds array[places[i + r]] in every lane."""
-    return tile * np.float32(0) + array[_rows(tile, places, i)][:, None, None]
+    return np.broadcast_to(array[_rows(tile, places, i)][:, None, None], tile.shape)
 
 
+def _emit_store(emit, tile, array, places, i, at):
+    for r in range(emit.rows):
+        address = emit.pointer(1, array, emit.place(2, places, i, r), at)
+        for c in range(emit.cols):
+            emit.store(emit.part(tile, r, c), address, c)
+    return emit.context.get_dummy_value()
+
+
+@tiled(_emit_store, _none)
 def store(tile, array, places, i, at):
     """Write the tile to array[places[i + r] + at + 16 c + lane]."""
     for values, p in zip(tile, _rows(tile, places, i), strict=True):
         array[p + at : p + at + values.size] = values.reshape(-1)
 
 
+def _emit_outer(emit, tile, scalars, places, i, step, array, at):
+    address = emit.pointer(5, array, at)
+    vectors = [emit.load(address, c) for c in range(emit.cols)]
+    rows = [
+        emit.splat(emit.item(1, scalars, emit.place(2, places, i, r), step))
+        for r in range(emit.rows)
+    ]
+    return emit.build(lambda r, c: emit.fma(rows[r], vectors[c], emit.part(tile, r, c)))
+
+
+@tiled(_emit_outer)
 def outer(tile, scalars, places, i, step, array, at):
     """Return tile + scalars[places[i + r] + step] * array[at + 16 c + lane]."""
-    vector = array[at : at + tile[0].size].reshape(tile.shape[1:])
-    return tile + scalars[_rows(tile, places, i) + step][:, None, None] * vector
+    vectors = array[at : at + tile[0].size].reshape(tile.shape[1:])
+    return tile + scalars[_rows(tile, places, i) + step][:, None, None] * vectors
 
 
+def _emit_inner(emit, tile, left, places, i, at, right, columns, j, start):
+    rows = [
+        emit.load(emit.pointer(1, left, emit.place(2, places, i, r), at)) for r in range(emit.rows)
+    ]
+    cols = [
+        emit.load(emit.pointer(5, right, emit.place(6, columns, j, c), start))
+        for c in range(emit.cols)
+    ]
+    return emit.build(lambda r, c: emit.fma(rows[r], cols[c], emit.part(tile, r, c)))
+
+
+@tiled(_emit_inner)
 def inner(tile, left, places, i, at, right, columns, j, start):
     """Return tile + left[places[i + r] + at + lane] * right[columns[j + c] + start + lane]."""
     rows = np.array([left[p + at : p + at + LANES] for p in _rows(tile, places, i)])
@@ -90,26 +143,73 @@ def inner(tile, left, places, i, at, right, columns, j, start):
     return tile + rows[:, None] * np.array([right[p + start : p + start + LANES] for p in cols])
 
 
+def _emit_where(sign):
+    def emit_where(emit, *tiles):
+        def choose(r, c):
+            a, b, x, y = (emit.part(tile, r, c) for tile in tiles)
+            return emit.builder.select(emit.builder.fcmp_ordered(sign, a, b), x, y)
+
+        return emit.build(choose)
+
+    return emit_where
+
+
+@tiled(_emit_where(">"))
 def where_greater(a, b, x, y):
-    """Return x where a > b, and y elsewhere."""
+    """Return x where a > b, and y elsewhere, also where a or b is NaN."""
     return np.where(a > b, x, y)
 
 
+@tiled(_emit_where("=="))
 def where_equal(a, b, x, y):
-    """Return x where a == b, and y elsewhere."""
+    """Return x where a == b, and y elsewhere, also where a or b is NaN."""
     return np.where(a == b, x, y)
 
 
+def _emit_binary(instruction):
+    def emit_binary(emit, a, b):
+        apply = getattr(emit.builder, instruction)
+        return emit.build(lambda r, c: apply(emit.part(a, r, c), emit.part(b, r, c)))
+
+    return emit_binary
+
+
+for _sign, _instruction in (("add", "fadd"), ("sub", "fsub"), ("mul", "fmul")):
+    tiled(_emit_binary(_instruction), arguments=(Tile, Tile))(getattr(operator, _sign))
+
+
+def _emit_fused(emit, *tiles):
+    return emit.build(lambda r, c: emit.fma(*(emit.part(tile, r, c) for tile in tiles)))
+
+
+@tiled(_emit_fused)
 def fused(a, b, c):
     """Return a * b + c."""
     return a * b + c
 
 
-def item(table, i):
-    """Return table[i] of an int64 table, i not negative."""
-    return table[i]
+def _emit_sums(emit, tile, array):
+    """Sixteen vectors are folded into one that holds their sums, two by two."""
+    count = emit.rows * emit.cols
+    vectors = [emit.builder.extract_value(tile, k) for k in range(count)]
+    vectors += [VECTOR([0.0] * LANES)] * (-count % LANES)
+    width = LANES
+    while width > 1:
+        # The halves of each group of `width` lanes are added; the first vector's groups come first.
+        low = [k for k in range(2 * LANES) if k % width < width // 2]
+        high = [k + width // 2 for k in low]
+        vectors = [
+            emit.builder.fadd(emit.shuffle(one, other, low), emit.shuffle(one, other, high))
+            for one, other in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+        width //= 2
+    address = emit.pointer(1, array)
+    for c, sums_ in enumerate(vectors):
+        emit.store(sums_, address, c)
+    return emit.context.get_dummy_value()
 
 
+@tiled(_emit_sums, _none)
 def sums(tile, array):
     """Write the sum over the lanes of row r, column c to array[r * cols + c].
 
@@ -122,238 +222,15 @@ def sums(tile, array):
     array[: tile.size] = tile.reshape(-1)
 
 
-def _rows(tile, places, i):
-    return places[i : i + len(tile)]
+def _emit_item(emit, table, i):
+    return emit.item(0, table, i)
 
 
-# Compiled -------------------------------------------------------------------------------
-
-
-def _compiled(function, *arguments, gives=None):
-    """Register the lowering of `function`, which returns gives(*types) or a tile like its first."""
-
-    def typer(*given):
-        if gives:
-            return gives(*given)
-        return given[0] if isinstance(given[0], Tile) else None
-
-    typer.__signature__ = signature(function)
-    type_callable(function)(lambda context: typer)
-
-    def register(emit):
-        @lower_builtin(function, *arguments)
-        def _lowering(context, builder, sig, args):
-            return emit(_Emit(context, builder, sig), *args)
-
-        return emit
-
-    return register
-
-
-class _Emit:
-    """Shorthands for one call that is being compiled."""
-
-    def __init__(self, context, builder, sig):
-        self.context, self.builder, self.sig = context, builder, sig
-        self.tile = next((t for t in (sig.return_type, *sig.args) if isinstance(t, Tile)), None)
-
-    def pointer(self, number, array, *offsets):
-        """Address in the array that is argument `number`."""
-        kind = self.sig.args[number]
-        address = self.context.make_array(kind)(self.context, self.builder, array).data
-        for offset in offsets:
-            address = self.builder.gep(address, [offset])
-        return address
-
-    def place(self, number, places, i, r):
-        """The int64 places[i + r]."""
-        return self.builder.load(self.pointer(number, places, i, _I64(r)))
-
-    def load(self, address, c=0):
-        """Vector c behind an address."""
-        value = self.builder.load(self._vector(address, c))
-        value.align = 4
-        return value
-
-    def store(self, vector, address, c):
-        """Write vector c behind an address."""
-        self.builder.store(vector, self._vector(address, c)).align = 4
-
-    def splat(self, scalar):
-        """A vector with the scalar in every lane."""
-        one = self.builder.insert_element(_VECTOR(ir.Undefined), scalar, _I32(0))
-        zeros = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
-        return self.builder.shuffle_vector(one, _VECTOR(ir.Undefined), zeros)
-
-    def fma(self, a, b, c):
-        """a * b + c, rounded once."""
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        name = f"llvm.fma.v{LANES}f32"
-        fma = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(fma, [a, b, c])
-
-    def part(self, tile, r, c):
-        """One vector of a tile."""
-        return self.builder.extract_value(tile, r * self.tile.cols + c)
-
-    def build(self, vector_at):
-        """A tile of vector_at(r, c)."""
-        tile = ir.Constant(ir.ArrayType(_VECTOR, self.tile.rows * self.tile.cols), ir.Undefined)
-        for r in range(self.tile.rows):
-            for c in range(self.tile.cols):
-                tile = self.builder.insert_value(tile, vector_at(r, c), r * self.tile.cols + c)
-        return tile
-
-    def _vector(self, address, c):
-        place = self.builder.gep(address, [_I64(LANES * c)])
-        return self.builder.bitcast(place, _VECTOR.as_pointer())
-
-
-def _full_type(rows, cols, value):
-    if isinstance(rows, types.IntegerLiteral) and isinstance(cols, types.IntegerLiteral):
-        return Tile(rows.literal_value, cols.literal_value)
-    return None
-
-
-def _none_type(*args):
-    return types.none
-
-
-@_compiled(full, types.IntegerLiteral, types.IntegerLiteral, types.Float, gives=_full_type)
-def _full(emit, rows, cols, value, kind=None):
-    kind = kind or emit.sig.args[2]
-    vector = emit.splat(emit.context.cast(emit.builder, value, kind, types.float32))
-    return emit.build(lambda r, c: vector)
-
-
-@_compiled(filled, Tile, types.Float)
-def _filled(emit, tile, value):
-    return _full(emit, None, None, value, emit.sig.args[1])
-
-
-@_compiled(loaded, Tile, types.Array, types.Array, types.Integer, types.Integer)
-def _loaded(emit, tile, array, places, i, at):
-    rows = [
-        emit.pointer(1, array, emit.place(2, places, i, r), at) for r in range(emit.tile.rows)
-    ]
-    return emit.build(lambda r, c: emit.load(rows[r], c))
-
-
-@_compiled(vector, Tile, types.Array, types.Integer)
-def _vector(emit, tile, array, at):
-    address = emit.pointer(1, array, at)
-    return emit.build(lambda r, c: emit.load(address, c))
-
-
-@_compiled(spread, Tile, types.Array, types.Array, types.Integer)
-def _spread(emit, tile, array, places, i):
-    rows = [
-        emit.splat(emit.builder.load(emit.pointer(1, array, emit.place(2, places, i, r))))
-        for r in range(emit.tile.rows)
-    ]
-    return emit.build(lambda r, c: rows[r])
-
-
-@_compiled(store, Tile, types.Array, types.Array, types.Integer, types.Integer, gives=_none_type)
-def _store(emit, tile, array, places, i, at):
-    for r in range(emit.tile.rows):
-        address = emit.pointer(1, array, emit.place(2, places, i, r), at)
-        for c in range(emit.tile.cols):
-            emit.store(emit.part(tile, r, c), address, c)
-    return emit.context.get_dummy_value()
-
-
-@_compiled(
-    outer, Tile, types.Array, types.Array, types.Integer, types.Integer, types.Array, types.Integer
-)
-def _outer(emit, tile, scalars, places, i, step, array, at):
-    address = emit.pointer(5, array, at)
-    vectors = [emit.load(address, c) for c in range(emit.tile.cols)]
-    rows = [
-        emit.splat(emit.builder.load(emit.pointer(1, scalars, emit.place(2, places, i, r), step)))
-        for r in range(emit.tile.rows)
-    ]
-    return emit.build(lambda r, c: emit.fma(rows[r], vectors[c], emit.part(tile, r, c)))
-
-
-@_compiled(
-    inner, Tile, types.Array, types.Array, types.Integer, types.Integer,
-    types.Array, types.Array, types.Integer, types.Integer,
-)  # fmt: skip
-def _inner(emit, tile, left, places, i, at, right, columns, j, start):
-    rows = [
-        emit.load(emit.pointer(1, left, emit.place(2, places, i, r), at))
-        for r in range(emit.tile.rows)
-    ]
-    cols = [
-        emit.load(emit.pointer(5, right, emit.place(6, columns, j, c), start))
-        for c in range(emit.tile.cols)
-    ]
-    return emit.build(lambda r, c: emit.fma(rows[r], cols[c], emit.part(tile, r, c)))
-
-
-def _compare(function, sign):
-    @_compiled(function, Tile, Tile, Tile, Tile)
-    def _where(emit, *tiles):
-        def choose(r, c):
-            a, b, x, y = (emit.part(tile, r, c) for tile in tiles)
-            return emit.builder.select(emit.builder.fcmp_ordered(sign, a, b), x, y)
-
-        return emit.build(choose)
-
-
-def _binary(function, instruction):
-    @_compiled(function, Tile, Tile)
-    def _apply(emit, a, b):
-        apply = getattr(emit.builder, instruction)
-        return emit.build(lambda r, c: apply(emit.part(a, r, c), emit.part(b, r, c)))
-
-
-_compare(where_greater, ">")
-_compare(where_equal, "==")
-_binary(operator.add, "fadd")
-_binary(operator.sub, "fsub")
-_binary(operator.mul, "fmul")
-
-
-def _item_type(table, i):
+def _int64(*given):
     return types.int64
 
 
-@_compiled(item, types.Array, types.Integer, gives=_item_type)
-def _item(emit, table, i):
-    return emit.builder.load(emit.pointer(0, table, i))
-
-
-@_compiled(fused, Tile, Tile, Tile)
-def _fused(emit, *tiles):
-    return emit.build(lambda r, c: emit.fma(*(emit.part(tile, r, c) for tile in tiles)))
-
-
-@_compiled(sums, Tile, types.Array, gives=_none_type)
-def _sums(emit, tile, array):
-    """Sixteen vectors are folded into one that holds their sums, two by two."""
-    count = emit.tile.rows * emit.tile.cols
-    vectors = [emit.builder.extract_value(tile, k) for k in range(count)]
-    vectors += [_VECTOR([0.0] * LANES)] * (-count % LANES)
-    width = LANES
-    while width > 1:
-        pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        vectors = [_folded(emit, one, other, width) for one, other in pairs]
-        width //= 2
-    address = emit.pointer(1, array)
-    for c, vector in enumerate(vectors):
-        emit.store(vector, address, c)
-    return emit.context.get_dummy_value()
-
-
-def _folded(emit, one, other, width):
-    """Add the halves of each group of `width` lanes; the groups of `one` come first."""
-    low = [k for k in range(2 * LANES) if k % width < width // 2]
-    halves = [
-        emit.builder.shuffle_vector(
-            one, other, ir.Constant(ir.VectorType(_I32, LANES), [k + shift for k in low])
-        )
-        for shift in (0, width // 2)
-    ]
-    return emit.builder.fadd(*halves)
+@tiled(_emit_item, _int64)
+def item(table, i):
+    """Return table[i] of an int64 table; i is not negative."""
+    return table[i]

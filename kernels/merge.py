@@ -18,7 +18,7 @@ from fedmpi.kernels.pack import count
 
 @kernel
 def span(starts, lo, hi):
-    """Return (first, last): the units first..last-1 that meet the coordinates lo..hi-1."""
+    """Return (first, last): the units first..last-1 of int64[U+1] `starts` that meet lo..hi-1."""
     if starts.size == 0 or lo >= hi:
         return lo, hi
     first = np.searchsorted(starts, lo, side="right") - 1
@@ -68,6 +68,22 @@ def take(total, cover, starts, lo, hi, units, values, weights):
     if cover.size:
         for j in range(units.size):
             weights[j] = cover[units[j]]
+
+
+@kernel
+def copy(total, touched, starts, out):
+    """Copy the touched units of a vector T[n] `total` to T[N] `out`, and nothing else.
+
+    Parameters
+    ----------
+    total : T[n]
+    touched : uint8[U]
+    starts : int64[U+1]
+    out : T[N], changed in place; N at least n
+    """
+    for u in range(touched.size):
+        if touched[u]:
+            out[starts[u] : starts[u + 1]] = total[starts[u] : starts[u + 1]]
 
 
 @kernel
@@ -200,3 +216,53 @@ def fingerprint(touched, out):
     for u in range(8 * quads, touched.size):
         a = _stir(a ^ np.uint64(touched[u]))
     out[0], out[1], out[2], out[3] = a, b, c, d
+
+
+@kernel
+def cut(loads, width, size, shares, bounds):
+    """Cut a range of coordinates so that the parts have loads in proportion to `shares`.
+
+    Parameters
+    ----------
+    loads : int64[P, bins]
+        Touched coordinates per rank and bin of `width` coordinates, taken as spread
+        evenly inside a bin. A coordinate that nobody touches counts a 16th of one that
+        is touched, since its mark is read.
+    width, size : int
+        The bins cover the coordinates 0..size-1.
+    shares : int64[parts]
+        Positive.
+    bounds : int64[parts + 1], changed in place
+        The range on entry, in the first and the last place. The cuts in between are
+        rounded down to multiples of 64.
+
+    Notes
+    -----
+    Whole numbers only, so that every rank comes to the same cuts.
+    """
+    bins = loads.shape[1]
+    below = np.zeros(bins + 1, np.int64)
+    for b in range(bins):
+        load = np.int64(max(min(size - b * width, width), 0))
+        for r in range(loads.shape[0]):
+            load += 16 * loads[r, b]
+        below[b + 1] = below[b] + load
+    lo, hi = bounds[0], bounds[-1]
+    first, last = _load(below, width, size, lo), _load(below, width, size, hi)
+    b, share = np.int64(0), np.int64(0)
+    for part in range(shares.size - 1):
+        share += shares[part]
+        aim = first + (last - first) * share // shares.sum()
+        while b < bins - 1 and below[b + 1] <= aim:
+            b += 1
+        filled = max(min(size - b * width, width), 0)
+        place = b * width + (aim - below[b]) * filled // max(below[b + 1] - below[b], 1)
+        bounds[part + 1] = min(max(place // 64 * 64, lo), hi)
+
+
+@kernel
+def _load(below, width, size, place):
+    """Return the load of the coordinates before `place`; below[b] is that of the first b bins."""
+    b = min(place // width, below.size - 2)
+    filled = max(min(size - b * width, width), 1)
+    return below[b] + (below[b + 1] - below[b]) * (place - b * width) // filled

@@ -9,7 +9,8 @@ import numpy as np
 from fedmpi.kernels import _vector as vector
 from fedmpi.kernels._jit import kernel
 
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_AHEAD = 256  # words of the next run to ask for while this one is copied
+_CHUNK = 2048  # flags whose positions stay in the nearest cache
 
 
 @kernel
@@ -27,19 +28,33 @@ def compress(values, flags, out):
     -----
     Memory traffic: 5 bytes per coordinate and 4 per value kept.
     """
-    at, whole = 0, flags.size // 64 * 64
-    for i in range(0, whole, 64):
-        word = vector.mask64(flags, i)
-        if word == _ALL:
-            out[at : at + 64] = values[i : i + 64]
-            at += 64
-        elif word:
+    whole = flags.size // 64 * 64
+    if 8 * out.size < flags.size:
+        at = _compress_few(values, flags[:whole], out)
+    else:
+        at = 0
+        for i in range(0, whole, 64):
+            word = vector.mask64(flags, i)
             for part in range(0, 64, 16):
                 at += vector.compress16(values, i + part, word >> np.uint64(part), out, at)
     for i in range(whole, flags.size):
         if flags[i]:
             out[at] = values[i]
             at += 1
+
+
+@kernel
+def _compress_few(values, flags, out):
+    """Do `compress` where few flags are set: list their positions first. Returns how many."""
+    places, at = np.empty(_CHUNK + 64, np.uint32), 0
+    for begin in range(0, flags.size, _CHUNK):
+        found = 0
+        for i in range(begin, min(begin + _CHUNK, flags.size), 64):
+            found += vector.positions64(i, vector.mask64(flags, i), places, found)
+        for j in range(found):
+            out[at + j] = values[places[j]]
+        at += found
+    return at
 
 
 @kernel
@@ -87,16 +102,25 @@ def gather(values, starts, flags, out):
     -----
     Neighbouring units move as one block. Memory traffic: 8 bytes per coordinate kept.
     """
-    at, u = 0, 0
-    while u < flags.size:
-        first = u
-        while u < flags.size and flags[u]:
-            u += 1
-        begin = starts[first]
-        for i in range(starts[u] - begin):
-            out[at + i] = values[begin + i]
-        at += starts[u] - begin
+    at = 0
+    first, end = _next_run(flags, 0)
+    while first < flags.size:
+        then, then_end = _next_run(flags, end)
+        for i in range(starts[then], min(starts[then] + _AHEAD, starts[-1]), 16):
+            vector.prefetch(values, i)
+        at = _copy(values, starts[first], starts[end], out, at)
+        first, end = then, then_end
+
+
+@kernel
+def _next_run(flags, u):
+    """Return (first, end) of the next run of flags from u on; end is where none are left."""
+    while u < flags.size and not flags[u]:
         u += 1
+    first = u
+    while u < flags.size and flags[u]:
+        u += 1
+    return first, u
 
 
 @kernel
@@ -122,8 +146,26 @@ def scatter(packed, starts, flags, out):
             u += 1
         begin, end = starts[first], starts[u]
         if kept:
-            for i in range(end - begin):
-                out[begin + i] = packed[at + i]
+            _copy(packed, at, at + end - begin, out, begin)
             at += end - begin
+        elif end + 16 <= out.size:
+            for i in range(begin, end, 16):
+                vector.clear16(out, i)
         else:
             out[begin:end] = 0
+
+
+@kernel
+def _copy(source, begin, end, target, at):
+    """Copy source[begin:end] to target[at:]; return the place after it.
+
+    Up to 15 words of `target` after that place may be overwritten.
+    """
+    size = end - begin
+    if end + 16 <= source.size and at + size + 16 <= target.size:
+        for i in range(0, size, 16):  # whole vectors, as rows are too short for a call
+            vector.move16(source, begin + i, target, at + i)
+    else:
+        for i in range(size):
+            target[at + i] = source[begin + i]
+    return at + size

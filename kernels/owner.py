@@ -128,8 +128,8 @@ def _add(total, terms, scale, first):
 
 
 @kernel
-def dense(total, cover, touched, lo, hi, sums, covers, marks, scales):
-    """Replace the coordinates lo..hi-1 by the sum of P vectors; units are coordinates.
+def dense(total, cover, touched, lo, hi, ranks, sums, covers, marks, scales):
+    """Replace the coordinates lo..hi-1 by the sum of some of P vectors; units are coordinates.
 
     Parameters
     ----------
@@ -137,6 +137,8 @@ def dense(total, cover, touched, lo, hi, sums, covers, marks, scales):
         N a multiple of 8. The last result on entry.
     lo, hi : int
         Multiples of 8.
+    ranks : int64[k]
+        The vectors to add.
     sums : T[P, N], or float32 if T is int64
         Zero where not marked: eight coordinates are added if one of them is marked.
     covers : C[P, N]
@@ -156,7 +158,7 @@ def dense(total, cover, touched, lo, hi, sums, covers, marks, scales):
     for a in range(lo, hi, BLOCK):
         b = min(a + BLOCK, hi)
         _zero(total, cover, touched, a, b)
-        for r in range(sums.shape[0]):
+        for r in ranks:
             terms, scale = sums[r], scales[r]
             for w in range(a // 8, b // 8):
                 if marks[r, w] == 0:

@@ -3,8 +3,6 @@
 Arrays, places and runs are those of `conv`: one run for each output position.
 """
 
-import numpy as np
-
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 

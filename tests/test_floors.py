@@ -20,7 +20,7 @@ FLOORS = (
     {"totals", "flops"},
     {"config"},
     {"algorithms", "learn", "comm", "record", "world"},
-    {"sim", "analysis", "slurm"},
+    {"sim", "analysis", "slurm", "doctor"},
     {"api", "bench"},
     {"cli"},
     {"__init__", "__main__"},

@@ -22,6 +22,8 @@ from fedmpi.plan import Gates
 class ADP1(Inside, name="adp-v1"):
     """Gated convolutions under FedAvg, FedProx, FedNova or SCAFFOLD."""
 
+    torch_only = True
+
     class Keys(InsideKeys):
         """The [algorithm] keys of ADP v1."""
 

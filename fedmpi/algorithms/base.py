@@ -52,6 +52,7 @@ class Algorithm(ABC):
     Keys = Keys
     level = "model"
     prunes = False  # True if a step may change the weights though nobody reported
+    torch_only = False  # True if clients do what only the torch engine can
 
     def __init_subclass__(cls, name=None, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -57,5 +57,5 @@ class DPF(Algorithm, name="dpf"):
         if round % self.keys.every == 0:
             keys = self.keys
             share = sparsity.cubic(round, self.setting.rounds, keys.start, keys.end)
-            mask = sparsity.mask_of_largest(self.layout, np.abs(dense), self.tensors, share)
+            mask = sparsity.mask_of_largest(self.layout, dense, self.tensors, share)
         return state | {"weights": dense * mask, "dense": dense, "mask": mask}

@@ -96,10 +96,8 @@ class FedDIP(Algorithm, name="feddip"):
         if self.keys.regrow == "released":
             weights = weights * mask
         if round % self.keys.every == 0:
-            magnitude = np.abs(weights)
-            mask = sparsity.mask_of_largest(
-                self.layout, magnitude, self.tensors, self.sparsity(round)
-            )
+            share = self.sparsity(round)
+            mask = sparsity.mask_of_largest(self.layout, weights, self.tensors, share)
         return state | {"weights": weights * mask, "mask": mask}
 
     def sparsity(self, round):

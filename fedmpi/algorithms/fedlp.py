@@ -24,7 +24,7 @@ class FedLP(Algorithm, name="fedlp"):
     class Keys(Keys):
         """The [algorithm] keys of FedLP-Homo."""
 
-        p: float = Field(0.5, gt=0, le=1)  # probability that a client keeps a layer
+        p: float = Field(0.5, ge=0, le=1)  # probability that a client keeps a layer
         granularity: Literal["layer", "tensor"] = "layer"
 
     @property

@@ -14,11 +14,9 @@ counts as plain SGD.
 import numpy as np
 
 from fedmpi.algorithms.base import Algorithm
-from fedmpi.layout import Layer, Layout, Support, Tensor
+from fedmpi.layout import ONE, Support
 from fedmpi.plan import Plan
 from fedmpi.totals import Total
-
-_NUMBER = Layout((Tensor("number", (1,), 0, 0, 1, True),), (Layer("number", "other", 1, 0),))
 
 
 class FedNova(Algorithm, name="fednova"):
@@ -34,7 +32,7 @@ class FedNova(Algorithm, name="fednova"):
         sums = super().zero()
         exact = self.setting.exact
         sums["normalised"] = Total(self.layout, "model", exact)
-        sums["length"] = Total(_NUMBER, "model", exact)
+        sums["length"] = Total(ONE, "model", exact)
         return sums
 
     def add(self, sums, plan, report):

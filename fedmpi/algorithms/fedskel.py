@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.config import Share
 from fedmpi.layout import Support
 from fedmpi.plan import FULL, Backward, Plan
 from fedmpi.sparsity import largest
@@ -35,7 +36,7 @@ class FedSkel(Algorithm, name="fedskel"):
     class Keys(Keys):
         """The [algorithm] keys of FedSkel."""
 
-        ratio: float | Literal["speed"] = Field(0.25, gt=0, le=1)  # r, or each device's own
+        ratio: Share | Literal["speed"] = 0.25  # r, or each device's own
         least: float = Field(0.1, gt=0, le=1)  # lowest r of a device, with ratio = "speed"
         updates_per_set: int = Field(3, ge=0)  # UpdateSkel rounds after each SetSkel round
         cycle: Literal["client", "global"] = "client"

@@ -43,7 +43,7 @@ class HeteroFL(Algorithm, name="heterofl"):
     def plan(self, state, round, client):
         """The client's part of the model down and up."""
         held, part = self._parts[self.width_of(client)]
-        return Plan(down=held, up=held, part=part)
+        return Plan(down=held, up=held, known=True, part=part)
 
     def width_of(self, client):
         """Return which of the widths a client has, drawn once."""

@@ -44,7 +44,7 @@ class StaticMask(Algorithm, name="static-mask"):
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         share = 1.0 - self.keys.sparsity
         if self.keys.mask == "magnitude":
-            mask = self._mask_of(np.abs(weights))
+            mask = self._mask_of(weights)
         elif self.keys.mask != "snip":
             even = [share] * len(shapes)
             densities = even if self.keys.mask == "random" else sparsity.erk(
@@ -88,7 +88,7 @@ class StaticMask(Algorithm, name="static-mask"):
         """Average; after the measuring round prune instead."""
         if not self._measures(round):
             return super().step(state, sums, round)
-        score = sums["score"].mean(np.abs(state["weights"]))
+        score = sums["score"].mean(state["weights"])
         mask = self._mask_of(score)
         return state | {"weights": state["weights"] * mask, "mask": mask}
 

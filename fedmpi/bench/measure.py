@@ -61,6 +61,12 @@ class Bar:
         return plain(shown | {"met": self.met, "note": self.note})
 
 
+def judged(bars, quick):
+    """Return bars as JSON holds them; after a quick look none of them is met or missed."""
+    too_small = {"met": None, "note": "quick: too little was measured to judge"}
+    return [bar.plain() | (too_small if quick else {}) for bar in bars]
+
+
 def plain(tree):
     """Return dicts, lists and numbers as JSON can hold them; NaN and infinity become None."""
     if isinstance(tree, dict):

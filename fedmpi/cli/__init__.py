@@ -8,7 +8,7 @@ import sys
 import traceback
 
 from fedmpi import __version__
-from fedmpi.cli import inspect, read, run
+from fedmpi.cli import bench, cluster, doctor, inspect, read, run
 from fedmpi.errors import FedmpiError
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
@@ -46,7 +46,12 @@ def report(error, debug):
             f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})\n"
             "this was not foreseen; --debug shows how it came about"
         )
-    print(f"fedmpi: {text}", file=sys.stderr, flush=True)
+    print(f"fedmpi: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def printable(text):
+    """Return `text` with its lines, but no other character that would steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _parser():
@@ -59,7 +64,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"fedmpi {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (run, inspect, read):
+    for module in (run, cluster, inspect, read, doctor, bench):
         module.add_verbs(verbs)
     return parser
 

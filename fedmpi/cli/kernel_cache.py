@@ -3,13 +3,17 @@
 import hashlib
 import os
 import platform
+import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from fedmpi import kernels
 from fedmpi.cli.machine import cache_folder
+
+KEPT = 4  # folders of older sources or other processors
 
 
 def keep_kernels_on_node(environ):
@@ -21,6 +25,8 @@ def keep_kernels_on_node(environ):
     if named:
         return Path(named)
     folder = node_folder() / key()
+    if not folder.is_dir():
+        _forget_old(folder.parent)
     environ["NUMBA_CACHE_DIR"] = str(folder)
     return folder
 
@@ -54,6 +60,17 @@ def node_folder():
     except OSError:
         pass  # no temporary folder that can be written
     return cache_folder() / "kernels"
+
+
+def _forget_old(folder):
+    """Remove the kernels of sources that have long been replaced.
+
+    A run that still uses them compiles anew what it has not loaded yet.
+    """
+    with suppress(OSError):
+        found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in found[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _processor():

@@ -4,6 +4,7 @@ import sys
 from time import monotonic
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedmpi.analysis.quantities import in_bytes
@@ -46,7 +47,7 @@ class Bar(Silent):
             TextColumn("left"),
             console=Console(force_terminal=True),
         )
-        self._task = self._progress.add_task(name, total=None, facts="")
+        self._task = self._progress.add_task(escape(name), total=None, facts="")
         self._accuracy = float("nan")
 
     def __call__(self, row, rounds):

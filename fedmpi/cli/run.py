@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
 from fedmpi.errors import FedmpiError
 
@@ -68,7 +69,7 @@ def _on_all_ranks(args, read, make, **how):
     """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
     from fedmpi.cli import report
     from fedmpi.comm.start import start
-    from fedmpi.sim.stop import Stop, deaf
+    from fedmpi.sim.stop import INTERRUPTED, Stop, deaf
 
     comm = start(os.environ)
     try:
@@ -77,6 +78,7 @@ def _on_all_ranks(args, read, make, **how):
         if comm.rank:
             return error.exit_code
         raise
+    keep_kernels_on_node(os.environ)
     one_thread_each(resolved.config.run.threads_per_rank)
     keep_freed_memory()
     try:
@@ -84,7 +86,13 @@ def _on_all_ranks(args, read, make, **how):
             code = _execute(args, resolved, comm, stop, how)
             deaf()
             return code
+    except KeyboardInterrupt:
+        if comm.size > 1:
+            comm.abort(INTERRUPTED)
+        raise
     except Exception as error:  # perhaps on this rank alone: the others must not wait for it
+        if comm.size == 1 and isinstance(error, BrokenPipeError):
+            raise FedmpiError("nobody reads this output any more, so the run ended") from error
         if comm.size == 1:
             raise
         if comm.rank:
@@ -109,6 +117,10 @@ def _from_rank_0(comm, read):
     return given
 
 
+def _warn(text):
+    print(f"fedmpi: warning: {text}", file=sys.stderr, flush=True)
+
+
 def _execute(args, resolved, comm, stop, how):
     from fedmpi.cli.progress import progress_for
     from fedmpi.sim.run import Start, execute
@@ -120,6 +132,7 @@ def _execute(args, resolved, comm, stop, how):
         cache=cache_folder(),
         environ=dict(os.environ),
         command=tuple(sys.argv),
+        warn=_warn,
         **how,
     )
     kind = "none" if args.quiet or comm.rank else args.progress

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+
 
 class Comm(ABC):
     """The ranks of one run. Every method but `abort` is collective: all ranks call it.
@@ -50,6 +52,13 @@ class Comm(ABC):
         """
 
     @abstractmethod
+    def node_signs(self, columns):
+        """Return int64[node_size, columns] of zeros that all ranks on this node read and write.
+
+        Nothing orders what they do there: each number is to be written by one rank only.
+        """
+
+    @abstractmethod
     def barrier(self):
         """Wait for all ranks."""
 
@@ -90,6 +99,10 @@ class Serial(Comm):
         for array in arrays.values():
             array.flags.writeable = False
         return arrays
+
+    def node_signs(self, columns):
+        """Return zeros of this rank's own."""
+        return np.zeros((1, columns), np.int64)
 
     def barrier(self):
         """Nobody to wait for."""

@@ -13,7 +13,7 @@ from fedmpi.comm import values as packed
 from fedmpi.comm.wire import Sizes
 from fedmpi.errors import MessageError
 
-__all__ = ["Sizes", "decode", "encode", "sizes", "weights"]
+__all__ = ["Sizes", "decode", "encode", "received", "sizes", "weights"]
 
 
 def encode(values, support, *, sender=0, round=0, value_type="float32", known=False, weights=None):
@@ -110,6 +110,19 @@ def decode(message, layout, *, known=None):
         raise MessageError(f"message of {header['nnz']} coordinates: its support holds {held}")
     value_type = wire.VALUE_TYPES[header["value_type"]]
     return packed.scatter(parts.values, support, value_type), support
+
+
+def received(values, support):
+    """Return what `decode` gives for a float32 message of `values` float32[P] on `support`.
+
+    The same bits without the message, for ends that lie in one process: 0 outside the support.
+    `values` themselves, not a copy, if all of them are sent.
+    """
+    if support.keep.all():
+        return values
+    kept = np.empty(4 * supports.count(support), np.uint8)
+    packed.gather(values, support, kept, "float32")
+    return packed.scatter(kept, support, "float32")
 
 
 def sizes(message):

@@ -60,20 +60,15 @@ class Mpi(Comm):
         return [part.tobytes() for part in np.split(buffer, arrivals[:-1])]
 
     def share(self, value):
-        """Return the value that rank 0 gave, by way of JSON."""
-        text = json.dumps(value).encode() if self.rank == 0 else b""
-        length = np.array([len(text)], np.int64)
-        self.raw.Bcast(length, root=0)
-        buffer = np.frombuffer(text, np.uint8).copy() if text else np.empty(length[0], np.uint8)
-        self.raw.Bcast(buffer, root=0)
-        return json.loads(buffer.tobytes())
+        """Return the value that rank 0 gave."""
+        return _share(self.raw, value)
 
     def share_on_node(self, arrays):
         """Place the arrays of the node's first rank in a shared window and return views of it."""
         table = None
         if self.node_rank == 0:
             table = [(name, a.dtype.str, a.shape) for name, a in arrays.items()]
-        table = self.node.bcast(table, root=0)  # small, and between ranks of one run only
+        table = _share(self.node, table)
         sizes = [np.dtype(t).itemsize * int(np.prod(s, dtype=np.int64)) for _, t, s in table]
         starts = np.concatenate(([0], np.cumsum([(size + 63) // 64 * 64 for size in sizes])))
         mine = int(starts[-1]) if self.node_rank == 0 else 0
@@ -90,6 +85,17 @@ class Mpi(Comm):
         self.node.Barrier()
         return views
 
+    def node_signs(self, columns):
+        """Return int64[node_size, columns] of zeros in a shared window; loads and stores only."""
+        size = 8 * columns * self.node_size
+        window = MPI.Win.Allocate_shared(size if self.node_rank == 0 else 0, 8, comm=self.node)
+        self._windows.append(window)
+        signs = np.frombuffer(window.Shared_query(0)[0], np.int64).reshape(self.node_size, columns)
+        if self.node_rank == 0:
+            signs[...] = 0
+        self.node.Barrier()
+        return signs
+
     def barrier(self):
         """Wait for all ranks."""
         self.raw.Barrier()
@@ -102,3 +108,13 @@ class Mpi(Comm):
         """End all ranks at once, after what this one has written to stderr got through."""
         time.sleep(0.5)  # launchers drop what they have not yet read when a rank aborts
         self.raw.Abort(code)
+
+
+def _share(comm, value):
+    """Return the value of rank 0 of `comm`, by way of JSON: mpi4py's own way is a pickle."""
+    text = json.dumps(value).encode() if comm.rank == 0 else b""
+    length = np.array([len(text)], np.int64)
+    comm.Bcast(length, root=0)
+    buffer = np.frombuffer(text, np.uint8).copy() if text else np.empty(length[0], np.uint8)
+    comm.Bcast(buffer, root=0)
+    return json.loads(buffer.tobytes())

@@ -1,30 +1,43 @@
 """Start the ranks, so that one that fails ends the run instead of hanging it."""
 
+import os
 import sys
 
 from fedmpi.comm.base import Serial
+from fedmpi.comm.launch import launched, refuse_lone_worlds, refuse_strange_launcher
+from fedmpi.comm.library import family, join_ranks, library
+from fedmpi.comm.orphan import dying_with_parent, end_with
+from fedmpi.errors import ConfigError
 
 
 def start(environ):
     """Return the Comm of this process: Mpi under a launcher, Serial alone.
 
     `environ` is the environment of the command line; a launcher leaves its mark there.
-    With more than one rank an uncaught exception aborts all of them.
+    With more than one rank an uncaught exception aborts all of them. Raises ConfigError
+    without an MPI library, under another MPI's launcher, and where N processes would each
+    run alone.
     """
     if not launched(environ):
         return Serial()
-    from fedmpi.comm.mpi import Mpi  # needs an MPI library
+    name, fault = library()
+    if fault:
+        raise ConfigError(
+            f"mpi4py finds no MPI library ({fault})\n"
+            "load the module of your site's MPI, or install fedmpi[mpich]; see fedmpi doctor"
+        )
+    refuse_strange_launcher(environ, family(name))
+    parent = os.getppid()
+    with dying_with_parent():
+        join_ranks()
+    end_with(parent)
+    from fedmpi.comm.mpi import Mpi
 
     comm = Mpi()
+    refuse_lone_worlds(environ, comm.size)
     if comm.size > 1:
         _abort_on_exception(comm)
     return comm
-
-
-def launched(environ):
-    """Say whether an MPI launcher started this process."""
-    marks = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MPI_LOCALRANKID", "PALS_RANKID")
-    return any(mark in environ for mark in marks) or int(environ.get("SLURM_NTASKS", 1)) > 1
 
 
 def _abort_on_exception(comm):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
+from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.taps import Tap
 from fedmpi.plan import FULL
 
@@ -32,6 +32,8 @@ class TorchEngine:
         ranks, not for any number of threads.
     """
 
+    error = "cross-entropy"  # a key of LOSSES
+
     def __init__(self, module, layout, threads=1):
         torch.set_num_threads(threads)
         self.layout = layout
@@ -48,7 +50,7 @@ class TorchEngine:
         self._prepare(FULL)
 
     def gradient(self, weights, x, y, grad, backward=FULL, activations=None):
-        """Return the mean cross-entropy of one batch and fill in its gradient.
+        """Return the mean cross-entropy (or other `error`) of one batch and fill in its gradient.
 
         Parameters
         ----------
@@ -74,7 +76,7 @@ class TorchEngine:
         if not self.module.training:
             self.module.train()
         still = self._flat[self._still]
-        loss = functional.cross_entropy(self.module(_copy(x)), _copy(y))
+        loss = LOSSES[self.error](self.module(_copy(x)), _copy(y))
         self._differentiate(loss)
         self._flat[self._still] = still
         if not _same(weights, self.weights):

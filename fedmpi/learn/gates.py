@@ -85,8 +85,12 @@ def _attach(conv, last, gate):
 
 
 def _look(conv, inputs):
-    conv.gate.open = conv.gate(*inputs)
+    conv.gate.seen = inputs[0]
 
 
 def _multiply(last, inputs, output):
-    return output * last.gated_by[0].gate.open[:, :, None, None]
+    # Only now, so that the gate comes after its convolution in the order of the layers.
+    gate = last.gated_by[0].gate
+    gate.open = gate(gate.seen)
+    gate.seen = None
+    return output * gate.open[:, :, None, None]

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from fedmpi.errors import ConfigError
-from fedmpi.learn.engines import engine_of
 from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.sparsity import narrowed
 
@@ -26,6 +25,7 @@ class Network:
         self._first = first  # float32[P]: what a private end starts from
         self.moments = np.zeros((2, self.layout.size), np.float32)
         self.trained = self.layout.trained.astype(np.uint8)
+        self.still = np.flatnonzero(~self.layout.trained)  # running statistics
 
     def enter(self, start, private):
         """Return the weights of this network, float32[P'], from those of the model."""
@@ -37,6 +37,10 @@ class Network:
         if private is not None:
             weights[shared:] = private
         return weights
+
+    def own(self, mask):
+        """Return uint8[P'] of uint8[P]: a mask of the model for this network; None stays None."""
+        return mask if mask is None or self.index is None else mask[self.index]
 
     def leave(self, start, weights):
         """Return float32[P] with the trained values in their places, and the private end."""
@@ -58,13 +62,12 @@ class Networks:
         Of the whole model.
     sample : array [1, ...]
         One input.
-    trainer, threads
-        As in `engine_of`.
+    engine_of : callable
+        Returns the engine of a module and its first weights.
     """
 
-    def __init__(self, make, engine, sample, trainer="auto", threads=1):
-        self._make, self._sample = make, sample
-        self._how = (trainer, threads)
+    def __init__(self, make, engine, sample, engine_of):
+        self._make, self._sample, self._engine_of = make, sample, engine_of
         self.whole = Network(engine, engine.weights)
         self._parts = OrderedDict()
 
@@ -87,17 +90,15 @@ class Networks:
             rows = [np.frombuffer(row, bool) for row in part.rows]
             index = np.flatnonzero(narrowed(layout, rows))
             narrow(module, layout_of(module, self._sample), rows)
-        engine, first = engine_of(module, self._sample, *self._how)
-        if part.rows is None and engine.layout.names[: _tensors(layout, part.shared)] != (
-            layout.names[: _tensors(layout, part.shared)]
-        ):
+        engine, first = self._engine_of(module)
+        if part.rows is None and _first(engine.layout, part.shared) != _first(layout, part.shared):
             raise ConfigError(f"model: with {dict(part.options)} it shares no first layers")
         return Network(engine, first, index)
 
 
-def _tensors(layout, size):
-    """How many tensors make up the first `size` coordinates."""
-    return sum(tensor.start < size for tensor in layout.tensors)
+def _first(layout, size):
+    """Names and shapes of the tensors that make up the first `size` coordinates."""
+    return [(tensor.name, tensor.shape) for tensor in layout.tensors if tensor.start < size]
 
 
 def narrow(module, layout, rows):
@@ -107,10 +108,10 @@ def narrow(module, layout, rows):
     its outputs are those of the whole module with the removed rows' outputs at 0.
     """
     before = None
-    for keep, parts in zip(rows, layer_modules(module, layout), strict=True):
+    for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
+        keep = before if layer.kind == "norm" else keep
         for part in parts:
-            lone = isinstance(part, nn.modules.batchnorm._BatchNorm | nn.GroupNorm)
-            _narrow_part(part, before if lone and part is parts[0] else keep, None if lone else before)
+            _narrow_part(part, keep, None if hasattr(part, "num_features") else before)
         before = keep
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fedmpi.sparsity import inputs_of
+
 
 class Statistics:
     """Sums over the steps of one client's training; `wanted` names them, as in Plan.
@@ -14,6 +16,8 @@ class Statistics:
         for name in wanted:
             if name in ("activations", "relevance"):
                 self._found[name] = [np.zeros(layer.rows) for layer in layout.layers]
+            elif name == "columns":
+                self._found[name] = [np.zeros(size) for size in inputs_of(layout)]
             elif name == "squares":
                 self._found[name] = np.zeros(layout.size, np.float32)
             elif name == "moved":
@@ -31,6 +35,15 @@ class Statistics:
         """Take in uint8[P]: what one step may have moved."""
         if "moved" in self._found:
             self._found["moved"] |= moving != 0
+
+    def columns(self, weights, grad, samples):
+        """Take in one batch: -w dL/dw, summed over all that reads an input of a layer."""
+        for number, tensors in enumerate(self._layout.layer_tensors):
+            tensor = self._layout.tensors[tensors[0]]
+            block = slice(tensor.start, tensor.start + tensor.size)
+            shape = (tensor.rows, len(self._found["columns"][number]), -1)
+            values = np.einsum("rik,rik->i", weights[block].reshape(shape), grad[block].reshape(shape))
+            self._found["columns"][number] -= samples * values.astype(np.float64)
 
     def keep(self, name, values):
         """Add a finished statistic."""

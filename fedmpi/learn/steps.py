@@ -5,7 +5,7 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.layout import Support
 from fedmpi.learn.statistics import Statistics
-from fedmpi.sparsity import coordinates, largest
+from fedmpi.sparsity import coordinates, largest, readjusted
 
 
 class Steps:
@@ -34,13 +34,15 @@ class Steps:
         self._engine, self._layout = network.engine, network.layout
         self._grad, self._start = network.engine.grad, start
         self._first, self._second = network.moments
-        network.moments[:] = 0
+        network.moments[: 2 if local.optimizer == "adam" else 1] = 0
         # The engine's own buffer spares it a copy a step; under a mask it holds the masked weights.
         self._point = self._engine.weights
         self._point[:] = start
-        self.weights = self._point if plan.mask is None else start.copy()
-        self._still = np.flatnonzero(~self._layout.trained)
-        self._moving = _moving(self._layout, plan, network.trained)
+        self._mask, self._update = network.own(plan.mask), network.own(plan.update)
+        self._engine.error = plan.error
+        self.weights = self._point if self._mask is None else start.copy()
+        self._still = network.still
+        self._moving = _moving(self._layout, plan.backward, network.trained, self._update)
         self._blocks = _blocks(self._layout, plan.tensors)
         self._inside = coordinates(self._layout, plan.tensors) if plan.salient < 1 else None
         self.statistics = Statistics(self._layout, plan.statistics)
@@ -50,9 +52,11 @@ class Steps:
         """Take one step on the batch x float32[N, ...], y int64[N]; return its mean loss."""
         self.count += 1
         loss = self._gradient(x, y, self._plan.backward, self.statistics.activations)
-        if self._plan.mask is not None:
+        if self._mask is not None:
             self.weights[self._still] = self._point[self._still]  # running statistics
         self.statistics.see(self._point, self._grad, len(y))
+        if self._plan.readjust and self.count == 1:
+            self._readjust()
         if self._plan.penalty:
             kernels.penalty.group_norm(self._grad, self._point, *self._blocks, self._plan.penalty)
         if self._plan.control is not None:
@@ -69,6 +73,13 @@ class Steps:
                 block = self.weights[start:stop]
                 block[np.abs(block) <= np.float32(self._plan.threshold)] = 0
 
+    def measure(self, x, y):
+        """Take one batch into the statistics of columns, and leave everything as it is."""
+        still = self.weights[self._still]
+        self._gradient(x, y)
+        self.weights[self._still] = still
+        self.statistics.columns(self._point, self._grad, len(y))
+
     def probe(self, x, y):
         """Measure the gradient of one batch, of all coordinates, and leave everything as it is."""
         still = self.weights[self._still]
@@ -77,9 +88,19 @@ class Steps:
         self.statistics.keep("gradient", self._grad.copy())
 
     def _gradient(self, x, y, *how):
-        if self._plan.mask is not None:
-            np.multiply(self.weights, self._plan.mask, out=self._point)
+        if self._mask is not None:
+            np.multiply(self.weights, self._mask, out=self._point)
         return self._engine.gradient(self._point, x, y, self._grad, *how)
+
+    def _readjust(self):
+        """Replace a part of the mask; weights that come begin at 0."""
+        plan, old = self._plan, self._mask
+        self._mask = readjusted(
+            self._layout, plan.tensors, old, self.weights, self._grad, plan.readjust
+        )
+        self._moving = (self._moving | (self._mask > old)) & (self._mask >= old)
+        self.weights[self._mask != old] = 0
+        self.statistics.keep("mask", self._mask)
 
     def _salient(self):
         """uint8[P']: what this step may move, the entries of the largest |w dL/dw|."""
@@ -102,14 +123,14 @@ class Steps:
             )
 
 
-def _moving(layout, plan, trained):
+def _moving(layout, backward, trained, update):
     """uint8[P']: 1 where the optimiser moves a coordinate; dropped rows stay where they are."""
-    backward, moving = plan.backward, trained
+    moving = trained
     if backward.rows is not None or backward.lowest:
         rows = backward.rows or (None,) * len(layout.layers)
         below = [np.zeros(layer.rows, bool) for layer in layout.layers[: backward.lowest]]
         moving = moving * Support.of_rows(layout, (*below, *rows[backward.lowest :])).mask()
-    return moving if plan.update is None else moving * plan.update
+    return moving if update is None else moving * update
 
 
 def _blocks(layout, tensors):

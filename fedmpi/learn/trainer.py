@@ -55,7 +55,8 @@ class Trainer:
         start = weights if plan.start is None else plan.start
         own = network.enter(start, plan.private)
         steps = Steps(network, plan, self.local, lr, own)
-        loss, seen, probed = 0.0, 0, 0
+        probed = self._measure(steps, plan, x, y)
+        loss, seen = 0.0, 0
         for batch, last in self._batches(len(y), plan.steps, round, client):
             loss += steps.take(x[batch], y[batch]) * len(batch)
             seen += len(batch)
@@ -65,7 +66,7 @@ class Trainer:
             batch = rng_for(self.seed, "probe", round, client).permutation(len(y))
             batch = batch[: self.local.batch_size]
             steps.probe(x[batch], y[batch])
-            probed = len(batch)
+            probed += len(batch)
         after, private = network.leave(start, steps.weights.copy())
         return Report(
             client=client,
@@ -80,6 +81,14 @@ class Trainer:
             private=private,
             statistics=steps.statistics.result(),
         )
+
+    def _measure(self, steps, plan, x, y):
+        """Measure what the plan wants of all samples before training; return how many."""
+        if "columns" not in plan.statistics:
+            return 0
+        for first in range(0, len(y), BLOCK):
+            steps.measure(x[first : first + BLOCK], y[first : first + BLOCK])
+        return len(y)
 
     def accuracy(self, client, weights):
         """Return the share of the client's own samples that `weights` float32[P] class right."""

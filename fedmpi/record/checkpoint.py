@@ -17,16 +17,27 @@ from pathlib import Path
 import numpy as np
 
 from fedmpi.errors import ResultError
+from fedmpi.record.digest import number_type
 from fedmpi.record.whole import replacement
 
 MAGIC = b"FEDMPI-CHECKPOINT-1\n"
 TRAILER = struct.Struct("<QQI")  # place of the index, its length, its CRC-32
-_KINDS = "biuf"  # numpy dtype kinds that an array may have
 
 
 def path_of(out):
     """Return the path of the checkpoint beside the result file `out`."""
     return Path(f"{out}.checkpoint")
+
+
+def remove(out):
+    """Remove the checkpoint beside the result file `out`, if there is one."""
+    try:
+        path_of(out).unlink(missing_ok=True)
+    except OSError as error:
+        raise ResultError(
+            f"{path_of(out)}: is of another run and cannot be removed ({error.strerror}); "
+            "remove it, or choose another name for the result"
+        ) from error
 
 
 class Checkpoint:
@@ -64,6 +75,7 @@ def writing(path, facts):
             crc = zlib.crc32(index.encode())
             file.write(TRAILER.pack(place, file.tell() - place, crc))
             file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise ResultError(
             f"{path}: the checkpoint cannot be written ({error.strerror}); check space, quota and "
@@ -109,6 +121,9 @@ def read(path):
         if zlib.crc32(text) != crc:
             raise ValueError("its index was altered")
         index = json.loads(text)
+        parts = [*index["arrays"].values(), *index["clients"].values()]
+        if sum(entry[1] for entry in parts) > size:
+            raise ValueError("its parts overlap")  # and would be many times the file in memory
         arrays = {
             name: _array(file, entry, path, name) for name, entry in index["arrays"].items()
         }
@@ -118,9 +133,9 @@ def read(path):
 
 def _array(file, entry, path, name):
     *part, dtype, shape = entry
-    dtype = np.dtype(dtype)
+    dtype = number_type(dtype)
     count = int(np.prod(shape, dtype=object)) if shape else 1
-    if dtype.kind not in _KINDS or count * dtype.itemsize != part[1]:
+    if count * dtype.itemsize != part[1]:
         raise ValueError(f"array {name} does not fit its length")
     return np.frombuffer(_part(file, part, path, name), dtype).reshape(shape).copy()
 
@@ -143,7 +158,10 @@ def _refusing(path):
         yield
     except OSError as error:
         raise ResultError(f"{path}: {error.strerror}; cannot read the checkpoint") from error
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
+    except (
+        ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
+        struct.error, RecursionError,
+    ) as error:
         raise ResultError(
             f"{path}: {error}; remove it to start the run again from round 0"
         ) from error

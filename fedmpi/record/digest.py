@@ -1,6 +1,7 @@
 """One number that tells whether two models are the same to the last bit."""
 
 import hashlib
+import re
 
 import numpy as np
 
@@ -18,6 +19,19 @@ def weights_sha256(arrays):
         digest.update(f"{name}\0{array.dtype.str}\0{shape}\0".encode())
         digest.update(array.data if array.size else b"")
     return digest.hexdigest()
+
+
+def number_type(text):
+    """Return the numpy dtype that `text` names, "<f4" for example, one of `little_endian` arrays.
+
+    Raises ValueError for all else: what numpy.dtype understands is a language of its own.
+    """
+    if not isinstance(text, str) or not re.fullmatch(r"[<|][biuf][1248]", text):
+        raise ValueError(f"{str(text)[:20]!r} is no type of numbers")
+    try:
+        return np.dtype(text)
+    except TypeError as error:  # there is no "<f1"
+        raise ValueError(str(error)) from None
 
 
 def little_endian(array):

@@ -106,6 +106,11 @@ class Writer:
         with reader.open(path) as run:
             return cls(path, run, phases)
 
+    @property
+    def created(self):
+        """When the run began, as the file says it: the name of the run, so to speak."""
+        return self._mark[0]
+
     def append(self, row, clients, phases, layers):
         """Take one finished round; it enters the file with the next commit.
 

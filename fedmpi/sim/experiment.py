@@ -70,25 +70,18 @@ def assemble(resolved, comm, root, cache=None):
     train, test = _samples(dataset)
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
-    gates = resolved.algorithm.gates(resolved.algorithm_keys)
-
-    def make(options):
-        keys = resolved.model_keys | options
-        module = build(config.model.name, shape, dataset.classes, keys, seed)
-        return module if gates is None else gated(module, gates, seed)
-
-    how = (config.run.trainer, config.run.threads_per_rank)
-    engine, weights = engine_of(make({}), sample, *how)
+    networks, weights = _networks(resolved, shape, dataset.classes, sample)
+    layout, gates = networks.whole.layout, resolved.algorithm.gates(resolved.algorithm_keys)
     devices = devices_of(config, seed)
     setting = Setting(
-        layout=engine.layout,
+        layout=layout,
         seed=seed,
         rounds=config.run.rounds,
         clients=config.clients.number,
         exact=config.run.sum == "exact",
         speed=devices.speed,
         optimizer=config.optimizer,
-        gates=None if gates is None else left_by_gates(engine.layout, gates),
+        gates=None if gates is None else left_by_gates(layout, gates),
     )
     local = _local(config)
     return Experiment(
@@ -98,12 +91,30 @@ def assemble(resolved, comm, root, cache=None):
         counts=partition.counts(dataset.y_train, dataset.classes),
         work=local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
-        engine=engine,
-        trainer=Trainer(Networks(make, engine, sample, *how), train, partition, local, seed),
+        engine=networks.whole.engine,
+        trainer=Trainer(networks, train, partition, local, seed),
         algorithm=resolved.algorithm(resolved.algorithm_keys, setting),
         server=Server(config.server),
         weights=weights,
     )
+
+
+def _networks(resolved, shape, classes, sample):
+    """Return the Networks of a run, and the first weights float32[P] of the whole model."""
+    config, algorithm = resolved.config, resolved.algorithm
+    seed, gates = config.run.seed, algorithm.gates(resolved.algorithm_keys)
+    trainer = "torch" if algorithm.torch_only else config.run.trainer
+
+    def make(options):
+        keys = resolved.model_keys | options
+        module = build(config.model.name, shape, classes, keys, seed)
+        return module if gates is None else gated(module, gates, seed)
+
+    def engine(module):
+        return engine_of(module, sample, trainer, config.run.threads_per_rank)
+
+    whole, weights = engine(make({}))
+    return Networks(make, whole, sample, engine), weights
 
 
 def split_of(resolved, root, cache=None):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedmpi.errors import ResultError
-from fedmpi.record import checkpoint
+from fedmpi.record import checkpoint, reader
 from fedmpi.sim.store import pack, unpack
 
 CHUNK = 1 << 26  # bytes of clients' memories that a rank sends at a time
@@ -15,16 +15,17 @@ def keep(simulation, writer, out, wall_time):
     So the file never holds fewer rounds than the checkpoint, whatever happens in between.
     `writer` is None on all ranks but 0; `wall_time` are the seconds of the run so far.
     """
+    if not writer:
+        for _ in _memories(simulation):
+            pass
+        return
     facts = {
+        "run": writer.created,
         "next_round": simulation.next_round,
         "virtual_time": simulation.virtual_time,
         "wall_time": wall_time,
         "parameters": simulation.experiment.layout.size,
     }
-    if not writer:
-        for _ in _memories(simulation):
-            pass
-        return
     writer.commit()
     with checkpoint.writing(checkpoint.path_of(out), facts) as put:
         for name, array in simulation.state.items():
@@ -63,22 +64,39 @@ def _split(box):
 def restore(simulation, out):
     """Take up the state in the checkpoint beside `out`; return the seconds of the run so far.
 
-    Without a checkpoint the run starts anew. Every rank reads the file for itself. Raises
-    ResultError for a damaged checkpoint, or one of another model.
+    A run that was killed before its first checkpoint starts anew. Every rank reads the file for
+    itself. Raises ResultError for a checkpoint that is damaged, of another run or model, or
+    that is missing though the run had one.
     """
     path = checkpoint.path_of(out)
+    with reader.open(out) as result:
+        run, rounds, ended = result.created, len(result.rounds), result.status != "running"
     if not path.exists():
+        if ended:
+            raise ResultError(f"{path}: is missing; put it back, or run the experiment anew")
         return 0.0
     kept = checkpoint.read(path)
+    if _fact(kept, "run", str) != run:
+        if not rounds:  # what an overwritten run has left
+            return 0.0
+        raise ResultError(f"{path}: is not of this run; put back its own, or run anew")
     size = simulation.experiment.layout.size
-    weights = kept.arrays.get("weights")
-    if weights is None or weights.shape != (size,) or kept.facts.get("parameters") != size:
+    weights = kept.arrays.get("weights", np.zeros(0))
+    if weights.shape != (size,) or weights.dtype != np.float32:
         raise ResultError(f"{path}: is not of a model of {size:,} parameters; it belongs elsewhere")
     simulation.state = kept.arrays
     _place_memories(simulation, kept)
-    simulation.next_round = int(kept.facts["next_round"])
-    simulation.virtual_time = float(kept.facts["virtual_time"])
-    return float(kept.facts["wall_time"])
+    simulation.next_round = _fact(kept, "next_round", int)
+    simulation.virtual_time = _fact(kept, "virtual_time", float)
+    return _fact(kept, "wall_time", float)
+
+
+def _fact(kept, name, kind):
+    """Return one of a checkpoint's facts, or raise ResultError if it is none of its kind."""
+    value = kept.facts.get(name) if isinstance(kept.facts, dict) else None
+    if type(value) is not kind or (kind is not str and not 0 <= value < 2**60):
+        raise ResultError(f"{kept.path}: its {name} is {str(value)[:40]!r}; it is damaged")
+    return value
 
 
 def _place_memories(simulation, kept):

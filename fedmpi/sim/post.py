@@ -14,15 +14,22 @@ class Letter(NamedTuple):
 
 
 class Post:
-    """Encodes what a round's clients receive and send; equal downloads are encoded once."""
+    """Counts what a round's clients receive and send, and hands it on.
 
-    def __init__(self, state, layout):
-        self._state, self._layout, self._known = state, layout, {}
+    Both ends lie in this process, so bytes need not travel. A message is encoded for its exact
+    size once for each support: values have one width, so its size does not depend on them.
+    """
+
+    def __init__(self, state):
+        self._state, self._sent = state, {}
 
     def down(self, plan):
         """Return the Letters that bring a client what its plan says, the weights first."""
         wanted = {"weights": plan.down} | plan.more_down
-        return [self._letter(name, support) for name, support in wanted.items()]
+        return [
+            self._letter(self._state[name], support, plan.known and name == "weights")
+            for name, support in wanted.items()
+        ]
 
     def up(self, plan, parts):
         """Send what a client answers: name -> (float32[P], Support).
@@ -33,15 +40,13 @@ class Post:
         arrived, letters = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
             values, support = parts[name]
-            known = support is plan.down
-            message = codec.encode(values, support, known=known)
-            arrived[name] = codec.decode(message, self._layout, known=support if known else None)
-            letters.append(Letter(support, codec.sizes(message)))
+            letters.append(self._letter(values, support, support is plan.down))
+            arrived[name] = codec.received(values, support), support
         return arrived, letters
 
-    def _letter(self, name, support):
-        key = name, support.level, support.keep.tobytes()
-        if key not in self._known:
-            size = codec.sizes(codec.encode(self._state[name], support))
-            self._known[key] = Letter(support, size)
-        return self._known[key]
+    def _letter(self, values, support, known):
+        key = known, support.level, support.keep.tobytes()
+        if key not in self._sent:
+            size = codec.sizes(codec.encode(values, support, known=known))
+            self._sent[key] = Letter(support, size)
+        return self._sent[key]

@@ -12,6 +12,7 @@ from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
 
 
+LONGEST = 1_000_000  # characters of a configuration
 # What may differ when a run goes on; everything else is built into its state.
 CHANGEABLE = (
     "run.rounds",
@@ -19,6 +20,8 @@ CHANGEABLE = (
     "run.checkpoint_every",
     "run.threads_per_rank",
     "run.name",
+    "run.watch_s",
+    "clients.max_rejected",
     "optimizer.lr",
     "collective.",
     "data.root",
@@ -56,10 +59,13 @@ def text_of(path):
     """Return the text of a configuration file, or raise ConfigError."""
     try:
         with open(path, encoding="utf-8") as file:
-            return file.read()
+            text = file.read(LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise ConfigError(f"{path}: {reason}; give the path of a TOML file") from None
+    if len(text) > LONGEST:
+        raise ConfigError(f"{path}: longer than {LONGEST:,} characters; give a TOML file of less")
+    return text
 
 
 def resolve(text, place, overrides=()):
@@ -117,9 +123,11 @@ def _known(name, table, place):
 def own_object(name, place, base):
     """Return the class "package.module:object" of the user's own code, a subclass of `base`."""
     module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise ConfigError(f"{place} = {name!r}: must be of the form package.module:object")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the module is a program of the user's own
         raise ConfigError(f"{place} = {name!r}: {error}; is its folder on PYTHONPATH?") from None
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{place} = {name!r}: must be a subclass of fedmpi.{base.__name__}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fedmpi.errors import ClientError, RejectedError
 from fedmpi.learn.evaluate import evaluate
 from fedmpi.record.schema import CLIENT_STATUS, PHASES
 from fedmpi.sim import rows
@@ -15,10 +16,16 @@ from fedmpi.sim.place import place
 from fedmpi.sim.post import Post
 from fedmpi.sim.select import cohort_of
 from fedmpi.sim.store import ClientStore
+from fedmpi.sim.watch import Blind
 from fedmpi.totals import fits
 from fedmpi.world.clock import spans, synchronous
 
 COMPLETED, REJECTED = CLIENT_STATUS.index("completed"), CLIENT_STATUS.index("rejected")
+
+# What numbers can bring about in a client's training, so the same for any number of ranks.
+# Anything else is a fault of a program or of this machine, and ends the run.
+CLIENT_FAULTS = (ClientError, ArithmeticError, np.linalg.LinAlgError)
+NAMED = 10  # clients that a message names
 
 
 class Simulation:
@@ -39,8 +46,9 @@ class Simulation:
         Measured seconds that the caller spent on keeping the last round's row.
     """
 
-    def __init__(self, experiment, comm, stop):
+    def __init__(self, experiment, comm, stop, watch=None):
         self.experiment, self.comm, self.stop = experiment, comm, stop
+        self._watch = watch or Blind()
         self.stopping, self.recorded = False, 0.0
         self.algorithm, self.store = experiment.algorithm, ClientStore()
         self.algorithm.attach(self.store, experiment.trainer.accuracy)
@@ -51,8 +59,9 @@ class Simulation:
     def round(self):
         """Run the next round on all ranks; return its Row, the same on each of them.
 
-        Returns None if the run was asked to stop before all clients were trained: then the
-        round leaves no trace, and the state is that of its beginning.
+        Returns None if the run was asked to stop before all clients were trained, and raises
+        RejectedError if too many of them were rejected: then the round leaves no trace, and
+        the state is that of its beginning.
         """
         experiment, round, phases = self.experiment, self.next_round, Phases()
         phases.seconds["record"] = self.recorded  # of the round before
@@ -63,9 +72,13 @@ class Simulation:
             moved = self._move(cohort, ranks)
             clients = self._train(cohort, ranks == self.comm.rank, sums, sent)
         with phases("wait"):
-            if self._stopped(clients is None):
+            early, refused = self._agree(clients)
+            if early:
                 self.store.discard()
                 return None
+            if refused > experiment.config.clients.max_rejected * len(ranks):
+                self.store.discard()
+                raise self._too_many(self.comm.gather_rows(clients))
         self.store.commit()
         with phases("reduce"):
             mpi_bytes = moved + self.comm.sum(sums)
@@ -87,14 +100,26 @@ class Simulation:
             return 0
         return self.store.move(self.comm, cohort.clients, ranks)
 
-    def _stopped(self, early):
-        """Wait for all ranks, and return whether one of them left its clients early.
+    def _agree(self, clients):
+        """Wait for all ranks; return whether one left its clients early, and the rejected in all.
 
-        Afterwards `stopping` says, alike on all ranks, whether any was asked to stop.
+        `clients` are this rank's rows, None if it left early. Afterwards `stopping` says, alike
+        on all ranks, whether any was asked to stop.
         """
-        flags = self.comm.sum_array(np.array([early, bool(self.stop.asked)], np.int64))
-        self.stopping = bool(flags[1])
-        return bool(flags[0])
+        refused = 0 if clients is None else (clients["status"] == REJECTED).sum()
+        flags = np.array([clients is None, bool(self.stop.asked), refused], np.int64)
+        early, asked, refused = self.comm.sum_array(flags).tolist()
+        self.stopping = bool(asked)
+        return bool(early), refused
+
+    def _too_many(self, clients):
+        """Return the error that names the rejected of a round's rows."""
+        limit = self.experiment.config.clients.max_rejected
+        return RejectedError(
+            f"round {self.next_round}: of {len(clients)} clients {rejected(clients)}; "
+            f"the run stops, since clients.max_rejected = {limit:g}\n"
+            "lower optimizer.lr and run it anew, or resume with a larger clients.max_rejected"
+        )
 
     def _train(self, cohort, mine, sums, sent):
         """Train this rank's clients and add their reports to its sums; return their rows.
@@ -102,13 +127,15 @@ class Simulation:
         Returns None if a signal came before the last of them was begun.
         """
         table = np.zeros(mine.sum(), rows.CLIENT)
-        post = Post(self.state, self.experiment.layout)
+        post = Post(self.state)
         for i, place_in_cohort in enumerate(np.flatnonzero(mine)):
             if self.stop.asked:
                 return None
             client = int(cohort.clients[place_in_cohort])
             share = float(cohort.shares[place_in_cohort])
+            self._watch.note(self.next_round, client)
             table[i] = self._visit(client, share, post, sums, sent)
+        self._watch.note(self.next_round)
         table["round"], table["rank"] = self.next_round, self.comm.rank
         return table
 
@@ -117,10 +144,15 @@ class Simulation:
         experiment = self.experiment
         plan = self.algorithm.plan(self.state, self.next_round, client)
         down = post.down(plan)
-        report = experiment.trainer.train(
-            self.state["weights"], plan, client, self.next_round, share
-        )
-        parts = self.algorithm.message(self.state, plan, report)
+        try:
+            report = experiment.trainer.train(
+                self.state["weights"], plan, client, self.next_round, share
+            )
+            parts = self.algorithm.message(self.state, plan, report)
+        except CLIENT_FAULTS:
+            sent.add(down, [])
+            samples = experiment.trainer.partition.sizes[client]
+            return rows.failed_row(client, samples, down, REJECTED)
         arrived, up = post.up(plan, parts)
         sent.add(down, up)
         good = np.isfinite(report.loss) and all(fits(values) for values, _ in arrived.values())
@@ -184,3 +216,10 @@ class Simulation:
         if self.next_round == 1 and not busy.all():
             self._pace[~busy] = measured.mean()
         return row
+
+
+def rejected(clients):
+    """Say in words which of a round's rows CLIENT[n] were rejected, "" if none was."""
+    found = np.sort(clients["client"][clients["status"] == REJECTED]).tolist()
+    more = ", ..." if len(found) > NAMED else ""
+    return f"{len(found)} rejected ({', '.join(map(str, found[:NAMED]))}{more})" if found else ""

@@ -32,9 +32,13 @@ class Sent:
         self.table = np.zeros(3 * self._layers + 2, np.int64)
 
     def add(self, down, up):
-        """Count one client's messages, two lists of Letters with the weights first."""
+        """Count one client's messages, two lists of Letters with the weights first.
+
+        `up` is empty if the client sent nothing.
+        """
         layers = self._layers
-        self.table[:layers] += up[0].support.layer_counts
+        if up:
+            self.table[:layers] += up[0].support.layer_counts
         for number, letters in enumerate((down, up), 1):
             for letter in letters:
                 self.table[number * layers : (number + 1) * layers] += _spread(letter)
@@ -67,6 +71,15 @@ def client_row(report, down, up, flops, status):
     row["kept"] = up[0].support.size / max(up[0].support.layout.size, 1)
     row["flops"] = flops
     row["status"], row["train_loss"] = status, report.loss
+    return row
+
+
+def failed_row(client, samples, down, status):
+    """Return the CLIENT row of one that received its Letters `down`, failed, and sent nothing."""
+    row = np.zeros((), CLIENT)
+    row["client"], row["samples"], row["status"] = client, samples, status
+    row["bytes_down"] = sum(letter.size.total for letter in down)
+    row["train_loss"] = np.nan
     return row
 
 

@@ -1,15 +1,19 @@
 """A whole run: put it together, go round by round, keep the result."""
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 
+from fedmpi.errors import RejectedError
+from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.writer import Writer, check_target
 from fedmpi.sim.experiment import assemble
 from fedmpi.sim.keep import keep, restore
 from fedmpi.sim.provenance import provenance
-from fedmpi.sim.rounds import Simulation
+from fedmpi.sim.rounds import Simulation, rejected
+from fedmpi.sim.watch import watching
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Start:
     With `resume` the run goes on from the checkpoint beside `out`, or from the beginning if
     there is none yet; `changed` are the "a.b=v" that differ from then. `data_root` and `cache`
     are folders or None, `environ` and `command` those of the command line, for the record.
+    `warn` is told, in a thread of its own, of ranks that seem to be stopped.
     """
 
     out: Path
@@ -29,6 +34,7 @@ class Start:
     cache: Path | None = None
     environ: dict = field(default_factory=dict)
     command: tuple = ()
+    warn: object = warnings.warn
 
 
 def execute(resolved, comm, start, progress, stop):
@@ -36,29 +42,56 @@ def execute(resolved, comm, start, progress, stop):
 
     `progress` is told of each round: a callable (row, rounds). `stop` is a Stop or Never.
     Returns True if all rounds are done, False if it stopped early with a complete checkpoint.
+    Raises FedmpiError; whatever it is, the result file and its checkpoint are whole.
     """
     began = perf_counter()
-    if comm.rank == 0 and not start.resume:
-        check_target(start.out, start.overwrite)
-    experiment = assemble(resolved, comm, start.data_root, start.cache)
-    simulation = Simulation(experiment, comm, stop)
-    kept = restore(simulation, start.out) if start.resume else 0.0
-    writer = _writer(resolved, experiment, comm, start, simulation.next_round)
-    config = experiment.config.run
+    with watching(comm, resolved.config.run.watch_s, start.warn) as watch:
+        if comm.rank == 0 and not start.resume:
+            check_target(start.out, start.overwrite)
+        experiment = assemble(resolved, comm, start.data_root, start.cache)
+        simulation = Simulation(experiment, comm, stop, watch)
+        began -= restore(simulation, start.out) if start.resume else 0.0
+        writer = _writer(resolved, experiment, comm, start, simulation.next_round)
+        try:
+            _rounds(simulation, writer, start.out, began, progress, watch)
+        except RejectedError as error:
+            keep(simulation, writer, start.out, perf_counter() - began)
+            if writer:
+                writer.event("rejected", str(error))
+                writer.finish("failed")
+            comm.barrier()
+            raise
+        return _finish(simulation, writer, start.out, perf_counter() - began)
+
+
+def _rounds(simulation, writer, out, began, progress, watch):
+    """Go round by round until all are done or one of the ranks is asked to stop.
+
+    `began` is when the run would have begun in one go, on the clock of perf_counter.
+    """
+    config = simulation.experiment.config.run
     while simulation.next_round < config.rounds and not simulation.stopping:
         row = simulation.round()
         if row is None:
             break
         recorded = perf_counter()
-        row.columns["wall_time"] = kept + recorded - began
+        row.columns["wall_time"] = recorded - began
         if writer:
             writer.append(row.columns, row.clients, row.phases, row.layers)
+            _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
         if simulation.next_round % config.checkpoint_every == 0:
-            keep(simulation, writer, start.out, row.columns["wall_time"])
+            keep(simulation, writer, out, row.columns["wall_time"])
         simulation.recorded = perf_counter() - recorded
-    return _finish(simulation, writer, start.out, kept + perf_counter() - began)
+
+
+def _note(writer, row, watch):
+    """Write down what was out of order in a round."""
+    if text := rejected(row.clients):
+        writer.event("rejected", f"round {row.columns['round']}: {text}")
+    for text in watch.take_news():
+        writer.event("warning", text)
 
 
 def _finish(simulation, writer, out, wall_time):
@@ -95,7 +128,7 @@ def _writer(resolved, experiment, comm, start, next_round):
     devices = asdict(experiment.devices)
     names = devices.pop("names")
     devices["tier"] = [names[tier] for tier in experiment.devices.tier]
-    return Writer.create(
+    writer = Writer.create(
         start.out,
         config_toml=resolved.text,
         resolved=resolved.values(),
@@ -106,3 +139,5 @@ def _writer(resolved, experiment, comm, start, next_round):
         ranks=comm.size,
         overwrite=start.overwrite,
     )
+    checkpoint.remove(start.out)  # one of a run that was here before
+    return writer

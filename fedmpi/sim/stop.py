@@ -1,27 +1,40 @@
 """Signals that ask a run to stop early with everything kept."""
 
+import os
 import signal
+import socket
+import threading
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+INTERRUPTED = 130  # the exit code of a program that SIGINT has ended, as shells count
+GRACE = 2.0  # seconds in which a second SIGINT may end the run in an orderly way
 
 
 class Stop:
     """Notes that a signal came; the round loop looks at it between clients.
 
-    Installed for the time of a `with` block, in the main thread only. A second SIGINT
-    raises KeyboardInterrupt at once: the last checkpoint stays as it is.
+    Installed for the time of a `with` block, in the main thread only. A SIGINT after another
+    signal raises KeyboardInterrupt at once: the last checkpoint stays as it is. Python raises
+    it between two of its own steps, so a rank that waits for others inside MPI would not
+    hear it; a thread hears it too, and ends the process if it is still there soon after.
     """
 
     def __init__(self):
         self.asked = ""  # name of the first signal that came
         self._before = {}
+        self._ear, self._mouth = socket.socketpair()
+        self._mouth.setblocking(False)
 
     def __enter__(self):
         for number in ASKING:
             self._before[number] = signal.signal(number, self._note)
+        signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, daemon=True).start()
         return self
 
     def __exit__(self, *error):
+        signal.set_wakeup_fd(-1)
+        self._mouth.close()  # ends the thread
         for number, handler in self._before.items():
             if signal.getsignal(number) == self._note:
                 signal.signal(number, handler)
@@ -30,6 +43,17 @@ class Stop:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = self.asked or signal.Signals(number).name
+
+    def _listen(self):
+        """Read the number of each signal as it comes, whatever the main thread is doing."""
+        asked = False
+        while number := self._ear.recv(1):
+            if asked and number[0] == signal.SIGINT:
+                timer = threading.Timer(GRACE, os._exit, (INTERRUPTED,))
+                timer.daemon = True  # it must not keep a process alive that is ending
+                timer.start()
+            asked = asked or number[0] in ASKING
+        self._ear.close()
 
 
 def deaf():

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fedmpi.errors import MessageError
+from fedmpi.record.digest import number_type
 
 LIMIT = 1 << 30  # bytes of arrays that a rank holds in memory
 _SIZE = np.dtype("<u8")
@@ -40,7 +41,7 @@ def unpack(data):
     try:
         end = _SIZE.itemsize + int(np.frombuffer(data, _SIZE, 1)[0])
         header = json.loads(bytes(data[_SIZE.itemsize : end]))
-        entries = [(str(name), np.dtype(dtype), tuple(shape)) for name, dtype, shape in header]
+        entries = [(str(name), number_type(dtype), tuple(shape)) for name, dtype, shape in header]
         sizes = [_bytes_of(dtype, shape) for _, dtype, shape in entries]
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise MessageError(f"client memory of {len(data)} bytes: {error}") from None
@@ -171,6 +172,6 @@ def _bytes(arrays):
 
 def _bytes_of(dtype, shape):
     """Bytes of an array of a header, or ValueError if it is none that `pack` writes."""
-    if dtype.kind not in "biuf" or not all(isinstance(n, int) and n >= 0 for n in shape):
+    if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError(f"no array of {dtype} and shape {shape}")
     return dtype.itemsize * prod(shape)

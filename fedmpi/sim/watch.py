@@ -1,24 +1,23 @@
 """Who is alive: every rank shows signs of life, and one of them names those that show none.
 
 The signs lie in memory that the ranks of a node share, so watching sends no message and no
-result depends on it. A thread in each rank writes a sign a few times a minute; it stands still
-when the process does (stopped, swapped out, hung in the kernel). What a rank's clients do is
-noted too, for the message. A rank whose launcher has died ends itself: nobody else would.
+result depends on it. A thread in each rank writes a sign once a second; it stands still when
+the process does (stopped, swapped out, hung in the kernel), and not when the rank waits for
+others or trains for long. A node that stands still as a whole has nobody left to say so.
 """
 
-import os
 import socket
 import threading
 from contextlib import contextmanager
 from time import monotonic
 
-TICKS, ROUND, CLIENT = range(3)  # columns of a rank's signs
-NOBODY = -1  # in CLIENT: the rank trains no client, it computes or waits for others
-ORPHANED = 1.0  # seconds between looks at who started this rank
+TICKS, RANK, ROUND, CLIENT = range(4)  # columns of a rank's signs
+NOBODY = -1  # in CLIENT: the rank trains no client
+PAUSE = 1.0  # seconds between two signs
 
 
 class Watch:
-    """The signs of all ranks on this node, int64[node_size, 3], and what to make of them.
+    """The signs of all ranks on this node, int64[node_size, 4], and what to make of them.
 
     Attributes
     ----------
@@ -27,8 +26,8 @@ class Watch:
     """
 
     def __init__(self, comm, patience, warn):
-        self._signs, self._rank = comm.node_signs(3), comm.node_rank
-        self._names = comm.node_ranks
+        self._signs, self._rank = comm.node_signs(4), comm.node_rank
+        self._signs[self._rank, RANK] = comm.rank
         self._patience, self._warn = patience, warn
         self._seen = {}  # rank on this node -> (its ticks, when they were new)
         self._silent = set()
@@ -62,11 +61,11 @@ class Watch:
         self._silent |= silent
 
     def _tell(self, rank):
-        _, round, client = self._signs[rank].tolist()
+        _, number, round, client = self._signs[rank].tolist()
         doing = f"round {round}" + (f", client {client}" if client != NOBODY else "")
         text = (
-            f"rank {self._names[rank]} on {socket.gethostname()} has not moved for "
-            f"{self._patience:g} s ({doing}); is it stopped, or out of memory?"
+            f"rank {number} on {socket.gethostname()} has not moved for "
+            f"{self._patience:g} s ({doing}); see whether it is stopped"
         )
         self.news.append(text)
         self._warn(text)
@@ -95,10 +94,10 @@ def watching(comm, patience, warn):
     `patience` are the seconds after which a rank without a sign of life is named, 0 for
     never; `warn` takes the text, in a thread of its own.
     """
-    if comm.size == 1:
+    if comm.size == 1 or not patience:
         yield Blind()
         return
-    watch, over = Watch(comm, patience or float("inf"), warn), threading.Event()
+    watch, over = Watch(comm, patience, warn), threading.Event()
     thread = threading.Thread(target=_watch, args=(watch, over, patience), daemon=True)
     thread.start()
     try:
@@ -109,11 +108,7 @@ def watching(comm, patience, warn):
 
 
 def _watch(watch, over, patience):
-    """Tick, look around, and see that the launcher is still there, until it is over."""
-    launcher = os.getppid()
-    pause = min(ORPHANED, patience / 4) if patience else ORPHANED
-    while not over.wait(pause):
+    """Tick and look around until it is over."""
+    while not over.wait(min(PAUSE, patience / 4)):
         watch.tick()
         watch.look(monotonic())
-        if os.getppid() != launcher:
-            watch.orphaned()

@@ -122,5 +122,5 @@ def fuzz(count, seed):
 
 
 if __name__ == "__main__":
-    for _reason, _times in fuzz(int(sys.argv[1]), seed=7).most_common():
-        pass
+    for reason, times in fuzz(int(sys.argv[1]), seed=7).most_common():
+        sys.stdout.write(f"{times:8d} {reason}\n")

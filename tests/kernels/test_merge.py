@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.naive import merge as naive
 
 from fedmpi.kernels import merge
+from tests.naive import merge as naive
 
 STARTS = {
     "coordinates": lambda n: np.zeros(0, np.int64),
@@ -100,4 +100,29 @@ def test_fingerprints_of_marks_that_differ_in_one_unit_differ(rng, size):
         out = np.zeros(4, np.uint64)
         merge.fingerprint(changed, out)
         seen.add(tuple(out.tolist()))
+        want = out.copy()
+        naive.fingerprint(changed, want)
+        np.testing.assert_array_equal(out, want)
     assert len(seen) == size + 1
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(0, 1000), (64, 1000), (128, 640), (192, 192)])
+@pytest.mark.parametrize("crowded", [0, 3, 15])
+def test_cuts_share_the_load_as_their_twin_says(crowded, lo, hi):
+    loads = np.zeros((2, 16), np.int64)
+    loads[:, crowded] = 40, 24
+    shares = np.array([1, 2, 1])
+    got, want = np.array([[lo, 0, 0, hi]] * 2)
+    merge.cut(loads, 64, 1000, shares, got)
+    naive.cut(loads, 64, 1000, shares, want)
+    assert (np.abs(got - want) <= 64).all() and (np.diff(got) >= 0).all()
+    assert (got[1:-1] % 64 == 0).all()
+    assert (got[0], got[-1]) == (lo, hi)
+
+
+def test_copies_of_touched_units_equal_their_twin(rng):
+    total, _, touched, starts = case(rng, 90, "units")
+    got, want = np.full((2, 100), 7)
+    merge.copy(total, touched, starts, got)
+    naive.copy(total, touched, starts, want)
+    np.testing.assert_array_equal(got, want)

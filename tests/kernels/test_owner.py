@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.naive import owner as naive
 
 from fedmpi.kernels import owner
+from tests.naive import owner as naive
 
 KINDS = [(np.int64, np.int64), (np.float32, np.float32), (np.float32, np.int64)]
 SCALES = np.array([1.0, 2.0**20, 0.37])
@@ -21,18 +21,24 @@ def contributions(rng, size, units, density, kind):
 
 def result(size, units, dtype, covered):
     """Return (total, cover, touched) of nothing."""
-    return np.zeros(size, dtype), np.zeros(units if covered else 0, dtype), np.zeros(units, np.uint8)
+    return (
+        np.zeros(size, dtype),
+        np.zeros(units if covered else 0, dtype),
+        np.zeros(units, np.uint8),
+    )
 
 
+@pytest.mark.parametrize("ranks", [[0, 1, 2], [2]])
 @pytest.mark.parametrize("covered", [True, False])
 @pytest.mark.parametrize(("kind", "dtype"), KINDS)
-def test_dense_equals_its_twin(rng, kind, dtype, covered):
+def test_dense_equals_its_twin(rng, kind, dtype, covered, ranks):
+    ranks = np.array(ranks)
     got, want = result(192, 192, dtype, covered), result(192, 192, dtype, covered)
     for density in (1.0, 0.3, 0.0, 0.02):
         sums, marks = contributions(rng, 192, None, density, kind)
         covers = marks.astype(dtype) * 3
         for lo, hi in ((0, 64), (64, 192)):
-            rest = lo, hi, sums, covers, marks.view(np.uint64), SCALES
+            rest = lo, hi, ranks, sums, covers, marks.view(np.uint64), SCALES
             assert owner.dense(*got, *rest) == naive.dense(*want, *rest)
         for mine, theirs in zip(got, want, strict=True):
             np.testing.assert_array_equal(mine, theirs)

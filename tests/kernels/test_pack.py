@@ -185,7 +185,7 @@ def test_damaged_halves_are_refused(stream, count, reason):
 @pytest.mark.parametrize("indices", [[3, 3], [4, 3], [1, 2, 10]])
 def test_a_plain_list_must_ascend_and_end_in_time(indices):
     kernels.lists.check(np.array([0, 1, 9], np.uint32), 10)
-    with pytest.raises(ValueError, match="ascend|after the end"):
+    with pytest.raises(ValueError, match=r"ascend|after the end"):
         kernels.lists.check(np.array(indices, np.uint32), 10)
 
 

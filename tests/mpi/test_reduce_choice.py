@@ -1,17 +1,18 @@
 """The plan, the costs, and what auto makes of them."""
 
+import itertools
 from dataclasses import replace
 from math import inf
 
 import numpy as np
 import pytest
-from tests.mpi.reduce_cases import make
 
 from fedmpi.comm.reduce import ALGORITHMS, Log, Reducer, cost, plan
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.comm.reduce.halving import levels
 from fedmpi.comm.reduce.link import Link
 from fedmpi.errors import ConfigError, MessageError
+from tests.mpi.reduce_cases import make
 
 ETHERNET = cost.Cost(
     alpha=2e-5, beta=8e-10, gather=8e-10, start=4e-5, sum=1.6e-9, emit=1e-9, add=2e-9, scan=1e-10
@@ -56,7 +57,7 @@ def test_every_level_of_halving_pairs_up(ranks):
             assert theirs.odd == rank if level.alone else theirs.partner == rank
     owned = sorted(mine[-1].keep for mine in cuts.values())
     assert owned[0][0] == 0 and owned[-1][1] == 100_000
-    assert all(a[1] == b[0] for a, b in zip(owned, owned[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(owned))
 
 
 def test_ranges_are_cut_where_the_load_is():
@@ -64,8 +65,10 @@ def test_ranges_are_cut_where_the_load_is():
     shape.rows[:, plan.MARKS.stop :] = 0
     shape.rows[:, plan.MARKS.stop + 8 : plan.MARKS.stop + 16] = 640
     bounds = shape.bounds([1, 1, 1, 1])
-    loads = [shape.rows[:, plan.MARKS.stop :].sum(0)[a // 640 : b // 640].sum()
-             for a, b in zip(bounds, bounds[1:], strict=False)]
+    loads = [
+        shape.rows[:, plan.MARKS.stop :].sum(0)[a // 640 : b // 640].sum()
+        for a, b in itertools.pairwise(bounds)
+    ]
     assert max(loads) < 0.35 * sum(loads)
 
 
@@ -121,16 +124,26 @@ def test_the_log_holds_every_message(comm, world):
     assert rows["bytes"].sum() == record.bytes
     pairs = rows[rows["target"] >= 0]
     everyone = np.concatenate(world.allgather(pairs))
-    assert len(everyone) == 2 * sum(len(levels(rank, comm.size, plan_of(comm.size, 5000, 0.2)))
-                                    for rank in range(comm.size))
+    assert len(everyone) == 2 * sum(
+        len(levels(rank, comm.size, plan_of(comm.size, 5000, 0.2))) for rank in range(comm.size)
+    )
     log.clear()
     assert log.rows().size == 0
 
 
 def test_unknown_algorithms_and_bad_lists_are_refused(comm):
-    with pytest.raises(ConfigError, match=r"collective.algorithm = 'quick': unknown\nallowed: auto"):
+    with pytest.raises(
+        ConfigError, match=r"collective.algorithm = 'quick': unknown\nallowed: auto"
+    ):
         Reducer(comm.raw, "quick")
     reducer = Reducer(comm.raw)
     for units in ([3, 2], [2, 2], [0, 10]):
         with pytest.raises(MessageError, match="sum of lists 'list'"):
             reducer.sum_list(np.array(units, np.uint32), np.ones(2, np.int64), 10)
+
+
+@pytest.mark.ranks(2)
+def test_a_sum_that_does_not_fit_shared_memory_is_refused_on_all_ranks(comm):
+    reducer = Reducer(comm.raw)
+    with pytest.raises(ConfigError, match="sums in shared memory need .* MiB"):
+        reducer.list_row("huge", 1 << 31, 1 << 40)

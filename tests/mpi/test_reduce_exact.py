@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.mpi.reduce_cases import SUPPORTS, UNITS, make
 
 from fedmpi.comm.reduce import CHOICES, Reducer
+from tests.mpi.reduce_cases import SUPPORTS, UNITS, make
 
 # Nodes that the ranks are said to be on; None asks MPI, which says: all on one.
 NODES = {
@@ -58,9 +58,9 @@ def test_the_layout_of_nodes_does_not_change_the_sum(comm, reducer, units, nodes
     for support in SUPPORTS:
         case = make(comm.size, 5000, units, support)
         check(reducer("auto", nodes).sum(*case.copy(comm.rank)), case)
-        assert (
-            reducer("auto", nodes).sum(*case.copy(comm.rank)).record.algorithm == "node"
-        ) == (nodes == "one node" or comm.size == 1 or (nodes, comm.size) == ("pairs", 2))
+        assert (reducer("auto", nodes).sum(*case.copy(comm.rank)).record.algorithm == "node") == (
+            nodes == "one node" or comm.size == 1 or (nodes, comm.size) == ("pairs", 2)
+        )
 
 
 @pytest.mark.parametrize("algorithm", CHOICES)
@@ -123,7 +123,8 @@ def test_a_row_in_shared_memory_is_summed_without_a_copy(comm, reducer):
     row = reducer("auto").row("own row", 1200, case.starts)
     for _ in range(2):
         row.total[:], row.cover[:], row.touched[:] = case.copy(comm.rank)[:3]
-        check(reducer("auto").sum(row.total, row.cover, row.touched, case.starts, name="own row"), case)
+        given = row.total, row.cover, row.touched, case.starts
+        check(reducer("auto").sum(*given, name="own row"), case)
         row.clear()
         assert not (row.total.any() or row.touched.any() or row.cover.any())
 

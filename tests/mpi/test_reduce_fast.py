@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.mpi.reduce_cases import UNITS, make
 
 from fedmpi.comm.reduce import ALGORITHMS, CHOICES, Reducer
+from tests.mpi.reduce_cases import UNITS, make
 
 LAYOUTS = [(name, None) for name in CHOICES] + [("auto", 1), ("auto", 2)]
 

@@ -58,3 +58,36 @@ def list_loads(units, width, out):
     out[:] = 0
     for u in units:
         out[u // width] += 1
+
+
+def cut(loads, width, size, shares, bounds):
+    """Walk the coordinates one by one; cuts may be a coordinate off where bins are split."""
+    lo, hi = bounds[0], bounds[-1]
+    filled = [max(min(size - b * width, width), 0) for b in range(loads.shape[1])]
+    each = [1 + 16 * loads[:, i // width].sum() / filled[i // width] for i in range(lo, hi)]
+    below = np.concatenate(([0], np.cumsum(each)))
+    for part in range(1, len(shares)):
+        aim = below[-1] * sum(shares[:part]) / sum(shares)
+        bounds[part] = max((lo + np.searchsorted(below, aim)) // 64 * 64, lo)
+
+
+def fingerprint(touched, out):
+    lanes, whole = [1, 2, 3, 4], len(touched) // 32 * 32
+    words = [int.from_bytes(touched[i : i + 8].tobytes(), "little") for i in range(0, whole, 8)]
+    for w, word in enumerate(words):
+        lanes[w % 4] = stir(lanes[w % 4] ^ word)
+    for mark in touched[whole:]:
+        lanes[0] = stir(lanes[0] ^ int(mark))
+    out[:] = lanes
+
+
+def stir(state):
+    state ^= (state << 13) % 2**64
+    state ^= state >> 7
+    return state ^ (state << 17) % 2**64
+
+
+def copy(total, touched, starts, out):
+    for block in blocks(starts, 0, 2**62, np.flatnonzero(touched)):
+        for i in block:
+            out[i] = total[i]

@@ -29,10 +29,10 @@ def lists(total, cover, touched, lo, hi, counts, units, values, scales, weights,
     return int(touched[lo:hi].sum())
 
 
-def dense(total, cover, touched, lo, hi, sums, covers, marks, scales):
-    flags = marks.view(np.uint8)
+def dense(total, cover, touched, lo, hi, ranks, sums, covers, marks, scales):
     starts = np.arange(len(total) + 1)
-    return blocks(total, cover, touched, starts, lo, hi, sums, covers, flags, scales, None)
+    rows = sums[ranks], covers[ranks], marks.view(np.uint8)[ranks], scales[ranks]
+    return blocks(total, cover, touched, starts, lo, hi, *rows, None)
 
 
 def blocks(total, cover, touched, starts, lo, hi, sums, covers, marks, scales, seen):

@@ -23,11 +23,10 @@ def reduce(link, field, plan):
 
 def seconds(cost, plan):
     """Return the modelled time."""
-    every, most = plan.coordinates.sum(), plan.coordinates.max()
     return (
         2 * log2(plan.ranks) * cost.alpha
-        + cost.bytes(plan, every, plan.ranks * plan.size) * cost.gather
-        + most * cost.emit
-        + every * cost.add
+        + cost.bytes(plan, plan.every, plan.ranks * plan.size) * cost.gather
+        + plan.most * cost.emit
+        + plan.every * cost.add
         + plan.marks * cost.scan
     )

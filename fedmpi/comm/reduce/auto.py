@@ -18,6 +18,7 @@ ALGORITHMS = {
     "dense": dense,
 }
 NAMES = tuple(ALGORITHMS)
+SURPRISE = 0.02  # a union that was guessed better than this would not change the choice
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def combine(link, field, weight, algorithm, cost):
     (Record, weight)
     """
     start, before = perf_counter(), link.sent
+    link.begin()
     plan, weight = planning.exchange(link, field, weight)
     predicted = {}
     if algorithm == "auto":
@@ -70,8 +72,9 @@ def combine(link, field, weight, algorithm, cost):
     if union is not None:
         field.touched[:] = union
     touched = field.extent()
+    link.done()
     regret = 0.0
-    if predicted:
+    if predicted and abs(touched - plan.union(plan.ranks)) > SURPRISE * touched:
         hindsight = _seconds(cost, replace(plan, known=touched))
         regret = hindsight[algorithm] - min(hindsight.values())
     record = Record(

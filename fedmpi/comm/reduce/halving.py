@@ -59,6 +59,7 @@ def reduce(link, field, plan):
             add(link, field, answer)
         if level.odd is not None:
             add(link, field, link.swap(None, None, level.odd))
+        link.step += 1
     settle(link, field, *cuts[-1].keep)
     for level in reversed(cuts):
         mine = None if level.alone else encode(link, field, *level.keep)
@@ -67,6 +68,7 @@ def reduce(link, field, plan):
             link.swap(mine, level.odd, None)
         drop(link, field, *level.give)
         add(link, field, answer)
+        link.step += 1
 
 
 def seconds(cost, plan):

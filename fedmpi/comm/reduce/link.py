@@ -21,6 +21,9 @@ class Link:
     ----------
     narrow : bool
         Values of float32 sums travel as bfloat16.
+    step : int
+        Number of the next round of messages, for the log. Collectives count it on; what
+        calls `swap` does so itself, after messages that pass at one time.
     sent : int
         Bytes handed to others since it was last set to 0; for built-in collectives
         what a bandwidth-optimal algorithm would send.
@@ -61,13 +64,12 @@ class Link:
             for piece in list(_pieces(message_in, first, self.chunk))[1:]:
                 requests.append(self.comm.Irecv([piece, MPI.BYTE], source=source))
         MPI.Request.Waitall(requests)
-        self.step += 1
+        self._resume()
         return message_in
 
     def allgather(self, message):
         """Return the messages of all ranks, in rank order, views of one workspace."""
-        sizes = np.empty(self.size, np.int64)
-        self.comm.Allgather(np.array([message.size], np.int64), sizes)
+        sizes = self.gather_row(np.array([message.size], np.int64))
         ends = np.concatenate(([0], np.cumsum(sizes)))
         everything = self.take("everything", int(ends[-1]))
         everything[ends[self.rank] : ends[self.rank + 1]] = message
@@ -87,6 +89,7 @@ class Link:
         step = max(self.chunk // array.itemsize, 1)
         for a in range(0, array.size, step):
             self.comm.Allreduce(MPI.IN_PLACE, array[a : a + step], op=op)
+        self._resume()
         self.step += 1
 
     def unite(self, touched):
@@ -103,6 +106,7 @@ class Link:
         if sizes.max() * array.itemsize <= min(FIRST, self.chunk):
             kind = MPI.Datatype.fromcode(array.dtype.char)
             self.comm.Allgatherv(MPI.IN_PLACE, [array, sizes, bounds[:-1], kind])
+            self._resume()
             return
         # Long ranges go straight to their place, which beats the libraries' rings.
         parts = [array[a:b].view(np.uint8) for a, b in pairwise(bounds)]
@@ -118,11 +122,35 @@ class Link:
             for piece in _pieces(parts[self.rank], self.chunk, self.chunk)
         ]
         MPI.Request.Waitall(requests)
+        self._resume()
+
+    def gather_row(self, row):
+        """Return the int64[k] rows of all ranks as int64[P, k]."""
+        rows = np.empty((self.size, row.size), np.int64)
+        self._note(-1, row.nbytes * (self.size - 1), "allgather")
+        self.comm.Allgather(row, rows)
+        self.step += 1
+        self._resume()
+        return rows
+
+    def begin(self):
+        """Open the account of a sum: steps count from 0."""
+        self.step = 0
+        self._resume()
+
+    def done(self):
+        """Close the account of a sum: work after the last message is noted too."""
+        self._note(-1, 0, "done")
+        self.step += 1
 
     def _note(self, target, size, kind):
         self.sent += size
         if self.log is not None:
             self.log.add(self.step, self.rank, target, size, kind)
+
+    def _resume(self):
+        if self.log is not None:
+            self.log.resume()
 
 
 def _pieces(message, first, chunk):

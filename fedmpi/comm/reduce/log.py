@@ -1,21 +1,35 @@
-"""A log of messages, for the replay at scale (fedmpi/bench/scale.py)."""
+"""A log of messages, for the replay at scale (fedmpi/bench/replay.py)."""
+
+from time import perf_counter
 
 import numpy as np
 
 COLUMNS = np.dtype(
-    [("step", "<i8"), ("source", "<i8"), ("target", "<i8"), ("bytes", "<i8"), ("kind", "U12")]
+    [
+        ("step", "<i8"),
+        ("source", "<i8"),
+        ("target", "<i8"),  # -1: a built-in collective, or nobody
+        ("bytes", "<i8"),
+        ("kind", "U12"),  # "pair", "allreduce", "allgather", or "done" at the end of a sum
+        ("work", "<f8"),  # seconds that the source computed since its last message
+    ]
 )
 
 
 class Log:
-    """The messages that one rank sent; target -1 is a built-in collective."""
+    """The messages that one rank sent."""
 
     def __init__(self):
-        self._rows = []
+        self._rows, self._since = [], perf_counter()
 
     def add(self, step, source, target, size, kind):
-        """Note one message."""
-        self._rows.append((step, source, target, size, kind))
+        """Note a message that is about to be sent."""
+        self._rows.append((step, source, target, size, kind, perf_counter() - self._since))
+        self._since = perf_counter()
+
+    def resume(self):
+        """Note that no more time is lost waiting: what follows is work."""
+        self._since = perf_counter()
 
     def rows(self):
         """Return the messages as an array of COLUMNS, in the order of sending."""

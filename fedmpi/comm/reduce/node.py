@@ -6,13 +6,18 @@ adds the rows there in rank order into the one result of the node (kernels/owner
 A second barrier, and every rank may read the result until it next asks for a sum.
 """
 
+import os
+
 import numpy as np
 from mpi4py import MPI
 
+from fedmpi import kernels
 from fedmpi.comm.reduce.field import Field
-from fedmpi.comm.reduce.plan import bin_width, cut
+from fedmpi.comm.reduce.plan import bin_width
+from fedmpi.errors import ConfigError
 
 BINS = 256
+MEMORY = "/dev/shm"  # where MPI libraries on Linux place shared windows
 
 
 class Slot:
@@ -42,6 +47,8 @@ class Slot:
         self.node, self.size, self.starts = node, size, starts
         self.units = starts.size - 1 if starts.size else size
         self.width = bin_width(size, BINS)
+        self._even = np.ones(node.size, np.int64)
+        self._bounds = np.zeros(node.size + 1, np.int64)
         padded = -(-size // 64) * 64
         length = self.units if starts.size else padded
         weight = np.int64 if dtype == np.int64 else np.float64
@@ -73,10 +80,11 @@ class Slot:
         rank = self.node.rank
         self.counts[rank], self.scales[rank], self.weights[rank] = count, scale, weight
         self.sync()
-        bounds = cut(self.loads.sum(0), self.width, self.total.size, [1] * self.node.size)
         if rank == 0:
             self.weight[0] = sum(self.weights[1:], self.weights[0])
-        return (int(bound) for bound in bounds[rank : rank + 2])
+        size = self._bounds[-1] = self.total.size
+        kernels.merge.cut(self.loads, self.width, size, self._even, self._bounds)
+        return self._bounds[rank : rank + 2].tolist()
 
     def sync(self):
         """Wait for the node's ranks; what they wrote before can be read after."""
@@ -96,11 +104,13 @@ def open_window(node, arrays):
     """Return (window, views) of arrays {name: (shape, dtype)} shared by a node.
 
     A rank alone gets plain memory and None. Each array begins at a multiple of 64 bytes.
+    Raises ConfigError, on all ranks of the node, if there is not enough shared memory.
     """
     if node.size == 1:
         return None, {name: np.zeros(shape, kind) for name, (shape, kind) in arrays.items()}
     sizes = [int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in arrays.values()]
     ends = np.concatenate(([0], np.cumsum([-(-size // 64) * 64 for size in sizes])))
+    _check_room(node, int(ends[-1]))
     window = MPI.Win.Allocate_shared(int(ends[-1]) * (node.rank == 0), 1, comm=node)
     window.Lock_all(MPI.MODE_NOCHECK)
     memory = np.frombuffer(window.Shared_query(0)[0], np.uint8)
@@ -109,3 +119,22 @@ def open_window(node, arrays):
         for (name, (shape, kind)), at, size in zip(arrays.items(), ends, sizes, strict=False)
     }
     return window, views
+
+
+def _check_room(node, size):
+    """Raise ConfigError on all ranks if the first finds too little room for `size` bytes.
+
+    Libraries reserve a window at once or when it is written to; then a rank would be
+    killed by a bus error.
+    """
+    room = np.array([size])
+    if node.rank == 0 and os.path.isdir(MEMORY):
+        files = os.statvfs(MEMORY)
+        room[0] = files.f_bavail * files.f_frsize
+    node.Bcast(room, root=0)
+    if room[0] < size:
+        raise ConfigError(
+            f"collective.algorithm: sums in shared memory need {size >> 20} MiB in {MEMORY}, "
+            f"which has {room[0] >> 20} MiB\n"
+            f'enlarge it, or name an algorithm that needs none, for example "halving"'
+        )

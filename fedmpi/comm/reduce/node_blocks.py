@@ -8,12 +8,12 @@ from fedmpi.comm.reduce.node import Slot
 
 
 class BlockSlot(Slot):
-    """The rows of a node's ranks are vectors, zero where a unit is not marked.
+    """The rows of a node's ranks are vectors, read only where a unit is marked.
 
     Attributes
     ----------
     mine : Field
-        This rank's row, to be written before `reduce`, which does not change it.
+        This rank's row. What is written here need not be copied.
     """
 
     def __init__(self, node, size, starts, kind, dtype, cover):
@@ -36,16 +36,20 @@ class BlockSlot(Slot):
         row = self.sums[node.rank, :size], self.covers[node.rank], self.marks[node.rank]
         self.mine = Field(*row, starts)
 
-    def write(self, total, cover, touched):
+    def write(self, given):
         """Copy a private contribution into this rank's row, unless it lies there."""
-        if not np.may_share_memory(total, self.mine.total):
-            self.mine.total[:] = total
-            self.mine.cover[:] = cover
-            self.mine.touched[:] = touched
+        if not np.may_share_memory(given.total, self.mine.total):
+            kernels.merge.copy(given.total, given.touched, self.starts, self.mine.total)
+            self.mine.cover[:] = given.cover
+            self.mine.touched[:] = given.touched
 
-    def reduce(self, scale, weight):
-        """Add up the rows into the sum; float32 rows times `scale` if sums are int64."""
+    def reduce(self, given, scale, weight):
+        """Add up what the ranks give, `given` (Field) being this rank's, into the sum.
+
+        float32 is multiplied by `scale` and rounded if sums are int64.
+        """
         rank, mine = self.node.rank, self.mine
+        self.write(given)
         kernels.merge.loads(mine.touched, self.starts, self.width, self.loads[rank])
         self.seen[:] = self.touched  # others will write over it
         lo, hi = self.tell(0, scale, weight)

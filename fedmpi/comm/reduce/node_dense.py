@@ -12,13 +12,13 @@ DENSE = 8  # one touched coordinate in so many is better read from the vector th
 class DenseSlot(ListSlot):
     """The rows of a node's ranks are vectors, zero where not marked.
 
-    A rank with few marks lists them before the others read its row: less memory
-    crosses from core to core. If any rank has many, all vectors are read instead.
+    A rank with few marks lists them before the others read: less memory crosses from
+    core to core, and its vector is not copied. Vectors are added before lists.
 
     Attributes
     ----------
     mine : Field
-        This rank's row, to be written before `reduce`, which does not change it.
+        This rank's row. What is written here need not be copied.
     """
 
     def __init__(self, node, size, kind, dtype, cover):
@@ -41,35 +41,30 @@ class DenseSlot(ListSlot):
         whole = self.sums[node.rank], self.covers[node.rank], self.marks[node.rank]
         self.mine = Field(*(array[:size] for array in whole), FLAT)
 
-    def write(self, total, cover, touched):
-        """Copy a private contribution into this rank's row, unless it lies there."""
-        if not np.may_share_memory(total, self.mine.total):
-            self.mine.total[:] = total
-            self.mine.cover[:] = cover
-            self.mine.touched[:] = touched
+    def reduce(self, given, scale, weight):
+        """Add up what the ranks give, `given` (Field) being this rank's, into the sum.
 
-    def reduce(self, scale, weight):
-        """Add up the rows into the sum; float32 rows times `scale` if sums are int64."""
-        kernels.merge.loads(self.mine.touched, FLAT, self.width, self.loads[self.node.rank])
-        lo, hi = self.tell(self._list(), scale, weight)
-        if (self.counts >= 0).all():
-            self.add(lo, hi)
-            return
-        rows = self.sums, self.covers, self.marks.view(np.uint64), self.scales
-        out = self.total, self.cover, self.touched
-        self.found[self.node.rank] = kernels.owner.dense(*out, lo, hi, *rows)
-        self.changed()
-        self.sync()
+        float32 is multiplied by `scale` and rounded if sums are int64.
+        """
+        kernels.merge.loads(given.touched, FLAT, self.width, self.loads[self.node.rank])
+        lo, hi = self.tell(self._list(given), scale, weight)
+        many = np.flatnonzero(self.counts < 0)
+        if many.size:
+            rows = self.sums, self.covers, self.marks.view(np.uint64), self.scales
+            kernels.owner.dense(self.total, self.cover, self.touched, lo, hi, many, *rows)
+        self.add(lo, hi, first=many.size == 0)
 
-    def _list(self):
-        """List this rank's row if it has few marks; return their number, or else -1."""
-        count = int(self.loads[self.node.rank].sum())
-        if count > self.capacity:
-            return -1
-        units, values, weights = self.row
-        mine = self.mine
-        kernels.pack.positions(mine.touched, units[:count])
-        kernels.merge.take(
-            mine.total, mine.cover, FLAT, 0, self.size, units[:count], values, weights
-        )
-        return count
+    def _list(self, given):
+        """List a contribution if it has few marks and return their number; or copy it, -1."""
+        mine, count = self.mine, int(self.loads[self.node.rank].sum())
+        if count <= self.capacity:
+            units, values, weights = self.row
+            kernels.pack.positions(given.touched, units[:count])
+            whole = given.total, given.cover, FLAT, 0, self.size
+            kernels.merge.take(*whole, units[:count], values, weights)
+            return count
+        if not np.may_share_memory(given.total, mine.total):
+            mine.total[:] = given.total
+            mine.cover[:] = given.cover
+            mine.touched[:] = given.touched
+        return -1

@@ -62,16 +62,19 @@ class ListSlot(Slot):
         self.row[2][:1] = weight
         self.add(*self.tell(count, scale, weight))
 
-    def add(self, lo, hi):
-        """Add up the lists of all ranks in our range."""
-        out = self.total, self.cover, self.touched
-        if self._state == LISTED:
+    def add(self, lo, hi, first=True):
+        """Add up the lists in our range; if not `first`, to what is already summed there.
+
+        A count below 0 stands for no list.
+        """
+        out, counts = (self.total, self.cover, self.touched), np.maximum(self.counts, 0)
+        if first and self._state == LISTED:
             kernels.owner.forget(*out, self._fresh)
             self.sync()  # the lists were of other ranges
-        few = FEW * int(self.counts.sum()) < self.size
+        few = first and FEW * int(counts.sum()) < self.size
         fresh = self._room[: hi - lo + 1 if few else 0]
-        rows = self.counts, self.indices, self.terms, self.scales, self.coverings
-        found = kernels.owner.lists(*out, lo, hi, *rows, self._state == MARKED, fresh)
+        rows = counts, self.indices, self.terms, self.scales, self.coverings
+        found = kernels.owner.lists(*out, lo, hi, *rows, first and self._state == MARKED, fresh)
         self._fresh, self._state = fresh[:found], LISTED if few else MARKED
         self.found[self.node.rank] = found
         self.sync()

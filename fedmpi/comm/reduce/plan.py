@@ -1,6 +1,7 @@
 """The one small message before a sum: what every rank is about to add."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,28 +15,6 @@ UNITS, COORDINATES, WEIGHT, MARKS = 0, 1, 2, slice(3, 7)
 def bin_width(size, bins=BINS):
     """Return the width of each bin, a multiple of 64 coordinates."""
     return max(-(-size // (64 * bins)), 1) * 64
-
-
-def cut(loads, width, size, shares, lo=0, hi=None):
-    """Cut coordinates lo..hi-1 so that the loads are in proportion to the shares.
-
-    loads : int64[bins], of bins of `width` coordinates each, even inside a bin
-    shares : int[parts]
-    Returns int64[parts + 1], multiples of 64 but for lo and hi. Every coordinate counts
-    a little too, since its mark is read.
-    """
-    hi = size if hi is None else hi
-    edges = np.minimum(width * np.arange(loads.size + 1), size)
-    below = np.concatenate(([0], np.cumsum(16 * loads + np.diff(edges))))
-
-    def inside(x, xs, ys):  # whole numbers: every rank must come to the same
-        i = np.clip(np.searchsorted(xs, x, side="right") - 1, 0, xs.size - 2)
-        return ys[i] + (x - xs[i]) * (ys[i + 1] - ys[i]) // np.maximum(xs[i + 1] - xs[i], 1)
-
-    first, last = inside(np.array([lo, hi]), edges, below)
-    aims = first + np.cumsum(shares)[:-1] * (last - first) // np.sum(shares)
-    places = np.clip(inside(aims, below, edges) // 64 * 64, lo, hi)
-    return np.concatenate(([lo], places, [hi])).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +41,33 @@ class Plan:
         """Number of ranks, P."""
         return len(self.rows)
 
-    @property
+    @cached_property
     def same(self):
         """True if all ranks touch the same units."""
         return bool((self.rows[:, MARKS] == self.rows[0, MARKS]).all())
 
-    @property
-    def coordinates(self):
-        """int64[P]: coordinates touched by each rank."""
-        return self.rows[:, COORDINATES]
+    @cached_property
+    def every(self):
+        """Coordinates touched by each rank, added up."""
+        return int(self.rows[:, COORDINATES].sum())
 
-    @property
+    @cached_property
+    def most(self):
+        """Coordinates touched by the rank that touches most."""
+        return int(self.rows[:, COORDINATES].max())
+
+    @cached_property
     def units_each(self):
         """Units per touched coordinate, at most 1."""
-        return self.rows[:, UNITS].sum() / max(self.coordinates.sum(), 1)
+        return int(self.rows[:, UNITS].sum()) / max(self.every, 1)
 
     def bounds(self, shares, lo=0, hi=None):
         """Cut lo..hi-1 into ranges whose expected work is in proportion to `shares`."""
-        loads = self.rows[:, MARKS.stop :].sum(0)
-        return cut(loads, bin_width(self.size), self.size, shares, lo, hi)
+        bounds = np.full(len(shares) + 1, lo)
+        bounds[-1] = self.size if hi is None else hi
+        loads = self.rows[:, MARKS.stop :]
+        kernels.merge.cut(loads, bin_width(self.size), self.size, np.array(shares), bounds)
+        return bounds
 
     def union(self, ranks):
         """Return the coordinates that some of the first `ranks` ranks touch, expected.
@@ -88,13 +75,17 @@ class Plan:
         Supports count as independent inside a bin, unless they are the same.
         """
         if self.known is not None and ranks == self.ranks:
-            return float(self.known)
+            return self.known
         if self.same or ranks == 1:
-            return float(self.coordinates[:ranks].max())
+            return self.most
+        return self._unions[ranks - 1]
+
+    @cached_property
+    def _unions(self):
         width = bin_width(self.size)
         filled = np.clip(self.size - width * np.arange(BINS), 1, width)
-        missed = np.prod(1 - self.rows[:ranks, MARKS.stop :] / filled, axis=0)
-        return float((filled * (1 - missed)).sum())
+        missed = np.cumprod(1 - self.rows[:, MARKS.stop :] / filled, axis=0)
+        return ((1 - missed) @ filled).tolist()
 
 
 def exchange(link, field, weight):
@@ -108,8 +99,7 @@ def exchange(link, field, weight):
     row[WEIGHT] = np.asarray(weight).view(np.int64)
     kernels.merge.fingerprint(field.touched, row[MARKS].view(np.uint64))
     kernels.merge.loads(field.touched, field.starts, bin_width(field.size), row[MARKS.stop :])
-    rows = np.empty((link.size, row.size), np.int64)
-    link.comm.Allgather(row, rows)
+    rows = link.gather_row(row)
     weights = rows[:, WEIGHT].copy().view(np.asarray(weight).dtype)
     plan = Plan(
         rows,

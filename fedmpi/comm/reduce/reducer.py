@@ -42,6 +42,12 @@ class Reducer:
 
     Every method is collective: all ranks call it with the same name, size, units and
     dtypes, in the same order.
+
+    Attributes
+    ----------
+    algorithm : str
+        "auto" or a name of ALGORITHMS: what sums between nodes. It may be changed from
+        sum to sum, on all ranks alike.
     """
 
     def __init__(
@@ -70,7 +76,6 @@ class Reducer:
                 f"collective.algorithm = {algorithm!r}: unknown\nallowed: {', '.join(CHOICES)}"
             )
         self._comm = comm.Dup()
-        self._comm = comm.Dup()
         if algorithm in ALGORITHMS:
             nodes = comm.rank
         if nodes is None:
@@ -83,7 +88,7 @@ class Reducer:
         count = np.array([lead], np.int64)
         self._comm.Allreduce(MPI.IN_PLACE, count)
         self._nodes = int(count[0])
-        self._algorithm = algorithm.removeprefix("node+")
+        self.algorithm = algorithm.removeprefix("node+")
         self._cache, self._cost, self._slots = cache, None, {}
 
     def row(self, name, size, starts=FLAT, *, kind=np.int64, exact=True, cover=True):
@@ -110,7 +115,8 @@ class Reducer:
     def list_row(self, name, size, capacity, *, kind=np.float32, exact=True, cover=False):
         """Return this rank's row of the sum of lists `name`: (uint32[capacity], kind[capacity]).
 
-        As `row`, for the ascending indices and the values of single coordinates.
+        As `row`, for the ascending indices and the values of single coordinates, written
+        from the beginning. It is as long as the first caller asked for.
         """
         dtype = np.dtype(np.int64 if exact else np.float32)
         key = (ListSlot, size, np.dtype(kind), dtype, bool(cover))
@@ -150,8 +156,8 @@ class Reducer:
             return self._between(field, weight, None, began)
         self.row(name, total.size, starts, kind=total.dtype, exact=exact, cover=each)
         slot = self._slots[name][1]
-        slot.write(total, cover, touched)
-        slot.reduce(1.0 if scale is None else scale, weight)
+        given = Field(total, cover if each else slot.mine.cover, touched, slot.starts)
+        slot.reduce(given, 1.0 if scale is None else scale, weight)
         return self._between(slot.view(), slot.weight[0], slot, began)
 
     def sum_list(self, units, values, size, weight=0, *, scale=None, cover=False, name="list"):
@@ -191,10 +197,13 @@ class Reducer:
         return self._between(slot.view(), slot.weight[0], slot, began)
 
     def close(self):
-        """Give the shared memory back."""
+        """Give shared memory and communicators back; no result may be read after."""
         for _, slot in self._slots.values():
             slot.close()
         self._slots.clear()
+        for comm in (self._link and self._link.comm, self._node, self._comm):
+            if comm:
+                comm.Free()
 
     def _slot(self, name, key, *sizes):
         """Return the slot `name`, made anew if it is not of this key."""
@@ -217,9 +226,9 @@ class Reducer:
             record = Record(NAMES[int(choice)], density=density, regret=regret)
             weight = slot.weight[0]
         else:
-            if self._algorithm == "auto" and self._cost is None:
+            if self.algorithm == "auto" and self._cost is None:
                 self._cost = calibrate(self._link, self._cache)
-            record, weight = combine(self._link, field, weight, self._algorithm, self._cost)
+            record, weight = combine(self._link, field, weight, self.algorithm, self._cost)
             if slot is not None:
                 slot.weight[0] = weight
                 slot.note[:] = NAMES.index(record.algorithm), record.density, record.regret

@@ -16,6 +16,7 @@ def scatter(link, field, plan):
         target, source = (link.rank + step) % link.size, (link.rank - step) % link.size
         mine = encode(link, field, int(bounds[target]), int(bounds[target + 1]))
         add(link, field, link.swap(mine, target, source))
+        link.step += 1
     return bounds
 
 
@@ -34,7 +35,7 @@ def reduce(link, field, plan):
 
 def scatter_seconds(cost, plan):
     """Return the modelled time of `scatter`."""
-    most = plan.coordinates.max() * (1 - 1 / plan.ranks)
+    most = plan.most * (1 - 1 / plan.ranks)
     sent = cost.bytes(plan, most, plan.size)
     return (
         (plan.ranks - 1) * cost.alpha

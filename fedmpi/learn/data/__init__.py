@@ -7,7 +7,16 @@ ever executed.
 from dataclasses import dataclass, field
 
 from fedmpi.errors import ConfigError
-from fedmpi.learn.data import cifar, digits, images, qmnist, shakespeare, synthetic
+from fedmpi.learn.data import (
+    cifar,
+    digits,
+    images,
+    patterns,
+    qmnist,
+    rules,
+    shakespeare,
+    synthetic,
+)
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.options import Option, nearest, resolve
 
@@ -36,6 +45,14 @@ DATASETS = {
     "synthetic": Source(
         "Synthetic(a, b) after Li et al. and LEAF; natural clients",
         synthetic.synthetic, synthetic.OPTIONS, files=False,
+    ),
+    "patterns": Source(
+        "grey images made by a formula, for measuring without files",
+        patterns.patterns, patterns.OPTIONS, files=False,
+    ),
+    "rules": Source(
+        "small problems of Mozer and Smolensky, 1988: rule-plus-exception and others",
+        rules.rules, rules.OPTIONS, files=False,
     ),
     "mnist": Source("70,000 handwritten digits of 28x28", images.mnist),
     "mnist-writers": Source(

@@ -4,8 +4,13 @@ In the configuration, `[data] name = "my_data:load"` names a function of yours i
 my_data.py that takes (root, options, cache) and returns `Dataset.of(...)` or one of these.
 """
 
+import os
+import struct
 import zipfile
+import zlib
+from math import prod
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -13,6 +18,13 @@ from fedmpi.errors import DataError
 from fedmpi.learn.data import idx
 from fedmpi.learn.data.dataset import Dataset
 
+# What numpy and zipfile raise on files that are not what they say.
+FAULTS = (
+    OSError, ValueError, EOFError, LookupError, AttributeError, TypeError, SyntaxError,
+    ArithmeticError, MemoryError, RecursionError, NotImplementedError, RuntimeError,
+    TokenError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+_DEFLATE_RATIO = 1032  # no member of a zip file unpacks to more than this many times its size
 _NEEDED = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -23,10 +35,11 @@ def from_npz(path, kind, classes):
     read them is to run a pickle. Raises DataError with what is wrong.
     """
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as stored:
             found = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read as .npz: {error}") from None
+    except FAULTS as error:
+        raise DataError(f"{path}: cannot be read as .npz: {str(error)[:200]}") from None
     if missing := [name for name in _NEEDED if name not in found]:
         raise DataError(f"{path}: has no array {', '.join(missing)}; needed: {', '.join(_NEEDED)}")
     return Dataset.of(
@@ -34,6 +47,26 @@ def from_npz(path, kind, classes):
         (found["x_test"], found["y_test"]), classes,
         (found.get("groups_train"), found.get("groups_test")),
     )
+
+
+def _check_sizes(path):
+    """Raise ValueError unless each array of a .npz fits what its header and the file say.
+
+    numpy would take the memory first, and then find that there is less to read.
+    """
+    most = _DEFLATE_RATIO * os.path.getsize(path)
+    with zipfile.ZipFile(path) as file:
+        for member in file.infolist():
+            with file.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                reads = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
+                if version not in reads:
+                    raise ValueError(f"{member.filename} has the unknown version {version}")
+                shape, _, dtype = getattr(np.lib.format, reads[version])(stream)
+                size = stream.tell() + prod(shape) * dtype.itemsize
+            most -= size
+            if size != member.file_size or most < 0 or min(shape, default=0) < 0:
+                raise ValueError(f"{member.filename} claims {size:,} bytes, more than it can hold")
 
 
 def from_idx(folder, classes):

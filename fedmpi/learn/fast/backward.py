@@ -4,12 +4,12 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.learn.fast.chain import Add, Conv, Linear, MaxPool, MeanPool, Norm
-from fedmpi.learn.fast.forward import NONE, floor_of
+from fedmpi.learn.fast.forward import NONE, Call, floor_of
 from fedmpi.learn.fast.geometry import correlation, gather, scatter
 
 
 def backward(frame, weights, grad, rows, lowest):
-    """Return [(kernel, arguments)] of the backward pass, from the gradient of the output on.
+    """Return the calls of the backward pass, from the gradient of the output on.
 
     Parameters
     ----------
@@ -26,6 +26,7 @@ def backward(frame, weights, grad, rows, lowest):
     back = _Back(frame, weights, grad, rows, lowest)
     for step in reversed(frame.steps):
         if back.wanted(step.out):
+            back.layer = step.layer
             _STEPS[type(step)](back, step)
     _statistics(back)
     return back.calls
@@ -38,7 +39,7 @@ class _Back:
         self.frame, self.weights, self.grad = frame, weights, grad
         self.memory = frame.memory
         self.rows, self.lowest = rows, lowest
-        self.calls = []
+        self.calls, self.layer = [], -1
         self._written = set()
         self._wanted, self._kept = {frame.values[0]: False}, {frame.values[0]: None}
         for step in frame.steps:
@@ -46,7 +47,7 @@ class _Back:
 
     def _look(self, step):
         """Note whether the gradient of a step's output is wanted, and in which channels."""
-        below = self.wanted(step.source) or isinstance(step, Add) and self.wanted(step.other)
+        below = self.wanted(step.source) or (isinstance(step, Add) and self.wanted(step.other))
         kept = None if isinstance(step, Add) else self.kept(step.source)
         self._wanted[step.out] = below or step.layer >= self.lowest
         self._kept[step.out] = self.rows[step.layer] if step.layer >= 0 else kept
@@ -69,7 +70,7 @@ class _Back:
 
     def call(self, kernel, *arguments):
         """Append a call."""
-        self.calls.append((kernel, arguments))
+        self.calls.append(Call(kernel, arguments, self.layer))
 
     def first(self, value):
         """True if nothing has been written to the gradient of a value; now something is."""
@@ -147,9 +148,7 @@ def _linear_weights(back, step, left, kept):
         return
     pitch = -(-inputs // 16) * 16
     source = frame.place[step.source]
-    back.call(
-        kernels.batch_last.transpose, back.memory, frame.turned, source, inputs, width, pitch
-    )
+    back.call(kernels.batch_last.transpose, back.memory, frame.turned, source, inputs, width, pitch)
     samples = np.arange(width)
     tables = kernels.conv.mix_table(
         places,
@@ -180,9 +179,7 @@ def _bias(back, step, left, kept):
 def _pass_down(back, step, tables):
     start = 0 if back.first(step.source) else 2
     gate = back.frame.gate(step.source)
-    back.call(
-        kernels.conv.mix, back.memory, back.memory, back.weights, tables, start, NONE, gate
-    )
+    back.call(kernels.conv.mix, back.memory, back.memory, back.weights, tables, start, NONE, gate)
 
 
 def _max_pool(back, step):

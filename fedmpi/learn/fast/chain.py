@@ -97,7 +97,7 @@ def chain_of(module, layout, input_shape):
     shape = tuple(input_shape)
     if len(shape) not in (1, 3):
         raise Unsupported(f"input of shape {shape}")
-    builder = _Builder(module, layout, Value(*(shape + (1, 1))[:3]))
+    builder = _Builder(module, layout, Value(*(*shape, 1, 1)[:3]))
     last = builder.walk(module, builder.values[0])
     if not builder.steps or last.relu or last.height * last.width != 1:
         raise Unsupported("an output that is no plain vector")
@@ -205,9 +205,7 @@ class _Builder:
         places = tuple(self._tensor(part, name).start for name in names)
         joined = self._kinds[tensor.layer] != "norm"
         out = Value(value.channels, value.height, value.width)
-        return self._append(
-            Norm(value, out, tensor.layer, places, part.momentum, part.eps, joined)
-        )
+        return self._append(Norm(value, out, tensor.layer, places, part.momentum, part.eps, joined))
 
     def _residual(self, part, value):
         value.readers += 1  # so that no ReLU of the body changes what the shortcut reads

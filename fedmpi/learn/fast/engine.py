@@ -82,6 +82,10 @@ class FastEngine:
         parts = [x[start : start + _EVALUATED] for start in range(0, len(x), _EVALUATED)]
         return np.concatenate([self._program(len(part)).outputs(part) for part in parts])
 
+    def backward_calls(self, samples, backward=FULL):
+        """Return the kernel calls of the backward pass for a batch of `samples`, to be timed."""
+        return self._program(samples).backward_for(backward)
+
     def _take(self, weights):
         if weights is not self.weights:
             np.copyto(self.weights, weights)
@@ -102,7 +106,7 @@ class _Program:
         self._weights, self._grad = weights, grad
         self._entry = frame.entry()
         self._forward = forward_calls(frame, weights)
-        self._measured = self._backward = None, None  # (what they are for, calls)
+        self._measured = self._backward = None, None  # (what they are for, their calls)
         self._evaluation = None
 
     def gradient(self, x, y, backward, activations):
@@ -114,7 +118,7 @@ class _Program:
         y = np.ascontiguousarray(y, np.int64)
         loss = kernels.loss.cross_entropy(frame.memory, *places, frame.lanes, y)
         self._grad.fill(0)
-        _run(self._backward_for(backward))
+        _run(self.backward_for(backward))
         return loss
 
     def outputs(self, x):
@@ -142,7 +146,8 @@ class _Program:
             self._measured = activations, calls
         return self._measured[1]
 
-    def _backward_for(self, backward):
+    def backward_for(self, backward):
+        """Return the calls of the backward pass."""
         if self._backward[0] is not backward:
             rows = _kept(self._layout, backward)
             calls = backward_calls(self._frame, self._weights, self._grad, rows, backward.lowest)
@@ -151,12 +156,12 @@ class _Program:
 
 
 def _run(calls):
-    for call, arguments in calls:
-        call(*arguments)
+    for kernel, arguments, _ in calls:
+        kernel(*arguments)
 
 
 def _kept(layout, backward):
-    """Return for each layer the kept rows int64[.], or None for all; ValueError if they do not fit."""
+    """Return for each layer the kept rows int64[.], or None for all; ValueError if one misfits."""
     rows = backward.rows or (None,) * len(layout.layers)
     if len(rows) != len(layout.layers):
         raise ValueError(f"rows of {len(rows)} layers given, the model has {len(layout.layers)}")

@@ -1,5 +1,8 @@
 """The forward pass as a list of kernel calls."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from fedmpi import kernels
@@ -9,8 +12,16 @@ from fedmpi.learn.fast.geometry import gather
 NONE = float("-inf")  # a floor that nothing lies below
 
 
+class Call(NamedTuple):
+    """One kernel call, and the index of the layer it is for (-1 if none)."""
+
+    kernel: Callable
+    arguments: tuple
+    layer: int
+
+
 def forward(frame, weights, measured=None, training=True):
-    """Return [(kernel, arguments)] of the forward pass.
+    """Return the calls of the forward pass.
 
     Parameters
     ----------
@@ -24,9 +35,10 @@ def forward(frame, weights, measured=None, training=True):
     calls = []
     for step in frame.steps:
         raw = measured is not None and _counted(step)
-        calls += _STEPS[type(step)](frame, step, weights, training, raw)
+        made = _STEPS[type(step)](frame, step, weights, training, raw)
         if raw:
-            calls += _measure(frame, step, measured[step.layer])
+            made += _measure(frame, step, measured[step.layer])
+        calls += [Call(*call, step.layer) for call in made]
     return calls
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.learn.fast.chain import Add, Conv, Linear, Norm
+from fedmpi.learn.fast.chain import Add, Linear, Norm
 from fedmpi.learn.fast.geometry import Plane
 
 LANES = 16  # batches are filled up to a multiple of this
@@ -20,9 +20,7 @@ class Frame:
         self.values, self.steps = values, steps
         self.mask = np.zeros(lanes, np.float32)
         self._size = 0
-        self.planes = {
-            v: Plane(v.height, v.width, lanes, v.halo) for v in values
-        }
+        self.planes = {v: Plane(v.height, v.width, lanes, v.halo) for v in values}
         self.place, self.grad = {}, {}
         for value in values:
             self.place[value] = self.place.get(value.like) or self._take(value)
@@ -30,7 +28,7 @@ class Frame:
         norms = [step for step in steps if isinstance(step, Norm)]
         self.saved = {step: np.zeros((2, step.out.channels), np.float32) for step in norms}
         turned = [step.source.channels for step in steps if isinstance(step, Linear)]
-        self.turned = self._reserve(_rounded(max(turned, default=0)) * lanes)
+        self.turned = self.reserve(_rounded(max(turned, default=0)) * lanes)
         self.memory = _aligned(self._size)
 
     def channels(self, value, kept=None, gradient=False):
@@ -56,27 +54,64 @@ class Frame:
         return (self.channels(value)[:, None] + within.reshape(1, -1)).reshape(-1)
 
     def _give_gradients(self):
-        """Place the gradients. The inputs of a sum share that of the sum where they can."""
-        shared = {
-            step.source: step.out
-            for step in self.steps
-            if isinstance(step, Add) and step.source.readers == 1 and not step.source.relu
-        }
-        for value in reversed(self.values[1:]):
-            if value.like is None:
-                self.grad[value] = self.grad.get(shared.get(value)) or self._take(value)
+        """Place the gradients; memory goes on to others once a step has read its own.
+
+        A value that only a sum reads has the gradient of the sum, so it shares its place.
+        """
+        holes, sharing = _Holes(self), {}
+        self._place_gradient(self.steps[-1].out, holes, sharing)
+        for step in reversed(self.steps):
+            sum_ = isinstance(step, Add)
+            if sum_ and step.source.readers == 1 and not step.source.relu:
+                self.grad[step.source] = self.grad[step.out]
+                sharing[step.source] = sharing[step.out]
+                sharing[step.out].add(step.source)
+            for value in (step.source, step.other) if sum_ else (step.source,):
+                self._place_gradient(value.like or value, holes, sharing)
+            sharers = sharing[step.out]
+            sharers.discard(step.out)
+            if not sharers:
+                holes.give(self.grad[step.out], self.size(step.out))
         for value in self.values:
-            if value.like is not None and value.like in self.grad:
+            if value.like is not None:
                 self.grad[value] = self.grad[value.like]
 
-    def _take(self, value):
-        return self._reserve(self.size(value))
+    def _place_gradient(self, value, holes, sharing):
+        if value not in self.grad:
+            self.grad[value] = holes.take(self.size(value))
+            sharing[value] = {value}
 
-    def _reserve(self, size):
+    def _take(self, value):
+        return self.reserve(self.size(value))
+
+    def reserve(self, size):
+        """Return the place of `size` new floats."""
         # The first block stays free, so that no place is 0 and a gate of 0 means none.
         start = self._size + LANES
         self._size = start + _rounded(size)
         return start
+
+
+class _Holes:
+    """Memory of a frame that is free again."""
+
+    def __init__(self, frame):
+        self._frame, self._free = frame, []
+
+    def take(self, size):
+        """Return a place for `size` floats: the smallest hole that holds them, or new memory."""
+        fitting = [hole for hole in self._free if hole[1] >= size]
+        if not fitting:
+            return self._frame.reserve(size)
+        place, room = hole = min(fitting, key=lambda hole: hole[1])
+        self._free.remove(hole)
+        if room > size:
+            self._free.append((place + _rounded(size), room - _rounded(size)))
+        return place
+
+    def give(self, place, size):
+        """Take note that `size` floats are free."""
+        self._free.append((place, size))
 
 
 def _rounded(size):

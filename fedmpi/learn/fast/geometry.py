@@ -15,6 +15,7 @@ from fedmpi.kernels.conv import SPARE
 # Lanes of a position block of the weight gradient, times the channels that are read
 # together: 256 KiB. Measured best of 2^16 to 2^20 on the CNNs of FedLP and FedSkel.
 _BLOCK = 1 << 16
+_LEAST = 512  # lanes of a block; fewer are not worth the sums over lanes at its end
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Window:
             + 1
             for a, side in enumerate((height, width))
         )
+
+    @property
+    def taps(self):
+        """Entries of the kernel."""
+        return self.kernel[0] * self.kernel[1]
 
     @property
     def apart(self):
@@ -121,7 +127,7 @@ def _tables(window, axes, out, src):
             end = first + len(down) * len(along)
             at = src.place(row, column)
             runs.append((out.place(y, x), at, size * out.lanes, first, end))
-    return _frozen(numbers), _frozen(offsets), _frozen(runs).reshape(-1, 5)
+    return _ints(numbers), _ints(offsets), _ints(runs, 5)
 
 
 def _stretches(axis):
@@ -137,39 +143,40 @@ def _stretches(axis):
 
 @lru_cache(maxsize=512)
 def correlation(window, out, src, channels, rows):
-    """Return (right, col_out, runs, parts) of `conv.Correlate` for the weights of a window.
+    """Return (right, col_out, runs, parts) of `conv.correlate_table` for the weights of a window.
 
-    Taps that meet the input at the same outputs are done together; so are as many
-    positions as fit the cache beside those of `rows` planes of the output.
+    Taps that meet the input at the same outputs are done together. A part is as many
+    positions and channels as fit the cache beside those of `rows` planes of the output.
     """
-    kernel = window.kernel
-    groups = {}
-    for k in range(kernel[0]):
-        down = _met(window, 0, k, out.height, src.height, src.halo)
-        for j in range(kernel[1]):
-            along = _met(window, 1, j, out.width, src.width, src.halo)
-            if down[0] < down[1] and along[0] < along[1]:
-                groups.setdefault((down, along), []).append((k, j))
+    most = max(_LEAST, _BLOCK // (channels + rows))
+    abreast = _BLOCK // most
     right, places, runs, parts = [], [], [], []
-    for (down, along), taps in groups.items():
-        first = len(right)
-        for c in range(channels):
-            for k, j in taps:
-                shift = k * window.dilation[0] * src.pitch + j * window.dilation[1] * src.lanes
-                right.append(c * src.size + shift)
-                places.append(c * kernel[0] * kernel[1] + k * kernel[1] + j)
-        end = len(right)
-        right += right[-1:] * SPARE
-        places += [-1] * SPARE
-        for block in _blocks(window, down, along, out, src, _BLOCK // (channels + rows)):
-            parts.append((first, end, len(runs), len(runs) + len(block)))
-            runs += block
-    return (
-        _frozen(right),
-        _frozen(places),
-        _frozen(runs).reshape(-1, 3),
-        _frozen(parts).reshape(-1, 4),
-    )
+    for (down, along), taps in _groups(window, out, src).items():
+        blocks = _blocks(window, down, along, out, src, most)
+        ends = len(runs) + np.cumsum([0] + [len(block) for block in blocks])
+        runs += [run for block in blocks for run in block]
+        for first in range(0, channels, abreast):
+            start = len(right)
+            for c in range(first, min(first + abreast, channels)):
+                right += [c * src.size + shift for _, shift in taps]
+                places += [c * window.taps + number for number, _ in taps]
+            parts += [(start, len(right), *ends[b : b + 2]) for b in range(len(blocks))]
+            right += right[-1:] * SPARE
+            places += [-1] * SPARE
+    return _ints(right), _ints(places), _ints(runs, 3), _ints(parts, 4)
+
+
+def _groups(window, out, src):
+    """Return {(rows, columns of outputs): [(number, offset)]} of the taps that meet the input."""
+    groups = {}
+    for k in range(window.kernel[0]):
+        down = _met(window, 0, k, out.height, src.height, src.halo)
+        for j in range(window.kernel[1]):
+            along = _met(window, 1, j, out.width, src.width, src.halo)
+            shift = k * window.dilation[0] * src.pitch + j * window.dilation[1] * src.lanes
+            if down[0] < down[1] and along[0] < along[1]:
+                groups.setdefault((down, along), []).append((k * window.kernel[1] + j, shift))
+    return groups
 
 
 def _met(window, axis, tap, outputs, side, halo):
@@ -188,7 +195,7 @@ def _blocks(window, down, along, out, src, most):
         row = y * window.stride[0] - window.padding[0]
         step = along[1] - along[0] if wide else 1
         for x in range(along[0], along[1], step):
-            if lanes >= max(most, 512):
+            if lanes >= most:
                 blocks.append([])
                 lanes = 0
             column = x * window.stride[1] - window.padding[1]
@@ -197,7 +204,7 @@ def _blocks(window, down, along, out, src, most):
     return blocks
 
 
-def _frozen(values):
+def _ints(values, columns=None):
+    """int64[.], or int64[., columns]."""
     array = np.array(values, np.int64)
-    array.flags.writeable = False  # shared by the cache
-    return array
+    return array if columns is None else array.reshape(-1, columns)

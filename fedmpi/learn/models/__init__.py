@@ -107,7 +107,7 @@ def _find(maker, name):
     place, _, attribute = maker.partition(":")
     try:
         found = getattr(import_module(place), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the module is a program of the user's own
         raise ConfigError(
             f"model.name = {name!r}: {error}; give package.module:object of code on the path"
         ) from None

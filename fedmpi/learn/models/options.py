@@ -1,6 +1,6 @@
 """The keys that models take in [model], with their defaults and ranges."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,9 +14,10 @@ class NoOptions(Section):
 
 
 class Mlp(Section):
-    """`hidden`: units of each hidden layer."""
+    """`hidden`: units of each hidden layer, and their `activation`."""
 
     hidden: tuple[Size, ...] = (128, 64)
+    activation: Literal["relu", "sigmoid", "tanh"] = "relu"
 
 
 class FedlpCnn(Section):

@@ -12,13 +12,16 @@ def softmax(input_shape, classes):
     return mlp(input_shape, classes, hidden=())
 
 
-def mlp(input_shape, classes, hidden):
-    """Return linear layers of `hidden` units with ReLU between them, then one to `classes`."""
+_ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+
+
+def mlp(input_shape, classes, hidden, activation="relu"):
+    """Return linear layers of `hidden` units, an activation after each, then one to `classes`."""
     parts = OrderedDict(flatten=nn.Flatten())
     inputs = flat_size(input_shape)
     for number, units in enumerate(hidden, 1):
         parts[f"fc{number}"] = nn.Linear(inputs, units)
-        parts[f"relu{number}"] = nn.ReLU()
+        parts[f"{activation}{number}"] = _ACTIVATIONS[activation]()
         inputs = units
     parts[f"fc{len(hidden) + 1}"] = nn.Linear(inputs, classes)
     return nn.Sequential(parts)

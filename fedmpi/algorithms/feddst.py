@@ -1,0 +1,94 @@
+"""FedDST: clients train sparse models and move a small part of the mask now and then.
+
+Bibikar, Vikalo, Wang and Chen, "Federated Dynamic Sparse Training: Computing Less,
+Communicating Less, Yet Learning Better", AAAI 2022, arXiv:2112.09824. The first mask is
+random (ERK). Every `every` rounds each client drops the share alpha_t of its weights with the
+least magnitude, layer by layer, and grows as many at 0 where its gradient is largest; the
+server averages each weight over the clients that hold it and prunes every layer back to its
+size. alpha_t = alpha / 2 (1 + cos(pi t / T)).
+
+Deviations: masks move at the first local step, with the gradient of that batch, where the
+code waits for the first local epoch; clients are drawn without replacement. variant =
+"released" multiplies by alpha twice, as the code does.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class FedDST(Algorithm, name="feddst"):
+    """Federated dynamic sparse training; sparsity = 0 is FedAvg."""
+
+    level = "coordinate"
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedDST."""
+
+        sparsity: float = Field(0.8, ge=0, lt=1)
+        alpha: float = Field(0.01, ge=0, le=1)
+        every: int = Field(15, ge=1)  # rounds between adjustments
+        power: float = Field(1.0, ge=0)  # of ERK
+        variant: Literal["paper", "released"] = "paper"
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+
+    def start(self, weights):
+        """The first weights under a random mask."""
+        shapes = [self.layout.tensors[t].shape for t in self.tensors]
+        densities = sparsity.erk(shapes, 1.0 - self.keys.sparsity, self.keys.power)
+        rng = self.rng_for("feddst", 0)
+        mask = sparsity.random_mask(self.layout, self.tensors, densities, rng)
+        return {"weights": weights * mask, "mask": mask}
+
+    def plan(self, state, round, client):
+        """The sparse model both ways; sometimes the client changes its mask."""
+        mask = state["mask"]
+        held = Support(self.layout, "coordinate", mask)
+        return Plan(
+            down=held,
+            up=held,
+            mask=mask,
+            update=mask,
+            tensors=self.tensors,
+            readjust=self.share(round) if self._adjusts(round) else 0.0,
+        )
+
+    def message(self, state, plan, report):
+        """The weights under the client's own mask."""
+        if not plan.readjust:
+            return super().message(state, plan, report)
+        mask = report.statistics.get("mask", plan.mask)
+        return {"weights": (report.weights, Support(self.layout, "coordinate", mask))}
+
+    def step(self, state, sums, round):
+        """Average by votes, then prune each layer to the size it had."""
+        weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
+        if not self._adjusts(round):
+            return state | {"weights": weights}
+        held, new = (sums["weights"].cover > 0) | (mask != 0), mask.copy()
+        for t in self.tensors:
+            tensor = self.layout.tensors[t]
+            block = slice(tensor.start, tensor.start + tensor.size)
+            voted = np.flatnonzero(held[block])
+            new[block] = 0
+            new[block][voted] = sparsity.largest(weights[block][voted], mask[block].sum())
+        return state | {"weights": weights * new, "mask": new}
+
+    def share(self, round):
+        """Return alpha_t."""
+        alpha = self.keys.alpha
+        annealed = alpha / 2 * (1 + np.cos(np.pi * round / self.setting.rounds))
+        return alpha * annealed if self.keys.variant == "released" else annealed
+
+    def _adjusts(self, round):
+        return round > 0 and round % self.keys.every == 0

@@ -1,0 +1,112 @@
+"""PruneFL: the mask adapts to what learns most in a second of a round.
+
+Jiang, Wang, Valls, Ko, Lee, Leung and Tassiulas, "Model Pruning Enables Efficient Federated
+Learning on Edge Devices", IEEE TNNLS 2022, arXiv:1909.12326, algorithm 2. Every `every`
+rounds clients send the squared gradients of all weights, summed over their steps; the server
+frees the smallest free * 0.5^(round / halving) of the weights in use, then takes weights in
+the order of z_j / t_j while that is more than sum z / T of those taken so far, where t_j is the
+time that a weight adds to a round and T the round's time. Grown weights start at 0.
+
+Deviations: no first stage on a single client, so the first mask is whole; the published code
+ranks by z alone (variant = "released"), though it computes z / t.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+from fedmpi.totals import Total
+
+
+class PruneFL(Algorithm, name="prunefl"):
+    """Adaptive pruning by time; while the mask is whole it is FedAvg."""
+
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of PruneFL."""
+
+        every: int = Field(50, ge=1)  # rounds between masks
+        free: float = Field(0.3, ge=0, le=1)
+        halving: float = Field(10000.0, gt=0)  # rounds
+        constant: float = Field(1.0, gt=0)  # seconds of a round without any weight
+        exchange: float = Field(5.56e-6, gt=0)  # seconds to exchange a weight
+        compute: float = Field(1e-9, ge=0)  # seconds for one multiply-add of a weight
+        variant: Literal["paper", "released"] = "paper"
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.inside = sparsity.coordinates(self.layout, sparsity.prunable(self.layout))
+
+    def start(self, weights):
+        """The first weights, and a mask that keeps all of them."""
+        return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
+
+    def plan(self, state, round, client):
+        """The masked model both ways; before a new mask, squared gradients up."""
+        mask = state["mask"]
+        held = Support(self.layout, "coordinate", mask)
+        wanted = ("squares",) if self._adapts(round) else ()
+        return Plan(down=held, up=held, mask=mask, update=mask, statistics=wanted)
+
+    def message(self, state, plan, report):
+        """The weights, and the squared gradients where they are wanted."""
+        parts = super().message(state, plan, report)
+        if plan.statistics:
+            parts["squares"] = report.statistics["squares"], Support.all(self.layout)
+        return parts
+
+    def zero(self):
+        """The sums of weights and of squared gradients."""
+        return super().zero() | {"squares": Total(self.layout, "model", self.setting.exact)}
+
+    def add(self, sums, plan, report):
+        """Add both; a weight outside the mask is 0."""
+        sums["weights"].add(report.weights, report.share)
+        if plan.statistics:
+            sums["squares"].add(report.statistics["squares"], report.share)
+
+    def step(self, state, sums, round):
+        """Average, and adapt the mask when it is time."""
+        after = super().step(state, sums, round)
+        if not self._adapts(round) or not sums["squares"].covered:
+            return after
+        squares = sums["squares"].mean(np.zeros_like(state["weights"]))
+        mask = self.adapted(after["weights"], state["mask"], squares, round)
+        return after | {"weights": after["weights"] * mask, "mask": mask}
+
+    def adapted(self, weights, mask, squares, round):
+        """Return the next mask uint8[P]."""
+        used = np.flatnonzero(self.inside & (mask != 0))
+        freed = int(len(used) * self.keys.free * 0.5 ** (round / self.keys.halving))
+        kept = used[sparsity.largest(weights[used], len(used) - freed) != 0]
+        new = np.where(self.inside, 0, mask).astype(np.uint8)
+        new[kept] = 1
+        others = np.flatnonzero(self.inside & (new == 0))
+        seconds = self._seconds()
+        gain = squares.astype(np.float64) / seconds
+        rank = gain if self.keys.variant == "paper" else squares
+        others = others[np.argsort(-rank[others], kind="stable")]
+        # Of the round without the j-th of them: what is gained, and how long it takes.
+        sums = np.cumsum(np.concatenate(([squares[kept].sum(dtype=np.float64)], squares[others])))
+        times = self.keys.constant + seconds[kept].sum() + np.cumsum(seconds[others])
+        worth = gain[others] * (times - seconds[others]) > sums[:-1]
+        taken = len(others) if worth.all() else int(np.argmin(worth))
+        new[others[:taken]] = 1
+        return new
+
+    def _seconds(self):
+        """float64[P]: what each weight adds to a round."""
+        layers = zip(self.layout.layers, self.layout.layer_tensors, strict=True)
+        weights = [(layer, self.layout.tensors[tensors[0]]) for layer, tensors in layers]
+        macs = [layer.macs / weight.size for layer, weight in weights]
+        sizes = np.diff(self.layout.starts("layer"))
+        return self.keys.exchange + self.keys.compute * np.repeat(macs, sizes)
+
+    def _adapts(self, round):
+        return round > 0 and round % self.keys.every == 0

@@ -1,0 +1,172 @@
+"""Skeletonization: train, remove the least relevant unit, train again, until it cannot be done.
+
+Mozer and Smolensky, "Skeletonization: A Technique for Trimming the Fat from a Network via
+Relevance Assessment", NIPS 1988, sections 2 and 3. A gate at 1 on every unit's output has
+the derivative -rho = sum of w dE/dw over what reads the unit, an estimate of how much the error E
+rises without it. For rho the error is linear, sum |t - o|, because the quadratic one's
+derivative vanishes as the network fits. rho <- 0.8 rho + 0.2 rho_new at every removal.
+
+Ours: one client is the paper's central training; with many, training is a federated average
+and a measuring round sums the clients' rho like everything else. The unit of least |rho| goes
+(as in SNNS; rank = "signed" takes the least rho), and the layer that holds only one unit keeps
+it. Removed units are gone: clients train, send and pay for the smaller network; in the global
+vector their weights are 0. Input units are only measured unless inputs = true, which cuts
+them off. Works on MLPs and chains of convolutions, where a unit is a channel. When `retrain`
+rounds do not bring the error back to `criterion`, the last network that met it returns.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import ONE, Support
+from fedmpi.plan import Part, Plan
+from fedmpi.sparsity import inputs_of, narrowed
+from fedmpi.totals import Total
+
+
+class Skeletonization(Algorithm, name="skeletonization"):
+    """Trimming by relevance, centrally or federated."""
+
+    torch_only = prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of Skeletonization."""
+
+        criterion: float = Field(0.1, gt=0)  # mean training error at which a unit may go
+        train: int = Field(1000, ge=1)  # most rounds before the first removal
+        retrain: int = Field(100, ge=1)  # most rounds after each
+        units: int = Field(1, ge=1)  # hidden units at which trimming ends
+        inputs: bool = False  # remove input units too
+        error: Literal["cross-entropy", "quadratic"] = "cross-entropy"  # for training
+        relevance: Literal["linear", "quadratic"] = "linear"
+        outputs: Literal["softmax", "sigmoid"] = "softmax"
+        rank: Literal["absolute", "signed"] = "absolute"
+        smoothing: float = Field(0.8, ge=0, lt=1)
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        layout = self.layout
+        sources = [inputs_of(layout)[0], *(layer.rows for layer in layout.layers[:-1])]
+        self._ends = np.cumsum(sources)
+        self._layer = np.repeat(np.arange(len(sources)), sources)  # the layer that reads a unit
+        # A unit's relevance travels in the place of the first weight that reads it.
+        self._place = np.concatenate([
+            layout.tensors[tensors[0]].start
+            + np.arange(number) * (_width(layout, tensors[0]) // number)
+            for number, tensors in zip(sources, layout.layer_tensors, strict=True)
+        ])  # fmt: skip
+
+    def start(self, weights):
+        """The weights and all units; nothing measured yet."""
+        units = self._ends[-1]
+        return {
+            "weights": weights,
+            "units": np.ones(units, np.uint8),
+            "relevance": np.zeros(units),
+            "waited": np.array(0),
+            "phase": np.array(0),  # 0 training, 1 measuring, 2 trimmed as far as it goes
+            "good": weights,
+            "good_units": np.ones(units, np.uint8),
+        }
+
+    def plan(self, state, round, client):
+        """The network that is left: trained, or measured."""
+        rows, mask = self.network(state["units"])
+        held = Support(self.layout, "coordinate", mask)
+        part = None if all(map(np.all, rows)) else Part(rows=tuple(r.tobytes() for r in rows))
+        cut = None if state["units"][: self._ends[0]].all() else mask
+        how = {"known": True, "part": part, "mask": cut, "update": cut}
+        if state["phase"] == 1:
+            keep = np.zeros(self.layout.size, np.uint8)
+            keep[self._place[self._alive(rows)]] = 1
+            error = f"{self.keys.outputs}-{self.keys.relevance}"
+            up = Support(self.layout, "coordinate", keep)
+            return Plan(held, up, steps=0, statistics=("columns",), error=error, **how)
+        error = self.keys.error
+        error = error if error == "cross-entropy" else f"{self.keys.outputs}-{error}"
+        return Plan(held, held, error=error, **how)
+
+    def message(self, state, plan, report):
+        """The weights, or the relevance of each unit, the mean over the client's samples."""
+        if not plan.statistics:
+            return super().message(state, plan, report)
+        rows, _ = self.network(state["units"])
+        sizes = [self._ends[0], *map(np.sum, rows[:-1])]
+        columns = report.statistics["columns"]
+        rho = [c.reshape(n, -1).sum(axis=1) for c, n in zip(columns, sizes, strict=True)]
+        values = np.zeros(self.layout.size, np.float32)
+        values[self._place[self._alive(rows)]] = np.concatenate(rho) / max(report.samples, 1)
+        return {"weights": (values, plan.up)}
+
+    def zero(self):
+        """The sums of weights, relevance and training error."""
+        totals = {"relevance": self.layout, "error": ONE}
+        exact = self.setting.exact
+        return super().zero() | {k: Total(v, "model", exact) for k, v in totals.items()}
+
+    def add(self, sums, plan, report):
+        """Add a client's weights and error, or its relevance."""
+        name = "relevance" if plan.statistics else "weights"
+        sums[name].add(report.weights, report.share)
+        if not plan.statistics:
+            sums["error"].add(np.array([report.loss], np.float32), report.share)
+
+    def step(self, state, sums, round):
+        """Average; decide whether to measure, to trim, or to end."""
+        if state["phase"] == 1:
+            return self._trim(state, sums["relevance"])
+        after = super().step(state, sums, round)
+        if state["phase"] == 2 or not sums["error"].covered:
+            return after
+        waited, error = state["waited"] + 1, sums["error"].mean(np.ones(1, np.float32))[0]
+        if error <= self.keys.criterion:
+            good = {"good": after["weights"], "good_units": state["units"]}
+            more = state["units"][self._ends[0] :].sum() > self.keys.units
+            return after | good | {"waited": waited, "phase": np.array(1 if more else 2)}
+        first = state["units"].all()
+        if waited < (self.keys.train if first else self.keys.retrain):
+            return after | {"waited": waited}
+        if not first:
+            after |= {"weights": state["good"], "units": state["good_units"]}
+        return after | {"waited": waited, "phase": np.array(2)}
+
+    def network(self, units):
+        """Return bool[rows] for each layer, and uint8[P]: what is left with these `units`."""
+        inputs, *hidden = np.split(units.astype(bool), self._ends[:-1])
+        rows = (*hidden, np.ones(self.layout.layers[-1].rows, bool))
+        mask = narrowed(self.layout, rows)
+        first = self.layout.tensors[0]
+        grid = mask[first.start : first.start + first.size].reshape(first.rows, len(inputs), -1)
+        grid *= inputs[:, None].astype(np.uint8)
+        return rows, mask
+
+    def density(self, state):
+        """The part of the coordinates that is left."""
+        return float(self.network(state["units"])[1].mean())
+
+    def _alive(self, rows):
+        """bool[U]: the units of the network that clients hold, inputs included."""
+        return np.concatenate([np.ones(self._ends[0], bool), *rows[:-1]])
+
+    def _trim(self, state, measured):
+        """Smooth the relevance, remove the least relevant unit, and go back to training."""
+        units, share = state["units"].copy(), self.keys.smoothing
+        new = measured.mean(np.zeros(self.layout.size, np.float32))[self._place]
+        relevance = np.where(units, share * state["relevance"] + (1 - share) * new, 0.0)
+        left = np.bincount(self._layer, units)[self._layer]
+        free = (units == 1) & (left > 1) & ((self._layer > 0) | self.keys.inputs)
+        after = state | {"relevance": relevance, "waited": np.array(0)}
+        if not free.any():
+            return after | {"phase": np.array(2)}
+        score = np.abs(relevance) if self.keys.rank == "absolute" else relevance
+        units[np.flatnonzero(free)[score[free].argmin()]] = 0
+        weights = state["weights"] * self.network(units)[1]
+        return after | {"weights": weights, "units": units, "phase": np.array(0)}
+
+
+def _width(layout, tensor):
+    """How many entries one row of a weight has."""
+    return layout.tensors[tensor].size // layout.tensors[tensor].rows

@@ -1,0 +1,61 @@
+"""One kernel beside its peer and beside the memory: how an arm of a benchmark is timed.
+
+The floor of an arm is the bytes that it cannot avoid to read and write, once each, at the
+speed of a copy of 4 million float32, timed in turn with it. torch is imported elsewhere: what
+it does comes in as a callable.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.bench.measure import interleaved
+
+SIZE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing to time: `run` handles `elements` and must move `bytes`; `peer` does the same."""
+
+    name: str
+    elements: int
+    bytes: float
+    run: Callable
+    peer: Callable | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an arm took: nanoseconds for each element, and as ratios within the run.
+
+    `floor` is the time over that of copying its bytes, `peer` how many times faster
+    it is than numpy or torch, None without one.
+    """
+
+    name: str
+    ns: float
+    gigabytes: float  # per second
+    floor: float
+    peer: float | None
+
+
+def rows(arms, repeats=15):
+    """Time the arms, each in turn with its peer and with a copy of float32[SIZE]."""
+    source, target = np.ones((2, SIZE), np.float32)
+    return [_row(arm, lambda: np.copyto(target, source), 8 * SIZE, repeats) for arm in arms]
+
+
+def _row(arm, copy, copied, repeats):
+    """Return the Row of one arm; `copy` reads and writes `copied` bytes."""
+    functions = {"own": arm.run, "copy": copy} | ({"peer": arm.peer} if arm.peer else {})
+    best = {name: min(taken) for name, taken in interleaved(functions, repeats).items()}
+    own = best["own"]
+    return Row(
+        name=arm.name,
+        ns=1e9 * own / arm.elements,
+        gigabytes=arm.bytes / own / 1e9,
+        floor=own / (best["copy"] * arm.bytes / copied),
+        peer=best["peer"] / own if arm.peer else None,
+    )

@@ -1,0 +1,255 @@
+"""What the sums over ranks cost, against MPI's own and against other sparse schemes.
+
+Every rank brings a float32 contribution; a sum is done when every rank can read it. All
+arms of a case take turns, so that all meet the same disturbances; a call counts as long
+as its slowest rank, an arm by its best call.
+"""
+
+from dataclasses import asdict, dataclass
+from time import perf_counter
+
+import numpy as np
+
+from fedmpi.bench import schemes
+from fedmpi.bench.measure import Bar, plain
+from fedmpi.comm.reduce import ALGORITHMS, Reducer
+from fedmpi.kernels.sums import SCALE
+from fedmpi.rng import rng_for
+
+SUPPORTS = ("independent", "identical", "row blocks", "power law")
+BAR_SIZE, BAR_RANKS = 4_000_000, 4
+PATIENCE = 1.0  # seconds that one arm may take in one case
+INEXACT = ("gtopk", "oktopk", "fast")  # drop or round more than the others
+ROW = 64  # coordinates of a row, for supports of whole rows
+FULL = 0.25  # denser contributions are given as vectors, not as lists
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point of the grid."""
+
+    n: int
+    density: float
+    support: str
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one arm took in one case."""
+
+    n: int
+    density: float
+    support: str
+    arm: str
+    seconds: float
+    median: float
+    bytes: int  # that one rank sent; 0 in shared memory
+    algorithm: str  # what ran
+    union: float  # density of the sum
+    regret: float  # seconds over those of the best arm, less one; lossy arms and fast do not count
+
+
+def grid(quick):
+    """Return the Cases: the whole grid, or a small part of it."""
+    if quick:
+        return [Case(100_000, d, s, 5) for d in (0.01, 0.1) for s in SUPPORTS[:2]]
+    densities = (0.001, 0.01, 0.1, 0.5)
+    cases = [Case(n, d, s, 7) for n in (10**5, 10**6, 10**7) for d in densities for s in SUPPORTS]
+    return cases + [Case(BAR_SIZE, d, "independent", 25) for d in (*densities, 1.0)]
+
+
+def run(raw, quick=False):
+    """Measure all cases on the ranks of mpi4py communicator `raw`, together.
+
+    Returns a dict for JSON: "ranks", "rows" (see Row) and "bars"; alike on all ranks.
+    """
+    rows = []
+    for case in grid(quick):
+        rows += measure(raw, case)
+    return plain(
+        {
+            "ranks": raw.size,
+            "rows": [asdict(row) for row in rows],
+            "bars": [bar.plain() for bar in bars(rows, raw.size)],
+        }
+    )
+
+
+def measure(raw, case):
+    """Return the Rows of one case."""
+    indices = support(case, raw.rank)
+    values = rng_for(1, "bench values", 0, raw.rank).standard_normal(indices.size, np.float32)
+    reducers = {"node": Reducer(raw), "flat": Reducer(raw, nodes=raw.rank)}
+    calls = arms(raw, reducers, case, indices, values)
+    times, results = _take_turns(raw, calls, case.repeats)
+    best = min(times[arm].min() for arm in calls if arm not in INEXACT)
+    rows = []
+    for arm, taken in times.items():
+        record = getattr(results[arm], "record", None)
+        regret = taken.min() / best - 1
+        sent = record.bytes if record else _bytes(arm, case.n, indices.size, raw.size)
+        rows.append(
+            Row(
+                case.n,
+                case.density,
+                case.support,
+                arm,
+                float(taken.min()),
+                float(np.median(taken)),
+                int(sent),
+                record.algorithm if record else arm,
+                record.density if record else 0.0,
+                float(regret),
+            )
+        )
+    for reducer in reducers.values():
+        reducer.close()
+    return rows
+
+
+def support(case, rank):
+    """Return the ascending uint32 coordinates that one rank brings."""
+    rng = rng_for(1, "bench support", 0, 0 if case.support == "identical" else rank)
+    if case.support == "row blocks":
+        rows = np.flatnonzero(rng.random(-(-case.n // ROW)) < case.density)
+        units = (rows[:, None] * ROW + np.arange(ROW)).ravel()
+        return units[units < case.n].astype(np.uint32)
+    chance = case.density
+    if case.support == "power law":  # crowded at the low end, alike on all ranks
+        chance = case.density * 0.5 * np.sqrt(case.n / np.arange(1, case.n + 1))
+    return np.flatnonzero(rng.random(case.n) < chance).astype(np.uint32)
+
+
+def arms(raw, reducers, case, indices, values):
+    """Return {arm: call}. A call returns something with a `record`, or anything."""
+    n, one = case.n, np.zeros(case.n, np.float32)
+    one[indices] = values
+    two, wide, sum_wide = np.empty_like(one), one.astype(np.float64), np.empty(n)
+    calls = {
+        "mpi float32": lambda: raw.Allreduce(one, two),
+        "mpi float64": lambda: raw.Allreduce(wide, sum_wide),
+        "pickled": schemes.pickled(raw, n, indices, values),
+        "allgatherv numpy": schemes.gathered(raw, n, indices, values),
+    }
+    if case.support != "row blocks" and case.density < 1:  # lists of one length
+        short = int(_least(raw, indices.size))
+        calls["gtopk"] = schemes.gtopk(raw, n, indices[:short], values[:short])
+        calls["oktopk"] = schemes.oktopk(raw, n, indices, values)
+    for name in ("auto", *ALGORITHMS):
+        calls[f"flat {name}"] = _flat(reducers["flat"], name, case, indices, values)
+    calls["exact"] = _node(reducers["node"], "exact", case, indices, values)
+    calls["fast"] = _node(reducers["node"], "fast", case, indices, values)
+    return calls
+
+
+def _flat(reducer, algorithm, case, indices, values):
+    """Return the exact sum by messages only, as if every rank were a node."""
+
+    def call():
+        reducer.algorithm = algorithm
+        return reducer.sum_list(indices, values, case.n, scale=SCALE, name="flat")
+
+    return call
+
+
+def _node(reducer, name, case, indices, values):
+    """Return the sum in shared memory, of a contribution that was written there."""
+    exact = name == "exact"
+    scale = SCALE if exact else None
+    if case.density > FULL:
+        row = reducer.row(name, case.n, kind=np.float32, exact=exact, cover=False)
+        row.total[indices], row.touched[indices] = values, 1
+        return lambda: reducer.sum(row.total, 0, row.touched, scale=scale, name=name)
+    units, terms = reducer.list_row(name, case.n, case.n, exact=exact)
+    units[: indices.size], terms[: indices.size] = indices, values
+    mine, given = units[: indices.size], terms[: indices.size]
+    return lambda: reducer.sum_list(mine, given, case.n, scale=scale, name=name)
+
+
+def _take_turns(raw, calls, repeats):
+    """Return ({arm: float64[calls made]} of the slowest rank, {arm: last answer})."""
+    results, first = {}, {}
+    for arm, call in calls.items():
+        call()
+        first[arm], results[arm] = _timed(raw, call)
+    times = {arm: [seconds] for arm, seconds in first.items()}
+    for turn in range(1, repeats):
+        # In another order each time: what an arm leaves in the caches serves or hurts the next.
+        for arm in rng_for(1, "bench order", turn).permutation(list(calls)):
+            if turn * first[arm] < PATIENCE:
+                seconds, results[arm] = _timed(raw, calls[arm])
+                times[arm].append(seconds)
+    return {arm: np.array(taken) for arm, taken in times.items()}, results
+
+
+def _timed(raw, call):
+    """Return (seconds of the slowest rank, answer); the ranks begin together."""
+    raw.Barrier()
+    began = perf_counter()
+    answer = call()
+    every = np.empty(raw.size)
+    raw.Allgather(np.array([perf_counter() - began]), every)
+    return float(every.max()), answer
+
+
+def _least(raw, count):
+    """Return the smallest of one number per rank."""
+    every = np.empty(raw.size, np.int64)
+    raw.Allgather(np.array([count]), every)
+    return every.min()
+
+
+def _bytes(arm, n, k, ranks):
+    """Return what one rank sends in an arm that keeps no account, by its algorithm."""
+    share = (ranks - 1) / ranks
+    return {
+        "mpi float32": 8 * n * share,
+        "mpi float64": 16 * n * share,
+        "pickled": 4 * n,
+        "allgatherv numpy": 8 * k * (ranks - 1),
+        "gtopk": 8 * k * np.log2(max(ranks, 1)),
+        "oktopk": 16 * k * share,
+    }[arm]
+
+
+def bars(rows, ranks):
+    """Return the promises, as far as the rows and the number of ranks allow to judge them."""
+    took = {(row.n, row.density, row.support, row.arm): row.seconds for row in rows}
+
+    def ratio(density, one, other):
+        at = [took.get((BAR_SIZE, density, "independent", arm)) for arm in (one, other)]
+        return at[0] / at[1] if ranks == BAR_RANKS and None not in at else None
+
+    note = f"measured at n = {BAR_SIZE} on {BAR_RANKS} ranks of one node only"
+    found = [
+        Bar(f"exact over MPI float32, density {d}", ratio(d, "mpi float32", "exact"), b, note=note)
+        for d, b in ((0.001, 20.0), (0.01, 10.0), (0.1, 2.5))
+    ]
+    for d in (0.5, 1.0):
+        for mine, theirs in (("exact", "mpi float64"), ("fast", "mpi float32")):
+            value = ratio(d, mine, theirs)
+            found.append(Bar(f"{mine} against {theirs}, density {d}", value, 1.1, False, note))
+    exact = {key[:3]: row for key, row in took.items() if key[3] == "exact"}
+    slower = [seconds / took[*key, "fast"] for key, seconds in exact.items()]
+    regret = {arm: [row.regret + 1 for row in rows if row.arm == arm] for arm in ("exact",)}
+    found.append(Bar("auto against the best arm, median", _median(regret["exact"]), 1.2, False))
+    found.append(Bar("flat auto against the best flat arm, median", _flat_regret(rows), 1.2, False))
+    found.append(Bar("exact against fast, median", _median(slower), 1.5, False))
+    return found
+
+
+def _flat_regret(rows):
+    """Return the median of flat auto over the best single algorithm by messages."""
+    best, auto = {}, {}
+    for row in rows:
+        key = row.n, row.density, row.support
+        if row.arm == "flat auto":
+            auto[key] = row.seconds
+        elif row.arm.startswith("flat "):
+            best[key] = min(best.get(key, row.seconds), row.seconds)
+    return _median([auto[key] / best[key] for key in auto])
+
+
+def _median(values):
+    return float(np.median(values)) if values else None

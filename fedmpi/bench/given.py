@@ -1,0 +1,48 @@
+"""What other programs are given to train the same clients: a folder of plain files.
+
+    setting.json   rounds, clients, per_round, epochs, batch, lr
+    x_train.npy    float32[N, 1, 28, 28], normalised as fedmpi does
+    y_train.npy    int64[N]; x_test.npy, y_test.npy likewise
+    index.npy      int64[N], the samples of client 0, then those of client 1, ...
+    starts.npy     int64[clients + 1], where each begins
+    cohorts.npy    int64[rounds, per_round], fedmpi's own draw
+    weights.npz    the first weights, by the names of the tensors
+"""
+
+import json
+
+import numpy as np
+
+from fedmpi.comm.base import Serial
+from fedmpi.sim.experiment import assemble
+from fedmpi.sim.run import parameters
+
+
+def write(folder, resolved, root, cache):
+    """Write the files for a Resolved experiment on images into `folder` (a Path).
+
+    `root` and `cache` as for `assemble`, whose errors it raises.
+    """
+    experiment = assemble(resolved, Serial(), root, cache)
+    trainer, config = experiment.trainer, experiment.config
+    parts = [trainer.partition.of(client) for client in range(config.clients.number)]
+    rounds = range(config.run.rounds)
+    arrays = {
+        "index": np.concatenate(parts),
+        "starts": np.cumsum([0, *map(len, parts)]),
+        "cohorts": np.array([experiment.cohort(round).clients for round in rounds]),
+    }
+    for name, samples in (("train", trainer.samples), ("test", experiment.test)):
+        arrays[f"x_{name}"], arrays[f"y_{name}"] = samples.take(np.arange(len(samples)))
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    np.savez(folder / "weights.npz", **parameters(experiment.layout, experiment.weights))
+    setting = {
+        "rounds": config.run.rounds,
+        "clients": config.clients.number,
+        "per_round": config.clients.cohort,
+        "epochs": trainer.local.epochs,
+        "batch": trainer.local.batch_size,
+        "lr": trainer.local.lr,
+    }
+    (folder / "setting.json").write_text(json.dumps(setting))

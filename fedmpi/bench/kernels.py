@@ -1,0 +1,40 @@
+"""All kernels: training beside torch, the sparse ones beside numpy, torch and the memory.
+
+The result is a dict for JSON: "floors" (this machine's copy bandwidth in bytes and matrix
+product in FLOPs per second), "tables" (name -> rows) and "bars".
+"""
+
+from dataclasses import asdict
+
+from fedmpi.bench import kernels_net as net
+from fedmpi.bench import kernels_sparse as sparse
+from fedmpi.bench.measure import Bar, copy_bandwidth, gemm_rate, judged, plain
+from fedmpi.learn import eager
+
+
+def run(quick=False, say=lambda text: None):
+    """Measure everything, or with `quick` a little of it; return the dict above."""
+    say("floors of this machine")
+    floors = {"copy_bytes_per_second": copy_bandwidth(), "gemm_flops_per_second": gemm_rate()}
+    say("training steps and back-propagation")
+    training = _training(quick)
+    say("selection, supports and their formats")
+    arms = sparse.every(50_000 if quick else sparse.SIZE, eager.feedback)
+    rows = sparse.rows(arms, 2 if quick else 15)
+    tables = {"training": training, "sparse": rows}
+    bars = [Bar(row.name, row.ratio, row.bar) for row in training if row.bar] + sparse.bars(rows)
+    return plain(
+        {
+            "quick": quick,
+            "floors": floors,
+            "tables": {name: [asdict(row) for row in table] for name, table in tables.items()},
+            "bars": judged(bars, quick),
+        }
+    )
+
+
+def _training(quick):
+    """Return the Rows of whole steps, skeleton back-propagation and the update."""
+    if quick:
+        return net.steps(net.STEPS[:1], turns=3) + net.skeletons(net.SKELETONS[:1], turns=3)
+    return net.steps() + net.skeletons() + net.skeleton_steps() + net.updates()

@@ -1,0 +1,210 @@
+"""Benchmarks of the training engine: whole steps, skeleton backward passes, the update.
+
+Arms that are compared run in turns within one process, one thread each; a ratio is taken
+for each turn, so that a slower or faster minute of the machine touches both.
+"""
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from fedmpi import kernels
+from fedmpi.learn import eager
+from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.models import build
+from fedmpi.plan import FULL, Backward
+from fedmpi.rng import rng_for
+
+# (model, input, least ratio of a whole step to torch eager at batch 32)
+STEPS = (
+    ("lenet5", (1, 28, 28), 3.0),
+    ("fedskel-mnist", (1, 28, 28), 1.3),
+    ("fedskel-cifar", (3, 32, 32), 1.3),
+    ("fedlp-cnn", (3, 32, 32), 1.3),
+    ("fedskel-mlp", (1, 28, 28), 1.0),
+    ("resnet20", (3, 32, 32), 1.0),
+    ("vgg11", (3, 32, 32), 1.0),
+    ("resnet18", (3, 32, 32), 1.0),
+)
+SKELETONS = tuple((name, shape) for name, shape, _ in STEPS[:3])
+RATIOS = (0.5, 0.25, 0.1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: milliseconds of the arm (fastest turn) and its ratio to the other arm.
+
+    `low` and `high` are the 10th and 90th percentile of the ratio over the turns; `bar` is the
+    ratio that is asked for, or None.
+    """
+
+    name: str
+    milliseconds: float
+    ratio: float
+    low: float
+    high: float
+    bar: float | None
+
+
+def steps(models=STEPS, batch=32, turns=30):
+    """Return a Row per model: a whole training step of the kernels against torch eager."""
+    rows = []
+    for name, shape, bar in models:
+        engine, module, x, y = _setting(name, shape, batch)
+        arms = step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
+        rows.append(_row(f"step {name} batch {batch}", arms, turns, bar))
+    return rows
+
+
+def skeletons(models=SKELETONS, batch=32, turns=50):
+    """Return a Row per model and kept ratio: back-prop of all convolutions against the best dense.
+
+    The best dense path is, layer by layer, the faster of these kernels without dropped
+    rows and of oneDNN. The bar is 0.6 / q, q being the share of rows really kept.
+    """
+    rows = []
+    for name, shape in models:
+        engine, module, x, y = _setting(name, shape, batch)
+        engine.gradient(engine.weights, x, y, engine.grad)
+        best = _best_dense(engine, module, x, turns)
+        for ratio in RATIOS:
+            backward = skeleton(engine.layout, ratio)
+            kept = [rows_.mean() for rows_ in backward.rows if rows_ is not None]
+            bar = 0.6 / _share(engine.layout, backward)
+            arms = _all(_convolutions(engine, batch, backward)), _all(best)
+            label = f"back-prop {name} r {ratio} (kept {min(kept):.2f} to {max(kept):.2f})"
+            rows.append(_row(label, arms, turns, bar))
+    return rows
+
+
+def skeleton_steps(name="resnet18", shape=(3, 32, 32), ratio=0.1, batch=32, turns=5):
+    """Return two Rows for a large network: back-prop of its convolutions, and the whole step."""
+    engine, module, x, y = _setting(name, shape, batch)
+    engine.gradient(engine.weights, x, y, engine.grad)
+    backward = skeleton(engine.layout, ratio)
+    arms = _all(_convolutions(engine, batch, backward)), _all(_best_dense(engine, module, x, turns))
+    dense = step_of(engine, x, y)
+    whole = step_of(engine, x, y, backward), dense
+    return [
+        _row(f"back-prop {name} r {ratio}", arms, turns, 5.52),
+        _row(f"step {name} r {ratio} against dense", whole, turns, 1.82),
+    ]
+
+
+def updates(sizes=(61_706, 4_000_000), turns=30):
+    """Return a Row per size: SGD with momentum in one pass against the time to copy its bytes."""
+    rows = []
+    for size in sizes:
+        weights, grad, velocity, reference = np.zeros((4, size), np.float32)
+        mask, source = np.ones(size, np.uint8), np.zeros(21 * size // 8, np.float32)
+        target = np.zeros_like(source)
+
+        def update(arrays=(weights, grad, velocity, reference, mask)):
+            kernels.update.sgd(*arrays, 0.1, 0.9, 1e-4, 0.0)
+
+        def copy(target=target, source=source):
+            np.copyto(target, source)
+
+        rows.append(_row(f"sgd {size}", (update, copy), turns, None))
+    return rows
+
+
+def skeleton(layout, ratio):
+    """Return the Backward that keeps `ratio` of the rows of each convolution, at least one."""
+    rng = rng_for(0, "bench", 0, 0)
+    rows = [
+        rng.permutation(layer.rows) < max(1, round(ratio * layer.rows))
+        if layer.kind == "conv"
+        else None
+        for layer in layout.layers
+    ]
+    return Backward(tuple(rows))
+
+
+def step_of(engine, x, y, backward=FULL):
+    """Return a function that does one training step: gradient and SGD with momentum."""
+    velocity, mask = np.zeros_like(engine.grad), np.ones(engine.layout.size, np.uint8)
+
+    def once():
+        engine.gradient(engine.weights, x, y, engine.grad, backward)
+        kernels.update.sgd(
+            engine.weights, engine.grad, velocity, engine.grad, mask, 1e-6, 0.9, 0.0, 0.0
+        )
+
+    return once
+
+
+def _setting(name, shape, batch):
+    """Return (engine, module, x, y) of a model on random samples."""
+    eager.one_thread()
+    module = build(name, shape, 10, {}, 0)
+    layout = layout_of(module, np.zeros((1, *shape), np.float32))
+    rng = rng_for(0, "bench", 0, 1)
+    x = rng.standard_normal((batch, *shape), dtype=np.float32)
+    return FastEngine(module, layout, shape), module, x, rng.integers(0, 10, batch)
+
+
+def _convolutions(engine, batch, backward):
+    """Return for each convolution a function that runs its backward calls."""
+    calls = engine.backward_calls(batch, backward)
+    layers = [number for number, layer in enumerate(engine.layout.layers) if layer.kind == "conv"]
+    inner = (kernels.conv.mix, kernels.conv.correlate, kernels.conv.row_sums)
+    return [
+        _run([call for call in calls if call.layer == layer and call.kernel in inner])
+        for layer in layers
+    ]
+
+
+def _best_dense(engine, module, x, turns):
+    """Return for each convolution the faster of two functions: own kernels, oneDNN."""
+    own = _convolutions(engine, len(x), FULL)
+    other = eager.convolution_backwards(module, x)
+    pairs = list(zip(own, other, strict=True))
+    return [pair[int(_times(pair, turns).min(axis=0).argmin())] for pair in pairs]
+
+
+def _share(layout, backward):
+    """The share of the dense multiply-adds of the convolutions' back-prop whose rows are kept."""
+    pairs = [
+        (layer.macs, rows.mean())
+        for layer, rows in zip(layout.layers, backward.rows, strict=True)
+        if rows is not None
+    ]
+    return sum(macs * share for macs, share in pairs) / sum(macs for macs, _ in pairs)
+
+
+def _run(calls):
+    def once():
+        for kernel, arguments, _ in calls:
+            kernel(*arguments)
+
+    return once
+
+
+def _all(functions):
+    def once():
+        for function in functions:
+            function()
+
+    return once
+
+
+def _times(arms, turns):
+    """float64[turns, arms]: seconds; each arm has run twice before."""
+    times = np.zeros((turns + 2, len(arms)))
+    for turn in range(turns + 2):
+        for number, arm in enumerate(arms):
+            start = perf_counter()
+            arm()
+            times[turn, number] = perf_counter() - start
+    return times[2:]
+
+
+def _row(name, arms, turns, bar):
+    """Compare the first arm with the second."""
+    times = _times(arms, turns)
+    ratios = times[:, 1] / times[:, 0]
+    low, middle, high = np.percentile(ratios, (10, 50, 90))
+    return Row(name, 1e3 * times[:, 0].min(), middle, low, high, bar)

@@ -1,0 +1,91 @@
+"""Arms of selection and scores, and all arms and promises of the sparse kernels together."""
+
+import numpy as np
+
+from fedmpi import kernels
+from fedmpi.bench import kernels_formats as formats
+from fedmpi.bench.arms import SIZE, Arm, rows
+from fedmpi.bench.kernels_formats import ROW
+from fedmpi.bench.measure import Bar
+from fedmpi.rng import rng_for
+
+__all__ = ["bars", "every", "rows", "scores", "selection"]
+
+DENSITIES = (0.01, 0.1, 0.5)
+
+
+def selection(size=SIZE, share=0.01, torch_feedback=None):
+    """Return the arms of exact selection, with and without error feedback.
+
+    `torch_feedback(update, residual, count)` does what `feedback` does, in float32[n]
+    arrays, with torch; None leaves the comparison out.
+    """
+    rng, count, select = rng_for(0, "bench selection"), round(share * size), kernels.select
+    update, residual = rng.standard_normal((2, size), np.float32)
+    indices, picked = np.empty(count, np.uint32), np.empty(count, np.float32)
+    left = residual.copy()
+
+    def feedback():
+        select.feedback(update, residual, indices, picked)
+
+    def numpy_top():
+        return np.argpartition(np.abs(update), size - count)[size - count :]
+
+    peer = torch_feedback and (lambda: torch_feedback(update, left, count))
+    top_bytes = 4 * size + 8 * count
+    return [
+        Arm("feedback", size, 12 * size + 12 * count, feedback, peer),
+        Arm("top", size, top_bytes, lambda: select.top(update, indices, picked), numpy_top),
+    ]
+
+
+def scores(size=SIZE):
+    """Return the arms of the scores of rows and channels."""
+    values, others = rng_for(0, "bench scores").standard_normal((2, size), np.float32)
+    starts = np.append(np.arange(0, size, ROW), size)
+    norms, sums, score = np.empty(starts.size - 1), np.zeros(10), kernels.scores
+    outputs, gradients = (x[: size // 1000 * 1000].reshape(-1, 10, 100) for x in (values, others))
+
+    def numpy_norms():
+        return np.sqrt(np.add.reduceat(np.square(values, dtype=np.float64), starts[:-1]))
+
+    def numpy_sums():
+        return np.abs(outputs).sum((0, 2), dtype=np.float64)
+
+    def numpy_relevance():
+        return np.einsum("acb,acb->c", outputs, gradients, dtype=np.float64)
+
+    count = outputs.size
+    runs = [
+        lambda: score.norms(values, starts, 2, norms),
+        lambda: score.add_activations(outputs, sums),
+        lambda: score.add_relevance(outputs, gradients, sums),
+    ]
+    return [
+        Arm("row norms", size, 4 * size, runs[0], numpy_norms),
+        Arm("activation sums", count, 4 * count, runs[1], numpy_sums),
+        Arm("relevance", count, 8 * count, runs[2], numpy_relevance),
+    ]
+
+
+def every(size=SIZE, torch_feedback=None):
+    """Return all arms of this module."""
+    arms = selection(size, torch_feedback=torch_feedback) + scores(size)
+    arms += formats.blocks(size) + formats.sixteen_bits(size)
+    for density in DENSITIES:
+        arms += formats.supports(size, density) + formats.bitmaps(size, density)
+        arms += formats.positions(size // 4, density)
+    return arms
+
+
+def bars(found):
+    """Return the promises about these rows: selection, and every encoder and decoder."""
+    feedback = next(row for row in found if row.name == "feedback")
+    promised = [
+        Bar("feedback: ns per element", feedback.ns, 2.5, at_least=False),
+        Bar("feedback: times faster than torch", feedback.peer, 8.0, note="needs torch"),
+    ]
+    coded = [row for row in found if "code" in row.name and "only" not in row.name]
+    return promised + [
+        Bar(f"{row.name}: times its floor", row.floor, 2.0, at_least=False) for row in coded
+    ]

@@ -1,0 +1,76 @@
+"""Start one arm of a benchmark as a process of its own, on some ranks, and read its JSON."""
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fedmpi.errors import FedmpiError
+
+TIMEOUT = 600.0  # seconds that an arm may take
+ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How arms are started here.
+
+    Attributes
+    ----------
+    python : str
+        The interpreter of fedmpi.
+    mpiexec : tuple of str
+        Words that start ranks, to be followed by their number; empty if there are none.
+    environ : mapping
+        The environment of the command line.
+    cores : int
+        Processors that this process may use: no arm gets more ranks.
+    """
+
+    python: str
+    mpiexec: tuple
+    environ: Mapping
+    cores: int
+
+    def can(self, ranks):
+        """Say whether that many ranks can be started, each on a core of its own."""
+        return ranks == 1 or (bool(self.mpiexec) and ranks <= self.cores)
+
+    def fedmpi(self, words, ranks=1):
+        """Run `python -m fedmpi WORDS --json FILE`; return what it wrote and `launched_at`."""
+        return self.run([self.python, "-m", "fedmpi", *words, "--json"], ranks)
+
+    def run(self, words, ranks=1):
+        """Run `words` and the name of a file for the answer, on some ranks; return it as a dict.
+
+        "launched_at", seconds since the epoch, is added. Raises FedmpiError with the end of
+        what it wrote if it fails.
+        """
+        started = [*self.mpiexec, str(ranks)] if ranks > 1 else []
+        with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
+            out = Path(folder, "out.json")
+            words = [*started, *map(str, words), str(out)]
+            launched_at = time.time()
+            text = self._finish(words)
+            try:
+                found = json.loads(out.read_text())
+            except (OSError, ValueError):
+                raise FedmpiError(f"bench: {' '.join(words)}: left no result\n{text}") from None
+        return found | {"launched_at": launched_at}
+
+    def _finish(self, words):
+        """Run a command to its end; return the end of what it wrote, or raise FedmpiError."""
+        environ = dict(self.environ) | {f"{name}_NUM_THREADS": "1" for name in ONE_THREAD}
+        try:
+            done = subprocess.run(
+                words, env=environ, capture_output=True, text=True, timeout=TIMEOUT, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise FedmpiError(f"bench: {error}") from None
+        text = "\n".join((done.stdout + done.stderr).strip().splitlines()[-4:])
+        if done.returncode:
+            raise FedmpiError(f"bench: {' '.join(words)}: exit code {done.returncode}\n{text}")
+        return text

@@ -1,0 +1,150 @@
+"""One run measured from the inside: what `fedmpi run` does, with a clock beside it.
+
+The result is a dict:
+    ranks, trainer      how it ran
+    seconds             of each round, everything included: record, commit, progress
+    cpu_seconds         processor seconds of rank 0 in each round
+    bare                seconds of training alone for the same clients (with `bare`), by round
+    bare_cpu            processor seconds of the same
+    phases              mean seconds of each phase, on the slowest rank of each round; without the
+                        first round and the last
+    train               seconds of the phase "train" of each round, on the slowest rank
+    memory              bytes of rank 0 that lie in memory, after each round
+    first_round_at      seconds since the epoch, at the end of the first round
+    accuracy            of the last round's weights on the test samples
+    weights_sha256      of the last weights
+"""
+
+import resource
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+
+import numpy as np
+
+from fedmpi import kernels
+from fedmpi.bench.measure import plain
+from fedmpi.record import reader
+from fedmpi.record.schema import PHASES
+from fedmpi.rng import rng_for
+from fedmpi.sim.experiment import assemble
+from fedmpi.sim.run import execute
+from fedmpi.sim.stop import Never
+
+
+def measure(resolved, comm, start, bare=False):
+    """Run a Resolved experiment in a folder of its own; return the dict above on rank 0.
+
+    Collective over `comm`; other ranks return None. `start.out` is not used. `bare` needs a
+    run of one rank.
+    """
+    beside = Bare(resolved, comm, start) if bare else None
+    clock = Clock(beside)
+    with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
+        start = replace(start, out=Path(folder, "run.h5"), overwrite=False)
+        execute(resolved, comm, start, clock, Never())
+        if comm.rank:
+            return None
+        with reader.open(start.out) as run:
+            found = {"accuracy": float(run.rounds.test_accuracy[-1])}
+            found["weights_sha256"] = run.weights_sha256
+    how = {"ranks": comm.size, "trainer": resolved.config.run.trainer}
+    return plain(how | clock.found() | found)
+
+
+class Clock:
+    """Told of each round on rank 0, it notes how long that took; its own time does not count."""
+
+    def __init__(self, beside):
+        self._beside, self._rows = beside, []
+        self._seconds, self._cpu = [], []
+        self._bare, self._bare_cpu, self._memory = [], [], []
+        self._first_round_at = None
+        self._start()
+
+    def _start(self):
+        self._began, self._cpu_began = perf_counter(), process_time()
+
+    def __call__(self, row, rounds):
+        """Take note of a round that has just ended."""
+        self._seconds.append(perf_counter() - self._began)
+        self._cpu.append(process_time() - self._cpu_began)
+        self._first_round_at = self._first_round_at or time.time()
+        self._memory.append(resident())
+        self._rows.append(np.copy(row.phases.max(axis=1)))
+        if self._beside:
+            self._start()
+            trained = self._beside.train(len(self._bare))
+            self._bare.append(perf_counter() - self._began)
+            self._bare_cpu.append(process_time() - self._cpu_began)
+            self._beside.average(len(self._bare) - 1, trained)
+        self._start()
+
+    def found(self):
+        """Return what was noted, by name."""
+        phases = np.mean(self._rows[1:-1] or self._rows, axis=0)
+        return {
+            "seconds": self._seconds,
+            "cpu_seconds": self._cpu,
+            "bare": self._bare,
+            "bare_cpu": self._bare_cpu,
+            "phases": dict(zip(PHASES, phases.tolist(), strict=True)),
+            "train": [row[PHASES.index("train")] for row in self._rows],
+            "memory": self._memory,
+            "first_round_at": self._first_round_at,
+        }
+
+
+class Bare:
+    """The training of a round's clients with nothing around it: the floor of a round.
+
+    Samples, batch order, engine and optimiser step are those of the run; there is no plan, no
+    message, no sum, no report. SGD only. How long a kernel takes depends on the weights a
+    little (branches on signs), so these are trained on from round to round too.
+    """
+
+    def __init__(self, resolved, comm, start):
+        self._experiment = assemble(resolved, comm, start.data_root, start.cache)
+        layout = self._experiment.layout
+        self._weights = self._experiment.weights
+        self._velocity = np.zeros(layout.size, np.float32)
+        self._moving = layout.trained.astype(np.uint8)
+
+    def train(self, round):
+        """Train the clients of a round, one after another; return their weights float32[P]."""
+        cohort = self._experiment.cohort(round)
+        return [self._client(round, client) for client in cohort.clients.tolist()]
+
+    def average(self, round, trained):
+        """Let the next round begin with the mean of what `train` returned."""
+        shares = self._experiment.cohort(round).shares
+        self._weights = np.tensordot(shares, trained, 1).astype(np.float32)
+
+    def _client(self, round, client):
+        trainer, engine = self._experiment.trainer, self._experiment.engine
+        local, size = trainer.local, trainer.local.batch_size
+        x, y = trainer.samples.take(trainer.partition.of(client))
+        engine.weights[:] = self._weights
+        self._velocity.fill(0)
+        rng, lr = rng_for(trainer.seed, "batches", round, client), np.float32(local.lr)
+        for _ in range(local.epochs):
+            order = rng.permutation(len(y))
+            for first in range(0, len(y), size):
+                batch = order[first : first + size]
+                engine.gradient(engine.weights, x[batch], y[batch], engine.grad)
+                kernels.update.sgd(
+                    engine.weights, engine.grad, self._velocity, self._weights, self._moving,
+                    lr, local.momentum, local.weight_decay, 0.0,
+                )
+        return engine.weights.copy()
+
+
+def resident():
+    """Return the bytes of this process that lie in memory now; where unknown, the most so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    return pages * resource.getpagesize()

@@ -1,0 +1,42 @@
+"""What a rank keeps in memory: flat over the rounds, and whatever the size of the cohort."""
+
+import numpy as np
+
+from fedmpi.bench.measure import Bar
+
+# Rounds of one step on small images: hundreds of them fit into seconds.
+TINY = ("data.name=patterns", "data.side=8", "clients.local_steps=1", "clients.batch_size=4")
+MEGA = 1e6
+
+
+def measure(launch, folder, size):
+    """Return bytes of rank 0 in memory: after each of many rounds, and at the end, by cohort."""
+    ranks = size.ranks[-1] if launch.can(size.ranks[-1]) else 1
+    rounds = _run(launch, folder, ranks, 2 * max(size.cohorts), size.cohorts[0], size.tiny_rounds)
+    cohorts = {
+        number: _run(launch, folder, ranks, 2 * max(size.cohorts), number, 6)[-2]
+        for number in size.cohorts
+    }
+    return {"ranks": ranks, "rounds": rounds, "cohorts": cohorts}
+
+
+def _run(launch, folder, ranks, clients, per_round, rounds):
+    """Return the memory of one run, after each of its rounds."""
+    sizes = {"number": clients, "per_round": per_round}
+    sets = [*TINY, f"run.rounds={rounds}", f"data.images={8 * clients}"]
+    sets += [f"clients.{name}={value}" for name, value in sizes.items()]
+    words = [f"--set={one}" for one in sets]
+    return launch.fedmpi(["bench", "run", folder / "bench.toml", *words], ranks)["memory"]
+
+
+def bars(held):
+    """Return the promises about memory."""
+    rounds = np.array(held["rounds"], np.float64)
+    tenth = max(1, len(rounds) // 10)
+    # The first tenth fills buffers, and the last round evaluates.
+    grown = rounds[-tenth - 1 : -1].mean() - rounds[tenth : 2 * tenth].mean()
+    least, *_, most = held["cohorts"].values()
+    return [
+        Bar(f"memory of a rank: MB more after {len(rounds)} rounds", grown / MEGA, 2.0, False),
+        Bar("memory of a rank: MB more for the largest cohort", (most - least) / MEGA, 5.0, False),
+    ]

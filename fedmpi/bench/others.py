@@ -1,0 +1,37 @@
+"""The programs that `bench round` compares with: how each is started on the same clients."""
+
+from pathlib import Path
+
+import fedmpi
+
+SCRIPTS = Path(fedmpi.__file__).resolve().parents[1] / "tests" / "bench" / "peers"
+RANKS = 4
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={RANKS}")
+
+
+def others(launch, pfl=None, flower=None, scripts=SCRIPTS):
+    """Return a list of (name, ranks, words that start it, to be followed by FOLDER and OUT).
+
+    Instead of the words a str says why it cannot be started. `pfl` and `flower` name the
+    interpreters of their environments.
+    """
+    port = [launch.python, scripts / "port.py"]
+    found = [("plain torch loop", 1, [launch.python, scripts / "loop.py"])]
+    found += [("mpi4py + torch", 1, port)]
+    found += [("mpi4py + torch", RANKS, [*launch.mpiexec, RANKS, *port])]
+    words = [pfl, *TORCHRUN, scripts / "pfl_arm.py"] if pfl else _missing("--pfl")
+    found += [("pfl 0.6.0", RANKS, words)]
+    words = [flower, scripts / "flower_arm.py"] if flower else _missing("--flower")
+    found += [("Flower 1.41.0", RANKS, words)]
+    return [(name, ranks, _fault(launch, ranks, scripts) or words) for name, ranks, words in found]
+
+
+def _missing(option):
+    return f"not installed: name the interpreter of its environment with {option}"
+
+
+def _fault(launch, ranks, scripts):
+    """Say why nothing can be started; "" if it can."""
+    if not scripts.is_dir():
+        return f"its script is not here: {scripts}"
+    return "" if launch.can(ranks) else f"{ranks} ranks need as many cores, and mpiexec"

@@ -1,0 +1,127 @@
+"""How others add up sparse vectors over ranks, in our own code: the arms to compare with.
+
+Each function gives a call that adds up one rank's (indices uint32[k] ascending, values
+float32[k]) of n coordinates. Exact ones return float32[n]; lossy ones return the
+(indices, values) that they kept. `raw` is an mpi4py communicator.
+"""
+
+import numpy as np
+
+
+def pickled(raw, n, indices, values):
+    """Lower-case allreduce of the whole vector: pickled, to one rank and back."""
+
+    def call():
+        dense = np.zeros(n, np.float32)
+        dense[indices] = values
+        return raw.allreduce(dense)
+
+    return call
+
+
+def gathered(raw, n, indices, values):
+    """Allgatherv of all lists, then numpy's unbuffered add ("TopkA")."""
+    out = np.zeros(n, np.float32)
+
+    def call():
+        counts = np.empty(raw.size, np.int64)
+        raw.Allgather(np.array([indices.size]), counts)
+        everywhere = np.empty(counts.sum(), np.uint32)
+        terms = np.empty(counts.sum(), np.float32)
+        raw.Allgatherv(indices, [everywhere, counts])
+        raw.Allgatherv(values, [terms, counts])
+        out[:] = 0
+        np.add.at(out, everywhere, terms)
+        return out
+
+    return call
+
+
+def gtopk(raw, n, indices, values):
+    """gTop-k (Shi et al., ICDCS 2019, arXiv:1901.04359): keep the k largest after each merge.
+
+    A binomial tree to rank 0, for any number of ranks, and a broadcast. Lossy.
+    """
+    k = indices.size
+
+    def call():
+        mine, terms, step = indices, values, 1
+        while step < raw.size:
+            if raw.rank % (2 * step):
+                raw.Send(mine, raw.rank - step)
+                raw.Send(terms, raw.rank - step)
+                break
+            if raw.rank + step < raw.size:
+                theirs, more = np.empty(k, np.uint32), np.empty(k, np.float32)
+                raw.Recv(theirs, raw.rank + step)
+                raw.Recv(more, raw.rank + step)
+                mine, terms = _largest(*_merged(mine, terms, theirs, more), k)
+            step *= 2
+        mine, terms = mine.copy(), terms.copy()
+        raw.Bcast(mine)
+        raw.Bcast(terms)
+        return mine, terms
+
+    return call
+
+
+def oktopk(raw, n, indices, values):
+    """Ok-Topk (Li and Hoefler, PPoPP 2022, arXiv:2201.07598): split, reduce, keep the large.
+
+    Regions hold alike many entries (mean of the ranks' quantiles). What the owners of
+    the regions keep is above a threshold that is found once and used again, as in the
+    paper; it is then gathered. Lossy.
+    """
+    size = raw.size
+    parts = np.arange(1, size) * indices.size // size
+    cuts = np.zeros(size - 1)
+    raw.Allreduce(indices[parts].astype(np.float64), cuts)
+    bounds = np.concatenate(([0], cuts // size, [n])).astype(np.int64)
+    state = {}
+
+    def call():
+        ends = np.searchsorted(indices, bounds)
+        counts, theirs = np.diff(ends), np.empty(size, np.int64)
+        raw.Alltoall(counts, theirs)
+        mine, terms = np.empty(theirs.sum(), np.uint32), np.empty(theirs.sum(), np.float32)
+        raw.Alltoallv([indices, counts], [mine, theirs])
+        raw.Alltoallv([values, counts], [terms, theirs])
+        lo, hi = bounds[raw.rank : raw.rank + 2]
+        dense = np.bincount(mine - lo, terms, hi - lo).astype(np.float32)
+        if "threshold" not in state:
+            state["threshold"] = _threshold(raw, dense, indices.size)
+        kept = np.flatnonzero((dense != 0) & (np.abs(dense) >= state["threshold"]))
+        return _gather(raw, (kept + lo).astype(np.uint32), dense[kept])
+
+    return call
+
+
+def _merged(mine, terms, theirs, more):
+    """Return the sum of two lists."""
+    units, places = np.unique(np.concatenate((mine, theirs)), return_inverse=True)
+    return units, np.bincount(places, np.concatenate((terms, more))).astype(np.float32)
+
+
+def _largest(units, terms, k):
+    """Return the k entries of largest magnitude, in order of units."""
+    if units.size > k:
+        kept = np.sort(np.argpartition(np.abs(terms), units.size - k)[units.size - k :])
+        return units[kept], terms[kept]
+    return units, terms
+
+
+def _threshold(raw, dense, k):
+    """Return the magnitude of the k-th largest sum over all regions."""
+    sizes = np.abs(dense[dense != 0])
+    _, every = _gather(raw, np.zeros(sizes.size, np.uint32), sizes)
+    return np.partition(every, every.size - k)[every.size - k] if every.size > k else 0
+
+
+def _gather(raw, units, terms):
+    """Return the lists of all ranks, in rank order."""
+    counts = np.empty(raw.size, np.int64)
+    raw.Allgather(np.array([units.size]), counts)
+    every, sums = np.empty(counts.sum(), np.uint32), np.empty(counts.sum(), np.float32)
+    raw.Allgatherv(units, [every, counts])
+    raw.Allgatherv(terms, [sums, counts])
+    return every, sums

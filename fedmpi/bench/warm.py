@@ -1,0 +1,45 @@
+"""Fill a node's cache of kernels: what every algorithm needs, by running a little of each."""
+
+from time import perf_counter
+
+from fedmpi import kernels
+from fedmpi.algorithms import ALGORITHMS
+from fedmpi.comm.base import Serial
+from fedmpi.errors import ConfigError
+from fedmpi.sim import resolve
+from fedmpi.sim.experiment import assemble
+from fedmpi.sim.rounds import Simulation
+from fedmpi.sim.stop import Never
+
+ROUNDS = 4  # a client's second visit may need other kernels than its first
+TINY = {
+    "run": {"rounds": ROUNDS},
+    "data": {"name": "patterns", "side": 8, "images": 60},
+    "clients": {"number": 2, "local_steps": 1, "batch_size": 4},
+}
+
+
+def warm(comm):
+    """Compile on the first rank of each node what others then load; return the seconds taken.
+
+    Collective over `comm`. A kernel that is needed later all the same is compiled then, and
+    on one rank of a node too: see kernels/_cache.py.
+    """
+    began = perf_counter()
+    if comm.node_rank == 0:
+        kernels.warmup.warm()
+        for name in sorted(ALGORITHMS):
+            _rehearse(name)
+    comm.node_barrier()
+    return perf_counter() - began
+
+
+def _rehearse(name):
+    """Run a few rounds of an algorithm on next to nothing, if its defaults allow that."""
+    try:
+        experiment = assemble(resolve.of_tree(TINY | {"algorithm": {"name": name}}), Serial(), None)
+        simulation = Simulation(experiment, Serial(), Never())
+    except ConfigError:  # keys that only a user can choose
+        return
+    for _ in range(ROUNDS):
+        simulation.round()

@@ -1,0 +1,248 @@
+"""The verbs that measure: bench, with what is to be measured, and warmup."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
+from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
+from fedmpi.errors import ConfigError
+
+
+def add_verbs(verbs):
+    """Add the verbs of this module to the parser."""
+    from fedmpi.cli import verb
+
+    parser = verbs.add_parser("bench", help="measure kernels, collectives, the round loop")
+    whats = parser.add_subparsers(metavar="WHAT", required=True)
+    for function, summary in _WHATS:
+        parser = verb(whats, function, summary)
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+        _ARGUMENTS[function](parser)
+    verb(verbs, warmup, "compile the kernels once per node")
+
+
+def _with_quick(parser):
+    parser.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
+
+
+def _round_arguments(parser):
+    _with_quick(parser)
+    parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
+    parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
+
+
+def _run_arguments(parser):
+    parser.add_argument("config", help="TOML file of the experiment")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
+                        help="override a key of the configuration; may be repeated")
+    parser.add_argument("--bare", action="store_true",
+                        help="also train the same clients with nothing around it (one rank)")
+
+
+def run(args):
+    """Run an experiment, keep nothing of it, and say how long its rounds took; any ranks."""
+    from fedmpi.bench import live
+    from fedmpi.comm.start import start
+    from fedmpi.sim import resolve
+    from fedmpi.sim.run import Start
+
+    comm = start(os.environ)
+    if args.bare and comm.size > 1:
+        raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
+    resolved = resolve.read(args.config, args.overrides)
+    _prepare(resolved.config.run.threads_per_rank)
+    root = Path(resolved.config.data.root) if resolved.config.data.root else data_root()
+    how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
+    found = live.measure(resolved, comm, how, args.bare)
+    if comm.rank == 0:
+        _write(args.json, found)
+
+
+def round_(args):
+    """Measure clients per second beside others, start-up and memory; starts its own ranks."""
+    from fedmpi.bench import round as measured
+    from fedmpi.bench.others import others
+
+    folder = _prepare()
+    launch = _launch(folder)
+    peers = () if args.quick else others(launch, args.pfl, args.flower)
+    found = measured.run(launch, data_root(), cache_folder(), args.quick, peers, _say)
+    _write(args.json, found)
+    _show_arms(found)
+    _show_bars(found["bars"])
+
+
+def collectives(args):
+    """Measure the sums over ranks; alone it starts as many ranks as there are cores, at most 4."""
+    from fedmpi.comm.start import launched
+
+    if not launched(os.environ):
+        return _again_on_ranks(sys.argv[1:])
+    from fedmpi.bench import collectives as measured
+    from fedmpi.comm.start import start
+
+    comm = start(os.environ)
+    _prepare()
+    found = measured.run(comm.raw, args.quick)
+    if comm.rank == 0:
+        _write(args.json, found)
+        _show_rows(found["rows"])
+        _show_bars(found["bars"])
+    return 0
+
+
+def kernels(args):
+    """Measure each kernel beside numpy or torch and beside the floor of this machine."""
+    from fedmpi.bench import kernels as measured
+
+    _prepare()
+    found = measured.run(args.quick, _say)
+    _write(args.json, found)
+    for rows in found["tables"].values():
+        _show_rows(rows)
+    _show_bars(found["bars"])
+
+
+def scale(args):
+    """Say what the sums would take on many nodes; on ranks, compare that with real sums first."""
+    from fedmpi.bench import scale as measured
+    from fedmpi.comm.start import start
+
+    comm = start(os.environ)
+    _prepare()
+    found = {"check": measured.check(comm.raw) if comm.size > 1 else {}}
+    if comm.rank == 0:
+        found["rows"] = measured.run(ranks=measured.RANKS[:2] if args.quick else measured.RANKS)
+        _write(args.json, found)
+        for method, (taken, predicted) in found["check"].items():
+            print(f"{method}: took {1e3 * taken:.2f} ms, predicted {1e3 * predicted:.2f} ms")
+        _show_rows(found["rows"])
+
+
+def warmup(args):
+    """Compile the kernels into this node's cache; with several ranks, one of a node compiles."""
+    from fedmpi.bench.warm import warm
+    from fedmpi.comm.start import start
+
+    comm = start(os.environ)
+    folder = _prepare()
+    seconds = warm(comm)
+    if comm.rank == 0:
+        print(f"kernels ready after {seconds:.1f} s, in {folder}")
+
+
+def _say(text):
+    print(f"... {text}", file=sys.stderr, flush=True)
+
+
+def _prepare(threads=1):
+    """Set caches and threads before anything is loaded; return the folder of the kernels."""
+    folder = keep_kernels_on_node(os.environ)
+    one_thread_each(threads)
+    keep_freed_memory()
+    return folder
+
+
+def _launch(folder):
+    from fedmpi.bench.launch import Launch
+
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    return Launch(
+        python=sys.executable,
+        mpiexec=(found, "-n") if found else (),
+        environ=dict(os.environ) | {"NUMBA_CACHE_DIR": str(folder), "FLWR_TELEMETRY_ENABLED": "0"},
+        cores=len(os.sched_getaffinity(0)),
+    )
+
+
+def _again_on_ranks(words):
+    """Run this command once more, on ranks of its own; return its exit code."""
+    import subprocess
+
+    launch = _launch(keep_kernels_on_node(os.environ))
+    if not launch.mpiexec:
+        raise ConfigError("bench collectives: needs mpiexec: install fedmpi[mpich], or an MPI")
+    ranks = str(min(4, launch.cores))
+    return subprocess.run(
+        [*launch.mpiexec, ranks, launch.python, "-m", "fedmpi", *words],
+        env=launch.environ, check=False,
+    ).returncode
+
+
+def _write(path, found):
+    """Write a dict as JSON to `path`, if there is one."""
+    if path:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _table(*columns):
+    from rich.table import Table
+
+    table = Table(*columns[:1], box=None, pad_edge=False, header_style="bold")
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _print(table):
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width).print(table)
+
+
+def _show_rows(rows):
+    """Print dicts of the same keys as a table; rows may be many."""
+    if rows:
+        table = _table(*rows[0])
+        for row in rows:
+            table.add_row(*map(_short, row.values()))
+        _print(table)
+
+
+def _show_arms(found):
+    """Print clients a second of each arm."""
+    print(f"data: {found['setting']['data']}; load {found['machine']['load_after'][0]:.1f}")
+    table = _table("arm", "ranks", "clients/s", "lowest", "highest", "rounds", "accuracy", "")
+    for arm in found["arms"]:
+        rate = arm.get("clients_per_second")
+        shown = [f"{rate[key]:.1f}" for key in ("median", "low", "high")] if rate else [""] * 3
+        rounds = str(rate["count"]) if rate else ""
+        accuracy = f"{arm['accuracy']:.3f}" if rate else ""
+        note = arm["note"].splitlines()[0][:60] if arm["note"] else ""
+        table.add_row(arm["name"], str(arm["ranks"]), *shown, rounds, accuracy, note)
+    _print(table)
+
+
+def _show_bars(bars):
+    """Print promises and whether they are kept."""
+    if bars:
+        table = _table("bar", "value", "", "bound", "met")
+        for bar in bars:
+            met = {True: "yes", False: "NO", None: "not measured"}[bar["met"]]
+            table.add_row(bar["name"], _short(bar["value"]), bar["kind"], _short(bar["bound"]), met)
+        _print(table)
+
+
+def _short(value):
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+_WHATS = (
+    (kernels, "each kernel beside its peer and the machine's floor"),
+    (collectives, "the sums over ranks"),
+    (round_, "clients per second, start-up, memory"),
+    (scale, "the sums on many nodes, simulated"),
+    (run, "one experiment of yours"),
+)
+_ARGUMENTS = {
+    kernels: _with_quick,
+    collectives: _with_quick,
+    round_: _round_arguments,
+    scale: _with_quick,
+    run: _run_arguments,
+}

@@ -1,0 +1,96 @@
+"""What a launcher leaves in the environment of the processes that it starts.
+
+`environ` is everywhere the environment of the command line, a dict of texts.
+"""
+
+from fedmpi.errors import ConfigError
+
+# Set by mpiexec of MPICH, Intel MPI, Open MPI and HPE's PALS, and by srun --mpi=pmi2 or pmix.
+_RANKS = (
+    "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "MPI_LOCALRANKID",
+)
+# The innermost launcher comes first: mpirun inside a step of Slurm leaves the step's marks.
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def launched(environ):
+    """Say whether an MPI launcher, or srun, started this process.
+
+    The shell of a batch job or of salloc is no launcher's, whatever SLURM_NTASKS says.
+    """
+    return any(mark in environ for mark in _RANKS) or step_tasks(environ) > 1
+
+
+def started(environ):
+    """Return how many processes the launcher started, and the variable that says so; or 1, ""."""
+    for name in _SIZES:
+        if name in environ:
+            return _number(environ[name], 1), name
+    return 1, ""
+
+
+def rank_of(environ):
+    """Return the number of this process among those, as the launcher tells it; 0 alone."""
+    for name in _RANKS[:-1]:
+        if name in environ:
+            return _number(environ[name], 0)
+    return _number(environ.get("SLURM_PROCID"), 0) if "SLURM_STEP_ID" in environ else 0
+
+
+def step_tasks(environ):
+    """Return the number of processes that srun started in this step; 0 outside a step."""
+    return _number(environ.get("SLURM_STEP_NUM_TASKS"), 0)
+
+
+def job_tasks(environ):
+    """Return the number of tasks of this Slurm job; 0 outside a job."""
+    return _number(environ.get("SLURM_NTASKS"), 0) if "SLURM_JOB_ID" in environ else 0
+
+
+def lone_worlds(environ, size):
+    """Return how many ranks think that they are alone; 0 if `size`, MPI's own count, is right."""
+    count, _ = started(environ)
+    return count if size == 1 < count else 0
+
+
+def strange_launcher(environ, library):
+    """Say whether Open MPI's launcher started a process with a library of MPICH's `family`.
+
+    Such a library stops inside MPI_Init, or runs alone. The reverse shows in the size only:
+    some builds of Open MPI understand the launcher of MPICH.
+    """
+    return library == "MPICH" and started(environ)[1] == "OMPI_COMM_WORLD_SIZE"
+
+
+def refuse_strange_launcher(environ, library):
+    """Raise ConfigError where strange_launcher says so; the first rank speaks for all."""
+    if strange_launcher(environ, library):
+        _refuse(environ, f"mpiexec is Open MPI's, but mpi4py has a library of {library}'s family")
+
+
+def refuse_lone_worlds(environ, size):
+    """Raise ConfigError if N processes were started that MPI does not join: N jobs of size 1."""
+    if count := lone_worlds(environ, size):
+        _refuse(environ, f"{started(environ)[1]} = {count}, but MPI joins none of the {count} "
+                "processes: each would run the whole experiment")
+
+
+def _refuse(environ, text):
+    """Let the first rank speak; the others leave with the same exit code."""
+    if rank_of(environ):
+        raise SystemExit(ConfigError.exit_code)
+    raise ConfigError(f"{text}\n{remedy(environ)}")
+
+
+def remedy(environ):
+    """Say how to start ranks that find each other."""
+    if step_tasks(environ):
+        return ("start with srun --mpi=pmi2 (MPICH, Intel MPI) or srun --mpi=pmix (Open MPI), "
+                "or with mpirun in the job; see srun --mpi=list")
+    return ("start with the mpiexec of the MPI that mpi4py has, often beside python itself; "
+            "fedmpi doctor names both")
+
+
+def _number(text, otherwise):
+    """The whole number in `text`, or `otherwise` if there is none."""
+    return int(text) if text and text.isdigit() else otherwise

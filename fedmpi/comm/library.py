@@ -1,0 +1,30 @@
+"""Which MPI library mpi4py finds, looked at before MPI starts."""
+
+
+def library():
+    """Return the first line of the MPI library's own name, and the fault that hides it, or ""."""
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        return "", str(error).split("\n")[0]
+    first = MPI.Get_library_version().split("\n")[0].strip("\0")
+    return " ".join(first.split()), ""
+
+
+def join_ranks():
+    """Start MPI in this process, unless it has been started."""
+    from mpi4py import MPI
+
+    if not MPI.Is_initialized():
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+
+
+def family(name):
+    """Return "Open MPI", or "MPICH" for MPICH and its kin, from the name of library or launcher."""
+    if "Open MPI" in name or "OpenRTE" in name:
+        return "Open MPI"
+    kin = ("MPICH", "HYDRA", "Intel", "MVAPICH", "Cray")
+    return "MPICH" if any(word in name for word in kin) else ""

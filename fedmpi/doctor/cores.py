@@ -1,0 +1,73 @@
+"""Do the ranks and threads of a node fit its cores?"""
+
+from pathlib import Path
+
+from fedmpi.doctor import OK, WRONG, Finding
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def usable(affinity, quotas):
+    """Return the cores that this process may use: of its affinity, and not more than a quota.
+
+    `quotas` are numbers of cores that control groups allow, such as 1.5; at least 1 is returned.
+    """
+    return max(1, min([affinity, *(int(quota) for quota in quotas)]))
+
+
+def quotas(root, membership):
+    """Return the quotas in cores that hold for a process of the control groups `membership`.
+
+    `root` is the folder of the control groups, `membership` the text of /proc/self/cgroup.
+    """
+    found = []
+    for line in membership.splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            found += [_quota(path / "cpu.max") for path in _up(Path(root), group)]
+        elif "cpu" in controllers.split(","):
+            found += [_quota(path / "cpu.cfs_quota_us", path / "cpu.cfs_period_us")
+                      for path in _up(Path(root) / controllers, group)]
+    return [quota for quota in found if quota]
+
+
+def _up(root, group):
+    """The folder of a group and those above it: each may set a quota."""
+    path = root / group.strip("/")
+    return [path, *(above for above in path.parents if above.is_relative_to(root))]
+
+
+def _quota(*files):
+    """The quota over the period in one file or two; None without a quota."""
+    try:
+        quota, period = " ".join(file.read_text() for file in files).split()
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def ranks_fit(ranks, cores):
+    """Judge the number of ranks on a node against the cores that they may use."""
+    value = f"{ranks} rank(s) here on {cores} core(s)"
+    if ranks > cores:
+        return Finding(WRONG, "cores", value + ": ranks wait for each other busily",
+                       f"at most {cores} ranks here: mpiexec -n {cores}, or srun "
+                       f"--ntasks-per-node={cores}")
+    return Finding(OK, "cores", value)
+
+
+def threads_fit(environ, ranks, cores, wanted=1):
+    """Judge threads times ranks against cores.
+
+    `wanted` is run.threads_per_rank, which holds where the environment says nothing.
+    """
+    given = [environ[name] for name in THREADS if environ.get(name, "").isdigit()]
+    threads = max((int(number) for number in given), default=wanted)
+    value = f"{ranks} rank(s) x {threads} thread(s) on {cores} core(s)"
+    if threads > 1 and ranks * threads > cores:
+        fit = max(1, cores // ranks)
+        names = [name for name in THREADS if environ.get(name, "").isdigit()]
+        remedy = " ".join(f"{name}={fit}" for name in names)
+        return Finding(WRONG, "threads", value,
+                       f"export {remedy}" if names else f"--set run.threads_per_rank={fit}")
+    return Finding(OK, "threads", value)

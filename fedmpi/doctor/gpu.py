@@ -1,0 +1,25 @@
+"""Has torch the GPU that is asked for?"""
+
+from fedmpi.doctor import OK, WRONG, Finding
+
+
+def gpu(wanted, build, count, visible):
+    """Judge whether torch has the device that run.device asks for; None unless it is "cuda".
+
+    `build` is the CUDA version that torch was built for or None, `count` its GPUs here, and
+    `visible` the value of CUDA_VISIBLE_DEVICES or None.
+    """
+    if wanted != "cuda":
+        return None
+    if not build:
+        return Finding(WRONG, "gpu", "run.device is cuda, but this torch was built without it",
+                       "pip install torch from https://download.pytorch.org/whl/cu126 (see "
+                       "pytorch.org), or --set run.device=cpu")
+    if not count and visible is not None:
+        return Finding(WRONG, "gpu", f"no GPU: CUDA_VISIBLE_DEVICES={visible!r}",
+                       "unset CUDA_VISIBLE_DEVICES; in a job: sbatch --gpus-per-task=1")
+    if not count:
+        return Finding(WRONG, "gpu", f"torch is built for CUDA {build}, but finds no GPU",
+                       "nvidia-smi shows whether the driver does; in a job: sbatch "
+                       "--gpus-per-task=1; or --set run.device=cpu")
+    return Finding(OK, "gpu", f"{count} of CUDA {build}")

@@ -1,0 +1,95 @@
+"""Do launcher, library and Slurm belong together?"""
+
+from fedmpi.comm import launch
+from fedmpi.comm.library import family
+from fedmpi.doctor import NOTE, OK, WRONG, Finding
+
+# The plug-ins of srun that ranks of each family can be started with, the best first.
+PLUGINS = {"Cray": ("cray_shasta", "pmi2"), "MPICH": ("pmi2",), "Open MPI": ("pmix",)}
+
+
+def library(name, fault):
+    """Judge the MPI library that mpi4py finds: its `name`, or the `fault` that hides it."""
+    if fault:
+        return Finding(WRONG, "library", f"mpi4py finds no MPI library: {fault}",
+                       "module load your site's MPI, or pip install 'fedmpi[mpich]'")
+    return Finding(OK, "library", name)
+
+
+def launcher(library, launchers):
+    """Judge the mpiexec on PATH. `launchers` are (path, version text), that of PATH first.
+
+    `library` is the name of the MPI library; the others are named as the remedy if they fit.
+    """
+    if not launchers:
+        return Finding(NOTE, "launcher", "no mpiexec on PATH",
+                       "start ranks with srun, or load your MPI's module")
+    path, text = launchers[0]
+    theirs, ours = family(text), family(library)
+    value = f"{path} of {theirs or 'an unknown MPI'}"
+    if not theirs or not ours or theirs == ours:
+        return Finding(OK, "launcher", value)
+    fitting = _fitting(library, launchers)
+    return Finding(WRONG, "launcher", f"{value}, but mpi4py has {ours}: each rank would run alone",
+                   f"{fitting} -n N fedmpi ..." if fitting else
+                   f"put the mpiexec of {ours} first on PATH, or set MPI4PY_LIBMPI to the other")
+
+
+def _fitting(library, launchers):
+    """The path of the first launcher of the library's MPI, or ""."""
+    ours = [path for path, text in launchers if family(text) == family(library)]
+    return ours[0] if ours else ""
+
+
+def ranks(environ, size, nodes, library, launchers):
+    """Judge how the ranks of this very start found each other: `size` of them on `nodes`.
+
+    `library` and `launchers` are those of the function launcher.
+    """
+    count = launch.lone_worlds(environ, size)
+    if launch.strange_launcher(environ, family(library)) or count:
+        fitting = _fitting(library, launchers)
+        return Finding(
+            WRONG, "ranks",
+            f"{count or launch.started(environ)[0]} processes, and each thinks that it is alone",
+            f"{fitting} -n N fedmpi ..." if fitting and not launch.step_tasks(environ) else
+            launch.remedy(environ),
+        )
+    if size == 1 < launch.job_tasks(environ) and not launch.launched(environ):
+        return Finding(NOTE, "ranks", f"one process of a job with {launch.job_tasks(environ)} "
+                       "tasks", "srun fedmpi ... (with --mpi=pmi2 or --mpi=pmix)")
+    return Finding(OK, "ranks", "alone" if size == 1 else f"{size} on {nodes} node(s)")
+
+
+def slurm(environ, library, plugins, default=""):
+    """Judge whether srun can start ranks of this library; None where there is no Slurm.
+
+    `plugins` are the names that `srun --mpi=list` shows, None without srun; `default` is the
+    cluster's MpiDefault.
+    """
+    if plugins is None:
+        return None
+    ours, shown = family(library), ", ".join(plugins) or "nothing"
+    if not ours:
+        return Finding(NOTE, "slurm", f"srun --mpi knows {shown}", "choose the one of your MPI")
+    fitting = [name for name in PLUGINS[_kind(library)] if name in plugins]
+    if not fitting:
+        # Some builds of MPICH understand PMIx; nothing tells which.
+        return Finding(NOTE if "pmix" in plugins else WRONG, "slurm",
+                       f"srun --mpi knows {shown}: it cannot join ranks of {ours}",
+                       "in the job: mpirun fedmpi ... (jobs/env.sh: launch=(mpirun)), or ask for "
+                       f"Slurm's plug-in {PLUGINS[ours][0]}")
+    named = environ.get("SLURM_MPI_TYPE", "")
+    chosen = named or default
+    if chosen in fitting:
+        return Finding(OK, "slurm", f"srun --mpi={chosen} by default")
+    # One that was named is a mistake; a default of none is how most clusters are.
+    certain = named and (named, ours) != ("pmix", "MPICH")
+    return Finding(WRONG if certain else NOTE, "slurm",
+                   f"srun uses --mpi={chosen or 'none'}, but {ours} needs {fitting[0]}",
+                   f"srun --mpi={fitting[0]} fedmpi ..., or export SLURM_MPI_TYPE={fitting[0]}")
+
+
+def _kind(library):
+    """The key of PLUGINS for the name of a library."""
+    return "Cray" if "CRAY" in library.upper() else family(library)

@@ -1,0 +1,26 @@
+"""Is this the Python that fedmpi was installed for?"""
+
+from fedmpi.doctor import OK, WRONG, Finding
+
+OLDEST = (3, 11)
+NEEDED = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic", "rich")
+
+
+def python(version, executable):
+    """Judge the interpreter `executable` of `version`, a tuple such as (3, 11, 7)."""
+    text = f"{'.'.join(map(str, version))}, {executable}"
+    if version[:2] < OLDEST:
+        return Finding(WRONG, "python", text, "make PYTHON=/path/to/python3.11 (or newer)")
+    return Finding(OK, "python", text)
+
+
+def libraries(found, executable):
+    """Judge the libraries that this interpreter finds: a dict of name to version, or None."""
+    missing = [name for name in NEEDED if not found.get(name)]
+    if missing:
+        return Finding(
+            WRONG, "libraries", f"{', '.join(missing)} not found by {executable}",
+            "start fedmpi by the Python that has them (source .venv/bin/activate), or "
+            f"{executable} -m pip install -c constraints.txt {' '.join(missing)}",
+        )
+    return Finding(OK, "libraries", ", ".join(f"{name} {found[name]}" for name in NEEDED))

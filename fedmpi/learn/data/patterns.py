@@ -1,0 +1,38 @@
+"""Grey images made by a formula, of any size and number: for measuring where there are no files.
+
+Each class has a pattern of white noise; an image is the pattern of its class and noise of its
+own, as bytes: 128 + 40 (pattern + 0.8 noise), clipped. A linear model learns them at once,
+so accuracies on them tell whether programs agree, not whether methods are good.
+"""
+
+import numpy as np
+
+from fedmpi.learn.data.dataset import Dataset
+from fedmpi.learn.data.options import Option
+from fedmpi.rng import rng_for
+
+OPTIONS = {
+    "side": Option(28, "height and width in pixels", low=1, high=1024),
+    "images": Option(60_000, "images for training; a sixth as many for testing", low=6),
+    "classes": Option(10, "number of classes", low=2, high=10**4),
+    "seed": Option(0, "seed of the images", low=0, high=2**64 - 1),
+}
+
+
+def patterns(root, options, cache=None):
+    """Return noisy patterns; needs no files. x is uint8[N, 1, side, side]."""
+    rng = rng_for(options["seed"], "patterns")
+    shape = 1, options["side"], options["side"]
+    base = rng.standard_normal((options["classes"], *shape), np.float32)
+    sizes = options["images"], options["images"] // 6
+    train, test = (_part(rng, base, size) for size in sizes)
+    return Dataset.of("patterns", "image", train, test, options["classes"])
+
+
+def _part(rng, base, size):
+    """Return (x, y) of `size` images."""
+    y = rng.integers(0, len(base), size)
+    x = rng.standard_normal((size, *base.shape[1:]), np.float32)
+    x *= np.float32(0.8 * 40)
+    x += 40 * base[y] + np.float32(128)
+    return np.clip(x, 0, 255, out=x).astype(np.uint8), y

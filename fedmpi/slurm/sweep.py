@@ -1,0 +1,207 @@
+"""A sweep: a base experiment, cases, a grid of values and seeds; one result file a point."""
+
+import hashlib
+import itertools
+import re
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedmpi.errors import ConfigError
+
+MOST = 10_000  # points
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+_KNOWN = ("base", "seeds", "set", "grid", "cases")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run: `name`, without .h5, and `values`, a dict from dotted key to TOML text."""
+
+    name: str
+    values: dict
+
+    @property
+    def file(self):
+        """The name of the result file."""
+        return f"{self.name}.h5"
+
+    def overrides(self):
+        """Return the "a.b=value" that make this point of the base experiment."""
+        return [f"{key}={value}" for key, value in self.values.items()]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """`base` is the path of the experiment, `points` all Points in their order."""
+
+    base: Path
+    points: tuple
+
+
+def read(path):
+    """Return the Sweep of the TOML file at `path`. Raises ConfigError."""
+    try:
+        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the path of a sweep's file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for key in tree:
+        if key not in _KNOWN:
+            raise ConfigError(f"{path}: {key}: unknown key; known: {', '.join(_KNOWN)}")
+    if not isinstance(tree.get("base"), str):
+        raise ConfigError(f"{path}: base: must be the path of an experiment, seen from here")
+    return Sweep(Path(path).absolute().parent / tree["base"], points(tree, path))
+
+
+def points(tree, place):
+    """Return the Points of a sweep's `tree`, seeds slowest: more seeds only add points."""
+    fixed = _flat(_table(tree, "set", place), place)
+    seeds, cases, grid = _seeds(tree, place), _cases(tree, place), _grid(tree, place)
+    count = len(seeds) * len(cases)
+    for axis in grid.values():
+        count *= len(axis)
+    if count > MOST:
+        raise ConfigError(f"{place}: {count} points, more than {MOST}; make several sweeps of it")
+    found = [
+        _point(case, dict(zip(grid, values, strict=True)), seed, fixed)
+        for seed, case, values in itertools.product(seeds, cases, itertools.product(*grid.values()))
+    ]
+    return tuple(_distinct(found, place))
+
+
+def table(points):
+    """Return the text of points.tsv: a line a point, a column a key, - where it is not set."""
+    keys = list(dict.fromkeys(key for point in points for key in point.values))
+    lines = [["file", *keys]]
+    lines += [[point.file, *(point.values.get(key, "-") for key in keys)] for point in points]
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def write_table(folder, points):
+    """Write points.tsv into `folder` and return its path; a table there may only grow.
+
+    Jobs in the queue find their points by line. Raises ConfigError if a line would change.
+    """
+    path, text = Path(folder) / "points.tsv", table(points)
+    try:
+        old = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        old = ""
+    if not text.startswith(old):
+        raise ConfigError(f"{path}: holds another sweep, which jobs may still read; "
+                          "choose another folder (more seeds may join a sweep)")
+    if text != old:
+        part = path.with_suffix(".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    return path
+
+
+def lines_of(numbers):
+    """Return ascending numbers as Slurm writes them: 1-3,5."""
+    groups = []
+    for number in numbers:
+        if groups and number == groups[-1][1] + 1:
+            groups[-1][1] = number
+        else:
+            groups.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in groups)
+
+
+def toml(value, place):
+    """Return a value as one line of TOML. Raises ConfigError for what a table cannot hold."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str) and value.isprintable():
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(item, place) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{k}" = {toml(v, place)}' for k, v in value.items()) + "}"
+    raise ConfigError(f"{place} = {value!r}: must be a number, true or false, or printable text")
+
+
+def _table(tree, key, place):
+    if not isinstance(tree.get(key, {}), dict):
+        raise ConfigError(f"{place}: {key}: must be a table, [{key}]")
+    return tree.get(key, {})
+
+
+def _leaves(tree, place, prefix=""):
+    """Yield (dotted key, value) of nested tables."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, place, f"{prefix}{key}.")
+        elif not _KEY.fullmatch(prefix + key):
+            raise ConfigError(f"{place}: {prefix}{key}: must be a key such as optimizer.lr")
+        else:
+            yield prefix + key, value
+
+
+def _flat(tree, place):
+    return {key: toml(value, f"{place}: {key}") for key, value in _leaves(tree, place)}
+
+
+def _seeds(tree, place):
+    seeds = tree.get("seeds", [])
+    whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not whole or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{place}: seeds: must be a list of different numbers, such as [0, 1, 2]")
+    return seeds or [None]
+
+
+def _cases(tree, place):
+    """Named sets of values that belong together, as (name, values)."""
+    cases = tree.get("cases", [])
+    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
+        raise ConfigError(f"{place}: cases: must be tables, each under [[cases]]")
+    found = []
+    for case in cases:
+        name = case.get("name")
+        if not isinstance(name, str) or not name or name in dict(found):
+            raise ConfigError(f"{place}: cases: name = {name!r}: each case needs a name of its own")
+        found.append((name, _flat({k: v for k, v in case.items() if k != "name"}, place)))
+    return found or [("", {})]
+
+
+def _grid(tree, place):
+    axes = {}
+    for key, values in _leaves(_table(tree, "grid", place), place):
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{place}: grid: {key}: must be a list of values")
+        axes[key] = [toml(value, f"{place}: grid: {key}") for value in values]
+        if len(set(axes[key])) < len(values):
+            raise ConfigError(f"{place}: grid: {key}: a value stands there twice")
+    return axes
+
+
+def _point(case, grid, seed, fixed):
+    """The point of a case (name, values), one value an axis, and a seed or None."""
+    ends = [key.rpartition(".")[2] for key in grid]
+    shown = [end if ends.count(end) == 1 else key for end, key in zip(ends, grid, strict=True)]
+    values = [value.strip('"./') for value in grid.values()]
+    parts = [case[0], *(f"{key}={value}" for key, value in zip(shown, values, strict=True))]
+    parts += [] if seed is None else [f"seed={seed}"]
+    name = "_".join(re.sub(r"[^A-Za-z0-9.=+-]+", "-", part).strip("-.") for part in parts if part)
+    values = fixed | case[1] | grid | ({} if seed is None else {"run.seed": str(seed)})
+    name = name or "run"
+    return Point(name, {"run.name": toml(name, "name")} | values)
+
+
+def _distinct(found, place):
+    """The points, with a digest in names that would be the same file or too long for one."""
+    count = Counter(point.name.lower() for point in found)
+    files = set()
+    for point in found:
+        if count[point.name.lower()] > 1 or len(point.name) > 150:
+            digest = hashlib.sha256("\n".join(point.overrides()).encode()).hexdigest()[:8]
+            point = Point(f"{point.name[:140]}_{digest}", point.values)
+        if point.file.lower() in files:
+            raise ConfigError(f"{place}: {point.name}: two points are the same run")
+        files.add(point.file.lower())
+        yield point

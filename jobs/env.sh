@@ -1,0 +1,17 @@
+# What this site needs before fedmpi runs. Every job script sources this file; edit it once.
+# jobs/README.md has a page for each common site.
+
+# Modules, if the site has them. Build mpi4py against the same MPI.
+#   module purge
+#   module load python/3.11 openmpi/5.0
+
+# The Python environment with fedmpi in it; `make` puts one here, with MPICH.
+if [[ -f $SLURM_SUBMIT_DIR/.venv/bin/activate ]]; then
+    source "$SLURM_SUBMIT_DIR/.venv/bin/activate"
+fi
+
+# What starts the ranks. The scripts say `srun`, with Slurm's default for MPI. Others:
+#   launch+=(--mpi=pmi2)   MPICH and Intel MPI
+#   launch+=(--mpi=pmix)   Open MPI
+#   launch=(mpirun)        where Slurm was built with neither
+if [[ -x $SLURM_SUBMIT_DIR/.venv/bin/mpiexec.hydra ]]; then launch+=(--mpi=pmi2); fi

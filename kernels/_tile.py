@@ -1,0 +1,129 @@
+"""How a kernel says a block of vector registers: a numba type, and what compiles its functions.
+
+The functions themselves are in `kernels.lanes`; here is what they are built of.
+"""
+
+from inspect import signature
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import lower_builtin, models, register_model, type_callable
+
+LANES = 16
+
+I64 = ir.IntType(64)
+I32 = ir.IntType(32)
+VECTOR = ir.VectorType(ir.FloatType(), LANES)
+
+_ANY = (types.VarArg(types.Any),)
+
+
+class Tile(types.Type):
+    """The numba type of rows x cols vectors of 16 float32."""
+
+    def __init__(self, rows, cols):
+        self.rows, self.cols = rows, cols
+        super().__init__(name=f"Tile({rows}, {cols})")
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, manager, tile):
+        super().__init__(manager, tile, ir.ArrayType(VECTOR, tile.rows * tile.cols))
+
+
+def tiled(emit, gives=None, arguments=_ANY):
+    """Return a decorator: compiled kernels run the code of `emit` in place of the body.
+
+    emit(Emit, *operands) returns the result. gives(*types) is its type; without it, the
+    result is a tile like the first argument.
+    """
+
+    def decorate(function):
+        def typer(*given):
+            if gives:
+                return gives(*given)
+            return given[0] if isinstance(given[0], Tile) else None
+
+        typer.__signature__ = signature(function)
+        type_callable(function)(lambda context: typer)
+
+        @lower_builtin(function, *arguments)
+        def lower(context, builder, sig, operands):
+            return emit(Emit(context, builder, sig), *operands)
+
+        return function
+
+    return decorate
+
+
+class Emit:
+    """One call that is being compiled: LLVM's builder, with shorthands for tiles.
+
+    Arrays are named by the number of their argument. Nothing is bounds-checked.
+    """
+
+    def __init__(self, context, builder, sig):
+        self.context, self.builder, self.sig = context, builder, sig
+        tiles = [kind for kind in (sig.return_type, *sig.args) if isinstance(kind, Tile)]
+        self.rows, self.cols = (tiles[0].rows, tiles[0].cols) if tiles else (0, 0)
+
+    def pointer(self, number, array, *offsets):
+        """Address of array[sum of offsets]."""
+        kind = self.sig.args[number]
+        address = self.context.make_array(kind)(self.context, self.builder, array).data
+        for offset in offsets:
+            address = self.builder.gep(address, [offset])
+        return address
+
+    def item(self, number, array, *offsets):
+        """The scalar array[sum of offsets]."""
+        return self.builder.load(self.pointer(number, array, *offsets))
+
+    def place(self, number, places, i, r):
+        """The int64 places[i + r]."""
+        return self.item(number, places, i, I64(r))
+
+    def load(self, address, c=0):
+        """Vector c behind an address."""
+        value = self.builder.load(self._vector(address, c))
+        value.align = 4
+        return value
+
+    def store(self, vector, address, c):
+        """Write vector c behind an address."""
+        self.builder.store(vector, self._vector(address, c)).align = 4
+
+    def splat(self, scalar):
+        """A vector with the scalar in every lane."""
+        one = self.builder.insert_element(VECTOR(ir.Undefined), scalar, I32(0))
+        return self.shuffle(one, one, [0] * LANES)
+
+    def shuffle(self, one, other, lanes):
+        """A vector of the given lanes of two: 0 to 15 of `one`, 16 to 31 of `other`."""
+        kind = ir.VectorType(I32, LANES)
+        return self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes))
+
+    def fma(self, a, b, c):
+        """a * b + c, rounded once."""
+        kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+        name = f"llvm.fma.v{LANES}f32"
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, [a, b, c])
+
+    def part(self, tile, r, c):
+        """One vector of a tile."""
+        return self.builder.extract_value(tile, r * self.cols + c)
+
+    def build(self, vector_at):
+        """A tile of vector_at(r, c)."""
+        tile = ir.Constant(ir.ArrayType(VECTOR, self.rows * self.cols), ir.Undefined)
+        for r in range(self.rows):
+            for c in range(self.cols):
+                tile = self.builder.insert_value(tile, vector_at(r, c), r * self.cols + c)
+        return tile
+
+    def _vector(self, address, c):
+        place = self.builder.gep(address, [I64(LANES * c)])
+        return self.builder.bitcast(place, VECTOR.as_pointer())

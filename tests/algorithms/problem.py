@@ -1,0 +1,111 @@
+"""A problem that trains in a blink: real digits, few clients, tiny networks, the real round loop."""
+
+from collections import OrderedDict
+from functools import lru_cache
+
+import numpy as np
+from torch import nn
+
+from fedmpi.comm.base import Serial
+from fedmpi.sim.experiment import assemble
+from fedmpi.sim.resolve import resolve
+from fedmpi.sim.rounds import Simulation
+from fedmpi.sim.stop import Never
+
+TEXT = """
+[run]
+seed = 3
+rounds = 4
+[data]
+name = "digits"
+partition = "dirichlet"
+alpha = 0.5
+[clients]
+number = 12
+per_round = 5
+local_steps = 3
+batch_size = 8
+[optimizer]
+lr = 0.05
+momentum = 0.5
+weight_decay = 1e-3
+"""
+HERE = "tests.algorithms.problem:"
+
+
+def convs(input_shape, classes):
+    """Two small convolutions, the first with normalisation, and two linear layers; 766 weights."""
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 4, 3, padding=1),
+            bn1=nn.BatchNorm2d(4),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(4, 6, 3, stride=2),
+            relu2=nn.ReLU(),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(6, 8),
+            relu3=nn.ReLU(),
+            fc2=nn.Linear(8, classes),
+        )
+    )
+
+
+def levels(input_shape, classes, level=5):
+    """A network with the layers of FedLP's CNN at its five levels, 2 or 3 channels wide."""
+    parts, inputs = OrderedDict(), 1
+    for number in range(1, level + 2):
+        outputs = 2 + number % 2
+        parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1)
+        parts[f"relu{number}"] = nn.ReLU()
+        parts[f"bn{number}"] = nn.BatchNorm2d(outputs)
+        inputs = outputs
+    parts["pool"] = nn.MaxPool2d(8 if level == 5 else 4)
+    parts["flatten"] = nn.Flatten()
+    head = "fc" if level == 5 else "private"
+    parts[f"{head}1"] = nn.Linear(inputs if level == 5 else 4 * inputs, 5)
+    parts[f"{head}2"] = nn.Linear(5, classes)
+    return nn.Sequential(parts)
+
+
+def model_of(name):
+    """Return the model that shows an algorithm at work."""
+    return HERE + ("levels" if name == "fedlp-hetero" else "convs")
+
+
+def experiment(name, overrides=(), comm=None, **keys):
+    """Return the Experiment of one algorithm with its `keys`."""
+    model = next((o for o in overrides if o.startswith("model.name=")), "")
+    words = [f"algorithm.name={name}", *([] if model else [f"model.name={model_of(name)}"])]
+    words += [f"algorithm.{key}={_toml(value)}" for key, value in keys.items()]
+    return assemble(resolve(TEXT, "test", [*words, *overrides]), comm or Serial(), None)
+
+
+def simulate(name, overrides=(), comm=None, **keys):
+    """Return the Simulation of one algorithm after all its rounds, and the rows of its rounds."""
+    made = experiment(name, overrides, comm, **keys)
+    simulation = Simulation(made, comm or Serial(), Never())
+    rows = [simulation.round() for _ in range(made.config.run.rounds)]
+    return simulation, rows
+
+
+@lru_cache
+def fedavg(*overrides):
+    """Return what `simulate` gives for FedAvg."""
+    return simulate("fedavg", overrides)
+
+
+def weights_of(simulation):
+    """Return the global weights float32[P]."""
+    return simulation.state["weights"]
+
+
+def same_bits(one, other):
+    """True if two float32 vectors are the same bits, negative zeros included."""
+    return np.array_equal(one.view(np.uint32), other.view(np.uint32))
+
+
+def _toml(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

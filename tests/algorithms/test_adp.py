@@ -1,0 +1,114 @@
+"""ADP v1 and v2: what is gated or pruned, and what that does to the global model and bytes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.algorithms.problem import experiment, simulate, weights_of
+
+CONVS = ("conv1.weight", "conv2.weight")
+
+
+def entries(layout, weights):
+    return np.concatenate([weights[layout.slice(name)] for name in CONVS])
+
+
+def reports(made, round=0, clients=(1, 3, 7), state=None):
+    state = state or made.algorithm.start(made.weights)
+    for client in clients:
+        plan = made.algorithm.plan(state, round, client)
+        report = made.trainer.train(state["weights"], plan, client, round, 1 / len(clients))
+        yield plan, report, made.algorithm.message(state, plan, report)
+
+
+@pytest.mark.parametrize("settings", [(), ("clients.local_steps=17",)])
+def test_no_small_entry_is_left_after_training(settings):
+    made = experiment("adp-v2", settings, variant="released", threshold=0.05)
+    for _, report, parts in reports(made):
+        found = np.abs(entries(made.layout, report.weights))
+        assert not ((found > 0) & (found <= 0.05)).any() and (found == 0).any()
+        support = parts["weights"][1]
+        outside = support.mask() == 0
+        assert not report.weights[outside].any() and outside.sum() == (found == 0).sum()
+        assert (made.weights[made.layout.slice("fc1.weight")] != 0).all()
+
+
+def test_the_global_support_is_the_union_of_the_clients():
+    made = experiment("adp-v2", variant="released", threshold=0.08)
+    sums, held = made.algorithm.zero(), 0
+    state = made.algorithm.start(made.weights)
+    for plan, report, parts in reports(made):
+        values, support = parts["weights"]
+        sent = replace(report, weights=values * support.mask())
+        made.algorithm.add(sums, replace(plan, up=support), sent)
+        held = held | (support.mask() != 0)
+    after = made.algorithm.step(state, sums, 0)["weights"]
+    convs = np.zeros(made.layout.size, bool)
+    for name in CONVS:
+        convs[made.layout.slice(name)] = True
+    assert np.array_equal((after != 0)[convs], held[convs])
+    assert made.algorithm.density({"weights": after}) < 1
+
+
+def test_sparsity_and_bytes_follow_the_threshold():
+    sizes = []
+    for threshold in (0.0, 0.05, 0.15):
+        simulation, rows = simulate("adp-v2", variant="released", threshold=threshold)
+        sizes.append((rows[-1].columns["bytes_up"], rows[-1].columns["density_up"]))
+        density = simulation.algorithm.density(simulation.state)
+        assert density >= rows[-1].columns["density_up"]  # the mean is denser than its clients
+        assert rows[-1].columns["model_density"] == density
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_only_salient_weights_move_and_only_those_that_moved_are_sent():
+    made = experiment("adp-v2", salient=0.1)
+    total = sum(made.layout.tensors[made.layout.names.index(name)].size for name in CONVS)
+    for plan, report, parts in reports(made):
+        changed = entries(made.layout, report.weights != plan.start)
+        assert 0 < changed.sum() <= 3 * round(0.1 * total)
+        moved = entries(made.layout, parts["weights"][1].mask())
+        assert (moved >= changed).all() and moved.sum() <= 3 * round(0.1 * total)
+
+
+@pytest.mark.parametrize("inside", ["fedavg", "fedprox", "fednova", "scaffold"])
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("adp-v1", {"ratio": 0.5}),
+        ("adp-v2", {"salient": 0.3}),
+        ("adp-v2", {"variant": "released", "threshold": 0.02}),
+    ],
+)
+def test_both_work_inside_other_algorithms(name, keys, inside):
+    simulation, rows = simulate(name, inside=inside, **keys)
+    assert np.isfinite(weights_of(simulation)).all()
+    plain, _ = simulate(name, inside="fedavg", **keys)
+    assert inside == "fedavg" or not np.array_equal(weights_of(plain), weights_of(simulation))
+    assert simulation.algorithm.remembers == (inside == "scaffold")
+    assert rows[-1].columns["clients_completed"] == 5
+
+
+def test_gates_travel_and_their_cost_is_counted():
+    gated, dense = experiment("adp-v1", ratio=0.5), experiment("fedavg")
+    added = gated.layout.size - dense.layout.size
+    assert added == 4 * (1 + 1) + 6 * (4 + 1)
+    (plan, report, _), *_ = reports(gated)
+    left = dict(zip([layer.name for layer in gated.layout.layers], plan.gates, strict=True))
+    assert (left["conv1"], left["conv2"], left["fc1"]) == (0.5, 0.25, 0.5)
+    assert plan.up.whole
+    (other, dense_report, _), *_ = reports(dense)
+    macs = [layer.macs for layer in dense.layout.layers]
+    saved = dense.flops(other, dense_report) - gated.flops(plan, report)
+    # forward and both gradients, but no input gradient in the first layer
+    expected = 2 * report.seen * (2 * macs[0] * 0.5 + 3 * macs[1] * 0.75 + 3 * macs[2] * 0.5)
+    assert saved == pytest.approx(expected - 2 * report.seen * 3 * (4 + 24))
+
+
+def test_data_decide_the_channels():
+    made = experiment("adp-v1", ratio=0.5)
+    x, _ = made.test.take(np.arange(50))
+    made.engine.outputs(made.weights, x)
+    opened = made.engine.module.conv2.gate.open != 0
+    assert (opened.sum(1) <= 3).all() and len({tuple(row.tolist()) for row in opened}) > 1

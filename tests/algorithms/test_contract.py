@@ -1,0 +1,156 @@
+"""What every algorithm owes the round loop, asked of every one registered."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from fedmpi.algorithms import ALGORITHMS
+from fedmpi.layout import Support
+from fedmpi.sim.post import Post
+from fedmpi.sim.store import ClientStore, pack, unpack
+from tests.algorithms.problem import experiment, fedavg, same_bits, simulate
+
+# Keys under which a method does in four rounds what it is for.
+KEYS = {
+    "feddip": {"every": 2},
+    "feddst": {"every": 2, "alpha": 0.3},
+    "prunefl": {"every": 2, "free": 0.5},
+    "dpf": {"start": 0.5},
+    "lotteryfl": {"accuracy": 0.0},
+    "topk": {"share": 0.1},
+    "fedskel": {"updates_per_set": 1, "ratio": 0.5},
+    "adp-v1": {"ratio": 0.5},
+    "adp-v2": {"salient": 0.3},
+    "heterofl": {"widths": [1.0, 0.5]},
+    "fedlp-hetero": {"prefer": "uniform"},
+    "lg-fedavg": {"warmup": 1},
+}
+DENSE = {"fedavg", "fedprox", "fednova"}
+NAMES = sorted(name for name, cls in ALGORITHMS.items() if cls.__module__.startswith("fedmpi."))
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+def run_rounds(name, groups_of, rounds=3):
+    """Run rounds by hand, the cohort split in groups as over ranks; return the last state."""
+    made = experiment(name, **KEYS.get(name, {}))
+    algorithm, store = made.algorithm, ClientStore()
+    algorithm.attach(store, made.trainer.accuracy)
+    state = algorithm.start(made.weights)
+    for round in range(rounds):
+        totals = algorithm.zero()
+        for group in groups_of(made.cohort(round)):
+            sums = algorithm.zero()
+            for client, share in group:
+                visit(made, store, state, round, client, share, sums)
+            for key, total in sums.items():
+                for part, array in total.arrays().items():
+                    totals[key].arrays()[part] += array
+        store.commit()
+        state = algorithm.step(state, totals, round)
+    return state
+
+
+def visit(made, store, state, round, client, share, sums):
+    """One client's round, as the round loop does it."""
+    algorithm = made.algorithm
+    plan = algorithm.plan(state, round, client)
+    report = made.trainer.train(state["weights"], plan, client, round, share)
+    parts = algorithm.message(state, plan, report)
+    arrived, _ = Post(state).up(plan, parts)
+    memory = algorithm.remember(state, plan, report, arrived)
+    if memory is not None:
+        assert algorithm.remembers
+        store.stage(client, unpack(pack(memory)))
+    values, support = arrived["weights"]
+    more = {key: found for key, (found, _) in arrived.items()}
+    sent = replace(report, weights=values, statistics=more, private=None)
+    algorithm.add(sums, replace(plan, up=support), sent)
+
+
+def whole(cohort):
+    return [list(zip(cohort.clients.tolist(), cohort.shares.tolist(), strict=True))]
+
+
+def dealt(cohort):
+    (everyone,) = whole(cohort)
+    return [everyone[3:], everyone[:1], [], everyone[1:3][::-1]]
+
+
+def test_the_split_of_clients_over_ranks_does_not_change_a_bit(name):
+    alone, split = run_rounds(name, whole), run_rounds(name, dealt)
+    assert alone.keys() == split.keys()
+    for key in alone:
+        assert np.array_equal(alone[key], split[key]), key
+
+
+def test_a_round_without_reports_leaves_the_weights_unless_the_method_prunes(name):
+    algorithm = experiment(name, **KEYS.get(name, {})).algorithm
+    weights = np.linspace(-1, 1, algorithm.layout.size, dtype=np.float32)
+    state = algorithm.start(weights)
+    after = algorithm.step(state, algorithm.zero(), 1)["weights"]
+    assert algorithm.prunes or same_bits(after, state["weights"])
+    assert set(after.tolist()) <= {*state["weights"].tolist(), 0.0}
+
+
+def test_a_plan_is_a_function_of_state_round_and_client(name):
+    made = experiment(name, **KEYS.get(name, {}))
+    made.algorithm.attach(ClientStore(), made.trainer.accuracy)
+    state = made.algorithm.start(made.weights)
+    before = {key: array.copy() for key, array in state.items()}
+    one = made.algorithm.plan(state, 2, 7)
+    made.algorithm.plan(state, 3, 1)
+    other = made.algorithm.plan(state, 2, 7)
+    for field in fields(one):
+        assert equal(getattr(one, field.name), getattr(other, field.name)), field.name
+    assert all(np.array_equal(state[key], before[key]) for key in state)
+
+
+def equal(one, other):
+    if isinstance(one, Support):
+        return one.level == other.level and np.array_equal(one.keep, other.keep)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if hasattr(one, "__dataclass_fields__"):
+        return all(equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other
+
+
+def test_messages_or_work_really_shrink(name):
+    if name in DENSE:
+        pytest.skip(f"{name} prunes nothing")
+    _, rows = simulate(name, **KEYS.get(name, {}))
+    reference = fedavg(f"model.name={experiment(name).config.model.name}")[1]
+    cost, dense = (
+        [last.columns[c] for c in ("bytes_up", "bytes_down", "flops")]
+        for last in (rows[-1], reference[-1])
+    )
+    if name == "scaffold":  # twice the bytes, by design
+        assert cost[0] > 1.9 * dense[0] and cost[1] > 1.9 * dense[1]
+    elif name == "adp-v1":  # gates are weights too, and cost little on real models only
+        assert cost[0] > dense[0]
+    else:
+        assert min(c / d for c, d in zip(cost, dense, strict=True)) < 0.95
+
+
+def test_what_a_client_may_train_and_what_it_must_not_move(name):
+    made = experiment(name, **KEYS.get(name, {}))
+    algorithm = made.algorithm
+    algorithm.attach(ClientStore(), made.trainer.accuracy)
+    state = algorithm.start(made.weights)
+    plan = algorithm.plan(state, 1, 7)
+    report = made.trainer.train(state["weights"], plan, 7, 1, 1.0)
+    moved = report.weights != (state["weights"] if plan.start is None else plan.start)
+    assert moved.any() or plan.steps == 0
+    if plan.update is not None:
+        assert not moved[(plan.update == 0) & made.layout.trained].any()
+    if plan.part is not None:
+        assert not moved[plan.up.mask() == 0].any()

@@ -1,0 +1,109 @@
+"""Compiled kernels lie on the node, for one source and processor, and are made once."""
+
+import os
+import re
+import stat
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fedmpi.cli import kernel_cache
+
+CONFIG = """
+[run]
+rounds = 2
+[data]
+name = "patterns"
+side = 8
+images = 60
+[clients]
+number = 4
+local_steps = 1
+batch_size = 4
+"""
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """Return a temporary folder of the node that is empty."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def saved(done):
+    """Return how often each compiled function was written, from numba's own account."""
+    return Counter(re.findall(r"data saved to '(.*)'", done.stdout))
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="nothing is compiled")
+def test_four_ranks_on_an_empty_cache_compile_each_kernel_once(run_fedmpi, tmp_path):
+    (tmp_path / "exp.toml").write_text(CONFIG)
+    cache = tmp_path / "cache"
+    words = ("run", "exp.toml", "--quiet", "--overwrite", "-o")
+    how = {"ranks": 4, "timeout": 260, "NUMBA_DEBUG_CACHE": "1", "NUMBA_CACHE_DIR": str(cache)}
+    first = run_fedmpi(*words, "first.h5", **how)
+    assert first.returncode == 0, first.stderr
+    count = saved(first)
+    assert len(count) > 10 and set(count.values()) == {1}
+    assert {Path(path) for path in count} == set(cache.rglob("*.nbc"))  # nowhere else
+    again = run_fedmpi(*words, "again.h5", **how)
+    assert again.returncode == 0 and not saved(again)
+
+
+def test_a_folder_that_the_user_names_wins(node):
+    environ = {"NUMBA_CACHE_DIR": "/somewhere"}
+    assert kernel_cache.keep_kernels_on_node(environ) == Path("/somewhere")
+    assert environ == {"NUMBA_CACHE_DIR": "/somewhere"} and not list(node.iterdir())
+
+
+def test_by_default_it_is_the_users_own_on_this_node(node):
+    environ = {}
+    folder = kernel_cache.keep_kernels_on_node(environ)
+    assert environ["NUMBA_CACHE_DIR"] == str(folder)
+    assert folder.parent.parent == node and folder.name == kernel_cache.key()
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("what", ["open to all", "a link", "a file"])
+def test_a_folder_that_others_may_have_written_is_not_used(node, what):
+    place = kernel_cache.node_folder()
+    place.rmdir()
+    if what == "open to all":
+        place.mkdir()
+        place.chmod(0o777)
+    elif what == "a link":
+        (node / "target").mkdir(mode=0o700)
+        place.symlink_to(node / "target")
+    else:
+        place.write_text("")
+    assert kernel_cache.node_folder() == node / "home" / "fedmpi" / "kernels"
+
+
+def test_other_source_is_another_folder(node, monkeypatch):
+    source = node / "kernels"
+    source.mkdir()
+    (source / "one.py").write_text("a = 1\n")
+    monkeypatch.setattr(kernel_cache.kernels, "__path__", [str(source)])
+    before = kernel_cache.key()
+    assert kernel_cache.key() == before
+    (source / "one.py").write_text("a = 2\n")
+    assert kernel_cache.key() != before
+
+
+def test_another_numba_is_another_folder(monkeypatch):
+    before = kernel_cache.key()
+    monkeypatch.setattr(kernel_cache, "version", lambda name: "0.0")
+    assert kernel_cache.key() != before
+
+
+def test_only_the_newest_few_folders_are_kept(node):
+    home = kernel_cache.node_folder()
+    for age in range(8):
+        (home / f"{age:016}").mkdir()
+        os.utime(home / f"{age:016}", (1e9 - age, 1e9 - age))
+    kernel_cache.keep_kernels_on_node({})
+    assert sorted(path.name for path in home.iterdir()) == [f"{age:016}" for age in range(4)]

@@ -1,0 +1,104 @@
+"""The measuring verbs run and write the numbers that they promise; not how large those are."""
+
+import json
+
+import pytest
+
+CONFIG = """
+[run]
+rounds = 3
+[data]
+name = "digits"
+[clients]
+number = 6
+per_round = 2
+local_steps = 2
+batch_size = 4
+"""
+SPREAD = {"median", "low", "high", "quartiles", "count"}
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "exp.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def read(path):
+    """Return a JSON file that must not hold NaN, which is no JSON."""
+    return json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
+
+
+def check_bars(bars):
+    assert bars
+    for bar in bars:
+        assert set(bar) == {"name", "value", "kind", "bound", "met", "note"}
+        assert bar["met"] is None  # a quick look does not judge
+
+
+@pytest.mark.timeout(280)
+def test_round(run_fedmpi, tmp_path):
+    done = run_fedmpi("bench", "round", "--quick", "--json", "out.json", timeout=270)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "out.json")
+    assert set(found) == {
+        "setting", "machine", "arms", "overhead", "startup", "memory", "bars"
+    }
+    check_bars(found["bars"])
+    assert found["setting"]["quick"] is True and found["setting"]["data"] == "patterns"
+    arms = {(arm["name"], arm["ranks"]): arm for arm in found["arms"]}
+    assert {("fedmpi", 1), ("fedmpi", 2), ("fedmpi, torch engine", 1)} <= set(arms)
+    for arm in arms.values():
+        if not arm["note"]:
+            assert set(arm["clients_per_second"]) == SPREAD
+            assert 0 < arm["accuracy"] < 1
+    shas = {arm["weights_sha256"] for arm in arms.values() if arm["name"] == "fedmpi"}
+    assert len(shas) == 1
+    assert set(found["overhead"]["over_bare"]) == SPREAD
+    assert len(found["memory"]["rounds"]) == 12 and set(found["memory"]["cohorts"]) == {"2", "4"}
+    assert "clients/s" in done.stdout and "start-up to the first training step" in done.stdout
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_run_measures_an_experiment_and_keeps_nothing(run_fedmpi, tmp_path, config, ranks):
+    bare = [] if ranks else ["--bare"]
+    done = run_fedmpi("bench", "run", config, "--json", "out.json", *bare, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "out.json")
+    assert len(found["seconds"]) == len(found["memory"]) == len(found["train"]) == 3
+    assert len(found["bare"]) == (0 if ranks else 3)
+    assert found["ranks"] == (ranks or 1) and min(found["seconds"]) > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"exp.toml", "out.json"}
+
+
+def test_bare_training_needs_one_rank(run_fedmpi, config):
+    done = run_fedmpi("bench", "run", config, "--bare", ranks=2)
+    assert done.returncode == 2 and "--bare" in done.stderr
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("what", ["kernels", "collectives"])
+def test_kernels_and_collectives(run_fedmpi, tmp_path, what):
+    done = run_fedmpi("bench", what, "--quick", "--json", "out.json", timeout=270)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "out.json")
+    if what == "kernels":
+        assert found["floors"]["copy_bytes_per_second"] > 1e8
+        assert {"training", "sparse"} == set(found["tables"])
+        check_bars(found["bars"])
+    else:
+        assert {"ranks", "rows", "bars"} <= set(found)
+        assert {row["arm"] for row in found["rows"]} > {"dense"}
+
+
+def test_scale(run_fedmpi, tmp_path):
+    done = run_fedmpi("bench", "scale", "--quick", "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    rows = read(tmp_path / "out.json")["rows"]
+    assert {row["ranks"] for row in rows} == {4, 16}
+
+
+def test_a_bench_without_a_word_says_what_there_is(run_fedmpi):
+    done = run_fedmpi("bench")
+    assert done.returncode == 2 and "WHAT" in done.stderr

@@ -1,0 +1,269 @@
+"""The doctor: each thing that can be wrong is made so, for real where this machine lets us."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedmpi.comm.library import family
+from fedmpi.doctor import cores, gpu, mpi, python, storage
+from tests.conftest import ROOT
+
+MPICH, OPEN_MPI = "MPICH Version: 5.0.2", "Open MPI v5.0.11, package: x"
+MIB = 1 << 20
+
+
+def finding(done, what):
+    """Return (level, rest of the line) of one finding in the doctor's output."""
+    lines = [line.split(None, 2) for line in done.stdout.splitlines()]
+    found = [(level, rest) for level, name, rest in lines if name == what]
+    assert len(found) == 1, done.stdout + done.stderr
+    return found[0]
+
+
+def test_alone_it_finds_what_every_run_needs(run_fedmpi):
+    done = run_fedmpi("doctor")
+    levels = {line.split()[0] for line in done.stdout.splitlines()}
+    assert done.returncode == ("wrong" in levels), done.stdout + done.stderr
+    assert finding(done, "python")[0] == finding(done, "libraries")[0] == "ok"
+    assert finding(done, "library")[0] == "ok"
+    assert finding(done, "ranks") == ("ok", "alone")
+
+
+def test_on_three_ranks_one_of_them_reports(run_fedmpi):
+    done = run_fedmpi("doctor", ranks=3)
+    assert finding(done, "ranks") == ("ok", "3 on 1 node(s)")
+    assert finding(done, "cores")[1].startswith("3 rank(s) here on ")
+
+
+def test_ranks_beyond_cores_for_real(run_python, tmp_path):
+    bound = ("import os, runpy, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+             "sys.argv = ['fedmpi', 'doctor']; runpy.run_module('fedmpi', run_name='__main__')")
+    done = run_python("-c", bound, ranks=2)
+    level, text = finding(done, "cores")
+    assert (done.returncode, level) == (1, "wrong")
+    assert "2 rank(s) here on 1 core(s)" in text and "mpiexec -n 1" in text
+
+
+def test_threads_oversubscribed_for_real(run_fedmpi):
+    many = str(2 * len(os.sched_getaffinity(0)))
+    done = run_fedmpi("doctor", OMP_NUM_THREADS=many, NUMBA_NUM_THREADS="1")
+    level, text = finding(done, "threads")
+    assert (done.returncode, level) == (1, "wrong")
+    assert f"1 rank(s) x {many} thread(s)" in text and "export OMP_NUM_THREADS=" in text
+
+
+def test_a_configuration_brings_its_threads(run_fedmpi, tmp_path):
+    (tmp_path / "a.toml").write_text("[run]\nthreads_per_rank = 4096\n")
+    unset = {f"{name}_NUM_THREADS": "" for name in ("OMP", "NUMBA", "OPENBLAS", "MKL")}
+    level, text = finding(run_fedmpi("doctor", "a.toml", **unset), "threads")
+    assert level == "wrong" and "--set run.threads_per_rank=" in text
+
+
+@pytest.fixture
+def mounted():
+    """Return run(words, *mounts): with file systems that only this command sees; needs root."""
+    can = shutil.which("unshare") and not subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True
+    ).returncode
+    if not can:
+        pytest.skip("no right to mount here (needs root, or CAP_SYS_ADMIN)")
+
+    def run(words, mounts):
+        shell = f"{mounts} && exec \"$@\""
+        env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            ["unshare", "--mount", "bash", "-c", shell, "bash", sys.executable, *words],
+            env=env, capture_output=True, text=True, timeout=60, cwd="/tmp",
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(("size", "level"), [("64m", "wrong"), ("200m", "note"), ("1g", "ok")])
+def test_shared_memory_too_small_for_real(mounted, size, level):
+    """64 MiB is what docker gives, and what four ranks on MNIST die of."""
+    done = mounted(["-m", "fedmpi", "doctor"], f"mount -t tmpfs -o size={size} tmpfs /dev/shm")
+    found, text = finding(done, "shm")
+    assert found == level, text
+    assert (done.returncode == 1) == (level == "wrong"), done.stdout
+    assert ("remount" in text) == (level != "ok")
+
+
+def test_a_cache_that_cannot_be_written_for_real(mounted, tmp_path):
+    folder = tmp_path / "kernels"
+    words = ["-c", "import os, sys; os.environ['NUMBA_CACHE_DIR'] = sys.argv.pop(); "
+             "from fedmpi.cli import main; sys.exit(main(['doctor']))", str(folder / "a")]
+    done = mounted(words, f"mkdir {folder} && mount -t tmpfs -o ro tmpfs {folder}")
+    level, text = finding(done, "cache")
+    assert (done.returncode, level) == (1, "wrong")
+    assert "unset NUMBA_CACHE_DIR" in text
+
+
+def test_torch_without_the_gpu_asked_for_for_real(run_fedmpi, tmp_path):
+    (tmp_path / "a.toml").write_text('[run]\ndevice = "cuda"\n')
+    done = run_fedmpi("doctor", "a.toml", CUDA_VISIBLE_DEVICES="")
+    level, text = finding(done, "gpu")
+    assert (done.returncode, level) == (1, "wrong")
+    assert "built without it" in text or "CUDA_VISIBLE_DEVICES=''" in text
+
+
+def test_a_python_without_the_libraries_for_real(run_python):
+    done = run_python("-S", "-m", "fedmpi", "doctor")
+    level, text = finding(done, "libraries")
+    assert (done.returncode, level, done.stderr) == (1, "wrong", "")
+    assert "numpy" in text and "source .venv/bin/activate" in text
+
+
+def test_a_python_that_is_too_old_for_real(tmp_path):
+    names = [f"python3.{minor}" for minor in (10, 9, 8)]
+    found = [shutil.which(name) for name in names]
+    found += [str(p) for n in names for p in Path.home().glob(f".pyenv/versions/*/bin/{n}")]
+    old = [path for path in found if path and not subprocess.run([path, "-c", ""]).returncode]
+    if not old:
+        pytest.skip("no older Python here")
+    done = subprocess.run([old[0], "-m", "fedmpi", "doctor"], capture_output=True, text=True,
+                          env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, timeout=60)
+    level, text = finding(done, "python")
+    assert (done.returncode, level) == (1, "wrong"), done.stderr
+    assert "make PYTHON=" in text
+
+
+def other_mpiexec():
+    """Return the folder of a launcher of the MPI that this environment does not have, or skip."""
+    mine = Path(sys.executable).with_name("mpiexec")
+    for folder in (Path("/tmp/ompi-venv/bin"), *map(Path, os.environ["PATH"].split(":"))):
+        path = folder / "mpiexec"
+        if path.is_file() and kind(path) not in ("", kind(mine)):
+            return folder
+    pytest.skip("no mpiexec of another MPI here")
+
+
+def kind(path):
+    """Return which MPI a launcher belongs to; empty if it does not start."""
+    done = subprocess.run([path, "--version"], capture_output=True, text=True)
+    return family(done.stdout)
+
+
+def test_the_launcher_of_another_mpi_for_real(run_fedmpi):
+    folder = other_mpiexec()
+    path = f"{folder}:{os.environ['PATH']}"
+    done = run_fedmpi("doctor", PATH=path)
+    level, text = finding(done, "launcher")
+    assert (done.returncode, level) == (1, "wrong")
+    assert f"{Path(sys.executable).with_name('mpiexec')} -n N" in text
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    words = [folder / "mpiexec", "-n", "2", sys.executable, "-m", "fedmpi", "doctor"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60,
+                          env=os.environ | root | {"PATH": path, "PYTHONPATH": str(ROOT)})
+    assert done.returncode != 0
+    level, text = finding(done, "ranks")  # once, although each of the two thinks it is the first
+    assert level == "wrong" and "2 processes, and each thinks that it is alone" in text
+
+
+@pytest.mark.parametrize(
+    ("plugins", "level", "text"),
+    [("none\n\tcray_shasta", "wrong", "cannot join ranks"), ("none\n\tpmi2\n\tpmix", "note", "needs pm")],
+)
+def test_a_slurm_without_pmi_is_told(run_fedmpi, tmp_path, plugins, level, text):
+    """An srun that answers as the real one does where it was built without PMI."""
+    srun = tmp_path / "srun"
+    srun.write_text(f"#!/bin/sh\nprintf 'MPI plugin types are...\\n\t{plugins}\\n' >&2\n")
+    srun.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CONF": "/nonexistent"}
+    done = run_fedmpi("doctor", SLURM_MPI_TYPE="", **env)
+    found, line = finding(done, "slurm")
+    assert found == level and text in line
+
+
+MOUNTS = """\
+rootfs / ext4 rw 0 0
+tmpfs /tmp tmpfs rw 0 0
+fs1:/home /home nfs4 rw 0 0
+mds:/lustre /scratch\\040big lustre rw 0 0
+tmpfs /home/me/local tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/", "ext4"), ("/home/me/a", "nfs4"), ("/home", "nfs4"), ("/homes/a", "ext4"),
+     ("/scratch big/a", "lustre"), ("/home/me/local/x", "tmpfs")],
+)
+def test_the_file_system_is_that_of_the_longest_mount(path, kind):
+    assert storage.file_system(path, MOUNTS) == kind
+    assert storage.remote(kind) == (kind in ("nfs4", "lustre"))
+
+
+def test_results_and_caches_on_network_file_systems():
+    found = storage.locking({}, "/home/me", MOUNTS)
+    assert found.level == "note" and found.remedy == "export HDF5_USE_FILE_LOCKING=FALSE"
+    off = {"HDF5_USE_FILE_LOCKING": "FALSE"}
+    assert storage.locking(off, "/home/me", MOUNTS).level == "ok"
+    assert storage.locking({}, "/tmp", MOUNTS).level == "ok"
+    assert storage.cache({}, "/home/me", MOUNTS, True).level == "wrong"
+    assert "TMPDIR" in storage.cache({}, "/home/me", MOUNTS, True).remedy
+    assert storage.cache({}, "/tmp/a", MOUNTS, True).level == "ok"
+
+
+def test_shared_memory_that_is_not_there():
+    assert storage.shared_memory("/dev/shm", None, 1).level == "wrong"
+    levels = [storage.shared_memory("/dev/shm", n * MIB, 4).level for n in (95, 96, 287, 288)]
+    assert levels == ["wrong", "note", "note", "ok"]
+
+
+def test_quotas_of_control_groups_bound_the_cores(tmp_path):
+    (tmp_path / "job/step").mkdir(parents=True)
+    (tmp_path / "job/cpu.max").write_text("250000 100000\n")
+    (tmp_path / "job/step/cpu.max").write_text("max 100000\n")
+    (tmp_path / "cpu/a").mkdir(parents=True)
+    (tmp_path / "cpu/a/cpu.cfs_quota_us").write_text("-1\n")
+    (tmp_path / "cpu/a/cpu.cfs_period_us").write_text("100000\n")
+    found = cores.quotas(tmp_path, "4:cpu:/a\n3:memory:/x\n0::/job/step\n")
+    assert found == [2.5]
+    assert (cores.usable(8, found), cores.usable(1, found), cores.usable(4, [0.5])) == (2, 1, 1)
+
+
+def test_slurm_is_judged_by_what_the_library_needs():
+    both = ["none", "pmi2", "pmix"]
+    assert mpi.slurm({}, MPICH, None) is None
+    assert mpi.slurm({}, MPICH, both, "none").level == "note"
+    assert mpi.slurm({}, MPICH, both, "pmi2").level == "ok"
+    assert mpi.slurm({"SLURM_MPI_TYPE": "pmix"}, OPEN_MPI, both, "pmi2").level == "ok"
+    assert mpi.slurm({"SLURM_MPI_TYPE": "pmi2"}, OPEN_MPI, both).level == "wrong"
+    assert mpi.slurm({"SLURM_MPI_TYPE": "pmix"}, MPICH, both).level == "note"
+    assert mpi.slurm({}, MPICH, ["none", "pmix"]).level == "note"
+    cray = "MPI VERSION : CRAY MPICH version 8.1.25"
+    assert mpi.slurm({"SLURM_MPI_TYPE": "cray_shasta"}, cray, ["cray_shasta"]).level == "ok"
+    assert mpi.slurm({}, MPICH, ["none", "cray_shasta"]).level == "wrong"
+    without = mpi.slurm({}, OPEN_MPI, ["none", "pmi2"])
+    assert without.level == "wrong" and "mpirun" in without.remedy
+
+
+def test_one_process_in_a_larger_job_is_noted():
+    batch = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
+    found = mpi.ranks(batch, 1, 1, MPICH, [])
+    assert found.level == "note" and "srun fedmpi" in found.remedy
+    lone = mpi.ranks(batch | {"SLURM_STEP_NUM_TASKS": "4"}, 1, 1, MPICH, [("/a/mpiexec", MPICH)])
+    assert lone.level == "wrong" and "srun --mpi=pmi2" in lone.remedy
+
+
+@pytest.mark.parametrize(
+    ("build", "count", "visible", "remedy"),
+    [(None, 0, None, "pip install torch"), ("12.6", 0, "", "unset CUDA_VISIBLE_DEVICES"),
+     ("12.6", 0, None, "nvidia-smi"), ("12.6", 2, "0,1", "")],
+)
+def test_a_missing_gpu_has_several_reasons(build, count, visible, remedy):
+    assert gpu.gpu("auto", build, count, visible) is None
+    found = gpu.gpu("cuda", build, count, visible)
+    assert (found.level == "ok") == (not remedy) and found.remedy.startswith(remedy)
+
+
+def test_no_library_and_no_launcher():
+    assert mpi.library("", "cannot load MPI library").level == "wrong"
+    assert mpi.launcher(MPICH, []).level == "note"
+    assert mpi.launcher(MPICH, [("/a", "mpiexec (OpenRTE) 4.1.4")]).level == "wrong"
+    assert python.python((3, 12, 1), "/p").level == "ok"

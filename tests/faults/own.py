@@ -1,0 +1,75 @@
+"""Methods with faults of their own, for tests: `[algorithm] name = "tests.faults.own:Nan"`."""
+
+import numpy as np
+
+import fedmpi
+from fedmpi.errors import ClientError
+from fedmpi.plan import Plan
+
+
+class Plain(fedmpi.Algorithm):
+    """FedAvg."""
+
+    def plan(self, state, round, client):
+        everything = fedmpi.Support.all(self.layout)
+        return Plan(down=everything, up=everything)
+
+
+class Remembers(Plain):
+    """Each client starts from the mean of what it receives and what it sent last."""
+
+    def plan(self, state, round, client):
+        memory = self.memory(client)
+        start = (state["weights"] + memory["weights"]) / 2 if memory else None
+        everything = fedmpi.Support.all(self.layout)
+        return Plan(down=everything, up=everything, start=start, steps=1 + len(memory))
+
+    def remember(self, state, plan, report, sent):
+        return {"weights": report.weights, "visits": np.array(report.steps)}
+
+
+def chosen(round, client):
+    """Say whether a client is one of those that fail in a round: one of four."""
+    return (round + client) % 4 == 1
+
+
+class Nan(Plain):
+    """Some clients send a weight that is no number, some one that is too large."""
+
+    def message(self, state, plan, report):
+        if chosen(self.round, report.client):
+            report.weights[7] = np.nan if report.client % 2 else 1e30
+        return super().message(state, plan, report)
+
+    def plan(self, state, round, client):
+        self.round = round
+        return super().plan(state, round, client)
+
+
+class Raises(Nan):
+    """Some clients fail, by numpy's hand or their own."""
+
+    def message(self, state, plan, report):
+        if chosen(self.round, report.client):
+            if report.client % 2:
+                np.linalg.inv(np.zeros((2, 2)))
+            raise ClientError("my matrix has no inverse")
+        return {"weights": (report.weights, plan.up)}
+
+
+class AllFail(Nan):
+    """From round 2 on, every client fails."""
+
+    def message(self, state, plan, report):
+        if self.round >= 2:
+            raise ClientError("nothing works any more")
+        return {"weights": (report.weights, plan.up)}
+
+
+class Breaks(Plain):
+    """A fault of the program, on one client."""
+
+    def message(self, state, plan, report):
+        if report.client % 3 == 1:
+            raise KeyError("a key that nobody has")
+        return super().message(state, plan, report)

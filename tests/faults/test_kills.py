@@ -1,0 +1,145 @@
+"""Runs that are killed again and again, anywhere, and end as the one that was left in peace."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import numpy as np
+import psutil
+import pytest
+from tests.cli.test_run import contents, equal
+from tests.conftest import ROOT
+from tests.faults.dying import POINTS, prepare
+from tests.faults.job import Job, rounds_of, run_here, write_config
+
+KILLS = int(os.environ.get("FEDMPI_KILLS", "20"))
+SEED = os.environ.get("FEDMPI_SEED", "1")
+CHAIN = 10  # kills that one run suffers
+WITHIN = 5.0  # seconds in which no process of a killed job is left
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["tests.faults.test_kills"])
+DYING = (ROOT / "tests/faults/dying.py",)
+
+
+def words_of(folder, out):
+    """Return the words that start the run, or go on with it."""
+    return ["resume", out] if out.exists() else ["run", folder / "exp.toml", "-o", out]
+
+
+def kill(job, whom, pick):
+    """Send SIGKILL to one rank, to all, or to who started them."""
+    ranks, alive = job.ranks(), job.alive()
+    starters = [process for process in alive if process not in ranks]
+    victims = {
+        "rank": ranks and [pick.choice(ranks)],
+        "ranks": ranks,
+        "launcher": starters[:1],
+        "proxy": starters[1:],  # MPICH's launcher has a process between itself and the ranks
+    }[whom]
+    for process in victims or alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def strike_from_outside(folder, out, pick):
+    """Start or go on with the run, and kill some of it at a random moment; return the seconds."""
+    before, ranks = rounds_of(out), pick.choice([2, 2, 3])
+    with Job(folder, *words_of(folder, out), "--quiet", ranks=ranks) as job:
+        if pick.random() < 0.25:  # during the start
+            time.sleep(pick.uniform(0, 2.5))
+        else:
+            job.wait_for(lambda: rounds_of(out) > before)
+            time.sleep(pick.uniform(0, 0.3))
+        kill(job, pick.choice(["rank", "rank", "ranks", "launcher", "proxy"]), pick)
+        return job.seconds_to_end(WITHIN)
+
+
+def strike_from_inside(folder, out, pick):
+    """Start or go on with the run on two ranks, so that one dies while it writes."""
+    point, call = aim(pick)
+    with Job(folder, point, call, *words_of(folder, out), "--quiet", ranks=2, program=DYING) as job:
+        job.process.wait(60)
+        return job.seconds_to_end(WITHIN)
+
+
+def strike_one_rank(folder, out, pick):
+    """Start or go on with the run on one rank; it dies while it writes, or at a random moment.
+
+    It is forked from a process that has everything loaded, so that no time goes into starting.
+    """
+    point, call = aim(pick) if pick.random() < 0.6 else (None, 0)
+    process = FORK.Process(target=alone, args=(out, folder.parent.name, point, call))
+    process.start()
+    if point is None:
+        process.join(pick.expovariate(2.0))
+        process.kill()
+    process.join(60)
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return 0.0
+
+
+def alone(out, algorithm, point, call):
+    """Start or go on with a run in this process, which dies at `point` if one is given."""
+    if point:
+        prepare(point, call)
+    run_here(out, algorithm, resume=out.exists())
+
+
+def aim(pick):
+    """Return a point of `dying`, and how often it is passed before the end."""
+    point, call = pick.choice(POINTS), pick.randint(1, 12)
+    return point, 20 * call if point == "rows" else call
+
+
+STRIKES = strike_one_rank, strike_from_outside, strike_from_inside
+
+
+def check_so_far(out, whole):
+    """Assert that the file opens and holds the first rounds of the run left in peace."""
+    if out.exists():
+        _, tables = contents(out)
+        for name, values in tables.items():
+            np.testing.assert_array_equal(values, whole[1][name][: len(values)], err_msg=name)
+
+
+def chain(folder, algorithm, whole, kills):
+    """Kill a run so many times, then let it end; return the seconds that the jobs took to die."""
+    pick, out = random.Random(f"{SEED}{folder.name}"), folder / "out.h5"
+    write_config(folder, algorithm=algorithm)
+    seconds = []
+    for _ in range(kills):
+        strike = pick.choices(STRIKES, (7, 2, 1))[0]
+        seconds.append(strike(folder, out, pick))
+        check_so_far(out, whole)
+    words = words_of(folder, out)
+    with Job(folder, *words, "--quiet", ranks=pick.choice([1, 2, 3])) as job:
+        assert job.end() == 0, job.text()
+    equal(contents(out), whole)
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["exp.toml", "log", "out.h5", "out.h5.checkpoint"]
+    return seconds
+
+
+@pytest.mark.timeout(60 + 30 * KILLS)
+def test_killed_again_and_again(tmp_path, record_property):
+    chains = -(-KILLS // CHAIN)
+    whole = {}
+    for method in ("Plain", "Remembers"):
+        run_here(tmp_path / f"{method}.h5", method)
+        whole[method] = contents(tmp_path / f"{method}.h5")
+    methods = [("Plain", "Remembers")[number % 2] for number in range(chains)]
+    wholes = [whole[method] for method in methods]
+    folders = [tmp_path / method / str(number) for number, method in enumerate(methods)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    with ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(chain, folders, methods, wholes, [CHAIN] * chains))
+    seconds = [s for each in done for s in each]
+    assert len(seconds) >= KILLS
+    record_property("slowest end", max(seconds))
+    print(f"{len(seconds)} kills; a job was gone after {np.median(seconds):.2f} s (median), "
+          f"{max(seconds):.2f} s at most")

@@ -1,0 +1,1 @@
+"""Job scripts, submission and sweeps."""

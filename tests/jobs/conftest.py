@@ -1,0 +1,104 @@
+"""A real Slurm on this machine, and jobs in it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+
+
+def missing():
+    """Say what keeps the tests from a real Slurm; empty if nothing does."""
+    script = cluster_script()
+    if not (script and script.is_file()):
+        return f"{script or 'FEDMPI_SLURM'}: no script that starts a Slurm; FEDMPI_SLURM names it"
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])
+    absent = [name for name in NEEDED if not shutil.which(name, path=path)]
+    if absent:
+        return f"{', '.join(absent)} not installed (apt: munge slurmctld slurmd slurm-client)"
+    try:
+        distribution("mpich")
+    except PackageNotFoundError:
+        return "the environment has no MPICH wheel, which srun --mpi=pmi2 starts everywhere"
+    return ""
+
+
+def cluster_script():
+    """Return the path of the script `cluster`: FEDMPI_SLURM, or beside the data sets."""
+    if named := os.environ.get("FEDMPI_SLURM"):
+        return Path(named)
+    data = os.environ.get("FEDMPI_DATA")
+    return Path(data).parent / "slurm/cluster" if data else None
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Return a Slurm of two nodes that ends with the tests; skip without one, but fail in CI."""
+    if reason := missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    folder = tempfile.mkdtemp(prefix="fs", dir="/tmp")  # Slurm's sockets need a short path
+    words = [str(cluster_script())]
+    where = ["--dir", f"{folder}/c"]
+    done = subprocess.run([*words, "up", *where], capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        pytest.fail(f"the cluster did not come up: {done.stderr}")
+    yield Cluster(f"{folder}/c")
+    subprocess.run([*words, "down", *where], capture_output=True, timeout=120)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Cluster:
+    """A running Slurm, and its commands."""
+
+    def __init__(self, folder):
+        job = re.compile("SLURM_|SBATCH_|FEDMPI_RANKS")
+        self.env = {k: v for k, v in os.environ.items() if not job.match(k)} | {
+            "SLURM_CONF": f"{folder}/slurm.conf",
+            "PYTHONPATH": str(ROOT),
+            "HYDRA_IFACE": "lo",  # the nodes share one address
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+    def run(self, *words, check=True, **options):
+        """Run one command of Slurm's, or of ours; return what it printed."""
+        done = subprocess.run([str(word) for word in words], env=self.env, timeout=120, text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, **options)
+        assert not check or done.returncode == 0, done.stdout
+        return done.stdout
+
+    def fedmpi(self, *words, **options):
+        """Run `fedmpi words` on the machine that submits."""
+        return self.run(sys.executable, "-m", "fedmpi", *words, **options)
+
+    def submit(self, *words, **options):
+        """Run `fedmpi submit` or `sweep --submit`; return the job's number."""
+        text = self.fedmpi(*words, **options)
+        return re.search(r"submitted as (?:job|array) (\d+)", text)[1]
+
+    def show(self, job, key):
+        """Return one value that Slurm keeps of a job, of the first task of an array."""
+        text = self.run("scontrol", "-o", "show", "job", job)
+        return re.search(rf"\b{key}=(\S*)", text)[1]
+
+    def wait(self, job, *states, timeout=90, log=None):
+        """Wait until a job is in one of `states`; fail when it ends in another."""
+        end = time.monotonic() + timeout
+        while True:
+            state = self.show(job, "JobState")
+            if state in states:
+                return state
+            text = log.read_text() if log and log.exists() else ""
+            assert state not in ENDS and time.monotonic() < end, f"{job} is {state}\n{text}"
+            time.sleep(0.1)

@@ -1,0 +1,43 @@
+"""The doctor in real jobs, and before a Slurm that lacks what MPI needs."""
+
+import re
+import sys
+from pathlib import Path
+
+
+def test_on_two_nodes_one_rank_reports(cluster, tmp_path):
+    text = cluster.run("srun", "-N2", "-n2", "--mpi=pmi2", sys.executable, "-m", "fedmpi",
+                       "doctor", check=False, cwd=tmp_path)
+    assert re.search(r"^ok +ranks +2 on 2 node\(s\)$", text, re.MULTILINE), text
+    assert len(re.findall(r"^\w+ +python ", text, re.MULTILINE)) == 1
+
+
+def test_srun_without_pmi_gives_lone_ranks(cluster, tmp_path):
+    text = cluster.run("srun", "-n2", "--mpi=none", sys.executable, "-m", "fedmpi", "doctor",
+                       check=False, cwd=tmp_path)
+    assert "2 processes, and each thinks that it is alone  -> start with srun --mpi=pmi2" in text
+    assert len(re.findall(r"^\w+ +ranks ", text, re.MULTILINE)) == 1
+
+
+def test_one_process_in_the_shell_of_a_job(cluster, tmp_path):
+    log = tmp_path / "log"
+    cluster.run("sbatch", "--wait", "-n2", "-o", log, "--wrap", "python -m fedmpi doctor",
+                check=False, cwd=tmp_path)
+    assert "one process of a job with 2 tasks  -> srun fedmpi" in log.read_text()
+
+
+def test_a_slurm_whose_plugins_for_pmi_are_missing(cluster, tmp_path):
+    settings = cluster.run("scontrol", "show", "config")
+    plugins = Path(re.search(r"PluginDir\s*=\s*(\S+)", settings)[1])
+    some = tmp_path / "plugins"
+    some.mkdir()
+    for plugin in plugins.glob("*.so"):
+        if not plugin.name.startswith("mpi_pmi"):
+            (some / plugin.name).symlink_to(plugin)
+    conf = tmp_path / "slurm.conf"
+    conf.write_text(Path(cluster.env["SLURM_CONF"]).read_text() + f"PluginDir={some}\n")
+    text = cluster.run("env", f"SLURM_CONF={conf}", sys.executable, "-m", "fedmpi", "doctor",
+                       check=False, cwd=tmp_path)
+    found = re.search(r"^wrong +slurm +srun --mpi knows (.*): it cannot join", text, re.MULTILINE)
+    assert found and "none" in found[1] and "pmi2" not in found[1], text
+    assert "launch=(mpirun)" in text

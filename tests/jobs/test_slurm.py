@@ -1,0 +1,214 @@
+"""Real jobs on a real Slurm: whatever befalls them, they end with the undisturbed result."""
+
+import os
+import re
+import signal
+import time
+from contextlib import suppress
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from fedmpi.record import checkpoint, reader
+from tests.cli.test_run import contents, equal
+
+CONFIG = """
+[run]
+name = "disturbed"
+rounds = 60
+eval_every = 10
+checkpoint_every = 5
+[clients]
+number = 20
+per_round = 6
+local_steps = 2
+batch_size = 16
+"""
+TWO_NODES = ["--nodes", "2", "--tasks-per-node", "1", "--time", "10"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, tmp_path_factory):
+    """Return the configuration, and what its result holds when nothing disturbs it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = folder / "exp.toml"
+    config.write_text(CONFIG)
+    cluster.fedmpi("run", config, "-o", folder / "a.h5")
+    return SimpleNamespace(config=config, contents=contents(folder / "a.h5"))
+
+
+@pytest.fixture
+def job(cluster, undisturbed, tmp_path):
+    """Return start(*words): a job on two nodes, in the midst of its rounds when it returns."""
+    out = tmp_path / "a.h5"
+
+    def start(*words):
+        number = cluster.submit("submit", undisturbed.config, "-o", out, *TWO_NODES, *words)
+        wait_for_rounds(cluster, number, out)
+        return number
+
+    return SimpleNamespace(start=start, out=out, log=out.with_suffix(".log"))
+
+
+def wait_for_rounds(cluster, number, out, rounds=3):
+    """Wait until a job has written some rounds; it must still run then."""
+    end = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < end, cluster.run("scontrol", "show", "job", number)
+        if out.exists():
+            with reader.open(out) as run:
+                assert run.status == "running", run.status
+                if len(run.rounds) >= rounds:
+                    return
+        time.sleep(0.05)
+
+
+def finished(job, undisturbed):
+    """Check that a job's result is the undisturbed one; return the kinds of its events."""
+    equal(contents(job.out), undisturbed.contents)
+    with reader.open(job.out) as run:
+        assert run.status == "finished"
+        return [event["kind"] for event in run.events]
+
+
+def test_four_ranks_on_two_nodes(cluster, undisturbed, tmp_path):
+    out = tmp_path / "a.h5"
+    text = cluster.fedmpi("submit", undisturbed.config, "-o", out, "--nodes", 2,
+                          "--tasks-per-node", 2, "--time", "0:10:00")
+    number = re.search(r"submitted as job (\d+)\n", text)[1]
+    assert f"squeue --jobs={number}" in text and f"fedmpi watch {out}" in text
+    assert out.with_suffix(".sbatch").read_text() in text
+    cluster.wait(number, "COMPLETED", log=out.with_suffix(".log"))
+    equal(contents(out), undisturbed.contents)
+    with reader.open(out) as run:
+        assert run.ranks == 4
+        assert run.provenance["slurm_job_id"] == number
+        assert len(run.provenance["hosts"]) == 4
+
+
+def test_preempted_in_mid_run(cluster, job, undisturbed):
+    number = job.start("--partition", "low")
+    other = cluster.run("sbatch", "--parsable", "-N2", "--exclusive", "-o/dev/null", "--wrap=true")
+    cluster.wait(other.strip(), "COMPLETED")
+    cluster.wait(number, "COMPLETED", log=job.log)
+    assert cluster.show(number, "Restarts") == "1"
+    assert finished(job, undisturbed) == ["stopped", "resume"]
+
+
+def test_told_of_its_time_limit(cluster, job, undisturbed):
+    """The signal that --signal=B:USR1@120 gives; a real limit takes a minute or more."""
+    number = job.start()
+    cluster.run("scancel", "--signal=USR1", "--batch", number)
+    cluster.wait(number, "PENDING", log=job.log)
+    assert "ended with 75" in job.log.read_text()
+    with reader.open(job.out) as run:
+        assert run.status == "stopped"
+        assert checkpoint.read(checkpoint.path_of(job.out)).facts["next_round"] == len(run.rounds)
+    cluster.wait(number, "COMPLETED", log=job.log)
+    assert cluster.show(number, "Restarts") == "1"
+    assert finished(job, undisturbed) == ["stopped", "resume"]
+
+
+def test_its_node_goes_down(cluster, job, undisturbed):
+    number = job.start()
+    cluster.run("scontrol", "update", "NodeName=node2", "State=DOWN", "Reason=test")
+    try:
+        cluster.wait(number, "PENDING", log=job.log)
+    finally:
+        bring_back(cluster, "node2")
+    cluster.wait(number, "COMPLETED", log=job.log)
+    assert cluster.show(number, "Restarts") == "1"
+    assert finished(job, undisturbed)[-1] == "resume"
+
+
+def bring_back(cluster, node):
+    """Resume a node, which is refused while it still cleans up after a job."""
+    end = time.monotonic() + 30
+    while f"{node} idle" not in cluster.run("sinfo", "-hN", "-pmain", "-o%N %t"):
+        assert time.monotonic() < end, f"{node} did not come back"
+        cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+        time.sleep(0.3)
+
+
+def test_cancelled_stays_cancelled_until_submitted_again(cluster, job, undisturbed):
+    number = job.start()
+    cluster.run("scancel", number)
+    cluster.wait(number, "CANCELLED", log=job.log)
+    text = cluster.fedmpi("submit", undisturbed.config, "-o", job.out, *TWO_NODES, check=False)
+    assert "exists" in text and "submitted" not in text
+    again = cluster.submit("submit", undisturbed.config, "-o", job.out, *TWO_NODES, "--resume")
+    cluster.wait(again, "COMPLETED", log=job.log)
+    assert cluster.show(number, "JobState") == "CANCELLED"
+    assert finished(job, undisturbed)[-1] == "resume"
+
+
+def test_a_failing_job_does_not_come_back(cluster, undisturbed, tmp_path):
+    out = tmp_path / "a.h5"
+    out.write_text("not a result")
+    number = cluster.submit("submit", undisturbed.config, "-o", out, *TWO_NODES, "--resume")
+    assert cluster.wait(number, "FAILED", log=out.with_suffix(".log"))
+    assert cluster.show(number, "Restarts") == "0"
+    assert out.read_text() == "not a result"
+
+
+def test_a_rank_that_dies_ends_the_job(cluster, job, undisturbed):
+    number = job.start()
+    began = time.monotonic()
+    os.kill(rank_on(number, "1"), signal.SIGKILL)
+    cluster.wait(number, "FAILED", log=job.log)
+    assert time.monotonic() - began < 12
+    again = cluster.submit("submit", undisturbed.config, "-o", job.out, *TWO_NODES, "--resume")
+    cluster.wait(again, "COMPLETED", log=job.log)
+    finished(job, undisturbed)
+
+
+def rank_on(number, node):
+    """Return the process id of the rank of a job on its node number `node`."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            environ = process.environ()
+            rank = environ.get("SLURM_JOB_ID") == number and environ.get("SLURM_NODEID") == node
+            if rank and "fedmpi" in process.cmdline():
+                return process.pid
+    raise AssertionError(f"job {number} has no rank on node {node}")
+
+
+def test_a_sweep_as_an_array_and_its_comparison(cluster, undisturbed, tmp_path):
+    (tmp_path / "sweep.toml").write_text(
+        f'base = "{undisturbed.config}"\nseeds = [0, 1]\nset.run.rounds = 3\n'
+        '[grid]\nalgorithm.name = ["fedavg", "fedprox"]\n'
+    )
+    words = ["sweep", "sweep.toml", "-o", "points", "--submit", "--nodes", "1", "--parallel", "2",
+             "--tasks-per-node", "2", "--time", "10"]
+    number = cluster.submit(*words, cwd=tmp_path)
+    cluster.run("srun", "-n1", f"--dependency=afterany:{number}", "true")
+    files = sorted((tmp_path / "points").glob("*.h5"))
+    assert [file.name for file in files] == [
+        f"name={name}_seed={seed}.h5" for name in ("fedavg", "fedprox") for seed in (0, 1)
+    ], cluster.run("bash", "-c", f"cat {tmp_path}/points/*.log")
+    text = cluster.fedmpi("compare", *files)
+    assert text.count("finished") == 4
+    assert "4 points, 0 not finished" in cluster.fedmpi(*words, cwd=tmp_path)
+
+
+def test_the_ranks_of_a_job_must_find_each_other(cluster, undisturbed, tmp_path):
+    """Without PMI srun starts N lone ranks; mpirun in the job, and one process alone, are fine."""
+    fedmpi = f"python -m fedmpi run {undisturbed.config} --set run.rounds=1 --quiet -o"
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/bash\ncd {tmp_path}\n"
+        f"{fedmpi} alone.h5; echo alone $?\n"
+        f"srun --mpi=none {fedmpi} lone.h5; echo lone $?\n"
+        f"mpirun -n 2 {fedmpi} mpirun.h5; echo mpirun $?\n"
+    )
+    cluster.run("sbatch", "--wait", "-N2", "-n2", "-o", tmp_path / "log", script, check=False)
+    log = (tmp_path / "log").read_text()
+    assert "alone 0\n" in log and "lone 2\n" in log and "mpirun 0\n" in log, log
+    assert log.count("MPI joins none of the 2 processes") == 1
+    assert log.count("srun --mpi=pmi2") == 1
+    assert not (tmp_path / "lone.h5").exists()
+    with reader.open(tmp_path / "mpirun.h5") as run:
+        assert run.ranks == 2
+    with reader.open(tmp_path / "alone.h5") as run:
+        assert run.ranks == 1

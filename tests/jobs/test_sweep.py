@@ -1,0 +1,165 @@
+"""Sweeps: their points, names and table; and running them here, over whatever happened before."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fedmpi.errors import ConfigError
+from fedmpi.record import reader
+from fedmpi.slurm import sweep
+from tests.conftest import ROOT
+
+BASE = """
+[run]
+rounds = 2
+[clients]
+number = 8
+per_round = 2
+local_steps = 1
+batch_size = 16
+"""
+
+
+def names(tree):
+    """Return the names of a sweep's points."""
+    return [point.name for point in sweep.points(tree, "s.toml")]
+
+
+def test_points_are_seeds_times_cases_times_grid():
+    tree = {
+        "seeds": [3, 4],
+        "set": {"run": {"rounds": 5}},
+        "grid": {"optimizer": {"lr": [0.1, 0.05]}, "data.partition": ["iid"]},
+        "cases": [{"name": "avg"}, {"name": "lp", "algorithm": {"name": "fedlp", "p": 0.4}}],
+    }
+    assert names(tree) == [
+        f"{case}_lr={lr}_partition=iid_seed={seed}"
+        for seed in (3, 4) for case in ("avg", "lp") for lr in ("0.1", "0.05")
+    ]
+    point = sweep.points(tree, "s.toml")[2]
+    assert point.overrides() == [
+        'run.name="lp_lr=0.1_partition=iid_seed=3"', "run.rounds=5", 'algorithm.name="fedlp"',
+        "algorithm.p=0.4", "optimizer.lr=0.1", 'data.partition="iid"', "run.seed=3",
+    ]
+    assert names({}) == ["run"]
+
+
+def test_names_are_safe_readable_and_different():
+    roots = ["../../etc/passwd", "a b;rm", "a b rm"]
+    tree = {"grid": {"data.root": roots, "x.lr": [1], "y.lr": [2]}}
+    found = names(tree)
+    assert found[0] == "root=etc-passwd_x.lr=1_y.lr=2"
+    assert found[1] != found[2] and found[1].startswith("root=a-b-rm_x.lr=1_y.lr=2_")
+    assert names(tree) == found
+    (long,) = names({"cases": [{"name": "x" * 500}]})
+    assert len(long) < 160
+    assert names({"cases": [{"name": "-rf"}, {"name": "..hidden"}]}) == ["rf", "hidden"]
+
+
+@pytest.mark.parametrize(
+    ("tree", "fault"),
+    [
+        ({"seeds": [1, 1]}, "seeds"), ({"seeds": [True]}, "seeds"), ({"seeds": 3}, "seeds"),
+        ({"grid": {"a.b": 1}}, "a.b"), ({"grid": {"a.b": []}}, "a.b"), ({"grid": 3}, "grid"),
+        ({"grid": {"a.b": [1, 1]}}, "twice"), ({"grid": {"top": [1]}}, "optimizer.lr"),
+        ({"grid": {"a.b": ["x\ty"]}}, "printable"), ({"set": {"a.b\n": 1}}, "optimizer.lr"),
+        ({"cases": [{"algorithm": {"name": "x"}}]}, "a name of its own"),
+        ({"cases": [{"name": "a"}, {"name": "a"}]}, "a name of its own"),
+        ({"cases": {"name": "a"}}, "cases"),
+        ({"grid": {f"a.k{i}": [1, 2, 3] for i in range(40)}}, "make several"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(tree, fault):
+    with pytest.raises(ConfigError, match=fault):
+        sweep.points(tree, "s.toml")
+
+
+def test_the_table_may_grow_but_not_change(tmp_path):
+    grid = {"optimizer.lr": [0.1, 0.2]}
+    path = sweep.write_table(tmp_path, sweep.points({"grid": grid, "seeds": [0]}, ""))
+    short = path.read_text()
+    assert short.splitlines()[0] == "file\trun.name\toptimizer.lr\trun.seed"
+    sweep.write_table(tmp_path, sweep.points({"grid": grid, "seeds": [0, 1]}, ""))
+    assert path.read_text().startswith(short) and len(path.read_text()) > len(short)
+    with pytest.raises(ConfigError, match="another sweep"):
+        sweep.write_table(tmp_path, sweep.points({"grid": grid, "seeds": [1]}, ""))
+    with pytest.raises(ConfigError, match="another sweep"):
+        sweep.write_table(tmp_path, sweep.points({"seeds": [0]}, ""))
+
+
+def test_line_numbers_as_slurm_writes_them():
+    assert sweep.lines_of([1, 2, 3, 5, 8, 9]) == "1-3,5,8-9"
+    assert sweep.lines_of([7]) == "7"
+
+
+@pytest.fixture
+def two_seeds(tmp_path):
+    (tmp_path / "base.toml").write_text(BASE)
+    (tmp_path / "s.toml").write_text('base = "base.toml"\nseeds = [0, 1]\n')
+    return tmp_path / "s.toml"
+
+
+def test_a_sweep_here_skips_what_is_finished_and_resumes_the_rest(
+    two_seeds, run_fedmpi, tmp_path
+):
+    done = run_fedmpi("sweep", two_seeds, "-o", "out", "--dry-run")
+    assert done.returncode == 0 and "2 points, 2 not finished" in done.stdout
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    first = run_fedmpi("run", "base.toml", "-o", "out/seed=0.h5", "--set", "run.name=seed=0")
+    assert first.returncode == 0, first.stderr
+    with reader.open(tmp_path / "out/seed=0.h5") as run:
+        created = run.created
+    done = run_fedmpi("sweep", two_seeds, "-o", "out", "--ranks", "2")
+    assert done.returncode == 0, done.stderr
+    assert "2 points, 1 not finished" in done.stdout and "[1/1] seed=1" in done.stdout
+    with reader.open(tmp_path / "out/seed=0.h5") as run:
+        assert run.created == created
+    with reader.open(tmp_path / "out/seed=1.h5") as run:
+        assert (run.ranks, run.status, run.config["run"]["seed"]) == (2, "finished", 1)
+    (tmp_path / "base.toml").write_text(BASE.replace("local_steps = 1", "local_steps = 2"))
+    done = run_fedmpi("sweep", two_seeds, "-o", "out")
+    assert done.returncode == 1 and "clients.local_steps = 1, now it is 2" in done.stderr
+
+
+def test_a_failed_point_does_not_stop_the_others_and_is_named(two_seeds, run_fedmpi, tmp_path):
+    bad = '[[cases]]\nname = "bad"\ndata = {name = "mnist", root = "/nonesuch"}\n'
+    two_seeds.write_text(f'base = "base.toml"\n{bad}[[cases]]\nname = "good"\n')
+    done = run_fedmpi("sweep", two_seeds, "-o", "out")
+    assert done.returncode == 1 and done.stderr.endswith("fedmpi: bad failed, see above\n")
+    with reader.open(tmp_path / "out/good.h5") as run:
+        assert run.status == "finished"
+
+
+def test_every_point_is_checked_before_the_first_runs(two_seeds, run_fedmpi, tmp_path):
+    cases = '[[cases]]\nname = "good"\n[[cases]]\nname = "bad"\nmodel.name = "nonesuch"\n'
+    two_seeds.write_text(f'base = "base.toml"\n{cases}')
+    done = run_fedmpi("sweep", two_seeds, "-o", "out")
+    assert done.returncode == 2 and "point bad: " in done.stderr and "nonesuch" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_that_is_told_to_stop_keeps_everything(two_seeds, run_fedmpi, tmp_path):
+    two_seeds.write_text('base = "base.toml"\nseeds = [0, 1]\nset.run.rounds = 300\n')
+    words = [sys.executable, "-m", "fedmpi", "sweep", "s.toml", "-o", "out"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not (tmp_path / "out/seed=0.h5").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=20)
+    assert process.returncode == 75, text
+    with reader.open(tmp_path / "out/seed=0.h5") as run:
+        assert run.status == "stopped"
+    assert not (tmp_path / "out/seed=1.h5").exists()
+
+
+def test_a_sweep_starts_its_own_ranks(two_seeds, run_fedmpi):
+    done = run_fedmpi("sweep", two_seeds, "-o", "out", ranks=2)
+    assert done.returncode != 0 and "use --ranks N" in done.stderr

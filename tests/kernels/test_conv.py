@@ -1,0 +1,111 @@
+"""Sums over taps against their naive twins, on tables with rows, lanes and taps of all counts."""
+
+import numpy as np
+import pytest
+
+from fedmpi.kernels import conv
+from tests.naive import conv as naive
+
+NONE = float("-inf")
+
+
+def mix_case(rng, rows, lanes, channels=2, taps=3):
+    """Return (out, src, weights, parts) with planes that do not overlap."""
+    runs = np.array([[0, 16, lanes, 0, taps], [lanes + 3, 0, lanes, 1, taps]])
+    plane = 2 * lanes + 8
+    parts = (
+        np.arange(rows) * plane,
+        np.arange(rows) * channels * taps,
+        rng.integers(0, 40, rows),
+        np.arange(channels) * taps,
+        np.arange(channels) * (lanes + 64),
+        np.arange(taps),
+        rng.permutation(taps) * 8,
+        runs,
+    )
+    out = rng.standard_normal(2 * rows * plane + 64).astype(np.float32)
+    src = rng.standard_normal(channels * (lanes + 64) + 64).astype(np.float32)
+    weights = rng.standard_normal(rows * channels * taps + 40).astype(np.float32)
+    return out, src, weights, parts
+
+
+@pytest.mark.parametrize("lanes", [16, 32, 37, 112])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 6, 7, 10])
+def test_mix_equals_its_twin_for_any_rows_and_lanes(rng, rows, lanes):
+    out, src, weights, parts = mix_case(rng, rows, lanes)
+    want = out.copy()
+    conv.mix(out, src, weights, conv.mix_table(*parts), 1, NONE, 0)
+    naive.mix(want, src, weights, parts, 1, NONE, 0)
+    np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("floor", [NONE, 0.0])
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_mix_starts_cuts_and_gates_as_its_twin(rng, start, floor, gated):
+    out, src, weights, parts = mix_case(rng, 4, 48)
+    want, gate = out.copy(), gated * out.size // 2
+    conv.mix(out, src, weights, conv.mix_table(*parts), start, floor, gate)
+    naive.mix(want, src, weights, parts, start, floor, gate)
+    np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-5)
+
+
+def test_mix_of_more_terms_than_go_at_once_starts_cuts_and_gates_once(rng):
+    out, src, weights, parts = mix_case(rng, 2, 16, channels=4, taps=9)
+    taps = rng.integers(0, 6, 900)
+    parts = (*parts[:5], taps, taps * 8, np.array([[0, 16, 16, 0, 5], [19, 0, 16, 3, 900]]))
+    want, gate = out.copy(), out.size // 2
+    conv.mix(out, src, weights, conv.mix_table(*parts), 1, 0.0, gate)
+    naive.mix(want, src, weights, parts, 1, 0.0, gate)
+    np.testing.assert_allclose(out, want, rtol=1e-4, atol=1e-3)
+
+
+def test_mix_keeps_nan_above_any_floor(rng):
+    out, src, weights, parts = mix_case(rng, 2, 16)
+    src[:] = np.nan
+    conv.mix(out, src, weights, conv.mix_table(*parts), 0, 0.0, 0)
+    assert np.isnan(out[:16]).all()
+
+
+def correlate_case(rng, rows, columns):
+    """Return (out, left, right, parts): two parts, the second with two runs."""
+    runs = np.array([[0, 16, 48], [16, 0, 16], [64, 32, 32]])
+    cut = columns // 2
+    order = rng.permutation(rows * columns).reshape(rows, columns)
+    spare = conv.SPARE
+    right = np.concatenate([np.arange(cut), np.full(spare, 0), np.arange(cut, columns)]) * 96
+    right = np.concatenate([right, np.full(spare, right[-1])])
+    col_out = np.concatenate([np.arange(cut), np.full(spare, -1), np.arange(cut, columns)])
+    col_out = np.concatenate([col_out, np.full(spare, -1)])
+    blocks = np.array([[0, cut, 0, 1], [cut + spare, columns + spare, 1, 3]])
+    parts = np.arange(rows) * 96, np.arange(rows) * columns, right, col_out, runs, blocks
+    out = order.astype(np.float32).reshape(-1)
+    left, right = (rng.standard_normal(96 * n).astype(np.float32) for n in (rows, columns))
+    return out, left, right, parts
+
+
+@pytest.mark.parametrize("columns", [2, 9, 13])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 8])
+def test_correlate_equals_its_twin_for_any_rows_and_columns(rng, rows, columns):
+    out, left, right, parts = correlate_case(rng, rows, columns)
+    want = out.copy()
+    conv.correlate(out, left, right, conv.correlate_table(*parts))
+    naive.correlate(want, left, right, parts)
+    np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-4)
+
+
+def test_correlate_without_rows_changes_nothing(rng):
+    out, left, right, parts = correlate_case(rng, 2, 3)
+    none = np.zeros(0, np.int64)
+    want = out.copy()
+    conv.correlate(out, left, right, conv.correlate_table(none, none, *parts[2:]))
+    np.testing.assert_array_equal(out, want)
+
+
+@pytest.mark.parametrize("size", [16, 128, 176])
+def test_row_sums_equals_its_twin(rng, size):
+    src, out = rng.standard_normal(3 * size).astype(np.float32), np.ones(5, np.float32)
+    want, planes, places = out.copy(), np.array([size, 0]), np.array([4, 2])
+    conv.row_sums(out, places, src, planes, size)
+    naive.row_sums(want, places, src, planes, size)
+    np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,57 @@
+"""Batch normalisation against its naive twins, with full and with short batches."""
+
+import numpy as np
+import pytest
+
+from fedmpi.kernels import norm
+from tests.naive import norm as naive
+
+SIZE, WIDTH = 96, 32
+SRC, OUT = np.array([0, 96]), np.array([192, 288])
+UP, DOWN = OUT + 384, SRC + 384
+SCALE, SHIFT, MEAN, VARIANCE = (np.array([k, k + 1]) for k in (0, 2, 4, 6))
+
+
+def case(rng, count):
+    """Return (memory, mask, weights)."""
+    memory = (rng.standard_normal(768) * 2 + 3).astype(np.float32)
+    weights = rng.uniform(0.5, 2, 8).astype(np.float32)
+    return memory, (np.arange(WIDTH) < count).astype(np.float32), weights
+
+
+@pytest.mark.parametrize("count", [32, 20, 1])
+@pytest.mark.parametrize("floor", [float("-inf"), 0.0])
+def test_normalise_and_apply_equal_their_twins(rng, floor, count):
+    memory, mask, weights = case(rng, count)
+    found = []
+    for module in (norm, naive):
+        mine, moved, saved = memory.copy(), weights.copy(), np.zeros((2, 2), np.float32)
+        module.normalise(mine, OUT, SRC, SIZE, mask, moved, SCALE, SHIFT, saved, 1e-5, floor)
+        module.track(moved, MEAN, VARIANCE, saved, np.array([0, 1]), mask, SIZE, 0.1)
+        module.apply(mine, UP, SRC, SIZE, moved, SCALE, SHIFT, MEAN, VARIANCE, 1e-5, floor)
+        found.append((mine, moved, saved))
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("gate", [0, -384])
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("channels", [[0, 1], [1]])
+def test_normalise_back_equals_its_twin(rng, channels, trained, fresh, gate):
+    memory, mask, weights = case(rng, 20)
+    memory[:384] -= 3
+    c = np.array(channels)
+    saved = np.zeros((2, 2), np.float32)
+    naive.normalise(memory.copy(), OUT, SRC, SIZE, mask, weights, SCALE, SHIFT, saved, 1e-5, 0.0)
+    found = []
+    for module in (norm, naive):
+        mine, grad = memory.copy(), np.zeros(8, np.float32)
+        module.normalise_back(
+            mine, SRC[c], UP[c], DOWN[c], SIZE, mask, weights, grad, SCALE[c], SHIFT[c], saved, c,
+            1e-5, trained, fresh, gate,
+        )  # fmt: skip
+        found.append((mine, grad))
+    assert found[0][1].any() == trained
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=2e-4)

@@ -1,0 +1,69 @@
+"""The optimisers' steps against their naive twins and against torch."""
+
+import numpy as np
+import pytest
+import torch
+
+from fedmpi.kernels import update
+from tests.naive import update as naive
+
+
+def case(rng, size):
+    """Return (weights, grad, one moment, another, reference, mask)."""
+    arrays = [rng.standard_normal(size).astype(np.float32) for _ in range(5)]
+    arrays[3] = abs(arrays[3])
+    return *arrays, (rng.random(size) < 0.7).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [0, 1, 37])
+@pytest.mark.parametrize("mu", [0.0, 0.3])
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_sgd_and_adam_equal_their_twins(rng, size, mu, decay):
+    found = []
+    given = case(rng, size)
+    for module in (update, naive):
+        weights, grad, first, second, reference, mask = (array.copy() for array in given)
+        module.sgd(weights, grad, first, reference, mask, 0.1, 0.9, decay, mu)
+        module.adam(weights, grad, first, second, reference, mask, 0.1, decay, mu, 3)
+        found.append((weights, first, second))
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_moves_where_the_mask_is_zero_even_if_the_gradient_is_nan(rng):
+    weights, grad, first, second, reference, mask = case(rng, 50)
+    grad[mask == 0] = np.nan
+    before = [array[mask == 0].copy() for array in (weights, first, second)]
+    update.sgd(weights, grad, first, reference, mask, 0.1, 0.9, 0.1, 0.1)
+    update.adam(weights, grad, first, second, reference, mask, 0.1, 0.1, 0.1, 1)
+    for array, old in zip((weights, first, second), before, strict=True):
+        np.testing.assert_array_equal(array[mask == 0], old)
+        assert np.isfinite(array).all()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_five_steps_equal_those_of_torch(rng, name):
+    start = rng.standard_normal(40).astype(np.float32)
+    weights, moments, mask = start.copy(), np.zeros((2, 40), np.float32), np.ones(40, np.uint8)
+    parameter = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    if name == "sgd":
+        optimizer = torch.optim.SGD([parameter], 0.1, momentum=0.9, weight_decay=0.01)
+    else:
+        optimizer = torch.optim.Adam([parameter], 0.1, weight_decay=0.01)
+    for step in range(1, 6):
+        grad = rng.standard_normal(40).astype(np.float32)
+        parameter.grad = torch.from_numpy(grad)
+        optimizer.step()
+        if name == "sgd":
+            update.sgd(weights, grad, moments[0], start, mask, 0.1, 0.9, 0.01, 0.0)
+        else:
+            update.adam(weights, grad, *moments, start, mask, 0.1, 0.01, 0.0, step)
+    np.testing.assert_allclose(weights, parameter.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_of_other_lengths_are_refused():
+    one, two = np.zeros(1, np.float32), np.zeros(2, np.float32)
+    with pytest.raises(ValueError, match="equally long"):
+        update.sgd(one, two, one, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="step at least 1"):
+        update.adam(one, one, one, one, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 0)

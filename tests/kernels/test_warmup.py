@@ -1,0 +1,57 @@
+"""After a warm-up, training with the fast engine compiles nothing more."""
+
+import numba
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedmpi import kernels
+from fedmpi.kernels import update, warmup
+from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.models.parts import Residual
+from fedmpi.plan import Backward
+
+MODULES = ("batch_last", "conv", "loss", "norm", "pool", "update")
+
+
+def compiled():
+    """Return the number of compiled signatures of each kernel, those of inner kernels too."""
+    modules = [getattr(kernels, name) for name in MODULES]
+    return {
+        f"{module.__name__}.{name}": len(kernel.signatures)
+        for module in modules
+        for name, kernel in vars(module).items()
+        if hasattr(kernel, "signatures")
+    }
+
+
+def network():
+    body = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3))
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2, 1), Residual(body, nn.Identity()),
+        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4),
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT=1: nothing is compiled")
+def test_nothing_is_compiled_after_the_warm_up():
+    torch.set_num_threads(1)
+    warmup.warm()
+    before = compiled()
+    assert all(number for name, number in before.items() if "._" not in name), before
+    module = network()
+    layout = layout_of(module, np.zeros((1, 1, 8, 8), np.float32))
+    engine = FastEngine(module, layout, (1, 8, 8))
+    x, y = np.ones((5, 1, 8, 8), np.float32), np.arange(5) % 4
+    activations = [np.zeros(layer.rows) for layer in layout.layers]
+    engine.gradient(engine.weights, x, y, engine.grad, activations=activations)
+    rows = tuple(np.arange(layer.rows) < 2 for layer in layout.layers[:-1])
+    engine.gradient(engine.weights, x, y, engine.grad, Backward((*rows, None)))
+    engine.outputs(engine.weights, x)
+    first, second = np.zeros((2, layout.size), np.float32)
+    mask, lr, zero = np.ones(layout.size, np.uint8), np.float32(0.1), np.float32(0)
+    update.sgd(engine.weights, engine.grad, first, first, mask, lr, 0.9, zero, zero)
+    update.adam(engine.weights, engine.grad, first, second, first, mask, lr, zero, zero, 2)
+    assert compiled() == before

@@ -1,0 +1,288 @@
+"""The fast engine against torch autograd in float64: layers, shapes, batches, rows, statistics."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from fedmpi.learn.fast.chain import Unsupported
+from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.fast.rule import choose
+from fedmpi.learn.layout_of import layer_modules, layout_of
+from fedmpi.learn.models.parts import Residual, Subsample
+from fedmpi.plan import FULL, Backward
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors are not worth more."""
+    torch.set_num_threads(1)
+
+
+def engine_of(module, shape):
+    """Return (engine, layout) of a module for samples of `shape`."""
+    layout = layout_of(module, np.zeros((1, *shape), np.float32))
+    return FastEngine(module, layout, shape), layout
+
+
+def batch_of(shape, count, classes=4, seed=0):
+    """Return (x, y)."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((count, *shape)).astype(np.float32)
+    return x, rng.integers(0, classes, count)
+
+
+def reference(module, layout, x, y, backward=FULL):
+    """Return (loss, gradient, bool: may move, weights after) by autograd in float64, with hooks."""
+    twin = copy.deepcopy(module).double().train()
+    rows = backward.rows or (None,) * len(layout.layers)
+    for layer, parts in enumerate(layer_modules(twin, layout)):
+        if rows[layer] is not None:
+            parts[0].register_forward_hook(_masking(torch.from_numpy(rows[layer])))
+    loss = functional.cross_entropy(twin(torch.from_numpy(x).double()), torch.from_numpy(y))
+    loss.backward()
+    tensors = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
+    old = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    grad, weights = np.zeros((2, layout.size))
+    moves = np.zeros(layout.size, bool)
+    for tensor in layout.tensors:
+        block = slice(tensor.start, tensor.start + tensor.size)
+        keep = np.ones(tensor.rows, bool)
+        if rows[tensor.layer] is not None and tensor.rows > 1:
+            keep = rows[tensor.layer].copy()
+        keep &= tensor.layer >= backward.lowest
+        keep = np.repeat(keep, tensor.size // tensor.rows)
+        new = tensors[tensor.name]
+        before = old[tensor.name].detach().reshape(-1).numpy()
+        if tensor.trained:
+            moves[block] = keep
+            grad[block] = new.grad.reshape(-1).numpy() * keep
+        weights[block] = np.where(keep, new.detach().reshape(-1).numpy(), before)
+    return loss.item(), grad, moves, weights
+
+
+def _masking(rows):
+    def hook(part, inputs, output):
+        shape = (1, -1) + (1,) * (output.dim() - 2)
+        output.register_hook(lambda gradient: gradient * rows.view(shape))
+
+    return hook
+
+
+def check(module, shape, count, backward=FULL):
+    """The gradient, the loss and the running statistics are those of autograd."""
+    engine, layout = engine_of(module, shape)
+    x, y = batch_of(shape, count)
+    loss, grad, moves, weights = reference(module, layout, x, y, backward)
+    mine, found = engine.weights.copy(), np.full(layout.size, np.nan, np.float32)
+    assert engine.gradient(mine, x, y, found, backward) == pytest.approx(loss, rel=1e-5, abs=1e-5)
+    scale = max(abs(grad).max(), 1e-3)
+    np.testing.assert_allclose(found, grad, atol=2e-5 * scale, rtol=1e-4)
+    np.testing.assert_array_equal(found[~moves], 0)
+    np.testing.assert_allclose(mine, weights, rtol=1e-5, atol=1e-6)
+
+
+def seeded(build):
+    """Return a module built from torch's generator in a fixed state, with BatchNorms stirred up."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        module = build()
+        for part in module.modules():
+            if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                nn.init.uniform_(part.weight, 0.5, 2)
+                nn.init.normal_(part.bias)
+                nn.init.normal_(part.running_mean)
+    return module
+
+
+def small_cnn():
+    return nn.Sequential(
+        nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(5, 7, 3, bias=False), nn.BatchNorm2d(7), nn.ReLU(), nn.AvgPool2d(2, padding=1),
+        nn.Flatten(), nn.Linear(28, 9), nn.ReLU(), nn.Linear(9, 4),
+    )  # fmt: skip
+
+
+def norm_after_relu():
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(6), nn.MaxPool2d(2),
+        nn.Conv2d(6, 4, 3, padding=2, stride=2), nn.ReLU(), nn.BatchNorm2d(4),
+        nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4),
+    )  # fmt: skip
+
+
+def residual():
+    def block(inputs, outputs, stride, around):
+        body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
+            nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs),
+        )  # fmt: skip
+        return Residual(body, around)
+
+    projection = nn.Sequential(nn.Conv2d(6, 8, 1, 2, bias=False), nn.BatchNorm2d(8))
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), block(4, 4, 1, nn.Identity()),
+        block(4, 6, 2, Subsample(2, 2)), block(6, 8, 2, projection),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+    )  # fmt: skip
+
+
+MODELS = {
+    "cnn": small_cnn,
+    "norm after ReLU": norm_after_relu,
+    "residual": residual,
+    "norm first": lambda: nn.Sequential(
+        nn.BatchNorm2d(2),
+        nn.Conv2d(2, 3, 4, 3),
+        nn.MaxPool2d(2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(3, 4),
+    ),
+    "pool first": lambda: nn.Sequential(
+        nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(2, 3, 3, padding=1),
+        nn.AvgPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12, 20),
+        nn.Linear(20, 4),
+    ),
+    "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.ReLU(), nn.Linear(5, 4)),
+}
+
+
+@pytest.mark.parametrize("count", [2, 16, 21])
+@pytest.mark.parametrize("name", MODELS)
+def test_gradient_loss_and_statistics_are_those_of_autograd(name, count):
+    check(seeded(MODELS[name]), (2, 8, 8), count)
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_any_convolution_and_pooling_is_that_of_autograd(data):
+    draw = lambda *range_: data.draw(st.integers(*range_))  # noqa: E731
+    channels, side, other = draw(1, 3), draw(6, 9), draw(5, 8)
+    kernel, stride = (draw(1, 4), draw(1, 3)), (draw(1, 3), draw(1, 3))
+    padding = tuple(draw(0, k - 1 + (k == 1)) for k in kernel)
+    dilation = (1, draw(1, 2)) if kernel[1] < 3 else (1, 1)
+    window = draw(1, 2)
+    pool = nn.MaxPool2d(window, draw(1, 3)) if draw(0, 1) else nn.AvgPool2d(window, draw(1, 2))
+
+    def build():
+        parts = [
+            nn.Conv2d(channels, draw(1, 7), kernel, stride, padding, dilation, bias=draw(0, 1) > 0),
+            nn.ReLU(),
+        ]
+        inner = nn.Conv2d(parts[0].out_channels, draw(1, 7), (1, 2), padding=(draw(0, 1), 1))
+        parts += [inner, nn.ReLU(), pool, nn.Flatten()]
+        with torch.no_grad():
+            size = nn.Sequential(*parts)(torch.zeros(1, channels, side, other)).shape[1]
+        return nn.Sequential(*parts, nn.Linear(size, 4))
+
+    check(seeded(build), (channels, side, other), draw(1, 18))
+
+
+@pytest.mark.parametrize("lowest", [0, 1, 3])
+@pytest.mark.parametrize("kept", [0.0, 0.2, 0.6])
+@pytest.mark.parametrize("name", MODELS)
+def test_dropped_rows_leave_the_backward_pass_and_their_statistics_alone(rng, name, kept, lowest):
+    module = seeded(MODELS[name])
+    _, layout = engine_of(module, (2, 8, 8))
+    rows = tuple(rng.random(layer.rows) < kept for layer in layout.layers[:-1])
+    check(module, (2, 8, 8), 6, Backward((*rows, None), min(lowest, len(layout.layers) - 1)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_activations_are_those_of_the_layers_before_relu_and_normalisation(name):
+    module = seeded(MODELS[name])
+    engine, layout = engine_of(module, (2, 8, 8))
+    x, y = batch_of((2, 8, 8), 5)
+    found, want = ([np.ones(layer.rows) for layer in layout.layers] for _ in range(2))
+    twin = copy.deepcopy(module).double().train()
+    for totals, parts in zip(want, layer_modules(twin, layout), strict=True):
+        parts[0].register_forward_hook(lambda part, x, out, totals=totals: _count(totals, out))
+    twin(torch.from_numpy(x).double())
+    grad = np.zeros((2, layout.size), np.float32)
+    engine.gradient(engine.weights.copy(), x, y, grad[0], FULL, found)
+    engine.gradient(engine.weights.copy(), x, y, grad[1])
+    for mine, theirs in zip(found, want, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+    np.testing.assert_array_equal(grad[0], grad[1])
+
+
+def _count(totals, out):
+    totals += out.detach().abs().sum([k for k in range(out.dim()) if k != 1]).numpy()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_outputs_are_those_of_evaluation_mode(name):
+    module = seeded(MODELS[name])
+    engine, _ = engine_of(module, (2, 8, 8))
+    x, _ = batch_of((2, 8, 8), 41)
+    with torch.no_grad():
+        want = copy.deepcopy(module).double().eval()(torch.from_numpy(x).double()).numpy()
+    np.testing.assert_allclose(engine.outputs(engine.weights, x), want, rtol=1e-4, atol=1e-5)
+
+
+def test_bits_are_the_same_from_run_to_run_and_whatever_was_trained_before():
+    module = seeded(residual)
+    results = []
+    for earlier in ((), (3,), (40, 5)):
+        engine, layout = engine_of(module, (2, 8, 8))
+        start, grad = engine.weights.copy(), np.zeros(layout.size, np.float32)
+        for count in earlier:
+            engine.gradient(start.copy(), *batch_of((2, 8, 8), count, seed=9), grad)
+        loss = engine.gradient(start, *batch_of((2, 8, 8), 13), grad)
+        results.append((loss, grad.tobytes(), start.tobytes()))
+    assert results[0] == results[1] == results[2]
+
+
+def test_outputs_of_a_sample_do_not_depend_on_the_batch():
+    engine, _ = engine_of(seeded(small_cnn), (2, 8, 8))
+    x, _ = batch_of((2, 8, 8), 37)
+    whole = engine.outputs(engine.weights, x)
+    for index in (0, 20, 36):
+        alone = engine.outputs(engine.weights, x[index : index + 1])
+        np.testing.assert_array_equal(alone[0], whole[index])
+
+
+def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own():
+    engine, layout = engine_of(seeded(norm_after_relu), (2, 8, 8))
+    x, y = batch_of((2, 8, 8), 8)
+    mine, grad = engine.weights.copy(), np.zeros(layout.size, np.float32)
+    engine.gradient(mine, x, y, grad)
+    np.testing.assert_array_equal(grad, engine.grad)
+    np.testing.assert_array_equal(mine, engine.weights)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(2, 4, 3, padding="same"),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.Sigmoid(),
+        nn.ReLU(),
+    ],
+)
+def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):
+    module = nn.Sequential(part, nn.Flatten(), nn.LazyLinear(4))
+    module(torch.zeros(1, 2, 8, 8))
+    layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
+    with pytest.raises(Unsupported):
+        FastEngine(module, layout, (2, 8, 8))
+    assert choose(module, layout, (2, 8, 8), 32)[0] == "torch"
+
+
+def test_rows_of_another_shape_are_refused():
+    engine, layout = engine_of(seeded(small_cnn), (2, 8, 8))
+    x, y = batch_of((2, 8, 8), 2)
+    for rows in ((None,), (np.ones(3, bool), *(None,) * (len(layout.layers) - 1))):
+        with pytest.raises(ValueError, match="rows"):
+            engine.gradient(engine.weights, x, y, engine.grad, Backward(rows))

@@ -1,0 +1,99 @@
+"""Smaller networks: their weights lie in the model's, and removed rows leave outputs alone."""
+
+import numpy as np
+import pytest
+
+from fedmpi.errors import ConfigError
+from fedmpi.learn.engine import TorchEngine
+from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.models import build
+from fedmpi.learn.networks import Networks
+from fedmpi.plan import Part
+from fedmpi.sparsity import narrowed
+
+SAMPLE = np.zeros((1, 3, 32, 32), np.float32)
+
+
+def networks(name="fedskel-cifar", sample=SAMPLE, **options):
+    def make(more):
+        return build(name, sample.shape[1:], 10, options | more, 1)
+
+    def engine(module):
+        found = TorchEngine(module, layout_of(module, sample))
+        return found, found.weights.copy()
+
+    whole, weights = engine(make({}))
+    return Networks(make, whole, sample, engine), weights
+
+
+def part_of(layout, keep):
+    rows = [np.ones(layer.rows, bool) for layer in layout.layers]
+    for number, dropped in keep.items():
+        rows[number][dropped] = False
+    return Part(rows=tuple(row.tobytes() for row in rows)), rows
+
+
+@pytest.mark.parametrize("name", ["fedskel-cifar", "vgg11", "mlp"])
+def test_rows_that_give_nothing_can_be_removed_without_a_trace(name, rng):
+    nets, weights = networks(name)
+    layout = nets.whole.layout
+    part, rows = part_of(layout, {0: [1, 3], 1: [0, 5, 7], len(layout.layers) - 2: [2]})
+    weights = weights.copy()
+    for number, keep in enumerate(rows):  # without weights, scale and shift a row gives 0
+        for t in layout.layer_tensors[number]:
+            tensor = layout.tensors[t]
+            if tensor.trained:
+                block = weights[tensor.start : tensor.start + tensor.size]
+                block.reshape(tensor.rows, -1)[~keep] = 0
+    small = nets.of(part)
+    assert small.layout.size == narrowed(layout, rows).sum() < layout.size
+    x = rng.standard_normal((6, 3, 32, 32)).astype(np.float32)
+    expected = nets.whole.engine.outputs(weights, x)
+    np.testing.assert_allclose(
+        small.engine.outputs(small.enter(weights, None), x), expected, atol=1e-5
+    )
+    macs = [sum(layer.macs for layer in n.layout.layers) for n in (small, nets.whole)]
+    assert macs[0] < macs[1]
+
+
+def test_what_a_part_learned_goes_back_to_its_places():
+    nets, weights = networks()
+    part, rows = part_of(nets.whole.layout, {0: [0, 1]})
+    small = nets.of(part)
+    whole, private = small.leave(weights, small.enter(weights, None) + 1)
+    mask = narrowed(nets.whole.layout, rows)
+    assert np.array_equal(whole != weights, mask == 1) and len(private) == 0
+
+
+def test_a_level_shares_its_first_layers_and_keeps_a_private_end():
+    nets, weights = networks("fedlp-cnn")
+    part = Part(options=(("level", 1),), shared=10_400)
+    small = nets.of(part)
+    assert nets.of(part) is small
+    own = small.enter(weights, None)
+    assert np.array_equal(own[:10_400], weights[:10_400])
+    whole, private = small.leave(weights, own * 2)
+    assert np.array_equal(whole[10_400:], weights[10_400:])
+    assert np.array_equal(whole[:10_400], weights[:10_400] * 2)
+    assert np.array_equal(private, own[10_400:] * 2)
+    assert np.array_equal(small.enter(weights, private)[10_400:], private)
+
+
+def test_a_level_that_shares_nothing_is_refused():
+    nets, _ = networks("mlp", hidden=(4,))
+    with pytest.raises(ConfigError, match="shares no first layers"):
+        nets.of(Part(options=(("hidden", (5,)),), shared=3072 * 4 + 4))
+
+
+def test_residual_networks_cannot_be_narrowed():
+    nets, _ = networks("resnet18")
+    with pytest.raises(ConfigError, match="plain chain"):
+        nets.of(part_of(nets.whole.layout, {0: [0]})[0])
+
+
+def test_only_a_few_parts_are_kept_ready():
+    nets, _ = networks("mlp", hidden=(16,))
+    layout = nets.whole.layout
+    for dropped in range(12):
+        nets.of(part_of(layout, {0: [dropped]})[0])
+    assert len(nets._parts) == 8

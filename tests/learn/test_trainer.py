@@ -1,0 +1,185 @@
+"""What a plan's mechanisms do to three numbers, worked out by hand; then on a real network."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fedmpi.layout import Layer, Layout, Support, Tensor
+from fedmpi.learn.networks import Network
+from fedmpi.learn.trainer import Local, Trainer
+from fedmpi.plan import Backward, Plan
+
+# Two rows of one weight each in layer "a", one weight in layer "b".
+THREE = Layout(
+    tensors=(
+        Tensor("a.weight", (2, 1), 0, 0, 2, True),
+        Tensor("b.weight", (1, 1), 1, 2, 1, True),
+    ),
+    layers=(Layer("a", "linear", 2, 2), Layer("b", "linear", 1, 1)),
+)
+START = np.array([3.0, 4.0, 0.5], np.float32)
+ALL = Support.all(THREE)
+
+
+class Bowl:
+    """An engine whose loss is |w|^2 / 2, so that the gradient is w itself, times the label."""
+
+    def __init__(self, layout=THREE):
+        self.layout = layout
+        self.weights = np.zeros(layout.size, np.float32)
+        self.grad = np.zeros(layout.size, np.float32)
+        self.points = []
+
+    def gradient(self, weights, x, y, grad, backward=None, activations=None):
+        self.points.append(weights.copy())
+        grad[:] = weights * np.float32(y.mean())
+        weights[~self.layout.trained] += 1  # running statistics
+        if activations is not None:
+            for sums in activations:
+                sums += len(y)
+        return float((weights**2).sum() / 2)
+
+    def outputs(self, weights, x):
+        return np.stack([np.zeros(len(x)), np.full(len(x), weights.sum())], axis=1)
+
+
+def train(layout=THREE, start=START, samples=2, local=None, own_start=None, round=0, **plan):
+    """Train one client of `samples` samples in batches of 2, lr 0.5; return engine and Report."""
+    engine = Bowl(layout)
+    data = SimpleNamespace(take=lambda index: (index, np.ones(len(index), np.int64)))
+    partition = SimpleNamespace(of=lambda client: np.arange(samples))
+    own = {"epochs": 1, "steps": None, "batch_size": 2, "optimizer": "sgd", "lr": 0.5}
+    own |= {"lr_decay": 1.0, "momentum": 0.0, "weight_decay": 0.0}
+    networks = SimpleNamespace(whole=Network(engine, engine.weights))
+    networks.of = lambda part: networks.whole
+    trainer = Trainer(networks, data, partition, Local(**own | (local or {})), seed=1)
+    whole = Support.all(layout)
+    return engine, trainer.train(start, Plan(down=whole, up=whole, start=own_start, **plan), 0, round, 1.0)
+
+
+def test_a_plain_step():
+    _, report = train()
+    assert report.weights.tolist() == [1.5, 2.0, 0.25]
+    assert (report.steps, report.seen, report.loss) == (1, 2, pytest.approx(12.625))
+    assert START.tolist() == [3.0, 4.0, 0.5]
+
+
+def test_the_learning_rate_decays_and_is_reported():
+    _, report = train(local={"lr_decay": 0.5}, round=1)
+    assert report.lr == 0.25 and report.weights.tolist() == [2.25, 3.0, 0.375]
+
+
+def test_a_start_of_its_own_takes_the_place_of_the_received_weights():
+    own = np.array([2.0, 0.0, 1.0], np.float32)
+    _, report = train(own_start=own)
+    assert report.weights.tolist() == [1.0, 0.0, 0.5]
+
+
+def test_the_gradient_at_the_masked_point_moves_the_dense_weights():
+    mask = np.array([1, 0, 1], np.uint8)
+    engine, report = train(mask=mask, samples=4)
+    assert [p.tolist() for p in engine.points] == [[3.0, 0.0, 0.5], [1.5, 0.0, 0.25]]
+    assert report.weights.tolist() == [0.75, 4.0, 0.125]
+    decayed = train(mask=mask, local={"weight_decay": 0.5})[1]
+    assert decayed.weights.tolist() == [0.75, 3.0, 0.125]  # decay acts on pruned weights too
+
+
+def test_frozen_weights_do_not_move_even_with_momentum_and_decay():
+    update = np.array([1, 0, 1], np.uint8)
+    _, report = train(update=update, samples=6, local={"momentum": 0.9, "weight_decay": 0.1})
+    assert report.weights[1] == 4.0 and (report.weights[[0, 2]] != START[[0, 2]]).all()
+
+
+def test_dropped_rows_do_not_move_even_with_momentum_and_decay():
+    rows = (np.array([False, True]), None)
+    local = {"momentum": 0.9, "weight_decay": 0.1}
+    _, report = train(backward=Backward(rows), samples=6, local=local)
+    assert report.weights[0] == 3.0 and (report.weights[1:] != START[1:]).all()
+
+
+def test_a_control_variate_is_added_to_every_gradient():
+    _, report = train(control=np.array([1, 0, -1], np.float32))
+    assert report.weights.tolist() == [1.0, 2.0, 0.75]
+
+
+def test_the_penalty_pulls_along_the_weights_by_the_norm_of_each_tensor():
+    _, report = train(tensors=(0,), penalty=1.0)
+    np.testing.assert_allclose(report.weights, [1.5 - 0.5 * 0.6, 2.0 - 0.5 * 0.8, 0.25])
+
+
+def test_the_penalty_is_taken_at_the_masked_point():
+    mask = np.array([1, 0, 1], np.uint8)
+    _, report = train(tensors=(0,), penalty=1.0, mask=mask)
+    np.testing.assert_allclose(report.weights, [1.5 - 0.5, 4.0, 0.25])
+
+
+def test_the_proximal_term_pulls_to_the_start():
+    _, report = train(samples=4, proximal=1.0)
+    # 3 -> 1.5 -> 1.5 - 0.5 (1.5 + (1.5 - 3))
+    assert report.weights[0] == 1.5
+
+
+def test_small_entries_become_0_after_every_epoch_and_may_come_back():
+    _, report = train(tensors=(0,), threshold=0.5, local={"epochs": 3})
+    # 3, 4 -> 1.5, 2 -> 0.75, 1 -> 0.375, 0.5: both at most 0.5; the other tensor is left alone
+    assert report.weights.tolist() == [0.0, 0.0, 0.0625]
+
+
+def test_only_the_most_salient_entries_move():
+    engine, report = train(tensors=(0,), salient=0.5, samples=4, statistics=("moved",))
+    # |w g|: 9 and 16, so 4 -> 2; then 9 and 4, so 3 -> 1.5
+    assert report.weights.tolist() == [1.5, 2.0, 0.125]
+    assert report.statistics["moved"].tolist() == [True, True, True]
+    _, once = train(tensors=(0,), salient=0.5, statistics=("moved",))
+    assert once.statistics["moved"].tolist() == [False, True, True]
+
+
+def test_a_mask_is_readjusted_at_the_first_step():
+    mask = np.array([1, 0, 1], np.uint8)
+    layout = Layout((Tensor("a.weight", (3, 1), 0, 0, 3, True),), (Layer("a", "linear", 3, 3),))
+    engine, report = train(
+        layout, mask=mask, update=mask, tensors=(0,), readjust=0.5, samples=4,
+        start=np.array([3, 0, 1], np.float32),
+    )  # fmt: skip
+    assert report.statistics["mask"].tolist() == [1, 1, 0]
+    assert report.weights.tolist() == [0.75, 0.0, 0.0]
+
+
+def test_statistics_are_summed_over_the_steps():
+    wanted = ("activations", "relevance", "squares", "gradient")
+    _, report = train(samples=4, statistics=wanted)
+    found = report.statistics
+    assert [sums.tolist() for sums in found["activations"]] == [[4, 4], [4]]
+    # -w dL/dw, times the two samples of a batch, at 3, 4, 0.5 and then at half of it
+    np.testing.assert_allclose(found["relevance"][0], [-2 * (9 + 2.25), -2 * (16 + 4)])
+    np.testing.assert_allclose(found["squares"], START**2 * 1.25)
+    np.testing.assert_allclose(found["gradient"], START / 4)
+    assert report.probed == 2
+
+
+def test_no_steps_measure_only():
+    _, report = train(steps=0, statistics=("gradient",))
+    assert report.weights.tolist() == START.tolist()
+    assert report.statistics["gradient"].tolist() == START.tolist()
+    assert (report.steps, report.seen, report.probed) == (0, 0, 2)
+
+
+def test_running_statistics_pass_a_mask_by():
+    layout = Layout(
+        (Tensor("a.weight", (1, 1), 0, 0, 1, True), Tensor("a.mean", (1,), 0, 1, 1, False)),
+        (Layer("a", "linear", 1, 1),),
+    )
+    start, mask = np.array([2.0, 10.0], np.float32), np.array([0, 1], np.uint8)
+    _, report = train(layout, start, samples=4, mask=mask, statistics=("gradient",))
+    assert report.weights.tolist() == [2.0, 12.0]  # two steps; the probe leaves no trace
+
+
+def test_a_client_knows_how_good_a_model_is_on_its_own_samples():
+    engine = Bowl()
+    data = SimpleNamespace(take=lambda index: (index, np.array([1, 0, 1, 1])))
+    partition = SimpleNamespace(of=lambda client: np.arange(4))
+    networks = SimpleNamespace(whole=Network(engine, engine.weights))
+    trainer = Trainer(networks, data, partition, None, seed=1)
+    assert trainer.accuracy(0, START) == 0.75
+    assert trainer.accuracy(0, -START) == 0.25

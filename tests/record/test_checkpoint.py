@@ -1,0 +1,171 @@
+"""The checkpoint is whole or not there, gives back what it was given, and refuses the rest."""
+
+import errno
+import json
+import os
+import zlib
+
+import numpy as np
+import pytest
+
+from fedmpi.errors import ResultError
+from fedmpi.record import checkpoint
+
+FACTS = {"run": "2026-01-01", "next_round": 7, "virtual_time": 1.5}
+ARRAYS = {
+    "weights": np.linspace(-1, 1, 50, dtype=np.float32),
+    "mask": np.arange(12, dtype=np.uint8).reshape(3, 4),
+    "scalar": np.array(3.5),
+    "nothing": np.zeros((0, 5), np.int64),
+    "big-endian": np.arange(5, dtype=">i4"),
+    "turned": np.arange(6, dtype=np.float64).reshape(2, 3).T,
+}
+CLIENTS = {30: b"memory of 30", 2: b"", 11: b"\0" * 100}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return the path of a checkpoint with FACTS, ARRAYS and CLIENTS."""
+    path = checkpoint.path_of(tmp_path / "out.h5")
+    write(path)
+    return path
+
+
+def write(path, facts=FACTS):
+    with checkpoint.writing(path, facts) as put:
+        for name, array in ARRAYS.items():
+            put.array(name, array)
+        for client, data in CLIENTS.items():
+            put.client(client, data)
+
+
+def everything(path):
+    kept = checkpoint.read(path)
+    return kept.facts, kept.arrays, {client: kept.client(client) for client in kept.clients}
+
+
+def refused(path, message):
+    with pytest.raises(ResultError, match=message) as caught:
+        everything(path)
+    assert str(path) in str(caught.value)
+
+
+def test_everything_comes_back(path):
+    assert path.name == "out.h5.checkpoint"
+    facts, arrays, clients = everything(path)
+    assert facts == FACTS and clients == CLIENTS and list(clients) == [2, 11, 30]
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays[name].dtype == array.dtype.newbyteorder("=")
+        arrays[name][...] = 1  # a copy that may be changed
+
+
+def test_every_altered_byte_is_seen(path):
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        path.write_bytes(data)
+        refused(path, "start the run again")
+
+
+def test_every_cut_is_seen(path):
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        refused(path, "is no checkpoint|cut short")
+    path.write_bytes(whole + b"x")
+    refused(path, "index|cut short")
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("own"), KeyboardInterrupt(), OSError(28, "full")])
+def test_a_block_that_raises_leaves_the_one_before(path, raised, tmp_path):
+    before = path.read_bytes()
+    kind = ResultError if isinstance(raised, OSError) else type(raised)
+    with pytest.raises(kind), checkpoint.writing(path, {}) as put:
+        put.array("weights", ARRAYS["weights"])
+        raise raised
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_one_before(path, name, monkeypatch, tmp_path):
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = path.read_bytes()
+    monkeypatch.setattr(os, name, fails)
+    with pytest.raises(ResultError, match=r"No space left .* The one before is unharmed"):
+        write(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_bytes_are_on_the_disk_before_they_have_the_name(path, monkeypatch):
+    done, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append(os.fstat(file).st_size), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("name"), replace(*names)))
+    write(path)
+    assert done[:2] == [path.stat().st_size, "name"]
+    assert len(done) == 3  # and the folder after that
+
+
+def sealed(path, change):
+    """Write the checkpoint again with an index that `change` has altered, and sums that fit."""
+    data = path.read_bytes()
+    place, length, _ = checkpoint.TRAILER.unpack(data[-checkpoint.TRAILER.size :])
+    index = json.loads(data[place : place + length])
+    change(index)
+    text = json.dumps(index).encode()
+    trailer = checkpoint.TRAILER.pack(place, len(text), zlib.crc32(text))
+    path.write_bytes(data[:place] + text + trailer)
+
+
+def repeated(index):
+    index["arrays"] |= {str(i): index["arrays"]["weights"] for i in range(1000)}
+
+
+def crowded(index):
+    index["clients"] |= {str(i): index["clients"]["11"] for i in range(1000)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index["arrays"]["weights"].__setitem__(0, 10**12),
+        lambda index: index["arrays"]["weights"].__setitem__(0, -20),
+        lambda index: index["arrays"]["weights"].__setitem__(1, 10**18),
+        lambda index: index["arrays"]["weights"].__setitem__(3, "|O"),
+        lambda index: index["arrays"]["weights"].__setitem__(3, "<f4,<f4"),
+        lambda index: index["arrays"]["weights"].__setitem__(3, ["a"]),
+        lambda index: index["arrays"]["weights"].__setitem__(4, [10**9, 10**9]),
+        lambda index: index["arrays"]["weights"].__setitem__(4, [-50]),
+        lambda index: index["arrays"]["weights"].pop(),
+        lambda index: index["arrays"].__setitem__("more", 5),
+        lambda index: index["clients"].__setitem__("one", [0, 1, 2]),
+        lambda index: index["clients"].__setitem__("2", [0, 10**15, 2]),
+        lambda index: index.__setitem__("arrays", []),
+        lambda index: index.pop("facts"),
+        repeated,
+        crowded,
+    ],
+)
+def test_a_hostile_index_is_refused_before_memory_is_taken(path, change):
+    sealed(path, change)
+    refused(path, "start the run again")
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    refused(tmp_path / "none", "No such file")
+    refused(tmp_path, "Is a directory")
+    (tmp_path / "empty").write_bytes(b"")
+    refused(tmp_path / "empty", "is no checkpoint")
+
+
+def test_remove_takes_away_what_is_there_and_says_why_it_cannot(path, tmp_path):
+    out = tmp_path / "out.h5"
+    checkpoint.remove(out)
+    assert not path.exists()
+    checkpoint.remove(out)
+    path.mkdir()
+    with pytest.raises(ResultError, match="cannot be removed"):
+        checkpoint.remove(out)

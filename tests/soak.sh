@@ -1,0 +1,23 @@
+#!/bin/bash
+# What fails rarely: many kills, many damaged inputs, and the MPI tests over and over.
+#   bash tests/soak.sh [RANKS ...]
+#   KILLS=100 CASES=100000 SECONDS_OF_MPI=600 SEED=today   how much, and which random numbers
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+(($#)) || set -- 2 3 4
+python=.venv/bin/python
+failed=0
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+export FEDMPI_KILLS=${KILLS:-100} FEDMPI_FUZZ_CASES=${CASES:-100000} FEDMPI_SEED=${SEED:-$(date +%F)}
+
+printf '== %s kills, seed %s\n' "$FEDMPI_KILLS" "$FEDMPI_SEED"
+$python -m pytest -s -p no:cacheprovider tests/faults || failed=1
+printf '\n== %s damaged inputs of each format\n' "$FEDMPI_FUZZ_CASES"
+$python -m pytest -p no:cacheprovider --durations=0 tests/fuzz || failed=1
+printf '\n== MPI tests for %s s\n' "${SECONDS_OF_MPI:-600}"
+end=$((SECONDS + ${SECONDS_OF_MPI:-600}))
+while ((SECONDS < end)); do bash tests/run.sh --mpi "$@" || { failed=1; break; }; done
+exit $failed

@@ -1,0 +1,126 @@
+"""What may be pruned, how much and which: against published schedules and by hand."""
+
+import numpy as np
+import pytest
+
+from fedmpi import sparsity
+from fedmpi.errors import ConfigError
+from fedmpi.layout import Layer, Layout, Tensor
+from tests.models import TINY, WEIGHTS
+
+LENET = [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)]
+ALEXNET = [(64, 3, 3, 3), (192, 64, 3, 3), (384, 192, 3, 3), (256, 384, 3, 3), (256, 256, 3, 3),
+           (4096, 1024), (4096, 4096), (10, 4096)]  # fmt: skip
+
+# A convolution with a bias and a running mean, then a linear layer that reads 2x1 pixels of it.
+CHAIN = Layout(
+    tensors=(
+        Tensor("c.weight", (3, 1, 2, 1), 0, 0, 3, True),
+        Tensor("c.bias", (3,), 0, 6, 3, True),
+        Tensor("c.mean", (3,), 0, 9, 3, False),
+        Tensor("f.weight", (2, 6), 1, 12, 2, True),
+        Tensor("f.bias", (2,), 1, 24, 2, True),
+    ),
+    layers=(Layer("c", "conv", 3, 12), Layer("f", "linear", 2, 12)),
+)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (0.90, [0.5, 0.6084, 0.7312, 0.85, 0.8938]),
+        (0.95, [0.5, 0.6220, 0.7602, 0.8937, 0.9430]),
+        (0.99, [0.5, 0.6328, 0.7833, 0.9287, 0.9823]),
+    ],
+)
+def test_the_cubic_schedule_is_that_of_feddip(end, expected):
+    found = [sparsity.cubic(t, 1000, 0.5, end) for t in (0, 100, 250, 500, 750)]
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+    mean = np.mean([sparsity.cubic(t, 1000, 0.5, end) for t in range(1000)])
+    assert mean == pytest.approx(end - (end - 0.5) / 4, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "density", "expected"),
+    [
+        (LENET, 0.5, [1.0, 0.5246, 0.4262, 0.7963, 1.0]),
+        (LENET, 0.1, [0.8035, 0.0945, 0.0768, 0.1435, 0.7934]),
+        (LENET, 0.05, [0.4018, 0.0473, 0.0384, 0.0717, 0.3967]),
+        (ALEXNET, 0.5, [1.0, 1.0, 0.6686, 0.5566, 0.6694, 0.9305, 0.3722, 1.0]),
+        (ALEXNET, 0.1, [1.0, 0.3531, 0.1307, 0.1088, 0.1309, 0.182, 0.0728, 1.0]),
+    ],
+)
+def test_erk_densities_are_the_published_ones(shapes, density, expected):
+    found = sparsity.erk(shapes, density)
+    np.testing.assert_allclose(found, expected, atol=5.1e-5)
+    sizes = [np.prod(shape) for shape in shapes]
+    assert np.dot(found, sizes) == pytest.approx(density * np.sum(sizes))
+
+
+def test_erk_of_the_whole_is_the_whole_and_power_0_is_even():
+    assert sparsity.erk(LENET, 1.0).tolist() == [1.0] * 5
+    np.testing.assert_allclose(sparsity.erk(LENET, 0.3, power=0.0), 0.3)
+
+
+def test_the_largest_are_found_and_ties_go_to_the_first():
+    values = np.array([1, -3, 2, 3, -2, 0], np.float32)
+    assert sparsity.largest(values, 3).tolist() == [0, 1, 1, 1, 0, 0]
+    assert sparsity.largest(values, 0).sum() == 0
+    assert sparsity.largest(values, 6).sum() == 6
+    assert sparsity.largest(np.zeros(4), 2).tolist() == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.99])
+def test_a_global_mask_has_the_exact_number_of_zeros(share, rng):
+    tensors = sparsity.prunable(TINY)
+    assert tensors == (0, 2)
+    mask = sparsity.mask_of_largest(TINY, rng.standard_normal(TINY.size), tensors, share)
+    inside = sparsity.coordinates(TINY, tensors)
+    assert inside.sum() == 12 and (mask[inside] == 0).sum() == round(share * 12)
+    assert mask[~inside].all()
+
+
+def test_a_global_mask_ranks_all_tensors_together():
+    mask = sparsity.mask_of_largest(TINY, WEIGHTS, (0, 2), 0.5)
+    order = np.argsort(np.abs(WEIGHTS[[*range(6), *range(8, 14)]]), kind="stable")
+    dropped = np.array([*range(6), *range(8, 14)])[order[:6]]
+    assert np.flatnonzero(mask == 0).tolist() == sorted(dropped.tolist())
+
+
+def test_random_masks_have_the_density_of_each_tensor(rng):
+    mask = sparsity.random_mask(TINY, (0, 2), [0.5, 1 / 3], rng)
+    assert mask[:6].sum() == 3 and mask[8:14].sum() == 2
+    assert mask[6:8].all() and mask[14:].all()
+
+
+def test_readjusting_replaces_the_smallest_by_those_of_the_largest_gradient():
+    mask = np.ones(TINY.size, np.uint8)
+    mask[[0, 1]] = 0
+    weights = np.zeros(TINY.size, np.float32)
+    weights[2:6] = [4, -1, 2, 3]
+    weights[8:14] = 1
+    grad = np.zeros(TINY.size, np.float32)
+    grad[:6] = [1, -2, 9, 9, 9, 9]
+    new = sparsity.readjusted(TINY, (0, 2), mask, weights, grad, 0.25)
+    assert np.flatnonzero(new != mask).tolist() == [1, 3] and new[1] == 1
+    whole = np.ones(TINY.size, np.uint8)
+    assert sparsity.readjusted(TINY, (0, 2), whole, weights, grad, 0.5).all()
+
+
+def test_a_narrowed_chain_loses_rows_and_what_reads_them():
+    keep = [np.array([True, False, True]), np.ones(2, bool)]
+    mask = sparsity.narrowed(CHAIN, keep)
+    assert mask[:12].tolist() == [1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 0, 1]
+    assert mask[12:].tolist() == [1, 1, 0, 0, 1, 1] * 2 + [1, 1]
+
+
+def test_layers_that_are_no_chain_are_refused():
+    bad = Layout(
+        tensors=(
+            Tensor("a.weight", (2, 3), 0, 0, 2, True),
+            Tensor("b.weight", (2, 3), 1, 6, 2, True),
+        ),
+        layers=(Layer("a", "linear", 2, 6), Layer("b", "linear", 2, 6)),
+    )
+    with pytest.raises(ConfigError, match="plain chain"):
+        sparsity.narrowed(bad, [np.ones(2, bool)] * 2)
