@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fedmpi.errors import ConfigError
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+# Names are shown on terminals, so they hold nothing that would steer one.
+Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -211,11 +212,15 @@ def read(text, place, overrides=()):
 
     `place` names the source in messages. Raises ConfigError.
     """
+    return check_tree(parse(text, place), place, overrides)
+
+
+def parse(text, place):
+    """Return the dict in TOML `text`, which `place` names in messages. Raises ConfigError."""
     try:
-        tree = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise ConfigError(f"{place}: not valid TOML: {error}") from None
-    return check_tree(tree, place, overrides)
 
 
 def check_tree(tree, place, overrides=()):

@@ -46,7 +46,8 @@ def doctor(args):
     speaks = speaks and comm.rank == 0
     here = _node(args.out, wanted, comm)
     nodes, elsewhere = _from_all_nodes(comm, here)
-    wrong |= _told([mpi.ranks(os.environ, comm.size, nodes, name, launchers), *here], speaks)
+    joined = None if fault else mpi.ranks(os.environ, comm.size, nodes, name, launchers)
+    wrong |= _told([joined, *here], speaks)
     if speaks and elsewhere:
         print("\n".join(elsewhere))
     return int(wrong or any(line.startswith("wrong") for line in elsewhere))
@@ -93,7 +94,7 @@ def _mpi(name, fault, launchers):
 
     found = [mpi.library(name, fault)]
     if not fault:
-        found.append(mpi.launcher(name, launchers))
+        found.append(mpi.launcher(os.environ, name, launchers))
         found.append(mpi.slurm(os.environ, name, *_plugins()))
     return found
 

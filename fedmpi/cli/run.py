@@ -9,7 +9,6 @@ from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
 from fedmpi.errors import FedmpiError
 
-
 STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
 
 

@@ -13,7 +13,7 @@ from fedmpi.comm import values as packed
 from fedmpi.comm.wire import Sizes
 from fedmpi.errors import MessageError
 
-__all__ = ["Sizes", "decode", "encode", "received", "sizes", "weights"]
+__all__ = ["Sizes", "decode", "encode", "received", "size_of", "sizes", "weights"]
 
 
 def encode(values, support, *, sender=0, round=0, value_type="float32", known=False, weights=None):
@@ -48,21 +48,8 @@ def encode(values, support, *, sender=0, round=0, value_type="float32", known=Fa
     _check(values, support, value_type)
     segments = supports.write(support, known)
     weight_kind, weight, coded = counts.write(weights, sum(s.kept for s in segments))
-    header = wire.header(
-        value_type=wire.VALUE_TYPES.index(value_type),
-        level=wire.LEVELS.index(support.level),
-        weight_kind=weight_kind,
-        weight=weight,
-        segments=len(segments),
-        sender=sender,
-        round=round,
-        size=values.size,
-        nnz=supports.count(support),
-    )
-    table = np.zeros(len(segments), wire.ENTRY)
-    for entry, (kind, first, stop, kept, stream) in zip(table, segments):
-        entry["kind"], entry["first"], entry["stop"] = kind, first, stop
-        entry["kept"], entry["support"] = kept, stream.size
+    more = {"weight_kind": weight_kind, "weight": weight, "sender": sender, "round": round}
+    header, table = _frame(support, segments, value_type, **more)
     message = np.empty(wire.measure(header[0], table).total, np.uint8)
     parts = wire.split(message, header[0], table)
     parts.header[:], parts.table[:] = header.view(np.uint8), table.view(np.uint8)
@@ -112,6 +99,12 @@ def decode(message, layout, *, known=None):
     return packed.scatter(parts.values, support, value_type), support
 
 
+def size_of(support, *, known=False):
+    """Return the Sizes of a float32 message on `support`: `sizes` of what `encode` would give."""
+    header, table = _frame(support, supports.write(support, known), "float32")
+    return wire.measure(header[0], table)
+
+
 def received(values, support):
     """Return what `decode` gives for a float32 message of `values` float32[P] on `support`.
 
@@ -137,6 +130,23 @@ def weights(message):
     """
     data, header, table, _ = wire.read(message)
     return counts.read(header, table, wire.split(data, header, table).weights)
+
+
+def _frame(support, segments, value_type, **more):
+    """Return (HEADER[1], ENTRY[S]) of a message; `more` are further fields of the header."""
+    header = wire.header(
+        value_type=wire.VALUE_TYPES.index(value_type),
+        level=wire.LEVELS.index(support.level),
+        segments=len(segments),
+        size=support.layout.size,
+        nnz=supports.count(support),
+        **more,
+    )
+    table = np.zeros(len(segments), wire.ENTRY)
+    for entry, (kind, first, stop, kept, stream) in zip(table, segments):
+        entry["kind"], entry["first"], entry["stop"] = kind, first, stop
+        entry["kept"], entry["support"] = kept, stream.size
+    return header, table
 
 
 def _check(values, support, value_type):

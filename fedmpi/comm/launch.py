@@ -63,23 +63,24 @@ def strange_launcher(environ, library):
 
 
 def refuse_strange_launcher(environ, library):
-    """Raise ConfigError where strange_launcher says so; the first rank speaks for all."""
+    """Raise ConfigError where strange_launcher says so."""
     if strange_launcher(environ, library):
-        _refuse(environ, f"mpiexec is Open MPI's, but mpi4py has a library of {library}'s family")
+        refuse(environ, f"mpiexec is Open MPI's, but mpi4py has a library of {library}'s family\n"
+               + remedy(environ))
 
 
 def refuse_lone_worlds(environ, size):
     """Raise ConfigError if N processes were started that MPI does not join: N jobs of size 1."""
     if count := lone_worlds(environ, size):
-        _refuse(environ, f"{started(environ)[1]} = {count}, but MPI joins none of the {count} "
-                "processes: each would run the whole experiment")
+        refuse(environ, f"{started(environ)[1]} = {count}, but MPI joins none of the {count} "
+               f"processes: each would run the whole experiment\n{remedy(environ)}")
 
 
-def _refuse(environ, text):
-    """Let the first rank speak; the others leave with the same exit code."""
+def refuse(environ, text):
+    """Raise ConfigError in the first process; the others leave with the same exit code."""
     if rank_of(environ):
         raise SystemExit(ConfigError.exit_code)
-    raise ConfigError(f"{text}\n{remedy(environ)}")
+    raise ConfigError(text)
 
 
 def remedy(environ):

@@ -1,5 +1,7 @@
 """Which MPI library mpi4py finds, looked at before MPI starts."""
 
+import warnings
+
 
 def library():
     """Return the first line of the MPI library's own name, and the fault that hides it, or ""."""
@@ -18,8 +20,11 @@ def join_ranks():
     """Start MPI in this process, unless it has been started."""
     from mpi4py import MPI
 
-    if not MPI.Is_initialized():
-        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+    with warnings.catch_warnings():
+        # mpi4py guesses at another MPI's launcher; refuse_lone_worlds knows.
+        warnings.filterwarnings("ignore", "suspicious MPI", RuntimeWarning)
+        if not MPI.Is_initialized():
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
 
 
 def family(name):

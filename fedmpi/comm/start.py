@@ -4,10 +4,9 @@ import os
 import sys
 
 from fedmpi.comm.base import Serial
-from fedmpi.comm.launch import launched, refuse_lone_worlds, refuse_strange_launcher
+from fedmpi.comm.launch import launched, refuse, refuse_lone_worlds, refuse_strange_launcher
 from fedmpi.comm.library import family, join_ranks, library
 from fedmpi.comm.orphan import dying_with_parent, end_with
-from fedmpi.errors import ConfigError
 
 
 def start(environ):
@@ -22,10 +21,8 @@ def start(environ):
         return Serial()
     name, fault = library()
     if fault:
-        raise ConfigError(
-            f"mpi4py finds no MPI library ({fault})\n"
-            "load the module of your site's MPI, or install fedmpi[mpich]; see fedmpi doctor"
-        )
+        refuse(environ, f"mpi4py finds no MPI library ({fault})\n"
+               "load the module of your site's MPI, or install fedmpi[mpich]; see fedmpi doctor")
     refuse_strange_launcher(environ, family(name))
     parent = os.getppid()
     with dying_with_parent():

@@ -16,10 +16,11 @@ def library(name, fault):
     return Finding(OK, "library", name)
 
 
-def launcher(library, launchers):
+def launcher(environ, library, launchers):
     """Judge the mpiexec on PATH. `launchers` are (path, version text), that of PATH first.
 
     `library` is the name of the MPI library; the others are named as the remedy if they fit.
+    Under a launcher the one on PATH matters less: the finding on ranks judges what was used.
     """
     if not launchers:
         return Finding(NOTE, "launcher", "no mpiexec on PATH",
@@ -30,7 +31,8 @@ def launcher(library, launchers):
     if not theirs or not ours or theirs == ours:
         return Finding(OK, "launcher", value)
     fitting = _fitting(library, launchers)
-    return Finding(WRONG, "launcher", f"{value}, but mpi4py has {ours}: each rank would run alone",
+    level = NOTE if launch.launched(environ) else WRONG
+    return Finding(level, "launcher", f"{value}, but mpi4py has {ours}: each rank would run alone",
                    f"{fitting} -n N fedmpi ..." if fitting else
                    f"put the mpiexec of {ours} first on PATH, or set MPI4PY_LIBMPI to the other")
 

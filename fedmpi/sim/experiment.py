@@ -111,7 +111,8 @@ def _networks(resolved, shape, classes, sample):
         return module if gates is None else gated(module, gates, seed)
 
     def engine(module):
-        return engine_of(module, sample, trainer, config.run.threads_per_rank)
+        threads, batch_size = config.run.threads_per_rank, config.clients.batch_size
+        return engine_of(module, sample, trainer, threads, batch_size)
 
     whole, weights = engine(make({}))
     return Networks(make, whole, sample, engine), weights

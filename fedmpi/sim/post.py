@@ -16,18 +16,18 @@ class Letter(NamedTuple):
 class Post:
     """Counts what a round's clients receive and send, and hands it on.
 
-    Both ends lie in this process, so bytes need not travel. A message is encoded for its exact
-    size once for each support: values have one width, so its size does not depend on them.
+    Both ends lie in this process, so no bytes travel. Values have one width, so the exact size
+    of a message depends on its support alone, and is taken once for each.
     """
 
-    def __init__(self, state):
-        self._state, self._sent = state, {}
+    def __init__(self):
+        self._sent = {}
 
     def down(self, plan):
         """Return the Letters that bring a client what its plan says, the weights first."""
         wanted = {"weights": plan.down} | plan.more_down
         return [
-            self._letter(self._state[name], support, plan.known and name == "weights")
+            self._letter(support, plan.known and name == "weights")
             for name, support in wanted.items()
         ]
 
@@ -40,13 +40,12 @@ class Post:
         arrived, letters = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
             values, support = parts[name]
-            letters.append(self._letter(values, support, support is plan.down))
+            letters.append(self._letter(support, support is plan.down))
             arrived[name] = codec.received(values, support), support
         return arrived, letters
 
-    def _letter(self, values, support, known):
+    def _letter(self, support, known):
         key = known, support.level, support.keep.tobytes()
         if key not in self._sent:
-            size = codec.sizes(codec.encode(values, support, known=known))
-            self._sent[key] = Letter(support, size)
+            self._sent[key] = Letter(support, codec.size_of(support, known=known))
         return self._sent[key]

@@ -7,10 +7,10 @@ from importlib import import_module
 from fedmpi import config as configuration
 from fedmpi.algorithms import ALGORITHMS, Algorithm, Keys
 from fedmpi.errors import ConfigError
-from fedmpi.learn.data import DATASETS, resolve as resolve_options
+from fedmpi.learn.data import DATASETS
+from fedmpi.learn.data import resolve as resolve_options
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
-
 
 LONGEST = 1_000_000  # characters of a configuration
 # What may differ when a run goes on; everything else is built into its state.

@@ -14,7 +14,6 @@ from fedmpi.sim import rows
 from fedmpi.sim.phases import Phases
 from fedmpi.sim.place import place
 from fedmpi.sim.post import Post
-from fedmpi.sim.select import cohort_of
 from fedmpi.sim.store import ClientStore
 from fedmpi.sim.watch import Blind
 from fedmpi.totals import fits
@@ -127,7 +126,7 @@ class Simulation:
         Returns None if a signal came before the last of them was begun.
         """
         table = np.zeros(mine.sum(), rows.CLIENT)
-        post = Post(self.state)
+        post = Post()
         for i, place_in_cohort in enumerate(np.flatnonzero(mine)):
             if self.stop.asked:
                 return None

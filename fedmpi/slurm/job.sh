@@ -42,9 +42,9 @@ TMPDIR=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}
 export TMPDIR
 
 if [[ -e $out ]]; then
-    task=(resume "$out")
+    task=(resume --progress lines "$out")
 else
-    task=(run "$config" -o "$out")
+    task=(run --progress lines "$config" -o "$out")
     for override in "${overrides[@]}"; do task+=(--set "$override"); done
 fi
 say "start $((restarts + 1)) on $SLURM_JOB_NODELIST: fedmpi ${task[*]}"

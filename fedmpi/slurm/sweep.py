@@ -3,11 +3,11 @@
 import hashlib
 import itertools
 import re
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedmpi.config import parse
 from fedmpi.errors import ConfigError
 
 MOST = 10_000  # points
@@ -43,11 +43,11 @@ class Sweep:
 def read(path):
     """Return the Sweep of the TOML file at `path`. Raises ConfigError."""
     try:
-        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give the path of a sweep's file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise ConfigError(f"{path}: {reason}; give the path of a sweep's file") from None
+    tree = parse(text, path)
     for key in tree:
         if key not in _KNOWN:
             raise ConfigError(f"{path}: {key}: unknown key; known: {', '.join(_KNOWN)}")

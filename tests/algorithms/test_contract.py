@@ -61,7 +61,7 @@ def visit(made, store, state, round, client, share, sums):
     plan = algorithm.plan(state, round, client)
     report = made.trainer.train(state["weights"], plan, client, round, share)
     parts = algorithm.message(state, plan, report)
-    arrived, _ = Post(state).up(plan, parts)
+    arrived, _ = Post().up(plan, parts)
     memory = algorithm.remember(state, plan, report, arrived)
     if memory is not None:
         assert algorithm.remembers

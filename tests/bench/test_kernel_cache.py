@@ -48,7 +48,7 @@ def test_four_ranks_on_an_empty_cache_compile_each_kernel_once(run_fedmpi, tmp_p
     first = run_fedmpi(*words, "first.h5", **how)
     assert first.returncode == 0, first.stderr
     count = saved(first)
-    assert len(count) > 10 and set(count.values()) == {1}
+    assert len(count) > 5 and set(count.values()) == {1}
     assert {Path(path) for path in count} == set(cache.rglob("*.nbc"))  # nowhere else
     again = run_fedmpi(*words, "again.h5", **how)
     assert again.returncode == 0 and not saved(again)

@@ -166,7 +166,8 @@ def test_the_launcher_of_another_mpi_for_real(run_fedmpi):
 
 @pytest.mark.parametrize(
     ("plugins", "level", "text"),
-    [("none\n\tcray_shasta", "wrong", "cannot join ranks"), ("none\n\tpmi2\n\tpmix", "note", "needs pm")],
+    [("none\n\tcray_shasta", "wrong", "cannot join ranks"),
+     ("none\n\tpmi2\n\tpmix", "note", "needs pm")],
 )
 def test_a_slurm_without_pmi_is_told(run_fedmpi, tmp_path, plugins, level, text):
     """An srun that answers as the real one does where it was built without PMI."""
@@ -264,6 +265,6 @@ def test_a_missing_gpu_has_several_reasons(build, count, visible, remedy):
 
 def test_no_library_and_no_launcher():
     assert mpi.library("", "cannot load MPI library").level == "wrong"
-    assert mpi.launcher(MPICH, []).level == "note"
-    assert mpi.launcher(MPICH, [("/a", "mpiexec (OpenRTE) 4.1.4")]).level == "wrong"
+    assert mpi.launcher({}, MPICH, []).level == "note"
+    assert mpi.launcher({}, MPICH, [("/a", "mpiexec (OpenRTE) 4.1.4")]).level == "wrong"
     assert python.python((3, 12, 1), "/p").level == "ok"

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
-from tests.cli.test_run import config, contents, equal  # noqa: F401
-from tests.conftest import ROOT, mpiexec
 
 from fedmpi.record import checkpoint, reader
+from tests.cli.test_run import config, contents, equal  # noqa: F401
+from tests.conftest import ROOT, mpiexec
 
 
 def start(config_file, out, ranks, *words):
@@ -61,9 +62,9 @@ def test_all_ranks_killed_and_resumed_on_another_number(run_fedmpi, config, tmp_
     out, whole = tmp_path / "a.h5", tmp_path / "whole.h5"
     process = start(config, out, 3, *LONG)
     wait_for_rounds(out, 7)
-    os.killpg(process.pid, signal.SIGKILL)
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        one.kill()
     process.communicate(timeout=10)
-    subprocess.run(["pkill", "-9", "-f", str(out)], check=False)
     with reader.open(out) as run:
         reached = len(run.rounds)
     end = f"run.rounds={reached + 6}"

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,6 +12,7 @@ from contextlib import suppress
 import numpy as np
 import psutil
 import pytest
+
 from tests.cli.test_run import contents, equal
 from tests.conftest import ROOT
 from tests.faults.dying import POINTS, prepare
@@ -79,7 +81,6 @@ def strike_one_rank(folder, out, pick):
         process.kill()
     process.join(60)
     assert process.exitcode in (0, -signal.SIGKILL)
-    return 0.0
 
 
 def alone(out, algorithm, point, call):
@@ -107,7 +108,10 @@ def check_so_far(out, whole):
 
 
 def chain(folder, algorithm, whole, kills):
-    """Kill a run so many times, then let it end; return the seconds that the jobs took to die."""
+    """Kill a run so many times, then let it end; return the seconds that each job took to die.
+
+    None stands for a run on one rank, which has nobody to wait for.
+    """
     pick, out = random.Random(f"{SEED}{folder.name}"), folder / "out.h5"
     write_config(folder, algorithm=algorithm)
     seconds = []
@@ -138,8 +142,9 @@ def test_killed_again_and_again(tmp_path, record_property):
         folder.mkdir(parents=True)
     with ThreadPoolExecutor(2) as threads:
         done = list(threads.map(chain, folders, methods, wholes, [CHAIN] * chains))
-    seconds = [s for each in done for s in each]
-    assert len(seconds) >= KILLS
-    record_property("slowest end", max(seconds))
-    print(f"{len(seconds)} kills; a job was gone after {np.median(seconds):.2f} s (median), "
-          f"{max(seconds):.2f} s at most")
+    kills = [seconds for each in done for seconds in each]
+    jobs = [seconds for seconds in kills if seconds is not None]
+    assert len(kills) >= KILLS and max(jobs) < WITHIN
+    record_property("slowest end", max(jobs))
+    sys.stdout.write(f"{len(kills)} kills, {len(jobs)} of jobs with several ranks: these were gone "
+                     f"after {np.median(jobs):.2f} s (median), {max(jobs):.2f} s at most\n")

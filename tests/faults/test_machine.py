@@ -9,12 +9,12 @@ import time
 
 import numpy as np
 import pytest
-from tests.cli.test_run import contents, equal
-from tests.faults.job import Job, rounds_of, run_here, write_config
 
 import fedmpi
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint
+from tests.cli.test_run import contents, equal
+from tests.faults.job import Job, rounds_of, run_here, write_config
 
 SLOW = ["--set", "run.rounds=2", "--set", "clients.local_steps=1000000"]
 

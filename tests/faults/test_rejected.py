@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+
+import fedmpi
+from fedmpi.errors import RejectedError
+from fedmpi.record import checkpoint, schema
 from tests.cli.test_run import contents, equal
 from tests.faults.job import Job, run_here, write_config
 from tests.faults.own import chosen
-
-import fedmpi
-from fedmpi.errors import RejectedError, ResultError
-from fedmpi.record import checkpoint, schema
 
 REJECTED = schema.CLIENT_STATUS.index("rejected")
 ROUNDS = 6
@@ -58,7 +58,8 @@ def test_the_same_on_two_ranks(tmp_path):
 
 
 def test_too_many_end_the_run_with_everything_kept(tmp_path):
-    with pytest.raises(RejectedError, match=r"round 2: of 6 clients 6 rejected \([\d, ]+\)") as caught:
+    words = r"round 2: of 6 clients 6 rejected \([\d, ]+\)"
+    with pytest.raises(RejectedError, match=words) as caught:
         run(tmp_path, "AllFail")
     assert "clients.max_rejected = 0.5" in str(caught.value)
     out = tmp_path / "out.h5"
@@ -88,22 +89,3 @@ def test_too_many_on_two_ranks_are_told_once(tmp_path):
 def test_a_fault_of_the_program_is_none_of_a_client(tmp_path):
     with pytest.raises(KeyError, match="a key that nobody has"):
         run(tmp_path, "Breaks")
-
-
-def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path):
-    out = run(tmp_path, "Plain")
-    path = checkpoint.path_of(out)
-    foreign = path.read_bytes()
-    run(tmp_path, "Plain", "run.seed=4", overwrite=True)
-    good, path_bytes = contents(out), path.read_bytes()
-    assert path_bytes != foreign
-    path.write_bytes(foreign)
-    with pytest.raises(ResultError, match="is not of this run"):
-        run(tmp_path, "Plain", resume=True)
-    path.unlink()
-    with pytest.raises(ResultError, match="is missing"):
-        run(tmp_path, "Plain", resume=True)
-    assert contents(out)[0] == good[0]
-    path.write_bytes(path_bytes)
-    run(tmp_path, "Plain", resume=True)
-    equal(contents(out), good)

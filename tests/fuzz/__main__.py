@@ -52,4 +52,4 @@ def fuzz(name, cases, first=0):
 if __name__ == "__main__":
     faulthandler.enable()
     faulthandler.register(signal.SIGVTALRM, chain=True)  # shows where a case hangs, and ends it
-    print(fuzz(sys.argv[1], *map(int, sys.argv[2:])))
+    sys.stdout.write(f"{fuzz(sys.argv[1], *map(int, sys.argv[2:]))}\n")

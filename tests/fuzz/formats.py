@@ -79,6 +79,41 @@ def configuration(folder):
     return case
 
 
+SWEEP = """
+base = "exp.toml"
+seeds = [0, 1]
+[set]
+run.rounds = 3
+[[cases]]
+name = "one of them"
+algorithm.name = "fedavg"
+[[cases]]
+name = "../two"
+algorithm = {name = "fedprox", mu = 0.1}
+[grid]
+optimizer.lr = [0.1, 0.2]
+data.name = ["/etc/passwd", "..", "digits"]
+"""
+
+
+def sweep(folder):
+    """TOML text of a sweep, whose points become names of files."""
+    from fedmpi.slurm import sweep as reader
+
+    def case(random):
+        path = folder / "sweep.toml"
+        path.write_text(damaged_text(random, SWEEP, WORDS), "utf-8")
+        points = reader.read(path).points
+        names = {point.file for point in points}
+        for name in names:
+            if (folder / name).resolve().parent != folder.resolve() or not name.isprintable():
+                raise RuntimeError(f"a result at {name!r}")
+        if len(names) < len(points) or len(reader.table(points)) > 1 << 24:
+            raise RuntimeError("points that share a file, or a table too long")
+
+    return case
+
+
 def idx(folder):
     """IDX files, plain and gzip, of several types and shapes."""
     from fedmpi.learn.data import idx as reader
@@ -277,5 +312,5 @@ def message(folder):
 
 FORMATS = {
     f.__name__: f
-    for f in (configuration, idx, cifar, text, npz, result, kept, memory, message)
+    for f in (configuration, sweep, idx, cifar, text, npz, result, kept, memory, message)
 }

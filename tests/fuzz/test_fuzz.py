@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+
 from tests.fuzz.formats import FORMATS
 from tests.test_rules import CODE, dotted
 

@@ -168,10 +168,10 @@ def test_the_task_of_an_array_requeues_itself_alone(slurm):
 
 def test_a_run_is_started_or_gone_on_with(slurm, tmp_path):
     _, noted, _ = notes(slurm(0))
-    first = f"{' '.join(FEDMPI)} run {tmp_path}/a.toml -o {tmp_path}/a.h5 --set run.seed=1\n"
-    assert f"srun --kill-on-bad-exit=0 --wait=4 {first}" in noted
+    words = f"{' '.join(FEDMPI)} run --progress lines {tmp_path}/a.toml -o {tmp_path}/a.h5"
+    assert f"srun --kill-on-bad-exit=0 --wait=4 {words} --set run.seed=1\n" in noted
     _, noted, _ = notes(slurm(0, out=True))
-    assert noted.splitlines()[-2].endswith(f"resume {tmp_path}/a.h5")
+    assert noted.splitlines()[-2].endswith(f"resume --progress lines {tmp_path}/a.h5")
 
 
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])

@@ -145,5 +145,5 @@ def test_unknown_algorithms_and_bad_lists_are_refused(comm):
 @pytest.mark.ranks(2)
 def test_a_sum_that_does_not_fit_shared_memory_is_refused_on_all_ranks(comm):
     reducer = Reducer(comm.raw)
-    with pytest.raises(ConfigError, match="sums in shared memory need .* MiB"):
+    with pytest.raises(ConfigError, match=r"sums in shared memory need .* MiB"):
         reducer.list_row("huge", 1 << 31, 1 << 40)

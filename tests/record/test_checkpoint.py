@@ -82,7 +82,7 @@ def test_every_cut_is_seen(path):
 def test_a_block_that_raises_leaves_the_one_before(path, raised, tmp_path):
     before = path.read_bytes()
     kind = ResultError if isinstance(raised, OSError) else type(raised)
-    with pytest.raises(kind), checkpoint.writing(path, {}) as put:
+    with pytest.raises(kind), checkpoint.writing(path, {}) as put:  # noqa: PT012
         put.array("weights", ARRAYS["weights"])
         raise raised
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

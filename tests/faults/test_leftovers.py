@@ -1,0 +1,83 @@
+"""What lies beside a result file belongs to its run, or is not taken up."""
+
+import pytest
+
+import fedmpi
+from fedmpi.errors import ResultError
+from fedmpi.record import checkpoint
+from tests.cli.test_run import contents, equal
+from tests.faults.job import run_here
+
+ROUNDS = 6
+OTHER_SEED = ["run.seed=4"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Return the path of a finished run."""
+    run_here(tmp_path / "out.h5", rounds=ROUNDS)
+    return tmp_path / "out.h5"
+
+
+def test_a_checkpoint_of_another_run_is_not_taken_up(out):
+    path = checkpoint.path_of(out)
+    foreign = path.read_bytes()
+    run_here(out, overrides=OTHER_SEED, rounds=ROUNDS, overwrite=True)
+    good, own = contents(out), path.read_bytes()
+    assert own != foreign
+    path.write_bytes(foreign)
+    with pytest.raises(ResultError, match="is not of this run"):
+        run_here(out, resume=True)
+    assert contents(out)[0] == good[0]
+    path.write_bytes(own)
+    run_here(out, resume=True)
+    equal(contents(out), good)
+
+
+def test_the_checkpoint_of_an_overwritten_run_is_gone_or_ignored(out, monkeypatch):
+    """Killed between the new result file and the removal, the run starts anew from its own."""
+    def killed(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(out, overrides=OTHER_SEED, rounds=ROUNDS, overwrite=True)
+    assert checkpoint.path_of(out).exists()
+    run_here(out, resume=True)
+    whole = out.with_name("whole.h5")
+    run_here(whole, overrides=OTHER_SEED, rounds=ROUNDS)
+    equal(contents(out), contents(whole))
+
+
+def test_a_missing_checkpoint_does_not_cost_the_result(out):
+    good, path = contents(out), checkpoint.path_of(out)
+    path.unlink()
+    with pytest.raises(ResultError, match=f"{path.name}: is missing"):
+        run_here(out, overrides=["run.rounds=9"], resume=True)
+    equal(contents(out), good)
+
+
+@pytest.mark.parametrize("change", [{"next_round": -1}, {"next_round": 2.0}, {"virtual_time": "x"},
+                                    {"virtual_time": float("nan")}, {"run": None}])
+def test_facts_that_cannot_be_are_refused(out, change):
+    kept = checkpoint.read(checkpoint.path_of(out))
+    good = contents(out)
+    with checkpoint.writing(kept.path, kept.facts | change) as put:
+        put.array("weights", kept.arrays["weights"])
+    with pytest.raises(ResultError, match=f"its {next(iter(change))} is"):
+        run_here(out, resume=True)
+    equal(contents(out), good)
+
+
+@pytest.mark.parametrize("weights", ["float64", "shorter", "none"])
+def test_a_checkpoint_of_another_model_is_refused(out, weights):
+    kept = checkpoint.read(checkpoint.path_of(out))
+    array = kept.arrays["weights"]
+    with checkpoint.writing(kept.path, kept.facts) as put:
+        if weights != "none":
+            put.array("weights", array.astype("f8") if weights == "float64" else array[:-1])
+    with pytest.raises(ResultError, match="is not of a model of 1,210 parameters"):
+        run_here(out, resume=True)
+    with fedmpi.open(out) as run:
+        assert run.status == "finished"
