@@ -11,9 +11,20 @@ if not (_here / "kernels").is_dir():
     __path__.append(str(_here.parent))
 
 
+# The Python interface, loaded when first asked for: reading results needs numpy and h5py alone.
+_INTERFACE = {
+    "open": "fedmpi.api",
+    "run": "fedmpi.api",
+    "Algorithm": "fedmpi.algorithms",
+    "Keys": "fedmpi.algorithms",
+    "Plan": "fedmpi.plan",
+    "Support": "fedmpi.layout",
+    "Total": "fedmpi.totals",
+}
+
+
 def __getattr__(name):
-    """Load the Python interface when it is first asked for (PEP 562)."""
-    api = import_module("fedmpi.api")
-    if name in api.__all__:
-        return getattr(api, name)
+    """Load a name of the Python interface (PEP 562)."""
+    if name in _INTERFACE:
+        return getattr(import_module(_INTERFACE[name]), name)
     raise AttributeError(f"module 'fedmpi' has no attribute {name!r}")

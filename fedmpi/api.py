@@ -13,25 +13,6 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["Algorithm", "Keys", "Plan", "Support", "Total", "open", "run"]
-
-_LAZY = {
-    "Algorithm": "fedmpi.algorithms",
-    "Keys": "fedmpi.algorithms",
-    "Plan": "fedmpi.plan",
-    "Support": "fedmpi.layout",
-    "Total": "fedmpi.totals",
-}
-
-
-def __getattr__(name):
-    """Load a class when it is first asked for: reading results needs none of them."""
-    from importlib import import_module
-
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'fedmpi.api' has no attribute {name!r}")
-
 
 def open(path):
     """Open a result file and return its Run. Raises ResultError."""

@@ -17,6 +17,7 @@ Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Unit = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -80,10 +81,8 @@ class Clients(Section):
         if self.local_epochs is not None and self.local_steps is not None:
             raise ValueError("local_epochs and local_steps are both given; give one of them")
         if self.per_round is not None and self.per_round > self.number:
-            raise ValueError(
-                f"per_round = {self.per_round} is more than number = {self.number}; "
-                "lower per_round or raise number"
-            )
+            one, other = self.per_round, self.number
+            raise ValueError(f"per_round = {one} is more than number = {other}; lower per_round")
         return self
 
     @property
@@ -105,7 +104,7 @@ class Optimizer(Section):
 
     name: Literal["sgd", "adam"] = "sgd"
     lr: Rate = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    momentum: Unit = 0.0
     weight_decay: NotNegative = 0.0
     lr_decay: Share = 1.0
 
@@ -121,11 +120,8 @@ class Server(Section):
 
     optimizer: Literal["average", "sgd", "adam", "yogi", "adagrad"] = "average"
     lr: Rate = 1.0
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.99,
-    )
+    momentum: Unit = 0.0
+    betas: tuple[Unit, Unit] = (0.9, 0.99)
     epsilon: Rate = 1e-3
 
     @model_validator(mode="after")
@@ -186,9 +182,16 @@ class Schedule(Section):
 
 
 class Collective(Section):
-    """[collective]: how the ranks add up their sums."""
+    """[collective]: how the ranks add up their sums.
 
-    algorithm: Name = "auto"
+    "auto" uses shared memory inside a node and the cheapest algorithm between nodes; "node+" and
+    a name fixes the latter; a name alone uses that one between all ranks.
+    """
+
+    algorithm: Literal[
+        "auto", "shared", "allgatherv", "halving", "split", "dsar", "dense", "node+shared",
+        "node+allgatherv", "node+halving", "node+split", "node+dsar", "node+dense",
+    ] = "auto"  # fmt: skip
 
 
 class Config(Section):
@@ -225,18 +228,17 @@ def parse(text, place):
 
 def check_tree(tree, place, overrides=()):
     """Return the Config of a dict of sections, which `overrides` change in place."""
-    try:
-        for override in overrides:
-            _set(tree, override)
-        return check(Config, tree, place)
-    except RecursionError:
-        raise ConfigError(f"{place}: is nested too deeply; keys are section.key = value") from None
+    for override in overrides:
+        _set(tree, override)
+    return check(Config, tree, place)
 
 
 def check(section, tree, place, prefix=""):
     """Return `section` built from the dict `tree`, or raise ConfigError that names each fault."""
     try:
         return section.model_validate(_tuples(tree))
+    except RecursionError:
+        raise ConfigError(f"{place}: is nested too deeply; keys are section.key = value") from None
     except ValidationError as error:
         # A misspelt key comes first: the one found missing is often the same key.
         found = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
@@ -266,9 +268,7 @@ def _tuples(tree):
     """TOML arrays as tuples, which frozen sections hold."""
     if isinstance(tree, dict):
         return {key: _tuples(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return tuple(_tuples(value) for value in tree)
-    return tree
+    return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
 
 
 def _explain(section, fault, prefix):

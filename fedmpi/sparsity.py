@@ -135,16 +135,50 @@ def narrowed(layout, rows):
         for t in tensors:
             tensor = layout.tensors[t]
             inputs = 1 if len(tensor.shape) < 2 else tensor.shape[1]
-            if tensor.rows != layer.rows or (before is not None and inputs > 1 and inputs % len(before)):
+            reads = before is not None and inputs > 1
+            if tensor.rows != layer.rows or (reads and inputs % len(before)):
                 raise ConfigError(
                     f"model: layer {layer.name} does not read the layer before it alone; "
                     "narrow networks need a plain chain, such as lenet5, mlp or vgg11"
                 )
             columns = np.ones(inputs, bool)
-            if before is not None and inputs > 1:
+            if reads:
                 columns = np.repeat(before, inputs // len(before))
             here = mask[tensor.start : tensor.start + tensor.size]
             grid = here.reshape(tensor.rows, inputs, -1)
             grid[...] = (keep[:, None] & columns)[:, :, None]
         before = keep
     return mask
+
+
+class Units:
+    """The units of a chain of layers: its inputs, then the rows of each layer but the last.
+
+    Attributes
+    ----------
+    inputs : int
+        How many of the units are inputs.
+    layer : int64[U]
+        The layer that reads each unit.
+    place : int64[U]
+        The coordinate of the first weight that reads each unit.
+    """
+
+    def __init__(self, layout):
+        self.layout, self.inputs = layout, inputs_of(layout)[0]
+        sizes = [self.inputs, *(layer.rows for layer in layout.layers[:-1])]
+        self.layer, self._ends = np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes)[:-1]
+        weights = [layout.tensors[tensors[0]] for tensors in layout.layer_tensors]
+        self.place = np.concatenate([
+            weight.start + np.arange(size) * (weight.size // weight.rows // size)
+            for weight, size in zip(weights, sizes, strict=True)
+        ])  # fmt: skip
+
+    def network(self, kept):
+        """Return (bool[rows] for each layer, uint8[P]): what is left with the units `kept`."""
+        inputs, *hidden = np.split(kept.astype(bool), self._ends)
+        rows = (*hidden, np.ones(self.layout.layers[-1].rows, bool))
+        mask, first = narrowed(self.layout, rows), self.layout.tensors[0]
+        grid = mask[first.start : first.start + first.size].reshape(first.rows, self.inputs, -1)
+        grid *= inputs[:, None].astype(np.uint8)
+        return rows, mask

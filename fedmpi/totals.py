@@ -62,9 +62,14 @@ class Total:
         held = np.diff(self.starts)[self.cover > 0].sum()
         return float(held / max(self.layout.size, 1))
 
-    def arrays(self):
-        """Return the arrays that are summed over the ranks, by name."""
-        return {"sum": self.sum, "cover": self.cover}
+    @property
+    def touched(self):
+        """uint8[U]: 1 where anything was added to a unit, even zeros."""
+        return (self.cover > 0).astype(np.uint8)
+
+    def take(self, total, cover):
+        """Take the sums over all ranks in the place of this rank's; they are only read."""
+        self.sum, self.cover = total, cover
 
 
 def fits(values):

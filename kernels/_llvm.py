@@ -63,6 +63,7 @@ def _with_first(body, name):
 
 
 def lanes_of(width, lanes):
+    """Return the LLVM type of a vector of `lanes` elements of type `width`."""
     return ir.VectorType(width, lanes)
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.models import TINY
 
 from fedmpi.layout import LEVELS, Support
+from tests.models import TINY
 
 
 def test_units_of_every_level_cut_the_whole_vector():

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.models import TINY, WEIGHTS
 
 from fedmpi.layout import Support
 from fedmpi.totals import Total, fits
+from tests.models import TINY, WEIGHTS
 
 
 def rows(first, second):

@@ -83,7 +83,7 @@ class Algorithm(ABC):
     @classmethod
     def gates(cls, keys):
         """Return the Gates that the model is to have, or None."""
-        return None
+        return
 
     def rng_for(self, purpose, round, client=0):
         """Return the random stream of this run for a purpose, a round and a client."""
@@ -110,7 +110,7 @@ class Algorithm(ABC):
 
         Runs on the client. `sent` is what `message` returned, as the server decodes it.
         """
-        return None
+        return
 
     @property
     def remembers(self):

@@ -107,7 +107,8 @@ class FedDIP(Algorithm, name="feddip"):
 
     def penalty(self, round):
         """Return lambda_t."""
-        keys, step = self.keys, min(round * self.keys.steps // self.setting.rounds, self.keys.steps - 1)
+        keys = self.keys
+        step = min(round * keys.steps // self.setting.rounds, keys.steps - 1)
         if keys.variant == "paper":
             return keys.penalty * step / keys.steps
         least = min(5e-4, keys.penalty)

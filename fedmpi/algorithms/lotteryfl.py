@@ -46,10 +46,10 @@ class LotteryFL(Algorithm, name="lotteryfl"):
         if "mask" in self.memory(client):
             mask = np.unpackbits(self.memory(client)["mask"], count=self.layout.size)
         start = state["weights"] * mask
-        if mask[self._inside].mean() > self.keys.target:
-            if self.accuracy(client, start) > self.keys.accuracy:
-                mask = self.pruned(start, mask)
-                start = state["first"] * mask
+        dense = mask[self._inside].mean() > self.keys.target
+        if dense and self.accuracy(client, start) > self.keys.accuracy:
+            mask = self.pruned(start, mask)
+            start = state["first"] * mask
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, start=start, mask=mask, update=mask)
 

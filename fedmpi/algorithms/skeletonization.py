@@ -23,7 +23,7 @@ from pydantic import Field
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.layout import ONE, Support
 from fedmpi.plan import Part, Plan
-from fedmpi.sparsity import inputs_of, narrowed
+from fedmpi.sparsity import Units
 from fedmpi.totals import Total
 
 
@@ -48,20 +48,11 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
-        layout = self.layout
-        sources = [inputs_of(layout)[0], *(layer.rows for layer in layout.layers[:-1])]
-        self._ends = np.cumsum(sources)
-        self._layer = np.repeat(np.arange(len(sources)), sources)  # the layer that reads a unit
-        # A unit's relevance travels in the place of the first weight that reads it.
-        self._place = np.concatenate([
-            layout.tensors[tensors[0]].start
-            + np.arange(number) * (_width(layout, tensors[0]) // number)
-            for number, tensors in zip(sources, layout.layer_tensors, strict=True)
-        ])  # fmt: skip
+        self.units = Units(self.layout)
 
     def start(self, weights):
         """The weights and all units; nothing measured yet."""
-        units = self._ends[-1]
+        units = len(self.units.place)
         return {
             "weights": weights,
             "units": np.ones(units, np.uint8),
@@ -74,14 +65,14 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def plan(self, state, round, client):
         """The network that is left: trained, or measured."""
-        rows, mask = self.network(state["units"])
+        rows, mask = self.units.network(state["units"])
         held = Support(self.layout, "coordinate", mask)
         part = None if all(map(np.all, rows)) else Part(rows=tuple(r.tobytes() for r in rows))
-        cut = None if state["units"][: self._ends[0]].all() else mask
+        cut = None if state["units"][: self.units.inputs].all() else mask
         how = {"known": True, "part": part, "mask": cut, "update": cut}
         if state["phase"] == 1:
             keep = np.zeros(self.layout.size, np.uint8)
-            keep[self._place[self._alive(rows)]] = 1
+            keep[self.units.place[self._alive(rows)]] = 1
             error = f"{self.keys.outputs}-{self.keys.relevance}"
             up = Support(self.layout, "coordinate", keep)
             return Plan(held, up, steps=0, statistics=("columns",), error=error, **how)
@@ -93,12 +84,12 @@ class Skeletonization(Algorithm, name="skeletonization"):
         """The weights, or the relevance of each unit, the mean over the client's samples."""
         if not plan.statistics:
             return super().message(state, plan, report)
-        rows, _ = self.network(state["units"])
-        sizes = [self._ends[0], *map(np.sum, rows[:-1])]
+        rows, _ = self.units.network(state["units"])
+        sizes = [self.units.inputs, *map(np.sum, rows[:-1])]
         columns = report.statistics["columns"]
         rho = [c.reshape(n, -1).sum(axis=1) for c, n in zip(columns, sizes, strict=True)]
         values = np.zeros(self.layout.size, np.float32)
-        values[self._place[self._alive(rows)]] = np.concatenate(rho) / max(report.samples, 1)
+        values[self.units.place[self._alive(rows)]] = np.concatenate(rho) / max(report.samples, 1)
         return {"weights": (values, plan.up)}
 
     def zero(self):
@@ -124,7 +115,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         waited, error = state["waited"] + 1, sums["error"].mean(np.ones(1, np.float32))[0]
         if error <= self.keys.criterion:
             good = {"good": after["weights"], "good_units": state["units"]}
-            more = state["units"][self._ends[0] :].sum() > self.keys.units
+            more = state["units"][self.units.inputs :].sum() > self.keys.units
             return after | good | {"waited": waited, "phase": np.array(1 if more else 2)}
         first = state["units"].all()
         if waited < (self.keys.train if first else self.keys.retrain):
@@ -133,40 +124,25 @@ class Skeletonization(Algorithm, name="skeletonization"):
             after |= {"weights": state["good"], "units": state["good_units"]}
         return after | {"waited": waited, "phase": np.array(2)}
 
-    def network(self, units):
-        """Return bool[rows] for each layer, and uint8[P]: what is left with these `units`."""
-        inputs, *hidden = np.split(units.astype(bool), self._ends[:-1])
-        rows = (*hidden, np.ones(self.layout.layers[-1].rows, bool))
-        mask = narrowed(self.layout, rows)
-        first = self.layout.tensors[0]
-        grid = mask[first.start : first.start + first.size].reshape(first.rows, len(inputs), -1)
-        grid *= inputs[:, None].astype(np.uint8)
-        return rows, mask
-
     def density(self, state):
         """The part of the coordinates that is left."""
-        return float(self.network(state["units"])[1].mean())
+        return float(self.units.network(state["units"])[1].mean())
 
     def _alive(self, rows):
         """bool[U]: the units of the network that clients hold, inputs included."""
-        return np.concatenate([np.ones(self._ends[0], bool), *rows[:-1]])
+        return np.concatenate([np.ones(self.units.inputs, bool), *rows[:-1]])
 
     def _trim(self, state, measured):
         """Smooth the relevance, remove the least relevant unit, and go back to training."""
         units, share = state["units"].copy(), self.keys.smoothing
-        new = measured.mean(np.zeros(self.layout.size, np.float32))[self._place]
+        new = measured.mean(np.zeros(self.layout.size, np.float32))[self.units.place]
         relevance = np.where(units, share * state["relevance"] + (1 - share) * new, 0.0)
-        left = np.bincount(self._layer, units)[self._layer]
-        free = (units == 1) & (left > 1) & ((self._layer > 0) | self.keys.inputs)
+        left = np.bincount(self.units.layer, units)[self.units.layer]
+        free = (units == 1) & (left > 1) & ((self.units.layer > 0) | self.keys.inputs)
         after = state | {"relevance": relevance, "waited": np.array(0)}
         if not free.any():
             return after | {"phase": np.array(2)}
         score = np.abs(relevance) if self.keys.rank == "absolute" else relevance
         units[np.flatnonzero(free)[score[free].argmin()]] = 0
-        weights = state["weights"] * self.network(units)[1]
+        weights = state["weights"] * self.units.network(units)[1]
         return after | {"weights": weights, "units": units, "phase": np.array(0)}
-
-
-def _width(layout, tensor):
-    """How many entries one row of a weight has."""
-    return layout.tensors[tensor].size // layout.tensors[tensor].rows

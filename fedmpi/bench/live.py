@@ -129,9 +129,11 @@ class Bare:
         engine.weights[:] = self._weights
         self._velocity.fill(0)
         rng, lr = rng_for(trainer.seed, "batches", round, client), np.float32(local.lr)
-        for _ in range(local.epochs):
+        left = int(local.steps_of(len(y)))
+        while left > 0:
             order = rng.permutation(len(y))
-            for first in range(0, len(y), size):
+            for first in range(0, len(y), size)[:left]:
+                left -= 1
                 batch = order[first : first + size]
                 engine.gradient(engine.weights, x[batch], y[batch], engine.grad)
                 kernels.update.sgd(

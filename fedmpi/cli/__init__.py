@@ -9,6 +9,7 @@ import traceback
 
 from fedmpi import __version__
 from fedmpi.cli import bench, cluster, doctor, inspect, read, run
+from fedmpi.cli.terminal import printable
 from fedmpi.errors import FedmpiError
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
@@ -47,11 +48,6 @@ def report(error, debug):
             "this was not foreseen; --debug shows how it came about"
         )
     print(f"fedmpi: {printable(text)}", file=sys.stderr, flush=True)
-
-
-def printable(text):
-    """Return `text` with its lines, but no other character that would steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _parser():

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from fedmpi.cli.terminal import printable
 from fedmpi.errors import ConfigError
 
 
@@ -26,6 +27,8 @@ def add_verbs(verbs):
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .svg, .pdf")
     parser.add_argument("--no-curves", action="store_true", help="tables only")
+    parser.add_argument("--views", action="store_true",
+                        help="also what was sent as each paper counts it")
     parser = verb(verbs, watch, "follow a running file until the run ends")
     parser.add_argument("out", metavar="OUT", help="result file")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between looks")
@@ -39,7 +42,7 @@ def info(args):
     from fedmpi.record import reader
 
     with reader.open(args.out) as run:
-        print(json.dumps(run.info(), indent=2) if args.json else info_text(run))
+        print(json.dumps(run.info(), indent=2) if args.json else printable(info_text(run)))
 
 
 def table(args):
@@ -55,18 +58,23 @@ def table(args):
 
 def compare(args):
     """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
-    from fedmpi.analysis import curves
+    from fedmpi.analysis import curves, views
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.record import reader
 
     runs = [reader.open(out) for out in args.outs]
     comparison = comparison_of(runs, args.target)
+    rows, counted = comparison.rows, [views.view(run) for run in runs] if args.views else []
     if args.json:
-        print(json.dumps({"target": comparison.target, "rows": comparison.rows}, indent=2))
+        if counted:
+            rows = [row | {"views": found} for row, found in zip(rows, counted, strict=True)]
+        print(json.dumps({"target": comparison.target, "rows": rows}, indent=2))
     else:
-        print(comparison.text())
+        print(printable(comparison.text()))
+        if counted:
+            print(printable("\n" + views.text([row["run"] for row in rows], counted)))
         if not args.no_curves:
-            print("\n" + curves.text(runs))
+            print(printable("\n" + curves.text(runs)))
     if args.plot:
         from fedmpi.analysis.draw import draw
 
@@ -94,7 +102,7 @@ def watch(args):
                 )
             seen = len(rounds)
         if status != "running":
-            print(status)
+            print(printable(status))
             return
         time.sleep(args.every)
 

@@ -1,8 +1,23 @@
 """What the ranks of a run say to each other, and the run that has one rank only."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Summed:
+    """How the ranks added up their sums.
+
+    `algorithm` is "none" for one rank, "node" where shared memory was enough, or that of the
+    messages between nodes; `bytes` are those that this rank sent; `regret` the modelled seconds
+    that another algorithm would have saved.
+    """
+
+    algorithm: str = "none"
+    bytes: int = 0
+    regret: float = 0.0
 
 
 class Comm(ABC):
@@ -25,8 +40,12 @@ class Comm(ABC):
     def sum(self, totals):
         """Add up the totals (dict of Total, same names everywhere) over the ranks, in place.
 
-        Returns the number of bytes that this rank sent.
+        Returns how that was done, a Summed.
         """
+
+    @abstractmethod
+    def sum_by(self, algorithm, cache=None):
+        """Choose the algorithm of `sum`, see [collective]; `cache` is a folder for its costs."""
 
     @abstractmethod
     def sum_array(self, array):
@@ -76,7 +95,10 @@ class Serial(Comm):
 
     def sum(self, totals):
         """Nothing to add."""
-        return 0
+        return Summed()
+
+    def sum_by(self, algorithm, cache=None):
+        """Nothing to choose."""
 
     def sum_array(self, array):
         """Nothing to add."""

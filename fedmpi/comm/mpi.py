@@ -6,7 +6,8 @@ import time
 import numpy as np
 from mpi4py import MPI
 
-from fedmpi.comm.base import Comm
+from fedmpi.comm.base import Comm, Summed
+from fedmpi.comm.reduce.reducer import Reducer
 
 
 class Mpi(Comm):
@@ -19,15 +20,30 @@ class Mpi(Comm):
         self.node_rank, self.node_size = self.node.rank, self.node.size
         self.library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
         self._windows = []
+        self.sum_by("auto")
 
     def sum(self, totals):
         """Add up the totals over the ranks, in place; the sorted names give the order."""
-        sent = 0
+        if self.size == 1:
+            return Summed()
+        records = []
         for name in sorted(totals):
-            for array in totals[name].arrays().values():
-                self.sum_array(array)
-                sent += array.nbytes * (self.size > 1)
-        return sent
+            total = totals[name]
+            parts = total.sum, total.cover, total.touched, total.starts
+            result = self._reducer.sum(*parts, name=name)
+            total.take(result.total, result.cover)
+            records.append(result.record)
+        largest = max(records, key=lambda record: record.seconds)
+        return Summed(
+            algorithm=largest.algorithm,
+            bytes=sum(record.bytes for record in records),
+            regret=sum(record.regret for record in records),
+        )
+
+    def sum_by(self, algorithm, cache=None):
+        """Choose the algorithm of `sum`; collective. `cache` is a folder for measured costs."""
+        costs = cache and cache / "collective-costs.json"
+        self._reducer = Reducer(self.raw, algorithm, cache=costs)
 
     def sum_array(self, array):
         """Add up one array over the ranks, in place."""
@@ -49,7 +65,8 @@ class Mpi(Comm):
 
     def exchange(self, boxes):
         """Send bytes to every rank and return what each rank sent here."""
-        sizes, coming = np.array([len(box) for box in boxes], np.int64), np.zeros(self.size, np.int64)
+        sizes = np.array([len(box) for box in boxes], np.int64)
+        coming = np.zeros(self.size, np.int64)
         self.raw.Alltoall(sizes, coming)
         buffer = np.empty(int(coming.sum()), np.uint8)
         ends, arrivals = np.cumsum(sizes), np.cumsum(coming)

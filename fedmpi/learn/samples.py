@@ -24,7 +24,7 @@ class Samples:
         return len(self.y)
 
     def take(self, index):
-        """Return (x, y) of the samples `index` int64[n]: float32[n, ...] images, int64[n] labels."""
+        """Return (x, y) of the samples `index` int64[n]: float32[n, ...] and int64[n]."""
         y = self.y[index].astype(np.int64)
         if not self._image:
             return self.x[index], y

@@ -42,7 +42,8 @@ class Statistics:
             tensor = self._layout.tensors[tensors[0]]
             block = slice(tensor.start, tensor.start + tensor.size)
             shape = (tensor.rows, len(self._found["columns"][number]), -1)
-            values = np.einsum("rik,rik->i", weights[block].reshape(shape), grad[block].reshape(shape))
+            w, g = (v[block].reshape(shape) for v in (weights, grad))
+            values = np.einsum("rik,rik->i", w, g)
             self._found["columns"][number] -= samples * values.astype(np.float64)
 
     def keep(self, name, values):
@@ -63,6 +64,6 @@ class Statistics:
                 if tensor.name.rpartition(".")[0] != layer or tensor.rows == 1:
                     continue
                 block = slice(tensor.start, tensor.start + tensor.size)
-                shape = (tensor.rows, -1)
-                rows = np.einsum("ri,ri->r", weights[block].reshape(shape), grad[block].reshape(shape))
+                w, g = (v[block].reshape(tensor.rows, -1) for v in (weights, grad))
+                rows = np.einsum("ri,ri->r", w, g)
                 self._found["relevance"][number] -= samples * rows.astype(np.float64)

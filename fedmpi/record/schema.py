@@ -10,6 +10,10 @@ PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
 CLIENT_STATUS = ("completed", "late", "dropped", "rejected", "unavailable")  # stored as index
 
+COLLECTIVES = (  # stored as index; "node": shared memory alone, the others between nodes
+    "none", "node", "shared", "allgatherv", "halving", "split", "dsar", "dense",
+)
+
 TEXT = "utf-8"  # dtype of a column of text: UTF-8 of fixed length, padded with zeros
 
 
@@ -53,7 +57,7 @@ ROOT = (
     Column("updated", TEXT, "", "", "when the file was last written, ISO 8601 in UTC"),
 )
 
-ROUNDS = _columns("rounds", "[R]", """
+ROUNDS = _columns("rounds", "[R]", f"""
     round,             <i8, 1,    number of the round, from 0
     virtual_time,      <f8, s,    simulated time at the end of the round, from the cost model alone
     wall_time,         <f8, s,    measured time since the run began, resumes included
@@ -71,7 +75,9 @@ ROUNDS = _columns("rounds", "[R]", """
     density_up,        <f8, 1,    mean over clients of the part of the coordinates sent
     density_union,     <f8, 1,    part of the coordinates that at least one client sent
     model_density,     <f8, 1,    part of the coordinates of the global model that are not pruned
-    mpi_bytes,         <i8, byte, what the MPI ranks exchanged; no part of the simulated world
+    mpi_bytes,         <i8, byte, what ranks sent each other by messages; no simulated bytes
+    collective,        |u1, 1,    {", ".join(f"{i} {word}" for i, word in enumerate(COLLECTIVES))}
+    collective_regret, <f8, s,    modelled time that another algorithm would have saved
 """)
 
 CLIENTS = _columns("clients", "[K]", f"""

@@ -1,4 +1,4 @@
-"""What an experiment will cost, before it runs: the first round's plans, counted and not trained."""
+"""What an experiment will cost, before it runs: the first round, counted and not trained."""
 
 import numpy as np
 

@@ -1,6 +1,7 @@
 """Everything that a run needs, put together once on every rank."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from fedmpi.learn.networks import Networks
 from fedmpi.learn.partitions import split
 from fedmpi.learn.samples import Samples
 from fedmpi.learn.trainer import Local, Trainer
+from fedmpi.plan import FULL
 from fedmpi.rng import rng_for
 from fedmpi.sim.select import cohort_of
 from fedmpi.sim.server import Server
@@ -51,8 +53,16 @@ class Experiment:
         sizes = self.trainer.partition.sizes
         return cohort_of(self.config.run.seed, round, sizes, clients.cohort, clients.weighting)
 
+    @cached_property
+    def _flops_of_a_sample(self):
+        """Of training the whole model on one sample."""
+        return flops.count(self.layout).sum()
+
     def flops(self, plan, report):
         """Return the floating-point operations behind a client's Report."""
+        parts = (plan.part, plan.mask, plan.gates, plan.update)
+        if plan.backward is FULL and not report.probed and all(part is None for part in parts):
+            return report.seen * self._flops_of_a_sample
         layout = self.trainer.networks.of(plan.part).layout
         return flops.of_plan(layout, plan, report.seen, report.probed).sum()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedmpi.errors import ClientError, RejectedError
 from fedmpi.learn.evaluate import evaluate
-from fedmpi.record.schema import CLIENT_STATUS, PHASES
+from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
 from fedmpi.sim import rows
 from fedmpi.sim.phases import Phases
 from fedmpi.sim.place import place
@@ -80,7 +80,7 @@ class Simulation:
                 raise self._too_many(self.comm.gather_rows(clients))
         self.store.commit()
         with phases("reduce"):
-            mpi_bytes = moved + self.comm.sum(sums)
+            summed = self.comm.sum(sums)
             clients = np.sort(self.comm.gather_rows(clients), order="client")
             self.comm.sum_array(sent.table)
         with phases("step"):
@@ -91,7 +91,11 @@ class Simulation:
             score = self._score(round)
         self.next_round += 1
         row = self._row(cohort, clients, sums, sent, score)
-        return self._measured(row, phases, mpi_bytes, ranks, cohort)
+        row.columns |= {
+            "collective": COLLECTIVES.index(summed.algorithm),
+            "collective_regret": summed.regret,
+        }
+        return self._measured(row, phases, moved + summed.bytes, ranks, cohort)
 
     def _move(self, cohort, ranks):
         """Bring the clients' memories to the ranks that simulate them; return the bytes sent."""
@@ -169,7 +173,8 @@ class Simulation:
         weights, support = arrived["weights"]
         # Only what the messages hold can reach the sums.
         report = replace(report, weights=weights, private=None, statistics=more)
-        self.algorithm.add(sums, replace(plan, up=support), report)
+        plan = plan if support is plan.up else replace(plan, up=support)
+        self.algorithm.add(sums, plan, report)
 
     def _score(self, round):
         """Evaluate the global weights if this round is one to evaluate, or the last one."""
@@ -197,7 +202,7 @@ class Simulation:
         self.virtual_time = synchronous(self.virtual_time, span.total)
         columns = rows.round_columns(clients, cohort, sent, score, self.experiment.counts)
         columns["virtual_time"] = self.virtual_time
-        columns["density_union"] = sums["weights"].covered
+        columns["density_union"] = max(total.covered for total in sums.values())
         columns["model_density"] = self.algorithm.density(self.state)
         return rows.Row(columns, clients, sent.layers(len(clients)))
 

@@ -97,10 +97,11 @@ def round_columns(clients, cohort, sent, score, counts):
     are the same however the clients were placed.
     """
     done = clients["status"] == 0
-    shares, losses = cohort.shares[done], clients["train_loss"][done]
+    trained = done & (clients["steps"] > 0)  # who only measured has no loss
+    shares, losses = cohort.shares[trained], clients["train_loss"][trained]
     return {
         "round": int(clients["round"][0]) if len(clients) else 0,
-        "train_loss": float((shares * losses).sum() / shares.sum()) if done.any() else np.nan,
+        "train_loss": float((shares * losses).sum() / shares.sum()) if trained.any() else np.nan,
         "test_loss": score.loss if score else np.nan,
         "test_accuracy": score.accuracy if score else np.nan,
         "local_accuracy": score.local_accuracy(counts) if score else np.nan,

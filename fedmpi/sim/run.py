@@ -48,6 +48,7 @@ def execute(resolved, comm, start, progress, stop):
     with watching(comm, resolved.config.run.watch_s, start.warn) as watch:
         if comm.rank == 0 and not start.resume:
             check_target(start.out, start.overwrite)
+        comm.sum_by(resolved.config.collective.algorithm, start.cache)
         experiment = assemble(resolved, comm, start.data_root, start.cache)
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0

@@ -41,6 +41,16 @@ TMPDIR=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}
 [[ -d $TMPDIR && -w $TMPDIR ]] || TMPDIR=/tmp # the submitting machine's may not exist here
 export TMPDIR
 
+# Ranks that were killed leave shared memory behind. It stays taken, and MPI may stumble over it in
+# a job that comes back under its old number. What no process of ours has mapped is removed.
+left_over='for file in $(find /dev/shm -maxdepth 1 -user "$UID" ! -newermt "5 seconds ago" \
+    \( -name "mpich_shm_*" -o -name "sm_segment.*" -o -name "vader_segment.*" \)); do
+    grep -qsF "$file" /proc/[0-9]*/maps || rm -f "$file"
+done'
+nodes=${SLURM_JOB_NUM_NODES:-1}
+timeout 60 srun --mpi=none --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 \
+    bash -c "$left_over" || true
+
 if [[ -e $out ]]; then
     task=(resume --progress lines "$out")
 else

@@ -61,7 +61,8 @@ def devices_of(config, seed):
                 latency_s=link.latency_s,
             ),
         )
-    tier = rng_for(seed, "devices").permutation(np.repeat(np.arange(len(tiers)), _deal(tiers, clients)))
+    dealt = np.repeat(np.arange(len(tiers)), _deal(tiers, clients))
+    tier = rng_for(seed, "devices").permutation(dealt)
     column = {
         key: np.array([getattr(t, key) for t in tiers])[tier]
         for key in ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")

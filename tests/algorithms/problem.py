@@ -1,4 +1,4 @@
-"""A problem that trains in a blink: real digits, few clients, tiny networks, the real round loop."""
+"""A problem that trains in a blink: real digits, few clients, tiny networks, the real loop."""
 
 from collections import OrderedDict
 from functools import lru_cache

@@ -85,7 +85,8 @@ def test_both_work_inside_other_algorithms(name, keys, inside):
     simulation, rows = simulate(name, inside=inside, **keys)
     assert np.isfinite(weights_of(simulation)).all()
     plain, _ = simulate(name, inside="fedavg", **keys)
-    assert inside == "fedavg" or not np.array_equal(weights_of(plain), weights_of(simulation))
+    same = np.allclose(weights_of(plain), weights_of(simulation), atol=1e-6)
+    assert same == (inside in ("fedavg", "fednova"))  # all clients take as many steps
     assert simulation.algorithm.remembers == (inside == "scaffold")
     assert rows[-1].columns["clients_completed"] == 5
 

@@ -1,52 +1,12 @@
-"""The baselines against their papers' formulas, on a layout small enough for hand work."""
-
-from dataclasses import replace
+"""Baselines without masks against their papers' formulas, by hand and in the round loop."""
 
 import numpy as np
 import pytest
 
-from fedmpi.algorithms import ALGORITHMS
-from fedmpi.algorithms.base import Setting
-from fedmpi.config import Optimizer
 from fedmpi.errors import ConfigError
-from fedmpi.layout import Support
-from fedmpi.plan import Plan, Report
-from fedmpi.sparsity import coordinates
+from tests.algorithms.by_hand import made, one_round, report_of
 from tests.algorithms.problem import experiment, simulate, weights_of
 from tests.models import TINY, WEIGHTS
-
-WHOLE = Support.all(TINY)
-PRUNABLE = coordinates(TINY, (0, 2))
-
-
-def made(name, layout=TINY, momentum=0.0, clients=10, **keys):
-    cls = ALGORITHMS[name]
-    setting = Setting(
-        layout, 1, 100, clients, True, np.ones(clients), Optimizer(momentum=momentum)
-    )
-    return cls(cls.Keys(**keys), setting)
-
-
-def report_of(weights, client=0, share=0.5, steps=1, lr=0.1, **statistics):
-    weights = np.asarray(weights, np.float32)
-    return Report(client, 1, 1, steps, share, 0.0, weights, lr=lr, statistics=statistics)
-
-
-def one_round(algorithm, state, reports, round=0):
-    """Plan, send, add and step, with Reports made by hand."""
-    sums = algorithm.zero()
-    for report in reports:
-        plan = algorithm.plan(state, round, report.client)
-        parts = algorithm.message(state, plan, report)
-        held = {k: (np.where(s.mask(), v, 0).astype(np.float32), s) for k, (v, s) in parts.items()}
-        memory = algorithm.remember(state, plan, report, held)
-        algorithm._memory[report.client] = memory or {}
-        more = {key: values for key, (values, _) in held.items()}
-        weights, support = held["weights"]
-        sent = Report(**vars(report) | {"weights": weights, "statistics": more})
-        up = Plan(**{**vars(plan), "up": support})
-        algorithm.add(sums, up, sent)
-    return algorithm.step(state, sums, round)
 
 
 class TestFedNova:
@@ -121,139 +81,6 @@ class TestLGFedAvg:
         algorithm = made("lg-fedavg", shared=1, warmup=3)
         plans = [algorithm.plan({"weights": WEIGHTS}, round, 0) for round in (2, 3)]
         assert [plan.up.whole for plan in plans] == [True, False]
-
-
-class TestStaticMask:
-    def test_snip_keeps_the_largest_products_of_weight_and_gradient(self):
-        algorithm = made("static-mask", sparsity=0.5)
-        state = algorithm.start(WEIGHTS)
-        plan = algorithm.plan(state, 0, 0)
-        assert plan.steps == 0 and plan.statistics == ("gradient",) and plan.up.size == 0
-        one, two = np.linspace(0, 1, 20), np.linspace(1, 0, 20)
-        after = one_round(algorithm, state, [
-            report_of(WEIGHTS, 0, 0.25, gradient=one), report_of(WEIGHTS, 1, 0.75, gradient=two),
-        ])  # fmt: skip
-        score = np.abs(WEIGHTS) * (0.25 * one + 0.75 * two)
-        assert (after["mask"][PRUNABLE] == 0).sum() == 6
-        kept = PRUNABLE & (after["mask"] == 1)
-        assert score[kept].min() > score[after["mask"] == 0].max()
-        assert np.array_equal(after["weights"], WEIGHTS * after["mask"])
-
-    @pytest.mark.parametrize("mask", ["erk", "random", "magnitude"])
-    def test_other_masks_are_there_from_the_start_and_stay(self, mask):
-        simulation, rows = simulate("static-mask", mask=mask, sparsity=0.7)
-        start = simulation.algorithm.start(simulation.experiment.weights)["mask"]
-        assert np.array_equal(simulation.state["mask"], start)
-        assert not weights_of(simulation)[start == 0].any()
-        assert rows[0].columns["bytes_up"] == rows[-1].columns["bytes_up"]
-        inside = coordinates(simulation.experiment.layout, simulation.algorithm.tensors)
-        assert (start == 0).sum() == pytest.approx(0.7 * inside.sum(), abs=3)
-
-    def test_the_measuring_round_is_paid_for(self):
-        simulation, rows = simulate("static-mask", sparsity=0.9)
-        first, second = (row.columns for row in rows[:2])
-        assert first["bytes_up"] > 2 * second["bytes_up"] and 0 < first["flops"] < second["flops"] * 3
-        assert simulation.algorithm.density(simulation.state) < 0.35
-
-
-class TestPruneFL:
-    def test_weights_are_taken_while_they_are_worth_their_time(self):
-        """Equal times: the j-th is taken if its square is above sum / (constant / t + number)."""
-        algorithm = made("prunefl", every=2, free=1.0, constant=4.0, exchange=1.0, compute=0.0)
-        squares = np.zeros(20, np.float32)
-        squares[[0, 1, 2, 3]] = [10, 8, 1, 0.5]
-        mask = algorithm.adapted(WEIGHTS, np.ones(20, np.uint8), squares, 0)
-        # 10 > 0/4; 8 > 10/5; 1 is not above 18/6
-        assert np.flatnonzero(mask[PRUNABLE]).tolist() == [0, 1]
-        assert mask[~PRUNABLE].all()
-
-    def test_only_a_share_of_the_smallest_may_go(self):
-        algorithm, weights = made("prunefl", every=2, free=0.25), WEIGHTS + np.float32(0.01)
-        squares = np.where(PRUNABLE, 0, 1).astype(np.float32)
-        mask = algorithm.adapted(weights, np.ones(20, np.uint8), squares, 0)
-        gone = np.flatnonzero(mask == 0)
-        smallest = np.flatnonzero(PRUNABLE)[np.argsort(np.abs(weights[PRUNABLE]))[:3]]
-        assert sorted(gone.tolist()) == sorted(smallest.tolist())
-
-    def test_a_weight_that_costs_more_time_must_gain_more(self):
-        """Weights of layer b take four times as long here; a square of 3 is not worth that."""
-        layers = (TINY.layers[0], replace(TINY.layers[1], macs=24))
-        kept = {}
-        for variant in ("paper", "released"):
-            keys = {"free": 1.0, "constant": 1.0, "exchange": 1e-9, "compute": 1.0}
-            algorithm = made("prunefl", replace(TINY, layers=layers), variant=variant, **keys)
-            np.testing.assert_allclose(algorithm._seconds()[[0, 8]], [1, 4])
-            squares = np.zeros(20, np.float32)
-            squares[[0, 8]] = [2, 3]
-            mask = algorithm.adapted(WEIGHTS, np.ones(20, np.uint8), squares, 0)
-            kept[variant] = np.flatnonzero(mask[PRUNABLE]).tolist()
-        # 2/1 > 0/1, then 3/4 against 2/2; ranked by squares 3/4 > 0/1, then 2/1 > 3/5
-        assert kept == {"paper": [0], "released": [0, 6]}
-
-    def test_squares_travel_in_the_rounds_that_need_them(self):
-        _, rows = simulate("prunefl", every=2, free=0.5)
-        up = [row.columns["bytes_up"] for row in rows]
-        assert up[0] == up[1] and up[2] > 1.9 * up[1] and up[3] < up[0]
-
-
-class TestFedDST:
-    def test_every_layer_keeps_its_size(self):
-        simulation, _ = simulate("feddst", every=1, alpha=0.5)
-        algorithm, layout = simulation.algorithm, simulation.experiment.layout
-        start = algorithm.start(simulation.experiment.weights)["mask"]
-        mask, moved = simulation.state["mask"], 0
-        for t in algorithm.tensors:
-            block = slice(layout.tensors[t].start, layout.tensors[t].start + layout.tensors[t].size)
-            assert mask[block].sum() == start[block].sum()
-            moved += (mask[block] != start[block]).sum()
-        assert moved > 0 and not weights_of(simulation)[mask == 0].any()
-
-    def test_votes_decide_and_the_mean_is_over_those_who_hold_a_weight(self):
-        algorithm = made("feddst", sparsity=0.5, every=1)
-        mask = np.ones(20, np.uint8)
-        mask[[0, 1, 2, 8, 9, 10]] = 0
-        state = {"weights": WEIGHTS * mask, "mask": mask}
-        other = mask.copy()
-        other[[0, 3]] = [1, 0]  # one client grew weight 0 and dropped weight 3
-        values = np.ones(20)
-        values[0] = 9
-        after = one_round(algorithm, state, [
-            report_of(values * mask, 0, 0.5, mask=mask), report_of(values * other, 1, 0.5, mask=other),
-        ], round=1)  # fmt: skip
-        assert after["weights"][0] == 9 and after["mask"][0] == 1  # not halved by the absent vote
-        assert after["mask"][:6].sum() == 3 and after["mask"][5] == 0  # last of the equal ones
-
-    def test_alpha_is_annealed_and_twice_in_the_released_code(self):
-        assert made("feddst", alpha=0.4).share(0) == pytest.approx(0.4)
-        assert made("feddst", alpha=0.4).share(50) == pytest.approx(0.2)
-        assert made("feddst", alpha=0.4, variant="released").share(50) == pytest.approx(0.08)
-
-
-class TestLotteryFL:
-    def test_a_good_ticket_is_pruned_and_rewound(self):
-        algorithm = made("lotteryfl", accuracy=0.5, rate=0.5, target=0.3)
-        algorithm.attach({0: {}}, lambda client, weights: 0.9)
-        state = {"weights": WEIGHTS, "first": WEIGHTS * 7}
-        plan = algorithm.plan(state, 0, 0)
-        assert [(plan.mask[b] == 0).sum() for b in (slice(0, 6), slice(8, 14))] == [3, 3]
-        assert np.array_equal(plan.start, WEIGHTS * 7 * plan.mask)
-        gone = np.abs(WEIGHTS[:6])[plan.mask[:6] == 0]
-        assert gone.max() < np.abs(WEIGHTS[:6])[plan.mask[:6] == 1].min()
-        assert plan.up.mask().tolist() == plan.mask.tolist()
-        memory = algorithm.remember(state, plan, None, {})
-        algorithm.attach({0: memory}, lambda client, weights: 0.1)
-        again = algorithm.plan(state, 1, 0)
-        assert np.array_equal(again.mask, plan.mask)
-        assert np.array_equal(again.start, WEIGHTS * plan.mask)
-
-    def test_pruning_ends_at_the_target(self):
-        simulation, _ = simulate("lotteryfl", ("run.rounds=8",), accuracy=0.0, rate=0.5, target=0.4)
-        algorithm, store = simulation.algorithm, simulation.store
-        inside = algorithm._inside
-        left = [
-            np.unpackbits(store[c]["mask"], count=len(inside))[inside].mean() for c in store.clients()
-        ]
-        assert 0.2 < min(left) < 0.4 and max(left) < 1
 
 
 class TestHeteroFL:

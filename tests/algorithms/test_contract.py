@@ -25,6 +25,7 @@ KEYS = {
     "heterofl": {"widths": [1.0, 0.5]},
     "fedlp-hetero": {"prefer": "uniform"},
     "lg-fedavg": {"warmup": 1},
+    "skeletonization": {"criterion": 100.0},
 }
 DENSE = {"fedavg", "fedprox", "fednova"}
 NAMES = sorted(name for name, cls in ALGORITHMS.items() if cls.__module__.startswith("fedmpi."))
@@ -48,8 +49,8 @@ def run_rounds(name, groups_of, rounds=3):
             for client, share in group:
                 visit(made, store, state, round, client, share, sums)
             for key, total in sums.items():
-                for part, array in total.arrays().items():
-                    totals[key].arrays()[part] += array
+                totals[key].sum += total.sum
+                totals[key].cover += total.cover
         store.commit()
         state = algorithm.step(state, totals, round)
     return state

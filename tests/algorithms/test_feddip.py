@@ -1,5 +1,7 @@
 """FedDIP against its schedules, its exact masks, and its three ways of growing back."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def test_released_masks_are_nested_and_the_papers_come_back():
     released, _ = masks_of(regrow="released", every=1, start=0.5, end=0.6)
     papers, _ = masks_of(regrow="dense_average", every=1, start=0.5, end=0.6)
     back = [
-        [int(((old == 0) & (new == 1)).sum()) for old, new in zip(m, m[1:], strict=False)]
+        [int(((old == 0) & (new == 1)).sum()) for old, new in pairwise(m)]
         for m in (released, papers)
     ]
     assert sum(back[0]) == 0 and sum(back[1]) > 5

@@ -183,8 +183,11 @@ def test_the_released_server_mixes_in_stale_filters():
     after_set(algorithm, {"weights": WEIGHTS}, [np.array([1.0, 2.0]), np.zeros(3)])
     plan = algorithm.plan({"weights": WEIGHTS}, 1, 0)
     assert plan.up.whole and not plan.down.whole
-    runs = [weights_of(simulate("fedskel", updates_per_set=1, variant=v)[0]) for v in ("paper", "released")]
-    assert not np.array_equal(*runs)
+    paper, released = (
+        weights_of(simulate("fedskel", updates_per_set=1, variant=variant)[0])
+        for variant in ("paper", "released")
+    )
+    assert not np.array_equal(paper, released)
 
 
 def test_the_relevance_of_a_filter_is_how_much_the_loss_rises_without_it():
@@ -204,6 +207,7 @@ def test_the_relevance_of_a_filter_is_how_much_the_loss_rises_without_it():
             changed = made.weights.copy()
             for t in made.layout.layer_tensors[1]:
                 tensor = made.layout.tensors[t]
-                changed[tensor.start : tensor.start + tensor.size].reshape(tensor.rows, -1)[row] *= scale
+                block = changed[tensor.start : tensor.start + tensor.size]
+                block.reshape(tensor.rows, -1)[row] *= scale
             losses.append(made.engine.gradient(changed, x, y, grad))
         assert found[row] == pytest.approx(-8 * (losses[0] - losses[1]) / 0.02, abs=2e-3)

@@ -89,7 +89,7 @@ def test_kernels_and_collectives(run_fedmpi, tmp_path, what):
         check_bars(found["bars"])
     else:
         assert {"ranks", "rows", "bars"} <= set(found)
-        assert {row["arm"] for row in found["rows"]} > {"dense"}
+        assert len({row["arm"] for row in found["rows"]}) > 5
 
 
 def test_scale(run_fedmpi, tmp_path):

@@ -39,7 +39,7 @@ LONG = ["--set", "run.rounds=300", "--set", "run.checkpoint_every=5", "--set", "
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-def test_a_signal_stops_early_with_everything_kept(run_fedmpi, config, tmp_path, name):  # noqa: F811
+def test_a_signal_stops_early_and_keeps_all(run_fedmpi, config, tmp_path, name):  # noqa: F811
     out = tmp_path / "a.h5"
     process = start(config, out, 1, *LONG)
     wait_for_rounds(out, 3)
@@ -92,7 +92,7 @@ def test_what_is_built_into_the_state_cannot_change(run_fedmpi, config, tmp_path
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "foreign"])
-def test_a_damaged_checkpoint_is_refused_by_name(run_fedmpi, config, tmp_path, damage):  # noqa: F811
+def test_a_damaged_checkpoint_is_refused(run_fedmpi, config, tmp_path, damage):  # noqa: F811
     out = tmp_path / "a.h5"
     run_fedmpi("run", config, "-o", out)
     path = checkpoint.path_of(out)

@@ -3,12 +3,14 @@
 import io
 
 import pytest
-from tests.faults.job import CONFIG
 
 from fedmpi import cli
 from fedmpi.cli.progress import Bar
 from fedmpi.errors import LONGEST, ConfigError, FedmpiError
+from fedmpi.record.writer import Writer
 from fedmpi.sim import resolve
+from tests.faults.job import CONFIG
+from tests.record import sample
 
 STEERING = "a\x1b[2Jb\rc\x07d\u202ee"
 
@@ -18,6 +20,19 @@ def test_errors_hold_nothing_that_steers_a_terminal(capsys):
     assert capsys.readouterr().err == (
         "fedmpi: a\\x1b[2Jb\\rc\\x07d\\u202ee\nsecond line\n"
     )
+
+
+def test_what_a_result_file_says_is_shown_and_not_obeyed(tmp_path, capsys):
+    words = sample.fixed(name=STEERING)
+    words["provenance"] = {"hosts": [STEERING], STEERING: STEERING}
+    writer = Writer.create(tmp_path / "out.h5", **words)
+    writer.append(*sample.one_round(0))
+    writer.event("warning", STEERING)
+    writer.finish("stopped")
+    for verb in ("info", "compare", "watch", "table"):
+        assert cli.main([verb, str(tmp_path / "out.h5")]) == 0
+        shown = capsys.readouterr()
+        assert shown.out and not {"\x1b", "\r", "\x07", "\u202e"} & set(shown.out + shown.err)
 
 
 def test_long_lines_are_cut_in_the_middle():
@@ -45,9 +60,8 @@ def test_names_in_the_bar_are_not_markup(name, monkeypatch):
 
 @pytest.mark.parametrize("name", ["..:x", ".os:path", "os/../x:y", "a:b:c", ":x", "os:", "a b:c"])
 def test_names_of_code_are_no_paths(name):
-    for key in ("algorithm.name",):
-        with pytest.raises(ConfigError, match=r"package\.module:object"):
-            resolve.resolve("", "exp.toml", [f'{key}="{name}"'])
+    with pytest.raises(ConfigError, match=r"package\.module:object"):
+        resolve.resolve("", "exp.toml", [f'algorithm.name="{name}"'])
 
 
 def test_a_configuration_is_not_read_for_ever():

@@ -16,48 +16,7 @@ import numpy as np
 from fedmpi.record import checkpoint
 from fedmpi.sim import resolve, store
 from tests.fuzz.mutate import damaged, damaged_text
-
-CONFIG = """
-[run]
-name = "a fuzzed one"
-rounds = 4
-seed = 3
-[data]
-name = "digits"
-partition = "dirichlet"
-alpha = 0.3
-[clients]
-number = 12
-per_round = 7
-local_steps = 3
-[model]
-name = "mlp"
-hidden = [32, 16]
-[optimizer]
-lr = 0.1
-momentum = 0.9
-[server]
-optimizer = "adam"
-betas = [0.9, 0.99]
-[algorithm]
-name = "fedprox"
-mu = 0.01
-[devices]
-profile = "tiers"
-[[devices.tiers]]
-name = "phone"
-share = 1.0
-gflop_s = 1.0
-up_mbit_s = 1e1
-down_mbit_s = 5.0
-"""
-WORDS = [
-    "", "", " ", "\n", "[", "]", "[[", "{", "}", '"', "'", '"""', "=", ".", ",", "#", "\\u", "\0",
-    "0", "-1", "1e999", "nan", "-inf", "inf", "9" * 30, "9" * 5000, "0x", "1979-05-27", "true",
-    "1.5", "[" * 2000, "run", "data", "clients.", "rounds = 5\n", "name = \"x:y\"", "../..:a",
-    "name = \"/etc/passwd\"", ".:a", "os:system", "\ud7ff", "\x1b[2J", "é", "tiers", "lr = 1\n",
-    "name = \"" + "a" * 300 + "\"",
-]  # fmt: skip
+from tests.fuzz.texts import CONFIG, PLAY, SPEECHES, SWEEP, WORDS
 
 
 def configuration(folder):
@@ -77,23 +36,6 @@ def configuration(folder):
             raise RuntimeError("a cohort that cannot be")
 
     return case
-
-
-SWEEP = """
-base = "exp.toml"
-seeds = [0, 1]
-[set]
-run.rounds = 3
-[[cases]]
-name = "one of them"
-algorithm.name = "fedavg"
-[[cases]]
-name = "../two"
-algorithm = {name = "fedprox", mu = 0.1}
-[grid]
-optimizer.lr = [0.1, 0.2]
-data.name = ["/etc/passwd", "..", "digits"]
-"""
 
 
 def sweep(folder):
@@ -169,17 +111,6 @@ def cifar(folder):
             raise RuntimeError(f"{x.shape}, {y.shape}")
 
     return case
-
-
-PLAY = """<A NAME=speech1><b>HAMLET</b></a>
-<blockquote>
-<A NAME=1.1.1>To be, or not to be: that is the question:</A><br>
-<A NAME=1.1.2>Whether 'tis nobler in the mind to suffer</A><br>
-</blockquote>
-<A NAME=speech2><b>OPHELIA</b></a>
-<A NAME=1.1.3>Good my lord,</A><br>
-"""
-SPEECHES = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n"
 
 
 def text(folder):

@@ -92,7 +92,7 @@ class Cluster:
         text = self.run("scontrol", "-o", "show", "job", job)
         return re.search(rf"\b{key}=(\S*)", text)[1]
 
-    def wait(self, job, *states, timeout=90, log=None):
+    def wait(self, job, *states, timeout=150, log=None):
         """Wait until a job is in one of `states`; fail when it ends in another."""
         end = time.monotonic() + timeout
         while True:

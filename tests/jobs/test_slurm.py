@@ -16,8 +16,8 @@ from tests.cli.test_run import contents, equal
 CONFIG = """
 [run]
 name = "disturbed"
-rounds = 60
-eval_every = 10
+rounds = 160
+eval_every = 40
 checkpoint_every = 5
 [clients]
 number = 20
@@ -53,7 +53,7 @@ def job(cluster, undisturbed, tmp_path):
 
 def wait_for_rounds(cluster, number, out, rounds=3):
     """Wait until a job has written some rounds; it must still run then."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     while True:
         assert time.monotonic() < end, cluster.run("scontrol", "show", "job", number)
         if out.exists():
@@ -65,10 +65,12 @@ def wait_for_rounds(cluster, number, out, rounds=3):
 
 
 def finished(job, undisturbed):
-    """Check that a job's result is the undisturbed one; return the kinds of its events."""
+    """Check that a job went on in mid-run, to the undisturbed result; return its events' kinds."""
     equal(contents(job.out), undisturbed.contents)
     with reader.open(job.out) as run:
         assert run.status == "finished"
+        first = re.search(r"from round (\d+) ", " ".join(event["text"] for event in run.events))
+        assert int(first[1]) < len(run.rounds)
         return [event["kind"] for event in run.events]
 
 
@@ -93,7 +95,8 @@ def test_preempted_in_mid_run(cluster, job, undisturbed):
     cluster.wait(other.strip(), "COMPLETED")
     cluster.wait(number, "COMPLETED", log=job.log)
     assert cluster.show(number, "Restarts") == "1"
-    assert finished(job, undisturbed) == ["stopped", "resume"]
+    # On a busy machine Slurm may kill it before its checkpoint; that must not matter either.
+    assert finished(job, undisturbed)[-1] == "resume"
 
 
 def test_told_of_its_time_limit(cluster, job, undisturbed):
@@ -152,15 +155,17 @@ def test_a_failing_job_does_not_come_back(cluster, undisturbed, tmp_path):
     assert out.read_text() == "not a result"
 
 
-def test_a_rank_that_dies_ends_the_job(cluster, job, undisturbed):
+def test_a_rank_that_dies_ends_the_job_which_can_go_on(cluster, job, undisturbed):
+    """A killed rank leaves its shared memory; the job comes back under the same number."""
     number = job.start()
     began = time.monotonic()
     os.kill(rank_on(number, "1"), signal.SIGKILL)
     cluster.wait(number, "FAILED", log=job.log)
-    assert time.monotonic() - began < 12
-    again = cluster.submit("submit", undisturbed.config, "-o", job.out, *TWO_NODES, "--resume")
-    cluster.wait(again, "COMPLETED", log=job.log)
-    finished(job, undisturbed)
+    assert time.monotonic() - began < 20
+    cluster.run("scontrol", "requeue", number)
+    time.sleep(1)  # for one moment more it is still the failed one
+    cluster.wait(number, "COMPLETED", log=job.log)
+    assert finished(job, undisturbed)[-1] == "resume"
 
 
 def rank_on(number, node):

@@ -120,6 +120,8 @@ def test_lists_equal_their_naive_twins_and_come_back(rng, size, scale):
         back = np.zeros(size, np.uint32)
         getattr(kernels.lists, f"decode_{name}")(got, stop, back)
         np.testing.assert_array_equal(back, indices, name)
+        getattr(naive.lists, f"decode_{name}")(want, stop, back)
+        np.testing.assert_array_equal(back, indices, name)
         if size:
             with pytest.raises(ValueError, match="after the end"):
                 getattr(kernels.lists, f"decode_{name}")(got, stop - 1 - stop % 65536 % 2, back)
@@ -184,9 +186,10 @@ def test_damaged_halves_are_refused(stream, count, reason):
 
 @pytest.mark.parametrize("indices", [[3, 3], [4, 3], [1, 2, 10]])
 def test_a_plain_list_must_ascend_and_end_in_time(indices):
-    kernels.lists.check(np.array([0, 1, 9], np.uint32), 10)
-    with pytest.raises(ValueError, match=r"ascend|after the end"):
-        kernels.lists.check(np.array(indices, np.uint32), 10)
+    for check in (kernels.lists.check, naive.lists.check):
+        check(np.array([0, 1, 9], np.uint32), 10)
+        with pytest.raises(ValueError, match=r"ascend|after the end"):
+            check(np.array(indices, np.uint32), 10)
 
 
 def edge_cases():

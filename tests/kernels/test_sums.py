@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.naive import sums as naive
 
 from fedmpi.kernels import sums
+from tests.naive import sums as naive
 
 STARTS = {
     "one unit": lambda n: np.array([0, n]),

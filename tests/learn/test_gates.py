@@ -78,9 +78,8 @@ def test_the_normalisation_is_gated_and_joins_its_layer_still():
 
 def test_gates_of_resnet32_add_the_published_number_of_parameters():
     """All convolutions but the stem, as in the published code: 52,320 parameters."""
-    sizes = [
-        sum(p.numel() for p in model("resnet32", g).parameters()) for g in (None, Gates(0.7, stem=False))
-    ]
+    models = [model("resnet32", gates) for gates in (None, Gates(0.7, stem=False))]
+    sizes = [sum(p.numel() for p in module.parameters()) for module in models]
     assert sizes == [464_154, 464_154 + 52_320]
 
 

@@ -85,10 +85,14 @@ def test_a_level_that_shares_nothing_is_refused():
         nets.of(Part(options=(("hidden", (5,)),), shared=3072 * 4 + 4))
 
 
-def test_residual_networks_cannot_be_narrowed():
-    nets, _ = networks("resnet18")
-    with pytest.raises(ConfigError, match="plain chain"):
-        nets.of(part_of(nets.whole.layout, {0: [0]})[0])
+@pytest.mark.parametrize(
+    ("name", "dropped", "reason"),
+    [("resnet18", {0: [0]}, "plain chain"), ("resnet20", {0: [0]}, "forward pass fails")],
+)
+def test_residual_networks_cannot_be_narrowed(name, dropped, reason):
+    nets, _ = networks(name)
+    with pytest.raises(ConfigError, match=reason):
+        nets.of(part_of(nets.whole.layout, dropped)[0])
 
 
 def test_only_a_few_parts_are_kept_ready():

@@ -55,7 +55,8 @@ def train(layout=THREE, start=START, samples=2, local=None, own_start=None, roun
     networks.of = lambda part: networks.whole
     trainer = Trainer(networks, data, partition, Local(**own | (local or {})), seed=1)
     whole = Support.all(layout)
-    return engine, trainer.train(start, Plan(down=whole, up=whole, start=own_start, **plan), 0, round, 1.0)
+    made = Plan(down=whole, up=whole, start=own_start, **plan)
+    return engine, trainer.train(start, made, 0, round, 1.0)
 
 
 def test_a_plain_step():
@@ -127,7 +128,7 @@ def test_small_entries_become_0_after_every_epoch_and_may_come_back():
 
 
 def test_only_the_most_salient_entries_move():
-    engine, report = train(tensors=(0,), salient=0.5, samples=4, statistics=("moved",))
+    _, report = train(tensors=(0,), salient=0.5, samples=4, statistics=("moved",))
     # |w g|: 9 and 16, so 4 -> 2; then 9 and 4, so 3 -> 1.5
     assert report.weights.tolist() == [1.5, 2.0, 0.125]
     assert report.statistics["moved"].tolist() == [True, True, True]
@@ -138,7 +139,7 @@ def test_only_the_most_salient_entries_move():
 def test_a_mask_is_readjusted_at_the_first_step():
     mask = np.array([1, 0, 1], np.uint8)
     layout = Layout((Tensor("a.weight", (3, 1), 0, 0, 3, True),), (Layer("a", "linear", 3, 3),))
-    engine, report = train(
+    _, report = train(
         layout, mask=mask, update=mask, tensors=(0,), readjust=0.5, samples=4,
         start=np.array([3, 0, 1], np.float32),
     )  # fmt: skip

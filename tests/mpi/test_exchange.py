@@ -8,11 +8,12 @@ from fedmpi.sim.store import ClientStore
 
 @pytest.mark.parametrize("scale", [0, 1, 1000])
 def test_every_box_arrives_at_its_rank(comm, scale):
-    boxes = [bytes([comm.rank, other]) * (scale * (comm.rank + other)) for other in range(comm.size)]
-    found = comm.exchange(boxes)
-    assert found == [
-        bytes([other, comm.rank]) * (scale * (comm.rank + other)) for other in range(comm.size)
-    ]
+    def box(sender, receiver):
+        return bytes([sender, receiver]) * (scale * (sender + receiver))
+
+    everyone = range(comm.size)
+    found = comm.exchange([box(comm.rank, other) for other in everyone])
+    assert found == [box(other, comm.rank) for other in everyone]
 
 
 def test_client_memories_follow_their_clients(comm):

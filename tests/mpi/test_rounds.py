@@ -1,13 +1,19 @@
 """The round loop over ranks: any placement of the clients gives the same bits."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
-from tests.sim.test_rounds import TREE
 
+from fedmpi.comm.reduce.auto import NAMES
+from fedmpi.comm.reduce.reducer import CHOICES
+from fedmpi.config import Collective
+from fedmpi.record.schema import COLLECTIVES
 from fedmpi.sim import rounds
 from fedmpi.sim.experiment import assemble
 from fedmpi.sim.resolve import of_tree
 from fedmpi.sim.stop import Never
+from tests.sim.test_rounds import TREE
 
 METHODS = {
     "fedavg": {},
@@ -34,6 +40,23 @@ def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
         shuffled, again = weights_after(comm, method, 5)
         np.testing.assert_array_equal(shuffled, expected)
         assert again == times
+
+
+@pytest.mark.parametrize("algorithm", get_args(Collective.model_fields["algorithm"].annotation))
+def test_every_collective_gives_the_same_bits(comm, algorithm):
+    expected, times = weights_after(comm, "fedskel", 3)
+    comm.sum_by(algorithm)
+    try:
+        found, again = weights_after(comm, "fedskel", 3)
+    finally:
+        comm.sum_by("auto")
+    np.testing.assert_array_equal(found, expected)
+    assert again == times
+
+
+def test_the_configuration_names_every_collective_and_the_schema_too():
+    assert get_args(Collective.model_fields["algorithm"].annotation) == CHOICES
+    assert ("none", "node", *NAMES) == COLLECTIVES
 
 
 def test_one_client_for_many_ranks_leaves_some_idle(comm):

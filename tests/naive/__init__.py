@@ -1,1 +1,1 @@
-"""Slow, obvious twins of the kernels, one file for each kernel module. The tests trust these, so read them."""
+"""Slow, obvious twins of the kernels, a file for each module. Tests trust these, so read them."""

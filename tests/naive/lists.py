@@ -31,3 +31,33 @@ def encode_idx16(indices, stop, stream):
         counts[i // 65536] += 1
     heads = [half for number in counts for half in (number % 65536, number // 65536)]
     stream[:] = heads + [i % 65536 for i in indices]
+
+
+def check(indices, stop):
+    for before, here in zip(indices, indices[1:], strict=False):
+        if here <= before:
+            raise ValueError("positions that do not ascend")
+    if len(indices) and indices[-1] >= stop:
+        raise ValueError("positions after the end")
+
+
+def decode_varint(stream, stop, indices):
+    found, position, gap, place = [], -1, 0, 1
+    for byte in map(int, stream):
+        gap += byte % 128 * place
+        place *= 128
+        if byte < 128:
+            position += gap + 1
+            found.append(position)
+            gap, place = 0, 1
+    indices[:] = found
+    check(indices, stop)
+
+
+def decode_idx16(stream, stop, indices):
+    blocks = -(-stop // 65536)
+    counts = [int(stream[2 * b]) + 65536 * int(stream[2 * b + 1]) for b in range(blocks)]
+    bases = [65536 * b for b, count in enumerate(counts) for _ in range(count)]
+    halves = map(int, stream[2 * blocks :])
+    indices[:] = [base + half for base, half in zip(bases, halves, strict=True)]
+    check(indices, stop)

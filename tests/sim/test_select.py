@@ -29,5 +29,6 @@ def test_shares_are_in_proportion_to_samples_or_equal():
 
 
 def test_each_client_is_drawn_about_equally_often():
-    draws = np.concatenate([cohort_of(3, r, np.ones(20), 5, "samples").clients for r in range(2000)])
+    cohorts = [cohort_of(3, r, np.ones(20), 5, "samples") for r in range(2000)]
+    draws = np.concatenate([cohort.clients for cohort in cohorts])
     assert np.bincount(draws).std() == pytest.approx(np.sqrt(2000 * 0.25 * 0.75), rel=0.4)

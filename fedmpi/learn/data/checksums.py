@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fedmpi.errors import DataError
 
+LARGEST = 4 << 30  # bytes of a file, unpacked; one that goes on is another, so it ends there
 _CHUNK = 1 << 20
 
 
@@ -76,8 +77,10 @@ def sha256(path):
     digest = hashlib.sha256()
     try:
         with lzma.open(path) if path.suffix == ".xz" else open(path, "rb") as stream:
-            while chunk := stream.read(_CHUNK):
+            while (chunk := stream.read(_CHUNK)) and stream.tell() <= LARGEST:
                 digest.update(chunk)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; cannot read it") from None
     except (lzma.LZMAError, EOFError) as error:
         raise DataError(f"{path}: broken xz file ({error}); fetch it again") from None
     return digest.hexdigest()

@@ -1,0 +1,207 @@
+"""Each paper's own way of counting what is sent, beside the bytes of the encoded messages.
+
+The papers count different things: parameters or bits, one direction or both, masks free or
+not. Each function here is one convention, applied to the values that a result file recorded,
+so that a published number has something of its own kind beside it. None of them is a cost:
+that is the length of the encoded messages, which the first column of `text` shows.
+
+d is the number of coordinates of the model, s_t the sparsity that a run's schedule wants.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.analysis import quantities
+from fedmpi.sparsity import cubic
+
+BITS = 32  # of a value, in all of the papers
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+MASKED = ("lotteryfl", "feddst", "prunefl", "static-mask", "feddip", "dpf")
+HEAD = ("run", "bytes", "FedLP", "FedDIP", "FedDST down", "up", "LotteryFL", "LG-FedAvg")
+UNITS = ("", "all", "params", "Mibit all", "kbit", "kbit", "share", "share")
+
+
+@dataclass(frozen=True, eq=False)
+class Traffic:
+    """What a finished run sent, as the views read it.
+
+    `down` and `up` are float64[R, L]: values sent by round and layer, all clients together;
+    `clients` int64[R] how many took part; `sizes` and `learned` int64[L] each layer's
+    coordinates and those of them that training moves; `weights` the number of entries of
+    arrays with two dimensions or more, which is what masks speak of.
+    """
+
+    down: np.ndarray
+    up: np.ndarray
+    clients: np.ndarray
+    sizes: np.ndarray
+    learned: np.ndarray
+    weights: int
+
+    @property
+    def size(self):
+        """The number of coordinates, d."""
+        return int(self.sizes.sum())
+
+
+def traffic(run):
+    """Return the Traffic of a Run; None if it has no rounds, or no weights yet."""
+    if run.weights_sha256 is None or not len(run.rounds):
+        return None
+    arrays = run.model()
+    sizes, learned = _by_layer(arrays, run.layer_names)
+    return Traffic(
+        down=run.layers["bytes_down"] * 8 / BITS,
+        up=run.layers["bytes_up"] * 8 / BITS,
+        clients=run.rounds["clients_selected"],
+        sizes=sizes,
+        learned=learned,
+        weights=sum(array.size for array in arrays.values() if array.ndim > 1),
+    )
+
+
+def view(run):
+    """Return a dict of what each convention counts for a Run; None for one that has no weights.
+
+    bytes: encoded messages, both directions, the whole run; fedlp: see below, and so on.
+    """
+    sent = traffic(run)
+    if sent is None:
+        return None
+    down, up = feddst(run, sent)
+    return {
+        "bytes": int(run.rounds["bytes_down"].sum() + run.rounds["bytes_up"].sum()),
+        "fedlp": fedlp(sent),
+        "feddip": feddip(run, sent),
+        "feddst_down": down,
+        "feddst_up": up,
+        "lotteryfl": lotteryfl(run, sent),
+        "lg_fedavg": lg_fedavg(run),
+    }
+
+
+def fedlp(sent):
+    """Return the parameters that a client receives and sends in a round, on average.
+
+    Learned parameters count, normalisation's scale and shift among them; its running
+    statistics and the numbers of layers are free.
+    """
+    share = sent.learned / np.maximum(sent.sizes, 1)
+    return float(((sent.down + sent.up) * share).sum() / max(sent.clients.sum(), 1))
+
+
+def feddip(run, sent):
+    """Return Mebibits of a whole run, both directions: 32 (1 - s) d for each client and round.
+
+    FedDIP is charged s_t on the way down, whatever its mask holds, and 0 on the way up;
+    all others what they sent. Masks are free, but for PruneFL: there every client, drawn or
+    not, is sent the first model, and a mask costs 4 bits for each weight that it keeps.
+    """
+    down, up = sent.down.sum(axis=1), sent.up.sum(axis=1)
+    keys = _keys(run)
+    if keys.get("name") == "feddip":
+        rounds, planned = np.arange(len(down)), run.config["run"]["rounds"]
+        wanted = cubic(rounds, planned, keys["start"], keys["end"])
+        down = (1 - wanted) * sent.size * sent.clients
+    bits = BITS * (down.sum() + up.sum())
+    if keys.get("name") == "prunefl":
+        bits += (BITS + 4) * sent.size * len(run.partition)
+        bits += 4 * down[_after(_moves(keys, len(down)))].sum()
+    return float(bits / 2**20)
+
+
+def feddst(run, sent):
+    """Return (down, up): kilobits of a client in a round, on average.
+
+    Values cost 32 bits and a mask one for each weight, when it changed: on the way down in
+    the round after, and for FedDST on the way up one for each weight kept, when clients
+    changed it. The first model is free, being known from a seed.
+    """
+    down, up = BITS * sent.down.sum(axis=1), BITS * sent.up.sum(axis=1)
+    down[0] = 0
+    keys = _keys(run)
+    moved = _moves(keys, len(down))
+    down[_after(moved)] += sent.weights * sent.clients[_after(moved)]
+    if keys.get("name") == "feddst":
+        up[moved] += (1 - keys["sparsity"]) * sent.weights * sent.clients[moved]
+    total = 1000 * max(sent.clients.sum(), 1)
+    return float(down.sum() / total), float(up.sum() / total)
+
+
+def lotteryfl(run, sent):
+    """Return the share of the weights that clients hold and send, the mean over clients.
+
+    Biases, normalisation and masks are free where a method masks weights.
+    """
+    kept = _kept(run)
+    if _keys(run).get("name") in MASKED:
+        free = sent.size - sent.weights
+        kept = np.maximum(kept * sent.size - free, 0) / max(sent.weights, 1)
+    return float(kept.mean()) if kept.size else 1.0
+
+
+def lg_fedavg(run):
+    """Return the share of the parameters that clients send, the mean over clients."""
+    kept = _kept(run)
+    return float(kept.mean()) if kept.size else 1.0
+
+
+def text(names, views):
+    """Return the table of views, a line for each run."""
+    rows = [HEAD, UNITS]
+    for name, found in zip(names, views, strict=True):
+        cells = ("-",) * 7
+        if found is not None:
+            cells = (
+                quantities.in_bytes(found["bytes"]), f"{found['fedlp']:.0f}",
+                quantities.digits(found["feddip"]), quantities.digits(found["feddst_down"]),
+                quantities.digits(found["feddst_up"]), f"{found['lotteryfl']:.3f}",
+                f"{found['lg_fedavg']:.3f}",
+            )  # fmt: skip
+        rows.append((name, *cells))
+    lines = ["as each paper counts (all: the whole run; others: a client in a round):"]
+    return "\n".join(lines + quantities.columns(rows, right=set(range(1, len(HEAD)))))
+
+
+def _keys(run):
+    keys = run.config.get("algorithm")
+    return keys if isinstance(keys, dict) else {}
+
+
+def _kept(run):
+    """float64[n]: the share of the model that each client sent that sent anything of it."""
+    kept = run.clients["kept"]
+    return kept[kept > 0]
+
+
+def _moves(keys, rounds):
+    """bool[R]: the rounds at whose end a method may change its mask."""
+    number = np.arange(rounds)
+    moved = np.zeros(rounds, bool)
+    if keys.get("name") in ("feddst", "prunefl", "feddip"):
+        moved = number % keys["every"] == 0
+        if keys["name"] != "feddip":
+            moved[0] = False
+    return moved
+
+
+def _after(moved):
+    """bool[R]: the rounds that follow `moved` ones."""
+    return np.concatenate(([False], moved[:-1]))
+
+
+def _by_layer(arrays, names):
+    """Return (coordinates, learned coordinates), int64[L] each.
+
+    Arrays come in the order of the layers; a layer begins with the array that bears its name,
+    and those joined to it, such as normalisation, follow.
+    """
+    sizes, layer = np.zeros((2, len(names)), np.int64), 0
+    for name, array in arrays.items():
+        owner = name.rpartition(".")[0]
+        while layer + 1 < len(names) and owner in names[layer + 1 :]:
+            layer += 1
+        sizes[0, layer] += array.size
+        sizes[1, layer] += array.size * (not name.endswith(STATISTICS))
+    return sizes

@@ -1,0 +1,212 @@
+"""Skeletonization: relevance against true removal, and trimming that makes networks small."""
+
+import numpy as np
+import pytest
+import torch
+
+from fedmpi.comm.base import Serial
+from fedmpi.learn.data import load
+from fedmpi.learn.losses import LOSSES
+from fedmpi.plan import Part
+from fedmpi.sim.experiment import assemble
+from fedmpi.sim.resolve import resolve
+from fedmpi.sim.rounds import Simulation
+from fedmpi.sim.stop import Never
+from tests.algorithms.problem import experiment, simulate
+
+TEXT = """
+[run]
+rounds = 60
+[data]
+name = "rules"
+[clients]
+number = 1
+local_epochs = 20
+batch_size = 16
+[model]
+name = "mlp"
+hidden = [5]
+activation = "sigmoid"
+[optimizer]
+name = "adam"
+lr = 0.02
+[algorithm]
+name = "skeletonization"
+criterion = 0.05
+units = 2
+"""
+
+
+def central(*overrides):
+    """Return the Simulation of a run to its end."""
+    made = assemble(resolve(TEXT, "test", overrides), Serial(), None)
+    simulation = Simulation(made, Serial(), Never())
+    for _ in range(made.config.run.rounds):
+        simulation.round()
+        if simulation.state["phase"] == 2:
+            break
+    return simulation
+
+
+@pytest.fixture(scope="module")
+def trimmed():
+    return central()
+
+
+def measured(made, weights, error="sigmoid-linear"):
+    """Return rho of every unit at `weights`: inputs, then rows of each hidden layer."""
+    algorithm = made.algorithm
+    state = algorithm.start(weights) | {"phase": np.array(1)}
+    plan = algorithm.plan(state, 0, 0)
+    plan = type(plan)(**vars(plan) | {"error": error})
+    report = made.trainer.train(weights, plan, 0, 0, 1.0)
+    assert np.array_equal(report.weights, weights) and report.steps == 0
+    values, support = algorithm.message(state, plan, report)["weights"]
+    assert support.size == len(algorithm.units.place)
+    return values[algorithm.units.place]
+
+
+def error_with(made, weights, unit, gate, error):
+    """Return the mean error with one unit's gate set: the weights that read it are scaled."""
+    changed = weights.copy()
+    readers = made.algorithm.units.layer
+    tensor = made.layout.tensors[made.layout.layer_tensors[readers[unit]][0]]
+    same = np.flatnonzero(readers == readers[unit])
+    sources, number = len(same), unit - same[0]
+    block = changed[tensor.start : tensor.start + tensor.size]
+    block.reshape(tensor.rows, sources, -1)[:, number] *= np.float32(gate)
+    x, y = made.trainer.samples.take(made.trainer.partition.of(0))
+    outputs = torch.from_numpy(made.engine.outputs(changed, x)).double()
+    return LOSSES[error](outputs, torch.from_numpy(y)).item()
+
+
+@pytest.mark.parametrize("error", ["sigmoid-linear", "sigmoid-quadratic", "softmax-linear"])
+@pytest.mark.parametrize("inner", ["mlp", "convs"])
+def test_relevance_is_the_slope_of_the_error_along_the_gate(inner, error):
+    if inner == "mlp":
+        made = assemble(resolve(TEXT, "test", ["model.hidden=[4, 3]"]), Serial(), None)
+    else:
+        # Normalisation is measured with batch statistics but evaluated with running ones.
+        settings = ("clients.number=1", "clients.per_round=1", "model.name=lenet5")
+        made = experiment("skeletonization", settings)
+    rho = measured(made, made.weights, error)
+    for unit in range(0, len(rho), 1 if inner == "mlp" else 7):
+        up, down = (error_with(made, made.weights, unit, g, error) for g in (1.02, 0.98))
+        assert rho[unit] == pytest.approx(-(up - down) / 0.04, rel=0.03, abs=2e-5)
+
+
+def test_units_that_nothing_reads_have_no_relevance_and_twins_share_theirs():
+    made = assemble(resolve(TEXT, "test"), Serial(), None)
+    weights = made.weights.copy()
+    first, bias, last = (made.layout.slice(n) for n in ("fc1.weight", "fc1.bias", "fc2.weight"))
+    weights[last].reshape(2, 5)[:, 0] = 0
+    for block in (weights[first].reshape(5, 4), weights[bias].reshape(5, 1)):
+        block[2] = block[1]
+    weights[last].reshape(2, 5)[:, 2] = weights[last].reshape(2, 5)[:, 1]
+    rho = measured(made, weights)[4:]
+    assert rho[0] == 0 and rho[1] == pytest.approx(rho[2])
+    whole, without = (error_with(made, weights, 4, g, "sigmoid-linear") for g in (1.0, 0.0))
+    assert whole == without
+
+
+def test_the_linear_error_keeps_its_slope_where_the_quadratic_one_vanishes(trimmed):
+    """Section 2: the estimate from the quadratic error goes to 0 as the network fits."""
+    made = trimmed.experiment
+    fitted = central("algorithm.units=5", "algorithm.criterion=1e-4").state["weights"]
+    linear, quadratic = (
+        np.abs(measured(made, fitted, f"softmax-{e}")).mean() for e in ("linear", "quadratic")
+    )
+    assert linear > 5 * quadratic
+
+
+def test_rule_plus_exception_is_trimmed_to_two_units(trimmed):
+    state, made = trimmed.state, trimmed.experiment
+    assert state["units"][4:].sum() == 2 and state["phase"] == 2
+    x, y = made.test.take(np.arange(16))
+    assert (made.engine.outputs(state["weights"], x).argmax(1) == y).all()
+    assert made.algorithm.density(state) < 0.45
+
+
+def test_the_network_gets_smaller_and_says_the_same(trimmed):
+    state, made = trimmed.state, trimmed.experiment
+    rows, mask = made.algorithm.units.network(state["units"])
+    small = made.trainer.networks.of(Part(rows=tuple(row.tobytes() for row in rows)))
+    assert small.layout.size == mask.sum() == 2 * (4 + 1) + 2 * 2 + 2
+    assert [layer.rows for layer in small.layout.layers] == [2, 2]
+    x, _ = made.test.take(np.arange(16))
+    np.testing.assert_allclose(
+        small.engine.outputs(small.enter(state["weights"], None), x),
+        made.engine.outputs(state["weights"], x),
+        atol=1e-5,
+    )
+
+
+def test_a_network_that_cannot_be_retrained_comes_back_whole():
+    """A criterion that two units cannot meet in one round: the last good network returns."""
+    simulation = central("algorithm.retrain=1", "algorithm.criterion=2e-3", "algorithm.units=1")
+    state = simulation.state
+    assert state["phase"] == 2 and state["units"][4:].sum() > 1
+    assert np.array_equal(state["weights"], state["good"])
+    assert np.array_equal(state["units"], state["good_units"])
+
+
+def test_clients_relevances_add_up_to_that_of_all_samples():
+    made = experiment("skeletonization", ("clients.per_round=12", "model.name=mlp"))
+    algorithm = made.algorithm
+    state = algorithm.start(made.weights) | {"phase": np.array(1)}
+    sums, cohort = algorithm.zero(), made.cohort(0)
+    for client, share in zip(cohort.clients.tolist(), cohort.shares.tolist(), strict=True):
+        plan = algorithm.plan(state, 0, client)
+        report = made.trainer.train(made.weights, plan, client, 0, share)
+        values, up = algorithm.message(state, plan, report)["weights"]
+        algorithm.add(sums, plan, type(report)(**vars(report) | {"weights": values * up.mask()}))
+    found = sums["relevance"].mean(np.zeros_like(made.weights))[algorithm.units.place]
+    made.trainer.partition = type(
+        "All", (), {"of": lambda self, client: np.arange(len(made.trainer.samples))}
+    )()
+    plan = algorithm.plan(state, 0, 0)
+    report = made.trainer.train(made.weights, plan, 0, 0, 1.0)
+    whole = algorithm.message(state, plan, report)["weights"][0][algorithm.units.place]
+    np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
+def test_channels_of_convolutions_are_trimmed_federated():
+    simulation, rows = simulate("skeletonization", ("run.rounds=7",), criterion=100.0)
+    units = simulation.state["units"]
+    assert (units == 0).sum() == 3 and units[0] == 1
+    sizes = [row.columns["bytes_down"] for row in rows]
+    assert sizes[-1] < sizes[0] and rows[6].columns["flops"] < rows[0].columns["flops"]
+
+
+@pytest.mark.parametrize("problem", ["cue-salience", "multiplexer", "random-mapping"])
+def test_the_papers_other_problems_are_learned(problem):
+    simulation = central(
+        f"data.problem={problem}", "model.hidden=[8]", "algorithm.units=8", "run.rounds=40"
+    )
+    x, y = simulation.experiment.test.take(np.arange(len(simulation.experiment.test)))
+    right = simulation.experiment.engine.outputs(simulation.state["weights"], x).argmax(1) == y
+    assert right.mean() >= 0.95
+
+
+def test_the_salient_cue_is_far_more_relevant_than_its_weights_are_larger():
+    """Section 3.1: the cue that always agrees has nearly all the relevance, not all the weight."""
+    simulation = central("data.problem=cue-salience", "model.hidden=[1]", "run.rounds=30")
+    made, weights = simulation.experiment, simulation.state["weights"]
+    rho = np.abs(measured(made, weights, "softmax-linear")[:4])
+    size = np.abs(weights[made.layout.slice("fc1.weight")])
+    assert rho.argmax() == size.argmax() == 0
+    assert rho[0] / rho[1:].max() > size[0] / size[1:].max()
+
+
+def test_the_problems_are_those_of_the_paper():
+    x, y = (getattr(load("rules"), name) for name in ("x_train", "y_train"))
+    on = {tuple(row) for row in (x[y == 1] > 0).astype(int).tolist()}
+    assert on == {(0, 0, 0, 0), (1, 1, 0, 0), (1, 1, 0, 1), (1, 1, 1, 0), (1, 1, 1, 1)}
+    data = load("rules", options={"problem": "multiplexer"})
+    for row, label in zip((data.x_train > 0).astype(int).tolist(), data.y_train, strict=True):
+        assert row[2 + 2 * row[0] + row[1]] == label
+    data = load("rules", options={"problem": "cue-salience"})
+    agree = ((data.x_train > 0) == (data.y_train == 1)[:, None]).sum(axis=0)
+    assert agree.tolist() == [10, 8, 6, 5] and data.y_train.sum() == 5
+    data = load("rules", options={"problem": "random-mapping", "bits": 5})
+    assert data.x_train.shape == (32, 5) and data.y_train.sum() == 16
