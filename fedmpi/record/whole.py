@@ -1,5 +1,7 @@
 """Files that are always whole: a change is made to a copy, which then takes the file's name."""
 
+import errno
+import fcntl
 import os
 import shutil
 from contextlib import contextmanager, suppress
@@ -11,18 +13,47 @@ def replacement(path, copied=False):
 
     The block must leave the file on the disk (fsync), else a power cut may leave it empty.
     If the block raises, the new file is removed and `path` is as before. If the process dies,
-    `path` is the old file or the new one, and `path`.part may be left over.
+    `path` is the old file or the new one, and `path`.part may be left over. Raises OSError,
+    also if another process is replacing `path` just now.
     """
     part = f"{path}.part"
+    with _alone(part):
+        try:
+            if copied:
+                copy(path, part)
+            yield part
+            settle(part, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(part)
+            raise
+
+
+@contextmanager
+def _alone(part):
+    """Keep other processes that come by this way off the file `part` while the block runs."""
+    file = _locked(part)
     try:
-        if copied:
-            copy(path, part)
-        yield part
-        settle(part, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
+        yield
+    finally:
+        os.close(file)  # which ends the lock
+
+
+def _locked(part):
+    """Return a descriptor of `part`, made if it is not there, with the lock on it."""
+    while True:
+        file = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise OSError(errno.EBUSY, "another run is writing it") from None
+        except OSError:  # a file system that knows no locks
+            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(part)):
+                return file
+        os.close(file)  # it has been renamed between our two steps
 
 
 def copy(source, target):

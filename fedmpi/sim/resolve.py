@@ -97,6 +97,11 @@ def again(kept, place, overrides=()):
 
 
 def _named(config, text, place):
+    if config.run.device == "cuda":
+        raise ConfigError(
+            f"{place}: run.device = 'cuda': clients train on processors only so far; "
+            "use 'auto' or 'cpu'"
+        )
     cls = _algorithm(config.algorithm.name, place)
     keys = configuration.check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     data, partition = _data_keys(config.data, place)

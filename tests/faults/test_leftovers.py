@@ -1,12 +1,16 @@
 """What lies beside a result file belongs to its run, or is not taken up."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 
 import fedmpi
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint
+from fedmpi.record.whole import replacement
 from tests.cli.test_run import contents, equal
-from tests.faults.job import run_here
+from tests.faults.job import Job, rounds_of, run_here, write_config
 
 ROUNDS = 6
 OTHER_SEED = ["run.seed=4"]
@@ -81,3 +85,34 @@ def test_a_checkpoint_of_another_model_is_refused(out, weights):
         run_here(out, resume=True)
     with fedmpi.open(out) as run:
         assert run.status == "finished"
+
+
+def test_two_who_replace_one_file_do_not_mix(out):
+    good = out.read_bytes()
+    with replacement(out) as part:
+        Path(part).write_bytes(b"ours")
+        with pytest.raises(OSError, match="another run is writing it"), replacement(out):
+            raise AssertionError("never reached")
+        assert Path(part).read_bytes() == b"ours" and out.read_bytes() == good
+    assert out.read_bytes() == b"ours" and not Path(part).exists()
+    with replacement(out) as part:
+        Path(part).write_bytes(good)
+    contents(out)
+
+
+def test_of_two_runs_on_one_file_one_goes_on(tmp_path):
+    """Somebody resumes a run that still runs: that one ends well, or the first does, not both."""
+    long, out, whole = ["run.rounds=200"], tmp_path / "out.h5", tmp_path / "whole.h5"
+    run_here(whole, overrides=long)
+    ended = []
+    with Job(tmp_path, "run", write_config(tmp_path, 200), "-o", out, "--quiet") as job:
+        job.wait_for(lambda: rounds_of(out) > ROUNDS)
+        with suppress(ResultError):
+            run_here(out, resume=True)
+            ended.append("second")
+        if job.end() == 0:
+            ended.append("first")
+        else:
+            assert "another run" in job.text(), job.text()
+    assert len(ended) == 1
+    equal(contents(out), contents(whole))

@@ -12,6 +12,7 @@ import pytest
 
 from fedmpi.record import checkpoint, reader
 from tests.cli.test_run import contents, equal
+from tests.jobs.conftest import ENDS
 
 CONFIG = """
 [run]
@@ -55,13 +56,15 @@ def wait_for_rounds(cluster, number, out, rounds=3):
     """Wait until a job has written some rounds; it must still run then."""
     end = time.monotonic() + 150
     while True:
-        assert time.monotonic() < end, cluster.run("scontrol", "show", "job", number)
+        alive = cluster.show(number, "JobState") not in ENDS and time.monotonic() < end
+        log = out.with_suffix(".log")
+        assert alive, log.read_text() if log.exists() else f"job {number} did not start"
         if out.exists():
             with reader.open(out) as run:
                 assert run.status == "running", run.status
                 if len(run.rounds) >= rounds:
                     return
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def finished(job, undisturbed):

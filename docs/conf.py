@@ -1,0 +1,23 @@
+"""How Sphinx builds the manual: make docs."""
+
+from fedmpi import __version__
+
+project = "fedmpi"
+author = "fedmpi developers"
+release = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_heading_anchors = 3
+exclude_patterns = ["figures"]
+html_theme = "furo"
+autodoc_member_order = "bysource"
+autodoc_mock_imports = ["mpi4py"]
+suppress_warnings = ["myst.xref_missing", "myst.header"]
+
+
+def setup(app):
+    """Take |x| in docstrings for a magnitude, not for a substitution of reStructuredText."""
+
+    def magnitudes(app, what, name, obj, options, lines):
+        lines[:] = [line.replace("|", r"\|") for line in lines]
+
+    app.connect("autodoc-process-docstring", magnitudes)

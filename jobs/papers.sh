@@ -1,0 +1,91 @@
+#!/bin/bash
+# The runs behind REPRODUCTION.md: experiments of jobs/configs/papers, each with three seeds.
+#   bash jobs/papers.sh OUT STUDY...            (no STUDY: the first five)
+#   python jobs/reproduction.py OUT             the tables, from what is there
+# What is finished is skipped, so the same command goes on after a stop.
+#
+#   dirichlet      fashion-mnist/*.toml, as they are              45 minutes of one core
+#   pathological   fashion-mnist/*.toml, two classes a client     45 minutes
+#   long           the bars' methods on Fashion-MNIST, 200 rounds 20 minutes
+#   digits         digits/*.toml, ResNet-20                       20 minutes
+#   skeletons      skeletonization/*.toml                         3 minutes
+#   traffic        cifar-10/*.toml with 5 samples a client: the table's communication   20 minutes
+#   cifar-10       cifar-10/*.toml on the table's three splits    9 configurations, see there
+#
+# JOBS=N runs N at a time (default: all cores but one), one rank and thread each; SEEDS="1 2 3".
+set -euo pipefail
+out=${1:?usage: bash jobs/papers.sh OUT STUDY...}
+shift
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+export OMP_NUM_THREADS=1
+: "${FEDMPI_DATA:?set it to the folder of the data sets}"
+configs=jobs/configs/papers
+cores=$(nproc)
+JOBS=${JOBS:-$((cores > 1 ? cores - 1 : 1))}
+SEEDS=${SEEDS:-1 2 3}
+few=(clients.number=10000 clients.per_round=10 clients.local_epochs=1 run.eval_every=200)
+
+# points STUDY FOLDER [a.b=v ...]: a line for each experiment of FOLDER and seed.
+points() {
+    local study=$1 folder=$2 config seed
+    shift 2
+    for seed in $SEEDS; do
+        for config in "$configs/$folder"/*.toml; do
+            point "$study" "$config" "$seed" "$@"
+        done
+    done
+}
+
+# point STUDY CONFIG SEED [a.b=v ...]: OUT, CONFIG and overrides, on one line.
+point() {
+    local study=$1 config=$2 seed=$3
+    shift 3
+    mkdir -p "$out/$study"
+    printf '%s' "$out/$study/$(basename "$config" .toml)_seed=$seed.h5 $config"
+    printf ' --set %s' "run.seed=$seed" "$@"
+    printf '\n'
+}
+
+long() {
+    local seed name
+    for seed in $SEEDS; do
+        for name in fedavg feddip-0.9 fedskel-0.1-activation fedskel-0.1-random; do
+            point long "$configs/fashion-mnist/$name.toml" "$seed" run.rounds=200
+        done
+    done
+}
+
+lines_of() {
+    case $1 in
+        dirichlet) points "$1" fashion-mnist ;;
+        pathological) points "$1" fashion-mnist data.partition=pathological ;;
+        long) long ;;
+        digits) points "$1" digits ;;
+        skeletons) points "$1" skeletonization ;;
+        traffic) points "$1" cifar-10 "${few[@]}" ;;
+        cifar-10)
+            points cifar-10-iid cifar-10
+            points cifar-10-d-niid cifar-10 data.partition=dirichlet data.alpha=1.0
+            points cifar-10-m-niid cifar-10 data.partition=mixed
+            ;;
+        *) echo "papers.sh: no study $1; see the head of the file" >&2; exit 2 ;;
+    esac
+}
+
+one() {
+    if [[ ! -e $1 ]]; then
+        fedmpi run "$2" -o "$1" --quiet "${@:3}" && echo "$1"
+    elif ! fedmpi info "$1" --json | grep -q '"status": "finished"'; then
+        fedmpi resume "$1" --quiet && echo "$1"
+    fi
+}
+export -f one
+
+for study in "${@:-dirichlet pathological long digits skeletons}"; do
+    for name in $study; do
+        lines_of "$name"
+    done
+done | xargs -P "$JOBS" -I '{}' bash -c 'one {}'

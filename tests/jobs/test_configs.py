@@ -1,0 +1,78 @@
+"""Every experiment under jobs/configs is one that this version can run, and says what it is."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fedmpi.sim import resolve
+
+ROOT = Path(__file__).resolve().parents[2]
+PAPERS = sorted((ROOT / "jobs/configs/papers").glob("*/*.toml"))
+CONFIGS = sorted((ROOT / "jobs/configs").glob("**/*.toml"))
+SPLITS = {
+    "fashion-mnist": [["data.partition=pathological"]],
+    "cifar-10": [
+        ["data.partition=dirichlet", "data.alpha=1.0"],
+        ["data.partition=mixed"],
+        ["clients.number=10000", "clients.per_round=10", "clients.local_epochs=1"],
+    ],
+}
+
+
+def shown(path):
+    """Name a configuration in the list of tests."""
+    return str(path.relative_to(ROOT / "jobs/configs"))
+
+
+def test_there_are_experiments_for_the_papers():
+    folders = {path.parent.name for path in PAPERS}
+    assert folders == {"fashion-mnist", "cifar-10", "digits", "skeletonization"}
+    assert len(PAPERS) >= 60
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=shown)
+def test_it_resolves(path):
+    found = resolve.read(path)
+    assert found.values()["algorithm"]["name"] == found.config.algorithm.name
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=shown)
+def test_it_resolves_with_the_overrides_of_its_study(path):
+    for overrides in SPLITS.get(path.parent.name, []):
+        resolve.read(path, overrides)
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=shown)
+def test_it_opens_with_what_it_is_the_paper_and_its_own_command(path):
+    text = path.read_text()
+    head = text[: text.index("[run]")]
+    assert "Paper: " in head
+    assert "bout " in head or "minute" in head
+    assert f"fedmpi run {path.relative_to(ROOT)} -o " in head
+    assert resolve.read(path).config.run.name == path.stem
+    assert re.search(r"^seed = 1$", text, re.M)
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=shown)
+def test_methods_of_one_study_differ_in_nothing_else(path):
+    if path.parent.name == "skeletonization":
+        pytest.skip("four problems, not four methods on one")
+    base = resolve.read(path.with_name("fedavg.toml")).values()
+    found = resolve.read(path).values()
+    for section in ("data", "clients", "model", "optimizer", "devices", "network"):
+        assert found[section] == base[section]
+    # How often a checkpoint is written has no part in the science; rounds have.
+    assert found["run"]["rounds"] == base["run"]["rounds"]
+
+
+def test_the_script_lists_what_it_runs(tmp_path):
+    script = ROOT / "jobs/papers.sh"
+    done = subprocess.run(
+        ["bash", script, tmp_path, "nonsense"],
+        capture_output=True, text=True, timeout=60,
+        env={"PATH": "/usr/bin:/bin", "FEDMPI_DATA": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "no study nonsense" in done.stderr
