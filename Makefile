@@ -36,7 +36,7 @@ bench: $(VENV)/installed  ## measure kernels, collectives and the round loop
 	@$(PY) -m fedmpi bench collectives
 	@$(PY) -m fedmpi bench round
 
-soak: $(VENV)/installed  ## half an hour of kills, damaged inputs and MPI tests, to find what fails rarely
+soak: $(VENV)/installed  ## an hour of kills, damaged inputs and MPI tests, to find what fails rarely
 	@bash tests/soak.sh $(RANKS)
 
 docs: $(VENV)/installed-docs  ## the manual, in build/docs

@@ -5,37 +5,18 @@ checked by whoever registered the name (`own`), with the same messages.
 """
 
 import tomllib
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from fedmpi.errors import ConfigError
+from fedmpi.section import Name, OpenSection, Section, check
 
-# Names are shown on terminals, so they hold nothing that would steer one.
-Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, with no unknown keys and no silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class OpenSection(BaseModel):
-    """A section with a name and the named thing's own keys, which are checked later."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-    name: Name
-
-    def own_keys(self):
-        """Return the keys that belong to the named thing."""
-        return dict(self.__pydantic_extra__)
 
 
 class Run(Section):
@@ -233,20 +214,6 @@ def check_tree(tree, place, overrides=()):
     return check(Config, tree, place)
 
 
-def check(section, tree, place, prefix=""):
-    """Return `section` built from the dict `tree`, or raise ConfigError that names each fault."""
-    try:
-        return section.model_validate(_tuples(tree))
-    except RecursionError:
-        raise ConfigError(f"{place}: is nested too deeply; keys are section.key = value") from None
-    except ValidationError as error:
-        # A misspelt key comes first: the one found missing is often the same key.
-        found = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        faults = [_explain(section, fault, prefix) for fault in found]
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:3]) + more) from None
-
-
 def _set(tree, override):
     """Set one "a.b=value" in `tree`, in place; the value is TOML, or else a plain string."""
     path, equals, text = override.partition("=")
@@ -262,46 +229,3 @@ def _set(tree, override):
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {override}: {key} is a value, not a section")
     tree[keys[-1]] = value
-
-
-def _tuples(tree):
-    """TOML arrays as tuples, which frozen sections hold."""
-    if isinstance(tree, dict):
-        return {key: _tuples(value) for key, value in tree.items()}
-    return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
-
-
-def _explain(section, fault, prefix):
-    """One fault of pydantic's in one line: key, value, what is allowed, what to do."""
-    where = prefix + ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = list(_fields(section, fault["loc"][:-1]))
-        near = get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known) or 'none'}"
-        return f"{where}: unknown key; {hint}"
-    if fault["type"] == "missing":
-        return f"{where}: missing; give it a value"
-    if fault["type"] == "value_error":
-        return f"{where}: {fault['ctx']['error']}"
-    message = fault["msg"].replace("Input should be", "must be").replace("Input", "it")
-    return f"{where} = {_shown(fault['input'])}: {message[0].lower()}{message[1:]}"
-
-
-def _shown(value):
-    """Show a value as the user wrote it, cut to a line."""
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _fields(section, path):
-    """Names of the keys allowed at `path` below `section`."""
-    for part in path:
-        field = section.model_fields.get(part) if isinstance(part, str) else None
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-        nested = [kind for kind in kinds if _is_section(kind)]
-        section = nested[0] if nested else section
-    return section.model_fields
-
-
-def _is_section(kind: Any):
-    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -3,7 +3,7 @@
 import ast
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -89,9 +89,10 @@ def nothing_is_left_to_do(source):
             yield number, "do it, or leave it"
 
 
-def documented_methods(sources):
+@cache
+def documented_methods():
     """Return the names of methods with a docstring; an override need not repeat it."""
-    classes = [node for s in sources for node in s.nodes if isinstance(node, ast.ClassDef)]
+    classes = [node for s in CODE for node in s.nodes if isinstance(node, ast.ClassDef)]
     methods = [node for c in classes for node in c.body if isinstance(node, FUNCTIONS)]
     return {node.name for node in methods if ast.get_docstring(node)} | {"forward"}
 
@@ -99,7 +100,7 @@ def documented_methods(sources):
 def public_names_have_docstrings(source):
     if not ast.get_docstring(tree := ast.parse(source.text)):
         yield 1, "the module has no docstring"
-    known = documented_methods(CODE)
+    known = documented_methods()
     for owner in [tree, *(node for node in source.nodes if isinstance(node, ast.ClassDef))]:
         inherited = known if isinstance(owner, ast.ClassDef) and owner.bases else set()
         for node in owner.body:

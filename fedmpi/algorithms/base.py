@@ -5,20 +5,18 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
 from fedmpi.rng import rng_for
+from fedmpi.section import Section
 from fedmpi.totals import Total
 
 ALGORITHMS = {}
 
 
-class Keys(BaseModel):
+class Keys(Section):
     """The [algorithm] keys of a method; subclass it and name each key with its type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, eq=False)

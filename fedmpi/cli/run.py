@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
-from fedmpi.errors import FedmpiError
+from fedmpi.errors import FedmpiError, RejectedError
 
 STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
 
@@ -93,6 +93,11 @@ def _on_all_ranks(args, read, make, **how):
         if comm.size == 1 and isinstance(error, BrokenPipeError):
             raise FedmpiError("nobody reads this output any more, so the run ended") from error
         if comm.size == 1:
+            raise
+        if isinstance(error, RejectedError):  # alike on all ranks: one of them says it
+            deaf()
+            if comm.rank:
+                return error.exit_code
             raise
         if comm.rank:
             time.sleep(1.0)  # rank 0 speaks for all where all fail alike

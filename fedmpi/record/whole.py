@@ -5,6 +5,9 @@ import fcntl
 import os
 import shutil
 from contextlib import contextmanager, suppress
+from time import monotonic, sleep
+
+PATIENCE = 5.0  # seconds that a writer waits for another one
 
 
 @contextmanager
@@ -41,13 +44,17 @@ def _alone(part):
 
 def _locked(part):
     """Return a descriptor of `part`, made if it is not there, with the lock on it."""
+    end = monotonic() + PATIENCE
     while True:
         file = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(file)
-            raise OSError(errno.EBUSY, "another run is writing it") from None
+            if monotonic() > end:
+                raise OSError(errno.EBUSY, "another run is writing it") from None
+            sleep(0.05)
+            continue
         except OSError:  # a file system that knows no locks
             return file
         with suppress(FileNotFoundError):

@@ -11,6 +11,7 @@ from fedmpi.learn.data import DATASETS
 from fedmpi.learn.data import resolve as resolve_options
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
+from fedmpi.section import check
 
 LONGEST = 1_000_000  # characters of a configuration
 # What may differ when a run goes on; everything else is built into its state.
@@ -103,7 +104,7 @@ def _named(config, text, place):
             "use 'auto' or 'cpu'"
         )
     cls = _algorithm(config.algorithm.name, place)
-    keys = configuration.check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
+    keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys())
     return Resolved(config, text, cls, keys, model, data, partition)

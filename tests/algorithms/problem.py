@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from functools import lru_cache
 
+import numba
 import numpy as np
 from torch import nn
 
@@ -12,10 +13,13 @@ from fedmpi.sim.resolve import resolve
 from fedmpi.sim.rounds import Simulation
 from fedmpi.sim.stop import Never
 
-TEXT = """
+# Without the compiler the kernels' engine would take minutes; it has tests of its own.
+TRAINER = "torch" if numba.config.DISABLE_JIT else "auto"
+TEXT = f"""
 [run]
 seed = 3
 rounds = 4
+trainer = "{TRAINER}"
 [data]
 name = "digits"
 partition = "dirichlet"

@@ -81,7 +81,7 @@ def test_too_many_on_two_ranks_are_told_once(tmp_path):
     write_config(tmp_path, rounds=ROUNDS, algorithm="AllFail")
     words = ["run", tmp_path / "exp.toml", "-o", tmp_path / "out.h5", "--quiet"]
     with Job(tmp_path, *words, ranks=2) as job:
-        assert job.end() != 0
+        assert job.end() == 1
         assert job.text().count("round 2: of 6 clients 6 rejected") == 1, job.text()
         assert "Traceback" not in job.text()
 

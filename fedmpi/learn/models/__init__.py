@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 
-from fedmpi.config import Section, check
 from fedmpi.errors import ConfigError
 from fedmpi.learn.models.options import FedlpCnn, Lstm, Mlp, NoOptions, Vgg
+from fedmpi.section import Section, check
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedmpi.config import Section
+from fedmpi.section import Section
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
