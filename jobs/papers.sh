@@ -1,13 +1,14 @@
 #!/bin/bash
 # The runs behind REPRODUCTION.md: experiments of jobs/configs/papers, each with three seeds.
-#   bash jobs/papers.sh OUT STUDY...            (no STUDY: the first five)
+#   bash jobs/papers.sh OUT STUDY...            (no STUDY: the first six)
 #   python jobs/reproduction.py OUT             the tables, from what is there
 # What is finished is skipped, so the same command goes on after a stop.
 #
 #   dirichlet      fashion-mnist/*.toml, as they are              45 minutes of one core
 #   pathological   fashion-mnist/*.toml, two classes a client     45 minutes
-#   long           the bars' methods on Fashion-MNIST, 200 rounds 20 minutes
-#   digits         digits/*.toml, ResNet-20                       20 minutes
+#   long           the methods with a bar, for 200 rounds         15 minutes
+#   decay          the same with a learning rate that falls       15 minutes
+#   digits         digits/*.toml, ResNet-20                       8 minutes
 #   skeletons      skeletonization/*.toml                         3 minutes
 #   traffic        cifar-10/*.toml with 5 samples a client: the table's communication   20 minutes
 #   cifar-10       cifar-10/*.toml on the table's three splits    9 configurations, see there
@@ -49,11 +50,13 @@ point() {
     printf '\n'
 }
 
-long() {
-    local seed name
+# bars STUDY [a.b=v ...]: the methods that are measured against a bar, for 200 rounds.
+bars() {
+    local study=$1 seed name
+    shift
     for seed in $SEEDS; do
-        for name in fedavg feddip-0.9 fedskel-0.1-activation fedskel-0.1-random; do
-            point long "$configs/fashion-mnist/$name.toml" "$seed" run.rounds=200
+        for name in fedavg feddip-0.9 fedskel-0.1-{activation,random,relevance}; do
+            point "$study" "$configs/fashion-mnist/$name.toml" "$seed" run.rounds=200 "$@"
         done
     done
 }
@@ -62,7 +65,8 @@ lines_of() {
     case $1 in
         dirichlet) points "$1" fashion-mnist ;;
         pathological) points "$1" fashion-mnist data.partition=pathological ;;
-        long) long ;;
+        long) bars long ;;
+        decay) bars decay optimizer.lr_decay=0.985 ;;
         digits) points "$1" digits ;;
         skeletons) points "$1" skeletonization ;;
         traffic) points "$1" cifar-10 "${few[@]}" ;;
@@ -84,7 +88,7 @@ one() {
 }
 export -f one
 
-for study in "${@:-dirichlet pathological long digits skeletons}"; do
+for study in "${@:-dirichlet pathological long decay digits skeletons}"; do
     for name in $study; do
         lines_of "$name"
     done

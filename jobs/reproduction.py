@@ -108,6 +108,30 @@ def traffic(folder):
             yield "| " + " | ".join(cells) + " |"
 
 
+def skeletons(folder):
+    """Yield the lines of the table of networks that were trimmed: units before and after."""
+    yield "\n### skeletons\n"
+    yield "| problem | seeds | hidden units | left | inputs left | patterns right % |"
+    yield "|" + " --- |" * 6
+    found = defaultdict(list)
+    for path in sorted(folder.glob("*_seed=*.h5")):
+        with fedmpi.open(path) as run:
+            if run.status == "finished":
+                weights = run.model()
+                first, last = weights["fc1.weight"], weights["fc2.weight"]
+                left = [int((array != 0).any(axis=0).sum()) for array in (last, first)]
+                right = 100 * run.rounds.test_accuracy[-1]
+                found[path.stem.partition("_")[0]].append((last.shape[1], *left, right))
+    for name, runs in found.items():
+        hidden, units, inputs, right = zip(*runs, strict=True)
+        each = [", ".join(map(str, values)) for values in (units, inputs)]
+        cells = (name, str(len(runs)), str(hidden[0]), *each, f"{np.mean(right):.0f}")
+        yield "| " + " | ".join(cells) + " |"
+
+
+KINDS = {"traffic": traffic, "skeletons": skeletons}  # other folders: methods beside FedAvg
+
+
 def main(words):
     """Print the tables of the studies named, or of all that are there."""
     if not words:
@@ -115,8 +139,7 @@ def main(words):
     out = Path(words[0])
     folders = [out / word for word in words[1:]] or sorted(p for p in out.iterdir() if p.is_dir())
     for folder in folders:
-        lines = traffic(folder) if folder.name == "traffic" else table(folder)
-        print("\n".join(lines))
+        print("\n".join(KINDS.get(folder.name, table)(folder)))
 
 
 if __name__ == "__main__":

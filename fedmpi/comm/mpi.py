@@ -20,12 +20,15 @@ class Mpi(Comm):
         self.node_rank, self.node_size = self.node.rank, self.node.size
         self.library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
         self._windows = []
-        self.sum_by("auto")
+        self._reducer, self._how = None, ("auto", None)
 
     def sum(self, totals):
         """Add up the totals over the ranks, in place; the sorted names give the order."""
         if self.size == 1:
             return Summed()
+        if self._reducer is None:
+            algorithm, costs = self._how
+            self._reducer = Reducer(self.raw, algorithm, cache=costs)
         records = []
         for name in sorted(totals):
             total = totals[name]
@@ -42,8 +45,9 @@ class Mpi(Comm):
 
     def sum_by(self, algorithm, cache=None):
         """Choose the algorithm of `sum`; collective. `cache` is a folder for measured costs."""
-        costs = cache and cache / "collective-costs.json"
-        self._reducer = Reducer(self.raw, algorithm, cache=costs)
+        if self._reducer is not None:
+            self._reducer.close()
+        self._reducer, self._how = None, (algorithm, cache and cache / "collective-costs.json")
 
     def sum_array(self, array):
         """Add up one array over the ranks, in place."""
