@@ -1,5 +1,7 @@
 """Twins of kernels/lists.py: the same bytes, one position at a time."""
 
+from itertools import pairwise
+
 
 def varints(indices):
     coded, before = [], -1
@@ -34,7 +36,7 @@ def encode_idx16(indices, stop, stream):
 
 
 def check(indices, stop):
-    for before, here in zip(indices, indices[1:], strict=False):
+    for before, here in pairwise(indices):
         if here <= before:
             raise ValueError("positions that do not ascend")
     if len(indices) and indices[-1] >= stop:
