@@ -8,7 +8,7 @@ import sys
 import traceback
 
 from fedmpi import __version__
-from fedmpi.cli import bench, cluster, doctor, inspect, read, run
+from fedmpi.cli import bench, cluster, data, doctor, inspect, read, run
 from fedmpi.cli.terminal import printable
 from fedmpi.errors import FedmpiError
 
@@ -60,7 +60,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"fedmpi {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (run, cluster, inspect, read, doctor, bench):
+    for module in (run, cluster, inspect, data, read, doctor, bench):
         module.add_verbs(verbs)
     return parser
 
