@@ -1,6 +1,6 @@
 #!/bin/bash
 # The runs behind REPRODUCTION.md: experiments of jobs/configs/papers, each with three seeds.
-#   bash jobs/papers.sh OUT STUDY...            (no STUDY: the first six)
+#   bash jobs/papers.sh OUT STUDY...            (no STUDY: the first seven)
 #   python jobs/reproduction.py OUT             the tables, from what is there
 # What is finished is skipped, so the same command goes on after a stop.
 #
@@ -8,6 +8,7 @@
 #   pathological   fashion-mnist/*.toml, two classes a client     45 minutes
 #   long           the methods with a bar, for 200 rounds         15 minutes
 #   decay          the same with a learning rate that falls       15 minutes
+#   rate           FedAvg and SCAFFOLD at half the learning rate  2 minutes
 #   digits         digits/*.toml, ResNet-20                       8 minutes
 #   skeletons      skeletonization/*.toml                         3 minutes
 #   traffic        cifar-10/*.toml with 5 samples a client: the table's communication   20 minutes
@@ -27,7 +28,8 @@ configs=jobs/configs/papers
 cores=$(nproc)
 JOBS=${JOBS:-$((cores > 1 ? cores - 1 : 1))}
 SEEDS=${SEEDS:-1 2 3}
-few=(clients.number=10000 clients.per_round=10 clients.local_epochs=1 run.eval_every=200)
+few=(clients.number=10000 clients.per_round=10 clients.local_epochs=1)
+few+=(run.rounds=100 run.eval_every=100 run.checkpoint_every=100)
 
 # points STUDY FOLDER [a.b=v ...]: a line for each experiment of FOLDER and seed.
 points() {
@@ -61,12 +63,22 @@ bars() {
     done
 }
 
+rate() {
+    local seed name
+    for seed in $SEEDS; do
+        for name in fedavg scaffold; do
+            point rate "$configs/fashion-mnist/$name.toml" "$seed" optimizer.lr=0.05
+        done
+    done
+}
+
 lines_of() {
     case $1 in
         dirichlet) points "$1" fashion-mnist ;;
         pathological) points "$1" fashion-mnist data.partition=pathological ;;
         long) bars long ;;
         decay) bars decay optimizer.lr_decay=0.985 ;;
+        rate) rate ;;
         digits) points "$1" digits ;;
         skeletons) points "$1" skeletonization ;;
         traffic) points "$1" cifar-10 "${few[@]}" ;;
@@ -88,7 +100,7 @@ one() {
 }
 export -f one
 
-for study in "${@:-dirichlet pathological long decay digits skeletons}"; do
+for study in "${@:-dirichlet pathological long decay rate digits skeletons}"; do
     for name in $study; do
         lines_of "$name"
     done

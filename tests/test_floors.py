@@ -29,7 +29,7 @@ LEVEL = {part: level for level, floor in enumerate(FLOORS) for part in floor}
 # A library comes in by one door only.
 DOORS = {"numba": "kernels", "torch": "learn", "mpi4py": "comm", "h5py": "record"}
 # Results must be readable on a laptop with neither MPI nor torch.
-ANALYSIS_SEES = {"record", "errors", "layout", "analysis"}
+ANALYSIS_SEES = {"record", "errors", "layout", "sparsity", "analysis"}
 
 
 def part_of(path):

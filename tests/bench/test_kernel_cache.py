@@ -35,7 +35,7 @@ def node(tmp_path, monkeypatch):
 
 def saved(done):
     """Return how often each compiled function was written, from numba's own account."""
-    return Counter(re.findall(r"data saved to '(.*)'", done.stdout))
+    return Counter(re.findall(r"data saved to '([^']*)'", done.stdout))
 
 
 @pytest.mark.timeout(280)
