@@ -68,9 +68,24 @@ def scores(size=SIZE):
     ]
 
 
+def sums(size=SIZE):
+    """Return the arm of the exact sum, beside the same pass over float64."""
+    values = rng_for(0, "bench sums").standard_normal(size, np.float32)
+    exact, plain = np.zeros(size, np.int64), np.zeros(size)
+    starts, keep = np.array([0, size]), np.ones(1, np.uint8)
+
+    def run():
+        kernels.sums.add_exact(exact, starts, keep, values, 0.1)
+
+    def peer():
+        kernels.sums.add_fast(plain, starts, keep, values, 0.1)
+
+    return [Arm("exact add", size, 20 * size, run, peer)]
+
+
 def every(size=SIZE, torch_feedback=None):
     """Return all arms of this module."""
-    arms = selection(size, torch_feedback=torch_feedback) + scores(size)
+    arms = selection(size, torch_feedback=torch_feedback) + scores(size) + sums(size)
     arms += formats.blocks(size) + formats.sixteen_bits(size)
     for density in DENSITIES:
         arms += formats.supports(size, density) + formats.bitmaps(size, density)
@@ -81,7 +96,9 @@ def every(size=SIZE, torch_feedback=None):
 def bars(found):
     """Return the promises about these rows: selection, and every encoder and decoder."""
     feedback = next(row for row in found if row.name == "feedback")
+    exact = next(row for row in found if row.name == "exact add")
     promised = [
+        Bar("exact add: times a float64 add", 1 / exact.peer, 1.25, at_least=False),
         Bar("feedback: ns per element", feedback.ns, 2.5, at_least=False),
         Bar("feedback: times faster than torch", feedback.peer, 8.0, note="needs torch"),
     ]
