@@ -57,7 +57,7 @@ bars() {
     local study=$1 seed name
     shift
     for seed in $SEEDS; do
-        for name in fedavg feddip-0.9 fedskel-0.1-{activation,random,relevance}; do
+        for name in fedavg feddip-0.9{,-released} fedskel-0.1-{activation,random,relevance}; do
             point "$study" "$configs/fashion-mnist/$name.toml" "$seed" run.rounds=200 "$@"
         done
     done
