@@ -6,6 +6,8 @@ Deviations: none. The mean is weighted as [clients] weighting says, by samples a
 paper or uniformly.
 """
 
+from functools import cached_property
+
 from fedmpi.algorithms.base import Algorithm
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
@@ -16,5 +18,9 @@ class FedAvg(Algorithm, name="fedavg"):
 
     def plan(self, state, round, client):
         """Everything down, everything up."""
+        return self._plan
+
+    @cached_property
+    def _plan(self):
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything)

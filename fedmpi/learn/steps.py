@@ -46,15 +46,22 @@ class Steps:
         self._blocks = _blocks(self._layout, plan.tensors)
         self._inside = coordinates(self._layout, plan.tensors) if plan.salient < 1 else None
         self.statistics = Statistics(self._layout, plan.statistics)
+        self._plain = not (plan.statistics or plan.readjust or plan.penalty or plan.salient < 1)
+        self._plain &= self._mask is None and plan.control is None
         self.count = 0
 
     def take(self, x, y):
         """Take one step on the batch x float32[N, ...], y int64[N]; return its mean loss."""
         self.count += 1
         loss = self._gradient(x, y, self._plan.backward, self.statistics.activations)
+        self._optimise(self._moving if self._plain else self._corrected(len(y)))
+        return loss
+
+    def _corrected(self, samples):
+        """Measure and correct the gradient as the plan says; return what this step may move."""
         if self._mask is not None:
             self.weights[self._still] = self._point[self._still]  # running statistics
-        self.statistics.see(self._point, self._grad, len(y))
+        self.statistics.see(self._point, self._grad, samples)
         if self._plan.readjust and self.count == 1:
             self._readjust()
         if self._plan.penalty:
@@ -63,8 +70,7 @@ class Steps:
             np.add(self._grad, self._plan.control, out=self._grad)
         moving = self._moving if self._inside is None else self._salient()
         self.statistics.moved(moving)
-        self._optimise(moving)
-        return loss
+        return moving
 
     def end_epoch(self):
         """Set small entries to 0, if the plan says so."""

@@ -14,8 +14,8 @@ from fedmpi.record import reader, schema, store
 from fedmpi.record.rows import column_array, row_arrays
 from fedmpi.record.whole import replacement
 
-CALM = 50  # a commit waits until this many times its predecessor's duration have passed
-PAUSE = 0.5  # and at least these seconds
+CALM = 200  # a commit waits until this many times its predecessor's duration have passed
+PAUSE = 2.0  # and at least these seconds
 BUFFER = 1 << 25  # bytes of rows in memory that force a commit
 
 
@@ -142,7 +142,7 @@ class Writer:
         self._events.append((utc_now(), self.rounds, kind, text))
 
     def commit_if_due(self):
-        """Commit if that keeps the time spent in commits under about 2 %; return True if so."""
+        """Commit if that keeps the time spent in commits under about 0.5 %; return True if so."""
         due = perf_counter() - self._since >= max(PAUSE, CALM * self._cost)
         if due and (self._bytes or self._events):
             self.commit()
