@@ -40,7 +40,7 @@ class Data(OpenSection):
     name: Name = "digits"
     root: str | None = None
     partition: Name = "iid"
-    augment: bool = False
+    augment: Literal[False] = False  # no augmentation is built yet
 
 
 class Clients(Section):

@@ -40,6 +40,7 @@ BAD = {
     "run.sum = 'exakt': must be 'exact' or 'fast'": "[run]\nsum = 'exakt'",
     "run.device = 'gpu': must be 'auto', 'cpu' or 'cuda'": "[run]\ndevice = 'gpu'",
     "run.device = 'cuda': clients train on processors only so far": "[run]\ndevice = 'cuda'",
+    "data.augment = true: must be False": "[data]\naugment = true",
     "run = 3: ": "run = 3",
     "optimizer.lr = 0: must be greater than 0": "[optimizer]\nlr = 0",
     "optimizer.lr = nan: ": "[optimizer]\nlr = nan",
