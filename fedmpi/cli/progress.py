@@ -42,12 +42,12 @@ class Bar(Silent):
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total}  {task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=Console(force_terminal=True),
         )
-        self._task = self._progress.add_task(escape(name), total=None, facts="")
+        self._task = self._progress.add_task(escape(name), total=None, facts="starting")
         self._accuracy = float("nan")
 
     def __call__(self, row, rounds):
@@ -55,7 +55,7 @@ class Bar(Silent):
         accuracy = row.columns["test_accuracy"]
         self._accuracy = self._accuracy if accuracy != accuracy else accuracy
         done = row.columns["round"] + 1
-        facts = _facts(row.columns, self._accuracy)
+        facts = f"{done}/{rounds}  {_facts(row.columns, self._accuracy)}"
         self._progress.update(self._task, total=rounds, completed=done, facts=facts)
 
     def __enter__(self):
