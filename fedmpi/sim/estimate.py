@@ -4,8 +4,9 @@ import numpy as np
 
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
+from fedmpi.flops import of_plan
 from fedmpi.sim.experiment import assemble
-from fedmpi.sim.rows import Inbox
+from fedmpi.sim.post import Post
 from fedmpi.world.clock import spans, synchronous
 
 COPIES = 4  # float32[P] buffers of the trainer: weights, gradient, two moments
@@ -20,16 +21,18 @@ def estimate(resolved, root, cache=None):
     experiment = assemble(resolved, Serial(), root, cache)
     layout, algorithm = experiment.layout, experiment.algorithm
     state = algorithm.start(experiment.weights)
-    cohort, inbox = experiment.cohort(0), Inbox(experiment.weights)
+    cohort, post = experiment.cohort(0), Post()
     down, up, flops = [], [], []
     for client in cohort.clients:
         plan = algorithm.plan(state, 0, int(client))
-        down.append(inbox.receive(plan.down).total)
-        up.append(len(codec.encode(experiment.weights, plan.up)))
-        flops.append(experiment.flops(plan, int(experiment.work[client])))
+        down.append(sum(letter.size.total for letter in post.down(plan)))
+        up.append(codec.size_of(plan.up).total)
+        seen = int(experiment.work[client])
+        part = experiment.trainer.networks.of(plan.part).layout
+        flops.append(float(of_plan(part, plan, seen).sum()))
     columns = (np.array(down), np.array(up), np.array(flops))
     span = spans(experiment.devices, cohort.clients, *columns)
-    sums = sum(a.nbytes for total in algorithm.zero().values() for a in total.arrays().values())
+    sums = sum(total.sum.nbytes + total.cover.nbytes for total in algorithm.zero().values())
     return {
         "parameters": layout.size,
         "layers": len(layout.layers),
