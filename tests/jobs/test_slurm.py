@@ -40,16 +40,21 @@ def undisturbed(cluster, tmp_path_factory):
 
 
 @pytest.fixture
-def job(cluster, undisturbed, tmp_path):
-    """Return start(*words): a job on two nodes, in the midst of its rounds when it returns."""
-    out = tmp_path / "a.h5"
+def job(cluster, tmp_path):
+    """Return start(*words): a job on two nodes, in the midst of its rounds when it returns.
+
+    It stays there for half a minute, or until `go` is called.
+    """
+    out, config, go = tmp_path / "a.h5", tmp_path / "exp.toml", tmp_path / "go"
+    config.write_text(f'{CONFIG}[algorithm]\nname = "tests.jobs.paced:Paced"\ngo = "{go}"\n')
 
     def start(*words):
-        number = cluster.submit("submit", undisturbed.config, "-o", out, *TWO_NODES, *words)
+        number = cluster.submit("submit", config, "-o", out, *TWO_NODES, *words)
         wait_for_rounds(cluster, number, out)
         return number
 
-    return SimpleNamespace(start=start, out=out, log=out.with_suffix(".log"))
+    return SimpleNamespace(start=start, go=go.touch, config=config, out=out,
+                           log=out.with_suffix(".log"))
 
 
 def wait_for_rounds(cluster, number, out, rounds=3):
@@ -96,6 +101,7 @@ def test_preempted_in_mid_run(cluster, job, undisturbed):
     number = job.start("--partition", "low")
     other = cluster.run("sbatch", "--parsable", "-N2", "--exclusive", "-o/dev/null", "--wrap=true")
     cluster.wait(other.strip(), "COMPLETED")
+    job.go()
     cluster.wait(number, "COMPLETED", log=job.log)
     assert cluster.show(number, "Restarts") == "1"
     # On a busy machine Slurm may kill it before its checkpoint; that must not matter either.
@@ -111,6 +117,7 @@ def test_told_of_its_time_limit(cluster, job, undisturbed):
     with reader.open(job.out) as run:
         assert run.status == "stopped"
         assert checkpoint.read(checkpoint.path_of(job.out)).facts["next_round"] == len(run.rounds)
+    job.go()
     cluster.wait(number, "COMPLETED", log=job.log)
     assert cluster.show(number, "Restarts") == "1"
     assert finished(job, undisturbed) == ["stopped", "resume"]
@@ -123,6 +130,7 @@ def test_its_node_goes_down(cluster, job, undisturbed):
         cluster.wait(number, "PENDING", log=job.log)
     finally:
         bring_back(cluster, "node2")
+    job.go()
     cluster.wait(number, "COMPLETED", log=job.log)
     assert cluster.show(number, "Restarts") == "1"
     assert finished(job, undisturbed)[-1] == "resume"
@@ -141,9 +149,10 @@ def test_cancelled_stays_cancelled_until_submitted_again(cluster, job, undisturb
     number = job.start()
     cluster.run("scancel", number)
     cluster.wait(number, "CANCELLED", log=job.log)
-    text = cluster.fedmpi("submit", undisturbed.config, "-o", job.out, *TWO_NODES, check=False)
+    job.go()
+    text = cluster.fedmpi("submit", job.config, "-o", job.out, *TWO_NODES, check=False)
     assert "exists" in text and "submitted" not in text
-    again = cluster.submit("submit", undisturbed.config, "-o", job.out, *TWO_NODES, "--resume")
+    again = cluster.submit("submit", job.config, "-o", job.out, *TWO_NODES, "--resume")
     cluster.wait(again, "COMPLETED", log=job.log)
     assert cluster.show(number, "JobState") == "CANCELLED"
     assert finished(job, undisturbed)[-1] == "resume"
@@ -165,6 +174,7 @@ def test_a_rank_that_dies_ends_the_job_which_can_go_on(cluster, job, undisturbed
     os.kill(rank_on(number, "1"), signal.SIGKILL)
     cluster.wait(number, "FAILED", log=job.log)
     assert time.monotonic() - began < 20
+    job.go()
     cluster.run("scontrol", "requeue", number)
     time.sleep(1)  # for one moment more it is still the failed one
     cluster.wait(number, "COMPLETED", log=job.log)

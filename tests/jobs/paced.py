@@ -1,0 +1,25 @@
+"""FedAvg that takes its time while a file is absent, so that a test can be sure to meet it."""
+
+import time
+from pathlib import Path
+
+from fedmpi.algorithms.base import Keys
+from fedmpi.algorithms.fedavg import FedAvg
+
+FREE_ROUNDS = 40
+PACE_S = 0.2
+
+
+class Paced(FedAvg, name="paced"):
+    """FedAvg whose later rounds last PACE_S and more, until the file `go` exists."""
+
+    class Keys(Keys):
+        """The [algorithm] keys."""
+
+        go: str
+
+    def step(self, state, sums, round):
+        """Take FedAvg's step, perhaps later."""
+        if round >= FREE_ROUNDS and not Path(self.keys.go).exists():
+            time.sleep(PACE_S)
+        return super().step(state, sums, round)
