@@ -82,9 +82,15 @@ def load(b, array, i, width, lanes):
 
 
 def store(b, vector, array, i):
-    """Write `vector` to array[i], array[i + 1], ..."""
+    """Write `vector`, or a word, to array[i], array[i + 1], ..."""
     at = b.bitcast(b.gep(array, [i]), vector.type.as_pointer())
     b.store(vector, at).align = 1
+
+
+def splat(b, value):
+    """Return 16 lanes of a 32-bit value."""
+    first = b.insert_element(constant(I32, 16, 0), value, I32(0))
+    return b.shuffle_vector(first, first, constant(I32, 16, 0))
 
 
 def flags_from(b, word, lanes):

@@ -17,6 +17,7 @@ from fedmpi.kernels._llvm import (
     flags_from,
     lanes_of,
     load,
+    splat,
     store,
     vectorised,
     word_from,
@@ -102,9 +103,7 @@ def _emit_block64(b, stream, i, starts, before, out, at):
     total = b.trunc(before, I32)
     for part in range(0, 64, 16):
         sums, last = _running_sums(b, low, high, part)
-        total_lanes = b.insert_element(constant(I32, 16, 0), total, I32(0))
-        total_lanes = b.shuffle_vector(total_lanes, total_lanes, constant(I32, 16, 0))
-        store(b, b.add(sums, total_lanes), out, b.add(at, I64(part)))
+        store(b, b.add(sums, splat(b, total)), out, b.add(at, I64(part)))
         total = b.add(total, last)
     clean = b.icmp_unsigned("==", b.bitcast(wasted, I64), I64(0))
     # A lane without a gap is 0, and counted as 0 + 1.

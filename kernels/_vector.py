@@ -20,6 +20,7 @@ from fedmpi.kernels._llvm import (
     flags_from,
     lanes_of,
     load,
+    splat,
     store,
     store_first,
     vectorised,
@@ -59,9 +60,7 @@ def spread64(word, flags, i):
 
 def _emit_at_least16(b, values, i, floor):
     bits = b.and_(load(b, values, i, I32, 16), constant(I32, 16, 0x7FFFFFFF))
-    first = b.insert_element(ir.Constant(bits.type, ir.Undefined), b.trunc(floor, I32), I32(0))
-    floors = b.shuffle_vector(first, first, constant(I32, 16, 0))
-    return word_from(b, b.icmp_unsigned(">=", bits, floors))
+    return word_from(b, b.icmp_unsigned(">=", bits, splat(b, b.trunc(floor, I32))))
 
 
 @vectorised(_emit_at_least16, types.uint64)
@@ -95,9 +94,7 @@ def compress16(values, i, word, out, at):
 
 def _emit_positions16(b, start, word, out, at):
     flags = flags_from(b, word, 16)
-    first = b.insert_element(constant(I32, 16, 0), b.trunc(start, I32), I32(0))
-    starts = b.shuffle_vector(first, first, constant(I32, 16, 0))
-    positions = b.add(starts, constant(I32, 16, list(range(16))))
+    positions = b.add(splat(b, b.trunc(start, I32)), constant(I32, 16, list(range(16))))
     count = b.ctpop(word_from(b, flags))
     store_first(b, compress(b, positions, flags), count, out, at)
     return count
@@ -135,9 +132,7 @@ def expand16(packed, at, word, out, i):
 def _emit_positions64(b, start, word, out, at):
     flags = flags_from(b, word, 64)
     places = compress(b, constant(I8, 64, list(range(64))), flags)
-    first = b.insert_element(constant(I32, 16, 0), b.trunc(start, I32), I32(0))
-    starts = b.shuffle_vector(first, first, constant(I32, 16, 0))
-    count = b.ctpop(word)
+    starts, count = splat(b, b.trunc(start, I32)), b.ctpop(word)
 
     def write(part):
         lanes = constant(I32, 16, list(range(part, part + 16)))
@@ -163,8 +158,7 @@ def positions64(start, word, out, at):
 
 
 def _emit_put64(b, word, stream, i):
-    at = b.bitcast(b.gep(stream, [i]), I64.as_pointer())
-    b.store(word, at).align = 1
+    store(b, word, stream, i)
     return ir.Constant(I64, 0)
 
 

@@ -3,6 +3,9 @@
 import numpy as np
 
 from fedmpi.kernels._jit import kernel
+from fedmpi.kernels._vector import prefetch
+
+_AHEAD = 8  # images between the one that is read and the one that is asked for from memory
 
 
 @kernel
@@ -23,7 +26,11 @@ def normalise(out, images, index, scale, shift):
     -----
     Reads 1 byte and writes 4 bytes per pixel.
     """
+    stored, size = images.reshape(-1), images.shape[1] * images.shape[2]
     for n in range(index.size):
+        if n + _AHEAD < index.size:
+            for i in range(index[n + _AHEAD] * size, (index[n + _AHEAD] + 1) * size, 64):
+                prefetch(stored, i)  # images of a client lie anywhere
         for c in range(scale.size):
             row, pixels = out[n, c], images[index[n], c]
             a, b = scale[c], shift[c]

@@ -11,64 +11,6 @@ import numpy as np
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
-# Terms of a sum that are added in one go: their weights for 6 rows fill half a first-level cache,
-# and what they are multiplied with stays in the second level from one tile of rows to the next.
-_TERMS = 1152
-SPARE = 8  # entries that follow the last row or column, so that tiles need not fit
-
-
-def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs):
-    """Return the table of `mix`, int64[.], from its parts.
-
-    Parameters
-    ----------
-    out, weight, bias : int64[O]
-        Offset of each row in `out`, in `weights`, and of its bias in `weights`.
-    channel_weight, channel_src : int64[J]
-        Offset of each channel in `weights` and in `src`.
-    tap_weight, tap_src : int64[T]
-        Offset of each tap in `weights` and in `src`.
-    runs : int64[M, 5]
-        Place in `out`, place in `src`, lanes (16 or more), first tap, end of the taps.
-    """
-    rows = [padded(places) for places in (out, weight, bias)]
-    parts = (*rows, channel_weight, channel_src, tap_weight, tap_src, runs)
-    block = max(1, _TERMS // max(1, len(tap_src)))
-    return _joined((len(out), len(channel_src), len(runs), block), parts)
-
-
-def correlate_table(left, row_out, right, col_out, runs, parts):
-    """Return the table of `correlate`, int64[.], from its parts.
-
-    Parameters
-    ----------
-    left, row_out : int64[O]
-        Offset of each row in `left` and in `out`.
-    right, col_out : int64[K]
-        Offset of each column in `right` and in `out`; those of each part end with SPARE
-        repetitions, whose `col_out` is -1.
-    runs : int64[M, 3]
-        Place in `left`, place in `right`, lanes (a multiple of 16).
-    parts : int64[B, 4]
-        First column, end of the columns, first run, end of the runs.
-    """
-    tables = (padded(left), padded(row_out, -1), right, col_out, runs, parts)
-    return _joined((len(left), len(parts)), tables)
-
-
-def padded(places, last=None):
-    """Return int64: the places, then SPARE times the last one (or `last`)."""
-    spare = places[-1:] if last is None else np.full(min(1, len(places)), last)
-    return np.concatenate([places, np.repeat(spare, SPARE)]).astype(np.int64)
-
-
-def _joined(counts, parts):
-    """One int64 vector: the counts, where each part begins, and the parts."""
-    parts = [np.asarray(part, np.int64).reshape(-1) for part in parts]
-    head = len(counts) + len(parts)
-    starts = head + np.cumsum([0] + [part.size for part in parts[:-1]])
-    return np.concatenate([np.array(counts, np.int64), starts, *parts])
-
 
 @kernel
 def mix(out, src, weights, table, start, floor, gate):
@@ -85,8 +27,8 @@ def mix(out, src, weights, table, start, floor, gate):
         The same array as `src` or not, but what is written is not read.
     src, weights : float32[.]
     table : int64[.]
-        From `mix_table`. The lanes of a run must be a multiple of 16, unless `start` is not 2
-        and there is one channel; then some are written twice.
+        From `tables.mix_table`. The lanes of a run must be a multiple of 16, unless `start` is not
+        2 and there is one channel; then some are written twice.
     start : int
         0: sums start from 0; 1: from the row's bias; 2: from what is in `out`.
     floor : float
@@ -97,7 +39,7 @@ def mix(out, src, weights, table, start, floor, gate):
 
     Notes
     -----
-    2 O J T lanes FLOPs. Terms are added in the order channels, taps, some 1152 at a time.
+    2 O J T lanes FLOPs. Terms are added in the order channels, taps, some 576 at a time.
     Rows are taken in tiles of 6, 4 and 2 and lanes in blocks of 64, 32 and 16, so that up
     to 24 sums stay in registers and 10 loads feed 24 multiply-adds.
     """
@@ -187,7 +129,7 @@ def correlate(out, left, right, table):
     left, right : float32[.]
         The gradient that arrives and the layer's input; may be the same array.
     table : int64[.]
-        From `correlate_table`.
+        From `tables.correlate_table`.
 
     Notes
     -----
@@ -238,9 +180,9 @@ def _correlate_rows(zero, height, width, out, left, right, table, o, part, sums)
 
 @kernel
 def row_sums(out, places, src, planes, size):
-    """Add each plane, summed over positions and batch, to `out`: a bias gradient.
+    """Write each plane, summed over positions and batch: a bias gradient.
 
-    out[places[o]] += sum over p in [0, size) of src[planes[o] + p]
+    out[places[o]] = sum over p in [0, size) of src[planes[o] + p]
 
     Parameters
     ----------
@@ -269,4 +211,4 @@ def row_sums(out, places, src, planes, size):
         lanes.sums(many, scratch)
         for c in range(8):
             total += scratch[c]
-        out[places[o]] += total
+        out[places[o]] = total

@@ -9,6 +9,8 @@ import numpy as np
 
 from fedmpi.kernels._jit import kernel
 
+_BLOCK = 1024  # values whose sums stay in the nearest cache
+
 
 @kernel
 def to_bfloat16(bits, out):
@@ -56,23 +58,32 @@ def to_float16(bits, out):
     vectorises: numbers from 2**-14 up only lose digits; smaller ones are multiples of
     2**-24; infinities and NaN keep an exponent of ones.
     """
+    sums = np.empty(_BLOCK, np.float32)
+    for i in range(0, out.size, _BLOCK):
+        end = min(i + _BLOCK, out.size)
+        _round(bits[i:end], sums, out[i:end])
+
+
+@kernel
+def _round(bits, sums, out):
+    """Do one block of `to_float16`; `sums` is scratch."""
+    words = sums.view(np.uint32)
     for i in range(out.size):
-        word = bits[i]
-        size = word & np.uint32(0x7FFFFFFF)
-        # Exponents count from 15 instead of 127.
-        large = max(size, np.uint32(113 << 23)) - np.uint32(112 << 23)
-        odd = (large >> np.uint32(13)) & np.uint32(1)
-        normal = (large + np.uint32(0xFFF) + odd) >> np.uint32(13)
-        digits = (size & np.uint32(0x7FFFFF)) | np.uint32(0x800000)
-        shift = np.uint32(min(max(126 - np.int32(size >> np.uint32(23)), 1), 31))
-        odd = (digits >> shift) & np.uint32(1)
-        half = np.uint32(1) << (shift - np.uint32(1))
-        tiny = (digits + half - np.uint32(1) + odd) >> shift
-        payload = (size >> np.uint32(13)) & np.uint32(0x3FF)
+        size = np.uint32(bits[i] & np.uint32(0x7FFFFFFF))
+        odd = np.uint32((size >> np.uint32(13)) & np.uint32(1))
+        # Exponents count from 15 instead of 127. The casts keep the compiler to 32 bits.
+        large = np.uint32(max(size, np.uint32(113 << 23)) - np.uint32(112 << 23))
+        normal = np.uint32(np.uint32(large + np.uint32(0xFFF) + odd) >> np.uint32(13))
+        # The last digit of a float32 from 0.5 to 1 is 2**-24, so this sum is rounded to it.
+        words[i] = min(size, np.uint32(113 << 23))
+        sums[i] = sums[i] + np.float32(0.5)
+        tiny = np.uint32(words[i] - np.uint32(126 << 23))
+        payload = np.uint32((size >> np.uint32(13)) & np.uint32(0x3FF))
         result = normal if size >= np.uint32(113 << 23) else tiny
         result = np.uint32(0x7C00) if size >= np.uint32(143 << 23) else result
-        result = np.uint32(0x7E00) | payload if size > np.uint32(0x7F800000) else result
-        out[i] = np.uint16(result | ((word >> np.uint32(16)) & np.uint32(0x8000)))
+        result = np.uint32(np.uint32(0x7E00) | payload) if size > np.uint32(0x7F800000) else result
+        sign = np.uint32((bits[i] >> np.uint32(16)) & np.uint32(0x8000))
+        out[i] = np.uint16(result | sign)
 
 
 @kernel

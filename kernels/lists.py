@@ -9,10 +9,11 @@ import numpy as np
 
 from fedmpi.kernels import _varint as vector
 from fedmpi.kernels._jit import kernel
-from fedmpi.kernels._vector import ones
+from fedmpi.kernels._vector import ones, prefetch
 
 BLOCK = 1 << 16  # positions that share their upper half
 _ONE = np.uint64(1)
+_AHEAD = 512  # positions between those that are coded and those asked for from memory
 
 
 @kernel
@@ -44,9 +45,15 @@ def encode_idx16(indices, stop, stream):
     Memory traffic: 6 bytes per position.
     """
     blocks = (stop + BLOCK - 1) // BLOCK
-    begin = 0
+    begin, last = 0, 0
     for block in range(blocks):
-        end = begin + np.searchsorted(indices[begin:], np.int64(BLOCK) * (block + 1))
+        bound = np.int64(BLOCK) * (block + 1)
+        # Most blocks are like the one before, so the search seldom leaves the nearest cache.
+        near = min(begin + 2 * last + 64, indices.size)
+        if near > begin and np.int64(indices[near - 1]) < bound:
+            near = indices.size
+        end = begin + np.searchsorted(indices[begin:near], bound)
+        last = end - begin
         stream[2 * block] = (end - begin) & 0xFFFF
         stream[2 * block + 1] = (end - begin) >> 16
         begin = end
@@ -119,6 +126,7 @@ def varint_size(indices):
     size = indices.size + np.int64(_extra_bytes(indices[0]))
     whole = 1 + (indices.size - 1) // 16 * 16
     for j in range(1, whole, 16):
+        prefetch(indices, j + _AHEAD)
         size += vector.extra16(indices, j)
     for j in range(whole, indices.size):
         size += np.int64(_extra_bytes(indices[j] - indices[j - 1] - np.uint32(1)))
@@ -141,6 +149,8 @@ def encode_varint(indices, stream):
     at, j, before = 0, 0, np.int64(-1)
     while j < indices.size:
         if j and j + 32 <= indices.size and at + 64 <= stream.size:
+            prefetch(indices, j + _AHEAD)
+            prefetch(indices, j + _AHEAD + 16)
             wrote = vector.gaps32(indices, j, stream, at)
             if wrote:
                 at += wrote

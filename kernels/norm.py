@@ -10,6 +10,7 @@ from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
 _BLOCK = 16  # positions summed in float32 before they join a float64 sum
+_ONCE, _ITSELF, _OTHER = 0, 1, 2  # what `_sum` sums
 
 
 @kernel
@@ -39,9 +40,9 @@ def normalise(memory, out, src, size, mask, weights, scale, shift, saved, epsilo
     scratch = np.empty(16, np.float32)
     count = _count(mask) * (size // mask.size)
     for c in range(out.size):
-        total = _sum(memory, src, c, size, mask, np.float32(0), False, scratch)
+        total = _sum(memory, src, c, size, mask, np.float32(0), _ONCE, src, scratch)
         mean = np.float32(total / count)
-        total = _sum(memory, src, c, size, mask, mean, True, scratch)
+        total = _sum(memory, src, c, size, mask, mean, _ITSELF, src, scratch)
         saved[0, c], saved[1, c] = mean, np.float32(total / count)
         _affine(memory, out, src, c, size, weights[scale[c]], weights[shift[c]], mean,
                 saved[1, c], epsilon, floor)  # fmt: skip
@@ -103,11 +104,11 @@ def normalise_back(
     for k in range(src.size):
         mean = saved[0, channels[k]]
         root = np.float32(1.0 / np.sqrt(np.float64(saved[1, channels[k]]) + epsilon))
-        total = _sum(memory, up, k, size, mask, np.float32(0), False, scratch)
-        product = _dot(memory, src, up, k, size, mask, mean, scratch) * np.float64(root)
+        total = _sum(memory, up, k, size, mask, np.float32(0), _ONCE, up, scratch)
+        product = _sum(memory, src, k, size, mask, mean, _OTHER, up, scratch) * np.float64(root)
         if trained:
-            grad[shift[k]] += np.float32(total)
-            grad[scale[k]] += np.float32(product)
+            grad[shift[k]] = np.float32(total)
+            grad[scale[k]] = np.float32(product)
         a = np.float32(weights[scale[k]] * root)
         b = np.float32(-np.float64(a) * np.float64(root) * product / count)
         _back(memory, src, up, down, k, size, mask, a, b, mean,
@@ -148,8 +149,8 @@ def _count(mask):
 
 
 @kernel
-def _sum(memory, planes, c, size, mask, centre, squared, scratch):
-    """Sum of x - centre, or of its square, over one plane."""
+def _sum(memory, planes, c, size, mask, centre, times, others, scratch):
+    """Sum over one plane of x - centre: once, times itself, or times what `others` has there."""
     zero = lanes.full(1, 1, 0.0)
     middle, sum_ = lanes.filled(zero, centre), 0.0
     block = _BLOCK * mask.size
@@ -159,27 +160,10 @@ def _sum(memory, planes, c, size, mask, centre, squared, scratch):
             for q in range(0, mask.size, 16):
                 used = lanes.vector(zero, mask, q)
                 value = lanes.loaded(zero, memory, planes, c, p + q) - middle
-                if squared:
+                if times == _ITSELF:
                     value = value * value
-                total = total + lanes.where_greater(used, zero, value, zero)
-        lanes.sums(total, scratch)
-        sum_ += np.float64(scratch[0])
-    return sum_
-
-
-@kernel
-def _dot(memory, src, up, k, size, mask, centre, scratch):
-    """Sum of (src - centre) * up over one plane."""
-    zero = lanes.full(1, 1, 0.0)
-    middle, sum_ = lanes.filled(zero, centre), 0.0
-    block = _BLOCK * mask.size
-    for first in range(0, size, block):
-        total = zero
-        for p in range(first, min(first + block, size), mask.size):
-            for q in range(0, mask.size, 16):
-                used = lanes.vector(zero, mask, q)
-                value = lanes.loaded(zero, memory, src, k, p + q) - middle
-                value = value * lanes.loaded(zero, memory, up, k, p + q)
+                elif times == _OTHER:
+                    value = value * lanes.loaded(zero, memory, others, c, p + q)
                 total = total + lanes.where_greater(used, zero, value, zero)
         lanes.sums(total, scratch)
         sum_ += np.float64(scratch[0])

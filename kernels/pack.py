@@ -10,6 +10,7 @@ from fedmpi.kernels._jit import kernel
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
+_CHUNK = 4096  # flags of which the words that hold an edge are listed first
 
 
 @kernel
@@ -157,10 +158,17 @@ def edges(flags, out):
     traffic: 1 byte per flag and 8 per run.
     """
     at, carry, whole = 0, np.uint64(0), flags.size // 64 * 64
-    for i in range(0, whole, 64):
-        word = vector.mask64(flags, i)
-        at = _put_positions(i, word ^ ((word << _ONE) | carry), out, at)
-        carry = word >> np.uint64(63)
+    words, places = np.empty(_CHUNK // 64, np.uint64), np.empty(_CHUNK // 64, np.int64)
+    for begin in range(0, whole, _CHUNK):
+        found = 0
+        for i in range(begin, min(begin + _CHUNK, whole), 64):
+            vector.prefetch(flags, i + _CHUNK)
+            word = vector.mask64(flags, i)
+            words[found], places[found] = word ^ ((word << _ONE) | carry), i
+            found += np.int64(words[found] != 0)  # a branch would be guessed wrong too often
+            carry = word >> np.uint64(63)
+        for j in range(found):
+            at = _put_positions(places[j], words[j], out, at)
     word = _tail(flags, whole)  # zeros follow its flags, so the last run ends here
     _put_positions(whole, word ^ ((word << _ONE) | carry), out, at)
 

@@ -29,14 +29,31 @@ def largest(memory, out, src, taps, runs, floor):
     -----
     Reads 4 bytes per tap and lane, writes 4 per lane.
     """
-    lane = lanes.full(1, 1, 0.0)
-    least = lanes.filled(lane, floor)
+    if _even(runs):  # half the loops
+        _largest(lanes.full(1, 2, 0.0), 32, memory, out, src, taps, runs, floor)
+    else:
+        _largest(lanes.full(1, 1, 0.0), 16, memory, out, src, taps, runs, floor)
+
+
+@kernel
+def _even(runs):
+    """True if the lanes of every run come in pairs of vectors."""
+    odd = 0
+    for m in range(runs.shape[0]):
+        odd += runs[m, 2] % 32
+    return odd == 0
+
+
+@kernel
+def _largest(zero, step, memory, out, src, taps, runs, floor):
+    """Do all windows, `step` lanes at a time."""
+    least = lanes.filled(zero, floor)
     for c in range(out.size):
         for m in range(runs.shape[0]):
-            for p in range(0, runs[m, 2], 16):
+            for p in range(0, runs[m, 2], step):
                 best = least
                 for t in range(runs[m, 3], runs[m, 4]):
-                    value = lanes.loaded(lane, memory, src, c, taps[t] + runs[m, 1] + p)
+                    value = lanes.loaded(zero, memory, src, c, taps[t] + runs[m, 1] + p)
                     best = lanes.where_greater(value, best, value, best)
                     best = lanes.where_equal(value, value, best, value)
                 lanes.store(best, memory, out, c, runs[m, 0] + p)

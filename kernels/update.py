@@ -6,7 +6,7 @@ from fedmpi.kernels._jit import kernel
 
 
 @kernel
-def sgd(weights, grad, velocity, reference, mask, lr, momentum, weight_decay, mu):
+def sgd(weights, grad, velocity, reference, mask, edges, lr, momentum, weight_decay, mu):
     """Take one step of stochastic gradient descent where the mask is set.
 
     For every coordinate i with mask[i] == 1:
@@ -24,6 +24,8 @@ def sgd(weights, grad, velocity, reference, mask, lr, momentum, weight_decay, mu
         The received weights; read only if mu is not 0.
     mask : uint8[P]
         0 or 1.
+    edges : uint32[2 R]
+        From `pack.edges`: runs of coordinates outside which the mask is 0.
     lr, momentum, weight_decay, mu : float
         Rounded to float32. mu is the pull of FedProx's proximal term.
 
@@ -41,18 +43,15 @@ def sgd(weights, grad, velocity, reference, mask, lr, momentum, weight_decay, mu
     _check(weights, grad, velocity, reference, mask)
     lr, momentum = np.float32(lr), np.float32(momentum)
     decay, mu = np.float32(weight_decay), np.float32(mu)
-    if mu == 0:
-        for i in range(weights.size):
+    for r in range(0, edges.size, 2):
+        for i in range(np.int64(edges[r]), np.int64(edges[r + 1])):
             w, v = weights[i], velocity[i]
-            moved = momentum * v + (grad[i] + decay * w)
+            pull = grad[i] + decay * w
+            if mu != 0:
+                pull += mu * (w - reference[i])
+            moved = momentum * v + pull
             velocity[i] = moved if mask[i] else v
             weights[i] = w - lr * moved if mask[i] else w
-        return
-    for i in range(weights.size):
-        w, v = weights[i], velocity[i]
-        moved = momentum * v + ((grad[i] + decay * w) + mu * (w - reference[i]))
-        velocity[i] = moved if mask[i] else v
-        weights[i] = w - lr * moved if mask[i] else w
 
 
 @kernel

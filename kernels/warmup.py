@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.kernels import batch_last, conv, loss, norm, pool, update
+from fedmpi.kernels import batch_last, conv, kept, loss, norm, pack, pool, tables, update
 
 
 def warm():
@@ -25,11 +25,10 @@ def warm():
         memory, places, *planes, 16, mask, flat, *scales, saved, places, 1e-5, True, True, 0
     )
     norm.track(flat, places, places, saved, places, mask, 16, 0.1)
-    batch_last.enter(memory, places, np.zeros((1, 1), np.float32), 16)
-    batch_last.transpose(memory, 64, 0, 1, 16, 16)
-    batch_last.add_magnitudes(np.zeros(1), memory, places, 16, mask)
-    batch_last.rectify(memory, 0, 16)
-    batch_last.clear(memory, 0, 16)
+    batch_last.enter(memory, places, np.zeros((1, 1), np.float32), places, 16)
+    batch_last.transpose(memory, 1024, 0, 16, 16, 16)
+    batch_last.measure(np.zeros(1), memory, places, 16, mask, none)
+    batch_last.clear(memory, places, 16)
     batch_last.add(memory, 32, 0, 16, 16, none)
     batch_last.pass_on(memory, 0, 16, 16, True, 0)
     loss.cross_entropy(memory, 0, 16, 1, 16, places)
@@ -38,11 +37,21 @@ def warm():
 
 def _warm_conv(memory, flat, places, runs, none):
     parts = (places, places, places, places, places, places, places, runs)
-    conv.mix(memory, memory, flat, conv.mix_table(*parts), 0, none, 0)
-    columns = conv.padded(places), conv.padded(places, -1)
-    parts = (places, places, *columns, runs[:, :3], np.array([[0, 1, 0, 1]]))
-    conv.correlate(flat, memory, memory, conv.correlate_table(*parts))
+    conv.mix(memory, memory, flat, tables.mix_table(*parts), 0, none, 0)
+    columns = tables.padded(places), tables.padded(places, -1)
+    parts = (places, places, *columns, np.array([[0, 0, 16]]), np.array([[0, 1, 0, 1]]))
+    conv.correlate(flat, memory, memory, tables.correlate_table(*parts))
     conv.row_sums(flat, places, memory, places, 16)
+    _warm_kept(memory, flat, places, runs, none)
+
+
+def _warm_kept(memory, flat, places, runs, none):
+    mask = np.zeros(flat.size, np.uint8)
+    parts = (places, places, places, places, places, places, places, runs)
+    kept.mix(memory, memory, flat, kept.mix_table(mask, *parts), 0, none, 0)
+    columns = tables.padded(places), tables.padded(places, -1)
+    parts = (places, places, *columns, np.array([[0, 0, 16]]), np.array([[0, 1, 0, 1]]))
+    kept.correlate(flat, memory, memory, kept.correlate_table(mask, *parts))
 
 
 def _warm_pool(memory, places, runs, none):
@@ -56,5 +65,7 @@ def _warm_update(flat):
     moments, mask, rate = np.zeros((2, flat.size), np.float32), np.ones(flat.size, np.uint8), 0.1
     small = np.float32(0)
     lr = np.float32(rate)
-    update.sgd(flat, flat, moments[0], flat, mask, lr, rate, small, small)
+    edges = np.zeros(2 * pack.count(mask)[1], np.uint32)
+    pack.edges(mask, edges)
+    update.sgd(flat, flat, moments[0], flat, mask, edges, lr, rate, small, small)
     update.adam(flat, flat, *moments, flat, mask, lr, small, small, 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedmpi.kernels import conv
+from fedmpi.kernels import conv, tables
 from tests.naive import conv as naive
 
 NONE = float("-inf")
@@ -34,7 +34,7 @@ def mix_case(rng, rows, lanes, channels=2, taps=3):
 def test_mix_equals_its_twin_for_any_rows_and_lanes(rng, rows, lanes):
     out, src, weights, parts = mix_case(rng, rows, lanes)
     want = out.copy()
-    conv.mix(out, src, weights, conv.mix_table(*parts), 1, NONE, 0)
+    conv.mix(out, src, weights, tables.mix_table(*parts), 1, NONE, 0)
     naive.mix(want, src, weights, parts, 1, NONE, 0)
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-5)
 
@@ -45,7 +45,7 @@ def test_mix_equals_its_twin_for_any_rows_and_lanes(rng, rows, lanes):
 def test_mix_starts_cuts_and_gates_as_its_twin(rng, start, floor, gated):
     out, src, weights, parts = mix_case(rng, 4, 48)
     want, gate = out.copy(), gated * out.size // 2
-    conv.mix(out, src, weights, conv.mix_table(*parts), start, floor, gate)
+    conv.mix(out, src, weights, tables.mix_table(*parts), start, floor, gate)
     naive.mix(want, src, weights, parts, start, floor, gate)
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-5)
 
@@ -55,7 +55,7 @@ def test_mix_of_more_terms_than_go_at_once_starts_cuts_and_gates_once(rng):
     taps = rng.integers(0, 6, 900)
     parts = (*parts[:5], taps, taps * 8, np.array([[0, 16, 16, 0, 5], [19, 0, 16, 3, 900]]))
     want, gate = out.copy(), out.size // 2
-    conv.mix(out, src, weights, conv.mix_table(*parts), 1, 0.0, gate)
+    conv.mix(out, src, weights, tables.mix_table(*parts), 1, 0.0, gate)
     naive.mix(want, src, weights, parts, 1, 0.0, gate)
     np.testing.assert_allclose(out, want, rtol=1e-4, atol=1e-3)
 
@@ -63,7 +63,7 @@ def test_mix_of_more_terms_than_go_at_once_starts_cuts_and_gates_once(rng):
 def test_mix_keeps_nan_above_any_floor(rng):
     out, src, weights, parts = mix_case(rng, 2, 16)
     src[:] = np.nan
-    conv.mix(out, src, weights, conv.mix_table(*parts), 0, 0.0, 0)
+    conv.mix(out, src, weights, tables.mix_table(*parts), 0, 0.0, 0)
     assert np.isnan(out[:16]).all()
 
 
@@ -72,7 +72,7 @@ def correlate_case(rng, rows, columns):
     runs = np.array([[0, 16, 48], [16, 0, 16], [64, 32, 32]])
     cut = columns // 2
     order = rng.permutation(rows * columns).reshape(rows, columns)
-    spare = conv.SPARE
+    spare = tables.SPARE
     right = np.concatenate([np.arange(cut), np.full(spare, 0), np.arange(cut, columns)]) * 96
     right = np.concatenate([right, np.full(spare, right[-1])])
     col_out = np.concatenate([np.arange(cut), np.full(spare, -1), np.arange(cut, columns)])
@@ -89,7 +89,7 @@ def correlate_case(rng, rows, columns):
 def test_correlate_equals_its_twin_for_any_rows_and_columns(rng, rows, columns):
     out, left, right, parts = correlate_case(rng, rows, columns)
     want = out.copy()
-    conv.correlate(out, left, right, conv.correlate_table(*parts))
+    conv.correlate(out, left, right, tables.correlate_table(*parts))
     naive.correlate(want, left, right, parts)
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-4)
 
@@ -98,7 +98,7 @@ def test_correlate_without_rows_changes_nothing(rng):
     out, left, right, parts = correlate_case(rng, 2, 3)
     none = np.zeros(0, np.int64)
     want = out.copy()
-    conv.correlate(out, left, right, conv.correlate_table(none, none, *parts[2:]))
+    conv.correlate(out, left, right, tables.correlate_table(none, none, *parts[2:]))
     np.testing.assert_array_equal(out, want)
 
 

@@ -7,7 +7,7 @@ from fedmpi import kernels
 from tests import naive
 from tests.naive import halves, lists, moves, pack, weights  # noqa: F401  (fill tests.naive)
 
-SIZES = [0, 1, 7, 8, 63, 64, 65, 128, 200, 1000]
+SIZES = [0, 1, 7, 8, 63, 64, 65, 128, 200, 1000, 9000]
 DENSITIES = [0.0, 0.003, 0.05, 0.3, 0.7, 0.97, 1.0]
 
 
@@ -84,6 +84,10 @@ def test_units_move_as_blocks_and_come_back(rng, density):
     kernels.moves.scatter(got, starts, flags, back)
     naive.moves.scatter(want, starts, flags, there)
     np.testing.assert_array_equal(back, there)
+    other, left = np.full((2, starts[-1]), 99, np.uint32)
+    kernels.moves.put(got, starts, flags, other)
+    naive.moves.put(want, starts, flags, left)
+    np.testing.assert_array_equal(other, left)
 
 
 def test_bitmaps_of_a_wrong_size_or_with_bits_after_the_end_are_refused():

@@ -10,6 +10,7 @@ NONE = float("-inf")
 TAPS = np.array([0, 16, 48, 64])  # 2 x 2 in rows of 3 positions
 APART = np.array([[0, 0, 16, 0, 4]])
 OVERLAP = np.array([[0, 0, 32, 0, 4], [32, 32, 16, 1, 3]])
+EVEN = np.array([[0, 0, 64, 0, 4]])
 SRC, OUT = np.array([0, 160]), np.array([320, 400])
 DOWN, UP = SRC + 480, OUT + 480
 
@@ -19,7 +20,7 @@ def memory_of(rng):
     return rng.integers(-3, 4, 960).astype(np.float32)
 
 
-@pytest.mark.parametrize("runs", [APART, OVERLAP])
+@pytest.mark.parametrize("runs", [APART, OVERLAP, EVEN])
 @pytest.mark.parametrize("floor", [NONE, 0.0])
 def test_largest_and_its_way_back_equal_their_twins(rng, floor, runs):
     got = memory_of(rng)

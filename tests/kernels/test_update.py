@@ -7,6 +7,8 @@ import torch
 from fedmpi.kernels import update
 from tests.naive import update as naive
 
+ALL = np.array([0, 40, 40, 50], np.uint32)  # runs
+
 
 def case(rng, size):
     """Return (weights, grad, one moment, another, reference, mask)."""
@@ -21,9 +23,11 @@ def case(rng, size):
 def test_sgd_and_adam_equal_their_twins(rng, size, mu, decay):
     found = []
     given = case(rng, size)
+    given[5][5:20] = 0
+    edges = np.array([0, size] if size < 20 else [0, 5, 20, 23, 23, size], np.uint32)
     for module in (update, naive):
         weights, grad, first, second, reference, mask = (array.copy() for array in given)
-        module.sgd(weights, grad, first, reference, mask, 0.1, 0.9, decay, mu)
+        module.sgd(weights, grad, first, reference, mask, edges, 0.1, 0.9, decay, mu)
         module.adam(weights, grad, first, second, reference, mask, 0.1, decay, mu, 3)
         found.append((weights, first, second))
     for mine, theirs in zip(*found, strict=True):
@@ -34,7 +38,7 @@ def test_nothing_moves_where_the_mask_is_zero_even_if_the_gradient_is_nan(rng):
     weights, grad, first, second, reference, mask = case(rng, 50)
     grad[mask == 0] = np.nan
     before = [array[mask == 0].copy() for array in (weights, first, second)]
-    update.sgd(weights, grad, first, reference, mask, 0.1, 0.9, 0.1, 0.1)
+    update.sgd(weights, grad, first, reference, mask, ALL, 0.1, 0.9, 0.1, 0.1)
     update.adam(weights, grad, first, second, reference, mask, 0.1, 0.1, 0.1, 1)
     for array, old in zip((weights, first, second), before, strict=True):
         np.testing.assert_array_equal(array[mask == 0], old)
@@ -55,7 +59,7 @@ def test_five_steps_equal_those_of_torch(rng, name):
         parameter.grad = torch.from_numpy(grad)
         optimizer.step()
         if name == "sgd":
-            update.sgd(weights, grad, moments[0], start, mask, 0.1, 0.9, 0.01, 0.0)
+            update.sgd(weights, grad, moments[0], start, mask, ALL[:2], 0.1, 0.9, 0.01, 0.0)
         else:
             update.adam(weights, grad, *moments, start, mask, 0.1, 0.01, 0.0, step)
     np.testing.assert_allclose(weights, parameter.detach().numpy(), rtol=1e-5, atol=1e-6)
@@ -64,6 +68,6 @@ def test_five_steps_equal_those_of_torch(rng, name):
 def test_vectors_of_other_lengths_are_refused():
     one, two = np.zeros(1, np.float32), np.zeros(2, np.float32)
     with pytest.raises(ValueError, match="equally long"):
-        update.sgd(one, two, one, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 0.0)
+        update.sgd(one, two, one, one, np.ones(1, np.uint8), ALL, 0.1, 0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="step at least 1"):
         update.adam(one, one, one, one, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 0)

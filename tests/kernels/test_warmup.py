@@ -11,9 +11,11 @@ from fedmpi.kernels import update, warmup
 from fedmpi.learn.fast.engine import FastEngine
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models.parts import Residual
+from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Backward
 
-MODULES = ("batch_last", "conv", "loss", "norm", "pool", "update")
+MODULES = ("batch_last", "conv", "kept", "loss", "norm", "pool", "tables", "update")
+RUNS = ("count", "edges")  # kernels of `pack` that find the runs of a mask
 
 
 def compiled():
@@ -24,7 +26,7 @@ def compiled():
         for module in modules
         for name, kernel in vars(module).items()
         if hasattr(kernel, "signatures")
-    }
+    } | {name: len(getattr(kernels.pack, name).signatures) for name in RUNS}
 
 
 def network():
@@ -49,9 +51,12 @@ def test_nothing_is_compiled_after_the_warm_up():
     engine.gradient(engine.weights, x, y, engine.grad, activations=activations)
     rows = tuple(np.arange(layer.rows) < 2 for layer in layout.layers[:-1])
     engine.gradient(engine.weights, x, y, engine.grad, Backward((*rows, None)))
+    mask = (np.arange(layout.size) % 20 == 0).astype(np.uint8)
+    engine.gradient(engine.weights, x, y, engine.grad, Backward(mask=mask, update=mask))
     engine.outputs(engine.weights, x)
     first, second = np.zeros((2, layout.size), np.float32)
     mask, lr, zero = np.ones(layout.size, np.uint8), np.float32(0.1), np.float32(0)
-    update.sgd(engine.weights, engine.grad, first, first, mask, lr, 0.9, zero, zero)
+    edges = edges_of(mask)
+    update.sgd(engine.weights, engine.grad, first, first, mask, edges, lr, 0.9, zero, zero)
     update.adam(engine.weights, engine.grad, first, second, first, mask, lr, zero, zero, 2)
     assert compiled() == before

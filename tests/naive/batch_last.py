@@ -3,11 +3,11 @@
 import numpy as np
 
 
-def enter(memory, places, x, width):
+def enter(memory, places, x, index, width):
     for d, place in enumerate(places):
         memory[place : place + width] = 0
-        for n in range(len(x)):
-            memory[place + n] = x[n, d]
+        for n, sample in enumerate(index):
+            memory[place + n] = x[sample, d]
 
 
 def transpose(memory, out, src, rows, width, pitch):
@@ -16,22 +16,19 @@ def transpose(memory, out, src, rows, width, pitch):
             memory[out + n * pitch + i] = memory[src + i * width + n]
 
 
-def add_magnitudes(totals, memory, planes, size, mask):
+def measure(totals, memory, planes, size, mask, floor):
     for c, plane in enumerate(planes):
-        for p in range(size):
-            if mask[p % len(mask)]:
-                totals[c] += abs(np.float64(memory[plane + p]))
+        for p in range(plane, plane + size):
+            if mask[(p - plane) % len(mask)]:
+                totals[c] += abs(np.float64(memory[p]))
+            if memory[p] < floor:
+                memory[p] = floor
 
 
-def rectify(memory, start, size):
-    for i in range(start, start + size):
-        if memory[i] < 0:
+def clear(memory, places, size):
+    for place in places:
+        for i in range(place, place + size):
             memory[i] = 0
-
-
-def clear(memory, start, size):
-    for i in range(start, start + size):
-        memory[i] = 0
 
 
 def add(memory, out, one, other, size, floor):

@@ -37,4 +37,4 @@ def correlate(out, left, right, parts):
 
 def row_sums(out, places, src, planes, size):
     for place, plane in zip(places, planes, strict=True):
-        out[place] += src[plane : plane + size].astype(np.float64).sum()
+        out[place] = src[plane : plane + size].astype(np.float64).sum()

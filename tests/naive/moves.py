@@ -29,3 +29,11 @@ def scatter(packed, starts, flags, out):
             for i in range(starts[u], starts[u + 1]):
                 out[i] = packed[at]
                 at += 1
+
+
+def put(packed, starts, flags, out):
+    at = 0
+    for u in range(len(flags)):
+        for i in range(starts[u], starts[u + 1] if flags[u] != 0 else 0):
+            out[i] = packed[at]
+            at += 1

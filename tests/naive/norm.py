@@ -41,8 +41,8 @@ def normalise_back(
         y = (samples(memory, src[k], size, mask) - saved[0, c]) * root
         dy = samples(memory, up[k], size, mask)
         if trained:
-            grad[scale[k]] += (dy * y).sum()
-            grad[shift[k]] += dy.sum()
+            grad[scale[k]] = (dy * y).sum()
+            grad[shift[k]] = dy.sum()
         dx = np.zeros((size // len(mask), len(mask)))
         dx[:, mask == 1] = weights[scale[k]] * root * (dy - dy.mean() - y * (dy * y).mean())
         below = slice(down[k], down[k] + size)

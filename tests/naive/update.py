@@ -8,7 +8,7 @@ def pull(weights, grad, reference, i, weight_decay, mu):
     return np.float64(grad[i]) + weight_decay * w + mu * (w - reference[i])
 
 
-def sgd(weights, grad, velocity, reference, mask, lr, momentum, weight_decay, mu):
+def sgd(weights, grad, velocity, reference, mask, edges, lr, momentum, weight_decay, mu):
     for i in range(len(weights)):
         if mask[i] == 1:
             g = pull(weights, grad, reference, i, weight_decay, mu)

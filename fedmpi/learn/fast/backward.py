@@ -6,24 +6,30 @@ from fedmpi import kernels
 from fedmpi.learn.fast.chain import Add, Conv, Linear, MaxPool, MeanPool, Norm
 from fedmpi.learn.fast.forward import NONE, Call, floor_of
 from fedmpi.learn.fast.geometry import correlation, gather, scatter
+from fedmpi.learn.fast.sparse import mix, picks
 
 
-def backward(frame, weights, grad, rows, lowest):
+def backward(frame, weights, grad, rows, lowest, mask=None, update=None):
     """Return the calls of the backward pass, from the gradient of the output on.
 
     Parameters
     ----------
     frame : Frame
     weights, grad : float32[P]
-        Bound to the calls. `grad` must be zero when they begin.
+        Bound to the calls. What is not differentiated is not touched in `grad`, the rest is
+        overwritten.
     rows : tuple per layer of None or int64[.]
         The kept rows. The gradient of a dropped row is neither read nor computed, so a
         layer costs the share of its own rows that is kept, and for its input gradient
         also the share of the rows below.
     lowest : int
         Layers below this one are not differentiated.
+    mask, update : uint8[P], optional
+        0 where the weights are 0 whenever the calls are run, and where the gradient of a weight
+        is not wanted.
     """
     back = _Back(frame, weights, grad, rows, lowest)
+    back.mask, back.update = mask, update
     for step in reversed(frame.steps):
         if back.wanted(step.out):
             back.layer = step.layer
@@ -40,6 +46,7 @@ class _Back:
         self.memory = frame.memory
         self.rows, self.lowest = rows, lowest
         self.calls, self.layer = [], -1
+        self.mask = self.update = None
         self._written = set()
         self._wanted, self._kept = {frame.values[0]: False}, {frame.values[0]: None}
         for step in frame.steps:
@@ -82,27 +89,27 @@ class _Back:
     def cleared(self, value):
         """See to it that the gradient of a value can be added to."""
         if self.first(value):
-            size = self.frame.size(value)
-            self.call(kernels.batch_last.clear, self.memory, self.frame.grad[value], size)
+            places = np.array([self.frame.grad[value]])
+            self.call(kernels.batch_last.clear, self.memory, places, self.frame.size(value))
 
 
 def _conv(back, step):
     frame, kept = back.frame, back.of(step.out)
     out, source = frame.planes[step.out], frame.planes[step.source]
-    taps = int(np.prod(step.window.kernel))
+    taps = step.window.taps
     left = frame.channels(step.out, kept, gradient=True)
     if step.layer >= back.lowest:
         right, columns, runs, parts = correlation(
             step.window, out, source, step.source.channels, step.out.channels
         )
         right = right + frame.place[step.source]
-        places = step.weight + kept * step.source.channels * taps
-        _weights(back, step, left, kept, places, right, columns, runs, parts)
+        size = step.source.channels * taps
+        _weights(back, step, left, kept, size, right, columns, runs, parts)
     if not back.wanted(step.source):
         return
     numbers, offsets, runs = scatter(step.window, source, out)
     inputs = back.of(step.source)
-    tables = kernels.conv.mix_table(
+    parts = (
         frame.channels(step.source, inputs, gradient=True),
         step.weight + inputs * taps,
         inputs,
@@ -112,7 +119,7 @@ def _conv(back, step):
         offsets,
         runs,
     )
-    _pass_down(back, step, tables)
+    _pass_down(back, step, parts)
 
 
 def _linear(back, step):
@@ -123,7 +130,7 @@ def _linear(back, step):
     if not back.wanted(step.source):
         return
     wanted = back.of(step.source)
-    tables = kernels.conv.mix_table(
+    parts = (
         frame.channels(step.source, wanted, gradient=True),
         step.weight + wanted,
         wanted,
@@ -133,25 +140,24 @@ def _linear(back, step):
         left,
         np.array([(0, 0, frame.lanes, 0, len(kept))]),
     )
-    _pass_down(back, step, tables)
+    _pass_down(back, step, parts)
 
 
 def _linear_weights(back, step, left, kept):
     """The input is turned so that 16 weights of a row are neighbours in a register."""
     frame, inputs, width = back.frame, step.source.channels, back.frame.lanes
-    places = step.weight + kept * inputs
-    if inputs < 16:
-        right = kernels.conv.padded(frame.channels(step.source))
-        columns = kernels.conv.padded(np.arange(inputs), -1)
+    if inputs < 16 or picks(back.update, step):
+        right = kernels.tables.padded(frame.channels(step.source))
+        columns = kernels.tables.padded(np.arange(inputs), -1)
         parts = np.array([(0, inputs, 0, 1)])
-        _weights(back, step, left, kept, places, right, columns, np.array([(0, 0, width)]), parts)
+        _weights(back, step, left, kept, inputs, right, columns, np.array([(0, 0, width)]), parts)
         return
     pitch = -(-inputs // 16) * 16
     source = frame.place[step.source]
     back.call(kernels.batch_last.transpose, back.memory, frame.turned, source, inputs, width, pitch)
     samples = np.arange(width)
-    tables = kernels.conv.mix_table(
-        places,
+    tables = kernels.tables.mix_table(
+        step.weight + kept * inputs,
         left,
         left,
         np.zeros(1, np.int64),
@@ -164,9 +170,16 @@ def _linear_weights(back, step, left, kept):
     _bias(back, step, left, kept)
 
 
-def _weights(back, step, left, kept, places, right, columns, runs, parts):
-    tables = kernels.conv.correlate_table(left, places, right, columns, runs, parts)
-    back.call(kernels.conv.correlate, back.grad, back.memory, back.memory, tables)
+def _weights(back, step, left, kept, size, right, columns, runs, parts):
+    """The gradient of `kept` rows of `size` weights each."""
+    places = step.weight + kept * size
+    parts = left, places, right, columns, runs, parts
+    if picks(back.update, step):
+        kernel, table = kernels.kept.correlate, kernels.kept.correlate_table(back.update, *parts)
+    else:
+        kernel, table = kernels.conv.correlate, kernels.tables.correlate_table(*parts)
+        back.call(kernels.batch_last.clear, back.grad, places, size)
+    back.call(kernel, back.grad, back.memory, back.memory, table)
     _bias(back, step, left, kept)
 
 
@@ -176,10 +189,11 @@ def _bias(back, step, left, kept):
         back.call(kernels.conv.row_sums, back.grad, step.bias + kept, back.memory, left, size)
 
 
-def _pass_down(back, step, tables):
+def _pass_down(back, step, parts):
+    kernel, table = mix(back.mask, step, parts)
     start = 0 if back.first(step.source) else 2
     gate = back.frame.gate(step.source)
-    back.call(kernels.conv.mix, back.memory, back.memory, back.weights, tables, start, NONE, gate)
+    back.call(kernel, back.memory, back.memory, back.weights, table, start, NONE, gate)
 
 
 def _max_pool(back, step):

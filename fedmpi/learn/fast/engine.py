@@ -5,6 +5,7 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.learn.fast.backward import backward as backward_calls
 from fedmpi.learn.fast.chain import chain_of
+from fedmpi.learn.fast.forward import bound
 from fedmpi.learn.fast.forward import forward as forward_calls
 from fedmpi.learn.fast.frame import LANES, Frame
 from fedmpi.learn.layout_of import flat_weights
@@ -17,7 +18,9 @@ class FastEngine:
     """Gradient and outputs of a network, by kernels with the batch innermost.
 
     `weights` and `grad` are the engine's own float32[P]. A caller who works in them spares
-    one copy each way; any other vectors are copied. Memory is taken once for each
+    one copy each way; any other vectors are copied. The own `grad` is for reading: a call writes
+    only what it differentiates, and clears the rest only if the call before differentiated
+    something else. Memory is taken once for each
     batch size that comes, rounded up to a multiple of 16, and kept.
 
     The results of a sample do not depend on the others in its batch nor on the batch size (but
@@ -43,12 +46,12 @@ class FastEngine:
         self.weights = flat_weights(module, layout).numpy().copy()
         self.grad = np.zeros(layout.size, np.float32)
         self._values, self._steps = chain_of(module, layout, input_shape)
-        self._programs = {}
+        self._programs, self._differentiated = {}, None
         self._statistics = [
             slice(t.start, t.start + t.size) for t in layout.tensors if not t.trained
         ]
 
-    def gradient(self, weights, x, y, grad, backward=FULL, activations=None):
+    def gradient(self, weights, x, y, grad, backward=FULL, activations=None, batch=None):
         """Return the mean cross-entropy of one batch and fill in its gradient.
 
         Parameters
@@ -65,10 +68,16 @@ class FastEngine:
         activations : list of float64[rows], optional
             For each layer; |output of the convolution, linear or lone norm layer|, bias
             included and before what follows, is added up over batch and space in place.
+        batch : int64[n], optional
+            Which of the samples make up the batch; all of them if it is not given.
         """
         self._take(weights)
-        program = self._program(len(x))
-        loss = program.gradient(x, y, backward, activations)
+        if backward is not self._differentiated:
+            self.grad.fill(0)
+            self._differentiated = backward
+        batch = np.arange(len(x)) if batch is None else batch
+        program = self._program(len(batch))
+        loss = program.gradient(x, y[batch], backward, activations, batch)
         if weights is not self.weights:
             for block in self._statistics:
                 weights[block] = self.weights[block]
@@ -106,24 +115,26 @@ class _Program:
         self._weights, self._grad = weights, grad
         self._entry = frame.entry()
         self._forward = forward_calls(frame, weights)
-        self._measured = self._backward = None, None  # (what they are for, their calls)
-        self._evaluation = None
+        self._measuring = self._evaluation = None
+        self._measured = None, None  # the totals, and the calls that add to them
+        self._masked = None, None  # the mask, and the calls for weights under it
+        self._backward = {}
+        self._samples = 0
 
-    def gradient(self, x, y, backward, activations):
-        """Fill the gradient in and return the mean loss."""
-        self._enter(x)
-        _run(self._forward_for(activations))
+    def gradient(self, x, y, backward, activations, batch):
+        """Fill the gradient in and return the mean loss of x[batch], y."""
+        self._enter(x, batch)
+        _run(self._forward_for(activations, backward.mask))
         out, frame = self._frame.values[-1], self._frame
         places = frame.place[out], frame.grad[out], out.channels
         y = np.ascontiguousarray(y, np.int64)
         loss = kernels.loss.cross_entropy(frame.memory, *places, frame.lanes, y)
-        self._grad.fill(0)
         _run(self.backward_for(backward))
         return loss
 
     def outputs(self, x):
         """Return float32[N, classes]."""
-        self._enter(x)
+        self._enter(x, np.arange(len(x)))
         if self._evaluation is None:
             self._evaluation = forward_calls(self._frame, self._weights, training=False)
         _run(self._evaluation)
@@ -132,27 +143,39 @@ class _Program:
         block = frame.memory[start : start + frame.size(out)].reshape(out.channels, -1)
         return block[:, : len(x)].T.copy()
 
-    def _enter(self, x):
+    def _enter(self, x, batch):
         frame = self._frame
-        frame.mask[:] = np.arange(frame.lanes) < len(x)
+        if self._samples != len(batch):
+            frame.mask[:] = np.arange(frame.lanes) < len(batch)
+            self._samples = len(batch)
         flat = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
-        kernels.batch_last.enter(frame.memory, self._entry, flat, frame.lanes)
+        kernels.batch_last.enter(frame.memory, self._entry, flat, batch, frame.lanes)
 
-    def _forward_for(self, activations):
-        if activations is None:
+    def _forward_for(self, activations, mask):
+        if activations is None and mask is None:
             return self._forward
+        if activations is None:
+            if self._masked[0] is not mask:
+                self._masked = mask, forward_calls(self._frame, self._weights, mask=mask)
+            return self._masked[1]
+        if self._measuring is None:
+            self._measuring = forward_calls(self._frame, self._weights, measured=True)
         if self._measured[0] is not activations:
-            calls = forward_calls(self._frame, self._weights, activations)
-            self._measured = activations, calls
+            self._measured = activations, bound(self._measuring, activations)
         return self._measured[1]
 
     def backward_for(self, backward):
         """Return the calls of the backward pass."""
-        if self._backward[0] is not backward:
+        if backward not in self._backward:
             rows = _kept(self._layout, backward)
-            calls = backward_calls(self._frame, self._weights, self._grad, rows, backward.lowest)
-            self._backward = backward, calls
-        return self._backward[1]
+            calls = backward_calls(
+                self._frame, self._weights, self._grad, rows, backward.lowest,
+                backward.mask, backward.update,
+            )  # fmt: skip
+            # The whole one comes again and again, any other from one client only.
+            self._backward = {k: self._backward[k] for k in (FULL,) if k in self._backward}
+            self._backward[backward] = calls
+        return self._backward[backward]
 
 
 def _run(calls):

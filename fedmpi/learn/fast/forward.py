@@ -8,6 +8,7 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.learn.fast.chain import Add, Conv, Linear, MaxPool, MeanPool, Norm
 from fedmpi.learn.fast.geometry import gather
+from fedmpi.learn.fast.sparse import mix
 
 NONE = float("-inf")  # a floor that nothing lies below
 
@@ -20,7 +21,7 @@ class Call(NamedTuple):
     layer: int
 
 
-def forward(frame, weights, measured=None, training=True):
+def forward(frame, weights, measured=False, training=True, mask=None):
     """Return the calls of the forward pass.
 
     Parameters
@@ -28,18 +29,33 @@ def forward(frame, weights, measured=None, training=True):
     frame : Frame
     weights : float32[P]
         Bound to the calls; BatchNorm's statistics in it are updated if `training`.
-    measured : list of float64[rows], optional
-        For each layer: |output of the layer| is added up in it.
+    measured : bool
+        Whether the outputs of the layers are measured: then the calls are for `bound`.
     training : bool
+    mask : uint8[P], optional
+        0 where the weights are 0 whenever the calls are run.
     """
     calls = []
     for step in frame.steps:
-        raw = measured is not None and _counted(step)
-        made = _STEPS[type(step)](frame, step, weights, training, raw)
+        raw = measured and _counted(step)
+        made = _STEPS[type(step)](frame, step, weights, training, raw, mask)
         if raw:
-            made += _measure(frame, step, measured[step.layer])
+            made += _measure(frame, step)
         calls += [Call(*call, step.layer) for call in made]
     return calls
+
+
+def bound(calls, totals):
+    """Return the calls of a measured forward pass, which adds to `totals`.
+
+    `totals` is a list of float64[rows]: for each layer, |output of the layer| is added up in it.
+    """
+    return [
+        call._replace(arguments=(totals[call.layer], *call.arguments))
+        if call.kernel is kernels.batch_last.measure
+        else call
+        for call in calls
+    ]
 
 
 def floor_of(*values):
@@ -47,12 +63,12 @@ def floor_of(*values):
     return 0.0 if any(value.relu for value in values) else NONE
 
 
-def _conv(frame, step, weights, training, raw):
+def _conv(frame, step, weights, training, raw, mask):
     out, source, window = frame.planes[step.out], frame.planes[step.source], step.window
     numbers, offsets, runs = gather(window, out, source)
     taps = window.kernel[0] * window.kernel[1]
     rows, columns = np.arange(step.out.channels), np.arange(step.source.channels)
-    tables = kernels.conv.mix_table(
+    parts = (
         frame.channels(step.out),
         step.weight + rows * step.source.channels * taps,
         max(step.bias, 0) + rows,
@@ -62,12 +78,12 @@ def _conv(frame, step, weights, training, raw):
         offsets,
         runs,
     )
-    return [_mix(frame, step, weights, tables, raw)]
+    return [_mix(frame, step, weights, parts, raw, mask)]
 
 
-def _linear(frame, step, weights, training, raw):
+def _linear(frame, step, weights, training, raw, mask):
     inputs, rows = np.arange(step.source.channels), np.arange(step.out.channels)
-    tables = kernels.conv.mix_table(
+    parts = (
         frame.channels(step.out),
         step.weight + rows * len(inputs),
         max(step.bias, 0) + rows,
@@ -77,23 +93,24 @@ def _linear(frame, step, weights, training, raw):
         inputs * frame.lanes,
         np.array([(0, 0, frame.lanes, 0, len(inputs))]),
     )
-    return [_mix(frame, step, weights, tables, raw)]
+    return [_mix(frame, step, weights, parts, raw, mask)]
 
 
-def _mix(frame, step, weights, tables, raw):
+def _mix(frame, step, weights, parts, raw, mask):
+    kernel, table = mix(mask, step, parts)
     floor = NONE if raw else floor_of(step.out)
     start = int(step.bias >= 0)
-    return kernels.conv.mix, (frame.memory, frame.memory, weights, tables, start, floor, 0)
+    return kernel, (frame.memory, frame.memory, weights, table, start, floor, 0)
 
 
-def _max_pool(frame, step, weights, training, raw):
+def _max_pool(frame, step, weights, training, raw, mask):
     _, offsets, runs = gather(step.window, frame.planes[step.out], frame.planes[step.source])
     out, src = frame.channels(step.out), frame.channels(step.source)
     floor = floor_of(step.out)
     return [(kernels.pool.largest, (frame.memory, out, src, offsets, runs, floor))]
 
 
-def _mean_pool(frame, step, weights, training, raw):
+def _mean_pool(frame, step, weights, training, raw, mask):
     _, offsets, runs = gather(step.window, frame.planes[step.out], frame.planes[step.source])
     src = frame.channels(step.source)
     out = frame.channels(step.out)[step.skip : step.skip + len(src)]
@@ -102,7 +119,7 @@ def _mean_pool(frame, step, weights, training, raw):
     return [(kernels.pool.mean, arguments)]
 
 
-def _norm(frame, step, weights, training, raw):
+def _norm(frame, step, weights, training, raw, mask):
     channels = np.arange(step.out.channels)
     out, src = frame.channels(step.out), frame.channels(step.source)
     scale, shift, mean, variance = (place + channels for place in step.places)
@@ -114,7 +131,7 @@ def _norm(frame, step, weights, training, raw):
     return [(kernels.norm.normalise, (*arguments, frame.saved[step], step.epsilon, floor))]
 
 
-def _add(frame, step, weights, training, raw):
+def _add(frame, step, weights, training, raw, mask):
     places = (frame.place[value] for value in (step.out, step.source, step.other))
     arguments = (frame.memory, *places, frame.size(step.out), floor_of(step.out))
     return [(kernels.batch_last.add, arguments)]
@@ -125,14 +142,10 @@ def _counted(step):
     return isinstance(step, (Conv, Linear)) or (isinstance(step, Norm) and not step.joined)
 
 
-def _measure(frame, step, totals):
-    plane = frame.planes[step.out]
-    arguments = totals, frame.memory, frame.channels(step.out), plane.size, frame.mask
-    calls = [(kernels.batch_last.add_magnitudes, arguments)]
-    if step.out.relu:
-        size = frame.size(step.out)
-        calls.append((kernels.batch_last.rectify, (frame.memory, frame.place[step.out], size)))
-    return calls
+def _measure(frame, step):
+    plane, floor = frame.planes[step.out], floor_of(step.out)
+    arguments = frame.memory, frame.channels(step.out), plane.size, frame.mask, floor
+    return [(kernels.batch_last.measure, arguments)]
 
 
 _STEPS = {

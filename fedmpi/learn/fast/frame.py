@@ -25,6 +25,10 @@ class Frame:
         for value in values:
             self.place[value] = self.place.get(value.like) or self._take(value)
         self._give_gradients()
+        self._channels = [
+            {v: places[v] + np.arange(v.channels) * self.planes[v].size for v in values}
+            for places in (self.place, self.grad)
+        ]
         norms = [step for step in steps if isinstance(step, Norm)]
         self.saved = {step: np.zeros((2, step.out.channels), np.float32) for step in norms}
         turned = [step.source.channels for step in steps if isinstance(step, Linear)]
@@ -33,9 +37,8 @@ class Frame:
 
     def channels(self, value, kept=None, gradient=False):
         """Return int64: where the planes of a value lie, all or those `kept`."""
-        kept = np.arange(value.channels) if kept is None else kept
-        start = self.grad[value] if gradient else self.place[value]
-        return start + kept * self.planes[value].size
+        planes = self._channels[gradient][value]
+        return planes if kept is None else planes[kept]
 
     def gate(self, value):
         """How far a value lies behind its gradient, if it is the result of a ReLU; else 0."""

@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from fedmpi.kernels.conv import SPARE
+from fedmpi.kernels.tables import SPARE
 
 # Lanes of a position block of the weight gradient, times the channels that are read
 # together: 256 KiB. Measured best of 2^16 to 2^20 on the CNNs of FedLP and FedSkel.
@@ -143,7 +143,7 @@ def _stretches(axis):
 
 @lru_cache(maxsize=512)
 def correlation(window, out, src, channels, rows):
-    """Return (right, col_out, runs, parts) of `conv.correlate_table` for the weights of a window.
+    """Return (right, col_out, runs, parts) of `tables.correlate_table` for the weights of a window.
 
     Taps that meet the input at the same outputs are done together. A part is as many
     positions and channels as fit the cache beside those of `rows` planes of the output.

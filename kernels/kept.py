@@ -1,0 +1,241 @@
+"""Convolutions and linear layers of which few weights are kept: `conv`, term by kept term.
+
+Arrays, places and runs are those of `conv`, and so are the sums: terms come in the same
+order, so `mix` has the same bits where the weights that are not kept are 0, and `correlate`
+has them for every kept weight. A row is one term after the other over as many lanes as fit
+the registers: a kept weight costs its multiply-adds, and a dropped one nothing.
+"""
+
+import numpy as np
+
+from fedmpi.kernels import lanes
+from fedmpi.kernels._jit import kernel
+
+_MIX, _CORRELATE = 6, 3  # numbers before the parts of a table
+
+
+@kernel
+def mix_table(mask, out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs):
+    """Return the table of `mix`, int64[.]: that of `tables.mix_table`, of the kept weights only.
+
+    Parameters
+    ----------
+    mask : uint8[P]
+        Not 0 where a place in `weights` is kept.
+    out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs :
+        As for `tables.mix_table`, but lanes are a multiple of 16.
+
+    Notes
+    -----
+    Runs that have the same taps share their lists of terms: 16 bytes for each kept weight and
+    range of taps that it is in.
+    """
+    ranges, kind = _ranges(runs)
+    terms = channel_weight, channel_src, tap_weight, tap_src
+    lists = _MIX + 2 * out.size + 4 * runs.shape[0]
+    at = lists + out.size * ranges.shape[0] + 1
+    table = np.empty(at, np.int64)
+    table[0], table[1], table[2] = out.size, runs.shape[0], ranges.shape[0]
+    table[3], table[4], table[5] = _MIX + out.size, _MIX + 2 * out.size, lists
+    for m in range(runs.shape[0]):
+        table[table[4] + 4 * m : table[4] + 4 * m + 3] = runs[m, :3]
+        table[table[4] + 4 * m + 3] = kind[m]
+    for o in range(out.size):
+        table[_MIX + o], table[table[3] + o] = out[o], bias[o]
+        for r in range(ranges.shape[0]):
+            table[lists + o * ranges.shape[0] + r] = at
+            most = 2 * channel_src.size * (ranges[r, 1] - ranges[r, 0])
+            table = _with_room(table, at + most)
+            at = _list_terms(table, at, mask, weight[o], terms, ranges[r])
+    table[lists + out.size * ranges.shape[0]] = at
+    return table[:at].copy()
+
+
+@kernel
+def _ranges(runs):
+    """Return the ranges of taps that runs have, int64[R, 2], and which one each has, int64[M]."""
+    ranges, kind, found = np.empty((len(runs), 2), np.int64), np.empty(len(runs), np.int64), 0
+    for m in range(len(runs)):
+        r = 0
+        while r < found and (ranges[r, 0] != runs[m, 3] or ranges[r, 1] != runs[m, 4]):
+            r += 1
+        ranges[r], kind[m] = runs[m, 3:], r
+        found = max(found, r + 1)
+    return ranges[:found], kind
+
+
+@kernel
+def _list_terms(table, at, mask, weight, terms, taps):
+    """Write place in `weights` and place in `src` of each kept term of a row to table[at], ...
+
+    Returns the place after them.
+    """
+    channel_weight, channel_src, tap_weight, tap_src = terms
+    for j in range(channel_src.size):
+        for t in range(taps[0], taps[1]):
+            place = weight + channel_weight[j] + tap_weight[t]
+            if mask[place]:
+                table[at], table[at + 1] = place, channel_src[j] + tap_src[t]
+                at += 2
+    return at
+
+
+@kernel
+def _with_room(table, size):
+    """Return int64[`size` or more]: the table, or a larger one that begins with it."""
+    if size <= table.size:
+        return table
+    larger = np.empty(2 * size, np.int64)
+    larger[: table.size] = table
+    return larger
+
+
+@kernel
+def mix(out, src, weights, table, start, floor, gate):
+    """Write weighted sums of shifted planes, as `conv.mix` does, over the kept weights only.
+
+    Parameters
+    ----------
+    out, src, weights, start, floor, gate :
+        As for `conv.mix`.
+    table : int64[.]
+        From `mix_table`.
+
+    Notes
+    -----
+    2 FLOPs and 4 bytes from a cache for each lane and kept weight.
+    """
+    first = lanes.item(table, 4)
+    for m in range(first, first + 4 * lanes.item(table, 1), 4):
+        size, p = lanes.item(table, m + 2), 0
+        while size - p >= 128:
+            _mix_rows(lanes.full(1, 8, 0.0), out, src, weights, table, m, p, start, floor, gate)
+            p += 128
+        while size - p >= 64:
+            _mix_rows(lanes.full(1, 4, 0.0), out, src, weights, table, m, p, start, floor, gate)
+            p += 64
+        while size - p >= 32:
+            _mix_rows(lanes.full(1, 2, 0.0), out, src, weights, table, m, p, start, floor, gate)
+            p += 32
+        while p < size:
+            _mix_rows(lanes.full(1, 1, 0.0), out, src, weights, table, m, p, start, floor, gate)
+            p += 16
+
+
+@kernel
+def _mix_rows(zero, out, src, weights, table, m, p, start, floor, gate):
+    """Do a few lanes of one run for all rows: what they read stays in the nearest cache."""
+    place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
+    ranges, lists = lanes.item(table, 2), lanes.item(table, 5) + lanes.item(table, m + 3)
+    least = lanes.filled(zero, floor)
+    for o in range(lanes.item(table, 0)):
+        tile = zero
+        if start == 1:
+            tile = lanes.spread(tile, weights, table, lanes.item(table, 3) + o)
+        elif start == 2:
+            tile = lanes.loaded(tile, out, table, _MIX + o, place)
+        row = lists + o * ranges
+        for k in range(lanes.item(table, row), lanes.item(table, row + 1), 2):
+            tile = lanes.outer(tile, weights, table, k, 0, src, lanes.item(table, k + 1) + at)
+        tile = lanes.where_greater(least, tile, least, tile)
+        if gate != 0:
+            active = lanes.loaded(zero, out, table, _MIX + o, place + gate)
+            tile = lanes.where_greater(active, zero, tile, zero)
+        lanes.store(tile, out, table, _MIX + o, place)
+
+
+@kernel
+def correlate_table(mask, left, row_out, right, col_out, runs, parts):
+    """Return the table of `correlate`, int64[.]: that of `tables.correlate_table`, of kept places.
+
+    Parameters
+    ----------
+    mask : uint8[P]
+        Not 0 where a place in `out` is kept.
+    left, row_out, right, col_out, runs, parts :
+        As for `tables.correlate_table`. Parts that begin with the same column have the same
+        ones; otherwise no place in `out` is in two of them.
+
+    Notes
+    -----
+    A list for each part and row, its columns filled up to a multiple of 4: 16 bytes each.
+    """
+    lists = parts.shape[0] * left.size
+    at = _CORRELATE + 6 * lists + 3 * runs.shape[0]
+    table = np.empty(at, np.int64)
+    table[0], table[1], table[2] = lists, _CORRELATE, _CORRELATE + 6 * lists
+    table[table[2] : at] = runs.reshape(-1)
+    head = _CORRELATE
+    for b in range(parts.shape[0]):
+        fresh = not np.any(parts[:b, 0] == parts[b, 0])
+        for o in range(left.size):
+            table = _with_room(table, at + 2 * (parts[b, 1] - parts[b, 0] + 3))
+            count = _list_columns(table, at, mask, row_out[o], right, col_out, parts[b])
+            table[head], table[head + 1], table[head + 2] = left[o], parts[b, 2], parts[b, 3]
+            table[head + 3], table[head + 4], table[head + 5] = at, at + count, fresh
+            at, head = at + 2 * count, head + 6
+    return table[:at].copy()
+
+
+@kernel
+def _list_columns(table, at, mask, row, right, col_out, part):
+    """Write the places in `right` of a row's kept columns to table[at], ..., those in `out` after.
+
+    Returns how many of each there are, a multiple of 4: the last may be repetitions, whose place
+    in `out` is -1.
+    """
+    found, outs = 0, at + part[1] - part[0] + 3
+    for k in range(part[0], part[1]):
+        if col_out[k] >= 0 and mask[row + col_out[k]]:
+            table[at + found], table[outs + found] = right[k], row + col_out[k]
+            found += 1
+    whole = (found + 3) // 4 * 4
+    for k in range(found, whole):
+        table[at + k], table[outs + k] = table[at], -1
+    for k in range(whole):
+        table[at + whole + k] = table[outs + k]
+    return whole
+
+
+@kernel
+def correlate(out, left, right, table):
+    """Write products of planes, as `conv.correlate` adds them, at the kept places of `out` only.
+
+    Parameters
+    ----------
+    out, left, right :
+        As for `conv.correlate`; what was at the kept places is overwritten.
+    table : int64[.]
+        From `correlate_table`.
+
+    Notes
+    -----
+    2 FLOPs and 4 bytes from a cache for each lane and kept place.
+    """
+    sums, head = np.empty(32, np.float32), lanes.item(table, 1)
+    for row in range(head, head + 6 * lanes.item(table, 0), 6):
+        k, end = lanes.item(table, row + 3), lanes.item(table, row + 4)
+        count = end - k
+        while end - k >= 16:
+            _correlate_row(lanes.full(1, 16, 0.0), 16, out, left, right, table, row, k, count, sums)
+            k += 16
+        while k < end:
+            _correlate_row(lanes.full(1, 4, 0.0), 4, out, left, right, table, row, k, count, sums)
+            k += 4
+
+
+@kernel
+def _correlate_row(tile, width, out, left, right, table, row, k, count, sums):
+    """Do a few columns of one row: their sums stay in registers over all runs."""
+    runs = lanes.item(table, 2)
+    first, end = lanes.item(table, row + 1), lanes.item(table, row + 2)
+    for m in range(runs + 3 * first, runs + 3 * end, 3):
+        at, start = lanes.item(table, m), lanes.item(table, m + 1)
+        for p in range(0, lanes.item(table, m + 2), 16):
+            tile = lanes.inner(tile, left, table, row, at + p, right, table, k, start + p)
+    lanes.sums(tile, sums)
+    fresh = lanes.item(table, row + 5)
+    for c in range(width):
+        place = lanes.item(table, k + count + c)
+        if place >= 0:
+            out[place] = sums[c] + (np.float32(0) if fresh else out[place])

@@ -1,0 +1,105 @@
+"""Tables that say to the kernels of `conv` what is added to what: one int64 vector each.
+
+A table begins with its counts and with the place of each of its parts. It is written by kernels
+because clients with rows of their own each need theirs.
+"""
+
+import numpy as np
+
+from fedmpi.kernels._jit import kernel
+
+# Terms of a sum that are added in one go: their weights for 6 rows fill a quarter of a first-level
+# cache, and what they are multiplied with stays in the second level from one tile of rows to the
+# next. Twice or half as many are as fast.
+_TERMS = 576
+SPARE = 8  # entries that follow the last row or column, so that tiles need not fit
+
+
+@kernel
+def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs):
+    """Return the table of `conv.mix`, int64[.], from its parts.
+
+    Parameters
+    ----------
+    out, weight, bias : int64[O]
+        Offset of each row in `out`, in `weights`, and of its bias in `weights`.
+    channel_weight, channel_src : int64[J]
+        Offset of each channel in `weights` and in `src`.
+    tap_weight, tap_src : int64[T]
+        Offset of each tap in `weights` and in `src`.
+    runs : int64[M, 5]
+        Place in `out`, place in `src`, lanes (16 or more), first tap, end of the taps.
+    """
+    rows = 3 * (out.size + SPARE)
+    size = rows + channel_weight.size + channel_src.size + tap_weight.size + tap_src.size
+    table = np.empty(12 + size + runs.size, np.int64)
+    table[0], table[1], table[2] = out.size, channel_src.size, runs.shape[0]
+    table[3] = max(1, _TERMS // _most_taps(runs))
+    at = 12
+    for part, values in enumerate((out, weight, bias)):
+        at = _put(table, 4 + part, at, values)
+        at = _put_spare(table, at, values[-1] if values.size else 0)
+    for part, values in enumerate((channel_weight, channel_src, tap_weight, tap_src)):
+        at = _put(table, 7 + part, at, values)
+    _put(table, 11, at, runs.reshape(-1))
+    return table
+
+
+@kernel
+def correlate_table(left, row_out, right, col_out, runs, parts):
+    """Return the table of `conv.correlate`, int64[.], from its parts.
+
+    Parameters
+    ----------
+    left, row_out : int64[O]
+        Offset of each row in `left` and in `out`.
+    right, col_out : int64[K]
+        Offset of each column in `right` and in `out`; those of each part end with SPARE
+        repetitions, whose `col_out` is -1.
+    runs : int64[M, 3]
+        Place in `left`, place in `right`, lanes (a multiple of 16).
+    parts : int64[B, 4]
+        First column, end of the columns, first run, end of the runs.
+    """
+    rows, columns = 2 * (left.size + SPARE), right.size + col_out.size
+    table = np.empty(8 + rows + columns + runs.size + parts.size, np.int64)
+    table[0], table[1] = left.size, parts.shape[0]
+    at = _put(table, 2, 8, left)
+    at = _put_spare(table, at, left[-1] if left.size else 0)
+    at = _put(table, 3, at, row_out)
+    at = _put_spare(table, at, -1)
+    at = _put(table, 4, at, right)
+    at = _put(table, 5, at, col_out)
+    at = _put(table, 6, at, runs.reshape(-1))
+    _put(table, 7, at, parts.reshape(-1))
+    return table
+
+
+def padded(places, last=None):
+    """Return int64: the places, then SPARE times the last one (or `last`)."""
+    spare = places[-1:] if last is None else np.full(min(1, len(places)), last)
+    return np.concatenate([places, np.repeat(spare, SPARE)]).astype(np.int64)
+
+
+@kernel
+def _most_taps(runs):
+    most = np.int64(1)
+    for m in range(runs.shape[0]):
+        most = max(most, runs[m, 4] - runs[m, 3])
+    return most
+
+
+@kernel
+def _put(table, part, at, values):
+    """Write a part of a table to `at`, and that place to table[part]; return the place after it."""
+    table[part] = at
+    for i in range(values.size):
+        table[at + i] = values[i]
+    return at + values.size
+
+
+@kernel
+def _put_spare(table, at, value):
+    for i in range(at, at + SPARE):
+        table[i] = value
+    return at + SPARE

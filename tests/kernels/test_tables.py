@@ -1,0 +1,33 @@
+"""Tables number by number, against their naive twins."""
+
+import numpy as np
+import pytest
+
+from fedmpi.kernels import tables
+from tests.naive import tables as naive
+
+
+def draw(rng, *shape):
+    """Return int64[shape]."""
+    return rng.integers(0, 1000, shape)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7])
+@pytest.mark.parametrize("taps", [1, 25, 1000])
+def test_mix_table_equals_its_twin(rng, rows, taps):
+    runs = draw(rng, 3, 5)
+    runs[:, 3:] = [[0, 1], [0, taps], [taps // 2, taps]]
+    parts = *draw(rng, 3, rows), *draw(rng, 2, 4), *draw(rng, 2, taps), runs
+    np.testing.assert_array_equal(tables.mix_table(*parts), naive.mix_table(*parts))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_correlate_table_equals_its_twin(rng, rows):
+    parts = *draw(rng, 2, rows), *draw(rng, 2, 19), draw(rng, 4, 3), draw(rng, 2, 4)
+    np.testing.assert_array_equal(tables.correlate_table(*parts), naive.correlate_table(*parts))
+
+
+def test_padding_repeats_the_last_place_or_what_is_given():
+    assert tables.padded(np.array([4, 7])).tolist() == [4] + [7] * 9
+    assert tables.padded(np.array([4]), -1).tolist() == [4] + [-1] * 8
+    assert tables.padded(np.zeros(0, np.int64)).tolist() == []

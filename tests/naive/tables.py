@@ -1,0 +1,32 @@
+"""Slow, obvious twins of kernels/tables.py."""
+
+import numpy as np
+
+SPARE, TERMS = 8, 576
+
+
+def joined(counts, parts):
+    """The counts, where each part begins, and the parts."""
+    starts, at = [], len(counts) + len(parts)
+    for part in parts:
+        starts.append(at)
+        at += len(part)
+    return np.array([*counts, *starts, *(number for part in parts for number in part)], np.int64)
+
+
+def spared(values, last):
+    return [*values, *[last] * SPARE]
+
+
+def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs):
+    most = max([1, *(t1 - t0 for *_, t0, t1 in runs)])
+    counts = len(out), len(channel_src), len(runs), max(1, TERMS // most)
+    rows = [spared(values, values[-1] if len(values) else 0) for values in (out, weight, bias)]
+    parts = [*rows, channel_weight, channel_src, tap_weight, tap_src, runs.reshape(-1)]
+    return joined(counts, parts)
+
+
+def correlate_table(left, row_out, right, col_out, runs, parts):
+    rows = [spared(left, left[-1] if len(left) else 0), spared(row_out, -1)]
+    flat = [right, col_out, runs.reshape(-1), parts.reshape(-1)]
+    return joined((len(left), len(parts)), [*rows, *flat])
