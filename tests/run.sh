@@ -7,13 +7,15 @@ cd "$(dirname "$0")/.."
 only=""
 if [[ ${1:-} == --mpi ]]; then only=mpi; shift; fi
 (($#)) || set -- 2 3 4
-python=.venv/bin/python
+venv=${VENV:-.venv}
+python=$venv/bin/python
 
 # One thread for each process: ranks would otherwise fight for the cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-# Open MPI would refuse root, and more ranks than cores.
+# Open MPI would refuse root, and more ranks than cores; its UCX warns of shared windows.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+export OMPI_MCA_osc=sm
 if [[ -z ${FEDMPI_DATA:-} && -d ../shared/data ]]; then FEDMPI_DATA=$(realpath ../shared/data); fi
 [[ -n ${FEDMPI_DATA:-} ]] && export FEDMPI_DATA
 
@@ -35,7 +37,7 @@ if [[ -z $only ]]; then
 fi
 for n in "$@"; do
     step "MPI, $n ranks" env FEDMPI_RANKS="$n" timeout --kill-after=10 600 \
-        .venv/bin/mpiexec -n "$n" $python -m pytest -p no:cacheprovider tests/mpi
+        $venv/bin/mpiexec -n "$n" $python -m pytest -p no:cacheprovider tests/mpi
 done
 
 printf '\n== summary\n'

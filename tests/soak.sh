@@ -1,22 +1,28 @@
 #!/bin/bash
 # What fails rarely: many kills, many damaged inputs, and the MPI tests over and over.
-#   bash tests/soak.sh [RANKS ...]
+#   bash tests/soak.sh [--faults] [RANKS ...]              --faults: tests/faults alone
 #   KILLS=100 CASES=100000 SECONDS_OF_MPI=600 SEED=today   how much, and which random numbers
+#   VENV=.venv                                             the environment, such as one with Open MPI
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
+only=""
+if [[ ${1:-} == --faults ]]; then only=faults; shift; KILLS=${KILLS:-20}; fi
 (($#)) || set -- 2 3 4
-python=.venv/bin/python
+python=${VENV:-.venv}/bin/python
 failed=0
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe OMPI_MCA_osc=sm
 export FEDMPI_KILLS=${KILLS:-100} FEDMPI_FUZZ_CASES=${CASES:-100000} FEDMPI_SEED=${SEED:-$(date +%F)}
 
 printf '== %s kills, seed %s\n' "$FEDMPI_KILLS" "$FEDMPI_SEED"
 $python -m pytest -s -p no:cacheprovider tests/faults || failed=1
+[[ -z $only ]] || exit $failed
 printf '\n== %s damaged inputs of each format\n' "$FEDMPI_FUZZ_CASES"
 $python -m pytest -p no:cacheprovider --durations=0 tests/fuzz || failed=1
+printf '\n== a real Slurm, and its time limit\n'
+FEDMPI_SOAK=1 $python -m pytest -p no:cacheprovider tests/jobs/test_slurm.py || failed=1
 printf '\n== MPI tests for %s s\n' "${SECONDS_OF_MPI:-600}"
 end=$((SECONDS + ${SECONDS_OF_MPI:-600}))
 while ((SECONDS < end)); do bash tests/run.sh --mpi "$@" || { failed=1; break; }; done

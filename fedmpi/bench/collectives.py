@@ -11,14 +11,14 @@ from time import perf_counter
 import numpy as np
 
 from fedmpi.bench import schemes
-from fedmpi.bench.measure import Bar, plain
+from fedmpi.bench.measure import Bar, judged, plain
 from fedmpi.comm.reduce import ALGORITHMS, Reducer
 from fedmpi.kernels.sums import SCALE
 from fedmpi.rng import rng_for
 
 SUPPORTS = ("independent", "identical", "row blocks", "power law")
 BAR_SIZE, BAR_RANKS = 4_000_000, 4
-PATIENCE = 1.0  # seconds that one arm may take in one case
+PATIENCE, HASTE = 1.0, 0.25  # seconds that one arm may take in one case; for the bars alone
 INEXACT = ("gtopk", "oktopk", "fast")  # drop or round more than the others
 ROW = 64  # coordinates of a row, for supports of whole rows
 FULL = 0.25  # denser contributions are given as vectors, not as lists
@@ -26,12 +26,13 @@ FULL = 0.25  # denser contributions are given as vectors, not as lists
 
 @dataclass(frozen=True)
 class Case:
-    """One point of the grid."""
+    """One point of the grid. In a `short` one the schemes of others do not take part."""
 
     n: int
     density: float
     support: str
     repeats: int
+    short: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,28 +51,33 @@ class Row:
     regret: float  # seconds over those of the best arm, less one; lossy arms and fast do not count
 
 
-def grid(quick):
-    """Return the Cases: the whole grid, or a small part of it."""
-    if quick:
+def grid(part="all"):
+    """Return the Cases: "all", those that the "bars" need, or a "quick" few."""
+    if part == "quick":
         return [Case(100_000, d, s, 5) for d in (0.01, 0.1) for s in SUPPORTS[:2]]
-    densities = (0.001, 0.01, 0.1, 0.5)
-    cases = [Case(n, d, s, 7) for n in (10**5, 10**6, 10**7) for d in densities for s in SUPPORTS]
-    return cases + [Case(BAR_SIZE, d, "independent", 25) for d in (*densities, 1.0)]
+    densities, short = (0.001, 0.01, 0.1, 0.5), part == "bars"
+    sizes = {10**5: 41, 10**6: 11} if short else {10**5: 41, 10**6: 7, 10**7: 7}
+    cases = [
+        Case(n, d, s, repeats, short)
+        for n, repeats in sizes.items() for d in densities for s in SUPPORTS
+    ]  # fmt: skip
+    one = "independent"
+    return cases + [Case(BAR_SIZE, d, one, 25, short) for d in (*densities, 1.0)]
 
 
-def run(raw, quick=False):
-    """Measure all cases on the ranks of mpi4py communicator `raw`, together.
+def run(raw, part="all"):
+    """Measure the cases of a `grid` on the ranks of mpi4py communicator `raw`, together.
 
     Returns a dict for JSON: "ranks", "rows" (see Row) and "bars"; alike on all ranks.
     """
     rows = []
-    for case in grid(quick):
+    for case in grid(part):
         rows += measure(raw, case)
     return plain(
         {
             "ranks": raw.size,
             "rows": [asdict(row) for row in rows],
-            "bars": [bar.plain() for bar in bars(rows, raw.size)],
+            "bars": judged(bars(rows, raw.size), part == "quick"),
         }
     )
 
@@ -82,7 +88,7 @@ def measure(raw, case):
     values = rng_for(1, "bench values", 0, raw.rank).standard_normal(indices.size, np.float32)
     reducers = {"node": Reducer(raw), "flat": Reducer(raw, nodes=raw.rank)}
     calls = arms(raw, reducers, case, indices, values)
-    times, results = _take_turns(raw, calls, case.repeats)
+    times, results = _take_turns(raw, calls, case)
     best = min(times[arm].min() for arm in calls if arm not in INEXACT)
     rows = []
     for arm, taken in times.items():
@@ -129,10 +135,11 @@ def arms(raw, reducers, case, indices, values):
     calls = {
         "mpi float32": lambda: raw.Allreduce(one, two),
         "mpi float64": lambda: raw.Allreduce(wide, sum_wide),
-        "pickled": schemes.pickled(raw, n, indices, values),
-        "allgatherv numpy": schemes.gathered(raw, n, indices, values),
     }
-    if case.support != "row blocks" and case.density < 1:  # lists of one length
+    if not case.short:
+        calls["pickled"] = schemes.pickled(raw, n, indices, values)
+        calls["allgatherv numpy"] = schemes.gathered(raw, n, indices, values)
+    if not case.short and case.support != "row blocks" and case.density < 1:  # lists of one length
         short = int(_least(raw, indices.size))
         calls["gtopk"] = schemes.gtopk(raw, n, indices[:short], values[:short])
         calls["oktopk"] = schemes.oktopk(raw, n, indices, values)
@@ -167,23 +174,24 @@ def _node(reducer, name, case, indices, values):
     return lambda: reducer.sum_list(mine, given, case.n, scale=scale, name=name)
 
 
-def _take_turns(raw, calls, repeats):
+def _take_turns(raw, calls, case):
     """Return ({arm: float64[calls made]} of the slowest rank, {arm: last answer})."""
     results, first = {}, {}
     for arm, call in calls.items():
         call()
-        first[arm], results[arm] = _timed(raw, call)
+        first[arm], results[arm] = timed(raw, call)
     times = {arm: [seconds] for arm, seconds in first.items()}
-    for turn in range(1, repeats):
+    patience = HASTE if case.short else PATIENCE
+    for turn in range(1, case.repeats):
         # In another order each time: what an arm leaves in the caches serves or hurts the next.
         for arm in rng_for(1, "bench order", turn).permutation(list(calls)):
-            if turn * first[arm] < PATIENCE:
-                seconds, results[arm] = _timed(raw, calls[arm])
+            if turn * first[arm] < patience:
+                seconds, results[arm] = timed(raw, calls[arm])
                 times[arm].append(seconds)
     return {arm: np.array(taken) for arm, taken in times.items()}, results
 
 
-def _timed(raw, call):
+def timed(raw, call):
     """Return (seconds of the slowest rank, answer); the ranks begin together."""
     raw.Barrier()
     began = perf_counter()
@@ -232,9 +240,13 @@ def bars(rows, ranks):
             found.append(Bar(f"{mine} against {theirs}, density {d}", value, 1.1, False, note))
     exact = {key[:3]: row for key, row in took.items() if key[3] == "exact"}
     slower = [seconds / took[*key, "fast"] for key, seconds in exact.items()]
-    regret = {arm: [row.regret + 1 for row in rows if row.arm == arm] for arm in ("exact",)}
-    found.append(Bar("auto against the best arm, median", _median(regret["exact"]), 1.2, False))
-    found.append(Bar("flat auto against the best flat arm, median", _flat_regret(rows), 1.2, False))
+    regret = [row.regret + 1 for row in rows if row.arm == "exact"]
+    found.append(Bar("auto against the best arm, median", _median(regret), 1.2, False))
+    label = "flat auto against the best flat arm"
+    found.append(Bar(f"{label}, median", _flat_regret(rows), 1.2, False))
+    least = min(row.n for row in rows)  # where choosing costs most, compared with a sum
+    mine = _flat_regret([row for row in rows if row.n == least])
+    found.append(Bar(f"{label}, n = {least}, median", mine, 1.2, False))
     found.append(Bar("exact against fast, median", _median(slower), 1.5, False))
     return found
 

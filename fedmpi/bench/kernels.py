@@ -34,7 +34,9 @@ def run(quick=False, say=lambda text: None):
 
 
 def _training(quick):
-    """Return the Rows of whole steps, skeleton back-propagation and the update."""
+    """Return the Rows of whole steps, skeleton back-propagation, masks and the update."""
     if quick:
-        return net.steps(net.STEPS[:1], turns=3) + net.skeletons(net.SKELETONS[:1], turns=3)
-    return net.steps() + net.skeletons() + net.skeleton_steps() + net.updates()
+        rows = net.steps(net.STEPS[:1], turns=3) + net.skeletons(net.SKELETONS[:1], turns=3)
+        return rows + net.masks(net.MASKED[:1], net.DENSITIES[1:2], turns=3)
+    rows = net.steps() + net.skeletons() + net.skeleton_steps()
+    return rows + net.masks() + net.updates()

@@ -9,11 +9,13 @@ from time import perf_counter
 
 import numpy as np
 
-from fedmpi import kernels
+from fedmpi import kernels, sparsity
+from fedmpi.layout import Support
 from fedmpi.learn import eager
 from fedmpi.learn.fast.engine import FastEngine
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
+from fedmpi.learn.steps import edges_of
 from fedmpi.plan import FULL, Backward
 from fedmpi.rng import rng_for
 
@@ -30,6 +32,9 @@ STEPS = (
 )
 SKELETONS = tuple((name, shape) for name, shape, _ in STEPS[:3])
 RATIOS = (0.5, 0.25, 0.1)
+MASKED = tuple((name, shape) for name, shape, _ in (STEPS[0], STEPS[1], STEPS[4]))
+# (density, least ratio of a step under a static mask to the dense one)
+DENSITIES = ((0.2, None), (0.1, 1.0), (0.05, 1.4), (0.01, 2.0))
 
 
 @dataclass(frozen=True)
@@ -93,15 +98,38 @@ def skeleton_steps(name="resnet18", shape=(3, 32, 32), ratio=0.1, batch=32, turn
     ]
 
 
+def masks(models=MASKED, densities=DENSITIES, batch=32, turns=30):
+    """Return two Rows per model and density: 10 steps under a mask against the same dense.
+
+    "static": only kept weights get a gradient; "pruned point": all do, as in FedDIP. Each arm
+    has an engine of its own, as what another one left would have to be cleared.
+    """
+    rows = []
+    for name, shape in models:
+        engine, _, x, y = _setting(name, shape, batch)
+        weights, tensors = engine.weights.copy(), sparsity.prunable(engine.layout)
+        dense = _all([step_of(_setting(name, shape, batch)[0], x, y)] * 10)
+        for density, bar in densities:
+            rng = rng_for(0, "bench masks")
+            mask = sparsity.random_mask(engine.layout, tensors, [density] * len(tensors), rng)
+            for kind, update, least in (("static", mask, bar), ("pruned point", None, None)):
+                engine.weights[:] = weights * mask
+                few = _all([step_of(engine, x, y, Backward(mask=mask, update=update))] * 10)
+                label = f"10 steps {name} density {density:g}, {kind}"
+                rows.append(_row(label, (few, dense), turns, least))
+    return rows
+
+
 def updates(sizes=(61_706, 4_000_000), turns=30):
     """Return a Row per size: SGD with momentum in one pass against the time to copy its bytes."""
     rows = []
     for size in sizes:
         weights, grad, velocity, reference = np.zeros((4, size), np.float32)
         mask, source = np.ones(size, np.uint8), np.zeros(21 * size // 8, np.float32)
+        edges = edges_of(mask)
         target = np.zeros_like(source)
 
-        def update(arrays=(weights, grad, velocity, reference, mask)):
+        def update(arrays=(weights, grad, velocity, reference, mask, edges)):
             kernels.update.sgd(*arrays, 0.1, 0.9, 1e-4, 0.0)
 
         def copy(target=target, source=source):
@@ -126,11 +154,16 @@ def skeleton(layout, ratio):
 def step_of(engine, x, y, backward=FULL):
     """Return a function that does one training step: gradient and SGD with momentum."""
     velocity, mask = np.zeros_like(engine.grad), np.ones(engine.layout.size, np.uint8)
+    if backward.rows is not None:
+        mask = Support.of_rows(engine.layout, backward.rows).mask()
+    if backward.update is not None:
+        mask = backward.update
+    edges = edges_of(mask)
 
     def once():
         engine.gradient(engine.weights, x, y, engine.grad, backward)
         kernels.update.sgd(
-            engine.weights, engine.grad, velocity, engine.grad, mask, 1e-6, 0.9, 0.0, 0.0
+            engine.weights, engine.grad, velocity, engine.grad, mask, edges, 1e-6, 0.9, 0.0, 0.0
         )
 
     return once

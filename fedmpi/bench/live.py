@@ -26,6 +26,7 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.bench.measure import plain
+from fedmpi.learn.steps import edges_of
 from fedmpi.record import reader
 from fedmpi.record.schema import PHASES
 from fedmpi.rng import rng_for
@@ -111,6 +112,7 @@ class Bare:
         self._weights = self._experiment.weights
         self._velocity = np.zeros(layout.size, np.float32)
         self._moving = layout.trained.astype(np.uint8)
+        self._edges = edges_of(self._moving)
 
     def train(self, round):
         """Train the clients of a round, one after another; return their weights float32[P]."""
@@ -135,10 +137,10 @@ class Bare:
             for first in range(0, len(y), size)[:left]:
                 left -= 1
                 batch = order[first : first + size]
-                engine.gradient(engine.weights, x[batch], y[batch], engine.grad)
+                engine.gradient(engine.weights, x, y, engine.grad, batch=batch)
                 kernels.update.sgd(
                     engine.weights, engine.grad, self._velocity, self._weights, self._moving,
-                    lr, local.momentum, local.weight_decay, 0.0,
+                    self._edges, lr, local.momentum, local.weight_decay, 0.0,
                 )
         return engine.weights.copy()
 

@@ -1,14 +1,17 @@
 """Messages between ranks, replayed on a modelled network.
 
-LogGP (Alexandrov et al., SPAA 1995): a message of b bytes keeps its sender busy for o and
-its network card for b G, is at its target after o + L + b G, and keeps that busy for o.
-The ranks of a node share one card. A replay takes rounds of messages; every rank's clock
+LogGPS (Ino, Fujimoto, Hagihara, PPoPP 2001; LogGP with a handshake before long messages):
+a message of b bytes is at its target after o + L + b G, plus S if it is long, and keeps that
+busy for o. Its sender waits until its bytes have left, as our reductions do. The ranks of a
+node share one card, which is busy for b G. A replay takes rounds of messages; every rank's clock
 only moves by what it computes, sends and receives, so fast ranks run ahead.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+LONG = 1 << 16  # bytes of a message that travel at once, FIRST of fedmpi/comm/reduce/link.py
 
 
 @dataclass(frozen=True)
@@ -18,19 +21,20 @@ class Network:
     latency: float  # L, seconds
     overhead: float  # o, seconds of either side per message
     per_byte: float  # G, seconds
+    handshake: float = 0.0  # S, seconds more for a message of more than LONG bytes
     work: float = 2.5e-10  # seconds to list and add one byte of a list
+    combine: float = 0.0  # seconds to add one byte of a vector, in built-in sums
     per_node: int = 1  # ranks that share a network card
 
-    @classmethod
-    def of(cls, cost):
-        """Return the network that the measured costs of this machine stand for."""
-        third = cost.alpha / 3  # alpha = L + 2 o
-        return cls(third, third, cost.beta)
+    def wire(self, size):
+        """Return the seconds from the first byte of a message to its last, float64[m]."""
+        return size * self.per_byte + self.handshake * (size > LONG)
 
 
+# One round trip is the handshake. Vectors are added at 8 GB/s.
 NETWORKS = {
-    "10 Gbit/s Ethernet": Network(1.5e-5, 2.5e-6, 8e-10),
-    "100 Gbit/s InfiniBand": Network(1e-6, 5e-7, 8e-11),
+    "10 Gbit/s Ethernet": Network(1.5e-5, 2.5e-6, 8e-10, 3.5e-5, combine=1.25e-10),
+    "100 Gbit/s InfiniBand": Network(1e-6, 5e-7, 8e-11, 3e-6, combine=1.25e-10),
 }
 
 
@@ -70,42 +74,49 @@ def replay(rounds, ranks, network):
             node = source[mine] // network.per_node
             leave[mine] = np.maximum(leave[mine], card[node])
             card[node] = leave[mine] + size[mine] * network.per_byte
-        clock[source] = leave + network.overhead * sent
-        arrive = leave + network.overhead + network.latency + size * network.per_byte
+        gone = leave + (network.overhead + network.wire(size)) * sent
+        clock[source] = gone
+        arrive = gone + network.latency
         np.maximum.at(clock, target[sent], arrive[sent])
         np.add.at(clock, target[sent], (messages.adding + network.overhead * sent)[sent])
     return clock
 
 
-def logged(rows, ranks):
+def logged(rows, ranks, combine=0.0):
     """Yield the Rounds of the logs of all ranks, rows of `fedmpi.comm.reduce.log.COLUMNS`.
 
-    Work is that which was measured. Collectives are taken for the best algorithm known.
+    Work is that which was measured. Collectives are taken for the best algorithm known, with
+    `combine` seconds per byte that is added.
     """
     for step in np.unique(rows["step"]):
         for kind in ("pair", "allreduce", "allgather", "done"):
             now = rows[(rows["step"] == step) & (rows["kind"] == kind)]
+            if not now.size:
+                continue
             size = now["bytes"].astype(float)
-            while now.size:  # a rank that serves two sends twice
-                _, once = np.unique(now["source"], return_index=True)
-                turn, size, rest = now[once], now["bytes"][once].astype(float), np.delete(now, once)
-                yield Round(turn["source"], turn["target"], size, turn["work"])
-                now = rest
-            if kind == "allreduce" and size.size:
-                yield from dense(ranks, float(size.max()) * ranks / (2 * (ranks - 1)))
-            elif kind == "allgather" and size.size:
+            yield Round(now["source"], now["target"], size, now["work"])
+            if kind == "allreduce":
+                whole = float(size.max()) * ranks / (2 * (ranks - 1))
+                yield from dense(ranks, whole, combine)
+            elif kind == "allgather":
                 yield from gather(np.maximum(size.sum() / (ranks - 1) - size, 0.0))
 
 
 def gather(sizes, work=0.0):
-    """Yield the rounds in which all get the blocks of all, `sizes` bytes (Bruck et al. 1997).
+    """Yield the rounds in which all get the blocks of all, `sizes` bytes float64[P].
 
-    ceil(log2 P) rounds: in each a rank has the blocks of a run of ranks and gets as
-    many again. `work` seconds per byte are spent on what is got.
+    Short blocks: ceil(log2 P) rounds; in each a rank has the blocks of a run of ranks and
+    gets as many again (Bruck et al. 1997). Long ones go straight from each to each. `work`
+    seconds per byte are spent on what is got.
     """
     ranks, have = sizes.size, 1
-    ends = np.concatenate(([0], np.cumsum(np.tile(sizes, 2))))
     me = np.arange(ranks)
+    if sizes.max() > LONG:
+        for step in range(1, ranks):
+            yield Round(me, (me + step) % ranks, sizes)
+        yield Round(me, np.full(ranks, -1), np.zeros(ranks), work * (sizes.sum() - sizes))
+        return
+    ends = np.concatenate(([0], np.cumsum(np.tile(sizes, 2))))
     while have < ranks:
         more = min(have, ranks - have)
         source = (me + have) % ranks
@@ -114,23 +125,25 @@ def gather(sizes, work=0.0):
         have += more
 
 
-def dense(ranks, size):
+def dense(ranks, size, combine=0.0):
     """Yield the rounds of a dense Allreduce of `size` bytes (Rabenseifner 2004).
 
     Halving and doubling among the largest power of two of the ranks; the others hand
-    their vector to a neighbour first and get the sum last.
+    their vector to a neighbour first and get the sum last. `combine` seconds per byte are
+    spent where vectors are added.
     """
     power = 1 << (ranks.bit_length() - 1)
     extra = np.arange(power, ranks)
     if extra.size:
-        yield Round(extra, extra - power, np.full(extra.size, float(size)))
-    me, part = np.arange(power), float(size)
-    parts = []
-    while len(parts) < power.bit_length() - 1:
-        part /= 2
-        parts.append(part)
-    for depth, part in [*enumerate(parts), *reversed(list(enumerate(parts)))]:
-        yield Round(me, me ^ (power >> (depth + 1)), np.full(power, part))
+        handed = np.full(extra.size, float(size))
+        yield Round(extra, extra - power, handed, adding=combine * handed)
+    me, depths = np.arange(power), range(power.bit_length() - 1)
+    for depth in depths:
+        part = np.full(power, size / 2 ** (depth + 1))
+        yield Round(me, me ^ (power >> (depth + 1)), part, adding=combine * part)
+    for depth in reversed(depths):
+        part = np.full(power, size / 2 ** (depth + 1))
+        yield Round(me, me ^ (power >> (depth + 1)), part)
     if extra.size:
         yield Round(extra - power, extra, np.full(extra.size, float(size)))
 

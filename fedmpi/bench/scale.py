@@ -1,77 +1,47 @@
-"""What the sums would take on thousands of ranks: their messages, from sampled supports.
+"""What the sums would take on thousands of ranks: their messages, replayed on a modelled network.
 
-Every rank's support is drawn on a sample of the coordinates; the messages are those
-that the algorithms of `fedmpi.comm.reduce` would send for exactly these supports, in
-size and order, and are replayed on a modelled network (replay.py).
+The messages are those that the algorithms of `fedmpi.comm.reduce` would send for exactly the
+supports that are given (supports.py), in size and order, the small ones before a sum too.
+How near a replay comes is measured by check.py.
 """
 
-from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from fedmpi.bench.replay import NETWORKS, Network, dense, gather, lists, logged, replay
-from fedmpi.comm.reduce import Log, Reducer
-from fedmpi.comm.reduce.cost import measure
+from fedmpi.bench import contributions, simgrid
+from fedmpi.bench.check import BOUND
+from fedmpi.bench.measure import Bar, judged, plain
+from fedmpi.bench.replay import NETWORKS, dense, gather, lists, replay
+from fedmpi.bench.supports import Supports
 from fedmpi.comm.reduce.halving import levels
-from fedmpi.comm.reduce.link import Link
-from fedmpi.comm.reduce.log import COLUMNS
-from fedmpi.comm.reduce.message import HEAD
-from fedmpi.rng import rng_for
+from fedmpi.comm.reduce.plan import BINS, MARKS
 
-SAMPLE = 1 << 17  # coordinates that are drawn, for ranges of 32 on 4,096 ranks
 RANKS = (4, 16, 64, 256, 1024, 4096)
 
 
-@dataclass(frozen=True, eq=False)
-class Supports:
-    """Which of the sampled coordinates each rank touches.
+def before(supports, network):
+    """Yield the rounds before a sum: what every rank is about to add, and weights of units."""
+    yield from gather(np.full(supports.ranks, 8.0 * (MARKS.stop + BINS)))
+    if supports.units:
+        for size in (8 * supports.units, -(-supports.units // 8)):
+            yield from dense(supports.ranks, size, network.combine)
 
-    bits : uint8[P, size / 8]
-    stands_for : coordinates of the model for each sampled one
-    per_value : bytes of a value
-    """
 
-    bits: np.ndarray
-    stands_for: float = 1.0
-    per_value: int = 8
+def whole(supports, network):
+    """Yield the rounds of MPI's own Allreduce of all coordinates."""
+    return dense(supports.ranks, supports.dense_bytes, network.combine)
 
-    @classmethod
-    def draw(cls, ranks, n, density, size=SAMPLE):
-        """Return independent supports of one density for a model of `n` coordinates."""
-        rows = (rng_for(1, "scale", 0, rank).random(size) < density for rank in range(ranks))
-        return cls(np.array([np.packbits(row) for row in rows]), n / size)
 
-    @property
-    def ranks(self):
-        """Number of ranks, P."""
-        return len(self.bits)
-
-    @property
-    def size(self):
-        """Number of sampled coordinates."""
-        return 8 * self.bits.shape[1]
-
-    @property
-    def dense_bytes(self):
-        """Bytes of a vector of all coordinates."""
-        return self.size * self.stands_for * self.per_value
-
-    def list_bytes(self, counts, among):
-        """Return the bytes of lists of `counts` out of `among` sampled coordinates."""
-        counts = np.asarray(counts, np.float64)
-        support = np.where(counts == among, 0, np.minimum(4 * counts, np.asarray(among) / 8))
-        return HEAD + self.stands_for * (counts * self.per_value + support)
-
-    def bounds(self, shares, lo=0, hi=None):
-        """Cut lo..hi-1 in proportion to the shares, at multiples of 8."""
-        hi = self.size if hi is None else hi
-        cuts = lo + (hi - lo) * np.cumsum(shares) // np.sum(shares) // 8 * 8
-        return np.concatenate(([lo], cuts[:-1], [hi]))
+def shared(supports, network):
+    """Yield the rounds of an Allreduce of the packed values, where all supports are the same."""
+    size = supports.held[0] * supports.stands_for * supports.per_value
+    return dense(supports.ranks, size, network.combine)
 
 
 def allgatherv(supports, network):
     """Yield the rounds of an allgatherv of all lists."""
-    counts = _counts(supports.bits).sum(1)
+    counts = supports.held
     yield from gather(supports.list_bytes(counts, supports.size), network.work)
 
 
@@ -128,44 +98,98 @@ METHODS = {
     "halving": halving,
     "split": split,
     "dsar": dsar,
-    "dense": lambda supports, network: dense(supports.ranks, supports.dense_bytes),
+    "dense": whole,
 }
 
 
-def run(n=10**7, density=0.01, ranks=RANKS, networks=NETWORKS):
-    """Return rows for JSON: predicted seconds of every method, number of ranks and network."""
+def seconds(supports, network, method):
+    """Return when the last rank has the sum, by a function of METHODS, or `shared`."""
+    rounds = chain(before(supports, network), method(supports, network))
+    return float(replay(rounds, supports.ranks, network).max())
+
+
+def independent(n=10**7, density=0.01, ranks=RANKS, networks=NETWORKS):
+    """Return rows for JSON: predicted seconds of every algorithm on independent supports."""
     rows = []
     for count in ranks:
         supports = Supports.draw(count, n, density)
-        for method, rounds in METHODS.items():
-            for name, network in networks.items():
-                seconds = float(replay(rounds(supports, network), count, network).max())
-                rows.append({"network": name, "ranks": count, "method": method, "seconds": seconds})
+        for name, network in networks.items():
+            for method, rounds in METHODS.items():
+                taken = seconds(supports, network, rounds)
+                rows.append({"network": name, "ranks": count, "method": method, "seconds": taken})
     return rows
 
 
-def check(raw, n=10**6, density=0.02, repeats=15, methods=("halving", "split", "allgatherv")):
-    """Replay the logs of real sums on the ranks of mpi4py communicator `raw`.
+def of_method(method, sums, ranks=RANKS, networks=NETWORKS):
+    """Return rows for JSON: predicted seconds of the sums of one round of a real method.
 
-    Returns {method: (seconds taken, seconds predicted)}, alike on all ranks. The network
-    is this machine as it was measured just before.
+    `sums` are its Sums (contributions.py). Every rank has one client, drawn from those that were
+    watched; each sum is made by the algorithm that is fastest for it.
     """
-    mine = rng_for(1, "scale check", 0, raw.rank).random(n) < density
-    found = {}
-    for method in methods:
-        log = Log()
-        reducer, network = Reducer(raw, method, log=log), Network.of(measure(Link(raw)))
-        best = np.inf, 0.0
-        for _ in range(repeats):
-            total, touched = mine.astype(np.int64), mine.astype(np.uint8)
-            log.clear()
-            raw.Barrier()
-            taken = _slowest(raw, reducer.sum(total, 0, touched).record.seconds)
-            clock = replay(logged(_everyone(raw, log.rows()), raw.size), raw.size, network)
-            best = min(best, (taken, float(clock.max())))
-        found[method] = best
-        reducer.close()
-    return found
+    rows, most = [], max(sums, key=lambda one: one.starts[-1])
+    for count in ranks:
+        every = {one.name: Supports.of(one, count) for one in sums}
+        largest = every[most.name]
+        for name, network in networks.items():
+            best = {key: _best(supports, network) for key, supports in every.items()}
+            rows.append({
+                "network": name,
+                "ranks": count,
+                "method": method,
+                "density": most.coordinates / most.starts[-1],
+                "union": largest.union,
+                "algorithm": best[most.name][1],
+                "seconds": sum(taken for taken, _ in best.values()),
+                "dense": sum(seconds(one, network, whole) for one in every.values()),
+            })  # fmt: skip
+    return rows
+
+
+def run(launch, quick, say):
+    """Measure and predict everything; starts its own ranks by `launch` (launch.py).
+
+    Returns a dict for JSON: "checks" (what check.py finds on 2, 3 and 4 ranks), "rows" (see
+    `independent`), "methods" (see `of_method`) and "bars". `say` is told of each step.
+    """
+    checks, words = [], ["bench", "scale", *(["--quick"] if quick else [])]
+    for count in (2,) if quick else (2, 3, 4):
+        if launch.can(count):
+            say(f"replay against real sums on {count} ranks")
+            checks.append(launch.fedmpi(words, count))
+    ranks = RANKS[: 2 if quick else None]
+    say("independent supports")
+    rows, methods = independent(ranks=ranks), []
+    for name in contributions.METHODS:
+        say(f"supports of {name}")
+        how = {"clients": 4, "model": "lenet5"} if quick else {}
+        methods += of_method(name, contributions.of_method(name, **how), ranks)
+    bars = [Bar(*(bar[key] for key in ("name", "value", "bound")), at_least=False)
+            for check in checks for bar in check["bars"]]  # fmt: skip
+    bars += against_simgrid(ranks[:2])
+    found = {"checks": checks, "rows": rows, "methods": methods, "bars": judged(bars, quick)}
+    return plain(found)
+
+
+def against_simgrid(ranks):
+    """Return a Bar for each algorithm and number of ranks: our seconds over SimGrid's, or its."""
+    network, bars = simgrid.bare(NETWORKS["10 Gbit/s Ethernet"]), []
+    for count in ranks:
+        supports = Supports.draw(count, 10**7, 0.01)
+        for name, method in METHODS.items():
+            off, note = None, "needs smpirun of SimGrid"
+            if simgrid.found():
+                theirs = simgrid.seconds(method(supports, network), count, network)
+                ours = float(replay(method(supports, network), count, network).max())
+                off, note = max(ours / theirs, theirs / ours), ""
+            label = f"replay against SimGrid, {name}, {count} ranks"
+            bars.append(Bar(label, off, BOUND, False, note))
+    return bars
+
+
+def _best(supports, network):
+    """Return (seconds, name) of the fastest algorithm; equal supports are summed without lists."""
+    ways = {"shared": shared, "dense": whole} if supports.same else METHODS
+    return min((seconds(supports, network, way), name) for name, way in ways.items())
 
 
 def _counts(bits):
@@ -184,17 +208,3 @@ def _lists(supports, network, parts, bits):
     return lists(source, target, supports.list_bytes(held, hi - lo), network)
 
 
-def _everyone(raw, rows):
-    """Return the log rows of all ranks."""
-    counts = np.empty(raw.size, np.int64)
-    raw.Allgather(np.array([rows.nbytes]), counts)
-    every = np.empty(int(counts.sum()), np.uint8)
-    raw.Allgatherv(rows.view(np.uint8), [every, counts])
-    return every.view(COLUMNS)
-
-
-def _slowest(raw, seconds):
-    """Return the largest of one number per rank."""
-    every = np.empty(raw.size)
-    raw.Allgather(np.array([seconds]), every)
-    return float(every.max())

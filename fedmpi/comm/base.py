@@ -35,6 +35,7 @@ class Comm(ABC):
     node_rank = 0
     node_size = 1
     library = "none"
+    overlaps = False  # True if sum_ahead can run while the rank does something else
 
     @abstractmethod
     def sum(self, totals):
@@ -42,6 +43,17 @@ class Comm(ABC):
 
         Returns how that was done, a Summed.
         """
+
+    def sum_ahead(self, totals):
+        """Begin to add up totals behind what the rank does next; the next `sum` adds its own.
+
+        Only if `overlaps` and sums are exact. Until then neither they may be used nor a sum made.
+        """
+        raise NotImplementedError
+
+    def drop_ahead(self):
+        """Wait for the sum that was begun ahead, and forget it."""
+        return
 
     @abstractmethod
     def sum_by(self, algorithm, cache=None):
@@ -84,6 +96,10 @@ class Comm(ABC):
     @abstractmethod
     def node_barrier(self):
         """Wait for all ranks on this node."""
+
+    def close(self):
+        """Give back what MPI lent; nothing that was shared on the node may be read after."""
+        return
 
     @abstractmethod
     def abort(self, code):

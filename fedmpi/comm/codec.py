@@ -101,8 +101,8 @@ def decode(message, layout, *, known=None):
 
 def size_of(support, *, known=False):
     """Return the Sizes of a float32 message on `support`: `sizes` of what `encode` would give."""
-    header, table = _frame(support, supports.write(support, known), "float32")
-    return wire.measure(header[0], table)
+    streams = [segment.stream.size for segment in supports.write(support, known)]
+    return wire.summed(streams, 4 * support.size)
 
 
 def received(values, support):
@@ -111,7 +111,7 @@ def received(values, support):
     The same bits without the message, for ends that lie in one process: 0 outside the support.
     `values` themselves, not a copy, if all of them are sent.
     """
-    if support.keep.all():
+    if support.whole:
         return values
     kept = np.empty(4 * supports.count(support), np.uint8)
     packed.gather(values, support, kept, "float32")

@@ -7,6 +7,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fedmpi.comm.base import Comm, Summed
+from fedmpi.comm.reduce.overlap import Behind, possible
 from fedmpi.comm.reduce.reducer import Reducer
 
 
@@ -21,27 +22,62 @@ class Mpi(Comm):
         self.library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
         self._windows = []
         self._reducer, self._how = None, ("auto", None)
+        self.overlaps = self.size > 1 and possible()
+        self._behind, self._ahead = None, ({}, None)
 
     def sum(self, totals):
         """Add up the totals over the ranks, in place; the sorted names give the order."""
         if self.size == 1:
             return Summed()
-        if self._reducer is None:
-            algorithm, costs = self._how
-            self._reducer = Reducer(self.raw, algorithm, cache=costs)
-        records = []
-        for name in sorted(totals):
-            total = totals[name]
-            parts = total.sum, total.cover, total.touched, total.starts
-            result = self._reducer.sum(*parts, name=name)
-            total.take(result.total, result.cover)
-            records.append(result.record)
+        before, records = self._take_ahead()
+        records = records + self._sum(totals)
+        for name, total in before.items():
+            mine = totals[name]
+            mine.take(mine.sum + total.sum, mine.cover + total.cover)
         largest = max(records, key=lambda record: record.seconds)
         return Summed(
             algorithm=largest.algorithm,
             bytes=sum(record.bytes for record in records),
             regret=sum(record.regret for record in records),
         )
+
+    def sum_ahead(self, totals):
+        """Begin to add up totals on a thread; the next `sum` adds its own to them."""
+        self._make_reducer()  # by this thread: the other may not use our communicator
+        self._behind = self._behind or Behind()
+        self._ahead = totals, self._behind.start(lambda: self._sum(totals, keep=True))
+
+    def drop_ahead(self):
+        """Wait for the sum that was begun ahead, and forget it."""
+        self._take_ahead()
+
+    def _take_ahead(self):
+        """Return (totals, records) of the sum that was begun ahead, once it is done."""
+        totals, pending = self._ahead
+        self._ahead = {}, None
+        return totals, pending.result() if pending else []
+
+    def _make_reducer(self):
+        if self._reducer is None:
+            algorithm, costs = self._how
+            self._reducer = Reducer(self.raw, algorithm, cache=costs)
+
+    def _sum(self, totals, keep=False):
+        """Add up totals over the ranks, in place; return the Records.
+
+        With `keep` they still hold the sums after the next of the same names.
+        """
+        self._make_reducer()
+        records = []
+        for name in sorted(totals):
+            total = totals[name]
+            parts = total.sum, total.cover, total.touched, total.starts
+            result = self._reducer.sum(*parts, name=name)
+            shared = keep and not np.may_share_memory(result.total, total.sum)
+            copy = np.copy if shared else np.asarray
+            total.take(copy(result.total), copy(result.cover))
+            records.append(result.record)
+        return records
 
     def sum_by(self, algorithm, cache=None):
         """Choose the algorithm of `sum`; collective. `cache` is a folder for measured costs."""
@@ -124,6 +160,19 @@ class Mpi(Comm):
     def node_barrier(self):
         """Wait for all ranks on this node."""
         self.node.Barrier()
+
+    def close(self):
+        """Give communicators and shared memory back."""
+        if self._behind is not None:
+            self._behind.close()
+        if self._reducer is not None:
+            self._reducer.close()
+        for window in self._windows:
+            window.Free()
+        self._reducer, self._windows = None, []
+        for comm in (self.node, self.raw):
+            if comm:
+                comm.Free()
 
     def abort(self, code):
         """End all ranks at once, after what this one has written to stderr got through."""

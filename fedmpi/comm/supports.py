@@ -134,41 +134,23 @@ def _look_up(known, level, stream, keep):
     keep[:] = known.keep != 0
 
 
-def _row_parts(layout):
-    """Return for each layer the first units of the tensors that share its rows.
-
-    These are the tensors with as many rows as the layer; any others are always whole.
-    """
-    return [
-        [layout.row_units[t] for t in tensors if layout.tensors[t].rows == layer.rows]
-        for layer, tensors in zip(layout.layers, layout.layer_tensors)
-    ]
-
-
 def _shared_rows(layout, keep):
     """Return uint8[R]: the rows of all layers, or None if the tensors of a layer differ."""
-    rest = keep.copy()
-    rows = []
-    for layer, units in zip(layout.layers, _row_parts(layout)):
-        parts = [keep[u : u + layer.rows] for u in units]
-        if any(not np.array_equal(part, parts[0]) for part in parts):
-            return None
-        rows += parts[:1]
-        for u in units:
-            rest[u : u + layer.rows] = 1
-    return np.concatenate(rows) if rows and rest.all() else None
+    first, of = layout.shared_rows
+    rows = keep[first]
+    return rows if len(rows) and np.array_equal(_spread(rows, of), keep) else None
+
+
+def _spread(rows, of):
+    """Return uint8[U] of the shared rows uint8[R]; tensors that share none are whole."""
+    return np.append(rows, np.uint8(1))[of]
 
 
 def _read_rows(layout, level, stream, keep):
     """Write the units that a bitmap of shared rows states to `keep`."""
     if level != "row":
         raise MessageError(f"message: rows for a support by {level}")
-    units = _row_parts(layout)
-    rows = np.zeros(sum(layer.rows for layer, of in zip(layout.layers, units) if of), np.uint8)
+    first, of = layout.shared_rows
+    rows = np.zeros(len(first), np.uint8)
     formats.decode(wire.BITMAP, stream, 0, rows)
-    keep[:] = 1
-    at = 0
-    for layer, of in zip(layout.layers, units):
-        for u in of:
-            keep[u : u + layer.rows] = rows[at : at + layer.rows]
-        at += layer.rows if of else 0
+    keep[:] = _spread(rows, of)

@@ -116,20 +116,28 @@ def measure(header, table):
     Counted in Python integers, which cannot wrap.
     """
     streams = [int(size) for size in table["support"]]
-    support = sum(streams)
     values = int(header["nnz"]) * VALUE_BYTES[header["value_type"]]
     many = header["weight_kind"] > ONE_WEIGHT
-    weights = int(header["weight"]) if many else 0
-    padding = sum(map(padded, streams)) - support + (padded(values) - values if many else 0)
-    return Sizes(
-        total=HEADER.itemsize + table.size * ENTRY.itemsize + support + values + weights + padding,
-        header=HEADER.itemsize,
-        table=table.size * ENTRY.itemsize,
-        support=support,
-        values=values,
-        weights=weights,
-        padding=padding,
-    )
+    return summed(streams, values, int(header["weight"]) if many else None)
+
+
+def summed(streams, values, weights=None):
+    """Return the Sizes of a message by the bytes of its parts: each support, values, weights.
+
+    `weights` is None where none follow the values.
+    """
+    support = sum(streams)
+    padding = sum(map(padded, streams)) - support
+    padding += 0 if weights is None else padded(values) - values
+    parts = {
+        "header": HEADER.itemsize,
+        "table": len(streams) * ENTRY.itemsize,
+        "support": support,
+        "values": values,
+        "weights": weights or 0,
+        "padding": padding,
+    }
+    return Sizes(total=sum(parts.values()), **parts)
 
 
 def split(data, header, table):

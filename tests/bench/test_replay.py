@@ -1,24 +1,10 @@
 """The replay against what LogGP says in closed form."""
 
-import re
-import shutil
-import subprocess
-
 import numpy as np
 import pytest
 
-from fedmpi.bench.replay import Network, Round, dense, gather, lists, logged, replay, trace
-
-# One switch, full duplex links of 10 Gbit/s; a message crosses two of them.
-PLATFORM = """<?xml version='1.0'?>
-<!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">
-<platform version="4.1">
-  <zone id="all" routing="Full">
-    <cluster id="c" prefix="h" suffix="" radical="0-{last}" speed="1Gf" bw="1.25GBps"
-      lat="7.5us" sharing_policy="SPLITDUPLEX"/>
-  </zone>
-</platform>
-"""
+from fedmpi.bench import simgrid
+from fedmpi.bench.replay import LONG, Network, Round, dense, gather, lists, logged, replay, trace
 
 WIDE = Network(latency=0.0, overhead=0.0, per_byte=1e-9)  # bandwidth only
 SLOW = Network(latency=1e-3, overhead=1e-4, per_byte=0.0)  # latency only
@@ -31,8 +17,14 @@ def one(source, target, size, **more):
 def test_one_message_takes_its_overheads_latency_and_bytes():
     network = Network(latency=5.0, overhead=1.0, per_byte=0.5)
     clock = replay([one(0, 1, 8, work=2.0, adding=3.0)], 3, network)
-    # Sent at 2, there at 2 + 1 + 5 + 8 * 0.5; the overhead and the adding come after.
-    np.testing.assert_allclose(clock, [3.0, 16.0, 0.0])
+    # Sent at 2, gone at 2 + 1 + 8 * 0.5, there 5 later; the overhead and the adding come after.
+    np.testing.assert_allclose(clock, [7.0, 16.0, 0.0])
+
+
+def test_a_long_message_waits_for_its_handshake_and_its_sender_with_it():
+    network = Network(latency=5.0, overhead=1.0, per_byte=1 / LONG, handshake=10.0)
+    np.testing.assert_allclose(replay([one(0, 1, LONG)], 2, network), [2.0, 8.0])
+    np.testing.assert_allclose(replay([one(0, 1, 2 * LONG)], 2, network), [13.0, 19.0])
 
 
 def test_a_rank_sends_its_next_message_when_its_card_is_free():
@@ -52,6 +44,9 @@ def test_ranks_of_a_node_share_its_card():
 def test_a_dense_allreduce_takes_what_rabenseifner_says(ranks):
     share = 2 * (ranks - 1) / ranks
     assert replay(dense(ranks, 8e6), ranks, WIDE).max() == pytest.approx(8e6 * share * 1e-9)
+    added = (ranks - 1) / ranks * 8e6  # each rank adds all but its own part
+    slower = replay(dense(ranks, 8e6, combine=1e-9), ranks, WIDE).max()
+    assert slower == pytest.approx(8e6 * share * 1e-9 + added * 1e-9)
     steps = 2 * np.log2(ranks)
     assert replay(dense(ranks, 8e6), ranks, SLOW).max() == pytest.approx(steps * 1.2e-3)
 
@@ -63,6 +58,17 @@ def test_gathering_gives_everyone_every_block_in_few_rounds(ranks):
     assert len(rounds) == int(np.ceil(np.log2(ranks)))
     got = sum(np.bincount(r.target, r.bytes, ranks) for r in rounds)
     np.testing.assert_allclose(got, sizes.sum() - sizes)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+def test_long_blocks_go_straight_from_each_to_each(ranks):
+    sizes = np.full(ranks, 4.0 * LONG)
+    rounds = list(gather(sizes, work=1e-9))
+    got = sum(np.bincount(r.target[r.target >= 0], r.bytes[r.target >= 0], ranks) for r in rounds)
+    np.testing.assert_allclose(got, (ranks - 1) * sizes)
+    # Every card sends for (P - 1) b G without a pause, and what came is then added.
+    clock = replay(rounds, ranks, WIDE)
+    np.testing.assert_allclose(clock, (ranks - 1) * sizes * 2e-9)
 
 
 def test_lists_cost_work_on_both_sides():
@@ -90,6 +96,27 @@ def test_a_log_is_replayed_with_the_work_that_was_measured():
     np.testing.assert_allclose(clock, [5.5, 5.25])
 
 
+def test_a_rank_that_serves_two_waits_for_the_second():
+    """Three ranks: 2 sends to 0 after 0 and 1 have exchanged, all in the log's own words."""
+    kinds = [("step", int), ("source", int), ("target", int), ("bytes", int)]
+    kinds += [("kind", "U12"), ("work", float)]
+    rows = np.array(
+        [
+            (0, 0, 1, 40, "pair", 1.0),
+            (0, 1, 0, 20, "pair", 2.0),
+            (1, 0, -1, 0, "pair", 4.0),  # adds what 1 sent, then only receives
+            (1, 2, 0, 30, "pair", 3.0),
+            (2, 0, -1, 0, "done", 8.0),
+        ],
+        kinds,
+    )
+    network = Network(latency=100.0, overhead=10.0, per_byte=1.0)
+    clock = replay(logged(rows, 3), 3, network)
+    # 1: sends at 2, gone at 32, gets at 1 + 10 + 40 + 100 + 10. 0: gone at 51, gets at 142, adds
+    # until 146; 2 sends at 3, gone at 43, there at 143: before 0 asks, so 146 + 10 + 8.
+    np.testing.assert_allclose(clock, [164.0, 161.0, 43.0])
+
+
 @pytest.mark.parametrize("ranks", [4, 5])
 def test_a_trace_holds_every_message_once_on_both_sides(ranks):
     rounds = [*dense(ranks, 1000.0), one(0, -1, 0, work=2.0)]
@@ -101,26 +128,10 @@ def test_a_trace_holds_every_message_once_on_both_sides(ranks):
     assert lines[0][0] == "0 init" and lines[0][-2:] == ["0 compute 20", "0 finalize"]
 
 
-@pytest.mark.skipif(shutil.which("smpirun") is None, reason="SimGrid (smpirun) is not installed")
+@pytest.mark.skipif(not simgrid.found(), reason="SimGrid (smpirun) is not installed")
 @pytest.mark.parametrize("ranks", [4, 5, 16])
-def test_simgrid_comes_to_the_same_time(tmp_path, ranks):
+def test_simgrid_comes_to_the_same_time(ranks):
     network = Network(latency=1.5e-5, overhead=0.0, per_byte=8e-10, work=1e-9)
-    rounds = [*dense(ranks, 1e6), *gather(np.full(ranks, 1e5), network.work)]
-    names = [f"{rank}.txt" for rank in range(ranks)]
-    for name, lines in zip(names, trace(rounds, ranks), strict=True):
-        (tmp_path / name).write_text("\n".join(lines) + "\n")
-    (tmp_path / "traces").write_text("\n".join(names) + "\n")
-    (tmp_path / "hosts").write_text("".join(f"h{rank}\n" for rank in range(ranks)))
-    (tmp_path / "platform.xml").write_text(PLATFORM.format(last=ranks - 1))
-    plain = ["smpi/bw-factor:0:1", "smpi/lat-factor:0:1", "network/TCP-gamma:0"]
-    plain += ["network/weight-S:0", "network/bandwidth-factor:1", "network/latency-factor:1"]
-    words = ["-np", ranks, "-platform", "platform.xml", "-hostfile", "hosts", "-replay", "traces"]
-    done = subprocess.run(
-        ["smpirun", *map(str, words), *(f"--cfg={option}" for option in plain)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    seconds = float(re.findall(r"Simulation time ([\d.]+)", done.stdout + done.stderr)[-1])
-    assert replay(rounds, ranks, network).max() == pytest.approx(seconds, rel=0.1)
+    rounds = [*dense(ranks, 1e6, 1e-10), *gather(np.full(ranks, 1e5), network.work)]
+    theirs = simgrid.seconds(rounds, ranks, network)
+    assert replay(rounds, ranks, network).max() == pytest.approx(theirs, rel=0.1)

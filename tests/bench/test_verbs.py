@@ -92,11 +92,19 @@ def test_kernels_and_collectives(run_fedmpi, tmp_path, what):
         assert len({row["arm"] for row in found["rows"]}) > 5
 
 
+@pytest.mark.timeout(280)
 def test_scale(run_fedmpi, tmp_path):
-    done = run_fedmpi("bench", "scale", "--quick", "--json", "out.json")
+    words = ("--quick", "--json", "out.json", "--figure", "out.png")
+    done = run_fedmpi("bench", "scale", *words, timeout=270)
     assert done.returncode == 0, done.stderr
-    rows = read(tmp_path / "out.json")["rows"]
-    assert {row["ranks"] for row in rows} == {4, 16}
+    found = read(tmp_path / "out.json")
+    assert {row["ranks"] for row in found["rows"]} == {4, 16}
+    assert {row["method"] for row in found["methods"]} == {
+        "FedSkel", "Skeletonization", "ADP", "FedLP", "FedDIP"
+    }
+    assert [check["ranks"] for check in found["checks"]] == [2]
+    check_bars(found["bars"])
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_bench_without_a_word_says_what_there_is(run_fedmpi):

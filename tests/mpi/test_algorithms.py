@@ -8,7 +8,10 @@ from tests.algorithms.problem import simulate
 from tests.algorithms.test_contract import KEYS
 
 NAMES = sorted(name for name, cls in ALGORITHMS.items() if cls.__module__.startswith("fedmpi."))
-COLUMNS = ("bytes_up", "bytes_down", "flops", "test_accuracy", "train_loss", "virtual_time")
+COLUMNS = (
+    "bytes_up", "bytes_down", "flops", "test_accuracy", "local_accuracy", "train_loss",
+    "virtual_time", "flops_inference",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from fedmpi.bench import collectives, scale, schemes
-from fedmpi.comm.reduce import ALGORITHMS
+from fedmpi.bench import check, collectives, contributions, replay, scale, schemes
+from fedmpi.bench.supports import Supports
+from fedmpi.comm.reduce import ALGORITHMS, link
+from fedmpi.comm.reduce.message import HEAD
 
 CASE = collectives.Case(20_000, 0.01, "independent", 2)
 
@@ -77,11 +79,11 @@ def test_supports_have_the_density_that_was_asked_for(support):
 @pytest.mark.parametrize("ranks", [3, 4, 8])
 def test_messages_at_scale_are_those_of_the_algorithms(ranks):
     network = scale.NETWORKS["10 Gbit/s Ethernet"]
-    supports = scale.Supports.draw(ranks, 4096, 0.1, size=4096)
+    supports = Supports.draw(ranks, 4096, 0.1, size=4096)
     flags = np.unpackbits(supports.bits, axis=1)
     union = flags.max(0).sum()
     rounds = list(scale.halving(supports, network))
-    values = sum((r.bytes - scale.HEAD).sum() for r in rounds)
+    values = sum((r.bytes - HEAD).sum() for r in rounds)
     assert values > (ranks - 1) * union * supports.per_value  # on the way back alone
     held = sum(r.bytes.sum() for r in scale.scatter(supports, network))
     own = sum(
@@ -94,7 +96,7 @@ def test_messages_at_scale_are_those_of_the_algorithms(ranks):
 
 
 def test_predictions_follow_the_analysis():
-    rows = scale.run(n=10**7, density=0.01, ranks=(4, 64))
+    rows = scale.independent(n=10**7, density=0.01, ranks=(4, 64))
     took = {(r["network"], r["ranks"], r["method"]): r["seconds"] for r in rows}
     slow = "10 Gbit/s Ethernet"
     assert took[slow, 4, "allgatherv"] < took[slow, 4, "dense"] / 10
@@ -103,9 +105,88 @@ def test_predictions_follow_the_analysis():
 
 
 @pytest.mark.ranks(2)
-def test_a_log_is_replayed_alike_on_all_ranks(comm, world):
+def test_real_sums_are_replayed_alike_on_all_ranks(comm, world):
     """How near the times are is for the benchmark: on a busy machine it says nothing."""
-    found = scale.check(comm.raw, n=300_000, density=0.02, repeats=3)
-    assert set(found) == {"halving", "split", "allgatherv"}
+    found = check.run(comm.raw, **check.QUICK)
+    assert [row["method"] for row in found["rows"]] == list(check.METHODS)
     assert len(set(map(str, world.allgather(found)))) == 1
-    assert all(taken > 0 and predicted > 0 for taken, predicted in found.values())
+    for row in found["rows"]:  # None where other programs disturbed every sum
+        assert (row["taken"] is None) == (row["predicted"] is None)
+        assert row["taken"] is None or (row["taken"] > 0 and row["predicted"] > 0)
+    assert {bar["name"] for bar in found["bars"]} == {
+        f"replay against real {method}, {comm.size} ranks" for method in check.METHODS
+    }
+
+
+@pytest.mark.ranks(2)
+@pytest.mark.parametrize("method", ["halving", "split", "allgatherv", "dsar"])
+def test_the_rounds_of_a_log_hold_every_message_between_the_right_ranks(comm, world, method):
+    """In a round both ends meet; a rank's rows come in the order in which it went."""
+    trial = check.Trial(comm.raw)
+    _, rows = trial.sum_of(20_000, 0.05, method)()
+    trial.close()
+    steps = [row["step"].tolist() for row in (rows[rows["source"] == r] for r in range(comm.size))]
+    assert all(mine == sorted(set(mine)) for mine in steps)
+    received = np.zeros(comm.size)
+    for one in replay.logged(rows, comm.size):
+        assert np.unique(one.source).size == one.source.size
+        np.add.at(received, one.target[one.target >= 0], one.bytes[one.target >= 0])
+    free = replay.Network(0.0, 0.0, 0.0)
+    clock = replay.replay(replay.logged(rows, comm.size), comm.size, free)
+    work = [rows["work"][rows["source"] == r].sum() for r in range(comm.size)]
+    assert (clock >= np.array(work) - 1e-12).all() and clock.max() <= sum(work) + 1e-12
+    assert (received > 0).all()
+
+
+def test_a_network_is_fitted_to_what_its_messages_took():
+    network = replay.Network(2e-6, 2e-6, 1e-10, handshake=3e-5, combine=2e-10)
+    for ranks in (2, 3, 4):
+        took = {
+            name: replay.replay([both(size)], 2, network).max()
+            for name, size in (
+                ("short", check.SHORT), ("middle", check.MIDDLE), ("large", check.LARGE)
+            )
+        }
+        sums = replay.dense(ranks, check.LARGE, network.combine)
+        took["built-in"] = replay.replay(sums, ranks, network).max()
+        found = check.fitted(ranks, took)
+        assert found.per_byte == pytest.approx(network.per_byte)
+        assert found.handshake == pytest.approx(network.handshake, rel=1e-2)
+        assert found.combine == pytest.approx(network.combine, rel=1e-2)
+
+
+def both(size):
+    """Return the round in which two ranks exchange messages of one size."""
+    return replay.Round(np.array([0, 1]), np.array([1, 0]), np.full(2, float(size)))
+
+
+def test_long_messages_are_those_of_the_link():
+    assert replay.LONG == link.FIRST
+
+
+def test_what_clients_of_the_methods_touch_is_what_they_send():
+    sums = {
+        name: contributions.of_method(name, clients=4, model="lenet5")
+        for name in ("FedSkel", "FedLP", "FedDIP")
+    }
+    density = {
+        name: max(found, key=lambda one: one.starts[-1]).coordinates / found[0].starts[-1]
+        for name, found in sums.items()
+    }
+    assert 0.2 < density["FedSkel"] < 0.35 and density["FedDIP"] == 1.0
+    rows = scale.of_method("FedSkel", sums["FedSkel"], ranks=(4, 64))
+    assert [row["ranks"] for row in rows] == [4, 4, 64, 64]
+    assert all(row["density"] < row["union"] < 1 and row["seconds"] > 0 for row in rows)
+    dense = scale.of_method("FedDIP", sums["FedDIP"], ranks=(4,))
+    assert all(row["seconds"] == row["dense"] for row in dense)
+
+
+def test_supports_of_clients_keep_their_share_of_the_coordinates():
+    starts = np.array([0, 100, 400, 1000])
+    marks = [np.array(m, np.uint8) for m in ([1, 0, 0], [0, 1, 0], [0, 1, 1])]
+    supports = Supports.of(contributions.Sum("weights", marks, starts), 3)
+    np.testing.assert_allclose(supports.held * supports.stands_for, [100, 300, 900], atol=10)
+    assert supports.units == 3 and supports.union == 1.0 and not supports.same
+    # 900 values of 8 bytes; two of three units are told by a bit each, in less than a byte.
+    size = supports.list_bytes(supports.held[2], supports.size)
+    assert HEAD + 8 * 890 < size < HEAD + 8 * 910 + 1

@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from fedmpi.comm.reduce import ALGORITHMS, Log, Reducer, cost, plan
+from fedmpi.comm.reduce import ALGORITHMS, Log, Reducer, auto, cost, plan
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.comm.reduce.halving import levels
 from fedmpi.comm.reduce.link import Link
@@ -112,6 +112,29 @@ def test_auto_says_what_it_chose_and_what_it_cost(comm):
     assert record.seconds > 0 and record.bytes > 0 and record.regret >= 0
     case = make(comm.size, 20_000, support="identical")
     assert reducer.sum(*case.copy(comm.rank)).record.predicted["shared"] < inf
+
+
+@pytest.mark.ranks(2)
+def test_auto_keeps_to_its_choice_while_sums_are_alike(comm, monkeypatch):
+    """The second choice knows the union of the first sum; then only a change makes another."""
+    chosen = []
+    seconds = auto._seconds
+    monkeypatch.setattr(auto, "_seconds", lambda c, p: chosen.append(p.known) or seconds(c, p))
+    reducer = Reducer(comm.raw, "auto", nodes=comm.rank)
+    alike, other = (make(comm.size, 20_000, density=d) for d in (0.05, 0.3))
+    same = make(comm.size, 20_000, support="identical", density=0.05)
+    counts = []
+    for case in (alike, alike, alike, alike, other, same, same):
+        before = len(chosen)
+        result = reducer.sum(*case.copy(comm.rank))
+        np.testing.assert_array_equal(result.total, case.expected[0])
+        counts.append(len(chosen) - before)
+    assert counts[:4] == [1, 1, 0, 0]
+    assert chosen[1] == alike.expected[2].sum()
+    assert counts[4] >= 1 and counts[5] >= 1 and counts[6] == 1
+    reducer.sum(*case.copy(comm.rank), name="of another name")
+    assert len(chosen) > sum(counts)
+    reducer.close()
 
 
 @pytest.mark.ranks(2)

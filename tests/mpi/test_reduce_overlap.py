@@ -1,13 +1,27 @@
-"""Sums behind other work give the same bits, and the ranks agree on whether they pay."""
-
-import time
+"""Sums behind other work give the same bits, alone and in the round loop."""
 
 import numpy as np
 import pytest
 
 from fedmpi.comm.reduce import Reducer
-from fedmpi.comm.reduce.overlap import Behind, worth
+from fedmpi.comm.reduce.overlap import Behind
+from fedmpi.errors import RejectedError
+from fedmpi.layout import Layer, Layout, Tensor
+from fedmpi.sim import rounds
+from fedmpi.sim.experiment import assemble
+from fedmpi.sim.resolve import of_tree
+from fedmpi.sim.stop import Never
+from fedmpi.totals import Total
 from tests.mpi.reduce_cases import make
+from tests.sim.test_rounds import TREE
+
+METHODS = {
+    "fedlp": {"p": 0.4},
+    "fedskel": {"ratio": 0.5, "updates_per_set": 1},
+    "scaffold": {},
+}
+MEASURED = {"wall_time", "mpi_bytes", "collective", "collective_regret"}
+LAYOUT = Layout((Tensor("w", (50,), 0, 0, 5, True),), (Layer("w", "linear", 5, 50),))
 
 
 @pytest.mark.parametrize("active", [True, False])
@@ -33,9 +47,61 @@ def test_an_error_on_the_thread_reaches_the_caller():
     behind.close()
 
 
-def test_ranks_agree_on_whether_it_pays(comm, world):
-    # Sleep stands for a sum that waits for the network, and for one that is no wait at all.
-    slow = worth(comm.raw, lambda: time.sleep(0.02), lambda: time.sleep(0.03))
-    none = worth(comm.raw, lambda: None, lambda: time.sleep(0.001))
-    assert slow
-    assert world.allgather((slow, none)) == [(slow, none)] * comm.size
+@pytest.mark.ranks(2)
+@pytest.mark.parametrize("dropped", [False, True])
+def test_the_next_sum_adds_what_was_begun_ahead_unless_it_was_dropped(comm, dropped):
+    def total(value):
+        one = Total(LAYOUT, "row")
+        one.add(np.full(50, value, np.float32), 0.5)
+        return one
+
+    ahead, rest = total(comm.rank + 1.0), total(4.0)
+    comm.sum_ahead({"weights": ahead})
+    comm.barrier()
+    if dropped:
+        comm.drop_ahead()
+    comm.sum({"weights": rest})
+    shares = 0.5 * comm.size * (1 if dropped else 2)
+    whole = 4.0 * comm.size + (0 if dropped else comm.size * (comm.size + 1) / 2)
+    np.testing.assert_array_equal(rest.weight, np.full(5, shares))
+    np.testing.assert_allclose(rest.mean(np.zeros(50, np.float32)), 0.5 * whole / shares)
+
+
+def run_of(comm, method, overlap, **clients):
+    tree = TREE | {"model": {"name": "mlp"}, "collective": {"overlap": overlap}}
+    tree |= {"algorithm": {"name": method} | METHODS[method]}
+    tree |= {"clients": TREE["clients"] | clients}
+    return rounds.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_overlap_changes_no_bit_of_a_run(comm, monkeypatch, method):
+    begun = []
+    if comm.size > 1:
+        ahead = type(comm).sum_ahead
+        monkeypatch.setattr(
+            type(comm), "sum_ahead", lambda self, totals: begun.append(1) or ahead(self, totals)
+        )
+    found = {}
+    for overlap in ("off", "on"):
+        run = run_of(comm, method, overlap, per_round=9)
+        columns = [run.round().columns for _ in range(4)]
+        kept = [{k: v for k, v in row.items() if k not in MEASURED} for row in columns]
+        found[overlap] = run.state["weights"], kept
+    assert len(begun) == (3 if comm.size > 1 else 0)  # not in the first round
+    np.testing.assert_array_equal(found["on"][0], found["off"][0])
+    for one, other in zip(found["on"][1], found["off"][1], strict=True):
+        np.testing.assert_equal(one, other)
+
+
+def test_a_round_that_is_given_up_leaves_nothing_of_what_was_begun(comm, monkeypatch):
+    run, other = (run_of(comm, "fedlp", "on", per_round=9) for _ in range(2))
+    for one in (run, other):
+        one.round()
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "fits", lambda values: False)
+        with pytest.raises(RejectedError):
+            run.round()
+    for one in (run, other):
+        one.round()
+    np.testing.assert_array_equal(run.state["weights"], other.state["weights"])

@@ -1,6 +1,6 @@
 """Which algorithm adds up a vector, and what the choice was worth."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from dataclasses import field as column
 from time import perf_counter
 
@@ -18,6 +18,7 @@ ALGORITHMS = {
     "dense": dense,
 }
 NAMES = tuple(ALGORITHMS)
+ALIKE = 16  # sums that differ by less than one in so many coordinates are made the same way
 SURPRISE = 0.02  # a union that was guessed better than this would not change the choice
 
 
@@ -40,7 +41,47 @@ class Record:
     regret: float = 0.0
 
 
-def combine(link, field, weight, algorithm, cost):
+class Choice:
+    """The algorithm of sums that follow each other, chosen anew only when they change.
+
+    The first is chosen by the expected union, the second by that of the first. Whether
+    sums are alike is decided by whole numbers that all ranks know, so all decide the same.
+
+    Attributes
+    ----------
+    algorithm : str
+    predicted : dict
+        Modelled seconds of every algorithm when it was chosen.
+    """
+
+    def __init__(self):
+        self.algorithm, self.predicted = "", {}
+        self._of = self._known = self._seen = None
+
+    def make(self, link, plan, cost):
+        """Choose for the sum of `plan`, or keep to what was chosen; all ranks together."""
+        kind = plan.size, plan.marks, plan.per_value, plan.per_weight, plan.same
+        of = kind, plan.every, plan.most
+        if self._of is None or self._of[0] != kind or not _near(of[1:], self._of[1:]):
+            self._known = None
+        elif self._known is not None and _near([self._seen], [self._known]):
+            return
+        else:
+            self._known, plan = self._seen, plan.knowing(self._seen)
+        self._of, self.predicted = of, _seconds(cost, plan)
+        self.algorithm = _agreed(link, min(self.predicted, key=self.predicted.get))
+
+    def regret(self, plan, cost, union):
+        """Return the modelled seconds that it lost, now that the union is known."""
+        self._seen = union
+        expected = plan.union(plan.ranks) if self._known is None else self._known
+        if abs(union - expected) <= SURPRISE * union:
+            return 0.0
+        hindsight = _seconds(cost, plan.knowing(union))
+        return hindsight[self.algorithm] - min(hindsight.values())
+
+
+def combine(link, field, weight, algorithm, cost, choice=None):
     """Add up `field` over the ranks of `link`, in place, and the weight.
 
     Parameters
@@ -53,6 +94,7 @@ def combine(link, field, weight, algorithm, cost):
         A name of ALGORITHMS, or "auto". Where "shared" is asked for but supports
         differ, the sum is dense.
     cost : Cost, or None if `algorithm` is not "auto"
+    choice : Choice of the sums before this one, or None; changed in place
 
     Returns
     -------
@@ -61,10 +103,11 @@ def combine(link, field, weight, algorithm, cost):
     start, before = perf_counter(), link.sent
     link.begin()
     plan, weight = planning.exchange(link, field, weight)
-    predicted = {}
-    if algorithm == "auto":
-        predicted = _seconds(cost, plan)
-        algorithm = _agreed(link, min(predicted, key=predicted.get))
+    predicted, auto = {}, algorithm == "auto"
+    if auto:
+        choice = choice or Choice()
+        choice.make(link, plan, cost)
+        algorithm, predicted = choice.algorithm, choice.predicted
     elif algorithm == "shared" and not plan.same:
         algorithm = "dense"
     union = None if field.flat else _units(link, field)
@@ -73,18 +116,9 @@ def combine(link, field, weight, algorithm, cost):
         field.touched[:] = union
     touched = field.extent()
     link.done()
-    regret = 0.0
-    if predicted and abs(touched - plan.union(plan.ranks)) > SURPRISE * touched:
-        hindsight = _seconds(cost, replace(plan, known=touched))
-        regret = hindsight[algorithm] - min(hindsight.values())
-    record = Record(
-        algorithm,
-        perf_counter() - start,
-        link.sent - before,
-        touched / max(field.size, 1),
-        predicted,
-        regret,
-    )
+    regret = choice.regret(plan, cost, touched) if auto else 0.0
+    taken, density = perf_counter() - start, touched / max(field.size, 1)
+    record = Record(algorithm, taken, link.sent - before, density, predicted, regret)
     return record, weight
 
 
@@ -105,3 +139,7 @@ def _units(link, field):
     union = field.touched.copy()
     link.unite(union)
     return union
+
+
+def _near(numbers, before):
+    return all(abs(a - b) * ALIKE <= b for a, b in zip(numbers, before, strict=True))

@@ -6,7 +6,9 @@ library picks their algorithms.
 """
 
 import json
-from dataclasses import asdict, astuple, dataclass, fields
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from time import perf_counter
 
@@ -67,7 +69,7 @@ def calibrate(link, path=None):
     values = np.full(len(fields(Cost)), np.nan)
     known = _read(path) if path and link.rank == 0 else {}
     if key in known:
-        values[:] = astuple(Cost(**known[key]))
+        values[:] = [known[key][field.name] for field in fields(Cost)]
     link.comm.Bcast(values, root=0)
     if not np.isnan(values).any():
         return Cost(*values.tolist())
@@ -78,17 +80,29 @@ def calibrate(link, path=None):
 
 
 def _read(path):
+    """Return what a file knows, {key: {name: seconds}}; what is not so in it is left out."""
     try:
-        return json.loads(Path(path).read_text())
-    except (FileNotFoundError, ValueError):
+        found = json.loads(Path(path).read_text())
+    except (OSError, ValueError, RecursionError):
         return {}  # not measured yet, or cut short by a crash
+    found = found if isinstance(found, dict) else {}
+    return {key: values for key, values in found.items() if _is_cost(values)}
+
+
+def _is_cost(values):
+    names = {field.name for field in fields(Cost)}
+    return isinstance(values, dict) and values.keys() == names and all(
+        type(value) is float and 0 <= value < np.inf for value in values.values()
+    )
 
 
 def _write(path, known):
-    part = Path(f"{path}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(known, indent=1))
-    part.replace(path)
+    """Keep what is known; a cache that cannot be written only costs time at the next start."""
+    part = Path(f"{path}.{os.getpid()}")
+    with suppress(OSError):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(known, indent=1))
+        part.replace(path)
 
 
 def _best(link, step, repeats=5):

@@ -51,24 +51,36 @@ def levels(rank, size, plan):
 
 def reduce(link, field, plan):
     """Add up `field` over the ranks, in place."""
-    cuts = levels(link.rank, link.size, plan)
-    for level in cuts:
+    cuts, first = levels(link.rank, link.size, plan), link.step
+    for depth, level in enumerate(cuts):
+        _at(link, first, depth, level.alone)
         mine = encode(link, field, *level.give)
         answer = link.swap(mine, level.partner, None if level.alone else level.partner)
         if not level.alone:
             add(link, field, answer)
         if level.odd is not None:
+            _at(link, first, depth, True)
             add(link, field, link.swap(None, None, level.odd))
-        link.step += 1
     settle(link, field, *cuts[-1].keep)
-    for level in reversed(cuts):
+    most = ceil(log2(link.size))
+    for depth, level in reversed([*enumerate(cuts)]):
+        _at(link, first, 2 * most - 1 - depth, level.alone)
         mine = None if level.alone else encode(link, field, *level.keep)
         answer = link.swap(mine, None if level.alone else level.partner, level.partner)
         if level.odd is not None:
+            _at(link, first, 2 * most - 1 - depth, True)
             link.swap(mine, level.odd, None)
         drop(link, field, *level.give)
         add(link, field, answer)
-        link.step += 1
+    _at(link, first, 2 * most, False)
+
+
+def _at(link, first, round, odd):
+    """Set the step: two for each round, the second for the rank that has no partner.
+
+    Ranks go through unlike numbers of levels, but a message is at one step for both ends.
+    """
+    link.step = first + 2 * round + odd
 
 
 def seconds(cost, plan):

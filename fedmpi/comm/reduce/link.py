@@ -22,8 +22,8 @@ class Link:
     narrow : bool
         Values of float32 sums travel as bfloat16.
     step : int
-        Number of the next round of messages, for the log. Collectives count it on; what
-        calls `swap` does so itself, after messages that pass at one time.
+        Number of the next round of messages, for the log; the same at both ends of a
+        message. Collectives count it on, what calls `swap` sets it itself.
     sent : int
         Bytes handed to others since it was last set to 0; for built-in collectives
         what a bandwidth-optimal algorithm would send.
@@ -52,7 +52,9 @@ class Link:
         requests, head, message_in = [], self.take("first", first), None
         if source is not None:
             head_in = self.comm.Irecv([head, MPI.BYTE], source=source)
-        if target is not None:
+        if target is None:
+            self._note(-1, 0, "pair")
+        else:
             self._note(target, message.size, "pair")
             for piece in _pieces(message, first, self.chunk):
                 requests.append(self.comm.Isend([piece, MPI.BYTE], dest=target))

@@ -6,9 +6,9 @@ import numpy as np
 
 COLUMNS = np.dtype(
     [
-        ("step", "<i8"),
+        ("step", "<i8"),  # one for both ends of a message; a rank has one row of each
         ("source", "<i8"),
-        ("target", "<i8"),  # -1: a built-in collective, or nobody
+        ("target", "<i8"),  # -1: a built-in collective, or nobody: this rank only receives
         ("bytes", "<i8"),
         ("kind", "U12"),  # "pair", "allreduce", "allgather", or "done" at the end of a sum
         ("work", "<f8"),  # seconds that the source computed since its last message

@@ -44,22 +44,33 @@ class Plan:
     @cached_property
     def same(self):
         """True if all ranks touch the same units."""
-        return bool((self.rows[:, MARKS] == self.rows[0, MARKS]).all())
+        marks = self.rows[:, MARKS].tobytes()
+        return marks == marks[: len(marks) // self.ranks] * self.ranks
 
     @cached_property
     def every(self):
         """Coordinates touched by each rank, added up."""
-        return int(self.rows[:, COORDINATES].sum())
+        return sum(self._coordinates)
 
     @cached_property
     def most(self):
         """Coordinates touched by the rank that touches most."""
-        return int(self.rows[:, COORDINATES].max())
+        return max(self._coordinates)
 
     @cached_property
     def units_each(self):
         """Units per touched coordinate, at most 1."""
-        return int(self.rows[:, UNITS].sum()) / max(self.every, 1)
+        return sum(self.rows[:, UNITS].tolist()) / max(self.every, 1)
+
+    @cached_property
+    def _coordinates(self):
+        return self.rows[:, COORDINATES].tolist()  # few numbers: numpy would be slower
+
+    def knowing(self, union):
+        """Return this Plan with the coordinates of the union known."""
+        other = object.__new__(Plan)  # what was worked out before is kept
+        vars(other).update(vars(self), known=union)
+        return other
 
     def bounds(self, shares, lo=0, hi=None):
         """Cut lo..hi-1 into ranges whose expected work is in proportion to `shares`."""
@@ -83,8 +94,11 @@ class Plan:
     @cached_property
     def _unions(self):
         width = bin_width(self.size)
-        filled = np.clip(self.size - width * np.arange(BINS), 1, width)
-        missed = np.cumprod(1 - self.rows[:, MARKS.stop :] / filled, axis=0)
+        whole, rest = divmod(self.size, width)
+        filled = np.ones(BINS)
+        filled[:whole] = width
+        filled[whole : whole + 1] = max(rest, 1)
+        missed = np.multiply.accumulate(1 - self.rows[:, MARKS.stop :] / filled)
         return ((1 - missed) @ filled).tolist()
 
 

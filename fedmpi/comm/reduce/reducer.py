@@ -7,7 +7,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fedmpi import kernels
-from fedmpi.comm.reduce.auto import ALGORITHMS, NAMES, Record, combine
+from fedmpi.comm.reduce.auto import ALGORITHMS, NAMES, Choice, Record, combine
 from fedmpi.comm.reduce.cost import calibrate
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.comm.reduce.link import CHUNK, Link
@@ -89,7 +89,7 @@ class Reducer:
         self._comm.Allreduce(MPI.IN_PLACE, count)
         self._nodes = int(count[0])
         self.algorithm = algorithm.removeprefix("node+")
-        self._cache, self._cost, self._slots = cache, None, {}
+        self._cache, self._cost, self._slots, self._choices = cache, None, {}, {}
 
     def row(self, name, size, starts=FLAT, *, kind=np.int64, exact=True, cover=True):
         """Return this rank's row of the sum `name`: a Field to add to, in shared memory.
@@ -153,12 +153,12 @@ class Reducer:
         weight = _weight(0 if each else cover, exact)
         if self._node.size == 1 and exact == (total.dtype == np.int64):
             field = Field(total, cover if each else total[:0], touched, starts)
-            return self._between(field, weight, None, began)
+            return self._between(name, field, weight, None, began)
         self.row(name, total.size, starts, kind=total.dtype, exact=exact, cover=each)
         slot = self._slots[name][1]
         given = Field(total, cover if each else slot.mine.cover, touched, slot.starts)
         slot.reduce(given, 1.0 if scale is None else scale, weight)
-        return self._between(slot.view(), slot.weight[0], slot, began)
+        return self._between(name, slot.view(), slot.weight[0], slot, began)
 
     def sum_list(self, units, values, size, weight=0, *, scale=None, cover=False, name="list"):
         """Add up lists of single coordinates over all ranks.
@@ -194,7 +194,7 @@ class Reducer:
         slot = self._slots[name][1]
         slot.write(units, values)
         slot.reduce(units.size, 1.0 if scale is None else scale, _weight(weight, exact))
-        return self._between(slot.view(), slot.weight[0], slot, began)
+        return self._between(name, slot.view(), slot.weight[0], slot, began)
 
     def close(self):
         """Give shared memory and communicators back; no result may be read after."""
@@ -215,7 +215,7 @@ class Reducer:
             self._slots[name] = key, slot
         return slot
 
-    def _between(self, field, weight, slot, began):
+    def _between(self, name, field, weight, slot, began):
         """Add up the sums of the nodes, in place; return the Result."""
         if self._nodes == 1:
             touched = field.extent() if slot is None else slot.found.sum()
@@ -228,7 +228,9 @@ class Reducer:
         else:
             if self.algorithm == "auto" and self._cost is None:
                 self._cost = calibrate(self._link, self._cache)
-            record, weight = combine(self._link, field, weight, self.algorithm, self._cost)
+            choice = self._choices.setdefault(name, Choice())
+            how = self.algorithm, self._cost, choice
+            record, weight = combine(self._link, field, weight, *how)
             if slot is not None:
                 slot.weight[0] = weight
                 slot.note[:] = NAMES.index(record.algorithm), record.density, record.regret

@@ -1,0 +1,188 @@
+"""The replay beside real sums on a few ranks: how near it comes, case by case.
+
+The network of this machine is measured in turn with the sums, on the same ranks at the same
+time, so both meet the same contention for memory. What a rank computes between its messages
+comes from the log of the sum; nothing is fitted to a sum. A sum does not count if a rank was
+taken off its core meanwhile: the replay knows of no other programs.
+"""
+
+from dataclasses import asdict, dataclass
+from math import inf, isfinite
+from resource import RUSAGE_SELF, getrusage
+from time import perf_counter
+
+import numpy as np
+
+from fedmpi.bench.collectives import timed
+from fedmpi.bench.measure import Bar, plain
+from fedmpi.bench.replay import LONG, Network, dense, logged, replay
+from fedmpi.comm.reduce import Log, Reducer
+from fedmpi.comm.reduce.link import Link
+from fedmpi.comm.reduce.log import COLUMNS
+from fedmpi.rng import rng_for
+
+METHODS = ("halving", "split", "allgatherv", "dsar", "dense")
+CASES = ((10**6, 0.01), (10**6, 0.05), (4 * 10**6, 0.01))  # coordinates, density
+SHORT, MIDDLE, LARGE = 64, 2 * LONG, 1 << 22  # bytes of the messages that are measured
+TURNS, PATIENCE = 31, 60.0  # turns at least, and seconds to wait for undisturbed sums at most
+QUICK = {"cases": ((10**5, 0.02),), "turns": 3, "patience": 1.0}
+BOUND = 1.2  # predicted over taken, or taken over predicted
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in one case: its fastest undisturbed sum and the replay of that, NaN if none."""
+
+    ranks: int
+    n: int
+    density: float
+    method: str
+    taken: float  # seconds of the slowest rank
+    predicted: float
+    ratio: float  # predicted over taken
+
+
+def run(raw, cases=CASES, methods=METHODS, turns=TURNS, patience=PATIENCE):
+    """Make real sums on the ranks of mpi4py communicator `raw` and replay their logs.
+
+    Returns a dict for JSON, alike on all ranks: "network" as it was measured, "rows" (see Row)
+    and "bars".
+    """
+    trial, probes = Trial(raw), _probes(raw)
+    sums = {(case, method): trial.sum_of(*case, method) for case in cases for method in methods}
+    calls = probes | sums
+    for call in calls.values():
+        call()
+    best, began, turn = dict.fromkeys(calls, (inf, None)), perf_counter(), 0
+    while turn < turns or not _enough(raw, best, perf_counter() - began > patience):
+        for i in rng_for(1, "bench order", turn).permutation(len(calls)):
+            name = list(calls)[i]
+            best[name] = min(best[name], calls[name](), key=lambda pair: pair[0])
+        turn += 1
+    trial.close()
+    network = fitted(raw.size, {name: best[name][0] for name in probes})
+    rows = [_row(raw.size, network, *name, *best[name]) for name in sums]
+    return plain({
+        "ranks": raw.size,
+        "network": asdict(network),
+        "rows": [asdict(row) for row in rows],
+        "bars": [bar.plain() for bar in bars(rows)],
+    })  # fmt: skip
+
+
+def fitted(ranks, seconds):
+    """Return the Network on which the measured messages take what they took.
+
+    `seconds` of "short", "middle" and "large" exchanges in a ring, and of "built-in", an
+    Allreduce of LARGE bytes of int64.
+    """
+    per_byte = max(seconds["large"] - seconds["middle"], 0.0) / (LARGE - MIDDLE)
+    third = seconds["short"] / 3  # L + 2 o
+    handshake = max(seconds["middle"] - seconds["short"] - MIDDLE * per_byte, 0.0)
+    plain_network = Network(third, third, per_byte, handshake)
+    free, dear = (
+        replay(dense(ranks, LARGE, combine), ranks, plain_network).max() for combine in (0.0, 1e-9)
+    )
+    combine = 1e-9 * max(seconds["built-in"] - free, 0.0) / (dear - free)
+    return Network(third, third, per_byte, handshake, combine=float(combine))
+
+
+def bars(rows):
+    """Return a Bar for each method and number of ranks: the middle case of those measured."""
+    found, note = [], "median over the cases; none if other programs disturbed every sum"
+    for ranks, method in dict.fromkeys((row.ranks, row.method) for row in rows):
+        mine = [row.ratio for row in rows if (row.ranks, row.method) == (ranks, method)]
+        off = [max(ratio, 1 / ratio) for ratio in mine if isfinite(ratio)]
+        name = f"replay against real {method}, {ranks} ranks"
+        found.append(Bar(name, float(np.median(off)) if off else None, BOUND, False, note))
+    return found
+
+
+def _enough(raw, best, late):
+    """Say, alike on all ranks, whether all was measured undisturbed or it is `late`."""
+    done = np.array([late or all(isfinite(seconds) for seconds, _ in best.values())], np.int64)
+    raw.Bcast(done, root=0)
+    return bool(done[0])
+
+
+def _undisturbed(raw, call):
+    """Return seconds of the slowest rank; infinite if one of them lost its core meanwhile."""
+
+    def watched():
+        before = getrusage(RUSAGE_SELF).ru_nivcsw
+        call()
+        return getrusage(RUSAGE_SELF).ru_nivcsw - before
+
+    seconds, lost = timed(raw, watched)
+    losses = np.empty(raw.size, np.int64)
+    raw.Allgather(np.array([lost]), losses)
+    return inf if losses.any() else seconds
+
+
+class Trial:
+    """Real sums with a log, on the ranks of one communicator."""
+
+    def __init__(self, raw):
+        self._raw, self._log = raw, Log()
+        self._reducer = Reducer(raw, nodes=raw.rank, log=self._log)
+
+    def sum_of(self, n, density, method):
+        """Return a call that sums once, and returns (seconds of the slowest rank, log rows)."""
+        mine = rng_for(1, "scale check", n, self._raw.rank).random(n) < density
+        values, touched = mine.astype(np.int64), mine.astype(np.uint8)
+        total, marks = np.empty_like(values), np.empty_like(touched)
+
+        def call():
+            total[:], marks[:] = values, touched
+            self._log.clear()
+            self._reducer.algorithm = method
+            seconds = _undisturbed(self._raw, lambda: self._reducer.sum(total, 0, marks))
+            return seconds, _everyone(self._raw, self._log.rows())
+
+        return call
+
+    def close(self):
+        """Give the communicators back."""
+        self._reducer.close()
+
+
+def _probes(raw):
+    """Return {name: call} of the messages that are measured; a call returns (seconds, answer)."""
+    link = Link(raw)
+
+    def ring(size):
+        def call():
+            message = link.take("encoded", size)
+            message[8:] += 1  # as a list that has just been made: not in the target's cache
+            message[:8].view(np.int64)[0] = size
+            ends = (raw.rank + 1) % raw.size, (raw.rank - 1) % raw.size
+            return timed(raw, lambda: link.swap(message, *ends))
+
+        return call
+
+    vector = np.zeros(LARGE // 8, np.int64)
+
+    def built_in():
+        vector[:] = 1
+        return timed(raw, lambda: link.allreduce(vector))
+
+    rings = {"short": ring(SHORT), "middle": ring(MIDDLE), "large": ring(LARGE)}
+    return rings | {"built-in": built_in}
+
+
+def _row(ranks, network, case, method, taken, log):
+    """Return the Row of one case from its fastest sum."""
+    predicted = np.nan
+    if isfinite(taken):
+        rounds = logged(log, ranks, network.combine)
+        predicted = float(replay(rounds, ranks, network).max())
+    return Row(ranks, *case, method, taken, predicted, predicted / taken)
+
+
+def _everyone(raw, rows):
+    """Return the log rows of all ranks."""
+    counts = np.empty(raw.size, np.int64)
+    raw.Allgather(np.array([rows.nbytes]), counts)
+    every = np.empty(int(counts.sum()), np.uint8)
+    raw.Allgatherv(rows.view(np.uint8), [every, counts])
+    return every.view(COLUMNS)

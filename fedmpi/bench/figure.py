@@ -1,0 +1,51 @@
+"""The picture of `fedmpi bench scale`: predicted seconds of a round's sums over the ranks."""
+
+from fedmpi.analysis.draw import COLOURS, save, sheet
+
+MARKERS = "osD^vx"
+
+
+def draw(found, path):
+    """Draw what scale.run found: a column of panels for each network, methods over algorithms.
+
+    Raises ResultError without matplotlib (extra [analysis]), ConfigError if the name does not
+    end in .png, .svg or .pdf.
+    """
+    networks = list(dict.fromkeys(row["network"] for row in found["rows"]))
+    figure = sheet(path, (9, 7))
+    panels = figure.subplots(2, len(networks), sharex=True, squeeze=False)
+    titles = "five methods, VGG-11", "algorithms, 10 million coordinates, 1 %"
+    for line, (key, title) in enumerate(zip(("methods", "rows"), titles, strict=True)):
+        for panel, network in zip(panels[line], networks, strict=True):
+            rows = [row for row in found[key] if row["network"] == network]
+            lines = _panel(panel, rows, f"{network}: {title}")
+            if key == "rows":
+                panel.set_yscale("log")
+                panel.minorticks_off()
+            else:
+                panel.set_ylim(bottom=0)
+            panel.yaxis.set_major_formatter("{x:,g}")
+        panels[line][-1].legend(handles=lines, loc="best", frameon=False, fontsize="small")
+        panels[line][0].set_ylabel("predicted milliseconds")
+    for panel in panels[-1]:
+        panel.set_xlabel("ranks, one on each node")
+    save(figure, path)
+
+
+def _panel(panel, rows, title):
+    """Draw one line for each method; return the lines. Lines that coincide show their marks."""
+    lines = []
+    for i, name in enumerate(dict.fromkeys(row["method"] for row in rows)):
+        mine = [row for row in rows if row["method"] == name]
+        lines += panel.plot(
+            [row["ranks"] for row in mine], [1e3 * row["seconds"] for row in mine], lw=1.4,
+            marker=MARKERS[i], ms=11 - 1.5 * i, mfc="none", color=COLOURS[i], label=name,
+        )  # fmt: skip
+    panel.set_xscale("log", base=4)
+    ranks = sorted({row["ranks"] for row in rows})
+    panel.set_xticks(ranks, [f"{count:,}" for count in ranks])
+    panel.minorticks_off()
+    panel.set_title(title, fontsize="small")
+    panel.grid(color="0.9", lw=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+    return lines

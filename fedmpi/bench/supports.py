@@ -1,0 +1,94 @@
+"""Which coordinates each of many ranks touches: drawn, or those of real clients."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fedmpi.comm.reduce.message import HEAD
+from fedmpi.rng import rng_for
+
+SAMPLE = 1 << 17  # coordinates that stand for a model's, for ranges of 32 on 4,096 ranks
+
+
+@dataclass(frozen=True, eq=False)
+class Supports:
+    """Which of the sampled coordinates each rank touches.
+
+    bits : uint8[P, size / 8]
+    stands_for : coordinates of the model for each sampled one
+    per_value : bytes of a value
+    units : number of units larger than a coordinate, 0 if every coordinate is one
+    """
+
+    bits: np.ndarray
+    stands_for: float = 1.0
+    per_value: int = 8
+    units: int = 0
+
+    @classmethod
+    def draw(cls, ranks, n, density, size=SAMPLE):
+        """Return independent supports of one density for a model of `n` coordinates."""
+        rows = (rng_for(1, "scale", 0, rank).random(size) < density for rank in range(ranks))
+        return cls(np.array([np.packbits(row) for row in rows]), n / size)
+
+    @classmethod
+    def of(cls, one, ranks, size=SAMPLE):
+        """Return the supports of a Sum (contributions.py), a client on each rank.
+
+        As long as there are as many clients as ranks each serves once, then they are drawn.
+        Coordinates are taken at even distances.
+        """
+        starts, clients = one.starts, len(one.touched)
+        n = int(starts[-1])
+        size = min(size, -(-n // 8) * 8)
+        at = np.searchsorted(starts, np.arange(size) * n // size, side="right") - 1
+        pool = np.array([np.packbits(marks[at] != 0) for marks in one.touched])
+        who = np.arange(ranks)
+        if ranks > clients:
+            who = rng_for(1, "scale clients").integers(clients, size=ranks)
+        flat = starts.size == n + 1
+        return cls(pool[who], n / size, 9 if flat else 8, 0 if flat else starts.size - 1)
+
+    @property
+    def ranks(self):
+        """Number of ranks, P."""
+        return len(self.bits)
+
+    @property
+    def size(self):
+        """Number of sampled coordinates."""
+        return 8 * self.bits.shape[1]
+
+    @cached_property
+    def held(self):
+        """int64[P]: sampled coordinates that each rank touches."""
+        return np.array([np.bitwise_count(row).sum(dtype=np.int64) for row in self.bits])
+
+    @cached_property
+    def same(self):
+        """True if all ranks touch the same."""
+        return bool((self.bits == self.bits[0]).all())
+
+    @property
+    def union(self):
+        """Part of the coordinates that some rank touches."""
+        return float(np.bitwise_count(np.bitwise_or.reduce(self.bits)).sum() / self.size)
+
+    @property
+    def dense_bytes(self):
+        """Bytes of a vector of all coordinates."""
+        return self.size * self.stands_for * self.per_value
+
+    def list_bytes(self, counts, among):
+        """Return the bytes of lists of `counts` out of `among` sampled coordinates."""
+        counts, among = np.asarray(counts, np.float64), np.asarray(among)
+        each = self.units / (self.size * self.stands_for) if self.units else 1.0
+        support = np.where(counts == among, 0, np.minimum(4 * counts, among / 8)) * each
+        return HEAD + self.stands_for * (counts * self.per_value + support)
+
+    def bounds(self, shares, lo=0, hi=None):
+        """Cut lo..hi-1 in proportion to the shares, at multiples of 8."""
+        hi = self.size if hi is None else hi
+        cuts = lo + (hi - lo) * np.cumsum(shares) // np.sum(shares) // 8 * 8
+        return np.concatenate(([lo], cuts[:-1], [hi]))
