@@ -33,11 +33,10 @@ def count(layout, backward=FULL, density=None, gate=None, samples=1):
         How many samples; an epoch over n samples is n, whatever the batch size.
     """
     macs = np.array([layer.macs for layer in layout.layers], np.float64)
-    layers = np.arange(len(macs))
     flops = np.repeat(2.0 * samples * macs[:, None], 3, axis=1)
     flops[:, WEIGHT_GRADIENT:] *= _kept(layout, backward)[:, None]
-    flops[layers < backward.lowest, WEIGHT_GRADIENT] = 0
-    flops[layers <= backward.lowest, INPUT_GRADIENT] = 0
+    flops[: backward.lowest, WEIGHT_GRADIENT] = 0
+    flops[: backward.lowest + 1, INPUT_GRADIENT] = 0
     if density is not None:
         flops[:, [FORWARD, INPUT_GRADIENT]] *= np.asarray(density)[:, None]
     if gate is not None:
@@ -83,6 +82,16 @@ def thop(layout):
     )
 
 
+def inference(layout, kept=None, gate=None):
+    """Return the FLOPs of one sample's forward pass through an evaluated model, a float.
+
+    `kept` is uint8[P] or None: a pruned weight costs nothing, wherever it lies. `gate` as in
+    `count`; the gates' own layers are in the layout, and counted.
+    """
+    density = None if kept is None else _alive(layout, kept)
+    return float(forward(layout, density, gate).sum())
+
+
 def _alive(layout, mask):
     """float64[L]: share of ones in uint8[P] `mask` among the weights that multiply."""
     weights = [layout.tensors[tensors[0]] for tensors in layout.layer_tensors]
@@ -92,7 +101,9 @@ def _alive(layout, mask):
 def _kept(layout, backward):
     """Share of the rows of each layer that the backward pass keeps, float64[L]."""
     rows = backward.rows or (None,) * len(layout.layers)
-    return np.array([1.0 if keep is None else np.mean(keep) for keep in rows], np.float64)
+    return np.array(
+        [1.0 if keep is None else np.count_nonzero(keep) / keep.size for keep in rows], np.float64
+    )
 
 
 def _normalised(layout, number):

@@ -98,6 +98,24 @@ class Layout:
         """For each tensor, the index of its first unit at level "row"; one more at the end."""
         return np.concatenate(([0], np.cumsum([t.rows for t in self.tensors]))).astype(np.int64)
 
+    @cached_property
+    def shared_rows(self):
+        """(int64[R], int64[U]): the rows that tensors share, and who shares them.
+
+        A tensor with as many rows as its layer shares them with the others. The first array
+        gives the first unit at level "row" of each shared row; the second for each unit the
+        place of its row in the first, and R for units of tensors that share none.
+        """
+        first, of = [], np.full(self.row_units[-1], -1)
+        for layer, tensors in zip(self.layers, self.layer_tensors, strict=True):
+            sharing = [t for t in tensors if self.tensors[t].rows == layer.rows]
+            for t in sharing:
+                unit = self.row_units[t]
+                of[unit : unit + layer.rows] = len(first) + np.arange(layer.rows)
+            first += [self.row_units[t] + row for t in sharing[:1] for row in range(layer.rows)]
+        of[of < 0] = len(first)
+        return np.array(first, np.int64), of
+
     def slice(self, name):
         """Return the slice of the flat vector that holds tensor `name`."""
         tensor = self.tensors[self.names.index(name)]

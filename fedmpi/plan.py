@@ -15,10 +15,14 @@ class Backward:
     output of a dropped row is taken as zero, so the row vanishes from the weight
     gradient and from the gradient of everything below (FedSkel, Luo et al. 2021).
     `lowest`: index of the lowest trained layer; nothing below it is differentiated.
+    `mask`, `update`: uint8[P], leave to the engine to save work: weights are 0 where `mask` is,
+    also in the forward pass, and gradients of weights may be anything where `update` is 0.
     """
 
     rows: tuple | None = None
     lowest: int = 0
+    mask: np.ndarray | None = None
+    update: np.ndarray | None = None
 
 
 FULL = Backward()
@@ -86,7 +90,7 @@ class Plan:
     tensors : tuple of int
         Which tensors the next four speak of.
     penalty : float
-        Adds penalty * sum over tensors of their L2 norm to the loss.
+        Adds penalty * sum over tensors, or over their rows if `by_row`, of the L2 norm.
     threshold : float
         After each local epoch, entries of at most this magnitude are set to 0.
     readjust : float
@@ -118,12 +122,26 @@ class Plan:
     control: np.ndarray | None = None
     tensors: tuple = ()
     penalty: float = 0.0
+    by_row: bool = False
     threshold: float = 0.0
     readjust: float = 0.0
     salient: float = 1.0
     gates: np.ndarray | None = None
     steps: int | None = None
     statistics: tuple = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """The model that one client has between rounds, where it is not the global one.
+
+    `weights` is float32[P] in the coordinates of the whole model; `part` and `private` are
+    those of a Plan.
+    """
+
+    weights: np.ndarray
+    part: Part | None = None
+    private: np.ndarray | None = None
 
 
 @dataclass(eq=False)

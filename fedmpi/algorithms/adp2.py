@@ -66,9 +66,9 @@ class ADP2(Inside, name="adp-v2"):
         everything = replace(plan, up=Support.all(self.layout))
         super().add(sums, everything, replace(report, weights=weights))
 
-    def density(self, state):
-        """The part of the global model's coordinates that are not 0 in convolutions."""
-        return self._support(state["weights"] != 0).size / self.layout.size
+    def kept(self, state):
+        """What is not 0 in convolutions, and all the rest."""
+        return self._support(state["weights"] != 0).keep
 
     def _support(self, held):
         """The coordinates bool[P] `held`, and all those outside convolutions."""

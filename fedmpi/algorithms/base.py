@@ -50,6 +50,7 @@ class Algorithm(ABC):
     Keys = Keys
     level = "model"
     prunes = False  # True if a step may change the weights though nobody reported
+    remedy = "lower optimizer.lr"  # what to do if training diverges
     torch_only = False  # True if clients do what only the torch engine can
 
     def __init_subclass__(cls, name=None, **kwargs):
@@ -67,10 +68,8 @@ class Algorithm(ABC):
         self.attach(defaultdict(dict), None)
 
     def attach(self, memory, accuracy):
-        """Take what a client may ask of its own device.
-
-        `memory[client]` is what `remember` returned for it last, {} at first;
-        `accuracy(client, weights)` the share of its samples that float32[P] weights class right.
+        """Take what a client may ask: `memory[client]`, what `remember` returned last or {}, and
+        `accuracy(client, weights)`, the share of its samples that float32[P] weights class right.
         """
         self._memory, self.accuracy = memory, accuracy
 
@@ -95,11 +94,14 @@ class Algorithm(ABC):
     def plan(self, state, round, client):
         """Return the Plan of one client in one round."""
 
+    def load(self, round, client):
+        """Return the predicted work of a client's round, as a share of that of a whole model."""
+        return 1.0
+
     def message(self, state, plan, report):
         """Return what the client sends: name -> (float32[P], Support), "weights" among them.
 
-        Runs on the client. What arrives under other names is in the statistics of the
-        Report that `add` gets.
+        Runs on the client. Other names arrive in the statistics of the Report that `add` gets.
         """
         return {"weights": (report.weights, plan.up)}
 
@@ -115,6 +117,17 @@ class Algorithm(ABC):
         """True if clients keep anything between rounds."""
         return type(self).remember is not Algorithm.remember
 
+    def own(self, state, client):
+        """Return the Own model of a client at the end of a round, None if it is the global one.
+        Its shared parts are those in `state`, as if every client had just received them.
+        """
+        return
+
+    @property
+    def personal(self):
+        """True if some clients' models may differ from the global one."""
+        return type(self).own is not Algorithm.own
+
     def zero(self):
         """Return the sums of nobody: a dict of Total."""
         return {"weights": Total(self.layout, self.level, self.setting.exact)}
@@ -127,6 +140,11 @@ class Algorithm(ABC):
         """Return the next state, from the sums over all clients; runs alike on every rank."""
         return state | {"weights": sums["weights"].mean(state["weights"])}
 
+    def kept(self, state):
+        """Return uint8[P], 0 where the global model is pruned, or None if nothing is."""
+        return state.get("mask")
+
     def density(self, state):
         """Return the part of the global model's coordinates that are not pruned."""
-        return float(state["mask"].mean()) if "mask" in state else 1.0
+        kept = self.kept(state)
+        return 1.0 if kept is None else float(kept.mean())

@@ -8,8 +8,11 @@ mask the largest weights of all layers together, of which the share s_t is dropp
 0 is the paper's FedDP.
 
 s_t = end + (start - end)(1 - t/T)^3. In round 0 each client trains under an ERK mask of its
-own at sparsity `start`. Uploads are dense, as in the code. Ours: in round t = 0 every client
-receives the dense model, since no mask is shared yet.
+own at sparsity `start`. Ours: in round t = 0 every client receives the dense model, since no
+mask is shared yet.
+
+upload = "dense", as in the code: all that a client learned goes up. "pruned": only what its mask
+holds; the rest is 0 in the mean, so that pruned weights do not come back whatever regrow says.
 
 regrow says what is ranked for a new mask. "dense_average": the mean as it arrived, so that
 pruned weights can come back, the paper's intent. "released": the mean under the old mask, as
@@ -45,6 +48,7 @@ class FedDIP(Algorithm, name="feddip"):
         steps: int = Field(20, ge=2)  # Q, of the penalty
         power: float = Field(1.0, ge=0)  # of ERK
         regrow: Literal["dense_average", "released", "feedback"] = "dense_average"
+        upload: Literal["dense", "pruned"] = "dense"
         variant: Literal["paper", "released"] = "paper"
 
         @model_validator(mode="after")
@@ -64,7 +68,7 @@ class FedDIP(Algorithm, name="feddip"):
     def plan(self, state, round, client):
         """The pruned model down, the gradient at the pruned point, the dense model up."""
         mask, start = state["mask"], None
-        down = Support(self.layout, "coordinate", mask)
+        down = self._held(mask)
         if round == 0:
             mask = self._first_mask(client)
             down = Support.all(self.layout)
@@ -72,7 +76,7 @@ class FedDIP(Algorithm, name="feddip"):
             start = state["weights"] + (1 - mask) * self.memory(client)["residual"]
         return Plan(
             down=down,
-            up=Support.all(self.layout),
+            up=Support.all(self.layout) if self.keys.upload == "dense" else self._held(mask),
             start=start,
             mask=mask,
             tensors=self.tensors,
@@ -99,6 +103,13 @@ class FedDIP(Algorithm, name="feddip"):
             share = self.sparsity(round)
             mask = sparsity.mask_of_largest(self.layout, weights, self.tensors, share)
         return state | {"weights": weights * mask, "mask": mask}
+
+    def add(self, sums, plan, report):
+        """Add a whole model, 0 where nothing was sent."""
+        sums["weights"].add(report.weights, report.share)
+
+    def _held(self, mask):
+        return Support(self.layout, "coordinate", mask)
 
     def sparsity(self, round):
         """Return s_t."""

@@ -14,6 +14,12 @@ client (cycle = "client") or globally; a dropped filter takes its normalisation 
 neither weight decay nor momentum moves it; the last layer is never cut. Of equal scores the
 later filters are dropped. variant = "released" uploads whole models, stale filters included,
 whose plain mean is all that the published server does.
+
+Beware of large rates where labels are skewed. The score is of raw outputs, before ReLU, as
+published, so a filter that is never positive scores high, is kept, and learns nothing. LeNet-5 on
+Fashion-MNIST, two classes a client, r = 0.25: at a rate of 0.1 up to 7 of the 16 filters of conv2
+are dead and one of three seeds falls to chance for good, after a whole round that diverged on one
+client; at 0.05 hardly one is, and none falls. With random skeletons none fell at either rate.
 """
 
 from typing import Literal
@@ -21,10 +27,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from fedmpi import kernels
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.config import Share
 from fedmpi.layout import Support
-from fedmpi.plan import FULL, Backward, Plan
+from fedmpi.plan import FULL, Backward, Own, Plan
 from fedmpi.sparsity import largest
 
 
@@ -56,10 +63,22 @@ class FedSkel(Algorithm, name="fedskel"):
             whole = Support.all(self.layout)
             return Plan(down=whole, up=whole, backward=Backward(rows))
         skeleton = Support.of_rows(self.layout, rows)
-        start = state["weights"].copy()
-        start[skeleton.mask() == 0] = memory["personal"]
+        start = self._joined(state, memory, skeleton)
         up = skeleton if self.keys.variant == "paper" else Support.all(self.layout)
         return Plan(down=skeleton, up=up, start=start, backward=Backward(rows))
+
+    def load(self, round, client):
+        """A third of a step is the forward pass, which stays whole."""
+        sets = self._sets(self.memory(client), round)
+        return 1.0 if sets else (1 + 2 * self.ratio_of(client)) / 3
+
+    def own(self, state, client):
+        """The client's skeleton from the server, and its own other filters."""
+        memory = self.memory(client)
+        if not memory or not len(memory["personal"]):
+            return None
+        skeleton = Support.of_rows(self.layout, self._split(memory["skeleton"]))
+        return Own(self._joined(state, memory, skeleton))
 
     def remember(self, state, plan, report, sent):
         """The skeleton, the values of all other filters, and the number of rounds so far."""
@@ -68,12 +87,16 @@ class FedSkel(Algorithm, name="fedskel"):
         if plan.backward is not FULL:
             return memory | {"rounds": np.array(count)}
         skeleton = np.concatenate(self._choose(report, count)).astype(np.uint8)
-        outside = Support.of_rows(self.layout, self._split(skeleton)).mask() == 0
-        return {
-            "skeleton": skeleton,
-            "personal": report.weights[outside],
-            "rounds": np.array(count),
-        }
+        support = Support.of_rows(self.layout, self._split(skeleton))
+        personal = np.empty(self.layout.size - support.size, np.float32)
+        _move(kernels.moves.gather, report.weights, support, personal)
+        return {"skeleton": skeleton, "personal": personal, "rounds": np.array(count)}
+
+    def _joined(self, state, memory, skeleton):
+        """float32[P]: the server's weights in the skeleton, the client's elsewhere."""
+        weights = state["weights"].copy()
+        _move(kernels.moves.put, memory["personal"], skeleton, weights)
+        return weights
 
     def ratio_of(self, client):
         """Return the share of filters that a client keeps."""
@@ -89,7 +112,8 @@ class FedSkel(Algorithm, name="fedskel"):
     def _choose(self, report, count):
         """Return bool[rows] for each layer: the rows of the highest scores."""
         chosen, ratio = [], self.ratio_of(report.client)
-        rng = self.rng_for("fedskel", count, report.client)
+        if self.keys.score == "random":
+            rng = self.rng_for("fedskel", count, report.client)
         for number, layer in enumerate(self.layout.layers):
             if not self._is_cut(number):
                 chosen.append(np.ones(layer.rows, bool))
@@ -107,11 +131,20 @@ class FedSkel(Algorithm, name="fedskel"):
 
     def _is_cut(self, number):
         """True if a layer has a skeleton: of the right kind, and not the last one."""
-        kinds = self.keys.layers.split("+")
-        return self.layout.layers[number].kind in kinds and number + 1 < len(self.layout.layers)
+        kind, last = self.layout.layers[number].kind, len(self.layout.layers) - 1
+        return kind in self.keys.layers.split("+") and number < last
 
     def _split(self, skeleton):
         """For each layer bool[rows], or None where all rows are always kept."""
-        ends = np.cumsum([layer.rows for layer in self.layout.layers])[:-1]
-        rows = np.split(skeleton.astype(bool), ends)
-        return tuple(keep if self._is_cut(n) else None for n, keep in enumerate(rows))
+        kept, parts, first = skeleton.astype(bool), [], 0
+        for number, layer in enumerate(self.layout.layers):
+            rows = kept[first : first + layer.rows]
+            parts.append(rows if self._is_cut(number) else None)
+            first += layer.rows
+        return tuple(parts)
+
+
+def _move(kernel, values, skeleton, out):
+    """Move the float32[.] `values` of filters outside a skeleton to `out`: a kernel of `moves`."""
+    outside = np.uint8(1) - skeleton.keep
+    kernel(values.view(np.uint32), skeleton.starts, outside, out.view(np.uint32))

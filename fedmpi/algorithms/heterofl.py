@@ -15,7 +15,7 @@ from pydantic import field_validator
 
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.layout import Support
-from fedmpi.plan import Part, Plan
+from fedmpi.plan import Own, Part, Plan
 from fedmpi.sparsity import narrowed
 
 
@@ -44,6 +44,11 @@ class HeteroFL(Algorithm, name="heterofl"):
         """The client's part of the model down and up."""
         held, part = self._parts[self.width_of(client)]
         return Plan(down=held, up=held, known=True, part=part)
+
+    def own(self, state, client):
+        """The client's part of the global model."""
+        _, part = self._parts[self.width_of(client)]
+        return None if part is None else Own(state["weights"], part)
 
     def width_of(self, client):
         """Return which of the widths a client has, drawn once."""

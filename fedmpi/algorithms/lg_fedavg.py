@@ -7,6 +7,7 @@ layers are trained; only the shared ones travel. As in the paper, a run may begi
 Deviation: the mean is weighted as [clients] weighting says; the code counts clients once.
 """
 
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.layout import Support
-from fedmpi.plan import Plan
+from fedmpi.plan import Own, Plan
 
 
 class LGFedAvg(Algorithm, name="lg-fedavg"):
@@ -29,20 +30,31 @@ class LGFedAvg(Algorithm, name="lg-fedavg"):
         side: Literal["first", "last"] = "last"  # which end of the model they are
         warmup: int = Field(0, ge=0)  # rounds of FedAvg before
 
-    def plan(self, state, round, client):
-        """The shared layers down and up; the client goes on from its own other layers."""
+    @cached_property
+    def _shared(self):
+        """The Support of the layers that are everyone's."""
         layers, shared = len(self.layout.layers), self.keys.shared
-        if round < self.keys.warmup or shared >= layers:
-            whole = Support.all(self.layout)
-            return Plan(down=whole, up=whole)
         number = np.arange(layers)
         keep = number < shared if self.keys.side == "first" else number >= layers - shared
-        held = Support(self.layout, "layer", keep.astype(np.uint8))
-        start, own = state["weights"], self.memory(client).get("own")
-        if own is not None:
-            start = start.copy()
-            start[held.mask() == 0] = own
-        return Plan(down=held, up=held, start=start)
+        return Support(self.layout, "layer", keep.astype(np.uint8))
+
+    def plan(self, state, round, client):
+        """The shared layers down and up; the client goes on from its own other layers."""
+        if round < self.keys.warmup or self.keys.shared >= len(self.layout.layers):
+            whole = Support.all(self.layout)
+            return Plan(down=whole, up=whole)
+        own = self.own(state, client)
+        start = state["weights"] if own is None else own.weights
+        return Plan(down=self._shared, up=self._shared, start=start)
+
+    def own(self, state, client):
+        """The shared layers of all, and the client's own others."""
+        own = self.memory(client).get("own")
+        if own is None:
+            return None
+        weights = state["weights"].copy()
+        weights[self._shared.mask() == 0] = own
+        return Own(weights)
 
     def remember(self, state, plan, report, sent):
         """The personal layers."""

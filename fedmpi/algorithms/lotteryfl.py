@@ -16,7 +16,7 @@ from pydantic import Field
 from fedmpi import sparsity
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.layout import Support
-from fedmpi.plan import Plan
+from fedmpi.plan import Own, Plan
 
 
 class LotteryFL(Algorithm, name="lotteryfl"):
@@ -42,9 +42,7 @@ class LotteryFL(Algorithm, name="lotteryfl"):
 
     def plan(self, state, round, client):
         """The client's ticket down and up, after pruning if it is good enough."""
-        mask = np.ones(self.layout.size, np.uint8)
-        if "mask" in self.memory(client):
-            mask = np.unpackbits(self.memory(client)["mask"], count=self.layout.size)
+        mask = self._ticket(client)
         start = state["weights"] * mask
         dense = mask[self._inside].mean() > self.keys.target
         if dense and self.accuracy(client, start) > self.keys.accuracy:
@@ -56,6 +54,17 @@ class LotteryFL(Algorithm, name="lotteryfl"):
     def remember(self, state, plan, report, sent):
         """The mask, a bit for each weight."""
         return {"mask": np.packbits(plan.mask)}
+
+    def own(self, state, client):
+        """The client's ticket on the global weights."""
+        mask = self._ticket(client)
+        return None if mask.all() else Own(state["weights"] * mask)
+
+    def _ticket(self, client):
+        """uint8[P]: the client's mask."""
+        if "mask" not in self.memory(client):
+            return np.ones(self.layout.size, np.uint8)
+        return np.unpackbits(self.memory(client)["mask"], count=self.layout.size)
 
     def pruned(self, weights, mask):
         """Return uint8[P]: the mask without the smallest weights of each tensor."""

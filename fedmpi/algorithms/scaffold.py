@@ -10,6 +10,12 @@ Both c and its change travel beside the weights, so messages are twice as long. 
 mean by the cohort's shares, with server step 1. With momentum the correction goes through the
 optimiser like a gradient, and c_i keeps the formula above. variant = "released" is the rule of
 the code that ADP builds on (NIID-Bench): c moves by the mean over the cohort.
+
+Beware of large rates. c_i is the mean gradient along a path that the old c_i helped to bend, so
+a client can feed itself, with a gain that grows with steps * lr. LeNet-5 on Fashion-MNIST, 50
+clients, ten a round, some 40 steps: at 0.1 one client's |c - c_i| goes to 3.3 in round 22 and 5.6
+in round 32, eleven times the others' median, where its loss of 19 ends the run; at 0.05 the largest
+stays below 3.1. Equal shares and the released variant diverge at 0.1 too.
 """
 
 from typing import Literal

@@ -8,11 +8,11 @@ derivative vanishes as the network fits. rho <- 0.8 rho + 0.2 rho_new at every r
 
 Ours: one client is the paper's central training; with many, training is a federated average
 and a measuring round sums the clients' rho like everything else. The unit of least |rho| goes
-(as in SNNS; rank = "signed" takes the least rho), and the layer that holds only one unit keeps
-it. Removed units are gone: clients train, send and pay for the smaller network; in the global
-vector their weights are 0. Input units are only measured unless inputs = true, which cuts
-them off. Works on MLPs and chains of convolutions, where a unit is a channel. When `retrain`
-rounds do not bring the error back to `criterion`, the last network that met it returns.
+(as in SNNS; rank = "signed" takes the least rho), but the last one of a layer stays. Removed
+units are gone: clients train, send and pay for the smaller network; in the global vector their
+weights are 0. Input units are only measured unless inputs = true, which cuts them off. Works on
+chains of linear layers and convolutions, where a unit is a channel. When `retrain` rounds do not
+bring the error back to `criterion`, the last network that met it returns.
 """
 
 from typing import Literal
@@ -38,7 +38,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         criterion: float = Field(0.1, gt=0)  # mean training error at which a unit may go
         train: int = Field(1000, ge=1)  # most rounds before the first removal
         retrain: int = Field(100, ge=1)  # most rounds after each
-        units: int = Field(1, ge=1)  # hidden units at which trimming ends
+        units: int = Field(1, ge=1)  # hidden units that stay in any case
         inputs: bool = False  # remove input units too
         error: Literal["cross-entropy", "quadratic"] = "cross-entropy"  # for training
         relevance: Literal["linear", "quadratic"] = "linear"
@@ -52,15 +52,15 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def start(self, weights):
         """The weights and all units; nothing measured yet."""
-        units = len(self.units.place)
+        units = np.ones(len(self.units.place), np.uint8)
         return {
             "weights": weights,
-            "units": np.ones(units, np.uint8),
-            "relevance": np.zeros(units),
+            "units": units,
+            "relevance": np.zeros(len(units)),
             "waited": np.array(0),
             "phase": np.array(0),  # 0 training, 1 measuring, 2 trimmed as far as it goes
             "good": weights,
-            "good_units": np.ones(units, np.uint8),
+            "good_units": units,
         }
 
     def plan(self, state, round, client):
@@ -94,8 +94,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def zero(self):
         """The sums of weights, relevance and training error."""
-        totals = {"relevance": self.layout, "error": ONE}
-        exact = self.setting.exact
+        totals, exact = {"relevance": self.layout, "error": ONE}, self.setting.exact
         return super().zero() | {k: Total(v, "model", exact) for k, v in totals.items()}
 
     def add(self, sums, plan, report):
@@ -115,7 +114,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         waited, error = state["waited"] + 1, sums["error"].mean(np.ones(1, np.float32))[0]
         if error <= self.keys.criterion:
             good = {"good": after["weights"], "good_units": state["units"]}
-            more = state["units"][self.units.inputs :].sum() > self.keys.units
+            more = self._free(state["units"]).any()
             return after | good | {"waited": waited, "phase": np.array(1 if more else 2)}
         first = state["units"].all()
         if waited < (self.keys.train if first else self.keys.retrain):
@@ -124,25 +123,28 @@ class Skeletonization(Algorithm, name="skeletonization"):
             after |= {"weights": state["good"], "units": state["good_units"]}
         return after | {"waited": waited, "phase": np.array(2)}
 
-    def density(self, state):
-        """The part of the coordinates that is left."""
-        return float(self.units.network(state["units"])[1].mean())
+    def kept(self, state):
+        """The weights of the units that are left."""
+        return self.units.network(state["units"])[1]
 
     def _alive(self, rows):
         """bool[U]: the units of the network that clients hold, inputs included."""
         return np.concatenate([np.ones(self.units.inputs, bool), *rows[:-1]])
+
+    def _free(self, units):
+        """bool[U]: the units that may go."""
+        left = np.bincount(self.units.layer, units)[self.units.layer]
+        more = units[self.units.inputs :].sum() > self.keys.units
+        return (units == 1) & (left > 1) & np.where(self.units.layer > 0, more, self.keys.inputs)
 
     def _trim(self, state, measured):
         """Smooth the relevance, remove the least relevant unit, and go back to training."""
         units, share = state["units"].copy(), self.keys.smoothing
         new = measured.mean(np.zeros(self.layout.size, np.float32))[self.units.place]
         relevance = np.where(units, share * state["relevance"] + (1 - share) * new, 0.0)
-        left = np.bincount(self.units.layer, units)[self.units.layer]
-        free = (units == 1) & (left > 1) & ((self.units.layer > 0) | self.keys.inputs)
-        after = state | {"relevance": relevance, "waited": np.array(0)}
-        if not free.any():
-            return after | {"phase": np.array(2)}
         score = np.abs(relevance) if self.keys.rank == "absolute" else relevance
-        units[np.flatnonzero(free)[score[free].argmin()]] = 0
+        free = np.flatnonzero(self._free(units))
+        units[free[score[free].argmin()]] = 0
+        after = {"relevance": relevance, "units": units, "waited": np.array(0)}
         weights = state["weights"] * self.units.network(units)[1]
-        return after | {"weights": weights, "units": units, "phase": np.array(0)}
+        return state | after | {"weights": weights, "phase": np.array(0)}

@@ -49,7 +49,7 @@ class TorchEngine:
         ]
         self._prepare(FULL)
 
-    def gradient(self, weights, x, y, grad, backward=FULL, activations=None):
+    def gradient(self, weights, x, y, grad, backward=FULL, activations=None, batch=None):
         """Return the mean cross-entropy (or other `error`) of one batch and fill in its gradient.
 
         Parameters
@@ -67,7 +67,10 @@ class TorchEngine:
             For each layer; |output of the convolution, linear or lone norm layer|, bias
             included and before what follows, is added up over batch and space in place.
             Left alone for layers of other kinds.
+        batch : int64[n], optional
+            Which of the samples make up the batch; all of them if it is not given.
         """
+        x, y = (x, y) if batch is None else (x[batch], y[batch])
         if backward is not self._backward:
             self._prepare(backward)
         self._enter(weights)

@@ -8,12 +8,30 @@ BLOCK = 500  # samples evaluated together; fixed, so that no result depends on t
 
 
 @dataclass(frozen=True, eq=False)
+class OwnScore:
+    """How clients' own models do on test samples of their own.
+
+    `clients` int64[n] were drawn from `among` clients; `right` and `count` int64[n] are right
+    answers and test samples, 0 and 0 where a client's model is the global one.
+    """
+
+    clients: np.ndarray
+    right: np.ndarray
+    count: np.ndarray
+    among: int
+
+
+@dataclass(frozen=True, eq=False)
 class Score:
-    """Test loss (mean cross-entropy), and right answers and samples of each class, int64[C]."""
+    """Test loss (mean cross-entropy), and right answers and samples of each class, int64[C].
+
+    `own` is there for methods whose clients have models of their own.
+    """
 
     loss: float
     right: np.ndarray
     count: np.ndarray
+    own: OwnScore | None = None
 
     @property
     def accuracy(self):
@@ -21,16 +39,29 @@ class Score:
         return float(self.right.sum() / max(self.count.sum(), 1))
 
     def local_accuracy(self, counts):
-        """Mean over clients of the accuracy on test data with the client's own label mix.
+        """Mean over clients of each one's model's accuracy on test data with its own label mix.
 
         `counts` is int64[K, C], the training samples of each client and class; clients
-        without samples are left out. This is the expected accuracy of a test set drawn
-        for each client in proportion to its labels, without drawing one.
+        without samples are left out. For a client with the global model it is the expected
+        accuracy of a test set drawn in proportion to its labels, without drawing one; for one
+        with a model of its own, that model's accuracy on the client's own test samples. If
+        only some clients were asked, they stand for all.
         """
         rates = self.right / np.maximum(self.count, 1)
         sizes = counts.sum(axis=1)
-        mine = (counts * rates).sum(axis=1)[sizes > 0] / sizes[sizes > 0]
-        return float(mine.mean()) if len(mine) else 0.0
+        mine = (counts * rates).sum(axis=1) / np.maximum(sizes, 1)
+        if not sizes.any():
+            return 0.0
+        return float(mine[sizes > 0].mean()) + self._gain(mine) / np.count_nonzero(sizes)
+
+    def _gain(self, mine):
+        """What own models add, in all, to the accuracies float64[K] of the global one."""
+        own = self.own
+        if own is None or not own.count.any():
+            return 0.0
+        asked = own.count > 0
+        gain = own.right[asked] / own.count[asked] - mine[own.clients[asked]]
+        return float(gain.sum() * own.among / len(own.clients))
 
 
 def evaluate(engine, weights, samples, classes, comm):
@@ -51,6 +82,18 @@ def evaluate(engine, weights, samples, classes, comm):
     comm.sum_array(losses)
     comm.sum_array(tally)
     return Score(float(losses.sum() / max(len(samples), 1)), tally[0], tally[1])
+
+
+def right_answers(network, own, samples, index):
+    """Return how many of the samples `index` int64[n] the model `own`, on its Network, gets right.
+
+    `own` has `weights` float32[P] of the whole model and `private`, the end that is not of it.
+    """
+    weights, right = network.enter(own.weights, own.private), 0
+    for first in range(0, len(index), BLOCK):
+        x, y = samples.take(index[first : first + BLOCK])
+        right += int((network.engine.outputs(weights, x).argmax(axis=1) == y).sum())
+    return right
 
 
 def _cross_entropy(logits, y):

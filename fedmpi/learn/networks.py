@@ -1,6 +1,7 @@
 """The networks that clients train: the whole model, or parts of it, each with its buffers."""
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from fedmpi.errors import ConfigError
 from fedmpi.learn.layout_of import layer_modules, layout_of
+from fedmpi.learn.steps import edges_of
 from fedmpi.sparsity import narrowed
 
 _MOST = 8  # parts kept ready; each holds a few vectors of its size
@@ -25,7 +27,9 @@ class Network:
         self._first = first  # float32[P]: what a private end starts from
         self.moments = np.zeros((2, self.layout.size), np.float32)
         self.trained = self.layout.trained.astype(np.uint8)
+        self.edges = edges_of(self.trained)
         self.still = np.flatnonzero(~self.layout.trained)  # running statistics
+        self._under = (None, None, None), None  # what was asked of `under`, and the answer
 
     def enter(self, start, private):
         """Return the weights of this network, float32[P'], from those of the model."""
@@ -41,6 +45,17 @@ class Network:
     def own(self, mask):
         """Return uint8[P'] of uint8[P]: a mask of the model for this network; None stays None."""
         return mask if mask is None or self.index is None else mask[self.index]
+
+    def under(self, backward, mask, update):
+        """Return `backward` with these masks, uint8[P'] or None, that spare the engine work.
+
+        The same object for the same arrays: an engine prepares once for all clients that share
+        a mask.
+        """
+        asked = backward, mask, update
+        if any(one is not other for one, other in zip(asked, self._under[0], strict=True)):
+            self._under = asked, replace(backward, mask=mask, update=update)
+        return self._under[1]
 
     def leave(self, start, weights):
         """Return float32[P] with the trained values in their places, and the private end."""
@@ -90,7 +105,15 @@ class Networks:
             rows = [np.frombuffer(row, bool) for row in part.rows]
             index = np.flatnonzero(narrowed(layout, rows))
             narrow(module, layout_of(module, self._sample), rows)
-        engine, first = self._engine_of(module)
+        try:
+            engine, first = self._engine_of(module)
+        except ConfigError:
+            if part.rows is None:
+                raise
+            raise ConfigError(
+                "model: does not run without some of its channels, so its layers are no plain "
+                "chain; methods that remove channels need one, such as lenet5, mlp or vgg11"
+            ) from None
         if part.rows is None and _first(engine.layout, part.shared) != _first(layout, part.shared):
             raise ConfigError(f"model: with {dict(part.options)} it shares no first layers")
         return Network(engine, first, index)

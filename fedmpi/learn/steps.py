@@ -7,6 +7,8 @@ from fedmpi.layout import Support
 from fedmpi.learn.statistics import Statistics
 from fedmpi.sparsity import coordinates, largest, readjusted
 
+LONG = 64  # coordinates for each run, so that runs pay
+
 
 class Steps:
     """The steps of one client's training under one plan, on the weights of one network.
@@ -33,6 +35,9 @@ class Steps:
         self._plan, self._local, self._lr = plan, local, np.float32(lr)
         self._engine, self._layout = network.engine, network.layout
         self._grad, self._start = network.engine.grad, start
+        # The gradient is the engine's; what corrects it works on a copy.
+        corrects = plan.penalty or plan.control is not None
+        self._direction = self._grad.copy() if corrects else self._grad
         self._first, self._second = network.moments
         network.moments[: 2 if local.optimizer == "adam" else 1] = 0
         # The engine's own buffer spares it a copy a step; under a mask it holds the masked weights.
@@ -40,21 +45,34 @@ class Steps:
         self._point[:] = start
         self._mask, self._update = network.own(plan.mask), network.own(plan.update)
         self._engine.error = plan.error
-        self.weights = self._point if self._mask is None else start.copy()
+        # Under such a mask weights stay 0, and only some plans look at their gradient.
+        fixed = self._mask is not None and plan.update is plan.mask
+        looks = plan.readjust or "squares" in plan.statistics
+        self._network, self._backward = network, plan.backward
+        if self._mask is not None:
+            wanted = self._update if fixed and not looks else None
+            self._backward = network.under(plan.backward, self._mask, wanted)
+        masked = self._mask is None or (fixed and not start[self._mask == 0].any())
+        self.weights = self._point if masked else start.copy()
         self._still = network.still
         self._moving = _moving(self._layout, plan.backward, network.trained, self._update)
-        self._blocks = _blocks(self._layout, plan.tensors)
+        same = self._moving is network.trained
+        self._edges = network.edges if same else edges_of(self._moving)
+        self._blocks = _blocks(self._layout, plan.tensors, plan.by_row)
         self._inside = coordinates(self._layout, plan.tensors) if plan.salient < 1 else None
         self.statistics = Statistics(self._layout, plan.statistics)
         self._plain = not (plan.statistics or plan.readjust or plan.penalty or plan.salient < 1)
         self._plain &= self._mask is None and plan.control is None
         self.count = 0
 
-    def take(self, x, y):
-        """Take one step on the batch x float32[N, ...], y int64[N]; return its mean loss."""
+    def take(self, x, y, batch):
+        """Take one step on the samples int64[n] `batch` of x float32[N, ...], y int64[N].
+
+        Returns their mean loss.
+        """
         self.count += 1
-        loss = self._gradient(x, y, self._plan.backward, self.statistics.activations)
-        self._optimise(self._moving if self._plain else self._corrected(len(y)))
+        loss = self._gradient(x, y, self._backward, self.statistics.activations, batch)
+        self._optimise(self._moving if self._plain else self._corrected(len(batch)))
         return loss
 
     def _corrected(self, samples):
@@ -64,13 +82,20 @@ class Steps:
         self.statistics.see(self._point, self._grad, samples)
         if self._plan.readjust and self.count == 1:
             self._readjust()
-        if self._plan.penalty:
-            kernels.penalty.group_norm(self._grad, self._point, *self._blocks, self._plan.penalty)
-        if self._plan.control is not None:
-            np.add(self._grad, self._plan.control, out=self._grad)
+        if self._direction is not self._grad:
+            self._direct()
         moving = self._moving if self._inside is None else self._salient()
         self.statistics.moved(moving)
         return moving
+
+    def _direct(self):
+        """Set the direction to the gradient, corrected as the plan says."""
+        control, penalty = self._plan.control, self._plan.penalty
+        np.copyto(self._direction, self._grad)
+        if penalty:
+            kernels.penalty.group_norm(self._direction, self._point, *self._blocks, penalty)
+        if control is not None:
+            np.add(self._direction, control, out=self._direction)
 
     def end_epoch(self):
         """Set small entries to 0, if the plan says so."""
@@ -94,7 +119,7 @@ class Steps:
         self.statistics.keep("gradient", self._grad.copy())
 
     def _gradient(self, x, y, *how):
-        if self._mask is not None:
+        if self.weights is not self._point:
             np.multiply(self.weights, self._mask, out=self._point)
         return self._engine.gradient(self._point, x, y, self._grad, *how)
 
@@ -105,19 +130,21 @@ class Steps:
             self._layout, plan.tensors, old, self.weights, self._grad, plan.readjust
         )
         self._moving = (self._moving | (self._mask > old)) & (self._mask >= old)
+        self._edges = edges_of(self._moving)
+        self._backward = self._network.under(plan.backward, self._mask, None)
         self.weights[self._mask != old] = 0
         self.statistics.keep("mask", self._mask)
 
     def _salient(self):
         """uint8[P']: what this step may move, the entries of the largest |w dL/dw|."""
         moving, inside = self._moving.copy(), self._inside
-        score = np.abs(self._point[inside] * self._grad[inside])
+        score = np.abs(self._point[inside] * self._direction[inside])
         moving[inside] *= largest(score, round(self._plan.salient * score.size))
         return moving
 
     def _optimise(self, moving):
         local, decay, mu = self._local, self._local.weight_decay, self._plan.proximal
-        update, weights, grad = kernels.update, self.weights, self._grad
+        update, weights, grad = kernels.update, self.weights, self._direction
         if local.optimizer == "adam":
             moments = (self._first, self._second)
             update.adam(
@@ -125,8 +152,9 @@ class Steps:
             )
         else:
             update.sgd(
-                weights, grad, self._first, self._start, moving, self._lr, local.momentum, decay, mu
-            )
+                weights, grad, self._first, self._start, moving, self._edges,
+                self._lr, local.momentum, decay, mu,
+            )  # fmt: skip
 
 
 def _moving(layout, backward, trained, update):
@@ -139,8 +167,25 @@ def _moving(layout, backward, trained, update):
     return moving if update is None else moving * update
 
 
-def _blocks(layout, tensors):
-    """Return (starts, stops) int64[G] of some tensors."""
-    starts = [layout.tensors[t].start for t in tensors]
-    sizes = [layout.tensors[t].size for t in tensors]
+def edges_of(moving):
+    """Return uint32[2 R]: the runs of coordinates where uint8[P] `moving` is not 0.
+
+    One run of all where they are many: short ones cost more than they leave out.
+    """
+    runs = kernels.pack.count(moving)[1]
+    if runs > moving.size // LONG:
+        return np.array([0, moving.size], np.uint32)
+    edges = np.empty(2 * runs, np.uint32)
+    kernels.pack.edges(moving, edges)
+    return edges
+
+
+def _blocks(layout, tensors, by_row):
+    """Return (starts, stops) int64[G] of some tensors, or of all their rows."""
+    starts, sizes = [], []
+    for tensor in (layout.tensors[t] for t in tensors):
+        rows = tensor.rows if by_row else 1
+        size = tensor.size // rows
+        starts += range(tensor.start, tensor.start + tensor.size, size)
+        sizes += [size] * rows
     return np.array(starts, np.int64), np.array(starts, np.int64) + np.array(sizes, np.int64)

@@ -38,11 +38,16 @@ class Local:
 
 
 class Trainer:
-    """Trains one client after another on the Networks of one model."""
+    """Trains one client after another on the Networks of one model.
 
-    def __init__(self, networks, samples, partition, local, seed):
+    `augment`, if given, is called as (x, batch, rng) and returns the images of a batch changed.
+    `on_step`, a callable without arguments, is told of each step; whoever wants that sets it.
+    """
+
+    def __init__(self, networks, samples, partition, local, seed, augment=None):
+        self.augment = augment
         self.networks, self.samples, self.partition = networks, samples, partition
-        self.local, self.seed = local, seed
+        self.local, self.seed, self.on_step = local, seed, lambda: None
 
     def train(self, weights, plan, client, round, share):
         """Train `client` from the weights float32[P] that it received; return its Report.
@@ -56,10 +61,12 @@ class Trainer:
         own = network.enter(start, plan.private)
         steps = Steps(network, plan, self.local, lr, own)
         probed = self._measure(steps, plan, x, y)
+        rng = self.augment and rng_for(self.seed, "augment", round, client)
         loss, seen = 0.0, 0
         for batch, last in self._batches(len(y), plan.steps, round, client):
-            loss += steps.take(x[batch], y[batch]) * len(batch)
+            loss += steps.take(*self._shown(x, y, batch, rng)) * len(batch)
             seen += len(batch)
+            self.on_step()
             if last:
                 steps.end_epoch()
         if "gradient" in plan.statistics and len(y):
@@ -81,6 +88,12 @@ class Trainer:
             private=private,
             statistics=steps.statistics.result(),
         )
+
+    def _shown(self, x, y, batch, rng):
+        """Return (x, y, indices) of a batch as the client sees it this time."""
+        if self.augment is None:
+            return x, y, batch
+        return self.augment(x, batch, rng), y[batch], np.arange(len(batch))
 
     def _measure(self, steps, plan, x, y):
         """Measure what the plan wants of all samples before training; return how many."""

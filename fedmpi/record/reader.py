@@ -44,7 +44,8 @@ class Run:
             self.schema, self.software_version = root["fedmpi_schema"], root["software_version"]
             self.status, self.ranks = root["status"], root["ranks"]
             self.created, self.updated = root["created"], root["updated"]
-            self.rounds = Table(source, "rounds", schema.ROUNDS, root["rounds"])
+            columns = schema.known(schema.ROUNDS, self.schema)
+            self.rounds = Table(source, "rounds", columns, root["rounds"])
             self.clients = Table(source, "clients", schema.CLIENTS)
             self.phases = Table(source, "phases", schema.PHASE_COLUMNS, root["rounds"])
             self.layers = Table(source, "layers", schema.LAYERS, root["rounds"])
@@ -172,10 +173,20 @@ class Run:
             **last,
             "bytes_down": int(self.rounds["bytes_down"].sum()),
             "bytes_up": int(self.rounds["bytes_up"].sum()),
+            "phases": self.shares(),
             "events": self.events,
             "provenance": self.provenance,
             "config": self.config,
         }
+
+    def shares(self):
+        """Return the share of each phase in the measured time of rank 0, which writes the files."""
+        with reading(self.path):
+            seconds = {name: self.phases[name][:, :1].sum() for name in self.phases}
+        total = sum(seconds.values())
+        if not 0 < total < np.inf:
+            return dict.fromkeys(seconds)
+        return {name: round(float(value / total), 4) for name, value in seconds.items()}
 
     def _first(self, target):
         """Return the first row whose test accuracy is at least `target`, or None."""

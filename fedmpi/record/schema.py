@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = "1.0"  # the first number changes when an old reader would misread
+VERSION = "1.1"  # the first number changes when an old reader would misread
 
 PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
@@ -13,6 +13,9 @@ CLIENT_STATUS = ("completed", "late", "dropped", "rejected", "unavailable")  # s
 COLLECTIVES = (  # stored as index; "node": shared memory alone, the others between nodes
     "none", "node", "shared", "allgatherv", "halving", "split", "dsar", "dense",
 )
+
+# Columns that came with a later version; files of an earlier one lack them.
+SINCE = {"rounds/flops_inference": "1.1"}
 
 TEXT = "utf-8"  # dtype of a column of text: UTF-8 of fixed length, padded with zeros
 
@@ -64,7 +67,7 @@ ROUNDS = _columns("rounds", "[R]", f"""
     train_loss,        <f8, 1,    mean loss of the clients' local training, by their shares
     test_loss,         <f8, 1,    mean loss on the test data; NaN in rounds without evaluation
     test_accuracy,     <f8, 1,    part of the test data classed right, 0 to 1; NaN as above
-    local_accuracy,    <f8, 1,    mean accuracy of the clients' own models on own data; NaN as above
+    local_accuracy,    <f8, 1,    mean over clients of their own models' accuracy; NaN as above
     clients_selected,  <i8, 1,    clients asked to take part
     clients_completed, <i8, 1,    clients whose report entered the sums
     bytes_down,        <i8, byte, encoded messages from server to clients, all clients
@@ -72,6 +75,7 @@ ROUNDS = _columns("rounds", "[R]", f"""
     bytes_up_values,   <i8, byte, the part of bytes_up that is values
     bytes_up_support,  <i8, byte, the part of bytes_up that says which coordinates are sent
     flops,             <i8, 1,    floating-point operations of the clients' training
+    flops_inference,   <f8, 1,    those of one sample through the global model, masks and gates off
     density_up,        <f8, 1,    mean over clients of the part of the coordinates sent
     density_union,     <f8, 1,    part of the coordinates that at least one client sent
     model_density,     <f8, 1,    part of the coordinates of the global model that are not pruned
@@ -132,6 +136,18 @@ APPENDED = ROUNDS + CLIENTS + PHASE_COLUMNS + LAYERS  # what every round adds to
 EVENT_LENGTHS = {"time": 32, "kind": 16, "text": 480}  # bytes; longer texts are cut
 
 COLUMNS = ROOT + FIXED + APPENDED + EVENTS
+
+
+def known(columns, version):
+    """Return those of `columns` that a file of schema `version` holds."""
+    number = _minor(version)
+    return tuple(c for c in columns if _minor(SINCE.get(c.path, "1.0")) <= number)
+
+
+def _minor(version):
+    """The second number of a version, 0 if there is none."""
+    text = version.partition(".")[2]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
 def numeric(column):

@@ -190,6 +190,13 @@ def cut(file, rounds, ranks):
         _widen(file, column, ranks)
 
 
+def add_columns(file, columns):
+    """Give a file of an older schema new `columns` of rounds, float64, full of NaN."""
+    rounds = len(file["rounds/round"])
+    for column in columns:
+        extend(_growing(file, column, schema.numeric(column), {}), np.full(rounds, np.nan))
+
+
 def _widen(file, column, ranks):
     """Give a dataset of phases at least `ranks` columns; old rows hold NaN in the new ones."""
     old = file[column.path][:]

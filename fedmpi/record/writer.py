@@ -93,7 +93,10 @@ class Writer:
         """
         path = os.path.realpath(path)
         with reader.open(path) as run:
-            held, ranks = len(run.rounds), ranks or run.ranks
+            held, ranks, version = len(run.rounds), ranks or run.ranks, run.schema
+        if version != schema.VERSION:
+            raise ResultError(f"{path}: has schema {version}, new rounds need {schema.VERSION}; "
+                              f"run: fedmpi upgrade {path}")
         if not 0 <= rounds <= held:
             raise ResultError(f"{path}: holds {held} rounds, so it cannot go on after "
                               f"{rounds}; resume it from its own checkpoint")

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedmpi.errors import RejectedError
 from tests.algorithms.problem import experiment, simulate, weights_of
 
+KEYS = {"feddip": {"every": 2}, "prunefl": {"every": 2, "free": 0.5}, "dpf": {"start": 0.5}}
 CONVS = ("conv1.weight", "conv2.weight")
 
 
@@ -105,6 +107,46 @@ def test_gates_travel_and_their_cost_is_counted():
     # forward and both gradients, but no input gradient in the first layer
     expected = 2 * report.seen * (2 * macs[0] * 0.5 + 3 * macs[1] * 0.75 + 3 * macs[2] * 0.5)
     assert saved == pytest.approx(expected - 2 * report.seen * 3 * (4 + 24))
+
+
+def test_the_inference_column_says_what_gates_and_zeros_save():
+    """conv1 keeps 2 of 4 channels, conv2 reads them and keeps 3 of 6, fc1 reads those."""
+    dense, gated = experiment("fedavg"), experiment("adp-v1", ratio=0.5)
+    conv1, conv2, fc1, fc2 = (2 * layer.macs for layer in dense.layout.layers)
+    gates = 2 * 4 * 1 + 2 * 6 * 4  # the gates' own layers
+    _, rows = simulate("adp-v1", ratio=0.5)
+    expected = conv1 / 2 + conv2 / 4 + fc1 / 2 + fc2 + gates
+    assert rows[-1].columns["flops_inference"] == pytest.approx(expected)
+    assert gated.flops_inference({}) == pytest.approx(expected)
+    assert dense.flops_inference({}) == conv1 + conv2 + fc1 + fc2
+    simulation, rows = simulate("adp-v2", variant="released", threshold=0.1)
+    left = [
+        (weights_of(simulation)[simulation.experiment.layout.slice(name)] != 0).mean()
+        for name in CONVS
+    ]
+    expected = conv1 * left[0] + conv2 * left[1] + fc1 + fc2
+    assert min(left) < 1 and rows[-1].columns["flops_inference"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["static-mask", "dpf", "prunefl", "feddst", "feddip"])
+def test_masks_save_inference_in_proportion_to_each_layers_density(name):
+    simulation, rows = simulate(name, **KEYS.get(name, {}))
+    layout, mask = simulation.experiment.layout, simulation.state["mask"]
+    expected = sum(
+        2 * layer.macs * mask[layout.slice(f"{layer.name}.weight")].mean()
+        for layer in layout.layers
+    )
+    assert mask.mean() < 1
+    assert rows[-1].columns["flops_inference"] == pytest.approx(expected)
+
+
+def test_residual_networks_say_what_they_need():
+    """Gates on raw means grow along the stream; a sigmoid in front of them keeps it in bounds."""
+    deep = ("model.name=resnet20", "optimizer.lr=0.1", "run.rounds=1")
+    with pytest.raises(RejectedError, match=r"squash = true, which residual networks need"):
+        simulate("adp-v1", deep, ratio=0.6, stem=False)
+    _, rows = simulate("adp-v1", deep, ratio=0.6, stem=False, squash=True)
+    assert rows[0].columns["clients_completed"] == 5
 
 
 def test_data_decide_the_channels():

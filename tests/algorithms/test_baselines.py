@@ -129,6 +129,34 @@ class TestTopK:
         assert rows[-1].columns["density_up"] < 0.07
 
 
+class TestFedBN:
+    @pytest.mark.parametrize(("private", "left"), [("all", 16), ("statistics", 8)])
+    def test_normalisation_stays_with_its_client(self, private, left):
+        made = experiment("fedbn", private=private)
+        plan = made.algorithm.plan({"weights": made.weights}, 0, 3)
+        outside = plan.up.mask() == 0
+        names = {t.name for t in made.layout.tensors if outside[t.start]}
+        assert plan.up is plan.down and outside.sum() == left
+        assert names >= {"bn1.running_mean", "bn1.running_var"} and len(names) == left // 4
+        report = made.trainer.train(made.weights, plan, 3, 0, 1.0)
+        memory = made.algorithm.remember({}, plan, report, {})
+        made.algorithm.attach({3: memory, 4: {}}, None)
+        state = {"weights": made.weights * 2}
+        start = made.algorithm.plan(state, 1, 3).start
+        assert np.array_equal(start[outside], report.weights[outside])
+        assert np.array_equal(start[~outside], state["weights"][~outside])
+        assert made.algorithm.own(state, 4) is None
+
+    def test_the_global_model_keeps_the_first_normalisation(self):
+        simulation, _ = simulate("fedbn")
+        made, weights = simulation.experiment, simulation.state["weights"]
+        moved = weights != made.weights
+        norms = np.zeros(made.layout.size, bool)
+        for tensor in made.layout.tensors:
+            norms[tensor.start : tensor.start + tensor.size] = tensor.name.startswith("bn1")
+        assert not moved[norms].any() and moved[~norms].mean() > 0.9
+
+
 def test_the_proximal_term_holds_clients_back():
     far, near = (
         np.linalg.norm(weights_of(s) - s.experiment.weights)

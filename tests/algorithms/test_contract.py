@@ -1,6 +1,8 @@
 """What every algorithm owes the round loop, asked of every one registered."""
 
+import re
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +28,9 @@ KEYS = {
     "fedlp-hetero": {"prefer": "uniform"},
     "lg-fedavg": {"warmup": 1},
     "skeletonization": {"criterion": 100.0},
+    "prunetrain": {"every": 1, "threshold": 0.25},
 }
-DENSE = {"fedavg", "fedprox", "fednova"}
+DENSE = {"fedavg", "fedprox", "fednova", "fedmtl", "fedbn"}
 NAMES = sorted(name for name, cls in ALGORITHMS.items() if cls.__module__.startswith("fedmpi."))
 
 
@@ -109,6 +112,18 @@ def test_a_plan_is_a_function_of_state_round_and_client(name):
     for field in fields(one):
         assert equal(getattr(one, field.name), getattr(other, field.name)), field.name
     assert all(np.array_equal(state[key], before[key]) for key in state)
+
+
+def test_every_check_of_the_methods_is_a_test():
+    """CHECKS.md says what each method must show; it names tests that are there."""
+    table = (Path(__file__).parent / "CHECKS.md").read_text()
+    wanted = set(re.findall(r"`(test_\w+)`", table))
+    lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(lines) > 50 and all(re.search(r"`test_\w+` \|$", line) for line in lines)
+    there = set()
+    for path in Path(__file__).parents[1].glob("**/test_*.py"):
+        there |= set(re.findall(r"def (test_\w+)\(", path.read_text()))
+    assert wanted <= there, wanted - there
 
 
 def equal(one, other):

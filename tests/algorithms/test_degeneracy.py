@@ -5,6 +5,9 @@ import pytest
 
 from tests.algorithms.problem import experiment, fedavg, same_bits, simulate, weights_of
 
+SAME = (
+    "bytes_up", "bytes_down", "flops", "flops_inference", "test_accuracy", "local_accuracy",
+)  # fmt: skip
 LEVELS = "model.name=tests.algorithms.problem:levels"
 UNIFORM = "clients.weighting=uniform"
 # name, keys under which it does nothing, further settings, whether bytes are the same too
@@ -20,6 +23,7 @@ CASES = [
     ("feddip", {"start": 0.0, "end": 0.0, "penalty": 0.0}, (), True),
     ("feddip", {"start": 0.0, "end": 0.0, "penalty": 0.0, "regrow": "released"}, (), True),
     ("feddip", {"start": 0.0, "end": 0.0, "penalty": 0.0, "regrow": "feedback"}, (), True),
+    ("feddip", {"start": 0.0, "end": 0.0, "penalty": 0.0, "upload": "pruned"}, (), True),
     ("dpf", {"start": 0.0, "end": 0.0}, (), False),
     ("lotteryfl", {"target": 1.0}, (), True),
     ("feddst", {"sparsity": 0.0, "every": 2, "alpha": 0.5}, (), True),
@@ -27,18 +31,21 @@ CASES = [
     ("static-mask", {"sparsity": 0.0}, (), True),
     ("static-mask", {"sparsity": 0.0, "mask": "erk"}, (), True),
     ("lg-fedavg", {"shared": 99}, (), True),
+    ("prunetrain", {"penalty": 0.0, "threshold": 0.0, "every": 1}, (), True),
     ("heterofl", {"widths": [1.0]}, (), True),
+    ("fedbn", {}, ("model.name=lenet5",), True),
 ]
 
 
 @pytest.mark.parametrize(("name", "keys", "settings", "bytes_too"), CASES)
 def test_it_is_fedavg(name, keys, settings, bytes_too):
-    settings = ("model.name=tests.algorithms.problem:convs", *settings)
+    if not any(word.startswith("model.name") for word in settings):
+        settings = ("model.name=tests.algorithms.problem:convs", *settings)
     expected, dense = fedavg(*settings)
     found, rows = simulate(name, settings, **keys)
     assert same_bits(weights_of(found), weights_of(expected))
     if bytes_too:
-        for column in ("bytes_up", "bytes_down", "flops", "test_accuracy"):
+        for column in SAME:
             assert [r.columns[column] for r in rows] == [r.columns[column] for r in dense], column
 
 

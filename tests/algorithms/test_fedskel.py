@@ -119,6 +119,7 @@ def test_set_rounds_come_around(cycle, expected):
     for round in range(2, 9):
         plan = algorithm.plan({"weights": WEIGHTS}, round, 0)
         found.append(int(plan.backward is FULL))
+        assert algorithm.load(round, 0) == pytest.approx(1.0 if found[-1] else 2 / 3)
         report = report_of(WEIGHTS, activations=[np.arange(2.0), np.arange(3.0)])
         store.stage(0, algorithm.remember({"weights": WEIGHTS}, plan, report, {}))
         store.commit()

@@ -1,5 +1,9 @@
 """Skeletonization: relevance against true removal, and trimming that makes networks small."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import combinations
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +18,7 @@ from fedmpi.sim.rounds import Simulation
 from fedmpi.sim.stop import Never
 from tests.algorithms.problem import experiment, simulate
 
+ROOT = Path(__file__).parents[2]
 TEXT = """
 [run]
 rounds = 60
@@ -170,12 +175,60 @@ def test_clients_relevances_add_up_to_that_of_all_samples():
     np.testing.assert_allclose(found, whole, atol=1e-5)
 
 
+def test_the_unit_of_least_magnitude_goes_after_smoothing_from_zero():
+    """rho 0.5, -0.1, 0.3, -0.9, 0.2 by rank "absolute" and "signed"; averages begin at 0."""
+    rho = np.array([0.5, -0.1, 0.3, -0.9, 0.2], np.float32)
+    for rank, gone in (("absolute", 1), ("signed", 3)):
+        made = assemble(resolve(TEXT, "test", [f"algorithm.rank={rank}"]), Serial(), None)
+        algorithm = made.algorithm
+        state = algorithm.start(made.weights) | {"phase": np.array(1)}
+        sums, values = algorithm.zero(), np.zeros_like(made.weights)
+        values[algorithm.units.place[4:]] = rho
+        sums["relevance"].add(values, 1.0)
+        after = algorithm.step(state, sums, 0)
+        np.testing.assert_allclose(after["relevance"][4:], 0.2 * rho, atol=1e-6)
+        assert np.flatnonzero(after["units"] == 0).tolist() == [4 + gone] and after["phase"] == 0
+        again = algorithm.step(after | {"phase": np.array(1)}, sums, 1)
+        # The average of the removed unit is reset; the others go on: 0.8 * 0.2 + 0.2.
+        expected = np.where(np.arange(5) == gone, 0, 0.36 * rho)
+        np.testing.assert_allclose(again["relevance"][4:], expected, atol=1e-6)
+
+
 def test_channels_of_convolutions_are_trimmed_federated():
     simulation, rows = simulate("skeletonization", ("run.rounds=7",), criterion=100.0)
     units = simulation.state["units"]
     assert (units == 0).sum() == 3 and units[0] == 1
     sizes = [row.columns["bytes_down"] for row in rows]
+    found = [row.columns["flops_inference"] for row in rows]
+    # A channel of conv2 goes: its own multiply-adds, and what reads it.
+    assert found == sorted(found, reverse=True) and len(set(found)) == 4
     assert sizes[-1] < sizes[0] and rows[6].columns["flops"] < rows[0].columns["flops"]
+
+
+def test_ten_trains_are_told_apart_by_the_two_features_that_suffice():
+    """Seven inputs are trimmed to a closed car and three or more cars, whatever the seed."""
+    text = (ROOT / "jobs/configs/trains.toml").read_text()
+    for seed in (1, 2):
+        made = assemble(resolve(text, "test", [f"run.seed={seed}"]), Serial(), None)
+        simulation = Simulation(made, Serial(), Never())
+        while simulation.state["phase"] != 2:
+            simulation.round()
+        assert simulation.state["units"].tolist() == [0, 1, 0, 1, 0, 0, 0, 1]
+        x, y = made.test.take(np.arange(10))
+        outputs = made.engine.outputs(simulation.state["weights"], x)
+        assert (outputs.argmax(1) == y).all()
+
+
+def test_relevance_tells_which_unit_of_a_fitted_network_can_go():
+    """Against true removal: magnitudes rank well, and signs mislead."""
+    place = spec_from_file_location("relevance", ROOT / "jobs/relevance.py")
+    relevance = module_from_spec(place)
+    place.loader.exec_module(relevance)
+    found = relevance.study(8, (4, 8, 10, 13))  # seeds that learn soon
+    assert found["nets"] >= 2 and found["rank absolute"] > 0.5
+    assert found["linear"] > 5 * found["square"]
+    assert found["negative"] >= found["truly negative"]
+    assert relevance.correlation(np.array([1, 3, 2]), np.array([1, 3, 2.5])) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("problem", ["cue-salience", "multiplexer", "random-mapping"])
@@ -208,5 +261,15 @@ def test_the_problems_are_those_of_the_paper():
     data = load("rules", options={"problem": "cue-salience"})
     agree = ((data.x_train > 0) == (data.y_train == 1)[:, None]).sum(axis=0)
     assert agree.tolist() == [10, 8, 6, 5] and data.y_train.sum() == 5
+    data = load("rules", options={"problem": "trains"})
+    east, west = (data.x_train[data.y_train == label] > 0 for label in (1, 0))
+    enough = [
+        pair
+        for pair in combinations(range(7), 2)
+        if not {*map(bytes, east[:, pair])} & {*map(bytes, west[:, pair])}
+    ]
+    assert enough == [(1, 3)] and len(east) == len(west) == 5
+    agree = (east.sum(axis=0) + (~west).sum(axis=0)).tolist()
+    assert agree == [2, 8, 8, 8, 7, 3, 5]  # of ten trains; one feature tells nothing
     data = load("rules", options={"problem": "random-mapping", "bits": 5})
     assert data.x_train.shape == (32, 5) and data.y_train.sum() == 16

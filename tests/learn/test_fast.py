@@ -252,6 +252,16 @@ def test_outputs_of_a_sample_do_not_depend_on_the_batch():
         np.testing.assert_array_equal(alone[0], whole[index])
 
 
+@pytest.mark.parametrize("count", [3, 16, 21])
+def test_a_batch_may_be_named_by_its_samples(rng, count):
+    engine, layout = engine_of(seeded(small_cnn), (2, 8, 8))
+    x, y = batch_of((2, 8, 8), 50)
+    batch, grad = rng.permutation(50)[:count], np.zeros((2, layout.size), np.float32)
+    loss = engine.gradient(engine.weights, x, y, grad[0], batch=batch)
+    assert engine.gradient(engine.weights, x[batch], y[batch], grad[1]) == loss
+    np.testing.assert_array_equal(grad[0], grad[1])
+
+
 def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own():
     engine, layout = engine_of(seeded(norm_after_relu), (2, 8, 8))
     x, y = batch_of((2, 8, 8), 8)

@@ -15,7 +15,8 @@ from fedmpi.learn.layout_of import layout_of
     ("macs", "batch", "want"),
     [
         (400_000, 1, "fast"),
-        (2_000_000, 2, "torch"),
+        (2_000_000, 1, "torch"),
+        (2_000_000, 2, "fast"),
         (2_000_000, 10, "fast"),
         (40_000_000, 10, "torch"),
         (40_000_000, 50, "fast"),

@@ -31,7 +31,8 @@ class Bowl:
         self.grad = np.zeros(layout.size, np.float32)
         self.points = []
 
-    def gradient(self, weights, x, y, grad, backward=None, activations=None):
+    def gradient(self, weights, x, y, grad, backward=None, activations=None, batch=None):
+        y = y if batch is None else y[batch]
         self.points.append(weights.copy())
         grad[:] = weights * np.float32(y.mean())
         weights[~self.layout.trained] += 1  # running statistics
@@ -57,6 +58,30 @@ def train(layout=THREE, start=START, samples=2, local=None, own_start=None, roun
     whole = Support.all(layout)
     made = Plan(down=whole, up=whole, start=own_start, **plan)
     return engine, trainer.train(start, made, 0, round, 1.0)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_mask_that_also_holds_the_optimiser_is_put_on_once(momentum):
+    mask = np.array([1, 0, 1], np.uint8)
+    for start in (START, START * mask):
+        results = []
+        for update in (mask, mask.copy()):
+            local = {"momentum": momentum, "epochs": 2}
+            engine, report = train(start=start, local=local, samples=4, mask=mask, update=update)
+            assert all(point[1] == 0 for point in engine.points)
+            results.append(report.weights)
+        np.testing.assert_array_equal(*results)
+        assert results[0][1] == start[1]
+
+
+def test_clients_that_share_a_mask_share_what_the_engine_prepares():
+    network, (mask, other) = Network(Bowl(), START), np.ones((2, 3), np.uint8)
+    backward = Backward(lowest=1)
+    one = network.under(backward, mask, mask)
+    assert network.under(backward, mask, mask) is one
+    assert one.lowest == 1 and one.mask is mask and one.update is mask
+    assert network.under(backward, other, mask) is not one
+    assert network.under(backward, mask, None).update is None
 
 
 def test_a_plain_step():

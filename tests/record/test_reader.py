@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedmpi.errors import ResultError
-from fedmpi.record import reader
+from fedmpi.record import reader, schema
 from fedmpi.record.digest import weights_sha256
 from tests.record import sample
 
@@ -55,12 +55,14 @@ def test_info_is_json(path):
     assert (info["bytes_up"], info["bytes_down"]) == (20_000, 40_000)
     assert (info["virtual_time"], info["wall_time"]) == (50.0, 2.0)
     assert info["final_accuracy"] == info["best_accuracy"] == 1 - 0.9**5
+    assert info["phases"] == dict.fromkeys(schema.PHASES, round(1 / 6, 4))
     assert info["provenance"]["libraries"] == {"numpy": np.__version__}
 
 
 def test_a_run_without_rounds(tmp_path):
     run = reader.open(sample.write(tmp_path / "a.h5", rounds=0, status="failed"))
     assert run.info()["final_accuracy"] is None
+    assert run.info()["phases"] == dict.fromkeys(schema.PHASES)
     assert run.rounds_to(0.0) is None
     with pytest.raises(ResultError, match="holds no weights, its status is failed"):
         run.model()

@@ -1,4 +1,4 @@
-"""Old schemas: nothing to do yet, but the way is there and harms nothing."""
+"""Old schemas: the way to the newest one is there and harms nothing."""
 
 import h5py
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema, upgrade
+from fedmpi.record.writer import Writer
 from tests.record import sample
 
 
@@ -22,6 +23,21 @@ def make_old(path):
     with h5py.File(path, "r+") as file:
         file.attrs["fedmpi_schema"] = np.bytes_("0.5")
         file.move("rounds/flops", "rounds/operations")
+
+
+def test_a_file_of_schema_1_0_is_read_without_the_new_column_and_upgraded_with_it(tmp_path):
+    path = sample.write(tmp_path / "out.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["fedmpi_schema"] = np.bytes_("1.0")
+        del file["rounds/flops_inference"]
+    with reader.open(path) as run:
+        assert "flops_inference" not in run.rounds and len(run.rounds.flops) == 5
+    with pytest.raises(ResultError, match="fedmpi upgrade"):
+        Writer.reopen(path, 5)
+    assert upgrade.upgrade(path) == "1.0"
+    with reader.open(path) as run:
+        assert run.schema == "1.1" and np.isnan(run.rounds.flops_inference).tolist() == [True] * 5
+    Writer.reopen(path, 5)
 
 
 def test_an_old_file_goes_through_all_steps(tmp_path, monkeypatch):

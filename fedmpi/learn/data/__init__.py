@@ -6,6 +6,7 @@ ever executed.
 
 from dataclasses import dataclass, field
 
+from fedmpi import named
 from fedmpi.errors import ConfigError
 from fedmpi.learn.data import (
     cifar,
@@ -73,22 +74,37 @@ def load(name, root=None, options=None, cache=None):
     Parameters
     ----------
     name : str
-        A key of DATASETS.
+        A key of DATASETS, or "package.module:object" of the user's own code: a callable
+        (root, **options) that returns a Dataset.
     root : Path, optional
         The data root; not needed by data sets that read no files.
     options : mapping, optional
-        The data set's own keys; those left out take their defaults.
+        The data set's own keys; those left out take their defaults. Own code gets what is given.
     cache : Path, optional
         Folder in which verified files are noted, so that the next start need not hash them.
 
     Raises
     ------
     ConfigError
-        For an unknown name or option.
+        For an unknown name or option, or own code that fails.
     DataError
         If a file is missing, truncated or altered; the message names it.
     """
+    if ":" in name:
+        return _own(name, root, options or {})
     if name not in DATASETS:
         raise ConfigError(f"data.name = {name!r}: no such data set; {nearest(name, DATASETS)}")
     source = DATASETS[name]
     return source.function(root, resolve(f"data.{name}", source.options, options or {}), cache)
+
+
+def _own(name, root, options):
+    """Return the data set that the user's own code makes."""
+    make = named.find(name, "data.name")
+    with named.blamed(f"data.name = {name!r}"):
+        found = make(root, **options)
+    if not isinstance(found, Dataset):
+        raise ConfigError(
+            f"data.name = {name!r}: returned a {type(found).__name__}; return Dataset.of(...)"
+        )
+    return found

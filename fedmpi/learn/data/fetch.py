@@ -73,7 +73,7 @@ def _pooch_retrieve(name):
         import pooch
     except ImportError:
         raise DataError(
-            f"{name}: fetching needs pooch: pip install 'fedmpi[data]'\n"
+            f"{name}: fetching needs pooch: pip install pooch\n"
             "or copy the files below the data root by hand; the manual lists them"
         ) from None
     return pooch.retrieve

@@ -1,7 +1,7 @@
 """Your own data: arrays from an .npz file, or a pair of IDX files, as a Dataset.
 
 In the configuration, `[data] name = "my_data:load"` names a function of yours in
-my_data.py that takes (root, options, cache) and returns `Dataset.of(...)` or one of these.
+my_data.py that takes (root, **keys) and returns `Dataset.of(...)` or one of these.
 """
 
 import os

@@ -1,12 +1,14 @@
 """The small problems of Mozer and Smolensky's "Skeletonization" (NIPS 1988), as data sets.
 
 All patterns are given, for training and testing alike, with cues of -1 and 1; the one output
-unit of the paper is two classes here. The paper's text was not at hand: cue correlations and
-the random mapping's size are ours.
+unit of the paper is two classes here. The paper's text was not at hand: cue correlations, the
+random mapping's size and the seven features of a train are ours.
 
 - "cue-salience": ten patterns of four cues that agree with the class in 10, 8, 6 and 5 of them.
 - "rule-plus-exception": four bits; on if the first two are on, or if all four are off.
 - "multiplexer": two address bits choose one of four data bits, which is the class.
+- "trains": Michalski's ten trains (IEEE PAMI 2:349, 1980), five of them going east, by seven
+  features of which two suffice: with a closed car and three cars or more, a train goes east.
 - "random-mapping": 2^bits patterns with random classes, equally many of each.
 """
 
@@ -19,11 +21,26 @@ from fedmpi.rng import rng_for
 OPTIONS = {
     "problem": Option(
         "rule-plus-exception", "which of the problems",
-        choices=("cue-salience", "rule-plus-exception", "multiplexer", "random-mapping"),
+        choices=("cue-salience", "rule-plus-exception", "multiplexer", "trains",
+                 "random-mapping"),
     ),
     "bits": Option(4, "input bits of the random mapping", low=1, high=16),
     "seed": Option(0, "seed of the random mapping", low=0, high=2**64 - 1),
 }  # fmt: skip
+# A line for each train, the eastbound first: does it have a long car, a closed car, a load of
+# triangles, three cars or more, a car with three wheels, a U-shaped car, a load of circles?
+_TRAINS = """
+    1 1 1 1 1 0 1
+    0 1 1 1 0 1 1
+    1 1 1 1 1 0 1
+    0 1 1 1 0 1 0
+    0 1 1 1 1 0 1
+    1 1 1 0 0 0 1
+    1 0 1 1 0 1 1
+    1 1 0 0 1 1 1
+    1 0 0 1 0 1 1
+    1 0 0 0 0 1 0
+"""
 _AGREE = (10, 8, 6, 5)  # patterns of ten in which each cue agrees with the class
 
 
@@ -35,6 +52,9 @@ def rules(root, options, cache=None):
     elif problem == "rule-plus-exception":
         x = _bits(4)
         y = (x[:, 0] & x[:, 1]) | ~x.any(axis=1)
+    elif problem == "trains":
+        x = np.array(_TRAINS.split(), np.int64).reshape(10, 7).astype(bool)
+        y = np.arange(10) < 5
     elif problem == "multiplexer":
         x = _bits(6)
         y = x[np.arange(64), 2 + 2 * x[:, 0] + x[:, 1]]

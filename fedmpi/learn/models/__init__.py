@@ -1,9 +1,10 @@
 """The models by name. Importing this needs no torch; building a model does."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib import import_module
 
+from fedmpi import named
 from fedmpi.errors import ConfigError
 from fedmpi.learn.models.options import FedlpCnn, Lstm, Mlp, NoOptions, Vgg
 from fedmpi.section import Section, check
@@ -41,15 +42,16 @@ MODELS = {
 }
 
 
-def options_of(name, given):
+def options_of(name, given, place="configuration"):
     """Return the checked keys of model `name` as a dict: those in `given`, then the defaults.
 
-    A user's own model checks its keys itself, so `given` comes back as it is.
+    A user's own model checks its keys itself, so `given` comes back as it is. `place` names
+    the configuration in messages.
     Raises ConfigError for an unknown model or key, or a value out of range.
     """
     if ":" in name:
         return dict(given)
-    return dict(check(_entry(name).options, dict(given), "configuration", "model."))
+    return dict(check(_entry(name, place).options, dict(given), place, "model."))
 
 
 def build(name, input_shape, classes, options, seed):
@@ -82,11 +84,17 @@ def build(name, input_shape, classes, options, seed):
     from fedmpi.rng import rng_for
 
     options = options_of(name, options)
-    make = _find(name if ":" in name else _entry(name).maker, name)
+    make = named.find(name if ":" in name else _entry(name).maker, "model.name")
+    if not callable(make):
+        raise ConfigError(
+            f"model.name = {name!r}: not callable; "
+            "give a function (input_shape, classes, **options) that returns a torch.nn.Module"
+        )
     drawn = int(rng_for(seed, "init").integers(2**63))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(drawn)
-        module = make(tuple(input_shape), classes, **options)
+        with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
+            module = make(tuple(input_shape), classes, **options)
     if not isinstance(module, torch.nn.Module):
         raise ConfigError(
             f"model.name = {name!r}: returned a {type(module).__name__}; return a torch.nn.Module"
@@ -94,26 +102,11 @@ def build(name, input_shape, classes, options, seed):
     return module
 
 
-def _entry(name):
+def _entry(name, place="configuration"):
     if name in MODELS:
         return MODELS[name]
     near = get_close_matches(name, MODELS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(MODELS)}"
-    raise ConfigError(f"model.name = {name!r}: unknown model; {hint} (or package.module:object)")
-
-
-def _find(maker, name):
-    """Import the callable "module:object"; `name` is what the user asked for."""
-    place, _, attribute = maker.partition(":")
-    try:
-        found = getattr(import_module(place), attribute)
-    except Exception as error:  # the module is a program of the user's own
-        raise ConfigError(
-            f"model.name = {name!r}: {error}; give package.module:object of code on the path"
-        ) from None
-    if not callable(found):
-        raise ConfigError(
-            f"model.name = {name!r}: not callable; "
-            "give a function (input_shape, classes, **options) that returns a torch.nn.Module"
-        )
-    return found
+    raise ConfigError(
+        f"{place}: model.name = {name!r}: unknown model; {hint} (or package.module:object)"
+    )

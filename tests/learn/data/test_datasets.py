@@ -175,7 +175,7 @@ def test_wrong_names_and_options_are_refused(name, options, message):
 
 
 def test_import_needs_nothing_heavy(run_python):
-    code = ("import sys, fedmpi.learn.data, fedmpi.learn.partitions.summary\n"
+    code = ("import sys, fedmpi.learn.data, fedmpi.learn.partitions\n"
             "heavy = {'torch', 'numba', 'matplotlib', 'scipy', 'sklearn', 'pooch'}\n"
             "bad = heavy & set(sys.modules)\n"
             "sys.exit(str(bad) if bad else 0)")

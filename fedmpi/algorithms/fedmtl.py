@@ -1,0 +1,78 @@
+"""FedMTL: clients' own models, all of them pulled towards their mean.
+
+Smith, Chiang, Sanjabi and Talwalkar, "Federated Multi-Task Learning", NIPS 2017,
+arXiv:1705.10467, as the code of LG-FedAvg (arXiv:2001.01523) has it for deep networks, which
+FedSkel compares with: client i minimises
+
+    CE(w_i) + strength (|W|^2 + tr(W Omega W^T)),  Omega = (I - 1 1^T / K)^2
+
+with W the models of all K clients as columns. That Omega is a projection, so the second term
+is sum |w_i - mean|^2 and its gradient 2 (w_i - mean): a client needs the mean alone, which
+comes down while its model goes up. What is scored as the global model is the mean;
+local_accuracy is what the method is for.
+
+Ours: the mean is over all clients, where the code fills W with the first of them; it is that of
+the last round, as in the code, within which W stands still. The code builds Omega from a
+matrix of ones in the place of I (then it pulls nothing together); that is not offered.
+Running statistics are each client's own.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Own, Plan
+
+
+class FedMTL(Algorithm, name="fedmtl"):
+    """Multi-task learning; strength = 0 is every client for itself."""
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedMTL."""
+
+        # None: 10^-(1 + the number of digits of the number of parameters), as in the code.
+        strength: float | None = Field(None, ge=0)
+
+    def plan(self, state, round, client):
+        """The mean down, the client's model up; its gradient gets 2 s (2 w - mean)."""
+        own = self.memory(client).get("own", state["first"])
+        digits = len(str(self.layout.size))
+        strength = self.keys.strength
+        strength = np.float32(10.0 ** -(digits + 1) if strength is None else strength)
+        whole = Support.all(self.layout)
+        # The proximal term is 4 s (w - own); with it this adds up to the above.
+        return Plan(
+            down=whole,
+            up=whole,
+            start=own,
+            proximal=float(4 * strength),
+            control=self.layout.trained * (4 * strength * own - 2 * strength * state["weights"]),
+        )
+
+    def start(self, weights):
+        """The mean of all models, and the first weights, from which each of them starts."""
+        return {"weights": weights, "first": weights}
+
+    def message(self, state, plan, report):
+        """The change of the client's model."""
+        return {"weights": (report.weights - plan.start, plan.up)}
+
+    def remember(self, state, plan, report, sent):
+        """The client's model."""
+        return {"own": report.weights}
+
+    def own(self, state, client):
+        """The client's model."""
+        memory = self.memory(client)
+        return Own(memory["own"]) if memory else None
+
+    def add(self, sums, plan, report):
+        """Add a change, every client with the same weight."""
+        sums["weights"].add(report.weights, 1.0 / self.setting.clients)
+
+    def step(self, state, sums, round):
+        """Move the mean by what the cohort's models moved."""
+        total = sums["weights"]
+        change = total.mean(np.zeros_like(state["weights"])) * np.float32(total.weight[0])
+        return state | {"weights": state["weights"] + change}

@@ -1,0 +1,91 @@
+"""PruneTrain: a group penalty makes channels small, and those near zero are removed for good.
+
+Lym, Choukse, Zangeneh, Wen, Sanghavi and Erez, "PruneTrain: Fast Neural Network Training by
+Dynamic Sparse Model Reconfiguration", SC 2019, arXiv:1901.09290, inside federated averaging, as
+FedDIP compares with. Clients minimise CE + penalty * sum |w_row| over the rows (channels, units)
+of all layers but the last; every `every` rounds the server removes the rows none of whose
+weights is above `threshold`, and what reads them. The network that travels and is trained
+gets smaller; in the global vector the weights of removed rows are 0.
+
+Ours: groups are the weights that give a channel, not those that read it as well; penalty and
+threshold are plain numbers, where the paper derives the penalty from the loss; the paper's
+growing batch is left out. Which rows are left (a bit each) is not counted in bytes, and one row
+of each layer stays. Works on chains of layers. The code that FedDIP compares with under this
+name is another method: a penalty on layers, and pruning of single weights by magnitude.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Part, Plan
+from fedmpi.sparsity import Units, prunable
+
+
+class PruneTrain(Algorithm, name="prunetrain"):
+    """Removal of channels; penalty = threshold = 0 is FedAvg."""
+
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of PruneTrain."""
+
+        penalty: float = Field(0.01, ge=0)
+        threshold: float = Field(1e-3, ge=0)  # of a row's largest weight
+        every: int = Field(10, ge=1)  # rounds between removals
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.units = Units(self.layout)
+        last, tensors = len(self.layout.layers) - 1, self.layout.tensors
+        self.tensors = tuple(t for t in prunable(self.layout) if tensors[t].layer < last)
+
+    def start(self, weights):
+        """The weights, and all units."""
+        return {"weights": weights, "units": np.ones(len(self.units.place), np.uint8)}
+
+    def plan(self, state, round, client):
+        """The network that is left, both ways, and the penalty."""
+        rows, mask = self.units.network(state["units"])
+        whole = all(keep.all() for keep in rows)
+        held = Support.all(self.layout) if whole else Support(self.layout, "coordinate", mask)
+        return Plan(
+            down=held,
+            up=held,
+            known=True,
+            part=None if whole else Part(rows=tuple(keep.tobytes() for keep in rows)),
+            tensors=self.tensors,
+            by_row=True,
+            penalty=self.keys.penalty,
+        )
+
+    def add(self, sums, plan, report):
+        """Add a model, 0 where rows are removed."""
+        sums["weights"].add(report.weights, report.share)
+
+    def kept(self, state):
+        """The weights of the rows that are left."""
+        return self.units.network(state["units"])[1]
+
+    def step(self, state, sums, round):
+        """Average; every `every` rounds remove the rows that have become small."""
+        after = super().step(state, sums, round)
+        if (round + 1) % self.keys.every:
+            return after
+        units = self.left(after["weights"], state["units"])
+        weights = after["weights"] * self.units.network(units)[1]
+        return after | {"weights": weights, "units": units}
+
+    def left(self, weights, units):
+        """Return uint8[U]: the units without those whose weights are all small."""
+        largest = np.full(len(units), np.inf)  # inputs are never removed
+        for t in self.tensors:
+            tensor = self.layout.tensors[t]
+            block = np.abs(weights[tensor.start : tensor.start + tensor.size])
+            largest[self.units.layer == tensor.layer + 1] = block.reshape(tensor.rows, -1).max(1)
+        new = units * (largest > self.keys.threshold).astype(np.uint8)
+        for layer in np.flatnonzero(np.bincount(self.units.layer, new) == 0):
+            here = np.flatnonzero(self.units.layer == layer)
+            new[here[largest[here].argmax()]] = 1
+        return new

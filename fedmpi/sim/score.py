@@ -1,0 +1,38 @@
+"""How good the global model is, and the models that the clients really have."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from fedmpi.learn.evaluate import OwnScore, evaluate, right_answers
+from fedmpi.rng import rng_for
+
+
+def score_of(experiment, algorithm, state, homes, round, comm):
+    """Return the Score of a round's `state`; collective over `comm`.
+
+    Where the method keeps parts of the model with its clients, up to run.own_models clients are
+    drawn, and each is asked for its own model by the rank that holds its memory (`homes`: client
+    to rank). Counts are integers, so the Score is the same for any number of ranks.
+    """
+    classes = experiment.dataset.classes
+    found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm)
+    able = np.flatnonzero(experiment.test_split.sizes)
+    most = experiment.config.run.own_models
+    if not (algorithm.personal and len(able) and most):
+        return found
+    clients = able
+    if len(able) > most:
+        rng = rng_for(experiment.config.run.seed, "own-models", round)
+        clients = np.sort(rng.choice(able, most, replace=False, shuffle=False))
+    tally = np.zeros((2, len(clients)), np.int64)
+    for place, client in enumerate(clients.tolist()):
+        if homes.get(client, client % comm.size) != comm.rank:
+            continue
+        own = algorithm.own(state, client)
+        if own is not None:
+            index = experiment.test_split.of(client)
+            network = experiment.trainer.networks.of(own.part)
+            tally[:, place] = right_answers(network, own, experiment.test, index), len(index)
+    comm.sum_array(tally)
+    return replace(found, own=OwnScore(clients, *tally, among=len(able)))
