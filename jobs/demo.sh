@@ -18,6 +18,7 @@ done
 
 echo
 fedmpi compare demo/fedavg.h5 demo/fedskel.h5 --target 0.90 --plot demo/comparison.png
+fedmpi report demo/fedavg.h5 demo/fedskel.h5 --target 0.90 -o demo/report.html --overwrite
 echo
-echo "The results are demo/fedavg.h5 and demo/fedskel.h5; the same curves as a picture are in"
-echo "demo/comparison.png. Look into a result with:  .venv/bin/fedmpi info demo/fedskel.h5"
+echo "Look into a result with:  .venv/bin/fedmpi info demo/fedskel.h5"
+echo "The page to read, open it in a browser:  $PWD/demo/report.html"

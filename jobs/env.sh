@@ -1,7 +1,7 @@
 # What this site needs before fedmpi runs. Every job script sources this file; edit it once.
 # jobs/README.md has a page for each common site.
 
-# Modules, if the site has them. Build mpi4py against the same MPI.
+# Modules, if the site has them. The wheel of mpi4py takes the MPI that is loaded.
 #   module purge
 #   module load python/3.11 openmpi/5.0
 
@@ -14,4 +14,6 @@ fi
 #   launch+=(--mpi=pmi2)   MPICH and Intel MPI
 #   launch+=(--mpi=pmix)   Open MPI
 #   launch=(mpirun)        where Slurm was built with neither
+# The wheels that `make` installs:
 if [[ -x $SLURM_SUBMIT_DIR/.venv/bin/mpiexec.hydra ]]; then launch+=(--mpi=pmi2); fi
+if [[ -x $SLURM_SUBMIT_DIR/.venv/bin/ompi_info ]]; then launch+=(--mpi=pmix); fi

@@ -47,6 +47,15 @@ def _more(path):
     return f"mount -o remount,size=1G {path} (docker run --shm-size=1g)"
 
 
+def results(folder, exists, writable):
+    """Judge the `folder` of the result; None if files can be made there."""
+    if not exists:
+        return Finding(WRONG, "results", f"{folder} does not exist", f"mkdir -p {folder}")
+    if not writable:
+        return Finding(WRONG, "results", f"{folder} cannot be written", "choose another: -o OUT")
+    return None
+
+
 def locking(environ, folder, mounts):
     """Judge the file system of the result `folder`, where HDF5 may not be able to lock files."""
     kind = file_system(folder, mounts)
@@ -61,8 +70,9 @@ def locking(environ, folder, mounts):
 def cache(environ, folder, mounts, writable):
     """Judge the `folder` of compiled kernels, which all ranks of a node read at the start."""
     kind = file_system(folder, mounts)
-    remedy = ("unset NUMBA_CACHE_DIR (a folder of each node's own is then used)"
-              if environ.get("NUMBA_CACHE_DIR") else "export TMPDIR=/tmp (a disk of each node)")
+    remedy = "export TMPDIR=FOLDER, on a disk of the node's own (in a job: $SLURM_TMPDIR)"
+    if environ.get("NUMBA_CACHE_DIR"):
+        remedy = "unset NUMBA_CACHE_DIR (a folder of each node's own is then used)"
     if not writable:
         return Finding(WRONG, "cache", f"{folder} cannot be written: kernels are compiled by "
                        "every rank at each start", remedy)

@@ -1,24 +1,28 @@
 """Everything that a run needs, put together once on every rank."""
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from fedmpi import flops
+from fedmpi import flops, named
 from fedmpi.algorithms import Setting
+from fedmpi.errors import AlikeError, FedmpiError
+from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engines import engine_of
 from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Networks
-from fedmpi.learn.partitions import split
+from fedmpi.learn.partitions import held_out
 from fedmpi.learn.samples import Samples
 from fedmpi.learn.trainer import Local, Trainer
 from fedmpi.plan import FULL
 from fedmpi.rng import rng_for
 from fedmpi.sim.select import cohort_of
 from fedmpi.sim.server import Server
+from fedmpi.sim.split import split
 from fedmpi.world.devices import Devices, devices_of
 
 
@@ -67,16 +71,53 @@ class Experiment:
         return flops.of_plan(layout, plan, report.seen, report.probed).sum()
 
 
+    def flops_inference(self, state):
+        """Return the floating-point operations of one sample through the global model."""
+        gates = self.algorithm.setting.gates
+        return flops.inference(self.layout, self.algorithm.kept(state), gates)
+
+    @cached_property
+    def test_split(self):
+        """The Partition of the test samples over the clients, by the labels that each holds."""
+        data, classes = self.dataset, self.dataset.classes
+        rng = rng_for(self.config.run.seed, "test-split")
+        test = (data.y_test, data.groups_test)
+        return held_out(self.trainer.partition, data.y_train, test, classes, rng)
+
+
 def assemble(resolved, comm, root, cache=None):
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
     `root` is the folder of the data sets and `cache` one for noting verified files. The
-    first rank of each node reads the data; all ranks of the node share its copy.
+    first rank of each node reads the data; all ranks of the node share its copy. What cannot
+    be is an AlikeError on all ranks (alone: the error itself).
     """
+    dataset = _shared_dataset(resolved, comm, root, cache)
+    with _alike(comm):
+        return _assembled(resolved, dataset)
+
+
+@contextmanager
+def _alike(comm):
+    """Raise what this block raises as a FedmpiError on one rank on all of them; collective."""
+    fault = None
+    try:
+        yield
+    except FedmpiError as error:
+        if comm.size == 1:
+            raise
+        fault = error
+    rows = [(fault.exit_code, str(fault).encode())] if fault else []
+    rows = comm.gather_rows(np.array(rows, [("code", "<i4"), ("text", "S1200")]))
+    if len(rows):
+        raise AlikeError(rows["text"][0].decode(errors="replace"), int(rows["code"][0])) from fault
+
+
+def _assembled(resolved, dataset):
+    """Return the Experiment on a Dataset; every rank makes its own."""
     config = resolved.config
     seed = config.run.seed
-    dataset = _shared_dataset(resolved, comm, root, cache)
-    partition = _split(resolved, dataset)
+    partition = split(resolved, dataset)
     train, test = _samples(dataset)
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
@@ -93,7 +134,7 @@ def assemble(resolved, comm, root, cache=None):
         optimizer=config.optimizer,
         gates=None if gates is None else left_by_gates(layout, gates),
     )
-    local = _local(config)
+    local, augment = _local(config), augmentation_of(config.data.augment, dataset)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -102,7 +143,7 @@ def assemble(resolved, comm, root, cache=None):
         work=local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
         engine=networks.whole.engine,
-        trainer=Trainer(networks, train, partition, local, seed),
+        trainer=Trainer(networks, train, partition, local, seed, augment),
         algorithm=resolved.algorithm(resolved.algorithm_keys, setting),
         server=Server(config.server),
         weights=weights,
@@ -124,35 +165,19 @@ def _networks(resolved, shape, classes, sample):
         threads, batch_size = config.run.threads_per_rank, config.clients.batch_size
         return engine_of(module, sample, trainer, threads, batch_size)
 
-    whole, weights = engine(make({}))
+    name = config.model.name
+    with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
+        whole, weights = engine(make({}))
     return Networks(make, whole, sample, engine), weights
-
-
-def split_of(resolved, root, cache=None):
-    """Return the Dataset and the Partition of an experiment, without building the rest."""
-    dataset = load(resolved.config.data.name, root, resolved.data_keys, cache)
-    return dataset, _split(resolved, dataset)
-
-
-def _split(resolved, dataset):
-    """Spread the training samples over the clients."""
-    config = resolved.config
-    return split(
-        config.data.partition,
-        dataset.y_train,
-        dataset.groups_train,
-        config.clients.number,
-        resolved.partition_keys,
-        rng_for(config.run.seed, "partition"),
-    )
 
 
 def _shared_dataset(resolved, comm, root, cache):
     """Load the data once on each node, and give all its ranks views of that copy."""
     name, arrays, facts = resolved.config.data.name, None, None
-    if comm.node_rank == 0:
-        dataset = load(name, root, resolved.data_keys, cache)
-        arrays, facts = dataset.arrays(), dataset.facts()
+    with _alike(comm):
+        if comm.node_rank == 0:
+            dataset = load(name, root, resolved.data_keys, cache)
+            arrays, facts = dataset.arrays(), dataset.facts()
     arrays = comm.share_on_node(arrays)
     return Dataset.rebuild(comm.share(facts), arrays)
 

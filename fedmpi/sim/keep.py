@@ -1,12 +1,37 @@
 """Keep the state of a run in its checkpoint, and take it up again."""
 
+from time import perf_counter
+
 import numpy as np
 
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint, reader
-from fedmpi.sim.store import pack, unpack
+from fedmpi.sim.store import unpack
 
-CHUNK = 1 << 26  # bytes of clients' memories that a rank sends at a time
+CHUNK = 1 << 26  # bytes of clients' memories that all ranks together send at a time
+LEAST = 1 << 20  # and that one of them sends
+
+
+class Thrift:
+    """Takes checkpoints only while all of them together have a given share of the time at most.
+
+    The first one is always taken, since nobody knows before what it costs.
+    """
+
+    def __init__(self, share):
+        self._share, self._began, self._spent, self._last = share, perf_counter(), 0.0, 0.0
+
+    def allows(self, comm):
+        """Say whether there is time for one more, as rank 0 finds; collective."""
+        elapsed = perf_counter() - self._began + self._last
+        return comm.share(bool(self._spent + self._last <= self._share * elapsed))
+
+    def keep(self, *words):
+        """Take a checkpoint, by `keep`, and note what it costs."""
+        began = perf_counter()
+        keep(*words)
+        self._last = perf_counter() - began
+        self._spent += self._last
 
 
 def keep(simulation, writer, out, wall_time):
@@ -37,15 +62,15 @@ def keep(simulation, writer, out, wall_time):
 def _memories(simulation):
     """Yield (client, bytes) of all clients' memories, on rank 0; collective.
 
-    They come a chunk at a time, so rank 0 never holds more than a chunk of each rank.
+    They come a chunk at a time, so rank 0 never holds many, however many ranks there are.
     """
     comm, store = simulation.comm, simulation.store
-    left = store.clients()
+    left, most = store.clients(), max(CHUNK // comm.size, LEAST)
     while comm.sum_array(np.array([len(left)], np.int64))[0]:
         box, size = [], 0
-        while left and size < CHUNK:
+        while left and size < most:
             client = left.pop(0)
-            data = pack(store[client])
+            data = store.packed(client)
             box += [np.array([client, len(data)], "<i8").tobytes(), data]
             size += len(data)
         for received in comm.exchange([b"".join(box), *[b""] * (comm.size - 1)]):

@@ -30,3 +30,33 @@ def place(costs, pace):
         heapq.heapreplace(free, (seconds + costs[client] * pace[rank], rank))
         ranks[client] = rank
     return ranks
+
+
+def at_home(ranks, costs, homes):
+    """Let clients of equal cost change places so that as many as can stay where they are.
+
+    Parameters
+    ----------
+    ranks : int64[n]
+        From `place`; the load of each rank stays the same.
+    costs : float64[n]
+    homes : int64[n]
+        The rank that holds what each client keeps between rounds, -1 for none.
+
+    Returns
+    -------
+    int64[n]
+        The rank of each client.
+    """
+    order, ranks = np.argsort(costs, kind="stable"), ranks.copy()
+    for alike in np.split(order, np.flatnonzero(np.diff(costs[order])) + 1):
+        free, moving = np.bincount(ranks[alike], minlength=homes.max(initial=0) + 1), []
+        for client in alike:
+            home = homes[client]
+            if home >= 0 and free[home]:
+                free[home] -= 1
+                ranks[client] = home
+            else:
+                moving.append(client)
+        ranks[moving] = np.repeat(np.arange(len(free)), free)
+    return ranks

@@ -2,15 +2,21 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from fedmpi.comm import codec
 from fedmpi.layout import Support
 
 
 class Letter(NamedTuple):
-    """One message that was sent: what it held, and its Sizes in bytes."""
+    """One message that was sent: what it held, and its Sizes in bytes.
+
+    `layers` int64[L] are the bytes of the values by layer.
+    """
 
     support: Support
     size: codec.Sizes
+    layers: np.ndarray
 
 
 class Post:
@@ -47,5 +53,7 @@ class Post:
     def _letter(self, support, known):
         key = known, support.level, support.keep.tobytes()
         if key not in self._sent:
-            self._sent[key] = Letter(support, codec.size_of(support, known=known))
+            size = codec.size_of(support, known=known)
+            each = size.values // max(support.size, 1)
+            self._sent[key] = Letter(support, size, support.layer_counts * each)
         return self._sent[key]

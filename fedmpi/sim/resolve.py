@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib import import_module
+from inspect import isabstract
+from pathlib import PurePath
+
+import numpy as np
 
 from fedmpi import config as configuration
+from fedmpi import named
 from fedmpi.algorithms import ALGORITHMS, Algorithm, Keys
 from fedmpi.errors import ConfigError
-from fedmpi.learn.data import DATASETS
+from fedmpi.learn.data import DATASETS, Source
 from fedmpi.learn.data import resolve as resolve_options
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
@@ -18,7 +22,9 @@ LONGEST = 1_000_000  # characters of a configuration
 CHANGEABLE = (
     "run.rounds",
     "run.eval_every",
+    "run.own_models",
     "run.checkpoint_every",
+    "run.checkpoint_share",
     "run.threads_per_rank",
     "run.name",
     "run.watch_s",
@@ -27,6 +33,9 @@ CHANGEABLE = (
     "collective.",
     "data.root",
 )
+
+
+_OWN = Source("the user's own", None)
 
 
 @dataclass(frozen=True)
@@ -75,26 +84,44 @@ def resolve(text, place, overrides=()):
 
 
 def of_tree(tree):
-    """Return the Resolved experiment of a dict of sections."""
+    """Return the Resolved experiment of a dict of sections, which is not changed."""
     text = "# given as a dict\n"
-    return _named(configuration.check_tree(dict(tree), "configuration"), text, "configuration")
+    return _named(configuration.check_tree(_plain(tree), "configuration"), text, "configuration")
+
+
+def _plain(value):
+    """Plain data as TOML has it: numbers of numpy and paths become numbers and texts."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def again(kept, place, overrides=()):
     """Return the Resolved experiment of a result file, with changes that its state can bear.
 
-    `kept` holds the "text" as given and the "values" used, overrides included.
+    `kept` holds the "text" as given, the "values" used, overrides included, and how many
+    rounds are "done".
     """
     for override in overrides:
         key = override.partition("=")[0].strip()
         if not key.startswith(CHANGEABLE):
             raise ConfigError(
                 f"--set {override}: cannot change in a run that goes on; "
-                f"what can: {', '.join(CHANGEABLE)}"
+                f"what can: {', '.join(CHANGEABLE).replace('collective.', 'collective.*')}"
             )
     tree = {name: dict(section) for name, section in kept["values"].items()}
     tree.get("clients", {}).pop("cohort", None)
-    return _named(configuration.check_tree(tree, place, overrides), kept["text"], place)
+    config = configuration.check_tree(tree, place, overrides)
+    if config.run.rounds < kept.get("done", 0):
+        raise ConfigError(
+            f"{place}: run.rounds = {config.run.rounds}: {kept['done']} rounds are done already; "
+            "give as many or more"
+        )
+    return _named(config, kept["text"], place)
 
 
 def _named(config, text, place):
@@ -106,15 +133,24 @@ def _named(config, text, place):
     cls = _algorithm(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     data, partition = _data_keys(config.data, place)
-    model = options_of(config.model.name, config.model.own_keys())
+    model = options_of(config.model.name, config.model.own_keys(), place)
     return Resolved(config, text, cls, keys, model, data, partition)
 
 
 def _algorithm(name, place):
     """Return the registered algorithm, or the one that package.module:object names."""
     if ":" in name:
-        return own_object(name, f"{place}: algorithm.name", Algorithm)
-    return _known(name, ALGORITHMS, f"{place}: algorithm.name")
+        found = named.find(name, f"{place}: algorithm.name")
+        if not (isinstance(found, type) and issubclass(found, Algorithm)):
+            raise ConfigError(
+                f"{place}: algorithm.name = {name!r}: must be a subclass of fedmpi.Algorithm"
+            )
+    else:
+        found = _known(name, ALGORITHMS, f"{place}: algorithm.name")
+    if isabstract(found):
+        lacks = ", ".join(sorted(found.__abstractmethods__))
+        raise ConfigError(f"{place}: algorithm.name = {name!r}: has no {lacks}; define it")
+    return found
 
 
 def _known(name, table, place):
@@ -126,26 +162,13 @@ def _known(name, table, place):
     raise ConfigError(f"{place} = {name!r}: unknown; {hint}")
 
 
-def own_object(name, place, base):
-    """Return the class "package.module:object" of the user's own code, a subclass of `base`."""
-    module, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
-        raise ConfigError(f"{place} = {name!r}: must be of the form package.module:object")
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:  # the module is a program of the user's own
-        raise ConfigError(f"{place} = {name!r}: {error}; is its folder on PYTHONPATH?") from None
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigError(f"{place} = {name!r}: must be a subclass of fedmpi.{base.__name__}")
-    return found
-
-
 def _data_keys(section, place):
     """Return the data set's own keys and the partition's, checked, defaults filled in."""
-    source = _known(section.name, DATASETS, f"{place}: data.name")
+    own = ":" in section.name  # takes what no partition does, and checks that itself
+    source = _OWN if own else _known(section.name, DATASETS, f"{place}: data.name")
     scheme = _known(section.partition, PARTITIONS, f"{place}: data.partition")
     given = section.own_keys()
-    for key in given:
+    for key in () if own else given:
         if key not in source.options and key not in scheme.options:
             known = [*type(section).model_fields, *source.options, *scheme.options]
             near = get_close_matches(key, known, n=1)
@@ -154,7 +177,9 @@ def _data_keys(section, place):
                 f"{place}: data.{key}: no key of data set {section.name!r} "
                 f"or partition {section.partition!r}; {hint}"
             )
-    return tuple(
+    rest = {key: given.pop(key) for key in [*given] if own and key not in scheme.options}
+    data, partition = (
         resolve_options(f"{place}: data", table, {k: v for k, v in given.items() if k in table})
         for table in (source.options, scheme.options)
     )
+    return data | rest, partition

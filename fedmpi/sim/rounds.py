@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from fedmpi.errors import ClientError, RejectedError
-from fedmpi.learn.evaluate import evaluate
 from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
 from fedmpi.sim import rows
+from fedmpi.sim.ahead import Ahead
 from fedmpi.sim.phases import Phases
-from fedmpi.sim.place import place
+from fedmpi.sim.place import at_home, place
 from fedmpi.sim.post import Post
+from fedmpi.sim.score import score_of
 from fedmpi.sim.store import ClientStore
 from fedmpi.sim.watch import Blind
 from fedmpi.totals import fits
@@ -48,11 +49,14 @@ class Simulation:
     def __init__(self, experiment, comm, stop, watch=None):
         self.experiment, self.comm, self.stop = experiment, comm, stop
         self._watch = watch or Blind()
+        experiment.trainer.on_step = self._watch.step
         self.stopping, self.recorded = False, 0.0
         self.algorithm, self.store = experiment.algorithm, ClientStore()
         self.algorithm.attach(self.store, experiment.trainer.accuracy)
         self.state = self.algorithm.start(experiment.weights)
         self.next_round, self.virtual_time = 0, 0.0
+        overlap, cohort = experiment.config.collective.overlap, experiment.config.clients.cohort
+        self._ahead = Ahead(overlap, comm, self.algorithm, cohort)
         self._pace = np.ones(comm.size)  # measured seconds per unit of predicted work, by rank
 
     def round(self):
@@ -65,18 +69,19 @@ class Simulation:
         experiment, round, phases = self.experiment, self.next_round, Phases()
         phases.seconds["record"] = self.recorded  # of the round before
         cohort = experiment.cohort(round)
-        ranks = place(experiment.work[cohort.clients], self._pace)
+        ranks, work = self._placed(cohort)
         sums, sent = self.algorithm.zero(), rows.Sent(experiment.layout)
         with phases("train"):
             moved = self._move(cohort, ranks)
             clients = self._train(cohort, ranks == self.comm.rank, sums, sent)
+            self._ahead.begin(sums, 0)  # ranks that left early or had no client
         with phases("wait"):
             early, refused = self._agree(clients)
             if early:
-                self.store.discard()
+                self._discard()
                 return None
             if refused > experiment.config.clients.max_rejected * len(ranks):
-                self.store.discard()
+                self._discard()
                 raise self._too_many(self.comm.gather_rows(clients))
         self.store.commit()
         with phases("reduce"):
@@ -95,13 +100,34 @@ class Simulation:
             "collective": COLLECTIVES.index(summed.algorithm),
             "collective_regret": summed.regret,
         }
-        return self._measured(row, phases, moved + summed.bytes, ranks, cohort)
+        return self._measured(row, phases, moved + summed.bytes, ranks, work)
+
+    def _placed(self, cohort):
+        """Return the rank of each client of a cohort, int64[n], and its predicted work.
+
+        What a client's memory says of its work is known at its home only, so it is shared.
+        """
+        work, rank = self.experiment.work[cohort.clients], self.comm.rank
+        if not self.algorithm.remembers:
+            return place(work, self._pace), work
+        homes = self.store.homes_of(cohort.clients)
+        asked = np.flatnonzero(np.where(homes < 0, 0, homes) == rank)
+        loads = np.zeros(len(work))
+        for i in asked.tolist():
+            loads[i] = self.algorithm.load(self.next_round, int(cohort.clients[i]))
+        work = work * self.comm.sum_array(loads)
+        return at_home(place(work, self._pace), work, homes), work
 
     def _move(self, cohort, ranks):
         """Bring the clients' memories to the ranks that simulate them; return the bytes sent."""
         if not self.algorithm.remembers:
             return 0
         return self.store.move(self.comm, cohort.clients, ranks)
+
+    def _discard(self):
+        """Forget what this round began."""
+        self.store.discard()
+        self._ahead.drop()
 
     def _agree(self, clients):
         """Wait for all ranks; return whether one left its clients early, and the rejected in all.
@@ -121,7 +147,7 @@ class Simulation:
         return RejectedError(
             f"round {self.next_round}: of {len(clients)} clients {rejected(clients)}; "
             f"the run stops, since clients.max_rejected = {limit:g}\n"
-            "lower optimizer.lr and run it anew, or resume with a larger clients.max_rejected"
+            f"{self.algorithm.remedy} and run it anew, or resume with a larger clients.max_rejected"
         )
 
     def _train(self, cohort, mine, sums, sent):
@@ -134,6 +160,7 @@ class Simulation:
         for i, place_in_cohort in enumerate(np.flatnonzero(mine)):
             if self.stop.asked:
                 return None
+            self._ahead.begin(sums, len(table) - i)
             client = int(cohort.clients[place_in_cohort])
             share = float(cohort.shares[place_in_cohort])
             self._watch.note(self.next_round, client)
@@ -172,22 +199,17 @@ class Simulation:
         more = {name: values for name, (values, _) in arrived.items()}
         weights, support = arrived["weights"]
         # Only what the messages hold can reach the sums.
-        report = replace(report, weights=weights, private=None, statistics=more)
+        report.weights, report.private, report.statistics = weights, None, more
         plan = plan if support is plan.up else replace(plan, up=support)
         self.algorithm.add(sums, plan, report)
 
     def _score(self, round):
-        """Evaluate the global weights if this round is one to evaluate, or the last one."""
+        """Evaluate global and own models if this round is one to evaluate, or the last one."""
         run = self.experiment.config.run
         if (round + 1) % run.eval_every and round + 1 != run.rounds:
             return None
-        return evaluate(
-            self.experiment.engine,
-            self.state["weights"],
-            self.experiment.test,
-            self.experiment.dataset.classes,
-            self.comm,
-        )
+        homes = self.store.homes
+        return score_of(self.experiment, self.algorithm, self.state, homes, round, self.comm)
 
     def _row(self, cohort, clients, sums, sent, score):
         """Let virtual time pass, and put the round's columns together."""
@@ -204,15 +226,17 @@ class Simulation:
         columns["virtual_time"] = self.virtual_time
         columns["density_union"] = max(total.covered for total in sums.values())
         columns["model_density"] = self.algorithm.density(self.state)
+        columns["flops_inference"] = self.experiment.flops_inference(self.state)
         return rows.Row(columns, clients, sent.layers(len(clients)))
 
-    def _measured(self, row, phases, mpi_bytes, ranks, cohort):
+    def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""
         seconds = np.array([[phases.seconds[name] for name in PHASES]])
         everyone = self.comm.gather_rows(np.column_stack((seconds, [[float(mpi_bytes)]])))
         row.phases = everyone[:, :-1].T
         row.columns["mpi_bytes"] = int(everyone[:, -1].sum())
-        done = np.bincount(ranks, self.experiment.work[cohort.clients], self.comm.size)
+        self._ahead.learn(row.phases, work.sum())
+        done = np.bincount(ranks, work, self.comm.size)
         busy = done > 0
         measured = row.phases[PHASES.index("train")][busy] / done[busy]
         # A rank that had nothing to do keeps its pace; the average damps a single slow round.

@@ -41,9 +41,10 @@ class Sent:
             self.table[:layers] += up[0].support.layer_counts
         for number, letters in enumerate((down, up), 1):
             for letter in letters:
-                self.table[number * layers : (number + 1) * layers] += _spread(letter)
+                self.table[number * layers : (number + 1) * layers] += letter.layers
         for letter in up:
-            self.table[-2:] += letter.size.values, letter.size.support
+            self.table[-2] += letter.size.values
+            self.table[-1] += letter.size.support
 
     def layers(self, clients):
         """Return the columns of /layers: arrays [L]; `clients` is how many sent."""
@@ -54,12 +55,6 @@ class Sent:
     def density_up(self, clients):
         """Return the mean over `clients` of the part of the coordinates sent."""
         return self.table[: self._layers].sum() / max(clients * self._size, 1)
-
-
-def _spread(letter):
-    """int64[L]: the bytes of the values, by layer."""
-    support = letter.support
-    return support.layer_counts * (letter.size.values // max(support.size, 1))
 
 
 def client_row(report, down, up, flops, status):

@@ -10,7 +10,7 @@ from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.writer import Writer, check_target
 from fedmpi.sim.experiment import assemble
-from fedmpi.sim.keep import keep, restore
+from fedmpi.sim.keep import Thrift, keep, restore
 from fedmpi.sim.provenance import provenance
 from fedmpi.sim.rounds import Simulation, rejected
 from fedmpi.sim.watch import watching
@@ -70,7 +70,8 @@ def _rounds(simulation, writer, out, began, progress, watch):
 
     `began` is when the run would have begun in one go, on the clock of perf_counter.
     """
-    config = simulation.experiment.config.run
+    config, comm = simulation.experiment.config.run, simulation.comm
+    thrift = Thrift(config.checkpoint_share)
     while simulation.next_round < config.rounds and not simulation.stopping:
         row = simulation.round()
         if row is None:
@@ -82,8 +83,8 @@ def _rounds(simulation, writer, out, began, progress, watch):
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
-        if simulation.next_round % config.checkpoint_every == 0:
-            keep(simulation, writer, out, row.columns["wall_time"])
+        if simulation.next_round % config.checkpoint_every == 0 and thrift.allows(comm):
+            thrift.keep(simulation, writer, out, row.columns["wall_time"])
         simulation.recorded = perf_counter() - recorded
 
 

@@ -1,21 +1,18 @@
 """What clients keep between rounds: dicts of arrays by client, spread over the ranks.
 
 A client's memory lies on the rank that simulated it last and follows it to the next one, so
-no result depends on the ranks. What does not fit the memory bound waits in node-local files.
+no result depends on the ranks. What does not fit the memory bound waits on the node's disk.
 """
 
 import json
-import shutil
-import tempfile
-import weakref
 from collections import OrderedDict
 from math import prod
-from pathlib import Path
 
 import numpy as np
 
 from fedmpi.errors import MessageError
 from fedmpi.record.digest import number_type
+from fedmpi.sim.spill import Spill
 
 LIMIT = 1 << 30  # bytes of arrays that a rank holds in memory
 _SIZE = np.dtype("<u8")
@@ -64,19 +61,23 @@ class ClientStore:
     Parameters
     ----------
     limit : int
-        Bytes of arrays held in memory; the memories used longest ago go to files.
+        Bytes of arrays held in memory; the memories used longest ago go to the disk.
     folder : Path, optional
-        Where a folder for the files is made; default: the system's temporary folder.
+        Where on the disk; default: the system's temporary folder.
     """
 
     def __init__(self, limit=LIMIT, folder=None):
-        self._limit, self._parent, self._folder = limit, folder, None
+        self._limit, self._filed = limit, Spill(folder)
         self._held, self._size = OrderedDict(), 0
-        self._filed = set()
         self.homes = {}  # client -> rank that holds its memory; alike on all ranks
 
     def __getitem__(self, client):
         return self._get((client, "kept"))
+
+    def packed(self, client):
+        """Return the bytes of a client's memory, as from `pack`; it stays where it is."""
+        key = client, "kept"
+        return self._filed.get(key) if key in self._filed else pack(self._held[key])
 
     def stage(self, client, arrays):
         """Take a client's next memory, a dict of arrays; it counts after `commit`."""
@@ -96,6 +97,10 @@ class ClientStore:
         """Return the clients that have a memory on this rank, in order."""
         return self._clients("kept")
 
+    def homes_of(self, clients):
+        """Return int64[n]: the rank that holds the memory of each of `clients`, -1 for none."""
+        return np.array([self.homes.get(client, -1) for client in clients.tolist()], np.int64)
+
     def move(self, comm, clients, ranks):
         """Bring the memories of `clients` to `ranks` (int64[n] each); collective over `comm`.
 
@@ -113,9 +118,10 @@ class ClientStore:
 
     def _take_out(self, client):
         """Remove a client's memory and return it as it travels; nothing if it has none."""
-        if client not in self.clients():
+        key = client, "kept"
+        if key not in self._held and key not in self._filed:
             return b""
-        data = pack(self._pop((client, "kept")))
+        data = pack(self._pop(key))
         return np.array([client, len(data)], "<i8").tobytes() + data
 
     def _take_in(self, box):
@@ -138,32 +144,22 @@ class ClientStore:
         return dict(self._held.get(key, {}))
 
     def _put(self, key, arrays):
-        """Hold an entry, and file those used longest ago while there are too many bytes."""
+        """Hold an entry; those used longest ago go to the disk while there are too many bytes."""
         self._pop(key)
         self._held[key] = arrays
         self._size += _bytes(arrays)
         while self._size > self._limit and len(self._held) > 1:
             oldest, arrays = self._held.popitem(last=False)
             self._size -= _bytes(arrays)
-            self._path(oldest).write_bytes(pack(arrays))
-            self._filed.add(oldest)
+            self._filed.put(oldest, pack(arrays))
 
     def _pop(self, key):
         """Remove an entry wherever it lies and return it; an empty dict if there is none."""
         if key in self._filed:
-            self._filed.remove(key)
-            arrays = unpack(self._path(key).read_bytes())
-            self._path(key).unlink()
-            return arrays
+            return unpack(self._filed.pop(key))
         arrays = self._held.pop(key, {})
         self._size -= _bytes(arrays)
         return arrays
-
-    def _path(self, key):
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="fedmpi-", dir=self._parent))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        return self._folder / "{}.{}".format(*key)
 
 
 def _bytes(arrays):

@@ -1,23 +1,45 @@
-"""Who is alive: every rank shows signs of life, and one of them names those that show none.
+"""Who is alive: every rank shows signs of life, and those that show none are named.
 
-The signs lie in memory that the ranks of a node share, so watching sends no message and no
-result depends on it. A thread in each rank writes a sign once a second; it stands still when
-the process does (stopped, swapped out, hung in the kernel), and not when the rank waits for
-others or trains for long. A node that stands still as a whole has nobody left to say so.
+The signs lie in memory that the ranks of a node share, so watching needs no MPI and no result
+depends on it. A thread in each rank writes a sign once a second. It stands still when the
+process does (stopped, swapped out, hung in the kernel): then another rank of the node says so.
+It goes on where the rank trains in an endless loop or waits for a disk for ever: then the rank
+says so itself, since its thread sees that the main one makes no step and where it is. A node
+that stands still as a whole is named by the other nodes, see neighbours.py.
 """
 
+import os
 import socket
+import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 
-TICKS, RANK, ROUND, CLIENT = range(4)  # columns of a rank's signs
+from fedmpi import comm as comm_package
+from fedmpi.sim.neighbours import Neighbours
+
+TICKS, RANK, PROCESS, ROUND, CLIENT = range(5)  # columns of a rank's signs
 NOBODY = -1  # in CLIENT: the rank trains no client
 PAUSE = 1.0  # seconds between two signs
+STUCK = 5  # times the patience: how long a main thread may take for one step
+COMM = str(Path(comm_package.__file__).parent)
+SHOWN = 3  # places in the code that a message names
+
+# What Linux says of a process that shows no signs of life, in /proc/PID/stat.
+STATES = {
+    "T": "is stopped; kill -CONT {0} lets it go on",
+    "t": "is held by a debugger",
+    "D": "waits for a disk or a network file system",
+    "R": "computes, and lets no other thread of Python run",
+    "S": "waits inside a library or a system call",
+    "Z": "has ended",
+    "": "is gone",
+}
 
 
 class Watch:
-    """The signs of all ranks on this node, int64[node_size, 4], and what to make of them.
+    """The signs of all ranks on this node, int64[node_size, 5], and what to make of them.
 
     Attributes
     ----------
@@ -26,17 +48,23 @@ class Watch:
     """
 
     def __init__(self, comm, patience, warn):
-        self._signs, self._rank = comm.node_signs(4), comm.node_rank
-        self._signs[self._rank, RANK] = comm.rank
+        self._signs, self._rank = comm.node_signs(5), comm.node_rank
+        self._signs[self._rank, RANK : PROCESS + 1] = comm.rank, os.getpid()
         self._patience, self._warn = patience, warn
         self._seen = {}  # rank on this node -> (its ticks, when they were new)
         self._silent = set()
+        self._steps, self._step_seen = 0, None  # (steps, when they were new, whether told)
         self.news = []
         self.note(0)
 
     def note(self, round, client=NOBODY):
         """Show what this rank is doing."""
         self._signs[self._rank, ROUND:] = round, client
+        self._steps += 1
+
+    def step(self):
+        """Note that the main thread has come further."""
+        self._steps += 1
 
     def tick(self):
         """Show a sign of life."""
@@ -46,6 +74,7 @@ class Watch:
         """Warn of each rank that has newly been silent for too long; `now` in seconds.
 
         Of the ranks that are well the lowest speaks, so that each is named once on a node.
+        Returns whether this rank is that one.
         """
         for rank, ticks in enumerate(self._signs[:, TICKS].tolist()):
             known, since = self._seen.get(rank, (None, now))
@@ -57,16 +86,42 @@ class Watch:
         speaker = min(set(self._seen) - silent, default=self._rank)
         for rank in sorted(silent - self._silent - {self._rank}):
             if speaker == self._rank:
-                self._tell(rank)
+                number, process = self._signs[rank, RANK : PROCESS + 1].tolist()
+                self.tell(
+                    f"rank {number} on {socket.gethostname()} has not moved for "
+                    f"{self._patience:g} s ({self._doing(rank)}): process {process} "
+                    + STATES.get(_state(process), "shows no signs of life").format(process)
+                )
         self._silent |= silent
+        return speaker == self._rank
 
-    def _tell(self, rank):
-        _, number, round, client = self._signs[rank].tolist()
-        doing = f"round {round}" + (f", client {client}" if client != NOBODY else "")
-        text = (
-            f"rank {number} on {socket.gethostname()} has not moved for "
-            f"{self._patience:g} s ({doing}); see whether it is stopped"
-        )
+    def look_inside(self, now, frame):
+        """Warn if the main thread has made no step for too long; `frame` is where it is now.
+
+        A thread that waits for other ranks is well.
+        """
+        places = list(_places(frame))
+        steps, since, told = self._step_seen or (None, now, False)
+        waits = not places or any(path.startswith(COMM) for path, _, _ in places)
+        if waits or steps != self._steps:
+            steps, since, told = self._steps, now, False
+        long = STUCK * self._patience
+        if now - since >= long and not told:
+            told = True
+            number = self._signs[self._rank, RANK]
+            where = ", ".join(f"{Path(path).name}:{line} {name}" for path, line, name in places)
+            self.tell(
+                f"rank {number} on {socket.gethostname()} is alive, but has made no step for "
+                f"{long:g} s ({self._doing(self._rank)}): process {os.getpid()} is at {where}"
+            )
+        self._step_seen = steps, since, told
+
+    def _doing(self, rank):
+        round, client = self._signs[rank, ROUND:].tolist()
+        return f"round {round}" + (f", client {client}" if client != NOBODY else "")
+
+    def tell(self, text):
+        """Warn, and keep the text for the result file."""
         self.news.append(text)
         self._warn(text)
 
@@ -76,11 +131,31 @@ class Watch:
         return taken
 
 
+def _places(frame):
+    """Yield (path, line, function) of a thread's innermost places in the code."""
+    for _ in range(SHOWN):
+        if frame is None:
+            return
+        yield frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+        frame = frame.f_back
+
+
+def _state(process):
+    """Return Linux's letter for the state of a process, "" if there is none, "?" elsewhere."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "" if Path("/proc/self/stat").exists() else "?"
+
+
 class Blind:
-    """The watch of a rank that is alone: there is nobody to watch."""
+    """The watch of a run that wants none."""
 
     def note(self, round, client=NOBODY):
         """Show it to nobody."""
+
+    def step(self):
+        """Nobody counts."""
 
     def take_news(self):
         """Return no warnings."""
@@ -89,26 +164,33 @@ class Blind:
 
 @contextmanager
 def watching(comm, patience, warn):
-    """Watch over the ranks of this node while the block runs; gives the Watch. Collective.
+    """Watch over all ranks while the block runs; gives the Watch. Collective.
 
     `patience` are the seconds after which a rank without a sign of life is named, 0 for
     never; `warn` takes the text, in a thread of its own.
     """
-    if comm.size == 1 or not patience:
+    if not patience:
         yield Blind()
         return
-    watch, over = Watch(comm, patience, warn), threading.Event()
-    thread = threading.Thread(target=_watch, args=(watch, over, patience), daemon=True)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        over.set()
-        thread.join(1.0)
+    watch, over, pause = Watch(comm, patience, warn), threading.Event(), min(PAUSE, patience / 4)
+    with Neighbours(comm, patience, pause) as neighbours:
+        words = watch, neighbours, over, pause, threading.get_ident()
+        thread = threading.Thread(target=_watch, args=words, daemon=True)
+        thread.start()
+        try:
+            yield watch
+        finally:
+            over.set()
+            thread.join(1.0)
 
 
-def _watch(watch, over, patience):
-    """Tick and look around until it is over."""
-    while not over.wait(min(PAUSE, patience / 4)):
+def _watch(watch, neighbours, over, pause, main):
+    """Tick and look around until it is over; `main` is the thread that does the work."""
+    while not over.wait(pause):
+        now = monotonic()
         watch.tick()
-        watch.look(monotonic())
+        speaks = watch.look(now)
+        watch.look_inside(now, sys._current_frames().get(main))
+        for text in neighbours.look(now):
+            if speaks:
+                watch.tell(text)

@@ -7,6 +7,7 @@ from pathlib import Path
 from fedmpi.errors import ConfigError
 
 LEAD = 120  # seconds before the time limit at which a run is told to stop
+LONGEST_LEAD = 65535  # that Slurm takes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,:@+-]{0,99}")
 _TIME = re.compile(r"(?:(\d{1,3})-)?(\d{1,4})(?::(\d{1,2}))?(?::(\d{1,2}))?")
 _MEMORY = re.compile(r"\d{1,9}[KMGT]?")
@@ -17,8 +18,9 @@ class Options:
     """The resources and names of one job; None leaves a choice to the cluster.
 
     time is hours:minutes:seconds or another form of Slurm's; mpi is Slurm's plug-in, such as
-    pmi2; restarts is how often the job may start again. Raises ConfigError for what a script
-    cannot hold.
+    pmi2; restarts is how often the job may start again; lead the seconds before the time limit
+    at which it is told to stop, by default 120 or half of a short limit. Raises ConfigError for
+    what a script cannot hold.
     """
 
     name: str = "fedmpi"
@@ -33,6 +35,7 @@ class Options:
     qos: str | None = None
     mpi: str | None = None
     restarts: int = 50
+    lead: int | None = None
 
     def __post_init__(self):
         for name in ("name", "partition", "account", "qos", "mpi"):
@@ -45,12 +48,14 @@ class Options:
             raise ConfigError(f"--restarts {self.restarts}: must be 0 to 10000")
         if self.mem is not None and not _MEMORY.fullmatch(self.mem):
             raise ConfigError(f"--mem {self.mem!r}: must be a number and K, M, G or T, such as 16G")
-        seconds(self.time)
+        limit = min(seconds(self.time) - 1, LONGEST_LEAD)
+        if self.lead is not None and not 1 <= self.lead <= limit:
+            raise ConfigError(f"--lead {self.lead}: must be 1 to {limit} seconds, within the limit")
 
     @property
-    def lead(self):
-        """Seconds before the time limit at which the job is told; half of a short limit."""
-        return min(LEAD, seconds(self.time) // 2)
+    def told(self):
+        """Seconds before the time limit at which the job is told to stop."""
+        return self.lead or min(LEAD, seconds(self.time) // 2)
 
 
 def check_name(option, value):

@@ -31,7 +31,8 @@ points=${2:?points.tsv is missing; see the head of this script}
 POINT = """\
 IFS=$'\\t' read -r -a keys <"$points"
 IFS=$'\\t' read -r -a cells < <(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$points") || true
-out=$(dirname "$points")/${cells[0]:?no point $SLURM_ARRAY_TASK_ID in $points}
+file=${cells[0]:?no point $SLURM_ARRAY_TASK_ID in $points}
+out=$(dirname "$points")/${file##*/}
 overrides=()
 for i in "${!keys[@]}"; do
     ((i == 0)) || [[ ${cells[i]} == - ]] || overrides+=("${keys[i]}=${cells[i]}")
@@ -115,4 +116,4 @@ def _directives(options):
     yield "partition", options.partition
     yield "account", options.account
     yield "qos", options.qos
-    yield "signal", f"B:USR1@{options.lead}"
+    yield "signal", f"B:USR1@{options.told}"

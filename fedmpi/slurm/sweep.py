@@ -90,6 +90,9 @@ def write_table(folder, points):
         old = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         old = ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no text"
+        raise ConfigError(f"{path}: {reason}; choose another folder") from None
     if not text.startswith(old):
         raise ConfigError(f"{path}: holds another sweep, which jobs may still read; "
                           "choose another folder (more seeds may join a sweep)")

@@ -21,6 +21,7 @@ rounds = {rounds}
 seed = 3
 eval_every = 20
 checkpoint_every = 3
+checkpoint_share = 1.0
 [data]
 partition = "dirichlet"
 alpha = 0.3

@@ -1,5 +1,8 @@
 """Methods with faults of their own, for tests: `[algorithm] name = "tests.faults.own:Nan"`."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 
 import fedmpi
@@ -63,6 +66,18 @@ class AllFail(Nan):
     def message(self, state, plan, report):
         if self.round >= 2:
             raise ClientError("nothing works any more")
+        return {"weights": (report.weights, plan.up)}
+
+
+class Hangs(Nan):
+    """One client of round 5 finds the file `hang`, and is busy as long as it has its new name."""
+
+    def message(self, state, plan, report):
+        if self.round == 5:
+            with suppress(FileNotFoundError):
+                Path("hang").rename("hanging")
+                while Path("hanging").exists():
+                    pass
         return {"weights": (report.weights, plan.up)}
 
 

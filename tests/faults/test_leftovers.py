@@ -1,5 +1,9 @@
-"""What lies beside a result file belongs to its run, or is not taken up."""
+"""What lies beside a result file belongs to its run, or is not taken up; the rest is gone."""
 
+import multiprocessing
+import os
+import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import fedmpi
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint, whole
 from fedmpi.record.whole import replacement
+from fedmpi.sim.store import ClientStore
 from tests.cli.test_run import contents, equal
 from tests.faults.job import Job, rounds_of, run_here, write_config
 
@@ -117,3 +122,41 @@ def test_of_two_runs_on_one_file_one_goes_on(tmp_path):
             assert "another run" in job.text(), job.text()
     assert ended
     equal(contents(out), contents(calm))
+
+
+def on_the_disk(process, folder):
+    """Return the bytes of the files without a name that a process has open in `folder`."""
+    sizes = []
+    for file in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(OSError):
+            target = os.readlink(file)
+            if target.startswith(f"{folder}/") and target.endswith(" (deleted)"):
+                sizes.append(file.stat().st_size)
+    return sum(sizes)
+
+
+def forgetful(out, folder):
+    """Run with next to no memory for what clients remember, in this process."""
+    ClientStore.__init__.__defaults__ = (10_000, folder)
+    run_here(out, "Remembers", rounds=10_000)
+
+
+def test_a_killed_run_leaves_nothing_of_what_its_clients_remember(tmp_path):
+    folder, out = tmp_path / "scratch", tmp_path / "out.h5"
+    folder.mkdir()
+    process = multiprocessing.get_context("forkserver").Process(
+        target=forgetful, args=(out, folder)
+    )
+    process.start()
+    end = time.monotonic() + 60
+    while not (checkpoint.path_of(out).exists() and on_the_disk(process, folder)):
+        assert process.is_alive() and time.monotonic() < end
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not list(folder.iterdir())
+    done = checkpoint.read(checkpoint.path_of(out)).facts["next_round"]
+    run_here(out, resume=True, overrides=[f"run.rounds={done + 5}"])
+    run_here(tmp_path / "calm.h5", "Remembers", rounds=done + 5)
+    equal(contents(out), contents(tmp_path / "calm.h5"))

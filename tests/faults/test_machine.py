@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import fedmpi
+from fedmpi.comm.launch import rank_of
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint
 from tests.cli.test_run import contents, equal
@@ -96,28 +98,56 @@ def test_no_result_depends_on_the_clock(tmp_path, whole, monkeypatch):
 
 def number_of(rank):
     """Return the rank's own number, from its environment."""
-    return int(rank.environ()["PMI_RANK"])
+    return rank_of(rank.environ())
 
 
-def test_a_rank_that_stands_still_is_named(tmp_path, whole):
+@contextmanager
+def stopped(ranks):
+    """Stop processes while the block runs."""
+    for rank in ranks:
+        rank.suspend()
+    try:
+        yield
+    finally:
+        for rank in ranks:
+            rank.resume()
+
+
+def test_ranks_that_stand_still_are_named_with_what_the_system_says_of_them(tmp_path, whole):
     out = tmp_path / "out.h5"
-    words = ["run", write_config(tmp_path), "-o", out, "--quiet", "--set", "run.watch_s=1"]
-    with Job(tmp_path, *words, ranks=2) as job:
+    words = ["run", write_config(tmp_path), "-o", out, "--quiet", "--set", "run.watch_s=2"]
+    with Job(tmp_path, *words, ranks=3) as job:
         job.wait_for(lambda: rounds_of(out) > 0)
-        for rank in sorted(job.ranks(), key=number_of, reverse=True):
-            number = number_of(rank)
-            words = f"rank {number} on {os.uname().nodename} has not moved for 1 s (round "
-            rank.suspend()
-            try:
-                job.wait_for(lambda: words in job.text(), 20)  # noqa: B023
-            finally:
-                rank.resume()
+        ranks = sorted(job.ranks(), key=number_of)
+        for some in ([1, 2], [0]):
+            told = [
+                f"rank {n} on {os.uname().nodename} has not moved for 2 s (round " for n in some
+            ] + [f"kill -CONT {ranks[n].pid} lets it go on" for n in some]
+            with stopped([ranks[n] for n in some]):
+                job.wait_for(lambda: all(words in job.text() for words in told), 20)  # noqa: B023
         assert job.end() == 0, job.text()
-        assert job.text().count("has not moved") == 2
+        assert job.text().count("has not moved") == 3
     equal(contents(out), whole)
     with fedmpi.open(out) as run:
-        told = [event["text"] for event in run.events if event["kind"] == "warning"]
-    assert len(told) == 1 and "rank 1" in told[0]  # rank 0 writes what it has seen itself
+        told = sorted(event["text"] for event in run.events if event["kind"] == "warning")
+    # Rank 0 writes what it has seen itself.
+    assert len(told) == 2 and "rank 1" in told[0] and "rank 2" in told[1]
+
+
+def test_a_client_that_never_ends_is_named_with_its_place_in_the_code(tmp_path, whole):
+    """The process lives, and the others wait for it inside MPI: neither counts as hanging."""
+    out, config = tmp_path / "out.h5", write_config(tmp_path, algorithm="Hangs")
+    (tmp_path / "hang").touch()
+    words = ["run", config, "-o", out, "--quiet", "--set", "run.watch_s=1"]
+    with Job(tmp_path, *words, ranks=2) as job:
+        job.wait_for(lambda: "has made no step" in job.text())
+        time.sleep(3)
+        assert job.text().count("has made no step") == 1, job.text()
+        assert "no step for 5 s (round 5, client " in job.text()
+        assert "own.py:" in job.text() and " message" in job.text()
+        (tmp_path / "hanging").unlink()
+        assert job.end() == 0, job.text()
+    equal(contents(out), whole)
 
 
 def interrupt(job, process):

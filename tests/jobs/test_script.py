@@ -66,6 +66,7 @@ most_restarts=9
         ("name", "a\n#SBATCH --uid=0"), ("partition", "a b"), ("account", "$(id)"),
         ("qos", "-x"), ("mpi", ""), ("nodes", 0), ("tasks_per_node", -1), ("time", "1:99:00"),
         ("time", "4h"), ("time", "0:00:10"), ("mem", "16 G"), ("mem", "1G\n"), ("restarts", -1),
+        ("lead", 0), ("lead", 4 * 3600), ("lead", 100_000),
     ],
 )
 def test_what_a_script_cannot_hold_is_refused(field, value):
@@ -90,7 +91,8 @@ def test_time_limits_are_read_as_slurm_does(time, expected):
 
 
 def test_the_lead_is_half_of_a_short_limit():
-    assert (Options(time="10:00:00").lead, Options(time="1").lead) == (120, 30)
+    assert (Options(time="10:00:00").told, Options(time="1").told) == (120, 30)
+    assert Options(time="10:00:00", lead=600).told == 600
 
 
 # A stand-in notes its words; srun also its threads, and leaves with $CODE, or 75 when told.
@@ -213,7 +215,7 @@ def test_scratch_that_this_node_does_not_have_is_replaced(slurm, tmp_path):
 
 def test_a_point_of_a_sweep_gets_the_values_of_its_line(slurm, tmp_path):
     table = tmp_path / "points.tsv"
-    table.write_text('file\ta.b\tc.d\nx.h5\t1\t-\ny.h5\t-\t"$(id) *"\n')
+    table.write_text('file\ta.b\tc.d\nx.h5\t1\t-\n../../y.h5\t-\t"$(id) *"\n')
     text = script.swept(Options(), FEDMPI, tmp_path / "a.toml", table, "1-2")
     _, noted, _ = notes(slurm(0, text=text, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="2"))
     assert f'-o {tmp_path}/y.h5 --set c.d="$(id) *"\n' in noted
@@ -229,3 +231,18 @@ def test_a_sites_file_may_be_careless_and_choose_the_launcher(slurm, tmp_path):
     assert left == 0 and "--wait=4 --mpi=pmix /venv" in noted, log
     left, noted, log = notes(slurm(0, text=script.submitted(*options, tmp_path / "none.sh")))
     assert left == 1 and "none.sh cannot be read" in log
+
+
+@pytest.mark.parametrize(
+    ("wheel", "launch"), [("mpiexec.hydra", "srun --mpi=pmi2"), ("ompi_info", "srun --mpi=pmix"),
+                          ("python", "srun")],
+)
+def test_the_environment_of_this_checkout_brings_its_launcher(tmp_path, wheel, launch):
+    program = tmp_path / ".venv/bin" / wheel
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    shown = 'launch=(srun); source "$0"; echo "${launch[*]}"'
+    words = ["bash", "-euc", shown, ROOT / "jobs/env.sh"]
+    done = subprocess.run(words, env={"SLURM_SUBMIT_DIR": str(tmp_path)}, capture_output=True,
+                          text=True, timeout=20)
+    assert done.stdout == f"{launch}\n", done.stderr

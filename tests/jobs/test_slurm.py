@@ -230,3 +230,39 @@ def test_the_ranks_of_a_job_must_find_each_other(cluster, undisturbed, tmp_path)
         assert run.ranks == 2
     with reader.open(tmp_path / "alone.h5") as run:
         assert run.ranks == 1
+
+
+@pytest.mark.skipif(not os.environ.get("FEDMPI_SOAK"), reason="takes a minute; make soak runs it")
+def test_the_real_time_limit(cluster, job, undisturbed):
+    """Slurm looks at limits every 30 s, and tells a job up to so much earlier than it was asked."""
+    words = ["--nodes", "2", "--tasks-per-node", "1", "--time", "1", "--set", "algorithm.pace=1"]
+    number = cluster.submit("submit", job.config, "-o", job.out, *words)
+    assert "--signal=B:USR1@30" in job.out.with_suffix(".sbatch").read_text()
+    cluster.wait(number, "PENDING", log=job.log)
+    while cluster.show(number, "Restarts") == "0":  # it has not begun, rather than come back
+        cluster.wait(number, "RUNNING", log=job.log)
+        cluster.wait(number, "PENDING", log=job.log)
+    job.go()
+    cluster.wait(number, "COMPLETED", log=job.log)
+    equal(contents(job.out), undisturbed.contents)
+    assert "ended with 75" in job.log.read_text()
+
+
+def test_a_node_that_stands_still_is_named_by_another(cluster, job, undisturbed):
+    number = job.start("--set", "run.watch_s=3")
+    rank = rank_on(number, "1")
+    time.sleep(2)  # until the nodes have heard of each other
+    os.kill(rank, signal.SIGSTOP)
+    try:
+        end = time.monotonic() + 30
+        while not re.search(r"no rank on \S+ has moved for .* \(rank 1\)", job.log.read_text()):
+            assert time.monotonic() < end, job.log.read_text()
+            time.sleep(0.1)
+    finally:
+        os.kill(rank, signal.SIGCONT)
+    job.go()
+    cluster.wait(number, "COMPLETED", log=job.log)
+    equal(contents(job.out), undisturbed.contents)
+    with reader.open(job.out) as run:
+        warnings = [event["text"] for event in run.events if event["kind"] == "warning"]
+    assert any("no rank on" in text for text in warnings)

@@ -89,6 +89,10 @@ def test_the_table_may_grow_but_not_change(tmp_path):
         sweep.write_table(tmp_path, sweep.points({"grid": grid, "seeds": [1]}, ""))
     with pytest.raises(ConfigError, match="another sweep"):
         sweep.write_table(tmp_path, sweep.points({"seeds": [0]}, ""))
+    for damage in (path.write_bytes, lambda data: (path.unlink(), path.mkdir())):
+        damage(b"\xff\xfe\0")
+        with pytest.raises(ConfigError, match=r"points\.tsv: .*choose another folder"):
+            sweep.write_table(tmp_path, sweep.points({"seeds": [0]}, ""))
 
 
 def test_line_numbers_as_slurm_writes_them():

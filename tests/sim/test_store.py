@@ -1,4 +1,4 @@
-"""The clients' memories: they survive bytes, files and moves, and a broken round leaves none."""
+"""The clients' memories: they survive bytes, disks and moves, and a broken round leaves none."""
 
 from contextlib import suppress
 
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from fedmpi.comm.base import Serial
-from fedmpi.errors import MessageError
+from fedmpi.errors import FedmpiError, MessageError
+from fedmpi.sim.spill import Spill, _room
 from fedmpi.sim.store import ClientStore, pack, unpack
 
 ARRAY = arrays_of.arrays(
@@ -79,16 +80,51 @@ def test_a_staged_memory_counts_only_after_commit():
     assert store[1]["count"] == 1 and store.clients() == [1]
 
 
-def test_memory_stays_below_the_limit_and_files_hold_the_rest(tmp_path):
+def test_memory_stays_below_the_limit_and_the_disk_holds_the_rest(tmp_path):
     store = ClientStore(limit=1000, folder=tmp_path)
     for client in range(20):
         store.stage(client, memory(client))
     store.commit()
     assert store.clients() == list(range(20))
-    assert store._size <= 1000
-    assert len(list(tmp_path.rglob("*.kept"))) == 18
+    assert store._size <= 1000 and len(list(store._filed)) == 18
+    for client in (0, 19, 7):
+        assert store.packed(client) == pack(memory(client))
+    assert len(list(store._filed)) == 18  # looking at the bytes has moved nothing
     for client in (0, 19, 7):
         assert np.array_equal(store[client]["weights"], memory(client)["weights"])
+    assert not list(tmp_path.iterdir())  # the file has no name that could outlive the process
+
+
+@given(st.data())
+def test_what_waits_on_the_disk_comes_back(data):
+    spill, model = Spill(), {}
+    for step in range(data.draw(st.integers(0, 30))):
+        key = data.draw(st.integers(0, 5))
+        if key in model:
+            assert spill.get(key) == model[key]
+            assert spill.pop(key) == model.pop(key)
+        else:
+            model[key] = bytes([step]) * data.draw(st.integers(0, 40))
+            spill.put(key, model[key])
+        assert sorted(spill) == sorted(model) and (key in spill) == (key in model)
+    assert {key: spill.get(key) for key in spill} == model
+
+
+def test_room_on_the_disk_is_used_again(tmp_path):
+    spill = Spill(tmp_path)
+    for turn in range(50):
+        for key in range(4):
+            if turn:
+                spill.pop(key)
+            spill.put(key, bytes(1000 + turn % 3))
+    assert spill._end <= 4 * 1000 * 1.25
+    assert [_room(size) for size in (0, 1, 7, 8, 9, 1000, 1025)] == [0, 1, 7, 8, 10, 1024, 1280]
+
+
+def test_a_full_disk_says_where_it_is_full():
+    spill = Spill("/nonexistent")
+    with pytest.raises(FedmpiError, match=r"/nonexistent: cannot take 5 bytes .* set TMPDIR"):
+        spill.put(1, b"bytes")
 
 
 def test_memories_follow_their_clients():
@@ -107,12 +143,3 @@ def test_memories_follow_their_clients():
     assert stores[0].clients() == [2, 3] and stores[1].clients() == [1]
     assert stores[1][1]["count"] == 1
     assert stores[0].homes == stores[1].homes == {1: 1, 2: 0, 3: 0, 4: 0}
-
-
-def test_the_files_go_with_the_store(tmp_path):
-    store = ClientStore(limit=0, folder=tmp_path)
-    for client in range(3):
-        store.stage(client, memory(client))
-    assert list(tmp_path.rglob("*.staged"))
-    del store
-    assert not list(tmp_path.iterdir())

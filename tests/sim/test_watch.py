@@ -1,10 +1,17 @@
 """The watch names each rank that stands still once, by the lowest rank that is well."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from fedmpi.comm.base import Serial
-from fedmpi.sim.watch import Blind, Watch, watching
+from fedmpi.sim.watch import COMM, Blind, Watch, _state, watching
 
 
 class Node(Serial):
@@ -23,7 +30,7 @@ class Node(Serial):
 @pytest.fixture
 def watches():
     """Return three watches on one node, each with the list of what it said."""
-    signs, made = np.zeros((3, 4), np.int64), []
+    signs, made = np.zeros((3, 5), np.int64), []
     for rank in range(3):
         said = []
         made.append((Watch(Node(rank, signs), 60.0, said.append), said))
@@ -73,9 +80,84 @@ def test_a_rank_that_goes_on_and_stops_again_is_named_again(watches):
     assert len(watches[0][1]) == 2
 
 
-@pytest.mark.parametrize("patience", [0.0, 60.0])
-def test_a_rank_that_is_alone_watches_nobody(patience):
-    with watching(Serial(), patience, None) as watch:
+def test_the_system_says_what_a_silent_process_does():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        assert _state(process.pid) in "RS"
+        process.send_signal(signal.SIGSTOP)
+        while _state(process.pid) != "T":
+            time.sleep(0.01)
+    finally:
+        process.kill()
+    while _state(process.pid) != "Z":
+        time.sleep(0.01)
+    process.wait()
+    assert _state(process.pid) == ""
+
+
+def test_what_is_known_of_a_stopped_process_is_told(watches, monkeypatch):
+    for state, words in (("T", f"kill -CONT {os.getpid()} lets it go on"), ("D", "a disk")):
+        monkeypatch.setattr("fedmpi.sim.watch._state", lambda process: state)  # noqa: B023
+        now = pass_seconds(watches, 0 if state == "T" else 1000, 10)
+        pass_seconds(watches, now, 100, stopped={1})
+        assert words in watches[0][1][-1]
+    assert len(watches[0][1]) == 2
+
+
+def frame_in(*paths):
+    """Return a frame as the interpreter shows them; the innermost place comes first."""
+    frame = None
+    for path in reversed(paths):
+        code = SimpleNamespace(co_filename=path, co_name="function")
+        frame = SimpleNamespace(f_code=code, f_lineno=3, f_back=frame)
+    return frame
+
+
+def inside(watch, start, seconds, frame, steps=False):
+    """Let the main thread be at `frame` for some seconds, with a step in each or with none."""
+    for now in range(start, start + seconds):
+        if steps:
+            watch.step()
+        watch.look_inside(float(now), frame)
+    return start + seconds
+
+
+def test_a_main_thread_that_makes_no_step_is_named_once_with_its_place(watches):
+    watch, said = watches[1]
+    watch.note(5, 17)
+    now = inside(watch, 0, 1000, frame_in("/a/own.py", "/b/trainer.py"), steps=True)
+    now = inside(watch, now, 299, frame_in("/a/own.py", "/b/trainer.py"))
+    assert not said
+    now = inside(watch, now, 1000, frame_in("/a/own.py", "/b/trainer.py"))
+    (text,) = said
+    assert text.startswith("rank 5 on ") and "no step for 300 s (round 5, client 17)" in text
+    assert f"process {os.getpid()} is at own.py:3 function, trainer.py:3 function" in text
+    now = inside(watch, now, 1, frame_in("/a/own.py"), steps=True)
+    inside(watch, now, 301, frame_in("/a/own.py"))
+    assert len(said) == 2
+
+
+def test_a_main_thread_that_waits_for_others_is_well(watches):
+    watch, said = watches[1]
+    inside(watch, 0, 5000, frame_in(f"{COMM}/mpi.py", "/a/rounds.py"))
+    inside(watch, 5000, 5000, None)
+    assert not said
+
+
+def test_whoever_wants_no_watch_has_none():
+    with watching(Serial(), 0.0, None) as watch:
         assert isinstance(watch, Blind)
         watch.note(3, 4)
+        watch.step()
         assert watch.take_news() == []
+
+
+def test_a_rank_that_is_alone_watches_itself():
+    said = []
+    with watching(Serial(), 0.1, said.append) as watch:
+        watch.note(3, 4)
+        end = time.monotonic() + 20
+        while not said and time.monotonic() < end:
+            time.sleep(0.05)
+    (text,) = said
+    assert "no step for 0.5 s (round 3, client 4)" in text and "test_watch.py" in text

@@ -1,0 +1,145 @@
+"""Nodes that hear of each other: one that stands still as a whole is named by the others.
+
+Once a second each rank sends a few bytes by UDP to a rank of another node, in turn, and what a
+node hears is counted in memory that its ranks share. No result depends on it, nothing waits for
+it, and where a network carries no UDP between nodes there is silence and nothing is said: a node
+counts as silent only after it has been heard. What comes without the run's own random mark, which
+the ranks agree on by MPI, is dropped unread.
+"""
+
+import os
+import socket
+import struct
+from contextlib import suppress
+
+import numpy as np
+
+MESSAGE = struct.Struct("<16sI")  # the run's mark, the number of the sender's node
+MOST = 1000  # messages taken at a time
+ROUNDS = 4  # times that a node must have had its turn to speak before it counts as silent
+ADDRESSES = 2  # of a node that are tried
+_ROW = np.dtype(
+    [("rank", "<i8"), ("first", "<i8"), ("host", "S64"), ("port", "<i4"),
+     ("addresses", "S16", (ADDRESSES,))]
+)  # fmt: skip
+
+
+class Neighbours:
+    """The other nodes, as this rank hears of them. Making one is collective over `comm`.
+
+    `patience` are the seconds after which a node that was heard before counts as silent, and
+    `pause` those between two calls of `look`.
+    """
+
+    def __init__(self, comm, patience, pause):
+        self._socket, self._seen, self._silent, self._turn = None, {}, set(), comm.node_rank
+        nodes = int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])
+        if nodes == 1:
+            return
+        self._mark = bytes.fromhex(comm.share(os.urandom(16).hex()))
+        self._heard = comm.node_signs(nodes)
+        self._node_rank, self._stride = comm.node_rank, comm.node_size
+        self._nodes = _by_node(comm.gather_rows(self._row(comm)))
+        self._here = next(i for i, ranks in enumerate(self._nodes) if comm.rank in ranks["rank"])
+        self._others = [node for node in range(nodes) if node != self._here]
+        rounds = -(-len(self._others) // comm.node_size)
+        self._patience = max(patience, ROUNDS * rounds * pause)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self._socket:
+            self._socket.close()
+
+    def _row(self, comm):
+        """Open the socket, and return how this rank is reached."""
+        self._heard[self._node_rank, 0] = comm.rank
+        comm.node_barrier()
+        first = int(self._heard[0, 0])
+        comm.node_barrier()
+        self._heard[self._node_rank, 0] = 0
+        row = np.zeros(1, _ROW)
+        row["rank"], row["first"], row["host"] = comm.rank, first, socket.gethostname()
+        with suppress(OSError):  # a system without such sockets: this rank stays silent
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+            self._socket.bind(("", 0))
+            row["port"], row["addresses"] = self._socket.getsockname()[1], addresses()
+        return row
+
+    def look(self, now):
+        """Send a sign, take in those of others; return a text for each node newly silent.
+
+        `now` is in seconds. Of the nodes that are well the first speaks; on the others the
+        list is empty.
+        """
+        if self._socket is None:
+            return []
+        self._send()
+        self._receive()
+        for node in self._others:
+            count = int(self._heard[:, node].sum())
+            known, since = self._seen.get(node, (0, now))
+            if count != known:
+                known, since = count, now
+                self._silent.discard(node)
+            self._seen[node] = known, since
+        silent = {
+            node for node, (count, since) in self._seen.items()
+            if count and now - since >= self._patience
+        }
+        new, self._silent = sorted(silent - self._silent), self._silent | silent
+        speaks = self._here < min(set(self._others) - silent, default=len(self._nodes))
+        return [self._text(node) for node in new] if speaks else []
+
+    def _send(self):
+        """Tell one rank of one other node that this node lives."""
+        ranks = self._nodes[self._others[self._turn % len(self._others)]]
+        there = ranks[self._turn // self._stride % len(ranks)]
+        self._turn += self._stride
+        for address in there["addresses"]:
+            if address:
+                with suppress(OSError):
+                    where = address.decode(), int(there["port"])
+                    self._socket.sendto(MESSAGE.pack(self._mark, self._here), where)
+
+    def _receive(self):
+        """Count what others have sent."""
+        for _ in range(MOST):
+            try:
+                data = self._socket.recv(MESSAGE.size + 1)
+            except OSError:  # nothing there
+                return
+            if len(data) == MESSAGE.size:
+                mark, node = MESSAGE.unpack(data)
+                if mark == self._mark and node < len(self._nodes):
+                    self._heard[self._node_rank, node] += 1
+
+    def _text(self, node):
+        ranks = self._nodes[node]
+        numbers = ", ".join(map(str, ranks["rank"].tolist()))
+        return (
+            f"no rank on {ranks['host'][0].decode()} has moved for {self._patience:g} s (rank "
+            f"{numbers}); see whether the node is stopped or cut off from the network"
+        )
+
+
+def _by_node(rows):
+    """Return the rows _ROW[n] of all ranks as a list of rows, one for each node."""
+    return [rows[rows["first"] == first] for first in np.unique(rows["first"])]
+
+
+def addresses():
+    """Return texts of the IPv4 addresses at which other nodes may reach this one, the best first.
+
+    The address of its name, and that from which it would reach the rest of the world.
+    """
+    found = []
+    with suppress(OSError):
+        found += socket.gethostbyname_ex(socket.gethostname())[2]
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # an address of nobody; nothing is sent
+        found.append(probe.getsockname()[0])
+    found = [address for address in dict.fromkeys(found) if not address.startswith("127.")]
+    return [*(found or ["127.0.0.1"]), *[""] * ADDRESSES][:ADDRESSES]

@@ -1,0 +1,123 @@
+"""The doctor before shared memory, results and kernels that lie where they should not."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from fedmpi.doctor import storage
+from tests.cli.test_doctor import finding
+from tests.conftest import ROOT
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def mounted():
+    """Return run(words, *mounts): with file systems that only this command sees; needs root."""
+    can = shutil.which("unshare") and not subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True
+    ).returncode
+    if not can:
+        pytest.skip("no right to mount here (needs root, or CAP_SYS_ADMIN)")
+
+    def run(words, mounts):
+        shell = f"{mounts} && exec \"$@\""
+        env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            ["unshare", "--mount", "bash", "-c", shell, "bash", sys.executable, *words],
+            env=env, capture_output=True, text=True, timeout=60, cwd="/tmp",
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(("size", "level"), [("64m", "wrong"), ("200m", "note"), ("1g", "ok")])
+def test_shared_memory_too_small_for_real(mounted, size, level):
+    """64 MiB is what docker gives, and what four ranks on MNIST die of."""
+    done = mounted(["-m", "fedmpi", "doctor"], f"mount -t tmpfs -o size={size} tmpfs /dev/shm")
+    found, text = finding(done, "shm")
+    assert found == level, text
+    assert (done.returncode == 1) == (level == "wrong"), done.stdout
+    assert ("remount" in text) == (level != "ok")
+
+
+def test_a_cache_that_cannot_be_written_for_real(mounted, tmp_path):
+    folder = tmp_path / "kernels"
+    words = ["-c", "import os, sys; os.environ['NUMBA_CACHE_DIR'] = sys.argv.pop(); "
+             "from fedmpi.cli import main; sys.exit(main(['doctor']))", str(folder / "a")]
+    done = mounted(words, f"mkdir {folder} && mount -t tmpfs -o ro tmpfs {folder}")
+    level, text = finding(done, "cache")
+    assert (done.returncode, level) == (1, "wrong")
+    assert "unset NUMBA_CACHE_DIR" in text
+
+
+# To mount a network file system one needs its server; so the system's table is changed instead.
+REMOTE = (
+    "sed 's# {0} [a-z0-9]*# {0} nfs4#' /proc/self/mounts >{1} && mount --bind {1} /proc/$$/mounts"
+)
+
+
+def test_results_and_kernels_on_a_network_file_system(mounted, tmp_path):
+    on_nfs = f"mount -t tmpfs tmpfs {tmp_path} && " + REMOTE.format(tmp_path, tmp_path / "mounts")
+    words = ["-m", "fedmpi", "doctor", "-o", str(tmp_path / "out.h5")]
+    done = mounted(words, on_nfs)
+    level, text = finding(done, "hdf5")
+    assert (done.returncode, level) == (0, "note"), done.stdout + done.stderr
+    assert f"{tmp_path} is on nfs4" in text and "export HDF5_USE_FILE_LOCKING=FALSE" in text
+    done = mounted(words, f"{on_nfs} && export HDF5_USE_FILE_LOCKING=FALSE")
+    assert finding(done, "hdf5")[0] == "ok"
+    done = mounted(words, f"{on_nfs} && export TMPDIR={tmp_path}")
+    level, text = finding(done, "cache")
+    assert (done.returncode, level) == (1, "wrong")
+    assert "is on nfs4" in text and "export TMPDIR=" in text
+    done = mounted(words, f"{on_nfs} && export NUMBA_CACHE_DIR={tmp_path}")
+    assert "unset NUMBA_CACHE_DIR" in finding(done, "cache")[1]
+
+
+def test_a_folder_for_results_that_is_not_there_or_read_only(mounted, run_fedmpi, tmp_path):
+    done = run_fedmpi("doctor", "-o", tmp_path / "none" / "out.h5")
+    level, text = finding(done, "results")
+    assert (done.returncode, level) == (1, "wrong") and f"-> mkdir -p {tmp_path}/none" in text
+    done = mounted(["-m", "fedmpi", "doctor", "-o", str(tmp_path)],
+                   f"mount -t tmpfs -o ro tmpfs {tmp_path}")
+    level, text = finding(done, "results")
+    assert (done.returncode, level) == (1, "wrong") and "cannot be written" in text
+
+
+MOUNTS = """\
+rootfs / ext4 rw 0 0
+tmpfs /tmp tmpfs rw 0 0
+fs1:/home /home nfs4 rw 0 0
+mds:/lustre /scratch\\040big lustre rw 0 0
+tmpfs /home/me/local tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/", "ext4"), ("/home/me/a", "nfs4"), ("/home", "nfs4"), ("/homes/a", "ext4"),
+     ("/scratch big/a", "lustre"), ("/home/me/local/x", "tmpfs")],
+)
+def test_the_file_system_is_that_of_the_longest_mount(path, kind):
+    assert storage.file_system(path, MOUNTS) == kind
+    assert storage.remote(kind) == (kind in ("nfs4", "lustre"))
+
+
+def test_results_and_caches_on_network_file_systems():
+    found = storage.locking({}, "/home/me", MOUNTS)
+    assert found.level == "note" and found.remedy == "export HDF5_USE_FILE_LOCKING=FALSE"
+    off = {"HDF5_USE_FILE_LOCKING": "FALSE"}
+    assert storage.locking(off, "/home/me", MOUNTS).level == "ok"
+    assert storage.locking({}, "/tmp", MOUNTS).level == "ok"
+    assert storage.cache({}, "/home/me", MOUNTS, True).level == "wrong"
+    assert "TMPDIR" in storage.cache({}, "/home/me", MOUNTS, True).remedy
+    assert storage.cache({}, "/tmp/a", MOUNTS, True).level == "ok"
+
+
+def test_shared_memory_that_is_not_there():
+    assert storage.shared_memory("/dev/shm", None, 1).level == "wrong"
+    levels = [storage.shared_memory("/dev/shm", n * MIB, 4).level for n in (95, 96, 287, 288)]
+    assert levels == ["wrong", "note", "note", "ok"]

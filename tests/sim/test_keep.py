@@ -1,0 +1,95 @@
+"""Checkpoints take their share of the time and no more; rank 0 never holds all memories."""
+
+import numpy as np
+
+from fedmpi.comm.base import Serial
+from fedmpi.record import checkpoint
+from fedmpi.sim import keep
+from fedmpi.sim.keep import Thrift
+from fedmpi.sim.store import ClientStore, unpack
+from tests.faults.job import run_here
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(keep, "perf_counter", lambda: self.now)
+
+    def pass_by(self, seconds):
+        self.now += seconds
+
+
+def test_checkpoints_take_no_more_than_their_share(monkeypatch):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(keep, "keep", clock.pass_by)
+    thrift, taken = Thrift(0.02), []
+    for round in range(1000):
+        clock.pass_by(0.1)
+        if thrift.allows(Serial()):
+            thrift.keep(0.03)
+            taken.append(round)
+            assert len(taken) == 1 or 0.03 * len(taken) <= 0.02 * clock.now + 1e-9
+    assert taken[0] == 0 and 0.018 * clock.now < 0.03 * len(taken)
+
+
+def test_those_that_cost_little_are_all_taken(monkeypatch):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(keep, "keep", clock.pass_by)
+    for share, cost in ((0.02, 0.01), (1.0, 50.0)):
+        thrift = Thrift(share)
+        for _ in range(100):
+            clock.pass_by(1.0)
+            assert thrift.allows(Serial())
+            thrift.keep(cost)
+
+
+def test_a_run_takes_those_that_it_is_allowed(tmp_path, monkeypatch):
+    """The state is the same, however many checkpoints it has seen."""
+    written = []
+    monkeypatch.setattr(keep.checkpoint, "writing", count(checkpoint.writing, written))
+    shares = {}
+    for share in ("1.0", "1e-9"):
+        out = tmp_path / f"{share}.h5"
+        run_here(out, "Remembers", [f"run.checkpoint_share={share}"], 12)
+        shares[share], written[:] = len(written), []
+        kept = checkpoint.read(checkpoint.path_of(out))
+        assert kept.facts["next_round"] == 12
+        shares[share, "clients"] = {c: kept.client(c) for c in kept.clients}
+    assert shares["1.0"] == 12 / 3 + 1  # and the one at the end
+    assert shares["1e-9"] == 2
+    assert shares["1.0", "clients"] == shares["1e-9", "clients"]
+
+
+def count(function, calls):
+    """Return the function, which notes each call."""
+    def counted(*words):
+        calls.append(words)
+        return function(*words)
+
+    return counted
+
+
+class Many(Serial):
+    """One rank of a thousand, the others having nothing; it notes what is sent at a time."""
+
+    size = 1000
+
+    def __init__(self):
+        self.sent = []
+
+    def exchange(self, boxes):
+        self.sent.append(len(boxes[0]))
+        return boxes[:1]
+
+
+def test_memories_come_a_little_at_a_time():
+    simulation = type("Simulation", (), {"comm": Many(), "store": ClientStore(limit=10_000)})
+    for client in range(40):
+        simulation.store.stage(client, {"a": np.full(25_000, client, np.float32)})
+    simulation.store.commit()
+    found = {client: unpack(data)["a"][0] for client, data in keep._memories(simulation)}
+    assert found == {client: client for client in range(40)}
+    assert len(simulation.comm.sent) > 3
+    assert max(simulation.comm.sent) < keep.LEAST + 2 * 100_000
