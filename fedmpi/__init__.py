@@ -1,4 +1,8 @@
-"""fedmpi: federated learning with sparse, pruned clients, simulated on many MPI ranks."""
+"""fedmpi: federated learning with sparse, pruned clients, simulated on many MPI ranks.
+
+From Python: `open` a result file, `run` an experiment; `Algorithm`, `Keys`, `Plan`, `Support` and
+`Total` for a method of one's own, `Dataset` for data of one's own. See help(fedmpi.run).
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +24,13 @@ _INTERFACE = {
     "Plan": "fedmpi.plan",
     "Support": "fedmpi.layout",
     "Total": "fedmpi.totals",
+    "Dataset": "fedmpi.learn.data",
 }
+
+
+def __dir__():
+    """List the Python interface too, although it is not loaded yet."""
+    return sorted([*globals(), *_INTERFACE])
 
 
 def __getattr__(name):

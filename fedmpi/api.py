@@ -13,10 +13,15 @@ import os
 import sys
 from pathlib import Path
 
+from fedmpi.errors import ConfigError, ResultError
+
 
 def open(path):
     """Open a result file and return its Run. Raises ResultError."""
     from fedmpi.record import reader
+
+    if not isinstance(path, str | os.PathLike):
+        raise ResultError(f"{path!r}: is no path; give that of a result file")
 
     return reader.open(path)
 
@@ -40,15 +45,31 @@ def run(config, out, overwrite=False):
     from fedmpi.sim.run import Start, execute
     from fedmpi.sim.stop import Never
 
+    if not isinstance(config, dict | str | os.PathLike):
+        raise ConfigError(f"config = {config!r}: give the path of a TOML file, or a dict of dicts")
+    if not isinstance(out, str | os.PathLike):
+        raise ConfigError(f"out = {out!r}: give the path of the result file to write")
     comm = start(os.environ)
     resolved = resolve.of_tree(config) if isinstance(config, dict) else resolve.read(config)
-    root = resolved.config.data.root or os.environ.get("FEDMPI_DATA")
     how = Start(
         out=Path(out),
         overwrite=overwrite,
-        data_root=Path(root) if root else None,
+        data_root=data_root(os.environ, resolved.config.data.root),
+        cache=cache_folder(os.environ),
         environ=dict(os.environ),
         command=tuple(sys.argv),
     )
     execute(resolved, comm, how, lambda row, rounds: None, Never())
+    comm.close()
     return open(out)
+
+
+def data_root(environ, named=None):
+    """Return the folder of the data sets: `named`, else FEDMPI_DATA, else one in the cache."""
+    named = named or environ.get("FEDMPI_DATA")
+    return Path(named).expanduser() if named else cache_folder(environ) / "data"
+
+
+def cache_folder(environ):
+    """Return fedmpi's folder in the user's cache."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedmpi"

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from fedmpi.errors import ConfigError
 from fedmpi.section import Name, OpenSection, Section, check
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, lt=1)]
@@ -20,13 +20,21 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Run(Section):
-    """[run]: how long, how exact, and on what."""
+    """[run]: how long, how exact, and on what.
+
+    own_models: in an evaluation, how many clients at most are asked for their own model where
+    a method keeps parts of it with them (drawn anew each time; 0: local_accuracy is that of the
+    global model). checkpoint_share: of the time, that checkpoints may take; one that would take
+    more waits for a later round (1: none waits).
+    """
 
     name: Name = "experiment"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     rounds: Positive = 10
     eval_every: Positive = 1
+    own_models: Annotated[int, Field(ge=0)] = 100
     checkpoint_every: Positive = 10
+    checkpoint_share: Share = 0.02
     threads_per_rank: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     watch_s: NotNegative = 60.0
@@ -35,12 +43,16 @@ class Run(Section):
 
 
 class Data(OpenSection):
-    """[data]: which data set, and how it is split over the clients."""
+    """[data]: which data set, and how it is split over the clients.
+
+    augment: "crop-flip" moves each training image by up to 4 pixels, reflected at the edges, and
+    mirrors every second one, drawn anew each time that it is seen.
+    """
 
     name: Name = "digits"
     root: str | None = None
     partition: Name = "iid"
-    augment: Literal[False] = False  # no augmentation is built yet
+    augment: Literal[False, "crop-flip"] = False
 
 
 class Clients(Section):
@@ -166,13 +178,15 @@ class Collective(Section):
     """[collective]: how the ranks add up their sums.
 
     "auto" uses shared memory inside a node and the cheapest algorithm between nodes; "node+" and
-    a name fixes the latter; a name alone uses that one between all ranks.
+    a name fixes the latter; a name alone uses that one between all ranks. overlap: whether the
+    sums of a rank begin behind the training of its last client; "auto" tries that in some rounds.
     """
 
     algorithm: Literal[
         "auto", "shared", "allgatherv", "halving", "split", "dsar", "dense", "node+shared",
         "node+allgatherv", "node+halving", "node+split", "node+dsar", "node+dense",
     ] = "auto"  # fmt: skip
+    overlap: Literal["auto", "on", "off"] = "auto"
 
 
 class Config(Section):
@@ -189,6 +203,12 @@ class Config(Section):
     network: Network = Network()
     schedule: Schedule = Schedule()
     collective: Collective = Collective()
+
+    @model_validator(mode="after")
+    def _only_exact_sums_have_no_order(self):
+        if self.collective.overlap == "on" and self.run.sum != "exact":
+            raise ValueError('collective.overlap = "on" needs run.sum = "exact"')
+        return self
 
 
 def read(text, place, overrides=()):

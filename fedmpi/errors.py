@@ -40,8 +40,16 @@ class ClientError(FedmpiError):
     """
 
 
-class RejectedError(FedmpiError):
-    """So many clients of a round were rejected that the run stops. Raised alike on all ranks."""
+class AlikeError(FedmpiError):
+    """Something failed and all ranks know it: raised on each of them, so all end in order."""
+
+    def __init__(self, text, exit_code=1):
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class RejectedError(AlikeError):
+    """So many clients of a round were rejected that the run stops."""
 
 
 class MessageError(FedmpiError):

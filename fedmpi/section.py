@@ -11,6 +11,22 @@ from fedmpi.errors import ConfigError
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 
 
+_KINDS = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text in quotes",
+    "tuple_type": "an array, such as [1, 2]",
+    "model_type": "a section of keys, not a value",
+}
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, with no unknown keys and no silent conversions."""
 
@@ -38,8 +54,8 @@ def check(section, tree, place, prefix=""):
         # A misspelt key comes first: the one found missing is often the same key.
         found = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         faults = [_explain(section, fault, prefix) for fault in found]
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:3]) + more) from None
+        more = f" (and {len(faults) - 2} more)" if len(faults) > 2 else ""
+        raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
 
 
 def _tuples(tree):
@@ -54,19 +70,44 @@ def _explain(section, fault, prefix):
     where = prefix + ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         known = list(_fields(section, fault["loc"][:-1]))
-        near = get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known) or 'none'}"
-        return f"{where}: unknown key; {hint}"
-    if fault["type"] == "missing":
+        return f"{where}: unknown key; {_hint(section, fault['loc'], known)}"
+    if fault["type"] == "missing":  # a key, or an element of an array
         return f"{where}: missing; give it a value"
     if fault["type"] == "value_error":
         return f"{where}: {fault['ctx']['error']}"
-    message = fault["msg"].replace("Input should be", "must be").replace("Input", "it")
-    return f"{where} = {_shown(fault['input'])}: {message[0].lower()}{message[1:]}"
+    return f"{where} = {_shown(fault['input'])}: must be {_wanted(fault)}"
+
+
+def _hint(section, path, known):
+    """What may have been meant by the unknown key at `path`."""
+    key = str(path[-1])
+    near = get_close_matches(key, known, n=1, cutoff=0.5)
+    homes = [name for name in known if len(path) == 1 and key in _fields(section, (name,))]
+    if homes and homes != known:
+        return f"it belongs to a section: {' or '.join(f'{home}.{key}' for home in homes)}"
+    return f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known) or 'none'}"
+
+
+def _wanted(fault):
+    """What a value must be, in the words of whoever writes TOML."""
+    kind, about = fault["type"], fault.get("ctx", {})
+    if kind.endswith("_type") and kind in _KINDS:
+        return _KINDS[kind]
+    if kind in _BOUNDS:
+        word, key = _BOUNDS[kind]
+        return f"{word} {about[key]:{',' if isinstance(about[key], int) else 'g'}}"
+    if kind == "too_long":
+        return f"an array of at most {about['max_length']}"
+    if kind in ("string_pattern_mismatch", "string_too_long"):
+        return "a text of 1 to 200 characters, none of them a control character"
+    if kind == "literal_error":
+        return about["expected"].replace("False", "false").replace("True", "true")
+    return fault["msg"].replace("Input should be ", "").replace("Input should ", "such that it ")
 
 
 def _shown(value):
     """Show a value as the user wrote it, cut to a line."""
+    value = list(value) if isinstance(value, tuple) else value
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -16,7 +16,7 @@ FILES = sorted(
 FLOORS = (
     {"kernels"},
     {"errors", "rng", "layout"},
-    {"plan", "section", "sparsity"},
+    {"named", "plan", "section", "sparsity"},
     {"totals", "flops"},
     {"config"},
     {"algorithms", "learn", "comm", "record", "world"},

@@ -28,6 +28,12 @@ def test_a_row_is_its_part_of_every_tensor_of_the_layer():
     assert support.layer_counts.tolist() == [8, 8]
 
 
+def test_tensors_of_a_layer_share_its_rows_but_running_statistics_of_one_number_do_not():
+    first, of = TINY.shared_rows
+    assert first.tolist() == [0, 1, 4, 5, 6]
+    assert of.tolist() == [0, 1, 0, 1, 2, 3, 4, 2, 3, 4, 2, 3, 4][: len(of)]
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_everything_is_everything_at_every_level(level):
     support = Support.all(TINY).at(level)

@@ -45,7 +45,7 @@ class Comparison:
             first = self.rows[0]["run"]
             lines += ["", f"to test accuracy {self.target:.6g} (saved: against {first}):"]
             lines += quantities.columns(rows, right=set(range(1, len(head))))
-        return "\n".join([*lines, "", *self.notes])
+        return "\n".join([*lines, "", *self.notes] if self.notes else lines)
 
 
 BYTES = ("bytes_up_to", "bytes_down_to", "bytes_to")

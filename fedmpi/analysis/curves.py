@@ -36,11 +36,11 @@ AXES = {
 }
 
 
-def series(run, axis):
-    """Return (x, y), float64[E] each: the evaluated rounds of a Run, y being test accuracy."""
+def series(run, axis, column="test_accuracy"):
+    """Return (x, y), float64[E] each: the rounds of a Run in which `column` has a value."""
     if axis not in AXES:
         raise ConfigError(f"axis {axis!r}: must be one of {', '.join(AXES)}")
-    y = run.rounds["test_accuracy"]
+    y = run.rounds[column]
     shown = ~np.isnan(y)
     return AXES[axis].values(run)[shown], y[shown]
 

@@ -18,15 +18,7 @@ def draw(runs, path, target=None):
     target, if given, is a thin line across. Raises ResultError without matplotlib (extra
     [analysis]), ConfigError if the name does not end in .png, .svg or .pdf.
     """
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in SUFFIXES:
-        raise ConfigError(f"{path}: the name of a picture must end in {', '.join(SUFFIXES)}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        hint = "pip install 'fedmpi[analysis]'"
-        raise ResultError(f"{path}: drawing needs matplotlib: {hint}") from error
-    figure = Figure(figsize=(11, 4), dpi=150, layout="constrained")
+    figure = sheet(path, (11, 4))
     figure.get_layout_engine().set(w_pad=0.1)
     panels = figure.subplots(1, len(AXES), sharey=True)
     for panel, axis in zip(panels, AXES, strict=True):
@@ -38,7 +30,19 @@ def draw(runs, path, target=None):
                       frameon=False)
     else:
         figure.suptitle(names[0], fontsize="medium")
-    save(figure, path, suffix[1:])
+    save(figure, path)
+
+
+def sheet(path, size):
+    """Return an empty matplotlib Figure of `size` in inches, for `path`; errors as in `draw`."""
+    if os.path.splitext(path)[1].lower() not in SUFFIXES:
+        raise ConfigError(f"{path}: the name of a picture must end in {', '.join(SUFFIXES)}")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        hint = "pip install 'fedmpi[analysis]'"
+        raise ResultError(f"{path}: drawing needs matplotlib: {hint}") from error
+    return Figure(figsize=size, dpi=150, layout="constrained")
 
 
 def draw_panel(panel, runs, axis, target):
@@ -61,11 +65,11 @@ def draw_panel(panel, runs, axis, target):
     return lines
 
 
-def save(figure, path, form):
+def save(figure, path):
     """Write the picture whole, or not at all."""
     part = f"{path}.part"
     try:
-        figure.savefig(part, format=form)
+        figure.savefig(part, format=os.path.splitext(path)[1][1:].lower())
         os.replace(part, path)
     except OSError as error:
         raise ResultError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -97,4 +97,4 @@ def flat(tree, prefix=""):
 def _plain(value):
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return "-" if value is None or value == "" else str(value)
+    return "-" if value is None or value == "" else " ".join(str(value).split())

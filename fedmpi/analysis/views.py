@@ -18,8 +18,9 @@ from fedmpi.sparsity import cubic
 BITS = 32  # of a value, in all of the papers
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 MASKED = ("lotteryfl", "feddst", "prunefl", "static-mask", "feddip", "dpf")
-HEAD = ("run", "bytes", "FedLP", "FedDIP", "FedDST down", "up", "LotteryFL", "LG-FedAvg")
-UNITS = ("", "all", "params", "Mibit all", "kbit", "kbit", "share", "share")
+HEAD = ("run", "bytes", "FedLP", "FedDIP", "FedDST down", "up", "LotteryFL", "LG-FedAvg",
+        "inference", "saved")  # fmt: skip
+UNITS = ("", "all", "params", "Mibit all", "kbit", "kbit", "share", "share", "MFLOP", "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,7 @@ def view(run):
     """Return a dict of what each convention counts for a Run; None for one that has no weights.
 
     bytes: encoded messages, both directions, the whole run; fedlp: see below, and so on.
+    inference: FLOPs of one sample through the last global model, None if nobody counted them.
     """
     sent = traffic(run)
     if sent is None:
@@ -78,7 +80,20 @@ def view(run):
         "feddst_up": up,
         "lotteryfl": lotteryfl(run, sent),
         "lg_fedavg": lg_fedavg(run),
+        "inference": inference(run),
     }
+
+
+def inference(run):
+    """Return the FLOPs of one sample through the global model, two for each multiply-add.
+
+    As the methods for inference count it, ADP above all: a pruned weight or a closed channel
+    costs nothing, wherever it lies. None if the file, of an old schema, does not say.
+    """
+    if "flops_inference" not in run.rounds:
+        return None
+    last = float(run.rounds["flops_inference"][-1])
+    return None if np.isnan(last) else last
 
 
 def fedlp(sent):
@@ -150,18 +165,29 @@ def lg_fedavg(run):
 def text(names, views):
     """Return the table of views, a line for each run."""
     rows = [HEAD, UNITS]
+    first = (views[0] or {}).get("inference") if views else None
     for name, found in zip(names, views, strict=True):
-        cells = ("-",) * 7
+        cells = ("-",) * (len(HEAD) - 1)
         if found is not None:
             cells = (
                 quantities.in_bytes(found["bytes"]), f"{found['fedlp']:.0f}",
                 quantities.digits(found["feddip"]), quantities.digits(found["feddst_down"]),
                 quantities.digits(found["feddst_up"]), f"{found['lotteryfl']:.3f}",
-                f"{found['lg_fedavg']:.3f}",
+                f"{found['lg_fedavg']:.3f}", *_inference_cells(found["inference"], first),
             )  # fmt: skip
         rows.append((name, *cells))
-    lines = ["as each paper counts (all: the whole run; others: a client in a round):"]
+    lines = [
+        "as each paper counts (all: the whole run; inference: a sample through the last model,",
+        "saved: against the first run; others: a client in a round):",
+    ]
     return "\n".join(lines + quantities.columns(rows, right=set(range(1, len(HEAD)))))
+
+
+def _inference_cells(flops, first):
+    """Return what the table shows of inference: MFLOPs, and the share saved against `first`."""
+    if flops is None:
+        return "-", "-"
+    return quantities.digits(flops / 1e6), quantities.share(1 - flops / first if first else None)
 
 
 def _keys(run):

@@ -4,35 +4,65 @@ Verbs import what they need when they run, so that those which only read start a
 """
 
 import argparse
+import errno
+import os
 import sys
 import traceback
+from contextlib import suppress
 
 from fedmpi import __version__
-from fedmpi.cli import bench, cluster, data, doctor, inspect, read, run
-from fedmpi.cli.terminal import printable
+from fedmpi.cli import bench, cluster, data, doctor, inspect, page, read, run
+from fedmpi.cli.terminal import printable, show_all
+from fedmpi.cli.words import Parser, parse
+from fedmpi.comm.launch import launched, rank_of
 from fedmpi.errors import FedmpiError
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (go on with resume)"""
+INTERRUPTED = 130  # as shells count a program that SIGINT has ended
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 def main(argv=None):
     """Run one verb and return its exit code."""
-    args = _parser().parse_args(argv)
+    show_all()
+    args = parse(_parser(), argv)
+    with suppress(FileNotFoundError):  # own code may lie where the command is started
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
     try:
-        return args.verb(args) or 0
+        code = args.verb(args) or 0
+        print(end="", flush=True)
+        return code
     except FedmpiError as error:
         report(error, args.debug)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
+        _drop_output()
         return 0
     except KeyboardInterrupt:
-        print("fedmpi: interrupted", file=sys.stderr)
-        return 130
+        return _interrupted()
     except Exception as error:
+        if isinstance(error, OSError) and not error.filename and error.errno in FULL:
+            error = FedmpiError(f"the output cannot be written: {error.strerror}; make room")
+            _drop_output()
         report(error, args.debug)
         return 1
+
+
+def _interrupted():
+    """Say that Ctrl-C came before there was anything to keep; return the exit code."""
+    if rank_of(os.environ) == 0:
+        print("fedmpi: interrupted", file=sys.stderr, flush=True)
+    if launched(os.environ):  # an orderly end would wait for the other ranks
+        os._exit(INTERRUPTED)
+    return INTERRUPTED
+
+
+def _drop_output():
+    """Let what was not written yet go nowhere, so that Python's end does not trip over it."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report(error, debug):
@@ -51,7 +81,7 @@ def report(error, debug):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedmpi",
         description="Federated learning with sparse, pruned clients, simulated on MPI ranks.",
         epilog=EPILOG,
@@ -59,8 +89,9 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"fedmpi {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (run, cluster, inspect, data, read, doctor, bench):
+    # The longer name keeps the verbs and what they do on one line each.
+    verbs = parser.add_subparsers(metavar="VERB [OPTIONS]", required=True)
+    for module in (run, cluster, inspect, data, read, page, doctor, bench):
         module.add_verbs(verbs)
     return parser
 
@@ -71,5 +102,5 @@ def verb(verbs, function, summary):
     parser = verbs.add_parser(name, help=summary, description=function.__doc__)
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                         help="show tracebacks of errors")
-    parser.set_defaults(verb=function)
+    parser.set_defaults(verb=function, parser=parser)
     return parser

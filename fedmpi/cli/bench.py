@@ -15,8 +15,9 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verbs.add_parser("bench", help="measure kernels, collectives, the round loop")
-    whats = parser.add_subparsers(metavar="WHAT", required=True)
+    parser = verbs.add_parser("bench", help="measure kernels, collectives, the round loop",
+                              description="Measure parts of fedmpi; docs/kernels.md says how.")
+    whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
     for function, summary in _WHATS:
         parser = verb(whats, function, summary)
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
@@ -28,10 +29,22 @@ def _with_quick(parser):
     parser.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
 
 
+def _collectives_arguments(parser):
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
+    parts.add_argument("--bars", action="store_true",
+                       help="only what the bars need, in less than a minute")
+
+
 def _round_arguments(parser):
     _with_quick(parser)
     parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
     parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
+
+
+def _scale_arguments(parser):
+    _with_quick(parser)
+    parser.add_argument("--figure", metavar="FILE", help="draw the predictions (.png, .svg, .pdf)")
 
 
 def _run_arguments(parser):
@@ -54,7 +67,7 @@ def run(args):
         raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
     resolved = resolve.read(args.config, args.overrides)
     _prepare(resolved.config.run.threads_per_rank)
-    root = Path(resolved.config.data.root) if resolved.config.data.root else data_root()
+    root = data_root(resolved.config.data.root)
     how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
     found = live.measure(resolved, comm, how, args.bare)
     if comm.rank == 0:
@@ -86,7 +99,7 @@ def collectives(args):
 
     comm = start(os.environ)
     _prepare()
-    found = measured.run(comm.raw, args.quick)
+    found = measured.run(comm.raw, "quick" if args.quick else "bars" if args.bars else "all")
     if comm.rank == 0:
         _write(args.json, found)
         _show_rows(found["rows"])
@@ -107,19 +120,37 @@ def kernels(args):
 
 
 def scale(args):
-    """Say what the sums would take on many nodes; on ranks, compare that with real sums first."""
-    from fedmpi.bench import scale as measured
-    from fedmpi.comm.start import start
+    """Predict the sums on many nodes and check that on ranks of its own; on ranks, only check."""
+    from fedmpi.comm.start import launched, start
 
-    comm = start(os.environ)
-    _prepare()
-    found = {"check": measured.check(comm.raw) if comm.size > 1 else {}}
-    if comm.rank == 0:
-        found["rows"] = measured.run(ranks=measured.RANKS[:2] if args.quick else measured.RANKS)
-        _write(args.json, found)
-        for method, (taken, predicted) in found["check"].items():
-            print(f"{method}: took {1e3 * taken:.2f} ms, predicted {1e3 * predicted:.2f} ms")
-        _show_rows(found["rows"])
+    if launched(os.environ):
+        comm = start(os.environ)
+        if comm.size == 1:
+            raise ConfigError("bench scale: real sums need 2 ranks; start it without mpiexec")
+        _prepare()
+        from fedmpi.bench import check
+
+        found = check.run(comm.raw, **check.QUICK if args.quick else {})
+        if comm.rank:
+            return
+        checks, tables = [found], ()
+    else:
+        folder = _prepare()
+        from fedmpi.bench import scale as measured
+
+        if args.figure:
+            from fedmpi.analysis.draw import sheet
+            from fedmpi.bench.figure import draw
+
+            sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
+        found = measured.run(_launch(folder), args.quick, _say)
+        checks, tables = found["checks"], (found["rows"], found["methods"])
+        if args.figure:
+            draw(found, args.figure)
+    _write(args.json, found)
+    for rows in (*(check["rows"] for check in checks), *tables):
+        _show_rows(rows)
+    _show_bars(found["bars"])
 
 
 def warmup(args):
@@ -241,8 +272,8 @@ _WHATS = (
 )
 _ARGUMENTS = {
     kernels: _with_quick,
-    collectives: _with_quick,
+    collectives: _collectives_arguments,
     round_: _round_arguments,
-    scale: _with_quick,
+    scale: _scale_arguments,
     run: _run_arguments,
 }

@@ -42,6 +42,7 @@ def _add_job(parser):
     for name, what in (("nodes", "nodes"), ("tasks-per-node", "MPI ranks on each"),
                        ("cpus-per-task", "cores, and threads, of a rank"),
                        ("gpus-per-task", "GPUs of a rank"),
+                       ("lead", "seconds before the time limit at which it is told to stop (120)"),
                        ("restarts", "how often it may start again (50)")):
         job.add_argument(f"--{name}", type=int, metavar="N", help=what)
     job.add_argument("--time", metavar="H:M:S", help="time limit (04:00:00)")

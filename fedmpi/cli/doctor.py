@@ -17,7 +17,7 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, doctor, "what is wrong with this machine for fedmpi, and what mends it")
+    parser = verb(verbs, doctor, "what is wrong with this machine, and what mends it")
     parser.add_argument("config", nargs="?", help="also for the device and threads of this TOML")
     parser.add_argument("-o", "--out", type=Path, default=Path("."),
                         help="result file or folder to be written (default: this folder)")
@@ -150,6 +150,7 @@ def _node(out, wanted, comm):
         cores.ranks_fit(ranks, count),
         cores.threads_fit(os.environ, ranks, count, wanted.threads_per_rank),
         storage.shared_memory(SHARED, _free(SHARED), ranks),
+        storage.results(folder, folder.is_dir(), _writable(folder)),
         storage.locking(os.environ, str(folder), mounts),
         storage.cache(os.environ, str(compiled), mounts, _writable(compiled)),
         gpu.gpu(wanted.device, *_gpus(wanted.device), os.environ.get("CUDA_VISIBLE_DEVICES")),
@@ -183,7 +184,8 @@ def _wanted(config, speaks):
             raise SystemExit(ConfigError.exit_code) from None
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{config}: {error}; give the path of a TOML file") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{config}: {reason}; give the path of a TOML file") from None
 
 
 def _gpus(device):

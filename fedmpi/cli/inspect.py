@@ -19,13 +19,14 @@ def add_verbs(verbs):
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
-    parser.add_argument("-o", "--out", type=Path, help="also draw it, to this PNG file")
+    parser.add_argument("-o", "--out", type=Path, help="also draw it: .png, .svg, .pdf")
     parser = verb(verbs, list_, "list what a configuration can name")
     parser.add_argument("what", choices=sorted(_LISTS))
 
 
 def check(args):
     """Validate a configuration and print every value used, as TOML."""
+    from fedmpi.analysis.configs import as_toml
     from fedmpi.sim import resolve
 
     resolved = resolve.read(args.config, args.overrides)
@@ -56,79 +57,69 @@ def _costs(costs, config):
 
 def partition(args):
     """Show how the samples are spread over the clients, and draw it."""
-    from fedmpi.learn.partitions import summary
+    from fedmpi.analysis import partition as summary
     from fedmpi.sim import resolve
-    from fedmpi.sim.experiment import split_of
+    from fedmpi.sim.split import split_of
 
     resolved = resolve.read(args.config, args.overrides)
     dataset, split = split_of(resolved, _root(resolved), cache_folder())
     counts = split.counts(dataset.y_train, dataset.classes)
     print("\n".join(summary.text(counts)))
     if args.out:
-        summary.draw(counts, args.out)
+        summary.draw(counts, str(args.out))
         print(f"drawn in {args.out}")
 
 
 def list_(args):
-    """List what a configuration or a table can name."""
+    """List what a configuration or a table can name, with the keys that each takes."""
     rows = _LISTS[args.what]()
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {text}" for name, text in rows))
 
 
-def as_toml(tree):
-    """Return plain data (section -> key -> value) as TOML; keys without a value are left out."""
-    lines = []
-    for section, keys in tree.items():
-        lines += ["" if lines else None, f"[{section}]"]
-        lines += [f"{key} = {_value(value)}" for key, value in keys.items() if value is not None]
-    return "\n".join(line for line in lines if line is not None) + "\n"
-
-
-def _value(value):
-    """One TOML value."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} = {_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(v) for v in value) + "]"
-    return repr(value)
-
-
 def _root(resolved):
-    named = resolved.config.data.root
-    return Path(named) if named else data_root()
+    return data_root(resolved.config.data.root)
 
 
 def _algorithms():
     from fedmpi.algorithms import ALGORITHMS
 
-    return [(name, _summary(cls)) for name, cls in sorted(ALGORITHMS.items())]
+    return [
+        (name, _with_keys(_summary(cls), cls.Keys.model_fields))
+        for name, cls in sorted(ALGORITHMS.items())
+    ]
 
 
 def _summary(cls):
     return (cls.__doc__ or "").strip().split("\n")[0]
 
 
+def _with_keys(text, keys):
+    """A line about a thing, with the keys of its own that its section takes."""
+    return f"{text} ({', '.join(keys)})" if keys else text
+
+
 def _models():
     from fedmpi.learn.models import MODELS
 
-    return [(name, entry.description) for name, entry in MODELS.items()]
+    return [
+        (name, _with_keys(entry.description, entry.options.model_fields))
+        for name, entry in MODELS.items()
+    ]
 
 
 def _datasets():
     from fedmpi.learn.data import DATASETS
 
-    return [(name, source.summary) for name, source in DATASETS.items()]
+    return [(name, _with_keys(source.summary, source.options)) for name, source in DATASETS.items()]
 
 
 def _partitions():
     from fedmpi.learn.partitions import PARTITIONS
 
-    return [(name, scheme.summary) for name, scheme in PARTITIONS.items()]
+    return [
+        (name, _with_keys(scheme.summary, scheme.options)) for name, scheme in PARTITIONS.items()
+    ]
 
 
 def _devices():

@@ -2,19 +2,18 @@
 
 import ctypes
 import os
-from pathlib import Path
+
+from fedmpi import api
 
 
-def data_root():
-    """Return the folder of the data sets: FEDMPI_DATA, or one in the user's cache."""
-    named = os.environ.get("FEDMPI_DATA")
-    return Path(named) if named else cache_folder() / "data"
+def data_root(named=None):
+    """Return the folder of the data sets: `named`, FEDMPI_DATA, or one in the user's cache."""
+    return api.data_root(os.environ, named)
 
 
 def cache_folder():
     """Return fedmpi's folder in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "fedmpi"
+    return api.cache_folder(os.environ)
 
 
 def one_thread_each(threads):

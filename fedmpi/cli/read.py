@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from fedmpi.cli.terminal import printable
+from fedmpi.cli.terminal import can_show, printable
 from fedmpi.errors import ConfigError
 
 
@@ -50,7 +50,7 @@ def table(args):
     from fedmpi.analysis import tables
     from fedmpi.record import reader
 
-    columns = args.columns.split(",") if args.columns else None
+    columns = [name.strip() for name in args.columns.split(",")] if args.columns else None
     with reader.open(args.out) as run:
         lines = tables.table(run, clients=args.clients, columns=columns, format=args.format)
         sys.stdout.writelines(line + "\n" for line in lines)
@@ -74,7 +74,9 @@ def compare(args):
         if counted:
             print(printable("\n" + views.text([row["run"] for row in rows], counted)))
         if not args.no_curves:
-            print(printable("\n" + curves.text(runs)))
+            drawn = curves.text(runs)
+            shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
+            print("\n" + shown)
     if args.plot:
         from fedmpi.analysis.draw import draw
 
@@ -95,9 +97,10 @@ def watch(args):
             rounds, status = run.rounds, run.status
             for i in range(seen, len(rounds)):
                 print(
-                    f"round {rounds['round'][i] + 1}  accuracy "
-                    f"{accuracy(rounds['test_accuracy'][i])}  up {in_bytes(rounds['bytes_up'][i])}"
-                    f"  virtual {in_seconds(rounds['virtual_time'][i])}",
+                    f"round {rounds['round'][i] + 1:>4}  accuracy "
+                    f"{accuracy(rounds['test_accuracy'][i]):>6}  "
+                    f"up {in_bytes(rounds['bytes_up'][i]):>7}  "
+                    f"virtual {in_seconds(rounds['virtual_time'][i])}",
                     flush=True,
                 )
             seen = len(rounds)

@@ -1,13 +1,14 @@
 """The verbs that compute: run and resume."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
-from fedmpi.errors import FedmpiError, RejectedError
+from fedmpi.errors import AlikeError, FedmpiError
 
 STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
 
@@ -36,11 +37,17 @@ def _add_common(parser):
 
 def run(args):
     """Run an experiment and write its result file."""
+    from fedmpi.record.writer import check_target
     from fedmpi.sim import resolve
+
+    def read():
+        text = resolve.text_of(args.config)
+        check_target(args.out, args.overwrite)
+        return {"text": text}
 
     return _on_all_ranks(
         args,
-        read=lambda: {"text": resolve.text_of(args.config)},
+        read=read,
         make=lambda given: resolve.resolve(given["text"], args.config, args.overrides),
         overwrite=args.overwrite,
     )
@@ -53,7 +60,8 @@ def resume(args):
 
     def read():
         with reader.open(args.out) as old:
-            return {"text": old.toml, "values": old.config}
+            return {"text": old.toml, "values": old.config, "done": len(old.rounds),
+                    "status": old.status}
 
     return _on_all_ranks(
         args,
@@ -66,20 +74,33 @@ def resume(args):
 
 def _on_all_ranks(args, read, make, **how):
     """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
-    from fedmpi.cli import report
-    from fedmpi.comm.start import start
-    from fedmpi.sim.stop import INTERRUPTED, Stop, deaf
+    from fedmpi.comm.start import launched, start
 
+    if launched(os.environ):  # a rank inside MPI_Init would not hear Python's own handler
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     comm = start(os.environ)
     try:
-        resolved = make(_from_rank_0(comm, read))
+        given = _from_rank_0(comm, read)
+        resolved = make(given)
     except FedmpiError as error:  # the same on all ranks: one of them says it
         if comm.rank:
             return error.exit_code
         raise
+    if given.get("status") == "finished" and not how.get("changed"):
+        if comm.rank == 0 and not args.quiet:
+            print(f"all {given['done']} rounds are done; for more add --set run.rounds=N")
+        return 0
     keep_kernels_on_node(os.environ)
     one_thread_each(resolved.config.run.threads_per_rank)
     keep_freed_memory()
+    return _execute_or_end(args, resolved, comm, how)
+
+
+def _execute_or_end(args, resolved, comm, how):
+    """Run it; what one rank fails at ends the others too."""
+    from fedmpi.cli import report
+    from fedmpi.sim.stop import INTERRUPTED, Stop, deaf
+
     try:
         with Stop() as stop:
             code = _execute(args, resolved, comm, stop, how)
@@ -94,7 +115,7 @@ def _on_all_ranks(args, read, make, **how):
             raise FedmpiError("nobody reads this output any more, so the run ended") from error
         if comm.size == 1:
             raise
-        if isinstance(error, RejectedError):  # alike on all ranks: one of them says it
+        if isinstance(error, AlikeError):  # alike on all ranks: one of them says it
             deaf()
             if comm.rank:
                 return error.exit_code
@@ -129,10 +150,9 @@ def _execute(args, resolved, comm, stop, how):
     from fedmpi.cli.progress import progress_for
     from fedmpi.sim.run import Start, execute
 
-    root = resolved.config.data.root
     start = Start(
         out=args.out,
-        data_root=Path(root) if root else data_root(),
+        data_root=data_root(resolved.config.data.root),
         cache=cache_folder(),
         environ=dict(os.environ),
         command=tuple(sys.argv),

@@ -21,7 +21,8 @@ SIZES = np.array([8, 4])  # coordinates of the layers
 COHORT = 2
 
 
-def write(path, rounds, algorithm, down=SIZES, up=SIZES, kept=1.0, planned=None, model=MODEL):
+def write(path, rounds, algorithm, down=SIZES, up=SIZES, kept=1.0, planned=None, model=MODEL,
+          inference=None):  # fmt: skip
     """Return the Run of a file in which each client gets `down` and sends `up` values."""
     fixed = sample.fixed()
     fixed["resolved"] = {"run": {"rounds": planned or rounds}, "algorithm": algorithm}
@@ -29,6 +30,7 @@ def write(path, rounds, algorithm, down=SIZES, up=SIZES, kept=1.0, planned=None,
     writer = sample.Writer.create(path, **fixed)
     for number in range(rounds):
         row, clients, phases, _ = sample.one_round(number, COHORT)
+        row["flops_inference"] = 2e6 if inference is None else inference[number]
         clients["kept"] = np.full(COHORT, kept)
         split = {"kept": np.ones(2), "bytes_down": 4 * COHORT * np.asarray(down),
                  "bytes_up": 4 * COHORT * np.asarray(up)}  # fmt: skip
@@ -95,6 +97,19 @@ def test_lotteryfl_leaves_out_what_is_never_pruned(tmp_path):
     assert views.view(run)["lotteryfl"] == pytest.approx(7 / 12)
 
 
+def test_inference_is_that_of_the_last_model_against_the_first_run(tmp_path):
+    """Two million FLOPs fall to 980 thousand: ADP v1 at 0.7 in a chain, 49 %."""
+    runs = []
+    for name, flops in (("dense", (2e6, 2e6)), ("gated", (2e6, 0.98e6)), ("old", (np.nan,) * 2)):
+        run = write(tmp_path / f"{name}.h5", 2, {"name": "adp-v1"}, inference=flops)
+        runs.append(run)
+    found = [views.view(run) for run in runs]
+    assert [view["inference"] for view in found] == [2e6, 0.98e6, None]
+    lines = views.text(["dense", "gated", "old"], found).splitlines()
+    assert [line.split()[-2:] for line in lines[-2:]] == [["51", "%"], ["-", "-"]]
+    assert lines[-2].split()[-3] == "0.98" and lines[-3].split()[-3:] == ["2", "0", "%"]
+
+
 def test_runs_without_weights_have_no_views(tmp_path):
     blind = write(tmp_path / "a.h5", 2, {"name": "fedavg"}, model=None)
     empty = write(tmp_path / "b.h5", 0, {"name": "fedavg"})
@@ -102,7 +117,7 @@ def test_runs_without_weights_have_no_views(tmp_path):
     assert views.view(empty) is None
     text = views.text(["a", "b"], [None, None])
     assert "nan" not in text
-    assert text.splitlines()[-1].split() == ["b", *"-------"]
+    assert text.splitlines()[-1].split() == ["b", *"---------"]
 
 
 def test_the_switch_shows_them_and_json_holds_them(tmp_path, run_fedmpi):

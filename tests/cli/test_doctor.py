@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from fedmpi.comm.library import family
-from fedmpi.doctor import cores, gpu, mpi, python, storage
+from fedmpi.doctor import cores, gpu, mpi, python
 from tests.conftest import ROOT
 
 MPICH, OPEN_MPI = "MPICH Version: 5.0.2", "Open MPI v5.0.11, package: x"
-MIB = 1 << 20
 
 
 def finding(done, what):
@@ -61,46 +60,6 @@ def test_a_configuration_brings_its_threads(run_fedmpi, tmp_path):
     unset = {f"{name}_NUM_THREADS": "" for name in ("OMP", "NUMBA", "OPENBLAS", "MKL")}
     level, text = finding(run_fedmpi("doctor", "a.toml", **unset), "threads")
     assert level == "wrong" and "--set run.threads_per_rank=" in text
-
-
-@pytest.fixture
-def mounted():
-    """Return run(words, *mounts): with file systems that only this command sees; needs root."""
-    can = shutil.which("unshare") and not subprocess.run(
-        ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True
-    ).returncode
-    if not can:
-        pytest.skip("no right to mount here (needs root, or CAP_SYS_ADMIN)")
-
-    def run(words, mounts):
-        shell = f"{mounts} && exec \"$@\""
-        env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            ["unshare", "--mount", "bash", "-c", shell, "bash", sys.executable, *words],
-            env=env, capture_output=True, text=True, timeout=60, cwd="/tmp",
-        )
-
-    return run
-
-
-@pytest.mark.parametrize(("size", "level"), [("64m", "wrong"), ("200m", "note"), ("1g", "ok")])
-def test_shared_memory_too_small_for_real(mounted, size, level):
-    """64 MiB is what docker gives, and what four ranks on MNIST die of."""
-    done = mounted(["-m", "fedmpi", "doctor"], f"mount -t tmpfs -o size={size} tmpfs /dev/shm")
-    found, text = finding(done, "shm")
-    assert found == level, text
-    assert (done.returncode == 1) == (level == "wrong"), done.stdout
-    assert ("remount" in text) == (level != "ok")
-
-
-def test_a_cache_that_cannot_be_written_for_real(mounted, tmp_path):
-    folder = tmp_path / "kernels"
-    words = ["-c", "import os, sys; os.environ['NUMBA_CACHE_DIR'] = sys.argv.pop(); "
-             "from fedmpi.cli import main; sys.exit(main(['doctor']))", str(folder / "a")]
-    done = mounted(words, f"mkdir {folder} && mount -t tmpfs -o ro tmpfs {folder}")
-    level, text = finding(done, "cache")
-    assert (done.returncode, level) == (1, "wrong")
-    assert "unset NUMBA_CACHE_DIR" in text
 
 
 def test_torch_without_the_gpu_asked_for_for_real(run_fedmpi, tmp_path):
@@ -178,42 +137,6 @@ def test_a_slurm_without_pmi_is_told(run_fedmpi, tmp_path, plugins, level, text)
     done = run_fedmpi("doctor", SLURM_MPI_TYPE="", **env)
     found, line = finding(done, "slurm")
     assert found == level and text in line
-
-
-MOUNTS = """\
-rootfs / ext4 rw 0 0
-tmpfs /tmp tmpfs rw 0 0
-fs1:/home /home nfs4 rw 0 0
-mds:/lustre /scratch\\040big lustre rw 0 0
-tmpfs /home/me/local tmpfs rw 0 0
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [("/", "ext4"), ("/home/me/a", "nfs4"), ("/home", "nfs4"), ("/homes/a", "ext4"),
-     ("/scratch big/a", "lustre"), ("/home/me/local/x", "tmpfs")],
-)
-def test_the_file_system_is_that_of_the_longest_mount(path, kind):
-    assert storage.file_system(path, MOUNTS) == kind
-    assert storage.remote(kind) == (kind in ("nfs4", "lustre"))
-
-
-def test_results_and_caches_on_network_file_systems():
-    found = storage.locking({}, "/home/me", MOUNTS)
-    assert found.level == "note" and found.remedy == "export HDF5_USE_FILE_LOCKING=FALSE"
-    off = {"HDF5_USE_FILE_LOCKING": "FALSE"}
-    assert storage.locking(off, "/home/me", MOUNTS).level == "ok"
-    assert storage.locking({}, "/tmp", MOUNTS).level == "ok"
-    assert storage.cache({}, "/home/me", MOUNTS, True).level == "wrong"
-    assert "TMPDIR" in storage.cache({}, "/home/me", MOUNTS, True).remedy
-    assert storage.cache({}, "/tmp/a", MOUNTS, True).level == "ok"
-
-
-def test_shared_memory_that_is_not_there():
-    assert storage.shared_memory("/dev/shm", None, 1).level == "wrong"
-    levels = [storage.shared_memory("/dev/shm", n * MIB, 4).level for n in (95, 96, 287, 288)]
-    assert levels == ["wrong", "note", "note", "ok"]
 
 
 def test_quotas_of_control_groups_bound_the_cores(tmp_path):

@@ -1,0 +1,84 @@
+"""Bars side by side and fields of shares, as SVG."""
+
+import numpy as np
+
+from fedmpi.analysis.report.figure import WIDTH, in_stretches, number, svg, text, ticks
+from fedmpi.analysis.report.markup import tag
+
+ROW = 22  # height of a bar with its gap
+NAME = 104  # width of the names at the left
+VALUE = 58  # width of the values at the right
+LEVELS = 16  # of a field's colours
+
+
+def bars(title, names, parts, shown, classes, most=None):
+    """Return stacked bars, one for each name: parts float64[bars, P] that are not negative.
+
+    `shown` are the texts at the bars' ends, classes[P] those of the parts, `most` the value of
+    a bar of full length (default: the longest one's).
+    """
+    ends = np.cumsum(parts, axis=1)
+    most = most or float(ends[:, -1].max(initial=0)) or 1.0
+    scale = (WIDTH - NAME - VALUE) / most
+    drawn = []
+    for i, name in enumerate(names):
+        y = i * ROW + 3
+        drawn.append(tag("text", tag("title", name), cut(name, 15), x=NAME - 6, y=y + 13,
+                         class_="end"))
+        for k, kind in enumerate(classes):
+            if parts[i, k] * scale >= 0.05:
+                start = NAME + (ends[i, k] - parts[i, k]) * scale
+                drawn.append(tag("rect", class_=kind, x=number(start), y=y, height=ROW - 6,
+                                 width=number(parts[i, k] * scale)))
+        drawn.append(text(NAME + ends[i, -1] * scale + 5, y + 13, shown[i]))
+    return svg(title, len(names) * ROW + 2, *drawn)
+
+
+def cut(name, length):
+    """Return a name of at most `length` characters."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def field(title, values, names, notes, x_title, columns, each=1):
+    """Return a field of shares float64[rows, R]: a row for each name, a colour for each share.
+
+    At most `columns` columns are drawn, means of neighbours; `notes` stand at the right.
+    On the axis, a step of R counts as `each`.
+    """
+    rows, total = values.shape
+    height = max(6, min(ROW - 4, 240 // max(rows, 1)))
+    means, edges = in_stretches(values.T, columns)
+    across = (WIDTH - NAME - VALUE) / max(total, 1)
+    drawn = []
+    every = max(1, -(-11 // height))  # rows too narrow for a name each
+    for i in range(0, rows, every):
+        y = i * height + height / 2 + 4
+        drawn.append(tag("text", tag("title", names[i]), cut(names[i], 15), x=NAME - 6,
+                         y=number(y), class_="end"))
+        drawn.append(text(WIDTH - VALUE + 6, y, notes[i]))
+    cells = tag("g", *levels(means.T, edges), class_="field",
+                transform=f"translate({NAME} 0) scale({across:.6g} {height})")
+    bottom = rows * height
+    box = tag("rect", class_="box", x=NAME, y=0.5, width=WIDTH - NAME - VALUE, height=bottom - 0.5)
+    marks = [text(NAME + value / each * across, bottom + 15, f"{value:.0f}", class_="mid")
+             for value in ticks(0, total * each, 4) if value == int(value)]
+    below = text((NAME + WIDTH - VALUE) / 2, bottom + 32, x_title, class_="mid")
+    return svg(title, bottom + 38, box, cells, *drawn, *marks, below)
+
+
+def levels(values, edges):
+    """Yield a path for each of LEVELS strengths of values float64[rows, columns] in 0 to 1.
+
+    Neighbours of one strength in a row are one rectangle. Anything above 0 can be seen.
+    """
+    clean = np.nan_to_num(np.clip(values, 0, 1))
+    strength = np.ceil(clean * LEVELS - 1e-9).astype(int)
+    shapes = {}
+    for row, line in enumerate(strength):
+        starts = np.flatnonzero(np.diff(line, prepend=-1))
+        ends = np.append(starts[1:], len(line))
+        for start, end in zip(starts, ends, strict=True):
+            width = edges[end] - edges[start]
+            shapes.setdefault(line[start], []).append(f"M{edges[start]} {row}h{width}v1h-{width}z")
+    for level in sorted(set(shapes) - {0}):
+        yield tag("path", d="".join(shapes[level]), fill_opacity=f"{level / LEVELS:.3g}")

@@ -1,0 +1,136 @@
+"""Who holds what, on which device."""
+
+import numpy as np
+
+from fedmpi.analysis import partition, quantities
+from fedmpi.analysis.report.blocks import field
+from fedmpi.analysis.report.figure import Frame, axes, ceiling, figure, steps, svg
+from fedmpi.analysis.report.markup import join, section, table, tag
+from fedmpi.analysis.report.summary import share
+from fedmpi.analysis.report.traffic import ramp
+
+CLASSES = 40  # drawn; more are added up in groups of neighbours
+CELLS = 6000  # of the field
+ROWS = 12  # of a table: partitions, tiers
+
+
+def clients(study):
+    """Return the section of partitions and devices, or None where files know no clients."""
+    held = distinct(study, lambda run: run.partition.tobytes())
+    held = [(run, names) for run, names in held if run.partition.sum() > 0]
+    parts = []
+    if held:
+        counts = held[0][0].partition
+        about = f"Drawn: the partition of {held[0][1][0]}."
+        if len(held) > 1:
+            about += f" In all, the runs have {len(held)} different ones."
+        parts = [tag("p", about), tag("div", *drawings(counts), class_="figures"),
+                 partitions(held)]
+    devices = [device_table(run, names) for run, names in
+               distinct(study, lambda run: str(tiers(run)))[:ROWS] if len(run.devices)]
+    if not parts and not devices:
+        return None
+    return section("clients", "Clients: data and devices", *parts, *devices)
+
+
+def distinct(study, fact):
+    """Return [(first run, [labels of runs])] for each value of fact(run)."""
+    found = {}
+    for run, row in zip(study.runs, study.rows, strict=True):
+        found.setdefault(fact(run), (run, []))[1].append(row["run"])
+    return list(found.values())
+
+
+def drawings(counts):
+    """Return the figures of int64[K, classes]: sizes of clients, and shares of the classes."""
+    shown = classes_of(counts)
+    columns, step = partition.columns_of(shown, max(20, min(200, CELLS // shown.shape[1])))
+    sizes, title = columns.sum(axis=1), partition.order(len(counts), step)
+    frame = Frame((0.0, float(len(columns) * step)), (0.0, ceiling(sizes.max())))
+    x = frame.across(np.arange(len(columns) + 1.0) * step)
+    area = tag("path", class_="p0", d=steps(x, frame.up(sizes), frame.up(0.0)))
+    top = svg("samples of each client", 240, area, *axes(frame, title))
+    held = np.sqrt(columns / np.maximum(sizes, 1e-9)[:, None])
+    notes = [share(part / counts.sum()) for part in shown.sum(axis=0)]
+    names = ranges(counts, shown)
+    below = field("share of each class in the samples of each client", held.T, names, notes,
+                  title, len(columns), step)
+    about = "Right: the class's share of all samples. Colours are spread by the square root."
+    return [figure("Samples of each client", top),
+            figure("Classes of each client", join(ramp("0 %", "100 %"), below), about)]
+
+
+def classes_of(counts):
+    """Return counts with at most CLASSES classes: neighbours added up where there are more."""
+    step = -(-counts.shape[1] // CLASSES)
+    return np.add.reduceat(counts, np.arange(0, counts.shape[1], step), axis=1)
+
+
+def ranges(counts, shown):
+    """Return the names of the classes shown: "3", or "4 to 7" for those added up."""
+    step = -(-counts.shape[1] // shown.shape[1])
+    starts = range(0, counts.shape[1], step)
+    if step == 1:
+        return [f"class {start}" for start in starts]
+    return [f"{start} to {min(start + step, counts.shape[1]) - 1}" for start in starts]
+
+
+def partitions(held):
+    """Return the table of the partitions: (run, labels of all that have it)."""
+    rows = [(listed(names), *(text for _, text in partition.rows(run.partition)))
+            for run, names in held[:ROWS]]
+    heads = ["Runs", *(name.capitalize() for name, _ in partition.rows(held[0][0].partition))]
+    rows = [[cell.replace("  (min / median / max)", "") for cell in row] for row in rows]
+    caption = "Partitions; sizes and mixes are minimum / median / maximum over clients"
+    if len(held) > ROWS:
+        caption += f"; the first {ROWS} of {len(held)}"
+    return table(caption, heads, rows, right=set(range(1, len(heads))))
+
+
+def listed(names, most=4):
+    """Return names separated by commas; of many, the first ones and how many more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def tier_of(run):
+    """Return (names, int64[N]): the tiers of devices and each client's; one for all if unknown."""
+    if "tier" in run.devices:
+        names, index = np.unique(run.devices["tier"].astype(str), return_inverse=True)
+        if len(names) <= ROWS:
+            return [str(name) for name in names], index
+    return ["all clients"], np.zeros(max(len(run.devices), len(run.partition)), int)
+
+
+def tiers(run):
+    """Return (heads, rows) of a run's devices: a row for each tier, texts."""
+    names, index = tier_of(run)
+    columns = [name for name in run.devices
+               if name != "tier" and run.devices[name].dtype.kind in "iuf"]
+    heads = ["Tier", "Clients", *(LABELS.get(name, name) for name in columns)]
+    index = index[: len(run.devices)]
+    rows = []
+    for tier, name in enumerate(names):
+        mine = index == tier
+        rows.append([name, f"{mine.sum():,}",
+                     *(extent(run.devices[column][mine]) for column in columns)])
+    return heads, rows
+
+
+def extent(values):
+    """Return the one value of an array, or its lowest and highest."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return "-"
+    low, high = quantities.digits(float(finite.min())), quantities.digits(float(finite.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def device_table(run, names):
+    """Return the table of a run's devices."""
+    heads, rows = tiers(run)
+    return table(f"Devices of {listed(names)}", heads, rows, right=set(range(1, len(heads))))
+
+
+LABELS = {"gflop_s": "GFLOP/s", "up_mbit_s": "Up, Mbit/s", "down_mbit_s": "Down, Mbit/s",
+          "latency_s": "Latency, s"}

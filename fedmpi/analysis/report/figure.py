@@ -1,0 +1,221 @@
+"""Curves and areas over rounds, bytes or seconds, as SVG whose colours the page's style gives.
+
+All figures are 400 units wide, so that a letter is as large in each of them.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.analysis import quantities
+from fedmpi.analysis.curves import round_step
+from fedmpi.analysis.report.markup import Html, tag
+
+WIDTH, HEIGHT = 400, 240
+LEFT, RIGHT, TOP, BOTTOM = 44, 388, 10, 200  # the area of the curves
+POINTS = 128  # of one curve
+COLOURS, DASHES = 7, 4  # that the style knows
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One line, number `index` of the page; `low` and `high`, where given, are its band."""
+
+    index: int
+    name: str
+    x: np.ndarray  # float64[n], not falling
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The scales of a figure: from values to units of its area. `unit` is (size, name) of x."""
+
+    x: tuple  # lowest and highest value
+    y: tuple
+    unit: tuple = (1, "")
+
+    def across(self, x):
+        """Return x[n] in units from the left edge."""
+        return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (RIGHT - LEFT)
+
+    def up(self, y):
+        """Return y[n] in units from the upper edge."""
+        return BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (BOTTOM - TOP)
+
+
+def classes(index):
+    """Return the classes of what belongs to curve `index`: itself, its colour, its dashes."""
+    return f"s s{index} c{index % COLOURS} d{index % DASHES}"
+
+
+def number(value):
+    """Return a coordinate with one decimal."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def points(x, y):
+    """Return coordinates as the points of a path."""
+    return " ".join(f"{number(a)},{number(b)}" for a, b in zip(x, y, strict=True))
+
+
+def figure(caption, drawing, about="", **attributes):
+    """Return a figure with its caption; `about` says in words what can be seen."""
+    note = tag("span", about, class_="note") if about else None
+    return tag("figure", tag("figcaption", tag("strong", caption), " " if about else None, note),
+               drawing, **attributes)
+
+
+def svg(title, height, *children, **attributes):
+    """Return a drawing that a screen reader calls `title`."""
+    return tag("svg", tag("title", title), *children, viewBox=f"0 0 {WIDTH} {height}",
+               role="img", **attributes)
+
+
+def text(x, y, words, **attributes):
+    """Return words at a place."""
+    return tag("text", words, x=number(x), y=number(y), **attributes)
+
+
+def ticks(low, high, count):
+    """Return round values between low and high, about `count` of them."""
+    step = round_step((high - low) / count) or 1.0
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def axes(frame, x_title, y_format=quantities.digits):
+    """Return the grid, the numbers beside it, and the title below."""
+    lines, words = [], []
+    for value in ticks(*frame.y, 5):
+        y = number(frame.up(value))
+        lines.append(f"M{LEFT},{y}H{RIGHT}")
+        words.append(text(LEFT - 6, frame.up(value) + 4, y_format(value), class_="end"))
+    size, name = frame.unit
+    for value in ticks(frame.x[0] / size, frame.x[1] / size, 7):
+        if not name and value != int(value):  # half a round
+            continue
+        x = frame.across(value * size)
+        lines.append(f"M{number(x)},{BOTTOM}v4")
+        words.append(text(x, BOTTOM + 17, quantities.digits(value), class_="mid"))
+    title = f"{x_title} [{name}]" if name else x_title
+    words.append(text((LEFT + RIGHT) / 2, BOTTOM + 34, title, class_="mid"))
+    return [tag("path", class_="grid", d="".join(lines)), *words]
+
+
+def lines(title, curves, frame, x_title, target=None):
+    """Return the drawing of Curves; `target` is a level to mark."""
+    if not any(curve.x.size for curve in curves):
+        return nothing(title)
+    drawn = [curve_of(curve, frame) for curve in curves if curve.x.size]
+    mark = None
+    if target is not None and frame.y[0] <= target <= frame.y[1]:
+        y = number(frame.up(target))
+        mark = tag("path", class_="target", d=f"M{LEFT},{y}H{RIGHT}")
+    size, name = frame.unit
+    scale = {
+        "data_x": f"{frame.x[0] / size:.12g} {frame.x[1] / size:.12g}",
+        "data_y": f"{frame.y[0]:.12g} {frame.y[1]:.12g}",
+        "data_unit": name or x_title,
+        "data_area": f"{LEFT} {RIGHT} {TOP} {BOTTOM}",
+    }
+    return svg(title, HEIGHT, *axes(frame, x_title), mark, *drawn, class_="lines", **scale)
+
+
+def curve_of(curve, frame):
+    """Return one Curve: its band, its line, and a dot where it is a single point."""
+    keep = thinned(curve.y, POINTS)
+    x, y = frame.across(curve.x[keep]), frame.up(curve.y[keep])
+    band = None
+    if curve.low is not None:
+        edge = np.concatenate([frame.up(curve.high[keep]), frame.up(curve.low[keep])[::-1]])
+        around = points(np.concatenate([x, x[::-1]]), edge)
+        band = tag("path", class_="band", d=f"M{around}Z")
+    line = tag("path", class_="line", d=f"M{points(x, y)}", data_name=curve.name)
+    dot = tag("circle", cx=number(x[0]), cy=number(y[0]), r=3) if len(x) == 1 else None
+    return tag("g", band, line, dot, class_=classes(curve.index))
+
+
+def thinned(y, most):
+    """Return int64[m], the points to draw of y[n]: all, or each stretch's lowest and highest.
+
+    The first and the last are among them, and m is at most `most`.
+    """
+    if len(y) <= most:
+        return np.arange(len(y))
+    stretches = np.array_split(np.arange(len(y)), most // 2 - 1)
+    ends = [at[[y[at].argmin(), y[at].argmax()]] for at in stretches]
+    return np.unique(np.concatenate([[0, len(y) - 1], *ends]))
+
+
+def frame_of(curves, axis_units, y=None):
+    """Return the Frame that holds all Curves; y None lets it begin at 0 and end round."""
+    most = max((float(curve.x[-1]) for curve in curves if curve.x.size), default=1.0)
+    most = most if most > 0 else 1.0
+    if y is None:
+        tops = [curve.y if curve.high is None else curve.high for curve in curves]
+        y = (0.0, ceiling(max((float(top.max()) for top in tops if top.size), default=1.0)))
+    unit = next((unit for unit in axis_units if most >= unit[0]), axis_units[-1])
+    return Frame((0.0, most), y, unit)
+
+
+def ceiling(value):
+    """Return the end of an axis from 0 that shows `value`."""
+    if not value > 0:
+        return 1.0
+    step = round_step(value / 5)
+    return math.ceil(value / step - 1e-9) * step
+
+
+def nothing(title):
+    """Return the drawing of no points at all."""
+    return svg(title, HEIGHT, text(WIDTH / 2, HEIGHT / 2, "nothing to draw", class_="mid"))
+
+
+def steps(edges, heights, base):
+    """Return the path of an area of steps: heights[n] over edges[n + 1], down to `base`."""
+    moves, level = [f"M{number(edges[0])},{number(base)}"], base
+    for left, height in zip(edges[:-1], heights, strict=True):
+        if number(height) != number(level):
+            moves.append(f"H{number(left)}V{number(height)}")
+            level = height
+    return Html("".join([*moves, f"H{number(edges[-1])}V{number(base)}Z"]))
+
+
+def in_stretches(values, most):
+    """Return (means [m, ...] of neighbours in values [n, ...], edges int64[m + 1]), m <= most."""
+    n = len(values)
+    step = max(1, -(-n // most))
+    starts = np.arange(0, n, step)
+    edges = np.append(starts, n)
+    sums = np.add.reduceat(values, starts, axis=0) if n else values
+    width = np.diff(edges).reshape(-1, *[1] * (values.ndim - 1))
+    return sums / width if n else values, edges
+
+
+def stacks(title, parts, over, frame, kinds, columns=80):
+    """Return the drawing of stacked areas of steps, one for each of parts float64[P, R].
+
+    kinds[P] are their classes, the lowest first; `over` float64[R] is drawn as a line across.
+    Heights are bytes, shown in the unit of bytes_unit.
+    """
+    if not parts.shape[1]:
+        return nothing(title)
+    means, edges = in_stretches(np.vstack([parts, over[None]]).T, columns)
+    x = frame.across(edges.astype(float))
+    tops = np.cumsum(means[:, :-1], axis=1)
+    areas = [tag("path", class_=kinds[k], d=steps(x, frame.up(tops[:, k]), BOTTOM))
+             for k in reversed(range(tops.shape[1])) if parts[k].any()]
+    level = frame.up(means[:, -1])
+    line = points(np.repeat(x, 2)[1:-1], np.repeat(level, 2))
+    size, _ = bytes_unit(frame.y[1])
+    grid = axes(frame, "rounds", lambda value: quantities.digits(value / size))
+    return svg(title, HEIGHT, *areas, *grid, tag("path", class_="over", d=f"M{line}"))
+
+
+def bytes_unit(most):
+    """Return the (size, name) of bytes that suits an axis up to `most`."""
+    return next((unit for unit in quantities.BYTES if most >= unit[0]), quantities.BYTES[-1])

@@ -1,0 +1,97 @@
+"""HTML from Python, in which no text can become markup: whatever is not Html is escaped."""
+
+import html
+import re
+
+EMPTY = {"meta", "br", "col", "input", "path", "rect", "line", "circle", "use"}
+LONGEST = 20_000  # characters of one text; files are written by others too
+# Control characters, halves of characters, no characters, and what turns a text's direction.
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+    "\u202a-\u202e\u2066-\u2069]"
+)
+
+
+class Html(str):
+    """Text that is markup already and stands in the page as it is."""
+
+
+def escaped(value):
+    """Return any value as text without markup and without control characters.
+
+    What cannot be shown, such as half a character of a file's name, becomes U+FFFD.
+    """
+    text = str(value)
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ... ({len(text) - LONGEST:,} more characters)"
+    return Html(html.escape(HIDDEN.sub("\ufffd", text)))
+
+
+def join(*children):
+    """Return children one after the other: Html as it is, None as nothing, lists flattened."""
+    parts = []
+    for child in children:
+        if isinstance(child, Html):
+            parts.append(child)
+        elif isinstance(child, (list, tuple)):
+            parts.append(join(*child))
+        elif child is not None:
+            parts.append(escaped(child))
+    return Html("".join(parts))
+
+
+def tag(name, /, *children, **attributes):
+    """Return an element; `class_` is class, `stroke_width` stroke-width; True has no value.
+
+    Attributes that are None or False are left out.
+    """
+    words = [name]
+    for key, value in attributes.items():
+        key = key.rstrip("_").replace("_", "-")
+        if value is True:
+            words.append(key)
+        elif value is not None and value is not False:
+            words.append(f'{key}="{escaped(value)}"')
+    opened = " ".join(words)
+    if name in EMPTY:
+        return Html(f"<{opened}/>")
+    return Html(f"<{opened}>{join(*children)}</{name}>")
+
+
+def table(caption, head, rows, right=(), class_=None):
+    """Return a table that scrolls sideways where it must.
+
+    The first cell of a row is its head; `right` holds the indices of columns of numbers.
+    """
+    def cells(kind, row):
+        for i, cell in enumerate(row):
+            scope = ("col" if kind == "head" else "row") if kind == "head" or i == 0 else None
+            number = "n" if i in right else None
+            yield tag("th" if scope else "td", cell, scope=scope, class_=number)
+
+    shown = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", *cells("head", head))),
+        tag("tbody", *(tag("tr", *cells("body", row)) for row in rows)),
+        class_=class_,
+    )
+    return tag("div", shown, class_="scroll", tabindex=0, role="region", aria_label=plain(caption))
+
+
+def plain(caption):
+    """Return a caption without its markup's tags, for the name of a region."""
+    if not isinstance(caption, Html):
+        return caption
+    return html.unescape("".join(part.rpartition(">")[2] for part in caption.split("<")))
+
+
+def details(summary, *children, open_=False, id_=None):
+    """Return a part that is folded away until somebody wants it."""
+    return tag("details", tag("summary", summary), *children, open=open_, id=id_)
+
+
+def section(name, title, *children):
+    """Return a section with its heading; `name` is its address in the page."""
+    return tag("section", tag("h2", title, id=f"{name}-title"), *children, id=name,
+               aria_labelledby=f"{name}-title")

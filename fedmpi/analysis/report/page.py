@@ -1,0 +1,106 @@
+"""The whole page: its sections, its style, and its way into a file."""
+
+import base64
+import hashlib
+import os
+from importlib.resources import files
+
+from fedmpi import __version__
+from fedmpi.analysis.report.clients import clients
+from fedmpi.analysis.report.markup import Html, join, tag
+from fedmpi.analysis.report.origin import configuration, events, provenance
+from fedmpi.analysis.report.progress import progress
+from fedmpi.analysis.report.study import study
+from fedmpi.analysis.report.summary import count, facts, summary
+from fedmpi.analysis.report.times import measured, virtual
+from fedmpi.analysis.report.traffic import kept, traffic
+from fedmpi.errors import ConfigError, ResultError
+from fedmpi.record.whole import replacement
+
+SECTIONS = (  # name in the address, name in the list at the top, function
+    ("summary", "Summary", summary),
+    ("progress", "Accuracy and loss", progress),
+    ("bytes", "Bytes", traffic),
+    ("kept", "What is kept", kept),
+    ("virtual", "Virtual time", virtual),
+    ("clients", "Clients", clients),
+    ("measured", "Measured time", measured),
+    ("events", "Events", events),
+    ("configuration", "Configuration", configuration),
+    ("provenance", "Provenance", provenance),
+)
+SUFFIXES = (".html", ".htm")
+
+
+def write(runs, path, target=None, overwrite=False):
+    """Write the report of Runs to the file `path`, whole or not at all.
+
+    Raises ConfigError if the name is none of a page or the target is no accuracy, ResultError if
+    the file exists (without overwrite) or cannot be written.
+    """
+    path = os.fspath(path)
+    if not path.lower().endswith(SUFFIXES):
+        raise ConfigError(f"{path}: the name of a report must end in {' or '.join(SUFFIXES)}")
+    if os.path.exists(path) and not overwrite:
+        raise ResultError(f"{path}: exists; choose another name or add --overwrite")
+    text = page(runs, target)
+    try:
+        with replacement(path) as part, open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def page(runs, target=None):
+    """Return the report of Runs as one HTML document; the same runs give the same bytes."""
+    of = study(runs, target)
+    found = [(name, title, part) for name, title, make in SECTIONS if (part := make(of))]
+    links = [tag("li", tag("a", title, href=f"#{name}")) for name, title, _ in found]
+    heading = ", ".join(group.name for group in of.groups[:4])
+    if len(of.groups) > 4:
+        heading += f" and {len(of.groups) - 4} more"
+    body = tag(
+        "body",
+        tag("header", tag("h1", heading), facts(of),
+            tag("nav", tag("ul", *links), aria_label="Sections")),
+        tag("main", *(part for _, _, part in found)),
+        tag("footer", f"Written by fedmpi {__version__} from {count(len(runs), 'result file')}."),
+        script(),
+    )  # fmt: skip
+    return join(Html("<!DOCTYPE html>\n"),
+                tag("html", head(f"{heading}: fedmpi report", len(of.groups)), body, lang="en"),
+                "\n")
+
+
+def head(title, groups):
+    """Return the head, which forbids the page whatever does not stand in it."""
+    style = part("style.css") + "".join(
+        f"body:has(#show-{i}:not(:checked)) .lines .s{i}{{display:none}}" for i in range(groups))
+    policy = (f"default-src 'none'; style-src '{digest(style)}'; "
+              f"script-src '{digest(part('page.js'))}'; base-uri 'none'; form-action 'none'")
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Html(style)),
+    )
+
+
+def script():
+    """Return the element of the script."""
+    return tag("script", Html(part("page.js")))
+
+
+def part(name):
+    """Return a file of this folder as text."""
+    return files("fedmpi.analysis.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def digest(text):
+    """Return the digest by which a page's policy admits a style or a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,100 @@
+"""How the runs learn: accuracy over rounds, bytes and virtual time, and losses over rounds."""
+
+import numpy as np
+
+from fedmpi.analysis import curves, quantities
+from fedmpi.analysis.report.figure import Curve, figure, frame_of, lines
+from fedmpi.analysis.report.markup import details, section, table, tag
+from fedmpi.analysis.report.summary import swatch
+
+OTHERS = (  # further columns of /rounds to draw over rounds: (column, title)
+    ("train_loss", "Training loss"),
+    ("test_loss", "Test loss"),
+    ("local_accuracy", "Local accuracy"),
+)
+COLUMNS = 11  # of the table of a curve
+
+
+def progress(study):
+    """Return the section of the curves."""
+    about = "Test accuracy at the end of each evaluated round."
+    if any(len(group.runs) > 1 for group in study.groups):
+        about += (" Lines are means over the runs of a configuration, bands reach from the lowest"
+                  " to the highest run, as far as all of them go.")
+    if study.target is not None:
+        about += f" The thin line across is the target, {study.target:.6g}."
+    names = {"rounds": "Over rounds", "bytes": "Over bytes sent", "seconds": "Over virtual time"}
+    main = [panel(study, axis, "test_accuracy", title, study.target)
+            for axis, title in names.items()]
+    more = [panel(study, "rounds", column, title) for column, title in OTHERS
+            if any(len(band(group, "rounds", column, "").x) for group in study.groups)]
+    return section(
+        "progress", "Accuracy and loss", tag("p", about), legend(study),
+        tag("div", *main, class_="figures"), numbers(study),
+        tag("div", *more, class_="figures") if more else None,
+    )  # fmt: skip
+
+
+def legend(study):
+    """Return the legend; each of its boxes shows or hides a configuration in the curves."""
+    if len(study.groups) < 2:
+        return None
+    items = (tag("label", tag("input", type="checkbox", id=f"show-{group.index}", checked=True),
+                 " ", swatch(group)) for group in study.groups)
+    return tag("fieldset", tag("legend", "Configurations drawn"), *items, class_="legend")
+
+
+def panel(study, axis, column, title, target=None):
+    """Return the figure of a column of /rounds over an axis."""
+    of_axis = curves.AXES[axis]
+    drawn = [band(group, axis, column, group.name) for group in study.groups]
+    heights = [curve.y if curve.high is None else np.concatenate([curve.low, curve.high])
+               for curve in drawn]
+    heights = np.concatenate(heights)
+    accuracy = column.endswith("accuracy") and heights.size
+    frame = frame_of(drawn, of_axis.units, curves.y_range(heights) if accuracy else None)
+    name = column.replace("_", " ")
+    drawing = lines(f"{name} over {of_axis.title}", drawn, frame, of_axis.title, target)
+    return figure(title, drawing)
+
+
+def band(group, axis, column, name):
+    """Return the Curve of a group: the mean of its runs, and their lowest and highest.
+
+    Where the runs' points stand at different x, they are joined by straight lines first.
+    """
+    found = []
+    for run in group.runs:
+        x, y = curves.series(run, axis, column)
+        finite = np.isfinite(x) & np.isfinite(y)
+        if finite.any():
+            found.append((x[finite], y[finite]))
+    if not found:
+        return Curve(group.index, name, np.zeros(0), np.zeros(0))
+    if len(found) == 1:
+        return Curve(group.index, name, *found[0])
+    first, last = max(x[0] for x, _ in found), min(x[-1] for x, _ in found)
+    x = np.unique(np.concatenate([x for x, _ in found]))
+    x = x[(x >= first) & (x <= last)]
+    y = np.array([np.interp(x, *points) for points in found])
+    return Curve(group.index, name, x, y.mean(0), y.min(0), y.max(0))
+
+
+def numbers(study):
+    """Return the accuracies over rounds as a table, folded away."""
+    drawn = [band(group, "rounds", "test_accuracy", group.name) for group in study.groups]
+    longest = max((curve.x for curve in drawn), key=len)
+    if not longest.size:
+        return None
+    shown = np.unique(longest[np.linspace(0, len(longest) - 1, COLUMNS).round().astype(int)])
+    rows = []
+    for group, curve in zip(study.groups, drawn, strict=True):
+        cells = ["-"] * len(shown)
+        if curve.x.size:
+            values = np.interp(shown, curve.x, curve.y, left=np.nan, right=np.nan)
+            cells = [quantities.accuracy(float(value)) for value in values]
+        rows.append((swatch(group), *cells))
+    head = ("Configuration", *(f"{number:.0f}" for number in shown))
+    return details("The curves over rounds as numbers",
+                   table("Test accuracy after so many rounds", head, rows,
+                         right=set(range(1, len(head)))))

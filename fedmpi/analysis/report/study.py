@@ -1,0 +1,115 @@
+"""The runs of a report: repeats of one configuration together, and what they are measured by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.analysis import compare, configs, quantities
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs of one configuration, number `index` on the page; `rows` are those of compare."""
+
+    index: int
+    name: str
+    runs: tuple
+    rows: tuple
+
+    def total(self, column):
+        """Return the sum of a column of /rounds over all rounds, the mean over the runs."""
+        return float(np.mean([run.rounds[column].sum(dtype=float) for run in self.runs]))
+
+    def mean(self, column):
+        """Return the mean of a column of /rounds over rounds and runs; NaN if there are none."""
+        return center([run.rounds[column].mean() for run in self.runs if len(run.rounds)])
+
+    def last(self, column):
+        """Return the last value of a column of /rounds, the mean over the runs that have one."""
+        return center([run.rounds[column][-1] for run in self.runs
+                       if len(run.rounds) and column in run.rounds])
+
+    def values(self, name):
+        """Return what the rows of compare say of `name`, without those that say nothing."""
+        return [row[name] for row in self.rows if row[name] is not None]
+
+    def each_round(self, values):
+        """Return float64[R, ...]: values(run) [rounds, ...] of the runs, averaged round by round.
+
+        R is that of the longest run; a round's mean is over the runs that have it.
+        """
+        arrays = [np.asarray(values(run), float) for run in self.runs]
+        length = max(len(array) for array in arrays)
+        arrays = [array for array in arrays if len(array)] or arrays[:1]
+        total = np.zeros((length, *arrays[0].shape[1:]))
+        count = np.zeros((length, *[1] * (total.ndim - 1)))
+        for array in arrays:
+            if array.shape[1:] == total.shape[1:]:
+                total[: len(array)] += array
+                count[: len(array)] += 1
+        return total / np.maximum(count, 1)
+
+    @property
+    def seeds(self):
+        """The seeds of the runs, as text."""
+        return ", ".join(compare.setting(run, "run", "seed") for run in self.runs)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All groups; `reference` is the one that others are measured against."""
+
+    groups: tuple
+    reference: Group
+    target: float | None
+    notes: tuple  # sentences: where the target comes from, and what to beware of
+
+    @property
+    def runs(self):
+        """All runs, in the order of the groups."""
+        return tuple(run for group in self.groups for run in group.runs)
+
+    @property
+    def rows(self):
+        """The rows of compare, in the same order."""
+        return tuple(row for group in self.groups for row in group.rows)
+
+
+def study(runs, target=None):
+    """Return the Study of Runs. Raises ConfigError for a target outside 0 to 1, or no run."""
+    compared = compare.compare(runs, target)
+    lists = configs.alike(runs)
+    row_of = {id(run): row for run, row in zip(runs, compared.rows, strict=True)}
+    groups = tuple(
+        Group(index, name, tuple(found), tuple(row_of[id(run)] for run in found))
+        for index, (name, found) in enumerate(zip(configs.names(lists), lists, strict=True))
+    )
+    averages = (g for g in groups if compare.setting(g.runs[0], "algorithm", "name") == "fedavg")
+    notes = (*compared.notes, *cautions(groups))
+    return Study(groups, next(averages, groups[0]), compared.target, notes)
+
+
+def cautions(groups):
+    """Yield a sentence for each thing, beyond those of compare, that needs a second look."""
+    for group in groups:
+        seeds = [compare.setting(run, "run", "seed") for run in group.runs]
+        if len(set(seeds)) < len(seeds):
+            yield f"Beware: {group.name} has several runs with one seed; they are no repeats."
+    runs = [run for group in groups for run in group.runs]
+    commits = {str(run.provenance.get("git_commit") or run.software_version) for run in runs}
+    if len(commits) > 1:
+        yield f"Beware: the runs come from {len(commits)} versions of the code (see Provenance)."
+
+
+def center(values):
+    """Return the mean of numbers, leaving out those that are not finite; NaN if none is left."""
+    finite = [float(value) for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def spread(values, form=quantities.accuracy):
+    """Return "mean ± standard deviation" of several numbers, one alone as it is, "-" for none."""
+    finite = [value for value in values if np.isfinite(value)]
+    if len(finite) < 2:
+        return form(finite[0]) if finite else "-"
+    return f"{form(float(np.mean(finite)))} ± {form(float(np.std(finite, ddof=1)))}"

@@ -1,0 +1,218 @@
+"""The head of the page: what was compared, how accurate it is, and what it cost."""
+
+import numpy as np
+
+from fedmpi.analysis import compare, quantities
+from fedmpi.analysis.report.blocks import bars
+from fedmpi.analysis.report.figure import classes, figure
+from fedmpi.analysis.report.markup import details, join, section, table, tag
+from fedmpi.analysis.report.study import spread
+
+HEAD = ("Configuration", "Runs", "Status", "Rounds", "Final accuracy", "Best accuracy", "Up",
+        "Down", "FLOPs", "Virtual time", "Wall time", "Density up", "Model density",
+        "FLOPs, one inference")
+COSTS = ("bytes_up", "bytes_down", "flops")
+
+
+def facts(study):
+    """Return the lines under the title: what all runs share."""
+    runs = study.runs
+    data = shared(runs, lambda run: f"{value(run, 'data', 'name')}, {split(run)}")
+    model = shared(runs, lambda run: value(run, "model", "name"))
+    number = shared(runs, lambda run: f"{len(run.partition):,}")
+    cohort = shared(runs, lambda run: value(run, "clients", "cohort"))
+    rounds = shared(runs, lambda run: value(run, "run", "rounds"))
+    pairs = [
+        ("Runs", f"{len(runs)} of {count(len(study.groups), 'configuration')}"),
+        ("Data", data), ("Model", model),
+        ("Clients", f"{number}, {cohort} a round"), ("Rounds planned", rounds),
+    ]  # fmt: skip
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in pairs),
+               class_="facts")
+
+
+def value(run, section, key):
+    """Return one configured value as text."""
+    return compare.setting(run, section, key)
+
+
+def split(run):
+    """Return how a run splits its data, such as "dirichlet (alpha 0.5)"."""
+    keys = ("alpha", "classes_per_client")
+    found = [f"{key} {value(run, 'data', key)}" for key in keys
+             if value(run, "data", key) not in ("-", "None")]
+    return value(run, "data", "partition") + (f" ({', '.join(found)})" if found else "")
+
+
+def shared(runs, fact):
+    """Return the fact that all runs agree in; several are listed, many only counted."""
+    found = list(dict.fromkeys(map(fact, runs)))
+    return "; ".join(found) if len(found) < 4 else f"{len(found)} different"
+
+
+def count(number, word):
+    """Return a number with its noun: 1 run, 2 runs."""
+    return f"{number:,} {word}" + "s" * (number != 1)
+
+
+def summary(study):
+    """Return the section of the numbers that everybody looks for."""
+    several = any(len(group.runs) > 1 for group in study.groups)
+    notes = [tag("p", note, class_="beware") for note in study.notes if note.startswith("Beware")]
+    return section(
+        "summary", "Summary", *notes, configurations(study),
+        details(f"All {len(study.runs)} runs", every_run(study)) if several else None,
+        to_target(study),
+    )  # fmt: skip
+
+
+def configurations(study):
+    """Return the table of configurations: means over the runs of each."""
+    rows = []
+    for group in study.groups:
+        paid = [price(group.total(name), study.reference.total(name),
+                      FORMS.get(name, quantities.in_bytes), group is study.reference)
+                for name in COSTS]
+        virtual = price(group.last("virtual_time"), study.reference.last("virtual_time"),
+                        quantities.in_seconds, group is study.reference)
+        rows.append((
+            swatch(group), str(len(group.runs)), states(group), rounds(group),
+            spread(group.values("final_accuracy")), spread(group.values("best_accuracy")),
+            *paid, virtual, quantities.in_seconds(group.last("wall_time")),
+            share(group.mean("density_up")), share(group.last("model_density")),
+            in_flops(group.last("flops_inference")),
+        ))  # fmt: skip
+    repeats = any(len(group.runs) > 1 for group in study.groups)
+    caption = "What each configuration reached and cost, the whole run, all clients together"
+    if repeats:
+        caption += "; means over its runs, ± standard deviation"
+    if len(rows) > 1:
+        caption += f"; small figures: against {study.reference.name}"
+    width = len(HEAD) - all(row[-1] == "-" for row in rows)  # files of schema 1.0 do not tell
+    rows = [row[:width] for row in rows]
+    return table(caption, HEAD[:width], rows, right=set(range(3, width)) | {1})
+
+
+def every_run(study):
+    """Return the table of single runs."""
+    rows = []
+    for run, row in zip(study.runs, study.rows, strict=True):
+        done = len(run.rounds)
+        last = {name: float(run.rounds[name][-1]) if done else None
+                for name in ("virtual_time", "wall_time", "model_density")}
+        rows.append((
+            row["run"], value(run, "run", "seed"), run.status, str(done),
+            quantities.accuracy(row["final_accuracy"]), quantities.accuracy(row["best_accuracy"]),
+            *(FORMS.get(name, quantities.in_bytes)(int(run.rounds[name].sum())) for name in COSTS),
+            quantities.in_seconds(last["virtual_time"]), quantities.in_seconds(last["wall_time"]),
+            share(run.rounds["density_up"].mean() if done else None), share(last["model_density"]),
+        ))  # fmt: skip
+    head = ("Run", "Seed", *HEAD[2:-1])
+    return table("Each run", head, rows, right=set(range(3, len(head))) | {1})
+
+
+def to_target(study):
+    """Return what each configuration paid for the target accuracy."""
+    whence = [note for note in study.notes if not note.startswith("Beware")]
+    if study.target is None:
+        return join(tag("h3", "To a target"), tag("p", *whence))
+    head = ("Configuration", "Reached by", "Rounds", "Up", "Down", "Up and down", "Virtual time")
+    rows, first = [], prices(study.reference)
+    for group in study.groups:
+        paid, alone = prices(group), group is study.reference
+        rows.append((
+            swatch(group), f"{len(group.values('rounds_to'))} of {len(group.runs)}",
+            "-" if paid["rounds_to"] is None else quantities.digits(paid["rounds_to"]),
+            quantities.in_bytes(paid["bytes_up_to"]), quantities.in_bytes(paid["bytes_down_to"]),
+            price(paid["bytes_to"], first["bytes_to"], quantities.in_bytes, alone),
+            price(paid["seconds_to"], first["seconds_to"], quantities.in_seconds, alone),
+        ))  # fmt: skip
+    caption = f"What test accuracy {study.target:.6g} cost"
+    if len(rows) > 1:
+        caption += f"; small figures: against {study.reference.name}"
+    return join(
+        tag("h3", f"To test accuracy {study.target:.6g}"), tag("p", *whence) if whence else None,
+        table(caption, head, rows, right=set(range(1, len(head)))), target_figures(study),
+    )  # fmt: skip
+
+
+def target_figures(study):
+    """Return bars of bytes and of virtual time to the target; None for a single configuration."""
+    shown = [(group, prices(group)) for group in study.groups]
+    shown = [(group, paid) for group, paid in shown if paid["rounds_to"] is not None]
+    if len(shown) < 2:
+        return None
+    names = [group.name for group, _ in shown]
+    sent = np.array([[paid["bytes_up_to"], paid["bytes_down_to"]] for _, paid in shown], float)
+    spent = np.array([[paid["seconds_to"]] for _, paid in shown], float)
+    titles = ("Bytes to the target", "Virtual time to the target")
+    drawn = (
+        bars(titles[0], names, sent, [quantities.in_bytes(x) for x in sent.sum(1)], ("p0", "p1")),
+        bars(titles[1], names, spent, [quantities.in_seconds(x) for x in spent[:, 0]], ("p2",)),
+    )
+    return tag("div", figure(titles[0], join(key(("p0", "up"), ("p1", "down")), drawn[0])),
+               figure(titles[1], join(key(("p2", "until the round that reaches it")), drawn[1])),
+               class_="figures")
+
+
+def prices(group):
+    """Return the means of what the target cost; None where a run did not reach it."""
+    names = ("rounds_to", "bytes_up_to", "bytes_down_to", "bytes_to", "seconds_to")
+    found = {name: group.values(name) for name in names}
+    return {name: float(np.mean(values)) if len(values) == len(group.runs) else None
+            for name, values in found.items()}
+
+
+def price(paid, first, form, alone):
+    """Return a cost with what it saves against the reference beneath, unless it is that one."""
+    saved = compare.saving(paid, first)
+    if alone or saved is None or not np.isfinite(saved):
+        return form(paid)
+    saved = round(saved, 4)
+    sign = "−" if saved > 0 else "+" if saved < 0 else "±"
+    return join(form(paid), tag("small", f"{sign}{quantities.share(abs(saved))}"))
+
+
+def swatch(group):
+    """Return a configuration's name behind the line that stands for it in the figures."""
+    line = tag("svg", tag("path", class_="line", d="M0,6H28"), viewBox="0 0 28 12",
+               class_=f"swatch {classes(group.index)}", aria_hidden="true")
+    return tag("span", line, tag("span", group.name), class_="name")
+
+
+def key(*pairs, line=None):
+    """Return the legend of (class, meaning) pairs, and of the line across if there is one."""
+    marks = [("chip", 12, tag("rect", width=12, height=12, class_=kind), meaning)
+             for kind, meaning in pairs]
+    if line:
+        marks.append(("swatch", 28, tag("path", class_="over", d="M0,6H28"), line))
+    items = (tag("li", tag("svg", mark, viewBox=f"0 0 {width} 12", class_=kind,
+                           aria_hidden="true"), " ", meaning)
+             for kind, width, mark, meaning in marks)
+    return tag("ul", *items, class_="key")
+
+
+def states(group):
+    """Return the states of a group's runs: "finished", or "2 finished, 1 running"."""
+    found = [run.status for run in group.runs]
+    kinds = sorted(set(found))
+    return kinds[0] if len(kinds) == 1 else ", ".join(f"{found.count(k)} {k}" for k in kinds)
+
+
+def rounds(group):
+    """Return how many rounds a group's runs have: "40", or "12 to 40"."""
+    found = [len(run.rounds) for run in group.runs]
+    return f"{min(found)} to {max(found)}" if min(found) < max(found) else str(found[0])
+
+
+def share(part):
+    """Return a share as per cent, "-" if there is none."""
+    return "-" if part is None or not np.isfinite(part) else quantities.share(float(part))
+
+
+def in_flops(number):
+    """Return a number of floating-point operations, such as "1.24 TFLOP"."""
+    return quantities.quantity(number, quantities.FLOPS)
+
+
+FORMS = {"flops": in_flops}

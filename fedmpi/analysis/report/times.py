@@ -1,0 +1,157 @@
+"""Where time goes: the simulated clients' by tier of device, and the ranks' own, measured."""
+
+import numpy as np
+
+from fedmpi.analysis import compare, quantities
+from fedmpi.analysis.report.blocks import bars
+from fedmpi.analysis.report.clients import tier_of
+from fedmpi.analysis.report.figure import figure
+from fedmpi.analysis.report.markup import details, section, table, tag
+from fedmpi.analysis.report.summary import key, share, swatch
+from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
+
+STAGES = (("p1", "down"), ("p2", "compute"), ("p0", "up"), ("p5", "waits for others"))
+COLOURS = ("p2", "p0", "p4", "p3", "p1", "p5")  # of PHASES
+RANKS = 16  # drawn; of more, these many from the longest wait to the shortest
+
+
+def virtual(study):
+    """Return the section of the simulated clients' time."""
+    spent = {group: by_tier(group) for group in study.groups}
+    figures = []
+    longest = max(np.nan_to_num(rows[:, :4]).sum(1).max(initial=0) for _, rows, _ in spent.values())
+    for group, (names, rows, _) in spent.items():
+        seen = np.nan_to_num(rows[:, :4])
+        title = f"virtual seconds of a client in a round, {group.name}"
+        texts = [quantities.in_seconds(value) for value in seen.sum(1)]
+        drawing = bars(title, names, seen, texts, [kind for kind, _ in STAGES], longest)
+        figures.append(figure(group.name, drawing))
+    about = ("Simulated seconds of a client in a round, from the cost model alone: the mean over"
+             " the clients of a tier that completed theirs. All panels have one scale.")
+    return section("virtual", "Virtual time", tag("p", about), key(*STAGES),
+                   tag("div", *figures, class_="figures"), stragglers(study, spent))
+
+
+def by_tier(group):
+    """Return (tier names, float64[tiers, 5], counts float64[tiers, statuses]) of a group.
+
+    Columns are the mean seconds of STAGES (NaN where no client completed a round; waiting is 0
+    under an asynchronous schedule), and the share of rounds that ended with a client of the tier.
+    """
+    names = sorted({name for run in group.runs for name in tier_of(run)[0]})
+    pieces = [stages(run, names) for run in group.runs]
+    tier, seconds, last = (np.concatenate(part) for part in zip(*(p[:3] for p in pieces),
+                                                                 strict=True))
+    rows = np.full((len(names), 5), np.nan)
+    for k in range(len(names)):
+        if (tier == k).any():
+            rows[k, :4] = seconds[tier == k].mean(0)
+    rows[:, 4] = np.bincount(last, minlength=len(names)) / max(len(last), 1)
+    return names, rows, sum(p[3] for p in pieces)
+
+
+def stages(run, names):
+    """Return (tier int64[n], seconds float64[n, 4], last int64[R], counts) of one run.
+
+    n are the rows of clients that completed; `last` is the tier of each round's last one.
+    """
+    tiers, index = tier_of(run)
+    index = np.array([names.index(name) for name in tiers])[index]
+    ends, status = run.rounds["virtual_time"], run.clients["status"]
+    client, row = run.clients["client"], np.searchsorted(run.rounds["round"], run.clients["round"])
+    known = (client >= 0) & (client < len(index)) & (row < len(ends))
+    counts = np.zeros((len(names), len(CLIENT_STATUS)))
+    valid = known & (status < len(CLIENT_STATUS))
+    np.add.at(counts, (index[client[valid]], status[valid]), 1)
+    done = known & (status == 0)
+    seconds = ("seconds_down", "seconds_compute", "seconds_up")
+    columns = [run.clients[name][done] for name in seconds]
+    end, row, tier = run.clients["virtual_end"][done], row[done], index[client[done]]
+    wait = np.maximum(ends[row] - end, 0)
+    if compare.setting(run, "schedule", "mode") == "async":
+        wait = np.zeros_like(wait)
+    order = np.lexsort((end, row))
+    final = order[np.append(row[order][1:] != row[order][:-1], True)] if len(order) else order
+    return tier, np.stack([*columns, wait], axis=1), tier[final], counts
+
+
+def stragglers(study, spent):
+    """Return the table of tiers: their seconds, how often they end a round, and what was lost."""
+    head = ("Configuration", "Tier", "Down", "Compute", "Up", "Waits", "Ends the round",
+            *(word.capitalize() for word in CLIENT_STATUS))
+    rows = []
+    for group in study.groups:
+        names, seconds, counts = spent[group]
+        for k, name in enumerate(names):
+            rows.append((
+                swatch(group), name, *(quantities.in_seconds(value) for value in seconds[k, :4]),
+                share(seconds[k, 4]), *(f"{count:,.0f}" for count in counts[k]),
+            ))  # fmt: skip
+    caption = ("Tiers of devices: mean seconds of a client that completed, the share of rounds that"
+               " one of the tier ended, and how the clients' rounds went, all runs together")
+    return table(caption, head, rows, right=set(range(2, len(head))))
+
+
+def measured(study):
+    """Return the section of the time that the ranks took."""
+    shown = [(run, row["run"]) for run, row in zip(study.runs, study.rows, strict=True)
+             if len(run.rounds)]
+    if not shown:
+        return None
+    names = [name for _, name in shown]
+    means = np.array([[np.nan_to_num(run.phases[phase]).sum(0).mean() for phase in PHASES]
+                      for run, _ in shown])
+    texts = [quantities.in_seconds(value) for value in means.sum(1)]
+    drawing = bars("measured seconds by phase", names, means, texts, COLOURS)
+    about = ("Measured on the machine that ran them, so it differs from run to run; the results"
+             " do not. Means over the ranks of a run.")
+    firsts = [group.runs[0] for group in study.groups if len(group.runs[0].rounds)]
+    ranks = [ranks_of(run, name) for run, name in shown
+             if run in firsts and run.phases.shape[1] > 1]
+    return section(
+        "measured", "Measured time", tag("p", about), key(*zip(COLOURS, PHASES, strict=True)),
+        tag("div", figure("Seconds by phase", drawing), class_="figures"), shares(shown, means),
+        details("Rank by rank", tag("div", *ranks, class_="figures")) if ranks else None,
+    )  # fmt: skip
+
+
+def shares(shown, means):
+    """Return the table of measured time: (run, name) and the mean seconds of its phases."""
+    head = ("Run", "Ranks", "Wall time", "Clients a second",
+            *(phase.capitalize() for phase in PHASES), "Longest training", "Between ranks",
+            "Collective")
+    rows = []
+    for (run, name), seconds in zip(shown, means, strict=True):
+        total, train = seconds.sum(), np.nan_to_num(run.phases["train"]).sum(0)
+        spent = float(run.rounds["wall_time"][-1] - run.rounds["wall_time"][0])
+        rate = run.rounds["clients_selected"][1:].sum() / spent if spent > 0 else np.nan
+        rows.append((
+            name, str(run.ranks), quantities.in_seconds(run.rounds["wall_time"][-1]),
+            quantities.digits(rate) if np.isfinite(rate) else "-",
+            *(share(value / total if total else None) for value in seconds),
+            share(train.max() / train.mean() if train.any() else None),
+            quantities.in_bytes(run.rounds["mpi_bytes"].sum(dtype=float)), collectives(run),
+        ))  # fmt: skip
+    caption = ("Phases as shares of a rank's time; clients a second without the first round;"
+               " longest training: the slowest rank's against the mean; between ranks: bytes of"
+               " their messages")
+    return table(caption, head, rows, right=set(range(1, len(head) - 1)))
+
+
+def collectives(run):
+    """Return the names of the collectives that a run used."""
+    codes = np.unique(run.rounds["collective"])
+    return ", ".join(COLLECTIVES[code] for code in codes if code < len(COLLECTIVES)) or "-"
+
+
+def ranks_of(run, name):
+    """Return the figure of the phases of each rank of a run."""
+    seconds = np.array([np.nan_to_num(run.phases[phase]).sum(0) for phase in PHASES]).T
+    order, title = np.arange(len(seconds)), name
+    if len(order) > RANKS:
+        waits = np.argsort(-seconds[:, PHASES.index("wait")], kind="stable")
+        order = waits[np.linspace(0, len(order) - 1, RANKS).round().astype(int)]
+        title = f"{name}: {RANKS} of {len(seconds)} ranks, from the longest wait to the shortest"
+    texts = [quantities.in_seconds(value) for value in seconds[order].sum(1)]
+    return figure(title, bars(f"measured seconds of each rank, {name}",
+                              [f"rank {rank}" for rank in order], seconds[order], texts, COLOURS))

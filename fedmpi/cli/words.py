@@ -1,0 +1,44 @@
+"""The words of a command line: what is wrong with them is said in two lines, once for all ranks."""
+
+import argparse
+import os
+import re
+import sys
+from difflib import get_close_matches
+
+from fedmpi.cli.terminal import printable
+from fedmpi.comm.launch import rank_of
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that names what is wrong and where help is, and does not show its usage."""
+
+    def error(self, message):
+        """Say on rank 0 what is wrong, and leave with exit code 2."""
+        if rank_of(os.environ) == 0:
+            print(f"{self.prog}: {printable(_plain(message))}\nsee: {self.prog} --help",
+                  file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parse(parser, argv=None):
+    """Return the parsed words; an unknown option is the fault of the verb it was given to."""
+    args, unknown = parser.parse_known_args(argv)
+    if not unknown:
+        return args
+    options = args.parser._option_string_actions if hasattr(args, "parser") else ()
+    near = get_close_matches(unknown[0].partition("=")[0], options, n=1, cutoff=0.75)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return getattr(args, "parser", parser).error(f"unknown: {' '.join(unknown)}{hint}")
+
+
+def _plain(message):
+    """argparse's message; for a name that is none of those it knows, the nearest or all."""
+    found = re.fullmatch(r"argument (.+): invalid choice: '(.*)' \(choose from (.+)\)", message)
+    if not found:
+        return message
+    where, given, known = found.groups()
+    known = re.findall(r"[\w-]+", known)
+    near = get_close_matches(given, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    return f"{where.partition(' [')[0]} {given!r}: unknown; {hint}"

@@ -1,0 +1,201 @@
+"""What a newcomer types wrong, and terminals of all kinds: short answers, the right exit codes."""
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+from fedmpi.cli import progress
+from fedmpi.sim.resolve import resolve
+from tests.conftest import ROOT, mpiexec
+
+SMALL = """
+[run]
+name = "Käse"
+rounds = 3
+[clients]
+number = 4
+[model]
+name = "softmax"
+"""
+
+TYPED = {
+    "": "fedmpi: the following arguments are required: VERB",
+    "rum exp.toml": "fedmpi: VERB 'rum': unknown; did you mean run?",
+    "run exp.toml": "fedmpi run: the following arguments are required: -o/--out",
+    "run exp.toml -o a.h5 --overwrit2": "unknown: --overwrit2; did you mean --overwrite?",
+    "list algoritms": "fedmpi list: what 'algoritms': unknown; did you mean algorithms?",
+    "table a.h5 --format xml": "--format 'xml': unknown; known: tsv, csv, json",
+    "compare a.h5 --target x": "argument --target: invalid float value: 'x'",
+    "bench colectives": "fedmpi bench: WHAT 'colectives': unknown; did you mean collectives?",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder whose name has spaces and letters beyond ASCII, with an experiment in it."""
+    found = tmp_path / "näh e"
+    found.mkdir()
+    (found / "exp.toml").write_text(SMALL, encoding="utf-8")
+    return found
+
+
+@pytest.mark.parametrize("words", TYPED)
+def test_a_command_typed_wrong_gets_two_lines_and_2(run_fedmpi, words):
+    done = run_fedmpi(*words.split())
+    assert done.returncode == 2 and done.stdout == ""
+    first, second = done.stderr.splitlines()
+    assert TYPED[words] in first and second.startswith("see: fedmpi") and second.endswith("--help")
+
+
+def test_ranks_say_it_once(run_fedmpi):
+    done = run_fedmpi("run", "exp.toml", ranks=3)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 2
+
+
+def test_every_verb_has_its_line_in_the_help(run_fedmpi):
+    lines = run_fedmpi("--help", COLUMNS="80").stdout.splitlines()
+    verbs = [line for line in lines if line.startswith("    ")]
+    assert len(verbs) >= 17 and all(len(line.split()) > 2 for line in verbs)
+
+
+CANNOT_START = {
+    "--set data.name=mnist --set data.root=/none": 1,
+    "--set model.name=fedlp-cnn": 2,
+    "--set clients.number=5000": 2,
+    "--set data.name=rules --set data.augment=crop-flip": 2,
+}
+
+
+@pytest.mark.parametrize("words", CANNOT_START)
+def test_ranks_that_cannot_start_end_in_order(run_fedmpi, folder, words):
+    done = run_fedmpi("run", "exp.toml", "-o", "a.h5", *words.split(), ranks=3, cwd=folder)
+    assert done.returncode == CANNOT_START[words]
+    assert len(done.stderr.splitlines()) <= 2 and done.stderr.startswith("fedmpi: ")
+    assert "TERMINAT" not in done.stdout  # of the launcher, about ranks that were killed
+
+
+def test_an_existing_result_is_refused_by_all_ranks_in_order(run_fedmpi, folder):
+    (folder / "a.h5").write_text("")
+    done = run_fedmpi("run", "exp.toml", "-o", "a.h5", ranks=3, cwd=folder)
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "--overwrite" in done.stderr
+
+
+@pytest.mark.parametrize("coding", ["ascii", "utf-8"])
+def test_any_coding_of_the_terminal_will_do(run_fedmpi, folder, coding):
+    env = {"PYTHONIOENCODING": coding, "cwd": folder}
+    assert run_fedmpi("run", "exp.toml", "-o", "ö ut.h5", "--overwrite", **env).returncode == 0
+    for words in (["info", "ö ut.h5"], ["compare", "ö ut.h5"], ["check", "exp.toml"],
+                  ["table", "ö ut.h5"], ["list", "models"], ["partition", "exp.toml"]):
+        done = run_fedmpi(*words, **env)
+        assert (done.returncode, done.stderr) == (0, ""), words
+        curves = words[0] == "compare" and coding == "utf-8"
+        assert ("│" in done.stdout) == curves
+
+
+@pytest.mark.parametrize("words", ["info a.h5", "table a.h5", "check exp.toml", "list columns"])
+def test_a_full_disk_behind_the_output_is_named(run_fedmpi, folder, words):
+    assert run_fedmpi("run", "exp.toml", "-o", "a.h5", cwd=folder).returncode == 0
+    code = (
+        "import os, sys\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'fedmpi', *sys.argv[1:]])"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], cwd=folder, env=env,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "fedmpi: the output cannot be written: No space left on device; make room\n"
+    )
+
+
+def test_what_check_prints_is_a_configuration_again(tmp_path, run_fedmpi, folder):
+    first = run_fedmpi("check", "exp.toml", cwd=folder).stdout
+    assert resolve(first, "printed").values() == resolve(SMALL, "given").values()
+
+
+def test_a_run_that_is_done_says_so_and_cannot_be_shortened(run_fedmpi, folder):
+    assert run_fedmpi("run", "exp.toml", "-o", "a.h5", cwd=folder).returncode == 0
+    before = (folder / "a.h5").read_bytes()
+    done = run_fedmpi("resume", "a.h5", cwd=folder)
+    assert done.returncode == 0 and "all 3 rounds are done" in done.stdout
+    done = run_fedmpi("resume", "a.h5", "--set", "run.rounds=2", cwd=folder)
+    assert done.returncode == 2 and "run.rounds = 2: 3 rounds are done already" in done.stderr
+    assert (folder / "a.h5").read_bytes() == before
+
+
+def on_terminal(columns, words, cwd):
+    """Run fedmpi on a pseudo-terminal of so many columns; return its exit code and its text."""
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    env |= {"PYTHONPATH": str(ROOT), "TERM": "xterm", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "fedmpi", *words], stdin=other, stdout=other,
+                               stderr=other, cwd=cwd, env=env)
+    os.close(other)
+    parts = []
+    try:
+        while part := os.read(main, 4096):
+            parts.append(part)
+    except OSError:  # how a terminal says that nobody writes any more
+        pass
+    os.close(main)
+    return process.wait(60), b"".join(parts).decode()
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(40, False), (120, True)])
+def test_progress_fits_the_terminal(folder, columns, bar):
+    code, text = on_terminal(columns, ["run", "exp.toml", "-o", "a.h5"], folder)
+    assert code == 0 and "result in a.h5" in text
+    shown = [line for line in text.split("\r") if "3/3" in line][-1]
+    assert "accuracy" in shown and "…" not in shown and ("━" in shown) == bar
+    code, text = on_terminal(columns, ["resume", "a.h5", "--quiet"], folder)
+    assert (code, text) == (0, "")
+
+
+class Row:
+    """A finished round, as progress is told of it."""
+
+    def __init__(self, number):
+        self.columns = {"round": number, "test_accuracy": 0.5, "bytes_up": 1, "bytes_down": 2}
+
+
+def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    lines = progress.progress_for("lines", "exp")
+    for number, passed in ((50, 60.0), (51, 10.0), (52, 10.0), (199, 10.0)):
+        now[0] += passed
+        lines(Row(number), 200)
+    shown = [line.split("a round")[1].strip() for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["", "24 min 40 s left", "24 min 30 s left", ""]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_ctrl_c_while_it_starts_ends_it_soon(folder, ranks):
+    """The first of the numbers are before main, where Python itself may speak."""
+    command = [sys.executable, "-m", "fedmpi", "run", "exp.toml", "-o", "a.h5", "--quiet"]
+    words = [*(mpiexec(ranks) if ranks > 1 else []), *command, "--set", "run.rounds=1000000"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for delay in (0.4, 0.8, 1.2, 2.0):
+        process = subprocess.Popen([str(w) for w in words], cwd=folder, env=env, text=True,
+                                   start_new_session=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode != 0
+        for left in folder.glob("a.h5*"):
+            left.unlink()

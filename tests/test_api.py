@@ -1,0 +1,106 @@
+"""fedmpi from Python: the same as the command, again and again in one process, and silent."""
+
+import inspect
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fedmpi
+from fedmpi import api
+from fedmpi.errors import ConfigError, FedmpiError, RejectedError, ResultError
+from fedmpi.sim.stop import ASKING
+
+TREE = {
+    "run": {"rounds": np.int64(2), "seed": 3},
+    "data": {"root": Path("nowhere")},  # digits need no folder
+    "clients": {"number": 6, "per_round": 3},
+    "model": {"name": "mlp", "hidden": (8,)},
+}
+TOML = """
+run = {rounds = 2, seed = 3}
+clients = {number = 6, per_round = 3}
+model = {name = "mlp", hidden = [8]}
+"""
+
+
+def test_twice_in_one_process_is_the_same_as_the_command_and_silent(tmp_path, capfd, run_fedmpi):
+    import signal
+
+    handlers = [signal.getsignal(number) for number in ASKING]
+    first = fedmpi.run(TREE, out=tmp_path / "1.h5")
+    threads = threading.active_count()
+    with pytest.raises(RejectedError, match=r"lower optimizer\.lr"):
+        fedmpi.run(TREE | {"optimizer": {"lr": 1e30}}, out=tmp_path / "2.h5")
+    (tmp_path / "exp.toml").write_text(TOML)
+    second = fedmpi.run(tmp_path / "exp.toml", out=tmp_path / "2.h5", overwrite=True)
+    assert capfd.readouterr() == ("", "")
+    assert threading.active_count() == threads
+    assert [signal.getsignal(number) for number in ASKING] == handlers
+    assert run_fedmpi("run", "exp.toml", "-o", "3.h5").returncode == 0
+    third = fedmpi.open(tmp_path / "3.h5")
+    assert first.weights_sha256 == second.weights_sha256 == third.weights_sha256
+    assert TREE["run"] == {"rounds": 2, "seed": 3}
+
+
+WRONG = {
+    "config = 5: give the path of a TOML file, or a dict": (5, "a.h5"),
+    "config = None": (None, "a.h5"),
+    "out = None": (TREE, None),
+    "no.toml: No such file": ("no.toml", "a.h5"),
+    "configuration: 5: unknown key": ({5: 3}, "a.h5"),
+    "configuration: run = 3: must be a section": ({"run": 3}, "a.h5"),
+    "has no plan; define it": (TREE | {"algorithm": {"name": "test-without-plan"}}, "a.h5"),
+}
+
+
+class WithoutPlan(fedmpi.Algorithm, name="test-without-plan"):
+    """Somebody's first try."""
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_call_says_what_is_wanted(message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, out = WRONG[message]
+    with pytest.raises(ConfigError) as caught:
+        fedmpi.run(config, out=out)
+    assert message in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_own_code_is_raised_as_it_is_and_the_next_run_works(tmp_path):
+    class Breaks(fedmpi.Algorithm, name="test-breaks"):
+        def plan(self, state, round, client):
+            raise LookupError("of mine")
+
+    with pytest.raises(LookupError, match="of mine"):
+        fedmpi.run(TREE | {"algorithm": {"name": "test-breaks"}}, out=tmp_path / "a.h5")
+    assert fedmpi.run(TREE, out=tmp_path / "a.h5", overwrite=True).status == "finished"
+
+
+def test_what_is_no_result_is_refused(tmp_path):
+    with pytest.raises(ResultError, match="no such file"):
+        fedmpi.open(tmp_path / "a.h5")
+    with pytest.raises(ResultError, match="5: is no path"):
+        fedmpi.open(5)
+    fedmpi.run(TREE, out=tmp_path / "a.h5")
+    with pytest.raises(FedmpiError, match="--overwrite"):
+        fedmpi.run(TREE, out=tmp_path / "a.h5")
+
+
+def test_the_interface_is_listed_before_it_is_loaded(run_python):
+    names = {"open", "run", "Algorithm", "Keys", "Plan", "Support", "Total", "Dataset"}
+    assert names <= set(dir(fedmpi))
+    assert all(f"`{name}`" in inspect.getdoc(fedmpi) for name in names)
+    code = "import fedmpi, json, sys; dir(fedmpi); print(json.dumps(list(sys.modules)))"
+    loaded = json.loads(run_python("-c", code).stdout)
+    assert not {"torch", "numpy", "mpi4py"} & set(loaded)
+
+
+def test_the_folder_of_the_data_follows_key_then_variable_then_cache():
+    assert api.data_root({"FEDMPI_DATA": "/a"}, "/b") == Path("/b")
+    assert api.data_root({"FEDMPI_DATA": "/a"}) == Path("/a")
+    assert api.data_root({"XDG_CACHE_HOME": "/c"}) == Path("/c/fedmpi/data")
+    assert api.data_root({}, "~/d") == Path.home() / "d"
