@@ -9,6 +9,8 @@ collective for the one that failed would wait for ever.
 import faulthandler
 import io
 import os
+import shutil
+import tempfile
 import time
 from itertools import chain
 from pathlib import Path
@@ -20,6 +22,19 @@ SECONDS = 120  # a test without a timeout of its own hangs if it takes longer
 
 if RANKS is None:
     collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Give each rank a folder of its own: ranks that tidy a shared one are in each other's way."""
+    if RANKS is not None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="fedmpi-rank-")
+
+
+def pytest_unconfigure(config):
+    """Take that folder away."""
+    if RANKS is not None:
+        shutil.rmtree(config.option.basetemp, ignore_errors=True)
 
 
 @pytest.hookimpl(trylast=True)
