@@ -14,12 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithms.base import Keys
+from fedmpi.algorithms.personal import Personal
 from fedmpi.layout import Support
-from fedmpi.plan import Own, Plan
+from fedmpi.plan import Plan
 
 
-class FedBN(Algorithm, name="fedbn"):
+class FedBN(Personal, name="fedbn"):
     """Personal batch normalisation; without any in the model it is FedAvg."""
 
     level = "tensor"
@@ -45,15 +46,6 @@ class FedBN(Algorithm, name="fedbn"):
         """What is shared down and up; the client goes on from its own normalisation."""
         own = self.own(state, client)
         return Plan(self._shared, self._shared, start=None if own is None else own.weights)
-
-    def own(self, state, client):
-        """The global model with the client's normalisation."""
-        own = self.memory(client).get("own")
-        if own is None:
-            return None
-        weights = state["weights"].copy()
-        weights[self._shared.mask() == 0] = own
-        return Own(weights)
 
     def remember(self, state, plan, report, sent):
         """The client's normalisation."""

@@ -13,12 +13,13 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithms.base import Keys
+from fedmpi.algorithms.personal import Personal
 from fedmpi.layout import Support
-from fedmpi.plan import Own, Plan
+from fedmpi.plan import Plan
 
 
-class LGFedAvg(Algorithm, name="lg-fedavg"):
+class LGFedAvg(Personal, name="lg-fedavg"):
     """Local and global layers; with all of them shared it is FedAvg."""
 
     level = "layer"
@@ -46,15 +47,6 @@ class LGFedAvg(Algorithm, name="lg-fedavg"):
         own = self.own(state, client)
         start = state["weights"] if own is None else own.weights
         return Plan(down=self._shared, up=self._shared, start=start)
-
-    def own(self, state, client):
-        """The shared layers of all, and the client's own others."""
-        own = self.memory(client).get("own")
-        if own is None:
-            return None
-        weights = state["weights"].copy()
-        weights[self._shared.mask() == 0] = own
-        return Own(weights)
 
     def remember(self, state, plan, report, sent):
         """The personal layers."""
