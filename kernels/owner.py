@@ -14,10 +14,12 @@ as in `fedmpi.kernels.sums`, and order still does not matter.
 import numpy as np
 
 from fedmpi.kernels._jit import kernel
+from fedmpi.kernels._vector import prefetch
 from fedmpi.kernels.merge import span
 from fedmpi.kernels.pack import count
 
 BLOCK = 4096  # coordinates; 32 KiB of int64
+AHEAD = 32  # entries of a list whose memory is asked for before it is their turn
 
 
 @kernel
@@ -37,9 +39,12 @@ def _zero(total, cover, touched, a, b):
 @kernel
 def forget(total, cover, touched, fresh):
     """Clear the coordinates uint32[m] `fresh` of a result, in place."""
-    for u in fresh:
-        total[u] = 0
-        touched[u] = 0
+    for j in range(fresh.size):
+        if j + AHEAD < fresh.size:
+            prefetch(total, fresh[j + AHEAD])
+            prefetch(touched, fresh[j + AHEAD])
+        total[fresh[j]] = 0
+        touched[fresh[j]] = 0
     if cover.size:
         for u in fresh:
             cover[u] = 0
@@ -90,6 +95,9 @@ def lists(total, cover, touched, lo, hi, counts, units, values, scales, weights,
             last = first + np.searchsorted(units[r, first : counts[r]], b)
             at[r] = last
             where, terms = units[r, first:last], values[r, first:last]
+            for u in where:
+                prefetch(total, u)
+                prefetch(touched, u)
             if rounded:
                 for j in range(where.size):
                     total[where[j]] += np.int64(np.rint(scales[r] * np.float64(terms[j])))
