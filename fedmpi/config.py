@@ -4,19 +4,25 @@ Sections that belong to a method, a model or a data set take keys of their own; 
 checked by whoever registered the name (`own`), with the same messages.
 """
 
+import math
 import tomllib
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from fedmpi.errors import ConfigError
-from fedmpi.section import Name, OpenSection, Section, check
-
-Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Unit = Annotated[float, Field(ge=0, lt=1)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from fedmpi.section import (
+    Name,
+    NotNegative,
+    OpenSection,
+    Positive,
+    Rate,
+    Section,
+    Share,
+    Unit,
+    check,
+)
+from fedmpi.simulated import Devices, Schedule
 
 
 class Run(Section):
@@ -132,46 +138,22 @@ class Algorithm(OpenSection):
     name: Name = "fedavg"
 
 
-class Tier(Section):
-    """[[devices.tiers]]: one kind of device, and the share of clients that have it."""
-
-    name: Name
-    share: Share
-    gflop_s: Rate
-    up_mbit_s: Rate
-    down_mbit_s: Rate
-    latency_s: NotNegative = 0.05
-
-
-class Devices(Section):
-    """[devices]: the simulated hardware of the clients."""
-
-    profile: Literal["uniform", "tiers"] = "uniform"
-    gflop_s: Rate = 10.0
-    tiers: tuple[Tier, ...] | None = None
-
-    @model_validator(mode="after")
-    def _tiers_fit(self):
-        if self.tiers is not None and self.profile != "tiers":
-            raise ValueError(f"tiers are given but profile = {self.profile!r}; use 'tiers'")
-        if self.tiers is not None and not self.tiers:
-            raise ValueError("tiers is empty; name at least one tier or leave it out")
-        return self
-
-
 class Network(Section):
-    """[network]: links of the clients, where the device profile does not say; and the codec."""
+    """[network]: links of the clients, where the device profile does not say; and the codec.
+
+    codec: "auto" sends float32 values. With "float16" or "bfloat16" what clients send has 16 bits
+    a value, rounded to nearest, and the server goes on with what arrives; what it sends does not.
+    """
 
     up_mbit_s: Rate = 10.0
     down_mbit_s: Rate = 50.0
     latency_s: NotNegative = 0.05
-    codec: Literal["auto"] = "auto"
+    codec: Literal["auto", "float16", "bfloat16"] = "auto"
 
-
-class Schedule(Section):
-    """[schedule]: when the server goes on. Only synchronous rounds so far."""
-
-    mode: Literal["sync"] = "sync"
+    @property
+    def value_type(self):
+        """What a value is that a client sends, as `fedmpi.comm.codec` names it."""
+        return "float32" if self.codec == "auto" else self.codec
 
 
 class Collective(Section):
@@ -203,6 +185,15 @@ class Config(Section):
     network: Network = Network()
     schedule: Schedule = Schedule()
     collective: Collective = Collective()
+
+    @property
+    def selected(self):
+        """Number of clients that a round asks, if so many are there; that report, if "async"."""
+        if self.schedule.mode == "async":
+            return self.schedule.buffer_size or min(10, self.clients.cohort)
+        wanted = self.clients.cohort * self.schedule.over_select
+        # 10 * 1.1 is a little more than 11 in floating point, and means 11.
+        return min(self.clients.number, math.ceil(round(wanted, 6)))
 
     @model_validator(mode="after")
     def _only_exact_sums_have_no_order(self):

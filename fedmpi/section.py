@@ -9,6 +9,11 @@ from fedmpi.errors import ConfigError
 
 # Names are shown on terminals, so they hold nothing that would steer one.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Unit = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 _KINDS = {
@@ -74,7 +79,7 @@ def _explain(section, fault, prefix):
     if fault["type"] == "missing":  # a key, or an element of an array
         return f"{where}: missing; give it a value"
     if fault["type"] == "value_error":
-        return f"{where}: {fault['ctx']['error']}"
+        return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
     return f"{where} = {_shown(fault['input'])}: must be {_wanted(fault)}"
 
 

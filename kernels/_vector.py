@@ -73,19 +73,6 @@ def at_least16(values, i, floor):
     return np.uint64(sum(1 << j for j in range(16) if bits[j] >= floor))
 
 
-def _emit_prefetch(b, array, i):
-    at = b.bitcast(b.gep(array, [i]), I8.as_pointer())
-    how = [I32(1), I32(3), I32(1)]  # to be written, to be kept, data
-    call(b, "llvm.prefetch.p0", ir.VoidType(), [at, *how])
-    return ir.Constant(I64, 0)
-
-
-@vectorised(_emit_prefetch)
-def prefetch(array, i):
-    """Ask for the memory of array[i], soon to be written; nothing changes."""
-    return 0
-
-
 def _emit_compress16(b, values, i, word, out, at):
     flags = flags_from(b, word, 16)
     packed = compress(b, load(b, values, i, I32, 16), flags)

@@ -29,6 +29,14 @@ def test_the_cohort_follows_from_number_and_fraction(text, cohort):
     assert read(f"[clients]\n{text}", "a.toml").clients.cohort == cohort
 
 
+@pytest.mark.parametrize(
+    ("over", "selected"), [(1, 10), (1.1, 11), (1.3, 13), (1.31, 14), (3, 30), (9, 40)]
+)
+def test_over_selection_asks_more_clients_but_no_more_than_there_are(over, selected):
+    text = f"[clients]\nnumber = 40\nper_round = 10\n[schedule]\nover_select = {over}"
+    assert read(text, "a.toml").selected == selected
+
+
 BAD = {
     "run.sed: unknown key; did you mean seed?": "[run]\nsed = 1",
     "runn: unknown key; did you mean run?": "[runn]\nseed = 1",
@@ -81,7 +89,21 @@ BAD = {
     "devices.tiers.0.gflop: unknown key; did you mean gflop_s?": (
         "[devices]\nprofile = 'tiers'\n[[devices.tiers]]\nname = 'a'\nshare = 1\ngflop = 1"
     ),
-    "schedule.mode = 'asink': must be 'sync'": "[schedule]\nmode = 'asink'",
+    "schedule.mode = 'asink': must be 'sync', 'deadline' or 'async'": "[schedule]\nmode = 'asink'",
+    "schedule: mode = 'deadline' needs deadline_s": "[schedule]\nmode = 'deadline'",
+    "schedule: deadline_s = 3 has no meaning for mode = 'sync'": "[schedule]\ndeadline_s = 3",
+    "schedule.deadline_s = 0: must be above 0": "[schedule]\nmode = 'deadline'\ndeadline_s = 0",
+    "schedule.over_select = 0.9: must be at least 1": "[schedule]\nover_select = 0.9",
+    "schedule.over_select = inf: must be at most 1000": "[schedule]\nover_select = inf",
+    "devices.profile: 'mobil' is unknown; use 'uniform', 'tiers', 'mobile', or the path": (
+        "[devices]\nprofile = 'mobil'"
+    ),
+    "devices: tiers are given but profile = 'mobile'": (
+        "[devices]\nprofile = 'mobile'\ntiers = []"
+    ),
+    "devices.dropout = 1.0: must be below 1": "[devices]\ndropout = 1.0",
+    "devices.availability = 0: must be above 0": "[devices]\navailability = 0",
+    "a.toml: devices.profile: none.csv: No such file": "[devices]\nprofile = 'none.csv'",
     "not valid TOML": "[run",
     "algorithm.name = 'fedagv': unknown; did you mean fedavg?": "[algorithm]\nname = 'fedagv'",
     "algorithm.muu: unknown key; did you mean mu?": "[algorithm]\nname = 'fedprox'\nmuu = 1",

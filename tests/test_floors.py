@@ -17,7 +17,7 @@ FLOORS = (
     {"kernels"},
     {"errors", "rng", "layout"},
     {"named", "plan", "section", "sparsity"},
-    {"totals", "flops"},
+    {"totals", "flops", "simulated"},
     {"config"},
     {"algorithms", "learn", "comm", "record", "world"},
     {"sim", "analysis", "slurm", "doctor"},

@@ -115,7 +115,7 @@ def _unfinished(plan, folder):
     text, todo = resolve.text_of(plan.base), []
     for i, point in enumerate(plan.points):
         try:
-            resolved = resolve.resolve(text, plan.base.name, point.overrides())
+            resolved = resolve.resolve(text, str(plan.base), point.overrides())
         except ConfigError as error:
             raise ConfigError(f"point {point.name}: {error}") from None
         path = folder / point.file

@@ -45,7 +45,8 @@ def _costs(costs, config):
     rounds, down, up = config.run.rounds, costs["bytes_down"], costs["bytes_up"]
     return [
         f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers",
-        f"# clients a round    {costs['clients']} of {config.clients.number:,}",
+        f"# clients a round    {costs['clients']} of {config.clients.number:,}"
+        + "".join(f", {costs[word]} {word}" for word in ("late", "dropped") if costs[word]),
         f"# down, a round      {in_bytes(down)}; all {rounds} rounds {in_bytes(rounds * down)}",
         f"# up, a round        {in_bytes(up)}; all {rounds} rounds {in_bytes(rounds * up)}",
         f"# training, a round  {quantity(costs['flops'], FLOPS)}",
@@ -123,7 +124,7 @@ def _partitions():
 
 
 def _devices():
-    from fedmpi.world.devices import PROFILES
+    from fedmpi.simulated import PROFILES
 
     return list(PROFILES.items())
 

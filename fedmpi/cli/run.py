@@ -43,12 +43,15 @@ def run(args):
     def read():
         text = resolve.text_of(args.config)
         check_target(args.out, args.overwrite)
-        return {"text": text}
+        devices = resolve.devices_text(text, args.config, args.overrides)
+        return {"text": text, "devices": devices}
 
     return _on_all_ranks(
         args,
         read=read,
-        make=lambda given: resolve.resolve(given["text"], args.config, args.overrides),
+        make=lambda given: resolve.resolve(
+            given["text"], args.config, args.overrides, given["devices"]
+        ),
         overwrite=args.overwrite,
     )
 

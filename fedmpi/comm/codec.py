@@ -99,23 +99,23 @@ def decode(message, layout, *, known=None):
     return packed.scatter(parts.values, support, value_type), support
 
 
-def size_of(support, *, known=False):
-    """Return the Sizes of a float32 message on `support`: `sizes` of what `encode` would give."""
+def size_of(support, *, value_type="float32", known=False):
+    """Return the Sizes of a message on `support`: `sizes` of what `encode` would give."""
     streams = [segment.stream.size for segment in supports.write(support, known)]
-    return wire.summed(streams, 4 * support.size)
+    return wire.summed(streams, wire.bytes_of(value_type) * support.size)
 
 
-def received(values, support):
-    """Return what `decode` gives for a float32 message of `values` float32[P] on `support`.
+def received(values, support, *, value_type="float32"):
+    """Return what `decode` gives for a message of `values` float32[P] on `support`.
 
     The same bits without the message, for ends that lie in one process: 0 outside the support.
-    `values` themselves, not a copy, if all of them are sent.
+    `values` themselves, not a copy, if all of them are sent as they are.
     """
-    if support.whole:
+    if support.whole and value_type == "float32":
         return values
-    kept = np.empty(4 * supports.count(support), np.uint8)
-    packed.gather(values, support, kept, "float32")
-    return packed.scatter(kept, support, "float32")
+    kept = np.empty(wire.bytes_of(value_type) * supports.count(support), np.uint8)
+    packed.gather(values, support, kept, value_type)
+    return packed.scatter(kept, support, value_type)
 
 
 def sizes(message):

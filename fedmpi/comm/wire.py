@@ -121,6 +121,11 @@ def measure(header, table):
     return summed(streams, values, int(header["weight"]) if many else None)
 
 
+def bytes_of(value_type):
+    """Return the bytes of one value."""
+    return VALUE_BYTES[VALUE_TYPES.index(value_type)]
+
+
 def summed(streams, values, weights=None):
     """Return the Sizes of a message by the bytes of its parts: each support, values, weights.
 

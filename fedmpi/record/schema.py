@@ -172,9 +172,22 @@ TAIL = """## Open groups
 | path | what |
 | --- | --- |
 | `/provenance/...` | what the run ran on: texts, numbers, lists, and groups of these |
-| `/devices/<column>` [N] | numbers or texts, one for each client, from the device profile |
+| `/devices/<column>` [N] | numbers or texts, one for each client, from the device profile; \
+`availability` and `dropout` if any client can be away or be lost |
 | `/model/<parameter>` | the global weights at the end, in the order of the model; absent before |
 | `/model`, attribute `sha256` | digest of these, defined in `fedmpi/record/digest.py` |
+
+## Clients that do not complete
+
+A late client has received and trained, so its `bytes_down`, `steps` and `flops` are whole; its
+seconds end at the deadline, and `bytes_up` are those that were through by then. A dropped one has
+received its message, which is all that its row holds. `bytes_up` of a round counts what late
+clients sent; `bytes_up_values`, `bytes_up_support`, `density_up` and `/layers` do not, since no
+message of theirs is whole. A round in which nobody could be selected has no rows in `/clients`.
+
+With `schedule.mode = "async"` the rows of a round are the clients that report in it; they began
+at their `virtual_start`, in this round or before. A late one was called off as too stale: its row
+holds what it received.
 """
 
 TITLES = (

@@ -49,12 +49,15 @@ class Ahead:
             self._begun = False
 
     def learn(self, seconds, work):
-        """Take what a round took, float64[phases, P], the same on all ranks, and its work."""
+        """Take what a round took, float64[phases, P], the same on all ranks, and its work.
+
+        A round without work says nothing.
+        """
         self._begun = False
         self._rounds += 1
         if self._choice == "on":
             self.active = True
-        if self._choice != "auto" or self._rounds == 1:
+        if self._choice != "auto" or self._rounds == 1 or not work:
             return
         spent = seconds[[TRAIN, WAIT, REDUCE]].sum(0).max()
         self._spent[self.active].append(spent / work)

@@ -7,40 +7,53 @@ from fedmpi.comm.base import Serial
 from fedmpi.flops import of_plan
 from fedmpi.sim.experiment import assemble
 from fedmpi.sim.post import Post
-from fedmpi.world.clock import spans, synchronous
+from fedmpi.world.clock import spans
 
 COPIES = 4  # float32[P] buffers of the trainer: weights, gradient, two moments
+
+
+def cost_of(experiment, plan, client, post):
+    """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
+    value_type = experiment.config.network.value_type
+    down = sum(letter.size.total for letter in post.down(plan))
+    part = experiment.trainer.networks.of(plan.part).layout
+    work = of_plan(part, plan, int(experiment.work[client])).sum()
+    return down, codec.size_of(plan.up, value_type=value_type).total, work
 
 
 def estimate(resolved, root, cache=None):
     """Return numbers by name: size of the model; bytes, FLOPs, seconds of round 0; memory in bytes.
 
     `root` and `cache` are folders as for `assemble`. Supports and so bytes are those of the
-    plans; a method whose supports grow or shrink with the rounds will differ later.
+    plans; a method whose supports grow or shrink with the rounds will differ later. Of the
+    clients of round 0, "late" come after its deadline, and "dropped" are lost.
     """
     experiment = assemble(resolved, Serial(), root, cache)
     layout, algorithm = experiment.layout, experiment.algorithm
     state = algorithm.start(experiment.weights)
     cohort, post = experiment.cohort(0), Post()
-    down, up, flops = [], [], []
-    for client in cohort.clients:
-        plan = algorithm.plan(state, 0, int(client))
-        down.append(sum(letter.size.total for letter in post.down(plan)))
-        up.append(codec.size_of(plan.up).total)
-        seen = int(experiment.work[client])
-        part = experiment.trainer.networks.of(plan.part).layout
-        flops.append(float(of_plan(part, plan, seen).sum()))
-    columns = (np.array(down), np.array(up), np.array(flops))
-    span = spans(experiment.devices, cohort.clients, *columns)
+    down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
+    for i in range(len(cohort.clients)):
+        client = int(cohort.clients[i])
+        plan = algorithm.plan(state, 0, client)
+        down[i], up[i], flops[i] = cost_of(experiment, plan, client, post)
+    up[cohort.dropped] = flops[cohort.dropped] = 0
+    devices, schedule, lost = experiment.devices, experiment.schedule, cohort.dropped
+    span = spans(devices, cohort.clients, down, up, flops)
+    late = schedule.late(span) & ~lost
+    up[late] = schedule.through(span, devices, cohort.clients, up)[late]
+    settled = schedule.settled(span, late, lost)
     sums = sum(total.sum.nbytes + total.cover.nbytes for total in algorithm.zero().values())
     return {
         "parameters": layout.size,
         "layers": len(layout.layers),
         "clients": len(cohort.clients),
-        "bytes_down": sum(down),
-        "bytes_up": sum(up),
-        "flops": float(sum(flops)),
-        "virtual_seconds": synchronous(0.0, span.total),
+        "late": int(late.sum()),
+        "dropped": int(lost.sum()),
+        "bytes_down": int(down.sum()),
+        "bytes_up": int(up.sum()),
+        "flops": float(flops.sum()),
+        "virtual_seconds": schedule.end(0.0, settled, late | lost),
         "memory_of_a_rank": sum(array.nbytes for array in state.values())
         + sums
         + 4 * COPIES * layout.size,

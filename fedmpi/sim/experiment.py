@@ -1,7 +1,7 @@
 """Everything that a run needs, put together once on every rank."""
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +23,9 @@ from fedmpi.rng import rng_for
 from fedmpi.sim.select import cohort_of
 from fedmpi.sim.server import Server
 from fedmpi.sim.split import split
+from fedmpi.world.availability import available, dropped
 from fedmpi.world.devices import Devices, devices_of
+from fedmpi.world.schedule import Schedule, schedule_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class Experiment:
     counts: np.ndarray
     work: np.ndarray
     devices: Devices
+    schedule: Schedule
     engine: object
     trainer: Trainer
     algorithm: object
@@ -52,10 +55,11 @@ class Experiment:
         return self.engine.layout
 
     def cohort(self, round):
-        """Return the Cohort of a round."""
-        clients = self.config.clients
-        sizes = self.trainer.partition.sizes
-        return cohort_of(self.config.run.seed, round, sizes, clients.cohort, clients.weighting)
+        """Return the Cohort of a round: of those who are there, and with who will be lost."""
+        config, devices, seed = self.config, self.devices, self.config.run.seed
+        sizes = np.where(available(devices, seed, round), self.trainer.partition.sizes, 0)
+        cohort = cohort_of(seed, round, sizes, config.selected, config.clients.weighting)
+        return replace(cohort, dropped=dropped(devices, cohort.clients, seed, round))
 
     @cached_property
     def _flops_of_a_sample(self):
@@ -142,6 +146,7 @@ def _assembled(resolved, dataset):
         counts=partition.counts(dataset.y_train, dataset.classes),
         work=local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
+        schedule=schedule_of(config.schedule),
         engine=networks.whole.engine,
         trainer=Trainer(networks, train, partition, local, seed, augment),
         algorithm=resolved.algorithm(resolved.algorithm_keys, setting),

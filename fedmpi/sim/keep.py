@@ -53,7 +53,7 @@ def keep(simulation, writer, out, wall_time):
     }
     writer.commit()
     with checkpoint.writing(checkpoint.path_of(out), facts) as put:
-        for name, array in simulation.state.items():
+        for name, array in simulation.arrays().items():
             put.array(name, array)
         for client, data in _memories(simulation):
             put.client(client, data)
@@ -109,7 +109,7 @@ def restore(simulation, out):
     weights = kept.arrays.get("weights", np.zeros(0))
     if weights.shape != (size,) or weights.dtype != np.float32:
         raise ResultError(f"{path}: is not of a model of {size:,} parameters; it belongs elsewhere")
-    simulation.state = kept.arrays
+    simulation.take(kept.arrays)
     _place_memories(simulation, kept)
     simulation.next_round = _fact(kept, "next_round", int)
     simulation.virtual_time = _fact(kept, "virtual_time", float)

@@ -22,38 +22,41 @@ class Letter(NamedTuple):
 class Post:
     """Counts what a round's clients receive and send, and hands it on.
 
-    Both ends lie in this process, so no bytes travel. Values have one width, so the exact size
-    of a message depends on its support alone, and is taken once for each.
+    Both ends lie in this process, so no bytes travel. Values of a direction have one width, so the
+    exact size of a message depends on its support alone, and is taken once for each.
     """
 
-    def __init__(self):
-        self._sent = {}
+    def __init__(self, value_type="float32"):
+        """Let what clients send have values of `value_type`, as in `codec.encode`."""
+        self._up_type, self._sent = value_type, {}
 
     def down(self, plan):
         """Return the Letters that bring a client what its plan says, the weights first."""
         wanted = {"weights": plan.down} | plan.more_down
         return [
-            self._letter(support, plan.known and name == "weights")
+            self._letter(support, plan.known and name == "weights", "float32")
             for name, support in wanted.items()
         ]
 
     def up(self, plan, parts):
         """Send what a client answers: name -> (float32[P], Support).
 
-        Returns (what arrives, by name: the same pairs with 0 outside the support; Letters,
-        the weights first). A support that came down to the client is known to the server.
+        Returns (what arrives, by name: the same pairs, rounded to the values' type, with 0
+        outside the support; Letters, the weights first). The server knows a support that
+        came down to the client.
         """
         arrived, letters = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
             values, support = parts[name]
-            letters.append(self._letter(support, support is plan.down))
-            arrived[name] = codec.received(values, support), support
+            letters.append(self._letter(support, support is plan.down, self._up_type))
+            told = codec.received(values, support, value_type=self._up_type)
+            arrived[name] = told, support
         return arrived, letters
 
-    def _letter(self, support, known):
-        key = known, support.level, support.keep.tobytes()
+    def _letter(self, support, known, value_type):
+        key = known, value_type, support.level, support.keep.tobytes()
         if key not in self._sent:
-            size = codec.size_of(support, known=known)
+            size = codec.size_of(support, value_type=value_type, known=known)
             each = size.values // max(support.size, 1)
             self._sent[key] = Letter(support, size, support.layer_counts * each)
         return self._sent[key]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import isabstract
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from fedmpi.learn.data import resolve as resolve_options
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
 from fedmpi.section import check
+from fedmpi.world.profile import devices_in
 
 LONGEST = 1_000_000  # characters of a configuration
 # What may differ when a run goes on; everything else is built into its state.
@@ -65,28 +66,66 @@ def read(path, overrides=()):
     return resolve(text_of(path), str(path), overrides)
 
 
-def text_of(path):
-    """Return the text of a configuration file, or raise ConfigError."""
+def text_of(path, kind="TOML"):
+    """Return the text of a configuration file, or one of another `kind`, or raise ConfigError."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}; give the path of a TOML file") from None
+        raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None
     if len(text) > LONGEST:
-        raise ConfigError(f"{path}: longer than {LONGEST:,} characters; give a TOML file of less")
+        raise ConfigError(f"{path}: longer than {LONGEST:,} characters; give a {kind} file of less")
     return text
 
 
-def resolve(text, place, overrides=()):
-    """Return the Resolved experiment of TOML `text`; `place` names it in messages."""
-    return _named(configuration.read(text, place, overrides), text, place)
+def resolve(text, place, overrides=(), devices=None):
+    """Return the Resolved experiment of TOML `text`; `place` names its file in messages.
+
+    `devices` is the text of the devices' file where another rank has read it.
+    """
+    config = configuration.read(text, place, overrides)
+    return _named(_with_devices(config, place, devices), text, place)
 
 
 def of_tree(tree):
     """Return the Resolved experiment of a dict of sections, which is not changed."""
-    text = "# given as a dict\n"
-    return _named(configuration.check_tree(_plain(tree), "configuration"), text, "configuration")
+    text, place = "# given as a dict\n", "configuration"
+    config = configuration.check_tree(_plain(tree), place)
+    return _named(_with_devices(config, place), text, place)
+
+
+def devices_text(text, place, overrides=()):
+    """Return the text of the devices' file that TOML `text` names, None if it names none.
+
+    That file lies in the folder of the configuration, `place`, or in the working directory.
+    Raises ConfigError.
+    """
+    return _devices_text(configuration.read(text, place, overrides).devices, place)
+
+
+def _devices_text(section, place):
+    if not section.from_file or section.tiers is not None:
+        return None
+    path = Path(place).parent / section.profile
+    try:
+        found = path if path.is_file() else section.profile
+        return text_of(found, "CSV")
+    except ConfigError as error:
+        raise ConfigError(f"{place}: devices.profile: {error}") from None
+
+
+def _with_devices(config, place, text=None):
+    """Return the Config with the devices of its file as tiers, so that it needs the file no more.
+
+    `text` is what that file holds, read here if not given.
+    """
+    text = _devices_text(config.devices, place) if text is None else text
+    if text is None:
+        return config
+    tiers = devices_in(text, config.devices.profile)
+    devices = config.devices.model_copy(update={"tiers": tiers})
+    return config.model_copy(update={"devices": devices})
 
 
 def _plain(value):
@@ -131,10 +170,27 @@ def _named(config, text, place):
             "use 'auto' or 'cpu'"
         )
     cls = _algorithm(config.algorithm.name, place)
+    if config.schedule.mode == "async":
+        _check_async(config, cls, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     return Resolved(config, text, cls, keys, model, data, partition)
+
+
+def _check_async(config, cls, place):
+    """Raise ConfigError if what clients send cannot be told before they train, or can be lost."""
+    if cls.message is not Algorithm.message:
+        raise ConfigError(
+            f'{place}: schedule.mode = "async": what clients of {config.algorithm.name} send is '
+            'known only when they have trained; use "sync" or "deadline"'
+        )
+    chances = [config.devices.dropout, *(tier.dropout or 0 for tier in config.devices.tiers or ())]
+    if max(chances):
+        raise ConfigError(
+            f"{place}: devices.dropout = {max(chances):g} has no meaning for "
+            'schedule.mode = "async"; use "sync" or "deadline", or remove it'
+        )
 
 
 def _algorithm(name, place):

@@ -8,19 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from fedmpi.errors import ClientError, RejectedError
-from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
+from fedmpi.record.schema import COLLECTIVES, PHASES
 from fedmpi.sim import rows
 from fedmpi.sim.ahead import Ahead
+from fedmpi.sim.flights import PREFIX, flights_of
 from fedmpi.sim.phases import Phases
 from fedmpi.sim.place import at_home, place
 from fedmpi.sim.post import Post
+from fedmpi.sim.rows import COMPLETED, REJECTED
 from fedmpi.sim.score import score_of
 from fedmpi.sim.store import ClientStore
 from fedmpi.sim.watch import Blind
 from fedmpi.totals import fits
-from fedmpi.world.clock import spans, synchronous
-
-COMPLETED, REJECTED = CLIENT_STATUS.index("completed"), CLIENT_STATUS.index("rejected")
 
 # What numbers can bring about in a client's training, so the same for any number of ranks.
 # Anything else is a fault of a program or of this machine, and ends the run.
@@ -55,8 +54,9 @@ class Simulation:
         self.algorithm.attach(self.store, experiment.trainer.accuracy)
         self.state = self.algorithm.start(experiment.weights)
         self.next_round, self.virtual_time = 0, 0.0
-        overlap, cohort = experiment.config.collective.overlap, experiment.config.clients.cohort
-        self._ahead = Ahead(overlap, comm, self.algorithm, cohort)
+        self.flights = flights_of(experiment, comm, self.store)
+        config = experiment.config
+        self._ahead = Ahead(config.collective.overlap, comm, self.algorithm, config.selected)
         self._pace = np.ones(comm.size)  # measured seconds per unit of predicted work, by rank
 
     def round(self):
@@ -64,11 +64,12 @@ class Simulation:
 
         Returns None if the run was asked to stop before all clients were trained, and raises
         RejectedError if too many of them were rejected: then the round leaves no trace, and
-        the state is that of its beginning.
+        the state is that of its beginning. A round that nobody completes is abandoned (Bonawitz
+        et al., MLSys 2019): it is recorded, and the state stays as it was.
         """
         experiment, round, phases = self.experiment, self.next_round, Phases()
         phases.seconds["record"] = self.recorded  # of the round before
-        cohort = experiment.cohort(round)
+        cohort = self.flights.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placed(cohort)
         sums, sent = self.algorithm.zero(), rows.Sent(experiment.layout)
         with phases("train"):
@@ -89,13 +90,13 @@ class Simulation:
             clients = np.sort(self.comm.gather_rows(clients), order="client")
             self.comm.sum_array(sent.table)
         with phases("step"):
-            before = self.state
-            self.state = self.algorithm.step(before, sums, round)
-            self.state = experiment.server.step(before, self.state)
+            if (clients["status"] == COMPLETED).any():
+                after = self.algorithm.step(self.state, sums, round)
+                self.state = experiment.server.step(self.state, after)
         with phases("evaluate"):
             score = self._score(round)
-        self.next_round += 1
         row = self._row(cohort, clients, sums, sent, score)
+        self.next_round += 1
         row.columns |= {
             "collective": COLLECTIVES.index(summed.algorithm),
             "collective_regret": summed.regret,
@@ -107,7 +108,8 @@ class Simulation:
 
         What a client's memory says of its work is known at its home only, so it is shared.
         """
-        work, rank = self.experiment.work[cohort.clients], self.comm.rank
+        work = np.where(cohort.dropped, 0.0, self.experiment.work[cohort.clients])
+        rank = self.comm.rank
         if not self.algorithm.remembers:
             return place(work, self._pace), work
         homes = self.store.homes_of(cohort.clients)
@@ -123,6 +125,15 @@ class Simulation:
         if not self.algorithm.remembers:
             return 0
         return self.store.move(self.comm, cohort.clients, ranks)
+
+    def arrays(self):
+        """Return what a checkpoint must keep beside the clients' memories: arrays by name."""
+        return self.state | self.flights.arrays()
+
+    def take(self, arrays):
+        """Take up what `arrays` returned."""
+        self.state = {name: a for name, a in arrays.items() if not name.startswith(PREFIX)}
+        self.flights.take(arrays)
 
     def _discard(self):
         """Forget what this round began."""
@@ -156,7 +167,7 @@ class Simulation:
         Returns None if a signal came before the last of them was begun.
         """
         table = np.zeros(mine.sum(), rows.CLIENT)
-        post = Post()
+        post = Post(self.experiment.config.network.value_type)
         for i, place_in_cohort in enumerate(np.flatnonzero(mine)):
             if self.stop.asked:
                 return None
@@ -164,40 +175,49 @@ class Simulation:
             client = int(cohort.clients[place_in_cohort])
             share = float(cohort.shares[place_in_cohort])
             self._watch.note(self.next_round, client)
-            table[i] = self._visit(client, share, post, sums, sent)
+            lost = cohort.dropped[place_in_cohort]
+            table[i] = self._visit(client, share, lost, post, sums, sent)
         self._watch.note(self.next_round)
         table["round"], table["rank"] = self.next_round, self.comm.rank
         return table
 
-    def _visit(self, client, share, post, sums, sent):
-        """Send one client its message, train it, take in its answer; return its row."""
+    def _visit(self, client, share, lost, post, sums, sent):
+        """Send one client its message, train it unless it is `lost`, take in its answer.
+
+        Returns its row.
+        """
         experiment = self.experiment
-        plan = self.algorithm.plan(self.state, self.next_round, client)
-        down = post.down(plan)
-        try:
-            report = experiment.trainer.train(
-                self.state["weights"], plan, client, self.next_round, share
-            )
-            parts = self.algorithm.message(self.state, plan, report)
-        except CLIENT_FAULTS:
+        state, began = self.flights.issued(client)
+        plan = self.algorithm.plan(state, began, client)
+        down, samples = post.down(plan), experiment.trainer.partition.sizes[client]
+        if lost:
             sent.add(down, [])
-            samples = experiment.trainer.partition.sizes[client]
-            return rows.failed_row(client, samples, down, REJECTED)
-        arrived, up = post.up(plan, parts)
-        sent.add(down, up)
-        good = np.isfinite(report.loss) and all(fits(values) for values, _ in arrived.values())
-        if good:
+            return rows.silent_row(client, samples, down, self.flights.lost)
+        try:
+            report = experiment.trainer.train(state["weights"], plan, client, began, share)
+            parts = self.algorithm.message(state, plan, report)
+        except CLIENT_FAULTS:
+            arrived, up, row = {}, [], rows.silent_row(client, samples, down, REJECTED)
+        else:
+            arrived, up = post.up(plan, parts)
+            good = np.isfinite(report.loss) and all(fits(values) for values, _ in arrived.values())
+            flops, status = experiment.flops(plan, report), COMPLETED if good else REJECTED
+            row = rows.client_row(report, down, up, flops, status)
+        in_time = rows.in_time(row, experiment.devices, experiment.schedule)
+        sent.add(down, up if in_time else [])
+        if row["status"] == COMPLETED:
             self._take_in(sums, plan, report, arrived)
-        flops = experiment.flops(plan, report)
-        return rows.client_row(report, down, up, flops, COMPLETED if good else REJECTED)
+        return row
 
     def _take_in(self, sums, plan, report, arrived):
         """Add what arrived from a client to the sums, and keep the client's memory."""
-        memory = self.algorithm.remember(self.state, plan, report, arrived)
+        state, _ = self.flights.issued(report.client)
+        memory = self.algorithm.remember(state, plan, report, arrived)
         if memory is not None:
             self.store.stage(report.client, memory)
         more = {name: values for name, (values, _) in arrived.items()}
         weights, support = arrived["weights"]
+        weights = self.flights.arrived(report.client, weights, support)
         # Only what the messages hold can reach the sums.
         report.weights, report.private, report.statistics = weights, None, more
         plan = plan if support is plan.up else replace(plan, up=support)
@@ -213,21 +233,15 @@ class Simulation:
 
     def _row(self, cohort, clients, sums, sent, score):
         """Let virtual time pass, and put the round's columns together."""
-        span = spans(
-            self.experiment.devices,
-            clients["client"],
-            clients["bytes_down"],
-            clients["bytes_up"],
-            clients["flops"],
-        )
-        rows.fill_times(clients, self.virtual_time, span)
-        self.virtual_time = synchronous(self.virtual_time, span.total)
-        columns = rows.round_columns(clients, cohort, sent, score, self.experiment.counts)
+        experiment, start = self.experiment, self.virtual_time
+        self.virtual_time = self.flights.let_time_pass(clients, start)
+        counts, round = experiment.counts, self.next_round
+        columns = rows.round_columns(round, clients, cohort, sent, score, counts)
         columns["virtual_time"] = self.virtual_time
         columns["density_union"] = max(total.covered for total in sums.values())
         columns["model_density"] = self.algorithm.density(self.state)
-        columns["flops_inference"] = self.experiment.flops_inference(self.state)
-        return rows.Row(columns, clients, sent.layers(len(clients)))
+        columns["flops_inference"] = experiment.flops_inference(self.state)
+        return rows.Row(columns, clients, sent.layers(rows.heard(clients)))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""
@@ -241,7 +255,7 @@ class Simulation:
         measured = row.phases[PHASES.index("train")][busy] / done[busy]
         # A rank that had nothing to do keeps its pace; the average damps a single slow round.
         self._pace[busy] = measured if self.next_round == 1 else 0.5 * (self._pace[busy] + measured)
-        if self.next_round == 1 and not busy.all():
+        if self.next_round == 1 and busy.any() and not busy.all():
             self._pace[~busy] = measured.mean()
         return row
 

@@ -4,10 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmpi.record.schema import CLIENTS
+from fedmpi.record.schema import CLIENT_STATUS, CLIENTS
+from fedmpi.world.clock import spans
 
 CLIENT = np.dtype([(column.name, column.dtype) for column in CLIENTS])
 """One row of /clients, as ranks exchange it."""
+COMPLETED, LATE, DROPPED, REJECTED = (
+    CLIENT_STATUS.index(name) for name in ("completed", "late", "dropped", "rejected")
+)
 
 
 @dataclass(eq=False)
@@ -47,7 +51,7 @@ class Sent:
             self.table[-1] += letter.size.support
 
     def layers(self, clients):
-        """Return the columns of /layers: arrays [L]; `clients` is how many sent."""
+        """Return the columns of /layers: arrays [L]; `clients` is how many could have sent."""
         kept, down, up = self.table[:-2].reshape(3, self._layers)
         held = np.maximum(clients * np.diff(self._layout.starts("layer")), 1)
         return {"kept": kept / held, "bytes_down": down, "bytes_up": up}
@@ -69,8 +73,8 @@ def client_row(report, down, up, flops, status):
     return row
 
 
-def failed_row(client, samples, down, status):
-    """Return the CLIENT row of one that received its Letters `down`, failed, and sent nothing."""
+def silent_row(client, samples, down, status):
+    """Return the CLIENT row of one that received its Letters `down` and sent nothing."""
     row = np.zeros((), CLIENT)
     row["client"], row["samples"], row["status"] = client, samples, status
     row["bytes_down"] = sum(letter.size.total for letter in down)
@@ -78,24 +82,54 @@ def failed_row(client, samples, down, status):
     return row
 
 
-def fill_times(clients, start, span):
-    """Write the virtual times of all clients of a round, in place."""
-    clients["virtual_start"], clients["virtual_end"] = start, start + span.total
+def in_time(row, devices, schedule):
+    """Say whether one client's report comes in time; if not, write so into its CLIENT row.
+
+    What it received and computed stays; of what it sent only the bytes that were through by then.
+    """
+    span = _spans(row, devices)
+    if not schedule.late(span):
+        return True
+    row["bytes_up"] = schedule.through(span, devices, row["client"], row["bytes_up"])
+    row["status"], row["kept"] = LATE, 0
+    return False
+
+
+def let_time_pass(clients, start, devices, schedule):
+    """Write the virtual times of all clients of a round that begins at `start`, in place.
+
+    Returns the round's end. A late or dropped client's own is when nothing more came from it.
+    """
+    late, dropped = clients["status"] == LATE, clients["status"] == DROPPED
+    span = schedule.settled(_spans(clients, devices), late, dropped)
+    end = schedule.end(start, span, late | dropped)
+    clients["virtual_start"], clients["virtual_end"] = start, np.minimum(start + span.total, end)
     clients["seconds_down"], clients["seconds_up"] = span.down, span.up
     clients["seconds_compute"] = span.compute
+    return end
 
 
-def round_columns(clients, cohort, sent, score, counts):
+def _spans(rows, devices):
+    columns = ("client", "bytes_down", "bytes_up", "flops")
+    return spans(devices, *(rows[name] for name in columns))
+
+
+def heard(clients):
+    """Return how many of a round's clients CLIENT[n] could have sent a whole message."""
+    return int((~np.isin(clients["status"], (LATE, DROPPED))).sum())
+
+
+def round_columns(round, clients, cohort, sent, score, counts):
     """Return the columns of /rounds that follow from the rows of its clients.
 
     The rows come in order of client, as `cohort` does, so floating-point sums over them
     are the same however the clients were placed.
     """
-    done = clients["status"] == 0
+    done = clients["status"] == COMPLETED
     trained = done & (clients["steps"] > 0)  # who only measured has no loss
     shares, losses = cohort.shares[trained], clients["train_loss"][trained]
     return {
-        "round": int(clients["round"][0]) if len(clients) else 0,
+        "round": round,
         "train_loss": float((shares * losses).sum() / shares.sum()) if trained.any() else np.nan,
         "test_loss": score.loss if score else np.nan,
         "test_accuracy": score.accuracy if score else np.nan,
@@ -107,5 +141,5 @@ def round_columns(clients, cohort, sent, score, counts):
         "bytes_up_values": int(sent.table[-2]),
         "bytes_up_support": int(sent.table[-1]),
         "flops": int(clients["flops"].sum()),
-        "density_up": float(sent.density_up(len(clients))),
+        "density_up": float(sent.density_up(heard(clients))),
     }

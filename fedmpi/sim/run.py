@@ -1,7 +1,7 @@
 """A whole run: put it together, go round by round, keep the result."""
 
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -127,16 +127,13 @@ def _writer(resolved, experiment, comm, start, next_round):
         for key in start.changed:
             writer.event("config", key)
         return writer
-    devices = asdict(experiment.devices)
-    names = devices.pop("names")
-    devices["tier"] = [names[tier] for tier in experiment.devices.tier]
     writer = Writer.create(
         start.out,
         config_toml=resolved.text,
         resolved=resolved.values(),
         provenance=facts,
         partition_counts=experiment.counts,
-        devices=devices,
+        devices=experiment.devices.columns(),
         layer_names=[layer.name for layer in experiment.layout.layers],
         ranks=comm.size,
         overwrite=start.overwrite,

@@ -9,10 +9,14 @@ from fedmpi.rng import rng_for
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """The clients of one round: ids int64[n], ascending, and their shares float64[n]."""
+    """The clients of one round: ids int64[n], ascending, and their shares float64[n].
+
+    `dropped` bool[n] says who will be lost once it has its message.
+    """
 
     clients: np.ndarray
     shares: np.ndarray
+    dropped: np.ndarray
 
 
 def cohort_of(seed, round, sizes, number, weighting):
@@ -21,9 +25,9 @@ def cohort_of(seed, round, sizes, number, weighting):
     Parameters
     ----------
     sizes : int64[K]
-        Samples of each client; a client without samples is never drawn.
+        Samples of each client; 0 for one that is away. Without samples it is never drawn.
     number : int
-        How many clients join, at most as many as have samples.
+        How many clients join, at most as many as have samples; nobody if none has.
     weighting : "samples" or "uniform"
         Shares add up to one, in proportion to the samples or all equal.
     """
@@ -32,5 +36,14 @@ def cohort_of(seed, round, sizes, number, weighting):
         able.size, min(number, able.size), replace=False, shuffle=False
     )
     clients = able[np.sort(drawn)]
-    weights = sizes[clients].astype(np.float64) if weighting == "samples" else np.ones(clients.size)
-    return Cohort(clients, weights / weights.sum())
+    shares = shares_of(sizes[clients], weighting)
+    return Cohort(clients, shares, np.zeros(clients.size, bool))
+
+
+def shares_of(sizes, weighting):
+    """Return float64[n]: the shares of clients with `sizes` int64[n] samples; 0 of those with none.
+
+    They add up to one, in proportion to the samples or all equal.
+    """
+    weights = (sizes if weighting == "samples" else sizes > 0).astype(np.float64)
+    return weights / max(weights.sum(), 1.0)

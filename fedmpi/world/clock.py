@@ -24,7 +24,10 @@ class Spans:
 
 
 def spans(devices, clients, bytes_down, bytes_up, flops):
-    """Return the Spans of `clients` int64[n], from bytes int64[n] and FLOPs float64[n]."""
+    """Return the Spans of `clients` int64[n], from bytes int64[n] and FLOPs float64[n].
+
+    Single numbers in the place of arrays give those of one client, the same bits.
+    """
     bits_down, bits_up = 8.0 * bytes_down, 8.0 * bytes_up
     latency = devices.latency_s[clients]
     return Spans(
@@ -32,11 +35,3 @@ def spans(devices, clients, bytes_down, bytes_up, flops):
         compute=flops / (1e9 * devices.gflop_s[clients]),
         up=latency + bits_up / (1e6 * devices.up_mbit_s[clients]),
     )
-
-
-def synchronous(start, seconds):
-    """Return the virtual time at which a round ends that waits for all: the slowest client's.
-
-    `start` is the round's first virtual second, `seconds` float64[n] the clients' totals.
-    """
-    return start + (float(np.max(seconds)) if len(seconds) else 0.0)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmpi.config import Tier
 from fedmpi.rng import rng_for
+from fedmpi.simulated import Tier
 
 # Compute rates stand in the ratio of the seconds per batch that FLASH measured on a slow, a
 # middle and a fast phone (1642, 588 and 179 ms for the FEMNIST CNN; Yang et al., WWW 2021,
@@ -15,10 +15,20 @@ TIERS = (
     Tier(name="middle", share=0.4, gflop_s=2.8, up_mbit_s=8.0, down_mbit_s=30.0),
     Tier(name="fast", share=0.2, gflop_s=9.2, up_mbit_s=20.0, down_mbit_s=80.0, latency_s=0.02),
 )
-PROFILES = {
-    "uniform": "every client has the same device: [devices] gflop_s and the links of [network]",
-    "tiers": "clients are dealt over named tiers: [[devices.tiers]], or slow, middle and fast",
+# A population of phones: (median, sigma of the logarithm). Compute rates go through those of TIERS
+# where the phones' shares have their middle, at the 20th, 60th and 90th percentile, by least
+# squares. Medians of the links are those of all mobile tests of Speedtest in the first quarter of
+# 2023 (Ookla, Speedtest Global Index: 41.54 and 10.42 Mbit/s, 28 ms). Their spread is from what a
+# content network measured: 60 % of mobile users stay below 50 Mbit/s, and 5 % below 20 ms (Rizvi,
+# Heidemann and Plonka 2025, arXiv:2507.18834). That all are log-normal, that a good link is
+# good both ways, and the cut at two sigma, so that no phone is arbitrarily fast, are ours.
+MOBILE = {
+    "gflop_s": (2.32, 1.04),
+    "up_mbit_s": (10.42, 0.73),
+    "down_mbit_s": (41.54, 0.73),
+    "latency_s": (0.028, 0.2),
 }
+CUT = 2.0  # sigmas
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +36,8 @@ class Devices:
     """One device for each client; arrays [K].
 
     `tier` int64 indexes `names`; `gflop_s` float64 counts 1e9 floating-point operations
-    per second; links are float64 in Mbit/s (1e6 bits), `latency_s` in seconds a message.
+    per second; links are float64 in Mbit/s (1e6 bits), `latency_s` in seconds a message;
+    `availability` and `dropout` are float64, probabilities in a round.
     """
 
     names: tuple
@@ -35,39 +46,67 @@ class Devices:
     up_mbit_s: np.ndarray
     down_mbit_s: np.ndarray
     latency_s: np.ndarray
+    availability: np.ndarray
+    dropout: np.ndarray
 
     @property
     def speed(self):
         """float64[K]: compute rate relative to the fastest client."""
         return self.gflop_s / self.gflop_s.max()
 
+    def columns(self):
+        """Return what is to be recorded: column -> values [K], tiers by their names.
+
+        Availability and dropout are there if any client can be away, or be lost.
+        """
+        columns = {"tier": [self.names[tier] for tier in self.tier]}
+        columns |= {name: getattr(self, name) for name in RATES}
+        if (self.availability < 1).any() or self.dropout.any():
+            columns |= {"availability": self.availability, "dropout": self.dropout}
+        return columns
+
+
+RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
+
 
 def devices_of(config, seed):
-    """Return the Devices of all clients of a Config.
+    """Return the Devices of all clients of a Config, in an order drawn from the seed.
 
-    Tiers are dealt in proportion to their shares (largest remainders), to clients in an
-    order drawn from the seed.
+    Tiers are dealt in proportion to their shares (largest remainders). The rows of a file are
+    dealt one by one, and again from the first when all have been; so of more rows than clients a
+    random part is used.
     """
-    clients, link = config.clients.number, config.network
-    tiers = config.devices.tiers or TIERS
-    if config.devices.profile == "uniform":
-        tiers = (
-            Tier(
-                name="uniform",
-                share=1.0,
-                gflop_s=config.devices.gflop_s,
-                up_mbit_s=link.up_mbit_s,
-                down_mbit_s=link.down_mbit_s,
-                latency_s=link.latency_s,
-            ),
-        )
-    dealt = np.repeat(np.arange(len(tiers)), _deal(tiers, clients))
-    tier = rng_for(seed, "devices").permutation(dealt)
-    column = {
-        key: np.array([getattr(t, key) for t in tiers])[tier]
-        for key in ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
-    }
+    clients, section, rng = config.clients.number, config.devices, rng_for(seed, "devices")
+    if section.profile == "mobile":
+        return Devices(("mobile",), np.zeros(clients, np.int64), **_population(clients, rng),
+                       availability=np.full(clients, section.availability),
+                       dropout=np.full(clients, section.dropout))  # fmt: skip
+    tiers = _tiers(config)
+    if section.from_file:
+        tier = np.resize(rng.permutation(len(tiers)), clients)
+    else:
+        tier = rng.permutation(np.repeat(np.arange(len(tiers)), _deal(tiers, clients)))
+    column = {key: np.array([getattr(t, key) for t in tiers])[tier] for key in RATES}
+    for key in ("availability", "dropout"):
+        own, rest = [getattr(t, key) for t in tiers], getattr(section, key)
+        column[key] = np.array([rest if value is None else value for value in own])[tier]
     return Devices(names=tuple(t.name for t in tiers), tier=tier, **column)
+
+
+def _tiers(config):
+    """Return the Tiers that a Config names."""
+    link = config.network
+    if config.devices.profile != "uniform":
+        return config.devices.tiers or TIERS
+    rates = {name: getattr(link, name) for name in RATES[1:]}
+    return (Tier(name="uniform", share=1.0, gflop_s=config.devices.gflop_s, **rates),)
+
+
+def _population(clients, rng):
+    """Return the columns of MOBILE, float64[clients] each: up and down by one draw."""
+    drawn = np.clip(rng.standard_normal((3, clients)), -CUT, CUT)
+    normal = dict(zip(RATES, (drawn[0], drawn[1], drawn[1], drawn[2]), strict=True))
+    return {name: median * np.exp(sigma * normal[name]) for name, (median, sigma) in MOBILE.items()}
 
 
 def _deal(tiers, clients):

@@ -118,20 +118,30 @@ def test_spread_is_the_sample_standard_deviation():
     assert (spread([0.5]), spread([]), spread([np.nan])) == ("0.5000", "-", "-")
 
 
-def test_tiers_by_hand(tmp_path):
+def tiers_of(path, deadline):
+    """Return `by_tier` of two rounds of three clients; they end `deadline` s after the slowest."""
     fixed = sample.fixed() | {"devices": {"tier": ["slow", "fast"] * 3}}
-    writer = sample.Writer.create(tmp_path / "a.h5", **fixed)
+    writer = sample.Writer.create(path, **fixed)
     for number, end in enumerate((4.0, 9.0)):
         row, clients, phases, split = sample.one_round(number, cohort=3)
         clients |= {"client": np.array([0, 1, 3]), "status": np.array([0, 0, 2]),
                     "seconds_down": np.array([1.0, 0.5, 9]), "seconds_up": np.array([2.0, 1, 9]),
                     "seconds_compute": np.array([1.0, 0.5, 9]),
                     "virtual_end": np.array([end, end - 3, 0])}  # fmt: skip
-        row["virtual_time"] = end
+        row["virtual_time"] = end + deadline
         writer.append(row, clients, phases, split)
     writer.commit()
-    (group,) = study([reader.open(tmp_path / "a.h5")]).groups
-    names, rows, counts = by_tier(group)
+    (group,) = study([reader.open(path)]).groups
+    return by_tier(group)
+
+
+def test_a_round_that_ended_at_a_deadline_was_ended_by_no_tier(tmp_path):
+    _, rows, _ = tiers_of(tmp_path / "a.h5", deadline=2.0)
+    np.testing.assert_allclose(rows, [[0.5, 0.5, 1, 5, 0], [1, 1, 2, 2, 0]])
+
+
+def test_tiers_by_hand(tmp_path):
+    names, rows, counts = tiers_of(tmp_path / "a.h5", deadline=0.0)
     assert names == ["fast", "slow"]
     np.testing.assert_allclose(rows, [[0.5, 0.5, 1, 3, 0], [1, 1, 2, 0, 1]])
     assert counts.tolist() == [[2, 0, 2, 0, 0], [2, 0, 0, 0, 0]]

@@ -16,7 +16,7 @@ import numpy as np
 from fedmpi.record import checkpoint
 from fedmpi.sim import resolve, store
 from tests.fuzz.mutate import damaged, damaged_text
-from tests.fuzz.texts import CONFIG, PLAY, SPEECHES, SWEEP, WORDS
+from tests.fuzz.texts import CONFIG, DEVICES, PLAY, SPEECHES, SWEEP, WORDS
 
 
 def configuration(folder):
@@ -34,6 +34,18 @@ def configuration(folder):
         json.dumps(found.values())
         if not 1 <= found.config.clients.cohort <= found.config.clients.number:
             raise RuntimeError("a cohort that cannot be")
+
+    return case
+
+
+def devices(folder):
+    """CSV text of a population of devices."""
+    from fedmpi.world.profile import devices_in
+
+    def case(random):
+        for device in devices_in(damaged_text(random, DEVICES, WORDS), "fuzzed.csv"):
+            if not (0 < device.gflop_s < float("inf") and (device.dropout or 0) < 1):
+                raise RuntimeError("a device that cannot be")
 
     return case
 
@@ -243,5 +255,5 @@ def message(folder):
 
 FORMATS = {
     f.__name__: f
-    for f in (configuration, sweep, idx, cifar, text, npz, result, kept, memory, message)
+    for f in (configuration, devices, sweep, idx, cifar, text, npz, result, kept, memory, message)
 }

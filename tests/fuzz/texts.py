@@ -41,6 +41,10 @@ WORDS = [
     "name = \"/etc/passwd\"", ".:a", "os:system", "\ud7ff", "\x1b[2J", "é", "tiers", "lr = 1\n",
     "name = \"" + "a" * 300 + "\"",
 ]  # fmt: skip
+DEVICES = """name,gflop_s,up_mbit_s,down_mbit_s,latency_s,dropout
+old phone,1.0,2,8,0.1,0.2
+"new, dear",9.2,20,80,0.02,
+"""
 SWEEP = """
 base = "exp.toml"
 seeds = [0, 1]

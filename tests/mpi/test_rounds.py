@@ -5,6 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from fedmpi.comm.base import Serial
 from fedmpi.comm.reduce.auto import NAMES
 from fedmpi.comm.reduce.reducer import CHOICES
 from fedmpi.config import Collective
@@ -14,6 +15,15 @@ from fedmpi.sim.experiment import assemble
 from fedmpi.sim.resolve import of_tree
 from fedmpi.sim.stop import Never
 from tests.sim.test_rounds import TREE
+
+ASYNC = {
+    "devices": {"profile": "mobile", "availability": 0.8},
+    "schedule": {"mode": "async", "buffer_size": 2, "max_staleness": 1},
+}
+UNRELIABLE = {
+    "devices": {"profile": "tiers", "availability": 0.15, "dropout": 0.2},
+    "schedule": {"mode": "deadline", "deadline_s": 0.3, "over_select": 1.5},
+}
 
 METHODS = {
     "fedavg": {},
@@ -63,3 +73,36 @@ def test_one_client_for_many_ranks_leaves_some_idle(comm):
     tree = TREE | {"clients": {"number": 9, "per_round": 1}}
     run = rounds.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
     assert run.round().columns["clients_completed"] == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_late_lost_and_absent_clients_are_the_same_on_any_number_of_ranks(comm, method):
+    seen = seen_on_many_ranks_as_on_one(comm, method, UNRELIABLE)
+    assert seen == {0, 1, 2, "nobody"}  # completed, late, dropped
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_asynchronous_rounds_are_the_same_on_any_number_of_ranks(comm, method):
+    assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1}
+
+
+def seen_on_many_ranks_as_on_one(comm, method, sections):
+    """Compare 12 rounds with those of one rank; return what became of their clients."""
+    tree = TREE | sections | {"model": {"name": "mlp"}}
+    tree |= {"algorithm": {"name": method} | METHODS[method]}
+    many, alone = (
+        rounds.Simulation(assemble(of_tree(tree), ranks, None), ranks, Never())
+        for ranks in (comm, Serial())
+    )
+    seen = set()
+    for _ in range(12):
+        row, expected = many.round(), alone.round()
+        np.testing.assert_array_equal(many.state["weights"], alone.state["weights"])
+        for name in row.clients.dtype.names:
+            if name != "rank":
+                np.testing.assert_array_equal(row.clients[name], expected.clients[name], name)
+        for name in ("virtual_time", "train_loss", "bytes_up", "density_up", "clients_completed"):
+            np.testing.assert_array_equal(row.columns[name], expected.columns[name], name)
+        seen |= set(row.clients["status"].tolist())
+        seen |= {"nobody"} if not len(row.clients) else set()
+    return seen

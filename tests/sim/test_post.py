@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedmpi.comm import codec
+from fedmpi.comm.wire import VALUE_TYPES
 from fedmpi.layout import LEVELS, Layer, Layout, Support, Tensor
 from fedmpi.plan import Plan
 from fedmpi.sim.post import Post
@@ -26,12 +27,13 @@ def support_of(rng, level, density):
 @pytest.mark.parametrize("density", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("known", [False, True])
-def test_letters_and_arrivals_are_those_of_encoded_messages(rng, level, density, known):
+@pytest.mark.parametrize("value_type", VALUE_TYPES)
+def test_letters_and_arrivals_are_those_of_encoded_messages(rng, value_type, level, density, known):
     values = rng.integers(0, 2**32, LAYOUT.size, np.uint32).view(np.float32)  # NaN and all
     support = support_of(rng, level, density)
     plan = Plan(down=support if known else Support.all(LAYOUT), up=support)
-    arrived, (letter,) = Post().up(plan, {"weights": (values, support)})
-    message = codec.encode(values, support, known=known)
+    arrived, (letter,) = Post(value_type).up(plan, {"weights": (values, support)})
+    message = codec.encode(values, support, known=known, value_type=value_type)
     assert letter.size == codec.sizes(message) and letter.support is support
     told, _ = codec.decode(message, LAYOUT, known=support)
     got, same = arrived["weights"]

@@ -41,6 +41,33 @@ def test_the_step_is_the_mean_of_clients_trained_apart():
     np.testing.assert_array_equal(run.state["weights"], expected.astype(np.float32))
 
 
+def test_what_clients_send_in_16_bits_is_rounded_and_takes_half_the_bytes():
+    run = simulation(network={"codec": "float16"})
+    experiment, start = run.experiment, run.state["weights"].copy()
+    cohort = experiment.cohort(0)
+    expected = np.zeros(start.size)
+    for client, share in zip(cohort.clients, cohort.shares, strict=True):
+        plan = run.algorithm.plan(run.state, 0, int(client))
+        report = experiment.trainer.train(start, plan, int(client), 0, float(share))
+        expected += share * report.weights.astype(np.float16).astype(np.float64)
+    row = run.round()
+    np.testing.assert_array_equal(run.state["weights"], expected.astype(np.float32))
+    assert row.columns["bytes_up_values"] == 4 * 2 * start.size
+    down, up = row.clients["bytes_down"], row.clients["bytes_up"]
+    assert (down - up).tolist() == [2 * start.size] * 4
+    assert row.layers["bytes_up"].sum() == 4 * 2 * start.size
+
+
+def test_a_weight_beyond_16_bits_gets_its_client_rejected():
+    run = simulation(network={"codec": "float16"}, clients={"max_rejected": 1.0})
+    run.state["weights"][0] = 1e5  # the largest float16 is 65504
+    before = run.state["weights"].copy()
+    row = run.round()
+    rejected = CLIENT_STATUS.index("rejected")
+    assert row.clients["status"].tolist() == [rejected] * 4
+    np.testing.assert_array_equal(run.state["weights"], before)
+
+
 def test_a_round_counts_what_its_clients_did():
     run = simulation()
     row = run.round()

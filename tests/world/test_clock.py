@@ -3,8 +3,9 @@
 import numpy as np
 
 from fedmpi.config import read
-from fedmpi.world.clock import spans, synchronous
+from fedmpi.world.clock import spans
 from fedmpi.world.devices import devices_of
+from fedmpi.world.schedule import Schedule
 
 TWO_TIERS = """
 [clients]
@@ -35,8 +36,4 @@ def test_a_client_waits_for_download_compute_and_upload():
     assert span.down.tolist() == [0.5 + 1.0, 0.25 + 1.0]
     assert span.compute.tolist() == [2.0, 4.0]
     assert span.up.tolist() == [0.5 + 4.0, 0.25 + 1.0]
-    assert synchronous(10.0, span.total) == 10.0 + 8.0
-
-
-def test_a_round_of_nobody_takes_no_time():
-    assert synchronous(3.5, np.zeros(0)) == 3.5
+    assert Schedule().end(10.0, span, np.zeros(2, bool)) == 10.0 + 8.0

@@ -46,14 +46,15 @@ def by_tier(group):
     for k in range(len(names)):
         if (tier == k).any():
             rows[k, :4] = seconds[tier == k].mean(0)
-    rows[:, 4] = np.bincount(last, minlength=len(names)) / max(len(last), 1)
+    rows[:, 4] = np.bincount(last[last >= 0], minlength=len(names)) / max(len(last), 1)
     return names, rows, sum(p[3] for p in pieces)
 
 
 def stages(run, names):
     """Return (tier int64[n], seconds float64[n, 4], last int64[R], counts) of one run.
 
-    n are the rows of clients that completed; `last` is the tier of each round's last one.
+    n are the rows of clients that completed; `last` is the tier of each round's last one, -1 if
+    the round did not end with it but at a deadline.
     """
     tiers, index = tier_of(run)
     index = np.array([names.index(name) for name in tiers])[index]
@@ -72,7 +73,8 @@ def stages(run, names):
         wait = np.zeros_like(wait)
     order = np.lexsort((end, row))
     final = order[np.append(row[order][1:] != row[order][:-1], True)] if len(order) else order
-    return tier, np.stack([*columns, wait], axis=1), tier[final], counts
+    last = np.where(end[final] >= ends[row[final]], tier[final], -1)
+    return tier, np.stack([*columns, wait], axis=1), last, counts
 
 
 def stragglers(study, spent):

@@ -1,0 +1,24 @@
+"""Who is there in a round, and who is lost in the middle of it: drawn from the seed alone.
+
+Bonawitz et al. (MLSys 2019, arXiv:1902.01046, section 9) saw 6 to 10 % of the devices that take
+part drop out of a round, by failures, or because a phone was needed for something else.
+"""
+
+import numpy as np
+
+from fedmpi.rng import rng_for
+
+
+def available(devices, seed, round):
+    """Return bool[K]: which clients can be selected in a round."""
+    drawn = rng_for(seed, "availability", round).random(len(devices.availability))
+    return drawn < devices.availability
+
+
+def dropped(devices, clients, seed, round):
+    """Return bool[n]: which of the selected `clients` int64[n] are lost in a round."""
+    chance = devices.dropout[clients]
+    lost = np.zeros(len(clients), bool)
+    for i in np.flatnonzero(chance).tolist():
+        lost[i] = rng_for(seed, "dropout", round, int(clients[i])).random() < chance[i]
+    return lost

@@ -1,0 +1,60 @@
+"""A population of devices in a CSV file: one device in each row, columns named in the first."""
+
+import csv
+import io
+
+from fedmpi.errors import ConfigError
+from fedmpi.section import check
+from fedmpi.simulated import Tier
+
+NEEDED = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
+OPTIONAL = ("name", "availability", "dropout")
+
+
+def devices_in(text, place):
+    """Return a Tier for each row of CSV `text`, all with the same share.
+
+    Units are those of [[devices.tiers]]; an empty cell of an optional column is as if there were
+    none. `place` names the file in messages. Raises ConfigError with file, line, column, value.
+    """
+    # Spreadsheets put a byte order mark before the first name.
+    rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        heads = [head.strip() for head in next(rows, ())]
+        _check(heads, place)
+        full = (row for row in rows if any(cell.strip() for cell in row))
+        found = tuple(_device(heads, row, f"{place}: line {rows.line_num}") for row in full)
+    except csv.Error as error:
+        raise ConfigError(f"{place}: line {rows.line_num}: not CSV: {error}") from None
+    if not found:
+        raise ConfigError(f"{place}: has no device; give one in each line below the names")
+    return found
+
+
+def _check(heads, place):
+    """Raise ConfigError unless the first line names the columns, each once."""
+    known = ", ".join((*NEEDED, *OPTIONAL))
+    if missing := [name for name in NEEDED if name not in heads]:
+        raise ConfigError(
+            f"{place}: line 1: has no column {', '.join(missing)}; needed are {', '.join(NEEDED)}"
+        )
+    for head in heads:
+        if head not in (*NEEDED, *OPTIONAL):
+            raise ConfigError(f"{place}: line 1: column {head!r:.60} is unknown; known: {known}")
+        if heads.count(head) > 1:
+            raise ConfigError(f"{place}: line 1: column {head!r} stands there twice; remove one")
+
+
+def _device(heads, row, place):
+    """Return the Tier in one row of cells, under `heads`."""
+    if len(row) != len(heads):
+        raise ConfigError(f"{place}: has {len(row)} cells, but line 1 names {len(heads)} columns")
+    cells = dict(zip(heads, row, strict=True))
+    values = {"name": cells.pop("name", "").strip() or place.rpartition(": ")[2], "share": 1.0}
+    for head, cell in cells.items():
+        if cell.strip() or head in NEEDED:
+            try:
+                values[head] = float(cell)
+            except ValueError:
+                raise ConfigError(f"{place}: {head} = {cell!r:.60}: must be a number") from None
+    return check(Tier, values, place)

@@ -1,0 +1,59 @@
+"""When the server goes on: with the slowest client, or at a deadline.
+
+Bonawitz et al., "Towards Federated Learning at Scale: System Design", MLSys 2019,
+arXiv:1902.01046, section 2.2: more clients are selected than are needed, and a round ends when
+enough of them have reported, or at its time limit; who comes later is ignored. Ours: all reports
+that arrive by the deadline are taken, not the first K of them. So whether a client is late follows
+from its own seconds alone, and is known where it is simulated, without asking the other ranks.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.world.clock import Spans
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A round of at most `deadline_s` virtual seconds; a synchronous one has no end of its own."""
+
+    deadline_s: float = math.inf
+
+    def late(self, span):
+        """Return bool[n]: whether the report of a client, with such Spans, comes too late."""
+        return span.total > self.deadline_s
+
+    def through(self, span, devices, clients, bytes_up):
+        """Return int64[n]: how many of `bytes_up` int64[n] the server had at the deadline."""
+        sending = self.deadline_s - span.down - span.compute - devices.latency_s[clients]
+        through = np.floor(sending * 1e6 * devices.up_mbit_s[clients] / 8)
+        return np.clip(through, 0, bytes_up).astype(np.int64)
+
+    def settled(self, span, late, dropped):
+        """Return the Spans as the server sees them, float64[n]; `late` and `dropped` are bool[n].
+
+        Those of a late client end at the deadline. One that is lost has only received.
+        """
+        down = np.minimum(span.down, self.deadline_s)
+        left = self.deadline_s - down
+        compute = np.where(dropped, 0.0, np.minimum(span.compute, left))
+        up = np.where(dropped, 0.0, np.where(late, left - compute, span.up))
+        return Spans(down, compute, up)
+
+    def end(self, start, span, missing):
+        """Return the virtual second at which a round ends that began at `start`.
+
+        `span` are settled Spans [n], `missing` bool[n] the late and dropped. A deadline is waited
+        for if anybody is missing. Without one the server notices a lost connection at once, so the
+        last client to answer or to be lost ends the round. A round of nobody takes no time.
+        """
+        if missing.any() and math.isfinite(self.deadline_s):
+            return start + self.deadline_s
+        return start + float(span.total.max(initial=0.0))
+
+
+def schedule_of(section):
+    """Return the Schedule of a [schedule] section."""
+    return Schedule() if section.deadline_s is None else Schedule(section.deadline_s)

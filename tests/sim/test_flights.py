@@ -1,0 +1,169 @@
+"""Asynchronous rounds: who reports when, worked out by hand and by a slower way."""
+
+import numpy as np
+import pytest
+
+from fedmpi.comm.base import Serial
+from fedmpi.errors import ConfigError
+from fedmpi.sim.experiment import assemble
+from fedmpi.sim.flights import FLIGHT, fly
+from fedmpi.sim.resolve import of_tree
+from fedmpi.sim.rounds import Simulation
+from fedmpi.sim.stop import Never
+
+TREE = {
+    "run": {"rounds": 8, "seed": 5},
+    "data": {"partition": "quantity"},
+    "clients": {"number": 12, "per_round": 5, "batch_size": 16},
+    "model": {"name": "softmax"},
+    "devices": {"profile": "tiers"},
+    "schedule": {"mode": "async", "buffer_size": 2},
+}
+
+
+def simulation(**sections):
+    tree = {name: dict(section) for name, section in TREE.items()}
+    for name, section in sections.items():
+        tree.setdefault(name, {}).update(section)
+    return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), Never())
+
+
+def flights(rows):
+    """FLIGHT[n] of (client, start, seconds) rows."""
+    table = np.zeros(len(rows), FLIGHT)
+    for place, (client, start, seconds) in zip(table, rows, strict=True):
+        place["client"], place["start"], place["compute"] = client, start, seconds
+    return table
+
+
+def naive_fly(flying, fresh, slots, count, now):
+    """The same events, found by looking at everybody each time."""
+    work = [(float(row["start"] + row["compute"]), int(row["client"])) for row in flying]
+    waiting = [(float(row["compute"]), int(row["client"])) for row in fresh]
+    landed = []
+    while len(landed) < count:
+        while len(work) < slots and waiting:
+            seconds, client = waiting.pop(0)
+            work.append((now + seconds, client))
+        if not work:
+            break
+        work.sort()
+        now, client = work.pop(0)
+        landed.append(client)
+    return landed, {client for _, client in work}, now
+
+
+def test_three_places_and_two_reports_by_hand():
+    """7 and 8 are at work until 4.0 and 9.0; 1 begins at 2.0, and 2 when 1 has reported at 3.5."""
+    flying, fresh = flights([(7, 1, 3), (8, 0, 9)]), flights([(1, 0, 1.5), (2, 0, 1)])
+    landed, left, end = fly(flying, fresh, 3, 2, 2.0)
+    assert landed["client"].tolist() == [1, 7] and end == 4.0
+    assert left["client"].tolist() == [8, 2] and left["start"].tolist() == [0.0, 3.5]
+
+
+def test_a_fast_client_can_begin_and_report_within_a_round():
+    landed, left, end = fly(flights([]), flights([(1, 0, 5), (2, 0, 1), (3, 0, 1)]), 2, 2, 10.0)
+    assert landed["client"].tolist() == [2, 3] and end == 12.0
+    assert landed["start"].tolist() == [10.0, 11.0] and left["client"].tolist() == [1]
+
+
+def test_nobody_left_ends_the_round_early():
+    landed, left, end = fly(flights([]), flights([(4, 0, 2)]), 3, 2, 1.0)
+    assert landed["client"].tolist() == [4] and not len(left) and end == 3.0
+    landed, left, end = fly(flights([]), flights([]), 3, 2, 1.0)
+    assert not len(landed) and not len(left) and end == 1.0
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_events_are_those_of_the_naive_twin(rng, ties):
+    for _ in range(200):
+        slots, count, now = int(rng.integers(1, 7)), int(rng.integers(1, 5)), 3.0
+        clients = rng.permutation(40)
+        seconds = rng.integers(1, 4, 40).astype(float) if ties else rng.random(40) * 9
+        flying = flights([(c, now - 0.25, s + 0.5) for c, s in zip(clients[: slots - 1], seconds)])
+        fresh = [(c, 0, s) for c, s in zip(clients[20 : 20 + count], seconds[20:])]
+        landed, left, end = fly(flying, flights(fresh), slots, count, now)
+        want = naive_fly(flying, flights(fresh), slots, count, now)
+        assert (landed["client"].tolist(), set(left["client"].tolist()), end) == want
+
+
+def test_a_step_moves_by_the_changes_of_the_clients_weighed_by_staleness():
+    """The first stale report, against training from the weights of the version that it got."""
+    run, versions = simulation(clients={"weighting": "uniform"}), {}
+    for round in range(8):
+        versions[round], before = run.state["weights"].copy(), run.state["weights"]
+        began = dict(zip(run.flights._flying["client"], run.flights._flying["version"]))
+        row = run.round()
+        expected = np.zeros(before.size)
+        for client in row.clients["client"].tolist():
+            version = int(began.get(client, round))
+            state = {"weights": versions[version]}
+            plan = run.algorithm.plan(state, version, client)
+            report = run.experiment.trainer.train(versions[version], plan, client, version, 0.5)
+            change = np.float32((1.0 + round - version) ** -0.5)
+            sent = before + change * (report.weights - versions[version])
+            sent = report.weights if version == round else sent
+            expected += 0.5 * sent.astype(np.float64)
+        np.testing.assert_allclose(run.state["weights"], expected, rtol=0, atol=1e-7)
+    assert any(version < round for version in began.values())
+
+
+def test_five_are_at_work_at_any_time_and_two_report_in_a_round():
+    run = simulation()
+    busy, end = [], 0.0
+    for _ in range(8):
+        row = run.round()
+        assert len(row.clients) == 2 and len(run.flights._flying) == 4
+        assert row.columns["virtual_time"] == row.clients["virtual_end"].max() >= end
+        end = row.columns["virtual_time"]
+        busy += list(zip(row.clients["virtual_start"], row.clients["virtual_end"], strict=True))
+    for moment in np.linspace(0, 0.9 * end, 50):
+        at_work = sum(a <= moment < b for a, b in busy)
+        assert at_work <= 5
+
+
+def test_one_client_at_a_time_is_a_synchronous_run():
+    alone = {"clients": {"per_round": 1}, "schedule": {"mode": "async", "buffer_size": 1}}
+    one = simulation(**alone)
+    other = simulation(clients={"per_round": 1}, schedule={"mode": "sync", "buffer_size": None})
+    for _ in range(5):
+        rows = one.round(), other.round()
+        assert rows[0].clients["client"].tolist() == rows[1].clients["client"].tolist()
+        assert one.virtual_time == other.virtual_time
+    np.testing.assert_array_equal(one.state["weights"], other.state["weights"])
+
+
+def test_who_would_be_too_stale_is_called_off():
+    run = simulation(schedule={"max_staleness": 1}, run={"rounds": 20})
+    late = 0
+    for round in range(20):
+        before = dict(zip(run.flights._flying["client"], run.flights._flying["version"]))
+        row = run.round()
+        for client, status in zip(row.clients["client"], row.clients["status"], strict=True):
+            version = before.get(client, round)
+            assert (status == run.flights.lost) == (round - version > 1)
+            late += status == run.flights.lost
+        assert row.columns["clients_completed"] == 2
+    assert late
+
+
+def test_a_method_whose_messages_are_not_planned_is_refused():
+    with pytest.raises(ConfigError, match=r"scaffold.*sync"):
+        simulation(algorithm={"name": "scaffold"})
+
+
+def test_clients_that_can_be_lost_are_refused():
+    with pytest.raises(ConfigError, match=r"dropout = 0\.25 has no meaning"):
+        simulation(devices={"dropout": 0.25})
+
+
+def test_a_checkpoint_holds_who_is_in_flight_and_what_they_began_from():
+    run, again = simulation(), simulation()
+    for _ in range(4):
+        run.round()
+    again.take({name: array.copy() for name, array in run.arrays().items()})
+    again.next_round, again.virtual_time = run.next_round, run.virtual_time
+    for _ in range(4):
+        row, same = run.round(), again.round()
+        np.testing.assert_array_equal(row.clients, same.clients)
+    np.testing.assert_array_equal(run.state["weights"], again.state["weights"])
