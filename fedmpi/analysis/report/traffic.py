@@ -15,7 +15,7 @@ DENSITIES = (
     ("density_up", "One client: coordinates sent"),
     ("density_union", "All clients: sent by at least one"),
 )
-PARTS = (("p0", "up: values"), ("p3", "up: which coordinates"), ("p4", "up: frame"))
+PARTS = (("p0", "up: values"), ("p3", "up: which coordinates"), ("p4", "up: frame, and cut off"))
 
 
 def traffic(study):
@@ -63,7 +63,8 @@ def totals(study):
             share(group.mean("density_union")), share(group.last("model_density")),
         ))  # fmt: skip
     caption = ("Bytes of the whole run; values, coordinates (which of them were sent) and frame"
-               " (headers and checksums) as shares of what went up")
+               " (headers and checksums; also what late clients had sent at the deadline)"
+               " as shares of what went up")
     return table(caption, head, rows, right=set(range(1, len(head))))
 
 
