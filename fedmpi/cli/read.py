@@ -64,6 +64,11 @@ def compare(args):
 
     runs = [reader.open(out) for out in args.outs]
     comparison = comparison_of(runs, args.target)
+    if args.plot:
+        from fedmpi.analysis.draw import draw
+
+        draw(runs, str(args.plot), comparison.target)
+        print(f"drawn in {args.plot}", file=sys.stderr)
     rows, counted = comparison.rows, [views.view(run) for run in runs] if args.views else []
     if args.json:
         if counted:
@@ -77,11 +82,6 @@ def compare(args):
             drawn = curves.text(runs)
             shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
             print("\n" + shown)
-    if args.plot:
-        from fedmpi.analysis.draw import draw
-
-        draw(runs, str(args.plot), comparison.target)
-        print(f"drawn in {args.plot}", file=sys.stderr)
 
 
 def watch(args):
