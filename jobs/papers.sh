@@ -15,6 +15,7 @@
 #   cifar-10       cifar-10/*.toml on the table's three splits    9 configurations, see there
 #
 # JOBS=N runs N at a time (default: all cores but one), one rank and thread each; SEEDS="1 2 3".
+# ROUNDS=N ends cifar-10 after N of the 200 rounds, evaluated every second one.
 set -euo pipefail
 out=${1:?usage: bash jobs/papers.sh OUT STUDY...}
 shift
@@ -28,6 +29,7 @@ configs=jobs/configs/papers
 cores=$(nproc)
 JOBS=${JOBS:-$((cores > 1 ? cores - 1 : 1))}
 SEEDS=${SEEDS:-1 2 3}
+short=(${ROUNDS:+"run.rounds=$ROUNDS" "run.eval_every=2"})
 few=(clients.number=10000 clients.per_round=10 clients.local_epochs=1)
 few+=(run.rounds=100 run.eval_every=100 run.checkpoint_every=100)
 
@@ -83,9 +85,9 @@ lines_of() {
         skeletons) points "$1" skeletonization ;;
         traffic) points "$1" cifar-10 "${few[@]}" ;;
         cifar-10)
-            points cifar-10-iid cifar-10
-            points cifar-10-d-niid cifar-10 data.partition=dirichlet data.alpha=1.0
-            points cifar-10-m-niid cifar-10 data.partition=mixed
+            points cifar-10-iid cifar-10 "${short[@]}"
+            points cifar-10-d-niid cifar-10 data.partition=dirichlet data.alpha=1.0 "${short[@]}"
+            points cifar-10-m-niid cifar-10 data.partition=mixed "${short[@]}"
             ;;
         *) echo "papers.sh: no study $1; see the head of the file" >&2; exit 2 ;;
     esac

@@ -11,7 +11,7 @@ from fedmpi.rng import rng_for
 class Cohort:
     """The clients of one round: ids int64[n], ascending, and their shares float64[n].
 
-    `dropped` bool[n] says who will be lost once it has its message.
+    `dropped` bool[n] says who sends nothing: it is lost once it has its message, or called off.
     """
 
     clients: np.ndarray
