@@ -74,7 +74,6 @@ class Experiment:
         layout = self.trainer.networks.of(plan.part).layout
         return flops.of_plan(layout, plan, report.seen, report.probed).sum()
 
-
     def flops_inference(self, state):
         """Return the floating-point operations of one sample through the global model."""
         gates = self.algorithm.setting.gates

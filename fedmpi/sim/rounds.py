@@ -132,7 +132,7 @@ class Simulation:
 
     def take(self, arrays):
         """Take up what `arrays` returned."""
-        self.state = {name: a for name, a in arrays.items() if not name.startswith(PREFIX)}
+        self.state = {name: a for name, a in arrays.items() if name.split(" ")[0] != PREFIX}
         self.flights.take(arrays)
 
     def _discard(self):
@@ -197,29 +197,29 @@ class Simulation:
             report = experiment.trainer.train(state["weights"], plan, client, began, share)
             parts = self.algorithm.message(state, plan, report)
         except CLIENT_FAULTS:
-            arrived, up, row = {}, [], rows.silent_row(client, samples, down, REJECTED)
+            taken, up, row = {}, [], rows.silent_row(client, samples, down, REJECTED)
         else:
             arrived, up = post.up(plan, parts)
-            good = np.isfinite(report.loss) and all(fits(values) for values, _ in arrived.values())
+            taken = {name: values for name, (values, _) in arrived.items()}
+            taken["weights"] = self.flights.arrived(client, *arrived["weights"])
+            good = np.isfinite(report.loss) and all(map(fits, taken.values()))
             flops, status = experiment.flops(plan, report), COMPLETED if good else REJECTED
             row = rows.client_row(report, down, up, flops, status)
         in_time = rows.in_time(row, experiment.devices, experiment.schedule)
         sent.add(down, up if in_time else [])
         if row["status"] == COMPLETED:
-            self._take_in(sums, plan, report, arrived)
+            self._take_in(sums, plan, report, arrived, taken)
         return row
 
-    def _take_in(self, sums, plan, report, arrived):
-        """Add what arrived from a client to the sums, and keep the client's memory."""
+    def _take_in(self, sums, plan, report, arrived, taken):
+        """Keep a client's memory, and add to the sums what `arrived` from it is `taken` to be."""
         state, _ = self.flights.issued(report.client)
         memory = self.algorithm.remember(state, plan, report, arrived)
         if memory is not None:
             self.store.stage(report.client, memory)
-        more = {name: values for name, (values, _) in arrived.items()}
-        weights, support = arrived["weights"]
-        weights = self.flights.arrived(report.client, weights, support)
+        support = arrived["weights"][1]
         # Only what the messages hold can reach the sums.
-        report.weights, report.private, report.statistics = weights, None, more
+        report.weights, report.private, report.statistics = taken["weights"], None, taken
         plan = plan if support is plan.up else replace(plan, up=support)
         self.algorithm.add(sums, plan, report)
 

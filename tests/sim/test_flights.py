@@ -9,6 +9,7 @@ from fedmpi.sim.experiment import assemble
 from fedmpi.sim.flights import FLIGHT, fly
 from fedmpi.sim.resolve import of_tree
 from fedmpi.sim.rounds import Simulation
+from fedmpi.sim.rows import REJECTED
 from fedmpi.sim.stop import Never
 
 TREE = {
@@ -145,6 +146,18 @@ def test_who_would_be_too_stale_is_called_off():
             late += status == run.flights.lost
         assert row.columns["clients_completed"] == 2
     assert late
+
+
+def test_a_stale_change_that_makes_too_large_a_weight_gets_its_client_rejected():
+    """What is sent fits, but not what it makes of today's weights."""
+    run = simulation(clients={"max_rejected": 1.0})
+    run.round()
+    run.state = {"weights": run.state["weights"] + np.float32(2**18)}
+    stale = set(run.flights._flying["client"].tolist())
+    row = run.round()
+    found = [c in stale for c in row.clients["client"].tolist()]
+    assert any(found)
+    assert (row.clients["status"] == REJECTED)[found].all()
 
 
 def test_a_method_whose_messages_are_not_planned_is_refused():

@@ -28,34 +28,34 @@ def simulation(stop=None, **sections):
     return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), stop or Never())
 
 
-def test_the_step_is_the_mean_of_clients_trained_apart():
-    run = simulation()
+def mean_of_clients(run, sent_as=np.float32):
+    """The mean of round 0, of clients trained one by one, in values of the type they send."""
     experiment, start = run.experiment, run.state["weights"].copy()
     cohort = experiment.cohort(0)
-    expected = np.zeros(start.size)
+    mean = np.zeros(start.size)
     for client, share in zip(cohort.clients, cohort.shares, strict=True):
         plan = run.algorithm.plan(run.state, 0, int(client))
         report = experiment.trainer.train(start, plan, int(client), 0, float(share))
-        expected += share * report.weights.astype(np.float64)
+        mean += share * report.weights.astype(sent_as).astype(np.float64)
+    return mean.astype(np.float32)
+
+
+def test_the_step_is_the_mean_of_clients_trained_apart():
+    run = simulation()
+    expected = mean_of_clients(run)
     run.round()
-    np.testing.assert_array_equal(run.state["weights"], expected.astype(np.float32))
+    np.testing.assert_array_equal(run.state["weights"], expected)
 
 
 def test_what_clients_send_in_16_bits_is_rounded_and_takes_half_the_bytes():
     run = simulation(network={"codec": "float16"})
-    experiment, start = run.experiment, run.state["weights"].copy()
-    cohort = experiment.cohort(0)
-    expected = np.zeros(start.size)
-    for client, share in zip(cohort.clients, cohort.shares, strict=True):
-        plan = run.algorithm.plan(run.state, 0, int(client))
-        report = experiment.trainer.train(start, plan, int(client), 0, float(share))
-        expected += share * report.weights.astype(np.float16).astype(np.float64)
+    expected = mean_of_clients(run, np.float16)
     row = run.round()
-    np.testing.assert_array_equal(run.state["weights"], expected.astype(np.float32))
-    assert row.columns["bytes_up_values"] == 4 * 2 * start.size
+    np.testing.assert_array_equal(run.state["weights"], expected)
+    assert row.columns["bytes_up_values"] == 4 * 2 * expected.size
     down, up = row.clients["bytes_down"], row.clients["bytes_up"]
-    assert (down - up).tolist() == [2 * start.size] * 4
-    assert row.layers["bytes_up"].sum() == 4 * 2 * start.size
+    assert (down - up).tolist() == [2 * expected.size] * 4
+    assert row.layers["bytes_up"].sum() == 4 * 2 * expected.size
 
 
 def test_a_weight_beyond_16_bits_gets_its_client_rejected():
