@@ -41,9 +41,9 @@ def run(config, out, overwrite=False):
     Under mpiexec or srun all ranks call it. Raises FedmpiError.
     """
     from fedmpi.comm.start import start
-    from fedmpi.sim import resolve
-    from fedmpi.sim.run import Start, execute
-    from fedmpi.sim.stop import Never
+    from fedmpi.experiment import resolve
+    from fedmpi.experiment.execute import Start, execute
+    from fedmpi.experiment.stop import Never
 
     if not isinstance(config, dict | str | os.PathLike):
         raise ConfigError(f"config = {config!r}: give the path of a TOML file, or a dict of dicts")

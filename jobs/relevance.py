@@ -13,10 +13,10 @@ import sys
 import numpy as np
 
 from fedmpi.comm.base import Serial
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.resolve import resolve
-from fedmpi.sim.rounds import Simulation
-from fedmpi.sim.stop import Never
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import resolve
+from fedmpi.experiment.stop import Never
+from fedmpi.round.loop import Simulation
 
 TEXT = """
 [run]

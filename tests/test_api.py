@@ -11,7 +11,7 @@ import pytest
 import fedmpi
 from fedmpi import api
 from fedmpi.errors import ConfigError, FedmpiError, RejectedError, ResultError
-from fedmpi.sim.stop import ASKING
+from fedmpi.experiment.stop import ASKING
 
 TREE = {
     "run": {"rounds": np.int64(2), "seed": 3},

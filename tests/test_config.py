@@ -4,7 +4,7 @@ import pytest
 
 from fedmpi.config import read
 from fedmpi.errors import ConfigError
-from fedmpi.sim.resolve import resolve
+from fedmpi.experiment.resolve import resolve
 
 
 def test_an_empty_configuration_is_a_whole_experiment():

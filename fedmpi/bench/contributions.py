@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedmpi.comm.base import Serial
-from fedmpi.sim import resolve
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.rounds import Simulation
-from fedmpi.sim.stop import Never
+from fedmpi.experiment import resolve
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.stop import Never
+from fedmpi.round.loop import Simulation
 
 METHODS = {
     "FedSkel": 'name = "fedskel"\nratio = 0.25',

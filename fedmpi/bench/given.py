@@ -14,8 +14,8 @@ import json
 import numpy as np
 
 from fedmpi.comm.base import Serial
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.run import parameters
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.execute import parameters
 
 
 def write(folder, resolved, root, cache):

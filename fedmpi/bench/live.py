@@ -26,13 +26,13 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.bench.measure import plain
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.execute import execute
+from fedmpi.experiment.stop import Never
 from fedmpi.learn.steps import edges_of
 from fedmpi.record import reader
 from fedmpi.record.schema import PHASES
 from fedmpi.rng import rng_for
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.run import execute
-from fedmpi.sim.stop import Never
 
 
 def measure(resolved, comm, start, bare=False):

@@ -26,7 +26,7 @@ import numpy as np
 from fedmpi.bench import given, memory
 from fedmpi.bench.measure import Bar, Spread, judged, plain, ratios
 from fedmpi.errors import FedmpiError
-from fedmpi.sim import resolve
+from fedmpi.experiment import resolve
 
 SETTING = """
 [run]

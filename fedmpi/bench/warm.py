@@ -6,10 +6,10 @@ from fedmpi import kernels
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError
-from fedmpi.sim import resolve
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.rounds import Simulation
-from fedmpi.sim.stop import Never
+from fedmpi.experiment import resolve
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.stop import Never
+from fedmpi.round.loop import Simulation
 
 ROUNDS = 4  # a client's second visit may need other kernels than its first
 TINY = {

@@ -59,8 +59,8 @@ def run(args):
     """Run an experiment, keep nothing of it, and say how long its rounds took; any ranks."""
     from fedmpi.bench import live
     from fedmpi.comm.start import start
-    from fedmpi.sim import resolve
-    from fedmpi.sim.run import Start
+    from fedmpi.experiment import resolve
+    from fedmpi.experiment.execute import Start
 
     comm = start(os.environ)
     if args.bare and comm.size > 1:

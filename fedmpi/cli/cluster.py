@@ -56,8 +56,8 @@ def _add_job(parser):
 
 def submit(args):
     """Check an experiment, write its job script beside OUT, show it and submit it."""
+    from fedmpi.experiment import resolve
     from fedmpi.record.writer import check_target
-    from fedmpi.sim import resolve
     from fedmpi.slurm import script
     from fedmpi.slurm.options import check_path
 
@@ -109,8 +109,8 @@ def sweep(args):
 
 def _unfinished(plan, folder):
     """Check every point and return those without a finished result, by their place."""
+    from fedmpi.experiment import resolve
     from fedmpi.record import reader
-    from fedmpi.sim import resolve
 
     text, todo = resolve.text_of(plan.base), []
     for i, point in enumerate(plan.points):
@@ -142,7 +142,7 @@ def _same(kept, values, path):
 
 def _run_here(args, plan, folder, todo):
     """Run points one after the other; a failed one does not keep the next from running."""
-    from fedmpi.sim.stop import Stop
+    from fedmpi.experiment.stop import Stop
 
     failed = []
     with Stop() as stop:

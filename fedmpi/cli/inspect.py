@@ -27,12 +27,12 @@ def add_verbs(verbs):
 def check(args):
     """Validate a configuration and print every value used, as TOML."""
     from fedmpi.analysis.configs import as_toml
-    from fedmpi.sim import resolve
+    from fedmpi.experiment import resolve
 
     resolved = resolve.read(args.config, args.overrides)
     print(as_toml(resolved.values()), end="")
     if args.estimate:
-        from fedmpi.sim.estimate import estimate
+        from fedmpi.experiment.estimate import estimate
 
         costs = estimate(resolved, _root(resolved), cache_folder())
         print("\n".join(["", "# estimate", *_costs(costs, resolved.config)]))
@@ -59,8 +59,8 @@ def _costs(costs, config):
 def partition(args):
     """Show how the samples are spread over the clients, and draw it."""
     from fedmpi.analysis import partition as summary
-    from fedmpi.sim import resolve
-    from fedmpi.sim.split import split_of
+    from fedmpi.experiment import resolve
+    from fedmpi.experiment.division import split_of
 
     resolved = resolve.read(args.config, args.overrides)
     dataset, split = split_of(resolved, _root(resolved), cache_folder())

@@ -37,8 +37,8 @@ def _add_common(parser):
 
 def run(args):
     """Run an experiment and write its result file."""
+    from fedmpi.experiment import resolve
     from fedmpi.record.writer import check_target
-    from fedmpi.sim import resolve
 
     def read():
         text = resolve.text_of(args.config)
@@ -58,8 +58,8 @@ def run(args):
 
 def resume(args):
     """Go on with a run where its checkpoint stands; more rounds with --set run.rounds=N."""
+    from fedmpi.experiment import resolve
     from fedmpi.record import reader
-    from fedmpi.sim import resolve
 
     def read():
         with reader.open(args.out) as old:
@@ -102,7 +102,7 @@ def _on_all_ranks(args, read, make, **how):
 def _execute_or_end(args, resolved, comm, how):
     """Run it; what one rank fails at ends the others too."""
     from fedmpi.cli import report
-    from fedmpi.sim.stop import INTERRUPTED, Stop, deaf
+    from fedmpi.experiment.stop import INTERRUPTED, Stop, deaf
 
     try:
         with Stop() as stop:
@@ -151,7 +151,7 @@ def _warn(text):
 
 def _execute(args, resolved, comm, stop, how):
     from fedmpi.cli.progress import progress_for
-    from fedmpi.sim.run import Start, execute
+    from fedmpi.experiment.execute import Start, execute
 
     start = Start(
         out=args.out,

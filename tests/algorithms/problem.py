@@ -8,10 +8,10 @@ import numpy as np
 from torch import nn
 
 from fedmpi.comm.base import Serial
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.resolve import resolve
-from fedmpi.sim.rounds import Simulation
-from fedmpi.sim.stop import Never
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import resolve
+from fedmpi.experiment.stop import Never
+from fedmpi.round.loop import Simulation
 
 # Without the compiler the kernels' engine would take minutes; it has tests of its own.
 TRAINER = "torch" if numba.config.DISABLE_JIT else "auto"

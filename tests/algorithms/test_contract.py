@@ -9,8 +9,8 @@ import pytest
 
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.layout import Support
-from fedmpi.sim.post import Post
-from fedmpi.sim.store import ClientStore, pack, unpack
+from fedmpi.round.memories import ClientStore, pack, unpack
+from fedmpi.round.messages import Post
 from tests.algorithms.problem import experiment, fedavg, same_bits, simulate
 
 # Keys under which a method does in four rounds what it is for.

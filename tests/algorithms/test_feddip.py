@@ -8,10 +8,10 @@ import pytest
 from fedmpi.algorithms.base import Setting
 from fedmpi.algorithms.feddip import FedDIP
 from fedmpi.comm.base import Serial
+from fedmpi.experiment.stop import Never
 from fedmpi.plan import Report
 from fedmpi.rng import rng_for
-from fedmpi.sim.rounds import Simulation
-from fedmpi.sim.stop import Never
+from fedmpi.round.loop import Simulation
 from fedmpi.sparsity import coordinates, prunable
 from tests.algorithms.problem import experiment, same_bits, simulate, weights_of
 from tests.models import TINY, WEIGHTS

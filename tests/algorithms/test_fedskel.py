@@ -9,7 +9,7 @@ from fedmpi.algorithms.fedskel import FedSkel
 from fedmpi.layout import Support
 from fedmpi.learn.statistics import Statistics
 from fedmpi.plan import FULL, Backward, Plan, Report
-from fedmpi.sim.store import ClientStore
+from fedmpi.round.memories import ClientStore
 from tests.algorithms.problem import experiment, simulate, weights_of
 from tests.models import TINY, WEIGHTS
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from fedmpi.comm.base import Serial
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import resolve
+from fedmpi.experiment.stop import Never
 from fedmpi.learn.data import load
 from fedmpi.learn.losses import LOSSES
 from fedmpi.plan import Part
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.resolve import resolve
-from fedmpi.sim.rounds import Simulation
-from fedmpi.sim.stop import Never
+from fedmpi.round.loop import Simulation
 from tests.algorithms.problem import experiment, simulate
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from fedmpi.cli import progress
-from fedmpi.sim.resolve import resolve
+from fedmpi.experiment.resolve import resolve
 from tests.conftest import ROOT, mpiexec
 
 SMALL = """

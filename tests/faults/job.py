@@ -9,10 +9,10 @@ from contextlib import suppress
 import psutil
 
 from fedmpi.comm.base import Serial
+from fedmpi.experiment import resolve
+from fedmpi.experiment.execute import Start, execute
+from fedmpi.experiment.stop import Never
 from fedmpi.record import reader
-from fedmpi.sim import resolve
-from fedmpi.sim.run import Start, execute
-from fedmpi.sim.stop import Never
 from tests.conftest import ROOT, mpiexec
 
 CONFIG = """

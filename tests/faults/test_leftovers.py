@@ -13,7 +13,7 @@ import fedmpi
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint, whole
 from fedmpi.record.whole import replacement
-from fedmpi.sim.store import ClientStore
+from fedmpi.round.memories import ClientStore
 from tests.cli.test_run import contents, equal
 from tests.faults.job import Job, rounds_of, run_here, write_config
 

@@ -7,8 +7,8 @@ import pytest
 from fedmpi import cli
 from fedmpi.cli.progress import Bar
 from fedmpi.errors import LONGEST, ConfigError, FedmpiError
+from fedmpi.experiment import resolve
 from fedmpi.record.writer import Writer
-from fedmpi.sim import resolve
 from tests.faults.job import CONFIG
 from tests.record import sample
 

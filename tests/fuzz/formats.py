@@ -13,8 +13,9 @@ import zlib
 
 import numpy as np
 
+from fedmpi.experiment import resolve
 from fedmpi.record import checkpoint
-from fedmpi.sim import resolve, store
+from fedmpi.round import memories as store
 from tests.fuzz.mutate import damaged, damaged_text
 from tests.fuzz.texts import CONFIG, DEVICES, PLAY, SPEECHES, SWEEP, WORDS
 

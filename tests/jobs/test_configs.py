@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedmpi.sim import resolve
+from fedmpi.experiment import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = sorted((ROOT / "jobs/configs/papers").glob("*/*.toml"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedmpi.sim.store import ClientStore
+from fedmpi.round.memories import ClientStore
 
 
 @pytest.mark.parametrize("scale", [0, 1, 1000])

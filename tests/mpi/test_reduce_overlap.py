@@ -6,14 +6,14 @@ import pytest
 from fedmpi.comm.reduce import Reducer
 from fedmpi.comm.reduce.overlap import Behind
 from fedmpi.errors import RejectedError
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import of_tree
+from fedmpi.experiment.stop import Never
 from fedmpi.layout import Layer, Layout, Tensor
-from fedmpi.sim import rounds
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.resolve import of_tree
-from fedmpi.sim.stop import Never
+from fedmpi.round import loop as rounds
 from fedmpi.totals import Total
 from tests.mpi.reduce_cases import make
-from tests.sim.test_rounds import TREE
+from tests.round.test_loop import TREE
 
 METHODS = {
     "fedlp": {"p": 0.4},

@@ -9,12 +9,12 @@ from fedmpi.comm.base import Serial
 from fedmpi.comm.reduce.auto import NAMES
 from fedmpi.comm.reduce.reducer import CHOICES
 from fedmpi.config import Collective
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import of_tree
+from fedmpi.experiment.stop import Never
 from fedmpi.record.schema import COLLECTIVES
-from fedmpi.sim import rounds
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.resolve import of_tree
-from fedmpi.sim.stop import Never
-from tests.sim.test_rounds import TREE
+from fedmpi.round import loop as rounds
+from tests.round.test_loop import TREE
 
 ASYNC = {
     "devices": {"profile": "mobile", "availability": 0.8},

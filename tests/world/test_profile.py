@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedmpi.errors import ConfigError
-from fedmpi.sim import resolve
+from fedmpi.experiment import resolve
 from fedmpi.world.devices import CUT, MOBILE, devices_of
 from fedmpi.world.profile import devices_in
 

@@ -3,7 +3,7 @@
 A thread of its own makes the blocking call; measured on MPICH and Intel MPI this hides nearly
 all of it behind work that holds no lock of Python, while MPI's own nonblocking
 collectives hide nothing. The thread spins on a core, so it only pays where one is free:
-the round loop tries it (fedmpi/sim/ahead.py).
+the round loop tries it (fedmpi/round/early_sums.py).
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from fedmpi.comm.base import Serial
+from fedmpi.experiment import resolve
+from fedmpi.experiment.estimate import estimate
+from fedmpi.experiment.execute import Start, execute
+from fedmpi.experiment.stop import Never
 from fedmpi.record import reader
 from fedmpi.record.schema import CLIENT_STATUS
-from fedmpi.sim import resolve
-from fedmpi.sim.estimate import estimate
-from fedmpi.sim.run import Start, execute
-from fedmpi.sim.stop import Never
 from tests.cli.test_run import contents, equal
-from tests.sim.test_rounds import TREE, simulation
+from tests.round.test_loop import TREE, simulation
 
 UNRELIABLE = {
     "devices": {"profile": "tiers", "availability": 0.3, "dropout": 0.2},

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.sim.place import at_home, place
+from fedmpi.round.place import at_home, place
 
 
 def test_longest_first_evens_out_the_load():

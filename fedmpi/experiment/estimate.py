@@ -2,23 +2,12 @@
 
 import numpy as np
 
-from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
-from fedmpi.flops import of_plan
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.post import Post
+from fedmpi.experiment.assemble import assemble
+from fedmpi.round.messages import Post, cost_of
 from fedmpi.world.clock import spans
 
 COPIES = 4  # float32[P] buffers of the trainer: weights, gradient, two moments
-
-
-def cost_of(experiment, plan, client, post):
-    """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
-    value_type = experiment.config.network.value_type
-    down = sum(letter.size.total for letter in post.down(plan))
-    part = experiment.trainer.networks.of(plan.part).layout
-    work = of_plan(part, plan, int(experiment.work[client])).sum()
-    return down, codec.size_of(plan.up, value_type=value_type).total, work
 
 
 def estimate(resolved, root, cache=None):

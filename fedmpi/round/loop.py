@@ -9,16 +9,16 @@ import numpy as np
 
 from fedmpi.errors import ClientError, RejectedError
 from fedmpi.record.schema import COLLECTIVES, PHASES
-from fedmpi.sim import rows
-from fedmpi.sim.ahead import Ahead
-from fedmpi.sim.flights import PREFIX, flights_of
-from fedmpi.sim.phases import Phases
-from fedmpi.sim.place import at_home, place
-from fedmpi.sim.post import Post
-from fedmpi.sim.rows import COMPLETED, REJECTED
-from fedmpi.sim.score import score_of
-from fedmpi.sim.store import ClientStore
-from fedmpi.sim.watch import Blind
+from fedmpi.round import columns as rows
+from fedmpi.round.columns import COMPLETED, REJECTED
+from fedmpi.round.early_sums import Ahead
+from fedmpi.round.flights import PREFIX, flights_of
+from fedmpi.round.memories import ClientStore
+from fedmpi.round.messages import Post
+from fedmpi.round.phases import Phases
+from fedmpi.round.place import at_home, place
+from fedmpi.round.progress import Progress
+from fedmpi.round.score import score_of
 from fedmpi.totals import fits
 
 # What numbers can bring about in a client's training, so the same for any number of ranks.
@@ -47,7 +47,7 @@ class Simulation:
 
     def __init__(self, experiment, comm, stop, watch=None):
         self.experiment, self.comm, self.stop = experiment, comm, stop
-        self._watch = watch or Blind()
+        self._watch = watch or Progress()
         experiment.trainer.on_step = self._watch.step
         self.stopping, self.recorded = False, 0.0
         self.algorithm, self.store = experiment.algorithm, ClientStore()

@@ -6,14 +6,14 @@ from pathlib import Path
 from time import perf_counter
 
 from fedmpi.errors import RejectedError
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.provenance import provenance
+from fedmpi.experiment.save import Thrift, keep, restore
+from fedmpi.experiment.watch import watching
 from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.writer import Writer, check_target
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.keep import Thrift, keep, restore
-from fedmpi.sim.provenance import provenance
-from fedmpi.sim.rounds import Simulation, rejected
-from fedmpi.sim.watch import watching
+from fedmpi.round.loop import Simulation, rejected
 
 
 @dataclass(frozen=True)

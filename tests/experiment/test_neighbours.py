@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fedmpi.comm.base import Serial
-from fedmpi.sim import neighbours
-from fedmpi.sim.neighbours import Neighbours
+from fedmpi.experiment import neighbours
+from fedmpi.experiment.neighbours import Neighbours
 
 
 class Nodes:

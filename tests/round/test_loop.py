@@ -5,12 +5,12 @@ import pytest
 
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import of_tree
+from fedmpi.experiment.stop import Never
 from fedmpi.layout import Support
 from fedmpi.record.schema import CLIENT_STATUS
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.resolve import of_tree
-from fedmpi.sim.rounds import Simulation
-from fedmpi.sim.stop import Never
+from fedmpi.round.loop import Simulation
 
 TREE = {
     "run": {"rounds": 3, "seed": 5, "trainer": "torch"},

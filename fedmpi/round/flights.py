@@ -19,11 +19,10 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from fedmpi.rng import rng_for
-from fedmpi.sim import rows
-from fedmpi.sim.estimate import cost_of
-from fedmpi.sim.post import Post
-from fedmpi.sim.rows import DROPPED, LATE
-from fedmpi.sim.select import Cohort, shares_of
+from fedmpi.round import columns as rows
+from fedmpi.round.cohort import Cohort, shares_of
+from fedmpi.round.columns import DROPPED, LATE
+from fedmpi.round.messages import Post, cost_of
 from fedmpi.world.availability import available
 from fedmpi.world.clock import spans
 

@@ -3,10 +3,10 @@
 import numpy as np
 
 from fedmpi.comm.base import Serial
+from fedmpi.experiment import save as keep
+from fedmpi.experiment.save import Thrift
 from fedmpi.record import checkpoint
-from fedmpi.sim import keep
-from fedmpi.sim.keep import Thrift
-from fedmpi.sim.store import ClientStore, unpack
+from fedmpi.round.memories import ClientStore, unpack
 from tests.faults.job import run_here
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from time import monotonic
 
 from fedmpi import comm as comm_package
-from fedmpi.sim.neighbours import Neighbours
+from fedmpi.experiment.neighbours import Neighbours
+from fedmpi.round.progress import NO_CLIENT, Progress
 
 TICKS, RANK, PROCESS, ROUND, CLIENT = range(5)  # columns of a rank's signs
-NOBODY = -1  # in CLIENT: the rank trains no client
 PAUSE = 1.0  # seconds between two signs
 STUCK = 5  # times the patience: how long a main thread may take for one step
 COMM = str(Path(comm_package.__file__).parent)
@@ -38,7 +38,7 @@ STATES = {
 }
 
 
-class Watch:
+class Watch(Progress):
     """The signs of all ranks on this node, int64[node_size, 5], and what to make of them.
 
     Attributes
@@ -57,7 +57,7 @@ class Watch:
         self.news = []
         self.note(0)
 
-    def note(self, round, client=NOBODY):
+    def note(self, round, client=NO_CLIENT):
         """Show what this rank is doing."""
         self._signs[self._rank, ROUND:] = round, client
         self._steps += 1
@@ -118,7 +118,7 @@ class Watch:
 
     def _doing(self, rank):
         round, client = self._signs[rank, ROUND:].tolist()
-        return f"round {round}" + (f", client {client}" if client != NOBODY else "")
+        return f"round {round}" + (f", client {client}" if client != NO_CLIENT else "")
 
     def tell(self, text):
         """Warn, and keep the text for the result file."""
@@ -148,20 +148,6 @@ def _state(process):
         return "" if Path("/proc/self/stat").exists() else "?"
 
 
-class Blind:
-    """The watch of a run that wants none."""
-
-    def note(self, round, client=NOBODY):
-        """Show it to nobody."""
-
-    def step(self):
-        """Nobody counts."""
-
-    def take_news(self):
-        """Return no warnings."""
-        return []
-
-
 @contextmanager
 def watching(comm, patience, warn):
     """Watch over all ranks while the block runs; gives the Watch. Collective.
@@ -170,7 +156,7 @@ def watching(comm, patience, warn):
     never; `warn` takes the text, in a thread of its own.
     """
     if not patience:
-        yield Blind()
+        yield Progress()
         return
     watch, over, pause = Watch(comm, patience, warn), threading.Event(), min(PAUSE, patience / 4)
     with Neighbours(comm, patience, pause) as neighbours:

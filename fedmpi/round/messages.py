@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedmpi.comm import codec
+from fedmpi.flops import of_plan
 from fedmpi.layout import Support
 
 
@@ -60,3 +61,12 @@ class Post:
             each = size.values // max(support.size, 1)
             self._sent[key] = Letter(support, size, support.layer_counts * each)
         return self._sent[key]
+
+
+def cost_of(experiment, plan, client, post):
+    """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
+    value_type = experiment.config.network.value_type
+    down = sum(letter.size.total for letter in post.down(plan))
+    part = experiment.trainer.networks.of(plan.part).layout
+    work = of_plan(part, plan, int(experiment.work[client])).sum()
+    return down, codec.size_of(plan.up, value_type=value_type).total, work

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedmpi.sim.select import cohort_of
+from fedmpi.round.cohort import cohort_of
 
 SIZES = np.array([5, 0, 10, 20, 15, 0, 50])
 

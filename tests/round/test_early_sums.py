@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fedmpi.errors import ConfigError
+from fedmpi.experiment.resolve import of_tree
 from fedmpi.record.schema import PHASES
-from fedmpi.sim.ahead import TURNS, Ahead
-from fedmpi.sim.resolve import of_tree
+from fedmpi.round.early_sums import TURNS, Ahead
 
 
 def ahead(choice="auto", overlaps=True, exact=True, cohort=8, size=2):

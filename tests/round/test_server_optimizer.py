@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedmpi.config import Server as Keys
-from fedmpi.sim.server import Server
+from fedmpi.round.server_optimizer import Server
 
 OLD = {"weights": np.array([1.0, -2.0], np.float32)}
 MEAN = {"weights": np.array([1.5, -2.25], np.float32), "other": np.zeros(1)}

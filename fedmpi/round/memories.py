@@ -12,7 +12,7 @@ import numpy as np
 
 from fedmpi.errors import MessageError
 from fedmpi.record.digest import number_type
-from fedmpi.sim.spill import Spill
+from fedmpi.round.spill import Spill
 
 LIMIT = 1 << 30  # bytes of arrays that a rank holds in memory
 _SIZE = np.dtype("<u8")

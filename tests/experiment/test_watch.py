@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fedmpi.comm.base import Serial
-from fedmpi.sim.watch import COMM, Blind, Watch, _state, watching
+from fedmpi.experiment.watch import COMM, Watch, _state, watching
+from fedmpi.round.progress import Progress
 
 
 class Node(Serial):
@@ -97,7 +98,7 @@ def test_the_system_says_what_a_silent_process_does():
 
 def test_what_is_known_of_a_stopped_process_is_told(watches, monkeypatch):
     for state, words in (("T", f"kill -CONT {os.getpid()} lets it go on"), ("D", "a disk")):
-        monkeypatch.setattr("fedmpi.sim.watch._state", lambda process: state)  # noqa: B023
+        monkeypatch.setattr("fedmpi.experiment.watch._state", lambda process: state)  # noqa: B023
         now = pass_seconds(watches, 0 if state == "T" else 1000, 10)
         pass_seconds(watches, now, 100, stopped={1})
         assert words in watches[0][1][-1]
@@ -146,7 +147,7 @@ def test_a_main_thread_that_waits_for_others_is_well(watches):
 
 def test_whoever_wants_no_watch_has_none():
     with watching(Serial(), 0.0, None) as watch:
-        assert isinstance(watch, Blind)
+        assert isinstance(watch, Progress)
         watch.note(3, 4)
         watch.step()
         assert watch.take_news() == []

@@ -5,12 +5,12 @@ import pytest
 
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError
-from fedmpi.sim.experiment import assemble
-from fedmpi.sim.flights import FLIGHT, fly
-from fedmpi.sim.resolve import of_tree
-from fedmpi.sim.rounds import Simulation
-from fedmpi.sim.rows import REJECTED
-from fedmpi.sim.stop import Never
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import of_tree
+from fedmpi.experiment.stop import Never
+from fedmpi.round.columns import REJECTED
+from fedmpi.round.flights import FLIGHT, fly
+from fedmpi.round.loop import Simulation
 
 TREE = {
     "run": {"rounds": 8, "seed": 5},

@@ -9,6 +9,7 @@ import numpy as np
 from fedmpi import flops, named
 from fedmpi.algorithms import Setting
 from fedmpi.errors import AlikeError, FedmpiError
+from fedmpi.experiment.division import split
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engines import engine_of
@@ -20,9 +21,8 @@ from fedmpi.learn.samples import Samples
 from fedmpi.learn.trainer import Local, Trainer
 from fedmpi.plan import FULL
 from fedmpi.rng import rng_for
-from fedmpi.sim.select import cohort_of
-from fedmpi.sim.server import Server
-from fedmpi.sim.split import split
+from fedmpi.round.cohort import cohort_of
+from fedmpi.round.server_optimizer import Server
 from fedmpi.world.availability import available, dropped
 from fedmpi.world.devices import Devices, devices_of
 from fedmpi.world.schedule import Schedule, schedule_of

@@ -6,7 +6,7 @@ import numpy as np
 
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint, reader
-from fedmpi.sim.store import unpack
+from fedmpi.round.memories import unpack
 
 CHUNK = 1 << 26  # bytes of clients' memories that all ranks together send at a time
 LEAST = 1 << 20  # and that one of them sends

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as arrays_of
 
 from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError, MessageError
-from fedmpi.sim.spill import Spill, _room
-from fedmpi.sim.store import ClientStore, pack, unpack
+from fedmpi.round.memories import ClientStore, pack, unpack
+from fedmpi.round.spill import Spill, _room
 
 ARRAY = arrays_of.arrays(
     st.sampled_from(["<f4", "<i8", "|u1", "<f8", "|b1"]),

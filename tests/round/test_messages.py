@@ -7,7 +7,7 @@ from fedmpi.comm import codec
 from fedmpi.comm.wire import VALUE_TYPES
 from fedmpi.layout import LEVELS, Layer, Layout, Support, Tensor
 from fedmpi.plan import Plan
-from fedmpi.sim.post import Post
+from fedmpi.round.messages import Post
 
 LAYOUT = Layout(
     (

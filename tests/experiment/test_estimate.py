@@ -2,9 +2,9 @@
 
 import pytest
 
-from fedmpi.sim.estimate import estimate
-from fedmpi.sim.resolve import of_tree
-from tests.sim.test_rounds import TREE, simulation
+from fedmpi.experiment.estimate import estimate
+from fedmpi.experiment.resolve import of_tree
+from tests.round.test_loop import TREE, simulation
 
 
 @pytest.mark.parametrize("name", ["fedavg", "fedlp", "fedskel"])

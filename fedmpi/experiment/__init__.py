@@ -1,0 +1,1 @@
+"""The life of a run: read and check, assemble, start, watch, stop, save and resume."""

@@ -1,0 +1,1 @@
+"""One round: who joins, where they run, the visit of each client, the loop over the rounds."""

@@ -1,1 +1,0 @@
-"""The simulation: who joins, where they run, the round loop, and what is kept."""
