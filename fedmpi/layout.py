@@ -9,9 +9,11 @@ a client may hold, train or send is a set of contiguous *units* of one level:
 
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 
+DIGEST = 16  # bytes of the hash of a support
 LEVELS = ("model", "layer", "tensor", "row", "coordinate")
 
 
@@ -127,12 +129,29 @@ class Support:
     """Which units of a model a client receives, trains or sends.
 
     `keep` is uint8[U], 1 where a unit of `level` is in. It is stated, never
-    inferred from values: a kept coordinate may well be zero.
+    inferred from values: a kept coordinate may well be zero. A support is a value: two are
+    equal if their levels and units are, whichever objects hold them. `keep` must not be
+    changed afterwards.
     """
 
     layout: Layout
     level: str
     keep: np.ndarray
+
+    def __eq__(self, other):
+        if not isinstance(other, Support):
+            return NotImplemented
+        return self.level == other.level and self.digest == other.digest
+
+    def __hash__(self):
+        return hash((self.level, self.digest))
+
+    @cached_property
+    def digest(self):
+        """16 bytes: BLAKE2b of the level and the units, the same for equal supports."""
+        hashed = blake2b(f"{self.level} {self.keep.size} ".encode(), digest_size=DIGEST)
+        hashed.update(np.packbits(self.keep != 0, bitorder="little"))
+        return hashed.digest()
 
     @classmethod
     def all(cls, layout):

@@ -1,4 +1,4 @@
-"""What a client is asked to do in a round, and what it answers: plain data, read by `learn`."""
+"""What a client is asked to do in a round, and by which mechanisms: plain data."""
 
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ FULL = Backward()
 
 
 @dataclass(frozen=True)
-class Part:
+class Submodel:
     """A network smaller than the model, which a client trains in its place.
 
     Either the rows `rows` of each layer (a tuple of bytes, one per row, 1 where kept; the
@@ -74,8 +74,8 @@ class Plan:
     start : float32[P], optional
         The weights to start from, where they are not those received: personal parts.
     private : float32[n], optional
-        The private end of a Part; without it, what a new network has.
-    part : Part, optional
+        The private end of a Submodel; without it, what a new network has.
+    submodel : Submodel, optional
         The smaller network that is trained.
     error : str
         What is minimised: a key of fedmpi.learn.losses.LOSSES.
@@ -114,7 +114,7 @@ class Plan:
     backward: Backward = FULL
     start: np.ndarray | None = None
     private: np.ndarray | None = None
-    part: Part | None = None
+    submodel: Submodel | None = None
     error: str = "cross-entropy"
     proximal: float = 0.0
     mask: np.ndarray | None = None
@@ -135,12 +135,12 @@ class Plan:
 class Own:
     """The model that one client has between rounds, where it is not the global one.
 
-    `weights` is float32[P] in the coordinates of the whole model; `part` and `private` are
+    `weights` is float32[P] in the coordinates of the whole model; `submodel` and `private` are
     those of a Plan.
     """
 
     weights: np.ndarray
-    part: Part | None = None
+    submodel: Submodel | None = None
     private: np.ndarray | None = None
 
 

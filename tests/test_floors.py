@@ -15,9 +15,9 @@ FILES = sorted(
 # A part sees itself and the floors below it; neighbours on a floor do not know each other.
 FLOORS = (
     {"kernels"},
-    {"errors", "rng", "layout"},
+    {"arrays", "errors", "rng", "layout"},
     {"named", "plan", "section", "sparsity"},
-    {"totals", "flops", "simulated"},
+    {"totals", "flops", "simulated", "exchange"},
     {"config"},
     {"algorithms", "learn", "comm", "record", "world"},
     {"round", "analysis", "slurm", "doctor"},

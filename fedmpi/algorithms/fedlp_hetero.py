@@ -18,7 +18,7 @@ from pydantic import Field
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Support
-from fedmpi.plan import Own, Part, Plan
+from fedmpi.plan import Own, Plan, Submodel
 
 LEVELS = 5
 NAMES = (*(f"conv{number}" for number in range(1, 7)), "fc1", "fc2")  # of the model fedlp-cnn
@@ -47,7 +47,7 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
             whole = Support.all(self.layout)
             return Plan(down=whole, up=whole)
         shared, part = self._first(level)
-        return Plan(down=shared, up=shared, part=part, private=self.memory(client).get("head"))
+        return Plan(down=shared, up=shared, submodel=part, private=self.memory(client).get("head"))
 
     def own(self, state, client):
         """The first layers of the global model under the client's own head."""
@@ -61,10 +61,10 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
         return None if report.private is None else {"head": report.private}
 
     def _first(self, level):
-        """Return the Support of the layers that a level shares, and its Part."""
+        """Return the Support of the layers that a level shares, and its Submodel."""
         keep = np.arange(len(self.layout.layers)) <= level
         shared = Support(self.layout, "layer", keep.astype(np.uint8))
-        return shared, Part(options=(("level", level),), shared=shared.size)
+        return shared, Submodel(options=(("level", level),), shared=shared.size)
 
     def level_of(self, client):
         """Return a client's level, 1 to 5, drawn once."""

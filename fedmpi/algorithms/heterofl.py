@@ -15,7 +15,7 @@ from pydantic import field_validator
 
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.layout import Support
-from fedmpi.plan import Own, Part, Plan
+from fedmpi.plan import Own, Plan, Submodel
 from fedmpi.sparsity import narrowed
 
 
@@ -43,7 +43,7 @@ class HeteroFL(Algorithm, name="heterofl"):
     def plan(self, state, round, client):
         """The client's part of the model down and up."""
         held, part = self._parts[self.width_of(client)]
-        return Plan(down=held, up=held, known=True, part=part)
+        return Plan(down=held, up=held, known=True, submodel=part)
 
     def own(self, state, client):
         """The client's part of the global model."""
@@ -55,11 +55,11 @@ class HeteroFL(Algorithm, name="heterofl"):
         return int(self.rng_for("heterofl", 0, client).integers(len(self.keys.widths)))
 
     def _part(self, width):
-        """Return the Support of a width, and its Part."""
+        """Return the Support of a width, and its Submodel."""
         if width == 1:
             return Support.all(self.layout), None
         *layers, last = self.layout.layers
         rows = [np.arange(layer.rows) < ceil(width * layer.rows) for layer in layers]
         rows.append(np.ones(last.rows, bool))
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
-        return held, Part(rows=tuple(keep.tobytes() for keep in rows))
+        return held, Submodel(rows=tuple(keep.tobytes() for keep in rows))

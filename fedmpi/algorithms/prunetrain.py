@@ -19,7 +19,7 @@ from pydantic import Field
 
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.layout import Support
-from fedmpi.plan import Part, Plan
+from fedmpi.plan import Plan, Submodel
 from fedmpi.sparsity import Units, prunable
 
 
@@ -54,7 +54,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
             down=held,
             up=held,
             known=True,
-            part=None if whole else Part(rows=tuple(keep.tobytes() for keep in rows)),
+            submodel=None if whole else Submodel(rows=tuple(keep.tobytes() for keep in rows)),
             tensors=self.tensors,
             by_row=True,
             penalty=self.keys.penalty,

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from fedmpi.algorithms.base import Algorithm, Keys
 from fedmpi.layout import ONE, Support
-from fedmpi.plan import Part, Plan
+from fedmpi.plan import Plan, Submodel
 from fedmpi.sparsity import Units
 from fedmpi.totals import Total
 
@@ -67,9 +67,9 @@ class Skeletonization(Algorithm, name="skeletonization"):
         """The network that is left: trained, or measured."""
         rows, mask = self.units.network(state["units"])
         held = Support(self.layout, "coordinate", mask)
-        part = None if all(map(np.all, rows)) else Part(rows=tuple(r.tobytes() for r in rows))
+        part = None if all(map(np.all, rows)) else Submodel(rows=tuple(r.tobytes() for r in rows))
         cut = None if state["units"][: self.units.inputs].all() else mask
-        how = {"known": True, "part": part, "mask": cut, "update": cut}
+        how = {"known": True, "submodel": part, "mask": cut, "update": cut}
         if state["phase"] == 1:
             keep = np.zeros(self.layout.size, np.uint8)
             keep[self.units.place[self._alive(rows)]] = 1

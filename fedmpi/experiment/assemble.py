@@ -68,10 +68,10 @@ class Experiment:
 
     def flops(self, plan, report):
         """Return the floating-point operations behind a client's Report."""
-        parts = (plan.part, plan.mask, plan.gates, plan.update)
+        parts = (plan.submodel, plan.mask, plan.gates, plan.update)
         if plan.backward is FULL and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
-        layout = self.trainer.networks.of(plan.part).layout
+        layout = self.trainer.networks.of(plan.submodel).layout
         return flops.of_plan(layout, plan, report.seen, report.probed).sum()
 
     def flops_inference(self, state):

@@ -87,7 +87,7 @@ class Networks:
         self._parts = OrderedDict()
 
     def of(self, part):
-        """Return the Network of a Part (None for the whole model)."""
+        """Return the Network of a Submodel (None for the whole model)."""
         if part is None:
             return self.whole
         if part not in self._parts:

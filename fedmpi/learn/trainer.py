@@ -56,7 +56,7 @@ class Trainer:
         """
         x, y = self.samples.take(self.partition.of(client))
         lr = self.local.lr * self.local.lr_decay**round
-        network = self.networks.of(plan.part)
+        network = self.networks.of(plan.submodel)
         start = weights if plan.start is None else plan.start
         own = network.enter(start, plan.private)
         steps = Steps(network, plan, self.local, lr, own)

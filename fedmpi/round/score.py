@@ -32,7 +32,7 @@ def score_of(experiment, algorithm, state, homes, round, comm):
         own = algorithm.own(state, client)
         if own is not None:
             index = experiment.test_split.of(client)
-            network = experiment.trainer.networks.of(own.part)
+            network = experiment.trainer.networks.of(own.submodel)
             tally[:, place] = right_answers(network, own, experiment.test, index), len(index)
     comm.sum_array(tally)
     return replace(found, own=OwnScore(clients, *tally, among=len(able)))

@@ -168,5 +168,5 @@ def test_what_a_client_may_train_and_what_it_must_not_move(name):
     assert moved.any() or plan.steps == 0
     if plan.update is not None:
         assert not moved[(plan.update == 0) & made.layout.trained].any()
-    if plan.part is not None:
+    if plan.submodel is not None:
         assert not moved[plan.up.mask() == 0].any()

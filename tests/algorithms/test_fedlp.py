@@ -106,7 +106,7 @@ def test_work_really_shrinks_with_the_level():
         plan = made.algorithm.plan(state, 0, client)
         report = made.trainer.train(made.weights, plan, client, 0, 1.0)
         found[made.algorithm.level_of(client)] = made.flops(plan, report) / report.seen
-        if plan.part:
+        if plan.submodel:
             after = report.weights[plan.up.mask() == 0]
             assert same_bits(after, made.weights[plan.up.mask() == 0])
             assert len(report.private)

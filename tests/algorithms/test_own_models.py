@@ -104,7 +104,7 @@ def parts_of(simulation, client):
     if simulation.experiment.config.algorithm.name not in ("heterofl", "fedlp-hetero"):
         return None, None
     plan = algorithm.plan(state, 99, client)
-    return plan.part, plan.private
+    return plan.submodel, plan.private
 
 
 @pytest.mark.parametrize("name", sorted(PERSONAL))

@@ -62,7 +62,7 @@ def test_small_rows_go_with_what_reads_them_and_one_always_stays():
     assert not reads[:, 0].any() and reads[:, 1].any()
     assert algorithm.left(weights * 0.1, state["units"]).tolist() == [1] * inputs + [0, 1]
     again = algorithm.plan(after, 1, 0)
-    assert again.part is not None and again.up.size == int(algorithm.kept(after).sum())
+    assert again.submodel is not None and again.up.size == int(algorithm.kept(after).sum())
 
 
 def test_a_strong_penalty_makes_the_network_small():

@@ -8,7 +8,7 @@ from fedmpi.learn.engine import TorchEngine
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Networks
-from fedmpi.plan import Part
+from fedmpi.plan import Submodel
 from fedmpi.sparsity import narrowed
 
 SAMPLE = np.zeros((1, 3, 32, 32), np.float32)
@@ -30,7 +30,7 @@ def part_of(layout, keep):
     rows = [np.ones(layer.rows, bool) for layer in layout.layers]
     for number, dropped in keep.items():
         rows[number][dropped] = False
-    return Part(rows=tuple(row.tobytes() for row in rows)), rows
+    return Submodel(rows=tuple(row.tobytes() for row in rows)), rows
 
 
 @pytest.mark.parametrize("name", ["fedskel-cifar", "vgg11", "mlp"])
@@ -67,7 +67,7 @@ def test_what_a_part_learned_goes_back_to_its_places():
 
 def test_a_level_shares_its_first_layers_and_keeps_a_private_end():
     nets, weights = networks("fedlp-cnn")
-    part = Part(options=(("level", 1),), shared=10_400)
+    part = Submodel(options=(("level", 1),), shared=10_400)
     small = nets.of(part)
     assert nets.of(part) is small
     own = small.enter(weights, None)
@@ -82,7 +82,7 @@ def test_a_level_shares_its_first_layers_and_keeps_a_private_end():
 def test_a_level_that_shares_nothing_is_refused():
     nets, _ = networks("mlp", hidden=(4,))
     with pytest.raises(ConfigError, match="shares no first layers"):
-        nets.of(Part(options=(("hidden", (5,)),), shared=3072 * 4 + 4))
+        nets.of(Submodel(options=(("hidden", (5,)),), shared=3072 * 4 + 4))
 
 
 @pytest.mark.parametrize(
