@@ -10,7 +10,7 @@ from torch import nn
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.resolve import resolve
+from fedmpi.experiment.resolve import of_tree, resolve
 from fedmpi.experiment.stop import Never
 from fedmpi.round.loop import Simulation
 from fedmpi.round.synchronous import Synchronous
@@ -85,6 +85,11 @@ def experiment(name, overrides=(), comm=None, **keys):
     words = [f"algorithm.name={name}", *([] if model else [f"model.name={model_of(name)}"])]
     words += [f"algorithm.{key}={_toml(value)}" for key, value in keys.items()]
     return assemble(resolve(TEXT, "test", [*words, *overrides]), comm or Serial(), None)
+
+
+def assemble_tree(tree):
+    """Return (Experiment, Serial, Never) of a dict of sections."""
+    return assemble(of_tree(tree), Serial(), None), Serial(), Never()
 
 
 def simulate(name, overrides=(), comm=None, **keys):
