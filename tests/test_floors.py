@@ -14,8 +14,8 @@ FILES = sorted(
 
 # A part sees itself and the floors below it; neighbours on a floor do not know each other.
 FLOORS = (
-    {"kernels"},
-    {"arrays", "errors", "rng", "layout"},
+    {"kernels", "arrays"},
+    {"errors", "rng", "layout"},
     {"named", "plan", "section", "sparsity"},
     {"totals", "flops", "simulated", "exchange"},
     {"config", "algorithm", "stage", "selector"},
