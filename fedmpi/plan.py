@@ -1,10 +1,14 @@
 """What a client is asked to do in a round, and by which mechanisms: plain data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 
-from fedmpi.layout import Support
+from fedmpi.arrays import Bools, Flags, Reals, Vector
+from fedmpi.layout import DIGEST, Support
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,10 +23,34 @@ class Backward:
     also in the forward pass, and gradients of weights may be anything where `update` is 0.
     """
 
-    rows: tuple | None = None
+    rows: tuple[Bools | None, ...] | None = None
     lowest: int = 0
-    mask: np.ndarray | None = None
-    update: np.ndarray | None = None
+    mask: Flags | None = None
+    update: Flags | None = None
+
+    @property
+    def whole(self) -> bool:
+        """True if the gradient of all rows of all layers is computed."""
+        return self.rows is None and self.lowest == 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Backward):
+            return NotImplemented
+        return self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """16 bytes: BLAKE2b of all that is asked for, the same for equal values."""
+        hashed = blake2b(f"{self.lowest}".encode(), digest_size=DIGEST)
+        rows = () if self.rows is None else self.rows
+        for number, array in enumerate((self.mask, self.update, *rows)):
+            if array is not None:
+                hashed.update(f" {number} {array.size} ".encode())
+                hashed.update(np.packbits(array != 0))
+        return hashed.digest()
 
 
 FULL = Backward()
@@ -38,8 +66,8 @@ class Submodel:
     first ones and the rest is private. Hashable, so that networks are built once.
     """
 
-    rows: tuple | None = None
-    options: tuple = ()
+    rows: tuple[bytes, ...] | None = None
+    options: tuple[tuple[str, object], ...] = ()
     shared: int = 0
 
 
@@ -110,25 +138,68 @@ class Plan:
     down: Support
     up: Support
     known: bool = False
-    more_down: dict = field(default_factory=dict)
+    more_down: Mapping[str, Support] = field(default_factory=dict)
     backward: Backward = FULL
-    start: np.ndarray | None = None
-    private: np.ndarray | None = None
+    start: Vector | None = None
+    private: Vector | None = None
     submodel: Submodel | None = None
     error: str = "cross-entropy"
     proximal: float = 0.0
-    mask: np.ndarray | None = None
-    update: np.ndarray | None = None
-    control: np.ndarray | None = None
-    tensors: tuple = ()
+    mask: Flags | None = None
+    update: Flags | None = None
+    control: Vector | None = None
+    tensors: tuple[int, ...] = ()
     penalty: float = 0.0
     by_row: bool = False
     threshold: float = 0.0
     readjust: float = 0.0
     salient: float = 1.0
-    gates: np.ndarray | None = None
+    gates: Reals | None = None
     steps: int | None = None
-    statistics: tuple = ()
+    statistics: tuple[str, ...] = ()
+
+    @cached_property
+    def fixed(self) -> bool:
+        """True if pruned weights never move: `update` is the same as `mask`."""
+        if self.mask is None or self.update is None:
+            return False
+        return np.array_equal(self.mask, self.update)
+
+    @cached_property
+    def mechanisms(self) -> frozenset[str]:
+        """The names, all in MECHANISMS or "error.<name>", of what an engine must be able to do."""
+        part = self.submodel
+        asked = {
+            "backward.rows": self.backward.rows is not None,
+            "backward.lowest": self.backward.lowest > 0,
+            "start": self.start is not None,
+            "private": self.private is not None,
+            "submodel.rows": part is not None and part.rows is not None,
+            "submodel.options": part is not None and part.rows is None,
+            "proximal": self.proximal != 0,
+            "mask": self.mask is not None,
+            "update": self.update is not None,
+            "control": self.control is not None,
+            "penalty": self.penalty != 0,
+            "threshold": self.threshold != 0,
+            "readjust": self.readjust != 0,
+            "salient": self.salient < 1,
+            "gates": self.gates is not None,
+            "steps": self.steps is not None,
+        }
+        found = {name for name, wanted in asked.items() if wanted} | {f"error.{self.error}"}
+        return frozenset(found | {f"statistics.{name}" for name in self.statistics})
+
+
+STATISTICS = ("activations", "relevance", "columns", "squares", "mask", "moved", "gradient")
+"""What a plan may want measured."""
+
+MECHANISMS = frozenset(
+    ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
+     "proximal", "mask", "update", "control", "penalty", "threshold", "readjust", "salient",
+     "gates", "steps", *(f"statistics.{name}" for name in STATISTICS))
+)  # fmt: skip
+"""All that a Plan may ask of an engine, beside the error that is minimised."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +210,9 @@ class Own:
     those of a Plan.
     """
 
-    weights: np.ndarray
+    weights: Vector
     submodel: Submodel | None = None
-    private: np.ndarray | None = None
+    private: Vector | None = None
 
 
 @dataclass(eq=False)

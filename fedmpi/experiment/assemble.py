@@ -8,18 +8,19 @@ import numpy as np
 
 from fedmpi import flops, named
 from fedmpi.algorithms import Setting
-from fedmpi.errors import AlikeError, FedmpiError
+from fedmpi.errors import AlikeError, ClientError, FedmpiError
+from fedmpi.exchange import Failure, Job
 from fedmpi.experiment.division import split
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
-from fedmpi.learn.engines import engine_of
+from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
+from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
-from fedmpi.learn.networks import Networks
 from fedmpi.learn.partitions import held_out
 from fedmpi.learn.samples import Samples
-from fedmpi.learn.trainer import Local, Trainer
-from fedmpi.plan import FULL
+from fedmpi.plan import FULL, Report
 from fedmpi.rng import rng_for
 from fedmpi.round.cohort import cohort_of
 from fedmpi.round.server_optimizer import Server
@@ -43,8 +44,7 @@ class Experiment:
     work: np.ndarray
     devices: Devices
     schedule: Schedule
-    engine: object
-    trainer: Trainer
+    engine: Engine
     algorithm: object
     server: Server
     weights: np.ndarray
@@ -54,10 +54,20 @@ class Experiment:
         """The shape of the model."""
         return self.engine.layout
 
+    @cached_property
+    def trainer(self):
+        """The engine as the round loop calls it."""
+        return Visits(self.engine)
+
+    @property
+    def partition(self):
+        """Who holds which training sample."""
+        return self.engine.data.partition
+
     def cohort(self, round):
         """Return the Cohort of a round: of those who are there, and with who will be lost."""
         config, devices, seed = self.config, self.devices, self.config.run.seed
-        sizes = np.where(available(devices, seed, round), self.trainer.partition.sizes, 0)
+        sizes = np.where(available(devices, seed, round), self.partition.sizes, 0)
         cohort = cohort_of(seed, round, sizes, config.selected, config.clients.weighting)
         return replace(cohort, dropped=dropped(devices, cohort.clients, seed, round))
 
@@ -69,9 +79,9 @@ class Experiment:
     def flops(self, plan, report):
         """Return the floating-point operations behind a client's Report."""
         parts = (plan.submodel, plan.mask, plan.gates, plan.update)
-        if plan.backward is FULL and not report.probed and all(part is None for part in parts):
+        if plan.backward == FULL and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
-        layout = self.trainer.networks.of(plan.submodel).layout
+        layout = self.engine.layout_of(plan.submodel)
         return flops.of_plan(layout, plan, report.seen, report.probed).sum()
 
     def flops_inference(self, state):
@@ -85,19 +95,37 @@ class Experiment:
         data, classes = self.dataset, self.dataset.classes
         rng = rng_for(self.config.run.seed, "test-split")
         test = (data.y_test, data.groups_test)
-        return held_out(self.trainer.partition, data.y_train, test, classes, rng)
+        return held_out(self.partition, data.y_train, test, classes, rng)
 
 
-def assemble(resolved, comm, root, cache=None):
+class Visits:
+    """One client at a time, as the round loop asks for it."""
+
+    def __init__(self, engine):
+        self._engine, self.accuracy = engine, engine.accuracy
+        self.partition, self.samples = engine.data.partition, engine.data.samples
+        self.local, self.seed = engine.data.local, engine.data.seed
+
+    def train(self, weights, plan, client, round, share):
+        """Return the Report of one client; raises ClientError if its training broke off."""
+        job = Job(client, round, {"weights": weights}, plan, share)
+        report = next(self._engine.train([job]))
+        if isinstance(report, Failure):
+            raise ClientError(report.reason)
+        return Report(**vars(report), share=share)
+
+
+def assemble(resolved, comm, root, cache=None, on_step=nothing):
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
-    `root` is the folder of the data sets and `cache` one for noting verified files. The
+    `on_step` is called after each training step of this rank. `root` is the folder of the data
+    sets and `cache` one for noting verified files. The
     first rank of each node reads the data; all ranks of the node share its copy. What cannot
     be is an AlikeError on all ranks (alone: the error itself).
     """
     dataset = _shared_dataset(resolved, comm, root, cache)
     with _alike(comm):
-        return _assembled(resolved, dataset)
+        return _assembled(resolved, dataset, on_step)
 
 
 @contextmanager
@@ -116,7 +144,7 @@ def _alike(comm):
         raise AlikeError(rows["text"][0].decode(errors="replace"), int(rows["code"][0])) from fault
 
 
-def _assembled(resolved, dataset):
+def _assembled(resolved, dataset, on_step):
     """Return the Experiment on a Dataset; every rank makes its own."""
     config = resolved.config
     seed = config.run.seed
@@ -124,8 +152,10 @@ def _assembled(resolved, dataset):
     train, test = _samples(dataset)
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
-    networks, weights = _networks(resolved, shape, dataset.classes, sample)
-    layout, gates = networks.whole.layout, resolved.algorithm.gates(resolved.algorithm_keys)
+    augment = augmentation_of(config.data.augment, dataset)
+    data = ClientData(train, partition, _local(config), seed, augment)
+    engine = _engine(resolved, shape, dataset.classes, sample, data, on_step)
+    layout, gates = engine.layout, resolved.algorithm.gates(resolved.algorithm_keys)
     devices = devices_of(config, seed)
     setting = Setting(
         layout=layout,
@@ -137,42 +167,35 @@ def _assembled(resolved, dataset):
         optimizer=config.optimizer,
         gates=None if gates is None else left_by_gates(layout, gates),
     )
-    local, augment = _local(config), augmentation_of(config.data.augment, dataset)
     return Experiment(
         config=config,
         dataset=dataset,
         test=test,
         counts=partition.counts(dataset.y_train, dataset.classes),
-        work=local.samples_of(partition.sizes).astype(np.float64),
+        work=data.local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
         schedule=schedule_of(config.schedule),
-        engine=networks.whole.engine,
-        trainer=Trainer(networks, train, partition, local, seed, augment),
+        engine=engine,
         algorithm=resolved.algorithm(resolved.algorithm_keys, setting),
         server=Server(config.server),
-        weights=weights,
+        weights=engine.initial_weights,
     )
 
 
-def _networks(resolved, shape, classes, sample):
-    """Return the Networks of a run, and the first weights float32[P] of the whole model."""
+def _engine(resolved, shape, classes, sample, data, on_step):
+    """Return the Engine of a run, with its model."""
     config, algorithm = resolved.config, resolved.algorithm
-    seed, gates = config.run.seed, algorithm.gates(resolved.algorithm_keys)
-    trainer = "torch" if algorithm.torch_only else config.run.trainer
+    name, gates = config.model.name, algorithm.gates(resolved.algorithm_keys)
 
     def make(options):
-        keys = resolved.model_keys | options
-        module = build(config.model.name, shape, classes, keys, seed)
-        return module if gates is None else gated(module, gates, seed)
+        module = build(name, shape, classes, resolved.model_keys | options, data.seed)
+        return module if gates is None else gated(module, gates, data.seed)
 
-    def engine(module):
-        threads, batch_size = config.run.threads_per_rank, config.clients.batch_size
-        return engine_of(module, sample, trainer, threads, batch_size)
-
-    name = config.model.name
+    run, torch_only = config.run, algorithm.torch_only
     with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
-        whole, weights = engine(make({}))
-    return Networks(make, whole, sample, engine), weights
+        return engine_for(
+            make, sample, data, run.engine, run.threads_per_rank, on_step, torch_only
+        )
 
 
 def _shared_dataset(resolved, comm, root, cache):

@@ -48,7 +48,6 @@ class Simulation:
     def __init__(self, experiment, comm, stop, watch=None):
         self.experiment, self.comm, self.stop = experiment, comm, stop
         self._watch = watch or Progress()
-        experiment.trainer.on_step = self._watch.step
         self.stopping, self.recorded = False, 0.0
         self.algorithm, self.store = experiment.algorithm, ClientStore()
         self.algorithm.attach(self.store, experiment.trainer.accuracy)

@@ -67,6 +67,6 @@ def cost_of(experiment, plan, client, post):
     """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
     value_type = experiment.config.network.value_type
     down = sum(letter.size.total for letter in post.down(plan))
-    part = experiment.trainer.networks.of(plan.submodel).layout
+    part = experiment.engine.layout_of(plan.submodel)
     work = of_plan(part, plan, int(experiment.work[client])).sum()
     return down, codec.size_of(plan.up, value_type=value_type).total, work

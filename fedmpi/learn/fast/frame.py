@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.learn.fast.chain import Add, Linear, Norm
+from fedmpi.learn.fast.chain import Add, Linear, MeanPool, Norm
 from fedmpi.learn.fast.geometry import Plane
 
 LANES = 16  # batches are filled up to a multiple of this
@@ -11,8 +11,10 @@ LANES = 16  # batches are filled up to a multiple of this
 class Frame:
     """Places of all activations and gradients for batches of up to `lanes` samples.
 
-    `memory` float32[.] is 64-byte aligned and zero at first; every place in it is a
-    multiple of 16 floats. `mask` float32[lanes] is 1 for the samples of the batch at hand.
+    `memory` float32[.] is a buffer of `floats` floats or more, 64-byte aligned, that frames of
+    other widths use too; every place in it is a multiple of 16 floats. It is set before the frame
+    is used, and cleared by `clear` when another width was there. `mask` float32[lanes] is 1 for
+    the samples of the batch at hand.
     """
 
     def __init__(self, values, steps, lanes):
@@ -33,7 +35,22 @@ class Frame:
         self.saved = {step: np.zeros((2, step.out.channels), np.float32) for step in norms}
         turned = [step.source.channels for step in steps if isinstance(step, Linear)]
         self.turned = self.reserve(_rounded(max(turned, default=0)) * lanes)
-        self.memory = _aligned(self._size)
+        self.memory = aligned(0)
+
+    @property
+    def floats(self):
+        """Floats of memory that the frame takes."""
+        return self._size
+
+    def clear(self):
+        """Put zeros where the kernels read them and never write them."""
+        first = self.values[0]
+        places = [(self.place[first], self.size(first))] if first.halo else []
+        for step in self.steps:
+            if isinstance(step, MeanPool) and step.out.channels > step.source.channels:
+                places.append((self.place[step.out], self.size(step.out)))
+        for start, size in places:
+            self.memory[start : start + size] = 0
 
     def channels(self, value, kept=None, gradient=False):
         """Return int64: where the planes of a value lie, all or those `kept`."""
@@ -121,8 +138,13 @@ def _rounded(size):
     return -(-size // LANES) * LANES
 
 
-def _aligned(size):
-    """float32[size] of zeros, starting on a cache line."""
+def lanes_for(samples):
+    """Return the width of a batch of `samples`: the next multiple of LANES."""
+    return _rounded(samples)
+
+
+def aligned(size):
+    """Return float32[size] of zeros, starting on a cache line."""
     block = np.zeros(size + LANES, np.float32)
     start = -(block.ctypes.data // 4) % LANES
     return block[start : start + size]
