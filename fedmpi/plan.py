@@ -44,8 +44,8 @@ class Backward:
     @cached_property
     def digest(self) -> bytes:
         """16 bytes: BLAKE2b of all that is asked for, the same for equal values."""
-        hashed = blake2b(f"{self.lowest}".encode(), digest_size=DIGEST)
         rows = () if self.rows is None else self.rows
+        hashed = blake2b(f"{self.lowest} {len(rows)}".encode(), digest_size=DIGEST)
         for number, array in enumerate((self.mask, self.update, *rows)):
             if array is not None:
                 hashed.update(f" {number} {array.size} ".encode())

@@ -126,7 +126,7 @@ class Bare:
 
     def _client(self, round, client):
         data = self._experiment.engine.data
-        engine = self._experiment.engine.networks.whole.backend
+        engine = self._experiment.engine.gradients
         local, size, index = data.local, data.local.batch_size, data.partition.of(client)
         engine.weights[:] = self._weights
         self._velocity.fill(0)

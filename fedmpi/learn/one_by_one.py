@@ -7,6 +7,7 @@ from fedmpi.arrays import AnyArray, Vector
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.engine import CLIENT_FAULTS, ClientData, Engine, nothing
+from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.steps import Steps
@@ -62,6 +63,11 @@ class GradientEngine(OneByOne):
     The backends of `networks` are Gradients.
     """
 
+    @property
+    def gradients(self) -> Gradients:
+        """The backend of the whole model."""
+        return self.networks.whole.backend
+
     def train_client(self, job: Job) -> Report:
         plan, data = job.plan, self.data
         lr = data.local.lr_of(job.round)
@@ -99,7 +105,7 @@ class GradientEngine(OneByOne):
         )
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
-        return self.networks.whole.backend.outputs(weights, x)
+        return self.gradients.outputs(weights, x)
 
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         network = self.networks.of(own.submodel)

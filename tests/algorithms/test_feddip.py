@@ -106,7 +106,7 @@ def test_the_gradient_is_that_of_the_pruned_point_for_all_coordinates():
     x, y = made.trainer.samples.take(index)
     batch = rng_for(made.trainer.seed, "batches", 0, 3).permutation(len(index))[:8]
     grad = np.zeros_like(pruned)
-    made.engine.gradient(pruned.copy(), x[batch], y[batch], grad)
+    made.engine.gradients.gradient(pruned.copy(), x[batch], y[batch], grad)
     trained = made.layout.trained
     step = np.float32(0.05) * (grad + np.float32(1e-3) * made.weights)
     np.testing.assert_allclose(report.weights[trained], (made.weights - step)[trained], atol=2e-7)

@@ -55,8 +55,8 @@ def slowly(simulation):
             continue
         index = split.of(client)
         part, private = parts_of(simulation, client)
-        network = made.trainer.networks.of(part)
-        outputs = network.engine.outputs(network.enter(weights, private), x[index])
+        network = made.engine.networks.of(part)
+        outputs = network.backend.outputs(network.enter(weights, private), x[index])
         found.append((outputs.argmax(axis=1) == y[index]).mean())
     return np.mean(found)
 

@@ -24,7 +24,7 @@ def first_batch(found, client):
 def gradient_of(found, weights, client):
     """Return the plain gradient of a client's first batch at `weights`."""
     grad = np.zeros_like(weights)
-    found.engine.gradient(weights.copy(), *first_batch(found, client), grad)
+    found.engine.gradients.gradient(weights.copy(), *first_batch(found, client), grad)
     return grad.copy()
 
 

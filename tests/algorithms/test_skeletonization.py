@@ -135,12 +135,12 @@ def test_rule_plus_exception_is_trimmed_to_two_units(trimmed):
 def test_the_network_gets_smaller_and_says_the_same(trimmed):
     state, made = trimmed.state, trimmed.experiment
     rows, mask = made.algorithm.units.network(state["units"])
-    small = made.trainer.networks.of(Submodel(rows=tuple(row.tobytes() for row in rows)))
+    small = made.engine.networks.of(Submodel(rows=tuple(row.tobytes() for row in rows)))
     assert small.layout.size == mask.sum() == 2 * (4 + 1) + 2 * 2 + 2
     assert [layer.rows for layer in small.layout.layers] == [2, 2]
     x, _ = made.test.take(np.arange(16))
     np.testing.assert_allclose(
-        small.engine.outputs(small.enter(state["weights"], None), x),
+        small.backend.outputs(small.enter(state["weights"], None), x),
         made.engine.outputs(state["weights"], x),
         atol=1e-5,
     )

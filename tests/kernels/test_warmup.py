@@ -8,7 +8,7 @@ from torch import nn
 
 from fedmpi import kernels
 from fedmpi.kernels import update, warmup
-from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.steps import edges_of
@@ -45,7 +45,7 @@ def test_nothing_is_compiled_after_the_warm_up():
     assert all(number for name, number in before.items() if "._" not in name), before
     module = network()
     layout = layout_of(module, np.zeros((1, 1, 8, 8), np.float32))
-    engine = FastEngine(module, layout, (1, 8, 8))
+    engine = KernelGradients(module, layout, (1, 8, 8))
     x, y = np.ones((5, 1, 8, 8), np.float32), np.arange(5) % 4
     activations = [np.zeros(layer.rows) for layer in layout.layers]
     engine.gradient(engine.weights, x, y, engine.grad, activations=activations)

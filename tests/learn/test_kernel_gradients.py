@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from fedmpi.learn.fast.chain import Unsupported
-from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.learn.models.parts import Residual, Subsample
@@ -27,7 +27,7 @@ def one_thread():
 def engine_of(module, shape):
     """Return (engine, layout) of a module for samples of `shape`."""
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
-    return FastEngine(module, layout, shape), layout
+    return KernelGradients(module, layout, shape), layout
 
 
 def batch_of(shape, count, classes=4, seed=0):
@@ -252,14 +252,38 @@ def test_outputs_of_a_sample_do_not_depend_on_the_batch():
         np.testing.assert_array_equal(alone[0], whole[index])
 
 
-@pytest.mark.parametrize("count", [3, 16, 21])
-def test_a_batch_may_be_named_by_its_samples(rng, count):
-    engine, layout = engine_of(seeded(small_cnn), (2, 8, 8))
-    x, y = batch_of((2, 8, 8), 50)
-    batch, grad = rng.permutation(50)[:count], np.zeros((2, layout.size), np.float32)
-    loss = engine.gradient(engine.weights, x, y, grad[0], batch=batch)
-    assert engine.gradient(engine.weights, x[batch], y[batch], grad[1]) == loss
-    np.testing.assert_array_equal(grad[0], grad[1])
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_one_buffer_serves_batches_of_all_widths_and_holds_nothing_that_is_needed(name, dropped):
+    """Bits are those of a buffer of its own, whatever another width has left behind."""
+    module = seeded(MODELS[name])
+    engine, layout = engine_of(module, (2, 8, 8))
+    start, backward = engine.weights.copy(), FULL
+    if dropped:
+        rows = [np.arange(layer.rows) % 2 == 0 for layer in layout.layers[:-1]]
+        backward = Backward((*rows, None))
+    engine.outputs(start, batch_of((2, 8, 8), 60)[0])
+    for count in (40, 3, 60, 17, 33, 3):
+        x, y = batch_of((2, 8, 8), count, seed=count)
+        fresh, _ = engine_of(module, (2, 8, 8))
+        found, want = np.zeros((2, layout.size), np.float32)
+        if engine._laid_out != -(-count // 16) * 16:
+            engine._memory.fill(np.nan)
+        losses = [e.gradient(start.copy(), x, y, g, backward) for e, g in
+                  ((engine, found), (fresh, want))]  # fmt: skip
+        assert losses[0] == losses[1]
+        np.testing.assert_array_equal(found, want)
+        np.testing.assert_array_equal(engine.outputs(start, x), fresh.outputs(start, x))
+
+
+def test_a_larger_batch_than_foreseen_makes_the_buffer_larger():
+    engine, _ = engine_of(seeded(small_cnn), (2, 8, 8))
+    x, y = batch_of((2, 8, 8), 200)
+    start, before = engine.weights.copy(), len(engine._memory)
+    small = engine.outputs(start, x[:5])
+    engine.gradient(start.copy(), x, y, engine.grad)
+    assert len(engine._memory) > before
+    np.testing.assert_array_equal(engine.outputs(start, x[:5]), small)
 
 
 def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own():
@@ -286,7 +310,7 @@ def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):
     module(torch.zeros(1, 2, 8, 8))
     layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
     with pytest.raises(Unsupported):
-        FastEngine(module, layout, (2, 8, 8))
+        KernelGradients(module, layout, (2, 8, 8))
     assert choose(module, layout, (2, 8, 8), 32)[0] == "torch"
 
 
