@@ -1,5 +1,6 @@
 """Skeletonization: relevance against true removal, and trimming that makes networks small."""
 
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +15,7 @@ from fedmpi.experiment.resolve import resolve
 from fedmpi.experiment.stop import Never
 from fedmpi.learn.data import load
 from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.partitions.partition import Partition
 from fedmpi.plan import Submodel
 from fedmpi.round.loop import Simulation
 from tests.algorithms.problem import experiment, simulate
@@ -166,9 +168,9 @@ def test_clients_relevances_add_up_to_that_of_all_samples():
         values, up = algorithm.message(state, plan, report)["weights"]
         algorithm.add(sums, plan, type(report)(**vars(report) | {"weights": values * up.mask()}))
     found = sums["relevance"].mean(np.zeros_like(made.weights))[algorithm.units.place]
-    made.trainer.partition = type(
-        "All", (), {"of": lambda self, client: np.arange(len(made.trainer.samples))}
-    )()
+    count = len(made.engine.data.samples)
+    everything = Partition(np.arange(count), np.array([0, count]))
+    made.engine.data = replace(made.engine.data, partition=everything)
     plan = algorithm.plan(state, 0, 0)
     report = made.trainer.train(made.weights, plan, 0, 0, 1.0)
     whole = algorithm.message(state, plan, report)["weights"][0][algorithm.units.place]
