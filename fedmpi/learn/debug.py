@@ -14,7 +14,7 @@ from fedmpi.arrays import AnyArray, Bools, Vector
 from fedmpi.exchange import Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.debug_steps import DebugSteps, moving_rows
-from fedmpi.learn.layout_of import kind_of, layer_modules
+from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.one_by_one import ERRORS, OneByOne
 from fedmpi.plan import FULL, MECHANISMS, Backward, Own
@@ -84,8 +84,7 @@ def masked_outputs(module: nn.Module, layout: Layout, backward: Backward) -> Ite
         keep = None if backward.rows is None else backward.rows[number]
         if keep is None or kind_of(parts[0]) == "embedding":
             continue
-        axis = 1 if layout.layers[number].kind in ("conv", "norm") else -1
-        handles.append(parts[0].register_forward_hook(_mask_on(keep, axis)))
+        handles.append(parts[0].register_forward_hook(_mask_on(keep, row_axis(parts[0]))))
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray
 from fedmpi.layout import Layout
-from fedmpi.learn.layout_of import layer_modules
+from fedmpi.learn.layout_of import layer_modules, row_axis
 from fedmpi.learn.local import Local
 from fedmpi.plan import FULL, Backward, Plan
 
@@ -63,6 +63,8 @@ class DebugSteps:
     ) -> None:
         self.reference, self.layout = reference, reference.layout
         self.plan, self.local, self.lr, self.control = plan, local, lr, control
+        modules = layer_modules(reference.module, self.layout)
+        self.axes = [row_axis(parts[0]) for parts in modules]  # of the rows, in a layer's output
         size = self.layout.size
         self.start, self.weights = start.clone(), start.clone()
         self.mask = torch.ones(size) if mask is None else mask.float()
@@ -133,7 +135,7 @@ class DebugSteps:
             if layer.kind not in ("conv", "linear", "norm") or not seen[number]:
                 continue
             _, raw = seen[number]
-            axis = 1 if layer.kind in ("conv", "norm") else raw.dim() - 1
+            axis = self.axes[number] % raw.dim()
             if "activations" in self.statistics:
                 self.statistics["activations"][number] += _summed(raw.detach().abs(), axis).numpy()
             if "relevance" in self.statistics and number >= self.plan.backward.lowest:

@@ -132,7 +132,8 @@ class Networks:
                 raise
             raise ConfigError(
                 "model: does not run without some of its channels, so its layers are no plain "
-                "chain; methods that remove channels need one, such as lenet5, mlp or vgg11"
+                "chain, or normalise over channels (GroupNorm, LayerNorm); methods that remove "
+                "channels need a chain without those, such as lenet5, mlp or vgg11"
             ) from None
         if part.rows is None and _first(backend.layout, part.shared) != _first(layout, part.shared):
             raise ConfigError(f"model: with {dict(part.options)} it shares no first layers")

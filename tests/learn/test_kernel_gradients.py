@@ -17,6 +17,8 @@ from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.learn.models.parts import Residual, Subsample
 from fedmpi.plan import FULL, Backward
 
+NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm
+
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -68,7 +70,7 @@ def reference(module, layout, x, y, backward=FULL):
 
 def _masking(rows):
     def hook(part, inputs, output):
-        shape = (1, -1) + (1,) * (output.dim() - 2)
+        shape = (1, -1) + (1,) * (output.dim() - 2)  # all that is tried here has its rows there
         output.register_hook(lambda gradient: gradient * rows.view(shape))
 
     return hook
@@ -93,9 +95,10 @@ def seeded(build):
         torch.manual_seed(3)
         module = build()
         for part in module.modules():
-            if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            if isinstance(part, NORMS):
                 nn.init.uniform_(part.weight, 0.5, 2)
                 nn.init.normal_(part.bias)
+            if hasattr(part, "running_mean"):
                 nn.init.normal_(part.running_mean)
     return module
 
@@ -132,6 +135,18 @@ def residual():
     )  # fmt: skip
 
 
+def group_residual():
+    body = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.GroupNorm(2, 4), nn.ReLU(),
+        nn.Conv2d(4, 4, 3, padding=1), nn.GroupNorm(4, 4),
+    )  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.ReLU(), Residual(body, nn.Identity()),
+        Residual(nn.Sequential(nn.GroupNorm(2, 4)), nn.Identity()), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(4, 4),
+    )  # fmt: skip
+
+
 MODELS = {
     "cnn": small_cnn,
     "norm after ReLU": norm_after_relu,
@@ -153,6 +168,16 @@ MODELS = {
         nn.Linear(12, 20),
         nn.Linear(20, 4),
     ),
+    "groups": lambda: nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), nn.GroupNorm(3, 6), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 4, 3), nn.ReLU(), nn.GroupNorm(1, 4), nn.Flatten(), nn.LayerNorm(16),
+        nn.Linear(16, 8), nn.LayerNorm(8, eps=1e-3), nn.ReLU(), nn.Linear(8, 4),
+    ),
+    "layer norm first": lambda: nn.Sequential(
+        nn.LayerNorm((2, 8, 8)), nn.Conv2d(2, 4, 3, 2), nn.LayerNorm((4, 3, 3)), nn.ReLU(),
+        nn.Flatten(), nn.Linear(36, 4),
+    ),
+    "groups in a residual": group_residual,
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.ReLU(), nn.Linear(5, 4)),
 }
 
@@ -303,6 +328,9 @@ def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own
         nn.MaxPool2d(2, ceil_mode=True),
         nn.Sigmoid(),
         nn.ReLU(),
+        nn.LayerNorm(8),
+        nn.LayerNorm((2, 8, 8), bias=False),
+        nn.GroupNorm(2, 2, affine=False),
     ],
 )
 def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):
