@@ -33,7 +33,8 @@ def network():
     body = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3))
     return nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2, 1), Residual(body, nn.Identity()),
-        nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12), nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4),
+        nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12),
+        nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4),
     )  # fmt: skip
 
 

@@ -44,6 +44,13 @@ def residual():
     )  # fmt: skip
 
 
+def groups():
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 4, 3),
+        nn.LayerNorm((4, 2, 2)), nn.ReLU(), nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, CLASSES),
+    )  # fmt: skip
+
+
 def seeded(build, **options):
     """Return a module with weights that depend on its shape alone."""
     module, rng = build(**options), np.random.default_rng(3)
@@ -51,7 +58,7 @@ def seeded(build, **options):
         drawn = rng.standard_normal(values.shape) * (0.4 if values.dim() > 1 else 0.1)
         values.data.copy_(values.new_tensor(drawn))
     for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
+        if isinstance(part, (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)):
             part.weight.data += 1
     return module
 
@@ -205,9 +212,12 @@ def test_an_engine_does_what_the_debug_engine_does(name, mechanism, optimizer):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("mechanism", ["backward.rows", "control", "statistics.relevance"])
-def test_residual_networks_are_trained_alike(name, mechanism):
-    mine, debug = engine(name, residual), engine("debug", residual)
+@pytest.mark.parametrize("build", [residual, groups])
+@pytest.mark.parametrize(
+    "mechanism", ["backward.rows", "control", "statistics.relevance", "statistics.activations"]
+)
+def test_other_networks_are_trained_alike(name, build, mechanism):
+    mine, debug = engine(name, build), engine("debug", build)
     plan = plan_of(mine.layout, **PLANS[mechanism](mine.layout))
     compare(reports(mine, plan), reports(debug, plan))
 
