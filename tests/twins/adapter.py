@@ -71,7 +71,7 @@ class Trial:
     def epochs(self, round, client):
         """Return the batches of a client's round: for each epoch a list of int64[b]."""
         rng, size = self.rng("batches", round, client), self.config.clients.batch_size
-        samples = len(self.data(client)[1])
+        samples = int(self._experiment.trainer.partition.sizes[client])
         orders = [rng.permutation(samples) for _ in range(self.config.clients.local_epochs)]
         return [[order[i : i + size] for i in range(0, samples, size)] for order in orders]
 

@@ -93,9 +93,7 @@ def fedavg_adam(trial):
         mean = Mean(net)
         for client, share in trial.cohort(round):
             (x, y), own = trial.data(client), w.clone()
-            adam = torch.optim.Adam(
-                [own], trial.rate(round), weight_decay=trial.weight_decay
-            )
+            adam = torch.optim.Adam([own], trial.rate(round), weight_decay=trial.weight_decay)
             for batch in (batch for epoch in trial.epochs(round, client) for batch in epoch):
                 own.grad = net.gradient(own, x[batch], y[batch])
                 still = own.clone()

@@ -45,7 +45,7 @@ def fedskel(trial):
 @contextmanager
 def scored(trial, cut):
     """Sum each row's |raw output|, or -output * its gradient, in all that trains inside."""
-    score, handles = {layer: 0 for layer in cut}, []
+    score, handles = dict.fromkeys(cut, 0), []
 
     def relevance(layer, output):
         def arrived(gradient):
@@ -61,9 +61,7 @@ def scored(trial, cut):
     see = relevance if trial.keys["score"] == "relevance" else activation
     for layer in cut:
         part = trial.net.module.get_submodule(layer)
-        handles.append(
-            part.register_forward_hook(lambda _, __, out, layer=layer: see(layer, out))
-        )
+        handles.append(part.register_forward_hook(lambda _, __, out, layer=layer: see(layer, out)))
     yield score
     for handle in handles:
         handle.remove()
@@ -87,7 +85,8 @@ def in_rows(net, rows):
     for layer, kept in rows.items():
         for name in net.shapes:
             if name.split(".")[0] in PARTS[layer]:
-                held[net.place[name]] = kept.repeat_interleave(net.shapes[name].numel() // len(kept))
+                size = net.shapes[name].numel() // len(kept)  # of a row
+                held[net.place[name]] = kept.repeat_interleave(size)
     return held
 
 

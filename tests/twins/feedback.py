@@ -1,5 +1,7 @@
 """FedDIP and DPF: the gradient at pruned weights moves the dense ones."""
 
+from itertools import pairwise
+
 import torch
 
 from tests.twins.net import erk, largest_inside, random_mask, train
@@ -37,7 +39,7 @@ def feddip(trial):
             masks.append(mask)
         w = total * mask
     # Only the released order can never bring a weight back.
-    back = sum(int((new & ~old).sum()) for old, new in zip(masks, masks[1:], strict=False))
+    back = sum(int((new & ~old).sum()) for old, new in pairwise(masks))
     assert (back == 0) == (keys["regrow"] == "released" or keys["upload"] == "pruned")
     return w
 

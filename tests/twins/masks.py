@@ -10,9 +10,9 @@ from tests.twins.net import Mean, erk, largest, largest_inside, random_mask, tra
 def local(trial, round, client, start, mask):
     """Train under a mask: weights outside it are 0 and stay so."""
     gradient = trial.net.gradient
-    return train(
-        trial, round, client, start * mask, lambda v, x, y: gradient(v, x, y, mask), mask
-    )[0]
+    return train(trial, round, client, start * mask, lambda v, x, y: gradient(v, x, y, mask), mask)[
+        0
+    ]
 
 
 def static_mask(trial):
@@ -137,25 +137,26 @@ def feddst(trial):
 def adjusting(trial, round, client, w, mask, alpha):
     """Train; the first gradient replaces a share alpha of each tensor's mask. Return both."""
     net, now = trial.net, mask.clone()
-    first = [True]
+    seen = []
 
     def gradient(v, x, y):
         g = net.gradient(v, x, y, now)
-        if first.pop() if first else False:
+        if not seen:
             for block in (net.place[name] for name in net.prunable()):
                 alive = block.start + mask[block].nonzero().flatten()
                 pruned = block.start + (~mask[block]).nonzero().flatten()
-                number = min(round_(alpha * len(alive)), len(pruned))
+                number = min(rounded(alpha * len(alive)), len(pruned))
                 now[alive] = largest(v[alive], len(alive) - number)
                 now[pruned] = largest(g[pruned], number)
             v[now != mask] = 0
+        seen.append(len(y))
         return g
 
     own, _ = train(trial, round, client, w * mask, gradient, lambda v, g: now)
-    return own * now, now
+    return own, now
 
 
-round_ = round  # `round` is the number of one here
+rounded = round  # where `round` is the number of a round
 
 
 def lotteryfl(trial):
@@ -167,7 +168,8 @@ def lotteryfl(trial):
         for client, share in trial.cohort(round):
             mask = tickets.get(client, net.ones())
             start, left = w * mask, mask[inside].double().mean()
-            if left > keys["target"] and net.accuracy(start, *trial.data(client)) > keys["accuracy"]:
+            good = net.accuracy(start, *trial.data(client)) > keys["accuracy"]
+            if good and left > keys["target"]:
                 mask, pruned = smaller(net, start, mask, keys["rate"]), pruned + 1
                 start = net.first * mask
             tickets[client] = mask

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 MARGIN = 1e-6  # least relative gap at a cut, far above the rounding of float32
+KINK = 1e-7  # least distance of an activation from a kink, twice the rounding of a value near 1
 
 
 def small(input_shape, classes):
@@ -64,6 +65,9 @@ class Net:
 
     def __init__(self, module, dtype=torch.float64):
         self.module = module.to(dtype).train()
+        for part in module.modules():
+            if isinstance(part, nn.ReLU | nn.MaxPool2d):
+                part.register_forward_hook(_no_kink)
         state = {n: v for n, v in module.state_dict().items() if "num_batches" not in n}
         self.shapes = {name: value.shape for name, value in state.items()}
         self.first = self.vector(state)
@@ -124,6 +128,20 @@ class Net:
         for name in names:
             found[self.place[name]] = True
         return found
+
+
+def _no_kink(part, inputs, output):
+    """Assert that no activation is so near a kink that float32 may fall on its other side."""
+    x = inputs[0].detach()
+    if x.dtype != torch.float64 or not part.training:
+        return
+    if isinstance(part, nn.MaxPool2d):
+        windows = functional.unfold(x.flatten(0, 1)[:, None], part.kernel_size, stride=part.stride)
+        first, second = windows.topk(2, dim=1).values.unbind(1)
+        x = first - second
+    # Exact zeros and ties are the same in float32.
+    gaps = x.abs()[x.abs() > 1e-14]
+    assert gaps.min() > KINK, "an activation is too near a kink; change the seed"
 
 
 def largest(values, count):

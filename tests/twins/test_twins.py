@@ -9,7 +9,7 @@ import numba
 import pytest
 import torch
 
-from tests.twins import adp, averages, feedback, fedlp, fedskel, masks, personal, widths
+from tests.twins import adp, averages, fedlp, fedskel, feedback, masks, personal, widths
 from tests.twins.adapter import Trial
 
 BOUND = 5e-7
@@ -48,9 +48,13 @@ CASES = {
             "-global": {"cycle": "global", "updates_per_set": 2},
             "-released": {"variant": "released", "updates_per_set": 1, "layers": "conv"},
             "-relevance": {"score": "relevance", "updates_per_set": 1},
-            "-random": {"score": "random", "updates_per_set": 1},
         }.items()
     },
+    "fedskel-random": (
+        fedskel.fedskel,
+        {"name": "fedskel", "ratio": 0.5, "score": "random", "updates_per_set": 1},
+        {"run": {"rounds": 9, "seed": 13}},
+    ),
     "fedlp": (fedlp.homo, {"name": "fedlp", "p": 0.5}, {}),
     "fedlp-tensor": (fedlp.homo, {"name": "fedlp", "p": 0.5, "granularity": "tensor"}, {}),
     "fedlp-hetero": (fedlp.hetero, {"name": "fedlp-hetero", "prefer": "uniform"}, LEVELS),
@@ -117,14 +121,26 @@ def distance(trial, w):
     return ((w - trial.net.vector(trial.run.model())).abs().max() / w.abs().max()).item()
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_method_does_what_its_twin_does(case, tmp_path):
+def check(case, trainer, folder):
+    """Run a case with both; compare weights and the values sent."""
     twin, keys, more = CASES[case]
-    trial = Trial(merged(more | {"algorithm": keys}), tmp_path / "out.h5")
+    tree = merged(more | {"algorithm": keys})
+    tree["run"] = tree["run"] | {"trainer": trainer}
+    trial = Trial(tree, folder / "out.h5")
     assert distance(trial, twin(trial)) < BOUND
     layers = trial.run.layers
     assert layers.bytes_up.sum(axis=1).tolist() == [4 * n for n in trial.sent["up"]]
     assert layers.bytes_down.sum(axis=1).tolist() == [4 * n for n in trial.sent["down"]]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_method_does_what_its_twin_does(case, tmp_path):
+    check(case, TRAINER, tmp_path)
+
+
+@pytest.mark.parametrize("case", ["fedavg", "fedskel", "feddip", "adp-v2", "feddst", "prunetrain"])
+def test_so_it_does_with_the_engine_of_torch(case, tmp_path):
+    check(case, "torch", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fedavg", "fedprox", "fednova", "scaffold"])
@@ -140,8 +156,10 @@ def test_dense_training_costs_what_is_counted_by_hand(name, tmp_path):
 
 def test_adam_in_float32_does_what_torch_does(tmp_path):
     # Adam divides by the size of a gradient, so that the smallest ones carry their rounding.
-    more = {"optimizer": {"name": "adam", "lr": 2**-8, "momentum": 0.0}, "run": {"rounds": 4}}
+    more = {
+        "model": {"name": "mlp", "hidden": [16, 12]},
+        "optimizer": {"name": "adam", "lr": 2**-8, "momentum": 0.0},
+        "run": {"rounds": 4},
+    }
     trial = Trial(merged(more), tmp_path / "out.h5", torch.float32)
-    d = distance(trial, averages.fedavg_adam(trial))
-    print(d)
-    assert d < BOUND
+    assert distance(trial, averages.fedavg_adam(trial)) < BOUND

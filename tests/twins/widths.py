@@ -41,8 +41,10 @@ def heterofl(trial):
             sizes = {"conv1": 4, "conv2": 6, "fc1": 8}
             mask = left(net, {k: torch.arange(n) < math.ceil(width * n) for k, n in sizes.items()})
             own, _ = train(
-                trial, round, client, w * mask, lambda v, x, y, m=mask: net.gradient(v, x, y, m), mask
-            )
+                trial, round, client, w * mask,
+                lambda v, x, y, m=mask: net.gradient(v, x, y, m),
+                mask,
+            )  # fmt: skip
             mean.add(own, share, mask)
             seen.add(width)
             trial.sends(round, down=mask, up=mask)
