@@ -6,6 +6,7 @@ From Python: `open` a result file, `run` an experiment; `Algorithm`, `Keys`, `Pl
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -19,21 +20,27 @@ if not (_here / "kernels").is_dir():
 _INTERFACE = {
     "open": "fedmpi.api",
     "run": "fedmpi.api",
-    "Algorithm": "fedmpi.algorithms",
-    "Keys": "fedmpi.algorithms",
+    "Algorithm": "fedmpi.algorithm",
+    "Keys": "fedmpi.algorithm",
+    "Arrival": "fedmpi.exchange",
+    "Job": "fedmpi.exchange",
+    "Part": "fedmpi.exchange",
+    "Report": "fedmpi.exchange",
     "Plan": "fedmpi.plan",
+    "Selector": "fedmpi.selector",
+    "Stage": "fedmpi.stage",
     "Support": "fedmpi.layout",
     "Total": "fedmpi.totals",
     "Dataset": "fedmpi.learn.data",
 }
 
 
-def __dir__():
+def __dir__() -> list[str]:
     """List the Python interface too, although it is not loaded yet."""
     return sorted([*globals(), *_INTERFACE])
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Load a name of the Python interface (PEP 562)."""
     if name in _INTERFACE:
         return getattr(import_module(_INTERFACE[name]), name)

@@ -1,9 +1,12 @@
 """What a client is asked to do in a round, and by which mechanisms: plain data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
+from fedmpi.arrays import Bools, Flags, Reals, Vector
 from fedmpi.layout import Support
 
 
@@ -19,10 +22,15 @@ class Backward:
     also in the forward pass, and gradients of weights may be anything where `update` is 0.
     """
 
-    rows: tuple | None = None
+    rows: tuple[Bools | None, ...] | None = None
     lowest: int = 0
-    mask: np.ndarray | None = None
-    update: np.ndarray | None = None
+    mask: Flags | None = None
+    update: Flags | None = None
+
+    @property
+    def whole(self) -> bool:
+        """True if the gradient of all rows of all layers is computed."""
+        return self.rows is None and self.lowest == 0
 
 
 FULL = Backward()
@@ -38,8 +46,8 @@ class Submodel:
     first ones and the rest is private. Hashable, so that networks are built once.
     """
 
-    rows: tuple | None = None
-    options: tuple = ()
+    rows: tuple[bytes, ...] | None = None
+    options: tuple[tuple[str, object], ...] = ()
     shared: int = 0
 
 
@@ -110,25 +118,32 @@ class Plan:
     down: Support
     up: Support
     known: bool = False
-    more_down: dict = field(default_factory=dict)
+    more_down: Mapping[str, Support] = field(default_factory=dict)
     backward: Backward = FULL
-    start: np.ndarray | None = None
-    private: np.ndarray | None = None
+    start: Vector | None = None
+    private: Vector | None = None
     submodel: Submodel | None = None
     error: str = "cross-entropy"
     proximal: float = 0.0
-    mask: np.ndarray | None = None
-    update: np.ndarray | None = None
-    control: np.ndarray | None = None
-    tensors: tuple = ()
+    mask: Flags | None = None
+    update: Flags | None = None
+    control: Vector | None = None
+    tensors: tuple[int, ...] = ()
     penalty: float = 0.0
     by_row: bool = False
     threshold: float = 0.0
     readjust: float = 0.0
     salient: float = 1.0
-    gates: np.ndarray | None = None
+    gates: Reals | None = None
     steps: int | None = None
-    statistics: tuple = ()
+    statistics: tuple[str, ...] = ()
+
+    @cached_property
+    def fixed(self) -> bool:
+        """True if pruned weights never move: `update` is the same as `mask`."""
+        if self.mask is None or self.update is None:
+            return False
+        return np.array_equal(self.mask, self.update)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,44 +154,6 @@ class Own:
     those of a Plan.
     """
 
-    weights: np.ndarray
+    weights: Vector
     submodel: Submodel | None = None
-    private: np.ndarray | None = None
-
-
-@dataclass(eq=False)
-class Report:
-    """What one client answers: its weights after training, float32[P], and how it went.
-
-    `share` is the client's weight in the round; the shares of a cohort add up to one.
-    `statistics` holds what the plan asked for:
-
-    activations : list of float64[rows], by layer
-        Sum of |raw output| over samples, space and steps.
-    relevance : list of float64[rows], by layer
-        Sum over samples and steps of -z dL/dz, z the raw output: to first order, by how much
-        the loss rises if the row is removed (Mozer and Smolensky, NIPS 1988).
-    columns : list of float64[inputs], by layer
-        Of the weights received: sum over the client's samples of -x dL/dx, x an input of the
-        layer, so the relevance of the unit or channel that gives it.
-    squares : float32[P]
-        Sum over the steps of the squared gradient.
-    mask : uint8[P]
-        The mask after it was readjusted.
-    moved : bool[P]
-        What a step may have moved.
-    gradient : float32[P]
-        The gradient of one batch after the last step, of all coordinates.
-    """
-
-    client: int
-    samples: int  # in the client's data
-    seen: int  # trained on, a sample once for each time
-    steps: int
-    share: float
-    loss: float  # mean over the steps
-    weights: np.ndarray
-    lr: float = 0.0
-    probed: int = 0  # samples of gradients that were only measured
-    private: np.ndarray | None = None
-    statistics: dict = field(default_factory=dict)
+    private: Vector | None = None

@@ -14,12 +14,12 @@ FILES = sorted(
 
 # A part sees itself and the floors below it; neighbours on a floor do not know each other.
 FLOORS = (
-    {"kernels"},
-    {"arrays", "errors", "rng", "layout"},
+    {"kernels", "arrays"},
+    {"errors", "rng", "layout"},
     {"named", "plan", "section", "sparsity"},
     {"totals", "flops", "simulated", "exchange"},
-    {"config"},
-    {"algorithms", "learn", "comm", "record", "world"},
+    {"config", "algorithm", "stage", "selector"},
+    {"algorithms", "stages", "selectors", "learn", "comm", "record", "world"},
     {"round", "analysis", "slurm", "doctor"},
     {"experiment"},
     {"api", "bench"},

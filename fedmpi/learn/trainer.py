@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedmpi.exchange import CLIENT_FAULTS, Failure, Report
 from fedmpi.learn.steps import Steps
-from fedmpi.plan import Report
 from fedmpi.rng import rng_for
 
 BLOCK = 500  # samples evaluated together
@@ -41,19 +41,25 @@ class Trainer:
     """Trains one client after another on the Networks of one model.
 
     `augment`, if given, is called as (x, batch, rng) and returns the images of a batch changed.
-    `on_step`, a callable without arguments, is told of each step; whoever wants that sets it.
+    `on_step`, a callable without arguments, is called after each step.
     """
 
-    def __init__(self, networks, samples, partition, local, seed, augment=None):
+    def __init__(self, networks, samples, partition, local, seed, augment=None, on_step=None):
         self.augment = augment
         self.networks, self.samples, self.partition = networks, samples, partition
-        self.local, self.seed, self.on_step = local, seed, lambda: None
+        self.local, self.seed, self.on_step = local, seed, on_step or (lambda: None)
 
-    def train(self, weights, plan, client, round, share):
-        """Train `client` from the weights float32[P] that it received; return its Report.
+    def train(self, jobs):
+        """Yield the Report of each Job in turn, or a Failure; takes a job when it needs it."""
+        for job in jobs:
+            try:
+                yield self._trained(job)
+            except CLIENT_FAULTS as fault:
+                yield Failure(job.client, str(fault) or type(fault).__name__)
 
-        `weights` are not changed.
-        """
+    def _trained(self, job):
+        """Return the Report of one Job; the state's weights are not changed."""
+        weights, plan, client, round = job.state["weights"], job.plan, job.client, job.round
         x, y = self.samples.take(self.partition.of(client))
         lr = self.local.lr * self.local.lr_decay**round
         network = self.networks.of(plan.submodel)
@@ -80,7 +86,6 @@ class Trainer:
             samples=len(y),
             seen=seen,
             steps=steps.count,
-            share=share,
             loss=loss / max(seen, 1),
             weights=after,
             lr=lr,

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedmpi.exchange import Job
 from fedmpi.layout import Layer, Layout, Support, Tensor
 from fedmpi.learn.networks import Network
 from fedmpi.learn.trainer import Local, Trainer
@@ -57,7 +58,8 @@ def train(layout=THREE, start=START, samples=2, local=None, own_start=None, roun
     trainer = Trainer(networks, data, partition, Local(**own | (local or {})), seed=1)
     whole = Support.all(layout)
     made = Plan(down=whole, up=whole, start=own_start, **plan)
-    return engine, trainer.train(start, made, 0, round, 1.0)
+    (report,) = trainer.train([Job(0, round, {"weights": start}, made, 1.0)])
+    return engine, report
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
