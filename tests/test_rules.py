@@ -179,9 +179,9 @@ def values_are_compared_by_value(source):
         sides = [node.left, *node.comparators]
         constant = any(isinstance(side, ast.Constant) for side in sides)
         names = [dotted(side).rpartition(".")[2] for side in sides]
-        if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) and not constant:
-            if any(VALUES.search(name) for name in names):
-                yield node.lineno, f"{ast.unparse(node)}: compare values with =="
+        identity = any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops)
+        if identity and not constant and any(VALUES.search(name) for name in names):
+            yield node.lineno, f"{ast.unparse(node)}: compare values with =="
 
 
 def abilities_are_declared(source):

@@ -10,6 +10,7 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.learn.models import build
 from fedmpi.rng import rng_for
+from tests.algorithms.problem import cohort_of
 from tests.twins.net import Net
 
 
@@ -59,19 +60,19 @@ class Trial:
 
     def cohort(self, round):
         """Return [(client, share)] of a round, in order of clients."""
-        drawn = self._experiment.cohort(round)
+        drawn = cohort_of(self._experiment, round)
         return list(zip(drawn.clients.tolist(), drawn.shares.tolist(), strict=True))
 
     def data(self, client):
         """Return a client's samples x float64[n, ...] and y int64[n]."""
-        trainer = self._experiment.trainer
-        x, y = trainer.samples.take(trainer.partition.of(client))
+        data = self._experiment.engine.data
+        x, y = data.samples.take(data.partition.of(client))
         return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y)
 
     def epochs(self, round, client):
         """Return the batches of a client's round: for each epoch a list of int64[b]."""
         rng, size = self.rng("batches", round, client), self.config.clients.batch_size
-        samples = int(self._experiment.trainer.partition.sizes[client])
+        samples = int(self._experiment.sizes[client])
         orders = [rng.permutation(samples) for _ in range(self.config.clients.local_epochs)]
         return [[order[i : i + size] for i in range(0, samples, size)] for order in orders]
 
