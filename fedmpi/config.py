@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from fedmpi.errors import ConfigError
 from fedmpi.section import (
     Name,
+    NamedSection,
     NotNegative,
     OpenSection,
     Positive,
@@ -65,7 +66,7 @@ class Run(Section):
         return keys
 
 
-class Data(OpenSection):
+class Data(NamedSection):
     """[data]: which data set, and how it is split over the clients.
 
     augment: "crop-flip" moves each training image by up to 4 pixels, reflected at the edges, and
@@ -78,8 +79,13 @@ class Data(OpenSection):
     augment: Literal[False, "crop-flip"] = False
 
 
-class Clients(Section):
-    """[clients]: how many there are, how many join a round, and how they train."""
+class Clients(OpenSection):
+    """[clients]: how many there are, how many join a round, and how they train.
+
+    selection: who joins, uniform, samples, round-robin or package.module:object, and its keys.
+    """
+
+    selection: Name = "uniform"
 
     number: Annotated[int, Field(ge=1, le=100_000_000)] = 100
     per_round: Positive | None = None
@@ -109,7 +115,11 @@ class Clients(Section):
         return max(1, round(self.number * (self.fraction or 1.0)))
 
 
-class Model(OpenSection):
+class StageSection(NamedSection):
+    """[[stage]]: what happens to every message, in order: a name, and its own keys."""
+
+
+class Model(NamedSection):
     """[model]: a registered name or package.module:object, and its own keys."""
 
     name: Name = "lenet5"
@@ -149,7 +159,7 @@ class Server(Section):
         return self
 
 
-class Algorithm(OpenSection):
+class Algorithm(NamedSection):
     """[algorithm]: a registered name or package.module:object, and its own keys."""
 
     name: Name = "fedavg"
@@ -198,6 +208,7 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     server: Server = Server()
     algorithm: Algorithm = Algorithm()
+    stage: tuple[StageSection, ...] = ()
     devices: Devices = Devices()
     network: Network = Network()
     schedule: Schedule = Schedule()

@@ -9,9 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fedmpi.arrays import State, Vector
+from fedmpi.errors import ClientError
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+
+CLIENT_FAULTS = (ClientError, ArithmeticError, np.linalg.LinAlgError)
+"""What numbers can bring about on one client, and so the same for any number of ranks. Anything
+else is a fault of a program or of this machine, and ends the run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +107,17 @@ class Failure:
     reason: str
 
 
+class Coding(NamedTuple):
+    """How the values of a part travel, where it is not the run's way: integers times scales.
+
+    `value_type` is "int8" or "int4", `scales` float32[T] the step of each tensor. The values of
+    the part are whole numbers of steps already.
+    """
+
+    value_type: str
+    scales: Vector
+
+
 class Part(NamedTuple):
     """A named part of a message: values on a support.
 
@@ -110,11 +128,13 @@ class Part(NamedTuple):
     support : Support
     bytes : int
         Size of the encoded part; 0 before it is encoded.
+    coding : Coding, optional
     """
 
     values: Vector
     support: Support
     bytes: int = 0
+    coding: Coding | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,14 +39,19 @@ class Section(BaseModel):
 
 
 class OpenSection(BaseModel):
-    """A section with a name and the named thing's own keys, which are checked later."""
+    """A section that also holds the keys of something it names, which are checked later."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-    name: Name
 
     def own_keys(self):
         """Return the keys that belong to the named thing."""
         return dict(self.__pydantic_extra__)
+
+
+class NamedSection(OpenSection):
+    """A section with a name and the named thing's own keys."""
+
+    name: Name
 
 
 def check(section, tree, place, prefix=""):

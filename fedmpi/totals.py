@@ -1,77 +1,208 @@
 """Weighted sums over clients, and the mean that they give.
 
-Every averaging rule of the methods is one formula, with shares a, supports m and
-client values x:
+With shares a, supports m and client values x, a method's mean is one of three, by what it
+makes of coordinates that a client did not send (`fill`):
 
-    mean = sum(a m x) / sum(a m), the old value where sum(a m) = 0
+    mean    sum(a m x) / sum(a m), the old value where sum(a m) = 0
+    zero    sum(a m x) / sum(a): what was not sent counts as 0
+    old     sum(a m x + a (1 - m) old) / sum(a): what was not sent counts as the old value
 
-The denominators are kept per unit of a level (layout.py), as coarse as the method's
-supports allow: one number for whole models, one per row for skeletons.
+Units that somebody touched are marked at a level (layout.py) as coarse as the method's
+supports allow, so that the ranks exchange only what some client sent.
 """
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.layout import Support
+from fedmpi.arrays import AnyArray, Flags, Reals, Vector
+from fedmpi.errors import ClientError, FedmpiError
+from fedmpi.layout import Layout, Support
+
+Fill: TypeAlias = Literal["mean", "zero", "old"]
+SLACK = 1e-6  # by which rounded shares may add up to more than one
 
 
 class Total:
-    """The sum of one flat quantity over clients, and the weight behind each unit.
+    """The sum of one flat quantity over clients, and the weight behind it.
+
+    Parameters
+    ----------
+    layout : Layout
+    level : str
+        The finest level of the supports that are added.
+    fill : "mean", "zero" or "old"
+    exact : bool
+        True for integer sums that do not depend on the order of the clients.
 
     Attributes
     ----------
     sum : int64[P], or float32[P] if not exact
-    cover : int64[U], or float32[U] if not exact
+    cover : int64[U] or float32[U], empty if fill is "zero"
         Weight behind each unit of `level`, in the same scale as `sum`.
+    all : int or float
+        Weight of all who added, in the same scale.
+    touched : uint8[U]
+        1 where anything was added to a unit, even zeros.
     """
 
-    def __init__(self, layout, level="model", exact=True):
+    def __init__(
+        self, layout: Layout, level: str = "model", fill: Fill = "mean", exact: bool = True
+    ) -> None:
         dtype = np.int64 if exact else np.float32
-        self.layout, self.level, self.exact = layout, level, exact
+        self.layout, self.level, self.fill, self.exact = layout, level, fill, exact
         self.starts = layout.starts(level)
-        self.sum = np.zeros(layout.size, dtype)
-        self.cover = np.zeros(self.starts.size - 1, dtype)
+        units = self.starts.size - 1
+        self.sum: AnyArray = np.zeros(layout.size, dtype)
+        self.cover: AnyArray = np.zeros(0 if fill == "zero" else units, dtype)
+        self.touched: Flags = np.zeros(units, np.uint8)
+        self.all = dtype(0)
+        self._shift: Reals | None = None
 
-    def add(self, values, share, support=None):
+    def add(self, values: Vector, share: float, support: Support | None = None) -> None:
         """Add float32[P] `values` of one client with weight `share` on `support` (default: all).
 
-        Values outside the support are not read. The support may be of this total's
-        level or a coarser one.
+        Values outside the support are not read. The support may be of this total's level or
+        a coarser one. Raises ClientError if a value does not fit an exact sum, and FedmpiError
+        if the shares add up to more than one; then nothing was added.
         """
-        support = support or Support.all(self.layout)
-        keep = support.at(self.level).keep
+        support = Support.all(self.layout) if support is None else support
+        self.check(values, share, support)
+        self.put(values, share, support)
+
+    def put(self, values: Vector, share: float, support: Support) -> None:
+        """Add what `check` has let pass."""
         add = kernels.sums.add_exact if self.exact else kernels.sums.add_fast
         add(self.sum, support.starts, support.keep, values, share)
-        weight = round(share * kernels.sums.SCALE) if self.exact else np.float32(share)
-        self.cover[keep != 0] += weight
+        keep = support.at(self.level).keep != 0
+        weight = self._scaled(share)
+        self.touched[keep] = 1
+        if self.fill != "zero":
+            self.cover[keep] += weight
+        self.all += weight
 
-    def mean(self, old):
-        """Return float32[P]: the weighted mean, and `old` where nobody added anything."""
-        out = np.empty_like(old)
-        kernels.sums.mean(out, old, self.sum, self.cover, self.starts)
+    def check(self, values: Vector, share: float, support: Support) -> None:
+        """Raise what `add` would raise, and add nothing."""
+        if not 0 <= share <= 1 + SLACK or self.all / self._unit + share > 1 + SLACK:
+            raise FedmpiError(
+                f"a sum over clients got the share {share:g} after {self.weight:g}; shares are "
+                "not negative and add up to at most 1"
+            )
+        largest = kernels.sums.largest_kept(support.starts, support.keep, values)
+        if not largest < kernels.sums.LIMIT:
+            limit = int(kernels.sums.LIMIT)
+            raise ClientError(f"{largest:g} does not fit a sum over clients, only below {limit:,}")
+
+    def mean(self, old: Vector) -> Vector:
+        """Return float32[P]: the mean by `fill`, and `old` where nobody added anything."""
+        out = self._mean(old)
+        if self._shift is not None and self.all > 0:
+            out += (self._shift / self.weight).astype(np.float32)
         return out
 
-    @property
-    def weight(self):
-        """float64[U]: the sum of the shares behind each unit."""
-        return self.cover / (kernels.sums.SCALE if self.exact else 1.0)
+    def _mean(self, old: Vector) -> Vector:
+        out = np.empty_like(old)
+        if self.fill == "old":
+            every = float(self.all)
+            kernels.sums.mean_with_old(out, old, self.sum, self.cover, self.starts, every)
+            return out
+        one = np.array([0, self.layout.size], np.int64)
+        zero = self.fill == "zero"
+        cover = np.array([self.all], self.sum.dtype) if zero else self.cover
+        kernels.sums.mean(out, old, self.sum, cover, one if zero else self.starts)
+        return out
+
+    def shift(self, noise: Reals) -> None:
+        """Let float64[P] count as if it were part of the sum, in every coordinate."""
+        self._shift = noise
 
     @property
-    def covered(self):
-        """Part of the coordinates that at least one client added to."""
-        held = np.diff(self.starts)[self.cover > 0].sum()
+    def weight(self) -> float:
+        """The sum of the shares of all who added.
+
+        Over several ranks, if fill is "mean": the largest weight behind a unit.
+        """
+        return float(self.all) / self._unit
+
+    @property
+    def covered(self) -> float:
+        """Share of the coordinates that at least one client added to."""
+        held = np.diff(self.starts)[self.touched != 0].sum()
         return float(held / max(self.layout.size, 1))
 
+    def take(
+        self, total: AnyArray, cover: AnyArray, touched: Flags, every: np.generic | None = None
+    ) -> None:
+        """Take the sums over all ranks in the place of this rank's; arrays are only read.
+
+        `every` is the weight of all clients; None if the largest weight behind a unit has to do.
+        """
+        self.sum, self.cover, self.touched = total, cover, touched
+        self.all = self.cover.max() if every is None else every
+
+    def join(self, other: "Total") -> None:
+        """Add another sum of the same kind."""
+        self.sum, self.cover = self.sum + other.sum, self.cover + other.cover
+        self.touched, self.all = self.touched | other.touched, self.all + other.all
+
     @property
-    def touched(self):
-        """uint8[U]: 1 where anything was added to a unit, even zeros."""
-        return (self.cover > 0).astype(np.uint8)
+    def _unit(self) -> float:
+        return kernels.sums.SCALE if self.exact else 1.0
 
-    def take(self, total, cover):
-        """Take the sums over all ranks in the place of this rank's; they are only read."""
-        self.sum, self.cover = total, cover
+    def _scaled(self, share: float) -> np.generic:
+        if self.exact:
+            return np.int64(round(share * kernels.sums.SCALE))
+        return np.float32(share)
 
 
-def fits(values):
-    """Say whether float32[P] `values` can be summed exactly: finite and below 2**18."""
-    return kernels.sums.largest(values) < kernels.sums.LIMIT
+Sums: TypeAlias = Mapping[str, Total]
+"""The sums of a method by name."""
+
+
+class Pending:
+    """One client's additions to a Total, which count only when they are committed."""
+
+    def __init__(self, name: str, total: Total) -> None:
+        self._name, self._total = name, total
+        self._waiting: list[tuple[Vector, float, Support]] = []
+
+    def add(self, values: Vector, share: float, support: Support | None = None) -> None:
+        """Check an addition as `Total.add` does, and keep it until `commit`."""
+        support = Support.all(self._total.layout) if support is None else support
+        try:
+            self._total.check(values, share, support)
+        except ClientError as error:
+            raise ClientError(f"its {self._name}: {error}") from None
+        self._waiting.append((values, share, support))
+
+    def commit(self) -> None:
+        """Add what was kept."""
+        for addition in self._waiting:
+            self._total.put(*addition)
+
+
+@contextmanager
+def one_client(sums: Sums) -> Iterator[dict[str, Pending]]:
+    """Give the sums to one client: all that the block adds to them counts, or nothing does.
+
+    Nothing counts if the block raises.
+    """
+    pending = {name: Pending(name, total) for name, total in sums.items()}
+    yield pending
+    for one in pending.values():
+        one.commit()
+
+
+def union(sums: Sums, layout: Layout) -> float:
+    """Return the share of a model's coordinates that any of the sums over models touched."""
+    marks = [total for total in sums.values() if total.layout == layout]
+    whole = [total for total in marks if total.touched.all()]
+    if whole or len(marks) < 2:
+        return max((total.covered for total in whole or marks), default=0.0)
+    found = np.zeros(layout.size, bool)
+    for total in marks:
+        found |= np.repeat(total.touched != 0, np.diff(total.starts))
+    return float(found.mean())

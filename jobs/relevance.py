@@ -13,6 +13,7 @@ import sys
 import numpy as np
 
 from fedmpi.comm.base import Serial
+from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import resolve
 from fedmpi.experiment.stop import Never
@@ -70,8 +71,9 @@ def estimated(made, weights, error):
     algorithm.keys = algorithm.keys.model_copy(update={"relevance": error})
     state = algorithm.start(weights) | {"phase": np.array(1)}
     plan = algorithm.plan(state, 0, 0)
-    report = made.trainer.train(weights, plan, 0, 0, 1.0)
-    values, _ = algorithm.message(state, plan, report)["weights"]
+    job = Job(0, 0, state, plan, 1.0)
+    (report,) = made.engine.train([job])
+    values = algorithm.message(job, report)["relevance"].values
     return values[algorithm.units.place[algorithm.units.inputs :]].astype(np.float64)
 
 

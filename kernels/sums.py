@@ -4,7 +4,7 @@ Exact sums are integers: a contribution is rounded once to a multiple of 2**-44 
 added as int64. Integer addition is associative, so any order, tree, number of ranks
 or message algorithm gives the same bits. With shares that add up to one, a sum never
 passes the largest contribution, which `add_exact` expects below 2**18 in magnitude
-(`largest` tells): far from the 2**19 at which int64 would wrap.
+(`largest_kept` tells): far from the 2**19 at which int64 would wrap.
 """
 
 import numpy as np
@@ -16,33 +16,40 @@ LIMIT = 2.0**18  # a value of this size or more does not fit an exact sum
 
 
 @kernel
-def largest(values):
-    """Return the largest magnitude in `values`, or inf if one is not finite.
+def largest_kept(starts, keep, values):
+    """Return the largest magnitude in the kept units of `values`, or inf if one is not finite.
 
     Parameters
     ----------
-    values : float32[n]
+    starts : int64[U+1]
+        Unit u is the block of coordinates from starts[u] to starts[u+1].
+    keep : uint8[U]
+        1 where a unit counts; the values of other units are not read.
+    values : float32[P]
 
     Returns
     -------
     float64
-        0.0 for an empty array.
+        0.0 if nothing is kept.
 
     Notes
     -----
-    Reads 4 bytes per coordinate. The comparison of bit patterns orders magnitudes as
-    the numbers do, puts inf and NaN on top, and vectorises, which a NaN test does not.
+    Reads 4 bytes per kept coordinate. The comparison of bit patterns orders magnitudes as the
+    numbers do, puts inf and NaN on top, and vectorises, which a NaN test does not.
     """
     bits = values.view(np.uint32)
     top = np.uint32(0)
-    for i in range(bits.size):
-        top = max(top, bits[i] & np.uint32(0x7FFFFFFF))
+    if keep.size == bits.size:
+        for i in range(bits.size):
+            top = max(top, bits[i] & np.uint32(0x7FFFFFFF) if keep[i] else np.uint32(0))
+    else:
+        for u in range(keep.size):
+            if keep[u]:
+                for i in range(starts[u], starts[u + 1]):
+                    top = max(top, bits[i] & np.uint32(0x7FFFFFFF))
     if top >= np.uint32(0x7F800000):
         return np.inf
-    for i in range(bits.size):
-        if bits[i] & np.uint32(0x7FFFFFFF) == top:
-            return np.float64(abs(values[i]))
-    return 0.0
+    return np.float64(np.array([top], np.uint32).view(np.float32)[0])
 
 
 @kernel
@@ -129,3 +136,29 @@ def mean(out, old, total, cover, starts):
                 here[i] = np.float32(np.float64(block[i]) / weight)
         else:
             here[:] = old[starts[u] : starts[u + 1]]
+
+
+@kernel
+def mean_with_old(out, old, total, cover, starts, every):
+    """Divide sums by the weight of all; who did not send a unit counts with its old value.
+
+    Parameters
+    ----------
+    out : float32[P], changed in place
+    old : float32[P]
+        May be `out` itself; kept as it is where nobody sent anything.
+    total : int64[P] or float32[P]
+    cover : int64[U] or float32[U]
+        Weight behind each unit, in the same scale as `total`.
+    starts : int64[U+1]
+    every : float64
+        Weight of all clients, in the same scale.
+    """
+    for u in range(cover.size):
+        weight = np.float64(cover[u])
+        for i in range(starts[u], starts[u + 1]):
+            if weight > 0.0:
+                missing = (every - weight) * np.float64(old[i])
+                out[i] = np.float32((np.float64(total[i]) + missing) / every)
+            else:
+                out[i] = old[i]

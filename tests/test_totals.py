@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fedmpi.layout import Support
-from fedmpi.totals import Total, fits
+from fedmpi.errors import ClientError, FedmpiError
+from fedmpi.layout import ONE, Support
+from fedmpi.totals import Total, one_client, union
 from tests.models import TINY, WEIGHTS
 
 
@@ -14,7 +15,7 @@ def rows(first, second):
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_the_mean_is_over_those_who_cover_a_row(exact):
-    total = Total(TINY, "row", exact)
+    total = Total(TINY, "row", exact=exact)
     ones, fives = np.ones(20, np.float32), np.full(20, 5, np.float32)
     total.add(ones, 0.25, rows([1, 0], [1, 1, 0]))
     total.add(fives, 0.75, rows([1, 0], [0, 1, 0]))
@@ -45,7 +46,92 @@ def test_a_whole_model_in_a_total_of_rows_gives_the_same_bits_as_in_one_of_model
     np.testing.assert_array_equal(coarse.mean(WEIGHTS), fine.mean(WEIGHTS))
 
 
-def test_what_does_not_fit_an_exact_sum_is_told():
-    for bad in (np.nan, np.inf, -np.inf, 2.0**18):
-        assert not fits(np.array([0, bad], np.float32))
-    assert fits(np.array([0, 2.0**17], np.float32))
+def test_what_was_not_sent_counts_as_zero_or_as_the_old_value():
+    """Row a0 of two clients with shares 0.25 and 0.75: the first alone, the second alone, both."""
+    for fill, alone in (("zero", [0.25, 0.0]), ("old", [0.25, 0.75])):
+        total = Total(TINY, "row", fill)
+        total.add(np.full(20, 8, np.float32), 0.25, rows([1, 0], [1, 1, 1]))
+        total.add(np.full(20, 4, np.float32), 0.75, rows([0, 0], [1, 1, 0]))
+        mean, (sent, old) = total.mean(WEIGHTS), alone
+        np.testing.assert_allclose(mean[:3], sent * 8 + old * WEIGHTS[:3], rtol=1e-6)
+        untouched = np.zeros(3) if fill == "zero" else WEIGHTS[3:6]
+        np.testing.assert_array_equal(mean[3:6], untouched)
+        assert (mean[8:12] == 5).all() and total.weight == 1.0
+        assert total.covered == pytest.approx((3 + 1 + 3 * (2 + 1 + 1)) / 20)
+
+
+@pytest.mark.parametrize("fill", ["mean", "zero", "old"])
+def test_if_everybody_sends_everything_the_fill_makes_no_difference(fill):
+    rng, total, plain = np.random.default_rng(3), Total(TINY, "coordinate", fill), Total(TINY)
+    for share in (0.3, 0.6, 0.1):
+        values = rng.standard_normal(20).astype(np.float32)
+        total.add(values, share)
+        plain.add(values, share)
+    np.testing.assert_array_equal(total.mean(WEIGHTS), plain.mean(WEIGHTS))
+    nobody = Total(TINY, "coordinate", fill).mean(WEIGHTS)
+    np.testing.assert_array_equal(nobody, WEIGHTS)
+
+
+LIMIT = float(np.nextafter(np.float32(2**18), np.float32(0)))  # the largest that fits
+
+
+@pytest.mark.parametrize("layout", [TINY, ONE])
+def test_a_number_at_the_limit_is_summed_and_a_step_beyond_is_refused(layout):
+    """The largest magnitude that fits comes out as it went in, with the sign and all its bits."""
+    for value in (LIMIT, -LIMIT):
+        total = Total(layout)
+        total.add(np.full(layout.size, value, np.float32), 0.5)
+        total.add(np.full(layout.size, value, np.float32), 0.5)
+        assert total.mean(np.zeros(layout.size, np.float32)).tolist() == [value] * layout.size
+    for value in (2.0**18, -(2.0**18), 6e5, np.inf, np.nan):
+        total, values = Total(layout), np.zeros(layout.size, np.float32)
+        values[-1] = value
+        with pytest.raises(ClientError, match=r"does not fit a sum .* only below 262,144"):
+            total.add(values, 0.5)
+        assert not total.sum.any() and not total.touched.any() and total.weight == 0
+
+
+def test_shares_beyond_one_are_refused_before_a_sum_can_wrap():
+    total = Total(TINY)
+    total.add(WEIGHTS, 0.7)
+    for share in (0.4, -0.1, np.nan, 17.0):
+        with pytest.raises(FedmpiError, match=r"share .* after 0\.7; .* add up to at most 1"):
+            total.add(WEIGHTS, share)
+    assert total.weight == pytest.approx(0.7)
+
+
+def test_one_clients_additions_count_together_or_not_at_all():
+    sums = {"weights": Total(TINY), "loss": Total(ONE)}
+
+    def give(loss):
+        with one_client(sums) as own:
+            own["weights"].add(WEIGHTS, 0.5)
+            own["loss"].add(np.array([loss], np.float32), 0.5)
+
+    with pytest.raises(ClientError, match="its loss: 600000 does not fit"):
+        give(6e5)
+    assert not any(total.touched.any() or total.sum.any() for total in sums.values())
+    give(3)
+    assert sums["loss"].mean(np.zeros(1, np.float32)).tolist() == [3]
+
+
+def test_a_union_is_that_of_all_sums_over_models():
+    first, second, number = Total(TINY, "row"), Total(TINY, "layer", "zero"), Total(ONE)
+    number.add(np.ones(1, np.float32), 0.5)
+    assert union({"number": number}, TINY) == 0
+    first.add(WEIGHTS, 0.5, rows([1, 0], [1, 0, 0]))
+    sums = {"one": first, "two": second, "number": number}
+    assert union(sums, TINY) == pytest.approx((3 + 1 + 2 + 1 + 1) / 20)
+    second.add(WEIGHTS, 0.5, Support(TINY, "layer", np.array([1, 0], np.uint8)))
+    assert union(sums, TINY) == pytest.approx((8 + 2 + 1 + 1) / 20)
+
+
+def test_noise_counts_in_every_coordinate_of_the_mean():
+    noise = np.linspace(-1, 1, 20)
+    for fill in ("mean", "zero", "old"):
+        plain, noisy = Total(TINY, "row", fill), Total(TINY, "row", fill)
+        for total in (plain, noisy):
+            total.add(WEIGHTS, 0.5, rows([1, 0], [1, 1, 0]))
+        noisy.shift(noise)
+        found = noisy.mean(WEIGHTS) - plain.mean(WEIGHTS)
+        np.testing.assert_allclose(found, noise / 0.5, atol=1e-6)

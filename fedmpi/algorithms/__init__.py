@@ -3,9 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from fedmpi.algorithms.base import ALGORITHMS, Algorithm, Keys, Setting
+from fedmpi.algorithm import ALGORITHMS, Algorithm
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["ALGORITHMS", "Algorithm", "Keys", "Setting"]
+__all__ = ["ALGORITHMS", "Algorithm"]

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi.algorithms.inside import Inside, InsideKeys
+from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.sparsity import convolutions, coordinates
 
@@ -40,6 +41,8 @@ class ADP2(Inside, name="adp-v2"):
         self.tensors = convolutions(self.layout)
         self._inside = coordinates(self.layout, self.tensors)
         self._by_threshold = keys.variant == "released"
+        self.level = self.inner.level = "coordinate"
+        self.fill = self.inner.fill = "zero" if self._by_threshold else "old"
 
     def plan(self, state, round, client):
         """The plan of the algorithm inside, with one of the two ways of pruning."""
@@ -47,24 +50,19 @@ class ADP2(Inside, name="adp-v2"):
         if self._by_threshold:
             down = self._support(state["weights"] != 0)
             return replace(plan, threshold=self.keys.threshold, down=down)
-        # Without a start of its own the server would not know what unsent weights count as.
-        start = state["weights"] if plan.start is None else plan.start
-        return replace(plan, salient=self.keys.salient, start=start, statistics=("moved",))
+        return replace(plan, salient=self.keys.salient, statistics=("moved",))
 
-    def message(self, state, plan, report):
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: what moved is known after training."""
+        return False
+
+    def message(self, job, report):
         """The weights that moved, or those that are not pruned; all those of other layers."""
-        parts = super().message(state, plan, report)
-        weights, _ = parts["weights"]
+        parts = super().message(job, report)
+        weights = parts["weights"].values
         held = weights != 0 if self._by_threshold else report.statistics["moved"]
-        return parts | {"weights": (weights, self._support(held))}
-
-    def add(self, sums, plan, report):
-        """Add a whole model: what did not arrive is 0, or what the server had sent."""
-        weights = report.weights
-        if not self._by_threshold:
-            weights = np.where(plan.up.mask(), weights, plan.start)
-        everything = replace(plan, up=Support.all(self.layout))
-        super().add(sums, everything, replace(report, weights=weights))
+        return parts | {"weights": Part(weights, self._support(held))}
 
     def kept(self, state):
         """What is not 0 in convolutions, and all the rest."""

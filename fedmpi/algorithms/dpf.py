@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
@@ -20,6 +20,7 @@ from fedmpi.plan import Plan
 class DPF(Algorithm, name="dpf"):
     """Dynamic pruning with dense weights at the server; start = end = 0 is FedAvg."""
 
+    base = "dense"
     prunes = True
 
     class Keys(Keys):

@@ -8,7 +8,7 @@ paper or uniformly.
 
 from functools import cached_property
 
-from fedmpi.algorithms.base import Algorithm
+from fedmpi.algorithm import Algorithm
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 

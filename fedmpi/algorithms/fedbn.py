@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedmpi.algorithms.base import Keys
+from fedmpi.algorithm import Keys
 from fedmpi.algorithms.personal import Personal
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
@@ -47,7 +47,7 @@ class FedBN(Personal, name="fedbn"):
         own = self.own(state, client)
         return Plan(self._shared, self._shared, start=None if own is None else own.weights)
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         """The client's normalisation."""
         if self._shared.whole:
             return None

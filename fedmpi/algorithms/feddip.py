@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fedmpi import sparsity
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
@@ -36,6 +36,7 @@ from fedmpi.plan import Plan
 class FedDIP(Algorithm, name="feddip"):
     """Dynamic pruning; start = end = 0 and penalty = 0 is FedAvg."""
 
+    fill = "zero"
     prunes = True
 
     class Keys(Keys):
@@ -60,6 +61,8 @@ class FedDIP(Algorithm, name="feddip"):
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
+        self.remembers = keys.regrow == "feedback"
+        self.level = "model" if keys.upload == "dense" else "coordinate"
 
     def start(self, weights):
         """The first weights, and a mask that keeps all of them."""
@@ -83,16 +86,11 @@ class FedDIP(Algorithm, name="feddip"):
             penalty=self.penalty(round),
         )
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         """What was learned outside the mask, if it is fed back."""
-        if self.keys.regrow != "feedback":
+        if not self.remembers:
             return None
-        return {"residual": (1 - plan.mask) * report.weights}
-
-    @property
-    def remembers(self):
-        """True if errors are fed back."""
-        return self.keys.regrow == "feedback"
+        return {"residual": (1 - job.plan.mask) * report.weights}
 
     def step(self, state, sums, round):
         """Average and prune; every `every` rounds with a new mask."""
@@ -103,10 +101,6 @@ class FedDIP(Algorithm, name="feddip"):
             share = self.sparsity(round)
             mask = sparsity.mask_of_largest(self.layout, weights, self.tensors, share)
         return state | {"weights": weights * mask, "mask": mask}
-
-    def add(self, sums, plan, report):
-        """Add a whole model, 0 where nothing was sent."""
-        sums["weights"].add(report.weights, report.share)
 
     def _held(self, mask):
         return Support(self.layout, "coordinate", mask)

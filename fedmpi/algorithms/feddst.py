@@ -18,7 +18,8 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
@@ -63,19 +64,24 @@ class FedDST(Algorithm, name="feddst"):
             readjust=self.share(round) if self._adjusts(round) else 0.0,
         )
 
-    def message(self, state, plan, report):
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: now and then a client changes its mask."""
+        return False
+
+    def message(self, job, report):
         """The weights under the client's own mask."""
-        if not plan.readjust:
-            return super().message(state, plan, report)
-        mask = report.statistics.get("mask", plan.mask)
-        return {"weights": (report.weights, Support(self.layout, "coordinate", mask))}
+        if not job.plan.readjust:
+            return super().message(job, report)
+        mask = report.statistics.get("mask", job.plan.mask)
+        return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
     def step(self, state, sums, round):
         """Average by votes, then prune each layer to the size it had."""
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
         if not self._adjusts(round):
             return state | {"weights": weights}
-        held, new = (sums["weights"].cover > 0) | (mask != 0), mask.copy()
+        held, new = (sums["weights"].touched != 0) | (mask != 0), mask.copy()
         for t in self.tensors:
             tensor = self.layout.tensors[t]
             block = slice(tensor.start, tensor.start + tensor.size)

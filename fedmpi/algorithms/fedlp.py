@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan, Submodel
@@ -28,6 +28,7 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
     """Models of five depths; all at level 5 is FedAvg."""
 
     level = "layer"
+    remembers = personal = True
 
     class Keys(Keys):
         """The [algorithm] keys of FedLP-Hetero."""
@@ -56,7 +57,7 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
             return None
         return Own(state["weights"], self._first(level)[1], self.memory(client).get("head"))
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         """The private head."""
         return None if report.private is None else {"head": report.private}
 

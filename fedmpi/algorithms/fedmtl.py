@@ -20,13 +20,17 @@ Running statistics are each client's own.
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
 
 
 class FedMTL(Algorithm, name="fedmtl"):
     """Multi-task learning; strength = 0 is every client for itself."""
+
+    base = None
+    remembers = personal = True
 
     class Keys(Keys):
         """The [algorithm] keys of FedMTL."""
@@ -54,11 +58,11 @@ class FedMTL(Algorithm, name="fedmtl"):
         """The mean of all models, and the first weights, from which each of them starts."""
         return {"weights": weights, "first": weights}
 
-    def message(self, state, plan, report):
+    def message(self, job, report):
         """The change of the client's model."""
-        return {"weights": (report.weights - plan.start, plan.up)}
+        return {"weights": Part(report.weights - job.plan.start, job.plan.up)}
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         """The client's model."""
         return {"own": report.weights}
 
@@ -67,12 +71,13 @@ class FedMTL(Algorithm, name="fedmtl"):
         memory = self.memory(client)
         return Own(memory["own"]) if memory else None
 
-    def add(self, sums, plan, report):
+    def add(self, sums, arrival):
         """Add a change, every client with the same weight."""
-        sums["weights"].add(report.weights, 1.0 / self.setting.clients)
+        values, support, *_ = arrival.parts["weights"]
+        sums["weights"].add(values, 1.0 / self.setting.clients, support)
 
     def step(self, state, sums, round):
         """Move the mean by what the cohort's models moved."""
         total = sums["weights"]
-        change = total.mean(np.zeros_like(state["weights"])) * np.float32(total.weight[0])
+        change = total.mean(np.zeros_like(state["weights"])) * np.float32(total.weight)
         return state | {"weights": state["weights"] + change}

@@ -13,7 +13,7 @@ counts as plain SGD.
 
 import numpy as np
 
-from fedmpi.algorithms.base import Algorithm
+from fedmpi.algorithm import Algorithm
 from fedmpi.layout import ONE, Support
 from fedmpi.plan import Plan
 from fedmpi.totals import Total
@@ -29,30 +29,28 @@ class FedNova(Algorithm, name="fednova"):
 
     def zero(self):
         """The means with weights p and p / a, and the mean of a."""
-        sums = super().zero()
-        exact = self.setting.exact
-        sums["normalised"] = Total(self.layout, "model", exact)
-        sums["length"] = Total(ONE, "model", exact)
-        return sums
+        length = Total(ONE, exact=self.setting.exact)
+        return {"weights": self.total(), "normalised": self.total(), "length": length}
 
-    def add(self, sums, plan, report):
+    def add(self, sums, arrival):
         """Add one client to all three."""
-        super().add(sums, plan, report)
-        length = self.length(report.steps)
-        sums["normalised"].add(report.weights, report.share / length, plan.up)
-        sums["length"].add(np.array([length], np.float32), report.share)
+        super().add(sums, arrival)
+        values, support, *_ = arrival.parts["weights"]
+        length = self.length(arrival.steps)
+        sums["normalised"].add(values, arrival.share / length, support)
+        sums["length"].add(np.array([length], np.float32), arrival.share)
 
     def step(self, state, sums, round):
         """Take the normalised step."""
         weights, normalised = state["weights"], sums["normalised"]
         mean = sums["weights"].mean(weights)
-        if not sums["length"].weight[0] > 0:
+        if not sums["length"].weight > 0:
             return state
         pulled = normalised.mean(weights) - weights  # sum (p/a) (w_i - w) / sum (p/a)
-        scale = normalised.weight[0] / sums["length"].weight[0]
+        scale = normalised.weight / sums["length"].weight
         scale *= float(sums["length"].mean(np.zeros(1, np.float32))[0])
         step = np.where(self.layout.trained, np.float32(scale) * pulled, mean - weights)
-        return state | {"weights": weights + step}
+        return {**state, "weights": weights + step}
 
     def length(self, steps):
         """Return a_i of a client that took `steps` steps."""

@@ -8,7 +8,7 @@ the paper's partial work of slow clients is left to the schedule.
 
 from pydantic import Field
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 

@@ -28,10 +28,10 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import kernels
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.config import Share
 from fedmpi.layout import Support
-from fedmpi.plan import FULL, Backward, Own, Plan
+from fedmpi.plan import Backward, Own, Plan
 from fedmpi.sparsity import largest
 
 
@@ -39,6 +39,7 @@ class FedSkel(Algorithm, name="fedskel"):
     """Skeleton gradients; ratio = 1 is FedAvg."""
 
     level = "row"
+    remembers = personal = True
 
     class Keys(Keys):
         """The [algorithm] keys of FedSkel."""
@@ -58,19 +59,18 @@ class FedSkel(Algorithm, name="fedskel"):
             whole = Support.all(self.layout)
             wanted = {"activation": ("activations",), "relevance": ("relevance",), "random": ()}
             return Plan(down=whole, up=whole, statistics=wanted[self.keys.score])
-        rows = self._split(memory["skeleton"])
+        rows, whole = self._split(memory["skeleton"]), Support.all(self.layout)
         if all(keep is None or keep.all() for keep in rows):
-            whole = Support.all(self.layout)
             return Plan(down=whole, up=whole, backward=Backward(rows))
         skeleton = Support.of_rows(self.layout, rows)
         start = self._joined(state, memory, skeleton)
-        up = skeleton if self.keys.variant == "paper" else Support.all(self.layout)
+        up = skeleton if self.keys.variant == "paper" else whole
         return Plan(down=skeleton, up=up, start=start, backward=Backward(rows))
 
     def load(self, round, client):
         """A third of a step is the forward pass, which stays whole."""
-        sets = self._sets(self.memory(client), round)
-        return 1.0 if sets else (1 + 2 * self.ratio_of(client)) / 3
+        share = 1.0 if self._sets(self.memory(client), round) else self.ratio_of(client)
+        return (1 + 2 * share) / 3
 
     def own(self, state, client):
         """The client's skeleton from the server, and its own other filters."""
@@ -80,12 +80,12 @@ class FedSkel(Algorithm, name="fedskel"):
         skeleton = Support.of_rows(self.layout, self._split(memory["skeleton"]))
         return Own(self._joined(state, memory, skeleton))
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         """The skeleton, the values of all other filters, and the number of rounds so far."""
         memory = self.memory(report.client)
         count = memory.get("rounds", 0) + 1
-        if plan.backward is not FULL:
-            return memory | {"rounds": np.array(count)}
+        if not self._sets(memory, job.round):
+            return {**memory, "rounds": np.array(count)}
         skeleton = np.concatenate(self._choose(report, count)).astype(np.uint8)
         support = Support.of_rows(self.layout, self._split(skeleton))
         personal = np.empty(self.layout.size - support.size, np.float32)

@@ -13,7 +13,7 @@ from math import ceil
 import numpy as np
 from pydantic import field_validator
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan, Submodel
 from fedmpi.sparsity import narrowed
@@ -23,6 +23,7 @@ class HeteroFL(Algorithm, name="heterofl"):
     """Nested widths; widths = [1.0] is FedAvg."""
 
     level = "coordinate"
+    personal = True
 
     class Keys(Keys):
         """The [algorithm] keys of HeteroFL."""

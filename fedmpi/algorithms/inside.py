@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fedmpi.algorithms.base import ALGORITHMS, Algorithm, Keys
+from fedmpi.algorithm import ALGORITHMS, Algorithm, Keys
 
 
 class InsideKeys(Keys):
@@ -15,49 +15,70 @@ class InsideKeys(Keys):
 
 
 class Inside(Algorithm):
-    """An algorithm that passes every question on to `self.inner`; subclasses answer some."""
+    """An algorithm that passes every question on to `self.inner`; subclasses answer some.
+
+    The inner algorithm has the same Setting, so memory, own models and loads are the same.
+    """
 
     Keys = InsideKeys
 
     def __init__(self, keys, setting):
+        super().__init__(keys, setting)
         inner = ALGORITHMS[keys.inside]
         own = {"mu": keys.mu} if "mu" in inner.Keys.model_fields else {}
         self.inner = inner(inner.Keys(**own), setting)
-        super().__init__(keys, setting)
+        self._take_over()
 
-    def attach(self, memory, accuracy):
-        """Pass on."""
-        self.inner.attach(memory, accuracy)
+    def _take_over(self):
+        for name in ("level", "fill", "base", "remembers", "personal", "prunes"):
+            setattr(self, name, getattr(self.inner, name))
+
+    def allow_sparse(self, why):
+        """Ask the inner algorithm."""
+        self.inner.allow_sparse(why)
+        self._take_over()
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """Ask the inner algorithm."""
+        return ALGORITHMS[keys.inside].sends_as_planned(keys)
 
     def start(self, weights):
-        """Pass on."""
+        """Ask the inner algorithm."""
         return self.inner.start(weights)
 
     def plan(self, state, round, client):
-        """Pass on."""
+        """Ask the inner algorithm."""
         return self.inner.plan(state, round, client)
 
-    def message(self, state, plan, report):
-        """Pass on."""
-        return self.inner.message(state, plan, report)
+    def load(self, round, client):
+        """Ask the inner algorithm."""
+        return self.inner.load(round, client)
 
-    def remember(self, state, plan, report, sent):
-        """Pass on."""
-        return self.inner.remember(state, plan, report, sent)
+    def message(self, job, report):
+        """Ask the inner algorithm."""
+        return self.inner.message(job, report)
 
-    @property
-    def remembers(self):
-        """Pass on."""
-        return self.inner.remembers
+    def remember(self, job, report, message, arrival):
+        """Ask the inner algorithm."""
+        return self.inner.remember(job, report, message, arrival)
+
+    def own(self, state, client):
+        """Ask the inner algorithm."""
+        return self.inner.own(state, client)
 
     def zero(self):
-        """Pass on."""
+        """Ask the inner algorithm."""
         return self.inner.zero()
 
-    def add(self, sums, plan, report):
-        """Pass on."""
-        self.inner.add(sums, plan, report)
+    def add(self, sums, arrival):
+        """Ask the inner algorithm."""
+        self.inner.add(sums, arrival)
 
     def step(self, state, sums, round):
-        """Pass on."""
+        """Ask the inner algorithm."""
         return self.inner.step(state, sums, round)
+
+    def kept(self, state):
+        """Ask the inner algorithm."""
+        return self.inner.kept(state)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.base import Keys
+from fedmpi.algorithm import Keys
 from fedmpi.algorithms.personal import Personal
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
@@ -48,8 +48,8 @@ class LGFedAvg(Personal, name="lg-fedavg"):
         start = state["weights"] if own is None else own.weights
         return Plan(down=self._shared, up=self._shared, start=start)
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         """The personal layers."""
-        if plan.start is None:
+        if job.plan.up.whole:
             return None
-        return {"own": report.weights[plan.up.mask() == 0]}
+        return {"own": report.weights[job.plan.up.mask() == 0]}

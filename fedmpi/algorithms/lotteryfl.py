@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
 
@@ -23,6 +23,7 @@ class LotteryFL(Algorithm, name="lotteryfl"):
     """Personal lottery tickets; with target = 1 masks stay whole and it is FedAvg."""
 
     level = "coordinate"
+    remembers = personal = True
 
     class Keys(Keys):
         """The [algorithm] keys of LotteryFL."""
@@ -51,9 +52,9 @@ class LotteryFL(Algorithm, name="lotteryfl"):
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, start=start, mask=mask, update=mask)
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         """The mask, a bit for each weight."""
-        return {"mask": np.packbits(plan.mask)}
+        return {"mask": np.packbits(job.plan.mask)}
 
     def own(self, state, client):
         """The client's ticket on the global weights."""

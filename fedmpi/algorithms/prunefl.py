@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.totals import Total
@@ -26,6 +27,8 @@ from fedmpi.totals import Total
 class PruneFL(Algorithm, name="prunefl"):
     """Adaptive pruning by time; while the mask is whole it is FedAvg."""
 
+    level = "coordinate"
+    fill = "zero"
     prunes = True
 
     class Keys(Keys):
@@ -54,22 +57,27 @@ class PruneFL(Algorithm, name="prunefl"):
         wanted = ("squares",) if self._adapts(round) else ()
         return Plan(down=held, up=held, mask=mask, update=mask, statistics=wanted)
 
-    def message(self, state, plan, report):
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: now and then squared gradients go along."""
+        return False
+
+    def message(self, job, report):
         """The weights, and the squared gradients where they are wanted."""
-        parts = super().message(state, plan, report)
-        if plan.statistics:
-            parts["squares"] = report.statistics["squares"], Support.all(self.layout)
+        parts = super().message(job, report)
+        if job.plan.statistics:
+            parts["squares"] = Part(report.statistics["squares"], Support.all(self.layout))
         return parts
 
     def zero(self):
         """The sums of weights and of squared gradients."""
-        return super().zero() | {"squares": Total(self.layout, "model", self.setting.exact)}
+        return {**super().zero(), "squares": Total(self.layout, exact=self.setting.exact)}
 
-    def add(self, sums, plan, report):
-        """Add both; a weight outside the mask is 0."""
-        sums["weights"].add(report.weights, report.share)
-        if plan.statistics:
-            sums["squares"].add(report.statistics["squares"], report.share)
+    def add(self, sums, arrival):
+        """Add both; a weight outside the mask counts as 0."""
+        super().add(sums, arrival)
+        if "squares" in arrival.parts:
+            sums["squares"].add(arrival.parts["squares"].values, arrival.share)
 
     def step(self, state, sums, round):
         """Average, and adapt the mask when it is time."""

@@ -17,7 +17,7 @@ name is another method: a penalty on layers, and pruning of single weights by ma
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.sparsity import Units, prunable
@@ -26,6 +26,8 @@ from fedmpi.sparsity import Units, prunable
 class PruneTrain(Algorithm, name="prunetrain"):
     """Removal of channels; penalty = threshold = 0 is FedAvg."""
 
+    level = "coordinate"
+    fill = "zero"  # rows that are removed
     prunes = True
 
     class Keys(Keys):
@@ -59,10 +61,6 @@ class PruneTrain(Algorithm, name="prunetrain"):
             by_row=True,
             penalty=self.keys.penalty,
         )
-
-    def add(self, sums, plan, report):
-        """Add a model, 0 where rows are removed."""
-        sums["weights"].add(report.weights, report.share)
 
     def kept(self, state):
         """The weights of the rows that are left."""

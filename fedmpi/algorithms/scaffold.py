@@ -22,7 +22,8 @@ from typing import Literal
 
 import numpy as np
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.totals import Total
@@ -30,6 +31,8 @@ from fedmpi.totals import Total
 
 class Scaffold(Algorithm, name="scaffold"):
     """Federated averaging with control variates."""
+
+    remembers = True
 
     class Keys(Keys):
         """The [algorithm] keys of SCAFFOLD."""
@@ -51,33 +54,40 @@ class Scaffold(Algorithm, name="scaffold"):
             control=state["control"] - own,
         )
 
-    def message(self, state, plan, report):
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: the change of the control variate goes along."""
+        return False
+
+    def message(self, job, report):
         """The weights, and the change of the client's control variate."""
         change = np.zeros_like(report.weights)
         if report.steps:
             rate = np.float32(1.0 / (report.steps * report.lr))
-            change = (state["weights"] - report.weights) * rate - state["control"]
+            change = (job.state["weights"] - report.weights) * rate - job.state["control"]
             change[~self.layout.trained] = 0
         whole = Support.all(self.layout)
-        return super().message(state, plan, report) | {"control": (change, whole)}
+        return super().message(job, report) | {"control": Part(change, whole)}
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         """The client's control variate."""
         own = self.memory(report.client).get("control", np.float32(0))
-        return {"control": own + sent["control"][0]}
+        return {"control": own + arrival.parts["control"].values}
 
     def zero(self):
-        """The sums of weights and of changes."""
-        return super().zero() | {"control": Total(self.layout, "model", self.setting.exact)}
+        """The sums of weights and of changes; a change that was not sent counts as 0."""
+        control = Total(self.layout, self.level, "zero", self.setting.exact)
+        return {"weights": self.total(), "control": control}
 
-    def add(self, sums, plan, report):
+    def add(self, sums, arrival):
         """Add both, the changes with equal weights."""
-        super().add(sums, plan, report)
-        sums["control"].add(report.statistics["control"], 1.0 / self.setting.clients)
+        super().add(sums, arrival)
+        values, support, *_ = arrival.parts["control"]
+        sums["control"].add(values, 1.0 / self.setting.clients, support)
 
     def step(self, state, sums, round):
         """Move the weights and the control variate."""
         change = sums["control"].mean(np.zeros_like(state["control"]))
         if self.keys.variant == "paper":
-            change *= np.float32(sums["control"].weight[0])
-        return super().step(state, sums, round) | {"control": state["control"] + change}
+            change *= np.float32(sums["control"].weight)
+        return {**super().step(state, sums, round), "control": state["control"] + change}

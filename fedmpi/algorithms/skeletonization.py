@@ -20,7 +20,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
 from fedmpi.layout import ONE, Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.sparsity import Units
@@ -30,6 +31,8 @@ from fedmpi.totals import Total
 class Skeletonization(Algorithm, name="skeletonization"):
     """Trimming by relevance, centrally or federated."""
 
+    level = "coordinate"
+    fill = "zero"  # units that are removed
     torch_only = prunes = True
 
     class Keys(Keys):
@@ -52,16 +55,10 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def start(self, weights):
         """The weights and all units; nothing measured yet."""
-        units = np.ones(len(self.units.place), np.uint8)
-        return {
-            "weights": weights,
-            "units": units,
-            "relevance": np.zeros(len(units)),
-            "waited": np.array(0),
-            "phase": np.array(0),  # 0 training, 1 measuring, 2 trimmed as far as it goes
-            "good": weights,
-            "good_units": units,
-        }
+        units, zero = np.ones(len(self.units.place), np.uint8), np.array(0)
+        good = {"good": weights, "good_units": units, "relevance": np.zeros(len(units))}
+        # phase: 0 training, 1 measuring, 2 trimmed as far as it goes
+        return good | {"weights": weights, "units": units, "waited": zero, "phase": zero}
 
     def plan(self, state, round, client):
         """The network that is left: trained, or measured."""
@@ -80,29 +77,31 @@ class Skeletonization(Algorithm, name="skeletonization"):
         error = error if error == "cross-entropy" else f"{self.keys.outputs}-{error}"
         return Plan(held, held, error=error, **how)
 
-    def message(self, state, plan, report):
+    def message(self, job, report):
         """The weights, or the relevance of each unit, the mean over the client's samples."""
-        if not plan.statistics:
-            return super().message(state, plan, report)
-        rows, _ = self.units.network(state["units"])
+        if not job.plan.statistics:
+            return super().message(job, report)
+        rows, _ = self.units.network(job.state["units"])
         sizes = [self.units.inputs, *map(np.sum, rows[:-1])]
         columns = report.statistics["columns"]
         rho = [c.reshape(n, -1).sum(axis=1) for c, n in zip(columns, sizes, strict=True)]
         values = np.zeros(self.layout.size, np.float32)
         values[self.units.place[self._alive(rows)]] = np.concatenate(rho) / max(report.samples, 1)
-        return {"weights": (values, plan.up)}
+        return {"relevance": Part(values, job.plan.up)}
 
     def zero(self):
         """The sums of weights, relevance and training error."""
-        totals, exact = {"relevance": self.layout, "error": ONE}, self.setting.exact
-        return super().zero() | {k: Total(v, "model", exact) for k, v in totals.items()}
+        error = Total(ONE, exact=self.setting.exact)
+        return {"weights": self.total(), "relevance": self.total(), "error": error}
 
-    def add(self, sums, plan, report):
+    def add(self, sums, arrival):
         """Add a client's weights and error, or its relevance."""
-        name = "relevance" if plan.statistics else "weights"
-        sums[name].add(report.weights, report.share)
-        if not plan.statistics:
-            sums["error"].add(np.array([report.loss], np.float32), report.share)
+        if "relevance" in arrival.parts:
+            values, support, *_ = arrival.parts["relevance"]
+            sums["relevance"].add(values, arrival.share, support)
+        else:
+            super().add(sums, arrival)
+            sums["error"].add(np.array([arrival.loss], np.float32), arrival.share)
 
     def step(self, state, sums, round):
         """Average; decide whether to measure, to trim, or to end."""

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.totals import Total
@@ -25,6 +26,8 @@ from fedmpi.totals import Total
 class StaticMask(Algorithm, name="static-mask"):
     """Federated averaging of a network that was pruned at the start; sparsity = 0 is FedAvg."""
 
+    level = "coordinate"
+    fill = "zero"
     prunes = True
 
     class Keys(Keys):
@@ -64,25 +67,29 @@ class StaticMask(Algorithm, name="static-mask"):
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, mask=mask, update=mask)
 
-    def message(self, state, plan, report):
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """Yes, but for the scores of SNIP."""
+        return keys.mask != "snip"
+
+    def message(self, job, report):
         """The weights, or the scores."""
-        parts = super().message(state, plan, report)
-        if plan.steps == 0:
-            score = np.abs(state["weights"] * report.statistics["gradient"])
-            parts["score"] = score, Support.all(self.layout)
+        parts = super().message(job, report)
+        if job.plan.steps == 0:
+            score = np.abs(job.state["weights"] * report.statistics["gradient"])
+            parts["score"] = Part(score, Support.all(self.layout))
         return parts
 
     def zero(self):
         """The sums of weights and of scores."""
-        exact = self.setting.exact
-        return super().zero() | {"score": Total(self.layout, "model", exact)}
+        return {**super().zero(), "score": Total(self.layout, exact=self.setting.exact)}
 
-    def add(self, sums, plan, report):
-        """Add weights, 0 where they are pruned, or scores."""
-        if plan.steps == 0:
-            sums["score"].add(report.statistics["score"], report.share)
+    def add(self, sums, arrival):
+        """Add scores, or weights, which count as 0 where they are pruned."""
+        if "score" in arrival.parts:
+            sums["score"].add(arrival.parts["score"].values, arrival.share)
         else:
-            sums["weights"].add(report.weights, report.share)
+            super().add(sums, arrival)
 
     def step(self, state, sums, round):
         """Average; after the measuring round prune instead."""

@@ -9,7 +9,8 @@ round; what nobody sent counts as 0 in the mean. Running statistics always trave
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.base import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.sparsity import largest
@@ -17,6 +18,11 @@ from fedmpi.sparsity import largest
 
 class TopK(Algorithm, name="topk"):
     """Sparse updates with error feedback; share = 1 is FedAvg up to rounding."""
+
+    level = "coordinate"
+    fill = "zero"
+    base = None
+    remembers = True
 
     class Keys(Keys):
         """The [algorithm] keys of top-k."""
@@ -29,26 +35,26 @@ class TopK(Algorithm, name="topk"):
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything)
 
-    def message(self, state, plan, report):
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: which changes are the largest is known after training."""
+        return False
+
+    def message(self, job, report):
         """The largest entries of change and residual."""
-        change = report.weights - state["weights"]
+        change = report.weights - job.state["weights"]
         if self.keys.feedback and "residual" in self.memory(report.client):
             change += self.memory(report.client)["residual"]
         keep, trained = np.ones(self.layout.size, np.uint8), self.layout.trained
         magnitude = np.abs(change[trained])
         keep[trained] = largest(magnitude, max(1, round(self.keys.share * magnitude.size)))
-        return {"weights": (change, Support(self.layout, "coordinate", keep))}
+        return {"weights": Part(change, Support(self.layout, "coordinate", keep))}
 
-    def remember(self, state, plan, report, sent):
-        """The residual."""
+    def remember(self, job, report, message, arrival):
+        """The residual: what was to be sent, less what arrived."""
         if not self.keys.feedback:
             return None
-        change = self.message(state, plan, report)["weights"][0]
-        return {"residual": change - sent["weights"][0]}
-
-    def add(self, sums, plan, report):
-        """Add a change of the whole model, 0 where nothing was sent."""
-        sums["weights"].add(report.weights, report.share)
+        return {"residual": message["weights"].values - arrival.parts["weights"].values}
 
     def step(self, state, sums, round):
         """Add the mean change."""

@@ -14,6 +14,7 @@ from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.stop import Never
 from fedmpi.round.loop import Simulation
+from fedmpi.round.visit import add, visits
 
 METHODS = {
     "FedSkel": 'name = "fedskel"\nratio = 0.25',
@@ -75,21 +76,12 @@ def of_method(name, clients=32, model="vgg11"):
     simulation = Simulation(experiment, Serial(), Never())
     for _ in range(ROUNDS - 1):
         simulation.round()
-    watched = _watch(experiment.algorithm)
-    simulation.round()
-    return [Sum(key, touched, starts) for key, (touched, starts) in watched.items()]
-
-
-def _watch(algorithm):
-    """Let `add` of an algorithm note what each client touches; return where it does."""
-    add, found = algorithm.add, {}
-
-    def noting(sums, plan, report):
+    cohort = simulation.cohorts.cohort(simulation.state, ROUNDS - 1, simulation.virtual_time)
+    jobs = (simulation.job(cohort, place) for place in range(cohort.clients.size))
+    algorithm, found = experiment.algorithm, {}
+    for done in visits(simulation.server(), experiment.engine, jobs):
         alone = algorithm.zero()
-        add(alone, plan, report)
-        for name, total in alone.items():
-            found.setdefault(name, ([], total.starts))[0].append(total.touched)
-        add(sums, plan, report)
-
-    algorithm.add = noting
-    return found
+        add(algorithm, alone, done, done.arrival)
+        for key, total in alone.items():
+            found.setdefault(key, Sum(key, [], total.starts)).touched.append(total.touched)
+    return list(found.values())

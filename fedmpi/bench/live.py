@@ -33,6 +33,7 @@ from fedmpi.learn.steps import edges_of
 from fedmpi.record import reader
 from fedmpi.record.schema import PHASES
 from fedmpi.rng import rng_for
+from fedmpi.round.synchronous import Synchronous
 
 
 def measure(resolved, comm, start, bare=False):
@@ -108,6 +109,7 @@ class Bare:
 
     def __init__(self, resolved, comm, start):
         self._experiment = assemble(resolved, comm, start.data_root, start.cache)
+        self._cohorts = Synchronous(self._experiment)
         layout = self._experiment.layout
         self._weights = self._experiment.weights
         self._velocity = np.zeros(layout.size, np.float32)
@@ -116,12 +118,12 @@ class Bare:
 
     def train(self, round):
         """Train the clients of a round, one after another; return their weights float32[P]."""
-        cohort = self._experiment.cohort(round)
+        cohort = self._cohorts.cohort({}, round, 0.0)
         return [self._client(round, client) for client in cohort.clients.tolist()]
 
     def average(self, round, trained):
         """Let the next round begin with the mean of what `train` returned."""
-        shares = self._experiment.cohort(round).shares
+        shares = self._cohorts.cohort({}, round, 0.0).shares
         self._weights = np.tensordot(shares, trained, 1).astype(np.float32)
 
     def _client(self, round, client):

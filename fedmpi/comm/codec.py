@@ -16,7 +16,10 @@ from fedmpi.errors import MessageError
 __all__ = ["Sizes", "decode", "encode", "received", "size_of", "sizes", "weights"]
 
 
-def encode(values, support, *, sender=0, round=0, value_type="float32", known=False, weights=None):
+def encode(
+    values, support, *, sender=0, round=0, value_type="float32", known=False, weights=None,
+    scales=None,
+):
     """Return a message with the coordinates of `values` that `support` holds.
 
     Parameters
@@ -27,8 +30,11 @@ def encode(values, support, *, sender=0, round=0, value_type="float32", known=Fa
         What is sent; its level and units are what `decode` gives back.
     sender, round : int
         Noted in the header.
-    value_type : "float32", "float16" or "bfloat16"
-        How a value travels. The 16-bit types round to nearest, ties to even.
+    value_type : "float32", "float16", "bfloat16", "int8" or "int4"
+        How a value travels. The 16-bit types round to nearest, ties to even; the integers are
+        the nearest numbers of steps, from -127 to 127 or from -7 to 7.
+    scales : float32[T], optional
+        For integers: the step of each tensor.
     known : bool
         True if the receiver has this very support: a hash travels in its place,
         where that is smaller.
@@ -45,17 +51,18 @@ def encode(values, support, *, sender=0, round=0, value_type="float32", known=Fa
     MessageError
         If an argument is not as stated above.
     """
-    _check(values, support, value_type)
+    _check(values, support, value_type, scales)
     segments = supports.write(support, known)
     weight_kind, weight, coded = counts.write(weights, sum(s.kept for s in segments))
     more = {"weight_kind": weight_kind, "weight": weight, "sender": sender, "round": round}
+    more["scales"] = 0 if scales is None else scales.size
     header, table = _frame(support, segments, value_type, **more)
     message = np.empty(wire.measure(header[0], table).total, np.uint8)
     parts = wire.split(message, header[0], table)
     parts.header[:], parts.table[:] = header.view(np.uint8), table.view(np.uint8)
     for place, segment in zip(parts.supports, segments):
         place[:] = segment.stream
-    packed.gather(values, support, parts.values, value_type)
+    packed.gather(values, support, parts.values, value_type, scales)
     parts.weights[:] = coded
     for place in parts.padding:
         place[:] = 0
@@ -96,16 +103,24 @@ def decode(message, layout, *, known=None):
     if held != header["nnz"]:
         raise MessageError(f"message of {header['nnz']} coordinates: its support holds {held}")
     value_type = wire.VALUE_TYPES[header["value_type"]]
+    if value_type in wire.INTEGERS and header["scales"] != len(layout.tensors):
+        raise MessageError(
+            f"message: {header['scales']} scales, the model has {len(layout.tensors)} tensors"
+        )
+    scales = parts.values[: 4 * int(header["scales"])].view("<f4")
+    if not (np.isfinite(scales) & (scales >= 0)).all():
+        raise MessageError("message: its scales are not all finite and positive")
     return packed.scatter(parts.values, support, value_type), support
 
 
 def size_of(support, *, value_type="float32", known=False):
     """Return the Sizes of a message on `support`: `sizes` of what `encode` would give."""
     streams = [segment.stream.size for segment in supports.write(support, known)]
-    return wire.summed(streams, wire.bytes_of(value_type) * support.size)
+    scales = len(support.layout.tensors) if value_type in wire.INTEGERS else 0
+    return wire.summed(streams, wire.value_bytes(support.size, value_type, scales))
 
 
-def received(values, support, *, value_type="float32"):
+def received(values, support, *, value_type="float32", scales=None):
     """Return what `decode` gives for a message of `values` float32[P] on `support`.
 
     The same bits without the message, for ends that lie in one process: 0 outside the support.
@@ -113,8 +128,10 @@ def received(values, support, *, value_type="float32"):
     """
     if support.whole and value_type == "float32":
         return values
-    kept = np.empty(wire.bytes_of(value_type) * supports.count(support), np.uint8)
-    packed.gather(values, support, kept, value_type)
+    numbers = 0 if scales is None else scales.size
+    size = wire.value_bytes(supports.count(support), value_type, numbers)
+    kept = np.empty(size, np.uint8)
+    packed.gather(values, support, kept, value_type, scales)
     return packed.scatter(kept, support, value_type)
 
 
@@ -149,7 +166,7 @@ def _frame(support, segments, value_type, **more):
     return header, table
 
 
-def _check(values, support, value_type):
+def _check(values, support, value_type, scales):
     """Raise MessageError if `encode` cannot take its input."""
     size = support.layout.size
     if values.dtype != np.float32 or values.shape != (size,):
@@ -164,3 +181,10 @@ def _check(values, support, value_type):
         )
     if value_type not in wire.VALUE_TYPES:
         raise MessageError(f"encode: value_type {value_type!r}, allowed: {wire.VALUE_TYPES}")
+    tensors = len(support.layout.tensors)
+    wanted = (tensors,) if value_type in wire.INTEGERS else None
+    if (None if scales is None else scales.shape) != wanted:
+        raise MessageError(
+            f"encode: scales are for integers, float32[{tensors}]; "
+            f"got {None if scales is None else list(scales.shape)} for {value_type}"
+        )

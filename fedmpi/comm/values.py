@@ -1,17 +1,26 @@
-"""Values of a message: the kept coordinates, as float32 or as 16 bits each."""
+"""Values of a message: the kept coordinates, as float32, as 16 bits, or as small integers.
+
+Integers are numbers of steps; the step of each tensor, float32[T], comes before them. Those of
+4 bits are stored two to a byte, the first in the lower half, each plus 8.
+"""
 
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.comm import wire
 
 
-def gather(values, support, out, value_type):
+def gather(values, support, out, value_type, scales=None):
     """Write the coordinates of float32[P] `values` that `support` holds to `out`.
 
-    `out` is uint8[nnz * bytes of a value], changed in place.
+    `out` is uint8[bytes of the values], changed in place. `scales` are the steps of integers.
     """
     if value_type == "float32":
         _move(values, support, out.view(np.uint32))
+        return
+    if scales is not None:
+        out[: scales.nbytes] = scales.astype("<f4").view(np.uint8)
+        _integers(values, support, out[scales.nbytes :], value_type, scales)
         return
     kept = np.empty(out.size // 2, np.uint32)
     _move(values, support, kept)
@@ -23,12 +32,42 @@ def scatter(stream, support, value_type):
     """Return float32[P]: the values of uint8[...] `stream` on `support`, and 0 elsewhere."""
     if value_type == "float32":
         return _spread(stream.view(np.uint32), support)
+    if value_type in wire.INTEGERS:
+        return _from_integers(stream, support, value_type)
     wide = np.empty(stream.size // 2, np.float32)
     if value_type == "float16":
         kernels.halves.from_float16(stream.view(np.uint16), wide)
     else:
         kernels.halves.from_bfloat16(stream.view(np.uint16), wide.view(np.uint32))
     return _spread(wide.view(np.uint32), support)
+
+
+def _integers(values, support, out, value_type, scales):
+    """Write the kept values as numbers of steps to uint8[.] `out`."""
+    top = 2.0 ** (wire.VALUE_BITS[wire.VALUE_TYPES.index(value_type)] - 1) - 1
+    steps = np.repeat(scales, np.diff(support.layout.starts("tensor")))
+    numbers = np.divide(values, steps, out=np.zeros_like(values), where=steps > 0)
+    kept = np.clip(np.rint(numbers[support.mask() != 0]), -top, top).astype(np.int8)
+    if value_type == "int8":
+        out[:] = kept.view(np.uint8)
+        return
+    halves = np.zeros(2 * out.size, np.uint8)
+    halves[: kept.size] = kept + 8
+    out[:] = halves[::2] | halves[1::2] << 4
+
+
+def _from_integers(stream, support, value_type):
+    """Return float32[P]: numbers of steps times the steps of their tensors, 0 elsewhere."""
+    starts, held = support.layout.starts("tensor"), support.mask() != 0
+    scales, stream = np.split(stream, [4 * (starts.size - 1)])
+    numbers = stream.view(np.int8)
+    if value_type == "int4":
+        halves = np.column_stack((stream & 15, stream >> 4)).ravel()
+        numbers = halves[: int(held.sum())].astype(np.int8) - 8
+    out = np.zeros(held.size, np.float32)
+    with np.errstate(over="ignore"):  # who receives it finds that it is not finite
+        out[held] = numbers * np.repeat(scales.view("<f4"), np.diff(starts))[held]
+    return out
 
 
 def _move(values, support, out):

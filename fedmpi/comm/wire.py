@@ -19,8 +19,9 @@ from fedmpi.errors import MessageError
 MAGIC = b"FMPI"
 VERSION = 1
 LEVELS = ("model", "layer", "tensor", "row", "coordinate")
-VALUE_TYPES = ("float32", "float16", "bfloat16")
-VALUE_BYTES = (4, 2, 2)
+VALUE_TYPES = ("float32", "float16", "bfloat16", "int8", "int4")
+VALUE_BITS = (32, 16, 16, 8, 4)
+INTEGERS = ("int8", "int4")  # a float32 scale for each tensor comes before the values
 DENSE, PACKED, ROWS, RUNS, BITMAP, IDX16, IDX32, VARINT = range(8)
 KINDS = ("dense", "packed", "rows", "runs", "bitmap", "idx16", "idx32", "varint")
 NO_WEIGHT, ONE_WEIGHT, CLASS_WEIGHTS, U32_WEIGHTS, I64_WEIGHTS = range(5)
@@ -40,7 +41,7 @@ HEADER = np.dtype(
         ("nnz", "<i8"),  # coordinates in the message
         ("weight", "<i8"),  # the one weight, or the bytes of the weights
         ("checksum", "<u4"),
-        ("spare", "<u4"),  # zero
+        ("scales", "<u4"),  # of integer values: float32 numbers before them
     ]
 )
 ENTRY = np.dtype(
@@ -116,14 +117,16 @@ def measure(header, table):
     Counted in Python integers, which cannot wrap.
     """
     streams = [int(size) for size in table["support"]]
-    values = int(header["nnz"]) * VALUE_BYTES[header["value_type"]]
+    values = value_bytes(
+        int(header["nnz"]), VALUE_TYPES[header["value_type"]], int(header["scales"])
+    )
     many = header["weight_kind"] > ONE_WEIGHT
     return summed(streams, values, int(header["weight"]) if many else None)
 
 
-def bytes_of(value_type):
-    """Return the bytes of one value."""
-    return VALUE_BYTES[VALUE_TYPES.index(value_type)]
+def value_bytes(count, value_type, scales=0):
+    """Return the bytes of so many values, with the scales before them."""
+    return 4 * scales + -(-count * VALUE_BITS[VALUE_TYPES.index(value_type)] // 8)
 
 
 def summed(streams, values, weights=None):
@@ -210,11 +213,13 @@ def _check_header(header):
         "value_type": len(VALUE_TYPES),
         "level": len(LEVELS),
         "weight_kind": I64_WEIGHTS + 1,
-        "spare": 1,
     }
     for field, stop in limits.items():
         if header[field] >= stop:
             raise MessageError(f"message: {field} is {header[field]}, allowed is 0 to {stop - 1}")
+    scaled = VALUE_TYPES[header["value_type"]] in INTEGERS
+    if header["scales"] and not scaled:
+        raise MessageError(f"message: {header['scales']} scales for values that have none")
     if any(header["flags"].tobytes()):
         raise MessageError("message: flags are set that this version does not know")
     if not 0 <= header["nnz"] <= header["size"]:

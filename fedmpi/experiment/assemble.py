@@ -1,131 +1,41 @@
 """Everything that a run needs, put together once on every rank."""
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
-from fedmpi import flops, named
-from fedmpi.algorithms import Setting
-from fedmpi.errors import AlikeError, ClientError, FedmpiError
-from fedmpi.exchange import Failure, Job
+from fedmpi import named
+from fedmpi.algorithm import Setting
+from fedmpi.errors import AlikeError, FedmpiError
 from fedmpi.experiment.division import split
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
-from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.engine import ClientData
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
-from fedmpi.learn.partitions import held_out
 from fedmpi.learn.samples import Samples
-from fedmpi.plan import FULL, Report
-from fedmpi.rng import rng_for
-from fedmpi.round.cohort import cohort_of
-from fedmpi.round.server_optimizer import Server
-from fedmpi.world.availability import available, dropped
-from fedmpi.world.devices import Devices, devices_of
-from fedmpi.world.schedule import Schedule, schedule_of
+from fedmpi.round.fixed import Experiment
+from fedmpi.round.memories import ClientStore
+from fedmpi.round.progress import Progress
+from fedmpi.round.server_optimizer import ServerOptimizer
+from fedmpi.stages import StageSetting, without_stages
+from fedmpi.world.devices import devices_of
+from fedmpi.world.schedule import schedule_of
 
 
-@dataclass(frozen=True, eq=False)
-class Experiment:
-    """The fixed parts of a run.
-
-    `counts` is int64[K, classes], samples of each client and class; `work` float64[K], the
-    predicted work of a client in samples; `weights` float32[P], the first global weights.
-    """
-
-    config: object
-    dataset: Dataset
-    test: Samples
-    counts: np.ndarray
-    work: np.ndarray
-    devices: Devices
-    schedule: Schedule
-    engine: Engine
-    algorithm: object
-    server: Server
-    weights: np.ndarray
-
-    @property
-    def layout(self):
-        """The shape of the model."""
-        return self.engine.layout
-
-    @cached_property
-    def trainer(self):
-        """The engine as the round loop calls it."""
-        return Visits(self.engine)
-
-    @property
-    def partition(self):
-        """Who holds which training sample."""
-        return self.engine.data.partition
-
-    def cohort(self, round):
-        """Return the Cohort of a round: of those who are there, and with who will be lost."""
-        config, devices, seed = self.config, self.devices, self.config.run.seed
-        sizes = np.where(available(devices, seed, round), self.partition.sizes, 0)
-        cohort = cohort_of(seed, round, sizes, config.selected, config.clients.weighting)
-        return replace(cohort, dropped=dropped(devices, cohort.clients, seed, round))
-
-    @cached_property
-    def _flops_of_a_sample(self):
-        """Of training the whole model on one sample."""
-        return flops.count(self.layout).sum()
-
-    def flops(self, plan, report):
-        """Return the floating-point operations behind a client's Report."""
-        parts = (plan.submodel, plan.mask, plan.gates, plan.update)
-        if plan.backward == FULL and not report.probed and all(part is None for part in parts):
-            return report.seen * self._flops_of_a_sample
-        layout = self.engine.layout_of(plan.submodel)
-        return flops.of_plan(layout, plan, report.seen, report.probed).sum()
-
-    def flops_inference(self, state):
-        """Return the floating-point operations of one sample through the global model."""
-        gates = self.algorithm.setting.gates
-        return flops.inference(self.layout, self.algorithm.kept(state), gates)
-
-    @cached_property
-    def test_split(self):
-        """The Partition of the test samples over the clients, by the labels that each holds."""
-        data, classes = self.dataset, self.dataset.classes
-        rng = rng_for(self.config.run.seed, "test-split")
-        test = (data.y_test, data.groups_test)
-        return held_out(self.partition, data.y_train, test, classes, rng)
-
-
-class Visits:
-    """One client at a time, as the round loop asks for it."""
-
-    def __init__(self, engine):
-        self._engine, self.accuracy = engine, engine.accuracy
-        self.partition, self.samples = engine.data.partition, engine.data.samples
-        self.local, self.seed = engine.data.local, engine.data.seed
-
-    def train(self, weights, plan, client, round, share):
-        """Return the Report of one client; raises ClientError if its training broke off."""
-        job = Job(client, round, {"weights": weights}, plan, share)
-        report = next(self._engine.train([job]))
-        if isinstance(report, Failure):
-            raise ClientError(report.reason)
-        return Report(**vars(report), share=share)
-
-
-def assemble(resolved, comm, root, cache=None, on_step=nothing):
+def assemble(resolved, comm, root, cache=None, progress=None):
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
-    `on_step` is called after each training step of this rank. `root` is the folder of the data
-    sets and `cache` one for noting verified files. The
+    `root` is the folder of the data sets and `cache` one for noting verified files. The
     first rank of each node reads the data; all ranks of the node share its copy. What cannot
-    be is an AlikeError on all ranks (alone: the error itself).
+    be is an AlikeError on all ranks (alone: the error itself). `progress` counts each step of
+    the training.
     """
     dataset = _shared_dataset(resolved, comm, root, cache)
     with _alike(comm):
-        return _assembled(resolved, dataset, on_step)
+        return _assembled(resolved, dataset, progress or Progress())
 
 
 @contextmanager
@@ -144,29 +54,19 @@ def _alike(comm):
         raise AlikeError(rows["text"][0].decode(errors="replace"), int(rows["code"][0])) from fault
 
 
-def _assembled(resolved, dataset, on_step):
+def _assembled(resolved, dataset, progress):
     """Return the Experiment on a Dataset; every rank makes its own."""
     config = resolved.config
-    seed = config.run.seed
+    seed, memories = config.run.seed, ClientStore()
     partition = split(resolved, dataset)
     train, test = _samples(dataset)
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
     augment = augmentation_of(config.data.augment, dataset)
     data = ClientData(train, partition, _local(config), seed, augment)
-    engine = _engine(resolved, shape, dataset.classes, sample, data, on_step)
-    layout, gates = engine.layout, resolved.algorithm.gates(resolved.algorithm_keys)
+    engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
     devices = devices_of(config, seed)
-    setting = Setting(
-        layout=layout,
-        seed=seed,
-        rounds=config.run.rounds,
-        clients=config.clients.number,
-        exact=config.run.sum == "exact",
-        speed=devices.speed,
-        optimizer=config.optimizer,
-        gates=None if gates is None else left_by_gates(layout, gates),
-    )
+    algorithm = _algorithm(resolved, devices, memories, engine)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -176,10 +76,45 @@ def _assembled(resolved, dataset, on_step):
         devices=devices,
         schedule=schedule_of(config.schedule),
         engine=engine,
-        algorithm=resolved.algorithm(resolved.algorithm_keys, setting),
-        server=Server(config.server),
+        algorithm=algorithm,
+        stages=_stages(resolved, algorithm),
+        selector=resolved.selector(resolved.selector_keys, seed, config.clients.number),
+        server=ServerOptimizer(config.server),
         weights=engine.initial_weights,
+        memories=memories,
     )
+
+
+def _algorithm(resolved, devices, memories, engine):
+    """Return the method of a run, with all that it may ask."""
+    config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
+    layout = engine.layout
+    setting = Setting(
+        layout=layout,
+        seed=config.run.seed,
+        rounds=config.run.rounds,
+        clients=config.clients.number,
+        exact=config.run.sum == "exact",
+        speed=devices.speed,
+        optimizer=config.optimizer,
+        gates=None if gates is None else left_by_gates(layout, gates),
+        memory=lambda client: without_stages(memories[client]),
+        accuracy=engine.accuracy,
+    )
+    return resolved.algorithm(resolved.algorithm_keys, setting)
+
+
+def _stages(resolved, algorithm):
+    """Return the stages of a run, and let the sums of `algorithm` take what they leave."""
+    layout, seed = algorithm.layout, resolved.config.run.seed
+    stages = tuple(
+        stage(keys, StageSetting(layout, seed, number))
+        for number, (stage, keys) in enumerate(resolved.stages)
+    )
+    for stage in stages:
+        if stage.sparse:
+            algorithm.allow_sparse(f"stage {stage.name}")
+    return stages
 
 
 def _engine(resolved, shape, classes, sample, data, on_step):

@@ -4,7 +4,8 @@ import numpy as np
 
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
-from fedmpi.round.messages import Post, cost_of
+from fedmpi.round.messages import Messages
+from fedmpi.round.synchronous import Synchronous
 from fedmpi.world.clock import spans
 
 COPIES = 4  # float32[P] buffers of the trainer: weights, gradient, two moments
@@ -20,12 +21,13 @@ def estimate(resolved, root, cache=None):
     experiment = assemble(resolved, Serial(), root, cache)
     layout, algorithm = experiment.layout, experiment.algorithm
     state = algorithm.start(experiment.weights)
-    cohort, post = experiment.cohort(0), Post()
+    cohort = Synchronous(experiment).cohort(state, 0, 0.0)
+    messages = Messages(experiment.config.network.value_type)
     down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
     for i in range(len(cohort.clients)):
         client = int(cohort.clients[i])
         plan = algorithm.plan(state, 0, client)
-        down[i], up[i], flops[i] = cost_of(experiment, plan, client, post)
+        down[i], up[i], flops[i] = experiment.planned_cost(plan, client, messages)
     up[cohort.dropped] = flops[cohort.dropped] = 0
     devices, schedule, lost = experiment.devices, experiment.schedule, cohort.dropped
     span = spans(devices, cohort.clients, down, up, flops)

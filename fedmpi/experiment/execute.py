@@ -49,7 +49,7 @@ def execute(resolved, comm, start, progress, stop):
         if comm.rank == 0 and not start.resume:
             check_target(start.out, start.overwrite)
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
-        experiment = assemble(resolved, comm, start.data_root, start.cache, watch.step)
+        experiment = assemble(resolved, comm, start.data_root, start.cache, watch)
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round)
@@ -90,7 +90,7 @@ def _rounds(simulation, writer, out, began, progress, watch):
 
 def _note(writer, row, watch):
     """Write down what was out of order in a round."""
-    if text := rejected(row.clients):
+    if text := rejected(row.rejected):
         writer.event("rejected", f"round {row.columns['round']}: {text}")
     for text in watch.take_news():
         writer.event("warning", text)

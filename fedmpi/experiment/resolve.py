@@ -1,5 +1,6 @@
 """From a Config to the things it names, with their own keys checked. Needs no torch and no MPI."""
 
+import copy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import isabstract
@@ -9,13 +10,16 @@ import numpy as np
 
 from fedmpi import config as configuration
 from fedmpi import named
-from fedmpi.algorithms import ALGORITHMS, Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError
 from fedmpi.learn.data import DATASETS, Source
 from fedmpi.learn.data import resolve as resolve_options
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
-from fedmpi.section import check
+from fedmpi.section import Section, check
+from fedmpi.selectors import SELECTORS, Selector
+from fedmpi.stages import STAGES, Stage
 from fedmpi.world.profile import devices_in
 
 LONGEST = 1_000_000  # characters of a configuration
@@ -47,6 +51,9 @@ class Resolved:
     text: str
     algorithm: type[Algorithm]
     algorithm_keys: Keys
+    selector: type[Selector]
+    selector_keys: Section
+    stages: tuple[tuple[type[Stage], Section], ...]
     model_keys: dict
     data_keys: dict
     partition_keys: dict
@@ -57,7 +64,13 @@ class Resolved:
         tree["algorithm"] = {"name": self.config.algorithm.name} | self.algorithm_keys.model_dump()
         tree["model"] = {"name": self.config.model.name} | self.model_keys
         tree["data"] |= self.data_keys | self.partition_keys
+        tree["clients"] |= self.selector_keys.model_dump()
         tree["clients"]["cohort"] = self.config.clients.cohort
+        names = [stage.name for stage in self.config.stage]
+        tree["stage"] = [
+            {"name": name} | keys.model_dump()
+            for name, (_, keys) in zip(names, self.stages, strict=True)
+        ]
         return tree
 
 
@@ -152,7 +165,7 @@ def again(kept, place, overrides=()):
                 f"--set {override}: cannot change in a run that goes on; "
                 f"what can: {', '.join(CHANGEABLE).replace('collective.', 'collective.*')}"
             )
-    tree = {name: dict(section) for name, section in kept["values"].items()}
+    tree = copy.deepcopy(kept["values"])
     tree.get("clients", {}).pop("cohort", None)
     config = configuration.check_tree(tree, place, overrides)
     if config.run.rounds < kept.get("done", 0):
@@ -169,20 +182,44 @@ def _named(config, text, place):
             f"{place}: run.device = 'cuda': clients train on processors only so far; "
             "use 'auto' or 'cpu'"
         )
-    cls = _algorithm(config.algorithm.name, place)
-    if config.schedule.mode == "async":
-        _check_async(config, cls, place)
+    cls = _found(config.algorithm.name, ALGORITHMS, Algorithm, f"{place}: algorithm.name")
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
+    selector, selector_keys = _selector(config.clients, place)
+    stages = tuple(_stage(section, place) for section in config.stage)
+    if config.schedule.mode == "async":
+        _check_async(config, cls, keys, stages, place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
-    return Resolved(config, text, cls, keys, model, data, partition)
+    return Resolved(
+        config, text, cls, keys, selector, selector_keys, stages, model, data, partition
+    )
 
 
-def _check_async(config, cls, place):
+def _selector(section, place):
+    """Return the class that [clients] selection names, and its keys, checked."""
+    found = _found(section.selection, SELECTORS, Selector, f"{place}: clients.selection")
+    own, known = section.own_keys(), [*type(section).model_fields, *found.Keys.model_fields]
+    for key in own:
+        if key not in found.Keys.model_fields:
+            near = get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+            raise ConfigError(f"{place}: clients.{key}: unknown key; {hint}")
+    return found, check(found.Keys, own, place, "clients.")
+
+
+def _stage(section, place):
+    """Return the class that a [[stage]] names, and its keys, checked."""
+    found = _found(section.name, STAGES, Stage, f"{place}: stage.name")
+    return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ")
+
+
+def _check_async(config, cls, keys, stages, place):
     """Raise ConfigError if what clients send cannot be told before they train, or can be lost."""
-    if cls.message is not Algorithm.message:
+    late = [] if cls.sends_as_planned(keys) else [f"clients of {config.algorithm.name} send"]
+    late += [f"stage {stage.name} leaves of a message" for stage, _ in stages if stage.resizes]
+    if late:
         raise ConfigError(
-            f'{place}: schedule.mode = "async": what clients of {config.algorithm.name} send is '
+            f'{place}: schedule.mode = "async": what {late[0]} is '
             'known only when they have trained; use "sync" or "deadline"'
         )
     chances = [config.devices.dropout, *(tier.dropout or 0 for tier in config.devices.tiers or ())]
@@ -193,19 +230,17 @@ def _check_async(config, cls, place):
         )
 
 
-def _algorithm(name, place):
-    """Return the registered algorithm, or the one that package.module:object names."""
-    if ":" in name:
-        found = named.find(name, f"{place}: algorithm.name")
-        if not (isinstance(found, type) and issubclass(found, Algorithm)):
-            raise ConfigError(
-                f"{place}: algorithm.name = {name!r}: must be a subclass of fedmpi.Algorithm"
-            )
-    else:
-        found = _known(name, ALGORITHMS, f"{place}: algorithm.name")
+def _found(name, table, base, place):
+    """Return the class of a registered name, or the one that package.module:object names.
+
+    It must be a subclass of `base`, and whole.
+    """
+    found = named.find(name, place) if ":" in name else _known(name, table, place)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{place} = {name!r}: must be a subclass of fedmpi.{base.__name__}")
     if isabstract(found):
         lacks = ", ".join(sorted(found.__abstractmethods__))
-        raise ConfigError(f"{place}: algorithm.name = {name!r}: has no {lacks}; define it")
+        raise ConfigError(f"{place} = {name!r}: has no {lacks}; define it")
     return found
 
 

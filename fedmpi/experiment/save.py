@@ -53,8 +53,9 @@ def keep(simulation, writer, out, wall_time):
     }
     writer.commit()
     with checkpoint.writing(checkpoint.path_of(out), facts) as put:
-        for name, array in simulation.arrays().items():
-            put.array(name, array)
+        for part, arrays in simulation.arrays().items():
+            for name, array in arrays.items():
+                put.array(f"{part}/{name}", array)
         for client, data in _memories(simulation):
             put.client(client, data)
 
@@ -106,14 +107,23 @@ def restore(simulation, out):
             return 0.0
         raise ResultError(f"{path}: is not of this run; put back its own, or run anew")
     size = simulation.experiment.layout.size
-    weights = kept.arrays.get("weights", np.zeros(0))
+    weights = kept.arrays.get("algorithm/weights", np.zeros(0))
     if weights.shape != (size,) or weights.dtype != np.float32:
         raise ResultError(f"{path}: is not of a model of {size:,} parameters; it belongs elsewhere")
-    simulation.take(kept.arrays)
+    simulation.take(_by_part(kept.arrays))
     _place_memories(simulation, kept)
     simulation.next_round = _fact(kept, "next_round", int)
     simulation.virtual_time = _fact(kept, "virtual_time", float)
     return _fact(kept, "wall_time", float)
+
+
+def _by_part(arrays):
+    """Return the arrays of a checkpoint by part and name."""
+    parts = {"algorithm": {}, "selector": {}, "cohorts": {}}
+    for name, array in arrays.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = array
+    return parts
 
 
 def _fact(kept, name, kind):

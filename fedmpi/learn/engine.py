@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Integers, Vector
-from fedmpi.errors import ClientError, ConfigError
+from fedmpi.errors import ConfigError
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.local import Local
@@ -18,9 +18,6 @@ from fedmpi.plan import Own, Plan, Submodel
 from fedmpi.rng import rng_for
 
 BLOCK = 500  # samples evaluated together; fixed, so that no result depends on the ranks
-# What numbers can bring about in a client's training, so the same for any number of ranks.
-# Anything else is a fault of a program or of this machine, and ends the run.
-CLIENT_FAULTS = (ClientError, ArithmeticError, np.linalg.LinAlgError)
 
 ENGINES: dict[str, type["Engine"]] = {}
 """The engines by name."""

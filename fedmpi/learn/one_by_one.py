@@ -4,9 +4,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 
 from fedmpi.arrays import AnyArray, Vector
-from fedmpi.exchange import Failure, Job, Report
+from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.layout import Layout
-from fedmpi.learn.engine import CLIENT_FAULTS, ClientData, Engine, nothing
+from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.networks import Networks

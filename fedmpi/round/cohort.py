@@ -1,46 +1,67 @@
-"""Who joins a round, and with which weight."""
+"""Who takes part in a round, with which weight, and from which state each client began."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from fedmpi.rng import rng_for
+from fedmpi.arrays import AnyArray, Bools, Integers, Reals, State
+from fedmpi.exchange import Arrival, Job
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
     """The clients of one round: ids int64[n], ascending, and their shares float64[n].
 
-    `dropped` bool[n] says who sends nothing: it is lost once it has its message, or called off.
+    `dropped` bool[n] marks clients that send nothing: they are lost once they have their
+    message, or called off. `versions` int64[n] are the rounds in which the clients began.
     """
 
-    clients: np.ndarray
-    shares: np.ndarray
-    dropped: np.ndarray
+    clients: Integers
+    shares: Reals
+    dropped: Bools
+    versions: Integers
 
 
-def cohort_of(seed, round, sizes, number, weighting):
-    """Draw the cohort of a round: a function of the seed and the round alone.
+class Cohorts(ABC):
+    """The cohorts of a run, as its schedule has them; alike on every rank.
 
-    Parameters
+    Attributes
     ----------
-    sizes : int64[K]
-        Samples of each client; 0 for one that is away. Without samples it is never drawn.
-    number : int
-        How many clients join, at most as many as have samples; nobody if none has.
-    weighting : "samples" or "uniform"
-        Shares add up to one, in proportion to the samples or all equal.
+    lost : int
+        The status of a client of a cohort that sends nothing (columns.py).
     """
-    able = np.flatnonzero(sizes)
-    drawn = rng_for(seed, "cohort", round).choice(
-        able.size, min(number, able.size), replace=False, shuffle=False
-    )
-    clients = able[np.sort(drawn)]
-    shares = shares_of(sizes[clients], weighting)
-    return Cohort(clients, shares, np.zeros(clients.size, bool))
+
+    lost: ClassVar[int]
+
+    @abstractmethod
+    def cohort(self, state: State, round: int, now: float) -> Cohort:
+        """Return the Cohort of a round that begins with `state` at virtual second `now`."""
+
+    @abstractmethod
+    def state_of(self, version: int) -> State:
+        """Return the state that clients of the cohort began from in round `version`."""
+
+    @abstractmethod
+    def received(self, job: Job, arrival: Arrival) -> Arrival:
+        """Return an Arrival as the server takes it in this round."""
+
+    @abstractmethod
+    def let_time_pass(self, clients: AnyArray, start: float) -> float:
+        """Write the virtual times into a round's rows CLIENT[n]; return when the round ends."""
+
+    @abstractmethod
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """Return what a checkpoint must keep, arrays by name."""
+
+    @abstractmethod
+    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+        """Go on from what `arrays` returned."""
 
 
-def shares_of(sizes, weighting):
+def shares_of(sizes: Integers, weighting: str) -> Reals:
     """Return float64[n]: the shares of clients with `sizes` int64[n] samples; 0 of those with none.
 
     They add up to one, in proportion to the samples or all equal.

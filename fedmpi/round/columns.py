@@ -1,5 +1,6 @@
 """The numbers of a round on their way to the result file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +20,15 @@ class Row:
     """What one round adds to the result file.
 
     `columns` are those of /rounds, `clients` the rows CLIENT[n] in order of client,
-    `layers` arrays [L] by name, `phases` float64[phases, ranks].
+    `layers` arrays [L] by name, `phases` float64[phases, ranks], and `rejected` a list of
+    (client, reason).
     """
 
     columns: dict
     clients: np.ndarray
     layers: dict
     phases: np.ndarray | None = None
+    rejected: Sequence[tuple[int, str]] = ()
 
 
 class Sent:
@@ -35,20 +38,20 @@ class Sent:
         self._layout, self._layers, self._size = layout, len(layout.layers), layout.size
         self.table = np.zeros(3 * self._layers + 2, np.int64)
 
-    def add(self, down, up):
-        """Count one client's messages, two lists of Letters with the weights first.
+    def add(self, down, up, sent=None):
+        """Count one client's messages, two lists of Message.
 
-        `up` is empty if the client sent nothing.
+        `sent` is the Support of all that it sent; None, and `up` empty, if it sent nothing.
         """
         layers = self._layers
-        if up:
-            self.table[:layers] += up[0].support.layer_counts
-        for number, letters in enumerate((down, up), 1):
-            for letter in letters:
-                self.table[number * layers : (number + 1) * layers] += letter.layers
-        for letter in up:
-            self.table[-2] += letter.size.values
-            self.table[-1] += letter.size.support
+        if sent is not None:
+            self.table[:layers] += sent.layer_counts
+        for number, messages in enumerate((down, up), 1):
+            for message in messages:
+                self.table[number * layers : (number + 1) * layers] += message.layers
+        for message in up:
+            self.table[-2] += message.size.values
+            self.table[-1] += message.size.support
 
     def layers(self, clients):
         """Return the columns of /layers: arrays [L]; `clients` is how many could have sent."""
@@ -61,23 +64,28 @@ class Sent:
         return self.table[: self._layers].sum() / max(clients * self._size, 1)
 
 
-def client_row(report, down, up, flops, status):
-    """Return one CLIENT row as a tuple-like record; round, rank and times are filled in later."""
-    row = np.zeros((), CLIENT)
-    row["client"], row["samples"], row["steps"] = report.client, report.samples, report.steps
-    row["bytes_down"] = sum(letter.size.total for letter in down)
-    row["bytes_up"] = sum(letter.size.total for letter in up)
-    row["kept"] = up[0].support.size / max(up[0].support.layout.size, 1)
-    row["flops"] = flops
-    row["status"], row["train_loss"] = status, report.loss
+def client_row(done, samples, flops):
+    """Return the CLIENT row of a Visit; round, rank and times are filled in later.
+
+    `samples` are those of the client; `flops` is 0 if it was not trained.
+    """
+    report, row = done.report, np.zeros((), CLIENT)
+    row["client"], row["samples"], row["flops"] = done.job.client, samples, flops
+    row["bytes_down"] = sum(message.size.total for message in done.down)
+    row["bytes_up"] = sum(message.size.total for message in done.up)
+    row["status"] = REJECTED if done.reason else COMPLETED
+    row["train_loss"] = np.nan if report is None else report.loss
+    if report is not None:
+        row["steps"] = report.steps
+        row["kept"] = done.sent.size / max(done.sent.layout.size, 1)
     return row
 
 
-def silent_row(client, samples, down, status):
-    """Return the CLIENT row of one that received its Letters `down` and sent nothing."""
+def lost_row(client, samples, down, status):
+    """Return the CLIENT row of a client that received the messages `down` and sent nothing."""
     row = np.zeros((), CLIENT)
     row["client"], row["samples"], row["status"] = client, samples, status
-    row["bytes_down"] = sum(letter.size.total for letter in down)
+    row["bytes_down"] = sum(message.size.total for message in down)
     row["train_loss"] = np.nan
     return row
 
@@ -114,7 +122,7 @@ def _spans(rows, devices):
     return spans(devices, *(rows[name] for name in columns))
 
 
-def heard(clients):
+def could_send(clients):
     """Return how many of a round's clients CLIENT[n] could have sent a whole message."""
     return int((~np.isin(clients["status"], (LATE, DROPPED))).sum())
 
@@ -141,5 +149,5 @@ def round_columns(round, clients, cohort, sent, score, counts):
         "bytes_up_values": int(sent.table[-2]),
         "bytes_up_support": int(sent.table[-1]),
         "flops": int(clients["flops"].sum()),
-        "density_up": float(sent.density_up(heard(clients))),
+        "density_up": float(sent.density_up(could_send(clients))),
     }

@@ -15,7 +15,7 @@ TURNS = 3  # rounds of each kind that are compared
 GAIN = 0.97  # a round must fall to this part
 
 
-class Ahead:
+class EarlySums:
     """Says when the sums of a rank begin; decides alike on all ranks.
 
     Attributes

@@ -3,28 +3,28 @@
 One loop serves all algorithms; it knows none of them.
 """
 
-from dataclasses import replace
 
 import numpy as np
 
-from fedmpi.errors import ClientError, RejectedError
+from fedmpi.errors import RejectedError
+from fedmpi.exchange import Job
 from fedmpi.record.schema import COLLECTIVES, PHASES
-from fedmpi.round import columns as rows
+from fedmpi.round import columns
+from fedmpi.round.buffered import Buffered
 from fedmpi.round.columns import COMPLETED, REJECTED
-from fedmpi.round.early_sums import Ahead
-from fedmpi.round.flights import PREFIX, flights_of
-from fedmpi.round.memories import ClientStore
-from fedmpi.round.messages import Post
+from fedmpi.round.early_sums import EarlySums
+from fedmpi.round.messages import Messages
 from fedmpi.round.phases import Phases
 from fedmpi.round.place import at_home, place
 from fedmpi.round.progress import Progress
 from fedmpi.round.score import score_of
-from fedmpi.totals import fits
+from fedmpi.round.synchronous import Synchronous
+from fedmpi.round.visit import Server, add, visits
+from fedmpi.totals import union
 
-# What numbers can bring about in a client's training, so the same for any number of ranks.
-# Anything else is a fault of a program or of this machine, and ends the run.
-CLIENT_FAULTS = (ClientError, ArithmeticError, np.linalg.LinAlgError)
 NAMED = 10  # clients that a message names
+REASON = np.dtype([("client", "<i8"), ("text", "S160")])
+"""Why a client was rejected, as ranks exchange it."""
 
 
 class Simulation:
@@ -45,17 +45,17 @@ class Simulation:
         Measured seconds that the caller spent on keeping the last round's row.
     """
 
-    def __init__(self, experiment, comm, stop, watch=None):
+    def __init__(self, experiment, comm, stop, progress=None):
         self.experiment, self.comm, self.stop = experiment, comm, stop
-        self._watch = watch or Progress()
+        self._progress = progress or Progress()
         self.stopping, self.recorded = False, 0.0
-        self.algorithm, self.store = experiment.algorithm, ClientStore()
-        self.algorithm.attach(self.store, experiment.trainer.accuracy)
+        self.algorithm, self.store = experiment.algorithm, experiment.memories
         self.state = self.algorithm.start(experiment.weights)
         self.next_round, self.virtual_time = 0, 0.0
-        self.flights = flights_of(experiment, comm, self.store)
-        config = experiment.config
-        self._ahead = Ahead(config.collective.overlap, comm, self.algorithm, config.selected)
+        buffered = experiment.config.schedule.mode == "async"
+        self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
+        overlap, selected = experiment.config.collective.overlap, experiment.config.selected
+        self._early = EarlySums(overlap, comm, self.algorithm, selected)
         self._pace = np.ones(comm.size)  # measured seconds per unit of predicted work, by rank
 
     def round(self):
@@ -63,26 +63,27 @@ class Simulation:
 
         Returns None if the run was asked to stop before all clients were trained, and raises
         RejectedError if too many of them were rejected: then the round leaves no trace, and
-        the state is that of its beginning. A round that nobody completes is abandoned (Bonawitz
+        the state is as it was before. A round that nobody completes is abandoned (Bonawitz
         et al., MLSys 2019): it is recorded, and the state stays as it was.
         """
         experiment, round, phases = self.experiment, self.next_round, Phases()
         phases.seconds["record"] = self.recorded  # of the round before
-        cohort = self.flights.cohort(self.state, round, self.virtual_time)
+        cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placed(cohort)
-        sums, sent = self.algorithm.zero(), rows.Sent(experiment.layout)
+        sums, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
         with phases("train"):
             moved = self._move(cohort, ranks)
-            clients = self._train(cohort, ranks == self.comm.rank, sums, sent)
-            self._ahead.begin(sums, 0)  # ranks that left early or had no client
+            clients, reasons = self._train(cohort, ranks == self.comm.rank, sums, sent)
+            self._early.begin(sums, 0)  # ranks that left early or had no client
         with phases("wait"):
             early, refused = self._agree(clients)
             if early:
                 self._discard()
                 return None
+            reasons = self._gathered(reasons) if refused else ()
             if refused > experiment.config.clients.max_rejected * len(ranks):
                 self._discard()
-                raise self._too_many(self.comm.gather_rows(clients))
+                raise self._too_many(reasons, len(ranks))
         self.store.commit()
         with phases("reduce"):
             summed = self.comm.sum(sums)
@@ -90,17 +91,44 @@ class Simulation:
             self.comm.sum_array(sent.table)
         with phases("step"):
             if (clients["status"] == COMPLETED).any():
-                after = self.algorithm.step(self.state, sums, round)
-                self.state = experiment.server.step(self.state, after)
+                self._step(sums, cohort)
         with phases("evaluate"):
             score = self._score(round)
         row = self._row(cohort, clients, sums, sent, score)
+        row.rejected = reasons
         self.next_round += 1
+        experiment.selector.learn(clients)
         row.columns |= {
             "collective": COLLECTIVES.index(summed.algorithm),
             "collective_regret": summed.regret,
         }
         return self._measured(row, phases, moved + summed.bytes, ranks, work)
+
+    def server(self):
+        """Return the server's side of a round's visits."""
+        messages = Messages(self.experiment.config.network.value_type)
+        return Server(self.algorithm, self.experiment.stages, messages, self.store.__getitem__)
+
+    def job(self, cohort, place_in_cohort):
+        """Return the Job of one client of a Cohort."""
+        client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
+        state = self.cohorts.state_of(round)
+        plan = self.algorithm.plan(state, round, client)
+        return Job(client, round, state, plan, float(cohort.shares[place_in_cohort]))
+
+    def arrays(self):
+        """Return what a checkpoint must keep beside the clients' memories: arrays by part."""
+        return {
+            "algorithm": self.state,
+            "selector": self.experiment.selector.arrays(),
+            "cohorts": self.cohorts.arrays(),
+        }
+
+    def take(self, arrays):
+        """Go on from what `arrays` returned."""
+        self.state = dict(arrays["algorithm"])
+        self.experiment.selector.take(arrays["selector"])
+        self.cohorts.take(arrays["cohorts"])
 
     def _placed(self, cohort):
         """Return the rank of each client of a cohort, int64[n], and its predicted work.
@@ -109,7 +137,7 @@ class Simulation:
         """
         work = np.where(cohort.dropped, 0.0, self.experiment.work[cohort.clients])
         rank = self.comm.rank
-        if not self.algorithm.remembers:
+        if not self._remembers:
             return place(work, self._pace), work
         homes = self.store.homes_of(cohort.clients)
         asked = np.flatnonzero(np.where(homes < 0, 0, homes) == rank)
@@ -119,25 +147,21 @@ class Simulation:
         work = work * self.comm.sum_array(loads)
         return at_home(place(work, self._pace), work, homes), work
 
+    @property
+    def _remembers(self):
+        """True if clients keep anything between rounds."""
+        return self.algorithm.remembers or bool(self.experiment.stages)
+
     def _move(self, cohort, ranks):
         """Bring the clients' memories to the ranks that simulate them; return the bytes sent."""
-        if not self.algorithm.remembers:
+        if not self._remembers:
             return 0
         return self.store.move(self.comm, cohort.clients, ranks)
-
-    def arrays(self):
-        """Return what a checkpoint must keep beside the clients' memories: arrays by name."""
-        return self.state | self.flights.arrays()
-
-    def take(self, arrays):
-        """Take up what `arrays` returned."""
-        self.state = {name: a for name, a in arrays.items() if name.split(" ")[0] != PREFIX}
-        self.flights.take(arrays)
 
     def _discard(self):
         """Forget what this round began."""
         self.store.discard()
-        self._ahead.drop()
+        self._early.drop()
 
     def _agree(self, clients):
         """Wait for all ranks; return whether one left its clients early, and the rejected in all.
@@ -151,96 +175,103 @@ class Simulation:
         self.stopping = bool(asked)
         return bool(early), refused
 
-    def _too_many(self, clients):
-        """Return the error that names the rejected of a round's rows."""
+    def _gathered(self, reasons):
+        """Return [(client, reason)] of all ranks' rejected clients, in order of client."""
+        rows = np.array([(client, text.encode()) for client, text in reasons], REASON)
+        rows = np.sort(self.comm.gather_rows(rows), order="client")
+        return [(int(client), text.decode(errors="replace")) for client, text in rows]
+
+    def _too_many(self, reasons, clients):
+        """Return the error that names the rejected clients of a round."""
         limit = self.experiment.config.clients.max_rejected
         return RejectedError(
-            f"round {self.next_round}: of {len(clients)} clients {rejected(clients)}; "
+            f"round {self.next_round}: of {clients} clients {rejected(reasons)}; "
             f"the run stops, since clients.max_rejected = {limit:g}\n"
             f"{self.algorithm.remedy} and run it anew, or resume with a larger clients.max_rejected"
         )
 
     def _train(self, cohort, mine, sums, sent):
-        """Train this rank's clients and add their reports to its sums; return their rows.
+        """Train this rank's clients and add what arrives to its sums.
 
-        Returns None if a signal came before the last of them was begun.
+        Returns their rows, and [(client, reason)] of the rejected ones; None for the rows if a
+        signal came before the last client was begun.
         """
-        table = np.zeros(mine.sum(), rows.CLIENT)
-        post = Post(self.experiment.config.network.value_type)
-        for i, place_in_cohort in enumerate(np.flatnonzero(mine)):
-            if self.stop.asked:
-                return None
-            self._ahead.begin(sums, len(table) - i)
-            client = int(cohort.clients[place_in_cohort])
-            share = float(cohort.shares[place_in_cohort])
-            self._watch.note(self.next_round, client)
-            lost = cohort.dropped[place_in_cohort]
-            table[i] = self._visit(client, share, lost, post, sums, sent)
-        self._watch.note(self.next_round)
+        rows, reasons = [], []
+        places = np.flatnonzero(mine & ~cohort.dropped)
+        server, engine = self.server(), self.experiment.engine
+        for place_in_cohort in np.flatnonzero(mine & cohort.dropped):
+            rows.append(self._lose(cohort, place_in_cohort, server, sent))
+        for done in visits(server, engine, self._jobs(cohort, places, sums)):
+            row, reason = self._take_in(done, sums, sent)
+            rows.append(row)
+            reasons += [(done.job.client, reason)] if reason else []
+        self._progress.note(self.next_round)
+        if len(rows) < mine.sum():
+            return None, reasons
+        table = np.zeros(len(rows), columns.CLIENT)
+        for place_in_table, row in enumerate(rows):
+            table[place_in_table] = row
         table["round"], table["rank"] = self.next_round, self.comm.rank
-        return table
+        return table, reasons
 
-    def _visit(self, client, share, lost, post, sums, sent):
-        """Send one client its message, train it unless it is `lost`, take in its answer.
+    def _jobs(self, cohort, places, sums):
+        """Yield the Job of each client at `places`, until asked to stop."""
+        for left, place_in_cohort in zip(range(len(places), 0, -1), places, strict=True):
+            if self.stop.asked:
+                return
+            self._early.begin(sums, left)
+            self._progress.note(self.next_round, int(cohort.clients[place_in_cohort]))
+            yield self.job(cohort, place_in_cohort)
 
-        Returns its row.
-        """
-        experiment = self.experiment
-        state, began = self.flights.issued(client)
-        plan = self.algorithm.plan(state, began, client)
-        down, samples = post.down(plan), experiment.trainer.partition.sizes[client]
-        if lost:
-            sent.add(down, [])
-            return rows.silent_row(client, samples, down, self.flights.lost)
-        try:
-            report = experiment.trainer.train(state["weights"], plan, client, began, share)
-            parts = self.algorithm.message(state, plan, report)
-        except CLIENT_FAULTS:
-            taken, up, row = {}, [], rows.silent_row(client, samples, down, REJECTED)
-        else:
-            arrived, up = post.up(plan, parts)
-            taken = {name: values for name, (values, _) in arrived.items()}
-            taken["weights"] = self.flights.arrived(client, *arrived["weights"])
-            good = np.isfinite(report.loss) and all(map(fits, taken.values()))
-            flops, status = experiment.flops(plan, report), COMPLETED if good else REJECTED
-            row = rows.client_row(report, down, up, flops, status)
-        in_time = rows.in_time(row, experiment.devices, experiment.schedule)
-        sent.add(down, up if in_time else [])
+    def _lose(self, cohort, place_in_cohort, server, sent):
+        """Return the row of a client that receives its messages and sends nothing."""
+        job = self.job(cohort, place_in_cohort)
+        down = server.messages.down(job.plan)
+        sent.add(down, [])
+        samples = self.experiment.sizes[job.client]
+        return columns.lost_row(job.client, samples, down, self.cohorts.lost)
+
+    def _take_in(self, done, sums, sent):
+        """Add what arrived in a Visit to the sums; return the client's row, and any rejection."""
+        experiment, job = self.experiment, done.job
+        flops = experiment.flops(job.plan, done.report) if done.report else 0
+        row = columns.client_row(done, experiment.sizes[job.client], flops)
+        in_time = columns.in_time(row, experiment.devices, experiment.schedule)
+        sent.add(done.down, done.up if in_time else [], done.sent if in_time else None)
         if row["status"] == COMPLETED:
-            self._take_in(sums, plan, report, arrived, taken)
-        return row
+            done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
+            if done.reason:
+                row["status"] = REJECTED
+            elif done.memory is not None:
+                self.store.stage(job.client, done.memory)
+        return row, done.reason if row["status"] == REJECTED else ""
 
-    def _take_in(self, sums, plan, report, arrived, taken):
-        """Keep a client's memory, and add to the sums what `arrived` from it is `taken` to be."""
-        state, _ = self.flights.issued(report.client)
-        memory = self.algorithm.remember(state, plan, report, arrived)
-        if memory is not None:
-            self.store.stage(report.client, memory)
-        support = arrived["weights"][1]
-        # Only what the messages hold can reach the sums.
-        report.weights, report.private, report.statistics = taken["weights"], None, taken
-        plan = plan if support is plan.up else replace(plan, up=support)
-        self.algorithm.add(sums, plan, report)
+    def _step(self, sums, cohort):
+        """Let the stages, the method and the server's optimiser make the next state."""
+        for stage in self.experiment.stages:
+            stage.server(sums, self.next_round, cohort.shares)
+        after = self.algorithm.step(self.state, sums, self.next_round)
+        self.state = self.experiment.server.step(self.state, after)
 
     def _score(self, round):
         """Evaluate global and own models if this round is one to evaluate, or the last one."""
         run = self.experiment.config.run
         if (round + 1) % run.eval_every and round + 1 != run.rounds:
             return None
-        homes = self.store.homes
-        return score_of(self.experiment, self.algorithm, self.state, homes, round, self.comm)
+        return score_of(self.experiment, self.state, round, self.comm)
 
     def _row(self, cohort, clients, sums, sent, score):
         """Let virtual time pass, and put the round's columns together."""
         experiment, start = self.experiment, self.virtual_time
-        self.virtual_time = self.flights.let_time_pass(clients, start)
-        counts, round = experiment.counts, self.next_round
-        columns = rows.round_columns(round, clients, cohort, sent, score, counts)
-        columns["virtual_time"] = self.virtual_time
-        columns["density_union"] = max(total.covered for total in sums.values())
-        columns["model_density"] = self.algorithm.density(self.state)
-        columns["flops_inference"] = experiment.flops_inference(self.state)
-        return rows.Row(columns, clients, sent.layers(rows.heard(clients)))
+        self.virtual_time = self.cohorts.let_time_pass(clients, start)
+        found = columns.round_columns(
+            self.next_round, clients, cohort, sent, score, experiment.counts
+        )
+        found["virtual_time"] = self.virtual_time
+        found["density_union"] = union(sums, experiment.layout)
+        found["model_density"] = self.algorithm.density(self.state)
+        found["flops_inference"] = experiment.flops_inference(self.state)
+        return columns.Row(found, clients, sent.layers(columns.could_send(clients)))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""
@@ -248,7 +279,7 @@ class Simulation:
         everyone = self.comm.gather_rows(np.column_stack((seconds, [[float(mpi_bytes)]])))
         row.phases = everyone[:, :-1].T
         row.columns["mpi_bytes"] = int(everyone[:, -1].sum())
-        self._ahead.learn(row.phases, work.sum())
+        self._early.learn(row.phases, work.sum())
         done = np.bincount(ranks, work, self.comm.size)
         busy = done > 0
         measured = row.phases[PHASES.index("train")][busy] / done[busy]
@@ -259,8 +290,8 @@ class Simulation:
         return row
 
 
-def rejected(clients):
-    """Say in words which of a round's rows CLIENT[n] were rejected, "" if none was."""
-    found = np.sort(clients["client"][clients["status"] == REJECTED]).tolist()
-    more = ", ..." if len(found) > NAMED else ""
-    return f"{len(found)} rejected ({', '.join(map(str, found[:NAMED]))}{more})" if found else ""
+def rejected(reasons):
+    """Say in words which clients were rejected, of [(client, reason)]; "" if none was."""
+    found = [f"{client}: {reason}" for client, reason in reasons[:NAMED]]
+    more = "; ..." if len(reasons) > NAMED else ""
+    return f"{len(reasons)} rejected ({'; '.join(found)}{more})" if reasons else ""

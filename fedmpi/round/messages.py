@@ -1,72 +1,102 @@
-"""The messages of a round between the server and its simulated clients."""
+"""The messages of a round between the server and its simulated clients, and their bytes.
 
+Both ends are in one process, so no message travels: what arrives is computed as `decode` of
+`encode` would give it, and its size as that of the encoded message.
+"""
+
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from fedmpi.arrays import Integers
 from fedmpi.comm import codec
-from fedmpi.flops import of_plan
+from fedmpi.exchange import Part
 from fedmpi.layout import Support
+from fedmpi.plan import Plan
 
 
-class Letter(NamedTuple):
-    """One message that was sent: what it held, and its Sizes in bytes.
+class Message(NamedTuple):
+    """The size of one encoded part.
 
-    `layers` int64[L] are the bytes of the values by layer.
+    Attributes
+    ----------
+    size : Sizes
+        Bytes, by what they are used for.
+    layers : int64[L]
+        Bytes of the values, by layer.
     """
 
-    support: Support
     size: codec.Sizes
-    layers: np.ndarray
+    layers: Integers
 
 
-class Post:
-    """Counts what a round's clients receive and send, and hands it on.
+class Messages:
+    """Encodes what a round's clients receive and send, as far as that shows.
 
-    Both ends lie in this process, so no bytes travel. Values of a direction have one width, so the
-    exact size of a message depends on its support alone, and is taken once for each.
+    The size of a message depends on its support alone. Sizes are kept by the value of the
+    support, and supports are not kept, so that memory does not grow with the model's size.
+
+    Parameters
+    ----------
+    value_type : str
+        Of the values that clients send, as in `codec.encode`; the server sends float32.
     """
 
-    def __init__(self, value_type="float32"):
-        """Let what clients send have values of `value_type`, as in `codec.encode`."""
-        self._up_type, self._sent = value_type, {}
+    def __init__(self, value_type: str = "float32") -> None:
+        self._up_type = value_type
+        self._sizes: dict[tuple[object, ...], Message] = {}
 
-    def down(self, plan):
-        """Return the Letters that bring a client what its plan says, the weights first."""
-        wanted = {"weights": plan.down} | plan.more_down
-        return [
-            self._letter(support, plan.known and name == "weights", "float32")
-            for name, support in wanted.items()
-        ]
+    def down(self, plan: Plan) -> list[Message]:
+        """Return the messages that bring a client what its plan says, the weights first."""
+        weights = self.sized(plan.down, "float32", known=plan.known)
+        return [weights, *(self.sized(more, "float32") for more in plan.more_down.values())]
 
-    def up(self, plan, parts):
-        """Send what a client answers: name -> (float32[P], Support).
+    def up(
+        self, plan: Plan, parts: Mapping[str, Part]
+    ) -> tuple[dict[str, Part], list[Message], Support]:
+        """Send what a client answers.
 
-        Returns (what arrives, by name: the same pairs, rounded to the values' type, with 0
-        outside the support; Letters, the weights first). The server knows a support that
-        came down to the client.
+        Returns the parts as they arrive, "weights" first: rounded to the values' type, 0 outside
+        the support, with their bytes; the messages; and the support of everything sent. The
+        server knows a support that equals that of the weights it sent.
         """
-        arrived, letters = {}, []
+        arrived, messages = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
-            values, support = parts[name]
-            letters.append(self._letter(support, support is plan.down, self._up_type))
-            told = codec.received(values, support, value_type=self._up_type)
-            arrived[name] = told, support
-        return arrived, letters
+            values, support, _, coding = parts[name]
+            value_type, scales = coding or (self._up_type, None)
+            message = self.sized(support, value_type, known=support == plan.down)
+            received = codec.received(values, support, value_type=value_type, scales=scales)
+            arrived[name] = Part(received, support, message.size.total)
+            messages.append(message)
+        return arrived, messages, _union([part.support for part in arrived.values()])
 
-    def _letter(self, support, known, value_type):
-        key = known, value_type, support.level, support.keep.tobytes()
-        if key not in self._sent:
+    def planned_up(self, plan: Plan) -> Message:
+        """Return the message of the weights that a client will send, by its plan."""
+        return self.sized(plan.up, self._up_type, known=plan.up == plan.down)
+
+    def sized(self, support: Support, value_type: str, known: bool = False) -> Message:
+        """Return the Message of values on `support`; `known` if the receiver has the support."""
+        key = support.level, support.digest, value_type, known
+        if key not in self._sizes:
             size = codec.size_of(support, value_type=value_type, known=known)
-            each = size.values // max(support.size, 1)
-            self._sent[key] = Letter(support, size, support.layer_counts * each)
-        return self._sent[key]
+            self._sizes[key] = Message(size, _by_layer(support, size.values))
+        return self._sizes[key]
 
 
-def cost_of(experiment, plan, client, post):
-    """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
-    value_type = experiment.config.network.value_type
-    down = sum(letter.size.total for letter in post.down(plan))
-    part = experiment.engine.layout_of(plan.submodel)
-    work = of_plan(part, plan, int(experiment.work[client])).sum()
-    return down, codec.size_of(plan.up, value_type=value_type).total, work
+def _by_layer(support: Support, values: int) -> Integers:
+    """Return int64[L]: the bytes of the values of a message, shared out over the layers."""
+    counts = np.concatenate(([0], np.cumsum(support.layer_counts)))
+    return np.diff(counts * values // max(support.size, 1))
+
+
+def _union(supports: list[Support]) -> Support:
+    """Return what any of the supports holds."""
+    first, *others = supports
+    if all(other == first for other in others):
+        return first
+    whole = [support for support in supports if support.whole]
+    if whole:
+        return whole[0]
+    held = np.logical_or.reduce([support.mask() for support in supports])
+    return Support(first.layout, "coordinate", held.astype(np.uint8))

@@ -8,14 +8,14 @@ from fedmpi.learn.evaluate import OwnScore, evaluate
 from fedmpi.rng import rng_for
 
 
-def score_of(experiment, algorithm, state, homes, round, comm):
+def score_of(experiment, state, round, comm):
     """Return the Score of a round's `state`; collective over `comm`.
 
     Where the method keeps parts of the model with its clients, up to run.own_models clients are
-    drawn, and each is asked for its own model by the rank that holds its memory (`homes`: client
-    to rank). Counts are integers, so the Score is the same for any number of ranks.
+    drawn, and each is asked for its own model by the rank that holds its memory. Counts are
+    integers, so the Score is the same for any number of ranks.
     """
-    classes = experiment.dataset.classes
+    algorithm, classes = experiment.algorithm, experiment.dataset.classes
     found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm)
     able = np.flatnonzero(experiment.test_split.sizes)
     most = experiment.config.run.own_models
@@ -26,9 +26,10 @@ def score_of(experiment, algorithm, state, homes, round, comm):
         rng = rng_for(experiment.config.run.seed, "own-models", round)
         clients = np.sort(rng.choice(able, most, replace=False, shuffle=False))
     tally = np.zeros((2, len(clients)), np.int64)
-    for place, client in enumerate(clients.tolist()):
-        if homes.get(client, client % comm.size) != comm.rank:
-            continue
+    homes = experiment.memories.homes_of(clients)
+    homes = np.where(homes < 0, clients % comm.size, homes)
+    for place in np.flatnonzero(homes == comm.rank).tolist():
+        client = int(clients[place])
         own = algorithm.own(state, client)
         if own is not None:
             index = experiment.test_split.of(client)

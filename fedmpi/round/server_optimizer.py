@@ -9,7 +9,7 @@ without bias correction as in the paper.
 import numpy as np
 
 
-class Server:
+class ServerOptimizer:
     """Turns the step that an algorithm proposes into the step that is taken.
 
     Moments live in the state as "server_m" and "server_v", float32[P], so that they are

@@ -2,41 +2,48 @@
 
 import numpy as np
 
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms import ALGORITHMS
-from fedmpi.algorithms.base import Setting
 from fedmpi.config import Optimizer
-from fedmpi.plan import Plan, Report
+from fedmpi.exchange import Arrival, Job, Part, Report
+from fedmpi.round.memories import ClientStore
+from fedmpi.round.messages import Messages
+from fedmpi.round.visit import Server, add, visit
 from fedmpi.sparsity import coordinates
 from tests.models import TINY
 
 PRUNABLE = coordinates(TINY, (0, 2))
 
 
-def made(name, layout=TINY, momentum=0.0, clients=10, **keys):
-    cls = ALGORITHMS[name]
-    setting = Setting(
-        layout, 1, 100, clients, True, np.ones(clients), Optimizer(momentum=momentum)
-    )
-    return cls(cls.Keys(**keys), setting)
+def made(name, layout=TINY, momentum=0.0, clients=10, setting=None, **keys):
+    """Return an algorithm whose clients' memories are in `setting.memory.__self__`."""
+    cls, store = ALGORITHMS[name], ClientStore()
+    given = {"memory": store.__getitem__} | (setting or {})
+    optimizer = Optimizer(momentum=momentum)
+    ours = Setting(layout, 1, 100, clients, True, np.ones(clients), optimizer, **given)
+    return cls(cls.Keys(**keys), ours)
 
 
 def report_of(weights, client=0, share=0.5, steps=1, lr=0.1, **statistics):
+    """Return a Report, and the share of its client."""
     weights = np.asarray(weights, np.float32)
-    return Report(client, 1, 1, steps, share, 0.0, weights, lr=lr, statistics=statistics)
+    return Report(client, 1, 1, steps, 0.0, weights, lr=lr, statistics=statistics), share
+
+
+def arrival_of(values, support, share=0.5, client=0, name="weights", loss=0.0):
+    """Return the Arrival of a message with one part."""
+    return Arrival(client, share, 1, loss, {name: Part(np.asarray(values, np.float32), support)})
 
 
 def one_round(algorithm, state, reports, round=0):
-    """Plan, send, add and step, with Reports made by hand."""
-    sums = algorithm.zero()
-    for report in reports:
+    """Plan, visit, add and step, with (Report, share) made by hand."""
+    sums, store = algorithm.zero(), algorithm.setting.memory.__self__
+    server = Server(algorithm, (), Messages(), store.__getitem__)
+    for report, share in reports:
         plan = algorithm.plan(state, round, report.client)
-        parts = algorithm.message(state, plan, report)
-        held = {k: (np.where(s.mask(), v, 0).astype(np.float32), s) for k, (v, s) in parts.items()}
-        memory = algorithm.remember(state, plan, report, held)
-        algorithm._memory[report.client] = memory or {}
-        more = {key: values for key, (values, _) in held.items()}
-        weights, support = held["weights"]
-        sent = Report(**vars(report) | {"weights": weights, "statistics": more})
-        up = Plan(**{**vars(plan), "up": support})
-        algorithm.add(sums, up, sent)
+        done = visit(server, Job(report.client, round, state, plan, share), report)
+        done = add(algorithm, sums, done, done.arrival)
+        if done.memory is not None:
+            store.stage(report.client, done.memory)
+    store.commit()
     return algorithm.step(state, sums, round)

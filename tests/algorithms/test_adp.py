@@ -1,12 +1,11 @@
 """ADP v1 and v2: what is gated or pruned, and what that does to the global model and bytes."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from fedmpi.errors import RejectedError
-from tests.algorithms.problem import experiment, simulate, weights_of
+from tests.algorithms.by_hand import arrival_of
+from tests.algorithms.problem import experiment, simulate, trained, weights_of
 
 KEYS = {"feddip": {"every": 2}, "prunefl": {"every": 2, "free": 0.5}, "dpf": {"start": 0.5}}
 CONVS = ("conv1.weight", "conv2.weight")
@@ -19,9 +18,8 @@ def entries(layout, weights):
 def reports(made, round=0, clients=(1, 3, 7), state=None):
     state = state or made.algorithm.start(made.weights)
     for client in clients:
-        plan = made.algorithm.plan(state, round, client)
-        report = made.trainer.train(state["weights"], plan, client, round, 1 / len(clients))
-        yield plan, report, made.algorithm.message(state, plan, report)
+        job, report = trained(made, state, round, client, share=1 / len(clients))
+        yield job.plan, report, made.algorithm.message(job, report)
 
 
 @pytest.mark.parametrize("settings", [(), ("clients.local_steps=17",)])
@@ -30,7 +28,7 @@ def test_no_small_entry_is_left_after_training(settings):
     for _, report, parts in reports(made):
         found = np.abs(entries(made.layout, report.weights))
         assert not ((found > 0) & (found <= 0.05)).any() and (found == 0).any()
-        support = parts["weights"][1]
+        support = parts["weights"].support
         outside = support.mask() == 0
         assert not report.weights[outside].any() and outside.sum() == (found == 0).sum()
         assert (made.weights[made.layout.slice("fc1.weight")] != 0).all()
@@ -40,10 +38,9 @@ def test_the_global_support_is_the_union_of_the_clients():
     made = experiment("adp-v2", variant="released", threshold=0.08)
     sums, held = made.algorithm.zero(), 0
     state = made.algorithm.start(made.weights)
-    for plan, report, parts in reports(made):
-        values, support = parts["weights"]
-        sent = replace(report, weights=values * support.mask())
-        made.algorithm.add(sums, replace(plan, up=support), sent)
+    for _, _, parts in reports(made):
+        values, support, *_ = parts["weights"]
+        made.algorithm.add(sums, arrival_of(values * support.mask(), support, 1 / 3))
         held = held | (support.mask() != 0)
     after = made.algorithm.step(state, sums, 0)["weights"]
     convs = np.zeros(made.layout.size, bool)
@@ -67,10 +64,10 @@ def test_sparsity_and_bytes_follow_the_threshold():
 def test_only_salient_weights_move_and_only_those_that_moved_are_sent():
     made = experiment("adp-v2", salient=0.1)
     total = sum(made.layout.tensors[made.layout.names.index(name)].size for name in CONVS)
-    for plan, report, parts in reports(made):
-        changed = entries(made.layout, report.weights != plan.start)
+    for _, report, parts in reports(made):
+        changed = entries(made.layout, report.weights != made.weights)
         assert 0 < changed.sum() <= 3 * round(0.1 * total)
-        moved = entries(made.layout, parts["weights"][1].mask())
+        moved = entries(made.layout, parts["weights"].support.mask())
         assert (moved >= changed).all() and moved.sum() <= 3 * round(0.1 * total)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from fedmpi.errors import ConfigError
 from tests.algorithms.by_hand import made, one_round, report_of
-from tests.algorithms.problem import experiment, simulate, weights_of
+from tests.algorithms.problem import experiment, simulate, trained, weights_of
 from tests.models import TINY, WEIGHTS
 
 
@@ -93,9 +93,9 @@ class TestHeteroFL:
         work = []
         made = experiment("heterofl", widths=[1.0, 0.5, 0.25])
         for client in range(12):
-            plan = made.algorithm.plan({"weights": made.weights}, 0, client)
-            report = made.trainer.train(made.weights, plan, client, 0, 1.0)
-            work.append((made.algorithm.width_of(client), made.flops(plan, report) / report.seen))
+            job, report = trained(made, {"weights": made.weights}, 0, client)
+            flops = made.flops(job.plan, report)
+            work.append((made.algorithm.width_of(client), flops / report.seen))
         by_width = [dict(work)[w] for w in range(3)]
         assert by_width[0] > 2 * by_width[1] > 2 * by_width[2]
 
@@ -136,11 +136,11 @@ class TestFedBN:
         plan = made.algorithm.plan({"weights": made.weights}, 0, 3)
         outside = plan.up.mask() == 0
         names = {t.name for t in made.layout.tensors if outside[t.start]}
-        assert plan.up is plan.down and outside.sum() == left
+        assert plan.up == plan.down and outside.sum() == left
         assert names >= {"bn1.running_mean", "bn1.running_var"} and len(names) == left // 4
-        report = made.trainer.train(made.weights, plan, 3, 0, 1.0)
-        memory = made.algorithm.remember({}, plan, report, {})
-        made.algorithm.attach({3: memory, 4: {}}, None)
+        job, report = trained(made, {"weights": made.weights}, 0, 3)
+        made.memories.stage(3, made.algorithm.remember(job, report, {}, None))
+        made.memories.commit()
         state = {"weights": made.weights * 2}
         start = made.algorithm.plan(state, 1, 3).start
         assert np.array_equal(start[outside], report.weights[outside])

@@ -1,17 +1,24 @@
 """What every algorithm owes the round loop, asked of every one registered."""
 
 import re
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedmpi.algorithms import ALGORITHMS
+from fedmpi.comm.base import Serial
+from fedmpi.errors import FedmpiError
+from fedmpi.exchange import Job
+from fedmpi.experiment.stop import Never
 from fedmpi.layout import Support
-from fedmpi.round.memories import ClientStore, pack, unpack
-from fedmpi.round.messages import Post
-from tests.algorithms.problem import experiment, fedavg, same_bits, simulate
+from fedmpi.round.columns import COMPLETED
+from fedmpi.round.loop import Simulation
+from fedmpi.round.memories import pack, unpack
+from fedmpi.round.messages import Messages
+from fedmpi.round.visit import Server, add, visits
+from tests.algorithms.problem import cohort_of, experiment, fedavg, same_bits, simulate, trained
 
 # Keys under which a method does in four rounds what it is for.
 KEYS = {
@@ -40,40 +47,28 @@ def name(request):
 
 
 def run_rounds(name, groups_of, rounds=3):
-    """Run rounds by hand, the cohort split in groups as over ranks; return the last state."""
+    """Run rounds, the cohort split in groups as over ranks; return the last state."""
     made = experiment(name, **KEYS.get(name, {}))
-    algorithm, store = made.algorithm, ClientStore()
-    algorithm.attach(store, made.trainer.accuracy)
+    algorithm, store = made.algorithm, made.memories
+    server = Server(algorithm, (), Messages(), store.__getitem__)
     state = algorithm.start(made.weights)
     for round in range(rounds):
         totals = algorithm.zero()
-        for group in groups_of(made.cohort(round)):
+        for group in groups_of(cohort_of(made, round)):
             sums = algorithm.zero()
-            for client, share in group:
-                visit(made, store, state, round, client, share, sums)
+            jobs = [
+                Job(client, round, state, algorithm.plan(state, round, client), share)
+                for client, share in group
+            ]
+            for done in visits(server, made.engine, jobs):
+                assert not add(algorithm, sums, done, done.arrival).reason
+                if done.memory is not None:
+                    store.stage(done.job.client, unpack(pack(done.memory)))
             for key, total in sums.items():
-                totals[key].sum += total.sum
-                totals[key].cover += total.cover
+                totals[key].join(total)
         store.commit()
         state = algorithm.step(state, totals, round)
     return state
-
-
-def visit(made, store, state, round, client, share, sums):
-    """One client's round, as the round loop does it."""
-    algorithm = made.algorithm
-    plan = algorithm.plan(state, round, client)
-    report = made.trainer.train(state["weights"], plan, client, round, share)
-    parts = algorithm.message(state, plan, report)
-    arrived, _ = Post().up(plan, parts)
-    memory = algorithm.remember(state, plan, report, arrived)
-    if memory is not None:
-        assert algorithm.remembers
-        store.stage(client, unpack(pack(memory)))
-    values, support = arrived["weights"]
-    more = {key: found for key, (found, _) in arrived.items()}
-    sent = replace(report, weights=values, statistics=more, private=None)
-    algorithm.add(sums, replace(plan, up=support), sent)
 
 
 def whole(cohort):
@@ -103,7 +98,6 @@ def test_a_round_without_reports_leaves_the_weights_unless_the_method_prunes(nam
 
 def test_a_plan_is_a_function_of_state_round_and_client(name):
     made = experiment(name, **KEYS.get(name, {}))
-    made.algorithm.attach(ClientStore(), made.trainer.accuracy)
     state = made.algorithm.start(made.weights)
     before = {key: array.copy() for key, array in state.items()}
     one = made.algorithm.plan(state, 2, 7)
@@ -112,6 +106,49 @@ def test_a_plan_is_a_function_of_state_round_and_client(name):
     for field in fields(one):
         assert equal(getattr(one, field.name), getattr(other, field.name)), field.name
     assert all(np.array_equal(state[key], before[key]) for key in state)
+
+
+class Seen(Simulation):
+    """A simulation that notes what the clients of a round sent, and what was summed."""
+
+    def _take_in(self, done, sums, sent):
+        row, reason = super()._take_in(done, sums, sent)
+        if row["status"] == COMPLETED:
+            self.seen.append([part.support.mask() != 0 for part in done.arrival.parts.values()])
+        return row, reason
+
+
+def test_the_union_is_that_of_the_supports_of_all_messages(name):
+    """As worked out from the messages themselves; and never below what a client sends."""
+    run = Seen(experiment(name, **KEYS.get(name, {})), Serial(), Never())
+    for _ in range(4):
+        run.seen = []
+        row = run.round()
+        held = np.logical_or.reduce([mask for masks in run.seen for mask in masks])
+        assert row.columns["density_union"] == pytest.approx(held.mean(), abs=1e-12)
+        each = [np.logical_or.reduce(masks).mean() for masks in run.seen]
+        assert row.columns["density_up"] == pytest.approx(np.mean(each), abs=1e-12)
+        assert np.allclose(row.clients["kept"], each)
+
+
+def test_capabilities_are_declared(name):
+    """Who does not declare that clients remember, or have models of their own, has none."""
+    run, _ = simulate(name, **KEYS.get(name, {}))
+    if not run.algorithm.remembers:
+        assert run.store.clients() == []
+    if not run.algorithm.personal:
+        assert all(run.algorithm.own(run.state, client) is None for client in range(12))
+
+
+def test_a_method_that_remembers_must_say_so():
+    class Forgetful(ALGORITHMS["fedavg"]):
+        def remember(self, job, report, message, arrival):
+            return {"x": np.ones(1)}
+
+    run = Simulation(experiment("fedavg"), Serial(), Never())
+    run.experiment.algorithm.__class__ = Forgetful
+    with pytest.raises(FedmpiError, match=r"remember returned x, but .* `remembers = True`"):
+        run.round()
 
 
 def test_every_check_of_the_methods_is_a_test():
@@ -160,10 +197,9 @@ def test_messages_or_work_really_shrink(name):
 def test_what_a_client_may_train_and_what_it_must_not_move(name):
     made = experiment(name, **KEYS.get(name, {}))
     algorithm = made.algorithm
-    algorithm.attach(ClientStore(), made.trainer.accuracy)
     state = algorithm.start(made.weights)
-    plan = algorithm.plan(state, 1, 7)
-    report = made.trainer.train(state["weights"], plan, 7, 1, 1.0)
+    job, report = trained(made, state, 1, 7)
+    plan = job.plan
     moved = report.weights != (state["weights"] if plan.start is None else plan.start)
     assert moved.any() or plan.steps == 0
     if plan.update is not None:

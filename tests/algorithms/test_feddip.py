@@ -5,22 +5,24 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fedmpi.algorithms.base import Setting
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.feddip import FedDIP
 from fedmpi.comm.base import Serial
+from fedmpi.exchange import Job, Report
 from fedmpi.experiment.stop import Never
-from fedmpi.plan import Report
 from fedmpi.rng import rng_for
 from fedmpi.round.loop import Simulation
 from fedmpi.sparsity import coordinates, prunable
-from tests.algorithms.problem import experiment, same_bits, simulate, weights_of
+from tests.algorithms.by_hand import arrival_of
+from tests.algorithms.problem import experiment, same_bits, simulate, trained, weights_of
 from tests.models import TINY, WEIGHTS
 
 
-def feddip(rounds=1000, layout=TINY, **keys):
+def feddip(memory=None, rounds=1000, layout=TINY, **keys):
     setting = Setting(
-        layout=layout, seed=1, rounds=rounds, clients=4, exact=True, speed=np.ones(4)
-    )
+        layout=layout, seed=1, rounds=rounds, clients=4, exact=True, speed=np.ones(4),
+        memory=lambda client: memory or {},
+    )  # fmt: skip
     return FedDIP(FedDIP.Keys(**keys), setting)
 
 
@@ -84,8 +86,8 @@ def test_three_numbers_by_hand():
     state = algorithm.start(WEIGHTS)
     sums = algorithm.zero()
     for scale, share in ((1.0, 0.25), (3.0, 0.75)):
-        plan = algorithm.plan(state, 0, 0)
-        algorithm.add(sums, plan, Report(0, 1, 1, 1, share, 0.0, WEIGHTS * np.float32(scale)))
+        up = algorithm.plan(state, 0, 0).up
+        algorithm.add(sums, arrival_of(WEIGHTS * np.float32(scale), up, share))
     after = algorithm.step(state, sums, 0)
     mean = WEIGHTS * 2.5
     assert (after["mask"] == 0).sum() == 6
@@ -99,29 +101,29 @@ def test_three_numbers_by_hand():
 def test_the_gradient_is_that_of_the_pruned_point_for_all_coordinates():
     made = experiment("feddip", ("optimizer.momentum=0.0", "clients.local_steps=1"), start=0.8)
     state = made.algorithm.start(made.weights)
-    plan = made.algorithm.plan(state, 0, 3)
-    report = made.trainer.train(made.weights, plan, 3, 0, 1.0)
+    job, report = trained(made, state, 0, 3)
+    plan = job.plan
     pruned = made.weights * plan.mask
-    index = made.trainer.partition.of(3)
-    x, y = made.trainer.samples.take(index)
-    batch = rng_for(made.trainer.seed, "batches", 0, 3).permutation(len(index))[:8]
+    index = made.engine.data.partition.of(3)
+    x, y = made.engine.data.samples.take(index)
+    batch = rng_for(made.engine.data.seed, "batches", 0, 3).permutation(len(index))[:8]
     grad = np.zeros_like(pruned)
     made.engine.gradients.gradient(pruned.copy(), x[batch], y[batch], grad)
-    trained = made.layout.trained
+    moved = made.layout.trained
     step = np.float32(0.05) * (grad + np.float32(1e-3) * made.weights)
-    np.testing.assert_allclose(report.weights[trained], (made.weights - step)[trained], atol=2e-7)
+    np.testing.assert_allclose(report.weights[moved], (made.weights - step)[moved], atol=2e-7)
     assert (report.weights != made.weights)[(plan.mask == 0)].mean() > 0.9
 
 
 def test_feedback_starts_from_what_was_learned_outside_the_mask():
-    algorithm = feddip(regrow="feedback", start=0.5, end=0.5)
+    memory = {}
+    algorithm = feddip(memory, regrow="feedback", start=0.5, end=0.5)
     state = algorithm.start(WEIGHTS)
     state = algorithm.step(state, algorithm.zero(), 0)
     outside = state["mask"] == 0
     plan = algorithm.plan(state, 1, 2)
-    report = Report(2, 1, 1, 1, 1.0, 0.0, WEIGHTS + 5)
-    memory = algorithm.remember(state, plan, report, {})
-    algorithm.attach({2: memory}, None)
+    report = Report(2, 1, 1, 1, 0.0, WEIGHTS + 5)
+    memory |= algorithm.remember(Job(2, 1, state, plan, 1.0), report, {}, None)
     start = algorithm.plan(state, 2, 2).start
     assert np.array_equal(start[outside], (WEIGHTS + 5)[outside])
     assert np.array_equal(start[~outside], state["weights"][~outside])
@@ -154,7 +156,9 @@ def test_pruned_uploads_hold_the_mask_and_nothing_comes_back():
     layout = experiment("feddip").layout
     for number in range(1, 6):
         assert values[number] == 5 * 4 * round(held[number - 1] * layout.size)
-        assert pruned[number].columns["bytes_down"] == up[number]
+        # The server sent the mask, so clients send its hash of 16 bytes.
+        assert pruned[number].columns["bytes_up_support"] == 5 * 16
+        assert pruned[number].columns["bytes_down"] > up[number]
     masks, _ = masks_of(upload="pruned", every=1, start=0.5, end=0.6)
     # Round 0 has masks of the clients' own; from then on a support lies in the one before.
     assert not any(((old == 0) & (new == 1)).any() for old, new in pairwise(masks))

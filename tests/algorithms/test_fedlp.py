@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from fedmpi import flops
-from fedmpi.algorithms.base import Setting
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.fedlp import FedLP
 from fedmpi.algorithms.fedlp_hetero import FedLPHetero
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Support
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
-from fedmpi.plan import Report
-from tests.algorithms.problem import experiment, same_bits, simulate, weights_of
+from tests.algorithms.by_hand import arrival_of
+from tests.algorithms.problem import experiment, same_bits, simulate, trained, weights_of
 from tests.models import TINY, WEIGHTS
 
 SIZES = [10_272, 28_896, 65_952, 140_064, 551_466]  # trained parameters shared at each level
@@ -103,8 +103,8 @@ def test_work_really_shrinks_with_the_level():
     state = {"weights": made.weights}
     found = {}
     for client in range(12):
-        plan = made.algorithm.plan(state, 0, client)
-        report = made.trainer.train(made.weights, plan, client, 0, 1.0)
+        job, report = trained(made, state, 0, client)
+        plan = job.plan
         found[made.algorithm.level_of(client)] = made.flops(plan, report) / report.seen
         if plan.submodel:
             after = report.weights[plan.up.mask() == 0]
@@ -116,13 +116,13 @@ def test_work_really_shrinks_with_the_level():
 
 def test_a_private_head_stays_with_its_client():
     made = experiment("fedlp-hetero", prefer=1, chance=1.0)
-    plan = made.algorithm.plan({"weights": made.weights}, 0, 3)
-    report = made.trainer.train(made.weights, plan, 3, 0, 1.0)
-    memory = made.algorithm.remember({}, plan, report, {})
-    made.algorithm.attach({3: memory, 4: {}}, None)
+    state = {"weights": made.weights}
+    job, report = trained(made, state, 0, 3)
+    made.memories.stage(3, made.algorithm.remember(job, report, {}, None))
+    made.memories.commit()
     mine, other = (made.algorithm.plan({"weights": made.weights}, 1, c) for c in (3, 4))
     assert np.array_equal(mine.private, report.private) and other.private is None
-    again = made.trainer.train(made.weights, mine, 3, 1, 1.0)
+    _, again = trained(made, state, 1, 3)
     assert not np.array_equal(again.private, report.private)
 
 
@@ -140,11 +140,9 @@ def test_a_layer_is_the_plain_mean_of_those_who_kept_it():
     """Three clients' numbers by hand, equal shares; nobody kept layer b of TINY."""
     algorithm = made(FedLP, TINY, p=0.5)
     sums = algorithm.zero()
-    plan = algorithm.plan({"weights": WEIGHTS}, 0, 0)
     for shift, keep in ((1, [1, 0]), (3, [1, 0]), (100, [0, 0])):
         up = Support(TINY, "layer", np.array(keep, np.uint8))
-        report = Report(0, 1, 1, 1, 1 / 3, 0.0, WEIGHTS + shift)
-        algorithm.add(sums, type(plan)(down=up, up=up), report)
+        algorithm.add(sums, arrival_of(WEIGHTS + shift, up, 1 / 3))
     new = algorithm.step({"weights": WEIGHTS}, sums, 0)["weights"]
     np.testing.assert_allclose(new[:8], WEIGHTS[:8] + 2, rtol=1e-6)
     assert np.array_equal(new[8:], WEIGHTS[8:])

@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 
 from fedmpi import flops
-from fedmpi.algorithms.base import Setting
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.fedskel import FedSkel
+from fedmpi.exchange import Job, Report
 from fedmpi.layout import Support
 from fedmpi.learn.statistics import Statistics
-from fedmpi.plan import FULL, Backward, Plan, Report
+from fedmpi.plan import FULL, Backward, Plan
 from fedmpi.round.memories import ClientStore
-from tests.algorithms.problem import experiment, simulate, weights_of
+from tests.algorithms.by_hand import arrival_of
+from tests.algorithms.problem import experiment, simulate, trained, weights_of
 from tests.models import TINY, WEIGHTS
 
 
 def setting(layout=TINY, clients=4, speed=None):
     return Setting(
         layout=layout, seed=1, rounds=9, clients=clients, exact=True,
-        speed=np.ones(clients) if speed is None else np.array(speed),
+        speed=np.ones(clients) if speed is None else np.array(speed), memory=Memories(),
     )  # fmt: skip
 
 
@@ -25,18 +27,39 @@ def fedskel(layout=TINY, speed=None, **keys):
     return FedSkel(FedSkel.Keys(**keys), setting(layout, speed=speed))
 
 
-def report_of(weights, client=0, share=0.5, **statistics):
-    return Report(client, 1, 1, 1, share, 0.0, weights, statistics=statistics)
+def report_of(weights, client=0, **statistics):
+    return Report(client, 1, 1, 1, 0.0, weights, statistics=statistics)
 
 
-def after_set(algorithm, state, scores, client=0, weights=WEIGHTS):
+def job_of(algorithm, state, round, client=0):
+    return Job(client, round, state, algorithm.plan(state, round, client), 1.0)
+
+
+def after_set(algorithm, state, scores, client=0, weights=WEIGHTS, store=None):
     """Let a client do its first round, with given scores; keep its memory."""
-    plan = algorithm.plan(state, 0, client)
-    assert plan.backward is FULL and plan.down.whole and plan.up.whole
+    job = job_of(algorithm, state, 0, client)
+    plan = job.plan
+    assert plan.backward.whole and plan.down.whole and plan.up.whole
     report = report_of(weights, client, activations=scores)
-    memory = algorithm.remember(state, plan, report, {})
-    algorithm.attach({0: {}, 1: {}} | {client: memory}, None)
+    memory = algorithm.remember(job, report, {}, None)
+    keep(store or algorithm.setting.memory.store, client, memory)
     return memory
+
+
+def keep(store, client, memory):
+    """Let a client have this memory."""
+    store.stage(client, memory)
+    store.commit()
+
+
+class Memories:
+    """A store, and the function of a Setting that reads it."""
+
+    def __init__(self):
+        self.store = ClientStore()
+
+    def __call__(self, client):
+        return self.store[client]
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.25, 0.3, 0.5, 0.7, 0.9, 1.0])
@@ -44,7 +67,8 @@ def test_a_skeleton_has_all_rows_but_the_dropped_share_rounded_down(ratio):
     made = experiment("fedskel", ratio=ratio)
     algorithm, layout = made.algorithm, made.layout
     scores = [np.arange(layer.rows, dtype=float) for layer in layout.layers]
-    memory = after_set(algorithm, {"weights": made.weights}, scores, weights=made.weights)
+    state = {"weights": made.weights}
+    memory = after_set(algorithm, state, scores, weights=made.weights, store=made.memories)
     rows = algorithm._split(memory["skeleton"])
     assert rows[-1] is None  # the last layer is never cut
     for layer, keep in list(zip(layout.layers, rows, strict=True))[:-1]:
@@ -64,7 +88,7 @@ def test_three_numbers_by_hand():
     own = [0, 1, 2, 6]  # weights and bias of row 0
     assert np.array_equal(plan.start[own], trained[own])
     assert np.array_equal(np.delete(plan.start, own), np.delete(server, own))
-    assert np.flatnonzero(plan.up.mask() == 0).tolist() == own and plan.up is plan.down
+    assert np.flatnonzero(plan.up.mask() == 0).tolist() == own and plan.up == plan.down
 
 
 def test_a_filter_is_the_mean_of_those_who_sent_it_and_stays_if_nobody_did():
@@ -72,13 +96,13 @@ def test_a_filter_is_the_mean_of_those_who_sent_it_and_stays_if_nobody_did():
     one, two = WEIGHTS + 1, WEIGHTS + 3
     for values, share, kept in ((one, 0.25, [True, False]), (two, 0.75, [True, False])):
         up = Support.of_rows(TINY, (np.array(kept), None))
-        algorithm.add(sums, Plan(down=up, up=up), report_of(values, share=share))
+        algorithm.add(sums, arrival_of(values, up, share))
     new = algorithm.step({"weights": WEIGHTS}, sums, 1)["weights"]
     np.testing.assert_allclose(new[[0, 1, 2, 6]], (WEIGHTS + 2.5)[[0, 1, 2, 6]], rtol=1e-6)
     assert np.array_equal(new[[3, 4, 5, 7]], WEIGHTS[[3, 4, 5, 7]])
     sums = algorithm.zero()
     up = Support.of_rows(TINY, (np.array([False, True]), None))
-    algorithm.add(sums, Plan(down=up, up=up), report_of(one, share=0.3))
+    algorithm.add(sums, arrival_of(one, up, 0.3))
     new = algorithm.step({"weights": WEIGHTS}, sums, 1)["weights"]
     assert np.array_equal(new[[3, 4, 5, 7]], one[[3, 4, 5, 7]])
 
@@ -87,14 +111,13 @@ def test_a_filter_is_the_mean_of_those_who_sent_it_and_stays_if_nobody_did():
 def test_dropped_filters_do_not_move_at_all(settings):
     """With weight decay and momentum, which would move them; normalisation is tied to its row."""
     made = experiment("fedskel", settings, ratio=0.5, updates_per_set=9)
-    algorithm, store = made.algorithm, ClientStore()
-    algorithm.attach(store, None)
+    algorithm, store = made.algorithm, made.memories
     state = {"weights": made.weights}
     for round in range(2):
-        plan = algorithm.plan(state, round, 3)
-        report = made.trainer.train(state["weights"], plan, 3, round, 1.0)
-        store.stage(3, algorithm.remember(state, plan, report, {}))
+        job, report = trained(made, state, round, 3)
+        store.stage(3, algorithm.remember(job, report, {}, None))
         store.commit()
+    plan = job.plan
     dropped = plan.up.mask() == 0
     assert dropped.sum() > 100 and np.array_equal(report.weights[dropped], plan.start[dropped])
     names = {t.name for t in made.layout.tensors if dropped[t.start : t.start + t.size].any()}
@@ -105,7 +128,7 @@ def test_dropped_filters_do_not_move_at_all(settings):
 def test_the_first_round_of_a_client_is_whole_whatever_the_cycle():
     for cycle in ("client", "global"):
         algorithm = fedskel(cycle=cycle)
-        assert algorithm.plan({"weights": WEIGHTS}, 2, 0).backward is FULL
+        assert algorithm.plan({"weights": WEIGHTS}, 2, 0).backward.whole
 
 
 @pytest.mark.parametrize(
@@ -113,16 +136,15 @@ def test_the_first_round_of_a_client_is_whole_whatever_the_cycle():
 )
 def test_set_rounds_come_around(cycle, expected):
     """The client first joins in round 2; globally, rounds 0, 3, 6 are SetSkel rounds."""
-    algorithm, store = fedskel(cycle=cycle, updates_per_set=2, ratio=0.5), ClientStore()
-    algorithm.attach(store, None)
+    algorithm = fedskel(cycle=cycle, updates_per_set=2, ratio=0.5)
     found = []
     for round in range(2, 9):
-        plan = algorithm.plan({"weights": WEIGHTS}, round, 0)
-        found.append(int(plan.backward is FULL))
+        job = job_of(algorithm, {"weights": WEIGHTS}, round)
+        found.append(int(job.plan.backward.whole))
         assert algorithm.load(round, 0) == pytest.approx(1.0 if found[-1] else 2 / 3)
         report = report_of(WEIGHTS, activations=[np.arange(2.0), np.arange(3.0)])
-        store.stage(0, algorithm.remember({"weights": WEIGHTS}, plan, report, {}))
-        store.commit()
+        memory = algorithm.remember(job, report, {}, None)
+        keep(algorithm.setting.memory.store, 0, memory)
     assert found == expected
 
 
@@ -131,7 +153,8 @@ def test_bytes_and_work_follow_the_closed_form():
     made = experiment("fedskel", ratio=0.5, layers="conv")
     layout = made.layout
     scores = [np.arange(layer.rows, dtype=float) for layer in layout.layers]
-    after_set(made.algorithm, {"weights": made.weights}, scores, weights=made.weights)
+    state = {"weights": made.weights}
+    after_set(made.algorithm, state, scores, weights=made.weights, store=made.memories)
     plan = made.algorithm.plan({"weights": made.weights}, 1, 0)
     # conv1: 4 (9 + 1) and 4 of each of 4 normalisation arrays; conv2: 6 (36 + 1)
     assert plan.up.layer_counts.tolist() == [2 * (9 + 1 + 4), 3 * (36 + 1), 8 * 7, 10 * 9]
@@ -150,7 +173,7 @@ def test_the_ratio_may_follow_the_device():
 
 def test_the_order_of_the_samples_does_not_change_the_skeleton():
     made = experiment("fedskel", ratio=0.5)
-    x, y = made.trainer.samples.take(np.arange(40))
+    x, y = made.engine.data.samples.take(np.arange(40))
     weights = made.weights.copy()
     found = []
     for order in (np.arange(40), np.arange(40)[::-1]):
@@ -197,7 +220,7 @@ def test_the_relevance_of_a_filter_is_how_much_the_loss_rises_without_it():
     made = experiment("fedskel", score="relevance")
     plan = made.algorithm.plan({"weights": made.weights}, 0, 3)
     assert plan.statistics == ("relevance",)
-    x, y = made.trainer.samples.take(made.trainer.partition.of(3)[:8])
+    x, y = made.engine.data.samples.take(made.engine.data.partition.of(3)[:8])
     weights, grad = made.weights.copy(), np.zeros_like(made.weights)
     statistics = Statistics(made.layout, ("relevance",))
     made.engine.gradients.gradient(weights, x, y, grad)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedmpi.exchange import Job
 from fedmpi.sparsity import coordinates
 from tests.algorithms.by_hand import PRUNABLE, made, one_round, report_of
 from tests.algorithms.problem import simulate, weights_of
@@ -121,8 +122,11 @@ class TestFedDST:
 
 class TestLotteryFL:
     def test_a_good_ticket_is_pruned_and_rewound(self):
-        algorithm = made("lotteryfl", accuracy=0.5, rate=0.5, target=0.3)
-        algorithm.attach({0: {}}, lambda client, weights: 0.9)
+        memory, good = {}, 0.9
+        algorithm = made(
+            "lotteryfl", accuracy=0.5, rate=0.5, target=0.3,
+            setting={"memory": lambda client: memory, "accuracy": lambda client, weights: good},
+        )  # fmt: skip
         state = {"weights": WEIGHTS, "first": WEIGHTS * 7}
         plan = algorithm.plan(state, 0, 0)
         assert [(plan.mask[b] == 0).sum() for b in (slice(0, 6), slice(8, 14))] == [3, 3]
@@ -130,8 +134,7 @@ class TestLotteryFL:
         gone = np.abs(WEIGHTS[:6])[plan.mask[:6] == 0]
         assert gone.max() < np.abs(WEIGHTS[:6])[plan.mask[:6] == 1].min()
         assert plan.up.mask().tolist() == plan.mask.tolist()
-        memory = algorithm.remember(state, plan, None, {})
-        algorithm.attach({0: memory}, lambda client, weights: 0.1)
+        memory, good = algorithm.remember(Job(0, 0, state, plan, 1.0), None, {}, None), 0.1
         again = algorithm.plan(state, 1, 0)
         assert np.array_equal(again.mask, plan.mask)
         assert np.array_equal(again.start, WEIGHTS * plan.mask)

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from fedmpi.errors import ConfigError
-from fedmpi.plan import Report
 from fedmpi.rng import rng_for
-from tests.algorithms.by_hand import made
-from tests.algorithms.problem import experiment, simulate, weights_of
+from tests.algorithms.by_hand import arrival_of, made
+from tests.algorithms.problem import experiment, simulate, trained, weights_of
 from tests.models import TINY, WEIGHTS
 
 PLAIN = ("optimizer.momentum=0.0", "optimizer.weight_decay=0.0", "clients.local_steps=1")
@@ -16,9 +15,9 @@ PLAIN = ("optimizer.momentum=0.0", "optimizer.weight_decay=0.0", "clients.local_
 
 def first_batch(found, client):
     """Return the first batch of a client in round 0."""
-    index = found.trainer.partition.of(client)
-    order = rng_for(found.trainer.seed, "batches", 0, client).permutation(len(index))[:8]
-    return found.trainer.samples.take(index[order])
+    index = found.engine.data.partition.of(client)
+    order = rng_for(found.engine.data.seed, "batches", 0, client).permutation(len(index))[:8]
+    return found.engine.data.samples.take(index[order])
 
 
 def gradient_of(found, weights, client):
@@ -31,8 +30,7 @@ def gradient_of(found, weights, client):
 def test_the_penalty_is_the_norm_of_each_row():
     """A step against torch's gradient of penalty * sum of row norms."""
     found = experiment("prunetrain", PLAIN, penalty=0.3)
-    plan = found.algorithm.plan(found.algorithm.start(found.weights), 0, 3)
-    report = found.trainer.train(found.weights, plan, 3, 0, 1.0)
+    _, report = trained(found, found.algorithm.start(found.weights), 0, 3)
     expected = gradient_of(found, found.weights, 3)
     for name in ("conv1.weight", "conv2.weight", "fc1.weight"):
         block = found.layout.slice(name)
@@ -53,7 +51,7 @@ def test_small_rows_go_with_what_reads_them_and_one_always_stays():
     rows = weights[a.start : a.start + a.size].reshape(a.rows, -1)
     rows[0], rows[1] = 0.4, 0.6
     state, sums = algorithm.start(weights), algorithm.zero()
-    algorithm.add(sums, algorithm.plan(state, 0, 0), Report(0, 1, 1, 1, 1.0, 0.0, weights))
+    algorithm.add(sums, arrival_of(weights, algorithm.plan(state, 0, 0).up, 1.0))
     after = algorithm.step(state, sums, 0)
     inputs = algorithm.units.inputs
     assert after["units"].tolist() == [1] * inputs + [0, 1]
@@ -93,15 +91,16 @@ class TestFedMTL:
         rng = np.random.default_rng(1)
         models = found.weights + rng.normal(size=(clients, found.layout.size)).astype(np.float32)
         models[:, ~found.layout.trained] = 1
-        found.algorithm.attach({c: {"own": models[c]} for c in range(clients)}, None)
+        for client in range(clients):
+            found.memories.stage(client, {"own": models[client]})
+        found.memories.commit()
         state = found.algorithm.start(found.weights) | {"weights": models.mean(axis=0)}
         columns = torch.tensor(models.T.astype(np.float64), requires_grad=True)
         omega = torch.eye(clients, dtype=torch.float64) - 1 / clients
         omega = omega @ omega
         (strength * (columns.square().sum() + (columns @ omega @ columns.T).trace())).backward()
         for client in range(clients):
-            plan = found.algorithm.plan(state, 0, client)
-            report = found.trainer.train(state["weights"], plan, client, 0, 1.0)
+            _, report = trained(found, state, 0, client)
             whole = gradient_of(found, models[client], client) + columns.grad[:, client].numpy()
             moved = found.layout.trained
             np.testing.assert_allclose(

@@ -18,7 +18,8 @@ from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.plan import Submodel
 from fedmpi.round.loop import Simulation
-from tests.algorithms.problem import experiment, simulate
+from tests.algorithms.by_hand import arrival_of
+from tests.algorithms.problem import cohort_of, experiment, simulate, trained
 
 ROOT = Path(__file__).parents[2]
 TEXT = """
@@ -64,11 +65,10 @@ def measured(made, weights, error="sigmoid-linear"):
     """Return rho of every unit at `weights`: inputs, then rows of each hidden layer."""
     algorithm = made.algorithm
     state = algorithm.start(weights) | {"phase": np.array(1)}
-    plan = algorithm.plan(state, 0, 0)
-    plan = type(plan)(**vars(plan) | {"error": error})
-    report = made.trainer.train(weights, plan, 0, 0, 1.0)
+    plan = replace(algorithm.plan(state, 0, 0), error=error)
+    job, report = trained(made, state, 0, 0, plan)
     assert np.array_equal(report.weights, weights) and report.steps == 0
-    values, support = algorithm.message(state, plan, report)["weights"]
+    values, support, *_ = algorithm.message(job, report)["relevance"]
     assert support.size == len(algorithm.units.place)
     return values[algorithm.units.place]
 
@@ -82,7 +82,7 @@ def error_with(made, weights, unit, gate, error):
     sources, number = len(same), unit - same[0]
     block = changed[tensor.start : tensor.start + tensor.size]
     block.reshape(tensor.rows, sources, -1)[:, number] *= np.float32(gate)
-    x, y = made.trainer.samples.take(made.trainer.partition.of(0))
+    x, y = made.engine.data.samples.take(made.engine.data.partition.of(0))
     outputs = torch.from_numpy(made.engine.outputs(changed, x)).double()
     return LOSSES[error](outputs, torch.from_numpy(y)).item()
 
@@ -161,19 +161,17 @@ def test_clients_relevances_add_up_to_that_of_all_samples():
     made = experiment("skeletonization", ("clients.per_round=12", "model.name=mlp"))
     algorithm = made.algorithm
     state = algorithm.start(made.weights) | {"phase": np.array(1)}
-    sums, cohort = algorithm.zero(), made.cohort(0)
+    sums, cohort = algorithm.zero(), cohort_of(made, 0)
     for client, share in zip(cohort.clients.tolist(), cohort.shares.tolist(), strict=True):
-        plan = algorithm.plan(state, 0, client)
-        report = made.trainer.train(made.weights, plan, client, 0, share)
-        values, up = algorithm.message(state, plan, report)["weights"]
-        algorithm.add(sums, plan, type(report)(**vars(report) | {"weights": values * up.mask()}))
+        job, report = trained(made, state, 0, client, share=share)
+        values, up, *_ = algorithm.message(job, report)["relevance"]
+        algorithm.add(sums, arrival_of(values * up.mask(), up, share, name="relevance"))
     found = sums["relevance"].mean(np.zeros_like(made.weights))[algorithm.units.place]
     count = len(made.engine.data.samples)
     everything = Partition(np.arange(count), np.array([0, count]))
     made.engine.data = replace(made.engine.data, partition=everything)
-    plan = algorithm.plan(state, 0, 0)
-    report = made.trainer.train(made.weights, plan, 0, 0, 1.0)
-    whole = algorithm.message(state, plan, report)["weights"][0][algorithm.units.place]
+    whole = algorithm.message(*trained(made, state, 0, 0))["relevance"].values
+    whole = whole[algorithm.units.place]
     np.testing.assert_allclose(found, whole, atol=1e-5)
 
 

@@ -28,7 +28,7 @@ def layout_of(shapes):
 
 
 LAYOUT = layout_of([(12, 30), (7, 12), (4, 7)])
-FIELDS = ("segments", "size", "nnz", "weight", "weight_kind", "value_type", "level")
+FIELDS = ("segments", "size", "nnz", "weight", "weight_kind", "value_type", "level", "scales")
 
 
 def messages(rng):
@@ -41,7 +41,10 @@ def messages(rng):
             kept = int(support.keep.sum())
             for weights in (None, 5, rng.integers(0, 3, kept), rng.integers(0, 2**50, kept)):
                 value_type = rng.choice(wire.VALUE_TYPES)
-                message = codec.encode(values, support, value_type=value_type, weights=weights)
+                integers = value_type in wire.INTEGERS
+                scales = rng.random(len(LAYOUT.tensors), np.float32) if integers else None
+                how = {"value_type": value_type, "weights": weights, "scales": scales}
+                message = codec.encode(values, support, **how)
                 good.append(np.frombuffer(message, np.uint8))
     kept = [rng.random(layer.rows) < 0.5 for layer in LAYOUT.layers]
     good.append(np.frombuffer(codec.encode(values, Support.of_rows(LAYOUT, kept)), np.uint8))

@@ -7,6 +7,7 @@ import numpy as np
 
 import fedmpi
 from fedmpi.errors import ClientError
+from fedmpi.exchange import Part
 from fedmpi.plan import Plan
 
 
@@ -21,13 +22,15 @@ class Plain(fedmpi.Algorithm):
 class Remembers(Plain):
     """Each client starts from the mean of what it receives and what it sent last."""
 
+    remembers = True
+
     def plan(self, state, round, client):
         memory = self.memory(client)
         start = (state["weights"] + memory["weights"]) / 2 if memory else None
         everything = fedmpi.Support.all(self.layout)
         return Plan(down=everything, up=everything, start=start, steps=1 + len(memory))
 
-    def remember(self, state, plan, report, sent):
+    def remember(self, job, report, message, arrival):
         return {"weights": report.weights, "visits": np.array(report.steps)}
 
 
@@ -39,10 +42,10 @@ def chosen(round, client):
 class Nan(Plain):
     """Some clients send a weight that is no number, some one that is too large."""
 
-    def message(self, state, plan, report):
+    def message(self, job, report):
         if chosen(self.round, report.client):
             report.weights[7] = np.nan if report.client % 2 else 1e30
-        return super().message(state, plan, report)
+        return super().message(job, report)
 
     def plan(self, state, round, client):
         self.round = round
@@ -52,39 +55,39 @@ class Nan(Plain):
 class Raises(Nan):
     """Some clients fail, by numpy's hand or their own."""
 
-    def message(self, state, plan, report):
+    def message(self, job, report):
         if chosen(self.round, report.client):
             if report.client % 2:
                 np.linalg.inv(np.zeros((2, 2)))
             raise ClientError("my matrix has no inverse")
-        return {"weights": (report.weights, plan.up)}
+        return {"weights": Part(report.weights, job.plan.up)}
 
 
 class AllFail(Nan):
     """From round 2 on, every client fails."""
 
-    def message(self, state, plan, report):
+    def message(self, job, report):
         if self.round >= 2:
             raise ClientError("nothing works any more")
-        return {"weights": (report.weights, plan.up)}
+        return {"weights": Part(report.weights, job.plan.up)}
 
 
 class Hangs(Nan):
     """One client of round 5 finds the file `hang`, and is busy as long as it has its new name."""
 
-    def message(self, state, plan, report):
+    def message(self, job, report):
         if self.round == 5:
             with suppress(FileNotFoundError):
                 Path("hang").rename("hanging")
                 while Path("hanging").exists():
                     pass
-        return {"weights": (report.weights, plan.up)}
+        return {"weights": Part(report.weights, job.plan.up)}
 
 
 class Breaks(Plain):
     """A fault of the program, on one client."""
 
-    def message(self, state, plan, report):
+    def message(self, job, report):
         if report.client % 3 == 1:
             raise KeyError("a key that nobody has")
-        return super().message(state, plan, report)
+        return super().message(job, report)

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from fedmpi.algorithms.base import Keys
+from fedmpi.algorithm import Keys
 from fedmpi.algorithms.fedavg import FedAvg
 
 FREE_ROUNDS = 40

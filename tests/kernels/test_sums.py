@@ -78,6 +78,27 @@ def test_the_exact_mean_is_closer_than_a_float32_ulp():
     "values",
     [[], [0.0], [-0.0, 3.5, -7.25], [1e-45, -2e-45], [np.inf, 1], [1, np.nan], [3e38, -3.1e38]],
 )
-def test_largest_equals_its_twin(values):
-    array = np.array(values, np.float32)
-    assert sums.largest(array) == naive.largest(array)
+@pytest.mark.parametrize("kept", [1, 0])
+def test_largest_kept_equals_its_twin(values, kept):
+    values = np.array([*values, np.nan], np.float32)  # the last one is never read
+    starts = np.arange(values.size + 1)
+    keep = np.array([kept] * (values.size - 1) + [0], np.uint8)
+    assert sums.largest_kept(starts, keep, values) == naive.largest_kept(starts, keep, values)
+    blocks, keep = np.array([0, values.size - 1, values.size]), np.array([kept, 0], np.uint8)
+    assert sums.largest_kept(blocks, keep, values) == naive.largest_kept(blocks, keep, values)
+
+
+@pytest.mark.parametrize("units", STARTS)
+def test_the_mean_with_old_values_equals_its_twin(units):
+    starts, keep, values = case(200, units)
+    old = values[::-1].copy()
+    total, share = np.zeros(200, np.int64), 0.3
+    sums.add_exact(total, starts, keep, values, share)
+    cover, every = keep * np.int64(round(share * sums.SCALE)), 0.8 * sums.SCALE
+    got, want = np.empty((2, 200), np.float32)
+    sums.mean_with_old(got, old, total, cover, starts, every)
+    naive.mean_with_old(want, old, total, cover, starts, every)
+    np.testing.assert_array_equal(got, want)
+    at = np.repeat(keep, np.diff(starts)) != 0
+    np.testing.assert_allclose(got[at], (0.3 * values + 0.5 * old)[at] / 0.8, rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(got[~at], old[~at])

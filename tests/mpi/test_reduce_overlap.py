@@ -6,11 +6,12 @@ import pytest
 from fedmpi.comm.reduce import Reducer
 from fedmpi.comm.reduce.overlap import Behind
 from fedmpi.errors import RejectedError
+from fedmpi.exchange import Failure
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import Never
 from fedmpi.layout import Layer, Layout, Tensor
-from fedmpi.round import loop as rounds
+from fedmpi.round.loop import Simulation
 from fedmpi.totals import Total
 from tests.mpi.reduce_cases import make
 from tests.round.test_loop import TREE
@@ -71,7 +72,7 @@ def run_of(comm, method, overlap, **clients):
     tree = TREE | {"model": {"name": "mlp"}, "collective": {"overlap": overlap}}
     tree |= {"algorithm": {"name": method} | METHODS[method]}
     tree |= {"clients": TREE["clients"] | clients}
-    return rounds.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+    return Simulation(assemble(of_tree(tree), comm, None), comm, Never())
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,8 +100,9 @@ def test_a_round_that_is_given_up_leaves_nothing_of_what_was_begun(comm, monkeyp
     for one in (run, other):
         one.round()
     with monkeypatch.context() as patch:
-        patch.setattr(rounds, "fits", lambda values: False)
-        with pytest.raises(RejectedError):
+        failed = lambda jobs: (Failure(job.client, "not today") for job in jobs)  # noqa: E731
+        patch.setattr(run.experiment.engine, "train", failed)
+        with pytest.raises(RejectedError, match=r"9 rejected .*: not today"):
             run.round()
     for one in (run, other):
         one.round()

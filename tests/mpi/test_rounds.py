@@ -13,7 +13,7 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import Never
 from fedmpi.record.schema import COLLECTIVES
-from fedmpi.round import loop as rounds
+from fedmpi.round import loop
 from tests.round.test_loop import TREE
 
 ASYNC = {
@@ -34,7 +34,7 @@ METHODS = {
 
 def weights_after(comm, method, rounds_to_run):
     tree = TREE | {"model": {"name": "mlp"}, "algorithm": {"name": method} | METHODS[method]}
-    run = rounds.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
     times = [run.round().columns["virtual_time"] for _ in range(rounds_to_run)]
     return run.state["weights"], times
 
@@ -45,7 +45,7 @@ def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
     for seed in range(2):
         draw = np.random.default_rng(seed)  # the same on all ranks, as a placement must be
         monkeypatch.setattr(
-            rounds, "place", lambda costs, pace, d=draw: d.integers(0, comm.size, len(costs))
+            loop, "place", lambda costs, pace, d=draw: d.integers(0, comm.size, len(costs))
         )
         shuffled, again = weights_after(comm, method, 5)
         np.testing.assert_array_equal(shuffled, expected)
@@ -71,7 +71,7 @@ def test_the_configuration_names_every_collective_and_the_schema_too():
 
 def test_one_client_for_many_ranks_leaves_some_idle(comm):
     tree = TREE | {"clients": {"number": 9, "per_round": 1}}
-    run = rounds.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
     assert run.round().columns["clients_completed"] == 1
 
 
@@ -91,7 +91,7 @@ def seen_on_many_ranks_as_on_one(comm, method, sections):
     tree = TREE | sections | {"model": {"name": "mlp"}}
     tree |= {"algorithm": {"name": method} | METHODS[method]}
     many, alone = (
-        rounds.Simulation(assemble(of_tree(tree), ranks, None), ranks, Never())
+        loop.Simulation(assemble(of_tree(tree), ranks, None), ranks, Never())
         for ranks in (comm, Serial())
     )
     seen = set()

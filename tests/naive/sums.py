@@ -3,10 +3,11 @@
 import numpy as np
 
 
-def largest(values):
-    if not np.all(np.isfinite(values)):
+def largest_kept(starts, keep, values):
+    kept = [values[i] for u in range(len(keep)) if keep[u] for i in range(starts[u], starts[u + 1])]
+    if not np.all(np.isfinite(kept)):
         return np.inf
-    return max((abs(float(x)) for x in values), default=0.0)
+    return max((abs(float(x)) for x in kept), default=0.0)
 
 
 def add_exact(total, starts, keep, values, share):
@@ -28,3 +29,10 @@ def mean(out, old, total, cover, starts):
         for i in range(starts[u], starts[u + 1]):
             covered = cover[u] > 0
             out[i] = np.float32(float(total[i]) / float(cover[u])) if covered else old[i]
+
+
+def mean_with_old(out, old, total, cover, starts, every):
+    for u in range(len(cover)):
+        for i in range(starts[u], starts[u + 1]):
+            missing = (every - float(cover[u])) * float(old[i])
+            out[i] = np.float32((float(total[i]) + missing) / every) if cover[u] > 0 else old[i]

@@ -12,6 +12,7 @@ from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.stop import Never
 from fedmpi.record import reader
 from fedmpi.record.schema import CLIENT_STATUS
+from tests.algorithms.problem import cohort_of, trained
 from tests.cli.test_run import contents, equal
 from tests.round.test_loop import TREE, simulation
 
@@ -75,14 +76,13 @@ def test_the_step_is_the_mean_over_those_in_time():
     seconds = np.sort(whole.round().clients["virtual_end"])
     run = simulation(schedule=deadline(float(seconds[1:3].mean())))
     experiment, start = run.experiment, run.state["weights"].copy()
-    cohort = experiment.cohort(0)
+    cohort = cohort_of(experiment, 0)
     row = run.round()
     assert sorted(words(row)) == ["completed"] * 2 + ["late"] * 2
     expected, total = np.zeros(start.size), 0.0
     for i in np.flatnonzero(row.clients["status"] == 0):
         client, share = int(cohort.clients[i]), float(cohort.shares[i])
-        plan = run.algorithm.plan({"weights": start}, 0, client)
-        report = experiment.trainer.train(start, plan, client, 0, share)
+        _, report = trained(experiment, {"weights": start}, 0, client, share=share)
         expected += share * report.weights.astype(np.float64)
         total += share
     np.testing.assert_allclose(run.state["weights"], expected / total, rtol=1e-6, atol=1e-8)
@@ -114,18 +114,19 @@ def test_a_deadline_that_nobody_misses_changes_no_bit(name):
 
 def test_a_dropped_client_is_not_trained_and_the_others_are_as_if_it_were_not_there():
     run = simulation(devices={"dropout": 0.5})
-    trained, started = run.experiment.trainer.train, []
+    trains, started = run.experiment.engine.train, []
 
-    def train(weights, plan, client, round, share):
-        started.append(client)
-        return trained(weights, plan, client, round, share)
+    def train(jobs):
+        for report in trains(jobs):
+            started.append(report.client)
+            yield report
 
-    run.experiment.trainer.train = train
+    run.experiment.engine.train = train
     row = run.round()
     lost = row.clients["status"] == CLIENT_STATUS.index("dropped")
     assert 0 < lost.sum() < 4 and set(words(row)) == {"dropped", "completed"}
     assert started == row.clients["client"][~lost].tolist()
-    np.testing.assert_array_equal(lost, run.experiment.cohort(0).dropped)
+    np.testing.assert_array_equal(lost, cohort_of(run.experiment, 0).dropped)
     dropped = row.clients[lost]
     for column in ("bytes_up", "flops", "steps", "kept", "seconds_up", "seconds_compute"):
         assert not dropped[column].any(), column
@@ -170,7 +171,7 @@ def test_only_who_is_there_is_selected_and_fewer_than_asked_if_need_be():
     run = simulation(devices={"availability": 0.3}, schedule={"over_select": 1.5})
     sizes, rounds = [], 500
     for round in range(rounds):
-        cohort = run.experiment.cohort(round)
+        cohort = cohort_of(run.experiment, round)
         sizes.append(len(cohort.clients))
         assert len(cohort.clients) == 0 or cohort.shares.sum() == pytest.approx(1)
     # Of 9 clients those there are Binomial(9, 0.3), and at most 6 are asked.

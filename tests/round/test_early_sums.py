@@ -8,12 +8,12 @@ import pytest
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.record.schema import PHASES
-from fedmpi.round.early_sums import TURNS, Ahead
+from fedmpi.round.early_sums import TURNS, EarlySums
 
 
 def ahead(choice="auto", overlaps=True, exact=True, cohort=8, size=2):
     comm = SimpleNamespace(overlaps=overlaps, size=size)
-    return Ahead(choice, comm, SimpleNamespace(setting=SimpleNamespace(exact=exact)), cohort)
+    return EarlySums(choice, comm, SimpleNamespace(setting=SimpleNamespace(exact=exact)), cohort)
 
 
 def spend(one, train, reduce, work=1.0):

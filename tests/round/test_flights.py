@@ -1,5 +1,7 @@
 """Asynchronous rounds: who reports when, worked out by hand and by a slower way."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,10 @@ from fedmpi.errors import ConfigError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import Never
+from fedmpi.round.buffered import FLIGHT, fly
 from fedmpi.round.columns import REJECTED
-from fedmpi.round.flights import FLIGHT, fly
 from fedmpi.round.loop import Simulation
+from tests.algorithms.problem import trained
 
 TREE = {
     "run": {"rounds": 8, "seed": 5},
@@ -93,14 +96,12 @@ def test_a_step_moves_by_the_changes_of_the_clients_weighed_by_staleness():
     run, versions = simulation(clients={"weighting": "uniform"}), {}
     for round in range(8):
         versions[round], before = run.state["weights"].copy(), run.state["weights"]
-        began = dict(zip(run.flights._flying["client"], run.flights._flying["version"]))
+        began = dict(zip(run.cohorts._flying["client"], run.cohorts._flying["version"]))
         row = run.round()
         expected = np.zeros(before.size)
         for client in row.clients["client"].tolist():
             version = int(began.get(client, round))
-            state = {"weights": versions[version]}
-            plan = run.algorithm.plan(state, version, client)
-            report = run.experiment.trainer.train(versions[version], plan, client, version, 0.5)
+            _, report = trained(run.experiment, {"weights": versions[version]}, version, client)
             change = np.float32((1.0 + round - version) ** -0.5)
             sent = before + change * (report.weights - versions[version])
             sent = report.weights if version == round else sent
@@ -114,7 +115,7 @@ def test_five_are_at_work_at_any_time_and_two_report_in_a_round():
     busy, end = [], 0.0
     for _ in range(8):
         row = run.round()
-        assert len(row.clients) == 2 and len(run.flights._flying) == 4
+        assert len(row.clients) == 2 and len(run.cohorts._flying) == 4
         assert row.columns["virtual_time"] == row.clients["virtual_end"].max() >= end
         end = row.columns["virtual_time"]
         busy += list(zip(row.clients["virtual_start"], row.clients["virtual_end"], strict=True))
@@ -138,12 +139,12 @@ def test_who_would_be_too_stale_is_called_off():
     run = simulation(schedule={"max_staleness": 1}, run={"rounds": 20})
     late = 0
     for round in range(20):
-        before = dict(zip(run.flights._flying["client"], run.flights._flying["version"]))
+        before = dict(zip(run.cohorts._flying["client"], run.cohorts._flying["version"]))
         row = run.round()
         for client, status in zip(row.clients["client"], row.clients["status"], strict=True):
             version = before.get(client, round)
-            assert (status == run.flights.lost) == (round - version > 1)
-            late += status == run.flights.lost
+            assert (status == run.cohorts.lost) == (round - version > 1)
+            late += status == run.cohorts.lost
         assert row.columns["clients_completed"] == 2
     assert late
 
@@ -153,7 +154,7 @@ def test_a_stale_change_that_makes_too_large_a_weight_gets_its_client_rejected()
     run = simulation(clients={"max_rejected": 1.0})
     run.round()
     run.state = {"weights": run.state["weights"] + np.float32(2**18)}
-    stale = set(run.flights._flying["client"].tolist())
+    stale = set(run.cohorts._flying["client"].tolist())
     row = run.round()
     found = [c in stale for c in row.clients["client"].tolist()]
     assert any(found)
@@ -174,7 +175,7 @@ def test_a_checkpoint_holds_who_is_in_flight_and_what_they_began_from():
     run, again = simulation(), simulation()
     for _ in range(4):
         run.round()
-    again.take({name: array.copy() for name, array in run.arrays().items()})
+    again.take(copy.deepcopy(run.arrays()))
     again.next_round, again.virtual_time = run.next_round, run.virtual_time
     for _ in range(4):
         row, same = run.round(), again.round()

@@ -11,6 +11,7 @@ from fedmpi.experiment.stop import Never
 from fedmpi.layout import Support
 from fedmpi.record.schema import CLIENT_STATUS
 from fedmpi.round.loop import Simulation
+from tests.algorithms.problem import cohort_of, trained
 
 TREE = {
     "run": {"rounds": 3, "seed": 5, "trainer": "torch"},
@@ -31,11 +32,10 @@ def simulation(stop=None, **sections):
 def mean_of_clients(run, sent_as=np.float32):
     """The mean of round 0, of clients trained one by one, in values of the type they send."""
     experiment, start = run.experiment, run.state["weights"].copy()
-    cohort = experiment.cohort(0)
+    cohort = cohort_of(experiment, 0)
     mean = np.zeros(start.size)
     for client, share in zip(cohort.clients, cohort.shares, strict=True):
-        plan = run.algorithm.plan(run.state, 0, int(client))
-        report = experiment.trainer.train(start, plan, int(client), 0, float(share))
+        _, report = trained(experiment, {"weights": start}, 0, int(client), share=float(share))
         mean += share * report.weights.astype(sent_as).astype(np.float64)
     return mean.astype(np.float32)
 
@@ -71,7 +71,7 @@ def test_a_weight_beyond_16_bits_gets_its_client_rejected():
 def test_a_round_counts_what_its_clients_did():
     run = simulation()
     row = run.round()
-    cohort, sizes = run.experiment.cohort(0), run.experiment.counts.sum(axis=1)
+    cohort, sizes = cohort_of(run.experiment, 0), run.experiment.counts.sum(axis=1)
     clients, size = row.clients, run.experiment.layout.size
     assert clients["client"].tolist() == cohort.clients.tolist()
     assert clients["samples"].tolist() == sizes[cohort.clients].tolist()
@@ -123,19 +123,21 @@ def test_layers_that_are_not_sent_cost_no_bytes():
 
 def test_a_client_that_diverges_is_left_out_and_recorded():
     run = simulation()
-    broken = int(run.experiment.cohort(0).clients[1])
-    trained = run.experiment.trainer.train
+    broken = int(cohort_of(run.experiment, 0).clients[1])
+    trains = run.experiment.engine.train
 
-    def train(weights, plan, client, round, share):
-        report = trained(weights, plan, client, round, share)
-        if client == broken:
-            report.weights[3] = np.nan
-        return report
+    def train(jobs):
+        for report in trains(jobs):
+            if report.client == broken:
+                report.weights[3] = np.nan
+            yield report
 
-    run.experiment.trainer.train = train
+    run.experiment.engine.train = train
     row = run.round()
     words = [CLIENT_STATUS[code] for code in row.clients["status"]]
     assert words == ["completed", "rejected", "completed", "completed"]
+    assert row.rejected == [(broken, "its weights: inf does not fit a sum over clients, "
+                             "only below 262,144")]  # fmt: skip
     assert row.columns["clients_completed"] == 3 and row.columns["clients_selected"] == 4
     assert np.isfinite(run.state["weights"]).all() and np.isfinite(row.columns["train_loss"])
 
@@ -147,13 +149,14 @@ def test_a_stop_in_mid_round_leaves_no_trace():
     stop = Asked()
     run, whole = simulation(stop), simulation()
     run.round(), whole.round()
-    trained = run.experiment.trainer.train
+    trains = run.experiment.engine.train
 
-    def train(*args):
-        stop.asked = "SIGTERM"  # while the first client trains
-        return trained(*args)
+    def train(jobs):
+        for report in trains(jobs):
+            stop.asked = "SIGTERM"  # while the first client trains
+            yield report
 
-    run.experiment.trainer.train = train
+    run.experiment.engine.train = train
     assert run.round() is None and run.stopping
     assert run.next_round == 1 and run.virtual_time == whole.virtual_time
     np.testing.assert_array_equal(run.state["weights"], whole.state["weights"])

@@ -1,13 +1,16 @@
-"""What the post counts and hands on is what real messages would be and bring."""
+"""What is counted and handed on is what real messages would be and bring."""
+
+import weakref
 
 import numpy as np
 import pytest
 
 from fedmpi.comm import codec
-from fedmpi.comm.wire import VALUE_TYPES
+from fedmpi.comm.wire import INTEGERS, VALUE_TYPES
+from fedmpi.exchange import Coding, Part
 from fedmpi.layout import LEVELS, Layer, Layout, Support, Tensor
 from fedmpi.plan import Plan
-from fedmpi.round.messages import Post
+from fedmpi.round.messages import Messages
 
 LAYOUT = Layout(
     (
@@ -28,22 +31,55 @@ def support_of(rng, level, density):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("value_type", VALUE_TYPES)
-def test_letters_and_arrivals_are_those_of_encoded_messages(rng, value_type, level, density, known):
-    values = rng.integers(0, 2**32, LAYOUT.size, np.uint32).view(np.float32)  # NaN and all
-    support = support_of(rng, level, density)
-    plan = Plan(down=support if known else Support.all(LAYOUT), up=support)
-    arrived, (letter,) = Post(value_type).up(plan, {"weights": (values, support)})
-    message = codec.encode(values, support, known=known, value_type=value_type)
-    assert letter.size == codec.sizes(message) and letter.support is support
-    told, _ = codec.decode(message, LAYOUT, known=support)
-    got, same = arrived["weights"]
-    assert same is support
-    np.testing.assert_array_equal(got.view(np.uint32), told.view(np.uint32))
+def test_sizes_and_arrivals_are_those_of_encoded_messages(rng, value_type, level, density, known):
+    values, support, coding, scales = bits(rng), support_of(rng, level, density), None, None
+    if value_type in INTEGERS:
+        scales = rng.random(3, np.float32)
+        steps = np.repeat(scales, np.diff(LAYOUT.starts("tensor")))
+        values = rng.integers(-7, 8, LAYOUT.size).astype(np.float32) * steps
+        coding = Coding(value_type, scales)
+    held = Support(LAYOUT, level, support.keep.copy())  # equal, and another object
+    plan = Plan(down=held if known else Support.all(LAYOUT), up=support)
+    messages = Messages("float32" if coding else value_type)
+    arrived, (message,), sent = messages.up(plan, {"weights": Part(values, support, 0, coding)})
+    encoded = codec.encode(values, support, known=known, value_type=value_type, scales=scales)
+    assert message.size == codec.sizes(encoded) and sent == support
+    assert message.layers.sum() == message.size.values or not support.size
+    decoded, _ = codec.decode(encoded, LAYOUT, known=support)
+    got, same, size, _ = arrived["weights"]
+    assert same == support and size == len(encoded)
+    np.testing.assert_array_equal(got.view(np.uint32), decoded.view(np.uint32))
+    if coding:  # what lies on the steps arrives as it was
+        np.testing.assert_array_equal(got, np.where(support.mask(), values, 0))
+
+
+def bits(rng):
+    """Values of any bits, NaN included."""
+    return rng.integers(0, 2**32, LAYOUT.size, np.uint32).view(np.float32)
 
 
 def test_weights_come_first_and_equal_supports_cost_the_same(rng):
     values, support = np.ones(LAYOUT.size, np.float32), support_of(rng, "row", 0.5)
     other = Support(LAYOUT, "row", support.keep.copy())
     plan = Plan(down=Support.all(LAYOUT), up=support)
-    _, letters = Post().up(plan, {"control": (values, other), "weights": (values, support)})
-    assert letters[0].support is support and letters[0].size == letters[1].size
+    parts = {"control": Part(values, other), "weights": Part(values, support)}
+    arrived, (first, second), sent = Messages().up(plan, parts)
+    assert list(arrived) == ["weights", "control"] and first is second and sent == support
+
+
+def test_what_is_sent_is_the_union_of_all_parts(rng):
+    values, plan = np.ones(LAYOUT.size, np.float32), Plan(Support.all(LAYOUT), Support.all(LAYOUT))
+    rows, tensors = support_of(rng, "row", 0.5), support_of(rng, "tensor", 0.5)
+    parts = {"weights": Part(values, rows), "more": Part(values, tensors)}
+    *_, sent = Messages().up(plan, parts)
+    np.testing.assert_array_equal(sent.mask(), rows.mask() | tensors.mask())
+
+
+def test_sizes_are_kept_and_supports_are_not(rng):
+    """A support that nobody else holds is freed, and its size is found again by its value."""
+    messages, support = Messages(), support_of(rng, "coordinate", 0.5)
+    first, keep = messages.sized(support, "float32"), support.keep.copy()
+    gone = weakref.ref(support)
+    del support
+    assert gone() is None
+    assert messages.sized(Support(LAYOUT, "coordinate", keep), "float32") is first

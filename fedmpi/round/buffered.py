@@ -1,6 +1,6 @@
-"""Who reports in a round: everybody who began with it, or who of those in flight comes first.
+"""Asynchronous rounds: clients are at work while the server steps, and the first to report count.
 
-Asynchronous rounds are those of FedBuff (Nguyen, Malik, Zhan, Yousefpour, Rabbat, Malek and Huba,
+They are those of FedBuff (Nguyen, Malik, Zhan, Yousefpour, Rabbat, Malek and Huba,
 "Federated Learning with Buffered Asynchronous Aggregation", AISTATS 2022, arXiv:2106.06639):
 `clients.per_round` clients are at work at any time, each begins from the weights that are newest
 then, and the server steps when `buffer_size` of them have reported. A report of a client that
@@ -14,15 +14,16 @@ during a round are drawn at its start, among those not at work then; shares are 
 """
 
 from collections import deque
+from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from fedmpi.rng import rng_for
-from fedmpi.round import columns as rows
-from fedmpi.round.cohort import Cohort, shares_of
-from fedmpi.round.columns import DROPPED, LATE
-from fedmpi.round.messages import Post, cost_of
+from fedmpi.round.cohort import Cohort, Cohorts, shares_of
+from fedmpi.round.columns import LATE
+from fedmpi.round.messages import Messages
+from fedmpi.selectors import World
+from fedmpi.stage import within
 from fedmpi.world.availability import available
 from fedmpi.world.clock import spans
 
@@ -31,57 +32,15 @@ FLIGHT = np.dtype(
     + [(name, np.float64) for name in ("start", "down", "compute", "up")]
 )
 """A client at work: the step of the server that it got, when it began, and its seconds."""
-PREFIX = "flights"  # of arrays in a checkpoint
 
 
-def flights_of(experiment, comm, store):
-    """Return the Together or Flights that [schedule] wants."""
-    if experiment.config.schedule.mode == "async":
-        return Flights(experiment, comm, store)
-    return Together(experiment)
-
-
-class Together:
-    """All clients of a round begin with it, from the same state."""
-
-    lost = DROPPED  # the status of a selected client that sends nothing
-
-    def __init__(self, experiment):
-        self._experiment, self._now = experiment, None
-
-    def cohort(self, state, round, now):
-        """Return the Cohort of a round that begins with `state` at virtual second `now`."""
-        self._now = state, round
-        return self._experiment.cohort(round)
-
-    def issued(self, client):
-        """Return (state, round) that a client of the cohort begins from."""
-        return self._now
-
-    def arrived(self, client, weights, support):
-        """Return the weights float32[P] that the server takes a client's to be."""
-        return weights
-
-    def let_time_pass(self, clients, start):
-        """Write the virtual times into a round's rows CLIENT[n]; return when it ends."""
-        experiment = self._experiment
-        return rows.let_time_pass(clients, start, experiment.devices, experiment.schedule)
-
-    def arrays(self):
-        """Return what a checkpoint must keep, by name."""
-        return {}
-
-    def take(self, arrays):
-        """Take up what `arrays` returned."""
-
-
-class Flights:
-    """Clients at work while the server goes on; the same on all ranks. Words as in Together."""
+class Buffered(Cohorts):
+    """Clients at work while the server goes on; the same on all ranks."""
 
     lost = LATE
 
-    def __init__(self, experiment, comm, store):
-        self._experiment, self._comm, self._store = experiment, comm, store
+    def __init__(self, experiment, comm):
+        self._experiment, self._comm, self._store = experiment, comm, experiment.memories
         self._section, self._slots = experiment.config.schedule, experiment.config.clients.cohort
         self._count = experiment.config.selected
         self._flying, self._states = np.zeros(0, FLIGHT), {}
@@ -93,34 +52,37 @@ class Flights:
         self._states[round], most = state, self._section.max_staleness
         stale = round - self._flying["version"] > (round if most is None else most)
         flying, off = self._flying[~stale], self._flying[stale]
-        fresh = self._begun(state, round, len(flying))
+        fresh = self._begun(state, round, len(flying), now)
         landed, self._next, self._end = fly(flying, fresh, self._slots, self._count, now)
         cohort = np.concatenate((landed, off))
         lost = np.arange(len(cohort)) >= len(landed)
         order = np.argsort(cohort["client"])
         self._landed, lost = cohort[order], lost[order]
         clients = self._landed["client"].copy()
-        sizes = np.where(lost, 0, self._experiment.trainer.partition.sizes[clients])
+        sizes = np.where(lost, 0, self._experiment.sizes[clients])
         shares = shares_of(sizes, self._experiment.config.clients.weighting)
-        return Cohort(clients, shares, lost)
+        return Cohort(clients, shares, lost, self._landed["version"].copy())
 
-    def issued(self, client):
-        """Return (state, round) that a client of the cohort began from."""
-        version = int(self._landed["version"][self._landed["client"] == client][0])
-        return self._states[version], version
+    def state_of(self, version):
+        """Return the state after which clients of `version` began."""
+        return self._states[version]
 
-    def arrived(self, client, weights, support):
-        """Return what a client's change, weighed by its staleness, makes of today's weights.
+    def received(self, job, arrival):
+        """Return the arrival of a stale client with its change scaled by staleness.
 
-        float32[P], 0 outside the Support.
+        The change counts from the weights that the client got, and is added to today's.
         """
         now = max(self._states)
-        before, version = self.issued(client)
-        if version == now:
-            return weights
-        factor = np.float32((1.0 + now - version) ** -self._section.staleness_power)
-        moved = self._states[now]["weights"] + factor * (weights - before["weights"])
-        return moved if support.whole else np.where(support.mask(), moved, np.float32(0))
+        if job.round == now or "weights" not in arrival.parts:
+            return arrival
+        part, base = arrival.parts["weights"], self._experiment.algorithm.base
+        factor = np.float32((1.0 + now - job.round) ** -self._section.staleness_power)
+        if base is None:
+            values = factor * part.values
+        else:
+            change = part.values - job.state[base]
+            values = within(self._states[now][base] + factor * change, part.support)
+        return replace(arrival, parts={**arrival.parts, "weights": part._replace(values=values)})
 
     def let_time_pass(self, clients, start):
         """Write the virtual times into a round's rows CLIENT[n]; return when it ends.
@@ -142,39 +104,37 @@ class Flights:
         """Return who is in flight, and the states that they began from."""
         table = np.array([self._flying[name].astype(np.float64) for name in FLIGHT.names])
         states = {
-            f"{PREFIX} {version} {name}": array
+            f"{version}/{name}": array
             for version, state in self._states.items()
             for name, array in state.items()
         }
-        return {PREFIX: table} | states
+        return {"table": table} | states
 
     def take(self, arrays):
         """Take up what `arrays` returned."""
-        table = arrays[PREFIX]
+        table = arrays["table"]
         self._flying = np.zeros(table.shape[1], FLIGHT)
         for name, column in zip(FLIGHT.names, table, strict=True):
             self._flying[name] = column
         for key, array in arrays.items():
-            prefix, version, name = [*key.split(" ", 2), "", ""][:3]
-            if prefix == PREFIX and name:
+            version, _, name = key.partition("/")
+            if name:
                 self._states.setdefault(int(version), {})[name] = array
 
-    def _begun(self, state, round, flying):
+    def _begun(self, state, round, flying, now):
         """Return FLIGHT[n]: who may begin in a round, in turn, with the seconds that it will take.
 
         As many as there are free places, of which `flying` are taken, and as reports free.
         """
         experiment = self._experiment
         config, devices = experiment.config, experiment.devices
-        able = available(devices, config.run.seed, round) & (experiment.trainer.partition.sizes > 0)
-        able[self._flying["client"]] = False
-        able = np.flatnonzero(able)
+        sizes = np.where(available(devices, config.run.seed, round), experiment.sizes, 0)
+        sizes[self._flying["client"]] = 0
+        world = World(sizes, now)
         wanted = self._slots - flying + self._count - 1
-        drawn = rng_for(config.run.seed, "cohort", round).choice(
-            able.size, min(wanted, able.size), replace=False
-        )
+        drawn = experiment.selector.select(round, world, wanted, in_turn=True)
         fresh = np.zeros(len(drawn), FLIGHT)
-        fresh["client"], fresh["version"] = able[drawn], round
+        fresh["client"], fresh["version"] = drawn, round
         costs = self._costs(state, round, fresh["client"])
         span = spans(devices, fresh["client"], *costs.T)
         fresh["down"], fresh["compute"], fresh["up"] = span.down, span.compute, span.up
@@ -182,12 +142,14 @@ class Flights:
 
     def _costs(self, state, round, clients):
         """Return float64[n, 3]: bytes down, bytes up and FLOPs; each found by one rank."""
-        costs, post, rank = np.zeros((len(clients), 3)), Post(), self._comm.rank
-        for i, client in enumerate(clients.tolist()):
-            if self._store.homes.get(client, i % self._comm.size) == rank:
-                plan = self._experiment.algorithm.plan(state, round, client)
-                costs[i] = cost_of(self._experiment, plan, client, post)
-        return self._comm.sum_array(costs)
+        experiment, comm, homes = self._experiment, self._comm, self._store.homes_of(clients)
+        messages = Messages(experiment.config.network.value_type)
+        costs, homes = np.zeros((len(clients), 3)), np.where(homes < 0, clients % comm.size, homes)
+        for i in np.flatnonzero(homes == comm.rank).tolist():
+            client = int(clients[i])
+            plan = experiment.algorithm.plan(state, round, client)
+            costs[i] = experiment.planned_cost(plan, client, messages)
+        return comm.sum_array(costs)
 
 
 def seconds_of(flights):

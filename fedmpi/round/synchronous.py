@@ -1,0 +1,49 @@
+"""Synchronous rounds: all clients of a round begin with it, from the same state."""
+
+import numpy as np
+
+from fedmpi.round import columns
+from fedmpi.round.cohort import Cohort, Cohorts, shares_of
+from fedmpi.round.columns import DROPPED
+from fedmpi.selectors import World
+from fedmpi.world.availability import available, dropped
+
+
+class Synchronous(Cohorts):
+    """Rounds that wait for all clients, or end at a deadline."""
+
+    lost = DROPPED
+
+    def __init__(self, fixed):
+        self._fixed, self._state = fixed, None
+
+    def cohort(self, state, round, now):
+        """Select among the clients that are there; some of them will be lost."""
+        fixed, self._state = self._fixed, state
+        config, devices, seed = fixed.config, fixed.devices, fixed.config.run.seed
+        sizes = np.where(available(devices, seed, round), fixed.sizes, 0)
+        world = World(sizes, now)
+        clients = np.sort(fixed.selector.select(round, world, config.selected, in_turn=False))
+        shares = shares_of(sizes[clients], config.clients.weighting)
+        versions = np.full(clients.size, round)
+        return Cohort(clients, shares, dropped(devices, clients, seed, round), versions)
+
+    def state_of(self, version):
+        """Return the state of this round's begin."""
+        return self._state
+
+    def received(self, job, arrival):
+        """Return the arrival as it is."""
+        return arrival
+
+    def let_time_pass(self, clients, start):
+        """Write down when each client began and ended; the round ends with the slowest."""
+        fixed = self._fixed
+        return columns.let_time_pass(clients, start, fixed.devices, fixed.schedule)
+
+    def arrays(self):
+        """Nothing is under way between rounds."""
+        return {}
+
+    def take(self, arrays):
+        """Nothing was under way."""

@@ -1,0 +1,25 @@
+"""Selection by samples: a client is drawn with a probability in proportion to its samples.
+
+Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous
+Networks", MLSys 2020, arXiv:1812.06127, scheme of its experiments, with `weighting = "uniform"`.
+Deviation: without replacement, as all cohorts here.
+"""
+
+import numpy as np
+
+from fedmpi.selector import Selector
+
+
+class BySamples(Selector, name="samples"):
+    """Draws clients in proportion to their samples."""
+
+    def select(self, round, world, number, in_turn):
+        """Draw `number` of the clients that can be asked."""
+        able = np.flatnonzero(world.sizes)
+        number, chances = min(number, able.size), world.sizes[able].astype(np.float64)
+        if not number:
+            return able
+        # The largest of log(u) / w are a weighted sample without replacement: Efraimidis and
+        # Spirakis, Information Processing Letters 2006.
+        drawn = np.log1p(-self.rng_for(round).random(able.size)) / chances
+        return able[np.argsort(-drawn, kind="stable")[:number]]

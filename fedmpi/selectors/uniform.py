@@ -1,0 +1,18 @@
+"""Uniform selection: every client that can be asked has the same chance.
+
+McMahan et al., AISTATS 2017, arXiv:1602.05629, algorithm 1: a random set, without replacement.
+"""
+
+import numpy as np
+
+from fedmpi.selector import Selector
+
+
+class Uniform(Selector, name="uniform"):
+    """Draws clients with equal chances."""
+
+    def select(self, round, world, number, in_turn):
+        """Draw `number` of the clients that can be asked."""
+        able = np.flatnonzero(world.sizes)
+        number = min(number, able.size)
+        return able[self.rng_for(round).choice(able.size, number, replace=False, shuffle=in_turn)]

@@ -1,0 +1,49 @@
+"""Gaussian noise, on the mean of the clients or on each client's change.
+
+McMahan, Ramage, Talwar and Zhang, "Learning Differentially Private Recurrent Language Models",
+ICLR 2018, arXiv:1710.06963: with changes of an L2 norm of at most `norm` (a clip stage before
+this stage), and shares of at most a, the weighted sum changes by at most a * norm with one
+client, and noise of standard deviation multiplier * a * norm is added to it. at = "client":
+each client adds noise of multiplier * norm to its own change (local privacy). The noise is drawn
+from the run's seed, so it is the same on every rank; it is as secret as the seed. Running
+statistics get none, and messages become dense. No privacy budget is computed here.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.layout import Support
+from fedmpi.section import Section
+from fedmpi.stage import Stage
+
+
+class Gaussian(Stage, name="gaussian"):
+    """Adds normal noise of a fixed standard deviation."""
+
+    class Keys(Section):
+        """The keys of a gaussian stage."""
+
+        multiplier: float = Field(1.0, ge=0, allow_inf_nan=False)  # noise over sensitivity
+        norm: float = Field(1.0, gt=0, allow_inf_nan=False)  # of the clip stage before
+        at: Literal["server", "client"] = "server"
+
+    def client(self, job, parts, memory):
+        """Add noise to the change, if this is where it is added."""
+        if self.keys.at == "server" or not parts["weights"].support.size:
+            return parts, memory
+        noise = self._noise(job.round, job.client, 1.0)
+        change = parts["weights"].values + noise.astype(np.float32)
+        whole = Support.all(self.layout)
+        return {**parts, "weights": parts["weights"]._replace(values=change, support=whole)}, memory
+
+    def server(self, sums, round, shares):
+        """Add noise to the sum of the weights, if this is where it is added."""
+        if self.keys.at == "server" and sums["weights"].weight > 0:
+            sums["weights"].shift(self._noise(round, 0, float(shares.max())))
+
+    def _noise(self, round, client, share):
+        """float64[P]: normal noise for trained coordinates, 0 for running statistics."""
+        drawn = self.rng_for(round, client).standard_normal(self.layout.size)
+        return drawn * self.layout.trained * (self.keys.multiplier * self.keys.norm * share)
