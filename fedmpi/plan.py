@@ -49,7 +49,7 @@ class Backward:
         for number, array in enumerate((self.mask, self.update, *rows)):
             if array is not None:
                 hashed.update(f" {number} {array.size} ".encode())
-                hashed.update(np.packbits(array != 0))
+                hashed.update(np.packbits(array != 0).tobytes())
         return hashed.digest()
 
 

@@ -66,7 +66,7 @@ def _assembled(resolved, dataset, progress):
     data = ClientData(train, partition, _local(config), seed, augment)
     engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
     devices = devices_of(config, seed)
-    algorithm = _algorithm(resolved, devices, memories, engine)
+    algorithm = _algorithm(resolved, engine, devices, memories)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -85,19 +85,18 @@ def _assembled(resolved, dataset, progress):
     )
 
 
-def _algorithm(resolved, devices, memories, engine):
+def _algorithm(resolved, engine, devices, memories):
     """Return the method of a run, with all that it may ask."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
-    layout = engine.layout
     setting = Setting(
-        layout=layout,
+        layout=engine.layout,
         seed=config.run.seed,
         rounds=config.run.rounds,
         clients=config.clients.number,
         exact=config.run.sum == "exact",
         speed=devices.speed,
         optimizer=config.optimizer,
-        gates=None if gates is None else left_by_gates(layout, gates),
+        gates=None if gates is None else left_by_gates(engine.layout, gates),
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
     )

@@ -61,14 +61,20 @@ class Experiment:
         return self.engine.layout
 
     @property
+    def partition(self) -> Partition:
+        """Which training samples each client holds."""
+        return self.engine.data.partition
+
+    @property
     def sizes(self) -> Integers:
         """int64[K]: the number of samples of each client."""
-        return self.engine.data.partition.sizes
+        sizes: Integers = self.partition.sizes
+        return sizes
 
     @cached_property
     def _flops_of_a_sample(self) -> float:
         """Of training the whole model on one sample."""
-        return flops.count(self.layout).sum()
+        return float(flops.count(self.layout).sum())
 
     def flops(self, plan: Plan, report: Report) -> float:
         """Return the floating-point operations behind a client's Report."""
@@ -76,7 +82,7 @@ class Experiment:
         if plan.backward.whole and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
         layout = self.engine.layout_of(plan.submodel)
-        return flops.of_plan(layout, plan, report.seen, report.probed).sum()
+        return float(flops.of_plan(layout, plan, report.seen, report.probed).sum())
 
     def planned_cost(
         self, plan: Plan, client: int, messages: Messages
@@ -84,13 +90,13 @@ class Experiment:
         """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
         down = sum(message.size.total for message in messages.down(plan))
         layout = self.engine.layout_of(plan.submodel)
-        work = flops.of_plan(layout, plan, int(self.work[client])).sum()
+        work = float(flops.of_plan(layout, plan, int(self.work[client])).sum())
         return down, messages.planned_up(plan).size.total, work
 
     def flops_inference(self, state: State) -> float:
         """Return the floating-point operations of one sample through the global model."""
         gates = self.algorithm.setting.gates
-        return flops.inference(self.layout, self.algorithm.kept(state), gates)
+        return float(flops.inference(self.layout, self.algorithm.kept(state), gates))
 
     @cached_property
     def test_split(self) -> Partition:
@@ -98,4 +104,5 @@ class Experiment:
         data, classes = self.dataset, self.dataset.classes
         rng = rng_for(self.config.run.seed, "test-split")
         test = (data.y_test, data.groups_test)
-        return held_out(self.engine.data.partition, data.y_train, test, classes, rng)
+        split: Partition = held_out(self.partition, data.y_train, test, classes, rng)
+        return split

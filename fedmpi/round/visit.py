@@ -118,12 +118,12 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
     algorithm, memory = server.algorithm, server.memory(job.client)
     message = algorithm.message(job, report)
-    changes = bool(server.stages) and algorithm.base is not None
-    base = job.state[algorithm.base] if changes else None
+    base = None
+    if server.stages and algorithm.base is not None:
+        base = job.state[algorithm.base]
     sent, kept = applied(server.stages, base, job, message, memory)
     parts, up, support = server.messages.up(job.plan, sent)
-    parts = restored(parts, base)
-    arrival = Arrival(job.client, job.share, report.steps, report.loss, parts)
+    arrival = Arrival(job.client, job.share, report.steps, report.loss, restored(parts, base))
     done = Visit(job, report, down, up, support, arrival)
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")
