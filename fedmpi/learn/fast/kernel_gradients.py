@@ -6,7 +6,6 @@ from fedmpi import kernels
 from fedmpi.layout import Layout
 from fedmpi.learn.fast.backward import backward as backward_calls
 from fedmpi.learn.fast.chain import chain_of
-from fedmpi.learn.fast.forward import bound
 from fedmpi.learn.fast.forward import forward as forward_calls
 from fedmpi.learn.fast.frame import Frame, aligned, lanes_for
 from fedmpi.learn.gradients import Gradients, checked_rows
@@ -141,8 +140,7 @@ class _Program:
         """Run the forward pass and add up the activations, in place."""
         if self._measuring is None:
             self._totals = [np.zeros(layer.rows) for layer in self._layout.layers]
-            measured = forward_calls(self.frame, self._weights, measured=True)
-            self._measuring = bound(measured, self._totals)
+            self._measuring = forward_calls(self.frame, self._weights, self._totals)
         # The sums go on in the buffers that the calls are bound to, so that they round as one sum.
         for total, sums in zip(self._totals, activations, strict=True):
             total[:] = sums
