@@ -1,8 +1,7 @@
 """FedSkel: between whole rounds, a client trains and exchanges only its most important filters.
 
-Luo, Yang, Wang, Liu, He, Ning and Zhang, "FedSkel: Efficient Federated Learning on
-Heterogeneous Systems with Skeleton Gradients Update", CIKM 2021, arXiv:2108.09081, and the
-layers in its published code. A SetSkel round is dense and measures each filter's importance,
+Luo, Yang, Ye, Guo and Zhao, "FedSkel: Efficient Federated Learning on Heterogeneous Systems
+with Skeleton Gradients Update", CIKM 2021, arXiv:2108.09081, and its published layers. A SetSkel round is dense and measures each filter's importance,
 the sum of its |raw outputs|; a client then keeps the C - floor((1 - r) C) filters of most
 importance in each layer for `updates_per_set` UpdateSkel rounds, in which all others take no
 part in backward pass, download and upload, and are personal. A filter of the global model
@@ -13,13 +12,14 @@ paper's idea; a client's first round is always a SetSkel round; its rounds are c
 client (cycle = "client") or globally; a dropped filter takes its normalisation with it, and
 neither weight decay nor momentum moves it; the last layer is never cut. Of equal scores the
 later filters are dropped. variant = "released" uploads whole models, stale filters included,
-whose plain mean is all that the published server does.
+whose plain mean is all that the published server does. linear = "local", as in the published
+download, which replaces convolutions only: in UpdateSkel rounds a client trains its own linear
+layers whole, and neither receives nor sends them. (There, biases of convolutions stay too.)
 
 Beware of large rates where labels are skewed. The score is of raw outputs, before ReLU, as
 published, so a filter that is never positive scores high, is kept, and learns nothing. LeNet-5 on
-Fashion-MNIST, two classes a client, r = 0.25: at a rate of 0.1 up to 7 of the 16 filters of conv2
-are dead and one of three seeds falls to chance for good, after a whole round that diverged on one
-client; at 0.05 hardly one is, and none falls. With random skeletons none fell at either rate.
+Fashion-MNIST, two classes a client, r = 0.25: at a rate of 0.1 up to 7 of conv2's 16 filters are
+dead and one of three seeds falls to chance for good; at 0.05 hardly one is, and none falls.
 """
 
 from typing import Literal
@@ -50,6 +50,7 @@ class FedSkel(Algorithm, name="fedskel"):
         cycle: Literal["client", "global"] = "client"
         score: Literal["activation", "relevance", "random"] = "activation"
         layers: Literal["conv", "conv+linear"] = "conv+linear"
+        linear: Literal["shared", "local"] = "shared"
         variant: Literal["paper", "released"] = "paper"
 
     def plan(self, state, round, client):
@@ -60,12 +61,12 @@ class FedSkel(Algorithm, name="fedskel"):
             wanted = {"activation": ("activations",), "relevance": ("relevance",), "random": ()}
             return Plan(down=whole, up=whole, statistics=wanted[self.keys.score])
         rows, whole = self._split(memory["skeleton"]), Support.all(self.layout)
-        if all(keep is None or keep.all() for keep in rows):
+        travels = self._travels(memory["skeleton"])
+        if travels.whole:
             return Plan(down=whole, up=whole, backward=Backward(rows))
-        skeleton = Support.of_rows(self.layout, rows)
-        start = self._joined(state, memory, skeleton)
-        up = skeleton if self.keys.variant == "paper" else whole
-        return Plan(down=skeleton, up=up, start=start, backward=Backward(rows))
+        start = self._joined(state, memory)
+        up = travels if self.keys.variant == "paper" else whole
+        return Plan(down=travels, up=up, start=start, backward=Backward(rows))
 
     def load(self, round, client):
         """A third of a step is the forward pass, which stays whole."""
@@ -77,26 +78,34 @@ class FedSkel(Algorithm, name="fedskel"):
         memory = self.memory(client)
         if not memory or not len(memory["personal"]):
             return None
-        skeleton = Support.of_rows(self.layout, self._split(memory["skeleton"]))
-        return Own(self._joined(state, memory, skeleton))
+        return Own(self._joined(state, memory))
 
     def remember(self, job, report, message, arrival):
-        """The skeleton, the values of all other filters, and the number of rounds so far."""
+        """The skeleton, the values that do not travel, and the number of rounds so far."""
         memory = self.memory(report.client)
-        count = memory.get("rounds", 0) + 1
-        if not self._sets(memory, job.round):
-            return {**memory, "rounds": np.array(count)}
-        skeleton = np.concatenate(self._choose(report, count)).astype(np.uint8)
-        support = Support.of_rows(self.layout, self._split(skeleton))
-        personal = np.empty(self.layout.size - support.size, np.float32)
-        _move(kernels.moves.gather, report.weights, support, personal)
+        count, sets = memory.get("rounds", 0) + 1, self._sets(memory, job.round)
+        if not sets and self.keys.linear == "shared":
+            return {**memory, "rounds": np.array(count)}  # nothing else has moved
+        rows = np.concatenate(self._choose(report, count)) if sets else memory["skeleton"]
+        skeleton = rows.astype(np.uint8)
+        travels = self._travels(skeleton)
+        personal = np.empty(self.layout.size - travels.size, np.float32)
+        _move(kernels.moves.gather, report.weights, travels, personal)
         return {"skeleton": skeleton, "personal": personal, "rounds": np.array(count)}
 
-    def _joined(self, state, memory, skeleton):
-        """float32[P]: the server's weights in the skeleton, the client's elsewhere."""
+    def _joined(self, state, memory):
+        """float32[P]: the server's weights in what travels, the client's elsewhere."""
         weights = state["weights"].copy()
-        _move(kernels.moves.put, memory["personal"], skeleton, weights)
+        _move(kernels.moves.put, memory["personal"], self._travels(memory["skeleton"]), weights)
         return weights
+
+    def _travels(self, skeleton):
+        """The Support of an UpdateSkel round's messages."""
+        rows = list(self._split(skeleton))
+        for number, layer in enumerate(self.layout.layers):
+            if layer.kind == "linear" and self.keys.linear == "local":
+                rows[number] = np.zeros(layer.rows, bool)
+        return Support.of_rows(self.layout, rows)
 
     def ratio_of(self, client):
         """Return the share of filters that a client keeps."""
@@ -132,7 +141,8 @@ class FedSkel(Algorithm, name="fedskel"):
     def _is_cut(self, number):
         """True if a layer has a skeleton: of the right kind, and not the last one."""
         kind, last = self.layout.layers[number].kind, len(self.layout.layers) - 1
-        return kind in self.keys.layers.split("+") and number < last
+        kinds = "conv" if self.keys.linear == "local" else self.keys.layers
+        return kind in kinds.split("+") and number < last
 
     def _split(self, skeleton):
         """For each layer bool[rows], or None where all rows are always kept."""

@@ -82,7 +82,12 @@ class Experiment:
         if plan.backward.whole and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
         layout = self.trainer.networks.of(plan.submodel).layout
-        return flops.of_plan(layout, plan, report.seen, report.probed).sum()
+        first = self._first_step(report.client)
+        return flops.of_plan(layout, plan, report.seen, report.probed, first).sum()
+
+    def _first_step(self, client: int) -> int:
+        """Return how many samples are in the first step of a client's round."""
+        return min(self.config.clients.batch_size, int(self.sizes[client]))
 
     def planned_cost(
         self, plan: Plan, client: int, messages: Messages
@@ -90,7 +95,8 @@ class Experiment:
         """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
         down = sum(message.size.total for message in messages.down(plan))
         layout = self.trainer.networks.of(plan.submodel).layout
-        work = flops.of_plan(layout, plan, int(self.work[client])).sum()
+        first = self._first_step(client)
+        work = flops.of_plan(layout, plan, int(self.work[client]), first=first).sum()
         return down, messages.planned_up(plan).size.total, work
 
     def flops_inference(self, state: State) -> float:

@@ -58,9 +58,14 @@ class Trial:
         return rng_for(self.config.run.seed, purpose, round, client)
 
     def cohort(self, round):
-        """Return [(client, share)] of a round, in order of clients."""
-        drawn = self._experiment.cohort(round)
-        return list(zip(drawn.clients.tolist(), drawn.shares.tolist(), strict=True))
+        """Return [(client, share)] of a round, in order of clients; all of them completed."""
+        rows = self.run.clients
+        here = rows.round[:] == round
+        samples = rows.samples[here] * 1.0
+        if self.config.clients.weighting == "uniform":
+            samples = samples**0
+        shares = samples / samples.sum()
+        return list(zip(rows.client[here].tolist(), shares.tolist(), strict=True))
 
     def data(self, client):
         """Return a client's samples x float64[n, ...] and y int64[n]."""
