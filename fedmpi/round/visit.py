@@ -14,7 +14,7 @@ from fedmpi.arrays import Memory
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import CLIENT_FAULTS, Arrival, Failure, Job, Part, Report
 from fedmpi.layout import Support
-from fedmpi.learn.trainer import Trainer
+from fedmpi.learn.engine import Engine
 from fedmpi.round.messages import Message, Messages
 from fedmpi.stages import Stage, applied, restored
 from fedmpi.totals import Sums, one_client
@@ -74,7 +74,7 @@ class Visit:
         return replace(self, arrival=None, memory=None, reason=reason)
 
 
-def visits(server: Server, engine: Trainer, jobs: Iterable[Job]) -> Iterator[Visit]:
+def visits(server: Server, engine: Engine, jobs: Iterable[Job]) -> Iterator[Visit]:
     """Let an engine train `jobs`, and yield the Visit of each in turn."""
     begun: deque[Job] = deque()
 

@@ -69,14 +69,14 @@ class Trial:
 
     def data(self, client):
         """Return a client's samples x float64[n, ...] and y int64[n]."""
-        trainer = self._experiment.trainer
-        x, y = trainer.samples.take(trainer.partition.of(client))
+        held = self._experiment.engine.data
+        x, y = held.samples.take(held.partition.of(client))
         return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y)
 
     def epochs(self, round, client):
         """Return the batches of a client's round: for each epoch a list of int64[b]."""
         rng, size = self.rng("batches", round, client), self.config.clients.batch_size
-        samples = int(self._experiment.trainer.partition.sizes[client])
+        samples = int(self._experiment.sizes[client])
         orders = [rng.permutation(samples) for _ in range(self.config.clients.local_epochs)]
         return [[order[i : i + size] for i in range(0, samples, size)] for order in orders]
 
