@@ -17,7 +17,7 @@ FLOORS = (
     {"kernels"},
     {"arrays", "errors", "rng", "layout"},
     {"named", "plan", "section", "sparsity"},
-    {"totals", "flops", "simulated", "exchange"},
+    {"totals", "flops", "simulated", "exchange", "registry"},
     {"config", "algorithm", "stage", "selector"},
     {"algorithms", "stages", "selectors", "learn", "comm", "record", "world"},
     {"round", "analysis", "slurm", "doctor"},

@@ -57,8 +57,8 @@ def test_the_example_in_python_prints_the_accuracies_alone(run_python, pages):
 FAULTS = {
     "model.name=my_model:smal_cnn": "module my_model has no smal_cnn; did you mean small_cnn?",
     "model.name=mymodel:small_cnn": "No module named 'mymodel'; start in its folder",
-    "model.name=my_model:nn": "model.name = 'my_model:nn': not callable",
-    "data.name=my_data:np": "data.name = 'my_data:np': TypeError",
+    "model.name=my_model:nn": "must be a function (input_shape, classes, **keys)",
+    "data.name=my_data:np": "with the decorator @fedmpi.dataset",
     "data.nose=3": "two_moons() got an unexpected keyword argument 'nose'",
     "algorithm.name=my_data:two_moons": "must be a subclass of fedmpi.Algorithm",
     "algorithm.name=broken:Method": "ZeroDivisionError: division by zero (broken.py:2)",
