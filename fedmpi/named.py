@@ -16,6 +16,17 @@ def is_own(value):
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
+def names_in(tree, path=""):
+    """Yield (key, name) of every value in nested dicts and lists that may name user's code."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in items:
+        place = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict | list | tuple):
+            yield from names_in(value, place)
+        elif is_own(value) and place != "run.name":
+            yield place, value
+
+
 def attribute(name):
     """Return the object of fedmpi that `name`, "package.module:object", stands for."""
     module, _, found = name.partition(":")

@@ -8,7 +8,7 @@ import pytest
 import fedmpi
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError
-from fedmpi.experiment.resolve import of_tree
+from fedmpi.experiment.resolve import again, of_tree
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.partitions import PARTITIONS, split
 from fedmpi.registry import NoKeys
@@ -93,3 +93,26 @@ def test_a_script_that_exits_when_imported_says_so(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match=r"SystemExit: 3 \(exits.py:2\)"):
         DATASETS.find("exits:load")
     assert not isinstance(sys.modules.get("exits"), ModuleType)
+
+
+def test_a_result_file_imports_nothing_unless_it_is_allowed(monkeypatch, tmp_path):
+    code = "import fedmpi\n@fedmpi.dataset\ndef load(root): ...\n"
+    (tmp_path / "planted.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    values = of_tree({}).values()
+    values["data"]["name"] = "planted:load"
+    values["stage"] = [{"name": "planted:Stage"}]
+    kept = {"text": "", "values": values}
+    with pytest.raises(ConfigError, match="add --allow-code") as caught:
+        again(kept, "out.h5")
+    assert "data.name = 'planted:load', stage.0.name = 'planted:Stage'" in str(caught.value)
+    assert "planted" not in sys.modules
+    values["stage"] = []
+    assert again(kept, "out.h5", allow_code=True).config.data.name == "planted:load"
+    assert sys.modules.pop("planted")
+
+
+@pytest.mark.parametrize("key", ["optimizer.lr_decay", "run.rounds_", "data.root.x", "run.seed"])
+def test_what_may_change_in_a_run_is_named_exactly(key):
+    with pytest.raises(ConfigError, match="cannot change in a run that goes on"):
+        again({"text": "", "values": of_tree({}).values()}, "out.h5", [f"{key}=1"])

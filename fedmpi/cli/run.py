@@ -24,6 +24,8 @@ def add_verbs(verbs):
     _add_common(parser)
     parser = verb(verbs, resume, "go on with a run where its checkpoint stands")
     parser.add_argument("out", metavar="OUT", type=Path, help="result file of the run")
+    parser.add_argument("--allow-code", action="store_true",
+                        help="import the modules of user's code that OUT names")
     _add_common(parser)
 
 
@@ -69,7 +71,9 @@ def resume(args):
     return _on_all_ranks(
         args,
         read=read,
-        make=lambda given: resolve.again(given, str(args.out), args.overrides),
+        make=lambda given: resolve.again(
+            given, str(args.out), args.overrides, args.allow_code
+        ),
         resume=True,
         changed=tuple(args.overrides),
     )

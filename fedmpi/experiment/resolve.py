@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from fedmpi import config as configuration
+from fedmpi import named
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError
@@ -31,7 +32,6 @@ CHANGEABLE = (
     "run.watch_s",
     "clients.max_rejected",
     "optimizer.lr",
-    "collective.",
     "data.root",
 )
 
@@ -145,21 +145,28 @@ def _plain(value):
     return str(value) if isinstance(value, PurePath) else value
 
 
-def again(kept, place, overrides=()):
+def again(kept, place, overrides=(), allow_code=False):
     """Return the Resolved experiment of a result file, with changes that its state can bear.
 
     `kept` holds the "text" as given, the "values" used, overrides included, and how many
-    rounds are "done".
+    rounds are "done". Modules that the file names are imported only with `allow_code`: to open
+    a file that somebody else wrote must not run code.
     """
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if not key.startswith(CHANGEABLE):
+        if key not in CHANGEABLE and not key.startswith("collective."):
             raise ConfigError(
                 f"--set {override}: cannot change in a run that goes on; "
-                f"what can: {', '.join(CHANGEABLE).replace('collective.', 'collective.*')}"
+                f"what can: {', '.join(CHANGEABLE)}, collective.*"
             )
     tree = copy.deepcopy(kept["values"])
     tree.get("clients", {}).pop("cohort", None)
+    if not allow_code and (own := dict(named.names_in(tree))):
+        listed = ", ".join(f"{key} = {name!r}" for key, name in own.items())
+        raise ConfigError(
+            f"{place}: would import code: {listed}\n"
+            "if you know that code and where the file comes from, add --allow-code"
+        )
     config = configuration.check_tree(tree, place, overrides)
     if config.run.rounds < kept.get("done", 0):
         raise ConfigError(

@@ -49,7 +49,8 @@ def run_here(out, algorithm="Plain", overrides=(), rounds=60, **how):
     """Run the experiment, or with resume=True go on with it, alone and in this process."""
     if how.get("resume"):
         with reader.open(out) as old:
-            given = resolve.again({"text": old.toml, "values": old.config}, str(out), overrides)
+            given = {"text": old.toml, "values": old.config}
+            given = resolve.again(given, str(out), overrides, allow_code=True)
     else:
         text = CONFIG.format(rounds=rounds, algorithm=algorithm)
         given = resolve.resolve(text, "exp.toml", overrides)
