@@ -70,10 +70,14 @@ def blamed(place):
     except (FedmpiError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a script's exit at import must not end the run unsaid
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _own(frame)]
-        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-        said = " ".join(str(error).split())
-        raise ConfigError(f"{place}: {type(error).__name__}: {said}{where}") from error
+        raise ConfigError(f"{place}: {in_words(error)}") from error
+
+
+def in_words(error):
+    """Return an error in one line: its type, its message, the last line of own code it passed."""
+    said = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _own(frame)]
+    return said + (f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else "")
 
 
 def _own(frame):
