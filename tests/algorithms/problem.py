@@ -113,7 +113,7 @@ def trained(made, state, round, client, plan=None, share=1.0):
     """Return the Job of one client, by its own plan unless given, and its Report."""
     plan = made.algorithm.plan(state, round, client) if plan is None else plan
     job = Job(client, round, state, plan, share)
-    (report,) = made.trainer.train([job])
+    (report,) = made.engine.train([job])
     return job, report
 
 

@@ -60,7 +60,7 @@ def run_rounds(name, groups_of, rounds=3):
                 Job(client, round, state, algorithm.plan(state, round, client), share)
                 for client, share in group
             ]
-            for done in visits(server, made.trainer, jobs):
+            for done in visits(server, made.engine, jobs):
                 assert not add(algorithm, sums, done, done.arrival).reason
                 if done.memory is not None:
                     store.stage(done.job.client, unpack(pack(done.memory)))
