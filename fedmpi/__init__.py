@@ -32,6 +32,9 @@ _INTERFACE = {
     "Support": "fedmpi.layout",
     "Total": "fedmpi.totals",
     "Dataset": "fedmpi.learn.data",
+    "dataset": "fedmpi.learn.own",
+    "model": "fedmpi.learn.own",
+    "partition": "fedmpi.learn.own",
 }
 
 

@@ -20,11 +20,12 @@ from fedmpi.errors import ConfigError
 from fedmpi.exchange import Arrival, Job, Part, Report
 from fedmpi.layout import Layout
 from fedmpi.plan import Gates, Own, Plan
+from fedmpi.registry import Registry
 from fedmpi.rng import rng_for
 from fedmpi.section import Section
 from fedmpi.totals import Fill, Pending, Sums, Total
 
-ALGORITHMS: dict[str, type["Algorithm"]] = {}
+ALGORITHMS = Registry("algorithm", "algorithm.name", "a subclass of fedmpi.Algorithm")
 
 
 class Keys(Section):
@@ -105,16 +106,7 @@ class Algorithm(ABC):
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if name is None:
-            return
-        taken = ALGORITHMS.get(name)
-        if taken and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ConfigError(
-                f"class {cls.__module__}.{cls.__qualname__}: the algorithm name {name!r} is taken "
-                f"by {taken.__module__}.{taken.__qualname__}; choose another name"
-            )
-        ALGORITHMS[name] = cls
-        cls.name = name
+        ALGORITHMS.admit(cls, name)
 
     def __init__(self, keys: Any, setting: Setting) -> None:
         self.keys, self.setting, self.layout = keys, setting, setting.layout

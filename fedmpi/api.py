@@ -40,7 +40,7 @@ def run(config, out, overwrite=False):
 
     Under mpiexec or srun all ranks call it. Raises FedmpiError.
     """
-    from fedmpi.comm.start import start
+    from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment import resolve
     from fedmpi.experiment.execute import Start, execute
     from fedmpi.experiment.stop import Never
@@ -59,7 +59,8 @@ def run(config, out, overwrite=False):
         environ=dict(os.environ),
         command=tuple(sys.argv),
     )
-    execute(resolved, comm, how, lambda row, rounds: None, Never())
+    with ending_together(comm):
+        execute(resolved, comm, how, lambda row, rounds: None, Never())
     comm.close()
     return open(out)
 

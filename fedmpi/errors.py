@@ -1,5 +1,6 @@
 """The errors that fedmpi raises on purpose; each carries the exit code of its kind."""
 
+from difflib import get_close_matches
 
 LONGEST = 400  # characters of a line, since it may quote what somebody else wrote
 
@@ -54,3 +55,11 @@ class RejectedError(AlikeError):
 
 class MessageError(FedmpiError):
     """An encoded message is truncated, altered or contradicts itself."""
+
+
+def nearest(name, known, all_of_them="known", cutoff=0.6):
+    """Return the end of a message on an unknown name: the nearest known one, or all of them."""
+    near = get_close_matches(str(name), known, n=1, cutoff=cutoff)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"{all_of_them}: {', '.join(known) or 'none'}"

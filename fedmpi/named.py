@@ -2,11 +2,35 @@
 
 import traceback
 from contextlib import contextmanager
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
+from re import compile as pattern
 
-from fedmpi.errors import ConfigError, FedmpiError
+from fedmpi.errors import ConfigError, FedmpiError, nearest
+
+_NAME = pattern(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def is_own(value):
+    """Return whether a value has the form of a name of the user's code."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def names_in(tree, path=""):
+    """Yield (key, name) of every value in nested dicts and lists that may name user's code."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in items:
+        place = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict | list | tuple):
+            yield from names_in(value, place)
+        elif is_own(value) and place != "run.name":
+            yield place, value
+
+
+def attribute(name):
+    """Return the object of fedmpi that `name`, "package.module:object", stands for."""
+    module, _, found = name.partition(":")
+    return getattr(import_module(module), found)
 
 
 def find(name, place):
@@ -16,7 +40,7 @@ def find(name, place):
     form, a module that is not there or fails while it is imported, no such object in it.
     """
     module, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+    if not is_own(name):
         raise ConfigError(f"{place} = {name!r}: must be of the form package.module:object")
     with blamed(f"{place} = {name!r}"):
         try:
@@ -28,9 +52,9 @@ def find(name, place):
                 f"{place} = {name!r}: {error}; start in its folder, or put that on PYTHONPATH"
             ) from None
     if not hasattr(found, attribute):
-        near = get_close_matches(attribute, dir(found), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{place} = {name!r}: module {module} has no {attribute}{hint}")
+        public = [word for word in dir(found) if not word.startswith("_")]
+        hint = nearest(attribute, public, "it has")
+        raise ConfigError(f"{place} = {name!r}: module {module} has no {attribute}; {hint}")
     return getattr(found, attribute)
 
 
@@ -38,18 +62,22 @@ def find(name, place):
 def blamed(place):
     """Turn what own code raises in this block into a ConfigError that says what and where.
 
-    The errors of fedmpi pass as they are. The line that is named is the last one outside of
-    fedmpi and the installed libraries.
+    The errors of fedmpi and Ctrl-C pass as they are. The line that is named is the last one
+    outside of fedmpi and the installed libraries.
     """
     try:
         yield
-    except FedmpiError:
+    except (FedmpiError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _own(frame)]
-        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-        said = " ".join(str(error).split())
-        raise ConfigError(f"{place}: {type(error).__name__}: {said}{where}") from error
+    except BaseException as error:  # a script's exit at import must not end the run unsaid
+        raise ConfigError(f"{place}: {in_words(error)}") from error
+
+
+def in_words(error):
+    """Return an error in one line: its type, its message, the last line of own code it passed."""
+    said = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _own(frame)]
+    return said + (f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else "")
 
 
 def _own(frame):

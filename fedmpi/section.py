@@ -1,11 +1,10 @@
 """A section of a configuration: frozen, typed, and clear about what is wrong with it."""
 
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, nearest
 
 # Names are shown on terminals, so they hold nothing that would steer one.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
@@ -54,8 +53,12 @@ class NamedSection(OpenSection):
     name: Name
 
 
-def check(section, tree, place, prefix=""):
-    """Return `section` built from the dict `tree`, or raise ConfigError that names each fault."""
+def check(section, tree, place, prefix="", beside=()):
+    """Return `section` built from the dict `tree`, or raise ConfigError that names each fault.
+
+    `place` and `prefix` come before the key in messages; `beside` are other keys of the same
+    table, which a misspelt key may have meant.
+    """
     try:
         return section.model_validate(_tuples(tree))
     except RecursionError:
@@ -63,7 +66,7 @@ def check(section, tree, place, prefix=""):
     except ValidationError as error:
         # A misspelt key comes first: the one found missing is often the same key.
         found = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        faults = [_explain(section, fault, prefix) for fault in found]
+        faults = [_explain(section, fault, prefix, beside) for fault in found]
         more = f" (and {len(faults) - 2} more)" if len(faults) > 2 else ""
         raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
 
@@ -75,11 +78,11 @@ def _tuples(tree):
     return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
 
 
-def _explain(section, fault, prefix):
+def _explain(section, fault, prefix, beside):
     """One fault of pydantic's in one line: key, value, what is allowed, what to do."""
     where = prefix + ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        known = list(_fields(section, fault["loc"][:-1]))
+        known = [*_fields(section, fault["loc"][:-1]), *beside]
         return f"{where}: unknown key; {_hint(section, fault['loc'], known)}"
     if fault["type"] == "missing":  # a key, or an element of an array
         return f"{where}: missing; give it a value"
@@ -91,11 +94,10 @@ def _explain(section, fault, prefix):
 def _hint(section, path, known):
     """What may have been meant by the unknown key at `path`."""
     key = str(path[-1])
-    near = get_close_matches(key, known, n=1, cutoff=0.5)
     homes = [name for name in known if len(path) == 1 and key in _fields(section, (name,))]
     if homes and homes != known:
         return f"it belongs to a section: {' or '.join(f'{home}.{key}' for home in homes)}"
-    return f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known) or 'none'}"
+    return nearest(key, known, "known keys", 0.5)
 
 
 def _wanted(fault):

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Integers
-from fedmpi.errors import ConfigError
+from fedmpi.registry import Registry
 from fedmpi.rng import rng_for
 from fedmpi.section import Section
 
-SELECTORS: dict[str, type["Selector"]] = {}
+SELECTORS = Registry("selection", "clients.selection", "a subclass of fedmpi.Selector")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +43,7 @@ class Selector(ABC):
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if name is None:
-            return
-        taken = SELECTORS.get(name)
-        if taken and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ConfigError(
-                f"class {cls.__module__}.{cls.__qualname__}: the selection name {name!r} is taken "
-                f"by {taken.__module__}.{taken.__qualname__}; choose another name"
-            )
-        SELECTORS[name] = cls
-        cls.name = name
+        SELECTORS.admit(cls, name)
 
     def __init__(self, keys: Any, seed: int, clients: int) -> None:
         self.keys, self.seed, self.clients = keys, seed, clients

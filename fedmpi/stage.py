@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fedmpi.arrays import Memory, Reals, Vector
-from fedmpi.errors import ConfigError
 from fedmpi.exchange import Job, Part
 from fedmpi.layout import Layout
+from fedmpi.registry import Registry
 from fedmpi.rng import rng_for
 from fedmpi.section import Section
 from fedmpi.totals import Sums
 
-STAGES: dict[str, type["Stage"]] = {}
+STAGES = Registry("stage", "stage.name", "a subclass of fedmpi.Stage")
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,7 @@ class Stage:
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if name is None:
-            return
-        taken = STAGES.get(name)
-        if taken and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ConfigError(
-                f"class {cls.__module__}.{cls.__qualname__}: the stage name {name!r} is taken "
-                f"by {taken.__module__}.{taken.__qualname__}; choose another name"
-            )
-        STAGES[name] = cls
-        cls.name = name
+        STAGES.admit(cls, name)
 
     def __init__(self, keys: Any, setting: StageSetting) -> None:
         self.keys, self.setting, self.layout = keys, setting, setting.layout

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Seconds, from the event that ends it, in which a run must be over: a few on a quiet machine. It
+# is a limit against waiting for ever, so a busy machine may not reach it.
+SOON = 120
 
 # The same examples on every machine and on every rank, however slow it is.
 hypothesis.settings.register_profile("fedmpi", derandomize=True, deadline=None)

@@ -128,7 +128,9 @@ BAD = {
     "devices.availability = 0: must be above 0": "[devices]\navailability = 0",
     "a.toml: devices.profile: none.csv: No such file": "[devices]\nprofile = 'none.csv'",
     "not valid TOML": "[run",
-    "algorithm.name = 'fedagv': unknown; did you mean fedavg?": "[algorithm]\nname = 'fedagv'",
+    "algorithm.name = 'fedagv': unknown algorithm; did you mean fedavg?": (
+        "[algorithm]\nname = 'fedagv'"
+    ),
     "algorithm.muu: unknown key; did you mean mu?": "[algorithm]\nname = 'fedprox'\nmuu = 1",
     "algorithm.p = 1.5: must be at most 1": "[algorithm]\nname = 'fedlp'\np = 1.5",
     "algorithm.name = 'nowhere:Method': No module named 'nowhere'": (
@@ -137,12 +139,25 @@ BAD = {
     "must be a subclass of fedmpi.Algorithm": "[algorithm]\nname = 'json:loads'",
     "model.name = 'lenet': unknown model; did you mean lenet5?": "[model]\nname = 'lenet'",
     "model.hiden: unknown key; did you mean hidden?": "[model]\nname = 'mlp'\nhiden = [3]",
-    "data.name = 'mnits': unknown; did you mean mnist?": "[data]\nname = 'mnits'",
+    "data.name = 'mnits': unknown data set; did you mean mnist?": "[data]\nname = 'mnits'",
     "data.partition = 'dirichlett': unknown": "[data]\npartition = 'dirichlett'",
-    "data.alfa: no key of data set 'digits' or partition 'dirichlet'; did you mean alpha?": (
+    "data.alfa: unknown key; did you mean alpha?": (
         "[data]\npartition = 'dirichlet'\nalfa = 1"
     ),
-    "data.alpha: no key of data set 'digits' or partition 'iid'": "[data]\nalpha = 0.5",
+    "data.alpha: unknown key; known keys: name, root": "[data]\nalpha = 0.5",
+    "data.partiton: unknown key; did you mean partition?": "[data]\npartiton = 'iid'",
+    "data.name = 'os:system': must be a function (root, **keys) with the decorator":
+        "[data]\nname = 'os:system'\nroot = 'touch touched'",
+    "data.partition = 'os:system': must be a function": "[data]\npartition = 'os:system'",
+    "stage.name = 'json:loads': must be a subclass of fedmpi.Stage": (
+        "[[stage]]\nname = 'json:loads'"
+    ),
+    "algorithm.name = 'fedmpi.algorithms:ALGORITHMS': must be": (
+        "[algorithm]\nname = 'fedmpi.algorithms:ALGORITHMS'"
+    ),
+    "is defined in another module; name it fedmpi.algorithms.inside:Inside": (
+        "[algorithm]\nname = 'fedmpi.algorithms.adp1:Inside'"
+    ),
     "alpha = -1": "[data]\npartition = 'dirichlet'\nalpha = -1",
 }
 

@@ -163,7 +163,7 @@ def _run_here(args, plan, folder, todo):
 def _run_point(args, base, out, point, stop):
     """Run or resume one point in a process of its own; return its exit code."""
     if out.exists():
-        words = ["resume", out]
+        words = ["resume", "--allow-code", out]  # the base names the same code
     else:
         words = ["run", base, "-o", out]
         words += [word for override in point.overrides() for word in ("--set", override)]
@@ -248,7 +248,7 @@ def _site(args):
 
 def _command():
     """The words that start this fedmpi again."""
-    return [sys.executable, "-m", "fedmpi"]
+    return [sys.executable, "-P", "-m", "fedmpi"]  # -P: modules of the folder do not come first
 
 
 def _mpiexec():

@@ -82,17 +82,20 @@ def _root(resolved):
     return data_root(resolved.config.data.root)
 
 
-def _algorithms():
-    from fedmpi.algorithms import ALGORITHMS
-
+def _classes(registry):
+    """The classes of a registry, as rows: the first line of each docstring, and the keys."""
     return [
-        (name, _with_keys(_summary(cls), cls.Keys.model_fields))
-        for name, cls in sorted(ALGORITHMS.items())
+        (name, _with_keys((cls.__doc__ or "").strip().split("\n")[0], cls.Keys.model_fields))
+        for name, cls in sorted(registry.items())
     ]
 
 
-def _summary(cls):
-    return (cls.__doc__ or "").strip().split("\n")[0]
+def _functions(registry):
+    """The functions of a registry, as rows."""
+    return [
+        (name, _with_keys(entry.summary, entry.keys.model_fields))
+        for name, entry in registry.items()
+    ]
 
 
 def _with_keys(text, keys):
@@ -100,27 +103,40 @@ def _with_keys(text, keys):
     return f"{text} ({', '.join(keys)})" if keys else text
 
 
+def _algorithms():
+    from fedmpi.algorithms import ALGORITHMS
+
+    return _classes(ALGORITHMS)
+
+
 def _models():
     from fedmpi.learn.models import MODELS
 
-    return [
-        (name, _with_keys(entry.description, entry.options.model_fields))
-        for name, entry in MODELS.items()
-    ]
+    return _functions(MODELS)
 
 
 def _datasets():
     from fedmpi.learn.data import DATASETS
 
-    return [(name, _with_keys(source.summary, source.options)) for name, source in DATASETS.items()]
+    return _functions(DATASETS)
 
 
 def _partitions():
     from fedmpi.learn.partitions import PARTITIONS
 
-    return [
-        (name, _with_keys(scheme.summary, scheme.options)) for name, scheme in PARTITIONS.items()
-    ]
+    return _functions(PARTITIONS)
+
+
+def _selections():
+    from fedmpi.selectors import SELECTORS
+
+    return _classes(SELECTORS)
+
+
+def _stages():
+    from fedmpi.stages import STAGES
+
+    return _classes(STAGES)
 
 
 def _devices():
@@ -140,6 +156,8 @@ _LISTS = {
     "models": _models,
     "datasets": _datasets,
     "partitions": _partitions,
+    "selections": _selections,
+    "stages": _stages,
     "devices": _devices,
     "columns": _columns,
 }

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, ResultError
 
 
 def add_verbs(verbs):
@@ -103,10 +103,13 @@ def watch(args):
                     f"virtual {in_seconds(rounds['virtual_time'][i])}",
                     flush=True,
                 )
-            seen = len(rounds)
+            seen, sign = len(rounds), run.sign
         if status != "running":
             print(printable(status))
             return
+        if not sign.alive:
+            raise ResultError(f"{args.out}: the run is no longer alive: {sign.text}; go on with: "
+                              f"fedmpi resume {args.out}")
         time.sleep(args.every)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
@@ -24,6 +25,8 @@ def add_verbs(verbs):
     _add_common(parser)
     parser = verb(verbs, resume, "go on with a run where its checkpoint stands")
     parser.add_argument("out", metavar="OUT", type=Path, help="result file of the run")
+    parser.add_argument("--allow-code", action="store_true",
+                        help="import the modules of user's code that OUT names")
     _add_common(parser)
 
 
@@ -69,7 +72,9 @@ def resume(args):
     return _on_all_ranks(
         args,
         read=read,
-        make=lambda given: resolve.again(given, str(args.out), args.overrides),
+        make=lambda given: resolve.again(
+            given, str(args.out), args.overrides, args.allow_code
+        ),
         resume=True,
         changed=tuple(args.overrides),
     )
@@ -77,43 +82,43 @@ def resume(args):
 
 def _on_all_ranks(args, read, make, **how):
     """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
+    from fedmpi.comm.alike import alike
     from fedmpi.comm.start import launched, start
+    from fedmpi.experiment.stop import Stop, deaf
 
     if launched(os.environ):  # a rank inside MPI_Init would not hear Python's own handler
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     comm = start(os.environ)
-    try:
+    with _ending_together(comm, args.debug):
         given = _from_rank_0(comm, read)
-        resolved = make(given)
-    except FedmpiError as error:  # the same on all ranks: one of them says it
-        if comm.rank:
-            return error.exit_code
-        raise
-    if given.get("status") == "finished" and not how.get("changed"):
-        if comm.rank == 0 and not args.quiet:
-            print(f"all {given['done']} rounds are done; for more add --set run.rounds=N")
-        return 0
-    keep_kernels_on_node(os.environ)
-    one_thread_each(resolved.config.run.threads_per_rank)
-    keep_freed_memory()
-    return _execute_or_end(args, resolved, comm, how)
-
-
-def _execute_or_end(args, resolved, comm, how):
-    """Run it; what one rank fails at ends the others too."""
-    from fedmpi.cli import report
-    from fedmpi.experiment.stop import INTERRUPTED, Stop, deaf
-
-    try:
+        with alike(comm):
+            resolved = make(given)
+        if given.get("status") == "finished" and not how.get("changed"):
+            if comm.rank == 0 and not args.quiet:
+                print(f"all {given['done']} rounds are done; for more add --set run.rounds=N")
+            return 0
+        keep_kernels_on_node(os.environ)
+        one_thread_each(resolved.config.run.threads_per_rank)
+        keep_freed_memory()
         with Stop() as stop:
             code = _execute(args, resolved, comm, stop, how)
             deaf()
             return code
+
+
+@contextmanager
+def _ending_together(comm, debug):
+    """End all ranks if this block raises on one, whatever it raises."""
+    from fedmpi.cli import report
+    from fedmpi.experiment.stop import INTERRUPTED, deaf
+
+    try:
+        yield
     except KeyboardInterrupt:
         if comm.size > 1:
             comm.abort(INTERRUPTED)
         raise
-    except Exception as error:  # perhaps on this rank alone: the others must not wait for it
+    except BaseException as error:  # perhaps on this rank alone: the others must not wait for it
         if comm.size == 1 and isinstance(error, BrokenPipeError):
             raise FedmpiError("nobody reads this output any more, so the run ended") from error
         if comm.size == 1:
@@ -121,11 +126,11 @@ def _execute_or_end(args, resolved, comm, how):
         if isinstance(error, AlikeError):  # alike on all ranks: one of them says it
             deaf()
             if comm.rank:
-                return error.exit_code
+                raise SystemExit(error.exit_code) from error
             raise
         if comm.rank:
             time.sleep(1.0)  # rank 0 speaks for all where all fail alike
-        report(error, args.debug)
+        report(error, debug)
         comm.abort(getattr(error, "exit_code", 1))
 
 
@@ -139,9 +144,9 @@ def _from_rank_0(comm, read):
             fault = error
     given, code = comm.share([given, fault.exit_code if fault else 0])
     if code:
-        error = fault or FedmpiError("rank 0 could not read what to run")
-        error.exit_code = code
-        raise error
+        if fault and comm.size == 1:
+            raise fault
+        raise AlikeError(str(fault or "rank 0 could not read what to run"), code) from fault
     return given
 
 

@@ -2,11 +2,13 @@
 
 import os
 import sys
+from contextlib import contextmanager
 
 from fedmpi.comm.base import Serial
 from fedmpi.comm.launch import launched, refuse, refuse_lone_worlds, refuse_strange_launcher
 from fedmpi.comm.library import family, join_ranks, library
 from fedmpi.comm.orphan import dying_with_parent, end_with
+from fedmpi.errors import AlikeError
 
 
 def start(environ):
@@ -37,10 +39,24 @@ def start(environ):
     return comm
 
 
-def _abort_on_exception(comm):
-    def hook(kind, error, trace):
-        sys.__excepthook__(kind, error, trace)
-        sys.stderr.flush()
-        comm.abort(1)
+@contextmanager
+def ending_together(comm):
+    """End all ranks if this block raises on one of them what the others do not know of."""
+    try:
+        yield
+    except AlikeError:
+        raise
+    except BaseException as error:
+        if comm.size > 1:
+            _abort(comm, error)
+        raise
 
-    sys.excepthook = hook
+
+def _abort(comm, error):
+    sys.__excepthook__(type(error), error, error.__traceback__)
+    sys.stderr.flush()
+    comm.abort(1)
+
+
+def _abort_on_exception(comm):
+    sys.excepthook = lambda kind, error, trace: _abort(comm, error)

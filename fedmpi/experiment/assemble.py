@@ -1,12 +1,12 @@
 """Everything that a run needs, put together once on every rank."""
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import numpy as np
 
 from fedmpi import named
 from fedmpi.algorithm import Setting
-from fedmpi.errors import AlikeError, FedmpiError
+from fedmpi.comm.alike import alike
 from fedmpi.experiment.division import split
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
@@ -34,24 +34,8 @@ def assemble(resolved, comm, root, cache=None, progress=None):
     the training.
     """
     dataset = _shared_dataset(resolved, comm, root, cache)
-    with _alike(comm):
+    with alike(comm):
         return _assembled(resolved, dataset, progress or Progress())
-
-
-@contextmanager
-def _alike(comm):
-    """Raise what this block raises as a FedmpiError on one rank on all of them; collective."""
-    fault = None
-    try:
-        yield
-    except FedmpiError as error:
-        if comm.size == 1:
-            raise
-        fault = error
-    rows = [(fault.exit_code, str(fault).encode())] if fault else []
-    rows = comm.gather_rows(np.array(rows, [("code", "<i4"), ("text", "S1200")]))
-    if len(rows):
-        raise AlikeError(rows["text"][0].decode(errors="replace"), int(rows["code"][0])) from fault
 
 
 def _assembled(resolved, dataset, progress):
@@ -135,7 +119,7 @@ def _engine(resolved, shape, classes, sample, data, on_step):
 def _shared_dataset(resolved, comm, root, cache):
     """Load the data once on each node, and give all its ranks views of that copy."""
     name, arrays, facts = resolved.config.data.name, None, None
-    with _alike(comm):
+    with alike(comm):
         if comm.node_rank == 0:
             dataset = load(name, root, resolved.data_keys, cache)
             arrays, facts = dataset.arrays(), dataset.facts()

@@ -1,17 +1,20 @@
 """A whole run: put it together, go round by round, keep the result."""
 
 import warnings
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from fedmpi.errors import RejectedError
+from fedmpi import named
+from fedmpi.errors import AlikeError, FedmpiError, RejectedError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.provenance import provenance
 from fedmpi.experiment.save import Thrift, keep, restore
 from fedmpi.experiment.watch import watching
 from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
+from fedmpi.record.sign import signs_of_life, tell
 from fedmpi.record.writer import Writer, check_target
 from fedmpi.round.loop import Simulation, rejected
 
@@ -42,8 +45,17 @@ def execute(resolved, comm, start, progress, stop):
 
     `progress` is told of each round: a callable (row, rounds). `stop` is a Stop or Never.
     Returns True if all rounds are done, False if it stopped early with a complete checkpoint.
-    Raises FedmpiError; whatever it is, the result file and its checkpoint are whole.
+    Raises FedmpiError; whatever it is, the result file and its checkpoint are whole, and the
+    file says "failed" and why.
     """
+    try:
+        return _execute(resolved, comm, start, progress, stop)
+    except SystemExit as error:  # of the user's code; it must not look like an orderly end
+        said = named.in_words(error)
+        raise FedmpiError(f"{said}: code of a run must raise an error, not exit") from error
+
+
+def _execute(resolved, comm, start, progress, stop):
     began = perf_counter()
     with watching(comm, resolved.config.run.watch_s, start.warn) as watch:
         if comm.rank == 0 and not start.resume:
@@ -53,16 +65,35 @@ def execute(resolved, comm, start, progress, stop):
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round)
+        with _told(writer, start.out, comm):
+            try:
+                _rounds(simulation, writer, start.out, began, progress, watch)
+            except RejectedError as error:
+                keep(simulation, writer, start.out, perf_counter() - began)
+                if writer:
+                    writer.fail("rejected", str(error))
+                comm.barrier()
+                raise
+            return _finish(simulation, writer, start.out, perf_counter() - began)
+
+
+@contextmanager
+def _told(writer, out, comm):
+    """Give signs of life while the block runs; if it raises, let the result file say why."""
+    alone = nullcontext()
+    with signs_of_life(out, lambda text: writer.fail("failed", text)) if writer else alone:
         try:
-            _rounds(simulation, writer, start.out, began, progress, watch)
-        except RejectedError as error:
-            keep(simulation, writer, start.out, perf_counter() - began)
-            if writer:
-                writer.event("rejected", str(error))
-                writer.finish("failed")
-            comm.barrier()
+            yield
+        except RejectedError:
             raise
-        return _finish(simulation, writer, start.out, perf_counter() - began)
+        except BaseException as error:
+            reason = f"rank {comm.rank}: {named.in_words(error)}"
+            if writer:
+                with suppress(FedmpiError):  # a full disk, say; the first error tells more
+                    writer.fail("failed", reason)
+            elif not isinstance(error, AlikeError):
+                tell(out, reason)
+            raise
 
 
 def _rounds(simulation, writer, out, began, progress, watch):

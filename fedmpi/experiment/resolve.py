@@ -2,8 +2,6 @@
 
 import copy
 from dataclasses import dataclass
-from difflib import get_close_matches
-from inspect import isabstract
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -13,8 +11,7 @@ from fedmpi import named
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError
-from fedmpi.learn.data import DATASETS, Source
-from fedmpi.learn.data import resolve as resolve_options
+from fedmpi.learn.data import DATASETS
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
 from fedmpi.section import Section, check
@@ -35,12 +32,8 @@ CHANGEABLE = (
     "run.watch_s",
     "clients.max_rejected",
     "optimizer.lr",
-    "collective.",
     "data.root",
 )
-
-
-_OWN = Source("the user's own", None)
 
 
 @dataclass(frozen=True)
@@ -152,21 +145,28 @@ def _plain(value):
     return str(value) if isinstance(value, PurePath) else value
 
 
-def again(kept, place, overrides=()):
+def again(kept, place, overrides=(), allow_code=False):
     """Return the Resolved experiment of a result file, with changes that its state can bear.
 
     `kept` holds the "text" as given, the "values" used, overrides included, and how many
-    rounds are "done".
+    rounds are "done". Modules that the file names are imported only with `allow_code`: to open
+    a file that somebody else wrote must not run code.
     """
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if not key.startswith(CHANGEABLE):
+        if key not in CHANGEABLE and not key.startswith("collective."):
             raise ConfigError(
                 f"--set {override}: cannot change in a run that goes on; "
-                f"what can: {', '.join(CHANGEABLE).replace('collective.', 'collective.*')}"
+                f"what can: {', '.join(CHANGEABLE)}, collective.*"
             )
     tree = copy.deepcopy(kept["values"])
     tree.get("clients", {}).pop("cohort", None)
+    if not allow_code and (own := dict(named.names_in(tree))):
+        listed = ", ".join(f"{key} = {name!r}" for key, name in own.items())
+        raise ConfigError(
+            f"{place}: would import code: {listed}\n"
+            "if you know that code and where the file comes from, add --allow-code"
+        )
     config = configuration.check_tree(tree, place, overrides)
     if config.run.rounds < kept.get("done", 0):
         raise ConfigError(
@@ -182,7 +182,7 @@ def _named(config, text, place):
             f"{place}: run.device = 'cuda': clients train on processors only so far; "
             "use 'auto' or 'cpu'"
         )
-    cls = _found(config.algorithm.name, ALGORITHMS, Algorithm, f"{place}: algorithm.name")
+    cls = ALGORITHMS.find(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
@@ -197,19 +197,14 @@ def _named(config, text, place):
 
 def _selector(section, place):
     """Return the class that [clients] selection names, and its keys, checked."""
-    found = _found(section.selection, SELECTORS, Selector, f"{place}: clients.selection")
-    own, known = section.own_keys(), [*type(section).model_fields, *found.Keys.model_fields]
-    for key in own:
-        if key not in found.Keys.model_fields:
-            near = get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-            raise ConfigError(f"{place}: clients.{key}: unknown key; {hint}")
-    return found, check(found.Keys, own, place, "clients.")
+    found = SELECTORS.find(section.selection, place)
+    fields = type(section).model_fields
+    return found, check(found.Keys, section.own_keys(), place, "clients.", fields)
 
 
 def _stage(section, place):
     """Return the class that a [[stage]] names, and its keys, checked."""
-    found = _found(section.name, STAGES, Stage, f"{place}: stage.name")
+    found = STAGES.find(section.name, place)
     return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ")
 
 
@@ -230,47 +225,19 @@ def _check_async(config, cls, keys, stages, place):
         )
 
 
-def _found(name, table, base, place):
-    """Return the class of a registered name, or the one that package.module:object names.
-
-    It must be a subclass of `base`, and whole.
-    """
-    found = named.find(name, place) if ":" in name else _known(name, table, place)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigError(f"{place} = {name!r}: must be a subclass of fedmpi.{base.__name__}")
-    if isabstract(found):
-        lacks = ", ".join(sorted(found.__abstractmethods__))
-        raise ConfigError(f"{place} = {name!r}: has no {lacks}; define it")
-    return found
-
-
-def _known(name, table, place):
-    """Return table[name], or raise ConfigError with the nearest known name."""
-    if name in table:
-        return table[name]
-    near = get_close_matches(name, table, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(table))}"
-    raise ConfigError(f"{place} = {name!r}: unknown; {hint}")
-
-
 def _data_keys(section, place):
-    """Return the data set's own keys and the partition's, checked, defaults filled in."""
-    own = ":" in section.name  # takes what no partition does, and checks that itself
-    source = _OWN if own else _known(section.name, DATASETS, f"{place}: data.name")
-    scheme = _known(section.partition, PARTITIONS, f"{place}: data.partition")
-    given = section.own_keys()
-    for key in () if own else given:
-        if key not in source.options and key not in scheme.options:
-            known = [*type(section).model_fields, *source.options, *scheme.options]
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-            raise ConfigError(
-                f"{place}: data.{key}: no key of data set {section.name!r} "
-                f"or partition {section.partition!r}; {hint}"
-            )
-    rest = {key: given.pop(key) for key in [*given] if own and key not in scheme.options}
-    data, partition = (
-        resolve_options(f"{place}: data", table, {k: v for k, v in given.items() if k in table})
-        for table in (source.options, scheme.options)
-    )
-    return data | rest, partition
+    """Return the data set's own keys and the partition's, checked, defaults filled in.
+
+    The user's function that names no keys takes all that the other one does not.
+    """
+    things = DATASETS.find(section.name, place), PARTITIONS.find(section.partition, place)
+    given, fields = section.own_keys(), type(section).model_fields
+    known = [thing.keys.model_fields if thing.keys else {} for thing in things]
+    if all(thing.keys for thing in things):
+        both = type("Keys", tuple({thing.keys: None for thing in things}), {})
+        check(both, given, place, "data.", fields)
+    taken = []
+    for thing, own, other in zip(things, known, known[::-1], strict=True):
+        mine = {k: v for k, v in given.items() if (k in own if thing.keys else k not in other)}
+        taken.append(thing.checked(mine, place, "data."))
+    return taken

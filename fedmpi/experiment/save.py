@@ -74,7 +74,7 @@ def restore(simulation, out):
     """
     path = checkpoint.path_of(out)
     with reader.open(out) as result:
-        run, rounds, ended = result.created, len(result.rounds), result.status != "running"
+        run, rounds, ended = result.created, len(result.rounds), _ended(result)
     if not path.exists():
         if ended:
             raise ResultError(f"{path}: is missing; put it back, or run the experiment anew")
@@ -93,6 +93,12 @@ def restore(simulation, out):
     simulation.next_round = _fact(kept, "next_round", int)
     simulation.virtual_time = _fact(kept, "virtual_time", float)
     return _fact(kept, "wall_time", float)
+
+
+def _ended(result):
+    """Say whether a run ended in order, and so with a checkpoint."""
+    failed = result.status == "failed" and result.events and result.events[-1]["kind"] == "failed"
+    return result.status != "running" and not failed
 
 
 def _by_part(arrays):

@@ -8,6 +8,7 @@ import numpy as np
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 from fedmpi.record.digest import weights_sha256
+from fedmpi.record.sign import last_sign
 from fedmpi.record.source import Source, reading
 from fedmpi.record.table import Table
 
@@ -118,6 +119,11 @@ class Run:
         """Digest of the final weights in hex, None as long as there are none."""
         return self._source.attribute("model", "sha256")
 
+    @property
+    def sign(self):
+        """The last Sign of life of a run that is "running", as of now; None of one that ended."""
+        return last_sign(self.path) if self.status == "running" else None
+
     def model(self):
         """Return the final weights as {parameter: array}, checked against their digest."""
         if self.weights_sha256 is None:
@@ -157,9 +163,12 @@ class Run:
         accuracy = accuracy[~np.isnan(accuracy)]
         last = {name: float(self.rounds[name][-1]) if len(self.rounds) else 0.0
                 for name in ("virtual_time", "wall_time")}
+        sign = self.sign
         return {
             "path": self.path,
             "status": self.status,
+            "alive": sign.alive if sign else None,
+            "last_sign": sign.text if sign else None,
             "rounds": len(self.rounds),
             "ranks": self.ranks,
             "clients": len(self.partition),

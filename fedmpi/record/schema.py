@@ -121,7 +121,7 @@ LAYERS = _columns("layers", "[R, L]", """
 EVENTS = _columns("events", "[E]", """
     time,  utf-8, ,  when, ISO 8601 in UTC
     round, <i8,   1, number of rounds in the file at that moment
-    kind,  utf-8, ,  "resume", "stopped", "requeue", "config", "rejected" or "warning"
+    kind,  utf-8, ,  "resume", "stopped", "requeue", "config", "rejected", "failed" or "warning"
     text,  utf-8, ,  what happened
 """)
 

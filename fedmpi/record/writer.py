@@ -1,6 +1,7 @@
 """Write the result file, on rank 0: rounds wait in memory and enter the file in whole commits."""
 
 import os
+import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import perf_counter
@@ -54,6 +55,7 @@ class Writer:
         self._events = []
         self._bytes = 0
         self._cost = 0.0
+        self._lock = threading.RLock()  # a rank that fails is written down by another thread
         self._since = perf_counter()
 
     @classmethod
@@ -132,11 +134,12 @@ class Writer:
             raise ResultError(f"{place}: its number {number} does not follow {self._last}")
         if np.any(new["clients/round"] != number):
             raise ResultError(f"{place}: clients.round must be {number} in all rows")
-        for path, array in new.items():
-            self._rows[path].append(array)
-            self._bytes += array.nbytes
-        self._last = number
-        self.rounds += 1
+        with self._lock:
+            for path, array in new.items():
+                self._rows[path].append(array)
+                self._bytes += array.nbytes
+            self._last = number
+            self.rounds += 1
         if self._bytes > BUFFER:
             self.commit()
 
@@ -166,7 +169,17 @@ class Writer:
             raise ResultError(f"{self.path}: status {status!r} is not one of {allowed}")
         self._commit({"status": status}, model, weights_sha256)
 
+    def fail(self, kind, text):
+        """Commit what there is with the status "failed", and an event that says why."""
+        with self._lock:
+            self.event(kind, text)
+            self.finish("failed")
+
     def _commit(self, root, model, sha256):
+        with self._lock:
+            self._commit_alone(root, model, sha256)
+
+    def _commit_alone(self, root, model, sha256):
         start = perf_counter()
         with (
             guarded(self.path),

@@ -52,7 +52,7 @@ timeout 60 srun --mpi=none --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=
     bash -c "$left_over" || true
 
 if [[ -e $out ]]; then
-    task=(resume --progress lines "$out")
+    task=(resume --allow-code --progress lines "$out")
 else
     task=(run --progress lines "$config" -o "$out")
     for override in "${overrides[@]}"; do task+=(--set "$override"); done

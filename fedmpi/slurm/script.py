@@ -39,7 +39,7 @@ for i in "${!keys[@]}"; do
 done
 """
 SITE = """\
-fedmpi=(python -m fedmpi)
+fedmpi=(python -P -m fedmpi) # -P: modules of the folder do not come first
 launch=(srun --kill-on-bad-exit=0 --wait=4) # jobs/env.sh may name another
 site=$SLURM_SUBMIT_DIR/jobs/env.sh
 """

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 from torch import nn
 
+import fedmpi
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
@@ -39,6 +40,7 @@ weight_decay = 1e-3
 HERE = "tests.algorithms.problem:"
 
 
+@fedmpi.model
 def convs(input_shape, classes):
     """Two small convolutions, the first with normalisation, and two linear layers; 766 weights."""
     return nn.Sequential(
@@ -57,6 +59,7 @@ def convs(input_shape, classes):
     )
 
 
+@fedmpi.model
 def levels(input_shape, classes, level=5):
     """A network with the layers of FedLP's CNN at its five levels, 2 or 3 channels wide."""
     parts, inputs = OrderedDict(), 1

@@ -1,13 +1,13 @@
 """Whole runs as a person starts them: the same bits on any number of ranks, and clear ends."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedmpi.record import reader
+from tests.conftest import SOON
 
 CONFIG = """
 [run]
@@ -158,13 +158,13 @@ class Raises(fedmpi.Algorithm):
 
 def test_a_rank_that_raises_ends_the_others_within_seconds(run_fedmpi, config, tmp_path):
     (tmp_path / "own_method.py").write_text(OWN)
-    began = time.monotonic()
     done = run_fedmpi(
         "run", config, "-o", tmp_path / "a.h5", "--set", "algorithm.name=own_method:Raises",
-        "--set", "clients.per_round=12", ranks=3, PYTHONPATH=f"{tmp_path}:{Path.cwd()}", timeout=60,
+        "--set", "clients.per_round=12", ranks=3, PYTHONPATH=f"{tmp_path}:{Path.cwd()}",
+        timeout=2 * SOON,
     )
     assert done.returncode != 0
     assert "RuntimeError: client 5 is broken" in done.stderr
-    assert time.monotonic() - began < 5 + 8  # start-up of three ranks on a busy machine included
     with reader.open(tmp_path / "a.h5") as run:
-        assert run.status == "running"  # it can be read, and tells that it did not end
+        assert (run.status, len(run.rounds)) == ("failed", 1)
+        assert "RuntimeError: client 5 is broken" in run.events[-1]["text"]

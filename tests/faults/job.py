@@ -13,7 +13,7 @@ from fedmpi.experiment import resolve
 from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.stop import Never
 from fedmpi.record import reader
-from tests.conftest import ROOT, mpiexec
+from tests.conftest import ROOT, SOON, mpiexec
 
 CONFIG = """
 [run]
@@ -49,7 +49,8 @@ def run_here(out, algorithm="Plain", overrides=(), rounds=60, **how):
     """Run the experiment, or with resume=True go on with it, alone and in this process."""
     if how.get("resume"):
         with reader.open(out) as old:
-            given = resolve.again({"text": old.toml, "values": old.config}, str(out), overrides)
+            given = {"text": old.toml, "values": old.config}
+            given = resolve.again(given, str(out), overrides, allow_code=True)
     else:
         text = CONFIG.format(rounds=rounds, algorithm=algorithm)
         given = resolve.resolve(text, "exp.toml", overrides)
@@ -96,7 +97,7 @@ class Job:
             return alive[:1]
         return [p for p in alive if arguments(p)[:1] == [sys.executable]]
 
-    def wait_for(self, done, seconds=60):
+    def wait_for(self, done, seconds=2 * SOON):
         """Wait until done() is true or the job has ended; return whether it was true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -116,10 +117,10 @@ class Job:
             time.sleep(0.01)
         return time.monotonic() - began
 
-    def end(self, seconds=60):
+    def end(self, seconds=2 * SOON):
         """Wait for the end and return the exit code."""
         code = self.process.wait(seconds)
-        self.seconds_to_end(5)
+        self.seconds_to_end(SOON)
         return code
 
     def text(self):

@@ -1,5 +1,6 @@
 """Methods with faults of their own, for tests: `[algorithm] name = "tests.faults.own:Nan"`."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,6 +83,30 @@ class Hangs(Nan):
                 while Path("hanging").exists():
                     pass
         return {"weights": Part(report.weights, job.plan.up)}
+
+
+ENDS = {
+    "SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt, "MemoryError": MemoryError,
+    "GeneratorExit": GeneratorExit, "KeyError": KeyError,
+}  # fmt: skip
+
+
+class Leaves(Plain):
+    """In a round, on one rank or alone, `plan` raises what `how` names, or ends its process."""
+
+    class Keys(fedmpi.Keys):
+        how: str
+        round: int = 2
+        rank: int = 0
+
+    def plan(self, state, round, client):
+        here = os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
+        if round == self.keys.round and int(here) == self.keys.rank:
+            if self.keys.how == "_exit":
+                os._exit(0)
+            if ENDS[self.keys.how]:
+                raise ENDS[self.keys.how](3)
+        return super().plan(state, round, client)
 
 
 class Breaks(Plain):

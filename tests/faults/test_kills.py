@@ -29,7 +29,9 @@ DYING = (ROOT / "tests/faults/dying.py",)
 
 def words_of(folder, out):
     """Return the words that start the run, or go on with it."""
-    return ["resume", out] if out.exists() else ["run", folder / "exp.toml", "-o", out]
+    if out.exists():
+        return ["resume", "--allow-code", out]
+    return ["run", folder / "exp.toml", "-o", out]
 
 
 def kill(job, whom, pick):

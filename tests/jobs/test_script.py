@@ -174,7 +174,7 @@ def test_a_run_is_started_or_gone_on_with(slurm, tmp_path):
     words = f"{' '.join(FEDMPI)} run --progress lines {tmp_path}/a.toml -o {tmp_path}/a.h5"
     assert f"srun --kill-on-bad-exit=0 --wait=4 {words} --set run.seed=1\n" in noted
     _, noted, _ = notes(slurm(0, out=True))
-    assert noted.splitlines()[-2].endswith(f"resume --progress lines {tmp_path}/a.h5")
+    assert noted.splitlines()[-2].endswith(f"resume --allow-code --progress lines {tmp_path}/a.h5")
 
 
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])

@@ -7,9 +7,8 @@ only left in place once their sha256 is right.
 import tarfile
 from pathlib import Path
 
-from fedmpi.errors import ConfigError, DataError
+from fedmpi.errors import ConfigError, DataError, nearest
 from fedmpi.learn.data import checksums, files
-from fedmpi.learn.data.options import nearest
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 _CIFAR_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9354329d7fe0b5c001ce"

@@ -1,82 +1,47 @@
-"""The keys that a data set or a partition understands, as tables that check what is given."""
+"""The keys that data sets take in [data], with their defaults and ranges."""
 
-from dataclasses import dataclass
-from difflib import get_close_matches
+from typing import Annotated, Literal
 
-from fedmpi.errors import ConfigError
+from pydantic import Field
 
+from fedmpi.section import NotNegative, Section
 
-@dataclass(frozen=True)
-class Option:
-    """One key: its default, which also fixes its type, what it means, what is allowed."""
-
-    default: object
-    meaning: str
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None  # as `low`, but itself not allowed
-    choices: tuple = ()
-
-    @property
-    def allowed(self):
-        """What a value must be, in words."""
-        if self.choices:
-            return "one of " + ", ".join(map(repr, self.choices))
-        kind = {bool: "true or false", int: "a whole number", float: "a number"}
-        bounds = (("above", self.above), ("at least", self.low), ("at most", self.high))
-        said = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
-        return ", ".join([kind.get(type(self.default), "a text"), *said])
-
-    def fits(self, value):
-        """Return whether a value of the right type is within the bounds."""
-        if self.choices:
-            return value in self.choices
-        if type(self.default) not in (int, float):
-            return True
-        return (
-            abs(value) != float("inf")
-            and (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
-        )
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
-def resolve(place, table, given):
-    """Return every option's value: the given ones, checked, and the defaults of the others.
+class Synthetic(Section):
+    """Spread of the clients' models `a` and inputs `b`; number of natural `clients`."""
 
-    Parameters
-    ----------
-    place : str
-        Whose options these are, for messages, as in "data.dirichlet".
-    table : dict
-        Name -> Option.
-    given : mapping
-        Name -> value; a value of None counts as not given.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown name (with the nearest known one), a wrong type or a value out of range.
-    """
-    values = {name: option.default for name, option in table.items()}
-    for name, value in given.items():
-        if name not in table:
-            raise ConfigError(f"{place}: unknown option {name!r}; {nearest(name, table)}")
-        if value is not None:
-            values[name] = _checked(f"{place}.{name}", table[name], value)
-    return values
+    a: NotNegative = 1.0
+    b: NotNegative = 1.0
+    clients: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    inputs: Annotated[int, Field(ge=1, le=100_000)] = 60
+    classes: Classes = 10
+    seed: Seed = 0
 
 
-def nearest(name, table):
-    """Return the end of a message on an unknown name: the nearest known one, or all of them."""
-    near = get_close_matches(str(name), table, 1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(table) or 'none'}"
+class Patterns(Section):
+    """`images` of `side` x `side` pixels for training, and a sixth as many for testing."""
+
+    side: Annotated[int, Field(ge=1, le=1024)] = 28
+    images: Annotated[int, Field(ge=6)] = 60_000
+    classes: Classes = 10
+    seed: Seed = 0
 
 
-def _checked(place, option, value):
-    kind = type(option.default)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind or not option.fits(value):
-        raise ConfigError(f"{place} = {value!r}: must be {option.allowed}")
-    return value
+class Rules(Section):
+    """Which `problem`; `bits` and `seed` are those of the random mapping."""
+
+    problem: Literal[
+        "cue-salience", "rule-plus-exception", "multiplexer", "trains", "random-mapping"
+    ] = "rule-plus-exception"
+    bits: Annotated[int, Field(ge=1, le=16)] = 4
+    seed: Seed = 0
+
+
+class Shakespeare(Section):
+    """Which text, and the characters from one sample to the next (LEAF: 1)."""
+
+    source: Literal["moby", "tiny"] = "moby"
+    stride: Annotated[int, Field(ge=1, le=1_000_000)] = 1

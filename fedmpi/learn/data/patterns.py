@@ -8,15 +8,7 @@ so accuracies on them tell whether programs agree, not whether methods are good.
 import numpy as np
 
 from fedmpi.learn.data.dataset import Dataset
-from fedmpi.learn.data.options import Option
 from fedmpi.rng import rng_for
-
-OPTIONS = {
-    "side": Option(28, "height and width in pixels", low=1, high=1024),
-    "images": Option(60_000, "images for training; a sixth as many for testing", low=6),
-    "classes": Option(10, "number of classes", low=2, high=10**4),
-    "seed": Option(0, "seed of the images", low=0, high=2**64 - 1),
-}
 
 
 def patterns(root, options, cache=None):

@@ -15,18 +15,8 @@ random mapping's size and the seven features of a train are ours.
 import numpy as np
 
 from fedmpi.learn.data.dataset import Dataset
-from fedmpi.learn.data.options import Option
 from fedmpi.rng import rng_for
 
-OPTIONS = {
-    "problem": Option(
-        "rule-plus-exception", "which of the problems",
-        choices=("cue-salience", "rule-plus-exception", "multiplexer", "trains",
-                 "random-mapping"),
-    ),
-    "bits": Option(4, "input bits of the random mapping", low=1, high=16),
-    "seed": Option(0, "seed of the random mapping", low=0, high=2**64 - 1),
-}  # fmt: skip
 # A line for each train, the eastbound first: does it have a long car, a closed car, a load of
 # triangles, three cars or more, a car with three wheels, a U-shaped car, a load of circles?
 _TRAINS = """

@@ -23,16 +23,11 @@ import numpy as np
 from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files
 from fedmpi.learn.data.dataset import Dataset
-from fedmpi.learn.data.options import Option
 
 LENGTH = 80  # characters that are seen
 ALPHABET = (
     "\n !\"&'(),-.0123456789:;>?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]abcdefghijklmnopqrstuvwxyz}"
 )
-OPTIONS = {
-    "source": Option("moby", "which text", choices=("moby", "tiny")),
-    "stride": Option(1, "characters from one sample to the next; LEAF has 1", low=1, high=10**6),
-}
 
 _TOKENS = np.full(256, ALPHABET.index(" "), np.uint8)
 _TOKENS[np.frombuffer(ALPHABET.encode(), np.uint8)] = np.arange(len(ALPHABET))

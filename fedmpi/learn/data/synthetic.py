@@ -24,17 +24,7 @@ Synthetic set on it. Choices made here, where those differ or are silent:
 import numpy as np
 
 from fedmpi.learn.data.dataset import Dataset
-from fedmpi.learn.data.options import Option
 from fedmpi.rng import rng_for
-
-OPTIONS = {
-    "a": Option(1.0, "spread of the clients' models", low=0),
-    "b": Option(1.0, "spread of the clients' inputs", low=0),
-    "clients": Option(100, "number of natural clients", low=1, high=10**6),
-    "inputs": Option(60, "number of inputs", low=1, high=10**5),
-    "classes": Option(10, "number of classes", low=2, high=10**4),
-    "seed": Option(0, "seed of the data", low=0, high=2**64 - 1),
-}
 
 
 def synthetic(root, options, cache=None):

@@ -9,10 +9,6 @@ from fedmpi.section import Section
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class NoOptions(Section):
-    """A model without keys of its own."""
-
-
 class Mlp(Section):
     """`hidden`: units of each hidden layer, and their `activation`."""
 

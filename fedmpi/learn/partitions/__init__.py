@@ -1,65 +1,55 @@
 """Partitions: how the samples of a data set are spread over the clients.
 
-`split` is the door. Every partition is a function(labels, groups, clients, options, rng)
+`split` is the door. Every partition is a function (labels, groups, clients, options, rng)
 that draws from the given generator alone, so the same seed gives the same split on any
 number of ranks.
 """
 
-from dataclasses import dataclass, field
+import numpy as np
 
+from fedmpi import named
 from fedmpi.errors import ConfigError
-from fedmpi.learn.data.options import Option, nearest, resolve
-from fedmpi.learn.partitions import dirichlet, iid, mixed, natural, pathological, quantity, shards
+from fedmpi.learn.partitions import options as keys_of
 from fedmpi.learn.partitions.local_test import held_out
-from fedmpi.learn.partitions.partition import Partition
+from fedmpi.learn.partitions.partition import Partition, from_owner
+from fedmpi.registry import Entry, Registry
 
-__all__ = ["PARTITIONS", "Partition", "Scheme", "held_out", "split"]
+__all__ = ["PARTITIONS", "Partition", "held_out", "split"]
 
+_HERE = "fedmpi.learn.partitions."
 
-@dataclass(frozen=True)
-class Scheme:
-    """One partition by name: `function(labels, groups, clients, options, rng)` -> Partition."""
-
-    summary: str
-    function: object
-    options: dict = field(default_factory=dict)
-
-
-_MIN_SAMPLES = Option(1, "samples that each client holds at least", low=0)
-_ALPHA = Option(0.5, "concentration: small is skewed, large is even", above=0, high=1e9)
-_SHARDS = Option(2, "label-sorted shards for each client", low=1)
-
-PARTITIONS = {
-    "iid": Scheme("equal sizes, equal mix of labels", iid.iid),
-    "dirichlet": Scheme(
-        "each class spread by Dirichlet(alpha) proportions",
-        dirichlet.dirichlet,
-        {"alpha": _ALPHA, "min_samples": _MIN_SAMPLES,
-         "capped": Option(False, "no later classes for clients that are full")},
-    ),
-    "shards": Scheme("label-sorted shards, two for each client", shards.shards,
-                     {"shards_per_client": _SHARDS}),
-    "pathological": Scheme(
-        "the same small number of classes for every client",
-        pathological.pathological,
-        {"classes_per_client": Option(2, "classes that each client holds, exactly", low=1)},
-    ),
-    "quantity": Scheme(
-        "unequal sizes, equal mix of labels",
-        quantity.quantity,
-        {"alpha": _ALPHA, "min_samples": _MIN_SAMPLES,
-         "law": Option("dirichlet", "law of the sizes", choices=("dirichlet", "power")),
-         "exponent": Option(1.0, "fall of the power law", low=0, high=10)},
-    ),
-    "natural": Scheme("by writer, role or device, as in the data", natural.natural,
-                      {"min_samples": _MIN_SAMPLES}),
-    "mixed": Scheme(
-        "FedLP's M-niid: a little iid, the rest in label-sorted shards",
-        mixed.mixed,
-        {"mix_rate": Option(0.95, "share of the samples in shards", low=0, high=1),
-         "shards_per_client": _SHARDS},
-    ),
-}
+PARTITIONS = Registry(
+    "partition",
+    "data.partition",
+    "a function (labels, groups, clients, rng, **keys) with the decorator @fedmpi.partition",
+    {
+        "iid": Entry("equal sizes, equal mix of labels", _HERE + "iid:iid"),
+        "dirichlet": Entry(
+            "each class spread by Dirichlet(alpha) proportions",
+            _HERE + "dirichlet:dirichlet",
+            keys_of.Dirichlet,
+        ),
+        "shards": Entry(
+            "label-sorted shards, two for each client", _HERE + "shards:shards", keys_of.Shards
+        ),
+        "pathological": Entry(
+            "the same small number of classes for every client",
+            _HERE + "pathological:pathological",
+            keys_of.Pathological,
+        ),
+        "quantity": Entry(
+            "unequal sizes, equal mix of labels", _HERE + "quantity:quantity", keys_of.Quantity
+        ),
+        "natural": Entry(
+            "by writer, role or device, as in the data", _HERE + "natural:natural", keys_of.Natural
+        ),
+        "mixed": Entry(
+            "FedLP's M-niid: a little iid, the rest in label-sorted shards",
+            _HERE + "mixed:mixed",
+            keys_of.Mixed,
+        ),
+    },
+)
 
 
 def split(name, labels, groups, clients, options, rng):
@@ -68,7 +58,9 @@ def split(name, labels, groups, clients, options, rng):
     Parameters
     ----------
     name : str
-        A key of PARTITIONS.
+        A key of PARTITIONS, or "package.module:object" of the user's code: a function
+        (labels, groups, clients, rng, **options) with the decorator `fedmpi.partition`. It
+        returns the client of each sample, int64[N], -1 for one that nobody holds.
     labels : int64[N]
         Class of each sample.
     groups : int64[N] or None
@@ -90,13 +82,31 @@ def split(name, labels, groups, clients, options, rng):
     ConfigError
         For an unknown name or option, or where the samples are too few.
     """
-    if name not in PARTITIONS:
-        known = nearest(name, PARTITIONS)
-        raise ConfigError(f"data.partition = {name!r}: no such partition; {known}")
+    entry = PARTITIONS.find(name)
+    options = entry.checked(options, "configuration", "data.")
     if not 1 <= clients <= len(labels):
         raise ConfigError(
             f"clients.number = {clients}: must be from 1 to {len(labels)}, the number of samples"
         )
-    scheme = PARTITIONS[name]
-    values = resolve(f"data.{name}", scheme.options, options)
-    return scheme.function(labels, groups, clients, values, rng)
+    if ":" not in name:
+        return entry.make(labels, groups, clients, options, rng)
+    with named.blamed(f"data.partition = {name!r}"):
+        owner = entry.make(labels, groups, clients, rng, **options)
+    return _of_own(owner, name, len(labels), clients)
+
+
+def _of_own(owner, name, samples, clients):
+    """Return the Partition of what the user's function returned, int64[N], or raise ConfigError."""
+    owner = np.asarray(owner)
+    if owner.shape != (samples,) or owner.dtype.kind not in "iu":
+        raise ConfigError(
+            f"data.partition = {name!r}: returned {owner.dtype}[{', '.join(map(str, owner.shape))}]"
+            f"; return the client of each sample, int64[{samples}]"
+        )
+    wrong = np.flatnonzero((owner < -1) | (owner >= clients))
+    if wrong.size:
+        raise ConfigError(
+            f"data.partition = {name!r}: sample {wrong[0]} went to client {owner[wrong[0]]}; "
+            f"clients are 0 to {clients - 1}, and -1 is nobody"
+        )
+    return from_owner(owner.astype(np.int64), clients)

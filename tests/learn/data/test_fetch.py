@@ -79,7 +79,7 @@ def test_offline_and_without_pooch_there_is_a_clear_error(mirror, monkeypatch, t
 def test_verify_names_what_is_missing_and_what_is_no_file_set(tmp_path):
     with pytest.raises(DataError, match="no file mnist/t10k-images"):
         fetch.verify("mnist", tmp_path)
-    with pytest.raises(ConfigError, match="did you mean 'mnist'"):
+    with pytest.raises(ConfigError, match="did you mean mnist"):
         fetch.verify("mnits", tmp_path)
     with pytest.raises(ConfigError, match="'digits' is no data set that is kept in files"):
         fetch.verify("digits", tmp_path)

@@ -59,7 +59,7 @@ def test_models_map_a_batch_to_classes_and_have_a_layout(name):
     layout = layout_of(module, x[:1])
     assert layout.trained.sum() == parameters(module)
     assert len({layer.name for layer in layout.layers}) == len(layout.layers)
-    assert MODELS[name].description
+    assert MODELS[name].summary
 
 
 @pytest.mark.parametrize("side", [8, 12, 27, 28, 31, 32, 48])
@@ -102,27 +102,53 @@ def test_a_shortcut_of_option_a_subsamples_and_pads_channels():
     assert torch.equal(y[:, 1:3], x[:, :, ::2, ::2]) and not y[:, [0, 3]].any()
 
 
+@fedmpi.model
 def own_model(input_shape, classes, *, width=4):
     """A user's own model."""
     inputs = int(np.prod(input_shape))
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, width), nn.Linear(width, classes))
 
 
+@fedmpi.model
 def wrong_model(input_shape, classes):
     """Returns no module."""
     return "a string"
 
 
-not_callable = 3
+class Wide(fedmpi.Keys):
+    width: int = 4
 
 
-@pytest.fixture
-def own(monkeypatch):
-    monkeypatch.setitem(sys.modules, "own_models", sys.modules[__name__])
-    return "own_models:"
+@fedmpi.model(keys=Wide)
+class OwnModule(nn.Linear):
+    """A user's own module."""
+
+    def __init__(self, input_shape, classes, width):
+        super().__init__(input_shape[-1], width)
 
 
-def test_models_of_the_users_own(own):
+def not_marked(input_shape, classes):
+    """Any function."""
+    return own_model(input_shape, classes)
+
+
+class Inherits(OwnModule):
+    """Has no decorator."""
+
+
+OWN = f"{__name__}:"
+
+
+def test_a_class_of_the_users_own_names_its_keys():
+    assert build(OWN + "OwnModule", DIGITS, 3, {}, 0).weight.shape == (4, 8)
+    with pytest.raises(ConfigError, match=r"model.with: unknown key; did you mean width"):
+        options_of(OWN + "OwnModule", {"with": 3})
+    with pytest.raises(ConfigError, match=r"model.width = 1.5: must be a whole number"):
+        options_of(OWN + "OwnModule", {"width": 1.5})
+
+
+def test_models_of_the_users_own():
+    own = OWN
     module = build(own + "own_model", DIGITS, 3, {"width": 7}, seed=2)
     assert [tuple(p.shape) for p in module.parameters()] == [(7, 64), (7,), (3, 7), (3,)]
     again = build(own + "own_model", DIGITS, 3, {"width": 7}, seed=2)
@@ -141,20 +167,22 @@ def test_models_of_the_users_own(own):
         ("vgg11", {"batch_norm": 1}, "model.batch_norm = 1"),
         ("vgg11", {}, "images of 32x32"),
         ("char-lstm", {}, "sequences of characters"),
-        ("own_models:no_such", {}, "no_such"),
+        (OWN + "no_such", {}, "no_such"),
         ("no_such_package:thing", {}, "No module named"),
-        ("own_models:not_callable", {}, "not callable"),
-        ("own_models:wrong_model", {}, "returned a str"),
+        (OWN + "not_marked", {}, "must be a function .*decorator @fedmpi.model"),
+        (OWN + "Inherits", {}, "decorator @fedmpi.model"),
+        (OWN + "OWN", {}, "decorator @fedmpi.model"),
+        (OWN + "wrong_model", {}, "returned a str"),
     ],
 )
-def test_bad_names_keys_and_shapes_are_refused(own, name, options, message):
+def test_bad_names_keys_and_shapes_are_refused(name, options, message):
     with pytest.raises(ConfigError, match=message):
         build(name, MNIST, 10, options, seed=0)
 
 
 def test_options_come_back_complete():
     assert options_of("vgg11", {"batch_norm": False}) == {"batch_norm": False, "hidden": (512, 512)}
-    assert options_of("a:b", {"any": 1}) == {"any": 1}
+    assert options_of(OWN + "own_model", {"any": 1}) == {"any": 1}
 
 
 def test_listing_models_needs_neither_torch_nor_numba():

@@ -197,12 +197,12 @@ def test_mixed_goes_from_iid_to_shards():
 @pytest.mark.parametrize(
     ("name", "clients", "options", "message"),
     [
-        ("dirichlt", 5, {}, "did you mean 'dirichlet'"),
+        ("dirichlt", 5, {}, "did you mean dirichlet"),
         ("iid", 601, {}, "clients.number = 601: must be from 1 to 600"),
         ("iid", 0, {}, "must be from 1 to 600"),
-        ("iid", 5, {"alpha": 1.0}, "unknown option 'alpha'; known: none"),
+        ("iid", 5, {"alpha": 1.0}, "alpha: unknown key; known keys: none"),
         ("dirichlet", 5, {"alpha": 0}, "alpha = 0.*above 0"),
-        ("dirichlet", 5, {"alpah": 1.0}, "did you mean 'alpha'"),
+        ("dirichlet", 5, {"alpah": 1.0}, "did you mean alpha"),
         ("dirichlet", 5, {"min_samples": 121}, "min_samples = 121.*\n.*at most 120 per client"),
         ("quantity", 300, {"min_samples": 3}, "300 clients 3 samples each out of 600"),
         ("pathological", 5, {"classes_per_client": 11}, "the data have 10 classes"),

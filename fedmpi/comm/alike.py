@@ -1,0 +1,25 @@
+"""Errors that one rank meets and all ranks raise."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from fedmpi.errors import AlikeError, FedmpiError
+
+_ROW = np.dtype([("code", "<i4"), ("text", "S1200")])
+
+
+@contextmanager
+def alike(comm):
+    """Raise what this block raises as a FedmpiError on one rank on all of them; collective."""
+    fault = None
+    try:
+        yield
+    except FedmpiError as error:
+        if comm.size == 1:
+            raise
+        fault = error
+    rows = [(fault.exit_code, str(fault).encode())] if fault else []
+    rows = comm.gather_rows(np.array(rows, _ROW))
+    if len(rows):
+        raise AlikeError(rows["text"][0].decode(errors="replace"), int(rows["code"][0])) from fault

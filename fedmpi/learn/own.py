@@ -1,0 +1,7 @@
+"""Decorators for functions of the user's code that a configuration may name."""
+
+from fedmpi.learn.data import DATASETS
+from fedmpi.learn.models import MODELS
+from fedmpi.learn.partitions import PARTITIONS
+
+dataset, model, partition = DATASETS.mark, MODELS.mark, PARTITIONS.mark

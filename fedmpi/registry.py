@@ -1,0 +1,134 @@
+"""The things that a configuration names: one registry for each kind, and one way to look up.
+
+A name is that of a registered thing, or package.module:object of the user's code. Such an object
+must have been made for fedmpi: a subclass (of Algorithm, Stage, Selector), or a function or class
+with a decorator of its registry (`@fedmpi.dataset`, `@fedmpi.model`, `@fedmpi.partition`). No
+other function can be called by its name in a file.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from inspect import isabstract
+from typing import Any
+
+from fedmpi import named
+from fedmpi.errors import ConfigError, nearest
+from fedmpi.section import Section, check
+
+_MARK = "__fedmpi__"  # attribute of an object that was made for fedmpi: its kind and its entry
+
+
+class NoKeys(Section):
+    """A thing without keys."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function that makes something.
+
+    Attributes
+    ----------
+    summary : str
+        One line for `fedmpi list`.
+    maker : callable or str
+        The function, or "module:function", which is imported when first used.
+    keys : type of Section, optional
+        The keys that the function takes; None if it checks them itself.
+    """
+
+    summary: str
+    maker: Any
+    keys: type[Section] | None = NoKeys
+
+    @property
+    def make(self) -> Callable[..., Any]:
+        """The function."""
+        return named.attribute(self.maker) if isinstance(self.maker, str) else self.maker
+
+    def checked(self, given: Mapping[str, Any], place: str, prefix: str) -> dict[str, Any]:
+        """Return all keys: those in `given`, checked, and the defaults. Raises ConfigError."""
+        return dict(given) if self.keys is None else dict(check(self.keys, given, place, prefix))
+
+
+class Registry(Mapping[str, Any]):
+    """All things of one kind by name: classes, or Entries of functions.
+
+    `kind` is the word for one of them, `key` the configuration's key that names one, and `made`
+    says what the user's object must be.
+    """
+
+    def __init__(self, kind: str, key: str, made: str, known: Mapping[str, Any] | None = None):
+        self.kind, self.key, self._made = kind, key, made
+        self._things: dict[str, Any] = dict(known or {})
+
+    def __getitem__(self, name: str) -> Any:
+        return self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._things)
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def admit(self, cls: type, name: str | None) -> None:
+        """Mark a class as one of this kind, and register it under `name` if it has one.
+
+        A class may be defined again, as in a notebook; another class's name is refused.
+        """
+        setattr(cls, _MARK, (self.kind, cls))
+        if name is None:
+            return
+        taken = self._things.get(name)
+        if taken and _place(taken) != _place(cls):
+            raise ConfigError(
+                f"class {_place(cls)}: the {self.kind} name {name!r} is taken by "
+                f"{_place(taken)}; choose another name"
+            )
+        self._things[name] = cls
+        cls.name = name  # type: ignore[attr-defined]
+
+    def mark(self, function: Any = None, *, keys: type[Section] | None = None) -> Any:
+        """Mark a function of the user's code as one of this kind; a decorator.
+
+        `keys` is a fedmpi.Keys with the keys that it takes; without, the function gets all keys
+        that are given and checks them itself.
+        """
+        if function is None:
+            return lambda marked: self.mark(marked, keys=keys)
+        summary = (function.__doc__ or "").strip().partition("\n")[0]
+        setattr(function, _MARK, (self.kind, Entry(summary, function, keys)))
+        return function
+
+    def find(self, name: str, place: str = "configuration") -> Any:
+        """Return the thing that `name` stands for; the module of a user's object is imported.
+
+        `place` is the source of the name, for messages. Raises ConfigError.
+        """
+        where = f"{place}: {self.key} = {name!r}"
+        if ":" not in name:
+            if name not in self._things:
+                hint = nearest(name, self._things)
+                raise ConfigError(f"{where}: unknown {self.kind}; {hint}")
+            return self._things[name]
+        thing = self._own(named.find(name, f"{place}: {self.key}"), name, where)
+        if isabstract(thing):
+            lacks = ", ".join(sorted(thing.__abstractmethods__))
+            raise ConfigError(f"{where}: has no {lacks}; define it")
+        return thing
+
+    def _own(self, found: Any, name: str, where: str) -> Any:
+        """Return what a user's object stands for, if it was made for fedmpi and in this place."""
+        marks = getattr(found, "__dict__", {})
+        if _MARK not in marks or marks[_MARK][0] != self.kind:
+            raise ConfigError(f"{where}: must be {self._made}")
+        module = name.partition(":")[0]
+        if found.__module__ != module:
+            raise ConfigError(
+                f"{where}: is defined in another module; name it {found.__module__}:"
+                f"{name.partition(':')[2]}"
+            )
+        return marks[_MARK][1]
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,70 @@
+"""Every end that Python sees is written down, and a rank that leaves takes the job with it."""
+
+from pathlib import Path
+
+import pytest
+
+from fedmpi.errors import FedmpiError
+from fedmpi.record import reader
+from tests.cli.test_run import contents, equal
+from tests.conftest import SOON
+from tests.faults import own
+from tests.faults.job import Job, run_here, write_config
+from tests.faults.own import ENDS
+
+ROUNDS = 6
+
+
+def leaving(how, rank=0):
+    """Return overrides of a method that leaves in round 2."""
+    return [f"algorithm.how={how}", f"algorithm.rank={rank}"]
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_whatever_is_raised_the_file_says_why_and_keeps_its_rounds(tmp_path, how, monkeypatch):
+    for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    out = tmp_path / "out.h5"
+    with pytest.raises(FedmpiError if how == "SystemExit" else ENDS[how]):
+        run_here(out, "Leaves", leaving(how), ROUNDS)
+    with reader.open(out) as run:
+        assert (run.status, len(run.rounds), run.sign) == ("failed", 2, None)
+        assert run.events[-1]["kind"] == "failed"
+        assert run.events[-1]["text"] == f"rank 0: {how}: 3 (own.py:{line_of_raise()})"
+    assert not list(tmp_path.glob("*.alive")) and not list(tmp_path.glob("*.failed"))
+    run_here(out, "Plain", rounds=ROUNDS, overwrite=True)
+    assert reader.open(out).status == "finished"
+
+
+def line_of_raise():
+    """Return the line of own.py that raises."""
+    text = Path(own.__file__).read_text()
+    return 1 + text[: text.index("raise ENDS")].count("\n")
+
+
+def test_a_run_that_failed_goes_on_where_its_checkpoint_stands(tmp_path, monkeypatch):
+    out, calm = tmp_path / "out.h5", tmp_path / "calm.h5"
+    with pytest.raises(KeyError):
+        run_here(out, "Leaves", [*leaving("KeyError"), "algorithm.round=4"], ROUNDS)
+    monkeypatch.setitem(ENDS, "KeyError", None)  # mended
+    run_here(out, resume=True)
+    run_here(calm, "Plain", rounds=ROUNDS)
+    equal(contents(out), contents(calm))
+
+
+@pytest.mark.parametrize(("how", "rank"), [("SystemExit", 1), ("KeyError", 1), ("_exit", 0)])
+def test_a_rank_that_leaves_takes_the_job_with_it(tmp_path, how, rank):
+    config = write_config(tmp_path, algorithm="Leaves")
+    words = [word for override in leaving(how, rank) for word in ("--set", override)]
+    with Job(tmp_path, "run", config, "-o", tmp_path / "out.h5", *words, ranks=2) as job:
+        code = job.end(SOON)
+        text = job.text()
+    # Of a process that left with 0, MPICH's launcher says no more than that.
+    assert code != 0 or how == "_exit", text
+    with reader.open(tmp_path / "out.h5") as run:
+        if how == "_exit":
+            assert run.status == "running"
+        else:
+            assert (run.status, len(run.rounds)) == ("failed", 2), text
+            assert run.events[-1]["text"].startswith(f"rank {rank}: {how}")
+            assert f"{how}" in text and "Traceback" not in text

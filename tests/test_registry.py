@@ -1,0 +1,118 @@
+"""One registry for all that a configuration names, and who may put what into it."""
+
+import sys
+from types import ModuleType
+
+import pytest
+
+import fedmpi
+from fedmpi.algorithms import ALGORITHMS
+from fedmpi.errors import ConfigError
+from fedmpi.experiment.resolve import again, of_tree
+from fedmpi.learn.data import DATASETS
+from fedmpi.learn.partitions import PARTITIONS, split
+from fedmpi.registry import NoKeys
+from fedmpi.rng import rng_for
+from fedmpi.selectors import SELECTORS
+from fedmpi.stages import STAGES
+
+
+def define(module, source):
+    """Run `source` as the code of a module, as a script or a cell of a notebook is run."""
+    exec(source, {"__name__": module, "fedmpi": fedmpi})
+
+
+METHOD = """
+class {cls}(fedmpi.Algorithm, name={name!r}):
+    def plan(self, state, round, client):
+        return
+"""
+
+
+def test_a_class_may_be_defined_again_in_its_module_only(monkeypatch):
+    monkeypatch.setattr(ALGORITHMS, "_things", dict(ALGORITHMS))
+    define("notebook", METHOD.format(cls="Mine", name="mine"))
+    first = ALGORITHMS["mine"]
+    define("notebook", METHOD.format(cls="Mine", name="mine"))
+    assert ALGORITHMS["mine"] is not first and ALGORITHMS["mine"].name == "mine"
+    with pytest.raises(ConfigError, match=r"'mine' is taken by notebook.Mine; choose another"):
+        define("other", METHOD.format(cls="Mine", name="mine"))
+
+
+@pytest.mark.parametrize("cls", ["FedAvg", "Other"])
+def test_a_users_class_cannot_take_the_name_of_a_built_in_method(cls):
+    built_in = ALGORITHMS["fedavg"]
+    with pytest.raises(ConfigError, match=r"'fedavg' is taken by fedmpi.algorithms.fedavg.FedAvg"):
+        define("__main__", METHOD.format(cls=cls, name="fedavg"))
+    assert ALGORITHMS["fedavg"] is built_in
+
+
+@pytest.mark.parametrize("registry", [ALGORITHMS, STAGES, SELECTORS, DATASETS, PARTITIONS],
+                         ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("name", ["os:system", "subprocess:run", "builtins:exec", "json:dumps"])
+def test_what_was_not_made_for_fedmpi_is_refused(registry, name):
+    with pytest.raises(ConfigError, match="must be a"):
+        registry.find(name)
+
+
+@pytest.mark.parametrize("name", ["os", "os:", ":system", "os.path:join.x", "a b:c", "../x:y"])
+def test_a_name_is_a_registered_one_or_of_the_one_form(name):
+    with pytest.raises(ConfigError, match=r"unknown data set|of the form package.module:object"):
+        DATASETS.find(name)
+
+
+@fedmpi.partition
+def in_turn(labels, groups, clients, rng, skip=0):
+    """Clients take turns; the first `skip` samples go to nobody."""
+    owner = [i % clients for i in range(len(labels))]
+    return [-1] * skip + owner[skip:]
+
+
+@fedmpi.partition(keys=NoKeys)
+def beyond(labels, groups, clients, rng):
+    """A client too many."""
+    return [clients for _ in labels]
+
+
+def test_a_partition_of_the_users_own():
+    rng = rng_for(0, "partition")
+    found = split(f"{__name__}:in_turn", [0] * 7, None, 3, {"skip": 1}, rng)
+    assert [found.of(client).tolist() for client in range(3)] == [[3, 6], [1, 4], [2, 5]]
+    with pytest.raises(ConfigError, match="sample 0 went to client 3; clients are 0 to 2"):
+        split(f"{__name__}:beyond", [0] * 7, None, 3, {}, rng)
+    with pytest.raises(ConfigError, match="skip: unknown key"):
+        split(f"{__name__}:beyond", [0] * 7, None, 3, {"skip": 1}, rng)
+    tree = {"data": {"name": "synthetic", "partition": f"{__name__}:in_turn", "a": 2, "skip": 1}}
+    resolved = of_tree(tree)
+    assert resolved.data_keys["a"] == 2 and resolved.partition_keys == {"skip": 1}
+
+
+def test_a_script_that_exits_when_imported_says_so(monkeypatch, tmp_path):
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"SystemExit: 3 \(exits.py:2\)"):
+        DATASETS.find("exits:load")
+    assert not isinstance(sys.modules.get("exits"), ModuleType)
+
+
+def test_a_result_file_imports_nothing_unless_it_is_allowed(monkeypatch, tmp_path):
+    code = "import fedmpi\n@fedmpi.dataset\ndef load(root): ...\n"
+    (tmp_path / "planted.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    values = of_tree({}).values()
+    values["data"]["name"] = "planted:load"
+    values["stage"] = [{"name": "planted:Stage"}]
+    kept = {"text": "", "values": values}
+    with pytest.raises(ConfigError, match="add --allow-code") as caught:
+        again(kept, "out.h5")
+    assert "data.name = 'planted:load', stage.0.name = 'planted:Stage'" in str(caught.value)
+    assert "planted" not in sys.modules
+    values["stage"] = []
+    assert again(kept, "out.h5", allow_code=True).config.data.name == "planted:load"
+    assert sys.modules.pop("planted")
+
+
+@pytest.mark.parametrize("key", ["optimizer.lr_decay", "run.rounds_", "data.root.x", "run.seed"])
+def test_what_may_change_in_a_run_is_named_exactly(key):
+    with pytest.raises(ConfigError, match="cannot change in a run that goes on"):
+        again({"text": "", "values": of_tree({}).values()}, "out.h5", [f"{key}=1"])
