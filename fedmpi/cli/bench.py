@@ -29,11 +29,19 @@ def _with_quick(parser):
     parser.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
 
 
+def _with_ranks(parser):
+    parser.add_argument("--ranks", type=int, metavar="N",
+                        help="processes; as many as there are cores, at most 4, if not given")
+
+
 def _collectives_arguments(parser):
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
     parts.add_argument("--bars", action="store_true",
-                       help="only what the bars need, in less than a minute")
+                       help="only what the bars of single sums need, in less than a minute")
+    parts.add_argument("--runs", action="store_true",
+                       help="only whole runs of sparse methods, with MPI's dense sum and with auto")
+    _with_ranks(parser)
 
 
 def _round_arguments(parser):
@@ -89,13 +97,14 @@ def round_(args):
 
 
 def collectives(args):
-    """Measure the sums over ranks; alone it starts as many ranks as there are cores, at most 4."""
-    from fedmpi.comm.start import launched
+    """Measure the sums over ranks, and whole runs; alone it starts its own ranks."""
+    from fedmpi.comm.start import launched, start
 
     if not launched(os.environ):
-        return _again_on_ranks(sys.argv[1:])
+        return _collectives_alone(args)
+    if args.runs or args.ranks:
+        raise ConfigError("bench collectives: --runs and --ranks start ranks; give no mpiexec")
     from fedmpi.bench import collectives as measured
-    from fedmpi.comm.start import start
 
     comm = start(os.environ)
     _prepare()
@@ -105,6 +114,27 @@ def collectives(args):
         _show_rows(found["rows"])
         _show_bars(found["bars"])
     return 0
+
+
+def _collectives_alone(args):
+    """Measure single sums on ranks of this command, and whole runs on theirs."""
+    from fedmpi.bench import machine, reductions
+
+    launch = _launch(_prepare())
+    ranks = machine.ranks(launch, args.ranks)
+    found = {"ranks": ranks, "machine": machine.described(launch), "rows": [], "bars": []}
+    if not args.runs:
+        words = [f"--{part}" for part in ("quick", "bars") if getattr(args, part)]
+        found |= launch.fedmpi(["bench", "collectives", *words], ranks)
+        _show_rows(found["rows"])
+    if not args.bars:
+        size = reductions.QUICK if args.quick else reductions.Size()
+        runs = reductions.run(launch, ranks, size, _say)
+        found |= {"runs": runs["rows"], "bars": found["bars"] + runs["bars"]}
+        _show_rows(found["runs"])
+    _show_machine(found["machine"])
+    _show_bars(found["bars"])
+    _write(args.json, found)
 
 
 def kernels(args):
@@ -190,20 +220,6 @@ def _launch(folder):
     )
 
 
-def _again_on_ranks(words):
-    """Run this command once more, on ranks of its own; return its exit code."""
-    import subprocess
-
-    launch = _launch(keep_kernels_on_node(os.environ))
-    if not launch.mpiexec:
-        raise ConfigError("bench collectives: needs mpiexec: install fedmpi[mpich], or an MPI")
-    ranks = str(min(4, launch.cores))
-    return subprocess.run(
-        [*launch.mpiexec, ranks, launch.python, "-m", "fedmpi", *words],
-        env=launch.environ, check=False,
-    ).returncode
-
-
 def _write(path, found):
     """Write a dict as JSON to `path`, if there is one."""
     if path:
@@ -235,9 +251,16 @@ def _show_rows(rows):
         _print(table)
 
 
+def _show_machine(machine):
+    """Print what was measured on, and its load then."""
+    loads = " to ".join(f"{machine[key][0]:.1f}" for key in ("load_before", "load_after"))
+    print(f"{machine['processor']}, {machine['instructions']}, {machine['cores']} cores; load {loads}")
+
+
 def _show_arms(found):
     """Print clients a second of each arm."""
-    print(f"data: {found['setting']['data']}; load {found['machine']['load_after'][0]:.1f}")
+    print(f"data: {found['setting']['data']}")
+    _show_machine(found["machine"])
     table = _table("arm", "ranks", "clients/s", "lowest", "highest", "rounds", "accuracy", "")
     for arm in found["arms"]:
         rate = arm.get("clients_per_second")
