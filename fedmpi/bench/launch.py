@@ -27,17 +27,20 @@ class Launch:
     environ : mapping
         The environment of the command line.
     cores : int
-        Processors that this process may use: no arm gets more ranks.
+        Processors that this process may use.
+    most : int
+        Ranks that an arm may get.
     """
 
     python: str
     mpiexec: tuple
     environ: Mapping
     cores: int
+    most: int
 
     def can(self, ranks):
-        """Say whether that many ranks can be started, each on a core of its own."""
-        return ranks == 1 or (bool(self.mpiexec) and ranks <= self.cores)
+        """Say whether that many ranks can be started."""
+        return ranks == 1 or (bool(self.mpiexec) and ranks <= self.most)
 
     def fedmpi(self, words, ranks=1):
         """Run `python -m fedmpi WORDS --json FILE`; return what it wrote and `launched_at`."""

@@ -10,7 +10,7 @@ WIDEST = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("asimd", "N
 
 
 def described(launch, cpuinfo=Path("/proc/cpuinfo")):
-    """Return processor, widest vector instructions, cores, and the load now, for JSON."""
+    """Return processor, widest vector instructions, cores, and the load before, for JSON."""
     processor, flags = "unknown processor", set()
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -25,7 +25,6 @@ def described(launch, cpuinfo=Path("/proc/cpuinfo")):
         "instructions": found[0] if found else "unknown instructions",
         "cores": launch.cores,
         "load_before": os.getloadavg(),
-        "load_after": os.getloadavg(),
     }
 
 

@@ -90,7 +90,8 @@ def run(launch, ranks, size, say=lambda text: None):
         for method in size.methods:
             say(f"reduction of {method}, {size.passes} times {' and '.join(ALGORITHMS)}")
             rows.append(_row(launch, Path(folder), ranks, size, method))
-    return plain({"rows": [asdict(row) for row in rows], "bars": judged(_bars(rows), size == QUICK)})
+    bars = judged(_bars(rows), size == QUICK)
+    return plain({"rows": [asdict(row) for row in rows], "bars": bars})
 
 
 def _row(launch, folder, ranks, size, method):
