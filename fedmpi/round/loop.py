@@ -71,6 +71,7 @@ class Simulation:
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placed(cohort)
         sums, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
+        self.comm.place(sums)
         with phases("train"):
             moved = self._move(cohort, ranks)
             clients, reasons = self._train(cohort, ranks == self.comm.rank, sums, sent)
