@@ -20,7 +20,7 @@ FLOORS = (
     {"totals", "flops", "simulated", "exchange"},
     {"config"},
     {"algorithms", "learn", "comm", "record", "world"},
-    {"round", "analysis", "slurm", "doctor"},
+    {"round", "analysis", "scheduler", "doctor"},
     {"experiment"},
     {"api", "bench"},
     {"cli"},

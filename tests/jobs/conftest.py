@@ -15,7 +15,13 @@ import pytest
 from tests.conftest import ROOT
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
-ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+# Partitions that `main` preempts by cancelling and by suspending, and short arrays.
+MORE = """\
+MaxArraySize=4
+PartitionName=cancel Nodes=ALL PriorityTier=1 PreemptMode=CANCEL DefaultTime=10
+PartitionName=suspend Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND DefaultTime=10
+"""
+ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
 
 def missing():
@@ -50,7 +56,9 @@ def cluster():
     folder = tempfile.mkdtemp(prefix="fs", dir="/tmp")  # Slurm's sockets need a short path
     words = [str(cluster_script())]
     where = ["--dir", f"{folder}/c"]
-    done = subprocess.run([*words, "up", *where], capture_output=True, text=True, timeout=120)
+    conf = Path(folder, "more.conf")
+    conf.write_text(MORE)
+    done = subprocess.run([*words, "up", *where, "--conf", conf], capture_output=True, text=True, timeout=120)
     if done.returncode:
         pytest.fail(f"the cluster did not come up: {done.stderr}")
     yield Cluster(f"{folder}/c")

@@ -1,5 +1,6 @@
 """The job scripts: their text, and what they do around a run, with stand-ins for Slurm."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from fedmpi.errors import ConfigError
-from fedmpi.slurm import script
-from fedmpi.slurm.options import Options, check_path, plain, seconds
+from fedmpi.scheduler import SCHEDULERS, script
+from fedmpi.scheduler.options import Options, check_path, plain, seconds
+from fedmpi.scheduler.snapshot import Snapshot
 from tests.conftest import ROOT
 
-FEDMPI = ["/venv/bin/python", "-m", "fedmpi"]
+FEDMPI = ["/venv/bin/python", "-P", "-m", "fedmpi"]
 GENERIC = {
     "run": Options(nodes=2, tasks_per_node=16),
     "gpu": Options(tasks_per_node=4, cpus_per_task=4, gpus_per_task=1),
@@ -21,18 +23,30 @@ GENERIC = {
 }
 
 
-@pytest.mark.parametrize("kind", GENERIC)
-def test_the_scripts_in_jobs_are_what_the_package_writes(kind):
-    path = ROOT / f"jobs/{kind}.sbatch"
-    assert path.read_text() == script.generic(kind, GENERIC[kind]), f"write {path} again"
+MADE = [(name, kind) for name in SCHEDULERS for kind in GENERIC if kind == "run" or name == "slurm"]
+
+
+def scripts(options, scheduler="slurm", wheel=None, **site):
+    """Return the Script of some options, started by FEDMPI."""
+    module = SCHEDULERS[scheduler]
+    return script.Script(scheduler, options, FEDMPI, module.launch(options, wheel), **site)
+
+
+@pytest.mark.parametrize(("scheduler", "kind"), MADE)
+def test_the_scripts_in_jobs_are_what_the_package_writes(scheduler, kind):
+    path = ROOT / f"jobs/{kind}{SCHEDULERS[scheduler].SUFFIX}"
+    text = scripts(GENERIC[kind], scheduler).generic(kind)
+    assert path.read_text() == text, f"write {path} again"
 
 
 def test_the_head_of_a_submitted_script():
     options = Options(name="lp", nodes=2, tasks_per_node=8, time="1-2", partition="long",
-                      account="proj.7", mem="16G", mpi="pmi2", restarts=9)
-    text = script.submitted(options, FEDMPI, Path("/in/a b.toml"), Path("/out/50%/a.h5"),
-                            ["run.seed=1", "run.name='$(reboot)'"], Path("/site/env.sh"))
-    head, tail = text.split("\n# ---- From here on")
+                      account="proj.7", mem="16G", mpi="pmi2", restarts=9, exclusive=True,
+                      constraint="cpu&hbm", nodelist="n[1-4,7]", extra=("--switches=1",))
+    made = scripts(options, site=Path("/site/env.sh"))
+    text = made.one(Snapshot(Path("/out/50%/a.job")), Path("/out/50%/a.h5"),
+                    ["run.seed=1", "run.name='$(reboot)'"], ["run.rounds=9"])
+    head, rest = text.split("\n# ---- Slurm's part")
     assert head == """\
 #!/bin/bash
 #SBATCH --job-name=lp
@@ -43,21 +57,32 @@ def test_the_head_of_a_submitted_script():
 #SBATCH --mem=16G
 #SBATCH --partition=long
 #SBATCH --account=proj.7
+#SBATCH --constraint=cpu&hbm
+#SBATCH --nodelist=n[1-4,7]
+#SBATCH --exclusive
 #SBATCH --signal=B:USR1@120
+#SBATCH --switches=1
 #SBATCH --output="/out/50%%/a.log"
 #SBATCH --open-mode=append
 #SBATCH --requeue
 set -euo pipefail
 
-config='/in/a b.toml'
+config=/out/50%/a.job/config.toml
 out=/out/50%/a.h5
 overrides=(run.seed=1 'run.name='"'"'$(reboot)'"'"'')
-fedmpi=(/venv/bin/python -m fedmpi)
-launch=(srun --mpi=pmi2 --kill-on-bad-exit=0 --wait=4)
+changes=(run.rounds=9)
+points=''
+lines=()
+pack=0
+fedmpi=(/venv/bin/python -P -m fedmpi)
 site=/site/env.sh
-most_restarts=9
+arguments=()
+digests=''
+record=/out/50%/a.job/submitted
+scheduler=slurm most_restarts=9
 """
-    assert (ROOT / "fedmpi/slurm/job.sh").read_text().endswith(tail.split("\n", 1)[1])
+    assert "\nlaunch=(srun --mpi=pmi2)\n" in rest
+    assert rest.endswith((ROOT / "fedmpi/scheduler/job.sh").read_text())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +91,8 @@ most_restarts=9
         ("name", "a\n#SBATCH --uid=0"), ("partition", "a b"), ("account", "$(id)"),
         ("qos", "-x"), ("mpi", ""), ("nodes", 0), ("tasks_per_node", -1), ("time", "1:99:00"),
         ("time", "4h"), ("time", "0:00:10"), ("mem", "16 G"), ("mem", "1G\n"), ("restarts", -1),
-        ("lead", 0), ("lead", 4 * 3600), ("lead", 100_000),
+        ("lead", 0), ("lead", 4 * 3600), ("lead", 100_000), ("constraint", "a b"),
+        ("gres", "gpu;id"), ("nodelist", "$(id)"), ("hint", "a|b"), ("mail_user", 'a"b'),
     ],
 )
 def test_what_a_script_cannot_hold_is_refused(field, value):
@@ -109,7 +135,8 @@ exit "$CODE"
 @pytest.fixture
 def slurm(tmp_path):
     """Return start(code, state="RUNNING", out=False, **env): the script in a pretended job."""
-    for name, text in (("srun", SRUN), ("scontrol", ""), ("squeue", 'echo "$STATE"')):
+    scontrol = '[[ $1 == requeue ]] && exit "$REFUSED" || echo ${STATE:+"JobState=$STATE"}'
+    for name, text in (("srun", SRUN), ("scontrol", scontrol), ("sbatch", "echo 8")):
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f'#!/bin/bash\necho "{name} $*" >>"$NOTES"\n{text}\n')
@@ -119,12 +146,14 @@ def slurm(tmp_path):
         result = tmp_path / "a.h5"
         if out:
             result.write_text("")
-        text = text or script.submitted(Options(restarts=3), FEDMPI, tmp_path / "a.toml", result,
-                                        ["run.seed=1"])
+        kept = Snapshot(tmp_path / "a.job")
+        kept.folder.mkdir(exist_ok=True)
+        text = text or scripts(Options(restarts=3)).one(kept, result, ["run.seed=1"])
         (tmp_path / "job.sbatch").write_text(text)
         env = {
             "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "NOTES": str(tmp_path / "notes"),
             "CODE": str(code), "STATE": state, "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]",
+            "REFUSED": "0",
         } | env
         return subprocess.Popen(["bash", tmp_path / "job.sbatch"], env=env, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -171,10 +200,33 @@ def test_the_task_of_an_array_requeues_itself_alone(slurm):
 
 def test_a_run_is_started_or_gone_on_with(slurm, tmp_path):
     _, noted, _ = notes(slurm(0))
-    words = f"{' '.join(FEDMPI)} run --progress lines {tmp_path}/a.toml -o {tmp_path}/a.h5"
+    config = f"{tmp_path}/a.job/config.toml"
+    words = f"{' '.join(FEDMPI)} run --progress lines {config} -o {tmp_path}/a.h5"
     assert f"srun --kill-on-bad-exit=0 --wait=4 {words} --set run.seed=1\n" in noted
     _, noted, _ = notes(slurm(0, out=True))
     assert noted.splitlines()[-2].endswith(f"resume --progress lines {tmp_path}/a.h5")
+    kept = Snapshot(tmp_path / "a.job")
+    text = scripts(Options()).one(kept, tmp_path / "a.h5", [], ["run.rounds=9"])
+    _, noted, _ = notes(slurm(0, out=True, text=text))
+    assert noted.splitlines()[-2].endswith(f"{tmp_path}/a.h5 --set run.rounds=9")
+
+
+def test_a_job_that_cannot_be_requeued_is_followed_by_another(slurm, tmp_path):
+    _, noted, log = notes(slurm(75, REFUSED="1"))
+    assert "submitted again as job 8" in log
+    words = next(line for line in noted.splitlines() if line.startswith("sbatch"))
+    assert "--dependency=afterany:7 " in words
+    assert (tmp_path / "a.job/submitted").read_text() == "slurm 8 - -\n"
+    _, noted, log = notes(slurm(75, REFUSED="1", FEDMPI_RESTARTS="3"))
+    assert "which is the limit" in log and noted.count("sbatch --parsable") == 1
+
+
+def test_only_a_preempted_job_is_submitted_again_when_slurm_ends_it(slurm):
+    preempted = "COMPLETING PreemptTime=2026-11-28T06:10:05"
+    _, noted, log = notes(slurm(75, preempted))
+    assert "sbatch" in noted and "submitted again as job 8" in log
+    _, noted, log = notes(slurm(75, "COMPLETING PreemptTime=None"))
+    assert noted.count("sbatch --parsable") == 1 and "Slurm ends this job" in log
 
 
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
@@ -216,20 +268,36 @@ def test_scratch_that_this_node_does_not_have_is_replaced(slurm, tmp_path):
 def test_a_point_of_a_sweep_gets_the_values_of_its_line(slurm, tmp_path):
     table = tmp_path / "points.tsv"
     table.write_text('file\ta.b\tc.d\nx.h5\t1\t-\n../../y.h5\t-\t"$(id) *"\n')
-    text = script.swept(Options(), FEDMPI, tmp_path / "a.toml", table, "1-2")
-    _, noted, _ = notes(slurm(0, text=text, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="2"))
+    kept = Snapshot(tmp_path / "a.job")
+    text = scripts(Options()).sweep(kept, table, [2, 3], False)
+    assert "#SBATCH --array=0-1\n" in text
+    _, noted, _ = notes(slurm(0, text=text, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="0"))
     assert f'-o {tmp_path}/y.h5 --set c.d="$(id) *"\n' in noted
-    left, _, log = notes(slurm(0, text=text, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="3"))
+    assert "start 1 on" in (tmp_path / "y.log").read_text()
+    left, _, log = notes(slurm(0, text=text, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="1"))
     assert left != 0 and "no point 3" in log
+
+
+def test_what_changed_since_the_submission_is_named(slurm, tmp_path):
+    code = tmp_path / "mine.py"
+    code.write_text("x = 1\n")
+    digest = f"{hashlib.sha256(code.read_bytes()).hexdigest()}  {code}"
+    text = scripts(Options()).one(Snapshot(tmp_path / "a.job"), tmp_path / "a.h5", [],
+                                  digests=digest)
+    assert "has changed" not in notes(slurm(0, text=text))[2]
+    code.write_text("x = 2\n")
+    assert f"{code}: FAILED" in (log := notes(slurm(0, text=text))[2]) and "has changed" in log
 
 
 def test_a_sites_file_may_be_careless_and_choose_the_launcher(slurm, tmp_path):
     site = tmp_path / "env.sh"
     site.write_text("echo $UNSET_BY_MODULES; false; launch+=(--mpi=pmix)\n")
-    options = (Options(), FEDMPI, tmp_path / "a.toml", tmp_path / "a.h5", [])
-    left, noted, log = notes(slurm(0, text=script.submitted(*options, site)))
-    assert left == 0 and "--wait=4 --mpi=pmix /venv" in noted, log
-    left, noted, log = notes(slurm(0, text=script.submitted(*options, tmp_path / "none.sh")))
+    made = (Snapshot(tmp_path / "a.job"), tmp_path / "a.h5", [])
+    text = scripts(Options(), site=site).one(*made)
+    left, noted, log = notes(slurm(0, text=text))
+    assert left == 0 and "srun --mpi=pmix --kill-on-bad-exit=0 --wait=4 /venv" in noted, log
+    text = scripts(Options(), site=tmp_path / "none.sh").one(*made)
+    left, noted, log = notes(slurm(0, text=text))
     assert left == 1 and "none.sh cannot be read" in log
 
 
