@@ -123,7 +123,7 @@ def _run_point(args, base, out, point, stop):
     else:
         words = ["run", base, "-o", out]
         words += [word for override in point.overrides() for word in ("--set", override)]
-    ranks = [_mpiexec(), "-n", args.ranks] if args.ranks > 1 else []
+    ranks = [mpiexec(), "-n", args.ranks] if args.ranks > 1 else []
     process = subprocess.Popen([str(word) for word in [*ranks, *own_command(), *words]])
     passed_on = False
     while True:
@@ -136,7 +136,8 @@ def _run_point(args, base, out, point, stop):
                 passed_on = True
 
 
-def _mpiexec():
+def mpiexec():
+    """Return the path of the launcher beside this Python, or on PATH. Raises ConfigError."""
     beside = Path(sys.executable).with_name("mpiexec")
     found = beside if beside.exists() else shutil.which("mpiexec")
     if not found:

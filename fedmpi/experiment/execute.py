@@ -7,10 +7,10 @@ from time import perf_counter
 
 from fedmpi.errors import RejectedError
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.provenance import provenance
+from fedmpi.experiment.provenance import mixture, provenance
 from fedmpi.experiment.save import Thrift, keep, restore
 from fedmpi.experiment.watch import watching
-from fedmpi.record import checkpoint
+from fedmpi.record import checkpoint, reader
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.writer import Writer, check_target
 from fedmpi.round.loop import Simulation, rejected
@@ -122,10 +122,13 @@ def _writer(resolved, experiment, comm, start, next_round):
     if comm.rank:
         return None
     if start.resume:
+        with reader.open(start.out) as old:
+            mixed = mixture(facts, old.provenance)
         writer = Writer.reopen(start.out, next_round, comm.size, resolved.values())
         writer.event("resume", f"from round {next_round} on {comm.size} ranks")
         for key in start.changed:
             writer.event("config", key)
+        _warn(writer, mixed, start)
         return writer
     writer = Writer.create(
         start.out,
@@ -139,4 +142,12 @@ def _writer(resolved, experiment, comm, start, next_round):
         overwrite=start.overwrite,
     )
     checkpoint.remove(start.out)  # one of a run that was here before
+    _warn(writer, mixture(facts), start)
     return writer
+
+
+def _warn(writer, text, start):
+    """Say and write down a warning, if there is one."""
+    if text:
+        start.warn(text)
+        writer.event("warning", text)

@@ -58,7 +58,8 @@ def cluster():
     where = ["--dir", f"{folder}/c"]
     conf = Path(folder, "more.conf")
     conf.write_text(MORE)
-    done = subprocess.run([*words, "up", *where, "--conf", conf], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*words, "up", *where, "--conf", conf], capture_output=True,
+                          text=True, timeout=120)
     if done.returncode:
         pytest.fail(f"the cluster did not come up: {done.stderr}")
     yield Cluster(f"{folder}/c")

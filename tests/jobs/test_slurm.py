@@ -260,28 +260,6 @@ def test_many_points_on_a_node_and_more_than_an_array_may_have(cluster, undistur
     assert "10 points, 5 not finished" in cluster.fedmpi(*words, "--dry-run", cwd=tmp_path)
 
 
-def test_the_ranks_of_a_job_must_find_each_other(cluster, undisturbed, tmp_path):
-    """Without PMI srun starts N lone ranks; mpirun in the job, and one process alone, are fine."""
-    fedmpi = f"python -m fedmpi run {undisturbed.config} --set run.rounds=1 --quiet -o"
-    script = tmp_path / "job.sh"
-    script.write_text(
-        f"#!/bin/bash\ncd {tmp_path}\n"
-        f"{fedmpi} alone.h5; echo alone $?\n"
-        f"srun --mpi=none {fedmpi} lone.h5; echo lone $?\n"
-        f"mpirun -n 2 {fedmpi} mpirun.h5; echo mpirun $?\n"
-    )
-    cluster.run("sbatch", "--wait", "-N2", "-n2", "-o", tmp_path / "log", script, check=False)
-    log = (tmp_path / "log").read_text()
-    assert "alone 0\n" in log and "lone 2\n" in log and "mpirun 0\n" in log, log
-    assert log.count("MPI joins none of the 2 processes") == 1
-    assert log.count("srun --mpi=pmi2") == 1
-    assert not (tmp_path / "lone.h5").exists()
-    with reader.open(tmp_path / "mpirun.h5") as run:
-        assert run.ranks == 2
-    with reader.open(tmp_path / "alone.h5") as run:
-        assert run.ranks == 1
-
-
 @pytest.mark.skipif(not os.environ.get("FEDMPI_SOAK"), reason="takes a minute; make soak runs it")
 def test_the_real_time_limit(cluster, job, undisturbed):
     """Slurm looks at limits every 30 s, and tells a job up to so much earlier than it was asked."""
