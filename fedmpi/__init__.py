@@ -7,7 +7,7 @@ From Python: `open` a result file, `run` an experiment; `Algorithm`, `Keys`, `Pl
 from importlib import import_module
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # A wheel holds kernels/ inside this package; a checkout holds it beside.
 _here = Path(__file__).resolve().parent
