@@ -73,7 +73,7 @@ def kinds(facts):
 
 
 def mixture(facts, before=None):
-    """Return a warning if a run mixes kinds of processors, or goes on on another kind, or "".
+    """Return a warning if a run mixes kinds of processors, or continues on another kind, or "".
 
     `facts` is what provenance returned now, `before` at the start of the run.
     """
@@ -82,7 +82,7 @@ def mixture(facts, before=None):
         return f"this run mixes kinds of processors, so its last bits may be its own: {text}"
     then = set(kinds(before or {}))
     if then and then != set(here):
-        return (f"this run began on {' and '.join(sorted(then))} and goes on on {here[0]}: "
+        return (f"this run began on {' and '.join(sorted(then))} and continues on {here[0]}: "
                 "its last bits may differ from those of one kind")
     return ""
 

@@ -25,7 +25,7 @@ def warnings_of(path):
         return [event["text"] for event in run.events if event["kind"] == "warning"]
 
 
-def test_a_run_that_goes_on_on_another_kind_says_so(tmp_path, monkeypatch, capsys):
+def test_a_run_that_continues_on_another_kind_says_so(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.toml").write_text(CONFIG)
     (tmp_path / "cpuinfo").write_text(OLD)
     out = str(tmp_path / "a.h5")
@@ -38,7 +38,7 @@ def test_a_run_that_goes_on_on_another_kind_says_so(tmp_path, monkeypatch, capsy
     assert warnings_of(out) == []
     assert main(["resume", out, "--set", "run.rounds=3", "--quiet"]) == 0
     (warning,) = warnings_of(out)
-    assert "this run began on Old Processor (x86-64) and goes on on" in warning
+    assert "this run began on Old Processor (x86-64) and continues on" in warning
     assert warning in capsys.readouterr().err.replace("fedmpi: warning: ", "")
 
 

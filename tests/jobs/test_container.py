@@ -37,11 +37,12 @@ exec unshare --mount bash -c '
     mount --bind {tmp_path} {root}/host/work
     mount -t proc proc {root}/proc
     mount --rbind /dev {root}/dev
+    mount --rbind /sys {root}/sys
     export LD_LIBRARY_PATH=/host/mpi MPI4PY_LIBMPI=/host/mpi/libmpi.so.12 PYTHONPATH=/opt/fedmpi
     exec chroot {root} /usr/bin/python3 -m fedmpi "$@"' enter "$@"
 """)
     words = ["run", "/host/work/exp.toml", "-o", "/host/work/inside.h5", "--quiet"]
-    cluster.run("srun", "-N2", "-n2", "--mpi=pmi2", "bash", enter, *words)
+    cluster.run("srun", "-N2", "-n2", "--mpi=pmi2", "bash", enter, *words, timeout=600)
     cluster.fedmpi("run", tmp_path / "exp.toml", "-o", tmp_path / "outside.h5", "--quiet")
     equal(contents(tmp_path / "inside.h5"), contents(tmp_path / "outside.h5"))
     with reader.open(tmp_path / "inside.h5") as run:
