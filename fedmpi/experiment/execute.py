@@ -9,10 +9,10 @@ from time import perf_counter
 from fedmpi import named
 from fedmpi.errors import AlikeError, FedmpiError, RejectedError
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.provenance import provenance
+from fedmpi.experiment.provenance import mixture, provenance
 from fedmpi.experiment.save import Thrift, keep, restore
 from fedmpi.experiment.watch import watching
-from fedmpi.record import checkpoint
+from fedmpi.record import checkpoint, reader
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.sign import signs_of_life, tell
 from fedmpi.record.writer import Writer, check_target
@@ -153,10 +153,13 @@ def _writer(resolved, experiment, comm, start, next_round):
     if comm.rank:
         return None
     if start.resume:
+        with reader.open(start.out) as old:
+            mixed = mixture(facts, old.provenance)
         writer = Writer.reopen(start.out, next_round, comm.size, resolved.values())
         writer.event("resume", f"from round {next_round} on {comm.size} ranks")
         for key in start.changed:
             writer.event("config", key)
+        _warn(writer, mixed, start)
         return writer
     writer = Writer.create(
         start.out,
@@ -170,4 +173,12 @@ def _writer(resolved, experiment, comm, start, next_round):
         overwrite=start.overwrite,
     )
     checkpoint.remove(start.out)  # one of a run that was here before
+    _warn(writer, mixture(facts), start)
     return writer
+
+
+def _warn(writer, text, start):
+    """Say and write down a warning, if there is one."""
+    if text:
+        start.warn(text)
+        writer.event("warning", text)
