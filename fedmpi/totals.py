@@ -13,7 +13,7 @@ supports allow, so that the ranks exchange only what some client sent.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Total:
         self.sum: AnyArray = np.zeros(layout.size, dtype)
         self.cover: AnyArray = np.zeros(0 if fill == "zero" else units, dtype)
         self.touched: Flags = np.zeros(units, np.uint8)
-        self.all = dtype(0)
+        self.all: Any = dtype(0)
         self._shift: Reals | None = None
 
     def add(self, values: Vector, share: float, support: Support | None = None) -> None:
@@ -134,7 +134,7 @@ class Total:
         return float(held / max(self.layout.size, 1))
 
     def take(
-        self, total: AnyArray, cover: AnyArray, touched: Flags, every: np.generic | None = None
+        self, total: AnyArray, cover: AnyArray, touched: Flags, every: Any = None
     ) -> None:
         """Take the sums over all ranks in the place of this rank's; arrays are only read.
 
@@ -152,7 +152,7 @@ class Total:
     def _unit(self) -> float:
         return kernels.sums.SCALE if self.exact else 1.0
 
-    def _scaled(self, share: float) -> np.generic:
+    def _scaled(self, share: float) -> Any:
         if self.exact:
             return np.int64(round(share * kernels.sums.SCALE))
         return np.float32(share)

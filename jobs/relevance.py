@@ -72,7 +72,7 @@ def estimated(made, weights, error):
     state = algorithm.start(weights) | {"phase": np.array(1)}
     plan = algorithm.plan(state, 0, 0)
     job = Job(0, 0, state, plan, 1.0)
-    (report,) = made.trainer.train([job])
+    (report,) = made.engine.train([job])
     values = algorithm.message(job, report)["relevance"].values
     return values[algorithm.units.place[algorithm.units.inputs :]].astype(np.float64)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.kernels import batch_last, conv, kept, loss, norm, pack, pool, tables, update
+from fedmpi.kernels import batch_last, conv, groups, kept, loss, norm, pack, pool, tables, update
 
 
 def warm():
@@ -25,6 +25,11 @@ def warm():
         memory, places, *planes, 16, mask, flat, *scales, saved, places, 1e-5, True, True, 0
     )
     norm.track(flat, places, places, saved, places, mask, 16, 0.1)
+    saved, flags = np.ones((2, 1, 16), np.float32), np.ones(1, np.uint8)
+    groups.normalise(memory, *planes, 16, 16, 1, *scales, saved, 1e-5, none)
+    groups.normalise_back(
+        memory, places, *planes, 16, 16, 1, flat, *scales, saved, flags, flags, True, True, 0
+    )
     batch_last.enter(memory, places, np.zeros((1, 1), np.float32), places, 16)
     batch_last.transpose(memory, 1024, 0, 16, 16, 16)
     batch_last.measure(np.zeros(1), memory, places, 16, mask, none)

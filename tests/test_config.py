@@ -37,7 +37,30 @@ def test_over_selection_asks_more_clients_but_no_more_than_there_are(over, selec
     assert read(text, "a.toml").selected == selected
 
 
+@pytest.mark.parametrize(
+    ("text", "engine"),
+    [
+        ("", "auto"),
+        ('engine = "debug"', "debug"),
+        ('trainer = "numba"', "kernels"),
+        ('trainer = "torch"', "torch"),
+        ('trainer = "numba"\nengine = "kernels"', "kernels"),
+    ],
+)
+def test_trainer_is_an_older_name_of_engine(text, engine):
+    config = read(f"[run]\n{text}", "a.toml")
+    assert config.run.engine == engine
+    assert not hasattr(config.run, "trainer")
+
+
 BAD = {
+    "run: trainer = 'numba' and engine = 'torch' differ; remove trainer": (
+        "[run]\ntrainer = 'numba'\nengine = 'torch'"
+    ),
+    "run: trainer = 'kernels': write engine, which is 'auto', 'kernels', 'torch' or 'debug'": (
+        "[run]\ntrainer = 'kernels'"
+    ),
+    "run.engine = 'cuda': must be 'auto', 'kernels', 'torch' or 'debug'": "[run]\nengine = 'cuda'",
     "run.sed: unknown key; did you mean seed?": "[run]\nsed = 1",
     "runn: unknown key; did you mean run?": "[runn]\nseed = 1",
     "run.rounds = 0: must be at least 1": "[run]\nrounds = 0",

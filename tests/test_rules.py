@@ -168,6 +168,31 @@ def names_are_words_of_the_field(source):
             yield line, f"{name}: name the thing, not {' '.join(found)}"
 
 
+VALUES = re.compile(r"support|mask|plan|backward|^(up|down|update)$")
+
+
+def values_are_compared_by_value(source):
+    """Nothing is decided by whether two names stand for one support, mask or plan."""
+    for node in source.nodes:
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        constant = any(isinstance(side, ast.Constant) for side in sides)
+        names = [dotted(side).rpartition(".")[2] for side in sides]
+        identity = any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops)
+        if identity and not constant and any(VALUES.search(name) for name in names):
+            yield node.lineno, f"{ast.unparse(node)}: compare values with =="
+
+
+def abilities_are_declared(source):
+    """Nothing is decided by whether a class overrides a method."""
+    for node in source.nodes:
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+            names = [ast.unparse(side) for side in (node.left, *node.comparators)]
+            if any(re.match(r"(type\(self\)|cls)\.\w+$", name) for name in names):
+                yield node.lineno, f"{ast.unparse(node)}: declare it as a value of the class"
+
+
 def kernels_have_twins_and_shapes(source):
     """Public kernels of public modules have a naive twin and say dtype[shape] of their arrays."""
     if Path(source.path).name.startswith("_"):
@@ -194,6 +219,8 @@ RULES_OF_CODE = [
     input_is_refused_by_errors,
     state_is_passed_in,
     names_are_words_of_the_field,
+    values_are_compared_by_value,
+    abilities_are_declared,
     kernels_have_twins_and_shapes,
 ]
 
@@ -224,6 +251,10 @@ def test_rule(rule, sources):
         (input_is_refused_by_errors, "assert 1"),
         (state_is_passed_in, "def f():\n    global a"),
         (names_are_words_of_the_field, "class RoundManager: pass"),
+        (values_are_compared_by_value, "if support is plan.down: pass"),
+        (values_are_compared_by_value, "if plan.update is not plan.mask: pass"),
+        (abilities_are_declared, "if type(self).remember is not Algorithm.remember: pass"),
+        (abilities_are_declared, "if cls.message is not Algorithm.message: pass"),
         (kernels_have_twins_and_shapes, '@kernel\ndef nonesuch(x):\n    """float32[P]."""'),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

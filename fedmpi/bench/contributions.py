@@ -79,7 +79,7 @@ def of_method(name, clients=32, model="vgg11"):
     cohort = simulation.cohorts.cohort(simulation.state, ROUNDS - 1, simulation.virtual_time)
     jobs = (simulation.job(cohort, place) for place in range(cohort.clients.size))
     algorithm, found = experiment.algorithm, {}
-    for done in visits(simulation.server(), experiment.trainer, jobs):
+    for done in visits(simulation.server(), experiment.engine, jobs):
         alone = algorithm.zero()
         add(algorithm, alone, done, done.arrival)
         for key, total in alone.items():

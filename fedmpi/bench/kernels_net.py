@@ -12,7 +12,7 @@ import numpy as np
 from fedmpi import kernels, sparsity
 from fedmpi.layout import Support
 from fedmpi.learn import eager
-from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
 from fedmpi.learn.steps import edges_of
@@ -176,7 +176,7 @@ def _setting(name, shape, batch):
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
     rng = rng_for(0, "bench", 0, 1)
     x = rng.standard_normal((batch, *shape), dtype=np.float32)
-    return FastEngine(module, layout, shape), module, x, rng.integers(0, 10, batch)
+    return KernelGradients(module, layout, shape), module, x, rng.integers(0, 10, batch)
 
 
 def _convolutions(engine, batch, backward):

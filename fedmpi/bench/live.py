@@ -52,7 +52,7 @@ def measure(resolved, comm, start, bare=False):
         with reader.open(start.out) as run:
             found = {"accuracy": float(run.rounds.test_accuracy[-1])}
             found["weights_sha256"] = run.weights_sha256
-    how = {"ranks": comm.size, "trainer": resolved.config.run.trainer}
+    how = {"ranks": comm.size, "trainer": resolved.config.run.engine}
     return plain(how | clock.found() | found)
 
 
@@ -127,19 +127,19 @@ class Bare:
         self._weights = np.tensordot(shares, trained, 1).astype(np.float32)
 
     def _client(self, round, client):
-        trainer, engine = self._experiment.trainer, self._experiment.engine
-        local, size = trainer.local, trainer.local.batch_size
-        x, y = trainer.samples.take(trainer.partition.of(client))
+        data = self._experiment.engine.data
+        engine = self._experiment.engine.gradients
+        local, size, index = data.local, data.local.batch_size, data.partition.of(client)
         engine.weights[:] = self._weights
         self._velocity.fill(0)
-        rng, lr = rng_for(trainer.seed, "batches", round, client), np.float32(local.lr)
-        left = int(local.steps_of(len(y)))
+        rng, lr = rng_for(data.seed, "batches", round, client), np.float32(local.lr)
+        left = int(local.steps_of(len(index)))
         while left > 0:
-            order = rng.permutation(len(y))
-            for first in range(0, len(y), size)[:left]:
+            order = rng.permutation(len(index))
+            for first in range(0, len(index), size)[:left]:
                 left -= 1
-                batch = order[first : first + size]
-                engine.gradient(engine.weights, x, y, engine.grad, batch=batch)
+                x, y = data.samples.take(index[order[first : first + size]])
+                engine.gradient(engine.weights, x, y, engine.grad)
                 kernels.update.sgd(
                     engine.weights, engine.grad, self._velocity, self._weights, self._moving,
                     self._edges, lr, local.momentum, local.weight_decay, 0.0,

@@ -10,12 +10,12 @@ from fedmpi.errors import AlikeError, FedmpiError
 from fedmpi.experiment.division import split
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
-from fedmpi.learn.engines import engine_of
+from fedmpi.learn.engine import ClientData
+from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
+from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
-from fedmpi.learn.networks import Networks
 from fedmpi.learn.samples import Samples
-from fedmpi.learn.trainer import Local, Trainer
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.progress import Progress
@@ -62,44 +62,43 @@ def _assembled(resolved, dataset, progress):
     train, test = _samples(dataset)
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
-    networks, weights = _networks(resolved, shape, dataset.classes, sample)
-    layout = networks.whole.layout
+    augment = augmentation_of(config.data.augment, dataset)
+    data = ClientData(train, partition, _local(config), seed, augment)
+    engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
     devices = devices_of(config, seed)
-    local, augment = _local(config), augmentation_of(config.data.augment, dataset)
-    trainer = Trainer(networks, train, partition, local, seed, augment, progress.step)
-    algorithm = _algorithm(resolved, layout, devices, memories, trainer)
+    algorithm = _algorithm(resolved, engine, devices, memories)
     return Experiment(
         config=config,
         dataset=dataset,
         test=test,
         counts=partition.counts(dataset.y_train, dataset.classes),
-        work=local.samples_of(partition.sizes).astype(np.float64),
+        work=data.local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
         schedule=schedule_of(config.schedule),
-        trainer=trainer,
+        engine=engine,
         algorithm=algorithm,
         stages=_stages(resolved, algorithm),
         selector=resolved.selector(resolved.selector_keys, seed, config.clients.number),
         server=ServerOptimizer(config.server),
-        weights=weights,
+        weights=engine.initial_weights,
         memories=memories,
     )
 
 
-def _algorithm(resolved, layout, devices, memories, trainer):
+def _algorithm(resolved, engine, devices, memories):
     """Return the method of a run, with all that it may ask."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
     setting = Setting(
-        layout=layout,
+        layout=engine.layout,
         seed=config.run.seed,
         rounds=config.run.rounds,
         clients=config.clients.number,
         exact=config.run.sum == "exact",
         speed=devices.speed,
         optimizer=config.optimizer,
-        gates=None if gates is None else left_by_gates(layout, gates),
+        gates=None if gates is None else left_by_gates(engine.layout, gates),
         memory=lambda client: without_stages(memories[client]),
-        accuracy=trainer.accuracy,
+        accuracy=engine.accuracy,
     )
     return resolved.algorithm(resolved.algorithm_keys, setting)
 
@@ -117,25 +116,20 @@ def _stages(resolved, algorithm):
     return stages
 
 
-def _networks(resolved, shape, classes, sample):
-    """Return the Networks of a run, and the first weights float32[P] of the whole model."""
+def _engine(resolved, shape, classes, sample, data, on_step):
+    """Return the Engine of a run, with its model."""
     config, algorithm = resolved.config, resolved.algorithm
-    seed, gates = config.run.seed, algorithm.gates(resolved.algorithm_keys)
-    trainer = "torch" if algorithm.torch_only else config.run.trainer
+    name, gates = config.model.name, algorithm.gates(resolved.algorithm_keys)
 
     def make(options):
-        keys = resolved.model_keys | options
-        module = build(config.model.name, shape, classes, keys, seed)
-        return module if gates is None else gated(module, gates, seed)
+        module = build(name, shape, classes, resolved.model_keys | options, data.seed)
+        return module if gates is None else gated(module, gates, data.seed)
 
-    def engine(module):
-        threads, batch_size = config.run.threads_per_rank, config.clients.batch_size
-        return engine_of(module, sample, trainer, threads, batch_size)
-
-    name = config.model.name
+    run, torch_only = config.run, algorithm.torch_only
     with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
-        whole, weights = engine(make({}))
-    return Networks(make, whole, sample, engine), weights
+        return engine_for(
+            make, sample, data, run.engine, run.threads_per_rank, on_step, torch_only
+        )
 
 
 def _shared_dataset(resolved, comm, root, cache):

@@ -1,177 +1,170 @@
-"""The torch engine: gradients and outputs of any torch module, by way of flat vectors."""
+"""What an engine is: it trains clients, one job after another, and evaluates models."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
-from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
-from fedmpi.learn.losses import LOSSES
-from fedmpi.learn.taps import Tap
-from fedmpi.plan import FULL
+from fedmpi.arrays import AnyArray, Integers, Vector
+from fedmpi.errors import ConfigError
+from fedmpi.exchange import Failure, Job, Report
+from fedmpi.layout import Layout
+from fedmpi.learn.local import Local
+from fedmpi.learn.partitions.partition import Partition
+from fedmpi.learn.samples import Samples
+from fedmpi.plan import Own, Plan, Submodel
+from fedmpi.rng import rng_for
+
+BLOCK = 500  # samples evaluated together; fixed, so that no result depends on the ranks
+
+ENGINES: dict[str, type["Engine"]] = {}
+"""The engines by name."""
+
+Augment = Callable[[AnyArray, Integers, np.random.Generator], AnyArray]
+"""(x, places, rng) -> the samples x[places], changed as a client sees them this time."""
 
 
-class TorchEngine:
-    """Gradient and outputs of a module, with weights and gradient as flat float32[P] vectors.
+def nothing() -> None:
+    """Do nothing after a step."""
 
-    `weights` and `grad` are the engine's own buffers, which the module's parameters
-    view. A caller who works in them spares one copy each way; any other vectors are
-    copied. They are 64-byte aligned, because results of BLAS may depend on alignment,
-    and must not depend on where a caller's vector happens to lie.
 
-    A dropped row takes its normalisation with it: its BN scale and shift get no
-    gradient, and its running statistics stay. The same holds below the lowest
-    trained layer. Batch statistics are used all the same.
+@dataclass(frozen=True, eq=False)
+class ClientData:
+    """What clients train on, and how.
+
+    Attributes
+    ----------
+    samples : Samples
+        Of all clients.
+    partition : Partition
+        Which of them each client holds.
+    local : Local
+    seed : int
+        Of the run.
+    augment : callable, optional
+    """
+
+    samples: Samples
+    partition: Partition
+    local: Local
+    seed: int
+    augment: Augment | None = None
+
+    def batches(self, job: Job) -> Iterator[tuple[AnyArray, Integers, bool]]:
+        """Yield (x, y, whether an epoch ends) of each batch that a job trains on.
+
+        A batch is read when it is asked for, so that no client's data are held whole.
+        """
+        index = self.partition.of(job.client)
+        rng = self.augment and rng_for(self.seed, "augment", job.round, job.client)
+        told = self.seed, job.round, job.client, len(index), job.plan.steps
+        for batch, last in self.local.batches(*told):
+            x, y = self.samples.take(index[batch])
+            if self.augment is not None:
+                x = self.augment(x, np.arange(len(batch)), rng)
+            yield x, y, last
+
+    def probe(self, job: Job) -> tuple[AnyArray, Integers]:
+        """Return (x, y) of the batch whose gradient a job measures after its last step."""
+        index = self.partition.of(job.client)
+        return self.samples.take(
+            index[self.local.probe(self.seed, job.round, job.client, len(index))]
+        )
+
+    def blocks(self, client: int) -> Iterator[tuple[AnyArray, Integers]]:
+        """Yield (x, y) of all samples of a client, BLOCK of them at a time."""
+        index = self.partition.of(client)
+        for first in range(0, len(index), BLOCK):
+            yield self.samples.take(index[first : first + BLOCK])
+
+
+class Engine(ABC):
+    """Trains clients and evaluates models on this rank.
+
+    An engine keeps nothing of a client once its report is out: what a job gives depends on the
+    job and on the engine's data alone, so any order of jobs gives the same reports.
+
+    A subclass is found by the `name` of its class line, and declares `mechanisms`, the names of
+    what it can do (`plan.MECHANISMS`, and "error.<name>" for each error that it minimises).
 
     Parameters
     ----------
-    module : torch.nn.Module
-        Taken over by the engine: its parameters become views, its layers are tapped.
-    layout : Layout
-        From `layout_of(module, sample)`.
-    threads : int
-        Threads of torch, for the whole process. Bits are the same for any number of
-        ranks, not for any number of threads.
+    data : ClientData
+    on_step : callable
+        Called without arguments after each step of each client.
     """
 
-    error = "cross-entropy"  # a key of LOSSES
+    name: ClassVar[str] = ""
+    mechanisms: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, module, layout, threads=1):
-        torch.set_num_threads(threads)
-        self.layout = layout
-        self.module = module
-        self._flat = flat_weights(module, layout)
-        self._flat_grad = torch.zeros(layout.size)
-        self.weights = self._flat.numpy()
-        self.grad = self._flat_grad.numpy()
-        bind(module, layout, self._flat)
-        self._taps = [Tap(parts[0]) for parts in layer_modules(module, layout)]
-        self._statistics = [
-            slice(t.start, t.start + t.size) for t in layout.tensors if not t.trained
-        ]
-        self._prepare(FULL)
+    def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if name is not None:
+            ENGINES[name] = cls
+            cls.name = name
 
-    def gradient(self, weights, x, y, grad, backward=FULL, activations=None, batch=None):
-        """Return the mean cross-entropy (or other `error`) of one batch and fill in its gradient.
+    def __init__(self, data: ClientData, on_step: Callable[[], None] = nothing) -> None:
+        self.data, self.on_step = data, on_step
 
-        Parameters
-        ----------
-        weights : float32[P]
-            Only read, but for running statistics, which are updated in place.
-        x : float32[N, ...]
-        y : int64[N]
-        grad : float32[P]
-            Overwritten: the gradient; 0 for running statistics, for dropped rows and
-            below the lowest trained layer.
-        backward : Backward
-            What is differentiated.
-        activations : list of float64[rows], optional
-            For each layer; |output of the convolution, linear or lone norm layer|, bias
-            included and before what follows, is added up over batch and space in place.
-            Left alone for layers of other kinds.
-        batch : int64[n], optional
-            Which of the samples make up the batch; all of them if it is not given.
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """The shape of the model."""
+
+    @property
+    @abstractmethod
+    def initial_weights(self) -> Vector:
+        """The weights float32[P] that the model was built with."""
+
+    @abstractmethod
+    def layout_of(self, submodel: Submodel | None) -> Layout:
+        """Return the shape of the network that a Submodel names; None is the whole model."""
+
+    @abstractmethod
+    def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
+        """Yield what became of each job, in the order of the jobs.
+
+        The next job is asked for when it is needed, so that a caller can stop between clients.
+        What numbers bring about in a client's training gives a Failure.
+
+        Raises
+        ------
+        ConfigError
+            A plan asks for what this engine cannot do.
         """
-        x, y = (x, y) if batch is None else (x[batch], y[batch])
-        if backward is not self._backward:
-            self._prepare(backward)
-        self._enter(weights)
-        for layer, tap in enumerate(self._taps):
-            tap.sums = None if activations is None else activations[layer]
-        if not self.module.training:
-            self.module.train()
-        still = self._flat[self._still]
-        loss = LOSSES[self.error](self.module(_copy(x)), _copy(y))
-        self._differentiate(loss)
-        self._flat[self._still] = still
-        if not _same(weights, self.weights):
-            for block in self._statistics:
-                weights[block] = self.weights[block]
-        if not _same(grad, self.grad):
-            np.copyto(grad, self.grad)
-        return loss.item()
 
-    def outputs(self, weights, x):
+    @abstractmethod
+    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
         """Return the outputs float32[N, classes] for x float32[N, ...], in evaluation mode."""
-        self._enter(weights)
-        for tap in self._taps:
-            tap.sums = None
-        if self.module.training:
-            self.module.eval()
-        with torch.no_grad():
-            return self.module(_copy(x)).numpy()
 
-    def _enter(self, weights):
-        if not _same(weights, self.weights):
-            np.copyto(self.weights, weights)
+    @abstractmethod
+    def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
+        """Return the same of a client's own model."""
 
-    def _differentiate(self, loss):
-        """Fill the flat gradient."""
-        for view in self._untouched:
-            view.zero_()
-        if self._parameters:
-            found = torch.autograd.grad(loss, self._parameters, allow_unused=True)
-            found = [torch.zeros(()) if one is None else one for one in found]
-            torch._foreach_copy_(self._views, found)
-        self._flat_grad[self._silent] = 0.0
+    def accuracy(self, client: int, weights: Vector) -> float:
+        """Return the share of the client's own samples that `weights` float32[P] class right."""
+        right = 0
+        for x, y in self.data.blocks(client):
+            right += int((self.outputs(weights, x).argmax(axis=1) == y).sum())
+        return right / max(len(self.data.partition.of(client)), 1)
 
-    def _prepare(self, backward):
-        """Take up another Backward: flags of the parameters, rows of the taps, index lists."""
-        layout = self.layout
-        rows = _checked(layout, backward)
-        self._parameters, self._views, self._untouched = [], [], []
-        for tensor in layout.tensors:
-            view = self._flat_grad[tensor.start : tensor.start + tensor.size].view(tensor.shape)
-            if not tensor.trained:
-                self._untouched.append(view)
-                continue
-            parameter = self.module.get_parameter(tensor.name)
-            parameter.requires_grad_(tensor.layer >= backward.lowest)
-            if parameter.requires_grad:
-                self._parameters.append(parameter)
-                self._views.append(view)
-            else:
-                self._untouched.append(view)
-        for tap, keep in zip(self._taps, rows, strict=True):
-            tap.keep(keep)
-        self._still, self._silent = _unmoved(layout, rows, backward.lowest)
-        self._backward = backward
+    def right_answers(self, own: Own, samples: Samples, index: Integers) -> int:
+        """Return how many of the samples `index` int64[n] a client's own model classes right."""
+        right = 0
+        for first in range(0, len(index), BLOCK):
+            x, y = samples.take(index[first : first + BLOCK])
+            right += int((self.own_outputs(own, x).argmax(axis=1) == y).sum())
+        return right
 
-
-def _checked(layout, backward):
-    """Return for each layer None or bool[rows]; ValueError if they do not fit the layout."""
-    rows = backward.rows or (None,) * len(layout.layers)
-    if len(rows) != len(layout.layers):
-        raise ValueError(f"rows of {len(rows)} layers given, the model has {len(layout.layers)}")
-    for layer, keep in zip(layout.layers, rows, strict=True):
-        if keep is not None and keep.shape != (layer.rows,):
-            raise ValueError(f"layer {layer.name}: rows are bool{keep.shape}, not [{layer.rows}]")
-    return tuple(None if keep is None or keep.all() else keep.astype(bool) for keep in rows)
-
-
-def _unmoved(layout, rows, lowest):
-    """Return two int64 lists of coordinates: statistics that stay, and gradients set to zero."""
-    still, silent = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for tensor in layout.tensors:
-        layer, keep = layout.layers[tensor.layer], rows[tensor.layer]
-        if tensor.layer < lowest:
-            keep = np.zeros(layer.rows, bool)
-        if keep is None:
-            continue
-        blocks = np.arange(tensor.start, tensor.start + tensor.size).reshape(tensor.rows, -1)
-        dropped = blocks[~keep].ravel() if tensor.rows == len(keep) else blocks[:0].ravel()
-        # The layer's own weights get zeros from its backward pass; a joined norm does not.
-        joined = tensor.name.rpartition(".")[0] != layer.name
-        if not tensor.trained:
-            still.append(dropped)
-        elif joined or layer.kind == "embedding":
-            silent.append(dropped)
-    return torch.from_numpy(np.concatenate(still)), torch.from_numpy(np.concatenate(silent))
-
-
-def _copy(array):
-    """A torch copy of an array, aligned as torch aligns."""
-    return torch.tensor(array)
-
-
-def _same(one, other):
-    """True if two vectors are the same memory."""
-    return one.ctypes.data == other.ctypes.data
+    def check(self, plan: Plan) -> None:
+        """Raise ConfigError if the engine cannot do what a plan asks for."""
+        missing = sorted(plan.mechanisms - self.mechanisms)
+        if missing:
+            able = sorted(name for name, kind in ENGINES.items() if missing[0] in kind.mechanisms)
+            instead = f"use {' or '.join(map(repr, able))}" if able else "no engine has it"
+            raise ConfigError(
+                f"run.engine = {self.name!r}: a plan asks for {missing[0]!r}, which this engine "
+                f"cannot do; {instead}"
+            )

@@ -1,52 +1,93 @@
-"""Which engine trains a model."""
+"""Which engine a run has: made from its name, or chosen by a rule."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
+from torch import nn
 
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.errors import ConfigError
-from fedmpi.learn.engine import TorchEngine
+from fedmpi.learn.debug import DebugEngine, Reference
+from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.fast.chain import Unsupported
-from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
+from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.networks import Networks
+from fedmpi.learn.one_by_one import KernelsEngine, OneByOne, TorchEngine
+from fedmpi.learn.torch_gradients import TorchGradients
 
 
-def engine_of(module, sample, trainer, threads, batch_size):
-    """Return the engine for a torch module and its first weights, float32[P].
+def engine_for(
+    make: Callable[[dict[str, Any]], nn.Module],
+    sample: AnyArray,
+    data: ClientData,
+    name: str = "auto",
+    threads: int = 1,
+    on_step: Callable[[], None] = nothing,
+    torch_only: bool = False,
+) -> Engine:
+    """Return the engine of a run.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        Taken over by the engine.
+    make : callable
+        Returns a new torch module of the model, given a dict of options of its own.
     sample : array [1, ...]
         One input.
-    trainer : "auto", "torch" or "numba"
-        "auto" goes by the shapes of the model and the batch (fast/rule.py).
+    data : ClientData
+    name : "auto", "kernels", "torch" or "debug"
+        "auto" goes by the shapes of the model and the batch (fast/rule.py), for each network
+        that clients train.
     threads : int
         Torch threads of this process.
-    batch_size : int
-        Of the clients.
+    on_step : callable
+        Called after each step.
+    torch_only : bool
+        Whether the method needs what torch alone can do; then "kernels" gives "torch".
 
     Raises
     ------
     ConfigError
-        If the kernels are asked for and there are none for this model.
+        If the kernels are asked for and there are none for this model, or the model cannot be
+        laid out.
     """
     sample = np.asarray(sample)
-    layout, shape = layout_of(module, sample), sample.shape[1:]
-    if trainer == "auto":
+    if name == "debug":
+        networks = Networks(make, sample, partial(_reference, sample=sample))
+        return DebugEngine(networks, data, on_step)
+    name = "torch" if torch_only else name
+    backend = partial(_gradients, sample=sample, name=name, threads=threads, data=data)
+    networks = Networks(make, sample, backend)
+    by_kernels = isinstance(networks.whole.backend, KernelGradients)
+    kind: type[OneByOne] = KernelsEngine if by_kernels else TorchEngine
+    return kind(networks, data, on_step)
+
+
+def _reference(module: nn.Module, sample: AnyArray) -> tuple[Reference, Vector]:
+    reference = Reference(module, layout_of(module, sample))
+    return reference, reference.initial
+
+
+def _gradients(
+    module: nn.Module, sample: AnyArray, name: str, threads: int, data: ClientData
+) -> tuple[Gradients, Vector]:
+    """Return the backend of a module and its first weights."""
+    layout, shape, batch_size = layout_of(module, sample), sample.shape[1:], data.local.batch_size
+    if name == "auto":
         name, _ = choose(module, layout, shape, batch_size)
-        trainer = "numba" if name == "fast" else "torch"
-    if trainer == "torch":
-        engine = TorchEngine(module, layout, threads)
+    backend: Gradients
+    if name == "torch":
+        backend = TorchGradients(module, layout, threads)
     else:
-        engine = _fast(module, layout, shape)
-    return engine, engine.weights.copy()
-
-
-def _fast(module, layout, shape):
-    try:
-        return FastEngine(module, layout, shape)
-    except Unsupported as reason:
-        raise ConfigError(
-            f"run.trainer = 'numba': there are no kernels for {reason}; use 'auto' or 'torch'"
-        ) from None
+        try:
+            backend = KernelGradients(module, layout, shape, batch_size)
+        except Unsupported as reason:
+            raise ConfigError(
+                f"run.engine = 'kernels': there are no kernels for {reason}; "
+                "use 'auto' or 'torch'"
+            ) from None
+    return backend, backend.weights.copy()

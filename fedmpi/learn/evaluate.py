@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK = 500  # samples evaluated together; fixed, so that no result depends on the ranks
+from fedmpi.learn.engine import BLOCK
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,18 +82,6 @@ def evaluate(engine, weights, samples, classes, comm):
     comm.sum_array(losses)
     comm.sum_array(tally)
     return Score(float(losses.sum() / max(len(samples), 1)), tally[0], tally[1])
-
-
-def right_answers(network, own, samples, index):
-    """Return how many of the samples `index` int64[n] the model `own`, on its Network, gets right.
-
-    `own` has `weights` float32[P] of the whole model and `private`, the end that is not of it.
-    """
-    weights, right = network.enter(own.weights, own.private), 0
-    for first in range(0, len(index), BLOCK):
-        x, y = samples.take(index[first : first + BLOCK])
-        right += int((network.engine.outputs(weights, x).argmax(axis=1) == y).sum())
-    return right
 
 
 def _cross_entropy(logits, y):

@@ -19,7 +19,8 @@ def layout_of(module, sample):
     Every module that has parameters of its own is a layer, in the order in which
     the forward pass comes to them. A BatchNorm that directly follows a convolution
     or linear layer with as many rows joins it, so a row is a filter with its bias and
-    its normalisation. Running means and variances are tensors that are not trained.
+    its normalisation. GroupNorm and LayerNorm look at more than a row, so they are layers of their
+    own. Running means and variances are tensors that are not trained.
     An LSTM, whose hidden units are not contiguous, and a layer of unknown kind have
     one row. `macs` counts convolutions, linear layers and LSTMs; the rest is 0.
 
@@ -93,11 +94,18 @@ def kind_of(part):
         return "conv"
     if isinstance(part, nn.Linear):
         return "linear"
-    if isinstance(part, (*_BATCH_NORMS, nn.GroupNorm)):
+    if isinstance(part, (*_BATCH_NORMS, nn.GroupNorm, nn.LayerNorm)):
         return "norm"
     if isinstance(part, nn.Embedding):
         return "embedding"
     return "lstm" if isinstance(part, nn.LSTM) else "other"
+
+
+def row_axis(part):
+    """Return the axis of a layer module's output along which its rows lie."""
+    if isinstance(part, nn.LayerNorm):
+        return -len(part.normalized_shape)
+    return 1 if kind_of(part) in ("conv", "norm") else -1
 
 
 def _own(part):
@@ -113,6 +121,8 @@ def _own(part):
 def _rows(part):
     """Number of leading blocks of the weight that are output channels, units or entries."""
     kind = kind_of(part)
+    if isinstance(part, nn.LayerNorm):
+        return part.normalized_shape[0]
     if kind == "norm":
         return part.num_channels if isinstance(part, nn.GroupNorm) else part.num_features
     return 1 if kind in ("lstm", "other") else part.weight.shape[0]

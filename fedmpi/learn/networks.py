@@ -1,63 +1,80 @@
-"""The networks that clients train: the whole model, or parts of it, each with its buffers."""
+"""The networks that clients train: the whole model, or parts of it."""
 
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from fedmpi.arrays import AnyArray, Flags, Integers, Vector
 from fedmpi.errors import ConfigError
+from fedmpi.layout import Layout
 from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.learn.steps import edges_of
+from fedmpi.plan import Submodel
 from fedmpi.sparsity import narrowed
 
 _MOST = 8  # parts kept ready; each holds a few vectors of its size
 
 
 class Network:
-    """An engine, its optimiser's buffers, and where its coordinates lie in the whole model.
+    """A backend that computes a network, and where its coordinates lie in the whole model.
 
-    `index` int64[n] gives the place in the model of the first n coordinates of the part;
-    the rest is private to the client. None for the whole model.
+    Parameters
+    ----------
+    backend : Gradients, or what else an engine computes with
+        Has a `layout`.
+    first : float32[P']
+        What a private end starts from.
+    index : int64[n], optional
+        The place in the model of the first n coordinates of the part; the rest is private to
+        the client. None for the whole model.
     """
 
-    def __init__(self, engine, first, index=None):
-        self.engine, self.layout, self.index = engine, engine.layout, index
-        self._first = first  # float32[P]: what a private end starts from
-        self.moments = np.zeros((2, self.layout.size), np.float32)
-        self.trained = self.layout.trained.astype(np.uint8)
-        self.edges = edges_of(self.trained)
-        self.still = np.flatnonzero(~self.layout.trained)  # running statistics
-        self._under = (None, None, None), None  # what was asked of `under`, and the answer
+    def __init__(self, backend: Any, first: Vector, index: Integers | None = None) -> None:
+        self.backend, self.first, self.index = backend, first, index
+        self.layout: Layout = backend.layout
 
-    def enter(self, start, private):
+    @cached_property
+    def moments(self) -> Vector:
+        """float32[2, P']: buffers of an optimiser."""
+        return np.zeros((2, self.layout.size), np.float32)
+
+    @cached_property
+    def trained(self) -> Flags:
+        """uint8[P']: 1 where a coordinate is trained."""
+        return self.layout.trained.astype(np.uint8)
+
+    @cached_property
+    def edges(self) -> NDArray[np.uint32]:
+        """uint32[2 R]: the runs of coordinates that are trained."""
+        return edges_of(self.trained)
+
+    @cached_property
+    def still(self) -> Integers:
+        """int64[n]: where the running statistics are."""
+        return np.flatnonzero(~self.layout.trained)
+
+    def enter(self, start: Vector, private: Vector | None) -> Vector:
         """Return the weights of this network, float32[P'], from those of the model."""
         if self.index is None:
             return start
         shared = len(self.index)
-        weights = self._first.copy()
+        weights = self.first.copy()
         weights[:shared] = start[self.index]
         if private is not None:
             weights[shared:] = private
         return weights
 
-    def own(self, mask):
-        """Return uint8[P'] of uint8[P]: a mask of the model for this network; None stays None."""
-        return mask if mask is None or self.index is None else mask[self.index]
+    def part_of(self, values: AnyArray | None) -> AnyArray | None:
+        """Return the values of this network's coordinates among those of the model, or None."""
+        return values if values is None or self.index is None else values[self.index]
 
-    def under(self, backward, mask, update):
-        """Return `backward` with these masks, uint8[P'] or None, that spare the engine work.
-
-        The same object for the same arrays: an engine prepares once for all clients that share
-        a mask.
-        """
-        asked = backward, mask, update
-        if any(one is not other for one, other in zip(asked, self._under[0], strict=True)):
-            self._under = asked, replace(backward, mask=mask, update=update)
-        return self._under[1]
-
-    def leave(self, start, weights):
+    def leave(self, start: Vector, weights: Vector) -> tuple[Vector, Vector | None]:
         """Return float32[P] with the trained values in their places, and the private end."""
         if self.index is None:
             return weights, None
@@ -73,20 +90,23 @@ class Networks:
     ----------
     make : callable
         Returns a new torch module of the model, given a dict of options of its own.
-    engine : Engine
-        Of the whole model.
     sample : array [1, ...]
         One input.
-    engine_of : callable
-        Returns the engine of a module and its first weights.
+    backend_of : callable
+        Returns the backend of a module and its first weights.
     """
 
-    def __init__(self, make, engine, sample, engine_of):
-        self._make, self._sample, self._engine_of = make, sample, engine_of
-        self.whole = Network(engine, engine.weights)
-        self._parts = OrderedDict()
+    def __init__(
+        self,
+        make: Callable[[dict[str, Any]], nn.Module],
+        sample: AnyArray,
+        backend_of: Callable[[nn.Module], tuple[Any, Vector]],
+    ) -> None:
+        self._make, self._sample, self._backend_of = make, sample, backend_of
+        self.whole = Network(*backend_of(make({})))
+        self._parts: OrderedDict[Submodel, Network] = OrderedDict()
 
-    def of(self, part):
+    def of(self, part: Submodel | None) -> Network:
         """Return the Network of a Submodel (None for the whole model)."""
         if part is None:
             return self.whole
@@ -106,17 +126,18 @@ class Networks:
             index = np.flatnonzero(narrowed(layout, rows))
             narrow(module, layout_of(module, self._sample), rows)
         try:
-            engine, first = self._engine_of(module)
+            backend, first = self._backend_of(module)
         except ConfigError:
             if part.rows is None:
                 raise
             raise ConfigError(
                 "model: does not run without some of its channels, so its layers are no plain "
-                "chain; methods that remove channels need one, such as lenet5, mlp or vgg11"
+                "chain, or normalise over channels (GroupNorm, LayerNorm); methods that remove "
+                "channels need a chain without those, such as lenet5, mlp or vgg11"
             ) from None
-        if part.rows is None and _first(engine.layout, part.shared) != _first(layout, part.shared):
+        if part.rows is None and _first(backend.layout, part.shared) != _first(layout, part.shared):
             raise ConfigError(f"model: with {dict(part.options)} it shares no first layers")
-        return Network(engine, first, index)
+        return Network(backend, first, index)
 
 
 def _first(layout, size):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fedmpi.learn.layout_of import kind_of
+from fedmpi.learn.layout_of import kind_of, row_axis
 from fedmpi.learn.skeleton import Rows, SkeletonConv, SkeletonLinear
 
 
@@ -48,7 +48,7 @@ class Tap:
         # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
         if self._rows is None or self.kind == "embedding":
             return
-        axis = _axis(self.kind)
+        axis = row_axis(part)
         for values in _tensors(output):
             if values.requires_grad:
                 values.register_hook(lambda gradient: self._rows.masked(gradient, axis))
@@ -57,7 +57,7 @@ class Tap:
         """Add |output| of each row, over batch and space, to the sums in place."""
         if self.sums is None or self.kind not in ("conv", "norm", "linear"):
             return
-        axis = _axis(self.kind) % output.dim()
+        axis = row_axis(self.part) % output.dim()
         over = [other for other in range(output.dim()) if other != axis]
         self.sums += output.detach().abs().sum(over, dtype=torch.float64).numpy()
 
@@ -80,11 +80,6 @@ def _conv(part, x, rows):
 
 def _linear(part, x, rows):
     return SkeletonLinear.apply(x, part.weight, part.bias, rows)
-
-
-def _axis(kind):
-    """The axis of an output along which the rows lie."""
-    return 1 if kind in ("conv", "norm") else -1
 
 
 def _tensors(output):

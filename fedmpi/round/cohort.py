@@ -71,4 +71,5 @@ def shares_of(sizes: Integers, weighting: str) -> Reals:
     They add up to one, in proportion to the samples or all equal.
     """
     weights = (sizes if weighting == "samples" else sizes > 0).astype(np.float64)
-    return weights / max(weights.sum(), 1.0)
+    shares: Reals = weights / max(weights.sum(), 1.0)
+    return shares

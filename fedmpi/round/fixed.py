@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from fedmpi import flops
 from fedmpi.algorithms import Algorithm
@@ -11,9 +10,9 @@ from fedmpi.config import Config
 from fedmpi.exchange import Report
 from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
+from fedmpi.learn.engine import Engine
 from fedmpi.learn.partitions import Partition, held_out
 from fedmpi.learn.samples import Samples
-from fedmpi.learn.trainer import Trainer
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.memories import ClientStore
@@ -48,7 +47,7 @@ class Experiment:
     work: Reals
     devices: Devices
     schedule: Schedule
-    trainer: Trainer
+    engine: Engine
     algorithm: Algorithm
     stages: tuple[Stage, ...]
     selector: Selector
@@ -57,46 +56,47 @@ class Experiment:
     memories: ClientStore
 
     @property
-    def engine(self) -> Any:
-        """The engine of the whole model."""
-        return self.trainer.networks.whole.engine
-
-    @property
     def layout(self) -> Layout:
         """The shape of the model."""
         return self.engine.layout
 
     @property
+    def partition(self) -> Partition:
+        """Which training samples each client holds."""
+        return self.engine.data.partition
+
+    @property
     def sizes(self) -> Integers:
         """int64[K]: the number of samples of each client."""
-        return self.trainer.partition.sizes
+        sizes: Integers = self.partition.sizes
+        return sizes
 
     @cached_property
     def _flops_of_a_sample(self) -> float:
         """Of training the whole model on one sample."""
-        return flops.count(self.layout).sum()
+        return float(flops.count(self.layout).sum())
 
     def flops(self, plan: Plan, report: Report) -> float:
         """Return the floating-point operations behind a client's Report."""
         parts = (plan.submodel, plan.mask, plan.gates, plan.update)
         if plan.backward.whole and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
-        layout = self.trainer.networks.of(plan.submodel).layout
-        return flops.of_plan(layout, plan, report.seen, report.probed).sum()
+        layout = self.engine.layout_of(plan.submodel)
+        return float(flops.of_plan(layout, plan, report.seen, report.probed).sum())
 
     def planned_cost(
         self, plan: Plan, client: int, messages: Messages
     ) -> tuple[int, int, float]:
         """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
         down = sum(message.size.total for message in messages.down(plan))
-        layout = self.trainer.networks.of(plan.submodel).layout
-        work = flops.of_plan(layout, plan, int(self.work[client])).sum()
+        layout = self.engine.layout_of(plan.submodel)
+        work = float(flops.of_plan(layout, plan, int(self.work[client])).sum())
         return down, messages.planned_up(plan).size.total, work
 
     def flops_inference(self, state: State) -> float:
         """Return the floating-point operations of one sample through the global model."""
         gates = self.algorithm.setting.gates
-        return flops.inference(self.layout, self.algorithm.kept(state), gates)
+        return float(flops.inference(self.layout, self.algorithm.kept(state), gates))
 
     @cached_property
     def test_split(self) -> Partition:
@@ -104,4 +104,5 @@ class Experiment:
         data, classes = self.dataset, self.dataset.classes
         rng = rng_for(self.config.run.seed, "test-split")
         test = (data.y_test, data.groups_test)
-        return held_out(self.trainer.partition, data.y_train, test, classes, rng)
+        split: Partition = held_out(self.partition, data.y_train, test, classes, rng)
+        return split

@@ -199,7 +199,7 @@ class Simulation:
         """
         rows, reasons = [], []
         places = np.flatnonzero(mine & ~cohort.dropped)
-        server, engine = self.server(), self.experiment.trainer
+        server, engine = self.server(), self.experiment.engine
         for place_in_cohort in np.flatnonzero(mine & cohort.dropped):
             rows.append(self._lose(cohort, place_in_cohort, server, sent))
         for done in visits(server, engine, self._jobs(cohort, places, sums)):

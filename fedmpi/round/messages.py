@@ -87,7 +87,8 @@ class Messages:
 def _by_layer(support: Support, values: int) -> Integers:
     """Return int64[L]: the bytes of the values of a message, shared out over the layers."""
     counts = np.concatenate(([0], np.cumsum(support.layer_counts)))
-    return np.diff(counts * values // max(support.size, 1))
+    shared: Integers = np.diff(counts * values // max(support.size, 1))
+    return shared
 
 
 def _union(supports: list[Support]) -> Support:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedmpi.learn.evaluate import OwnScore, evaluate, right_answers
+from fedmpi.learn.evaluate import OwnScore, evaluate
 from fedmpi.rng import rng_for
 
 
@@ -33,7 +33,7 @@ def score_of(experiment, state, round, comm):
         own = algorithm.own(state, client)
         if own is not None:
             index = experiment.test_split.of(client)
-            network = experiment.trainer.networks.of(own.submodel)
-            tally[:, place] = right_answers(network, own, experiment.test, index), len(index)
+            right = experiment.engine.right_answers(own, experiment.test, index)
+            tally[:, place] = right, len(index)
     comm.sum_array(tally)
     return replace(found, own=OwnScore(clients, *tally, among=len(able)))

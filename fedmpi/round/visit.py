@@ -14,7 +14,7 @@ from fedmpi.arrays import Memory
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import CLIENT_FAULTS, Arrival, Failure, Job, Part, Report
 from fedmpi.layout import Support
-from fedmpi.learn.trainer import Trainer
+from fedmpi.learn.engine import Engine
 from fedmpi.round.messages import Message, Messages
 from fedmpi.stages import Stage, applied, restored
 from fedmpi.totals import Sums, one_client
@@ -74,7 +74,7 @@ class Visit:
         return replace(self, arrival=None, memory=None, reason=reason)
 
 
-def visits(server: Server, engine: Trainer, jobs: Iterable[Job]) -> Iterator[Visit]:
+def visits(server: Server, engine: Engine, jobs: Iterable[Job]) -> Iterator[Visit]:
     """Let an engine train `jobs`, and yield the Visit of each in turn."""
     begun: deque[Job] = deque()
 
@@ -118,12 +118,12 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
     algorithm, memory = server.algorithm, server.memory(job.client)
     message = algorithm.message(job, report)
-    changes = bool(server.stages) and algorithm.base is not None
-    base = job.state[algorithm.base] if changes else None
+    base = None
+    if server.stages and algorithm.base is not None:
+        base = job.state[algorithm.base]
     sent, kept = applied(server.stages, base, job, message, memory)
     parts, up, support = server.messages.up(job.plan, sent)
-    parts = restored(parts, base)
-    arrival = Arrival(job.client, job.share, report.steps, report.loss, parts)
+    arrival = Arrival(job.client, job.share, report.steps, report.loss, restored(parts, base))
     done = Visit(job, report, down, up, support, arrival)
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")

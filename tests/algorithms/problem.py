@@ -10,7 +10,7 @@ from torch import nn
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.resolve import resolve
+from fedmpi.experiment.resolve import of_tree, resolve
 from fedmpi.experiment.stop import Never
 from fedmpi.round.loop import Simulation
 from fedmpi.round.synchronous import Synchronous
@@ -87,6 +87,11 @@ def experiment(name, overrides=(), comm=None, **keys):
     return assemble(resolve(TEXT, "test", [*words, *overrides]), comm or Serial(), None)
 
 
+def assemble_tree(tree):
+    """Return (Experiment, Serial, Never) of a dict of sections."""
+    return assemble(of_tree(tree), Serial(), None), Serial(), Never()
+
+
 def simulate(name, overrides=(), comm=None, **keys):
     """Return the Simulation of one algorithm after all its rounds, and the rows of its rounds."""
     made = experiment(name, overrides, comm, **keys)
@@ -105,7 +110,7 @@ def trained(made, state, round, client, plan=None, share=1.0):
     """Return the Job of one client, by its own plan unless given, and its Report."""
     plan = made.algorithm.plan(state, round, client) if plan is None else plan
     job = Job(client, round, state, plan, share)
-    (report,) = made.trainer.train([job])
+    (report,) = made.engine.train([job])
     return job, report
 
 

@@ -150,5 +150,5 @@ def test_data_decide_the_channels():
     made = experiment("adp-v1", ratio=0.5)
     x, _ = made.test.take(np.arange(50))
     made.engine.outputs(made.weights, x)
-    opened = made.engine.module.conv2.gate.open != 0
+    opened = made.engine.gradients.module.conv2.gate.open != 0
     assert (opened.sum(1) <= 3).all() and len({tuple(row.tolist()) for row in opened}) > 1

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from fedmpi.algorithms import ALGORITHMS
+from fedmpi.comm.base import Serial
+from fedmpi.errors import FedmpiError
 from fedmpi.exchange import Job
+from fedmpi.experiment.stop import Never
 from fedmpi.layout import Support
+from fedmpi.round.columns import COMPLETED
+from fedmpi.round.loop import Simulation
 from fedmpi.round.memories import pack, unpack
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, add, visits
@@ -55,7 +60,7 @@ def run_rounds(name, groups_of, rounds=3):
                 Job(client, round, state, algorithm.plan(state, round, client), share)
                 for client, share in group
             ]
-            for done in visits(server, made.trainer, jobs):
+            for done in visits(server, made.engine, jobs):
                 assert not add(algorithm, sums, done, done.arrival).reason
                 if done.memory is not None:
                     store.stage(done.job.client, unpack(pack(done.memory)))
@@ -101,6 +106,49 @@ def test_a_plan_is_a_function_of_state_round_and_client(name):
     for field in fields(one):
         assert equal(getattr(one, field.name), getattr(other, field.name)), field.name
     assert all(np.array_equal(state[key], before[key]) for key in state)
+
+
+class Seen(Simulation):
+    """A simulation that notes what the clients of a round sent, and what was summed."""
+
+    def _take_in(self, done, sums, sent):
+        row, reason = super()._take_in(done, sums, sent)
+        if row["status"] == COMPLETED:
+            self.seen.append([part.support.mask() != 0 for part in done.arrival.parts.values()])
+        return row, reason
+
+
+def test_the_union_is_that_of_the_supports_of_all_messages(name):
+    """As worked out from the messages themselves; and never below what a client sends."""
+    run = Seen(experiment(name, **KEYS.get(name, {})), Serial(), Never())
+    for _ in range(4):
+        run.seen = []
+        row = run.round()
+        held = np.logical_or.reduce([mask for masks in run.seen for mask in masks])
+        assert row.columns["density_union"] == pytest.approx(held.mean(), abs=1e-12)
+        each = [np.logical_or.reduce(masks).mean() for masks in run.seen]
+        assert row.columns["density_up"] == pytest.approx(np.mean(each), abs=1e-12)
+        assert np.allclose(row.clients["kept"], each)
+
+
+def test_capabilities_are_declared(name):
+    """Who does not declare that clients remember, or have models of their own, has none."""
+    run, _ = simulate(name, **KEYS.get(name, {}))
+    if not run.algorithm.remembers:
+        assert run.store.clients() == []
+    if not run.algorithm.personal:
+        assert all(run.algorithm.own(run.state, client) is None for client in range(12))
+
+
+def test_a_method_that_remembers_must_say_so():
+    class Forgetful(ALGORITHMS["fedavg"]):
+        def remember(self, job, report, message, arrival):
+            return {"x": np.ones(1)}
+
+    run = Simulation(experiment("fedavg"), Serial(), Never())
+    run.experiment.algorithm.__class__ = Forgetful
+    with pytest.raises(FedmpiError, match=r"remember returned x, but .* `remembers = True`"):
+        run.round()
 
 
 def test_every_check_of_the_methods_is_a_test():

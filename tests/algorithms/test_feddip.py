@@ -104,11 +104,11 @@ def test_the_gradient_is_that_of_the_pruned_point_for_all_coordinates():
     job, report = trained(made, state, 0, 3)
     plan = job.plan
     pruned = made.weights * plan.mask
-    index = made.trainer.partition.of(3)
-    x, y = made.trainer.samples.take(index)
-    batch = rng_for(made.trainer.seed, "batches", 0, 3).permutation(len(index))[:8]
+    index = made.engine.data.partition.of(3)
+    x, y = made.engine.data.samples.take(index)
+    batch = rng_for(made.engine.data.seed, "batches", 0, 3).permutation(len(index))[:8]
     grad = np.zeros_like(pruned)
-    made.engine.gradient(pruned.copy(), x[batch], y[batch], grad)
+    made.engine.gradients.gradient(pruned.copy(), x[batch], y[batch], grad)
     moved = made.layout.trained
     step = np.float32(0.05) * (grad + np.float32(1e-3) * made.weights)
     np.testing.assert_allclose(report.weights[moved], (made.weights - step)[moved], atol=2e-7)

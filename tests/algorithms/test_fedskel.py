@@ -173,13 +173,14 @@ def test_the_ratio_may_follow_the_device():
 
 def test_the_order_of_the_samples_does_not_change_the_skeleton():
     made = experiment("fedskel", ratio=0.5)
-    x, y = made.trainer.samples.take(np.arange(40))
+    x, y = made.engine.data.samples.take(np.arange(40))
     weights = made.weights.copy()
     found = []
     for order in (np.arange(40), np.arange(40)[::-1]):
         sums = [np.zeros(layer.rows) for layer in made.layout.layers]
         for batch in np.split(order, 5):
-            made.engine.gradient(weights.copy(), x[batch], y[batch], made.engine.grad, FULL, sums)
+            gradients = made.engine.gradients
+            gradients.gradient(weights.copy(), x[batch], y[batch], gradients.grad, FULL, sums)
         choice = made.algorithm._choose(report_of(weights, activations=sums), 1)
         found.append(np.concatenate(choice).tolist())
     assert found[0] == found[1]
@@ -219,10 +220,10 @@ def test_the_relevance_of_a_filter_is_how_much_the_loss_rises_without_it():
     made = experiment("fedskel", score="relevance")
     plan = made.algorithm.plan({"weights": made.weights}, 0, 3)
     assert plan.statistics == ("relevance",)
-    x, y = made.trainer.samples.take(made.trainer.partition.of(3)[:8])
+    x, y = made.engine.data.samples.take(made.engine.data.partition.of(3)[:8])
     weights, grad = made.weights.copy(), np.zeros_like(made.weights)
     statistics = Statistics(made.layout, ("relevance",))
-    made.engine.gradient(weights, x, y, grad)
+    made.engine.gradients.gradient(weights, x, y, grad)
     statistics.see(made.weights, grad, len(y))
     found = statistics.result()["relevance"][1]  # conv2, which has no normalisation
     for row in range(made.layout.layers[1].rows):
@@ -233,5 +234,5 @@ def test_the_relevance_of_a_filter_is_how_much_the_loss_rises_without_it():
                 tensor = made.layout.tensors[t]
                 block = changed[tensor.start : tensor.start + tensor.size]
                 block.reshape(tensor.rows, -1)[row] *= scale
-            losses.append(made.engine.gradient(changed, x, y, grad))
+            losses.append(made.engine.gradients.gradient(changed, x, y, grad))
         assert found[row] == pytest.approx(-8 * (losses[0] - losses[1]) / 0.02, abs=2e-3)

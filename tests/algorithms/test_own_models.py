@@ -40,7 +40,7 @@ def test_three_numbers_by_hand():
 def slowly(simulation):
     """Return the mean over clients of their models' accuracy, one client after another."""
     made, state = simulation.experiment, simulation.state
-    data, partition = made.dataset, made.trainer.partition
+    data, partition = made.dataset, made.engine.data.partition
     rng = rng_for(made.config.run.seed, "test-split")
     split = held_out(partition, data.y_train, (data.y_test, None), data.classes, rng)
     x, y = made.test.take(np.arange(len(made.test)))
@@ -55,8 +55,8 @@ def slowly(simulation):
             continue
         index = split.of(client)
         part, private = parts_of(simulation, client)
-        network = made.trainer.networks.of(part)
-        outputs = network.engine.outputs(network.enter(weights, private), x[index])
+        network = made.engine.networks.of(part)
+        outputs = network.backend.outputs(network.enter(weights, private), x[index])
         found.append((outputs.argmax(axis=1) == y[index]).mean())
     return np.mean(found)
 

@@ -15,15 +15,15 @@ PLAIN = ("optimizer.momentum=0.0", "optimizer.weight_decay=0.0", "clients.local_
 
 def first_batch(found, client):
     """Return the first batch of a client in round 0."""
-    index = found.trainer.partition.of(client)
-    order = rng_for(found.trainer.seed, "batches", 0, client).permutation(len(index))[:8]
-    return found.trainer.samples.take(index[order])
+    index = found.engine.data.partition.of(client)
+    order = rng_for(found.engine.data.seed, "batches", 0, client).permutation(len(index))[:8]
+    return found.engine.data.samples.take(index[order])
 
 
 def gradient_of(found, weights, client):
     """Return the plain gradient of a client's first batch at `weights`."""
     grad = np.zeros_like(weights)
-    found.engine.gradient(weights.copy(), *first_batch(found, client), grad)
+    found.engine.gradients.gradient(weights.copy(), *first_batch(found, client), grad)
     return grad.copy()
 
 

@@ -15,6 +15,7 @@ from fedmpi.experiment.resolve import resolve
 from fedmpi.experiment.stop import Never
 from fedmpi.learn.data import load
 from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.partitions.partition import Partition
 from fedmpi.plan import Submodel
 from fedmpi.round.loop import Simulation
 from tests.algorithms.by_hand import arrival_of
@@ -81,7 +82,7 @@ def error_with(made, weights, unit, gate, error):
     sources, number = len(same), unit - same[0]
     block = changed[tensor.start : tensor.start + tensor.size]
     block.reshape(tensor.rows, sources, -1)[:, number] *= np.float32(gate)
-    x, y = made.trainer.samples.take(made.trainer.partition.of(0))
+    x, y = made.engine.data.samples.take(made.engine.data.partition.of(0))
     outputs = torch.from_numpy(made.engine.outputs(changed, x)).double()
     return LOSSES[error](outputs, torch.from_numpy(y)).item()
 
@@ -136,12 +137,12 @@ def test_rule_plus_exception_is_trimmed_to_two_units(trimmed):
 def test_the_network_gets_smaller_and_says_the_same(trimmed):
     state, made = trimmed.state, trimmed.experiment
     rows, mask = made.algorithm.units.network(state["units"])
-    small = made.trainer.networks.of(Submodel(rows=tuple(row.tobytes() for row in rows)))
+    small = made.engine.networks.of(Submodel(rows=tuple(row.tobytes() for row in rows)))
     assert small.layout.size == mask.sum() == 2 * (4 + 1) + 2 * 2 + 2
     assert [layer.rows for layer in small.layout.layers] == [2, 2]
     x, _ = made.test.take(np.arange(16))
     np.testing.assert_allclose(
-        small.engine.outputs(small.enter(state["weights"], None), x),
+        small.backend.outputs(small.enter(state["weights"], None), x),
         made.engine.outputs(state["weights"], x),
         atol=1e-5,
     )
@@ -166,9 +167,9 @@ def test_clients_relevances_add_up_to_that_of_all_samples():
         values, up, *_ = algorithm.message(job, report)["relevance"]
         algorithm.add(sums, arrival_of(values * up.mask(), up, share, name="relevance"))
     found = sums["relevance"].mean(np.zeros_like(made.weights))[algorithm.units.place]
-    made.trainer.partition = type(
-        "All", (), {"of": lambda self, client: np.arange(len(made.trainer.samples))}
-    )()
+    count = len(made.engine.data.samples)
+    everything = Partition(np.arange(count), np.array([0, count]))
+    made.engine.data = replace(made.engine.data, partition=everything)
     whole = algorithm.message(*trained(made, state, 0, 0))["relevance"].values
     whole = whole[algorithm.units.place]
     np.testing.assert_allclose(found, whole, atol=1e-5)

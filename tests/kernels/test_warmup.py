@@ -8,13 +8,13 @@ from torch import nn
 
 from fedmpi import kernels
 from fedmpi.kernels import update, warmup
-from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Backward
 
-MODULES = ("batch_last", "conv", "kept", "loss", "norm", "pool", "tables", "update")
+MODULES = ("batch_last", "conv", "groups", "kept", "loss", "norm", "pool", "tables", "update")
 RUNS = ("count", "edges")  # kernels of `pack` that find the runs of a mask
 
 
@@ -33,7 +33,8 @@ def network():
     body = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3))
     return nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2, 1), Residual(body, nn.Identity()),
-        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4),
+        nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12),
+        nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4),
     )  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def test_nothing_is_compiled_after_the_warm_up():
     assert all(number for name, number in before.items() if "._" not in name), before
     module = network()
     layout = layout_of(module, np.zeros((1, 1, 8, 8), np.float32))
-    engine = FastEngine(module, layout, (1, 8, 8))
+    engine = KernelGradients(module, layout, (1, 8, 8))
     x, y = np.ones((5, 1, 8, 8), np.float32), np.arange(5) % 4
     activations = [np.zeros(layer.rows) for layer in layout.layers]
     engine.gradient(engine.weights, x, y, engine.grad, activations=activations)

@@ -52,6 +52,22 @@ def test_a_batch_norm_joins_the_layer_whose_rows_it_normalises():
     assert layout.trained.sum() == layout.size - 12
 
 
+def test_layer_norms_are_layers_whose_rows_are_their_first_axis():
+    module = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.LayerNorm((6, 6, 6)), nn.Flatten(),
+        nn.Linear(216, 5), nn.LayerNorm(5),
+    )  # fmt: skip
+    layout = layout_of(module, np.zeros((1, 3, 8, 8), np.float32))
+    told = [(layer.kind, layer.rows, layer.macs) for layer in layout.layers]
+    assert told == [
+        ("conv", 6, 6 * 36 * 27), ("norm", 6, 0), ("linear", 5, 216 * 5), ("norm", 5, 0)
+    ]  # fmt: skip
+    weights = [tensor for tensor in layout.tensors if tensor.layer in (1, 3)]
+    assert [(tensor.shape, tensor.rows) for tensor in weights] == [
+        ((6, 6, 6), 6), ((6, 6, 6), 6), ((5,), 5), ((5,), 5)
+    ]  # fmt: skip
+
+
 def test_other_norms_are_layers_of_their_own():
     grouped = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6))
     layout = layout_of(grouped, IMAGE)

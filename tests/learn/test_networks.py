@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fedmpi.errors import ConfigError
-from fedmpi.learn.engine import TorchEngine
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Networks
+from fedmpi.learn.torch_gradients import TorchGradients
 from fedmpi.plan import Submodel
 from fedmpi.sparsity import narrowed
 
@@ -18,12 +18,12 @@ def networks(name="fedskel-cifar", sample=SAMPLE, **options):
     def make(more):
         return build(name, sample.shape[1:], 10, options | more, 1)
 
-    def engine(module):
-        found = TorchEngine(module, layout_of(module, sample))
+    def backend(module):
+        found = TorchGradients(module, layout_of(module, sample))
         return found, found.weights.copy()
 
-    whole, weights = engine(make({}))
-    return Networks(make, whole, sample, engine), weights
+    found = Networks(make, sample, backend)
+    return found, found.whole.first
 
 
 def part_of(layout, keep):
@@ -48,9 +48,9 @@ def test_rows_that_give_nothing_can_be_removed_without_a_trace(name, rng):
     small = nets.of(part)
     assert small.layout.size == narrowed(layout, rows).sum() < layout.size
     x = rng.standard_normal((6, 3, 32, 32)).astype(np.float32)
-    expected = nets.whole.engine.outputs(weights, x)
+    expected = nets.whole.backend.outputs(weights, x)
     np.testing.assert_allclose(
-        small.engine.outputs(small.enter(weights, None), x), expected, atol=1e-5
+        small.backend.outputs(small.enter(weights, None), x), expected, atol=1e-5
     )
     macs = [sum(layer.macs for layer in n.layout.layers) for n in (small, nets.whole)]
     assert macs[0] < macs[1]

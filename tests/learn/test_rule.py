@@ -14,14 +14,14 @@ from fedmpi.learn.layout_of import layout_of
 @pytest.mark.parametrize(
     ("macs", "batch", "want"),
     [
-        (400_000, 1, "fast"),
+        (400_000, 1, "kernels"),
         (2_000_000, 1, "torch"),
-        (2_000_000, 2, "fast"),
-        (2_000_000, 10, "fast"),
+        (2_000_000, 2, "kernels"),
+        (2_000_000, 10, "kernels"),
         (40_000_000, 10, "torch"),
-        (40_000_000, 50, "fast"),
+        (40_000_000, 50, "kernels"),
         (500_000_000, 50, "torch"),
-        (500_000_000, 64, "fast"),
+        (500_000_000, 64, "kernels"),
     ],
 )
 def test_the_rule_wants_lanes_the_fuller_the_larger_the_network(macs, batch, want):

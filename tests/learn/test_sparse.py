@@ -7,7 +7,8 @@ from torch import nn
 from fedmpi import kernels
 from fedmpi.learn.fast import sparse
 from fedmpi.plan import Backward
-from tests.learn.test_fast import MODELS, batch_of, engine_of, residual, seeded, small_cnn
+from tests.learn.small_networks import MODELS, residual, seeded, small_cnn
+from tests.learn.test_kernel_gradients import batch_of, engine_of
 
 SHAPE = (2, 8, 8)
 PARTS = *[np.zeros(1, np.int64)] * 7, np.array([[0, 0, 16, 0, 1]])

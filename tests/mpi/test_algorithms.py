@@ -25,6 +25,58 @@ def test_any_number_of_ranks_gives_the_same_bits(name, comm):
         assert [r.columns[column] for r in rows] == [r.columns[column] for r in expected], column
 
 
+STAGES = (
+    'stage=[{name="clip", norm=0.5}, {name="topk", share=0.1}, '
+    '{name="quantise", feedback=true}, {name="gaussian", multiplier=0.01}]',
+    "clients.selection=round-robin",
+)
+
+
+@pytest.mark.parametrize("name", ["fedavg", "scaffold", "fedmtl"])
+def test_stages_and_selectors_give_the_same_bits(name, comm):
+    """Residuals follow their clients; noise and turns are alike on all ranks."""
+    alone, expected = simulate(name, STAGES)
+    together, rows = simulate(name, STAGES, comm=comm)
+    for key, array in alone.state.items():
+        assert array.tobytes() == together.state[key].tobytes(), key
+    for column in COLUMNS:
+        assert [r.columns[column] for r in rows] == [r.columns[column] for r in expected], column
+
+
+SPARSE = {
+    "topk": {"share": 0.01, "feedback": False},  # no residuals that move too
+    "static-mask": {"mask": "erk", "sparsity": 0.9},
+    "prunefl": {"every": 100},
+    "feddip": {"upload": "pruned", "start": 0.5, "end": 0.6},
+    "prunetrain": {"every": 1, "threshold": 0.25},
+    "adp-v2": {"salient": 0.3},
+    "skeletonization": {"criterion": 100.0},
+}
+
+
+@pytest.fixture
+def direct(comm):
+    """Ranks that send each other lists, and share no memory for their sums."""
+    comm.sum_by("allgatherv")
+    yield comm
+    comm.sum_by("auto")
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_the_ranks_exchange_no_coordinate_that_no_client_sent(name, direct):
+    """Each rank sends its list to the others: at most an int64 and an index for each coordinate."""
+    fixed = ("collective.overlap=off", f"clients.per_round={2 * direct.size}")
+    model = () if name in ("adp-v2", "prunetrain") else ("model.name=mlp",)  # needs convolutions
+    run, rows = simulate(name, fixed + model, comm=direct, **SPARSE[name])
+    size = run.experiment.layout.size
+    for row in rows:
+        lists = 1000 * direct.size * len(run.algorithm.zero())  # headers and single numbers
+        most = direct.size * row.columns["density_union"] * size * (8 + 8 + 4) + lists
+        assert 0 < row.columns["mpi_bytes"] <= most * (direct.size - 1)
+        if name == "topk" and direct.size == 2:
+            assert row.columns["mpi_bytes"] < 3 * row.columns["bytes_up"]
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name in ("fedskel", "scaffold")])
 def test_memories_end_where_their_clients_were_simulated(name, comm):
     alone, _ = simulate(name, **KEYS.get(name, {}))

@@ -101,7 +101,7 @@ def test_a_round_that_is_given_up_leaves_nothing_of_what_was_begun(comm, monkeyp
         one.round()
     with monkeypatch.context() as patch:
         failed = lambda jobs: (Failure(job.client, "not today") for job in jobs)  # noqa: E731
-        patch.setattr(run.experiment.trainer, "train", failed)
+        patch.setattr(run.experiment.engine, "train", failed)
         with pytest.raises(RejectedError, match=r"9 rejected .*: not today"):
             run.round()
     for one in (run, other):

@@ -114,14 +114,14 @@ def test_a_deadline_that_nobody_misses_changes_no_bit(name):
 
 def test_a_dropped_client_is_not_trained_and_the_others_are_as_if_it_were_not_there():
     run = simulation(devices={"dropout": 0.5})
-    trains, started = run.experiment.trainer.train, []
+    trains, started = run.experiment.engine.train, []
 
     def train(jobs):
         for report in trains(jobs):
             started.append(report.client)
             yield report
 
-    run.experiment.trainer.train = train
+    run.experiment.engine.train = train
     row = run.round()
     lost = row.clients["status"] == CLIENT_STATUS.index("dropped")
     assert 0 < lost.sum() < 4 and set(words(row)) == {"dropped", "completed"}

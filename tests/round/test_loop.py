@@ -124,7 +124,7 @@ def test_layers_that_are_not_sent_cost_no_bytes():
 def test_a_client_that_diverges_is_left_out_and_recorded():
     run = simulation()
     broken = int(cohort_of(run.experiment, 0).clients[1])
-    trains = run.experiment.trainer.train
+    trains = run.experiment.engine.train
 
     def train(jobs):
         for report in trains(jobs):
@@ -132,7 +132,7 @@ def test_a_client_that_diverges_is_left_out_and_recorded():
                 report.weights[3] = np.nan
             yield report
 
-    run.experiment.trainer.train = train
+    run.experiment.engine.train = train
     row = run.round()
     words = [CLIENT_STATUS[code] for code in row.clients["status"]]
     assert words == ["completed", "rejected", "completed", "completed"]
@@ -149,14 +149,14 @@ def test_a_stop_in_mid_round_leaves_no_trace():
     stop = Asked()
     run, whole = simulation(stop), simulation()
     run.round(), whole.round()
-    trains = run.experiment.trainer.train
+    trains = run.experiment.engine.train
 
     def train(jobs):
         for report in trains(jobs):
             stop.asked = "SIGTERM"  # while the first client trains
             yield report
 
-    run.experiment.trainer.train = train
+    run.experiment.engine.train = train
     assert run.round() is None and run.stopping
     assert run.next_round == 1 and run.virtual_time == whole.virtual_time
     np.testing.assert_array_equal(run.state["weights"], whole.state["weights"])

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from fedmpi.learn.fast.chain import Add, Linear, Norm
 from fedmpi.learn.fast.geometry import Plane
 
 LANES = 16  # batches are filled up to a multiple of this
@@ -11,8 +10,11 @@ LANES = 16  # batches are filled up to a multiple of this
 class Frame:
     """Places of all activations and gradients for batches of up to `lanes` samples.
 
-    `memory` float32[.] is 64-byte aligned and zero at first; every place in it is a
-    multiple of 16 floats. `mask` float32[lanes] is 1 for the samples of the batch at hand.
+    `memory` float32[.] is a buffer of `floats` floats or more, 64-byte aligned, that frames of
+    other widths use too; every place in it is a multiple of 16 floats. It is set before the frame
+    is used, and cleared by `clear` when another width was there. `mask` float32[lanes] is 1 for
+    the samples of the batch at hand. `saved` holds what a step keeps from its forward pass for its
+    backward pass, and `shared` the places of what several steps use in turn.
     """
 
     def __init__(self, values, steps, lanes):
@@ -29,11 +31,26 @@ class Frame:
             {v: places[v] + np.arange(v.channels) * self.planes[v].size for v in values}
             for places in (self.place, self.grad)
         ]
-        norms = [step for step in steps if isinstance(step, Norm)]
-        self.saved = {step: np.zeros((2, step.out.channels), np.float32) for step in norms}
-        turned = [step.source.channels for step in steps if isinstance(step, Linear)]
-        self.turned = self.reserve(_rounded(max(turned, default=0)) * lanes)
-        self.memory = _aligned(self._size)
+        self.saved, self.shared, self._wishes = {}, {}, {}
+        for step in steps:
+            step.reserve(self)
+        for name, size in self._wishes.items():
+            self.shared[name] = self.reserve(size)
+        self.memory = aligned(0)
+
+    @property
+    def floats(self):
+        """Floats of memory that the frame takes."""
+        return self._size
+
+    def clear(self):
+        """Put zeros where the kernels read them and never write them."""
+        first = self.values[0]
+        places = [(self.place[first], self.size(first))] if first.halo else []
+        for step in self.steps:
+            places += step.blank(self)
+        for start, size in places:
+            self.memory[start : start + size] = 0
 
     def channels(self, value, kept=None, gradient=False):
         """Return int64: where the planes of a value lie, all or those `kept`."""
@@ -64,12 +81,11 @@ class Frame:
         holes, sharing = _Holes(self), {}
         self._place_gradient(self.steps[-1].out, holes, sharing)
         for step in reversed(self.steps):
-            sum_ = isinstance(step, Add)
-            if sum_ and step.source.readers == 1 and not step.source.relu:
+            if step.passes_on and step.source.readers == 1 and not step.source.relu:
                 self.grad[step.source] = self.grad[step.out]
                 sharing[step.source] = sharing[step.out]
                 sharing[step.out].add(step.source)
-            for value in (step.source, step.other) if sum_ else (step.source,):
+            for value in step.sources:
                 self._place_gradient(value.like or value, holes, sharing)
             sharers = sharing[step.out]
             sharers.discard(step.out)
@@ -86,6 +102,13 @@ class Frame:
 
     def _take(self, value):
         return self.reserve(self.size(value))
+
+    def share(self, name, size):
+        """Ask for `size` floats that all steps which ask by this `name` use in turn.
+
+        `shared` says where they are.
+        """
+        self._wishes[name] = max(size, self._wishes.get(name, 0))
 
     def reserve(self, size):
         """Return the place of `size` new floats."""
@@ -121,8 +144,13 @@ def _rounded(size):
     return -(-size // LANES) * LANES
 
 
-def _aligned(size):
-    """float32[size] of zeros, starting on a cache line."""
+def lanes_for(samples):
+    """Return the width of a batch of `samples`: the next multiple of LANES."""
+    return _rounded(samples)
+
+
+def aligned(size):
+    """Return float32[size] of zeros, starting on a cache line."""
     block = np.zeros(size + LANES, np.float32)
     start = -(block.ctypes.data // 4) % LANES
     return block[start : start + size]

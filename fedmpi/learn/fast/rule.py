@@ -19,7 +19,7 @@ _LEAST_FILL_BEYOND = 0.95
 
 
 def choose(module, layout, input_shape, batch_size):
-    """Return ("fast" or "torch", reason) for `trainer = "auto"`.
+    """Return ("kernels" or "torch", reason) for `engine = "auto"`.
 
     Parameters
     ----------
@@ -39,4 +39,4 @@ def choose(module, layout, input_shape, batch_size):
     fill = batch_size / (-(-batch_size // LANES) * LANES)
     least = next((fill_ for size, fill_ in _LEAST_FILL if macs <= size), _LEAST_FILL_BEYOND)
     shape = f"{macs} multiply-adds per sample, {fill:.0%} of lanes filled, {least:.0%} needed"
-    return ("fast" if fill >= least else "torch"), shape
+    return ("kernels" if fill >= least else "torch"), shape

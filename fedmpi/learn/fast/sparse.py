@@ -9,7 +9,6 @@ the first two still gain in layers whose kept weights fit the cache, and linear 
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.learn.fast.chain import Conv
 
 _ALWAYS = 0.1  # a density at which all layers gain
 _SMALL = 0.2  # a density at which smaller layers gain
@@ -19,26 +18,23 @@ _SUMS, _GRADIENT = 1 << 18, 1 << 16  # weights of the layers that are smaller
 def mix(mask, step, parts):
     """Return (kernel, table) of the sums of a step: of kept weights only, where that is faster.
 
-    `mask` is uint8[P], 0 where the weights are 0, or None; `parts` are those of `tables.mix_table`.
+    `step` is Weighted; `mask` is uint8[P], 0 where the weights are 0, or None; `parts` are those
+    of `tables.mix_table`.
     """
-    if _few(mask, step, _SMALL if _size(step) <= _SUMS else _ALWAYS):
+    if _few(mask, step, _SMALL if step.size <= _SUMS else _ALWAYS):
         return kernels.kept.mix, kernels.kept.mix_table(mask, *parts)
     return kernels.conv.mix, kernels.tables.mix_table(*parts)
 
 
 def picks(update, step):
     """True if a weight gradient is faster weight by weight, where uint8[P] `update` wants it."""
-    small = isinstance(step, Conv) and _size(step) <= _GRADIENT
+    small = step.gains_when_small and step.size <= _GRADIENT
     return _few(update, step, _SMALL if small else _ALWAYS)
 
 
 def _few(mask, step, most):
     if mask is None:
         return False
-    size = _size(step)
+    size = step.size
     return np.count_nonzero(mask[step.weight : step.weight + size]) <= most * size
 
-
-def _size(step):
-    taps = step.window.taps if isinstance(step, Conv) else 1
-    return step.out.channels * step.source.channels * taps

@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from fedmpi.learn.fast.chain import Unsupported
-from fedmpi.learn.fast.engine import FastEngine
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.layout_of import layer_modules, layout_of
-from fedmpi.learn.models.parts import Residual, Subsample
 from fedmpi.plan import FULL, Backward
+from tests.learn.small_networks import MODELS, norm_after_relu, residual, seeded, small_cnn
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def one_thread():
 def engine_of(module, shape):
     """Return (engine, layout) of a module for samples of `shape`."""
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
-    return FastEngine(module, layout, shape), layout
+    return KernelGradients(module, layout, shape), layout
 
 
 def batch_of(shape, count, classes=4, seed=0):
@@ -68,7 +68,7 @@ def reference(module, layout, x, y, backward=FULL):
 
 def _masking(rows):
     def hook(part, inputs, output):
-        shape = (1, -1) + (1,) * (output.dim() - 2)
+        shape = (1, -1) + (1,) * (output.dim() - 2)  # all that is tried here has its rows there
         output.register_hook(lambda gradient: gradient * rows.view(shape))
 
     return hook
@@ -85,76 +85,6 @@ def check(module, shape, count, backward=FULL):
     np.testing.assert_allclose(found, grad, atol=2e-5 * scale, rtol=1e-4)
     np.testing.assert_array_equal(found[~moves], 0)
     np.testing.assert_allclose(mine, weights, rtol=1e-5, atol=1e-6)
-
-
-def seeded(build):
-    """Return a module built from torch's generator in a fixed state, with BatchNorms stirred up."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        module = build()
-        for part in module.modules():
-            if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                nn.init.uniform_(part.weight, 0.5, 2)
-                nn.init.normal_(part.bias)
-                nn.init.normal_(part.running_mean)
-    return module
-
-
-def small_cnn():
-    return nn.Sequential(
-        nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(5, 7, 3, bias=False), nn.BatchNorm2d(7), nn.ReLU(), nn.AvgPool2d(2, padding=1),
-        nn.Flatten(), nn.Linear(28, 9), nn.ReLU(), nn.Linear(9, 4),
-    )  # fmt: skip
-
-
-def norm_after_relu():
-    return nn.Sequential(
-        nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(6), nn.MaxPool2d(2),
-        nn.Conv2d(6, 4, 3, padding=2, stride=2), nn.ReLU(), nn.BatchNorm2d(4),
-        nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4),
-    )  # fmt: skip
-
-
-def residual():
-    def block(inputs, outputs, stride, around):
-        body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
-            nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs),
-        )  # fmt: skip
-        return Residual(body, around)
-
-    projection = nn.Sequential(nn.Conv2d(6, 8, 1, 2, bias=False), nn.BatchNorm2d(8))
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), block(4, 4, 1, nn.Identity()),
-        block(4, 6, 2, Subsample(2, 2)), block(6, 8, 2, projection),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
-    )  # fmt: skip
-
-
-MODELS = {
-    "cnn": small_cnn,
-    "norm after ReLU": norm_after_relu,
-    "residual": residual,
-    "norm first": lambda: nn.Sequential(
-        nn.BatchNorm2d(2),
-        nn.Conv2d(2, 3, 4, 3),
-        nn.MaxPool2d(2, 1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(3, 4),
-    ),
-    "pool first": lambda: nn.Sequential(
-        nn.MaxPool2d(3, 2, 1),
-        nn.Conv2d(2, 3, 3, padding=1),
-        nn.AvgPool2d(2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(12, 20),
-        nn.Linear(20, 4),
-    ),
-    "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.ReLU(), nn.Linear(5, 4)),
-}
 
 
 @pytest.mark.parametrize("count", [2, 16, 21])
@@ -252,14 +182,38 @@ def test_outputs_of_a_sample_do_not_depend_on_the_batch():
         np.testing.assert_array_equal(alone[0], whole[index])
 
 
-@pytest.mark.parametrize("count", [3, 16, 21])
-def test_a_batch_may_be_named_by_its_samples(rng, count):
-    engine, layout = engine_of(seeded(small_cnn), (2, 8, 8))
-    x, y = batch_of((2, 8, 8), 50)
-    batch, grad = rng.permutation(50)[:count], np.zeros((2, layout.size), np.float32)
-    loss = engine.gradient(engine.weights, x, y, grad[0], batch=batch)
-    assert engine.gradient(engine.weights, x[batch], y[batch], grad[1]) == loss
-    np.testing.assert_array_equal(grad[0], grad[1])
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_one_buffer_serves_batches_of_all_widths_and_holds_nothing_that_is_needed(name, dropped):
+    """Bits are those of a buffer of its own, whatever another width has left behind."""
+    module = seeded(MODELS[name])
+    engine, layout = engine_of(module, (2, 8, 8))
+    start, backward = engine.weights.copy(), FULL
+    if dropped:
+        rows = [np.arange(layer.rows) % 2 == 0 for layer in layout.layers[:-1]]
+        backward = Backward((*rows, None))
+    engine.outputs(start, batch_of((2, 8, 8), 60)[0])
+    for count in (40, 3, 60, 17, 33, 3):
+        x, y = batch_of((2, 8, 8), count, seed=count)
+        fresh, _ = engine_of(module, (2, 8, 8))
+        found, want = np.zeros((2, layout.size), np.float32)
+        if engine._laid_out != -(-count // 16) * 16:
+            engine._memory.fill(np.nan)
+        losses = [e.gradient(start.copy(), x, y, g, backward) for e, g in
+                  ((engine, found), (fresh, want))]  # fmt: skip
+        assert losses[0] == losses[1]
+        np.testing.assert_array_equal(found, want)
+        np.testing.assert_array_equal(engine.outputs(start, x), fresh.outputs(start, x))
+
+
+def test_a_larger_batch_than_foreseen_makes_the_buffer_larger():
+    engine, _ = engine_of(seeded(small_cnn), (2, 8, 8))
+    x, y = batch_of((2, 8, 8), 200)
+    start, before = engine.weights.copy(), len(engine._memory)
+    small = engine.outputs(start, x[:5])
+    engine.gradient(start.copy(), x, y, engine.grad)
+    assert len(engine._memory) > before
+    np.testing.assert_array_equal(engine.outputs(start, x[:5]), small)
 
 
 def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own():
@@ -279,6 +233,9 @@ def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own
         nn.MaxPool2d(2, ceil_mode=True),
         nn.Sigmoid(),
         nn.ReLU(),
+        nn.LayerNorm(8),
+        nn.LayerNorm((2, 8, 8), bias=False),
+        nn.GroupNorm(2, 2, affine=False),
     ],
 )
 def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):
@@ -286,7 +243,7 @@ def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):
     module(torch.zeros(1, 2, 8, 8))
     layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
     with pytest.raises(Unsupported):
-        FastEngine(module, layout, (2, 8, 8))
+        KernelGradients(module, layout, (2, 8, 8))
     assert choose(module, layout, (2, 8, 8), 32)[0] == "torch"
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from fedmpi.learn.engine import TorchEngine
 from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.learn.models import build
 from fedmpi.learn.models.parts import Residual
+from fedmpi.learn.torch_gradients import TorchGradients
 from fedmpi.plan import Backward
 
 
@@ -137,7 +137,7 @@ def test_dense_gradient_is_autograds(net):
     module, layout, x, y = setting(net)
     loss, expected, twin = reference(module, layout, x, y)
     weights = state_of(module, layout)
-    engine = TorchEngine(module, layout)
+    engine = TorchGradients(module, layout)
     grad = np.full(layout.size, np.nan, np.float32)
     assert engine.gradient(weights, x, y, grad) == loss
     assert np.array_equal(grad, expected)
@@ -152,7 +152,7 @@ def test_dropped_rows_vanish_as_in_the_masked_dense_gradient(net, share):
     loss, expected, _ = reference(module, layout, x, y, rows)
     weights = state_of(module, layout)
     grad = np.full(layout.size, np.nan, np.float32)
-    assert TorchEngine(module, layout).gradient(weights, x, y, grad, Backward(rows)) == loss
+    assert TorchGradients(module, layout).gradient(weights, x, y, grad, Backward(rows)) == loss
     close(grad, expected)
     for tensor in layout.tensors:
         keep = rows[tensor.layer]
@@ -166,7 +166,7 @@ def test_kept_filters_of_the_top_conv_get_the_dense_gradient():
     _, dense, _ = reference(module, layout, x, y)
     keep = np.arange(19) % 3 == 0
     weights, grad = state_of(module, layout), np.zeros(layout.size, np.float32)
-    engine = TorchEngine(module, layout)
+    engine = TorchGradients(module, layout)
     engine.gradient(weights, x, y, grad, Backward((None, keep, None)))
     top = layout.slice("2.weight")
     close(grad[top].reshape(19, -1)[keep], dense[top].reshape(19, -1)[keep])
@@ -178,7 +178,7 @@ def test_no_kept_row_stops_everything_below():
     module, layout, x, y = setting("norm")
     rows = (None, np.zeros(18, bool), None)
     grad = np.full(layout.size, np.nan, np.float32)
-    TorchEngine(module, layout).gradient(state_of(module, layout), x, y, grad, Backward(rows))
+    TorchGradients(module, layout).gradient(state_of(module, layout), x, y, grad, Backward(rows))
     head = layout.slice("7.weight").start
     assert not grad[:head].any() and grad[head:].any()
 
@@ -187,7 +187,7 @@ def test_a_dropped_lstm_passes_nothing_on():
     module, layout, x, y = setting("lstm")
     rows = (None, None, np.array([False]), None)
     grad = np.full(layout.size, np.nan, np.float32)
-    TorchEngine(module, layout).gradient(state_of(module, layout), x, y, grad, Backward(rows))
+    TorchGradients(module, layout).gradient(state_of(module, layout), x, y, grad, Backward(rows))
     head = layout.slice("fc.weight").start
     assert not grad[:head].any() and grad[head:].any()
 
@@ -198,7 +198,7 @@ def test_nothing_moves_below_the_lowest_trained_layer(net):
     _, expected, twin = reference(module, layout, x, y)
     before = state_of(module, layout)
     weights, grad = before.copy(), np.full(layout.size, np.nan, np.float32)
-    TorchEngine(module, layout).gradient(weights, x, y, grad, Backward(lowest=1))
+    TorchGradients(module, layout).gradient(weights, x, y, grad, Backward(lowest=1))
     edge = next(t.start for t in layout.tensors if t.layer == 1)
     assert not grad[:edge].any()
     assert np.array_equal(grad[edge:], expected[edge:])
@@ -211,7 +211,7 @@ def test_statistics_of_dropped_rows_stay():
     keep = np.arange(20) % 2 == 0
     before = state_of(module, layout)
     weights, grad = before.copy(), np.empty(layout.size, np.float32)
-    TorchEngine(module, layout).gradient(weights, x, y, grad, Backward((keep, None, None)))
+    TorchGradients(module, layout).gradient(weights, x, y, grad, Backward((keep, None, None)))
     for name in ("1.running_mean", "1.running_var"):
         moved = weights[layout.slice(name)] != before[layout.slice(name)]
         assert np.array_equal(moved, keep)
@@ -222,14 +222,14 @@ def test_full_rows_are_the_dense_gradient_bit_for_bit():
     _, expected, _ = reference(module, layout, x, y)
     rows = tuple(np.ones(layer.rows, bool) for layer in layout.layers)
     grad = np.empty(layout.size, np.float32)
-    TorchEngine(module, layout).gradient(state_of(module, layout), x, y, grad, Backward(rows))
+    TorchGradients(module, layout).gradient(state_of(module, layout), x, y, grad, Backward(rows))
     assert np.array_equal(grad, expected)
 
 
 def test_plans_leave_no_trace_in_the_engine():
     module, layout, x, y = setting("residual")
     weights = state_of(module, layout)
-    engine = TorchEngine(module, layout)
+    engine = TorchGradients(module, layout)
     first, again = np.empty((2, layout.size), np.float32)
     engine.gradient(weights.copy(), x, y, first)
     engine.gradient(weights.copy(), x, y, again, Backward(some_rows(layout), lowest=2))
@@ -241,7 +241,7 @@ def test_plans_leave_no_trace_in_the_engine():
 def test_own_buffers_and_other_vectors_give_the_same_bits():
     module, layout, x, y = setting("norm")
     weights, grad = state_of(module, layout), np.empty(layout.size, np.float32)
-    engine = TorchEngine(module, layout)
+    engine = TorchGradients(module, layout)
     odd = np.empty(layout.size + 1, np.float32)[1:]  # a vector that lies elsewhere in a cache line
     odd[:] = weights
     first = engine.gradient(odd, x, y, grad)
@@ -265,7 +265,7 @@ def test_activations_are_sums_of_raw_outputs(net):
         parts[0].register_forward_hook(record)
     twin(torch.tensor(x))
     sums = [np.zeros(layer.rows) for layer in layout.layers]
-    engine, grad = TorchEngine(module, layout), np.empty(layout.size, np.float32)
+    engine, grad = TorchGradients(module, layout), np.empty(layout.size, np.float32)
     weights = engine.weights.copy()
     for _ in range(2):
         engine.gradient(weights.copy(), x, y, grad, activations=sums)
@@ -277,7 +277,7 @@ def test_activations_are_sums_of_raw_outputs(net):
 def test_outputs_are_those_of_evaluation():
     module, layout, x, _ = setting("norm")
     weights = state_of(module, layout) + 0.1
-    engine = TorchEngine(copy.deepcopy(module), layout)
+    engine = TorchGradients(copy.deepcopy(module), layout)
     found = engine.outputs(weights, x)
     for tensor in layout.tensors:
         module.state_dict()[tensor.name].add_(0.1)
@@ -288,7 +288,7 @@ def test_outputs_are_those_of_evaluation():
 
 def test_rows_that_do_not_fit_are_refused():
     module, layout, x, y = setting("mlp")
-    engine = TorchEngine(module, layout)
+    engine = TorchGradients(module, layout)
     for rows in [(None,), (np.ones(3, bool), None, None)]:
         with pytest.raises(ValueError, match="rows"):
             engine.gradient(engine.weights, x, y, engine.grad, Backward(rows))

@@ -7,9 +7,12 @@ import pytest
 
 from fedmpi.exchange import Job
 from fedmpi.layout import Layer, Layout, Support, Tensor
+from fedmpi.learn.engine import ClientData
+from fedmpi.learn.gradients import Gradients
+from fedmpi.learn.local import Local
 from fedmpi.learn.networks import Network
-from fedmpi.learn.trainer import Local, Trainer
-from fedmpi.plan import Backward, Plan
+from fedmpi.learn.one_by_one import TorchEngine
+from fedmpi.plan import FULL, Backward, Plan
 
 # Two rows of one weight each in layer "a", one weight in layer "b".
 THREE = Layout(
@@ -23,43 +26,46 @@ START = np.array([3.0, 4.0, 0.5], np.float32)
 ALL = Support.all(THREE)
 
 
-class Bowl:
-    """An engine whose loss is |w|^2 / 2, so that the gradient is w itself, times the label."""
+class Bowl(Gradients):
+    """The error is |w|^2 / 2 times the label, so the gradient is w itself, times the label."""
 
     def __init__(self, layout=THREE):
-        self.layout = layout
-        self.weights = np.zeros(layout.size, np.float32)
-        self.grad = np.zeros(layout.size, np.float32)
+        super().__init__(layout, *np.zeros((2, layout.size), np.float32))
         self.points = []
 
-    def gradient(self, weights, x, y, grad, backward=None, activations=None, batch=None):
-        y = y if batch is None else y[batch]
-        self.points.append(weights.copy())
-        grad[:] = weights * np.float32(y.mean())
-        weights[~self.layout.trained] += 1  # running statistics
+    def _differentiate(self, x, y, backward, activations, error):
+        self.points.append(self.weights.copy())
+        self.grad[:] = self.weights * np.float32(y.mean())
+        self.weights[~self.layout.trained] += 1  # running statistics
         if activations is not None:
             for sums in activations:
                 sums += len(y)
-        return float((weights**2).sum() / 2)
+        return float((self.weights**2).sum() / 2)
 
-    def outputs(self, weights, x):
-        return np.stack([np.zeros(len(x)), np.full(len(x), weights.sum())], axis=1)
+    def _evaluate(self, x):
+        return np.stack([np.zeros(len(x)), np.full(len(x), self.weights.sum())], axis=1)
+
+
+def engine_of(labels, local=None, layout=THREE):
+    """Return (Bowl, engine) of one client with these labels."""
+    bowl = Bowl(layout)
+    data = SimpleNamespace(take=lambda index: (index, labels[index]))
+    partition = SimpleNamespace(of=lambda client: np.arange(len(labels)))
+    keys = {"epochs": 1, "steps": None, "batch_size": 2, "optimizer": "sgd", "lr": 0.5}
+    keys |= {"lr_decay": 1.0, "momentum": 0.0, "weight_decay": 0.0}
+    networks = SimpleNamespace(whole=Network(bowl, bowl.weights.copy()))
+    networks.of = lambda part: networks.whole
+    data = ClientData(data, partition, Local(**keys | (local or {})), seed=1)
+    return bowl, TorchEngine(networks, data)
 
 
 def train(layout=THREE, start=START, samples=2, local=None, own_start=None, round=0, **plan):
-    """Train one client of `samples` samples in batches of 2, lr 0.5; return engine and Report."""
-    engine = Bowl(layout)
-    data = SimpleNamespace(take=lambda index: (index, np.ones(len(index), np.int64)))
-    partition = SimpleNamespace(of=lambda client: np.arange(samples))
-    own = {"epochs": 1, "steps": None, "batch_size": 2, "optimizer": "sgd", "lr": 0.5}
-    own |= {"lr_decay": 1.0, "momentum": 0.0, "weight_decay": 0.0}
-    networks = SimpleNamespace(whole=Network(engine, engine.weights))
-    networks.of = lambda part: networks.whole
-    trainer = Trainer(networks, data, partition, Local(**own | (local or {})), seed=1)
+    """Train one client of `samples` samples in batches of 2, lr 0.5; return Bowl and Report."""
+    bowl, engine = engine_of(np.ones(samples, np.int64), local, layout)
     whole = Support.all(layout)
     made = Plan(down=whole, up=whole, start=own_start, **plan)
-    (report,) = trainer.train([Job(0, round, {"weights": start}, made, 1.0)])
-    return engine, report
+    (report,) = engine.train([Job(0, round, {"weights": start}, made, 1.0)])
+    return bowl, report
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -76,14 +82,19 @@ def test_a_mask_that_also_holds_the_optimiser_is_put_on_once(momentum):
         assert results[0][1] == start[1]
 
 
-def test_clients_that_share_a_mask_share_what_the_engine_prepares():
-    network, (mask, other) = Network(Bowl(), START), np.ones((2, 3), np.uint8)
-    backward = Backward(lowest=1)
-    one = network.under(backward, mask, mask)
-    assert network.under(backward, mask, mask) is one
-    assert one.lowest == 1 and one.mask is mask and one.update is mask
-    assert network.under(backward, other, mask) is not one
-    assert network.under(backward, mask, None).update is None
+def test_masks_compare_by_value():
+    mask, rows = np.ones(3, np.uint8), (np.array([True, False]), None)
+    one = Backward(rows, 1, mask, mask)
+    assert one == Backward((rows[0].copy(), None), 1, mask.copy(), mask.copy())
+    assert hash(one) == hash(Backward(rows, 1, mask.copy(), mask))
+    others = (
+        Backward(rows, 0, mask, mask), Backward(rows, 1, mask), Backward(rows, 1, None, mask),
+        Backward(rows, 1, mask, np.array([1, 0, 1], np.uint8)), Backward(None, 1, mask, mask),
+        Backward((None, rows[0]), 1, mask, mask), FULL,
+    )  # fmt: skip
+    assert len({one, *others}) == 8
+    assert Plan(None, None, mask=mask, update=mask.copy()).fixed
+    assert not Plan(None, None, mask=mask, update=mask * 0).fixed
 
 
 def test_a_plain_step():
@@ -204,10 +215,6 @@ def test_running_statistics_pass_a_mask_by():
 
 
 def test_a_client_knows_how_good_a_model_is_on_its_own_samples():
-    engine = Bowl()
-    data = SimpleNamespace(take=lambda index: (index, np.array([1, 0, 1, 1])))
-    partition = SimpleNamespace(of=lambda client: np.arange(4))
-    networks = SimpleNamespace(whole=Network(engine, engine.weights))
-    trainer = Trainer(networks, data, partition, None, seed=1)
-    assert trainer.accuracy(0, START) == 0.75
-    assert trainer.accuracy(0, -START) == 0.25
+    _, engine = engine_of(np.array([1, 0, 1, 1]))
+    assert engine.accuracy(0, START) == 0.75
+    assert engine.accuracy(0, -START) == 0.25

@@ -1,0 +1,160 @@
+"""What a Plan adds to a plain step: each mechanism a correction of its own.
+
+A step takes the gradient and moves the weights. Before the gradient, and between gradient and
+move, the corrections of a plan act in the order of `corrections_of`. The proximal term is no
+correction: it is part of the optimisers' kernels.
+"""
+
+import numpy as np
+
+from fedmpi import kernels
+from fedmpi.sparsity import coordinates, largest, readjusted
+
+
+class Correction:
+    """One mechanism of a Plan, for the steps of one client. Each method may do nothing.
+
+    `changes_direction` says whether `after` writes to `steps.direction`.
+    """
+
+    changes_direction = False
+
+    def before(self, steps):
+        """Act on `steps.point`, where the gradient will be taken."""
+
+    def after(self, steps, samples):
+        """Act between gradient and move: on `steps.direction` and `steps.moving`.
+
+        `samples` is the size of the batch.
+        """
+
+    def end_epoch(self, steps):
+        """Act on `steps.weights` after an epoch."""
+
+
+class Masked(Correction):
+    """`mask`: the gradient is taken at weights * mask, and moves the weights themselves."""
+
+    def before(self, steps):
+        """Set the point."""
+        if steps.apart:
+            np.multiply(steps.weights, steps.mask, out=steps.point)
+
+    def after(self, steps, samples):
+        """Running statistics that moved at the point are those of the weights."""
+        if steps.apart:
+            steps.weights[steps.still] = steps.point[steps.still]
+
+
+class Measured(Correction):
+    """`statistics`: what is summed over the steps."""
+
+    def after(self, steps, samples):
+        """Add this step."""
+        steps.statistics.see(steps.point, steps.grad, samples)
+
+
+class Readjusted(Correction):
+    """`readjust`: at the first step a part of the mask is replaced; weights that come are 0."""
+
+    def __init__(self, plan):
+        self._tensors, self._share = plan.tensors, plan.readjust
+
+    def after(self, steps, samples):
+        """Replace the mask, and what follows from it."""
+        if steps.count > 1:
+            return
+        old, weights = steps.mask, steps.weights
+        new = readjusted(steps.layout, self._tensors, old, weights, steps.grad, self._share)
+        weights[new != old] = 0
+        steps.take_mask(new, (steps.free | (new > old)) & (new >= old))
+        steps.moving = steps.free
+        steps.statistics.keep("mask", new)
+
+
+class Penalised(Correction):
+    """`penalty`: the gradient of the L2 norms of tensors, or of their rows, at the point."""
+
+    changes_direction = True
+
+    def __init__(self, plan, layout):
+        self._blocks, self._strength = blocks(layout, plan.tensors, plan.by_row), plan.penalty
+
+    def after(self, steps, samples):
+        """Add the gradient of the penalty."""
+        kernels.penalty.group_norm(steps.direction, steps.point, *self._blocks, self._strength)
+
+
+class Controlled(Correction):
+    """`control`: a vector that is added to every gradient."""
+
+    changes_direction = True
+
+    def __init__(self, control):
+        self._control = control
+
+    def after(self, steps, samples):
+        """Add the vector."""
+        np.add(steps.direction, self._control, out=steps.direction)
+
+
+class Salient(Correction):
+    """`salient`: only the entries of the largest |w dL/dw| move."""
+
+    def __init__(self, plan, layout):
+        self._inside, self._share = coordinates(layout, plan.tensors), plan.salient
+
+    def after(self, steps, samples):
+        """Choose what this step may move."""
+        inside = self._inside
+        score = np.abs(steps.point[inside] * steps.direction[inside])
+        steps.moving = steps.moving.copy()
+        steps.moving[inside] *= largest(score, round(self._share * score.size))
+
+
+class Moved(Correction):
+    """The statistic "moved"."""
+
+    def after(self, steps, samples):
+        """Note what this step may move."""
+        steps.statistics.moved(steps.moving)
+
+
+class Thresholded(Correction):
+    """`threshold`: after an epoch, small entries become 0."""
+
+    def __init__(self, plan, layout):
+        self._blocks, self._most = blocks(layout, plan.tensors, False), np.float32(plan.threshold)
+
+    def end_epoch(self, steps):
+        """Set small entries to 0."""
+        for start, stop in zip(*self._blocks, strict=True):
+            block = steps.weights[start:stop]
+            block[np.abs(block) <= self._most] = 0
+
+
+def corrections_of(plan, network):
+    """Return the corrections that a Plan asks for on a Network, in the order in which they act."""
+    layout = network.layout
+    table = (
+        (plan.mask is not None, lambda: Masked()),
+        (plan.statistics, lambda: Measured()),
+        (plan.readjust, lambda: Readjusted(plan)),
+        (plan.penalty, lambda: Penalised(plan, layout)),
+        (plan.control is not None, lambda: Controlled(network.part_of(plan.control))),
+        (plan.salient < 1, lambda: Salient(plan, layout)),
+        ("moved" in plan.statistics, lambda: Moved()),
+        (plan.threshold, lambda: Thresholded(plan, layout)),
+    )
+    return [made() for asked, made in table if asked]
+
+
+def blocks(layout, tensors, by_row):
+    """Return (starts, stops) int64[G] of some tensors, or of all their rows."""
+    starts, sizes = [], []
+    for tensor in (layout.tensors[t] for t in tensors):
+        rows = tensor.rows if by_row else 1
+        size = tensor.size // rows
+        starts += range(tensor.start, tensor.start + tensor.size, size)
+        sizes += [size] * rows
+    return np.array(starts, np.int64), np.array(starts, np.int64) + np.array(sizes, np.int64)

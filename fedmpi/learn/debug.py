@@ -1,0 +1,156 @@
+"""The debug engine: the meaning of every mechanism of a Plan, written out with torch autograd.
+
+It is slow and shares no code with the other engines' steps, which are tested against it.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from fedmpi.arrays import AnyArray, Bools, Vector
+from fedmpi.exchange import Job, Report
+from fedmpi.layout import Layout
+from fedmpi.learn.debug_steps import DebugSteps, moving_rows
+from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
+from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.one_by_one import ERRORS, OneByOne
+from fedmpi.plan import FULL, MECHANISMS, Backward, Own
+
+
+class Reference:
+    """A torch module whose weights are read and written as one vector, by copies.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+    layout : Layout
+    initial : float32[P]
+        Its weights as they were at first.
+    """
+
+    def __init__(self, module: nn.Module, layout: Layout) -> None:
+        self.module, self.layout = copy.deepcopy(module), layout
+        for part in self.module.modules():
+            if hasattr(part, "inplace"):
+                part.inplace = False  # so that what a layer gave can be looked at afterwards
+        self.initial = self.weights().numpy()
+
+    def weights(self) -> Tensor:
+        """Return the weights and running statistics, float32[P]."""
+        state = self.module.state_dict()
+        return torch.cat([state[name].detach().clone().reshape(-1) for name in self.layout.names])
+
+    def load(self, weights: Tensor) -> None:
+        """Set the weights and running statistics."""
+        state = self.module.state_dict()
+        for tensor in self.layout.tensors:
+            values = weights[tensor.start : tensor.start + tensor.size]
+            state[tensor.name].copy_(values.reshape(tensor.shape))
+
+    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
+        """Return the outputs float32[N, classes] in evaluation mode."""
+        self.load(torch.tensor(weights))
+        with torch.no_grad():
+            return self.module.eval()(torch.tensor(x)).numpy()
+
+    def gradient(
+        self, weights: Tensor, x: AnyArray, y: AnyArray, error: str, backward: Backward = FULL
+    ) -> tuple[float, Tensor, Tensor]:
+        """Return (loss, gradient float32[P], weights float32[P] with moved running statistics)."""
+        self.load(weights)
+        self.module.zero_grad(set_to_none=True)
+        with masked_outputs(self.module, self.layout, backward):
+            loss = LOSSES[error](self.module.train()(torch.tensor(x)), torch.tensor(y))
+            loss.backward()
+        parameters = dict(self.module.named_parameters())
+        moving = moving_rows(self.layout, backward)
+        grad = torch.zeros(self.layout.size)
+        for tensor in self.layout.tensors:
+            if tensor.trained and parameters[tensor.name].grad is not None:
+                values = parameters[tensor.name].grad.reshape(-1)
+                grad[tensor.start : tensor.start + tensor.size] = values
+        grad[~moving] = 0.0
+        return loss.item(), grad, torch.where(moving, self.weights(), weights)
+
+
+@contextmanager
+def masked_outputs(module: nn.Module, layout: Layout, backward: Backward) -> Iterator[None]:
+    """Take the gradient that arrives at dropped rows' outputs, and below `lowest`, as zero."""
+    handles = []
+    for number, parts in enumerate(layer_modules(module, layout)):
+        keep = None if backward.rows is None else backward.rows[number]
+        if keep is None or kind_of(parts[0]) == "embedding":
+            continue
+        handles.append(parts[0].register_forward_hook(_mask_on(keep, row_axis(parts[0]))))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _mask_on(keep: Bools, axis: int):
+    def hook(part, inputs, output):
+        for values in (output,) if isinstance(output, Tensor) else (output[0],):
+            shape = [1] * values.dim()
+            shape[axis] = -1
+            mask = torch.tensor(keep, dtype=torch.float32).reshape(shape)
+            if values.requires_grad:
+                values.register_hook(mask.mul)
+
+    return hook
+
+
+class DebugEngine(OneByOne, name="debug"):
+    """Trains each client step by step as the docstring of Plan says, on one thread of torch."""
+
+    mechanisms = MECHANISMS | ERRORS
+
+    def train_client(self, job: Job) -> Report:
+        torch.set_num_threads(1)
+        plan, data = job.plan, self.data
+        network = self.networks.of(plan.submodel)
+        received = job.state["weights"] if plan.start is None else plan.start
+        start = torch.tensor(network.enter(received, plan.private))
+        own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
+        vectors = [None if values is None else torch.tensor(values) for values in own]
+        lr = data.local.lr_of(job.round)
+        training = DebugSteps(network.backend, plan, data.local, lr, start, *vectors)
+        samples, total, seen, probed = len(data.partition.of(job.client)), 0.0, 0, 0
+        if "columns" in plan.statistics:
+            for x, y in data.blocks(job.client):
+                training.measure_columns(x, y)
+                probed += len(y)
+        for x, y, last in data.batches(job):
+            total += training.step(x, y) * len(y)
+            seen += len(y)
+            self.on_step()
+            if last:
+                training.end_epoch()
+        if "gradient" in plan.statistics and samples:
+            x, y = data.probe(job)
+            training.probe(x, y)
+            probed += len(y)
+        weights, private = network.leave(received, training.weights.numpy().copy())
+        return Report(
+            client=job.client,
+            samples=samples,
+            seen=seen,
+            steps=training.count,
+            loss=total / max(seen, 1),
+            weights=weights,
+            lr=lr,
+            probed=probed,
+            private=private,
+            statistics=training.statistics,
+        )
+
+    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
+        return self.networks.whole.backend.outputs(weights, x)
+
+    def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
+        network = self.networks.of(own.submodel)
+        return network.backend.outputs(network.enter(own.weights, own.private), x)

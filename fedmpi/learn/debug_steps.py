@@ -1,0 +1,259 @@
+"""The steps of one client as the docstring of Plan has them, one method for each mechanism."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedmpi.arrays import AnyArray
+from fedmpi.layout import Layout
+from fedmpi.learn.layout_of import layer_modules, row_axis
+from fedmpi.learn.local import Local
+from fedmpi.plan import FULL, Backward, Plan
+
+
+def moving_rows(layout: Layout, backward: Backward) -> Tensor:
+    """Return bool[P]: what is neither in a dropped row nor below the lowest trained layer."""
+    moving = torch.ones(layout.size, dtype=torch.bool)
+    for tensor in layout.tensors:
+        block = moving[tensor.start : tensor.start + tensor.size].reshape(tensor.rows, -1)
+        keep = None if backward.rows is None else backward.rows[tensor.layer]
+        if tensor.layer < backward.lowest:
+            block[:] = False
+        elif keep is not None and tensor.rows == len(keep):
+            block[torch.tensor(~keep)] = False
+    return moving
+
+
+class DebugSteps:
+    """The steps of one client, on vectors of torch.
+
+    Parameters
+    ----------
+    reference : debug.Reference
+    plan : Plan
+    local : Local
+    lr : float
+    start : float32[P]
+        Where training begins.
+    mask, update : uint8[P], optional
+    control : float32[P], optional
+        Those of the plan, in the coordinates of this network.
+
+    Attributes
+    ----------
+    weights : float32[P]
+    statistics : dict
+        As in a Report.
+    """
+
+    def __init__(
+        self,
+        reference: Any,
+        plan: Plan,
+        local: Local,
+        lr: float,
+        start: Tensor,
+        mask: Tensor | None,
+        update: Tensor | None,
+        control: Tensor | None,
+    ) -> None:
+        self.reference, self.layout = reference, reference.layout
+        self.plan, self.local, self.lr, self.control = plan, local, lr, control
+        modules = layer_modules(reference.module, self.layout)
+        self.axes = [row_axis(parts[0]) for parts in modules]  # of the rows, in a layer's output
+        size = self.layout.size
+        self.start, self.weights = start.clone(), start.clone()
+        self.mask = torch.ones(size) if mask is None else mask.float()
+        self.running = torch.tensor(~self.layout.trained)
+        self.may_move = ~self.running & moving_rows(self.layout, plan.backward)
+        if update is not None:
+            self.may_move &= update != 0
+        self.first, self.second, self.count = torch.zeros(size), torch.zeros(size), 0
+        late = ("gradient", "mask")  # there once they are measured
+        self.statistics = {n: self._nothing_of(n) for n in plan.statistics if n not in late}
+
+    def step(self, x: AnyArray, y: AnyArray) -> float:
+        """Take one step on a batch; return its loss."""
+        self.count += 1
+        point = self.weights * self.mask
+        with self._watched() as seen:
+            loss, grad, after = self._gradient(point, x, y, self.plan.backward)
+        self.weights[self.running] = after[self.running]
+        self._measure(seen, grad, len(y))
+        if self.plan.readjust and self.count == 1:
+            self._readjust(grad)
+        direction = grad + self._penalty(point)
+        if self.control is not None:
+            direction = direction + self.control
+        moving = self.may_move & self._salient(point, direction)
+        if "moved" in self.statistics:
+            self.statistics["moved"] |= moving.numpy()
+        direction = direction + self.local.weight_decay * self.weights
+        direction = direction + self.plan.proximal * (self.weights - self.start)
+        self._move(direction, moving)
+        return loss
+
+    def end_epoch(self) -> None:
+        """threshold: entries of at most this magnitude become 0."""
+        if self.plan.threshold:
+            small = self.weights.abs() <= self.plan.threshold
+            self.weights[small & self._inside()] = 0.0
+
+    def measure_columns(self, x: AnyArray, y: AnyArray) -> None:
+        """columns: add -x dL/dx of a batch, x an input of a layer."""
+        point = self.weights * self.mask
+        with self._watched() as seen:
+            _, grad, _ = self._gradient(point, x, y, FULL)
+        for number, layer in enumerate(self.layout.layers):
+            weight = self._weight(number)
+            if layer.kind in ("conv", "linear"):
+                read, _ = seen[number]
+                axis = 1 if layer.kind == "conv" else read.dim() - 1
+                found = _summed(-read.detach() * read.grad, axis)
+            else:
+                block = slice(weight.start, weight.start + weight.size)
+                inputs = len(self.statistics["columns"][number])
+                product = (point[block] * grad[block]).double().reshape(weight.rows, inputs, -1)
+                found = -product.sum((0, 2))
+            self.statistics["columns"][number] += len(y) * found.numpy()
+
+    def probe(self, x: AnyArray, y: AnyArray) -> None:
+        """gradient: that of one batch, of all coordinates."""
+        _, grad, _ = self._gradient(self.weights * self.mask, x, y, FULL)
+        self.statistics["gradient"] = grad.numpy()
+
+    def _gradient(self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward):
+        return self.reference.gradient(point, x, y, self.plan.error, backward)
+
+    def _measure(self, seen: list, grad: Tensor, samples: int) -> None:
+        """activations, relevance and squares of one step."""
+        for number, layer in enumerate(self.layout.layers):
+            if layer.kind not in ("conv", "linear", "norm") or not seen[number]:
+                continue
+            _, raw = seen[number]
+            axis = self.axes[number] % raw.dim()
+            if "activations" in self.statistics:
+                self.statistics["activations"][number] += _summed(raw.detach().abs(), axis).numpy()
+            if "relevance" in self.statistics and number >= self.plan.backward.lowest:
+                change = _summed(raw.detach() * raw.grad, axis).numpy()
+                self.statistics["relevance"][number] -= samples * change
+        if "squares" in self.statistics:
+            self.statistics["squares"] += (grad * grad).numpy()
+
+    def _readjust(self, grad: Tensor) -> None:
+        """readjust: in each tensor the smallest kept entries go, those of largest gradient come."""
+        old, new = self.mask.clone(), self.mask.clone()
+        for number in self.plan.tensors:
+            tensor = self.layout.tensors[number]
+            places = torch.arange(tensor.start, tensor.start + tensor.size)
+            kept, pruned = places[old[places] == 1], places[old[places] == 0]
+            changed = min(round(self.plan.readjust * len(kept)), len(pruned))
+            going = self.weights[kept].abs().argsort(stable=True)[:changed]
+            coming = grad[pruned].abs().argsort(descending=True, stable=True)[:changed]
+            new[kept[going]], new[pruned[coming]] = 0.0, 1.0
+        self.mask = new
+        self.weights[new != old] = 0.0
+        self.may_move = (self.may_move | (new > old)) & (new >= old)
+        self.statistics["mask"] = new.numpy().astype(np.uint8)
+
+    def _penalty(self, point: Tensor) -> Tensor:
+        """penalty: the gradient of the sum of L2 norms, taken by autograd."""
+        free = point.clone().requires_grad_()
+        if not self.plan.penalty:
+            return torch.zeros_like(point)
+        total = torch.zeros(())
+        for number in self.plan.tensors:
+            tensor = self.layout.tensors[number]
+            rows = tensor.rows if self.plan.by_row else 1
+            for group in free[tensor.start : tensor.start + tensor.size].reshape(rows, -1):
+                if group.detach().any():  # a group of zeros has no gradient
+                    total = total + self.plan.penalty * group.norm()
+        if not total.requires_grad:
+            return torch.zeros_like(point)
+        return torch.autograd.grad(total, free)[0]
+
+    def _salient(self, point: Tensor, direction: Tensor) -> Tensor:
+        """salient: bool[P], the entries of the largest |w dL/dw|, and all of other tensors."""
+        chosen = torch.ones(self.layout.size, dtype=torch.bool)
+        if self.plan.salient < 1:
+            places = self._inside().nonzero().reshape(-1)
+            score = (point[places] * direction[places]).abs()
+            order = score.argsort(descending=True, stable=True)
+            chosen[places[order[round(self.plan.salient * len(places)) :]]] = False
+        return chosen
+
+    def _move(self, direction: Tensor, moving: Tensor) -> None:
+        """Take the optimiser's step, as torch.optim does, where `moving`."""
+        if self.local.optimizer == "adam":
+            first = 0.9 * self.first + 0.1 * direction
+            second = 0.999 * self.second + 0.001 * direction**2
+            mean, spread = first / (1 - 0.9**self.count), second / (1 - 0.999**self.count)
+            change = mean / (spread.sqrt() + 1e-8)
+            self.second = torch.where(moving, second, self.second)
+        else:
+            first = change = self.local.momentum * self.first + direction
+        self.first = torch.where(moving, first, self.first)
+        self.weights = torch.where(moving, self.weights - self.lr * change, self.weights)
+
+    @contextmanager
+    def _watched(self) -> Iterator[list[tuple[Tensor, Tensor] | None]]:
+        """Collect for each layer what it reads and gives; after the backward pass with `.grad`."""
+        module, layout = self.reference.module, self.layout
+        seen: list[tuple[Tensor, Tensor] | None] = [None] * len(layout.layers)
+        handles = []
+        for number, parts in enumerate(layer_modules(module, layout)):
+            if layout.layers[number].kind in ("conv", "linear", "norm"):
+                handles.append(parts[0].register_forward_pre_hook(_read_alone))
+                handles.append(parts[0].register_forward_hook(_noting(seen, number)))
+        try:
+            yield seen
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _inside(self) -> Tensor:
+        """Return bool[P]: the tensors that the plan names."""
+        inside = torch.zeros(self.layout.size, dtype=torch.bool)
+        for tensor in (self.layout.tensors[number] for number in self.plan.tensors):
+            inside[tensor.start : tensor.start + tensor.size] = True
+        return inside
+
+    def _weight(self, layer: int):
+        """Return the first tensor of a layer, its weight."""
+        return next(tensor for tensor in self.layout.tensors if tensor.layer == layer)
+
+    def _nothing_of(self, name: str):
+        """Return a statistic of no steps."""
+        layers = range(len(self.layout.layers))
+        if name == "columns":
+            shapes = [self._weight(layer).shape for layer in layers]
+            return [np.zeros(shape[1] if len(shape) > 1 else 1) for shape in shapes]
+        if name in ("activations", "relevance"):
+            return [np.zeros(layer.rows) for layer in self.layout.layers]
+        return np.zeros(self.layout.size, np.float32 if name == "squares" else bool)
+
+
+def _read_alone(part, inputs):
+    """Let a layer read a copy of its input, so that the gradient is of this reading alone."""
+    alone = inputs[0].clone()
+    if not alone.requires_grad:
+        alone.requires_grad_()
+    alone.retain_grad()
+    return (alone,)
+
+
+def _noting(seen, number):
+    def hook(part, inputs, output):
+        output.retain_grad()
+        seen[number] = (inputs[0], output)
+
+    return hook
+
+
+def _summed(values: Tensor, axis: int) -> Tensor:
+    """float64[n]: the sum over all axes but one."""
+    return values.double().sum([other for other in range(values.dim()) if other != axis])

@@ -1,0 +1,177 @@
+"""Gradients of the networks that there are kernels for, with the batch innermost."""
+
+import numpy as np
+
+from fedmpi import kernels
+from fedmpi.layout import Layout
+from fedmpi.learn.fast.backward import backward as backward_calls
+from fedmpi.learn.fast.chain import chain_of
+from fedmpi.learn.fast.forward import forward as forward_calls
+from fedmpi.learn.fast.frame import Frame, aligned, lanes_for
+from fedmpi.learn.gradients import Gradients, checked_rows
+from fedmpi.learn.layout_of import flat_weights
+from fedmpi.plan import FULL
+
+_EVALUATED = 32  # samples evaluated together
+
+
+class KernelGradients(Gradients):
+    """Gradients by kernels; the error is cross-entropy.
+
+    There is one buffer for activations and their gradients, large enough for the widest batch.
+    Batches of every width, rounded up to a multiple of 16, are laid out in it.
+
+    The results of a sample do not depend on the others in its batch nor on the batch size (but
+    through BatchNorm), and all bits are the same from run to run.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Only its structure and its initial weights are read.
+    layout : Layout
+        From `layout_of(module, sample)`.
+    input_shape : tuple of int
+        Of one sample.
+    batch_size : int
+        Of most batches; the buffer is made for it, and grows where a larger batch comes.
+
+    Raises
+    ------
+    Unsupported
+        See `chain_of`.
+    """
+
+    def __init__(self, module, layout: Layout, input_shape: tuple, batch_size: int = 1) -> None:
+        weights = flat_weights(module, layout).numpy().copy()
+        super().__init__(layout, weights, np.zeros(layout.size, np.float32))
+        self._values, self._steps = chain_of(module, layout, input_shape)
+        self._widest = lanes_for(batch_size)
+        self._memory, self._laid_out = aligned(0), 0  # the buffer, and the width that it holds
+        self._programs, self._differentiated = {}, FULL
+
+    def _differentiate(self, x, y, backward, activations, error):
+        if error != "cross-entropy":
+            raise ValueError(f"there is no kernel for the error {error}")
+        if backward != self._differentiated:
+            self.grad.fill(0)
+            self._differentiated = backward
+        return self._program(len(x)).gradient(x, y, backward, activations)
+
+    def _evaluate(self, x):
+        parts = [x[start : start + _EVALUATED] for start in range(0, len(x), _EVALUATED)]
+        return np.concatenate([self._program(len(part)).outputs(part) for part in parts])
+
+    def backward_calls(self, samples, backward=FULL):
+        """Return the kernel calls of the backward pass for a batch of `samples`, to be timed."""
+        return self._program(samples).backward_for(backward)
+
+    def _program(self, samples):
+        """Return the program for a batch of `samples`, its width laid out in the buffer."""
+        lanes = lanes_for(samples)
+        program = self._programs.get(lanes) or self._made(lanes)
+        if self._laid_out != lanes:
+            program.frame.clear()
+            self._laid_out = lanes
+        return program
+
+    def _made(self, lanes):
+        frame = Frame(self._values, self._steps, lanes)
+        if frame.floats > len(self._memory):
+            # The old buffer and all that is bound to it go before the new one comes.
+            self._programs.clear()
+            self._memory, self._laid_out = aligned(0), 0
+            self._widest = max(self._widest, lanes)
+            most = max(self._widest, lanes_for(_EVALUATED))
+            floats = max(frame.floats, Frame(self._values, self._steps, most).floats)
+            self._memory = aligned(floats)
+        frame.memory = self._memory
+        self._programs[lanes] = _Program(frame, self.layout, self.weights, self.grad)
+        return self._programs[lanes]
+
+
+class _Program:
+    """The kernel calls for batches of one width, made when first asked for."""
+
+    def __init__(self, frame, layout, weights, grad):
+        self.frame, self._layout = frame, layout
+        self._weights, self._grad = weights, grad
+        self._entry = frame.entry()
+        self._forward = forward_calls(frame, weights)
+        self._measuring = self._evaluation = self._totals = None
+        self._masked = FULL, None  # a Backward with a mask, and the calls for weights under it
+        self._backward = {}
+        self._samples, self._all = 0, np.zeros(0, np.int64)
+
+    def gradient(self, x, y, backward, activations):
+        """Fill the gradient in and return the mean loss of x, y."""
+        self._enter(x)
+        if activations is None:
+            _run(self._forward if backward.mask is None else self._forward_under(backward))
+        else:
+            self._measure(activations)
+        frame = self.frame
+        out = frame.values[-1]
+        places = frame.place[out], frame.grad[out], out.channels
+        y = np.ascontiguousarray(y, np.int64)
+        loss = kernels.loss.cross_entropy(frame.memory, *places, frame.lanes, y)
+        _run(self.backward_for(backward))
+        return loss
+
+    def outputs(self, x):
+        """Return float32[N, classes]."""
+        self._enter(x)
+        if self._evaluation is None:
+            self._evaluation = forward_calls(self.frame, self._weights, training=False)
+        _run(self._evaluation)
+        out, frame = self.frame.values[-1], self.frame
+        start = frame.place[out]
+        block = frame.memory[start : start + frame.size(out)].reshape(out.channels, -1)
+        return block[:, : len(x)].T.copy()
+
+    def _enter(self, x):
+        frame = self.frame
+        if self._samples != len(x):
+            frame.mask[:] = np.arange(frame.lanes) < len(x)
+            self._samples, self._all = len(x), np.arange(len(x))
+        flat = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
+        kernels.batch_last.enter(frame.memory, self._entry, flat, self._all, frame.lanes)
+
+    def _measure(self, activations):
+        """Run the forward pass and add up the activations, in place."""
+        if self._measuring is None:
+            self._totals = [np.zeros(layer.rows) for layer in self._layout.layers]
+            self._measuring = forward_calls(self.frame, self._weights, self._totals)
+        # The sums go on in the buffers that the calls are bound to, so that they round as one sum.
+        for total, sums in zip(self._totals, activations, strict=True):
+            total[:] = sums
+        _run(self._measuring)
+        for total, sums in zip(self._totals, activations, strict=True):
+            sums[:] = total
+
+    def _forward_under(self, backward):
+        """Return the calls of the forward pass for weights under a mask."""
+        if self._masked[0] != backward:
+            calls = forward_calls(self.frame, self._weights, mask=backward.mask)
+            self._masked = backward, calls
+        return self._masked[1]
+
+    def backward_for(self, backward):
+        """Return the calls of the backward pass."""
+        if backward not in self._backward:
+            rows = tuple(
+                None if keep is None else keep.nonzero()[0]
+                for keep in checked_rows(self._layout, backward)
+            )
+            calls = backward_calls(
+                self.frame, self._weights, self._grad, rows, backward.lowest,
+                backward.mask, backward.update,
+            )  # fmt: skip
+            # The whole one comes again and again, any other from one client only.
+            self._backward = {k: self._backward[k] for k in (FULL,) if k in self._backward}
+            self._backward[backward] = calls
+        return self._backward[backward]
+
+
+def _run(calls):
+    for kernel, arguments, _ in calls:
+        kernel(*arguments)

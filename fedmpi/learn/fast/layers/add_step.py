@@ -1,0 +1,46 @@
+"""fedmpi's Residual: a body, a shortcut, and the ReLU of their sum."""
+
+from dataclasses import dataclass
+
+from fedmpi import kernels
+from fedmpi.learn.fast.step import Step, Unsupported, Value, floor_of, takes
+from fedmpi.learn.models.parts import Residual
+
+
+@takes(Residual)
+def residual(chain, part, value):
+    """Append body, shortcut and sum."""
+    value.readers += 1  # so that no ReLU of the body changes what the shortcut reads
+    one, other = chain.walk(part.body, value), chain.walk(part.shortcut, value)
+    value.readers -= 1
+    if one in (value, other) or (one.channels, one.height) != (other.channels, other.height):
+        raise Unsupported("Residual with an empty body")
+    out = Value(one.channels, one.height, one.width, relu=True)
+    return chain.append(Add(one, out, other=other))
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Step):
+    """The sum of `source` and `other`."""
+
+    other: Value | None = None
+
+    passes_on = True
+
+    @property
+    def sources(self):
+        return self.source, self.other
+
+    def forward(self, frame, weights, training, raw, mask):
+        places = (frame.place[value] for value in (self.out, self.source, self.other))
+        arguments = (frame.memory, *places, frame.size(self.out), floor_of(self.out))
+        return [(kernels.batch_last.add, arguments)]
+
+    def backward(self, back):
+        frame, size = back.frame, back.frame.size(self.out)
+        up = frame.grad[self.out]
+        for value in self.sources:
+            fresh = back.first(value)
+            if back.wanted(value) and frame.grad[value] != up:
+                down, gate = frame.grad[value], frame.gate(value)
+                back.call(kernels.batch_last.pass_on, back.memory, down, up, size, fresh, gate)

@@ -1,0 +1,78 @@
+"""BatchNorm1d and BatchNorm2d."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from fedmpi import kernels
+from fedmpi.learn.fast.step import NONE, Step, Unsupported, Value, floor_of, takes
+
+
+@takes(nn.BatchNorm1d, nn.BatchNorm2d)
+def batch_norm(chain, part, value):
+    """Append a normalisation over the batch."""
+    if not (part.affine and part.track_running_stats):
+        raise Unsupported("BatchNorm without scale and shift, or without statistics")
+    tensor = chain.tensor(part, "weight")
+    names = ("weight", "bias", "running_mean", "running_var")
+    places = tuple(chain.tensor(part, name).start for name in names)
+    joined = chain.layout.layers[tensor.layer].kind != "norm"
+    out = Value(value.channels, value.height, value.width)
+    step = BatchNorm(value, out, tensor.layer, places, part.momentum, part.eps, joined)
+    return chain.append(step)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm(Step):
+    """Places of scale, shift, running mean and variance in the flat vector."""
+
+    places: tuple = ()
+    rate: float = 0.1
+    epsilon: float = 1e-5
+    joined: bool = False  # normalises the rows of the convolution or linear layer before it
+
+    @property
+    def counted(self):
+        return not self.joined
+
+    def reserve(self, frame):
+        """Mean and variance of the batch."""
+        frame.saved[self] = np.zeros((2, self.out.channels), np.float32)
+
+    def forward(self, frame, weights, training, raw, mask):
+        channels = np.arange(self.out.channels)
+        out, src = frame.channels(self.out), frame.channels(self.source)
+        scale, shift, mean, variance = (place + channels for place in self.places)
+        size, floor = frame.planes[self.out].size, NONE if raw else floor_of(self.out)
+        if not training:
+            arguments = (frame.memory, out, src, size, weights, scale, shift, mean, variance)
+            return [(kernels.norm.apply, (*arguments, self.epsilon, floor))]
+        arguments = (frame.memory, out, src, size, frame.mask, weights, scale, shift)
+        return [(kernels.norm.normalise, (*arguments, frame.saved[self], self.epsilon, floor))]
+
+    def backward(self, back):
+        frame, kept = back.frame, back.of(self.out)
+        if len(kept) < self.out.channels and not self.joined:
+            back.cleared(self.source)
+        planes = (
+            frame.channels(self.source, kept),
+            frame.channels(self.out, kept, gradient=True),
+            frame.channels(self.source, kept, gradient=True),
+        )
+        back.call(
+            kernels.norm.normalise_back, back.memory, *planes, frame.planes[self.out].size,
+            frame.mask, back.weights, back.grad, self.places[0] + kept, self.places[1] + kept,
+            frame.saved[self], kept, self.epsilon, self.layer >= back.lowest,
+            back.first(self.source), frame.gate(self.source),
+        )  # fmt: skip
+
+    def after(self, back):
+        """Running moments move where rows are trained."""
+        if self.layer < back.lowest:
+            return
+        kept = back.of(self.out)
+        _, _, mean, variance = (place + kept for place in self.places)
+        size = back.frame.planes[self.out].size
+        arguments = mean, variance, back.frame.saved[self], kept, back.frame.mask, size
+        back.call(kernels.norm.track, back.weights, *arguments, self.rate)

@@ -1,0 +1,100 @@
+"""GroupNorm and LayerNorm."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from fedmpi import kernels
+from fedmpi.learn.fast.step import NONE, Step, Unsupported, Value, floor_of, takes
+
+
+@takes(nn.GroupNorm)
+def group_norm(chain, part, value):
+    """Append a normalisation of each sample over groups of channels."""
+    if not part.affine:
+        raise Unsupported("GroupNorm without scale and shift")
+    return _append(chain, part, value, part.num_groups, split=False)
+
+
+@takes(nn.LayerNorm)
+def layer_norm(chain, part, value):
+    """Append a normalisation of each sample over all that it has."""
+    shape = (value.channels, value.height, value.width)
+    flat = value.height * value.width == 1 and part.normalized_shape == shape[:1]
+    if part.bias is None or not (flat or part.normalized_shape == shape):
+        raise Unsupported("LayerNorm of a part of a sample, or without scale and shift")
+    return _append(chain, part, value, 1, split=True)
+
+
+def _append(chain, part, value, groups, split):
+    layer, scale, shift = chain.own(part)
+    out = Value(value.channels, value.height, value.width)
+    return chain.append(GroupNorm(value, out, layer, scale, shift, groups, part.eps, split))
+
+
+@dataclass(frozen=True, eq=False)
+class GroupNorm(Step):
+    """Places of scale and shift in the flat vector, and groups of channels.
+
+    If `split`, each position of a channel has a scale and shift of its own.
+    """
+
+    scale: int = -1
+    shift: int = -1
+    groups: int = 1
+    epsilon: float = 1e-5
+    split: bool = False
+
+    @property
+    def counted(self):
+        return True
+
+    def reserve(self, frame):
+        """Mean, and 1 over the deviation, of each group and sample."""
+        frame.saved[self] = np.zeros((2, self.groups, frame.lanes), np.float32)
+
+    def forward(self, frame, weights, training, raw, mask):
+        out, src = self._planes(frame, self.out), self._planes(frame, self.source)
+        floor = NONE if raw else floor_of(self.out)
+        arguments = weights, *self._places(), frame.saved[self], self.epsilon, floor
+        shape = self._size(frame), frame.lanes, self.groups
+        return [(kernels.groups.normalise, (frame.memory, out, src, *shape, *arguments))]
+
+    def backward(self, back):
+        frame, wanted = back.frame, np.zeros(self.out.channels, np.uint8)
+        kept = wanted.copy()
+        kept[back.of(self.out)] = 1
+        if back.wanted(self.source):
+            wanted[back.of(self.source)] = 1
+        planes = (
+            self._planes(frame, self.source),
+            self._planes(frame, self.out, gradient=True),
+            self._planes(frame, self.source, gradient=True),
+        )
+        each = self._positions
+        back.call(
+            kernels.groups.normalise_back, back.memory, *planes, self._size(frame), frame.lanes,
+            self.groups, back.weights, back.grad, *self._places(), frame.saved[self],
+            np.repeat(kept, each), np.repeat(wanted, each), self.layer >= back.lowest,
+            back.first(self.source), frame.gate(self.source),
+        )  # fmt: skip
+
+    @property
+    def _positions(self):
+        """Planes that a channel is taken as."""
+        return self.out.height * self.out.width if self.split else 1
+
+    def _size(self, frame):
+        """Lanes of a plane."""
+        return frame.planes[self.out].size // self._positions
+
+    def _places(self):
+        """int64[planes]: of scale and shift."""
+        number = np.arange(self.out.channels * self._positions)
+        return self.scale + number, self.shift + number
+
+    def _planes(self, frame, value, gradient=False):
+        """int64[planes]: where the planes of a value lie."""
+        at = np.arange(self._positions) * frame.lanes
+        return (frame.channels(value, gradient=gradient)[:, None] + at).reshape(-1)

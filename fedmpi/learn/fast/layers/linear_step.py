@@ -1,0 +1,89 @@
+"""Linear."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from fedmpi import kernels
+from fedmpi.learn.fast.sparse import picks
+from fedmpi.learn.fast.step import NONE, Unsupported, Value, takes
+from fedmpi.learn.fast.weighted import Weighted
+
+
+@takes(nn.Linear)
+def linear(chain, part, value):
+    """Append a linear layer."""
+    if (value.channels, value.height, value.width) != (part.in_features, 1, 1):
+        raise Unsupported("Linear on something not flat")
+    return chain.append(Linear(value, Value(part.out_features, 1, 1), *chain.own(part)))
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Weighted):
+    """A linear layer."""
+
+    def reserve(self, frame):
+        """Linear layers share the room for a turned input."""
+        frame.share("turned", -(-self.source.channels // 16) * 16 * frame.lanes)
+
+    def forward(self, frame, weights, training, raw, mask):
+        inputs = np.arange(self.source.channels)
+        parts = (
+            frame.channels(self.out),
+            self.rows_of(len(inputs)),
+            max(self.bias, 0) + np.arange(self.out.channels),
+            np.zeros(1, np.int64),
+            np.full(1, frame.place[self.source]),
+            inputs,
+            inputs * frame.lanes,
+            np.array([(0, 0, frame.lanes, 0, len(inputs))]),
+        )
+        return self.mixed(frame, weights, parts, raw, mask)
+
+    def backward(self, back):
+        frame, kept, inputs = back.frame, back.of(self.out), self.source.channels
+        left = frame.channels(self.out, kept, gradient=True)
+        if self.layer >= back.lowest:
+            self._weights(back, left, kept)
+        if not back.wanted(self.source):
+            return
+        wanted = back.of(self.source)
+        parts = (
+            frame.channels(self.source, wanted, gradient=True),
+            self.weight + wanted,
+            wanted,
+            np.zeros(1, np.int64),
+            np.zeros(1, np.int64),
+            kept * inputs,
+            left,
+            np.array([(0, 0, frame.lanes, 0, len(kept))]),
+        )
+        self.pass_down(back, parts)
+
+    def _weights(self, back, left, kept):
+        """The input is turned so that 16 weights of a row are neighbours in a register."""
+        frame, inputs, width = back.frame, self.source.channels, back.frame.lanes
+        if inputs < 16 or picks(back.update, self):
+            right = kernels.tables.padded(frame.channels(self.source))
+            columns = kernels.tables.padded(np.arange(inputs), -1)
+            parts = np.array([(0, inputs, 0, 1)])
+            runs = np.array([(0, 0, width)])
+            self.weight_gradient(back, left, kept, right, columns, runs, parts)
+            return
+        pitch, turned = -(-inputs // 16) * 16, frame.shared["turned"]
+        source = frame.place[self.source]
+        back.call(kernels.batch_last.transpose, back.memory, turned, source, inputs, width, pitch)
+        samples = np.arange(width)
+        tables = kernels.tables.mix_table(
+            self.weight + kept * inputs,
+            left,
+            left,
+            np.zeros(1, np.int64),
+            np.full(1, turned),
+            samples,
+            samples * pitch,
+            np.array([(0, 0, inputs, 0, width)]),
+        )
+        back.call(kernels.conv.mix, back.grad, back.memory, back.memory, tables, 0, NONE, 0)
+        self.bias_gradient(back, left, kept)

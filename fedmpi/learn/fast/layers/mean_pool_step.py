@@ -1,0 +1,71 @@
+"""AvgPool2d, AdaptiveAvgPool2d(1), and fedmpi's Subsample."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from fedmpi import kernels
+from fedmpi.learn.fast.geometry import Window, gather
+from fedmpi.learn.fast.step import Step, Unsupported, Value, floor_of, pair, takes
+from fedmpi.learn.models.parts import Subsample
+
+
+@takes(nn.AvgPool2d)
+def mean_pool(chain, part, value):
+    """Append a pooling by the mean."""
+    padded = any(pair(part.padding)) and not part.count_include_pad
+    if part.ceil_mode or padded or part.divisor_override:
+        raise Unsupported("AvgPool2d with ceil_mode, own divisor or count_include_pad=False")
+    return _append(chain, value, Window(*map(pair, (part.kernel_size, part.stride, part.padding))))
+
+
+@takes(nn.AdaptiveAvgPool2d)
+def global_mean(chain, part, value):
+    """Append the mean over all positions."""
+    if pair(part.output_size) != (1, 1):
+        raise Unsupported("AdaptiveAvgPool2d to more than one position")
+    sides = value.height, value.width
+    return _append(chain, value, Window(sides, sides, (0, 0)))
+
+
+@takes(Subsample)
+def subsample(chain, part, value):
+    """Append every `stride`-th position, with channels of zeros around."""
+    window = Window((1, 1), (part.stride, part.stride), (0, 0))
+    return _append(chain, value, window, part.more)
+
+
+def _append(chain, value, window, more=0):
+    out = Value(value.channels + more, *window.output(value.height, value.width))
+    return chain.append(MeanPool(value, out, window=window, skip=more // 2))
+
+
+@dataclass(frozen=True, eq=False)
+class MeanPool(Step):
+    """Means of windows; `skip` channels of zeros come first, others last, if `out` has more."""
+
+    window: Window | None = None
+    skip: int = 0
+
+    def blank(self, frame):
+        if self.out.channels == self.source.channels:
+            return []
+        return [(frame.place[self.out], frame.size(self.out))]
+
+    def forward(self, frame, weights, training, raw, mask):
+        _, offsets, runs = gather(self.window, frame.planes[self.out], frame.planes[self.source])
+        src = frame.channels(self.source)
+        out = frame.channels(self.out)[self.skip : self.skip + len(src)]
+        share = 1.0 / np.prod(self.window.kernel)
+        arguments = frame.memory, out, src, offsets, runs, share, floor_of(self.out)
+        return [(kernels.pool.mean, arguments)]
+
+    def backward(self, back):
+        frame, kept = back.frame, back.of(self.source)
+        _, offsets, runs = gather(self.window, frame.planes[self.out], frame.planes[self.source])
+        back.cleared(self.source)
+        up = frame.channels(self.out, kept + self.skip, gradient=True)
+        down = frame.channels(self.source, kept, gradient=True)
+        share, gate = 1.0 / np.prod(self.window.kernel), frame.gate(self.source)
+        back.call(kernels.pool.mean_back, back.memory, up, down, offsets, runs, share, gate)

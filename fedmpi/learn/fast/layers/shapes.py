@@ -1,0 +1,40 @@
+"""Modules that compute nothing of their own: chains, reshaping, and the ReLU of a layer."""
+
+from torch import nn
+
+from fedmpi.learn.fast.step import Unsupported, Value, takes
+
+
+@takes(nn.Sequential)
+def sequential(chain, part, value):
+    """Walk down the parts, one after another."""
+    for child in part:
+        value = chain.walk(child, value)
+    return value
+
+
+@takes(nn.Identity)
+def identity(chain, part, value):
+    """Pass the value on."""
+    return value
+
+
+@takes(nn.Flatten)
+def flatten(chain, part, value):
+    """Look at the same memory as a vector."""
+    if (part.start_dim, part.end_dim) != (1, -1):
+        raise Unsupported("Flatten of other axes than all but the first")
+    if value.height * value.width == 1:
+        return value
+    flat = Value(value.channels * value.height * value.width, 1, 1, value.relu, like=value)
+    chain.values.append(flat)
+    return flat
+
+
+@takes(nn.ReLU)
+def relu(chain, part, value):
+    """Leave it to the step that gives the value, which no other may have read."""
+    if value.readers or value.like or value is chain.values[0]:
+        raise Unsupported("a ReLU that does not follow a layer directly")
+    value.relu = True
+    return value

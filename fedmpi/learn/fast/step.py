@@ -1,0 +1,116 @@
+"""What a layer is to the kernels: values, and a step that reads and writes them.
+
+Each kind of step is one file in `layers`: from which module it is made, its forward and backward
+kernel calls, and the memory that it needs besides. A new kind is a new file.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+NONE = float("-inf")  # a floor that nothing lies below
+
+MODULES: dict[type, Callable] = {}
+"""For each kind of torch module, the function (chain, part, value) that appends its steps."""
+
+
+def takes(*kinds: type) -> Callable[[Callable], Callable]:
+    """Register a function (chain, part, value) -> Value for modules of exactly these types."""
+
+    def register(function: Callable) -> Callable:
+        MODULES.update(dict.fromkeys(kinds, function))
+        return function
+
+    return register
+
+
+class Unsupported(Exception):
+    """The module holds something for which there are no kernels; the message says what."""
+
+
+@dataclass(eq=False)
+class Value:
+    """What one step gives to others: channels x height x width per sample."""
+
+    channels: int
+    height: int
+    width: int
+    relu: bool = False  # negative values are replaced by 0 before anyone reads it
+    readers: int = 0
+    halo: int = 0  # zeros that are stored around it
+    like: "Value | None" = None  # the value whose memory this is, if it was only reshaped
+
+
+class Call(NamedTuple):
+    """One kernel call, and the index of the layer it is for (-1 if none)."""
+
+    kernel: Callable
+    arguments: tuple
+    layer: int
+
+
+@dataclass(frozen=True, eq=False)
+class Step(ABC):
+    """One layer: reads `source`, writes `out`. `layer` is its index in the layout, or -1.
+
+    Attributes
+    ----------
+    passes_on : bool
+        Whether the gradient of the output is that of each source, unchanged.
+    """
+
+    source: Value
+    out: Value
+    layer: int = -1
+
+    passes_on = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether the activations of the layer are this step's output."""
+        return False
+
+    @property
+    def sources(self) -> tuple[Value, ...]:
+        """All that is read."""
+        return (self.source,)
+
+    @abstractmethod
+    def forward(self, frame: Any, weights: Any, training: bool, raw: bool, mask: Any) -> list:
+        """Return the calls (kernel, arguments) of the forward pass.
+
+        Parameters
+        ----------
+        frame : Frame
+        weights : float32[P]
+        training : bool
+        raw : bool
+            Whether the output is measured before its ReLU, which is then left to the measuring.
+        mask : uint8[P] or None
+            0 where the weights are 0 whenever the calls are run.
+        """
+
+    @abstractmethod
+    def backward(self, back: Any) -> None:
+        """Append the calls of the backward pass to a `backward.Back`."""
+
+    def after(self, back: Any) -> None:  # noqa: B027, most steps do nothing here
+        """Append what is called once the gradient is complete."""
+
+    def reserve(self, frame: Any) -> None:  # noqa: B027
+        """Reserve what the step needs in a Frame beside its values."""
+
+    def blank(self, frame: Any) -> list[tuple[int, int]]:
+        """Return (place, floats) of what kernels read as 0 and never write."""
+        return []
+
+
+def floor_of(*values: Value) -> float:
+    """The floor of what follows a ReLU, or of what is followed by one."""
+    return 0.0 if any(value.relu for value in values) else NONE
+
+
+def pair(value: int | tuple) -> tuple:
+    """Return (vertical, horizontal) of what torch takes as one number or two."""
+    return (value, value) if isinstance(value, int) else tuple(value)

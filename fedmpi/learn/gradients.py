@@ -1,0 +1,110 @@
+"""The gradient of one batch: what the engines that train one client at a time are built on."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from fedmpi.arrays import AnyArray, Bools, Integers, Reals, Vector
+from fedmpi.layout import Layout
+from fedmpi.plan import FULL, Backward
+
+
+class Gradients(ABC):
+    """Gradient and outputs of a network, with weights and gradient as flat float32[P] vectors.
+
+    A dropped row takes its normalisation with it: its BN scale and shift get no gradient, and
+    its running statistics stay. The same holds below the lowest trained layer. Batch statistics
+    are used all the same.
+
+    Attributes
+    ----------
+    layout : Layout
+    weights, grad : float32[P]
+        Buffers of this object. A caller who works in them spares a copy each way; any other
+        vectors are copied. Changing `grad` from outside is not allowed: a call may write only
+        what it differentiates, and clear the rest only if the call before differentiated
+        something else.
+    """
+
+    def __init__(self, layout: Layout, weights: Vector, grad: Vector) -> None:
+        self.layout, self.weights, self.grad = layout, weights, grad
+        self._running = [slice(t.start, t.start + t.size) for t in layout.tensors if not t.trained]
+
+    def gradient(
+        self,
+        weights: Vector,
+        x: AnyArray,
+        y: Integers,
+        grad: Vector,
+        backward: Backward = FULL,
+        activations: list[Reals] | None = None,
+        error: str = "cross-entropy",
+    ) -> float:
+        """Return the mean error of one batch and fill in its gradient.
+
+        Parameters
+        ----------
+        weights : float32[P]
+            Only read, but for running statistics, which are updated in place.
+        x : float32[N, ...]
+        y : int64[N]
+        grad : float32[P]
+            Overwritten: the gradient; 0 for running statistics, for dropped rows and below the
+            lowest trained layer.
+        backward : Backward
+            What is differentiated.
+        activations : list of float64[rows], optional
+            For each layer; |output of the convolution, linear or lone norm layer|, bias
+            included and before what follows, is added up over batch and space in place. Left
+            alone for layers of other kinds.
+        error : str
+            A key of `losses.LOSSES`.
+
+        Raises
+        ------
+        ValueError
+            If the rows of `backward` do not fit the layout, or the error is not known here.
+        """
+        self._enter(weights)
+        loss = self._differentiate(x, y, backward, activations, error)
+        if weights is not self.weights:
+            for block in self._running:
+                weights[block] = self.weights[block]
+        if grad is not self.grad:
+            np.copyto(grad, self.grad)
+        return loss
+
+    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
+        """Return the outputs float32[N, classes] for x float32[N, ...], in evaluation mode."""
+        self._enter(weights)
+        return self._evaluate(x)
+
+    def _enter(self, weights: Vector) -> None:
+        if weights is not self.weights:
+            np.copyto(self.weights, weights)
+
+    @abstractmethod
+    def _differentiate(
+        self,
+        x: AnyArray,
+        y: Integers,
+        backward: Backward,
+        activations: list[Reals] | None,
+        error: str,
+    ) -> float:
+        """Fill `self.grad` and return the mean error, both at `self.weights`."""
+
+    @abstractmethod
+    def _evaluate(self, x: AnyArray) -> AnyArray:
+        """Return the outputs at `self.weights`."""
+
+
+def checked_rows(layout: Layout, backward: Backward) -> tuple[Bools | None, ...]:
+    """Return for each layer bool[rows], or None for all; ValueError if they misfit the layout."""
+    rows = backward.rows or (None,) * len(layout.layers)
+    if len(rows) != len(layout.layers):
+        raise ValueError(f"rows of {len(rows)} layers given, the model has {len(layout.layers)}")
+    for layer, keep in zip(layout.layers, rows, strict=True):
+        if keep is not None and keep.shape != (layer.rows,):
+            raise ValueError(f"layer {layer.name}: rows are bool{keep.shape}, not [{layer.rows}]")
+    return tuple(None if keep is None or keep.all() else keep.astype(bool) for keep in rows)

@@ -1,0 +1,124 @@
+"""Engines that train one client at a time."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+
+from fedmpi.arrays import AnyArray, Vector
+from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
+from fedmpi.layout import Layout
+from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.gradients import Gradients
+from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.networks import Networks
+from fedmpi.learn.steps import Steps
+from fedmpi.plan import MECHANISMS, Own, Submodel
+
+ERRORS = frozenset(f"error.{name}" for name in LOSSES)
+
+
+class OneByOne(Engine):
+    """Trains one client after another, each by `train_client`.
+
+    Parameters
+    ----------
+    networks : Networks
+        Of the run's model; the backends are those that the subclass computes with.
+    data, on_step
+        As for every Engine.
+    """
+
+    def __init__(
+        self, networks: Networks, data: ClientData, on_step: Callable[[], None] = nothing
+    ) -> None:
+        super().__init__(data, on_step)
+        self.networks = networks
+
+    @property
+    def layout(self) -> Layout:
+        return self.networks.whole.layout
+
+    @property
+    def initial_weights(self) -> Vector:
+        return self.networks.whole.first
+
+    def layout_of(self, submodel: Submodel | None) -> Layout:
+        return self.networks.of(submodel).layout
+
+    def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
+        for job in jobs:
+            self.check(job.plan)
+            try:
+                yield self.train_client(job)
+            except CLIENT_FAULTS as error:
+                yield Failure(job.client, f"{error}" or type(error).__name__)
+
+    @abstractmethod
+    def train_client(self, job: Job) -> Report:
+        """Return what a job gives; raises what CLIENT_FAULTS names."""
+
+
+class GradientEngine(OneByOne):
+    """Takes each batch's gradient from a backend, corrects it as the plan says, and moves weights.
+
+    The backends of `networks` are Gradients.
+    """
+
+    @property
+    def gradients(self) -> Gradients:
+        """The backend of the whole model."""
+        return self.networks.whole.backend
+
+    def train_client(self, job: Job) -> Report:
+        plan, data = job.plan, self.data
+        lr = data.local.lr_of(job.round)
+        network = self.networks.of(plan.submodel)
+        start = job.state["weights"] if plan.start is None else plan.start
+        steps = Steps(network, plan, data.local, lr, network.enter(start, plan.private))
+        samples = len(data.partition.of(job.client))
+        loss, seen, probed = 0.0, 0, 0
+        if "columns" in plan.statistics:
+            for x, y in data.blocks(job.client):
+                steps.measure(x, y)
+                probed += len(y)
+        for x, y, last in data.batches(job):
+            loss += steps.take(x, y) * len(y)
+            seen += len(y)
+            self.on_step()
+            if last:
+                steps.end_epoch()
+        if "gradient" in plan.statistics and samples:
+            x, y = data.probe(job)
+            steps.probe(x, y)
+            probed += len(y)
+        weights, private = network.leave(start, steps.weights.copy())
+        return Report(
+            client=job.client,
+            samples=samples,
+            seen=seen,
+            steps=steps.count,
+            loss=loss / max(seen, 1),
+            weights=weights,
+            lr=lr,
+            probed=probed,
+            private=private,
+            statistics=steps.statistics.result(),
+        )
+
+    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
+        return self.gradients.outputs(weights, x)
+
+    def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
+        network = self.networks.of(own.submodel)
+        return network.backend.outputs(network.enter(own.weights, own.private), x)
+
+
+class TorchEngine(GradientEngine, name="torch"):
+    """Gradients by torch, of any module."""
+
+    mechanisms = MECHANISMS | ERRORS
+
+
+class KernelsEngine(GradientEngine, name="kernels"):
+    """Gradients by the compiled kernels, of the layers that `fast.chain` knows."""
+
+    mechanisms = MECHANISMS - {"gates"} | {"error.cross-entropy"}

@@ -1,0 +1,118 @@
+"""Gradients and outputs of any torch module, by way of flat vectors."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedmpi.layout import Layout
+from fedmpi.learn.gradients import Gradients, checked_rows
+from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
+from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.taps import Tap
+from fedmpi.plan import FULL
+
+
+class TorchGradients(Gradients):
+    """Gradients of any torch module: its parameters are views of the flat vectors.
+
+    The vectors are 64-byte aligned, because results of BLAS may depend on alignment, and must
+    not depend on where a caller's vector happens to lie.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Taken over: its parameters become views, its layers are tapped.
+    layout : Layout
+        From `layout_of(module, sample)`.
+    threads : int
+        Threads of torch, for the whole process. Bits are the same for any number of
+        ranks, not for any number of threads.
+    """
+
+    def __init__(self, module: nn.Module, layout: Layout, threads: int = 1) -> None:
+        torch.set_num_threads(threads)
+        self.module = module
+        self._flat = flat_weights(module, layout)
+        self._flat_grad = torch.zeros(layout.size)
+        super().__init__(layout, self._flat.numpy(), self._flat_grad.numpy())
+        bind(module, layout, self._flat)
+        self._taps = [Tap(parts[0]) for parts in layer_modules(module, layout)]
+        self._prepare(FULL)
+
+    def _differentiate(self, x, y, backward, activations, error):
+        if backward != self._backward:
+            self._prepare(backward)
+        for layer, tap in enumerate(self._taps):
+            tap.sums = None if activations is None else activations[layer]
+        if not self.module.training:
+            self.module.train()
+        still = self._flat[self._still]
+        loss = LOSSES[error](self.module(_copy(x)), _copy(y))
+        self._fill(loss)
+        self._flat[self._still] = still
+        return loss.item()
+
+    def _evaluate(self, x):
+        for tap in self._taps:
+            tap.sums = None
+        if self.module.training:
+            self.module.eval()
+        with torch.no_grad():
+            return self.module(_copy(x)).numpy()
+
+    def _fill(self, loss):
+        """Fill the flat gradient."""
+        for view in self._untouched:
+            view.zero_()
+        if self._parameters:
+            found = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+            found = [torch.zeros(()) if one is None else one for one in found]
+            torch._foreach_copy_(self._views, found)
+        self._flat_grad[self._silent] = 0.0
+
+    def _prepare(self, backward):
+        """Take up another Backward: flags of the parameters, rows of the taps, index lists."""
+        layout = self.layout
+        rows = checked_rows(layout, backward)
+        self._parameters, self._views, self._untouched = [], [], []
+        for tensor in layout.tensors:
+            view = self._flat_grad[tensor.start : tensor.start + tensor.size].view(tensor.shape)
+            if not tensor.trained:
+                self._untouched.append(view)
+                continue
+            parameter = self.module.get_parameter(tensor.name)
+            parameter.requires_grad_(tensor.layer >= backward.lowest)
+            if parameter.requires_grad:
+                self._parameters.append(parameter)
+                self._views.append(view)
+            else:
+                self._untouched.append(view)
+        for tap, keep in zip(self._taps, rows, strict=True):
+            tap.keep(keep)
+        self._still, self._silent = _unmoved(layout, rows, backward.lowest)
+        self._backward = backward
+
+
+def _unmoved(layout, rows, lowest):
+    """Return two int64 lists of coordinates: statistics that stay, and gradients set to zero."""
+    still, silent = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for tensor in layout.tensors:
+        layer, keep = layout.layers[tensor.layer], rows[tensor.layer]
+        if tensor.layer < lowest:
+            keep = np.zeros(layer.rows, bool)
+        if keep is None:
+            continue
+        blocks = np.arange(tensor.start, tensor.start + tensor.size).reshape(tensor.rows, -1)
+        dropped = blocks[~keep].ravel() if tensor.rows == len(keep) else blocks[:0].ravel()
+        # The layer's own weights get zeros from its backward pass; a joined norm does not.
+        joined = tensor.name.rpartition(".")[0] != layer.name
+        if not tensor.trained:
+            still.append(dropped)
+        elif joined or layer.kind == "embedding":
+            silent.append(dropped)
+    return torch.from_numpy(np.concatenate(still)), torch.from_numpy(np.concatenate(silent))
+
+
+def _copy(array):
+    """A torch copy of an array, aligned as torch aligns."""
+    return torch.tensor(array)

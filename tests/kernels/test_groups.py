@@ -1,0 +1,60 @@
+"""Group and layer normalisation against their naive twins."""
+
+import numpy as np
+import pytest
+
+from fedmpi.kernels import groups as compiled
+from tests.naive import groups as naive
+
+WIDTH, C = 32, 6
+CASES = [(96, 1), (96, 2), (96, 6), (32, 1)]  # lanes of a plane, groups
+
+
+def case(rng, size):
+    """Return (memory, weights, planes of src, out, up, down)."""
+    memory = (rng.standard_normal(4 * C * size + 16) * 2 + 1).astype(np.float32)
+    places = [16 + np.arange(C) * size + k * C * size for k in range(4)]
+    return memory, rng.uniform(-2, 2, 2 * C).astype(np.float32), *places
+
+
+@pytest.mark.parametrize("floor", [float("-inf"), 0.0])
+@pytest.mark.parametrize(("size", "groups"), CASES)
+def test_normalise_equals_its_twin(rng, size, groups, floor):
+    memory, weights, src, out, _, _ = case(rng, size)
+    found = []
+    for module in (compiled, naive):
+        mine, saved = memory.copy(), np.zeros((2, groups, WIDTH), np.float32)
+        places = np.arange(C), C + np.arange(C)
+        module.normalise(mine, out, src, size, WIDTH, groups, weights, *places, saved, 1e-5, floor)
+        found.append((mine, saved))
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("dropped", [(), (1, 4), tuple(range(C))])
+@pytest.mark.parametrize(("size", "groups"), CASES)
+def test_normalise_back_equals_its_twin(rng, size, groups, dropped, trained, fresh, gated):
+    memory, weights, src, out, up, down = case(rng, size)
+    places, saved = (np.arange(C), C + np.arange(C)), np.zeros((2, groups, WIDTH), np.float32)
+    naive.normalise(
+        memory.copy(), out, src, size, WIDTH, groups, weights, *places, saved, 1e-5, 0.0
+    )
+    kept, wanted = np.ones((2, C), np.uint8)
+    kept[list(dropped)] = 0
+    wanted[list(dropped[:1])] = 0
+    for plane in dropped:
+        memory[up[plane] : up[plane] + size] = np.nan  # never read
+    gate, found = int(out[0] - down[0]) if gated else 0, []
+    for module in (compiled, naive):
+        mine, grad = memory.copy(), np.full(2 * C, 9, np.float32)
+        module.normalise_back(
+            mine, src, up, down, size, WIDTH, groups, weights, grad, *places, saved, kept, wanted,
+            trained, fresh, gate,
+        )  # fmt: skip
+        found.append((mine, grad))
+    assert (found[0][1] != 9).sum() == (2 * (C - len(dropped)) if trained else 0)
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=2e-4)

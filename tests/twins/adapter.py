@@ -1,0 +1,86 @@
+"""What a twin takes from fedmpi: the run, and what that run draws (clients, batches, weights)."""
+
+from functools import cached_property
+
+import torch
+
+import fedmpi
+from fedmpi.comm.base import Serial
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import of_tree
+from fedmpi.learn.models import build
+from fedmpi.rng import rng_for
+from tests.algorithms.problem import cohort_of
+from tests.twins.net import Net
+
+
+class Trial:
+    """A configuration, what it draws, and its real run.
+
+    Attributes
+    ----------
+    run : fedmpi Run
+        The real run, finished.
+    keys : dict
+        The [algorithm] keys, defaults included.
+    net : Net
+        Of the whole model, with its first weights.
+    sent : dict
+        Numbers of coordinates that a twin sends, "up" and "down", by round.
+    """
+
+    def __init__(self, tree, out, dtype=torch.float64):
+        self.run, self.dtype = fedmpi.run(tree, out=out), dtype
+        self._resolved = of_tree(tree)
+        self._experiment = assemble(self._resolved, Serial(), None)
+        self.config, self.keys = self._resolved.config, self._resolved.algorithm_keys.model_dump()
+        self.rounds, self.clients = self.config.run.rounds, self.config.clients.number
+        self.momentum = self.config.optimizer.momentum
+        self.weight_decay = self.config.optimizer.weight_decay
+        self.sent = {"up": [0] * self.rounds, "down": [0] * self.rounds}
+
+    @cached_property
+    def net(self):
+        return Net(self.module(), self.dtype)
+
+    def module(self, **options):
+        """Return a new module of the model with its first values, float32."""
+        x = self._experiment.dataset.x_train
+        keys, seed = self._resolved.model_keys | options, self.config.run.seed
+        classes = self._experiment.dataset.classes
+        return build(self.config.model.name, x.shape[1:], classes, keys, seed)
+
+    def first(self):
+        """Return the first weights by name, those of parts that a method adds included."""
+        layout, weights = self._experiment.layout, self._experiment.weights
+        return {t.name: weights[layout.slice(t.name)].reshape(t.shape) for t in layout.tensors}
+
+    def rng(self, purpose, round=0, client=0):
+        return rng_for(self.config.run.seed, purpose, round, client)
+
+    def cohort(self, round):
+        """Return [(client, share)] of a round, in order of clients."""
+        drawn = cohort_of(self._experiment, round)
+        return list(zip(drawn.clients.tolist(), drawn.shares.tolist(), strict=True))
+
+    def data(self, client):
+        """Return a client's samples x float64[n, ...] and y int64[n]."""
+        data = self._experiment.engine.data
+        x, y = data.samples.take(data.partition.of(client))
+        return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y)
+
+    def epochs(self, round, client):
+        """Return the batches of a client's round: for each epoch a list of int64[b]."""
+        rng, size = self.rng("batches", round, client), self.config.clients.batch_size
+        samples = int(self._experiment.sizes[client])
+        orders = [rng.permutation(samples) for _ in range(self.config.clients.local_epochs)]
+        return [[order[i : i + size] for i in range(0, samples, size)] for order in orders]
+
+    def rate(self, round):
+        optimizer = self.config.optimizer
+        return optimizer.lr * optimizer.lr_decay**round
+
+    def sends(self, round, down, up):
+        """Note that one client receives and sends so many coordinates, int or bool[P]."""
+        for way, amount in (("down", down), ("up", up)):
+            self.sent[way][round] += int(amount if isinstance(amount, int) else amount.sum())

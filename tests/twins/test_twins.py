@@ -1,0 +1,165 @@
+"""Whole methods against plain float64 torch: the same weights and the same number of values.
+
+Both sides see the same clients, batches and first weights, nothing else is shared. The distance
+is the largest difference of a weight, relative to the largest weight. Rates and the like are
+exact in float32; where a method cuts, the twin asserts that the cut is clear of rounding.
+"""
+
+import numba
+import pytest
+import torch
+
+from tests.twins import adp, averages, fedlp, fedskel, feedback, masks, personal, widths
+from tests.twins.adapter import Trial
+
+BOUND = 5e-7
+TRAINER = "torch" if numba.config.DISABLE_JIT else "numba"
+TREE = {
+    "run": {"rounds": 6, "seed": 11, "eval_every": 100, "trainer": TRAINER},
+    "data": {"name": "digits", "partition": "dirichlet", "alpha": 1.0},
+    "clients": {"number": 8, "per_round": 4, "local_epochs": 1, "batch_size": 64},
+    "model": {"name": "tests.twins.net:small"},
+    "optimizer": {"lr": 0.125, "momentum": 0.5, "weight_decay": 2**-10},
+}
+NINE = {"run": {"rounds": 9}}
+LEVELS = {"model": {"name": "tests.twins.net:levels"}, "clients": {"number": 12, "per_round": 5}}
+DIP = {"start": 0.5, "end": 0.625, "every": 2, "penalty": 2**-7, "steps": 4}
+PRUNE = {"every": 2, "free": 0.5, "constant": 2**-6, "exchange": 2**-18, "compute": 2**-22}
+
+CASES = {
+    "fedavg": (averages.fedavg, {"name": "fedavg"}, {}),
+    "fedavg-uniform-decay": (
+        averages.fedavg,
+        {"name": "fedavg"},
+        {"clients": {"weighting": "uniform", "local_epochs": 2}, "optimizer": {"lr_decay": 0.75}},
+    ),
+    "fedprox": (averages.fedprox, {"name": "fedprox", "mu": 0.25}, {}),
+    "fednova": (averages.fednova, {"name": "fednova"}, {}),
+    "scaffold": (averages.scaffold, {"name": "scaffold"}, {"optimizer": {"momentum": 0.0}}),
+    "scaffold-released": (averages.scaffold, {"name": "scaffold", "variant": "released"}, {}),
+    "topk": (averages.topk, {"name": "topk", "share": 0.25}, {}),
+    "topk-without-feedback": (
+        averages.topk, {"name": "topk", "share": 0.25, "feedback": False}, {}
+    ),
+    **{
+        f"fedskel{label}": (fedskel.fedskel, {"name": "fedskel", "ratio": 0.5, **keys}, NINE)
+        for label, keys in {
+            "": {},
+            "-global": {"cycle": "global", "updates_per_set": 2},
+            "-released": {"variant": "released", "updates_per_set": 1, "layers": "conv"},
+            "-relevance": {"score": "relevance", "updates_per_set": 1},
+        }.items()
+    },
+    "fedskel-random": (
+        fedskel.fedskel,
+        {"name": "fedskel", "ratio": 0.5, "score": "random", "updates_per_set": 1},
+        {"run": {"rounds": 9, "seed": 13}},
+    ),
+    "fedlp": (fedlp.homo, {"name": "fedlp", "p": 0.5}, {}),
+    "fedlp-tensor": (fedlp.homo, {"name": "fedlp", "p": 0.5, "granularity": "tensor"}, {}),
+    "fedlp-hetero": (fedlp.hetero, {"name": "fedlp-hetero", "prefer": "uniform"}, LEVELS),
+    "fedlp-hetero-prefer": (
+        fedlp.hetero, {"name": "fedlp-hetero", "prefer": 2, "chance": 0.25}, LEVELS
+    ),
+    **{
+        f"feddip{label}": (feedback.feddip, {"name": "feddip", **DIP, **keys}, NINE)
+        for label, keys in {
+            "": {},
+            "-released-order": {"regrow": "released"},
+            "-feedback": {"regrow": "feedback"},
+            "-pruned": {"upload": "pruned"},
+            "-released-penalty": {"variant": "released"},
+            "-no-penalty": {"penalty": 0.0},
+        }.items()
+    },
+    "dpf": (feedback.dpf, {"name": "dpf", "end": 0.75, "every": 2}, NINE),
+    **{
+        f"static-{mask}": (
+            masks.static_mask, {"name": "static-mask", "mask": mask, "sparsity": 0.5}, {}
+        )
+        for mask in ("snip", "erk", "random", "magnitude")
+    },
+    "prunefl": (masks.prunefl, {"name": "prunefl", **PRUNE}, NINE),
+    "prunefl-released": (masks.prunefl, {"name": "prunefl", "variant": "released", **PRUNE}, NINE),
+    "feddst": (masks.feddst, {"name": "feddst", "alpha": 0.25, "every": 3, "sparsity": 0.5}, NINE),
+    "feddst-released": (
+        masks.feddst,
+        {"name": "feddst", "alpha": 0.5, "every": 3, "sparsity": 0.5, "variant": "released"},
+        NINE,
+    ),
+    "lotteryfl": (
+        masks.lotteryfl, {"name": "lotteryfl", "accuracy": 0.25, "target": 0.5},
+        {"run": {"rounds": 9, "seed": 12}},
+    ),
+    "adp-v1": (adp.version1, {"name": "adp-v1", "ratio": 0.5}, {}),
+    "adp-v1-squash": (adp.version1, {"name": "adp-v1", "ratio": 0.75, "squash": True}, {}),
+    "adp-v2": (adp.version2, {"name": "adp-v2", "salient": 0.5}, {}),
+    "adp-v2-released": (
+        adp.version2,
+        {"name": "adp-v2", "variant": "released", "threshold": 2**-5},
+        {"clients": {"local_epochs": 2}},
+    ),
+    "heterofl": (widths.heterofl, {"name": "heterofl", "widths": [1.0, 0.5, 0.25]}, NINE),
+    "prunetrain": (
+        widths.prunetrain, {"name": "prunetrain", "every": 3, "threshold": 0.25}, NINE
+    ),
+    "fedbn": (personal.fedbn, {"name": "fedbn"}, {}),
+    "fedbn-statistics": (personal.fedbn, {"name": "fedbn", "private": "statistics"}, {}),
+    "lg-fedavg": (personal.lg_fedavg, {"name": "lg-fedavg", "warmup": 2}, {}),
+    "lg-fedavg-first": (personal.lg_fedavg, {"name": "lg-fedavg", "side": "first"}, {}),
+    "fedmtl": (personal.fedmtl, {"name": "fedmtl", "strength": 2**-6}, {}),
+}  # fmt: skip
+
+
+def merged(more):
+    """Return TREE with the keys of `more` in its sections."""
+    return TREE | {name: TREE.get(name, {}) | keys for name, keys in more.items()}
+
+
+def distance(trial, w):
+    """Return max |w - w_run| / max |w|, w_run the weights of the real run."""
+    return ((w - trial.net.vector(trial.run.model())).abs().max() / w.abs().max()).item()
+
+
+def check(case, trainer, folder):
+    """Run a case with both; compare weights and the values sent."""
+    twin, keys, more = CASES[case]
+    tree = merged(more | {"algorithm": keys})
+    tree["run"] = tree["run"] | {"trainer": trainer}
+    trial = Trial(tree, folder / "out.h5")
+    assert distance(trial, twin(trial)) < BOUND
+    layers = trial.run.layers
+    assert layers.bytes_up.sum(axis=1).tolist() == [4 * n for n in trial.sent["up"]]
+    assert layers.bytes_down.sum(axis=1).tolist() == [4 * n for n in trial.sent["down"]]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_method_does_what_its_twin_does(case, tmp_path):
+    check(case, TRAINER, tmp_path)
+
+
+@pytest.mark.parametrize("case", ["fedavg", "fedskel", "feddip", "adp-v2", "feddst", "prunetrain"])
+def test_so_it_does_with_the_engine_of_torch(case, tmp_path):
+    check(case, "torch", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedprox", "fednova", "scaffold"])
+def test_dense_training_costs_what_is_counted_by_hand(name, tmp_path):
+    trial = Trial(merged({"algorithm": {"name": name}, "run": {"rounds": 2}}), tmp_path / "out.h5")
+    conv1, conv2, fc1, fc2 = 4 * 9 * 64, 6 * 4 * 9 * 4, 24 * 8, 8 * 10
+    # Two operations for each multiply-add, in three passes; no gradient of the pixels.
+    of_a_sample = 2 * (3 * (conv1 + conv2 + fc1 + fc2) - conv1)
+    for number, flops in enumerate(trial.run.rounds.flops):
+        samples = sum(len(trial.data(client)[1]) for client, _ in trial.cohort(number))
+        assert flops == samples * of_a_sample
+
+
+def test_adam_in_float32_does_what_torch_does(tmp_path):
+    # Adam divides by the size of a gradient, so that the smallest ones carry their rounding.
+    more = {
+        "model": {"name": "mlp", "hidden": [16, 12]},
+        "optimizer": {"name": "adam", "lr": 2**-8, "momentum": 0.0},
+        "run": {"rounds": 4},
+    }
+    trial = Trial(merged(more), tmp_path / "out.h5", torch.float32)
+    assert distance(trial, averages.fedavg_adam(trial)) < BOUND

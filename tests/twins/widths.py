@@ -1,0 +1,93 @@
+"""HeteroFL and PruneTrain: networks without some of their rows.
+
+A network whose rows are removed gives what the whole one gives with their weights, scales and
+shifts at 0, and those that read them.
+"""
+
+import math
+
+import torch
+
+from tests.twins.net import MARGIN, Mean, train
+
+CHAIN = ("conv1", "bn1", "conv2", "fc1", "fc2")
+
+
+def left(net, rows):
+    """Return bool[P]: what is left with the `rows` of layers, a dict of bool[C] by name."""
+    mask, before = net.ones(), None
+    for part in CHAIN:
+        kept = before if part == "bn1" else rows.get(part)
+        for name in (n for n in net.shapes if n.split(".")[0] == part):
+            shape = net.shapes[name]
+            held = torch.ones(shape, dtype=torch.bool)
+            if kept is not None:
+                held[~kept] = False
+            if len(shape) > 1 and before is not None:
+                held[:, ~before.repeat_interleave(shape[1] // len(before))] = False
+            mask[net.place[name]] = held.reshape(-1)
+        before = kept
+    return mask
+
+
+def heterofl(trial):
+    """A client holds the first rows of every layer (Diao et al. 2021)."""
+    net, w, seen = trial.net, trial.net.first, set()
+    for round in range(trial.rounds):
+        mean = Mean(net)
+        for client, share in trial.cohort(round):
+            widths = trial.keys["widths"]
+            width = widths[int(trial.rng("heterofl", 0, client).integers(len(widths)))]
+            sizes = {"conv1": 4, "conv2": 6, "fc1": 8}
+            mask = left(net, {k: torch.arange(n) < math.ceil(width * n) for k, n in sizes.items()})
+            own, _ = train(
+                trial, round, client, w * mask,
+                lambda v, x, y, m=mask: net.gradient(v, x, y, m),
+                mask,
+            )  # fmt: skip
+            mean.add(own, share, mask)
+            seen.add(width)
+            trial.sends(round, down=mask, up=mask)
+        w = mean.over(w)
+    assert len(seen) == len(widths), "a width never took part"
+    return w
+
+
+def prunetrain(trial):
+    """A penalty on rows, and removal of those that become small (Lym et al. 2019)."""
+    net, w, keys = trial.net, trial.net.first, trial.keys
+    rows = {k: torch.ones(n, dtype=torch.bool) for k, n in (("conv1", 4), ("conv2", 6), ("fc1", 8))}
+    for round in range(trial.rounds):
+        mask, total = left(net, rows), torch.zeros_like(w)
+        for client, share in trial.cohort(round):
+            own, _ = train(
+                trial, round, client, w * mask,
+                lambda v, x, y, m=mask: (
+                    net.gradient(v, x, y, m) + keys["penalty"] * row_norms(net, rows, v)
+                ),
+                mask,
+            )  # fmt: skip
+            total += share * own
+            trial.sends(round, down=mask, up=mask)
+        if (round + 1) % keys["every"] == 0:
+            for layer, kept in rows.items():
+                largest = net.views(total)[f"{layer}.weight"].abs().flatten(1).amax(1)
+                assert ((largest / keys["threshold"] - 1).abs() > MARGIN).all()
+                new = kept & (largest > keys["threshold"])
+                if not new.any():
+                    new[torch.where(kept, largest, 0).argmax()] = True
+                rows[layer] = new
+        w = total * left(net, rows)
+    assert sum(int((~kept).sum()) for kept in rows.values()) > 2, "hardly a row was removed"
+    return w
+
+
+def row_norms(net, rows, w):
+    """Return the gradient of the sum of |w_row| over the rows left of all layers but the last."""
+    g = torch.zeros_like(w)
+    for layer, kept in rows.items():
+        block = net.place[f"{layer}.weight"]
+        grid = w[block].view(len(kept), -1)
+        length = grid.norm(dim=1, keepdim=True)
+        g[block] = torch.where(length > 0, grid / length, 0).reshape(-1)
+    return g
