@@ -21,6 +21,7 @@ from fedmpi.round.server_optimizer import ServerOptimizer
 from fedmpi.selectors import Selector
 from fedmpi.stages import Stage
 from fedmpi.world.devices import Devices
+from fedmpi.world.memory import check_memory, limited, needed_mb
 from fedmpi.world.schedule import Schedule
 
 
@@ -83,6 +84,15 @@ class Experiment:
             return report.seen * self._flops_of_a_sample
         layout = self.engine.layout_of(plan.submodel)
         return float(flops.of_plan(layout, plan, report.seen, report.probed).sum())
+
+    def check_memory(self, plan: Plan, client: int) -> None:
+        """Raise ConfigError if a client's device cannot hold what its Plan trains."""
+        if not limited(self.devices):
+            return
+        optimizer, batch_size = self.config.optimizer, self.config.clients.batch_size
+        moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
+        layout = self.engine.layout_of(plan.submodel)
+        check_memory(self.devices, client, needed_mb(layout, batch_size, moments))
 
     def planned_cost(
         self, plan: Plan, client: int, messages: Messages

@@ -115,6 +115,7 @@ class Simulation:
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
         state = self.cohorts.state_of(round)
         plan = self.algorithm.plan(state, round, client)
+        self.experiment.check_memory(plan, client)
         return Job(client, round, state, plan, float(cohort.shares[place_in_cohort]))
 
     def arrays(self):
@@ -269,8 +270,7 @@ class Simulation:
             self.next_round, clients, cohort, sent, score, experiment.counts
         )
         found["virtual_time"] = self.virtual_time
-        section = experiment.config.devices
-        found["co2_g"] = grams(found["joules"], section.carbon_g_per_kwh, section.intensity, start)
+        found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)

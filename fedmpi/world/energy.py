@@ -1,7 +1,6 @@
 """Joules that a round costs the clients' devices, and the grams of CO2 behind them."""
 
-from typing import Any
-
+from fedmpi import simulated
 from fedmpi.arrays import Integers, Reals
 from fedmpi.world.clock import Spans
 from fedmpi.world.devices import Devices
@@ -23,10 +22,8 @@ def joules(devices: Devices, clients: Integers, span: Spans, bytes_moved: Intege
     )
 
 
-def grams(energy: float, carbon: float | str, intensity: Any, now: float) -> float:
-    """Return the grams of CO2 of `energy` in joules at a virtual second.
-
-    `carbon` is what [devices] says: grams per kWh, or a file, of which `intensity` are the rows.
-    """
-    density = carbon if intensity is None else value_at(intensity, now)
-    return energy / JOULES_PER_KWH * float(density)
+def grams(energy: float, section: simulated.Devices, now: float) -> float:
+    """Return the grams of CO2 of `energy` in joules at a virtual second, as [devices] says."""
+    if section.intensity is not None:
+        return energy / JOULES_PER_KWH * value_at(section.intensity, now)
+    return energy / JOULES_PER_KWH * float(section.carbon_g_per_kwh)

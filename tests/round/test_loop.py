@@ -5,6 +5,7 @@ import pytest
 
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
+from fedmpi.errors import ConfigError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import Never
@@ -174,3 +175,9 @@ def test_the_server_optimiser_takes_the_place_of_the_mean():
     plain.round(), damped.round()
     half = (plain.state["weights"] + start) / 2
     np.testing.assert_allclose(damped.state["weights"], half, atol=1e-7)
+
+
+def test_a_plan_that_a_device_cannot_hold_is_refused():
+    assert simulation(devices={"memory_mb": 100.0}).round()
+    with pytest.raises(ConfigError, match=r"client \d \(\w+\): training takes [\d.]+ MB of memory"):
+        simulation(devices={"memory_mb": 0.001}).round()

@@ -8,6 +8,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
 from fedmpi.record import reader
 from fedmpi.record.schema import CLIENT_STATUS
+from fedmpi.simulated import Devices as Section
 from fedmpi.world.clock import Spans
 from fedmpi.world.conditions import RATES, Conditions, conditions_of
 from fedmpi.world.devices import devices_of
@@ -75,7 +76,9 @@ def test_joules_and_grams_by_hand():
     assert {"power_w", "idle_w", "joule_per_mb"} < found.columns().keys()
     rows = series_in("second,g_per_kwh\n0,100\n60,400\n", "a", CARBON)
     assert value_at(rows, 59.9) == 100 and value_at(rows, 60) == 400
-    assert grams(7.2e6, 300.0, None, 5.0) == 600 and grams(7.2e6, "a", rows, 61.0) == 800
+    number = Section(carbon_g_per_kwh=300.0)
+    over_time = Section(carbon_g_per_kwh="a.csv", intensity=rows)
+    assert grams(7.2e6, number, 5.0) == 600 and grams(7.2e6, over_time, 61.0) == 800
 
 
 def test_a_report_after_its_client_went_away_is_lost():

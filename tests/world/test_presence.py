@@ -69,7 +69,7 @@ def test_the_search_in_ranges_is_that_of_numpy(rng):
         assert found[k] == bounds[k] + np.searchsorted(own, wanted[k], side="right") - 1
 
 
-@pytest.mark.parametrize("on, off", [(10.0, 10.0), (30.0, 5.0), (2.0, 40.0)])
+@pytest.mark.parametrize(("on", "off"), [(10.0, 10.0), (30.0, 5.0), (2.0, 40.0)])
 def test_spells_of_the_chain_are_exponential_with_the_means_asked_for(on, off):
     presence = OnOff(3, np.zeros(2000), on, off)
     found = np.array([presence.there(now) for now in np.arange(0, 2000, 50.0)])
