@@ -55,6 +55,8 @@ class Devices(Section):
     FILE.csv; a client that is away is not selected, and one that goes away is lost. time_zones:
     hours that clocks are ahead, dealt over the clients. bandwidth: a FILE.csv of links over time.
     jitter: deviation of the logarithm of a factor on rates and latency, drawn for each round.
+    cell_mbit_s: what the uploads of cell_clients neighbours share; only where the server waits for
+    all.
     memory_mb: what a plan may need. power_w: drawn while it computes, idle_w while it waits for
     its link, and joule_per_mb for what it receives and sends. carbon_g_per_kwh: a number, or a
     FILE.csv of it over time. recorded, links, intensity: what those files held, filled in by
@@ -75,6 +77,8 @@ class Devices(Section):
     off_s: Rate = 3600.0
     bandwidth: Name | None = None
     jitter: Annotated[float, Field(ge=0, le=3)] = 0.0
+    cell_clients: Positive = 100
+    cell_mbit_s: Rate | None = None
     memory_mb: Rate | None = None
     power_w: NotNegative = 0.0
     idle_w: NotNegative = 0.0

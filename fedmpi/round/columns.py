@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedmpi.record.schema import CLIENT_STATUS, CLIENTS
+from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 from fedmpi.world.energy import joules
 
@@ -118,6 +119,7 @@ def let_time_pass(clients, conditions):
     late, dropped = np.isin(clients["status"], SILENCED), clients["status"] == DROPPED
     schedule = conditions.for_each(clients["client"])
     span = schedule.settled(_spans(clients, devices), late, dropped)
+    span = share_uplinks(span, devices, clients["client"], clients["bytes_up"])
     end = conditions.schedule.end(start, span, late | dropped)
     moved = clients["bytes_down"] + clients["bytes_up"]
     clients["joules"] = joules(devices, clients["client"], span, moved)

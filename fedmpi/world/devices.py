@@ -64,6 +64,8 @@ class Devices:
     presence: Presence | None = None
     links: Links | None = None
     jitter: float = 0.0
+    cell_clients: int = 1
+    cell_mbit_s: float = 0.0  # 0: no cell has a limit
 
     @property
     def speed(self):
@@ -116,7 +118,16 @@ def devices_of(config, seed):
         column |= _of_tiers(tiers, tier, section)
     links = None if section.links is None else Links(section.links, clients)
     presence = _presence(section, clients, seed)
-    return Devices(names, tier, **column, presence=presence, links=links, jitter=section.jitter)
+    return Devices(
+        names,
+        tier,
+        **column,
+        presence=presence,
+        links=links,
+        jitter=section.jitter,
+        cell_clients=section.cell_clients,
+        cell_mbit_s=section.cell_mbit_s or 0.0,
+    )
 
 
 def _of_all(section, key):

@@ -13,8 +13,9 @@ def needed_mb(layout: Layout, batch_size: int, moments: int) -> float:
     """Return the megabytes (1e6 bytes) that a step of training on `batch_size` samples holds.
 
     Weights, their gradient and the optimiser's `moments` (2 for Adam, 1 for momentum), each as
-    large as the model; and the outputs of convolutions and linear layers with their gradients, which are kept for the
-    backward pass. Neither the data, buffers of the implementation nor the system are counted.
+    large as the model; and the outputs of convolutions and linear layers with their gradients,
+    which are kept for the backward pass. Neither the data, buffers of the implementation nor the
+    system are counted.
     """
     outputs = 0
     for number, layer in enumerate(layout.layers):
