@@ -1,14 +1,14 @@
-"""What an experiment will cost, before it runs: the first round, counted and not trained."""
+"""What an experiment will cost, before it runs: the first round is counted and not trained."""
 
 import numpy as np
 
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.trial import data_bytes, memory_of_a_rank
 from fedmpi.round.messages import Messages
 from fedmpi.round.synchronous import Synchronous
+from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
-
-COPIES = 4  # float32[P] buffers of the trainer: weights, gradient, two moments
 
 
 def estimate(resolved, root, cache=None):
@@ -36,7 +36,7 @@ def estimate(resolved, root, cache=None):
     late = schedule.late(span) & ~lost
     up[late] = schedule.through(span, devices, cohort.clients, up)[late]
     settled = schedule.settled(span, late, lost)
-    sums = sum(total.sum.nbytes + total.cover.nbytes for total in algorithm.zero().values())
+    settled = share_uplinks(settled, devices, cohort.clients, up)
     return {
         "parameters": layout.size,
         "layers": len(layout.layers),
@@ -47,8 +47,6 @@ def estimate(resolved, root, cache=None):
         "bytes_up": int(up.sum()),
         "flops": float(flops.sum()),
         "virtual_seconds": experiment.schedule.end(0.0, settled, late | lost),
-        "memory_of_a_rank": sum(array.nbytes for array in state.values())
-        + sums
-        + 4 * COPIES * layout.size,
-        "memory_of_the_data": sum(array.nbytes for array in experiment.dataset.arrays().values()),
+        "memory_of_a_rank": memory_of_a_rank(experiment),
+        "memory_of_the_data": data_bytes(experiment),
     }

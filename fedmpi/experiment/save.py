@@ -7,9 +7,7 @@ import numpy as np
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint, reader
 from fedmpi.round.memories import unpack
-
-CHUNK = 1 << 26  # bytes of clients' memories that all ranks together send at a time
-LEAST = 1 << 20  # and that one of them sends
+from fedmpi.round.transfer import transferred
 
 
 class Thrift:
@@ -61,30 +59,10 @@ def keep(simulation, writer, out, wall_time):
 
 
 def _memories(simulation):
-    """Yield (client, bytes) of all clients' memories, on rank 0; collective.
-
-    They come a chunk at a time, so rank 0 never holds many, however many ranks there are.
-    """
+    """Yield (client, bytes) of all clients' memories, on rank 0; collective."""
     comm, store = simulation.comm, simulation.store
-    left, most = store.clients(), max(CHUNK // comm.size, LEAST)
-    while comm.sum_array(np.array([len(left)], np.int64))[0]:
-        box, size = [], 0
-        while left and size < most:
-            client = left.pop(0)
-            data = store.packed(client)
-            box += [np.array([client, len(data)], "<i8").tobytes(), data]
-            size += len(data)
-        for received in comm.exchange([b"".join(box), *[b""] * (comm.size - 1)]):
-            yield from _split(received)
-
-
-def _split(box):
-    """Yield the (client, bytes) in a box."""
-    at = 0
-    while at < len(box):
-        client, size = (int(number) for number in np.frombuffer(box, "<i8", 2, at))
-        yield client, bytes(box[at + 16 : at + 16 + size])
-        at += 16 + size
+    leaving = [store.clients(), *[[] for _ in range(comm.size - 1)]]
+    return transferred(comm, leaving, store.packed)
 
 
 def restore(simulation, out):
@@ -137,8 +115,9 @@ def _fact(kept, name, kind):
 def _place_memories(simulation, kept):
     """Deal the clients' memories over the ranks; each reads its own from the checkpoint."""
     store, comm = simulation.store, simulation.comm
-    store.homes = {client: i % comm.size for i, client in enumerate(kept.clients)}
-    for client, home in store.homes.items():
-        if home == comm.rank:
-            store.stage(client, unpack(kept.client(client)))
+    clients = np.fromiter(kept.clients, np.int64)
+    homes = np.arange(clients.size) % comm.size
+    store.settle(clients, homes)
+    for client in clients[homes == comm.rank].tolist():
+        store.stage(client, unpack(kept.client(client)))
     store.commit()

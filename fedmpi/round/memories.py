@@ -13,6 +13,7 @@ import numpy as np
 from fedmpi.errors import MessageError
 from fedmpi.record.digest import number_type
 from fedmpi.round.spill import Spill
+from fedmpi.round.transfer import transferred
 
 LIMIT = 1 << 30  # bytes of arrays that a rank holds in memory
 _SIZE = np.dtype("<u8")
@@ -64,12 +65,17 @@ class ClientStore:
         Bytes of arrays held in memory; the memories used longest ago go to the disk.
     folder : Path, optional
         Where on the disk; default: the system's temporary folder.
+
+    Attributes
+    ----------
+    homes : int32[K]
+        The rank that holds each client's memory, -1 for none; alike on all ranks.
     """
 
     def __init__(self, limit=LIMIT, folder=None):
         self._limit, self._filed = limit, Spill(folder)
-        self._held, self._size = OrderedDict(), 0
-        self.homes = {}  # client -> rank that holds its memory; alike on all ranks
+        self._held, self._size, self._staged = OrderedDict(), 0, set()
+        self.homes = np.zeros(0, np.int32)
 
     def __getitem__(self, client):
         return self._get((client, "kept"))
@@ -81,60 +87,69 @@ class ClientStore:
 
     def stage(self, client, arrays):
         """Take a client's next memory, a dict of arrays; it counts after `commit`."""
+        self._staged.add(client)
         self._put((client, "staged"), arrays)
 
     def commit(self):
         """Let the staged memories count."""
-        for client in self._clients("staged"):
+        for client in sorted(self._staged):
             self._put((client, "kept"), self._pop((client, "staged")))
+        self._staged.clear()
 
     def discard(self):
         """Forget the staged memories."""
-        for client in self._clients("staged"):
+        for client in self._staged:
             self._pop((client, "staged"))
+        self._staged.clear()
 
     def clients(self):
         """Return the clients that have a memory on this rank, in order."""
-        return self._clients("kept")
+        keys = {*self._held, *self._filed}
+        return sorted(client for client, state in keys if state == "kept")
 
     def homes_of(self, clients):
         """Return int64[n]: the rank that holds the memory of each of `clients`, -1 for none."""
-        return np.array([self.homes.get(client, -1) for client in clients.tolist()], np.int64)
+        self._know(clients)
+        return self.homes[clients].astype(np.int64)
+
+    def settle(self, clients, ranks):
+        """Note that the memories of `clients` int64[n] are on `ranks` int64[n] now."""
+        self._know(clients)
+        self.homes[clients] = ranks
 
     def move(self, comm, clients, ranks):
         """Bring the memories of `clients` to `ranks` (int64[n] each); collective over `comm`.
 
         Returns the number of bytes that this rank sent.
         """
-        leaving = [[] for _ in range(comm.size)]
-        for client, rank in zip(clients.tolist(), ranks.tolist(), strict=True):
-            if self.homes.get(client, rank) != rank and self.homes[client] == comm.rank:
-                leaving[rank].append(client)
-            self.homes[client] = rank
-        boxes = [b"".join(map(self._take_out, there)) for there in leaving]
-        for box in comm.exchange(boxes):
-            self._take_in(box)
-        return sum(map(len, boxes))
+        homes, sent = self.homes_of(clients), 0
+        mine = (homes == comm.rank) & (ranks != homes)
+        leaving = [clients[mine & (ranks == rank)].tolist() for rank in range(comm.size)]
+
+        def take(client):
+            nonlocal sent
+            data = self._take_out(client)
+            sent += len(data)
+            return data
+
+        for client, data in transferred(comm, leaving, take):
+            self._put((client, "kept"), unpack(data))
+        self.settle(clients, ranks)
+        return sent
 
     def _take_out(self, client):
-        """Remove a client's memory and return it as it travels; nothing if it has none."""
+        """Remove a client's memory and return its bytes; b"" if it has none."""
         key = client, "kept"
-        if key not in self._held and key not in self._filed:
-            return b""
-        data = pack(self._pop(key))
-        return np.array([client, len(data)], "<i8").tobytes() + data
+        if key in self._filed:
+            return self._filed.pop(key)
+        return pack(self._pop(key)) if key in self._held else b""
 
-    def _take_in(self, box):
-        """Keep the memories in `box`, bytes that `_take_out` made."""
-        at = 0
-        while at < len(box):
-            client, size = (int(n) for n in np.frombuffer(box, "<i8", 2, at))
-            self._put((client, "kept"), unpack(box[at + 16 : at + 16 + size]))
-            at += 16 + size
-
-    def _clients(self, which):
-        keys = {*self._held, *self._filed}
-        return sorted(client for client, state in keys if state == which)
+    def _know(self, clients):
+        """Make room for the homes of `clients` int64[n]."""
+        lacking = int(clients.max(initial=-1)) + 1 - self.homes.size
+        if lacking > 0:
+            grown = max(lacking, self.homes.size)
+            self.homes = np.pad(self.homes, (0, grown), constant_values=-1)
 
     def _get(self, key):
         if key in self._filed:
@@ -154,7 +169,7 @@ class ClientStore:
             self._filed.put(oldest, pack(arrays))
 
     def _pop(self, key):
-        """Remove an entry wherever it lies and return it; an empty dict if there is none."""
+        """Remove an entry wherever it is and return it; an empty dict if there is none."""
         if key in self._filed:
             return unpack(self._filed.pop(key))
         arrays = self._held.pop(key, {})

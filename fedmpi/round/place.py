@@ -1,6 +1,7 @@
 """Which rank simulates which client. Free to choose: no result depends on it."""
 
 import heapq
+from collections import Counter
 
 import numpy as np
 
@@ -50,13 +51,12 @@ def at_home(ranks, costs, homes):
     """
     order, ranks = np.argsort(costs, kind="stable"), ranks.copy()
     for alike in np.split(order, np.flatnonzero(np.diff(costs[order])) + 1):
-        free, moving = np.bincount(ranks[alike], minlength=homes.max(initial=0) + 1), []
-        for client in alike:
-            home = homes[client]
-            if home >= 0 and free[home]:
+        free, moving = Counter(ranks[alike].tolist()), []
+        for client, home in zip(alike.tolist(), homes[alike].tolist(), strict=True):
+            if free[home]:  # of no home there is none
                 free[home] -= 1
                 ranks[client] = home
             else:
                 moving.append(client)
-        ranks[moving] = np.repeat(np.arange(len(free)), free)
+        ranks[moving] = sorted(free.elements())
     return ranks

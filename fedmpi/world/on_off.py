@@ -26,15 +26,15 @@ class OnOff(Presence):
         self._block_s = EVENTS / (1 / on_s + 1 / off_s)
 
     def there(self, now):
-        state, known = np.zeros(len(self.shift_s), bool), np.zeros(len(self.shift_s), bool)
-        block = int(now // self._block_s)
-        while not known.all():
-            times, on = self._events(block)
+        state, block = np.zeros(len(self.shift_s), bool), int(now // self._block_s)
+        open_ = np.arange(len(state))
+        while len(open_):
+            times, on = self._events(block, open_)
             before = np.where(times <= now, times, -np.inf)
-            last, some = before.argmax(axis=1), before.max(axis=1) > -np.inf
-            drawn = np.take_along_axis(on, last[:, None], axis=1)[:, 0]
-            state = np.where(some & ~known, drawn, state)
-            known |= some
+            last = before.argmax(axis=1)
+            rows = np.arange(len(open_))
+            state[open_] = on[rows, last]
+            open_ = open_[np.isneginf(before[rows, last])]
             block -= 1
         return state
 
@@ -48,18 +48,22 @@ class OnOff(Presence):
         """Return the second of each client's first event after `now` that draws `wanted`."""
         found, block = start.copy(), int(now // self._block_s)
         for number in range(block, block + AHEAD):
-            if np.isfinite(found).all():
+            open_ = np.flatnonzero(np.isinf(found))
+            if not len(open_):
                 break
-            times, on = self._events(number)
-            hit = np.where((times > now) & (on == wanted), times, np.inf).min(axis=1)
-            found = np.where(np.isfinite(found), found, hit)
+            times, on = self._events(number, open_)
+            found[open_] = np.where((times > now) & (on == wanted), times, np.inf).min(axis=1)
         return found
 
-    def _events(self, block):
-        """Return a block's events: seconds float64[K, n], infinite where none, and bool states."""
+    def _events(self, block, clients):
+        """Return the events of `clients` int64[n] in a block, and the states drawn there.
+
+        float64[n, m] seconds, infinite where there is no event, and bool[n, m].
+        """
         rng = rng_for(self._seed, "on-off", _MIDDLE + block)
         counts = rng.poisson(EVENTS, len(self.shift_s))
         shape = (len(counts), max(int(counts.max(initial=0)), 1))
-        times = (block + rng.random(shape)) * self._block_s
-        times[np.arange(shape[1]) >= counts[:, None]] = np.inf
-        return times, rng.random(shape) < self._on
+        places, states = rng.random(shape)[clients], rng.random(shape)[clients]
+        times = (block + places) * self._block_s
+        times[np.arange(shape[1]) >= counts[clients, None]] = np.inf
+        return times, states < self._on

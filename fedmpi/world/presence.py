@@ -45,6 +45,8 @@ class Presence(ABC):
 
         `now` itself if that is never.
         """
+        if self.there(now)[able].any():
+            return now
         first = self.comes(now)[able].min(initial=np.inf)
         return float(first) if np.isfinite(first) else now
 

@@ -1,9 +1,42 @@
 """Bytes from every rank to every rank, and the client memories that travel so."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fedmpi.round.memories import ClientStore
+from fedmpi.round.transfer import CHUNK
+
+
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_moving_memories_takes_a_bounded_number_of_bytes(comm, monkeypatch, tmp_path):
+    """640 MB move from rank to rank; what a rank holds on the way is a few chunks."""
+    store, clients, size = ClientStore(limit=1 << 22, folder=tmp_path), np.arange(40), 4_000_000
+    store.settle(clients, clients * 0)
+    for client in clients.tolist() if comm.rank == 0 else []:
+        store.stage(client, {"x": np.full(size, client, np.float32)})
+    store.commit()
+    exchange, largest, grown, before = comm.exchange, [0], [0], resident()
+
+    def watched(boxes):
+        largest.append(sum(map(len, boxes)))
+        received = exchange(boxes)
+        grown.append(resident() - before)
+        return received
+
+    monkeypatch.setattr(comm, "exchange", watched)
+    sent = store.move(comm, clients, np.full(40, comm.size - 1))
+    assert (sent > 40 * 4 * size) == (comm.rank == 0 and comm.size > 1)
+    assert len(store.clients()) == (40 if comm.rank == comm.size - 1 else 0)
+    assert max(largest) <= CHUNK and max(grown) < 6 * CHUNK
+    for client in store.clients():
+        assert (store[client]["x"] == client).all()
 
 
 @pytest.mark.parametrize("scale", [0, 1, 1000])

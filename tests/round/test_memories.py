@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError, MessageError
+from fedmpi.round import transfer
 from fedmpi.round.memories import ClientStore, pack, unpack
 from fedmpi.round.spill import Spill, _room
 
@@ -21,20 +22,6 @@ ARRAY = arrays_of.arrays(
 
 def memory(client):
     return {"weights": np.full(100, client, np.float32), "count": np.array(client)}
-
-
-class Pair(Serial):
-    """Two ranks in one process; what one sends waits for the other."""
-
-    size = 2
-
-    def __init__(self, rank, post):
-        self.rank, self.post = rank, post
-
-    def exchange(self, boxes):
-        for other, box in enumerate(boxes):
-            self.post[self.rank, other] = box
-        return [self.post.get((other, self.rank), b"") for other in range(2)]
 
 
 @given(st.dictionaries(st.text(max_size=8), ARRAY, max_size=4))
@@ -127,19 +114,31 @@ def test_a_full_disk_says_where_it_is_full():
         spill.put(1, b"bytes")
 
 
-def test_memories_follow_their_clients():
-    post = {}
-    stores, comms = [ClientStore(), ClientStore()], [Pair(0, post), Pair(1, post)]
-    for store in stores:
-        store.homes.update({1: 0, 2: 0, 3: 1})
-    for client, rank in ((1, 0), (2, 0), (3, 1)):
-        stores[rank].stage(client, memory(client))
-        stores[rank].commit()
-    clients, ranks = np.array([1, 3, 4]), np.array([1, 0, 0])
-    stores[0].move(comms[0], clients, ranks)
-    stores[1].move(comms[1], clients, ranks)
-    for box in [post[1, 0]]:  # rank 0 exchanged before rank 1 had posted
-        stores[0]._take_in(box)
-    assert stores[0].clients() == [2, 3] and stores[1].clients() == [1]
-    assert stores[1][1]["count"] == 1
-    assert stores[0].homes == stores[1].homes == {1: 1, 2: 0, 3: 0, 4: 0}
+@pytest.mark.parametrize("chunk", [7, 40, 10_000])
+def test_memories_of_any_length_come_through_chunks_of_any_length(monkeypatch, chunk):
+    """Records are cut anywhere, a head too; clients without a memory send nothing."""
+    monkeypatch.setattr(transfer, "CHUNK", chunk)
+    memories = {3: b"", 5: b"x" * 90, 8: bytes(range(256)), 9: b"y"}
+    comm, sent = Serial(), []
+
+    def exchange(boxes):
+        sent.extend(map(len, boxes))
+        return boxes
+
+    monkeypatch.setattr(comm, "exchange", exchange)
+    asked = []
+
+    def take(client):
+        asked.append(client)
+        return memories[client]
+
+    found = dict(transfer.transferred(comm, [list(memories)], take))
+    assert found == {client: data for client, data in memories.items() if data}
+    assert max(sent) <= chunk and asked == list(memories)
+
+
+def test_homes_are_known_for_whoever_was_settled():
+    store = ClientStore()
+    assert store.homes_of(np.array([4, 0])).tolist() == [-1, -1]
+    store.settle(np.array([2, 70]), np.array([1, 0]))
+    assert store.homes_of(np.array([2, 3, 70, 900])).tolist() == [1, -1, 0, -1]

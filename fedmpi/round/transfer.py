@@ -1,0 +1,83 @@
+"""Clients' memories on their way between ranks, a bounded number of bytes at a time.
+
+A stream to a rank is a row of records: client and length (two int64), then the bytes. It is cut
+into chunks without regard to the records, so a memory may be longer than a chunk.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from fedmpi.comm.base import Comm
+
+CHUNK = 1 << 26  # bytes that a rank sends at a time, to all ranks together, and that it gets
+HEAD = 16  # bytes of client and length
+
+
+def transferred(
+    comm: Comm, leaving: Sequence[Iterable[int]], take: Callable[[int], bytes]
+) -> Iterator[tuple[int, bytes]]:
+    """Send clients' memories to ranks; yield the (client, bytes) that arrive here. Collective.
+
+    Parameters
+    ----------
+    comm : Comm
+    leaving : for each rank the clients whose memories go there
+    take : callable
+        take(client) is the memory's bytes, b"" if there is none. It is called when there is room
+        for the bytes, so that few of them are held.
+    """
+    streams = [_Outgoing(clients, take) for clients in leaving]
+    arriving = [_Incoming() for _ in range(comm.size)]
+    most = CHUNK // comm.size
+    while True:
+        boxes = [stream.next(most) for stream in streams]
+        if not comm.sum_array(np.array([sum(map(len, boxes))], np.int64))[0]:
+            return
+        for source, box in zip(arriving, comm.exchange(boxes), strict=True):
+            yield from source.records(box)
+
+
+class _Outgoing:
+    """The records of clients, as a stream of bytes."""
+
+    def __init__(self, clients: Iterable[int], take: Callable[[int], bytes]) -> None:
+        self._records = (record for client in clients for record in _record(client, take))
+        self._rest = memoryview(b"")
+
+    def next(self, most: int) -> bytes:
+        """Return the next bytes of the stream, at most `most`; b"" at its end."""
+        pieces, room = [], most
+        while room:
+            if not self._rest:
+                self._rest = memoryview(next(self._records, b""))
+                if not self._rest:
+                    break
+            pieces.append(self._rest[:room])
+            self._rest = self._rest[room:]
+            room -= len(pieces[-1])
+        return b"".join(pieces)
+
+
+class _Incoming:
+    """Records put together again from the chunks of one stream."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def records(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Take the next chunk; yield the records that are whole now."""
+        self._held += chunk
+        while len(self._held) >= HEAD:
+            client, size = (int(n) for n in np.frombuffer(bytes(self._held[:HEAD]), "<i8"))
+            if len(self._held) < HEAD + size:
+                return
+            yield client, bytes(self._held[HEAD : HEAD + size])
+            del self._held[: HEAD + size]
+
+
+def _record(client: int, take: Callable[[int], bytes]) -> Iterator[bytes]:
+    data = take(client)
+    if data:
+        yield np.array([client, len(data)], "<i8").tobytes()
+        yield data
