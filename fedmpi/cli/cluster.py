@@ -50,16 +50,15 @@ def submit(args):
     if job := kept.alive(SCHEDULERS, os.environ).get("-"):
         raise ResultError(f"{out}: job {job}, which is queued or runs, writes it; "
                           "wait for it, or end it first")
-    devices = resolved.config.devices
-    profile = devices.profile if devices.from_file else None
-    digests = snapshot.digests(resolved.values(), profile, args.config)
-    submission = Submission(args, resolved.config.run.name)
     begun, later = ([], args.overrides) if args.resume else (args.overrides, [])
+    files = resolve.named_files(text, args.config, begun)
+    digests = snapshot.digests(resolved.values(), files, args.config)
+    submission = Submission(args, resolved.config.run.name)
     script = submission.script.one(kept, out, begun, later, digests)
     if args.dry_run:
         print(f"{script}# not submitted; it would be {kept.script(submission.scheduler)}")
         return
-    kept.keep(text, profile, resolve.devices_text(text, args.config, begun))
+    kept.keep(text, files)
     _submit(submission, kept, script, out)
 
 

@@ -220,6 +220,4 @@ def _keep_base(kept, plan, taken):
     if taken and kept.config.exists() and kept.config.read_text(encoding="utf-8") != text:
         raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run as it "
                           "was; wait for them, or choose another folder")
-    devices = resolve.resolve(text, str(plan.base)).config.devices
-    profile = devices.profile if devices.from_file else None
-    kept.keep(text, profile, resolve.devices_text(text, plan.base))
+    kept.keep(text, resolve.named_files(text, plan.base))

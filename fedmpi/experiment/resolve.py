@@ -125,6 +125,12 @@ def device_files(text, place, overrides=()):
     return _device_files(configuration.read(text, place, overrides).devices, place)
 
 
+def named_files(text, place, overrides=()):
+    """Return {name: text} of the same files, by the names that the configuration gives them."""
+    section = configuration.read(text, place, overrides).devices
+    return {section.files[key]: found for key, found in _device_files(section, place).items()}
+
+
 def _device_files(section, place):
     texts = {}
     for key, name in section.files.items():

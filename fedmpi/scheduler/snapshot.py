@@ -31,18 +31,19 @@ class Snapshot:
         """Return the path of the script."""
         return self.folder / f"job.{scheduler}"
 
-    def keep(self, text, profile=None, devices=None):
-        """Write the configuration `text`, and the `devices` of its file `profile`, if it has one.
+    def keep(self, text, files=None):
+        """Write the configuration `text`, and the `files` that it names, a dict of texts by name.
 
-        Raises ResultError.
+        A file elsewhere is not copied. Raises ResultError.
         """
         try:
             self.folder.mkdir(exist_ok=True)
             self.config.write_text(text, encoding="utf-8")
-            if devices is not None and beside(profile):
-                path = self.folder / profile
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(devices, encoding="utf-8")
+            for name, content in (files or {}).items():
+                if beside(name):
+                    path = self.folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(content, encoding="utf-8")
         except OSError as error:
             raise ResultError(f"{self.folder}: {error.strerror}; the job's files cannot be written"
                               ) from None
@@ -91,21 +92,20 @@ class Snapshot:
         return found
 
 
-def beside(profile):
-    """Say whether a devices' file can be copied beside a configuration under its own name."""
-    path = Path(profile)
+def beside(name):
+    """Say whether a file can be copied beside a configuration under its own name."""
+    path = Path(name)
     return not path.is_absolute() and ".." not in path.parts
 
 
-def digests(values, profile=None, place=None):
+def digests(values, files=(), place=None):
     """Return lines of sha256sum for the files that a job needs but which are not copied.
 
-    These are the modules of own code that `values` name, a nested dict, and a devices' file
-    elsewhere. Modules are looked for on the path and not imported.
+    These are the modules of own code that `values` name, a nested dict, and the `files` of the
+    configuration `place` that are elsewhere. Modules are looked for on the path and not imported.
     """
     found = sorted({path for name in _texts(values) if (path := _module(name))})
-    if profile and not beside(profile):
-        found.append((Path(place).parent / profile).absolute())
+    found += [(Path(place).parent / name).absolute() for name in files if not beside(name)]
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" for path in found]
     return "\n".join(lines)
 
