@@ -87,7 +87,7 @@ class Snapshot:
             name, job, task, lines = words
             if job not in asked:
                 asked[job] = schedulers[name].alive(job, environ)
-            if task in asked[job] or (task == "-" and asked[job]):
+            if asked[job] & {task, "-"} or (task == "-" and asked[job]):
                 found |= dict.fromkeys(lines.split(","), job)
         return found
 

@@ -81,10 +81,9 @@ class Cluster:
 
     def run(self, *words, check=True, timeout=120, **options):
         """Run one command of Slurm's, or of ours; return what it printed."""
-        done = subprocess.run(
-            [str(word) for word in words], env=self.env, timeout=timeout, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
-        )  # fmt: skip
+        done = subprocess.run([str(word) for word in words], env=self.env, timeout=timeout,
+                              text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, **options)
         assert not check or done.returncode == 0, done.stdout
         return done.stdout
 

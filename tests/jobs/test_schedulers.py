@@ -165,7 +165,9 @@ def test_which_tasks_wait_or_run(env, tmp_path):
     kept.folder.mkdir()
     kept.note("pbs", ["4713[].pbs01"], [(0, [3, 4]), (1, [7, 9])])
     kept.note("flux", ["f4711", "f4710"], [(0, [1]), (1, [2])])
-    assert kept.alive(SCHEDULERS, env) == {"7": "4713[].pbs01", "9": "4713[].pbs01", "1": "f4711"}
+    kept.note("pbs", ["4711.pbs01"], [(0, [5])])  # one task is no array there
+    assert kept.alive(SCHEDULERS, env) == {
+        "7": "4713[].pbs01", "9": "4713[].pbs01", "1": "f4711", "5": "4711.pbs01"}
 
 
 def test_arrays_of_each():
