@@ -86,12 +86,14 @@ class Writer:
             return cls(path, run, phases)
 
     @classmethod
-    def reopen(cls, path, rounds, ranks=None, resolved=None, phases=schema.PHASES):
+    def reopen(
+        cls, path, rounds, ranks=None, resolved=None, provenance=None, phases=schema.PHASES
+    ):
         """Cut the file back to its first `rounds` rounds and return a Writer that goes on.
 
-        `ranks` may differ from before, and so may `resolved`, the values used; rows of clients,
-        phases and layers are cut alike, a final model is removed, events stay. Raises
-        ResultError if the file holds fewer rounds.
+        `ranks` may differ from before, and so may `resolved`, the values used, and
+        `provenance`; rows of clients, phases and layers are cut alike, a final model is
+        removed, events stay. Raises ResultError if the file holds fewer rounds.
         """
         path = os.path.realpath(path)
         with reader.open(path) as run:
@@ -107,6 +109,9 @@ class Writer:
             store.cut(file, rounds, ranks)
             if resolved is not None:
                 store.put_resolved(file, resolved)
+            if provenance is not None:
+                del file["provenance"]
+                store.put_tree(file.create_group("provenance", track_order=True), provenance)
             store.put_attributes(file, root)
         with reader.open(path) as run:
             return cls(path, run, phases)
