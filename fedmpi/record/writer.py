@@ -28,6 +28,8 @@ def check_target(path, overwrite=False):
         raise ResultError(f"{path}: the folder {folder} does not exist; make it first")
     if os.path.isdir(path):
         raise ResultError(f"{path}: is a folder; name a file in it, such as {path}/out.h5")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ResultError(f"{path}: is a device, pipe or socket; name a file")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ResultError(f"{path}: the folder {folder} cannot be written to; choose another")
     if os.path.exists(path):
