@@ -38,6 +38,7 @@ def layout_of(module, sample):
         float32; a forward pass that draws random numbers (dropout) or fails.
     """
     sample = torch.as_tensor(sample)
+    _check_kinds(module)
     _check_tensors(module)
     _check_draws(module, sample)
     calls = _trace(module, sample)
@@ -187,6 +188,25 @@ def _macs(part, output):
         steps = (output[0] if isinstance(output, tuple) else output)[0].shape[0]
         return steps * sum(p.numel() for n, p in part.named_parameters() if "weight" in n)
     return 0
+
+
+def _check_kinds(module):
+    """Raise ConfigError for modules whose tensors are not what is trained and sent."""
+    for name, part in module.named_modules():
+        place = f"model: {name or type(part).__name__}"
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in part.parameters(False)):
+            raise ConfigError(f"{place} is a lazy module without a size; give its sizes")
+        if nn.utils.parametrize.is_parametrized(part):
+            raise ConfigError(
+                f"{place} computes its weights (weight_norm, spectral_norm); use a plain layer"
+            )
+        if nn.utils.prune.is_pruned(part) and not list(part.children()):
+            raise ConfigError(
+                f"{place} is pruned by a hook; call torch.nn.utils.prune.remove, and prune with "
+                "an algorithm such as static-mask"
+            )
+        if getattr(part, "sparse", False) is True:
+            raise ConfigError(f"{place} has sparse gradients; make it with sparse=False")
 
 
 def _check_tensors(module):
