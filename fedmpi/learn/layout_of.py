@@ -243,12 +243,17 @@ def _check_draws(module, sample):
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.get_rng_state()
         try:
-            twin(torch.cat([sample, sample]))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            reason = str(error).splitlines()[0]
+            outputs = twin(torch.cat([sample, sample]))
+        except Exception as error:  # the user's code may raise anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigError(
                 f"model: the forward pass fails on input of shape {tuple(sample.shape)}: {reason}"
             ) from None
+        if not isinstance(outputs, torch.Tensor):
+            raise ConfigError(
+                f"model: the forward pass returns a {type(outputs).__name__}; return one tensor, "
+                "[N, classes]"
+            )
         if not torch.equal(before, torch.get_rng_state()):
             raise ConfigError(
                 "model: the forward pass draws random numbers (dropout?), which would make "

@@ -233,3 +233,27 @@ def pruned():
 def test_modules_whose_tensors_are_not_what_is_sent_are_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         layout_of(nn.Sequential(make()), torch.zeros(1, 4))
+
+
+class Answers(nn.Linear):
+    """Returns what `of` makes of its output."""
+
+    def __init__(self, of):
+        super().__init__(4, 2)
+        self.of = of
+
+    def forward(self, x):
+        return self.of(super().forward(x))
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (lambda y: (y, y), "returns a tuple; return one tensor"),
+        (lambda y: {"logits": y}, "returns a dict; return one tensor"),
+        (lambda y: {}["logits"], r"fails on input of shape \(1, 4\): 'logits'"),
+    ],
+)
+def test_a_forward_pass_that_gives_no_tensor_is_refused(of, message):
+    with pytest.raises(ConfigError, match=message):
+        layout_of(Answers(of), torch.zeros(1, 4))

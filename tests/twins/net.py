@@ -11,10 +11,13 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
+import fedmpi
+
 MARGIN = 1e-6  # least relative gap at a cut, far above the rounding of float32
 KINK = 1e-7  # least distance of an activation from a kink, twice the rounding of a value near 1
 
 
+@fedmpi.model
 def small(input_shape, classes):
     """Two convolutions, the first with normalisation, and two linear layers; 652 parameters."""
     return nn.Sequential(
@@ -33,6 +36,7 @@ def small(input_shape, classes):
     )
 
 
+@fedmpi.model
 def levels(input_shape, classes, level=5):
     """The layers of FedLP's CNN at its five levels, 2 or 3 channels wide."""
     parts, inputs = OrderedDict(), 1
