@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # A wheel holds kernels/ inside this package; a checkout holds it beside.
 _here = Path(__file__).resolve().parent

@@ -224,6 +224,16 @@ class Config(Section):
         return min(self.clients.number, math.ceil(round(wanted, 6)))
 
     @model_validator(mode="after")
+    def _cells_know_all_messages(self):
+        traced = self.devices.trace is not None
+        if self.devices.cell_mbit_s is not None and (self.schedule.mode != "sync" or traced):
+            raise ValueError(
+                'devices.cell_mbit_s: needs schedule.mode = "sync" and no devices.trace: else who '
+                "is late depends on what others send, which is not known where it is simulated"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _only_exact_sums_have_no_order(self):
         if self.collective.overlap == "on" and self.run.sum != "exact":
             raise ValueError('collective.overlap = "on" needs run.sum = "exact"')

@@ -44,19 +44,21 @@ def count(layout, backward=FULL, density=None, gate=None, samples=1):
     return flops
 
 
-def of_plan(layout, plan, seen, probed=0):
+def of_plan(layout, plan, seen, probed=0, first=0):
     """Return the FLOPs of a client's training under a Plan, float64[L, 3].
 
     `layout` is that of the network it trains, which may be a part of the model; `seen` are
-    the samples trained on, `probed` those whose whole gradient was measured besides. A
+    the samples trained on, of which the `first` were in the first step, and `probed` those
+    whose whole gradient was measured besides. A
     weight that the plan masks costs nothing in forward pass and input gradient; one that
     the optimiser may not move costs nothing in the weight gradient, unless the gradient's
-    squares are wanted.
+    squares are wanted, or the mask is readjusted by it: then the first step's is whole.
     """
     density = None if plan.mask is None else _alive(layout, plan.mask)
     flops = count(layout, plan.backward, density, plan.gates, seen)
     if plan.update is not None and "squares" not in plan.statistics:
-        flops[:, WEIGHT_GRADIENT] *= _alive(layout, plan.update)
+        whole = first / seen if plan.readjust and seen else 0.0
+        flops[:, WEIGHT_GRADIENT] *= whole + (1 - whole) * _alive(layout, plan.update)
     if probed:
         flops += count(layout, density=density, gate=plan.gates, samples=probed)
     return flops

@@ -10,7 +10,7 @@ from fedmpi.section import Name, NotNegative, Positive, Rate, Section, Share, Un
 class Tier(Section):
     """[[devices.tiers]]: one kind of device, and the share of clients that have it.
 
-    availability and dropout are those of [devices] where a tier has none of its own.
+    Other numbers than the four rates are those of [devices] where a tier has none of its own.
     """
 
     name: Name
@@ -21,15 +21,26 @@ class Tier(Section):
     latency_s: NotNegative = 0.05
     availability: Share | None = None
     dropout: Unit | None = None
+    memory_mb: Rate | None = None
+    power_w: NotNegative | None = None
+    idle_w: NotNegative | None = None
+    joule_per_mb: NotNegative | None = None
 
 
 PROFILES = {
     "uniform": "every client has the same device: [devices] gflop_s and the links of [network]",
     "tiers": "clients are dealt over named tiers: [[devices.tiers]], or slow, middle and fast",
     "mobile": "every client has a phone and a link of its own, drawn from log-normal populations",
+    "phones": "every client has one of three measured phones, a measured WiFi link, and a memory",
     "FILE.csv": "one device in each row: gflop_s, up_mbit_s, down_mbit_s, latency_s, and if wanted "
-    "name, availability, dropout; rows are dealt to the clients in a drawn order",
+    "name, availability, dropout, memory_mb, power_w, idle_w, joule_per_mb; rows are dealt to the "
+    "clients in a drawn order",
 }
+TRACES = ("nights", "on-off")
+Rows = tuple[tuple[float, ...], ...]
+
+
+Zone = Annotated[float, Field(ge=-24, le=24)]
 
 
 class Devices(Section):
@@ -39,6 +50,17 @@ class Devices(Section):
     the command is started, and its rows become `tiers`, so that a run that goes on needs no file.
     availability: the probability that a client can be selected in a round. dropout: that one that
     was selected gets its message, and is then lost with all that it did.
+    trace: "nights" (from night_starts_h o'clock for night_h hours, both drawn with deviation
+    night_spread_h), "on-off" (for on_s seconds there and off_s away on average), or a FILE.json or
+    FILE.csv; a client that is away is not selected, and one that goes away is lost. time_zones:
+    hours that clocks are ahead, dealt over the clients. bandwidth: a FILE.csv of links over time.
+    jitter: deviation of the logarithm of a factor on rates and latency, drawn for each round.
+    cell_mbit_s: what the uploads of cell_clients neighbours share; only where the server waits for
+    all.
+    memory_mb: what a plan may need. power_w: drawn while it computes, idle_w while it waits for
+    its link, and joule_per_mb for what it receives and sends. carbon_g_per_kwh: a number, or a
+    FILE.csv of it over time. recorded, links, intensity: what those files held, filled in by
+    fedmpi.
     """
 
     profile: Name = "uniform"
@@ -46,6 +68,25 @@ class Devices(Section):
     availability: Share = 1.0
     dropout: Unit = 0.0
     tiers: tuple[Tier, ...] | None = None
+    trace: Name | None = None
+    time_zones: tuple[Zone, ...] = ()
+    night_starts_h: Zone = 22.0
+    night_h: Annotated[float, Field(gt=0, le=12)] = 7.0
+    night_spread_h: Annotated[float, Field(ge=0, le=6)] = 1.5
+    on_s: Rate = 3600.0
+    off_s: Rate = 3600.0
+    bandwidth: Name | None = None
+    jitter: Annotated[float, Field(ge=0, le=3)] = 0.0
+    cell_clients: Positive = 100
+    cell_mbit_s: Rate | None = None
+    memory_mb: Rate | None = None
+    power_w: NotNegative = 0.0
+    idle_w: NotNegative = 0.0
+    joule_per_mb: NotNegative = 0.0
+    carbon_g_per_kwh: NotNegative | Name = 0.0
+    recorded: Rows | None = None
+    links: Rows | None = None
+    intensity: Rows | None = None
 
     @field_validator("profile")
     @classmethod
@@ -54,6 +95,35 @@ class Devices(Section):
             known = ", ".join(repr(name) for name in PROFILES if not name.endswith(".csv"))
             raise ValueError(f"{profile!r} is unknown; use {known}, or the path of a .csv file")
         return profile
+
+    @field_validator("trace")
+    @classmethod
+    def _trace_is_known(cls, trace):
+        if trace not in (None, *TRACES) and not trace.endswith((".csv", ".json", ".txt")):
+            known = ", ".join(map(repr, TRACES))
+            raise ValueError(f"{trace!r} is unknown; use {known}, or the path of a .csv or .json")
+        return trace
+
+    @property
+    def files(self):
+        """Names of the files that are still to be read, by key."""
+        named = {
+            "profile": (self.from_file, self.tiers),
+            "trace": (self.trace not in (None, *TRACES), self.recorded),
+            "bandwidth": (self.bandwidth is not None, self.links),
+            "carbon_g_per_kwh": (isinstance(self.carbon_g_per_kwh, str), self.intensity),
+        }
+        wanted = [key for key, (is_file, held) in named.items() if is_file and held is None]
+        return {key: getattr(self, key) for key in wanted}
+
+    @model_validator(mode="after")
+    def _spells_end_in_sight(self):
+        if not 0.05 <= self.on_s / self.off_s <= 20:
+            raise ValueError(
+                f"on_s = {self.on_s:g}, off_s = {self.off_s:g}: neither may be more than 20 times "
+                "the other"
+            )
+        return self
 
     @property
     def from_file(self):

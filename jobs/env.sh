@@ -5,15 +5,17 @@
 #   module purge
 #   module load python/3.11 openmpi/5.0
 
+submitted_in=${SLURM_SUBMIT_DIR:-${PBS_O_WORKDIR:-$PWD}}
+
 # The Python environment with fedmpi in it; `make` puts one here, with MPICH.
-if [[ -f $SLURM_SUBMIT_DIR/.venv/bin/activate ]]; then
-    source "$SLURM_SUBMIT_DIR/.venv/bin/activate"
+if [[ -f $submitted_in/.venv/bin/activate ]]; then
+    source "$submitted_in/.venv/bin/activate"
 fi
 
 # What starts the ranks. The scripts say `srun`, with Slurm's default for MPI. Others:
 #   launch+=(--mpi=pmi2)   MPICH and Intel MPI
 #   launch+=(--mpi=pmix)   Open MPI
-#   launch=(mpirun)        where Slurm was built with neither
+#   launch=(mpirun)        where Slurm was built with neither; with PBS
 # The wheels that `make` installs:
-if [[ -x $SLURM_SUBMIT_DIR/.venv/bin/mpiexec.hydra ]]; then launch+=(--mpi=pmi2); fi
-if [[ -x $SLURM_SUBMIT_DIR/.venv/bin/ompi_info ]]; then launch+=(--mpi=pmix); fi
+if [[ ${launch[0]} == srun && -x $submitted_in/.venv/bin/mpiexec.hydra ]]; then launch+=(--mpi=pmi2); fi
+if [[ ${launch[0]} == srun && -x $submitted_in/.venv/bin/ompi_info ]]; then launch+=(--mpi=pmix); fi

@@ -205,6 +205,42 @@ def clear16(target, at):
     return 0
 
 
+def _emit_marked8(b, words, i):
+    return word_from(b, b.icmp_unsigned("!=", load(b, words, i, I64, 8), constant(I64, 8, 0)))
+
+
+@vectorised(_emit_marked8, types.uint64)
+def marked8(words, i):
+    """Return uint64: bit j says whether words[i + j] is not 0, for 8 words of 64 bits."""
+    return np.uint64(sum(1 << j for j in range(8) if words[i + j]))
+
+
+def _emit_add8(b, total, terms, i):
+    width = total.type.pointee
+    add = b.add if isinstance(width, ir.IntType) else b.fadd
+    store(b, add(load(b, total, i, width, 8), load(b, terms, i, width, 8)), total, i)
+    return ir.Constant(I64, 0)
+
+
+@vectorised(_emit_add8)
+def add8(total, terms, i):
+    """Add terms[i] to terms[i + 7] to `total` there; both of the same integers or floats."""
+    total[i : i + 8] += terms[i : i + 8]
+    return 0
+
+
+def _emit_clear8(b, target, i):
+    store(b, ir.Constant(lanes_of(target.type.pointee, 8), None), target, i)
+    return ir.Constant(I64, 0)
+
+
+@vectorised(_emit_clear8)
+def clear8(target, i):
+    """Set target[i] to target[i + 7] to 0, whatever their type."""
+    target[i : i + 8] = 0
+    return 0
+
+
 def _emit_prefetch(b, source, i):
     at = b.bitcast(b.gep(source, [i]), I8.as_pointer())
     call(b, "llvm.prefetch.p0", ir.VoidType(), [at, I32(0), I32(3), I32(1)])

@@ -13,6 +13,7 @@ Weights come in three shapes: none (size 0), one per unit, and for lists one for
 import numpy as np
 
 from fedmpi.kernels._jit import kernel
+from fedmpi.kernels._vector import clear8
 from fedmpi.kernels.pack import count
 
 
@@ -72,18 +73,71 @@ def take(total, cover, starts, lo, hi, units, values, weights):
 
 @kernel
 def copy(total, touched, starts, out):
-    """Copy the touched units of a vector T[n] `total` to T[N] `out`, and nothing else.
+    """Copy the touched units of a vector T[n] `total` to T[N] `out`.
 
     Parameters
     ----------
-    total : T[n]
+    total : T[n], zero where not touched
     touched : uint8[U]
-    starts : int64[U+1]
+    starts : int64[U+1], or empty
     out : T[N], changed in place; N at least n
+
+    Notes
+    -----
+    Single coordinates are copied eight at a time where one of them is touched.
     """
+    if starts.size == 0:
+        whole = touched.size // 8
+        words = touched[: 8 * whole].view(np.uint64)
+        for w in range(whole):
+            if words[w] != 0:
+                out[8 * w : 8 * w + 8] = total[8 * w : 8 * w + 8]
+        out[8 * whole : touched.size] = total[8 * whole :]
+        return
     for u in range(touched.size):
         if touched[u]:
             out[starts[u] : starts[u + 1]] = total[starts[u] : starts[u + 1]]
+
+
+@kernel
+def clear(total, cover, touched, starts):
+    """Set the touched units of a vector to zero, in place; all others are zero.
+
+    Parameters
+    ----------
+    total : T[n], cover : C[U] or empty, touched : uint8[U], changed in place
+    starts : int64[U+1], or empty
+
+    Notes
+    -----
+    Memory traffic: the marks and what they mark, eight single coordinates at a time.
+    """
+    if starts.size == 0:
+        whole = touched.size // 8
+        clear_words(total, cover, touched[: 8 * whole].view(np.uint64), 0, whole)
+        total[8 * whole :] = 0
+        cover[8 * whole :] = 0
+        touched[8 * whole :] = 0
+        return
+    for u in range(touched.size):
+        if touched[u]:
+            total[starts[u] : starts[u + 1]] = 0
+            touched[u] = 0
+    cover[:] = 0
+
+
+@kernel
+def clear_words(total, cover, words, first, last):
+    """Clear eight coordinates for each of the words first..last-1 that is not 0, in place.
+
+    total : T[n], cover : C[n] or empty; words : uint64[n / 8], eight marks each
+    """
+    for w in range(first, last):
+        if words[w] != 0:
+            words[w] = 0
+            clear8(total, 8 * w)
+            if cover.size:
+                clear8(cover, 8 * w)
 
 
 @kernel
@@ -175,19 +229,6 @@ def loads(touched, starts, width, out):
                 b = min(starts[u + 1], (a // width + 1) * width)
                 out[a // width] += b - a
                 a = b
-
-
-@kernel
-def list_loads(units, width, out):
-    """Count ascending uint32[m] `units` in bins of `width`, into int64[bins] `out`.
-
-    A binary search per bin, so the cost does not grow with the list.
-    """
-    below = np.int64(0)
-    for b in range(out.size):
-        end = np.int64(np.searchsorted(units, np.int64(b + 1) * width))
-        out[b] = end - below
-        below = end
 
 
 @kernel

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedmpi import flops
-from fedmpi.layout import Layer, Layout, Tensor
-from fedmpi.plan import Backward
+from fedmpi.layout import Layer, Layout, Support, Tensor
+from fedmpi.plan import Backward, Plan
 
 SHAPES = [(6, 3, 3, 3), (10, 6, 3, 3), (5, 40)]  # conv, conv, linear
 MACS = [6 * 27 * 64, 10 * 54 * 16, 200]
@@ -47,6 +47,17 @@ def test_below_the_lowest_trained_layer_only_the_forward_pass_is_left():
     assert np.array_equal(found[:, 0], dense[:, 0])
     assert np.array_equal(found[:, 1], [0, dense[1, 1], dense[2, 1]])
     assert np.array_equal(found[:, 2], [0, 0, dense[2, 2]])
+
+
+def test_the_gradient_that_readjusts_a_mask_is_dense_in_the_first_step_alone():
+    of = small()
+    mask = np.arange(of.size) % 2 == 0
+    whole, how = Support.all(of), {"mask": mask.astype(np.uint8), "update": mask.astype(np.uint8)}
+    still = flops.of_plan(of, Plan(whole, whole, **how), 10, first=4)
+    moves = flops.of_plan(of, Plan(whole, whole, readjust=0.1, **how), 10, first=4)
+    assert still.tolist() == [[10 * m, 10 * m, 10 * m * (m != MACS[0])] for m in MACS]
+    extra = [[0, 4 * m, 0] for m in MACS]  # the other half of 2 * m * 4 samples
+    np.testing.assert_allclose(moves - still, extra)
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5, 1.0])

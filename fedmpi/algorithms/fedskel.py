@@ -1,25 +1,25 @@
 """FedSkel: between whole rounds, a client trains and exchanges only its most important filters.
 
-Luo, Yang, Wang, Liu, He, Ning and Zhang, "FedSkel: Efficient Federated Learning on
-Heterogeneous Systems with Skeleton Gradients Update", CIKM 2021, arXiv:2108.09081, and the
-layers in its published code. A SetSkel round is dense and measures each filter's importance,
-the sum of its |raw outputs|; a client then keeps the C - floor((1 - r) C) filters of most
-importance in each layer for `updates_per_set` UpdateSkel rounds, in which all others take no
-part in backward pass, download and upload, and are personal. A filter of the global model
-becomes the mean over the clients who sent it.
+Luo, Yang, Ye, Guo and Zhao, "FedSkel: Efficient Federated Learning on Heterogeneous Systems
+with Skeleton Gradients Update", CIKM 2021, arXiv:2108.09081, and its published layers. A SetSkel
+round is dense and measures each filter's importance, the sum of its |raw outputs|; a client then
+keeps the C - floor((1 - r) C) most important filters of each layer for `updates_per_set`
+UpdateSkel rounds, in which all others are personal, with no part in backward pass, download and
+upload. A filter of the global model becomes the mean over the clients who sent it.
 
 Ours: the published code has no training loop, so schedule and server rule are read from the
-paper's idea; a client's first round is always a SetSkel round; its rounds are counted per
-client (cycle = "client") or globally; a dropped filter takes its normalisation with it, and
-neither weight decay nor momentum moves it; the last layer is never cut. Of equal scores the
-later filters are dropped. variant = "released" uploads whole models, stale filters included,
-whose plain mean is all that the published server does.
+paper's idea; a client's first round is a SetSkel round, and its rounds are counted per client or
+globally (cycle); a dropped filter takes its normalisation with it, and neither weight decay nor
+momentum moves it; the last layer is never cut. Of equal scores the later filters are dropped.
+variant = "released" uploads whole models, stale filters included, whose plain mean is all that
+the published server does. linear = "local", as in the published download, which replaces
+convolutions only: in UpdateSkel rounds clients train their own linear layers whole, and neither
+receive nor send them. (There, biases of convolutions stay too.)
 
 Beware of large rates where labels are skewed. The score is of raw outputs, before ReLU, as
-published, so a filter that is never positive scores high, is kept, and learns nothing. LeNet-5 on
-Fashion-MNIST, two classes a client, r = 0.25: at a rate of 0.1 up to 7 of the 16 filters of conv2
-are dead and one of three seeds falls to chance for good, after a whole round that diverged on one
-client; at 0.05 hardly one is, and none falls. With random skeletons none fell at either rate.
+published, so a filter that is never positive is kept, and learns nothing. LeNet-5 on Fashion-MNIST,
+two classes a client, r = 0.25: at a rate of 0.1 up to 7 of conv2's 16 filters are dead and one of
+three seeds falls to chance for good; at 0.05 hardly one is, and none falls.
 """
 
 from typing import Literal
@@ -33,6 +33,8 @@ from fedmpi.config import Share
 from fedmpi.layout import Support
 from fedmpi.plan import Backward, Own, Plan
 from fedmpi.sparsity import largest
+
+STATISTICS = {"activation": ("activations",), "relevance": ("relevance",), "random": ()}
 
 
 class FedSkel(Algorithm, name="fedskel"):
@@ -50,22 +52,20 @@ class FedSkel(Algorithm, name="fedskel"):
         cycle: Literal["client", "global"] = "client"
         score: Literal["activation", "relevance", "random"] = "activation"
         layers: Literal["conv", "conv+linear"] = "conv+linear"
+        linear: Literal["shared", "local"] = "shared"
         variant: Literal["paper", "released"] = "paper"
 
     def plan(self, state, round, client):
         """The whole model in a SetSkel round, else the client's skeleton."""
-        memory = self.memory(client)
+        memory, whole = self.memory(client), Support.all(self.layout)
         if self._sets(memory, round):
-            whole = Support.all(self.layout)
-            wanted = {"activation": ("activations",), "relevance": ("relevance",), "random": ()}
-            return Plan(down=whole, up=whole, statistics=wanted[self.keys.score])
-        rows, whole = self._split(memory["skeleton"]), Support.all(self.layout)
-        if all(keep is None or keep.all() for keep in rows):
+            return Plan(down=whole, up=whole, statistics=STATISTICS[self.keys.score])
+        rows, travels = self._split(memory["skeleton"]), self._travels(memory["skeleton"])
+        if travels.whole:
             return Plan(down=whole, up=whole, backward=Backward(rows))
-        skeleton = Support.of_rows(self.layout, rows)
-        start = self._joined(state, memory, skeleton)
-        up = skeleton if self.keys.variant == "paper" else whole
-        return Plan(down=skeleton, up=up, start=start, backward=Backward(rows))
+        start = self._joined(state, memory)
+        up = travels if self.keys.variant == "paper" else whole
+        return Plan(down=travels, up=up, start=start, backward=Backward(rows))
 
     def load(self, round, client):
         """A third of a step is the forward pass, which stays whole."""
@@ -75,28 +75,33 @@ class FedSkel(Algorithm, name="fedskel"):
     def own(self, state, client):
         """The client's skeleton from the server, and its own other filters."""
         memory = self.memory(client)
-        if not memory or not len(memory["personal"]):
-            return None
-        skeleton = Support.of_rows(self.layout, self._split(memory["skeleton"]))
-        return Own(self._joined(state, memory, skeleton))
+        return Own(self._joined(state, memory)) if len(memory.get("personal", ())) else None
 
     def remember(self, job, report, message, arrival):
-        """The skeleton, the values of all other filters, and the number of rounds so far."""
+        """The skeleton, the values that do not travel, and the number of rounds so far."""
         memory = self.memory(report.client)
-        count = memory.get("rounds", 0) + 1
-        if not self._sets(memory, job.round):
-            return {**memory, "rounds": np.array(count)}
-        skeleton = np.concatenate(self._choose(report, count)).astype(np.uint8)
-        support = Support.of_rows(self.layout, self._split(skeleton))
-        personal = np.empty(self.layout.size - support.size, np.float32)
-        _move(kernels.moves.gather, report.weights, support, personal)
+        count, sets = memory.get("rounds", 0) + 1, self._sets(memory, job.round)
+        if not sets and self.keys.linear == "shared":
+            return {**memory, "rounds": np.array(count)}  # nothing else has moved
+        rows = np.concatenate(self._choose(report, count)) if sets else memory["skeleton"]
+        skeleton, travels = rows.astype(np.uint8), self._travels(rows)
+        personal = np.empty(self.layout.size - travels.size, np.float32)
+        _move(kernels.moves.gather, report.weights, travels, personal)
         return {"skeleton": skeleton, "personal": personal, "rounds": np.array(count)}
 
-    def _joined(self, state, memory, skeleton):
-        """float32[P]: the server's weights in the skeleton, the client's elsewhere."""
+    def _joined(self, state, memory):
+        """float32[P]: the server's weights in what travels, the client's elsewhere."""
         weights = state["weights"].copy()
-        _move(kernels.moves.put, memory["personal"], skeleton, weights)
+        _move(kernels.moves.put, memory["personal"], self._travels(memory["skeleton"]), weights)
         return weights
+
+    def _travels(self, skeleton):
+        """The Support of an UpdateSkel round's messages."""
+        rows = list(self._split(skeleton))
+        for number, layer in enumerate(self.layout.layers):
+            if layer.kind == "linear" and self.keys.linear == "local":
+                rows[number] = np.zeros(layer.rows, bool)
+        return Support.of_rows(self.layout, rows)
 
     def ratio_of(self, client):
         """Return the share of filters that a client keeps."""
@@ -111,28 +116,23 @@ class FedSkel(Algorithm, name="fedskel"):
 
     def _choose(self, report, count):
         """Return bool[rows] for each layer: the rows of the highest scores."""
-        chosen, ratio = [], self.ratio_of(report.client)
-        if self.keys.score == "random":
-            rng = self.rng_for("fedskel", count, report.client)
+        chosen, rng = [], self.rng_for("fedskel", count, report.client)
         for number, layer in enumerate(self.layout.layers):
             if not self._is_cut(number):
                 chosen.append(np.ones(layer.rows, bool))
                 continue
-            if self.keys.score == "random":
-                scores = rng.random(layer.rows)
-            elif self.keys.score == "relevance":
-                scores = np.abs(report.statistics["relevance"][number])
-            else:
-                scores = report.statistics["activations"][number]
+            found = [report.statistics[name][number] for name in STATISTICS[self.keys.score]]
+            scores = np.abs(found[0]) if found else rng.random(layer.rows)
             # 1e-9: (1 - 0.9) * 10 is a little less than 1 in floating point.
-            dropped = int((1.0 - ratio) * layer.rows + 1e-9)
+            dropped = int((1.0 - self.ratio_of(report.client)) * layer.rows + 1e-9)
             chosen.append(largest(scores, layer.rows - dropped).astype(bool))
         return chosen
 
     def _is_cut(self, number):
         """True if a layer has a skeleton: of the right kind, and not the last one."""
         kind, last = self.layout.layers[number].kind, len(self.layout.layers) - 1
-        return kind in self.keys.layers.split("+") and number < last
+        kinds = "conv" if self.keys.linear == "local" else self.keys.layers
+        return kind in kinds.split("+") and number < last
 
     def _split(self, skeleton):
         """For each layer bool[rows], or None where all rows are always kept."""
@@ -144,7 +144,7 @@ class FedSkel(Algorithm, name="fedskel"):
         return tuple(parts)
 
 
-def _move(kernel, values, skeleton, out):
-    """Move the float32[.] `values` of filters outside a skeleton to `out`: a kernel of `moves`."""
-    outside = np.uint8(1) - skeleton.keep
-    kernel(values.view(np.uint32), skeleton.starts, outside, out.view(np.uint32))
+def _move(kernel, values, travels, out):
+    """Move the float32[.] `values` that do not travel to `out`: a kernel of `moves`."""
+    stays = np.uint8(1) - travels.keep
+    kernel(values.view(np.uint32), travels.starts, stays, out.view(np.uint32))

@@ -8,8 +8,9 @@ for Federated Learning", ICML 2020, arXiv:1910.06378, algorithm 1 with option II
 
 Both c and its change travel beside the weights, so messages are twice as long. Ours: w is the
 mean by the cohort's shares, with server step 1. With momentum the correction goes through the
-optimiser like a gradient, and c_i keeps the formula above. variant = "released" is the rule of
-the code that ADP builds on (NIID-Bench): c moves by the mean over the cohort.
+optimiser like a gradient, and c_i keeps the formula above. variant = "released": c moves by the
+mean over the cohort. That is a bug of the code that ADP builds on (NIID-Bench), since superseded;
+it is here to repeat that code's results, and no fair opponent.
 
 Beware of large rates. c_i is the mean gradient along a path that the old c_i helped to bend, so
 a client can feed itself, with a gain that grows with steps * lr. LeNet-5 on Fashion-MNIST, 50

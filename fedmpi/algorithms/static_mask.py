@@ -6,7 +6,9 @@ round measures: each client of the cohort sends this score of one batch for all 
 trains nothing (other codes take one batch of one client, and call it free).
 mask = "erk" or "random": a random mask at Erdos-Renyi-Kernel or at equal densities (Evci et
 al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134); mask = "magnitude": the largest
-first weights stay. These need no first round.
+first weights stay. These need no first round. rescale = true divides the first weights that
+stay by the root of their tensor's density, so that outputs keep their variance (as He et al., ICCV
+2015, arXiv:1502.01852, for the inputs that are left); scores are of the weights before.
 Deviation: the score's sum over clients takes the cohort's shares as weights.
 """
 
@@ -36,6 +38,7 @@ class StaticMask(Algorithm, name="static-mask"):
         mask: Literal["snip", "erk", "random", "magnitude"] = "snip"
         sparsity: float = Field(0.9, ge=0, lt=1)
         power: float = Field(1.0, ge=0)  # of ERK
+        rescale: bool = False  # first weights / sqrt(density)
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
@@ -55,7 +58,7 @@ class StaticMask(Algorithm, name="static-mask"):
             )
             rng = self.rng_for("static-mask", 0)
             mask = sparsity.random_mask(self.layout, self.tensors, densities, rng)
-        return {"weights": weights * mask, "mask": mask}
+        return {"weights": self._pruned(weights, mask), "mask": mask}
 
     def plan(self, state, round, client):
         """The weights that are left, both ways; or the scores of all, up only."""
@@ -97,7 +100,15 @@ class StaticMask(Algorithm, name="static-mask"):
             return super().step(state, sums, round)
         score = sums["score"].mean(state["weights"])
         mask = self._mask_of(score)
-        return state | {"weights": state["weights"] * mask, "mask": mask}
+        return state | {"weights": self._pruned(state["weights"], mask), "mask": mask}
+
+    def _pruned(self, weights, mask):
+        """Return float32[P]: the first weights under a mask, rescaled if the keys say so."""
+        pruned = weights * mask
+        for tensor in (self.layout.tensors[t] for t in self.tensors if self.keys.rescale):
+            block = slice(tensor.start, tensor.start + tensor.size)
+            pruned[block] /= np.float32(np.sqrt(max(mask[block].mean(), 1 / tensor.size)))
+        return pruned
 
     def _measures(self, round):
         return self.keys.mask == "snip" and self.keys.sparsity > 0 and round == 0

@@ -13,6 +13,7 @@ import numpy as np
 from fedmpi.bench import schemes
 from fedmpi.bench.measure import Bar, judged, plain
 from fedmpi.comm.reduce import ALGORITHMS, Reducer
+from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.kernels.sums import SCALE
 from fedmpi.rng import rng_for
 
@@ -21,7 +22,6 @@ BAR_SIZE, BAR_RANKS = 4_000_000, 4
 PATIENCE, HASTE = 1.0, 0.25  # seconds that one arm may take in one case; for the bars alone
 INEXACT = ("gtopk", "oktopk", "fast")  # drop or round more than the others
 ROW = 64  # coordinates of a row, for supports of whole rows
-FULL = 0.25  # denser contributions are given as vectors, not as lists
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def measure(raw, case):
     indices = support(case, raw.rank)
     values = rng_for(1, "bench values", 0, raw.rank).standard_normal(indices.size, np.float32)
     reducers = {"node": Reducer(raw), "flat": Reducer(raw, nodes=raw.rank)}
-    calls = arms(raw, reducers, case, indices, values)
-    times, results = _take_turns(raw, calls, case)
+    calls, ready = arms(raw, reducers, case, indices, values)
+    times, results = _take_turns(raw, calls, ready, case)
     best = min(times[arm].min() for arm in calls if arm not in INEXACT)
     rows = []
     for arm, taken in times.items():
@@ -128,7 +128,10 @@ def support(case, rank):
 
 
 def arms(raw, reducers, case, indices, values):
-    """Return {arm: call}. A call returns something with a `record`, or anything."""
+    """Return {arm: call}, and what makes ready for each call.
+
+    A call returns something with a `record`, or anything.
+    """
     n, one = case.n, np.zeros(case.n, np.float32)
     one[indices] = values
     two, wide, sum_wide = np.empty_like(one), one.astype(np.float64), np.empty(n)
@@ -143,49 +146,58 @@ def arms(raw, reducers, case, indices, values):
         short = int(_least(raw, indices.size))
         calls["gtopk"] = schemes.gtopk(raw, n, indices[:short], values[:short])
         calls["oktopk"] = schemes.oktopk(raw, n, indices, values)
+    field = _empty(n, np.int64)  # sums by messages are made where the contribution lies
     for name in ("auto", *ALGORITHMS):
-        calls[f"flat {name}"] = _flat(reducers["flat"], name, case, indices, values)
-    calls["exact"] = _node(reducers["node"], "exact", case, indices, values)
-    calls["fast"] = _node(reducers["node"], "fast", case, indices, values)
-    return calls
+        calls[f"flat {name}"] = _flat(reducers["flat"], name, field)
+    for name, dtype in (("exact", np.int64), ("fast", np.float32)):
+        calls[name] = _node(reducers["node"], name, dtype, case, indices, values)
+    return calls, lambda: _write(field, indices, values)
 
 
-def _flat(reducer, algorithm, case, indices, values):
+def _flat(reducer, algorithm, field):
     """Return the exact sum by messages only, as if every rank were a node."""
 
     def call():
         reducer.algorithm = algorithm
-        return reducer.sum_list(indices, values, case.n, scale=SCALE, name="flat")
+        return reducer.sum(field.total, 0, field.touched, name="flat")
 
     return call
 
 
-def _node(reducer, name, case, indices, values):
+def _node(reducer, name, dtype, case, indices, values):
     """Return the sum in shared memory, of a contribution that was written there."""
-    exact = name == "exact"
-    scale = SCALE if exact else None
-    if case.density > FULL:
-        row = reducer.row(name, case.n, kind=np.float32, exact=exact, cover=False)
-        row.total[indices], row.touched[indices] = values, 1
-        return lambda: reducer.sum(row.total, 0, row.touched, scale=scale, name=name)
-    units, terms = reducer.list_row(name, case.n, case.n, exact=exact)
-    units[: indices.size], terms[: indices.size] = indices, values
-    mine, given = units[: indices.size], terms[: indices.size]
-    return lambda: reducer.sum_list(mine, given, case.n, scale=scale, name=name)
+    field = reducer.row(name, case.n, dtype=dtype, cover=False) or _empty(case.n, dtype)
+    _write(field, indices, values)
+    return lambda: reducer.sum(field.total, 0, field.touched, name=name)
 
 
-def _take_turns(raw, calls, case):
+def _empty(size, dtype):
+    """Return a Field of a rank's own, for single coordinates without weights."""
+    return Field(np.zeros(size, dtype), np.zeros(0, dtype), np.zeros(size, np.uint8), FLAT)
+
+
+def _write(field, indices, values):
+    """Make `field` hold float32 `values` and nothing else, in quanta if it is exact."""
+    field.clear()
+    exact = field.total.dtype == np.int64
+    field.total[indices] = np.rint(SCALE * values.astype(np.float64)) if exact else values
+    field.touched[indices] = 1
+
+
+def _take_turns(raw, calls, ready, case):
     """Return ({arm: float64[calls made]} of the slowest rank, {arm: last answer})."""
     results, first = {}, {}
     for arm, call in calls.items():
-        call()
-        first[arm], results[arm] = timed(raw, call)
+        for _ in range(2):
+            ready()
+            first[arm], results[arm] = timed(raw, call)
     times = {arm: [seconds] for arm, seconds in first.items()}
     patience = HASTE if case.short else PATIENCE
     for turn in range(1, case.repeats):
         # In another order each time: what an arm leaves in the caches serves or hurts the next.
         for arm in rng_for(1, "bench order", turn).permutation(list(calls)):
             if turn * first[arm] < patience:
+                ready()
                 seconds, results[arm] = timed(raw, calls[arm])
                 times[arm].append(seconds)
     return {arm: np.array(taken) for arm, taken in times.items()}, results

@@ -27,17 +27,20 @@ class Launch:
     environ : mapping
         The environment of the command line.
     cores : int
-        Processors that this process may use: no arm gets more ranks.
+        Processors that this process may use.
+    most : int
+        Ranks that an arm may get.
     """
 
     python: str
     mpiexec: tuple
     environ: Mapping
     cores: int
+    most: int
 
     def can(self, ranks):
-        """Say whether that many ranks can be started, each on a core of its own."""
-        return ranks == 1 or (bool(self.mpiexec) and ranks <= self.cores)
+        """Say whether that many ranks can be started."""
+        return ranks == 1 or (bool(self.mpiexec) and ranks <= self.most)
 
     def fedmpi(self, words, ranks=1):
         """Run `python -m fedmpi WORDS --json FILE`; return what it wrote and `launched_at`."""
@@ -49,20 +52,22 @@ class Launch:
         "launched_at", seconds since the epoch, is added. Raises FedmpiError with the end of
         what it wrote if it fails.
         """
-        started = [*self.mpiexec, str(ranks)] if ranks > 1 else []
         with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
             out = Path(folder, "out.json")
-            words = [*started, *map(str, words), str(out)]
+            words = [*words, out]
             launched_at = time.time()
-            text = self._finish(words)
+            text = self.finish(words, ranks)
             try:
                 found = json.loads(out.read_text())
             except (OSError, ValueError):
-                raise FedmpiError(f"bench: {' '.join(words)}: left no result\n{text}") from None
+                shown = " ".join(map(str, words))
+                raise FedmpiError(f"bench: {shown}: left no result\n{text}") from None
         return found | {"launched_at": launched_at}
 
-    def _finish(self, words):
-        """Run a command to its end; return the end of what it wrote, or raise FedmpiError."""
+    def finish(self, words, ranks=1):
+        """Run `words` to their end on some ranks; return the last lines, or raise FedmpiError."""
+        started = [*self.mpiexec, str(ranks)] if ranks > 1 else []
+        words = [*started, *map(str, words)]
         environ = dict(self.environ) | {f"{name}_NUM_THREADS": "1" for name in ONE_THREAD}
         try:
             done = subprocess.run(

@@ -5,24 +5,25 @@ from pathlib import Path
 import fedmpi
 
 SCRIPTS = Path(fedmpi.__file__).resolve().parents[1] / "tests" / "bench" / "peers"
-RANKS = 4
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={RANKS}")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
 
 
-def others(launch, pfl=None, flower=None, scripts=SCRIPTS):
+def others(launch, ranks, pfl=None, flower=None, scripts=SCRIPTS):
     """Return a list of (name, ranks, words that start it, to be followed by FOLDER and OUT).
 
-    Instead of the words a str says why it cannot be started. `pfl` and `flower` name the
-    interpreters of their environments.
+    Each is started with `ranks` processes, and those that can be on one as well. Instead of
+    the words a str says why it cannot be started. `pfl` and `flower` name the interpreters
+    of their environments.
     """
     port = [launch.python, scripts / "port.py"]
     found = [("plain torch loop", 1, [launch.python, scripts / "loop.py"])]
     found += [("mpi4py + torch", 1, port)]
-    found += [("mpi4py + torch", RANKS, [*launch.mpiexec, RANKS, *port])]
-    words = [pfl, *TORCHRUN, scripts / "pfl_arm.py"] if pfl else _missing("--pfl")
-    found += [("pfl 0.6.0", RANKS, words)]
-    words = [flower, scripts / "flower_arm.py"] if flower else _missing("--flower")
-    found += [("Flower 1.41.0", RANKS, words)]
+    found += [("mpi4py + torch", ranks, [*launch.mpiexec, ranks, *port])]
+    torchrun = (*TORCHRUN, f"--nproc_per_node={ranks}")
+    words = [pfl, *torchrun, scripts / "pfl_arm.py"] if pfl else _missing("--pfl")
+    found += [("pfl 0.6.0", ranks, words)]
+    words = [flower, scripts / "flower_arm.py", ranks] if flower else _missing("--flower")
+    found += [("Flower 1.41.0", ranks, words)]
     return [(name, ranks, _fault(launch, ranks, scripts) or words) for name, ranks, words in found]
 
 
@@ -34,4 +35,4 @@ def _fault(launch, ranks, scripts):
     """Say why nothing can be started; "" if it can."""
     if not scripts.is_dir():
         return f"its script is not here: {scripts}"
-    return "" if launch.can(ranks) else f"{ranks} ranks need as many cores, and mpiexec"
+    return "" if launch.can(ranks) else f"{ranks} ranks need mpiexec"

@@ -6,24 +6,26 @@ The first round is start-up and the last one evaluates, so neither counts.
 
 The result is a dict for JSON:
     setting     the TOML that all arms follow, and the data they train on
-    machine     cores, load at the beginning and at the end
+    machine     processor, instructions, cores, load at the beginning and at the end
     arms        for each: name, ranks, clients_per_second and seconds (of a round) as
                 {median, low, high, quartiles, count}, startup (seconds to the end of the first
                 round), accuracy, note; fedmpi's own also trainer, phases, weights_sha256
     overhead    over_bare: {median, ...} of round / bare training - 1, paired by round
     startup     seconds to the end of the first training step, {median, ...}
-    memory      bytes of rank 0: over rounds, and by size of the cohort
+    memory      bytes of rank 0: over rounds, and by size of the cohort; None if left out
     bars        name, value, kind, bound, met, note
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 
 import numpy as np
 
-from fedmpi.bench import given, memory
+from fedmpi.bench import given, machine, memory
 from fedmpi.bench.measure import Bar, Spread, judged, plain, ratios
 from fedmpi.errors import FedmpiError
 from fedmpi.experiment import resolve
@@ -50,7 +52,7 @@ lr = 0.05
 """
 FASHION, PATTERNS = 'name = "fashion-mnist"', 'name = "patterns"\nimages = {images}'
 SKELETON = ("algorithm.name=fedskel", "algorithm.ratio=0.25")
-MOST = 4  # ranks
+LEFT_OUT = "left out: its turn came after --minutes"
 PARITY = 0.04  # accuracies after few rounds may differ by that: cohorts and orders differ
 
 
@@ -67,13 +69,20 @@ class Size:
     tiny_rounds: int = 200
     cohorts: tuple = (10, 100, 1000)
     starts: int = 3
-    ranks: tuple = (1, 2, MOST)
+    ranks: tuple = (1, 2, 4)
+    judged: bool = True
 
 
 QUICK = Size(
     rounds=4, skeleton_rounds=5, passes=1, clients=10, per_round=4, images=600,
-    tiny_rounds=12, cohorts=(2, 4), starts=1, ranks=(1, 2),
+    tiny_rounds=12, cohorts=(2, 4), starts=1, judged=False,
 )
+
+
+def size_for(ranks, quick=False):
+    """Return how much is measured with up to so many ranks: on 1, on 2 and on all of them."""
+    counts = tuple(sorted({1, min(2, ranks), ranks}))
+    return replace(QUICK if quick else Size(), ranks=counts)
 
 
 @dataclass
@@ -97,7 +106,7 @@ class Arm:
     tells_parity: bool = True
 
 
-def run(launch, root, cache, quick=False, others=None, say=lambda text: None):
+def run(launch, root, cache, size, others=(), say=lambda text: None, minutes=inf):
     """Measure everything and return the dict above.
 
     Parameters
@@ -105,40 +114,47 @@ def run(launch, root, cache, quick=False, others=None, say=lambda text: None):
     launch : Launch
     root, cache : Path or None
         Folders of the data sets and of the notes on verified files.
-    others : list, optional
+    size : Size
+    others : list
         The programs to compare with, as from `fedmpi.bench.others`.
     say : callable
         Told in a few words what is being measured.
+    minutes : float
+        After so many nothing more is begun; an arm that was left out says so.
     """
-    size, before = QUICK if quick else Size(), os.getloadavg()
+    described, end = machine.described(launch), monotonic() + 60 * minutes
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         folder = Path(folder)
-        text, data = _setting(folder, size, root, cache, quick)
-        arms = _arms(launch, folder, size, others or ())
+        text, data = _setting(folder, size, root, cache)
+        arms = _arms(launch, folder, size, others)
         for turn in range(size.passes):
             for arm in arms:
-                if turn < arm.passes and not arm.note:
-                    say(f"{arm.name}, pass {turn + 1} of {size.passes}")
+                if monotonic() > end:
+                    arm.note = arm.note or ("" if arm.seconds else LEFT_OUT)
+                elif turn < arm.passes and not arm.note:
+                    say(f"{arm.name} on {arm.ranks}, pass {turn + 1} of {size.passes}")
                     _measure(launch, arm)
-        say("start-up and memory")
-        startup = _startup(launch, folder, size)
-        held = memory.measure(launch, folder, size)
+        startup, held = Spread.of([]), None
+        if monotonic() < end:
+            say("start-up and memory")
+            startup = _startup(launch, folder, size)
+            held = memory.measure(launch, folder, size)
     over_bare = _over_bare(arms)
-    machine = {"cores": launch.cores, "load_before": before, "load_after": os.getloadavg()}
+    described["load_after"] = os.getloadavg()
     return plain(
         {
-            "setting": {"toml": text, "data": data, "quick": quick},
-            "machine": machine,
+            "setting": {"toml": text, "data": data, "quick": not size.judged},
+            "machine": described,
             "arms": [_row(arm, size) for arm in arms],
             "overhead": {"over_bare": over_bare.plain()},
             "startup": startup.plain(),
             "memory": held,
-            "bars": judged(_bars(arms, size, over_bare, startup, held), quick),
+            "bars": judged(_bars(arms, size, over_bare, startup, held), not size.judged),
         }
     )
 
 
-def _setting(folder, size, root, cache, quick):
+def _setting(folder, size, root, cache):
     """Write the experiment and the files of the others; return its TOML and what the data are."""
     def resolved(data):
         text = SETTING.format(
@@ -147,10 +163,10 @@ def _setting(folder, size, root, cache, quick):
         return text, resolve.resolve(text, "bench round")
 
     patterns = PATTERNS.format(images=size.images)
-    text, experiment = resolved(patterns if quick else FASHION)
+    text, experiment = resolved(FASHION if size.judged else patterns)
     try:
         given.write(folder, experiment, root, cache)
-        data = "patterns" if quick else "fashion-mnist"
+        data = "fashion-mnist" if size.judged else "patterns"
     except FedmpiError as error:
         text, experiment = resolved(patterns)
         given.write(folder, experiment, root, cache)
@@ -167,7 +183,7 @@ def _arms(launch, folder, size, others):
 
     arms = [own("fedmpi", ranks, words=["--bare"] if ranks == 1 else []) for ranks in size.ranks]
     most = size.ranks[-1]
-    arms += [own("fedmpi, torch engine", ranks, "run.trainer=torch") for ranks in (1, most)]
+    arms += [own("fedmpi, torch engine", ranks, "run.trainer=torch") for ranks in sorted({1, most})]
     rounds = f"run.rounds={size.skeleton_rounds}"
     later = size.skeleton_rounds // 2, -1
     arms.append(own("fedmpi, FedSkel r = 0.25", most, *SKELETON, rounds, counts=later,
@@ -179,7 +195,7 @@ def _arms(launch, folder, size, others):
         arms.append(Arm(name, words, ranks, own=False, passes=once, counts=(1, None), note=note))
     for arm in arms:
         if not arm.note and not launch.can(arm.ranks) and arm.own:
-            arm.note = f"{arm.ranks} ranks need as many cores, and mpiexec"
+            arm.note = f"{arm.ranks} ranks need mpiexec"
     return arms
 
 
@@ -216,8 +232,8 @@ def _startup(launch, folder, size):
 
 def _over_bare(arms):
     """Return the Spread of what the round loop adds to bare training, as a share of it."""
-    (arm,) = [arm for arm in arms if arm.bare]
-    return Spread.of(np.array(ratios(arm.seconds, arm.bare)) - 1)
+    found = [one for arm in arms if arm.bare for one in ratios(arm.seconds, arm.bare)]
+    return Spread.of(np.array(found) - 1)
 
 
 def _row(arm, size):
@@ -257,9 +273,9 @@ def _bars(arms, size, over_bare, startup, held):
         Bar("round loop: share added to bare training", over_bare.median, 0.03, False),
         Bar(f"{most} ranks over 1 rank", over("fedmpi", 1), 0.9 * most),
         Bar("start-up to the first training step, s", startup.median, 4.0, False),
-        *memory.bars(held),
-        Bar("over pfl", over("pfl 0.6.0", 4), 2.5, note=note("pfl 0.6.0")),
-        Bar("over Flower", over("Flower 1.41.0", 4), 15.0, note=note("Flower 1.41.0")),
+        *(memory.bars(held) if held else ()),
+        Bar("over pfl", over("pfl 0.6.0", most), 2.5, note=note("pfl 0.6.0")),
+        Bar("over Flower", over("Flower 1.41.0", most), 15.0, note=note("Flower 1.41.0")),
         Bar("FedSkel r = 0.25 over FedAvg", 1 / skeleton if skeleton else None, 1.0),
         Bar("accuracy: largest difference between arms", _parity(arms), PARITY, False),
         Bar("kinds of weights of one trainer on any ranks", _kinds(arms), 1.0, False),
@@ -269,7 +285,7 @@ def _bars(arms, size, over_bare, startup, held):
 def _parity(arms):
     """Return the largest difference of accuracy between arms after the same rounds."""
     found = [arm.found["accuracy"] for arm in arms if arm.found and arm.tells_parity]
-    return max(found) - min(found)
+    return max(found) - min(found) if found else None
 
 
 def _kinds(arms):

@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import sys
+from math import inf
 from pathlib import Path
 
+from fedmpi.cli.bench_tables import show_arms, show_bars, show_machine, show_rows
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
 from fedmpi.errors import ConfigError
@@ -29,15 +31,26 @@ def _with_quick(parser):
     parser.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
 
 
+def _with_ranks(parser):
+    parser.add_argument("--ranks", type=int, metavar="N",
+                        help="processes; as many as there are cores, at most 4, if not given")
+
+
 def _collectives_arguments(parser):
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
     parts.add_argument("--bars", action="store_true",
-                       help="only what the bars need, in less than a minute")
+                       help="only what the bars of single sums need, in less than a minute")
+    parts.add_argument("--runs", action="store_true",
+                       help="only whole runs of sparse methods, with MPI's dense sum and with auto")
+    _with_ranks(parser)
 
 
 def _round_arguments(parser):
     _with_quick(parser)
+    _with_ranks(parser)
+    parser.add_argument("--minutes", type=float, default=inf, metavar="M",
+                        help="begin nothing more after M minutes; say what was left out")
     parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
     parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
 
@@ -76,35 +89,61 @@ def run(args):
 
 def round_(args):
     """Measure clients per second beside others, start-up and memory; starts its own ranks."""
+    from fedmpi.bench import machine
     from fedmpi.bench import round as measured
     from fedmpi.bench.others import others
 
-    folder = _prepare()
-    launch = _launch(folder)
-    peers = () if args.quick else others(launch, args.pfl, args.flower)
-    found = measured.run(launch, data_root(), cache_folder(), args.quick, peers, _say)
+    launch = _launch(_prepare(), args.ranks)
+    ranks = machine.ranks(launch, args.ranks)
+    peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
+    size = measured.size_for(ranks, args.quick)
+    found = measured.run(launch, data_root(), cache_folder(), size, peers, _say, args.minutes)
     _write(args.json, found)
-    _show_arms(found)
-    _show_bars(found["bars"])
+    show_arms(found)
+    show_bars(found["bars"])
 
 
 def collectives(args):
-    """Measure the sums over ranks; alone it starts as many ranks as there are cores, at most 4."""
-    from fedmpi.comm.start import launched
+    """Measure the sums over ranks, and whole runs; alone it starts its own ranks."""
+    from fedmpi.comm.start import launched, start
 
     if not launched(os.environ):
-        return _again_on_ranks(sys.argv[1:])
+        return _collectives_alone(args)
+    if args.runs or args.ranks:
+        raise ConfigError("bench collectives: --runs and --ranks start ranks; give no mpiexec")
     from fedmpi.bench import collectives as measured
-    from fedmpi.comm.start import start
 
     comm = start(os.environ)
     _prepare()
     found = measured.run(comm.raw, "quick" if args.quick else "bars" if args.bars else "all")
     if comm.rank == 0:
         _write(args.json, found)
-        _show_rows(found["rows"])
-        _show_bars(found["bars"])
+        show_rows(found["rows"])
+        show_bars(found["bars"])
     return 0
+
+
+def _collectives_alone(args):
+    """Measure single sums on ranks of this command, and whole runs on theirs."""
+    from fedmpi.bench import machine, reductions
+
+    launch = _launch(_prepare(), args.ranks)
+    ranks = machine.ranks(launch, args.ranks)
+    found = {"ranks": ranks, "machine": machine.described(launch)}
+    found |= {"rows": [], "bars": []}
+    if not args.runs:
+        words = [f"--{part}" for part in ("quick", "bars") if getattr(args, part)]
+        found |= launch.fedmpi(["bench", "collectives", *words], ranks)
+        show_rows(found["rows"])
+    if not args.bars:
+        size = reductions.QUICK if args.quick else reductions.Size()
+        runs = reductions.run(launch, ranks, size, _say)
+        found |= {"runs": runs["rows"], "bars": found["bars"] + runs["bars"]}
+        show_rows(found["runs"])
+    found["machine"]["load_after"] = os.getloadavg()
+    show_machine(found["machine"])
+    show_bars(found["bars"])
+    _write(args.json, found)
 
 
 def kernels(args):
@@ -115,8 +154,8 @@ def kernels(args):
     found = measured.run(args.quick, _say)
     _write(args.json, found)
     for rows in found["tables"].values():
-        _show_rows(rows)
-    _show_bars(found["bars"])
+        show_rows(rows)
+    show_bars(found["bars"])
 
 
 def scale(args):
@@ -149,8 +188,8 @@ def scale(args):
             draw(found, args.figure)
     _write(args.json, found)
     for rows in (*(check["rows"] for check in checks), *tables):
-        _show_rows(rows)
-    _show_bars(found["bars"])
+        show_rows(rows)
+    show_bars(found["bars"])
 
 
 def warmup(args):
@@ -177,90 +216,26 @@ def _prepare(threads=1):
     return folder
 
 
-def _launch(folder):
+def _launch(folder, ranks=None):
+    """Return how arms are started: on `ranks` ranks at most, or on as many as there are cores."""
     from fedmpi.bench.launch import Launch
 
+    cores = len(os.sched_getaffinity(0))
     beside = Path(sys.executable).with_name("mpiexec")
     found = str(beside) if beside.exists() else shutil.which("mpiexec")
     return Launch(
         python=sys.executable,
         mpiexec=(found, "-n") if found else (),
         environ=dict(os.environ) | {"NUMBA_CACHE_DIR": str(folder), "FLWR_TELEMETRY_ENABLED": "0"},
-        cores=len(os.sched_getaffinity(0)),
+        cores=cores,
+        most=max(cores, ranks or 1),
     )
-
-
-def _again_on_ranks(words):
-    """Run this command once more, on ranks of its own; return its exit code."""
-    import subprocess
-
-    launch = _launch(keep_kernels_on_node(os.environ))
-    if not launch.mpiexec:
-        raise ConfigError("bench collectives: needs mpiexec: install fedmpi[mpich], or an MPI")
-    ranks = str(min(4, launch.cores))
-    return subprocess.run(
-        [*launch.mpiexec, ranks, launch.python, "-m", "fedmpi", *words],
-        env=launch.environ, check=False,
-    ).returncode
 
 
 def _write(path, found):
     """Write a dict as JSON to `path`, if there is one."""
     if path:
         path.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def _table(*columns):
-    from rich.table import Table
-
-    table = Table(*columns[:1], box=None, pad_edge=False, header_style="bold")
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
-
-
-def _print(table):
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width).print(table)
-
-
-def _show_rows(rows):
-    """Print dicts of the same keys as a table; rows may be many."""
-    if rows:
-        table = _table(*rows[0])
-        for row in rows:
-            table.add_row(*map(_short, row.values()))
-        _print(table)
-
-
-def _show_arms(found):
-    """Print clients a second of each arm."""
-    print(f"data: {found['setting']['data']}; load {found['machine']['load_after'][0]:.1f}")
-    table = _table("arm", "ranks", "clients/s", "lowest", "highest", "rounds", "accuracy", "")
-    for arm in found["arms"]:
-        rate = arm.get("clients_per_second")
-        shown = [f"{rate[key]:.1f}" for key in ("median", "low", "high")] if rate else [""] * 3
-        rounds = str(rate["count"]) if rate else ""
-        accuracy = f"{arm['accuracy']:.3f}" if rate else ""
-        note = arm["note"].splitlines()[0][:60] if arm["note"] else ""
-        table.add_row(arm["name"], str(arm["ranks"]), *shown, rounds, accuracy, note)
-    _print(table)
-
-
-def _show_bars(bars):
-    """Print promises and whether they are kept."""
-    if bars:
-        table = _table("bar", "value", "", "bound", "met")
-        for bar in bars:
-            met = {True: "yes", False: "NO", None: "not measured"}[bar["met"]]
-            table.add_row(bar["name"], _short(bar["value"]), bar["kind"], _short(bar["bound"]), met)
-        _print(table)
-
-
-def _short(value):
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 _WHATS = (

@@ -21,6 +21,10 @@ def add_verbs(verbs):
     parser.add_argument("config", nargs="?", help="also for the device and threads of this TOML")
     parser.add_argument("-o", "--out", type=Path, default=Path("."),
                         help="result file or folder to be written (default: this folder)")
+    parser.add_argument("--mpi", type=int, nargs="?", const=0, metavar="N",
+                        help="try each collective, on N ranks started here or those of srun")
+    parser.add_argument("--seconds", type=float, default=60, metavar="S",
+                        help="how long --mpi tries (60)")
 
 
 def doctor(args):
@@ -31,6 +35,8 @@ def doctor(args):
     """
     from fedmpi.comm import launch
 
+    if args.mpi and not launch.launched(os.environ):
+        return _start_ranks(args)
     speaks = launch.rank_of(os.environ) == 0
     wrong = _told(_interpreter(), speaks)
     if wrong:  # without its libraries nothing else can be looked at
@@ -47,10 +53,44 @@ def doctor(args):
     here = _node(args.out, wanted, comm)
     nodes, elsewhere = _from_all_nodes(comm, here)
     joined = None if fault else mpi.ranks(os.environ, comm.size, nodes, name, launchers)
-    wrong |= _told([joined, *here], speaks)
+    wrong |= _told([joined, *here, *_nodes(comm, nodes)], speaks)
     if speaks and elsewhere:
         print("\n".join(elsewhere))
+    if args.mpi is not None:
+        from fedmpi.doctor.traffic import traffic
+
+        wrong |= _told(traffic(comm, args.seconds), speaks)
     return int(wrong or any(line.startswith("wrong") for line in elsewhere))
+
+
+def _start_ranks(args):
+    """Start ranks of this command, and return their exit code."""
+    from fedmpi.cli.sweeps import mpiexec
+
+    words = [mpiexec(), "-n", args.mpi, sys.executable, "-m", "fedmpi", "doctor", "--mpi",
+             "--seconds", args.seconds, "-o", args.out, *([args.config] if args.config else [])]
+    return subprocess.run([str(word) for word in words]).returncode
+
+
+def _nodes(comm, nodes):
+    """Findings on what the nodes have in common; every rank calls this."""
+    import time
+
+    import numpy as np
+
+    from fedmpi.doctor import clock, processors, storage
+
+    text = Path("/proc/cpuinfo").read_text()
+    row = np.zeros(1, [("host", "S64"), ("kind", "S224"), ("time", "<f8")])
+    row["host"] = os.uname().nodename
+    row["kind"] = f"{processors.model(text)} ({processors.instructions(text)})"
+    comm.barrier()
+    row["time"] = time.time()
+    rows = comm.gather_rows(row)
+    hosts = [host.decode() for host in rows["host"]]
+    kinds = [kind.decode(errors="replace") for kind in rows["kind"]]
+    return [processors.processors(hosts, kinds), clock.clocks(hosts, rows["time"].tolist()),
+            storage.environment(sys.prefix, Path("/proc/mounts").read_text(), nodes)]
 
 
 def _told(findings, speaks):
@@ -153,7 +193,8 @@ def _node(out, wanted, comm):
         storage.results(folder, folder.is_dir(), _writable(folder)),
         storage.locking(os.environ, str(folder), mounts),
         storage.cache(os.environ, str(compiled), mounts, _writable(compiled)),
-        gpu.gpu(wanted.device, *_gpus(wanted.device), os.environ.get("CUDA_VISIBLE_DEVICES")),
+        gpu.gpu(wanted.device, *_gpus(wanted.device), os.environ.get("CUDA_VISIBLE_DEVICES"),
+                _text("/proc/driver/nvidia/version")),
     ]
 
 
@@ -195,6 +236,14 @@ def _gpus(device):
     from fedmpi.learn.gpus import gpus
 
     return gpus()
+
+
+def _text(path):
+    """The text of a file; empty where it does not exist."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
 
 
 def _free(path):

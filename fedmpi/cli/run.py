@@ -48,7 +48,7 @@ def run(args):
     def read():
         text = resolve.text_of(args.config)
         check_target(args.out, args.overwrite)
-        devices = resolve.devices_text(text, args.config, args.overrides)
+        devices = resolve.device_files(text, args.config, args.overrides)
         return {"text": text, "devices": devices}
 
     return _on_all_ranks(

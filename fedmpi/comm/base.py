@@ -44,6 +44,13 @@ class Comm(ABC):
         Returns how that was done, a Summed.
         """
 
+    def place(self, totals):
+        """Let empty totals lie where `sum` adds them up without a copy, in place.
+
+        They are valid until the next totals of the same names are placed.
+        """
+        return
+
     def sum_ahead(self, totals):
         """Begin to add up totals behind what the rank does next; the next `sum` adds its own.
 

@@ -31,5 +31,5 @@ def family(name):
     """Return "Open MPI", or "MPICH" for MPICH and its kin, from the name of library or launcher."""
     if "Open MPI" in name or "OpenRTE" in name:
         return "Open MPI"
-    kin = ("MPICH", "HYDRA", "Intel", "MVAPICH", "Cray")
+    kin = ("MPICH", "HYDRA", "Intel", "MVAPICH", "Cray", "CRAY", "ParaStation")
     return "MPICH" if any(word in name for word in kin) else ""

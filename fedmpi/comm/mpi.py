@@ -40,6 +40,19 @@ class Mpi(Comm):
             regret=sum(record.regret for record in records),
         )
 
+    def place(self, totals):
+        """Let empty totals lie where `sum` adds them up without a copy, in place."""
+        if self.size == 1:
+            return
+        self._make_reducer()
+        for name in sorted(totals):
+            total = totals[name]
+            given = total.sum.size, total.starts
+            covered = total.cover.size > 0
+            row = self._reducer.row(name, *given, dtype=total.sum.dtype, cover=covered)
+            if row is not None:
+                total.sum, total.cover, total.touched = row.total, row.cover, row.touched
+
     def sum_ahead(self, totals):
         """Begin to add up totals on a thread; the next `sum` adds its own to them."""
         self._make_reducer()  # by this thread: the other may not use our communicator

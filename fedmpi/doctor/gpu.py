@@ -1,13 +1,19 @@
 """Has torch the GPU that is asked for?"""
 
+import re
+
 from fedmpi.doctor import OK, WRONG, Finding
 
+# The oldest driver of each generation of CUDA (CUDA Toolkit release notes, table 2).
+DRIVERS = {11: 450, 12: 525, 13: 580}
 
-def gpu(wanted, build, count, visible):
+
+def gpu(wanted, build, count, visible, driver=""):
     """Judge whether torch has the device that run.device asks for; None unless it is "cuda".
 
-    `build` is the CUDA version that torch was built for or None, `count` its GPUs here, and
-    `visible` the value of CUDA_VISIBLE_DEVICES or None.
+    `build` is the CUDA version that torch was built for or None, `count` its GPUs here,
+    `visible` the value of CUDA_VISIBLE_DEVICES or None, and `driver` the text of
+    /proc/driver/nvidia/version, or "".
     """
     if wanted != "cuda":
         return None
@@ -15,6 +21,12 @@ def gpu(wanted, build, count, visible):
         return Finding(WRONG, "gpu", "run.device is cuda, but this torch was built without it",
                        "pip install torch from https://download.pytorch.org/whl/cu126 (see "
                        "pytorch.org), or --set run.device=cpu")
+    found = re.search(r"Kernel Module\D*\s(\d+)\.", driver)
+    needed = DRIVERS.get(int(build.partition(".")[0]), 0)
+    if found and int(found[1]) < needed:
+        return Finding(WRONG, "gpu", f"torch is built for CUDA {build}, which needs driver "
+                       f"{needed}; here is {found[1]}",
+                       f"a torch for an older CUDA, or driver {needed} or newer")
     if not count and visible is not None:
         return Finding(WRONG, "gpu", f"no GPU: CUDA_VISIBLE_DEVICES={visible!r}",
                        "unset CUDA_VISIBLE_DEVICES; in a job: sbatch --gpus-per-task=1")

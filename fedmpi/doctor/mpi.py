@@ -1,11 +1,18 @@
 """Do launcher, library and Slurm belong together?"""
 
+from fnmatch import fnmatch
+
 from fedmpi.comm import launch
 from fedmpi.comm.library import family
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
 
-# The plug-ins of srun that ranks of each family can be started with, the best first.
-PLUGINS = {"Cray": ("cray_shasta", "pmi2"), "MPICH": ("pmi2",), "Open MPI": ("pmix",)}
+# The plug-ins of srun that ranks of each family can be started with, the best first, as patterns.
+PLUGINS = {
+    "Cray": ("cray_shasta", "pmi2", "pmix*"),
+    "ParaStation": ("pspmix*", "pspmi*", "psp*", "pmix*", "pmi2"),
+    "MPICH": ("pmi2", "pspmi", "psp*"),
+    "Open MPI": ("pmix", "pmix*", "pspmix*"),
+}
 
 
 def library(name, fault):
@@ -74,19 +81,21 @@ def slurm(environ, library, plugins, default=""):
     ours, shown = family(library), ", ".join(plugins) or "nothing"
     if not ours:
         return Finding(NOTE, "slurm", f"srun --mpi knows {shown}", "choose the one of your MPI")
-    fitting = [name for name in PLUGINS[_kind(library)] if name in plugins]
+    patterns = PLUGINS[_kind(library)]
+    fitting = [name for pattern in patterns for name in plugins if fnmatch(name, pattern)]
     if not fitting:
         # Some builds of MPICH understand PMIx; nothing tells which.
-        return Finding(NOTE if "pmix" in plugins else WRONG, "slurm",
+        pmix = any(fnmatch(name, "pmix*") for name in plugins)
+        return Finding(NOTE if pmix else WRONG, "slurm",
                        f"srun --mpi knows {shown}: it cannot join ranks of {ours}",
                        "in the job: mpirun fedmpi ... (jobs/env.sh: launch=(mpirun)), or ask for "
-                       f"Slurm's plug-in {PLUGINS[ours][0]}")
+                       f"Slurm's plug-in {patterns[0]}")
     named = environ.get("SLURM_MPI_TYPE", "")
     chosen = named or default
     if chosen in fitting:
         return Finding(OK, "slurm", f"srun --mpi={chosen} by default")
     # One that was named is a mistake; a default of none is how most clusters are.
-    certain = named and (named, ours) != ("pmix", "MPICH")
+    certain = named and not (ours == "MPICH" and fnmatch(named, "pmix*"))
     return Finding(WRONG if certain else NOTE, "slurm",
                    f"srun uses --mpi={chosen or 'none'}, but {ours} needs {fitting[0]}",
                    f"srun --mpi={fitting[0]} fedmpi ..., or export SLURM_MPI_TYPE={fitting[0]}")
@@ -94,4 +103,6 @@ def slurm(environ, library, plugins, default=""):
 
 def _kind(library):
     """The key of PLUGINS for the name of a library."""
-    return "Cray" if "CRAY" in library.upper() else family(library)
+    if "CRAY" in library.upper():
+        return "Cray"
+    return "ParaStation" if "PARASTATION" in library.upper() else family(library)

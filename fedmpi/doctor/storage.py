@@ -67,6 +67,18 @@ def locking(environ, folder, mounts):
     return Finding(OK, "hdf5", f"{folder} is on {kind}" + (", no locking" if off else ""))
 
 
+def environment(prefix, mounts, nodes):
+    """Judge the file system of the Python environment `prefix`, which each rank reads at the start.
+    """
+    kind = file_system(prefix, mounts)
+    value = f"{prefix} is on {kind}"
+    if remote(kind) and nodes > 1:
+        return Finding(NOTE, "install", f"{value}: {nodes} nodes read thousands of small files "
+                       "there at once",
+                       "for many nodes use a container (jobs/container), or a copy on local disks")
+    return Finding(OK, "install", value)
+
+
 def cache(environ, folder, mounts, writable):
     """Judge the `folder` of compiled kernels, which all ranks of a node read at the start."""
     kind = file_system(folder, mounts)

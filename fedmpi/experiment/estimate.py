@@ -1,14 +1,14 @@
-"""What an experiment will cost, before it runs: the first round, counted and not trained."""
+"""What an experiment will cost, before it runs: the first round is counted and not trained."""
 
 import numpy as np
 
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.trial import data_bytes, memory_of_a_rank
 from fedmpi.round.messages import Messages
 from fedmpi.round.synchronous import Synchronous
+from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
-
-COPIES = 4  # float32[P] buffers of the trainer: weights, gradient, two moments
 
 
 def estimate(resolved, root, cache=None):
@@ -21,7 +21,8 @@ def estimate(resolved, root, cache=None):
     experiment = assemble(resolved, Serial(), root, cache)
     layout, algorithm = experiment.layout, experiment.algorithm
     state = algorithm.start(experiment.weights)
-    cohort = Synchronous(experiment).cohort(state, 0, 0.0)
+    rounds = Synchronous(experiment)
+    cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
     messages = Messages(experiment.config.network.value_type)
     down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
     for i in range(len(cohort.clients)):
@@ -29,12 +30,13 @@ def estimate(resolved, root, cache=None):
         plan = algorithm.plan(state, 0, client)
         down[i], up[i], flops[i] = experiment.planned_cost(plan, client, messages)
     up[cohort.dropped] = flops[cohort.dropped] = 0
-    devices, schedule, lost = experiment.devices, experiment.schedule, cohort.dropped
+    devices, lost = conditions.devices, cohort.dropped
+    schedule = conditions.for_each(cohort.clients)
     span = spans(devices, cohort.clients, down, up, flops)
     late = schedule.late(span) & ~lost
     up[late] = schedule.through(span, devices, cohort.clients, up)[late]
     settled = schedule.settled(span, late, lost)
-    sums = sum(total.sum.nbytes + total.cover.nbytes for total in algorithm.zero().values())
+    settled = share_uplinks(settled, devices, cohort.clients, up)
     return {
         "parameters": layout.size,
         "layers": len(layout.layers),
@@ -44,9 +46,7 @@ def estimate(resolved, root, cache=None):
         "bytes_down": int(down.sum()),
         "bytes_up": int(up.sum()),
         "flops": float(flops.sum()),
-        "virtual_seconds": schedule.end(0.0, settled, late | lost),
-        "memory_of_a_rank": sum(array.nbytes for array in state.values())
-        + sums
-        + 4 * COPIES * layout.size,
-        "memory_of_the_data": sum(array.nbytes for array in experiment.dataset.arrays().values()),
+        "virtual_seconds": experiment.schedule.end(0.0, settled, late | lost),
+        "memory_of_a_rank": memory_of_a_rank(experiment),
+        "memory_of_the_data": data_bytes(experiment),
     }

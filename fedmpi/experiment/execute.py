@@ -11,7 +11,7 @@ from fedmpi.comm.alike import alike
 from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.provenance import provenance
+from fedmpi.experiment.provenance import mixture, provenance
 from fedmpi.experiment.save import Thrift, keep, restore
 from fedmpi.experiment.watch import watching
 from fedmpi.record import checkpoint, reader
@@ -179,12 +179,15 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
     if comm.rank:
         return None
     if start.resume:
+        with reader.open(start.out) as old:
+            mixed = mixture(facts, old.provenance)
         writer = Writer.reopen(start.out, next_round, comm.size, resolved.values(), facts)
         writer.event("resume", f"from round {next_round} on {comm.size} ranks")
         for text in differs:
             writer.event("warning", f"goes on with other than it began with: {text}")
         for key in start.changed:
             writer.event("config", key)
+        _warn(writer, mixed, start)
         return writer
     writer = Writer.create(
         start.out,
@@ -198,4 +201,12 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         overwrite=start.overwrite,
     )
     checkpoint.remove(start.out)  # one of a run that was here before
+    _warn(writer, mixture(facts), start)
     return writer
+
+
+def _warn(writer, text, start):
+    """Say and write down a warning, if there is one."""
+    if text:
+        start.warn(text)
+        writer.event("warning", text)

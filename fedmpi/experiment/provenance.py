@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 import fedmpi
+from fedmpi.doctor import processors
 
 LIBRARIES = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic")
-_HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64")])
+CPUINFO = Path("/proc/cpuinfo")
+_HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64"), ("instructions", "S160")])
 
 
 def provenance(comm, environ, command):
@@ -21,7 +23,8 @@ def provenance(comm, environ, command):
     `environ` is the environment of the command line, `command` its words.
     """
     here = np.zeros(1, _HOST)
-    here["host"], here["core"], here["cpu"] = socket.gethostname(), _core(), _processor()
+    here["host"], here["core"] = socket.gethostname(), _core()
+    here["cpu"], here["instructions"] = _processor()
     ranks = comm.gather_rows(here)
     return {
         "command": " ".join(command),
@@ -33,6 +36,7 @@ def provenance(comm, environ, command):
         "hosts": [host.decode() for host in ranks["host"]],
         "cores": [int(core) for core in ranks["core"]],
         "cpu": [cpu.decode() for cpu in ranks["cpu"]],
+        "instructions": [kind.decode() for kind in ranks["instructions"]],
         "slurm_job_id": environ.get("SLURM_JOB_ID", ""),
         "git_commit": _commit(),
     }
@@ -54,13 +58,33 @@ def _core():
 
 
 def _processor():
-    """The processor's name."""
+    """The processor's name and its instruction set."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        text = CPUINFO.read_text()
     except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+        text = ""
+    return processors.model(text) or platform.processor(), processors.instructions(text)
+
+
+def kinds(facts):
+    """Return the kind of processor of each rank: its name and instruction set."""
+    pairs = zip(facts.get("cpu", ()), facts.get("instructions", ()))
+    return [f"{cpu} ({instructions})" for cpu, instructions in pairs]
+
+
+def mixture(facts, before=None):
+    """Return a warning if a run mixes kinds of processors, or continues on another kind, or "".
+
+    `facts` is what provenance returned now, `before` at the start of the run.
+    """
+    here = kinds(facts)
+    if text := processors.differ(facts["hosts"], here):
+        return f"this run mixes kinds of processors, so its last bits may be its own: {text}"
+    then = set(kinds(before or {}))
+    if then and then != set(here):
+        return (f"this run began on {' and '.join(sorted(then))} and continues on {here[0]}: "
+                "its last bits may differ from those of one kind")
+    return ""
 
 
 def _commit():

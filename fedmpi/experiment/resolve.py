@@ -18,8 +18,23 @@ from fedmpi.section import Section, check
 from fedmpi.selectors import SELECTORS, Selector
 from fedmpi.stages import STAGES, Stage
 from fedmpi.world.profile import devices_in
+from fedmpi.world.series import CARBON, LINKS, series_in
+from fedmpi.world.traces import rows_in
 
 LONGEST = 1_000_000  # characters of a configuration
+LONGEST_TRACE = 200_000_000
+_HELD = {
+    "profile": "tiers",
+    "trace": "recorded",
+    "bandwidth": "links",
+    "carbon_g_per_kwh": "intensity",
+}
+READERS = {
+    "profile": devices_in,
+    "trace": rows_in,
+    "bandwidth": lambda text, place: series_in(text, place, LINKS),
+    "carbon_g_per_kwh": lambda text, place: series_in(text, place, CARBON),
+}
 # What may differ when a run goes on; everything else is built into its state.
 CHANGEABLE = (
     "run.rounds",
@@ -72,23 +87,23 @@ def read(path, overrides=()):
     return resolve(text_of(path), str(path), overrides)
 
 
-def text_of(path, kind="TOML"):
+def text_of(path, kind="TOML", longest=LONGEST):
     """Return the text of a configuration file, or one of another `kind`, or raise ConfigError."""
     try:
         with open(path, encoding="utf-8-sig") as file:
-            text = file.read(LONGEST + 1)
+            text = file.read(longest + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None
-    if len(text) > LONGEST:
-        raise ConfigError(f"{path}: longer than {LONGEST:,} characters; give a {kind} file of less")
+    if len(text) > longest:
+        raise ConfigError(f"{path}: longer than {longest:,} characters; give a {kind} file of less")
     return text
 
 
 def resolve(text, place, overrides=(), devices=None):
     """Return the Resolved experiment of TOML `text`; `place` names its file in messages.
 
-    `devices` is the text of the devices' file where another rank has read it.
+    `devices` are the texts of the files of [devices] where another rank has read them.
     """
     config = configuration.read(text, place, overrides)
     return _named(_with_devices(config, place, devices), text, place)
@@ -101,36 +116,43 @@ def of_tree(tree):
     return _named(_with_devices(config, place), text, place)
 
 
-def devices_text(text, place, overrides=()):
-    """Return the text of the devices' file that TOML `text` names, None if it names none.
+def device_files(text, place, overrides=()):
+    """Return {key of [devices]: text} of the files that TOML `text` names there.
 
-    That file lies in the folder of the configuration, `place`, or in the working directory.
+    They lie in the folder of the configuration, `place`, or in the working directory.
     Raises ConfigError.
     """
-    return _devices_text(configuration.read(text, place, overrides).devices, place)
+    return _device_files(configuration.read(text, place, overrides).devices, place)
 
 
-def _devices_text(section, place):
-    if not section.from_file or section.tiers is not None:
-        return None
-    path = Path(place).parent / section.profile
-    try:
-        found = path if path.is_file() else section.profile
-        return text_of(found, "CSV")
-    except ConfigError as error:
-        raise ConfigError(f"{place}: devices.profile: {error}") from None
+def named_files(text, place, overrides=()):
+    """Return {name: text} of the same files, by the names that the configuration gives them."""
+    section = configuration.read(text, place, overrides).devices
+    return {section.files[key]: found for key, found in _device_files(section, place).items()}
 
 
-def _with_devices(config, place, text=None):
-    """Return the Config with the devices of its file as tiers, so that it needs the file no more.
+def _device_files(section, place):
+    texts = {}
+    for key, name in section.files.items():
+        path = Path(place).parent / name
+        try:
+            kind = "CSV or JSON" if key == "trace" else "CSV"
+            longest = LONGEST_TRACE if key == "trace" else LONGEST
+            texts[key] = text_of(path if path.is_file() else name, kind, longest)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: devices.{key}: {error}") from None
+    return texts
 
-    `text` is what that file holds, read here if not given.
+
+def _with_devices(config, place, texts=None):
+    """Return the Config with what the files of [devices] hold, so that it needs them no more.
+
+    `texts` is what `device_files` returned, read here if not given.
     """
-    text = _devices_text(config.devices, place) if text is None else text
-    if text is None:
-        return config
-    tiers = devices_in(text, config.devices.profile)
-    devices = config.devices.model_copy(update={"tiers": tiers})
+    section = config.devices
+    texts = _device_files(section, place) if texts is None else texts
+    held = {_HELD[key]: READERS[key](text, getattr(section, key)) for key, text in texts.items()}
+    devices = section.model_copy(update=held)
     return config.model_copy(update={"devices": devices})
 
 

@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layer, Layout, Tensor
@@ -196,11 +197,11 @@ def _check_kinds(module):
         place = f"model: {name or type(part).__name__}"
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in part.parameters(False)):
             raise ConfigError(f"{place} is a lazy module without a size; give its sizes")
-        if nn.utils.parametrize.is_parametrized(part):
+        if parametrize.is_parametrized(part):
             raise ConfigError(
                 f"{place} computes its weights (weight_norm, spectral_norm); use a plain layer"
             )
-        if nn.utils.prune.is_pruned(part) and not list(part.children()):
+        if prune.is_pruned(part) and not list(part.children()):
             raise ConfigError(
                 f"{place} is pruned by a hook; call torch.nn.utils.prune.remove, and prune with "
                 "an algorithm such as static-mask"

@@ -47,7 +47,8 @@ class Run:
             self.created, self.updated = root["created"], root["updated"]
             columns = schema.known(schema.ROUNDS, self.schema)
             self.rounds = Table(source, "rounds", columns, root["rounds"])
-            self.clients = Table(source, "clients", schema.CLIENTS)
+            columns = schema.known(schema.CLIENTS, self.schema)
+            self.clients = Table(source, "clients", columns)
             self.phases = Table(source, "phases", schema.PHASE_COLUMNS, root["rounds"])
             self.layers = Table(source, "layers", schema.LAYERS, root["rounds"])
         except BaseException:

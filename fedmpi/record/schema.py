@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = "1.1"  # the first number changes when an old reader would misread
+VERSION = "1.2"  # the first number changes when an old reader would misread
 
 PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
@@ -15,7 +15,9 @@ COLLECTIVES = (  # stored as index; "node": shared memory alone, the others betw
 )
 
 # Columns that came with a later version; files of an earlier one lack them.
-SINCE = {"rounds/flops_inference": "1.1"}
+SINCE = {"rounds/flops_inference": "1.1"} | dict.fromkeys(
+    ("rounds/joules", "rounds/co2_g", "clients/joules"), "1.2"
+)
 
 TEXT = "utf-8"  # dtype of a column of text: UTF-8 of fixed length, padded with zeros
 
@@ -76,6 +78,8 @@ ROUNDS = _columns("rounds", "[R]", f"""
     bytes_up_support,  <i8, byte, the part of bytes_up that says which coordinates are sent
     flops,             <i8, 1,    floating-point operations of the clients' training
     flops_inference,   <f8, 1,    those of one sample through the global model, masks and gates off
+    joules,            <f8, J,    energy of the clients' devices, from the powers in /devices
+    co2_g,             <f8, g,    CO2 behind it, from devices.carbon_g_per_kwh
     density_up,        <f8, 1,    mean over clients of the part of the coordinates sent
     density_union,     <f8, 1,    part of the coordinates that at least one client sent
     model_density,     <f8, 1,    part of the coordinates of the global model that are not pruned
@@ -98,6 +102,7 @@ CLIENTS = _columns("clients", "[K]", f"""
     bytes_down,      <i8, byte, length of the encoded message to the client
     bytes_up,        <i8, byte, length of the encoded message from the client
     flops,           <i8, 1,    floating-point operations of its training
+    joules,          <f8, J,    energy of its device in the round
     kept,            <f8, 1,    part of the model's parameters that it sent
     status,          <u1, 1,    {", ".join(f"{i} {word}" for i, word in enumerate(CLIENT_STATUS))}
     train_loss,      <f8, 1,    mean loss of its local training; NaN if it did not train
@@ -173,17 +178,20 @@ TAIL = """## Open groups
 | --- | --- |
 | `/provenance/...` | what the run ran on: texts, numbers, lists, and groups of these |
 | `/devices/<column>` [N] | numbers or texts, one for each client, from the device profile; \
-`availability` and `dropout` if any client can be away or be lost |
+`availability` and `dropout` if any client can be away or be lost, `memory_mb`, `power_w`, \
+`idle_w` and `joule_per_mb` where given, `shift_s` and `trace` if there is a trace |
 | `/model/<parameter>` | the global weights at the end, in the order of the model; absent before |
 | `/model`, attribute `sha256` | digest of these, defined in `fedmpi/record/digest.py` |
 
 ## Clients that do not complete
 
 A late client has received and trained, so its `bytes_down`, `steps` and `flops` are whole; its
-seconds end at the deadline, and `bytes_up` are those that were through by then. A dropped one has
-received its message, which is all that its row holds. `bytes_up` of a round counts what late
-clients sent; `bytes_up_values`, `bytes_up_support`, `density_up` and `/layers` do not, since no
-message of theirs is whole. A round in which nobody could be selected has no rows in `/clients`.
+seconds end at the deadline, and `bytes_up` are those that were through by then. An unavailable one
+went away, as its trace says, before its report was through: the same, and its seconds end then. A
+dropped one has received its message, which is all that its row holds. `bytes_up` of a round counts
+what late and unavailable clients sent; `bytes_up_values`, `bytes_up_support`, `density_up` and
+`/layers` do not, since no message of theirs is whole. A round in which nobody could be selected has
+no rows in `/clients`.
 
 With `schedule.mode = "async"` the rows of a round are the clients that report in it; they began
 at their `virtual_start`, in this round or before. A late one was called off as too stale: its row

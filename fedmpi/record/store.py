@@ -191,10 +191,10 @@ def cut(file, rounds, ranks):
 
 
 def add_columns(file, columns):
-    """Give a file of an older schema new `columns` of rounds, float64, full of NaN."""
-    rounds = len(file["rounds/round"])
+    """Give a file of an older schema new `columns`, float64, full of NaN."""
     for column in columns:
-        extend(_growing(file, column, schema.numeric(column), {}), np.full(rounds, np.nan))
+        rows = np.full(len(file[f"{column.group}/round"]), np.nan)
+        extend(_growing(file, column, schema.numeric(column), {}), rows)
 
 
 def _widen(file, column, ranks):

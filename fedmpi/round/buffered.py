@@ -25,7 +25,9 @@ from fedmpi.round.messages import Messages
 from fedmpi.selectors import World
 from fedmpi.stage import within
 from fedmpi.world.availability import available
-from fedmpi.world.clock import spans
+from fedmpi.world.clock import Spans, spans
+from fedmpi.world.conditions import conditions_of
+from fedmpi.world.energy import joules
 
 FLIGHT = np.dtype(
     [("client", np.int64), ("version", np.int64)]
@@ -45,13 +47,16 @@ class Buffered(Cohorts):
         self._count = experiment.config.selected
         self._flying, self._states = np.zeros(0, FLIGHT), {}
         self._landed = self._next = self._flying
-        self._end = 0.0
+        self._end, self.conditions = 0.0, None
 
     def cohort(self, state, round, now):
         """Return the Cohort of those who report in a round, and of those who are called off."""
         self._states[round], most = state, self._section.max_staleness
         stale = round - self._flying["version"] > (round if most is None else most)
         flying, off = self._flying[~stale], self._flying[stale]
+        presence = self._experiment.devices.presence
+        if presence is not None and not len(flying):
+            now = presence.begin(now, self._experiment.sizes > 0)
         fresh = self._begun(state, round, len(flying), now)
         landed, self._next, self._end = fly(flying, fresh, self._slots, self._count, now)
         cohort = np.concatenate((landed, off))
@@ -94,6 +99,10 @@ class Buffered(Cohorts):
             clients[f"seconds_{name}"] = landed[name]
         clients["virtual_start"] = landed["start"]
         off = clients["status"] == LATE
+        moved = clients["bytes_down"] + clients["bytes_up"]
+        # A client that was called off has received; when it stopped computing is not known.
+        span = Spans(landed["down"], np.where(off, 0.0, landed["compute"]), landed["up"])
+        clients["joules"] = joules(self._experiment.devices, clients["client"], span, moved)
         clients["virtual_end"] = np.where(off, start, landed["start"] + seconds_of(landed))
         self._flying = self._next
         wanted = set(self._flying["version"].tolist())
@@ -128,7 +137,9 @@ class Buffered(Cohorts):
         """
         experiment = self._experiment
         config, devices = experiment.config, experiment.devices
-        sizes = np.where(available(devices, config.run.seed, round), experiment.sizes, 0)
+        seed = config.run.seed
+        self.conditions = conditions_of(devices, experiment.schedule, seed, round, now)
+        sizes = np.where(available(devices, seed, round, now), experiment.sizes, 0)
         sizes[self._flying["client"]] = 0
         world = World(sizes, now)
         wanted = self._slots - flying + self._count - 1
@@ -136,7 +147,7 @@ class Buffered(Cohorts):
         fresh = np.zeros(len(drawn), FLIGHT)
         fresh["client"], fresh["version"] = drawn, round
         costs = self._costs(state, round, fresh["client"])
-        span = spans(devices, fresh["client"], *costs.T)
+        span = spans(self.conditions.devices, fresh["client"], *costs.T)
         fresh["down"], fresh["compute"], fresh["up"] = span.down, span.compute, span.up
         return fresh
 

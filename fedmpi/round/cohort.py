@@ -9,6 +9,7 @@ import numpy as np
 
 from fedmpi.arrays import AnyArray, Bools, Integers, Reals, State
 from fedmpi.exchange import Arrival, Job
+from fedmpi.world.conditions import Conditions
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +33,12 @@ class Cohorts(ABC):
     ----------
     lost : int
         The status of a client of a cohort that sends nothing (columns.py).
+    conditions : Conditions
+        Those of the round in hand.
     """
 
     lost: ClassVar[int]
+    conditions: Conditions | None
 
     @abstractmethod
     def cohort(self, state: State, round: int, now: float) -> Cohort:

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedmpi.record.schema import CLIENT_STATUS, CLIENTS
+from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
+from fedmpi.world.energy import joules
 
 CLIENT = np.dtype([(column.name, column.dtype) for column in CLIENTS])
 """One row of /clients, as ranks exchange it."""
-COMPLETED, LATE, DROPPED, REJECTED = (
-    CLIENT_STATUS.index(name) for name in ("completed", "late", "dropped", "rejected")
+COMPLETED, LATE, DROPPED, REJECTED, UNAVAILABLE = (
+    CLIENT_STATUS.index(name)
+    for name in ("completed", "late", "dropped", "rejected", "unavailable")
 )
+SILENCED = (LATE, UNAVAILABLE)  # whose report was cut off
 
 
 @dataclass(eq=False)
@@ -90,27 +94,35 @@ def lost_row(client, samples, down, status):
     return row
 
 
-def in_time(row, devices, schedule):
+def in_time(row, conditions):
     """Say whether one client's report comes in time; if not, write so into its CLIENT row.
 
     What it received and computed stays; of what it sent only the bytes that were through by then.
     """
-    span = _spans(row, devices)
-    if not schedule.late(span):
+    devices, client = conditions.devices, row["client"]
+    span, schedule = _spans(row, devices), conditions.for_each(client)
+    late = schedule.late(span)
+    if not late:
         return True
-    row["bytes_up"] = schedule.through(span, devices, row["client"], row["bytes_up"])
-    row["status"], row["kept"] = LATE, 0
+    row["bytes_up"] = schedule.through(span, devices, client, row["bytes_up"])
+    row["status"] = UNAVAILABLE if conditions.away(client, late) else LATE
+    row["kept"] = 0
     return False
 
 
-def let_time_pass(clients, start, devices, schedule):
-    """Write the virtual times of all clients of a round that begins at `start`, in place.
+def let_time_pass(clients, conditions):
+    """Write the virtual times and joules of all clients of a round, in place.
 
-    Returns the round's end. A late or dropped client's own is when nothing more came from it.
+    Returns the round's end. A late or lost client's own is when nothing more came from it.
     """
-    late, dropped = clients["status"] == LATE, clients["status"] == DROPPED
+    devices, start = conditions.devices, conditions.start
+    late, dropped = np.isin(clients["status"], SILENCED), clients["status"] == DROPPED
+    schedule = conditions.for_each(clients["client"])
     span = schedule.settled(_spans(clients, devices), late, dropped)
-    end = schedule.end(start, span, late | dropped)
+    span = share_uplinks(span, devices, clients["client"], clients["bytes_up"])
+    end = conditions.schedule.end(start, span, late | dropped)
+    moved = clients["bytes_down"] + clients["bytes_up"]
+    clients["joules"] = joules(devices, clients["client"], span, moved)
     clients["virtual_start"], clients["virtual_end"] = start, np.minimum(start + span.total, end)
     clients["seconds_down"], clients["seconds_up"] = span.down, span.up
     clients["seconds_compute"] = span.compute
@@ -124,7 +136,7 @@ def _spans(rows, devices):
 
 def could_send(clients):
     """Return how many of a round's clients CLIENT[n] could have sent a whole message."""
-    return int((~np.isin(clients["status"], (LATE, DROPPED))).sum())
+    return int((~np.isin(clients["status"], (*SILENCED, DROPPED))).sum())
 
 
 def round_columns(round, clients, cohort, sent, score, counts):
@@ -149,5 +161,6 @@ def round_columns(round, clients, cohort, sent, score, counts):
         "bytes_up_values": int(sent.table[-2]),
         "bytes_up_support": int(sent.table[-1]),
         "flops": int(clients["flops"].sum()),
+        "joules": float(clients["joules"].sum()),
         "density_up": float(sent.density_up(could_send(clients))),
     }

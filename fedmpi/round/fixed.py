@@ -21,6 +21,7 @@ from fedmpi.round.server_optimizer import ServerOptimizer
 from fedmpi.selectors import Selector
 from fedmpi.stages import Stage
 from fedmpi.world.devices import Devices
+from fedmpi.world.memory import check_memory, limited, needed_mb
 from fedmpi.world.schedule import Schedule
 
 
@@ -81,16 +82,29 @@ class Experiment:
         parts = (plan.submodel, plan.mask, plan.gates, plan.update)
         if plan.backward.whole and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
+        layout, first = self.engine.layout_of(plan.submodel), self._first_step(report.client)
+        return float(flops.of_plan(layout, plan, report.seen, report.probed, first).sum())
+
+    def _first_step(self, client: int) -> int:
+        """Return how many samples are in the first step of a client's round."""
+        return min(self.config.clients.batch_size, int(self.sizes[client]))
+
+    def check_memory(self, plan: Plan, client: int) -> None:
+        """Raise ConfigError if a client's device cannot hold what its Plan trains."""
+        if not limited(self.devices):
+            return
+        optimizer, batch_size = self.config.optimizer, self.config.clients.batch_size
+        moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
         layout = self.engine.layout_of(plan.submodel)
-        return float(flops.of_plan(layout, plan, report.seen, report.probed).sum())
+        check_memory(self.devices, client, needed_mb(layout, batch_size, moments))
 
     def planned_cost(
         self, plan: Plan, client: int, messages: Messages
     ) -> tuple[int, int, float]:
         """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
         down = sum(message.size.total for message in messages.down(plan))
-        layout = self.engine.layout_of(plan.submodel)
-        work = float(flops.of_plan(layout, plan, int(self.work[client])).sum())
+        layout, first = self.engine.layout_of(plan.submodel), self._first_step(client)
+        work = float(flops.of_plan(layout, plan, int(self.work[client]), first=first).sum())
         return down, messages.planned_up(plan).size.total, work
 
     def flops_inference(self, state: State) -> float:

@@ -21,6 +21,7 @@ from fedmpi.round.score import score_of
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.round.visit import Server, add, visits
 from fedmpi.totals import union
+from fedmpi.world.energy import grams
 
 NAMED = 10  # clients that a message names
 REASON = np.dtype([("client", "<i8"), ("text", "S160")])
@@ -71,6 +72,7 @@ class Simulation:
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placed(cohort)
         sums, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
+        self.comm.place(sums)
         with phases("train"):
             moved = self._move(cohort, ranks)
             clients, reasons = self._train(cohort, ranks == self.comm.rank, sums, sent)
@@ -114,6 +116,7 @@ class Simulation:
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
         state = self.cohorts.state_of(round)
         plan = self.algorithm.plan(state, round, client)
+        self.experiment.check_memory(plan, client)
         return Job(client, round, state, plan, float(cohort.shares[place_in_cohort]))
 
     def arrays(self):
@@ -236,7 +239,7 @@ class Simulation:
         experiment, job = self.experiment, done.job
         flops = experiment.flops(job.plan, done.report) if done.report else 0
         row = columns.client_row(done, experiment.sizes[job.client], flops)
-        in_time = columns.in_time(row, experiment.devices, experiment.schedule)
+        in_time = columns.in_time(row, self.cohorts.conditions)
         sent.add(done.down, done.up if in_time else [], done.sent if in_time else None)
         if row["status"] == COMPLETED:
             done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
@@ -268,6 +271,7 @@ class Simulation:
             self.next_round, clients, cohort, sent, score, experiment.counts
         )
         found["virtual_time"] = self.virtual_time
+        found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)

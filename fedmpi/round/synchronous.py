@@ -7,6 +7,7 @@ from fedmpi.round.cohort import Cohort, Cohorts, shares_of
 from fedmpi.round.columns import DROPPED
 from fedmpi.selectors import World
 from fedmpi.world.availability import available, dropped
+from fedmpi.world.conditions import conditions_of
 
 
 class Synchronous(Cohorts):
@@ -15,13 +16,16 @@ class Synchronous(Cohorts):
     lost = DROPPED
 
     def __init__(self, fixed):
-        self._fixed, self._state = fixed, None
+        self._fixed, self._state, self.conditions = fixed, None, None
 
     def cohort(self, state, round, now):
         """Select among the clients that are there; some of them will be lost."""
         fixed, self._state = self._fixed, state
         config, devices, seed = fixed.config, fixed.devices, fixed.config.run.seed
-        sizes = np.where(available(devices, seed, round), fixed.sizes, 0)
+        if devices.presence is not None:
+            now = devices.presence.begin(now, fixed.sizes > 0)
+        self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
+        sizes = np.where(available(devices, seed, round, now), fixed.sizes, 0)
         world = World(sizes, now)
         clients = np.sort(fixed.selector.select(round, world, config.selected, in_turn=False))
         shares = shares_of(sizes[clients], config.clients.weighting)
@@ -38,8 +42,7 @@ class Synchronous(Cohorts):
 
     def let_time_pass(self, clients, start):
         """Write down when each client began and ended; the round ends with the slowest."""
-        fixed = self._fixed
-        return columns.let_time_pass(clients, start, fixed.devices, fixed.schedule)
+        return columns.let_time_pass(clients, self.conditions)
 
     def arrays(self):
         """Nothing is under way between rounds."""

@@ -9,10 +9,11 @@ import numpy as np
 from fedmpi.rng import rng_for
 
 
-def available(devices, seed, round):
-    """Return bool[K]: which clients can be selected in a round."""
+def available(devices, seed, round, now=0.0):
+    """Return bool[K]: which clients can be selected in a round that begins at second `now`."""
     drawn = rng_for(seed, "availability", round).random(len(devices.availability))
-    return drawn < devices.availability
+    found = drawn < devices.availability
+    return found if devices.presence is None else found & devices.presence.there(now)
 
 
 def dropped(devices, clients, seed, round):

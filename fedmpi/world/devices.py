@@ -6,6 +6,13 @@ import numpy as np
 
 from fedmpi.rng import rng_for
 from fedmpi.simulated import Tier
+from fedmpi.world import phones
+from fedmpi.world.nights import Nights
+from fedmpi.world.on_off import OnOff
+from fedmpi.world.presence import Presence, shifts
+from fedmpi.world.profile import NUMBERS
+from fedmpi.world.recorded import Recorded, spells_of
+from fedmpi.world.series import Links
 
 # Compute rates stand in the ratio of the seconds per batch that FLASH measured on a slow, a
 # middle and a fast phone (1642, 588 and 179 ms for the FEMNIST CNN; Yang et al., WWW 2021,
@@ -37,7 +44,9 @@ class Devices:
 
     `tier` int64 indexes `names`; `gflop_s` float64 counts 1e9 floating-point operations
     per second; links are float64 in Mbit/s (1e6 bits), `latency_s` in seconds a message;
-    `availability` and `dropout` are float64, probabilities in a round.
+    `availability` and `dropout` are float64, probabilities in a round; `memory_mb` float64 is
+    infinite where there is no limit; powers are in watts, `joule_per_mb` for 1e6 bytes. `presence`
+    says who is there over time, `links` how fast links are, `jitter` how rates vary.
     """
 
     names: tuple
@@ -48,6 +57,15 @@ class Devices:
     latency_s: np.ndarray
     availability: np.ndarray
     dropout: np.ndarray
+    memory_mb: np.ndarray
+    power_w: np.ndarray
+    idle_w: np.ndarray
+    joule_per_mb: np.ndarray
+    presence: Presence | None = None
+    links: Links | None = None
+    jitter: float = 0.0
+    cell_clients: int = 1
+    cell_mbit_s: float = 0.0  # 0: no cell has a limit
 
     @property
     def speed(self):
@@ -57,16 +75,21 @@ class Devices:
     def columns(self):
         """Return what is to be recorded: column -> values [K], tiers by their names.
 
-        Availability and dropout are there if any client can be away, or be lost.
+        Availability and dropout are there if any client can be away, or be lost; memory and
+        powers if any device has them, and columns of a trace if there is one.
         """
         columns = {"tier": [self.names[tier] for tier in self.tier]}
         columns |= {name: getattr(self, name) for name in RATES}
         if (self.availability < 1).any() or self.dropout.any():
             columns |= {"availability": self.availability, "dropout": self.dropout}
-        return columns
+        if np.isfinite(self.memory_mb).any():
+            columns["memory_mb"] = self.memory_mb
+        columns |= {name: getattr(self, name) for name in POWERS if getattr(self, name).any()}
+        return columns | (self.presence.columns() if self.presence else {})
 
 
 RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
+POWERS = ("power_w", "idle_w", "joule_per_mb")
 
 
 def devices_of(config, seed):
@@ -77,20 +100,70 @@ def devices_of(config, seed):
     random part is used.
     """
     clients, section, rng = config.clients.number, config.devices, rng_for(seed, "devices")
+    column = {key: np.full(clients, _of_all(section, key)) for key in NUMBERS}
     if section.profile == "mobile":
-        return Devices(("mobile",), np.zeros(clients, np.int64), **_population(clients, rng),
-                       availability=np.full(clients, section.availability),
-                       dropout=np.full(clients, section.dropout))  # fmt: skip
-    tiers = _tiers(config)
-    if section.from_file:
-        tier = np.resize(rng.permutation(len(tiers)), clients)
+        names, tier = ("mobile",), np.zeros(clients, np.int64)
+        column |= _population(clients, rng)
+    elif section.profile == "phones":
+        names = phones.NAMES
+        tier, drawn = phones.deal(clients, rng)
+        column |= drawn if section.memory_mb is None else drawn | {"memory_mb": column["memory_mb"]}
     else:
-        tier = rng.permutation(np.repeat(np.arange(len(tiers)), _deal(tiers, clients)))
+        tiers = _tiers(config)
+        names = tuple(t.name for t in tiers)
+        if section.from_file:
+            tier = np.resize(rng.permutation(len(tiers)), clients)
+        else:
+            tier = rng.permutation(np.repeat(np.arange(len(tiers)), _deal(tiers, clients)))
+        column |= _of_tiers(tiers, tier, section)
+    links = None if section.links is None else Links(section.links, clients)
+    presence = _presence(section, clients, seed)
+    return Devices(
+        names,
+        tier,
+        **column,
+        presence=presence,
+        links=links,
+        jitter=section.jitter,
+        cell_clients=section.cell_clients,
+        cell_mbit_s=section.cell_mbit_s or 0.0,
+    )
+
+
+def _of_all(section, key):
+    """Return a number that [devices] gives for all; no limit of memory is infinite."""
+    value = getattr(section, key)
+    return np.inf if value is None else value
+
+
+def _of_tiers(tiers, tier, section):
+    """Return the columns [K] of clients that have the devices `tier` int64[K] of `tiers`."""
     column = {key: np.array([getattr(t, key) for t in tiers])[tier] for key in RATES}
-    for key in ("availability", "dropout"):
-        own, rest = [getattr(t, key) for t in tiers], getattr(section, key)
+    for key in NUMBERS:
+        own, rest = [getattr(t, key) for t in tiers], _of_all(section, key)
         column[key] = np.array([rest if value is None else value for value in own])[tier]
-    return Devices(names=tuple(t.name for t in tiers), tier=tier, **column)
+    return column
+
+
+def _presence(section, clients, seed):
+    """Return the Presence that [devices] trace names, None if there is none."""
+    if section.trace is None:
+        return None
+    shift = shifts(section.time_zones, clients, seed)
+    if section.trace == "nights":
+        night = (section.night_starts_h, section.night_h, section.night_spread_h)
+        return Nights(seed, shift, *night)
+    if section.trace == "on-off":
+        return OnOff(seed, shift, section.on_s, section.off_s)
+    count = len(section.recorded)
+    order = rng_for(seed, "traces").permutation(count)
+    # A line of CSV names its client; recorded phones are nobody's, so they are dealt.
+    device = np.arange(clients) % count
+    return Recorded(
+        spells_of(section.recorded),
+        device if section.trace.endswith(".csv") else order[device],
+        shift,
+    )
 
 
 def _tiers(config):

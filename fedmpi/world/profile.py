@@ -8,7 +8,8 @@ from fedmpi.section import check
 from fedmpi.simulated import Tier
 
 NEEDED = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
-OPTIONAL = ("name", "availability", "dropout")
+NUMBERS = ("availability", "dropout", "memory_mb", "power_w", "idle_w", "joule_per_mb")
+OPTIONAL = ("name", *NUMBERS)
 
 
 def devices_in(text, place):

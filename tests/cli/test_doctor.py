@@ -1,6 +1,7 @@
 """The doctor: each thing that can be wrong is made so, for real where this machine lets us."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fedmpi.comm.base import Serial
 from fedmpi.comm.library import family
-from fedmpi.doctor import cores, gpu, mpi, python
+from fedmpi.doctor import clock, cores, gpu, mpi, processors, python, traffic
 from tests.conftest import ROOT
 
 MPICH, OPEN_MPI = "MPICH Version: 5.0.2", "Open MPI v5.0.11, package: x"
@@ -165,6 +167,87 @@ def test_slurm_is_judged_by_what_the_library_needs():
     assert mpi.slurm({}, MPICH, ["none", "cray_shasta"]).level == "wrong"
     without = mpi.slurm({}, OPEN_MPI, ["none", "pmi2"])
     assert without.level == "wrong" and "mpirun" in without.remedy
+
+
+# Recorded: what srun --mpi=list and MPI_Get_library_version say on clusters.
+CRAY = "MPI VERSION : CRAY MPICH version 8.1.28.2 (ANL base 3.4a2)"
+PARASTATION = "ParaStation MPI 5.10.0-1 (MPICH 4.1.2)"
+
+
+@pytest.mark.parametrize(
+    ("library", "plugins", "named", "level"),
+    [
+        (PARASTATION, ["none", "pspmi", "pspmix"], "pspmix", "ok"),
+        (PARASTATION, ["none", "pspmi"], "pspmi", "ok"),
+        (PARASTATION, ["none", "pmix_v4"], "pmix_v4", "ok"),
+        (PARASTATION, ["none", "cray_shasta"], "", "wrong"),
+        (MPICH, ["none", "pspmi", "pspmix"], "pspmi", "ok"),
+        (OPEN_MPI, ["none", "pspmix"], "pspmix", "ok"),
+        (OPEN_MPI, ["none", "pmix_v5", "pmix"], "pmix_v5", "ok"),
+        (OPEN_MPI, ["none", "pspmi"], "", "wrong"),
+        (CRAY, ["none", "cray_shasta", "pmi2", "pmix"], "cray_shasta", "ok"),
+        (CRAY, ["none", "cray_shasta"], "none", "wrong"),
+    ],
+)
+def test_plugins_are_matched_by_family(library, plugins, named, level):
+    assert family(library) in ("MPICH", "Open MPI")
+    assert mpi.slurm({"SLURM_MPI_TYPE": named}, library, plugins).level == level
+
+
+def test_the_collectives_are_tried_on_ranks_that_it_starts(run_fedmpi):
+    done = run_fedmpi("doctor", "--mpi", "2", "--seconds", "0.5")
+    assert finding(done, "ranks")[1] == "2 on 1 node(s)"
+    for name in ("sum", "gather", "exchange", "broadcast"):
+        level, text = finding(done, name)
+        assert level == "ok" and re.fullmatch(r"[\d,]+ us, [\d,]+ MB/s", text)
+
+
+class Broken(Serial):
+    """One rank whose sums are wrong."""
+
+    def sum_array(self, array):
+        """Return other numbers, but for the count of faults."""
+        return array if len(array) == 1 and array[0] == 1 else array + 1
+
+
+def test_a_collective_with_a_wrong_result_is_found():
+    found = {finding.what: finding.level for finding in traffic.traffic(Broken(), 0.01)}
+    assert found["sum"] == "wrong" and set(found) == {"sum", "gather", "exchange", "broadcast"}
+
+
+V3 = ("fpu sse2 cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3 avx avx2 bmi1 bmi2 f16c fma abm movbe "
+      "xsave")
+V4 = V3 + " avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu sse2", "x86-64"), (V3, "x86-64-v3"), (V4, "x86-64-v4 avx512_vnni"),
+     (V3.replace("fma ", ""), "x86-64-v2"), ("fpu", "unknown")],
+)
+def test_the_instruction_set_of_a_processor(flags, expected):
+    cpuinfo = f"processor\t: 0\nmodel name\t: AMD EPYC 7763\nflags\t\t: {flags}\n"
+    assert processors.model(cpuinfo) == "AMD EPYC 7763"
+    assert processors.instructions(cpuinfo) == expected
+    assert processors.instructions("Features\t: fp asimd sve\n") == "sve asimd"
+
+
+def test_nodes_with_other_processors_and_clocks_are_named():
+    hosts = ["n1", "n1", "n2", "n3"]
+    assert processors.processors(hosts, ["a"] * 4).level == "ok"
+    found = processors.processors(hosts, ["a", "a", "b", "b"])
+    assert found.level == "note" and found.value.startswith("a on n1; b on n2, n3:")
+    assert clock.clocks(hosts, [10.0, 10.0, 10.01, 10.0]).level == "ok"
+    found = clock.clocks(hosts, [10.0, 10.0, 7.5, 10.0])
+    assert found.level == "note" and found.value == "n2 is 2.5 s behind"
+
+
+def test_a_driver_that_is_too_old_for_torch():
+    driver = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Tue Oct 12 2021\n"
+    assert "needs driver 525; here is 470" in gpu.gpu("cuda", "12.6", 0, None, driver).value
+    assert gpu.gpu("cuda", "11.8", 1, None, driver).level == "ok"
+    opened = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n"
+    assert gpu.gpu("cuda", "13.0", 2, None, opened).level == "ok"
 
 
 def test_one_process_in_a_larger_job_is_noted():

@@ -115,6 +115,9 @@ def test_results_and_caches_on_network_file_systems():
     assert storage.cache({}, "/home/me", MOUNTS, True).level == "wrong"
     assert "TMPDIR" in storage.cache({}, "/home/me", MOUNTS, True).remedy
     assert storage.cache({}, "/tmp/a", MOUNTS, True).level == "ok"
+    assert storage.environment("/home/me/venv", MOUNTS, 1).level == "ok"
+    found = storage.environment("/home/me/venv", MOUNTS, 8)
+    assert found.level == "note" and "is on nfs4: 8 nodes" in found.value
 
 
 def test_shared_memory_that_is_not_there():

@@ -1,5 +1,6 @@
 """What an experiment is said to cost is what its first round then costs."""
 
+import numba
 import pytest
 
 from fedmpi.experiment.estimate import estimate
@@ -15,3 +16,57 @@ def test_the_estimate_is_the_first_round(name):
     for column in ("bytes_down", "bytes_up", "flops"):
         assert costs[column] == columns[column], column
     assert costs["virtual_seconds"] == pytest.approx(columns["virtual_time"])
+
+
+RUN = """
+[run]
+rounds = 2
+seed = 1
+[data]
+name = "patterns"
+images = {images}
+side = {side}
+[clients]
+number = 4
+per_round = 2
+local_steps = 2
+batch_size = {batch}
+[model]
+name = "{model}"
+[optimizer]
+lr = 1e-3
+[algorithm]
+name = "{algorithm}"
+"""
+PEAK = """
+import resource, sys
+from fedmpi.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="needs the compiler")
+@pytest.mark.parametrize(
+    ("model", "side", "batch", "algorithm"),
+    [("lenet5", 28, 32, "fedavg"), ("resnet20", 32, 128, "fedavg"), ("vgg11", 32, 32, "scaffold")],
+)
+def test_the_memory_is_what_a_run_takes(run_python, tmp_path, model, side, batch, algorithm):
+    """Within a quarter of the peak of a run of one rank, both measured in their own process."""
+    keys = {"model": model, "side": side, "batch": batch, "algorithm": algorithm}
+    (tmp_path / "exp.toml").write_text(RUN.format(images=8 * batch, **keys))
+    (tmp_path / "peak.py").write_text(PEAK)
+    done = run_python("peak.py", "run", "exp.toml", "-o", "out.h5", "--quiet", timeout=600)
+    measured = int(done.stdout.split()[-1])
+    costs = run_python("-c", ESTIMATE, timeout=600).stdout.split()
+    assert sum(map(int, costs)) == pytest.approx(measured, rel=0.25), (costs, measured)
+
+
+ESTIMATE = """
+from fedmpi.experiment.estimate import estimate
+from fedmpi.experiment.resolve import read
+costs = estimate(read("exp.toml"), None)
+print(costs["memory_of_a_rank"], costs["memory_of_the_data"])
+"""

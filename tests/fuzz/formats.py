@@ -53,7 +53,7 @@ def devices(folder):
 
 def sweep(folder):
     """TOML text of a sweep, whose points become names of files."""
-    from fedmpi.slurm import sweep as reader
+    from fedmpi.scheduler import sweep as reader
 
     def case(random):
         path = folder / "sweep.toml"

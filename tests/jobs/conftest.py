@@ -15,7 +15,13 @@ import pytest
 from tests.conftest import ROOT
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
-ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+# Partitions that `main` preempts by cancelling and by suspending, and short arrays.
+MORE = """\
+MaxArraySize=4
+PartitionName=cancel Nodes=ALL PriorityTier=1 PreemptMode=CANCEL DefaultTime=10
+PartitionName=suspend Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND DefaultTime=10
+"""
+ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
 
 def missing():
@@ -50,7 +56,10 @@ def cluster():
     folder = tempfile.mkdtemp(prefix="fs", dir="/tmp")  # Slurm's sockets need a short path
     words = [str(cluster_script())]
     where = ["--dir", f"{folder}/c"]
-    done = subprocess.run([*words, "up", *where], capture_output=True, text=True, timeout=120)
+    conf = Path(folder, "more.conf")
+    conf.write_text(MORE)
+    done = subprocess.run([*words, "up", *where, "--conf", conf], capture_output=True,
+                          text=True, timeout=120)
     if done.returncode:
         pytest.fail(f"the cluster did not come up: {done.stderr}")
     yield Cluster(f"{folder}/c")
@@ -70,11 +79,12 @@ class Cluster:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 
-    def run(self, *words, check=True, **options):
+    def run(self, *words, check=True, timeout=120, **options):
         """Run one command of Slurm's, or of ours; return what it printed."""
-        done = subprocess.run([str(word) for word in words], env=self.env, timeout=120, text=True,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, **options)
+        done = subprocess.run(
+            [str(word) for word in words], env=self.env, timeout=timeout, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
+        )  # fmt: skip
         assert not check or done.returncode == 0, done.stdout
         return done.stdout
 

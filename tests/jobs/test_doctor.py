@@ -4,6 +4,9 @@ import re
 import sys
 from pathlib import Path
 
+from fedmpi.record import reader
+from tests.jobs.test_slurm import CONFIG
+
 
 def test_on_two_nodes_one_rank_reports(cluster, tmp_path):
     text = cluster.run("srun", "-N2", "-n2", "--mpi=pmi2", sys.executable, "-m", "fedmpi",
@@ -41,3 +44,26 @@ def test_a_slurm_whose_plugins_for_pmi_are_missing(cluster, tmp_path):
     found = re.search(r"^wrong +slurm +srun --mpi knows (.*): it cannot join", text, re.MULTILINE)
     assert found and "none" in found[1] and "pmi2" not in found[1], text
     assert "launch=(mpirun)" in text
+
+
+def test_the_ranks_of_a_job_must_find_each_other(cluster, tmp_path):
+    """Without PMI srun starts N lone ranks; mpirun in the job, and one process alone, are fine."""
+    (tmp_path / "exp.toml").write_text(CONFIG)
+    fedmpi = f"python -m fedmpi run {tmp_path}/exp.toml --set run.rounds=1 --quiet -o"
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/bash\ncd {tmp_path}\n"
+        f"{fedmpi} alone.h5; echo alone $?\n"
+        f"srun --mpi=none {fedmpi} lone.h5; echo lone $?\n"
+        f"mpirun -n 2 {fedmpi} mpirun.h5; echo mpirun $?\n"
+    )
+    cluster.run("sbatch", "--wait", "-N2", "-n2", "-o", tmp_path / "log", script, check=False)
+    log = (tmp_path / "log").read_text()
+    assert "alone 0\n" in log and "lone 2\n" in log and "mpirun 0\n" in log, log
+    assert log.count("MPI joins none of the 2 processes") == 1
+    assert log.count("srun --mpi=pmi2") == 1
+    assert not (tmp_path / "lone.h5").exists()
+    with reader.open(tmp_path / "mpirun.h5") as run:
+        assert run.ranks == 2
+    with reader.open(tmp_path / "alone.h5") as run:
+        assert run.ranks == 1

@@ -88,7 +88,6 @@ def test_four_ranks_on_two_nodes(cluster, undisturbed, tmp_path):
                           "--tasks-per-node", 2, "--time", "0:10:00")
     number = re.search(r"submitted as job (\d+)\n", text)[1]
     assert f"squeue --jobs={number}" in text and f"fedmpi watch {out}" in text
-    assert out.with_suffix(".sbatch").read_text() in text
     cluster.wait(number, "COMPLETED", log=out.with_suffix(".log"))
     equal(contents(out), undisturbed.contents)
     with reader.open(out) as run:
@@ -99,13 +98,41 @@ def test_four_ranks_on_two_nodes(cluster, undisturbed, tmp_path):
 
 def test_preempted_in_mid_run(cluster, job, undisturbed):
     number = job.start("--partition", "low")
-    other = cluster.run("sbatch", "--parsable", "-N2", "--exclusive", "-o/dev/null", "--wrap=true")
-    cluster.wait(other.strip(), "COMPLETED")
+    preempt(cluster)
     job.go()
     cluster.wait(number, "COMPLETED", log=job.log)
     assert cluster.show(number, "Restarts") == "1"
     # On a busy machine Slurm may kill it before its checkpoint; that must not matter either.
     assert finished(job, undisturbed)[-1] == "resume"
+
+
+def preempt(cluster):
+    """Run a short job that takes both nodes from a partition of lower priority."""
+    other = cluster.run("sbatch", "--parsable", "-N2", "--exclusive", "-o/dev/null", "--wrap=true")
+    cluster.wait(other.strip(), "COMPLETED")
+
+
+def test_preempted_by_a_partition_that_cancels(cluster, job, undisturbed):
+    """Slurm does not requeue it, so it submits the job that follows it."""
+    number = job.start("--partition", "cancel")
+    preempt(cluster)
+    cluster.wait(number, "PREEMPTED", log=job.log)
+    again = re.search(r"submitted again as job (\d+)", job.log.read_text())
+    assert again, job.log.read_text()
+    text = cluster.fedmpi("submit", job.config, "-o", job.out, "--resume", check=False)
+    assert f"job {again[1]}, which is queued or runs, writes it" in text
+    job.go()
+    cluster.wait(again[1], "COMPLETED", log=job.log)
+    assert finished(job, undisturbed)[-1] == "resume"
+
+
+def test_preempted_by_a_partition_that_suspends(cluster, job, undisturbed):
+    number = job.start("--partition", "suspend")
+    preempt(cluster)
+    job.go()
+    cluster.wait(number, "COMPLETED", log=job.log)
+    equal(contents(job.out), undisturbed.contents)
+    assert cluster.show(number, "Restarts") == "0"
 
 
 def test_told_of_its_time_limit(cluster, job, undisturbed):
@@ -160,11 +187,11 @@ def test_cancelled_stays_cancelled_until_submitted_again(cluster, job, undisturb
 
 def test_a_failing_job_does_not_come_back(cluster, undisturbed, tmp_path):
     out = tmp_path / "a.h5"
-    out.write_text("not a result")
-    number = cluster.submit("submit", undisturbed.config, "-o", out, *TWO_NODES, "--resume")
+    absent = ["--set", "data.name=mnist", "--set", "data.root=/nonesuch"]
+    number = cluster.submit("submit", undisturbed.config, "-o", out, *TWO_NODES, *absent)
     assert cluster.wait(number, "FAILED", log=out.with_suffix(".log"))
     assert cluster.show(number, "Restarts") == "0"
-    assert out.read_text() == "not a result"
+    assert "/nonesuch" in out.with_suffix(".log").read_text()
 
 
 def test_a_rank_that_dies_ends_the_job_which_can_go_on(cluster, job, undisturbed):
@@ -210,26 +237,27 @@ def test_a_sweep_as_an_array_and_its_comparison(cluster, undisturbed, tmp_path):
     assert "4 points, 0 not finished" in cluster.fedmpi(*words, cwd=tmp_path)
 
 
-def test_the_ranks_of_a_job_must_find_each_other(cluster, undisturbed, tmp_path):
-    """Without PMI srun starts N lone ranks; mpirun in the job, and one process alone, are fine."""
-    fedmpi = f"python -m fedmpi run {undisturbed.config} --set run.rounds=1 --quiet -o"
-    script = tmp_path / "job.sh"
-    script.write_text(
-        f"#!/bin/bash\ncd {tmp_path}\n"
-        f"{fedmpi} alone.h5; echo alone $?\n"
-        f"srun --mpi=none {fedmpi} lone.h5; echo lone $?\n"
-        f"mpirun -n 2 {fedmpi} mpirun.h5; echo mpirun $?\n"
+def test_many_points_on_a_node_and_more_than_an_array_may_have(cluster, undisturbed, tmp_path):
+    """Ten points, two on a node at once, in arrays of three tasks at most; one of them fails."""
+    bad = '[[cases]]\nname = "bad"\ndata = {name = "mnist", root = "/nonesuch"}\n'
+    (tmp_path / "sweep.toml").write_text(
+        f'base = "{undisturbed.config}"\nseeds = [0, 1, 2, 3, 4]\nset.run.rounds = 2\n'
+        f'{bad}[[cases]]\nname = "good"\n'
     )
-    cluster.run("sbatch", "--wait", "-N2", "-n2", "-o", tmp_path / "log", script, check=False)
-    log = (tmp_path / "log").read_text()
-    assert "alone 0\n" in log and "lone 2\n" in log and "mpirun 0\n" in log, log
-    assert log.count("MPI joins none of the 2 processes") == 1
-    assert log.count("srun --mpi=pmi2") == 1
-    assert not (tmp_path / "lone.h5").exists()
-    with reader.open(tmp_path / "mpirun.h5") as run:
-        assert run.ranks == 2
-    with reader.open(tmp_path / "alone.h5") as run:
-        assert run.ranks == 1
+    words = ["sweep", "sweep.toml", "-o", "p", "--submit", "--pack", "2", "--time", "10"]
+    text = cluster.fedmpi(*words, cwd=tmp_path)
+    jobs = re.findall(r"submitted as array (\d+): (\d) points", text)
+    assert [int(count) for _, count in jobs] == [6, 4]
+    assert "10 of them wait or run already" in cluster.fedmpi(*words, cwd=tmp_path) or all(
+        cluster.show(job, "JobState") in ENDS for job, _ in jobs)
+    after = ":".join(job for job, _ in jobs)
+    cluster.run("srun", "-n1", f"--dependency=afterany:{after}", "true")
+    logs = cluster.run("bash", "-c", f"cat {tmp_path}/p/*.log")
+    for seed in range(5):
+        with reader.open(tmp_path / f"p/good_seed={seed}.h5") as run:
+            assert (run.status, run.ranks) == ("finished", 1), logs
+        assert "/nonesuch" in (tmp_path / f"p/bad_seed={seed}.log").read_text()
+    assert "10 points, 5 not finished" in cluster.fedmpi(*words, "--dry-run", cwd=tmp_path)
 
 
 @pytest.mark.skipif(not os.environ.get("FEDMPI_SOAK"), reason="takes a minute; make soak runs it")
@@ -237,7 +265,7 @@ def test_the_real_time_limit(cluster, job, undisturbed):
     """Slurm looks at limits every 30 s, and tells a job up to so much earlier than it was asked."""
     words = ["--nodes", "2", "--tasks-per-node", "1", "--time", "1", "--set", "algorithm.pace=1"]
     number = cluster.submit("submit", job.config, "-o", job.out, *words)
-    assert "--signal=B:USR1@30" in job.out.with_suffix(".sbatch").read_text()
+    assert "--signal=B:USR1@30" in (job.out.with_suffix(".job") / "job.slurm").read_text()
     cluster.wait(number, "PENDING", log=job.log)
     while cluster.show(number, "Restarts") == "0":  # it has not begun, rather than come back
         cluster.wait(number, "RUNNING", log=job.log)

@@ -1,6 +1,8 @@
 """The verb submit, with a stand-in for sbatch."""
 
+import hashlib
 import os
+import subprocess
 
 import pytest
 
@@ -21,32 +23,110 @@ def submit(run_fedmpi, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/sbatch").write_text(SBATCH)
     (tmp_path / "bin/sbatch").chmod(0o755)
+    squeue = '#!/bin/bash\n[[ $* == *"--jobs=$QUEUED "* ]] || exit 1\necho N/A\n'
+    (tmp_path / "bin/squeue").write_text(squeue)
+    (tmp_path / "bin/squeue").chmod(0o755)
     (tmp_path / "a.toml").write_text('[run]\nname = "Lambda = 0.1 (first)"\nrounds = 3\n')
 
     def run(*words, **env):
         path = f"{tmp_path}/bin:{os.environ['PATH']}"
-        env = {"PATH": path, "NOTES": str(tmp_path / "notes"), "FAULT": ""} | env
+        env = {"PATH": path, "NOTES": str(tmp_path / "notes"), "FAULT": "", "QUEUED": "",
+               "HOME": str(tmp_path)} | env
         return run_fedmpi("submit", "a.toml", "-o", "a.h5", *words, **env)
 
     return run
 
 
-def test_it_shows_the_script_submits_it_and_says_how_to_follow(submit, tmp_path):
+def script(tmp_path):
+    """Return the script that was submitted."""
+    return (tmp_path / "a.job/job.slurm").read_text()
+
+
+def test_the_number_comes_first_and_what_was_assumed(submit, tmp_path):
     done = submit("--nodes", "2", "--tasks-per-node", "4", "--set", "run.seed=1")
     assert done.returncode == 0, done.stderr
-    script = (tmp_path / "a.sbatch").read_text()
-    assert done.stdout.startswith(script)
-    assert "#SBATCH --job-name=Lambda-0.1-first\n" in script and "overrides=(run.seed=1)" in script
-    for line in ("submitted as job 4711", "squeue --jobs=4711", f"tail -F {tmp_path}/a.log",
+    first, second, *_ = done.stdout.splitlines()
+    assert first == "submitted as job 4711"
+    assert "8 rank(s): 2 node(s) x 4 x 1 core(s), for at most 04:00:00" in second
+    assert "(assumed: --cpus-per-task 1 --time 04:00:00)" in second
+    assert "#SBATCH --job-name=Lambda-0.1-first\n" in script(tmp_path)
+    assert "overrides=(run.seed=1)" in script(tmp_path) and "#SBATCH" not in done.stdout
+    for line in ("squeue --jobs=4711", f"tail -F {tmp_path}/a.log",
                  f"fedmpi watch {tmp_path}/a.h5", "scancel 4711"):
         assert line in done.stdout
-    assert (tmp_path / "notes").read_text().endswith(f"--parsable {tmp_path}/a.sbatch\n")
+    assert (tmp_path / "notes").read_text().endswith(f"--parsable {tmp_path}/a.job/job.slurm\n")
 
 
-def test_a_rehearsal_writes_nothing(submit, tmp_path):
+def test_a_rehearsal_shows_the_script_and_writes_nothing(submit, tmp_path):
     done = submit("--dry-run")
-    assert done.returncode == 0 and "not submitted" in done.stdout
-    assert not (tmp_path / "a.sbatch").exists() and not (tmp_path / "notes").exists()
+    assert done.returncode == 0 and "not submitted" in done.stdout and "#SBATCH" in done.stdout
+    assert not (tmp_path / "a.job").exists() and not (tmp_path / "notes").exists()
+
+
+def test_the_job_runs_the_configuration_as_it_was(submit, tmp_path):
+    (tmp_path / "tiers.csv").write_text("device,share,speed\nphone,1,1e9\n")
+    (tmp_path / "mine.py").write_text("from fedmpi.algorithms.fedavg import FedAvg as Mine\n")
+    text = '[run]\nrounds = 3\n[algorithm]\nname = "mine:Mine"\n'
+    (tmp_path / "a.toml").write_text(text)
+    assert submit().returncode == 0
+    (tmp_path / "a.toml").write_text("[run]\nrounds = 4\n")
+    assert (tmp_path / "a.job/config.toml").read_text() == text
+    assert f"config={tmp_path}/a.job/config.toml\n" in script(tmp_path)
+    digest = hashlib.sha256((tmp_path / "mine.py").read_bytes()).hexdigest()
+    assert f"digests='{digest}  {tmp_path}/mine.py'" in script(tmp_path)
+
+
+def test_a_second_job_for_one_result_is_refused(submit, tmp_path):
+    assert submit(QUEUED="4711").returncode == 0
+    done = submit(QUEUED="4711")
+    assert done.returncode == 1 and "job 4711, which is queued or runs, writes it" in done.stderr
+    assert submit(QUEUED="").returncode == 0
+
+
+def test_options_of_the_site_and_of_the_command_line(submit, tmp_path):
+    site = tmp_path / "site.toml"
+    site.write_text('''
+modules = ["gcc", "openmpi/5.0"]
+activate = "$HOME/venv"
+environment = {FI_PROVIDER = "cxi", OUT = "$SCRATCH/out"}
+launch = ["srun", "--mpi=cray_shasta", "--cpu-bind=cores"]
+scratch = "/local/$SLURM_JOB_ID"
+[job]
+account = "m1"
+constraint = "cpu"
+tasks-per-node = 4
+extra = ["--switches=1"]
+''')
+    done = submit("--account", "m2", "--sbatch=--core-spec=2", FEDMPI_SITE=str(site))
+    assert done.returncode == 0, done.stderr
+    text = script(tmp_path)
+    for line in ("#SBATCH --account=m2", "#SBATCH --constraint=cpu", "#SBATCH --ntasks-per-node=4",
+                 "#SBATCH --switches=1", "#SBATCH --core-spec=2",
+                 "launch=(srun --mpi=cray_shasta --cpu-bind=cores)",
+                 "    module load gcc openmpi/5.0", '    export OUT="$SCRATCH/out"',
+                 '    source "$HOME/venv"/bin/activate', '    scratch="/local/$SLURM_JOB_ID"'):
+        assert f"{line}\n" in text, line
+    assert "assumed: --nodes 1 --cpus-per-task 1 --time" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("modules = 3", "modules"), ("[job]\nacount = 'x'", "job.acount: unknown key; did you"),
+     ("environment = {A = '$(id)'}", "environment.A"), ("launch = ['srun; id']", "launch"),
+     ("scheduler = 'lsf'", "scheduler"), ("environment = {'A B' = '1'}", "environment.A B")],
+)
+def test_a_fault_in_the_file_of_the_site_is_named(submit, tmp_path, text, fault):
+    (tmp_path / "site.toml").write_text(text)
+    done = submit(FEDMPI_SITE=str(tmp_path / "site.toml"))
+    assert done.returncode == 2 and f"site.toml: {fault}" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs/sites").glob("*.toml")), ids=lambda p: p.stem)
+def test_the_sites_that_come_along_can_be_used(submit, path):
+    done = submit("--dry-run", "--account", "proj", FEDMPI_SITE=str(path))
+    assert done.returncode == 0, done.stderr
+    check = subprocess.run(["bash", "-n"], input=done.stdout, text=True, capture_output=True)
+    assert check.returncode == 0, check.stderr
 
 
 def test_the_new_job_inherits_no_marks_of_this_one(submit, tmp_path):
@@ -56,7 +136,7 @@ def test_the_new_job_inherits_no_marks_of_this_one(submit, tmp_path):
     inherited = (tmp_path / "notes").read_text()
     assert "SLURM_NTASKS" not in inherited and "SLURM_CPUS" not in inherited
     assert all(f"{kept}\n" in inherited for kept in ("KEPT=yes", "SLURM_CONF=/c"))
-    assert "launch=(srun --kill-on-bad-exit" in done.stdout  # SLURM_MPI_TYPE says which plug-in
+    assert "launch=(srun)\n" in script(tmp_path)  # SLURM_MPI_TYPE says which plug-in
 
 
 @pytest.mark.parametrize(
@@ -67,6 +147,13 @@ def test_the_new_job_inherits_no_marks_of_this_one(submit, tmp_path):
         (["--time", "soon"], {}, 2, "H:M:S"),
         (["--env", "none.sh"], {}, 2, "none.sh: no such file"),
         (["--resume"], {}, 1, "nothing to go on with"),
+        (["--sbatch=--nodes=3"], {}, 2, "nodes is set already"),
+        (["--sbatch=--time=3"], {}, 2, "time is set already"),
+        (["--sbatch=-C cpu"], {}, 2, '--sbatch="--constraint=cpu"'),
+        (["--sbatch=--comment=a b"], {}, 2, "long form"),
+        (["--sbatch=--output=x"], {}, 2, "output is set already"),
+        (["--qsub=-l x=y"], {}, 2, "which takes --sbatch"),
+        (["--scheduler", "pbs", "--hint", "x"], {}, 2, "PBS has no such option"),
         ([], {"FAULT": "invalid partition specified: x"}, 1, "invalid partition specified: x"),
         ([], {"PATH": "/nowhere"}, 1, "sbatch: not found"),
     ],
@@ -78,10 +165,17 @@ def test_what_cannot_be_submitted_is_told_in_a_line_or_two(submit, words, env, c
     assert "submitted as" not in done.stdout
 
 
-def test_a_result_that_exists_is_not_gone_on_with_by_accident(submit, tmp_path):
-    (tmp_path / "a.h5").write_text("x")
-    assert "exists" in submit().stderr
-    assert submit("--resume").returncode == 0
+def test_a_result_is_gone_on_with_on_demand_and_with_its_changes(submit, run_fedmpi, tmp_path):
+    small = ["clients.number=4", "clients.per_round=2", "clients.local_steps=1"]
+    words = [word for key in small for word in ("--set", key)]
+    assert run_fedmpi("run", "a.toml", "-o", "a.h5", *words).returncode == 0
+    done = submit()
+    assert "--resume" in done.stderr and "--overwrite" not in done.stderr
+    assert "all 3 rounds are done; for more add --set run.rounds=N" in submit("--resume").stderr
+    assert "cannot change" in submit("--resume", "--set", "model.name=cnn").stderr
+    done = submit("--resume", "--set", "run.rounds=5")
+    assert done.returncode == 0, done.stderr
+    assert "overrides=()\nchanges=(run.rounds=5)\n" in script(tmp_path)
 
 
 def test_the_site_file_of_the_folder_is_used(submit, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from fedmpi.errors import ConfigError
 from fedmpi.record import reader
-from fedmpi.slurm import sweep
+from fedmpi.scheduler import sweep
 from tests.conftest import ROOT
 
 BASE = """

@@ -83,10 +83,6 @@ def test_loads_equal_their_twins(rng, units, width):
     merge.loads(touched, starts, width, got)
     naive.loads(touched, starts, width, want)
     np.testing.assert_array_equal(got, want)
-    indices = np.flatnonzero(touched).astype(np.uint32)
-    merge.list_loads(indices, width, got)
-    naive.list_loads(indices, width, want)
-    np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("size", [1, 31, 32, 100])
@@ -120,9 +116,32 @@ def test_cuts_share_the_load_as_their_twin_says(crowded, lo, hi):
     assert (got[0], got[-1]) == (lo, hi)
 
 
-def test_copies_of_touched_units_equal_their_twin(rng):
-    total, _, touched, starts = case(rng, 90, "units")
-    got, want = np.full((2, 100), 7)
+@pytest.mark.parametrize("units", STARTS)
+def test_copies_of_touched_units_equal_their_twin(rng, units):
+    total, _, touched, starts = case(rng, 93, units)
+    got, want = np.zeros((2, 100), np.int64)
     merge.copy(total, touched, starts, got)
     naive.copy(total, touched, starts, want)
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("covered", [True, False])
+@pytest.mark.parametrize("units", STARTS)
+def test_clearing_equals_its_twin_and_leaves_nothing(rng, units, covered):
+    got = case(rng, 93, units, kind=np.float32, covered=covered)
+    want = tuple(array.copy() for array in got)
+    merge.clear(*got)
+    naive.clear(*want)
+    for mine, theirs in zip(got, want, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert not any(array.any() for array in got[:3])
+
+
+def test_clearing_of_words_keeps_to_its_range(rng):
+    got = case(rng, 96, "coordinates", density=0.2)[:3]
+    want = tuple(array.copy() for array in got)
+    merge.clear_words(*got[:2], got[2].view(np.uint64), 2, 9)
+    naive.clear_words(*want[:2], want[2].view(np.uint64), 2, 9)
+    for mine, theirs in zip(got, want, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert got[2][:16].any() and not got[2][16:72].any()

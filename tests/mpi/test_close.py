@@ -53,16 +53,12 @@ def lent(monkeypatch):
 @pytest.mark.parametrize("algorithm", CHOICES)
 def test_a_reducer_gives_everything_back(comm, lent, algorithm):
     open_now, counted = lent
-    for kind in ("vector", "rows", "list"):
+    for kind in ("vector", "rows"):
         reducer = Reducer(counted(comm.raw), algorithm)
-        if kind == "list":
-            units = np.arange(3, dtype=np.uint32)
-            result = reducer.sum_list(units, np.ones(3, np.int64), SIZE)
-        else:
-            starts = np.arange(0, SIZE + 1, 1 if kind == "vector" else 8)
-            marks = np.ones(starts.size - 1, np.uint8)
-            result = reducer.sum(np.ones(SIZE, np.int64), 0, marks, starts)
-            reducer.sum(np.ones(8, np.int64), 0, np.ones(8, np.uint8))  # makes the slot anew
+        starts = np.arange(0, SIZE + 1, 1 if kind == "vector" else 8)
+        marks = np.ones(starts.size - 1, np.uint8)
+        result = reducer.sum(np.ones(SIZE, np.int64), 0, marks, starts)
+        reducer.sum(np.ones(8, np.int64), 0, np.ones(8, np.uint8))  # makes another slot
         assert result.record.density > 0
         assert open_now["communicators"] >= 2
         reducer.close()

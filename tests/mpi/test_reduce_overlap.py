@@ -10,7 +10,7 @@ from fedmpi.exchange import Failure
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import Never
-from fedmpi.layout import Layer, Layout, Tensor
+from fedmpi.layout import Layer, Layout, Support, Tensor
 from fedmpi.round.loop import Simulation
 from fedmpi.totals import Total
 from tests.mpi.reduce_cases import make
@@ -21,6 +21,7 @@ METHODS = {
     "fedskel": {"ratio": 0.5, "updates_per_set": 1},
     "scaffold": {},
 }
+SUMMED = "sum", "cover", "touched"
 MEASURED = {"wall_time", "mpi_bytes", "collective", "collective_regret"}
 LAYOUT = Layout((Tensor("w", (50,), 0, 0, 5, True),), (Layer("w", "linear", 5, 50),))
 
@@ -107,3 +108,32 @@ def test_a_round_that_is_given_up_leaves_nothing_of_what_was_begun(comm, monkeyp
     for one in (run, other):
         one.round()
     np.testing.assert_array_equal(run.state["weights"], other.state["weights"])
+
+
+@pytest.mark.parametrize("level", ["model", "row", "coordinate"])
+@pytest.mark.parametrize("algorithm", ["auto", "dense"])
+def test_placed_totals_hold_the_sums_of_totals_elsewhere(comm, algorithm, level):
+    """Round after round, with sums begun ahead and rounds that were given up between them."""
+    comm.sum_by(algorithm)
+    rng = np.random.default_rng(comm.rank)
+    for turn in range(6):
+        placed, free = {"weights": Total(LAYOUT, level)}, {"weights": Total(LAYOUT, level)}
+        comm.place(placed)
+        assert not (placed["weights"].sum.any() or placed["weights"].touched.any())
+        values = rng.standard_normal(50).astype(np.float32)
+        units = placed["weights"].starts.size - 1
+        support = Support(LAYOUT, level, (rng.random(units) < 0.6).astype(np.uint8))
+        for sums in (placed, free):
+            sums["weights"].add(values, 0.3, support)
+        if turn == 2:
+            continue
+        if turn == 3 and comm.overlaps:
+            comm.sum_ahead(placed)
+            placed = {"weights": Total(LAYOUT, level)}
+            for sums in (placed, free):
+                sums["weights"].add(2 * values, 0.1, support)
+        comm.sum(placed)
+        got = {name: np.copy(getattr(placed["weights"], name)) for name in SUMMED}
+        comm.sum(free)
+        for name in SUMMED:
+            np.testing.assert_array_equal(got[name], getattr(free["weights"], name), name)

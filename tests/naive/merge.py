@@ -54,12 +54,6 @@ def loads(touched, starts, width, out):
             out[i // width] += 1
 
 
-def list_loads(units, width, out):
-    out[:] = 0
-    for u in units:
-        out[u // width] += 1
-
-
 def cut(loads, width, size, shares, bounds):
     """Walk the coordinates one by one; cuts may be a coordinate off where bins are split."""
     lo, hi = bounds[0], bounds[-1]
@@ -91,3 +85,18 @@ def copy(total, touched, starts, out):
     for block in blocks(starts, 0, 2**62, np.flatnonzero(touched)):
         for i in block:
             out[i] = total[i]
+
+
+def clear(total, cover, touched, starts):
+    for block in blocks(starts, 0, 2**62, np.flatnonzero(touched)):
+        for i in block:
+            total[i] = 0
+    cover[:], touched[:] = 0, 0
+
+
+def clear_words(total, cover, words, first, last):
+    for w in range(first, last):
+        if words[w]:
+            words[w] = 0
+            for array in (total, cover):
+                array[8 * w : 8 * w + 8] = 0

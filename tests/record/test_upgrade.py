@@ -29,14 +29,17 @@ def test_a_file_of_schema_1_0_is_read_without_the_new_column_and_upgraded_with_i
     path = sample.write(tmp_path / "out.h5")
     with h5py.File(path, "r+") as file:
         file.attrs["fedmpi_schema"] = np.bytes_("1.0")
-        del file["rounds/flops_inference"]
+        for column in schema.SINCE:
+            del file[column]
     with reader.open(path) as run:
         assert "flops_inference" not in run.rounds and len(run.rounds.flops) == 5
     with pytest.raises(ResultError, match="fedmpi upgrade"):
         Writer.reopen(path, 5)
     assert upgrade.upgrade(path) == "1.0"
     with reader.open(path) as run:
-        assert run.schema == "1.1" and np.isnan(run.rounds.flops_inference).tolist() == [True] * 5
+        assert run.schema == "1.2" and np.isnan(run.rounds.flops_inference).tolist() == [True] * 5
+        assert np.isnan(run.rounds.joules).all() and np.isnan(run.clients.joules).all()
+        assert len(run.clients.joules) == len(run.clients.flops)
     Writer.reopen(path, 5)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
+from fedmpi.errors import ConfigError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import Never
@@ -174,3 +175,27 @@ def test_the_server_optimiser_takes_the_place_of_the_mean():
     plain.round(), damped.round()
     half = (plain.state["weights"] + start) / 2
     np.testing.assert_allclose(damped.state["weights"], half, atol=1e-7)
+
+
+def test_a_plan_that_a_device_cannot_hold_is_refused():
+    assert simulation(devices={"memory_mb": 100.0}).round()
+    with pytest.raises(ConfigError, match=r"client \d \(\w+\): training takes [\d.]+ MB of memory"):
+        simulation(devices={"memory_mb": 0.001}).round()
+
+
+def test_uploads_of_a_cell_share_its_capacity():
+    alone, cell = (
+        simulation(clients={"per_round": 9}, devices={"profile": "uniform"} | more).round()
+        for more in ({}, {"cell_mbit_s": 0.5, "cell_clients": 3})
+    )
+    bits = 8.0 * cell.clients["bytes_up"].astype(float)
+    for low in (0, 3, 6):  # links of 10 Mbit/s, so the cell is the limit
+        own = slice(low, low + 3)
+        begun = (cell.clients["seconds_down"] + cell.clients["seconds_compute"])[own] + 0.05
+        seconds = cell.clients["virtual_end"][own].max() - begun.min()
+        assert bits[own].sum() / 0.5e6 <= seconds + 1e-9
+    assert (cell.clients["seconds_up"] > alone.clients["seconds_up"]).all()
+    assert cell.columns["virtual_time"] == cell.clients["virtual_end"].max()
+    np.testing.assert_array_equal(cell.clients["seconds_down"], alone.clients["seconds_down"])
+    with pytest.raises(ConfigError, match=r"needs schedule\.mode"):
+        simulation(devices={"cell_mbit_s": 1.0, "trace": "nights"})

@@ -10,7 +10,6 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.learn.models import build
 from fedmpi.rng import rng_for
-from tests.algorithms.problem import cohort_of
 from tests.twins.net import Net
 
 
@@ -59,14 +58,19 @@ class Trial:
         return rng_for(self.config.run.seed, purpose, round, client)
 
     def cohort(self, round):
-        """Return [(client, share)] of a round, in order of clients."""
-        drawn = cohort_of(self._experiment, round)
-        return list(zip(drawn.clients.tolist(), drawn.shares.tolist(), strict=True))
+        """Return [(client, share)] of a round, in order of clients; all of them completed."""
+        rows = self.run.clients
+        here = rows.round[:] == round
+        samples = rows.samples[here] * 1.0
+        if self.config.clients.weighting == "uniform":
+            samples = samples**0
+        shares = samples / samples.sum()
+        return list(zip(rows.client[here].tolist(), shares.tolist(), strict=True))
 
     def data(self, client):
         """Return a client's samples x float64[n, ...] and y int64[n]."""
-        data = self._experiment.engine.data
-        x, y = data.samples.take(data.partition.of(client))
+        held = self._experiment.engine.data
+        x, y = held.samples.take(held.partition.of(client))
         return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y)
 
     def epochs(self, round, client):

@@ -13,7 +13,10 @@ PARTS = {"conv1": ("conv1", "bn1"), "conv2": ("conv2",), "fc1": ("fc1",)}
 def fedskel(trial):
     """Rounds in turn: one SetSkel, then `updates_per_set` UpdateSkel rounds (Luo et al. 2021)."""
     net, w, keys = trial.net, trial.net.first, trial.keys
-    cut = [layer for layer in PARTS if layer[:2] == "co" or "linear" in keys["layers"]]
+    local = keys["linear"] == "local"
+    linear = net.inside(name for name in net.shapes if name.startswith("fc"))
+    skeletons = "conv" if local else keys["layers"]
+    cut = [layer for layer in PARTS if layer[:2] == "co" or "linear" in skeletons]
     rows, personal, taken = {}, {}, {}  # of each client: skeleton, other filters, rounds so far
     for round in range(trial.rounds):
         mean = Mean(net)
@@ -29,14 +32,16 @@ def fedskel(trial):
                 trial.sends(round, down=net.size, up=net.size)
                 continue
             held = in_rows(net, rows[client])
-            start = torch.where(held, w, personal[client])
+            travels = held & ~linear if local else held
+            start = torch.where(travels, w, personal[client])
             with only(net, rows[client]):
                 own, _ = train(trial, round, client, start, net.gradient, held)
             assert torch.equal(own[~held & net.trained], start[~held & net.trained])
             own = torch.where(held, own, start)  # a dropped filter's running statistics stay too
-            up = held if keys["variant"] == "paper" else net.ones()
+            personal[client] = torch.where(linear, own, personal[client]) if local else start
+            up = travels if keys["variant"] == "paper" else net.ones()
             mean.add(own, share, up)
-            trial.sends(round, down=held, up=up)
+            trial.sends(round, down=travels, up=up)
         w = mean.over(w)
     assert max(taken.values()) > keys["updates_per_set"] + 2, "no client came to a second cycle"
     return w

@@ -9,10 +9,9 @@ from tests.twins.net import Mean, erk, largest, largest_inside, random_mask, tra
 
 def local(trial, round, client, start, mask):
     """Train under a mask: weights outside it are 0 and stay so."""
-    gradient = trial.net.gradient
-    return train(trial, round, client, start * mask, lambda v, x, y: gradient(v, x, y, mask), mask)[
-        0
-    ]
+    gradient, start = trial.net.gradient, start * mask
+    own, _ = train(trial, round, client, start, lambda v, x, y: gradient(v, x, y, mask), mask)
+    return own
 
 
 def static_mask(trial):
@@ -28,6 +27,9 @@ def static_mask(trial):
         of = erk(net, names, density) if keys["mask"] == "erk" else [density] * len(names)
         mask = random_mask(net, names, of, trial.rng("static-mask"))
     w = w * mask
+    if keys["rescale"]:
+        for block in (net.place[name] for name in names):
+            w[block] /= mask[block].double().mean() ** 0.5
     for round in range(first, trial.rounds):
         total = torch.zeros_like(w)
         for client, share in trial.cohort(round):

@@ -1,7 +1,7 @@
 """A plain torch network on one flat float64 vector, and plain local training: what twins share.
 
-Nothing here comes from fedmpi. A vector holds all parameters and running statistics in the order
-of `state_dict`.
+Nothing here comes from fedmpi but the mark of the two models. A vector holds all parameters
+and running statistics in the order of `state_dict`.
 """
 
 from collections import OrderedDict

@@ -47,6 +47,7 @@ CASES = {
             "": {},
             "-global": {"cycle": "global", "updates_per_set": 2},
             "-released": {"variant": "released", "updates_per_set": 1, "layers": "conv"},
+            "-local": {"linear": "local", "updates_per_set": 2},
             "-relevance": {"score": "relevance", "updates_per_set": 1},
         }.items()
     },
@@ -79,6 +80,11 @@ CASES = {
         )
         for mask in ("snip", "erk", "random", "magnitude")
     },
+    "static-rescaled": (
+        masks.static_mask,
+        {"name": "static-mask", "mask": "erk", "sparsity": 0.75, "rescale": True},
+        {},
+    ),
     "prunefl": (masks.prunefl, {"name": "prunefl", **PRUNE}, NINE),
     "prunefl-released": (masks.prunefl, {"name": "prunefl", "variant": "released", **PRUNE}, NINE),
     "feddst": (masks.feddst, {"name": "feddst", "alpha": 0.25, "every": 3, "sparsity": 0.5}, NINE),

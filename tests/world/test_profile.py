@@ -94,10 +94,10 @@ def test_a_file_lies_beside_the_configuration_or_where_one_is(place, monkeypatch
     monkeypatch.chdir(place.parent)
     here = resolve.resolve(text, "elsewhere/exp.toml").config
     assert here.devices == resolve.resolve(text, str(place)).config.devices
-    assert resolve.devices_text(text, str(place)) == FILE
-    given = resolve.resolve(text, "/nowhere/exp.toml", devices=FILE).config
+    assert resolve.device_files(text, str(place)) == {"profile": FILE}
+    given = resolve.resolve(text, "/nowhere/exp.toml", devices={"profile": FILE}).config
     assert given.devices == here.devices
-    assert resolve.devices_text("", str(place)) is None
+    assert resolve.device_files("", str(place)) == {}
 
 
 def test_the_phones_have_the_medians_and_spreads_of_the_population():

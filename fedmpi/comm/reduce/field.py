@@ -58,6 +58,4 @@ class Field:
 
     def clear(self):
         """Set the whole vector to zero, in place."""
-        units, _ = self.units(0, self.size, lambda size: np.empty(size, np.uint8))
-        whole = self.total, self.cover, self.touched, self.starts, 0, self.size
-        kernels.merge.drop(*whole, units)
+        kernels.merge.clear(self.total, self.cover, self.touched, self.starts)

@@ -61,7 +61,7 @@ def reduce(link, field, plan):
         if level.odd is not None:
             _at(link, first, depth, True)
             add(link, field, link.swap(None, None, level.odd))
-    settle(link, field, *cuts[-1].keep)
+    settle(field, *cuts[-1].keep)
     most = ceil(log2(link.size))
     for depth, level in reversed([*enumerate(cuts)]):
         _at(link, first, 2 * most - 1 - depth, level.alone)

@@ -19,8 +19,6 @@ class Link:
 
     Attributes
     ----------
-    narrow : bool
-        Values of float32 sums travel as bfloat16.
     step : int
         Number of the next round of messages, for the log; the same at both ends of a
         message. Collectives count it on, what calls `swap` sets it itself.
@@ -29,8 +27,8 @@ class Link:
         what a bandwidth-optimal algorithm would send.
     """
 
-    def __init__(self, comm, chunk=CHUNK, log=None, narrow=False):
-        self.comm, self.chunk, self.log, self.narrow = comm, chunk, log, narrow
+    def __init__(self, comm, chunk=CHUNK, log=None):
+        self.comm, self.chunk, self.log = comm, chunk, log
         self.rank, self.size = comm.rank, comm.size
         self.sent = self.step = 0
         self._work = {}

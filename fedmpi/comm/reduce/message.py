@@ -27,7 +27,6 @@ def encode(link, field, lo, hi):
     m, k = units.size, values.size
     kind, support = _support(field.touched[first:last], units)
     weighing, table, weights = _coded(link, weights)
-    values = narrowed(values) if narrow(link, field) else values
     streams = [stream.view(np.uint8) for stream in (support, table, weights, values)]
     ends = _ends(stream.size for stream in streams)
     out = link.take("encoded", ends[-1])
@@ -69,17 +68,16 @@ def add(link, field, message):
     _, lo, hi, m, k, kind, weighing, entries = (int(x) for x in message[:HEAD].view(np.int64))
     first, last = field.span(lo, hi)
     cover = moving(field)
-    value = np.dtype(np.uint16) if narrow(link, field) else field.total.dtype
     sizes = (
         {LIST: 4 * m, BITS: -(-(last - first) // 8), FULL: 0}[kind],
         entries * cover.itemsize,
         {ONE: 0, CODED: m, EACH: m * cover.itemsize}[weighing],
-        k * value.itemsize,
+        k * field.total.itemsize,
     )
     support, table, weights, values = (
         message[at : at + size] for at, size in zip(_ends(sizes), sizes, strict=False)
     )
-    values = values.view(value) if value == field.total.dtype else widened(values.view(value))
+    values = values.view(field.total.dtype)
     if weighing == EACH:
         weights = weights.view(cover.dtype)
     else:
@@ -96,36 +94,13 @@ def add(link, field, message):
     )
 
 
-def narrow(link, field):
-    """Say whether the values of `field` travel as bfloat16."""
-    return link.narrow and field.total.dtype == np.float32
-
-
-def settle(link, field, lo, hi):
+def settle(field, lo, hi):
     """Turn the finished coordinates lo..hi-1 into what the others will hold of them.
 
-    Exact sums stay. float32 is rounded if it travels as bfloat16, and loses the sign of
-    zeros, since others add it to nothing.
+    Exact sums stay. float32 loses the sign of zeros, since others add it to nothing.
     """
-    mine = field.total[lo:hi]
-    if narrow(link, field):
-        mine[:] = widened(narrowed(mine))
-    if mine.dtype == np.float32:
-        mine += np.float32(0)
-
-
-def narrowed(values):
-    """Return float32[k] as bfloat16, uint16[k]."""
-    halves = np.empty(values.size, np.uint16)
-    kernels.halves.to_bfloat16(values.view(np.uint32), halves)
-    return halves
-
-
-def widened(halves):
-    """Return bfloat16, uint16[k], as float32[k]."""
-    values = np.empty(halves.size, np.float32)
-    kernels.halves.from_bfloat16(halves, values.view(np.uint32))
-    return values
+    if field.total.dtype == np.float32:
+        field.total[lo:hi] += np.float32(0)
 
 
 def support_bytes(units, among):

@@ -1,9 +1,10 @@
 """Sums inside a node: no messages, everybody adds a range out of shared memory.
 
-Each rank writes its contribution into its row of a shared window. After a barrier
-each rank owns a range of the coordinates, cut so that all have alike much to add, and
-adds the rows there in rank order into the one result of the node (kernels/owner.py).
-A second barrier, and every rank may read the result until it next asks for a sum.
+Each rank writes its contribution into its row of a shared window, best while it trains
+(`mine`). After a barrier each rank owns a range of the coordinates, cut so that all have
+alike much to add, and adds the rows there in rank order into the one result of the node
+(kernels/owner.py). A second barrier, and every rank may read the result until it next
+asks for a sum.
 """
 
 import os
@@ -27,7 +28,12 @@ class Slot:
 
     Attributes
     ----------
-    total, cover, touched : T[N], C[N or V or 0], uint8[N or V]
+    kind : tuple
+        Size, number of starts, dtype, and whether units have weights.
+    mine : Field
+        This rank's contribution, zero at first, to be cleared before it is filled again. What
+        is written here need not be copied. It is zero where not marked.
+    total, cover, touched : T[N], T[V or 0], uint8[V]
         The sum, shared by the node's ranks and zero at first.
     weight : int64[1] or float64[1]
         The sum of the weights for all units, shared.
@@ -35,56 +41,84 @@ class Slot:
         What the first rank tells the others of a sum, shared.
     """
 
-    def __init__(self, node, size, starts, dtype, cover, rows):
+    def __init__(self, node, size, starts, dtype, cover):
         """Open the window of all ranks of `node`, for sums of `size` coordinates.
 
         starts : int64[U+1], or FLAT
-        dtype : of the sum, int64 or float32
+        dtype : int64 or float32
         cover : bool, True for a weight per unit
-        rows : function of the padded coordinates and marks, which returns
-            {name: (shape, dtype)} of the arrays for contributions
         """
         self.node, self.size, self.starts = node, size, starts
+        self.kind = size, starts.size, dtype, bool(cover)
         self.units = starts.size - 1 if starts.size else size
         self.width = bin_width(size, BINS)
         self._even = np.ones(node.size, np.int64)
-        self._bounds = np.zeros(node.size + 1, np.int64)
         padded = -(-size // 64) * 64
         length = self.units if starts.size else padded
         weight = np.int64 if dtype == np.int64 else np.float64
+        covers = length if cover else 0
         shared = {
             "total": (padded, dtype),
-            "cover": (length if cover else 0, dtype),
+            "cover": (covers, dtype),
             "touched": (length, np.uint8),
+            "sums": ((node.size, padded), dtype),
+            "covers": ((node.size, covers), dtype),
+            "marks": ((node.size, length), np.uint8),
             "loads": ((node.size, BINS), np.int64),
-            "counts": (node.size, np.int64),
             "found": (node.size, np.int64),
-            "scales": (node.size, np.float64),
             "weights": (node.size, weight),
             "weight": (1, weight),
             "note": (3, np.float64),
         }
-        self.window, views = open_window(node, shared | rows(padded, length))
+        self.window, views = open_window(node, shared)
         vars(self).update(views)
         if node.rank == 0:  # MPI does not promise zeros
             for name in ("total", "cover", "touched"):
                 views[name][:] = 0
+        row = [views[name][node.rank] for name in ("sums", "covers", "marks")]
+        for array in row:
+            array[:] = 0
+        self.mine = Field(row[0][:size], row[1][: self.units], row[2][: self.units], starts)
 
     def view(self):
         """Return the sum as a Field."""
         cover = self.cover[: self.units]
         return Field(self.total[: self.size], cover, self.touched[: self.units], self.starts)
 
-    def tell(self, count, scale, weight):
-        """Write what the others must know of this rank's contribution; return our range."""
-        rank = self.node.rank
-        self.counts[rank], self.scales[rank], self.weights[rank] = count, scale, weight
+    def reduce(self, given, weight):
+        """Add up what the ranks give, `given` (Field) being this rank's, into the sum.
+
+        `weight` is this rank's for all units.
+        """
+        rank, mine = self.node.rank, self.mine
+        if not np.may_share_memory(given.total, mine.total):
+            mine.clear()
+            kernels.merge.copy(given.total, given.touched, self.starts, mine.total)
+            mine.cover[:], mine.touched[:] = given.cover, given.touched
+        kernels.merge.loads(mine.touched, self.starts, self.width, self.loads[rank])
+        self.weights[rank] = weight
+        seen = self.touched.copy() if self.starts.size else None  # others will write over it
         self.sync()
         if rank == 0:
             self.weight[0] = sum(self.weights[1:], self.weights[0])
-        size = self._bounds[-1] = self.total.size
-        kernels.merge.cut(self.loads, self.width, size, self._even, self._bounds)
-        return self._bounds[rank : rank + 2].tolist()
+        self.found[rank] = self._add(*self._range(), seen)
+        self.sync()
+
+    def _range(self):
+        """Return lo, hi: the coordinates that this rank adds up."""
+        bounds = np.zeros(self.node.size + 1, np.int64)
+        size = bounds[-1] = self.total.size
+        kernels.merge.cut(self.loads, self.width, size, self._even, bounds)
+        return bounds[self.node.rank : self.node.rank + 2].tolist()
+
+    def _add(self, lo, hi, seen):
+        """Add up the rows in lo..hi-1, in place; return the touched coordinates there."""
+        out, rows = (self.total, self.cover, self.touched), (self.sums, self.covers)
+        if seen is None:
+            return kernels.owner.dense(*out, lo, hi, *rows, self.marks.view(np.uint64))
+        return kernels.owner.blocks(
+            *out, self.starts, lo, min(hi, self.size), *rows, self.marks, seen
+        )
 
     def sync(self):
         """Wait for the node's ranks; what they wrote before can be read after."""

@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.comm.reduce.message import narrow
 
 BINS = 64
 UNITS, COORDINATES, WEIGHT, MARKS = 0, 1, 2, slice(3, 7)
@@ -119,7 +118,7 @@ def exchange(link, field, weight):
         rows,
         field.size,
         field.touched.size,
-        per_value=2 if narrow(link, field) else field.total.itemsize,
+        per_value=field.total.itemsize,
         per_weight=field.cover.itemsize if field.cover.size else 0,
         flat=field.flat,
     )

@@ -6,15 +6,12 @@ from time import perf_counter
 import numpy as np
 from mpi4py import MPI
 
-from fedmpi import kernels
 from fedmpi.comm.reduce.auto import ALGORITHMS, NAMES, Choice, Record, combine
 from fedmpi.comm.reduce.cost import calibrate
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.comm.reduce.link import CHUNK, Link
-from fedmpi.comm.reduce.node_blocks import BlockSlot
-from fedmpi.comm.reduce.node_dense import DenseSlot
-from fedmpi.comm.reduce.node_lists import ListSlot
-from fedmpi.errors import ConfigError, MessageError
+from fedmpi.comm.reduce.node import Slot
+from fedmpi.errors import ConfigError
 
 CHOICES = ("auto", *NAMES, *(f"node+{name}" for name in NAMES))
 
@@ -50,9 +47,7 @@ class Reducer:
         sum to sum, on all ranks alike.
     """
 
-    def __init__(
-        self, comm, algorithm="auto", *, nodes=None, narrow=False, chunk=CHUNK, log=None, cache=None
-    ):
+    def __init__(self, comm, algorithm="auto", *, nodes=None, chunk=CHUNK, log=None, cache=None):
         """Set up on a duplicate of `comm`, so that no message can meet another's.
 
         Parameters
@@ -64,8 +59,6 @@ class Reducer:
             name: shared memory inside nodes, that one between them.
         nodes : int, or None
             Number of the node that this rank counts to; None asks MPI.
-        narrow : bool
-            float32 values travel between nodes as bfloat16.
         chunk : int
             Longest piece handed to MPI, in bytes.
         log : Log, or None
@@ -84,46 +77,33 @@ class Reducer:
             self._node = self._comm.Split(nodes)
         lead = self._node.rank == 0
         leaders = self._comm.Split(0 if lead else MPI.UNDEFINED)
-        self._link = Link(leaders, chunk, log, narrow) if lead else None
+        self._link = Link(leaders, chunk, log) if lead else None
         count = np.array([lead], np.int64)
         self._comm.Allreduce(MPI.IN_PLACE, count)
         self._nodes = int(count[0])
         self.algorithm = algorithm.removeprefix("node+")
         self._cache, self._cost, self._slots, self._choices = cache, None, {}, {}
 
-    def row(self, name, size, starts=FLAT, *, kind=np.int64, exact=True, cover=True):
-        """Return this rank's row of the sum `name`: a Field to add to, in shared memory.
+    def row(self, name, size, starts=FLAT, *, dtype=np.int64, cover=True):
+        """Return this rank's row of the sum `name`: an empty Field to add to, in shared memory.
 
-        A contribution written here is summed without being copied. It is zero at first
-        and is cleared by `row.clear()`.
+        A contribution written there is summed without being copied. None for a rank that is
+        alone on its node: it needs no copy.
 
         Parameters
         ----------
         size : int
         starts : int64[U+1], or FLAT if units are coordinates
-        kind : dtype of the contribution, int64 or float32
-        exact : bool, True for int64 sums
+        dtype : int64 or float32
         cover : bool, True for a weight per unit
         """
-        dtype = np.dtype(np.int64 if exact else np.float32)
-        if starts.size in (0, size + 1):
-            key = (DenseSlot, size, np.dtype(kind), dtype, bool(cover))
-            return self._slot(name, key, size, kind, dtype, cover).mine
-        key = (BlockSlot, size, starts.size, np.dtype(kind), dtype, bool(cover))
-        return self._slot(name, key, size, starts, kind, dtype, cover).mine
+        if self._node.size == 1:
+            return None
+        row = self._slot(name, size, starts, dtype, cover).mine
+        row.clear()
+        return row
 
-    def list_row(self, name, size, capacity, *, kind=np.float32, exact=True, cover=False):
-        """Return this rank's row of the sum of lists `name`: (uint32[capacity], kind[capacity]).
-
-        As `row`, for the ascending indices and the values of single coordinates, written
-        from the beginning. It is as long as the first caller asked for.
-        """
-        dtype = np.dtype(np.int64 if exact else np.float32)
-        key = (ListSlot, size, np.dtype(kind), dtype, bool(cover))
-        weights = "one" if cover else ""
-        return self._slot(name, key, size, capacity, kind, dtype, weights).row[:2]
-
-    def sum(self, total, cover, touched, starts=FLAT, *, scale=None, name="sum"):
+    def sum(self, total, cover, touched, starts=FLAT, *, name="sum"):
         """Add up vectors over all ranks.
 
         Parameters
@@ -137,8 +117,6 @@ class Reducer:
             1 where this rank holds a unit.
         starts : int64[U+1]
             Unit u is the block from starts[u] to starts[u+1].
-        scale : float, or None
-            If given, float32 `total` is summed exactly: as int64 rint(scale * total).
         name : str
             Sums of one name follow each other and share their workspace.
 
@@ -147,72 +125,33 @@ class Reducer:
         Result
         """
         began = perf_counter()
-        starts = FLAT if starts.size == total.size + 1 else starts
+        starts = _flat(starts, total.size)
         each = isinstance(cover, np.ndarray)
-        exact = total.dtype == np.int64 or scale is not None
-        weight = _weight(0 if each else cover, exact)
-        if self._node.size == 1 and exact == (total.dtype == np.int64):
-            field = Field(total, cover if each else total[:0], touched, starts)
+        weight = (np.int64 if total.dtype == np.int64 else np.float64)(0 if each else cover)
+        field = Field(total, cover if each else total[:0], touched, starts)
+        if self._node.size == 1:
             return self._between(name, field, weight, None, began)
-        self.row(name, total.size, starts, kind=total.dtype, exact=exact, cover=each)
-        slot = self._slots[name][1]
-        given = Field(total, cover if each else slot.mine.cover, touched, slot.starts)
-        slot.reduce(given, 1.0 if scale is None else scale, weight)
-        return self._between(name, slot.view(), slot.weight[0], slot, began)
-
-    def sum_list(self, units, values, size, weight=0, *, scale=None, cover=False, name="list"):
-        """Add up lists of single coordinates over all ranks.
-
-        Parameters
-        ----------
-        units : uint32[m]
-            Ascending, below `size`.
-        values : int64[m] or float32[m]
-        size : int
-            Coordinates of the sum.
-        weight : int or float
-            Weight of this rank's list: of its coordinates if `cover`, else of all.
-        scale, name :
-            As in `sum`.
-
-        Returns
-        -------
-        Result
-
-        Raises
-        ------
-        MessageError
-            If the indices do not ascend or are out of range.
-        """
-        began = perf_counter()
-        try:
-            kernels.lists.check(units, size)
-        except ValueError as error:
-            raise MessageError(f"sum of lists {name!r}: {error} (size {size})") from None
-        exact = values.dtype == np.int64 or scale is not None
-        self.list_row(name, size, size, kind=values.dtype, exact=exact, cover=cover)
-        slot = self._slots[name][1]
-        slot.write(units, values)
-        slot.reduce(units.size, 1.0 if scale is None else scale, _weight(weight, exact))
+        slot = self._slot(name, total.size, starts, total.dtype, each)
+        slot.reduce(field, weight)
         return self._between(name, slot.view(), slot.weight[0], slot, began)
 
     def close(self):
         """Give shared memory and communicators back; no result may be read after."""
-        for _, slot in self._slots.values():
+        for slot in self._slots.values():
             slot.close()
         self._slots.clear()
         for comm in (self._link and self._link.comm, self._node, self._comm):
             if comm:
                 comm.Free()
 
-    def _slot(self, name, key, *sizes):
-        """Return the slot `name`, made anew if it is not of this key."""
-        have, slot = self._slots.get(name, (None, None))
-        if have != key:
+    def _slot(self, name, size, starts, dtype, cover):
+        """Return the slot `name`, remade if it is not for sums of this kind."""
+        starts, slot = _flat(starts, size), self._slots.get(name)
+        kind = size, starts.size, np.dtype(dtype), bool(cover)
+        if slot is None or slot.kind != kind:
             if slot is not None:
                 slot.close()
-            slot = key[0](self._node, *sizes)
-            self._slots[name] = key, slot
+            self._slots[name] = slot = Slot(self._node, size, starts, np.dtype(dtype), cover)
         return slot
 
     def _between(self, name, field, weight, slot, began):
@@ -235,16 +174,14 @@ class Reducer:
                 slot.weight[0] = weight
                 slot.note[:] = NAMES.index(record.algorithm), record.density, record.regret
                 slot.sync()
-        if slot is not None and self._nodes > 1:
-            slot.changed()
         cover = field.cover if field.cover.size else weight
         record = replace(record, seconds=perf_counter() - began)
         return Result(_fixed(field.total), _fixed(cover), _fixed(field.touched), record)
 
 
-def _weight(weight, exact):
-    """Return a weight as the number that sums of this kind hold."""
-    return np.int64(weight) if exact else np.float64(weight)
+def _flat(starts, size):
+    """Return the starts of units, FLAT if each of `size` coordinates is a unit."""
+    return FLAT if starts.size == size + 1 else starts
 
 
 def _fixed(array):

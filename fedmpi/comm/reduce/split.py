@@ -24,7 +24,7 @@ def reduce(link, field, plan):
     """Add up `field` over the ranks, in place."""
     bounds = scatter(link, field, plan)
     lo, hi = (int(bound) for bound in bounds[link.rank : link.rank + 2])
-    settle(link, field, lo, hi)
+    settle(field, lo, hi)
     messages = link.allgather(encode(link, field, lo, hi))
     drop(link, field, 0, lo)
     drop(link, field, hi, field.size)

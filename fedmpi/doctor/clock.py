@@ -1,0 +1,15 @@
+"""Do the clocks of the nodes agree?"""
+
+from fedmpi.doctor import NOTE, OK, Finding
+
+MOST = 1.0  # seconds; file times and logs of nodes are compared by people
+
+
+def clocks(hosts, times):
+    """Judge the `times` in seconds that the ranks on `hosts` read at the same moment."""
+    spread = max(times) - min(times)
+    if spread > MOST:
+        late = hosts[times.index(min(times))]
+        return Finding(NOTE, "clocks", f"{late} is {spread:.1f} s behind",
+                       "tell the site; fedmpi measures each node by its own clock only")
+    return Finding(OK, "clocks", f"within {max(spread, 0.001):.3f} s")

@@ -1,0 +1,65 @@
+"""Which processors the nodes have, and whether they are of one kind.
+
+The same program may give other last bits on another kind of processor: libraries choose their
+instructions by it.
+"""
+
+import re
+
+from fedmpi.doctor import NOTE, OK, Finding
+
+# The flags that each level of x86-64 adds to the one before (System V ABI, x86-64 supplement),
+# as far as /proc/cpuinfo names them.
+LEVELS = (
+    ("x86-64-v2", ("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3")),
+    ("x86-64-v3", ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave")),
+    ("x86-64-v4", ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")),
+)
+# Beyond the levels, what libraries choose other code for.
+MORE = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "sve",
+        "sve2", "asimd", "bf16")
+
+
+def model(cpuinfo):
+    """Return the processor's name in the text of /proc/cpuinfo; empty if it has none."""
+    found = re.search(r"^(?:model name|cpu|CPU implementer)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def instructions(cpuinfo):
+    """Return the instruction set in the text of /proc/cpuinfo: a level, and what goes beyond it."""
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    flags = set(found[1].split()) if found else set()
+    level = ["x86-64"] if "sse2" in flags else []
+    for name, needed in LEVELS:
+        if not level or not flags.issuperset(needed):
+            break
+        level = [name]
+    return " ".join([*level, *(flag for flag in MORE if flag in flags)]) or "unknown"
+
+
+def differ(hosts, kinds):
+    """Return one line on nodes with other processors than the first, or "".
+
+    `hosts` and `kinds` are lists of texts, one of each a rank.
+    """
+    nodes = dict(zip(hosts, kinds, strict=True))
+    groups = {}
+    for host, kind in nodes.items():
+        groups.setdefault(kind, []).append(host)
+    if len(groups) < 2:
+        return ""
+    return "; ".join(f"{kind} on {_few(names)}" for kind, names in groups.items())
+
+
+def _few(names):
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def processors(hosts, kinds):
+    """Judge whether all nodes have one kind of processor; see differ."""
+    if text := differ(hosts, kinds):
+        return Finding(NOTE, "processor", f"{text}: the last bits of weights may differ from "
+                       "those of one kind", "in Slurm: --constraint, in PBS: -l select=...:FEATURE")
+    return Finding(OK, "processor", kinds[0])

@@ -1,0 +1,71 @@
+"""Whether the collectives give what they must, and how fast: latency and bandwidth."""
+
+from time import perf_counter
+
+import numpy as np
+
+from fedmpi.doctor import NOTE, OK, WRONG, Finding
+
+SIZES = (8, 1 << 20)  # bytes of a rank: for latency, and for bandwidth
+
+
+def traffic(comm, seconds):
+    """Return a Finding for each collective of `comm`, tried for about `seconds` in all.
+
+    Collective. Each call is checked: a wrong result is found where an MPI is broken.
+    """
+    found = []
+    for name, call in COLLECTIVES.items():
+        small, large = (_tried(comm, call, size, seconds / len(COLLECTIVES) / len(SIZES))
+                        for size in SIZES)
+        if small is None or large is None:
+            found.append(Finding(WRONG, name, "gave a wrong result",
+                                 "another MPI, or another transport of it (see its manual)"))
+            continue
+        value = f"{small * 1e6:,.0f} us, {SIZES[1] / large / 1e6:,.0f} MB/s"
+        if comm.size == 1:
+            found.append(Finding(NOTE, name, value, "with one rank nothing is sent: --mpi N"))
+        else:
+            found.append(Finding(OK, name, value))
+    return found
+
+
+def _tried(comm, call, size, seconds):
+    """Median seconds of a call with `size` bytes; None if one of the results was wrong."""
+    times, right = [], True
+    end = perf_counter() + seconds
+    going = True
+    while going:
+        comm.barrier()
+        began = perf_counter()
+        right &= call(comm, size, len(times))
+        times.append(perf_counter() - began)
+        # All ranks go on, or none.
+        going = bool(comm.share(perf_counter() < end))
+    wrong = comm.sum_array(np.array([not right], np.int64))[0]
+    return None if wrong else float(np.median(times))
+
+
+def _sum(comm, size, turn):
+    array = np.full(size // 8, comm.rank + turn, np.int64)
+    expected = comm.size * turn + comm.size * (comm.size - 1) // 2
+    return bool((comm.sum_array(array) == expected).all())
+
+
+def _gather(comm, size, turn):
+    rows = np.full((1, size), (comm.rank + turn) % 251, np.uint8)
+    expected = (np.arange(comm.size) + turn) % 251
+    return bool((comm.gather_rows(rows) == expected[:, None]).all())
+
+
+def _exchange(comm, size, turn):
+    part = max(1, size // comm.size)
+    boxes = [bytes([(comm.rank + other + turn) % 251]) * part for other in range(comm.size)]
+    return comm.exchange(boxes) == boxes  # what both say to each other is the same
+
+
+def _share(comm, size, turn):
+    return comm.share("x" * size if comm.rank == 0 else None) == "x" * size
+
+
+COLLECTIVES = {"sum": _sum, "gather": _gather, "exchange": _exchange, "broadcast": _share}

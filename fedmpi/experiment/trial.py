@@ -1,0 +1,60 @@
+"""How much memory a rank of a run needs: found by a round of one client and one step.
+
+The client with the most samples trains one batch, its message goes all the way into sums and a
+next state, and one block of test samples is evaluated. So activations, buffers of engines, and
+libraries are measured and need no model of their own; only what grows later is added up.
+"""
+
+import resource
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+from fedmpi.errors import FedmpiError
+from fedmpi.exchange import Job
+from fedmpi.learn.engine import BLOCK
+from fedmpi.round.memories import LIMIT
+from fedmpi.round.messages import Messages
+from fedmpi.round.visit import Server, add, visits
+
+SCALE = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
+
+
+def memory_of_a_rank(experiment):
+    """Return the bytes that a rank of a run has in memory at most, its node's data apart.
+
+    This process, with all that it has loaded, stands for the rank; so the answer is right in a
+    process that does nothing else. Raises FedmpiError if the client cannot be trained.
+    """
+    algorithm, config = experiment.algorithm, experiment.config
+    client = int(experiment.sizes.argmax())
+    state = algorithm.start(experiment.weights)
+    plan = algorithm.plan(state, 0, client)
+    plan = replace(plan, steps=1 if plan.steps is None else min(plan.steps, 1))
+    server = Server(
+        algorithm, experiment.stages, Messages(config.network.value_type),
+        experiment.memories.__getitem__,
+    )  # fmt: skip
+    (done,) = visits(server, experiment.engine, [Job(client, 0, state, plan, 1.0)])
+    sums = algorithm.zero()
+    done = done if done.reason else add(algorithm, sums, done, done.arrival)
+    if done.reason:
+        raise FedmpiError(f"client {client} is rejected after one step: {done.reason}")
+    after = experiment.server.step(state, algorithm.step(state, sums, 0))
+    x, _ = experiment.test.take(np.arange(min(BLOCK, len(experiment.test))))
+    experiment.engine.outputs(after["weights"], x)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE
+    return most + _memories(done.memory, config) - data_bytes(experiment)
+
+
+def data_bytes(experiment):
+    """Return the bytes of the data set, which the ranks of a node share."""
+    return sum(array.nbytes for array in experiment.dataset.arrays().values())
+
+
+def _memories(memory, config):
+    """Return the bytes of what clients keep on a rank, if it is alone with all of them."""
+    each = sum(np.asarray(array).nbytes for array in (memory or {}).values())
+    clients = min(config.clients.number, config.selected * config.run.rounds)
+    return min(LIMIT, each * clients)

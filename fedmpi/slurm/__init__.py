@@ -1,1 +1,0 @@
-"""Runs as Slurm jobs: what a job is given, its script, how it is submitted, and sweeps."""

@@ -1,0 +1,29 @@
+"""Joules that a round costs the clients' devices, and the grams of CO2 behind them."""
+
+from fedmpi import simulated
+from fedmpi.arrays import Integers, Reals
+from fedmpi.world.clock import Spans
+from fedmpi.world.devices import Devices
+from fedmpi.world.series import value_at
+
+JOULES_PER_KWH = 3.6e6
+
+
+def joules(devices: Devices, clients: Integers, span: Spans, bytes_moved: Integers) -> Reals:
+    """Return float64[n]: the energy of `clients` int64[n] in settled Spans.
+
+    A device draws power_w while it computes and idle_w while it receives and sends, and its radio
+    takes joule_per_mb for each 10^6 bytes of `bytes_moved` int64[n], up and down together.
+    """
+    return (
+        devices.power_w[clients] * span.compute
+        + devices.idle_w[clients] * (span.down + span.up)
+        + devices.joule_per_mb[clients] * (bytes_moved / 1e6)
+    )
+
+
+def grams(energy: float, section: simulated.Devices, now: float) -> float:
+    """Return the grams of CO2 of `energy` in joules at a virtual second, as [devices] says."""
+    if section.intensity is not None:
+        return energy / JOULES_PER_KWH * value_at(section.intensity, now)
+    return energy / JOULES_PER_KWH * float(section.carbon_g_per_kwh)

@@ -1,0 +1,57 @@
+"""Presence by day and night: a phone is there while it charges in its owner's night.
+
+That phones charge, idle and on WiFi, mostly by night, and that the number of those that can take
+part so varies fourfold within a day, is from Bonawitz et al. (MLSys 2019, arXiv:1902.01046,
+section 9). Normal times, drawn for each night and client, are ours. Nights are cut to begin at
+most 6 hours early or late and to last at most 12, so that two of one client never overlap.
+"""
+
+import numpy as np
+
+from fedmpi.arrays import Reals
+from fedmpi.rng import rng_for
+from fedmpi.world.presence import DAY, TICK, Presence
+
+HOUR = 3600.0
+
+
+class Nights(Presence):
+    """Nights of about `hours`, from about `starts_h` o'clock; both vary by `spread_h`."""
+
+    def __init__(
+        self, seed: int, shift_s: Reals, starts_h: float, hours: float, spread_h: float
+    ) -> None:
+        super().__init__(shift_s)
+        self._seed, self._starts_h, self._hours = seed, starts_h, hours
+        self._spread_h = spread_h
+
+    def there(self, now):
+        start, stop, local = self._around(now)
+        return ((start <= local) & (local < stop)).any(axis=0)
+
+    def leaves(self, now):
+        start, stop, local = self._around(now)
+        inside = (start <= local) & (local < stop)
+        return now + np.where(inside, stop - local, -np.inf).max(axis=0)
+
+    def comes(self, now):
+        start, _, local = self._around(now)
+        gap = np.where(start > local, start - local, np.inf).min(axis=0) + TICK
+        return np.where(self.there(now), now, now + gap)
+
+    def _around(self, now):
+        """Return begins and ends of the nights around `now`, float64[n, K], and the local time."""
+        local = now + self.shift_s
+        days = np.floor(np.array([local.min(), local.max()]) / DAY).astype(np.int64)
+        nights = [self._night(day) for day in range(days[0] - 1, days[1] + 2)]
+        start, stop = np.array(nights).transpose(1, 0, 2)
+        return start, stop, local
+
+    def _night(self, day):
+        """Return begin and end of every client's night that follows on the noon of a `day`."""
+        # Clocks may be behind, so days begin below 0; counters do not.
+        normal = rng_for(self._seed, "nights", day + 1024).standard_normal((2, len(self.shift_s)))
+        late = np.clip(normal[0] * self._spread_h, -6, 6)
+        hours = np.clip(self._hours + normal[1] * self._spread_h, 0.25, 12)
+        start = day * DAY + HOUR * (self._starts_h + late)
+        return start, start + HOUR * hours

@@ -1,0 +1,69 @@
+"""Presence as a Markov chain: exponential spells there and away, without memory.
+
+A chain with two states and rates a (comes) and b (goes) is the same as this: at the events of a
+Poisson process of rate a + b the state is drawn afresh, "there" with probability a / (a + b)
+(uniformisation; Jensen, "Markoff chains as an aid in the study of Markoff processes", 1953).
+So the state at a second is that of the last event before it, and is found without the whole past.
+"""
+
+import numpy as np
+
+from fedmpi.arrays import Reals
+from fedmpi.rng import rng_for
+from fedmpi.world.presence import Presence
+
+EVENTS = 8.0  # of the Poisson process in a block, on average
+AHEAD = 512  # blocks that are searched for a change; a spell seen to last longer never ends
+_MIDDLE = 1 << 40  # block number of virtual second 0, so that blocks before it have numbers
+
+
+class OnOff(Presence):
+    """There for `on_s` and away for `off_s` seconds on average, each client by itself."""
+
+    def __init__(self, seed: int, shift_s: Reals, on_s: float, off_s: float) -> None:
+        super().__init__(shift_s)
+        self._seed, self._on = seed, on_s / (on_s + off_s)
+        self._block_s = EVENTS / (1 / on_s + 1 / off_s)
+
+    def there(self, now):
+        state, block = np.zeros(len(self.shift_s), bool), int(now // self._block_s)
+        open_ = np.arange(len(state))
+        while len(open_):
+            times, on = self._events(block, open_)
+            before = np.where(times <= now, times, -np.inf)
+            last = before.argmax(axis=1)
+            rows = np.arange(len(open_))
+            state[open_] = on[rows, last]
+            open_ = open_[np.isneginf(before[rows, last])]
+            block -= 1
+        return state
+
+    def leaves(self, now):
+        return self._next(now, wanted=False, start=np.full(len(self.shift_s), np.inf))
+
+    def comes(self, now):
+        return self._next(now, wanted=True, start=np.where(self.there(now), now, np.inf))
+
+    def _next(self, now, wanted, start):
+        """Return the second of each client's first event after `now` that draws `wanted`."""
+        found, block = start.copy(), int(now // self._block_s)
+        for number in range(block, block + AHEAD):
+            open_ = np.flatnonzero(np.isinf(found))
+            if not len(open_):
+                break
+            times, on = self._events(number, open_)
+            found[open_] = np.where((times > now) & (on == wanted), times, np.inf).min(axis=1)
+        return found
+
+    def _events(self, block, clients):
+        """Return the events of `clients` int64[n] in a block, and the states drawn there.
+
+        float64[n, m] seconds, infinite where there is no event, and bool[n, m].
+        """
+        rng = rng_for(self._seed, "on-off", _MIDDLE + block)
+        counts = rng.poisson(EVENTS, len(self.shift_s))
+        shape = (len(counts), max(int(counts.max(initial=0)), 1))
+        places, states = rng.random(shape)[clients], rng.random(shape)[clients]
+        times = (block + places) * self._block_s
+        times[np.arange(shape[1]) >= counts[clients, None]] = np.inf
+        return times, states < self._on

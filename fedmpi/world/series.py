@@ -1,0 +1,70 @@
+"""Numbers over virtual time: each holds from its second on, until the next."""
+
+import csv
+import io
+import math
+
+import numpy as np
+
+from fedmpi.arrays import Reals
+from fedmpi.errors import ConfigError
+from fedmpi.world.recorded import last_before
+
+LINKS = ("client", "second", "up_mbit_s", "down_mbit_s")
+CARBON = ("second", "g_per_kwh")
+Rows = tuple[tuple[float, ...], ...]
+
+
+def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
+    """Return the lines of CSV `text` below the line of `heads`, as rows of numbers, sorted.
+
+    Rates must be above 0 and other numbers at least 0. Raises ConfigError with file and line.
+    """
+    lines, rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")), []
+    if tuple(head.strip() for head in next(lines, ())) != heads:
+        raise ConfigError(f"{place}: line 1: must be {','.join(heads)}")
+    for cells in lines:
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"{place}: line {lines.line_num}"
+        try:
+            row = tuple(float(cell) for cell in cells)
+        except ValueError:
+            raise ConfigError(f"{where}: must be {len(heads)} numbers") from None
+        if len(row) != len(heads) or not all(map(math.isfinite, row)):
+            raise ConfigError(f"{where}: must be {len(heads)} finite numbers")
+        for head, value in zip(heads, row, strict=True):
+            if value < 0 or (value == 0 and "mbit" in head):
+                least = "above 0" if "mbit" in head else "at least 0"
+                raise ConfigError(f"{where}: {head} = {value:g}: must be {least}")
+        rows.append(row)
+    if not rows:
+        raise ConfigError(f"{place}: has no line below the names")
+    return tuple(sorted(rows))
+
+
+class Links:
+    """Rates of links over time: client k has those of the file's client k, modulo their number."""
+
+    def __init__(self, rows: Rows, clients: int) -> None:
+        table = np.array(rows, np.float64)
+        _, first = np.unique(table[:, 0], return_index=True)
+        first = np.append(first, len(table))
+        which = np.arange(clients) % (len(first) - 1)
+        self._table, self._low, self._high = table, first[which], first[which + 1]
+
+    def at(self, now: float) -> tuple[Reals, Reals]:
+        """Return float64[K], twice: Mbit/s up and down of each client at a virtual second.
+
+        Before a client's first line they are those of that line.
+        """
+        wanted = np.full(len(self._low), now)
+        line = last_before(self._table[:, 1], self._low, self._high, wanted)
+        line = np.maximum(line, self._low)
+        return self._table[line, 2], self._table[line, 3]
+
+
+def value_at(rows: Rows, now: float) -> float:
+    """Return the number of rows (second, number) that holds at a virtual second."""
+    seconds = [second for second, _ in rows]
+    return rows[max(int(np.searchsorted(seconds, now, side="right")) - 1, 0)][1]

@@ -1,0 +1,150 @@
+"""Files that say when devices were there: FLASH's states, FedScale's behaviour, plain CSV.
+
+Each becomes rows (length, start, stop, start, stop, ...) of seconds, one for each device.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import pairwise
+
+from fedmpi.errors import ConfigError
+from fedmpi.world.presence import DAY, TICK
+
+Rows = tuple[tuple[float, ...], ...]
+HEADS = ("client", "start", "stop", "state")
+THERE, AWAY = ("available", "on", "1", "true"), ("away", "off", "0", "false")
+LAST = 1e12  # seconds
+
+
+def rows_in(text: str, place: str) -> Rows:
+    """Return the rows of a trace's `text`; `place` names the file in messages.
+
+    Raises ConfigError with the file, and where the fault is.
+    """
+    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        return _of_json(text, place)
+    return _of_csv(text, place)
+
+
+def _of_json(text, place):
+    """Rows of FLASH's state traces or FedScale's behaviour, told apart by what devices hold."""
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{place}: not valid JSON: {error}") from None
+    rows = []
+    for name, device in tree.items():
+        where = f"{place}: device {name!r:.40}"
+        if isinstance(device, dict) and "messages" in device:
+            rows.append(_flash(device["messages"], where))
+        elif isinstance(device, dict) and "active" in device:
+            rows.append(_fedscale(device, where))
+        else:
+            raise ConfigError(f"{where}: has neither 'messages' (FLASH) nor 'active' (FedScale)")
+    return _some(rows, place)
+
+
+def _flash(messages, where):
+    """The row of a phone of FLASH: there while its screen is off and it charges on WiFi.
+
+    That is the criterion of Yang et al. (WWW 2021, arXiv:2006.06983). Second 0 is the midnight
+    before the first line, and the row is of whole days, so the time of day is kept.
+    """
+    events = []
+    for line in str(messages).splitlines():
+        stamp, _, event = line.partition("\t")
+        try:
+            events.append((datetime.fromisoformat(stamp.strip()), event.strip()))
+        except ValueError:
+            raise ConfigError(f"{where}: {line!r:.60}: must be TIME<tab>EVENT") from None
+    events.sort(key=lambda event: event[0])  # lines of one second stay in their order
+    if not events:
+        return (DAY,)
+    midnight = events[0][0].replace(hour=0, minute=0, second=0, microsecond=0)
+    seconds = [(time - midnight).total_seconds() for time, _ in events]
+    dark = charged = wifi = False
+    spells = []
+    for (start, stop), (_, event) in zip(pairwise(seconds), events[:-1], strict=True):
+        dark = {"screen_off": True, "screen_on": False}.get(event, dark)
+        charged = {"battery_charged_on": True, "battery_charged_off": False}.get(event, charged)
+        if event in ("wifi", "2G", "3G", "4G", "5G", "Unknown"):
+            wifi = event == "wifi"
+        if dark and charged and wifi:
+            spells.append((start, stop))
+    return _row(DAY * (seconds[-1] // DAY + 1), spells, where)
+
+
+def _fedscale(device, where):
+    """The row of a client of FedScale (Lai et al., ICML 2022, arXiv:2105.11367)."""
+    active, inactive = device["active"], device.get("inactive")
+    numbers = [device.get("finish_time")]
+    for values in (active, inactive):
+        numbers += values if isinstance(values, list) else [None]
+    if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+        raise ConfigError(f"{where}: needs numbers active, inactive (lists) and finish_time")
+    if len(active) != len(inactive):
+        raise ConfigError(f"{where}: {len(active)} active but {len(inactive)} inactive times")
+    return _row(float(numbers[0]), list(zip(active, inactive, strict=True)), where)
+
+
+def _of_csv(text, place):
+    """Rows of lines client,start,stop,state: in order of client; as long as the last stop."""
+    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    spells, length = {}, 0.0
+    try:
+        if tuple(head.strip() for head in next(lines, ())) != HEADS:
+            raise ConfigError(f"{place}: line 1: must be {','.join(HEADS)}")
+        for cells in lines:
+            if not any(cell.strip() for cell in cells):
+                continue
+            where = f"{place}: line {lines.line_num}"
+            client, start, stop, there = _line(cells, where)
+            length = max(length, stop)
+            spells.setdefault(client, []).extend([(start, stop)] if there else [])
+    except csv.Error as error:
+        raise ConfigError(f"{place}: line {lines.line_num}: not CSV: {error}") from None
+    found = sorted(spells)
+    if found != list(range(len(found))):
+        raise ConfigError(f"{place}: clients must be 0, 1, 2, ... without a gap")
+    return _some([_row(length, spells[k], f"{place}: client {k}") for k in found], place)
+
+
+def _line(cells, where):
+    """Return (client, start, stop, there) of one line of CSV."""
+    try:
+        client, (start, stop) = int(cells[0]), map(float, cells[1:3])
+        state = cells[3].strip().lower()
+    except (ValueError, IndexError):
+        raise ConfigError(f"{where}: must be {','.join(HEADS)}, the first three numbers") from None
+    if state not in (*THERE, *AWAY):
+        known = ", ".join((*THERE, *AWAY))
+        raise ConfigError(f"{where}: state = {cells[3]!r:.40}: must be one of {known}")
+    if not (client >= 0 and 0 <= start <= stop <= LAST):
+        raise ConfigError(f"{where}: needs client >= 0 and 0 <= start <= stop <= {LAST:g}")
+    return client, start, stop, state in THERE
+
+
+def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tuple[float, ...]:
+    """Return (length, start, stop, ...): spells in order, joined where they touch or overlap."""
+    if not 0 < length <= LAST:
+        raise ConfigError(f"{where}: ends at second {length:g}; must be above 0, at most {LAST:g}")
+    joined = []
+    for start, stop in sorted(spells):
+        if not (math.isfinite(start) and 0 <= start <= stop):
+            raise ConfigError(f"{where}: from {start:g} to {stop:g}: must be 0 <= start <= stop")
+        stop = min(stop, length)
+        if joined and start <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], stop)
+        elif stop - start > 2 * TICK:  # shorter than what a round can meet
+            joined.append([start, stop])
+    return (float(length), *(float(second) for spell in joined for second in spell))
+
+
+def _some(rows, place):
+    if not rows:
+        raise ConfigError(f"{place}: has no device")
+    return tuple(rows)

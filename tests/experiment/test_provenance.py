@@ -1,0 +1,51 @@
+"""The processor of every rank is kept, and a run that mixes kinds of them says so."""
+
+import numpy as np
+import pytest
+
+import fedmpi
+from fedmpi.cli import main
+from fedmpi.experiment import provenance
+from fedmpi.record import reader
+
+CONFIG = """
+[run]
+rounds = 2
+[clients]
+number = 4
+per_round = 2
+local_steps = 1
+batch_size = 8
+"""
+OLD = "model name\t: Old Processor\nflags\t\t: fpu sse2\n"
+
+
+def warnings_of(path):
+    with reader.open(path) as run:
+        return [event["text"] for event in run.events if event["kind"] == "warning"]
+
+
+def test_a_run_that_continues_on_another_kind_says_so(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.toml").write_text(CONFIG)
+    (tmp_path / "cpuinfo").write_text(OLD)
+    out = str(tmp_path / "a.h5")
+    with monkeypatch.context() as other:
+        other.setattr(provenance, "CPUINFO", tmp_path / "cpuinfo")
+        assert main(["run", str(tmp_path / "a.toml"), "-o", out, "--quiet"]) == 0
+    run = fedmpi.open(out)
+    assert run.provenance["cpu"] == ["Old Processor"]
+    assert run.provenance["instructions"] == ["x86-64"]
+    assert warnings_of(out) == []
+    assert main(["resume", out, "--set", "run.rounds=3", "--quiet"]) == 0
+    (warning,) = warnings_of(out)
+    assert "this run began on Old Processor (x86-64) and continues on" in warning
+    assert warning in capsys.readouterr().err.replace("fedmpi: warning: ", "")
+
+
+@pytest.mark.parametrize(("second", "found"), [("x86-64-v3", False), ("x86-64-v4", True)])
+def test_a_run_over_two_kinds_says_so(second, found):
+    facts = {"hosts": ["n1", "n2"], "cpu": ["EPYC", "EPYC"], "instructions": ["x86-64-v3", second]}
+    text = provenance.mixture(facts)
+    assert bool(text) == found
+    assert ("EPYC (x86-64-v4) on n2" in text) == found
+    assert np.unique(provenance.kinds(facts)).size == 1 + found

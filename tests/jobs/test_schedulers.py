@@ -1,0 +1,182 @@
+"""PBS and Flux, by stand-ins that answer as the manuals of the commands say: none is real."""
+
+import os
+import subprocess
+
+import pytest
+
+from fedmpi.errors import ConfigError
+from fedmpi.scheduler import SCHEDULERS, flux, pbs
+from fedmpi.scheduler.options import Options
+from fedmpi.scheduler.snapshot import Snapshot
+
+# Both note their words. qsub and flux batch print the new job's name; ranks leave with 75 when
+# they are told, or with $CODE at once.
+NOTE = '#!/bin/bash\necho "$(basename "$0") $*" >>"$NOTES"\n'
+RANKS = """
+trap 'exit 75' USR1
+[[ $CODE != wait ]] || while :; do sleep 0.02; done
+exit "$CODE"
+"""
+COMMANDS = {
+    "qsub": "echo 4712.pbs01\n",
+    "pbsdsh": "exit 1\n",
+    "mpiexec": RANKS,
+    "qstat": """
+case "$*" in
+*4711.pbs01) printf 'Job id Name User Time Use S Queue\\n4711.pbs01 a me 0 Q work\\n' ;;
+*'4713[].pbs01')
+    printf '%s a me 0 %s work\\n' '4713[].pbs01' B '4713[0].pbs01' X '4713[1].pbs01' R ;;
+-Bf) printf 'Server: pbs01\\n    max_array_size = 250\\n' ;;
+*) echo "qstat: Unknown Job Id $*" >&2; exit 153 ;;
+esac
+""",
+    "flux": """
+case "$*" in
+"getattr jobid") echo f4711 ;;
+"getattr size") echo 2 ;;
+"getattr hostlist") echo "n[1-2]" ;;
+run*--cores-per-task*) """ + RANKS + """ ;;
+run*) exit 1 ;;
+*batch*) echo f4712 ;;
+"jobs --no-header --format={state} f4711") echo SCHED ;;
+"jobs --no-header --format={state} f4710") echo INACTIVE ;;
+jobs*) exit 1 ;;
+esac
+""",
+}
+
+
+@pytest.fixture
+def env(tmp_path):
+    """Return the environment of a machine with these commands."""
+    (tmp_path / "bin").mkdir()
+    for name, text in COMMANDS.items():
+        path = tmp_path / "bin" / name
+        path.write_text(NOTE + text)
+        path.chmod(0o755)
+    (tmp_path / "nodes").write_text("n1\nn1\nn2\nn2\n")
+    return {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "NOTES": str(tmp_path / "notes"),
+        "CODE": "0", "HOME": str(tmp_path), "PBS_JOBID": "4711.pbs01",
+        "PBS_NODEFILE": str(tmp_path / "nodes"), "PBS_O_WORKDIR": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def submit(run_fedmpi, tmp_path, env):
+    """Return submit(scheduler, *words): the verb, for a.toml and a.h5, on that machine."""
+    (tmp_path / "a.toml").write_text("[run]\nrounds = 3\n")
+    known = {key: env[key] for key in ("PATH", "NOTES", "HOME")}
+
+    def run(scheduler, *words):
+        return run_fedmpi("submit", "a.toml", "-o", "a.h5", "--scheduler", scheduler,
+                          "--nodes", "2", "--tasks-per-node", "2", *words, **known)
+
+    return run
+
+
+def start(tmp_path, env, scheduler):
+    """Run the submitted script to its end; return its exit code, and the log of the job."""
+    script = tmp_path / f"a.job/job.{scheduler}"
+    done = subprocess.run(["bash", script], env=env, timeout=120, capture_output=True, text=True)
+    assert not done.stderr, done.stderr
+    return done.returncode, (tmp_path / "a.log").read_text()
+
+
+PBS_HEAD = """\
+#!/bin/bash
+#PBS -N experiment
+#PBS -l select=2:ncpus=2:mpiprocs=2:ompthreads=1:mem=16gb
+#PBS -l walltime=00:01:00
+#PBS -l place=scatter:excl
+#PBS -q debug
+#PBS -A proj
+#PBS -l filesystems=home:eagle
+#PBS -o {folder}/a.pbs-log
+#PBS -j oe
+#PBS -r y
+#PBS -V
+"""
+FLUX_HEAD = """\
+#!/bin/bash
+# flux: --job-name=experiment
+# flux: --nodes=2
+# flux: --nslots=4
+# flux: --cores-per-slot=1
+# flux: --time-limit=60s
+# flux: --queue=debug
+# flux: --bank=proj
+# flux: --exclusive
+# flux: --setattr=user.note=x
+# flux: --output="{folder}/a.flux-log"
+"""
+SHORT = ["--time", "1", "--lead", "59", "--partition", "debug", "--account", "proj", "--exclusive"]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "head", "words", "number", "launched", "again"),
+    [
+        ("pbs", PBS_HEAD, ["--mem", "16G", "--qsub=-l filesystems=home:eagle"], "4712.pbs01",
+         "mpiexec -n 4 --ppn 2 ",
+         "qsub -W depend=afterany:4711.pbs01 -v FEDMPI_RESTARTS=1,FEDMPI_TASK=0 "),
+        ("flux", FLUX_HEAD, ["--flux=--setattr=user.note=x"], "f4712",
+         "flux run --nodes=2 --ntasks=4 --cores-per-task=1 ",
+         "flux --parent batch --dependency=afterany:f4711 "),
+    ],
+)
+def test_a_job_is_told_of_its_limit_and_followed_by_another(
+    submit, tmp_path, env, scheduler, head, words, number, launched, again
+):
+    done = submit(scheduler, *SHORT, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"submitted as job {number}\n  4 rank(s): 2 node(s)")
+    script = (tmp_path / f"a.job/job.{scheduler}").read_text()
+    assert script.startswith(head.format(folder=tmp_path) + "set -euo pipefail\n")
+    code, log = start(tmp_path, env | {"CODE": "wait"}, scheduler)
+    assert code == 75 and f"submitted again as job {number}" in log, log
+    noted = (tmp_path / "notes").read_text()
+    assert launched in noted and f"{again}{tmp_path}/a.job/job.{scheduler}" in noted, noted
+    rows = (tmp_path / "a.job/submitted").read_text().splitlines()
+    assert rows == [f"{scheduler} {number} - -"] * 2
+
+
+@pytest.mark.parametrize("scheduler", ["pbs", "flux"])
+def test_a_job_that_ends_or_fails_or_came_too_often_does_not_come_back(
+    submit, tmp_path, env, scheduler
+):
+    assert submit(scheduler, "--restarts", "3").returncode == 0
+    before = (tmp_path / "notes").read_text()
+    for code, restarts in ((0, 0), (1, 0), (75, 3)):
+        more = {"CODE": str(code), "FEDMPI_RESTARTS": str(restarts)}
+        assert start(tmp_path, env | more, scheduler)[0] == code
+    noted = (tmp_path / "notes").read_text()[len(before):]
+    assert "depend" not in noted
+
+
+def test_which_tasks_wait_or_run(env, tmp_path):
+    assert pbs.alive("4711.pbs01", env) == {"-"}
+    assert pbs.alive("4713[].pbs01", env) == {"1"}
+    assert pbs.alive("1.pbs01", env) == set()
+    assert (flux.alive("f4711", env), flux.alive("f4710", env)) == ({"-"}, set())
+    assert (pbs.most_tasks(env), flux.most_tasks(env)) == (250, None)
+    kept = Snapshot(tmp_path / "s.job")
+    kept.folder.mkdir()
+    kept.note("pbs", ["4713[].pbs01"], [(0, [3, 4]), (1, [7, 9])])
+    kept.note("flux", ["f4711", "f4710"], [(0, [1]), (1, [2])])
+    assert kept.alive(SCHEDULERS, env) == {"7": "4713[].pbs01", "9": "4713[].pbs01", "1": "f4711"}
+
+
+def test_arrays_of_each():
+    lines = pbs.directives(Options(), None, tasks=7, parallel=2)
+    assert "#PBS -J 0-6%2" in lines
+    assert not [line for line in pbs.directives(Options(), None, tasks=1) if "-J" in line]
+    with pytest.raises(ConfigError, match="--parallel: Flux has no arrays"):
+        flux.directives(Options(), None, tasks=7, parallel=2)
+
+
+def test_flux_gets_a_job_for_each_task(env, tmp_path):
+    assert flux.submit(tmp_path / "s", env, 3) == ["f4712"] * 3
+    noted = (tmp_path / "notes").read_text().splitlines()
+    assert noted == [f"flux batch --env=FEDMPI_TASK={i} {tmp_path}/s" for i in range(3)]
