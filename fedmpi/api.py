@@ -12,6 +12,7 @@
 import os
 import sys
 from pathlib import Path
+from tempfile import gettempdir
 
 from fedmpi.errors import ConfigError, ResultError
 
@@ -73,4 +74,8 @@ def data_root(environ, named=None):
 
 def cache_folder(environ):
     """Return fedmpi's folder in the user's cache."""
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedmpi"
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor an entry in passwd, as in some containers
+        home = Path(gettempdir()) / f"fedmpi-{os.getuid()}"
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "fedmpi"

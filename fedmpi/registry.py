@@ -109,8 +109,9 @@ class Registry(Mapping[str, Any]):
             if name not in self._things:
                 hint = nearest(name, self._things)
                 raise ConfigError(f"{where}: unknown {self.kind}; {hint}")
-            return self._things[name]
-        thing = self._own(named.find(name, f"{place}: {self.key}"), name, where)
+            thing = self._things[name]
+        else:
+            thing = self._own(named.find(name, f"{place}: {self.key}"), name, where)
         if isabstract(thing):
             lacks = ", ".join(sorted(thing.__abstractmethods__))
             raise ConfigError(f"{where}: has no {lacks}; define it")

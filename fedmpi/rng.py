@@ -1,5 +1,7 @@
 """The only source of randomness: one independent stream for each purpose, round and client."""
 
+import random
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
@@ -33,3 +35,19 @@ def rng_for(seed: int, purpose: str, round: int = 0, client: int = 0) -> np.rand
     key = np.array([seed & _64_BITS, word], np.uint64)
     counter = np.array([0, 0, round, client], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+@contextmanager
+def seeded_generators(seed):
+    """Seed the global generators of numpy and Python while user's code runs in this block.
+
+    After it they are as before. `seed` is 0 to 2**32 - 1.
+    """
+    ours, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(numpys)  # noqa: NPY002

@@ -4,6 +4,7 @@ import pytest
 
 from fedmpi.config import read
 from fedmpi.errors import ConfigError
+from fedmpi.experiment import resolve as resolving
 from fedmpi.experiment.resolve import resolve
 
 
@@ -177,3 +178,8 @@ def test_a_fault_is_named_with_its_place_value_and_remedy(message):
 def test_a_malformed_override_is_refused(override):
     with pytest.raises(ConfigError, match="--set"):
         read("[run]\nseed = 1", "a.toml", [override])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "a.toml").write_text("\ufeff[run]\nseed = 3\n", encoding="utf-8")
+    assert resolving.read(tmp_path / "a.toml").config.run.seed == 3

@@ -46,6 +46,12 @@ def main(argv=None):
         if isinstance(error, OSError) and not error.filename and error.errno in FULL:
             error = FedmpiError(f"the output cannot be written: {error.strerror}; make room")
             _drop_output()
+        if isinstance(error, MemoryError):
+            said = " ".join(str(error).split())
+            error = FedmpiError(
+                f"out of memory{said and ': ' + said}\n"
+                "see check --estimate; take a smaller model, batch or data set, or more nodes"
+            )
         report(error, args.debug)
         return 1
 

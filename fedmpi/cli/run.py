@@ -27,6 +27,8 @@ def add_verbs(verbs):
     parser.add_argument("out", metavar="OUT", type=Path, help="result file of the run")
     parser.add_argument("--allow-code", action="store_true",
                         help="import the modules of user's code that OUT names")
+    parser.add_argument("--force", action="store_true",
+                        help="go on although data or code have changed, and note that")
     _add_common(parser)
 
 
@@ -76,6 +78,7 @@ def resume(args):
             given, str(args.out), args.overrides, args.allow_code
         ),
         resume=True,
+        force=args.force,
         changed=tuple(args.overrides),
     )
 

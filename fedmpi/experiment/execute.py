@@ -7,7 +7,9 @@ from pathlib import Path
 from time import perf_counter
 
 from fedmpi import named
-from fedmpi.errors import AlikeError, FedmpiError, RejectedError
+from fedmpi.comm.alike import alike
+from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError
+from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.provenance import mixture, provenance
 from fedmpi.experiment.save import Thrift, keep, restore
@@ -26,12 +28,14 @@ class Start:
     With `resume` the run goes on from the checkpoint beside `out`, or from the beginning if
     there is none yet; `changed` are the "a.b=v" that differ from then. `data_root` and `cache`
     are folders or None, `environ` and `command` those of the command line, for the record.
+    `force` lets it go on with data or code that have changed.
     `warn` is told, in a thread of its own, of ranks that seem to be stopped.
     """
 
     out: Path
     overwrite: bool = False
     resume: bool = False
+    force: bool = False
     changed: tuple = ()
     data_root: Path | None = None
     cache: Path | None = None
@@ -62,9 +66,12 @@ def _execute(resolved, comm, start, progress, stop):
             check_target(start.out, start.overwrite)
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
         experiment = assemble(resolved, comm, start.data_root, start.cache, watch)
+        digests = digests_of(experiment, comm)
+        agree(comm, digests)
+        agree_on_weights(comm, "first weights", experiment.weights)
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
-        writer = _writer(resolved, experiment, comm, start, simulation.next_round)
+        writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
         with _told(writer, start.out, comm):
             try:
                 _rounds(simulation, writer, start.out, began, progress, watch)
@@ -130,10 +137,12 @@ def _note(writer, row, watch):
 def _finish(simulation, writer, out, wall_time):
     """Keep the last state, close the result file, and say whether all rounds are done."""
     done = simulation.next_round >= simulation.experiment.config.run.rounds
+    weights = simulation.state["weights"]
+    agree_on_weights(simulation.comm, "final weights", weights)
     keep(simulation, writer, out, wall_time)
     if writer:
         if done:
-            model = parameters(simulation.experiment.layout, simulation.state["weights"])
+            model = parameters(simulation.experiment.layout, weights)
             writer.finish("finished", model, weights_sha256(model))
         else:
             writer.event("stopped", f"asked to by {simulation.stop.asked or 'another rank'}")
@@ -147,16 +156,35 @@ def parameters(layout, weights):
     return {t.name: weights[t.start : t.start + t.size].reshape(t.shape) for t in layout.tensors}
 
 
-def _writer(resolved, experiment, comm, start, next_round):
+def _differs(start, facts):
+    """Return what differs from when a run began; raise ResultError if that must not be."""
+    with reader.open(start.out) as run:
+        kept = run.provenance
+    found = [text for part in ("digests", "code")
+             for text in changed(kept.get(part, {}), facts[part])]
+    if found and not start.force:
+        raise ResultError(
+            f"{start.out}: {'; '.join(found)}: no longer what the run began with\n"
+            "put it back, or go on with --force, which notes the change in the file"
+        )
+    return found + changed(kept.get("libraries", {}), facts["libraries"])
+
+
+def _writer(resolved, experiment, comm, start, next_round, digests):
     """Create or reopen the result file on rank 0; the other ranks write nothing."""
     facts = provenance(comm, start.environ, start.command)
+    facts |= {"digests": digests, "code": code_of(resolved)}
+    with alike(comm):
+        differs = _differs(start, facts) if start.resume and comm.rank == 0 else []
     if comm.rank:
         return None
     if start.resume:
         with reader.open(start.out) as old:
             mixed = mixture(facts, old.provenance)
-        writer = Writer.reopen(start.out, next_round, comm.size, resolved.values())
+        writer = Writer.reopen(start.out, next_round, comm.size, resolved.values(), facts)
         writer.event("resume", f"from round {next_round} on {comm.size} ranks")
+        for text in differs:
+            writer.event("warning", f"goes on with other than it began with: {text}")
         for key in start.changed:
             writer.event("config", key)
         _warn(writer, mixed, start)

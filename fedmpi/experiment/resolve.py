@@ -90,7 +90,7 @@ def read(path, overrides=()):
 def text_of(path, kind="TOML", longest=LONGEST):
     """Return the text of a configuration file, or one of another `kind`, or raise ConfigError."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             text = file.read(longest + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"

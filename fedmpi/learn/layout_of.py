@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layer, Layout, Tensor
@@ -38,6 +39,7 @@ def layout_of(module, sample):
         float32; a forward pass that draws random numbers (dropout) or fails.
     """
     sample = torch.as_tensor(sample)
+    _check_kinds(module)
     _check_tensors(module)
     _check_draws(module, sample)
     calls = _trace(module, sample)
@@ -189,6 +191,25 @@ def _macs(part, output):
     return 0
 
 
+def _check_kinds(module):
+    """Raise ConfigError for modules whose tensors are not what is trained and sent."""
+    for name, part in module.named_modules():
+        place = f"model: {name or type(part).__name__}"
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in part.parameters(False)):
+            raise ConfigError(f"{place} is a lazy module without a size; give its sizes")
+        if parametrize.is_parametrized(part):
+            raise ConfigError(
+                f"{place} computes its weights (weight_norm, spectral_norm); use a plain layer"
+            )
+        if prune.is_pruned(part) and not list(part.children()):
+            raise ConfigError(
+                f"{place} is pruned by a hook; call torch.nn.utils.prune.remove, and prune with "
+                "an algorithm such as static-mask"
+            )
+        if getattr(part, "sparse", False) is True:
+            raise ConfigError(f"{place} has sparse gradients; make it with sparse=False")
+
+
 def _check_tensors(module):
     """Raise ConfigError for parameters and buffers that a flat float32 vector cannot hold."""
     seen = {}
@@ -223,12 +244,17 @@ def _check_draws(module, sample):
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.get_rng_state()
         try:
-            twin(torch.cat([sample, sample]))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            reason = str(error).splitlines()[0]
+            outputs = twin(torch.cat([sample, sample]))
+        except Exception as error:  # the user's code may raise anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigError(
                 f"model: the forward pass fails on input of shape {tuple(sample.shape)}: {reason}"
             ) from None
+        if not isinstance(outputs, torch.Tensor):
+            raise ConfigError(
+                f"model: the forward pass returns a {type(outputs).__name__}; return one tensor, "
+                "[N, classes]"
+            )
         if not torch.equal(before, torch.get_rng_state()):
             raise ConfigError(
                 "model: the forward pass draws random numbers (dropout?), which would make "

@@ -28,6 +28,8 @@ def check_target(path, overwrite=False):
         raise ResultError(f"{path}: the folder {folder} does not exist; make it first")
     if os.path.isdir(path):
         raise ResultError(f"{path}: is a folder; name a file in it, such as {path}/out.h5")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ResultError(f"{path}: is a device, pipe or socket; name a file")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ResultError(f"{path}: the folder {folder} cannot be written to; choose another")
     if os.path.exists(path):
@@ -86,12 +88,14 @@ class Writer:
             return cls(path, run, phases)
 
     @classmethod
-    def reopen(cls, path, rounds, ranks=None, resolved=None, phases=schema.PHASES):
+    def reopen(
+        cls, path, rounds, ranks=None, resolved=None, provenance=None, phases=schema.PHASES
+    ):
         """Cut the file back to its first `rounds` rounds and return a Writer that goes on.
 
-        `ranks` may differ from before, and so may `resolved`, the values used; rows of clients,
-        phases and layers are cut alike, a final model is removed, events stay. Raises
-        ResultError if the file holds fewer rounds.
+        `ranks` may differ from before, and so may `resolved`, the values used, and
+        `provenance`; rows of clients, phases and layers are cut alike, a final model is
+        removed, events stay. Raises ResultError if the file holds fewer rounds.
         """
         path = os.path.realpath(path)
         with reader.open(path) as run:
@@ -107,6 +111,9 @@ class Writer:
             store.cut(file, rounds, ranks)
             if resolved is not None:
                 store.put_resolved(file, resolved)
+            if provenance is not None:
+                del file["provenance"]
+                store.put_tree(file.create_group("provenance", track_order=True), provenance)
             store.put_attributes(file, root)
         with reader.open(path) as run:
             return cls(path, run, phases)

@@ -116,3 +116,35 @@ class Breaks(Plain):
         if report.client % 3 == 1:
             raise KeyError("a key that nobody has")
         return super().message(job, report)
+
+
+@fedmpi.dataset
+def counted(root, step=1):
+    """Two hundred points in two classes; another `step`, or the file `shifted`, gives others."""
+    x = np.arange(200, dtype=np.float32)[:, None] * step % 7 - Path("shifted").exists()
+    y = (x[:, 0] > 3).astype(np.int64)
+    return fedmpi.Dataset.of("counted", "features", (x, y), (x, y), classes=2)
+
+
+@fedmpi.model
+def drawn_by_numpy(input_shape, classes):
+    """Softmax regression whose weights come from numpy's global generator."""
+    import torch
+
+    module = torch.nn.Linear(input_shape[0], classes)
+    with torch.no_grad():
+        drawn = np.random.standard_normal((classes, input_shape[0]))  # noqa: NPY002
+        module.weight.copy_(torch.from_numpy(drawn))
+    return module
+
+
+@fedmpi.model
+def drawn_by_rank(input_shape, classes):
+    """Softmax regression with other weights on each rank."""
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))
+    with torch.no_grad():
+        here = os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
+        module[1].weight.fill_(float(here))
+    return module

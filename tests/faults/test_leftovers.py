@@ -73,7 +73,7 @@ def test_facts_that_cannot_be_are_refused(out, change):
     kept = checkpoint.read(checkpoint.path_of(out))
     good = contents(out)
     with checkpoint.writing(kept.path, kept.facts | change) as put:
-        put.array("weights", kept.arrays["weights"])
+        put.array("algorithm/weights", kept.arrays["algorithm/weights"])
     with pytest.raises(ResultError, match=f"its {next(iter(change))} is"):
         run_here(out, resume=True)
     equal(contents(out), good)
@@ -82,10 +82,11 @@ def test_facts_that_cannot_be_are_refused(out, change):
 @pytest.mark.parametrize("weights", ["float64", "shorter", "none"])
 def test_a_checkpoint_of_another_model_is_refused(out, weights):
     kept = checkpoint.read(checkpoint.path_of(out))
-    array = kept.arrays["weights"]
+    array = kept.arrays["algorithm/weights"]
     with checkpoint.writing(kept.path, kept.facts) as put:
         if weights != "none":
-            put.array("weights", array.astype("f8") if weights == "float64" else array[:-1])
+            changed = array.astype("f8") if weights == "float64" else array[:-1]
+            put.array("algorithm/weights", changed)
     with pytest.raises(ResultError, match="is not of a model of 1,210 parameters"):
         run_here(out, resume=True)
     with fedmpi.open(out) as run:

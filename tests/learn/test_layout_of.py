@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from fedmpi.errors import ConfigError
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules, layout_of
@@ -211,3 +212,48 @@ def test_modules_of_each_layer():
     module = small(nn.Flatten(), nn.Linear(6 * 36, 2))
     parts = layer_modules(module, layout_of(module, IMAGE))
     assert parts == [[module[0], module[1]], [module[4]]]
+
+
+def pruned():
+    """Return a linear layer that torch prunes."""
+    layer = nn.Linear(4, 2)
+    return prune.l1_unstructured(layer, "weight", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.LazyLinear(2), "model: 0 is a lazy module without a size"),
+        (lambda: parametrizations.weight_norm(nn.Linear(4, 2)), "0 computes its weights"),
+        (lambda: parametrizations.spectral_norm(nn.Linear(4, 2)), "0 computes its weights"),
+        (pruned, "0 is pruned by a hook; call torch.nn.utils.prune.remove"),
+        (lambda: nn.EmbeddingBag(9, 2, sparse=True), "0 has sparse gradients"),
+    ],
+)
+def test_modules_whose_tensors_are_not_what_is_sent_are_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        layout_of(nn.Sequential(make()), torch.zeros(1, 4))
+
+
+class Answers(nn.Linear):
+    """Returns what `of` makes of its output."""
+
+    def __init__(self, of):
+        super().__init__(4, 2)
+        self.of = of
+
+    def forward(self, x):
+        return self.of(super().forward(x))
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (lambda y: (y, y), "returns a tuple; return one tensor"),
+        (lambda y: {"logits": y}, "returns a dict; return one tensor"),
+        (lambda y: {}["logits"], r"fails on input of shape \(1, 4\): 'logits'"),
+    ],
+)
+def test_a_forward_pass_that_gives_no_tensor_is_refused(of, message):
+    with pytest.raises(ConfigError, match=message):
+        layout_of(Answers(of), torch.zeros(1, 4))

@@ -241,3 +241,14 @@ def test_two_runs_that_write_one_file_are_told(new, path):
     with pytest.raises(ResultError, match="is gone; it was moved or removed"):
         new.commit()
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_file_is_never_replaced(tmp_path, overwrite):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for place in ("/dev/null", tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(ResultError, match="is a device, pipe or socket"):
+            writer.check_target(place, overwrite)
+    with pytest.raises(ResultError, match="is a folder"):
+        writer.check_target(tmp_path, overwrite)

@@ -1,7 +1,7 @@
 """A plain torch network on one flat float64 vector, and plain local training: what twins share.
 
-Nothing here comes from fedmpi. A vector holds all parameters and running statistics in the order
-of `state_dict`.
+Nothing here comes from fedmpi but the mark of the two models. A vector holds all parameters
+and running statistics in the order of `state_dict`.
 """
 
 from collections import OrderedDict
@@ -11,10 +11,13 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
+import fedmpi
+
 MARGIN = 1e-6  # least relative gap at a cut, far above the rounding of float32
 KINK = 1e-7  # least distance of an activation from a kink, twice the rounding of a value near 1
 
 
+@fedmpi.model
 def small(input_shape, classes):
     """Two convolutions, the first with normalisation, and two linear layers; 652 parameters."""
     return nn.Sequential(
@@ -33,6 +36,7 @@ def small(input_shape, classes):
     )
 
 
+@fedmpi.model
 def levels(input_shape, classes, level=5):
     """The layers of FedLP's CNN at its five levels, 2 or 3 channels wide."""
     parts, inputs = OrderedDict(), 1

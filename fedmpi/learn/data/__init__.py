@@ -9,6 +9,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.options import Patterns, Rules, Shakespeare, Synthetic
 from fedmpi.registry import Entry, Registry
+from fedmpi.rng import seeded_generators
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
@@ -82,7 +83,7 @@ def load(name, root=None, options=None, cache=None):
     options = entry.checked(options or {}, "configuration", "data.")
     if ":" not in name:
         return entry.make(root, options, cache)
-    with named.blamed(f"data.name = {name!r}"):
+    with named.blamed(f"data.name = {name!r}"), seeded_generators(0):
         found = entry.make(root, **options)
     if not isinstance(found, Dataset):
         raise ConfigError(

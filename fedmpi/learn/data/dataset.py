@@ -68,7 +68,9 @@ class Dataset:
         name, kind, classes
             As in the attributes.
         train, test : pair of arrays
-            x and y. y may be of any integer type and becomes int64.
+            x and y, arrays or what numpy can make arrays of, torch tensors for example. y may
+            be of any integer type, of booleans, or of floats without a fraction, [N] or [N, 1],
+            and becomes int64.
         groups : pair of int arrays or None
             Natural clients of the training and the test samples.
 
@@ -77,6 +79,8 @@ class Dataset:
         DataError
             If the arrays do not fit together, or a label is outside 0 to classes - 1.
         """
+        train, test = ((np.asarray(x), _labels(y)) for x, y in (train, test))
+        groups = tuple(None if group is None else np.asarray(group) for group in groups)
         for part, (x, y), group in zip(("train", "test"), (train, test), groups):
             _check(f"{name}: {part}", kind, x, y, classes, group)
         arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
@@ -101,12 +105,23 @@ def moments(x):
         squares += np.square(chunk, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.int64)
     count = x.size // x.shape[1]
     mean = total / count
-    std = np.sqrt(squares / count - mean**2)
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    std[std < 1e-3] = 255.0  # of a channel that never changes: it stays as it is
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
+def _labels(y):
+    """Return labels as whole numbers [N] where they can be read so, else as they are."""
+    y = np.asarray(y)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.dtype.kind == "b" or (y.dtype.kind == "f" and np.array_equal(y, np.rint(y))):
+        return y.astype(np.int64)
+    return y
+
+
 def _as_stored(key, array):
-    return np.ascontiguousarray(array if key.startswith("x") else np.asarray(array, np.int64))
+    """Return a contiguous view: it becomes read-only, and the caller's array must not."""
+    return np.ascontiguousarray(array, None if key.startswith("x") else np.int64).view()
 
 
 def _check(place, kind, x, y, classes, group):
@@ -119,8 +134,22 @@ def _check(place, kind, x, y, classes, group):
             f"{place}: x is {x.dtype} with {x.ndim} dimensions; "
             f"kind {kind!r} needs {np.dtype(dtype)} with {ndim}"
         )
+    if kind == "image" and x.shape[3] <= 4 < x.shape[1]:
+        raise DataError(
+            f"{place}: x is {list(x.shape)}, which looks like [N, height, width, channels]; "
+            "give [N, channels, height, width], as np.moveaxis(x, -1, 1) does"
+        )
+    if kind == "features" and not (finite := np.isfinite(x).all(axis=1)).all():
+        row = int(np.argmin(finite))
+        raise DataError(f"{place}: x of sample {row} holds NaN or infinity; remove or replace it")
     if not len(x) == len(y) > 0 or (group is not None and len(group) != len(x)):
         raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"
                         + ("" if group is None else f", {len(group)} group ids"))
-    if y.ndim != 1 or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes:
-        raise DataError(f"{place}: labels must be whole numbers from 0 to {classes - 1}")
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise DataError(f"{place}: labels are {y.dtype}{list(y.shape)}; give whole numbers [N]")
+    if y.min() < 0 or y.max() >= classes:
+        wrong = int(np.argmax((y < 0) | (y >= classes)))
+        raise DataError(
+            f"{place}: labels must be whole numbers from 0 to {classes - 1}; "
+            f"sample {wrong} has {y[wrong]}"
+        )

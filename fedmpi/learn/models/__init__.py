@@ -61,8 +61,8 @@ def build(name, input_shape, classes, options, seed):
     options : dict
         The model's own keys.
     seed : int
-        The run's seed. Torch's own initialisers draw from a stream made from it;
-        torch's global generator is left as it was.
+        The run's seed. Torch's own initialisers draw from a stream made from it, and so do
+        the global generators of numpy and Python; all are left as they were.
 
     Raises
     ------
@@ -73,12 +73,12 @@ def build(name, input_shape, classes, options, seed):
     # Listing and checking models must not wait for torch.
     import torch
 
-    from fedmpi.rng import rng_for
+    from fedmpi.rng import rng_for, seeded_generators
 
     options = options_of(name, options)
     make = MODELS.find(name).make
     drawn = int(rng_for(seed, "init").integers(2**63))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), seeded_generators(drawn % 2**32):
         torch.manual_seed(drawn)
         with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
             module = make(tuple(input_shape), classes, **options)

@@ -13,6 +13,7 @@ from fedmpi.learn.partitions import options as keys_of
 from fedmpi.learn.partitions.local_test import held_out
 from fedmpi.learn.partitions.partition import Partition, from_owner
 from fedmpi.registry import Entry, Registry
+from fedmpi.rng import seeded_generators
 
 __all__ = ["PARTITIONS", "Partition", "held_out", "split"]
 
@@ -90,7 +91,7 @@ def split(name, labels, groups, clients, options, rng):
         )
     if ":" not in name:
         return entry.make(labels, groups, clients, options, rng)
-    with named.blamed(f"data.partition = {name!r}"):
+    with named.blamed(f"data.partition = {name!r}"), seeded_generators(0):
         owner = entry.make(labels, groups, clients, rng, **options)
     return _of_own(owner, name, len(labels), clients)
 

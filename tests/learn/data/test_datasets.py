@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from fedmpi.errors import ConfigError, DataError
 from fedmpi.learn import data
@@ -147,7 +148,13 @@ def test_mean_and_std_are_those_of_float64(rng):
         ("image", np.zeros((2, 3), np.uint8), [0, 1], "needs uint8 with 4"),
         ("text", np.zeros((2, 3), np.uint8), [0, 2], "from 0 to 1"),
         ("text", np.zeros((2, 3), np.uint8), [0, -1], "from 0 to 1"),
-        ("text", np.zeros((2, 3), np.uint8), [0.0, 1.0], "whole numbers"),
+        ("text", np.zeros((2, 3), np.uint8), [0.0, 0.5], r"labels are float64\[2\]; give whole"),
+        ("text", np.zeros((2, 3), np.uint8), ["a", "b"], "give whole numbers"),
+        ("text", np.zeros((2, 3), np.uint8), [[0, 1], [1, 0]], r"labels are int64\[2, 2\]"),
+        ("text", np.zeros((2, 3), np.uint8), [1, 2], "sample 1 has 2"),
+        ("image", np.zeros((2, 8, 8, 3), np.uint8), [0, 1], "looks like .N, height, width"),
+        ("features", np.array([[0, 1], [np.nan, 0]], np.float32), [0, 1], "sample 1 holds NaN"),
+        ("features", np.array([[np.inf, 1], [3, 0]], np.float32), [0, 1], "sample 0 holds NaN"),
         ("text", np.zeros((2, 3), np.uint8), [0], "2 samples, 1 labels"),
         ("text", np.zeros((0, 3), np.uint8), [], "0 samples"),
     ],
@@ -155,6 +162,30 @@ def test_mean_and_std_are_those_of_float64(rng):
 def test_arrays_that_do_not_fit_are_refused(kind, x, y, message):
     with pytest.raises(DataError, match=message):
         data.Dataset.of("mine", kind, (x, np.array(y)), (x, np.array(y)), 2)
+
+
+@pytest.mark.parametrize("y", [[0, 1], [[0], [1]], [False, True], [0.0, 1.0], [[0.0], [1.0]]])
+def test_labels_in_the_forms_that_people_have(y):
+    x = np.zeros((2, 3), np.float32)
+    got = data.Dataset.of("mine", "features", (x, y), (x, y), 2)
+    assert got.y_train.tolist() == [0, 1] and got.y_train.dtype == np.int64
+
+
+def test_tensors_are_data_and_the_callers_arrays_stay_writable():
+    x, y = torch.arange(6, dtype=torch.float32).view(2, 3), np.array([1, 0])
+    got = data.Dataset.of("mine", "features", (x, y), (x, torch.tensor([1, 0])), 2)
+    np.testing.assert_array_equal(got.x_train, [[0, 1, 2], [3, 4, 5]])
+    y[0], x[0, 0] = 0, 7
+    with pytest.raises(ValueError, match="read-only"):
+        got.x_train[0] = 0
+
+
+def test_a_channel_that_never_changes_has_a_spread_to_divide_by():
+    x = np.stack([np.full((4, 5, 5), 200), np.arange(100).reshape(4, 5, 5)], 1).astype(np.uint8)
+    y = np.zeros(4, int)
+    got = data.Dataset.of("mine", "image", (x, y), (x, y), 1)
+    assert got.std[0] == 1 and got.mean[0] == pytest.approx(200 / 255)
+    assert got.std[1] == pytest.approx(np.arange(100).std() / 255)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""Ranks that must hold the same, and runs that go on: digests of what a run stands on."""
+
+import hashlib
+from pathlib import Path
+from sys import modules
+
+import numpy as np
+
+from fedmpi import named
+from fedmpi.errors import AlikeError
+from fedmpi.record.digest import weights_sha256
+
+_ROW = np.dtype([("rank", "<i8"), ("what", "S64"), ("digest", "S64")])
+_HINTS = {
+    "first weights": "a model must draw from torch, numpy or random, and from nothing else",
+    "partition": "a partition must draw from the generator that it is given",
+    "data": "the files differ between nodes, or a data set draws without a fixed seed",
+    "final weights": "a method must use self.rng_for alone, and no state of its own",
+}
+
+
+def digests_of(experiment, comm):
+    """Return hex digests by name: of the partition, and on the first rank of a node of the data."""
+    partition = experiment.engine.data.partition
+    found = {
+        "partition": weights_sha256({"order": partition.order, "starts": partition.starts}),
+    }
+    if comm.node_rank == 0:  # all its ranks share the arrays
+        found["data"] = weights_sha256(experiment.dataset.arrays())
+    return found
+
+
+def code_of(resolved):
+    """Return hex digests of the user's modules that a configuration names, by module."""
+    names = {name.partition(":")[0] for _, name in named.names_in(resolved.values())}
+    paths = {name: getattr(modules.get(name), "__file__", None) for name in sorted(names)}
+    return {
+        name: hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        for name, path in paths.items()
+        if path and Path(path).is_file()
+    }
+
+
+def agree_on_weights(comm, which, weights):
+    """Raise AlikeError on all ranks unless their float32[P] are the same; collective.
+
+    `which` is "first weights" or "final weights".
+    """
+    if comm.size > 1:
+        agree(comm, {which: weights_sha256({"weights": weights})})
+
+
+def agree(comm, digests):
+    """Raise AlikeError on all ranks unless the digests that ranks give agree; collective."""
+    rows = [(comm.rank, what.encode(), digest.encode()) for what, digest in digests.items()]
+    rows = comm.gather_rows(np.array(rows, _ROW))
+    for what in np.unique(rows["what"]):
+        given = rows[rows["what"] == what]
+        other = given[given["digest"] != given["digest"][0]]
+        if len(other):
+            name = what.decode()
+            raise AlikeError(
+                f"the {name} of rank {given['rank'][0]} and of rank {other['rank'][0]} differ: "
+                f"{_HINTS[name]}"
+            )
+
+
+def changed(kept, now):
+    """Return what differs between the facts of a run then and now, as texts; both are trees.
+
+    Facts that were not kept then are not compared.
+    """
+    return [
+        f"{what} ({str(kept[what])[:40]} then, {str(value)[:40]} now)"
+        for what, value in sorted(now.items())
+        if what in kept and str(kept[what]) != str(value)
+    ]

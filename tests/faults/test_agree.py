@@ -1,0 +1,69 @@
+"""Ranks hold the same, or the run stops; a run goes on with what it began with, or says so."""
+
+import random
+
+import numpy as np
+import pytest
+
+from fedmpi.errors import ResultError
+from fedmpi.experiment.agree import changed
+from fedmpi.learn.models import build
+from fedmpi.record import reader
+from fedmpi.rng import seeded_generators
+from tests.conftest import SOON
+from tests.faults.job import Job, run_here, write_config
+
+OWN = "tests.faults.own:"
+
+
+def test_a_model_that_draws_from_numpy_is_seeded_by_the_run():
+    first, again, other = (
+        build(OWN + "drawn_by_numpy", (4,), 2, {}, seed).weight.detach().numpy()
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_the_global_generators_are_left_as_they_were():
+    random.seed(5)
+    expected = random.random()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    random.seed(5)
+    with seeded_generators(1):
+        np.random.random(1000)  # noqa: NPY002
+        random.random()
+    assert random.random() == expected
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_ranks_with_other_first_weights_stop_before_the_first_round(tmp_path):
+    config, out = write_config(tmp_path), tmp_path / "out.h5"
+    config.write_text(config.read_text().replace('name = "mlp"\nhidden = [16]',
+                                                 f'name = "{OWN}drawn_by_rank"'))
+    with Job(tmp_path, "run", config, "-o", out, ranks=2) as job:
+        assert job.end(SOON) == 1, job.text()
+        text = job.text()
+    assert "the first weights of rank 0 and of rank 1 differ: a model must draw from" in text
+    assert not out.exists()
+
+
+def test_data_that_changed_since_are_refused_or_noted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out.h5"
+    run_here(out, overrides=[f"data.name={OWN}counted"], rounds=2)
+    (tmp_path / "shifted").touch()
+    before = out.read_bytes()
+    with pytest.raises(ResultError, match=r"out.h5: data .*no longer what the run began with"):
+        run_here(out, resume=True, overrides=["run.rounds=3"])
+    assert out.read_bytes() == before
+    run_here(out, resume=True, overrides=["run.rounds=3"], force=True)
+    with reader.open(out) as run:
+        assert run.status == "finished" and len(run.rounds) == 3
+        notes = [e["text"] for e in run.events if e["kind"] == "warning"]
+        assert [note.split(": ")[1].split(" (")[0] for note in notes] == ["data", "partition"]
+    run_here(out, resume=True, overrides=["run.rounds=4"])  # provenance is that of the last start
+
+
+def test_what_changed_is_named_and_what_was_not_kept_is_not_compared():
+    assert changed({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == ["b (2 then, 3 now)"]
