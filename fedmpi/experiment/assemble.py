@@ -88,14 +88,17 @@ class Experiment:
         return held_out(self.trainer.partition, data.y_train, test, classes, rng)
 
 
-def assemble(resolved, comm, root, cache=None):
+def assemble(resolved, comm, root, cache=None, stage=str):
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
     `root` is the folder of the data sets and `cache` one for noting verified files. The
-    first rank of each node reads the data; all ranks of the node share its copy. What cannot
-    be is an AlikeError on all ranks (alone: the error itself).
+    first rank of each node reads the data; all ranks of the node share its copy. `stage` is
+    called with a text at each step. What cannot be is an AlikeError on all ranks (alone: the
+    error itself).
     """
+    stage(f"reading the data set {resolved.config.data.name}")
     dataset = _shared_dataset(resolved, comm, root, cache)
+    stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with _alike(comm):
         return _assembled(resolved, dataset)
 

@@ -1,6 +1,7 @@
 """A whole run: put it together, go round by round, keep the result."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +24,8 @@ class Start:
     With `resume` the run goes on from the checkpoint beside `out`, or from the beginning if
     there is none yet; `changed` are the "a.b=v" that differ from then. `data_root` and `cache`
     are folders or None, `environ` and `command` those of the command line, for the record.
-    `warn` is told, in a thread of its own, of ranks that seem to be stopped.
+    `warn` is called, in a thread of its own, with a text about ranks that seem to be stopped,
+    and `stage` with a text at each step of the start.
     """
 
     out: Path
@@ -34,7 +36,8 @@ class Start:
     cache: Path | None = None
     environ: dict = field(default_factory=dict)
     command: tuple = ()
-    warn: object = warnings.warn
+    warn: Callable[[str], None] = warnings.warn
+    stage: Callable[[str], None] = str  # which shows nothing
 
 
 def execute(resolved, comm, start, progress, stop):
@@ -49,10 +52,11 @@ def execute(resolved, comm, start, progress, stop):
         if comm.rank == 0 and not start.resume:
             check_target(start.out, start.overwrite)
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
-        experiment = assemble(resolved, comm, start.data_root, start.cache)
+        experiment = assemble(resolved, comm, start.data_root, start.cache, start.stage)
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round)
+        start.stage("training the first round")
         try:
             _rounds(simulation, writer, start.out, began, progress, watch)
         except RejectedError as error:
