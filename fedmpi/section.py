@@ -63,6 +63,12 @@ def check(section, tree, place, prefix=""):
         raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
 
 
+def nearest(name, known):
+    """Return a hint for an unknown name: the nearest known name, or else all of them."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+
+
 def _tuples(tree):
     """TOML arrays as tuples, which frozen sections hold."""
     if isinstance(tree, dict):

@@ -20,7 +20,7 @@ FLOORS = (
     {"totals", "flops", "simulated", "exchange"},
     {"config"},
     {"algorithms", "learn", "comm", "record", "world"},
-    {"round", "analysis", "slurm", "doctor"},
+    {"round", "analysis", "slurm", "doctor", "reference"},
     {"experiment"},
     {"api", "bench"},
     {"cli"},
