@@ -148,3 +148,15 @@ def _default(value):
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def manual() -> str:
+    """Return docs/keys.md: a table of the keys for each section."""
+    lines = ["# Keys", "", "`fedmpi list keys` prints this table.", ""]
+    for section in Config.model_fields:
+        lines += [f"## [{section}]", "", "| key | type | default | meaning |", "|" + " --- |" * 4]
+        for key, kind, default, meaning in keys_of(section):
+            cells = (f"`{key}`", kind.replace("|", "\\|"), f"`{default}`", meaning)
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)

@@ -7,6 +7,7 @@ import pytest
 from fedmpi import reference
 from fedmpi.config import Config
 from fedmpi.errors import ConfigError
+from tests.conftest import ROOT
 
 
 def test_every_key_has_a_meaning_and_every_meaning_a_key():
@@ -45,3 +46,10 @@ def test_check_refuses_a_split_that_run_would_refuse(run_fedmpi, tmp_path):
                                        "[clients]\nnumber = 5000\n")
     done = run_fedmpi("check", "exp.toml")
     assert done.returncode == 2 and "clients.number = 5000" in done.stderr, done.stderr
+
+
+def test_the_page_of_the_manual_is_the_reference():
+    page = (ROOT / "docs/keys.md").read_text()
+    assert page == reference.manual(), (
+        "python -c 'from fedmpi import reference; print(reference.manual(), end=\"\")' "
+        "> docs/keys.md")

@@ -113,5 +113,5 @@ def test_digest_by_hand():
 @pytest.mark.parametrize("target", [60, 1.001, -0.1, float("nan")])
 def test_a_target_in_per_cent_is_refused(tmp_path, target):
     run = reader.open(sample.write(tmp_path / "a.h5"))
-    with pytest.raises(ResultError, match="60 % is 0.60"):
+    with pytest.raises(ResultError, match=r"60 % is 0\.60"):
         run.bytes_to(target)
