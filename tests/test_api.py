@@ -83,7 +83,7 @@ def test_an_error_of_own_code_is_raised_as_it_is_and_the_next_run_works(tmp_path
 def test_what_is_no_result_is_refused(tmp_path):
     with pytest.raises(ResultError, match="no such file"):
         fedmpi.open(tmp_path / "a.h5")
-    with pytest.raises(ResultError, match="5: is no path"):
+    with pytest.raises(ResultError, match="5: not a path"):
         fedmpi.open(5)
     fedmpi.run(TREE, out=tmp_path / "a.h5")
     with pytest.raises(FedmpiError, match="--overwrite"):
