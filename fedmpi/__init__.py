@@ -19,6 +19,8 @@ if not (_here / "kernels").is_dir():
 # The Python interface, loaded when first asked for: reading results needs numpy and h5py alone.
 _INTERFACE = {
     "open": "fedmpi.api",
+    "open_many": "fedmpi.api",
+    "resume": "fedmpi.api",
     "run": "fedmpi.api",
     "Algorithm": "fedmpi.algorithm",
     "Keys": "fedmpi.algorithm",

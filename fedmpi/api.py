@@ -1,16 +1,19 @@
-"""fedmpi from Python: read results, run experiments, write methods of one's own.
+"""fedmpi from Python: read results, run experiments, write your own methods.
 
     import fedmpi
 
     run = fedmpi.open("out.h5")            # numpy and h5py are enough
     run.rounds.test_accuracy, run.time_to(0.80)
     fedmpi.run("exp.toml", out="new.h5")   # the same as the command
+    fedmpi.resume("new.h5", ["run.rounds=50"])
+    fedmpi.open_many("results/*.h5").spread()   # mean and deviation over seeds
 
     class Mine(fedmpi.Algorithm, name="mine"): ...
 """
 
 import os
 import sys
+from glob import glob, has_magic
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -22,12 +25,29 @@ def open(path):
     from fedmpi.record import reader
 
     if not isinstance(path, str | os.PathLike):
-        raise ResultError(f"{path!r}: is no path; give that of a result file")
+        raise ResultError(f"{path!r}: not a path; give the path of a result file")
 
     return reader.open(path)
 
 
-def run(config, out, overwrite=False):
+def open_many(*paths):
+    """Open result files by names or patterns such as "results/*.h5"; return their Runs.
+
+    The Runs come in the order of the arguments, those of a pattern sorted by name. Raises
+    ResultError for a pattern without a file, and as `open` does.
+    """
+    from fedmpi.analysis.collection import Runs
+
+    found = []
+    for path in map(str, paths):
+        names = sorted(glob(path)) if has_magic(path) else [path]
+        if not names:
+            raise ResultError(f"{path}: no such file; the pattern fits no result file")
+        found += map(open, names)
+    return Runs(found)
+
+
+def run(config, out, overwrite=False, progress=None):
     """Run an experiment to its end, and return its Run, read from the result file.
 
     Parameters
@@ -38,30 +58,67 @@ def run(config, out, overwrite=False):
         Result file to write.
     overwrite : bool
         Replace `out` if it exists.
+    progress : callable, optional
+        Called on rank 0 after each round with a dict of its columns, as in `run.rounds`, and
+        the number of rounds in all. What it raises ends the run.
 
     Under mpiexec or srun all ranks call it. Raises FedmpiError.
     """
-    from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment import resolve
-    from fedmpi.experiment.execute import Start, execute
-    from fedmpi.experiment.stop import Never
 
     if not isinstance(config, dict | str | os.PathLike):
         raise ConfigError(f"config = {config!r}: give the path of a TOML file, or a dict of dicts")
     if not isinstance(out, str | os.PathLike):
         raise ConfigError(f"out = {out!r}: give the path of the result file to write")
+
+    def make():
+        return resolve.of_tree(config) if isinstance(config, dict) else resolve.read(config)
+
+    return _execute(make, out, progress, overwrite=overwrite)
+
+
+def resume(out, changes=(), progress=None, allow_code=False, force=False):
+    """Continue the run of a result file from its checkpoint; return its Run at the end.
+
+    `changes` are texts such as "run.rounds=50", as after --set; `progress` is as for `run`. A
+    run that is finished is returned as it is unless something changes. `allow_code` imports the
+    modules of users' code that the file names; `force` goes on with data or code that have
+    changed. Raises FedmpiError.
+    """
+    from fedmpi.experiment import resolve
+
+    with open(out) as old:
+        kept = {"text": old.toml, "values": old.config, "done": len(old.rounds)}
+        if old.status == "finished" and not changes:
+            return open(out)
+    return _execute(lambda: resolve.again(kept, str(out), changes, allow_code), out, progress,
+                    resume=True, changed=tuple(changes), force=force)
+
+
+def _execute(make, out, progress, **how):
+    """Start the ranks, run what `make` resolves, and return the Run."""
+    from fedmpi.comm.start import ending_together, start
+    from fedmpi.experiment.execute import Start, execute
+    from fedmpi.experiment.stop import Never
+
     comm = start(os.environ)
-    resolved = resolve.of_tree(config) if isinstance(config, dict) else resolve.read(config)
-    how = Start(
+    resolved = make()
+    begin = Start(
         out=Path(out),
-        overwrite=overwrite,
         data_root=data_root(os.environ, resolved.config.data.root),
         cache=cache_folder(os.environ),
         environ=dict(os.environ),
         command=tuple(sys.argv),
+        **how,
     )
+
+    def show(row, rounds):
+        """Pass on the columns of a round, as the caller may keep them."""
+        if progress is not None:
+            progress(dict(row.columns), rounds)
+
     with ending_together(comm):
-        execute(resolved, comm, how, lambda row, rounds: None, Never())
+        execute(resolved, comm, begin, show, Never())
     comm.close()
     return open(out)
 

@@ -83,7 +83,7 @@ def test_an_error_of_own_code_is_raised_as_it_is_and_the_next_run_works(tmp_path
 def test_what_is_no_result_is_refused(tmp_path):
     with pytest.raises(ResultError, match="no such file"):
         fedmpi.open(tmp_path / "a.h5")
-    with pytest.raises(ResultError, match="5: is no path"):
+    with pytest.raises(ResultError, match="5: not a path"):
         fedmpi.open(5)
     fedmpi.run(TREE, out=tmp_path / "a.h5")
     with pytest.raises(FedmpiError, match="--overwrite"):
@@ -104,3 +104,33 @@ def test_the_folder_of_the_data_follows_key_then_variable_then_cache():
     assert api.data_root({"FEDMPI_DATA": "/a"}) == Path("/a")
     assert api.data_root({"XDG_CACHE_HOME": "/c"}) == Path("/c/fedmpi/data")
     assert api.data_root({}, "~/d") == Path.home() / "d"
+
+
+def test_progress_gets_every_round_and_resume_adds_more(tmp_path):
+    seen = []
+    out = tmp_path / "a.h5"
+    fedmpi.run(TREE, out, progress=lambda row, rounds: seen.append((row["round"], rounds)))
+    assert seen == [(0, 2), (1, 2)]
+    assert fedmpi.resume(out).status == "finished" and len(seen) == 2
+    longer = fedmpi.resume(out, ["run.rounds=4"], progress=lambda row, _: seen.append(row["round"]))
+    assert seen[2:] == [2, 3] and len(longer.rounds) == 4
+    whole = fedmpi.run(TREE | {"run": {"rounds": 4, "seed": 3}}, tmp_path / "b.h5")
+    assert whole.weights_sha256 == longer.weights_sha256
+
+
+def test_many_files_are_opened_by_a_pattern_and_grouped_by_any_key(tmp_path):
+    from tests.record import sample
+
+    for method in ("fedavg", "fedlp"):
+        for seed in (1, 2):
+            sample.write(tmp_path / f"{method}-s{seed}.h5", algorithm=method, name=method,
+                         seed=seed)
+    runs = fedmpi.open_many(tmp_path / "*.h5")
+    assert {k: len(v) for k, v in runs.by("algorithm.name").items()} == {"fedavg": 2, "fedlp": 2}
+    assert set(runs.by("algorithm.name", "run.seed")) == {
+        ("fedavg", 1), ("fedavg", 2), ("fedlp", 1), ("fedlp", 2)}
+    assert [row["runs"] for row in runs.spread(0.3)] == [2, 2]
+    frame = runs.to_pandas(0.3)
+    assert frame["run.seed"].tolist() == [1, 2, 1, 2] and frame["rounds_to"].tolist() == [4] * 4
+    with pytest.raises(ResultError, match="fits no result file"):
+        fedmpi.open_many(tmp_path / "*.hdf")

@@ -104,9 +104,19 @@ def common_target(runs):
     if lowest <= 0:
         name = labels(runs)[best.index(lowest)]
         return None, f"No target: {name} has no round with a test accuracy above 0."
+    if lowest <= (most := max(map(chance, runs))):
+        name = labels(runs)[best.index(lowest)]
+        return None, (f"No target: {name} reaches {lowest:.4f}, no more than always naming the "
+                      f"most frequent class ({most:.4f}); choose one with --target.")
     target = min(float(lowest), math.floor(lowest * 10000) / 10000) or float(lowest)
     whom = "the run reaches" if len(runs) == 1 else "all runs reach"
     return target, f"The target is the highest accuracy that {whom}; choose one with --target."
+
+
+def chance(run):
+    """Return the share of the most frequent class in the training data, 0 without samples."""
+    counts = run.partition.sum(axis=0, dtype=np.int64)
+    return float(counts.max(initial=0) / max(counts.sum(), 1))
 
 
 def cautions(runs):

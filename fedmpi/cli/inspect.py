@@ -1,8 +1,11 @@
 """The verbs that look at an experiment before it runs: check, partition, list."""
 
+import json
+import sys
 from pathlib import Path
 
 from fedmpi.cli.machine import cache_folder, data_root
+from fedmpi.errors import ConfigError, DataError
 
 
 def add_verbs(verbs):
@@ -22,6 +25,9 @@ def add_verbs(verbs):
     parser.add_argument("-o", "--out", type=Path, help="also draw it: .png, .svg, .pdf")
     parser = verb(verbs, list_, "list what a configuration can name")
     parser.add_argument("what", choices=sorted(_LISTS))
+    parser.add_argument("name", nargs="?", help="a section after keys, a method after algorithms")
+    parser.add_argument("--json-schema", action="store_true",
+                        help="with keys: a JSON Schema of configurations, for editors")
 
 
 def check(args):
@@ -30,12 +36,23 @@ def check(args):
     from fedmpi.experiment import resolve
 
     resolved = resolve.read(args.config, args.overrides)
+    _check_split(resolved)
     print(as_toml(resolved.values()), end="")
     if args.estimate:
         from fedmpi.experiment.estimate import estimate
 
         costs = estimate(resolved, _root(resolved), cache_folder())
         print("\n".join(["", "# estimate", *_costs(costs, resolved.config)]))
+
+
+def _check_split(resolved):
+    """Raise what `run` would raise for a split that cannot be made; without data only a warning."""
+    from fedmpi.experiment.division import split_of
+
+    try:
+        split_of(resolved, _root(resolved), cache_folder())
+    except DataError as error:
+        print(f"fedmpi: warning: the split was not checked: {error}", file=sys.stderr)
 
 
 def _costs(costs, config):
@@ -73,9 +90,43 @@ def partition(args):
 
 def list_(args):
     """List what a configuration or a table can name, with the keys that each takes."""
+    if args.json_schema or args.name:
+        _reference(args)
+        return
     rows = _LISTS[args.what]()
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {text}" for name, text in rows))
+
+
+def _reference(args):
+    """Print the JSON Schema, the keys of a section, or a method with its keys."""
+    from fedmpi import reference
+
+    if args.json_schema and args.what == "keys" and not args.name:
+        print(json.dumps(reference.json_schema(), indent=1))
+    elif args.name and args.what == "algorithms":
+        text, rows = reference.algorithm(args.name)
+        print("\n".join([text, "", *_lines_of_keys(rows)]))
+    elif args.name and args.what == "keys":
+        print("\n".join(_lines_of_keys(reference.keys_of(args.name))))
+    else:
+        raise ConfigError(f"list {args.what}: takes no name and no --json-schema; "
+                          "use list keys [SECTION], list keys --json-schema, list algorithms NAME")
+
+
+def _lines_of_keys(rows):
+    """Keys as lines: name, default, type, and the meaning below them."""
+    lines = []
+    for key, kind, default, meaning in rows:
+        lines.append(f"{key} = {default}   ({kind})")
+        lines += [f"    {meaning}"] if meaning else []
+    return lines or ["(no keys of its own)"]
+
+
+def _keys():
+    from fedmpi import reference
+
+    return [(f"{key} = {default}", meaning) for key, _, default, meaning in reference.keys_of()]
 
 
 def _root(resolved):
@@ -152,6 +203,7 @@ def _columns():
 
 
 _LISTS = {
+    "keys": _keys,
     "algorithms": _algorithms,
     "models": _models,
     "datasets": _datasets,

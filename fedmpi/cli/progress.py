@@ -1,4 +1,4 @@
-"""How a run tells that it goes on: a live bar on a terminal, else a line now and then."""
+"""The progress of a run: a live bar on a terminal, elsewhere a line every few seconds."""
 
 import sys
 from time import monotonic
@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from fedmpi.analysis.quantities import in_bytes
+from fedmpi.analysis.quantities import digits, in_bytes, in_seconds
 
 LINE_EVERY = 5.0  # seconds between lines; the first and the last round always get one
-WIDE, FULL = 72, 110  # columns of a terminal that has room for a bar, and for all facts
+WIDE = 72  # columns of a terminal that has room for a bar
+BAR = 24  # columns of the bar
 
 
 def progress_for(kind, name):
@@ -21,15 +22,16 @@ def progress_for(kind, name):
 
 
 class Silent:
-    """Says nothing."""
+    """Shows nothing."""
 
     def __init__(self, name):
         self._name = name
         self._accuracy = float("nan")
         self._first = None  # the first round seen here, and when it was done
+        self._clients = self._bytes = 0  # since then; of all rounds seen here
 
     def __call__(self, row, rounds):
-        """Take note of nothing."""
+        """Show the round `row` of `rounds`."""
 
     def __enter__(self):
         return self
@@ -37,40 +39,53 @@ class Silent:
     def __exit__(self, *error):
         pass
 
-    def _seen(self, columns, rounds):
-        """Return the number of rounds done and what is left in words, "" if not known.
+    def _facts(self, columns, rounds):
+        """Return (rounds done, facts as short texts, the most important first).
 
-        The first round seen here is not counted: start-up, or what a run that goes on had done.
+        Speed and time left do not count the first round seen here, which includes the start.
         """
         accuracy, now = columns["test_accuracy"], monotonic()
         self._accuracy = self._accuracy if accuracy != accuracy else accuracy
         done = int(columns["round"]) + 1
+        self._bytes += int(columns["bytes_up"]) + int(columns["bytes_down"])
+        self._clients += int(columns["clients_completed"]) if self._first else 0
         self._first = self._first or (done, now)
         first, since = self._first
-        if not first < done < rounds:
-            return done, ""
-        return done, f"{_time((now - since) / (done - first) * (rounds - done))} left"
+        shown = "-" if self._accuracy != self._accuracy else f"{100 * self._accuracy:.1f} %"
+        facts = [f"accuracy {shown}"]
+        passed = now - since
+        if first < done and passed > 0:
+            if done < rounds:
+                facts += [f"{_time(passed / (done - first) * (rounds - done))} left"]
+            facts += [f"{digits(self._clients / passed)} clients/s"]
+        facts += [f"sent {in_bytes(self._bytes)}",
+                  f"virtual time {in_seconds(columns['virtual_time'])}"]
+        return done, facts
 
 
 class Bar(Silent):
-    """A live bar: round, accuracy, bytes, time left; less of that on a narrow terminal."""
+    """A live bar with as many facts as the terminal has room for."""
 
     def __init__(self, name):
         super().__init__(name)
         console = Console(force_terminal=True)
-        self._width = console.width
-        front = [TextColumn("[bold]{task.description}"), BarColumn(bar_width=24)]
-        front = front if self._width >= WIDE else []
+        self._room = console.width
+        front = [TextColumn("[bold]{task.description}"), BarColumn(bar_width=BAR)]
+        if self._room >= WIDE:
+            self._room -= len(name) + BAR + 2
+        else:
+            front = []
         self._progress = Progress(*front, TextColumn("{task.fields[facts]}"), console=console)
-        self._task = self._progress.add_task(escape(name), total=None, facts="starting")
+        self._task = self._progress.add_task(escape(name), total=None, facts="first round")
 
     def __call__(self, row, rounds):
-        """Move the bar on by one round."""
-        done, left = self._seen(row.columns, rounds)
-        facts = _facts(row.columns, self._accuracy)
-        facts = facts if self._width >= FULL else facts[: 1 if self._width < WIDE else 2]
-        facts = "  ".join(filter(None, [f"{done}/{rounds}", *facts, left]))
-        self._progress.update(self._task, total=rounds, completed=done, facts=facts)
+        """Advance the bar by one round."""
+        done, facts = self._facts(row.columns, rounds)
+        shown = f"{done}/{rounds}"
+        for fact in facts:
+            if len(shown) + 2 + len(fact) < self._room:
+                shown += f"  {fact}"
+        self._progress.update(self._task, total=rounds, completed=done, facts=shown)
 
     def __enter__(self):
         self._progress.start()
@@ -81,28 +96,20 @@ class Bar(Silent):
 
 
 class Lines(Silent):
-    """A line now and then, for logs."""
+    """A line every few seconds, for logs."""
 
     def __init__(self, name):
         super().__init__(name)
         self._last = -LINE_EVERY
 
     def __call__(self, row, rounds):
-        """Write a line if it is time for one."""
-        done, left = self._seen(row.columns, rounds)
+        """Write a line if it is time for it."""
+        done, facts = self._facts(row.columns, rounds)
         now = monotonic()
         if now - self._last < LINE_EVERY and done < rounds:
             return
         self._last = now
-        facts = "  ".join(filter(None, [*_facts(row.columns, self._accuracy), left]))
-        print(f"{self._name}  round {done}/{rounds}  {facts}", flush=True)
-
-
-def _facts(columns, accuracy):
-    """What a reader wants to know of a round, in a few words each, the first the most."""
-    shown = "-" if accuracy != accuracy else f"{100 * accuracy:.1f} %"
-    up, down = columns["bytes_up"], columns["bytes_down"]
-    return [f"accuracy {shown}", f"up {in_bytes(up)}", f"down {in_bytes(down)} a round"]
+        print(f"{self._name}  round {done}/{rounds}  {'  '.join(facts)}", flush=True)
 
 
 def _time(seconds):

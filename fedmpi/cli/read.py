@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
@@ -26,6 +27,12 @@ def add_verbs(verbs):
     parser.add_argument("--target", type=float, help="test accuracy to reach, such as 0.80")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .svg, .pdf")
+    parser.add_argument("--figure", type=Path, metavar="FILE",
+                        help="draw mean and spread over seeds for a paper: .pdf, .svg, .png")
+    parser.add_argument("--columns", type=int, choices=(1, 2), default=2,
+                        help="columns of a page that the figure fills (default 2)")
+    parser.add_argument("--each", action="store_true",
+                        help="a row for each run, also where runs differ in the seed alone")
     parser.add_argument("--no-curves", action="store_true", help="tables only")
     parser.add_argument("--views", action="store_true",
                         help="also what was sent as each paper counts it")
@@ -58,7 +65,7 @@ def table(args):
 
 def compare(args):
     """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
-    from fedmpi.analysis import curves, views
+    from fedmpi.analysis import curves, groups, views
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.record import reader
 
@@ -69,13 +76,23 @@ def compare(args):
 
         draw(runs, str(args.plot), comparison.target)
         print(f"drawn in {args.plot}", file=sys.stderr)
+    if args.figure:
+        from fedmpi.analysis.paper import figure
+
+        figure(runs, str(args.figure), args.columns, comparison.target)
+        print(f"figure in {args.figure}", file=sys.stderr)
+    found = groups.rows(runs, comparison.target)
     rows, counted = comparison.rows, [views.view(run) for run in runs] if args.views else []
     if args.json:
         if counted:
             rows = [row | {"views": found} for row, found in zip(rows, counted, strict=True)]
-        print(json.dumps({"target": comparison.target, "rows": rows}, indent=2))
+        print(json.dumps({"target": comparison.target, "rows": rows, "groups": found}, indent=2,
+                         default=asdict))
     else:
-        print(printable(comparison.text()))
+        grouped = len(found) < len(runs) and not args.each
+        shown = groups.text(found, comparison.target) if grouped else comparison.text()
+        notes = ["", *comparison.notes] if grouped and comparison.notes else []
+        print(printable("\n".join([shown, *notes])))
         if counted:
             print(printable("\n" + views.text([row["run"] for row in rows], counted)))
         if not args.no_curves:

@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
+from fedmpi.comm.launch import rank_of
 from fedmpi.errors import AlikeError, FedmpiError
 
 STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
@@ -85,32 +86,47 @@ def resume(args):
 
 def _on_all_ranks(args, read, make, **how):
     """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
-    from fedmpi.comm.alike import alike
+    from fedmpi.cli.stages import Stages
     from fedmpi.comm.start import launched, start
-    from fedmpi.experiment.stop import Stop, deaf
 
     if launched(os.environ):  # a rank inside MPI_Init would not hear Python's own handler
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    comm = start(os.environ)
-    with _ending_together(comm, args.debug):
-        given = _from_rank_0(comm, read)
-        with alike(comm):
-            resolved = make(given)
-        if given.get("status") == "finished" and not how.get("changed"):
-            if comm.rank == 0 and not args.quiet:
-                print(f"all {given['done']} rounds are done; for more add --set run.rounds=N")
-            return 0
-        keep_kernels_on_node(os.environ)
-        one_thread_each(resolved.config.run.threads_per_rank)
-        keep_freed_memory()
-        with Stop() as stop:
-            code = _execute(args, resolved, comm, stop, how)
-            deaf()
-            return code
+    stages = Stages(args.progress == "bar" or None)
+    if args.quiet or args.progress == "none" or rank_of(os.environ):
+        stages.end()
+    stages("starting the ranks" if launched(os.environ) else "starting")
+    try:
+        comm = start(os.environ)
+        with _ending_together(comm, stages, args.debug):
+            return _resolve_and_execute(args, read, make, comm, stages, how)
+    finally:
+        stages.end()
+
+
+def _resolve_and_execute(args, read, make, comm, stages, how):
+    """Resolve what rank 0 reads alike on all ranks, and run it; return the exit code."""
+    from fedmpi.comm.alike import alike
+    from fedmpi.experiment.stop import Stop, deaf
+
+    given = _from_rank_0(comm, read)
+    with alike(comm):
+        resolved = make(given)
+    if given.get("status") == "finished" and not how.get("changed"):
+        stages.end()
+        if comm.rank == 0 and not args.quiet:
+            print(f"all {given['done']} rounds are done; for more add --set run.rounds=N")
+        return 0
+    stages.count_kernels(keep_kernels_on_node(os.environ))
+    one_thread_each(resolved.config.run.threads_per_rank)
+    keep_freed_memory()
+    with Stop() as stop:
+        code = _execute(args, resolved, comm, stop, stages, how)
+        deaf()
+        return code
 
 
 @contextmanager
-def _ending_together(comm, debug):
+def _ending_together(comm, stages, debug):
     """End all ranks if this block raises on one, whatever it raises."""
     from fedmpi.cli import report
     from fedmpi.experiment.stop import INTERRUPTED, deaf
@@ -118,12 +134,14 @@ def _ending_together(comm, debug):
     try:
         yield
     except KeyboardInterrupt:
+        stages.end()
         if comm.size > 1:
             comm.abort(INTERRUPTED)
         raise
     except BaseException as error:  # perhaps on this rank alone: the others must not wait for it
+        stages.end()
         if comm.size == 1 and isinstance(error, BrokenPipeError):
-            raise FedmpiError("nobody reads this output any more, so the run ended") from error
+            raise FedmpiError("the reader of this output is gone, so the run ended") from error
         if comm.size == 1:
             raise
         if isinstance(error, AlikeError):  # alike on all ranks: one of them says it
@@ -157,7 +175,7 @@ def _warn(text):
     print(f"fedmpi: warning: {text}", file=sys.stderr, flush=True)
 
 
-def _execute(args, resolved, comm, stop, how):
+def _execute(args, resolved, comm, stop, stages, how):
     from fedmpi.cli.progress import progress_for
     from fedmpi.experiment.execute import Start, execute
 
@@ -168,11 +186,22 @@ def _execute(args, resolved, comm, stop, how):
         environ=dict(os.environ),
         command=tuple(sys.argv),
         warn=_warn,
+        stage=stages,
         **how,
     )
     kind = "none" if args.quiet or comm.rank else args.progress
-    with progress_for(kind, resolved.config.run.name) as progress:
+    with ExitStack() as stack:
+        shown = []
+
+        def progress(row, rounds):
+            """Show a round; the first of them ends the stages of the start."""
+            if not shown:
+                stages.end()
+                shown.append(stack.enter_context(progress_for(kind, resolved.config.run.name)))
+            shown[0](row, rounds)
+
         done = execute(resolved, comm, start, progress, stop)
+    stages.end()
     if comm.rank == 0 and not args.quiet:
         print(f"result in {args.out}" if done else
               f"stopped early with everything kept; go on with: fedmpi resume {args.out}")

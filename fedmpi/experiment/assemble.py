@@ -25,15 +25,17 @@ from fedmpi.world.devices import devices_of
 from fedmpi.world.schedule import schedule_of
 
 
-def assemble(resolved, comm, root, cache=None, progress=None):
+def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
     `root` is the folder of the data sets and `cache` one for noting verified files. The
     first rank of each node reads the data; all ranks of the node share its copy. What cannot
     be is an AlikeError on all ranks (alone: the error itself). `progress` counts each step of
-    the training.
+    the training, and `stage` is called with a text at each step of the start.
     """
+    stage(f"reading the data set {resolved.config.data.name}")
     dataset = _shared_dataset(resolved, comm, root, cache)
+    stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
         return _assembled(resolved, dataset, progress or Progress())
 

@@ -1,6 +1,7 @@
 """A whole run: put it together, go round by round, keep the result."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,8 @@ class Start:
     there is none yet; `changed` are the "a.b=v" that differ from then. `data_root` and `cache`
     are folders or None, `environ` and `command` those of the command line, for the record.
     `force` lets it go on with data or code that have changed.
-    `warn` is told, in a thread of its own, of ranks that seem to be stopped.
+    `warn` is called, in a thread of its own, with a text about ranks that seem to be stopped,
+    and `stage` with a text at each step of the start.
     """
 
     out: Path
@@ -41,7 +43,8 @@ class Start:
     cache: Path | None = None
     environ: dict = field(default_factory=dict)
     command: tuple = ()
-    warn: object = warnings.warn
+    warn: Callable[[str], None] = warnings.warn
+    stage: Callable[[str], None] = str  # which shows nothing
 
 
 def execute(resolved, comm, start, progress, stop):
@@ -65,13 +68,16 @@ def _execute(resolved, comm, start, progress, stop):
         if comm.rank == 0 and not start.resume:
             check_target(start.out, start.overwrite)
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
-        experiment = assemble(resolved, comm, start.data_root, start.cache, watch)
+        experiment = assemble(
+            resolved, comm, start.data_root, start.cache, watch, start.stage
+        )
         digests = digests_of(experiment, comm)
         agree(comm, digests)
         agree_on_weights(comm, "first weights", experiment.weights)
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
+        start.stage("training the first round")
         with _told(writer, start.out, comm):
             try:
                 _rounds(simulation, writer, start.out, began, progress, watch)

@@ -200,6 +200,9 @@ class Run:
 
     def _first(self, target):
         """Return the first row whose test accuracy is at least `target`, or None."""
+        if not 0 <= target <= 1:
+            raise ResultError(f"target {target!r}: accuracies are from 0 to 1; "
+                              "60 % is 0.60")
         rows = np.flatnonzero(self.rounds["test_accuracy"] >= target)
         return int(rows[0]) if rows.size else None
 

@@ -140,6 +140,16 @@ FIXED = (
 APPENDED = ROUNDS + CLIENTS + PHASE_COLUMNS + LAYERS  # what every round adds to
 EVENT_LENGTHS = {"time": 32, "kind": 16, "text": 480}  # bytes; longer texts are cut
 
+DEVICES = {  # (unit, meaning) of the columns of /devices
+    "tier": ("", "name of the kind of device"),
+    "gflop_s": ("Gflop/s", "speed of the device"),
+    "up_mbit_s": ("Mbit/s", "speed from client to server"),
+    "down_mbit_s": ("Mbit/s", "speed from server to client"),
+    "latency_s": ("s", "time before the first byte of a message"),
+    "availability": ("1", "probability that the client can be selected in a round"),
+    "dropout": ("1", "probability that a selected client is lost during the round"),
+}
+
 COLUMNS = ROOT + FIXED + APPENDED + EVENTS
 
 
@@ -165,9 +175,11 @@ HEAD = f"""# Result files of fedmpi, schema {VERSION}
 Printed from `fedmpi/record/schema.py`. One run, one HDF5 file. It is written whole under the name
 `FILE.part` and then renamed, so `FILE` can be read at any moment: while the run writes, and after
 it was killed. Numbers are little-endian. Text is UTF-8 of fixed length, padded with zeros. Nothing
-is compressed and nothing points to another file. Every dataset below has the attributes `unit` and
-`meaning`. A new column raises the second number of the version, a change that an old reader would
-misread the first; `fedmpi upgrade` brings old files to the newest.
+is compressed and nothing points to another file. Datasets that grow have Fletcher-32 checksums.
+Every dataset below has the attributes `unit` and `meaning`, which other programs find under the
+names `units` and `long_name`. The first axis of `/rounds`, `/phases` and `/layers` has the
+dimension scale `/rounds/round`. A new column raises the second number of the version, a change that
+an old reader would misread the first; `fedmpi upgrade` brings old files to the newest.
 
 Shapes: R rounds, K rows of clients, N clients in all, L layers, E events.
 """

@@ -15,6 +15,8 @@ from fedmpi.record.patient import PatientFile
 # Read by HDF5 1.10 (2016) and later; its metadata carry checksums, so damage is seen.
 FORMAT = ("v110", "v110")
 CHUNK = 4096  # bytes; small, since most runs have tens of rounds
+# The numbers of the rounds are the first axis of what grows with the rounds.
+SCALES = dict.fromkeys(("rounds", "phases", "layers"), "rounds/round")
 CHUNK_ROWS = {"rounds": 64, "phases": 64, "layers": 64, "events": 4, "clients": 512}
 
 
@@ -101,17 +103,28 @@ def _growing(file, column, dtype, widths):
     size = max(1, dtype.itemsize * int(np.prod(row)))
     rows = max(1, min(CHUNK_ROWS[column.group], CHUNK // size))
     dataset = file.create_dataset(
-        column.path, (0, *row), dtype, maxshape=(None, *row), chunks=(rows, *row)
+        column.path, (0, *row), dtype, maxshape=(None, *row), chunks=(rows, *row),
+        fletcher32=True,
     )
     _describe(dataset, column)
+    scale = SCALES.get(column.group)
+    if column.path == scale:
+        dataset.make_scale(column.name)
+    elif scale:
+        dataset.dims[0].attach_scale(file[scale])
     return dataset
 
 
 def _describe(dataset, column):
-    put = dataset.attrs.create
-    for name, text in (("unit", column.unit), ("meaning", column.meaning)):
+    _name(dataset, column.unit, column.meaning)
+
+
+def _name(dataset, unit, meaning):
+    """Say what a dataset holds, in fedmpi's attributes and those that other programs show."""
+    texts = {"unit": unit, "meaning": meaning, "units": unit, "long_name": meaning}
+    for name, text in texts.items():
         array = text_array(text)
-        put(name, array, dtype=array.dtype)
+        dataset.attrs.create(name, array, dtype=array.dtype)
 
 
 def put_tree(group, values):
@@ -121,7 +134,8 @@ def put_tree(group, values):
         if isinstance(value, Mapping):
             put_tree(group.create_group(name, track_order=True), value)
         else:
-            group.create_dataset(name, data=_plain(group, name, value))
+            dataset = group.create_dataset(name, data=_plain(group, name, value))
+            _name(dataset, "", f"{name.replace('_', ' ')} of the run")
 
 
 def put_devices(group, columns, clients):
@@ -130,7 +144,9 @@ def put_devices(group, columns, clients):
         array = _plain(group, name, values)
         if array.shape != (clients,):
             raise ResultError(f"devices.{name} has shape {array.shape}, must be {(clients,)}")
-        group.create_dataset(_checked_name(group, name), data=array)
+        dataset = group.create_dataset(_checked_name(group, name), data=array)
+        unit, meaning = schema.DEVICES.get(name, ("", name.replace("_", " ")))
+        _name(dataset, unit, meaning)
 
 
 def put_model(file, arrays, sha256):
@@ -138,7 +154,8 @@ def put_model(file, arrays, sha256):
     group = file["model"]
     group.clear()
     for name, array in arrays.items():
-        group.create_dataset(_checked_name(group, name), data=little_endian(array))
+        dataset = group.create_dataset(_checked_name(group, name), data=little_endian(array))
+        _name(dataset, "1", f"final global weights {name}")
     digest = text_array(sha256)
     group.attrs.create("sha256", digest, dtype=digest.dtype)
 
@@ -202,6 +219,9 @@ def _widen(file, column, ranks):
     old = file[column.path][:]
     if old.shape[1] >= ranks:
         return
+    axis = file[column.path].dims[0]
+    if len(axis):  # files of an earlier version have no scales
+        axis.detach_scale(file[SCALES[column.group]])
     del file[column.path]
     rows = np.full((len(old), ranks), np.nan)
     rows[:, : old.shape[1]] = old

@@ -165,7 +165,8 @@ class Row:
     """A finished round, as progress is told of it."""
 
     def __init__(self, number):
-        self.columns = {"round": number, "test_accuracy": 0.5, "bytes_up": 1, "bytes_down": 2}
+        self.columns = {"round": number, "test_accuracy": 0.5, "bytes_up": 1, "bytes_down": 2,
+                        "clients_completed": 20, "virtual_time": 1.0}
 
 
 def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch, capsys):
@@ -175,8 +176,10 @@ def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch
     for number, passed in ((50, 60.0), (51, 10.0), (52, 10.0), (199, 10.0)):
         now[0] += passed
         lines(Row(number), 200)
-    shown = [line.split("a round")[1].strip() for line in capsys.readouterr().out.splitlines()]
-    assert shown == ["", "24 min 40 s left", "24 min 30 s left", ""]
+    shown = [line.split("50.0 %  ")[1].split("  sent")[0].split("  ")
+             for line in capsys.readouterr().out.splitlines()]
+    assert shown == [["sent 3 B", "virtual time 1 s"], ["24 min 40 s left", "2 clients/s"],
+                     ["24 min 30 s left", "2 clients/s"], ["2 clients/s"]]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

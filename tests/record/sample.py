@@ -10,11 +10,11 @@ LAYERS = ("conv1", "fc1", "fc2")
 TOML = '[run]\nname = "sample"  # größer\n'
 
 
-def fixed(clients=6, ranks=2, name="sample", algorithm="fedavg"):
+def fixed(clients=6, ranks=2, name="sample", algorithm="fedavg", seed=1):
     """Return the arguments of Writer.create but the path."""
     return {
         "config_toml": TOML,
-        "resolved": {"run": {"name": name, "seed": 1}, "algorithm": {"name": algorithm}},
+        "resolved": {"run": {"name": name, "seed": seed}, "algorithm": {"name": algorithm}},
         "provenance": {"libraries": {"numpy": np.__version__}, "hosts": ["a", "b"], "job": None},
         "partition_counts": np.arange(clients * 10).reshape(clients, 10),
         "devices": {"tier": ["fast", "slow"] * (clients // 2), "flops_per_s": np.ones(clients)},

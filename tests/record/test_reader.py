@@ -108,3 +108,10 @@ def test_digest_by_hand():
     assert weights_sha256(turned) == weights_sha256({"a": np.array([[1, 3], [2, 4]], "<f4")})
     assert weights_sha256({"a": np.zeros(2)}) != weights_sha256({"a": np.zeros((2, 1))})
     assert len({weights_sha256({}), weights_sha256({"a": np.zeros(0)})}) == 2
+
+
+@pytest.mark.parametrize("target", [60, 1.001, -0.1, float("nan")])
+def test_a_target_in_per_cent_is_refused(tmp_path, target):
+    run = reader.open(sample.write(tmp_path / "a.h5"))
+    with pytest.raises(ResultError, match=r"60 % is 0\.60"):
+        run.bytes_to(target)

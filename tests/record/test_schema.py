@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 
 from fedmpi.record import schema
+from fedmpi.record.writer import Writer
 from tests.record import sample
 
 FOLDER = Path(schema.__file__).parent
@@ -67,3 +68,18 @@ def test_text_has_a_fixed_length_that_every_tool_reads(tmp_path):
             info = h5py.check_string_dtype(file[name].dtype)
             assert (info.encoding, info.length is None) == ("utf-8", False)
         assert file["config/toml"][()].decode() == sample.TOML
+
+
+def test_other_programs_find_units_names_and_the_axis_of_the_rounds(tmp_path):
+    path = sample.write(tmp_path / "a.h5")
+    Writer.reopen(path, 3, ranks=4)  # makes /phases again
+    with h5py.File(path) as file:
+        found = []
+        file.visititems(lambda name, thing: found.append(thing))
+        for dataset in found:
+            if isinstance(dataset, h5py.Dataset):
+                assert {"units", "long_name"} <= set(dataset.attrs), dataset.name
+        for name in ("rounds/flops", "phases/train", "layers/kept"):
+            assert file[name].dims[0].keys() == ["round"], name
+            assert file[name].fletcher32
+        assert not file["rounds/round"].dims[0].keys() and file["rounds/round"].is_scale

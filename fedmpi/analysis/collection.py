@@ -1,0 +1,42 @@
+"""Several runs at once: tables of them, and mean and spread over seeds."""
+
+from fedmpi.analysis import groups
+from fedmpi.analysis.compare import compare
+from fedmpi.analysis.tables import flat
+from fedmpi.errors import ResultError
+
+
+class Runs(list):
+    """A list of Runs, as `fedmpi.open_many` returns it."""
+
+    def spread(self, target=None):
+        """Return a dict for each configuration, as `fedmpi.analysis.groups.rows` does."""
+        return groups.rows(list(self), target)
+
+    def by(self, *keys):
+        """Return {values of dotted keys such as "algorithm.name": Runs}, a tuple for several keys.
+
+        A key that a run does not have counts as None.
+        """
+        found = {}
+        for run in self:
+            tree = dict(flat(run.config))
+            values = tuple(tree.get(key) for key in keys)
+            values = tuple(tuple(v) if isinstance(v, list) else v for v in values)
+            found.setdefault(values[0] if len(keys) == 1 else values, Runs()).append(run)
+        return found
+
+    def to_pandas(self, target=None):
+        """Return a DataFrame with a row for each run: its configuration, and what it reached.
+
+        The columns are the dotted keys of the configurations and those of `fedmpi compare`.
+        Raises ResultError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            hint = "to_pandas needs pandas: pip install 'fedmpi[analysis]'"
+            raise ResultError(hint) from error
+        rows = compare(list(self), target).rows if self else ()
+        return pandas.DataFrame([dict(flat(run.config)) | row
+                                 for run, row in zip(self, rows, strict=True)])

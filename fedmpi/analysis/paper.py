@@ -1,0 +1,68 @@
+"""A figure for a paper: mean accuracy and its spread over seeds, in the width of its columns."""
+
+import numpy as np
+
+from fedmpi.analysis.configs import alike, names
+from fedmpi.analysis.curves import AXES, series
+from fedmpi.analysis.draw import COLOURS, STYLES, save, sheet
+
+SIZES = {1: (3.5, 5.4), 2: (7.16, 2.6)}  # inches, of a column and of a page of IEEE and ACM
+FONT = 8  # points
+
+
+def figure(runs, path, columns=2, target=None):
+    """Draw each configuration of `runs` over rounds, bytes and virtual seconds into `path`.
+
+    The line is the mean over seeds and the band one standard deviation. `columns` is 1 (three
+    panels in a column of a page) or 2 (side by side, over the whole page). Errors as in
+    `draw.draw`.
+    """
+    sheet_ = sheet(path, SIZES[columns])
+    shape = (len(AXES), 1) if columns == 1 else (1, len(AXES))
+    panels = np.ravel(sheet_.subplots(*shape, sharey=True))
+    groups = alike(runs)
+    lines = []
+    for panel, axis in zip(panels, AXES, strict=True):
+        lines = _panel(panel, groups, axis, target)
+    for panel in panels if columns == 1 else panels[:1]:
+        panel.set_ylabel("test accuracy", fontsize=FONT)
+    found = names(groups)
+    room = 48 if columns == 1 else 110  # letters of the font in a line of the legend
+    across = max(1, min(len(found), room // (max(map(len, found)) + 8)))
+    sheet_.legend(lines, found, loc="outside upper center", ncols=across, frameon=False,
+                  fontsize=FONT)
+    save(sheet_, path)
+
+
+def mean_curve(group, axis):
+    """Return (x, mean, deviation) float64[E] over the runs of a group, evaluation by evaluation.
+
+    Runs of a configuration evaluate in the same rounds; the shortest run ends the curve.
+    """
+    curves = [series(run, axis) for run in group]
+    length = min(len(x) for x, _ in curves)
+    x = np.mean([x[:length] for x, _ in curves], axis=0)
+    ys = np.array([y[:length] for _, y in curves])
+    return x, ys.mean(axis=0), ys.std(axis=0, ddof=1) if len(ys) > 1 else np.zeros(length)
+
+
+def _panel(panel, groups, axis, target):
+    """Draw all groups over one axis; return their lines."""
+    curves = [mean_curve(group, axis) for group in groups]
+    size, unit = AXES[axis].unit(max((x.max() for x, *_ in curves if x.size), default=1.0))
+    lines = []
+    for i, (x, y, deviation) in enumerate(curves):
+        colour = COLOURS[i % len(COLOURS)]
+        lines += panel.plot(x / size, y, STYLES[i % len(STYLES)], color=colour, lw=1.2)
+        if deviation.any():
+            panel.fill_between(x / size, y - deviation, y + deviation, color=colour, alpha=0.2,
+                               lw=0)
+    if target is not None:
+        panel.axhline(target, color="0.6", lw=0.6, zorder=0)
+    title = AXES[axis].title
+    panel.set_xlabel(f"{title} [{unit}]" if unit else title, fontsize=FONT)
+    panel.tick_params(labelsize=FONT - 1)
+    panel.set_xlim(left=0)
+    panel.grid(color="0.9", lw=0.5)
+    panel.spines[["top", "right"]].set_visible(False)
+    return lines

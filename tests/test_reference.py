@@ -1,0 +1,55 @@
+"""The reference of the configuration: complete, and true to the sections it is made from."""
+
+import json
+
+import pytest
+
+from fedmpi import reference
+from fedmpi.config import Config
+from fedmpi.errors import ConfigError
+from tests.conftest import ROOT
+
+
+def test_every_key_has_a_meaning_and_every_meaning_a_key():
+    keys = {f"{name}.{key}" for name in Config.model_fields
+            for key in type(getattr(Config(), name)).model_fields}
+    assert set(reference.meanings()) == keys
+    assert all(row[3] for row in reference.keys_of())
+
+
+def test_types_limits_and_defaults_come_from_the_sections():
+    rows = {key: (kind, default) for key, kind, default, _ in reference.keys_of("optimizer")}
+    assert rows["optimizer.lr"] == ("number > 0", "0.1")
+    assert rows["optimizer.name"] == ('"sgd" | "adam"', '"sgd"')
+    with pytest.raises(ConfigError, match="did you mean optimizer"):
+        reference.keys_of("optimiser")
+
+
+def test_a_method_is_shown_with_its_paper_and_the_comments_of_its_keys():
+    text, rows = reference.algorithm("fedskel")
+    assert "CIKM 2021" in text
+    assert ("algorithm.updates_per_set", "whole number >= 0", "3",
+            "UpdateSkel rounds after each SetSkel round") in rows
+
+
+def test_the_schema_names_what_a_configuration_refuses():
+    tree = json.loads(json.dumps(reference.json_schema()))
+    clients = tree["$defs"]["Clients"]
+    assert clients["additionalProperties"] is False
+    assert clients["properties"]["batch_size"]["minimum"] == 1
+    assert clients["properties"]["batch_size"]["description"] == "samples in a batch"
+    assert tree["$defs"]["Data"]["additionalProperties"] is True
+
+
+def test_check_refuses_a_split_that_run_would_refuse(run_fedmpi, tmp_path):
+    (tmp_path / "exp.toml").write_text('[data]\npartition = "dirichlet"\n'
+                                       "[clients]\nnumber = 5000\n")
+    done = run_fedmpi("check", "exp.toml")
+    assert done.returncode == 2 and "clients.number = 5000" in done.stderr, done.stderr
+
+
+def test_the_page_of_the_manual_is_the_reference():
+    page = (ROOT / "docs/keys.md").read_text()
+    assert page == reference.manual(), (
+        "python -c 'from fedmpi import reference; print(reference.manual(), end=\"\")' "
+        "> docs/keys.md")
