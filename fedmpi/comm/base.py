@@ -11,7 +11,6 @@ import numpy as np
 from fedmpi.arrays import AnyArray
 from fedmpi.totals import Total
 
-
 Bytes: TypeAlias = bytes | memoryview
 Arrays: TypeAlias = dict[str, AnyArray]
 
@@ -101,6 +100,13 @@ class Comm(ABC):
         """
 
     @abstractmethod
+    def copy_on_node(self, arrays: Arrays | None) -> Arrays:
+        """Return a copy of the arrays of the first rank on this node, to each of its ranks.
+
+        `arrays` is a dict of arrays there, which it keeps, and None on the other ranks.
+        """
+
+    @abstractmethod
     def node_zeros(self, shape: Sequence[int], dtype: type) -> AnyArray:
         """Return an array of zeros that all ranks on this node read and write.
 
@@ -153,6 +159,10 @@ class Serial(Comm):
     def share_on_node(self, arrays: Arrays | None, purpose: str) -> Arrays:
         """Return the arrays, read-only."""
         return read_only(arrays or {})
+
+    def copy_on_node(self, arrays: Arrays | None) -> Arrays:
+        """Return the arrays as they are."""
+        return arrays or {}
 
     def node_zeros(self, shape: Sequence[int], dtype: type) -> AnyArray:
         """Return zeros for this rank alone."""

@@ -169,16 +169,31 @@ class Mpi(Comm):
     def share_on_node(self, arrays, purpose):
         """Place the arrays of the node's first rank in a shared window and return views of it."""
         if self.node_size > 1:
-            table = None
-            if self.node_rank == 0:
-                table = {name: (a.shape, a.dtype.str) for name, a in arrays.items()}
-            views = self._window(_share(self.node, table), purpose)
+            views = self._window(self._table(arrays), purpose)
             if self.node_rank == 0:
                 for name, view in views.items():
                     view[...] = arrays[name]
             self.node.Barrier()
             arrays = views
         return read_only(arrays)
+
+    def copy_on_node(self, arrays):
+        """Send the arrays of the node's first rank to the others, a chunk at a time."""
+        table = self._table(arrays)
+        if self.node_rank:
+            arrays = {name: np.empty(shape, kind) for name, (shape, kind) in table.items()}
+        for name in table:
+            array = np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8)
+            for at in range(0, array.size, CHUNK):
+                self.node.Bcast([array[at : at + CHUNK], MPI.BYTE], root=0)
+        return arrays
+
+    def _table(self, arrays):
+        """Return name -> (shape, dtype) of the arrays of the node's first rank."""
+        table = None
+        if self.node_rank == 0:
+            table = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
+        return _share(self.node, table)
 
     def node_zeros(self, shape, dtype):
         """Return zeros in a shared window."""

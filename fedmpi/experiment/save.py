@@ -4,6 +4,7 @@ from time import perf_counter
 
 import numpy as np
 
+from fedmpi.comm.alike import alike
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint, reader
 from fedmpi.round.memories import unpack
@@ -51,9 +52,8 @@ def keep(simulation, writer, out, wall_time):
     }
     writer.commit()
     with checkpoint.writing(checkpoint.path_of(out), facts) as put:
-        for part, arrays in simulation.arrays().items():
-            for name, array in arrays.items():
-                put.array(f"{part}/{name}", array)
+        for name, array in checkpoint.by_name(simulation.arrays()).items():
+            put.array(name, array)
         for client, data in _memories(simulation):
             put.client(client, data)
 
@@ -68,31 +68,41 @@ def _memories(simulation):
 def restore(simulation, out):
     """Take up the state in the checkpoint beside `out`; return the seconds of the run so far.
 
-    A run that was killed before its first checkpoint starts anew. Every rank reads the file for
-    itself. Raises ResultError for a checkpoint that is damaged, of another run or model, or
-    that is missing though the run had one.
+    A run that was killed before its first checkpoint starts anew. Collective: rank 0 reads the
+    result file, the first rank of each node the arrays, and each rank its clients' memories.
+    Raises ResultError, with more ranks AlikeError, for a checkpoint that is damaged, of another
+    run or model, or that is missing though the run had one.
     """
-    path = checkpoint.path_of(out)
+    comm, path = simulation.comm, checkpoint.path_of(out)
+    with alike(comm):
+        found = _found(path, out) if comm.rank == 0 else None
+    if not comm.share(found):
+        return 0.0
+    with alike(comm):
+        kept = checkpoint.read(path, with_arrays=comm.node_rank == 0)
+    kept.arrays = comm.copy_on_node(kept.arrays)
+    with alike(comm):
+        _check_model(kept, simulation.experiment.layout.size)
+        simulation.take(checkpoint.by_part(kept))
+        _place_memories(simulation, kept)
+        simulation.next_round = _fact(kept, "next_round", int)
+        simulation.virtual_time = _fact(kept, "virtual_time", float)
+        return _fact(kept, "wall_time", float)
+
+
+def _found(path, out):
+    """Say whether the run of the result file `out` has a checkpoint at `path` to go on from."""
     with reader.open(out) as result:
         run, rounds, ended = result.created, len(result.rounds), _ended(result)
     if not path.exists():
         if ended:
             raise ResultError(f"{path}: is missing; put it back, or run the experiment anew")
-        return 0.0
-    kept = checkpoint.read(path)
-    if _fact(kept, "run", str) != run:
+        return False
+    if _fact(checkpoint.read(path, with_arrays=False), "run", str) != run:
         if not rounds:  # what an overwritten run has left
-            return 0.0
+            return False
         raise ResultError(f"{path}: is not of this run; put back its own, or run anew")
-    size = simulation.experiment.layout.size
-    weights = kept.arrays.get("algorithm/weights", np.zeros(0))
-    if weights.shape != (size,) or weights.dtype != np.float32:
-        raise ResultError(f"{path}: is not of a model of {size:,} parameters; it belongs elsewhere")
-    simulation.take(_by_part(kept.arrays))
-    _place_memories(simulation, kept)
-    simulation.next_round = _fact(kept, "next_round", int)
-    simulation.virtual_time = _fact(kept, "virtual_time", float)
-    return _fact(kept, "wall_time", float)
+    return True
 
 
 def _ended(result):
@@ -101,13 +111,13 @@ def _ended(result):
     return result.status != "running" and not failed
 
 
-def _by_part(arrays):
-    """Return the arrays of a checkpoint by part and name."""
-    parts = {"algorithm": {}, "selector": {}, "cohorts": {}}
-    for name, array in arrays.items():
-        part, _, rest = name.partition("/")
-        parts.setdefault(part, {})[rest] = array
-    return parts
+def _check_model(kept, size):
+    """Raise ResultError for a checkpoint that is not of a model of `size` parameters."""
+    weights = checkpoint.by_part(kept)["algorithm"].get("weights", np.zeros(0))
+    if weights.shape != (size,) or weights.dtype != np.float32:
+        raise ResultError(
+            f"{kept.path}: is not of a model of {size:,} parameters; put back its own"
+        )
 
 
 def _fact(kept, name, kind):

@@ -9,6 +9,7 @@ little-endian. Nothing in the file is executed, and no length is believed before
 
 import json
 import os
+import re
 import struct
 import zlib
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from fedmpi.record.digest import number_type
 from fedmpi.record.whole import replacement
 
 MAGIC = b"FEDMPI-CHECKPOINT-1\n"
+PARTS = r"(algorithm|selector|cohorts|stage/\d+)/(.+)"  # part of a run, name of the array
 TRAILER = struct.Struct("<QQI")  # place of the index, its length, its CRC-32
 
 
@@ -38,6 +40,38 @@ def remove(out):
             f"{path_of(out)}: is of another run and cannot be removed ({error.strerror}); "
             "remove it, or choose another name for the result"
         ) from error
+
+
+def by_name(parts):
+    """Return the arrays of a run, {part: {name: array}}, as "part/name" -> array."""
+    return {f"{part}/{name}": arrays[name] for part, arrays in parts.items() for name in arrays}
+
+
+def by_part(kept):
+    """Return the arrays of a Checkpoint as {part: {name: array}}, parts without arrays too.
+
+    Parts are "algorithm", "selector", "cohorts" and "stage/<number>". Raises ResultError for an
+    array of another part.
+    """
+    parts = {"algorithm": {}, "selector": {}, "cohorts": {}}
+    without_parts = "weights" in kept.arrays  # as version 0.1 wrote them
+    for name, array in kept.arrays.items():
+        found = re.fullmatch(PARTS, _renamed(name) if without_parts else name)
+        if not found:
+            raise ResultError(
+                f"{kept.path}: array {name[:40]!r} is of no part that this version knows ("
+                f"{', '.join(parts)}, stage/<number>); resume with the version that wrote it"
+            )
+        parts.setdefault(found[1], {})[found[2]] = array
+    return parts
+
+
+def _renamed(name):
+    """Return the name that an array of a checkpoint without parts has today."""
+    if name == "flights":
+        return "cohorts/table"
+    version = re.fullmatch(r"flights (\d+) (.+)", name)
+    return f"cohorts/{version[1]}/{version[2]}" if version else f"algorithm/{name}"
 
 
 class Checkpoint:
@@ -106,8 +140,11 @@ class _Parts:
         return [place, len(data), zlib.crc32(data)]
 
 
-def read(path):
-    """Return the Checkpoint at `path`, its arrays checked. Raises ResultError."""
+def read(path, with_arrays=True):
+    """Return the Checkpoint at `path`, its arrays checked; it has none without `with_arrays`.
+
+    Raises ResultError.
+    """
     with _refusing(path), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < len(MAGIC) + TRAILER.size or file.read(len(MAGIC)) != MAGIC:
@@ -124,9 +161,8 @@ def read(path):
         parts = [*index["arrays"].values(), *index["clients"].values()]
         if sum(entry[1] for entry in parts) > size:
             raise ValueError("its parts overlap")  # and would be many times the file in memory
-        arrays = {
-            name: _array(file, entry, path, name) for name, entry in index["arrays"].items()
-        }
+        entries = index["arrays"].items() if with_arrays else ()
+        arrays = {name: _array(file, entry, path, name) for name, entry in entries}
         clients = {int(client): entry for client, entry in index["clients"].items()}
         return Checkpoint(path, index["facts"], arrays, clients)
 

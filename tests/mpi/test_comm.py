@@ -69,6 +69,19 @@ def test_what_is_long_travels_in_chunks(comm, monkeypatch, chunk):
         comm.sum_array(np.zeros((4, 4)).T[1:])
 
 
+@pytest.mark.parametrize("chunk", [5, 1 << 30])
+def test_ranks_of_a_node_get_copies_of_arrays(comm, monkeypatch, chunk):
+    monkeypatch.setattr(mpi, "CHUNK", chunk)
+    given = {"x": np.arange(7, dtype=np.uint8), "y": np.eye(3).T, "none": np.zeros((0, 2)),
+             "one": np.array(2.5)}
+    found = comm.copy_on_node(given if comm.node_rank == 0 else None)
+    assert found.keys() == given.keys()
+    for name, array in given.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+        found[name][...] = comm.rank  # each rank has its own
+
+
 def test_ranks_of_a_node_write_into_one_array(comm):
     zeros = comm.node_zeros((comm.node_size, 3), np.int32)
     assert not zeros.any() and zeros.dtype == np.int32

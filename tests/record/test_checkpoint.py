@@ -60,6 +60,50 @@ def test_everything_comes_back(path):
         arrays[name][...] = 1  # a copy that may be changed
 
 
+def test_what_does_not_need_the_arrays_does_not_read_them(path):
+    kept = checkpoint.read(path, with_arrays=False)
+    assert kept.facts == FACTS and kept.arrays == {} and kept.client(30) == CLIENTS[30]
+
+
+def test_arrays_are_named_by_their_part(tmp_path):
+    """What a run keeps comes back by part, and a name may hold spaces and slashes."""
+    parts = {
+        "algorithm": {"weights": np.ones(3, np.float32), "flights": np.zeros(2)},
+        "selector": {},
+        "cohorts": {"table": np.eye(2), "3/weights": np.arange(4)},
+        "stage/0": {"error of it": np.ones(1)},
+        "stage/12": {"clip": np.zeros(())},
+    }
+    path = tmp_path / "kept"
+    with checkpoint.writing(path, {}) as put:
+        for name, array in checkpoint.by_name(parts).items():
+            put.array(name, array)
+    found = checkpoint.by_part(checkpoint.read(path))
+    assert {part: list(arrays) for part, arrays in found.items()} == {
+        part: list(arrays) for part, arrays in parts.items()
+    }
+    np.testing.assert_array_equal(found["cohorts"]["3/weights"], np.arange(4))
+
+
+def by_part(*names):
+    return checkpoint.by_part(checkpoint.Checkpoint("kept", {}, dict.fromkeys(names), {}))
+
+
+def test_a_checkpoint_without_parts_is_the_state_of_the_algorithm():
+    assert by_part("weights", "control", "flights", "flights 3 weights", "flights of birds") == {
+        "algorithm": {"weights": None, "control": None, "flights of birds": None},
+        "selector": {},
+        "cohorts": {"table": None, "3/weights": None},
+    }
+    assert by_part() == {"algorithm": {}, "selector": {}, "cohorts": {}}
+
+
+@pytest.mark.parametrize("name", ["moon/x", "stage/x", "stage/one/x", "algorithm", "cohorts/", ""])
+def test_an_array_of_an_unknown_part_is_refused(name):
+    with pytest.raises(ResultError, match=r"kept: array .* is of no part .*\(algorithm, "):
+        by_part("algorithm/weights", name)
+
+
 def test_every_altered_byte_is_seen(path):
     whole = path.read_bytes()
     for place in range(len(whole)):
