@@ -1,9 +1,8 @@
 """Which rank simulates which client. Free to choose: no result depends on it."""
 
-import heapq
-from collections import Counter
-
 import numpy as np
+
+from fedmpi.kernels import longest_first
 
 
 def place(costs, pace):
@@ -25,11 +24,8 @@ def place(costs, pace):
         The rank of each client.
     """
     ranks = np.zeros(len(costs), np.int64)
-    free = [(0.0, rank) for rank in range(len(pace))]
-    for client in np.argsort(-costs, kind="stable"):
-        seconds, rank = free[0]
-        heapq.heapreplace(free, (seconds + costs[client] * pace[rank], rank))
-        ranks[client] = rank
+    if len(pace) > 1:
+        longest_first.share_out(np.argsort(-costs, kind="stable"), costs, pace, ranks)
     return ranks
 
 
@@ -49,14 +45,29 @@ def at_home(ranks, costs, homes):
     int64[n]
         The rank of each client.
     """
-    order, ranks = np.argsort(costs, kind="stable"), ranks.copy()
-    for alike in np.split(order, np.flatnonzero(np.diff(costs[order])) + 1):
-        free, moving = Counter(ranks[alike].tolist()), []
-        for client, home in zip(alike.tolist(), homes[alike].tolist(), strict=True):
-            if free[home]:  # of no home there is none
-                free[home] -= 1
-                ranks[client] = home
-            else:
-                moving.append(client)
-        ranks[moving] = sorted(free.elements())
-    return ranks
+    order = np.argsort(costs, kind="stable")
+    group = np.cumsum(np.diff(costs[order], prepend=np.nan) != 0)  # of equal cost
+    width = max(ranks.max(initial=0), homes.max(initial=0)) + 2  # -1 is then no rank of any group
+    places = np.sort(group * width + ranks[order])  # one for each client, by group and rank
+    wanted = group * width + homes[order]
+    staying = _turns(wanted) < _count(places, wanted)
+    taken = _turns(places) < _count(np.sort(wanted[staying]), places)
+    found = np.where(staying, homes[order], 0)
+    found[~staying] = places[~taken] % width  # as many in each group, in the order of clients
+    placed = np.empty_like(ranks)
+    placed[order] = found
+    return placed
+
+
+def _turns(keys):
+    """Return int64[n]: how many equal keys come before each of `keys` int64[n]."""
+    order = np.argsort(keys, kind="stable")
+    first = np.flatnonzero(np.diff(keys[order], prepend=-2))  # no key is below -1
+    turns = np.empty(len(keys), np.int64)
+    turns[order] = np.arange(len(keys)) - np.repeat(first, np.diff(first, append=len(keys)))
+    return turns
+
+
+def _count(among, keys):
+    """Return int64[n]: how often each of `keys` int64[n] is in `among`, which is sorted."""
+    return np.searchsorted(among, keys, side="right") - np.searchsorted(among, keys)

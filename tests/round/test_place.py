@@ -1,6 +1,9 @@
 """Placement: everybody placed once, load even, faster ranks get more."""
 
+from collections import Counter
+
 import numpy as np
+import pytest
 
 from fedmpi.round.place import at_home, place
 
@@ -44,3 +47,31 @@ def test_staying_at_home_leaves_every_load_as_it_was(rng):
         alike = costs == cost
         np.testing.assert_array_equal(np.bincount(stayed[alike]), np.bincount(ranks[alike]))
     assert (stayed == homes).sum() > (ranks == homes).sum()
+
+
+def one_after_the_other(ranks, costs, homes):
+    """Twin of at_home: within each cost, who comes first stays where there is a place."""
+    ranks = ranks.copy()
+    for cost in np.unique(costs):
+        alike, moving = np.flatnonzero(costs == cost), []
+        free = Counter(ranks[alike].tolist())
+        for client in alike:
+            if free[homes[client]] > 0:
+                free[homes[client]] -= 1
+                ranks[client] = homes[client]
+            else:
+                moving.append(client)
+        ranks[moving] = sorted(free.elements())
+    return ranks
+
+
+@pytest.mark.parametrize("costs", [1, 3, 1000])
+@pytest.mark.parametrize("size", [1, 2, 5, 40])
+def test_at_home_equals_its_twin(rng, costs, size):
+    for clients in (0, 1, 7, 200):
+        cost = rng.integers(1, costs + 1, clients) / 3
+        homes = rng.integers(-1, size + 1, clients)  # one rank more than now
+        ranks = place(cost, np.ones(size))
+        found = at_home(ranks, cost, homes)
+        assert found.tolist() == one_after_the_other(ranks, cost, homes).tolist()
+        assert found.dtype == np.int64
