@@ -37,14 +37,16 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     dataset = _shared_dataset(resolved, comm, root, cache)
     stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
-        return _assembled(resolved, dataset, progress or Progress())
+        partition = split(resolved, dataset)
+    memories = ClientStore(comm.node_zeros((len(partition.sizes),), np.int32))
+    with alike(comm):
+        return _assembled(resolved, dataset, partition, memories, progress or Progress())
 
 
-def _assembled(resolved, dataset, progress):
-    """Return the Experiment on a Dataset; every rank makes its own."""
+def _assembled(resolved, dataset, partition, memories, progress):
+    """Return the Experiment on a divided Dataset; every rank makes its own."""
     config = resolved.config
-    seed, memories = config.run.seed, ClientStore()
-    partition = split(resolved, dataset)
+    seed = config.run.seed
     train, test = _samples(dataset)
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))

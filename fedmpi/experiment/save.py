@@ -131,7 +131,9 @@ def _fact(kept, name, kind):
 def _place_memories(simulation, kept):
     """Deal the clients' memories over the ranks; each reads its own from the checkpoint."""
     store, comm = simulation.store, simulation.comm
-    clients = np.fromiter(kept.clients, np.int64)
+    clients = np.array(kept.clients, np.int64)
+    if clients.size and not 0 <= clients[0] <= clients[-1] < len(simulation.experiment.sizes):
+        raise ResultError(f"{kept.path}: holds the memory of a client that this run has not")
     homes = np.arange(clients.size) % comm.size
     store.settle(clients, homes)
     for client in clients[homes == comm.rank].tolist():

@@ -62,21 +62,19 @@ class ClientStore:
 
     Parameters
     ----------
+    homes : int32[K] of zeros
+        Where to note which rank holds each client's memory. The ranks of a node may share it:
+        between the moves of two rounds each of them writes the same.
     limit : int
         Bytes of arrays held in memory; the memories used longest ago go to the disk.
     folder : Path, optional
         Where on the disk; default: the system's temporary folder.
-
-    Attributes
-    ----------
-    homes : int32[K]
-        The rank that holds each client's memory, -1 for none; alike on all ranks.
     """
 
-    def __init__(self, limit=LIMIT, folder=None):
+    def __init__(self, homes=(), limit=LIMIT, folder=None):
         self._limit, self._filed = limit, Spill(folder)
         self._held, self._size, self._staged = OrderedDict(), 0, set()
-        self.homes = np.zeros(0, np.int32)
+        self._home = np.asarray(homes, np.int32)  # rank + 1, 0 for none
 
     def __getitem__(self, client):
         return self._get((client, "kept"))
@@ -110,13 +108,11 @@ class ClientStore:
 
     def homes_of(self, clients):
         """Return int64[n]: the rank that holds the memory of each of `clients`, -1 for none."""
-        self._know(clients)
-        return self.homes[clients].astype(np.int64)
+        return self._home[clients].astype(np.int64) - 1
 
     def settle(self, clients, ranks):
-        """Note that the memories of `clients` int64[n] are on `ranks` int64[n] now."""
-        self._know(clients)
-        self.homes[clients] = ranks
+        """Note that the memories of `clients` int64[n] are on `ranks` int64[n] from now on."""
+        self._home[clients] = ranks + 1
 
     def move(self, comm, clients, ranks):
         """Bring the memories of `clients` to `ranks` (int64[n] each); collective over `comm`.
@@ -144,13 +140,6 @@ class ClientStore:
         if key in self._filed:
             return self._filed.pop(key)
         return pack(self._pop(key)) if key in self._held else b""
-
-    def _know(self, clients):
-        """Make room for the homes of `clients` int64[n]."""
-        lacking = int(clients.max(initial=-1)) + 1 - self.homes.size
-        if lacking > 0:
-            grown = max(lacking, self.homes.size)
-            self.homes = np.pad(self.homes, (0, grown), constant_values=-1)
 
     def _get(self, key):
         if key in self._filed:

@@ -84,6 +84,6 @@ def test_memories_end_where_their_clients_were_simulated(name, comm):
     everyone = comm.gather_rows(np.array(together.store.clients(), np.int64))
     assert sorted(everyone.tolist()) == alone.store.clients()
     for client in together.store.clients():
-        assert together.store.homes[client] == comm.rank
+        assert together.store.homes_of(np.array([client])) == comm.rank
         for key, array in alone.store[client].items():
             assert np.array_equal(array, together.store[client][key]), key

@@ -17,7 +17,8 @@ def resident():
 
 def test_moving_memories_takes_a_bounded_number_of_bytes(comm, monkeypatch, tmp_path):
     """640 MB move from rank to rank; what a rank holds on the way is a few chunks."""
-    store, clients, size = ClientStore(limit=1 << 22, folder=tmp_path), np.arange(40), 4_000_000
+    clients, size = np.arange(40), 4_000_000
+    store = ClientStore(np.zeros(40, np.int32), 1 << 22, tmp_path)
     store.settle(clients, clients * 0)
     for client in clients.tolist() if comm.rank == 0 else []:
         store.stage(client, {"x": np.full(size, client, np.float32)})
@@ -50,7 +51,7 @@ def test_every_box_arrives_at_its_rank(comm, scale):
 
 
 def test_client_memories_follow_their_clients(comm):
-    store, clients = ClientStore(limit=64), np.arange(12)
+    store, clients = ClientStore(comm.node_zeros((12,), np.int32), limit=64), np.arange(12)
     for shift in range(comm.size + 2):
         ranks = (clients + shift) % comm.size
         store.move(comm, clients, ranks)

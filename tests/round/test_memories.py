@@ -137,8 +137,27 @@ def test_memories_of_any_length_come_through_chunks_of_any_length(monkeypatch, c
     assert max(sent) <= chunk and asked == list(memories)
 
 
-def test_homes_are_known_for_whoever_was_settled():
-    store = ClientStore()
+def test_homes_are_known_to_the_ranks_that_share_them():
+    shared = np.zeros(901, np.int32)
+    store, other = ClientStore(shared), ClientStore(shared)
     assert store.homes_of(np.array([4, 0])).tolist() == [-1, -1]
     store.settle(np.array([2, 70]), np.array([1, 0]))
-    assert store.homes_of(np.array([2, 3, 70, 900])).tolist() == [1, -1, 0, -1]
+    for one in (store, other):
+        assert one.homes_of(np.array([2, 3, 70, 900])).tolist() == [1, -1, 0, -1]
+
+
+def test_a_round_costs_what_it_stages(monkeypatch):
+    """To commit or discard looks at what the round has staged, not at all that is held."""
+    store, looked = ClientStore(), []
+    for client in range(1000):
+        store.stage(client, memory(client))
+    store.commit()
+    pop = store._pop
+    monkeypatch.setattr(store, "_pop", lambda key: (looked.append(key), pop(key))[1])
+    store.stage(7, {"count": np.array(70)})
+    store.discard()
+    assert store[7]["count"] == 7
+    store.stage(7, {"count": np.array(70)})
+    store.commit()
+    assert store[7]["count"] == 70 and store.clients() == list(range(1000))
+    assert {client for client, _ in looked} == {7}
