@@ -135,13 +135,3 @@ def test_clearing_equals_its_twin_and_leaves_nothing(rng, units, covered):
     for mine, theirs in zip(got, want, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert not any(array.any() for array in got[:3])
-
-
-def test_clearing_of_words_keeps_to_its_range(rng):
-    got = case(rng, 96, "coordinates", density=0.2)[:3]
-    want = tuple(array.copy() for array in got)
-    merge.clear_words(*got[:2], got[2].view(np.uint64), 2, 9)
-    naive.clear_words(*want[:2], want[2].view(np.uint64), 2, 9)
-    for mine, theirs in zip(got, want, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    assert got[2][:16].any() and not got[2][16:72].any()

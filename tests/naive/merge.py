@@ -92,11 +92,3 @@ def clear(total, cover, touched, starts):
         for i in block:
             total[i] = 0
     cover[:], touched[:] = 0, 0
-
-
-def clear_words(total, cover, words, first, last):
-    for w in range(first, last):
-        if words[w]:
-            words[w] = 0
-            for array in (total, cover):
-                array[8 * w : 8 * w + 8] = 0

@@ -79,6 +79,7 @@ class Slot:
         for array in row:
             array[:] = 0
         self.mine = Field(row[0][:size], row[1][: self.units], row[2][: self.units], starts)
+        self.reduce(self.mine, 0)  # of nothing: no later sum waits for a kernel
 
     def view(self):
         """Return the sum as a Field."""
