@@ -12,7 +12,14 @@ import hypothesis
 import numpy as np
 import pytest
 
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
+
 ROOT = Path(__file__).resolve().parent.parent
+
+# All processes share the compiled kernels, those of the commands that tests start as well.
+keep_kernels_on_node(os.environ)
+
+OWN = ("FEDMPI_RANKS", "NUMBA_CACHE_DIR")  # variables that commands under test do not get
 
 # The same examples on every machine and on every rank, however slow it is.
 hypothesis.settings.register_profile("fedmpi", derandomize=True, deadline=None)
@@ -72,7 +79,7 @@ def run_python(tmp_path):
 
     def run(*words, ranks=None, timeout=120, cwd=tmp_path, **env):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        inherited = {k: v for k, v in os.environ.items() if k != "FEDMPI_RANKS"}
+        inherited = {k: v for k, v in os.environ.items() if k not in OWN}
         return run_group(
             [*(mpiexec(ranks) if ranks else []), sys.executable, *words],
             timeout,
