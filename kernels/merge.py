@@ -195,7 +195,7 @@ def drop(total, cover, touched, starts, lo, hi, units):
 
 
 @kernel
-def loads(touched, starts, width, out):
+def loads(touched, starts, width, sample, out):
     """Count the touched coordinates in bins of `width` coordinates, into int64[bins] `out`.
 
     Parameters
@@ -203,12 +203,14 @@ def loads(touched, starts, width, out):
     touched : uint8[V]
     starts : int64[U+1], or empty
     width : int
+    sample : int
+        Of single coordinates, only the first of so many parts of each bin is counted.
     out : int64[bins], changed in place; bins * width is at least n
     """
     out[:] = 0
     if starts.size == 0:
         for b in range(out.size):
-            out[b] = count(touched[b * width : b * width + width])[0]
+            out[b] = sample * count(touched[b * width : b * width + width // sample])[0]
         return
     for u in range(starts.size - 1):
         if touched[u]:

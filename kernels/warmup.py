@@ -55,7 +55,7 @@ def warm_sums():
     for starts, count in ((flat, 64), (units, 1)):
         merge.clear(total, rows[0, :count], marks[:count], starts)
         merge.copy(total, marks[:count], starts, total)
-        merge.loads(marks[:count], starts, 64, one[0])
+        merge.loads(marks[:count], starts, 64, 1, one[0])
     merge.cut(one, 64, 64, np.ones(1, np.int64), bounds)
     owner.dense(total, rows[0], marks, 0, 64, rows, rows, np.zeros((1, 8), np.uint64))
     seen = np.zeros((1, 1), np.uint8)

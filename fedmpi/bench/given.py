@@ -16,6 +16,7 @@ import numpy as np
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.execute import parameters
+from fedmpi.round.synchronous import Synchronous
 
 
 def write(folder, resolved, root, cache):
@@ -26,11 +27,11 @@ def write(folder, resolved, root, cache):
     experiment = assemble(resolved, Serial(), root, cache)
     trainer, config = experiment.trainer, experiment.config
     parts = [trainer.partition.of(client) for client in range(config.clients.number)]
-    rounds = range(config.run.rounds)
+    rounds, cohorts = range(config.run.rounds), Synchronous(experiment)
     arrays = {
         "index": np.concatenate(parts),
         "starts": np.cumsum([0, *map(len, parts)]),
-        "cohorts": np.array([experiment.cohort(round).clients for round in rounds]),
+        "cohorts": np.array([cohorts.cohort({}, round, 0.0).clients for round in rounds]),
     }
     for name, samples in (("train", trainer.samples), ("test", experiment.test)):
         arrays[f"x_{name}"], arrays[f"y_{name}"] = samples.take(np.arange(len(samples)))
@@ -40,7 +41,7 @@ def write(folder, resolved, root, cache):
     setting = {
         "rounds": config.run.rounds,
         "clients": config.clients.number,
-        "per_round": config.clients.cohort,
+        "per_round": config.selected,
         "epochs": trainer.local.epochs,
         "batch": trainer.local.batch_size,
         "lr": trainer.local.lr,

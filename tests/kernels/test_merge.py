@@ -75,13 +75,14 @@ def test_one_weight_serves_all_units(rng):
     np.testing.assert_array_equal(cover - before, 5 * touched)
 
 
+@pytest.mark.parametrize("sample", [1, 4])
 @pytest.mark.parametrize("width", [8, 64])
 @pytest.mark.parametrize("units", STARTS)
-def test_loads_equal_their_twins(rng, units, width):
+def test_loads_equal_their_twins(rng, units, width, sample):
     _, _, touched, starts = case(rng, 301, units)
     got, want = np.ones((2, -(-301 // width) + 2), np.int64)
-    merge.loads(touched, starts, width, got)
-    naive.loads(touched, starts, width, want)
+    merge.loads(touched, starts, width, sample, got)
+    naive.loads(touched, starts, width, sample, want)
     np.testing.assert_array_equal(got, want)
 
 

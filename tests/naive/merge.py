@@ -47,11 +47,14 @@ def drop(total, cover, touched, starts, lo, hi, units):
                 cover[u] = 0
 
 
-def loads(touched, starts, width, out):
+def loads(touched, starts, width, sample, out):
     out[:] = 0
     for block in blocks(starts, 0, 2**62, np.flatnonzero(touched)):
         for i in block:
-            out[i // width] += 1
+            if len(starts):
+                out[i // width] += 1
+            elif i % width < width // sample:
+                out[i // width] += sample
 
 
 def cut(loads, width, size, shares, bounds):
