@@ -6,9 +6,12 @@ import time
 import numpy as np
 from mpi4py import MPI
 
-from fedmpi.comm.base import Comm, Summed
+from fedmpi.comm.base import Comm, Summed, read_only
 from fedmpi.comm.reduce.overlap import Behind, possible
 from fedmpi.comm.reduce.reducer import Reducer
+from fedmpi.comm.window import close_window, open_window
+
+CHUNK = 1 << 30  # bytes of a sum or of gathered rows that are handed to MPI at once
 
 
 class Mpi(Comm):
@@ -111,72 +114,85 @@ class Mpi(Comm):
         self._reducer, self._how = None, (algorithm, cache and cache / "collective-costs.json")
 
     def sum_array(self, array):
-        """Add up one array over the ranks, in place."""
-        self.raw.Allreduce(MPI.IN_PLACE, array, op=MPI.SUM)
+        """Add up one array over the ranks, in place, a chunk at a time."""
+        flat = np.frombuffer(array, array.dtype)  # refuses an array that is not contiguous
+        step = CHUNK // array.itemsize
+        for at in range(0, flat.size, step):
+            self.raw.Allreduce(MPI.IN_PLACE, flat[at : at + step], op=MPI.SUM)
         return array
 
     def gather_rows(self, rows):
-        """Return the rows of all ranks, in rank order."""
+        """Return the rows of all ranks, in rank order; they travel a chunk at a time."""
         rows = np.ascontiguousarray(rows)
         counts = np.zeros(self.size, np.int64)
         self.raw.Allgather(np.array([len(rows)], np.int64), counts)
-        everything = np.empty((int(counts.sum()), *rows.shape[1:]), rows.dtype)
         width = rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64))
-        starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+        most = max(CHUNK // max(width * self.size, 1), 1)  # rows that a rank sends at a time
+        if counts.max() <= most:
+            return self._gather(rows, counts, width)
+        everything = np.empty((int(counts.sum()), *rows.shape[1:]), rows.dtype)
+        places = np.split(everything, np.cumsum(counts)[:-1])
+        for at in range(0, int(counts.max()), most):
+            here = np.clip(counts - at, 0, most)
+            chunk = self._gather(rows[at : at + most], here, width)
+            for place, part in zip(places, np.split(chunk, np.cumsum(here)[:-1]), strict=True):
+                place[at : at + most] = part
+        return everything
+
+    def _gather(self, rows, counts, width):
+        """Return the rows of all ranks, `counts` int64[ranks] of `width` bytes each."""
+        everything = np.empty((int(counts.sum()), *rows.shape[1:]), rows.dtype)
+        starts = np.cumsum(counts) - counts
         self.raw.Allgatherv(
             [rows, MPI.BYTE], [everything, counts * width, starts * width, MPI.BYTE]
         )
         return everything
 
     def exchange(self, boxes):
-        """Send bytes to every rank and return what each rank sent here."""
+        """Send bytes to every rank and return what each rank sent here, views of one buffer."""
         sizes = np.array([len(box) for box in boxes], np.int64)
         coming = np.zeros(self.size, np.int64)
         self.raw.Alltoall(sizes, coming)
         buffer = np.empty(int(coming.sum()), np.uint8)
         ends, arrivals = np.cumsum(sizes), np.cumsum(coming)
+        going = b"".join(box for box in boxes if len(box))  # no copy if it is one box
         self.raw.Alltoallv(
-            [np.frombuffer(b"".join(boxes), np.uint8), sizes, ends - sizes, MPI.BYTE],
+            [np.frombuffer(going, np.uint8), sizes, ends - sizes, MPI.BYTE],
             [buffer, coming, arrivals - coming, MPI.BYTE],
         )
-        return [part.tobytes() for part in np.split(buffer, arrivals[:-1])]
+        return [memoryview(part) for part in np.split(buffer, arrivals[:-1])]
 
     def share(self, value):
         """Return the value that rank 0 gave."""
         return _share(self.raw, value)
 
-    def share_on_node(self, arrays):
+    def share_on_node(self, arrays, purpose):
         """Place the arrays of the node's first rank in a shared window and return views of it."""
-        table = None
-        if self.node_rank == 0:
-            table = [(name, a.dtype.str, a.shape) for name, a in arrays.items()]
-        table = _share(self.node, table)
-        sizes = [np.dtype(t).itemsize * int(np.prod(s, dtype=np.int64)) for _, t, s in table]
-        starts = np.concatenate(([0], np.cumsum([(size + 63) // 64 * 64 for size in sizes])))
-        mine = int(starts[-1]) if self.node_rank == 0 else 0
-        window = MPI.Win.Allocate_shared(max(mine, 1), 1, comm=self.node)
-        self._windows.append(window)
-        buffer = np.frombuffer(window.Shared_query(0)[0], np.uint8)
-        views = {}
-        for (name, dtype, shape), start, size in zip(table, starts, sizes, strict=False):
-            view = buffer[start : start + size].view(dtype).reshape(shape)
+        if self.node_size > 1:
+            table = None
             if self.node_rank == 0:
-                view[...] = arrays[name]
-            view.flags.writeable = False
-            views[name] = view
-        self.node.Barrier()
-        return views
+                table = {name: (a.shape, a.dtype.str) for name, a in arrays.items()}
+            views = self._window(_share(self.node, table), purpose)
+            if self.node_rank == 0:
+                for name, view in views.items():
+                    view[...] = arrays[name]
+            self.node.Barrier()
+            arrays = views
+        return read_only(arrays)
 
-    def node_signs(self, columns):
-        """Return int64[node_size, columns] of zeros in a shared window; loads and stores only."""
-        size = 8 * columns * self.node_size
-        window = MPI.Win.Allocate_shared(size if self.node_rank == 0 else 0, 8, comm=self.node)
-        self._windows.append(window)
-        signs = np.frombuffer(window.Shared_query(0)[0], np.int64).reshape(self.node_size, columns)
+    def node_zeros(self, shape, dtype):
+        """Return zeros in a shared window."""
+        zeros = self._window({"zeros": (shape, dtype)}, "a run")["zeros"]
         if self.node_rank == 0:
-            signs[...] = 0
+            zeros[...] = 0
         self.node.Barrier()
-        return signs
+        return zeros
+
+    def _window(self, arrays, purpose):
+        """Return arrays {name: (shape, dtype)} in a window of the node, valid until `close`."""
+        window, views = open_window(self.node, arrays, purpose)
+        self._windows.append(window)
+        return views
 
     def barrier(self):
         """Wait for all ranks."""
@@ -193,7 +209,7 @@ class Mpi(Comm):
         if self._reducer is not None:
             self._reducer.close()
         for window in self._windows:
-            window.Free()
+            close_window(window)
         self._reducer, self._windows = None, []
         for comm in (self.node, self.raw):
             if comm:

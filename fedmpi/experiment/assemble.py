@@ -125,7 +125,7 @@ def _shared_dataset(resolved, comm, root, cache):
         if comm.node_rank == 0:
             dataset = load(name, root, resolved.data_keys, cache)
             arrays, facts = dataset.arrays(), dataset.facts()
-    arrays = comm.share_on_node(arrays)
+    arrays = comm.share_on_node(arrays, f"data.name = {name!r}")
     return Dataset.rebuild(comm.share(facts), arrays)
 
 

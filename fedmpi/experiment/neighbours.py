@@ -37,7 +37,7 @@ class Neighbours:
         if nodes == 1:
             return
         self._mark = bytes.fromhex(comm.share(os.urandom(16).hex()))
-        self._heard = comm.node_signs(nodes)
+        self._heard = comm.node_zeros((comm.node_size, nodes), np.int64)
         self._node_rank, self._stride = comm.node_rank, comm.node_size
         self._nodes = _by_node(comm.gather_rows(self._row(comm)))
         self._here = next(i for i, ranks in enumerate(self._nodes) if comm.rank in ranks["rank"])

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
+
 from fedmpi import comm as comm_package
 from fedmpi.experiment.neighbours import Neighbours
 from fedmpi.round.progress import NO_CLIENT, Progress
@@ -48,7 +50,8 @@ class Watch(Progress):
     """
 
     def __init__(self, comm, patience, warn):
-        self._signs, self._rank = comm.node_signs(5), comm.node_rank
+        self._signs = comm.node_zeros((comm.node_size, 5), np.int64)
+        self._rank = comm.node_rank
         self._signs[self._rank, RANK : PROCESS + 1] = comm.rank, os.getpid()
         self._patience, self._warn = patience, warn
         self._seen = {}  # rank on this node -> (its ticks, when they were new)

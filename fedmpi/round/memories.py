@@ -28,7 +28,7 @@ def pack(arrays):
     arrays = {name: a.astype(a.dtype.newbyteorder("<"), copy=False) for name, a in arrays.items()}
     header = json.dumps([[name, a.dtype.str, a.shape] for name, a in arrays.items()]).encode()
     parts = [np.array(len(header), _SIZE).tobytes(), header]
-    return b"".join(parts + [a.tobytes() for a in arrays.values()])
+    return b"".join(parts + [a.reshape(-1).view(np.uint8) for a in arrays.values()])
 
 
 def unpack(data):
@@ -36,6 +36,7 @@ def unpack(data):
 
     Raises MessageError if the bytes are not whole or contradict themselves.
     """
+    data = memoryview(data)  # whose parts are no copies
     try:
         end = _SIZE.itemsize + int(np.frombuffer(data, _SIZE, 1)[0])
         header = json.loads(bytes(data[_SIZE.itemsize : end]))

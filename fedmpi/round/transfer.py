@@ -16,8 +16,8 @@ HEAD = 16  # bytes of client and length
 
 def transferred(
     comm: Comm, leaving: Sequence[Iterable[int]], take: Callable[[int], bytes]
-) -> Iterator[tuple[int, bytes]]:
-    """Send clients' memories to ranks; yield the (client, bytes) that arrive here. Collective.
+) -> Iterator[tuple[int, bytearray]]:
+    """Send clients' memories to ranks; yield the (client, bytearray) that arrive here. Collective.
 
     Parameters
     ----------
@@ -63,17 +63,31 @@ class _Incoming:
     """Records put together again from the chunks of one stream."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._head, self._data, self._filled = bytearray(), bytearray(), 0
 
-    def records(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+    def records(self, chunk: bytes | memoryview) -> Iterator[tuple[int, bytearray]]:
         """Take the next chunk; yield the records that are whole now."""
-        self._held += chunk
-        while len(self._held) >= HEAD:
-            client, size = (int(n) for n in np.frombuffer(bytes(self._held[:HEAD]), "<i8"))
-            if len(self._held) < HEAD + size:
-                return
-            yield client, bytes(self._held[HEAD : HEAD + size])
-            del self._held[: HEAD + size]
+        chunk = memoryview(chunk)
+        while chunk:
+            if len(self._head) < HEAD:
+                lacking = HEAD - len(self._head)
+                self._head += chunk[:lacking]
+                chunk = chunk[lacking:]
+                if len(self._head) < HEAD:
+                    return
+                self._data, self._filled = bytearray(self._numbers()[1]), 0
+            part = chunk[: len(self._data) - self._filled]
+            self._data[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            chunk = chunk[len(part) :]
+            if self._filled == len(self._data):
+                yield self._numbers()[0], self._data
+                self._head, self._data = bytearray(), bytearray()
+
+    def _numbers(self) -> list[int]:
+        """Return client and length of the record that is under way."""
+        numbers: list[int] = np.frombuffer(self._head, "<i8").tolist()
+        return numbers
 
 
 def _record(client: int, take: Callable[[int], bytes]) -> Iterator[bytes]:

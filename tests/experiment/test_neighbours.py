@@ -48,8 +48,8 @@ class OnNode(Serial):
     def share(self, value):
         return self.nodes.all(self.rank, value)[0]
 
-    def node_signs(self, columns):
-        fresh = np.zeros((self.node_size, columns), np.int64)
+    def node_zeros(self, shape, dtype):
+        fresh = np.zeros(shape, dtype)
         return self.nodes.signs.setdefault(self.node, fresh)
 
     def node_barrier(self):
@@ -133,8 +133,8 @@ def test_a_rank_without_a_socket_is_silent_and_well(monkeypatch):
         def share(self, value):
             return value
 
-        def node_signs(self, columns):
-            return np.zeros((1, columns), np.int64)
+        def node_zeros(self, shape, dtype):
+            return np.zeros(shape, dtype)
 
         def node_barrier(self):
             pass

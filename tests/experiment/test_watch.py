@@ -18,13 +18,13 @@ from fedmpi.round.progress import Progress
 class Node(Serial):
     """One rank of a node with three, which share `signs`; the node's ranks are 4, 5 and 6."""
 
-    size = 9
+    size, node_size = 9, 3
 
     def __init__(self, node_rank, signs):
         self.node_rank, self.rank, self.signs = node_rank, 4 + node_rank, signs
 
-    def node_signs(self, columns):
-        assert self.signs.shape == (3, columns)
+    def node_zeros(self, shape, dtype):
+        assert self.signs.shape == shape and self.signs.dtype == dtype
         return self.signs
 
 

@@ -1,8 +1,12 @@
 """What the ranks say to each other, for any number of them."""
 
+import os
+
 import numpy as np
 import pytest
 
+from fedmpi.comm import mpi
+from fedmpi.errors import ConfigError
 from fedmpi.layout import Support
 from fedmpi.totals import Total
 from tests.models import TINY, WEIGHTS
@@ -43,9 +47,46 @@ def test_a_node_has_one_read_only_copy_of_its_arrays(comm):
     given = None
     if comm.node_rank == 0:
         given = {"x": np.arange(7, dtype=np.uint8), "y": np.eye(3), "none": np.zeros((0, 2))}
-    arrays = comm.share_on_node(given)
+    arrays = comm.share_on_node(given, "a test")
     assert arrays["x"].tolist() == list(range(7))
     np.testing.assert_array_equal(arrays["y"], np.eye(3))
     assert arrays["none"].shape == (0, 2)
     with pytest.raises(ValueError, match="read-only"):
         arrays["y"][0, 0] = 5
+
+
+@pytest.mark.parametrize("chunk", [8, 24, 100, 1 << 30])
+def test_what_is_long_travels_in_chunks(comm, monkeypatch, chunk):
+    """Whatever the length of a chunk, the answer is that of one piece."""
+    monkeypatch.setattr(mpi, "CHUNK", chunk)
+    array = np.arange(30.0).reshape(5, 6) * (comm.rank + 1)
+    total = comm.size * (comm.size + 1) // 2
+    np.testing.assert_array_equal(comm.sum_array(array), np.arange(30.0).reshape(5, 6) * total)
+    rows = np.full((3 * comm.rank + 1, 2), 10 * comm.rank) + np.arange(3 * comm.rank + 1)[:, None]
+    expected = [10 * r + i for r in range(comm.size) for i in range(3 * r + 1)]
+    assert comm.gather_rows(rows).tolist() == [[number] * 2 for number in expected]
+    with pytest.raises(ValueError, match="contiguous"):
+        comm.sum_array(np.zeros((4, 4)).T[1:])
+
+
+def test_ranks_of_a_node_write_into_one_array(comm):
+    zeros = comm.node_zeros((comm.node_size, 3), np.int32)
+    assert not zeros.any() and zeros.dtype == np.int32
+    comm.node_barrier()
+    zeros[comm.node_rank] = comm.node_rank + 1
+    comm.node_barrier()
+    assert zeros.tolist() == [[rank + 1] * 3 for rank in range(comm.node_size)]
+    comm.node_barrier()
+
+
+@pytest.mark.ranks(2)
+def test_too_little_shared_memory_is_said_before_it_is_used(comm, monkeypatch):
+    files = os.statvfs("/dev/shm")
+    small = os.statvfs_result([*files[:4], (1 << 20) // files.f_frsize, *files[5:10]])
+    monkeypatch.setattr(os, "statvfs", lambda path: small)
+    message = r"data.name: needs 3 MiB .* /dev/shm, which has 1 MiB\n.*--shm-size.* fewer ranks"
+    given = {"x": np.zeros(3 << 20, np.uint8)} if comm.node_rank == 0 else None
+    with pytest.raises(ConfigError, match=message):
+        comm.share_on_node(given, "data.name")
+    with pytest.raises(ConfigError, match="a run: needs 16 MiB"):
+        comm.node_zeros((2 << 20,), np.int64)

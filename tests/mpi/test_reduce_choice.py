@@ -164,5 +164,5 @@ def test_unknown_algorithms_are_refused(comm):
 @pytest.mark.ranks(2)
 def test_a_sum_that_does_not_fit_shared_memory_is_refused_on_all_ranks(comm):
     reducer = Reducer(comm.raw)
-    with pytest.raises(ConfigError, match=r"sums in shared memory need .* MiB"):
+    with pytest.raises(ConfigError, match=r"collective.algorithm: needs .* MiB of shared memory"):
         reducer.row("huge", 1 << 40)

@@ -7,19 +7,16 @@ alike much to add, and adds the rows there in rank order into the one result of 
 asks for a sum.
 """
 
-import os
-
 import numpy as np
-from mpi4py import MPI
 
 from fedmpi import kernels
 from fedmpi.comm.reduce.field import Field
 from fedmpi.comm.reduce.plan import bin_width
-from fedmpi.errors import ConfigError
+from fedmpi.comm.window import close_window, open_window
 
 BINS = 256
 SAMPLE = 8  # a cut need not be exact, so one in so many marks is counted
-MEMORY = "/dev/shm"  # where MPI libraries on Linux place shared windows
+INSTEAD = 'enlarge it, or name an algorithm that needs none, for example "halving"'
 
 
 class Slot:
@@ -71,7 +68,7 @@ class Slot:
             "weight": (1, weight),
             "note": (3, np.float64),
         }
-        self.window, views = open_window(node, shared)
+        self.window, views = open_window(node, shared, "collective.algorithm", INSTEAD)
         vars(self).update(views)
         if node.rank == 0:  # MPI does not promise zeros
             for name in ("total", "cover", "touched"):
@@ -131,46 +128,4 @@ class Slot:
 
     def close(self):
         """Give the window back; all ranks of the node together."""
-        if self.window is not None:
-            self.window.Unlock_all()
-            self.window.Free()
-
-
-def open_window(node, arrays):
-    """Return (window, views) of arrays {name: (shape, dtype)} shared by a node.
-
-    A rank alone gets plain memory and None. Each array begins at a multiple of 64 bytes.
-    Raises ConfigError, on all ranks of the node, if there is not enough shared memory.
-    """
-    if node.size == 1:
-        return None, {name: np.zeros(shape, kind) for name, (shape, kind) in arrays.items()}
-    sizes = [int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in arrays.values()]
-    ends = np.concatenate(([0], np.cumsum([-(-size // 64) * 64 for size in sizes])))
-    _check_room(node, int(ends[-1]))
-    window = MPI.Win.Allocate_shared(int(ends[-1]) * (node.rank == 0), 1, comm=node)
-    window.Lock_all(MPI.MODE_NOCHECK)
-    memory = np.frombuffer(window.Shared_query(0)[0], np.uint8)
-    views = {
-        name: memory[at : at + size].view(kind).reshape(shape)
-        for (name, (shape, kind)), at, size in zip(arrays.items(), ends, sizes, strict=False)
-    }
-    return window, views
-
-
-def _check_room(node, size):
-    """Raise ConfigError on all ranks if the first finds too little room for `size` bytes.
-
-    Libraries reserve a window at once or when it is written to; then a rank would be
-    killed by a bus error.
-    """
-    room = np.array([size])
-    if node.rank == 0 and os.path.isdir(MEMORY):
-        files = os.statvfs(MEMORY)
-        room[0] = files.f_bavail * files.f_frsize
-    node.Bcast(room, root=0)
-    if room[0] < size:
-        raise ConfigError(
-            f"collective.algorithm: sums in shared memory need {size >> 20} MiB in {MEMORY}, "
-            f"which has {room[0] >> 20} MiB\n"
-            f'enlarge it, or name an algorithm that needs none, for example "halving"'
-        )
+        close_window(self.window)

@@ -1,0 +1,81 @@
+"""Memory that the ranks of a node share: one way to get it, and to give it back.
+
+MPI libraries on Linux place it in /dev/shm, which containers often keep small. They reserve it at
+once or when it is written to, and in the second case a rank without room is killed by a bus error.
+So the room is looked at first.
+"""
+
+import os
+
+import numpy as np
+from mpi4py import MPI
+
+from fedmpi.errors import ConfigError
+
+MEMORY = "/dev/shm"  # where MPI libraries on Linux place shared windows
+ALIGNMENT = 64  # bytes of a cache line: no two arrays share a line
+ENLARGE = "enlarge it (of a container: --shm-size), or start fewer ranks on a node"
+
+
+def open_window(node, arrays, purpose, remedy=ENLARGE):
+    """Return (window, views) of arrays shared by the ranks of a node; collective over them.
+
+    Parameters
+    ----------
+    node : MPI.Comm
+        The ranks of one node.
+    arrays : dict
+        name -> (shape, dtype), the same on all ranks. MPI does not promise zeros.
+    purpose, remedy : str
+        What the memory is for, and what to do if there is too little of it.
+
+    Returns
+    -------
+    MPI.Win or None
+        For `close_window`; None for a rank alone, which gets plain memory.
+    dict of arrays
+        Each begins at a multiple of 64 bytes.
+
+    Raises
+    ------
+    ConfigError
+        On all ranks of the node, if there is not enough shared memory.
+    """
+    if node.size == 1:
+        return None, {name: np.zeros(shape, kind) for name, (shape, kind) in arrays.items()}
+    sizes = [_bytes_of(shape, kind) for shape, kind in arrays.values()]
+    ends = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
+    _check_room(node, int(ends[-1]), purpose, remedy)
+    window = MPI.Win.Allocate_shared(max(int(ends[-1]), 1) * (node.rank == 0), 1, comm=node)
+    window.Lock_all(MPI.MODE_NOCHECK)
+    memory = np.frombuffer(window.Shared_query(0)[0], np.uint8)
+    views = {
+        name: memory[at : at + size].view(kind).reshape(shape)
+        for (name, (shape, kind)), at, size in zip(arrays.items(), ends, sizes)
+    }
+    return window, views
+
+
+def close_window(window):
+    """Give a window back; all ranks of the node together. None is of a rank alone."""
+    if window is not None:
+        window.Unlock_all()
+        window.Free()
+
+
+def _bytes_of(shape, kind):
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
+
+
+def _check_room(node, size, purpose, remedy):
+    """Raise ConfigError on all ranks if the first finds too little room for `size` bytes."""
+    room = np.array([size])
+    if node.rank == 0 and os.path.isdir(MEMORY):
+        files = os.statvfs(MEMORY)
+        room[0] = files.f_bavail * files.f_frsize
+    node.Bcast(room, root=0)
+    if room[0] < size:
+        raise ConfigError(
+            f"{purpose}: needs {-(-size >> 20)} MiB of shared memory in {MEMORY}, "
+            f"which has {room[0] >> 20} MiB\n{remedy}"
+        )
