@@ -11,7 +11,6 @@ import numpy as np
 from fedmpi.arrays import AnyArray
 from fedmpi.totals import Total
 
-
 Bytes: TypeAlias = bytes | memoryview
 Arrays: TypeAlias = dict[str, AnyArray]
 
