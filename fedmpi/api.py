@@ -13,14 +13,19 @@
 
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any, TypeAlias
 
 from fedmpi.errors import ConfigError, ResultError
 
+Progress: TypeAlias = Callable[[dict[str, Any], int], None]
+"""Called after each round with the columns of /rounds, and the number of rounds in all."""
 
-def open(path):
+
+def open(path: str | os.PathLike[str]) -> Any:
     """Open a result file and return its Run. Raises ResultError."""
     from fedmpi.record import reader
 
@@ -30,7 +35,7 @@ def open(path):
     return reader.open(path)
 
 
-def open_many(*paths):
+def open_many(*paths: str | os.PathLike[str]) -> Any:
     """Open result files by names or patterns such as "results/*.h5"; return their Runs.
 
     The Runs come in the order of the arguments, those of a pattern sorted by name. Raises
@@ -38,7 +43,7 @@ def open_many(*paths):
     """
     from fedmpi.analysis.collection import Runs
 
-    found = []
+    found: list[Any] = []
     for path in map(str, paths):
         names = sorted(glob(path)) if has_magic(path) else [path]
         if not names:
@@ -47,7 +52,12 @@ def open_many(*paths):
     return Runs(found)
 
 
-def run(config, out, overwrite=False, progress=None):
+def run(
+    config: str | os.PathLike[str] | dict[str, Any],
+    out: str | os.PathLike[str],
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Any:
     """Run an experiment to its end, and return its Run, read from the result file.
 
     Parameters
@@ -71,13 +81,19 @@ def run(config, out, overwrite=False, progress=None):
     if not isinstance(out, str | os.PathLike):
         raise ConfigError(f"out = {out!r}: give the path of the result file to write")
 
-    def make():
+    def make() -> Any:
         return resolve.of_tree(config) if isinstance(config, dict) else resolve.read(config)
 
     return _execute(make, out, progress, overwrite=overwrite)
 
 
-def resume(out, changes=(), progress=None, allow_code=False, force=False):
+def resume(
+    out: str | os.PathLike[str],
+    changes: Sequence[str] = (),
+    progress: Progress | None = None,
+    allow_code: bool = False,
+    force: bool = False,
+) -> Any:
     """Continue the run of a result file from its checkpoint; return its Run at the end.
 
     `changes` are texts such as "run.rounds=50", as after --set; `progress` is as for `run`. A
@@ -95,7 +111,12 @@ def resume(out, changes=(), progress=None, allow_code=False, force=False):
                     resume=True, changed=tuple(changes), force=force)
 
 
-def _execute(make, out, progress, **how):
+def _execute(
+    make: Callable[[], Any],
+    out: str | os.PathLike[str],
+    progress: Progress | None,
+    **how: Any,
+) -> Any:
     """Start the ranks, run what `make` resolves, and return the Run."""
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.execute import Start, execute
@@ -112,7 +133,7 @@ def _execute(make, out, progress, **how):
         **how,
     )
 
-    def show(row, rounds):
+    def show(row: Any, rounds: int) -> None:
         """Pass on the columns of a round, as the caller may keep them."""
         if progress is not None:
             progress(dict(row.columns), rounds)
@@ -123,13 +144,13 @@ def _execute(make, out, progress, **how):
     return open(out)
 
 
-def data_root(environ, named=None):
+def data_root(environ: Mapping[str, str], named: str | None = None) -> Path:
     """Return the folder of the data sets: `named`, else FEDMPI_DATA, else one in the cache."""
     named = named or environ.get("FEDMPI_DATA")
     return Path(named).expanduser() if named else cache_folder(environ) / "data"
 
 
-def cache_folder(environ):
+def cache_folder(environ: Mapping[str, str]) -> Path:
     """Return fedmpi's folder in the user's cache."""
     try:
         home = Path.home()

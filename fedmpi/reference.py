@@ -177,7 +177,8 @@ def manual() -> str:
     """Return docs/keys.md: a table of the keys for each section."""
     lines = ["# Keys", "", "`fedmpi list keys` prints this table.", ""]
     for section in Config.model_fields:
-        lines += [f"## [{section}]", "", "| key | type | default | meaning |", "|" + " --- |" * 4]
+        head = f"[[{section}]]" if section == "stage" else f"[{section}]"
+        lines += [f"## {head}", "", "| key | type | default | meaning |", "|" + " --- |" * 4]
         for key, kind, default, meaning in keys_of(section):
             cells = (f"`{key}`", kind.replace("|", "\\|"), f"`{default}`", meaning)
             lines.append(f"| {' | '.join(cells)} |")

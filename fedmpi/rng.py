@@ -1,6 +1,7 @@
 """The only source of randomness: one independent stream for each purpose, round and client."""
 
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
@@ -38,7 +39,7 @@ def rng_for(seed: int, purpose: str, round: int = 0, client: int = 0) -> np.rand
 
 
 @contextmanager
-def seeded_generators(seed):
+def seeded_generators(seed: int) -> Iterator[None]:
     """Seed the global generators of numpy and Python while user's code runs in this block.
 
     After it they are as before. `seed` is 0 to 2**32 - 1.

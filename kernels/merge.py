@@ -84,7 +84,7 @@ def copy(total, touched, starts, out):
 
     Notes
     -----
-    Single coordinates are copied eight at a time where one of them is touched.
+    Single coordinates are copied eight at a time where any is touched.
     """
     if starts.size == 0:
         whole = touched.size // 8
@@ -103,18 +103,20 @@ def copy(total, touched, starts, out):
 def clear(total, cover, touched, starts):
     """Set the touched units of a vector to zero, in place; all others are zero.
 
-    Parameters
-    ----------
     total : T[n], cover : C[U] or empty, touched : uint8[U], changed in place
     starts : int64[U+1], or empty
 
-    Notes
-    -----
     Memory traffic: the marks and what they mark, eight single coordinates at a time.
     """
     if starts.size == 0:
         whole = touched.size // 8
-        clear_words(total, cover, touched[: 8 * whole].view(np.uint64), 0, whole)
+        words = touched[: 8 * whole].view(np.uint64)
+        for w in range(whole):
+            if words[w] != 0:
+                words[w] = 0
+                clear8(total, 8 * w)
+                if cover.size:
+                    clear8(cover, 8 * w)
         total[8 * whole :] = 0
         cover[8 * whole :] = 0
         touched[8 * whole :] = 0
@@ -124,20 +126,6 @@ def clear(total, cover, touched, starts):
             total[starts[u] : starts[u + 1]] = 0
             touched[u] = 0
     cover[:] = 0
-
-
-@kernel
-def clear_words(total, cover, words, first, last):
-    """Clear eight coordinates for each of the words first..last-1 that is not 0, in place.
-
-    total : T[n], cover : C[n] or empty; words : uint64[n / 8], eight marks each
-    """
-    for w in range(first, last):
-        if words[w] != 0:
-            words[w] = 0
-            clear8(total, 8 * w)
-            if cover.size:
-                clear8(cover, 8 * w)
 
 
 @kernel
@@ -207,7 +195,7 @@ def drop(total, cover, touched, starts, lo, hi, units):
 
 
 @kernel
-def loads(touched, starts, width, out):
+def loads(touched, starts, width, sample, out):
     """Count the touched coordinates in bins of `width` coordinates, into int64[bins] `out`.
 
     Parameters
@@ -215,12 +203,14 @@ def loads(touched, starts, width, out):
     touched : uint8[V]
     starts : int64[U+1], or empty
     width : int
+    sample : int
+        Of single coordinates, only the first of so many parts of each bin is counted.
     out : int64[bins], changed in place; bins * width is at least n
     """
     out[:] = 0
     if starts.size == 0:
         for b in range(out.size):
-            out[b] = count(touched[b * width : b * width + width])[0]
+            out[b] = sample * count(touched[b * width : b * width + width // sample])[0]
         return
     for u in range(starts.size - 1):
         if touched[u]:

@@ -16,7 +16,8 @@ from fedmpi.kernels._vector import add8, clear8, marked8, positions16, prefetch
 from fedmpi.kernels.merge import span
 from fedmpi.kernels.pack import count as flags_set
 
-BLOCK = 8192  # coordinates; 64 KiB of int64
+BLOCK = 32768  # coordinates; 256 KiB of int64, in the second cache
+TILE = 8192  # coordinates of a larger unit that are added rank by rank
 AHEAD = 32  # words whose coordinates are asked for before it is their turn
 
 
@@ -133,8 +134,8 @@ def blocks(total, cover, touched, starts, lo, hi, sums, covers, marks, seen):
             if cover.size:
                 cover[u] = weight
         end = min(starts[u + 1], hi)
-        for a in range(max(starts[u], lo), end, BLOCK):
-            b = min(a + BLOCK, end)
+        for a in range(max(starts[u], lo), end, TILE):
+            b = min(a + TILE, end)
             empty = True
             for r in range(sums.shape[0]):
                 if marks[r, u]:

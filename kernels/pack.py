@@ -24,17 +24,6 @@ def _tail(flags, i):
 
 
 @kernel
-def popcount(bits):
-    """Return int64: the number of ones in `bits`, uint8[n]. Reads n bytes."""
-    total, whole = np.int64(0), bits.size // 8 * 8
-    for i in range(0, whole, 8):
-        total += vector.ones(vector.get64(bits, i))
-    for i in range(whole, bits.size):
-        total += vector.ones(np.uint64(bits[i]))
-    return total
-
-
-@kernel
 def count(flags):
     """Return (kept, runs) of `flags`: how many are set, and in how many runs.
 

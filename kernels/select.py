@@ -96,70 +96,6 @@ def feedback(update, residual, indices, picked):
 
 
 @kernel
-def top_segments(values, starts, counts, indices, picked):
-    """Find the largest magnitudes of each segment on its own.
-
-    Parameters
-    ----------
-    values : float32[n]
-    starts : int64[S+1]
-        Segment s is the block from starts[s] to starts[s+1].
-    counts : int64[S]
-        How many of each segment are wanted.
-    indices : uint32[k], changed in place
-        k is the sum of `counts`; positions in `values`, ascending.
-    picked : float32[k], changed in place
-
-    Raises
-    ------
-    ValueError
-        If k is not the sum of `counts`, or a segment has fewer than are wanted of it.
-
-    Notes
-    -----
-    Ties, NaN and cost: as `top`.
-    """
-    if counts.sum() != indices.size:
-        raise ValueError("top_segments: counts do not add up to the places for them")
-    at = np.int64(0)
-    for s in range(counts.size):
-        begin, end = at, at + counts[s]
-        top(values[starts[s] : starts[s + 1]], indices[begin:end], picked[begin:end])
-        _shift(indices[begin:end], starts[s])
-        at = end
-
-
-@kernel
-def feedback_segments(update, residual, starts, counts, indices, picked):
-    """Do `feedback` for each segment on its own; starts and counts as in `top_segments`.
-
-    Parameters
-    ----------
-    update : float32[n]
-    residual : float32[n], changed in place
-    starts : int64[S+1]
-        From 0 to n.
-    counts : int64[S]
-    indices : uint32[k], changed in place
-    picked : float32[k], changed in place
-
-    Raises
-    ------
-    ValueError
-        As `top_segments` and `feedback` do.
-    """
-    if counts.sum() != indices.size:
-        raise ValueError("feedback_segments: counts do not add up to the places for them")
-    at = np.int64(0)
-    for s in range(counts.size):
-        here = slice(starts[s], starts[s + 1])
-        begin, end = at, at + counts[s]
-        feedback(update[here], residual[here], indices[begin:end], picked[begin:end])
-        _shift(indices[begin:end], starts[s])
-        at = end
-
-
-@kernel
 def top_flags(values, count, flags):
     """Flag the `count` coordinates of largest magnitude.
 
@@ -187,45 +123,12 @@ def top_flags(values, count, flags):
 
 
 @kernel
-def threshold(values, count):
-    """Return (bits, ties) of the `count`-th largest magnitude.
-
-    Parameters
-    ----------
-    values : float32[n]
-    count : int64
-        From 1 to n.
-
-    Returns
-    -------
-    uint32, int64
-        The bits of that magnitude, and how many of the coordinates that have it are
-        among the `count` largest (all larger ones are).
-
-    Raises
-    ------
-    ValueError
-        If `count` is not in 1 to n.
-    """
-    if count < 1 or count > values.size:
-        raise ValueError("threshold: count must be from 1 to the number of values")
-    return radix.kth(radix.magnitudes(values, radix.candidates_of(values, count)), count)
-
-
-@kernel
 def _check(values, indices, picked):
     """Raise ValueError if there are too few values, or places for them differ in number."""
     if indices.size != picked.size:
         raise ValueError("select: indices and picked differ in length")
     if indices.size > values.size:
         raise ValueError("select: more coordinates wanted than there are")
-
-
-@kernel
-def _shift(indices, start):
-    """Add int64 `start` to uint32[m] `indices`."""
-    for j in range(indices.size):
-        indices[j] += np.uint32(start)
 
 
 @kernel

@@ -2,7 +2,20 @@
 
 import numpy as np
 
-from fedmpi.kernels import batch_last, conv, groups, kept, loss, norm, pack, pool, tables, update
+from fedmpi.kernels import (
+    batch_last,
+    conv,
+    groups,
+    kept,
+    loss,
+    merge,
+    norm,
+    owner,
+    pack,
+    pool,
+    tables,
+    update,
+)
 
 
 def warm():
@@ -38,6 +51,21 @@ def warm():
     batch_last.pass_on(memory, 0, 16, 16, True, 0)
     loss.cross_entropy(memory, 0, 16, 1, 16, places)
     _warm_update(flat)
+
+
+def warm_sums():
+    """Compile or load the kernels that add up exact sums of the ranks of a node."""
+    total, one, marks = np.zeros(64, np.int64), np.zeros((1, 1), np.int64), np.zeros(64, np.uint8)
+    rows, bounds = np.zeros((1, 64), np.int64), np.zeros(2, np.int64)
+    flat, units = np.zeros(0, np.int64), np.array([0, 64])
+    for starts, count in ((flat, 64), (units, 1)):
+        merge.clear(total, rows[0, :count], marks[:count], starts)
+        merge.copy(total, marks[:count], starts, total)
+        merge.loads(marks[:count], starts, 64, 1, one[0])
+    merge.cut(one, 64, 64, np.ones(1, np.int64), bounds)
+    owner.dense(total, rows[0], marks, 0, 64, rows, rows, np.zeros((1, 8), np.uint64))
+    seen = np.zeros((1, 1), np.uint8)
+    owner.blocks(total, one[0], marks[:1], units, 0, 64, rows, one, seen, seen[0])
 
 
 def _warm_conv(memory, flat, places, runs, none):

@@ -12,10 +12,17 @@ import hypothesis
 import numpy as np
 import pytest
 
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
+
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds, from the event that ends it, in which a run must be over: a few on a quiet machine. It
 # is a limit against waiting for ever, so a busy machine may not reach it.
 SOON = 120
+
+# All processes share the compiled kernels, those of the commands that tests start as well.
+keep_kernels_on_node(os.environ)
+
+OWN = ("FEDMPI_RANKS", "NUMBA_CACHE_DIR")  # variables that commands under test do not get
 
 # The same examples on every machine and on every rank, however slow it is.
 hypothesis.settings.register_profile("fedmpi", derandomize=True, deadline=None)
@@ -75,7 +82,7 @@ def run_python(tmp_path):
 
     def run(*words, ranks=None, timeout=120, cwd=tmp_path, **env):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        inherited = {k: v for k, v in os.environ.items() if k != "FEDMPI_RANKS"}
+        inherited = {k: v for k, v in os.environ.items() if k not in OWN}
         return run_group(
             [*(mpiexec(ranks) if ranks else []), sys.executable, *words],
             timeout,

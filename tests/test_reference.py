@@ -5,14 +5,15 @@ import json
 import pytest
 
 from fedmpi import reference
-from fedmpi.config import Config
+from fedmpi.config import Config, StageSection
 from fedmpi.errors import ConfigError
 from tests.conftest import ROOT
 
 
 def test_every_key_has_a_meaning_and_every_meaning_a_key():
-    keys = {f"{name}.{key}" for name in Config.model_fields
-            for key in type(getattr(Config(), name)).model_fields}
+    sections = {name: type(getattr(Config(), name)) for name in Config.model_fields}
+    sections["stage"] = StageSection
+    keys = {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields}
     assert set(reference.meanings()) == keys
     assert all(row[3] for row in reference.keys_of())
 
@@ -35,7 +36,8 @@ def test_a_method_is_shown_with_its_paper_and_the_comments_of_its_keys():
 def test_the_schema_names_what_a_configuration_refuses():
     tree = json.loads(json.dumps(reference.json_schema()))
     clients = tree["$defs"]["Clients"]
-    assert clients["additionalProperties"] is False
+    assert clients["additionalProperties"] is True  # the keys of its selection
+    assert tree["$defs"]["Optimizer"]["additionalProperties"] is False
     assert clients["properties"]["batch_size"]["minimum"] == 1
     assert clients["properties"]["batch_size"]["description"] == "samples in a batch"
     assert tree["$defs"]["Data"]["additionalProperties"] is True

@@ -84,8 +84,9 @@ class StaticMask(Algorithm, name="static-mask"):
         return parts
 
     def zero(self):
-        """The sums of weights and of scores."""
-        return {**super().zero(), "score": Total(self.layout, exact=self.setting.exact)}
+        """The sum of weights, and for SNIP that of scores."""
+        scores = {"score": Total(self.layout, exact=self.setting.exact)}
+        return super().zero() | (scores if self.keys.mask == "snip" else {})
 
     def add(self, sums, arrival):
         """Add scores, or weights, which count as 0 where they are pruned."""

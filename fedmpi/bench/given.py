@@ -41,7 +41,7 @@ def write(folder, resolved, root, cache):
     setting = {
         "rounds": config.run.rounds,
         "clients": config.clients.number,
-        "per_round": config.clients.cohort,
+        "per_round": config.selected,
         "epochs": data.local.epochs,
         "batch": data.local.batch_size,
         "lr": data.local.lr,

@@ -25,7 +25,6 @@ def supports(size=SIZE, density=0.1):
 
     return [
         Arm(f"count {label}", size, size, lambda: pack.count(flags), flags.sum),
-        Arm(f"popcount {label}", size // 8, size // 8, lambda: pack.popcount(bits)),
         Arm(f"positions {label}", size, moved, list_positions, lambda: np.flatnonzero(held)),
         Arm(f"mark {label}", size, moved, lambda: pack.mark(positions, back)),
     ]

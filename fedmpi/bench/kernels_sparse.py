@@ -1,15 +1,14 @@
-"""Arms of selection and scores, and all arms and promises of the sparse kernels together."""
+"""Arms of selection, and all arms and promises of the sparse kernels together."""
 
 import numpy as np
 
 from fedmpi import kernels
 from fedmpi.bench import kernels_formats as formats
 from fedmpi.bench.arms import SIZE, Arm, rows
-from fedmpi.bench.kernels_formats import ROW
 from fedmpi.bench.measure import Bar
 from fedmpi.rng import rng_for
 
-__all__ = ["bars", "every", "rows", "scores", "selection"]
+__all__ = ["bars", "every", "rows", "selection"]
 
 DENSITIES = (0.01, 0.1, 0.5)
 
@@ -39,35 +38,6 @@ def selection(size=SIZE, share=0.01, torch_feedback=None):
     ]
 
 
-def scores(size=SIZE):
-    """Return the arms of the scores of rows and channels."""
-    values, others = rng_for(0, "bench scores").standard_normal((2, size), np.float32)
-    starts = np.append(np.arange(0, size, ROW), size)
-    norms, sums, score = np.empty(starts.size - 1), np.zeros(10), kernels.scores
-    outputs, gradients = (x[: size // 1000 * 1000].reshape(-1, 10, 100) for x in (values, others))
-
-    def numpy_norms():
-        return np.sqrt(np.add.reduceat(np.square(values, dtype=np.float64), starts[:-1]))
-
-    def numpy_sums():
-        return np.abs(outputs).sum((0, 2), dtype=np.float64)
-
-    def numpy_relevance():
-        return np.einsum("acb,acb->c", outputs, gradients, dtype=np.float64)
-
-    count = outputs.size
-    runs = [
-        lambda: score.norms(values, starts, 2, norms),
-        lambda: score.add_activations(outputs, sums),
-        lambda: score.add_relevance(outputs, gradients, sums),
-    ]
-    return [
-        Arm("row norms", size, 4 * size, runs[0], numpy_norms),
-        Arm("activation sums", count, 4 * count, runs[1], numpy_sums),
-        Arm("relevance", count, 8 * count, runs[2], numpy_relevance),
-    ]
-
-
 def sums(size=SIZE):
     """Return the arm of the exact sum, beside the same pass over float64."""
     values = rng_for(0, "bench sums").standard_normal(size, np.float32)
@@ -85,7 +55,7 @@ def sums(size=SIZE):
 
 def every(size=SIZE, torch_feedback=None):
     """Return all arms of this module."""
-    arms = selection(size, torch_feedback=torch_feedback) + scores(size) + sums(size)
+    arms = selection(size, torch_feedback=torch_feedback) + sums(size)
     arms += formats.blocks(size) + formats.sixteen_bits(size)
     for density in DENSITIES:
         arms += formats.supports(size, density) + formats.bitmaps(size, density)

@@ -28,6 +28,7 @@ def warm(comm):
     began = perf_counter()
     if comm.node_rank == 0:
         kernels.warmup.warm()
+        kernels.warmup.warm_sums()
         for name in sorted(ALGORITHMS):
             _rehearse(name)
     comm.node_barrier()

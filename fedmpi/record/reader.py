@@ -1,10 +1,14 @@
 """Read result files: numpy and h5py are enough, and the run may still be writing."""
 
 import json
+import os
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 from fedmpi.record.digest import weights_sha256
@@ -15,7 +19,7 @@ from fedmpi.record.table import Table
 DEPTH = 4  # groups inside groups under /provenance
 
 
-def open(path):
+def open(path: str | os.PathLike[str]) -> "Run":
     """Open a result file for reading and return its Run.
 
     What is seen is the file of this moment; open it again to see later rounds. Raises
@@ -31,7 +35,7 @@ class Run:
     is a numpy array, `run.rounds.to_pandas()` a data frame.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: Source) -> None:
         """Take over an open Source; raises ResultError if it is no whole result file."""
         self._source = source
         try:
@@ -55,29 +59,29 @@ class Run:
             source.close()
             raise
 
-    def close(self):
+    def close(self) -> None:
         """Close the file; columns read before stay usable."""
         self._source.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "Run":
         """Return the run itself; the file is closed at the end of the block."""
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Return one line: the file, its state and its rounds."""
         return f"<fedmpi run {self.path}: {self.status}, {len(self.rounds)} rounds>"
 
     @cached_property
-    def toml(self):
+    def toml(self) -> str:
         """The configuration as it was given."""
         return self._text("config/toml")
 
     @cached_property
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Every value used, defaults included, as a dict of sections."""
         with reading(self.path):
             config = json.loads(self._text("config/resolved"))
@@ -86,12 +90,12 @@ class Run:
             return config
 
     @cached_property
-    def provenance(self):
+    def provenance(self) -> dict[str, Any]:
         """What the run ran on, as a dict."""
         return plain(self._source.tree("provenance", DEPTH))
 
     @cached_property
-    def events(self):
+    def events(self) -> list[dict[str, Any]]:
         """Resumes, warnings and the like: a list of dicts with time, round, kind and text."""
         columns = {c.name: self._source.read(c.path, c.dtype).tolist() for c in schema.EVENTS}
         if len({len(values) for values in columns.values()}) != 1:
@@ -99,53 +103,55 @@ class Run:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @cached_property
-    def partition(self):
+    def partition(self) -> AnyArray:
         """int32[N, classes]: the samples of each client, by class."""
-        return self._source.read("partition/counts", "<i4")
+        counts: AnyArray = self._source.read("partition/counts", "<i4")
+        return counts
 
     @cached_property
-    def layer_names(self):
+    def layer_names(self) -> tuple[str, ...]:
         """Names of the layers, in the order of the columns of `layers`."""
         return tuple(self._source.read("layers/names", schema.TEXT).tolist())
 
     @cached_property
-    def devices(self):
+    def devices(self) -> Table:
         """The devices of the clients, one row each; the columns depend on the profile."""
         columns = [schema.Column(f"devices/{name}", None, "[N]", "", "")
                    for name in self._source.names("devices")]
         return Table(self._source, "devices", columns)
 
     @cached_property
-    def weights_sha256(self):
+    def weights_sha256(self) -> str | None:
         """Digest of the final weights in hex, None as long as there are none."""
-        return self._source.attribute("model", "sha256")
+        digest: str | None = self._source.attribute("model", "sha256")
+        return digest
 
     @property
-    def sign(self):
+    def sign(self) -> Any:
         """The last Sign of life of a run that is "running", as of now; None of one that ended."""
         return last_sign(self.path) if self.status == "running" else None
 
-    def model(self):
+    def model(self) -> dict[str, AnyArray]:
         """Return the final weights as {parameter: array}, checked against their digest."""
         if self.weights_sha256 is None:
             raise ResultError(f"{self.path}: holds no weights, its status is {self.status}; "
                               "they are written when the run finishes")
-        arrays = self._source.tree("model", 1)
+        arrays: dict[str, AnyArray] = self._source.tree("model", 1)
         if weights_sha256(arrays) != self.weights_sha256:
             raise ResultError(f"{self.path}: the weights differ from their sha256; damaged")
         return arrays
 
-    def rounds_to(self, target):
+    def rounds_to(self, target: float) -> int | None:
         """Return how many rounds it took to reach a test accuracy of `target`, or None."""
         row = self._first(target)
         return None if row is None else row + 1
 
-    def time_to(self, target):
+    def time_to(self, target: float) -> float | None:
         """Return the virtual seconds until a test accuracy of `target`, or None."""
         row = self._first(target)
         return None if row is None else float(self.rounds["virtual_time"][row])
 
-    def bytes_to(self, target, direction="both"):
+    def bytes_to(self, target: float, direction: str = "both") -> int | None:
         """Return the bytes sent until a test accuracy of `target`, or None.
 
         direction is "up" (from clients), "down" (to clients) or "both".
@@ -158,7 +164,7 @@ class Run:
             return None
         return sum(int(self.rounds[name][: row + 1].sum()) for name in columns[direction])
 
-    def info(self):
+    def info(self) -> dict[str, Any]:
         """Return what the run is and where it stands, as a dict that JSON can hold."""
         accuracy = self.rounds["test_accuracy"]
         accuracy = accuracy[~np.isnan(accuracy)]
@@ -189,7 +195,7 @@ class Run:
             "config": self.config,
         }
 
-    def shares(self):
+    def shares(self) -> dict[str, float | None]:
         """Return the share of each phase in the measured time of rank 0, which writes the files."""
         with reading(self.path):
             seconds = {name: self.phases[name][:, :1].sum() for name in self.phases}
@@ -198,7 +204,7 @@ class Run:
             return dict.fromkeys(seconds)
         return {name: round(float(value / total), 4) for name, value in seconds.items()}
 
-    def _first(self, target):
+    def _first(self, target: float) -> int | None:
         """Return the first row whose test accuracy is at least `target`, or None."""
         if not 0 <= target <= 1:
             raise ResultError(f"target {target!r}: accuracies are from 0 to 1; "
@@ -206,16 +212,16 @@ class Run:
         rows = np.flatnonzero(self.rounds["test_accuracy"] >= target)
         return int(rows[0]) if rows.size else None
 
-    def _text(self, path):
+    def _text(self, path: str) -> str:
         return str(self._source.read(path, schema.TEXT).item())
 
 
-def plain(tree):
+def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested dicts of arrays with lists and single values in the place of the arrays."""
     return {k: plain(v) if isinstance(v, dict) else v.tolist() for k, v in tree.items()}
 
 
-def check_version(source):
+def check_version(source: Source) -> None:
     """Raise ResultError unless the file of `source` has a schema that this reader knows."""
     found = source.attribute("", "fedmpi_schema")
     if found is None:

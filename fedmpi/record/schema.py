@@ -27,7 +27,7 @@ class Column:
     """One dataset, or root attribute where `path` has no slash."""
 
     path: str
-    dtype: str  # of numpy, or "utf-8"
+    dtype: str | None  # of numpy, or "utf-8"; None for any
     shape: str  # [R] rounds, [K] rows of clients, [L] layers, [N] all clients; "" for one value
     unit: str  # "1" for a pure number, "" for text
     meaning: str
@@ -81,7 +81,7 @@ ROUNDS = _columns("rounds", "[R]", f"""
     joules,            <f8, J,    energy of the clients' devices, from the powers in /devices
     co2_g,             <f8, g,    CO2 behind it, from devices.carbon_g_per_kwh
     density_up,        <f8, 1,    mean over clients of the part of the coordinates sent
-    density_union,     <f8, 1,    part of the coordinates that at least one client sent
+    density_union,     <f8, 1,    part of the coordinates that at least one completed client sent
     model_density,     <f8, 1,    part of the coordinates of the global model that are not pruned
     mpi_bytes,         <i8, byte, what ranks sent each other by messages; no simulated bytes
     collective,        |u1, 1,    {", ".join(f"{i} {word}" for i, word in enumerate(COLLECTIVES))}

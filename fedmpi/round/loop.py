@@ -211,9 +211,7 @@ class Simulation:
         self._progress.note(self.next_round)
         if len(rows) < mine.sum():
             return None, reasons
-        table = np.zeros(len(rows), columns.CLIENT)
-        for place_in_table, row in enumerate(rows):
-            table[place_in_table] = row
+        table = np.array([row[()] for row in rows], columns.CLIENT)
         table["round"], table["rank"] = self.next_round, self.comm.rank
         return table, reasons
 

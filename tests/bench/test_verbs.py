@@ -60,6 +60,19 @@ def test_round(run_fedmpi, tmp_path):
     assert "clients/s" in done.stdout and "start-up to the first training step" in done.stdout
 
 
+@pytest.mark.timeout(280)
+def test_a_round_bench_without_time_says_what_it_left_out(run_fedmpi, tmp_path):
+    words = ("--quick", "--ranks", "3", "--minutes", "0", "--json", "out.json")
+    done = run_fedmpi("bench", "round", *words, timeout=270)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "out.json")
+    assert {arm["ranks"] for arm in found["arms"]} == {1, 2, 3}
+    assert all("--minutes" in arm["note"] for arm in found["arms"])
+    assert found["memory"] is None and found["startup"]["count"] == 0
+    assert found["machine"]["processor"] in done.stdout
+    check_bars(found["bars"])
+
+
 @pytest.mark.parametrize("ranks", [None, 2])
 def test_run_measures_an_experiment_and_keeps_nothing(run_fedmpi, tmp_path, config, ranks):
     bare = [] if ranks else ["--bare"]
@@ -88,8 +101,10 @@ def test_kernels_and_collectives(run_fedmpi, tmp_path, what):
         assert {"training", "sparse"} == set(found["tables"])
         check_bars(found["bars"])
     else:
-        assert {"ranks", "rows", "bars"} <= set(found)
+        assert {"ranks", "rows", "runs", "machine", "bars"} <= set(found)
         assert len({row["arm"] for row in found["rows"]}) > 5
+        assert [row["method"] for row in found["runs"]] == ["topk 1 %", "FedAvg"]
+        assert all(row["low"] <= row["ratio"] <= row["high"] for row in found["runs"])
 
 
 @pytest.mark.timeout(280)

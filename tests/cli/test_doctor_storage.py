@@ -26,6 +26,7 @@ def mounted():
     def run(words, mounts):
         shell = f"{mounts} && exec \"$@\""
         env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        env.pop("NUMBA_CACHE_DIR", None)  # a command chooses its own folder
         return subprocess.run(
             ["unshare", "--mount", "bash", "-c", shell, "bash", sys.executable, *words],
             env=env, capture_output=True, text=True, timeout=60, cwd="/tmp",

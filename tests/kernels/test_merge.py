@@ -75,13 +75,14 @@ def test_one_weight_serves_all_units(rng):
     np.testing.assert_array_equal(cover - before, 5 * touched)
 
 
+@pytest.mark.parametrize("sample", [1, 4])
 @pytest.mark.parametrize("width", [8, 64])
 @pytest.mark.parametrize("units", STARTS)
-def test_loads_equal_their_twins(rng, units, width):
+def test_loads_equal_their_twins(rng, units, width, sample):
     _, _, touched, starts = case(rng, 301, units)
     got, want = np.ones((2, -(-301 // width) + 2), np.int64)
-    merge.loads(touched, starts, width, got)
-    naive.loads(touched, starts, width, want)
+    merge.loads(touched, starts, width, sample, got)
+    naive.loads(touched, starts, width, sample, want)
     np.testing.assert_array_equal(got, want)
 
 
@@ -135,13 +136,3 @@ def test_clearing_equals_its_twin_and_leaves_nothing(rng, units, covered):
     for mine, theirs in zip(got, want, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert not any(array.any() for array in got[:3])
-
-
-def test_clearing_of_words_keeps_to_its_range(rng):
-    got = case(rng, 96, "coordinates", density=0.2)[:3]
-    want = tuple(array.copy() for array in got)
-    merge.clear_words(*got[:2], got[2].view(np.uint64), 2, 9)
-    naive.clear_words(*want[:2], want[2].view(np.uint64), 2, 9)
-    for mine, theirs in zip(got, want, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    assert got[2][:16].any() and not got[2][16:72].any()

@@ -27,7 +27,7 @@ def result(size, units, dtype, covered):
     )
 
 
-@pytest.mark.parametrize("size", [192, 64 * 200])
+@pytest.mark.parametrize("size", [192, 64 * 600])
 @pytest.mark.parametrize("covered", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_dense_equals_its_twin(rng, kind, covered, size):

@@ -1,8 +1,11 @@
 """Every way to add up gives the bits of numpy on all inputs, and so the same as each other."""
 
+import os
+
 import numpy as np
 import pytest
 
+from fedmpi import kernels
 from fedmpi.comm.reduce import CHOICES, Reducer
 from tests.mpi.reduce_cases import SUPPORTS, UNITS, make
 
@@ -104,6 +107,18 @@ def test_a_row_in_shared_memory_is_summed_without_a_copy_and_comes_back_empty(
         given = row.total, row.cover, row.touched, case.starts
         check(reducer("auto").sum(*given, name=name), case)
         check(reducer("auto").sum(*case.copy(comm.rank), name=name), case)
+
+
+@pytest.mark.ranks(2)
+@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="nothing is compiled")
+def test_a_warm_up_compiles_what_exact_sums_call(comm, reducer):
+    kernels.warmup.warm_sums()
+    for units in UNITS:
+        case = make(comm.size, 700, units)
+        check(reducer("auto").sum(*case.copy(comm.rank), name=f"warm {units}"), case)
+    for kernel in (kernels.owner.dense, kernels.owner.blocks, kernels.merge.clear):
+        exact = [text for text in map(str, kernel.signatures) if text.startswith("(Array(int64")]
+        assert len(exact) == 1, kernel
 
 
 def test_a_result_cannot_be_written(comm, reducer):

@@ -47,11 +47,14 @@ def drop(total, cover, touched, starts, lo, hi, units):
                 cover[u] = 0
 
 
-def loads(touched, starts, width, out):
+def loads(touched, starts, width, sample, out):
     out[:] = 0
     for block in blocks(starts, 0, 2**62, np.flatnonzero(touched)):
         for i in block:
-            out[i // width] += 1
+            if len(starts):
+                out[i // width] += 1
+            elif i % width < width // sample:
+                out[i // width] += sample
 
 
 def cut(loads, width, size, shares, bounds):
@@ -92,11 +95,3 @@ def clear(total, cover, touched, starts):
         for i in block:
             total[i] = 0
     cover[:], touched[:] = 0, 0
-
-
-def clear_words(total, cover, words, first, last):
-    for w in range(first, last):
-        if words[w]:
-            words[w] = 0
-            for array in (total, cover):
-                array[8 * w : 8 * w + 8] = 0

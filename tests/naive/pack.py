@@ -1,10 +1,6 @@
 """Twins of kernels/pack.py."""
 
 
-def popcount(bits):
-    return sum(bin(byte).count("1") for byte in bits)
-
-
 def count(flags):
     kept = sum(flag != 0 for flag in flags)
     runs = sum(flags[i] != 0 and (i == 0 or flags[i - 1] == 0) for i in range(len(flags)))

@@ -15,6 +15,7 @@ from fedmpi.comm.reduce.plan import bin_width
 from fedmpi.comm.window import close_window, open_window
 
 BINS = 256
+SAMPLE = 8  # a cut need not be exact, so one in so many marks is counted
 INSTEAD = 'enlarge it, or name an algorithm that needs none, for example "halving"'
 
 
@@ -76,6 +77,7 @@ class Slot:
         for array in row:
             array[:] = 0
         self.mine = Field(row[0][:size], row[1][: self.units], row[2][: self.units], starts)
+        self.reduce(self.mine, 0)  # of nothing: no later sum waits for a kernel
 
     def view(self):
         """Return the sum as a Field."""
@@ -92,7 +94,7 @@ class Slot:
             mine.clear()
             kernels.merge.copy(given.total, given.touched, self.starts, mine.total)
             mine.cover[:], mine.touched[:] = given.cover, given.touched
-        kernels.merge.loads(mine.touched, self.starts, self.width, self.loads[rank])
+        kernels.merge.loads(mine.touched, self.starts, self.width, SAMPLE, self.loads[rank])
         self.weights[rank] = weight
         seen = self.touched.copy() if self.starts.size else None  # others will write over it
         self.sync()

@@ -111,7 +111,8 @@ def exchange(link, field, weight):
     row[UNITS], row[COORDINATES] = kernels.pack.count(field.touched)[0], field.extent()
     row[WEIGHT] = np.asarray(weight).view(np.int64)
     kernels.merge.fingerprint(field.touched, row[MARKS].view(np.uint64))
-    kernels.merge.loads(field.touched, field.starts, bin_width(field.size), row[MARKS.stop :])
+    width = bin_width(field.size)
+    kernels.merge.loads(field.touched, field.starts, width, 1, row[MARKS.stop :])
     rows = link.gather_row(row)
     weights = rows[:, WEIGHT].copy().view(np.asarray(weight).dtype)
     plan = Plan(
