@@ -1,0 +1,69 @@
+"""Memory of a run, measured in a process of its own: rounds and clients leave nothing behind."""
+
+import pytest
+
+RUN = """
+import os, sys
+from functools import partial
+from pathlib import Path
+from fedmpi.comm.base import Serial
+from fedmpi.experiment import assemble
+from fedmpi.experiment.execute import Start, execute
+from fedmpi.experiment.resolve import resolve
+from fedmpi.experiment.stop import Never
+from fedmpi.round.memories import ClientStore
+
+assemble.ClientStore = partial(ClientStore, limit=4_000_000)
+seen = []
+
+def resident(row, rounds):
+    pages = int(open("/proc/self/statm").read().split()[1])
+    seen.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+given = resolve(Path("exp.toml").read_text(), "exp.toml", sys.argv[1:])
+execute(given, Serial(), Start(out=Path("out.h5"), overwrite=True), resident, Never())
+print(*seen)
+"""
+CONFIG = """
+[run]
+eval_every = 50
+[data]
+name = "patterns"
+images = 2000
+side = 28
+[clients]
+number = 1000
+local_steps = 1
+batch_size = 8
+[model]
+name = "mlp"
+hidden = [128]
+[optimizer]
+lr = 1e-3
+"""
+
+
+def resident(run_python, tmp_path, algorithm, rounds, cohort):
+    """Return the megabytes of a run's process after each of its rounds."""
+    (tmp_path / "exp.toml").write_text(CONFIG)
+    (tmp_path / "run.py").write_text(RUN)
+    keys = f"algorithm.name={algorithm}", f"run.rounds={rounds}", f"clients.per_round={cohort}"
+    done = run_python("run.py", *keys, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return [float(number) for number in done.stdout.split()]
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "topk"])
+def test_memory_does_not_grow_with_the_rounds(run_python, tmp_path, algorithm):
+    """topk keeps 400 KB for each client that it has met; what passes the limit is on the disk."""
+    seen = resident(run_python, tmp_path, algorithm, 160, 5)
+    assert len(seen) == 160 and max(seen[60:]) - max(seen[:60]) < 5, seen[::10]
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "topk"])
+def test_memory_does_not_grow_with_the_cohort(run_python, tmp_path, algorithm):
+    """1,000 clients a round take hardly more than 10, though each sends 100,000 numbers."""
+    few, many = (
+        max(resident(run_python, tmp_path, algorithm, 2, cohort)) for cohort in (10, 1000)
+    )
+    assert many - few < 15, (few, many)
