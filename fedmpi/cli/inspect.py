@@ -68,7 +68,8 @@ def _costs(costs, config):
         f"# up, a round        {in_bytes(up)}; all {rounds} rounds {in_bytes(rounds * up)}",
         f"# training, a round  {quantity(costs['flops'], FLOPS)}",
         f"# virtual, a round   {in_seconds(costs['virtual_seconds'])}",
-        f"# memory of a rank   {in_bytes(costs['memory_of_a_rank'])}, Python and torch included",
+        f"# memory of a rank   {in_bytes(costs['memory_of_a_rank'])}, Python and torch included; "
+        f"{in_bytes(costs['memory_of_one_of_several'])} beside other ranks on a node",
         f"# memory of the data {in_bytes(costs['memory_of_the_data'])}, once on each node",
     ]
 

@@ -37,6 +37,7 @@ def estimate(resolved, root, cache=None):
     up[late] = schedule.through(span, devices, cohort.clients, up)[late]
     settled = schedule.settled(span, late, lost)
     settled = share_uplinks(settled, devices, cohort.clients, up)
+    alone, of_several = memory_of_a_rank(experiment)
     return {
         "parameters": layout.size,
         "layers": len(layout.layers),
@@ -47,6 +48,7 @@ def estimate(resolved, root, cache=None):
         "bytes_up": int(up.sum()),
         "flops": float(flops.sum()),
         "virtual_seconds": experiment.schedule.end(0.0, settled, late | lost),
-        "memory_of_a_rank": memory_of_a_rank(experiment),
+        "memory_of_a_rank": alone,
+        "memory_of_one_of_several": of_several,
         "memory_of_the_data": data_bytes(experiment),
     }

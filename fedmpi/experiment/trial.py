@@ -18,15 +18,27 @@ from fedmpi.round.memories import LIMIT
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, add, visits
 
+MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 4.3, two ranks of LeNet-5
 SCALE = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
 
 
 def memory_of_a_rank(experiment):
-    """Return the bytes that a rank of a run has in memory at most, its node's data apart.
+    """Return the bytes that a rank of a run has in memory at most, its node's data apart: two int.
 
-    This process, with all that it has loaded, stands for the rank; so the answer is right in a
-    process that does nothing else. Raises FedmpiError if the client cannot be trained.
+    First those of a rank alone, then of one of several on a node. This process, with all that it
+    has loaded, stands for the rank; so the answer is right in a process that does nothing else.
+    Raises FedmpiError if the client cannot be trained.
     """
+    sums, memory = _trial(experiment)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE
+    alone = peak + _memories(memory, experiment.config) - data_bytes(experiment)
+    arrays = [a for total in sums.values() for a in (total.sum, total.cover, total.touched)]
+    # The sum of the node, and the other ranks' rows where this rank adds them up.
+    return alone, alone + MPI + 2 * sum(array.nbytes for array in arrays)
+
+
+def _trial(experiment):
+    """Train a client for one step, add it up, take a step, evaluate; return sums and memory."""
     algorithm, config = experiment.algorithm, experiment.config
     client = int(experiment.sizes.argmax())
     state = algorithm.start(experiment.weights)
@@ -44,8 +56,7 @@ def memory_of_a_rank(experiment):
     after = experiment.server.step(state, algorithm.step(state, sums, 0))
     x, _ = experiment.test.take(np.arange(min(BLOCK, len(experiment.test))))
     experiment.engine.outputs(after["weights"], x)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE
-    return most + _memories(done.memory, config) - data_bytes(experiment)
+    return sums, done.memory
 
 
 def data_bytes(experiment):
