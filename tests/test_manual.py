@@ -73,7 +73,7 @@ def test_faults_of_own_code_are_named_with_their_line(run_fedmpi, pages, word):
     (pages / "lacks.py").write_text(
         "import fedmpi\nclass Method(fedmpi.Algorithm, name='lacks'):\n    pass\n"
     )
-    done = run_fedmpi("run", "own.toml", "-o", "a.h5", "--set", word)
+    done = run_fedmpi("run", "own.toml", "-o", "a.h5", "--quiet", "--set", word)
     assert done.returncode == 2, done.stderr
     assert FAULTS[word] in done.stderr and len(done.stderr.splitlines()) <= 2
     assert not Path(pages, "a.h5").exists()
