@@ -47,6 +47,11 @@ def data_root():
     pytest.skip(f"{reason}; it names the folder with the real data sets")
 
 
+def errors_of(text):
+    """Return the lines of a standard error without those that show the stages of a start."""
+    return [line for line in text.splitlines() if not line.startswith("# ")]
+
+
 def run_group(command, timeout, **options):
     """Run `command`; past `timeout` seconds end it with all that it started, and fail."""
     process = subprocess.Popen(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedmpi.learn.data import DATASETS, files
-from tests.conftest import ROOT
+from tests.conftest import ROOT, errors_of
 
 
 def blocks(name, language):
@@ -75,7 +75,7 @@ def test_faults_of_own_code_are_named_with_their_line(run_fedmpi, pages, word):
     )
     done = run_fedmpi("run", "own.toml", "-o", "a.h5", "--set", word)
     assert done.returncode == 2, done.stderr
-    assert FAULTS[word] in done.stderr and len(done.stderr.splitlines()) <= 2
+    assert FAULTS[word] in done.stderr and len(errors_of(done.stderr)) <= 2
     assert not Path(pages, "a.h5").exists()
 
 

@@ -13,7 +13,8 @@ class Stages:
     """Shows the stage that a start has reached, on standard error.
 
     On a terminal this is a single line that is rewritten each second and erased at the end.
-    Elsewhere each stage gets a line, and a further line every few seconds while it lasts.
+    Elsewhere each stage gets a line that begins with "#", and a further line every few seconds
+    while it lasts.
     Kernels that are compiled meanwhile are counted, since they explain a long first start.
     """
 
@@ -58,7 +59,7 @@ class Stages:
 
     def _show(self):
         words = self.words(monotonic() - self._since)
-        self._write(f"{CLEAR}{words}" if self._live else f"fedmpi: {words}\n")
+        self._write(f"{CLEAR}{words}" if self._live else f"# {words}\n")
 
     def words(self, seconds):
         """Return what is shown `seconds` after the stage began."""

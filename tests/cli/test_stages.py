@@ -9,7 +9,7 @@ def test_stages_are_lines_in_a_log_and_a_single_line_on_a_terminal(capsys):
     stages("training")
     stages.end()
     stages("ignored")
-    assert capsys.readouterr().err == "fedmpi: reading\nfedmpi: training\n"
+    assert capsys.readouterr().err == "# reading\n# training\n"
     stages = Stages(live=True)
     stages("reading")
     stages.end()
@@ -36,7 +36,7 @@ def test_a_run_names_its_stages_on_standard_error_and_rounds_on_standard_output(
     assert done.returncode == 0, done.stderr
     for stage in ("starting the ranks", "reading the data set digits", "splitting it over 3",
                   "training the first round"):
-        assert done.stderr.count(f"fedmpi: {stage}") >= 1, stage
+        assert done.stderr.count(f"# {stage}") >= 1, stage
     assert "fedmpi:" not in done.stdout and "round 1/1" in done.stdout
     quiet = run_fedmpi("run", "exp.toml", "-o", "b.h5", "--quiet")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
