@@ -18,7 +18,7 @@ from fedmpi.round.memories import LIMIT
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, add, visits
 
-MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 4.3, two ranks of LeNet-5
+MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 5.0, two ranks of LeNet-5
 SCALE = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
 
 
