@@ -19,7 +19,8 @@ from fedmpi.record import checkpoint, reader
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.sign import signs_of_life, tell
 from fedmpi.record.writer import Writer, check_target
-from fedmpi.round.loop import Simulation, rejected
+from fedmpi.round.columns import rejected
+from fedmpi.round.loop import Simulation
 
 
 @dataclass(frozen=True)

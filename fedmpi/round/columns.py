@@ -16,6 +16,7 @@ COMPLETED, LATE, DROPPED, REJECTED, UNAVAILABLE = (
     CLIENT_STATUS.index(name)
     for name in ("completed", "late", "dropped", "rejected", "unavailable")
 )
+NAMED = 10  # clients that a message names
 SILENCED = (LATE, UNAVAILABLE)  # whose report was cut off
 
 
@@ -164,3 +165,13 @@ def round_columns(round, clients, cohort, sent, score, counts):
         "joules": float(clients["joules"].sum()),
         "density_up": float(sent.density_up(could_send(clients))),
     }
+
+
+def rejected(reasons):
+    """Say in words which clients were rejected, of [(client, reason)]; "" if none was."""
+    alike = {}  # clients by reason
+    for client, reason in reasons[:NAMED]:
+        alike.setdefault(reason, []).append(str(client))
+    found = [f"{', '.join(clients)}: {reason}" for reason, clients in alike.items()]
+    more = "; ..." if len(reasons) > NAMED else ""
+    return f"{len(reasons)} rejected ({'; '.join(found)}{more})" if reasons else ""

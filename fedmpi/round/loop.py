@@ -23,7 +23,6 @@ from fedmpi.round.visit import Server, add, visits
 from fedmpi.totals import union
 from fedmpi.world.energy import grams
 
-NAMED = 10  # clients that a message names
 REASON = np.dtype([("client", "<i8"), ("text", "S160")])
 """Why a client was rejected, as ranks exchange it."""
 
@@ -188,9 +187,9 @@ class Simulation:
         """Return the error that names the rejected clients of a round."""
         limit = self.experiment.config.clients.max_rejected
         return RejectedError(
-            f"round {self.next_round}: of {clients} clients {rejected(reasons)}; "
+            f"round {self.next_round}: of {clients} clients {columns.rejected(reasons)}; "
             f"the run stops, since clients.max_rejected = {limit:g}\n"
-            f"{self.algorithm.remedy} and run it anew, or resume with a larger clients.max_rejected"
+            f"{self.algorithm.remedy} and run again, or resume with a larger clients.max_rejected"
         )
 
     def _train(self, cohort, mine, sums, sent):
@@ -290,10 +289,3 @@ class Simulation:
         if self.next_round == 1 and busy.any() and not busy.all():
             self._pace[~busy] = measured.mean()
         return row
-
-
-def rejected(reasons):
-    """Say in words which clients were rejected, of [(client, reason)]; "" if none was."""
-    found = [f"{client}: {reason}" for client, reason in reasons[:NAMED]]
-    more = "; ..." if len(reasons) > NAMED else ""
-    return f"{len(reasons)} rejected ({'; '.join(found)}{more})" if reasons else ""

@@ -58,7 +58,7 @@ def test_the_same_on_two_ranks(tmp_path):
 
 
 def test_too_many_end_the_run_with_everything_kept(tmp_path):
-    words = r"round 2: of 6 clients 6 rejected \([\d, ]+\)"
+    words = r"round 2: of 6 clients 6 rejected \([\d, ]+: nothing works any more\)"
     with pytest.raises(RejectedError, match=words) as caught:
         run(tmp_path, "AllFail")
     assert "clients.max_rejected = 0.5" in str(caught.value)

@@ -96,7 +96,7 @@ def test_a_run_is_started_or_gone_on_with(slurm, tmp_path):
     words = f"{' '.join(FEDMPI)} run --progress lines {config} -o {tmp_path}/a.h5"
     assert f"srun --kill-on-bad-exit=0 --wait=4 {words} --set run.seed=1\n" in noted
     _, noted, _ = notes(slurm(0, out=True))
-    assert noted.splitlines()[-2].endswith(f"resume --progress lines {tmp_path}/a.h5")
+    assert noted.splitlines()[-2].endswith(f"resume --allow-code --progress lines {tmp_path}/a.h5")
     kept = Snapshot(tmp_path / "a.job")
     text = scripts(Options()).one(kept, tmp_path / "a.h5", [], ["run.rounds=9"])
     _, noted, _ = notes(slurm(0, out=True, text=text))
