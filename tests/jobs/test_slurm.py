@@ -119,7 +119,8 @@ def test_preempted_by_a_partition_that_cancels(cluster, job, undisturbed):
     cluster.wait(number, "PREEMPTED", log=job.log)
     again = re.search(r"submitted again as job (\d+)", job.log.read_text())
     assert again, job.log.read_text()
-    text = cluster.fedmpi("submit", job.config, "-o", job.out, "--resume", check=False)
+    text = cluster.fedmpi("submit", job.config, "-o", job.out, "--resume", "--allow-code",
+                          check=False)
     assert f"job {again[1]}, which is queued or runs, writes it" in text
     job.go()
     cluster.wait(again[1], "COMPLETED", log=job.log)
@@ -179,7 +180,8 @@ def test_cancelled_stays_cancelled_until_submitted_again(cluster, job, undisturb
     job.go()
     text = cluster.fedmpi("submit", job.config, "-o", job.out, *TWO_NODES, check=False)
     assert "exists" in text and "submitted" not in text
-    again = cluster.submit("submit", job.config, "-o", job.out, *TWO_NODES, "--resume")
+    again = cluster.submit("submit", job.config, "-o", job.out, *TWO_NODES,
+                           "--resume", "--allow-code")
     cluster.wait(again, "COMPLETED", log=job.log)
     assert cluster.show(number, "JobState") == "CANCELLED"
     assert finished(job, undisturbed)[-1] == "resume"
