@@ -125,8 +125,8 @@ class Registry(Mapping[str, Any]):
         module = name.partition(":")[0]
         if found.__module__ != module:
             raise ConfigError(
-                f"{where}: is defined in another module; name it {found.__module__}:"
-                f"{name.partition(':')[2]}"
+                f"{where}: is defined in another module; name it "
+                f"{found.__module__}:{found.__qualname__}"
             )
         return marks[_MARK][1]
 

@@ -87,13 +87,24 @@ def _unfinished(plan, folder):
 
 def _same(kept, values, path):
     """Raise ResultError if a result was made with other values of the keys that both know."""
-    for section in kept.keys() & values.keys():
-        for key in kept[section].keys() & values[section].keys():
-            if kept[section][key] != values[section][key]:
-                raise ResultError(
-                    f"{path}: was made with {section}.{key} = {kept[section][key]!r}, now it is "
-                    f"{values[section][key]!r}; choose another folder, or move the file away"
-                )
+    kept, values = _flat(kept), _flat(values)
+    for key in kept.keys() & values.keys():
+        if kept[key] != values[key]:
+            raise ResultError(
+                f"{path}: was made with {key} = {kept[key]!r}, now it is {values[key]!r}; "
+                "choose another folder, or move the file away"
+            )
+
+
+def _flat(config):
+    """Return {"section.key": value}; a list of tables, such as stages, is one value."""
+    flat = {}
+    for name, section in config.items():
+        if isinstance(section, dict):
+            flat |= {f"{name}.{key}": value for key, value in section.items()}
+        else:
+            flat[name] = section
+    return flat
 
 
 def _run_here(args, plan, folder, todo):

@@ -65,7 +65,9 @@ def test_a_rehearsal_shows_the_script_and_writes_nothing(submit, tmp_path):
 
 def test_the_job_runs_the_configuration_as_it_was(submit, tmp_path):
     (tmp_path / "tiers.csv").write_text("device,share,speed\nphone,1,1e9\n")
-    (tmp_path / "mine.py").write_text("from fedmpi.algorithms.fedavg import FedAvg as Mine\n")
+    (tmp_path / "mine.py").write_text(
+        "from fedmpi.algorithms.fedavg import FedAvg\n\n\nclass Mine(FedAvg):\n    pass\n"
+    )
     text = '[run]\nrounds = 3\n[algorithm]\nname = "mine:Mine"\n'
     (tmp_path / "a.toml").write_text(text)
     assert submit().returncode == 0
