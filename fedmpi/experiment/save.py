@@ -68,7 +68,7 @@ def _memories(simulation):
 def restore(simulation, out):
     """Take up the state in the checkpoint beside `out`; return the seconds of the run so far.
 
-    A run that was killed before its first checkpoint starts anew. Collective: rank 0 reads the
+    A run killed before its first checkpoint starts again from round 0. Collective: rank 0 reads the
     result file, the first rank of each node the arrays, and each rank its clients' memories.
     Raises ResultError, with more ranks AlikeError, for a checkpoint that is damaged, of another
     run or model, or that is missing though the run had one.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-NONE = float("-inf")  # a floor that nothing lies below
+NONE = float("-inf")  # a threshold that no value is below
 
 MODULES: dict[type, Callable] = {}
 """For each kind of torch module, the function (chain, part, value) that appends its steps."""
