@@ -12,7 +12,9 @@ import hypothesis
 import numpy as np
 import pytest
 
+from fedmpi import cli
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
+from fedmpi.experiment.stop import ASKING
 
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds, from the event that ends it, in which a run must be over: a few on a quiet machine. It
@@ -33,6 +35,38 @@ hypothesis.settings.load_profile("fedmpi")
 def rng(request):
     """Return a numpy Generator seeded by the test's own name."""
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(autouse=True)
+def same_signals():
+    """Fail a test after which this process handles signals in another way.
+
+    A child inherits a signal that is ignored, so later tests of jobs would wait for ever.
+    """
+    before = handlers()
+    yield
+    changed = [number.name for number, handler in handlers().items() if handler != before[number]]
+    restore(before)
+    assert not changed, f"this test left other handlers of {', '.join(changed)}"
+
+
+@pytest.fixture
+def main():
+    """Return main(words): the command in this process, which its end leaves deaf to signals."""
+    before = handlers()
+    yield cli.main
+    restore(before)
+
+
+def handlers():
+    """Return what handles each of the signals that ask a run to stop."""
+    return {number: signal.getsignal(number) for number in ASKING}
+
+
+def restore(before):
+    """Put the handlers back that `handlers` returned."""
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

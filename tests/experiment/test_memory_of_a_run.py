@@ -27,6 +27,7 @@ print(*seen)
 CONFIG = """
 [run]
 eval_every = 50
+checkpoint_share = 1  # the first checkpoint takes memory once: always at round 10
 [data]
 name = "patterns"
 images = 2000

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import fedmpi
-from fedmpi.cli import main
 from fedmpi.experiment import provenance
 from fedmpi.record import reader
 
@@ -25,7 +24,7 @@ def warnings_of(path):
         return [event["text"] for event in run.events if event["kind"] == "warning"]
 
 
-def test_a_run_that_continues_on_another_kind_says_so(tmp_path, monkeypatch, capsys):
+def test_a_run_that_continues_on_another_kind_says_so(main, tmp_path, monkeypatch, capsys):
     (tmp_path / "a.toml").write_text(CONFIG)
     (tmp_path / "cpuinfo").write_text(OLD)
     out = str(tmp_path / "a.h5")

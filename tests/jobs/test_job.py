@@ -11,6 +11,7 @@ import pytest
 
 from fedmpi.scheduler.options import Options
 from fedmpi.scheduler.snapshot import Snapshot
+from tests.conftest import SOON
 from tests.jobs.test_script import FEDMPI, scripts
 
 # A stand-in notes its words; srun also its threads, and leaves with $CODE, or 75 when told.
@@ -55,7 +56,11 @@ def slurm(tmp_path):
 
 def notes(process):
     """Wait for a job and return (exit code, what the stand-ins noted, its log)."""
-    log, _ = process.communicate(timeout=90)
+    try:
+        log, _ = process.communicate(timeout=SOON)
+    finally:
+        process.kill()  # one that never ends must not trouble the tests that follow
+        process.wait()
     path = Path(process.args[1]).with_name("notes")
     return process.returncode, path.read_text() if path.exists() else "", log
 
