@@ -32,7 +32,9 @@ class Run(Section):
     own_models: in an evaluation, how many clients at most are asked for their own model where
     a method keeps parts of it with them (drawn anew each time; 0: local_accuracy is that of the
     global model). checkpoint_share: of the time, that checkpoints may take; one that would take
-    more waits for a later round (1: none waits).
+    more waits for a later round (1: none waits). record_clients: which clients of a round get a
+    row in the result file: all, 1,000 drawn anew in each round, or none; columns of rounds are of
+    all. memory_mb: what a rank holds of clients' memories; the rest is on the node's disk.
     """
 
     name: Name = "experiment"
@@ -47,6 +49,8 @@ class Run(Section):
     watch_s: NotNegative = 60.0
     engine: Literal["auto", "kernels", "torch", "debug"] = "auto"
     sum: Literal["exact", "fast"] = "exact"
+    record_clients: Literal["all", "sample", "none"] = "all"
+    memory_mb: Positive = 1024
 
     @model_validator(mode="before")
     @classmethod

@@ -28,6 +28,8 @@ run.device            processor that trains
 run.watch_s           seconds without a sign of life until a rank is reported; 0: never
 run.engine            engine that trains; "auto": by the shapes of the model and the batch
 run.sum               "exact": the same bits on any number of ranks; "fast": plain float32
+run.record_clients    clients of a round with a row in the file; "sample": 1,000 at random
+run.memory_mb         megabytes of clients' memories that a rank holds; the rest is on disk
 data.name             data set, or package.module:object
 data.root             folder of the data sets; default: $FEDMPI_DATA, then the user's cache
 data.partition        how the samples are split over the clients

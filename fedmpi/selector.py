@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,10 +26,22 @@ class World:
         Samples of each client; 0 for a client that cannot be asked now.
     time : float
         Virtual seconds.
+    known : int64[n] or range, optional
+        Given if it is known: the clients that can be asked, ascending, a range if all can be.
     """
 
     sizes: Integers
     time: float
+    known: Integers | range | None = None
+
+    @cached_property
+    def able(self) -> Integers | range:
+        """The clients that can be asked, ascending; looks at all of them if it is not known."""
+        return np.flatnonzero(self.sizes) if self.known is None else self.known
+
+    def ids(self, places: Integers) -> Integers:
+        """Return the clients int64[n] at some places int64[n] of `able`."""
+        return places if isinstance(self.able, range) else self.able[places]
 
 
 class Selector(ABC):

@@ -114,8 +114,10 @@ def common_target(runs):
 
 
 def chance(run):
-    """Return the share of the most frequent class in the training data, 0 without samples."""
+    """Return the share of the most frequent class in the training data; 0 if it is not known."""
     counts = run.partition.sum(axis=0, dtype=np.int64)
+    if counts.size == 1:  # samples drawn on demand, of classes that nobody counted
+        return 0.0
     return float(counts.max(initial=0) / max(counts.sum(), 1))
 
 

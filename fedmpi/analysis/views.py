@@ -121,7 +121,7 @@ def feddip(run, sent):
         down = (1 - wanted) * sent.size * sent.clients
     bits = BITS * (down.sum() + up.sum())
     if keys.get("name") == "prunefl":
-        bits += (BITS + 4) * sent.size * len(run.partition)
+        bits += (BITS + 4) * sent.size * run.population
         bits += 4 * down[_after(_moves(keys, len(down)))].sum()
     return float(bits / 2**20)
 

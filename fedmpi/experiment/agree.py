@@ -23,7 +23,7 @@ def digests_of(experiment, comm):
     """Return hex digests by name: of the partition, and on the first rank of a node of the data."""
     partition = experiment.engine.data.partition
     found = {
-        "partition": weights_sha256({"order": partition.order, "starts": partition.starts}),
+        "partition": weights_sha256(partition.arrays()),
     }
     if comm.node_rank == 0:  # all its ranks share the arrays
         found["data"] = weights_sha256(experiment.dataset.arrays())

@@ -1,6 +1,7 @@
 """Everything that a run needs, put together once on every rank."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
+from fedmpi.learn.partitions import Drawn
 from fedmpi.learn.samples import Samples
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
@@ -38,29 +40,32 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
         partition = split(resolved, dataset)
-    memories = ClientStore(comm.node_zeros((len(partition.sizes),), np.int32))
+        devices = devices_of(resolved.config, resolved.config.run.seed)
+    partition, devices = _shared_partition(comm, partition), _shared_devices(comm, devices)
+    homes = comm.node_zeros((len(partition.sizes),), np.int32)
+    memories = ClientStore(homes, resolved.config.run.memory_mb * 1_000_000)
     with alike(comm):
-        return _assembled(resolved, dataset, partition, memories, progress or Progress())
+        return _assembled(
+            resolved, dataset, partition, devices, memories, progress or Progress()
+        )
 
 
-def _assembled(resolved, dataset, partition, memories, progress):
+def _assembled(resolved, dataset, partition, devices, memories, progress):
     """Return the Experiment on a divided Dataset; every rank makes its own."""
     config = resolved.config
     seed = config.run.seed
     train, test = _samples(dataset)
-    shape = dataset.x_train.shape[1:]
-    sample, _ = train.take(np.zeros(1, np.int64))
+    shape = dataset.x_test.shape[1:]
+    sample, _ = test.take(np.zeros(1, np.int64))
     augment = augmentation_of(config.data.augment, dataset)
-    data = ClientData(train, partition, _local(config), seed, augment)
+    draw = _drawing(dataset, partition) if dataset.on_demand else None
+    data = ClientData(train, partition, _local(config), seed, augment, draw)
     engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
-    devices = devices_of(config, seed)
     algorithm = _algorithm(resolved, engine, devices, memories)
     return Experiment(
         config=config,
         dataset=dataset,
         test=test,
-        counts=partition.counts(dataset.y_train, dataset.classes),
-        work=data.local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
         schedule=schedule_of(config.schedule),
         engine=engine,
@@ -122,22 +127,57 @@ def _engine(resolved, shape, classes, sample, data, on_step):
 
 def _shared_dataset(resolved, comm, root, cache):
     """Load the data once on each node, and give all its ranks views of that copy."""
-    name, arrays, facts = resolved.config.data.name, None, None
+    name, arrays, facts, drawn = resolved.config.data.name, None, None, None
+
+    def loaded():
+        return load(name, root, resolved.data_keys, cache)
+
     with alike(comm):
         if comm.node_rank == 0:
-            dataset = load(name, root, resolved.data_keys, cache)
-            arrays, facts = dataset.arrays(), dataset.facts()
-    arrays = comm.share_on_node(arrays, f"data.name = {name!r}")
-    return Dataset.rebuild(comm.share(facts), arrays)
+            dataset = loaded()
+            arrays, drawn = dataset.arrays(), dataset.on_demand
+            facts = dataset.facts() | {"on_demand": drawn is not None}
+    arrays, facts = comm.share_on_node(arrays, f"data.name = {name!r}"), comm.share(facts)
+    with alike(comm):
+        if facts.pop("on_demand") and drawn is None:
+            drawn = loaded().on_demand  # functions do not travel
+    return Dataset.rebuild(facts, arrays, drawn)
+
+
+def _shared_partition(comm, partition):
+    """Return a Drawn partition whose sizes lie once on each node; a Partition as it is."""
+    if not isinstance(partition, Drawn):
+        return partition
+    mine = {"sizes": partition.sizes} if comm.node_rank == 0 else None
+    return Drawn(**comm.share_on_node(mine, "the clients' numbers of samples"))
+
+
+def _shared_devices(comm, devices):
+    """Return the Devices with the arrays in which clients differ once on each node."""
+    mine = devices.individual() if comm.node_rank == 0 else None
+    return replace(devices, **comm.share_on_node(mine, "the clients' devices"))
 
 
 def _samples(dataset):
     """Return the train and test Samples of a Dataset, normalised alike."""
-    norm = (dataset.mean, dataset.std) if dataset.kind == "image" else (None, None)
     return (
-        Samples(dataset.x_train, dataset.y_train, *norm),
-        Samples(dataset.x_test, dataset.y_test, *norm),
+        Samples(dataset.x_train, dataset.y_train, *_norm(dataset)),
+        Samples(dataset.x_test, dataset.y_test, *_norm(dataset)),
     )
+
+
+def _norm(dataset):
+    """Return mean and standard deviation of the channels of images; None, None for others."""
+    return (dataset.mean, dataset.std) if dataset.kind == "image" else (None, None)
+
+
+def _drawing(dataset, partition):
+    """Return a function of a client: the Samples that it draws."""
+
+    def draw(client):
+        return Samples(*dataset.client(client, int(partition.sizes[client])), *_norm(dataset))
+
+    return draw
 
 
 def _local(config):

@@ -12,8 +12,11 @@ def split_of(resolved, root, cache=None):
 
 
 def split(resolved, dataset):
-    """Return the Partition of a Dataset: its training samples, spread over the clients."""
+    """Return the Partition of the training samples over the clients, or Drawn if they draw them."""
     config = resolved.config
+    if dataset.on_demand:
+        clients = config.clients.number
+        return partitions.drawn(config.data.partition, dataset.on_demand.sizes(clients), clients)
     return partitions.split(
         config.data.partition,
         dataset.y_train,

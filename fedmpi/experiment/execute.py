@@ -19,7 +19,7 @@ from fedmpi.record import checkpoint, reader
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.sign import signs_of_life, tell
 from fedmpi.record.writer import Writer, check_target
-from fedmpi.round.columns import rejected
+from fedmpi.round.columns import recorded, rejected
 from fedmpi.round.loop import Simulation
 
 
@@ -121,16 +121,19 @@ def _rounds(simulation, writer, out, began, progress, watch):
         row = simulation.round()
         if row is None:
             break
-        recorded = perf_counter()
-        row.columns["wall_time"] = recorded - began
+        over = perf_counter()
+        row.columns["wall_time"] = over - began
         if writer:
-            writer.append(row.columns, row.clients, row.phases, row.layers)
+            rows = recorded(
+                row.clients, config.record_clients, config.seed, row.columns["round"]
+            )
+            writer.append(row.columns, rows, row.phases, row.layers)
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
         if simulation.next_round % config.checkpoint_every == 0 and thrift.allows(comm):
             thrift.keep(simulation, writer, out, row.columns["wall_time"])
-        simulation.recorded = perf_counter() - recorded
+        simulation.recorded = perf_counter() - over
 
 
 def _note(writer, row, watch):
@@ -201,7 +204,9 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         config_toml=resolved.text,
         resolved=resolved.values(),
         provenance=facts,
-        partition_counts=experiment.counts,
+        partition_counts=experiment.partition.counts(
+            experiment.dataset.y_train, experiment.dataset.classes
+        ),
         devices=experiment.devices.columns(),
         layer_names=[layer.name for layer in experiment.layout.layers],
         ranks=comm.size,

@@ -45,6 +45,8 @@ CHANGEABLE = (
     "run.threads_per_rank",
     "run.name",
     "run.watch_s",
+    "run.record_clients",
+    "run.memory_mb",
     "clients.max_rejected",
     "optimizer.lr",
     "data.root",

@@ -14,7 +14,6 @@ import numpy as np
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import Job
 from fedmpi.learn.engine import BLOCK
-from fedmpi.round.memories import LIMIT
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, add, visits
 
@@ -68,4 +67,4 @@ def _memories(memory, config):
     """Return the bytes of what clients keep on a rank, if it is alone with all of them."""
     each = sum(np.asarray(array).nbytes for array in (memory or {}).values())
     clients = min(config.clients.number, config.selected * config.run.rounds)
-    return min(LIMIT, each * clients)
+    return min(config.run.memory_mb * 1_000_000, each * clients)

@@ -12,6 +12,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.local import Local
+from fedmpi.learn.partitions.drawn import Drawn
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.samples import Samples
 from fedmpi.plan import Own, Plan, Submodel
@@ -37,47 +38,55 @@ class ClientData:
     Attributes
     ----------
     samples : Samples
-        Of all clients.
-    partition : Partition
-        Which of them each client holds.
+        Of all clients; none if they are drawn.
+    partition : Partition or Drawn
+        Which of them each client holds, or how many it draws.
     local : Local
     seed : int
         Of the run.
     augment : callable, optional
+    draw : callable, optional
+        draw(client) -> Samples that a client draws when it trains.
     """
 
     samples: Samples
-    partition: Partition
+    partition: Partition | Drawn
     local: Local
     seed: int
     augment: Augment | None = None
+    draw: Callable[[int], Samples] | None = None
+
+    def held(self, client: int) -> tuple[Samples, Integers]:
+        """Return (samples, int64[n]): where a client's samples are, and their places there."""
+        samples = self.draw(client) if self.draw else self.samples
+        return samples, self.partition.of(client)
 
     def batches(self, job: Job) -> Iterator[tuple[AnyArray, Integers, bool]]:
         """Yield (x, y, whether an epoch ends) of each batch that a job trains on.
 
         A batch is read when it is asked for, so that no client's data are held whole.
         """
-        index = self.partition.of(job.client)
+        samples, index = self.held(job.client)
         rng = self.augment and rng_for(self.seed, "augment", job.round, job.client)
         told = self.seed, job.round, job.client, len(index), job.plan.steps
         for batch, last in self.local.batches(*told):
-            x, y = self.samples.take(index[batch])
+            x, y = samples.take(index[batch])
             if self.augment is not None:
                 x = self.augment(x, np.arange(len(batch)), rng)
             yield x, y, last
 
     def probe(self, job: Job) -> tuple[AnyArray, Integers]:
         """Return (x, y) of the batch whose gradient a job measures after its last step."""
-        index = self.partition.of(job.client)
-        return self.samples.take(
+        samples, index = self.held(job.client)
+        return samples.take(
             index[self.local.probe(self.seed, job.round, job.client, len(index))]
         )
 
     def blocks(self, client: int) -> Iterator[tuple[AnyArray, Integers]]:
         """Yield (x, y) of all samples of a client, BLOCK of them at a time."""
-        index = self.partition.of(client)
+        samples, index = self.held(client)
         for first in range(0, len(index), BLOCK):
-            yield self.samples.take(index[first : first + BLOCK])
+            yield samples.take(index[first : first + BLOCK])
 
 
 class Engine(ABC):

@@ -38,29 +38,25 @@ class Score:
         """Share of all samples that are classed right."""
         return float(self.right.sum() / max(self.count.sum(), 1))
 
-    def local_accuracy(self, counts):
+    def local_accuracy(self, mix):
         """Mean over clients of each one's model's accuracy on test data with its own label mix.
 
-        `counts` is int64[K, C], the training samples of each client and class; clients
-        without samples are left out. For a client with the global model it is the expected
-        accuracy of a test set drawn in proportion to its labels, without drawing one; for one
-        with a model of its own, that model's accuracy on the client's own test samples. If
-        only some clients were asked, they stand for all.
+        `mix` is a LabelMix; clients without samples are left out. For a client with the global
+        model it is the expected accuracy of a test set drawn in proportion to its labels, without
+        drawing one; for one with a model of its own, that model's accuracy on the client's own
+        test samples. If only some clients were asked, they stand for all.
         """
         rates = self.right / np.maximum(self.count, 1)
-        sizes = counts.sum(axis=1)
-        mine = (counts * rates).sum(axis=1) / np.maximum(sizes, 1)
-        if not sizes.any():
-            return 0.0
-        return float(mine[sizes > 0].mean()) + self._gain(mine) / np.count_nonzero(sizes)
+        return float((mix.mean * rates).sum()) + self._gain(mix, rates) / max(mix.clients, 1)
 
-    def _gain(self, mine):
-        """What own models add, in all, to the accuracies float64[K] of the global one."""
+    def _gain(self, mix, rates):
+        """What own models add, in all, to the accuracies of the global one."""
         own = self.own
         if own is None or not own.count.any():
             return 0.0
         asked = own.count > 0
-        gain = own.right[asked] / own.count[asked] - mine[own.clients[asked]]
+        mine = (mix.of(own.clients[asked]) * rates).sum(axis=1)
+        gain = own.right[asked] / own.count[asked] - mine
         return float(gain.sum() * own.among / len(own.clients))
 
 

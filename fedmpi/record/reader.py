@@ -108,6 +108,11 @@ class Run:
         counts: AnyArray = self._source.read("partition/counts", "<i4")
         return counts
 
+    @property
+    def population(self) -> int:
+        """The number of clients, N; nothing is read for it."""
+        return int(self._source.shape("partition/counts", "<i4")[0])
+
     @cached_property
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layers, in the order of the columns of `layers`."""
@@ -178,7 +183,7 @@ class Run:
             "last_sign": sign.text if sign else None,
             "rounds": len(self.rounds),
             "ranks": self.ranks,
-            "clients": len(self.partition),
+            "clients": self.population,
             "created": self.created,
             "updated": self.updated,
             "fedmpi_schema": self.schema,

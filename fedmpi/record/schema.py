@@ -134,7 +134,8 @@ FIXED = (
     Column("config/toml", TEXT, "", "", "the configuration, byte for byte as given"),
     Column("config/resolved", TEXT, "", "", "JSON of every value used, defaults included"),
     Column("layers/names", TEXT, "[L]", "", "names of the layers"),
-    Column("partition/counts", "<i4", "[N, classes]", "1", "samples by client and class"),
+    Column("partition/counts", "<i4", "[N, classes]", "1", "samples by client and class; one "
+           "column, of all classes together, where clients draw their samples on demand"),
 )
 
 APPENDED = ROUNDS + CLIENTS + PHASE_COLUMNS + LAYERS  # what every round adds to
@@ -208,6 +209,9 @@ no rows in `/clients`.
 With `schedule.mode = "async"` the rows of a round are the clients that report in it; they began
 at their `virtual_start`, in this round or before. A late one was called off as too stale: its row
 holds what it received.
+
+With `run.record_clients = "sample"` a round has rows of 1,000 of its clients, drawn at random, with
+`"none"` it has none. The columns of `/rounds` and `/layers` are always of all clients.
 """
 
 TITLES = (

@@ -19,10 +19,9 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from fedmpi.round.cohort import Cohort, Cohorts, shares_of
+from fedmpi.round.cohort import Cohort, Cohorts, shares_of, world_of
 from fedmpi.round.columns import LATE
 from fedmpi.round.messages import Messages
-from fedmpi.selectors import World
 from fedmpi.stage import within
 from fedmpi.world.availability import available
 from fedmpi.world.clock import Spans, spans
@@ -139,9 +138,10 @@ class Buffered(Cohorts):
         config, devices = experiment.config, experiment.devices
         seed = config.run.seed
         self.conditions = conditions_of(devices, experiment.schedule, seed, round, now)
-        sizes = np.where(available(devices, seed, round, now), experiment.sizes, 0)
-        sizes[self._flying["client"]] = 0
-        world = World(sizes, now)
+        there = available(devices, seed, round, now)
+        there = np.ones(len(experiment.sizes), bool) if there is None else there
+        there[self._flying["client"]] = False
+        world = world_of(experiment, there, now)
         wanted = self._slots - flying + self._count - 1
         drawn = experiment.selector.select(round, world, wanted, in_turn=True)
         fresh = np.zeros(len(drawn), FLIGHT)

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Bools, Integers, Reals, State
 from fedmpi.exchange import Arrival, Job
+from fedmpi.selectors import World
 from fedmpi.world.conditions import Conditions
 
 
@@ -63,6 +64,17 @@ class Cohorts(ABC):
     @abstractmethod
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
         """Go on from what `arrays` returned."""
+
+
+def world_of(fixed: Any, there: Bools | None, now: float) -> World:
+    """Return what selectors may know at virtual second `now`.
+
+    `fixed` is the run's Experiment. `there` bool[K] are the clients that can be asked if they
+    have samples; None stands for all, and then no step is taken for each client.
+    """
+    if there is None:
+        return World(fixed.sizes, now, fixed.holders)
+    return World(np.where(there, fixed.sizes, 0), now)
 
 
 def shares_of(sizes: Integers, weighting: str) -> Reals:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedmpi.record.schema import CLIENT_STATUS, CLIENTS
+from fedmpi.rng import rng_for
 from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 from fedmpi.world.energy import joules
@@ -17,6 +18,7 @@ COMPLETED, LATE, DROPPED, REJECTED, UNAVAILABLE = (
     for name in ("completed", "late", "dropped", "rejected", "unavailable")
 )
 NAMED = 10  # clients that a message names
+SAMPLE = 1000  # rows of a round that are kept with run.record_clients = "sample"
 SILENCED = (LATE, UNAVAILABLE)  # whose report was cut off
 
 
@@ -140,7 +142,7 @@ def could_send(clients):
     return int((~np.isin(clients["status"], (*SILENCED, DROPPED))).sum())
 
 
-def round_columns(round, clients, cohort, sent, score, counts):
+def round_columns(round, clients, cohort, sent, score, mix):
     """Return the columns of /rounds that follow from the rows of its clients.
 
     The rows come in order of client, as `cohort` does, so floating-point sums over them
@@ -154,7 +156,7 @@ def round_columns(round, clients, cohort, sent, score, counts):
         "train_loss": float((shares * losses).sum() / shares.sum()) if trained.any() else np.nan,
         "test_loss": score.loss if score else np.nan,
         "test_accuracy": score.accuracy if score else np.nan,
-        "local_accuracy": score.local_accuracy(counts) if score else np.nan,
+        "local_accuracy": score.local_accuracy(mix) if score else np.nan,
         "clients_selected": len(clients),
         "clients_completed": int(done.sum()),
         "bytes_down": int(clients["bytes_down"].sum()),
@@ -165,6 +167,19 @@ def round_columns(round, clients, cohort, sent, score, counts):
         "joules": float(clients["joules"].sum()),
         "density_up": float(sent.density_up(could_send(clients))),
     }
+
+
+def recorded(clients, which, seed, round):
+    """Return the rows CLIENT[n] that the result file gets of a round's `clients`, in order.
+
+    `which` is run.record_clients. A sample is drawn anew in each round, alike on every rank.
+    """
+    if which == "none":
+        return clients[:0]
+    if which == "all" or len(clients) <= SAMPLE:
+        return clients
+    rng = rng_for(seed, "recorded", round)
+    return clients[np.sort(rng.choice(len(clients), SAMPLE, replace=False, shuffle=False))]
 
 
 def rejected(reasons):

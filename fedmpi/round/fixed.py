@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from fedmpi import flops
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Integers, Reals, State, Vector
@@ -11,7 +13,9 @@ from fedmpi.exchange import Report
 from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
-from fedmpi.learn.partitions import Partition, held_out
+from fedmpi.learn.partitions import Drawn, Partition, held_out
+from fedmpi.learn.partitions.label_mix import LabelMix, label_mix, tested_mix
+from fedmpi.learn.partitions.partition import from_owner
 from fedmpi.learn.samples import Samples
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
@@ -31,10 +35,6 @@ class Experiment:
 
     Attributes
     ----------
-    counts : int64[K, classes]
-        Samples of each client and class.
-    work : float64[K]
-        The predicted work of a client, in samples.
     weights : float32[P]
         The first global weights.
     memories : ClientStore
@@ -44,8 +44,6 @@ class Experiment:
     config: Config
     dataset: Dataset
     test: Samples
-    counts: Integers
-    work: Reals
     devices: Devices
     schedule: Schedule
     engine: Engine
@@ -62,15 +60,34 @@ class Experiment:
         return self.engine.layout
 
     @property
-    def partition(self) -> Partition:
-        """Which training samples each client holds."""
+    def partition(self) -> Partition | Drawn:
+        """Which training samples each client holds, or how many it draws."""
         return self.engine.data.partition
 
     @property
     def sizes(self) -> Integers:
-        """int64[K]: the number of samples of each client."""
+        """int[K]: the number of samples of each client."""
         sizes: Integers = self.partition.sizes
         return sizes
+
+    @cached_property
+    def holders(self) -> Integers | range:
+        """The clients that have samples, ascending; a range if all have."""
+        able = np.flatnonzero(self.sizes)
+        return range(len(self.sizes)) if len(able) == len(self.sizes) else able
+
+    def work(self, clients: Integers) -> Reals:
+        """Return float64[n]: the predicted work of clients int64[n], in samples."""
+        sizes = self.sizes[clients].astype(np.int64)
+        return self.engine.data.local.samples_of(sizes).astype(np.float64)
+
+    @cached_property
+    def label_mix(self) -> LabelMix:
+        """The mix of labels of each client, as its test data have it."""
+        data = self.dataset
+        if isinstance(self.partition, Drawn):
+            return tested_mix(data.groups_test, data.y_test, data.classes)
+        return label_mix(self.partition, data.y_train, data.classes)
 
     @cached_property
     def _flops_of_a_sample(self) -> float:
@@ -89,9 +106,13 @@ class Experiment:
         """Return how many samples are in the first step of a client's round."""
         return min(self.config.clients.batch_size, int(self.sizes[client]))
 
+    @cached_property
+    def _limited(self) -> bool:
+        return limited(self.devices)
+
     def check_memory(self, plan: Plan, client: int) -> None:
         """Raise ConfigError if a client's device cannot hold what its Plan trains."""
-        if not limited(self.devices):
+        if not self._limited:
             return
         optimizer, batch_size = self.config.optimizer, self.config.clients.batch_size
         moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
@@ -104,7 +125,8 @@ class Experiment:
         """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
         down = sum(message.size.total for message in messages.down(plan))
         layout, first = self.engine.layout_of(plan.submodel), self._first_step(client)
-        work = float(flops.of_plan(layout, plan, int(self.work[client]), first=first).sum())
+        seen = int(self.work(np.array([client]))[0])
+        work = float(flops.of_plan(layout, plan, seen, first=first).sum())
         return down, messages.planned_up(plan).size.total, work
 
     def flops_inference(self, state: State) -> float:
@@ -116,6 +138,9 @@ class Experiment:
     def test_split(self) -> Partition:
         """The Partition of the test samples over the clients, by the labels that each holds."""
         data, classes = self.dataset, self.dataset.classes
+        if isinstance(self.partition, Drawn):
+            found: Partition = from_owner(data.groups_test, len(self.sizes))
+            return found
         rng = rng_for(self.config.run.seed, "test-split")
         test = (data.y_test, data.groups_test)
         split: Partition = held_out(self.partition, data.y_train, test, classes, rng)

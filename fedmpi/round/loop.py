@@ -88,7 +88,7 @@ class Simulation:
         self.store.commit()
         with phases("reduce"):
             summed = self.comm.sum(sums)
-            clients = np.sort(self.comm.gather_rows(clients), order="client")
+            clients = _by_client(self.comm.gather_rows(clients))
             self.comm.sum_array(sent.table)
         with phases("step"):
             if (clients["status"] == COMPLETED).any():
@@ -137,7 +137,7 @@ class Simulation:
 
         What a client's memory says of its work is known at its home only, so it is shared.
         """
-        work = np.where(cohort.dropped, 0.0, self.experiment.work[cohort.clients])
+        work = np.where(cohort.dropped, 0.0, self.experiment.work(cohort.clients))
         rank = self.comm.rank
         if not self._remembers:
             return place(work, self._pace), work
@@ -180,7 +180,7 @@ class Simulation:
     def _gathered(self, reasons):
         """Return [(client, reason)] of all ranks' rejected clients, in order of client."""
         rows = np.array([(client, text.encode()) for client, text in reasons], REASON)
-        rows = np.sort(self.comm.gather_rows(rows), order="client")
+        rows = _by_client(self.comm.gather_rows(rows))
         return [(int(client), text.decode(errors="replace")) for client, text in rows]
 
     def _too_many(self, reasons, clients):
@@ -228,7 +228,7 @@ class Simulation:
         job = self.job(cohort, place_in_cohort)
         down = server.messages.down(job.plan)
         sent.add(down, [])
-        samples = self.experiment.sizes[job.client]
+        samples = int(self.experiment.sizes[job.client])
         return columns.lost_row(job.client, samples, down, self.cohorts.lost)
 
     def _take_in(self, done, sums, sent):
@@ -265,7 +265,7 @@ class Simulation:
         experiment, start = self.experiment, self.virtual_time
         self.virtual_time = self.cohorts.let_time_pass(clients, start)
         found = columns.round_columns(
-            self.next_round, clients, cohort, sent, score, experiment.counts
+            self.next_round, clients, cohort, sent, score, experiment.label_mix
         )
         found["virtual_time"] = self.virtual_time
         found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
@@ -289,3 +289,8 @@ class Simulation:
         if self.next_round == 1 and busy.any() and not busy.all():
             self._pace[~busy] = measured.mean()
         return row
+
+
+def _by_client(rows):
+    """Return structured rows in order of client; to sort whole rows takes ten times as long."""
+    return rows[np.argsort(rows["client"], kind="stable")]

@@ -15,7 +15,8 @@ from fedmpi.record.digest import number_type
 from fedmpi.round.spill import Spill
 from fedmpi.round.transfer import transferred
 
-LIMIT = 1 << 30  # bytes of arrays that a rank holds in memory
+LIMIT = 1_024_000_000  # bytes that a rank holds in memory, unless run.memory_mb says otherwise
+ENTRY = 600  # bytes of Python's objects around a client's memory of one array
 _SIZE = np.dtype("<u8")
 
 
@@ -66,7 +67,7 @@ class ClientStore:
         Where to note which rank holds each client's memory. The ranks of a node may share it:
         between the moves of two rounds each of them writes the same.
     limit : int
-        Bytes of arrays held in memory; the memories used longest ago go to the disk.
+        Bytes held in memory; the memories used longest ago go to the disk.
     folder : Path, optional
         Where on the disk; default: the system's temporary folder.
     """
@@ -121,7 +122,9 @@ class ClientStore:
         """
         homes, sent = self.homes_of(clients), 0
         mine = (homes == comm.rank) & (ranks != homes)
-        leaving = [clients[mine & (ranks == rank)].tolist() for rank in range(comm.size)]
+        going = clients[mine][np.argsort(ranks[mine], kind="stable")]
+        counts = np.bincount(ranks[mine], minlength=comm.size)
+        leaving = [part.tolist() for part in np.split(going, np.cumsum(counts)[:-1])]
 
         def take(client):
             nonlocal sent
@@ -168,7 +171,8 @@ class ClientStore:
 
 
 def _bytes(arrays):
-    return sum(array.nbytes for array in arrays.values())
+    """Bytes that a memory takes; 0 of none."""
+    return sum(array.nbytes for array in arrays.values()) + ENTRY * bool(arrays)
 
 
 def _bytes_of(dtype, shape):

@@ -17,9 +17,11 @@ def score_of(experiment, state, round, comm):
     """
     algorithm, classes = experiment.algorithm, experiment.dataset.classes
     found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm)
-    able = np.flatnonzero(experiment.test_split.sizes)
     most = experiment.config.run.own_models
-    if not (algorithm.personal and len(able) and most):
+    if not (algorithm.personal and most):
+        return found
+    able = np.flatnonzero(experiment.test_split.sizes)
+    if not len(able):
         return found
     clients = able
     if len(able) > most:

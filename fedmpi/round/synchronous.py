@@ -3,9 +3,8 @@
 import numpy as np
 
 from fedmpi.round import columns
-from fedmpi.round.cohort import Cohort, Cohorts, shares_of
+from fedmpi.round.cohort import Cohort, Cohorts, shares_of, world_of
 from fedmpi.round.columns import DROPPED
-from fedmpi.selectors import World
 from fedmpi.world.availability import available, dropped
 from fedmpi.world.conditions import conditions_of
 
@@ -25,10 +24,9 @@ class Synchronous(Cohorts):
         if devices.presence is not None:
             now = devices.presence.begin(now, fixed.sizes > 0)
         self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
-        sizes = np.where(available(devices, seed, round, now), fixed.sizes, 0)
-        world = World(sizes, now)
+        world = world_of(fixed, available(devices, seed, round, now), now)
         clients = np.sort(fixed.selector.select(round, world, config.selected, in_turn=False))
-        shares = shares_of(sizes[clients], config.clients.weighting)
+        shares = shares_of(fixed.sizes[clients], config.clients.weighting)
         versions = np.full(clients.size, round)
         return Cohort(clients, shares, dropped(devices, clients, seed, round), versions)
 

@@ -14,9 +14,10 @@ class RoundRobin(Selector, name="round-robin"):
 
     def select(self, round, world, number, in_turn):
         """Take the next `number` of the clients that can be asked."""
-        able = np.flatnonzero(world.sizes)
-        first = np.searchsorted(able, self._next)
-        chosen = np.roll(able, -first)[:number]
+        able = len(world.able)
+        everyone = isinstance(world.able, range)
+        first = self._next if everyone else np.searchsorted(world.able, self._next)
+        chosen = world.ids((first + np.arange(min(number, able))) % max(able, 1))
         if chosen.size:
             self._next = int(chosen[-1] + 1) % self.clients
         return chosen

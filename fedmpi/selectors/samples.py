@@ -15,7 +15,7 @@ class BySamples(Selector, name="samples"):
 
     def select(self, round, world, number, in_turn):
         """Draw `number` of the clients that can be asked."""
-        able = np.flatnonzero(world.sizes)
+        able = world.ids(np.arange(len(world.able)))
         number, chances = min(number, able.size), world.sizes[able].astype(np.float64)
         if not number:
             return able

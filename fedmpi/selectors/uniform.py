@@ -3,8 +3,6 @@
 McMahan et al., AISTATS 2017, arXiv:1602.05629, algorithm 1: a random set, without replacement.
 """
 
-import numpy as np
-
 from fedmpi.selector import Selector
 
 
@@ -13,6 +11,6 @@ class Uniform(Selector, name="uniform"):
 
     def select(self, round, world, number, in_turn):
         """Draw `number` of the clients that can be asked."""
-        able = np.flatnonzero(world.sizes)
-        number = min(number, able.size)
-        return able[self.rng_for(round).choice(able.size, number, replace=False, shuffle=in_turn)]
+        able = len(world.able)
+        number = min(number, able)
+        return world.ids(self.rng_for(round).choice(able, number, replace=False, shuffle=in_turn))

@@ -10,7 +10,12 @@ from fedmpi.rng import rng_for
 
 
 def available(devices, seed, round, now=0.0):
-    """Return bool[K]: which clients can be selected in a round that begins at second `now`."""
+    """Return bool[K]: which clients can be selected in a round that begins at second `now`.
+
+    None if all can be, always: then nothing is drawn.
+    """
+    if devices.always:
+        return None
     drawn = rng_for(seed, "availability", round).random(len(devices.availability))
     found = drawn < devices.availability
     return found if devices.presence is None else found & devices.presence.there(now)

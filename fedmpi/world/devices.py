@@ -1,6 +1,7 @@
 """The devices of the clients: how fast they compute, and how fast their links are."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -70,7 +71,19 @@ class Devices:
     @property
     def speed(self):
         """float64[K]: compute rate relative to the fastest client."""
+        if alike(self.gflop_s):
+            return np.broadcast_to(1.0, self.gflop_s.shape)
         return self.gflop_s / self.gflop_s.max()
+
+    @cached_property
+    def always(self):
+        """True if every client is there in every round."""
+        return self.presence is None and not (self.availability < 1).any()
+
+    def individual(self):
+        """Return the arrays [K] in which clients differ, by name: what ranks may share."""
+        columns = {name: getattr(self, name) for name in ("tier", *RATES, *NUMBERS)}
+        return {name: values for name, values in columns.items() if not alike(values)}
 
     def columns(self):
         """Return what is to be recorded: column -> values [K], tiers by their names.
@@ -78,7 +91,7 @@ class Devices:
         Availability and dropout are there if any client can be away, or be lost; memory and
         powers if any device has them, and columns of a trace if there is one.
         """
-        columns = {"tier": [self.names[tier] for tier in self.tier]}
+        columns = {"tier": np.array(self.names)[self.tier]}
         columns |= {name: getattr(self, name) for name in RATES}
         if (self.availability < 1).any() or self.dropout.any():
             columns |= {"availability": self.availability, "dropout": self.dropout}
@@ -100,9 +113,9 @@ def devices_of(config, seed):
     random part is used.
     """
     clients, section, rng = config.clients.number, config.devices, rng_for(seed, "devices")
-    column = {key: np.full(clients, _of_all(section, key)) for key in NUMBERS}
+    column = {key: np.broadcast_to(_of_all(section, key), clients) for key in NUMBERS}
     if section.profile == "mobile":
-        names, tier = ("mobile",), np.zeros(clients, np.int64)
+        names, tier = ("mobile",), np.broadcast_to(np.uint16(0), clients)
         column |= _population(clients, rng)
     elif section.profile == "phones":
         names = phones.NAMES
@@ -115,6 +128,7 @@ def devices_of(config, seed):
             tier = np.resize(rng.permutation(len(tiers)), clients)
         else:
             tier = rng.permutation(np.repeat(np.arange(len(tiers)), _deal(tiers, clients)))
+        tier = tier.astype(np.min_scalar_type(len(tiers)))
         column |= _of_tiers(tiers, tier, section)
     links = None if section.links is None else Links(section.links, clients)
     presence = _presence(section, clients, seed)
@@ -138,11 +152,22 @@ def _of_all(section, key):
 
 def _of_tiers(tiers, tier, section):
     """Return the columns [K] of clients that have the devices `tier` int64[K] of `tiers`."""
-    column = {key: np.array([getattr(t, key) for t in tiers])[tier] for key in RATES}
+    column = {key: _dealt([getattr(t, key) for t in tiers], tier) for key in RATES}
     for key in NUMBERS:
         own, rest = [getattr(t, key) for t in tiers], _of_all(section, key)
-        column[key] = np.array([rest if value is None else value for value in own])[tier]
+        column[key] = _dealt([rest if value is None else value for value in own], tier)
     return column
+
+
+def _dealt(values, tier):
+    """Return float64[K]: the value of each client's tier; one number for all if they are alike."""
+    values = np.array(values, np.float64)
+    return np.broadcast_to(values[0], tier.shape) if (values == values[0]).all() else values[tier]
+
+
+def alike(column):
+    """Say whether a column [K] is one number for all clients, and takes no memory for each."""
+    return column.strides == (0,)
 
 
 def _presence(section, clients, seed):

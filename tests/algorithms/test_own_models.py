@@ -5,6 +5,8 @@ import pytest
 
 from fedmpi.learn.evaluate import OwnScore, Score
 from fedmpi.learn.partitions import held_out
+from fedmpi.learn.partitions.label_mix import label_mix
+from fedmpi.learn.partitions.partition import from_owner
 from fedmpi.rng import rng_for
 from tests.algorithms.problem import fedavg, simulate
 
@@ -20,21 +22,24 @@ PERSONAL = {
     "fedbn": {},
 }
 RIGHT, COUNT = np.array([8, 3]), np.array([10, 10])  # of the global model, by class
-COUNTS = np.array([[4, 0], [1, 3], [0, 0], [0, 2]])  # samples of four clients, by class
+# Four clients have 4, 4, 0 and 2 samples: of classes [4, 0], [1, 3], [0, 0] and [0, 2].
+LABELS = np.array([0, 1, 0, 1, 0, 1, 0, 0, 1, 1])
+HELD = from_owner(np.array([0, 1, 0, 1, 0, 1, 1, 0, 3, 3]), 4)
+MIX = label_mix(HELD, LABELS, 2)
 
 
 def test_three_numbers_by_hand():
     """Global: 0.8, 0.425, 0.3 (client 2 has nothing). Client 1's own model gets 3 of 4 right."""
     score = Score(0.0, RIGHT, COUNT)
-    assert score.local_accuracy(COUNTS) == pytest.approx((0.8 + 0.425 + 0.3) / 3)
+    assert score.local_accuracy(MIX) == pytest.approx((0.8 + 0.425 + 0.3) / 3)
     asked = [np.array(v) for v in ([0, 1, 3], [0, 3, 0], [0, 4, 0])]
     own = Score(0.0, RIGHT, COUNT, OwnScore(*asked, among=3))
-    assert own.local_accuracy(COUNTS) == pytest.approx((0.8 + 0.75 + 0.3) / 3)
+    assert own.local_accuracy(MIX) == pytest.approx((0.8 + 0.75 + 0.3) / 3)
     # One client of three was asked: what it gains stands for all.
     drawn = Score(0.0, RIGHT, COUNT, OwnScore(*(v[1:2] for v in asked), among=3))
-    assert drawn.local_accuracy(COUNTS) == pytest.approx((0.8 + 0.425 + 0.3) / 3 + 0.75 - 0.425)
+    assert drawn.local_accuracy(MIX) == pytest.approx((0.8 + 0.425 + 0.3) / 3 + 0.75 - 0.425)
     nobody = Score(0.0, RIGHT, COUNT, OwnScore(asked[0], asked[1] * 0, asked[2] * 0, among=3))
-    assert nobody.local_accuracy(COUNTS) == score.local_accuracy(COUNTS)
+    assert nobody.local_accuracy(MIX) == score.local_accuracy(MIX)
 
 
 def slowly(simulation):

@@ -72,7 +72,7 @@ def test_a_weight_beyond_16_bits_gets_its_client_rejected():
 def test_a_round_counts_what_its_clients_did():
     run = simulation()
     row = run.round()
-    cohort, sizes = cohort_of(run.experiment, 0), run.experiment.counts.sum(axis=1)
+    cohort, sizes = cohort_of(run.experiment, 0), run.experiment.sizes
     clients, size = row.clients, run.experiment.layout.size
     assert clients["client"].tolist() == cohort.clients.tolist()
     assert clients["samples"].tolist() == sizes[cohort.clients].tolist()

@@ -19,7 +19,7 @@ def facts(study):
     runs = study.runs
     data = shared(runs, lambda run: f"{value(run, 'data', 'name')}, {split(run)}")
     model = shared(runs, lambda run: value(run, "model", "name"))
-    number = shared(runs, lambda run: f"{len(run.partition):,}")
+    number = shared(runs, lambda run: f"{run.population:,}")
     cohort = shared(runs, lambda run: value(run, "clients", "cohort"))
     rounds = shared(runs, lambda run: value(run, "run", "rounds"))
     pairs = [

@@ -6,12 +6,12 @@ ever executed.
 
 from fedmpi import named
 from fedmpi.errors import ConfigError
-from fedmpi.learn.data.dataset import Dataset
-from fedmpi.learn.data.options import Patterns, Rules, Shakespeare, Synthetic
+from fedmpi.learn.data.dataset import Dataset, OnDemand
+from fedmpi.learn.data.options import Patterns, Rules, Shakespeare, Synthetic, SyntheticOnDemand
 from fedmpi.registry import Entry, Registry
 from fedmpi.rng import seeded_generators
 
-__all__ = ["DATASETS", "Dataset", "load"]
+__all__ = ["DATASETS", "Dataset", "OnDemand", "load"]
 
 _HERE = "fedmpi.learn.data."
 
@@ -28,6 +28,11 @@ DATASETS = Registry(
             "Synthetic(a, b) after Li et al. and LEAF; natural clients",
             _HERE + "synthetic:synthetic",
             Synthetic,
+        ),
+        "synthetic-on-demand": Entry(
+            "Synthetic(a, b) drawn client by client, for any number of clients",
+            _HERE + "synthetic_on_demand:synthetic_on_demand",
+            SyntheticOnDemand,
         ),
         "patterns": Entry(
             "grey images made by a formula, for measuring without files",

@@ -1,14 +1,33 @@
 """What every data set looks like to the rest of the program."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
 
 KINDS = ("image", "features", "text")
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test")
+_NOT_FACTS = (*_ARRAYS, "on_demand")
 _CHUNK = 4096  # images at a time, so that squares need little memory
+
+
+class OnDemand(NamedTuple):
+    """Training samples that are drawn when their client trains, and forgotten after.
+
+    Attributes
+    ----------
+    sizes : callable
+        sizes(clients) -> int[clients]: how many samples each client has.
+    draw : callable
+        draw(client, size) -> (x, y) of that many; the same each time, and on every rank.
+    """
+
+    sizes: Callable[[int], Integers]
+    draw: Callable[[int, int], tuple[AnyArray, Integers]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +47,9 @@ class Dataset:
     groups_train, groups_test : int64[N] or None
         The natural client (writer, role) of each sample, if there is one.
     mean, std : tuple of float or None
-        Of each channel of x_train / 255, for images.
+        Of each channel of x_train / 255, for images; of x_test where there is no x_train.
+    on_demand : OnDemand or None
+        Where training samples come from that are not in x_train and y_train, which are empty.
     """
 
     name: str
@@ -42,6 +63,7 @@ class Dataset:
     groups_test: np.ndarray | None = None
     mean: tuple | None = None
     std: tuple | None = None
+    on_demand: OnDemand | None = None
 
     def arrays(self):
         """Return the arrays by name, without those that are None: what ranks may share."""
@@ -50,14 +72,14 @@ class Dataset:
 
     def facts(self):
         """Return everything but the arrays, as plain values that a message can carry."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_FACTS}
 
     @classmethod
-    def rebuild(cls, facts, arrays):
+    def rebuild(cls, facts, arrays, on_demand=None):
         """Return the data set of `facts()` around other copies of `arrays()`, made read-only."""
         for array in arrays.values():
             array.setflags(write=False)
-        return cls(**facts, **arrays)
+        return cls(**facts, **arrays, on_demand=on_demand)
 
     @classmethod
     def of(cls, name, kind, train, test, classes, groups=(None, None)):
@@ -90,6 +112,46 @@ class Dataset:
         if kind == "image":
             facts["mean"], facts["std"] = moments(arrays["x_train"])
         return cls.rebuild(facts, arrays)
+
+    @classmethod
+    def drawn(cls, name, kind, on_demand, test, classes, group_test):
+        """Return a data set whose clients draw their training samples when they train.
+
+        Parameters
+        ----------
+        name, kind, classes
+            As in the attributes.
+        on_demand : OnDemand
+        test : pair of arrays
+            x and y, as for `of`; the samples of all clients look like these.
+        group_test : int array
+            The client of each test sample.
+
+        Raises
+        ------
+        DataError
+            As `of`.
+        """
+        given = cls.of(name, kind, test, test, classes, (group_test, group_test))
+        arrays = given.arrays()
+        for part in ("x_train", "y_train", "groups_train"):
+            arrays[part] = arrays[part][:0]
+        return cls.rebuild(given.facts(), arrays, on_demand)
+
+    def client(self, client, size):
+        """Return (x, y) of a client of an OnDemand set, drawn now and checked.
+
+        Raises DataError unless they are `size` samples like those of the test set.
+        """
+        x, y = self.on_demand.draw(client, size)
+        place = f"{self.name}: client {client}"
+        _check(place, self.kind, x, y, self.classes, None)
+        if len(y) != size or x.shape[1:] != self.x_test.shape[1:]:
+            raise DataError(
+                f"{place}: drew {list(x.shape)}, must be {[size, *self.x_test.shape[1:]]}; let "
+                "draw(client, size) return `size` samples like those of the test set"
+            )
+        return x, y
 
 
 def moments(x):

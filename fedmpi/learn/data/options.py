@@ -21,6 +21,18 @@ class Synthetic(Section):
     seed: Seed = 0
 
 
+class SyntheticOnDemand(Section):
+    """As for `synthetic`; models have a `common` part; `test_clients` have the test samples."""
+
+    a: NotNegative = 1.0
+    b: NotNegative = 1.0
+    inputs: Annotated[int, Field(ge=1, le=100_000)] = 60
+    classes: Classes = 10
+    seed: Seed = 0
+    common: NotNegative = 3.0
+    test_clients: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+
+
 class Patterns(Section):
     """`images` of `side` x `side` pixels for training, and a sixth as many for testing."""
 

@@ -42,14 +42,22 @@ def _client(options, client):
     """Return ((x, y) for training, (x, y) for testing) of one client."""
     rng = rng_for(options["seed"], "synthetic", client=client)
     size = int(min(5 + rng.lognormal(3, 2), 1000))
+    x, y = samples_of(rng, options, size)
+    cut = size - max(1, size // 5)
+    return (x[:cut], y[:cut]), (x[cut:], y[cut:])
+
+
+def samples_of(rng, options, size, common=0.0):
+    """Return (float32[size, inputs], int64[size]) of a client whose stream is `rng`.
+
+    `common` float64[inputs + 1, classes] is added to its model.
+    """
     inputs, classes = options["inputs"], options["classes"]
-    model = rng.normal(rng.normal(0, options["a"]), 1, (inputs + 1, classes))
+    model = common + rng.normal(rng.normal(0, options["a"]), 1, (inputs + 1, classes))
     centre = rng.normal(rng.normal(0, options["b"]), 1, inputs)
     spread = np.arange(1, inputs + 1) ** -0.6  # standard deviations: variances are j^-1.2
     x = (centre + spread * rng.standard_normal((size, inputs))).astype(np.float32)
-    y = np.argmax(x @ model[:-1] + model[-1], axis=1)
-    cut = size - max(1, size // 5)
-    return (x[:cut], y[:cut]), (x[cut:], y[cut:])
+    return x, np.argmax(x @ model[:-1] + model[-1], axis=1)
 
 
 def _joined(parts):

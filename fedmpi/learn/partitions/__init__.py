@@ -10,12 +10,13 @@ import numpy as np
 from fedmpi import named
 from fedmpi.errors import ConfigError
 from fedmpi.learn.partitions import options as keys_of
+from fedmpi.learn.partitions.drawn import Drawn, drawn
 from fedmpi.learn.partitions.local_test import held_out
 from fedmpi.learn.partitions.partition import Partition, from_owner
 from fedmpi.registry import Entry, Registry
 from fedmpi.rng import seeded_generators
 
-__all__ = ["PARTITIONS", "Partition", "held_out", "split"]
+__all__ = ["PARTITIONS", "Drawn", "Partition", "drawn", "held_out", "split"]
 
 _HERE = "fedmpi.learn.partitions."
 

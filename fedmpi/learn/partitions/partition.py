@@ -44,10 +44,22 @@ class Partition:
         """int64[N']: the client that holds order[i]."""
         return np.repeat(np.arange(self.clients), self.sizes)
 
+    def arrays(self):
+        """Return what tells one partition from another, arrays by name."""
+        return {"order": self.order, "starts": self.starts}
+
     def counts(self, labels, classes):
         """Return int64[K, classes]: samples of each client and class; labels is int64[N]."""
         cells = self.owner * classes + labels[self.order]
         return np.bincount(cells, minlength=self.clients * classes).reshape(-1, classes)
+
+    def counts_of(self, clients, labels, classes):
+        """Return int64[n, classes]: the rows of `counts` of some clients int64[n]."""
+        sizes = self.starts[clients + 1] - self.starts[clients]
+        row = np.repeat(np.arange(len(clients)), sizes)
+        first = np.repeat(self.starts[clients] - (np.cumsum(sizes) - sizes), sizes)
+        cells = row * classes + labels[self.order[first + np.arange(len(row))]]
+        return np.bincount(cells, minlength=len(clients) * classes).reshape(-1, classes)
 
 
 def from_owner(owner, clients, groups=None):
