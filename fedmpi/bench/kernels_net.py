@@ -176,7 +176,7 @@ def _setting(name, shape, batch):
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
     rng = rng_for(0, "bench", 0, 1)
     x = rng.standard_normal((batch, *shape), dtype=np.float32)
-    return KernelGradients(module, layout, shape), module, x, rng.integers(0, 10, batch)
+    return KernelGradients.of(module, layout, shape), module, x, rng.integers(0, 10, batch)
 
 
 def _convolutions(engine, batch, backward):

@@ -1,21 +1,17 @@
 """Everything that a run needs, put together once on every rank."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 
-from fedmpi import named
 from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
 from fedmpi.experiment.division import split
+from fedmpi.experiment.node_engine import node_engine
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData
-from fedmpi.learn.engines import engine_for
-from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.local import Local
-from fedmpi.learn.models import build
 from fedmpi.learn.partitions import Drawn
 from fedmpi.learn.samples import Samples
 from fedmpi.round.fixed import Experiment
@@ -44,23 +40,27 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     partition, devices = _shared_partition(comm, partition), _shared_devices(comm, devices)
     homes = comm.node_zeros((len(partition.sizes),), np.int32)
     memories = ClientStore(homes, resolved.config.run.memory_mb * 1_000_000)
-    with alike(comm):
-        return _assembled(
-            resolved, dataset, partition, devices, memories, progress or Progress()
-        )
-
-
-def _assembled(resolved, dataset, partition, devices, memories, progress):
-    """Return the Experiment on a divided Dataset; every rank makes its own."""
-    config = resolved.config
-    seed = config.run.seed
     train, test = _samples(dataset)
-    shape = dataset.x_test.shape[1:]
+    with alike(comm):
+        data = _client_data(resolved.config, dataset, train, partition)
     sample, _ = test.take(np.zeros(1, np.int64))
+    on_step = (progress or Progress()).step
+    engine = node_engine(resolved, comm, dataset.classes, sample, data, on_step)
+    with alike(comm):
+        return _assembled(resolved, dataset, test, engine, devices, memories)
+
+
+def _client_data(config, dataset, train, partition):
+    """Return what clients train on, from the training Samples."""
     augment = augmentation_of(config.data.augment, dataset)
     draw = _drawing(dataset, partition) if dataset.on_demand else None
-    data = ClientData(train, partition, _local(config), seed, augment, draw)
-    engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
+    return ClientData(train, partition, _local(config), config.run.seed, augment, draw)
+
+
+def _assembled(resolved, dataset, test, engine, devices, memories):
+    """Return the Experiment with an Engine; every rank makes its own."""
+    config = resolved.config
+    seed = config.run.seed
     algorithm = _algorithm(resolved, engine, devices, memories)
     return Experiment(
         config=config,
@@ -89,11 +89,17 @@ def _algorithm(resolved, engine, devices, memories):
         exact=config.run.sum == "exact",
         speed=devices.speed,
         optimizer=config.optimizer,
-        gates=None if gates is None else left_by_gates(engine.layout, gates),
+        gates=None if gates is None else _left_by_gates(engine.layout, gates),
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
     )
     return resolved.algorithm(resolved.algorithm_keys, setting)
+
+
+def _left_by_gates(layout, gates):
+    from fedmpi.learn.gates import left_by_gates  # needs torch, and so do clients with gates
+
+    return left_by_gates(layout, gates)
 
 
 def _stages(resolved, algorithm):
@@ -107,22 +113,6 @@ def _stages(resolved, algorithm):
         if stage.sparse:
             algorithm.allow_sparse(f"stage {stage.name}")
     return stages
-
-
-def _engine(resolved, shape, classes, sample, data, on_step):
-    """Return the Engine of a run, with its model."""
-    config, algorithm = resolved.config, resolved.algorithm
-    name, gates = config.model.name, algorithm.gates(resolved.algorithm_keys)
-
-    def make(options):
-        module = build(name, shape, classes, resolved.model_keys | options, data.seed)
-        return module if gates is None else gated(module, gates, data.seed)
-
-    run, torch_only = config.run, algorithm.torch_only
-    with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
-        return engine_for(
-            make, sample, data, run.engine, run.threads_per_rank, on_step, torch_only
-        )
 
 
 def _shared_dataset(resolved, comm, root, cache):

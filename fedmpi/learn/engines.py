@@ -60,7 +60,7 @@ def engine_for(
         networks = Networks(make, sample, partial(_reference, sample=sample))
         return DebugEngine(networks, data, on_step)
     name = "torch" if torch_only else name
-    backend = partial(_gradients, sample=sample, name=name, threads=threads, data=data)
+    backend = partial(backend_of, sample=sample, name=name, threads=threads, data=data)
     networks = Networks(make, sample, backend)
     by_kernels = isinstance(networks.whole.backend, KernelGradients)
     kind: type[OneByOne] = KernelsEngine if by_kernels else TorchEngine
@@ -72,10 +72,13 @@ def _reference(module: nn.Module, sample: AnyArray) -> tuple[Reference, Vector]:
     return reference, reference.initial
 
 
-def _gradients(
+def backend_of(
     module: nn.Module, sample: AnyArray, name: str, threads: int, data: ClientData
 ) -> tuple[Gradients, Vector]:
-    """Return the backend of a module and its first weights."""
+    """Return the backend of a module and its first weights; arguments and errors of `engine_for`.
+
+    `name` is not "debug".
+    """
     layout, shape, batch_size = layout_of(module, sample), sample.shape[1:], data.local.batch_size
     if name == "auto":
         name, _ = choose(module, layout, shape, batch_size)
@@ -84,7 +87,7 @@ def _gradients(
         backend = TorchGradients(module, layout, threads)
     else:
         try:
-            backend = KernelGradients(module, layout, shape, batch_size)
+            backend = KernelGradients.of(module, layout, shape, batch_size)
         except Unsupported as reason:
             raise ConfigError(
                 f"run.engine = 'kernels': there are no kernels for {reason}; "

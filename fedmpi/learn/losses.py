@@ -1,10 +1,9 @@
 """What a network's outputs are measured by: the mean over a batch of one number per sample."""
 
-from torch.nn import functional
-
-
 def cross_entropy(outputs, y):
     """Return the mean of -log softmax(outputs)[y], for outputs float32[N, C] and y int64[N]."""
+    from torch.nn import functional  # only here: the names of the errors are known without torch
+
     return functional.cross_entropy(outputs, y)
 
 
@@ -29,6 +28,8 @@ def sigmoid_linear(outputs, y):
 
 
 def _miss(activity, y):
+    from torch.nn import functional
+
     return functional.one_hot(y, activity.shape[1]) - activity
 
 

@@ -6,14 +6,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from fedmpi.arrays import AnyArray, Flags, Integers, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
-from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Submodel
 from fedmpi.sparsity import narrowed
@@ -94,16 +91,19 @@ class Networks:
         One input.
     backend_of : callable
         Returns the backend of a module and its first weights.
+    whole : Network, optional
+        Of the whole model, where another rank has built it; then torch is imported for parts only.
     """
 
     def __init__(
         self,
-        make: Callable[[dict[str, Any]], nn.Module],
+        make: Callable[[dict[str, Any]], Any],
         sample: AnyArray,
-        backend_of: Callable[[nn.Module], tuple[Any, Vector]],
+        backend_of: Callable[[Any], tuple[Any, Vector]],
+        whole: Network | None = None,
     ) -> None:
         self._make, self._sample, self._backend_of = make, sample, backend_of
-        self.whole = Network(*backend_of(make({})))
+        self.whole = whole or Network(*backend_of(make({})))
         self._parts: OrderedDict[Submodel, Network] = OrderedDict()
 
     def of(self, part: Submodel | None) -> Network:
@@ -118,6 +118,9 @@ class Networks:
         return self._parts[part]
 
     def _build(self, part):
+        from fedmpi.learn.layout_of import layout_of  # these need torch
+        from fedmpi.learn.narrow import narrow
+
         layout = self.whole.layout
         module = self._make(dict(part.options))
         index = np.arange(part.shared)
@@ -143,39 +146,3 @@ class Networks:
 def _first(layout, size):
     """Names and shapes of the tensors that make up the first `size` coordinates."""
     return [(tensor.name, tensor.shape) for tensor in layout.tensors if tensor.start < size]
-
-
-def narrow(module, layout, rows):
-    """Remove output rows from the layers of `module`, a chain, and the inputs that read them.
-
-    `rows` is bool[rows] for each layer. Changes the module in place: it becomes smaller, and
-    its outputs are those of the whole module with the removed rows' outputs at 0.
-    """
-    before = None
-    for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
-        keep = before if layer.kind == "norm" else keep
-        for part in parts:
-            _narrow_part(part, keep, None if hasattr(part, "num_features") else before)
-        before = keep
-
-
-def _narrow_part(part, rows, columns):
-    """Keep `rows` of all tensors of one module, and `columns` of its weight, in place."""
-    rows = torch.from_numpy(np.flatnonzero(rows))
-    for name, values in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
-        if values.dim() == 0:
-            continue
-        left = values.detach().index_select(0, rows)
-        if columns is not None and left.dim() > 1:
-            wide = np.repeat(columns, left.shape[1] // len(columns))
-            left = left.index_select(1, torch.from_numpy(np.flatnonzero(wide)))
-        trained = isinstance(values, nn.Parameter)
-        setattr(part, name, nn.Parameter(left) if trained else left)
-    shape = part.weight.shape
-    for name, size in zip(("out_channels", "in_channels"), shape, strict=False):
-        if isinstance(part, nn.Conv2d):
-            setattr(part, name, size)
-    if isinstance(part, nn.Linear):
-        part.out_features, part.in_features = shape
-    if hasattr(part, "num_features"):
-        part.num_features = shape[0]

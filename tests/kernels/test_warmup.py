@@ -46,7 +46,7 @@ def test_nothing_is_compiled_after_the_warm_up():
     assert all(number for name, number in before.items() if "._" not in name), before
     module = network()
     layout = layout_of(module, np.zeros((1, 1, 8, 8), np.float32))
-    engine = KernelGradients(module, layout, (1, 8, 8))
+    engine = KernelGradients.of(module, layout, (1, 8, 8))
     x, y = np.ones((5, 1, 8, 8), np.float32), np.arange(5) % 4
     activations = [np.zeros(layer.rows) for layer in layout.layers]
     engine.gradient(engine.weights, x, y, engine.grad, activations=activations)

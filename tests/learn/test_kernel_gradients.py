@@ -27,7 +27,7 @@ def one_thread():
 def engine_of(module, shape):
     """Return (engine, layout) of a module for samples of `shape`."""
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
-    return KernelGradients(module, layout, shape), layout
+    return KernelGradients.of(module, layout, shape), layout
 
 
 def batch_of(shape, count, classes=4, seed=0):
@@ -243,7 +243,7 @@ def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):
     module(torch.zeros(1, 2, 8, 8))
     layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
     with pytest.raises(Unsupported):
-        KernelGradients(module, layout, (2, 8, 8))
+        KernelGradients.of(module, layout, (2, 8, 8))
     assert choose(module, layout, (2, 8, 8), 32)[0] == "torch"
 
 

@@ -25,7 +25,7 @@ layout = layout_of(module, np.zeros((1, 3, 32, 32), np.float32))
 warmup.warm()
 x, y = np.ones((128, 3, 32, 32), np.float32), np.zeros(128, np.int64)
 before = resident()
-found = KernelGradients(module, layout, (3, 32, 32), batch_size=128)
+found = KernelGradients.of(module, layout, (3, 32, 32), batch_size=128)
 for size in (5, 128, *range(16, 128, 16), 1):
     found.gradient(found.weights, x[:size], y[:size], found.grad)
 print(resident() - before)

@@ -1,6 +1,6 @@
 """From a torch module to the chain of steps that the kernels take."""
 
-from torch import nn
+from typing import Any
 
 import fedmpi.learn.fast.layers  # noqa: F401, each file registers the modules that it takes
 from fedmpi.learn.fast.step import MODULES, Unsupported, Value
@@ -49,9 +49,11 @@ class Chain:
         name = self._names[part] or "the model"
         if part._forward_hooks or part._forward_pre_hooks:
             raise Unsupported(f"hooks of {name}")
-        if type(part) not in MODULES:
-            raise Unsupported(f"{name} is a {type(part).__name__}")
-        return MODULES[type(part)](self, part, value)
+        kind = type(part)
+        takes = MODULES.get(f"{kind.__module__}.{kind.__qualname__}")
+        if takes is None:
+            raise Unsupported(f"{name} is a {kind.__name__}")
+        return takes(self, part, value)
 
     def append(self, step):
         """Append a step; return what it gives."""
@@ -61,7 +63,7 @@ class Chain:
         self.steps.append(step)
         return step.out
 
-    def own(self, part: nn.Module):
+    def own(self, part: Any):
         """Return layer, place of the weight, place of the bias or -1."""
         weight = self.tensor(part, "weight")
         bias = -1 if part.bias is None else self.tensor(part, "bias").start

@@ -9,7 +9,6 @@ from fedmpi.learn.fast.chain import chain_of
 from fedmpi.learn.fast.forward import forward as forward_calls
 from fedmpi.learn.fast.frame import Frame, aligned, lanes_for
 from fedmpi.learn.gradients import Gradients, checked_rows
-from fedmpi.learn.layout_of import flat_weights
 from fedmpi.plan import FULL
 
 _EVALUATED = 32  # samples evaluated together
@@ -26,28 +25,38 @@ class KernelGradients(Gradients):
 
     Parameters
     ----------
-    module : torch.nn.Module
-        Only its structure and its initial weights are read.
     layout : Layout
-        From `layout_of(module, sample)`.
-    input_shape : tuple of int
-        Of one sample.
+    weights : float32[P]
+        The first weights, which become this object's buffer.
+    chain : pair
+        Values and steps, from `chain_of`.
     batch_size : int
         Of most batches; the buffer is made for it, and grows where a larger batch comes.
-
-    Raises
-    ------
-    Unsupported
-        See `chain_of`.
     """
 
-    def __init__(self, module, layout: Layout, input_shape: tuple, batch_size: int = 1) -> None:
-        weights = flat_weights(module, layout).numpy().copy()
+    def __init__(self, layout: Layout, weights, chain: tuple, batch_size: int = 1) -> None:
         super().__init__(layout, weights, np.zeros(layout.size, np.float32))
-        self._values, self._steps = chain_of(module, layout, input_shape)
+        self._values, self._steps = chain
         self._widest = lanes_for(batch_size)
         self._memory, self._laid_out = aligned(0), 0  # the buffer, and the width that it holds
         self._programs, self._differentiated = {}, FULL
+
+    @classmethod
+    def of(cls, module, layout: Layout, input_shape: tuple, batch_size: int = 1):
+        """Return the KernelGradients of a torch module, of which structure and weights are read.
+
+        `layout` is from `layout_of(module, sample)`, `input_shape` that of one sample. Raises
+        Unsupported, see `chain_of`.
+        """
+        from fedmpi.learn.layout_of import flat_weights  # needs torch, which `told` spares
+
+        weights = flat_weights(module, layout).numpy().copy()
+        return cls(layout, weights, chain_of(module, layout, input_shape), batch_size)
+
+    @property
+    def chain(self):
+        """(values, steps) of the network."""
+        return self._values, self._steps
 
     def _differentiate(self, x, y, backward, activations, error):
         if error != "cross-entropy":

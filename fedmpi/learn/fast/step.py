@@ -11,11 +11,16 @@ from typing import Any, NamedTuple
 
 NONE = float("-inf")  # a threshold that no value is below
 
-MODULES: dict[type, Callable] = {}
-"""For each kind of torch module, the function (chain, part, value) that appends its steps."""
+MODULES: dict[str, Callable] = {}
+"""For each kind of torch module, the function (chain, part, value) that appends its steps.
+
+Kinds go by their full names, since a rank that is told its chain never imports torch.
+"""
+STEPS: dict[str, type["Step"]] = {}
+"""The kinds of step by name."""
 
 
-def takes(*kinds: type) -> Callable[[Callable], Callable]:
+def takes(*kinds: str) -> Callable[[Callable], Callable]:
     """Register a function (chain, part, value) -> Value for modules of exactly these types."""
 
     def register(function: Callable) -> Callable:
@@ -65,6 +70,10 @@ class Step(ABC):
     layer: int = -1
 
     passes_on = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        STEPS[cls.__name__] = cls
 
     @property
     def counted(self) -> bool:

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from fedmpi import kernels
 from fedmpi.learn.fast.step import Step, Unsupported, Value, floor_of, takes
-from fedmpi.learn.models.parts import Residual
 
 
-@takes(Residual)
+@takes("fedmpi.learn.models.parts.Residual")
 def residual(chain, part, value):
     """Append body, shortcut and sum."""
     value.readers += 1  # so that no ReLU of the body changes what the shortcut reads

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from fedmpi import kernels
 from fedmpi.learn.fast.step import NONE, Step, Unsupported, Value, floor_of, takes
 
 
-@takes(nn.BatchNorm1d, nn.BatchNorm2d)
+@takes("torch.nn.modules.batchnorm.BatchNorm1d", "torch.nn.modules.batchnorm.BatchNorm2d")
 def batch_norm(chain, part, value):
     """Append a normalisation over the batch."""
     if not (part.affine and part.track_running_stats):

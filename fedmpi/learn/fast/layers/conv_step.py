@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from fedmpi.learn.fast.geometry import Window, correlation, gather, scatter
 from fedmpi.learn.fast.step import Unsupported, Value, takes
 from fedmpi.learn.fast.weighted import Weighted
 
 
-@takes(nn.Conv2d)
+@takes("torch.nn.modules.conv.Conv2d")
 def conv(chain, part, value):
     """Append a convolution."""
     plain = part.groups == 1 and part.padding_mode == "zeros"

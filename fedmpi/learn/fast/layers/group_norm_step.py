@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from fedmpi import kernels
 from fedmpi.learn.fast.step import NONE, Step, Unsupported, Value, floor_of, takes
 
 
-@takes(nn.GroupNorm)
+@takes("torch.nn.modules.normalization.GroupNorm")
 def group_norm(chain, part, value):
     """Append a normalisation of each sample over groups of channels."""
     if not part.affine:
@@ -17,7 +16,7 @@ def group_norm(chain, part, value):
     return _append(chain, part, value, part.num_groups, split=False)
 
 
-@takes(nn.LayerNorm)
+@takes("torch.nn.modules.normalization.LayerNorm")
 def layer_norm(chain, part, value):
     """Append a normalisation of each sample over all that it has."""
     shape = (value.channels, value.height, value.width)

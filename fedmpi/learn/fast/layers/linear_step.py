@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from fedmpi import kernels
 from fedmpi.learn.fast.sparse import picks
@@ -11,7 +10,7 @@ from fedmpi.learn.fast.step import NONE, Unsupported, Value, takes
 from fedmpi.learn.fast.weighted import Weighted
 
 
-@takes(nn.Linear)
+@takes("torch.nn.modules.linear.Linear")
 def linear(chain, part, value):
     """Append a linear layer."""
     if (value.channels, value.height, value.width) != (part.in_features, 1, 1):

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from fedmpi import kernels
 from fedmpi.learn.fast.geometry import Window, gather
 from fedmpi.learn.fast.step import Step, Unsupported, Value, floor_of, pair, takes
 
 
-@takes(nn.MaxPool2d)
+@takes("torch.nn.modules.pooling.MaxPool2d")
 def max_pool(chain, part, value):
     """Append a pooling by the largest."""
     if part.ceil_mode or part.return_indices:

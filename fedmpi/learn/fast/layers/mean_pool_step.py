@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from fedmpi import kernels
 from fedmpi.learn.fast.geometry import Window, gather
 from fedmpi.learn.fast.step import Step, Unsupported, Value, floor_of, pair, takes
-from fedmpi.learn.models.parts import Subsample
 
 
-@takes(nn.AvgPool2d)
+@takes("torch.nn.modules.pooling.AvgPool2d")
 def mean_pool(chain, part, value):
     """Append a pooling by the mean."""
     padded = any(pair(part.padding)) and not part.count_include_pad
@@ -20,7 +18,7 @@ def mean_pool(chain, part, value):
     return _append(chain, value, Window(*map(pair, (part.kernel_size, part.stride, part.padding))))
 
 
-@takes(nn.AdaptiveAvgPool2d)
+@takes("torch.nn.modules.pooling.AdaptiveAvgPool2d")
 def global_mean(chain, part, value):
     """Append the mean over all positions."""
     if pair(part.output_size) != (1, 1):
@@ -29,7 +27,7 @@ def global_mean(chain, part, value):
     return _append(chain, value, Window(sides, sides, (0, 0)))
 
 
-@takes(Subsample)
+@takes("fedmpi.learn.models.parts.Subsample")
 def subsample(chain, part, value):
     """Append every `stride`-th position, with channels of zeros around."""
     window = Window((1, 1), (part.stride, part.stride), (0, 0))

@@ -1,11 +1,10 @@
 """Modules that compute nothing of their own: chains, reshaping, and the ReLU of a layer."""
 
-from torch import nn
 
 from fedmpi.learn.fast.step import Unsupported, Value, takes
 
 
-@takes(nn.Sequential)
+@takes("torch.nn.modules.container.Sequential")
 def sequential(chain, part, value):
     """Walk down the parts, one after another."""
     for child in part:
@@ -13,13 +12,13 @@ def sequential(chain, part, value):
     return value
 
 
-@takes(nn.Identity)
+@takes("torch.nn.modules.linear.Identity")
 def identity(chain, part, value):
     """Pass the value on."""
     return value
 
 
-@takes(nn.Flatten)
+@takes("torch.nn.modules.flatten.Flatten")
 def flatten(chain, part, value):
     """Look at the same memory as a vector."""
     if (part.start_dim, part.end_dim) != (1, -1):
@@ -31,7 +30,7 @@ def flatten(chain, part, value):
     return flat
 
 
-@takes(nn.ReLU)
+@takes("torch.nn.modules.activation.ReLU")
 def relu(chain, part, value):
     """Leave it to the step that gives the value, which no other may have read."""
     if value.readers or value.like or value is chain.values[0]:

@@ -1,0 +1,76 @@
+"""A model as one rank tells it to the others of its node, which then build it without torch.
+
+What travels is text: the layout, and each value and step of the chain by the names of their
+fields. Nothing in it is executed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from fedmpi.arrays import AnyArray
+from fedmpi.layout import Layer, Layout, Tensor
+from fedmpi.learn.fast.geometry import Window
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
+from fedmpi.learn.fast.step import STEPS, Step, Value
+
+
+def tell(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArray]:
+    """Return arrays by name: the model of KernelGradients as text, and its float32[P] `first`."""
+    values, steps = gradients.chain
+    number = {value: place for place, value in enumerate(values)}
+    text = json.dumps({
+        "layout": asdict(gradients.layout),
+        "values": [_plain(value, number) for value in values],
+        "steps": [[type(step).__name__, _plain(step, number)] for step in steps],
+    })
+    return {"model": np.frombuffer(text.encode(), np.uint8), "weights": first}
+
+
+def hear(told: dict[str, AnyArray], batch_size: int) -> KernelGradients:
+    """Return the KernelGradients of what `tell` returned on another rank."""
+    tree = json.loads(told["model"].tobytes())
+    layout = Layout(
+        tuple(Tensor(**tensor | {"shape": tuple(tensor["shape"])})
+              for tensor in tree["layout"]["tensors"]),
+        tuple(Layer(**layer) for layer in tree["layout"]["layers"]),
+    )  # fmt: skip
+    values: list[Value] = []
+    for entry in tree["values"]:
+        values.append(Value(**_made(entry, values)))
+    steps = [STEPS[kind](**_made(entry, values)) for kind, entry in tree["steps"]]
+    return KernelGradients(layout, told["weights"].copy(), (values, steps), batch_size)
+
+
+def _plain(thing: Value | Step, number: dict[Value, int]) -> dict[str, Any]:
+    """Return the fields of a value or a step as JSON has them."""
+    return {f.name: _written(getattr(thing, f.name), number) for f in fields(thing)}
+
+
+def _written(field: Any, number: dict[Value, int]) -> Any:
+    if isinstance(field, Value):
+        return {"value": number[field]}
+    if isinstance(field, Window):
+        return {"window": asdict(field)}
+    if isinstance(field, tuple):
+        return {"tuple": [_written(one, number) for one in field]}
+    return field.item() if isinstance(field, np.generic) else field
+
+
+def _made(entry: dict[str, Any], values: Sequence[Value]) -> dict[str, Any]:
+    """Return the fields of a value or a step, from JSON."""
+    return {name: _read(field, values) for name, field in entry.items()}
+
+
+def _read(field: Any, values: Sequence[Value]) -> Any:
+    if not isinstance(field, dict):
+        return field
+    ((kind, inner),) = field.items()
+    if kind == "value":
+        return values[inner]
+    if kind == "window":
+        return Window(**{name: tuple(pair) for name, pair in inner.items()})
+    return tuple(_read(one, values) for one in inner)

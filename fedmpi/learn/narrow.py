@@ -1,0 +1,43 @@
+"""A chain of torch modules without some of its channels."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedmpi.learn.layout_of import layer_modules
+
+
+def narrow(module, layout, rows):
+    """Remove output rows from the layers of `module`, a chain, and the inputs that read them.
+
+    `rows` is bool[rows] for each layer. Changes the module in place: it becomes smaller, and
+    its outputs are those of the whole module with the removed rows' outputs at 0.
+    """
+    before = None
+    for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
+        keep = before if layer.kind == "norm" else keep
+        for part in parts:
+            _narrow_part(part, keep, None if hasattr(part, "num_features") else before)
+        before = keep
+
+
+def _narrow_part(part, rows, columns):
+    """Keep `rows` of all tensors of one module, and `columns` of its weight, in place."""
+    rows = torch.from_numpy(np.flatnonzero(rows))
+    for name, values in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+        if values.dim() == 0:
+            continue
+        left = values.detach().index_select(0, rows)
+        if columns is not None and left.dim() > 1:
+            wide = np.repeat(columns, left.shape[1] // len(columns))
+            left = left.index_select(1, torch.from_numpy(np.flatnonzero(wide)))
+        trained = isinstance(values, nn.Parameter)
+        setattr(part, name, nn.Parameter(left) if trained else left)
+    shape = part.weight.shape
+    for name, size in zip(("out_channels", "in_channels"), shape, strict=False):
+        if isinstance(part, nn.Conv2d):
+            setattr(part, name, size)
+    if isinstance(part, nn.Linear):
+        part.out_features, part.in_features = shape
+    if hasattr(part, "num_features"):
+        part.num_features = shape[0]

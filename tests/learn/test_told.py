@@ -1,0 +1,59 @@
+"""A model that one rank tells to another: the same bits, and no torch where it is heard."""
+
+import numpy as np
+import pytest
+
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
+from fedmpi.learn.fast.told import hear, tell
+from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.models import build
+
+MODELS = {  # every kind of step is in one of them
+    "lenet5": (1, 28, 28),
+    "resnet20": (3, 32, 32),
+    "fedlp-cnn": (3, 32, 32),
+    "mlp": (64,),
+}
+HEARD = """
+import sys
+import numpy as np
+from fedmpi.learn.fast.told import hear
+from fedmpi.learn import engine, networks, one_by_one
+found = dict(np.load(sys.argv[1]))
+x = found.pop("x")
+out = hear(found, 8).outputs(found["weights"], x)
+np.save(sys.argv[2], out)
+print("torch" in sys.modules)
+"""
+
+
+def built(name):
+    sample = np.zeros((1, *MODELS[name]), np.float32)
+    options = {"hidden": [16]} if name == "mlp" else {}
+    module = build(name, MODELS[name], 10, options, 3)
+    found = KernelGradients.of(module, layout_of(module, sample), MODELS[name], 8)
+    return found, found.weights.copy()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_who_is_told_computes_the_same_bits(name):
+    one, first = built(name)
+    other = hear(tell(one, first), 8)
+    assert other.layout == one.layout and other.chain[0] is not one.chain[0]
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((5, *MODELS[name]), np.float32), rng.integers(0, 10, 5)
+    losses, grads = [], np.zeros((2, first.size), np.float32)
+    for gradients, grad in zip((one, other), grads, strict=True):
+        weights = first.copy()
+        losses.append(gradients.gradient(weights, x, y, grad))
+    assert losses[0] == losses[1] and grads[0].any()
+    np.testing.assert_array_equal(*grads)
+
+
+def test_who_is_told_never_imports_torch(tmp_path, run_python):
+    one, first = built("lenet5")
+    x = np.random.default_rng(1).standard_normal((3, 1, 28, 28)).astype(np.float32)
+    np.savez(tmp_path / "told.npz", x=x, **tell(one, first))
+    said = run_python("-c", HEARD, str(tmp_path / "told.npz"), str(tmp_path / "out.npy"))
+    assert said.stdout.strip() == "False"
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), one.outputs(first, x))
