@@ -90,7 +90,8 @@ def _nodes(comm, nodes):
     hosts = [host.decode() for host in rows["host"]]
     kinds = [kind.decode(errors="replace") for kind in rows["kind"]]
     return [processors.processors(hosts, kinds), clock.clocks(hosts, rows["time"].tolist()),
-            storage.environment(sys.prefix, Path("/proc/mounts").read_text(), nodes)]
+            storage.environment(
+                sys.prefix, Path("/proc/mounts").read_text(), nodes, comm.size)]
 
 
 def _told(findings, speaks):

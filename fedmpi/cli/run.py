@@ -176,7 +176,6 @@ def _warn(text):
 
 
 def _execute(args, resolved, comm, stop, stages, how):
-    from fedmpi.cli.progress import progress_for
     from fedmpi.experiment.execute import Start, execute
 
     start = Start(
@@ -196,6 +195,8 @@ def _execute(args, resolved, comm, stop, stages, how):
         def progress(row, rounds):
             """Show a round; the first of them ends the stages of the start."""
             if not shown:
+                from fedmpi.cli.progress import progress_for  # rank 0 alone shows anything
+
                 stages.end()
                 shown.append(stack.enter_context(progress_for(kind, resolved.config.run.name)))
             shown[0](row, rounds)

@@ -3,6 +3,7 @@
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
 
 MIB = 1 << 20
+MANY = 64  # ranks that start from one shared file system without being noticed
 # Measured with MPICH 5: 21 MiB for four ranks, and MNIST needs 45 MiB more on each node.
 SHM_LEAST, SHM_RANK, SHM_AMPLE = 64 * MIB, 8 * MIB, 256 * MIB
 _REMOTE = (
@@ -67,15 +68,17 @@ def locking(environ, folder, mounts):
     return Finding(OK, "hdf5", f"{folder} is on {kind}" + (", no locking" if off else ""))
 
 
-def environment(prefix, mounts, nodes):
+def environment(prefix, mounts, nodes, ranks):
     """Judge the file system of the Python environment `prefix`, which each rank reads at the start.
     """
     kind = file_system(prefix, mounts)
     value = f"{prefix} is on {kind}"
-    if remote(kind) and nodes > 1:
-        return Finding(NOTE, "install", f"{value}: {nodes} nodes read thousands of small files "
+    if remote(kind) and (nodes > 1 or ranks > MANY):
+        who = f"{ranks} ranks on {nodes} nodes" if nodes > 1 else f"{ranks} ranks"
+        return Finding(NOTE, "install", f"{value}: {who} read thousands of small files "
                        "there at once",
-                       "for many nodes use a container (jobs/container), or a copy on local disks")
+                       "use a container (jobs/container), or one image on local disks: see "
+                       "'Starts' in docs/scaling.md")
     return Finding(OK, "install", value)
 
 

@@ -116,9 +116,12 @@ def test_results_and_caches_on_network_file_systems():
     assert storage.cache({}, "/home/me", MOUNTS, True).level == "wrong"
     assert "TMPDIR" in storage.cache({}, "/home/me", MOUNTS, True).remedy
     assert storage.cache({}, "/tmp/a", MOUNTS, True).level == "ok"
-    assert storage.environment("/home/me/venv", MOUNTS, 1).level == "ok"
-    found = storage.environment("/home/me/venv", MOUNTS, 8)
-    assert found.level == "note" and "is on nfs4: 8 nodes" in found.value
+    assert storage.environment("/home/me/venv", MOUNTS, 1, 64).level == "ok"
+    assert storage.environment("/tmp/venv", MOUNTS, 8, 512).level == "ok"
+    found = storage.environment("/home/me/venv", MOUNTS, 8, 16)
+    assert found.level == "note" and "is on nfs4: 16 ranks on 8 nodes" in found.value
+    found = storage.environment("/home/me/venv", MOUNTS, 1, 65)
+    assert found.level == "note" and "is on nfs4: 65 ranks read" in found.value
 
 
 def test_shared_memory_that_is_not_there():

@@ -1,0 +1,32 @@
+"""Samples that clients draw when they train: the same bits on these ranks as on one."""
+
+from fedmpi.comm.base import Serial
+from fedmpi.experiment import resolve
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.stop import Never
+from fedmpi.round.loop import Simulation
+from tests.learn.data.test_on_demand import changed
+
+COLUMNS = ("test_accuracy", "local_accuracy", "train_loss", "bytes_up", "virtual_time")
+
+
+def run(tree, comm):
+    simulation = Simulation(assemble(resolve.of_tree(tree), comm, None), comm, Never())
+    return [simulation.round() for _ in range(3)], simulation
+
+
+def test_any_number_of_ranks_draws_the_same_samples(comm):
+    """SCAFFOLD on devices that differ; the model and what is for each client lie once on a node."""
+    tree = changed(algorithm={"name": "scaffold"}, devices={"profile": "mobile"})
+    expected, alone = run(tree, Serial())
+    rows, together = run(tree, comm)
+    for name, array in alone.state.items():
+        assert array.tobytes() == together.state[name].tobytes(), name
+    for row, other in zip(rows, expected, strict=True):
+        assert [row.columns[name] for name in COLUMNS] == [other.columns[name] for name in COLUMNS]
+        same = [name for name in row.clients.dtype.names if name != "rank"]
+        assert (row.clients[same] == other.clients[same]).all()
+    experiment = together.experiment
+    held = [experiment.sizes, *experiment.devices.individual().values()]
+    assert all(not array.flags.owndata for array in held)
+    assert len(experiment.devices.individual()) == 4
