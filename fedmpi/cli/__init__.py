@@ -11,7 +11,7 @@ import traceback
 from contextlib import suppress
 
 from fedmpi import __version__
-from fedmpi.cli import bench, cluster, data, doctor, inspect, page, read, run
+from fedmpi.cli import benchmarks, cluster, data_files, diagnosis, html_report, inspect, read, run
 from fedmpi.cli.terminal import printable, show_all
 from fedmpi.cli.words import Parser, parse
 from fedmpi.comm.launch import launched, rank_of
@@ -97,7 +97,7 @@ def _parser():
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     # The longer name keeps the verbs and what they do on one line each.
     verbs = parser.add_subparsers(metavar="VERB [OPTIONS]", required=True)
-    for module in (run, cluster, inspect, data, read, page, doctor, bench):
+    for module in (run, cluster, inspect, data_files, read, html_report, diagnosis, benchmarks):
         module.add_verbs(verbs)
     return parser
 

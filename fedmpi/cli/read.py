@@ -45,7 +45,7 @@ def add_verbs(verbs):
 
 def info(args):
     """Show what a run is and where it stands."""
-    from fedmpi.analysis.tables import info_text
+    from fedmpi.analysis.text_tables import info_text
     from fedmpi.record import reader
 
     with reader.open(args.out) as run:
@@ -54,18 +54,18 @@ def info(args):
 
 def table(args):
     """Write the numbers of every round, or of every client of every round."""
-    from fedmpi.analysis import tables
+    from fedmpi.analysis import text_tables
     from fedmpi.record import reader
 
     columns = [name.strip() for name in args.columns.split(",")] if args.columns else None
     with reader.open(args.out) as run:
-        lines = tables.table(run, clients=args.clients, columns=columns, format=args.format)
+        lines = text_tables.table(run, clients=args.clients, columns=columns, format=args.format)
         sys.stdout.writelines(line + "\n" for line in lines)
 
 
 def compare(args):
     """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
-    from fedmpi.analysis import curves, groups, views
+    from fedmpi.analysis import curves, seeds, views
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.record import reader
 
@@ -81,7 +81,7 @@ def compare(args):
 
         figure(runs, str(args.figure), args.columns, comparison.target)
         print(f"figure in {args.figure}", file=sys.stderr)
-    found = groups.rows(runs, comparison.target)
+    found = seeds.rows(runs, comparison.target)
     rows, counted = comparison.rows, [views.view(run) for run in runs] if args.views else []
     if args.json:
         if counted:
@@ -90,7 +90,7 @@ def compare(args):
                          default=asdict))
     else:
         grouped = len(found) < len(runs) and not args.each
-        shown = groups.text(found, comparison.target) if grouped else comparison.text()
+        shown = seeds.text(found, comparison.target) if grouped else comparison.text()
         notes = ["", *comparison.notes] if grouped and comparison.notes else []
         print(printable("\n".join([shown, *notes])))
         if counted:

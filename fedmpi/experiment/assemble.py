@@ -15,7 +15,7 @@ from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.progress import Progress

@@ -12,7 +12,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
 from fedmpi.learn.partitions import Partition, held_out
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.memories import ClientStore

@@ -272,7 +272,7 @@ class Simulation:
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
-        return columns.Row(found, clients, sent.layers(columns.could_send(clients)))
+        return columns.RoundRecord(found, clients, sent.layers(columns.could_send(clients)))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""

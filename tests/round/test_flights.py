@@ -9,7 +9,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.buffered import FLIGHT, fly
 from fedmpi.round.columns import REJECTED
 from fedmpi.round.loop import Simulation
@@ -29,7 +29,7 @@ def simulation(**sections):
     tree = {name: dict(section) for name, section in TREE.items()}
     for name, section in sections.items():
         tree.setdefault(name, {}).update(section)
-    return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), Never())
+    return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), NoSignals())
 
 
 def flights(rows):

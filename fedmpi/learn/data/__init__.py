@@ -6,8 +6,8 @@ ever executed.
 
 from fedmpi import named
 from fedmpi.errors import ConfigError
+from fedmpi.learn.data.data_keys import PatternsKeys, RulesKeys, ShakespeareKeys, SyntheticKeys
 from fedmpi.learn.data.dataset import Dataset
-from fedmpi.learn.data.options import Patterns, Rules, Shakespeare, Synthetic
 from fedmpi.registry import Entry, Registry
 from fedmpi.rng import seeded_generators
 
@@ -27,17 +27,17 @@ DATASETS = Registry(
         "synthetic": Entry(
             "Synthetic(a, b) after Li et al. and LEAF; natural clients",
             _HERE + "synthetic:synthetic",
-            Synthetic,
+            SyntheticKeys,
         ),
         "patterns": Entry(
             "grey images made by a formula, for measuring without files",
             _HERE + "patterns:patterns",
-            Patterns,
+            PatternsKeys,
         ),
         "rules": Entry(
             "small problems of Mozer and Smolensky, 1988: rule-plus-exception and others",
             _HERE + "rules:rules",
-            Rules,
+            RulesKeys,
         ),
         "mnist": Entry("70,000 handwritten digits of 28x28", _HERE + "images:mnist"),
         "mnist-writers": Entry(
@@ -51,7 +51,7 @@ DATASETS = Registry(
         "shakespeare": Entry(
             "next character of Shakespeare's plays, by role; natural clients",
             _HERE + "shakespeare:shakespeare",
-            Shakespeare,
+            ShakespeareKeys,
         ),
     },
 )

@@ -18,7 +18,7 @@ def progress_for(kind, name):
     """Return the progress display: kind is "auto", "bar", "lines" or "none"."""
     if kind == "auto":
         kind = "bar" if sys.stdout.isatty() else "lines"
-    return {"bar": Bar, "lines": Lines, "none": Silent}[kind](name)
+    return {"bar": LiveBar, "lines": Lines, "none": Silent}[kind](name)
 
 
 class Silent:
@@ -63,7 +63,7 @@ class Silent:
         return done, facts
 
 
-class Bar(Silent):
+class LiveBar(Silent):
     """A live bar with as many facts as the terminal has room for."""
 
     def __init__(self, name):

@@ -10,7 +10,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
-class Synthetic(Section):
+class SyntheticKeys(Section):
     """Spread of the clients' models `a` and inputs `b`; number of natural `clients`."""
 
     a: NotNegative = 1.0
@@ -21,7 +21,7 @@ class Synthetic(Section):
     seed: Seed = 0
 
 
-class Patterns(Section):
+class PatternsKeys(Section):
     """`images` of `side` x `side` pixels for training, and a sixth as many for testing."""
 
     side: Annotated[int, Field(ge=1, le=1024)] = 28
@@ -30,7 +30,7 @@ class Patterns(Section):
     seed: Seed = 0
 
 
-class Rules(Section):
+class RulesKeys(Section):
     """Which `problem`; `bits` and `seed` are those of the random mapping."""
 
     problem: Literal[
@@ -40,7 +40,7 @@ class Rules(Section):
     seed: Seed = 0
 
 
-class Shakespeare(Section):
+class ShakespeareKeys(Section):
     """Which text, and the characters from one sample to the next (LEAF: 1)."""
 
     source: Literal["moby", "tiny"] = "moby"
