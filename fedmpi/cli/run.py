@@ -11,6 +11,7 @@ from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
 from fedmpi.comm.launch import rank_of
 from fedmpi.errors import AlikeError, FedmpiError
+from fedmpi.text_file import text_of
 
 STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
 
@@ -47,7 +48,7 @@ def run(args):
     from fedmpi.record.writer import check_target
 
     def read():
-        text = resolve.text_of(args.config)
+        text = text_of(args.config)
         check_target(args.out, args.overwrite)
         devices = resolve.device_files(text, args.config, args.overrides)
         return {"text": text, "devices": devices}

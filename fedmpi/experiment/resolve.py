@@ -17,11 +17,11 @@ from fedmpi.learn.partitions import PARTITIONS
 from fedmpi.section import Section, check
 from fedmpi.selectors import SELECTORS, Selector
 from fedmpi.stages import STAGES, Stage
+from fedmpi.text_file import LONGEST, text_of
 from fedmpi.world.profile import devices_in
 from fedmpi.world.series import CARBON, LINKS, series_in
 from fedmpi.world.traces import rows_in
 
-LONGEST = 1_000_000  # characters of a configuration
 LONGEST_TRACE = 200_000_000
 _HELD = {
     "profile": "tiers",
@@ -85,19 +85,6 @@ class Resolved:
 def read(path, overrides=()):
     """Return the Resolved experiment of the TOML file at `path`. Raises ConfigError."""
     return resolve(text_of(path), str(path), overrides)
-
-
-def text_of(path, kind="TOML", longest=LONGEST):
-    """Return the text of a configuration file, or one of another `kind`, or raise ConfigError."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(longest + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None
-    if len(text) > longest:
-        raise ConfigError(f"{path}: longer than {longest:,} characters; give a {kind} file of less")
-    return text
 
 
 def resolve(text, place, overrides=(), devices=None):
