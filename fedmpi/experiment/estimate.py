@@ -27,8 +27,8 @@ def estimate(resolved, root, cache=None):
     down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
     for i in range(len(cohort.clients)):
         client = int(cohort.clients[i])
-        plan = algorithm.plan(state, 0, client)
-        down[i], up[i], flops[i] = experiment.planned_cost(plan, client, messages)
+        cost = experiment.costs.of(experiment.plan(state, 0, client), client, messages)
+        down[i], up[i], flops[i] = cost.bytes_down, cost.bytes_up, cost.flops
     up[cohort.dropped] = flops[cohort.dropped] = 0
     devices, lost = conditions.devices, cohort.dropped
     schedule = conditions.for_each(cohort.clients)

@@ -210,6 +210,7 @@ def _named(config, text, place):
     stages = tuple(_stage(section, place) for section in config.stage)
     if config.schedule.mode == "async":
         _check_async(config, cls, keys, stages, place)
+    _check_policy(config, cls, place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     return Resolved(
@@ -228,6 +229,16 @@ def _stage(section, place):
     """Return the class that a [[stage]] names, and its keys, checked."""
     found = STAGES.find(section.name, place)
     return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ")
+
+
+def _check_policy(config, cls, place):
+    """Raise ConfigError if [devices] policy has nothing to choose."""
+    section = config.devices
+    if section.policy != "fixed" and section.knob == "method" and not cls.knob:
+        raise ConfigError(
+            f"{place}: devices.policy = {section.policy!r}: algorithm {config.algorithm.name} has "
+            'no key of which a device could be given less; add devices.knob = "steps"'
+        )
 
 
 def _check_async(config, cls, keys, stages, place):

@@ -158,8 +158,9 @@ class Buffered(Cohorts):
         costs, homes = np.zeros((len(clients), 3)), np.where(homes < 0, clients % comm.size, homes)
         for i in np.flatnonzero(homes == comm.rank).tolist():
             client = int(clients[i])
-            plan = experiment.algorithm.plan(state, round, client)
-            costs[i] = experiment.planned_cost(plan, client, messages)
+            plan = experiment.plan(state, round, client)
+            cost = experiment.costs.of(plan, client, messages)
+            costs[i] = cost.bytes_down, cost.bytes_up, cost.flops
         return comm.sum_array(costs)
 
 

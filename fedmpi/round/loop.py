@@ -114,8 +114,7 @@ class Simulation:
         """Return the Job of one client of a Cohort."""
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
         state = self.cohorts.state_of(round)
-        plan = self.algorithm.plan(state, round, client)
-        self.experiment.check_memory(plan, client)
+        plan = self.experiment.plan(state, round, client)
         return Job(client, round, state, plan, float(cohort.shares[place_in_cohort]))
 
     def arrays(self):

@@ -25,6 +25,11 @@ UNRELIABLE = {
     "schedule": {"mode": "deadline", "deadline_s": 0.3, "over_select": 1.5},
 }
 
+FITTED = {
+    "devices": {"profile": "tiers", "policy": "fit-deadline"},
+    "schedule": {"mode": "deadline", "deadline_s": 0.25},
+}
+
 METHODS = {
     "fedavg": {},
     "fedlp": {"p": 0.4},
@@ -84,6 +89,10 @@ def test_late_lost_and_absent_clients_are_the_same_on_any_number_of_ranks(comm, 
 @pytest.mark.parametrize("method", METHODS)
 def test_asynchronous_rounds_are_the_same_on_any_number_of_ranks(comm, method):
     assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1}
+
+
+def test_what_fits_a_device_is_the_same_on_any_number_of_ranks(comm):
+    assert seen_on_many_ranks_as_on_one(comm, "fedskel", FITTED) == {0, 1}
 
 
 def seen_on_many_ranks_as_on_one(comm, method, sections):
