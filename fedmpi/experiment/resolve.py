@@ -208,8 +208,6 @@ def _named(config, text, place):
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
-    if config.schedule.mode == "async":
-        _check_async(config, cls, keys, stages, place)
     _check_policy(config, cls, place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
@@ -238,23 +236,6 @@ def _check_policy(config, cls, place):
         raise ConfigError(
             f"{place}: devices.policy = {section.policy!r}: algorithm {config.algorithm.name} has "
             'no key of which a device could be given less; add devices.knob = "steps"'
-        )
-
-
-def _check_async(config, cls, keys, stages, place):
-    """Raise ConfigError if what clients send cannot be told before they train, or can be lost."""
-    late = [] if cls.sends_as_planned(keys) else [f"clients of {config.algorithm.name} send"]
-    late += [f"stage {stage.name} leaves of a message" for stage, _ in stages if stage.resizes]
-    if late:
-        raise ConfigError(
-            f'{place}: schedule.mode = "async": what {late[0]} is '
-            'known only when they have trained; use "sync" or "deadline"'
-        )
-    chances = [config.devices.dropout, *(tier.dropout or 0 for tier in config.devices.tiers or ())]
-    if max(chances):
-        raise ConfigError(
-            f"{place}: devices.dropout = {max(chances):g} has no meaning for "
-            'schedule.mode = "async"; use "sync" or "deadline", or remove it'
         )
 
 

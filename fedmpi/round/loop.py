@@ -228,7 +228,7 @@ class Simulation:
         down = server.messages.down(job.plan)
         sent.add(down, [])
         samples = self.experiment.sizes[job.client]
-        return columns.lost_row(job.client, samples, down, self.cohorts.lost)
+        return columns.lost_row(job.client, samples, down, cohort.outcomes[place_in_cohort])
 
     def _take_in(self, done, sums, sent):
         """Add what arrived in a Visit to the sums; return the client's row, and any rejection."""

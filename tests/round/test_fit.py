@@ -1,4 +1,4 @@
-"""What [devices] policy gives each client: beside a search through all values, and in whole runs."""
+"""What [devices] policy gives a client: beside a search through all values, and in whole runs."""
 
 import numpy as np
 import pytest
