@@ -234,6 +234,12 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _fit_deadline_has_a_deadline(self):
+        if self.devices.policy == "fit-deadline" and self.schedule.mode != "deadline":
+            raise ValueError('devices.policy = "fit-deadline" needs schedule.mode = "deadline"')
+        return self
+
+    @model_validator(mode="after")
     def _only_exact_sums_have_no_order(self):
         if self.collective.overlap == "on" and self.run.sum != "exact":
             raise ValueError('collective.overlap = "on" needs run.sum = "exact"')

@@ -3,7 +3,8 @@
 Diao, Ding and Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning
 for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264: a client of width s holds the first
 s * C rows of every layer but the last, and of these the inputs that such rows give; a weight
-becomes the mean over the clients that hold it. Widths are drawn once for each client.
+becomes the mean over the clients that hold it. Widths are drawn once for each client, or follow
+[devices] policy.
 Deviations: no scaling layer, no static batch normalisation (running statistics are averaged)
 and no masked loss.
 """
@@ -24,6 +25,7 @@ class HeteroFL(Algorithm, name="heterofl"):
 
     level = "coordinate"
     personal = True
+    knob = "widths"
 
     class Keys(Keys):
         """The [algorithm] keys of HeteroFL."""
@@ -43,8 +45,7 @@ class HeteroFL(Algorithm, name="heterofl"):
 
     def plan(self, state, round, client):
         """The client's part of the model down and up."""
-        held, part = self._parts[self.width_of(client)]
-        return Plan(down=held, up=held, known=True, submodel=part)
+        return self._plan_of_width(self.keys.widths[self.width_of(client)])
 
     def own(self, state, client):
         """The client's part of the global model."""
@@ -52,8 +53,16 @@ class HeteroFL(Algorithm, name="heterofl"):
         return None if part is None else Own(state["weights"], part)
 
     def width_of(self, client):
-        """Return which of the widths a client has, drawn once."""
+        """Return which of the widths a client has, drawn once, or by [devices] policy."""
+        widths = self.keys.widths
+        if self.by_policy:
+            values = sorted(set(widths))
+            return widths.index(self.setting.fit(values, client, self._plan_of_width))
         return int(self.rng_for("heterofl", 0, client).integers(len(self.keys.widths)))
+
+    def _plan_of_width(self, width):
+        held, part = self._parts[self.keys.widths.index(width)]
+        return Plan(down=held, up=held, known=True, submodel=part)
 
     def _part(self, width):
         """Return the Support of a width, and its Submodel."""

@@ -195,8 +195,7 @@ def _named(config, text, place):
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
-    if config.schedule.mode == "async":
-        _check_async(config, cls, keys, stages, place)
+    _check_policy(config, cls, place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     return Resolved(
@@ -217,20 +216,13 @@ def _stage(section, place):
     return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ")
 
 
-def _check_async(config, cls, keys, stages, place):
-    """Raise ConfigError if what clients send cannot be told before they train, or can be lost."""
-    late = [] if cls.sends_as_planned(keys) else [f"clients of {config.algorithm.name} send"]
-    late += [f"stage {stage.name} leaves of a message" for stage, _ in stages if stage.resizes]
-    if late:
+def _check_policy(config, cls, place):
+    """Raise ConfigError if [devices] policy has nothing to choose."""
+    section = config.devices
+    if section.policy != "fixed" and section.knob == "method" and not cls.knob:
         raise ConfigError(
-            f'{place}: schedule.mode = "async": what {late[0]} is '
-            'known only when they have trained; use "sync" or "deadline"'
-        )
-    chances = [config.devices.dropout, *(tier.dropout or 0 for tier in config.devices.tiers or ())]
-    if max(chances):
-        raise ConfigError(
-            f"{place}: devices.dropout = {max(chances):g} has no meaning for "
-            'schedule.mode = "async"; use "sync" or "deadline", or remove it'
+            f"{place}: devices.policy = {section.policy!r}: algorithm {config.algorithm.name} has "
+            'no key of which a device could be given less; add devices.knob = "steps"'
         )
 
 

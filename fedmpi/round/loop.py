@@ -114,8 +114,7 @@ class Simulation:
         """Return the Job of one client of a Cohort."""
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
         state = self.cohorts.state_of(round)
-        plan = self.algorithm.plan(state, round, client)
-        self.experiment.check_memory(plan, client)
+        plan = self.experiment.plan(state, round, client)
         return Job(client, round, state, plan, float(cohort.shares[place_in_cohort]))
 
     def arrays(self):
@@ -229,7 +228,7 @@ class Simulation:
         down = server.messages.down(job.plan)
         sent.add(down, [])
         samples = self.experiment.sizes[job.client]
-        return columns.lost_row(job.client, samples, down, self.cohorts.lost)
+        return columns.lost_row(job.client, samples, down, cohort.outcomes[place_in_cohort])
 
     def _take_in(self, done, sums, sent):
         """Add what arrived in a Visit to the sums; return the client's row, and any rejection."""

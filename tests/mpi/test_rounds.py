@@ -18,7 +18,7 @@ from tests.round.test_loop import TREE
 
 ALGORITHMS = get_args(CollectiveSection.model_fields["algorithm"].annotation)
 ASYNC = {
-    "devices": {"profile": "mobile", "availability": 0.8},
+    "devices": {"profile": "mobile", "availability": 0.8, "dropout": 0.15},
     "schedule": {"mode": "async", "buffer_size": 2, "max_staleness": 1},
 }
 UNRELIABLE = {
@@ -26,11 +26,21 @@ UNRELIABLE = {
     "schedule": {"mode": "deadline", "deadline_s": 0.3, "over_select": 1.5},
 }
 
+FITTED = {
+    "devices": {"profile": "tiers", "policy": "fit-deadline"},
+    "schedule": {"mode": "deadline", "deadline_s": 0.25},
+}
+
 METHODS = {
     "fedavg": {},
     "fedlp": {"p": 0.4},
     "fedskel": {"ratio": 0.5, "updates_per_set": 1},
+    "scaffold": {},
+    "topk": {"share": 0.05},
 }
+
+
+PLANNED = ("fedavg", "fedlp", "fedskel")  # what they send is known before they train
 
 
 def weights_after(comm, method, rounds_to_run):
@@ -40,7 +50,7 @@ def weights_after(comm, method, rounds_to_run):
     return run.state["weights"], times
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PLANNED)
 def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
     expected, times = weights_after(comm, method, 5)
     for seed in range(2):
@@ -76,7 +86,7 @@ def test_one_client_for_many_ranks_leaves_some_idle(comm):
     assert run.round().columns["clients_completed"] == 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PLANNED)
 def test_late_lost_and_absent_clients_are_the_same_on_any_number_of_ranks(comm, method):
     seen = seen_on_many_ranks_as_on_one(comm, method, UNRELIABLE)
     assert seen == {0, 1, 2, "nobody"}  # completed, late, dropped
@@ -84,7 +94,11 @@ def test_late_lost_and_absent_clients_are_the_same_on_any_number_of_ranks(comm, 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_asynchronous_rounds_are_the_same_on_any_number_of_ranks(comm, method):
-    assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1}
+    assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1, 2}
+
+
+def test_what_fits_a_device_is_the_same_on_any_number_of_ranks(comm):
+    assert seen_on_many_ranks_as_on_one(comm, "fedskel", FITTED) == {0, 1}
 
 
 def seen_on_many_ranks_as_on_one(comm, method, sections):
