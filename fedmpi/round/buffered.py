@@ -19,6 +19,7 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of
 from fedmpi.round.columns import LATE
 from fedmpi.round.messages import Messages
@@ -144,6 +145,7 @@ class Buffered(Cohorts):
         world = World(sizes, now)
         wanted = self._slots - flying + self._count - 1
         drawn = experiment.selector.select(round, world, wanted, in_turn=True)
+        drawn = returned.clients(drawn, sizes, wanted, experiment.selector)
         fresh = np.zeros(len(drawn), FLIGHT)
         fresh["client"], fresh["version"] = drawn, round
         costs = self._costs(state, round, fresh["client"])

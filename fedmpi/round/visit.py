@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Memory
 from fedmpi.errors import FedmpiError
@@ -118,6 +119,7 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
     algorithm, memory = server.algorithm, server.memory(job.client)
     message = algorithm.message(job, report)
+    returned.message(message, job.plan.up.layout, algorithm)
     base = None
     if server.stages and algorithm.base is not None:
         base = job.state[algorithm.base]
@@ -138,6 +140,7 @@ def _remembered(
 ) -> Memory | None:
     """Return what the method keeps with the client."""
     own = algorithm.remember(job, report, message, arrival)
+    returned.memory(own, algorithm)
     if own is not None and not algorithm.remembers:
         raise FedmpiError(
             f"algorithm {algorithm.name}: remember returned {', '.join(own) or 'a dict'}, but "
