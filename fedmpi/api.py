@@ -63,7 +63,8 @@ def run(
     Parameters
     ----------
     config : path or dict
-        A TOML file, or sections as a dict of dicts.
+        A TOML file, or sections as a dict of dicts. A class or a function may stand in the
+        place of its name: {"algorithm": {"name": Mine}}.
     out : path
         Result file to write.
     overwrite : bool
@@ -109,6 +110,20 @@ def resume(
             return open(out)
     return _execute(lambda: resolve.again(kept, str(out), changes, allow_code), out, progress,
                     resume=True, changed=tuple(changes), force=force)
+
+
+def check_method(
+    method: type | str, config: str | os.PathLike[str] | None = None, changes: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Test a method against what methods must do; return (what was tested, fault or "").
+
+    `method` is a class or a name; `config` the TOML file of an experiment to test it in, else a
+    small one, and `changes` are texts such as "algorithm.p=0.3". Raises ConfigError.
+    """
+    from fedmpi.experiment import contract
+
+    place = None if config is None else str(config)
+    return list(contract.faults(method, place, changes, data_root(os.environ)))
 
 
 def _execute(

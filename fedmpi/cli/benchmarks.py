@@ -21,10 +21,11 @@ def add_verbs(verbs):
                               description="Measure parts of fedmpi; docs/kernels.md says how.")
     whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
     for function, summary in _WHATS:
-        parser = verb(whats, function, summary)
+        parser = verb(whats, function, summary, _EXAMPLES[function])
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
         _ARGUMENTS[function](parser)
-    verb(verbs, warmup, "compile the kernels once per node")
+    verb(verbs, warmup, "compile the kernels once per node",
+         "srun --ntasks-per-node=1 fedmpi warmup")
 
 
 def _with_quick(parser):
@@ -245,6 +246,13 @@ _WHATS = (
     (scale, "the sums on many nodes, simulated"),
     (run, "one experiment of yours"),
 )
+_EXAMPLES = {
+    kernels: "fedmpi bench kernels --json kernels.json",
+    collectives: "fedmpi bench collectives --ranks 4 --bars",
+    round_: "fedmpi bench round --ranks 4 --minutes 10",
+    scale: "fedmpi bench scale --figure scale.png",
+    run: "fedmpi bench run exp.toml",
+}
 _ARGUMENTS = {
     kernels: _with_quick,
     collectives: _collectives_arguments,

@@ -13,7 +13,8 @@ def add_verbs(verbs):
     """Add the verbs of this module, and sweep, to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, submit, "run an experiment as a job of Slurm, PBS or Flux")
+    parser = verb(verbs, submit, "run an experiment as a job of Slurm, PBS or Flux",
+                  "fedmpi submit exp.toml -o out.h5 --nodes 2 --tasks-per-node 16 --time 1:00:00")
     parser.add_argument("config", type=Path, help="TOML file of the experiment")
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",

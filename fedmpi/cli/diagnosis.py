@@ -17,7 +17,8 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, doctor, "what is wrong with this machine, and what mends it")
+    parser = verb(verbs, doctor, "what is wrong with this machine, and what mends it",
+                  "fedmpi doctor --mpi 4")
     parser.add_argument("config", nargs="?", help="also for the device and threads of this TOML")
     parser.add_argument("-o", "--out", type=Path, default=Path("."),
                         help="result file or folder to be written (default: this folder)")

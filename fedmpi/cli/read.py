@@ -2,27 +2,28 @@
 
 import json
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
-from fedmpi.errors import ConfigError, ResultError
 
 
 def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, info, "status, rounds, ranks, versions, configuration")
+    parser = verb(verbs, info, "status, rounds, ranks, versions, configuration",
+                  "fedmpi info out.h5")
     parser.add_argument("out", metavar="OUT", help="result file")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser = verb(verbs, table, "the numbers of every round, or of every client")
+    parser = verb(verbs, table, "the numbers of every round, or of every client",
+                  "fedmpi table out.h5 --columns round,test_accuracy,bytes_up --format csv")
     parser.add_argument("out", metavar="OUT", help="result file")
     parser.add_argument("--clients", action="store_true", help="rows of clients, not of rounds")
     parser.add_argument("--columns", help="names separated by commas (see list columns)")
     parser.add_argument("--format", choices=("tsv", "csv", "json"), default="tsv")
-    parser = verb(verbs, compare, "what several runs paid for the same accuracy")
+    parser = verb(verbs, compare, "what several runs paid for the same accuracy",
+                  "fedmpi compare results/*.h5 --target 0.80 --figure paper.pdf")
     parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
     parser.add_argument("--target", type=float, help="test accuracy to reach, such as 0.80")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
@@ -36,10 +37,8 @@ def add_verbs(verbs):
     parser.add_argument("--no-curves", action="store_true", help="tables only")
     parser.add_argument("--views", action="store_true",
                         help="also what was sent as each paper counts it")
-    parser = verb(verbs, watch, "follow a running file until the run ends")
-    parser.add_argument("out", metavar="OUT", help="result file")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between looks")
-    parser = verb(verbs, upgrade, "bring a result file of an older schema to the newest")
+    parser = verb(verbs, upgrade, "bring a result file of an older schema to the newest",
+                  "fedmpi upgrade old.h5")
     parser.add_argument("out", metavar="OUT", help="result file")
 
 
@@ -99,35 +98,6 @@ def compare(args):
             drawn = curves.text(runs)
             shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
             print("\n" + shown)
-
-
-def watch(args):
-    """Follow a run: a line for each new round with an evaluation, until it ends."""
-    from fedmpi.analysis.quantities import accuracy, in_bytes, in_seconds
-    from fedmpi.record import reader
-
-    if not args.every > 0:
-        raise ConfigError(f"--every {args.every:g}: must be above 0 seconds")
-    seen = 0
-    while True:
-        with reader.open(args.out) as run:
-            rounds, status = run.rounds, run.status
-            for i in range(seen, len(rounds)):
-                print(
-                    f"round {rounds['round'][i] + 1:>4}  accuracy "
-                    f"{accuracy(rounds['test_accuracy'][i]):>6}  "
-                    f"up {in_bytes(rounds['bytes_up'][i]):>7}  "
-                    f"virtual {in_seconds(rounds['virtual_time'][i])}",
-                    flush=True,
-                )
-            seen, sign = len(rounds), run.sign
-        if status != "running":
-            print(printable(status))
-            return
-        if not sign.alive:
-            raise ResultError(f"{args.out}: the run is no longer alive: {sign.text}; go on with: "
-                              f"fedmpi resume {args.out}")
-        time.sleep(args.every)
 
 
 def upgrade(args):

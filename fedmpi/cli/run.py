@@ -20,12 +20,14 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, run, "run an experiment, alone or under mpiexec or srun")
+    parser = verb(verbs, run, "run an experiment, alone or under mpiexec or srun",
+                  "mpiexec -n 4 fedmpi run exp.toml -o out.h5 --set run.rounds=50")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     _add_common(parser)
-    parser = verb(verbs, resume, "go on with a run where its checkpoint stands")
+    parser = verb(verbs, resume, "go on with a run where its checkpoint stands",
+                  "fedmpi resume out.h5 --set run.rounds=100")
     parser.add_argument("out", metavar="OUT", type=Path, help="result file of the run")
     parser.add_argument("--allow-code", action="store_true",
                         help="import the modules of user's code that OUT names")

@@ -18,7 +18,8 @@ def add_verbs(verbs):
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, sweep, "run a grid of experiments, here or as jobs")
+    parser = verb(verbs, sweep, "run a grid of experiments, here or as jobs",
+                  "fedmpi sweep sweep.toml -o results --ranks 2")
     parser.add_argument("sweep", metavar="SWEEP", type=Path,
                         help="TOML file: base, seeds, set, grid, cases")
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="DIR",

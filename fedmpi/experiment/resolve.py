@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from inspect import isfunction
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -144,13 +145,15 @@ def _with_devices(config, place, texts=None):
 
 
 def _plain(value):
-    """Plain data as TOML has it: numbers of numpy and paths become numbers and texts."""
+    """Plain data as TOML has it: numbers of numpy, paths, classes and functions become texts."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, type) or isfunction(value):
+        return named.name_of(value)
     return str(value) if isinstance(value, PurePath) else value
 
 
