@@ -12,13 +12,15 @@ class OwnScore:
     """How clients' own models do on test samples of their own.
 
     `clients` int64[n] were drawn from `among` clients; `right` and `count` int64[n] are right
-    answers and test samples, 0 and 0 where a client's model is the global one.
+    answers and test samples, 0 and 0 where a client's model is the global one. `of_mean` is the
+    accuracy of the plain mean of their models on all test samples; NaN if there is no such mean.
     """
 
     clients: np.ndarray
     right: np.ndarray
     count: np.ndarray
     among: int
+    of_mean: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
