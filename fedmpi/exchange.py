@@ -84,7 +84,11 @@ class Report:
         moved : bool[P]
             What a step may have moved.
         gradient : float32[P]
-            The gradient of one batch after the last step, of all coordinates.
+            The gradient after the last step, of all coordinates: the mean over plan.probes
+            batches.
+        curvature : float32[P]
+            H g, g this gradient and H the Hessian of the same batches: central differences of
+            gradients at w + e g and w - e g, with e |g| = |w| / 100.
     """
 
     client: int

@@ -5,7 +5,8 @@ for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264: a client of width s hol
 s * C rows of every layer but the last, and of these the inputs that such rows give; a weight
 becomes the mean over the clients that hold it. Widths are drawn once for each client.
 Deviations: no scaling layer, no static batch normalisation (running statistics are averaged)
-and no masked loss.
+and no masked loss, without which the published code does not learn with the narrow widths; all of
+it is in `heterofl-complete`.
 """
 
 from math import ceil

@@ -52,6 +52,7 @@ class Steps:
         self._local, self._lr, self._mu = local, np.float32(lr), plan.proximal
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
         self._error, self._backward, self._start = plan.error, plan.backward, start
+        self._labels = plan.labels
         self._first, self._second = network.moments
         network.moments[: 2 if local.optimizer == "adam" else 1] = 0
         # The buffers of Gradients spare it copies.
@@ -98,10 +99,27 @@ class Steps:
         self._look(x, y)
         self.statistics.columns(self.point, self.grad, len(y))
 
-    def probe(self, x, y):
-        """Measure the gradient of one batch, of all coordinates, and leave everything as it is."""
-        self._look(x, y)
-        self.statistics.keep("gradient", self.grad.copy())
+    def probe(self, look, x, y):
+        """Measure the "gradient" or "curvature" of a batch, and leave everything as it is.
+
+        Returns how many samples were differentiated.
+        """
+        if look == "gradient":
+            self._look(x, y)
+            self.statistics.mean(look, self.grad, len(y))
+            return len(y)
+        here, g = self.weights.copy(), self.statistics.found("gradient")
+        length = 0.01 * np.linalg.norm(here) / max(np.linalg.norm(g), 1e-30)
+        change = np.float32(length) * g
+        change[self.still] = 0
+        sides = []
+        for side in (here + change, here - change):
+            self.weights[:] = side
+            self._look(x, y)
+            sides.append(self.grad.copy())
+        self.weights[:] = here
+        self.statistics.mean(look, (sides[0] - sides[1]) / np.float32(2 * length), len(y))
+        return 2 * len(y)
 
     def take_mask(self, mask, free):
         """Go on under another mask uint8[P'], and move what `free` uint8[P'] allows."""
@@ -118,7 +136,7 @@ class Steps:
         for correction in self._corrections:
             correction.before(self)
         return self._gradients.gradient(
-            self.point, x, y, self.grad, backward, activations, self._error
+            self.point, x, y, self.grad, backward, activations, self._error, self._labels
         )
 
     def _move(self):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedmpi.errors import ClientError
-from fedmpi.learn.evaluate import OwnScore, evaluate
+from fedmpi.learn.evaluate import OwnScore, evaluate, with_statistics
 from fedmpi.rng import rng_for
 from fedmpi.totals import Total
 
@@ -18,6 +18,8 @@ def score_of(experiment, state, round, comm):
     integers, so the Score is the same for any number of ranks.
     """
     algorithm, classes = experiment.algorithm, experiment.dataset.classes
+    if algorithm.static_norm:
+        state = {**state, "weights": with_statistics(experiment.engine, state["weights"], comm)}
     found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm)
     able = np.flatnonzero(experiment.test_split.sizes)
     most = experiment.config.run.own_models

@@ -121,6 +121,10 @@ PLANS = {
         "statistics": ("mask",),
     },
     "salient": lambda at: {"salient": 0.4, "tensors": (0, 6), "statistics": ("moved",)},
+    "submodel.divisor": lambda at: {"submodel": replace(narrow(at), divisor=0.6)},
+    "labels": lambda at: {"labels": np.arange(CLASSES) != 1},
+    "clip": lambda at: {"clip": 0.3},
+    "probes": lambda at: {"probes": 2, "statistics": ("gradient", "curvature")},
     "gates": lambda at: {"gates": np.ones(len(at.layers))},
     "steps": lambda at: {"steps": 3},
     **{f"error.{name}": lambda at, name=name: {"error": name} for name in LOSSES},
@@ -128,6 +132,7 @@ PLANS = {
         f"statistics.{name}": lambda at, name=name: {"statistics": (name,)}
         for name in ("activations", "relevance", "columns", "squares", "gradient", "moved")
     },
+    "statistics.curvature": lambda at: {"statistics": ("gradient", "curvature")},
 }  # fmt: skip
 PLANS["statistics.mask"] = PLANS["readjust"]
 # Some mechanisms meet in one plan.

@@ -78,8 +78,18 @@ CASES = {
         f"static-{mask}": (
             masks.static_mask, {"name": "static-mask", "mask": mask, "sparsity": 0.5}, {}
         )
-        for mask in ("snip", "erk", "random", "magnitude")
+        for mask in ("snip", "synflow", "erk", "random", "magnitude")
     },
+    "static-grasp": (
+        masks.static_mask,
+        {"name": "static-mask", "mask": "grasp", "sparsity": 0.5},
+        {"run": {"seed": 13}},
+    ),
+    "static-snip-batches": (
+        masks.static_mask,
+        {"name": "static-mask", "mask": "snip", "sparsity": 0.5, "batches": 2},
+        {"clients": {"batch_size": 16}},
+    ),
     "static-rescaled": (
         masks.static_mask,
         {"name": "static-mask", "mask": "erk", "sparsity": 0.75, "rescale": True},
@@ -106,6 +116,11 @@ CASES = {
         {"clients": {"local_epochs": 2}},
     ),
     "heterofl": (widths.heterofl, {"name": "heterofl", "widths": [1.0, 0.5, 0.25]}, NINE),
+    "heterofl-complete": (
+        widths.complete,
+        {"name": "heterofl-complete", "widths": [1.0, 0.5, 0.25], "clip": 0.5, "dynamic": True},
+        {"clients": {"weighting": "uniform"}},
+    ),
     "prunetrain": (
         widths.prunetrain, {"name": "prunetrain", "every": 3, "threshold": 0.25}, NINE
     ),

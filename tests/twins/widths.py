@@ -7,6 +7,7 @@ shifts at 0, and those that read them.
 import math
 
 import torch
+from torch.func import functional_call
 
 from tests.twins.net import MARGIN, Mean, train
 
@@ -51,6 +52,68 @@ def heterofl(trial):
         w = mean.over(w)
     assert len(seen) == len(widths), "a width never took part"
     return w
+
+
+def complete(trial):
+    """The same with scaler, masked loss, static normalisation, clipping (Diao et al. 2021)."""
+    net, w, keys = trial.net, trial.net.first, trial.keys
+    last, clipped = torch.zeros_like(w, dtype=torch.bool), 0
+    last[net.inside(["fc2.weight", "fc2.bias"])] = True
+    for round in range(trial.rounds):
+        mean = Mean(net)
+        for client, share in trial.cohort(round):
+            drawn = trial.rng("heterofl", round if keys["dynamic"] else 0, client)
+            width = keys["widths"][int(drawn.integers(len(keys["widths"])))]
+            sizes = {"conv1": 4, "conv2": 6, "fc1": 8}
+            mask = left(net, {k: torch.arange(n) < math.ceil(width * n) for k, n in sizes.items()})
+            present = torch.zeros(10, dtype=torch.bool)
+            present[trial.data(client)[1]] = True
+
+            def gradient(v, x, y, width=width, mask=mask, present=present):
+                nonlocal clipped
+                g = masked_loss(net, v * mask, x, y, width, present) * mask
+                clipped += int(g.norm() > keys["clip"])
+                return g * min(1.0, keys["clip"] / (g.norm() + 1e-6))
+
+            own, _ = train(trial, round, client, w * mask, gradient, mask)
+            up = mask & net.trained
+            for name in ("fc2.weight", "fc2.bias"):
+                rows = present.repeat_interleave(net.shapes[name].numel() // 10)
+                up[net.place[name]] &= rows
+            mean.add(own, share, up)
+            trial.sends(round, down=mask & net.trained, up=up)
+        w = mean.over(w)
+    assert clipped, "no gradient was clipped"
+    assert trial.run.rounds.test_accuracy[-1] == static_accuracy(trial, w)
+    return w
+
+
+def masked_loss(net, w, x, y, width, present):
+    """Return the gradient with the outputs of absent classes at 0, activations over the width."""
+    handles = [
+        net.module.get_submodule(name).register_forward_hook(lambda _, __, out: out / width)
+        for name in ("conv1", "conv2", "fc1")
+    ]
+    leaf = w.detach().clone().requires_grad_()
+    views = {n: v if net.trained[net.place[n]].all() else v.detach().clone()
+             for n, v in net.views(leaf).items()}  # fmt: skip
+    out = functional_call(net.module, views, x)
+    loss = torch.nn.functional.cross_entropy(torch.where(present, out, 0.0), y)
+    for handle in handles:
+        handle.remove()
+    return torch.autograd.grad(loss, leaf)[0]
+
+
+def static_accuracy(trial, w):
+    """Return the test accuracy with statistics of a pass over the training data, 500 at once."""
+    module, net = trial.module().double(), trial.net
+    module.load_state_dict(net.views(w), strict=False)
+    module.bn1.momentum = None  # the mean of all batches
+    module.bn1.reset_running_stats()
+    data = trial.all_samples()
+    for x in data[0].split(500):
+        module.train()(x)
+    return (module.eval()(data[1]).argmax(1) == data[2]).double().mean().item()
 
 
 def prunetrain(trial):
