@@ -79,6 +79,8 @@ class Report:
             the layer, so the relevance of the unit or channel that gives it.
         squares : float32[P]
             Sum over the steps of the squared gradient.
+        summed : float32[P]
+            Sum over the steps of the gradient.
         mask : uint8[P]
             The mask after it was readjusted.
         moved : bool[P]

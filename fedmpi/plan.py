@@ -115,6 +115,8 @@ class Plan:
         The gradient is taken at weights * mask, but applied to the weights themselves.
     update : uint8[P], optional
         1 where the optimiser may move a weight.
+    dense_norm : bool
+        With a mask: running statistics follow a second pass, with the weights that it takes off.
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
@@ -140,8 +142,8 @@ class Plan:
     steps : int, optional
         Number of local steps, where it is not the run's; 0 measures only.
     statistics : tuple of str
-        What the report shall carry: "activations", "relevance", "squares", "gradient",
-        "curvature", "columns", "moved", "mask".
+        What the report shall carry: "activations", "relevance", "squares", "summed",
+        "gradient", "curvature", "columns", "moved", "mask".
     """
 
     down: Support
@@ -156,6 +158,7 @@ class Plan:
     proximal: float = 0.0
     mask: Flags | None = None
     update: Flags | None = None
+    dense_norm: bool = False
     control: Vector | None = None
     tensors: tuple[int, ...] = ()
     penalty: float = 0.0
@@ -192,6 +195,7 @@ class Plan:
             "proximal": self.proximal != 0,
             "mask": self.mask is not None,
             "update": self.update is not None,
+            "dense_norm": self.dense_norm,
             "control": self.control is not None,
             "penalty": self.penalty != 0,
             "threshold": self.threshold != 0,
@@ -206,17 +210,22 @@ class Plan:
         found = {name for name, wanted in asked.items() if wanted} | {f"error.{self.error}"}
         return frozenset(found | {f"statistics.{name}" for name in self.statistics})
 
+    @property
+    def looks(self) -> bool:
+        """True if the gradient of weights that may not move is wanted in every step."""
+        return "squares" in self.statistics or "summed" in self.statistics
 
-STATISTICS = ("activations", "relevance", "columns", "squares", "mask", "moved", "gradient",
-              "curvature")  # fmt: skip
+
+STATISTICS = ("activations", "relevance", "columns", "squares", "summed", "mask", "moved",
+              "gradient", "curvature")  # fmt: skip
 """What a plan may want measured."""
 PROBED = ("gradient", "curvature")
 """Those of them that are measured after the last step; the second needs the first."""
 
 MECHANISMS = frozenset(
     ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
-     "submodel.divisor", "proximal", "mask", "update", "control", "penalty", "threshold",
-     "readjust", "salient", "labels", "clip", "gates", "probes", "steps", *(f"statistics.{name}" for name in STATISTICS))
+     "submodel.divisor", "proximal", "mask", "update", "dense_norm", "control", "penalty",
+     "threshold", "readjust", "salient", "labels", "clip", "gates", "probes", "steps", *(f"statistics.{name}" for name in STATISTICS))
 )  # fmt: skip
 """All that a Plan may ask of an engine, beside the error that is minimised."""
 

@@ -83,6 +83,8 @@ class DebugSteps:
         point = self.weights * self.mask
         with self._watched() as seen:
             loss, grad, after = self._gradient(point, x, y, self.plan.backward)
+        if self.plan.dense_norm:
+            _, _, after = self._gradient(self.weights, x, y, self.plan.backward)
         self.weights[self.running] = after[self.running]
         self._measure(seen, grad, len(y))
         if self.plan.readjust and self.count == 1:
@@ -158,6 +160,8 @@ class DebugSteps:
                 self.statistics["relevance"][number] -= samples * change
         if "squares" in self.statistics:
             self.statistics["squares"] += (grad * grad).numpy()
+        if "summed" in self.statistics:
+            self.statistics["summed"] += grad.numpy()
 
     def _readjust(self, grad: Tensor) -> None:
         """readjust: in each tensor the smallest kept entries go, those of largest gradient come."""
@@ -249,7 +253,7 @@ class DebugSteps:
             return [np.zeros(shape[1] if len(shape) > 1 else 1) for shape in shapes]
         if name in ("activations", "relevance"):
             return [np.zeros(layer.rows) for layer in self.layout.layers]
-        return np.zeros(self.layout.size, np.float32 if name == "squares" else bool)
+        return np.zeros(self.layout.size, bool if name == "moved" else np.float32)
 
 
 def _read_alone(part, inputs):

@@ -18,7 +18,7 @@ class Statistics:
                 self._found[name] = [np.zeros(layer.rows) for layer in layout.layers]
             elif name == "columns":
                 self._found[name] = [np.zeros(size) for size in inputs_of(layout)]
-            elif name == "squares":
+            elif name in ("squares", "summed"):
                 self._found[name] = np.zeros(layout.size, np.float32)
             elif name == "moved":
                 self._found[name] = np.zeros(layout.size, bool)
@@ -30,6 +30,8 @@ class Statistics:
             self._relevance(weights, grad, samples)
         if "squares" in self._found:
             self._found["squares"] += grad * grad
+        if "summed" in self._found:
+            self._found["summed"] += grad
 
     def moved(self, moving):
         """Take in uint8[P]: what one step may have moved."""

@@ -113,6 +113,7 @@ PLANS = {
     "proximal": lambda at: {"proximal": 0.7},
     "mask": lambda at: {"mask": some(at, 1)},
     "update": lambda at: {"update": some(at, 2)},
+    "dense_norm": lambda at: {"mask": some(at, 1), "dense_norm": True},
     "control": lambda at: {"control": 0.1 * at.trained * np.cos(np.arange(at.size, dtype="f4"))},
     "penalty": lambda at: {"penalty": 0.05, "tensors": (0, 6), "by_row": True},
     "threshold": lambda at: {"threshold": 0.1, "tensors": (0, 6)},
@@ -130,7 +131,9 @@ PLANS = {
     **{f"error.{name}": lambda at, name=name: {"error": name} for name in LOSSES},
     **{
         f"statistics.{name}": lambda at, name=name: {"statistics": (name,)}
-        for name in ("activations", "relevance", "columns", "squares", "gradient", "moved")
+        for name in (
+            "activations", "relevance", "columns", "squares", "summed", "gradient", "moved"
+        )
     },
     "statistics.curvature": lambda at: {"statistics": ("gradient", "curvature")},
 }  # fmt: skip

@@ -78,8 +78,9 @@ class Trial:
         """Return x float64[n, ...] of all clients, and x and y int64[m] of the test set."""
         train, test = self._experiment.engine.data.samples, self._experiment.test
         x, _ = train.take(np.arange(len(train)))
-        x_test, y_test = test.take(np.arange(len(test)))
-        return torch.from_numpy(x).double(), torch.from_numpy(x_test).double(), torch.from_numpy(y_test)
+        held_out = test.take(np.arange(len(test)))
+        x, x_test, y_test = (torch.from_numpy(array) for array in (x, *held_out))
+        return x.double(), x_test.double(), y_test
 
     def epochs(self, round, client):
         """Return the batches of a client's round: for each epoch a list of int64[b]."""

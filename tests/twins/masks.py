@@ -91,24 +91,26 @@ def synflow(net, names, w, sparsity):
 def prunefl(trial):
     """Take the weights that learn most in a second of a round (Jiang et al. 2022, algorithm 2)."""
     net, w, mask = trial.net, trial.net.first, trial.net.ones()
-    sizes = set()
+    sizes, added, authors = set(), {}, trial.keys["variant"] == "authors"
     for round in range(trial.rounds):
         total, z = torch.zeros_like(w), torch.zeros_like(w)
         adapts = round > 0 and round % trial.keys["every"] == 0
         for client, share in trial.cohort(round):
-            squares = torch.zeros_like(w)
+            squares, summed = torch.zeros_like(w), torch.zeros_like(w)
 
-            def gradient(v, x, y, mask=mask, squares=squares):
+            def gradient(v, x, y, mask=mask, squares=squares, summed=summed):
                 g = net.gradient(v, x, y, mask)
                 squares += g**2
+                summed += g
                 return g
 
             own, _ = train(trial, round, client, w, gradient, mask)
             total += share * own
-            z += share * squares
+            added[client] = added.get(client, 0) + summed**2
+            z += share * (added[client] if authors else squares)
             trial.sends(round, down=mask, up=mask.sum().item() + net.size * adapts)
         if adapts:
-            mask = adapted(trial, total, mask, z, round)
+            mask, added = adapted(trial, total, mask, z, round), {}
         sizes.add(int(mask.sum()))
         w = total * mask
     assert len(sizes) > 1, "the mask never changed its size"
@@ -124,12 +126,14 @@ def adapted(trial, w, mask, z, round):
     for layer, positions in (("conv1", 64), ("bn1", 64), ("conv2", 4)):
         uses[net.inside(n for n in net.shapes if n.startswith(layer))] = positions
     t = keys["exchange"] + keys["compute"] * uses
+    for layer, seconds in zip(("conv1", "conv2", "fc1", "fc2"), keys["seconds"], strict=False):
+        t[net.inside(n for n in net.shapes if n.startswith(layer))] = seconds
     used = (inside & mask).nonzero().flatten()
     freed = int(len(used) * keys["free"] * 0.5 ** (round / keys["halving"]))
     new = mask.clone()
     new[used[~largest(w[used], len(used) - freed)]] = False
     gained, time = z[inside & new].sum(), keys["constant"] + t[inside & new].sum()
-    rank = z / t if keys["variant"] == "paper" else z
+    rank = z if keys["variant"] == "released" else z / t
     for j in sorted((inside & ~new).nonzero().flatten().tolist(), key=lambda j: -rank[j]):
         margin = z[j] / t[j] / (gained / time) - 1
         assert abs(margin) > 1e-5, "a weight is hardly worth its time or hardly not"

@@ -71,6 +71,7 @@ CASES = {
             "-pruned": {"upload": "pruned"},
             "-released-penalty": {"variant": "released"},
             "-no-penalty": {"penalty": 0.0},
+            "-dense-norm": {"norm": "dense"},
         }.items()
     },
     "dpf": (feedback.dpf, {"name": "dpf", "end": 0.75, "every": 2}, NINE),
@@ -97,6 +98,12 @@ CASES = {
     ),
     "prunefl": (masks.prunefl, {"name": "prunefl", **PRUNE}, NINE),
     "prunefl-released": (masks.prunefl, {"name": "prunefl", "variant": "released", **PRUNE}, NINE),
+    "prunefl-authors": (
+        masks.prunefl,
+        {"name": "prunefl", "variant": "authors", **PRUNE,
+         "seconds": [2**-16, 2**-17, 2**-18, 2**-17]},
+        NINE,
+    ),
     "feddst": (masks.feddst, {"name": "feddst", "alpha": 0.25, "every": 3, "sparsity": 0.5}, NINE),
     "feddst-released": (
         masks.feddst,
