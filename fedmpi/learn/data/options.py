@@ -40,6 +40,46 @@ class Rules(Section):
     seed: Seed = 0
 
 
+class Cifar100(Section):
+    """Which `labels`: 100 fine ones, or 20 coarse ones."""
+
+    labels: Literal["fine", "coarse"] = "fine"
+
+
+class Svhn(Section):
+    """Whether the 531,131 `extra` images are for training too."""
+
+    extra: bool = False
+
+
+class Femnist(Section):
+    """Which `source`: the files of LEAF or of TensorFlow Federated."""
+
+    source: Literal["leaf", "tff"] = "leaf"
+
+
+class Cinic10(Section):
+    """Whether the part `valid` is for training too."""
+
+    valid: bool = False
+
+
+class Folder(Section):
+    """A `folder` below the data root, its parts `train` and `test`; `grey` takes colours off."""
+
+    folder: str
+    train: str = "train"
+    test: str = "test"
+    grey: bool = False
+
+
+class HuggingFace(Folder):
+    """Also the columns `image` and `label`."""
+
+    image: str = "image"
+    label: str = "label"
+
+
 class Shakespeare(Section):
     """Which text, and the characters from one sample to the next (LEAF: 1)."""
 
