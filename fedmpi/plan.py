@@ -64,7 +64,8 @@ class Submodel:
     inputs that came from other rows go too), or the model built with other `options`
     (a tuple of (key, value)), of which the first `shared` coordinates are the model's
     first ones and the rest is private. In training, the outputs of all convolutions and linear
-    layers but the last are divided by `divisor` (HeteroFL's scaler). Hashable, so that networks are built once.
+    layers but the last are divided by `divisor` (HeteroFL's scaler). Hashable, so that networks
+    are built once.
     """
 
     rows: tuple[bytes, ...] | None = None
@@ -225,7 +226,8 @@ PROBED = ("gradient", "curvature")
 MECHANISMS = frozenset(
     ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
      "submodel.divisor", "proximal", "mask", "update", "dense_norm", "control", "penalty",
-     "threshold", "readjust", "salient", "labels", "clip", "gates", "probes", "steps", *(f"statistics.{name}" for name in STATISTICS))
+     "threshold", "readjust", "salient", "labels", "clip", "gates", "probes", "steps",
+     *(f"statistics.{name}" for name in STATISTICS))
 )  # fmt: skip
 """All that a Plan may ask of an engine, beside the error that is minimised."""
 

@@ -25,6 +25,7 @@ class HeteroFL(Algorithm, name="heterofl"):
 
     level = "coordinate"
     personal = True
+    moves = False  # whether a client has other rows from round to round
 
     class Keys(Keys):
         """The [algorithm] keys of HeteroFL."""
@@ -44,7 +45,10 @@ class HeteroFL(Algorithm, name="heterofl"):
 
     def plan(self, state, round, client):
         """The client's part of the model down and up."""
-        held, part = self._parts[self.width_of(client)]
+        place = self.width_of(client)
+        held, part = self._parts[place]
+        if self.moves:
+            held, part = self._part(self.keys.widths[place], round, client)
         return Plan(down=held, up=held, known=True, submodel=part)
 
     def own(self, state, client):
@@ -56,12 +60,18 @@ class HeteroFL(Algorithm, name="heterofl"):
         """Return which of the widths a client has, drawn once."""
         return int(self.rng_for("heterofl", 0, client).integers(len(self.keys.widths)))
 
-    def _part(self, width):
+    def rows_of(self, layer, count, round, client):
+        """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
+        return np.arange(layer.rows) < count
+
+    def _part(self, width, round=0, client=0):
         """Return the Support of a width, and its Submodel."""
         if width == 1:
             return Support.all(self.layout), None
         *layers, last = self.layout.layers
-        rows = [np.arange(layer.rows) < ceil(width * layer.rows) for layer in layers]
+        rows = [
+            self.rows_of(layer, ceil(width * layer.rows), round, client) for layer in layers
+        ]
         rows.append(np.ones(last.rows, bool))
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
         return held, Submodel(rows=tuple(keep.tobytes() for keep in rows))

@@ -8,11 +8,11 @@ the order of z_j / t_j while that is more than sum z / T of those taken so far, 
 time that a weight adds to a round and T the round's time. Grown weights start at 0.
 
 variant = "authors": as their code has it, z is the square of a client's gradient summed over a
-round, added up over all its rounds since the last new mask; clients keep it, and the gradient of all
-weights is computed in every step. Their times are measured ones, by layer: 6.25 s a round and 1e-6 to
-3.5e-5 s a weight for their Conv2, 86.8 s a round for VGG-11; give such times in `seconds`. variant =
-"released" ranks by z alone, though it computes z / t: that is not the authors' code but the
-re-implementation that FedDIP was compared with, and no fair opponent.
+round, added up over all its rounds since the last new mask; clients keep it, and the gradient of
+all weights is computed in every step. Their times are measured, by layer: 6.25 s a round and 1e-6
+to 3.5e-5 s a weight for their Conv2, 86.8 s a round for VGG-11; give such times in `seconds`.
+variant = "released" ranks by z alone, though it computes z / t: that is not the authors' code but
+the re-implementation that FedDIP was compared with, and no fair opponent.
 Deviation: no first stage on a single client, so the first mask is whole.
 """
 

@@ -9,7 +9,18 @@ import numba
 import pytest
 import torch
 
-from tests.twins import adp, averages, fedlp, fedskel, feedback, masks, personal, widths
+from tests.twins import (
+    adp,
+    averages,
+    fedlp,
+    fedskel,
+    feedback,
+    masks,
+    personal,
+    personal_masks,
+    skeleton,
+    widths,
+)  # fmt: skip
 from tests.twins.adapter import Trial
 
 BOUND = 5e-7
@@ -123,6 +134,27 @@ CASES = {
         {"clients": {"local_epochs": 2}},
     ),
     "heterofl": (widths.heterofl, {"name": "heterofl", "widths": [1.0, 0.5, 0.25]}, NINE),
+    "fedrolex": (widths.fedrolex, {"name": "fedrolex", "widths": [0.75, 0.5]}, NINE),
+    "federated-dropout": (
+        widths.federated_dropout, {"name": "federated-dropout", "widths": [0.75]}, {}
+    ),
+    "fiarse": (personal_masks.fiarse, {"name": "fiarse", "shares": [1.0, 0.5]}, {}),
+    "sub-fedavg": (
+        personal_masks.sub_fedavg,
+        {"name": "sub-fedavg", "accuracy": 0.25, "rate": 0.25, "target": 0.5, "distance": 0.03125},
+        NINE,
+    ),
+    "zerofl": (personal_masks.zerofl, {"name": "zerofl", "sparsity": 0.75, "more": 0.125}, {}),
+    "zerofl-weights": (
+        personal_masks.zerofl,
+        {"name": "zerofl", "sparsity": 0.5, "more": 0.25, "by": "weights"},
+        {},
+    ),
+    "fedspa": (
+        personal_masks.fedspa,
+        {"name": "fedspa", "alpha": 0.25, "sparsity": 0.375},
+        {"run": {"rounds": 4, "seed": 1}, "clients": {"per_round": 3, "number": 4}},
+    ),
     "heterofl-complete": (
         widths.complete,
         {"name": "heterofl-complete", "widths": [1.0, 0.5, 0.25], "clip": 0.5, "dynamic": True},
@@ -130,6 +162,9 @@ CASES = {
     ),
     "prunetrain": (
         widths.prunetrain, {"name": "prunetrain", "every": 3, "threshold": 0.25}, NINE
+    ),
+    "skeletonization": (
+        skeleton.skeletonization, {"name": "skeletonization", "criterion": 100.0}, NINE
     ),
     "fedbn": (personal.fedbn, {"name": "fedbn"}, {}),
     "fedbn-statistics": (personal.fedbn, {"name": "fedbn", "private": "statistics"}, {}),

@@ -31,16 +31,43 @@ def left(net, rows):
     return mask
 
 
-def heterofl(trial):
-    """A client holds the first rows of every layer (Diao et al. 2021)."""
+SIZES = {"conv1": 4, "conv2": 6, "fc1": 8}
+
+
+def first_rows(trial, round, client, layer, count):
+    """HeteroFL's rows (Diao et al. 2021)."""
+    return range(count)
+
+
+def rolling_rows(trial, round, client, layer, count):
+    """FedRolex's, which begin one row later each round (Alam et al. 2022)."""
+    return [(round + i) % SIZES[layer] for i in range(count)]
+
+
+def drawn_rows(trial, round, client, layer, count):
+    """Federated dropout's (Caldas et al. 2018)."""
+    number = list(SIZES).index(layer)
+    rng = trial.rng(f"federated-dropout-{number}", round, client)
+    return rng.permutation(SIZES[layer])[:count].tolist()
+
+
+def rows_of(choose, trial, round, client, width):
+    """Return bool[rows] of each layer, those that `choose` names."""
+    rows = {layer: torch.zeros(size, dtype=torch.bool) for layer, size in SIZES.items()}
+    for layer, kept in rows.items():
+        kept[list(choose(trial, round, client, layer, math.ceil(width * len(kept))))] = True
+    return rows
+
+
+def heterofl(trial, choose=first_rows):
+    """A client holds some rows of every layer, and a weight is the mean over its holders."""
     net, w, seen = trial.net, trial.net.first, set()
     for round in range(trial.rounds):
         mean = Mean(net)
         for client, share in trial.cohort(round):
             widths = trial.keys["widths"]
             width = widths[int(trial.rng("heterofl", 0, client).integers(len(widths)))]
-            sizes = {"conv1": 4, "conv2": 6, "fc1": 8}
-            mask = left(net, {k: torch.arange(n) < math.ceil(width * n) for k, n in sizes.items()})
+            mask = left(net, rows_of(choose, trial, round, client, width))
             own, _ = train(
                 trial, round, client, w * mask,
                 lambda v, x, y, m=mask: net.gradient(v, x, y, m),
@@ -54,6 +81,16 @@ def heterofl(trial):
     return w
 
 
+def fedrolex(trial):
+    """The same with rolling rows."""
+    return heterofl(trial, rolling_rows)
+
+
+def federated_dropout(trial):
+    """The same with drawn rows."""
+    return heterofl(trial, drawn_rows)
+
+
 def complete(trial):
     """The same with scaler, masked loss, static normalisation, clipping (Diao et al. 2021)."""
     net, w, keys = trial.net, trial.net.first, trial.keys
@@ -64,8 +101,7 @@ def complete(trial):
         for client, share in trial.cohort(round):
             drawn = trial.rng("heterofl", round if keys["dynamic"] else 0, client)
             width = keys["widths"][int(drawn.integers(len(keys["widths"])))]
-            sizes = {"conv1": 4, "conv2": 6, "fc1": 8}
-            mask = left(net, {k: torch.arange(n) < math.ceil(width * n) for k, n in sizes.items()})
+            mask = left(net, rows_of(first_rows, trial, round, client, width))
             present = torch.zeros(10, dtype=torch.bool)
             present[trial.data(client)[1]] = True
 

@@ -8,7 +8,16 @@ from fedmpi import named
 from fedmpi.errors import ConfigError
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.options import (
-    Cifar100, Cinic10, Femnist, Folder, HuggingFace, Patterns, Rules, Shakespeare, Svhn, Synthetic,
+    Cifar100,
+    Cinic10,
+    Femnist,
+    Folder,
+    HuggingFace,
+    Patterns,
+    Rules,
+    Shakespeare,
+    Svhn,
+    Synthetic,
 )  # fmt: skip
 from fedmpi.registry import Entry, Registry
 from fedmpi.rng import seeded_generators

@@ -41,7 +41,8 @@ def verify(name, root):
         return COUNTED[name](root)
     wanted = _files_of(name)
     if name == "svhn":  # the easier images are a choice
-        wanted = {path: of for path, of in wanted.items() if "extra" not in path or _present(root, path)}
+        easier = [path for path in wanted if "extra" in path and not _present(root, path)]
+        wanted = {path: of for path, of in wanted.items() if path not in easier}
     paths = checksums.verify(name, root, wanted)
     kinds = {path: "md5" if of.startswith("md5:") else "sha256" for path, of in wanted.items()}
     return [
@@ -99,7 +100,8 @@ def _pooch_retrieve(name):
 def _download(retrieve, url, sha256, target):
     """Download to `target`; pooch writes a temporary file and renames it if the hash agrees."""
     try:
-        retrieve(url, sha256 if ":" in sha256 else f"sha256:{sha256}", fname=target.name, path=target.parent)
+        digest = sha256 if ":" in sha256 else f"sha256:{sha256}"
+        retrieve(url, digest, fname=target.name, path=target.parent)
     except Exception as error:  # pooch passes on whatever its protocol library raises
         raise DataError(f"cannot fetch {url}: {error}\nis there a network here?") from error
 

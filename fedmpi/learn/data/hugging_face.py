@@ -1,8 +1,8 @@
 """A folder that Hugging Face's `datasets` wrote with save_to_disk: Arrow files and their features.
 
-FOLDER/dataset_dict.json names the parts; FOLDER/train/state.json the Arrow streams of a part, and
-FOLDER/train/dataset_info.json its features. Read through pyarrow (extra `hugging-face`), without the
-library `datasets` itself; code that a data set may have beside its data is never looked at.
+FOLDER/train/state.json names the Arrow streams of a part, and FOLDER/train/dataset_info.json its
+features. Read through pyarrow (extra `hugging-face`), without the library `datasets` itself; code
+that a data set may have beside its data is never looked at.
 """
 
 import io
@@ -17,7 +17,7 @@ from fedmpi.learn.data.folders import decoded, stacked
 
 
 def hugging_face(root, options, cache=None):
-    """Return the images of `root`/folder: options folder, image and label (columns), train, test."""
+    """Return the images of `root`/folder; options image and label name the columns."""
     folder = Path(root or ".", options["folder"])
     mode = "L" if options["grey"] else "RGB"
     parts = [_part(folder / options[part], options, mode) for part in ("train", "test")]
@@ -33,13 +33,14 @@ def _part(folder, options, mode):
         streams = [folder / Path(file["filename"]).name for file in state["_data_files"]]
         names = info["features"][options["label"]].get("names") or []
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{folder}: its JSON lacks {error}; was it written by save_to_disk?") from None
+        raise DataError(f"{folder}: its JSON lacks {error}; did save_to_disk write it?") from None
     images, labels = [], []
     for path in streams:
         table = _table(path)
         for column in (options["image"], options["label"]):
             if column not in table.column_names:
-                raise DataError(f"{path}: no column {column!r}, only {', '.join(table.column_names)}")
+                found = ", ".join(table.column_names)
+                raise DataError(f"{path}: no column {column!r}, only {found}")
         labels.append(np.asarray(table[options["label"]], np.int64))
         for row, cell in enumerate(table[options["image"]].to_pylist()):
             content = (cell or {}).get("bytes") if isinstance(cell, dict) else None
@@ -57,7 +58,7 @@ def _table(path):
     try:
         import pyarrow
     except ImportError:
-        raise DataError(f"{path}: Arrow needs pyarrow: pip install 'fedmpi[hugging-face]'") from None
+        raise DataError(f"{path}: needs pyarrow: pip install 'fedmpi[hugging-face]'") from None
     try:
         with pyarrow.memory_map(str(path)) as source:
             return pyarrow.ipc.open_stream(source).read_all()

@@ -13,7 +13,9 @@ from fedmpi.learn.data.dataset import Dataset
 
 def svhn(root, options, cache=None):
     """Return SVHN from `root`/svhn; option extra: also the easier images, for training."""
-    known = {path: sha for path, sha in files.SVHN.items() if options["extra"] or "extra" not in path}
+    known = dict(files.SVHN)
+    if not options["extra"]:
+        del known["svhn/extra_32x32.mat"]
     paths = checksums.verify("svhn", root, known, cache)
     parts = {path: read(found) for path, found in paths.items()}
     test = parts.pop("svhn/test_32x32.mat")
