@@ -155,6 +155,7 @@ def round_columns(round, clients, cohort, sent, score, counts):
         "test_loss": score.loss if score else np.nan,
         "test_accuracy": score.accuracy if score else np.nan,
         "local_accuracy": score.local_accuracy(counts) if score else np.nan,
+        "own_mean_accuracy": score.own.of_mean if score and score.own else np.nan,
         "clients_selected": len(clients),
         "clients_completed": int(done.sum()),
         "bytes_down": int(clients["bytes_down"].sum()),

@@ -40,6 +40,46 @@ class RulesKeys(Section):
     seed: Seed = 0
 
 
+class Cifar100Keys(Section):
+    """Which `labels`: 100 fine ones, or 20 coarse ones."""
+
+    labels: Literal["fine", "coarse"] = "fine"
+
+
+class SvhnKeys(Section):
+    """Whether the 531,131 `extra` images are for training too."""
+
+    extra: bool = False
+
+
+class FemnistKeys(Section):
+    """Which `source`: the files of LEAF or of TensorFlow Federated."""
+
+    source: Literal["leaf", "tff"] = "leaf"
+
+
+class Cinic10Keys(Section):
+    """Whether the part `valid` is for training too."""
+
+    valid: bool = False
+
+
+class FolderKeys(Section):
+    """A `folder` below the data root, its parts `train` and `test`; `grey` takes colours off."""
+
+    folder: str
+    train: str = "train"
+    test: str = "test"
+    grey: bool = False
+
+
+class HuggingFaceKeys(FolderKeys):
+    """Also the columns `image` and `label`."""
+
+    image: str = "image"
+    label: str = "label"
+
+
 class ShakespeareKeys(Section):
     """Which text, and the characters from one sample to the next (LEAF: 1)."""
 

@@ -22,6 +22,7 @@ MODELS = Registry(
         "lenet5": Entry("LeNet-5, 61,706 parameters at 28x28", _HERE + "lenet:lenet5"),
         "fedskel-mnist": Entry("FedSkel's CNN, 431,080 at 28x28", _HERE + "lenet:fedskel_mnist"),
         "fedskel-cifar": Entry("FedSkel's LeNet, 64,102 at 3x32x32", _HERE + "lenet:fedskel_cifar"),
+        "heterofl-cnn": Entry("HeteroFL's CNN, 64-128-256-512", _HERE + "lenet:heterofl_cnn"),
         "fedlp-cnn": Entry(
             "FedLP's CNN for 3x32x32, 551,466; level 1 to 5", _HERE + "fedlp_cnn:fedlp_cnn",
             FedlpCnnKeys,
