@@ -23,9 +23,15 @@ def _to_1_2(file):
     store.put_attributes(file, {"fedmpi_schema": "1.2"})
 
 
+def _to_1_4(file):
+    """Put every dataset under a checksum, and compress those that grow."""
+    store.sealed(file)
+    store.put_attributes(file, {"fedmpi_schema": "1.4"})
+
+
 # Schema version -> function(h5py.File) that changes such a file to the next version and sets
 # its fedmpi_schema.
-STEPS = {"1.0": _to_1_1, "1.1": _to_1_2}
+STEPS = {"1.0": _to_1_1, "1.1": _to_1_2, "1.2": _to_1_4}
 
 
 def upgrade(path):
