@@ -146,7 +146,7 @@ class Buffered(Cohorts):
         self.conditions = conditions_of(devices, experiment.schedule, seed, round, now)
         sizes = np.where(available(devices, seed, round, now), experiment.sizes, 0)
         sizes[self._flying["client"]] = 0
-        world = World(sizes, now)
+        world = World(sizes, now, experiment.costs.seconds)
         wanted = self._slots - flying + self._count - 1
         if devices.dropout.any():  # whoever is lost frees a place
             gone = int(self._flying["lost"].sum())

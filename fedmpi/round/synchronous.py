@@ -24,7 +24,7 @@ class Synchronous(Cohorts):
             now = devices.presence.begin(now, fixed.sizes > 0)
         self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
         sizes = np.where(available(devices, seed, round, now), fixed.sizes, 0)
-        world = World(sizes, now)
+        world = World(sizes, now, fixed.costs.seconds)
         clients = np.sort(fixed.selector.select(round, world, config.selected, in_turn=False))
         shares = shares_of(sizes[clients], config.clients.weighting)
         versions = np.full(clients.size, round)

@@ -96,6 +96,11 @@ def test_asynchronous_rounds_are_the_same_on_any_number_of_ranks(comm, method):
     assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1, 2}
 
 
+def test_what_a_rule_learned_is_the_same_on_any_number_of_ranks(comm):
+    section = TREE["clients"] | {"selection": "oort", "explore": 0.5}
+    seen_on_many_ranks_as_on_one(comm, "fedavg", {"clients": section})
+
+
 def test_what_fits_a_device_is_the_same_on_any_number_of_ranks(comm):
     assert seen_on_many_ranks_as_on_one(comm, "fedskel", FITTED) == {0, 1}
 
