@@ -13,6 +13,7 @@ import numpy as np
 from fedmpi.arrays import Memory, Reals, Vector
 from fedmpi.exchange import Job, Part
 from fedmpi.layout import Layout
+from fedmpi.privacy import Noise
 from fedmpi.registry import Registry
 from fedmpi.rng import rng_for
 from fedmpi.section import Section
@@ -52,6 +53,18 @@ class Stage:
 
     def __init__(self, keys: Any, setting: StageSetting) -> None:
         self.keys, self.setting, self.layout = keys, setting, setting.layout
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise that hides a client, None if it adds none."""
+        return None
+
+    def norm_after(self, before: float) -> float:
+        """Return the largest L2 norm of a change after this stage, if it was `before`.
+
+        Infinite if not known: what a stage kept from earlier rounds may come on top.
+        """
+        return float("inf")
 
     def rng_for(self, round: int, client: int = 0) -> np.random.Generator:
         """Return this stage's random stream of a round and a client."""

@@ -17,7 +17,7 @@ def _to_1_1(file):
 
 
 def _to_1_2(file):
-    """Add the columns of energy, which nobody counted."""
+    """Add the columns of energy and privacy, which nobody counted."""
     new = [c for c in schema.ROUNDS + schema.CLIENTS if schema.SINCE.get(c.path) == "1.2"]
     store.add_columns(file, new)
     store.put_attributes(file, {"fedmpi_schema": "1.2"})

@@ -10,6 +10,7 @@ from fedmpi.errors import RejectedError
 from fedmpi.exchange import Job
 from fedmpi.record.schema import COLLECTIVES, PHASES
 from fedmpi.round import columns
+from fedmpi.round.budget import spent
 from fedmpi.round.buffered import Buffered
 from fedmpi.round.columns import COMPLETED, REJECTED
 from fedmpi.round.early_sums import EarlySums
@@ -268,6 +269,7 @@ class Simulation:
         )
         found["virtual_time"] = self.virtual_time
         found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
+        found["epsilon"] = spent(experiment, self.next_round + 1)
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
