@@ -40,12 +40,15 @@ class Stage:
         Whether it leaves out coordinates of a message; these then count as unchanged.
     resizes : bool
         Whether the bytes of a message depend on it.
+    last : bool
+        Whether no stage may come after it.
     """
 
     Keys: ClassVar[type[Section]] = Section
     name: ClassVar[str] = ""
     sparse: bool = False
     resizes: bool = False
+    last: bool = False
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -19,7 +19,7 @@ FLOORS = [row.split() for row in re.findall(r"^ *\d+  (.+)$", MANUAL, re.MULTILI
 LEVEL = {part: level for level, floor in enumerate(FLOORS) for part in floor}
 # A library comes in by one door only.
 DOORS = {"numba": "kernels", "torch": "learn", "mpi4py": "comm", "h5py": "record",
-         "dp_accounting": "privacy"}
+         "dp_accounting": "privacy", "zstandard": "stages"}
 # Results must be readable on a laptop with neither MPI nor torch.
 ANALYSIS_SEES = {"record", "errors", "layout", "sparsity", "analysis"}
 

@@ -209,6 +209,9 @@ def _named(config, text, place):
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
     _check_policy(config, cls, place)
+    for stage, _ in stages[:-1]:
+        if stage.last:
+            raise ConfigError(f"{place}: stage {stage.name}: must be the last [[stage]]")
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     return Resolved(

@@ -5,6 +5,7 @@ Both ends are in one process, so no message travels: what arrives is computed as
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -64,12 +65,23 @@ class Messages:
         arrived, messages = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
             values, support, _, coding = parts[name]
-            value_type, scales = coding or (self._up_type, None)
-            message = self.sized(support, value_type, known=support == plan.down)
-            received = codec.received(values, support, value_type=value_type, scales=scales)
+            known = support == plan.down
+            if coding is not None and coding.value_type == "stream":
+                message = self._streamed(support, coding.bytes, known)
+                received = codec.received(values, support)
+            else:
+                value_type, scales = (self._up_type, None) if coding is None else coding[:2]
+                message = self.sized(support, value_type, known)
+                received = codec.received(values, support, value_type=value_type, scales=scales)
             arrived[name] = Part(received, support, message.size.total)
             messages.append(message)
         return arrived, messages, _union([part.support for part in arrived.values()])
+
+    def _streamed(self, support: Support, size: int, known: bool) -> Message:
+        """Return the Message of values that take `size` bytes, whatever the support."""
+        sizes = self.sized(support, "float32", known).size
+        total = sizes.total - sizes.values + size
+        return Message(replace(sizes, total=total, values=size), _by_layer(support, size))
 
     def planned_up(self, plan: Plan) -> Message:
         """Return the message of the weights that a client will send, by its plan."""
