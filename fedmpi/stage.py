@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import Memory, Reals, Vector
+from fedmpi.arrays import Integers, Memory, Reals, Vector
 from fedmpi.exchange import Job, Part
 from fedmpi.layout import Layout
 from fedmpi.privacy import Noise
@@ -42,6 +42,10 @@ class Stage:
         Whether the bytes of a message depend on it.
     last : bool
         Whether no stage may come after it.
+    together : bool
+        Whether the clients of a round must be at work at the same time.
+    more_down : int
+        Bytes that every client receives on top of what its plan says.
     """
 
     Keys: ClassVar[type[Section]] = Section
@@ -49,6 +53,8 @@ class Stage:
     sparse: bool = False
     resizes: bool = False
     last: bool = False
+    together: bool = False
+    more_down: int = 0
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -81,6 +87,21 @@ class Stage:
         Runs on the client. `memory` is what it kept last, {} before the client's first round.
         """
         return parts, memory
+
+    def check(self, sums: Sums) -> None:
+        """Raise ConfigError, with the reason, if a method's empty `sums` do not allow the stage."""
+        return
+
+    def seal(self, sums: Sums, round: int, client: int, cohort: Integers) -> None:
+        """Change the sums of a rank, to which a client of the `cohort` int64[n] was just added."""
+        return
+
+    def unseal(self, sums: Sums, round: int, cohort: Integers, completed: Integers) -> None:
+        """Undo what `seal` did, in the sums over all clients; alike on every rank.
+
+        `completed` int64[.] are the ids of the clients that are in the sums.
+        """
+        return
 
     def server(self, sums: Sums, round: int, shares: Reals) -> None:
         """Change the sums over all clients, whose shares are float64[n]; alike on every rank."""

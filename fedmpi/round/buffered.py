@@ -25,7 +25,6 @@ from fedmpi.exchange import Job
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of
 from fedmpi.round.columns import COMPLETED, DROPPED, LATE
 from fedmpi.round.dry_run import bytes_up
-from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server
 from fedmpi.selectors import World
 from fedmpi.stage import within
@@ -164,7 +163,7 @@ class Buffered(Cohorts):
     def _costs(self, state, round, clients):
         """Return float64[n, 3]: bytes down, bytes up and FLOPs; each found by one rank."""
         experiment, comm, homes = self._experiment, self._comm, self._store.homes_of(clients)
-        messages, seed = Messages(experiment.config.network.value_type), experiment.config.run.seed
+        messages, seed = experiment.messages(), experiment.config.run.seed
         server = Server(experiment.algorithm, experiment.stages, messages, self._store.__getitem__)
         costs, homes = np.zeros((len(clients), 3)), np.where(homes < 0, clients % comm.size, homes)
         for i in np.flatnonzero(homes == comm.rank).tolist():

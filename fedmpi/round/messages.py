@@ -5,7 +5,7 @@ Both ends are in one process, so no message travels: what arrives is computed as
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from fedmpi.comm import codec
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+
+NOTHING = codec.Sizes(*(0,) * len(fields(codec.Sizes)))
 
 
 class Message(NamedTuple):
@@ -42,16 +44,22 @@ class Messages:
     ----------
     value_type : str
         Of the values that clients send, as in `codec.encode`; the server sends float32.
+    more_down : int
+        Bytes that every client receives besides.
     """
 
-    def __init__(self, value_type: str = "float32") -> None:
-        self._up_type = value_type
+    def __init__(self, value_type: str = "float32", more_down: int = 0) -> None:
+        self._up_type, self._more_down = value_type, more_down
         self._sizes: dict[tuple[object, ...], Message] = {}
 
     def down(self, plan: Plan) -> list[Message]:
         """Return the messages that bring a client what its plan says, the weights first."""
         weights = self.sized(plan.down, "float32", known=plan.known)
-        return [weights, *(self.sized(more, "float32") for more in plan.more_down.values())]
+        found = [weights, *(self.sized(more, "float32") for more in plan.more_down.values())]
+        if self._more_down:
+            size = replace(NOTHING, total=self._more_down, header=self._more_down)
+            found.append(Message(size, np.zeros_like(weights.layers)))
+        return found
 
     def up(
         self, plan: Plan, parts: Mapping[str, Part]
