@@ -82,7 +82,8 @@ class DataSection(NamedSection):
 class ClientsSection(OpenSection):
     """[clients]: how many there are, how many join a round, and how they train.
 
-    selection: who joins, uniform, samples, round-robin or package.module:object, and its keys.
+    selection: who joins, uniform, samples, round-robin, fair, power-of-choice, tiers, oort or
+    package.module:object, and its keys.
     """
 
     selection: Name = "uniform"

@@ -109,6 +109,8 @@ def _stages(resolved, algorithm):
     for stage in stages:
         if stage.sparse:
             algorithm.allow_sparse(f"stage {stage.name}")
+    for stage in stages:
+        stage.check(algorithm.zero())
     return stages
 
 
