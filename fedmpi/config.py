@@ -83,6 +83,7 @@ class Clients(OpenSection):
     """[clients]: how many there are, how many join a round, and how they train.
 
     selection: who joins, uniform, samples, round-robin or package.module:object, and its keys.
+    batch_size: "all" makes one batch of all samples of a client.
     """
 
     selection: Name = "uniform"
@@ -92,7 +93,7 @@ class Clients(OpenSection):
     fraction: Share | None = None
     local_epochs: Positive | None = None
     local_steps: Positive | None = None
-    batch_size: Positive = 32
+    batch_size: Positive | Literal["all"] = 32
     weighting: Literal["samples", "uniform"] = "samples"
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.5
 

@@ -51,7 +51,7 @@ def _assembled(resolved, dataset, partition, memories, progress):
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
     augment = augmentation_of(config.data.augment, dataset)
-    data = ClientData(train, partition, _local(config), seed, augment)
+    data = ClientData(train, partition, _local(config, partition), seed, augment)
     engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
     devices = devices_of(config, seed)
     algorithm = _algorithm(resolved, engine, devices, memories)
@@ -140,15 +140,15 @@ def _samples(dataset):
     )
 
 
-def _local(config):
+def _local(config, partition):
     clients, optimizer = config.clients, config.optimizer
-    epochs = clients.local_epochs
+    epochs, largest = clients.local_epochs, max(1, int(partition.sizes.max(initial=0)))
     if epochs is None and clients.local_steps is None:
         epochs = 1
     return Local(
         epochs=epochs,
         steps=clients.local_steps,
-        batch_size=clients.batch_size,
+        batch_size=largest if clients.batch_size == "all" else clients.batch_size,
         optimizer=optimizer.name,
         lr=optimizer.lr,
         lr_decay=optimizer.lr_decay,

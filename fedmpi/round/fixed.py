@@ -87,13 +87,13 @@ class Experiment:
 
     def _first_step(self, client: int) -> int:
         """Return how many samples are in the first step of a client's round."""
-        return min(self.config.clients.batch_size, int(self.sizes[client]))
+        return min(self.engine.data.local.batch_size, int(self.sizes[client]))
 
     def check_memory(self, plan: Plan, client: int) -> None:
         """Raise ConfigError if a client's device cannot hold what its Plan trains."""
         if not limited(self.devices):
             return
-        optimizer, batch_size = self.config.optimizer, self.config.clients.batch_size
+        optimizer, batch_size = self.config.optimizer, self.engine.data.local.batch_size
         moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
         layout = self.engine.layout_of(plan.submodel)
         check_memory(self.devices, client, needed_mb(layout, batch_size, moments))
