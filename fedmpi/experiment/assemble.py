@@ -1,6 +1,7 @@
 """Everything that a run needs, put together once on every rank."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from fedmpi import named
 from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
 from fedmpi.experiment.division import split
+from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData
@@ -37,10 +39,12 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     dataset = _shared_dataset(resolved, comm, root, cache)
     stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
-        partition = split(resolved, dataset)
+        partition = split(resolved, dataset) if comm.rank == 0 else None
+    partition = partition_of(comm, partition)
     memories = ClientStore(comm.node_zeros((len(partition.sizes),), np.int32))
     with alike(comm):
-        return _assembled(resolved, dataset, partition, memories, progress or Progress())
+        made = _assembled(resolved, dataset, partition, memories, progress or Progress())
+    return replace(made, weights=weights_of(comm, made.weights))
 
 
 def _assembled(resolved, dataset, partition, memories, progress):
