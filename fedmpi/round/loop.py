@@ -267,6 +267,8 @@ class Simulation:
         run = self.experiment.config.run
         if (round + 1) % run.eval_every and round + 1 != run.rounds:
             return None
+        if not len(self.experiment.test):  # a data set without test samples
+            return None
         return score_of(self.experiment, self.state, round, self.comm)
 
     def _row(self, cohort, clients, sums, sent, score):
