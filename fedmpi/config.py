@@ -23,10 +23,10 @@ from fedmpi.section import (
     Unit,
     check,
 )
-from fedmpi.simulated import Devices, Schedule
+from fedmpi.simulated import DevicesSection, ScheduleSection
 
 
-class Run(Section):
+class RunSection(Section):
     """[run]: how long, how exact, and on what.
 
     own_models: in an evaluation, how many clients at most are asked for their own model where
@@ -35,6 +35,10 @@ class Run(Section):
     more waits for a later round (1: none waits). record_clients: which clients of a round get a
     row in the result file: all, 1,000 drawn anew in each round, or none; columns of rounds are of
     all. memory_mb: what a rank holds of clients' memories; the rest is on the node's disk.
+    train_twice: so many clients are trained twice on
+    every rank before the first round, and the run stops if a result differs: a search for methods
+    that draw from a global generator or count on `self`. portable: torch, oneDNN and numba are
+    held to the instructions of x86-64-v3, so that processors that know more give the same bits.
     """
 
     name: Name = "experiment"
@@ -49,6 +53,8 @@ class Run(Section):
     watch_s: NotNegative = 60.0
     engine: Literal["auto", "kernels", "torch", "debug"] = "auto"
     sum: Literal["exact", "fast"] = "exact"
+    train_twice: Annotated[int, Field(ge=0)] = 0
+    portable: bool = False
     record_clients: Literal["all", "sample", "none"] = "all"
     memory_mb: Positive = 1024
 
@@ -70,7 +76,7 @@ class Run(Section):
         return keys
 
 
-class Data(NamedSection):
+class DataSection(NamedSection):
     """[data]: which data set, and how it is split over the clients.
 
     augment: "crop-flip" moves each training image by up to 4 pixels, reflected at the edges, and
@@ -83,10 +89,12 @@ class Data(NamedSection):
     augment: Literal[False, "crop-flip"] = False
 
 
-class Clients(OpenSection):
+class ClientsSection(OpenSection):
     """[clients]: how many there are, how many join a round, and how they train.
 
-    selection: who joins, uniform, samples, round-robin or package.module:object, and its keys.
+    selection: who joins, uniform, samples, round-robin, fair, power-of-choice, tiers, oort or
+    package.module:object, and its keys.
+    batch_size: "all" makes one batch of all samples of a client.
     """
 
     selection: Name = "uniform"
@@ -96,7 +104,7 @@ class Clients(OpenSection):
     fraction: Share | None = None
     local_epochs: Positive | None = None
     local_steps: Positive | None = None
-    batch_size: Positive = 32
+    batch_size: Positive | Literal["all"] = 32
     weighting: Literal["samples", "uniform"] = "samples"
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.5
 
@@ -123,13 +131,13 @@ class StageSection(NamedSection):
     """[[stage]]: what happens to every message, in order: a name, and its own keys."""
 
 
-class Model(NamedSection):
+class ModelSection(NamedSection):
     """[model]: a registered name or package.module:object, and its own keys."""
 
     name: Name = "lenet5"
 
 
-class Optimizer(Section):
+class OptimizerSection(Section):
     """[optimizer]: what the clients train with. lr_decay multiplies lr after every round."""
 
     name: Literal["sgd", "adam"] = "sgd"
@@ -145,7 +153,7 @@ class Optimizer(Section):
         return self
 
 
-class Server(Section):
+class ServerSection(Section):
     """[server]: how the mean of the clients becomes the next global weights."""
 
     optimizer: Literal["average", "sgd", "adam", "yogi", "adagrad"] = "average"
@@ -163,13 +171,13 @@ class Server(Section):
         return self
 
 
-class Algorithm(NamedSection):
+class AlgorithmSection(NamedSection):
     """[algorithm]: a registered name or package.module:object, and its own keys."""
 
     name: Name = "fedavg"
 
 
-class Network(Section):
+class NetworkSection(Section):
     """[network]: links of the clients, where the device profile does not say; and the codec.
 
     codec: "auto" sends float32 values. With "float16" or "bfloat16" what clients send has 16 bits
@@ -187,7 +195,7 @@ class Network(Section):
         return "float32" if self.codec == "auto" else self.codec
 
 
-class Collective(Section):
+class CollectiveSection(Section):
     """[collective]: how the ranks add up their sums.
 
     "auto" uses shared memory inside a node and the cheapest algorithm between nodes; "node+" and
@@ -205,18 +213,18 @@ class Collective(Section):
 class Config(Section):
     """A whole experiment."""
 
-    run: Run = Run()
-    data: Data = Data()
-    clients: Clients = Clients()
-    model: Model = Model()
-    optimizer: Optimizer = Optimizer()
-    server: Server = Server()
-    algorithm: Algorithm = Algorithm()
+    run: RunSection = RunSection()
+    data: DataSection = DataSection()
+    clients: ClientsSection = ClientsSection()
+    model: ModelSection = ModelSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    server: ServerSection = ServerSection()
+    algorithm: AlgorithmSection = AlgorithmSection()
     stage: tuple[StageSection, ...] = ()
-    devices: Devices = Devices()
-    network: Network = Network()
-    schedule: Schedule = Schedule()
-    collective: Collective = Collective()
+    devices: DevicesSection = DevicesSection()
+    network: NetworkSection = NetworkSection()
+    schedule: ScheduleSection = ScheduleSection()
+    collective: CollectiveSection = CollectiveSection()
 
     @property
     def selected(self):
@@ -235,6 +243,12 @@ class Config(Section):
                 'devices.cell_mbit_s: needs schedule.mode = "sync" and no devices.trace: else who '
                 "is late depends on what others send, which is not known where it is simulated"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fit_deadline_has_a_deadline(self):
+        if self.devices.policy == "fit-deadline" and self.schedule.mode != "deadline":
+            raise ValueError('devices.policy = "fit-deadline" needs schedule.mode = "deadline"')
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import AnyArray, Integers
+from fedmpi.arrays import AnyArray, Integers, Reals
 from fedmpi.registry import Registry
 from fedmpi.rng import rng_for
 from fedmpi.section import Section
@@ -26,12 +26,15 @@ class World:
         Samples of each client; 0 for a client that cannot be asked now.
     time : float
         Virtual seconds.
+    seconds : float64[K]
+        What a round of the whole model takes each client, as its device's profile says.
     known : int64[n] or range, optional
         Given if it is known: the clients that can be asked, ascending, a range if all can be.
     """
 
     sizes: Integers
     time: float
+    seconds: Reals
     known: Integers | range | None = None
 
     @cached_property

@@ -7,13 +7,15 @@ import numpy as np
 from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
 from fedmpi.experiment.division import split
+from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.experiment.node_engine import node_engine
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData
 from fedmpi.learn.local import Local
 from fedmpi.learn.partitions import Drawn
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
+from fedmpi.round.costs import Costs
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.progress import Progress
@@ -35,8 +37,11 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     dataset = _shared_dataset(resolved, comm, root, cache)
     stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
-        partition = split(resolved, dataset)
+        here = comm.rank == 0 or dataset.on_demand
+        partition = split(resolved, dataset) if here else None
         devices = devices_of(resolved.config, resolved.config.run.seed)
+    if not dataset.on_demand:
+        partition = partition_of(comm, partition)
     partition, devices = _shared_partition(comm, partition), _shared_devices(comm, devices)
     homes = comm.node_zeros((len(partition.sizes),), np.int32)
     memories = ClientStore(homes, resolved.config.run.memory_mb * 1_000_000)
@@ -47,21 +52,27 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     on_step = (progress or Progress()).step
     engine = node_engine(resolved, comm, dataset.classes, sample, data, on_step)
     with alike(comm):
-        return _assembled(resolved, dataset, test, engine, devices, memories)
+        made = _assembled(resolved, dataset, test, engine, devices, memories)
+    return replace(made, weights=weights_of(comm, made.weights))
 
 
 def _client_data(config, dataset, train, partition):
     """Return what clients train on, from the training Samples."""
     augment = augmentation_of(config.data.augment, dataset)
     draw = _drawing(dataset, partition) if dataset.on_demand else None
-    return ClientData(train, partition, _local(config), config.run.seed, augment, draw)
+    local = _local(config, partition)
+    return ClientData(train, partition, local, config.run.seed, augment, draw)
 
 
 def _assembled(resolved, dataset, test, engine, devices, memories):
     """Return the Experiment with an Engine; every rank makes its own."""
     config = resolved.config
     seed = config.run.seed
-    algorithm = _algorithm(resolved, engine, devices, memories)
+    partition, labels = engine.data.partition, None
+    if not dataset.on_demand:
+        labels = partition.counts(dataset.y_train, dataset.classes) > 0
+    facts = {"labels": labels, "flow": engine.flow}
+    algorithm = _algorithm(resolved, engine, devices, memories, facts)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -78,9 +89,10 @@ def _assembled(resolved, dataset, test, engine, devices, memories):
     )
 
 
-def _algorithm(resolved, engine, devices, memories):
-    """Return the method of a run, with all that it may ask."""
+def _algorithm(resolved, engine, devices, memories, facts):
+    """Return the method of a run, with all that it may ask; `facts` are more of its Setting."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
+    costs = Costs(config, engine, devices)
     setting = Setting(
         layout=engine.layout,
         seed=config.run.seed,
@@ -90,8 +102,12 @@ def _algorithm(resolved, engine, devices, memories):
         speed=devices.speed,
         optimizer=config.optimizer,
         gates=None if gates is None else _left_by_gates(engine.layout, gates),
+        policy=config.devices.policy if config.devices.knob == "method" else "fixed",
+        fit=costs.fit,
+        steps=costs.steps,
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
+        **facts,
     )
     return resolved.algorithm(resolved.algorithm_keys, setting)
 
@@ -112,6 +128,8 @@ def _stages(resolved, algorithm):
     for stage in stages:
         if stage.sparse:
             algorithm.allow_sparse(f"stage {stage.name}")
+    for stage in stages:
+        stage.check(algorithm.zero())
     return stages
 
 
@@ -170,15 +188,15 @@ def _drawing(dataset, partition):
     return draw
 
 
-def _local(config):
+def _local(config, partition):
     clients, optimizer = config.clients, config.optimizer
-    epochs = clients.local_epochs
+    epochs, largest = clients.local_epochs, max(1, int(partition.sizes.max(initial=0)))
     if epochs is None and clients.local_steps is None:
         epochs = 1
     return Local(
         epochs=epochs,
         steps=clients.local_steps,
-        batch_size=clients.batch_size,
+        batch_size=largest if clients.batch_size == "all" else clients.batch_size,
         optimizer=optimizer.name,
         lr=optimizer.lr,
         lr_decay=optimizer.lr_decay,

@@ -50,7 +50,7 @@ def node_engine(resolved, comm, classes, sample, data, on_step):
         if not told:
             return _built(resolved, make, sample, data, on_step)
         whole = Network(hear(told, data.local.batch_size), told["weights"])
-        networks = Networks(make, sample, _Parts(sample, config.run, data), whole)
+        networks = Networks(make, sample, _PartBackends(sample, config.run, data), whole)
         return KernelsEngine(networks, data, on_step)
 
 
@@ -72,7 +72,7 @@ def _gated(module, gates, seed):
     return gated(module, gates, seed)
 
 
-class _Parts:
+class _PartBackends:
     """Makes the backends of parts of the model when a client first trains one; needs torch."""
 
     def __init__(self, sample, run, data):

@@ -1,4 +1,4 @@
-"""A chain of torch modules without some of its channels."""
+"""A torch module without some of its channels, or with outputs that are divided."""
 
 import numpy as np
 import torch
@@ -41,3 +41,22 @@ def _narrow_part(part, rows, columns):
         part.out_features, part.in_features = shape
     if hasattr(part, "num_features"):
         part.num_features = shape[0]
+
+
+def divide(module, layout, divisor):
+    """Let `module` divide in training what its convolutions and linear layers give, but the last.
+
+    Changes the module in place. As in HeteroFL, whose scaler follows the layer, so that a
+    narrow network's activations are as large as those of the whole one.
+    """
+
+    def scaled(part, inputs, output):
+        return output / divisor if part.training else output
+
+    *parts, _ = (
+        parts[0]
+        for layer, parts in zip(layout.layers, layer_modules(module, layout), strict=True)
+        if layer.kind in ("conv", "linear")
+    )
+    for part in parts:
+        part.register_forward_hook(scaled)

@@ -102,9 +102,13 @@ class Networks:
         backend_of: Callable[[Any], tuple[Any, Vector]],
         whole: Network | None = None,
     ) -> None:
-        self._make, self._sample, self._backend_of = make, sample, backend_of
+        self._make, self.sample, self._backend_of = make, sample, backend_of
         self.whole = whole or Network(*backend_of(make({})))
         self._parts: OrderedDict[Submodel, Network] = OrderedDict()
+
+    def module(self) -> Any:
+        """Return a new module of the whole model, with its first weights."""
+        return self._make({})
 
     def of(self, part: Submodel | None) -> Network:
         """Return the Network of a Submodel (None for the whole model)."""
@@ -119,7 +123,7 @@ class Networks:
 
     def _build(self, part):
         from fedmpi.learn.layout_of import layout_of  # these need torch
-        from fedmpi.learn.narrow import narrow
+        from fedmpi.learn.narrow import divide, narrow
 
         layout = self.whole.layout
         module = self._make(dict(part.options))
@@ -127,7 +131,9 @@ class Networks:
         if part.rows is not None:
             rows = [np.frombuffer(row, bool) for row in part.rows]
             index = np.flatnonzero(narrowed(layout, rows))
-            narrow(module, layout_of(module, self._sample), rows)
+            narrow(module, layout_of(module, self.sample), rows)
+        if part.divisor != 1:
+            divide(module, layout_of(module, self.sample), part.divisor)
         try:
             backend, first = self._backend_of(module)
         except ConfigError:

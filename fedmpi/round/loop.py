@@ -3,17 +3,17 @@
 One loop serves all algorithms; it knows none of them.
 """
 
-
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.errors import RejectedError
 from fedmpi.exchange import Job
 from fedmpi.record.schema import COLLECTIVES, PHASES
 from fedmpi.round import columns
+from fedmpi.round.budget import spent
 from fedmpi.round.buffered import Buffered
 from fedmpi.round.columns import COMPLETED, REJECTED
 from fedmpi.round.early_sums import EarlySums
-from fedmpi.round.messages import Messages
 from fedmpi.round.phases import Phases
 from fedmpi.round.place import at_home, place
 from fedmpi.round.progress import Progress
@@ -51,6 +51,7 @@ class Simulation:
         self.stopping, self.recorded = False, 0.0
         self.algorithm, self.store = experiment.algorithm, experiment.memories
         self.state = self.algorithm.start(experiment.weights)
+        returned.state(self.state, experiment.layout, self.algorithm, "start")
         self.next_round, self.virtual_time = 0, 0.0
         buffered = experiment.config.schedule.mode == "async"
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
@@ -71,6 +72,7 @@ class Simulation:
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placed(cohort)
         sums, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
+        returned.sums(sums, self.algorithm)
         self.comm.place(sums)
         with phases("train"):
             moved = self._move(cohort, ranks)
@@ -88,11 +90,11 @@ class Simulation:
         self.store.commit()
         with phases("reduce"):
             summed = self.comm.sum(sums)
-            clients = _by_client(self.comm.gather_rows(clients))
+            clients = columns.by_client(self.comm.gather_rows(clients))
             self.comm.sum_array(sent.table)
         with phases("step"):
             if (clients["status"] == COMPLETED).any():
-                self._step(sums, cohort)
+                self._step(sums, cohort, clients)
         with phases("evaluate"):
             score = self._score(round)
         row = self._row(cohort, clients, sums, sent, score)
@@ -107,16 +109,14 @@ class Simulation:
 
     def server(self):
         """Return the server's side of a round's visits."""
-        messages = Messages(self.experiment.config.network.value_type)
-        return Server(self.algorithm, self.experiment.stages, messages, self.store.__getitem__)
+        messages, memory = self.experiment.messages(), self.store.__getitem__
+        return Server(self.algorithm, self.experiment.stages, messages, memory)
 
     def job(self, cohort, place_in_cohort):
         """Return the Job of one client of a Cohort."""
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
-        state = self.cohorts.state_of(round)
-        plan = self.algorithm.plan(state, round, client)
-        self.experiment.check_memory(plan, client)
-        return Job(client, round, state, plan, float(cohort.shares[place_in_cohort]))
+        state, share = self.cohorts.state_of(round), float(cohort.shares[place_in_cohort])
+        return Job(client, round, state, self.experiment.plan(state, round, client), share)
 
     def arrays(self):
         """Return what a checkpoint must keep beside the clients' memories: arrays by part."""
@@ -138,11 +138,10 @@ class Simulation:
         What a client's memory says of its work is known at its home only, so it is shared.
         """
         work = np.where(cohort.dropped, 0.0, self.experiment.work(cohort.clients))
-        rank = self.comm.rank
         if not self._remembers:
             return place(work, self._pace), work
         homes = self.store.homes_of(cohort.clients)
-        asked = np.flatnonzero(np.where(homes < 0, 0, homes) == rank)
+        asked = np.flatnonzero(np.where(homes < 0, 0, homes) == self.comm.rank)
         loads = np.zeros(len(work))
         for i in asked.tolist():
             loads[i] = self.algorithm.load(self.next_round, int(cohort.clients[i]))
@@ -180,7 +179,7 @@ class Simulation:
     def _gathered(self, reasons):
         """Return [(client, reason)] of all ranks' rejected clients, in order of client."""
         rows = np.array([(client, text.encode()) for client, text in reasons], REASON)
-        rows = _by_client(self.comm.gather_rows(rows))
+        rows = columns.by_client(self.comm.gather_rows(rows))
         return [(int(client), text.decode(errors="replace")) for client, text in rows]
 
     def _too_many(self, reasons, clients):
@@ -204,7 +203,7 @@ class Simulation:
         for place_in_cohort in np.flatnonzero(mine & cohort.dropped):
             rows.append(self._lose(cohort, place_in_cohort, server, sent))
         for done in visits(server, engine, self._jobs(cohort, places, sums)):
-            row, reason = self._take_in(done, sums, sent)
+            row, reason = self._take_in(done, sums, sent, cohort.clients)
             rows.append(row)
             reasons += [(done.job.client, reason)] if reason else []
         self._progress.note(self.next_round)
@@ -228,10 +227,10 @@ class Simulation:
         job = self.job(cohort, place_in_cohort)
         down = server.messages.down(job.plan)
         sent.add(down, [])
-        samples = int(self.experiment.sizes[job.client])
-        return columns.lost_row(job.client, samples, down, self.cohorts.lost)
+        samples, outcome = self.experiment.sizes[job.client], cohort.outcomes[place_in_cohort]
+        return columns.lost_row(job.client, samples, down, outcome)
 
-    def _take_in(self, done, sums, sent):
+    def _take_in(self, done, sums, sent, cohort):
         """Add what arrived in a Visit to the sums; return the client's row, and any rejection."""
         experiment, job = self.experiment, done.job
         flops = experiment.flops(job.plan, done.report) if done.report else 0
@@ -242,21 +241,30 @@ class Simulation:
             done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
             if done.reason:
                 row["status"] = REJECTED
-            elif done.memory is not None:
-                self.store.stage(job.client, done.memory)
+            else:
+                for stage in experiment.stages:
+                    stage.seal(sums, self.next_round, job.client, cohort)
+                if done.memory is not None:
+                    self.store.stage(job.client, done.memory)
         return row, done.reason if row["status"] == REJECTED else ""
 
-    def _step(self, sums, cohort):
+    def _step(self, sums, cohort, clients):
         """Let the stages, the method and the server's optimiser make the next state."""
+        completed = clients["client"][clients["status"] == COMPLETED]
+        for stage in self.experiment.stages[::-1]:
+            stage.unseal(sums, self.next_round, cohort.clients, completed)
         for stage in self.experiment.stages:
             stage.server(sums, self.next_round, cohort.shares)
         after = self.algorithm.step(self.state, sums, self.next_round)
+        returned.state(after, self.experiment.layout, self.algorithm, "step")
         self.state = self.experiment.server.step(self.state, after)
 
     def _score(self, round):
         """Evaluate global and own models if this round is one to evaluate, or the last one."""
         run = self.experiment.config.run
         if (round + 1) % run.eval_every and round + 1 != run.rounds:
+            return None
+        if not len(self.experiment.test):  # a data set without test samples
             return None
         return score_of(self.experiment, self.state, round, self.comm)
 
@@ -269,10 +277,11 @@ class Simulation:
         )
         found["virtual_time"] = self.virtual_time
         found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
+        found["epsilon"] = spent(experiment, self.next_round + 1)
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
-        return columns.Row(found, clients, sent.layers(columns.could_send(clients)))
+        return columns.RoundRecord(found, clients, sent.layers(columns.could_send(clients)))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""
@@ -289,8 +298,3 @@ class Simulation:
         if self.next_round == 1 and busy.any() and not busy.all():
             self._pace[~busy] = measured.mean()
         return row
-
-
-def _by_client(rows):
-    """Return structured rows in order of client; to sort whole rows takes ten times as long."""
-    return rows[np.argsort(rows["client"], kind="stable")]

@@ -2,17 +2,16 @@
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.round import columns
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of, world_of
-from fedmpi.round.columns import DROPPED
+from fedmpi.round.columns import COMPLETED, DROPPED
 from fedmpi.world.availability import available, dropped
 from fedmpi.world.conditions import conditions_of
 
 
 class Synchronous(Cohorts):
     """Rounds that wait for all clients, or end at a deadline."""
-
-    lost = DROPPED
 
     def __init__(self, fixed):
         self._fixed, self._state, self.conditions = fixed, None, None
@@ -25,10 +24,12 @@ class Synchronous(Cohorts):
             now = devices.presence.begin(now, fixed.sizes > 0)
         self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
         world = world_of(fixed, available(devices, seed, round, now), now)
-        clients = np.sort(fixed.selector.select(round, world, config.selected, in_turn=False))
+        drawn = fixed.selector.select(round, world, config.selected, in_turn=False)
+        clients = np.sort(returned.clients(drawn, world.sizes, config.selected, fixed.selector))
         shares = shares_of(fixed.sizes[clients], config.clients.weighting)
         versions = np.full(clients.size, round)
-        return Cohort(clients, shares, dropped(devices, clients, seed, round), versions)
+        lost = dropped(devices, clients, seed, round)
+        return Cohort(clients, shares, np.where(lost, DROPPED, COMPLETED), versions)
 
     def state_of(self, version):
         """Return the state of this round's begin."""

@@ -3,7 +3,7 @@
 from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 from tests.learn.data.test_on_demand import changed
 
@@ -11,7 +11,7 @@ COLUMNS = ("test_accuracy", "local_accuracy", "train_loss", "bytes_up", "virtual
 
 
 def run(tree, comm):
-    simulation = Simulation(assemble(resolve.of_tree(tree), comm, None), comm, Never())
+    simulation = Simulation(assemble(resolve.of_tree(tree), comm, None), comm, NoSignals())
     return [simulation.round() for _ in range(3)], simulation
 
 

@@ -8,7 +8,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError, DataError
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.learn.data import Dataset, OnDemand, load
 from fedmpi.round import columns
 from fedmpi.round.loop import Simulation
@@ -52,7 +52,7 @@ def made(tree):
 
 
 def run(tree):
-    simulation = Simulation(made(tree), Serial(), Never())
+    simulation = Simulation(made(tree), Serial(), NoSignals())
     return [simulation.round() for _ in range(3)], simulation
 
 
@@ -91,7 +91,7 @@ def test_more_clients_than_samples_of_the_test_set_take_no_memory_each():
     held = [experiment.sizes, experiment.memories._home, *devices.values()]
     assert sum(array.nbytes for array in held) <= 40 * 1_000_000
     assert isinstance(experiment.holders, range) and experiment.partition.clients == 1_000_000
-    row = Simulation(experiment, Serial(), Never()).round()
+    row = Simulation(experiment, Serial(), NoSignals()).round()
     assert len(row.clients) == 10 and row.clients["client"].max() > 100_000
 
 
