@@ -46,13 +46,12 @@ def test_the_schema_names_what_a_configuration_refuses():
 REFUSED = {
     "clients.number=5000": "clients.number = 5000",
     "model.name=fedlp-cnn": "fedlp-cnn",
-    "data.name=rules": "crop-flip",
 }
 
 
 @pytest.mark.parametrize("word", REFUSED)
 def test_check_refuses_what_run_would_refuse(main, tmp_path, capsys, word):
-    (tmp_path / "exp.toml").write_text('[data]\npartition = "dirichlet"\naugment = "crop-flip"\n')
+    (tmp_path / "exp.toml").write_text('[data]\npartition = "dirichlet"\n')
     assert main(["check", str(tmp_path / "exp.toml"), "--set", word]) == 2
     shown = capsys.readouterr()
     assert REFUSED[word] in shown.err and not shown.out
