@@ -154,7 +154,7 @@ def test_the_title_says_what_differs(tmp_path):
 
     one = sample.write(tmp_path / "a.h5", algorithm="fedavg", name="experiment")
     two = sample.write(tmp_path / "b.h5", algorithm="fedlp", name="experiment")
-    assert title(one) == "a: fedavg on -"
+    assert title(one) == "experiment: fedavg on -"
     assert title(one, two) == "fedavg, fedlp on -"
 
 
