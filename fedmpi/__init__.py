@@ -36,9 +36,9 @@ _INTERFACE = {
     "Support": "fedmpi.layout",
     "Total": "fedmpi.totals",
     "Dataset": "fedmpi.learn.data",
-    "dataset": "fedmpi.learn.own",
-    "model": "fedmpi.learn.own",
-    "partition": "fedmpi.learn.own",
+    "dataset": "fedmpi.learn.decorators",
+    "model": "fedmpi.learn.decorators",
+    "partition": "fedmpi.learn.decorators",
 }
 
 

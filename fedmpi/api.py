@@ -135,7 +135,7 @@ def _execute(
     """Start the ranks, run what `make` resolves, and return the Run."""
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.execute import Start, execute
-    from fedmpi.experiment.stop import Never
+    from fedmpi.experiment.stop import NoSignals
 
     comm = start(os.environ)
     resolved = make()
@@ -154,7 +154,7 @@ def _execute(
             progress(dict(row.columns), rounds)
 
     with ending_together(comm):
-        execute(resolved, comm, begin, show, Never())
+        execute(resolved, comm, begin, show, NoSignals())
     comm.close()
     return open(out)
 

@@ -30,8 +30,8 @@ def run(*words, cwd, **env):
 
 def shipped():
     """Return the files of fedmpi and kernels by their installed names."""
-    tops = ("fedmpi", "kernels", "examples")
-    files = [p for top in tops for p in (ROOT / top).glob("**/*") if p.is_file()]
+    folders = ROOT / "fedmpi", ROOT / "kernels", ROOT / "examples"
+    files = [path for folder in folders for path in folder.glob("**/*") if path.is_file()]
     names = [str(p.relative_to(ROOT)) for p in files if "__pycache__" not in p.parts]
     return {re.sub("^(kernels|examples)/", r"fedmpi/\1/", name) for name in names}
 

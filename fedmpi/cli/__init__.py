@@ -12,7 +12,18 @@ from contextlib import suppress
 from inspect import cleandoc
 
 from fedmpi import __version__
-from fedmpi.cli import bench, cluster, data, doctor, follow, inspect, new, page, read, run
+from fedmpi.cli import (
+    benchmarks,
+    cluster,
+    data_files,
+    diagnosis,
+    follow,
+    html_report,
+    inspect,
+    new,
+    read,
+    run,
+)
 from fedmpi.cli.terminal import printable, show_all
 from fedmpi.cli.words import Parser, parse
 from fedmpi.comm.launch import launched, rank_of
@@ -98,7 +109,9 @@ def _parser():
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     # The longer name keeps the verbs and what they do on one line each.
     verbs = parser.add_subparsers(metavar="VERB [OPTIONS]", required=True)
-    for module in (run, cluster, follow, inspect, new, data, read, page, doctor, bench):
+    for module in (
+        run, cluster, follow, inspect, new, data_files, read, html_report, diagnosis, benchmarks,
+    ):
         module.add_verbs(verbs)
     return parser
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from fedmpi.cli import sweeps
 from fedmpi.cli.submission import Submission, add_job
 from fedmpi.errors import ConfigError, ResultError
+from fedmpi.text_file import text_of
 
 
 def add_verbs(verbs):
@@ -39,7 +40,7 @@ def submit(args):
     out = check_path(args.out)
     if out.suffix in (".job", ".log"):
         raise ConfigError(f"{out}: this is the name of the job's files or log; name it .h5")
-    text = resolve.text_of(args.config)
+    text = text_of(args.config)
     if args.resume:
         resolved = _again(args, out)
     else:

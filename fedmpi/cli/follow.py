@@ -11,7 +11,7 @@ from time import monotonic, sleep
 
 import numpy as np
 
-from fedmpi.cli.stages import CLEAR
+from fedmpi.cli.startup import CLEAR
 from fedmpi.cli.terminal import printable
 from fedmpi.errors import ConfigError, ResultError
 

@@ -80,7 +80,7 @@ def _costs(costs, config):
 
 def partition(args):
     """Show how the samples are spread over the clients, and draw it."""
-    from fedmpi.analysis import partition as summary
+    from fedmpi.analysis import partition_summary as summary
     from fedmpi.experiment import resolve
     from fedmpi.experiment.division import split_of
 

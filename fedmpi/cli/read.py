@@ -36,7 +36,8 @@ def add_verbs(verbs):
                         help="a row for each run, also where runs differ in the seed alone")
     parser.add_argument("--no-curves", action="store_true", help="tables only")
     parser.add_argument("--views", action="store_true",
-                        help="also what was sent as each paper counts it")
+                        help="also what was sent as each paper counts it; --views fedskel: how "
+                        "accurate the runs are as FedSkel's framework scores")
     parser = verb(verbs, export, "write CSV, TensorBoard, MLflow or W&B files",
                   "fedmpi export results/*.h5 --to tensorboard -o logs")
     parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
@@ -51,7 +52,7 @@ def add_verbs(verbs):
 
 def info(args):
     """Show what a run is and where it stands."""
-    from fedmpi.analysis.tables import info_text
+    from fedmpi.analysis.text_tables import info_text
     from fedmpi.record import reader
 
     with reader.open(args.out) as run:
@@ -60,22 +61,23 @@ def info(args):
 
 def table(args):
     """Write the numbers of every round, or of every client of every round."""
-    from fedmpi.analysis import tables
+    from fedmpi.analysis import text_tables
     from fedmpi.record import reader
 
     columns = [name.strip() for name in args.columns.split(",")] if args.columns else None
     with reader.open(args.out) as run:
-        lines = tables.table(run, clients=args.clients, columns=columns, format=args.format)
+        lines = text_tables.table(run, clients=args.clients, columns=columns, format=args.format)
         sys.stdout.writelines(line + "\n" for line in lines)
 
 
 def compare(args):
     """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
-    from fedmpi.analysis import curves, groups, views
+    from fedmpi.analysis import curves, seeds
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.record import reader
 
-    runs = [reader.open(out) for out in args.outs]
+    outs, view = _outs_and_view(args)
+    runs = [reader.open(out) for out in outs]
     comparison = comparison_of(runs, args.target)
     if args.plot:
         from fedmpi.analysis.draw import draw
@@ -87,20 +89,20 @@ def compare(args):
 
         figure(runs, str(args.figure), args.columns, comparison.target)
         print(f"figure in {args.figure}", file=sys.stderr)
-    found = groups.rows(runs, comparison.target)
-    rows, counted = comparison.rows, [views.view(run) for run in runs] if args.views else []
+    found = seeds.rows(runs, comparison.target)
+    rows, counted = comparison.rows, [view[0](run) for run in runs] if view else []
     if args.json:
         if counted:
-            rows = [row | {"views": found} for row, found in zip(rows, counted, strict=True)]
+            rows = [row | {"views": seen} for row, seen in zip(rows, counted, strict=True)]
         print(json.dumps({"target": comparison.target, "rows": rows, "groups": found}, indent=2,
                          default=asdict))
     else:
         grouped = len(found) < len(runs) and not args.each
-        shown = groups.text(found, comparison.target) if grouped else comparison.text()
+        shown = seeds.text(found, comparison.target) if grouped else comparison.text()
         notes = ["", *comparison.notes] if grouped and comparison.notes else []
         print(printable("\n".join([shown, *notes])))
         if counted:
-            print(printable("\n" + views.text([row["run"] for row in rows], counted)))
+            print(printable("\n" + view[1]([row["run"] for row in rows], counted)))
         if not args.no_curves:
             drawn = curves.text(runs)
             shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
@@ -119,6 +121,21 @@ def export(args):
     runs = [reader.open(out) for out in args.outs]
     for place in dict.fromkeys(trackers.export(runs, args.to, args.out)):
         print(f"{args.to} in {place}", file=sys.stderr)
+
+
+def _outs_and_view(args):
+    """Return the files to compare, and (the function of a run, the text of what it gives).
+
+    The name of a view stands among the files, since --views alone has none.
+    """
+    from fedmpi.analysis import own_models, views
+
+    if not args.views:
+        return args.outs, None
+    outs = [out for out in args.outs if out != "fedskel" or Path(out).exists()]
+    if len(outs) < len(args.outs):
+        return outs, (own_models.scores, own_models.text)
+    return outs, (views.view, views.text)
 
 
 def upgrade(args):

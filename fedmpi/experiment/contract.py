@@ -13,7 +13,7 @@ from fedmpi.errors import FedmpiError
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import read, resolve
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
 from fedmpi.round.loop import Simulation
 from fedmpi.round.memories import pack, unpack
@@ -66,7 +66,7 @@ def faults(method, config=None, overrides=(), root=None):
 
 def runs_three_rounds(make):
     """A run of three rounds has finite losses, and what it returns has the right shapes."""
-    run = Simulation(make(), Serial(), Never())
+    run = Simulation(make(), Serial(), NoSignals())
     rows = [run.round().columns for _ in range(3)]
     for row in rows:
         if not np.isfinite(row["train_loss"]):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = "1.2"  # the first number changes when an old reader would misread
+VERSION = "1.3"  # the first number changes when an old reader would misread
 
 PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
@@ -17,7 +17,7 @@ COLLECTIVES = (  # stored as index; "node": shared memory alone, the others betw
 # Columns that came with a later version; files of an earlier one lack them.
 SINCE = {"rounds/flops_inference": "1.1"} | dict.fromkeys(
     ("rounds/joules", "rounds/co2_g", "clients/joules"), "1.2"
-)
+) | {"rounds/own_mean_accuracy": "1.3"}
 
 TEXT = "utf-8"  # dtype of a column of text: UTF-8 of fixed length, padded with zeros
 
@@ -70,6 +70,7 @@ ROUNDS = _columns("rounds", "[R]", f"""
     test_loss,         <f8, 1,    mean loss on the test data; NaN in rounds without evaluation
     test_accuracy,     <f8, 1,    part of the test data classed right, 0 to 1; NaN as above
     local_accuracy,    <f8, 1,    mean over clients of their own models' accuracy; NaN as above
+    own_mean_accuracy, <f8, 1,    that of the plain mean of own models; NaN if all are global
     clients_selected,  <i8, 1,    clients asked to take part
     clients_completed, <i8, 1,    clients whose report entered the sums
     bytes_down,        <i8, byte, encoded messages from server to clients, all clients

@@ -117,9 +117,7 @@ class Simulation:
         """Return the Job of one client of a Cohort."""
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
         state = self.cohorts.state_of(round)
-        plan = self.algorithm.plan(state, round, client)
-        returned.plan(plan, self.experiment.layout, self.algorithm)
-        self.experiment.check_memory(plan, client)
+        plan = self.experiment.plan(state, round, client)
         return Job(client, round, state, plan, float(cohort.shares[place_in_cohort]))
 
     def arrays(self):
@@ -233,7 +231,7 @@ class Simulation:
         down = server.messages.down(job.plan)
         sent.add(down, [])
         samples = self.experiment.sizes[job.client]
-        return columns.lost_row(job.client, samples, down, self.cohorts.lost)
+        return columns.lost_row(job.client, samples, down, cohort.outcomes[place_in_cohort])
 
     def _take_in(self, done, sums, sent):
         """Add what arrived in a Visit to the sums; return the client's row, and any rejection."""
@@ -277,7 +275,7 @@ class Simulation:
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
-        return columns.Row(found, clients, sent.layers(columns.could_send(clients)))
+        return columns.RoundRecord(found, clients, sent.layers(columns.could_send(clients)))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""

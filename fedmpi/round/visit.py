@@ -39,6 +39,11 @@ class Server:
     messages: Messages
     memory: Callable[[int], Memory]
 
+    @property
+    def resizes(self) -> bool:
+        """True if the bytes of a message depend on what the stages do with it."""
+        return any(stage.resizes for stage in self.stages)
+
 
 @dataclass(frozen=True, eq=False)
 class Visit:
@@ -118,14 +123,8 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
     algorithm, memory = server.algorithm, server.memory(job.client)
-    message = algorithm.message(job, report)
-    returned.message(message, job.plan.up.layout, algorithm)
-    base = None
-    if server.stages and algorithm.base is not None:
-        base = job.state[algorithm.base]
-    sent, kept = applied(server.stages, base, job, message, memory)
-    parts, up, support = server.messages.up(job.plan, sent)
-    arrival = Arrival(job.client, job.share, report.steps, report.loss, restored(parts, base))
+    message, (parts, support), up, kept = outgoing(server, job, report)
+    arrival = Arrival(job.client, job.share, report.steps, report.loss, parts)
     done = Visit(job, report, down, up, support, arrival)
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")
@@ -133,6 +132,24 @@ def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> V
     if own is None and not kept:
         return done
     return replace(done, memory={**(memory if own is None else own), **kept})
+
+
+def outgoing(
+    server: Server, job: Job, report: Report
+) -> tuple[Mapping[str, Part], tuple[Mapping[str, Part], Support], list[Message], Memory]:
+    """Return what a client sends, on all of its way to the server.
+
+    That is its message as the method has it; the parts as they arrive, and the Support of all of
+    them; the sizes; and what the stages keep with the client.
+    """
+    algorithm, base = server.algorithm, None
+    message = algorithm.message(job, report)
+    returned.message(message, job.plan.up.layout, algorithm)
+    if server.stages and algorithm.base is not None:
+        base = job.state[algorithm.base]
+    sent, kept = applied(server.stages, base, job, message, server.memory(job.client))
+    parts, up, support = server.messages.up(job.plan, sent)
+    return message, (restored(parts, base), support), up, kept
 
 
 def _remembered(

@@ -10,7 +10,7 @@ from fedmpi.algorithms import ALGORITHMS
 from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError
 from fedmpi.experiment import contract
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.columns import COMPLETED
 from fedmpi.round.loop import Simulation
 from tests.algorithms.problem import experiment, fedavg, simulate, trained
@@ -58,7 +58,7 @@ class Seen(Simulation):
 
 def test_the_union_is_that_of_the_supports_of_all_messages(name):
     """As worked out from the messages themselves; and never below what a client sends."""
-    run = Seen(experiment(name, **KEYS.get(name, {})), Serial(), Never())
+    run = Seen(experiment(name, **KEYS.get(name, {})), Serial(), NoSignals())
     for _ in range(4):
         run.seen = []
         row = run.round()
@@ -83,7 +83,7 @@ def test_a_method_that_remembers_must_say_so():
         def remember(self, job, report, message, arrival):
             return {"x": np.ones(1)}
 
-    run = Simulation(experiment("fedavg"), Serial(), Never())
+    run = Simulation(experiment("fedavg"), Serial(), NoSignals())
     run.experiment.algorithm.__class__ = Forgetful
     with pytest.raises(FedmpiError, match=r"remember returned x, but .* `remembers = True`"):
         run.round()

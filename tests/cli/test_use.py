@@ -13,7 +13,7 @@ import time
 import pytest
 
 from fedmpi import cli
-from fedmpi.cli import progress
+from fedmpi.cli import progress_display
 from fedmpi.experiment.resolve import resolve
 from tests.conftest import ROOT, errors_of, mpiexec
 
@@ -189,8 +189,8 @@ class Row:
 
 def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch, capsys):
     now = [100.0]
-    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
-    lines = progress.progress_for("lines", "exp")
+    monkeypatch.setattr(progress_display, "monotonic", lambda: now[0])
+    lines = progress_display.progress_for("lines", "exp")
     for number, passed in ((50, 60.0), (51, 10.0), (52, 10.0), (199, 10.0)):
         now[0] += passed
         lines(Row(number), 200)

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from fedmpi import cli
-from fedmpi.cli.progress import Bar
+from fedmpi.cli.progress_display import LiveBar
 from fedmpi.errors import LONGEST, ConfigError, FedmpiError
 from fedmpi.experiment import resolve
 from fedmpi.record.writer import Writer
@@ -51,7 +51,7 @@ def test_names_that_steer_are_refused(name):
 
 @pytest.mark.parametrize("name", ["[/nope]", "[bold]", "a]", "[link=file:///etc]x"])
 def test_names_in_the_bar_are_not_markup(name, monkeypatch):
-    bar = Bar(name)
+    bar = LiveBar(name)
     monkeypatch.setattr(bar._progress.live.console, "file", io.StringIO())
     with bar:
         pass

@@ -10,7 +10,7 @@ from fedmpi.cli.new import KINDS
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 from tests.algorithms.problem import simulate
 from tests.algorithms.test_contract import KEYS
@@ -102,7 +102,7 @@ def test_the_examples_of_users_code_give_the_same_bits(kind, comm):
     tree = import_module(f"fedmpi.examples.{kind}").EXPERIMENT | {"run": {"rounds": 3}}
     found = []
     for ranks in (Serial(), comm):
-        run = Simulation(assemble(of_tree(tree), ranks, None), ranks, Never())
+        run = Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
         found.append(([run.round().columns["train_loss"] for _ in range(3)], run.state))
     (losses, state), (others, other) = found
     assert losses == others
