@@ -10,7 +10,7 @@ import math
 from datetime import datetime
 from pathlib import Path
 
-from fedmpi.analysis import tables
+from fedmpi.analysis import text_tables
 from fedmpi.errors import ResultError
 
 EXTRA = "pip install 'fedmpi[trackers]'"
@@ -54,7 +54,7 @@ def scalars(run):
 def parameters(run):
     """Return {"section.key": number, text or bool} of the configuration; lists become JSON."""
     found = {}
-    for key, value in tables.flat(run.config):
+    for key, value in text_tables.flat(run.config):
         if value is not None:
             known = isinstance(value, bool | int | float | str)
             found[key] = value if known else json.dumps(value)
@@ -65,7 +65,7 @@ def to_csv(run, place):
     """Write rounds.csv, clients.csv, config.json and info.json."""
     place.mkdir(parents=True)
     for name, clients in (("rounds", False), ("clients", True)):
-        lines = tables.table(run, clients=clients, format="csv")
+        lines = text_tables.table(run, clients=clients, format="csv")
         (place / f"{name}.csv").write_text("".join(f"{line}\n" for line in lines), "utf-8")
     (place / "config.json").write_text(json.dumps(run.config, indent=1), "utf-8")
     (place / "info.json").write_text(json.dumps(run.info(), indent=1), "utf-8")

@@ -197,8 +197,8 @@ is larger than 32 KiB, is compressed with gzip, the weights apart. A single text
 an array of one.
 Every dataset below has the attributes `unit` and `meaning`, which other programs find under the
 names `units` and `long_name`. The axis of `/rounds` has the dimension scale `/rounds/round`, and
-those of `/phases` and `/layers` have labels. A new column raises the second number of the version, a change that
-an old reader would misread the first; `fedmpi upgrade` brings old files to the newest.
+those of `/phases` and `/layers` have labels. A new column raises the second number of the version,
+a change that an old reader would misread the first; `fedmpi upgrade` brings old files to the newest.
 
 Shapes: R rounds, K rows of clients, N clients in all, L layers, E events.
 """

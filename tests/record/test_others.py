@@ -37,7 +37,8 @@ def test_xarray_opens_the_file_by_itself(out):
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("h5netcdf")
     with xarray.open_dataset(out, group="rounds", engine="h5netcdf", phony_dims="sort") as found:
-        assert found.test_accuracy.dims == ("round",) and found["round"].values.tolist() == [0, 1, 2]
+        assert found.test_accuracy.dims == ("round",)
+        assert found["round"].values.tolist() == [0, 1, 2]
         assert found.virtual_time.attrs["units"] == "s"
     with xarray.open_dataset(out, group="layers", engine="h5netcdf", phony_dims="sort") as found:
         assert found.kept.shape == (3, 3)
