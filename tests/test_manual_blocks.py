@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+DOCS = sorted(ROOT.glob("docs/*.md"))
+
 
 def blocks(page):
     """Yield (language, text) of the fenced blocks of a page."""
@@ -53,7 +55,19 @@ def test_sweep(main, tmp_path, monkeypatch, capsys):
     assert all(f"p={p}_seed={seed}" in shown for p in (0.3, 0.7) for seed in (0, 1))
 
 
-@pytest.mark.parametrize("page", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md")))
+@pytest.mark.parametrize("page", [f"docs/{p.name}" for p in DOCS])
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+PAGES = ["README.md", "CHANGELOG.md", "jobs/README.md", *(f"docs/{p.name}" for p in DOCS)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_of_prose_have_100_columns(page):
+    prose = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.DOTALL | re.M)
+    long = [line for line in prose.splitlines()
+            if len(line) > 100 and not line.startswith(("|", "    "))]
+    assert not long
+    assert page != "README.md" or len((ROOT / page).read_text().splitlines()) < 150

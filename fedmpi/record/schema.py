@@ -198,7 +198,7 @@ an array of one.
 Every dataset below has the attributes `unit` and `meaning`, which other programs find under the
 names `units` and `long_name`. The axis of `/rounds` has the dimension scale `/rounds/round`, and
 those of `/phases` and `/layers` have labels. A new column raises the second number of the version,
-a change that an old reader would misread the first; `fedmpi upgrade` brings old files to the newest.
+a change that an old reader would misread raises the first; `fedmpi upgrade` updates old files.
 
 Shapes: R rounds, K rows of clients, N clients in all, L layers, E events.
 """
