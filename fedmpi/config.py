@@ -30,7 +30,7 @@ class RunSection(Section):
     """[run]: how long, how exact, and on what.
 
     own_models: in an evaluation, how many clients at most are asked for their own model where
-    a method keeps parts of it with them (drawn anew each time; 0: local_accuracy is that of the
+    a method keeps parts of it with them (drawn each time; 0: local_accuracy is that of the
     global model). checkpoint_share: of the time, that checkpoints may take; one that would take
     more waits for a later round (1: none waits). record_clients: which clients of a round get a
     row in the result file: all, 1,000 drawn anew in each round, or none; columns of rounds are of
@@ -80,7 +80,7 @@ class DataSection(NamedSection):
     """[data]: which data set, and how it is split over the clients.
 
     augment: "crop-flip" moves each training image by up to 4 pixels, reflected at the edges, and
-    mirrors every second one, drawn anew each time that it is seen.
+    mirrors every second image, drawn each time that the image is used.
     """
 
     name: Name = "digits"
