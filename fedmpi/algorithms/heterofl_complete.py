@@ -22,18 +22,17 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.heterofl import HeteroFL
+from fedmpi.algorithms.widths import Widths
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
 
-class HeteroFLComplete(HeteroFL, name="heterofl-complete"):
+class HeteroFLComplete(Widths, name="heterofl-complete"):
     """Nested widths with scaler, masked loss and static normalisation."""
 
-    personal = False
     torch_only = static_norm = True
 
-    class Keys(HeteroFL.Keys):
+    class Keys(Widths.Keys):
         """The [algorithm] keys of complete HeteroFL."""
 
         clip: float = Field(1.0, ge=0)  # largest norm of a gradient; 0: no limit

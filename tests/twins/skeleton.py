@@ -29,7 +29,7 @@ def skeletonization(trial):
                 trial.sends(round, down=mask, up=mask)
             w = total
             continue
-        new = {layer: 0 for layer in SIZES}
+        new = dict.fromkeys(SIZES, 0)
         for client, share in trial.cohort(round):
             x, y = trial.data(client)
             slope = sum(error_slope(net, w * mask, *part) for part in blocks(x, y))
