@@ -3,7 +3,8 @@
 Diao, Ding and Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning
 for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264: a client of width s holds the first
 s * C rows of every layer but the last, and of these the inputs that such rows give; a weight
-becomes the mean over the clients that hold it. Widths are drawn once for each client.
+becomes the mean over the clients that hold it. Widths are drawn once for each client, or follow
+[devices] policy.
 Deviations: no scaling layer, no static batch normalisation (running statistics are averaged)
 and no masked loss, without which the published code does not learn with the narrow widths; all of
 it is in `heterofl-complete`.

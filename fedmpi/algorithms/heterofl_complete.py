@@ -62,8 +62,9 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
 
     def width_of(self, client, round=0):
         """Return which of the widths a client has in a round."""
-        turn = round if self.keys.dynamic else 0
-        return int(self.rng_for("heterofl", turn, client).integers(len(self.keys.widths)))
+        if self.by_policy or not self.keys.dynamic:
+            return super().width_of(client)
+        return int(self.rng_for("heterofl", round, client).integers(len(self.keys.widths)))
 
     def _of_labels(self, labels):
         """uint8[P]: 0 in the last layer's rows of classes not in bool[classes] `labels`."""

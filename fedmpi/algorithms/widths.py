@@ -15,6 +15,7 @@ class Widths(Algorithm):
     """A client of width s holds s * C rows of every layer but the last, those of `rows_of`."""
 
     level = "coordinate"
+    knob = "widths"
     moves = False  # whether a client has other rows from round to round
 
     class Keys(Keys):
@@ -35,18 +36,29 @@ class Widths(Algorithm):
 
     def plan(self, state, round, client):
         """The client's part of the model down and up."""
-        held, part = self._parts[self.width_of(client)]
+        width = self.keys.widths[self.width_of(client)]
         if self.moves:
-            held, part = self._part(self.keys.widths[self.width_of(client)], round, client)
-        return Plan(down=held, up=held, known=True, submodel=part)
+            return self._plan(*self._part(width, round, client))
+        return self._plan_of_width(width)
 
     def width_of(self, client):
-        """Return which of the widths a client has, drawn once."""
+        """Return which of the widths a client has, drawn once, or by [devices] policy."""
+        widths = self.keys.widths
+        if self.by_policy:
+            values = sorted(set(widths))
+            return widths.index(self.setting.fit(values, client, self._plan_of_width))
         return int(self.rng_for("heterofl", 0, client).integers(len(self.keys.widths)))
 
     def rows_of(self, layer, count, round, client):
         """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
         return np.arange(layer.rows) < count
+
+    def _plan_of_width(self, width):
+        return self._plan(*self._parts[self.keys.widths.index(width)])
+
+    @staticmethod
+    def _plan(held, part):
+        return Plan(down=held, up=held, known=True, submodel=part)
 
     def _part(self, width, round=0, client=0):
         """Return the Support of a width, and its Submodel."""

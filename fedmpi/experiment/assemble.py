@@ -15,7 +15,8 @@ from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
+from fedmpi.round.costs import Costs
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.progress import Progress
@@ -78,6 +79,7 @@ def _assembled(resolved, dataset, partition, memories, progress):
 def _algorithm(resolved, engine, devices, memories, facts):
     """Return the method of a run, with all that it may ask; `facts` are more of its Setting."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
+    costs = Costs(config, engine, devices)
     setting = Setting(
         layout=engine.layout,
         seed=config.run.seed,
@@ -87,6 +89,9 @@ def _algorithm(resolved, engine, devices, memories, facts):
         speed=devices.speed,
         optimizer=config.optimizer,
         gates=None if gates is None else left_by_gates(engine.layout, gates),
+        policy=config.devices.policy if config.devices.knob == "method" else "fixed",
+        fit=costs.fit,
+        steps=costs.steps,
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
         **facts,

@@ -13,7 +13,7 @@ from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.partition import Partition
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Own, Plan, Submodel
 from fedmpi.rng import rng_for
 

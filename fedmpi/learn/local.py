@@ -34,6 +34,11 @@ class Local:
             return np.minimum(self.batch_size, np.asarray(samples)) * self.steps
         return (self.epochs or 1) * np.asarray(samples)
 
+    def samples_in(self, samples: int, steps: int) -> int:
+        """Return how many samples `batches` yields in `steps` steps, each time counted."""
+        whole, rest = divmod(steps, max(-(-samples // self.batch_size), 1))
+        return whole * samples + min(rest * self.batch_size, samples)
+
     def lr_of(self, round: int) -> float:
         """Return the learning rate of a round."""
         return self.lr * self.lr_decay**round

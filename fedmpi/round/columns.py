@@ -21,7 +21,7 @@ SILENCED = (LATE, UNAVAILABLE)  # whose report was cut off
 
 
 @dataclass(eq=False)
-class Row:
+class RoundRecord:
     """What one round adds to the result file.
 
     `columns` are those of /rounds, `clients` the rows CLIENT[n] in order of client,

@@ -16,7 +16,7 @@ from fedmpi.learn.local import Local
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.partitions.partition import Partition
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import MECHANISMS, Backward, Own, Plan, Submodel
 
 SHAPE, CLASSES = (2, 6, 6), 4

@@ -156,8 +156,8 @@ def largest(values, count):
     order = values.abs().argsort(descending=True, stable=True)
     if 0 < count < len(values):
         inner, outer = values.abs()[order[count - 1]], values.abs()[order[count]]
-        clear = inner - outer > MARGIN * inner or inner == 0
-        assert clear, "two values are almost equal; change the seed"
+        apart = inner - outer > MARGIN * inner or inner == 0
+        assert apart, "two values are almost equal; change the seed"
     kept = torch.zeros(len(values), dtype=torch.bool)
     kept[order[:count]] = True
     return kept

@@ -9,7 +9,8 @@ def add_verbs(verbs):
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, data, "fetch the files of a data set, or verify them")
+    parser = verb(verbs, data, "fetch the files of a data set, or verify them",
+                  "fedmpi data fetch fashion-mnist")
     parser.add_argument("what", choices=("fetch", "verify"))
     parser.add_argument("name", metavar="NAME", help="a data set, see list datasets")
     parser.add_argument("--root", type=Path, help="folder of the data sets (default: FEDMPI_DATA)")

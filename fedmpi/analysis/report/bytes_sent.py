@@ -4,9 +4,9 @@ import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.analysis.report.blocks import field
-from fedmpi.analysis.report.figure import Frame, bytes_unit, ceiling, figure, stacks
+from fedmpi.analysis.report.figure import PlotArea, bytes_unit, ceiling, figure, stacks
+from fedmpi.analysis.report.learning import panel
 from fedmpi.analysis.report.markup import join, section, table, tag
-from fedmpi.analysis.report.progress import panel
 from fedmpi.analysis.report.summary import key, share, swatch
 
 CELLS = 16_000  # of all fields of a page together
@@ -23,7 +23,7 @@ def traffic(study):
     bytes_ = {group: parts(group) for group in study.groups}
     tops = [max(up.sum(0).max(initial=0), down.max(initial=0)) for up, down in bytes_.values()]
     rounds = max(up.shape[1] for up, _ in bytes_.values())
-    frame = Frame((0.0, float(max(rounds, 1))), (0.0, ceiling(max(tops))))
+    frame = PlotArea((0.0, float(max(rounds, 1))), (0.0, ceiling(max(tops))))
     drawn = [figure(group.name, stacks(f"bytes of each round, {group.name}", *found, frame,
                                         [kind for kind, _ in PARTS]))
              for group, found in bytes_.items()]

@@ -17,7 +17,8 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, doctor, "what is wrong with this machine, and what mends it")
+    parser = verb(verbs, doctor, "what is wrong with this machine, and what mends it",
+                  "fedmpi doctor --mpi 4")
     parser.add_argument("config", nargs="?", help="also for the device and threads of this TOML")
     parser.add_argument("-o", "--out", type=Path, default=Path("."),
                         help="result file or folder to be written (default: this folder)")
@@ -42,7 +43,7 @@ def doctor(args):
     if wrong:  # without its libraries nothing else can be looked at
         return 1
     from fedmpi.comm.library import library
-    from fedmpi.doctor import mpi
+    from fedmpi.doctor import mpi_library
 
     wanted = _wanted(args.config, speaks)
     name, fault = library()
@@ -52,7 +53,7 @@ def doctor(args):
     speaks = speaks and comm.rank == 0
     here = _node(args.out, wanted, comm)
     nodes, elsewhere = _from_all_nodes(comm, here)
-    joined = None if fault else mpi.ranks(os.environ, comm.size, nodes, name, launchers)
+    joined = None if fault else mpi_library.ranks(os.environ, comm.size, nodes, name, launchers)
     wrong |= _told([joined, *here, *_nodes(comm, nodes)], speaks)
     if speaks and elsewhere:
         print("\n".join(elsewhere))
@@ -78,7 +79,7 @@ def _nodes(comm, nodes):
 
     import numpy as np
 
-    from fedmpi.doctor import clock, processors, storage
+    from fedmpi.doctor import clocks, processors, storage
 
     text = Path("/proc/cpuinfo").read_text()
     row = np.zeros(1, [("host", "S64"), ("kind", "S224"), ("time", "<f8")])
@@ -89,7 +90,7 @@ def _nodes(comm, nodes):
     rows = comm.gather_rows(row)
     hosts = [host.decode() for host in rows["host"]]
     kinds = [kind.decode(errors="replace") for kind in rows["kind"]]
-    return [processors.processors(hosts, kinds), clock.clocks(hosts, rows["time"].tolist()),
+    return [processors.processors(hosts, kinds), clocks.clocks(hosts, rows["time"].tolist()),
             storage.environment(sys.prefix, Path("/proc/mounts").read_text(), nodes)]
 
 
@@ -130,12 +131,12 @@ def _launchers():
 
 def _mpi(name, fault, launchers):
     """Findings on library, launcher and Slurm, before any of them is used."""
-    from fedmpi.doctor import mpi
+    from fedmpi.doctor import mpi_library
 
-    found = [mpi.library(name, fault)]
+    found = [mpi_library.library(name, fault)]
     if not fault:
-        found.append(mpi.launcher(os.environ, name, launchers))
-        found.append(mpi.slurm(os.environ, name, *_plugins()))
+        found.append(mpi_library.launcher(os.environ, name, launchers))
+        found.append(mpi_library.slurm(os.environ, name, *_plugins()))
     return found
 
 

@@ -10,7 +10,8 @@ def add_verbs(verbs):
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, report, "one page to read about one run or several")
+    parser = verb(verbs, report, "one page to read about one run or several",
+                  "fedmpi report fedavg.h5 fedskel.h5 -o report.html --target 0.80")
     parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help=".html file to write")
     parser.add_argument("--target", type=float, help="test accuracy to reach, such as 0.80")

@@ -20,7 +20,7 @@ MEASURES = ("rounds_to", "bytes_to", "seconds_to")
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedSpread:
     """Values of several runs: their number, mean and sample standard deviation (0 for one)."""
 
     count: int
@@ -53,7 +53,7 @@ def rows(runs, target=None):
             "name": name,
             "runs": len(group),
             "seeds": sorted(finals),
-            "final_accuracy": Spread.of(list(finals.values())),
+            "final_accuracy": SeedSpread.of(list(finals.values())),
             **_paid(group, target),
             "difference": paired(finals, first) if found else None,
         })
@@ -70,7 +70,7 @@ def _paid(group, target):
         "seconds_to": [run.time_to(target) for run in group],
     }
     reached = sum(value is not None for value in values["rounds_to"])
-    return {"reached": reached} | {name: Spread.of(value) for name, value in values.items()}
+    return {"reached": reached} | {name: SeedSpread.of(value) for name, value in values.items()}
 
 
 def final_by_seed(group):
@@ -86,7 +86,7 @@ def final_by_seed(group):
 def paired(ours, theirs):
     """Return (mean, half width) of ours - theirs over common seeds, at 95 % by Student's t."""
     seeds = sorted(set(ours) & set(theirs))
-    spread = Spread.of([ours[seed] - theirs[seed] for seed in seeds])
+    spread = SeedSpread.of([ours[seed] - theirs[seed] for seed in seeds])
     if spread is None or spread.count < 2:
         return None
     freedom = spread.count - 1

@@ -9,7 +9,7 @@ EVERY = 5.0  # seconds between two lines about the same stage
 CLEAR = "\r\x1b[K"  # to the start of the line, and erase it
 
 
-class Stages:
+class StartUp:
     """Shows the stage that a start has reached, on standard error.
 
     On a terminal this is a single line that is rewritten each second and erased at the end.

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from fedmpi.analysis.partition import draw, rows, text
+from fedmpi.analysis.partition_summary import draw, rows, text
 from fedmpi.errors import ConfigError, ResultError
 
 

@@ -21,10 +21,11 @@ def add_verbs(verbs):
                               description="Measure parts of fedmpi; docs/kernels.md says how.")
     whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
     for function, summary in _WHATS:
-        parser = verb(whats, function, summary)
+        parser = verb(whats, function, summary, _EXAMPLES[function])
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
         _ARGUMENTS[function](parser)
-    verb(verbs, warmup, "compile the kernels once per node")
+    verb(verbs, warmup, "compile the kernels once per node",
+         "srun --ntasks-per-node=1 fedmpi warmup")
 
 
 def _with_quick(parser):
@@ -89,12 +90,12 @@ def run(args):
 
 def round_(args):
     """Measure clients per second beside others, start-up and memory; starts its own ranks."""
-    from fedmpi.bench import machine
-    from fedmpi.bench import round as measured
+    from fedmpi.bench import environment
+    from fedmpi.bench import round_loop as measured
     from fedmpi.bench.others import others
 
     launch = _launch(_prepare(), args.ranks)
-    ranks = machine.ranks(launch, args.ranks)
+    ranks = environment.ranks(launch, args.ranks)
     peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
     size = measured.size_for(ranks, args.quick)
     found = measured.run(launch, data_root(), cache_folder(), size, peers, _say, args.minutes)
@@ -125,11 +126,11 @@ def collectives(args):
 
 def _collectives_alone(args):
     """Measure single sums on ranks of this command, and whole runs on theirs."""
-    from fedmpi.bench import machine, reductions
+    from fedmpi.bench import environment, reductions
 
     launch = _launch(_prepare(), args.ranks)
-    ranks = machine.ranks(launch, args.ranks)
-    found = {"ranks": ranks, "machine": machine.described(launch)}
+    ranks = environment.ranks(launch, args.ranks)
+    found = {"ranks": ranks, "machine": environment.described(launch)}
     found |= {"rows": [], "bars": []}
     if not args.runs:
         words = [f"--{part}" for part in ("quick", "bars") if getattr(args, part)]
@@ -148,7 +149,7 @@ def _collectives_alone(args):
 
 def kernels(args):
     """Measure each kernel beside numpy or torch and beside the floor of this machine."""
-    from fedmpi.bench import kernels as measured
+    from fedmpi.bench import kernel_times as measured
 
     _prepare()
     found = measured.run(args.quick, _say)
@@ -179,7 +180,7 @@ def scale(args):
 
         if args.figure:
             from fedmpi.analysis.draw import sheet
-            from fedmpi.bench.figure import draw
+            from fedmpi.bench.scale_figure import draw
 
             sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
         found = measured.run(_launch(folder), args.quick, _say)
@@ -218,7 +219,7 @@ def _prepare(threads=1):
 
 def _launch(folder, ranks=None):
     """Return how arms are started: on `ranks` ranks at most, or on as many as there are cores."""
-    from fedmpi.bench.launch import Launch
+    from fedmpi.bench.processes import Launch
 
     cores = len(os.sched_getaffinity(0))
     beside = Path(sys.executable).with_name("mpiexec")
@@ -245,6 +246,13 @@ _WHATS = (
     (scale, "the sums on many nodes, simulated"),
     (run, "one experiment of yours"),
 )
+_EXAMPLES = {
+    kernels: "fedmpi bench kernels --json kernels.json",
+    collectives: "fedmpi bench collectives --ranks 4 --bars",
+    round_: "fedmpi bench round --ranks 4 --minutes 10",
+    scale: "fedmpi bench scale --figure scale.png",
+    run: "fedmpi bench run exp.toml",
+}
 _ARGUMENTS = {
     kernels: _with_quick,
     collectives: _collectives_arguments,

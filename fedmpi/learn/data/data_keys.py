@@ -10,7 +10,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
-class Synthetic(Section):
+class SyntheticKeys(Section):
     """Spread of the clients' models `a` and inputs `b`; number of natural `clients`."""
 
     a: NotNegative = 1.0
@@ -21,7 +21,7 @@ class Synthetic(Section):
     seed: Seed = 0
 
 
-class Patterns(Section):
+class PatternsKeys(Section):
     """`images` of `side` x `side` pixels for training, and a sixth as many for testing."""
 
     side: Annotated[int, Field(ge=1, le=1024)] = 28
@@ -30,7 +30,7 @@ class Patterns(Section):
     seed: Seed = 0
 
 
-class Rules(Section):
+class RulesKeys(Section):
     """Which `problem`; `bits` and `seed` are those of the random mapping."""
 
     problem: Literal[
@@ -40,31 +40,31 @@ class Rules(Section):
     seed: Seed = 0
 
 
-class Cifar100(Section):
+class Cifar100Keys(Section):
     """Which `labels`: 100 fine ones, or 20 coarse ones."""
 
     labels: Literal["fine", "coarse"] = "fine"
 
 
-class Svhn(Section):
+class SvhnKeys(Section):
     """Whether the 531,131 `extra` images are for training too."""
 
     extra: bool = False
 
 
-class Femnist(Section):
+class FemnistKeys(Section):
     """Which `source`: the files of LEAF or of TensorFlow Federated."""
 
     source: Literal["leaf", "tff"] = "leaf"
 
 
-class Cinic10(Section):
+class Cinic10Keys(Section):
     """Whether the part `valid` is for training too."""
 
     valid: bool = False
 
 
-class Folder(Section):
+class FolderKeys(Section):
     """A `folder` below the data root, its parts `train` and `test`; `grey` takes colours off."""
 
     folder: str
@@ -73,14 +73,14 @@ class Folder(Section):
     grey: bool = False
 
 
-class HuggingFace(Folder):
+class HuggingFaceKeys(FolderKeys):
     """Also the columns `image` and `label`."""
 
     image: str = "image"
     label: str = "label"
 
 
-class Shakespeare(Section):
+class ShakespeareKeys(Section):
     """Which text, and the characters from one sample to the next (LEAF: 1)."""
 
     source: Literal["moby", "tiny"] = "moby"

@@ -2,9 +2,8 @@
 
 import pytest
 
-from fedmpi.bench import machine, others, reductions
-from fedmpi.bench import round as rounds
-from fedmpi.bench.launch import Launch
+from fedmpi.bench import environment, others, reductions, round_loop
+from fedmpi.bench.processes import Launch
 from fedmpi.errors import ConfigError
 
 
@@ -19,19 +18,19 @@ def launch(cores, most=None, mpiexec=("mpiexec", "-n")):
 )  # fmt: skip
 def test_the_processor_and_its_widest_instructions_are_named(tmp_path, flags, shown):
     (tmp_path / "cpuinfo").write_text(f"model name : Some CPU: 2 GHz\n{flags}\n")
-    found = machine.described(launch(2), tmp_path / "cpuinfo")
+    found = environment.described(launch(2), tmp_path / "cpuinfo")
     assert (found["processor"], found["instructions"]) == ("Some CPU: 2 GHz", shown)
     assert found["cores"] == 2 and len(found["load_before"]) == 3
 
 
 def test_ranks_are_the_cores_up_to_four_unless_a_number_is_given():
-    assert [machine.ranks(launch(cores)) for cores in (1, 2, 4, 64)] == [1, 2, 4, 4]
-    assert machine.ranks(launch(2, 3), 3) == 3
-    assert machine.ranks(launch(1, mpiexec=())) == 1
+    assert [environment.ranks(launch(cores)) for cores in (1, 2, 4, 64)] == [1, 2, 4, 4]
+    assert environment.ranks(launch(2, 3), 3) == 3
+    assert environment.ranks(launch(1, mpiexec=())) == 1
     with pytest.raises(ConfigError, match="--ranks 0"):
-        machine.ranks(launch(2), 0)
+        environment.ranks(launch(2), 0)
     with pytest.raises(ConfigError, match="needs mpiexec"):
-        machine.ranks(launch(2, mpiexec=()))
+        environment.ranks(launch(2, mpiexec=()))
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -41,7 +40,7 @@ def test_peers_get_as_many_processes_as_fedmpi(ranks):
     assert f"--nproc_per_node={ranks}" in words["pfl 0.6.0"]
     assert words["Flower 1.41.0"][-1] == ranks
     assert words["mpi4py + torch"][:3] == ["mpiexec", "-n", ranks] or ranks == 1
-    assert rounds.size_for(ranks).ranks == tuple(range(1, ranks + 1))
+    assert round_loop.size_for(ranks).ranks == tuple(range(1, ranks + 1))
 
 
 def test_reductions_are_judged_by_their_ratio():

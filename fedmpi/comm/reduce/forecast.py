@@ -17,7 +17,7 @@ def bin_width(size, bins=BINS):
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Forecast:
     """What all ranks are about to add; the same on every rank.
 
     rows : int64[P, 7 + BINS], what each rank said of itself
@@ -67,7 +67,7 @@ class Plan:
 
     def knowing(self, union):
         """Return this Plan with the coordinates of the union known."""
-        other = object.__new__(Plan)  # what was worked out before is kept
+        other = object.__new__(Forecast)  # what was worked out before is kept
         vars(other).update(vars(self), known=union)
         return other
 
@@ -115,7 +115,7 @@ def exchange(link, field, weight):
     kernels.merge.loads(field.touched, field.starts, width, 1, row[MARKS.stop :])
     rows = link.gather_row(row)
     weights = rows[:, WEIGHT].copy().view(np.asarray(weight).dtype)
-    plan = Plan(
+    plan = Forecast(
         rows,
         field.size,
         field.touched.size,

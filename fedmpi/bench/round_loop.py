@@ -25,7 +25,7 @@ from time import monotonic
 
 import numpy as np
 
-from fedmpi.bench import given, machine, memory
+from fedmpi.bench import environment, given, resident_memory
 from fedmpi.bench.measure import Bar, Spread, judged, plain, ratios
 from fedmpi.errors import FedmpiError
 from fedmpi.experiment import resolve
@@ -122,7 +122,7 @@ def run(launch, root, cache, size, others=(), say=lambda text: None, minutes=inf
     minutes : float
         After so many nothing more is begun; an arm that was left out says so.
     """
-    described, end = machine.described(launch), monotonic() + 60 * minutes
+    described, end = environment.described(launch), monotonic() + 60 * minutes
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         folder = Path(folder)
         text, data = _setting(folder, size, root, cache)
@@ -138,7 +138,7 @@ def run(launch, root, cache, size, others=(), say=lambda text: None, minutes=inf
         if monotonic() < end:
             say("start-up and memory")
             startup = _startup(launch, folder, size)
-            held = memory.measure(launch, folder, size)
+            held = resident_memory.measure(launch, folder, size)
     over_bare = _over_bare(arms)
     described["load_after"] = os.getloadavg()
     return plain(
@@ -273,7 +273,7 @@ def _bars(arms, size, over_bare, startup, held):
         Bar("round loop: share added to bare training", over_bare.median, 0.03, False),
         Bar(f"{most} ranks over 1 rank", over("fedmpi", 1), 0.9 * most),
         Bar("start-up to the first training step, s", startup.median, 4.0, False),
-        *(memory.bars(held) if held else ()),
+        *(resident_memory.bars(held) if held else ()),
         Bar("over pfl", over("pfl 0.6.0", most), 2.5, note=note("pfl 0.6.0")),
         Bar("over Flower", over("Flower 1.41.0", most), 15.0, note=note("Flower 1.41.0")),
         Bar("FedSkel r = 0.25 over FedAvg", 1 / skeleton if skeleton else None, 1.0),

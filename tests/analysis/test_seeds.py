@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fedmpi.analysis import groups
+from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare
 from fedmpi.analysis.paper import figure, mean_curve
 from fedmpi.record import reader
@@ -26,7 +26,7 @@ def runs(tmp_path):
 
 
 def test_six_runs_of_two_configurations_are_two_rows(runs):
-    first, second = groups.rows(runs, 0.8)
+    first, second = seeds.rows(runs, 0.8)
     assert (first["runs"], first["seeds"], first["reached"]) == (3, [1, 2, 3], 3)
     assert first["final_accuracy"].mean == pytest.approx(0.82)
     assert first["final_accuracy"].deviation == pytest.approx(0.02)
@@ -35,14 +35,14 @@ def test_six_runs_of_two_configurations_are_two_rows(runs):
     mean, half = second["difference"]
     assert mean == pytest.approx(0.02)
     assert half == pytest.approx(4.303 * 0.01 / math.sqrt(3))
-    lines = groups.text([first, second], 0.8).splitlines()
+    lines = seeds.text([first, second], 0.8).splitlines()
     assert "0.8200 ± 0.0200" in lines[1] and "+0.0200 ± 0.0248" in lines[2]
 
 
 def test_a_target_that_one_seed_misses_has_no_mean(runs):
-    first, _ = groups.rows(runs, 0.81)
+    first, _ = seeds.rows(runs, 0.81)
     assert first["reached"] == 2 and first["rounds_to"] is None
-    assert "2/3" in groups.text([first, first], 0.81)
+    assert "2/3" in seeds.text([first, first], 0.81)
 
 
 def test_the_curve_of_a_figure_is_the_mean_over_seeds(runs):

@@ -11,7 +11,7 @@ Least = Annotated[int, Field(ge=0)]
 Number = Annotated[int, Field(ge=1)]
 
 
-class Dirichlet(Section):
+class DirichletKeys(Section):
     """`min_samples` at each client; `capped`: no later classes for clients that are full."""
 
     alpha: Alpha = 0.5
@@ -19,19 +19,19 @@ class Dirichlet(Section):
     capped: bool = False
 
 
-class Shards(Section):
+class ShardsKeys(Section):
     """Label-sorted shards for each client."""
 
     shards_per_client: Number = 2
 
 
-class Pathological(Section):
+class PathologicalKeys(Section):
     """Classes that each client holds, exactly."""
 
     classes_per_client: Number = 2
 
 
-class Quantity(Section):
+class QuantityKeys(Section):
     """The `law` of the sizes; `exponent` is the fall of the power law."""
 
     alpha: Alpha = 0.5
@@ -40,13 +40,13 @@ class Quantity(Section):
     exponent: Annotated[float, Field(ge=0, le=10)] = 1.0
 
 
-class Natural(Section):
+class NaturalKeys(Section):
     """Samples that a group must have to become a client."""
 
     min_samples: Least = 1
 
 
-class Mixed(Section):
+class MixedKeys(Section):
     """Share of the samples in shards, and shards for each client."""
 
     mix_rate: Annotated[float, Field(ge=0, le=1)] = 0.95

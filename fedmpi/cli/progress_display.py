@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from fedmpi.analysis.quantities import digits, in_bytes, in_seconds
+from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
 
 LINE_EVERY = 5.0  # seconds between lines; the first and the last round always get one
 WIDE = 72  # columns of a terminal that has room for a bar
@@ -18,7 +18,7 @@ def progress_for(kind, name):
     """Return the progress display: kind is "auto", "bar", "lines" or "none"."""
     if kind == "auto":
         kind = "bar" if sys.stdout.isatty() else "lines"
-    return {"bar": Bar, "lines": Lines, "none": Silent}[kind](name)
+    return {"bar": LiveBar, "lines": Lines, "none": Silent}[kind](name)
 
 
 class Silent:
@@ -56,14 +56,14 @@ class Silent:
         passed = now - since
         if first < done and passed > 0:
             if done < rounds:
-                facts += [f"{_time(passed / (done - first) * (rounds - done))} left"]
+                facts += [f"{duration(passed / (done - first) * (rounds - done))} left"]
             facts += [f"{digits(self._clients / passed)} clients/s"]
         facts += [f"sent {in_bytes(self._bytes)}",
                   f"virtual time {in_seconds(columns['virtual_time'])}"]
         return done, facts
 
 
-class Bar(Silent):
+class LiveBar(Silent):
     """A live bar with as many facts as the terminal has room for."""
 
     def __init__(self, name):
@@ -110,12 +110,3 @@ class Lines(Silent):
             return
         self._last = now
         print(f"{self._name}  round {done}/{rounds}  {'  '.join(facts)}", flush=True)
-
-
-def _time(seconds):
-    """Seconds as a person says them."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

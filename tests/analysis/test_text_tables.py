@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from fedmpi.analysis import quantities, tables
+from fedmpi.analysis import quantities, text_tables
 from fedmpi.errors import ConfigError
 from fedmpi.record import reader, schema
 from tests.record import sample
@@ -22,7 +22,7 @@ def run(tmp_path):
 
 @pytest.mark.parametrize(("form", "separator"), [("tsv", "\t"), ("csv", ",")])
 def test_rounds_read_back_to_the_same_bits(run, form, separator):
-    text = "\n".join(tables.table(run, format=form))
+    text = "\n".join(text_tables.table(run, format=form))
     rows = list(csv.DictReader(io.StringIO(text), delimiter=separator))
     assert list(rows[0]) == [c.name for c in schema.ROUNDS]
     for name in run.rounds:
@@ -31,27 +31,27 @@ def test_rounds_read_back_to_the_same_bits(run, form, separator):
 
 
 def test_json_has_null_for_nan(run):
-    rows = json.loads("\n".join(tables.table(run, format="json")), parse_constant=pytest.fail)
+    rows = json.loads("\n".join(text_tables.table(run, format="json")), parse_constant=pytest.fail)
     assert [row["test_accuracy"] for row in rows] == [0.1, None, 1 / 3]
     assert list(rows[0]) == list(run.rounds)
 
 
 def test_columns_come_in_the_order_asked_for(run):
-    assert list(tables.table(run, columns=["bytes_up", "round"])) == [
+    assert list(text_tables.table(run, columns=["bytes_up", "round"])) == [
         "bytes_up\tround", "5000\t0", "5000\t1", "5000\t2",
     ]
 
 
 def test_the_status_of_clients_is_a_word(run):
-    lines = list(tables.table(run, clients=True, columns=["client", "status"]))
+    lines = list(text_tables.table(run, clients=True, columns=["client", "status"]))
     assert lines[:3] == ["client\tstatus", "0\tcompleted", "1\tlate"]
     assert len(lines) == 16
 
 
 def test_no_rounds(tmp_path):
     run = reader.open(sample.write(tmp_path / "a.h5", rounds=0))
-    assert json.loads("\n".join(tables.table(run, format="json"))) == []
-    assert len(list(tables.table(run))) == 1
+    assert json.loads("\n".join(text_tables.table(run, format="json"))) == []
+    assert len(list(text_tables.table(run))) == 1
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_no_rounds(tmp_path):
 )
 def test_bad_questions(run, asked, message):
     with pytest.raises(ConfigError, match=message):
-        tables.table(run, **asked)
+        text_tables.table(run, **asked)
 
 
 def test_info_text_names_what_people_look_for(run):
-    rows = dict(line.split(None, 1) for line in tables.info_text(run).splitlines())
+    rows = dict(line.split(None, 1) for line in text_tables.info_text(run).splitlines())
     assert (rows["status"], rows["rounds"], rows["ranks"]) == ("finished", "3", "2")
     assert rows["weights_sha256"] == run.weights_sha256
     assert rows["config.algorithm.name"] == "fedavg"

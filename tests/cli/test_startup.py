@@ -1,16 +1,16 @@
 """What a start shows before the first round, and where."""
 
-from fedmpi.cli.stages import CLEAR, Stages
+from fedmpi.cli.startup import CLEAR, StartUp
 
 
 def test_stages_are_lines_in_a_log_and_a_single_line_on_a_terminal(capsys):
-    stages = Stages(live=False)
+    stages = StartUp(live=False)
     stages("reading")
     stages("training")
     stages.end()
     stages("ignored")
     assert capsys.readouterr().err == "# reading\n# training\n"
-    stages = Stages(live=True)
+    stages = StartUp(live=True)
     stages("reading")
     stages.end()
     assert capsys.readouterr().err == f"{CLEAR}reading{CLEAR}"
@@ -18,7 +18,7 @@ def test_stages_are_lines_in_a_log_and_a_single_line_on_a_terminal(capsys):
 
 def test_kernels_that_are_compiled_meanwhile_are_counted(tmp_path):
     (tmp_path / "old.nbc").touch()
-    stages = Stages(live=False)
+    stages = StartUp(live=False)
     stages.count_kernels(tmp_path)
     stages("training")
     assert stages.words(0) == "training"
