@@ -41,7 +41,7 @@ def watch(args):
     """
     if not args.every > 0:
         raise ConfigError(f"--every {args.every:g}: must be above 0 seconds")
-    line, job = Line(sys.stdout.isatty()), Job(args.out)
+    line, job = Line(sys.stdout.isatty()), QueuedJob(args.out)
     try:
         while True:
             text, code = look(args.out, job)
@@ -111,7 +111,7 @@ def facts(run):
     return "  ".join(words)
 
 
-class Job:
+class QueuedJob:
     """The job of a batch system that writes a result file, if there is any."""
 
     def __init__(self, out):
