@@ -1,11 +1,14 @@
 """The verbs that read result files. They need neither MPI nor torch."""
 
+import argparse
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
+
+VIEWS = ("traffic", "fedskel")  # of compare
 
 
 def add_verbs(verbs):
@@ -24,7 +27,8 @@ def add_verbs(verbs):
     parser.add_argument("--format", choices=("tsv", "csv", "json"), default="tsv")
     parser = verb(verbs, compare, "what several runs paid for the same accuracy",
                   "fedmpi compare results/*.h5 --target 0.80 --figure paper.pdf")
-    parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
+    parser.add_argument("outs", metavar="OUT", nargs="*", default=[], help="result files")
+    parser.set_defaults(stray=())
     parser.add_argument("--target", type=float, help="test accuracy to reach, such as 0.80")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .svg, .pdf")
@@ -35,9 +39,9 @@ def add_verbs(verbs):
     parser.add_argument("--each", action="store_true",
                         help="a row for each run, also where runs differ in the seed alone")
     parser.add_argument("--no-curves", action="store_true", help="tables only")
-    parser.add_argument("--views", action="store_true",
-                        help="also what was sent as each paper counts it; --views fedskel: how "
-                        "accurate the runs are as FedSkel's framework scores")
+    parser.add_argument("--views", action=_Views, nargs="?", metavar="VIEW",
+                        help="also what was sent as each paper counts it (traffic, the default), "
+                        "or how accurate runs are as FedSkel's framework scores (fedskel)")
     parser = verb(verbs, export, "write CSV, TensorBoard, MLflow or W&B files",
                   "fedmpi export results/*.h5 --to tensorboard -o logs")
     parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
@@ -76,8 +80,9 @@ def compare(args):
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.record import reader
 
-    outs, view = _outs_and_view(args)
-    runs = [reader.open(out) for out in outs]
+    for place, out in args.stray:
+        args.outs.insert(place, out)
+    view, runs = _view(args.views), [reader.open(out) for out in args.outs]
     comparison = comparison_of(runs, args.target)
     if args.plot:
         from fedmpi.analysis.draw import draw
@@ -123,19 +128,21 @@ def export(args):
         print(f"{args.to} in {place}", file=sys.stderr)
 
 
-def _outs_and_view(args):
-    """Return the files to compare, and (the function of a run, the text of what it gives).
+class _Views(argparse.Action):
+    """`--views` alone, with the name of a view, or before a file, which then is one to compare."""
 
-    The name of a view stands among the files, since --views alone has none.
-    """
+    def __call__(self, parser, namespace, value, option_string=None):
+        named = value in (None, *VIEWS)
+        namespace.views = value if named and value else VIEWS[0]
+        namespace.stray = [] if named else [(len(namespace.outs or ()), value)]
+
+
+def _view(name):
+    """Return (the function of a run, the text of what it gives) of a view, None for no view."""
     from fedmpi.analysis import own_models, views
 
-    if not args.views:
-        return args.outs, None
-    outs = [out for out in args.outs if out != "fedskel" or Path(out).exists()]
-    if len(outs) < len(args.outs):
-        return outs, (own_models.scores, own_models.text)
-    return outs, (views.view, views.text)
+    found = {None: None, "traffic": (views.view, views.text)}
+    return (found | {"fedskel": (own_models.scores, own_models.text)})[name]
 
 
 def upgrade(args):

@@ -147,13 +147,19 @@ class Engine(ABC):
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         """Return the same of a client's own model."""
 
-    @abstractmethod
     def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
         """Return float32[P]: `weights` with the running statistics of x alone (static_norm.py)."""
+        raise self._lacks("static normalisation")
 
-    @abstractmethod
     def flow(self, weights: Vector) -> Reals:
         """Return float64[P], the synaptic flow of the whole model at `weights` (flow.py)."""
+        raise self._lacks("synaptic flow")
+
+    def _lacks(self, what: str) -> ConfigError:
+        return ConfigError(
+            f"run.engine = {self.name!r}: a method needs {what}, which this engine cannot "
+            "measure; use 'torch'"
+        )
 
     def accuracy(self, client: int, weights: Vector) -> float:
         """Return the share of the client's own samples that `weights` float32[P] class right."""
