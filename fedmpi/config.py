@@ -120,9 +120,14 @@ class StageSection(NamedSection):
 
 
 class Model(NamedSection):
-    """[model]: a registered name or package.module:object, and its own keys."""
+    """[model]: a registered name or package.module:object, and its own keys.
+
+    frozen: patterns such as "base.*" of parameters and buffers that are constants: neither trained
+    nor sent.
+    """
 
     name: Name = "lenet5"
+    frozen: tuple[Name, ...] = ()
 
 
 class Optimizer(Section):

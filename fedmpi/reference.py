@@ -42,6 +42,7 @@ clients.selection     rule that selects a round's clients, or package.module:obj
 clients.weighting     weight of a client in the mean: its samples, or the same for all
 clients.max_rejected  share of a round's clients that may be rejected before the run fails
 model.name            model, or package.module:object
+model.frozen          patterns of parameters that are neither trained nor sent, such as "base.*"
 optimizer.name        optimizer of the clients
 optimizer.lr          learning rate of the clients
 optimizer.momentum    momentum of the clients' SGD

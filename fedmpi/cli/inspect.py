@@ -61,12 +61,14 @@ def _costs(costs, config):
 
     rounds, down, up = config.run.rounds, costs["bytes_down"], costs["bytes_up"]
     return [
-        f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers",
+        f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers"
+        + (f", {costs['frozen']:,} frozen ones" if costs["frozen"] else ""),
         f"# clients a round    {costs['clients']} of {config.clients.number:,}"
         + "".join(f", {costs[word]} {word}" for word in ("late", "dropped") if costs[word]),
         f"# down, a round      {in_bytes(down)}; all {rounds} rounds {in_bytes(rounds * down)}",
         f"# up, a round        {in_bytes(up)}; all {rounds} rounds {in_bytes(rounds * up)}",
-        f"# training, a round  {quantity(costs['flops'], FLOPS)}",
+        f"# training, a round  {quantity(costs['flops'], FLOPS)}"
+        + "".join(f"; not counted: {text}" for text in costs["uncounted"]),
         f"# virtual, a round   {in_seconds(costs['virtual_seconds'])}",
         f"# memory of a rank   {in_bytes(costs['memory_of_a_rank'])}, Python and torch included; "
         f"{in_bytes(costs['memory_of_one_of_several'])} beside other ranks on a node",

@@ -13,6 +13,7 @@ from fedmpi.record.digest import weights_sha256
 _ROW = np.dtype([("rank", "<i8"), ("what", "S64"), ("digest", "S64")])
 _HINTS = {
     "first weights": "a model must draw from torch, numpy or random, and from nothing else",
+    "frozen weights": "a model must draw from torch, numpy or random, and from nothing else",
     "partition": "a partition must draw from the generator that it is given",
     "data": "the files differ between nodes, or a data set draws without a fixed seed",
     "final weights": "a method must use self.rng_for alone, and no state of its own",
@@ -25,6 +26,8 @@ def digests_of(experiment, comm):
     found = {
         "partition": weights_sha256({"order": partition.order, "starts": partition.starts}),
     }
+    if experiment.engine.constants:
+        found["frozen weights"] = weights_sha256(experiment.engine.constants)
     if comm.node_rank == 0:  # all its ranks share the arrays
         found["data"] = weights_sha256(experiment.dataset.arrays())
     return found

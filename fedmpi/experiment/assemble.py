@@ -9,6 +9,7 @@ from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
 from fedmpi.experiment.division import split
 from fedmpi.learn.augment import augmentation_of
+from fedmpi.learn.constants import freeze
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData
 from fedmpi.learn.engines import engine_for
@@ -111,6 +112,7 @@ def _engine(resolved, shape, classes, sample, data, on_step):
 
     def make(options):
         module = build(name, shape, classes, resolved.model_keys | options, data.seed)
+        freeze(module, config.model.frozen)
         return module if gates is None else gated(module, gates, data.seed)
 
     run, torch_only = config.run, algorithm.torch_only

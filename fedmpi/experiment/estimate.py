@@ -41,6 +41,8 @@ def estimate(resolved, root, cache=None):
     return {
         "parameters": layout.size,
         "layers": len(layout.layers),
+        "frozen": sum(values.size for values in experiment.engine.constants.values()),
+        "uncounted": layout.uncounted,
         "clients": len(cohort.clients),
         "late": int(late.sum()),
         "dropped": int(lost.sum()),

@@ -78,6 +78,7 @@ def _execute(resolved, comm, start, progress, stop):
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
+        _warn(writer, uncounted(experiment.layout), start)
         start.stage("training the first round")
         with _told(writer, start.out, comm):
             try:
@@ -158,6 +159,12 @@ def _finish(simulation, writer, out, wall_time):
     return done
 
 
+def uncounted(layout):
+    """Return a warning if nobody knows how much some layers multiply, or ""."""
+    found = "; ".join(layout.uncounted)
+    return found and f"FLOPs and virtual times leave out what is not counted: {found}"
+
+
 def parameters(layout, weights):
     """Return the named tensors of a flat vector float32[P], as views."""
     return {t.name: weights[t.start : t.start + t.size].reshape(t.shape) for t in layout.tensors}
@@ -213,7 +220,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
 
 
 def _warn(writer, text, start):
-    """Say and write down a warning, if there is one."""
-    if text:
+    """Say and write down a warning, if there is one, on the rank that writes."""
+    if text and writer:
         start.warn(text)
         writer.event("warning", text)

@@ -70,7 +70,7 @@ class Resolved:
         """Return every value used, defaults included, as plain data by section."""
         tree = self.config.model_dump(mode="json")
         tree["algorithm"] = {"name": self.config.algorithm.name} | self.algorithm_keys.model_dump()
-        tree["model"] = {"name": self.config.model.name} | self.model_keys
+        tree["model"] |= self.model_keys
         tree["data"] |= self.data_keys | self.partition_keys
         tree["clients"] |= self.selector_keys.model_dump()
         tree["clients"]["cohort"] = self.config.clients.cohort

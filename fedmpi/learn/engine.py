@@ -1,7 +1,7 @@
 """What an engine is: it trains clients, one job after another, and evaluates models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -117,6 +117,11 @@ class Engine(ABC):
     @abstractmethod
     def initial_weights(self) -> Vector:
         """The weights float32[P] that the model was built with."""
+
+    @property
+    def constants(self) -> Mapping[str, AnyArray]:
+        """The frozen weights by name: neither trained nor sent."""
+        return {}
 
     @abstractmethod
     def layout_of(self, submodel: Submodel | None) -> Layout:

@@ -13,6 +13,7 @@ from torch import nn
 from fedmpi.arrays import AnyArray, Flags, Integers, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
+from fedmpi.learn.constants import frozen_parameters
 from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Submodel
@@ -94,6 +95,11 @@ class Networks:
         One input.
     backend_of : callable
         Returns the backend of a module and its first weights.
+
+    Attributes
+    ----------
+    constants : dict of arrays
+        The frozen weights by name.
     """
 
     def __init__(
@@ -103,7 +109,9 @@ class Networks:
         backend_of: Callable[[nn.Module], tuple[Any, Vector]],
     ) -> None:
         self._make, self._sample, self._backend_of = make, sample, backend_of
-        self.whole = Network(*backend_of(make({})))
+        module = make({})
+        self.constants = frozen_parameters(module)
+        self.whole = Network(*backend_of(module))
         self._parts: OrderedDict[Submodel, Network] = OrderedDict()
 
     def of(self, part: Submodel | None) -> Network:
@@ -170,7 +178,8 @@ def _narrow_part(part, rows, columns):
             wide = np.repeat(columns, left.shape[1] // len(columns))
             left = left.index_select(1, torch.from_numpy(np.flatnonzero(wide)))
         trained = isinstance(values, nn.Parameter)
-        setattr(part, name, nn.Parameter(left) if trained else left)
+        narrow = nn.Parameter(left, values.requires_grad) if trained else left
+        setattr(part, name, narrow)
     shape = part.weight.shape
     for name, size in zip(("out_channels", "in_channels"), shape, strict=False):
         if isinstance(part, nn.Conv2d):

@@ -1,11 +1,12 @@
 """Engines that train one client at a time."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.layout import Layout
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.losses import LOSSES
@@ -41,6 +42,10 @@ class OneByOne(Engine):
     def initial_weights(self) -> Vector:
         return self.networks.whole.first
 
+    @property
+    def constants(self) -> Mapping[str, AnyArray]:
+        return self.networks.constants
+
     def layout_of(self, submodel: Submodel | None) -> Layout:
         return self.networks.of(submodel).layout
 
@@ -73,6 +78,7 @@ class GradientEngine(OneByOne):
         lr = data.local.lr_of(job.round)
         network = self.networks.of(plan.submodel)
         start = job.state["weights"] if plan.start is None else plan.start
+        network.backend.begin(Draws(data.seed, job.round, job.client))
         steps = Steps(network, plan, data.local, lr, network.enter(start, plan.private))
         samples = len(data.partition.of(job.client))
         loss, seen, probed = 0.0, 0, 0
