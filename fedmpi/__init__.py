@@ -28,6 +28,7 @@ _INTERFACE = {
     "Job": "fedmpi.exchange",
     "Part": "fedmpi.exchange",
     "Report": "fedmpi.exchange",
+    "Metric": "fedmpi.metric",
     "Plan": "fedmpi.plan",
     "Selector": "fedmpi.selector",
     "Stage": "fedmpi.stage",
@@ -35,6 +36,7 @@ _INTERFACE = {
     "Total": "fedmpi.totals",
     "Dataset": "fedmpi.learn.data",
     "dataset": "fedmpi.learn.own",
+    "loss": "fedmpi.learn.own",
     "model": "fedmpi.learn.own",
     "partition": "fedmpi.learn.own",
 }

@@ -123,11 +123,14 @@ class Model(NamedSection):
     """[model]: a registered name or package.module:object, and its own keys.
 
     frozen: patterns such as "base.*" of parameters and buffers that are constants: neither trained
-    nor sent.
+    nor sent. loss: what clients minimise, one of `fedmpi list losses` or package.module:object.
+    metrics: what evaluations measure besides, `fedmpi list metrics` or package.module:object.
     """
 
     name: Name = "lenet5"
     frozen: tuple[Name, ...] = ()
+    loss: Name = "cross-entropy"
+    metrics: tuple[Name, ...] = ()
 
 
 class Optimizer(Section):

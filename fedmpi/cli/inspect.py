@@ -193,6 +193,21 @@ def _stages():
     return _classes(STAGES)
 
 
+def _losses():
+    from fedmpi.learn.losses import LOSSES
+
+    return [(name, f"{loss.summary} (data with {loss.target})") for name, loss in LOSSES.items()]
+
+
+def _metrics():
+    from fedmpi.learn.metrics import METRICS
+
+    return [
+        (name, f"{(cls.__doc__ or '').partition(chr(10))[0]} (data with {', '.join(cls.targets)})")
+        for name, cls in METRICS.items()
+    ]
+
+
 def _devices():
     from fedmpi.simulated import PROFILES
 
@@ -209,6 +224,8 @@ _LISTS = {
     "keys": _keys,
     "algorithms": _algorithms,
     "models": _models,
+    "losses": _losses,
+    "metrics": _metrics,
     "datasets": _datasets,
     "partitions": _partitions,
     "selections": _selections,

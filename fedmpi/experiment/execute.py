@@ -125,7 +125,7 @@ def _rounds(simulation, writer, out, began, progress, watch):
         recorded = perf_counter()
         row.columns["wall_time"] = recorded - began
         if writer:
-            writer.append(row.columns, row.clients, row.phases, row.layers)
+            writer.append(row.columns, row.clients, row.phases, row.layers, row.metrics)
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
@@ -212,6 +212,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         devices=experiment.devices.columns(),
         layer_names=[layer.name for layer in experiment.layout.layers],
         ranks=comm.size,
+        metrics=[name for name, _ in experiment.metrics],
         overwrite=start.overwrite,
     )
     checkpoint.remove(start.out)  # one of a run that was here before

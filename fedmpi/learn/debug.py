@@ -17,7 +17,7 @@ from fedmpi.learn.debug_steps import DebugSteps, moving_rows
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.kinds import kind_of, row_axis, tensors_in
 from fedmpi.learn.layout_of import layer_modules
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.losses import loss_of
 from fedmpi.learn.one_by_one import ERRORS, OneByOne
 from fedmpi.plan import FULL, MECHANISMS, Backward, Own
 
@@ -74,7 +74,7 @@ class Reference:
         self._training.on()
         random = nullcontext() if self._draws is None else self._draws.next_pass()
         with masked_outputs(self.module, self.layout, backward), random:
-            loss = LOSSES[error](self.module(torch.tensor(x)), torch.tensor(y))
+            loss = loss_of(error)(self.module(torch.tensor(x)), torch.tensor(y))
             loss.backward()
         parameters = dict(self.module.named_parameters(remove_duplicate=False))
         moving = moving_rows(self.layout, backward)
@@ -122,7 +122,7 @@ class DebugEngine(OneByOne, name="debug"):
 
     def train_client(self, job: Job) -> Report:
         torch.set_num_threads(1)
-        plan, data = job.plan, self.data
+        plan, data = job.plan.minimising(self.data.loss), self.data
         network = self.networks.of(plan.submodel)
         received = job.state["weights"] if plan.start is None else plan.start
         start = torch.tensor(network.enter(received, plan.private))

@@ -59,7 +59,12 @@ def engine_for(
     if name == "debug":
         networks = Networks(make, sample, partial(_reference, sample=sample))
         return DebugEngine(networks, data, on_step)
-    name = "torch" if torch_only else name
+    if name == "kernels" and data.loss != "cross-entropy":
+        raise ConfigError(
+            f"run.engine = 'kernels': minimises cross-entropy alone, and model.loss = "
+            f"{data.loss!r}; use 'auto' or 'torch'"
+        )
+    name = "torch" if torch_only or data.loss != "cross-entropy" else name
     backend = partial(_gradients, sample=sample, name=name, threads=threads, data=data)
     networks = Networks(make, sample, backend)
     by_kernels = isinstance(networks.whole.backend, KernelGradients)

@@ -60,7 +60,7 @@ class Gradients(ABC):
             included and before what follows, is added up over batch and space in place. Left
             alone for layers of other kinds.
         error : str
-            A key of `losses.LOSSES`.
+            The name of a loss.
 
         Raises
         ------

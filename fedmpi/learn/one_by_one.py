@@ -9,12 +9,12 @@ from fedmpi.layout import Layout
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.gradients import Gradients
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.losses import OF_CLASSES
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.steps import Steps
 from fedmpi.plan import MECHANISMS, Own, Submodel
 
-ERRORS = frozenset(f"error.{name}" for name in LOSSES)
+ERRORS = frozenset(f"error.{name}" for name in OF_CLASSES)
 
 
 class OneByOne(Engine):
@@ -74,7 +74,7 @@ class GradientEngine(OneByOne):
         return self.networks.whole.backend
 
     def train_client(self, job: Job) -> Report:
-        plan, data = job.plan, self.data
+        plan, data = job.plan.minimising(self.data.loss), self.data
         lr = data.local.lr_of(job.round)
         network = self.networks.of(plan.submodel)
         start = job.state["weights"] if plan.start is None else plan.start

@@ -11,7 +11,7 @@ from fedmpi.learn.constants import Constants, Training
 from fedmpi.learn.gradients import Gradients, checked_rows
 from fedmpi.learn.kinds import BATCH_NORMS
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.losses import loss_of
 from fedmpi.learn.taps import Tap
 from fedmpi.plan import FULL
 
@@ -54,7 +54,7 @@ class TorchGradients(Gradients):
         self._training.on()
         still = self._flat[self._still]
         with nullcontext() if self._draws is None else self._draws.next_pass():
-            loss = LOSSES[error](self.module(_copy(x)), _copy(y))
+            loss = loss_of(error)(self.module(_copy(x)), _copy(y))
             self._fill(loss)
         self._take_statistics()
         self._flat[self._still] = still

@@ -16,8 +16,10 @@ from fedmpi.record.patient import PatientFile
 FORMAT = ("v110", "v110")
 CHUNK = 4096  # bytes; small, since most runs have tens of rounds
 # The numbers of the rounds are the first axis of what grows with the rounds.
-SCALES = dict.fromkeys(("rounds", "phases", "layers"), "rounds/round")
-CHUNK_ROWS = {"rounds": 64, "phases": 64, "layers": 64, "events": 4, "clients": 512}
+SCALES = dict.fromkeys(("rounds", "phases", "layers", "metrics"), "rounds/round")
+CHUNK_ROWS = {
+    "rounds": 64, "phases": 64, "layers": 64, "metrics": 64, "events": 4, "clients": 512,
+}  # fmt: skip
 
 
 @contextmanager
@@ -85,10 +87,11 @@ def _json(resolved):
         raise ResultError(f"config/resolved: {error}; give plain values") from error
 
 
-def put_empty(file, ranks, layers):
+def put_empty(file, ranks, layers, metrics=()):
     """Make the datasets that grow, without rows."""
-    file.create_group("model", track_order=True)
-    for column in schema.APPENDED:
+    for group in ("model", "metrics")[: 2 if metrics else 1]:
+        file.create_group(group, track_order=True)
+    for column in (*schema.APPENDED, *map(schema.metric_column, metrics)):
         _growing(file, column, schema.numeric(column), {"[R, ranks]": ranks, "[R, L]": layers})
     for column in schema.EVENTS:
         text = column.dtype == schema.TEXT
@@ -201,6 +204,8 @@ def cut(file, rounds, ranks):
     rows = int(np.searchsorted(file["clients/round"][:], last, side="right"))
     for column in schema.APPENDED:
         file[column.path].resize(rows if column.group == "clients" else rounds, axis=0)
+    for name in file.get("metrics", ()):
+        file[f"metrics/{name}"].resize(rounds, axis=0)
     file["model"].clear()
     file["model"].attrs.pop("sha256", None)
     for column in schema.PHASE_COLUMNS:

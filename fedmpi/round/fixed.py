@@ -13,6 +13,7 @@ from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
 from fedmpi.learn.partitions import Partition, held_out
 from fedmpi.learn.samples import Samples
+from fedmpi.metric import Metric
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.memories import ClientStore
@@ -39,6 +40,8 @@ class Experiment:
         The first global weights.
     memories : ClientStore
         What the clients of this rank keep between rounds: it changes, but is made once.
+    metrics : tuple of (str, Metric)
+        What an evaluation measures besides loss and accuracy, by column of the result file.
     """
 
     config: Config
@@ -55,6 +58,7 @@ class Experiment:
     server: ServerOptimizer
     weights: Vector
     memories: ClientStore
+    metrics: tuple[tuple[str, Metric], ...] = ()
 
     @property
     def layout(self) -> Layout:

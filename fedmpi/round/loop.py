@@ -272,7 +272,10 @@ class Simulation:
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
-        return columns.Row(found, clients, sent.layers(columns.could_send(clients)))
+        names = [name for name, _ in experiment.metrics]
+        metrics = score.metrics if score else dict.fromkeys(names, np.nan)
+        layers = sent.layers(columns.could_send(clients))
+        return columns.Row(found, clients, layers, dict(metrics))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""

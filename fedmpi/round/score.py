@@ -16,10 +16,11 @@ def score_of(experiment, state, round, comm):
     integers, so the Score is the same for any number of ranks.
     """
     algorithm, classes = experiment.algorithm, experiment.dataset.classes
-    found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm)
+    metrics = experiment.metrics
+    found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm, metrics)
     able = np.flatnonzero(experiment.test_split.sizes)
     most = experiment.config.run.own_models
-    if not (algorithm.personal and len(able) and most):
+    if not (algorithm.personal and len(able) and most and found.count.any()):
         return found
     clients = able
     if len(able) > most:
@@ -33,7 +34,6 @@ def score_of(experiment, state, round, comm):
         own = algorithm.own(state, client)
         if own is not None:
             index = experiment.test_split.of(client)
-            right = experiment.engine.right_answers(own, experiment.test, index)
-            tally[:, place] = right, len(index)
+            tally[:, place] = experiment.engine.right_answers(own, experiment.test, index)
     comm.sum_array(tally)
     return replace(found, own=OwnScore(clients, *tally, among=len(able)))

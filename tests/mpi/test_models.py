@@ -1,4 +1,4 @@
-"""Models of any kind give the same bits on these ranks as on one."""
+"""Models, losses and metrics of any kind give the same bits on these ranks as on one."""
 
 import pytest
 
@@ -21,3 +21,31 @@ def test_any_number_of_ranks_gives_the_same_bits(kind, comm):
     for row, other in zip(rows, expected, strict=True):
         assert [row.columns[name] for name in told] == [other.columns[name] for name in told]
     assert any(alone.state["weights"] != alone.experiment.weights)
+
+
+JUDGED = {
+    "digits": (
+        "data.name=digits", "model.name=softmax",
+        'model.metrics=["top-5", "balanced-accuracy", "f1", "auc", "perplexity", '
+        '"calibration-error"]',
+    ),
+    "labels": (
+        "data.name=tests.learn.test_metrics:labelled", "model.name=softmax",
+        "model.loss=bce", 'model.metrics=["f1", "auc"]',
+    ),
+    "numbers": (
+        "data.name=tests.learn.test_metrics:measured", "model.name=softmax",
+        "model.loss=mse", 'model.metrics=["rmse"]',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", JUDGED)
+def test_metrics_are_the_same_to_the_last_bit(kind, comm):
+    how = (*HOW, *JUDGED[kind])
+    _, expected = simulate("fedavg", how)
+    _, rows = simulate("fedavg", how, comm=comm)
+    for row, other in zip(rows, expected, strict=True):
+        assert row.metrics == other.metrics and row.metrics
+        told = (row.columns["test_loss"], other.columns["test_loss"])
+        assert told[0] == told[1] > 0

@@ -5,9 +5,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from fedmpi.errors import DataError
+from fedmpi.learn.data.targets import check_outputs, checked, strata
 
 KINDS = ("image", "features", "text")
-_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test")
+_ARRAYS = (
+    "x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test", "targets_train",
+    "targets_test",
+)  # fmt: skip
 _CHUNK = 4096  # images at a time, so that squares need little memory
 
 
@@ -24,11 +28,17 @@ class Dataset:
     x_train, x_test : array
     y_train, y_test : int64[N]
         The class of each sample, 0 to classes - 1.
+        Where that is not the target: the first label that is 1, 0 for numbers, the last token.
     classes : int
+        How many outputs a model has: classes, labels, numbers, or different tokens.
     groups_train, groups_test : int64[N] or None
         The natural client (writer, role) of each sample, if there is one.
     mean, std : tuple of float or None
         Of each channel of x_train / 255, for images.
+    target : str
+        What outputs are compared with, a kind of losses.TARGETS: "class" is y.
+    targets_train, targets_test : float32[N, classes], int64[N, T] or None
+        The targets of another kind.
     """
 
     name: str
@@ -42,6 +52,9 @@ class Dataset:
     groups_test: np.ndarray | None = None
     mean: tuple | None = None
     std: tuple | None = None
+    target: str = "class"
+    targets_train: np.ndarray | None = None
+    targets_test: np.ndarray | None = None
 
     def arrays(self):
         """Return the arrays by name, without those that are None: what ranks may share."""
@@ -60,7 +73,7 @@ class Dataset:
         return cls(**facts, **arrays)
 
     @classmethod
-    def of(cls, name, kind, train, test, classes, groups=(None, None)):
+    def of(cls, name, kind, train, test, classes, groups=(None, None), target="class"):
         """Check arrays and return them as a data set, with mean and std if they are images.
 
         Parameters
@@ -73,20 +86,29 @@ class Dataset:
             and becomes int64.
         groups : pair of int arrays or None
             Natural clients of the training and the test samples.
+        target : str
+            What y is: "class"; "labels", 0 or 1 [N, classes]; "numbers", [N] or [N, classes];
+            "tokens", whole numbers [N, T].
 
         Raises
         ------
         DataError
             If the arrays do not fit together, or a label is outside 0 to classes - 1.
         """
-        train, test = ((np.asarray(x), _labels(y)) for x, y in (train, test))
+        targets = tuple(checked(target, y, f"{name}: y") for _, y in (train, test))
+        train, test = (
+            (np.asarray(x), _labels(y) if goal is None else strata(target, goal))
+            for (x, y), goal in zip((train, test), targets, strict=True)
+        )
         groups = tuple(None if group is None else np.asarray(group) for group in groups)
         for part, (x, y), group in zip(("train", "test"), (train, test), groups):
             _check(f"{name}: {part}", kind, x, y, classes, group)
         arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
         arrays |= {"groups_train": groups[0], "groups_test": groups[1]}
+        arrays |= {"targets_train": targets[0], "targets_test": targets[1]}
+        check_outputs(name, targets, classes)
         arrays = {key: _as_stored(key, array) for key, array in arrays.items() if array is not None}
-        facts = {"name": name, "kind": kind, "classes": int(classes)}
+        facts = {"name": name, "kind": kind, "classes": int(classes), "target": target}
         if kind == "image":
             facts["mean"], facts["std"] = moments(arrays["x_train"])
         return cls.rebuild(facts, arrays)
@@ -121,7 +143,8 @@ def _labels(y):
 
 def _as_stored(key, array):
     """Return a contiguous view: it becomes read-only, and the caller's array must not."""
-    return np.ascontiguousarray(array, None if key.startswith("x") else np.int64).view()
+    kept = key.startswith(("x", "targets"))
+    return np.ascontiguousarray(array, None if kept else np.int64).view()
 
 
 def _check(place, kind, x, y, classes, group):
