@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from fedmpi.adapter import Adapter
 from fedmpi.errors import ConfigError
 from fedmpi.section import (
     Name,
@@ -125,12 +126,14 @@ class Model(NamedSection):
     frozen: patterns such as "base.*" of parameters and buffers that are constants: neither trained
     nor sent. loss: what clients minimise, one of `fedmpi list losses` or package.module:object.
     metrics: what evaluations measure besides, `fedmpi list metrics` or package.module:object.
+    adapter: small layers that are trained in the place of all others.
     """
 
     name: Name = "lenet5"
     frozen: tuple[Name, ...] = ()
     loss: Name = "cross-entropy"
     metrics: tuple[Name, ...] = ()
+    adapter: Adapter | None = None
 
 
 class Optimizer(Section):

@@ -51,7 +51,7 @@ class Layer:
     frozen: int = 0  # with frozen weights, since the layer before and in this one
     products: int = 0  # of values with each other (attention), or with weights of other layers
     unfed: int = 0  # of macs: those that read what no trained weight gave, such as the samples
-    again: int = 0  # of macs: those of later calls of the same module
+    again: int = 0  # of macs: those that read what other weights of this layer gave
 
 
 @dataclass(frozen=True)

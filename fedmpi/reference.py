@@ -42,6 +42,7 @@ clients.selection     rule that selects a round's clients, or package.module:obj
 clients.weighting     weight of a client in the mean: its samples, or the same for all
 clients.max_rejected  share of a round's clients that may be rejected before the run fails
 model.name            model, or package.module:object
+model.adapter         adapters on a frozen model: kind, rank, alpha, targets, trained
 model.frozen          patterns of parameters that are neither trained nor sent, such as "base.*"
 model.loss            loss that clients minimise, or package.module:object
 model.metrics         further metrics of an evaluation, or package.module:object

@@ -129,10 +129,10 @@ class FedSkel(Algorithm, name="fedskel"):
         return chosen
 
     def _is_cut(self, number):
-        """True if a layer has a skeleton: of the right kind, and not the last one."""
+        """True if a layer has a skeleton: an adapter, or of the right kind and not the last one."""
         kind, last = self.layout.layers[number].kind, len(self.layout.layers) - 1
         kinds = "conv" if self.keys.linear == "local" else self.keys.layers
-        return kind in kinds.split("+") and number < last
+        return kind == "adapter" or (kind in kinds.split("+") and number < last)
 
     def _split(self, skeleton):
         """For each layer bool[rows], or None where all rows are always kept."""

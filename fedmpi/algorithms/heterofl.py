@@ -61,6 +61,8 @@ class HeteroFL(Algorithm, name="heterofl"):
             return Support.all(self.layout), None
         *layers, last = self.layout.layers
         rows = [np.arange(layer.rows) < ceil(width * layer.rows) for layer in layers]
-        rows.append(np.ones(last.rows, bool))
+        # The outputs of the last layer are answers; the components of an adapter are not.
+        least = width * last.rows if last.kind == "adapter" else last.rows
+        rows.append(np.arange(last.rows) < ceil(least))
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
         return held, Submodel(rows=tuple(keep.tobytes() for keep in rows))

@@ -16,6 +16,7 @@ from fedmpi.learn.engine import ClientData
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.local import Local
+from fedmpi.learn.lora import adapt
 from fedmpi.learn.losses import KINDS, LOSSES
 from fedmpi.learn.metrics import column_of
 from fedmpi.learn.models import build
@@ -117,6 +118,8 @@ def _engine(resolved, shape, classes, sample, data, on_step):
 
     def make(options):
         module = build(name, shape, classes, resolved.model_keys | options, data.seed)
+        if config.model.adapter is not None:
+            adapt(module, config.model.adapter, data.seed)
         freeze(module, config.model.frozen)
         return module if gates is None else gated(module, gates, data.seed)
 

@@ -111,7 +111,7 @@ class DebugSteps:
             _, grad, _ = self._gradient(point, x, y, FULL)
         for number, layer in enumerate(self.layout.layers):
             weight = self._weight(number)
-            if layer.kind in ("conv", "linear"):
+            if layer.kind in ("conv", "linear", "adapter"):
                 found = torch.zeros(1, dtype=torch.float64)
                 for read, _ in seen[number]:
                     axis = 1 if layer.kind == "conv" else read.dim() - 1
@@ -207,7 +207,7 @@ class DebugSteps:
         seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layout.layers]
         handles = []
         for number, parts in enumerate(layer_modules(module, layout)):
-            if layout.layers[number].kind in ("conv", "linear", "norm"):
+            if layout.layers[number].kind in ("conv", "linear", "norm", "adapter"):
                 handles.append(parts[0].register_forward_pre_hook(_read_alone))
                 handles.append(parts[0].register_forward_hook(_noting(seen, number)))
         try:

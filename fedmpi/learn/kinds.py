@@ -3,11 +3,14 @@
 import torch
 from torch import nn
 
+from fedmpi.learn.lora import Down, Up
+
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 LAYER_NORMS = (nn.LayerNorm, nn.RMSNorm)
 KINDS = (
+    ("adapter", (Down,)),
     ("conv", CONVS),
     ("transposed", TRANSPOSED),
     ("linear", (nn.Linear,)),
@@ -19,6 +22,8 @@ KINDS = (
     ("gru", (nn.GRU,)),
     ("rnn", (nn.RNN,)),
 )
+
+_ROWS = ("adapter", "conv", "linear", "embedding", "bilinear")  # kinds whose weight lies in rows
 
 
 def kind_of(part: nn.Module | None) -> str:
@@ -44,7 +49,7 @@ def rows_of(part: nn.Module) -> int:
         return part.normalized_shape[0]
     if kind == "norm":
         return part.num_channels if isinstance(part, nn.GroupNorm) else part.num_features
-    return part.weight.shape[0] if kind in ("conv", "linear", "embedding", "bilinear") else 1
+    return part.weight.shape[0] if kind in _ROWS else 1
 
 
 def is_frozen_norm(part: nn.Module) -> bool:
@@ -63,7 +68,9 @@ def multiplied(part: nn.Module, inputs: tuple, output: object) -> dict[str, int]
     positional arguments, then the named ones.
     """
     kind = kind_of(part)
-    if kind in ("conv", "linear", "bilinear"):
+    if isinstance(part, Up):
+        return {"weight": output.numel() * len(part.weight)}
+    if kind in ("adapter", "conv", "linear", "bilinear"):
         return {"weight": output.numel() * part.weight[0].numel()}
     if kind == "transposed":
         return {"weight": inputs[0].numel() * part.weight[0].numel()}

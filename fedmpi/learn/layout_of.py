@@ -9,6 +9,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.layout import Layer, Layout, Tensor
 from fedmpi.learn.fitness import check_kinds, check_passes, check_tensors
 from fedmpi.learn.kinds import BATCH_NORMS, is_frozen_norm, kind_of, row_axis, rows_of
+from fedmpi.learn.lora import Up
 from fedmpi.learn.trace import Trace
 
 __all__ = ["bind", "flat_weights", "kind_of", "layer_modules", "layout_of", "own", "row_axis"]
@@ -179,7 +180,12 @@ class _Layers:
         return [found for found in own(part) if id(found[1]) not in self._seen]
 
     def _joins(self, part, previous):
-        """True if `part` normalises the rows of the convolution or linear layer before it."""
+        """True if `part` shares the rows of the layer before it.
+
+        It normalises those of a convolution or linear layer, or is the other half of an adapter.
+        """
+        if isinstance(part, Up):
+            return kind_of(previous) == "adapter" and len(part.weight) == rows_of(previous)
         return (
             isinstance(part, BATCH_NORMS)
             and kind_of(previous) in ("conv", "linear")
@@ -210,7 +216,7 @@ class _Layers:
                     counts[latest + 1 if layer is None else layer]["frozen"] += macs
                 else:
                     _add(counts, call, layer, latest, macs)
-            known = layer is None or kind_of(call.part) != "other"
+            known = layer is None or call.weights or kind_of(call.part) != "other"
             _add(counts, call, None if known else layer, latest, call.rest)
         layers = zip(self.layers, counts, strict=False)
         found = tuple(Layer(*layer, **numbers) for layer, numbers in layers)
@@ -232,7 +238,8 @@ def _add(counts, call, layer, latest, macs):
     if layer is not None:
         counts[layer]["macs"] += macs
         counts[layer]["unfed"] += macs * (not call.fed)
-        counts[layer]["again"] += macs * call.again
+        # The second half of an adapter reads what its first half gave.
+        counts[layer]["again"] += macs * (call.again or isinstance(call.part, Up))
     elif latest >= 0:
         counts[latest]["products"] += macs
     else:

@@ -162,9 +162,10 @@ def narrow(module, layout, rows):
     before = None
     for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
         keep = before if layer.kind == "norm" else keep
+        inner = layer.kind == "adapter"
         for part in parts:
-            _narrow_part(part, keep, None if hasattr(part, "num_features") else before)
-        before = keep
+            _narrow_part(part, keep, None if hasattr(part, "num_features") or inner else before)
+        before = None if inner else keep
 
 
 def _narrow_part(part, rows, columns):

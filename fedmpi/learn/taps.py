@@ -56,7 +56,7 @@ class Tap:
 
     def _measure(self, output):
         """Add |output| of each row, over batch and space, to the sums in place."""
-        if self.sums is None or self.kind not in ("conv", "norm", "linear"):
+        if self.sums is None or self.kind not in ("conv", "norm", "linear", "adapter"):
             return
         axis = row_axis(self.part) % output.dim()
         over = [other for other in range(output.dim()) if other != axis]

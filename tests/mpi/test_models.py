@@ -23,6 +23,23 @@ def test_any_number_of_ranks_gives_the_same_bits(kind, comm):
     assert any(alone.state["weights"] != alone.experiment.weights)
 
 
+ADAPTED = (
+    "run.rounds=3", "run.trainer=torch", "model.name=vit-tiny", "model.width=16", "model.depth=1",
+    "model.heads=2", 'model.adapter={rank=4, targets=["*.attn.*", "*.mlp.*"]}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["fedskel", "heterofl"])
+def test_adapters_give_the_same_bits(name, comm):
+    keys = {"fedskel": {"updates_per_set": 1}, "heterofl": {"widths": [1.0, 0.5]}}[name]
+    alone, expected = simulate(name, ADAPTED, **keys)
+    together, rows = simulate(name, ADAPTED, comm=comm, **keys)
+    assert alone.state["weights"].tobytes() == together.state["weights"].tobytes()
+    told = ("bytes_up", "bytes_down", "flops", "test_loss", "local_accuracy")
+    for row, other in zip(rows, expected, strict=True):
+        assert [row.columns[name] for name in told] == [other.columns[name] for name in told]
+
+
 JUDGED = {
     "digits": (
         "data.name=digits", "model.name=softmax",

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 from fedmpi import named
 from fedmpi.errors import ConfigError
-from fedmpi.learn.models.options import FedlpCnn, Lstm, Mlp, Vgg
+from fedmpi.learn.models.options import CharTransformer, FedlpCnn, Lstm, Mlp, Vgg, VitTiny
 from fedmpi.registry import Entry, Registry
 
 _HERE = "fedmpi.learn.models."
@@ -32,6 +32,14 @@ MODELS = Registry(
         "resnet20": Entry("ResNet-20 of He et al., option A", _HERE + "resnet:resnet20"),
         "resnet32": Entry("ResNet-32 of He et al., option A", _HERE + "resnet:resnet32"),
         "char-lstm": Entry("next character from two LSTM layers", _HERE + "lstm:char_lstm", Lstm),
+        "char-transformer": Entry(
+            "next character, or each, from a small Transformer",
+            _HERE + "transformer:char_transformer",
+            CharTransformer,
+        ),
+        "vit-tiny": Entry(
+            "Vision Transformer of DeiT's size Ti", _HERE + "transformer:vit_tiny", VitTiny
+        ),
     },
 )
 
