@@ -126,7 +126,7 @@ class Model(NamedSection):
     frozen: patterns such as "base.*" of parameters and buffers that are constants: neither trained
     nor sent. loss: what clients minimise, one of `fedmpi list losses` or package.module:object.
     metrics: what evaluations measure besides, `fedmpi list metrics` or package.module:object.
-    adapter: small layers that are trained in the place of all others.
+    adapter: small layers that are trained in the place of all others. base: a .safetensors file.
     """
 
     name: Name = "lenet5"
@@ -134,6 +134,7 @@ class Model(NamedSection):
     loss: Name = "cross-entropy"
     metrics: tuple[Name, ...] = ()
     adapter: Adapter | None = None
+    base: Name | None = None
 
 
 class Optimizer(Section):

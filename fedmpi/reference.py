@@ -43,6 +43,7 @@ clients.weighting     weight of a client in the mean: its samples, or the same f
 clients.max_rejected  share of a round's clients that may be rejected before the run fails
 model.name            model, or package.module:object
 model.adapter         adapters on a frozen model: kind, rank, alpha, targets, trained
+model.base            .safetensors file with first weights of the model
 model.frozen          patterns of parameters that are neither trained nor sent, such as "base.*"
 model.loss            loss that clients minimise, or package.module:object
 model.metrics         further metrics of an evaluation, or package.module:object

@@ -10,6 +10,7 @@ from fedmpi.comm.alike import alike
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.division import split
 from fedmpi.learn.augment import augmentation_of
+from fedmpi.learn.base_weights import load_base
 from fedmpi.learn.constants import freeze
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData
@@ -118,6 +119,8 @@ def _engine(resolved, shape, classes, sample, data, on_step):
 
     def make(options):
         module = build(name, shape, classes, resolved.model_keys | options, data.seed)
+        if config.model.base is not None:
+            load_base(module, config.model.base)
         if config.model.adapter is not None:
             adapt(module, config.model.adapter, data.seed)
         freeze(module, config.model.frozen)

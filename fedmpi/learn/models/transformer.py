@@ -105,7 +105,7 @@ def char_transformer(input_shape, classes, width=64, depth=2, heads=4, every_tok
 def vit_tiny(input_shape, classes, width=192, depth=12, heads=3, patch=4):
     """Return a Vision Transformer (Dosovitskiy et al., ICLR 2021) of DeiT's size Ti.
 
-    5,368,714 parameters at 3x32x32 and 10 classes. Patches of 4x4 pixels in the place of
+    5,362,762 parameters at 3x32x32 and 10 classes. Patches of 4x4 pixels in the place of
     16x16, as is usual for images of 32x32; no dropout.
     """
     channels, height, breadth = image_shape("vit-tiny", input_shape, least=patch)
