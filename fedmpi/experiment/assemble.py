@@ -21,7 +21,8 @@ from fedmpi.learn.lora import adapt
 from fedmpi.learn.losses import KINDS, LOSSES
 from fedmpi.learn.metrics import column_of
 from fedmpi.learn.models import build
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
+from fedmpi.round.costs import Costs
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.progress import Progress
@@ -61,12 +62,14 @@ def _assembled(resolved, dataset, partition, memories, progress):
     engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
     _check_outputs(engine, config.model, dataset.classes, train)
     devices = devices_of(config, seed)
-    algorithm = _algorithm(resolved, engine, devices, memories)
+    counts = partition.counts(dataset.y_train, dataset.classes)
+    facts = {"labels": counts > 0, "flow": engine.flow}
+    algorithm = _algorithm(resolved, engine, devices, memories, facts)
     return Experiment(
         config=config,
         dataset=dataset,
         test=test,
-        counts=partition.counts(dataset.y_train, dataset.classes),
+        counts=counts,
         work=data.local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
         schedule=schedule_of(config.schedule),
@@ -81,9 +84,10 @@ def _assembled(resolved, dataset, partition, memories, progress):
     )
 
 
-def _algorithm(resolved, engine, devices, memories):
-    """Return the method of a run, with all that it may ask."""
+def _algorithm(resolved, engine, devices, memories, facts):
+    """Return the method of a run, with all that it may ask; `facts` are more of its Setting."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
+    costs = Costs(config, engine, devices)
     setting = Setting(
         layout=engine.layout,
         seed=config.run.seed,
@@ -93,8 +97,12 @@ def _algorithm(resolved, engine, devices, memories):
         speed=devices.speed,
         optimizer=config.optimizer,
         gates=None if gates is None else left_by_gates(engine.layout, gates),
+        policy=config.devices.policy if config.devices.knob == "method" else "fixed",
+        fit=costs.fit,
+        steps=costs.steps,
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
+        **facts,
     )
     return resolved.algorithm(resolved.algorithm_keys, setting)
 

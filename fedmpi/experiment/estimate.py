@@ -3,10 +3,13 @@
 import numpy as np
 
 from fedmpi.comm.base import Serial
+from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.trial import data_bytes, memory_of_a_rank
+from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.messages import Messages
 from fedmpi.round.synchronous import Synchronous
+from fedmpi.round.visit import Server
 from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 
@@ -19,16 +22,20 @@ def estimate(resolved, root, cache=None):
     clients of round 0, "late" come after its deadline, and "dropped" are lost.
     """
     experiment = assemble(resolved, Serial(), root, cache)
-    layout, algorithm = experiment.layout, experiment.algorithm
+    algorithm = experiment.algorithm
     state = algorithm.start(experiment.weights)
     rounds = Synchronous(experiment)
     cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
     messages = Messages(experiment.config.network.value_type)
+    server = Server(algorithm, experiment.stages, messages, experiment.memories.__getitem__)
     down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
     for i in range(len(cohort.clients)):
         client = int(cohort.clients[i])
-        plan = algorithm.plan(state, 0, client)
-        down[i], up[i], flops[i] = experiment.planned_cost(plan, client, messages)
+        plan = experiment.plan(state, 0, client)
+        cost = experiment.costs.of(plan, client, server.messages)
+        job = Job(client, 0, state, plan, float(cohort.shares[i]))
+        up[i] = bytes_up(server, experiment.config.run.seed, job)
+        down[i], flops[i] = cost.bytes_down, cost.flops
     up[cohort.dropped] = flops[cohort.dropped] = 0
     devices, lost = conditions.devices, cohort.dropped
     schedule = conditions.for_each(cohort.clients)
@@ -38,11 +45,7 @@ def estimate(resolved, root, cache=None):
     settled = schedule.settled(span, late, lost)
     settled = share_uplinks(settled, devices, cohort.clients, up)
     alone, of_several = memory_of_a_rank(experiment)
-    return {
-        "parameters": layout.size,
-        "layers": len(layout.layers),
-        "frozen": sum(values.size for values in experiment.engine.constants.values()),
-        "uncounted": layout.uncounted,
+    return _model(experiment) | {
         "clients": len(cohort.clients),
         "late": int(late.sum()),
         "dropped": int(lost.sum()),
@@ -53,4 +56,15 @@ def estimate(resolved, root, cache=None):
         "memory_of_a_rank": alone,
         "memory_of_one_of_several": of_several,
         "memory_of_the_data": data_bytes(experiment),
+    }
+
+
+def _model(experiment):
+    """Return how large the model is, and what of its FLOPs is not counted."""
+    layout, constants = experiment.layout, experiment.engine.constants
+    return {
+        "parameters": layout.size,
+        "layers": len(layout.layers),
+        "frozen": sum(values.size for values in constants.values()),
+        "uncounted": layout.uncounted,
     }

@@ -42,7 +42,7 @@ def _trial(experiment):
     algorithm, config = experiment.algorithm, experiment.config
     client = int(experiment.sizes.argmax())
     state = algorithm.start(experiment.weights)
-    plan = algorithm.plan(state, 0, client)
+    plan = experiment.plan(state, 0, client)
     plan = replace(plan, steps=1 if plan.steps is None else min(plan.steps, 1))
     server = Server(
         algorithm, experiment.stages, Messages(config.network.value_type),

@@ -19,7 +19,7 @@ from fedmpi.learn.kinds import kind_of, row_axis, tensors_in
 from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.losses import loss_of
 from fedmpi.learn.one_by_one import ERRORS, OneByOne
-from fedmpi.plan import FULL, MECHANISMS, Backward, Own
+from fedmpi.plan import FULL, MECHANISMS, PROBED, Backward, Own
 
 
 class Reference:
@@ -66,7 +66,8 @@ class Reference:
             return self.module.eval()(torch.tensor(x)).numpy()
 
     def gradient(
-        self, weights: Tensor, x: AnyArray, y: AnyArray, error: str, backward: Backward = FULL
+        self, weights: Tensor, x: AnyArray, y: AnyArray, error: str, backward: Backward = FULL,
+        labels: Bools | None = None,
     ) -> tuple[float, Tensor, Tensor]:
         """Return (loss, gradient float32[P], weights float32[P] with moved running statistics)."""
         self.load(weights)
@@ -74,7 +75,10 @@ class Reference:
         self._training.on()
         random = nullcontext() if self._draws is None else self._draws.next_pass()
         with masked_outputs(self.module, self.layout, backward), random:
-            loss = loss_of(error)(self.module(torch.tensor(x)), torch.tensor(y))
+            outputs = self.module(torch.tensor(x))
+            if labels is not None:
+                outputs = outputs * torch.tensor(labels).float()
+            loss = loss_of(error)(outputs, torch.tensor(y))
             loss.backward()
         parameters = dict(self.module.named_parameters(remove_duplicate=False))
         moving = moving_rows(self.layout, backward)
@@ -142,10 +146,9 @@ class DebugEngine(OneByOne, name="debug"):
             self.on_step()
             if last:
                 training.end_epoch()
-        if "gradient" in plan.statistics and samples:
-            x, y = data.probe(job)
-            training.probe(x, y)
-            probed += len(y)
+        for look in (name for name in PROBED if name in plan.statistics):
+            for x, y in data.probes(job):
+                probed += training.probe(look, x, y)
         weights, private = network.leave(received, training.weights.numpy().copy())
         return Report(
             client=job.client,

@@ -16,6 +16,7 @@ from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.one_by_one import KernelsEngine, OneByOne, TorchEngine
 from fedmpi.learn.torch_gradients import TorchGradients
@@ -57,7 +58,7 @@ def engine_for(
     """
     sample = np.asarray(sample)
     if name == "debug":
-        networks = Networks(make, sample, partial(_reference, sample=sample))
+        networks = Networks(make, sample, partial(_reference, sample=sample, data=data))
         return DebugEngine(networks, data, on_step)
     if name == "kernels" and data.loss != "cross-entropy":
         raise ConfigError(
@@ -72,8 +73,17 @@ def engine_for(
     return kind(networks, data, on_step)
 
 
-def _reference(module: nn.Module, sample: AnyArray) -> tuple[Reference, Vector]:
-    reference = Reference(module, layout_of(module, sample))
+def _labels(data: ClientData) -> int:
+    """Return the number of labels, if the largest is among the training samples; 0 if unknown."""
+    if LOSSES.find(data.loss).target != "class":
+        return 0
+    return int(data.samples.y.max(initial=-1)) + 1
+
+
+def _reference(
+    module: nn.Module, sample: AnyArray, data: ClientData
+) -> tuple[Reference, Vector]:
+    reference = Reference(module, layout_of(module, sample, _labels(data)))
     return reference, reference.initial
 
 
@@ -81,7 +91,8 @@ def _gradients(
     module: nn.Module, sample: AnyArray, name: str, threads: int, data: ClientData
 ) -> tuple[Gradients, Vector]:
     """Return the backend of a module and its first weights."""
-    layout, shape, batch_size = layout_of(module, sample), sample.shape[1:], data.local.batch_size
+    layout = layout_of(module, sample, _labels(data))
+    shape, batch_size = sample.shape[1:], data.local.batch_size
     if name == "auto":
         name, _ = choose(module, layout, shape, batch_size)
     backend: Gradients

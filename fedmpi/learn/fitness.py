@@ -55,8 +55,8 @@ def check_tensors(module):
             )
 
 
-def check_passes(module, sample):
-    """Raise ConfigError if the forward pass fails, or gives something else than a tensor.
+def check_passes(module, sample, labels=0):
+    """Raise ConfigError if the forward pass fails, or gives no tensor of at least `labels` outputs.
 
     It must not draw random numbers in evaluation mode, and in training it must not change a
     constant that clients would have to average. The module is left as it is.
@@ -71,7 +71,13 @@ def check_passes(module, sample):
                 "evaluations would agree; let it draw only if self.training"
             )
         state = {name: values.clone() for name, values in twin.named_buffers()}
-        _run(twin.train(), torch.cat([sample, sample]))
+        outputs = _run(twin.train(), torch.cat([sample, sample]))
+    if labels and (outputs.ndim != 2 or outputs.shape[1] < labels):
+        found = ", ".join(map(str, outputs.shape))
+        raise ConfigError(
+            f"model: the forward pass of 2 samples returns float32[{found}], and "
+            f"labels go up to {labels - 1}; return float32[2, {labels}]"
+        )
     for name, values in twin.named_buffers():
         counts = not values.is_floating_point() or values.dtype == torch.float32
         if not counts and not torch.equal(values, state[name]):
@@ -95,3 +101,4 @@ def _run(module, x):
             f"model: the forward pass returns a {type(outputs).__name__}; return one tensor, "
             "[N, classes]"
         )
+    return outputs

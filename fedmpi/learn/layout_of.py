@@ -17,7 +17,7 @@ _COUNTS = ("macs", "frozen", "products", "unfed", "again")  # of a Layer
 _COUNTER = "num_batches_tracked"  # only read by BatchNorm(momentum=None), which is refused
 
 
-def layout_of(module, sample):
+def layout_of(module, sample, labels=0):
     """Return the Layout of a module.
 
     Every module that has parameters of its own is a layer, in the order in which
@@ -39,17 +39,20 @@ def layout_of(module, sample):
         Left as it is: same mode, same running statistics.
     sample : array or torch.Tensor [1, ...]
         One input, which is run through the module.
+    labels : int, optional
+        The least number of outputs of a sample.
 
     Raises
     ------
     ConfigError
         Parameters that are unused or not float32; buffers that are floats of another type and
-        change; a forward pass that fails, or draws random numbers in evaluation mode.
+        change; a forward pass that fails, has too few outputs, or draws random numbers in
+        evaluation mode.
     """
     sample = torch.as_tensor(sample)
     check_kinds(module)
     check_tensors(module)
-    check_passes(module, sample)
+    check_passes(module, sample, labels)
     trace = Trace(module, sample)
     laid_out = _Layers(module, _holders(module, trace))
     return laid_out.counted(trace)

@@ -11,6 +11,7 @@ from fedmpi.learn.constants import Constants, Training
 from fedmpi.learn.gradients import Gradients, checked_rows
 from fedmpi.learn.kinds import BATCH_NORMS
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
+from fedmpi.learn.loss_functions import of_labels
 from fedmpi.learn.losses import loss_of
 from fedmpi.learn.taps import Tap
 from fedmpi.plan import FULL
@@ -54,7 +55,8 @@ class TorchGradients(Gradients):
         self._training.on()
         still = self._flat[self._still]
         with nullcontext() if self._draws is None else self._draws.next_pass():
-            loss = loss_of(error)(self.module(_copy(x)), _copy(y))
+            outputs = of_labels(self.module(_copy(x)), self._labels)
+            loss = loss_of(error)(outputs, _copy(y))
             self._fill(loss)
         self._take_statistics()
         self._flat[self._still] = still

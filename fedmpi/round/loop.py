@@ -6,6 +6,7 @@ One loop serves all algorithms; it knows none of them.
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.errors import RejectedError
 from fedmpi.exchange import Job
 from fedmpi.record.schema import COLLECTIVES, PHASES
@@ -51,6 +52,7 @@ class Simulation:
         self.stopping, self.recorded = False, 0.0
         self.algorithm, self.store = experiment.algorithm, experiment.memories
         self.state = self.algorithm.start(experiment.weights)
+        returned.state(self.state, experiment.layout, self.algorithm, "start")
         self.next_round, self.virtual_time = 0, 0.0
         buffered = experiment.config.schedule.mode == "async"
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
@@ -71,6 +73,7 @@ class Simulation:
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placed(cohort)
         sums, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
+        returned.sums(sums, self.algorithm)
         self.comm.place(sums)
         with phases("train"):
             moved = self._move(cohort, ranks)
@@ -114,8 +117,7 @@ class Simulation:
         """Return the Job of one client of a Cohort."""
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
         state = self.cohorts.state_of(round)
-        plan = self.algorithm.plan(state, round, client)
-        self.experiment.check_memory(plan, client)
+        plan = self.experiment.plan(state, round, client)
         return Job(client, round, state, plan, float(cohort.shares[place_in_cohort]))
 
     def arrays(self):
@@ -229,7 +231,7 @@ class Simulation:
         down = server.messages.down(job.plan)
         sent.add(down, [])
         samples = self.experiment.sizes[job.client]
-        return columns.lost_row(job.client, samples, down, self.cohorts.lost)
+        return columns.lost_row(job.client, samples, down, cohort.outcomes[place_in_cohort])
 
     def _take_in(self, done, sums, sent):
         """Add what arrived in a Visit to the sums; return the client's row, and any rejection."""
@@ -251,6 +253,7 @@ class Simulation:
         for stage in self.experiment.stages:
             stage.server(sums, self.next_round, cohort.shares)
         after = self.algorithm.step(self.state, sums, self.next_round)
+        returned.state(after, self.experiment.layout, self.algorithm, "step")
         self.state = self.experiment.server.step(self.state, after)
 
     def _score(self, round):
@@ -275,7 +278,7 @@ class Simulation:
         names = [name for name, _ in experiment.metrics]
         metrics = score.metrics if score else dict.fromkeys(names, np.nan)
         layers = sent.layers(columns.could_send(clients))
-        return columns.Row(found, clients, layers, dict(metrics))
+        return columns.RoundRecord(found, clients, layers, dict(metrics))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""

@@ -19,7 +19,7 @@ from fedmpi.learn.engines import engine_for
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.partition import Partition
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Backward, Plan
 from tests.learn.any_models import BUILD, Counting, Net
 

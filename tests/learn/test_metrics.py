@@ -8,7 +8,7 @@ from torch.nn import functional
 
 import fedmpi
 from fedmpi.analysis.report.page import page
-from fedmpi.analysis.tables import table
+from fedmpi.analysis.text_tables import table
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError, DataError
 from fedmpi.experiment.resolve import of_tree
@@ -16,7 +16,7 @@ from fedmpi.learn.engine import BLOCK
 from fedmpi.learn.evaluate import evaluate
 from fedmpi.learn.losses import mean_loss
 from fedmpi.learn.metrics import METRICS, column_of, softmax
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 
 N = 2 * BLOCK + 37  # three blocks, the last one short
 RNG = np.random.default_rng(8)
