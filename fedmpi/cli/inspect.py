@@ -206,7 +206,7 @@ def _metrics():
     from fedmpi.learn.metrics import METRICS
 
     return [
-        (name, f"{(cls.__doc__ or '').partition(chr(10))[0]} (data with {', '.join(cls.targets)})")
+        (name, f"{(cls.__doc__ or '').partition('.')[0]} (data with {', '.join(cls.targets)})")
         for name, cls in METRICS.items()
     ]
 

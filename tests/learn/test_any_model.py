@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import fedmpi
 from fedmpi import flops
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Job
@@ -21,7 +22,7 @@ from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Backward, Plan
-from tests.learn.any_models import BUILD, Counting, Net
+from tests.learn.any_models import BUILD, Counting, fourier
 
 SAMPLE = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)
 LOCAL = Local(
@@ -219,10 +220,14 @@ def test_what_is_put_on_a_module_is_part_of_the_model(change):
         engine("kernels", lambda: make(change))
 
 
-def test_operations_that_nobody_counts_are_told():
-    def forward(net, x):
-        return net.head(torch.fft.rfft(x.flatten(1)).real)
-
-    net = Net(forward, head=nn.Linear(33, 10))
-    assert layout_of(net, SAMPLE).uncounted == ("_fft_r2c in the model",)
+def test_operations_that_nobody_counts_are_told(tmp_path):
+    assert layout_of(fourier((1, 8, 8), 10), SAMPLE).uncounted == ("_fft_r2c in the model",)
     assert layout_of(nn.Sequential(nn.Flatten(), Counting(64, 10)), SAMPLE).uncounted == ()
+    tree = {
+        "run": {"rounds": 1},
+        "clients": {"number": 2},
+        "model": {"name": "tests.learn.any_models:fourier"},
+    }
+    with pytest.warns(UserWarning, match="not counted: _fft_r2c in the model"):
+        found = fedmpi.run(tree, out=tmp_path / "a.h5")
+    assert "FLOPs and virtual times leave out" in found.events[0]["text"]
