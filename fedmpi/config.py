@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fedmpi.adapter import Adapter
 from fedmpi.errors import ConfigError
+from fedmpi.model_section import ModelSection
 from fedmpi.section import (
     Name,
     NamedSection,
@@ -33,7 +33,10 @@ class RunSection(Section):
     own_models: in an evaluation, how many clients at most are asked for their own model where
     a method keeps parts of it with them (drawn anew each time; 0: local_accuracy is that of the
     global model). checkpoint_share: of the time, that checkpoints may take; one that would take
-    more waits for a later round (1: none waits).
+    more waits for a later round (1: none waits). train_twice: so many clients are trained twice on
+    every rank before the first round, and the run stops if a result differs: a search for methods
+    that draw from a global generator or count on `self`. portable: torch, oneDNN and numba are
+    held to the instructions of x86-64-v3, so that processors that know more give the same bits.
     """
 
     name: Name = "experiment"
@@ -48,6 +51,8 @@ class RunSection(Section):
     watch_s: NotNegative = 60.0
     engine: Literal["auto", "kernels", "torch", "debug"] = "auto"
     sum: Literal["exact", "fast"] = "exact"
+    train_twice: Annotated[int, Field(ge=0)] = 0
+    portable: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +88,9 @@ class DataSection(NamedSection):
 class ClientsSection(OpenSection):
     """[clients]: how many there are, how many join a round, and how they train.
 
-    selection: who joins, uniform, samples, round-robin or package.module:object, and its keys.
+    selection: who joins, uniform, samples, round-robin, fair, power-of-choice, tiers, oort or
+    package.module:object, and its keys.
+    batch_size: "all" makes one batch of all samples of a client.
     """
 
     selection: Name = "uniform"
@@ -93,7 +100,7 @@ class ClientsSection(OpenSection):
     fraction: Share | None = None
     local_epochs: Positive | None = None
     local_steps: Positive | None = None
-    batch_size: Positive = 32
+    batch_size: Positive | Literal["all"] = 32
     weighting: Literal["samples", "uniform"] = "samples"
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.5
 
@@ -118,23 +125,6 @@ class ClientsSection(OpenSection):
 
 class StageSection(NamedSection):
     """[[stage]]: what happens to every message, in order: a name, and its own keys."""
-
-
-class ModelSection(NamedSection):
-    """[model]: a registered name or package.module:object, and its own keys.
-
-    frozen: patterns such as "base.*" of parameters and buffers that are constants: neither trained
-    nor sent. loss: what clients minimise, one of `fedmpi list losses` or package.module:object.
-    metrics: what evaluations measure besides, `fedmpi list metrics` or package.module:object.
-    adapter: small layers that are trained in the place of all others. base: a .safetensors file.
-    """
-
-    name: Name = "lenet5"
-    frozen: tuple[Name, ...] = ()
-    loss: Name = "cross-entropy"
-    metrics: tuple[Name, ...] = ()
-    adapter: Adapter | None = None
-    base: Name | None = None
 
 
 class OptimizerSection(Section):

@@ -63,7 +63,7 @@ def adapt(module, adapter, seed):
     Parameters
     ----------
     module : torch.nn.Module
-    adapter : fedmpi.adapter.Adapter
+    adapter : fedmpi.model_section.AdapterSection
     seed : int
         Of the run; the first values of the adapters depend on it alone.
 

@@ -1,5 +1,6 @@
 """The fixed parts of a run: everything that its rounds need and none of them changes."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from fedmpi.exchange import Report
 from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
+from fedmpi.learn.evaluate import Score
 from fedmpi.learn.partitions import Partition, held_out
 from fedmpi.learn.sample_arrays import Samples
 from fedmpi.metric import Metric
@@ -18,6 +20,7 @@ from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.costs import Costs
 from fedmpi.round.memories import ClientStore
+from fedmpi.round.messages import Messages
 from fedmpi.round.server_optimizer import ServerOptimizer
 from fedmpi.selectors import Selector
 from fedmpi.stages import Stage
@@ -93,6 +96,11 @@ class Experiment:
         """What Plans cost."""
         return Costs(self.config, self.engine, self.devices)
 
+    def messages(self) -> Messages:
+        """Return Messages as this run encodes them."""
+        more_down = sum(stage.more_down for stage in self.stages)
+        return Messages(self.config.network.value_type, more_down)
+
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return the Plan of a client: the method's, with the steps that [devices] policy leaves.
 
@@ -107,6 +115,12 @@ class Experiment:
                 plan = replace(plan, steps=int(fit))
         self.costs.check_memory(plan, client)
         return plan
+
+    def metrics_of(self, score: Score | None) -> dict[str, float]:
+        """Return the metrics of a Score by column; NaN where there was no evaluation."""
+        if score is None:
+            return {column: math.nan for column, _ in self.metrics}
+        return dict(score.metrics)
 
     def flops_inference(self, state: State) -> float:
         """Return the floating-point operations of one sample through the global model."""

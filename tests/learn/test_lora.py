@@ -7,11 +7,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedmpi import flops
-from fedmpi.adapter import Adapter
 from fedmpi.errors import ConfigError
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.lora import adapt
 from fedmpi.learn.models import build
+from fedmpi.model_section import AdapterSection as Adapter
 from fedmpi.plan import Backward, Submodel
 from tests.algorithms.problem import experiment, simulate
 from tests.learn.test_any_model import SAMPLE, close, engine, reports

@@ -6,12 +6,26 @@ from fedmpi.errors import DataError
 from fedmpi.learn.losses import TARGETS
 
 
+def taken_apart(target, train, test, place):
+    """Return ((targets of both halves), train, test), a class for each sample in the halves.
+
+    `train` and `test` are (x, y), or None. Targets that are classes stay where they are, and None
+    is returned for them.
+    """
+    if target == "class":
+        return (None, None), train, test
+    targets, halves = [], []
+    for half in (train, test):
+        found = None if half is None else checked(target, half[1], place)
+        targets.append(found)
+        halves.append(None if half is None else (half[0], strata(target, found)))
+    return tuple(targets), *halves
+
+
 def checked(target, y, place):
-    """Return `y` as the array that a kind of target has, None for classes. Raises DataError."""
+    """Return `y` as the array that a kind of target has. Raises DataError."""
     if target not in TARGETS:
         raise DataError(f"{place}: target {target!r} must be one of {', '.join(TARGETS)}")
-    if target == "class":
-        return None
     y = np.asarray(y)
     if target == "tokens":
         if y.ndim != 2 or y.dtype.kind not in "iu":
