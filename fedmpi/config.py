@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fedmpi.errors import ConfigError
+from fedmpi.model_section import ModelSection
 from fedmpi.section import (
     Name,
     NamedSection,
@@ -124,12 +125,6 @@ class ClientsSection(OpenSection):
 
 class StageSection(NamedSection):
     """[[stage]]: what happens to every message, in order: a name, and its own keys."""
-
-
-class ModelSection(NamedSection):
-    """[model]: a registered name or package.module:object, and its own keys."""
-
-    name: Name = "lenet5"
 
 
 class OptimizerSection(Section):

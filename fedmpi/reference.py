@@ -44,6 +44,11 @@ clients.selection     rule that selects a round's clients, or package.module:obj
 clients.weighting     weight of a client in the mean: its samples, or the same for all
 clients.max_rejected  share of a round's clients that may be rejected before the run fails
 model.name            model, or package.module:object
+model.adapter         adapters on a frozen model: kind, rank, alpha, targets, trained
+model.base            .safetensors file with first weights of the model
+model.frozen          patterns of parameters that are neither trained nor sent, such as "base.*"
+model.loss            loss that clients minimise, or package.module:object
+model.metrics         further metrics of an evaluation, or package.module:object
 optimizer.name        optimizer of the clients
 optimizer.lr          learning rate of the clients
 optimizer.momentum    momentum of the clients' SGD

@@ -68,6 +68,8 @@ class Widths(Algorithm):
         rows = [
             self.rows_of(layer, ceil(width * layer.rows), round, client) for layer in layers
         ]
-        rows.append(np.ones(last.rows, bool))
+        # The outputs of the last layer are answers; the components of an adapter are not.
+        least = width * last.rows if last.kind == "adapter" else last.rows
+        rows.append(self.rows_of(last, ceil(least), round, client))
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
         return held, Submodel(rows=tuple(keep.tobytes() for keep in rows))

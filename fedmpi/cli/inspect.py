@@ -65,12 +65,14 @@ def _costs(costs, config):
 
     rounds, down, up = config.run.rounds, costs["bytes_down"], costs["bytes_up"]
     return [
-        f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers",
+        f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers"
+        + (f", {costs['frozen']:,} frozen ones" if costs["frozen"] else ""),
         f"# clients a round    {costs['clients']} of {config.clients.number:,}"
         + "".join(f", {costs[word]} {word}" for word in ("late", "dropped") if costs[word]),
         f"# down, a round      {in_bytes(down)}; all {rounds} rounds {in_bytes(rounds * down)}",
         f"# up, a round        {in_bytes(up)}; all {rounds} rounds {in_bytes(rounds * up)}",
-        f"# training, a round  {quantity(costs['flops'], FLOPS)}",
+        f"# training, a round  {quantity(costs['flops'], FLOPS)}"
+        + "".join(f"; not counted: {text}" for text in costs["uncounted"]),
         f"# virtual, a round   {in_seconds(costs['virtual_seconds'])}",
         f"# memory of a rank   {in_bytes(costs['memory_of_a_rank'])}, Python and torch included; "
         f"{in_bytes(costs['memory_of_one_of_several'])} beside other ranks on a node",
@@ -195,6 +197,21 @@ def _stages():
     return _classes(STAGES)
 
 
+def _losses():
+    from fedmpi.learn.losses import LOSSES
+
+    return [(name, f"{loss.summary} (data with {loss.target})") for name, loss in LOSSES.items()]
+
+
+def _metrics():
+    from fedmpi.learn.metrics import METRICS
+
+    return [
+        (name, f"{(cls.__doc__ or '').partition('.')[0]} (data with {', '.join(cls.targets)})")
+        for name, cls in METRICS.items()
+    ]
+
+
 def _devices():
     from fedmpi.simulated import PROFILES
 
@@ -211,6 +228,8 @@ _LISTS = {
     "keys": _keys,
     "algorithms": _algorithms,
     "models": _models,
+    "losses": _losses,
+    "metrics": _metrics,
     "datasets": _datasets,
     "partitions": _partitions,
     "selections": _selections,

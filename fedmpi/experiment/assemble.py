@@ -8,14 +8,20 @@ import numpy as np
 from fedmpi import named
 from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
+from fedmpi.errors import ConfigError
 from fedmpi.experiment.division import split
 from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.learn.augment import augmentation_of
+from fedmpi.learn.base_weights import load_base
+from fedmpi.learn.constants import freeze
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.local import Local
+from fedmpi.learn.lora import adapt
+from fedmpi.learn.losses import KINDS, LOSSES
+from fedmpi.learn.metrics import column_of
 from fedmpi.learn.models import build
 from fedmpi.learn.sample_arrays import Samples
 from fedmpi.round.costs import Costs
@@ -52,12 +58,14 @@ def _assembled(resolved, dataset, partition, memories, progress):
     """Return the Experiment on a divided Dataset; every rank makes its own."""
     config = resolved.config
     seed = config.run.seed
-    train, test = _samples(dataset)
+    train, test = _samples(dataset, resolved)
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
     augment = augmentation_of(config.data.augment, dataset)
-    data = ClientData(train, partition, _local(config, partition), seed, augment)
+    local, loss = _local(config, partition), config.model.loss
+    data = ClientData(train, partition, local, seed, augment, loss)
     engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
+    _check_outputs(engine, config.model, dataset.classes, train)
     devices = devices_of(config, seed)
     counts = partition.counts(dataset.y_train, dataset.classes)
     facts = {"labels": counts > 0, "flow": engine.flow}
@@ -77,6 +85,7 @@ def _assembled(resolved, dataset, partition, memories, progress):
         server=ServerOptimizer(config.server),
         weights=engine.initial_weights,
         memories=memories,
+        metrics=tuple((column_of(name), metric()) for name, metric in resolved.metrics.items()),
     )
 
 
@@ -125,6 +134,11 @@ def _engine(resolved, shape, classes, sample, data, on_step):
 
     def make(options):
         module = build(name, shape, classes, resolved.model_keys | options, data.seed)
+        if config.model.base is not None:
+            load_base(module, config.model.base)
+        if config.model.adapter is not None:
+            adapt(module, config.model.adapter, data.seed)
+        freeze(module, config.model.frozen)
         return module if gates is None else gated(module, gates, data.seed)
 
     run, torch_only = config.run, algorithm.torch_only
@@ -145,13 +159,45 @@ def _shared_dataset(resolved, comm, root, cache):
     return Dataset.rebuild(comm.share(facts), arrays)
 
 
-def _samples(dataset):
-    """Return the train and test Samples of a Dataset, normalised alike."""
+def _samples(dataset, resolved):
+    """Return the train and test Samples of a Dataset, normalised alike.
+
+    Raises ConfigError if the loss is of another kind than their targets.
+    """
     norm = (dataset.mean, dataset.std) if dataset.kind == "image" else (None, None)
-    return (
-        Samples(dataset.x_train, dataset.y_train, *norm),
-        Samples(dataset.x_test, dataset.y_test, *norm),
+    wanted, given, model = resolved.loss.target, dataset.target, resolved.config.model
+    following = wanted == "tokens" and given == "class" and dataset.kind == "text"
+    if wanted != given and not following:
+        fitting = [name for name, loss in LOSSES.items() if loss.target == given]
+        raise ConfigError(
+            f"model.loss = {model.loss!r}: compares outputs with {KINDS[wanted]}, and data.name = "
+            f"{resolved.config.data.name!r} has {KINDS[given]}; use {' or '.join(fitting)}"
+        )
+    halves = (
+        (dataset.x_train, dataset.y_train, dataset.targets_train),
+        (dataset.x_test, dataset.y_test, dataset.targets_test),
     )
+    return tuple(
+        Samples(x, y if targets is None else targets, *norm, following=following)
+        for x, y, targets in halves
+    )
+
+
+def _check_outputs(engine, model, classes, samples):
+    """Raise ConfigError unless the outputs of a model have the shape that its loss needs."""
+    x, y = samples.take(np.zeros(1, np.int64))
+    found = engine.outputs(engine.initial_weights, x).shape
+    wanted = y.shape if y.dtype.kind == "f" else (*y.shape, classes)
+    spare = y.dtype.kind == "i" and found[:-1] == wanted[:-1] and found[-1] > wanted[-1]
+    if found != wanted and not spare:
+        raise ConfigError(
+            f"model.name = {model.name!r}: gives outputs of shape {_shape(found)}, and "
+            f"model.loss = {model.loss!r} needs {_shape(wanted)} for these data"
+        )
+
+
+def _shape(shape):
+    return f"[{', '.join(['N', *map(str, shape[1:])])}]"
 
 
 def _local(config, partition):

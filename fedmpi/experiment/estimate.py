@@ -21,7 +21,7 @@ def estimate(resolved, root, cache=None):
     clients of round 0, "late" come after its deadline, and "dropped" are lost.
     """
     experiment = assemble(resolved, Serial(), root, cache)
-    layout, algorithm = experiment.layout, experiment.algorithm
+    algorithm = experiment.algorithm
     state = algorithm.start(experiment.weights)
     rounds = Synchronous(experiment)
     cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
@@ -44,9 +44,7 @@ def estimate(resolved, root, cache=None):
     settled = schedule.settled(span, late, lost)
     settled = share_uplinks(settled, devices, cohort.clients, up)
     alone, of_several = memory_of_a_rank(experiment)
-    return {
-        "parameters": layout.size,
-        "layers": len(layout.layers),
+    return _model(experiment) | {
         "clients": len(cohort.clients),
         "late": int(late.sum()),
         "dropped": int(lost.sum()),
@@ -57,4 +55,15 @@ def estimate(resolved, root, cache=None):
         "memory_of_a_rank": alone,
         "memory_of_one_of_several": of_several,
         "memory_of_the_data": data_bytes(experiment),
+    }
+
+
+def _model(experiment):
+    """Return how large the model is, and what of its FLOPs is not counted."""
+    layout, constants = experiment.layout, experiment.engine.constants
+    return {
+        "parameters": layout.size,
+        "layers": len(layout.layers),
+        "frozen": sum(values.size for values in constants.values()),
+        "uncounted": layout.uncounted,
     }

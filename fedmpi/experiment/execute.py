@@ -81,6 +81,7 @@ def _execute(resolved, comm, start, progress, stop):
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
+        _warn(writer, uncounted(experiment.layout), start)
         start.stage("training the first round")
         with _told(writer, start.out, comm):
             try:
@@ -127,7 +128,7 @@ def _rounds(simulation, writer, out, began, progress, watch):
         recorded = perf_counter()
         row.columns["wall_time"] = recorded - began
         if writer:
-            writer.append(row.columns, row.clients, row.phases, row.layers)
+            writer.append(row.columns, row.clients, row.phases, row.layers, row.metrics)
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
@@ -159,6 +160,12 @@ def _finish(simulation, writer, out, wall_time):
             writer.finish("stopped")
     simulation.comm.barrier()
     return done
+
+
+def uncounted(layout):
+    """Return a warning if nobody knows how much some layers multiply, or ""."""
+    found = "; ".join(layout.uncounted)
+    return found and f"FLOPs and virtual times leave out what is not counted: {found}"
 
 
 def parameters(layout, weights):
@@ -208,6 +215,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         devices=experiment.devices.columns(),
         layer_names=[layer.name for layer in experiment.layout.layers],
         ranks=comm.size,
+        metrics=[name for name, _ in experiment.metrics],
         overwrite=start.overwrite,
     )
     checkpoint.remove(start.out)  # one of a run that was here before
@@ -216,7 +224,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
 
 
 def _warn(writer, text, start):
-    """Say and write down a warning, if there is one."""
-    if text:
+    """Say and write down a warning, if there is one, on the rank that writes."""
+    if text and writer:
         start.warn(text)
         writer.event("warning", text)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray
 from fedmpi.layout import Layout
-from fedmpi.learn.layout_of import layer_modules, row_axis
+from fedmpi.learn.kinds import row_axis
+from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.local import Local
 from fedmpi.plan import FULL, Backward, Plan
 
@@ -115,10 +116,11 @@ class DebugSteps:
             _, grad, _ = self._gradient(point, x, y, FULL)
         for number, layer in enumerate(self.layout.layers):
             weight = self._weight(number)
-            if layer.kind in ("conv", "linear"):
-                read, _ = seen[number]
-                axis = 1 if layer.kind == "conv" else read.dim() - 1
-                found = _summed(-read.detach() * read.grad, axis)
+            if layer.kind in ("conv", "linear", "adapter"):
+                found = torch.zeros(1, dtype=torch.float64)
+                for read, _ in seen[number]:
+                    axis = 1 if layer.kind == "conv" else read.dim() - 1
+                    found = found + _summed(-read.detach() * read.grad, axis)
             else:
                 block = slice(weight.start, weight.start + weight.size)
                 inputs = len(self.statistics["columns"][number])
@@ -148,16 +150,15 @@ class DebugSteps:
 
     def _measure(self, seen: list, grad: Tensor, samples: int) -> None:
         """activations, relevance and squares of one step."""
-        for number, layer in enumerate(self.layout.layers):
-            if layer.kind not in ("conv", "linear", "norm") or not seen[number]:
-                continue
-            _, raw = seen[number]
-            axis = self.axes[number] % raw.dim()
-            if "activations" in self.statistics:
-                self.statistics["activations"][number] += _summed(raw.detach().abs(), axis).numpy()
-            if "relevance" in self.statistics and number >= self.plan.backward.lowest:
-                change = _summed(raw.detach() * raw.grad, axis).numpy()
-                self.statistics["relevance"][number] -= samples * change
+        for number, calls in enumerate(seen):
+            for _, raw in calls:
+                axis = self.axes[number] % raw.dim()
+                size = _summed(raw.detach().abs(), axis).numpy()
+                if "activations" in self.statistics:
+                    self.statistics["activations"][number] += size
+                if "relevance" in self.statistics and number >= self.plan.backward.lowest:
+                    change = _summed(raw.detach() * raw.grad, axis).numpy()
+                    self.statistics["relevance"][number] -= samples * change
         if "squares" in self.statistics:
             self.statistics["squares"] += (grad * grad).numpy()
         if "summed" in self.statistics:
@@ -219,13 +220,13 @@ class DebugSteps:
         self.weights = torch.where(moving, self.weights - self.lr * change, self.weights)
 
     @contextmanager
-    def _watched(self) -> Iterator[list[tuple[Tensor, Tensor] | None]]:
-        """Collect for each layer what it reads and gives; after the backward pass with `.grad`."""
+    def _watched(self) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
+        """Collect what each call of a layer reads and gives, later with `.grad`."""
         module, layout = self.reference.module, self.layout
-        seen: list[tuple[Tensor, Tensor] | None] = [None] * len(layout.layers)
+        seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layout.layers]
         handles = []
         for number, parts in enumerate(layer_modules(module, layout)):
-            if layout.layers[number].kind in ("conv", "linear", "norm"):
+            if layout.layers[number].kind in ("conv", "linear", "norm", "adapter"):
                 handles.append(parts[0].register_forward_pre_hook(_read_alone))
                 handles.append(parts[0].register_forward_hook(_noting(seen, number)))
         try:
@@ -268,7 +269,7 @@ def _read_alone(part, inputs):
 def _noting(seen, number):
     def hook(part, inputs, output):
         output.retain_grad()
-        seen[number] = (inputs[0], output)
+        seen[number].append((inputs[0], output))
 
     return hook
 

@@ -1,13 +1,13 @@
 """What an engine is: it trains clients, one job after another, and evaluates models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import AnyArray, Integers, Reals, Vector
+from fedmpi.arrays import AnyArray, Bools, Integers, Reals, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
@@ -30,6 +30,19 @@ def nothing() -> None:
     """Do nothing after a step."""
 
 
+def right_of(outputs: AnyArray, y: AnyArray) -> Bools:
+    """Return where the largest of the outputs float32[..., C] is that of the class int64[...].
+
+    Raises ConfigError for targets of another kind, which no answer can match.
+    """
+    if y.dtype.kind != "i":
+        raise ConfigError(
+            "accuracies need classes, and the data have targets of another kind; "
+            "use an algorithm that asks for no accuracy"
+        )
+    return np.asarray(outputs.argmax(axis=-1) == y)
+
+
 @dataclass(frozen=True, eq=False)
 class ClientData:
     """What clients train on, and how.
@@ -44,6 +57,9 @@ class ClientData:
     seed : int
         Of the run.
     augment : callable, optional
+    loss : str
+        What clients minimise and what evaluations report; a name of `losses.LOSSES`, or
+        package.module:object.
     """
 
     samples: Samples
@@ -51,6 +67,7 @@ class ClientData:
     local: Local
     seed: int
     augment: Augment | None = None
+    loss: str = "cross-entropy"
 
     def batches(self, job: Job) -> Iterator[tuple[AnyArray, Integers, bool]]:
         """Yield (x, y, whether an epoch ends) of each batch that a job trains on.
@@ -122,6 +139,11 @@ class Engine(ABC):
     def initial_weights(self) -> Vector:
         """The weights float32[P] that the model was built with."""
 
+    @property
+    def constants(self) -> Mapping[str, AnyArray]:
+        """The frozen weights by name: neither trained nor sent."""
+        return {}
+
     @abstractmethod
     def layout_of(self, submodel: Submodel | None) -> Layout:
         """Return the shape of the network that a Submodel names; None is the whole model."""
@@ -163,18 +185,20 @@ class Engine(ABC):
 
     def accuracy(self, client: int, weights: Vector) -> float:
         """Return the share of the client's own samples that `weights` float32[P] class right."""
-        right = 0
+        right = asked = 0
         for x, y in self.data.blocks(client):
-            right += int((self.outputs(weights, x).argmax(axis=1) == y).sum())
-        return right / max(len(self.data.partition.of(client)), 1)
+            right += int(right_of(self.outputs(weights, x), y).sum())
+            asked += y.size
+        return right / max(asked, 1)
 
-    def right_answers(self, own: Own, samples: Samples, index: Integers) -> int:
-        """Return how many of the samples `index` int64[n] a client's own model classes right."""
-        right = 0
+    def right_answers(self, own: Own, samples: Samples, index: Integers) -> tuple[int, int]:
+        """Return how many answers of a client's own model are right on `index` int64[n], of all."""
+        right = asked = 0
         for first in range(0, len(index), BLOCK):
             x, y = samples.take(index[first : first + BLOCK])
-            right += int((self.own_outputs(own, x).argmax(axis=1) == y).sum())
-        return right
+            right += int(right_of(self.own_outputs(own, x), y).sum())
+            asked += y.size
+        return right, asked
 
     def check(self, plan: Plan) -> None:
         """Raise ConfigError if the engine cannot do what a plan asks for."""

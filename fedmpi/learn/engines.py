@@ -16,6 +16,7 @@ from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.one_by_one import KernelsEngine, OneByOne, TorchEngine
 from fedmpi.learn.torch_gradients import TorchGradients
@@ -59,7 +60,12 @@ def engine_for(
     if name == "debug":
         networks = Networks(make, sample, partial(_reference, sample=sample, data=data))
         return DebugEngine(networks, data, on_step)
-    name = "torch" if torch_only else name
+    if name == "kernels" and data.loss != "cross-entropy":
+        raise ConfigError(
+            f"run.engine = 'kernels': minimises cross-entropy alone, and model.loss = "
+            f"{data.loss!r}; use 'auto' or 'torch'"
+        )
+    name = "torch" if torch_only or data.loss != "cross-entropy" else name
     backend = partial(_gradients, sample=sample, name=name, threads=threads, data=data)
     networks = Networks(make, sample, backend)
     by_kernels = isinstance(networks.whole.backend, KernelGradients)
@@ -68,7 +74,9 @@ def engine_for(
 
 
 def _labels(data: ClientData) -> int:
-    """Return the number of labels, if the largest is among the training samples."""
+    """Return the number of labels, if the largest is among the training samples; 0 if unknown."""
+    if LOSSES.find(data.loss).target != "class":
+        return 0
     return int(data.samples.y.max(initial=-1)) + 1
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from fedmpi.arrays import AnyArray, Flags, Integers, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
+from fedmpi.learn.constants import frozen_parameters
 from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Submodel
@@ -94,6 +95,11 @@ class Networks:
         One input.
     backend_of : callable
         Returns the backend of a module and its first weights.
+
+    Attributes
+    ----------
+    constants : dict of arrays
+        The frozen weights by name.
     """
 
     def __init__(
@@ -103,7 +109,9 @@ class Networks:
         backend_of: Callable[[nn.Module], tuple[Any, Vector]],
     ) -> None:
         self._make, self.sample, self._backend_of = make, sample, backend_of
-        self.whole = Network(*backend_of(make({})))
+        module = make({})
+        self.constants = frozen_parameters(module)
+        self.whole = Network(*backend_of(module))
         self._parts: OrderedDict[Submodel, Network] = OrderedDict()
 
     def module(self) -> nn.Module:
@@ -156,12 +164,12 @@ def divide(module, layout, divisor):
     def scaled(part, inputs, output):
         return output / divisor if part.training else output
 
-    *parts, _ = (
+    parts = [
         parts[0]
         for layer, parts in zip(layout.layers, layer_modules(module, layout), strict=True)
         if layer.kind in ("conv", "linear")
-    )
-    for part in parts:
+    ]
+    for part in parts[:-1]:
         part.register_forward_hook(scaled)
 
 
@@ -179,9 +187,10 @@ def narrow(module, layout, rows):
     before = None
     for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
         keep = before if layer.kind == "norm" else keep
+        inner = layer.kind == "adapter"
         for part in parts:
-            _narrow_part(part, keep, None if hasattr(part, "num_features") else before)
-        before = keep
+            _narrow_part(part, keep, None if hasattr(part, "num_features") or inner else before)
+        before = None if inner else keep
 
 
 def _narrow_part(part, rows, columns):
@@ -195,7 +204,8 @@ def _narrow_part(part, rows, columns):
             wide = np.repeat(columns, left.shape[1] // len(columns))
             left = left.index_select(1, torch.from_numpy(np.flatnonzero(wide)))
         trained = isinstance(values, nn.Parameter)
-        setattr(part, name, nn.Parameter(left) if trained else left)
+        narrow = nn.Parameter(left, values.requires_grad) if trained else left
+        setattr(part, name, narrow)
     shape = part.weight.shape
     for name, size in zip(("out_channels", "in_channels"), shape, strict=False):
         if isinstance(part, nn.Conv2d):

@@ -1,22 +1,23 @@
 """Engines that train one client at a time."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from fedmpi.arrays import AnyArray, Reals, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.layout import Layout
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.flow import flow_of
 from fedmpi.learn.gradients import Gradients
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.losses import OF_CLASSES
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.static_norm import statistics_of
 from fedmpi.learn.steps import Steps
 from fedmpi.plan import MECHANISMS, PROBED, Own, Submodel
 
-ERRORS = frozenset(f"error.{name}" for name in LOSSES)
+ERRORS = frozenset(f"error.{name}" for name in OF_CLASSES)
 
 
 class OneByOne(Engine):
@@ -43,6 +44,10 @@ class OneByOne(Engine):
     @property
     def initial_weights(self) -> Vector:
         return self.networks.whole.first
+
+    @property
+    def constants(self) -> Mapping[str, AnyArray]:
+        return self.networks.constants
 
     def layout_of(self, submodel: Submodel | None) -> Layout:
         return self.networks.of(submodel).layout
@@ -86,10 +91,11 @@ class GradientEngine(OneByOne):
         return self.networks.whole.backend
 
     def train_client(self, job: Job) -> Report:
-        plan, data = job.plan, self.data
+        plan, data = job.plan.minimising(self.data.loss), self.data
         lr = data.local.lr_of(job.round)
         network = self.networks.of(plan.submodel)
         start = job.state["weights"] if plan.start is None else plan.start
+        network.backend.begin(Draws(data.seed, job.round, job.client))
         steps = Steps(network, plan, data.local, lr, network.enter(start, plan.private))
         samples = len(data.partition.of(job.client))
         loss, seen, probed = 0.0, 0, 0

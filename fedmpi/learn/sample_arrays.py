@@ -8,11 +8,13 @@ from fedmpi import kernels
 class Samples:
     """One half (train or test) of a Dataset; images are kept as bytes and normalised on the way.
 
-    `x` is uint8[N, C, H, W] for images, and passed on as it is for other kinds; `y` int64[N].
+    `x` is uint8[N, C, H, W] for images, and passed on as it is for other kinds; `y` int64[N], or
+    targets of another kind (losses.py). With `following`, x is text uint8[N, T] and the targets
+    are the tokens that follow each of its tokens, the last of them `y`.
     """
 
-    def __init__(self, x, y, mean=None, std=None):
-        self.x, self.y = x, y
+    def __init__(self, x, y, mean=None, std=None, following=False):
+        self.x, self.y, self._following = x, y, following
         self._image = x.dtype == np.uint8 and mean is not None
         if self._image:
             mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
@@ -24,8 +26,11 @@ class Samples:
         return len(self.y)
 
     def take(self, index):
-        """Return (x, y) of the samples `index` int64[n]: float32[n, ...] and int64[n]."""
-        y = self.y[index].astype(np.int64)
+        """Return (x, y) of the samples `index` int64[n]: float32[n, ...], and their targets."""
+        y = self.y[index]
+        y = y.astype(np.float32 if y.dtype.kind == "f" else np.int64)
+        if self._following:
+            y = np.concatenate((self.x[index, 1:].astype(np.int64), y[:, None]), axis=1)
         if not self._image:
             return self.x[index], y
         out = np.empty((len(index), *self.x.shape[1:]), np.float32)

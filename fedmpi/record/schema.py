@@ -134,6 +134,14 @@ EVENTS = _columns("events", "[E]", """
     text,  utf-8, ,  what happened
 """)
 
+
+
+def metric_column(name):
+    """Return the Column of a metric that a configuration names; it is one of the rounds."""
+    text = f"{name.replace('_', ' ')} on the test data; NaN in rounds without evaluation"
+    return Column(f"metrics/{name}", "<f8", "[R]", "1", text)
+
+
 FIXED = (
     Column("config/toml", TEXT, "", "", "the configuration, byte for byte as given"),
     Column("config/resolved", TEXT, "", "", "JSON of every value used, defaults included"),
@@ -212,6 +220,8 @@ TAIL = """## Open groups
 | `/devices/<column>` [N] | numbers or texts, one for each client, from the device profile; \
 `availability` and `dropout` if any client can be away or be lost, `memory_mb`, `power_w`, \
 `idle_w` and `joule_per_mb` where given, `shift_s` and `trace` if there is a trace |
+| `/metrics/<metric>` [R] | what `model.metrics` names, `<f8`, NaN in rounds without evaluation; \
+a column of the rounds to readers; no group if it names none |
 | `/model/<parameter>` | the global weights at the end, in the order of the model; absent before |
 | `/model`, attribute `sha256` | digest of these, defined in `fedmpi/record/digest.py` |
 

@@ -3,7 +3,6 @@
 One loop serves all algorithms; it knows none of them.
 """
 
-
 import numpy as np
 
 from fedmpi import returned
@@ -265,26 +264,24 @@ class Simulation:
     def _score(self, round):
         """Evaluate global and own models if this round is one to evaluate, or the last one."""
         run = self.experiment.config.run
-        if (round + 1) % run.eval_every and round + 1 != run.rounds:
-            return None
-        if not len(self.experiment.test):  # a data set without test samples
+        due = (round + 1) % run.eval_every == 0 or round + 1 == run.rounds
+        if not due or not len(self.experiment.test):  # there may be no test samples
             return None
         return score_of(self.experiment, self.state, round, self.comm)
 
     def _row(self, cohort, clients, sums, sent, score):
         """Let virtual time pass, and put the round's columns together."""
-        experiment, start = self.experiment, self.virtual_time
+        experiment, start, number = self.experiment, self.virtual_time, self.next_round
         self.virtual_time = self.cohorts.let_time_pass(clients, start)
-        found = columns.round_columns(
-            self.next_round, clients, cohort, sent, score, experiment.counts
-        )
+        found = columns.round_columns(number, clients, cohort, sent, score, experiment.counts)
         found["virtual_time"] = self.virtual_time
         found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
         found["epsilon"] = spent(experiment, self.next_round + 1)
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
-        return columns.RoundRecord(found, clients, sent.layers(columns.could_send(clients)))
+        layers = sent.layers(columns.could_send(clients))
+        return columns.RoundRecord(found, clients, layers, experiment.metrics_of(score))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""

@@ -20,10 +20,11 @@ def score_of(experiment, state, round, comm):
     algorithm, classes = experiment.algorithm, experiment.dataset.classes
     if algorithm.static_norm:
         state = {**state, "weights": with_statistics(experiment.engine, state["weights"], comm)}
-    found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm)
+    metrics = experiment.metrics
+    found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm, metrics)
     able = np.flatnonzero(experiment.test_split.sizes)
     most = experiment.config.run.own_models
-    if not (algorithm.personal and len(able) and most):
+    if not (algorithm.personal and len(able) and most and found.count.any()):
         return found
     clients = able
     if len(able) > most:
@@ -38,8 +39,7 @@ def score_of(experiment, state, round, comm):
         mean.add(own, state["weights"])
         if own is not None:
             index = experiment.test_split.of(client)
-            right = experiment.engine.right_answers(own, experiment.test, index)
-            tally[:, place] = right, len(index)
+            tally[:, place] = experiment.engine.right_answers(own, experiment.test, index)
     comm.sum_array(tally)
     weights, of_mean = mean.over(comm, state["weights"]), np.nan
     if weights is not None:

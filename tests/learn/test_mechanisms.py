@@ -13,7 +13,7 @@ from fedmpi.layout import Support
 from fedmpi.learn.engine import ENGINES, ClientData
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.local import Local
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.losses import OF_CLASSES
 from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.sample_arrays import Samples
@@ -128,7 +128,7 @@ PLANS = {
     "probes": lambda at: {"probes": 2, "statistics": ("gradient", "curvature")},
     "gates": lambda at: {"gates": np.ones(len(at.layers))},
     "steps": lambda at: {"steps": 3},
-    **{f"error.{name}": lambda at, name=name: {"error": name} for name in LOSSES},
+    **{f"error.{name}": lambda at, name=name: {"error": name} for name in OF_CLASSES},
     **{
         f"statistics.{name}": lambda at, name=name: {"statistics": (name,)}
         for name in (
@@ -195,7 +195,7 @@ def close(found, wanted, rtol=1e-4):
 
 
 def test_every_mechanism_is_tried():
-    errors = {f"error.{name}" for name in LOSSES}
+    errors = {f"error.{name}" for name in OF_CLASSES}
     assert set(PLANS) == MECHANISMS | errors == ENGINES["debug"].mechanisms
     layout = engine("debug").layout
     for name, made in PLANS.items():

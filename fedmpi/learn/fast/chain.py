@@ -3,7 +3,10 @@
 from torch import nn
 
 import fedmpi.learn.fast.layers  # noqa: F401, each file registers the modules that it takes
+from fedmpi.learn.constants import is_replaced
 from fedmpi.learn.fast.step import MODULES, Unsupported, Value
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def chain_of(module, layout, input_shape):
@@ -47,8 +50,12 @@ class Chain:
                 raise Unsupported(f"{self._names[part]} is used twice")
             self._seen.add(part)
         name = self._names[part] or "the model"
-        if part._forward_hooks or part._forward_pre_hooks:
+        hooks = [getattr(part, kind) for kind in _HOOKS]
+        hooks += [p._backward_hooks for p in part.parameters(recurse=False)]
+        if any(hooks):
             raise Unsupported(f"hooks of {name}")
+        if is_replaced(part):
+            raise Unsupported(f"the forward pass that was put on {name}")
         if type(part) not in MODULES:
             raise Unsupported(f"{name} is a {type(part).__name__}")
         return MODULES[type(part)](self, part, value)
@@ -70,4 +77,6 @@ class Chain:
     def tensor(self, part, name):
         """Return the Tensor of a module's parameter or buffer."""
         whole = f"{self._names[part]}.{name}" if self._names[part] else name
+        if whole not in self._starts:
+            raise Unsupported(f"{whole}, which is frozen or shared")
         return self._starts[whole]
