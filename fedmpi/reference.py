@@ -71,6 +71,8 @@ devices.bandwidth     CSV file of link speeds over time
 devices.jitter        deviation of the logarithm of a factor on speeds, drawn for each round
 devices.cell_clients  clients that share an uplink
 devices.cell_mbit_s   speed of a shared uplink [Mbit/s]; default: no sharing
+devices.policy        how much work a device gets: all alike, or by its speed, deadline or memory
+devices.knob          what it gets less of: what the method has a key for, or local steps
 devices.memory_mb     memory that a plan may need on a device [MB]; default: no limit
 devices.power_w       power of a device that computes [W]
 devices.idle_w        power of a device that receives or sends [W]

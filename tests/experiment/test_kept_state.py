@@ -6,7 +6,7 @@ import pytest
 from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
 from fedmpi.experiment.execute import Start, execute
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.record import checkpoint, reader
 from tests.faults.job import CONFIG
 
@@ -63,11 +63,11 @@ def test_killed_between_checkpoints_and_resumed(tmp_path, monkeypatch, kind):
     text = CONFIG.format(rounds=8, algorithm="Remembers") + KEPT[kind]
     whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
     given = resolve.resolve(text, "exp.toml", [])
-    execute(given, Serial(), Start(out=whole), lambda row, rounds: None, Never())
+    execute(given, Serial(), Start(out=whole), lambda row, rounds: None, NoSignals())
     with pytest.raises(KilledError):
-        execute(given, Serial(), Start(out=out), killed_after(5), Never())
+        execute(given, Serial(), Start(out=out), killed_after(5), NoSignals())
     assert checkpoint.read(checkpoint.path_of(out)).facts["next_round"] == 3
-    execute(given, Serial(), Start(out=out, resume=True), lambda row, rounds: None, Never())
+    execute(given, Serial(), Start(out=out, resume=True), lambda row, rounds: None, NoSignals())
     with reader.open(whole) as one, reader.open(out) as other:
         assert one.weights_sha256 == other.weights_sha256
         for table in ("rounds", "clients"):

@@ -8,7 +8,7 @@ from fedmpi.errors import AlikeError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.experiment.resolve import of_tree
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.experiment.twice import train_twice
 from fedmpi.learn.partitions import Partition
 from fedmpi.round.loop import Simulation
@@ -53,7 +53,7 @@ def test_networks_with_statistics_and_steps_are_the_same_on_any_number_of_ranks(
     tree = {"run": {"rounds": 2, "eval_every": 2, "engine": "torch"}, "data": {"name": data},
             "model": {"name": model},
             "clients": {"number": 4, "per_round": 3, "local_steps": 1, "batch_size": 4}}
-    many, alone = (Simulation(assemble(of_tree(tree), ranks, None), ranks, Never())
+    many, alone = (Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
                    for ranks in (comm, Serial()))
     row, expected = many.round(), alone.round()
     assert row.columns["train_loss"] == expected.columns["train_loss"]

@@ -8,7 +8,7 @@ import pytest
 from fedmpi.comm.base import Serial
 from fedmpi.errors import DataError
 from fedmpi.experiment import assemble, resolve
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.learn.data import Dataset, checksums, files, images
 from fedmpi.round.loop import Simulation
 
@@ -118,7 +118,7 @@ def test_sequences_without_a_test_set_are_trained_in_one_batch(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     made = assemble.assemble(resolve.resolve(RUN, "a.toml", []), Serial(), None)
     assert made.engine.data.local.batch_size == made.sizes.max() == 11
-    simulation = Simulation(made, Serial(), Never())
+    simulation = Simulation(made, Serial(), NoSignals())
     for number in range(2):
         finished = simulation.round()
         assert finished.columns["round"] == number and np.isnan(finished.columns["test_accuracy"])
