@@ -44,7 +44,7 @@ bench: $(VENV)/installed  ## measure kernels, collectives and the round loop
 	@$(PY) -m fedmpi bench round
 
 soak: $(VENV)/installed  ## an hour of kills, damaged inputs and MPI tests, to find what fails rarely
-	@bash tests/soak.sh $(RANKS)
+	@bash tests/soak.sh $(RANKS) 5 8
 
 docs: $(VENV)/installed-docs  ## the manual, in build/docs
 	@$(PY) -m sphinx -W --keep-going docs build/docs

@@ -180,13 +180,14 @@ def _minor(version):
 def limits(column):
     """Return the (least, most) that values of a column of rounds or clients can have.
 
-    NaN counts as no value. A loss can be anything.
+    NaN counts as no value. A loss, or a bound on what is told, can be anything.
     """
-    if column.name.endswith("_loss"):
+    name = column.name
+    if name.endswith("_loss") or name == "epsilon":
         return -np.inf, np.inf
-    if column.group not in ("rounds", "clients") or column.name in MEASURED:
+    if column.group not in ("rounds", "clients") or name in MEASURED:
         return -1e30, 1e30
-    part = column.dtype == "<f8" and column.unit == "1" and column.name != "flops_inference"
+    part = name == "kept" or "accuracy" in name or "density" in name
     return (0, 1 + 1e-9) if part else (0, 1e30)
 
 

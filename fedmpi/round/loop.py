@@ -96,7 +96,7 @@ class Simulation:
             if (clients["status"] == COMPLETED).any():
                 self._step(sums, cohort, clients)
         with phases("evaluate"):
-            score = self._score(round)
+            score = score_of(experiment, self.state, round, self.comm)
         row = self._row(cohort, clients, sums, sent, score)
         row.rejected = reasons
         self.next_round += 1
@@ -260,14 +260,6 @@ class Simulation:
         after = self.algorithm.step(self.state, sums, self.next_round)
         returned.state(after, self.experiment.layout, self.algorithm, "step")
         self.state = self.experiment.server.step(self.state, after)
-
-    def _score(self, round):
-        """Evaluate global and own models if this round is one to evaluate, or the last one."""
-        run = self.experiment.config.run
-        due = (round + 1) % run.eval_every == 0 or round + 1 == run.rounds
-        if not due or not len(self.experiment.test):  # there may be no test samples
-            return None
-        return score_of(self.experiment, self.state, round, self.comm)
 
     def _row(self, cohort, clients, sums, sent, score):
         """Let virtual time pass, and put the round's columns together."""

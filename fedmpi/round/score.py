@@ -11,12 +11,17 @@ from fedmpi.totals import Total
 
 
 def score_of(experiment, state, round, comm):
-    """Return the Score of a round's `state`; collective over `comm`.
+    """Return the Score of a round's `state`, None if it is not due; collective over `comm`.
 
+    It is due every run.eval_every rounds and in the last one, where there are test samples.
     Where the method keeps parts of the model with its clients, up to run.own_models clients are
     drawn, and each is asked for its own model by the rank that holds its memory. Counts are
     integers, so the Score is the same for any number of ranks.
     """
+    run = experiment.config.run
+    due = not (round + 1) % run.eval_every or round + 1 == run.rounds
+    if not due or not len(experiment.test):
+        return None
     algorithm, classes = experiment.algorithm, experiment.dataset.classes
     if algorithm.static_norm:
         state = {**state, "weights": with_statistics(experiment.engine, state["weights"], comm)}
