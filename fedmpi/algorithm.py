@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import Flags, Memory, Reals, State, Vector
+from fedmpi.arrays import Bools, Flags, Memory, Reals, State, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Arrival, Job, Part, Report
 from fedmpi.layout import Layout
@@ -74,6 +74,10 @@ class Setting:
     accuracy : callable, optional
         accuracy(client, weights) is the share of a client's samples that float32[P] weights
         class right.
+    labels : bool[K, classes], optional
+        Which classes each client has samples of.
+    flow : callable, optional
+        flow(weights) is float64[P], the synaptic flow through each weight (learn/flow.py).
     """
 
     layout: Layout
@@ -89,6 +93,8 @@ class Setting:
     steps: Callable[[int], int] = one_step
     memory: Callable[[int], Memory] = no_memory
     accuracy: Callable[[int, Vector], float] | None = None
+    labels: Bools | None = None
+    flow: Callable[[Vector], Reals] | None = None
 
 
 class Algorithm(ABC):
@@ -115,6 +121,9 @@ class Algorithm(ABC):
         The key of which a device can be given less ([devices] policy), "" if there is none.
     torch_only : bool
         Whether clients do what the torch engine alone can do.
+    static_norm : bool
+        Whether an evaluation takes the statistics of normalisation from a pass over the training
+        data, where nobody keeps any.
     remedy : str
         What to do if training diverges.
     """
@@ -129,6 +138,7 @@ class Algorithm(ABC):
     prunes: bool = False
     knob: ClassVar[str] = ""
     torch_only: bool = False
+    static_norm: bool = False
     remedy: str = "lower optimizer.lr"
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:

@@ -23,10 +23,10 @@ from fedmpi.section import (
     Unit,
     check,
 )
-from fedmpi.simulated import Devices, Schedule
+from fedmpi.simulated import DevicesSection, ScheduleSection
 
 
-class Run(Section):
+class RunSection(Section):
     """[run]: how long, how exact, and on what.
 
     own_models: in an evaluation, how many clients at most are asked for their own model where
@@ -66,7 +66,7 @@ class Run(Section):
         return keys
 
 
-class Data(NamedSection):
+class DataSection(NamedSection):
     """[data]: which data set, and how it is split over the clients.
 
     augment: "crop-flip" moves each training image by up to 4 pixels, reflected at the edges, and
@@ -79,7 +79,7 @@ class Data(NamedSection):
     augment: Literal[False, "crop-flip"] = False
 
 
-class Clients(OpenSection):
+class ClientsSection(OpenSection):
     """[clients]: how many there are, how many join a round, and how they train.
 
     selection: who joins, uniform, samples, round-robin, fair, power-of-choice, tiers, oort or
@@ -120,13 +120,13 @@ class StageSection(NamedSection):
     """[[stage]]: what happens to every message, in order: a name, and its own keys."""
 
 
-class Model(NamedSection):
+class ModelSection(NamedSection):
     """[model]: a registered name or package.module:object, and its own keys."""
 
     name: Name = "lenet5"
 
 
-class Optimizer(Section):
+class OptimizerSection(Section):
     """[optimizer]: what the clients train with. lr_decay multiplies lr after every round."""
 
     name: Literal["sgd", "adam"] = "sgd"
@@ -142,7 +142,7 @@ class Optimizer(Section):
         return self
 
 
-class Server(Section):
+class ServerSection(Section):
     """[server]: how the mean of the clients becomes the next global weights."""
 
     optimizer: Literal["average", "sgd", "adam", "yogi", "adagrad"] = "average"
@@ -160,13 +160,13 @@ class Server(Section):
         return self
 
 
-class Algorithm(NamedSection):
+class AlgorithmSection(NamedSection):
     """[algorithm]: a registered name or package.module:object, and its own keys."""
 
     name: Name = "fedavg"
 
 
-class Network(Section):
+class NetworkSection(Section):
     """[network]: links of the clients, where the device profile does not say; and the codec.
 
     codec: "auto" sends float32 values. With "float16" or "bfloat16" what clients send has 16 bits
@@ -184,7 +184,7 @@ class Network(Section):
         return "float32" if self.codec == "auto" else self.codec
 
 
-class Collective(Section):
+class CollectiveSection(Section):
     """[collective]: how the ranks add up their sums.
 
     "auto" uses shared memory inside a node and the cheapest algorithm between nodes; "node+" and
@@ -202,18 +202,18 @@ class Collective(Section):
 class Config(Section):
     """A whole experiment."""
 
-    run: Run = Run()
-    data: Data = Data()
-    clients: Clients = Clients()
-    model: Model = Model()
-    optimizer: Optimizer = Optimizer()
-    server: Server = Server()
-    algorithm: Algorithm = Algorithm()
+    run: RunSection = RunSection()
+    data: DataSection = DataSection()
+    clients: ClientsSection = ClientsSection()
+    model: ModelSection = ModelSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    server: ServerSection = ServerSection()
+    algorithm: AlgorithmSection = AlgorithmSection()
     stage: tuple[StageSection, ...] = ()
-    devices: Devices = Devices()
-    network: Network = Network()
-    schedule: Schedule = Schedule()
-    collective: Collective = Collective()
+    devices: DevicesSection = DevicesSection()
+    network: NetworkSection = NetworkSection()
+    schedule: ScheduleSection = ScheduleSection()
+    collective: CollectiveSection = CollectiveSection()
 
     @property
     def selected(self):

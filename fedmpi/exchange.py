@@ -79,12 +79,18 @@ class Report:
             the layer, so the relevance of the unit or channel that gives it.
         squares : float32[P]
             Sum over the steps of the squared gradient.
+        summed : float32[P]
+            Sum over the steps of the gradient.
         mask : uint8[P]
             The mask after it was readjusted.
         moved : bool[P]
             What a step may have moved.
         gradient : float32[P]
-            The gradient of one batch after the last step, of all coordinates.
+            The gradient after the last step, of all coordinates: the mean over plan.probes
+            batches.
+        curvature : float32[P]
+            H g, g this gradient and H the Hessian of the same batches: central differences of
+            gradients at w + e g and w - e g, with e |g| = |w| / 100.
     """
 
     client: int

@@ -43,7 +43,7 @@ Rows = tuple[tuple[float, ...], ...]
 Zone = Annotated[float, Field(ge=-24, le=24)]
 
 
-class Devices(Section):
+class DevicesSection(Section):
     """[devices]: the simulated hardware of the clients, and whether it is there.
 
     profile: one of `fedmpi list devices`; a FILE.csv lies in the configuration's folder or where
@@ -145,7 +145,7 @@ class Devices(Section):
         return self
 
 
-class Schedule(Section):
+class ScheduleSection(Section):
     """[schedule]: whom the server asks, and when it goes on.
 
     "sync" waits for all, "deadline" for deadline_s virtual seconds at most; what comes later is

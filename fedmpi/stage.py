@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.arrays import Integers, Memory, Reals, Vector
 from fedmpi.exchange import Job, Part
 from fedmpi.layout import Layout
@@ -127,7 +128,9 @@ def applied(
     for stage in stages:
         prefix = f"stage/{stage.setting.number}/"
         had = {n.removeprefix(prefix): a for n, a in memory.items() if n.startswith(prefix)}
-        parts, keeps = stage.client(job, parts, had)
+        found = stage.client(job, parts, had)
+        returned.staged(found, stage.layout, stage)
+        parts, keeps = found
         kept |= {prefix + name: array for name, array in keeps.items()}
     return parts, kept
 

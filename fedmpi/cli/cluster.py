@@ -6,13 +6,15 @@ from pathlib import Path
 from fedmpi.cli import sweeps
 from fedmpi.cli.submission import Submission, add_job
 from fedmpi.errors import ConfigError, ResultError
+from fedmpi.text_file import text_of
 
 
 def add_verbs(verbs):
     """Add the verbs of this module, and sweep, to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, submit, "run an experiment as a job of Slurm, PBS or Flux")
+    parser = verb(verbs, submit, "run an experiment as a job of Slurm, PBS or Flux",
+                  "fedmpi submit exp.toml -o out.h5 --nodes 2 --tasks-per-node 16 --time 1:00:00")
     parser.add_argument("config", type=Path, help="TOML file of the experiment")
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
@@ -38,7 +40,7 @@ def submit(args):
     out = check_path(args.out)
     if out.suffix in (".job", ".log"):
         raise ConfigError(f"{out}: this is the name of the job's files or log; name it .h5")
-    text = resolve.text_of(args.config)
+    text = text_of(args.config)
     if args.resume:
         resolved = _again(args, out)
     else:

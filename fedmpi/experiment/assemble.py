@@ -15,7 +15,7 @@ from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.round.costs import Costs
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
@@ -55,12 +55,14 @@ def _assembled(resolved, dataset, partition, memories, progress):
     data = ClientData(train, partition, _local(config), seed, augment)
     engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
     devices = devices_of(config, seed)
-    algorithm = _algorithm(resolved, engine, devices, memories)
+    counts = partition.counts(dataset.y_train, dataset.classes)
+    facts = {"labels": counts > 0, "flow": engine.flow}
+    algorithm = _algorithm(resolved, engine, devices, memories, facts)
     return Experiment(
         config=config,
         dataset=dataset,
         test=test,
-        counts=partition.counts(dataset.y_train, dataset.classes),
+        counts=counts,
         work=data.local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
         schedule=schedule_of(config.schedule),
@@ -74,8 +76,8 @@ def _assembled(resolved, dataset, partition, memories, progress):
     )
 
 
-def _algorithm(resolved, engine, devices, memories):
-    """Return the method of a run, with all that it may ask."""
+def _algorithm(resolved, engine, devices, memories, facts):
+    """Return the method of a run, with all that it may ask; `facts` are more of its Setting."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
     costs = Costs(config, engine, devices)
     setting = Setting(
@@ -92,6 +94,7 @@ def _algorithm(resolved, engine, devices, memories):
         steps=costs.steps,
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
+        **facts,
     )
     return resolved.algorithm(resolved.algorithm_keys, setting)
 

@@ -13,7 +13,7 @@ from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.provenance import mixture, provenance
-from fedmpi.experiment.save import Thrift, keep, restore
+from fedmpi.experiment.save import CheckpointBudget, keep, restore
 from fedmpi.experiment.watch import watching
 from fedmpi.record import checkpoint, reader
 from fedmpi.record.digest import weights_sha256
@@ -116,7 +116,7 @@ def _rounds(simulation, writer, out, began, progress, watch):
     `began` is when the run would have begun in one go, on the clock of perf_counter.
     """
     config, comm = simulation.experiment.config.run, simulation.comm
-    thrift = Thrift(config.checkpoint_share)
+    budget = CheckpointBudget(config.checkpoint_share)
     while simulation.next_round < config.rounds and not simulation.stopping:
         row = simulation.round()
         if row is None:
@@ -128,8 +128,8 @@ def _rounds(simulation, writer, out, began, progress, watch):
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
-        if simulation.next_round % config.checkpoint_every == 0 and thrift.allows(comm):
-            thrift.keep(simulation, writer, out, row.columns["wall_time"])
+        if simulation.next_round % config.checkpoint_every == 0 and budget.allows(comm):
+            budget.keep(simulation, writer, out, row.columns["wall_time"])
         simulation.recorded = perf_counter() - recorded
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from inspect import isfunction
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -17,11 +18,11 @@ from fedmpi.learn.partitions import PARTITIONS
 from fedmpi.section import Section, check
 from fedmpi.selectors import SELECTORS, Selector
 from fedmpi.stages import STAGES, Stage
+from fedmpi.text_file import LONGEST, text_of
 from fedmpi.world.profile import devices_in
 from fedmpi.world.series import CARBON, LINKS, series_in
 from fedmpi.world.traces import rows_in
 
-LONGEST = 1_000_000  # characters of a configuration
 LONGEST_TRACE = 200_000_000
 _HELD = {
     "profile": "tiers",
@@ -87,19 +88,6 @@ def read(path, overrides=()):
     return resolve(text_of(path), str(path), overrides)
 
 
-def text_of(path, kind="TOML", longest=LONGEST):
-    """Return the text of a configuration file, or one of another `kind`, or raise ConfigError."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(longest + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None
-    if len(text) > longest:
-        raise ConfigError(f"{path}: longer than {longest:,} characters; give a {kind} file of less")
-    return text
-
-
 def resolve(text, place, overrides=(), devices=None):
     """Return the Resolved experiment of TOML `text`; `place` names its file in messages.
 
@@ -157,13 +145,15 @@ def _with_devices(config, place, texts=None):
 
 
 def _plain(value):
-    """Plain data as TOML has it: numbers of numpy and paths become numbers and texts."""
+    """Plain data as TOML has it: numbers of numpy, paths, classes and functions become texts."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, type) or isfunction(value):
+        return named.name_of(value)
     return str(value) if isinstance(value, PurePath) else value
 
 

@@ -17,7 +17,7 @@ from fedmpi.learn.debug_steps import DebugSteps, moving_rows
 from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.one_by_one import ERRORS, OneByOne
-from fedmpi.plan import FULL, MECHANISMS, Backward, Own
+from fedmpi.plan import FULL, MECHANISMS, PROBED, Backward, Own
 
 
 class Reference:
@@ -57,13 +57,17 @@ class Reference:
             return self.module.eval()(torch.tensor(x)).numpy()
 
     def gradient(
-        self, weights: Tensor, x: AnyArray, y: AnyArray, error: str, backward: Backward = FULL
+        self, weights: Tensor, x: AnyArray, y: AnyArray, error: str, backward: Backward = FULL,
+        labels: Bools | None = None,
     ) -> tuple[float, Tensor, Tensor]:
         """Return (loss, gradient float32[P], weights float32[P] with moved running statistics)."""
         self.load(weights)
         self.module.zero_grad(set_to_none=True)
         with masked_outputs(self.module, self.layout, backward):
-            loss = LOSSES[error](self.module.train()(torch.tensor(x)), torch.tensor(y))
+            outputs = self.module.train()(torch.tensor(x))
+            if labels is not None:
+                outputs = outputs * torch.tensor(labels).float()
+            loss = LOSSES[error](outputs, torch.tensor(y))
             loss.backward()
         parameters = dict(self.module.named_parameters())
         moving = moving_rows(self.layout, backward)
@@ -130,10 +134,9 @@ class DebugEngine(OneByOne, name="debug"):
             self.on_step()
             if last:
                 training.end_epoch()
-        if "gradient" in plan.statistics and samples:
-            x, y = data.probe(job)
-            training.probe(x, y)
-            probed += len(y)
+        for look in (name for name in PROBED if name in plan.statistics):
+            for x, y in data.probes(job):
+                probed += training.probe(look, x, y)
         weights, private = network.leave(received, training.weights.numpy().copy())
         return Report(
             client=job.client,

@@ -57,7 +57,7 @@ def engine_for(
     """
     sample = np.asarray(sample)
     if name == "debug":
-        networks = Networks(make, sample, partial(_reference, sample=sample))
+        networks = Networks(make, sample, partial(_reference, sample=sample, data=data))
         return DebugEngine(networks, data, on_step)
     name = "torch" if torch_only else name
     backend = partial(_gradients, sample=sample, name=name, threads=threads, data=data)
@@ -67,8 +67,15 @@ def engine_for(
     return kind(networks, data, on_step)
 
 
-def _reference(module: nn.Module, sample: AnyArray) -> tuple[Reference, Vector]:
-    reference = Reference(module, layout_of(module, sample))
+def _labels(data: ClientData) -> int:
+    """Return the number of labels, if the largest is among the training samples."""
+    return int(data.samples.y.max(initial=-1)) + 1
+
+
+def _reference(
+    module: nn.Module, sample: AnyArray, data: ClientData
+) -> tuple[Reference, Vector]:
+    reference = Reference(module, layout_of(module, sample, _labels(data)))
     return reference, reference.initial
 
 
@@ -76,7 +83,8 @@ def _gradients(
     module: nn.Module, sample: AnyArray, name: str, threads: int, data: ClientData
 ) -> tuple[Gradients, Vector]:
     """Return the backend of a module and its first weights."""
-    layout, shape, batch_size = layout_of(module, sample), sample.shape[1:], data.local.batch_size
+    layout = layout_of(module, sample, _labels(data))
+    shape, batch_size = sample.shape[1:], data.local.batch_size
     if name == "auto":
         name, _ = choose(module, layout, shape, batch_size)
     backend: Gradients

@@ -61,6 +61,5 @@ class Local:
                 yield order[start : start + self.batch_size], last
 
     def probe(self, seed: int, round: int, client: int, samples: int) -> Integers:
-        """Return the places int64[n] of the batch whose gradient is measured after training."""
-        order = rng_for(seed, "probe", round, client).permutation(samples)
-        return order[: self.batch_size]
+        """Return the order int64[n] of the samples whose gradient is measured after training."""
+        return rng_for(seed, "probe", round, client).permutation(samples)

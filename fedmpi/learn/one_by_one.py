@@ -2,16 +2,19 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
-from fedmpi.arrays import AnyArray, Vector
+from fedmpi.arrays import AnyArray, Reals, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.flow import flow_of
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.networks import Networks
+from fedmpi.learn.static_norm import statistics_of
 from fedmpi.learn.steps import Steps
-from fedmpi.plan import MECHANISMS, Own, Submodel
+from fedmpi.plan import MECHANISMS, PROBED, Own, Submodel
 
 ERRORS = frozenset(f"error.{name}" for name in LOSSES)
 
@@ -52,6 +55,20 @@ class OneByOne(Engine):
             except CLIENT_FAULTS as error:
                 yield Failure(job.client, f"{error}" or type(error).__name__)
 
+    def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
+        return self._statistics(weights, x)
+
+    @cached_property
+    def _statistics(self) -> Callable[[Vector, AnyArray], Vector]:
+        return statistics_of(self.networks.module(), self.layout)
+
+    def flow(self, weights: Vector) -> Reals:
+        return self._flow(weights)
+
+    @cached_property
+    def _flow(self) -> Callable[[Vector], Reals]:
+        return flow_of(self.networks.module(), self.layout, self.networks.sample)
+
     @abstractmethod
     def train_client(self, job: Job) -> Report:
         """Return what a job gives; raises what CLIENT_FAULTS names."""
@@ -86,10 +103,9 @@ class GradientEngine(OneByOne):
             self.on_step()
             if last:
                 steps.end_epoch()
-        if "gradient" in plan.statistics and samples:
-            x, y = data.probe(job)
-            steps.probe(x, y)
-            probed += len(y)
+        for look in (name for name in PROBED if name in plan.statistics):
+            for x, y in data.probes(job):
+                probed += steps.probe(look, x, y)
         weights, private = network.leave(start, steps.weights.copy())
         return Report(
             client=job.client,
@@ -121,4 +137,4 @@ class TorchEngine(GradientEngine, name="torch"):
 class KernelsEngine(GradientEngine, name="kernels"):
     """Gradients by the compiled kernels, of the layers that `fast.chain` knows."""
 
-    mechanisms = MECHANISMS - {"gates"} | {"error.cross-entropy"}
+    mechanisms = MECHANISMS - {"gates", "labels", "submodel.divisor"} | {"error.cross-entropy"}

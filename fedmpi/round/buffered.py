@@ -21,6 +21,7 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.exchange import Job
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of
 from fedmpi.round.columns import COMPLETED, DROPPED, LATE
@@ -151,6 +152,7 @@ class Buffered(Cohorts):
             gone = int(self._flying["lost"].sum())
             wanted = int(np.ceil((wanted + gone) / max(1 - devices.dropout.mean(), 0.01)))
         drawn = experiment.selector.select(round, world, wanted, in_turn=True)
+        drawn = returned.clients(drawn, sizes, wanted, experiment.selector)
         fresh = np.zeros(len(drawn), FLIGHT)
         fresh["client"], fresh["version"] = drawn, round
         costs = self._costs(state, round, fresh["client"])

@@ -17,7 +17,7 @@ from fedmpi.world.clock import spans
 from fedmpi.world.conditions import Conditions
 from fedmpi.world.devices import Devices
 from fedmpi.world.memory import check_memory, limited, needed_mb
-from fedmpi.world.policies import POLICIES, Cost
+from fedmpi.world.policies import POLICIES, RoundCost
 from fedmpi.world.schedule import schedule_of
 
 
@@ -29,14 +29,14 @@ class Costs:
     engine: Engine
     devices: Devices
 
-    def of(self, plan: Plan, client: int, messages: Messages) -> Cost:
-        """Return the Cost of a client's round, as its Plan has it."""
+    def of(self, plan: Plan, client: int, messages: Messages) -> RoundCost:
+        """Return the RoundCost of a client's round, as its Plan has it."""
         layout = self.engine.layout_of(plan.submodel)
         seen, first = self.samples(plan, client), self.first_step(client)
         work = float(flops.of_plan(layout, plan, seen, first=first).sum())
         down = sum(message.size.total for message in messages.down(plan))
         up = messages.planned_up(plan).size.total
-        return Cost(down, up, work, self._memory_mb(plan))
+        return RoundCost(down, up, work, self._memory_mb(plan))
 
     def samples(self, plan: Plan, client: int) -> int:
         """Return how many samples a client trains on by its Plan, each time counted."""
@@ -90,5 +90,5 @@ class Costs:
         cost_of = partial(self._cost, client, plan_of)
         return policy(values, self._conditions, client, cost_of)
 
-    def _cost(self, client: int, plan_of: Callable[[float], Plan], value: float) -> Cost:
+    def _cost(self, client: int, plan_of: Callable[[float], Plan], value: float) -> RoundCost:
         return self.of(plan_of(value), client, self._messages)

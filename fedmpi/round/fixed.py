@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from fedmpi import flops
+from fedmpi import flops, returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Integers, Reals, State, Vector
 from fedmpi.config import Config
@@ -12,7 +12,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
 from fedmpi.learn.partitions import Partition, held_out
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.costs import Costs
@@ -101,6 +101,7 @@ class Experiment:
         Raises ConfigError if its device cannot hold what it trains.
         """
         plan, section = self.algorithm.plan(state, round, client), self.config.devices
+        returned.plan(plan, self.layout, self.algorithm)
         if section.policy != "fixed" and section.knob == "steps" and plan.steps is None:
             steps = range(1, self.costs.steps(client) + 1)
             if len(steps):
@@ -111,8 +112,9 @@ class Experiment:
 
     def flops_inference(self, state: State) -> float:
         """Return the floating-point operations of one sample through the global model."""
-        gates = self.algorithm.setting.gates
-        return float(flops.inference(self.layout, self.algorithm.kept(state), gates))
+        gates, kept = self.algorithm.setting.gates, self.algorithm.kept(state)
+        returned.kept(kept, self.layout, self.algorithm)
+        return float(flops.inference(self.layout, kept, gates))
 
     @cached_property
     def test_split(self) -> Partition:

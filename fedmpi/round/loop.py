@@ -6,6 +6,7 @@ One loop serves all algorithms; it knows none of them.
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.errors import RejectedError
 from fedmpi.exchange import Job
 from fedmpi.record.schema import COLLECTIVES, PHASES
@@ -51,6 +52,7 @@ class Simulation:
         self.stopping, self.recorded = False, 0.0
         self.algorithm, self.store = experiment.algorithm, experiment.memories
         self.state = self.algorithm.start(experiment.weights)
+        returned.state(self.state, experiment.layout, self.algorithm, "start")
         self.next_round, self.virtual_time = 0, 0.0
         buffered = experiment.config.schedule.mode == "async"
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
@@ -71,6 +73,7 @@ class Simulation:
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placed(cohort)
         sums, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
+        returned.sums(sums, self.algorithm)
         self.comm.place(sums)
         with phases("train"):
             moved = self._move(cohort, ranks)
@@ -256,6 +259,7 @@ class Simulation:
         for stage in self.experiment.stages:
             stage.server(sums, self.next_round, cohort.shares)
         after = self.algorithm.step(self.state, sums, self.next_round)
+        returned.state(after, self.experiment.layout, self.algorithm, "step")
         self.state = self.experiment.server.step(self.state, after)
 
     def _score(self, round):
@@ -278,7 +282,7 @@ class Simulation:
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
-        return columns.Row(found, clients, sent.layers(columns.could_send(clients)))
+        return columns.RoundRecord(found, clients, sent.layers(columns.could_send(clients)))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""

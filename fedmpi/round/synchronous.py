@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.round import columns
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of
 from fedmpi.round.columns import COMPLETED, DROPPED
@@ -25,7 +26,8 @@ class Synchronous(Cohorts):
         self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
         sizes = np.where(available(devices, seed, round, now), fixed.sizes, 0)
         world = World(sizes, now, fixed.costs.seconds)
-        clients = np.sort(fixed.selector.select(round, world, config.selected, in_turn=False))
+        drawn = fixed.selector.select(round, world, config.selected, in_turn=False)
+        clients = np.sort(returned.clients(drawn, sizes, config.selected, fixed.selector))
         shares = shares_of(sizes[clients], config.clients.weighting)
         versions = np.full(clients.size, round)
         lost = dropped(devices, clients, seed, round)

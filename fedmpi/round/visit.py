@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Memory
 from fedmpi.errors import FedmpiError
@@ -143,6 +144,7 @@ def outgoing(
     """
     algorithm, base = server.algorithm, None
     message = algorithm.message(job, report)
+    returned.message(message, job.plan.up.layout, algorithm)
     if server.stages and algorithm.base is not None:
         base = job.state[algorithm.base]
     sent, kept = applied(server.stages, base, job, message, server.memory(job.client))
@@ -155,6 +157,7 @@ def _remembered(
 ) -> Memory | None:
     """Return what the method keeps with the client."""
     own = algorithm.remember(job, report, message, arrival)
+    returned.memory(own, algorithm)
     if own is not None and not algorithm.remembers:
         raise FedmpiError(
             f"algorithm {algorithm.name}: remember returned {', '.join(own) or 'a dict'}, but "

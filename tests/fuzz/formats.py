@@ -10,12 +10,15 @@ import json
 import struct
 import zipfile
 import zlib
+from contextlib import redirect_stderr, redirect_stdout
 
+import h5py
 import numpy as np
 
+from fedmpi import cli
 from fedmpi.experiment import resolve
 from fedmpi.record import checkpoint
-from fedmpi.round import memories as store
+from fedmpi.round import memories
 from tests.fuzz.mutate import damaged, damaged_text
 from tests.fuzz.texts import CONFIG, DEVICES, PLAY, SPEECHES, SWEEP, WORDS
 
@@ -148,7 +151,7 @@ def text(folder):
 
 def npz(folder):
     """Own data in .npz files, whose members are damaged before or after they are packed."""
-    from fedmpi.learn.data import own
+    from fedmpi.learn.data import own_files
 
     x, y = np.zeros((4, 2), np.float32), np.arange(4)
     arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
@@ -166,7 +169,7 @@ def npz(folder):
         data = buffer.getvalue()
         path = folder / "mine.npz"
         path.write_bytes(data if victim else damaged(random, data))
-        found = own.from_npz(path, "features", 4)
+        found = own_files.from_npz(path, "features", 4)
         if found.x_train.nbytes > 1 << 20 or found.y_train.max() > 3:
             raise RuntimeError("a data set that cannot be")
 
@@ -188,6 +191,62 @@ def result(folder):
     return case
 
 
+def shown(folder):
+    """Result files with odd values, or damaged ones, as the verbs that read them show them."""
+    from tests.record import sample
+
+    whole = sample.write(folder / "good.h5").read_bytes()
+    names: list[str] = []
+    with h5py.File(folder / "good.h5") as file:
+        file.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
+    path = folder / "bad.h5"
+    verbs = (
+        ["info"], ["info", "--json"], ["table"], ["table", "--clients", "--format=json"],
+        ["compare", "--views"], ["compare", "--json"], ["report", "-o", folder / "page.html"],
+        ["watch", "--every=0.01"], ["upgrade"],
+    )
+
+    def case(random):
+        path.write_bytes(damaged(random, whole) if random.random() < 0.2 else whole)
+        if path.read_bytes() == whole:
+            with h5py.File(path, "r+") as file:
+                for _ in range(random.randint(1, 3)):
+                    odd_value(random, file, random.choice(names))
+        args = cli.parse(cli._parser(), [str(word) for word in random.choice(verbs)] + [str(path)])
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            args.verb(args)
+        (folder / "page.html").unlink(missing_ok=True)
+
+    return case
+
+
+def odd_value(random, file, name):
+    """Give one value of a dataset, or one attribute of the root, an odd value."""
+    if random.random() < 0.15:
+        key = random.choice(list(file.attrs))
+        old = file.attrs[key]
+        odd = random.choice([b"", b"1.1", b"running", b"failed", b"stopped", b"\x1b[2J", b"9" * 30])
+        odd_number = random.choice([0, 1, -1, 7, 2**62])
+        file.attrs[key] = odd_number if isinstance(old, np.integer) else np.bytes_(odd)
+        return
+    dataset = file[name]
+    kind, size = dataset.dtype.kind, dataset.dtype.itemsize
+    if kind == "f":
+        odd = random.choice([np.nan, np.inf, -np.inf, -1.0, 0.0, 1e308, 5e-324])
+        odd = 0.0 if dataset.dtype == "<f4" else odd
+    elif kind in "iu":
+        limits = np.iinfo(dataset.dtype)
+        odd = random.choice([0, 1, limits.min, limits.max, 255])
+    else:
+        odd = random.choice([b"", b"\xff", b"<script>", b"\x1b]0;", b"{}", b"[1]", b"null"])[:size]
+    if dataset.ndim == 0:
+        dataset[()] = odd
+    elif dataset.size and random.random() < 0.5:
+        dataset[random.randrange(len(dataset))] = odd
+    elif dataset.size:
+        dataset[...] = odd
+
+
 def kept(folder):
     """Checkpoints: damaged as they lie, or with an index that was changed and sealed again."""
     path = folder / "a.checkpoint"
@@ -196,7 +255,7 @@ def kept(folder):
         put.array("weights", np.arange(1000, dtype=np.float32))
         put.array("mask", np.zeros((3, 4), np.uint8))
         for client in (2, 30):
-            put.client(client, store.pack({"head": np.ones(5, np.float32)}))
+            put.client(client, memories.pack({"head": np.ones(5, np.float32)}))
     whole = path.read_bytes()
     place, length, _ = checkpoint.TRAILER.unpack(whole[-checkpoint.TRAILER.size :])
     index = whole[place : place + length].decode()
@@ -213,7 +272,7 @@ def kept(folder):
         path.write_bytes(data)
         found = checkpoint.read(path)
         for client in found.clients:
-            store.unpack(found.client(client))
+            memories.unpack(found.client(client))
         if sum(array.nbytes for array in found.arrays.values()) > len(data):
             raise RuntimeError("more arrays than file")
 
@@ -222,11 +281,11 @@ def kept(folder):
 
 def memory(folder):
     """What clients keep, as it travels between ranks and lies in checkpoints."""
-    whole = store.pack({"head": np.ones(50, np.float32), "rows": np.zeros((2, 0, 3), bool)})
+    whole = memories.pack({"head": np.ones(50, np.float32), "rows": np.zeros((2, 0, 3), bool)})
 
     def case(random):
         data = damaged(random, whole, 90)
-        if sum(a.nbytes for a in store.unpack(data).values()) > len(data):
+        if sum(a.nbytes for a in memories.unpack(data).values()) > len(data):
             raise RuntimeError("more arrays than bytes")
 
     return case
@@ -256,5 +315,6 @@ def message(folder):
 
 FORMATS = {
     f.__name__: f
-    for f in (configuration, devices, sweep, idx, cifar, text, npz, result, kept, memory, message)
+    for f in (configuration, devices, sweep, idx, cifar, text, npz, result, shown, kept, memory,
+              message)
 }

@@ -8,14 +8,15 @@ import pytest
 from fedmpi.comm.base import Serial
 from fedmpi.comm.reduce.auto import NAMES
 from fedmpi.comm.reduce.reducer import CHOICES
-from fedmpi.config import Collective
+from fedmpi.config import CollectiveSection
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.record.schema import COLLECTIVES
 from fedmpi.round import loop
 from tests.round.test_loop import TREE
 
+ALGORITHMS = get_args(CollectiveSection.model_fields["algorithm"].annotation)
 ASYNC = {
     "devices": {"profile": "mobile", "availability": 0.8, "dropout": 0.15},
     "schedule": {"mode": "async", "buffer_size": 2, "max_staleness": 1},
@@ -44,7 +45,7 @@ PLANNED = ("fedavg", "fedlp", "fedskel")  # what they send is known before they 
 
 def weights_after(comm, method, rounds_to_run):
     tree = TREE | {"model": {"name": "mlp"}, "algorithm": {"name": method} | METHODS[method]}
-    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
     times = [run.round().columns["virtual_time"] for _ in range(rounds_to_run)]
     return run.state["weights"], times
 
@@ -62,7 +63,7 @@ def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
         assert again == times
 
 
-@pytest.mark.parametrize("algorithm", get_args(Collective.model_fields["algorithm"].annotation))
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_collective_gives_the_same_bits(comm, algorithm):
     expected, times = weights_after(comm, "fedskel", 3)
     comm.sum_by(algorithm)
@@ -75,13 +76,13 @@ def test_every_collective_gives_the_same_bits(comm, algorithm):
 
 
 def test_the_configuration_names_every_collective_and_the_schema_too():
-    assert get_args(Collective.model_fields["algorithm"].annotation) == CHOICES
+    assert ALGORITHMS == CHOICES
     assert ("none", "node", *NAMES) == COLLECTIVES
 
 
 def test_one_client_for_many_ranks_leaves_some_idle(comm):
     tree = TREE | {"clients": {"number": 9, "per_round": 1}}
-    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
     assert run.round().columns["clients_completed"] == 1
 
 
@@ -116,7 +117,7 @@ def seen_on_many_ranks_as_on_one(comm, method, sections):
     tree = TREE | sections | {"model": {"name": "mlp"}}
     tree |= {"algorithm": {"name": method} | METHODS[method]}
     many, alone = (
-        loop.Simulation(assemble(of_tree(tree), ranks, None), ranks, Never())
+        loop.Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
         for ranks in (comm, Serial())
     )
     seen = set()

@@ -91,7 +91,7 @@ def test_to_pandas(path):
 def test_reading_loads_neither_mpi_nor_torch_nor_plots(path, run_python):
     code = (
         "import sys, fedmpi.record.reader as r, fedmpi.analysis.compare, fedmpi.analysis.curves,"
-        "fedmpi.analysis.tables, fedmpi.analysis.draw, fedmpi.record.upgrade\n"
+        "fedmpi.analysis.text_tables, fedmpi.analysis.draw, fedmpi.record.upgrade\n"
         "r.open(sys.argv[1]).info()\n"
         "slow = {'torch', 'mpi4py', 'numba', 'matplotlib', 'pandas', 'scipy', 'pydantic', 'rich'}\n"
         "sys.exit(str(slow & sys.modules.keys()) if slow & sys.modules.keys() else 0)"

@@ -12,6 +12,7 @@ from tests.record import sample
 FOLDER = Path(schema.__file__).parent
 
 ROUNDS = """round virtual_time wall_time train_loss test_loss test_accuracy local_accuracy
+    own_mean_accuracy
     clients_selected clients_completed bytes_down bytes_up bytes_up_values bytes_up_support flops
     flops_inference joules co2_g epsilon density_up density_union model_density mpi_bytes collective
     collective_regret"""

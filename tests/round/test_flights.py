@@ -8,7 +8,7 @@ import pytest
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.buffered import FLIGHT, fly
 from fedmpi.round.columns import COMPLETED, DROPPED, LATE, REJECTED
 from fedmpi.round.loop import Simulation
@@ -28,7 +28,7 @@ def simulation(**sections):
     tree = {name: dict(section) for name, section in TREE.items()}
     for name, section in sections.items():
         tree[name] = section if isinstance(section, list) else tree.get(name, {}) | section
-    return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), Never())
+    return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), NoSignals())
 
 
 def flights(rows):

@@ -45,7 +45,8 @@ def verify(name, root, files, cache=None):
     root : Path
         The data root.
     files : dict
-        Relative path -> sha256, of the unpacked content for a file that lies there as .xz.
+        Relative path -> sha256, of the unpacked content for a file that lies there as .xz; where
+        an MD5 alone is published, that after "md5:".
     cache : Path, optional
         Folder of the notes; None hashes every time.
 
@@ -59,7 +60,7 @@ def verify(name, root, files, cache=None):
     stamps = {path: _stamp(found, files[path]) for path, found in paths.items()}
     unknown = [path for path in files if notes.get(str(paths[path].resolve())) != stamps[path]]
     with ThreadPoolExecutor() as threads:  # hashing and unpacking release the interpreter lock
-        sums = threads.map(sha256, [paths[path] for path in unknown])
+        sums = threads.map(lambda path: digest(paths[path], files[path]), unknown)
         for path, found in zip(unknown, sums):
             _compare(name, paths[path], found, files[path])
     if unknown and cache is not None:
@@ -72,9 +73,18 @@ def _stamp(path, wanted):
     return [stat.st_size, stat.st_mtime_ns, wanted]
 
 
+def digest(path, like):
+    """Return the digest of a file's content, of the kind of `like`."""
+    return f"md5:{_hex(path, 'md5')}" if like.startswith("md5:") else sha256(path)
+
+
 def sha256(path):
     """Return the sha256 of a file's content as hex; of the unpacked content for .xz."""
-    digest = hashlib.sha256()
+    return _hex(path, "sha256")
+
+
+def _hex(path, kind):
+    digest = hashlib.new(kind, usedforsecurity=kind != "md5")
     try:
         with lzma.open(path) if path.suffix == ".xz" else open(path, "rb") as stream:
             while (chunk := stream.read(_CHUNK)) and stream.tell() <= LARGEST:
@@ -88,8 +98,9 @@ def sha256(path):
 
 def _compare(name, path, found, wanted):
     if found != wanted:
+        kind = "" if wanted.startswith("md5:") else "sha256 is "
         raise DataError(
-            f"{name}: {path} is truncated or altered: sha256 is {found}, must be {wanted}\n"
+            f"{name}: {path} is truncated or altered: {kind}{found}, must be {wanted}\n"
             f"remove it and run `fedmpi data fetch {name}`"
         )
 

@@ -50,6 +50,17 @@ CIFAR10 = {
         "f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831",
 }
 
+# Published as MD5 alone.
+CIFAR100 = {
+    "cifar-100/cifar-100-python/train": "md5:16019d7e3df5f24257cddd939b257f8d",
+    "cifar-100/cifar-100-python/test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",
+}
+SVHN = {
+    "svhn/train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+    "svhn/test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
+    "svhn/extra_32x32.mat": "md5:a93ce644f1a588dc4d68dda5feec44a7",
+}
+
 TINY_SHAKESPEARE = {
     "shakespeare/tinyshakespeare/input.txt":
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
@@ -104,5 +115,7 @@ FILES = {
     "mnist": MNIST,
     "mnist-writers": MNIST | QMNIST,
     "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "svhn": SVHN,
     "shakespeare": MOBY | TINY_SHAKESPEARE,
 }
