@@ -3,7 +3,6 @@
 One loop serves all algorithms; it knows none of them.
 """
 
-
 import numpy as np
 
 from fedmpi import returned
