@@ -51,8 +51,9 @@ def _trial(experiment):
     if done.reason:
         raise FedmpiError(f"client {client} is rejected after one step: {done.reason}")
     after = experiment.server.step(state, algorithm.step(state, sums, 0))
-    x, _ = experiment.test.take(np.arange(min(BLOCK, len(experiment.test))))
-    experiment.engine.outputs(after["weights"], x)
+    if len(experiment.test):
+        x, _ = experiment.test.take(np.arange(min(BLOCK, len(experiment.test))))
+        experiment.engine.outputs(after["weights"], x)
     return sums, done.memory
 
 

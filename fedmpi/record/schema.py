@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = "1.5"  # the first number changes when an old reader would misread
+VERSION = "1.4"  # the first number changes when an old reader would misread
 
 PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
@@ -17,7 +17,7 @@ COLLECTIVES = (  # stored as index; "node": shared memory alone, the others betw
 # Columns that came with a later version; files of an earlier one lack them.
 SINCE = {"rounds/flops_inference": "1.1"} | dict.fromkeys(
     ("rounds/joules", "rounds/co2_g", "clients/joules"), "1.2"
-) | {"rounds/own_mean_accuracy": "1.3", "rounds/epsilon": "1.5"}
+) | dict.fromkeys(("rounds/own_mean_accuracy", "rounds/epsilon"), "1.3")
 
 MEASURED = {"wall_time", "collective_regret"}  # as clocks and models of time have it
 

@@ -135,8 +135,7 @@ def put_empty(file, ranks, layers):
 
 def sealed(file):
     """Write all datasets of a file of an older schema again, under checksums."""
-    there = [c for c in schema.APPENDED + schema.EVENTS if c.path in file]  # later ones are not
-    rows = {c: file[c.path][:] for c in there}
+    rows = {c: file[c.path][:] for c in schema.APPENDED + schema.EVENTS}
     for column in rows:
         del file[column.path]
     for column, old in rows.items():

@@ -50,7 +50,7 @@ class Costs:
 
     def first_step(self, client: int) -> int:
         """Return how many samples are in the first step of a client's round."""
-        return min(self.config.clients.batch_size, int(self.engine.data.partition.sizes[client]))
+        return min(self.engine.data.local.batch_size, int(self.engine.data.partition.sizes[client]))
 
     @cached_property
     def seconds(self) -> Reals:
@@ -67,7 +67,7 @@ class Costs:
             check_memory(self.devices, client, self._memory_mb(plan))
 
     def _memory_mb(self, plan: Plan) -> float:
-        optimizer, batch_size = self.config.optimizer, self.config.clients.batch_size
+        optimizer, batch_size = self.config.optimizer, self.engine.data.local.batch_size
         moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
         return needed_mb(self.engine.layout_of(plan.submodel), batch_size, moments)
 
