@@ -241,13 +241,11 @@ class Simulation:
         sent.add(done.down, done.up if in_time else [], done.sent if in_time else None)
         if row["status"] == COMPLETED:
             done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
-            if done.reason:
-                row["status"] = REJECTED
-            else:
-                for stage in experiment.stages:
-                    stage.seal(sums, self.next_round, job.client, cohort)
-                if done.memory is not None:
-                    self.store.stage(job.client, done.memory)
+            row["status"] = REJECTED if done.reason else COMPLETED
+            for stage in () if done.reason else experiment.stages:
+                stage.seal(sums, self.next_round, job.client, cohort)
+            if done.memory is not None:
+                self.store.stage(job.client, done.memory)
         return row, done.reason if row["status"] == REJECTED else ""
 
     def _step(self, sums, cohort, clients):
