@@ -135,10 +135,13 @@ def _execute(
     """Start the ranks, run what `make` resolves, and return the Run."""
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.execute import Start, execute
+    from fedmpi.experiment.portable import hold_to_level
     from fedmpi.experiment.stop import NoSignals
 
     comm = start(os.environ)
     resolved = make()
+    if resolved.config.run.portable:
+        hold_to_level(os.environ)
     begin = Start(
         out=Path(out),
         data_root=data_root(os.environ, resolved.config.data.root),

@@ -32,7 +32,10 @@ class RunSection(Section):
     own_models: in an evaluation, how many clients at most are asked for their own model where
     a method keeps parts of it with them (drawn each time; 0: local_accuracy is that of the
     global model). checkpoint_share: of the time, that checkpoints may take; one that would take
-    more waits for a later round (1: none waits).
+    more waits for a later round (1: none waits). train_twice: so many clients are trained twice on
+    every rank before the first round, and the run stops if a result differs: a search for methods
+    that draw from a global generator or count on `self`. portable: torch, oneDNN and numba are
+    held to the instructions of x86-64-v3, so that processors that know more give the same bits.
     """
 
     name: Name = "experiment"
@@ -47,6 +50,8 @@ class RunSection(Section):
     watch_s: NotNegative = 60.0
     engine: Literal["auto", "kernels", "torch", "debug"] = "auto"
     sum: Literal["exact", "fast"] = "exact"
+    train_twice: Annotated[int, Field(ge=0)] = 0
+    portable: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +87,9 @@ class DataSection(NamedSection):
 class ClientsSection(OpenSection):
     """[clients]: how many there are, how many join a round, and how they train.
 
-    selection: who joins, uniform, samples, round-robin or package.module:object, and its keys.
+    selection: who joins, uniform, samples, round-robin, fair, power-of-choice, tiers, oort or
+    package.module:object, and its keys.
+    batch_size: "all" makes one batch of all samples of a client.
     """
 
     selection: Name = "uniform"
@@ -92,7 +99,7 @@ class ClientsSection(OpenSection):
     fraction: Share | None = None
     local_epochs: Positive | None = None
     local_steps: Positive | None = None
-    batch_size: Positive = 32
+    batch_size: Positive | Literal["all"] = 32
     weighting: Literal["samples", "uniform"] = "samples"
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.5
 

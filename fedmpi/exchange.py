@@ -117,11 +117,13 @@ class Coding(NamedTuple):
     """How the values of a part travel, where it is not the run's way: integers times scales.
 
     `value_type` is "int8" or "int4", `scales` float32[T] the step of each tensor. The values of
-    the part are whole numbers of steps already.
+    the part are whole numbers of steps already. "stream": as `bytes` bytes, scales included, from
+    which the values come back as they are.
     """
 
     value_type: str
     scales: Vector
+    bytes: int = 0
 
 
 class Part(NamedTuple):

@@ -28,6 +28,8 @@ run.device            processor that trains
 run.watch_s           seconds without a sign of life until a rank is reported; 0: never
 run.engine            engine that trains; "auto": by the shapes of the model and the batch
 run.sum               "exact": the same bits on any number of ranks; "fast": plain float32
+run.train_twice       clients trained twice on every rank before round 0, to find what differs
+run.portable          instructions of x86-64-v3 only, for the same bits on newer processors
 data.name             data set, or package.module:object
 data.root             folder of the data sets; default: $FEDMPI_DATA, then the user's cache
 data.partition        how the samples are split over the clients
@@ -37,7 +39,7 @@ clients.per_round     clients selected in a round; give this or fraction
 clients.fraction      share of the clients selected in a round; default: all
 clients.local_epochs  passes over a client's data in a round; default: 1
 clients.local_steps   optimizer steps of a client in a round, in place of local_epochs
-clients.batch_size    samples in a batch
+clients.batch_size    samples in a batch; "all": all of a client's
 clients.selection     rule that selects a round's clients, or package.module:object
 clients.weighting     weight of a client in the mean: its samples, or the same for all
 clients.max_rejected  share of a round's clients that may be rejected before the run fails

@@ -19,7 +19,8 @@ MANUAL = (ROOT / "docs" / "developing.md").read_text()
 FLOORS = [row.split() for row in re.findall(r"^ *\d+  (.+)$", MANUAL, re.MULTILINE)][::-1]
 LEVEL = {part: level for level, floor in enumerate(FLOORS) for part in floor}
 # A library comes in by one door only.
-DOORS = {"numba": "kernels", "torch": "learn", "mpi4py": "comm", "h5py": "record"}
+DOORS = {"numba": "kernels", "torch": "learn", "mpi4py": "comm", "h5py": "record",
+         "dp_accounting": "privacy", "zstandard": "stages"}
 # What others publish as HDF5 is read where data are read.
 READERS = {("h5py", "fedmpi/learn/data/femnist.py")}
 # Results must be readable on a laptop with neither MPI nor torch.

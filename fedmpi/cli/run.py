@@ -109,6 +109,7 @@ def _on_all_ranks(args, read, make, **how):
 def _resolve_and_execute(args, read, make, comm, stages, how):
     """Resolve what rank 0 reads alike on all ranks, and run it; return the exit code."""
     from fedmpi.comm.alike import alike
+    from fedmpi.experiment.portable import hold_to_level
     from fedmpi.experiment.stop import Stop, ignore_signals
 
     given = _from_rank_0(comm, read)
@@ -121,6 +122,9 @@ def _resolve_and_execute(args, read, make, comm, stages, how):
         return 0
     stages.count_kernels(keep_kernels_on_node(os.environ))
     one_thread_each(resolved.config.run.threads_per_rank)
+    with alike(comm):
+        if resolved.config.run.portable:
+            hold_to_level(os.environ)
     keep_freed_memory()
     with Stop() as stop:
         code = _execute(args, resolved, comm, stop, stages, how)

@@ -1,6 +1,7 @@
 """Everything that a run needs, put together once on every rank."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from fedmpi import named
 from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
 from fedmpi.experiment.division import split
+from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData
@@ -38,10 +40,12 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     dataset = _shared_dataset(resolved, comm, root, cache)
     stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
-        partition = split(resolved, dataset)
+        partition = split(resolved, dataset) if comm.rank == 0 else None
+    partition = partition_of(comm, partition)
     memories = ClientStore(comm.node_zeros((len(partition.sizes),), np.int32))
     with alike(comm):
-        return _assembled(resolved, dataset, partition, memories, progress or Progress())
+        made = _assembled(resolved, dataset, partition, memories, progress or Progress())
+    return replace(made, weights=weights_of(comm, made.weights))
 
 
 def _assembled(resolved, dataset, partition, memories, progress):
@@ -52,7 +56,7 @@ def _assembled(resolved, dataset, partition, memories, progress):
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
     augment = augmentation_of(config.data.augment, dataset)
-    data = ClientData(train, partition, _local(config), seed, augment)
+    data = ClientData(train, partition, _local(config, partition), seed, augment)
     engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
     devices = devices_of(config, seed)
     counts = partition.counts(dataset.y_train, dataset.classes)
@@ -109,6 +113,8 @@ def _stages(resolved, algorithm):
     for stage in stages:
         if stage.sparse:
             algorithm.allow_sparse(f"stage {stage.name}")
+    for stage in stages:
+        stage.check(algorithm.zero())
     return stages
 
 
@@ -148,15 +154,15 @@ def _samples(dataset):
     )
 
 
-def _local(config):
+def _local(config, partition):
     clients, optimizer = config.clients, config.optimizer
-    epochs = clients.local_epochs
+    epochs, largest = clients.local_epochs, max(1, int(partition.sizes.max(initial=0)))
     if epochs is None and clients.local_steps is None:
         epochs = 1
     return Local(
         epochs=epochs,
         steps=clients.local_steps,
-        batch_size=clients.batch_size,
+        batch_size=largest if clients.batch_size == "all" else clients.batch_size,
         optimizer=optimizer.name,
         lr=optimizer.lr,
         lr_decay=optimizer.lr_decay,

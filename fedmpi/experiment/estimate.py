@@ -7,7 +7,6 @@ from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.trial import data_bytes, memory_of_a_rank
 from fedmpi.round.dry_run import bytes_up
-from fedmpi.round.messages import Messages
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.round.visit import Server
 from fedmpi.world.cells import share_uplinks
@@ -26,8 +25,8 @@ def estimate(resolved, root, cache=None):
     state = algorithm.start(experiment.weights)
     rounds = Synchronous(experiment)
     cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
-    messages = Messages(experiment.config.network.value_type)
-    server = Server(algorithm, experiment.stages, messages, experiment.memories.__getitem__)
+    memory = experiment.memories.__getitem__
+    server = Server(algorithm, experiment.stages, experiment.messages(), memory)
     down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
     for i in range(len(cohort.clients)):
         client = int(cohort.clients[i])

@@ -14,6 +14,7 @@ from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, d
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.provenance import mixture, provenance
 from fedmpi.experiment.save import CheckpointBudget, keep, restore
+from fedmpi.experiment.twice import train_twice
 from fedmpi.experiment.watch import watching
 from fedmpi.record import checkpoint, reader
 from fedmpi.record.digest import weights_sha256
@@ -51,7 +52,7 @@ class Start:
 def execute(resolved, comm, start, progress, stop):
     """Run a Resolved experiment, from its first round or its checkpoint, as far as it gets.
 
-    `progress` is called after each round with (row, rounds). `stop` is a Stop or Never.
+    `progress` is called after each round with (row, rounds). `stop` is a Stop or NoSignals.
     Returns True if all rounds are done, False if it stopped early with a complete checkpoint.
     Raises FedmpiError; whatever it is, the result file and its checkpoint are whole, and the
     file says "failed" and why.
@@ -74,7 +75,9 @@ def _execute(resolved, comm, start, progress, stop):
         )
         digests = digests_of(experiment, comm)
         agree(comm, digests)
-        agree_on_weights(comm, "first weights", experiment.weights)
+        if resolved.config.run.train_twice:
+            start.stage("training clients twice")
+            train_twice(experiment, comm, resolved.config.run.train_twice)
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
@@ -145,7 +148,7 @@ def _finish(simulation, writer, out, wall_time):
     """Keep the last state, close the result file, and say whether all rounds are done."""
     done = simulation.next_round >= simulation.experiment.config.run.rounds
     weights = simulation.state["weights"]
-    agree_on_weights(simulation.comm, "final weights", weights)
+    agree_on_weights(simulation.comm, weights)
     keep(simulation, writer, out, wall_time)
     if writer:
         if done:

@@ -199,6 +199,7 @@ def _named(config, text, place):
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
     _check_policy(config, cls, place)
+    _check_stages([stage for stage, _ in stages], config.schedule.mode, place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     return Resolved(
@@ -217,6 +218,18 @@ def _stage(section, place):
     """Return the class that a [[stage]] names, and its keys, checked."""
     found = STAGES.find(section.name, place)
     return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ")
+
+
+def _check_stages(stages, mode, place):
+    """Raise ConfigError if a stage stands where it cannot work."""
+    for stage in stages:
+        if stage.last and stage is not stages[-1]:
+            raise ConfigError(f"{place}: stage {stage.name}: must be the last [[stage]]")
+        if stage.together and mode == "async":
+            raise ConfigError(
+                f"{place}: stage {stage.name}: needs the clients of a round at work together; use "
+                'schedule.mode = "sync" or "deadline"'
+            )
 
 
 def _check_policy(config, cls, place):

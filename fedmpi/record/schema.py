@@ -17,7 +17,7 @@ COLLECTIVES = (  # stored as index; "node": shared memory alone, the others betw
 # Columns that came with a later version; files of an earlier one lack them.
 SINCE = {"rounds/flops_inference": "1.1"} | dict.fromkeys(
     ("rounds/joules", "rounds/co2_g", "clients/joules"), "1.2"
-) | {"rounds/own_mean_accuracy": "1.3"}
+) | dict.fromkeys(("rounds/own_mean_accuracy", "rounds/epsilon"), "1.3")
 
 MEASURED = {"wall_time", "collective_regret"}  # as clocks and models of time have it
 
@@ -83,6 +83,7 @@ ROUNDS = _columns("rounds", "[R]", f"""
     flops_inference,   <f8, 1,    those of one sample through the global model, masks and gates off
     joules,            <f8, J,    energy of the clients' devices, from the powers in /devices
     co2_g,             <f8, g,    CO2 behind it, from devices.carbon_g_per_kwh
+    epsilon,           <f8, 1,    privacy spent by then, inf: it protects nobody; NaN without noise
     density_up,        <f8, 1,    mean over clients of the part of the coordinates sent
     density_union,     <f8, 1,    part of the coordinates that at least one completed client sent
     model_density,     <f8, 1,    part of the coordinates of the global model that are not pruned
@@ -225,8 +226,9 @@ what late and unavailable clients sent; `bytes_up_values`, `bytes_up_support`, `
 no rows in `/clients`.
 
 With `schedule.mode = "async"` the rows of a round are the clients that report in it; they began
-at their `virtual_start`, in this round or before. A late one was called off as too stale: its row
-holds what it received.
+at their `virtual_start`, in this round or before. A late one was called off as too stale, a dropped
+one lost: their rows hold what they received. Where the size of a message is known only after
+training, `seconds_up` are those of the size that was expected, and `bytes_up` what was sent.
 """
 
 TITLES = (

@@ -26,7 +26,6 @@ from fedmpi.exchange import Job
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of
 from fedmpi.round.columns import COMPLETED, DROPPED, LATE
 from fedmpi.round.dry_run import bytes_up
-from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server
 from fedmpi.selectors import World
 from fedmpi.stage import within
@@ -147,7 +146,7 @@ class Buffered(Cohorts):
         self.conditions = conditions_of(devices, experiment.schedule, seed, round, now)
         sizes = np.where(available(devices, seed, round, now), experiment.sizes, 0)
         sizes[self._flying["client"]] = 0
-        world = World(sizes, now)
+        world = World(sizes, now, experiment.costs.seconds)
         wanted = self._slots - flying + self._count - 1
         if devices.dropout.any():  # whoever is lost frees a place
             gone = int(self._flying["lost"].sum())
@@ -166,7 +165,7 @@ class Buffered(Cohorts):
     def _costs(self, state, round, clients):
         """Return float64[n, 3]: bytes down, bytes up and FLOPs; each found by one rank."""
         experiment, comm, homes = self._experiment, self._comm, self._store.homes_of(clients)
-        messages, seed = Messages(experiment.config.network.value_type), experiment.config.run.seed
+        messages, seed = experiment.messages(), experiment.config.run.seed
         server = Server(experiment.algorithm, experiment.stages, messages, self._store.__getitem__)
         costs, homes = np.zeros((len(clients), 3)), np.where(homes < 0, clients % comm.size, homes)
         for i in np.flatnonzero(homes == comm.rank).tolist():

@@ -4,11 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+import numpy as np
+
 from fedmpi import flops
+from fedmpi.arrays import Reals
 from fedmpi.config import Config
+from fedmpi.layout import Support
 from fedmpi.learn.engine import Engine
 from fedmpi.plan import Plan
 from fedmpi.round.messages import Messages
+from fedmpi.world.clock import spans
 from fedmpi.world.conditions import Conditions
 from fedmpi.world.devices import Devices
 from fedmpi.world.memory import check_memory, limited, needed_mb
@@ -45,7 +50,16 @@ class Costs:
 
     def first_step(self, client: int) -> int:
         """Return how many samples are in the first step of a client's round."""
-        return min(self.config.clients.batch_size, int(self.engine.data.partition.sizes[client]))
+        return min(self.engine.data.local.batch_size, int(self.engine.data.partition.sizes[client]))
+
+    @cached_property
+    def seconds(self) -> Reals:
+        """float64[K]: the virtual seconds of a round of the whole model on each device."""
+        local, sizes = self.engine.data.local, self.engine.data.partition.sizes
+        size = self._messages.sized(Support.all(self.engine.layout), "float32").size.total
+        work = local.samples_of(sizes) * float(flops.count(self.engine.layout).sum())
+        total: Reals = spans(self.devices, np.arange(len(sizes)), size, size, work).total
+        return total
 
     def check_memory(self, plan: Plan, client: int) -> None:
         """Raise ConfigError if a client's device cannot hold what its Plan trains."""
@@ -53,7 +67,7 @@ class Costs:
             check_memory(self.devices, client, self._memory_mb(plan))
 
     def _memory_mb(self, plan: Plan) -> float:
-        optimizer, batch_size = self.config.optimizer, self.config.clients.batch_size
+        optimizer, batch_size = self.config.optimizer, self.engine.data.local.batch_size
         moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
         return needed_mb(self.engine.layout_of(plan.submodel), batch_size, moments)
 

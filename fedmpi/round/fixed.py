@@ -17,6 +17,7 @@ from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.costs import Costs
 from fedmpi.round.memories import ClientStore
+from fedmpi.round.messages import Messages
 from fedmpi.round.server_optimizer import ServerOptimizer
 from fedmpi.selectors import Selector
 from fedmpi.stages import Stage
@@ -88,6 +89,11 @@ class Experiment:
     def costs(self) -> Costs:
         """What Plans cost."""
         return Costs(self.config, self.engine, self.devices)
+
+    def messages(self) -> Messages:
+        """Return Messages as this run encodes them."""
+        more_down = sum(stage.more_down for stage in self.stages)
+        return Messages(self.config.network.value_type, more_down)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return the Plan of a client: the method's, with the steps that [devices] policy leaves.

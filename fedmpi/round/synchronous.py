@@ -25,7 +25,7 @@ class Synchronous(Cohorts):
             now = devices.presence.begin(now, fixed.sizes > 0)
         self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
         sizes = np.where(available(devices, seed, round, now), fixed.sizes, 0)
-        world = World(sizes, now)
+        world = World(sizes, now, fixed.costs.seconds)
         drawn = fixed.selector.select(round, world, config.selected, in_turn=False)
         clients = np.sort(returned.clients(drawn, sizes, config.selected, fixed.selector))
         shares = shares_of(sizes[clients], config.clients.weighting)

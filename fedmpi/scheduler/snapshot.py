@@ -1,8 +1,10 @@
 """What a job will run, kept beside its result as it was when the job was submitted."""
 
+import fcntl
 import hashlib
 import re
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +69,21 @@ class Snapshot:
             rows.append(f"{scheduler} {job} {name} {','.join(map(str, lines)) or '-'}\n")
         with self.record.open("a", encoding="utf-8") as file:
             file.writelines(rows)
+
+    @contextmanager
+    def alone(self):
+        """Keep other submissions of the result out while the block runs. Raises ResultError."""
+        try:
+            self.folder.mkdir(exist_ok=True)
+            with self.record.open("a", encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield
+        except BlockingIOError:
+            raise ResultError(f"{self.folder}: another submission is under way; "
+                              "wait for it to end") from None
+        except OSError as error:
+            raise ResultError(f"{self.folder}: {error.strerror}; the job's files cannot be written"
+                              ) from None
 
     def alive(self, schedulers, environ):
         """Return {line: job} of what submitted jobs still wait for or run; "-" without a table.

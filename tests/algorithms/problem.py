@@ -91,7 +91,7 @@ def experiment(name, overrides=(), comm=None, **keys):
 
 
 def assemble_tree(tree):
-    """Return (Experiment, Serial, Never) of a dict of sections."""
+    """Return (Experiment, Serial, NoSignals) of a dict of sections."""
     return assemble(of_tree(tree), Serial(), None), Serial(), NoSignals()
 
 

@@ -97,6 +97,17 @@ def test_asynchronous_rounds_are_the_same_on_any_number_of_ranks(comm, method):
     assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1, 2}
 
 
+def test_what_a_rule_learned_is_the_same_on_any_number_of_ranks(comm):
+    section = TREE["clients"] | {"selection": "oort", "explore": 0.5}
+    seen_on_many_ranks_as_on_one(comm, "fedavg", {"clients": section})
+
+
+def test_masks_cancel_over_ranks(comm):
+    hidden = UNRELIABLE | {"stage": ({"name": "secure", "neighbours": 8},)}
+    hidden |= {"devices": {"dropout": 0.2}, "clients": TREE["clients"] | {"per_round": 9}}
+    assert seen_on_many_ranks_as_on_one(comm, "fedavg", hidden) == {0, 2}
+
+
 def test_what_fits_a_device_is_the_same_on_any_number_of_ranks(comm):
     assert seen_on_many_ranks_as_on_one(comm, "fedskel", FITTED) == {0, 1}
 

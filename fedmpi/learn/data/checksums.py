@@ -14,28 +14,32 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedmpi.errors import DataError
+from fedmpi.learn.data import files
 
 LARGEST = 4 << 30  # bytes of a file, unpacked; one that goes on is another, so it ends there
 _CHUNK = 1 << 20
 
 
 def locate(name, root, path):
-    """Return the Path of one file of data set `name`: as it is, or packed as `.xz`.
+    """Return the Path of one file of data set `name`, packed as `.xz` or unpacked too.
 
+    It is looked for in the data set's own folder below `root`, and where torchvision puts it.
     Raises DataError, which says where it was looked for and how to get it.
     """
     if root is None:
         raise DataError(f"{name}: no data root; set FEDMPI_DATA or [data] root")
-    for found in (Path(root, path), Path(root, path + ".xz")):
-        if found.is_file():
-            return found
+    folder, _, file = path.rpartition("/")
+    for place in (Path(root, folder), Path(root, files.TORCHVISION.get(folder, folder))):
+        for found in (place / file, place / f"{file}.xz", place / file.removesuffix(".gz")):
+            if found.is_file():
+                return found
     raise DataError(
         f"{name}: no file {path} in {root}\n"
         f"run `fedmpi data fetch {name}`, or set FEDMPI_DATA or [data] root to where it is"
     )
 
 
-def verify(name, root, files, cache=None):
+def verify(name, root, known, cache=None):
     """Return the Paths of `files`, all present and each with the right sha256.
 
     Parameters
@@ -44,7 +48,7 @@ def verify(name, root, files, cache=None):
         The data set, for messages.
     root : Path
         The data root.
-    files : dict
+    known : dict
         Relative path -> sha256, of the unpacked content for a file that lies there as .xz; where
         an MD5 alone is published, that after "md5:".
     cache : Path, optional
@@ -56,16 +60,23 @@ def verify(name, root, files, cache=None):
         If a file is missing, or its sha256 is another: it is named with both sums.
     """
     notes = _read_notes(cache)
-    paths = {path: locate(name, root, path) for path in files}
-    stamps = {path: _stamp(found, files[path]) for path, found in paths.items()}
-    unknown = [path for path in files if notes.get(str(paths[path].resolve())) != stamps[path]]
+    paths = {path: locate(name, root, path) for path in known}
+    wanted = {path: _wanted(path, found, known) for path, found in paths.items()}
+    stamps = {path: _stamp(found, wanted[path]) for path, found in paths.items()}
+    unknown = [path for path in known if notes.get(str(paths[path].resolve())) != stamps[path]]
     with ThreadPoolExecutor() as threads:  # hashing and unpacking release the interpreter lock
-        sums = threads.map(lambda path: digest(paths[path], files[path]), unknown)
+        sums = threads.map(lambda path: digest(paths[path], wanted[path]), unknown)
         for path, found in zip(unknown, sums):
-            _compare(name, paths[path], found, files[path])
+            _compare(name, paths[path], found, wanted[path])
     if unknown and cache is not None:
         _write_notes(cache, {str(paths[path].resolve()): stamps[path] for path in unknown})
     return paths
+
+
+def _wanted(path, found, known):
+    """Return the sha256 that the file `found` must have; unpacked, that of its content."""
+    unpacked = path.endswith(".gz") and found.suffix != ".gz"
+    return files.UNPACKED[path] if unpacked and path in files.UNPACKED else known[path]
 
 
 def _stamp(path, wanted):
