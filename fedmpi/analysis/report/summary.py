@@ -34,6 +34,12 @@ def facts(study):
                class_="facts")
 
 
+def epsilon(run):
+    """Return what a run spent of its clients' privacy, "" if it adds no noise."""
+    last = run.rounds["epsilon"][-1] if len(run.rounds) else np.nan
+    return "" if np.isnan(last) else f"epsilon {last:.3g}"
+
+
 def heading(study):
     """Return the title of the page: what differs between the configurations, and the data."""
     firsts = [group.runs[0] for group in study.groups]
@@ -56,12 +62,6 @@ def listed(names):
     names = list(map(str, names))
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def epsilon(run):
-    """Return what a run spent of its clients' privacy, "" if it adds no noise."""
-    last = run.rounds["epsilon"][-1] if len(run.rounds) else np.nan
-    return "" if np.isnan(last) else f"epsilon {last:.3g}"
 
 
 def value(run, section, key):
