@@ -22,24 +22,24 @@ def add_verbs(verbs):
     whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
     for function, summary in _WHATS:
         parser = verb(whats, function, summary, _EXAMPLES[function])
-        parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE")
         _ARGUMENTS[function](parser)
     verb(verbs, warmup, "compile the kernels once per node",
          "srun --ntasks-per-node=1 fedmpi warmup")
 
 
 def _with_quick(parser):
-    parser.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
+    parser.add_argument("--quick", action="store_true", help="measure a small part only")
 
 
 def _with_ranks(parser):
     parser.add_argument("--ranks", type=int, metavar="N",
-                        help="processes; as many as there are cores, at most 4, if not given")
+                        help="number of ranks (default: the cores, at most 4)")
 
 
 def _collectives_arguments(parser):
     parts = parser.add_mutually_exclusive_group()
-    parts.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
+    parts.add_argument("--quick", action="store_true", help="measure a small part only")
     parts.add_argument("--bars", action="store_true",
                        help="only what the bars of single sums need, in less than a minute")
     parts.add_argument("--runs", action="store_true",
@@ -51,7 +51,7 @@ def _round_arguments(parser):
     _with_quick(parser)
     _with_ranks(parser)
     parser.add_argument("--minutes", type=float, default=inf, metavar="M",
-                        help="begin nothing more after M minutes; say what was left out")
+                        help="begin nothing new after M minutes")
     parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
     parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
 
@@ -70,7 +70,7 @@ def _run_arguments(parser):
 
 
 def run(args):
-    """Run an experiment, keep nothing of it, and say how long its rounds took; any ranks."""
+    """Run an experiment without a result file, and print how long its rounds took."""
     from fedmpi.bench import live
     from fedmpi.comm.start import start
     from fedmpi.experiment import resolve

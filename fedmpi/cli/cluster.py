@@ -19,9 +19,9 @@ def add_verbs(verbs):
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
-    parser.add_argument("--resume", action="store_true", help="go on with OUT, which exists")
+    parser.add_argument("--resume", action="store_true", help="continue OUT, which exists")
     parser.add_argument("--allow-code", action="store_true",
-                        help="with --resume: import the modules of user's code that OUT names")
+                        help="with --resume: import the modules of users' code that OUT names")
     add_job(parser)
     sweeps.add_verbs(verbs)
 
@@ -29,8 +29,8 @@ def add_verbs(verbs):
 def submit(args):
     """Check an experiment, keep its configuration and job script beside OUT, and submit it.
 
-    The job runs the configuration as it is now, whatever happens to the file. With --resume it
-    goes on with OUT, and --set changes what may change then.
+    The job runs the configuration as it is now, even if the file changes later. With --resume it
+    continues OUT, and --set changes the keys that may change in a resumed run.
     """
     from fedmpi.experiment import resolve
     from fedmpi.record.writer import check_target

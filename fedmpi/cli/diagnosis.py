@@ -17,9 +17,9 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, doctor, "what is wrong with this machine, and what mends it",
+    parser = verb(verbs, doctor, "check this machine, and say how to repair what is wrong",
                   "fedmpi doctor --mpi 4")
-    parser.add_argument("config", nargs="?", help="also for the device and threads of this TOML")
+    parser.add_argument("config", nargs="?", help="TOML file, to check its device and threads")
     parser.add_argument("-o", "--out", type=Path, default=Path("."),
                         help="result file or folder to be written (default: this folder)")
     parser.add_argument("--mpi", type=int, nargs="?", const=0, metavar="N",
@@ -29,10 +29,10 @@ def add_verbs(verbs):
 
 
 def doctor(args):
-    """Look at Python, MPI, Slurm, cores, memory and folders; start it as the run will be started.
+    """Check Python, MPI, Slurm, cores, memory and folders; start it in the same way as the run.
 
-    One line a finding: ok, note or wrong, what was found, and the command that mends it. The
-    exit code is 1 if something is wrong.
+    Each line is a finding: ok, note or wrong, and the command that repairs it. The exit code
+    is 1 if something is wrong.
     """
     from fedmpi.comm import launch
 

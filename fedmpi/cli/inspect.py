@@ -12,20 +12,20 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, check, "validate a configuration and print every value used",
+    parser = verb(verbs, check, "validate a configuration and print every value",
                   "fedmpi check exp.toml --set clients.number=50 --estimate")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
     parser.add_argument("--estimate", action="store_true",
-                        help="also bytes, FLOPs and memory of a rank")
-    parser = verb(verbs, partition, "show who holds what, before any training",
+                        help="also print bytes, FLOPs and memory of a rank")
+    parser = verb(verbs, partition, "show which samples each client holds",
                   "fedmpi partition exp.toml -o partition.png")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
-    parser.add_argument("-o", "--out", type=Path, help="also draw it: .png, .svg, .pdf")
-    parser = verb(verbs, list_, "list what a configuration can name",
+    parser.add_argument("-o", "--out", type=Path, help="draw it in this file: .png, .svg, .pdf")
+    parser = verb(verbs, list_, "list keys, methods, models, data sets and other names",
                   "fedmpi list algorithms fedskel")
     parser.add_argument("what", choices=sorted(_LISTS))
     parser.add_argument("name", nargs="?", help="a section after keys, a method after algorithms")

@@ -158,7 +158,7 @@ class Run:
         whole = self.rounds.to_xarray()
         number = {"round": self.rounds["round"]}
         for name, table in (("layers", self.layers), ("phases", self.phases)):
-            names = self.layer_names if name == "layers" else range(table.shape[1])
+            names = self.layer_names if name == "layers" else range(table.shape[-1])
             second = {"layer": list(names), "rank": list(names)}
             found = table.to_xarray(**number, **second)
             whole = whole.merge(found.rename({key: f"{name}_{key}" for key in found.data_vars}))

@@ -63,9 +63,8 @@ class Simulation:
         """Run the next round on all ranks; return its Row, the same on each of them.
 
         Returns None if the run was asked to stop before all clients were trained, and raises
-        RejectedError if too many of them were rejected: then the round leaves no trace, and
-        the state is as it was before. A round that nobody completes is abandoned (Bonawitz
-        et al., MLSys 2019): it is recorded, and the state stays as it was.
+        RejectedError if too many of them were rejected: then the round leaves no trace. A round
+        that no client completes is recorded, and the state stays (Bonawitz et al., MLSys 2019).
         """
         experiment, round, phases = self.experiment, self.next_round, Phases()
         phases.seconds["record"] = self.recorded  # of the round before
@@ -134,10 +133,7 @@ class Simulation:
         self.cohorts.take(arrays["cohorts"])
 
     def _placed(self, cohort):
-        """Return the rank of each client of a cohort, int64[n], and its predicted work.
-
-        What a client's memory says of its work is known at its home only, so it is shared.
-        """
+        """Return the rank of each client of a cohort, int64[n], and its predicted work."""
         work = np.where(cohort.dropped, 0.0, self.experiment.work[cohort.clients])
         rank = self.comm.rank
         if not self._remembers:
@@ -169,8 +165,7 @@ class Simulation:
     def _agree(self, clients):
         """Wait for all ranks; return whether one left its clients early, and the rejected in all.
 
-        `clients` are this rank's rows, None if it left early. Afterwards `stopping` says, alike
-        on all ranks, whether any was asked to stop.
+        `clients` are this rank's rows, None if it left early. `stopping` is then alike on all.
         """
         refused = 0 if clients is None else (clients["status"] == REJECTED).sum()
         flags = np.array([clients is None, bool(self.stop.asked), refused], np.int64)
