@@ -30,7 +30,7 @@ class RunSection(Section):
     """[run]: how long, how exact, and on what.
 
     own_models: in an evaluation, how many clients at most are asked for their own model where
-    a method keeps parts of it with them (drawn anew each time; 0: local_accuracy is that of the
+    a method keeps parts of it with them (drawn each time; 0: local_accuracy is that of the
     global model). checkpoint_share: of the time, that checkpoints may take; one that would take
     more waits for a later round (1: none waits). train_twice: so many clients are trained twice on
     every rank before the first round, and the run stops if a result differs: a search for methods
@@ -75,7 +75,7 @@ class DataSection(NamedSection):
     """[data]: which data set, and how it is split over the clients.
 
     augment: "crop-flip" moves each training image by up to 4 pixels, reflected at the edges, and
-    mirrors every second one, drawn anew each time that it is seen.
+    mirrors every second image, drawn each time that the image is used.
     """
 
     name: Name = "digits"

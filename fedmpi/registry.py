@@ -1,4 +1,4 @@
-"""The things that a configuration names: one registry for each kind, and one way to look up.
+"""The things that a configuration names: one registry for each kind, and one lookup.
 
 A name is that of a registered thing, or package.module:object of the user's code. Such an object
 must have been made for fedmpi: a subclass (of Algorithm, Stage, Selector), or a function or class

@@ -71,7 +71,7 @@ BAD = {
     "run.seed = -1: must be at least 0": "[run]\nseed = -1",
     "run.sum = 'exakt': must be 'exact' or 'fast'": "[run]\nsum = 'exakt'",
     "run.device = 'gpu': must be 'auto', 'cpu' or 'cuda'": "[run]\ndevice = 'gpu'",
-    "run.device = 'cuda': clients train on processors only so far": "[run]\ndevice = 'cuda'",
+    "run.device = 'cuda': clients train on CPUs only": "[run]\ndevice = 'cuda'",
     "data.augment = true: must be false or 'crop-flip'": "[data]\naugment = true",
     "run = 3: must be a section of keys": "run = 3",
     "run = [{'seed': 1}]: must be a section of keys": "[[run]]\nseed = 1",

@@ -43,11 +43,18 @@ def test_the_schema_names_what_a_configuration_refuses():
     assert tree["$defs"]["DataSection"]["additionalProperties"] is True
 
 
-def test_check_refuses_a_split_that_run_would_refuse(run_fedmpi, tmp_path):
-    (tmp_path / "exp.toml").write_text('[data]\npartition = "dirichlet"\n'
-                                       "[clients]\nnumber = 5000\n")
-    done = run_fedmpi("check", "exp.toml")
-    assert done.returncode == 2 and "clients.number = 5000" in done.stderr, done.stderr
+REFUSED = {
+    "clients.number=5000": "clients.number = 5000",
+    "model.name=fedlp-cnn": "fedlp-cnn",
+}
+
+
+@pytest.mark.parametrize("word", REFUSED)
+def test_check_refuses_what_run_would_refuse(main, tmp_path, capsys, word):
+    (tmp_path / "exp.toml").write_text('[data]\npartition = "dirichlet"\n')
+    assert main(["check", str(tmp_path / "exp.toml"), "--set", word]) == 2
+    shown = capsys.readouterr()
+    assert REFUSED[word] in shown.err and not shown.out
 
 
 def test_the_page_of_the_manual_is_the_reference():

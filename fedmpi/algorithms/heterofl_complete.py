@@ -11,7 +11,7 @@ widths of `heterofl`:
 - rows of the last layer are averaged over the clients that hold their class;
 - gradients are clipped at the norm `clip`.
 
-With dynamic = true clients draw a width anew each round. The code averages uniformly ([clients]
+With dynamic = true clients draw a width in each round. The code averages uniformly ([clients]
 weighting = "uniform"), and runs momentum 0.9 and weight decay 5e-4 on `heterofl-cnn`.
 Deviations: rows of classes that a client lacks are not sent at all, where the code sends and drops
 them; local_accuracy is that of the global model with all of its outputs.

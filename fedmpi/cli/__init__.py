@@ -1,6 +1,6 @@
 """The command line: one function a verb. The only place that prints and reads the environment.
 
-Verbs import what they need when they run, so that those which only read start at once.
+Verbs import what they need when they run, so verbs that only read start at once.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main(argv=None):
     """Run one verb and return its exit code."""
     show_all()
     args = parse(_parser(), argv)
-    with suppress(FileNotFoundError):  # own code may lie where the command is started
+    with suppress(FileNotFoundError):  # users' code may be in the folder where the command starts
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
     try:
@@ -49,7 +49,7 @@ def main(argv=None):
     except FedmpiError as error:
         report(error, args.debug)
         return error.exit_code
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         _drop_output()
         return 0
     except KeyboardInterrupt:
@@ -69,7 +69,7 @@ def main(argv=None):
 
 
 def _interrupted():
-    """Say that Ctrl-C came before there was anything to keep; return the exit code."""
+    """Say that Ctrl-C ended the command before it had a result; return the exit code."""
     if rank_of(os.environ) == 0:
         print("fedmpi: interrupted", file=sys.stderr, flush=True)
     if launched(os.environ):  # an orderly end would wait for the other ranks
@@ -78,7 +78,7 @@ def _interrupted():
 
 
 def _drop_output():
-    """Let what was not written yet go nowhere, so that Python's end does not trip over it."""
+    """Drop output that was not written yet, so that Python does not fail on it at its end."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -93,7 +93,7 @@ def report(error, debug):
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = (
             f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})\n"
-            "this was not foreseen; --debug shows how it came about"
+            "this is an unexpected error; --debug shows the traceback"
         )
     print(f"fedmpi: {printable(text)}", file=sys.stderr, flush=True)
 

@@ -39,7 +39,7 @@ def check(args):
     from fedmpi.experiment import resolve
 
     resolved = resolve.read(args.config, args.overrides)
-    _check_split(resolved)
+    _check_start(resolved)
     print(as_toml(resolved.values()), end="")
     if args.estimate:
         from fedmpi.experiment.estimate import estimate
@@ -48,14 +48,15 @@ def check(args):
         print("\n".join(["", "# estimate", *_costs(costs, resolved.config)]))
 
 
-def _check_split(resolved):
-    """Raise what `run` would raise for a split that cannot be made; without data only a warning."""
-    from fedmpi.experiment.division import split_of
+def _check_start(resolved):
+    """Raise what `run` would raise before its first round; without the data only warn."""
+    from fedmpi.comm.base import Serial
+    from fedmpi.experiment.assemble import assemble
 
     try:
-        split_of(resolved, _root(resolved), cache_folder())
+        assemble(resolved, Serial(), _root(resolved), cache_folder())
     except DataError as error:
-        print(f"fedmpi: warning: the split was not checked: {error}", file=sys.stderr)
+        print(f"fedmpi: warning: split and model were not checked: {error}", file=sys.stderr)
 
 
 def _costs(costs, config):

@@ -65,7 +65,7 @@ def node_folder():
 def _forget_old(folder):
     """Remove the kernels of sources that have long been replaced.
 
-    A run that still uses them compiles anew what it has not loaded yet.
+    A run that still uses them compiles again what it has not loaded yet.
     """
     with suppress(OSError):
         found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)

@@ -31,7 +31,7 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, new, "write a method, model, data set, ... of your own, with its test",
+    parser = verb(verbs, new, "write a file for your own code, with its test",
                   "fedmpi new method sparse_mean && python sparse_mean.py")
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("name", help="name of the file without .py, such as sparse_mean")

@@ -42,6 +42,13 @@ def add_verbs(verbs):
     parser.add_argument("--views", action=_Views, nargs="?", metavar="VIEW",
                         help="also what was sent as each paper counts it (traffic, the default), "
                         "or how accurate runs are as FedSkel's framework scores (fedskel)")
+    parser = verb(verbs, export, "write CSV, TensorBoard, MLflow or W&B files",
+                  "fedmpi export results/*.h5 --to tensorboard -o logs")
+    parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
+    parser.add_argument("--to", choices=("csv", "tensorboard", "mlflow", "wandb"), default="csv",
+                        help="format; all but csv need the extra fedmpi[trackers] (default csv)")
+    parser.add_argument("-o", "--out", default="export", metavar="DIR",
+                        help="folder to write to (default: export)")
     parser = verb(verbs, upgrade, "bring a result file of an older schema to the newest",
                   "fedmpi upgrade old.h5")
     parser.add_argument("out", metavar="OUT", help="result file")
@@ -105,6 +112,20 @@ def compare(args):
             drawn = curves.text(runs)
             shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
             print("\n" + shown)
+
+
+def export(args):
+    """Write the rounds and the configuration of runs in the format of a tracker; nothing is sent.
+
+    TensorBoard: tensorboard --logdir DIR. MLflow: mlflow ui --backend-store-uri
+    sqlite:///DIR/mlflow.db. Weights & Biases: wandb sync DIR/*/wandb/offline-run-*.
+    """
+    from fedmpi.analysis import trackers
+    from fedmpi.record import reader
+
+    runs = [reader.open(out) for out in args.outs]
+    for place in dict.fromkeys(trackers.export(runs, args.to, args.out)):
+        print(f"{args.to} in {place}", file=sys.stderr)
 
 
 class _Views(argparse.Action):

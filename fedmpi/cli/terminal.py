@@ -1,10 +1,10 @@
-"""Words of others on a terminal: shown, and not obeyed."""
+"""Texts from other people on a terminal: they are shown, but cannot control it."""
 
 import sys
 
 
 def printable(text):
-    """Return `text` with its lines and tabs, and no other character that steers a terminal."""
+    """Return `text` with lines and tabs, without other characters that control a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 

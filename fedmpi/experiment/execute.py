@@ -52,7 +52,7 @@ class Start:
 def execute(resolved, comm, start, progress, stop):
     """Run a Resolved experiment, from its first round or its checkpoint, as far as it gets.
 
-    `progress` is told of each round: a callable (row, rounds). `stop` is a Stop or NoSignals.
+    `progress` is called after each round with (row, rounds). `stop` is a Stop or NoSignals.
     Returns True if all rounds are done, False if it stopped early with a complete checkpoint.
     Raises FedmpiError; whatever it is, the result file and its checkpoint are whole, and the
     file says "failed" and why.

@@ -191,7 +191,7 @@ def again(kept, place, overrides=(), allow_code=False):
 def _named(config, text, place):
     if config.run.device == "cuda":
         raise ConfigError(
-            f"{place}: run.device = 'cuda': clients train on processors only so far; "
+            f"{place}: run.device = 'cuda': clients train on CPUs only; "
             "use 'auto' or 'cpu'"
         )
     cls = ALGORITHMS.find(config.algorithm.name, place)

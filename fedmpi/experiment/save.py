@@ -96,12 +96,12 @@ def _found(path, out):
         run, rounds, ended = result.created, len(result.rounds), _ended(result)
     if not path.exists():
         if ended:
-            raise ResultError(f"{path}: is missing; put it back, or run the experiment anew")
+            raise ResultError(f"{path}: is missing; put it back, or run the experiment again")
         return False
     if _fact(checkpoint.read(path, with_arrays=False), "run", str) != run:
         if not rounds:  # what an overwritten run has left
             return False
-        raise ResultError(f"{path}: is not of this run; put back its own, or run anew")
+        raise ResultError(f"{path}: is not of this run; put back its own, or run the experiment again")
     return True
 
 

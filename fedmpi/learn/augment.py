@@ -1,4 +1,4 @@
-"""Training images that are moved and mirrored anew each time they are seen: [data] augment."""
+"""Training images that are moved and mirrored each time they are used: [data] augment."""
 
 import numpy as np
 

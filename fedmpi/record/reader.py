@@ -144,6 +144,21 @@ class Run:
             raise ResultError(f"{self.path}: the weights differ from their sha256; damaged")
         return arrays
 
+    def to_xarray(self) -> Any:
+        """Return rounds, layers and phases as one xarray Dataset, the configuration as attributes.
+
+        Variables of layers and phases are named "layers_kept", "phases_train" and so on.
+        Raises ResultError where xarray is not installed.
+        """
+        whole = self.rounds.to_xarray()
+        number = {"round": self.rounds["round"]}
+        for name, table in (("layers", self.layers), ("phases", self.phases)):
+            names = self.layer_names if name == "layers" else range(table.shape[1])
+            second = {"layer": list(names), "rank": list(names)}
+            found = table.to_xarray(**number, **second)
+            whole = whole.merge(found.rename({key: f"{name}_{key}" for key in found.data_vars}))
+        return whole.assign_attrs(config=json.dumps(self.config), status=self.status)
+
     def rounds_to(self, target: float) -> int | None:
         """Return how many rounds it took to reach a test accuracy of `target`, or None."""
         row = self._first(target)

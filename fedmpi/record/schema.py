@@ -197,9 +197,9 @@ among the metadata of HDF5, which have their own, the others have Fletcher-32. W
 is larger than 32 KiB, is compressed with gzip, the weights apart. A single text that is larger is
 an array of one.
 Every dataset below has the attributes `unit` and `meaning`, which other programs find under the
-names `units` and `long_name`. The first axis of `/rounds`, `/phases` and `/layers` has the
-dimension scale `/rounds/round`. A new column raises the second number of the version, a change that
-an old reader would misread the first; `fedmpi upgrade` brings old files to the newest.
+names `units` and `long_name`. The axis of `/rounds` has the dimension scale `/rounds/round`, and
+those of `/phases` and `/layers` have labels. A new column raises the second number of the version,
+a change that an old reader would misread raises the first; `fedmpi upgrade` updates old files.
 
 Shapes: R rounds, K rows of clients, N clients in all, L layers, E events.
 """

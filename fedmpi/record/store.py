@@ -20,8 +20,10 @@ CHUNK = 32_768  # bytes; a chunk of few rows is compressed to little
 COMPACT = 32_768  # bytes that fit among the metadata, and under their checksum
 WIDEST = 4096  # values of a row in one chunk
 PACKED = {"compression": "gzip", "compression_opts": 4}
-# The numbers of the rounds are the first axis of what grows with the rounds.
-SCALES = dict.fromkeys(("rounds", "phases", "layers"), "rounds/round")
+# The numbers of the rounds are the axis of /rounds. Where there is a second axis, both have labels
+# instead: netCDF readers such as xarray's refuse a dataset with a scale on one axis of two.
+SCALES = {"rounds": "rounds/round"}
+LABELS = {"[R, ranks]": ("round", "rank"), "[R, L]": ("round", "layer")}
 CHUNK_ROWS = {"rounds": 64, "phases": 64, "layers": 64, "events": 4, "clients": 4096}
 
 
@@ -175,6 +177,8 @@ def _growing(file, column, dtype, widths):
         dataset.make_scale(column.name)
     elif scale:
         dataset.dims[0].attach_scale(file[scale])
+    for axis, label in zip(dataset.dims, LABELS.get(column.shape, ()), strict=False):
+        axis.label = label
     return dataset
 
 
@@ -283,8 +287,8 @@ def _widen(file, column, ranks):
     if old.shape[1] >= ranks:
         return
     axis = file[column.path].dims[0]
-    if len(axis):  # files of an earlier version have no scales
-        axis.detach_scale(file[SCALES[column.group]])
+    if len(axis):  # files of an earlier version have a scale
+        axis.detach_scale(file["rounds/round"])
     del file[column.path]
     rows = np.full((len(old), ranks), np.nan)
     rows[:, : old.shape[1]] = old

@@ -102,6 +102,25 @@ class Table:
             index = pandas.MultiIndex.from_product(map(range, self.shape), names=["row", second])
         return pandas.DataFrame(values, index=index)
 
+    def to_xarray(self, **coordinates):
+        """Return an xarray Dataset with units and long names; ResultError without xarray.
+
+        Dimensions are named by the group: "round" of rounds, phases and layers, "row" of others,
+        and "rank" or "layer" for a second axis. `coordinates` are arrays by dimension.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            hint = "to_xarray needs xarray: pip install 'fedmpi[analysis]'"
+            raise ResultError(hint) from error
+        first = "round" if self._group in ("rounds", "phases", "layers") else "row"
+        axes = (first, "rank" if self._group == "phases" else "layer")[: len(self.shape)]
+        values = {name: (axes, self[name], {"units": c.unit, "long_name": c.meaning})
+                  for name, c in self._columns.items() if name not in axes}
+        if first in self._columns:
+            coordinates = {first: self[first]} | coordinates
+        return xarray.Dataset(values, {k: v for k, v in coordinates.items() if k in axes})
+
 
 def known_status(codes):
     """Return status codes as int64, -1 for those that the schema does not know."""

@@ -120,7 +120,7 @@ class Writer:
 
     @property
     def created(self):
-        """When the run began, as the file says it: the name of the run, so to speak."""
+        """The time when the run began, as in the file; it identifies the run."""
         return self._mark[0]
 
     def append(self, row, clients, phases, layers):

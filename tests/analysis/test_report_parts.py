@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from fedmpi.analysis.report.blocks import LEVELS, levels
+from fedmpi.analysis.report.blocks import LEVELS, as_csv, levels
 from fedmpi.analysis.report.figure import PlotArea, in_stretches, stacks, steps, thinned, ticks
 from fedmpi.analysis.report.learning import band
 from fedmpi.analysis.report.markup import Html, escaped, join, table, tag
 from fedmpi.analysis.report.study import spread, study
+from fedmpi.analysis.report.summary import heading
 from fedmpi.analysis.report.times import by_tier
 from fedmpi.record import reader
 from tests.analysis.pages import Page
@@ -145,3 +146,19 @@ def test_tiers_by_hand(tmp_path):
     assert names == ["fast", "slow"]
     np.testing.assert_allclose(rows, [[0.5, 0.5, 1, 3, 0], [1, 1, 2, 0, 1]])
     assert counts.tolist() == [[2, 0, 2, 0, 0], [2, 0, 0, 0, 0]]
+
+
+def test_the_title_says_what_differs(tmp_path):
+    def title(*files):
+        return heading(study([reader.open(path) for path in files]))
+
+    one = sample.write(tmp_path / "a.h5", algorithm="fedavg", name="experiment")
+    two = sample.write(tmp_path / "b.h5", algorithm="fedlp", name="experiment")
+    assert title(one) == "experiment: fedavg on -"
+    assert title(one, two) == "fedavg, fedlp on -"
+
+
+def test_a_drawing_carries_its_data_up_to_a_length():
+    assert as_csv(["a", 'b"'], np.array([[1.0, 0.25], [3e9, 2.0]])) == (
+        '"a",1,0.25\n"b""",3e+09,2')
+    assert as_csv(["a"], np.zeros((1, 9999))) is None

@@ -8,6 +8,7 @@ from fedmpi.analysis.report.markup import tag
 ROW = 22  # height of a bar with its gap
 NAME = 104  # width of the names at the left
 VALUE = 58  # width of the values at the right
+MOST_DATA = 5000  # characters of the data that a drawing carries for its CSV
 LEVELS = 16  # of a field's colours
 
 
@@ -31,7 +32,16 @@ def bars(title, names, parts, shown, classes, most=None):
                 drawn.append(tag("rect", class_=kind, x=number(start), y=y, height=ROW - 6,
                                  width=number(parts[i, k] * scale)))
         drawn.append(text(NAME + ends[i, -1] * scale + 5, y + 13, shown[i]))
-    return svg(title, len(names) * ROW + 2, *drawn)
+    return svg(title, len(names) * ROW + 2, *drawn, data_csv=as_csv(names, parts))
+
+
+def as_csv(names, values):
+    """Return a line for each name with its values float64[names, n]; None if it is too long."""
+    quoted = ['"' + str(name).replace('"', '""') + '"' for name in names]
+    lines = [",".join([name, *(f"{value:.4g}" for value in row)])
+             for name, row in zip(quoted, values, strict=True)]
+    text = "\n".join(lines)
+    return text if len(text) < MOST_DATA else None
 
 
 def cut(name, length):
@@ -63,7 +73,8 @@ def field(title, values, names, notes, x_title, columns, each=1):
     marks = [text(NAME + value / each * across, bottom + 15, f"{value:.0f}", class_="mid")
              for value in ticks(0, total * each, 4) if value == int(value)]
     below = text((NAME + WIDTH - VALUE) / 2, bottom + 32, x_title, class_="mid")
-    return svg(title, bottom + 38, box, cells, *drawn, *marks, below)
+    return svg(title, bottom + 38, box, cells, *drawn, *marks, below,
+               data_csv=as_csv(names, means.T))
 
 
 def levels(values, edges):

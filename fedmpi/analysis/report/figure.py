@@ -134,7 +134,10 @@ def curve_of(curve, frame):
         edge = np.concatenate([frame.up(curve.high[keep]), frame.up(curve.low[keep])[::-1]])
         around = points(np.concatenate([x, x[::-1]]), edge)
         band = tag("path", class_="band", d=f"M{around}Z")
-    line = tag("path", class_="line", d=f"M{points(x, y)}", data_name=curve.name)
+    exact = " ".join(f"{a / frame.unit[0]:.5g},{b:.4g}"
+                     for a, b in zip(curve.x[keep], curve.y[keep], strict=True))
+    line = tag("path", class_="line", d=f"M{points(x, y)}", data_name=curve.name,
+               data_points=exact)
     dot = tag("circle", cx=number(x[0]), cy=number(y[0]), r=3) if len(x) == 1 else None
     return tag("g", band, line, dot, class_=classes(curve.index))
 
@@ -213,7 +216,9 @@ def stacks(title, parts, over, frame, kinds, columns=80):
     line = points(np.repeat(x, 2)[1:-1], np.repeat(level, 2))
     size, _ = bytes_unit(frame.y[1])
     grid = axes(frame, "rounds", lambda value: quantities.digits(value / size))
-    return svg(title, HEIGHT, *areas, *grid, tag("path", class_="over", d=f"M{line}"))
+    rows = "\n".join(",".join(f"{value:.4g}" for value in row) for row in means)
+    return svg(title, HEIGHT, *areas, *grid, tag("path", class_="over", d=f"M{line}"),
+               data_csv=rows)
 
 
 def bytes_unit(most):

@@ -12,7 +12,7 @@ from fedmpi.analysis.report.learning import progress
 from fedmpi.analysis.report.markup import Html, join, tag
 from fedmpi.analysis.report.origin import configuration, events, provenance
 from fedmpi.analysis.report.study import study
-from fedmpi.analysis.report.summary import count, facts, summary
+from fedmpi.analysis.report.summary import count, facts, heading, summary
 from fedmpi.analysis.report.times import measured, virtual
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.record.whole import replacement
@@ -58,19 +58,17 @@ def page(runs, target=None):
     of = study(runs, target)
     found = [(name, title, part) for name, title, make in SECTIONS if (part := make(of))]
     links = [tag("li", tag("a", title, href=f"#{name}")) for name, title, _ in found]
-    heading = ", ".join(group.name for group in of.groups[:4])
-    if len(of.groups) > 4:
-        heading += f" and {len(of.groups) - 4} more"
+    title = heading(of)
     body = tag(
         "body",
-        tag("header", tag("h1", heading), facts(of),
+        tag("header", tag("h1", title), facts(of),
             tag("nav", tag("ul", *links), aria_label="Sections")),
         tag("main", *(part for _, _, part in found)),
         tag("footer", f"Written by fedmpi {__version__} from {count(len(runs), 'result file')}."),
         script(),
     )  # fmt: skip
     return join(Html("<!DOCTYPE html>\n"),
-                tag("html", head(f"{heading}: fedmpi report", len(of.groups)), body, lang="en"),
+                tag("html", head(f"{title}: fedmpi report", len(of.groups)), body, lang="en"),
                 "\n")
 
 

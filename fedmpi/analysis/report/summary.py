@@ -2,15 +2,16 @@
 
 import numpy as np
 
-from fedmpi.analysis import compare, quantities
+from fedmpi.analysis import compare, configs, quantities
 from fedmpi.analysis.report.blocks import bars
 from fedmpi.analysis.report.figure import classes, figure
 from fedmpi.analysis.report.markup import details, join, section, table, tag
 from fedmpi.analysis.report.study import spread
 
-HEAD = ("Configuration", "Runs", "Status", "Rounds", "Final accuracy", "Best accuracy", "Up",
-        "Down", "FLOPs", "Virtual time", "Wall time", "Density up", "Model density",
+HEAD = ("Configuration", "Final accuracy", "Best accuracy", "Up", "Down", "FLOPs", "Virtual time",
+        "Wall time", "Rounds", "Runs", "Status", "Density up", "Model density",
         "FLOPs, one inference")
+MOST_NAMED = 4  # configurations, or values of a key, in a title
 COSTS = ("bytes_up", "bytes_down", "flops")
 
 
@@ -37,6 +38,30 @@ def epsilon(run):
     """Return what a run spent of its clients' privacy, "" if it adds no noise."""
     last = run.rounds["epsilon"][-1] if len(run.rounds) else np.nan
     return "" if np.isnan(last) else f"epsilon {last:.3g}"
+
+
+def heading(study):
+    """Return the title of the page: what differs between the configurations, and the data."""
+    firsts = [group.runs[0] for group in study.groups]
+    data = shared(firsts, lambda run: value(run, "data", "name"))
+    method = shared(firsts, lambda run: value(run, "algorithm", "name"))
+    if len(firsts) == 1:
+        return f"{study.groups[0].name}: {method} on {data}"
+    found = {key: values for key, values in configs.differences(firsts).items()
+             if key not in (*configs.FREE, *configs.DERIVED)}
+    methods = found.get("algorithm.name", ())
+    if len(found) == 1 and not methods:
+        ((key, values),) = found.items()
+        return f"{key} = {listed(map(str, values))}: {method} on {data}"
+    named = methods if len(set(methods)) == len(firsts) else [g.name for g in study.groups]
+    return f"{listed(named)} on {data}"
+
+
+def listed(names):
+    """Return names with commas; of many the first, and how many more there are."""
+    names = list(map(str, names))
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def value(run, section, key):
@@ -84,9 +109,10 @@ def configurations(study):
         virtual = price(group.last("virtual_time"), study.reference.last("virtual_time"),
                         quantities.in_seconds, group is study.reference)
         rows.append((
-            swatch(group), str(len(group.runs)), states(group), rounds(group),
+            swatch(group),
             spread(group.values("final_accuracy")), spread(group.values("best_accuracy")),
             *paid, virtual, quantities.in_seconds(group.last("wall_time")),
+            rounds(group), str(len(group.runs)), states(group),
             share(group.mean("density_up")), share(group.last("model_density")),
             in_flops(group.last("flops_inference")),
         ))  # fmt: skip
@@ -98,7 +124,7 @@ def configurations(study):
         caption += f"; small figures: against {study.reference.name}"
     width = len(HEAD) - all(row[-1] == "-" for row in rows)  # files of schema 1.0 do not tell
     rows = [row[:width] for row in rows]
-    return table(caption, HEAD[:width], rows, right=set(range(3, width)) | {1})
+    return table(caption, HEAD[:width], rows, right=set(range(1, width)) - {10}, class_="wide")
 
 
 def every_run(study):
@@ -109,14 +135,15 @@ def every_run(study):
         last = {name: float(run.rounds[name][-1]) if done else None
                 for name in ("virtual_time", "wall_time", "model_density")}
         rows.append((
-            row["run"], value(run, "run", "seed"), run.status, str(done),
+            row["run"],
             quantities.accuracy(row["final_accuracy"]), quantities.accuracy(row["best_accuracy"]),
             *(FORMS.get(name, quantities.in_bytes)(int(run.rounds[name].sum())) for name in COSTS),
             quantities.in_seconds(last["virtual_time"]), quantities.in_seconds(last["wall_time"]),
+            str(done), value(run, "run", "seed"), run.status,
             share(run.rounds["density_up"].mean() if done else None), share(last["model_density"]),
         ))  # fmt: skip
-    head = ("Run", "Seed", *HEAD[2:-1])
-    return table("Each run", head, rows, right=set(range(3, len(head))) | {1})
+    head = ("Run", *("Seed" if name == "Runs" else name for name in HEAD[1:-1]))
+    return table("Each run", head, rows, right=set(range(1, len(head))) - {10}, class_="wide")
 
 
 def to_target(study):

@@ -41,7 +41,7 @@ class Record:
 
 
 class Choice:
-    """The algorithm of sums that follow each other, chosen anew only when they change.
+    """The algorithm of sums that follow each other, chosen again only when they change.
 
     The first is chosen by the expected union, the second by that of the first. Whether
     sums are alike is decided by whole numbers that all ranks know, so all decide the same.
