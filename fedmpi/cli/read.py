@@ -42,7 +42,7 @@ def add_verbs(verbs):
     parser.add_argument("--no-curves", action="store_true", help="print no curves, only tables")
     parser.add_argument("--views", action=_Views, nargs="?", metavar="VIEW",
                         help="show also what was sent as each paper counts it (traffic, the "
-                        "default), or how accurate runs are as FedSkel's framework scores (fedskel)")
+                        "default), or the accuracy as FedSkel's framework scores it (fedskel)")
     parser = verb(verbs, export, "write CSV, TensorBoard, MLflow or W&B files",
                   "fedmpi export results/*.h5 --to tensorboard -o logs")
     parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
