@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedmpi.arrays import AnyArray
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.layout import Layout
 from fedmpi.learn.layout_of import layer_modules, row_axis
 from fedmpi.learn.local import Local
@@ -76,7 +76,7 @@ class DebugSteps:
         late = ("gradient", "mask")  # there once they are measured
         self.statistics = {n: self._nothing_of(n) for n in plan.statistics if n not in late}
 
-    def step(self, x: AnyArray, y: AnyArray) -> float:
+    def take(self, x: AnyArray, y: AnyArray) -> float:
         """Take one step on a batch; return its loss."""
         self.count += 1
         point = self.weights * self.mask
@@ -103,7 +103,7 @@ class DebugSteps:
             small = self.weights.abs() <= self.plan.threshold
             self.weights[small & self._inside()] = 0.0
 
-    def measure_columns(self, x: AnyArray, y: AnyArray) -> None:
+    def measure(self, x: AnyArray, y: AnyArray) -> None:
         """columns: add -x dL/dx of a batch, x an input of a layer."""
         point = self.weights * self.mask
         with self._watched() as seen:
@@ -125,6 +125,10 @@ class DebugSteps:
         """gradient: that of one batch, of all coordinates."""
         _, grad, _ = self._gradient(self.weights * self.mask, x, y, FULL)
         self.statistics["gradient"] = grad.numpy()
+
+    def result(self) -> tuple[Vector, dict[str, Any]]:
+        """Return the weights float32[P], a copy, and the statistics by name."""
+        return self.weights.numpy().copy(), self.statistics
 
     def _gradient(self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward):
         return self.reference.gradient(point, x, y, self.plan.error, backward)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
@@ -9,9 +10,9 @@ from fedmpi.layout import Layout
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.losses import LOSSES
-from fedmpi.learn.networks import Networks
+from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.steps import Steps
-from fedmpi.plan import MECHANISMS, Own, Submodel
+from fedmpi.plan import MECHANISMS, Own, Plan, Submodel
 
 ERRORS = frozenset(f"error.{name}" for name in LOSSES)
 
@@ -52,28 +53,12 @@ class OneByOne(Engine):
             except CLIENT_FAULTS as error:
                 yield Failure(job.client, f"{error}" or type(error).__name__)
 
-    @abstractmethod
     def train_client(self, job: Job) -> Report:
         """Return what a job gives; raises what CLIENT_FAULTS names."""
-
-
-class GradientEngine(OneByOne):
-    """Takes each batch's gradient from a backend, corrects it as the plan says, and moves weights.
-
-    The backends of `networks` are Gradients.
-    """
-
-    @property
-    def gradients(self) -> Gradients:
-        """The backend of the whole model."""
-        return self.networks.whole.backend
-
-    def train_client(self, job: Job) -> Report:
         plan, data = job.plan, self.data
-        lr = data.local.lr_of(job.round)
-        network = self.networks.of(plan.submodel)
+        network, lr = self.networks.of(plan.submodel), data.local.lr_of(job.round)
         start = job.state["weights"] if plan.start is None else plan.start
-        steps = Steps(network, plan, data.local, lr, network.enter(start, plan.private))
+        steps = self.steps_of(network, plan, lr, network.enter(start, plan.private))
         samples = len(data.partition.of(job.client))
         loss, seen, probed = 0.0, 0, 0
         if "columns" in plan.statistics:
@@ -90,7 +75,8 @@ class GradientEngine(OneByOne):
             x, y = data.probe(job)
             steps.probe(x, y)
             probed += len(y)
-        weights, private = network.leave(start, steps.weights.copy())
+        trained, statistics = steps.result()
+        weights, private = network.leave(start, trained)
         return Report(
             client=job.client,
             samples=samples,
@@ -101,15 +87,38 @@ class GradientEngine(OneByOne):
             lr=lr,
             probed=probed,
             private=private,
-            statistics=steps.statistics.result(),
+            statistics=statistics,
         )
 
+    @abstractmethod
+    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> Any:
+        """Return what takes the steps of one client: Steps, or what has its methods.
+
+        `start` is float32[P'], the weights that training starts from, in the coordinates of
+        the Network.
+        """
+
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
-        return self.gradients.outputs(weights, x)
+        return self.networks.whole.backend.outputs(weights, x)
 
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         network = self.networks.of(own.submodel)
         return network.backend.outputs(network.enter(own.weights, own.private), x)
+
+
+class GradientEngine(OneByOne):
+    """Takes each batch's gradient from a backend, corrects it as the plan says, and moves weights.
+
+    The backends of `networks` are Gradients.
+    """
+
+    @property
+    def gradients(self) -> Gradients:
+        """The backend of the whole model."""
+        return self.networks.whole.backend
+
+    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> Steps:
+        return Steps(network, plan, self.data.local, lr, start)
 
 
 class TorchEngine(GradientEngine, name="torch"):
