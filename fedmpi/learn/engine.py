@@ -11,6 +11,7 @@ from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
+from fedmpi.learn.augment import moved
 from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.samples import Samples
@@ -22,8 +23,14 @@ BLOCK = 500  # samples evaluated together; fixed, so that no result depends on t
 ENGINES: dict[str, type["Engine"]] = {}
 """The engines by name."""
 
-Augment = Callable[[AnyArray, Integers, np.random.Generator], AnyArray]
-"""(x, places, rng) -> the samples x[places], changed as a client sees them this time."""
+Lines = tuple[Integers, Integers]
+"""From which rows int64[n, H] and columns int64[n, W] of an image those of a moved one come."""
+
+Augment = Callable[[tuple[int, ...], int, np.random.Generator], Lines]
+"""(shape of an image, how many, rng) -> how a client sees them this time."""
+
+Drawn = tuple[Integers, Lines | None, bool]
+"""Of one batch: places among all samples, how images are moved, and whether an epoch ends."""
 
 
 def nothing() -> None:
@@ -57,27 +64,39 @@ class ClientData:
 
         A batch is read when it is asked for, so that no client's data are held whole.
         """
+        for places, lines, last in self.drawn(job):
+            x, y = self.samples.take(places)
+            yield x if lines is None else moved(x, *lines), y, last
+
+    def drawn(self, job: Job) -> Iterator[Drawn]:
+        """Yield which samples each batch of a job holds, and how their images are moved."""
         index = self.partition.of(job.client)
         rng = self.augment and rng_for(self.seed, "augment", job.round, job.client)
         told = self.seed, job.round, job.client, len(index), job.plan.steps
         for batch, last in self.local.batches(*told):
-            x, y = self.samples.take(index[batch])
+            lines = None
             if self.augment is not None:
-                x = self.augment(x, np.arange(len(batch)), rng)
-            yield x, y, last
+                lines = self.augment(self.samples.x.shape[1:], len(batch), rng)
+            yield index[batch], lines, last
 
     def probe(self, job: Job) -> tuple[AnyArray, Integers]:
         """Return (x, y) of the batch whose gradient a job measures after its last step."""
+        return self.samples.take(self.probe_places(job))
+
+    def probe_places(self, job: Job) -> Integers:
+        """Return the places of that batch among all samples."""
         index = self.partition.of(job.client)
-        return self.samples.take(
-            index[self.local.probe(self.seed, job.round, job.client, len(index))]
-        )
+        return index[self.local.probe(self.seed, job.round, job.client, len(index))]
 
     def blocks(self, client: int) -> Iterator[tuple[AnyArray, Integers]]:
         """Yield (x, y) of all samples of a client, BLOCK of them at a time."""
+        return map(self.samples.take, self.block_places(client))
+
+    def block_places(self, client: int) -> Iterator[Integers]:
+        """Yield the places of those samples among all."""
         index = self.partition.of(client)
         for first in range(0, len(index), BLOCK):
-            yield self.samples.take(index[first : first + BLOCK])
+            yield index[first : first + BLOCK]
 
 
 class Engine(ABC):
@@ -143,11 +162,19 @@ class Engine(ABC):
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         """Return the same of a client's own model."""
 
+    def outputs_at(
+        self, weights: Vector, samples: Samples, index: Integers
+    ) -> tuple[AnyArray, Integers]:
+        """Return the outputs float32[n, classes] and y int64[n] of the samples `index` int64[n]."""
+        x, y = samples.take(index)
+        return self.outputs(weights, x), y
+
     def accuracy(self, client: int, weights: Vector) -> float:
         """Return the share of the client's own samples that `weights` float32[P] class right."""
         right = 0
-        for x, y in self.data.blocks(client):
-            right += int((self.outputs(weights, x).argmax(axis=1) == y).sum())
+        for index in self.data.block_places(client):
+            outputs, y = self.outputs_at(weights, self.data.samples, index)
+            right += int((outputs.argmax(axis=1) == y).sum())
         return right / max(len(self.data.partition.of(client)), 1)
 
     def right_answers(self, own: Own, samples: Samples, index: Integers) -> int:

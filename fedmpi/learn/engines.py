@@ -5,10 +5,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.errors import ConfigError
+from fedmpi.learn.batched.engine import BatchedEngine
+from fedmpi.learn.batched.many import many_of
 from fedmpi.learn.debug import DebugEngine, Reference
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.fast.chain import Unsupported
@@ -29,6 +32,10 @@ def engine_for(
     threads: int = 1,
     on_step: Callable[[], None] = nothing,
     torch_only: bool = False,
+    device: str = "cpu",
+    chunk: int = 16,
+    precision: str = "float32",
+    stacked: bool | None = None,
 ) -> Engine:
     """Return the engine of a run.
 
@@ -39,7 +46,7 @@ def engine_for(
     sample : array [1, ...]
         One input.
     data : ClientData
-    name : "auto", "kernels", "torch" or "debug"
+    name : "auto", "kernels", "torch", "batched" or "debug"
         "auto" goes by the shapes of the model and the batch (fast/rule.py), for each network
         that clients train.
     threads : int
@@ -48,6 +55,8 @@ def engine_for(
         Called after each step.
     torch_only : bool
         Whether the method needs what torch alone can do; then "kernels" gives "torch".
+    device, chunk, precision, stacked
+        Of the batched engine: a device of torch, the width of its chunks, and what `Many` takes.
 
     Raises
     ------
@@ -59,6 +68,12 @@ def engine_for(
     if name == "debug":
         networks = Networks(make, sample, partial(_reference, sample=sample))
         return DebugEngine(networks, data, on_step)
+    if name == "batched":
+        many = partial(
+            many_of, sample=sample, device=device, precision=precision, stacked=stacked
+        )
+        torch.set_num_threads(threads)
+        return BatchedEngine(Networks(make, sample, many), data, on_step, chunk)
     name = "torch" if torch_only else name
     backend = partial(_gradients, sample=sample, name=name, threads=threads, data=data)
     networks = Networks(make, sample, backend)

@@ -74,8 +74,8 @@ def evaluate(engine, weights, samples, classes, comm):
     losses, tally = np.zeros(blocks), np.zeros((2, classes), np.int64)
     for block in range(comm.rank, blocks, comm.size):
         index = np.arange(block * BLOCK, min((block + 1) * BLOCK, len(samples)))
-        x, y = samples.take(index)
-        logits = engine.outputs(weights, x).astype(np.float64)
+        outputs, y = engine.outputs_at(weights, samples, index)
+        logits = outputs.astype(np.float64)
         losses[block] = _cross_entropy(logits, y).sum()
         tally[0] += np.bincount(y[logits.argmax(axis=1) == y], minlength=classes)
         tally[1] += np.bincount(y, minlength=classes)

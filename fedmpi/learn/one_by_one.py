@@ -18,7 +18,7 @@ ERRORS = frozenset(f"error.{name}" for name in LOSSES)
 
 
 class OneByOne(Engine):
-    """Trains one client after another, each by `train_client`.
+    """Trains one client after another: one loop over batches, with the steps of the subclass.
 
     Parameters
     ----------

@@ -9,15 +9,15 @@ class Samples:
     """One half (train or test) of a Dataset; images are kept as bytes and normalised on the way.
 
     `x` is uint8[N, C, H, W] for images, and passed on as it is for other kinds; `y` int64[N].
+    `norm` are the (scale, shift), float32[C] each, that images are normalised by; else None.
     """
 
     def __init__(self, x, y, mean=None, std=None):
         self.x, self.y = x, y
-        self._image = x.dtype == np.uint8 and mean is not None
-        if self._image:
+        self.norm = None
+        if x.dtype == np.uint8 and mean is not None:
             mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-            self._scale = (1.0 / (255.0 * std)).astype(np.float32)
-            self._shift = (-mean / std).astype(np.float32)
+            self.norm = (1.0 / (255.0 * std)).astype(np.float32), (-mean / std).astype(np.float32)
             self._flat = x.reshape(len(x), x.shape[1], -1)
 
     def __len__(self):
@@ -26,9 +26,9 @@ class Samples:
     def take(self, index):
         """Return (x, y) of the samples `index` int64[n]: float32[n, ...] and int64[n]."""
         y = self.y[index].astype(np.int64)
-        if not self._image:
+        if self.norm is None:
             return self.x[index], y
         out = np.empty((len(index), *self.x.shape[1:]), np.float32)
         flat = out.reshape(len(index), self.x.shape[1], -1)
-        kernels.batch.normalise(flat, self._flat, index, self._scale, self._shift)
+        kernels.batch.normalise(flat, self._flat, index, *self.norm)
         return out, y

@@ -1,0 +1,122 @@
+"""The batched engine: many clients at once on one device."""
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+
+from fedmpi.arrays import AnyArray, Integers, Vector
+from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
+from fedmpi.layout import Layout
+from fedmpi.learn.batched.chunk import Chunk, Course, failure_of
+from fedmpi.learn.batched.exact import exact
+from fedmpi.learn.batched.kind import Kind, kind_of
+from fedmpi.learn.batched.stock import Stock
+from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.networks import Network, Networks
+from fedmpi.learn.one_by_one import ERRORS
+from fedmpi.learn.samples import Samples
+from fedmpi.plan import MECHANISMS, Own, Submodel
+
+AHEAD = 2  # jobs are asked for up to so many chunks ahead, that slots are filled when they fall free
+
+
+class BatchedEngine(Engine, name="batched"):
+    """Trains the clients of a chunk at once; data, weights and updates lie on the device.
+
+    Jobs with plans of different kinds go to chunks of their own. Reports come in the order of
+    the jobs.
+
+    Parameters
+    ----------
+    networks : Networks
+        Of the run's model; the backends are Many.
+    data : ClientData
+    on_step : callable
+        Called after each step of each client.
+    chunk : int
+        Slots of a chunk. Bits depend on it as little as on the ranks where clients' layers run
+        one after another, but may where they run as one operation.
+    """
+
+    mechanisms = MECHANISMS | ERRORS
+
+    def __init__(
+        self,
+        networks: Networks,
+        data: ClientData,
+        on_step: Callable[[], None] = nothing,
+        chunk: int = 16,
+    ) -> None:
+        super().__init__(data, on_step)
+        self.networks, self.chunk = networks, chunk
+        self.device: str = networks.whole.backend.device
+        self._stocks: weakref.WeakKeyDictionary[Samples, Stock] = weakref.WeakKeyDictionary()
+
+    @property
+    def layout(self) -> Layout:
+        return self.networks.whole.layout
+
+    @property
+    def initial_weights(self) -> Vector:
+        return self.networks.whole.first
+
+    def layout_of(self, submodel: Submodel | None) -> Layout:
+        return self.networks.of(submodel).layout
+
+    def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
+        coming, chunks = iter(jobs), dict[Kind, Chunk]()
+        line: deque[tuple[Chunk | None, Course | Failure]] = deque()
+        asking = True
+        while asking or line:
+            while asking and len(line) < AHEAD * self.chunk:
+                job = next(coming, None)
+                asking = job is not None
+                if job is not None:
+                    line.append(self._begun(job, chunks))
+            while line and (line[0][0] is None or line[0][1].done):
+                chunk, course = line.popleft()
+                yield course if chunk is None else chunk.report(course)
+            if line:
+                with exact(self.device):
+                    line[0][0].step()
+
+    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
+        return self._outputs(self.networks.whole, weights, torch.as_tensor(x).to(self.device))
+
+    def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
+        network = self.networks.of(own.submodel)
+        weights = network.enter(own.weights, own.private)
+        return self._outputs(network, weights, torch.as_tensor(x).to(self.device))
+
+    def outputs_at(
+        self, weights: Vector, samples: Samples, index: Integers
+    ) -> tuple[AnyArray, Integers]:
+        x, _ = self._stock(samples).take(torch.from_numpy(np.asarray(index)).to(self.device))
+        return self._outputs(self.networks.whole, weights, x), samples.y[index].astype(np.int64)
+
+    def _begun(self, job: Job, chunks: dict[Kind, Chunk]) -> tuple[Chunk | None, Course | Failure]:
+        """Return the chunk and the course of a job, or its Failure."""
+        self.check(job.plan)
+        kind = kind_of(job.plan)
+        try:
+            if kind not in chunks:
+                network, stock = self.networks.of(kind.submodel), self._stock(self.data.samples)
+                made = Chunk(network, kind, self.data, stock, self.chunk, self.on_step)
+                chunks[kind] = made
+            return chunks[kind], chunks[kind].course(job)
+        except CLIENT_FAULTS as fault:
+            return None, failure_of(job, fault)
+
+    def _stock(self, samples: Samples) -> Stock:
+        """Return the samples on the device, where they are copied once."""
+        if samples not in self._stocks:
+            self._stocks[samples] = Stock(samples, self.device)
+        return self._stocks[samples]
+
+    def _outputs(self, network: Network, weights: Vector, x: torch.Tensor) -> AnyArray:
+        with exact(self.device):
+            values = torch.tensor(weights).to(self.device)
+            return network.backend.outputs(values, x).cpu().numpy()
