@@ -45,7 +45,9 @@ class Run(Section):
     threads_per_rank: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     watch_s: NotNegative = 60.0
-    engine: Literal["auto", "kernels", "torch", "debug"] = "auto"
+    engine: Literal["auto", "kernels", "torch", "batched", "debug"] = "auto"
+    chunk: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     sum: Literal["exact", "fast"] = "exact"
 
     @model_validator(mode="before")
@@ -57,13 +59,27 @@ class Run(Section):
         keys = dict(keys)
         old = keys.pop("trainer")
         if old not in ("auto", "torch", "numba"):
-            allowed = "'auto', 'kernels', 'torch' or 'debug'"
+            allowed = "'auto', 'kernels', 'torch', 'batched' or 'debug'"
             raise ValueError(f"trainer = {old!r}: write engine, which is {allowed}")
         engine = "kernels" if old == "numba" else old
         if keys.setdefault("engine", engine) != engine:
             new = keys["engine"]
             raise ValueError(f"trainer = {old!r} and engine = {new!r} differ; remove trainer")
         return keys
+
+
+    @model_validator(mode="after")
+    def _one_engine_has_devices(self):
+        """Refuse what the batched engine alone can do, where another is named."""
+        able = ("batched", "auto") if self.device == "cuda" else ("batched",)
+        for key, plain in (("device", ("auto", "cpu")), ("precision", ("float32",))):
+            value = getattr(self, key)
+            if value not in plain and self.engine not in able:
+                raise ValueError(
+                    f"{key} = {value!r}: engine = {self.engine!r} computes on processors in "
+                    'float32; use engine = "batched"'
+                )
+        return self
 
 
 class Data(NamedSection):

@@ -1,5 +1,6 @@
 """Everything that a run needs, put together once on every rank."""
 
+import os
 from contextlib import nullcontext
 
 import numpy as np
@@ -10,9 +11,10 @@ from fedmpi.comm.alike import alike
 from fedmpi.experiment.division import split
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
-from fedmpi.learn.engine import ClientData
+from fedmpi.learn.engine import ClientData, OnDevice
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
+from fedmpi.learn.gpus import device_for
 from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
 from fedmpi.learn.samples import Samples
@@ -40,10 +42,18 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
         partition = split(resolved, dataset)
     memories = ClientStore(comm.node_zeros((len(partition.sizes),), np.int32))
     with alike(comm):
-        return _assembled(resolved, dataset, partition, memories, progress or Progress())
+        on = _on_device(resolved.config, comm)
+        return _assembled(resolved, dataset, partition, memories, progress or Progress(), on)
 
 
-def _assembled(resolved, dataset, partition, memories, progress):
+def _on_device(config, comm):
+    """Return where this rank computes."""
+    run = config.run
+    device = device_for(run.device, comm.node_rank, comm.node_size, os.environ)
+    return OnDevice(device, run.chunk, run.precision, config.selected)
+
+
+def _assembled(resolved, dataset, partition, memories, progress, on):
     """Return the Experiment on a divided Dataset; every rank makes its own."""
     config = resolved.config
     seed = config.run.seed
@@ -52,7 +62,7 @@ def _assembled(resolved, dataset, partition, memories, progress):
     sample, _ = train.take(np.zeros(1, np.int64))
     augment = augmentation_of(config.data.augment, dataset)
     data = ClientData(train, partition, _local(config), seed, augment)
-    engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
+    engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step, on)
     devices = devices_of(config, seed)
     algorithm = _algorithm(resolved, engine, devices, memories)
     return Experiment(
@@ -104,7 +114,7 @@ def _stages(resolved, algorithm):
     return stages
 
 
-def _engine(resolved, shape, classes, sample, data, on_step):
+def _engine(resolved, shape, classes, sample, data, on_step, on):
     """Return the Engine of a run, with its model."""
     config, algorithm = resolved.config, resolved.algorithm
     name, gates = config.model.name, algorithm.gates(resolved.algorithm_keys)
@@ -116,7 +126,7 @@ def _engine(resolved, shape, classes, sample, data, on_step):
     run, torch_only = config.run, algorithm.torch_only
     with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
         return engine_for(
-            make, sample, data, run.engine, run.threads_per_rank, on_step, torch_only
+            make, sample, data, run.engine, run.threads_per_rank, on_step, torch_only, on
         )
 
 

@@ -99,6 +99,31 @@ class ClientData:
             yield index[first : first + BLOCK]
 
 
+@dataclass(frozen=True)
+class OnDevice:
+    """Where and how the batched engine computes.
+
+    Attributes
+    ----------
+    device : str
+        torch's name of it: "cpu", or "cuda:0" and so on.
+    chunk : int, optional
+        Clients that train at once; by a rule on the model and `selected` if it is not given.
+    precision : "float32" or "bfloat16"
+        Of the layers' arithmetic.
+    selected : int
+        Clients of a round, on all ranks together.
+    stacked : bool, optional
+        Whether all clients' layers run as one operation; by a rule if it is not given.
+    """
+
+    device: str = "cpu"
+    chunk: int | None = None
+    precision: str = "float32"
+    selected: int = 1
+    stacked: bool | None = None
+
+
 class Engine(ABC):
     """Trains clients and evaluates models on this rank.
 
@@ -126,6 +151,11 @@ class Engine(ABC):
 
     def __init__(self, data: ClientData, on_step: Callable[[], None] = nothing) -> None:
         self.data, self.on_step = data, on_step
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the bits of a run depend on beside its configuration, for /provenance."""
+        return {"name": self.name}
 
     @property
     @abstractmethod

@@ -11,9 +11,11 @@ from torch import nn
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.learn.batched.engine import BatchedEngine
+from fedmpi.learn.batched.exact import exact
 from fedmpi.learn.batched.many import many_of
+from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.debug import DebugEngine, Reference
-from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.engine import ClientData, Engine, OnDevice, nothing
 from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
@@ -32,10 +34,7 @@ def engine_for(
     threads: int = 1,
     on_step: Callable[[], None] = nothing,
     torch_only: bool = False,
-    device: str = "cpu",
-    chunk: int = 16,
-    precision: str = "float32",
-    stacked: bool | None = None,
+    on: OnDevice | None = None,
 ) -> Engine:
     """Return the engine of a run.
 
@@ -55,8 +54,8 @@ def engine_for(
         Called after each step.
     torch_only : bool
         Whether the method needs what torch alone can do; then "kernels" gives "torch".
-    device, chunk, precision, stacked
-        Of the batched engine: a device of torch, the width of its chunks, and what `Many` takes.
+    on : OnDevice, optional
+        Where the batched engine computes; on a GPU "auto" is the batched engine.
 
     Raises
     ------
@@ -68,18 +67,33 @@ def engine_for(
     if name == "debug":
         networks = Networks(make, sample, partial(_reference, sample=sample))
         return DebugEngine(networks, data, on_step)
-    if name == "batched":
-        many = partial(
-            many_of, sample=sample, device=device, precision=precision, stacked=stacked
-        )
-        torch.set_num_threads(threads)
-        return BatchedEngine(Networks(make, sample, many), data, on_step, chunk)
+    on = on or OnDevice()
+    if name == "batched" or (name == "auto" and on.device != "cpu"):
+        return _batched(make, sample, data, on_step, on)
     name = "torch" if torch_only else name
     backend = partial(_gradients, sample=sample, name=name, threads=threads, data=data)
     networks = Networks(make, sample, backend)
     by_kernels = isinstance(networks.whole.backend, KernelGradients)
     kind: type[OneByOne] = KernelsEngine if by_kernels else TorchEngine
     return kind(networks, data, on_step)
+
+
+def _batched(
+    make: Callable[[dict[str, Any]], nn.Module],
+    sample: AnyArray,
+    data: ClientData,
+    on_step: Callable[[], None],
+    on: OnDevice,
+) -> BatchedEngine:
+    torch.set_num_threads(1)  # where threads share the slots, bits would depend on the slot
+    many = partial(
+        many_of, sample=sample, device=on.device, precision=on.precision, stacked=on.stacked
+    )
+    with exact(on.device):
+        networks = Networks(make, sample, many)
+    layout = networks.whole.layout
+    width = on.chunk or width_of(layout, data.local.batch_size, on.selected, on.device)
+    return BatchedEngine(networks, data, on_step, width)
 
 
 def _reference(module: nn.Module, sample: AnyArray) -> tuple[Reference, Vector]:

@@ -3,6 +3,7 @@
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ class BatchedEngine(Engine, name="batched"):
     on_step : callable
         Called after each step of each client.
     chunk : int
-        Slots of a chunk. Bits depend on it as little as on the ranks where clients' layers run
-        one after another, but may where they run as one operation.
+        Clients that train at once, at least one. Part of what the bits depend on, where their
+        layers run as one operation.
     """
 
     mechanisms = MECHANISMS | ERRORS
@@ -54,6 +55,18 @@ class BatchedEngine(Engine, name="batched"):
         self.networks, self.chunk = networks, chunk
         self.device: str = networks.whole.backend.device
         self._stocks: weakref.WeakKeyDictionary[Samples, Stock] = weakref.WeakKeyDictionary()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        many = self.networks.whole.backend
+        found = {"name": self.name, "device": "cpu", "chunk": self.chunk,
+                 "slots": many.slots(self.chunk), "precision": many.precision,
+                 "stacked": many.stacked}  # fmt: skip
+        if self.device != "cpu":
+            found["device"] = torch.cuda.get_device_name(self.device)
+            found["cuda"] = str(torch.version.cuda)
+            found["cudnn"] = str(torch.backends.cudnn.version())
+        return found
 
     @property
     def layout(self) -> Layout:
@@ -104,7 +117,8 @@ class BatchedEngine(Engine, name="batched"):
         try:
             if kind not in chunks:
                 network, stock = self.networks.of(kind.submodel), self._stock(self.data.samples)
-                made = Chunk(network, kind, self.data, stock, self.chunk, self.on_step)
+                width = network.backend.slots(self.chunk)
+                made = Chunk(network, kind, self.data, stock, width, self.on_step)
                 chunks[kind] = made
             return chunks[kind], chunks[kind].course(job)
         except CLIENT_FAULTS as fault:

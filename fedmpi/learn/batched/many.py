@@ -124,6 +124,14 @@ class Many:
         self._call = Call()
         watched(self._module, layout, self._call)
 
+    def slots(self, chunk: int) -> int:
+        """Return how many slots a chunk of that width has: more where that keeps the bits.
+
+        torch computes what is left over of a vector register in another way than the rest. With
+        a multiple of ALIGNED slots nothing is left over, so every slot computes alike.
+        """
+        return -(-chunk // ALIGNED) * ALIGNED if self.stacked else chunk
+
     def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
         """Return the outputs float32[N, ...] of one client's weights float32[P], evaluating."""
         state = {t.name: _place(weights, t) for t in self.layout.tensors}

@@ -101,7 +101,8 @@ class Moves:
         point = self.weights if self._mask is None else self.weights * self._mask
         found = self._many.gradient(point, batches, self._rows, self._grad, self.kind.asked)
         grad = self._grad
-        torch._foreach_zero_(self._idle)
+        if self._idle:
+            torch._foreach_zero_(self._idle)
         if self._shut is not None:
             grad.masked_fill_(self._shut, 0)
         count = torch.tensor(batches.count, dtype=torch.float64).to(grad.device)
