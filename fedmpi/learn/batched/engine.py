@@ -14,7 +14,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.batched.chunk import Chunk, Course, failure_of
 from fedmpi.learn.batched.exact import exact
 from fedmpi.learn.batched.kind import Kind, kind_of
-from fedmpi.learn.batched.stock import Stock
+from fedmpi.learn.batched.stock import Stock, on
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.one_by_one import ERRORS
@@ -97,12 +97,12 @@ class BatchedEngine(Engine, name="batched"):
                     line[0][0].step()
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
-        return self._outputs(self.networks.whole, weights, torch.as_tensor(x).to(self.device))
+        return self._outputs(self.networks.whole, weights, on(self.device, x))
 
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         network = self.networks.of(own.submodel)
         weights = network.enter(own.weights, own.private)
-        return self._outputs(network, weights, torch.as_tensor(x).to(self.device))
+        return self._outputs(network, weights, on(self.device, x))
 
     def outputs_at(
         self, weights: Vector, samples: Samples, index: Integers

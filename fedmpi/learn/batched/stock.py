@@ -1,5 +1,8 @@
 """Samples that lie on the device, where batches are gathered."""
 
+import warnings
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,12 +20,12 @@ class Stock:
     """
 
     def __init__(self, samples: Samples, device: str) -> None:
-        self.x = torch.as_tensor(samples.x).to(device)
-        self.y = torch.as_tensor(samples.y).to(device, torch.int64)
+        self.x = on(device, samples.x)
+        self.y = on(device, samples.y).to(torch.int64)
         self._norm = None
         if samples.norm is not None:
             shape = (-1, *[1] * (self.x.dim() - 2))
-            self._norm = [torch.as_tensor(one).to(device).view(shape) for one in samples.norm]
+            self._norm = [on(device, one).view(shape) for one in samples.norm]
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return x [*n, ...] and y int64[*n] of the samples `index` int64[*n]."""
@@ -47,6 +50,13 @@ class Stock:
         return x.float() * scale + shift
 
 
-def on(device: str, x: AnyArray) -> Tensor:
-    """Return a copy of an array on the device."""
-    return torch.tensor(x).to(device)
+def on(device: str, array: AnyArray) -> Tensor:
+    """Return an array on the device; a processor reads the array itself, which must stay as it is.
+
+    Strides are those of the shape alone: of an axis of one entry any stride will do, and torch
+    would choose how to compute a convolution by it.
+    """
+    array = np.ascontiguousarray(array)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that nobody may write to it
+        return torch.from_numpy(array.reshape(-1)).to(device).view(array.shape)
