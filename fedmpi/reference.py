@@ -26,8 +26,8 @@ run.checkpoint_share  share of the run time that checkpoints may take; 1: no lim
 run.threads_per_rank  threads of each rank
 run.device            processor that trains; "auto" is "cpu"
 run.watch_s           seconds without a sign of life until a rank is reported; 0: never
-run.engine            engine that trains; "auto": "batched" on GPUs, else by the shapes of the model and the batch
-run.chunk             clients that the batched engine trains at once; default: by a rule on the model
+run.engine            engine that trains; "auto": "batched" on GPUs, else by the model and the batch
+run.chunk             clients that the batched engine trains at once; default: by the model
 run.precision         arithmetic of the layers, in the batched engine
 run.sum               "exact": the same bits on any number of ranks; "fast": plain float32
 data.name             data set, or package.module:object

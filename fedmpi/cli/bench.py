@@ -9,7 +9,13 @@ from pathlib import Path
 
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_machine, show_rows
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
-from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
+from fedmpi.cli.machine import (
+    cache_folder,
+    data_root,
+    gpus_of_job,
+    keep_freed_memory,
+    one_thread_each,
+)
 from fedmpi.errors import ConfigError
 
 
@@ -212,6 +218,7 @@ def _prepare(threads=1):
     """Set caches and threads before anything is loaded; return the folder of the kernels."""
     folder = keep_kernels_on_node(os.environ)
     one_thread_each(threads)
+    gpus_of_job(os.environ)
     keep_freed_memory()
     return folder
 

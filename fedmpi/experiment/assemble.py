@@ -1,6 +1,5 @@
 """Everything that a run needs, put together once on every rank."""
 
-import os
 from contextlib import nullcontext
 
 import numpy as np
@@ -49,7 +48,7 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
 def _on_device(config, comm):
     """Return where this rank computes."""
     run = config.run
-    device = device_for(run.device, comm.node_rank, comm.node_size, os.environ)
+    device = device_for(run.device, comm.node_rank, comm.node_size)
     return OnDevice(device, run.chunk, run.precision, config.selected)
 
 

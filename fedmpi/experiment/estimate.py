@@ -1,10 +1,12 @@
 """What an experiment will cost, before it runs: the first round is counted and not trained."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.trial import data_bytes, memory_of_a_rank
+from fedmpi.experiment.trial import data_bytes, memory_of_a_device, memory_of_a_rank
 from fedmpi.round.messages import Messages
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.world.cells import share_uplinks
@@ -18,6 +20,7 @@ def estimate(resolved, root, cache=None):
     plans; a method whose supports grow or shrink with the rounds will differ later. Of the
     clients of round 0, "late" come after its deadline, and "dropped" are lost.
     """
+    resolved = _without_gpu(resolved)
     experiment = assemble(resolved, Serial(), root, cache)
     layout, algorithm = experiment.layout, experiment.algorithm
     state = algorithm.start(experiment.weights)
@@ -37,6 +40,7 @@ def estimate(resolved, root, cache=None):
     up[late] = schedule.through(span, devices, cohort.clients, up)[late]
     settled = schedule.settled(span, late, lost)
     settled = share_uplinks(settled, devices, cohort.clients, up)
+    on_device = memory_of_a_device(experiment)
     alone, of_several = memory_of_a_rank(experiment)
     return {
         "parameters": layout.size,
@@ -50,5 +54,15 @@ def estimate(resolved, root, cache=None):
         "virtual_seconds": experiment.schedule.end(0.0, settled, late | lost),
         "memory_of_a_rank": alone,
         "memory_of_one_of_several": of_several,
+        "memory_of_a_device": on_device,
         "memory_of_the_data": data_bytes(experiment),
     }
+
+
+def _without_gpu(resolved):
+    """Return the same experiment on a processor: an estimate is made where no GPU is."""
+    run = resolved.config.run
+    if run.device != "cuda":
+        return resolved
+    run = run.model_copy(update={"device": "cpu", "engine": "batched"})
+    return replace(resolved, config=resolved.config.model_copy(update={"run": run}))

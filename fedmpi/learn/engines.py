@@ -89,7 +89,7 @@ def _batched(
     many = partial(
         many_of, sample=sample, device=on.device, precision=on.precision, stacked=on.stacked
     )
-    with exact(on.device):
+    with exact():
         networks = Networks(make, sample, many)
     layout = networks.whole.layout
     width = on.chunk or width_of(layout, data.local.batch_size, on.selected, on.device)

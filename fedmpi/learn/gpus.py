@@ -4,8 +4,6 @@ import torch
 
 from fedmpi.errors import ConfigError
 
-SLURM = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
-
 
 def gpus():
     """Return the CUDA version that torch was built for (or None), and the number of GPUs."""
@@ -18,13 +16,6 @@ def memories():
     return [one.total_memory for one in found], [one.name for one in found]
 
 
-def visible(environ):
-    """Return what CUDA_VISIBLE_DEVICES is to be: as it is, or else Slurm's own list, or None."""
-    if "CUDA_VISIBLE_DEVICES" in environ:
-        return environ["CUDA_VISIBLE_DEVICES"]
-    return next((environ[name] for name in SLURM if environ.get(name)), None)
-
-
 def gpu_of(rank, ranks, count):
     """Return the number of the GPU, among `count` that are visible, of rank `rank` of a node.
 
@@ -34,7 +25,7 @@ def gpu_of(rank, ranks, count):
     return min(rank * count // ranks, count - 1)
 
 
-def device_for(wanted, rank, ranks, environ):
+def device_for(wanted, rank, ranks):
     """Return torch's name of the device of a rank: "cpu", or "cuda:0" and so on.
 
     Parameters
@@ -43,8 +34,6 @@ def device_for(wanted, rank, ranks, environ):
         run.device; "auto" is the processor, so that a file means the same everywhere.
     rank, ranks : int
         This rank's number on its node, and how many are there.
-    environ : dict
-        Of this process; CUDA_VISIBLE_DEVICES is set in place where Slurm alone says it.
 
     Raises
     ------
@@ -53,9 +42,6 @@ def device_for(wanted, rank, ranks, environ):
     """
     if wanted != "cuda":
         return "cpu"
-    listed = visible(environ)
-    if listed is not None:
-        environ["CUDA_VISIBLE_DEVICES"] = listed
     build, count = gpus()
     if not count:
         why = f"finds no GPU (CUDA {build})" if build else "was built without CUDA"

@@ -8,15 +8,19 @@ import pytest
 import torch
 from torch import nn
 
+from fedmpi.cli.machine import gpus_of_job
 from fedmpi.config import Config
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.exchange import Job
 from fedmpi.learn.augment import lines_of
+from fedmpi.learn.batched import engine as engines
+from fedmpi.learn.batched.chunk import Chunk
 from fedmpi.learn.batched.exact import exact
+from fedmpi.learn.batched.memory import Peak, device_memory
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import ClientData, OnDevice
 from fedmpi.learn.engines import engine_for
-from fedmpi.learn.gpus import device_for, gpu_of, visible
+from fedmpi.learn.gpus import device_for, gpu_of
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.samples import Samples
 from fedmpi.plan import Backward
@@ -32,6 +36,8 @@ from tests.learn.test_mechanisms import (
     plan_of,
     seeded,
 )
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def mlp():
@@ -165,7 +171,7 @@ def test_an_operation_without_a_deterministic_kernel_is_refused_by_its_name():
     with pytest.raises(ConfigError, match="vague_backward does not have a deterministic"):
         engine(vague)
     assert not torch.are_deterministic_algorithms_enabled()
-    with exact("cpu"):
+    with exact():
         assert torch.are_deterministic_algorithms_enabled()
 
 
@@ -180,14 +186,40 @@ def test_ranks_of_a_node_are_spread_over_its_gpus(ranks, count, wanted):
 
 def test_the_gpus_are_those_of_the_environment_or_of_slurm():
     slurm = {"SLURM_STEP_GPUS": "2,3", "SLURM_JOB_GPUS": "0,2,3"}
-    assert visible({}) is None and visible(slurm) == "2,3"
-    assert visible(slurm | {"CUDA_VISIBLE_DEVICES": "1"}) == "1"
-    assert device_for("auto", 0, 1, slurm) == device_for("cpu", 0, 1, slurm) == "cpu"
+    for given, wanted in (({}, None), (slurm, "2,3"), (slurm | {VISIBLE: "1"}, "1")):
+        environ = dict(given)
+        gpus_of_job(environ)
+        assert environ.get(VISIBLE) == wanted and "CUBLAS_WORKSPACE_CONFIG" in environ
+    assert device_for("auto", 0, 1) == device_for("cpu", 0, 1) == "cpu"
     if not torch.cuda.is_available():
-        environ = dict(slurm)
         with pytest.raises(ConfigError, match=r"run.device = 'cuda': torch .*device = 'cpu'"):
-            device_for("cuda", 0, 1, environ)
-        assert environ["CUDA_VISIBLE_DEVICES"] == "2,3"
+            device_for("cuda", 0, 1)
+
+
+def test_a_device_without_enough_memory_names_the_chunk_that_would_fit(monkeypatch):
+    made = engine(chain, chunk=64)
+
+    def full(*args):
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+
+    plain, samples = made.networks.whole.backend.plain, made.data.samples
+    held, local = samples.x.nbytes + samples.y.nbytes, made.data.local
+    needed = device_memory(plain, made.layout, np.ones((1, *SHAPE), np.float32), local, held)
+    assert needed.each > 4 * made.layout.size * 4 and needed.of(3) - needed.of(2) == needed.each
+    monkeypatch.setattr(Chunk, "step", full)
+    monkeypatch.setattr(engines, "device_bytes", lambda device: needed.of(40))
+    with pytest.raises(FedmpiError, match=r"run.chunk = 64: .* run.chunk = 32 would fit"):
+        trained(made, [1])
+
+
+def test_the_memory_of_a_step_is_what_its_tensors_take():
+    """One linear layer: weights, inputs and outputs of each client are counted once."""
+    with Peak() as peak:
+        held = torch.zeros(1000)
+        torch.zeros(500) + 1
+        assert peak.now == 4000 and peak.most == 8000
+        view = held[:10]
+    assert view is not None and peak.now == 4000
 
 
 @pytest.mark.parametrize("run", [{"device": "cuda", "engine": "torch"}, {"precision": "bfloat16"}])

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,12 +39,15 @@ class Course:
     probed: int = 0
     failure: Failure | None = None
     copy: Copy | None = None
-    extra: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
         """True if the client left the chunk."""
         return self.failure is not None or self.copy is not None
+
+    def values(self) -> dict[str, Any]:
+        """Return what the client gave, arrays by name; waits for them. Only once it is done."""
+        return {} if self.copy is None else self.copy.arrays()
 
 
 class Chunk:
@@ -119,8 +123,7 @@ class Chunk:
         """Return what became of a job that is done; waits until its values are on the host."""
         if course.failure is not None:
             return course.failure
-        assert course.copy is not None
-        found, network = course.copy.arrays(), self._network
+        found, network = course.values(), self._network
         changed, loss = found.pop("changed"), float(found.pop("loss"))
         trained = network.enter(course.start, course.job.plan.private).copy()
         places = self._moves.changeable(course.job.plan)

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from fedmpi.arrays import AnyArray, Integers, Vector
+from fedmpi.errors import FedmpiError
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.batched.chunk import Chunk, Course, failure_of
 from fedmpi.learn.batched.exact import exact
 from fedmpi.learn.batched.kind import Kind, kind_of
+from fedmpi.learn.batched.memory import device_bytes, device_memory
 from fedmpi.learn.batched.stock import Stock, on
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.networks import Network, Networks
@@ -21,7 +23,7 @@ from fedmpi.learn.one_by_one import ERRORS
 from fedmpi.learn.samples import Samples
 from fedmpi.plan import MECHANISMS, Own, Submodel
 
-AHEAD = 2  # jobs are asked for up to so many chunks ahead, that slots are filled when they fall free
+AHEAD = 2  # chunks' worth of jobs that are asked for, so that a free slot is filled at once
 
 
 class BatchedEngine(Engine, name="batched"):
@@ -93,8 +95,7 @@ class BatchedEngine(Engine, name="batched"):
                 chunk, course = line.popleft()
                 yield course if chunk is None else chunk.report(course)
             if line:
-                with exact(self.device):
-                    line[0][0].step()
+                self._step(line[0][0])
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
         return self._outputs(self.networks.whole, weights, on(self.device, x))
@@ -109,6 +110,31 @@ class BatchedEngine(Engine, name="batched"):
     ) -> tuple[AnyArray, Integers]:
         x, _ = self._stock(samples).take(torch.from_numpy(np.asarray(index)).to(self.device))
         return self._outputs(self.networks.whole, weights, x), samples.y[index].astype(np.int64)
+
+    def _step(self, chunk: Chunk) -> None:
+        try:
+            with exact():
+                chunk.step()
+        except torch.OutOfMemoryError as error:
+            raise FedmpiError(self._too_large(str(error))) from None
+
+    def _too_large(self, text: str) -> str:
+        """Return what to do where the device has too little memory."""
+        whole, data = self.networks.whole, self.data
+        sample, _ = data.samples.take(np.zeros(1, np.int64))
+        held = sum(array.nbytes for array in (data.samples.x, data.samples.y))
+        needed = device_memory(
+            whole.backend.plain.cpu(), whole.layout, sample, data.local, held
+        )
+        there, slots = device_bytes(self.device) or 0, whole.backend.slots(self.chunk)
+        fits = needed.fitting(there)
+        rest = f"run.chunk = {fits} would fit a rank alone" if fits else "no chunk would fit"
+        return (
+            f"run.chunk = {self.chunk}: {self.device} has too little memory: {slots} slots need "
+            f"about {needed.of(slots) / 1e9:.3g} GB, and it has {there / 1e9:.3g} GB for all its "
+            f"ranks; {rest}, or take fewer ranks for each GPU or a smaller batch_size\n"
+            f"{text.splitlines()[0] if text else ''}"
+        )
 
     def _begun(self, job: Job, chunks: dict[Kind, Chunk]) -> tuple[Chunk | None, Course | Failure]:
         """Return the chunk and the course of a job, or its Failure."""
@@ -131,6 +157,6 @@ class BatchedEngine(Engine, name="batched"):
         return self._stocks[samples]
 
     def _outputs(self, network: Network, weights: Vector, x: torch.Tensor) -> AnyArray:
-        with exact(self.device):
+        with exact():
             values = torch.tensor(weights).to(self.device)
             return network.backend.outputs(values, x).cpu().numpy()
