@@ -57,6 +57,10 @@ def _round_arguments(parser):
     _with_ranks(parser)
     parser.add_argument("--minutes", type=float, default=inf, metavar="M",
                         help="begin nothing more after M minutes; say what was left out")
+    parser.add_argument("--engine", choices=("auto", "batched"), default="auto",
+                        help="batched: that engine beside torch's, and the rule of auto")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="where the batched engine computes")
     parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
     parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
 
@@ -99,6 +103,11 @@ def round_(args):
     from fedmpi.bench import round as measured
     from fedmpi.bench.others import others
 
+    if args.engine == "batched":
+        _batched(args)
+        return
+    if args.device != "cpu":
+        raise ConfigError(f"bench round --device {args.device}: add --engine batched")
     launch = _launch(_prepare(), args.ranks)
     ranks = machine.ranks(launch, args.ranks)
     peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
@@ -106,6 +115,20 @@ def round_(args):
     found = measured.run(launch, data_root(), cache_folder(), size, peers, _say, args.minutes)
     _write(args.json, found)
     show_arms(found)
+    show_bars(found["bars"])
+
+
+def _batched(args):
+    """Measure the batched engine beside the torch engine, and print the rule of auto."""
+    from fedmpi.bench import many
+
+    ranks = args.ranks or 1
+    found = many.run(_launch(_prepare(), ranks), args.device, ranks, args.quick, _say)
+    _write(args.json, found)
+    show_machine(found["machine"])
+    show_rows(found["rows"])
+    show_rows(found["setups"])
+    print("\n".join(found["rule"]))
     show_bars(found["bars"])
 
 
