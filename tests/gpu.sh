@@ -16,7 +16,7 @@ if ! $python -c 'import torch, sys; sys.exit(not torch.cuda.is_available())'; th
     exit 1
 fi
 failed=0
-FEDMPI_GPU=1 timeout 240 $python -m pytest -q -p no:cacheprovider tests/gpu || failed=1
+timeout 240 $python -m pytest -q -p no:cacheprovider tests/gpu || failed=1
 timeout 280 $python -m fedmpi bench round --engine batched --device cuda --json "$out" || failed=1
 echo "numbers in $out"
 exit $failed

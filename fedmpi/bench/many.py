@@ -7,7 +7,8 @@ those of the clock. The first round is start-up and the last one evaluates, so n
 The result is a dict for JSON:
     machine     processor, instructions, cores, load at the beginning and at the end
     device      "cpu" or "cuda", and `gpu`, its name
-    rows        for each model: model, device, ranks, clients a second of either engine, over_torch
+    rows        for each model: model, device, ranks, clients a second of either engine and of pfl
+                (LeNet-5 alone; pfl takes a GPU wherever it finds one), over_torch, over_pfl, note
     setups      for each configuration of another program's set-up: name, seconds, note
     rule        sentences: what "auto" takes, and why
     bars        name, value, kind, bound, met, note
@@ -21,9 +22,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import fedmpi
-from fedmpi.bench import machine
+from fedmpi.bench import given, machine
 from fedmpi.bench.measure import Bar, judged, plain
+from fedmpi.bench.others import others
 from fedmpi.errors import FedmpiError
+from fedmpi.experiment import resolve
 from fedmpi.learn.gpus import memories
 
 SETTING = """
@@ -45,12 +48,13 @@ name = "{model}"
 name = "sgd"
 lr = 0.01
 """
-PATTERNS, CIFAR = 'name = "patterns"\nimages = {images}', 'name = "cifar-10"'
+PATTERNS, CIFAR = 'name = "patterns"\nimages = {images}', 'name = "cifar10"'
 # Models, and the data that they train on.
 MODELS = (("lenet5", PATTERNS), ("mlp", PATTERNS), ("fedskel-cifar", CIFAR))
 LARGE = (("resnet18", CIFAR),)  # minutes a round on a processor
 BLAZEFL = Path(fedmpi.__file__).resolve().parents[1] / "jobs/configs/bench/blazefl.toml"
 PUBLISHED = 15.0  # seconds of BlazeFL's set-up: half of its best published, on an A100
+OVER_PFL = 10.0  # on one GPU
 LEAST = 0.95  # of the torch engine's speed, on a processor
 
 
@@ -67,7 +71,7 @@ class Size:
 QUICK = Size(rounds=3, passes=1, per_round=4, images=600)
 
 
-def run(launch, device, ranks, quick=False, say=lambda text: None):
+def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None):
     """Measure and return the dict above.
 
     Parameters
@@ -79,6 +83,8 @@ def run(launch, device, ranks, quick=False, say=lambda text: None):
         A small part of it, to see it run.
     say : callable
         Told in a few words what is being measured.
+    pfl : str, optional
+        The interpreter of an environment with pfl 0.6.0.
 
     Raises
     ------
@@ -93,6 +99,10 @@ def run(launch, device, ranks, quick=False, say=lambda text: None):
     size, described = QUICK if quick else Size(), machine.described(launch)
     models = MODELS[: 2 if quick else None] + (LARGE if device == "cuda" and not quick else ())
     rows = [_row(launch, device, ranks, size, *one, say) for one in models]
+    for row in rows:
+        other = _pfl(launch, ranks, size, pfl, say) if row["model"] == "lenet5" else None
+        mine = row["batched"]
+        row |= {"pfl": other, "over_pfl": mine / other if mine and other else None}
     setups = [_blazefl(launch, ranks, say)] if device == "cuda" and not quick else []
     described["load_after"] = os.getloadavg()
     return plain(
@@ -126,10 +136,7 @@ def _row(launch, device, ranks, size, model, data, say):
     seconds = {"torch": [], "batched": []}
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         path = Path(folder, "bench.toml")
-        path.write_text(SETTING.format(
-            rounds=size.rounds, per_round=size.per_round, model=model,
-            data=data.format(images=size.images),
-        ))  # fmt: skip
+        path.write_text(_setting(size, model, data))
         try:
             for number in range(size.passes):
                 for engine, found in seconds.items():
@@ -142,12 +149,35 @@ def _row(launch, device, ranks, size, model, data, say):
     return row | rates | {"over_torch": rates["batched"] / rates["torch"], "note": ""}
 
 
+def _setting(size, model, data):
+    return SETTING.format(
+        rounds=size.rounds, per_round=size.per_round, model=model,
+        data=data.format(images=size.images),
+    )  # fmt: skip
+
+
 def _measured(launch, path, engine, device, ranks):
     """Return the seconds of the rounds that count."""
     where = device if engine == "batched" else "cpu"
     sets = [f"--set=run.engine={engine}", f"--set=run.device={where}"]
     found = launch.fedmpi(["bench", "run", path, *sets], ranks)
     return found["cpu_seconds" if device == "cpu" and ranks == 1 else "seconds"][1:-1]
+
+
+def _pfl(launch, ranks, size, pfl, say):
+    """Return the clients a second of pfl on the same clients of LeNet-5; None if it cannot run."""
+    if pfl is None:
+        return None
+    say("lenet5, pfl 0.6.0")
+    words = next(words for name, _, words in others(launch, ranks, pfl) if name == "pfl 0.6.0")
+    with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
+        text = _setting(size, "lenet5", PATTERNS)
+        given.write(Path(folder), resolve.resolve(text, "bench round"), None, None)
+        try:
+            found = launch.run([*words, folder])
+        except FedmpiError:
+            return None
+    return size.per_round / float(np.median(found["seconds"][1:]))
 
 
 def _blazefl(launch, ranks, say):
@@ -166,5 +196,9 @@ def _bars(rows, setups, device):
     if device == "cpu":
         return [Bar(f"{row['model']}: batched over torch", row["over_torch"], LEAST,
                     note=row["note"]) for row in rows]  # fmt: skip
-    return [Bar(f"{one['name']}, s", one["seconds"], PUBLISHED, False, one["note"])
-            for one in setups]  # fmt: skip
+    found = {row["model"]: row["over_pfl"] for row in rows}
+    return [
+        Bar("LeNet-5 over pfl", found.get("lenet5"), OVER_PFL, note="name pfl's Python by --pfl"),
+        *(Bar(f"{one['name']}, s", one["seconds"], PUBLISHED, False, one["note"])
+          for one in setups),
+    ]  # fmt: skip

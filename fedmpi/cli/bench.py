@@ -123,7 +123,7 @@ def _batched(args):
     from fedmpi.bench import many
 
     ranks = args.ranks or 1
-    found = many.run(_launch(_prepare(), ranks), args.device, ranks, args.quick, _say)
+    found = many.run(_launch(_prepare(), ranks), args.device, ranks, args.quick, _say, args.pfl)
     _write(args.json, found)
     show_machine(found["machine"])
     show_rows(found["rows"])

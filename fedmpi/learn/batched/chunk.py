@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedmpi.arrays import AnyArray, Vector
+from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.learn.batched.copies import Copy
 from fedmpi.learn.batched.kind import Kind
@@ -25,7 +25,8 @@ class Course:
     """One client's way through a chunk, and what came of it.
 
     `left` counts the steps to come. `failure` is set where the client's numbers broke its
-    training off, `copy` once its values are on their way to the host.
+    training off, `copy` once its values are on their way to the host: of its weights those at
+    `places` (None: all), the others being as they were.
     """
 
     job: Job
@@ -39,6 +40,7 @@ class Course:
     probed: int = 0
     failure: Failure | None = None
     copy: Copy | None = None
+    places: Integers | None = None
 
     @property
     def done(self) -> bool:
@@ -106,7 +108,7 @@ class Chunk:
         if not here:
             return
         batches, ended = self._batches(here)
-        self._moves.take(batches, ended)
+        self._moves.take(batches, [slot for slot, course in here if not course.count], ended)
         for slot, course in here:
             course.left -= 1
             course.count += 1
@@ -126,7 +128,7 @@ class Chunk:
         found, network = course.values(), self._network
         changed, loss = found.pop("changed"), float(found.pop("loss"))
         trained = network.enter(course.start, course.job.plan.private).copy()
-        places = self._moves.changeable(course.job.plan)
+        places = course.places
         trained[slice(None) if places is None else places] = changed
         weights, private = network.leave(course.start, trained)
         return Report(
@@ -164,7 +166,7 @@ class Chunk:
             index = self._data.probe_places(course.job)
             found["gradient"] = moves.probe(slot, *self._stock.take(self._sent(index)))
             course.probed += len(index)
-        places = moves.changeable(plan)
+        places = course.places = moves.changeable(plan)
         changed = moves.weights[slot, : moves.layout.size]
         if places is not None:
             changed = changed[self._sent(places)]

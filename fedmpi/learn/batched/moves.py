@@ -1,7 +1,5 @@
 """The steps of the clients of a chunk: one row of weights each, all moved at once."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -95,8 +93,11 @@ class Moves:
                 put(values, slot, keep)
         self.sums.enter(slot)
 
-    def take(self, batches: Batches, ended: list[int]) -> None:
-        """Take one step of every client on its batch; in the slots `ended` an epoch ends."""
+    def take(self, batches: Batches, first: list[int], ended: list[int]) -> None:
+        """Take one step of every client on its batch.
+
+        `first` are the slots whose clients take their first step, `ended` those whose epoch ends.
+        """
         names, wide = self.kind.mechanisms, self._many.size
         point = self.weights if self._mask is None else self.weights * self._mask
         found = self._many.gradient(point, batches, self._rows, self._grad, self.kind.asked)
@@ -110,7 +111,7 @@ class Moves:
         self._count += 1
         self.sums.see(point, grad, count, found.activations)
         if "readjust" in names:
-            self._readjust(batches.count)
+            self._readjust(first)
         if "penalty" in names:
             self._penalise(point)
         if self._control is not None:
@@ -184,11 +185,10 @@ class Moves:
                 new = torch.where(self._shut[:, block], point[:, block], new)
             self.weights[:, block] = new
 
-    def _readjust(self, counts: Any) -> None:
+    def _readjust(self, first: list[int]) -> None:
         """readjust: the masks of clients that have taken their first step, once for each."""
-        first = (self._count[:, 0] == 1).tolist()
         size = self.layout.size
-        for slot in [k for k, begins in enumerate(first) if begins and counts[k]]:
+        for slot in first:
             old, weights, grad = (
                 row[slot, :size].cpu().numpy() for row in (self._mask, self.weights, self._grad)
             )
