@@ -1,7 +1,8 @@
 """fedmpi: federated learning with sparse, pruned clients, simulated on many MPI ranks.
 
-From Python: `open` a result file, `run` an experiment; `Algorithm`, `Keys`, `Plan`, `Support` and
-`Total` for a method of one's own, `Dataset` for data of one's own. See help(fedmpi.run).
+From Python: `open` and `open_many` read result files, `run` and `resume` compute. `Algorithm`,
+`Keys`, `Plan`, `Support` and `Total` are for your own methods, `Dataset` is for your own data, and
+`check_method` tests a method. See help(fedmpi.run).
 """
 
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-# A wheel holds kernels/ inside this package; a checkout holds it beside.
+# A wheel holds kernels/ and examples/ inside this package; a checkout holds them beside.
 _here = Path(__file__).resolve().parent
 if not (_here / "kernels").is_dir():
     __path__.append(str(_here.parent))
@@ -18,6 +19,7 @@ if not (_here / "kernels").is_dir():
 
 # The Python interface, loaded when first asked for: reading results needs numpy and h5py alone.
 _INTERFACE = {
+    "check_method": "fedmpi.api",
     "open": "fedmpi.api",
     "open_many": "fedmpi.api",
     "resume": "fedmpi.api",
@@ -34,9 +36,9 @@ _INTERFACE = {
     "Support": "fedmpi.layout",
     "Total": "fedmpi.totals",
     "Dataset": "fedmpi.learn.data",
-    "dataset": "fedmpi.learn.own",
-    "model": "fedmpi.learn.own",
-    "partition": "fedmpi.learn.own",
+    "dataset": "fedmpi.learn.decorators",
+    "model": "fedmpi.learn.decorators",
+    "partition": "fedmpi.learn.decorators",
 }
 
 

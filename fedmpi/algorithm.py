@@ -9,13 +9,13 @@ is a whole method. Each answer is a function of its arguments, the method's keys
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import Flags, Memory, Reals, State, Vector
+from fedmpi.arrays import Bools, Flags, Memory, Reals, State, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Arrival, Job, Part, Report
 from fedmpi.layout import Layout
@@ -37,6 +37,20 @@ def no_memory(client: int) -> Memory:
     return {}
 
 
+Fit = Callable[[Sequence[float], int, Callable[[float], Plan]], float]
+"""(values, client, plan_of) -> one of the values; see Setting."""
+
+
+def most(values: Sequence[float], client: int, plan_of: Callable[[float], Plan]) -> float:
+    """Return the largest value, whatever the client."""
+    return values[-1]
+
+
+def one_step(client: int) -> int:
+    """Return the steps of a client of which nothing is known."""
+    return 1
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What an algorithm may know of the run that it serves.
@@ -48,11 +62,22 @@ class Setting:
     optimizer : the run's [optimizer] section
     gates : float64[L], optional
         Share of each layer's multiply-adds that channel gates leave.
+    policy : str
+        Of [devices]: "fixed" if every client gets what the keys say.
+    fit : callable
+        fit(values, client, plan_of) is the one of ascending `values` of a knob that the policy
+        gives a client; `plan_of` is the Plan for a value, of which a larger one costs more.
+    steps : callable
+        steps(client) is the number of the optimiser's steps in a client's whole round.
     memory : callable
         memory(client) is what `remember` returned last for a client, {} before its first round.
     accuracy : callable, optional
         accuracy(client, weights) is the share of a client's samples that float32[P] weights
         class right.
+    labels : bool[K, classes], optional
+        Which classes each client has samples of.
+    flow : callable, optional
+        flow(weights) is float64[P], the synaptic flow through each weight (learn/flow.py).
     """
 
     layout: Layout
@@ -63,8 +88,13 @@ class Setting:
     speed: Reals
     optimizer: Any = None
     gates: Reals | None = None
+    policy: str = "fixed"
+    fit: Fit = most
+    steps: Callable[[int], int] = one_step
     memory: Callable[[int], Memory] = no_memory
     accuracy: Callable[[int, Vector], float] | None = None
+    labels: Bools | None = None
+    flow: Callable[[Vector], Reals] | None = None
 
 
 class Algorithm(ABC):
@@ -87,8 +117,13 @@ class Algorithm(ABC):
         differ from the global model: `remember` and `own` are asked only then.
     prunes : bool
         Whether a step may change the weights though nobody reported.
+    knob : str
+        The key of which a device can be given less ([devices] policy), "" if there is none.
     torch_only : bool
         Whether clients do what the torch engine alone can do.
+    static_norm : bool
+        Whether an evaluation takes the statistics of normalisation from a pass over the training
+        data, where nobody keeps any.
     remedy : str
         What to do if training diverges.
     """
@@ -101,7 +136,9 @@ class Algorithm(ABC):
     remembers: bool = False
     personal: bool = False
     prunes: bool = False
+    knob: ClassVar[str] = ""
     torch_only: bool = False
+    static_norm: bool = False
     remedy: str = "lower optimizer.lr"
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
@@ -120,6 +157,11 @@ class Algorithm(ABC):
         if self.setting.accuracy is None:
             raise ConfigError(f"algorithm {self.name}: needs the clients' data, which are not here")
         return self.setting.accuracy(client, weights)
+
+    @property
+    def by_policy(self) -> bool:
+        """True if [devices] policy says how much of the knob each client gets."""
+        return self.setting.policy != "fixed"
 
     @classmethod
     def gates(cls, keys: Any) -> Gates | None:

@@ -63,7 +63,8 @@ def run(
     Parameters
     ----------
     config : path or dict
-        A TOML file, or sections as a dict of dicts.
+        A TOML file, or sections as a dict of dicts. A class or a function may stand in the
+        place of its name: {"algorithm": {"name": Mine}}.
     out : path
         Result file to write.
     overwrite : bool
@@ -111,6 +112,20 @@ def resume(
                     resume=True, changed=tuple(changes), force=force)
 
 
+def check_method(
+    method: type | str, config: str | os.PathLike[str] | None = None, changes: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Test a method against what methods must do; return (what was tested, fault or "").
+
+    `method` is a class or a name; `config` the TOML file of an experiment to test it in, else a
+    small one, and `changes` are texts such as "algorithm.p=0.3". Raises ConfigError.
+    """
+    from fedmpi.experiment import contract
+
+    place = None if config is None else str(config)
+    return list(contract.faults(method, place, changes, data_root(os.environ)))
+
+
 def _execute(
     make: Callable[[], Any],
     out: str | os.PathLike[str],
@@ -120,10 +135,13 @@ def _execute(
     """Start the ranks, run what `make` resolves, and return the Run."""
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.execute import Start, execute
-    from fedmpi.experiment.stop import Never
+    from fedmpi.experiment.portable import hold_to_level
+    from fedmpi.experiment.stop import NoSignals
 
     comm = start(os.environ)
     resolved = make()
+    if resolved.config.run.portable:
+        hold_to_level(os.environ)
     begin = Start(
         out=Path(out),
         data_root=data_root(os.environ, resolved.config.data.root),
@@ -139,7 +157,7 @@ def _execute(
             progress(dict(row.columns), rounds)
 
     with ending_together(comm):
-        execute(resolved, comm, begin, show, Never())
+        execute(resolved, comm, begin, show, NoSignals())
     comm.close()
     return open(out)
 

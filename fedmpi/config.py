@@ -23,16 +23,19 @@ from fedmpi.section import (
     Unit,
     check,
 )
-from fedmpi.simulated import Devices, Schedule
+from fedmpi.simulated import DevicesSection, ScheduleSection
 
 
-class Run(Section):
+class RunSection(Section):
     """[run]: how long, how exact, and on what.
 
     own_models: in an evaluation, how many clients at most are asked for their own model where
     a method keeps parts of it with them (drawn anew each time; 0: local_accuracy is that of the
     global model). checkpoint_share: of the time, that checkpoints may take; one that would take
-    more waits for a later round (1: none waits).
+    more waits for a later round (1: none waits). train_twice: so many clients are trained twice on
+    every rank before the first round, and the run stops if a result differs: a search for methods
+    that draw from a global generator or count on `self`. portable: torch, oneDNN and numba are
+    held to the instructions of x86-64-v3, so that processors that know more give the same bits.
     """
 
     name: Name = "experiment"
@@ -49,6 +52,8 @@ class Run(Section):
     chunk: Annotated[int, Field(ge=1, le=65_536)] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     sum: Literal["exact", "fast"] = "exact"
+    train_twice: Annotated[int, Field(ge=0)] = 0
+    portable: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -67,7 +72,6 @@ class Run(Section):
             raise ValueError(f"trainer = {old!r} and engine = {new!r} differ; remove trainer")
         return keys
 
-
     @model_validator(mode="after")
     def _one_engine_has_devices(self):
         """Refuse what the batched engine alone can do, where another is named."""
@@ -82,7 +86,7 @@ class Run(Section):
         return self
 
 
-class Data(NamedSection):
+class DataSection(NamedSection):
     """[data]: which data set, and how it is split over the clients.
 
     augment: "crop-flip" moves each training image by up to 4 pixels, reflected at the edges, and
@@ -95,10 +99,12 @@ class Data(NamedSection):
     augment: Literal[False, "crop-flip"] = False
 
 
-class Clients(OpenSection):
+class ClientsSection(OpenSection):
     """[clients]: how many there are, how many join a round, and how they train.
 
-    selection: who joins, uniform, samples, round-robin or package.module:object, and its keys.
+    selection: who joins, uniform, samples, round-robin, fair, power-of-choice, tiers, oort or
+    package.module:object, and its keys.
+    batch_size: "all" makes one batch of all samples of a client.
     """
 
     selection: Name = "uniform"
@@ -108,7 +114,7 @@ class Clients(OpenSection):
     fraction: Share | None = None
     local_epochs: Positive | None = None
     local_steps: Positive | None = None
-    batch_size: Positive = 32
+    batch_size: Positive | Literal["all"] = 32
     weighting: Literal["samples", "uniform"] = "samples"
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.5
 
@@ -135,13 +141,13 @@ class StageSection(NamedSection):
     """[[stage]]: what happens to every message, in order: a name, and its own keys."""
 
 
-class Model(NamedSection):
+class ModelSection(NamedSection):
     """[model]: a registered name or package.module:object, and its own keys."""
 
     name: Name = "lenet5"
 
 
-class Optimizer(Section):
+class OptimizerSection(Section):
     """[optimizer]: what the clients train with. lr_decay multiplies lr after every round."""
 
     name: Literal["sgd", "adam"] = "sgd"
@@ -157,7 +163,7 @@ class Optimizer(Section):
         return self
 
 
-class Server(Section):
+class ServerSection(Section):
     """[server]: how the mean of the clients becomes the next global weights."""
 
     optimizer: Literal["average", "sgd", "adam", "yogi", "adagrad"] = "average"
@@ -175,13 +181,13 @@ class Server(Section):
         return self
 
 
-class Algorithm(NamedSection):
+class AlgorithmSection(NamedSection):
     """[algorithm]: a registered name or package.module:object, and its own keys."""
 
     name: Name = "fedavg"
 
 
-class Network(Section):
+class NetworkSection(Section):
     """[network]: links of the clients, where the device profile does not say; and the codec.
 
     codec: "auto" sends float32 values. With "float16" or "bfloat16" what clients send has 16 bits
@@ -199,7 +205,7 @@ class Network(Section):
         return "float32" if self.codec == "auto" else self.codec
 
 
-class Collective(Section):
+class CollectiveSection(Section):
     """[collective]: how the ranks add up their sums.
 
     "auto" uses shared memory inside a node and the cheapest algorithm between nodes; "node+" and
@@ -217,18 +223,18 @@ class Collective(Section):
 class Config(Section):
     """A whole experiment."""
 
-    run: Run = Run()
-    data: Data = Data()
-    clients: Clients = Clients()
-    model: Model = Model()
-    optimizer: Optimizer = Optimizer()
-    server: Server = Server()
-    algorithm: Algorithm = Algorithm()
+    run: RunSection = RunSection()
+    data: DataSection = DataSection()
+    clients: ClientsSection = ClientsSection()
+    model: ModelSection = ModelSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    server: ServerSection = ServerSection()
+    algorithm: AlgorithmSection = AlgorithmSection()
     stage: tuple[StageSection, ...] = ()
-    devices: Devices = Devices()
-    network: Network = Network()
-    schedule: Schedule = Schedule()
-    collective: Collective = Collective()
+    devices: DevicesSection = DevicesSection()
+    network: NetworkSection = NetworkSection()
+    schedule: ScheduleSection = ScheduleSection()
+    collective: CollectiveSection = CollectiveSection()
 
     @property
     def selected(self):
@@ -247,6 +253,12 @@ class Config(Section):
                 'devices.cell_mbit_s: needs schedule.mode = "sync" and no devices.trace: else who '
                 "is late depends on what others send, which is not known where it is simulated"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fit_deadline_has_a_deadline(self):
+        if self.devices.policy == "fit-deadline" and self.schedule.mode != "deadline":
+            raise ValueError('devices.policy = "fit-deadline" needs schedule.mode = "deadline"')
         return self
 
     @model_validator(mode="after")

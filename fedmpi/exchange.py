@@ -79,12 +79,18 @@ class Report:
             the layer, so the relevance of the unit or channel that gives it.
         squares : float32[P]
             Sum over the steps of the squared gradient.
+        summed : float32[P]
+            Sum over the steps of the gradient.
         mask : uint8[P]
             The mask after it was readjusted.
         moved : bool[P]
             What a step may have moved.
         gradient : float32[P]
-            The gradient of one batch after the last step, of all coordinates.
+            The gradient after the last step, of all coordinates: the mean over plan.probes
+            batches.
+        curvature : float32[P]
+            H g, g this gradient and H the Hessian of the same batches: central differences of
+            gradients at w + e g and w - e g, with e |g| = |w| / 100.
     """
 
     client: int
@@ -111,11 +117,13 @@ class Coding(NamedTuple):
     """How the values of a part travel, where it is not the run's way: integers times scales.
 
     `value_type` is "int8" or "int4", `scales` float32[T] the step of each tensor. The values of
-    the part are whole numbers of steps already.
+    the part are whole numbers of steps already. "stream": as `bytes` bytes, scales included, from
+    which the values come back as they are.
     """
 
     value_type: str
     scales: Vector
+    bytes: int = 0
 
 
 class Part(NamedTuple):

@@ -1,5 +1,6 @@
 """Code of the user's own, which a configuration names as package.module:object."""
 
+import sys
 import traceback
 from contextlib import contextmanager
 from importlib import import_module
@@ -25,6 +26,26 @@ def names_in(tree, path=""):
             yield from names_in(value, place)
         elif is_own(value) and place != "run.name":
             yield place, value
+
+
+def name_of(thing):
+    """Return the name by which a configuration names a class or a function of the user's code.
+
+    It is "module:object" for an object at the top of a module, else the name that its class
+    was given. Raises ConfigError for an object that has neither.
+    """
+    module, path = thing.__module__, thing.__qualname__
+    given = vars(thing).get("name")
+    if module.startswith("fedmpi.") and given and not module.startswith("fedmpi.examples"):
+        return given
+    if getattr(sys.modules.get(module), path, None) is thing:
+        return f"{module}:{path}"
+    if given:
+        return given
+    raise ConfigError(
+        f"{path}: is defined inside a function or a class, so no file could name it; define it "
+        "at the top of a module, or name it, as in: class Mine(fedmpi.Algorithm, name=\"mine\")"
+    )
 
 
 def attribute(name):

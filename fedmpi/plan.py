@@ -63,12 +63,15 @@ class Submodel:
     Either the rows `rows` of each layer (a tuple of bytes, one per row, 1 where kept; the
     inputs that came from other rows go too), or the model built with other `options`
     (a tuple of (key, value)), of which the first `shared` coordinates are the model's
-    first ones and the rest is private. Hashable, so that networks are built once.
+    first ones and the rest is private. In training, the outputs of all convolutions and linear
+    layers but the last are divided by `divisor` (HeteroFL's scaler). Hashable, so that networks
+    are built once.
     """
 
     rows: tuple[bytes, ...] | None = None
     options: tuple[tuple[str, object], ...] = ()
     shared: int = 0
+    divisor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class Plan:
         The gradient is taken at weights * mask, but applied to the weights themselves.
     update : uint8[P], optional
         1 where the optimiser may move a weight.
+    dense_norm : bool
+        With a mask: running statistics follow a second pass, with the weights that it takes off.
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
@@ -126,13 +131,20 @@ class Plan:
         `mask` and `update`: the smallest go, those of the largest gradient come.
     salient : float
         Share of the entries that a step may move: those of the largest |w dL/dw|.
+    labels : bool[classes], optional
+        Outputs of the other classes are taken as 0 before the error.
+    clip : float
+        Gradients of a larger L2 norm are shortened to it, after the penalty and `control`;
+        0 for never.
     gates : float64[L], optional
         Share of each layer's multiply-adds that channel gates leave; for the cost only.
+    probes : int
+        Number of batches that the statistics "gradient" and "curvature" are measured on.
     steps : int, optional
         Number of local steps, where it is not the run's; 0 measures only.
     statistics : tuple of str
-        What the report shall carry: "activations", "relevance", "squares", "gradient",
-        "columns", "moved", "mask".
+        What the report shall carry: "activations", "relevance", "squares", "summed",
+        "gradient", "curvature", "columns", "moved", "mask".
     """
 
     down: Support
@@ -147,6 +159,7 @@ class Plan:
     proximal: float = 0.0
     mask: Flags | None = None
     update: Flags | None = None
+    dense_norm: bool = False
     control: Vector | None = None
     tensors: tuple[int, ...] = ()
     penalty: float = 0.0
@@ -154,7 +167,10 @@ class Plan:
     threshold: float = 0.0
     readjust: float = 0.0
     salient: float = 1.0
+    labels: Bools | None = None
+    clip: float = 0.0
     gates: Reals | None = None
+    probes: int = 1
     steps: int | None = None
     statistics: tuple[str, ...] = ()
 
@@ -176,28 +192,42 @@ class Plan:
             "private": self.private is not None,
             "submodel.rows": part is not None and part.rows is not None,
             "submodel.options": part is not None and part.rows is None,
+            "submodel.divisor": part is not None and part.divisor != 1,
             "proximal": self.proximal != 0,
             "mask": self.mask is not None,
             "update": self.update is not None,
+            "dense_norm": self.dense_norm,
             "control": self.control is not None,
             "penalty": self.penalty != 0,
             "threshold": self.threshold != 0,
             "readjust": self.readjust != 0,
             "salient": self.salient < 1,
+            "labels": self.labels is not None,
+            "clip": self.clip != 0,
             "gates": self.gates is not None,
+            "probes": self.probes > 1,
             "steps": self.steps is not None,
         }
         found = {name for name, wanted in asked.items() if wanted} | {f"error.{self.error}"}
         return frozenset(found | {f"statistics.{name}" for name in self.statistics})
 
+    @property
+    def looks(self) -> bool:
+        """True if the gradient of weights that may not move is wanted in every step."""
+        return "squares" in self.statistics or "summed" in self.statistics
 
-STATISTICS = ("activations", "relevance", "columns", "squares", "mask", "moved", "gradient")
+
+STATISTICS = ("activations", "relevance", "columns", "squares", "summed", "mask", "moved",
+              "gradient", "curvature")  # fmt: skip
 """What a plan may want measured."""
+PROBED = ("gradient", "curvature")
+"""Those of them that are measured after the last step; the second needs the first."""
 
 MECHANISMS = frozenset(
     ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
-     "proximal", "mask", "update", "control", "penalty", "threshold", "readjust", "salient",
-     "gates", "steps", *(f"statistics.{name}" for name in STATISTICS))
+     "submodel.divisor", "proximal", "mask", "update", "dense_norm", "control", "penalty",
+     "threshold", "readjust", "salient", "labels", "clip", "gates", "probes", "steps",
+     *(f"statistics.{name}" for name in STATISTICS))
 )  # fmt: skip
 """All that a Plan may ask of an engine, beside the error that is minimised."""
 

@@ -30,6 +30,8 @@ run.engine            engine that trains; "auto": "batched" on GPUs, else by the
 run.chunk             clients that the batched engine trains at once; default: by the model
 run.precision         arithmetic of the layers, in the batched engine
 run.sum               "exact": the same bits on any number of ranks; "fast": plain float32
+run.train_twice       clients trained twice on every rank before round 0, to find what differs
+run.portable          instructions of x86-64-v3 only, for the same bits on newer processors
 data.name             data set, or package.module:object
 data.root             folder of the data sets; default: $FEDMPI_DATA, then the user's cache
 data.partition        how the samples are split over the clients
@@ -39,7 +41,7 @@ clients.per_round     clients selected in a round; give this or fraction
 clients.fraction      share of the clients selected in a round; default: all
 clients.local_epochs  passes over a client's data in a round; default: 1
 clients.local_steps   optimizer steps of a client in a round, in place of local_epochs
-clients.batch_size    samples in a batch
+clients.batch_size    samples in a batch; "all": all of a client's
 clients.selection     rule that selects a round's clients, or package.module:object
 clients.weighting     weight of a client in the mean: its samples, or the same for all
 clients.max_rejected  share of a round's clients that may be rejected before the run fails
@@ -71,6 +73,8 @@ devices.bandwidth     CSV file of link speeds over time
 devices.jitter        deviation of the logarithm of a factor on speeds, drawn for each round
 devices.cell_clients  clients that share an uplink
 devices.cell_mbit_s   speed of a shared uplink [Mbit/s]; default: no sharing
+devices.policy        how much work a device gets: all alike, or by its speed, deadline or memory
+devices.knob          what it gets less of: what the method has a key for, or local steps
 devices.memory_mb     memory that a plan may need on a device [MB]; default: no limit
 devices.power_w       power of a device that computes [W]
 devices.idle_w        power of a device that receives or sends [W]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import AnyArray, Integers
+from fedmpi.arrays import AnyArray, Integers, Reals
 from fedmpi.registry import Registry
 from fedmpi.rng import rng_for
 from fedmpi.section import Section
@@ -25,10 +25,13 @@ class World:
         Samples of each client; 0 for a client that cannot be asked now.
     time : float
         Virtual seconds.
+    seconds : float64[K]
+        What a round of the whole model takes each client, as its device's profile says.
     """
 
     sizes: Integers
     time: float
+    seconds: Reals
 
 
 class Selector(ABC):

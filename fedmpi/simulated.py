@@ -43,7 +43,7 @@ Rows = tuple[tuple[float, ...], ...]
 Zone = Annotated[float, Field(ge=-24, le=24)]
 
 
-class Devices(Section):
+class DevicesSection(Section):
     """[devices]: the simulated hardware of the clients, and whether it is there.
 
     profile: one of `fedmpi list devices`; a FILE.csv lies in the configuration's folder or where
@@ -57,6 +57,10 @@ class Devices(Section):
     jitter: deviation of the logarithm of a factor on rates and latency, drawn for each round.
     cell_mbit_s: what the uploads of cell_clients neighbours share; only where the server waits for
     all.
+    policy: who gets less than a whole round's work, "fixed" for nobody; knob: less of what the
+    method has a key for, or fewer local steps. policy = "speed": in proportion to gflop_s;
+    "fit-deadline": what the profile says is in time for schedule.deadline_s; "fit-memory": what
+    memory_mb holds.
     memory_mb: what a plan may need. power_w: drawn while it computes, idle_w while it waits for
     its link, and joule_per_mb for what it receives and sends. carbon_g_per_kwh: a number, or a
     FILE.csv of it over time. recorded, links, intensity: what those files held, filled in by
@@ -79,6 +83,8 @@ class Devices(Section):
     jitter: Annotated[float, Field(ge=0, le=3)] = 0.0
     cell_clients: Positive = 100
     cell_mbit_s: Rate | None = None
+    policy: Literal["fixed", "speed", "fit-deadline", "fit-memory"] = "fixed"
+    knob: Literal["method", "steps"] = "method"
     memory_mb: Rate | None = None
     power_w: NotNegative = 0.0
     idle_w: NotNegative = 0.0
@@ -139,7 +145,7 @@ class Devices(Section):
         return self
 
 
-class Schedule(Section):
+class ScheduleSection(Section):
     """[schedule]: whom the server asks, and when it goes on.
 
     "sync" waits for all, "deadline" for deadline_s virtual seconds at most; what comes later is

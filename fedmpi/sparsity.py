@@ -151,6 +151,12 @@ def narrowed(layout, rows):
     return mask
 
 
+def grid(least, most, step=0.05):
+    """Return the ascending values `most`, `most` - `step`, ... that are at least `least`."""
+    count = int((most - least) / step + 1e-9)
+    return tuple(most - step * k for k in range(count, -1, -1))
+
+
 class Units:
     """The units of a chain of layers: its inputs, then the rows of each layer but the last.
 

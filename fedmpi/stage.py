@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import Memory, Reals, Vector
+from fedmpi import returned
+from fedmpi.arrays import Integers, Memory, Reals, Vector
 from fedmpi.exchange import Job, Part
 from fedmpi.layout import Layout
+from fedmpi.privacy import Noise
 from fedmpi.registry import Registry
 from fedmpi.rng import rng_for
 from fedmpi.section import Section
@@ -39,12 +41,21 @@ class Stage:
         Whether it leaves out coordinates of a message; these then count as unchanged.
     resizes : bool
         Whether the bytes of a message depend on it.
+    last : bool
+        Whether no stage may come after it.
+    together : bool
+        Whether the clients of a round must be at work at the same time.
+    more_down : int
+        Bytes that every client receives on top of what its plan says.
     """
 
     Keys: ClassVar[type[Section]] = Section
     name: ClassVar[str] = ""
     sparse: bool = False
     resizes: bool = False
+    last: bool = False
+    together: bool = False
+    more_down: int = 0
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -52,6 +63,18 @@ class Stage:
 
     def __init__(self, keys: Any, setting: StageSetting) -> None:
         self.keys, self.setting, self.layout = keys, setting, setting.layout
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise that hides a client, None if it adds none."""
+        return None
+
+    def norm_after(self, before: float) -> float:
+        """Return the largest L2 norm of a change after this stage, if it was `before`.
+
+        Infinite if not known: what a stage kept from earlier rounds may come on top.
+        """
+        return float("inf")
 
     def rng_for(self, round: int, client: int = 0) -> np.random.Generator:
         """Return this stage's random stream of a round and a client."""
@@ -65,6 +88,21 @@ class Stage:
         Runs on the client. `memory` is what it kept last, {} before the client's first round.
         """
         return parts, memory
+
+    def check(self, sums: Sums) -> None:
+        """Raise ConfigError, with the reason, if a method's empty `sums` do not allow the stage."""
+        return
+
+    def seal(self, sums: Sums, round: int, client: int, cohort: Integers) -> None:
+        """Change the sums of a rank, to which a client of the `cohort` int64[n] was just added."""
+        return
+
+    def unseal(self, sums: Sums, round: int, cohort: Integers, completed: Integers) -> None:
+        """Undo what `seal` did, in the sums over all clients; alike on every rank.
+
+        `completed` int64[.] are the ids of the clients that are in the sums.
+        """
+        return
 
     def server(self, sums: Sums, round: int, shares: Reals) -> None:
         """Change the sums over all clients, whose shares are float64[n]; alike on every rank."""
@@ -90,7 +128,9 @@ def applied(
     for stage in stages:
         prefix = f"stage/{stage.setting.number}/"
         had = {n.removeprefix(prefix): a for n, a in memory.items() if n.startswith(prefix)}
-        parts, keeps = stage.client(job, parts, had)
+        found = stage.client(job, parts, had)
+        returned.staged(found, stage.layout, stage)
+        parts, keeps = found
         kept |= {prefix + name: array for name, array in keeps.items()}
     return parts, kept
 

@@ -8,14 +8,20 @@
 #   pathological   fashion-mnist/*.toml, two classes a client     45 minutes
 #   long           the methods with a bar, for 200 rounds         15 minutes
 #   decay          the same with a learning rate that falls       15 minutes
-#   rate           FedAvg and SCAFFOLD at half the learning rate  2 minutes
+#   rate           FedAvg and SCAFFOLD at half the learning rate  4 minutes
 #   digits         digits/*.toml, ResNet-20                       8 minutes
 #   skeletons      skeletonization/*.toml                         3 minutes
 #   traffic        cifar-10/*.toml with 5 samples a client: the table's communication   20 minutes
 #   cifar-10       cifar-10/*.toml on the table's three splits    9 configurations, see there
+#   fedskel-mnist  fedskel-mnist/*.toml, FedSkel's own setting    5 hours a seed
+#   fedskel-cifar  fedskel-cifar/*.toml, the same on CIFAR-10     5 hours a seed
+#   feddip         feddip/*.toml, FedDIP's own setting            22 hours a seed
+#   authors        authors/*.toml, methods with published keys    days
+#   newer          newer/*.toml, methods of later years           20 minutes
 #
 # JOBS=N runs N at a time (default: all cores but one), one rank and thread each; SEEDS="1 2 3".
-# ROUNDS=N ends cifar-10 after N of the 200 rounds, evaluated every second one.
+# ROUNDS=N ends cifar-10 after N of the 200 rounds, evaluated every second one. ONLY="a b" runs
+# these experiments of a folder alone.
 set -euo pipefail
 out=${1:?usage: bash jobs/papers.sh OUT STUDY...}
 shift
@@ -39,6 +45,7 @@ points() {
     shift 2
     for seed in $SEEDS; do
         for config in "$configs/$folder"/*.toml; do
+            [[ -z ${ONLY:-} || " $ONLY " == *" $(basename "$config" .toml) "* ]] || continue
             point "$study" "$config" "$seed" "$@"
         done
     done
@@ -70,6 +77,8 @@ rate() {
     for seed in $SEEDS; do
         for name in fedavg scaffold; do
             point rate "$configs/fashion-mnist/$name.toml" "$seed" optimizer.lr=0.05
+            point rate-pathological "$configs/fashion-mnist/$name.toml" "$seed" \
+                optimizer.lr=0.05 data.partition=pathological
         done
     done
 }
@@ -81,6 +90,7 @@ lines_of() {
         long) bars long ;;
         decay) bars decay optimizer.lr_decay=0.985 ;;
         rate) rate ;;
+        fedskel-mnist | fedskel-cifar | feddip | authors | newer) points "$1" "$1" ;;
         digits) points "$1" digits ;;
         skeletons) points "$1" skeletonization ;;
         traffic) points "$1" cifar-10 "${few[@]}" ;;

@@ -16,7 +16,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import resolve
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 
 TEXT = """
@@ -57,7 +57,7 @@ def trained(hidden, seed):
     """Return the Simulation of a network that has learned, or None."""
     made = assemble(resolve(TEXT, "study", [f"model.hidden=[{hidden}]", f"run.seed={seed}"]),
                     Serial(), None)  # fmt: skip
-    simulation = Simulation(made, Serial(), Never())
+    simulation = Simulation(made, Serial(), NoSignals())
     for _ in range(ROUNDS):
         simulation.round()
         if misses(made, simulation.state["weights"]).max() < NEAR:

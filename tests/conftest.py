@@ -52,7 +52,7 @@ def same_signals():
 
 @pytest.fixture
 def main():
-    """Return main(words): the command in this process, which its end leaves deaf to signals."""
+    """Return main(words): the command in this process, at whose end it ignores signals."""
     before = handlers()
     yield cli.main
     restore(before)

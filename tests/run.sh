@@ -32,8 +32,10 @@ step() {  # step NAME COMMAND...
 
 if [[ -z $only ]]; then
     step "style" $python -m ruff check .
-    step "plain" $python -m pytest
-    step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest tests/kernels tests/algorithms
+    # Files of tests are dealt out to as many processes as there are cores.
+    deal="-n ${JOBS:-$(nproc)} --dist loadfile"
+    step "plain" $python -m pytest $deal
+    step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest $deal tests/kernels tests/algorithms
 fi
 for n in "$@"; do
     step "MPI, $n ranks" env FEDMPI_RANKS="$n" timeout --kill-after=10 600 \

@@ -30,16 +30,17 @@ def run(*words, cwd, **env):
 
 def shipped():
     """Return the files of fedmpi and kernels by their installed names."""
-    files = [p for top in ("fedmpi", "kernels") for p in (ROOT / top).glob("**/*") if p.is_file()]
+    folders = ROOT / "fedmpi", ROOT / "kernels", ROOT / "examples"
+    files = [path for folder in folders for path in folder.glob("**/*") if path.is_file()]
     names = [str(p.relative_to(ROOT)) for p in files if "__pycache__" not in p.parts]
-    return {re.sub("^kernels/", "fedmpi/kernels/", name) for name in names}
+    return {re.sub("^(kernels|examples)/", r"fedmpi/\1/", name) for name in names}
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     """Return a copy of what is packaged, so that building leaves nothing in the checkout."""
     copy = tmp_path_factory.mktemp("checkout")
-    for name in ("fedmpi", "kernels"):
+    for name in ("fedmpi", "kernels", "examples"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, copy)

@@ -35,12 +35,12 @@ def test_a_method_is_shown_with_its_paper_and_the_comments_of_its_keys():
 
 def test_the_schema_names_what_a_configuration_refuses():
     tree = json.loads(json.dumps(reference.json_schema()))
-    clients = tree["$defs"]["Clients"]
+    clients = tree["$defs"]["ClientsSection"]
     assert clients["additionalProperties"] is True  # the keys of its selection
-    assert tree["$defs"]["Optimizer"]["additionalProperties"] is False
-    assert clients["properties"]["batch_size"]["minimum"] == 1
+    assert tree["$defs"]["OptimizerSection"]["additionalProperties"] is False
+    assert clients["properties"]["batch_size"]["anyOf"][0]["minimum"] == 1
     assert clients["properties"]["batch_size"]["description"] == "samples in a batch"
-    assert tree["$defs"]["Data"]["additionalProperties"] is True
+    assert tree["$defs"]["DataSection"]["additionalProperties"] is True
 
 
 def test_check_refuses_a_split_that_run_would_refuse(run_fedmpi, tmp_path):

@@ -15,6 +15,7 @@ the code drops a client's last partial batch, we do not.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -23,11 +24,14 @@ from pydantic import Field
 from fedmpi.algorithms.inside import Inside, InsideKeys
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
-from fedmpi.sparsity import convolutions, coordinates
+from fedmpi.plan import Plan
+from fedmpi.sparsity import convolutions, coordinates, grid
 
 
 class ADP2(Inside, name="adp-v2"):
     """Pruning by salience or threshold; salient = 1 or threshold = 0 leave the algorithm inside."""
+
+    knob = "salient"
 
     class Keys(InsideKeys):
         """The [algorithm] keys of ADP v2."""
@@ -50,7 +54,20 @@ class ADP2(Inside, name="adp-v2"):
         if self._by_threshold:
             down = self._support(state["weights"] != 0)
             return replace(plan, threshold=self.keys.threshold, down=down)
-        return replace(plan, salient=self.keys.salient, statistics=("moved",))
+        return replace(plan, salient=self.salient_of(client), statistics=("moved",))
+
+    def salient_of(self, client):
+        """Return the share of weights that a client's step may move."""
+        if not self.by_policy:
+            return self.keys.salient
+        values = grid(min(0.05, self.keys.salient), self.keys.salient)
+        return self.setting.fit(values, client, self._typical)
+
+    @lru_cache(maxsize=32)  # noqa: B019
+    def _typical(self, salient):
+        """A Plan that sends as many weights as one step moves."""
+        held = self.rng_for("adp-typical", 0).random(self.layout.size) < salient
+        return Plan(down=Support.all(self.layout), up=self._support(held))
 
     @classmethod
     def sends_as_planned(cls, keys):

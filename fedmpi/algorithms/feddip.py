@@ -18,6 +18,8 @@ regrow says what is ranked for a new mask. "dense_average": the mean as it arriv
 pruned weights can come back, the paper's intent. "released": the mean under the old mask, as
 in the code, so that masks are nested. "feedback": like the first, and each client keeps what
 it learned outside the mask for its next round, which the code loses.
+norm = "dense", as in the code: running statistics of normalisation follow a pass with the dense
+weights, beside the one with the pruned weights that gives the gradient.
 variant concerns the penalty only: "paper" takes max (i - 1)/Q in step i = 1..Q of T/Q rounds,
 "released" 0 in the first step, then 5e-4 + (i - 2)(max - 5e-4)/(Q - 1).
 """
@@ -50,6 +52,7 @@ class FedDIP(Algorithm, name="feddip"):
         power: float = Field(1.0, ge=0)  # of ERK
         regrow: Literal["dense_average", "released", "feedback"] = "dense_average"
         upload: Literal["dense", "pruned"] = "dense"
+        norm: Literal["masked", "dense"] = "masked"
         variant: Literal["paper", "released"] = "paper"
 
         @model_validator(mode="after")
@@ -82,6 +85,7 @@ class FedDIP(Algorithm, name="feddip"):
             up=Support.all(self.layout) if self.keys.upload == "dense" else self._held(mask),
             start=start,
             mask=mask,
+            dense_norm=self.keys.norm == "dense",
             tensors=self.tensors,
             penalty=self.penalty(round),
         )

@@ -3,13 +3,15 @@
 Zhu, Shi, Luo, Wang, Peng, Fan and Letaief, "FedLP: Layer-wise Pruning Mechanism for
 Communication-Computation Efficient Federated Learning", ICC 2023, arXiv:2303.06360, the
 scheme for heterogeneous models, with the CNN of its published code. A client's level 1 to 5
-is drawn once: `prefer` with probability `chance`, the other four equally, or all five equally.
+is drawn once: `prefer` with probability `chance`, the other four equally, or all five equally; or
+it follows [devices] policy, up to `prefer`.
 Level 5 is the whole model; levels 1 to 4 keep the first level + 1 convolutions and end in a
 head that never leaves the client. A layer becomes the mean over those who trained it.
 Deviations: the code counts every client once, which is [clients] weighting = "uniform" here;
 private heads start from the same values on all clients of a level.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -29,6 +31,7 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
 
     level = "layer"
     remembers = personal = True
+    knob = "prefer"
 
     class Keys(Keys):
         """The [algorithm] keys of FedLP-Hetero."""
@@ -43,12 +46,10 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
 
     def plan(self, state, round, client):
         """The first layers down and up; the private head stays."""
-        level = self.level_of(client)
-        if level == LEVELS:
-            whole = Support.all(self.layout)
-            return Plan(down=whole, up=whole)
-        shared, part = self._first(level)
-        return Plan(down=shared, up=shared, submodel=part, private=self.memory(client).get("head"))
+        plan = self._plan_of_level(self.level_of(client))
+        return plan if plan.submodel is None else replace(
+            plan, private=self.memory(client).get("head")
+        )
 
     def own(self, state, client):
         """The first layers of the global model under the client's own head."""
@@ -61,6 +62,13 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
         """The private head."""
         return None if report.private is None else {"head": report.private}
 
+    def _plan_of_level(self, level):
+        if level == LEVELS:
+            whole = Support.all(self.layout)
+            return Plan(down=whole, up=whole)
+        shared, part = self._first(int(level))
+        return Plan(down=shared, up=shared, submodel=part)
+
     def _first(self, level):
         """Return the Support of the layers that a level shares, and its Submodel."""
         keep = np.arange(len(self.layout.layers)) <= level
@@ -68,7 +76,10 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
         return shared, Submodel(options=(("level", level),), shared=shared.size)
 
     def level_of(self, client):
-        """Return a client's level, 1 to 5, drawn once."""
+        """Return a client's level, 1 to 5, drawn once, or by [devices] policy."""
+        if self.by_policy:
+            most = LEVELS if self.keys.prefer == "uniform" else self.keys.prefer
+            return int(self.setting.fit(range(1, most + 1), client, self._plan_of_level))
         keys, draw = self.keys, self.rng_for("fedlp-level", 0, client)
         if keys.prefer == "uniform":
             return int(draw.integers(1, LEVELS + 1))

@@ -16,12 +16,14 @@ the published server does. linear = "local", as in the published download, which
 convolutions only: in UpdateSkel rounds clients train their own linear layers whole, and neither
 receive nor send them. (There, biases of convolutions stay too.)
 
-Beware of large rates where labels are skewed. The score is of raw outputs, before ReLU, as
-published, so a filter that is never positive is kept, and learns nothing. LeNet-5 on Fashion-MNIST,
-two classes a client, r = 0.25: at a rate of 0.1 up to 7 of conv2's 16 filters are dead and one of
-three seeds falls to chance for good; at 0.05 hardly one is, and none falls.
+A SetSkel round that would miss the deadline is shortened by the policy "fit-deadline" (ours).
+
+Beware of large rates where labels are skewed: the score is of raw outputs, before ReLU, so a
+filter that is never positive is kept. LeNet-5 on Fashion-MNIST, two classes a client, r = 0.25: at
+0.1 up to 7 of conv2's 16 filters are dead and one of three seeds falls to chance; none at 0.05.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -29,10 +31,12 @@ from pydantic import Field
 
 from fedmpi import kernels
 from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithms.shortened import shortened
+from fedmpi.algorithms.skeletons import Skeletons
 from fedmpi.config import Share
 from fedmpi.layout import Support
 from fedmpi.plan import Backward, Own, Plan
-from fedmpi.sparsity import largest
+from fedmpi.sparsity import grid
 
 STATISTICS = {"activation": ("activations",), "relevance": ("relevance",), "random": ()}
 
@@ -42,6 +46,7 @@ class FedSkel(Algorithm, name="fedskel"):
 
     level = "row"
     remembers = personal = True
+    knob = "ratio"
 
     class Keys(Keys):
         """The [algorithm] keys of FedSkel."""
@@ -55,17 +60,19 @@ class FedSkel(Algorithm, name="fedskel"):
         linear: Literal["shared", "local"] = "shared"
         variant: Literal["paper", "released"] = "paper"
 
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        kinds = "conv" if keys.linear == "local" else keys.layers
+        self.skeletons = Skeletons(self.layout, kinds.split("+"))
+
     def plan(self, state, round, client):
         """The whole model in a SetSkel round, else the client's skeleton."""
         memory, whole = self.memory(client), Support.all(self.layout)
         if self._sets(memory, round):
-            return Plan(down=whole, up=whole, statistics=STATISTICS[self.keys.score])
-        rows, travels = self._split(memory["skeleton"]), self._travels(memory["skeleton"])
-        if travels.whole:
-            return Plan(down=whole, up=whole, backward=Backward(rows))
-        start = self._joined(state, memory)
-        up = travels if self.keys.variant == "paper" else whole
-        return Plan(down=travels, up=up, start=start, backward=Backward(rows))
+            plan = Plan(down=whole, up=whole, statistics=STATISTICS[self.keys.score])
+            return shortened(self.setting, client, plan)
+        plan = self._skeleton_plan(memory["skeleton"])
+        return plan if plan.down.whole else replace(plan, start=self._joined(state, memory))
 
     def load(self, round, client):
         """A third of a step is the forward pass, which stays whole."""
@@ -83,11 +90,17 @@ class FedSkel(Algorithm, name="fedskel"):
         count, sets = memory.get("rounds", 0) + 1, self._sets(memory, job.round)
         if not sets and self.keys.linear == "shared":
             return {**memory, "rounds": np.array(count)}  # nothing else has moved
-        rows = np.concatenate(self._choose(report, count)) if sets else memory["skeleton"]
+        rows = self._choose(report, count) if sets else memory["skeleton"]
         skeleton, travels = rows.astype(np.uint8), self._travels(rows)
         personal = np.empty(self.layout.size - travels.size, np.float32)
         _move(kernels.moves.gather, report.weights, travels, personal)
         return {"skeleton": skeleton, "personal": personal, "rounds": np.array(count)}
+
+    def _skeleton_plan(self, skeleton):
+        """The Plan of an UpdateSkel round, but for the weights to start from."""
+        travels = self._travels(skeleton)
+        up = travels if self.keys.variant == "paper" else Support.all(self.layout)
+        return Plan(down=travels, up=up, backward=Backward(self.skeletons.split(skeleton)))
 
     def _joined(self, state, memory):
         """float32[P]: the server's weights in what travels, the client's elsewhere."""
@@ -96,18 +109,26 @@ class FedSkel(Algorithm, name="fedskel"):
         return weights
 
     def _travels(self, skeleton):
-        """The Support of an UpdateSkel round's messages."""
-        rows = list(self._split(skeleton))
+        """The Support of an UpdateSkel round's messages; one level for all that is whole."""
+        rows = list(self.skeletons.split(skeleton))
         for number, layer in enumerate(self.layout.layers):
             if layer.kind == "linear" and self.keys.linear == "local":
                 rows[number] = np.zeros(layer.rows, bool)
-        return Support.of_rows(self.layout, rows)
+        travels = Support.of_rows(self.layout, rows)
+        return Support.all(self.layout) if travels.whole else travels
 
     def ratio_of(self, client):
-        """Return the share of filters that a client keeps."""
-        if self.keys.ratio == "speed":
-            return max(self.keys.least, float(self.setting.speed[client]))
-        return self.keys.ratio
+        """Return the share of filters that a client keeps: by the keys, or by [devices] policy."""
+        keys, most = self.keys, 1.0 if self.keys.ratio == "speed" else self.keys.ratio
+        if self.by_policy:
+            values = grid(min(keys.least, most), most)
+            return self.setting.fit(values, client, self._typical)
+        if keys.ratio == "speed":
+            return max(keys.least, float(self.setting.speed[client]))
+        return most
+
+    def _typical(self, ratio):
+        return self._skeleton_plan(self.skeletons.typical(ratio))
 
     def _sets(self, memory, round):
         """True if this is a SetSkel round for a client."""
@@ -115,33 +136,11 @@ class FedSkel(Algorithm, name="fedskel"):
         return "skeleton" not in memory or turn % (self.keys.updates_per_set + 1) == 0
 
     def _choose(self, report, count):
-        """Return bool[rows] for each layer: the rows of the highest scores."""
-        chosen, rng = [], self.rng_for("fedskel", count, report.client)
-        for number, layer in enumerate(self.layout.layers):
-            if not self._is_cut(number):
-                chosen.append(np.ones(layer.rows, bool))
-                continue
-            found = [report.statistics[name][number] for name in STATISTICS[self.keys.score]]
-            scores = np.abs(found[0]) if found else rng.random(layer.rows)
-            # 1e-9: (1 - 0.9) * 10 is a little less than 1 in floating point.
-            dropped = int((1.0 - self.ratio_of(report.client)) * layer.rows + 1e-9)
-            chosen.append(largest(scores, layer.rows - dropped).astype(bool))
-        return chosen
-
-    def _is_cut(self, number):
-        """True if a layer has a skeleton: of the right kind, and not the last one."""
-        kind, last = self.layout.layers[number].kind, len(self.layout.layers) - 1
-        kinds = "conv" if self.keys.linear == "local" else self.keys.layers
-        return kind in kinds.split("+") and number < last
-
-    def _split(self, skeleton):
-        """For each layer bool[rows], or None where all rows are always kept."""
-        kept, parts, first = skeleton.astype(bool), [], 0
-        for number, layer in enumerate(self.layout.layers):
-            rows = kept[first : first + layer.rows]
-            parts.append(rows if self._is_cut(number) else None)
-            first += layer.rows
-        return tuple(parts)
+        """Return the skeleton bool[.] of the rows of the highest scores."""
+        found = [report.statistics[name] for name in STATISTICS[self.keys.score]]
+        rng = self.rng_for("fedskel", count, report.client)
+        scores = found[0] if found else self.skeletons.random(rng)
+        return self.skeletons.of_scores(scores, self.ratio_of(report.client))
 
 
 def _move(kernel, values, travels, out):

@@ -4,6 +4,14 @@ mask = "snip": Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning based 
 Sensitivity", ICLR 2019, arXiv:1810.02340: the weights of the largest |w dL/dw| stay. The first
 round measures: each client of the cohort sends this score of one batch for all weights and
 trains nothing (other codes take one batch of one client, and call it free).
+batches = n measures n batches of each client; over all clients that is the mask of SSFL
+(arXiv:2405.09037).
+mask = "grasp": Wang, Zhang and Grosse, "Picking Winning Tickets Before Training by Preserving
+Gradient Flow", ICLR 2020, arXiv:2002.07376: measured in the same way, the weights of largest
+w (H g) stay, without a sign taken off; the code's temperature of 200 is not there, and H g is a
+central difference. mask = "synflow": Tanaka, Kunin, Yamins and Ganguli, "Pruning neural networks
+without any data by iteratively conserving synaptic flow", NeurIPS 2020, arXiv:2006.05467: 100
+times, the weights of largest synaptic flow stay, ever fewer by the same factor; no data needed.
 mask = "erk" or "random": a random mask at Erdos-Renyi-Kernel or at equal densities (Evci et
 al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134); mask = "magnitude": the largest
 first weights stay. These need no first round. rescale = true divides the first weights that
@@ -24,6 +32,9 @@ from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.totals import Total
 
+MEASURED = {"snip": ("gradient",), "grasp": ("gradient", "curvature")}
+FLOWS = 100  # steps of SynFlow
+
 
 class StaticMask(Algorithm, name="static-mask"):
     """Federated averaging of a network that was pruned at the start; sparsity = 0 is FedAvg."""
@@ -35,9 +46,10 @@ class StaticMask(Algorithm, name="static-mask"):
     class Keys(Keys):
         """The [algorithm] keys of static masks."""
 
-        mask: Literal["snip", "erk", "random", "magnitude"] = "snip"
+        mask: Literal["snip", "grasp", "synflow", "erk", "random", "magnitude"] = "snip"
         sparsity: float = Field(0.9, ge=0, lt=1)
         power: float = Field(1.0, ge=0)  # of ERK
+        batches: int = Field(1, ge=1)  # of each client, for SNIP and GraSP
         rescale: bool = False  # first weights / sqrt(density)
 
     def __init__(self, keys, setting):
@@ -45,13 +57,15 @@ class StaticMask(Algorithm, name="static-mask"):
         self.tensors = sparsity.prunable(self.layout)
 
     def start(self, weights):
-        """The first weights and their mask; SNIP's comes with the first step."""
+        """The first weights and their mask; those that are measured come with the first step."""
         mask = np.ones(self.layout.size, np.uint8)
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         share = 1.0 - self.keys.sparsity
         if self.keys.mask == "magnitude":
             mask = self._mask_of(weights)
-        elif self.keys.mask != "snip":
+        elif self.keys.mask == "synflow":
+            mask = self._synflow(weights)
+        elif self.keys.mask not in MEASURED:
             even = [share] * len(shapes)
             densities = even if self.keys.mask == "random" else sparsity.erk(
                 shapes, share, self.keys.power
@@ -65,28 +79,30 @@ class StaticMask(Algorithm, name="static-mask"):
         whole = Support.all(self.layout)
         if self._measures(round):
             nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
-            return Plan(down=whole, up=nothing, steps=0, statistics=("gradient",))
+            wanted = MEASURED[self.keys.mask]
+            return Plan(whole, nothing, steps=0, statistics=wanted, probes=self.keys.batches)
         mask = state["mask"]
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, mask=mask, update=mask)
 
     @classmethod
     def sends_as_planned(cls, keys):
-        """Yes, but for the scores of SNIP."""
-        return keys.mask != "snip"
+        """Yes, but for scores that are measured."""
+        return keys.mask not in MEASURED
 
     def message(self, job, report):
         """The weights, or the scores."""
         parts = super().message(job, report)
         if job.plan.steps == 0:
-            score = np.abs(job.state["weights"] * report.statistics["gradient"])
+            score = job.state["weights"] * report.statistics[MEASURED[self.keys.mask][-1]]
+            score = np.abs(score) if self.keys.mask == "snip" else score
             parts["score"] = Part(score, Support.all(self.layout))
         return parts
 
     def zero(self):
-        """The sum of weights, and for SNIP that of scores."""
+        """The sum of weights, and that of scores where they are measured."""
         scores = {"score": Total(self.layout, exact=self.setting.exact)}
-        return super().zero() | (scores if self.keys.mask == "snip" else {})
+        return super().zero() | (scores if self.keys.mask in MEASURED else {})
 
     def add(self, sums, arrival):
         """Add scores, or weights, which count as 0 where they are pruned."""
@@ -100,7 +116,9 @@ class StaticMask(Algorithm, name="static-mask"):
         if not self._measures(round):
             return super().step(state, sums, round)
         score = sums["score"].mean(state["weights"])
-        mask = self._mask_of(score)
+        # Ranks by magnitude: the least score becomes 0, and all others positive.
+        inside = sparsity.coordinates(self.layout, self.tensors)
+        mask = self._mask_of(score - score[inside].min())
         return state | {"weights": self._pruned(state["weights"], mask), "mask": mask}
 
     def _pruned(self, weights, mask):
@@ -111,8 +129,18 @@ class StaticMask(Algorithm, name="static-mask"):
             pruned[block] /= np.float32(np.sqrt(max(mask[block].mean(), 1 / tensor.size)))
         return pruned
 
+    def _synflow(self, weights):
+        """Return uint8[P]: SynFlow's mask of the first weights."""
+        mask, share = np.ones(self.layout.size, np.uint8), 1.0 - self.keys.sparsity
+        inside = sparsity.coordinates(self.layout, self.tensors)
+        for step in range(1, FLOWS + 1):
+            score = self.setting.flow(weights * mask)[inside]
+            kept = round(share ** (step / FLOWS) * score.size)
+            mask[inside] = sparsity.largest(score / max(score.max(), 1e-300), kept)
+        return mask
+
     def _measures(self, round):
-        return self.keys.mask == "snip" and self.keys.sparsity > 0 and round == 0
+        return self.keys.mask in MEASURED and self.keys.sparsity > 0 and round == 0
 
     def _mask_of(self, scores):
         return sparsity.mask_of_largest(self.layout, scores, self.tensors, self.keys.sparsity)

@@ -3,8 +3,11 @@
 Aji and Heafield, EMNLP 2017, arXiv:1704.05021; Stich, Cordonnier and Jaggi, "Sparsified SGD
 with Memory", NeurIPS 2018, arXiv:1809.07599: the residual of what was not sent is added to
 the client's next change before the largest are chosen. Here the change is that of a whole
-round; what nobody sent counts as 0 in the mean. Running statistics always travel.
+round; what nobody sent counts as 0 in the mean. Running statistics always travel. With a policy
+in [devices] a client sends a share of its own: `share`, or a half, a quarter, ... to 1/64 of it.
 """
+
+from functools import lru_cache
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +26,7 @@ class TopK(Algorithm, name="topk"):
     fill = "zero"
     base = None
     remembers = True
+    knob = "share"
 
     class Keys(Keys):
         """The [algorithm] keys of top-k."""
@@ -45,10 +49,27 @@ class TopK(Algorithm, name="topk"):
         change = report.weights - job.state["weights"]
         if self.keys.feedback and "residual" in self.memory(report.client):
             change += self.memory(report.client)["residual"]
+        return {"weights": Part(change, self._largest(change, self.share_of(report.client)))}
+
+    def share_of(self, client):
+        """Return the part of its changes that a client sends."""
+        if not self.by_policy:
+            return self.keys.share
+        values = [self.keys.share * 0.5**power for power in range(6, -1, -1)]
+        return self.setting.fit(values, client, self._typical)
+
+    @lru_cache(maxsize=8)  # noqa: B019
+    def _typical(self, share):
+        """A Plan that costs what a share does, its coordinates scattered at random."""
+        drawn = self.rng_for("topk-typical", 0).random(self.layout.size, np.float32)
+        return Plan(down=Support.all(self.layout), up=self._largest(drawn, share))
+
+    def _largest(self, change, share):
+        """The Support of the largest entries of float32[P] `change`, and of all statistics."""
         keep, trained = np.ones(self.layout.size, np.uint8), self.layout.trained
         magnitude = np.abs(change[trained])
-        keep[trained] = largest(magnitude, max(1, round(self.keys.share * magnitude.size)))
-        return {"weights": Part(change, Support(self.layout, "coordinate", keep))}
+        keep[trained] = largest(magnitude, max(1, round(share * magnitude.size)))
+        return Support(self.layout, "coordinate", keep)
 
     def remember(self, job, report, message, arrival):
         """The residual: what was to be sent, less what arrived."""

@@ -1,8 +1,8 @@
 """Several runs at once: tables of them, and mean and spread over seeds."""
 
-from fedmpi.analysis import groups
+from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare
-from fedmpi.analysis.tables import flat
+from fedmpi.analysis.text_tables import flat
 from fedmpi.errors import ResultError
 
 
@@ -10,8 +10,8 @@ class Runs(list):
     """A list of Runs, as `fedmpi.open_many` returns it."""
 
     def spread(self, target=None):
-        """Return a dict for each configuration, as `fedmpi.analysis.groups.rows` does."""
-        return groups.rows(list(self), target)
+        """Return a dict for each configuration, as `fedmpi.analysis.seeds.rows` does."""
+        return seeds.rows(list(self), target)
 
     def by(self, *keys):
         """Return {values of dotted keys such as "algorithm.name": Runs}, a tuple for several keys.

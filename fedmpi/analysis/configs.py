@@ -5,7 +5,7 @@ import re
 from itertools import takewhile
 
 from fedmpi.analysis.compare import labels, setting
-from fedmpi.analysis.tables import flat
+from fedmpi.analysis.text_tables import flat
 
 # Keys that make no other experiment: runs that differ in these alone are repeats of one.
 FREE = (

@@ -30,7 +30,7 @@ class Axis:
 AXES = {
     "rounds": Axis("rounds", lambda run: np.arange(1.0, len(run.rounds) + 1), ((1, ""),)),
     "bytes": Axis("bytes sent, up and down",
-                  lambda run: np.cumsum(run.rounds["bytes_up"] + run.rounds["bytes_down"]) * 1.0,
+                  lambda run: np.cumsum(run.rounds["bytes_up"] + 1.0 * run.rounds["bytes_down"]),
                   quantities.BYTES),
     "seconds": Axis("virtual time", lambda run: run.rounds["virtual_time"], quantities.SECONDS),
 }

@@ -41,6 +41,15 @@ def in_seconds(value):
     return quantity(value, SECONDS)
 
 
+def duration(seconds):
+    """Return seconds as a person says them, such as "2 h 5 min"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
 def share(value):
     """Return a share as per cent, such as "25 %"; "-" for None."""
     return "-" if value is None else f"{digits(100 * value)} %"

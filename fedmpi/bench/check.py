@@ -15,7 +15,7 @@ import numpy as np
 
 from fedmpi.bench.collectives import timed
 from fedmpi.bench.measure import Bar, plain
-from fedmpi.bench.replay import LONG, Network, dense, logged, replay
+from fedmpi.bench.replay import LONG, ModelledNetwork, dense, logged, replay
 from fedmpi.comm.reduce import Log, Reducer
 from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.log import COLUMNS
@@ -79,12 +79,12 @@ def fitted(ranks, seconds):
     per_byte = max(seconds["large"] - seconds["middle"], 0.0) / (LARGE - MIDDLE)
     third = seconds["short"] / 3  # L + 2 o
     handshake = max(seconds["middle"] - seconds["short"] - MIDDLE * per_byte, 0.0)
-    plain_network = Network(third, third, per_byte, handshake)
+    plain_network = ModelledNetwork(third, third, per_byte, handshake)
     free, dear = (
         replay(dense(ranks, LARGE, combine), ranks, plain_network).max() for combine in (0.0, 1e-9)
     )
     combine = 1e-9 * max(seconds["built-in"] - free, 0.0) / (dear - free)
-    return Network(third, third, per_byte, handshake, combine=float(combine))
+    return ModelledNetwork(third, third, per_byte, handshake, combine=float(combine))
 
 
 def bars(rows):

@@ -12,7 +12,7 @@ import numpy as np
 from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 from fedmpi.round.visit import add, visits
 
@@ -73,7 +73,7 @@ def of_method(name, clients=32, model="vgg11"):
         rounds=ROUNDS, images=8 * clients, clients=clients, model=model, algorithm=METHODS[name]
     )
     experiment = assemble(resolve.resolve(text, f"bench scale: {name}"), Serial(), None)
-    simulation = Simulation(experiment, Serial(), Never())
+    simulation = Simulation(experiment, Serial(), NoSignals())
     for _ in range(ROUNDS - 1):
         simulation.round()
     cohort = simulation.cohorts.cohort(simulation.state, ROUNDS - 1, simulation.virtual_time)

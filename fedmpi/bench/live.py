@@ -28,7 +28,7 @@ from fedmpi import kernels
 from fedmpi.bench.measure import plain
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.execute import execute
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.learn.steps import edges_of
 from fedmpi.record import reader
 from fedmpi.record.schema import PHASES
@@ -46,7 +46,7 @@ def measure(resolved, comm, start, bare=False):
     clock = Clock(beside)
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         start = replace(start, out=Path(folder, "run.h5"), overwrite=False)
-        execute(resolved, comm, start, clock, Never())
+        execute(resolved, comm, start, clock, NoSignals())
         if comm.rank:
             return None
         with reader.open(start.out) as run:

@@ -15,7 +15,7 @@ LONG = 1 << 16  # bytes of a message that travel at once, FIRST of fedmpi/comm/r
 
 
 @dataclass(frozen=True)
-class Network:
+class ModelledNetwork:
     """LogGP parameters, and what a rank takes to list and to add."""
 
     latency: float  # L, seconds
@@ -33,8 +33,8 @@ class Network:
 
 # One round trip is the handshake. Vectors are added at 8 GB/s.
 NETWORKS = {
-    "10 Gbit/s Ethernet": Network(1.5e-5, 2.5e-6, 8e-10, 3.5e-5, combine=1.25e-10),
-    "100 Gbit/s InfiniBand": Network(1e-6, 5e-7, 8e-11, 3e-6, combine=1.25e-10),
+    "10 Gbit/s Ethernet": ModelledNetwork(1.5e-5, 2.5e-6, 8e-10, 3.5e-5, combine=1.25e-10),
+    "100 Gbit/s InfiniBand": ModelledNetwork(1e-6, 5e-7, 8e-11, 3e-6, combine=1.25e-10),
 }
 
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from fedmpi.bench import contributions, simgrid
 from fedmpi.bench.check import BOUND
+from fedmpi.bench.drawn_supports import Supports
 from fedmpi.bench.measure import Bar, judged, plain
 from fedmpi.bench.replay import NETWORKS, dense, gather, lists, replay
-from fedmpi.bench.supports import Supports
+from fedmpi.comm.reduce.forecast import BINS, MARKS
 from fedmpi.comm.reduce.halving import levels
-from fedmpi.comm.reduce.plan import BINS, MARKS
 
 RANKS = (4, 16, 64, 256, 1024, 4096)
 

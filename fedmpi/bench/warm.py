@@ -8,7 +8,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 
 ROUNDS = 4  # a client's second visit may need other kernels than its first
@@ -39,7 +39,7 @@ def _rehearse(name):
     """Run a few rounds of an algorithm on next to nothing, if its defaults allow that."""
     try:
         experiment = assemble(resolve.of_tree(TINY | {"algorithm": {"name": name}}), Serial(), None)
-        simulation = Simulation(experiment, Serial(), Never())
+        simulation = Simulation(experiment, Serial(), NoSignals())
     except ConfigError:  # keys that only a user can choose
         return
     for _ in range(ROUNDS):

@@ -9,9 +9,21 @@ import os
 import sys
 import traceback
 from contextlib import suppress
+from inspect import cleandoc
 
 from fedmpi import __version__
-from fedmpi.cli import bench, cluster, data, doctor, inspect, page, read, run
+from fedmpi.cli import (
+    benchmarks,
+    cluster,
+    data_files,
+    diagnosis,
+    follow,
+    html_report,
+    inspect,
+    new,
+    read,
+    run,
+)
 from fedmpi.cli.terminal import printable, show_all
 from fedmpi.cli.words import Parser, parse
 from fedmpi.comm.launch import launched, rank_of
@@ -97,15 +109,20 @@ def _parser():
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     # The longer name keeps the verbs and what they do on one line each.
     verbs = parser.add_subparsers(metavar="VERB [OPTIONS]", required=True)
-    for module in (run, cluster, inspect, data, read, page, doctor, bench):
+    for module in (
+        run, cluster, follow, inspect, new, data_files, read, html_report, diagnosis, benchmarks,
+    ):
         module.add_verbs(verbs)
     return parser
 
 
-def verb(verbs, function, summary):
-    """Add the verb named like `function` and return its parser."""
-    name = function.__name__.rstrip("_")  # list_ must not hide the built-in
-    parser = verbs.add_parser(name, help=summary, description=function.__doc__)
+def verb(verbs, function, summary, example):
+    """Add the verb named like `function` and return its parser; its help ends with `example`."""
+    name = function.__name__.rstrip("_").replace("_", "-")  # list_ must not hide the built-in
+    parser = verbs.add_parser(
+        name, help=summary, description=cleandoc(function.__doc__), epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                         help="show tracebacks of errors")
     parser.set_defaults(verb=function, parser=parser)

@@ -7,13 +7,15 @@ from pathlib import Path
 from fedmpi.cli import sweeps
 from fedmpi.cli.submission import Submission, add_job
 from fedmpi.errors import ConfigError, ResultError
+from fedmpi.text_file import text_of
 
 
 def add_verbs(verbs):
     """Add the verbs of this module, and sweep, to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, submit, "run an experiment as a job of Slurm, PBS or Flux")
+    parser = verb(verbs, submit, "run an experiment as a job of Slurm, PBS or Flux",
+                  "fedmpi submit exp.toml -o out.h5 --nodes 2 --tasks-per-node 16 --time 1:00:00")
     parser.add_argument("config", type=Path, help="TOML file of the experiment")
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
@@ -33,13 +35,13 @@ def submit(args):
     """
     from fedmpi.experiment import resolve
     from fedmpi.record.writer import check_target
-    from fedmpi.scheduler import SCHEDULERS, snapshot
+    from fedmpi.scheduler import snapshot
     from fedmpi.scheduler.options import check_path
 
     out = check_path(args.out)
     if out.suffix in (".job", ".log"):
         raise ConfigError(f"{out}: this is the name of the job's files or log; name it .h5")
-    text = resolve.text_of(args.config)
+    text = text_of(args.config)
     if args.resume:
         resolved = _again(args, out)
     else:
@@ -48,9 +50,7 @@ def submit(args):
             raise ResultError(f"{out}: exists; go on with it by --resume, or choose another name")
         check_target(out)
     kept = snapshot.Snapshot(out.with_suffix(".job"))
-    if job := kept.alive(SCHEDULERS, os.environ).get("-"):
-        raise ResultError(f"{out}: job {job}, which is queued or runs, writes it; "
-                          "wait for it, or end it first")
+    _refuse_another(kept, out)
     begun, later = ([], args.overrides) if args.resume else (args.overrides, [])
     files = resolve.named_files(text, args.config, begun)
     digests = snapshot.digests(resolved.values(), files, args.config)
@@ -60,8 +60,19 @@ def submit(args):
     if args.dry_run:
         print(f"{script}# not submitted; it would be {kept.script(submission.scheduler)}")
         return
-    kept.keep(text, files)
-    _submit(submission, kept, script, out)
+    with kept.alone():
+        _refuse_another(kept, out)  # of a submission that came first while this was checked
+        kept.keep(text, files)
+        _submit(submission, kept, script, out)
+
+
+def _refuse_another(kept, out):
+    """Raise ResultError if a job that was submitted before is going to write `out`."""
+    from fedmpi.scheduler import SCHEDULERS
+
+    if job := kept.alive(SCHEDULERS, os.environ).get("-"):
+        raise ResultError(f"{out}: job {job}, which is queued or runs, writes it; "
+                          "wait for it, or end it first")
 
 
 def _warn_of_gpus(options, device):
@@ -84,7 +95,9 @@ def _again(args, out):
         raise ResultError(f"{out}: does not exist, so there is nothing to go on with")
     with reader.open(out) as old:
         given = {"text": old.toml, "values": old.config, "done": len(old.rounds)}
-        finished = old.status == "finished"
+        finished, sign = old.status == "finished", old.sign
+    if sign and sign.alive:
+        raise ResultError(f"{out}: a run is writing it, {sign.text}; wait for it, or end it first")
     if finished and not args.overrides:
         raise ResultError(f"{out}: all {given['done']} rounds are done; "
                           "for more add --set run.rounds=N")

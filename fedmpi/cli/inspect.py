@@ -12,18 +12,21 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, check, "validate a configuration and print every value used")
+    parser = verb(verbs, check, "validate a configuration and print every value used",
+                  "fedmpi check exp.toml --set clients.number=50 --estimate")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
     parser.add_argument("--estimate", action="store_true",
                         help="also bytes, FLOPs and memory of a rank")
-    parser = verb(verbs, partition, "show who holds what, before any training")
+    parser = verb(verbs, partition, "show who holds what, before any training",
+                  "fedmpi partition exp.toml -o partition.png")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
     parser.add_argument("-o", "--out", type=Path, help="also draw it: .png, .svg, .pdf")
-    parser = verb(verbs, list_, "list what a configuration can name")
+    parser = verb(verbs, list_, "list what a configuration can name",
+                  "fedmpi list algorithms fedskel")
     parser.add_argument("what", choices=sorted(_LISTS))
     parser.add_argument("name", nargs="?", help="a section after keys, a method after algorithms")
     parser.add_argument("--json-schema", action="store_true",
@@ -86,7 +89,7 @@ def _on_gpu(needed, in_bytes):
 
 def partition(args):
     """Show how the samples are spread over the clients, and draw it."""
-    from fedmpi.analysis import partition as summary
+    from fedmpi.analysis import partition_summary as summary
     from fedmpi.experiment import resolve
     from fedmpi.experiment.division import split_of
 

@@ -2,27 +2,28 @@
 
 import json
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
-from fedmpi.errors import ConfigError, ResultError
 
 
 def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, info, "status, rounds, ranks, versions, configuration")
+    parser = verb(verbs, info, "status, rounds, ranks, versions, configuration",
+                  "fedmpi info out.h5")
     parser.add_argument("out", metavar="OUT", help="result file")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser = verb(verbs, table, "the numbers of every round, or of every client")
+    parser = verb(verbs, table, "the numbers of every round, or of every client",
+                  "fedmpi table out.h5 --columns round,test_accuracy,bytes_up --format csv")
     parser.add_argument("out", metavar="OUT", help="result file")
     parser.add_argument("--clients", action="store_true", help="rows of clients, not of rounds")
     parser.add_argument("--columns", help="names separated by commas (see list columns)")
     parser.add_argument("--format", choices=("tsv", "csv", "json"), default="tsv")
-    parser = verb(verbs, compare, "what several runs paid for the same accuracy")
+    parser = verb(verbs, compare, "what several runs paid for the same accuracy",
+                  "fedmpi compare results/*.h5 --target 0.80 --figure paper.pdf")
     parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
     parser.add_argument("--target", type=float, help="test accuracy to reach, such as 0.80")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
@@ -35,17 +36,16 @@ def add_verbs(verbs):
                         help="a row for each run, also where runs differ in the seed alone")
     parser.add_argument("--no-curves", action="store_true", help="tables only")
     parser.add_argument("--views", action="store_true",
-                        help="also what was sent as each paper counts it")
-    parser = verb(verbs, watch, "follow a running file until the run ends")
-    parser.add_argument("out", metavar="OUT", help="result file")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between looks")
-    parser = verb(verbs, upgrade, "bring a result file of an older schema to the newest")
+                        help="also what was sent as each paper counts it; --views fedskel: how "
+                        "accurate the runs are as FedSkel's framework scores")
+    parser = verb(verbs, upgrade, "bring a result file of an older schema to the newest",
+                  "fedmpi upgrade old.h5")
     parser.add_argument("out", metavar="OUT", help="result file")
 
 
 def info(args):
     """Show what a run is and where it stands."""
-    from fedmpi.analysis.tables import info_text
+    from fedmpi.analysis.text_tables import info_text
     from fedmpi.record import reader
 
     with reader.open(args.out) as run:
@@ -54,22 +54,23 @@ def info(args):
 
 def table(args):
     """Write the numbers of every round, or of every client of every round."""
-    from fedmpi.analysis import tables
+    from fedmpi.analysis import text_tables
     from fedmpi.record import reader
 
     columns = [name.strip() for name in args.columns.split(",")] if args.columns else None
     with reader.open(args.out) as run:
-        lines = tables.table(run, clients=args.clients, columns=columns, format=args.format)
+        lines = text_tables.table(run, clients=args.clients, columns=columns, format=args.format)
         sys.stdout.writelines(line + "\n" for line in lines)
 
 
 def compare(args):
     """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
-    from fedmpi.analysis import curves, groups, views
+    from fedmpi.analysis import curves, seeds
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.record import reader
 
-    runs = [reader.open(out) for out in args.outs]
+    outs, view = _outs_and_view(args)
+    runs = [reader.open(out) for out in outs]
     comparison = comparison_of(runs, args.target)
     if args.plot:
         from fedmpi.analysis.draw import draw
@@ -81,53 +82,39 @@ def compare(args):
 
         figure(runs, str(args.figure), args.columns, comparison.target)
         print(f"figure in {args.figure}", file=sys.stderr)
-    found = groups.rows(runs, comparison.target)
-    rows, counted = comparison.rows, [views.view(run) for run in runs] if args.views else []
+    found = seeds.rows(runs, comparison.target)
+    rows, counted = comparison.rows, [view[0](run) for run in runs] if view else []
     if args.json:
         if counted:
-            rows = [row | {"views": found} for row, found in zip(rows, counted, strict=True)]
+            rows = [row | {"views": seen} for row, seen in zip(rows, counted, strict=True)]
         print(json.dumps({"target": comparison.target, "rows": rows, "groups": found}, indent=2,
                          default=asdict))
     else:
         grouped = len(found) < len(runs) and not args.each
-        shown = groups.text(found, comparison.target) if grouped else comparison.text()
+        shown = seeds.text(found, comparison.target) if grouped else comparison.text()
         notes = ["", *comparison.notes] if grouped and comparison.notes else []
         print(printable("\n".join([shown, *notes])))
         if counted:
-            print(printable("\n" + views.text([row["run"] for row in rows], counted)))
+            print(printable("\n" + view[1]([row["run"] for row in rows], counted)))
         if not args.no_curves:
             drawn = curves.text(runs)
             shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
             print("\n" + shown)
 
 
-def watch(args):
-    """Follow a run: a line for each new round with an evaluation, until it ends."""
-    from fedmpi.analysis.quantities import accuracy, in_bytes, in_seconds
-    from fedmpi.record import reader
+def _outs_and_view(args):
+    """Return the files to compare, and (the function of a run, the text of what it gives).
 
-    if not args.every > 0:
-        raise ConfigError(f"--every {args.every:g}: must be above 0 seconds")
-    seen = 0
-    while True:
-        with reader.open(args.out) as run:
-            rounds, status = run.rounds, run.status
-            for i in range(seen, len(rounds)):
-                print(
-                    f"round {rounds['round'][i] + 1:>4}  accuracy "
-                    f"{accuracy(rounds['test_accuracy'][i]):>6}  "
-                    f"up {in_bytes(rounds['bytes_up'][i]):>7}  "
-                    f"virtual {in_seconds(rounds['virtual_time'][i])}",
-                    flush=True,
-                )
-            seen, sign = len(rounds), run.sign
-        if status != "running":
-            print(printable(status))
-            return
-        if not sign.alive:
-            raise ResultError(f"{args.out}: the run is no longer alive: {sign.text}; go on with: "
-                              f"fedmpi resume {args.out}")
-        time.sleep(args.every)
+    The name of a view stands among the files, since --views alone has none.
+    """
+    from fedmpi.analysis import own_models, views
+
+    if not args.views:
+        return args.outs, None
+    outs = [out for out in args.outs if out != "fedskel" or Path(out).exists()]
+    if len(outs) < len(args.outs):
+        return outs, (own_models.scores, own_models.text)
+    return outs, (views.view, views.text)
 
 
 def upgrade(args):

@@ -17,6 +17,7 @@ from fedmpi.cli.machine import (
 )
 from fedmpi.comm.launch import rank_of
 from fedmpi.errors import AlikeError, FedmpiError
+from fedmpi.text_file import text_of
 
 STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
 
@@ -25,12 +26,14 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, run, "run an experiment, alone or under mpiexec or srun")
+    parser = verb(verbs, run, "run an experiment, alone or under mpiexec or srun",
+                  "mpiexec -n 4 fedmpi run exp.toml -o out.h5 --set run.rounds=50")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     _add_common(parser)
-    parser = verb(verbs, resume, "go on with a run where its checkpoint stands")
+    parser = verb(verbs, resume, "go on with a run where its checkpoint stands",
+                  "fedmpi resume out.h5 --set run.rounds=100")
     parser.add_argument("out", metavar="OUT", type=Path, help="result file of the run")
     parser.add_argument("--allow-code", action="store_true",
                         help="import the modules of user's code that OUT names")
@@ -53,7 +56,7 @@ def run(args):
     from fedmpi.record.writer import check_target
 
     def read():
-        text = resolve.text_of(args.config)
+        text = text_of(args.config)
         check_target(args.out, args.overwrite)
         devices = resolve.device_files(text, args.config, args.overrides)
         return {"text": text, "devices": devices}
@@ -92,12 +95,12 @@ def resume(args):
 
 def _on_all_ranks(args, read, make, **how):
     """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
-    from fedmpi.cli.stages import Stages
+    from fedmpi.cli.startup import StartUp
     from fedmpi.comm.start import launched, start
 
     if launched(os.environ):  # a rank inside MPI_Init would not hear Python's own handler
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    stages = Stages(args.progress == "bar" or None)
+    stages = StartUp(args.progress == "bar" or None)
     if args.quiet or args.progress == "none" or rank_of(os.environ):
         stages.end()
     stages("starting the ranks" if launched(os.environ) else "starting")
@@ -112,7 +115,8 @@ def _on_all_ranks(args, read, make, **how):
 def _resolve_and_execute(args, read, make, comm, stages, how):
     """Resolve what rank 0 reads alike on all ranks, and run it; return the exit code."""
     from fedmpi.comm.alike import alike
-    from fedmpi.experiment.stop import Stop, deaf
+    from fedmpi.experiment.portable import hold_to_level
+    from fedmpi.experiment.stop import Stop, ignore_signals
 
     given = _from_rank_0(comm, read)
     with alike(comm):
@@ -125,10 +129,13 @@ def _resolve_and_execute(args, read, make, comm, stages, how):
     stages.count_kernels(keep_kernels_on_node(os.environ))
     one_thread_each(resolved.config.run.threads_per_rank)
     gpus_of_job(os.environ)
+    with alike(comm):
+        if resolved.config.run.portable:
+            hold_to_level(os.environ)
     keep_freed_memory()
     with Stop() as stop:
         code = _execute(args, resolved, comm, stop, stages, how)
-        deaf()
+        ignore_signals()
         return code
 
 
@@ -136,7 +143,7 @@ def _resolve_and_execute(args, read, make, comm, stages, how):
 def _ending_together(comm, stages, debug):
     """End all ranks if this block raises on one, whatever it raises."""
     from fedmpi.cli import report
-    from fedmpi.experiment.stop import INTERRUPTED, deaf
+    from fedmpi.experiment.stop import INTERRUPTED, ignore_signals
 
     try:
         yield
@@ -152,7 +159,7 @@ def _ending_together(comm, stages, debug):
         if comm.size == 1:
             raise
         if isinstance(error, AlikeError):  # alike on all ranks: one of them says it
-            deaf()
+            ignore_signals()
             if comm.rank:
                 raise SystemExit(error.exit_code) from error
             raise
@@ -183,7 +190,7 @@ def _warn(text):
 
 
 def _execute(args, resolved, comm, stop, stages, how):
-    from fedmpi.cli.progress import progress_for
+    from fedmpi.cli.progress_display import progress_for
     from fedmpi.experiment.execute import Start, execute
 
     start = Start(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fedmpi.cli.submission import Submission, add_job, own_command
 from fedmpi.errors import ConfigError, FedmpiError, ResultError
+from fedmpi.text_file import text_of
 
 STOPPED_EARLY = 75
 
@@ -17,7 +18,8 @@ def add_verbs(verbs):
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, sweep, "run a grid of experiments, here or as jobs")
+    parser = verb(verbs, sweep, "run a grid of experiments, here or as jobs",
+                  "fedmpi sweep sweep.toml -o results --ranks 2")
     parser.add_argument("sweep", metavar="SWEEP", type=Path,
                         help="TOML file: base, seeds, set, grid, cases")
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="DIR",
@@ -68,7 +70,7 @@ def _unfinished(plan, folder):
     from fedmpi.experiment import resolve
     from fedmpi.record import reader
 
-    text, todo = resolve.text_of(plan.base), []
+    text, todo = text_of(plan.base), []
     for i, point in enumerate(plan.points):
         try:
             resolved = resolve.resolve(text, str(plan.base), point.overrides())
@@ -215,7 +217,7 @@ def _scripts(args, plan, folder, submission, kept, parts):
     from fedmpi.scheduler.options import check_path
 
     check_path(plan.base)
-    text = resolve.text_of(plan.base)
+    text = text_of(plan.base)
     values = [resolve.resolve(text, str(plan.base), point.overrides()).values()
               for point in plan.points]
     digests = snapshot.digests({"points": values})
@@ -227,7 +229,7 @@ def _keep_base(kept, plan, taken):
     """Keep the experiment that all points change; jobs that wait may not be given another."""
     from fedmpi.experiment import resolve
 
-    text = resolve.text_of(plan.base)
+    text = text_of(plan.base)
     if taken and kept.config.exists() and kept.config.read_text(encoding="utf-8") != text:
         raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run as it "
                           "was; wait for them, or choose another folder")

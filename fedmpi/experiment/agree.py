@@ -12,18 +12,19 @@ from fedmpi.record.digest import weights_sha256
 
 _ROW = np.dtype([("rank", "<i8"), ("what", "S64"), ("digest", "S64")])
 _HINTS = {
-    "first weights": "a model must draw from torch, numpy or random, and from nothing else",
-    "partition": "a partition must draw from the generator that it is given",
+    "layout": "a model must have the same layers on every rank",
     "data": "the files differ between nodes, or a data set draws without a fixed seed",
     "final weights": "a method must use self.rng_for alone, and no state of its own",
 }
 
 
 def digests_of(experiment, comm):
-    """Return hex digests by name: of the partition, and on the first rank of a node of the data."""
+    """Return hex digests by name: of partition and layout, and on a node's first rank the data."""
     partition = experiment.engine.data.partition
+    layout = [(tensor.name, tensor.shape) for tensor in experiment.layout.tensors]
     found = {
         "partition": weights_sha256({"order": partition.order, "starts": partition.starts}),
+        "layout": hashlib.sha256(repr(layout).encode()).hexdigest(),
     }
     if comm.node_rank == 0:  # all its ranks share the arrays
         found["data"] = weights_sha256(experiment.dataset.arrays())
@@ -41,13 +42,10 @@ def code_of(resolved):
     }
 
 
-def agree_on_weights(comm, which, weights):
-    """Raise AlikeError on all ranks unless their float32[P] are the same; collective.
-
-    `which` is "first weights" or "final weights".
-    """
+def agree_on_weights(comm, weights):
+    """Raise AlikeError on all ranks unless their final float32[P] are the same; collective."""
     if comm.size > 1:
-        agree(comm, {which: weights_sha256({"weights": weights})})
+        agree(comm, {"final weights": weights_sha256({"weights": weights})})
 
 
 def agree(comm, digests):

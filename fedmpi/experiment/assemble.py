@@ -1,6 +1,7 @@
 """Everything that a run needs, put together once on every rank."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from fedmpi import named
 from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
 from fedmpi.experiment.division import split
+from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData, OnDevice
@@ -16,7 +18,8 @@ from fedmpi.learn.gates import gated, left_by_gates
 from fedmpi.learn.gpus import device_for
 from fedmpi.learn.local import Local
 from fedmpi.learn.models import build
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
+from fedmpi.round.costs import Costs
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.progress import Progress
@@ -38,11 +41,13 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     dataset = _shared_dataset(resolved, comm, root, cache)
     stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
-        partition = split(resolved, dataset)
+        partition = split(resolved, dataset) if comm.rank == 0 else None
+    partition = partition_of(comm, partition)
     memories = ClientStore(comm.node_zeros((len(partition.sizes),), np.int32))
     with alike(comm):
         on = _on_device(resolved.config, comm)
-        return _assembled(resolved, dataset, partition, memories, progress or Progress(), on)
+        made = _assembled(resolved, dataset, partition, memories, progress or Progress(), on)
+    return replace(made, weights=weights_of(comm, made.weights))
 
 
 def _on_device(config, comm):
@@ -60,15 +65,17 @@ def _assembled(resolved, dataset, partition, memories, progress, on):
     shape = dataset.x_train.shape[1:]
     sample, _ = train.take(np.zeros(1, np.int64))
     augment = augmentation_of(config.data.augment, dataset)
-    data = ClientData(train, partition, _local(config), seed, augment)
+    data = ClientData(train, partition, _local(config, partition), seed, augment)
     engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step, on)
     devices = devices_of(config, seed)
-    algorithm = _algorithm(resolved, engine, devices, memories)
+    counts = partition.counts(dataset.y_train, dataset.classes)
+    facts = {"labels": counts > 0, "flow": engine.flow}
+    algorithm = _algorithm(resolved, engine, devices, memories, facts)
     return Experiment(
         config=config,
         dataset=dataset,
         test=test,
-        counts=partition.counts(dataset.y_train, dataset.classes),
+        counts=counts,
         work=data.local.samples_of(partition.sizes).astype(np.float64),
         devices=devices,
         schedule=schedule_of(config.schedule),
@@ -82,9 +89,10 @@ def _assembled(resolved, dataset, partition, memories, progress, on):
     )
 
 
-def _algorithm(resolved, engine, devices, memories):
-    """Return the method of a run, with all that it may ask."""
+def _algorithm(resolved, engine, devices, memories, facts):
+    """Return the method of a run, with all that it may ask; `facts` are more of its Setting."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
+    costs = Costs(config, engine, devices)
     setting = Setting(
         layout=engine.layout,
         seed=config.run.seed,
@@ -94,8 +102,12 @@ def _algorithm(resolved, engine, devices, memories):
         speed=devices.speed,
         optimizer=config.optimizer,
         gates=None if gates is None else left_by_gates(engine.layout, gates),
+        policy=config.devices.policy if config.devices.knob == "method" else "fixed",
+        fit=costs.fit,
+        steps=costs.steps,
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
+        **facts,
     )
     return resolved.algorithm(resolved.algorithm_keys, setting)
 
@@ -110,6 +122,8 @@ def _stages(resolved, algorithm):
     for stage in stages:
         if stage.sparse:
             algorithm.allow_sparse(f"stage {stage.name}")
+    for stage in stages:
+        stage.check(algorithm.zero())
     return stages
 
 
@@ -149,15 +163,15 @@ def _samples(dataset):
     )
 
 
-def _local(config):
+def _local(config, partition):
     clients, optimizer = config.clients, config.optimizer
-    epochs = clients.local_epochs
+    epochs, largest = clients.local_epochs, max(1, int(partition.sizes.max(initial=0)))
     if epochs is None and clients.local_steps is None:
         epochs = 1
     return Local(
         epochs=epochs,
         steps=clients.local_steps,
-        batch_size=clients.batch_size,
+        batch_size=largest if clients.batch_size == "all" else clients.batch_size,
         optimizer=optimizer.name,
         lr=optimizer.lr,
         lr_decay=optimizer.lr_decay,

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from fedmpi.comm.base import Serial
+from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.trial import data_bytes, memory_of_a_device, memory_of_a_rank
-from fedmpi.round.messages import Messages
+from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.synchronous import Synchronous
+from fedmpi.round.visit import Server
 from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 
@@ -26,12 +28,16 @@ def estimate(resolved, root, cache=None):
     state = algorithm.start(experiment.weights)
     rounds = Synchronous(experiment)
     cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
-    messages = Messages(experiment.config.network.value_type)
+    memory = experiment.memories.__getitem__
+    server = Server(algorithm, experiment.stages, experiment.messages(), memory)
     down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
     for i in range(len(cohort.clients)):
         client = int(cohort.clients[i])
-        plan = algorithm.plan(state, 0, client)
-        down[i], up[i], flops[i] = experiment.planned_cost(plan, client, messages)
+        plan = experiment.plan(state, 0, client)
+        cost = experiment.costs.of(plan, client, server.messages)
+        job = Job(client, 0, state, plan, float(cohort.shares[i]))
+        up[i] = bytes_up(server, experiment.config.run.seed, job)
+        down[i], flops[i] = cost.bytes_down, cost.flops
     up[cohort.dropped] = flops[cohort.dropped] = 0
     devices, lost = conditions.devices, cohort.dropped
     schedule = conditions.for_each(cohort.clients)

@@ -13,7 +13,8 @@ from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.provenance import mixture, provenance
-from fedmpi.experiment.save import Thrift, keep, restore
+from fedmpi.experiment.save import CheckpointBudget, keep, restore
+from fedmpi.experiment.twice import train_twice
 from fedmpi.experiment.watch import watching
 from fedmpi.record import checkpoint, reader
 from fedmpi.record.digest import weights_sha256
@@ -51,7 +52,7 @@ class Start:
 def execute(resolved, comm, start, progress, stop):
     """Run a Resolved experiment, from its first round or its checkpoint, as far as it gets.
 
-    `progress` is told of each round: a callable (row, rounds). `stop` is a Stop or Never.
+    `progress` is told of each round: a callable (row, rounds). `stop` is a Stop or NoSignals.
     Returns True if all rounds are done, False if it stopped early with a complete checkpoint.
     Raises FedmpiError; whatever it is, the result file and its checkpoint are whole, and the
     file says "failed" and why.
@@ -74,7 +75,9 @@ def _execute(resolved, comm, start, progress, stop):
         )
         digests = digests_of(experiment, comm)
         agree(comm, digests)
-        agree_on_weights(comm, "first weights", experiment.weights)
+        if resolved.config.run.train_twice:
+            start.stage("training clients twice")
+            train_twice(experiment, comm, resolved.config.run.train_twice)
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
@@ -116,7 +119,7 @@ def _rounds(simulation, writer, out, began, progress, watch):
     `began` is when the run would have begun in one go, on the clock of perf_counter.
     """
     config, comm = simulation.experiment.config.run, simulation.comm
-    thrift = Thrift(config.checkpoint_share)
+    budget = CheckpointBudget(config.checkpoint_share)
     while simulation.next_round < config.rounds and not simulation.stopping:
         row = simulation.round()
         if row is None:
@@ -128,8 +131,8 @@ def _rounds(simulation, writer, out, began, progress, watch):
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
-        if simulation.next_round % config.checkpoint_every == 0 and thrift.allows(comm):
-            thrift.keep(simulation, writer, out, row.columns["wall_time"])
+        if simulation.next_round % config.checkpoint_every == 0 and budget.allows(comm):
+            budget.keep(simulation, writer, out, row.columns["wall_time"])
         simulation.recorded = perf_counter() - recorded
 
 
@@ -145,7 +148,7 @@ def _finish(simulation, writer, out, wall_time):
     """Keep the last state, close the result file, and say whether all rounds are done."""
     done = simulation.next_round >= simulation.experiment.config.run.rounds
     weights = simulation.state["weights"]
-    agree_on_weights(simulation.comm, "final weights", weights)
+    agree_on_weights(simulation.comm, weights)
     keep(simulation, writer, out, wall_time)
     if writer:
         if done:

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from inspect import isfunction
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -17,11 +18,11 @@ from fedmpi.learn.partitions import PARTITIONS
 from fedmpi.section import Section, check
 from fedmpi.selectors import SELECTORS, Selector
 from fedmpi.stages import STAGES, Stage
+from fedmpi.text_file import LONGEST, text_of
 from fedmpi.world.profile import devices_in
 from fedmpi.world.series import CARBON, LINKS, series_in
 from fedmpi.world.traces import rows_in
 
-LONGEST = 1_000_000  # characters of a configuration
 LONGEST_TRACE = 200_000_000
 _HELD = {
     "profile": "tiers",
@@ -87,19 +88,6 @@ def read(path, overrides=()):
     return resolve(text_of(path), str(path), overrides)
 
 
-def text_of(path, kind="TOML", longest=LONGEST):
-    """Return the text of a configuration file, or one of another `kind`, or raise ConfigError."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(longest + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None
-    if len(text) > longest:
-        raise ConfigError(f"{path}: longer than {longest:,} characters; give a {kind} file of less")
-    return text
-
-
 def resolve(text, place, overrides=(), devices=None):
     """Return the Resolved experiment of TOML `text`; `place` names its file in messages.
 
@@ -157,13 +145,15 @@ def _with_devices(config, place, texts=None):
 
 
 def _plain(value):
-    """Plain data as TOML has it: numbers of numpy and paths become numbers and texts."""
+    """Plain data as TOML has it: numbers of numpy, paths, classes and functions become texts."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, type) or isfunction(value):
+        return named.name_of(value)
     return str(value) if isinstance(value, PurePath) else value
 
 
@@ -203,8 +193,8 @@ def _named(config, text, place):
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
-    if config.schedule.mode == "async":
-        _check_async(config, cls, keys, stages, place)
+    _check_policy(config, cls, place)
+    _check_stages([stage for stage, _ in stages], config.schedule.mode, place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     return Resolved(
@@ -225,20 +215,25 @@ def _stage(section, place):
     return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ")
 
 
-def _check_async(config, cls, keys, stages, place):
-    """Raise ConfigError if what clients send cannot be told before they train, or can be lost."""
-    late = [] if cls.sends_as_planned(keys) else [f"clients of {config.algorithm.name} send"]
-    late += [f"stage {stage.name} leaves of a message" for stage, _ in stages if stage.resizes]
-    if late:
+def _check_stages(stages, mode, place):
+    """Raise ConfigError if a stage stands where it cannot work."""
+    for stage in stages:
+        if stage.last and stage is not stages[-1]:
+            raise ConfigError(f"{place}: stage {stage.name}: must be the last [[stage]]")
+        if stage.together and mode == "async":
+            raise ConfigError(
+                f"{place}: stage {stage.name}: needs the clients of a round at work together; use "
+                'schedule.mode = "sync" or "deadline"'
+            )
+
+
+def _check_policy(config, cls, place):
+    """Raise ConfigError if [devices] policy has nothing to choose."""
+    section = config.devices
+    if section.policy != "fixed" and section.knob == "method" and not cls.knob:
         raise ConfigError(
-            f'{place}: schedule.mode = "async": what {late[0]} is '
-            'known only when they have trained; use "sync" or "deadline"'
-        )
-    chances = [config.devices.dropout, *(tier.dropout or 0 for tier in config.devices.tiers or ())]
-    if max(chances):
-        raise ConfigError(
-            f"{place}: devices.dropout = {max(chances):g} has no meaning for "
-            'schedule.mode = "async"; use "sync" or "deadline", or remove it'
+            f"{place}: devices.policy = {section.policy!r}: algorithm {config.algorithm.name} has "
+            'no key of which a device could be given less; add devices.knob = "steps"'
         )
 
 

@@ -11,7 +11,7 @@ from fedmpi.round.memories import unpack
 from fedmpi.round.transfer import transferred
 
 
-class Thrift:
+class CheckpointBudget:
     """Takes checkpoints only while all of them together have a given share of the time at most.
 
     The first one is always taken, since nobody knows before what it costs.

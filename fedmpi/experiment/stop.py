@@ -56,13 +56,13 @@ class Stop:
         self._ear.close()
 
 
-def deaf():
+def ignore_signals():
     """Ignore those signals from here on: the run is over, and nothing is left to keep."""
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)
 
 
-class Never:
+class NoSignals:
     """A run that nobody interrupts, for callers without signals of their own."""
 
     asked = ""

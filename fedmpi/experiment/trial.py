@@ -18,7 +18,6 @@ from fedmpi.learn.batched.memory import device_memory
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import BLOCK
 from fedmpi.round.memories import LIMIT
-from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, add, visits
 
 MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 5.0, two ranks of LeNet-5
@@ -42,23 +41,22 @@ def memory_of_a_rank(experiment):
 
 def _trial(experiment):
     """Train a client for one step, add it up, take a step, evaluate; return sums and memory."""
-    algorithm, config = experiment.algorithm, experiment.config
+    algorithm = experiment.algorithm
     client = int(experiment.sizes.argmax())
     state = algorithm.start(experiment.weights)
-    plan = algorithm.plan(state, 0, client)
+    plan = experiment.plan(state, 0, client)
     plan = replace(plan, steps=1 if plan.steps is None else min(plan.steps, 1))
-    server = Server(
-        algorithm, experiment.stages, Messages(config.network.value_type),
-        experiment.memories.__getitem__,
-    )  # fmt: skip
+    memory = experiment.memories.__getitem__
+    server = Server(algorithm, experiment.stages, experiment.messages(), memory)
     (done,) = visits(server, experiment.engine, [Job(client, 0, state, plan, 1.0)])
     sums = algorithm.zero()
     done = done if done.reason else add(algorithm, sums, done, done.arrival)
     if done.reason:
         raise FedmpiError(f"client {client} is rejected after one step: {done.reason}")
     after = experiment.server.step(state, algorithm.step(state, sums, 0))
-    x, _ = experiment.test.take(np.arange(min(BLOCK, len(experiment.test))))
-    experiment.engine.outputs(after["weights"], x)
+    if len(experiment.test):
+        x, _ = experiment.test.take(np.arange(min(BLOCK, len(experiment.test))))
+        experiment.engine.outputs(after["weights"], x)
     return sums, done.memory
 
 

@@ -98,6 +98,21 @@ class Controlled(Correction):
         np.add(steps.direction, self._control, out=steps.direction)
 
 
+class Clipped(Correction):
+    """`clip`: a direction that is too long is shortened (as torch's clip_grad_norm_ does)."""
+
+    changes_direction = True
+
+    def __init__(self, most):
+        self._most = most
+
+    def after(self, steps, samples):
+        """Shorten it."""
+        length = np.sqrt(np.square(steps.direction, dtype=np.float64).sum())
+        if length + 1e-6 > self._most:
+            steps.direction *= np.float32(self._most / (length + 1e-6))
+
+
 class Salient(Correction):
     """`salient`: only the entries of the largest |w dL/dw| move."""
 
@@ -142,6 +157,7 @@ def corrections_of(plan, network):
         (plan.readjust, lambda: Readjusted(plan)),
         (plan.penalty, lambda: Penalised(plan, layout)),
         (plan.control is not None, lambda: Controlled(network.part_of(plan.control))),
+        (plan.clip, lambda: Clipped(plan.clip)),
         (plan.salient < 1, lambda: Salient(plan, layout)),
         ("moved" in plan.statistics, lambda: Moved()),
         (plan.threshold, lambda: Thresholded(plan, layout)),

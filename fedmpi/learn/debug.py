@@ -57,13 +57,17 @@ class Reference:
             return self.module.eval()(torch.tensor(x)).numpy()
 
     def gradient(
-        self, weights: Tensor, x: AnyArray, y: AnyArray, error: str, backward: Backward = FULL
+        self, weights: Tensor, x: AnyArray, y: AnyArray, error: str, backward: Backward = FULL,
+        labels: Bools | None = None,
     ) -> tuple[float, Tensor, Tensor]:
         """Return (loss, gradient float32[P], weights float32[P] with moved running statistics)."""
         self.load(weights)
         self.module.zero_grad(set_to_none=True)
         with masked_outputs(self.module, self.layout, backward):
-            loss = LOSSES[error](self.module.train()(torch.tensor(x)), torch.tensor(y))
+            outputs = self.module.train()(torch.tensor(x))
+            if labels is not None:
+                outputs = outputs * torch.tensor(labels).float()
+            loss = LOSSES[error](outputs, torch.tensor(y))
             loss.backward()
         parameters = dict(self.module.named_parameters())
         moving = moving_rows(self.layout, backward)

@@ -73,7 +73,8 @@ class DebugSteps:
         if update is not None:
             self.may_move &= update != 0
         self.first, self.second, self.count = torch.zeros(size), torch.zeros(size), 0
-        late = ("gradient", "mask")  # there once they are measured
+        self.probed: dict[str, list[tuple[Tensor, int]]] = {}
+        late = ("gradient", "curvature", "mask")  # there once they are measured
         self.statistics = {n: self._nothing_of(n) for n in plan.statistics if n not in late}
 
     def take(self, x: AnyArray, y: AnyArray) -> float:
@@ -82,6 +83,8 @@ class DebugSteps:
         point = self.weights * self.mask
         with self._watched() as seen:
             loss, grad, after = self._gradient(point, x, y, self.plan.backward)
+        if self.plan.dense_norm:
+            _, _, after = self._gradient(self.weights, x, y, self.plan.backward)
         self.weights[self.running] = after[self.running]
         self._measure(seen, grad, len(y))
         if self.plan.readjust and self.count == 1:
@@ -89,6 +92,8 @@ class DebugSteps:
         direction = grad + self._penalty(point)
         if self.control is not None:
             direction = direction + self.control
+        if self.plan.clip:
+            direction = direction * min(1.0, self.plan.clip / (direction.norm().item() + 1e-6))
         moving = self.may_move & self._salient(point, direction)
         if "moved" in self.statistics:
             self.statistics["moved"] |= moving.numpy()
@@ -121,17 +126,29 @@ class DebugSteps:
                 found = -product.sum((0, 2))
             self.statistics["columns"][number] += len(y) * found.numpy()
 
-    def probe(self, x: AnyArray, y: AnyArray) -> None:
-        """gradient: that of one batch, of all coordinates."""
-        _, grad, _ = self._gradient(self.weights * self.mask, x, y, FULL)
-        self.statistics["gradient"] = grad.numpy()
+    def probe(self, look: str, x: AnyArray, y: AnyArray) -> int:
+        """gradient, curvature: the mean over all samples probed; return how many gradients."""
+        if look == "gradient":
+            found, count = self._gradient(self.weights * self.mask, x, y, FULL)[1], 1
+        else:
+            g = torch.tensor(self.statistics["gradient"]) * ~self.running
+            step = 0.01 * self.weights.norm() / g.norm().clamp(min=1e-30)
+            ends = [self.weights + side * step * g for side in (1, -1)]
+            up, down = (self._gradient(end * self.mask, x, y, FULL)[1] for end in ends)
+            found, count = (up - down) / (2 * step), 2
+        self.probed.setdefault(look, []).append((found, len(y)))
+        every = self.probed[look]
+        total = sum(values * samples for values, samples in every)
+        self.statistics[look] = (total / sum(samples for _, samples in every)).numpy()
+        return count * len(y)
 
     def result(self) -> tuple[Vector, dict[str, Any]]:
         """Return the weights float32[P], a copy, and the statistics by name."""
         return self.weights.numpy().copy(), self.statistics
 
     def _gradient(self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward):
-        return self.reference.gradient(point, x, y, self.plan.error, backward)
+        plan = self.plan
+        return self.reference.gradient(point, x, y, plan.error, backward, plan.labels)
 
     def _measure(self, seen: list, grad: Tensor, samples: int) -> None:
         """activations, relevance and squares of one step."""
@@ -147,6 +164,8 @@ class DebugSteps:
                 self.statistics["relevance"][number] -= samples * change
         if "squares" in self.statistics:
             self.statistics["squares"] += (grad * grad).numpy()
+        if "summed" in self.statistics:
+            self.statistics["summed"] += grad.numpy()
 
     def _readjust(self, grad: Tensor) -> None:
         """readjust: in each tensor the smallest kept entries go, those of largest gradient come."""
@@ -238,7 +257,7 @@ class DebugSteps:
             return [np.zeros(shape[1] if len(shape) > 1 else 1) for shape in shapes]
         if name in ("activations", "relevance"):
             return [np.zeros(layer.rows) for layer in self.layout.layers]
-        return np.zeros(self.layout.size, np.float32 if name == "squares" else bool)
+        return np.zeros(self.layout.size, bool if name == "moved" else np.float32)
 
 
 def _read_alone(part, inputs):

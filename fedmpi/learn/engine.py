@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import AnyArray, Integers, Vector
+from fedmpi.arrays import AnyArray, Integers, Reals, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.augment import moved
 from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.partition import Partition
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Own, Plan, Submodel
 from fedmpi.rng import rng_for
 
@@ -79,14 +79,20 @@ class ClientData:
                 lines = self.augment(self.samples.x.shape[1:], len(batch), rng)
             yield index[batch], lines, last
 
-    def probe(self, job: Job) -> tuple[AnyArray, Integers]:
-        """Return (x, y) of the batch whose gradient a job measures after its last step."""
-        return self.samples.take(self.probe_places(job))
+    def probes(self, job: Job) -> Iterator[tuple[AnyArray, Integers]]:
+        """Yield (x, y) of the batches whose gradient a job measures after its last step.
 
-    def probe_places(self, job: Job) -> Integers:
-        """Return the places of that batch among all samples."""
+        There are `job.plan.probes`, or fewer where the client's samples end.
+        """
+        return map(self.samples.take, self.probe_places(job))
+
+    def probe_places(self, job: Job) -> Iterator[Integers]:
+        """Yield the places of those batches among all samples."""
         index = self.partition.of(job.client)
-        return index[self.local.probe(self.seed, job.round, job.client, len(index))]
+        order = self.local.probe(self.seed, job.round, job.client, len(index))
+        size = self.local.batch_size
+        for first in range(0, min(len(order), job.plan.probes * size), size):
+            yield index[order[first : first + size]]
 
     def blocks(self, client: int) -> Iterator[tuple[AnyArray, Integers]]:
         """Yield (x, y) of all samples of a client, BLOCK of them at a time."""
@@ -198,6 +204,13 @@ class Engine(ABC):
         """Return the outputs float32[n, classes] and y int64[n] of the samples `index` int64[n]."""
         x, y = samples.take(index)
         return self.outputs(weights, x), y
+    @abstractmethod
+    def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
+        """Return float32[P]: `weights` with the running statistics of x alone (static_norm.py)."""
+
+    @abstractmethod
+    def flow(self, weights: Vector) -> Reals:
+        """Return float64[P], the synaptic flow of the whole model at `weights` (flow.py)."""
 
     def accuracy(self, client: int, weights: Vector) -> float:
         """Return the share of the client's own samples that `weights` float32[P] class right."""

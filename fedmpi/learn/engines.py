@@ -65,7 +65,7 @@ def engine_for(
     """
     sample = np.asarray(sample)
     if name == "debug":
-        networks = Networks(make, sample, partial(_reference, sample=sample))
+        networks = Networks(make, sample, partial(_reference, sample=sample, data=data))
         return DebugEngine(networks, data, on_step)
     on = on or OnDevice()
     if name == "batched" or (name == "auto" and on.device != "cpu"):
@@ -87,8 +87,9 @@ def _batched(
 ) -> BatchedEngine:
     torch.set_num_threads(1)  # where threads share the slots, bits would depend on the slot
     many = partial(
-        many_of, sample=sample, device=on.device, precision=on.precision, stacked=on.stacked
-    )
+        many_of, sample=sample, device=on.device, precision=on.precision, stacked=on.stacked,
+        labels=_labels(data),
+    )  # fmt: skip
     with exact():
         networks = Networks(make, sample, many)
     layout = networks.whole.layout
@@ -96,8 +97,15 @@ def _batched(
     return BatchedEngine(networks, data, on_step, width)
 
 
-def _reference(module: nn.Module, sample: AnyArray) -> tuple[Reference, Vector]:
-    reference = Reference(module, layout_of(module, sample))
+def _labels(data: ClientData) -> int:
+    """Return the number of labels, if the largest is among the training samples."""
+    return int(data.samples.y.max(initial=-1)) + 1
+
+
+def _reference(
+    module: nn.Module, sample: AnyArray, data: ClientData
+) -> tuple[Reference, Vector]:
+    reference = Reference(module, layout_of(module, sample, _labels(data)))
     return reference, reference.initial
 
 
@@ -105,7 +113,8 @@ def _gradients(
     module: nn.Module, sample: AnyArray, name: str, threads: int, data: ClientData
 ) -> tuple[Gradients, Vector]:
     """Return the backend of a module and its first weights."""
-    layout, shape, batch_size = layout_of(module, sample), sample.shape[1:], data.local.batch_size
+    layout = layout_of(module, sample, _labels(data))
+    shape, batch_size = sample.shape[1:], data.local.batch_size
     if name == "auto":
         name, _ = choose(module, layout, shape, batch_size)
     backend: Gradients

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedmpi.layout import Support
 from fedmpi.learn.engine import BLOCK
+from fedmpi.totals import Total
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,13 +14,15 @@ class OwnScore:
     """How clients' own models do on test samples of their own.
 
     `clients` int64[n] were drawn from `among` clients; `right` and `count` int64[n] are right
-    answers and test samples, 0 and 0 where a client's model is the global one.
+    answers and test samples, 0 and 0 where a client's model is the global one. `of_mean` is the
+    accuracy of the plain mean of their models on all test samples; NaN if there is no such mean.
     """
 
     clients: np.ndarray
     right: np.ndarray
     count: np.ndarray
     among: int
+    of_mean: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,23 @@ def evaluate(engine, weights, samples, classes, comm):
     comm.sum_array(losses)
     comm.sum_array(tally)
     return Score(float(losses.sum() / max(len(samples), 1)), tally[0], tally[1])
+
+
+def with_statistics(engine, weights, comm):
+    """Return float32[P]: `weights` with the running statistics of all training samples.
+
+    The plain mean of those of each block; collective over `comm`, the same for any ranks.
+    """
+    layout, samples = engine.layout, engine.data.samples
+    still = np.array([not tensor.trained for tensor in layout.tensors], np.uint8)
+    support, total = Support(layout, "tensor", still), Total(layout, "tensor")
+    blocks = -(-len(samples) // BLOCK)
+    for block in range(comm.rank, blocks, comm.size):
+        x, _ = samples.take(np.arange(block * BLOCK, min((block + 1) * BLOCK, len(samples))))
+        total.add(engine.block_statistics(weights, x), 1 / blocks, support)
+    comm.sum_array(total.sum)
+    comm.sum_array(total.cover)
+    return total.mean(weights)
 
 
 def _cross_entropy(logits, y):

@@ -28,6 +28,7 @@ class Gradients(ABC):
 
     def __init__(self, layout: Layout, weights: Vector, grad: Vector) -> None:
         self.layout, self.weights, self.grad = layout, weights, grad
+        self._labels: Bools | None = None
         self._running = [slice(t.start, t.start + t.size) for t in layout.tensors if not t.trained]
 
     def gradient(
@@ -39,6 +40,7 @@ class Gradients(ABC):
         backward: Backward = FULL,
         activations: list[Reals] | None = None,
         error: str = "cross-entropy",
+        labels: Bools | None = None,
     ) -> float:
         """Return the mean error of one batch and fill in its gradient.
 
@@ -59,6 +61,8 @@ class Gradients(ABC):
             alone for layers of other kinds.
         error : str
             A key of `losses.LOSSES`.
+        labels : bool[classes], optional
+            Outputs of other classes are taken as 0; not known to the kernels.
 
         Raises
         ------
@@ -66,6 +70,7 @@ class Gradients(ABC):
             If the rows of `backward` do not fit the layout, or the error is not known here.
         """
         self._enter(weights)
+        self._labels = labels
         loss = self._differentiate(x, y, backward, activations, error)
         if weights is not self.weights:
             for block in self._running:

@@ -14,7 +14,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _COUNTER = "num_batches_tracked"  # only read by BatchNorm(momentum=None), which is refused
 
 
-def layout_of(module, sample):
+def layout_of(module, sample, labels=0):
     """Return the Layout of a module.
 
     Every module that has parameters of its own is a layer, in the order in which
@@ -31,17 +31,19 @@ def layout_of(module, sample):
         Left as it is: same mode, same running statistics.
     sample : array or torch.Tensor [1, ...]
         One input, which is run through the module.
+    labels : int, optional
+        The least number of outputs of a sample.
 
     Raises
     ------
     ConfigError
         Parameters that are shared, unused, frozen or not float32; buffers that are not
-        float32; a forward pass that draws random numbers (dropout) or fails.
+        float32; a forward pass that draws random numbers (dropout), fails, or has too few outputs.
     """
     sample = torch.as_tensor(sample)
     _check_kinds(module)
     _check_tensors(module)
-    _check_draws(module, sample)
+    _check_draws(module, sample, labels)
     calls = _trace(module, sample)
     names = {part: name for name, part in module.named_modules()}
     layers, tensors = [], []
@@ -238,7 +240,7 @@ def _check_tensors(module):
             )
 
 
-def _check_draws(module, sample):
+def _check_draws(module, sample, labels):
     """Raise ConfigError if the forward pass in training fails or draws random numbers."""
     twin = copy.deepcopy(module).train()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -255,6 +257,10 @@ def _check_draws(module, sample):
                 f"model: the forward pass returns a {type(outputs).__name__}; return one tensor, "
                 "[N, classes]"
             )
+        if labels and (outputs.ndim != 2 or outputs.shape[1] < labels):
+            found = ", ".join(map(str, outputs.shape))
+            raise ConfigError(f"model: the forward pass of 2 samples returns float32[{found}], and "
+                              f"labels go up to {labels - 1}; return float32[2, {labels}]")
         if not torch.equal(before, torch.get_rng_state()):
             raise ConfigError(
                 "model: the forward pass draws random numbers (dropout?), which would make "

@@ -34,6 +34,11 @@ class Local:
             return np.minimum(self.batch_size, np.asarray(samples)) * self.steps
         return (self.epochs or 1) * np.asarray(samples)
 
+    def samples_in(self, samples: int, steps: int) -> int:
+        """Return how many samples `batches` yields in `steps` steps, each time counted."""
+        whole, rest = divmod(steps, max(-(-samples // self.batch_size), 1))
+        return whole * samples + min(rest * self.batch_size, samples)
+
     def lr_of(self, round: int) -> float:
         """Return the learning rate of a round."""
         return self.lr * self.lr_decay**round
@@ -56,6 +61,5 @@ class Local:
                 yield order[start : start + self.batch_size], last
 
     def probe(self, seed: int, round: int, client: int, samples: int) -> Integers:
-        """Return the places int64[n] of the batch whose gradient is measured after training."""
-        order = rng_for(seed, "probe", round, client).permutation(samples)
-        return order[: self.batch_size]
+        """Return the order int64[n] of the samples whose gradient is measured after training."""
+        return rng_for(seed, "probe", round, client).permutation(samples)

@@ -1,5 +1,6 @@
 """What a network's outputs are measured by: the mean over a batch of one number per sample."""
 
+import torch
 from torch.nn import functional
 
 
@@ -26,6 +27,13 @@ def sigmoid_quadratic(outputs, y):
 def sigmoid_linear(outputs, y):
     """Return the mean of sum |t - o|, with o = sigmoid(outputs)."""
     return _miss(outputs.sigmoid(), y).abs().sum(1).mean()
+
+
+def of_labels(outputs, labels):
+    """Return outputs float32[N, C] with 0 for the classes not in bool[C] `labels`; None for all."""
+    if labels is None:
+        return outputs
+    return outputs.masked_fill(~torch.from_numpy(labels), 0.0)
 
 
 def _miss(activity, y):

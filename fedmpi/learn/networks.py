@@ -102,9 +102,13 @@ class Networks:
         sample: AnyArray,
         backend_of: Callable[[nn.Module], tuple[Any, Vector]],
     ) -> None:
-        self._make, self._sample, self._backend_of = make, sample, backend_of
+        self._make, self.sample, self._backend_of = make, sample, backend_of
         self.whole = Network(*backend_of(make({})))
         self._parts: OrderedDict[Submodel, Network] = OrderedDict()
+
+    def module(self) -> nn.Module:
+        """Return a new module of the whole model, with its first weights."""
+        return self._make({})
 
     def of(self, part: Submodel | None) -> Network:
         """Return the Network of a Submodel (None for the whole model)."""
@@ -124,7 +128,9 @@ class Networks:
         if part.rows is not None:
             rows = [np.frombuffer(row, bool) for row in part.rows]
             index = np.flatnonzero(narrowed(layout, rows))
-            narrow(module, layout_of(module, self._sample), rows)
+            narrow(module, layout_of(module, self.sample), rows)
+        if part.divisor != 1:
+            divide(module, layout_of(module, self.sample), part.divisor)
         try:
             backend, first = self._backend_of(module)
         except ConfigError:
@@ -138,6 +144,25 @@ class Networks:
         if part.rows is None and _first(backend.layout, part.shared) != _first(layout, part.shared):
             raise ConfigError(f"model: with {dict(part.options)} it shares no first layers")
         return Network(backend, first, index)
+
+
+def divide(module, layout, divisor):
+    """Let `module` divide in training what its convolutions and linear layers give, but the last.
+
+    Changes the module in place. As in HeteroFL, whose scaler follows the layer, so that a
+    narrow network's activations are as large as those of the whole one.
+    """
+
+    def scaled(part, inputs, output):
+        return output / divisor if part.training else output
+
+    *parts, _ = (
+        parts[0]
+        for layer, parts in zip(layout.layers, layer_modules(module, layout), strict=True)
+        if layer.kind in ("conv", "linear")
+    )
+    for part in parts:
+        part.register_forward_hook(scaled)
 
 
 def _first(layout, size):

@@ -1,49 +1,23 @@
 """Engines that train one client at a time."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
-from fedmpi.layout import Layout
-from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.losses import LOSSES
-from fedmpi.learn.networks import Network, Networks
+from fedmpi.learn.network_engine import NetworkEngine
+from fedmpi.learn.networks import Network
 from fedmpi.learn.steps import Steps
-from fedmpi.plan import MECHANISMS, Own, Plan, Submodel
+from fedmpi.plan import MECHANISMS, PROBED, Own, Plan
 
 ERRORS = frozenset(f"error.{name}" for name in LOSSES)
 
 
-class OneByOne(Engine):
-    """Trains one client after another: one loop over batches, with the steps of the subclass.
-
-    Parameters
-    ----------
-    networks : Networks
-        Of the run's model; the backends are those that the subclass computes with.
-    data, on_step
-        As for every Engine.
-    """
-
-    def __init__(
-        self, networks: Networks, data: ClientData, on_step: Callable[[], None] = nothing
-    ) -> None:
-        super().__init__(data, on_step)
-        self.networks = networks
-
-    @property
-    def layout(self) -> Layout:
-        return self.networks.whole.layout
-
-    @property
-    def initial_weights(self) -> Vector:
-        return self.networks.whole.first
-
-    def layout_of(self, submodel: Submodel | None) -> Layout:
-        return self.networks.of(submodel).layout
+class OneByOne(NetworkEngine):
+    """Trains one client after another: one loop over batches, with the steps of the subclass."""
 
     def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
         for job in jobs:
@@ -71,10 +45,9 @@ class OneByOne(Engine):
             self.on_step()
             if last:
                 steps.end_epoch()
-        if "gradient" in plan.statistics and samples:
-            x, y = data.probe(job)
-            steps.probe(x, y)
-            probed += len(y)
+        for look in (name for name in PROBED if name in plan.statistics):
+            for x, y in data.probes(job):
+                probed += steps.probe(look, x, y)
         trained, statistics = steps.result()
         weights, private = network.leave(start, trained)
         return Report(
@@ -130,4 +103,4 @@ class TorchEngine(GradientEngine, name="torch"):
 class KernelsEngine(GradientEngine, name="kernels"):
     """Gradients by the compiled kernels, of the layers that `fast.chain` knows."""
 
-    mechanisms = MECHANISMS - {"gates"} | {"error.cross-entropy"}
+    mechanisms = MECHANISMS - {"gates", "labels", "submodel.divisor"} | {"error.cross-entropy"}

@@ -12,13 +12,13 @@ class Statistics:
     """
 
     def __init__(self, layout, wanted):
-        self._layout, self._found = layout, {}
+        self._layout, self._found, self._samples = layout, {}, {}
         for name in wanted:
             if name in ("activations", "relevance"):
                 self._found[name] = [np.zeros(layer.rows) for layer in layout.layers]
             elif name == "columns":
                 self._found[name] = [np.zeros(size) for size in inputs_of(layout)]
-            elif name == "squares":
+            elif name in ("squares", "summed"):
                 self._found[name] = np.zeros(layout.size, np.float32)
             elif name == "moved":
                 self._found[name] = np.zeros(layout.size, bool)
@@ -30,6 +30,8 @@ class Statistics:
             self._relevance(weights, grad, samples)
         if "squares" in self._found:
             self._found["squares"] += grad * grad
+        if "summed" in self._found:
+            self._found["summed"] += grad
 
     def moved(self, moving):
         """Take in uint8[P]: what one step may have moved."""
@@ -49,6 +51,17 @@ class Statistics:
     def keep(self, name, values):
         """Add a finished statistic."""
         self._found[name] = values
+
+    def mean(self, name, values, samples):
+        """Let float32[P] `values`, the mean over some samples, enter the mean over all of them."""
+        before = self._samples.get(name, 0)
+        self._samples[name] = before + samples
+        old = self._found[name] if before else np.zeros_like(values)
+        self._found[name] = old + (values - old) * np.float32(samples / self._samples[name])
+
+    def found(self, name):
+        """Return a statistic as it is so far."""
+        return self._found[name]
 
     def result(self):
         """Return the statistics by name."""

@@ -52,6 +52,7 @@ class Steps:
         self._local, self._lr, self._mu = local, np.float32(lr), plan.proximal
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
         self._error, self._backward, self._start = plan.error, plan.backward, start
+        self._labels, self._dense_norm = plan.labels, plan.dense_norm
         self._first, self._second = network.moments
         network.moments[: 2 if local.optimizer == "adam" else 1] = 0
         # The buffers of Gradients spare it copies.
@@ -67,8 +68,7 @@ class Steps:
         self._edges = network.edges if whole else edges_of(self.free)
         if self.mask is not None:
             # Of weights that never move the gradient may be left out, unless it is looked at.
-            looks = plan.readjust or "squares" in plan.statistics
-            wanted = update if plan.fixed and not looks else None
+            wanted = update if plan.fixed and not (plan.readjust or plan.looks) else None
             self._backward = replace(plan.backward, mask=self.mask, update=wanted)
         self.statistics = Statistics(self.layout, plan.statistics)
         self._corrections = corrections_of(plan, network)
@@ -79,7 +79,10 @@ class Steps:
     def take(self, x, y):
         """Take one step on the batch x float32[n, ...], y int64[n]; return its mean loss."""
         self.count += 1
+        dense = self._dense_statistics(x, y)
         loss = self._gradient(x, y, self._backward, self.statistics.activations)
+        if dense is not None:
+            self.point[self.still] = dense
         self.moving = self.free
         if self._copies:
             np.copyto(self.direction, self.grad)
@@ -98,10 +101,27 @@ class Steps:
         self._look(x, y)
         self.statistics.columns(self.point, self.grad, len(y))
 
-    def probe(self, x, y):
-        """Measure the gradient of one batch, of all coordinates, and leave everything as it is."""
-        self._look(x, y)
-        self.statistics.keep("gradient", self.grad.copy())
+    def probe(self, look, x, y):
+        """Measure the "gradient" or "curvature" of a batch, and leave everything as it is.
+
+        Returns how many samples were differentiated.
+        """
+        if look == "gradient":
+            self._look(x, y)
+            self.statistics.mean(look, self.grad, len(y))
+            return len(y)
+        here, g = self.weights.copy(), self.statistics.found("gradient")
+        length = 0.01 * np.linalg.norm(here) / max(np.linalg.norm(g), 1e-30)
+        change = np.float32(length) * g
+        change[self.still] = 0
+        sides = []
+        for side in (here + change, here - change):
+            self.weights[:] = side
+            self._look(x, y)
+            sides.append(self.grad.copy())
+        self.weights[:] = here
+        self.statistics.mean(look, (sides[0] - sides[1]) / np.float32(2 * length), len(y))
+        return 2 * len(y)
 
     def result(self):
         """Return the weights float32[P'], a copy, and the statistics by name."""
@@ -111,6 +131,14 @@ class Steps:
         """Go on under another mask uint8[P'], and move what `free` uint8[P'] allows."""
         self.mask, self.free, self._edges = mask, free, edges_of(free)
         self._backward = replace(self._backward, mask=mask, update=None)
+
+    def _dense_statistics(self, x, y):
+        """Return the running statistics after a pass at the weights, None where not asked for."""
+        if not (self._dense_norm and self.apart and self.still.size):
+            return None
+        np.copyto(self.point, self.weights)
+        self._gradients.gradient(self.point, x, y, self.grad, FULL, None, self._error)
+        return self.point[self.still]
 
     def _look(self, x, y):
         """Take the whole gradient of a batch; running statistics stay as they are."""
@@ -122,7 +150,7 @@ class Steps:
         for correction in self._corrections:
             correction.before(self)
         return self._gradients.gradient(
-            self.point, x, y, self.grad, backward, activations, self._error
+            self.point, x, y, self.grad, backward, activations, self._error, self._labels
         )
 
     def _move(self):

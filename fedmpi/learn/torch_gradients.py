@@ -7,7 +7,7 @@ from torch import nn
 from fedmpi.layout import Layout
 from fedmpi.learn.gradients import Gradients, checked_rows
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.losses import LOSSES, of_labels
 from fedmpi.learn.taps import Tap
 from fedmpi.plan import FULL
 
@@ -47,7 +47,7 @@ class TorchGradients(Gradients):
         if not self.module.training:
             self.module.train()
         still = self._flat[self._still]
-        loss = LOSSES[error](self.module(_copy(x)), _copy(y))
+        loss = LOSSES[error](of_labels(self.module(_copy(x)), self._labels), _copy(y))
         self._fill(loss)
         self._flat[self._still] = still
         return loss.item()

@@ -17,6 +17,7 @@ from fedmpi.record.source import Source, reading
 from fedmpi.record.table import Table
 
 DEPTH = 4  # groups inside groups under /provenance
+JSON = 64  # bytes that a character of JSON can take as objects of Python
 
 
 def open(path: str | os.PathLike[str]) -> "Run":
@@ -84,7 +85,9 @@ class Run:
     def config(self) -> dict[str, Any]:
         """Every value used, defaults included, as a dict of sections."""
         with reading(self.path):
-            config = json.loads(self._text("config/resolved"))
+            text = self._text("config/resolved")
+            self._source.charge(JSON * len(text), "config/resolved")
+            config = json.loads(text)
             if not isinstance(config, dict):
                 raise ValueError("/config/resolved is no JSON object")
             return config

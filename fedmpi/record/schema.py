@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = "1.2"  # the first number changes when an old reader would misread
+VERSION = "1.4"  # the first number changes when an old reader would misread
 
 PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
@@ -17,7 +17,9 @@ COLLECTIVES = (  # stored as index; "node": shared memory alone, the others betw
 # Columns that came with a later version; files of an earlier one lack them.
 SINCE = {"rounds/flops_inference": "1.1"} | dict.fromkeys(
     ("rounds/joules", "rounds/co2_g", "clients/joules"), "1.2"
-)
+) | dict.fromkeys(("rounds/own_mean_accuracy", "rounds/epsilon"), "1.3")
+
+MEASURED = {"wall_time", "collective_regret"}  # as clocks and models of time have it
 
 TEXT = "utf-8"  # dtype of a column of text: UTF-8 of fixed length, padded with zeros
 
@@ -70,6 +72,7 @@ ROUNDS = _columns("rounds", "[R]", f"""
     test_loss,         <f8, 1,    mean loss on the test data; NaN in rounds without evaluation
     test_accuracy,     <f8, 1,    part of the test data classed right, 0 to 1; NaN as above
     local_accuracy,    <f8, 1,    mean over clients of their own models' accuracy; NaN as above
+    own_mean_accuracy, <f8, 1,    that of the plain mean of own models; NaN if all are global
     clients_selected,  <i8, 1,    clients asked to take part
     clients_completed, <i8, 1,    clients whose report entered the sums
     bytes_down,        <i8, byte, encoded messages from server to clients, all clients
@@ -80,6 +83,7 @@ ROUNDS = _columns("rounds", "[R]", f"""
     flops_inference,   <f8, 1,    those of one sample through the global model, masks and gates off
     joules,            <f8, J,    energy of the clients' devices, from the powers in /devices
     co2_g,             <f8, g,    CO2 behind it, from devices.carbon_g_per_kwh
+    epsilon,           <f8, 1,    privacy spent by then, inf: it protects nobody; NaN without noise
     density_up,        <f8, 1,    mean over clients of the part of the coordinates sent
     density_union,     <f8, 1,    part of the coordinates that at least one completed client sent
     model_density,     <f8, 1,    part of the coordinates of the global model that are not pruned
@@ -165,6 +169,19 @@ def _minor(version):
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
+def limits(column):
+    """Return the (least, most) that values of a column of rounds or clients can have.
+
+    NaN counts as no value. A loss can be anything.
+    """
+    if column.name.endswith("_loss"):
+        return -np.inf, np.inf
+    if column.group not in ("rounds", "clients") or column.name in MEASURED:
+        return -1e30, 1e30
+    part = column.dtype == "<f8" and column.unit == "1" and column.name != "flops_inference"
+    return (0, 1 + 1e-9) if part else (0, 1e30)
+
+
 def numeric(column):
     """Return the numpy dtype of a column that is not text."""
     return np.dtype(column.dtype)
@@ -175,7 +192,10 @@ HEAD = f"""# Result files of fedmpi, schema {VERSION}
 Printed from `fedmpi/record/schema.py`. One run, one HDF5 file. It is written whole under the name
 `FILE.part` and then renamed, so `FILE` can be read at any moment: while the run writes, and after
 it was killed. Numbers are little-endian. Text is UTF-8 of fixed length, padded with zeros. Nothing
-is compressed and nothing points to another file. Datasets that grow have Fletcher-32 checksums.
+points to another file, and nothing has two names. Every dataset is under a checksum: small ones lie
+among the metadata of HDF5, which have their own, the others have Fletcher-32. What grows, and what
+is larger than 32 KiB, is compressed with gzip, the weights apart. A single text that is larger is
+an array of one.
 Every dataset below has the attributes `unit` and `meaning`, which other programs find under the
 names `units` and `long_name`. The first axis of `/rounds`, `/phases` and `/layers` has the
 dimension scale `/rounds/round`. A new column raises the second number of the version, a change that
@@ -207,8 +227,9 @@ what late and unavailable clients sent; `bytes_up_values`, `bytes_up_support`, `
 no rows in `/clients`.
 
 With `schedule.mode = "async"` the rows of a round are the clients that report in it; they began
-at their `virtual_start`, in this round or before. A late one was called off as too stale: its row
-holds what it received.
+at their `virtual_start`, in this round or before. A late one was called off as too stale, a dropped
+one lost: their rows hold what they received. Where the size of a message is known only after
+training, `seconds_up` are those of the size that was expected, and `bytes_up` what was sent.
 """
 
 TITLES = (

@@ -2,6 +2,7 @@
 
 import math
 import os
+import stat
 from contextlib import contextmanager
 
 import h5py
@@ -11,6 +12,17 @@ from fedmpi.errors import ResultError
 
 ATTRIBUTE_BYTES = 4096
 LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
+FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32}
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# What may be read out of one file, whoever asks for it: this much, and so much more for each byte
+# of the file. Real runs are compressed to a tenth or so.
+MEMORY = 1 << 28
+MEMORY_PER_BYTE = 40
+TEXT = 80  # bytes that Python needs for a text beyond those of the file
+NAME = 1 << 16  # bytes that count for an entry of a group: few, but they cost time
+DEFLATE = 1032  # times that gzip's best makes anything smaller
+OVERHEAD = 32  # bytes that a chunk may be longer than its values, and a hundredth
+CHUNK = 1 << 16  # bytes of a compressed chunk, which thus becomes 64 MiB at worst
 
 
 @contextmanager
@@ -24,34 +36,96 @@ def reading(path):
         raise ResultError(f"{path}: damaged, or no result of fedmpi ({reason})") from error
 
 
+class DiskFile:
+    """A file object for h5py, to read alone; closed when nobody holds it any more.
+
+    HDF5 knows the files that it opens itself by their place on the disk, and refuses to open
+    what another library of this process has opened in another way. It cannot know these.
+    """
+
+    def __init__(self, path):
+        """Open `path`, whatever it is, without waiting for the other end of a pipe."""
+        self._file = -1
+        self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self._at = 0
+
+    def __del__(self):
+        """Close the file."""
+        self.close()
+
+    def close(self):
+        """Close the file, if it is open."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def status(self):
+        """Return what the system knows of the file, as os.fstat."""
+        return os.fstat(self._file)
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        """Go to `offset`, from the beginning or the end."""
+        self._at = offset + (self.status().st_size if whence == os.SEEK_END else 0)
+        return self._at
+
+    def tell(self):
+        """Return the place in the file."""
+        return self._at
+
+    def read(self, size):
+        """Return up to `size` bytes from here on."""
+        data = os.pread(self._file, size, self._at)
+        self._at += len(data)
+        return data
+
+
 class Source:
     """An open HDF5 file in which only plain datasets of this very file can be read.
 
-    Not followed: soft and external links, virtual and external datasets, filters, references.
-    A dataset may not declare more bytes than the file stores for it, nor than the file is long.
+    Not followed: soft and external links, virtual and external datasets, references, filters but
+    gzip and Fletcher-32, objects with two names. All that is read counts against one bound.
     """
 
     def __init__(self, path):
         """Open `path`; raises ResultError if it is no readable HDF5 file."""
         self.path = os.fspath(path)
-        if not os.path.exists(self.path):
-            raise ResultError(f"{self.path}: no such file")
-        if os.path.isdir(self.path):
-            raise ResultError(f"{self.path}: is a folder, not a result file")
         try:
-            self.size = os.path.getsize(self.path)
-            with open(self.path, "rb"):
-                pass
+            self._disk = DiskFile(self.path)
+        except FileNotFoundError:
+            raise ResultError(f"{self.path}: no such file") from None
         except OSError as error:
             raise ResultError(f"{self.path}: cannot be read ({error.strerror})") from error
-        if not h5py.is_hdf5(self.path):
-            raise ResultError(f"{self.path}: is not an HDF5 file, so no result of fedmpi")
+        try:
+            self._open()
+        except BaseException:
+            self._disk.close()
+            raise
+
+    def _open(self):
+        status = self._disk.status()
+        if stat.S_ISDIR(status.st_mode):
+            raise ResultError(f"{self.path}: is a folder, not a result file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ResultError(f"{self.path}: is a device, pipe or socket, not a result file")
+        self.size = status.st_size
+        self._left = MEMORY + MEMORY_PER_BYTE * self.size
         with reading(self.path):
-            self._file = h5py.File(self.path, "r", locking=False)
+            if self._disk.read(len(SIGNATURE)) != SIGNATURE:
+                raise ResultError(f"{self.path}: is not an HDF5 file, so no result of fedmpi")
+            self._file = h5py.File(self._disk, "r")
 
     def close(self):
         """Close the file."""
         self._file.close()
+        self._disk.close()
+
+    def charge(self, size, path):
+        """Count `size` bytes that `path` takes in memory; ResultError beyond the file's bound."""
+        self._left -= size
+        if self._left < 0:
+            most = (MEMORY + MEMORY_PER_BYTE * self.size) >> 20
+            raise ResultError(f"{self.path}: damaged, with /{path} it would take more than the "
+                              f"{most} MiB that a file of its size may take")
 
     def attribute(self, path, name, number=False):
         """Return the text (or whole number) of an attribute of group `path`, None if absent."""
@@ -70,7 +144,7 @@ class Source:
     def names(self, path):
         """Return the names in group `path`, in the order of the file."""
         with self._guard():
-            return tuple(self._object(path, h5py.Group))
+            return self._members(path)
 
     def shape(self, path, dtype=None):
         """Return the shape of the dataset `path`, after all checks but reading it."""
@@ -83,30 +157,21 @@ class Source:
         dtype is the one it must have: of numpy, "utf-8", or None for any of numbers and texts.
         """
         with self._guard():
-            return values_of(self._dataset(path, dtype))
+            return self._values(path, self._dataset(path, dtype))
 
     def tree(self, path, depth):
-        """Return a group as {name: array}, groups in it (to `depth` levels) as dicts in it.
-
-        All arrays together may not be larger than the file: one dataset may have many names.
-        """
-        left = self.size
+        """Return a group as {name: array}, groups in it (to `depth` levels) as dicts in it."""
 
         def group(path, depth):
-            nonlocal left
             if depth == 0:
                 raise ValueError(f"/{path} is nested too deeply")
             found = {}
-            for name in self._object(path, h5py.Group):
+            for name in self._members(path):
                 inner = f"{path}/{name}"
                 if isinstance(self._object(inner, (h5py.Group, h5py.Dataset)), h5py.Group):
                     found[name] = group(inner, depth - 1)
-                    continue
-                dataset = self._dataset(inner, None)
-                left -= dataset.nbytes
-                if left < 0:
-                    raise ValueError(f"/{path} is larger than the file")
-                found[name] = values_of(dataset)
+                else:
+                    found[name] = self._values(inner, self._dataset(inner, None))
             return found
 
         with self._guard():
@@ -128,9 +193,16 @@ class Source:
             if not isinstance(found.get(name, getlink=True), h5py.HardLink):
                 raise ValueError(f"/{path} points elsewhere")
             found = found[name]
+            if h5py.h5o.get_info(found.id).rc != 1:
+                raise ValueError(f"/{path} has two names")
         if not isinstance(found, kind):
             raise ValueError(f"/{path} is of another kind")
         return found
+
+    def _members(self, path):
+        found = self._object(path, h5py.Group)
+        self.charge(NAME * len(found), path)
+        return tuple(found)
 
     def _dataset(self, path, dtype):
         dataset = self._object(path, h5py.Dataset)
@@ -145,18 +217,32 @@ class Source:
         if options.get_layout() not in LAYOUTS or options.get_external_count():
             raise ValueError(f"/{path} takes its values from another file")
         filters = {options.get_filter(i)[0] for i in range(options.get_nfilters())}
-        if filters - {h5py.h5z.FILTER_FLETCHER32}:  # checksums make a dataset no smaller
-            raise ValueError(f"/{path} is compressed; h5repack -f NONE undoes that")
-        declared = math.prod(shape) * dataset.dtype.itemsize
-        if declared and not declared <= dataset.id.get_storage_size() <= self.size:
+        if filters - FILTERS:
+            raise ValueError(f"/{path} is stored in an unknown way; h5repack -f NONE undoes that")
+        declared, stored = dataset.nbytes, dataset.id.get_storage_size()
+        smaller = DEFLATE if h5py.h5z.FILTER_DEFLATE in filters else 1
+        if smaller > 1 and math.prod(options.get_chunk()) * dataset.dtype.itemsize > CHUNK:
+            raise ValueError(f"/{path} is compressed in too large pieces")
+        if declared and not (stored <= self.size and declared <= stored * smaller):
             raise ValueError(f"/{path} declares more values than the file holds")
         return dataset
 
+    def _values(self, path, dataset):
+        """Return a checked dataset as an array, of dtype object where it holds texts."""
+        text = dataset.dtype.kind == "S"
+        self.charge(dataset.nbytes + (TEXT * dataset.size if text else 0), path)
+        if dataset.compression:
+            self._check_chunks(path, dataset)
+        values = dataset[()]
+        if not text:
+            return np.asarray(values)
+        flat = [bytes(text).decode() for text in np.atleast_1d(values).ravel()]
+        return np.array(flat, dtype=object).reshape(dataset.shape)
 
-def values_of(dataset):
-    """Return a checked h5py dataset as an array, of dtype object where it holds texts."""
-    values = dataset[()]
-    if dataset.dtype.kind != "S":
-        return np.asarray(values)
-    flat = [bytes(text).decode() for text in np.atleast_1d(values).ravel()]
-    return np.array(flat, dtype=object).reshape(dataset.shape)
+    def _check_chunks(self, path, dataset):
+        """Refuse chunks that are no smaller compressed, and become any size when unpacked."""
+        most = math.prod(dataset.chunks) * dataset.dtype.itemsize * 1.01 + OVERHEAD
+        large = []
+        dataset.id.chunk_iter(lambda chunk: large.append(chunk.size) if chunk.size > most else None)
+        if large:
+            raise ValueError(f"/{path} has a compressed piece of {large[0]} bytes")

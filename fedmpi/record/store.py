@@ -14,10 +14,15 @@ from fedmpi.record.patient import PatientFile
 
 # Read by HDF5 1.10 (2016) and later; its metadata carry checksums, so damage is seen.
 FORMAT = ("v110", "v110")
-CHUNK = 4096  # bytes; small, since most runs have tens of rounds
+# Places of chunks that grew are used again; without it a run of many commits is many times larger.
+SPACE = {"fs_strategy": "fsm", "fs_persist": True}
+CHUNK = 32_768  # bytes; a chunk of few rows is compressed to little
+COMPACT = 32_768  # bytes that fit among the metadata, and under their checksum
+WIDEST = 4096  # values of a row in one chunk
+PACKED = {"compression": "gzip", "compression_opts": 4}
 # The numbers of the rounds are the first axis of what grows with the rounds.
 SCALES = dict.fromkeys(("rounds", "phases", "layers"), "rounds/round")
-CHUNK_ROWS = {"rounds": 64, "phases": 64, "layers": 64, "events": 4, "clients": 512}
+CHUNK_ROWS = {"rounds": 64, "phases": 64, "layers": 64, "events": 4, "clients": 4096}
 
 
 @contextmanager
@@ -28,7 +33,8 @@ def changed(path, new=False):
     """
     disk = PatientFile(path, new)
     try:
-        with h5py.File(disk, "w" if new else "r+", libver=FORMAT) as file:
+        space = SPACE if new else {}
+        with h5py.File(disk, "w" if new else "r+", libver=FORMAT, **space) as file:
             yield file
     finally:
         disk.close()
@@ -53,7 +59,37 @@ def put_attributes(file, values):
 def put(file, column, values):
     """Write a dataset of the table that does not grow."""
     array = text_array(values) if column.dtype == schema.TEXT else np.asarray(values, column.dtype)
-    _describe(file.create_dataset(column.path, data=array), column)
+    _describe(_fixed(file, column.path, array), column)
+
+
+def _fixed(group, name, array, packed=True):
+    """Make a dataset that does not grow, under a checksum; compressed if large and `packed`.
+
+    A large value without axes becomes an array of one.
+    """
+    if array.nbytes <= COMPACT:
+        plain = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plain.set_layout(h5py.h5d.COMPACT)
+        scalar = h5py.h5s.create(h5py.h5s.SCALAR)
+        space = h5py.h5s.create_simple(array.shape) if array.shape else scalar
+        kind = h5py.h5t.py_create(array.dtype, logical=True)
+        group[name] = made = h5py.Dataset(h5py.h5d.create(group.id, None, kind, space, plain))
+        made[...] = array
+        return made
+    array = np.atleast_1d(array)
+    item = array.dtype.itemsize
+    how = PACKED if packed and item <= COMPACT else {}
+    chunks = _chunks(array.shape, COMPACT // item)
+    return group.create_dataset(name, data=array, chunks=chunks, fletcher32=True, **how)
+
+
+def _chunks(shape, most):
+    """Return the shape of chunks of at most `most` values, whole along the last axes."""
+    chunks: list[int] = []
+    for length in reversed(shape):
+        chunks.insert(0, max(1, min(length, most)))
+        most //= chunks[0]
+    return tuple(chunks)
 
 
 def put_fixed(file, toml, resolved, counts, layer_names):
@@ -97,14 +133,41 @@ def put_empty(file, ranks, layers):
         _growing(file, column, dtype, {})
 
 
+def sealed(file):
+    """Write all datasets of a file of an older schema again, under checksums."""
+    rows = {c: file[c.path][:] for c in schema.APPENDED + schema.EVENTS}
+    for column in rows:
+        del file[column.path]
+    for column, old in rows.items():
+        widths = {column.shape: old.shape[1]} if old.ndim > 1 else {}
+        extend(_growing(file, column, old.dtype, widths), old)
+    done = {column.path for column in rows}
+
+    def group(path):
+        for name in list(file[path or "/"]):
+            inner = f"{path}/{name}" if path else name
+            if isinstance(file[inner], h5py.Group):
+                group(inner)
+            elif inner not in done:
+                old = file[inner]
+                values, attributes = old[()], dict(old.attrs)
+                array = np.asarray(values, old.dtype)
+                del file[inner]
+                new = _fixed(file, inner, array, not inner.startswith("model/"))
+                for key, value in attributes.items():
+                    new.attrs.create(key, text_array(value.decode()))
+
+    group("")
+
+
 def _growing(file, column, dtype, widths):
     """Make the empty dataset of `column`; `widths` gives its second axis by shape, if any."""
     row = (int(widths[column.shape]),) if column.shape in widths else ()
     size = max(1, dtype.itemsize * int(np.prod(row)))
     rows = max(1, min(CHUNK_ROWS[column.group], CHUNK // size))
     dataset = file.create_dataset(
-        column.path, (0, *row), dtype, maxshape=(None, *row), chunks=(rows, *row),
-        fletcher32=True,
+        column.path, (0, *row), dtype, maxshape=(None, *row),
+        chunks=(rows, *_chunks(row, WIDEST)), fletcher32=True, **PACKED,
     )
     _describe(dataset, column)
     scale = SCALES.get(column.group)
@@ -134,7 +197,7 @@ def put_tree(group, values):
         if isinstance(value, Mapping):
             put_tree(group.create_group(name, track_order=True), value)
         else:
-            dataset = group.create_dataset(name, data=_plain(group, name, value))
+            dataset = _fixed(group, name, _plain(group, name, value))
             _name(dataset, "", f"{name.replace('_', ' ')} of the run")
 
 
@@ -144,7 +207,7 @@ def put_devices(group, columns, clients):
         array = _plain(group, name, values)
         if array.shape != (clients,):
             raise ResultError(f"devices.{name} has shape {array.shape}, must be {(clients,)}")
-        dataset = group.create_dataset(_checked_name(group, name), data=array)
+        dataset = _fixed(group, _checked_name(group, name), array)
         unit, meaning = schema.DEVICES.get(name, ("", name.replace("_", " ")))
         _name(dataset, unit, meaning)
 
@@ -154,7 +217,7 @@ def put_model(file, arrays, sha256):
     group = file["model"]
     group.clear()
     for name, array in arrays.items():
-        dataset = group.create_dataset(_checked_name(group, name), data=little_endian(array))
+        dataset = _fixed(group, _checked_name(group, name), little_endian(array), packed=False)
         _name(dataset, "1", f"final global weights {name}")
     digest = text_array(sha256)
     group.attrs.create("sha256", digest, dtype=digest.dtype)

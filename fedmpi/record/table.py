@@ -52,9 +52,20 @@ class Table:
         if name not in self._read:
             column = self._columns[name]
             values = self._source.read(column.path, column.dtype)
+            self._check(column, values)
             values.flags.writeable = False
             self._read[name] = values
         return self._read[name]
+
+    def _check(self, column, values):
+        """Raise ResultError for a value that the column cannot have."""
+        if column.dtype is None:
+            return
+        least, most = schema.limits(column)
+        wrong = np.flatnonzero((values < least) | (values > most))
+        if len(wrong):
+            raise ResultError(f"{self._source.path}: damaged, /{column.path} holds "
+                              f"{values.flat[wrong[0]]}, which is not from {least} to {most:.1g}")
 
     def __getattr__(self, name):
         """Return one column: `table.flops` is `table["flops"]`."""

@@ -1,6 +1,7 @@
 """Bring result files of an older schema to the newest one."""
 
 import os
+from itertools import pairwise
 
 from fedmpi.errors import ResultError
 from fedmpi.record import schema, store
@@ -9,23 +10,28 @@ from fedmpi.record.whole import replacement
 from fedmpi.record.writer import guarded
 
 
-def _to_1_1(file):
-    """Add the column of inference FLOPs, which nobody counted."""
-    new = [c for c in schema.ROUNDS if schema.SINCE.get(c.path) == "1.1"]
-    store.add_columns(file, new)
-    store.put_attributes(file, {"fedmpi_schema": "1.1"})
+def _with_columns_of(version):
+    """Return a step that adds the columns that came with `version`, which nobody counted."""
+
+    def step(file):
+        new = [c for c in schema.ROUNDS + schema.CLIENTS if schema.SINCE.get(c.path) == version]
+        store.add_columns(file, new)
+        store.put_attributes(file, {"fedmpi_schema": version})
+
+    return step
 
 
-def _to_1_2(file):
-    """Add the columns of energy, which nobody counted."""
-    new = [c for c in schema.ROUNDS + schema.CLIENTS if schema.SINCE.get(c.path) == "1.2"]
-    store.add_columns(file, new)
-    store.put_attributes(file, {"fedmpi_schema": "1.2"})
+def _to_1_4(file):
+    """Put every dataset under a checksum, and compress those that grow."""
+    store.sealed(file)
+    store.put_attributes(file, {"fedmpi_schema": "1.4"})
 
 
 # Schema version -> function(h5py.File) that changes such a file to the next version and sets
 # its fedmpi_schema.
-STEPS = {"1.0": _to_1_1, "1.1": _to_1_2}
+STEPS = {old: _with_columns_of(new) for old, new in pairwise(("1.0", "1.1", "1.2", "1.3"))} | {
+    "1.3": _to_1_4
+}
 
 
 def upgrade(path):

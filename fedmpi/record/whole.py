@@ -19,6 +19,8 @@ def replacement(path, copied=False):
     `path` is the old file or the new one, and `path`.part may be left over. Raises OSError,
     also if another process is replacing `path` just now.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "is a folder, device, pipe or socket")
     part = f"{path}.part"
     with _alone(part):
         try:

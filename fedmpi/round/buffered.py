@@ -11,6 +11,8 @@ A round is one step of the server, and a client is trained in the round that it 
 the weights that it got. Who comes when follows from plans alone, so all ranks know the clients of a
 round before they train them, and share them out as in any other round. Ours: clients that begin
 during a round are drawn at its start, among those not at work then; shares are of those who report.
+A client that is lost gives up its place when it has received its message. Where the size of a
+message is known only after training, a client's seconds are those of `dry_run.bytes_up`.
 """
 
 from collections import deque
@@ -19,12 +21,15 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
+from fedmpi import returned
+from fedmpi.exchange import Job
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of
-from fedmpi.round.columns import LATE
-from fedmpi.round.messages import Messages
+from fedmpi.round.columns import COMPLETED, DROPPED, LATE
+from fedmpi.round.dry_run import bytes_up
+from fedmpi.round.visit import Server
 from fedmpi.selectors import World
 from fedmpi.stage import within
-from fedmpi.world.availability import available
+from fedmpi.world.availability import available, dropped
 from fedmpi.world.clock import Spans, spans
 from fedmpi.world.conditions import conditions_of
 from fedmpi.world.energy import joules
@@ -32,14 +37,13 @@ from fedmpi.world.energy import joules
 FLIGHT = np.dtype(
     [("client", np.int64), ("version", np.int64)]
     + [(name, np.float64) for name in ("start", "down", "compute", "up")]
+    + [("lost", np.bool_)]
 )
-"""A client at work: the step of the server that it got, when it began, and its seconds."""
+"""A client at work: the step of the server that it got, when it began, its seconds, its fate."""
 
 
 class Buffered(Cohorts):
     """Clients at work while the server goes on; the same on all ranks."""
-
-    lost = LATE
 
     def __init__(self, experiment, comm):
         self._experiment, self._comm, self._store = experiment, comm, experiment.memories
@@ -60,13 +64,14 @@ class Buffered(Cohorts):
         fresh = self._begun(state, round, len(flying), now)
         landed, self._next, self._end = fly(flying, fresh, self._slots, self._count, now)
         cohort = np.concatenate((landed, off))
-        lost = np.arange(len(cohort)) >= len(landed)
+        outcomes = np.where(cohort["lost"], DROPPED, COMPLETED)
+        outcomes[len(landed) :] = LATE
         order = np.argsort(cohort["client"])
-        self._landed, lost = cohort[order], lost[order]
+        self._landed, outcomes = cohort[order], outcomes[order]
         clients = self._landed["client"].copy()
-        sizes = np.where(lost, 0, self._experiment.sizes[clients])
+        sizes = np.where(outcomes != COMPLETED, 0, self._experiment.sizes[clients])
         shares = shares_of(sizes, self._experiment.config.clients.weighting)
-        return Cohort(clients, shares, lost, self._landed["version"].copy())
+        return Cohort(clients, shares, outcomes, self._landed["version"].copy())
 
     def state_of(self, version):
         """Return the state after which clients of `version` began."""
@@ -123,7 +128,7 @@ class Buffered(Cohorts):
         """Take up what `arrays` returned."""
         table = arrays["table"]
         self._flying = np.zeros(table.shape[1], FLIGHT)
-        for name, column in zip(FLIGHT.names, table, strict=True):
+        for name, column in zip(FLIGHT.names, table, strict=False):  # older ones lose nobody
             self._flying[name] = column
         for key, array in arrays.items():
             version, _, name = key.partition("/")
@@ -141,25 +146,34 @@ class Buffered(Cohorts):
         self.conditions = conditions_of(devices, experiment.schedule, seed, round, now)
         sizes = np.where(available(devices, seed, round, now), experiment.sizes, 0)
         sizes[self._flying["client"]] = 0
-        world = World(sizes, now)
+        world = World(sizes, now, experiment.costs.seconds)
         wanted = self._slots - flying + self._count - 1
+        if devices.dropout.any():  # whoever is lost frees a place
+            gone = int(self._flying["lost"].sum())
+            wanted = int(np.ceil((wanted + gone) / max(1 - devices.dropout.mean(), 0.01)))
         drawn = experiment.selector.select(round, world, wanted, in_turn=True)
+        drawn = returned.clients(drawn, sizes, wanted, experiment.selector)
         fresh = np.zeros(len(drawn), FLIGHT)
         fresh["client"], fresh["version"] = drawn, round
         costs = self._costs(state, round, fresh["client"])
         span = spans(self.conditions.devices, fresh["client"], *costs.T)
-        fresh["down"], fresh["compute"], fresh["up"] = span.down, span.compute, span.up
+        fresh["lost"] = dropped(devices, drawn, seed, round)
+        fresh["down"] = span.down
+        fresh["compute"], fresh["up"] = np.where(fresh["lost"], 0.0, (span.compute, span.up))
         return fresh
 
     def _costs(self, state, round, clients):
         """Return float64[n, 3]: bytes down, bytes up and FLOPs; each found by one rank."""
         experiment, comm, homes = self._experiment, self._comm, self._store.homes_of(clients)
-        messages = Messages(experiment.config.network.value_type)
+        messages, seed = experiment.messages(), experiment.config.run.seed
+        server = Server(experiment.algorithm, experiment.stages, messages, self._store.__getitem__)
         costs, homes = np.zeros((len(clients), 3)), np.where(homes < 0, clients % comm.size, homes)
         for i in np.flatnonzero(homes == comm.rank).tolist():
             client = int(clients[i])
-            plan = experiment.algorithm.plan(state, round, client)
-            costs[i] = experiment.planned_cost(plan, client, messages)
+            plan = experiment.plan(state, round, client)
+            cost = experiment.costs.of(plan, client, messages)
+            up = bytes_up(server, seed, Job(client, round, state, plan, 0.0))
+            costs[i] = cost.bytes_down, up, cost.flops
         return comm.sum_array(costs)
 
 
@@ -181,16 +195,17 @@ def fly(flying, fresh, slots, count, now):
 
     Returns
     -------
-    (landed FLIGHT[count], still at work FLIGHT[.], end)
-        In the order of their reports, of equal ones the lower client first. Fewer have reported
-        if nobody else is at work.
+    (landed FLIGHT[.], still at work FLIGHT[.], end)
+        Who reported or was lost, in that order, of equal ones the lower client first. Fewer than
+        `count` have reported if nobody else is at work.
     """
     table = np.concatenate((flying, fresh))
     seconds, clients = seconds_of(table).tolist(), table["client"].tolist()
     ends = [(table["start"][i] + seconds[i], clients[i], i) for i in range(len(flying))]
     heapify(ends)
     waiting, free, landed = deque(range(len(flying), len(table))), slots - len(flying), []
-    while len(landed) < count:
+    reported = 0
+    while reported < count:
         for _ in range(min(free, len(waiting))):
             i = waiting.popleft()
             table["start"][i] = now
@@ -199,6 +214,7 @@ def fly(flying, fresh, slots, count, now):
             break
         now, _, last = heappop(ends)
         landed.append(last)
+        reported += not table["lost"][last]
         free = 1
     left = sorted(i for _, _, i in ends)
     return table[landed], table[left], float(now)

@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Bools, Integers, Reals, State
 from fedmpi.exchange import Arrival, Job
+from fedmpi.round.columns import COMPLETED
 from fedmpi.world.conditions import Conditions
 
 
@@ -16,14 +16,21 @@ from fedmpi.world.conditions import Conditions
 class Cohort:
     """The clients of one round: ids int64[n], ascending, and their shares float64[n].
 
-    `dropped` bool[n] marks clients that send nothing: they are lost once they have their
-    message, or called off. `versions` int64[n] are the rounds in which the clients began.
+    `outcomes` int64[n] are DROPPED or LATE (columns.py) for clients that send nothing, since they
+    are lost once they have their message, or called off; COMPLETED for all others, whatever
+    becomes of them. `versions` int64[n] are the rounds in which the clients began.
     """
 
     clients: Integers
     shares: Reals
-    dropped: Bools
+    outcomes: Integers
     versions: Integers
+
+    @property
+    def dropped(self) -> Bools:
+        """bool[n]: who sends nothing."""
+        silent: Bools = self.outcomes != COMPLETED
+        return silent
 
 
 class Cohorts(ABC):
@@ -31,13 +38,10 @@ class Cohorts(ABC):
 
     Attributes
     ----------
-    lost : int
-        The status of a client of a cohort that sends nothing (columns.py).
     conditions : Conditions
         Those of the round in hand.
     """
 
-    lost: ClassVar[int]
     conditions: Conditions | None
 
     @abstractmethod

@@ -21,7 +21,7 @@ SILENCED = (LATE, UNAVAILABLE)  # whose report was cut off
 
 
 @dataclass(eq=False)
-class Row:
+class RoundRecord:
     """What one round adds to the result file.
 
     `columns` are those of /rounds, `clients` the rows CLIENT[n] in order of client,
@@ -155,6 +155,7 @@ def round_columns(round, clients, cohort, sent, score, counts):
         "test_loss": score.loss if score else np.nan,
         "test_accuracy": score.accuracy if score else np.nan,
         "local_accuracy": score.local_accuracy(counts) if score else np.nan,
+        "own_mean_accuracy": score.own.of_mean if score and score.own else np.nan,
         "clients_selected": len(clients),
         "clients_completed": int(done.sum()),
         "bytes_down": int(clients["bytes_down"].sum()),

@@ -1,9 +1,9 @@
 """The fixed parts of a run: everything that its rounds need and none of them changes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from fedmpi import flops
+from fedmpi import flops, returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Integers, Reals, State, Vector
 from fedmpi.config import Config
@@ -12,16 +12,16 @@ from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
 from fedmpi.learn.partitions import Partition, held_out
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
+from fedmpi.round.costs import Costs
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.messages import Messages
 from fedmpi.round.server_optimizer import ServerOptimizer
 from fedmpi.selectors import Selector
 from fedmpi.stages import Stage
 from fedmpi.world.devices import Devices
-from fedmpi.world.memory import check_memory, limited, needed_mb
 from fedmpi.world.schedule import Schedule
 
 
@@ -82,35 +82,39 @@ class Experiment:
         parts = (plan.submodel, plan.mask, plan.gates, plan.update)
         if plan.backward.whole and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
-        layout, first = self.engine.layout_of(plan.submodel), self._first_step(report.client)
+        layout, first = self.engine.layout_of(plan.submodel), self.costs.first_step(report.client)
         return float(flops.of_plan(layout, plan, report.seen, report.probed, first).sum())
 
-    def _first_step(self, client: int) -> int:
-        """Return how many samples are in the first step of a client's round."""
-        return min(self.config.clients.batch_size, int(self.sizes[client]))
+    @cached_property
+    def costs(self) -> Costs:
+        """What Plans cost."""
+        return Costs(self.config, self.engine, self.devices)
 
-    def check_memory(self, plan: Plan, client: int) -> None:
-        """Raise ConfigError if a client's device cannot hold what its Plan trains."""
-        if not limited(self.devices):
-            return
-        optimizer, batch_size = self.config.optimizer, self.config.clients.batch_size
-        moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
-        layout = self.engine.layout_of(plan.submodel)
-        check_memory(self.devices, client, needed_mb(layout, batch_size, moments))
+    def messages(self) -> Messages:
+        """Return Messages as this run encodes them."""
+        more_down = sum(stage.more_down for stage in self.stages)
+        return Messages(self.config.network.value_type, more_down)
 
-    def planned_cost(
-        self, plan: Plan, client: int, messages: Messages
-    ) -> tuple[int, int, float]:
-        """Return (bytes down, bytes up, FLOPs) of a client's round, as its Plan has it."""
-        down = sum(message.size.total for message in messages.down(plan))
-        layout, first = self.engine.layout_of(plan.submodel), self._first_step(client)
-        work = float(flops.of_plan(layout, plan, int(self.work[client]), first=first).sum())
-        return down, messages.planned_up(plan).size.total, work
+    def plan(self, state: State, round: int, client: int) -> Plan:
+        """Return the Plan of a client: the method's, with the steps that [devices] policy leaves.
+
+        Raises ConfigError if its device cannot hold what it trains.
+        """
+        plan, section = self.algorithm.plan(state, round, client), self.config.devices
+        returned.plan(plan, self.layout, self.algorithm)
+        if section.policy != "fixed" and section.knob == "steps" and plan.steps is None:
+            steps = range(1, self.costs.steps(client) + 1)
+            if len(steps):
+                fit = self.costs.fit(steps, client, lambda n: replace(plan, steps=int(n)))
+                plan = replace(plan, steps=int(fit))
+        self.costs.check_memory(plan, client)
+        return plan
 
     def flops_inference(self, state: State) -> float:
         """Return the floating-point operations of one sample through the global model."""
-        gates = self.algorithm.setting.gates
-        return float(flops.inference(self.layout, self.algorithm.kept(state), gates))
+        gates, kept = self.algorithm.setting.gates, self.algorithm.kept(state)
+        returned.kept(kept, self.layout, self.algorithm)
+        return float(flops.inference(self.layout, kept, gates))
 
     @cached_property
     def test_split(self) -> Partition:

@@ -5,6 +5,7 @@ Both ends are in one process, so no message travels: what arrives is computed as
 """
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from fedmpi.comm import codec
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+
+NOTHING = codec.Sizes(*(0,) * len(fields(codec.Sizes)))
 
 
 class Message(NamedTuple):
@@ -41,16 +44,22 @@ class Messages:
     ----------
     value_type : str
         Of the values that clients send, as in `codec.encode`; the server sends float32.
+    more_down : int
+        Bytes that every client receives besides.
     """
 
-    def __init__(self, value_type: str = "float32") -> None:
-        self._up_type = value_type
+    def __init__(self, value_type: str = "float32", more_down: int = 0) -> None:
+        self._up_type, self._more_down = value_type, more_down
         self._sizes: dict[tuple[object, ...], Message] = {}
 
     def down(self, plan: Plan) -> list[Message]:
         """Return the messages that bring a client what its plan says, the weights first."""
         weights = self.sized(plan.down, "float32", known=plan.known)
-        return [weights, *(self.sized(more, "float32") for more in plan.more_down.values())]
+        found = [weights, *(self.sized(more, "float32") for more in plan.more_down.values())]
+        if self._more_down:
+            size = replace(NOTHING, total=self._more_down, header=self._more_down)
+            found.append(Message(size, np.zeros_like(weights.layers)))
+        return found
 
     def up(
         self, plan: Plan, parts: Mapping[str, Part]
@@ -64,12 +73,23 @@ class Messages:
         arrived, messages = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
             values, support, _, coding = parts[name]
-            value_type, scales = coding or (self._up_type, None)
-            message = self.sized(support, value_type, known=support == plan.down)
-            received = codec.received(values, support, value_type=value_type, scales=scales)
+            known = support == plan.down
+            if coding is not None and coding.value_type == "stream":
+                message = self._streamed(support, coding.bytes, known)
+                received = codec.received(values, support)
+            else:
+                value_type, scales = (self._up_type, None) if coding is None else coding[:2]
+                message = self.sized(support, value_type, known)
+                received = codec.received(values, support, value_type=value_type, scales=scales)
             arrived[name] = Part(received, support, message.size.total)
             messages.append(message)
         return arrived, messages, _union([part.support for part in arrived.values()])
+
+    def _streamed(self, support: Support, size: int, known: bool) -> Message:
+        """Return the Message of values that take `size` bytes, whatever the support."""
+        sizes = self.sized(support, "float32", known).size
+        total = sizes.total - sizes.values + size
+        return Message(replace(sizes, total=total, values=size), _by_layer(support, size))
 
     def planned_up(self, plan: Plan) -> Message:
         """Return the message of the weights that a client will send, by its plan."""

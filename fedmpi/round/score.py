@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedmpi.learn.evaluate import OwnScore, evaluate
+from fedmpi.errors import ClientError
+from fedmpi.learn.evaluate import OwnScore, evaluate, with_statistics
 from fedmpi.rng import rng_for
+from fedmpi.totals import Total
 
 
 def score_of(experiment, state, round, comm):
@@ -16,6 +18,8 @@ def score_of(experiment, state, round, comm):
     integers, so the Score is the same for any number of ranks.
     """
     algorithm, classes = experiment.algorithm, experiment.dataset.classes
+    if algorithm.static_norm:
+        state = {**state, "weights": with_statistics(experiment.engine, state["weights"], comm)}
     found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm)
     able = np.flatnonzero(experiment.test_split.sizes)
     most = experiment.config.run.own_models
@@ -25,15 +29,46 @@ def score_of(experiment, state, round, comm):
     if len(able) > most:
         rng = rng_for(experiment.config.run.seed, "own-models", round)
         clients = np.sort(rng.choice(able, most, replace=False, shuffle=False))
-    tally = np.zeros((2, len(clients)), np.int64)
+    tally, mean = np.zeros((2, len(clients)), np.int64), _Mean(experiment, len(clients))
     homes = experiment.memories.homes_of(clients)
     homes = np.where(homes < 0, clients % comm.size, homes)
     for place in np.flatnonzero(homes == comm.rank).tolist():
         client = int(clients[place])
         own = algorithm.own(state, client)
+        mean.add(own, state["weights"])
         if own is not None:
             index = experiment.test_split.of(client)
             right = experiment.engine.right_answers(own, experiment.test, index)
             tally[:, place] = right, len(index)
     comm.sum_array(tally)
-    return replace(found, own=OwnScore(clients, *tally, among=len(able)))
+    weights, of_mean = mean.over(comm, state["weights"]), np.nan
+    if weights is not None:
+        of_mean = evaluate(experiment.engine, weights, experiment.test, classes, comm).accuracy
+    return replace(found, own=OwnScore(clients, *tally, among=len(able), of_mean=of_mean))
+
+
+class _Mean:
+    """The plain mean of clients' own models, summed as exactly as a round's."""
+
+    def __init__(self, experiment, clients):
+        self._total = Total(experiment.layout)
+        self._share, self._odd = 1 / clients, np.zeros(1, np.int64)
+
+    def add(self, own, weights):
+        """Add an Own, or the global `weights` where it is None.
+
+        A smaller network, and numbers that no sum can hold, have no mean with the others.
+        """
+        if own is not None and (own.submodel is not None or own.private is not None):
+            self._odd += 1
+            return
+        try:
+            self._total.add(weights if own is None else own.weights, self._share)
+        except ClientError:
+            self._odd += 1
+
+    def over(self, comm, old):
+        """Return float32[P], the mean over all ranks' clients; None if there is none."""
+        for array in (self._odd, self._total.sum, self._total.cover):
+            comm.sum_array(array)
+        return None if self._odd[0] else self._total.mean(old)

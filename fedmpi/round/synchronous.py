@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.round import columns
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of
-from fedmpi.round.columns import DROPPED
+from fedmpi.round.columns import COMPLETED, DROPPED
 from fedmpi.selectors import World
 from fedmpi.world.availability import available, dropped
 from fedmpi.world.conditions import conditions_of
@@ -12,8 +13,6 @@ from fedmpi.world.conditions import conditions_of
 
 class Synchronous(Cohorts):
     """Rounds that wait for all clients, or end at a deadline."""
-
-    lost = DROPPED
 
     def __init__(self, fixed):
         self._fixed, self._state, self.conditions = fixed, None, None
@@ -26,11 +25,13 @@ class Synchronous(Cohorts):
             now = devices.presence.begin(now, fixed.sizes > 0)
         self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
         sizes = np.where(available(devices, seed, round, now), fixed.sizes, 0)
-        world = World(sizes, now)
-        clients = np.sort(fixed.selector.select(round, world, config.selected, in_turn=False))
+        world = World(sizes, now, fixed.costs.seconds)
+        drawn = fixed.selector.select(round, world, config.selected, in_turn=False)
+        clients = np.sort(returned.clients(drawn, sizes, config.selected, fixed.selector))
         shares = shares_of(sizes[clients], config.clients.weighting)
         versions = np.full(clients.size, round)
-        return Cohort(clients, shares, dropped(devices, clients, seed, round), versions)
+        lost = dropped(devices, clients, seed, round)
+        return Cohort(clients, shares, np.where(lost, DROPPED, COMPLETED), versions)
 
     def state_of(self, version):
         """Return the state of this round's begin."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Memory
 from fedmpi.errors import FedmpiError
@@ -37,6 +38,11 @@ class Server:
     stages: Sequence[Stage]
     messages: Messages
     memory: Callable[[int], Memory]
+
+    @property
+    def resizes(self) -> bool:
+        """True if the bytes of a message depend on what the stages do with it."""
+        return any(stage.resizes for stage in self.stages)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +123,8 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
     algorithm, memory = server.algorithm, server.memory(job.client)
-    message = algorithm.message(job, report)
-    base = None
-    if server.stages and algorithm.base is not None:
-        base = job.state[algorithm.base]
-    sent, kept = applied(server.stages, base, job, message, memory)
-    parts, up, support = server.messages.up(job.plan, sent)
-    arrival = Arrival(job.client, job.share, report.steps, report.loss, restored(parts, base))
+    message, (parts, support), up, kept = outgoing(server, job, report)
+    arrival = Arrival(job.client, job.share, report.steps, report.loss, parts)
     done = Visit(job, report, down, up, support, arrival)
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")
@@ -133,11 +134,30 @@ def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> V
     return replace(done, memory={**(memory if own is None else own), **kept})
 
 
+def outgoing(
+    server: Server, job: Job, report: Report
+) -> tuple[Mapping[str, Part], tuple[Mapping[str, Part], Support], list[Message], Memory]:
+    """Return what a client sends, on all of its way to the server.
+
+    That is its message as the method has it; the parts as they arrive, and the Support of all of
+    them; the sizes; and what the stages keep with the client.
+    """
+    algorithm, base = server.algorithm, None
+    message = algorithm.message(job, report)
+    returned.message(message, job.plan.up.layout, algorithm)
+    if server.stages and algorithm.base is not None:
+        base = job.state[algorithm.base]
+    sent, kept = applied(server.stages, base, job, message, server.memory(job.client))
+    parts, up, support = server.messages.up(job.plan, sent)
+    return message, (restored(parts, base), support), up, kept
+
+
 def _remembered(
     algorithm: Algorithm, job: Job, report: Report, message: Mapping[str, Part], arrival: Arrival
 ) -> Memory | None:
     """Return what the method keeps with the client."""
     own = algorithm.remember(job, report, message, arrival)
+    returned.memory(own, algorithm)
     if own is not None and not algorithm.remembers:
         raise FedmpiError(
             f"algorithm {algorithm.name}: remember returned {', '.join(own) or 'a dict'}, but "

@@ -55,11 +55,16 @@ def submit(script, environ, tasks=None):
 
 def alive(job, environ):
     """Return {"-"} if `job` waits or runs; see slurm.alive."""
+    return {"-"} if state(job, "-", environ) else set()
+
+
+def state(job, task, environ):
+    """Return the word for the state of a job, "" for a job that has ended; see slurm.state."""
     try:
-        state = answer(["flux", "jobs", "--no-header", "--format={state}", job], environ).strip()
+        word = answer(["flux", "jobs", "--no-header", "--format={state}", job], environ).strip()
     except FedmpiError:
-        return set()
-    return {"-"} if state and state != "INACTIVE" else set()
+        return ""
+    return "" if word == "INACTIVE" else word
 
 
 def most_tasks(environ):

@@ -11,6 +11,8 @@ from fedmpi.scheduler.options import check_extra, refuse, seconds
 
 SUFFIX = ".pbs"
 EXTRA = "--qsub"
+STATES = {"Q": "QUEUED", "H": "HELD", "W": "WAITING", "R": "RUNNING", "E": "EXITING",
+          "S": "SUSPENDED", "U": "SUSPENDED", "B": "RUNNING"}
 MARKS = re.compile(r"PBS_|PMI_|PMIX_|PALS_|OMPI_COMM_WORLD_|PRTE_")
 _WORD = re.compile(r"(-[A-Za-z](?: [a-z_]+(?==))?)(?: ?[!#-&(-\[\]-~]+)?")
 _OURS = ("-N", "-q", "-A", "-j", "-o", "-e", "-J", "-r", "-V", "-l select", "-l walltime",
@@ -74,6 +76,18 @@ def alive(job, environ):
     rows = [row for row in rows if len(row) >= 5 and row[4] not in "FX" and "[]" not in row[0]]
     found = [re.search(r"\[(\d+)\]", row[0]) for row in rows]
     return {match[1] if match else "-" for match in found}
+
+
+def state(job, task, environ):
+    """Return the word for the state of a job, "" for a job that has ended; see slurm.state."""
+    name = job if task == "-" else job.replace("[]", f"[{task}]")
+    try:
+        text = answer(["qstat", name], environ)
+    except FedmpiError:
+        return ""
+    rows = [line.split() for line in text.splitlines() if re.match(r"\d+", line)]
+    letters = [row[4] for row in rows if len(row) >= 5 and row[4] not in "FX"]
+    return STATES.get(letters[0], letters[0]) if letters else ""
 
 
 def most_tasks(environ):

@@ -11,6 +11,7 @@ from fedmpi.config import parse
 from fedmpi.errors import ConfigError
 from fedmpi.scheduler.script import shell_word
 from fedmpi.section import Positive, Section, check
+from fedmpi.text_file import text_of
 
 Word = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_./:=,@+${}-]+$")]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -71,12 +72,7 @@ class Site(Section):
 
 def read(path):
     """Return the Site of the TOML file at `path`, or raise ConfigError."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}; FEDMPI_SITE names the file of the site") from None
-    tree = parse(text, path)
+    tree = parse(text_of(path, "TOML (FEDMPI_SITE names it)"), path)
     if isinstance(job := tree.get("job"), dict):  # written as on the command line
         tree["job"] = {key.replace("-", "_"): value for key, value in job.items()}
     site = check(Site, tree, path)

@@ -66,6 +66,21 @@ def alive(job, environ):
     return {line.strip().replace("N/A", "-") for line in text.splitlines()}
 
 
+def state(job, task, environ):
+    """Return Slurm's word for the state of a job and the reason, such as "PENDING (Priority)".
+
+    `task` is the task of an array, "-" for a job that is no array. Returns "" for a job that
+    Slurm does not list, or if it does not answer.
+    """
+    name = job if task == "-" else f"{job}_{task}"
+    try:
+        text = answer(["squeue", "--noheader", f"--jobs={name}", "--format=%T %r"], environ)
+    except FedmpiError:
+        return ""
+    word, _, reason = text.strip().partition("\n")[0].partition(" ")
+    return f"{word} ({reason})" if reason not in ("", "None") else word
+
+
 def most_tasks(environ):
     """Return how many tasks an array may have; None if Slurm does not say."""
     try:

@@ -1,8 +1,10 @@
 """What a job will run, kept beside its result as it was when the job was submitted."""
 
+import fcntl
 import hashlib
 import re
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,28 +70,69 @@ class Snapshot:
         with self.record.open("a", encoding="utf-8") as file:
             file.writelines(rows)
 
+    @contextmanager
+    def alone(self):
+        """Keep other submissions of the result out while the block runs. Raises ResultError."""
+        try:
+            self.folder.mkdir(exist_ok=True)
+            with self.record.open("a", encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield
+        except BlockingIOError:
+            raise ResultError(f"{self.folder}: another submission is under way; "
+                              "wait for it to end") from None
+        except OSError as error:
+            raise ResultError(f"{self.folder}: {error.strerror}; the job's files cannot be written"
+                              ) from None
+
     def alive(self, schedulers, environ):
         """Return {line: job} of what submitted jobs still wait for or run; "-" without a table.
 
         `schedulers` are the modules by name.
         """
         found, asked = {}, {}
-        try:
-            rows = self.record.read_text(encoding="utf-8").splitlines()
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except (OSError, UnicodeDecodeError):
-            raise ConfigError(f"{self.record}: cannot be read; move it away") from None
-        for row in rows:
-            words = row.split()
-            if len(words) != 4 or words[0] not in schedulers:
-                continue
-            name, job, task, lines = words
+        for name, job, task, lines in self.submitted(schedulers):
             if job not in asked:
                 asked[job] = schedulers[name].alive(job, environ)
             if asked[job] & {task, "-"} or (task == "-" and asked[job]):
                 found |= dict.fromkeys(lines.split(","), job)
         return found
+
+    def submitted(self, schedulers):
+        """Return (scheduler, job, task, lines) of all jobs on the list, the oldest first."""
+        try:
+            rows = self.record.read_text(encoding="utf-8").splitlines()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError(f"{self.record}: cannot be read; move it away") from None
+        rows = [row.split() for row in rows]
+        return [row for row in rows if len(row) == 4 and row[0] in schedulers]
+
+
+def state_of(out, schedulers, environ):
+    """Return (job, state) of the newest job that writes the result file `out`.
+
+    The state is the scheduler's word and reason, "" for a job that is neither queued nor runs.
+    Returns None if no job was submitted for `out`, alone or as a point of a sweep.
+    """
+    kept, line = Snapshot(out.with_suffix(".job")), "-"
+    if not kept.record.exists():
+        kept, line = Snapshot(out.parent / "sweep.job"), _line_of(out)
+    rows = [row for row in kept.submitted(schedulers) if line in row[3].split(",")]
+    states = [(job, schedulers[name].state(job, task, environ)) for name, job, task, _ in rows[-2:]]
+    # A job may be followed by another before it ends: the newest that is alive counts.
+    return next((found for found in reversed(states) if found[1]), states[-1] if states else None)
+
+
+def _line_of(out):
+    """Return the line of points.tsv that has the result file `out`, as text; "" if none has."""
+    try:
+        rows = (out.parent / "points.tsv").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    files = [row.partition("\t")[0] for row in rows]
+    return str(files.index(out.name)) if out.name in files[1:] else ""
 
 
 def beside(name):

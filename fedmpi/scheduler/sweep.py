@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fedmpi.config import parse
 from fedmpi.errors import ConfigError
+from fedmpi.text_file import text_of
 
 MOST = 10_000  # points
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
@@ -42,12 +43,7 @@ class Sweep:
 
 def read(path):
     """Return the Sweep of the TOML file at `path`. Raises ConfigError."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}; give the path of a sweep's file") from None
-    tree = parse(text, path)
+    tree = parse(text_of(path, "sweep's TOML"), path)
     for key in tree:
         if key not in _KNOWN:
             raise ConfigError(f"{path}: {key}: unknown key; known: {', '.join(_KNOWN)}")

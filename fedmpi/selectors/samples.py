@@ -8,6 +8,7 @@ Deviation: without replacement, as all cohorts here.
 import numpy as np
 
 from fedmpi.selector import Selector
+from fedmpi.selectors.weighted import draw
 
 
 class BySamples(Selector, name="samples"):
@@ -19,7 +20,4 @@ class BySamples(Selector, name="samples"):
         number, chances = min(number, able.size), world.sizes[able].astype(np.float64)
         if not number:
             return able
-        # The largest of log(u) / w are a weighted sample without replacement: Efraimidis and
-        # Spirakis, Information Processing Letters 2006.
-        drawn = np.log1p(-self.rng_for(round).random(able.size)) / chances
-        return able[np.argsort(-drawn, kind="stable")[:number]]
+        return able[draw(self.rng_for(round), chances, number)]

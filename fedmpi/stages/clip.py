@@ -20,6 +20,10 @@ class Clip(Stage, name="clip"):
 
         norm: float = Field(1.0, gt=0, allow_inf_nan=False)  # the largest L2 norm of a change
 
+    def norm_after(self, before):
+        """At most `norm`."""
+        return min(before, self.keys.norm)
+
     def client(self, job, parts, memory):
         """Scale the change of the weights if it is too long."""
         part, trained = parts["weights"], self.layout.trained

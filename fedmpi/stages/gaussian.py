@@ -6,7 +6,8 @@ this stage), and shares of at most a, the weighted sum changes by at most a * no
 client, and noise of standard deviation multiplier * a * norm is added to it. at = "client":
 each client adds noise of multiplier * norm to its own change (local privacy). The noise is drawn
 from the run's seed, so it is the same on every rank; it is as secret as the seed. Running
-statistics get none, and messages become dense. No privacy budget is computed here.
+statistics get none, and messages become dense. The result file has the epsilon that it gives at
+`delta` (fedmpi/privacy.py).
 """
 
 from typing import Literal
@@ -15,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi.layout import Support
+from fedmpi.privacy import Noise
 from fedmpi.section import Section
 from fedmpi.stage import Stage
 
@@ -28,6 +30,13 @@ class Gaussian(Stage, name="gaussian"):
         multiplier: float = Field(1.0, ge=0, allow_inf_nan=False)  # noise over sensitivity
         norm: float = Field(1.0, gt=0, allow_inf_nan=False)  # of the clip stage before
         at: Literal["server", "client"] = "server"
+        delta: float = Field(1e-5, gt=0, lt=1)  # at which epsilon is told
+
+    @property
+    def noise(self):
+        """What the keys say."""
+        keys = self.keys
+        return Noise(keys.multiplier, keys.norm, keys.delta, keys.at == "client")
 
     def client(self, job, parts, memory):
         """Add noise to the change, if this is where it is added."""

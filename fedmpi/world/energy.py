@@ -22,7 +22,7 @@ def joules(devices: Devices, clients: Integers, span: Spans, bytes_moved: Intege
     )
 
 
-def grams(energy: float, section: simulated.Devices, now: float) -> float:
+def grams(energy: float, section: simulated.DevicesSection, now: float) -> float:
     """Return the grams of CO2 of `energy` in joules at a virtual second, as [devices] says."""
     if section.intensity is not None:
         return energy / JOULES_PER_KWH * value_at(section.intensity, now)

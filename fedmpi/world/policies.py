@@ -13,7 +13,7 @@ from fedmpi.world.conditions import Conditions
 
 
 @dataclass(frozen=True)
-class Cost:
+class RoundCost:
     """What a value of the knob costs a client: a whole round of it."""
 
     bytes_down: int
@@ -22,7 +22,7 @@ class Cost:
     memory_mb: float
 
 
-CostOf = Callable[[float], Cost]
+CostOf = Callable[[float], RoundCost]
 Policy = Callable[[Sequence[float], Conditions, int, CostOf], float]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from fedmpi.algorithm import Setting
 from fedmpi.algorithms import ALGORITHMS
-from fedmpi.config import Optimizer
+from fedmpi.config import OptimizerSection
 from fedmpi.exchange import Arrival, Job, Part, Report
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.messages import Messages
@@ -19,7 +19,7 @@ def made(name, layout=TINY, momentum=0.0, clients=10, setting=None, **keys):
     """Return an algorithm whose clients' memories are in `setting.memory.__self__`."""
     cls, store = ALGORITHMS[name], ClientStore()
     given = {"memory": store.__getitem__} | (setting or {})
-    optimizer = Optimizer(momentum=momentum)
+    optimizer = OptimizerSection(momentum=momentum)
     ours = Setting(layout, 1, 100, clients, True, np.ones(clients), optimizer, **given)
     return cls(cls.Keys(**keys), ours)
 

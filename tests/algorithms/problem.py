@@ -12,7 +12,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree, resolve
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 from fedmpi.round.synchronous import Synchronous
 
@@ -91,14 +91,14 @@ def experiment(name, overrides=(), comm=None, **keys):
 
 
 def assemble_tree(tree):
-    """Return (Experiment, Serial, Never) of a dict of sections."""
-    return assemble(of_tree(tree), Serial(), None), Serial(), Never()
+    """Return (Experiment, Serial, NoSignals) of a dict of sections."""
+    return assemble(of_tree(tree), Serial(), None), Serial(), NoSignals()
 
 
 def simulate(name, overrides=(), comm=None, **keys):
     """Return the Simulation of one algorithm after all its rounds, and the rows of its rounds."""
     made = experiment(name, overrides, comm, **keys)
-    simulation = Simulation(made, comm or Serial(), Never())
+    simulation = Simulation(made, comm or Serial(), NoSignals())
     rows = [simulation.round() for _ in range(made.config.run.rounds)]
     return simulation, rows
 

@@ -1,7 +1,6 @@
 """What every algorithm owes the round loop, asked of every one registered."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,11 @@ import pytest
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError
-from fedmpi.exchange import Job
-from fedmpi.experiment.stop import Never
-from fedmpi.layout import Support
+from fedmpi.experiment import contract
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.columns import COMPLETED
 from fedmpi.round.loop import Simulation
-from fedmpi.round.memories import pack, unpack
-from fedmpi.round.messages import Messages
-from fedmpi.round.visit import Server, add, visits
-from tests.algorithms.problem import cohort_of, experiment, fedavg, same_bits, simulate, trained
+from tests.algorithms.problem import experiment, fedavg, simulate, trained
 
 # Keys under which a method does in four rounds what it is for.
 KEYS = {
@@ -46,66 +41,9 @@ def name(request):
     return request.param
 
 
-def run_rounds(name, groups_of, rounds=3):
-    """Run rounds, the cohort split in groups as over ranks; return the last state."""
-    made = experiment(name, **KEYS.get(name, {}))
-    algorithm, store = made.algorithm, made.memories
-    server = Server(algorithm, (), Messages(), store.__getitem__)
-    state = algorithm.start(made.weights)
-    for round in range(rounds):
-        totals = algorithm.zero()
-        for group in groups_of(cohort_of(made, round)):
-            sums = algorithm.zero()
-            jobs = [
-                Job(client, round, state, algorithm.plan(state, round, client), share)
-                for client, share in group
-            ]
-            for done in visits(server, made.engine, jobs):
-                assert not add(algorithm, sums, done, done.arrival).reason
-                if done.memory is not None:
-                    store.stage(done.job.client, unpack(pack(done.memory)))
-            for key, total in sums.items():
-                totals[key].join(total)
-        store.commit()
-        state = algorithm.step(state, totals, round)
-    return state
-
-
-def whole(cohort):
-    return [list(zip(cohort.clients.tolist(), cohort.shares.tolist(), strict=True))]
-
-
-def dealt(cohort):
-    (everyone,) = whole(cohort)
-    return [everyone[3:], everyone[:1], [], everyone[1:3][::-1]]
-
-
-def test_the_split_of_clients_over_ranks_does_not_change_a_bit(name):
-    alone, split = run_rounds(name, whole), run_rounds(name, dealt)
-    assert alone.keys() == split.keys()
-    for key in alone:
-        assert np.array_equal(alone[key], split[key]), key
-
-
-def test_a_round_without_reports_leaves_the_weights_unless_the_method_prunes(name):
-    algorithm = experiment(name, **KEYS.get(name, {})).algorithm
-    weights = np.linspace(-1, 1, algorithm.layout.size, dtype=np.float32)
-    state = algorithm.start(weights)
-    after = algorithm.step(state, algorithm.zero(), 1)["weights"]
-    assert algorithm.prunes or same_bits(after, state["weights"])
-    assert set(after.tolist()) <= {*state["weights"].tolist(), 0.0}
-
-
-def test_a_plan_is_a_function_of_state_round_and_client(name):
-    made = experiment(name, **KEYS.get(name, {}))
-    state = made.algorithm.start(made.weights)
-    before = {key: array.copy() for key, array in state.items()}
-    one = made.algorithm.plan(state, 2, 7)
-    made.algorithm.plan(state, 3, 1)
-    other = made.algorithm.plan(state, 2, 7)
-    for field in fields(one):
-        assert equal(getattr(one, field.name), getattr(other, field.name)), field.name
-    assert all(np.array_equal(state[key], before[key]) for key in state)
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_a_method_keeps_the_contract(name, check):
+    assert not check(lambda: experiment(name, **KEYS.get(name, {})))
 
 
 class Seen(Simulation):
@@ -120,7 +58,7 @@ class Seen(Simulation):
 
 def test_the_union_is_that_of_the_supports_of_all_messages(name):
     """As worked out from the messages themselves; and never below what a client sends."""
-    run = Seen(experiment(name, **KEYS.get(name, {})), Serial(), Never())
+    run = Seen(experiment(name, **KEYS.get(name, {})), Serial(), NoSignals())
     for _ in range(4):
         run.seen = []
         row = run.round()
@@ -145,7 +83,7 @@ def test_a_method_that_remembers_must_say_so():
         def remember(self, job, report, message, arrival):
             return {"x": np.ones(1)}
 
-    run = Simulation(experiment("fedavg"), Serial(), Never())
+    run = Simulation(experiment("fedavg"), Serial(), NoSignals())
     run.experiment.algorithm.__class__ = Forgetful
     with pytest.raises(FedmpiError, match=r"remember returned x, but .* `remembers = True`"):
         run.round()
@@ -161,20 +99,6 @@ def test_every_check_of_the_methods_is_a_test():
     for path in Path(__file__).parents[1].glob("**/test_*.py"):
         there |= set(re.findall(r"def (test_\w+)\(", path.read_text()))
     assert wanted <= there, wanted - there
-
-
-def equal(one, other):
-    if isinstance(one, Support):
-        return one.level == other.level and np.array_equal(one.keep, other.keep)
-    if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
-    if hasattr(one, "__dataclass_fields__"):
-        return all(equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return one == other
 
 
 def test_messages_or_work_really_shrink(name):

@@ -9,7 +9,7 @@ from fedmpi.algorithm import Setting
 from fedmpi.algorithms.feddip import FedDIP
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job, Report
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.rng import rng_for
 from fedmpi.round.loop import Simulation
 from fedmpi.sparsity import coordinates, prunable
@@ -30,7 +30,7 @@ def masks_of(rounds=6, **keys):
     """Return the mask after each round, and the layout."""
     settings = (f"run.rounds={rounds}", "clients.local_steps=12", "optimizer.lr=0.2")
     made = experiment("feddip", settings, **keys)
-    simulation, masks = Simulation(made, Serial(), Never()), []
+    simulation, masks = Simulation(made, Serial(), NoSignals()), []
     for _ in range(rounds):
         simulation.round()
         masks.append(simulation.state["mask"])

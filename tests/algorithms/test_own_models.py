@@ -20,6 +20,7 @@ PERSONAL = {
     "fedbn": {},
 }
 RIGHT, COUNT = np.array([8, 3]), np.array([10, 10])  # of the global model, by class
+CLIENTS = 12  # of the problem
 COUNTS = np.array([[4, 0], [1, 3], [0, 0], [0, 2]])  # samples of four clients, by class
 
 
@@ -59,6 +60,16 @@ def slowly(simulation):
         outputs = network.backend.outputs(network.enter(weights, private), x[index])
         found.append((outputs.argmax(axis=1) == y[index]).mean())
     return np.mean(found)
+
+
+def of_the_mean(simulation):
+    """Return the accuracy on all test samples of the plain mean of all clients' models."""
+    made, state = simulation.experiment, simulation.state
+    models = [model_of(simulation, client) for client in range(CLIENTS)]
+    models = [state["weights"] if model is None else model for model in models]
+    x, y = made.test.take(np.arange(len(made.test)))
+    mean = np.mean(models, axis=0, dtype=np.float64).astype(np.float32)
+    return (made.engine.outputs(mean, x).argmax(axis=1) == y).mean()
 
 
 def model_of(simulation, client):
@@ -115,6 +126,12 @@ def test_it_is_that_of_each_clients_own_model(name):
     off, before = simulate(name, ("run.own_models=0",), **PERSONAL[name])
     assert before[-1].columns["local_accuracy"] != rows[-1].columns["local_accuracy"]
     assert before[-1].columns["test_accuracy"] == rows[-1].columns["test_accuracy"]
+    mean = rows[-1].columns["own_mean_accuracy"]
+    assert np.isnan(before[-1].columns["own_mean_accuracy"])
+    if any(parts_of(simulation, client)[0] for client in range(CLIENTS)):
+        assert np.isnan(mean)
+    else:
+        assert mean == of_the_mean(simulation)
     assert np.array_equal(off.state["weights"], simulation.state["weights"])
 
 

@@ -12,7 +12,7 @@ import torch
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import resolve
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.learn.data import load
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.partitions.partition import Partition
@@ -48,7 +48,7 @@ units = 2
 def central(*overrides):
     """Return the Simulation of a run to its end."""
     made = assemble(resolve(TEXT, "test", overrides), Serial(), None)
-    simulation = Simulation(made, Serial(), Never())
+    simulation = Simulation(made, Serial(), NoSignals())
     for _ in range(made.config.run.rounds):
         simulation.round()
         if simulation.state["phase"] == 2:
@@ -210,7 +210,7 @@ def test_ten_trains_are_told_apart_by_the_two_features_that_suffice():
     text = (ROOT / "jobs/configs/trains.toml").read_text()
     for seed in (1, 2):
         made = assemble(resolve(text, "test", [f"run.seed={seed}"]), Serial(), None)
-        simulation = Simulation(made, Serial(), Never())
+        simulation = Simulation(made, Serial(), NoSignals())
         while simulation.state["phase"] != 2:
             simulation.round()
         assert simulation.state["units"].tolist() == [0, 1, 0, 1, 0, 0, 0, 1]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fedmpi.analysis.report.blocks import LEVELS, levels
-from fedmpi.analysis.report.figure import Frame, in_stretches, stacks, steps, thinned, ticks
+from fedmpi.analysis.report.figure import PlotArea, in_stretches, stacks, steps, thinned, ticks
+from fedmpi.analysis.report.learning import band
 from fedmpi.analysis.report.markup import Html, escaped, join, table, tag
-from fedmpi.analysis.report.progress import band
 from fedmpi.analysis.report.study import spread, study
 from fedmpi.analysis.report.times import by_tier
 from fedmpi.record import reader
@@ -58,7 +58,7 @@ def test_steps_by_hand():
 
 
 def test_stacked_areas_reach_their_sums():
-    frame = Frame((0.0, 2.0), (0.0, 10.0))
+    frame = PlotArea((0.0, 2.0), (0.0, 10.0))
     drawing = stacks("t", np.array([[1.0, 2], [3, 4]]), np.array([10.0, 0]), frame, ["a", "b"])
     areas = {a["class"]: a["d"] for a in Page(drawing).all("path")}
     values = {name: [(200 - float(v)) / 19 for v in re.findall(r"V([\d.]+)", areas[name])]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fedmpi.analysis import views
+from fedmpi.analysis import own_models, views
 from fedmpi.record import reader
 from fedmpi.record.digest import weights_sha256
 from tests.record import sample
@@ -22,7 +22,7 @@ COHORT = 2
 
 
 def write(path, rounds, algorithm, down=SIZES, up=SIZES, kept=1.0, planned=None, model=MODEL,
-          inference=None):  # fmt: skip
+          inference=None, own=None):  # fmt: skip
     """Return the Run of a file in which each client gets `down` and sends `up` values."""
     fixed = sample.fixed()
     fixed["resolved"] = {"run": {"rounds": planned or rounds}, "algorithm": algorithm}
@@ -31,6 +31,7 @@ def write(path, rounds, algorithm, down=SIZES, up=SIZES, kept=1.0, planned=None,
     for number in range(rounds):
         row, clients, phases, _ = sample.one_round(number, COHORT)
         row["flops_inference"] = 2e6 if inference is None else inference[number]
+        row["own_mean_accuracy"] = np.nan if own is None else own[number]
         clients["kept"] = np.full(COHORT, kept)
         split = {"kept": np.ones(2), "bytes_down": 4 * COHORT * np.asarray(down),
                  "bytes_up": 4 * COHORT * np.asarray(up)}  # fmt: skip
@@ -120,6 +121,20 @@ def test_runs_without_weights_have_no_views(tmp_path):
     assert text.splitlines()[-1].split() == ["b", *"---------"]
 
 
+def test_scores_are_last_and_best_of_three_models(tmp_path):
+    """Two runs of six evaluations; the first has no own models, so their mean is the global one."""
+    dense = write(tmp_path / "a.h5", 6, {"name": "fedavg"})
+    own = write(tmp_path / "b.h5", 6, {"name": "fedskel"}, own=np.arange(6) / 8, up=[4, 2])
+    found = [own_models.scores(run) for run in (dense, own)]
+    accuracy = 1 - 0.9 ** np.arange(1, 7)  # of sample.one_round
+    assert found[0]["mean of own"] == found[0]["global"] == found[1]["global"]
+    assert found[0]["global"] == pytest.approx({"last": accuracy[1:].mean(), "best": accuracy[5]})
+    assert found[1]["mean of own"] == pytest.approx({"last": 3 / 8, "best": 5 / 8})
+    lines = own_models.text(["a", "b"], found).splitlines()
+    assert f"62.50 ({62.5 - 100 * accuracy[5]:+.2f})" in lines[-2]
+    json.dumps(found, allow_nan=False)
+
+
 def test_the_switch_shows_them_and_json_holds_them(tmp_path, run_fedmpi):
     path = tmp_path / "dense.h5"
     write(path, 2, {"name": "fedavg"})
@@ -128,6 +143,8 @@ def test_the_switch_shows_them_and_json_holds_them(tmp_path, run_fedmpi):
     lines = shown.stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert any(line.split()[:4] == ["dense", "12", "kB", "22"] for line in lines)
+    shown = run_fedmpi("compare", "--views", "fedskel", path, "--no-curves")
+    assert any(line.split()[:3] == ["mean", "of", "own"] for line in shown.stdout.splitlines())
     rows = json.loads(run_fedmpi("compare", path, "--views", "--json").stdout)["rows"]
     assert rows[0]["views"]["fedlp"] == 22
     rows = json.loads(run_fedmpi("compare", path, "--json").stdout)["rows"]

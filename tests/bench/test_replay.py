@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 
 from fedmpi.bench import simgrid
-from fedmpi.bench.replay import LONG, Network, Round, dense, gather, lists, logged, replay, trace
+from fedmpi.bench.replay import (
+    LONG,
+    ModelledNetwork,
+    Round,
+    dense,
+    gather,
+    lists,
+    logged,
+    replay,
+    trace,
+)
 
-WIDE = Network(latency=0.0, overhead=0.0, per_byte=1e-9)  # bandwidth only
-SLOW = Network(latency=1e-3, overhead=1e-4, per_byte=0.0)  # latency only
+WIDE = ModelledNetwork(latency=0.0, overhead=0.0, per_byte=1e-9)  # bandwidth only
+SLOW = ModelledNetwork(latency=1e-3, overhead=1e-4, per_byte=0.0)  # latency only
 
 
 def one(source, target, size, **more):
@@ -15,14 +25,14 @@ def one(source, target, size, **more):
 
 
 def test_one_message_takes_its_overheads_latency_and_bytes():
-    network = Network(latency=5.0, overhead=1.0, per_byte=0.5)
+    network = ModelledNetwork(latency=5.0, overhead=1.0, per_byte=0.5)
     clock = replay([one(0, 1, 8, work=2.0, adding=3.0)], 3, network)
     # Sent at 2, gone at 2 + 1 + 8 * 0.5, there 5 later; the overhead and the adding come after.
     np.testing.assert_allclose(clock, [7.0, 16.0, 0.0])
 
 
 def test_a_long_message_waits_for_its_handshake_and_its_sender_with_it():
-    network = Network(latency=5.0, overhead=1.0, per_byte=1 / LONG, handshake=10.0)
+    network = ModelledNetwork(latency=5.0, overhead=1.0, per_byte=1 / LONG, handshake=10.0)
     np.testing.assert_allclose(replay([one(0, 1, LONG)], 2, network), [2.0, 8.0])
     np.testing.assert_allclose(replay([one(0, 1, 2 * LONG)], 2, network), [13.0, 19.0])
 
@@ -35,7 +45,7 @@ def test_a_rank_sends_its_next_message_when_its_card_is_free():
 def test_ranks_of_a_node_share_its_card():
     both = Round(np.array([0, 1]), np.array([2, 3]), np.array([100.0, 100.0]))
     alone = replay([both], 4, WIDE)
-    shared = replay([both], 4, Network(0.0, 0.0, 1e-9, per_node=2))
+    shared = replay([both], 4, ModelledNetwork(0.0, 0.0, 1e-9, per_node=2))
     assert alone[2:].max() == pytest.approx(1e-7)
     assert shared[2:].max() == pytest.approx(2e-7)
 
@@ -72,7 +82,7 @@ def test_long_blocks_go_straight_from_each_to_each(ranks):
 
 
 def test_lists_cost_work_on_both_sides():
-    network = Network(0.0, 0.0, 0.0, work=2.0)
+    network = ModelledNetwork(0.0, 0.0, 0.0, work=2.0)
     message = lists(np.array([0]), np.array([1]), np.array([3.0]), network)
     np.testing.assert_allclose(replay([message], 2, network), [3.0, 6.0])
 
@@ -91,7 +101,7 @@ def test_a_log_is_replayed_with_the_work_that_was_measured():
         ],
         kinds,
     )
-    clock = replay(logged(rows, 2), 2, Network(0.0, 0.0, 0.0))
+    clock = replay(logged(rows, 2), 2, ModelledNetwork(0.0, 0.0, 0.0))
     # Both are at 2 after the first gathering; rank 0 sends at 5, and rank 1 waits for it.
     np.testing.assert_allclose(clock, [5.5, 5.25])
 
@@ -110,7 +120,7 @@ def test_a_rank_that_serves_two_waits_for_the_second():
         ],
         kinds,
     )
-    network = Network(latency=100.0, overhead=10.0, per_byte=1.0)
+    network = ModelledNetwork(latency=100.0, overhead=10.0, per_byte=1.0)
     clock = replay(logged(rows, 3), 3, network)
     # 1: sends at 2, gone at 32, gets at 1 + 10 + 40 + 100 + 10. 0: gone at 51, gets at 142, adds
     # until 146; 2 sends at 3, gone at 43, there at 143: before 0 asks, so 146 + 10 + 8.
@@ -131,7 +141,7 @@ def test_a_trace_holds_every_message_once_on_both_sides(ranks):
 @pytest.mark.skipif(not simgrid.found(), reason="SimGrid (smpirun) is not installed")
 @pytest.mark.parametrize("ranks", [4, 5, 16])
 def test_simgrid_comes_to_the_same_time(ranks):
-    network = Network(latency=1.5e-5, overhead=0.0, per_byte=8e-10, work=1e-9)
+    network = ModelledNetwork(latency=1.5e-5, overhead=0.0, per_byte=8e-10, work=1e-9)
     rounds = [*dense(ranks, 1e6, 1e-10), *gather(np.full(ranks, 1e5), network.work)]
     theirs = simgrid.seconds(rounds, ranks, network)
     assert replay(rounds, ranks, network).max() == pytest.approx(theirs, rel=0.1)

@@ -11,7 +11,7 @@ import pytest
 
 from fedmpi.comm.base import Serial
 from fedmpi.comm.library import family
-from fedmpi.doctor import clock, cores, gpu, mpi, processors, python, traffic
+from fedmpi.doctor import clocks, cores, gpu, mpi_library, processors, python, traffic
 from tests.conftest import ROOT
 
 MPICH, OPEN_MPI = "MPICH Version: 5.0.2", "Open MPI v5.0.11, package: x"
@@ -155,17 +155,17 @@ def test_quotas_of_control_groups_bound_the_cores(tmp_path):
 
 def test_slurm_is_judged_by_what_the_library_needs():
     both = ["none", "pmi2", "pmix"]
-    assert mpi.slurm({}, MPICH, None) is None
-    assert mpi.slurm({}, MPICH, both, "none").level == "note"
-    assert mpi.slurm({}, MPICH, both, "pmi2").level == "ok"
-    assert mpi.slurm({"SLURM_MPI_TYPE": "pmix"}, OPEN_MPI, both, "pmi2").level == "ok"
-    assert mpi.slurm({"SLURM_MPI_TYPE": "pmi2"}, OPEN_MPI, both).level == "wrong"
-    assert mpi.slurm({"SLURM_MPI_TYPE": "pmix"}, MPICH, both).level == "note"
-    assert mpi.slurm({}, MPICH, ["none", "pmix"]).level == "note"
+    assert mpi_library.slurm({}, MPICH, None) is None
+    assert mpi_library.slurm({}, MPICH, both, "none").level == "note"
+    assert mpi_library.slurm({}, MPICH, both, "pmi2").level == "ok"
+    assert mpi_library.slurm({"SLURM_MPI_TYPE": "pmix"}, OPEN_MPI, both, "pmi2").level == "ok"
+    assert mpi_library.slurm({"SLURM_MPI_TYPE": "pmi2"}, OPEN_MPI, both).level == "wrong"
+    assert mpi_library.slurm({"SLURM_MPI_TYPE": "pmix"}, MPICH, both).level == "note"
+    assert mpi_library.slurm({}, MPICH, ["none", "pmix"]).level == "note"
     cray = "MPI VERSION : CRAY MPICH version 8.1.25"
-    assert mpi.slurm({"SLURM_MPI_TYPE": "cray_shasta"}, cray, ["cray_shasta"]).level == "ok"
-    assert mpi.slurm({}, MPICH, ["none", "cray_shasta"]).level == "wrong"
-    without = mpi.slurm({}, OPEN_MPI, ["none", "pmi2"])
+    assert mpi_library.slurm({"SLURM_MPI_TYPE": "cray_shasta"}, cray, ["cray_shasta"]).level == "ok"
+    assert mpi_library.slurm({}, MPICH, ["none", "cray_shasta"]).level == "wrong"
+    without = mpi_library.slurm({}, OPEN_MPI, ["none", "pmi2"])
     assert without.level == "wrong" and "mpirun" in without.remedy
 
 
@@ -191,7 +191,7 @@ PARASTATION = "ParaStation MPI 5.10.0-1 (MPICH 4.1.2)"
 )
 def test_plugins_are_matched_by_family(library, plugins, named, level):
     assert family(library) in ("MPICH", "Open MPI")
-    assert mpi.slurm({"SLURM_MPI_TYPE": named}, library, plugins).level == level
+    assert mpi_library.slurm({"SLURM_MPI_TYPE": named}, library, plugins).level == level
 
 
 def test_the_collectives_are_tried_on_ranks_that_it_starts(run_fedmpi):
@@ -237,8 +237,8 @@ def test_nodes_with_other_processors_and_clocks_are_named():
     assert processors.processors(hosts, ["a"] * 4).level == "ok"
     found = processors.processors(hosts, ["a", "a", "b", "b"])
     assert found.level == "note" and found.value.startswith("a on n1; b on n2, n3:")
-    assert clock.clocks(hosts, [10.0, 10.0, 10.01, 10.0]).level == "ok"
-    found = clock.clocks(hosts, [10.0, 10.0, 7.5, 10.0])
+    assert clocks.clocks(hosts, [10.0, 10.0, 10.01, 10.0]).level == "ok"
+    found = clocks.clocks(hosts, [10.0, 10.0, 7.5, 10.0])
     assert found.level == "note" and found.value == "n2 is 2.5 s behind"
 
 
@@ -252,9 +252,10 @@ def test_a_driver_that_is_too_old_for_torch():
 
 def test_one_process_in_a_larger_job_is_noted():
     batch = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
-    found = mpi.ranks(batch, 1, 1, MPICH, [])
+    found = mpi_library.ranks(batch, 1, 1, MPICH, [])
     assert found.level == "note" and "srun fedmpi" in found.remedy
-    lone = mpi.ranks(batch | {"SLURM_STEP_NUM_TASKS": "4"}, 1, 1, MPICH, [("/a/mpiexec", MPICH)])
+    steps = batch | {"SLURM_STEP_NUM_TASKS": "4"}
+    lone = mpi_library.ranks(steps, 1, 1, MPICH, [("/a/mpiexec", MPICH)])
     assert lone.level == "wrong" and "srun --mpi=pmi2" in lone.remedy
 
 
@@ -278,7 +279,7 @@ def test_more_ranks_than_the_memory_of_a_gpu_allows():
 
 
 def test_no_library_and_no_launcher():
-    assert mpi.library("", "cannot load MPI library").level == "wrong"
-    assert mpi.launcher({}, MPICH, []).level == "note"
-    assert mpi.launcher({}, MPICH, [("/a", "mpiexec (OpenRTE) 4.1.4")]).level == "wrong"
+    assert mpi_library.library("", "cannot load MPI library").level == "wrong"
+    assert mpi_library.launcher({}, MPICH, []).level == "note"
+    assert mpi_library.launcher({}, MPICH, [("/a", "mpiexec (OpenRTE) 4.1.4")]).level == "wrong"
     assert python.python((3, 12, 1), "/p").level == "ok"

@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from fedmpi.cli import progress
+from fedmpi import cli
+from fedmpi.cli import progress_display
 from fedmpi.experiment.resolve import resolve
 from tests.conftest import ROOT, errors_of, mpiexec
 
@@ -64,6 +65,21 @@ def test_every_verb_has_its_line_in_the_help(run_fedmpi):
     lines = run_fedmpi("--help", COLUMNS="80").stdout.splitlines()
     verbs = [line for line in lines if line.startswith("    ")]
     assert len(verbs) >= 17 and all(len(line.split()) > 2 for line in verbs)
+
+
+def test_the_help_of_every_verb_ends_with_an_example_that_is_right():
+    def parsers(parser):
+        for action in parser._actions:
+            for found in (action.choices or {}).values() if action.nargs == "A..." else ():
+                yield found
+                yield from parsers(found)
+
+    found = [one for one in parsers(cli._parser()) if not one._subparsers]
+    assert len(found) >= 20
+    for parser in found:
+        words = parser.format_help().splitlines()[-1].split(" && ")[0].split()
+        words = words[words.index("fedmpi") + 1:]
+        assert cli._parser().parse_args(words).parser.prog == parser.prog
 
 
 CANNOT_START = {
@@ -173,8 +189,8 @@ class Row:
 
 def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch, capsys):
     now = [100.0]
-    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
-    lines = progress.progress_for("lines", "exp")
+    monkeypatch.setattr(progress_display, "monotonic", lambda: now[0])
+    lines = progress_display.progress_for("lines", "exp")
     for number, passed in ((50, 60.0), (51, 10.0), (52, 10.0), (199, 10.0)):
         now[0] += passed
         lines(Row(number), 200)

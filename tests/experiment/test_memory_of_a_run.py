@@ -10,7 +10,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.experiment import assemble
 from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.resolve import resolve
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.memories import ClientStore
 
 assemble.ClientStore = partial(ClientStore, limit=4_000_000)
@@ -21,7 +21,7 @@ def resident(row, rounds):
     seen.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
 given = resolve(Path("exp.toml").read_text(), "exp.toml", sys.argv[1:])
-execute(given, Serial(), Start(out=Path("out.h5"), overwrite=True), resident, Never())
+execute(given, Serial(), Start(out=Path("out.h5"), overwrite=True), resident, NoSignals())
 print(*seen)
 """
 CONFIG = """

@@ -3,8 +3,8 @@
 import numpy as np
 
 from fedmpi.comm.base import Serial
-from fedmpi.experiment import save as keep
-from fedmpi.experiment.save import Thrift
+from fedmpi.experiment import save
+from fedmpi.experiment.save import CheckpointBudget
 from fedmpi.record import checkpoint
 from fedmpi.round import transfer
 from fedmpi.round.memories import ClientStore, unpack
@@ -16,7 +16,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr(keep, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(save, "perf_counter", lambda: self.now)
 
     def pass_by(self, seconds):
         self.now += seconds
@@ -24,12 +24,12 @@ class Clock:
 
 def test_checkpoints_take_no_more_than_their_share(monkeypatch):
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(keep, "keep", clock.pass_by)
-    thrift, taken = Thrift(0.02), []
+    monkeypatch.setattr(save, "keep", clock.pass_by)
+    budget, taken = CheckpointBudget(0.02), []
     for round in range(1000):
         clock.pass_by(0.1)
-        if thrift.allows(Serial()):
-            thrift.keep(0.03)
+        if budget.allows(Serial()):
+            budget.keep(0.03)
             taken.append(round)
             assert len(taken) == 1 or 0.03 * len(taken) <= 0.02 * clock.now + 1e-9
     assert taken[0] == 0 and 0.018 * clock.now < 0.03 * len(taken)
@@ -37,19 +37,19 @@ def test_checkpoints_take_no_more_than_their_share(monkeypatch):
 
 def test_those_that_cost_little_are_all_taken(monkeypatch):
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(keep, "keep", clock.pass_by)
+    monkeypatch.setattr(save, "keep", clock.pass_by)
     for share, cost in ((0.02, 0.01), (1.0, 50.0)):
-        thrift = Thrift(share)
+        budget = CheckpointBudget(share)
         for _ in range(100):
             clock.pass_by(1.0)
-            assert thrift.allows(Serial())
-            thrift.keep(cost)
+            assert budget.allows(Serial())
+            budget.keep(cost)
 
 
 def test_a_run_takes_those_that_it_is_allowed(tmp_path, monkeypatch):
     """The state is the same, however many checkpoints it has seen."""
     written = []
-    monkeypatch.setattr(keep.checkpoint, "writing", count(checkpoint.writing, written))
+    monkeypatch.setattr(save.checkpoint, "writing", count(checkpoint.writing, written))
     shares = {}
     for share in ("1.0", "1e-9"):
         out = tmp_path / f"{share}.h5"
@@ -90,7 +90,7 @@ def test_memories_come_a_little_at_a_time():
     for client in range(40):
         simulation.store.stage(client, {"a": np.full(25_000, client, np.float32)})
     simulation.store.commit()
-    found = {client: unpack(data)["a"][0] for client, data in keep._memories(simulation)}
+    found = {client: unpack(data)["a"][0] for client, data in save._memories(simulation)}
     assert found == {client: client for client in range(40)}
     assert len(simulation.comm.sent) > 3
     assert max(simulation.comm.sent) <= transfer.CHUNK // 1000

@@ -11,7 +11,7 @@ import psutil
 from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
 from fedmpi.experiment.execute import Start, execute
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.record import reader
 from tests.conftest import ROOT, SOON, mpiexec
 
@@ -54,7 +54,7 @@ def run_here(out, algorithm="Plain", overrides=(), rounds=60, **how):
     else:
         text = CONFIG.format(rounds=rounds, algorithm=algorithm)
         given = resolve.resolve(text, "exp.toml", overrides)
-    execute(given, Serial(), Start(out=out, **how), lambda row, rounds: None, Never())
+    execute(given, Serial(), Start(out=out, **how), lambda row, rounds: None, NoSignals())
 
 
 class Job:

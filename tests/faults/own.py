@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,32 @@ class Remembers(Plain):
 
     def remember(self, job, report, message, arrival):
         return {"weights": report.weights, "visits": np.array(report.steps)}
+
+
+class Counts(Plain):
+    """Clients train for a step more each time."""
+
+    seen = 0
+
+    def plan(self, state, round, client):
+        self.seen += 1
+        return replace(super().plan(state, round, client), steps=self.seen)
+
+
+class Draws(Plain):
+    """What a client sends is moved by numpy's global generator."""
+
+    def message(self, job, report):
+        report.weights[7] += np.random.random()  # noqa: NPY002
+        return super().message(job, report)
+
+
+class ByProcess(Plain):
+    """What a client sends depends on the process that trains it."""
+
+    def message(self, job, report):
+        report.weights[7] = os.getpid() % 1000
+        return super().message(job, report)
 
 
 def chosen(round, client):

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from fedmpi.errors import ResultError
+from fedmpi.errors import AlikeError, ResultError
 from fedmpi.experiment.agree import changed
 from fedmpi.learn.models import build
 from fedmpi.record import reader
@@ -37,15 +37,31 @@ def test_the_global_generators_are_left_as_they_were():
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
-def test_ranks_with_other_first_weights_stop_before_the_first_round(tmp_path):
-    config, out = write_config(tmp_path), tmp_path / "out.h5"
+def test_all_ranks_begin_with_the_weights_of_the_first(tmp_path):
+    config, out = write_config(tmp_path, rounds=2), tmp_path / "out.h5"
     config.write_text(config.read_text().replace('name = "mlp"\nhidden = [16]',
                                                  f'name = "{OWN}drawn_by_rank"'))
-    with Job(tmp_path, "run", config, "-o", out, ranks=2) as job:
-        assert job.end(SOON) == 1, job.text()
-        text = job.text()
-    assert "the first weights of rank 0 and of rank 1 differ: a model must draw from" in text
-    assert not out.exists()
+    found = []
+    for ranks in (1, 2):
+        with Job(tmp_path, "run", config, "-o", out, "--overwrite", ranks=ranks) as job:
+            assert job.end(SOON) == 0, job.text()
+        found.append(reader.open(out).weights_sha256)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("method", ["Counts", "Draws"])
+def test_a_method_that_counts_or_draws_is_found_before_the_first_round(tmp_path, method):
+    with pytest.raises(AlikeError, match=r"run.train_twice: client 0 .* the second time: the meth"):
+        run_here(tmp_path / "out.h5", method, ["run.train_twice=2"], rounds=2)
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_methods_that_remember_pass_and_leave_no_trace(tmp_path):
+    found = []
+    for times in (0, 3):
+        run_here(tmp_path / f"{times}.h5", "Remembers", [f"run.train_twice={times}"], rounds=3)
+        found.append(reader.open(tmp_path / f"{times}.h5").weights_sha256)
+    assert found[0] == found[1]
 
 
 def test_data_that_changed_since_are_refused_or_noted(tmp_path, monkeypatch):

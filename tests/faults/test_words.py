@@ -5,7 +5,7 @@ import io
 import pytest
 
 from fedmpi import cli
-from fedmpi.cli.progress import Bar
+from fedmpi.cli.progress_display import LiveBar
 from fedmpi.errors import LONGEST, ConfigError, FedmpiError
 from fedmpi.experiment import resolve
 from fedmpi.record.writer import Writer
@@ -30,7 +30,7 @@ def test_what_a_result_file_says_is_shown_and_not_obeyed(tmp_path, capsys):
     writer.event("warning", STEERING)
     writer.finish("stopped")
     for verb in ("info", "compare", "watch", "table"):
-        assert cli.main([verb, str(tmp_path / "out.h5")]) == 0
+        assert cli.main([verb, str(tmp_path / "out.h5")]) == (75 if verb == "watch" else 0)
         shown = capsys.readouterr()
         assert shown.out and not {"\x1b", "\r", "\x07", "\u202e"} & set(shown.out + shown.err)
 
@@ -51,7 +51,7 @@ def test_names_that_steer_are_refused(name):
 
 @pytest.mark.parametrize("name", ["[/nope]", "[bold]", "a]", "[link=file:///etc]x"])
 def test_names_in_the_bar_are_not_markup(name, monkeypatch):
-    bar = Bar(name)
+    bar = LiveBar(name)
     monkeypatch.setattr(bar._progress.live.console, "file", io.StringIO())
     with bar:
         pass

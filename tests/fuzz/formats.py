@@ -15,9 +15,10 @@ import numpy as np
 
 from fedmpi.experiment import resolve
 from fedmpi.record import checkpoint
-from fedmpi.round import memories as store
+from fedmpi.round import memories
 from tests.fuzz.mutate import damaged, damaged_text
 from tests.fuzz.texts import CONFIG, DEVICES, PLAY, SPEECHES, SWEEP, WORDS
+from tests.fuzz.verbs import shown
 
 
 def configuration(folder):
@@ -148,7 +149,7 @@ def text(folder):
 
 def npz(folder):
     """Own data in .npz files, whose members are damaged before or after they are packed."""
-    from fedmpi.learn.data import own
+    from fedmpi.learn.data import own_files
 
     x, y = np.zeros((4, 2), np.float32), np.arange(4)
     arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
@@ -166,7 +167,7 @@ def npz(folder):
         data = buffer.getvalue()
         path = folder / "mine.npz"
         path.write_bytes(data if victim else damaged(random, data))
-        found = own.from_npz(path, "features", 4)
+        found = own_files.from_npz(path, "features", 4)
         if found.x_train.nbytes > 1 << 20 or found.y_train.max() > 3:
             raise RuntimeError("a data set that cannot be")
 
@@ -196,7 +197,7 @@ def kept(folder):
         put.array("weights", np.arange(1000, dtype=np.float32))
         put.array("mask", np.zeros((3, 4), np.uint8))
         for client in (2, 30):
-            put.client(client, store.pack({"head": np.ones(5, np.float32)}))
+            put.client(client, memories.pack({"head": np.ones(5, np.float32)}))
     whole = path.read_bytes()
     place, length, _ = checkpoint.TRAILER.unpack(whole[-checkpoint.TRAILER.size :])
     index = whole[place : place + length].decode()
@@ -213,7 +214,7 @@ def kept(folder):
         path.write_bytes(data)
         found = checkpoint.read(path)
         for client in found.clients:
-            store.unpack(found.client(client))
+            memories.unpack(found.client(client))
         if sum(array.nbytes for array in found.arrays.values()) > len(data):
             raise RuntimeError("more arrays than file")
 
@@ -222,11 +223,11 @@ def kept(folder):
 
 def memory(folder):
     """What clients keep, as it travels between ranks and lies in checkpoints."""
-    whole = store.pack({"head": np.ones(50, np.float32), "rows": np.zeros((2, 0, 3), bool)})
+    whole = memories.pack({"head": np.ones(50, np.float32), "rows": np.zeros((2, 0, 3), bool)})
 
     def case(random):
         data = damaged(random, whole, 90)
-        if sum(a.nbytes for a in store.unpack(data).values()) > len(data):
+        if sum(a.nbytes for a in memories.unpack(data).values()) > len(data):
             raise RuntimeError("more arrays than bytes")
 
     return case
@@ -256,5 +257,6 @@ def message(folder):
 
 FORMATS = {
     f.__name__: f
-    for f in (configuration, devices, sweep, idx, cifar, text, npz, result, kept, memory, message)
+    for f in (configuration, devices, sweep, idx, cifar, text, npz, result, shown, kept, memory,
+              message)
 }

@@ -11,8 +11,8 @@ from fedmpi.experiment import resolve
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = sorted((ROOT / "jobs/configs/papers").glob("*/*.toml"))
 CONFIGS = sorted((ROOT / "jobs/configs").glob("**/*.toml"))
-# Skeletonization has four problems; elsewhere many methods share one.
-METHODS = [path for path in PAPERS if path.parent.name != "skeletonization"]
+# Skeletonization has four problems, and "authors" each method's own; elsewhere methods share one.
+METHODS = [path for path in PAPERS if path.parent.name not in ("skeletonization", "authors")]
 SPLITS = {
     "fashion-mnist": [["data.partition=pathological"]],
     "cifar-10": [
@@ -20,6 +20,7 @@ SPLITS = {
         ["data.partition=mixed"],
         ["clients.number=10000", "clients.per_round=10", "clients.local_epochs=1"],
     ],
+    "feddip": [["data.partition=pathological"]],
 }
 
 
@@ -30,7 +31,10 @@ def shown(path):
 
 def test_there_are_experiments_for_the_papers():
     folders = {path.parent.name for path in PAPERS}
-    assert folders == {"fashion-mnist", "cifar-10", "digits", "skeletonization"}
+    assert folders == {
+        "fashion-mnist", "cifar-10", "digits", "skeletonization", "fedskel-mnist", "fedskel-cifar",
+        "feddip", "authors", "newer",
+    }  # fmt: skip
     assert len(PAPERS) >= 60
 
 

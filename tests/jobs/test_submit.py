@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from fedmpi.scheduler.snapshot import Snapshot
 from tests.conftest import ROOT
 
 SBATCH = """\
@@ -184,8 +185,12 @@ def test_a_result_is_gone_on_with_on_demand_and_with_its_changes(submit, run_fed
     assert "--resume" in done.stderr and "--overwrite" not in done.stderr
     assert "all 3 rounds are done; for more add --set run.rounds=N" in submit("--resume").stderr
     assert "cannot change" in submit("--resume", "--set", "model.name=cnn").stderr
-    done = submit("--resume", "--set", "run.rounds=5")
+    more = ("--resume", "--set", "run.rounds=5")
+    with Snapshot(tmp_path / "a.job").alone():  # at the same moment
+        assert "another submission is under way" in submit(*more).stderr
+    done = submit(*more)
     assert done.returncode == 0, done.stderr
+    assert "job 4711, which is queued or runs" in submit(*more, QUEUED="4711").stderr
     assert "overrides=()\nchanges=(run.rounds=5)\n" in script(tmp_path)
 
 

@@ -22,7 +22,7 @@ from fedmpi.learn.engine import ClientData, OnDevice
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gpus import device_for, gpu_of
 from fedmpi.learn.partitions.partition import Partition
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Backward
 from tests.learn.test_mechanisms import (
     CLASSES,

@@ -16,7 +16,7 @@ from fedmpi.learn.local import Local
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.partitions.partition import Partition
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import MECHANISMS, Backward, Own, Plan, Submodel
 
 SHAPE, CLASSES = (2, 6, 6), 4
@@ -117,6 +117,7 @@ PLANS = {
     "proximal": lambda at: {"proximal": 0.7},
     "mask": lambda at: {"mask": some(at, 1)},
     "update": lambda at: {"update": some(at, 2)},
+    "dense_norm": lambda at: {"mask": some(at, 1), "dense_norm": True},
     "control": lambda at: {"control": 0.1 * at.trained * np.cos(np.arange(at.size, dtype="f4"))},
     "penalty": lambda at: {"penalty": 0.05, "tensors": (0, 6), "by_row": True},
     "threshold": lambda at: {"threshold": 0.1, "tensors": (0, 6)},
@@ -125,13 +126,20 @@ PLANS = {
         "statistics": ("mask",),
     },
     "salient": lambda at: {"salient": 0.4, "tensors": (0, 6), "statistics": ("moved",)},
+    "submodel.divisor": lambda at: {"submodel": replace(narrow(at), divisor=0.6)},
+    "labels": lambda at: {"labels": np.arange(CLASSES) != 1},
+    "clip": lambda at: {"clip": 0.3},
+    "probes": lambda at: {"probes": 2, "statistics": ("gradient", "curvature")},
     "gates": lambda at: {"gates": np.ones(len(at.layers))},
     "steps": lambda at: {"steps": 3},
     **{f"error.{name}": lambda at, name=name: {"error": name} for name in LOSSES},
     **{
         f"statistics.{name}": lambda at, name=name: {"statistics": (name,)}
-        for name in ("activations", "relevance", "columns", "squares", "gradient", "moved")
+        for name in (
+            "activations", "relevance", "columns", "squares", "summed", "gradient", "moved"
+        )
     },
+    "statistics.curvature": lambda at: {"statistics": ("gradient", "curvature")},
 }  # fmt: skip
 PLANS["statistics.mask"] = PLANS["readjust"]
 # Some mechanisms meet in one plan.

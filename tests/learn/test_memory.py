@@ -38,7 +38,7 @@ from fedmpi.learn.engine import ClientData
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.partition import Partition
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Plan
 N = 50_000
 images = np.full((N, 3, 32, 32), 7, np.uint8)

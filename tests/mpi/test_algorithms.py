@@ -1,9 +1,17 @@
 """Every algorithm gives the same bits on these ranks as on one."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
 from fedmpi.algorithms import ALGORITHMS
+from fedmpi.cli.new import KINDS
+from fedmpi.comm.base import Serial
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import of_tree
+from fedmpi.experiment.stop import NoSignals
+from fedmpi.round.loop import Simulation
 from tests.algorithms.problem import simulate
 from tests.algorithms.test_contract import KEYS
 
@@ -100,3 +108,15 @@ def test_memories_end_where_their_clients_were_simulated(name, comm):
         assert together.store.homes_of(np.array([client])) == comm.rank
         for key, array in alone.store[client].items():
             assert np.array_equal(array, together.store[client][key]), key
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_examples_of_users_code_give_the_same_bits(kind, comm):
+    tree = import_module(f"fedmpi.examples.{kind}").EXPERIMENT | {"run": {"rounds": 3}}
+    found = []
+    for ranks in (Serial(), comm):
+        run = Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
+        found.append(([run.round().columns["train_loss"] for _ in range(3)], run.state))
+    (losses, state), (others, other) = found
+    assert losses == others
+    assert state["weights"].tobytes() == other["weights"].tobytes()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedmpi.bench import check, collectives, contributions, replay, scale, schemes
-from fedmpi.bench.supports import Supports
+from fedmpi.bench.drawn_supports import Supports
 from fedmpi.comm.reduce import ALGORITHMS, link
 from fedmpi.comm.reduce.message import HEAD
 
@@ -131,7 +131,7 @@ def test_the_rounds_of_a_log_hold_every_message_between_the_right_ranks(comm, wo
     for one in replay.logged(rows, comm.size):
         assert np.unique(one.source).size == one.source.size
         np.add.at(received, one.target[one.target >= 0], one.bytes[one.target >= 0])
-    free = replay.Network(0.0, 0.0, 0.0)
+    free = replay.ModelledNetwork(0.0, 0.0, 0.0)
     clock = replay.replay(replay.logged(rows, comm.size), comm.size, free)
     work = [rows["work"][rows["source"] == r].sum() for r in range(comm.size)]
     assert (clock >= np.array(work) - 1e-12).all() and clock.max() <= sum(work) + 1e-12
@@ -139,7 +139,7 @@ def test_the_rounds_of_a_log_hold_every_message_between_the_right_ranks(comm, wo
 
 
 def test_a_network_is_fitted_to_what_its_messages_took():
-    network = replay.Network(2e-6, 2e-6, 1e-10, handshake=3e-5, combine=2e-10)
+    network = replay.ModelledNetwork(2e-6, 2e-6, 1e-10, handshake=3e-5, combine=2e-10)
     for ranks in (2, 3, 4):
         took = {
             name: replay.replay([both(size)], 2, network).max()

@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from fedmpi.comm.reduce import ALGORITHMS, Log, Reducer, auto, cost, plan
+from fedmpi.comm.reduce import ALGORITHMS, Log, Reducer, auto, cost, forecast
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.comm.reduce.halving import levels
 from fedmpi.comm.reduce.link import Link
@@ -21,13 +21,13 @@ ETHERNET = cost.Cost(
 
 def plan_of(ranks, size, density, same=False):
     """Return the Plan of ranks with independent supports of one density."""
-    rows = np.zeros((ranks, plan.MARKS.stop + plan.BINS), np.int64)
-    width = plan.bin_width(size)
-    filled = np.clip(size - width * np.arange(plan.BINS), 0, width)
-    rows[:, plan.MARKS.stop :] = np.rint(filled * density)
-    rows[:, plan.UNITS] = rows[:, plan.COORDINATES] = rows[:, plan.MARKS.stop :].sum(1)
-    rows[:, plan.MARKS] = 7 if same else np.arange(ranks)[:, None]
-    return plan.Plan(rows, size, size, per_value=4, per_weight=0, flat=True)
+    rows = np.zeros((ranks, forecast.MARKS.stop + forecast.BINS), np.int64)
+    width = forecast.bin_width(size)
+    filled = np.clip(size - width * np.arange(forecast.BINS), 0, width)
+    rows[:, forecast.MARKS.stop :] = np.rint(filled * density)
+    rows[:, forecast.UNITS] = rows[:, forecast.COORDINATES] = rows[:, forecast.MARKS.stop :].sum(1)
+    rows[:, forecast.MARKS] = 7 if same else np.arange(ranks)[:, None]
+    return forecast.Forecast(rows, size, size, per_value=4, per_weight=0, flat=True)
 
 
 def best(ranks, size, density, same=False):
@@ -62,11 +62,11 @@ def test_every_level_of_halving_pairs_up(ranks):
 
 def test_ranges_are_cut_where_the_load_is():
     shape = plan_of(4, 64 * 64 * 10, 0.0)
-    shape.rows[:, plan.MARKS.stop :] = 0
-    shape.rows[:, plan.MARKS.stop + 8 : plan.MARKS.stop + 16] = 640
+    shape.rows[:, forecast.MARKS.stop :] = 0
+    shape.rows[:, forecast.MARKS.stop + 8 : forecast.MARKS.stop + 16] = 640
     bounds = shape.bounds([1, 1, 1, 1])
     loads = [
-        shape.rows[:, plan.MARKS.stop :].sum(0)[a // 640 : b // 640].sum()
+        shape.rows[:, forecast.MARKS.stop :].sum(0)[a // 640 : b // 640].sum()
         for a, b in itertools.pairwise(bounds)
     ]
     assert max(loads) < 0.35 * sum(loads)
@@ -79,7 +79,7 @@ def test_the_union_is_estimated_bin_by_bin(comm):
     for rank in range(8):
         total, _, touched, _ = case.copy(rank)
         if comm.size == 1:
-            shape, _ = plan.exchange(link, Field(total, total[:0], touched, FLAT), np.int64(1))
+            shape, _ = forecast.exchange(link, Field(total, total[:0], touched, FLAT), np.int64(1))
             rows.append(shape.rows[0])
     if rows:
         shape = replace(shape, rows=np.array(rows))

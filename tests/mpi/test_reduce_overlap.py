@@ -9,7 +9,7 @@ from fedmpi.errors import RejectedError
 from fedmpi.exchange import Failure
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Layer, Layout, Support, Tensor
 from fedmpi.round.loop import Simulation
 from fedmpi.totals import Total
@@ -73,7 +73,7 @@ def run_of(comm, method, overlap, **clients):
     tree = TREE | {"model": {"name": "mlp"}, "collective": {"overlap": overlap}}
     tree |= {"algorithm": {"name": method} | METHODS[method]}
     tree |= {"clients": TREE["clients"] | clients}
-    return Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+    return Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
 
 
 @pytest.mark.parametrize("method", METHODS)

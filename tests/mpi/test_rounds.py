@@ -8,16 +8,17 @@ import pytest
 from fedmpi.comm.base import Serial
 from fedmpi.comm.reduce.auto import NAMES
 from fedmpi.comm.reduce.reducer import CHOICES
-from fedmpi.config import Collective
+from fedmpi.config import CollectiveSection
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.record.schema import COLLECTIVES
 from fedmpi.round import loop
 from tests.round.test_loop import TREE
 
+ALGORITHMS = get_args(CollectiveSection.model_fields["algorithm"].annotation)
 ASYNC = {
-    "devices": {"profile": "mobile", "availability": 0.8},
+    "devices": {"profile": "mobile", "availability": 0.8, "dropout": 0.15},
     "schedule": {"mode": "async", "buffer_size": 2, "max_staleness": 1},
 }
 UNRELIABLE = {
@@ -25,21 +26,31 @@ UNRELIABLE = {
     "schedule": {"mode": "deadline", "deadline_s": 0.3, "over_select": 1.5},
 }
 
+FITTED = {
+    "devices": {"profile": "tiers", "policy": "fit-deadline"},
+    "schedule": {"mode": "deadline", "deadline_s": 0.25},
+}
+
 METHODS = {
     "fedavg": {},
     "fedlp": {"p": 0.4},
     "fedskel": {"ratio": 0.5, "updates_per_set": 1},
+    "scaffold": {},
+    "topk": {"share": 0.05},
 }
+
+
+PLANNED = ("fedavg", "fedlp", "fedskel")  # what they send is known before they train
 
 
 def weights_after(comm, method, rounds_to_run):
     tree = TREE | {"model": {"name": "mlp"}, "algorithm": {"name": method} | METHODS[method]}
-    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
     times = [run.round().columns["virtual_time"] for _ in range(rounds_to_run)]
     return run.state["weights"], times
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PLANNED)
 def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
     expected, times = weights_after(comm, method, 5)
     for seed in range(2):
@@ -52,7 +63,7 @@ def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
         assert again == times
 
 
-@pytest.mark.parametrize("algorithm", get_args(Collective.model_fields["algorithm"].annotation))
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_collective_gives_the_same_bits(comm, algorithm):
     expected, times = weights_after(comm, "fedskel", 3)
     comm.sum_by(algorithm)
@@ -65,17 +76,17 @@ def test_every_collective_gives_the_same_bits(comm, algorithm):
 
 
 def test_the_configuration_names_every_collective_and_the_schema_too():
-    assert get_args(Collective.model_fields["algorithm"].annotation) == CHOICES
+    assert ALGORITHMS == CHOICES
     assert ("none", "node", *NAMES) == COLLECTIVES
 
 
 def test_one_client_for_many_ranks_leaves_some_idle(comm):
     tree = TREE | {"clients": {"number": 9, "per_round": 1}}
-    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, Never())
+    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
     assert run.round().columns["clients_completed"] == 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PLANNED)
 def test_late_lost_and_absent_clients_are_the_same_on_any_number_of_ranks(comm, method):
     seen = seen_on_many_ranks_as_on_one(comm, method, UNRELIABLE)
     assert seen == {0, 1, 2, "nobody"}  # completed, late, dropped
@@ -83,7 +94,22 @@ def test_late_lost_and_absent_clients_are_the_same_on_any_number_of_ranks(comm, 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_asynchronous_rounds_are_the_same_on_any_number_of_ranks(comm, method):
-    assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1}
+    assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1, 2}
+
+
+def test_what_a_rule_learned_is_the_same_on_any_number_of_ranks(comm):
+    section = TREE["clients"] | {"selection": "oort", "explore": 0.5}
+    seen_on_many_ranks_as_on_one(comm, "fedavg", {"clients": section})
+
+
+def test_masks_cancel_over_ranks(comm):
+    hidden = UNRELIABLE | {"stage": ({"name": "secure", "neighbours": 8},)}
+    hidden |= {"devices": {"dropout": 0.2}, "clients": TREE["clients"] | {"per_round": 9}}
+    assert seen_on_many_ranks_as_on_one(comm, "fedavg", hidden) == {0, 2}
+
+
+def test_what_fits_a_device_is_the_same_on_any_number_of_ranks(comm):
+    assert seen_on_many_ranks_as_on_one(comm, "fedskel", FITTED) == {0, 1}
 
 
 def seen_on_many_ranks_as_on_one(comm, method, sections):
@@ -91,7 +117,7 @@ def seen_on_many_ranks_as_on_one(comm, method, sections):
     tree = TREE | sections | {"model": {"name": "mlp"}}
     tree |= {"algorithm": {"name": method} | METHODS[method]}
     many, alone = (
-        loop.Simulation(assemble(of_tree(tree), ranks, None), ranks, Never())
+        loop.Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
         for ranks in (comm, Serial())
     )
     seen = set()

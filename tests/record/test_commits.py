@@ -87,7 +87,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 out = Writer.create(sys.argv[1], **sample.fixed())
 out.append(*sample.one_round(0))
 out.commit()
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 for number in range(1, 2000):
     out.append(*sample.one_round(number, cohort=50))
     if number % 50 == 0:

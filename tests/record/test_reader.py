@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+import os
+import stat
 
+import h5py
 import numpy as np
 import pytest
 
+from fedmpi.analysis.report import page
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema
 from fedmpi.record.digest import weights_sha256
@@ -91,7 +95,7 @@ def test_to_pandas(path):
 def test_reading_loads_neither_mpi_nor_torch_nor_plots(path, run_python):
     code = (
         "import sys, fedmpi.record.reader as r, fedmpi.analysis.compare, fedmpi.analysis.curves,"
-        "fedmpi.analysis.tables, fedmpi.analysis.draw, fedmpi.record.upgrade\n"
+        "fedmpi.analysis.text_tables, fedmpi.analysis.draw, fedmpi.record.upgrade\n"
         "r.open(sys.argv[1]).info()\n"
         "slow = {'torch', 'mpi4py', 'numba', 'matplotlib', 'pandas', 'scipy', 'pydantic', 'rich'}\n"
         "sys.exit(str(slow & sys.modules.keys()) if slow & sys.modules.keys() else 0)"
@@ -115,3 +119,24 @@ def test_a_target_in_per_cent_is_refused(tmp_path, target):
     run = reader.open(sample.write(tmp_path / "a.h5"))
     with pytest.raises(ResultError, match=r"60 % is 0\.60"):
         run.bytes_to(target)
+
+
+def test_a_file_that_others_in_this_process_have_open_is_read(tmp_path):
+    path = sample.write(tmp_path / "out.h5")
+    for locking in (True, False):
+        with h5py.File(path, "r", locking=locking), reader.open(path) as run:
+            assert len(run.rounds.flops) == 5
+    with reader.open(path) as run, h5py.File(path, "r") as file:
+        assert len(file["rounds/flops"]) == len(run.rounds.flops)
+    with h5py.File(path, "r+"):
+        assert reader.open(path).status == "finished"
+
+
+def test_a_pipe_is_refused_at_once_to_read_and_to_write(tmp_path):
+    os.mkfifo(tmp_path / "page.html")
+    with pytest.raises(ResultError, match="is a device, pipe or socket"):
+        reader.open(tmp_path / "page.html")
+    run = reader.open(sample.write(tmp_path / "out.h5"))
+    with pytest.raises(ResultError, match="a folder, device, pipe or socket"):
+        page.write([run], tmp_path / "page.html", overwrite=True)
+    assert stat.S_ISFIFO(os.stat(tmp_path / "page.html").st_mode)

@@ -12,8 +12,9 @@ from tests.record import sample
 FOLDER = Path(schema.__file__).parent
 
 ROUNDS = """round virtual_time wall_time train_loss test_loss test_accuracy local_accuracy
+    own_mean_accuracy
     clients_selected clients_completed bytes_down bytes_up bytes_up_values bytes_up_support flops
-    flops_inference joules co2_g density_up density_union model_density mpi_bytes collective
+    flops_inference joules co2_g epsilon density_up density_union model_density mpi_bytes collective
     collective_regret"""
 CLIENTS = """round client rank samples steps virtual_start virtual_end seconds_down seconds_compute
     seconds_up bytes_down bytes_up flops joules kept status train_loss"""

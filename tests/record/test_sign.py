@@ -28,12 +28,15 @@ def gone():
         (1.0, "elsewhere", 1, True),
         (LATE - 1, "elsewhere", 1, True),
         (LATE + 1, "elsewhere", 1, False),
-        (3600.0, HERE, os.getpid(), True),  # stopped, perhaps, but there
         (1.0, "", 0, False),
     ],
 )
 def test_a_run_is_alive_while_its_process_is(age, host, process, alive):
     assert Sign(age, host, process).alive is alive
+
+
+def test_a_process_that_is_there_is_alive_however_long_it_was_silent():
+    assert Sign(3600.0, HERE, os.getpid()).alive  # perhaps it was stopped
 
 
 def test_a_process_that_is_gone_is_dead_before_others_would_be():

@@ -35,11 +35,19 @@ def test_a_file_of_schema_1_0_is_read_without_the_new_column_and_upgraded_with_i
         assert "flops_inference" not in run.rounds and len(run.rounds.flops) == 5
     with pytest.raises(ResultError, match="fedmpi upgrade"):
         Writer.reopen(path, 5)
+    before = {name: reader.open(path).rounds[name].tolist() for name in ("round", "bytes_up")}
     assert upgrade.upgrade(path) == "1.0"
+    with h5py.File(path) as file:  # all is under checksums, in the order of before
+        assert file["rounds/flops"].fletcher32 and file["rounds/flops"].compression == "gzip"
+        assert file["rounds/flops"].dims[0].keys() == ["round"]
+        assert file["config/toml"].id.get_create_plist().get_layout() == h5py.h5d.COMPACT
+        assert list(file["model"]) == list(sample.weights())
     with reader.open(path) as run:
-        assert run.schema == "1.2" and np.isnan(run.rounds.flops_inference).tolist() == [True] * 5
+        assert run.schema == schema.VERSION
+        assert np.isnan(run.rounds.flops_inference).tolist() == [True] * 5
         assert np.isnan(run.rounds.joules).all() and np.isnan(run.clients.joules).all()
         assert len(run.clients.joules) == len(run.clients.flops)
+        assert {name: run.rounds[name].tolist() for name in before} == before
     Writer.reopen(path, 5)
 
 

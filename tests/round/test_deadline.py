@@ -9,7 +9,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
 from fedmpi.experiment.estimate import estimate
 from fedmpi.experiment.execute import Start, execute
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.record import reader
 from fedmpi.record.schema import CLIENT_STATUS
 from tests.algorithms.problem import cohort_of, trained
@@ -207,7 +207,7 @@ def run_file(out, stop_after=None, **how):
         if row.columns["round"] + 1 == stop_after:
             raise KeyboardInterrupt
 
-    execute(resolved, Serial(), Start(out=out, **how), progress, Never())
+    execute(resolved, Serial(), Start(out=out, **how), progress, NoSignals())
     return out
 
 

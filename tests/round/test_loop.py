@@ -8,7 +8,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
-from fedmpi.experiment.stop import Never
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
 from fedmpi.record.schema import CLIENT_STATUS
 from fedmpi.round.loop import Simulation
@@ -27,7 +27,7 @@ def simulation(stop=None, **sections):
     tree = {name: dict(section) for name, section in TREE.items()}
     for name, section in sections.items():
         tree.setdefault(name, {}).update(section)
-    return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), stop or Never())
+    return Simulation(assemble(of_tree(tree), Serial(), None), Serial(), stop or NoSignals())
 
 
 def mean_of_clients(run, sent_as=np.float32):

@@ -13,8 +13,13 @@ SIZES = np.array([5, 0, 10, 20, 15, 0, 50])
 
 
 def selected(name="uniform", seed=0, round=0, sizes=SIZES, number=3, selector=None):
-    selector = selector or SELECTORS[name](Section(), seed, len(sizes))
-    return selector.select(round, World(np.asarray(sizes), 0.0), number, in_turn=False)
+    selector = selector or made(name, seed, len(sizes))
+    world = World(np.asarray(sizes), 0.0, 1.0 + np.arange(len(sizes)))
+    return selector.select(round, world, number, in_turn=False)
+
+
+def made(name, seed, clients):
+    return SELECTORS[name](SELECTORS[name].Keys(), seed, clients)
 
 
 @pytest.mark.parametrize("name", ["uniform", "samples"])
@@ -27,7 +32,7 @@ def test_a_cohort_is_a_function_of_seed_and_round(name):
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_clients_without_samples_are_never_drawn_and_all_others_are(name):
-    selector = SELECTORS[name](Section(), 0, len(SIZES))
+    selector = made(name, 0, len(SIZES))
     draws = [selected(round=round, number=2, selector=selector) for round in range(100)]
     assert {int(client) for draw in draws for client in draw} == {0, 2, 3, 4, 6}
     assert all(len(set(draw.tolist())) == 2 for draw in draws)

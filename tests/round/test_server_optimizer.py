@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.config import Server as Keys
+from fedmpi.config import ServerSection
 from fedmpi.round.server_optimizer import ServerOptimizer
 
 OLD = {"weights": np.array([1.0, -2.0], np.float32)}
@@ -11,7 +11,7 @@ CHANGE = np.array([0.5, -0.25])
 
 
 def steps(number, **keys):
-    server, state = ServerOptimizer(Keys(**keys)), OLD
+    server, state = ServerOptimizer(ServerSection(**keys)), OLD
     for _ in range(number):
         state = server.step(state, MEAN | {"weights": state["weights"] + CHANGE.astype("f4")} | {
             k: v for k, v in state.items() if k.startswith("server")})
@@ -19,7 +19,7 @@ def steps(number, **keys):
 
 
 def test_the_average_is_taken_as_it_is():
-    assert ServerOptimizer(Keys()).step(OLD, MEAN) is MEAN
+    assert ServerOptimizer(ServerSection()).step(OLD, MEAN) is MEAN
 
 
 def test_sgd_with_lr_one_and_no_momentum_is_the_average():

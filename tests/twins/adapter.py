@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+import numpy as np
 import torch
 
 import fedmpi
@@ -72,6 +73,14 @@ class Trial:
         held = self._experiment.engine.data
         x, y = held.samples.take(held.partition.of(client))
         return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y)
+
+    def all_samples(self):
+        """Return x float64[n, ...] of all clients, and x and y int64[m] of the test set."""
+        train, test = self._experiment.engine.data.samples, self._experiment.test
+        x, _ = train.take(np.arange(len(train)))
+        held_out = test.take(np.arange(len(test)))
+        x, x_test, y_test = (torch.from_numpy(array) for array in (x, *held_out))
+        return x.double(), x_test.double(), y_test
 
     def epochs(self, round, client):
         """Return the batches of a client's round: for each epoch a list of int64[b]."""

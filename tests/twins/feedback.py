@@ -24,7 +24,7 @@ def feddip(trial):
             own, _ = train(
                 trial, round, client, start,
                 lambda v, x, y, m=own_mask, s=strength: (
-                    net.gradient(v, x, y, m) + s * norms(net, names, v * m)
+                    pruned(net, v, x, y, m, keys["norm"]) + s * norms(net, names, v * m)
                 ),
             )  # fmt: skip
             residual[client] = own * ~own_mask
@@ -42,6 +42,15 @@ def feddip(trial):
     back = sum(int((new & ~old).sum()) for old, new in pairwise(masks))
     assert (back == 0) == (keys["regrow"] == "released" or keys["upload"] == "pruned")
     return w
+
+
+def pruned(net, w, x, y, mask, norm):
+    """Return the gradient at w * mask; running statistics in w follow that pass, or a dense one."""
+    if norm == "masked":
+        return net.gradient(w, x, y, mask)
+    g = net.gradient(w.clone(), x, y, mask)
+    net.gradient(w, x, y)
+    return g
 
 
 def sparsity(keys, round, rounds):

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch.func import functional_call
 
 from tests.twins.net import Mean, erk, largest, largest_inside, random_mask, train
 
@@ -18,8 +19,12 @@ def static_mask(trial):
     """SNIP's, a random or the magnitudes' mask, then federated averaging."""
     net, keys = trial.net, trial.keys
     names, w, mask, first = net.prunable(), net.first, net.ones(), 0
-    if keys["mask"] == "snip":
-        mask, first = largest_inside(net, names, snip(trial), keys["sparsity"]), 1
+    if keys["mask"] in ("snip", "grasp"):
+        score = measured(trial)
+        score -= score[net.inside(names)].min()
+        mask, first = largest_inside(net, names, score, keys["sparsity"]), 1
+    elif keys["mask"] == "synflow":
+        mask = synflow(net, names, w, keys["sparsity"])
     elif keys["mask"] == "magnitude":
         mask = largest_inside(net, names, w, keys["sparsity"])
     else:
@@ -39,40 +44,73 @@ def static_mask(trial):
     return w
 
 
-def snip(trial):
-    """Return the mean over round 0's cohort of |w dL/dw| on one batch each (Lee et al. 2019)."""
-    net, score = trial.net, torch.zeros_like(trial.net.first)
+def measured(trial):
+    """Return the mean over round 0's cohort of a score of some batches of each.
+
+    SNIP: |w dL/dw| (Lee et al. 2019). GraSP: w (H g), by central differences (Wang et al. 2020).
+    """
+    net, keys, total = trial.net, trial.keys, torch.zeros_like(trial.net.first)
     for client, share in trial.cohort(0):
         x, y = trial.data(client)
-        batch = trial.rng("probe", 0, client).permutation(len(y))
-        batch = batch[: trial.config.clients.batch_size]
-        w = net.first.clone()  # its running statistics move
-        score += share * (net.first * net.gradient(w, x[batch], y[batch])).abs()
+        taken = trial.rng("probe", 0, client).permutation(len(y))
+        size = trial.config.clients.batch_size
+        ends = range(0, min(len(taken), size * keys["batches"]), size)
+        batches = [taken[at : at + size] for at in ends]
+
+        def mean_gradient(w, x=x, y=y, batches=batches):
+            # A copy, whose running statistics move.
+            parts = [len(b) * net.gradient(w.clone(), x[b], y[b]) for b in batches]
+            return sum(parts) / sum(map(len, batches))
+
+        g = mean_gradient(net.first)
+        score = (net.first * g).abs()
+        if keys["mask"] == "grasp":
+            step = 0.01 * net.first.norm() / g.norm()
+            change = mean_gradient(net.first + step * g) - mean_gradient(net.first - step * g)
+            score = net.first * change / (2 * step)
+        total += share * score
         trial.sends(0, down=net.size, up=net.size)
-    return score
+    return total
+
+
+def synflow(net, names, w, sparsity):
+    """Prune 100 times by |w| dR/d|w|, R the sum of outputs for an input of ones (Tanaka 2020)."""
+    inside, mask = net.inside(names), net.ones()
+    for step in range(1, 101):
+        leaf = (w * mask).abs().requires_grad_()
+        net.module.eval()
+        views = {n: v if net.trained[net.place[n]].all() else v.detach()
+                 for n, v in net.views(leaf).items()}  # fmt: skip
+        out = functional_call(net.module, views, torch.ones(1, 1, 8, 8, dtype=w.dtype))
+        net.module.train()
+        score = (leaf * torch.autograd.grad(out.sum(), leaf)[0]).detach()[inside]
+        mask[inside] = largest(score, round((1 - sparsity) ** (step / 100) * len(score)))
+    return mask
 
 
 def prunefl(trial):
     """Take the weights that learn most in a second of a round (Jiang et al. 2022, algorithm 2)."""
     net, w, mask = trial.net, trial.net.first, trial.net.ones()
-    sizes = set()
+    sizes, added, authors = set(), {}, trial.keys["variant"] == "authors"
     for round in range(trial.rounds):
         total, z = torch.zeros_like(w), torch.zeros_like(w)
         adapts = round > 0 and round % trial.keys["every"] == 0
         for client, share in trial.cohort(round):
-            squares = torch.zeros_like(w)
+            squares, summed = torch.zeros_like(w), torch.zeros_like(w)
 
-            def gradient(v, x, y, mask=mask, squares=squares):
+            def gradient(v, x, y, mask=mask, squares=squares, summed=summed):
                 g = net.gradient(v, x, y, mask)
                 squares += g**2
+                summed += g
                 return g
 
             own, _ = train(trial, round, client, w, gradient, mask)
             total += share * own
-            z += share * squares
+            added[client] = added.get(client, 0) + summed**2
+            z += share * (added[client] if authors else squares)
             trial.sends(round, down=mask, up=mask.sum().item() + net.size * adapts)
         if adapts:
-            mask = adapted(trial, total, mask, z, round)
+            mask, added = adapted(trial, total, mask, z, round), {}
         sizes.add(int(mask.sum()))
         w = total * mask
     assert len(sizes) > 1, "the mask never changed its size"
@@ -88,12 +126,14 @@ def adapted(trial, w, mask, z, round):
     for layer, positions in (("conv1", 64), ("bn1", 64), ("conv2", 4)):
         uses[net.inside(n for n in net.shapes if n.startswith(layer))] = positions
     t = keys["exchange"] + keys["compute"] * uses
+    for layer, seconds in zip(("conv1", "conv2", "fc1", "fc2"), keys["seconds"], strict=False):
+        t[net.inside(n for n in net.shapes if n.startswith(layer))] = seconds
     used = (inside & mask).nonzero().flatten()
     freed = int(len(used) * keys["free"] * 0.5 ** (round / keys["halving"]))
     new = mask.clone()
     new[used[~largest(w[used], len(used) - freed)]] = False
     gained, time = z[inside & new].sum(), keys["constant"] + t[inside & new].sum()
-    rank = z / t if keys["variant"] == "paper" else z
+    rank = z if keys["variant"] == "released" else z / t
     for j in sorted((inside & ~new).nonzero().flatten().tolist(), key=lambda j: -rank[j]):
         margin = z[j] / t[j] / (gained / time) - 1
         assert abs(margin) > 1e-5, "a weight is hardly worth its time or hardly not"

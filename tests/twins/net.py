@@ -149,11 +149,15 @@ def _no_kink(part, inputs, output):
 
 
 def largest(values, count):
-    """Return bool[n]: the `count` of largest magnitude; asserts that the cut is clear."""
-    order = values.abs().argsort(descending=True)
+    """Return bool[n]: the `count` of largest magnitude; asserts that the cut is clear.
+
+    Exact zeros are zeros in float32 too; of them the first are taken.
+    """
+    order = values.abs().argsort(descending=True, stable=True)
     if 0 < count < len(values):
         inner, outer = values.abs()[order[count - 1]], values.abs()[order[count]]
-        assert inner - outer > MARGIN * inner, "two values are almost equal; change the seed"
+        apart = inner - outer > MARGIN * inner or inner == 0
+        assert apart, "two values are almost equal; change the seed"
     kept = torch.zeros(len(values), dtype=torch.bool)
     kept[order[:count]] = True
     return kept

@@ -9,7 +9,18 @@ import numba
 import pytest
 import torch
 
-from tests.twins import adp, averages, fedlp, fedskel, feedback, masks, personal, widths
+from tests.twins import (
+    adp,
+    averages,
+    fedlp,
+    fedskel,
+    feedback,
+    masks,
+    personal,
+    personal_masks,
+    skeleton,
+    widths,
+)  # fmt: skip
 from tests.twins.adapter import Trial
 
 BOUND = 5e-7
@@ -71,6 +82,7 @@ CASES = {
             "-pruned": {"upload": "pruned"},
             "-released-penalty": {"variant": "released"},
             "-no-penalty": {"penalty": 0.0},
+            "-dense-norm": {"norm": "dense"},
         }.items()
     },
     "dpf": (feedback.dpf, {"name": "dpf", "end": 0.75, "every": 2}, NINE),
@@ -78,8 +90,18 @@ CASES = {
         f"static-{mask}": (
             masks.static_mask, {"name": "static-mask", "mask": mask, "sparsity": 0.5}, {}
         )
-        for mask in ("snip", "erk", "random", "magnitude")
+        for mask in ("snip", "synflow", "erk", "random", "magnitude")
     },
+    "static-grasp": (
+        masks.static_mask,
+        {"name": "static-mask", "mask": "grasp", "sparsity": 0.5},
+        {"run": {"seed": 13}},
+    ),
+    "static-snip-batches": (
+        masks.static_mask,
+        {"name": "static-mask", "mask": "snip", "sparsity": 0.5, "batches": 2},
+        {"clients": {"batch_size": 16}},
+    ),
     "static-rescaled": (
         masks.static_mask,
         {"name": "static-mask", "mask": "erk", "sparsity": 0.75, "rescale": True},
@@ -87,6 +109,12 @@ CASES = {
     ),
     "prunefl": (masks.prunefl, {"name": "prunefl", **PRUNE}, NINE),
     "prunefl-released": (masks.prunefl, {"name": "prunefl", "variant": "released", **PRUNE}, NINE),
+    "prunefl-authors": (
+        masks.prunefl,
+        {"name": "prunefl", "variant": "authors", **PRUNE,
+         "seconds": [2**-16, 2**-17, 2**-18, 2**-17]},
+        NINE,
+    ),
     "feddst": (masks.feddst, {"name": "feddst", "alpha": 0.25, "every": 3, "sparsity": 0.5}, NINE),
     "feddst-released": (
         masks.feddst,
@@ -106,8 +134,37 @@ CASES = {
         {"clients": {"local_epochs": 2}},
     ),
     "heterofl": (widths.heterofl, {"name": "heterofl", "widths": [1.0, 0.5, 0.25]}, NINE),
+    "fedrolex": (widths.fedrolex, {"name": "fedrolex", "widths": [0.75, 0.5]}, NINE),
+    "federated-dropout": (
+        widths.federated_dropout, {"name": "federated-dropout", "widths": [0.75]}, {}
+    ),
+    "fiarse": (personal_masks.fiarse, {"name": "fiarse", "shares": [1.0, 0.5]}, {}),
+    "sub-fedavg": (
+        personal_masks.sub_fedavg,
+        {"name": "sub-fedavg", "accuracy": 0.25, "rate": 0.25, "target": 0.5, "distance": 0.03125},
+        NINE,
+    ),
+    "zerofl": (personal_masks.zerofl, {"name": "zerofl", "sparsity": 0.75, "more": 0.125}, {}),
+    "zerofl-weights": (
+        personal_masks.zerofl,
+        {"name": "zerofl", "sparsity": 0.5, "more": 0.25, "by": "weights"},
+        {},
+    ),
+    "fedspa": (
+        personal_masks.fedspa,
+        {"name": "fedspa", "alpha": 0.25, "sparsity": 0.375},
+        {"run": {"rounds": 4, "seed": 1}, "clients": {"per_round": 3, "number": 4}},
+    ),
+    "heterofl-complete": (
+        widths.complete,
+        {"name": "heterofl-complete", "widths": [1.0, 0.5, 0.25], "clip": 0.5, "dynamic": True},
+        {"clients": {"weighting": "uniform"}},
+    ),
     "prunetrain": (
         widths.prunetrain, {"name": "prunetrain", "every": 3, "threshold": 0.25}, NINE
+    ),
+    "skeletonization": (
+        skeleton.skeletonization, {"name": "skeletonization", "criterion": 100.0}, NINE
     ),
     "fedbn": (personal.fedbn, {"name": "fedbn"}, {}),
     "fedbn-statistics": (personal.fedbn, {"name": "fedbn", "private": "statistics"}, {}),

@@ -7,6 +7,7 @@ shifts at 0, and those that read them.
 import math
 
 import torch
+from torch.func import functional_call
 
 from tests.twins.net import MARGIN, Mean, train
 
@@ -30,16 +31,43 @@ def left(net, rows):
     return mask
 
 
-def heterofl(trial):
-    """A client holds the first rows of every layer (Diao et al. 2021)."""
+SIZES = {"conv1": 4, "conv2": 6, "fc1": 8}
+
+
+def first_rows(trial, round, client, layer, count):
+    """HeteroFL's rows (Diao et al. 2021)."""
+    return range(count)
+
+
+def rolling_rows(trial, round, client, layer, count):
+    """FedRolex's, which begin one row later each round (Alam et al. 2022)."""
+    return [(round + i) % SIZES[layer] for i in range(count)]
+
+
+def drawn_rows(trial, round, client, layer, count):
+    """Federated dropout's (Caldas et al. 2018)."""
+    number = list(SIZES).index(layer)
+    rng = trial.rng(f"federated-dropout-{number}", round, client)
+    return rng.permutation(SIZES[layer])[:count].tolist()
+
+
+def rows_of(choose, trial, round, client, width):
+    """Return bool[rows] of each layer, those that `choose` names."""
+    rows = {layer: torch.zeros(size, dtype=torch.bool) for layer, size in SIZES.items()}
+    for layer, kept in rows.items():
+        kept[list(choose(trial, round, client, layer, math.ceil(width * len(kept))))] = True
+    return rows
+
+
+def heterofl(trial, choose=first_rows):
+    """A client holds some rows of every layer, and a weight is the mean over its holders."""
     net, w, seen = trial.net, trial.net.first, set()
     for round in range(trial.rounds):
         mean = Mean(net)
         for client, share in trial.cohort(round):
             widths = trial.keys["widths"]
             width = widths[int(trial.rng("heterofl", 0, client).integers(len(widths)))]
-            sizes = {"conv1": 4, "conv2": 6, "fc1": 8}
-            mask = left(net, {k: torch.arange(n) < math.ceil(width * n) for k, n in sizes.items()})
+            mask = left(net, rows_of(choose, trial, round, client, width))
             own, _ = train(
                 trial, round, client, w * mask,
                 lambda v, x, y, m=mask: net.gradient(v, x, y, m),
@@ -51,6 +79,77 @@ def heterofl(trial):
         w = mean.over(w)
     assert len(seen) == len(widths), "a width never took part"
     return w
+
+
+def fedrolex(trial):
+    """The same with rolling rows."""
+    return heterofl(trial, rolling_rows)
+
+
+def federated_dropout(trial):
+    """The same with drawn rows."""
+    return heterofl(trial, drawn_rows)
+
+
+def complete(trial):
+    """The same with scaler, masked loss, static normalisation, clipping (Diao et al. 2021)."""
+    net, w, keys = trial.net, trial.net.first, trial.keys
+    last, clipped = torch.zeros_like(w, dtype=torch.bool), 0
+    last[net.inside(["fc2.weight", "fc2.bias"])] = True
+    for round in range(trial.rounds):
+        mean = Mean(net)
+        for client, share in trial.cohort(round):
+            drawn = trial.rng("heterofl", round if keys["dynamic"] else 0, client)
+            width = keys["widths"][int(drawn.integers(len(keys["widths"])))]
+            mask = left(net, rows_of(first_rows, trial, round, client, width))
+            present = torch.zeros(10, dtype=torch.bool)
+            present[trial.data(client)[1]] = True
+
+            def gradient(v, x, y, width=width, mask=mask, present=present):
+                nonlocal clipped
+                g = masked_loss(net, v * mask, x, y, width, present) * mask
+                clipped += int(g.norm() > keys["clip"])
+                return g * min(1.0, keys["clip"] / (g.norm() + 1e-6))
+
+            own, _ = train(trial, round, client, w * mask, gradient, mask)
+            up = mask & net.trained
+            for name in ("fc2.weight", "fc2.bias"):
+                rows = present.repeat_interleave(net.shapes[name].numel() // 10)
+                up[net.place[name]] &= rows
+            mean.add(own, share, up)
+            trial.sends(round, down=mask & net.trained, up=up)
+        w = mean.over(w)
+    assert clipped, "no gradient was clipped"
+    assert trial.run.rounds.test_accuracy[-1] == static_accuracy(trial, w)
+    return w
+
+
+def masked_loss(net, w, x, y, width, present):
+    """Return the gradient with the outputs of absent classes at 0, activations over the width."""
+    handles = [
+        net.module.get_submodule(name).register_forward_hook(lambda _, __, out: out / width)
+        for name in ("conv1", "conv2", "fc1")
+    ]
+    leaf = w.detach().clone().requires_grad_()
+    views = {n: v if net.trained[net.place[n]].all() else v.detach().clone()
+             for n, v in net.views(leaf).items()}  # fmt: skip
+    out = functional_call(net.module, views, x)
+    loss = torch.nn.functional.cross_entropy(torch.where(present, out, 0.0), y)
+    for handle in handles:
+        handle.remove()
+    return torch.autograd.grad(loss, leaf)[0]
+
+
+def static_accuracy(trial, w):
+    """Return the test accuracy with statistics of a pass over the training data, 500 at once."""
+    module, net = trial.module().double(), trial.net
+    module.load_state_dict(net.views(w), strict=False)
+    module.bn1.momentum = None  # the mean of all batches
+    module.bn1.reset_running_stats()
+    data = trial.all_samples()
+    for x in data[0].split(500):
+        module.train()(x)
+    return (module.eval()(data[1]).argmax(1) == data[2]).double().mean().item()
 
 
 def prunetrain(trial):

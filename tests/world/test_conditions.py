@@ -8,7 +8,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
 from fedmpi.record import reader
 from fedmpi.record.schema import CLIENT_STATUS
-from fedmpi.simulated import Devices as Section
+from fedmpi.simulated import DevicesSection
 from fedmpi.world.clock import Spans
 from fedmpi.world.conditions import RATES, Conditions, conditions_of
 from fedmpi.world.devices import devices_of
@@ -76,8 +76,8 @@ def test_joules_and_grams_by_hand():
     assert {"power_w", "idle_w", "joule_per_mb"} < found.columns().keys()
     rows = series_in("second,g_per_kwh\n0,100\n60,400\n", "a", CARBON)
     assert value_at(rows, 59.9) == 100 and value_at(rows, 60) == 400
-    number = Section(carbon_g_per_kwh=300.0)
-    over_time = Section(carbon_g_per_kwh="a.csv", intensity=rows)
+    number = DevicesSection(carbon_g_per_kwh=300.0)
+    over_time = DevicesSection(carbon_g_per_kwh="a.csv", intensity=rows)
     assert grams(7.2e6, number, 5.0) == 600 and grams(7.2e6, over_time, 61.0) == 800
 
 

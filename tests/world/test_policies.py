@@ -10,14 +10,14 @@ from fedmpi.world.clock import spans
 from fedmpi.world.conditions import Conditions
 from fedmpi.world.devices import devices_of
 from fedmpi.world.memory import check_memory, limited, needed_mb
-from fedmpi.world.policies import POLICIES, Cost, fit_deadline, fit_memory, largest
+from fedmpi.world.policies import POLICIES, RoundCost, fit_deadline, fit_memory, largest
 from fedmpi.world.schedule import Schedule
 
 VALUES = tuple(np.arange(1, 11) / 10)
 
 
 def cost_of(value):
-    return Cost(int(1e6 * value), int(5e5 * value), 4e9 * value**2, 300 * value)
+    return RoundCost(int(1e6 * value), int(5e5 * value), 4e9 * value**2, 300 * value)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_fit_memory_and_speed(devices):
         assert POLICIES["speed"](VALUES, conditions, client, cost_of) == slow[-1]
         assert POLICIES["fixed"](VALUES, conditions, client, cost_of) == 1.0
     with pytest.raises(ConfigError, match="training takes 1e\\+05 MB of memory at least"):
-        fit_memory((1.0,), conditions, 3, lambda value: Cost(0, 0, 0, 1e5))
+        fit_memory((1.0,), conditions, 3, lambda value: RoundCost(0, 0, 0, 1e5))
 
 
 def test_the_largest_is_found_by_halving():

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from fedmpi.analysis import partition, quantities
+from fedmpi.analysis import partition_summary, quantities
 from fedmpi.analysis.report.blocks import field
-from fedmpi.analysis.report.figure import Frame, axes, ceiling, figure, steps, svg
+from fedmpi.analysis.report.bytes_sent import ramp
+from fedmpi.analysis.report.figure import PlotArea, axes, ceiling, figure, steps, svg
 from fedmpi.analysis.report.markup import join, section, table, tag
 from fedmpi.analysis.report.summary import share
-from fedmpi.analysis.report.traffic import ramp
 
 CLASSES = 40  # drawn; more are added up in groups of neighbours
 CELLS = 6000  # of the field
@@ -44,9 +44,9 @@ def distinct(study, fact):
 def drawings(counts):
     """Return the figures of int64[K, classes]: sizes of clients, and shares of the classes."""
     shown = classes_of(counts)
-    columns, step = partition.columns_of(shown, max(20, min(200, CELLS // shown.shape[1])))
-    sizes, title = columns.sum(axis=1), partition.order(len(counts), step)
-    frame = Frame((0.0, float(len(columns) * step)), (0.0, ceiling(sizes.max())))
+    columns, step = partition_summary.columns_of(shown, max(20, min(200, CELLS // shown.shape[1])))
+    sizes, title = columns.sum(axis=1), partition_summary.order(len(counts), step)
+    frame = PlotArea((0.0, float(len(columns) * step)), (0.0, ceiling(sizes.max())))
     x = frame.across(np.arange(len(columns) + 1.0) * step)
     area = tag("path", class_="p0", d=steps(x, frame.up(sizes), frame.up(0.0)))
     top = svg("samples of each client", 240, area, *axes(frame, title))
@@ -77,9 +77,10 @@ def ranges(counts, shown):
 
 def partitions(held):
     """Return the table of the partitions: (run, labels of all that have it)."""
-    rows = [(listed(names), *(text for _, text in partition.rows(run.partition)))
+    rows = [(listed(names), *(text for _, text in partition_summary.rows(run.partition)))
             for run, names in held[:ROWS]]
-    heads = ["Runs", *(name.capitalize() for name, _ in partition.rows(held[0][0].partition))]
+    first = partition_summary.rows(held[0][0].partition)
+    heads = ["Runs", *(name.capitalize() for name, _ in first)]
     rows = [[cell.replace("  (min / median / max)", "") for cell in row] for row in rows]
     caption = "Partitions; sizes and mixes are minimum / median / maximum over clients"
     if len(held) > ROWS:

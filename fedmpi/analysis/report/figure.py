@@ -31,7 +31,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Frame:
+class PlotArea:
     """The scales of a figure: from values to units of its area. `unit` is (size, name) of x."""
 
     x: tuple  # lowest and highest value
@@ -159,7 +159,7 @@ def frame_of(curves, axis_units, y=None):
         tops = [curve.y if curve.high is None else curve.high for curve in curves]
         y = (0.0, ceiling(max((float(top.max()) for top in tops if top.size), default=1.0)))
     unit = next((unit for unit in axis_units if most >= unit[0]), axis_units[-1])
-    return Frame((0.0, most), y, unit)
+    return PlotArea((0.0, most), y, unit)
 
 
 def ceiling(value):

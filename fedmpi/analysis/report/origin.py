@@ -5,7 +5,7 @@ import json
 from fedmpi.analysis import configs
 from fedmpi.analysis.report.markup import details, join, section, table, tag
 from fedmpi.analysis.report.summary import count, swatch
-from fedmpi.analysis.tables import flat
+from fedmpi.analysis.text_tables import flat
 
 EVENTS = 100  # shown of all runs together
 SHOWN = ("created", "updated", "ranks", "software_version", "schema", "weights_sha256")

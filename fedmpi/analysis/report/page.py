@@ -6,14 +6,14 @@ import os
 from importlib.resources import files
 
 from fedmpi import __version__
+from fedmpi.analysis.report.bytes_sent import kept, traffic
 from fedmpi.analysis.report.clients import clients
+from fedmpi.analysis.report.learning import progress
 from fedmpi.analysis.report.markup import Html, join, tag
 from fedmpi.analysis.report.origin import configuration, events, provenance
-from fedmpi.analysis.report.progress import progress
 from fedmpi.analysis.report.study import study
 from fedmpi.analysis.report.summary import count, facts, summary
 from fedmpi.analysis.report.times import measured, virtual
-from fedmpi.analysis.report.traffic import kept, traffic
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.record.whole import replacement
 

@@ -27,8 +27,16 @@ def facts(study):
         ("Data", data), ("Model", model),
         ("Clients", f"{number}, {cohort} a round"), ("Rounds planned", rounds),
     ]  # fmt: skip
+    spent = shared(runs, epsilon)
+    pairs += [("Privacy at the end", spent)] if spent else []
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in pairs),
                class_="facts")
+
+
+def epsilon(run):
+    """Return what a run spent of its clients' privacy, "" if it adds no noise."""
+    last = run.rounds["epsilon"][-1] if len(run.rounds) else np.nan
+    return "" if np.isnan(last) else f"epsilon {last:.3g}"
 
 
 def value(run, section, key):

@@ -6,8 +6,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fedmpi.comm.reduce import allgatherv, dense, dsar, halving, shared, split
-from fedmpi.comm.reduce import plan as planning
+from fedmpi.comm.reduce import allgatherv, dense, dsar, forecast, halving, shared, split
 
 ALGORITHMS = {
     "shared": shared,
@@ -102,7 +101,7 @@ def combine(link, field, weight, algorithm, cost, choice=None):
     """
     start, before = perf_counter(), link.sent
     link.begin()
-    plan, weight = planning.exchange(link, field, weight)
+    plan, weight = forecast.exchange(link, field, weight)
     predicted, auto = {}, algorithm == "auto"
     if auto:
         choice = choice or Choice()

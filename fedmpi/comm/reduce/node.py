@@ -11,7 +11,7 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.comm.reduce.field import Field
-from fedmpi.comm.reduce.plan import bin_width
+from fedmpi.comm.reduce.forecast import bin_width
 from fedmpi.comm.window import close_window, open_window
 
 BINS = 256

@@ -18,6 +18,7 @@ from fedmpi.learn.batched.moves import Moves
 from fedmpi.learn.batched.stock import Stock
 from fedmpi.learn.engine import ClientData, Drawn
 from fedmpi.learn.networks import Network
+from fedmpi.plan import PROBED
 
 
 @dataclass(eq=False)
@@ -162,15 +163,25 @@ class Chunk:
         """Send what a client gave to the host: only the weights that may have changed."""
         moves, plan = self._moves, course.job.plan
         found = moves.sums.result(slot)
-        if "gradient" in plan.statistics and course.samples:
-            index = self._data.probe_places(course.job)
-            found["gradient"] = moves.probe(slot, *self._stock.take(self._sent(index)))
-            course.probed += len(index)
+        for look in (name for name in PROBED if name in plan.statistics):
+            self._probe(slot, course, look, found)
         places = course.places = moves.changeable(plan)
         changed = moves.weights[slot, : moves.layout.size]
         if places is not None:
             changed = changed[self._sent(places)]
         course.copy = Copy({"changed": changed, "loss": moves.loss[slot], **found})
+
+    def _probe(self, slot: int, course: Course, look: str, found: dict[str, Any]) -> None:
+        """Measure the mean gradient, or the curvature along it, over the batches to probe."""
+        along = found["gradient"] if look == "curvature" and course.samples else None
+        total, samples = None, 0
+        for index in self._data.probe_places(course.job):
+            values = self._moves.probe(slot, *self._stock.take(self._sent(index)), along)
+            total = values * len(index) if total is None else total + values * len(index)
+            samples += len(index)
+        if total is not None:
+            found[look] = total / samples
+            course.probed += samples * (1 if along is None else 2)
 
     def _batches(self, here: list[tuple[int, Course]]) -> tuple[Batches, list[int]]:
         """Return the next batch of every slot, and the slots whose epoch ends with it."""

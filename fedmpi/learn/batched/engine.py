@@ -11,22 +11,22 @@ import torch
 from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
-from fedmpi.layout import Layout
 from fedmpi.learn.batched.chunk import Chunk, Course, failure_of
 from fedmpi.learn.batched.exact import exact
 from fedmpi.learn.batched.kind import Kind, kind_of
 from fedmpi.learn.batched.memory import device_bytes, device_memory
 from fedmpi.learn.batched.stock import Stock, on
-from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.engine import ClientData, nothing
+from fedmpi.learn.network_engine import NetworkEngine
 from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.one_by_one import ERRORS
-from fedmpi.learn.samples import Samples
-from fedmpi.plan import MECHANISMS, Own, Submodel
+from fedmpi.learn.sample_arrays import Samples
+from fedmpi.plan import MECHANISMS, Own
 
 AHEAD = 2  # chunks' worth of jobs that are asked for, so that a free slot is filled at once
 
 
-class BatchedEngine(Engine, name="batched"):
+class BatchedEngine(NetworkEngine, name="batched"):
     """Trains the clients of a chunk at once; data, weights and updates lie on the device.
 
     Jobs with plans of different kinds go to chunks of their own. Reports come in the order of
@@ -53,8 +53,8 @@ class BatchedEngine(Engine, name="batched"):
         on_step: Callable[[], None] = nothing,
         chunk: int = 16,
     ) -> None:
-        super().__init__(data, on_step)
-        self.networks, self.chunk = networks, chunk
+        super().__init__(networks, data, on_step)
+        self.chunk = chunk
         self.device: str = networks.whole.backend.device
         self._stocks: weakref.WeakKeyDictionary[Samples, Stock] = weakref.WeakKeyDictionary()
 
@@ -69,17 +69,6 @@ class BatchedEngine(Engine, name="batched"):
             found["cuda"] = str(torch.version.cuda)
             found["cudnn"] = str(torch.backends.cudnn.version())
         return found
-
-    @property
-    def layout(self) -> Layout:
-        return self.networks.whole.layout
-
-    @property
-    def initial_weights(self) -> Vector:
-        return self.networks.whole.first
-
-    def layout_of(self, submodel: Submodel | None) -> Layout:
-        return self.networks.of(submodel).layout
 
     def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
         coming, chunks = iter(jobs), dict[Kind, Chunk]()

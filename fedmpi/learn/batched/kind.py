@@ -41,11 +41,12 @@ class Kind:
 def kind_of(plan: Plan) -> Kind:
     """Return the Kind of a Plan."""
     back, names = plan.backward, plan.mechanisms
-    by_rows = back.rows is not None
+    by_rows, by_labels = back.rows is not None, plan.labels is not None
+    activations = "activations" in plan.statistics
     held = plan.update is not None or not back.whole or any(name in names for name in _ALWAYS)
     return Kind(
         submodel=plan.submodel,
-        asked=Asked(plan.error, back.lowest, by_rows, "activations" in plan.statistics),
+        asked=Asked(plan.error, back.lowest, by_rows, activations, by_labels),
         mechanisms=names,
         held=held,
         statistics=plan.statistics,

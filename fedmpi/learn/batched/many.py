@@ -47,12 +47,15 @@ class Asked:
         Whether rows are dropped from the backward pass, those of each client its own.
     activations : bool
         Whether |raw output| is summed by row.
+    by_labels : bool
+        Whether outputs of some classes are taken as 0, of each client its own.
     """
 
     error: str = "cross-entropy"
     lowest: int = 0
     by_rows: bool = False
     activations: bool = False
+    by_labels: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +153,8 @@ class Many:
             for slots without a client, where anything may come.
         batches : Batches
         rows : list of bool[K, rows], by layer
-            The rows that stay in the backward pass; empty if asked.by_rows is False.
+            The rows that stay in the backward pass; none if asked.by_rows is False. Then, if
+            asked.by_labels, bool[K, classes]: the outputs that are not taken as 0.
         asked : Asked
         """
         one = self._one(asked)
@@ -173,6 +177,8 @@ class Many:
                 state = dict(zip(names, (*moving, *still), strict=True))
                 with self._autocast():
                     outputs = functional_call(self._module, state, (x,)).float()
+                if asked.by_labels:
+                    outputs = torch.where(rows[-1], outputs, 0.0)
                 value = _mean(LOSSES[asked.error], outputs, y, valid)
                 return value, (value.detach(), self._call.after, self._call.activations)
 
@@ -288,10 +294,18 @@ def _reason(many, error):
 
 
 def many_of(
-    module: torch.nn.Module, sample: Any, device: str, precision: str, stacked: bool | None
+    module: torch.nn.Module,
+    sample: Any,
+    device: str,
+    precision: str,
+    stacked: bool | None,
+    labels: int,
 ) -> tuple[Many, Any]:
-    """Return the Many of a module, tried on `sample` [1, ...], and its first weights float32[P]."""
-    layout = layout_of(module, sample)
+    """Return the Many of a module, tried on `sample` [1, ...], and its first weights float32[P].
+
+    `labels` is the least number of outputs of a sample.
+    """
+    layout = layout_of(module, sample, labels)
     many = tried(Many(module, layout, device, precision, stacked), torch.as_tensor(sample))
     first = torch.cat([_state(many, name) for name in layout.names])
     return many, first.cpu().numpy()

@@ -62,6 +62,8 @@ class Moves:
             torch.ones(width, layer.rows, dtype=torch.bool, device=device)
             for layer in self.layout.layers if kind.asked.by_rows
         ]  # fmt: skip
+        self._labels: Tensor | None = None  # bool[K, classes], once a plan has said how many
+        self._scratch = vectors("dense_norm" in names)
         inside = coordinates(self.layout, kind.tensors)
         self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
         self.sums = Sums(self.layout, kind.statistics, width, self._many)
@@ -77,7 +79,7 @@ class Moves:
         for values in (self._first, self._second, self._grad):
             if values is not None:
                 values[slot] = 0
-        numbers = [-lr, plan.proximal, plan.penalty, plan.threshold, 0.0]
+        numbers = [-lr, plan.proximal, plan.penalty, plan.threshold, plan.clip]
         self._numbers[:, slot, 0] = torch.tensor(numbers).to(self.weights.device)
         self._count[slot], self.loss[slot] = 0, 0
         put(self._start, slot, start)
@@ -91,6 +93,11 @@ class Moves:
             for values, keep in zip(self._rows, plan.backward.rows, strict=True):
                 values[slot] = True
                 put(values, slot, keep)
+        if plan.labels is not None:
+            if self._labels is None:
+                shape = self._width, len(plan.labels)
+                self._labels = torch.ones(shape, dtype=torch.bool, device=self.weights.device)
+            put(self._labels, slot, plan.labels)
         self.sums.enter(slot)
 
     def take(self, batches: Batches, first: list[int], ended: list[int]) -> None:
@@ -100,8 +107,14 @@ class Moves:
         """
         names, wide = self.kind.mechanisms, self._many.size
         point = self.weights if self._mask is None else self.weights * self._mask
-        found = self._many.gradient(point, batches, self._rows, self._grad, self.kind.asked)
-        grad = self._grad
+        told = [*self._rows, *self._of_labels()]
+        found = self._many.gradient(point, batches, told, self._grad, self.kind.asked)
+        grad, after = self._grad, found.after
+        if self._scratch is not None:
+            dense = self._many.gradient(
+                self.weights, batches, told, self._scratch, self.kind.asked
+            )
+            after = dense.after
         if self._idle:
             torch._foreach_zero_(self._idle)
         if self._shut is not None:
@@ -116,6 +129,9 @@ class Moves:
             self._penalise(point)
         if self._control is not None:
             grad += self._control
+        if "clip" in names:
+            length = grad.double().square().sum(1, keepdim=True).sqrt() + 1e-6
+            grad *= (self._numbers[4] / length).clamp(max=1).float()
         moving = self._moving
         if "salient" in names:
             moving = moving & self._salient(point, grad, wide)
@@ -125,18 +141,30 @@ class Moves:
         if self._start is not None:
             grad.addcmul_(self.weights - self._start, self._numbers[1])
         self._move(grad, moving)
-        self._settle(found.after, point)
+        self._settle(after, point)
         if ended and "threshold" in names:
             self._threshold(ended)
 
     def measure(self, slot: int, x: Tensor, y: Tensor) -> None:
         """Take one batch of a client into the statistic of columns; its weights stay."""
-        point, grad = self._looked(slot, x, y)
+        point, grad = self._looked(slot, self.weights[slot : slot + 1], x, y)
         self.sums.columns(slot, point[0], grad[0], len(y))
 
-    def probe(self, slot: int, x: Tensor, y: Tensor) -> Tensor:
-        """Return the gradient float32[P'] of one batch of a client; its weights stay."""
-        return self._looked(slot, x, y)[1][0, : self.layout.size]
+    def probe(self, slot: int, x: Tensor, y: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """Return the gradient float32[P'] of one batch of a client; its weights stay.
+
+        With a mean `gradient` float32[P'], the curvature along it, as in Report.
+        """
+        size, here = self.layout.size, self.weights[slot : slot + 1]
+        if gradient is None:
+            return self._looked(slot, here, x, y)[1][0, :size]
+        along = torch.zeros_like(here)
+        along[0, :size] = gradient
+        for tensor in (t for t in self.layout.tensors if not t.trained):
+            along[:, tensor.start : tensor.start + tensor.size] = 0
+        step = 0.01 * here[0, :size].norm() / along.norm().clamp(min=1e-30)
+        up, down = (self._looked(slot, here + side * step * along, x, y)[1] for side in (1, -1))
+        return ((up - down) / (2 * step))[0, :size]
 
     def changeable(self, plan: Plan) -> Integers | None:
         """Return int64[n], the coordinates that a client's steps may change; None for all."""
@@ -162,14 +190,21 @@ class Moves:
         if values is not None and given is not None:
             values[slot, : len(given)] = torch.tensor(given).to(values.device, values.dtype)
 
-    def _looked(self, slot: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _of_labels(self) -> list[Tensor]:
+        return [] if self._labels is None else [self._labels]
+
+    def _looked(
+        self, slot: int, weights: Tensor, x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Where the gradient of one batch of a client is taken, and all of it: [1, size] both."""
         rows = slice(slot, slot + 1)
-        point = self.weights[rows] if self._mask is None else self.weights[rows] * self._mask[rows]
+        point = weights if self._mask is None else weights * self._mask[rows]
         grad = torch.zeros_like(point)
         valid = torch.ones(1, len(y), dtype=torch.bool, device=grad.device)
         batch = Batches(x[None], y[None], valid, [len(y)])
-        self._many.gradient(point, batch, [], grad, Asked(self.kind.asked.error))
+        asked = Asked(self.kind.asked.error, by_labels=self.kind.asked.by_labels)
+        labels = [values[rows] for values in self._of_labels()]
+        self._many.gradient(point, batch, labels, grad, asked)
         return point, grad
 
     def _settle(self, after: dict[str, Tensor], point: Tensor) -> None:

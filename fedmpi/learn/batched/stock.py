@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedmpi.arrays import AnyArray
-from fedmpi.learn.samples import Samples
+from fedmpi.learn.sample_arrays import Samples
 
 
 class Stock:

@@ -26,7 +26,8 @@ class Sums:
             name: [torch.zeros(width, n, dtype=torch.float64, device=device) for n in sizes[name]]
             for name in wanted if name in sizes
         }  # fmt: skip
-        kinds = {"squares": torch.float32, "moved": torch.bool, "mask": torch.uint8}
+        kinds = {"squares": torch.float32, "summed": torch.float32}
+        kinds |= {"moved": torch.bool, "mask": torch.uint8}
         self._vectors = {
             name: torch.zeros(width, many.size, dtype=kinds[name], device=device)
             for name in wanted if name in kinds
@@ -48,6 +49,8 @@ class Sums:
                 values += new
         if "squares" in self._vectors:
             self._vectors["squares"] += grad * grad
+        if "summed" in self._vectors:
+            self._vectors["summed"] += grad
         if "relevance" in self._lists:
             self._relevance(point, grad, count)
 

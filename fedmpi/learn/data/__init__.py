@@ -6,8 +6,19 @@ ever executed.
 
 from fedmpi import named
 from fedmpi.errors import ConfigError
+from fedmpi.learn.data.data_keys import (
+    Cifar100Keys,
+    Cinic10Keys,
+    FemnistKeys,
+    FolderKeys,
+    HuggingFaceKeys,
+    PatternsKeys,
+    RulesKeys,
+    ShakespeareKeys,
+    SvhnKeys,
+    SyntheticKeys,
+)
 from fedmpi.learn.data.dataset import Dataset
-from fedmpi.learn.data.options import Patterns, Rules, Shakespeare, Synthetic
 from fedmpi.registry import Entry, Registry
 from fedmpi.rng import seeded_generators
 
@@ -27,17 +38,17 @@ DATASETS = Registry(
         "synthetic": Entry(
             "Synthetic(a, b) after Li et al. and LEAF; natural clients",
             _HERE + "synthetic:synthetic",
-            Synthetic,
+            SyntheticKeys,
         ),
         "patterns": Entry(
             "grey images made by a formula, for measuring without files",
             _HERE + "patterns:patterns",
-            Patterns,
+            PatternsKeys,
         ),
         "rules": Entry(
             "small problems of Mozer and Smolensky, 1988: rule-plus-exception and others",
             _HERE + "rules:rules",
-            Rules,
+            RulesKeys,
         ),
         "mnist": Entry("70,000 handwritten digits of 28x28", _HERE + "images:mnist"),
         "mnist-writers": Entry(
@@ -48,10 +59,21 @@ DATASETS = Registry(
         ),
         "cifar10": Entry("60,000 colour images of ten kinds of thing, 32x32",
                          _HERE + "cifar:cifar10"),
+        "cifar100": Entry("60,000 colour images of 100 kinds of thing, 32x32",
+                          _HERE + "cifar100:cifar100", Cifar100Keys),
+        "svhn": Entry("99,289 house numbers in colour, 32x32", _HERE + "svhn:svhn", SvhnKeys),
+        "cinic10": Entry("270,000 colour images of ten kinds of thing, 32x32",
+                         _HERE + "folders:cinic10", Cinic10Keys),
+        "femnist": Entry("handwritten digits and letters by writer, as LEAF or TFF publish them",
+                         _HERE + "femnist:femnist", FemnistKeys),
+        "image-folder": Entry("image files of your own: FOLDER/train/CLASS/1.png",
+                              _HERE + "folders:image_folder", FolderKeys),
+        "hugging-face": Entry("a folder that Hugging Face's datasets saved to disk",
+                              _HERE + "hugging_face:hugging_face", HuggingFaceKeys),
         "shakespeare": Entry(
             "next character of Shakespeare's plays, by role; natural clients",
             _HERE + "shakespeare:shakespeare",
-            Shakespeare,
+            ShakespeareKeys,
         ),
     },
 )

@@ -14,28 +14,32 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedmpi.errors import DataError
+from fedmpi.learn.data import files
 
 LARGEST = 4 << 30  # bytes of a file, unpacked; one that goes on is another, so it ends there
 _CHUNK = 1 << 20
 
 
 def locate(name, root, path):
-    """Return the Path of one file of data set `name`: as it is, or packed as `.xz`.
+    """Return the Path of one file of data set `name`, packed as `.xz` or unpacked too.
 
+    It is looked for in the data set's own folder below `root`, and where torchvision puts it.
     Raises DataError, which says where it was looked for and how to get it.
     """
     if root is None:
         raise DataError(f"{name}: no data root; set FEDMPI_DATA or [data] root")
-    for found in (Path(root, path), Path(root, path + ".xz")):
-        if found.is_file():
-            return found
+    folder, _, file = path.rpartition("/")
+    for place in (Path(root, folder), Path(root, files.TORCHVISION.get(folder, folder))):
+        for found in (place / file, place / f"{file}.xz", place / file.removesuffix(".gz")):
+            if found.is_file():
+                return found
     raise DataError(
         f"{name}: no file {path} in {root}\n"
         f"run `fedmpi data fetch {name}`, or set FEDMPI_DATA or [data] root to where it is"
     )
 
 
-def verify(name, root, files, cache=None):
+def verify(name, root, known, cache=None):
     """Return the Paths of `files`, all present and each with the right sha256.
 
     Parameters
@@ -44,8 +48,9 @@ def verify(name, root, files, cache=None):
         The data set, for messages.
     root : Path
         The data root.
-    files : dict
-        Relative path -> sha256, of the unpacked content for a file that lies there as .xz.
+    known : dict
+        Relative path -> sha256, of the unpacked content for a file that lies there as .xz; where
+        an MD5 alone is published, that after "md5:".
     cache : Path, optional
         Folder of the notes; None hashes every time.
 
@@ -55,16 +60,23 @@ def verify(name, root, files, cache=None):
         If a file is missing, or its sha256 is another: it is named with both sums.
     """
     notes = _read_notes(cache)
-    paths = {path: locate(name, root, path) for path in files}
-    stamps = {path: _stamp(found, files[path]) for path, found in paths.items()}
-    unknown = [path for path in files if notes.get(str(paths[path].resolve())) != stamps[path]]
+    paths = {path: locate(name, root, path) for path in known}
+    wanted = {path: _wanted(path, found, known) for path, found in paths.items()}
+    stamps = {path: _stamp(found, wanted[path]) for path, found in paths.items()}
+    unknown = [path for path in known if notes.get(str(paths[path].resolve())) != stamps[path]]
     with ThreadPoolExecutor() as threads:  # hashing and unpacking release the interpreter lock
-        sums = threads.map(sha256, [paths[path] for path in unknown])
+        sums = threads.map(lambda path: digest(paths[path], wanted[path]), unknown)
         for path, found in zip(unknown, sums):
-            _compare(name, paths[path], found, files[path])
+            _compare(name, paths[path], found, wanted[path])
     if unknown and cache is not None:
         _write_notes(cache, {str(paths[path].resolve()): stamps[path] for path in unknown})
     return paths
+
+
+def _wanted(path, found, known):
+    """Return the sha256 that the file `found` must have; unpacked, that of its content."""
+    unpacked = path.endswith(".gz") and found.suffix != ".gz"
+    return files.UNPACKED[path] if unpacked and path in files.UNPACKED else known[path]
 
 
 def _stamp(path, wanted):
@@ -72,9 +84,18 @@ def _stamp(path, wanted):
     return [stat.st_size, stat.st_mtime_ns, wanted]
 
 
+def digest(path, like):
+    """Return the digest of a file's content, of the kind of `like`."""
+    return f"md5:{_hex(path, 'md5')}" if like.startswith("md5:") else sha256(path)
+
+
 def sha256(path):
     """Return the sha256 of a file's content as hex; of the unpacked content for .xz."""
-    digest = hashlib.sha256()
+    return _hex(path, "sha256")
+
+
+def _hex(path, kind):
+    digest = hashlib.new(kind, usedforsecurity=kind != "md5")
     try:
         with lzma.open(path) if path.suffix == ".xz" else open(path, "rb") as stream:
             while (chunk := stream.read(_CHUNK)) and stream.tell() <= LARGEST:
@@ -88,8 +109,9 @@ def sha256(path):
 
 def _compare(name, path, found, wanted):
     if found != wanted:
+        kind = "" if wanted.startswith("md5:") else "sha256 is "
         raise DataError(
-            f"{name}: {path} is truncated or altered: sha256 is {found}, must be {wanted}\n"
+            f"{name}: {path} is truncated or altered: {kind}{found}, must be {wanted}\n"
             f"remove it and run `fedmpi data fetch {name}`"
         )
 

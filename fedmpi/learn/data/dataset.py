@@ -5,8 +5,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from fedmpi.errors import DataError
+from fedmpi.learn.data.conversion import TOKENS, parts_of
 
-KINDS = ("image", "features", "text")
+KINDS = {  # types and numbers of axes of x, as stored, and what is accepted
+    "image": ((np.uint8,), (4,), "uint8 with 4, or floats from 0 to 1"),
+    "features": ((np.float32,), (2, 3), "numbers with 2 or 3"),
+    "text": (TOKENS, (2,), "whole numbers from 0 with 2"),
+}
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test")
 _CHUNK = 4096  # images at a time, so that squares need little memory
 
@@ -19,8 +24,8 @@ class Dataset:
     ----------
     name : str
     kind : str
-        "image": x is uint8[N, C, H, W]; "features": float32[N, D];
-        "text": uint8[N, T], indices of characters, and y is the next character.
+        "image": x is uint8[N, C, H, W]; "features": float32[N, D] or [N, T, D];
+        "text": uint8 or int32[N, T], numbers of characters or words, and y is the next.
     x_train, x_test : array
     y_train, y_test : int64[N]
         The class of each sample, 0 to classes - 1.
@@ -68,19 +73,20 @@ class Dataset:
         name, kind, classes
             As in the attributes.
         train, test : pair of arrays
-            x and y, arrays or what numpy can make arrays of, torch tensors for example. y may
-            be of any integer type, of booleans, or of floats without a fraction, [N] or [N, 1],
-            and becomes int64.
-        groups : pair of int arrays or None
-            Natural clients of the training and the test samples.
+            x and y, arrays or what numpy can make arrays of, torch tensors for example. Images
+            may be [N, H, W], and floats from 0 to 1, which become whole 255ths. y may be of any
+            integer type, of booleans, of floats without a fraction, [N] or [N, 1], or of texts,
+            which are numbered in the order of the alphabet; numbers from 1 to `classes` become
+            those from 0. Without samples, or None, the test set switches evaluation off.
+        groups : pair of arrays or None
+            Natural clients of the training and the test samples: numbers, or texts.
 
         Raises
         ------
         DataError
             If the arrays do not fit together, or a label is outside 0 to classes - 1.
         """
-        train, test = ((np.asarray(x), _labels(y)) for x, y in (train, test))
-        groups = tuple(None if group is None else np.asarray(group) for group in groups)
+        train, test, groups = parts_of(name, kind, train, test, classes, groups)
         for part, (x, y), group in zip(("train", "test"), (train, test), groups):
             _check(f"{name}: {part}", kind, x, y, classes, group)
         arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
@@ -110,44 +116,35 @@ def moments(x):
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
-def _labels(y):
-    """Return labels as whole numbers [N] where they can be read so, else as they are."""
-    y = np.asarray(y)
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.dtype.kind == "b" or (y.dtype.kind == "f" and np.array_equal(y, np.rint(y))):
-        return y.astype(np.int64)
-    return y
-
-
 def _as_stored(key, array):
     """Return a contiguous view: it becomes read-only, and the caller's array must not."""
     return np.ascontiguousarray(array, None if key.startswith("x") else np.int64).view()
 
 
 def _check(place, kind, x, y, classes, group):
-    wanted = {"image": (np.uint8, 4), "features": (np.float32, 2), "text": (np.uint8, 2)}
-    if kind not in wanted:
+    if kind not in KINDS:
         raise DataError(f"{place}: kind {kind!r} must be one of {', '.join(KINDS)}")
-    dtype, ndim = wanted[kind]
-    if x.dtype != dtype or x.ndim != ndim:
+    dtypes, ndims, wanted = KINDS[kind]
+    if x.dtype not in dtypes or x.ndim not in ndims:
         raise DataError(
-            f"{place}: x is {x.dtype} with {x.ndim} dimensions; "
-            f"kind {kind!r} needs {np.dtype(dtype)} with {ndim}"
+            f"{place}: x is {x.dtype} with {x.ndim} dimensions; kind {kind!r} needs {wanted}"
         )
     if kind == "image" and x.shape[3] <= 4 < x.shape[1]:
         raise DataError(
             f"{place}: x is {list(x.shape)}, which looks like [N, height, width, channels]; "
             "give [N, channels, height, width], as np.moveaxis(x, -1, 1) does"
         )
-    if kind == "features" and not (finite := np.isfinite(x).all(axis=1)).all():
+    finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+    if not finite.all():
         row = int(np.argmin(finite))
         raise DataError(f"{place}: x of sample {row} holds NaN or infinity; remove or replace it")
-    if not len(x) == len(y) > 0 or (group is not None and len(group) != len(x)):
+    empty = not len(x) and not place.endswith("test")
+    if len(x) != len(y) or empty or (group is not None and len(group) != len(x)):
         raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"
                         + ("" if group is None else f", {len(group)} group ids"))
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise DataError(f"{place}: labels are {y.dtype}{list(y.shape)}; give whole numbers [N]")
-    if y.min() < 0 or y.max() >= classes:
+    if y.min(initial=0) < 0 or y.max(initial=0) >= classes:
         wrong = int(np.argmax((y < 0) | (y >= classes)))
         raise DataError(
             f"{place}: labels must be whole numbers from 0 to {classes - 1}; "

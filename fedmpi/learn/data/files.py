@@ -50,6 +50,17 @@ CIFAR10 = {
         "f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831",
 }
 
+# Published as MD5 alone.
+CIFAR100 = {
+    "cifar-100/cifar-100-python/train": "md5:16019d7e3df5f24257cddd939b257f8d",
+    "cifar-100/cifar-100-python/test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",
+}
+SVHN = {
+    "svhn/train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+    "svhn/test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
+    "svhn/extra_32x32.mat": "md5:a93ce644f1a588dc4d68dda5feec44a7",
+}
+
 TINY_SHAKESPEARE = {
     "shakespeare/tinyshakespeare/input.txt":
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
@@ -104,5 +115,34 @@ FILES = {
     "mnist": MNIST,
     "mnist-writers": MNIST | QMNIST,
     "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "svhn": SVHN,
     "shakespeare": MOBY | TINY_SHAKESPEARE,
+}
+
+# Of the content of gzip files, which may lie there unpacked.
+UNPACKED = {
+    "fashion-mnist/t10k-images-idx3-ubyte.gz":
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "fashion-mnist/t10k-labels-idx1-ubyte.gz":
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    "fashion-mnist/train-images-idx3-ubyte.gz":
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "fashion-mnist/train-labels-idx1-ubyte.gz":
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "mnist/t10k-images-idx3-ubyte.gz":
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "mnist/t10k-labels-idx1-ubyte.gz":
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    "mnist/train-images-idx3-ubyte.gz":
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "mnist/train-labels-idx1-ubyte.gz":
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+}
+
+# Where torchvision puts the files of a folder.
+TORCHVISION = {
+    "mnist": "MNIST/raw",
+    "fashion-mnist": "FashionMNIST/raw",
+    "cifar-10/cifar-10-batches-py": "cifar-10-batches-py",
 }

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 from fedmpi import named
 from fedmpi.errors import ConfigError
-from fedmpi.learn.models.options import FedlpCnn, Lstm, Mlp, Vgg
+from fedmpi.learn.models.model_keys import FedlpCnnKeys, LstmKeys, MlpKeys, VggKeys
 from fedmpi.registry import Entry, Registry
 
 _HERE = "fedmpi.learn.models."
@@ -16,22 +16,24 @@ MODELS = Registry(
     "with the decorator @fedmpi.model",
     {
         "softmax": Entry("softmax regression", _HERE + "plain:softmax"),
-        "mlp": Entry("fully connected layers of any sizes", _HERE + "plain:mlp", Mlp),
+        "mlp": Entry("fully connected layers of any sizes", _HERE + "plain:mlp", MlpKeys),
         "fedskel-mlp": Entry("FedSkel's 784-512-256-256-128-10", _HERE + "plain:fedskel_mlp"),
         "fedlp-mlp": Entry("FedLP's 784-512-128-128-64-32-10", _HERE + "plain:fedlp_mlp"),
         "lenet5": Entry("LeNet-5, 61,706 parameters at 28x28", _HERE + "lenet:lenet5"),
         "fedskel-mnist": Entry("FedSkel's CNN, 431,080 at 28x28", _HERE + "lenet:fedskel_mnist"),
         "fedskel-cifar": Entry("FedSkel's LeNet, 64,102 at 3x32x32", _HERE + "lenet:fedskel_cifar"),
+        "heterofl-cnn": Entry("HeteroFL's CNN, 64-128-256-512", _HERE + "lenet:heterofl_cnn"),
         "fedlp-cnn": Entry(
-            "FedLP's CNN for 3x32x32, 551,466; level 1 to 5", _HERE + "fedlp:fedlp_cnn", FedlpCnn
+            "FedLP's CNN for 3x32x32, 551,466; level 1 to 5", _HERE + "fedlp_cnn:fedlp_cnn",
+            FedlpCnnKeys,
         ),
         "alexnet": Entry("FedDIP's AlexNet for 3x32x32, 23,272,266", _HERE + "alexnet:alexnet"),
-        "vgg11": Entry("VGG-11 for 32x32, with or without BN", _HERE + "vgg:vgg11", Vgg),
-        "vgg13": Entry("VGG-13 for 32x32, with or without BN", _HERE + "vgg:vgg13", Vgg),
+        "vgg11": Entry("VGG-11 for 32x32, with or without BN", _HERE + "vgg:vgg11", VggKeys),
+        "vgg13": Entry("VGG-13 for 32x32, with or without BN", _HERE + "vgg:vgg13", VggKeys),
         "resnet18": Entry("ResNet-18 with a 3x3 stem", _HERE + "resnet:resnet18"),
         "resnet20": Entry("ResNet-20 of He et al., option A", _HERE + "resnet:resnet20"),
         "resnet32": Entry("ResNet-32 of He et al., option A", _HERE + "resnet:resnet32"),
-        "char-lstm": Entry("next character from two LSTM layers", _HERE + "lstm:char_lstm", Lstm),
+        "char-lstm": Entry("next character by two LSTM layers", _HERE + "lstm:char_lstm", LstmKeys),
     },
 )
 

@@ -1,4 +1,4 @@
-"""LeNet-5 and the two small CNNs of FedSkel's code: conv, ReLU, pool, twice; then linear layers."""
+"""LeNet-5, the two small CNNs of FedSkel's code, and HeteroFL's: plain chains."""
 
 from collections import OrderedDict
 
@@ -37,6 +37,26 @@ def fedskel_cifar(input_shape, classes):
     """Return FedSkel's LeNet for CIFAR: linear 120 and 100 (64,102 parameters at 3x32x32)."""
     channels, height, width = image_shape("fedskel-cifar", input_shape, least=16)
     return _chain([(channels, 6, 5, 0), (6, 16, 5, 0)], (height, width), (120, 100, classes))
+
+
+def heterofl_cnn(input_shape, classes):
+    """Return HeteroFL's CNN: four 3x3 convolutions with normalisation, then their mean.
+
+    64, 128, 256 and 512 channels, a pool after each but the last (1,556,874 parameters at
+    1x28x28, normalisation's statistics not counted).
+    """
+    inputs, _, _ = image_shape("heterofl-cnn", input_shape, least=8)
+    parts = OrderedDict()
+    for number, outputs in enumerate((64, 128, 256, 512), 1):
+        parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1)
+        parts[f"bn{number}"] = nn.BatchNorm2d(outputs)
+        parts[f"relu{number}"] = nn.ReLU()
+        if number < 4:
+            parts[f"pool{number}"] = nn.MaxPool2d(2)
+        inputs = outputs
+    parts["mean"], parts["flatten"] = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    parts["fc"] = nn.Linear(inputs, classes)
+    return nn.Sequential(parts)
 
 
 def _chain(convs, sides, linears):

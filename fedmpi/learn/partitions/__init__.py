@@ -9,7 +9,7 @@ import numpy as np
 
 from fedmpi import named
 from fedmpi.errors import ConfigError
-from fedmpi.learn.partitions import options as keys_of
+from fedmpi.learn.partitions import partition_keys
 from fedmpi.learn.partitions.local_test import held_out
 from fedmpi.learn.partitions.partition import Partition, from_owner
 from fedmpi.registry import Entry, Registry
@@ -28,26 +28,32 @@ PARTITIONS = Registry(
         "dirichlet": Entry(
             "each class spread by Dirichlet(alpha) proportions",
             _HERE + "dirichlet:dirichlet",
-            keys_of.Dirichlet,
+            partition_keys.DirichletKeys,
         ),
         "shards": Entry(
-            "label-sorted shards, two for each client", _HERE + "shards:shards", keys_of.Shards
+            "label-sorted shards, two for each client",
+            _HERE + "shards:shards",
+            partition_keys.ShardsKeys,
         ),
         "pathological": Entry(
             "the same small number of classes for every client",
             _HERE + "pathological:pathological",
-            keys_of.Pathological,
+            partition_keys.PathologicalKeys,
         ),
         "quantity": Entry(
-            "unequal sizes, equal mix of labels", _HERE + "quantity:quantity", keys_of.Quantity
+            "unequal sizes, equal mix of labels",
+            _HERE + "quantity:quantity",
+            partition_keys.QuantityKeys,
         ),
         "natural": Entry(
-            "by writer, role or device, as in the data", _HERE + "natural:natural", keys_of.Natural
+            "by writer, role or device, as in the data",
+            _HERE + "natural:natural",
+            partition_keys.NaturalKeys,
         ),
         "mixed": Entry(
             "FedLP's M-niid: a little iid, the rest in label-sorted shards",
             _HERE + "mixed:mixed",
-            keys_of.Mixed,
+            partition_keys.MixedKeys,
         ),
     },
 )

@@ -10,7 +10,7 @@ import pytest
 
 from fedmpi.errors import DataError
 from fedmpi.learn import data
-from fedmpi.learn.data import cifar, own
+from fedmpi.learn.data import cifar, own_files
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_batch_without_its_marks_is_refused(tmp_path, content):
 def test_own_npz_is_read_and_never_unpickled(tmp_path, bomb):
     x, y = np.zeros((4, 2), np.float32), np.arange(4)
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y, groups_train=y)
-    got = own.from_npz(tmp_path / "mine.npz", "features", 4)
+    got = own_files.from_npz(tmp_path / "mine.npz", "features", 4)
     assert got.name == "mine" and got.groups_train.tolist() == [0, 1, 2, 3]
     np.savez(tmp_path / "bad.npz", x_train=np.array([Bomb(tmp_path / "ran")], object))
     (tmp_path / "worse.npz").write_bytes(bomb)
@@ -108,13 +108,13 @@ def test_own_npz_is_read_and_never_unpickled(tmp_path, bomb):
     for name, message in (("bad", "cannot be read"), ("worse", "cannot be read"),
                           ("none", "cannot be read"), ("less", "no array y_train")):
         with pytest.raises(DataError, match=f"{name}.npz: .*{message}"):
-            own.from_npz(tmp_path / f"{name}.npz", "features", 4)
+            own_files.from_npz(tmp_path / f"{name}.npz", "features", 4)
     assert not (tmp_path / "ran").exists()
 
 
 def test_own_idx_folder_is_read(fashion):
-    got = own.from_idx(fashion / "fashion-mnist", 10)
+    got = own_files.from_idx(fashion / "fashion-mnist", 10)
     assert got.name == "fashion-mnist" and len(got.x_train) == 60_000
     (fashion / "fashion-mnist/t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"no file t10k-labels-idx1-ubyte.gz"):
-        own.from_idx(fashion / "fashion-mnist", 10)
+        own_files.from_idx(fashion / "fashion-mnist", 10)

@@ -61,8 +61,9 @@ def test_fetch_takes_cifar_out_of_its_archive(mirror, monkeypatch, tmp_path):
             member = tarfile.TarInfo(path.removeprefix("cifar-10/"))
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    monkeypatch.setattr(fetch, "_CIFAR_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
-    mirror[fetch._CIFAR] = archive
+    url, digest = fetch.ARCHIVES["cifar10"][0], hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setitem(fetch.ARCHIVES, "cifar10", (url, digest))
+    mirror[url] = archive
     assert len(fetch.fetch("cifar10", tmp_path / "root")) == 6
     left = sorted(p.name for p in (tmp_path / "root").rglob("*") if p.is_file())
     assert left == [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]

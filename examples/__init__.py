@@ -1,0 +1,1 @@
+"""Users' code that works: what `fedmpi new` writes, each file with an experiment of its own."""

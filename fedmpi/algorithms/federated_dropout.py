@@ -1,0 +1,32 @@
+"""Federated dropout: every client trains a narrow model of rows that are drawn each round.
+
+Caldas, Konecny, McMahan and Talwalkar, "Expanding the Reach of Federated Learning by Reducing
+Client Resource Requirements", arXiv:1812.07210: a fixed share of the rows of every layer but the
+last, drawn anew for each client and round. A seed tells which, so they cost no bytes.
+Deviations: a weight becomes the mean over the clients that hold it; running statistics of
+normalisation are averaged; of the paper's lossy compression there is nothing (see the stages).
+"""
+
+import numpy as np
+
+from fedmpi.algorithms.heterofl import HeteroFL
+
+
+class FederatedDropout(HeteroFL, name="federated-dropout"):
+    """Random narrow models; widths = [1.0] is FedAvg."""
+
+    personal = False
+    moves = True
+
+    class Keys(HeteroFL.Keys):
+        """The [algorithm] keys of federated dropout."""
+
+        widths: tuple[float, ...] = (0.75,)  # of these, one is drawn for each client
+
+    def rows_of(self, layer, count, round, client):
+        """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
+        number = self.layout.layers.index(layer)
+        rng = self.rng_for(f"federated-dropout-{number}", round, client)
+        kept = np.zeros(layer.rows, bool)
+        kept[rng.permutation(layer.rows)[:count]] = True
+        return kept

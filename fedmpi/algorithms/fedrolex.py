@@ -1,0 +1,26 @@
+"""FedRolex: narrow models whose rows roll on by one each round, so that all of them are trained.
+
+Alam, Liu, Yan and Zhang, "FedRolex: Model-Heterogeneous Federated Learning with Rolling Sub-Model
+Extraction", NeurIPS 2022, arXiv:2212.01548: in round t a client of width s holds the rows t,
+t + 1, ..., t + s * C - 1 of every layer but the last, counted modulo C, and of these the inputs
+that such rows give; a weight becomes the mean over the clients that hold it.
+Deviations: running statistics of normalisation are averaged, as in `heterofl`, and numbers of rows
+are rounded up.
+"""
+
+import numpy as np
+
+from fedmpi.algorithms.heterofl import HeteroFL
+
+
+class FedRolex(HeteroFL, name="fedrolex"):
+    """Rolling widths; widths = [1.0] is FedAvg."""
+
+    personal = False
+    moves = True
+
+    def rows_of(self, layer, count, round, client):
+        """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
+        kept = np.zeros(layer.rows, bool)
+        kept[(round + np.arange(count)) % layer.rows] = True
+        return kept

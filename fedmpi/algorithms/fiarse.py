@@ -1,0 +1,62 @@
+"""FIARSE: each client trains the part of the model whose weights are largest, as many as it can.
+
+Wu, Wang, Wang, Liu, Su and Gao, "FIARSE: Model-Heterogeneous Federated Learning via
+Importance-Aware Submodel Extraction", NeurIPS 2024, arXiv:2407.19389: the importance of a weight is
+its magnitude in the model received, so the part follows the model from round to round; a weight
+becomes the mean over the clients that hold it. Shares are drawn once for each client.
+Deviations: the gradient is that of the weights held, without the factor by which the paper lets
+it see the threshold; biases and normalisation are always held.
+"""
+
+import numpy as np
+from pydantic import field_validator
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Own, Plan
+
+
+class FIARSE(Algorithm, name="fiarse"):
+    """Parts of the largest weights; shares = [1.0] is FedAvg."""
+
+    level = "coordinate"
+    personal = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of FIARSE."""
+
+        shares: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
+
+        @field_validator("shares")
+        @classmethod
+        def _in_range(cls, shares):
+            if not shares or not all(0 < share <= 1 for share in shares):
+                raise ValueError(f"shares = {list(shares)}: name at least one, in (0, 1]")
+            return shares
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+
+    def plan(self, state, round, client):
+        """The client's largest weights down and up."""
+        mask = self._mask(state, client)
+        held = Support(self.layout, "coordinate", mask)
+        start = np.where(mask, state["weights"], np.float32(0))
+        return Plan(down=held, up=held, start=start, mask=mask, update=mask)
+
+    def own(self, state, client):
+        """The client's part of the global model."""
+        mask = self._mask(state, client)
+        return None if mask.all() else Own(state["weights"] * mask)
+
+    def share_of(self, client):
+        """Return the share of the weights that a client can hold, drawn once."""
+        drawn = self.rng_for("fiarse", 0, client).integers(len(self.keys.shares))
+        return self.keys.shares[int(drawn)]
+
+    def _mask(self, state, client):
+        """uint8[P]: the client's largest weights of all layers together."""
+        left = 1.0 - self.share_of(client)
+        return sparsity.mask_of_largest(self.layout, state["weights"], self.tensors, left)

@@ -1,0 +1,72 @@
+"""HeteroFL as its authors run it: with all that keeps models of different widths in step.
+
+Diao, Ding and Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning
+for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264, and its published code. Beside the nested
+widths of `heterofl`:
+
+- the scaler: in training a layer's outputs are divided by the client's width;
+- the masked loss: a client takes the outputs of classes that it lacks as 0;
+- static batch normalisation: running statistics are neither kept nor sent; before an evaluation
+  they are measured in one pass over the training data;
+- rows of the last layer are averaged over the clients that hold their class;
+- gradients are clipped at the norm `clip`.
+
+With dynamic = true clients draw a width anew each round. The code averages uniformly ([clients]
+weighting = "uniform"), and runs momentum 0.9 and weight decay 5e-4 on `heterofl-cnn`.
+Deviations: rows of classes that a client lacks are not sent at all, where the code sends and drops
+them; local_accuracy is that of the global model with all of its outputs.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.heterofl import HeteroFL
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class HeteroFLComplete(HeteroFL, name="heterofl-complete"):
+    """Nested widths with scaler, masked loss and static normalisation."""
+
+    personal = False
+    torch_only = static_norm = True
+
+    class Keys(HeteroFL.Keys):
+        """The [algorithm] keys of complete HeteroFL."""
+
+        clip: float = Field(1.0, ge=0)  # largest norm of a gradient; 0: no limit
+        dynamic: bool = False  # widths drawn each round
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        learned = self.layout.trained.astype(np.uint8)
+        self._held = [held.mask() * learned for held, _ in self._parts]
+        self._scaled = [
+            part and replace(part, divisor=width)
+            for (_, part), width in zip(self._parts, keys.widths, strict=True)
+        ]
+
+    def plan(self, state, round, client):
+        """The client's part of the model down; up without the rows of classes that it lacks."""
+        place, labels = self.width_of(client, round), self.setting.labels[client]
+        down = Support(self.layout, "coordinate", self._held[place])
+        return Plan(
+            down=down,
+            up=Support(self.layout, "coordinate", self._held[place] * self._of_labels(labels)),
+            known=True,
+            submodel=self._scaled[place],
+            labels=labels,
+            clip=self.keys.clip,
+        )
+
+    def width_of(self, client, round=0):
+        """Return which of the widths a client has in a round."""
+        turn = round if self.keys.dynamic else 0
+        return int(self.rng_for("heterofl", turn, client).integers(len(self.keys.widths)))
+
+    def _of_labels(self, labels):
+        """uint8[P]: 0 in the last layer's rows of classes not in bool[classes] `labels`."""
+        rows = [None] * (len(self.layout.layers) - 1) + [labels]
+        return Support.of_rows(self.layout, rows).mask()

@@ -1,0 +1,92 @@
+"""Sub-FedAvg: clients prune what they trained until it is small enough, and keep what it became.
+
+Vahidian, Morafah and Lin, "Personalized Federated Learning by Structured and Unstructured Pruning
+under Data Heterogeneity", ICDCS workshops 2021, arXiv:2105.00562, its unstructured form: after
+training a client drops the share `rate` of the weights left in each layer, those of least
+magnitude, if its model classes more than `accuracy` of its samples right, more than `target` of the
+weights is left, and the mask that would follow differs by more than `distance` from the one that
+the model would have had before this training. Nothing is rewound, unlike in LotteryFL. A weight
+becomes the mean over the clients that hold it.
+Deviations: the paper compares the masks after the first and the last epoch; accuracy is
+measured on the client's training samples, of which it has no others here, and not counted.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
+from fedmpi.layout import Support
+from fedmpi.plan import Own, Plan
+
+
+class SubFedAvg(Algorithm, name="sub-fedavg"):
+    """Personal masks that shrink; with target = 1 it is FedAvg."""
+
+    level = "coordinate"
+    remembers = personal = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of Sub-FedAvg."""
+
+        rate: float = Field(0.1, gt=0, lt=1)  # of the weights left, each time
+        accuracy: float = Field(0.5, ge=0, le=1)  # on the client's samples, to prune
+        distance: float = Field(1e-4, ge=0, le=1)  # share of the weights in which masks differ
+        target: float = Field(0.5, ge=0, le=1)  # share of the weights at which pruning ends
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+        self._inside = sparsity.coordinates(self.layout, self.tensors)
+
+    def plan(self, state, round, client):
+        """What the client's mask holds, both ways."""
+        mask = self._kept(client)
+        held = Support(self.layout, "coordinate", mask)
+        return Plan(down=held, up=held, start=state["weights"] * mask, mask=mask, update=mask)
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: a client that prunes sends less."""
+        return False
+
+    def message(self, job, report):
+        """The weights that are left after pruning."""
+        mask = self._after(job, report)
+        return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
+
+    def remember(self, job, report, message, arrival):
+        """The mask, a bit for each weight."""
+        return {"mask": np.packbits(message["weights"].support.keep)}
+
+    def own(self, state, client):
+        """The global weights under the client's mask."""
+        mask = self._kept(client)
+        return None if mask.all() else Own(state["weights"] * mask)
+
+    def _after(self, job, report):
+        """uint8[P]: the client's mask after training, smaller if it may be."""
+        mask = job.plan.mask
+        if mask[self._inside].mean() <= self.keys.target:
+            return mask
+        before, after = (self._smaller(w, mask) for w in (job.plan.start, report.weights))
+        moved = (before != after)[self._inside].mean()
+        good = self.accuracy(report.client, report.weights) > self.keys.accuracy
+        return after if good and moved > self.keys.distance else mask
+
+    def _smaller(self, weights, mask):
+        """Return uint8[P]: the mask without the smallest weights of each tensor."""
+        new = mask.copy()
+        for tensor in (self.layout.tensors[t] for t in self.tensors):
+            block = slice(tensor.start, tensor.start + tensor.size)
+            alive = np.flatnonzero(mask[block])
+            left = len(alive) - round(self.keys.rate * len(alive))
+            new[block][alive] = sparsity.largest(weights[block][alive], left)
+        return new
+
+    def _kept(self, client):
+        """uint8[P]: the client's mask, whole before its first round."""
+        if "mask" not in self.memory(client):
+            return np.ones(self.layout.size, np.uint8)
+        return np.unpackbits(self.memory(client)["mask"], count=self.layout.size)

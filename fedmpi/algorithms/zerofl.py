@@ -1,0 +1,56 @@
+"""ZeroFL, its upload: clients send their largest weights, or those that changed most.
+
+Qiu, Fernandez-Marques, Gusmao, Gao, Parcollet and Lane, "ZeroFL: Efficient On-Device Training for
+Federated Learning with Local Sparsity", ICLR 2022, arXiv:2208.02507. A model that is trained with
+the sparsity s may send the share 1 - s of its weights and `more` of them, chosen by magnitude (by =
+"weights") or by the magnitude of their change (by = "difference"), over all layers together.
+Deviations: training is dense, since the sparse forward and backward passes of the paper (SWAT)
+are not here; weights that a client did not send count as unchanged.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class ZeroFL(Algorithm, name="zerofl"):
+    """Sparse uploads; sparsity = 0 is FedAvg."""
+
+    level = "coordinate"
+    fill = "old"
+
+    class Keys(Keys):
+        """The [algorithm] keys of ZeroFL."""
+
+        sparsity: float = Field(0.9, ge=0, lt=1)
+        more: float = Field(0.1, ge=0, le=1)  # share of the weights sent beyond 1 - sparsity
+        by: Literal["weights", "difference"] = "difference"
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+
+    def plan(self, state, round, client):
+        """Everything down; what goes up is chosen afterwards."""
+        everything = Support.all(self.layout)
+        return Plan(down=everything, up=everything)
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: a part goes up."""
+        return False
+
+    def message(self, job, report):
+        """The weights that were chosen."""
+        ranked = report.weights
+        if self.keys.by == "difference":
+            ranked = ranked - job.state["weights"]
+        left = max(self.keys.sparsity - self.keys.more, 0.0)
+        mask = sparsity.mask_of_largest(self.layout, ranked, self.tensors, left)
+        return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}

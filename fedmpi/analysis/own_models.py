@@ -1,0 +1,57 @@
+"""Three scores of a run: of the global model, of the mean of own models, and of own models.
+
+FedSkel's authors ran it in the framework of LG-FedAvg, which reports as "new test" the plain
+mean of all clients' full models, tested on all test samples, and as "local test" each client's
+own model on data with its own labels; both at the best round, also for FedAvg. So beside the
+last evaluations stands the best one. Where all clients have the global model, so has their mean.
+"""
+
+import numpy as np
+
+from fedmpi.analysis import quantities
+
+LAST = 5  # evaluations that a score is the mean of
+SCORES = {
+    "global": "test_accuracy",
+    "mean of own": "own_mean_accuracy",
+    "own labels": "local_accuracy",
+}
+HEAD = ("run", "saved", "score", "last", "best")
+
+
+def scores(run):
+    """Return a dict of what a Run scores: for each of SCORES the mean of the last LAST
+    evaluations and the best one, shares of 0 to 1; None where nobody evaluated. And its bytes.
+    """
+    found = {"bytes": int(run.rounds["bytes_down"].sum() + run.rounds["bytes_up"].sum())}
+    whole = run.rounds["test_accuracy"]
+    for name, column in SCORES.items():
+        values = run.rounds[column] if column in run.rounds else np.full(len(whole), np.nan)
+        values = (whole if np.isnan(values).all() else values)[~np.isnan(whole)]
+        found[name] = None
+        if values.size:
+            found[name] = {"last": float(values[-LAST:].mean()), "best": float(values.max())}
+    return found
+
+
+def text(names, found):
+    """Return the table of scores, a line for each run and score; differences are from run 1."""
+    rows, first = [HEAD], found[0]
+    for name, here in zip(names, found, strict=True):
+        saved = quantities.share(1 - here["bytes"] / first["bytes"] if first["bytes"] else None)
+        for number, score in enumerate(SCORES):
+            cells = [_cell(here, first, score, of) for of in ("last", "best")]
+            rows.append((*((name, saved) if number == 0 else ("", "")), score, *cells))
+    lines = [f"accuracy % as FedSkel's framework scores (last: mean of {LAST} evaluations; best:",
+             "the best one; saved: bytes; in brackets and saved: against the first run):"]
+    return "\n".join(lines + quantities.columns(rows, right={1, 3, 4}))
+
+
+def _cell(here, first, score, of):
+    """Return a score in per cent, and its distance from the first run's."""
+    if here[score] is None:
+        return "-"
+    shown = f"{100 * here[score][of]:.2f}"
+    if here is first or first[score] is None:
+        return shown
+    return f"{shown} ({100 * (here[score][of] - first[score][of]):+.2f})"

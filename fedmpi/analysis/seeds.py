@@ -1,0 +1,132 @@
+"""Runs grouped by configuration: mean and spread over seeds, and paired differences."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmpi.analysis import quantities
+from fedmpi.analysis.compare import evaluated, saving
+from fedmpi.analysis.configs import alike, names
+
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom, then the normal's.
+STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+    2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+NORMAL = 1.96
+MEASURES = ("rounds_to", "bytes_to", "seconds_to")
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """Values of several runs: their number, mean and sample standard deviation (0 for one)."""
+
+    count: int
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, values):
+        """Return the Spread of numbers; None if there is none, or if one of them is None."""
+        if not values or None in values:
+            return None
+        array = np.asarray(values, np.float64)
+        deviation = float(array.std(ddof=1)) if len(array) > 1 else 0.0
+        return cls(len(array), float(array.mean()), deviation)
+
+
+def rows(runs, target=None):
+    """Return a dict for each configuration: name, runs, seeds, reached, and Spreads.
+
+    final_accuracy, rounds_to, bytes_to and seconds_to are Spreads or None; the last three are
+    None unless all runs reach `target`. `difference` is (mean, half width of its 95 % interval)
+    of the final accuracy against the first configuration, over the seeds that both have; None
+    for the first, and where fewer than two seeds are the same.
+    """
+    groups, found = alike(runs), []
+    first = final_by_seed(groups[0]) if groups else {}
+    for name, group in zip(names(groups), groups, strict=True):
+        finals = final_by_seed(group)
+        found.append({
+            "name": name,
+            "runs": len(group),
+            "seeds": sorted(finals),
+            "final_accuracy": SeedSpread.of(list(finals.values())),
+            **_paid(group, target),
+            "difference": paired(finals, first) if found else None,
+        })
+    return found
+
+
+def _paid(group, target):
+    """What the runs of a group paid for the target, as Spreads, and how many reached it."""
+    if target is None:
+        return {"reached": None} | dict.fromkeys(MEASURES)
+    values = {
+        "rounds_to": [run.rounds_to(target) for run in group],
+        "bytes_to": [run.bytes_to(target) for run in group],
+        "seconds_to": [run.time_to(target) for run in group],
+    }
+    reached = sum(value is not None for value in values["rounds_to"])
+    return {"reached": reached} | {name: SeedSpread.of(value) for name, value in values.items()}
+
+
+def final_by_seed(group):
+    """Return {seed: last test accuracy} of runs; a run without an evaluation is left out."""
+    found = {}
+    for run in group:
+        accuracy = evaluated(run)
+        if accuracy.size:
+            found[run.config.get("run", {}).get("seed", 0)] = float(accuracy[-1])
+    return found
+
+
+def paired(ours, theirs):
+    """Return (mean, half width) of ours - theirs over common seeds, at 95 % by Student's t."""
+    seeds = sorted(set(ours) & set(theirs))
+    spread = SeedSpread.of([ours[seed] - theirs[seed] for seed in seeds])
+    if spread is None or spread.count < 2:
+        return None
+    freedom = spread.count - 1
+    quantile = STUDENT[freedom - 1] if freedom <= len(STUDENT) else NORMAL
+    return spread.mean, quantile * spread.deviation / math.sqrt(spread.count)
+
+
+def text(found, target=None):
+    """Return the rows as a table: a line for each configuration."""
+    head = ["configuration", "runs", "final accuracy", f"against {found[0]['name']}"]
+    head += [] if target is None else ["reached", "rounds", "sent", "saved", "virtual"]
+    lines = [head]
+    base = found[0]["bytes_to"]
+    for row in found:
+        cells = [row["name"], str(row["runs"]), _accuracy(row["final_accuracy"]),
+                 _difference(row["difference"])]
+        if target is not None:
+            sent = row["bytes_to"]
+            saved = saving(sent.mean, base.mean) if sent and base else None
+            cells += [f"{row['reached']}/{row['runs']}",
+                      *(_mean(row[name], show) for name, show in (
+                          ("rounds_to", quantities.digits), ("bytes_to", quantities.in_bytes))),
+                      quantities.share(saved), _mean(row["seconds_to"], quantities.in_seconds)]
+        lines.append(cells)
+    notes = ["", "final accuracy: mean ± standard deviation over runs; against: difference over",
+             "equal seeds with its 95 % confidence interval"]
+    if target is not None:
+        notes.append(f"reached, rounds, sent, saved, virtual: to test accuracy {target:.6g}")
+    return "\n".join(quantities.columns(lines, right=set(range(1, len(head)))) + notes)
+
+
+def _accuracy(spread):
+    if spread is None:
+        return "-"
+    return f"{spread.mean:.4f}" + (f" ± {spread.deviation:.4f}" if spread.count > 1 else "")
+
+
+def _difference(difference):
+    return "-" if difference is None else f"{difference[0]:+.4f} ± {difference[1]:.4f}"
+
+
+def _mean(spread, show):
+    return "-" if spread is None else show(spread.mean)

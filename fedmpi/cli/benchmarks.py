@@ -1,0 +1,292 @@
+"""The verbs that measure: bench, with what is to be measured, and warmup."""
+
+import json
+import os
+import shutil
+import sys
+from math import inf
+from pathlib import Path
+
+from fedmpi.cli.bench_tables import show_arms, show_bars, show_machine, show_rows
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
+from fedmpi.cli.machine import (
+    cache_folder,
+    data_root,
+    gpus_of_job,
+    keep_freed_memory,
+    one_thread_each,
+)
+from fedmpi.errors import ConfigError
+
+
+def add_verbs(verbs):
+    """Add the verbs of this module to the parser."""
+    from fedmpi.cli import verb
+
+    parser = verbs.add_parser("bench", help="measure kernels, collectives, the round loop",
+                              description="Measure parts of fedmpi; docs/kernels.md says how.")
+    whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
+    for function, summary in _WHATS:
+        parser = verb(whats, function, summary, _EXAMPLES[function])
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+        _ARGUMENTS[function](parser)
+    verb(verbs, warmup, "compile the kernels once per node",
+         "srun --ntasks-per-node=1 fedmpi warmup")
+
+
+def _with_quick(parser):
+    parser.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
+
+
+def _with_ranks(parser):
+    parser.add_argument("--ranks", type=int, metavar="N",
+                        help="processes; as many as there are cores, at most 4, if not given")
+
+
+def _collectives_arguments(parser):
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
+    parts.add_argument("--bars", action="store_true",
+                       help="only what the bars of single sums need, in less than a minute")
+    parts.add_argument("--runs", action="store_true",
+                       help="only whole runs of sparse methods, with MPI's dense sum and with auto")
+    _with_ranks(parser)
+
+
+def _round_arguments(parser):
+    _with_quick(parser)
+    _with_ranks(parser)
+    parser.add_argument("--minutes", type=float, default=inf, metavar="M",
+                        help="begin nothing more after M minutes; say what was left out")
+    parser.add_argument("--engine", choices=("auto", "batched"), default="auto",
+                        help="batched: that engine beside torch's, and the rule of auto")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="where the batched engine computes")
+    parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
+    parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
+
+
+def _scale_arguments(parser):
+    _with_quick(parser)
+    parser.add_argument("--figure", metavar="FILE", help="draw the predictions (.png, .svg, .pdf)")
+
+
+def _run_arguments(parser):
+    parser.add_argument("config", help="TOML file of the experiment")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
+                        help="override a key of the configuration; may be repeated")
+    parser.add_argument("--bare", action="store_true",
+                        help="also train the same clients with nothing around it (one rank)")
+
+
+def run(args):
+    """Run an experiment, keep nothing of it, and say how long its rounds took; any ranks."""
+    from fedmpi.bench import live
+    from fedmpi.comm.start import start
+    from fedmpi.experiment import resolve
+    from fedmpi.experiment.execute import Start
+
+    comm = start(os.environ)
+    if args.bare and comm.size > 1:
+        raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
+    resolved = resolve.read(args.config, args.overrides)
+    _prepare(resolved.config.run.threads_per_rank)
+    root = data_root(resolved.config.data.root)
+    how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
+    found = live.measure(resolved, comm, how, args.bare)
+    if comm.rank == 0:
+        _write(args.json, found)
+
+
+def round_(args):
+    """Measure clients per second beside others, start-up and memory; starts its own ranks."""
+    from fedmpi.bench import environment
+    from fedmpi.bench import round_loop as measured
+    from fedmpi.bench.others import others
+
+    if args.engine == "batched":
+        _batched(args)
+        return
+    if args.device != "cpu":
+        raise ConfigError(f"bench round --device {args.device}: add --engine batched")
+    launch = _launch(_prepare(), args.ranks)
+    ranks = environment.ranks(launch, args.ranks)
+    peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
+    size = measured.size_for(ranks, args.quick)
+    found = measured.run(launch, data_root(), cache_folder(), size, peers, _say, args.minutes)
+    _write(args.json, found)
+    show_arms(found)
+    show_bars(found["bars"])
+
+
+def _batched(args):
+    """Measure the batched engine beside the torch engine, and print the rule of auto."""
+    from fedmpi.bench import many
+
+    ranks = args.ranks or 1
+    found = many.run(_launch(_prepare(), ranks), args.device, ranks, args.quick, _say, args.pfl)
+    _write(args.json, found)
+    show_machine(found["machine"])
+    show_rows(found["rows"])
+    show_rows(found["setups"])
+    print("\n".join(found["rule"]))
+    show_bars(found["bars"])
+
+
+def collectives(args):
+    """Measure the sums over ranks, and whole runs; alone it starts its own ranks."""
+    from fedmpi.comm.start import launched, start
+
+    if not launched(os.environ):
+        return _collectives_alone(args)
+    if args.runs or args.ranks:
+        raise ConfigError("bench collectives: --runs and --ranks start ranks; give no mpiexec")
+    from fedmpi.bench import collectives as measured
+
+    comm = start(os.environ)
+    _prepare()
+    found = measured.run(comm.raw, "quick" if args.quick else "bars" if args.bars else "all")
+    if comm.rank == 0:
+        _write(args.json, found)
+        show_rows(found["rows"])
+        show_bars(found["bars"])
+    return 0
+
+
+def _collectives_alone(args):
+    """Measure single sums on ranks of this command, and whole runs on theirs."""
+    from fedmpi.bench import environment, reductions
+
+    launch = _launch(_prepare(), args.ranks)
+    ranks = environment.ranks(launch, args.ranks)
+    found = {"ranks": ranks, "machine": environment.described(launch)}
+    found |= {"rows": [], "bars": []}
+    if not args.runs:
+        words = [f"--{part}" for part in ("quick", "bars") if getattr(args, part)]
+        found |= launch.fedmpi(["bench", "collectives", *words], ranks)
+        show_rows(found["rows"])
+    if not args.bars:
+        size = reductions.QUICK if args.quick else reductions.Size()
+        runs = reductions.run(launch, ranks, size, _say)
+        found |= {"runs": runs["rows"], "bars": found["bars"] + runs["bars"]}
+        show_rows(found["runs"])
+    found["machine"]["load_after"] = os.getloadavg()
+    show_machine(found["machine"])
+    show_bars(found["bars"])
+    _write(args.json, found)
+
+
+def kernels(args):
+    """Measure each kernel beside numpy or torch and beside the floor of this machine."""
+    from fedmpi.bench import kernel_times as measured
+
+    _prepare()
+    found = measured.run(args.quick, _say)
+    _write(args.json, found)
+    for rows in found["tables"].values():
+        show_rows(rows)
+    show_bars(found["bars"])
+
+
+def scale(args):
+    """Predict the sums on many nodes and check that on ranks of its own; on ranks, only check."""
+    from fedmpi.comm.start import launched, start
+
+    if launched(os.environ):
+        comm = start(os.environ)
+        if comm.size == 1:
+            raise ConfigError("bench scale: real sums need 2 ranks; start it without mpiexec")
+        _prepare()
+        from fedmpi.bench import check
+
+        found = check.run(comm.raw, **check.QUICK if args.quick else {})
+        if comm.rank:
+            return
+        checks, tables = [found], ()
+    else:
+        folder = _prepare()
+        from fedmpi.bench import scale as measured
+
+        if args.figure:
+            from fedmpi.analysis.draw import sheet
+            from fedmpi.bench.scale_figure import draw
+
+            sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
+        found = measured.run(_launch(folder), args.quick, _say)
+        checks, tables = found["checks"], (found["rows"], found["methods"])
+        if args.figure:
+            draw(found, args.figure)
+    _write(args.json, found)
+    for rows in (*(check["rows"] for check in checks), *tables):
+        show_rows(rows)
+    show_bars(found["bars"])
+
+
+def warmup(args):
+    """Compile the kernels into this node's cache; with several ranks, one of a node compiles."""
+    from fedmpi.bench.warm import warm
+    from fedmpi.comm.start import start
+
+    comm = start(os.environ)
+    folder = _prepare()
+    seconds = warm(comm)
+    if comm.rank == 0:
+        print(f"kernels ready after {seconds:.1f} s, in {folder}")
+
+
+def _say(text):
+    print(f"... {text}", file=sys.stderr, flush=True)
+
+
+def _prepare(threads=1):
+    """Set caches and threads before anything is loaded; return the folder of the kernels."""
+    folder = keep_kernels_on_node(os.environ)
+    one_thread_each(threads)
+    gpus_of_job(os.environ)
+    keep_freed_memory()
+    return folder
+
+
+def _launch(folder, ranks=None):
+    """Return how arms are started: on `ranks` ranks at most, or on as many as there are cores."""
+    from fedmpi.bench.processes import Launch
+
+    cores = len(os.sched_getaffinity(0))
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    return Launch(
+        python=sys.executable,
+        mpiexec=(found, "-n") if found else (),
+        environ=dict(os.environ) | {"NUMBA_CACHE_DIR": str(folder), "FLWR_TELEMETRY_ENABLED": "0"},
+        cores=cores,
+        most=max(cores, ranks or 1),
+    )
+
+
+def _write(path, found):
+    """Write a dict as JSON to `path`, if there is one."""
+    if path:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+_WHATS = (
+    (kernels, "each kernel beside its peer and the machine's floor"),
+    (collectives, "the sums over ranks"),
+    (round_, "clients per second, start-up, memory"),
+    (scale, "the sums on many nodes, simulated"),
+    (run, "one experiment of yours"),
+)
+_EXAMPLES = {
+    kernels: "fedmpi bench kernels --json kernels.json",
+    collectives: "fedmpi bench collectives --ranks 4 --bars",
+    round_: "fedmpi bench round --ranks 4 --minutes 10",
+    scale: "fedmpi bench scale --figure scale.png",
+    run: "fedmpi bench run exp.toml",
+}
+_ARGUMENTS = {
+    kernels: _with_quick,
+    collectives: _collectives_arguments,
+    round_: _round_arguments,
+    scale: _scale_arguments,
+    run: _run_arguments,
+}

@@ -1,0 +1,182 @@
+"""The verb watch: follow a run or a submitted job on one line, until it ends.
+
+It needs neither MPI nor torch, and changes no file.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+
+from fedmpi.cli.startup import CLEAR
+from fedmpi.cli.terminal import printable
+from fedmpi.errors import ConfigError, ResultError
+
+LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+ASK_EVERY = 15.0  # seconds between two questions to a scheduler
+PATIENCE = 60.0  # seconds in which a job that left the queue may bring a file or a follower
+RECENT = 20  # rounds that the time left is judged by
+QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
+CODES = {"finished": 0, "failed": 1, "stopped": 75}  # exit codes of runs that ended
+
+
+def add_verbs(verbs):
+    """Add the verb of this module to the parser."""
+    from fedmpi.cli import verb
+
+    parser = verb(verbs, watch, "follow a run or a submitted job until it ends",
+                  "fedmpi watch out.h5 && fedmpi report out.h5 -o out.html")
+    parser.add_argument("out", metavar="OUT", type=Path, help="result file")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between looks")
+
+
+def watch(args):
+    """Follow a run on one line: round, accuracy, speed, totals, time left and the job's state.
+
+    A job that waits, or was preempted and waits again, is waited for. The exit code is 0 for a
+    run that finished, 75 for a run that stopped early, and 1 for a run that failed or died.
+    """
+    if not args.every > 0:
+        raise ConfigError(f"--every {args.every:g}: must be above 0 seconds")
+    line, job = Line(sys.stdout.isatty()), QueuedJob(args.out)
+    try:
+        while True:
+            text, code = look(args.out, job)
+            line.show(text, last=code is not None)
+            if code is not None:
+                return code
+            sleep(args.every)
+    finally:
+        line.end()
+
+
+def look(out, job):
+    """Return (what is to be seen of a run now, its exit code or None while it goes on).
+
+    Raises ResultError for a run that cannot be followed.
+    """
+    if not out.exists():
+        return _before(out, job)
+    from fedmpi.record import reader
+
+    with reader.open(out) as run:
+        text, status, sign, _ = facts(run), run.status, run.sign, run.events
+    if status in ("finished", "failed") and not job.waits():
+        reason = f": {run.events[-1]['text']}" if status == "failed" and run.events else ""
+        return f"{text}  {status}{reason}", CODES[status]
+    if status == "running" and sign.alive:
+        return text + job.words(), None
+    if job.goes_on():  # killed or stopped; the scheduler starts it again
+        return f"{text}  waits for {job.words().strip()}", None
+    if status == "stopped":
+        return f"{text}  stopped; go on with: fedmpi resume {out}", CODES[status]
+    raise ResultError(f"{out}: the run is no longer alive: {sign.text}; go on with: "
+                      f"fedmpi resume {out}")
+
+
+def _before(out, job):
+    """Return what `look` returns while there is no result file yet."""
+    if not job.known():
+        raise ResultError(f"{out}: no such file, and no job was submitted for it; "
+                          "give the name after -o of run or submit")
+    if job.goes_on():
+        return f"{out.name}  waits for {job.words().strip()}", None
+    raise ResultError(f"{out}: {job.name} has ended and left no result; its log is "
+                      f"{out.with_suffix('.log')}")
+
+
+def facts(run):
+    """Return one line on a run: rounds, accuracy, time left, speed, and totals since its start."""
+    from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
+
+    rounds, done, wall = run.rounds, len(run.rounds), run.rounds["wall_time"]
+    total = run.config.get("run", {}).get("rounds", done)
+    accuracy = run.rounds["test_accuracy"]
+    accuracy = accuracy[~np.isnan(accuracy)]
+    words = [str(run.config.get("run", {}).get("name", "")), f"round {done}/{total}"]
+    words += [f"accuracy {100 * accuracy[-1]:.1f} %"] if accuracy.size else []
+    first = max(0, done - 1 - RECENT)
+    passed = float(wall[-1] - wall[first]) if done > 1 else 0.0
+    if passed > 0 and run.status == "running":
+        left = passed / (done - 1 - first) * (total - done)
+        words += [f"{duration(left)} left"] if left >= 0 else []
+        clients = int(rounds["clients_completed"][first + 1:].sum())
+        words += [f"{digits(clients / passed)} clients/s"]
+    sent = int(rounds["bytes_up"].sum()) + int(rounds["bytes_down"].sum())
+    words += [f"sent {in_bytes(sent)}"]
+    words += [f"virtual time {in_seconds(float(rounds['virtual_time'][-1]))}"] if done else []
+    return "  ".join(words)
+
+
+class QueuedJob:
+    """The job of a batch system that writes a result file, if there is any."""
+
+    def __init__(self, out):
+        self._out, self._found, self._asked = out.absolute(), None, None
+        self._seen = -PATIENCE  # when it was last queued or running
+
+    @property
+    def name(self):
+        """The job's number, as a noun."""
+        return f"job {self._found[0]}"
+
+    def known(self):
+        """Say whether a job was submitted."""
+        self._ask()
+        return self._found is not None
+
+    def goes_on(self):
+        """Say whether it waits or runs, or did so a moment ago."""
+        self._ask(fresh=True)
+        return self.known() and monotonic() - self._seen < PATIENCE
+
+    def waits(self):
+        """Say whether it is in the queue."""
+        self._ask()
+        return self._found is not None and self._found[1].partition(" ")[0] in QUEUED
+
+    def words(self):
+        """Return its number and state with two blanks before, "" without a job."""
+        self._ask()
+        return f"  {self.name} {self._found[1] or 'left the queue'}" if self._found else ""
+
+    def _ask(self, fresh=False):
+        """Ask the scheduler, unless it was asked a moment ago."""
+        from fedmpi.scheduler import SCHEDULERS, snapshot
+
+        now, pause = monotonic(), ASK_EVERY / 5 if fresh else ASK_EVERY
+        if self._asked is not None and now - self._asked < pause:
+            return
+        before, self._asked = self._found, now
+        self._found = snapshot.state_of(self._out, SCHEDULERS, os.environ)
+        if self._found and (self._found[1] or (before and before[0] != self._found[0])):
+            self._seen = now
+
+
+class Line:
+    """A line that is rewritten on a terminal; elsewhere a line for a change, and not too often."""
+
+    def __init__(self, live):
+        self._live, self._text, self._said = live, None, -LINE_EVERY
+
+    def show(self, text, last=False):
+        """Show the text; the last one always."""
+        now, text = monotonic(), printable(text)
+        if self._live:
+            width = shutil.get_terminal_size().columns
+            self._write(f"{CLEAR}{text if last else text[: width - 1]}")
+        elif last or (text != self._text and now - self._said >= LINE_EVERY):
+            self._said, self._text = now, text
+            self._write(f"{text}\n")
+
+    def end(self):
+        """Leave the cursor at the start of a line."""
+        if self._live:
+            self._write("\n")
+
+    def _write(self, text):
+        sys.stdout.write(text)
+        sys.stdout.flush()

@@ -1,0 +1,30 @@
+"""The verb that writes a page about result files. It needs neither MPI nor torch."""
+
+import os
+import sys
+
+from fedmpi.errors import ConfigError
+
+
+def add_verbs(verbs):
+    """Add the verb of this module to the parser."""
+    from fedmpi.cli import verb
+
+    parser = verb(verbs, report, "one page to read about one run or several",
+                  "fedmpi report fedavg.h5 fedskel.h5 -o report.html --target 0.80")
+    parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE", help=".html file to write")
+    parser.add_argument("--target", type=float, help="test accuracy to reach, such as 0.80")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+
+
+def report(args):
+    """Write one self-contained HTML page: figures, tables and how to get the results again."""
+    from fedmpi.analysis.report.page import write
+    from fedmpi.record import reader
+
+    runs = [reader.open(out) for out in args.outs]
+    if os.path.exists(args.out) and any(os.path.samefile(args.out, out) for out in args.outs):
+        raise ConfigError(f"{args.out}: is one of the result files; name another file")
+    write(runs, args.out, args.target, args.overwrite)
+    print(f"report in {args.out}", file=sys.stderr)

@@ -1,0 +1,112 @@
+"""The progress of a run: a live bar on a terminal, elsewhere a line every few seconds."""
+
+import sys
+from time import monotonic
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+
+from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
+
+LINE_EVERY = 5.0  # seconds between lines; the first and the last round always get one
+WIDE = 72  # columns of a terminal that has room for a bar
+BAR = 24  # columns of the bar
+
+
+def progress_for(kind, name):
+    """Return the progress display: kind is "auto", "bar", "lines" or "none"."""
+    if kind == "auto":
+        kind = "bar" if sys.stdout.isatty() else "lines"
+    return {"bar": LiveBar, "lines": Lines, "none": Silent}[kind](name)
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __init__(self, name):
+        self._name = name
+        self._accuracy = float("nan")
+        self._first = None  # the first round seen here, and when it was done
+        self._clients = self._bytes = 0  # since then; of all rounds seen here
+
+    def __call__(self, row, rounds):
+        """Show the round `row` of `rounds`."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def _facts(self, columns, rounds):
+        """Return (rounds done, facts as short texts, the most important first).
+
+        Speed and time left do not count the first round seen here, which includes the start.
+        """
+        accuracy, now = columns["test_accuracy"], monotonic()
+        self._accuracy = self._accuracy if accuracy != accuracy else accuracy
+        done = int(columns["round"]) + 1
+        self._bytes += int(columns["bytes_up"]) + int(columns["bytes_down"])
+        self._clients += int(columns["clients_completed"]) if self._first else 0
+        self._first = self._first or (done, now)
+        first, since = self._first
+        shown = "-" if self._accuracy != self._accuracy else f"{100 * self._accuracy:.1f} %"
+        facts = [f"accuracy {shown}"]
+        passed = now - since
+        if first < done and passed > 0:
+            if done < rounds:
+                facts += [f"{duration(passed / (done - first) * (rounds - done))} left"]
+            facts += [f"{digits(self._clients / passed)} clients/s"]
+        facts += [f"sent {in_bytes(self._bytes)}",
+                  f"virtual time {in_seconds(columns['virtual_time'])}"]
+        return done, facts
+
+
+class LiveBar(Silent):
+    """A live bar with as many facts as the terminal has room for."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        console = Console(force_terminal=True)
+        self._room = console.width
+        front = [TextColumn("[bold]{task.description}"), BarColumn(bar_width=BAR)]
+        if self._room >= WIDE:
+            self._room -= len(name) + BAR + 2
+        else:
+            front = []
+        self._progress = Progress(*front, TextColumn("{task.fields[facts]}"), console=console)
+        self._task = self._progress.add_task(escape(name), total=None, facts="first round")
+
+    def __call__(self, row, rounds):
+        """Advance the bar by one round."""
+        done, facts = self._facts(row.columns, rounds)
+        shown = f"{done}/{rounds}"
+        for fact in facts:
+            if len(shown) + 2 + len(fact) < self._room:
+                shown += f"  {fact}"
+        self._progress.update(self._task, total=rounds, completed=done, facts=shown)
+
+    def __enter__(self):
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error):
+        self._progress.stop()
+
+
+class Lines(Silent):
+    """A line every few seconds, for logs."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self._last = -LINE_EVERY
+
+    def __call__(self, row, rounds):
+        """Write a line if it is time for it."""
+        done, facts = self._facts(row.columns, rounds)
+        now = monotonic()
+        if now - self._last < LINE_EVERY and done < rounds:
+            return
+        self._last = now
+        print(f"{self._name}  round {done}/{rounds}  {'  '.join(facts)}", flush=True)

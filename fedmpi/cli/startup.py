@@ -1,0 +1,81 @@
+"""What a run does before its first round: shown from the first second, and while it takes time."""
+
+import sys
+import threading
+from pathlib import Path
+from time import monotonic
+
+EVERY = 5.0  # seconds between two lines about the same stage
+CLEAR = "\r\x1b[K"  # to the start of the line, and erase it
+
+
+class StartUp:
+    """Shows the stage that a start has reached, on standard error.
+
+    On a terminal this is a single line that is rewritten each second and erased at the end.
+    Elsewhere each stage gets a line that begins with "#", and a further line every few seconds
+    while it lasts.
+    Kernels that are compiled meanwhile are counted, since they explain a long first start.
+    """
+
+    def __init__(self, live=None):
+        self._live = sys.stderr.isatty() if live is None else live
+        self._text, self._since, self._said = "", monotonic(), 0.0
+        self._folder, self._before = None, 0
+        self._over, self._lock = threading.Event(), threading.Lock()
+        self._thread = None
+
+    def __call__(self, text):
+        """Show that the stage `text` begins; nothing after `end`."""
+        if self._over.is_set():
+            return
+        with self._lock:
+            self._text, self._since, self._said = text, monotonic(), 0.0
+            self._show()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._go_on, daemon=True)
+            self._thread.start()
+
+    def count_kernels(self, folder):
+        """Count the kernels that are compiled into `folder` from now on."""
+        self._folder, self._before = Path(folder), compiled(folder)
+
+    def end(self):
+        """Show nothing more; may be called again."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
+            if self._live:
+                self._write(CLEAR)
+        self._thread, self._live = None, False
+
+    def _go_on(self):
+        while not self._over.wait(1.0):
+            with self._lock:
+                passed = monotonic() - self._since
+                if self._live or passed - self._said >= EVERY:
+                    self._said = passed
+                    self._show()
+
+    def _show(self):
+        words = self.words(monotonic() - self._since)
+        self._write(f"{CLEAR}{words}" if self._live else f"# {words}\n")
+
+    def words(self, seconds):
+        """Return what is shown `seconds` after the stage began."""
+        new = compiled(self._folder) - self._before if self._folder else 0
+        kernels = f"; {new} kernels compiled, once on this machine" if new > 0 else ""
+        return f"{self._text}{f', {seconds:.0f} s' if seconds >= 1 else ''}{kernels}"
+
+    def _write(self, text):
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):  # nobody reads it; the run itself goes on
+            self._over.set()
+
+
+def compiled(folder):
+    """Return the number of compiled kernels in a folder of numba's cache."""
+    return sum(1 for _ in Path(folder).glob("**/*.nbc"))
+

@@ -1,0 +1,126 @@
+"""The one small message before a sum: what every rank is about to add."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fedmpi import kernels
+
+BINS = 64
+UNITS, COORDINATES, WEIGHT, MARKS = 0, 1, 2, slice(3, 7)
+
+
+def bin_width(size, bins=BINS):
+    """Return the width of each bin, a multiple of 64 coordinates."""
+    return max(-(-size // (64 * bins)), 1) * 64
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What all ranks are about to add; the same on every rank.
+
+    rows : int64[P, 7 + BINS], what each rank said of itself
+    size, marks : coordinates, and marks that a scan of them all reads
+    per_value, per_weight : bytes of each on the wire
+    flat : every coordinate is a unit
+    known : coordinates of the union, once they are known
+    """
+
+    rows: np.ndarray
+    size: int
+    marks: int
+    per_value: int
+    per_weight: int
+    flat: bool
+    known: int | None = None
+
+    @property
+    def ranks(self):
+        """Number of ranks, P."""
+        return len(self.rows)
+
+    @cached_property
+    def same(self):
+        """True if all ranks touch the same units."""
+        marks = self.rows[:, MARKS].tobytes()
+        return marks == marks[: len(marks) // self.ranks] * self.ranks
+
+    @cached_property
+    def every(self):
+        """Coordinates touched by each rank, added up."""
+        return sum(self._coordinates)
+
+    @cached_property
+    def most(self):
+        """Coordinates touched by the rank that touches most."""
+        return max(self._coordinates)
+
+    @cached_property
+    def units_each(self):
+        """Units per touched coordinate, at most 1."""
+        return sum(self.rows[:, UNITS].tolist()) / max(self.every, 1)
+
+    @cached_property
+    def _coordinates(self):
+        return self.rows[:, COORDINATES].tolist()  # few numbers: numpy would be slower
+
+    def knowing(self, union):
+        """Return this Plan with the coordinates of the union known."""
+        other = object.__new__(Forecast)  # what was worked out before is kept
+        vars(other).update(vars(self), known=union)
+        return other
+
+    def bounds(self, shares, lo=0, hi=None):
+        """Cut lo..hi-1 into ranges whose expected work is in proportion to `shares`."""
+        bounds = np.full(len(shares) + 1, lo)
+        bounds[-1] = self.size if hi is None else hi
+        loads = self.rows[:, MARKS.stop :]
+        kernels.merge.cut(loads, bin_width(self.size), self.size, np.array(shares), bounds)
+        return bounds
+
+    def union(self, ranks):
+        """Return the coordinates that some of the first `ranks` ranks touch, expected.
+
+        Supports count as independent inside a bin, unless they are the same.
+        """
+        if self.known is not None and ranks == self.ranks:
+            return self.known
+        if self.same or ranks == 1:
+            return self.most
+        return self._unions[ranks - 1]
+
+    @cached_property
+    def _unions(self):
+        width = bin_width(self.size)
+        whole, rest = divmod(self.size, width)
+        filled = np.ones(BINS)
+        filled[:whole] = width
+        filled[whole : whole + 1] = max(rest, 1)
+        missed = np.multiply.accumulate(1 - self.rows[:, MARKS.stop :] / filled)
+        return ((1 - missed) @ filled).tolist()
+
+
+def exchange(link, field, weight):
+    """Tell all ranks what this one is about to add; return (Plan, sum of the weights).
+
+    `weight` is this rank's weight for all units, an int64 or float64 number; the sum is
+    made in rank order.
+    """
+    row = np.zeros(MARKS.stop + BINS, np.int64)
+    row[UNITS], row[COORDINATES] = kernels.pack.count(field.touched)[0], field.extent()
+    row[WEIGHT] = np.asarray(weight).view(np.int64)
+    kernels.merge.fingerprint(field.touched, row[MARKS].view(np.uint64))
+    width = bin_width(field.size)
+    kernels.merge.loads(field.touched, field.starts, width, 1, row[MARKS.stop :])
+    rows = link.gather_row(row)
+    weights = rows[:, WEIGHT].copy().view(np.asarray(weight).dtype)
+    plan = Forecast(
+        rows,
+        field.size,
+        field.touched.size,
+        per_value=field.total.itemsize,
+        per_weight=field.cover.itemsize if field.cover.size else 0,
+        flat=field.flat,
+    )
+    return plan, sum(weights[1:], weights[0])

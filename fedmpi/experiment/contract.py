@@ -1,0 +1,201 @@
+"""What every method owes the round loop, as checks that run a few rounds of a small experiment.
+
+The tests of the built-in methods ask the same of each of them.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+
+from fedmpi import named, returned
+from fedmpi.comm.base import Serial
+from fedmpi.errors import FedmpiError
+from fedmpi.exchange import Job
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import read, resolve
+from fedmpi.experiment.stop import NoSignals
+from fedmpi.layout import Support
+from fedmpi.round.loop import Simulation
+from fedmpi.round.memories import pack, unpack
+from fedmpi.round.messages import Messages
+from fedmpi.round.synchronous import Synchronous
+from fedmpi.round.visit import Server, add, visits
+
+SMALL = """
+[run]
+seed = 3
+rounds = 4
+engine = "torch"
+[data]
+name = "digits"
+partition = "dirichlet"
+alpha = 0.5
+[clients]
+number = 12
+per_round = 5
+local_steps = 3
+batch_size = 8
+"""
+
+
+def faults(method, config=None, overrides=(), root=None):
+    """Yield (what is checked, "" or what is wrong) for a method.
+
+    `method` is a name for [algorithm], or a class; `config` the path of an experiment to run it
+    in, else a small one; `root` the folder of the data sets. Raises ConfigError for a method or
+    an experiment that cannot be built.
+    """
+    name = method if isinstance(method, str) else named.name_of(method)
+    words = [f"algorithm.name={name}", *overrides]
+    found = read(config, words) if config else resolve(SMALL, "the experiment of the check", words)
+
+    def make():
+        return assemble(found, Serial(), root)
+
+    for check in CHECKS:
+        what = (check.__doc__ or "").partition("\n")[0].rstrip(".")
+        try:
+            yield what, check(make) or ""
+        except KeyboardInterrupt:
+            raise
+        except FedmpiError as error:
+            yield what, str(error)
+        except Exception as error:  # users' code may raise anything
+            yield what, named.in_words(error)
+
+
+def runs_three_rounds(make):
+    """A run of three rounds has finite losses, and what it returns has the right shapes."""
+    run = Simulation(make(), Serial(), NoSignals())
+    rows = [run.round().columns for _ in range(3)]
+    for row in rows:
+        if not np.isfinite(row["train_loss"]):
+            return f"the training loss of round {row['round']} is {row['train_loss']}"
+        if not row["clients_completed"]:
+            return f"no client completed round {row['round']}"
+    return ""
+
+
+def plans_are_functions(make):
+    """A plan depends on state, round and client alone, and changes nothing."""
+    made = make()
+    state = made.algorithm.start(made.weights)
+    before = {key: array.copy() for key, array in state.items()}
+    one = made.algorithm.plan(state, 2, 7)
+    made.algorithm.plan(state, 3, 1)
+    other = made.algorithm.plan(state, 2, 7)
+    for field in fields(one):
+        if not equal(getattr(one, field.name), getattr(other, field.name)):
+            return (f"plan(state, 2, 7) gave another {field.name} when it was called again; draw "
+                    "from self.rng_for(purpose, round, client) and keep nothing between calls")
+    changed = [key for key, array in before.items() if not np.array_equal(state[key], array)]
+    return f"plan changed {', '.join(changed)} of the state; copy it first" if changed else ""
+
+
+def ranks_do_not_matter(make):
+    """The clients of a round may be split over any ranks, in any order, with the same bits."""
+    alone, split = run_rounds(make(), whole), run_rounds(make(), dealt)
+    return differing(alone, split, "added in other groups and another order; add what arrived to "
+                     "`sums` only, and draw from self.rng_for")
+
+
+def a_fresh_instance_goes_on(make):
+    """A run that is killed and resumed ends with the same bits: nothing is kept on the object."""
+    whole_run, first, second = make(), make(), make()
+    unbroken = run_rounds(whole_run, whole, rounds=4)
+    state = run_rounds(first, whole, rounds=2)
+    for client in first.memories.clients():
+        second.memories.stage(client, unpack(pack(first.memories[client])))
+    second.memories.commit()
+    state = {key: array.copy() for key, array in state.items()}
+    resumed = run_rounds(second, whole, rounds=4, first=2, state=state)
+    return differing(unbroken, resumed, "continued by a new object after round 2; keep what the "
+                     "next round needs in the state, or with the client by `remember`")
+
+
+def an_empty_round_changes_nothing(make):
+    """A round without reports leaves the weights, unless the class says `prunes = True`."""
+    made = make()
+    state = made.algorithm.start(made.weights)
+    before = state["weights"].copy()
+    after = made.algorithm.step(state, made.algorithm.zero(), 1)["weights"]
+    if not made.algorithm.prunes and not np.array_equal(before, after):
+        return "step changed the weights although no client reported"
+    return ""
+
+
+def what_clients_have_is_declared(make):
+    """Clients have models of their own only if the class says `personal = True`."""
+    made = make()
+    state = run_rounds(made, whole)
+    if made.algorithm.personal:
+        return ""
+    for client in range(made.config.clients.number):
+        if made.algorithm.own(state, client) is not None:
+            return f"own(state, {client}) returned a model; add `personal = True` to the class"
+    return ""
+
+
+CHECKS = (runs_three_rounds, plans_are_functions, ranks_do_not_matter, a_fresh_instance_goes_on,
+          an_empty_round_changes_nothing, what_clients_have_is_declared)
+
+
+def run_rounds(made, groups_of, rounds=3, first=0, state=None):
+    """Run rounds of an Experiment, each cohort split as over ranks; return the last state.
+
+    `groups_of` makes of a Cohort the lists of (client, share) of each rank, in their order.
+    """
+    algorithm, store = made.algorithm, made.memories
+    server = Server(algorithm, (), Messages(), store.__getitem__)
+    state = algorithm.start(made.weights) if state is None else state
+    for round in range(first, rounds):
+        totals = algorithm.zero()
+        for group in groups_of(Synchronous(made).cohort(state, round, 0.0)):
+            sums = algorithm.zero()
+            jobs = [Job(client, round, state, algorithm.plan(state, round, client), share)
+                    for client, share in group]
+            for done in visits(server, made.engine, jobs):
+                if reason := add(algorithm, sums, done, done.arrival).reason:
+                    raise FedmpiError(f"client {done.job.client} is rejected: {reason}")
+                if done.memory is not None:
+                    store.stage(done.job.client, unpack(pack(done.memory)))
+            for key, total in sums.items():
+                totals[key].join(total)
+        store.commit()
+        state = algorithm.step(state, totals, round)
+        returned.state(state, made.layout, algorithm, "step")
+    return state
+
+
+def whole(cohort):
+    """Return the cohort as the clients of a single rank."""
+    return [list(zip(cohort.clients.tolist(), cohort.shares.tolist(), strict=True))]
+
+
+def dealt(cohort):
+    """Return the cohort on four ranks, one of them without clients, and out of order."""
+    (everyone,) = whole(cohort)
+    return [everyone[3:], everyone[:1], [], everyone[1:3][::-1]]
+
+
+def differing(one, other, when):
+    """Return "" for equal states, else a text with the names of the arrays that differ."""
+    if one.keys() != other.keys():
+        return f"the state has other arrays when {when}"
+    names = [key for key in one if not np.array_equal(one[key], other[key], equal_nan=True)]
+    return f"{', '.join(names)} differ when {when}" if names else ""
+
+
+def equal(one, other):
+    """Say whether two values of a plan are equal, arrays and nested values included."""
+    if isinstance(one, Support):
+        return one == other
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if hasattr(one, "__dataclass_fields__"):
+        return all(equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other

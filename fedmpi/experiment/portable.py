@@ -1,0 +1,39 @@
+"""The instruction set of `run.portable`: the same code on every processor that is new enough.
+
+Libraries choose their instructions by the processor, and with them the last bits of a result. Here
+numba, torch, oneDNN, MKL and OpenBLAS are held to x86-64-v3 (AVX2 and FMA), which processors have
+since 2013 (Intel) and 2015 (AMD). numpy's own loops are not held: they enter the test loss alone.
+"""
+
+import sys
+from pathlib import Path
+
+from fedmpi.doctor import processors
+from fedmpi.errors import ConfigError
+
+LEVEL = "x86-64-v3"
+VARIABLES = {
+    "NUMBA_CPU_NAME": LEVEL,
+    "NUMBA_CPU_FEATURES": "+avx2,+fma",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def hold_to_level(environ):
+    """Hold libraries that are not at work yet to LEVEL, by variables set in `environ`.
+
+    What the user has set there is replaced. Raises ConfigError on a processor without LEVEL, and
+    if numba has been loaded for another one.
+    """
+    text = CPUINFO.read_text() if CPUINFO.exists() else ""
+    found = processors.instructions(text).split()[0]
+    if found not in (LEVEL, "x86-64-v4"):
+        raise ConfigError(f"run.portable needs a processor with {LEVEL}; this one has {found}")
+    if "numba" in sys.modules and environ.get("NUMBA_CPU_NAME") != LEVEL:
+        raise ConfigError("run.portable comes too late, numba is loaded: set NUMBA_CPU_NAME="
+                          f"{LEVEL} before Python starts, or use the command `fedmpi run`")
+    environ.update(VARIABLES)

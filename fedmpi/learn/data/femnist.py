@@ -1,0 +1,102 @@
+"""FEMNIST: handwritten digits and letters, 28x28 in 62 classes, by writer.
+
+S. Caldas et al., "LEAF: A Benchmark for Federated Settings", arXiv:1812.01097, from G. Cohen et
+al., "EMNIST", arXiv:1702.05373 (NIST's special database 19). Read as either of two publishes it:
+
+- source = "leaf": the files that LEAF's scripts write, femnist/leaf/{train,test}/*.json;
+- source = "tff": TensorFlow Federated's femnist/tff/fed_emnist_{train,test}.h5, 3,400 writers.
+
+Pixels are floats there, 1 for white paper; here uint8. LEAF draws its own sample when it is run,
+so its files have no checksum; those of TFF are compared with the numbers that it publishes.
+"""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fedmpi.errors import DataError
+from fedmpi.learn.data.dataset import Dataset
+
+CLASSES = 62
+COUNTS = {"train": 671_585, "test": 77_483}  # of TFF
+_HOW = "put them there by hand, or set FEDMPI_DATA or [data] root to where they are"
+
+
+def femnist(root, options, cache=None):
+    """Return FEMNIST with groups, the writers; option source: leaf or tff."""
+    return read(Path(root or "."), options["source"])
+
+
+def read(root, source, counts=None):
+    """Return the Dataset below `root`; `counts` are the samples that train and test must have."""
+    parts = {part: (_leaf if source == "leaf" else _tff)(root, part) for part in COUNTS}
+    for part, wanted in (counts or {}).items():
+        if (found := len(parts[part][1])) != wanted:
+            raise DataError(f"femnist: {found:,} samples for {part}, published are {wanted:,}")
+    names = {name: n for n, name in enumerate(sorted({*parts["train"][2], *parts["test"][2]}))}
+    groups = [np.array([names[name] for name in of[2]]) for of in parts.values()]
+    train, test = (of[:2] for of in parts.values())
+    return Dataset.of("femnist", "image", train, test, CLASSES, groups)
+
+
+def verify(root, name="femnist"):
+    """Return a line for each source that is there, its samples counted."""
+    there = [source for source in ("leaf", "tff") if Path(root, "femnist", source).is_dir()]
+    if not there:
+        raise DataError(f"femnist: neither femnist/leaf nor femnist/tff in {root}; {_HOW}")
+    lines = []
+    for source in there:
+        found = read(Path(root), source, COUNTS if source == "tff" else None)
+        writers = len(np.unique(found.groups_train))
+        told = "the published numbers" if source == "tff" else "no published numbers"
+        lines.append(f"{Path(root, 'femnist', source)}  {len(found.y_train):,} + "
+                     f"{len(found.y_test):,} samples of {writers:,} writers  {told}")
+    return lines
+
+
+def _leaf(root, part):
+    """Return x, y and the writer's name of each sample, of all of LEAF's files of a part."""
+    folder = root / "femnist" / "leaf" / part
+    xs, ys, names = [], [], []
+    for path in _there(sorted(folder.glob("*.json")), folder / "*.json"):
+        try:
+            users = json.loads(path.read_text())["user_data"]
+            for name, held in users.items():
+                xs.append(_images(path, held["x"]))
+                ys.append(np.array(held["y"], np.int64))
+                names += [name] * len(ys[-1])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: is not as LEAF writes it ({error!r})") from None
+    return np.concatenate(xs), np.concatenate(ys), names
+
+
+def _tff(root, part):
+    """Return the same of TFF's file of a part."""
+    path = root / "femnist" / "tff" / f"fed_emnist_{part}.h5"
+    _there([path] if path.is_file() else [], path)
+    xs, ys, names = [], [], []
+    try:
+        with h5py.File(path) as file:
+            for name, held in file["examples"].items():
+                xs.append(_images(path, held["pixels"][:]))
+                ys.append(held["label"][:].astype(np.int64))
+                names += [name] * len(ys[-1])
+    except (OSError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: is not as TFF publishes it ({error!r})") from None
+    return np.concatenate(xs), np.concatenate(ys), names
+
+
+def _images(path, pixels):
+    """Return uint8[n, 1, 28, 28] of floats from 0 to 1, n times 784 of them."""
+    pixels = np.asarray(pixels, np.float32)
+    if pixels.size % 784 or not (pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1):
+        raise DataError(f"{path}: pixels must be 784 numbers from 0 to 1 for each image")
+    return np.rint(pixels * 255).astype(np.uint8).reshape(-1, 1, 28, 28)
+
+
+def _there(paths, wanted):
+    if not paths:
+        raise DataError(f"femnist: no file {wanted}; {_HOW}")
+    return paths

@@ -1,0 +1,112 @@
+"""Folders of image files: any of your own, and CINIC-10.
+
+A folder holds a folder for each part, and that one for each class: FOLDER/train/cat/1.png. Classes
+are numbered in the order of their names.
+
+CINIC-10: L. N. Darlow, E. J. Crowley, A. Antoniou, A. J. Storkey, "CINIC-10 Is Not ImageNet or
+CIFAR-10", arXiv:1810.03505; CC BY 4.0: 90,000 colour images of 32x32 in ten classes for each of
+train, valid and test.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from fedmpi.errors import DataError
+from fedmpi.learn.data.dataset import Dataset
+
+ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
+CINIC = 9_000  # images of each class in each part
+
+
+def cinic10(root, options, cache=None):
+    """Return CINIC-10 from `root`/cinic-10; option valid: train on the validation part too."""
+    folder, parts = Path(root or ".", "cinic-10"), ["train", "valid"][: 1 + options["valid"]]
+    x, y = (np.concatenate(of) for of in zip(*(read(folder / part) for part in parts), strict=True))
+    return Dataset.of("cinic10", "image", (x, y), read(folder / "test"), classes=10)
+
+
+def image_folder(root, options, cache=None):
+    """Return the images below `root`/folder, in its parts `train` and `test`, all of one size."""
+    folder = Path(root or ".", options["folder"])
+    train, test = (folder / options[part] for part in ("train", "test"))
+    classes = _classes(train)
+    if not set(_classes(test)) <= set(classes):
+        more = sorted(set(_classes(test)) - set(classes))
+        raise DataError(f"{test}: class {more[0]!r} is not in {train}")
+    mode = "L" if options["grey"] else "RGB"
+    parts = [read(part, classes, mode) for part in (train, test)]
+    return Dataset.of("image-folder", "image", *parts, classes=max(len(classes), 2))
+
+
+def verify(root, name="cinic10"):
+    """Return a line for each part of CINIC-10, whose images are counted."""
+    lines = []
+    for part in ("train", "valid", "test"):
+        folder = Path(root, "cinic-10", part)
+        counts = [len(_images_of(folder / label)) for label in _classes(folder)]
+        if counts != [CINIC] * 10:
+            raise DataError(f"cinic10: {folder} has {counts} images by class, published are "
+                            f"{CINIC:,} of each of ten classes; unpack CINIC-10.tar.gz there again")
+        lines.append(f"{folder}  {sum(counts):,} images  the published numbers")
+    return lines
+
+
+def read(folder, classes=None, mode="RGB"):
+    """Return x uint8[N, C, H, W] and y int64[N] of the images of a part, in order of names."""
+    classes = _classes(folder) if classes is None else classes
+    found = [(path, n) for n, label in enumerate(classes) for path in _images_of(folder / label)]
+    if not found:
+        raise DataError(f"{folder}: no images; they end in {', '.join(ENDS)}")
+    with ThreadPoolExecutor() as threads:  # unpacking releases the interpreter lock
+        images = list(threads.map(lambda one: _pixels(one[0], mode), found))
+    return stacked(images, [path for path, _ in found]), np.array([n for _, n in found])
+
+
+def stacked(images, names):
+    """Return uint8[N, C, H, W] of images uint8[H, W, C]; DataError for those of another size."""
+    odd = [n for n, image in enumerate(images) if image.shape != images[0].shape]
+    if odd:
+        raise DataError(
+            f"{names[odd[0]]}: has {_size(images[odd[0]])} pixels, {names[0]} has "
+            f"{_size(images[0])}; all images must have one size: bring them to it beforehand"
+        )
+    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+
+
+def decoded(source, mode, name):
+    """Return uint8[H, W, C] of an image file, a path or a stream; DataError if it is none."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise DataError(f"{name}: images need Pillow: pip install 'fedmpi[data]'") from None
+    try:
+        with Image.open(source) as image:
+            pixels = np.asarray(image.convert(mode))
+    except Exception as error:  # Pillow raises what a damaged file happens to cause
+        raise DataError(f"{name}: is no image that can be read ({error})") from None
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _pixels(path, mode):
+    return decoded(path, mode, path)
+
+
+def _size(image):
+    return f"{image.shape[1]}x{image.shape[0]}"
+
+
+def _classes(folder):
+    """Return the names of the classes of a part, sorted."""
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}; put it there by hand, or set FEDMPI_DATA or [data] "
+                        "root to where it is")
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+def _images_of(folder):
+    """Return the image files of a class, sorted."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDS)

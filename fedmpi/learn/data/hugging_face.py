@@ -1,0 +1,74 @@
+"""A folder that Hugging Face's `datasets` wrote with save_to_disk: Arrow files and their features.
+
+FOLDER/train/state.json names the Arrow streams of a part, and FOLDER/train/dataset_info.json its
+features. Read through pyarrow (extra `hugging-face`), without the library `datasets` itself; code
+that a data set may have beside its data is never looked at.
+"""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from fedmpi.errors import DataError
+from fedmpi.learn.data.dataset import Dataset
+from fedmpi.learn.data.folders import decoded, stacked
+
+
+def hugging_face(root, options, cache=None):
+    """Return the images of `root`/folder; options image and label name the columns."""
+    folder = Path(root or ".", options["folder"])
+    mode = "L" if options["grey"] else "RGB"
+    parts = [_part(folder / options[part], options, mode) for part in ("train", "test")]
+    classes = max(names or int(y.max(initial=0)) + 1 for _, y, names in parts)
+    train, test = ((x, y) for x, y, _ in parts)
+    return Dataset.of("hugging-face", "image", train, test, classes=max(classes, 2))
+
+
+def _part(folder, options, mode):
+    """Return x, y and the number of class names (0: unknown) of one part."""
+    state, info = (_json(folder / name) for name in ("state.json", "dataset_info.json"))
+    try:
+        streams = [folder / Path(file["filename"]).name for file in state["_data_files"]]
+        names = info["features"][options["label"]].get("names") or []
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder}: its JSON lacks {error}; did save_to_disk write it?") from None
+    images, labels = [], []
+    for path in streams:
+        table = _table(path)
+        for column in (options["image"], options["label"]):
+            if column not in table.column_names:
+                found = ", ".join(table.column_names)
+                raise DataError(f"{path}: no column {column!r}, only {found}")
+        labels.append(np.asarray(table[options["label"]], np.int64))
+        for row, cell in enumerate(table[options["image"]].to_pylist()):
+            content = (cell or {}).get("bytes") if isinstance(cell, dict) else None
+            if content is None:
+                raise DataError(f"{path}: the image of row {row} is not in the file; save it with "
+                                "its bytes")
+            images.append(decoded(io.BytesIO(content), mode, f"{path} row {row}"))
+    if not images:
+        raise DataError(f"{folder}: no samples")
+    names_of = [f"{folder} row {row}" for row in range(len(images))]
+    return stacked(images, names_of), np.concatenate(labels), len(names)
+
+
+def _table(path):
+    try:
+        import pyarrow
+    except ImportError:
+        raise DataError(f"{path}: needs pyarrow: pip install 'fedmpi[hugging-face]'") from None
+    try:
+        with pyarrow.memory_map(str(path)) as source:
+            return pyarrow.ipc.open_stream(source).read_all()
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise DataError(f"{path}: is no Arrow stream ({error})") from None
+
+
+def _json(path):
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}; is it a folder of `save_to_disk`?") from None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,42 @@
+"""SVHN: 73,257 + 26,032 house numbers of 32x32 in ten classes, and 531,131 easier ones.
+
+Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng, "Reading Digits in Natural Images with
+Unsupervised Feature Learning", NIPS workshop 2011; for non-commercial use only.
+"""
+
+import numpy as np
+
+from fedmpi.errors import DataError
+from fedmpi.learn.data import checksums, files
+from fedmpi.learn.data.dataset import Dataset
+
+
+def svhn(root, options, cache=None):
+    """Return SVHN from `root`/svhn; option extra: also the easier images, for training."""
+    known = dict(files.SVHN)
+    if not options["extra"]:
+        del known["svhn/extra_32x32.mat"]
+    paths = checksums.verify("svhn", root, known, cache)
+    parts = {path: read(found) for path, found in paths.items()}
+    test = parts.pop("svhn/test_32x32.mat")
+    x, y = (np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True))
+    return Dataset.of("svhn", "image", (x, y), test, classes=10)
+
+
+def read(path):
+    """Return x uint8[N, 3, 32, 32] and y int64[N] of a Matlab file; the class of a 0 is 10 there.
+
+    Raises DataError if it is none, or lacks X or y; or without scipy.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise DataError(f"{path}: reading it needs scipy: pip install 'fedmpi[data]'") from None
+    try:
+        found = loadmat(path, variable_names=("X", "y"))
+        x, y = found["X"], found["y"].reshape(-1).astype(np.int64)
+    except Exception as error:  # scipy raises what its parser happens on
+        raise DataError(f"{path}: cannot be read as Matlab's format 5: {error}") from None
+    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[:3] != (32, 32, 3):
+        raise DataError(f"{path}: X is {x.dtype}{list(x.shape)}, must be uint8[32, 32, 3, N]")
+    return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), y % 10

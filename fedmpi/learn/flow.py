@@ -1,0 +1,41 @@
+"""Synaptic flow: how much of all that flows through a network each weight carries, without data.
+
+Tanaka, Kunin, Yamins and Ganguli, "Pruning neural networks without any data by iteratively
+conserving synaptic flow", NeurIPS 2020, arXiv:2006.05467.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from fedmpi.arrays import AnyArray, Reals, Vector
+from fedmpi.layout import Layout
+
+
+def flow_of(module: nn.Module, layout: Layout, sample: AnyArray) -> Callable[[Vector], Reals]:
+    """Return a function of weights float32[P]: float64[P], |w dR/d|w||.
+
+    R is the sum of the outputs of the module with all weights replaced by their magnitudes, for
+    an input of ones of the shape of `sample`, in evaluation mode and float64. Running statistics
+    stay as they are, and have no flow.
+    """
+    module = module.double().eval()
+    ones = torch.ones(np.shape(sample), dtype=torch.float64)
+
+    def flow(weights: Vector) -> Reals:
+        still = torch.from_numpy(np.asarray(weights, np.float64))
+        flat = still.abs().requires_grad_()
+        views = {}
+        for tensor in layout.tensors:
+            block = slice(tensor.start, tensor.start + tensor.size)
+            views[tensor.name] = (flat if tensor.trained else still)[block].view(tensor.shape)
+        total = functional_call(module, views, ones).sum()
+        score = flat * torch.autograd.grad(total, flat)[0]
+        found = score.detach().numpy()
+        found[~layout.trained] = 0
+        return found
+
+    return flow

@@ -1,0 +1,36 @@
+"""Which privacy a run's stages promise, and from what on they promise none."""
+
+from fedmpi.privacy import Noise, Sampling, epsilon
+from fedmpi.round.fixed import Experiment
+
+
+def spent(experiment: Experiment, rounds: int) -> float:
+    """Return epsilon after so many rounds: NaN without noise, infinite if it protects nobody.
+
+    It protects if a `clip` stage bounds exactly what the noise is added to, if what the server
+    learns from a client is the change of the weights alone, and if clients weigh the same
+    whatever they hold. That clients are late, or lost, is taken to tell nothing.
+    """
+    noise, bound = None, float("inf")
+    for stage in experiment.stages:
+        noise = noise or stage.noise
+        if noise is None:
+            bound = stage.norm_after(bound)
+    if noise is None:
+        return float("nan")
+    if bound > noise.norm or not _only_changes(experiment, noise):
+        return float("inf")
+    config, world = experiment.config, experiment.devices
+    steady = world.presence is None and not (world.availability < 1).any()
+    uniform = config.clients.selection == "uniform" and config.schedule.mode != "async" and steady
+    sampling = Sampling(config.selected, int((experiment.sizes > 0).sum()), uniform)
+    return epsilon(noise, sampling, rounds)
+
+
+def _only_changes(experiment: Experiment, noise: Noise) -> bool:
+    """Return whether noise reaches all that the server learns, in proportion to its sensitivity."""
+    algorithm = experiment.algorithm
+    alone = set(algorithm.zero()) == {"weights"} and bool(experiment.layout.trained.all())
+    whole = algorithm.level == "model" or algorithm.fill != "mean"
+    even = experiment.config.clients.weighting == "uniform"
+    return alone and (noise.local or (whole and even))

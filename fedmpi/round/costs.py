@@ -1,0 +1,94 @@
+"""What a client's Plan will cost: bytes, floating-point operations, memory, before it is done."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from fedmpi import flops
+from fedmpi.arrays import Reals
+from fedmpi.config import Config
+from fedmpi.layout import Support
+from fedmpi.learn.engine import Engine
+from fedmpi.plan import Plan
+from fedmpi.round.messages import Messages
+from fedmpi.world.clock import spans
+from fedmpi.world.conditions import Conditions
+from fedmpi.world.devices import Devices
+from fedmpi.world.memory import check_memory, limited, needed_mb
+from fedmpi.world.policies import POLICIES, RoundCost
+from fedmpi.world.schedule import schedule_of
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Says what Plans cost the clients of a run, on the devices that they have."""
+
+    config: Config
+    engine: Engine
+    devices: Devices
+
+    def of(self, plan: Plan, client: int, messages: Messages) -> RoundCost:
+        """Return the RoundCost of a client's round, as its Plan has it."""
+        layout = self.engine.layout_of(plan.submodel)
+        seen, first = self.samples(plan, client), self.first_step(client)
+        work = float(flops.of_plan(layout, plan, seen, first=first).sum())
+        down = sum(message.size.total for message in messages.down(plan))
+        up = messages.planned_up(plan).size.total
+        return RoundCost(down, up, work, self._memory_mb(plan))
+
+    def samples(self, plan: Plan, client: int) -> int:
+        """Return how many samples a client trains on by its Plan, each time counted."""
+        local, size = self.engine.data.local, int(self.engine.data.partition.sizes[client])
+        steps = plan.steps
+        return int(local.samples_of(size) if steps is None else local.samples_in(size, steps))
+
+    def steps(self, client: int) -> int:
+        """Return the optimiser's steps of a client's whole round."""
+        return int(self.engine.data.local.steps_of(int(self.engine.data.partition.sizes[client])))
+
+    def first_step(self, client: int) -> int:
+        """Return how many samples are in the first step of a client's round."""
+        return min(self.engine.data.local.batch_size, int(self.engine.data.partition.sizes[client]))
+
+    @cached_property
+    def seconds(self) -> Reals:
+        """float64[K]: the virtual seconds of a round of the whole model on each device."""
+        local, sizes = self.engine.data.local, self.engine.data.partition.sizes
+        size = self._messages.sized(Support.all(self.engine.layout), "float32").size.total
+        work = local.samples_of(sizes) * float(flops.count(self.engine.layout).sum())
+        total: Reals = spans(self.devices, np.arange(len(sizes)), size, size, work).total
+        return total
+
+    def check_memory(self, plan: Plan, client: int) -> None:
+        """Raise ConfigError if a client's device cannot hold what its Plan trains."""
+        if limited(self.devices):
+            check_memory(self.devices, client, self._memory_mb(plan))
+
+    def _memory_mb(self, plan: Plan) -> float:
+        optimizer, batch_size = self.config.optimizer, self.engine.data.local.batch_size
+        moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
+        return needed_mb(self.engine.layout_of(plan.submodel), batch_size, moments)
+
+    @cached_property
+    def _conditions(self) -> Conditions:
+        """What the server knows of the devices: their profile, and nothing of a round's luck."""
+        return Conditions(self.devices, schedule_of(self.config.schedule), 0.0)
+
+    @cached_property
+    def _messages(self) -> Messages:
+        return Messages(self.config.network.value_type)
+
+    def fit(self, values: Sequence[float], client: int, plan_of: Callable[[float], Plan]) -> float:
+        """Return the one of ascending `values` that [devices] policy gives a client.
+
+        `plan_of` is the Plan for a value, of which a larger one costs more. A function of the
+        client alone for equal plans, so that all ranks and rounds agree.
+        """
+        policy = POLICIES[self.config.devices.policy]
+        cost_of = partial(self._cost, client, plan_of)
+        return policy(values, self._conditions, client, cost_of)
+
+    def _cost(self, client: int, plan_of: Callable[[float], Plan], value: float) -> RoundCost:
+        return self.of(plan_of(value), client, self._messages)

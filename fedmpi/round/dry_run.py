@@ -1,0 +1,36 @@
+"""The size of a message before its client has trained: that of a message with made-up values."""
+
+import numpy as np
+
+from fedmpi.exchange import Job, Report
+from fedmpi.layout import Support
+from fedmpi.rng import rng_for
+from fedmpi.round.visit import Server, outgoing
+
+SCALE = 1e-3  # of the made-up changes; no size depends on it
+
+
+def bytes_up(server: Server, seed: int, job: Job) -> int:
+    """Return the bytes that the client of a Job will send.
+
+    Exact where the size follows from the plan: SCAFFOLD, and quantisation. Of sparse messages
+    the number of entries is right and their places are scattered at random; ADP v2 is taken to
+    send all that it may.
+    """
+    algorithm = server.algorithm
+    if not server.resizes and algorithm.sends_as_planned(algorithm.keys):
+        return server.messages.planned_up(job.plan).size.total
+    _, _, up, _ = outgoing(server, job, _made_up(job, algorithm.layout, seed))
+    return sum(message.size.total for message in up)
+
+
+def _made_up(job, layout, seed):
+    """Return a Report of weights that have moved everywhere, at random."""
+    plan, trained = job.plan, layout.trained
+    start = job.state["weights"] if plan.start is None else plan.start
+    drawn = rng_for(seed, "dry-run", job.round, job.client).standard_normal(layout.size, np.float32)
+    moved = trained if plan.update is None else trained & (plan.update != 0)
+    weights = start + np.where(moved, np.float32(SCALE) * drawn, np.float32(0))
+    mask = Support.all(layout).mask() if plan.mask is None else plan.mask
+    statistics = {"moved": np.ones(layout.size, bool), "mask": mask}
+    return Report(job.client, 1, 1, 1, 0.0, weights, lr=1.0, statistics=statistics)

@@ -1,0 +1,88 @@
+"""Oort: clients that are useful to the model and fast, and some that nobody knows yet.
+
+Lai, Zhu, Madhyastha and Chowdhury, "Oort: Efficient Federated Learning via Guided Participant
+Selection", OSDI 2021, arXiv:2010.06081, algorithm 1, with the constants of its published code.
+A client's statistical utility is |B| sqrt(mean of loss^2) over its samples, cut at the 95 %
+quantile, brought to [0, 1], plus sqrt(0.1 ln(r) / last) for the rounds since it was asked; it is
+multiplied by (T / t)^alpha if its round takes t > T seconds. Of the asked, a share (0.9, times 0.98
+each round, at least 0.2) are clients never asked before, fast ones sooner; the others are drawn in
+proportion to utility, among those of at least 95 % of the m-th highest. T is a percentile of the
+known clients' seconds, 30 at first; when 20 rounds brought less utility than the 20 before, 5 is
+added. Deviations: only the mean loss of a client is known, and is taken for the root of its mean
+square; t is what the device's profile says; nobody is excluded for having joined too often.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.section import Positive, Section, Share
+from fedmpi.selector import Selector
+from fedmpi.selectors.weighted import draw
+
+CUT, PACE = 0.95, 5.0  # quantile of utilities and share of the cut-off; percentage points
+
+
+class Oort(Selector, name="oort"):
+    """Explores, then exploits."""
+
+    class Keys(Section):
+        """The keys of oort."""
+
+        explore: Share = 0.9  # share of new clients in the first round
+        decay: Share = 0.98  # of that, each round
+        least: Share = 0.2  # that it does not go below
+        alpha: float = Field(2.0, ge=0, le=10)  # penalty of slow clients
+        percentile: float = Field(30.0, ge=0, le=100)  # of seconds that are not slow
+        window: Positive = 20  # rounds
+
+    def __init__(self, keys, seed, clients):
+        super().__init__(keys, seed, clients)
+        self._value, self._last = np.zeros(clients, np.float32), np.zeros(clients, np.int32)
+        # Utility of this window and of the one before; rounds in this one; the percentile.
+        self._pacer = np.array([0.0, 0.0, 0.0, keys.percentile])
+
+    def select(self, round, world, number, in_turn):
+        """Take new clients by their speed, and known ones by their utility."""
+        keys, rng, able = self.keys, self.rng_for(round), np.flatnonzero(world.sizes)
+        known, new = able[self._last[able] > 0], able[self._last[able] == 0]
+        wanted = int(np.rint(max(keys.least, keys.explore * keys.decay**round) * number))
+        wanted = min(max(wanted, number - known.size), new.size)
+        found = new[draw(rng, 1.0 / world.seconds[new], wanted)]
+        most = min(number - wanted, known.size)
+        if not most:
+            return found
+        utility = self._utility(known, round, world.seconds)
+        pool = utility >= CUT * np.sort(utility)[-most]
+        chances = np.maximum(utility[pool], 1e-12)
+        return np.concatenate((known[pool][draw(rng, chances, most)], found))
+
+    def _utility(self, known, round, seconds):
+        """Return float64[n]: the utility of `known` int64[n], above 0."""
+        value = self._value[known].astype(np.float64)
+        value = np.minimum(value, np.quantile(value, CUT))
+        spread = value.max() - value.min()
+        value = (value - value.min()) / spread if spread > 0 else np.ones(known.size)
+        value += np.sqrt(0.1 * np.log(round + 1) / self._last[known])
+        limit = np.percentile(seconds[known], self._pacer[3])
+        return value * np.minimum(limit / seconds[known], 1.0) ** self.keys.alpha
+
+    def learn(self, rows):
+        """Note utilities and rounds of those who trained; slow ones are let in if it sinks."""
+        rows = rows[np.isfinite(rows["train_loss"])]
+        value = rows["samples"] * rows["train_loss"]
+        self._value[rows["client"]], self._last[rows["client"]] = value, rows["round"] + 1
+        self._pacer[0] += value.sum()
+        self._pacer[2] += 1
+        if self._pacer[2] == self.keys.window:
+            now, before, _, percentile = self._pacer
+            self._pacer[:] = 0.0, now, 0.0, min(100.0, percentile + PACE * (now < before))
+
+    def arrays(self):
+        """Utilities, rounds, and the pace."""
+        return {"value": self._value, "last": self._last, "pacer": self._pacer}
+
+    def take(self, arrays):
+        """Go on with these."""
+        self._value, self._last, self._pacer = (
+            arrays[name].copy() for name in ("value", "last", "pacer")
+        )

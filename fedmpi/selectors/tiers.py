@@ -1,0 +1,63 @@
+"""Tiers of equally fast clients, of which a round asks a single one.
+
+Chai, Ali, Zawad, Truex, Anwar, Baracaldo, Zhou, Ludwig, Yan and Cheng, "TiFL: A Tier-based
+Federated Learning System", HPDC 2020, arXiv:2001.09249: clients are put into tiers by the time that
+they need, so that nobody in a round waits for a much slower client; a tier is drawn with a chance
+that is higher where the model is worse, and clients of it with equal chances. Deviations: times are
+those of the devices' profile, where TiFL measures some rounds; a tier's chance is in proportion to
+the mean training loss of its clients' last rounds, where TiFL ranks test accuracies, and a tier
+without any has the largest of the others; there are no credits, so a slow tier may come at any
+time; a tier with too few clients is filled up from the next slower tiers, then from the faster.
+"""
+
+import numpy as np
+
+from fedmpi.section import Positive, Section
+from fedmpi.selector import Selector
+
+
+class Tiers(Selector, name="tiers"):
+    """Asks clients of a single tier."""
+
+    class Keys(Section):
+        """The keys of tiers."""
+
+        tiers: Positive = 5  # as many clients in each, but for rounding
+
+    def __init__(self, keys, seed, clients):
+        super().__init__(keys, seed, clients)
+        self._loss = np.full(clients, np.nan, np.float32)
+
+    def select(self, round, world, number, in_turn):
+        """Draw a tier, then clients of it."""
+        rng, able = self.rng_for(round), world.sizes > 0
+        order = np.argsort(world.seconds, kind="stable")
+        tiers = [tier for tier in np.array_split(order, self.keys.tiers) if able[tier].any()]
+        if not tiers:
+            return np.zeros(0, np.int64)
+        losses = [self._mean(tier) for tier in tiers]
+        known = [loss for loss in losses if loss is not None]
+        chances = np.array([max(known, default=1.0) if x is None else x for x in losses])
+        chances = np.maximum(chances, 1e-12)
+        first = int(rng.choice(len(tiers), p=chances / chances.sum()))
+        drawn = [rng.permutation(tier[able[tier]]) for tier in tiers]
+        return np.concatenate(drawn[first:] + drawn[:first][::-1])[:number]
+
+    def _mean(self, tier):
+        """Return the mean loss of a tier's clients, None if there is none."""
+        losses = self._loss[tier].astype(np.float64)
+        losses = losses[np.isfinite(losses)]
+        return float(losses.mean()) if losses.size else None
+
+    def learn(self, rows):
+        """Note the losses of those who trained."""
+        rows = rows[np.isfinite(rows["train_loss"])]
+        self._loss[rows["client"]] = rows["train_loss"]
+
+    def arrays(self):
+        """The losses."""
+        return {"loss": self._loss}
+
+    def take(self, arrays):
+        """Go on with these losses."""
+        self._loss = arrays["loss"].copy()

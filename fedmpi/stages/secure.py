@@ -1,0 +1,103 @@
+"""Secure aggregation: the server sees the sum of a round's clients and nothing of a single client.
+
+Bonawitz, Ivanov, Kreuter, Marcedone, McMahan, Patel, Ramage, Segal and Seth, "Practical Secure
+Aggregation for Privacy-Preserving Machine Learning", CCS 2017, with the sparse graph of Bell,
+Bonawitz, Gascon, Lepoint and Raykova, "Secure Single-Server Aggregation with (Poly)Logarithmic
+Overhead", CCS 2020: each client shares a mask with each of its `neighbours`, those next to it on a
+ring in a drawn order; the lower id adds it, the higher subtracts it. Sums are integers modulo 2^64,
+so the masks of two clients that both report cancel to the bit. Of clients that are late, lost or
+rejected the server rebuilds the masks from shares of the neighbours, and takes them off.
+
+Ours: masks are drawn from the run's seed, so nothing is secret here; what is simulated is the
+arithmetic, who can be recovered, and the bytes. Those are 8 for each value, and 32 for each key and
+share, 28 around an encrypted pair. The second mask of each client, which the server always takes
+off, counts in bytes only. If half of a missing client's neighbours are missing too, its masks would
+stay: the round has no result then, and the run ends.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.errors import ConfigError, FedmpiError
+from fedmpi.exchange import Coding
+from fedmpi.section import Section
+from fedmpi.stage import Stage
+
+KEY, SHARE, SEAL, VALUE = 32, 32, 28, 8  # bytes
+
+
+class Secure(Stage, name="secure"):
+    """Masks every client's part of the sums."""
+
+    resizes = last = together = True
+
+    class Keys(Section):
+        """The keys of a secure stage."""
+
+        neighbours: int = Field(20, ge=2, le=1000, multiple_of=2)  # clients that share masks
+
+    @property
+    def more_down(self):
+        """Bytes of the neighbours' two keys and of their encrypted shares."""
+        return self.keys.neighbours * (2 * KEY + 2 * SHARE + SEAL)
+
+    def check(self, sums):
+        """Only sums of whole models, in integers, can be masked."""
+        for name, total in sums.items():
+            if total.level != "model" or not total.exact:
+                raise ConfigError(
+                    f"stage secure: the sum of {name} is not one of whole models in integers, and "
+                    'supports would tell what a client holds; use run.sum = "exact", a method '
+                    "whose clients send whole models, such as fedavg, and no topk stage"
+                )
+
+    def client(self, job, parts, memory):
+        """Count the masked values, the client's keys, and the shares that it sends."""
+        shares = self.keys.neighbours * (2 * SHARE + SEAL + SHARE)
+        coded = {}
+        for name, part in parts.items():
+            size = VALUE * part.support.size + (2 * KEY + shares if name == "weights" else 0)
+            coded[name] = part._replace(coding=Coding("stream", np.zeros(0, np.float32), size))
+        return coded, memory
+
+    def seal(self, sums, round, client, cohort):
+        """Add the client's masks."""
+        for other in self._beside(round, client, cohort):
+            self._mask(sums, round, client, other, 1)
+
+    def unseal(self, sums, round, cohort, completed):
+        """Take off the masks between those who reported and those who did not."""
+        there = set(completed.tolist())
+        gone = [client for client in cohort.tolist() if client not in there]
+        for total in sums.values() if gone else ():
+            total.sum = total.sum.copy()  # the ranks of a node share what they have summed
+        for missing in gone:
+            beside = self._beside(round, missing, cohort)
+            left = [other for other in beside if other in there]
+            if left and 2 * len(left) <= len(beside):
+                raise FedmpiError(
+                    f"round {round}: client {missing} sent nothing, and {len(left)} of its "
+                    f"{len(beside)} neighbours did: too few to rebuild its masks; raise "
+                    "stage secure: neighbours, or let fewer clients be late"
+                )
+            for other in left:
+                self._mask(sums, round, other, missing, -1)
+
+    def _beside(self, round, client, cohort):
+        """Return the ids of a client's neighbours on the ring of a round."""
+        ring = self.rng_for(round).permutation(cohort)
+        place, reach = int(np.flatnonzero(ring == client)[0]), self.keys.neighbours // 2
+        steps = [step for step in range(-reach, reach + 1) if step]
+        found = {int(ring[(place + step) % ring.size]) for step in steps}
+        return sorted(found - {int(client)})
+
+    def _mask(self, sums, round, client, other, sign):
+        """Add `sign` times what `client` adds for the mask that it shares with `other`."""
+        low, high = sorted((int(client), int(other)))
+        drawn = self.rng_for(round, 1 + (low << 32) + high).bit_generator
+        for name in sorted(sums):
+            mask = drawn.random_raw(sums[name].sum.size).view(np.int64)
+            if sign * (1 if client == low else -1) > 0:
+                sums[name].sum += mask
+            else:
+                sums[name].sum -= mask

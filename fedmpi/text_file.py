@@ -1,0 +1,18 @@
+"""Text that a user wrote: a configuration, a sweep, a site's file or a table."""
+
+from fedmpi.errors import ConfigError
+
+LONGEST = 1_000_000  # characters of a configuration
+
+
+def text_of(path, kind="TOML", longest=LONGEST):
+    """Return the text of the file at `path`, which holds `kind`, or raise ConfigError."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(longest + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None
+    if len(text) > longest:
+        raise ConfigError(f"{path}: longer than {longest:,} characters; give a {kind} file of less")
+    return text

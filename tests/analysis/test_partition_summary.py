@@ -1,0 +1,48 @@
+"""The summary in words and the figure."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from fedmpi.analysis.partition_summary import draw, rows, text
+from fedmpi.errors import ConfigError, ResultError
+
+
+def test_summary_of_one_class_each():
+    found = dict(rows(np.eye(4, dtype=np.int64) * 5))
+    assert found["clients"] == "4" and found["samples"] == "20"
+    assert found["effective classes"].startswith("1.0 / 1.0 / 1.0")
+    assert found["distance to iid"].startswith("0.75 / 0.75 / 0.75")
+
+
+def test_summary_of_an_even_mix_with_an_empty_client():
+    found = dict(rows(np.array([[2, 2], [1500, 1500], [0, 0]])))
+    assert found["clients"] == "3 (1 empty)" and found["samples"] == "3,004"
+    assert found["samples per client"].startswith("0 / 4 / 3,000")
+    assert found["effective classes"].startswith("2.0 / 2.0 / 2.0")
+    assert found["distance to iid"].startswith("0.00 / 0.00 / 0.00")
+
+
+def test_text_has_one_aligned_line_for_each_row():
+    counts = np.eye(4, dtype=np.int64)
+    lines = text(counts)
+    assert lines[0] == "clients             4" and len(lines) == len(rows(counts))
+
+
+@pytest.mark.parametrize(("clients", "classes"), [(1, 2), (10, 10), (201, 80), (2501, 10)])
+def test_draw_makes_a_png_that_is_not_blank(tmp_path, rng, clients, classes):
+    image = pytest.importorskip("matplotlib.image")
+    counts = rng.integers(0, 5, (clients, classes))
+    draw(counts, tmp_path / "who.png", "a title")
+    pixels = image.imread(tmp_path / "who.png")
+    assert pixels.shape[1] == 1500 and pixels.std() > 0.05
+
+
+def test_another_suffix_and_a_missing_matplotlib_are_told(tmp_path, monkeypatch):
+    counts = np.eye(4, dtype=np.int64)
+    with pytest.raises(ConfigError, match=r"must end in .png, .svg, .pdf"):
+        draw(counts, str(tmp_path / "who.txt"))
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ResultError, match=r"pip install 'fedmpi\[analysis\]'"):
+        draw(counts, str(tmp_path / "who.png"))

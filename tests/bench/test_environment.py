@@ -1,0 +1,50 @@
+"""What a benchmark says of its machine, and how it is asked for ranks."""
+
+import pytest
+
+from fedmpi.bench import environment, others, reductions, round_loop
+from fedmpi.bench.processes import Launch
+from fedmpi.errors import ConfigError
+
+
+def launch(cores, most=None, mpiexec=("mpiexec", "-n")):
+    return Launch("python", mpiexec, {}, cores, most or cores)
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [("flags : sse avx avx2", "AVX2"), ("flags : avx2 avx512f", "AVX-512"),
+     ("Features : fp asimd", "NEON"), ("flags : sse", "unknown instructions")],
+)  # fmt: skip
+def test_the_processor_and_its_widest_instructions_are_named(tmp_path, flags, shown):
+    (tmp_path / "cpuinfo").write_text(f"model name : Some CPU: 2 GHz\n{flags}\n")
+    found = environment.described(launch(2), tmp_path / "cpuinfo")
+    assert (found["processor"], found["instructions"]) == ("Some CPU: 2 GHz", shown)
+    assert found["cores"] == 2 and len(found["load_before"]) == 3
+
+
+def test_ranks_are_the_cores_up_to_four_unless_a_number_is_given():
+    assert [environment.ranks(launch(cores)) for cores in (1, 2, 4, 64)] == [1, 2, 4, 4]
+    assert environment.ranks(launch(2, 3), 3) == 3
+    assert environment.ranks(launch(1, mpiexec=())) == 1
+    with pytest.raises(ConfigError, match="--ranks 0"):
+        environment.ranks(launch(2), 0)
+    with pytest.raises(ConfigError, match="needs mpiexec"):
+        environment.ranks(launch(2, mpiexec=()))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_peers_get_as_many_processes_as_fedmpi(ranks):
+    found = others.others(launch(2, ranks), ranks, "pfl-python", "flower-python")
+    words = {name: words for name, count, words in found if count == ranks}
+    assert f"--nproc_per_node={ranks}" in words["pfl 0.6.0"]
+    assert words["Flower 1.41.0"][-1] == ranks
+    assert words["mpi4py + torch"][:3] == ["mpiexec", "-n", ranks] or ranks == 1
+    assert round_loop.size_for(ranks).ranks == tuple(range(1, ranks + 1))
+
+
+def test_reductions_are_judged_by_their_ratio():
+    row = reductions.Row("topk 1 %", 2, 50.0, 8.0, 6.25, 6.0, 7.0, 0.07)
+    other = reductions.Row("FedAvg", 2, 50.0, 55.0, 50 / 55, 0.9, 0.92, 1.0)
+    bars = reductions._bars([row, other])
+    assert [bar.met for bar in bars] == [True, False]

@@ -1,0 +1,128 @@
+"""The verb watch: one line, from the queue over a preemption to an exit code."""
+
+import os
+
+import pytest
+
+from fedmpi import cli
+from fedmpi.cli import follow
+from fedmpi.record import sign
+from tests.record import sample
+
+SQUEUE = '#!/bin/bash\n[[ -s $STATE ]] || exit 1\n[[ $* == *--jobs=4711* ]] && cat "$STATE"\n'
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """Return queue(text): what Slurm says of the job of a.h5 from now on; "" ends the job."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/squeue").write_text(SQUEUE)
+    (tmp_path / "bin/squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("STATE", str(tmp_path / "state"))
+    (tmp_path / "a.job").mkdir()
+    (tmp_path / "a.job/submitted").write_text("slurm 4711 - -\n")
+    return (tmp_path / "state").write_text
+
+
+@pytest.fixture
+def watch(tmp_path, monkeypatch):
+    """Return watch(*steps): run the verb, call a step in place of each sleep; its exit code."""
+    monkeypatch.setattr(follow, "LINE_EVERY", 0.0)
+    clock = [1000.0]
+    monkeypatch.setattr(follow, "monotonic", lambda: clock[0])
+
+    def run(*steps):
+        steps = iter(steps)
+
+        def sleep(seconds):
+            clock[0] += 2 * follow.PATIENCE
+            next(steps)()
+
+        monkeypatch.setattr(follow, "sleep", sleep)
+        return cli.main(["watch", str(tmp_path / "a.h5")])
+
+    return run
+
+
+def running(path, rounds):
+    """Write a file of a run that goes on, with rounds of half a second and 4 clients."""
+    writer = sample.Writer.create(path, **sample.fixed())
+    for number in range(rounds):
+        writer.append(*sample.one_round(number))
+    writer.commit()
+
+
+def test_a_job_is_followed_from_the_queue_over_a_preemption_to_its_end(
+        watch, queue, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "a.h5"
+    alive = sign.Sign(1.0, "host", 1)
+    monkeypatch.setattr("fedmpi.record.reader.last_sign", lambda path: alive)
+
+    def begin():
+        queue("RUNNING None\n")
+        running(out, 5)
+
+    def preempted():
+        nonlocal alive
+        alive = sign.Sign(1e6)
+        queue("PENDING BeginTime\n")
+
+    def end():
+        out.unlink()
+        sample.write(out, rounds=7)
+        queue("RUNNING None\n")
+
+    queue("PENDING Priority\n")
+    assert watch(begin, preempted, end) == 0
+    lines = capsys.readouterr().out.splitlines()
+    totals = "sent 60 kB  virtual time 50 s"
+    assert lines == [
+        "a.h5  waits for job 4711 PENDING (Priority)",
+        f"sample  round 5/5  accuracy 41.0 %  0 s left  8 clients/s  {totals}  job 4711 RUNNING",
+        f"sample  round 5/5  accuracy 41.0 %  0 s left  8 clients/s  {totals}  "
+        "waits for job 4711 PENDING (BeginTime)",
+        "sample  round 7/7  accuracy 52.2 %  sent 84 kB  virtual time 1.17 min  finished",
+    ]
+
+
+@pytest.mark.parametrize(("status", "code"), [("finished", 0), ("stopped", 75), ("failed", 1)])
+def test_the_exit_code_tells_how_it_ended(watch, tmp_path, capsys, status, code):
+    sample.write(tmp_path / "a.h5", status=status)
+    assert watch() == code and status in capsys.readouterr().out
+
+
+def test_what_cannot_be_followed_is_named(watch, queue, tmp_path, capsys):
+    queue("")
+    assert watch() == 1
+    assert "job 4711 has ended and left no result; its log is" in capsys.readouterr().err
+    (tmp_path / "a.job/submitted").unlink()
+    assert watch() == 1
+    assert "no such file, and no job was submitted for it" in capsys.readouterr().err
+    running(tmp_path / "a.h5", 1)
+    (tmp_path / "a.h5.alive").write_text("elsewhere 1\n")
+    os.utime(tmp_path / "a.h5.alive", (1, 1))
+    assert watch() == 1
+    assert "the run is no longer alive" in capsys.readouterr().err
+
+
+def test_a_point_of_a_sweep_is_known_by_its_line(queue, tmp_path):
+    from fedmpi.scheduler import SCHEDULERS, snapshot
+
+    queue("RUNNING None\n")
+    (tmp_path / "sweep.job").mkdir()
+    (tmp_path / "sweep.job/submitted").write_text("slurm 4711 0 1\nslurm 4711 1 2,3\n")
+    (tmp_path / "points.tsv").write_text("file\trun.seed\np1.h5\t1\np2.h5\t2\n")
+    found = [snapshot.state_of(tmp_path / name, SCHEDULERS, os.environ)
+             for name in ("p1.h5", "p2.h5", "p4.h5")]
+    assert found == [("4711", "RUNNING"), ("4711", "RUNNING"), None]
+
+
+def test_a_terminal_gets_one_line_that_fits(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    line = follow.Line(live=True)
+    line.show("x" * 50)
+    line.show("done and complete, and whole", last=True)
+    line.end()
+    clear = "\r\x1b[K"
+    assert capsys.readouterr().out == f"{clear}{'x' * 19}{clear}done and complete, and whole\n"

@@ -1,0 +1,44 @@
+"""What ranks hold alike: made once on the first, or compared before a round is trained."""
+
+import numpy as np
+import pytest
+
+from fedmpi.errors import AlikeError
+from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.first_rank import partition_of, weights_of
+from fedmpi.experiment.resolve import of_tree
+from fedmpi.experiment.twice import train_twice
+from fedmpi.learn.partitions import Partition
+
+TREE = {
+    "run": {"rounds": 2, "engine": "torch"},
+    "clients": {"number": 5, "local_steps": 2},
+    "model": {"name": "softmax"},
+}
+
+
+def test_weights_and_partition_are_those_of_the_first_rank(comm):
+    odd = np.array([np.nan, -0.0, 1e-45, -3.5, comm.rank], np.float32)
+    found = weights_of(comm, odd)
+    odd[4] = 0
+    assert found.dtype == np.float32 and found.tobytes() == odd.tobytes()
+    for groups in (None, np.array([7, 9])):
+        made = Partition(np.array([2, 0, 1]), np.array([0, 1, 3]), groups)
+        got = partition_of(comm, made if comm.rank == 0 else None)
+        assert got.order.tolist() == [2, 0, 1] and got.starts.tolist() == [0, 1, 3]
+        assert (got.groups is None) == (groups is None)
+        assert groups is None or got.groups.tolist() == [7, 9]
+    with pytest.raises(AlikeError, match="the model of rank 1 has 2 parameters"):
+        weights_of(comm, np.zeros(1 + min(comm.rank, 1), np.float32))
+
+
+@pytest.mark.parametrize(("method", "time"), [("Counts", "second"), ("ByProcess", "first"),
+                                              ("Remembers", "")])
+def test_clients_that_train_otherwise_on_another_rank_are_found(comm, method, time):
+    tree = TREE | {"algorithm": {"name": f"tests.faults.own:{method}"}}
+    experiment = assemble(of_tree(tree), comm, None)
+    if not time:
+        return train_twice(experiment, comm, 3)
+    with pytest.raises(AlikeError, match=f"client 0 sends something else the {time} time on rank"):
+        train_twice(experiment, comm, 3)
+    return None

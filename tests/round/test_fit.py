@@ -1,0 +1,135 @@
+"""What [devices] policy gives a client: beside a search through all values, and in whole runs."""
+
+import numpy as np
+import pytest
+
+from fedmpi.algorithms.shortened import shortened
+from fedmpi.errors import ConfigError
+from fedmpi.experiment.resolve import of_tree
+from fedmpi.plan import Plan
+from fedmpi.round.columns import COMPLETED, LATE
+from fedmpi.round.messages import Messages
+from fedmpi.world.clock import spans
+from tests.algorithms.problem import experiment, simulate
+
+DEVICES = (
+    "devices.profile=tiers",
+    "devices.tiers=[{name='slow',share=1,gflop_s=1e-3,up_mbit_s=0.02,down_mbit_s=0.05,latency_s=0},"
+    "{name='middle',share=1,gflop_s=1e-3,up_mbit_s=0.1,down_mbit_s=0.5,latency_s=0},"
+    "{name='fast',share=1,gflop_s=1.0,up_mbit_s=10,down_mbit_s=50,latency_s=0}]",
+)
+FIT = (*DEVICES, "devices.policy=fit-deadline", "schedule.mode=deadline")
+
+
+def seconds(made, plan, client):
+    """The virtual seconds of a plan, from its sizes."""
+    cost = made.costs.of(plan, client, Messages())
+    return spans(made.devices, client, cost.bytes_down, cost.bytes_up, cost.flops).total
+
+
+VALUES = {  # method: (keys, deadline, ascending values, the value that a client has, plan of it)
+    "heterofl": (
+        {"widths": [1.0, 0.5, 0.25]}, 0.6, (0.25, 0.5, 1.0),
+        lambda a, c: a.keys.widths[a.width_of(c)], lambda a, v: a._plan_of_width(v),
+    ),
+    "fedlp-hetero": (
+        {}, 0.35, (1, 2, 3, 4, 5), lambda a, c: a.level_of(c), lambda a, v: a._plan_of_level(v),
+    ),
+    "topk": (
+        {"share": 0.64}, 1.0, tuple(0.64 / 2**k for k in range(6, -1, -1)),
+        lambda a, c: a.share_of(c), lambda a, v: a._typical(v),
+    ),
+    "adp-v2": (
+        {"salient": 0.5}, 0.85, tuple(0.5 - 0.05 * k for k in range(9, -1, -1)),
+        lambda a, c: a.salient_of(c), lambda a, v: a._typical(v),
+    ),
+    "fedskel": (
+        {"ratio": 1.0}, 1.0, tuple(1.0 - 0.05 * k for k in range(18, -1, -1)),
+        lambda a, c: a.ratio_of(c), lambda a, v: a._typical(v),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_a_client_gets_the_largest_value_in_time(name):
+    keys, deadline, values, value_of, plan_of = VALUES[name]
+    made = experiment(name, (*FIT, f"schedule.deadline_s={deadline}"), **keys)
+    found = set()
+    for client in range(12):
+        fits = [v for v in values if seconds(made, plan_of(made.algorithm, v), client) <= deadline]
+        value = value_of(made.algorithm, client)
+        assert value == pytest.approx(fits[-1] if fits else values[0])
+        found.add(value)
+    assert len(found) > 1, found
+
+
+def test_by_speed_and_with_fixed_the_keys_hold():
+    made = experiment("fedskel", (*DEVICES, "devices.policy=speed"), ratio=0.5)
+    speed = np.unique(made.devices.speed)
+    assert speed[-1] == 1.0 and speed[0] < 0.1
+    for client in range(12):
+        at_most = made.devices.speed[client] == 1.0
+        assert made.algorithm.ratio_of(client) == pytest.approx(0.5 if at_most else 0.1)
+    plain = experiment("fedskel", DEVICES, ratio=0.5).algorithm
+    assert {plain.ratio_of(client) for client in range(12)} == {0.5}
+
+
+def test_steps_are_as_many_as_are_in_time():
+    keys = ("devices.knob=steps", "schedule.deadline_s=1.1", "clients.local_steps=7")
+    made = experiment("fedavg", (*FIT, *keys))
+    state, found = made.algorithm.start(made.weights), set()
+    for client in range(12):
+        plan = made.plan(state, 0, client)
+        each = made.costs.of(plan, client, Messages()).flops / plan.steps
+        device = [getattr(made.devices, name)[client] for name in ("gflop_s", "latency_s")]
+        none = seconds(made, plan, client) - each * plan.steps / (1e9 * device[0])
+        fits = [n for n in range(1, 8) if none + n * each / (1e9 * device[0]) <= 1.1]
+        assert plan.steps == (fits[-1] if fits else 1)
+        found.add(plan.steps)
+    assert len(found) > 1, found
+
+
+def test_a_slow_client_gets_its_skeleton_under_a_deadline():
+    """A whole round is late for slow clients; shortened ones, and then their skeletons, are not."""
+    keys = {"ratio": 1.0, "updates_per_set": 2}
+    rounds = ("run.rounds=6", "clients.per_round=12", "schedule.deadline_s=0.62")
+    run, rows = simulate("fedskel", (*FIT, *rounds), **keys)
+    plain, without = simulate("fedskel", (*DEVICES, "schedule.mode=deadline", *rounds), **keys)
+    names = np.array(run.experiment.devices.names)[run.experiment.devices.tier]
+    slow = np.flatnonzero(names == "slow")
+    assert all((row.clients["status"][slow] == LATE).all() for row in without)
+    assert all((row.clients["status"] == COMPLETED).all() for row in rows)
+    assert not any("skeleton" in plain.store[int(client)] for client in slow)
+    first, second = rows[0].clients[slow], rows[1].clients[slow]
+    assert (first["kept"] == 0).all() and (first["steps"] >= 1).all()  # trained and sent nothing
+    assert (second["kept"] > 0).all() and (second["kept"] < 1).all()
+    fast = np.flatnonzero(names == "fast")
+    assert (rows[0].clients[fast]["kept"] == 1).all()
+
+
+def test_a_plan_is_shortened_no_more_than_it_must_be():
+    made = experiment("fedskel", (*FIT, "schedule.deadline_s=1.1", "clients.local_steps=9"))
+    state = made.algorithm.start(made.weights)
+    for client in range(12):
+        plan = made.algorithm.plan(state, 0, client)
+        whole = Plan(down=plan.down, up=plan.down)
+        assert shortened(made.algorithm.setting, client, whole).steps == plan.steps
+        done = plan.steps or 9
+        if plan.up.whole and done < 9:
+            more = Plan(down=plan.down, up=plan.up, steps=done + 1)
+            assert seconds(made, plan, client) <= 1.1 < seconds(made, more, client)
+        if not plan.up.size:
+            assert seconds(made, Plan(down=plan.down, up=plan.down, steps=1), client) > 1.1
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"devices": {"policy": "fit-deadline"}}, 'needs schedule.mode = "deadline"'),
+        ({"devices": {"policy": "speed"}}, "fedavg has no key of which .* add devices.knob"),
+        ({"devices": {"policy": "fit-time"}}, "'fixed', 'speed', 'fit-deadline' or 'fit-memory'"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused(sections, words):
+    with pytest.raises(ConfigError, match=words):
+        of_tree(sections)

@@ -1,0 +1,96 @@
+"""The files in examples/: each runs, `fedmpi new` writes them, and its tests pass."""
+
+import importlib
+
+import pytest
+
+import fedmpi
+from fedmpi import named
+from fedmpi.cli.new import KINDS, class_name
+from fedmpi.errors import ConfigError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_example_learns_and_a_part_of_it_resumes_to_the_same_bits(kind, tmp_path):
+    example = importlib.import_module(f"fedmpi.examples.{kind}")
+    whole = fedmpi.run(example.EXPERIMENT, out=tmp_path / "1.h5")
+    assert whole.rounds.test_accuracy[-1] > 0.5
+    part = example.EXPERIMENT | {"run": {"rounds": 4}}
+    fedmpi.run(part, out=tmp_path / "2.h5")
+    rounds = example.EXPERIMENT["run"]["rounds"]
+    longer = fedmpi.resume(tmp_path / "2.h5", [f"run.rounds={rounds}"], allow_code=True)
+    assert longer.weights_sha256 == whole.weights_sha256
+
+
+def test_new_writes_files_whose_tests_pass(main, tmp_path, capsys, monkeypatch):
+    for kind in KINDS:
+        assert main(["new", kind, f"own_{kind}", "-o", str(tmp_path)]) == 0
+    assert "fedmpi check-method own_method:OwnMethod" in capsys.readouterr().out
+    assert main(["new", "model", "own_model", "-o", str(tmp_path)]) == 1
+    assert "exists; choose another name" in capsys.readouterr().err
+    assert main(["new", "model", "own-model", "-o", str(tmp_path)]) == 2
+    monkeypatch.syspath_prepend(tmp_path)
+    for kind in KINDS:
+        importlib.import_module(f"own_{kind}")
+    test = importlib.import_module("test_own_method")
+    test.test_it_keeps_the_contract_of_methods()
+    test.test_it_learns_and_a_second_run_gives_the_same_bits(tmp_path)
+
+
+class Drawing(fedmpi.Algorithm):
+    """Draws where it must not: from a generator of its own."""
+
+    drawn = 0
+
+    def plan(self, state, round, client):
+        self.drawn += 1
+        keep = (self.rng_for("own", self.drawn).random(self.layout.size) < 0.5).astype("uint8")
+        whole = fedmpi.Support.all(self.layout)
+        return fedmpi.Plan(whole, whole, update=keep)
+
+
+class Keeping(fedmpi.Algorithm):
+    """Keeps a momentum on the object, where a resumed run cannot find it."""
+
+    momentum = 0.0
+
+    def plan(self, state, round, client):
+        whole = fedmpi.Support.all(self.layout)
+        return fedmpi.Plan(down=whole, up=whole)
+
+    def step(self, state, sums, round):
+        after = super().step(state, sums, round)
+        self.momentum = 0.5 * self.momentum + after["weights"] - state["weights"]
+        return {"weights": (state["weights"] + self.momentum).astype("float32")}
+
+
+@pytest.mark.parametrize(("method", "words"), [
+    (Drawing, {"plan(state, 2, 7) gave another update", "weights differ when added in other"}),
+    (Keeping, {"weights differ when continued by a new object after round 2"}),
+])
+def test_check_method_finds_what_breaks_equal_bits(method, words, main, capsys):
+    name = f"{__name__}:{method.__name__}"
+    assert main(["check-method", name, "--set", "model.name=softmax"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and lines[0].startswith("ok ")
+    assert all(any(word in line for line in lines if line.startswith("wrong")) for word in words)
+
+
+def test_check_method_takes_a_class_and_changes():
+    from fedmpi.examples.method import MyMethod
+
+    found = fedmpi.check_method(MyMethod, changes=["model.name=softmax", "algorithm.layers=1"])
+    assert len(found) == 6 and not any(fault for _, fault in found)
+
+
+def test_objects_are_named_by_their_place():
+    class Inside(fedmpi.Stage):
+        pass
+
+    from fedmpi.algorithms.fedlp import FedLP
+
+    assert named.name_of(FedLP) == "fedlp"
+    assert named.name_of(Drawing) == f"{__name__}:Drawing"
+    assert class_name("own_data2") == "OwnData2"
+    with pytest.raises(ConfigError, match="is defined inside a function"):
+        named.name_of(Inside)

@@ -1,0 +1,93 @@
+"""Masks of clients' own: FIARSE, Sub-FedAvg and FedSpa; and ZeroFL's choice of what goes up."""
+
+import math
+
+import torch
+
+from tests.twins.masks import local, smaller
+from tests.twins.net import Mean, erk, largest, largest_inside, random_mask, train
+
+
+def fiarse(trial):
+    """A client holds the largest weights, a share of its own (Wu et al. 2024)."""
+    net, w, shares, seen = trial.net, trial.net.first, trial.keys["shares"], set()
+    for round in range(trial.rounds):
+        mean = Mean(net)
+        for client, share in trial.cohort(round):
+            held = shares[int(trial.rng("fiarse", 0, client).integers(len(shares)))]
+            mask = largest_inside(net, net.prunable(), w, 1 - held)
+            mean.add(local(trial, round, client, w, mask), share, mask)
+            seen.add(held)
+            trial.sends(round, down=mask, up=mask)
+        w = mean.over(w)
+    assert len(seen) == len(shares), "a share never took part"
+    return w
+
+
+def sub_fedavg(trial):
+    """Clients prune what they trained, if it is good and the mask moves (Vahidian et al. 2021)."""
+    net, w, keys, masks = trial.net, trial.net.first, trial.keys, {}
+    inside, pruned, kept = net.inside(net.prunable()), 0, 0
+    for round in range(trial.rounds):
+        mean = Mean(net)
+        for client, share in trial.cohort(round):
+            mask = masks.get(client, net.ones())
+            own, after = local(trial, round, client, w, mask), mask
+            if mask[inside].double().mean() > keys["target"]:
+                before, later = (smaller(net, v, mask, keys["rate"]) for v in (w * mask, own))
+                moved = (before != later)[inside].double().mean()
+                good = net.accuracy(own, *trial.data(client)) > keys["accuracy"]
+                after = later if good and moved > keys["distance"] else mask
+                pruned, kept = pruned + (after is later), kept + (after is mask)
+            masks[client] = after
+            mean.add(own, share, after)
+            trial.sends(round, down=mask, up=after)
+        w = mean.over(w)
+    assert pruned > 2 and kept > 2, "hardly anybody pruned, or all did"
+    return w
+
+
+def zerofl(trial):
+    """The largest weights or changes go up; others count as unchanged (Qiu et al. 2022)."""
+    net, w, keys = trial.net, trial.net.first, trial.keys
+    for round in range(trial.rounds):
+        total = torch.zeros_like(w)
+        for client, share in trial.cohort(round):
+            own, _ = train(trial, round, client, w, net.gradient)
+            ranked = own - w if keys["by"] == "difference" else own
+            sent = largest_inside(net, net.prunable(), ranked, keys["sparsity"] - keys["more"])
+            total += share * torch.where(sent, own, w)
+            trial.sends(round, down=net.size, up=sent)
+        w = total
+    return w
+
+
+def fedspa(trial):
+    """Personal masks that move after training by the gradient of a batch (Huang et al. 2022)."""
+    net, w, keys = trial.net, trial.net.first, trial.keys
+    names, masks, moved = net.prunable(), {}, 0
+    for number in range(trial.rounds):
+        change = torch.zeros_like(w)
+        alpha = keys["alpha"] / 2 * (1 + math.cos(math.pi * number / trial.rounds))
+        for client, share in trial.cohort(number):
+            drawn = random_mask(
+                net, names, erk(net, names, 1 - keys["sparsity"]), trial.rng("fedspa", 0, client)
+            )
+            mask = masks.get(client, drawn)
+            own = local(trial, number, client, w, mask)
+            change += share * (own - w * mask) * mask
+            x, y = trial.data(client)
+            batch = trial.rng("probe", number, client).permutation(len(y))
+            batch = batch[: trial.config.clients.batch_size]
+            g, masks[client] = net.gradient(own.clone(), x[batch], y[batch], mask), mask.clone()
+            for block in (net.place[name] for name in names):
+                alive = block.start + mask[block].nonzero().flatten()
+                pruned = block.start + (~mask[block]).nonzero().flatten()
+                count = min(round(alpha * len(alive)), len(pruned))
+                masks[client][alive] = largest(own[alive], len(alive) - count)
+                masks[client][pruned] = largest(g[pruned], count)
+                moved += count
+            trial.sends(number, down=mask, up=mask)
+        w = w + change
+    assert moved, "no mask has moved"
+    return w
