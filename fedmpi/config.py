@@ -61,28 +61,21 @@ class RunSection(Section):
         """Take `trainer`, and "numba" for "kernels", where a file still says so."""
         if not isinstance(keys, dict) or "trainer" not in keys:
             return keys
-        keys = dict(keys)
-        old = keys.pop("trainer")
+        old = (keys := dict(keys)).pop("trainer")
         if old not in ("auto", "torch", "numba"):
-            allowed = "'auto', 'kernels', 'torch', 'batched' or 'debug'"
-            raise ValueError(f"trainer = {old!r}: write engine, which is {allowed}")
+            raise ValueError(f"trainer = {old!r}: write engine, which is 'auto', 'kernels', "
+                             "'torch', 'batched' or 'debug'")
         engine = "kernels" if old == "numba" else old
-        if keys.setdefault("engine", engine) != engine:
-            new = keys["engine"]
+        if (new := keys.setdefault("engine", engine)) != engine:
             raise ValueError(f"trainer = {old!r} and engine = {new!r} differ; remove trainer")
         return keys
 
     @model_validator(mode="after")
     def _one_engine_has_devices(self):
-        """Refuse what the batched engine alone can do, where another is named."""
-        able = ("batched", "auto") if self.device == "cuda" else ("batched",)
-        for key, plain in (("device", ("auto", "cpu")), ("precision", ("float32",))):
-            value = getattr(self, key)
-            if value not in plain and self.engine not in able:
-                raise ValueError(
-                    f"{key} = {value!r}: engine = {self.engine!r} computes on processors in "
-                    'float32; use engine = "batched"'
-                )
+        gpu, coarse = self.device == "cuda", self.precision != "float32"
+        if (gpu or coarse) and self.engine not in ("batched", "auto")[: 1 + gpu]:
+            raise ValueError(f"engine = {self.engine!r} computes on processors in float32; device "
+                             '= "cuda" and precision = "bfloat16" need engine = "batched"')
         return self
 
 

@@ -121,10 +121,11 @@ def round_(args):
 
 def _batched(args):
     """Measure the batched engine beside the torch engine, and print the rule of auto."""
-    from fedmpi.bench import many
+    from fedmpi.bench import batched_engine
 
     ranks = args.ranks or 1
-    found = many.run(_launch(_prepare(), ranks), args.device, ranks, args.quick, _say, args.pfl)
+    launch = _launch(_prepare(), ranks)
+    found = batched_engine.run(launch, args.device, ranks, args.quick, _say, args.pfl)
     _write(args.json, found)
     show_machine(found["machine"])
     show_rows(found["rows"])

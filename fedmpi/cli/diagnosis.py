@@ -244,7 +244,7 @@ def _gpu_memories(device):
     """Bytes and names of the GPUs, and the bytes of a rank on one."""
     if device != "cuda":
         return (), (), 0
-    from fedmpi.learn.batched.memory import CUDA
+    from fedmpi.learn.batched.device_memory import CUDA
     from fedmpi.learn.gpus import memories
 
     return *memories(), CUDA

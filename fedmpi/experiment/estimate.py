@@ -22,8 +22,7 @@ def estimate(resolved, root, cache=None):
     plans; a method whose supports grow or shrink with the rounds will differ later. Of the
     clients of round 0, "late" come after its deadline, and "dropped" are lost.
     """
-    resolved = _without_gpu(resolved)
-    experiment = assemble(resolved, Serial(), root, cache)
+    experiment = assemble(_without_gpu(resolved), Serial(), root, cache)
     layout, algorithm = experiment.layout, experiment.algorithm
     state = algorithm.start(experiment.weights)
     rounds = Synchronous(experiment)
@@ -46,7 +45,6 @@ def estimate(resolved, root, cache=None):
     up[late] = schedule.through(span, devices, cohort.clients, up)[late]
     settled = schedule.settled(span, late, lost)
     settled = share_uplinks(settled, devices, cohort.clients, up)
-    on_device = memory_of_a_device(experiment)
     alone, of_several = memory_of_a_rank(experiment)
     return {
         "parameters": layout.size,
@@ -60,7 +58,7 @@ def estimate(resolved, root, cache=None):
         "virtual_seconds": experiment.schedule.end(0.0, settled, late | lost),
         "memory_of_a_rank": alone,
         "memory_of_one_of_several": of_several,
-        "memory_of_a_device": on_device,
+        "memory_of_a_device": memory_of_a_device(experiment),
         "memory_of_the_data": data_bytes(experiment),
     }
 

@@ -15,8 +15,8 @@ from fedmpi.exchange import Job
 from fedmpi.learn.augment import lines_of
 from fedmpi.learn.batched import engine as engines
 from fedmpi.learn.batched.chunk import Chunk
+from fedmpi.learn.batched.device_memory import Peak, device_memory
 from fedmpi.learn.batched.exact import exact
-from fedmpi.learn.batched.memory import Peak, device_memory
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import ClientData, OnDevice
 from fedmpi.learn.engines import engine_for
@@ -224,7 +224,7 @@ def test_the_memory_of_a_step_is_what_its_tensors_take():
 
 @pytest.mark.parametrize("run", [{"device": "cuda", "engine": "torch"}, {"precision": "bfloat16"}])
 def test_other_engines_refuse_devices_and_precisions(run):
-    with pytest.raises(ValueError, match='computes on processors in float32; use engine = "bat'):
+    with pytest.raises(ValueError, match='computes on processors in float32; device'):
         Config(run=run)
     Config(run=run | {"engine": "batched"})
 

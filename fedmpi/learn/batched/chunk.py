@@ -11,10 +11,10 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
+from fedmpi.learn.batched.chunk_steps import Moves
 from fedmpi.learn.batched.copies import Copy
 from fedmpi.learn.batched.kind import Kind
 from fedmpi.learn.batched.many import Batches
-from fedmpi.learn.batched.moves import Moves
 from fedmpi.learn.batched.stock import Stock
 from fedmpi.learn.engine import ClientData, Drawn
 from fedmpi.learn.networks import Network

@@ -12,9 +12,9 @@ from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.learn.batched.chunk import Chunk, Course, failure_of
+from fedmpi.learn.batched.device_memory import device_bytes, device_memory
 from fedmpi.learn.batched.exact import exact
 from fedmpi.learn.batched.kind import Kind, kind_of
-from fedmpi.learn.batched.memory import device_bytes, device_memory
 from fedmpi.learn.batched.stock import Stock, on
 from fedmpi.learn.engine import ClientData, nothing
 from fedmpi.learn.network_engine import NetworkEngine

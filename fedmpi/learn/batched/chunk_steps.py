@@ -6,9 +6,9 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.layout import Support
+from fedmpi.learn.batched.chunk_sums import Sums
 from fedmpi.learn.batched.kind import Kind
 from fedmpi.learn.batched.many import Asked, Batches, Many
-from fedmpi.learn.batched.sums import Sums
 from fedmpi.learn.local import Local
 from fedmpi.learn.networks import Network
 from fedmpi.learn.steps import free_of
