@@ -74,7 +74,7 @@ class RunSection(Section):
     def _one_engine_has_devices(self):
         gpu, coarse = self.device == "cuda", self.precision != "float32"
         if (gpu or coarse) and self.engine not in ("batched", "auto")[: 1 + gpu]:
-            raise ValueError(f'engine = {self.engine!r} only has device "cpu", float32; use "batched"')
+            raise ValueError(f'engine = {self.engine!r} has "cpu" and "float32"; use "batched"')
         return self
 
 

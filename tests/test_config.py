@@ -72,7 +72,7 @@ BAD = {
     "run.seed = -1: must be at least 0": "[run]\nseed = -1",
     "run.sum = 'exakt': must be 'exact' or 'fast'": "[run]\nsum = 'exakt'",
     "run.device = 'gpu': must be 'auto', 'cpu' or 'cuda'": "[run]\ndevice = 'gpu'",
-    'run: engine = \'auto\' only has device "cpu", float32; use "batched"': (
+    'run: engine = \'auto\' has "cpu" and "float32"; use "batched"': (
         "[run]\nprecision = 'bfloat16'"
     ),
     "data.augment = true: must be false or 'crop-flip'": "[data]\naugment = true",
