@@ -9,7 +9,13 @@ from pathlib import Path
 
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_machine, show_rows
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
-from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
+from fedmpi.cli.machine import (
+    cache_folder,
+    data_root,
+    gpus_of_job,
+    keep_freed_memory,
+    one_thread_each,
+)
 from fedmpi.errors import ConfigError
 
 
@@ -52,6 +58,10 @@ def _round_arguments(parser):
     _with_ranks(parser)
     parser.add_argument("--minutes", type=float, default=inf, metavar="M",
                         help="begin nothing new after M minutes")
+    parser.add_argument("--engine", choices=("auto", "batched"), default="auto",
+                        help="batched: that engine beside torch's, and the rule of auto")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="where the batched engine computes")
     parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
     parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
 
@@ -94,6 +104,11 @@ def round_(args):
     from fedmpi.bench import round_loop as measured
     from fedmpi.bench.others import others
 
+    if args.engine == "batched":
+        _batched(args)
+        return
+    if args.device != "cpu":
+        raise ConfigError(f"bench round --device {args.device}: add --engine batched")
     launch = _launch(_prepare(), args.ranks)
     ranks = environment.ranks(launch, args.ranks)
     peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
@@ -101,6 +116,21 @@ def round_(args):
     found = measured.run(launch, data_root(), cache_folder(), size, peers, _say, args.minutes)
     _write(args.json, found)
     show_arms(found)
+    show_bars(found["bars"])
+
+
+def _batched(args):
+    """Measure the batched engine beside the torch engine, and print the rule of auto."""
+    from fedmpi.bench import batched_engine
+
+    ranks = args.ranks or 1
+    launch = _launch(_prepare(), ranks)
+    found = batched_engine.run(launch, args.device, ranks, args.quick, _say, args.pfl)
+    _write(args.json, found)
+    show_machine(found["machine"])
+    show_rows(found["rows"])
+    show_rows(found["setups"])
+    print("\n".join(found["rule"]))
     show_bars(found["bars"])
 
 
@@ -213,6 +243,7 @@ def _prepare(threads=1):
     """Set caches and threads before anything is loaded; return the folder of the kernels."""
     folder = keep_kernels_on_node(os.environ)
     one_thread_each(threads)
+    gpus_of_job(os.environ)
     keep_freed_memory()
     return folder
 

@@ -196,6 +196,7 @@ def _node(out, wanted, comm):
         storage.cache(os.environ, str(compiled), mounts, _writable(compiled)),
         gpu.gpu(wanted.device, *_gpus(wanted.device), os.environ.get("CUDA_VISIBLE_DEVICES"),
                 _text("/proc/driver/nvidia/version")),
+        gpu.shared(ranks, *_gpu_memories(wanted.device)),
     ]
 
 
@@ -237,6 +238,16 @@ def _gpus(device):
     from fedmpi.learn.gpus import gpus
 
     return gpus()
+
+
+def _gpu_memories(device):
+    """Bytes and names of the GPUs, and the bytes of a rank on one."""
+    if device != "cuda":
+        return (), (), 0
+    from fedmpi.learn.batched.device_memory import CUDA
+    from fedmpi.learn.gpus import memories
+
+    return *memories(), CUDA
 
 
 def _text(path):

@@ -76,8 +76,18 @@ def _costs(costs, config):
         f"# virtual, a round   {in_seconds(costs['virtual_seconds'])}",
         f"# memory of a rank   {in_bytes(costs['memory_of_a_rank'])}, Python and torch included; "
         f"{in_bytes(costs['memory_of_one_of_several'])} beside other ranks on a node",
+        *_on_gpu(costs["memory_of_a_device"], in_bytes),
         f"# memory of the data {in_bytes(costs['memory_of_the_data'])}, once on each node",
     ]
+
+
+def _on_gpu(needed, in_bytes):
+    """The memory that a rank takes on a GPU, as lines; none for other engines."""
+    if needed is None:
+        return []
+    size, slots = needed
+    return [f"# memory on a GPU    {in_bytes(size)} of a rank, for {slots} clients at once, its "
+            "data included; found on this processor"]
 
 
 def partition(args):

@@ -8,7 +8,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
-from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
+from fedmpi.cli.machine import (
+    cache_folder,
+    data_root,
+    gpus_of_job,
+    keep_freed_memory,
+    one_thread_each,
+)
 from fedmpi.comm.launch import rank_of
 from fedmpi.errors import AlikeError, FedmpiError
 from fedmpi.text_file import text_of
@@ -122,6 +128,7 @@ def _resolve_and_execute(args, read, make, comm, stages, how):
         return 0
     stages.count_kernels(keep_kernels_on_node(os.environ))
     one_thread_each(resolved.config.run.threads_per_rank)
+    gpus_of_job(os.environ)
     with alike(comm):
         if resolved.config.run.portable:
             hold_to_level(os.environ)

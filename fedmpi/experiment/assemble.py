@@ -15,9 +15,10 @@ from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.base_weights import load_base
 from fedmpi.learn.constants import freeze
 from fedmpi.learn.data import Dataset, load
-from fedmpi.learn.engine import ClientData
+from fedmpi.learn.engine import ClientData, OnDevice
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.gates import gated, left_by_gates
+from fedmpi.learn.gpus import device_for
 from fedmpi.learn.local import Local
 from fedmpi.learn.lora import adapt
 from fedmpi.learn.losses import KINDS, LOSSES
@@ -50,11 +51,19 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     partition = partition_of(comm, partition)
     memories = ClientStore(comm.node_zeros((len(partition.sizes),), np.int32))
     with alike(comm):
-        made = _assembled(resolved, dataset, partition, memories, progress or Progress())
+        on = _on_device(resolved.config, comm)
+        made = _assembled(resolved, dataset, partition, memories, progress or Progress(), on)
     return replace(made, weights=weights_of(comm, made.weights))
 
 
-def _assembled(resolved, dataset, partition, memories, progress):
+def _on_device(config, comm):
+    """Return where this rank computes."""
+    run = config.run
+    device = device_for(run.device, comm.node_rank, comm.node_size)
+    return OnDevice(device, run.chunk, run.precision, config.selected)
+
+
+def _assembled(resolved, dataset, partition, memories, progress, on):
     """Return the Experiment on a divided Dataset; every rank makes its own."""
     config = resolved.config
     seed = config.run.seed
@@ -64,7 +73,7 @@ def _assembled(resolved, dataset, partition, memories, progress):
     augment = augmentation_of(config.data.augment, dataset)
     local, loss = _local(config, partition), config.model.loss
     data = ClientData(train, partition, local, seed, augment, loss)
-    engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step)
+    engine = _engine(resolved, shape, dataset.classes, sample, data, progress.step, on)
     _check_outputs(engine, config.model, dataset.classes, train)
     devices = devices_of(config, seed)
     counts = partition.counts(dataset.y_train, dataset.classes)
@@ -127,7 +136,7 @@ def _stages(resolved, algorithm):
     return stages
 
 
-def _engine(resolved, shape, classes, sample, data, on_step):
+def _engine(resolved, shape, classes, sample, data, on_step, on):
     """Return the Engine of a run, with its model."""
     config, algorithm = resolved.config, resolved.algorithm
     name, gates = config.model.name, algorithm.gates(resolved.algorithm_keys)
@@ -144,7 +153,7 @@ def _engine(resolved, shape, classes, sample, data, on_step):
     run, torch_only = config.run, algorithm.torch_only
     with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
         return engine_for(
-            make, sample, data, run.engine, run.threads_per_rank, on_step, torch_only
+            make, sample, data, run.engine, run.threads_per_rank, on_step, torch_only, on
         )
 
 

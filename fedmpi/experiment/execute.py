@@ -189,8 +189,9 @@ def _differs(start, facts):
 
 def _writer(resolved, experiment, comm, start, next_round, digests):
     """Create or reopen the result file on rank 0; the other ranks write nothing."""
-    facts = provenance(comm, start.environ, start.command)
-    facts |= {"digests": digests, "code": code_of(resolved)}
+    engine = experiment.engine.facts
+    facts = provenance(comm, start.environ, start.command, engine.get("device", "cpu"))
+    facts |= {"digests": digests, "code": code_of(resolved), "engine": engine}
     with alike(comm):
         differs = _differs(start, facts) if start.resume and comm.rank == 0 else []
     if comm.rank:

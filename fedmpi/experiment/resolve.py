@@ -195,11 +195,6 @@ def again(kept, place, overrides=(), allow_code=False):
 
 
 def _named(config, text, place):
-    if config.run.device == "cuda":
-        raise ConfigError(
-            f"{place}: run.device = 'cuda': clients train on CPUs only; "
-            "use 'auto' or 'cpu'"
-        )
     cls = ALGORITHMS.find(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     selector, selector_keys = _selector(config.clients, place)

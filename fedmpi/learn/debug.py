@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from fedmpi.arrays import AnyArray, Bools, Vector
-from fedmpi.exchange import Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.constants import Constants, Training
 from fedmpi.learn.debug_steps import DebugSteps, moving_rows
@@ -18,8 +17,9 @@ from fedmpi.learn.draws import Draws
 from fedmpi.learn.kinds import kind_of, row_axis, tensors_in
 from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.losses import loss_of
+from fedmpi.learn.networks import Network
 from fedmpi.learn.one_by_one import ERRORS, OneByOne
-from fedmpi.plan import FULL, MECHANISMS, PROBED, Backward, Own
+from fedmpi.plan import FULL, MECHANISMS, Backward, Plan
 
 
 class Reference:
@@ -124,48 +124,9 @@ class DebugEngine(OneByOne, name="debug"):
 
     mechanisms = MECHANISMS | ERRORS
 
-    def train_client(self, job: Job) -> Report:
+    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> DebugSteps:
         torch.set_num_threads(1)
-        plan, data = job.plan.minimising(self.data.loss), self.data
-        network = self.networks.of(plan.submodel)
-        received = job.state["weights"] if plan.start is None else plan.start
-        start = torch.tensor(network.enter(received, plan.private))
         own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
         vectors = [None if values is None else torch.tensor(values) for values in own]
-        lr = data.local.lr_of(job.round)
-        network.backend.begin(Draws(data.seed, job.round, job.client))
-        training = DebugSteps(network.backend, plan, data.local, lr, start, *vectors)
-        samples, total, seen, probed = len(data.partition.of(job.client)), 0.0, 0, 0
-        if "columns" in plan.statistics:
-            for x, y in data.blocks(job.client):
-                training.measure_columns(x, y)
-                probed += len(y)
-        for x, y, last in data.batches(job):
-            total += training.step(x, y) * len(y)
-            seen += len(y)
-            self.on_step()
-            if last:
-                training.end_epoch()
-        for look in (name for name in PROBED if name in plan.statistics):
-            for x, y in data.probes(job):
-                probed += training.probe(look, x, y)
-        weights, private = network.leave(received, training.weights.numpy().copy())
-        return Report(
-            client=job.client,
-            samples=samples,
-            seen=seen,
-            steps=training.count,
-            loss=total / max(seen, 1),
-            weights=weights,
-            lr=lr,
-            probed=probed,
-            private=private,
-            statistics=training.statistics,
-        )
-
-    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
-        return self.networks.whole.backend.outputs(weights, x)
-
-    def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
-        network = self.networks.of(own.submodel)
-        return network.backend.outputs(network.enter(own.weights, own.private), x)
+        local = self.data.local
+        return DebugSteps(network.backend, plan, local, lr, torch.tensor(start), *vectors)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedmpi.arrays import AnyArray
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.layout import Layout
 from fedmpi.learn.kinds import row_axis
 from fedmpi.learn.layout_of import layer_modules
@@ -78,7 +78,7 @@ class DebugSteps:
         late = ("gradient", "curvature", "mask")  # there once they are measured
         self.statistics = {n: self._nothing_of(n) for n in plan.statistics if n not in late}
 
-    def step(self, x: AnyArray, y: AnyArray) -> float:
+    def take(self, x: AnyArray, y: AnyArray) -> float:
         """Take one step on a batch; return its loss."""
         self.count += 1
         point = self.weights * self.mask
@@ -109,7 +109,7 @@ class DebugSteps:
             small = self.weights.abs() <= self.plan.threshold
             self.weights[small & self._inside()] = 0.0
 
-    def measure_columns(self, x: AnyArray, y: AnyArray) -> None:
+    def measure(self, x: AnyArray, y: AnyArray) -> None:
         """columns: add -x dL/dx of a batch, x an input of a layer."""
         point = self.weights * self.mask
         with self._watched() as seen:
@@ -143,6 +143,10 @@ class DebugSteps:
         total = sum(values * samples for values, samples in every)
         self.statistics[look] = (total / sum(samples for _, samples in every)).numpy()
         return count * len(y)
+
+    def result(self) -> tuple[Vector, dict[str, Any]]:
+        """Return the weights float32[P], a copy, and the statistics by name."""
+        return self.weights.numpy().copy(), self.statistics
 
     def _gradient(self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward):
         plan = self.plan

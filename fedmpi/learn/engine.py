@@ -11,6 +11,7 @@ from fedmpi.arrays import AnyArray, Bools, Integers, Reals, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
+from fedmpi.learn.augment import moved
 from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.sample_arrays import Samples
@@ -22,8 +23,14 @@ BLOCK = 500  # samples evaluated together; fixed, so that no result depends on t
 ENGINES: dict[str, type["Engine"]] = {}
 """The engines by name."""
 
-Augment = Callable[[AnyArray, Integers, np.random.Generator], AnyArray]
-"""(x, places, rng) -> the samples x[places], changed as a client sees them this time."""
+Lines = tuple[Integers, Integers]
+"""From which rows int64[n, H] and columns int64[n, W] of an image those of a moved one come."""
+
+Augment = Callable[[tuple[int, ...], int, np.random.Generator], Lines]
+"""(shape of an image, how many, rng) -> how a client sees them this time."""
+
+Drawn = tuple[Integers, Lines | None, bool]
+"""Of one batch: places among all samples, how images are moved, and whether an epoch ends."""
 
 
 def nothing() -> None:
@@ -74,31 +81,70 @@ class ClientData:
 
         A batch is read when it is asked for, so that no client's data are held whole.
         """
+        for places, lines, last in self.drawn(job):
+            x, y = self.samples.take(places)
+            yield x if lines is None else moved(x, *lines), y, last
+
+    def drawn(self, job: Job) -> Iterator[Drawn]:
+        """Yield which samples each batch of a job holds, and how their images are moved."""
         index = self.partition.of(job.client)
         rng = self.augment and rng_for(self.seed, "augment", job.round, job.client)
         told = self.seed, job.round, job.client, len(index), job.plan.steps
         for batch, last in self.local.batches(*told):
-            x, y = self.samples.take(index[batch])
+            lines = None
             if self.augment is not None:
-                x = self.augment(x, np.arange(len(batch)), rng)
-            yield x, y, last
+                lines = self.augment(self.samples.x.shape[1:], len(batch), rng)
+            yield index[batch], lines, last
 
     def probes(self, job: Job) -> Iterator[tuple[AnyArray, Integers]]:
         """Yield (x, y) of the batches whose gradient a job measures after its last step.
 
         There are `job.plan.probes`, or fewer where the client's samples end.
         """
+        return map(self.samples.take, self.probe_places(job))
+
+    def probe_places(self, job: Job) -> Iterator[Integers]:
+        """Yield the places of those batches among all samples."""
         index = self.partition.of(job.client)
         order = self.local.probe(self.seed, job.round, job.client, len(index))
         size = self.local.batch_size
         for first in range(0, min(len(order), job.plan.probes * size), size):
-            yield self.samples.take(index[order[first : first + size]])
+            yield index[order[first : first + size]]
 
     def blocks(self, client: int) -> Iterator[tuple[AnyArray, Integers]]:
         """Yield (x, y) of all samples of a client, BLOCK of them at a time."""
+        return map(self.samples.take, self.block_places(client))
+
+    def block_places(self, client: int) -> Iterator[Integers]:
+        """Yield the places of those samples among all."""
         index = self.partition.of(client)
         for first in range(0, len(index), BLOCK):
-            yield self.samples.take(index[first : first + BLOCK])
+            yield index[first : first + BLOCK]
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """Where and how the batched engine computes.
+
+    Attributes
+    ----------
+    device : str
+        torch's name of it: "cpu", or "cuda:0" and so on.
+    chunk : int, optional
+        Clients that train at once; by a rule on the model and `selected` if it is not given.
+    precision : "float32" or "bfloat16"
+        Of the layers' arithmetic.
+    selected : int
+        Clients of a round, on all ranks together.
+    stacked : bool, optional
+        Whether all clients' layers run as one operation; by a rule if it is not given.
+    """
+
+    device: str = "cpu"
+    chunk: int | None = None
+    precision: str = "float32"
+    selected: int = 1
+    stacked: bool | None = None
 
 
 class Engine(ABC):
@@ -128,6 +174,11 @@ class Engine(ABC):
 
     def __init__(self, data: ClientData, on_step: Callable[[], None] = nothing) -> None:
         self.data, self.on_step = data, on_step
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the bits of a run depend on beside its configuration, for /provenance."""
+        return {"name": self.name}
 
     @property
     @abstractmethod
@@ -169,6 +220,13 @@ class Engine(ABC):
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         """Return the same of a client's own model."""
 
+    def outputs_at(
+        self, weights: Vector, samples: Samples, index: Integers
+    ) -> tuple[AnyArray, AnyArray]:
+        """Return the outputs float32[n, ...] and the targets of the samples `index` int64[n]."""
+        x, y = samples.take(index)
+        return self.outputs(weights, x), y
+
     def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
         """Return float32[P]: `weights` with the running statistics of x alone (static_norm.py)."""
         raise self._lacks("static normalisation")
@@ -186,8 +244,9 @@ class Engine(ABC):
     def accuracy(self, client: int, weights: Vector) -> float:
         """Return the share of the client's own samples that `weights` float32[P] class right."""
         right = asked = 0
-        for x, y in self.data.blocks(client):
-            right += int(right_of(self.outputs(weights, x), y).sum())
+        for index in self.data.block_places(client):
+            outputs, y = self.outputs_at(weights, self.data.samples, index)
+            right += int(right_of(outputs, y).sum())
             asked += y.size
         return right / max(asked, 1)
 

@@ -86,8 +86,7 @@ def evaluate(engine, weights, samples, classes, comm, metrics=()):
     parts = {column: [None] * blocks for column, _ in metrics}
     for block in range(comm.rank, blocks, comm.size):
         index = np.arange(block * BLOCK, min((block + 1) * BLOCK, len(samples)))
-        x, y = samples.take(index)
-        outputs = engine.outputs(weights, x)
+        outputs, y = engine.outputs_at(weights, samples, index)
         losses[block] = mean_loss(engine.data.loss, outputs, y) * len(index)
         if y.dtype.kind == "i":  # tokens are as many classes
             outputs, y = outputs.reshape(-1, outputs.shape[-1]), y.reshape(-1)

@@ -34,6 +34,19 @@ def test_any_number_of_ranks_gives_the_same_bits(name, comm):
         assert np.array_equal(found, wanted, equal_nan=True), column
 
 
+@pytest.mark.parametrize("model", ["mlp", "lenet5"])
+@pytest.mark.parametrize("name", ["fedskel", "heterofl"])
+def test_the_batched_engine_gives_the_same_bits(name, model, comm):
+    """A client lands in other slots of other chunks, beside other clients."""
+    how = ("run.engine=batched", "run.chunk=3", f"model.name={model}")
+    alone, expected = simulate(name, how, **KEYS.get(name, {}))
+    together, rows = simulate(name, how, comm=comm, **KEYS.get(name, {}))
+    for key, array in alone.state.items():
+        assert array.tobytes() == together.state[key].tobytes(), key
+    for column in COLUMNS:
+        assert [r.columns[column] for r in rows] == [r.columns[column] for r in expected], column
+
+
 STAGES = (
     'stage=[{name="clip", norm=0.5}, {name="topk", share=0.1}, '
     '{name="quantise", feedback=true}, {name="gaussian", multiplier=0.01}]',
