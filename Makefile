@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-openmpi lint bench soak docs clean
+.PHONY: help demo test test-openmpi test-gpu lint bench soak docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16 | sed 's/^/make /'
@@ -38,13 +38,16 @@ lint: $(VENV)/installed  ## style and types
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
+test-gpu: $(VENV)/installed  ## tests and benchmarks of the batched engine on a GPU; fails without one
+	@VENV=$(VENV) bash tests/gpu.sh
+
 bench: $(VENV)/installed  ## measure kernels, collectives and the round loop
 	@$(PY) -m fedmpi bench kernels
 	@$(PY) -m fedmpi bench collectives
 	@$(PY) -m fedmpi bench round
 
 soak: $(VENV)/installed  ## an hour of kills, damaged inputs and MPI tests, to find what fails rarely
-	@bash tests/soak.sh $(RANKS)
+	@bash tests/soak.sh $(RANKS) 5 8
 
 docs: $(VENV)/installed-docs  ## the manual, in build/docs
 	@$(PY) -m sphinx -W --keep-going docs build/docs

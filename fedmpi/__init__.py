@@ -30,6 +30,7 @@ _INTERFACE = {
     "Job": "fedmpi.exchange",
     "Part": "fedmpi.exchange",
     "Report": "fedmpi.exchange",
+    "Metric": "fedmpi.metric",
     "Plan": "fedmpi.plan",
     "Selector": "fedmpi.selector",
     "Stage": "fedmpi.stage",
@@ -37,6 +38,7 @@ _INTERFACE = {
     "Total": "fedmpi.totals",
     "Dataset": "fedmpi.learn.data",
     "dataset": "fedmpi.learn.decorators",
+    "loss": "fedmpi.learn.decorators",
     "model": "fedmpi.learn.decorators",
     "partition": "fedmpi.learn.decorators",
 }

@@ -134,7 +134,6 @@ def _execute(
 ) -> Any:
     """Start the ranks, run what `make` resolves, and return the Run."""
     from fedmpi.comm.start import ending_together, start
-    from fedmpi.experiment.execute import Start, execute
     from fedmpi.experiment.portable import hold_to_level
     from fedmpi.experiment.stop import NoSignals
 
@@ -142,6 +141,8 @@ def _execute(
     resolved = make()
     if resolved.config.run.portable:
         hold_to_level(os.environ)
+    from fedmpi.experiment.execute import Start, execute  # loads what was held just now
+
     begin = Start(
         out=Path(out),
         data_root=data_root(os.environ, resolved.config.data.root),

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fedmpi.errors import ConfigError
+from fedmpi.model_section import ModelSection
 from fedmpi.section import (
     Name,
     NamedSection,
@@ -51,7 +52,9 @@ class RunSection(Section):
     threads_per_rank: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     watch_s: NotNegative = 60.0
-    engine: Literal["auto", "kernels", "torch", "debug"] = "auto"
+    engine: Literal["auto", "kernels", "torch", "batched", "debug"] = "auto"
+    chunk: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     sum: Literal["exact", "fast"] = "exact"
     train_twice: Annotated[int, Field(ge=0)] = 0
     portable: bool = False
@@ -64,16 +67,21 @@ class RunSection(Section):
         """Take `trainer`, and "numba" for "kernels", where a file still says so."""
         if not isinstance(keys, dict) or "trainer" not in keys:
             return keys
-        keys = dict(keys)
-        old = keys.pop("trainer")
+        old = (keys := dict(keys)).pop("trainer")
         if old not in ("auto", "torch", "numba"):
-            allowed = "'auto', 'kernels', 'torch' or 'debug'"
-            raise ValueError(f"trainer = {old!r}: write engine, which is {allowed}")
+            raise ValueError(f"trainer = {old!r}: write engine, which is 'auto', 'kernels', "
+                             "'torch', 'batched' or 'debug'")
         engine = "kernels" if old == "numba" else old
-        if keys.setdefault("engine", engine) != engine:
-            new = keys["engine"]
+        if (new := keys.setdefault("engine", engine)) != engine:
             raise ValueError(f"trainer = {old!r} and engine = {new!r} differ; remove trainer")
         return keys
+
+    @model_validator(mode="after")
+    def _one_engine_has_devices(self):
+        gpu, coarse = self.device == "cuda", self.precision != "float32"
+        if (gpu or coarse) and self.engine not in ("batched", "auto")[: 1 + gpu]:
+            raise ValueError(f'engine = {self.engine!r} has "cpu" and "float32"; use "batched"')
+        return self
 
 
 class DataSection(NamedSection):
@@ -129,12 +137,6 @@ class ClientsSection(OpenSection):
 
 class StageSection(NamedSection):
     """[[stage]]: what happens to every message, in order: a name, and its own keys."""
-
-
-class ModelSection(NamedSection):
-    """[model]: a registered name or package.module:object, and its own keys."""
-
-    name: Name = "lenet5"
 
 
 class OptimizerSection(Section):

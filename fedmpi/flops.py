@@ -10,13 +10,14 @@ FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = 0, 1, 2
 def count(layout, backward=FULL, density=None, gate=None, samples=1):
     """Return the FLOPs of training on `samples` samples once, float64[L, 3].
 
-    Columns are forward, weight gradient and input gradient. Only what Layout.macs
-    holds is counted: convolutions, linear layers and LSTMs, without biases,
-    activations and normalisation.
+    Columns are forward, weight gradient and input gradient. Only what the layers hold
+    is counted: multiply-adds, without biases, activations and normalisation.
 
     A kept share r of a layer's rows scales both gradients by r (FedSkel). Layers
     below backward.lowest have no backward pass, and the lowest one needs no input
-    gradient; with lowest = 0 that is the first layer.
+    gradient, unless a module is called again; nor does a layer that reads what no trained
+    weight gave. Gradients through time are counted as those of a recurrent layer's input.
+    Frozen weights have no weight gradient, and a product of values has two input gradients.
 
     Parameters
     ----------
@@ -32,16 +33,17 @@ def count(layout, backward=FULL, density=None, gate=None, samples=1):
     samples : int
         How many samples; an epoch over n samples is n, whatever the batch size.
     """
-    macs = np.array([layer.macs for layer in layout.layers], np.float64)
-    flops = np.repeat(2.0 * samples * macs[:, None], 3, axis=1)
+    macs, unfed, again = _each(layout, "macs", "unfed", "again")
+    flops = 2.0 * samples * np.stack((macs, macs, macs - unfed), axis=1)
+    lowest = slice(backward.lowest, backward.lowest + 1)
+    flops[lowest, INPUT_GRADIENT] = 2.0 * samples * again[lowest]
+    flops[: backward.lowest, WEIGHT_GRADIENT:] = 0
     flops[:, WEIGHT_GRADIENT:] *= _kept(layout, backward)[:, None]
-    flops[: backward.lowest, WEIGHT_GRADIENT] = 0
-    flops[: backward.lowest + 1, INPUT_GRADIENT] = 0
     if density is not None:
         flops[:, [FORWARD, INPUT_GRADIENT]] *= np.asarray(density)[:, None]
     if gate is not None:
         flops *= np.asarray(gate)[:, None]
-    return flops
+    return flops + 2.0 * samples * _untrained(layout, backward)
 
 
 def of_plan(layout, plan, seen, probed=0, first=0):
@@ -95,6 +97,24 @@ def inference(layout, kept=None, gate=None):
     """
     density = None if kept is None else _alive(layout, kept)
     return float(forward(layout, density, gate).sum())
+
+
+def _untrained(layout, backward):
+    """float64[L, 3]: multiply-adds of one sample without weights that the layers train."""
+    macs = np.zeros((len(layout.layers), 3))
+    numbers = np.arange(len(layout.layers))
+    frozen, products = _each(layout, "frozen", "products")
+    macs[:, FORWARD] = frozen + products
+    macs[:, INPUT_GRADIENT] = frozen * (numbers > backward.lowest)
+    macs[:, INPUT_GRADIENT] += 2 * products * (numbers >= backward.lowest)
+    if len(macs):
+        macs[-1] += np.array([1, 0, 1]) * layout.tail
+    return macs
+
+
+def _each(layout, *names):
+    """Return a float64[L] of each of these numbers of the layers."""
+    return [np.array([getattr(a, name) for a in layout.layers], np.float64) for name in names]
 
 
 def _alive(layout, mask):

@@ -39,20 +39,34 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: a weight, its bias, and the normalisation that follows it."""
+    """One layer: a weight, its bias, and the normalisation that follows it.
+
+    Multiply-adds are those of one sample's forward pass.
+    """
 
     name: str
-    kind: str  # "conv", "linear", "norm", "embedding", "lstm" or "other"
+    kind: str  # one of fedmpi.learn.kinds.KINDS, or "other"
     rows: int  # output channels or units
-    macs: int  # multiply-adds of one sample's forward pass
+    macs: int  # multiply-adds with the weights of this layer
+    frozen: int = 0  # with frozen weights, since the layer before and in this one
+    products: int = 0  # of values with each other (attention), or with weights of other layers
+    unfed: int = 0  # of macs: those that read what no trained weight gave, such as the samples
+    again: int = 0  # of macs: those that read what other weights of this layer gave
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Tensors and layers of a model, in the order of the flat vector `float32[P]`."""
+    """Tensors and layers of a model, in the order of the flat vector `float32[P]`.
+
+    Frozen weights are constants of the model, and not in it. `tail` is the number of multiply-adds
+    with frozen weights after the last layer; `uncounted` says which multiply-adds of the model are
+    in none of these numbers, because nobody knows them: a text for each.
+    """
 
     tensors: tuple[Tensor, ...]
     layers: tuple[Layer, ...]
+    tail: int = 0
+    uncounted: tuple[str, ...] = ()
 
     @cached_property
     def size(self) -> int:

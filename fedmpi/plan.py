@@ -1,7 +1,7 @@
 """What a client is asked to do in a round, and by which mechanisms: plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 
@@ -108,8 +108,8 @@ class Plan:
         The private end of a Submodel; without it, what a new network has.
     submodel : Submodel, optional
         The smaller network that is trained.
-    error : str
-        What is minimised: a key of fedmpi.learn.losses.LOSSES.
+    error : str, optional
+        What is minimised, where it is not the run's loss: one of fedmpi.learn.losses.OF_CLASSES.
     proximal : float
         FedProx's mu, the pull towards the start.
     mask : uint8[P], optional
@@ -155,7 +155,7 @@ class Plan:
     start: Vector | None = None
     private: Vector | None = None
     submodel: Submodel | None = None
-    error: str = "cross-entropy"
+    error: str | None = None
     proximal: float = 0.0
     mask: Flags | None = None
     update: Flags | None = None
@@ -208,8 +208,13 @@ class Plan:
             "probes": self.probes > 1,
             "steps": self.steps is not None,
         }
-        found = {name for name, wanted in asked.items() if wanted} | {f"error.{self.error}"}
+        found = {name for name, wanted in asked.items() if wanted}
+        found |= set() if self.error is None else {f"error.{self.error}"}
         return frozenset(found | {f"statistics.{name}" for name in self.statistics})
+
+    def minimising(self, loss: str) -> "Plan":
+        """Return this Plan, with the run's `loss` as its error if it has none."""
+        return self if self.error is not None else replace(self, error=loss)
 
     @property
     def looks(self) -> bool:

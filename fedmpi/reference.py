@@ -24,9 +24,11 @@ run.own_models        clients whose own models an evaluation tests, at most
 run.checkpoint_every  rounds between two checkpoints
 run.checkpoint_share  share of the run time that checkpoints may take; 1: no limit
 run.threads_per_rank  threads of each rank
-run.device            processor that trains
+run.device            processor that trains; "auto" is "cpu"
 run.watch_s           seconds without a sign of life until a rank is reported; 0: never
-run.engine            engine that trains; "auto": by the shapes of the model and the batch
+run.engine            engine that trains; "auto": "batched" on GPUs, else by the model and the batch
+run.chunk             clients that the batched engine trains at once; default: by the model
+run.precision         arithmetic of the layers, in the batched engine
 run.sum               "exact": the same bits on any number of ranks; "fast": plain float32
 run.train_twice       clients trained twice on every rank before round 0, to find what differs
 run.portable          instructions of x86-64-v3 only, for the same bits on newer processors
@@ -46,6 +48,11 @@ clients.selection     rule that selects a round's clients, or package.module:obj
 clients.weighting     weight of a client in the mean: its samples, or the same for all
 clients.max_rejected  share of a round's clients that may be rejected before the run fails
 model.name            model, or package.module:object
+model.adapter         adapters on a frozen model: kind, rank, alpha, targets, trained
+model.base            .safetensors file with first weights of the model
+model.frozen          patterns of parameters that are neither trained nor sent, such as "base.*"
+model.loss            loss that clients minimise, or package.module:object
+model.metrics         further metrics of an evaluation, or package.module:object
 optimizer.name        optimizer of the clients
 optimizer.lr          learning rate of the clients
 optimizer.momentum    momentum of the clients' SGD

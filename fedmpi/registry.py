@@ -1,9 +1,9 @@
 """The things that a configuration names: one registry for each kind, and one lookup.
 
 A name is that of a registered thing, or package.module:object of the user's code. Such an object
-must have been made for fedmpi: a subclass (of Algorithm, Stage, Selector), or a function or class
-with a decorator of its registry (`@fedmpi.dataset`, `@fedmpi.model`, `@fedmpi.partition`). No
-other function can be called by its name in a file.
+must have been made for fedmpi: a subclass (of Algorithm, Stage, Selector, Metric), or a function or
+class with a decorator of its registry (`@fedmpi.dataset`, `@fedmpi.model`, `@fedmpi.partition`,
+`@fedmpi.loss`). No other function can be called by its name in a file.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -87,16 +87,22 @@ class Registry(Mapping[str, Any]):
         self._things[name] = cls
         cls.name = name  # type: ignore[attr-defined]
 
-    def mark(self, function: Any = None, *, keys: type[Section] | None = None) -> Any:
+    def mark(
+        self,
+        function: Any = None,
+        *,
+        keys: type[Section] | None = None,
+        entry: Entry | None = None,
+    ) -> Any:
         """Mark a function of the user's code as one of this kind; a decorator.
 
         `keys` is a fedmpi.Keys with the keys that it takes; without, the function gets all keys
-        that are given and checks them itself.
+        that are given and checks them itself. An `entry` says more than that.
         """
         if function is None:
             return lambda marked: self.mark(marked, keys=keys)
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        setattr(function, _MARK, (self.kind, Entry(summary, function, keys)))
+        setattr(function, _MARK, (self.kind, entry or Entry(summary, function, keys)))
         return function
 
     def find(self, name: str, place: str = "configuration") -> Any:

@@ -1,7 +1,7 @@
 """Who is asked to join a round: one class for each rule, the same for all schedules."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -26,21 +26,26 @@ class World:
         Samples of each client; 0 for a client that cannot be asked now.
     time : float
         Virtual seconds.
-    seconds : float64[K]
-        What a round of the whole model takes each client, as its device's profile says.
+    times : callable
+        Returns `seconds`; not called if no selector asks for them.
     known : int64[n] or range, optional
         Given if it is known: the clients that can be asked, ascending, a range if all can be.
     """
 
     sizes: Integers
     time: float
-    seconds: Reals
+    times: Callable[[], Reals]
     known: Integers | range | None = None
 
     @cached_property
     def able(self) -> Integers | range:
         """The clients that can be asked, ascending; looks at all of them if it is not known."""
         return np.flatnonzero(self.sizes) if self.known is None else self.known
+
+    @cached_property
+    def seconds(self) -> Reals:
+        """float64[K]: what a round of the whole model takes each client, as its device says."""
+        return self.times()
 
     def ids(self, places: Integers) -> Integers:
         """Return the clients int64[n] at some places int64[n] of `able`."""

@@ -7,7 +7,7 @@ from fedmpi.errors import ConfigError
 
 
 def prunable(layout):
-    """Return the tensors that pruning speaks of: weights of convolutions and linear layers.
+    """Return the tensors that pruning speaks of: weights of convolutions, linear layers, adapters.
 
     Biases, normalisation and the 1x1 convolutions of shortcuts are never pruned, as in the
     code of FedDIP.
@@ -15,7 +15,7 @@ def prunable(layout):
     return tuple(
         number
         for number, tensor in enumerate(layout.tensors)
-        if layout.layers[tensor.layer].kind in ("conv", "linear")
+        if layout.layers[tensor.layer].kind in ("conv", "linear", "adapter")
         and len(tensor.shape) > 1
         and not ("shortcut" in tensor.name and tensor.shape[2:] == (1, 1))
     )
@@ -125,7 +125,8 @@ def narrowed(layout, rows):
     """Return uint8[P]: the coordinates that are left of a chain of layers without some rows.
 
     `rows` is bool[rows] for each layer. A dropped row takes the weights that read it in the
-    next layer with it, so a layer shrinks in both directions.
+    next layer with it, so a layer shrinks in both directions. Adapters lose components alone, and
+    no layer reads these.
 
     Raises ConfigError if the layers are no chain, each reading the one before.
     """
@@ -135,7 +136,7 @@ def narrowed(layout, rows):
         for t in tensors:
             tensor = layout.tensors[t]
             inputs = 1 if len(tensor.shape) < 2 else tensor.shape[1]
-            reads = before is not None and inputs > 1
+            reads = before is not None and inputs > 1 and layer.kind != "adapter"
             if tensor.rows != layer.rows or (reads and inputs % len(before)):
                 raise ConfigError(
                     f"model: layer {layer.name} does not read the layer before it alone; "
@@ -147,7 +148,7 @@ def narrowed(layout, rows):
             here = mask[tensor.start : tensor.start + tensor.size]
             grid = here.reshape(tensor.rows, inputs, -1)
             grid[...] = (keep[:, None] & columns)[:, :, None]
-        before = keep
+        before = None if layer.kind == "adapter" else keep
     return mask
 
 

@@ -9,6 +9,7 @@
 #   long           the methods with a bar, for 200 rounds         15 minutes
 #   decay          the same with a learning rate that falls       15 minutes
 #   rate           FedAvg and SCAFFOLD at half the learning rate  4 minutes
+#   rescaled       SNIP and ERK with rescaled first weights       8 minutes
 #   digits         digits/*.toml, ResNet-20                       8 minutes
 #   skeletons      skeletonization/*.toml                         3 minutes
 #   traffic        cifar-10/*.toml with 5 samples a client: the table's communication   20 minutes
@@ -83,6 +84,15 @@ rate() {
     done
 }
 
+rescaled() {
+    local seed name
+    for seed in $SEEDS; do
+        for name in {erk,snip}-0.{8,9,95,99}; do
+            point rescaled "$configs/fashion-mnist/$name.toml" "$seed" algorithm.rescale=true
+        done
+    done
+}
+
 lines_of() {
     case $1 in
         dirichlet) points "$1" fashion-mnist ;;
@@ -90,6 +100,7 @@ lines_of() {
         long) bars long ;;
         decay) bars decay optimizer.lr_decay=0.985 ;;
         rate) rate ;;
+        rescaled) rescaled ;;
         fedskel-mnist | fedskel-cifar | feddip | authors | newer) points "$1" "$1" ;;
         digits) points "$1" digits ;;
         skeletons) points "$1" skeletonization ;;

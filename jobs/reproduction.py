@@ -1,4 +1,4 @@
-"""The tables of REPRODUCTION.md, from the result files of jobs/papers.sh.
+"""The tables of docs/reproduction.md, from the result files of jobs/papers.sh.
 
     python jobs/reproduction.py OUT [STUDY ...]
 

@@ -54,14 +54,15 @@ def test_trainer_is_an_older_name_of_engine(text, engine):
     assert not hasattr(config.run, "trainer")
 
 
+ENGINES = "'auto', 'kernels', 'torch', 'batched' or 'debug'"
 BAD = {
     "run: trainer = 'numba' and engine = 'torch' differ; remove trainer": (
         "[run]\ntrainer = 'numba'\nengine = 'torch'"
     ),
-    "run: trainer = 'kernels': write engine, which is 'auto', 'kernels', 'torch' or 'debug'": (
+    f"run: trainer = 'kernels': write engine, which is {ENGINES}": (
         "[run]\ntrainer = 'kernels'"
     ),
-    "run.engine = 'cuda': must be 'auto', 'kernels', 'torch' or 'debug'": "[run]\nengine = 'cuda'",
+    f"run.engine = 'cuda': must be {ENGINES}": "[run]\nengine = 'cuda'",
     "run.sed: unknown key; did you mean seed?": "[run]\nsed = 1",
     "runn: unknown key; did you mean run?": "[runn]\nseed = 1",
     "run.rounds = 0: must be at least 1": "[run]\nrounds = 0",
@@ -71,7 +72,9 @@ BAD = {
     "run.seed = -1: must be at least 0": "[run]\nseed = -1",
     "run.sum = 'exakt': must be 'exact' or 'fast'": "[run]\nsum = 'exakt'",
     "run.device = 'gpu': must be 'auto', 'cpu' or 'cuda'": "[run]\ndevice = 'gpu'",
-    "run.device = 'cuda': clients train on CPUs only": "[run]\ndevice = 'cuda'",
+    'run: engine = \'auto\' has "cpu" and "float32"; use "batched"': (
+        "[run]\nprecision = 'bfloat16'"
+    ),
     "data.augment = true: must be false or 'crop-flip'": "[data]\naugment = true",
     "run = 3: must be a section of keys": "run = 3",
     "run = [{'seed': 1}]: must be a section of keys": "[[run]]\nseed = 1",

@@ -9,16 +9,15 @@ normalisation are averaged; of the paper's lossy compression there is nothing (s
 
 import numpy as np
 
-from fedmpi.algorithms.heterofl import HeteroFL
+from fedmpi.algorithms.widths import Widths
 
 
-class FederatedDropout(HeteroFL, name="federated-dropout"):
+class FederatedDropout(Widths, name="federated-dropout"):
     """Random narrow models; widths = [1.0] is FedAvg."""
 
-    personal = False
     moves = True
 
-    class Keys(HeteroFL.Keys):
+    class Keys(Widths.Keys):
         """The [algorithm] keys of federated dropout."""
 
         widths: tuple[float, ...] = (0.75,)  # of these, one is drawn for each client

@@ -10,13 +10,12 @@ are rounded up.
 
 import numpy as np
 
-from fedmpi.algorithms.heterofl import HeteroFL
+from fedmpi.algorithms.widths import Widths
 
 
-class FedRolex(HeteroFL, name="fedrolex"):
+class FedRolex(Widths, name="fedrolex"):
     """Rolling widths; widths = [1.0] is FedAvg."""
 
-    personal = False
     moves = True
 
     def rows_of(self, layer, count, round, client):

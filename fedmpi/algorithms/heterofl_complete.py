@@ -22,18 +22,17 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithms.heterofl import HeteroFL
+from fedmpi.algorithms.widths import Widths
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
 
-class HeteroFLComplete(HeteroFL, name="heterofl-complete"):
+class HeteroFLComplete(Widths, name="heterofl-complete"):
     """Nested widths with scaler, masked loss and static normalisation."""
 
-    personal = False
     torch_only = static_norm = True
 
-    class Keys(HeteroFL.Keys):
+    class Keys(Widths.Keys):
         """The [algorithm] keys of complete HeteroFL."""
 
         clip: float = Field(1.0, ge=0)  # largest norm of a gradient; 0: no limit
@@ -63,8 +62,9 @@ class HeteroFLComplete(HeteroFL, name="heterofl-complete"):
 
     def width_of(self, client, round=0):
         """Return which of the widths a client has in a round."""
-        turn = round if self.keys.dynamic else 0
-        return int(self.rng_for("heterofl", turn, client).integers(len(self.keys.widths)))
+        if self.by_policy or not self.keys.dynamic:
+            return super().width_of(client)
+        return int(self.rng_for("heterofl", round, client).integers(len(self.keys.widths)))
 
     def _of_labels(self, labels):
         """uint8[P]: 0 in the last layer's rows of classes not in bool[classes] `labels`."""

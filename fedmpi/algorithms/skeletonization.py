@@ -87,7 +87,8 @@ class Skeletonization(Algorithm, name="skeletonization"):
         rho = [c.reshape(n, -1).sum(axis=1) for c, n in zip(columns, sizes, strict=True)]
         values = np.zeros(self.layout.size, np.float32)
         values[self.units.place[self._alive(rows)]] = np.concatenate(rho) / max(report.samples, 1)
-        return {"relevance": Part(values, job.plan.up)}
+        nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
+        return {"weights": Part(report.weights, nothing), "relevance": Part(values, job.plan.up)}
 
     def zero(self):
         """The sums of weights, relevance and training error."""
@@ -110,7 +111,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         after = super().step(state, sums, round)
         if state["phase"] == 2 or not sums["error"].covered:
             return after
-        waited, error = state["waited"] + 1, sums["error"].mean(np.ones(1, np.float32))[0]
+        error, waited = sums["error"].mean(np.ones(1, np.float32))[0], np.array(state["waited"] + 1)
         if error <= self.keys.criterion:
             good = {"good": after["weights"], "good_units": state["units"]}
             more = self._free(state["units"]).any()

@@ -11,15 +11,15 @@ from fedmpi.sparsity import largest
 
 
 class Skeletons:
-    """The skeletons of a model; layers of the `kinds`, and never the last one, are cut."""
+    """The skeletons of a model; adapters are cut, and layers of the `kinds` but the last one."""
 
     def __init__(self, layout: Layout, kinds: Sequence[str]) -> None:
         self.layout, self._kinds = layout, kinds
 
     def is_cut(self, number: int) -> bool:
         """Return True if a layer has a skeleton."""
-        last = len(self.layout.layers) - 1
-        return self.layout.layers[number].kind in self._kinds and number < last
+        kind, last = self.layout.layers[number].kind, len(self.layout.layers) - 1
+        return kind == "adapter" or (kind in self._kinds and number < last)
 
     def of_scores(self, scores: Sequence[AnyArray], ratio: float) -> AnyArray:
         """Return bool[rows of all layers]: in each layer the rows of the highest |scores|."""

@@ -149,7 +149,7 @@ def run(launch, quick, say):
     """Measure and predict everything; starts its own ranks by `launch` (launch.py).
 
     Returns a dict for JSON: "checks" (what check.py finds on 2, 3 and 4 ranks), "rows" (see
-    `independent`), "methods" (see `of_method`) and "bars". `say` is called with a text at each step.
+    `independent`), "methods" (see `of_method`) and "bars". `say` gets a text at each step.
     """
     checks, words = [], ["bench", "scale", *(["--quick"] if quick else [])]
     for count in (2,) if quick else (2, 3, 4):

@@ -6,6 +6,7 @@ Verbs import what they need when they run, so verbs that only read start at once
 import argparse
 import errno
 import os
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -39,6 +40,7 @@ def main(argv=None):
     """Run one verb and return its exit code."""
     show_all()
     args = parse(_parser(), argv)
+    _hear_interrupts(args.verb)
     with suppress(FileNotFoundError):  # users' code may be in the folder where the command starts
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
@@ -66,6 +68,18 @@ def main(argv=None):
             )
         report(error, args.debug)
         return 1
+
+
+def _hear_interrupts(verb):
+    """Let SIGINT be a KeyboardInterrupt, but for verbs that load much and then note it themselves.
+
+    They have nothing to tidy up until then, and while modules are loaded it could be lost.
+    """
+    usual = signal.SIG_DFL, signal.default_int_handler
+    if signal.getsignal(signal.SIGINT) in usual:  # elsewhere: nohup, or a program around us
+        starts = verb in (run.run, run.resume)
+        with suppress(ValueError):  # in a thread, where it is not ours to say
+            signal.signal(signal.SIGINT, usual[0] if starts else usual[1])
 
 
 def _interrupted():

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_machine, show_rows
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
-from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
+from fedmpi.cli.machine import (
+    cache_folder,
+    data_root,
+    gpus_of_job,
+    keep_freed_memory,
+    one_thread_each,
+)
 from fedmpi.errors import ConfigError
 
 
@@ -22,24 +28,24 @@ def add_verbs(verbs):
     whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
     for function, summary in _WHATS:
         parser = verb(whats, function, summary, _EXAMPLES[function])
-        parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE")
         _ARGUMENTS[function](parser)
     verb(verbs, warmup, "compile the kernels once per node",
          "srun --ntasks-per-node=1 fedmpi warmup")
 
 
 def _with_quick(parser):
-    parser.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
+    parser.add_argument("--quick", action="store_true", help="measure a small part only")
 
 
 def _with_ranks(parser):
     parser.add_argument("--ranks", type=int, metavar="N",
-                        help="processes; as many as there are cores, at most 4, if not given")
+                        help="number of ranks (default: the cores, at most 4)")
 
 
 def _collectives_arguments(parser):
     parts = parser.add_mutually_exclusive_group()
-    parts.add_argument("--quick", action="store_true", help="a small part of it, to see it run")
+    parts.add_argument("--quick", action="store_true", help="measure a small part only")
     parts.add_argument("--bars", action="store_true",
                        help="only what the bars of single sums need, in less than a minute")
     parts.add_argument("--runs", action="store_true",
@@ -51,7 +57,11 @@ def _round_arguments(parser):
     _with_quick(parser)
     _with_ranks(parser)
     parser.add_argument("--minutes", type=float, default=inf, metavar="M",
-                        help="begin nothing more after M minutes; say what was left out")
+                        help="begin nothing new after M minutes")
+    parser.add_argument("--engine", choices=("auto", "batched"), default="auto",
+                        help="batched: that engine beside torch's, and the rule of auto")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="where the batched engine computes")
     parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
     parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
 
@@ -70,7 +80,7 @@ def _run_arguments(parser):
 
 
 def run(args):
-    """Run an experiment, keep nothing of it, and say how long its rounds took; any ranks."""
+    """Run an experiment without a result file, and print how long its rounds took."""
     from fedmpi.bench import live
     from fedmpi.comm.start import start
     from fedmpi.experiment import resolve
@@ -94,6 +104,11 @@ def round_(args):
     from fedmpi.bench import round_loop as measured
     from fedmpi.bench.others import others
 
+    if args.engine == "batched":
+        _batched(args)
+        return
+    if args.device != "cpu":
+        raise ConfigError(f"bench round --device {args.device}: add --engine batched")
     launch = _launch(_prepare(), args.ranks)
     ranks = environment.ranks(launch, args.ranks)
     peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
@@ -101,6 +116,21 @@ def round_(args):
     found = measured.run(launch, data_root(), cache_folder(), size, peers, _say, args.minutes)
     _write(args.json, found)
     show_arms(found)
+    show_bars(found["bars"])
+
+
+def _batched(args):
+    """Measure the batched engine beside the torch engine, and print the rule of auto."""
+    from fedmpi.bench import batched_engine
+
+    ranks = args.ranks or 1
+    launch = _launch(_prepare(), ranks)
+    found = batched_engine.run(launch, args.device, ranks, args.quick, _say, args.pfl)
+    _write(args.json, found)
+    show_machine(found["machine"])
+    show_rows(found["rows"])
+    show_rows(found["setups"])
+    print("\n".join(found["rule"]))
     show_bars(found["bars"])
 
 
@@ -213,6 +243,7 @@ def _prepare(threads=1):
     """Set caches and threads before anything is loaded; return the folder of the kernels."""
     folder = keep_kernels_on_node(os.environ)
     one_thread_each(threads)
+    gpus_of_job(os.environ)
     keep_freed_memory()
     return folder
 

@@ -1,6 +1,7 @@
 """The verb submit: one experiment as the job of a batch system."""
 
 import os
+import sys
 from pathlib import Path
 
 from fedmpi.cli import sweeps
@@ -19,9 +20,9 @@ def add_verbs(verbs):
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
-    parser.add_argument("--resume", action="store_true", help="go on with OUT, which exists")
+    parser.add_argument("--resume", action="store_true", help="continue OUT, which exists")
     parser.add_argument("--allow-code", action="store_true",
-                        help="with --resume: import the modules of user's code that OUT names")
+                        help="with --resume: import the modules of users' code that OUT names")
     add_job(parser)
     sweeps.add_verbs(verbs)
 
@@ -29,8 +30,8 @@ def add_verbs(verbs):
 def submit(args):
     """Check an experiment, keep its configuration and job script beside OUT, and submit it.
 
-    The job runs the configuration as it is now, whatever happens to the file. With --resume it
-    goes on with OUT, and --set changes what may change then.
+    The job runs the configuration as it is now, even if the file changes later. With --resume it
+    continues OUT, and --set changes the keys that may change in a resumed run.
     """
     from fedmpi.experiment import resolve
     from fedmpi.record.writer import check_target
@@ -55,6 +56,7 @@ def submit(args):
     digests = snapshot.digests(resolved.values(), files, args.config)
     submission = Submission(args, resolved.config.run.name)
     script = submission.script.one(kept, out, begun, later, digests)
+    _warn_of_gpus(submission.options, resolved.config.run.device)
     if args.dry_run:
         print(f"{script}# not submitted; it would be {kept.script(submission.scheduler)}")
         return
@@ -71,6 +73,17 @@ def _refuse_another(kept, out):
     if job := kept.alive(SCHEDULERS, os.environ).get("-"):
         raise ResultError(f"{out}: job {job}, which is queued or runs, writes it; "
                           "wait for it, or end it first")
+
+
+def _warn_of_gpus(options, device):
+    """Say so where a job has GPUs that the run does not use, or none that it needs."""
+    asked = bool(options.gpus_per_task or options.gpus_per_node or options.gres)
+    if asked and device != "cuda":
+        print("fedmpi: warning: the job has GPUs, but clients train on processors; add --set "
+              "run.device=cuda", file=sys.stderr)
+    if device == "cuda" and not (asked or options.extra):
+        print("fedmpi: warning: run.device is cuda, but the job has no GPU; add --gpus-per-node "
+              "N or --gpus-per-task 1", file=sys.stderr)
 
 
 def _again(args, out):

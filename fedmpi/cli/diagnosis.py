@@ -17,9 +17,9 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, doctor, "what is wrong with this machine, and what mends it",
+    parser = verb(verbs, doctor, "check this machine, and say how to repair what is wrong",
                   "fedmpi doctor --mpi 4")
-    parser.add_argument("config", nargs="?", help="also for the device and threads of this TOML")
+    parser.add_argument("config", nargs="?", help="TOML file, to check its device and threads")
     parser.add_argument("-o", "--out", type=Path, default=Path("."),
                         help="result file or folder to be written (default: this folder)")
     parser.add_argument("--mpi", type=int, nargs="?", const=0, metavar="N",
@@ -29,10 +29,10 @@ def add_verbs(verbs):
 
 
 def doctor(args):
-    """Look at Python, MPI, Slurm, cores, memory and folders; start it as the run will be started.
+    """Check Python, MPI, Slurm, cores, memory and folders; start it in the same way as the run.
 
-    One line a finding: ok, note or wrong, what was found, and the command that mends it. The
-    exit code is 1 if something is wrong.
+    Each line is a finding: ok, note or wrong, and the command that repairs it. The exit code
+    is 1 if something is wrong.
     """
     from fedmpi.comm import launch
 
@@ -197,6 +197,7 @@ def _node(out, wanted, comm):
         storage.cache(os.environ, str(compiled), mounts, _writable(compiled)),
         gpu.gpu(wanted.device, *_gpus(wanted.device), os.environ.get("CUDA_VISIBLE_DEVICES"),
                 _text("/proc/driver/nvidia/version")),
+        gpu.shared(ranks, *_gpu_memories(wanted.device)),
     ]
 
 
@@ -238,6 +239,16 @@ def _gpus(device):
     from fedmpi.learn.gpus import gpus
 
     return gpus()
+
+
+def _gpu_memories(device):
+    """Bytes and names of the GPUs, and the bytes of a rank on one."""
+    if device != "cuda":
+        return (), (), 0
+    from fedmpi.learn.batched.device_memory import CUDA
+    from fedmpi.learn.gpus import memories
+
+    return *memories(), CUDA
 
 
 def _text(path):

@@ -36,8 +36,8 @@ def add_verbs(verbs):
 def watch(args):
     """Follow a run on one line: round, accuracy, speed, totals, time left and the job's state.
 
-    A job that waits, or was preempted and waits again, is waited for. The exit code is 0 for a
-    run that finished, 75 for a run that stopped early, and 1 for a run that failed or died.
+    It waits for a job that is queued, or was preempted and is queued again. The exit code is 0
+    for a run that finished, 75 for a run that stopped early, 1 for a run that failed or died.
     """
     if not args.every > 0:
         raise ConfigError(f"--every {args.every:g}: must be above 0 seconds")

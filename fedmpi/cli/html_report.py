@@ -10,7 +10,7 @@ def add_verbs(verbs):
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, report, "one page to read about one run or several",
+    parser = verb(verbs, report, "write one HTML page about one or several runs",
                   "fedmpi report fedavg.h5 fedskel.h5 -o report.html --target 0.80")
     parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help=".html file to write")
@@ -19,7 +19,7 @@ def add_verbs(verbs):
 
 
 def report(args):
-    """Write one self-contained HTML page: figures, tables and how to get the results again."""
+    """Write one self-contained HTML page: figures, tables, and how to reproduce the results."""
     from fedmpi.analysis.report.page import write
     from fedmpi.record import reader
 

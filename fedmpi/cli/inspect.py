@@ -12,20 +12,20 @@ def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, check, "validate a configuration and print every value used",
+    parser = verb(verbs, check, "validate a configuration and print every value",
                   "fedmpi check exp.toml --set clients.number=50 --estimate")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
     parser.add_argument("--estimate", action="store_true",
-                        help="also bytes, FLOPs and memory of a rank")
-    parser = verb(verbs, partition, "show who holds what, before any training",
+                        help="also print bytes, FLOPs and memory of a rank")
+    parser = verb(verbs, partition, "show which samples each client holds",
                   "fedmpi partition exp.toml -o partition.png")
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
-    parser.add_argument("-o", "--out", type=Path, help="also draw it: .png, .svg, .pdf")
-    parser = verb(verbs, list_, "list what a configuration can name",
+    parser.add_argument("-o", "--out", type=Path, help="draw it in this file: .png, .svg, .pdf")
+    parser = verb(verbs, list_, "list keys, methods, models, data sets and other names",
                   "fedmpi list algorithms fedskel")
     parser.add_argument("what", choices=sorted(_LISTS))
     parser.add_argument("name", nargs="?", help="a section after keys, a method after algorithms")
@@ -65,17 +65,29 @@ def _costs(costs, config):
 
     rounds, down, up = config.run.rounds, costs["bytes_down"], costs["bytes_up"]
     return [
-        f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers",
+        f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers"
+        + (f", {costs['frozen']:,} frozen ones" if costs["frozen"] else ""),
         f"# clients a round    {costs['clients']} of {config.clients.number:,}"
         + "".join(f", {costs[word]} {word}" for word in ("late", "dropped") if costs[word]),
         f"# down, a round      {in_bytes(down)}; all {rounds} rounds {in_bytes(rounds * down)}",
         f"# up, a round        {in_bytes(up)}; all {rounds} rounds {in_bytes(rounds * up)}",
-        f"# training, a round  {quantity(costs['flops'], FLOPS)}",
+        f"# training, a round  {quantity(costs['flops'], FLOPS)}"
+        + "".join(f"; not counted: {text}" for text in costs["uncounted"]),
         f"# virtual, a round   {in_seconds(costs['virtual_seconds'])}",
         f"# memory of a rank   {in_bytes(costs['memory_of_a_rank'])}, Python and torch included; "
         f"{in_bytes(costs['memory_of_one_of_several'])} beside other ranks on a node",
+        *_on_gpu(costs["memory_of_a_device"], in_bytes),
         f"# memory of the data {in_bytes(costs['memory_of_the_data'])}, once on each node",
     ]
+
+
+def _on_gpu(needed, in_bytes):
+    """The memory that a rank takes on a GPU, as lines; none for other engines."""
+    if needed is None:
+        return []
+    size, slots = needed
+    return [f"# memory on a GPU    {in_bytes(size)} of a rank, for {slots} clients at once, its "
+            "data included; found on this processor"]
 
 
 def partition(args):
@@ -195,6 +207,21 @@ def _stages():
     return _classes(STAGES)
 
 
+def _losses():
+    from fedmpi.learn.losses import LOSSES
+
+    return [(name, f"{loss.summary} (data with {loss.target})") for name, loss in LOSSES.items()]
+
+
+def _metrics():
+    from fedmpi.learn.metrics import METRICS
+
+    return [
+        (name, f"{(cls.__doc__ or '').partition('.')[0]} (data with {', '.join(cls.targets)})")
+        for name, cls in METRICS.items()
+    ]
+
+
 def _devices():
     from fedmpi.simulated import PROFILES
 
@@ -211,6 +238,8 @@ _LISTS = {
     "keys": _keys,
     "algorithms": _algorithms,
     "models": _models,
+    "losses": _losses,
+    "metrics": _metrics,
     "datasets": _datasets,
     "partitions": _partitions,
     "selections": _selections,

@@ -5,6 +5,8 @@ import os
 
 from fedmpi import api
 
+SLURM_GPUS = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
+
 
 def data_root(named=None):
     """Return the folder of the data sets: `named`, FEDMPI_DATA, or one in the user's cache."""
@@ -23,6 +25,18 @@ def one_thread_each(threads):
     """
     for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
         os.environ.setdefault(f"{name}_NUM_THREADS", str(threads))
+
+
+def gpus_of_job(environ):
+    """Set in `environ` what the libraries of GPUs read when they begin; what is set already wins.
+
+    CUDA_VISIBLE_DEVICES is Slurm's own list where Slurm alone says it, and cuBLAS gets a
+    workspace with which its results are the same each time.
+    """
+    environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    listed = next((environ[name] for name in SLURM_GPUS if environ.get(name)), None)
+    if listed is not None:
+        environ.setdefault("CUDA_VISIBLE_DEVICES", listed)
 
 
 def keep_freed_memory():

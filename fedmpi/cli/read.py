@@ -1,5 +1,6 @@
 """The verbs that read result files. They need neither MPI nor torch."""
 
+import argparse
 import json
 import sys
 from dataclasses import asdict
@@ -7,26 +8,30 @@ from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
 
+VIEWS = ("traffic", "fedskel")  # of compare
+
 
 def add_verbs(verbs):
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, info, "status, rounds, ranks, versions, configuration",
+    parser = verb(verbs, info, "show status, rounds, ranks, versions, configuration",
                   "fedmpi info out.h5")
     parser.add_argument("out", metavar="OUT", help="result file")
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser = verb(verbs, table, "the numbers of every round, or of every client",
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = verb(verbs, table, "print the numbers of every round, or of every client",
                   "fedmpi table out.h5 --columns round,test_accuracy,bytes_up --format csv")
     parser.add_argument("out", metavar="OUT", help="result file")
-    parser.add_argument("--clients", action="store_true", help="rows of clients, not of rounds")
+    parser.add_argument("--clients", action="store_true",
+                        help="a row for each client of each round")
     parser.add_argument("--columns", help="names separated by commas (see list columns)")
     parser.add_argument("--format", choices=("tsv", "csv", "json"), default="tsv")
-    parser = verb(verbs, compare, "what several runs paid for the same accuracy",
+    parser = verb(verbs, compare, "compare runs: accuracy, and its cost in bytes and time",
                   "fedmpi compare results/*.h5 --target 0.80 --figure paper.pdf")
-    parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
+    parser.add_argument("outs", metavar="OUT", nargs="*", default=[], help="result files")
+    parser.set_defaults(stray=())
     parser.add_argument("--target", type=float, help="test accuracy to reach, such as 0.80")
-    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .svg, .pdf")
     parser.add_argument("--figure", type=Path, metavar="FILE",
                         help="draw mean and spread over seeds for a paper: .pdf, .svg, .png")
@@ -34,10 +39,10 @@ def add_verbs(verbs):
                         help="columns of a page that the figure fills (default 2)")
     parser.add_argument("--each", action="store_true",
                         help="a row for each run, also where runs differ in the seed alone")
-    parser.add_argument("--no-curves", action="store_true", help="tables only")
-    parser.add_argument("--views", action="store_true",
-                        help="also what was sent as each paper counts it; --views fedskel: how "
-                        "accurate the runs are as FedSkel's framework scores")
+    parser.add_argument("--no-curves", action="store_true", help="print no curves, only tables")
+    parser.add_argument("--views", action=_Views, nargs="?", metavar="VIEW",
+                        help="show also what was sent as each paper counts it (traffic, the "
+                        "default), or the accuracy as FedSkel's framework scores it (fedskel)")
     parser = verb(verbs, export, "write CSV, TensorBoard, MLflow or W&B files",
                   "fedmpi export results/*.h5 --to tensorboard -o logs")
     parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
@@ -45,13 +50,13 @@ def add_verbs(verbs):
                         help="format; all but csv need the extra fedmpi[trackers] (default csv)")
     parser.add_argument("-o", "--out", default="export", metavar="DIR",
                         help="folder to write to (default: export)")
-    parser = verb(verbs, upgrade, "bring a result file of an older schema to the newest",
+    parser = verb(verbs, upgrade, "update a result file of an older schema",
                   "fedmpi upgrade old.h5")
     parser.add_argument("out", metavar="OUT", help="result file")
 
 
 def info(args):
-    """Show what a run is and where it stands."""
+    """Show what a run is, and its status."""
     from fedmpi.analysis.text_tables import info_text
     from fedmpi.record import reader
 
@@ -76,8 +81,9 @@ def compare(args):
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.record import reader
 
-    outs, view = _outs_and_view(args)
-    runs = [reader.open(out) for out in outs]
+    for place, out in args.stray:
+        args.outs.insert(place, out)
+    view, runs = _view(args.views), [reader.open(out) for out in args.outs]
     comparison = comparison_of(runs, args.target)
     if args.plot:
         from fedmpi.analysis.draw import draw
@@ -123,23 +129,25 @@ def export(args):
         print(f"{args.to} in {place}", file=sys.stderr)
 
 
-def _outs_and_view(args):
-    """Return the files to compare, and (the function of a run, the text of what it gives).
+class _Views(argparse.Action):
+    """`--views` alone, with the name of a view, or before a file, which then is one to compare."""
 
-    The name of a view stands among the files, since --views alone has none.
-    """
+    def __call__(self, parser, namespace, value, option_string=None):
+        named = value in (None, *VIEWS)
+        namespace.views = value if named and value else VIEWS[0]
+        namespace.stray = [] if named else [(len(namespace.outs or ()), value)]
+
+
+def _view(name):
+    """Return (the function of a run, the text of what it gives) of a view, None for no view."""
     from fedmpi.analysis import own_models, views
 
-    if not args.views:
-        return args.outs, None
-    outs = [out for out in args.outs if out != "fedskel" or Path(out).exists()]
-    if len(outs) < len(args.outs):
-        return outs, (own_models.scores, own_models.text)
-    return outs, (views.view, views.text)
+    found = {None: None, "traffic": (views.view, views.text)}
+    return (found | {"fedskel": (own_models.scores, own_models.text)})[name]
 
 
 def upgrade(args):
-    """Bring a result file of an older schema to the newest, by temporary file and rename."""
+    """Update a result file of an older schema; the old file is replaced at the end."""
     from fedmpi.record import schema
     from fedmpi.record.upgrade import upgrade as bring_up
 

@@ -8,7 +8,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
-from fedmpi.cli.machine import cache_folder, data_root, keep_freed_memory, one_thread_each
+from fedmpi.cli.machine import (
+    cache_folder,
+    data_root,
+    gpus_of_job,
+    keep_freed_memory,
+    one_thread_each,
+)
 from fedmpi.comm.launch import rank_of
 from fedmpi.errors import AlikeError, FedmpiError
 from fedmpi.text_file import text_of
@@ -26,13 +32,13 @@ def add_verbs(verbs):
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     _add_common(parser)
-    parser = verb(verbs, resume, "go on with a run where its checkpoint stands",
+    parser = verb(verbs, resume, "continue a run from its checkpoint",
                   "fedmpi resume out.h5 --set run.rounds=100")
     parser.add_argument("out", metavar="OUT", type=Path, help="result file of the run")
     parser.add_argument("--allow-code", action="store_true",
-                        help="import the modules of user's code that OUT names")
+                        help="import the modules of users' code that OUT names")
     parser.add_argument("--force", action="store_true",
-                        help="go on although data or code have changed, and note that")
+                        help="continue although data or code have changed, and note it in OUT")
     _add_common(parser)
 
 
@@ -66,7 +72,7 @@ def run(args):
 
 
 def resume(args):
-    """Go on with a run where its checkpoint stands; more rounds with --set run.rounds=N."""
+    """Continue a run from its checkpoint; for more rounds add --set run.rounds=N."""
     from fedmpi.experiment import resolve
     from fedmpi.record import reader
 
@@ -122,6 +128,7 @@ def _resolve_and_execute(args, read, make, comm, stages, how):
         return 0
     stages.count_kernels(keep_kernels_on_node(os.environ))
     one_thread_each(resolved.config.run.threads_per_rank)
+    gpus_of_job(os.environ)
     with alike(comm):
         if resolved.config.run.portable:
             hold_to_level(os.environ)

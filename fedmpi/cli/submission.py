@@ -18,24 +18,29 @@ def add_job(parser):
     job = parser.add_argument_group("the job")
     job.add_argument("--scheduler", choices=("slurm", "pbs", "flux"),
                      help="batch system (default: that of the site's file, else slurm)")
-    for name, what in (("nodes", "nodes (1)"), ("tasks-per-node", "MPI ranks on each (1)"),
-                       ("cpus-per-task", "cores, and threads, of a rank (1)"),
+    for name, what in (("nodes", "number of nodes (1)"),
+                       ("tasks-per-node", "MPI ranks on each node (1)"),
+                       ("cpus-per-task", "cores of a rank, which are its threads (1)"),
                        ("gpus-per-task", "GPUs of a rank"), ("gpus-per-node", "GPUs of a node"),
-                       ("lead", "seconds before the time limit at which it is told to stop (120)"),
-                       ("restarts", "how often it may start again (50)")):
+                       ("lead", "seconds before the time limit when it is told to stop (120)"),
+                       ("restarts", "how often the job may start again (50)")):
         job.add_argument(f"--{name}", type=int, metavar="N", help=what)
     job.add_argument("--time", metavar="H:M:S", help="time limit (04:00:00)")
-    for name, what in (("mem", "memory of a node, such as 16G"), ("partition", "or queue"),
-                       ("account", "or project, or bank"), ("qos", "quality of service"),
+    for name, what in (("mem", "memory of a node, such as 16G"),
+                       ("partition", "partition or queue"),
+                       ("account", "account, project or bank"), ("qos", "quality of service"),
                        ("constraint", "features of the nodes, such as cpu"),
                        ("reservation", "nodes that are reserved"),
                        ("gres", "other resources, such as gpu:2"),
-                       ("hint", "such as nomultithread"), ("nodelist", "nodes to use"),
-                       ("exclude", "nodes not to use"), ("mail-user", "address for mails"),
-                       ("mail-type", "such as END,FAIL"), ("name", "of the job"),
+                       ("hint", "hint on binding, such as nomultithread"),
+                       ("nodelist", "nodes to use"),
+                       ("exclude", "nodes not to use"), ("mail-user", "address for e-mails"),
+                       ("mail-type", "events that send an e-mail, such as END,FAIL"),
+                       ("name", "name of the job"),
                        ("mpi", "plug-in of srun: pmi2 for MPICH, pmix for Open MPI")):
         job.add_argument(f"--{name}", help=what)
-    job.add_argument("--exclusive", action="store_true", default=None, help="share no node")
+    job.add_argument("--exclusive", action="store_true", default=None,
+                     help="share no node with other jobs")
     for name in EXTRAS:
         job.add_argument(f"--{name}", action="append", metavar="WORD",
                          help=f"another option for {name}, as it takes it; may be repeated")

@@ -23,20 +23,20 @@ def add_verbs(verbs):
     parser.add_argument("sweep", metavar="SWEEP", type=Path,
                         help="TOML file: base, seeds, set, grid, cases")
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="DIR",
-                        help="folder for one result file a point, and points.tsv")
+                        help="folder for the result files and points.tsv")
     parser.add_argument("--ranks", type=int, default=1, help="MPI ranks of each run here")
-    parser.add_argument("--submit", action="store_true", help="as jobs, not here")
+    parser.add_argument("--submit", action="store_true", help="submit the runs as jobs")
     parser.add_argument("--parallel", type=int, metavar="N",
                         help="tasks of an array that run at once")
     parser.add_argument("--pack", type=int, metavar="N",
-                        help="N points of one rank each on every node, at the same time")
+                        help="run N points of one rank each on every node at the same time")
     add_job(parser)
 
 
 def sweep(args):
-    """Run every point of a sweep that is not finished, one after the other, or as jobs.
+    """Run every unfinished point of a sweep, one after the other, or as jobs.
 
-    Points that wait in a queue or run are left alone. Arrays that the cluster would not take
+    Points that are queued or running are skipped. Arrays that are too large for the cluster
     are split. With --pack N a node runs N points of one rank at once, each with its own log.
     """
     from fedmpi.comm.launch import launched

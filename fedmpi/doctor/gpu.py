@@ -35,3 +35,22 @@ def gpu(wanted, build, count, visible, driver=""):
                        "nvidia-smi shows whether the driver does; in a job: sbatch "
                        "--gpus-per-task=1; or --set run.device=cpu")
     return Finding(OK, "gpu", f"{count} of CUDA {build}")
+
+
+def shared(ranks, memories, names, needed):
+    """Judge whether the ranks of a node fit the memory of its GPUs; None where there is none.
+
+    `memories` are the bytes and `names` the names of the GPUs that are visible, and `needed` the
+    bytes of a rank that has hardly begun: the context of CUDA and its libraries.
+    """
+    if not memories:
+        return None
+    each = -(-ranks // len(memories))
+    least = min(memories)
+    kind = f"{len(memories)} x {names[0]}" + (", a MIG slice" if "MIG" in names[0] else "")
+    value = f"{each} rank(s) for each of {kind}, {least / 1e9:.3g} GB"
+    if each * needed > least:
+        return Finding(WRONG, "gpu memory", value + ": too many ranks",
+                       f"at most {least // needed} ranks for each; fedmpi check --estimate CONFIG "
+                       "tells what a rank needs")
+    return Finding(OK, "gpu memory", value)

@@ -13,6 +13,7 @@ from fedmpi.record.digest import weights_sha256
 _ROW = np.dtype([("rank", "<i8"), ("what", "S64"), ("digest", "S64")])
 _HINTS = {
     "layout": "a model must have the same layers on every rank",
+    "frozen weights": "a model must draw from torch, numpy or random, and from nothing else",
     "data": "the files differ between nodes, or a data set draws without a fixed seed",
     "final weights": "a method must use self.rng_for alone, and no state of its own",
 }
@@ -26,6 +27,8 @@ def digests_of(experiment, comm):
         "partition": weights_sha256(partition.arrays()),
         "layout": hashlib.sha256(repr(layout).encode()).hexdigest(),
     }
+    if experiment.engine.constants:
+        found["frozen weights"] = weights_sha256(experiment.engine.constants)
     if comm.node_rank == 0:  # all its ranks share the arrays
         found["data"] = weights_sha256(experiment.dataset.arrays())
     return found

@@ -1,18 +1,22 @@
 """Everything that a run needs, put together once on every rank."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
+from fedmpi.errors import ConfigError
 from fedmpi.experiment.division import split
 from fedmpi.experiment.first_rank import partition_of, weights_of
-from fedmpi.experiment.node_engine import node_engine
+from fedmpi.experiment.node_engine import node_engine, one_of
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData
 from fedmpi.learn.local import Local
+from fedmpi.learn.losses import KINDS, LOSSES
+from fedmpi.learn.metrics import column_of
 from fedmpi.learn.partitions import Drawn
 from fedmpi.learn.sample_arrays import Samples
 from fedmpi.round.costs import Costs
@@ -45,34 +49,50 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
     partition, devices = _shared_partition(comm, partition), _shared_devices(comm, devices)
     homes = comm.node_zeros((len(partition.sizes),), np.int32)
     memories = ClientStore(homes, resolved.config.run.memory_mb * 1_000_000)
-    train, test = _samples(dataset)
     with alike(comm):
-        data = _client_data(resolved.config, dataset, train, partition)
-    sample, _ = test.take(np.zeros(1, np.int64))
+        samples = _sampling(dataset, resolved)
+        data = _client_data(resolved.config, dataset, partition, samples)
+    test = samples(dataset.x_test, _targets(dataset.y_test, dataset.targets_test))
     on_step = (progress or Progress()).step
-    engine = node_engine(resolved, comm, dataset.classes, sample, data, on_step)
+    engine = node_engine(resolved, comm, dataset.classes, data, test, on_step)
     with alike(comm):
         made = _assembled(resolved, dataset, test, engine, devices, memories)
     return replace(made, weights=weights_of(comm, made.weights))
 
 
-def _client_data(config, dataset, train, partition):
-    """Return what clients train on, from the training Samples."""
-    augment = augmentation_of(config.data.augment, dataset)
-    draw = _drawing(dataset, partition) if dataset.on_demand else None
-    local = _local(config, partition)
-    return ClientData(train, partition, local, config.run.seed, augment, draw)
+def _client_data(config, dataset, partition, samples):
+    """Return what clients train on; `samples` is what `_sampling` returned."""
+
+    def draw(client):
+        return samples(*dataset.client(client, int(partition.sizes[client])))
+
+    train = samples(dataset.x_train, _targets(dataset.y_train, dataset.targets_train))
+    return ClientData(
+        samples=train,
+        partition=partition,
+        local=_local(config, partition),
+        seed=config.run.seed,
+        augment=augmentation_of(config.data.augment, dataset),
+        loss=config.model.loss,
+        draw=draw if dataset.on_demand else None,
+    )
 
 
 def _assembled(resolved, dataset, test, engine, devices, memories):
     """Return the Experiment with an Engine; every rank makes its own."""
     config = resolved.config
     seed = config.run.seed
+    _check_outputs(engine, config.model, dataset.classes, one_of(engine.data, test))
     partition, labels = engine.data.partition, None
     if not dataset.on_demand:
         labels = partition.counts(dataset.y_train, dataset.classes) > 0
     facts = {"labels": labels, "flow": engine.flow}
     algorithm = _algorithm(resolved, engine, devices, memories, facts)
+    if dataset.on_demand and algorithm.static_norm and not engine.layout.trained.all():
+        raise ConfigError(
+            f"data.name = {config.data.name!r}: clients draw their samples, so {algorithm.name!r} "
+            "finds none to take the statistics of BatchNorm from; use a model without BatchNorm"
+        )
     return Experiment(
         config=config,
         dataset=dataset,
@@ -86,6 +106,7 @@ def _assembled(resolved, dataset, test, engine, devices, memories):
         server=ServerOptimizer(config.server),
         weights=engine.initial_weights,
         memories=memories,
+        metrics=tuple((column_of(name), metric()) for name, metric in resolved.metrics.items()),
     )
 
 
@@ -166,26 +187,46 @@ def _shared_devices(comm, devices):
     return replace(devices, **comm.share_on_node(mine, "the clients' devices"))
 
 
-def _samples(dataset):
-    """Return the train and test Samples of a Dataset, normalised alike."""
-    return (
-        Samples(dataset.x_train, dataset.y_train, *_norm(dataset)),
-        Samples(dataset.x_test, dataset.y_test, *_norm(dataset)),
-    )
+def _sampling(dataset, resolved):
+    """Return a function of x and targets: Samples as those of a Dataset, normalised alike.
+
+    Raises ConfigError if the loss is of another kind than the targets.
+    """
+    norm = (dataset.mean, dataset.std) if dataset.kind == "image" else (None, None)
+    wanted, given, model = resolved.loss.target, dataset.target, resolved.config.model
+    following = wanted == "tokens" and given == "class" and dataset.kind == "text"
+    if wanted != given and not following:
+        fitting = [name for name, loss in LOSSES.items() if loss.target == given]
+        raise ConfigError(
+            f"model.loss = {model.loss!r}: compares outputs with {KINDS[wanted]}, and data.name = "
+            f"{resolved.config.data.name!r} has {KINDS[given]}; use {' or '.join(fitting)}"
+        )
+    return partial(Samples, mean=norm[0], std=norm[1], following=following)
 
 
-def _norm(dataset):
-    """Return mean and standard deviation of the channels of images; None, None for others."""
-    return (dataset.mean, dataset.std) if dataset.kind == "image" else (None, None)
+def _targets(classes, others):
+    """Return the targets of samples: those of another kind, or else the classes."""
+    return classes if others is None else others
 
 
-def _drawing(dataset, partition):
-    """Return a function of a client: the Samples that it draws."""
+def _check_outputs(engine, model, classes, sample):
+    """Raise ConfigError unless the outputs of a model have the shape that its loss needs.
 
-    def draw(client):
-        return Samples(*dataset.client(client, int(partition.sizes[client])), *_norm(dataset))
+    `sample` are x and y of one sample.
+    """
+    x, y = sample
+    found = engine.outputs(engine.initial_weights, x).shape
+    wanted = y.shape if y.dtype.kind == "f" else (*y.shape, classes)
+    spare = y.dtype.kind == "i" and found[:-1] == wanted[:-1] and found[-1] > wanted[-1]
+    if found != wanted and not spare:
+        raise ConfigError(
+            f"model.name = {model.name!r}: gives outputs of shape {_shape(found)}, and "
+            f"model.loss = {model.loss!r} needs {_shape(wanted)} for these data"
+        )
 
-    return draw
+
+def _shape(shape):
+    return f"[{', '.join(['N', *map(str, shape[1:])])}]"
 
 
 def _local(config, partition):

@@ -124,20 +124,8 @@ def an_empty_round_changes_nothing(make):
     return ""
 
 
-def what_clients_have_is_declared(make):
-    """Clients have models of their own only if the class says `personal = True`."""
-    made = make()
-    state = run_rounds(made, whole)
-    if made.algorithm.personal:
-        return ""
-    for client in range(made.config.clients.number):
-        if made.algorithm.own(state, client) is not None:
-            return f"own(state, {client}) returned a model; add `personal = True` to the class"
-    return ""
-
-
 CHECKS = (runs_three_rounds, plans_are_functions, ranks_do_not_matter, a_fresh_instance_goes_on,
-          an_empty_round_changes_nothing, what_clients_have_is_declared)
+          an_empty_round_changes_nothing)
 
 
 def run_rounds(made, groups_of, rounds=3, first=0, state=None):

@@ -1,11 +1,13 @@
 """What an experiment will cost, before it runs: the first round is counted and not trained."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.trial import data_bytes, memory_of_a_rank
+from fedmpi.experiment.trial import data_bytes, memory_of_a_device, memory_of_a_rank
 from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.round.visit import Server
@@ -20,8 +22,8 @@ def estimate(resolved, root, cache=None):
     plans; a method whose supports grow or shrink with the rounds will differ later. Of the
     clients of round 0, "late" come after its deadline, and "dropped" are lost.
     """
-    experiment = assemble(resolved, Serial(), root, cache)
-    layout, algorithm = experiment.layout, experiment.algorithm
+    experiment = assemble(_without_gpu(resolved), Serial(), root, cache)
+    algorithm = experiment.algorithm
     state = algorithm.start(experiment.weights)
     rounds = Synchronous(experiment)
     cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
@@ -44,9 +46,7 @@ def estimate(resolved, root, cache=None):
     settled = schedule.settled(span, late, lost)
     settled = share_uplinks(settled, devices, cohort.clients, up)
     alone, of_several = memory_of_a_rank(experiment)
-    return {
-        "parameters": layout.size,
-        "layers": len(layout.layers),
+    return _model(experiment) | {
         "clients": len(cohort.clients),
         "late": int(late.sum()),
         "dropped": int(lost.sum()),
@@ -56,5 +56,26 @@ def estimate(resolved, root, cache=None):
         "virtual_seconds": experiment.schedule.end(0.0, settled, late | lost),
         "memory_of_a_rank": alone,
         "memory_of_one_of_several": of_several,
+        "memory_of_a_device": memory_of_a_device(experiment),
         "memory_of_the_data": data_bytes(experiment),
     }
+
+
+def _model(experiment):
+    """Return how large the model is, and what of its FLOPs is not counted."""
+    layout, constants = experiment.layout, experiment.engine.constants
+    return {
+        "parameters": layout.size,
+        "layers": len(layout.layers),
+        "frozen": sum(values.size for values in constants.values()),
+        "uncounted": layout.uncounted,
+    }
+
+
+def _without_gpu(resolved):
+    """Return the same experiment on a processor: an estimate is made where no GPU is."""
+    run = resolved.config.run
+    if run.device != "cuda":
+        return resolved
+    run = run.model_copy(update={"device": "cpu", "engine": "batched"})
+    return replace(resolved, config=resolved.config.model_copy(update={"run": run}))

@@ -81,6 +81,7 @@ def _execute(resolved, comm, start, progress, stop):
         simulation = Simulation(experiment, comm, stop, watch)
         began -= restore(simulation, start.out) if start.resume else 0.0
         writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
+        _warn(writer, uncounted(experiment.layout), start)
         start.stage("training the first round")
         with _told(writer, start.out, comm):
             try:
@@ -130,7 +131,7 @@ def _rounds(simulation, writer, out, began, progress, watch):
             rows = recorded(
                 row.clients, config.record_clients, config.seed, row.columns["round"]
             )
-            writer.append(row.columns, rows, row.phases, row.layers)
+            writer.append(row.columns, rows, row.phases, row.layers, row.metrics)
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
@@ -164,6 +165,12 @@ def _finish(simulation, writer, out, wall_time):
     return done
 
 
+def uncounted(layout):
+    """Return a warning if nobody knows how much some layers multiply, or ""."""
+    found = "; ".join(layout.uncounted)
+    return found and f"FLOPs and virtual times leave out what is not counted: {found}"
+
+
 def parameters(layout, weights):
     """Return the named tensors of a flat vector float32[P], as views."""
     return {t.name: weights[t.start : t.start + t.size].reshape(t.shape) for t in layout.tensors}
@@ -185,8 +192,9 @@ def _differs(start, facts):
 
 def _writer(resolved, experiment, comm, start, next_round, digests):
     """Create or reopen the result file on rank 0; the other ranks write nothing."""
-    facts = provenance(comm, start.environ, start.command)
-    facts |= {"digests": digests, "code": code_of(resolved)}
+    engine = experiment.engine.facts
+    facts = provenance(comm, start.environ, start.command, engine.get("device", "cpu"))
+    facts |= {"digests": digests, "code": code_of(resolved), "engine": engine}
     with alike(comm):
         differs = _differs(start, facts) if start.resume and comm.rank == 0 else []
     if comm.rank:
@@ -213,6 +221,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         devices=experiment.devices.columns(),
         layer_names=[layer.name for layer in experiment.layout.layers],
         ranks=comm.size,
+        metrics=[name for name, _ in experiment.metrics],
         overwrite=start.overwrite,
     )
     checkpoint.remove(start.out)  # one of a run that was here before
@@ -221,7 +230,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
 
 
 def _warn(writer, text, start):
-    """Say and write down a warning, if there is one."""
-    if text:
+    """Say and write down a warning, if there is one, on the rank that writes."""
+    if text and writer:
         start.warn(text)
         writer.event("warning", text)

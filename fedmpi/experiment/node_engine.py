@@ -6,16 +6,20 @@ never import torch unless a client trains a part of the model.
 """
 
 from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
 
 from fedmpi import named
 from fedmpi.comm.alike import alike
+from fedmpi.learn.engine import OnDevice
 from fedmpi.learn.fast.told import hear, tell
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.one_by_one import KernelsEngine
 
 
-def node_engine(resolved, comm, classes, sample, data, on_step):
+def node_engine(resolved, comm, classes, data, test, on_step):
     """Return the Engine of a run on this rank; collective over `comm`.
 
     Parameters
@@ -23,53 +27,95 @@ def node_engine(resolved, comm, classes, sample, data, on_step):
     resolved : Resolved
     comm : Comm
     classes : int
-    sample : array [1, ...]
-        One input.
     data : ClientData
+    test : Samples
     on_step : callable
         Called after each step.
     """
-    config = resolved.config
-    gates = resolved.algorithm.gates(resolved.algorithm_keys)
+    sample, _ = one_of(data, test)
+    make = partial(_module, resolved, sample.shape[1:], classes, data.seed)
+    building = partial(_built, resolved, comm, make, sample, data, on_step)
+    can_tell = _can_tell(resolved)
     engine, told = None, {}
-
-    def make(options):
-        keys = resolved.model_keys | options
-        module = build(config.model.name, sample.shape[1:], classes, keys, data.seed)
-        return module if gates is None else _gated(module, gates, data.seed)
-
     with alike(comm):
-        if comm.node_rank == 0:
-            engine = _built(resolved, make, sample, data, on_step)
-    if isinstance(engine, KernelsEngine):
+        if comm.node_rank == 0 or not can_tell:
+            engine = building()
+    if not can_tell:
+        return engine
+    if isinstance(engine, KernelsEngine) and not engine.constants:
         told = tell(engine.gradients, engine.initial_weights)
     told = comm.copy_on_node(told if comm.node_rank == 0 else None)
     with alike(comm):
         if engine is not None:
             return engine
         if not told:
-            return _built(resolved, make, sample, data, on_step)
+            return building()
         whole = Network(hear(told, data.local.batch_size), told["weights"])
-        networks = Networks(make, sample, _PartBackends(sample, config.run, data), whole)
+        networks = Networks(make, sample, _PartBackends(sample, resolved.config.run, data), whole)
         return KernelsEngine(networks, data, on_step)
 
 
-def _built(resolved, make, sample, data, on_step):
+def one_of(data, test):
+    """Return (x, y) of a sample of ClientData, or of the test Samples where clients draw theirs."""
+    samples = data.samples if len(data.samples) else test
+    return samples.take(np.zeros(1, np.int64))
+
+
+def _can_tell(resolved):
+    """Say whether the engine may be that of kernels, with nothing frozen that cannot be told.
+
+    It depends on the configuration alone, so it is alike on all ranks.
+    """
+    run, model = resolved.config.run, resolved.config.model
+    changed = model.base is not None or model.adapter is not None or len(model.frozen)
+    kernels = run.engine == "kernels" or (run.engine == "auto" and run.device != "cuda")
+    plain = kernels and model.loss == "cross-entropy" and not changed
+    return plain and not resolved.algorithm.torch_only
+
+
+def _module(resolved, shape, classes, seed, options):
+    """Return a new torch module of a run's model, given `options` of its own."""
+    model, gates = resolved.config.model, resolved.algorithm.gates(resolved.algorithm_keys)
+    module = build(model.name, shape, classes, resolved.model_keys | options, seed)
+    if model.base is not None:
+        from fedmpi.learn.base_weights import load_base  # as below, without torch until it is used
+
+        load_base(module, model.base)
+    if model.adapter is not None:
+        from fedmpi.learn.lora import adapt
+
+        adapt(module, model.adapter, seed)
+    if model.frozen:
+        from fedmpi.learn.constants import freeze
+
+        freeze(module, model.frozen)
+    if gates is None:
+        return module
+    from fedmpi.learn.gates import gated
+
+    return gated(module, gates, seed)
+
+
+def _built(resolved, comm, make, sample, data, on_step):
     """Return an Engine, with its model, by torch."""
     from fedmpi.learn.engines import engine_for
 
     name, run = resolved.config.model.name, resolved.config.run
+    on = _on_device(resolved.config, comm)
     with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
         return engine_for(
             make, sample, data, run.engine, run.threads_per_rank, on_step,
-            resolved.algorithm.torch_only,
+            resolved.algorithm.torch_only, on,
         )  # fmt: skip
 
 
-def _gated(module, gates, seed):
-    from fedmpi.learn.gates import gated
+def _on_device(config, comm):
+    """Return where this rank computes."""
+    from fedmpi.learn.gpus import device_for
 
-    return gated(module, gates, seed)
+    run = config.run
+    device = device_for(run.device, comm.node_rank, comm.node_size)
+    return OnDevice(device, run.chunk, run.precision, config.selected)
 
 
 class _PartBackends:

@@ -14,17 +14,20 @@ from fedmpi.doctor import processors
 
 LIBRARIES = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic")
 CPUINFO = Path("/proc/cpuinfo")
-_HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64"), ("instructions", "S160")])
+_HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64"), ("instructions", "S160"),
+                  ("device", "S64")])
 
 
-def provenance(comm, environ, command):
+def provenance(comm, environ, command, device="cpu"):
     """Return the facts of this run as a tree of plain values; collective over `comm`.
 
-    `environ` is the environment of the command line, `command` its words.
+    `environ` is the environment of the command line, `command` its words, and `device` the name of
+    this rank's GPU, or "cpu".
     """
     here = np.zeros(1, _HOST)
     here["host"], here["core"] = socket.gethostname(), _core()
     here["cpu"], here["instructions"] = _processor()
+    here["device"] = device
     ranks = comm.gather_rows(here)
     return {
         "command": " ".join(command),
@@ -37,6 +40,7 @@ def provenance(comm, environ, command):
         "cores": [int(core) for core in ranks["core"]],
         "cpu": [cpu.decode() for cpu in ranks["cpu"]],
         "instructions": [kind.decode() for kind in ranks["instructions"]],
+        "device": [device.decode() for device in ranks["device"]],
         "slurm_job_id": environ.get("SLURM_JOB_ID", ""),
         "git_commit": _commit(),
     }
@@ -67,9 +71,13 @@ def _processor():
 
 
 def kinds(facts):
-    """Return the kind of processor of each rank: its name and instruction set."""
-    pairs = zip(facts.get("cpu", ()), facts.get("instructions", ()))
-    return [f"{cpu} ({instructions})" for cpu, instructions in pairs]
+    """Return the kind of processor of each rank: its GPU, or its name and instruction set."""
+    cpus = facts.get("cpu", ())
+    devices = facts.get("device", ["cpu"] * len(cpus))  # results of older versions have none
+    return [
+        f"{cpu} ({instructions})" if device == "cpu" else device
+        for cpu, instructions, device in zip(cpus, facts.get("instructions", ()), devices)
+    ]
 
 
 def mixture(facts, before=None):

@@ -13,8 +13,12 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError
 from fedmpi.learn.data import DATASETS
+from fedmpi.learn.losses import LOSSES, Loss
+from fedmpi.learn.metrics import METRICS, column_of
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
+from fedmpi.metric import Metric
+from fedmpi.record.schema import ROUNDS
 from fedmpi.section import Section, check
 from fedmpi.selectors import SELECTORS, Selector
 from fedmpi.stages import STAGES, Stage
@@ -68,12 +72,14 @@ class Resolved:
     model_keys: dict
     data_keys: dict
     partition_keys: dict
+    loss: Loss
+    metrics: dict[str, type[Metric]]
 
     def values(self):
         """Return every value used, defaults included, as plain data by section."""
         tree = self.config.model_dump(mode="json")
         tree["algorithm"] = {"name": self.config.algorithm.name} | self.algorithm_keys.model_dump()
-        tree["model"] = {"name": self.config.model.name} | self.model_keys
+        tree["model"] |= self.model_keys
         tree["data"] |= self.data_keys | self.partition_keys
         tree["clients"] |= self.selector_keys.model_dump()
         tree["clients"]["cohort"] = self.config.clients.cohort
@@ -191,11 +197,6 @@ def again(kept, place, overrides=(), allow_code=False):
 
 
 def _named(config, text, place):
-    if config.run.device == "cuda":
-        raise ConfigError(
-            f"{place}: run.device = 'cuda': clients train on CPUs only; "
-            "use 'auto' or 'cpu'"
-        )
     cls = ALGORITHMS.find(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     selector, selector_keys = _selector(config.clients, place)
@@ -204,9 +205,30 @@ def _named(config, text, place):
     _check_stages([stage for stage, _ in stages], config.schedule.mode, place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
+    loss, metrics = _judges(config.model, place)
     return Resolved(
-        config, text, cls, keys, selector, selector_keys, stages, model, data, partition
-    )
+        config, text, cls, keys, selector, selector_keys, stages, model, data, partition, loss,
+        metrics,
+    )  # fmt: skip
+
+
+def _judges(section, place):
+    """Return the Loss and {name: class of metric} that [model] names. Raises ConfigError."""
+    loss = LOSSES.find(section.loss, place)
+    metrics = {name: METRICS.find(name, place) for name in section.metrics}
+    for name, metric in metrics.items():
+        if loss.target not in metric.targets:
+            fitting = [m for m, other in METRICS.items() if loss.target in other.targets]
+            raise ConfigError(
+                f"{place}: model.metrics = {name!r}: judges {' or '.join(metric.targets)}, and "
+                f"model.loss = {section.loss!r} is of {loss.target}; use {' or '.join(fitting)}"
+            )
+    columns = [column_of(name) for name in section.metrics]
+    taken = {column.name for column in ROUNDS}
+    for number, column in enumerate(columns):
+        if column in taken or column in columns[:number]:
+            raise ConfigError(f"{place}: model.metrics: two columns {column!r}; name each once")
+    return loss, metrics
 
 
 def _selector(section, place):

@@ -101,7 +101,7 @@ def _found(path, out):
     if _fact(checkpoint.read(path, with_arrays=False), "run", str) != run:
         if not rounds:  # what an overwritten run has left
             return False
-        raise ResultError(f"{path}: is not of this run; put back its own, or run the experiment again")
+        raise ResultError(f"{path}: is not of this run; put back its own, or run again")
     return True
 
 

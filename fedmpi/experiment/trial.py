@@ -13,6 +13,9 @@ import numpy as np
 
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import Job
+from fedmpi.learn.batched.device_memory import device_memory
+from fedmpi.learn.batched.many import ALIGNED
+from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import BLOCK
 from fedmpi.round.visit import Server, add, visits
 
@@ -54,6 +57,23 @@ def _trial(experiment):
         x, _ = experiment.test.take(np.arange(min(BLOCK, len(experiment.test))))
         experiment.engine.outputs(after["weights"], x)
     return sums, done.memory
+
+
+def memory_of_a_device(experiment):
+    """Return (bytes of a rank on its device, slots of a chunk there), where it would be a GPU.
+
+    Measured on this processor, so no GPU is needed here; None if the engine is another.
+    """
+    engine = experiment.engine
+    if engine.name != "batched":
+        return None
+    sample, _ = engine.data.samples.take(np.zeros(1, np.int64))
+    module, local = engine.networks.whole.backend.plain, engine.data.local
+    run, layout = experiment.config.run, engine.layout
+    needed = device_memory(module, layout, sample, local, data_bytes(experiment))
+    width = run.chunk or width_of(layout, local.batch_size, experiment.config.selected, "cuda")
+    slots = -(-width // ALIGNED) * ALIGNED
+    return needed.of(slots), slots
 
 
 def data_bytes(experiment):

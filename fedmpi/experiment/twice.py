@@ -7,7 +7,6 @@ import numpy as np
 from fedmpi.errors import AlikeError
 from fedmpi.exchange import Job
 from fedmpi.record.digest import little_endian
-from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, visits
 
 _ROW = np.dtype([("client", "<i8"), ("time", "<i8"), ("rank", "<i8"), ("digest", "S64")])
@@ -41,7 +40,7 @@ def _digest(experiment, client):
     algorithm = experiment.algorithm
     state = algorithm.start(experiment.weights.copy())
     server = Server(
-        algorithm, experiment.stages, Messages(experiment.config.network.value_type),
+        algorithm, experiment.stages, experiment.messages(),
         experiment.memories.__getitem__,
     )  # fmt: skip
     job = Job(client, 0, state, algorithm.plan(state, 0, client), 1.0)

@@ -22,13 +22,26 @@ def crop_flip(x, batch, rng):
     rng : numpy.random.Generator
         Draws n moves, then n flips.
     """
-    moves = rng.integers(-PAD, PAD + 1, (2, len(batch)))
-    mirrored = rng.integers(0, 2, len(batch)) == 1
-    rows = _places(moves[0], x.shape[2])
-    columns = _places(moves[1], x.shape[3])
+    rows, columns = lines_of(x.shape[1:], len(batch), rng)
+    return moved(x[batch], rows, columns)
+
+
+def lines_of(shape, count, rng):
+    """Return from which lines of an image those of `count` moved ones come, as in crop_flip.
+
+    int64[count, H] and int64[count, W], for images of shape (C, H, W).
+    """
+    moves = rng.integers(-PAD, PAD + 1, (2, count))
+    mirrored = rng.integers(0, 2, count) == 1
+    rows, columns = _places(moves[0], shape[1]), _places(moves[1], shape[2])
     columns[mirrored] = columns[mirrored, ::-1]
-    channels = np.arange(x.shape[1])[:, None, None]
-    return x[batch[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None]]
+    return rows, columns
+
+
+def moved(x, rows, columns):
+    """Return float32[n, C, H, W]: the images x, each of the lines that `lines_of` gave for it."""
+    places = np.arange(len(x))[:, None, None, None], np.arange(x.shape[1])[:, None, None]
+    return x[*places, rows[:, None, :, None], columns[:, None, None]]
 
 
 def _places(moves, size):
@@ -38,7 +51,7 @@ def _places(moves, size):
 
 
 def augmentation_of(name, dataset):
-    """Return what [data] `augment` names: crop_flip, or None for False.
+    """Return what [data] `augment` names: lines_of, or None for False.
 
     Raises ConfigError if the data are no images, or too small to be reflected.
     """
@@ -51,4 +64,4 @@ def augmentation_of(name, dataset):
             f"data.augment = {name!r}: takes images of {PAD + 1}x{PAD + 1} or more, and "
             f"{dataset.name} has {found}; use augment = false"
         )
-    return {"crop-flip": crop_flip}[name]
+    return {"crop-flip": lines_of}[name]

@@ -3,21 +3,23 @@
 It is slow and shares no code with the other engines' steps, which are tested against it.
 """
 
-import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from fedmpi.arrays import AnyArray, Bools, Vector
-from fedmpi.exchange import Job, Report
 from fedmpi.layout import Layout
+from fedmpi.learn.constants import Constants, Training
 from fedmpi.learn.debug_steps import DebugSteps, moving_rows
-from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.draws import Draws
+from fedmpi.learn.kinds import kind_of, row_axis, tensors_in
+from fedmpi.learn.layout_of import layer_modules
+from fedmpi.learn.losses import loss_of
+from fedmpi.learn.networks import Network
 from fedmpi.learn.one_by_one import ERRORS, OneByOne
-from fedmpi.plan import FULL, MECHANISMS, PROBED, Backward, Own
+from fedmpi.plan import FULL, MECHANISMS, Backward, Plan
 
 
 class Reference:
@@ -32,7 +34,8 @@ class Reference:
     """
 
     def __init__(self, module: nn.Module, layout: Layout) -> None:
-        self.module, self.layout = copy.deepcopy(module), layout
+        self.module, self.layout, self._draws = module, layout, None
+        self._training, self._constants = Training(module), Constants(module, layout)
         for part in self.module.modules():
             if hasattr(part, "inplace"):
                 part.inplace = False  # so that what a layer gave can be looked at afterwards
@@ -42,6 +45,11 @@ class Reference:
         """Return the weights and running statistics, float32[P]."""
         state = self.module.state_dict()
         return torch.cat([state[name].detach().clone().reshape(-1) for name in self.layout.names])
+
+    def begin(self, draws: Draws | None) -> None:
+        """Begin with a client, whose modules take their random numbers from `draws`."""
+        self._draws = draws
+        self._constants.restore()
 
     def load(self, weights: Tensor) -> None:
         """Set the weights and running statistics."""
@@ -53,6 +61,7 @@ class Reference:
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
         """Return the outputs float32[N, classes] in evaluation mode."""
         self.load(torch.tensor(weights))
+        self._constants.restore()
         with torch.no_grad():
             return self.module.eval()(torch.tensor(x)).numpy()
 
@@ -63,13 +72,15 @@ class Reference:
         """Return (loss, gradient float32[P], weights float32[P] with moved running statistics)."""
         self.load(weights)
         self.module.zero_grad(set_to_none=True)
-        with masked_outputs(self.module, self.layout, backward):
-            outputs = self.module.train()(torch.tensor(x))
+        self._training.on()
+        random = nullcontext() if self._draws is None else self._draws.next_pass()
+        with masked_outputs(self.module, self.layout, backward), random:
+            outputs = self.module(torch.tensor(x))
             if labels is not None:
                 outputs = outputs * torch.tensor(labels).float()
-            loss = LOSSES[error](outputs, torch.tensor(y))
+            loss = loss_of(error)(outputs, torch.tensor(y))
             loss.backward()
-        parameters = dict(self.module.named_parameters())
+        parameters = dict(self.module.named_parameters(remove_duplicate=False))
         moving = moving_rows(self.layout, backward)
         grad = torch.zeros(self.layout.size)
         for tensor in self.layout.tensors:
@@ -98,7 +109,7 @@ def masked_outputs(module: nn.Module, layout: Layout, backward: Backward) -> Ite
 
 def _mask_on(keep: Bools, axis: int):
     def hook(part, inputs, output):
-        for values in (output,) if isinstance(output, Tensor) else (output[0],):
+        for values in tensors_in(output):
             shape = [1] * values.dim()
             shape[axis] = -1
             mask = torch.tensor(keep, dtype=torch.float32).reshape(shape)
@@ -113,47 +124,9 @@ class DebugEngine(OneByOne, name="debug"):
 
     mechanisms = MECHANISMS | ERRORS
 
-    def train_client(self, job: Job) -> Report:
+    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> DebugSteps:
         torch.set_num_threads(1)
-        plan, data = job.plan, self.data
-        network = self.networks.of(plan.submodel)
-        received = job.state["weights"] if plan.start is None else plan.start
-        start = torch.tensor(network.enter(received, plan.private))
         own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
         vectors = [None if values is None else torch.tensor(values) for values in own]
-        lr = data.local.lr_of(job.round)
-        training = DebugSteps(network.backend, plan, data.local, lr, start, *vectors)
-        samples, total, seen, probed = len(data.partition.of(job.client)), 0.0, 0, 0
-        if "columns" in plan.statistics:
-            for x, y in data.blocks(job.client):
-                training.measure_columns(x, y)
-                probed += len(y)
-        for x, y, last in data.batches(job):
-            total += training.step(x, y) * len(y)
-            seen += len(y)
-            self.on_step()
-            if last:
-                training.end_epoch()
-        for look in (name for name in PROBED if name in plan.statistics):
-            for x, y in data.probes(job):
-                probed += training.probe(look, x, y)
-        weights, private = network.leave(received, training.weights.numpy().copy())
-        return Report(
-            client=job.client,
-            samples=samples,
-            seen=seen,
-            steps=training.count,
-            loss=total / max(seen, 1),
-            weights=weights,
-            lr=lr,
-            probed=probed,
-            private=private,
-            statistics=training.statistics,
-        )
-
-    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
-        return self.networks.whole.backend.outputs(weights, x)
-
-    def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
-        network = self.networks.of(own.submodel)
-        return network.backend.outputs(network.enter(own.weights, own.private), x)
+        local = self.data.local
+        return DebugSteps(network.backend, plan, local, lr, torch.tensor(start), *vectors)

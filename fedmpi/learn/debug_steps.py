@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedmpi.arrays import AnyArray
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.layout import Layout
-from fedmpi.learn.layout_of import layer_modules, row_axis
+from fedmpi.learn.kinds import row_axis
+from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.local import Local
 from fedmpi.plan import FULL, Backward, Plan
 
@@ -77,7 +78,7 @@ class DebugSteps:
         late = ("gradient", "curvature", "mask")  # there once they are measured
         self.statistics = {n: self._nothing_of(n) for n in plan.statistics if n not in late}
 
-    def step(self, x: AnyArray, y: AnyArray) -> float:
+    def take(self, x: AnyArray, y: AnyArray) -> float:
         """Take one step on a batch; return its loss."""
         self.count += 1
         point = self.weights * self.mask
@@ -108,17 +109,18 @@ class DebugSteps:
             small = self.weights.abs() <= self.plan.threshold
             self.weights[small & self._inside()] = 0.0
 
-    def measure_columns(self, x: AnyArray, y: AnyArray) -> None:
+    def measure(self, x: AnyArray, y: AnyArray) -> None:
         """columns: add -x dL/dx of a batch, x an input of a layer."""
         point = self.weights * self.mask
         with self._watched() as seen:
             _, grad, _ = self._gradient(point, x, y, FULL)
         for number, layer in enumerate(self.layout.layers):
             weight = self._weight(number)
-            if layer.kind in ("conv", "linear"):
-                read, _ = seen[number]
-                axis = 1 if layer.kind == "conv" else read.dim() - 1
-                found = _summed(-read.detach() * read.grad, axis)
+            if layer.kind in ("conv", "linear", "adapter"):
+                found = torch.zeros(1, dtype=torch.float64)
+                for read, _ in seen[number]:
+                    axis = 1 if layer.kind == "conv" else read.dim() - 1
+                    found = found + _summed(-read.detach() * read.grad, axis)
             else:
                 block = slice(weight.start, weight.start + weight.size)
                 inputs = len(self.statistics["columns"][number])
@@ -142,22 +144,25 @@ class DebugSteps:
         self.statistics[look] = (total / sum(samples for _, samples in every)).numpy()
         return count * len(y)
 
+    def result(self) -> tuple[Vector, dict[str, Any]]:
+        """Return the weights float32[P], a copy, and the statistics by name."""
+        return self.weights.numpy().copy(), self.statistics
+
     def _gradient(self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward):
         plan = self.plan
         return self.reference.gradient(point, x, y, plan.error, backward, plan.labels)
 
     def _measure(self, seen: list, grad: Tensor, samples: int) -> None:
         """activations, relevance and squares of one step."""
-        for number, layer in enumerate(self.layout.layers):
-            if layer.kind not in ("conv", "linear", "norm") or not seen[number]:
-                continue
-            _, raw = seen[number]
-            axis = self.axes[number] % raw.dim()
-            if "activations" in self.statistics:
-                self.statistics["activations"][number] += _summed(raw.detach().abs(), axis).numpy()
-            if "relevance" in self.statistics and number >= self.plan.backward.lowest:
-                change = _summed(raw.detach() * raw.grad, axis).numpy()
-                self.statistics["relevance"][number] -= samples * change
+        for number, calls in enumerate(seen):
+            for _, raw in calls:
+                axis = self.axes[number] % raw.dim()
+                size = _summed(raw.detach().abs(), axis).numpy()
+                if "activations" in self.statistics:
+                    self.statistics["activations"][number] += size
+                if "relevance" in self.statistics and number >= self.plan.backward.lowest:
+                    change = _summed(raw.detach() * raw.grad, axis).numpy()
+                    self.statistics["relevance"][number] -= samples * change
         if "squares" in self.statistics:
             self.statistics["squares"] += (grad * grad).numpy()
         if "summed" in self.statistics:
@@ -219,13 +224,13 @@ class DebugSteps:
         self.weights = torch.where(moving, self.weights - self.lr * change, self.weights)
 
     @contextmanager
-    def _watched(self) -> Iterator[list[tuple[Tensor, Tensor] | None]]:
-        """Collect for each layer what it reads and gives; after the backward pass with `.grad`."""
+    def _watched(self) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
+        """Collect what each call of a layer reads and gives, later with `.grad`."""
         module, layout = self.reference.module, self.layout
-        seen: list[tuple[Tensor, Tensor] | None] = [None] * len(layout.layers)
+        seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layout.layers]
         handles = []
         for number, parts in enumerate(layer_modules(module, layout)):
-            if layout.layers[number].kind in ("conv", "linear", "norm"):
+            if layout.layers[number].kind in ("conv", "linear", "norm", "adapter"):
                 handles.append(parts[0].register_forward_pre_hook(_read_alone))
                 handles.append(parts[0].register_forward_hook(_noting(seen, number)))
         try:
@@ -268,7 +273,7 @@ def _read_alone(part, inputs):
 def _noting(seen, number):
     def hook(part, inputs, output):
         output.retain_grad()
-        seen[number] = (inputs[0], output)
+        seen[number].append((inputs[0], output))
 
     return hook
 

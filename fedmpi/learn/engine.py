@@ -1,16 +1,17 @@
 """What an engine is: it trains clients, one job after another, and evaluates models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fedmpi.arrays import AnyArray, Integers, Reals, Vector
+from fedmpi.arrays import AnyArray, Bools, Integers, Reals, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
+from fedmpi.learn.augment import moved
 from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.drawn import Drawn
 from fedmpi.learn.partitions.partition import Partition
@@ -23,12 +24,31 @@ BLOCK = 500  # samples evaluated together; fixed, so that no result depends on t
 ENGINES: dict[str, type["Engine"]] = {}
 """The engines by name."""
 
-Augment = Callable[[AnyArray, Integers, np.random.Generator], AnyArray]
-"""(x, places, rng) -> the samples x[places], changed as a client sees them this time."""
+Lines = tuple[Integers, Integers]
+"""From which rows int64[n, H] and columns int64[n, W] of an image those of a moved one come."""
+
+Augment = Callable[[tuple[int, ...], int, np.random.Generator], Lines]
+"""(shape of an image, how many, rng) -> how a client sees them this time."""
+
+BatchPlaces = tuple[Integers, Lines | None, bool]
+"""Of one batch: places among the samples, how images are moved, and whether an epoch ends."""
 
 
 def nothing() -> None:
     """Do nothing after a step."""
+
+
+def right_of(outputs: AnyArray, y: AnyArray) -> Bools:
+    """Return where the largest of the outputs float32[..., C] is that of the class int64[...].
+
+    Raises ConfigError for targets of another kind, which no answer can match.
+    """
+    if y.dtype.kind != "i":
+        raise ConfigError(
+            "accuracies need classes, and the data have targets of another kind; "
+            "use an algorithm that asks for no accuracy"
+        )
+    return np.asarray(outputs.argmax(axis=-1) == y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +65,9 @@ class ClientData:
     seed : int
         Of the run.
     augment : callable, optional
+    loss : str
+        What clients minimise and what evaluations report; a name of `losses.LOSSES`, or
+        package.module:object.
     draw : callable, optional
         draw(client) -> Samples that a client draws when it trains.
     """
@@ -54,43 +77,83 @@ class ClientData:
     local: Local
     seed: int
     augment: Augment | None = None
+    loss: str = "cross-entropy"
     draw: Callable[[int], Samples] | None = None
 
-    def held(self, client: int) -> tuple[Samples, Integers]:
-        """Return (samples, int64[n]): where a client's samples are, and their places there."""
-        samples = self.draw(client) if self.draw else self.samples
-        return samples, self.partition.of(client)
+    def held(self, client: int) -> Samples:
+        """Return the Samples that a client's are among; its own alone if it draws them."""
+        return self.draw(client) if self.draw else self.samples
 
     def batches(self, job: Job) -> Iterator[tuple[AnyArray, Integers, bool]]:
         """Yield (x, y, whether an epoch ends) of each batch that a job trains on.
 
         A batch is read when it is asked for, so that no client's data are held whole.
         """
-        samples, index = self.held(job.client)
+        samples = self.held(job.client)
+        for places, lines, last in self.batch_places(job):
+            x, y = samples.take(places)
+            yield x if lines is None else moved(x, *lines), y, last
+
+    def batch_places(self, job: Job) -> Iterator[BatchPlaces]:
+        """Yield which samples each batch of a job holds, and how their images are moved."""
+        index = self.partition.of(job.client)
         rng = self.augment and rng_for(self.seed, "augment", job.round, job.client)
         told = self.seed, job.round, job.client, len(index), job.plan.steps
         for batch, last in self.local.batches(*told):
-            x, y = samples.take(index[batch])
+            lines = None
             if self.augment is not None:
-                x = self.augment(x, np.arange(len(batch)), rng)
-            yield x, y, last
+                lines = self.augment(self.samples.x.shape[1:], len(batch), rng)
+            yield index[batch], lines, last
 
     def probes(self, job: Job) -> Iterator[tuple[AnyArray, Integers]]:
         """Yield (x, y) of the batches whose gradient a job measures after its last step.
 
         There are `job.plan.probes`, or fewer where the client's samples end.
         """
-        samples, index = self.held(job.client)
+        return map(self.held(job.client).take, self.probe_places(job))
+
+    def probe_places(self, job: Job) -> Iterator[Integers]:
+        """Yield the places of those batches among the samples that the client's are among."""
+        index = self.partition.of(job.client)
         order = self.local.probe(self.seed, job.round, job.client, len(index))
         size = self.local.batch_size
         for first in range(0, min(len(order), job.plan.probes * size), size):
-            yield samples.take(index[order[first : first + size]])
+            yield index[order[first : first + size]]
 
     def blocks(self, client: int) -> Iterator[tuple[AnyArray, Integers]]:
         """Yield (x, y) of all samples of a client, BLOCK of them at a time."""
-        samples, index = self.held(client)
+        return map(self.held(client).take, self.block_places(client))
+
+    def block_places(self, client: int) -> Iterator[Integers]:
+        """Yield the places of those samples among `held(client)`."""
+        index = self.partition.of(client)
         for first in range(0, len(index), BLOCK):
-            yield samples.take(index[first : first + BLOCK])
+            yield index[first : first + BLOCK]
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """Where and how the batched engine computes.
+
+    Attributes
+    ----------
+    device : str
+        torch's name of it: "cpu", or "cuda:0" and so on.
+    chunk : int, optional
+        Clients that train at once; by a rule on the model and `selected` if it is not given.
+    precision : "float32" or "bfloat16"
+        Of the layers' arithmetic.
+    selected : int
+        Clients of a round, on all ranks together.
+    stacked : bool, optional
+        Whether all clients' layers run as one operation; by a rule if it is not given.
+    """
+
+    device: str = "cpu"
+    chunk: int | None = None
+    precision: str = "float32"
+    selected: int = 1
+    stacked: bool | None = None
 
 
 class Engine(ABC):
@@ -122,6 +185,11 @@ class Engine(ABC):
         self.data, self.on_step = data, on_step
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What the bits of a run depend on beside its configuration, for /provenance."""
+        return {"name": self.name}
+
+    @property
     @abstractmethod
     def layout(self) -> Layout:
         """The shape of the model."""
@@ -130,6 +198,11 @@ class Engine(ABC):
     @abstractmethod
     def initial_weights(self) -> Vector:
         """The weights float32[P] that the model was built with."""
+
+    @property
+    def constants(self) -> Mapping[str, AnyArray]:
+        """The frozen weights by name: neither trained nor sent."""
+        return {}
 
     @abstractmethod
     def layout_of(self, submodel: Submodel | None) -> Layout:
@@ -156,28 +229,45 @@ class Engine(ABC):
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         """Return the same of a client's own model."""
 
-    @abstractmethod
+    def outputs_at(
+        self, weights: Vector, samples: Samples, index: Integers
+    ) -> tuple[AnyArray, AnyArray]:
+        """Return the outputs float32[n, ...] and the targets of the samples `index` int64[n]."""
+        x, y = samples.take(index)
+        return self.outputs(weights, x), y
+
     def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
         """Return float32[P]: `weights` with the running statistics of x alone (static_norm.py)."""
+        raise self._lacks("static normalisation")
 
-    @abstractmethod
     def flow(self, weights: Vector) -> Reals:
         """Return float64[P], the synaptic flow of the whole model at `weights` (flow.py)."""
+        raise self._lacks("synaptic flow")
+
+    def _lacks(self, what: str) -> ConfigError:
+        return ConfigError(
+            f"run.engine = {self.name!r}: a method needs {what}, which this engine cannot "
+            "measure; use 'torch'"
+        )
 
     def accuracy(self, client: int, weights: Vector) -> float:
         """Return the share of the client's own samples that `weights` float32[P] class right."""
-        right = 0
-        for x, y in self.data.blocks(client):
-            right += int((self.outputs(weights, x).argmax(axis=1) == y).sum())
-        return right / max(len(self.data.partition.of(client)), 1)
+        right = asked = 0
+        samples = self.data.held(client)
+        for index in self.data.block_places(client):
+            outputs, y = self.outputs_at(weights, samples, index)
+            right += int(right_of(outputs, y).sum())
+            asked += y.size
+        return right / max(asked, 1)
 
-    def right_answers(self, own: Own, samples: Samples, index: Integers) -> int:
-        """Return how many of the samples `index` int64[n] a client's own model classes right."""
-        right = 0
+    def right_answers(self, own: Own, samples: Samples, index: Integers) -> tuple[int, int]:
+        """Return how many answers of a client's own model are right on `index` int64[n], of all."""
+        right = asked = 0
         for first in range(0, len(index), BLOCK):
             x, y = samples.take(index[first : first + BLOCK])
-            right += int((self.own_outputs(own, x).argmax(axis=1) == y).sum())
-        return right
+            right += int(right_of(self.own_outputs(own, x), y).sum())
+            asked += y.size
+        return right, asked
 
     def check(self, plan: Plan) -> None:
         """Raise ConfigError if the engine cannot do what a plan asks for."""

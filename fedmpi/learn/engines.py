@@ -5,17 +5,23 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.errors import ConfigError
+from fedmpi.learn.batched.engine import BatchedEngine
+from fedmpi.learn.batched.exact import exact
+from fedmpi.learn.batched.first_pass import many_of
+from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.debug import DebugEngine, Reference
-from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.engine import ClientData, Engine, OnDevice, nothing
 from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.losses import LOSSES, OF_CLASSES
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.one_by_one import KernelsEngine, OneByOne, TorchEngine
 from fedmpi.learn.torch_gradients import TorchGradients
@@ -29,6 +35,7 @@ def engine_for(
     threads: int = 1,
     on_step: Callable[[], None] = nothing,
     torch_only: bool = False,
+    on: OnDevice | None = None,
 ) -> Engine:
     """Return the engine of a run.
 
@@ -39,7 +46,7 @@ def engine_for(
     sample : array [1, ...]
         One input.
     data : ClientData
-    name : "auto", "kernels", "torch" or "debug"
+    name : "auto", "kernels", "torch", "batched" or "debug"
         "auto" goes by the shapes of the model and the batch (fast/rule.py), for each network
         that clients train.
     threads : int
@@ -48,6 +55,8 @@ def engine_for(
         Called after each step.
     torch_only : bool
         Whether the method needs what torch alone can do; then "kernels" gives "torch".
+    on : OnDevice, optional
+        Where the batched engine computes; on a GPU "auto" is the batched engine.
 
     Raises
     ------
@@ -59,7 +68,15 @@ def engine_for(
     if name == "debug":
         networks = Networks(make, sample, partial(_reference, sample=sample, data=data))
         return DebugEngine(networks, data, on_step)
-    name = "torch" if torch_only else name
+    on = on or OnDevice()
+    if name == "batched" or (name == "auto" and on.device != "cpu"):
+        return _batched(make, sample, data, on_step, on)
+    if name == "kernels" and data.loss != "cross-entropy":
+        raise ConfigError(
+            f"run.engine = 'kernels': minimises cross-entropy alone, and model.loss = "
+            f"{data.loss!r}; use 'auto' or 'torch'"
+        )
+    name = "torch" if torch_only or data.loss != "cross-entropy" else name
     backend = partial(backend_of, sample=sample, name=name, threads=threads, data=data)
     networks = Networks(make, sample, backend)
     by_kernels = isinstance(networks.whole.backend, KernelGradients)
@@ -67,8 +84,39 @@ def engine_for(
     return kind(networks, data, on_step)
 
 
+def _batched(
+    make: Callable[[dict[str, Any]], nn.Module],
+    sample: AnyArray,
+    data: ClientData,
+    on_step: Callable[[], None],
+    on: OnDevice,
+) -> BatchedEngine:
+    if data.loss not in OF_CLASSES:
+        raise ConfigError(
+            f"run.engine = 'batched': minimises losses of classes alone, and model.loss = "
+            f"{data.loss!r}; use 'torch'"
+        )
+    if data.draw is not None:
+        raise ConfigError(
+            "run.engine = 'batched': holds the samples of all clients on its device, and clients "
+            "of this data set draw theirs; use run.engine = 'auto' with run.device = 'cpu'"
+        )
+    torch.set_num_threads(1)  # where threads share the slots, bits would depend on the slot
+    many = partial(
+        many_of, sample=sample, device=on.device, precision=on.precision, stacked=on.stacked,
+        labels=_labels(data),
+    )  # fmt: skip
+    with exact():
+        networks = Networks(make, sample, many)
+    layout = networks.whole.layout
+    width = on.chunk or width_of(layout, data.local.batch_size, on.selected, on.device)
+    return BatchedEngine(networks, data, on_step, width)
+
+
 def _labels(data: ClientData) -> int:
-    """Return the number of labels, if the largest is among the training samples."""
+    """Return the number of labels, if the largest is among the training samples; 0 if unknown."""
+    if LOSSES.find(data.loss).target != "class":
+        return 0
     return int(data.samples.y.max(initial=-1)) + 1
 
 

@@ -1,11 +1,13 @@
 """How good a model is on the test samples, the work spread over the ranks."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fedmpi.layout import Support
-from fedmpi.learn.engine import BLOCK
+from fedmpi.learn.engine import BLOCK, right_of
+from fedmpi.learn.losses import mean_loss
 from fedmpi.totals import Total
 
 
@@ -27,20 +29,22 @@ class OwnScore:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Test loss (mean cross-entropy), and right answers and samples of each class, int64[C].
+    """Mean test loss, and right answers and samples of each class, int64[C].
 
-    `own` is there for methods whose clients have models of their own.
+    There are none where the targets are no classes: then the accuracies are NaN. `metrics` are
+    values by column; `own` is there for methods whose clients have models of their own.
     """
 
     loss: float
     right: np.ndarray
     count: np.ndarray
     own: OwnScore | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def accuracy(self):
         """Share of all samples that are classed right."""
-        return float(self.right.sum() / max(self.count.sum(), 1))
+        return float(self.right.sum() / self.count.sum()) if self.count.any() else np.nan
 
     def local_accuracy(self, mix):
         """Mean over clients of each one's model's accuracy on test data with its own label mix.
@@ -50,6 +54,8 @@ class Score:
         drawing one; for one with a model of its own, that model's accuracy on the client's own
         test samples. If only some clients were asked, they stand for all.
         """
+        if not self.count.any():
+            return np.nan
         rates = self.right / np.maximum(self.count, 1)
         return float((mix.mean * rates).sum()) + self._gain(mix, rates) / max(mix.clients, 1)
 
@@ -64,24 +70,46 @@ class Score:
         return float(gain.sum() * own.among / len(own.clients))
 
 
-def evaluate(engine, weights, samples, classes, comm):
+def evaluate(engine, weights, samples, classes, comm, metrics=()):
     """Return the Score of `weights` float32[P] on all `samples`; collective over `comm`.
 
-    Blocks are dealt over the ranks; counts are integers and each block's loss is computed
-    by one rank, so the Score is the same for any number of ranks.
+    `metrics` are (column, Metric). Blocks are dealt over the ranks; counts are integers, and each
+    block's loss and parts are computed by one rank, so the Score is the same for any number of
+    ranks.
     """
     blocks = -(-len(samples) // BLOCK)
     losses, tally = np.zeros(blocks), np.zeros((2, classes), np.int64)
+    parts = {column: [None] * blocks for column, _ in metrics}
     for block in range(comm.rank, blocks, comm.size):
         index = np.arange(block * BLOCK, min((block + 1) * BLOCK, len(samples)))
-        x, y = samples.take(index)
-        logits = engine.outputs(weights, x).astype(np.float64)
-        losses[block] = _cross_entropy(logits, y).sum()
-        tally[0] += np.bincount(y[logits.argmax(axis=1) == y], minlength=classes)
-        tally[1] += np.bincount(y, minlength=classes)
+        outputs, y = engine.outputs_at(weights, samples, index)
+        losses[block] = mean_loss(engine.data.loss, outputs, y) * len(index)
+        if y.dtype.kind == "i":  # tokens are as many classes
+            outputs, y = outputs.reshape(-1, outputs.shape[-1]), y.reshape(-1)
+            tally[0] += np.bincount(y[right_of(outputs, y)], minlength=classes)
+            tally[1] += np.bincount(y, minlength=classes)
+        for column, metric in metrics:
+            parts[column][block] = metric.parts(outputs.astype(np.float64), y)
     comm.sum_array(losses)
     comm.sum_array(tally)
-    return Score(float(losses.sum() / max(len(samples), 1)), tally[0], tally[1])
+    found = {c: _value(metric, parts[c], len(samples), comm) for c, metric in metrics}
+    return Score(float(losses.sum() / max(len(samples), 1)), *tally, metrics=found)
+
+
+def _value(metric, parts, samples, comm):
+    """Return a Metric of what the ranks found for their blocks, None for those of others."""
+    mine = [np.asarray(part, np.float64) for part in parts if part is not None]
+    width = np.array([mine[0].shape[-1] if mine else 0])
+    width = int(comm.gather_rows(width).max())
+    table = np.zeros((samples if metric.whole else len(parts), width))
+    for block, part in enumerate(parts):
+        if part is not None:
+            first = block * BLOCK if metric.whole else block
+            table[first : first + (len(part) if metric.whole else 1)] = part
+    comm.sum_array(table)  # each row is one rank's, and 0 on the others
+    if not len(table):
+        return np.nan
+    return float(metric.value(table if metric.whole else table.sum(axis=0)))
 
 
 def with_statistics(engine, weights, comm):
@@ -99,9 +127,3 @@ def with_statistics(engine, weights, comm):
     comm.sum_array(total.sum)
     comm.sum_array(total.cover)
     return total.mean(weights)
-
-
-def _cross_entropy(logits, y):
-    """float64[n]: -log softmax(logits)[y]."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]

@@ -1,8 +1,52 @@
-"""Which GPUs torch can use."""
+"""Which GPUs torch can use, and which of them a rank has."""
 
 import torch
+
+from fedmpi.errors import ConfigError
 
 
 def gpus():
     """Return the CUDA version that torch was built for (or None), and the number of GPUs."""
     return torch.version.cuda, torch.cuda.device_count() if torch.version.cuda else 0
+
+
+def memories():
+    """Return the bytes of memory of each GPU that torch can use, and their names."""
+    found = [torch.cuda.get_device_properties(number) for number in range(gpus()[1])]
+    return [one.total_memory for one in found], [one.name for one in found]
+
+
+def gpu_of(rank, ranks, count):
+    """Return the number of the GPU, among `count` that are visible, of rank `rank` of a node.
+
+    Neighbours share a GPU where there are more of the `ranks` than GPUs. A rank that sees one
+    GPU has that one, as in jobs with --gpus-per-task.
+    """
+    return min(rank * count // ranks, count - 1)
+
+
+def device_for(wanted, rank, ranks):
+    """Return torch's name of the device of a rank: "cpu", or "cuda:0" and so on.
+
+    Parameters
+    ----------
+    wanted : "auto", "cpu" or "cuda"
+        run.device; "auto" is the processor, so that a file means the same everywhere.
+    rank, ranks : int
+        This rank's number on its node, and how many are there.
+
+    Raises
+    ------
+    ConfigError
+        If a GPU is wanted and there is none.
+    """
+    if wanted != "cuda":
+        return "cpu"
+    build, count = gpus()
+    if not count:
+        why = f"finds no GPU (CUDA {build})" if build else "was built without CUDA"
+        raise ConfigError(
+            f"run.device = 'cuda': torch {torch.__version__} {why}; `fedmpi doctor CONFIG` says "
+            "more, or use device = 'cpu'"
+        )
+    return f"cuda:{gpu_of(rank, ranks, count)}"

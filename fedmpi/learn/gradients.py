@@ -6,6 +6,7 @@ import numpy as np
 
 from fedmpi.arrays import AnyArray, Bools, Integers, Reals, Vector
 from fedmpi.layout import Layout
+from fedmpi.learn.draws import Draws
 from fedmpi.plan import FULL, Backward
 
 
@@ -28,6 +29,7 @@ class Gradients(ABC):
 
     def __init__(self, layout: Layout, weights: Vector, grad: Vector) -> None:
         self.layout, self.weights, self.grad = layout, weights, grad
+        self._draws: Draws | None = None
         self._labels: Bools | None = None
         self._running = [slice(t.start, t.start + t.size) for t in layout.tensors if not t.trained]
 
@@ -60,7 +62,7 @@ class Gradients(ABC):
             included and before what follows, is added up over batch and space in place. Left
             alone for layers of other kinds.
         error : str
-            A key of `losses.LOSSES`.
+            The name of a loss.
         labels : bool[classes], optional
             Outputs of other classes are taken as 0; not known to the kernels.
 
@@ -78,6 +80,10 @@ class Gradients(ABC):
         if grad is not self.grad:
             np.copyto(grad, self.grad)
         return loss
+
+    def begin(self, draws: Draws | None) -> None:
+        """Begin with a client, whose modules take their random numbers from `draws`."""
+        self._draws = draws
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
         """Return the outputs float32[N, classes] for x float32[N, ...], in evaluation mode."""

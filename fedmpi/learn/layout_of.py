@@ -1,16 +1,19 @@
 """From a torch module to the flat vector: its Layout, and views that tie the two together."""
 
-import copy
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize, prune
 
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layer, Layout, Tensor
+from fedmpi.learn.fitness import check_kinds, check_passes, check_tensors
+from fedmpi.learn.kinds import BATCH_NORMS, is_frozen_norm, kind_of, row_axis, rows_of
+from fedmpi.learn.lora import Up
+from fedmpi.learn.trace import Trace
 
-_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+__all__ = ["bind", "flat_weights", "kind_of", "layer_modules", "layout_of", "own", "row_axis"]
+_COUNTS = ("macs", "frozen", "products", "unfed", "again")  # of a Layer
 _COUNTER = "num_batches_tracked"  # only read by BatchNorm(momentum=None), which is refused
 
 
@@ -21,9 +24,14 @@ def layout_of(module, sample, labels=0):
     the forward pass comes to them. A BatchNorm that directly follows a convolution
     or linear layer with as many rows joins it, so a row is a filter with its bias and
     its normalisation. GroupNorm and LayerNorm look at more than a row, so they are layers of their
-    own. Running means and variances are tensors that are not trained.
-    An LSTM, whose hidden units are not contiguous, and a layer of unknown kind have
-    one row. `macs` counts convolutions, linear layers and LSTMs; the rest is 0.
+    own. Running means and variances are tensors that are not trained. A module that is never
+    called, but whose weights are used, is part of the layer around it.
+    Recurrent layers, attention and transposed convolutions, whose units are not contiguous,
+    and layers of unknown kind have one row.
+
+    Parameters that need no gradient, buffers that are not float32 or not in the state dict, and
+    the statistics of a BatchNorm with frozen weights are constants: they are left out. A parameter
+    that two modules share is a tensor of the one that is called first.
 
     Parameters
     ----------
@@ -37,23 +45,17 @@ def layout_of(module, sample, labels=0):
     Raises
     ------
     ConfigError
-        Parameters that are shared, unused, frozen or not float32; buffers that are not
-        float32; a forward pass that draws random numbers (dropout), fails, or has too few outputs.
+        Parameters that are unused or not float32; buffers that are floats of another type and
+        change; a forward pass that fails, has too few outputs, or draws random numbers in
+        evaluation mode.
     """
     sample = torch.as_tensor(sample)
-    _check_kinds(module)
-    _check_tensors(module)
-    _check_draws(module, sample, labels)
-    calls = _trace(module, sample)
-    names = {part: name for name, part in module.named_modules()}
-    layers, tensors = [], []
-    previous = None
-    for part, macs in calls.items():
-        if not _joins(part, previous):
-            layers.append(Layer(names[part] or "model", kind_of(part), _rows(part), macs))
-            previous = part
-        _append(tensors, part, names[part], len(layers) - 1, layers[-1].rows)
-    return Layout(tuple(tensors), tuple(layers))
+    check_kinds(module)
+    check_tensors(module)
+    check_passes(module, sample, labels)
+    trace = Trace(module, sample)
+    laid_out = _Layers(module, _holders(module, trace))
+    return laid_out.counted(trace)
 
 
 def bind(module, layout, weights, grad=None):
@@ -78,13 +80,15 @@ def bind(module, layout, weights, grad=None):
 
 def flat_weights(module, layout):
     """Return a new float32[P] torch vector of the module's parameters and running statistics."""
-    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    state = dict(module.named_parameters(remove_duplicate=False))
+    state |= dict(module.named_buffers(remove_duplicate=False))
     return torch.cat([state[name].detach().reshape(-1) for name in layout.names])
 
 
 def layer_modules(module, layout):
-    """For each layer, its modules: the one that gives it its name, then a joined BatchNorm."""
-    found = [[] for _ in layout.layers]
+    """For each layer, its modules: the one that gives it its name, then others with its tensors."""
+    names = dict(module.named_modules())
+    found = [[names[layer.name]] if layer.name in names else [] for layer in layout.layers]
     for tensor in layout.tensors:
         part = module.get_submodule(tensor.name.rpartition(".")[0])
         if part not in found[tensor.layer]:
@@ -92,177 +96,154 @@ def layer_modules(module, layout):
     return found
 
 
-def kind_of(part):
-    """Return the layer kind of a module: "conv", "linear", "norm", "embedding", "lstm", "other"."""
-    if isinstance(part, _CONVS):
-        return "conv"
-    if isinstance(part, nn.Linear):
-        return "linear"
-    if isinstance(part, (*_BATCH_NORMS, nn.GroupNorm, nn.LayerNorm)):
-        return "norm"
-    if isinstance(part, nn.Embedding):
-        return "embedding"
-    return "lstm" if isinstance(part, nn.LSTM) else "other"
+def own(part):
+    """Yield (name, tensor, trained) of what one module has in the flat vector.
 
-
-def row_axis(part):
-    """Return the axis of a layer module's output along which its rows lie."""
-    if isinstance(part, nn.LayerNorm):
-        return -len(part.normalized_shape)
-    return 1 if kind_of(part) in ("conv", "norm") else -1
-
-
-def _own(part):
-    """Yield (name, tensor, trained) of the parameters and running statistics of one module."""
+    These are its parameters that are trained, and its running statistics.
+    """
     for name, parameter in part.named_parameters(recurse=False):
-        yield name, parameter, True
+        if parameter.requires_grad:
+            yield name, parameter, True
+    if is_frozen_norm(part):
+        return
     for name, buffer in part.named_buffers(recurse=False):
         # What is not in the state dict is a constant of the module, not part of the model.
-        if name != _COUNTER and name not in part._non_persistent_buffers_set:
+        kept = name != _COUNTER and name not in part._non_persistent_buffers_set
+        if kept and buffer.dtype == torch.float32:
             yield name, buffer, False
 
 
-def _rows(part):
-    """Number of leading blocks of the weight that are output channels, units or entries."""
-    kind = kind_of(part)
-    if isinstance(part, nn.LayerNorm):
-        return part.normalized_shape[0]
-    if kind == "norm":
-        return part.num_channels if isinstance(part, nn.GroupNorm) else part.num_features
-    return 1 if kind in ("lstm", "other") else part.weight.shape[0]
+def _holders(module, trace):
+    """Return {module: [modules whose tensors are in its layer]}, in the order of first calls.
+
+    A module that is not called is held by the one around it that is. Raises ConfigError for
+    parameters that nothing uses.
+    """
+    called, names = set(trace.order), {part: name for name, part in module.named_modules()}
+    held = {part: [part] for part in trace.order}
+    idle = [part for part in names if part not in called and next(own(part), None)]
+    used = _used(trace.output, [p for part in idle for _, p, trained in own(part) if trained])
+    for part in idle:
+        if not any(p in used for _, p, trained in own(part) if trained):
+            raise ConfigError(
+                f"model: the forward pass never calls {names[part]!r}, nor uses its weights; "
+                "remove it, or freeze it"
+            )
+        around = names[part]
+        while module.get_submodule(around) not in called:
+            around = around.rpartition(".")[0]
+        held[module.get_submodule(around)].append(part)
+    return {part: parts for part, parts in held.items() if any(map(_has_tensors, parts))}
 
 
-def _joins(part, previous):
-    """True if `part` normalises the rows of the convolution or linear layer before it."""
-    return (
-        isinstance(part, _BATCH_NORMS)
-        and kind_of(previous) in ("conv", "linear")
-        and part.num_features == _rows(previous)
-    )
+def _has_tensors(part):
+    """Return whether a module has tensors of its own, constants included."""
+    return next(own(part), None) is not None or next(part.parameters(False), None) is not None
 
 
-def _append(tensors, part, prefix, layer, rows):
-    """Append the tensors of one module to the list, in place."""
-    for name, values, trained in _own(part):
-        start = tensors[-1].start + tensors[-1].size if tensors else 0
-        shape = tuple(values.shape)
-        blocks = rows if shape and shape[0] == rows else 1
-        whole = f"{prefix}.{name}" if prefix else name
-        tensors.append(Tensor(whole, shape, layer, start, blocks, trained))
+def _used(output, parameters):
+    """Return the set of those parameters that the output depends on."""
+    if not (parameters and output.requires_grad):
+        return set()
+    found = torch.autograd.grad(output.sum(), parameters, allow_unused=True)
+    return {p for p, gradient in zip(parameters, found, strict=True) if gradient is not None}
 
 
-def _trace(module, sample):
-    """Run the sample; return {layer module: multiply-adds} in forward order."""
-    calls, handles = {}, []
-    parts = [part for part in module.modules() if next(_own(part), None)]
+@dataclass(eq=False)
+class _Layers:
+    """The layers of a module, put together one after another.
 
-    def enter(part, inputs):
-        calls.setdefault(part, 0)
+    `held` is what `_holders` returned.
+    """
 
-    def leave(part, inputs, output):
-        calls[part] += _macs(part, output)
+    module: nn.Module
+    held: dict
+    layers: list = field(default_factory=list)  # [name, kind, rows]
+    tensors: list = field(default_factory=list)
+    number: dict = field(default_factory=dict)  # of the layer of each module
 
-    for part in parts:
-        handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
-    modes = {part: part.training for part in module.modules()}
-    try:
-        with torch.no_grad():
-            module.eval()(sample)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for part, training in modes.items():
-            part.training = training
-    unused = [name for name, part in module.named_modules() if part in set(parts) - set(calls)]
-    if unused:
-        raise ConfigError(
-            f"model: the forward pass never calls {unused[0]!r}; "
-            "remove it, or call the module rather than its weights"
+    def __post_init__(self):
+        self._names = {part: name for name, part in self.module.named_modules()}
+        self._seen, previous = set(), None
+        for part, parts in self.held.items():
+            if not any(True for p in parts for _ in self._new(p)):
+                previous = None  # its weights are frozen, or those of another module
+                continue
+            if not self._joins(part, previous):
+                weight = getattr(part, "weight", None)
+                whole = weight is None or weight.requires_grad
+                kind = kind_of(part) if whole else "other"
+                self.layers.append((self._names[part] or "model", kind, rows_of(part)))
+                previous = part
+            self.number[part] = len(self.layers) - 1
+            for one in parts:
+                self._append(one)
+
+    def _new(self, part):
+        return [found for found in own(part) if id(found[1]) not in self._seen]
+
+    def _joins(self, part, previous):
+        """True if `part` shares the rows of the layer before it.
+
+        It normalises those of a convolution or linear layer, or is the other half of an adapter.
+        """
+        if isinstance(part, Up):
+            return kind_of(previous) == "adapter" and len(part.weight) == rows_of(previous)
+        return (
+            isinstance(part, BATCH_NORMS)
+            and kind_of(previous) in ("conv", "linear")
+            and part.num_features == rows_of(previous)
         )
-    return calls
+
+    def _append(self, part):
+        """Append the tensors of one module."""
+        rows, prefix = self.layers[-1][2], self._names[part]
+        for name, values, trained in self._new(part):
+            self._seen.add(id(values))
+            start = self.tensors[-1].start + self.tensors[-1].size if self.tensors else 0
+            shape = tuple(values.shape)
+            blocks = rows if shape and shape[0] == rows else 1
+            whole = f"{prefix}.{name}" if prefix else name
+            number = len(self.layers) - 1
+            self.tensors.append(Tensor(whole, shape, number, start, blocks, trained))
+
+    def counted(self, trace):
+        """Return the Layout, with the multiply-adds of a Trace."""
+        counts = [dict.fromkeys(_COUNTS, 0) for _ in range(len(self.layers) + 1)]
+        latest = -1  # of the layers entered so far
+        for call in trace.calls:
+            layer = self.number.get(call.part)
+            latest = latest if layer is None else max(latest, layer)
+            for name, macs in call.weights.items():
+                if not call.part.get_parameter(name).requires_grad:
+                    counts[latest + 1 if layer is None else layer]["frozen"] += macs
+                else:
+                    _add(counts, call, layer, latest, macs)
+            known = layer is None or call.weights or kind_of(call.part) != "other"
+            _add(counts, call, None if known else layer, latest, call.rest)
+        layers = zip(self.layers, counts, strict=False)
+        found = tuple(Layer(*layer, **numbers) for layer, numbers in layers)
+        return Layout(tuple(self.tensors), found, counts[-1]["frozen"], self._uncounted(trace))
+
+    def _uncounted(self, trace):
+        return tuple(
+            f"{operation} in {self._names[part] or 'the model'}"
+            for part, operation in trace.uncounted.items()
+            if kind_of(part) == "other"
+        )
 
 
-def _macs(part, output):
-    """Multiply-adds of one call for one sample; biases are not counted."""
-    kind = kind_of(part)
-    if kind in ("conv", "linear"):
-        return output[0].numel() * part.weight[0].numel()
-    if kind == "lstm":
-        steps = (output[0] if isinstance(output, tuple) else output)[0].shape[0]
-        return steps * sum(p.numel() for n, p in part.named_parameters() if "weight" in n)
-    return 0
+def _add(counts, call, layer, latest, macs):
+    """Add the multiply-adds of a Call with weights of `layer`, or of none or another one, in place.
 
-
-def _check_kinds(module):
-    """Raise ConfigError for modules whose tensors are not what is trained and sent."""
-    for name, part in module.named_modules():
-        place = f"model: {name or type(part).__name__}"
-        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in part.parameters(False)):
-            raise ConfigError(f"{place} is a lazy module without a size; give its sizes")
-        if parametrize.is_parametrized(part):
-            raise ConfigError(
-                f"{place} computes its weights (weight_norm, spectral_norm); use a plain layer"
-            )
-        if prune.is_pruned(part) and not list(part.children()):
-            raise ConfigError(
-                f"{place} is pruned by a hook; call torch.nn.utils.prune.remove, and prune with "
-                "an algorithm such as static-mask"
-            )
-        if getattr(part, "sparse", False) is True:
-            raise ConfigError(f"{place} has sparse gradients; make it with sparse=False")
-
-
-def _check_tensors(module):
-    """Raise ConfigError for parameters and buffers that a flat float32 vector cannot hold."""
-    seen = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if id(parameter) in seen:
-            raise ConfigError(
-                f"model: {name} and {seen[id(parameter)]} are one parameter; "
-                "shared parameters cannot be laid out, give each its own"
-            )
-        seen[id(parameter)] = name
-        if not parameter.requires_grad:
-            raise ConfigError(f"model: {name} has requires_grad False; make it a buffer instead")
-    if not seen:
-        raise ConfigError("model: it has no parameters; nothing can be trained")
-    for prefix, part in module.named_modules():
-        for name, values, _ in _own(part):
-            if values.dtype != torch.float32:
-                raise ConfigError(
-                    f"model: {prefix}.{name} is {values.dtype}; only torch.float32 is allowed "
-                    "(a constant may be a buffer with persistent=False)"
-                )
-        if isinstance(part, _BATCH_NORMS) and part.momentum is None:
-            raise ConfigError(
-                f"model: {prefix} has momentum=None, an average over all batches ever seen, "
-                "which no client can hold; give a momentum, such as 0.1"
-            )
-
-
-def _check_draws(module, sample, labels):
-    """Raise ConfigError if the forward pass in training fails or draws random numbers."""
-    twin = copy.deepcopy(module).train()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
-        try:
-            outputs = twin(torch.cat([sample, sample]))
-        except Exception as error:  # the user's code may raise anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ConfigError(
-                f"model: the forward pass fails on input of shape {tuple(sample.shape)}: {reason}"
-            ) from None
-        if not isinstance(outputs, torch.Tensor):
-            raise ConfigError(
-                f"model: the forward pass returns a {type(outputs).__name__}; return one tensor, "
-                "[N, classes]"
-            )
-        if labels and (outputs.ndim != 2 or outputs.shape[1] < labels):
-            found = ", ".join(map(str, outputs.shape))
-            raise ConfigError(f"model: the forward pass of 2 samples returns float32[{found}], and "
-                              f"labels go up to {labels - 1}; return float32[2, {labels}]")
-        if not torch.equal(before, torch.get_rng_state()):
-            raise ConfigError(
-                "model: the forward pass draws random numbers (dropout?), which would make "
-                "results depend on the order of clients; set their rate to 0 or remove them"
-            )
+    `latest` is the last layer that was entered before; the products of values belong to it.
+    """
+    if layer is not None:
+        counts[layer]["macs"] += macs
+        counts[layer]["unfed"] += macs * (not call.fed)
+        # The second half of an adapter reads what its first half gave.
+        counts[layer]["again"] += macs * (call.again or isinstance(call.part, Up))
+    elif latest >= 0:
+        counts[latest]["products"] += macs
+    else:
+        counts[0]["frozen"] += macs  # there is nothing yet that could be trained

@@ -1,52 +1,99 @@
-"""What a network's outputs are measured by: the mean over a batch of one number per sample."""
+"""The losses by name. Importing this needs no torch; to compute one does, but for cross-entropy.
+
+A loss compares the outputs of a model with the targets of a data set, which are of one kind:
+
+class    int64[N], and outputs float32[N, C]
+tokens   int64[N, T], and outputs float32[N, T, C]
+labels   float32[N, L] of zeros and ones, any number of ones, and outputs float32[N, L]
+numbers  float32[N, D], and outputs float32[N, D]
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fedmpi.arrays import AnyArray, Integers, Reals
+from fedmpi.errors import ConfigError
+from fedmpi.registry import Entry, Registry
+
+_HERE = "fedmpi.learn.loss_functions:"
+KINDS = {
+    "class": "classes",
+    "tokens": "tokens",
+    "labels": "labels of 0 or 1",
+    "numbers": "numbers",
+}
+TARGETS = tuple(KINDS)
 
 
-def cross_entropy(outputs, y):
-    """Return the mean of -log softmax(outputs)[y], for outputs float32[N, C] and y int64[N]."""
-    from torch.nn import functional  # only here: the names of the errors are known without torch
+@dataclass(frozen=True)
+class Loss(Entry):
+    """A function (outputs, targets) that returns the mean over a batch, a tensor of one number.
 
-    return functional.cross_entropy(outputs, y)
+    `target` is the kind of the targets, one of TARGETS.
+    """
 
+    target: str = "class"
 
-def softmax_quadratic(outputs, y):
-    """Return the mean of sum (t - o)^2, with o = softmax(outputs) and t the class as 0s and a 1."""
-    return _miss(outputs.softmax(1), y).square().sum(1).mean()
-
-
-def softmax_linear(outputs, y):
-    """Return the mean of sum |t - o|; its derivative does not vanish as o comes near t."""
-    return _miss(outputs.softmax(1), y).abs().sum(1).mean()
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        """Return the loss of a batch of torch tensors."""
+        return self.make(outputs, targets)
 
 
-def sigmoid_quadratic(outputs, y):
-    """Return the mean of sum (t - o)^2, with o = sigmoid(outputs)."""
-    return _miss(outputs.sigmoid(), y).square().sum(1).mean()
+LOSSES = Registry(
+    "loss",
+    "model.loss",
+    "a function (outputs, targets) with the decorator @fedmpi.loss",
+    {
+        "cross-entropy": Loss("of the right class", _HERE + "cross_entropy"),
+        "next-token": Loss(
+            "cross-entropy of each token that follows", _HERE + "next_token", target="tokens"
+        ),
+        "bce": Loss("binary cross-entropy of each label", _HERE + "bce", target="labels"),
+        "mse": Loss("mean squared error of numbers", _HERE + "mse", target="numbers"),
+        "softmax-quadratic": Loss("squared error of softmax", _HERE + "softmax_quadratic"),
+        "softmax-linear": Loss("absolute error of softmax", _HERE + "softmax_linear"),
+        "sigmoid-quadratic": Loss("squared error of sigmoid", _HERE + "sigmoid_quadratic"),
+        "sigmoid-linear": Loss("absolute error of sigmoid", _HERE + "sigmoid_linear"),
+    },
+)
+OF_CLASSES = tuple(name for name, found in LOSSES.items() if found.target == "class")
+"""The losses that a Plan may ask for in the place of the run's."""
 
 
-def sigmoid_linear(outputs, y):
-    """Return the mean of sum |t - o|, with o = sigmoid(outputs)."""
-    return _miss(outputs.sigmoid(), y).abs().sum(1).mean()
+def loss(function: Any = None, *, target: str = "class") -> Any:
+    """Mark a function (outputs, targets) of the user's code as a loss; a decorator.
+
+    It takes torch tensors and returns the mean over the batch; `target` is one of TARGETS.
+    """
+    if function is None:
+        return lambda marked: loss(marked, target=target)
+    if target not in TARGETS:
+        raise ConfigError(f"fedmpi.loss: target {target!r}: must be one of {', '.join(TARGETS)}")
+    summary = (function.__doc__ or "").strip().partition("\n")[0]
+    return LOSSES.mark(function, entry=Loss(summary, function, target=target))
 
 
-def of_labels(outputs, labels):
-    """Return outputs float32[N, C] with 0 for the classes not in bool[C] `labels`; None for all."""
-    if labels is None:
-        return outputs
+def loss_of(name: str) -> Callable[[Any, Any], Any]:
+    """Return the Loss of a name that was checked before."""
+    found: Loss = LOSSES.find(name)
+    return found
+
+
+def cross_entropies(outputs: AnyArray, targets: Integers) -> Reals:
+    """Return float64[N]: -log softmax(outputs)[targets] of float64[N, C] and int64[N]."""
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
+    found: Reals = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(targets)), targets]
+    return found
+
+
+def mean_loss(name: str, outputs: AnyArray, targets: AnyArray) -> float:
+    """Return the loss of a batch of arrays, computed in float64; cross-entropy without torch."""
+    if name == "cross-entropy":
+        return float(cross_entropies(outputs.astype(np.float64), targets).mean())
     import torch
 
-    return outputs.masked_fill(~torch.from_numpy(labels), 0.0)
-
-
-def _miss(activity, y):
-    from torch.nn import functional
-
-    return functional.one_hot(y, activity.shape[1]) - activity
-
-
-LOSSES = {
-    "cross-entropy": cross_entropy,
-    "softmax-quadratic": softmax_quadratic,
-    "softmax-linear": softmax_linear,
-    "sigmoid-quadratic": sigmoid_quadratic,
-    "sigmoid-linear": sigmoid_linear,
-}
+    wide = torch.tensor(outputs, dtype=torch.float64)
+    return float(loss_of(name)(wide, torch.tensor(targets)))

@@ -16,9 +16,10 @@ def narrow(module, layout, rows):
     before = None
     for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
         keep = before if layer.kind == "norm" else keep
+        inner = layer.kind == "adapter"
         for part in parts:
-            _narrow_part(part, keep, None if hasattr(part, "num_features") else before)
-        before = keep
+            _narrow_part(part, keep, None if hasattr(part, "num_features") or inner else before)
+        before = None if inner else keep
 
 
 def _narrow_part(part, rows, columns):
@@ -32,7 +33,7 @@ def _narrow_part(part, rows, columns):
             wide = np.repeat(columns, left.shape[1] // len(columns))
             left = left.index_select(1, torch.from_numpy(np.flatnonzero(wide)))
         trained = isinstance(values, nn.Parameter)
-        setattr(part, name, nn.Parameter(left) if trained else left)
+        setattr(part, name, nn.Parameter(left, values.requires_grad) if trained else left)
     shape = part.weight.shape
     for name, size in zip(("out_channels", "in_channels"), shape, strict=False):
         if isinstance(part, nn.Conv2d):
@@ -53,10 +54,10 @@ def divide(module, layout, divisor):
     def scaled(part, inputs, output):
         return output / divisor if part.training else output
 
-    *parts, _ = (
+    parts = [
         parts[0]
         for layer, parts in zip(layout.layers, layer_modules(module, layout), strict=True)
         if layer.kind in ("conv", "linear")
-    )
-    for part in parts:
+    ]
+    for part in parts[:-1]:
         part.register_forward_hook(scaled)

@@ -1,7 +1,7 @@
 """The networks that clients train: the whole model, or parts of it."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -92,7 +92,13 @@ class Networks:
     backend_of : callable
         Returns the backend of a module and its first weights.
     whole : Network, optional
-        Of the whole model, where another rank has built it; then torch is imported for parts only.
+        Of the whole model, where another rank has built it and nothing is frozen; then torch is
+        imported for parts only.
+
+    Attributes
+    ----------
+    constants : dict of arrays
+        The frozen weights by name.
     """
 
     def __init__(
@@ -103,8 +109,16 @@ class Networks:
         whole: Network | None = None,
     ) -> None:
         self._make, self.sample, self._backend_of = make, sample, backend_of
-        self.whole = whole or Network(*backend_of(make({})))
+        self.constants: Mapping[str, AnyArray] = {}
+        self.whole = whole or self._built_whole()
         self._parts: OrderedDict[Submodel, Network] = OrderedDict()
+
+    def _built_whole(self) -> Network:
+        from fedmpi.learn.constants import frozen_parameters  # needs torch
+
+        module = self._make({})
+        self.constants = frozen_parameters(module)
+        return Network(*self._backend_of(module))
 
     def module(self) -> Any:
         """Return a new module of the whole model, with its first weights."""

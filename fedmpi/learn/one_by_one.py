@@ -1,49 +1,24 @@
 """Engines that train one client at a time."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from fedmpi.arrays import AnyArray, Reals, Vector
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
-from fedmpi.layout import Layout
-from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.gradients import Gradients
-from fedmpi.learn.losses import LOSSES
-from fedmpi.learn.networks import Networks
+from fedmpi.learn.losses import OF_CLASSES
+from fedmpi.learn.network_engine import NetworkEngine
+from fedmpi.learn.networks import Network
 from fedmpi.learn.steps import Steps
-from fedmpi.plan import MECHANISMS, PROBED, Own, Submodel
+from fedmpi.plan import MECHANISMS, PROBED, Own, Plan
 
-ERRORS = frozenset(f"error.{name}" for name in LOSSES)
+ERRORS = frozenset(f"error.{name}" for name in OF_CLASSES)
 
 
-class OneByOne(Engine):
-    """Trains one client after another, each by `train_client`.
-
-    Parameters
-    ----------
-    networks : Networks
-        Of the run's model; the backends are those that the subclass computes with.
-    data, on_step
-        As for every Engine.
-    """
-
-    def __init__(
-        self, networks: Networks, data: ClientData, on_step: Callable[[], None] = nothing
-    ) -> None:
-        super().__init__(data, on_step)
-        self.networks = networks
-
-    @property
-    def layout(self) -> Layout:
-        return self.networks.whole.layout
-
-    @property
-    def initial_weights(self) -> Vector:
-        return self.networks.whole.first
-
-    def layout_of(self, submodel: Submodel | None) -> Layout:
-        return self.networks.of(submodel).layout
+class OneByOne(NetworkEngine):
+    """Trains one client after another: one loop over batches, with the steps of the subclass."""
 
     def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
         for job in jobs:
@@ -53,46 +28,13 @@ class OneByOne(Engine):
             except CLIENT_FAULTS as error:
                 yield Failure(job.client, f"{error}" or type(error).__name__)
 
-    def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
-        return self._statistics(weights, x)
-
-    @cached_property
-    def _statistics(self) -> Callable[[Vector, AnyArray], Vector]:
-        from fedmpi.learn.static_norm import statistics_of  # needs torch
-
-        return statistics_of(self.networks.module(), self.layout)
-
-    def flow(self, weights: Vector) -> Reals:
-        return self._flow(weights)
-
-    @cached_property
-    def _flow(self) -> Callable[[Vector], Reals]:
-        from fedmpi.learn.flow import flow_of  # needs torch
-
-        return flow_of(self.networks.module(), self.layout, self.networks.sample)
-
-    @abstractmethod
     def train_client(self, job: Job) -> Report:
         """Return what a job gives; raises what CLIENT_FAULTS names."""
-
-
-class GradientEngine(OneByOne):
-    """Takes each batch's gradient from a backend, corrects it as the plan says, and moves weights.
-
-    The backends of `networks` are Gradients.
-    """
-
-    @property
-    def gradients(self) -> Gradients:
-        """The backend of the whole model."""
-        return self.networks.whole.backend
-
-    def train_client(self, job: Job) -> Report:
-        plan, data = job.plan, self.data
-        lr = data.local.lr_of(job.round)
-        network = self.networks.of(plan.submodel)
+        plan, data = job.plan.minimising(self.data.loss), self.data
+        network, lr = self.networks.of(plan.submodel), data.local.lr_of(job.round)
         start = job.state["weights"] if plan.start is None else plan.start
-        steps = Steps(network, plan, data.local, lr, network.enter(start, plan.private))
+        network.backend.begin(Draws(data.seed, job.round, job.client))
+        steps = self.steps_of(network, plan, lr, network.enter(start, plan.private))
         samples = len(data.partition.of(job.client))
         loss, seen, probed = 0.0, 0, 0
         if "columns" in plan.statistics:
@@ -108,7 +50,8 @@ class GradientEngine(OneByOne):
         for look in (name for name in PROBED if name in plan.statistics):
             for x, y in data.probes(job):
                 probed += steps.probe(look, x, y)
-        weights, private = network.leave(start, steps.weights.copy())
+        trained, statistics = steps.result()
+        weights, private = network.leave(start, trained)
         return Report(
             client=job.client,
             samples=samples,
@@ -119,15 +62,38 @@ class GradientEngine(OneByOne):
             lr=lr,
             probed=probed,
             private=private,
-            statistics=steps.statistics.result(),
+            statistics=statistics,
         )
 
+    @abstractmethod
+    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> Any:
+        """Return what takes the steps of one client: Steps, or what has its methods.
+
+        `start` is float32[P'], the weights that training starts from, in the coordinates of
+        the Network.
+        """
+
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
-        return self.gradients.outputs(weights, x)
+        return self.networks.whole.backend.outputs(weights, x)
 
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         network = self.networks.of(own.submodel)
         return network.backend.outputs(network.enter(own.weights, own.private), x)
+
+
+class GradientEngine(OneByOne):
+    """Takes each batch's gradient from a backend, corrects it as the plan says, and moves weights.
+
+    The backends of `networks` are Gradients.
+    """
+
+    @property
+    def gradients(self) -> Gradients:
+        """The backend of the whole model."""
+        return self.networks.whole.backend
+
+    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> Steps:
+        return Steps(network, plan, self.data.local, lr, start)
 
 
 class TorchEngine(GradientEngine, name="torch"):

@@ -8,27 +8,32 @@ from fedmpi import kernels
 class Samples:
     """One half (train or test) of a Dataset; images are kept as bytes and normalised on the way.
 
-    `x` is uint8[N, C, H, W] for images, and passed on as it is for other kinds; `y` int64[N].
+    `x` is uint8[N, C, H, W] for images, and passed on as it is for other kinds; `y` int64[N], or
+    targets of another kind (losses.py). With `following`, x is text uint8[N, T] and the targets
+    are the tokens that follow each of its tokens, the last of them `y`. `norm` are the
+    (scale, shift), float32[C] each, that images are normalised by; else None.
     """
 
-    def __init__(self, x, y, mean=None, std=None):
-        self.x, self.y = x, y
-        self._image = x.dtype == np.uint8 and mean is not None
-        if self._image:
+    def __init__(self, x, y, mean=None, std=None, following=False):
+        self.x, self.y, self._following = x, y, following
+        self.norm = None
+        if x.dtype == np.uint8 and mean is not None:
             mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-            self._scale = (1.0 / (255.0 * std)).astype(np.float32)
-            self._shift = (-mean / std).astype(np.float32)
+            self.norm = (1.0 / (255.0 * std)).astype(np.float32), (-mean / std).astype(np.float32)
             self._flat = x.reshape(len(x), x.shape[1], -1)
 
     def __len__(self):
         return len(self.y)
 
     def take(self, index):
-        """Return (x, y) of the samples `index` int64[n]: float32[n, ...] and int64[n]."""
-        y = self.y[index].astype(np.int64)
-        if not self._image:
+        """Return (x, y) of the samples `index` int64[n]: float32[n, ...], and their targets."""
+        y = self.y[index]
+        y = y.astype(np.float32 if y.dtype.kind == "f" else np.int64)
+        if self._following:
+            y = np.concatenate((self.x[index, 1:].astype(np.int64), y[:, None]), axis=1)
+        if self.norm is None:
             return self.x[index], y
         out = np.empty((len(index), *self.x.shape[1:]), np.float32)
         flat = out.reshape(len(index), self.x.shape[1], -1)
-        kernels.batch.normalise(flat, self._flat, index, self._scale, self._shift)
+        kernels.batch.normalise(flat, self._flat, index, *self.norm)
         return out, y

@@ -63,7 +63,7 @@ class Steps:
         stays = self.mask is None or (plan.fixed and not start[self.mask == 0].any())
         self.apart = not stays
         self.weights = start.copy() if self.apart else self.point
-        self.free = _free(self.layout, plan.backward, network.trained, update)
+        self.free = free_of(self.layout, plan.backward, network.trained, update)
         whole = update is None and plan.backward.whole
         self._edges = network.edges if whole else edges_of(self.free)
         if self.mask is not None:
@@ -123,6 +123,10 @@ class Steps:
         self.statistics.mean(look, (sides[0] - sides[1]) / np.float32(2 * length), len(y))
         return 2 * len(y)
 
+    def result(self):
+        """Return the weights float32[P'], a copy, and the statistics by name."""
+        return self.weights.copy(), self.statistics.result()
+
     def take_mask(self, mask, free):
         """Go on under another mask uint8[P'], and move what `free` uint8[P'] allows."""
         self.mask, self.free, self._edges = mask, free, edges_of(free)
@@ -164,8 +168,11 @@ class Steps:
             )  # fmt: skip
 
 
-def _free(layout, backward, trained, update):
-    """uint8[P']: 1 where the optimiser moves a coordinate; dropped rows stay where they are."""
+def free_of(layout, backward, trained, update):
+    """Return uint8[P']: 1 where the optimiser moves a weight; dropped rows stay where they are.
+
+    `trained` uint8[P'] is 1 where a coordinate is trained, `update` that of a Plan or None.
+    """
     moving = trained
     if not backward.whole:
         rows = backward.rows or (None,) * len(layout.layers)

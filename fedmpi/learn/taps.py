@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from fedmpi.learn.layout_of import kind_of, row_axis
+from fedmpi.learn.constants import is_replaced
+from fedmpi.learn.kinds import kind_of, row_axis, tensors_in
 from fedmpi.learn.skeleton import Rows, SkeletonConv, SkeletonLinear
 
 
@@ -49,13 +50,13 @@ class Tap:
         if self._rows is None or self.kind == "embedding":
             return
         axis = row_axis(part)
-        for values in _tensors(output):
+        for values in tensors_in(output):
             if values.requires_grad:
                 values.register_hook(lambda gradient: self._rows.masked(gradient, axis))
 
     def _measure(self, output):
         """Add |output| of each row, over batch and space, to the sums in place."""
-        if self.sums is None or self.kind not in ("conv", "norm", "linear"):
+        if self.sums is None or self.kind not in ("conv", "norm", "linear", "adapter"):
             return
         axis = row_axis(self.part) % output.dim()
         over = [other for other in range(output.dim()) if other != axis]
@@ -64,6 +65,8 @@ class Tap:
 
 def _forward_of(part):
     """Return the function (part, x, rows) with a sliced backward pass, or None if there is none."""
+    if is_replaced(part) or _has_hooks(part):
+        return None  # what its owner put there is part of the model
     if type(part).forward is nn.Linear.forward:
         return _linear
     # Filters of a grouped convolution see different inputs, so they cannot be sliced freely.
@@ -73,6 +76,10 @@ def _forward_of(part):
     return None
 
 
+def _has_hooks(part):
+    return any(p._backward_hooks for p in part.parameters(recurse=False))
+
+
 def _conv(part, x, rows):
     geometry = (part.stride, part.padding, part.dilation)
     return SkeletonConv.apply(x, part.weight, part.bias, rows, geometry)
@@ -80,12 +87,3 @@ def _conv(part, x, rows):
 
 def _linear(part, x, rows):
     return SkeletonLinear.apply(x, part.weight, part.bias, rows)
-
-
-def _tensors(output):
-    """Yield the tensors of an output, which may be tuples of tuples."""
-    if isinstance(output, torch.Tensor):
-        yield output
-    else:
-        for part in output:
-            yield from _tensors(part)

@@ -1,13 +1,18 @@
 """Gradients and outputs of any torch module, by way of flat vectors."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from torch import nn
 
 from fedmpi.layout import Layout
+from fedmpi.learn.constants import Constants, Training
 from fedmpi.learn.gradients import Gradients, checked_rows
+from fedmpi.learn.kinds import BATCH_NORMS
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
-from fedmpi.learn.losses import LOSSES, of_labels
+from fedmpi.learn.loss_functions import of_labels
+from fedmpi.learn.losses import loss_of
 from fedmpi.learn.taps import Tap
 from fedmpi.plan import FULL
 
@@ -36,6 +41,9 @@ class TorchGradients(Gradients):
         self._flat_grad = torch.zeros(layout.size)
         super().__init__(layout, self._flat.numpy(), self._flat_grad.numpy())
         bind(module, layout, self._flat)
+        self._training, self._constants = Training(module), Constants(module, layout)
+        self._kept = _kept_by_hand(module, layout)
+        self._shared = _shared(module)
         self._taps = [Tap(parts[0]) for parts in layer_modules(module, layout)]
         self._prepare(FULL)
 
@@ -44,17 +52,32 @@ class TorchGradients(Gradients):
             self._prepare(backward)
         for layer, tap in enumerate(self._taps):
             tap.sums = None if activations is None else activations[layer]
-        if not self.module.training:
-            self.module.train()
+        self._training.on()
         still = self._flat[self._still]
-        loss = LOSSES[error](of_labels(self.module(_copy(x)), self._labels), _copy(y))
-        self._fill(loss)
+        with nullcontext() if self._draws is None else self._draws.next_pass():
+            outputs = of_labels(self.module(_copy(x)), self._labels)
+            loss = loss_of(error)(outputs, _copy(y))
+            self._fill(loss)
+        self._take_statistics()
         self._flat[self._still] = still
         return loss.item()
+
+    def begin(self, draws):
+        super().begin(draws)
+        self._constants.restore()
+
+    def _take_statistics(self):
+        """Bring statistics that a module has replaced by new tensors into the flat vector."""
+        for part, name, view in self._kept:
+            found = getattr(part, name)
+            if found.data_ptr() != view.data_ptr():
+                view.copy_(found.detach())
+                setattr(part, name, view)
 
     def _evaluate(self, x):
         for tap in self._taps:
             tap.sums = None
+        self._constants.restore()
         if self.module.training:
             self.module.eval()
         with torch.no_grad():
@@ -89,11 +112,30 @@ class TorchGradients(Gradients):
                 self._untouched.append(view)
         for tap, keep in zip(self._taps, rows, strict=True):
             tap.keep(keep)
-        self._still, self._silent = _unmoved(layout, rows, backward.lowest)
+        self._still, self._silent = _unmoved(layout, rows, backward.lowest, self._shared)
         self._backward = backward
 
 
-def _unmoved(layout, rows, lowest):
+def _kept_by_hand(module, layout):
+    """Return (module, name, view) of the statistics of modules that are not torch's own norms."""
+    found = []
+    for tensor in (tensor for tensor in layout.tensors if not tensor.trained):
+        owner, _, name = tensor.name.rpartition(".")
+        part = module.get_submodule(owner)
+        if not isinstance(part, BATCH_NORMS):
+            found.append((part, name, getattr(part, name)))
+    return found
+
+
+def _shared(module):
+    """Return the names of the parameters that are used by more than one name."""
+    names = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {name for alike in names.values() if len(alike) > 1 for name in alike}
+
+
+def _unmoved(layout, rows, lowest, shared):
     """Return two int64 lists of coordinates: statistics that stay, and gradients set to zero."""
     still, silent = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for tensor in layout.tensors:
@@ -108,7 +150,7 @@ def _unmoved(layout, rows, lowest):
         joined = tensor.name.rpartition(".")[0] != layer.name
         if not tensor.trained:
             still.append(dropped)
-        elif joined or layer.kind == "embedding":
+        elif joined or layer.kind == "embedding" or tensor.name in shared:
             silent.append(dropped)
     return torch.from_numpy(np.concatenate(still)), torch.from_numpy(np.concatenate(silent))
 

@@ -50,7 +50,12 @@ class Run:
             self.schema, self.software_version = root["fedmpi_schema"], root["software_version"]
             self.status, self.ranks = root["status"], root["ranks"]
             self.created, self.updated = root["created"], root["updated"]
+            names = source.names("metrics") if source.has("metrics") else ()
             columns = schema.known(schema.ROUNDS, self.schema)
+            if twice := {c.name for c in columns}.intersection(names):
+                raise ResultError(f"{source.path}: damaged, /metrics has {', '.join(twice)}")
+            self.metric_names = tuple(names)
+            columns += tuple(map(schema.metric_column, names))
             self.rounds = Table(source, "rounds", columns, root["rounds"])
             columns = schema.known(schema.CLIENTS, self.schema)
             self.clients = Table(source, "clients", columns)
@@ -158,7 +163,7 @@ class Run:
         whole = self.rounds.to_xarray()
         number = {"round": self.rounds["round"]}
         for name, table in (("layers", self.layers), ("phases", self.phases)):
-            names = self.layer_names if name == "layers" else range(table.shape[1])
+            names = self.layer_names if name == "layers" else range(table.shape[-1])
             second = {"layer": list(names), "rank": list(names)}
             found = table.to_xarray(**number, **second)
             whole = whole.merge(found.rename({key: f"{name}_{key}" for key in found.data_vars}))

@@ -134,6 +134,14 @@ EVENTS = _columns("events", "[E]", """
     text,  utf-8, ,  what happened
 """)
 
+
+
+def metric_column(name):
+    """Return the Column of a metric that a configuration names; it is one of the rounds."""
+    text = f"{name.replace('_', ' ')} on the test data; NaN in rounds without evaluation"
+    return Column(f"metrics/{name}", "<f8", "[R]", "1", text)
+
+
 FIXED = (
     Column("config/toml", TEXT, "", "", "the configuration, byte for byte as given"),
     Column("config/resolved", TEXT, "", "", "JSON of every value used, defaults included"),
@@ -173,13 +181,14 @@ def _minor(version):
 def limits(column):
     """Return the (least, most) that values of a column of rounds or clients can have.
 
-    NaN counts as no value. A loss can be anything.
+    NaN counts as no value. A loss, or a bound on what is told, can be anything.
     """
-    if column.name.endswith("_loss"):
+    name = column.name
+    if name.endswith("_loss") or name == "epsilon":
         return -np.inf, np.inf
-    if column.group not in ("rounds", "clients") or column.name in MEASURED:
+    if column.group not in ("rounds", "clients") or name in MEASURED:
         return -1e30, 1e30
-    part = column.dtype == "<f8" and column.unit == "1" and column.name != "flops_inference"
+    part = name == "kept" or "accuracy" in name or "density" in name
     return (0, 1 + 1e-9) if part else (0, 1e30)
 
 
@@ -209,10 +218,13 @@ TAIL = """## Open groups
 
 | path | what |
 | --- | --- |
-| `/provenance/...` | what the run ran on: texts, numbers, lists, and groups of these |
+| `/provenance/...` | what the run ran on: texts, numbers, lists, and groups of these; \
+`engine` has the engine, its device, chunk, slots, precision, and the versions of CUDA and cuDNN |
 | `/devices/<column>` [N] | numbers or texts, one for each client, from the device profile; \
 `availability` and `dropout` if any client can be away or be lost, `memory_mb`, `power_w`, \
 `idle_w` and `joule_per_mb` where given, `shift_s` and `trace` if there is a trace |
+| `/metrics/<metric>` [R] | what `model.metrics` names, `<f8`, NaN in rounds without evaluation; \
+a column of the rounds to readers; no group if it names none |
 | `/model/<parameter>` | the global weights at the end, in the order of the model; absent before |
 | `/model`, attribute `sha256` | digest of these, defined in `fedmpi/record/digest.py` |
 

@@ -146,6 +146,11 @@ class Source:
         with self._guard():
             return self._members(path)
 
+    def has(self, path):
+        """Return whether the root has something called `path`."""
+        with self._guard():
+            return path in self._file
+
     def shape(self, path, dtype=None):
         """Return the shape of the dataset `path`, after all checks but reading it."""
         with self._guard():

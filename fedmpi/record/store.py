@@ -22,9 +22,10 @@ WIDEST = 4096  # values of a row in one chunk
 PACKED = {"compression": "gzip", "compression_opts": 4}
 # The numbers of the rounds are the axis of /rounds. Where there is a second axis, both have labels
 # instead: netCDF readers such as xarray's refuse a dataset with a scale on one axis of two.
-SCALES = {"rounds": "rounds/round"}
+SCALES = dict.fromkeys(("rounds", "metrics"), "rounds/round")
 LABELS = {"[R, ranks]": ("round", "rank"), "[R, L]": ("round", "layer")}
-CHUNK_ROWS = {"rounds": 64, "phases": 64, "layers": 64, "events": 4, "clients": 4096}
+CHUNK_ROWS = dict.fromkeys(("rounds", "phases", "layers", "metrics"), 64)
+CHUNK_ROWS |= {"events": 4, "clients": 4096}
 
 
 @contextmanager
@@ -35,8 +36,7 @@ def changed(path, new=False):
     """
     disk = PatientFile(path, new)
     try:
-        space = SPACE if new else {}
-        with h5py.File(disk, "w" if new else "r+", libver=FORMAT, **space) as file:
+        with h5py.File(disk, "w" if new else "r+", libver=FORMAT, **SPACE if new else {}) as file:
             yield file
     finally:
         disk.close()
@@ -126,10 +126,11 @@ def _json(resolved):
         raise ResultError(f"config/resolved: {error}; give plain values") from error
 
 
-def put_empty(file, ranks, layers):
+def put_empty(file, ranks, layers, metrics=()):
     """Make the datasets that grow, without rows."""
-    file.create_group("model", track_order=True)
-    for column in schema.APPENDED:
+    for group in ("model", "metrics")[: 2 if metrics else 1]:
+        file.create_group(group, track_order=True)
+    for column in (*schema.APPENDED, *map(schema.metric_column, metrics)):
         _growing(file, column, schema.numeric(column), {"[R, ranks]": ranks, "[R, L]": layers})
     for column in schema.EVENTS:
         text = column.dtype == schema.TEXT
@@ -226,8 +227,7 @@ def put_model(file, arrays, sha256):
     for name, array in arrays.items():
         dataset = _fixed(group, _checked_name(group, name), little_endian(array), packed=False)
         _name(dataset, "1", f"final global weights {name}")
-    digest = text_array(sha256)
-    group.attrs.create("sha256", digest, dtype=digest.dtype)
+    put_attributes(group, {"sha256": sha256})
 
 
 def _plain(group, name, value):
@@ -271,6 +271,8 @@ def cut(file, rounds, ranks):
     rows = int(np.searchsorted(file["clients/round"][:], last, side="right"))
     for column in schema.APPENDED:
         file[column.path].resize(rows if column.group == "clients" else rounds, axis=0)
+    for name in file.get("metrics", ()):
+        file[f"metrics/{name}"].resize(rounds, axis=0)
     file["model"].clear()
     file["model"].attrs.pop("sha256", None)
     for column in schema.PHASE_COLUMNS:

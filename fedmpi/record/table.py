@@ -19,7 +19,7 @@ class Table:
         self._columns = {column.name: column for column in columns}
         self._read = {}
         shapes = {name: source.shape(c.path, c.dtype) for name, c in self._columns.items()}
-        self.shape = next(iter(shapes.values()), (0,))
+        self.shape: tuple[int, ...] = next(iter(shapes.values()), (0,))
         rows = self.shape[:1] if rows is None else (rows,)
         for name, shape in shapes.items():
             if shape != self.shape or shape[:1] != rows:

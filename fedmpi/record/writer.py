@@ -53,7 +53,8 @@ class Writer:
         self._phases = check_phases(phases)
         self._last = int(run.rounds["round"][-1]) if self.rounds else -1
         self._mark = (run.created, self.rounds)
-        self._rows = {column.path: [] for column in schema.APPENDED}
+        self._metrics = [schema.metric_column(name) for name in run.metric_names]
+        self._rows = {column.path: [] for column in (*schema.APPENDED, *self._metrics)}
         self._events = []
         self._bytes = 0
         self._cost = 0.0
@@ -63,14 +64,14 @@ class Writer:
     @classmethod
     def create(
         cls, path, *, config_toml, resolved, provenance, partition_counts, devices, layer_names,
-        ranks, phases=schema.PHASES, overwrite=False,
+        ranks, phases=schema.PHASES, metrics=(), overwrite=False,
     ):
         """Write a file without rounds and return its Writer.
 
         config_toml is the text as given, resolved and provenance are plain dicts,
         partition_counts int[N, classes], devices {column: values [N]}, layer_names [L] texts;
-        `phases` names the rows of the phases given to append. Raises ResultError if `path`
-        exists (without overwrite) or cannot be written.
+        `phases` and `metrics` name the rows of what is given to append. Raises ResultError if
+        `path` exists (without overwrite) or cannot be written.
         """
         path = check_target(path, overwrite)
         now = utc_now()
@@ -83,7 +84,7 @@ class Writer:
             store.put_fixed(file, config_toml, resolved, partition_counts, layer_names)
             store.put_tree(file.create_group("provenance", track_order=True), provenance)
             store.put_devices(file.create_group("devices"), devices, len(partition_counts))
-            store.put_empty(file, ranks, len(layer_names))
+            store.put_empty(file, ranks, len(layer_names), metrics)
         with reader.open(path) as run:
             return cls(path, run, phases)
 
@@ -123,17 +124,19 @@ class Writer:
         """The time when the run began, as in the file; it identifies the run."""
         return self._mark[0]
 
-    def append(self, row, clients, phases, layers):
+    def append(self, row, clients, phases, layers, metrics=None):
         """Take one finished round; it enters the file with the next commit.
 
         row {column: number}, clients {column: values [K]} or a structured array, phases
-        float64[len(phases), ranks], layers {column: values [L]}. Raises ResultError naming any
-        column that is missing, unknown or of the wrong kind, and then takes nothing.
+        float64[len(phases), ranks], layers {column: values [L]}, metrics {name: number}. Raises
+        ResultError naming any column that is missing, unknown or of the wrong kind, and then takes
+        nothing.
         """
         place = f"round {self.rounds}"
         single = row_arrays("rounds", row, place, ())
         single |= row_arrays("layers", layers, place, (self._layers,))
         single |= self._phase_arrays(phases, place)
+        single |= self._metric_arrays(metrics or {}, place)
         new = {path: array[None] for path, array in single.items()}
         new |= row_arrays("clients", clients, place)
         number = int(single["rounds/round"])
@@ -215,6 +218,12 @@ class Writer:
         if found != self._mark:
             raise ResultError(f"{self.path}: another run has written this file since round "
                               f"{self._mark[1]}; end one of the two")
+
+    def _metric_arrays(self, metrics, place):
+        if metrics.keys() != {column.name for column in self._metrics}:
+            named = ", ".join(column.name for column in self._metrics) or "none"
+            raise ResultError(f"{place}: metrics {', '.join(metrics)}: must be {named}")
+        return {c.path: column_array(c, metrics[c.name], place) for c in self._metrics}
 
     def _phase_arrays(self, phases, place):
         phases = column_array(schema.PHASE_COLUMNS[0], phases, place)

@@ -77,9 +77,14 @@ def world_of(fixed: Any, there: Bools | None, now: float) -> World:
     `fixed` is the run's Experiment. `there` bool[K] are the clients that can be asked if they
     have samples; None stands for all, and then no step is taken for each client.
     """
+
+    def times() -> Reals:
+        seconds: Reals = fixed.costs.seconds
+        return seconds
+
     if there is None:
-        return World(fixed.sizes, now, fixed.costs.seconds, fixed.holders)
-    return World(np.where(there, fixed.sizes, 0), now, fixed.costs.seconds)
+        return World(fixed.sizes, now, times, fixed.holders)
+    return World(np.where(there, fixed.sizes, 0), now, times)
 
 
 def shares_of(sizes: Integers, weighting: str) -> Reals:

@@ -27,13 +27,14 @@ class RoundRecord:
     """What one round adds to the result file.
 
     `columns` are those of /rounds, `clients` the rows CLIENT[n] in order of client,
-    `layers` arrays [L] by name, `phases` float64[phases, ranks], and `rejected` a list of
-    (client, reason).
+    `layers` arrays [L] by name, `metrics` numbers by name, `phases` float64[phases, ranks], and
+    `rejected` a list of (client, reason).
     """
 
     columns: dict
     clients: np.ndarray
     layers: dict
+    metrics: dict
     phases: np.ndarray | None = None
     rejected: Sequence[tuple[int, str]] = ()
 

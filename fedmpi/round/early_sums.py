@@ -36,7 +36,7 @@ class EarlySums:
         self._rounds, self._spent = 0, {False: [], True: []}
 
     def begin(self, sums, left):
-        """Begin the sum of `sums`, with `left` clients to go, if it is time; then `sums` start again from zero."""
+        """Begin the sum of `sums` if it is time, with `left` clients to go, and clear them."""
         if self.active and not self._begun and left <= 1:
             self._begun = True
             self._comm.sum_ahead(dict(sums))

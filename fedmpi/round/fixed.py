@@ -1,5 +1,6 @@
 """The fixed parts of a run: everything that its rounds need and none of them changes."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,10 +14,12 @@ from fedmpi.exchange import Report
 from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
+from fedmpi.learn.evaluate import Score
 from fedmpi.learn.partitions import Drawn, Partition, held_out
 from fedmpi.learn.partitions.label_mix import LabelMix, label_mix, tested_mix
 from fedmpi.learn.partitions.partition import from_owner
 from fedmpi.learn.sample_arrays import Samples
+from fedmpi.metric import Metric
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.costs import Costs
@@ -39,6 +42,8 @@ class Experiment:
         The first global weights.
     memories : ClientStore
         What the clients of this rank keep between rounds: it changes, but is made once.
+    metrics : tuple of (str, Metric)
+        What an evaluation measures besides loss and accuracy, by column of the result file.
     """
 
     config: Config
@@ -53,6 +58,7 @@ class Experiment:
     server: ServerOptimizer
     weights: Vector
     memories: ClientStore
+    metrics: tuple[tuple[str, Metric], ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -126,6 +132,12 @@ class Experiment:
                 plan = replace(plan, steps=int(fit))
         self.costs.check_memory(plan, client)
         return plan
+
+    def metrics_of(self, score: Score | None) -> dict[str, float]:
+        """Return the metrics of a Score by column; NaN where there was no evaluation."""
+        if score is None:
+            return {column: math.nan for column, _ in self.metrics}
+        return dict(score.metrics)
 
     def flops_inference(self, state: State) -> float:
         """Return the floating-point operations of one sample through the global model."""

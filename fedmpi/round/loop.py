@@ -63,9 +63,8 @@ class Simulation:
         """Run the next round on all ranks; return its Row, the same on each of them.
 
         Returns None if the run was asked to stop before all clients were trained, and raises
-        RejectedError if too many of them were rejected: then the round leaves no trace, and
-        the state is as it was before. A round that nobody completes is abandoned (Bonawitz
-        et al., MLSys 2019): it is recorded, and the state stays as it was.
+        RejectedError if too many of them were rejected: then the round leaves no trace. A round
+        that no client completes is recorded, and the state stays (Bonawitz et al., MLSys 2019).
         """
         experiment, round, phases = self.experiment, self.next_round, Phases()
         phases.seconds["record"] = self.recorded  # of the round before
@@ -96,7 +95,7 @@ class Simulation:
             if (clients["status"] == COMPLETED).any():
                 self._step(sums, cohort, clients)
         with phases("evaluate"):
-            score = self._score(round)
+            score = score_of(experiment, self.state, round, self.comm)
         row = self._row(cohort, clients, sums, sent, score)
         row.rejected = reasons
         self.next_round += 1
@@ -133,10 +132,7 @@ class Simulation:
         self.cohorts.take(arrays["cohorts"])
 
     def _placed(self, cohort):
-        """Return the rank of each client of a cohort, int64[n], and its predicted work.
-
-        What a client's memory says of its work is known at its home only, so it is shared.
-        """
+        """Return the rank of each client of a cohort, int64[n], and its predicted work."""
         work = np.where(cohort.dropped, 0.0, self.experiment.work(cohort.clients))
         if not self._remembers:
             return place(work, self._pace), work
@@ -167,8 +163,7 @@ class Simulation:
     def _agree(self, clients):
         """Wait for all ranks; return whether one left its clients early, and the rejected in all.
 
-        `clients` are this rank's rows, None if it left early. Afterwards `stopping` says, alike
-        on all ranks, whether any was asked to stop.
+        `clients` are this rank's rows, None if it left early. `stopping` is then alike on all.
         """
         refused = 0 if clients is None else (clients["status"] == REJECTED).sum()
         flags = np.array([clients is None, bool(self.stop.asked), refused], np.int64)
@@ -239,13 +234,11 @@ class Simulation:
         sent.add(done.down, done.up if in_time else [], done.sent if in_time else None)
         if row["status"] == COMPLETED:
             done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
-            if done.reason:
-                row["status"] = REJECTED
-            else:
-                for stage in experiment.stages:
-                    stage.seal(sums, self.next_round, job.client, cohort)
-                if done.memory is not None:
-                    self.store.stage(job.client, done.memory)
+            row["status"] = REJECTED if done.reason else COMPLETED
+            for stage in () if done.reason else experiment.stages:
+                stage.seal(sums, self.next_round, job.client, cohort)
+            if done.memory is not None:
+                self.store.stage(job.client, done.memory)
         return row, done.reason if row["status"] == REJECTED else ""
 
     def _step(self, sums, cohort, clients):
@@ -259,29 +252,19 @@ class Simulation:
         returned.state(after, self.experiment.layout, self.algorithm, "step")
         self.state = self.experiment.server.step(self.state, after)
 
-    def _score(self, round):
-        """Evaluate global and own models if this round is one to evaluate, or the last one."""
-        run = self.experiment.config.run
-        if (round + 1) % run.eval_every and round + 1 != run.rounds:
-            return None
-        if not len(self.experiment.test):  # a data set without test samples
-            return None
-        return score_of(self.experiment, self.state, round, self.comm)
-
     def _row(self, cohort, clients, sums, sent, score):
         """Let virtual time pass, and put the round's columns together."""
-        experiment, start = self.experiment, self.virtual_time
+        experiment, start, number = self.experiment, self.virtual_time, self.next_round
         self.virtual_time = self.cohorts.let_time_pass(clients, start)
-        found = columns.round_columns(
-            self.next_round, clients, cohort, sent, score, experiment.label_mix
-        )
+        found = columns.round_columns(number, clients, cohort, sent, score, experiment.label_mix)
         found["virtual_time"] = self.virtual_time
         found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
         found["epsilon"] = spent(experiment, self.next_round + 1)
         found["density_union"] = union(sums, experiment.layout)
         found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
-        return columns.RoundRecord(found, clients, sent.layers(columns.could_send(clients)))
+        layers = sent.layers(columns.could_send(clients))
+        return columns.RoundRecord(found, clients, layers, experiment.metrics_of(score))
 
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""

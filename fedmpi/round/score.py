@@ -11,18 +11,23 @@ from fedmpi.totals import Total
 
 
 def score_of(experiment, state, round, comm):
-    """Return the Score of a round's `state`; collective over `comm`.
+    """Return the Score of a round's `state`, None if it is not due; collective over `comm`.
 
+    It is due every run.eval_every rounds and in the last one, where there are test samples.
     Where the method keeps parts of the model with its clients, up to run.own_models clients are
     drawn, and each is asked for its own model by the rank that holds its memory. Counts are
     integers, so the Score is the same for any number of ranks.
     """
+    run = experiment.config.run
+    due = not (round + 1) % run.eval_every or round + 1 == run.rounds
+    if not due or not len(experiment.test):
+        return None
     algorithm, classes = experiment.algorithm, experiment.dataset.classes
     if algorithm.static_norm:
         state = {**state, "weights": with_statistics(experiment.engine, state["weights"], comm)}
-    found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm)
-    most = experiment.config.run.own_models
-    if not (algorithm.personal and most):
+    metrics, most = experiment.metrics, run.own_models
+    found = evaluate(experiment.engine, state["weights"], experiment.test, classes, comm, metrics)
+    if not (algorithm.personal and most and found.count.any()):
         return found
     able = np.flatnonzero(experiment.test_split.sizes)
     if not len(able):
@@ -40,8 +45,7 @@ def score_of(experiment, state, round, comm):
         mean.add(own, state["weights"])
         if own is not None:
             index = experiment.test_split.of(client)
-            right = experiment.engine.right_answers(own, experiment.test, index)
-            tally[:, place] = right, len(index)
+            tally[:, place] = experiment.engine.right_answers(own, experiment.test, index)
     comm.sum_array(tally)
     weights, of_mean = mean.over(comm, state["weights"]), np.nan
     if weights is not None:

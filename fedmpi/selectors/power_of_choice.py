@@ -12,7 +12,7 @@ from pydantic import Field
 
 from fedmpi.section import Section
 from fedmpi.selector import Selector
-from fedmpi.selectors.weighted import draw
+from fedmpi.selectors.draws import draw
 
 
 class PowerOfChoice(Selector, name="power-of-choice"):

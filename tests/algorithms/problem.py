@@ -22,7 +22,7 @@ TEXT = f"""
 [run]
 seed = 3
 rounds = 4
-trainer = "{TRAINER}"
+engine = "{TRAINER}"
 [data]
 name = "digits"
 partition = "dirichlet"

@@ -33,6 +33,11 @@ CASES = [
     ("lg-fedavg", {"shared": 99}, (), True),
     ("prunetrain", {"penalty": 0.0, "threshold": 0.0, "every": 1}, (), True),
     ("heterofl", {"widths": [1.0]}, (), True),
+    ("fedrolex", {"widths": [1.0]}, (), True),
+    ("federated-dropout", {"widths": [1.0]}, (), True),
+    ("fiarse", {"shares": [1.0]}, (), True),
+    ("sub-fedavg", {"target": 1.0}, (), True),
+    ("zerofl", {"sparsity": 0.0}, (), True),
     ("fedbn", {}, ("model.name=lenet5",), True),
 ]
 

@@ -18,6 +18,7 @@ PERSONAL = {
     "lotteryfl": {"accuracy": 0.0, "rate": 0.3},
     "fedlp-hetero": {"prefer": "uniform"},
     "heterofl": {"widths": [1.0, 0.5]},
+    "sub-fedavg": {"accuracy": 0.0, "rate": 0.3},
     "fedmtl": {},
     "fedbn": {},
 }
@@ -96,7 +97,7 @@ def model_of(simulation, client):
             weights[block], memory["own"] = np.split(memory["own"], [4])
         assert not len(memory["own"])
         return weights
-    if name == "lotteryfl":
+    if name in ("lotteryfl", "sub-fedavg"):
         mask = np.unpackbits(memory["mask"], count=layout.size)
         return None if mask.all() else weights * mask
     if name == "lg-fedavg":

@@ -37,6 +37,18 @@ def check_bars(bars):
         assert bar["met"] is None  # a quick look does not judge
 
 
+def test_round_of_the_batched_engine(run_fedmpi, tmp_path):
+    words = ("bench", "round", "--quick", "--engine", "batched", "--json", "out.json")
+    done = run_fedmpi(*words, timeout=200)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "out.json")
+    check_bars(found["bars"])
+    assert [row["model"] for row in found["rows"]] == ["lenet5", "mlp"]
+    assert all(row["over_torch"] > 0 for row in found["rows"])
+    assert found["rule"][0].startswith('engine = "auto" with device = "cuda": batched')
+    assert 'engine = "auto" on a processor' in done.stdout
+
+
 @pytest.mark.timeout(280)
 def test_round(run_fedmpi, tmp_path):
     done = run_fedmpi("bench", "round", "--quick", "--json", "out.json", timeout=270)

@@ -270,6 +270,14 @@ def test_a_missing_gpu_has_several_reasons(build, count, visible, remedy):
     assert (found.level == "ok") == (not remedy) and found.remedy.startswith(remedy)
 
 
+def test_more_ranks_than_the_memory_of_a_gpu_allows():
+    assert gpu.shared(4, (), (), 10**9) is None
+    assert gpu.shared(4, [80 * 10**9] * 2, ["NVIDIA H100"] * 2, 10**9).level == "ok"
+    found = gpu.shared(12, [10 * 10**9], ["NVIDIA H100 MIG 1g.10gb"], 10**9)
+    assert found.level == "wrong" and "MIG slice" in found.value
+    assert found.remedy.startswith("at most 10 ranks")
+
+
 def test_no_library_and_no_launcher():
     assert mpi_library.library("", "cannot load MPI library").level == "wrong"
     assert mpi_library.launcher({}, MPICH, []).level == "note"

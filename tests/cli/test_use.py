@@ -15,7 +15,7 @@ import pytest
 from fedmpi import cli
 from fedmpi.cli import progress_display
 from fedmpi.experiment.resolve import resolve
-from tests.conftest import ROOT, errors_of, mpiexec
+from tests.conftest import ROOT, SOON, errors_of, mpiexec
 
 SMALL = """
 [run]
@@ -213,7 +213,7 @@ def test_ctrl_c_while_it_starts_ends_it_soon(folder, ranks):
         time.sleep(delay)
         os.killpg(process.pid, signal.SIGINT)
         try:
-            process.communicate(timeout=60)
+            process.communicate(timeout=SOON)  # once it trains, a client is finished first
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -4,16 +4,12 @@ import pytest
 
 RUN = """
 import os, sys
-from functools import partial
 from pathlib import Path
 from fedmpi.comm.base import Serial
-from fedmpi.experiment import assemble
 from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.resolve import resolve
 from fedmpi.experiment.stop import NoSignals
-from fedmpi.round.memories import ClientStore
 
-assemble.ClientStore = partial(ClientStore, limit=4_000_000)
 seen = []
 
 def resident(row, rounds):
@@ -26,6 +22,7 @@ print(*seen)
 """
 CONFIG = """
 [run]
+memory_mb = 4
 eval_every = 50
 checkpoint_share = 1  # the first checkpoint takes memory once: always at round 10
 [data]

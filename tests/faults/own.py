@@ -175,3 +175,13 @@ def drawn_by_rank(input_shape, classes):
         here = os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
         module[1].weight.fill_(float(here))
     return module
+
+
+@fedmpi.dataset
+def verses(root):
+    """Sequences of five of 300 words, and the next."""
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 300, (60, 6))
+    train, test = words[:40], words[40:]
+    return fedmpi.Dataset.of("verses", "text", (train[:, :5], train[:, 5]),
+                             (test[:, :5], test[:, 5]), 300)

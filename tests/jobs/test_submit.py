@@ -58,6 +58,15 @@ def test_the_number_comes_first_and_what_was_assumed(submit, tmp_path):
     assert (tmp_path / "notes").read_text().endswith(f"--parsable {tmp_path}/a.job/job.slurm\n")
 
 
+def test_a_job_whose_gpus_and_device_differ_is_warned_of(submit):
+    cuda = ("--set", "run.device=cuda", "--dry-run")
+    assert "the job has no GPU; add --gpus-per-node" in submit(*cuda).stderr
+    done = submit("--gpus-per-node", "4", *cuda)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "#SBATCH --gpus-per-node=4\n" in done.stdout
+    assert "train on processors" in submit("--gpus-per-task", "1", "--dry-run").stderr
+
+
 def test_a_rehearsal_shows_the_script_and_writes_nothing(submit, tmp_path):
     done = submit("--dry-run")
     assert done.returncode == 0 and "not submitted" in done.stdout and "#SBATCH" in done.stdout

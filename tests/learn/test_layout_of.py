@@ -139,16 +139,6 @@ def test_the_module_is_left_as_it_was():
     assert not any(part._forward_hooks for part in module.modules())
 
 
-class Tied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
-        self.b.weight = self.a.weight
-
-    def forward(self, x):
-        return self.b(self.a(x))
-
-
 class Unused(nn.Module):
     def __init__(self):
         super().__init__()
@@ -158,14 +148,21 @@ class Unused(nn.Module):
         return self.a(x)
 
 
-class Counting(nn.Module):
+class Averaging(nn.Module):
     def __init__(self):
         super().__init__()
         self.a = nn.Linear(3, 3)
-        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
 
     def forward(self, x):
+        if self.training:
+            self.mean += 1
         return self.a(x)
+
+
+class Restless(nn.Linear):
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.5, training=True)
 
 
 def frozen():
@@ -175,13 +172,12 @@ def frozen():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Tied(), "b.weight and a.weight are one parameter"),
         (Unused(), "never calls 'b'"),
-        (Counting(), "calls is torch.int64"),
+        (Averaging(), "mean is torch.float64 and changes in training"),
         (nn.Linear(3, 2).double(), "float64"),
-        (frozen(), "requires_grad False"),
+        (frozen(), "all of its parameters are frozen"),
         (nn.ReLU(), "no parameters"),
-        (nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)), "random numbers"),
+        (Restless(3, 2), "random numbers in evaluation mode"),
         (nn.Sequential(nn.Linear(4, 2)), "fails on input of shape"),
         (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, momentum=None)), "momentum=None"),
     ],

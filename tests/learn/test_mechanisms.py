@@ -10,10 +10,10 @@ from torch import nn
 from fedmpi.errors import ClientError, ConfigError
 from fedmpi.exchange import Failure, Job
 from fedmpi.layout import Support
-from fedmpi.learn.engine import ENGINES, ClientData
+from fedmpi.learn.engine import ENGINES, ClientData, OnDevice
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.local import Local
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.losses import OF_CLASSES
 from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.sample_arrays import Samples
@@ -24,7 +24,9 @@ LOCAL = Local(
     epochs=2, steps=None, batch_size=7, optimizer="sgd", lr=0.1, lr_decay=0.9, momentum=0.5,
     weight_decay=1e-2,
 )  # fmt: skip
-OTHERS = ["torch"] if numba.config.DISABLE_JIT else ["torch", "kernels"]
+OTHERS = ["torch", "batched", "stacked"]
+OTHERS += [] if numba.config.DISABLE_JIT else ["kernels"]
+STACKED = OnDevice(stacked=True, chunk=3)  # the batched engine with all clients in one operation
 
 
 def chain(head=6):
@@ -65,6 +67,8 @@ def seeded(build, **options):
 
 def engine(name, build=chain, local=LOCAL, **how):
     """Return the engine of that name, for two clients of 17 and 5 samples."""
+    how |= {"on": STACKED} if name == "stacked" else {}
+    name = "batched" if name == "stacked" else name
     rng = np.random.default_rng(5)
     x = rng.standard_normal((22, *SHAPE)).astype(np.float32)
     samples = Samples(x, rng.integers(0, CLASSES, 22))
@@ -128,7 +132,7 @@ PLANS = {
     "probes": lambda at: {"probes": 2, "statistics": ("gradient", "curvature")},
     "gates": lambda at: {"gates": np.ones(len(at.layers))},
     "steps": lambda at: {"steps": 3},
-    **{f"error.{name}": lambda at, name=name: {"error": name} for name in LOSSES},
+    **{f"error.{name}": lambda at, name=name: {"error": name} for name in OF_CLASSES},
     **{
         f"statistics.{name}": lambda at, name=name: {"statistics": (name,)}
         for name in (
@@ -195,7 +199,7 @@ def close(found, wanted, rtol=1e-4):
 
 
 def test_every_mechanism_is_tried():
-    errors = {f"error.{name}" for name in LOSSES}
+    errors = {f"error.{name}" for name in OF_CLASSES}
     assert set(PLANS) == MECHANISMS | errors == ENGINES["debug"].mechanisms
     layout = engine("debug").layout
     for name, made in PLANS.items():
@@ -213,7 +217,7 @@ def test_an_engine_does_what_the_debug_engine_does(name, mechanism, optimizer):
     mine, debug = engine(name, local=local), engine("debug", local=local)
     plan = plan_of(mine.layout, **(PLANS | TOGETHER)[mechanism](mine.layout))
     if not plan.mechanisms <= mine.mechanisms:
-        with pytest.raises(ConfigError, match=rf"{name}.*{mechanism}.*use 'debug'"):
+        with pytest.raises(ConfigError, match=rf"{name}.*{mechanism}.*use 'batched' or 'debug'"):
             reports(mine, plan)
         return
     compare(reports(mine, plan), reports(debug, plan))
@@ -266,7 +270,7 @@ def test_the_order_of_jobs_does_not_matter_and_each_is_asked_for_when_it_is_due(
     asked.clear()
     coming = made.train(jobs((0, plan), (1, mask)))
     next(coming)
-    assert asked == [0]
+    assert asked == ([0, 1] if made.name == "batched" else [0])
     np.testing.assert_array_equal(state["weights"], made.initial_weights)
 
 

@@ -18,7 +18,7 @@ from tests.algorithms.test_contract import KEYS
 NAMES = sorted(name for name, cls in ALGORITHMS.items() if cls.__module__.startswith("fedmpi."))
 COLUMNS = (
     "bytes_up", "bytes_down", "flops", "test_accuracy", "local_accuracy", "train_loss",
-    "virtual_time", "flops_inference",
+    "virtual_time", "flops_inference", "own_mean_accuracy",
 )  # fmt: skip
 
 
@@ -27,6 +27,20 @@ def test_any_number_of_ranks_gives_the_same_bits(name, comm):
     alone, expected = simulate(name, **KEYS.get(name, {}))
     together, rows = simulate(name, comm=comm, **KEYS.get(name, {}))
     assert alone.state.keys() == together.state.keys()
+    for key, array in alone.state.items():
+        assert array.tobytes() == together.state[key].tobytes(), key
+    for column in COLUMNS:
+        found, wanted = ([r.columns[column] for r in of] for of in (rows, expected))
+        assert np.array_equal(found, wanted, equal_nan=True), column
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet5"])
+@pytest.mark.parametrize("name", ["fedskel", "heterofl"])
+def test_the_batched_engine_gives_the_same_bits(name, model, comm):
+    """A client lands in other slots of other chunks, beside other clients."""
+    how = ("run.engine=batched", "run.chunk=3", f"model.name={model}")
+    alone, expected = simulate(name, how, **KEYS.get(name, {}))
+    together, rows = simulate(name, how, comm=comm, **KEYS.get(name, {}))
     for key, array in alone.state.items():
         assert array.tobytes() == together.state[key].tobytes(), key
     for column in COLUMNS:
@@ -48,7 +62,8 @@ def test_stages_and_selectors_give_the_same_bits(name, comm):
     for key, array in alone.state.items():
         assert array.tobytes() == together.state[key].tobytes(), key
     for column in COLUMNS:
-        assert [r.columns[column] for r in rows] == [r.columns[column] for r in expected], column
+        found, wanted = ([r.columns[column] for r in of] for of in (rows, expected))
+        assert np.array_equal(found, wanted, equal_nan=True), column
 
 
 SPARSE = {

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from fedmpi.comm.base import Serial
 from fedmpi.errors import AlikeError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.experiment.resolve import of_tree
+from fedmpi.experiment.stop import NoSignals
 from fedmpi.experiment.twice import train_twice
 from fedmpi.learn.partitions import Partition
+from fedmpi.round.loop import Simulation
 
 TREE = {
     "run": {"rounds": 2, "engine": "torch"},
@@ -42,3 +45,16 @@ def test_clients_that_train_otherwise_on_another_rank_are_found(comm, method, ti
     with pytest.raises(AlikeError, match=f"client 0 sends something else the {time} time on rank"):
         train_twice(experiment, comm, 3)
     return None
+
+
+@pytest.mark.parametrize("model", ["resnet20", "char-lstm"])
+def test_networks_with_statistics_and_steps_are_the_same_on_any_number_of_ranks(comm, model):
+    data = "tests.faults.own:verses" if model == "char-lstm" else "digits"
+    tree = {"run": {"rounds": 2, "eval_every": 2, "engine": "torch"}, "data": {"name": data},
+            "model": {"name": model},
+            "clients": {"number": 4, "per_round": 3, "local_steps": 1, "batch_size": 4}}
+    many, alone = (Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
+                   for ranks in (comm, Serial()))
+    row, expected = many.round(), alone.round()
+    assert row.columns["train_loss"] == expected.columns["train_loss"]
+    np.testing.assert_array_equal(many.state["weights"], alone.state["weights"])

@@ -19,7 +19,7 @@ def history(rounds=60):
     seconds = rng.lognormal(0, 1, CLIENTS)
     for round in range(rounds):
         sizes = rng.integers(1, 60, CLIENTS) * (rng.random(CLIENTS) < 0.8)
-        yield round, World(sizes, 9.0 * round, seconds), 6, rng.exponential(2.0, CLIENTS)
+        yield round, World(sizes, 9.0 * round, lambda: seconds), 6, rng.exponential(2.0, CLIENTS)
 
 
 def rows_of(round, world, chosen, losses):
@@ -154,7 +154,7 @@ def test_who_is_selected_is_as_the_twin_says_and_after_a_resume(name):
 def selected(name, rounds=300, **keys):
     """How often each client was asked, where all are there and losses are 1 but for client 3."""
     selector = SELECTORS[name](SELECTORS[name].Keys(**keys), SEED, CLIENTS)
-    world = World(np.full(CLIENTS, 20), 0.0, 1.0 + np.arange(CLIENTS))
+    world = World(np.full(CLIENTS, 20), 0.0, lambda: 1.0 + np.arange(CLIENTS))
     losses, counts = np.where(np.arange(CLIENTS) == 3, 5.0, 1.0), np.zeros(CLIENTS, int)
     for round in range(rounds):
         chosen = selector.select(round, world, 5, in_turn=False)

@@ -26,13 +26,38 @@ def progress(study):
     names = {"rounds": "Over rounds", "bytes": "Over bytes sent", "seconds": "Over virtual time"}
     main = [panel(study, axis, "test_accuracy", title, study.target)
             for axis, title in names.items()]
-    more = [panel(study, "rounds", column, title) for column, title in OTHERS
+    judged = [(name, title_of(name)) for name in metrics_of(study)]
+    more = [panel(study, "rounds", column, title) for column, title in (*OTHERS, *judged)
             if any(len(band(group, "rounds", column, "").x) for group in study.groups)]
     return section(
         "progress", "Accuracy and loss", tag("p", about), legend(study),
-        tag("div", *main, class_="figures"), numbers(study),
+        tag("div", *main, class_="figures"), numbers(study), last_metrics(study),
         tag("div", *more, class_="figures") if more else None,
     )  # fmt: skip
+
+
+def metrics_of(study):
+    """Return the columns of the metrics that any of the runs measures."""
+    return tuple(dict.fromkeys(name for run in study.runs for name in run.metric_names))
+
+
+def title_of(metric):
+    """Return the title of a metric's column."""
+    words = metric.replace("_", " ")
+    return words.upper() if len(words) < 4 else words[:1].upper() + words[1:]
+
+
+def last_metrics(study):
+    """Return the table of the metrics of the last evaluation, or None if no run has any."""
+    names = metrics_of(study)
+    if not names:
+        return None
+    rows = []
+    for group in study.groups:
+        drawn = [band(group, "rounds", name, group.name).y for name in names]
+        rows.append((swatch(group), *(f"{y[-1]:.4g}" if y.size else "-" for y in drawn)))
+    head = ("Configuration", *map(title_of, names))
+    return table("Metrics of the last evaluation", head, rows, right=set(range(1, len(head))))
 
 
 def legend(study):
@@ -64,7 +89,7 @@ def band(group, axis, column, name):
     Where the runs' points stand at different x, they are joined by straight lines first.
     """
     found = []
-    for run in group.runs:
+    for run in (run for run in group.runs if column in run.rounds):
         x, y = curves.series(run, axis, column)
         finite = np.isfinite(x) & np.isfinite(y)
         if finite.any():

@@ -36,7 +36,8 @@ def facts(study):
 
 def epsilon(run):
     """Return what a run spent of its clients' privacy, "" if it adds no noise."""
-    last = run.rounds["epsilon"][-1] if len(run.rounds) else np.nan
+    told = "epsilon" in run.rounds and len(run.rounds)
+    last = run.rounds["epsilon"][-1] if told else np.nan
     return "" if np.isnan(last) else f"epsilon {last:.3g}"
 
 

@@ -9,13 +9,17 @@ import numpy as np
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
 from fedmpi.learn.data.conversion import TOKENS, parts_of
+from fedmpi.learn.data.targets import check_outputs, taken_apart
 
 KINDS = {  # types and numbers of axes of x, as stored, and what is accepted
     "image": ((np.uint8,), (4,), "uint8 with 4, or floats from 0 to 1"),
     "features": ((np.float32,), (2, 3), "numbers with 2 or 3"),
     "text": (TOKENS, (2,), "whole numbers from 0 with 2"),
 }
-_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test")
+_ARRAYS = (
+    "x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test", "targets_train",
+    "targets_test",
+)  # fmt: skip
 _NOT_FACTS = (*_ARRAYS, "on_demand")
 _CHUNK = 4096  # images at a time, so that squares need little memory
 
@@ -48,11 +52,17 @@ class Dataset:
     x_train, x_test : array
     y_train, y_test : int64[N]
         The class of each sample, 0 to classes - 1.
+        Where that is not the target: the first label that is 1, 0 for numbers, the last token.
     classes : int
+        How many outputs a model has: classes, labels, numbers, or different tokens.
     groups_train, groups_test : int64[N] or None
         The natural client (writer, role) of each sample, if there is one.
     mean, std : tuple of float or None
         Of each channel of x_train / 255, for images; of x_test where there is no x_train.
+    target : str
+        What outputs are compared with, a kind of losses.TARGETS: "class" is y.
+    targets_train, targets_test : float32[N, classes], int64[N, T] or None
+        The targets of another kind.
     on_demand : OnDemand or None
         Where training samples come from that are not in x_train and y_train, which are empty.
     """
@@ -68,6 +78,9 @@ class Dataset:
     groups_test: np.ndarray | None = None
     mean: tuple | None = None
     std: tuple | None = None
+    target: str = "class"
+    targets_train: np.ndarray | None = None
+    targets_test: np.ndarray | None = None
     on_demand: OnDemand | None = None
 
     def arrays(self):
@@ -87,7 +100,7 @@ class Dataset:
         return cls(**facts, **arrays, on_demand=on_demand)
 
     @classmethod
-    def of(cls, name, kind, train, test, classes, groups=(None, None)):
+    def of(cls, name, kind, train, test, classes, groups=(None, None), target="class"):
         """Check arrays and return them as a data set, with mean and std if they are images.
 
         Parameters
@@ -102,19 +115,25 @@ class Dataset:
             those from 0. Without samples, or None, the test set switches evaluation off.
         groups : pair of arrays or None
             Natural clients of the training and the test samples: numbers, or texts.
+        target : str
+            What y is: "class"; "labels", 0 or 1 [N, classes]; "numbers", [N] or [N, classes];
+            "tokens", whole numbers [N, T].
 
         Raises
         ------
         DataError
             If the arrays do not fit together, or a label is outside 0 to classes - 1.
         """
+        targets, train, test = taken_apart(target, train, test, f"{name}: y")
         train, test, groups = parts_of(name, kind, train, test, classes, groups)
         for part, (x, y), group in zip(("train", "test"), (train, test), groups):
             _check(f"{name}: {part}", kind, x, y, classes, group)
         arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
         arrays |= {"groups_train": groups[0], "groups_test": groups[1]}
+        arrays |= {"targets_train": targets[0], "targets_test": targets[1]}
+        check_outputs(name, targets, classes)
         arrays = {key: _as_stored(key, array) for key, array in arrays.items() if array is not None}
-        facts = {"name": name, "kind": kind, "classes": int(classes)}
+        facts = {"name": name, "kind": kind, "classes": int(classes), "target": target}
         if kind == "image":
             facts["mean"], facts["std"] = moments(arrays["x_train"])
         return cls.rebuild(facts, arrays)
@@ -180,7 +199,8 @@ def moments(x):
 
 def _as_stored(key, array):
     """Return a contiguous view: it becomes read-only, and the caller's array must not."""
-    return np.ascontiguousarray(array, None if key.startswith("x") else np.int64).view()
+    kept = key.startswith(("x", "targets"))
+    return np.ascontiguousarray(array, None if kept else np.int64).view()
 
 
 def _check(place, kind, x, y, classes, group):

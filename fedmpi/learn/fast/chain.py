@@ -5,6 +5,8 @@ from typing import Any
 import fedmpi.learn.fast.layers  # noqa: F401, each file registers the modules that it takes
 from fedmpi.learn.fast.step import MODULES, Unsupported, Value
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 
 def chain_of(module, layout, input_shape):
     """Return (values, steps) of a module, the first value being the input.
@@ -42,13 +44,19 @@ class Chain:
 
     def walk(self, part, value):
         """Append the steps of one module that reads `value`; return what it gives."""
+        from fedmpi.learn.constants import is_replaced  # needs torch
+
         if next(part.parameters(recurse=False), None) is not None:
             if part in self._seen:
                 raise Unsupported(f"{self._names[part]} is used twice")
             self._seen.add(part)
         name = self._names[part] or "the model"
-        if part._forward_hooks or part._forward_pre_hooks:
+        hooks = [getattr(part, kind) for kind in _HOOKS]
+        hooks += [p._backward_hooks for p in part.parameters(recurse=False)]
+        if any(hooks):
             raise Unsupported(f"hooks of {name}")
+        if is_replaced(part):
+            raise Unsupported(f"the forward pass that was put on {name}")
         kind = type(part)
         takes = MODULES.get(f"{kind.__module__}.{kind.__qualname__}")
         if takes is None:
@@ -72,4 +80,6 @@ class Chain:
     def tensor(self, part, name):
         """Return the Tensor of a module's parameter or buffer."""
         whole = f"{self._names[part]}.{name}" if self._names[part] else name
+        if whole not in self._starts:
+            raise Unsupported(f"{whole}, which is frozen or shared")
         return self._starts[whole]

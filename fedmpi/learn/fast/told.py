@@ -23,7 +23,7 @@ def tell(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArray]:
     values, steps = gradients.chain
     number = {value: place for place, value in enumerate(values)}
     text = json.dumps({
-        "layout": asdict(gradients.layout),
+        "layout": asdict(gradients.layout),  # with all that it says of frozen weights and FLOPs
         "values": [_plain(value, number) for value in values],
         "steps": [[type(step).__name__, _plain(step, number)] for step in steps],
     })
@@ -33,11 +33,10 @@ def tell(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArray]:
 def hear(told: dict[str, AnyArray], batch_size: int) -> KernelGradients:
     """Return the KernelGradients of what `tell` returned on another rank."""
     tree = json.loads(told["model"].tobytes())
-    layout = Layout(
-        tuple(Tensor(**tensor | {"shape": tuple(tensor["shape"])})
-              for tensor in tree["layout"]["tensors"]),
-        tuple(Layer(**layer) for layer in tree["layout"]["layers"]),
-    )  # fmt: skip
+    shape = tree["layout"]
+    tensors = (Tensor(**told | {"shape": tuple(told["shape"])}) for told in shape["tensors"])
+    layers = (Layer(**told) for told in shape["layers"])
+    layout = Layout(tuple(tensors), tuple(layers), shape["tail"], tuple(shape["uncounted"]))
     values: list[Value] = []
     for entry in tree["values"]:
         values.append(Value(**_made(entry, values)))

@@ -4,7 +4,14 @@ from contextlib import nullcontext
 
 from fedmpi import named
 from fedmpi.errors import ConfigError
-from fedmpi.learn.models.model_keys import FedlpCnnKeys, LstmKeys, MlpKeys, VggKeys
+from fedmpi.learn.models.model_keys import (
+    CharTransformerKeys,
+    FedlpCnnKeys,
+    LstmKeys,
+    MlpKeys,
+    VggKeys,
+    VitTinyKeys,
+)
 from fedmpi.registry import Entry, Registry
 
 _HERE = "fedmpi.learn.models."
@@ -34,6 +41,14 @@ MODELS = Registry(
         "resnet20": Entry("ResNet-20 of He et al., option A", _HERE + "resnet:resnet20"),
         "resnet32": Entry("ResNet-32 of He et al., option A", _HERE + "resnet:resnet32"),
         "char-lstm": Entry("next character by two LSTM layers", _HERE + "lstm:char_lstm", LstmKeys),
+        "char-transformer": Entry(
+            "next character, or each, from a small Transformer",
+            _HERE + "transformer:char_transformer",
+            CharTransformerKeys,
+        ),
+        "vit-tiny": Entry(
+            "Vision Transformer of DeiT's size Ti", _HERE + "transformer:vit_tiny", VitTinyKeys
+        ),
     },
 )
 

@@ -29,6 +29,24 @@ class VggKeys(Section):
     hidden: tuple[Size, ...] = (512, 512)
 
 
+class CharTransformerKeys(Section):
+    """`width` of a token, number of blocks in `depth`, `heads`; an answer for `every_token`."""
+
+    width: Size = 64
+    depth: Size = 2
+    heads: Size = 4
+    every_token: bool = False
+
+
+class VitTinyKeys(Section):
+    """`width` of a token, number of blocks in `depth`, `heads`, side of a `patch` in pixels."""
+
+    width: Size = 192
+    depth: Size = 12
+    heads: Size = 3
+    patch: Size = 4
+
+
 class LstmKeys(Section):
     """Size of the character `embedding`, and the units of each LSTM layer in `hidden`."""
 

@@ -44,6 +44,8 @@ def parameters(module):
         ("resnet20", CIFAR, 10, {}, 269_722),
         ("resnet32", CIFAR, 10, {}, 464_154),
         ("char-lstm", (80,), 80, {}, 819_920),
+        ("char-transformer", (80,), 80, {}, 115_536),
+        ("vit-tiny", (3, 32, 32), 10, {}, 5_362_762),
     ],
 )
 def test_parameters_are_those_of_the_papers(name, shape, classes, options, expected):
@@ -52,7 +54,7 @@ def test_parameters_are_those_of_the_papers(name, shape, classes, options, expec
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models_map_a_batch_to_classes_and_have_a_layout(name):
-    shape = (7,) if name == "char-lstm" else CIFAR
+    shape = (7,) if name.startswith("char") else CIFAR
     module = build(name, shape, 11, {}, seed=1)
     x = torch.zeros(2, *shape)
     assert module(x).shape == (2, 11)
@@ -167,6 +169,7 @@ def test_models_of_the_users_own():
         ("vgg11", {"batch_norm": 1}, "model.batch_norm = 1"),
         ("vgg11", {}, "images of 32x32"),
         ("char-lstm", {}, "sequences of characters"),
+        ("char-transformer", {}, "sequences of characters"),
         (OWN + "no_such", {}, "no_such"),
         ("no_such_package:thing", {}, "No module named"),
         (OWN + "not_marked", {}, "must be a function .*decorator @fedmpi.model"),

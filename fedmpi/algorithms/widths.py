@@ -1,0 +1,75 @@
+"""What methods have in common whose clients train networks without some of their rows."""
+
+from math import ceil
+
+import numpy as np
+from pydantic import field_validator
+
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.layout import Support
+from fedmpi.plan import Plan, Submodel
+from fedmpi.sparsity import narrowed
+
+
+class Widths(Algorithm):
+    """A client of width s holds s * C rows of every layer but the last, those of `rows_of`."""
+
+    level = "coordinate"
+    knob = "widths"
+    moves = False  # whether a client has other rows from round to round
+
+    class Keys(Keys):
+        """The [algorithm] keys of methods with widths."""
+
+        widths: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
+
+        @field_validator("widths")
+        @classmethod
+        def _in_range(cls, widths):
+            if not widths or not all(0 < width <= 1 for width in widths):
+                raise ValueError(f"widths = {list(widths)}: name at least one, in (0, 1]")
+            return widths
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self._parts = [self._part(width) for width in keys.widths]
+
+    def plan(self, state, round, client):
+        """The client's part of the model down and up."""
+        width = self.keys.widths[self.width_of(client)]
+        if self.moves:
+            return self._plan(*self._part(width, round, client))
+        return self._plan_of_width(width)
+
+    def width_of(self, client):
+        """Return which of the widths a client has, drawn once, or by [devices] policy."""
+        widths = self.keys.widths
+        if self.by_policy:
+            values = sorted(set(widths))
+            return widths.index(self.setting.fit(values, client, self._plan_of_width))
+        return int(self.rng_for("heterofl", 0, client).integers(len(self.keys.widths)))
+
+    def rows_of(self, layer, count, round, client):
+        """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
+        return np.arange(layer.rows) < count
+
+    def _plan_of_width(self, width):
+        return self._plan(*self._parts[self.keys.widths.index(width)])
+
+    @staticmethod
+    def _plan(held, part):
+        return Plan(down=held, up=held, known=True, submodel=part)
+
+    def _part(self, width, round=0, client=0):
+        """Return the Support of a width, and its Submodel."""
+        if width == 1:
+            return Support.all(self.layout), None
+        *layers, last = self.layout.layers
+        rows = [
+            self.rows_of(layer, ceil(width * layer.rows), round, client) for layer in layers
+        ]
+        # The outputs of the last layer are answers; the components of an adapter are not.
+        least = width * last.rows if last.kind == "adapter" else last.rows
+        rows.append(self.rows_of(last, ceil(least), round, client))
+        held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
+        return held, Submodel(rows=tuple(keep.tobytes() for keep in rows))

@@ -1,0 +1,204 @@
+"""The batched engine beside the torch engine, and the rule of engine = "auto" that follows.
+
+Arms are processes of their own that take turns, as in bench.round. On a processor seconds are
+those of the processor, so that other programs on the machine count little; on a GPU they are
+those of the clock. The first round is start-up and the last one evaluates, so neither counts.
+
+The result is a dict for JSON:
+    machine     processor, instructions, cores, load at the beginning and at the end
+    device      "cpu" or "cuda", and `gpu`, its name
+    rows        for each model: model, device, ranks, clients a second of either engine and of pfl
+                (LeNet-5 alone; pfl takes a GPU wherever it finds one), over_torch, over_pfl, note
+    setups      for each configuration of another program's set-up: name, seconds, note
+    rule        sentences: what "auto" takes, and why
+    bars        name, value, kind, bound, met, note
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+import fedmpi
+from fedmpi.bench import given, machine
+from fedmpi.bench.measure import Bar, judged, plain
+from fedmpi.bench.others import others
+from fedmpi.errors import FedmpiError
+from fedmpi.experiment import resolve
+from fedmpi.learn.gpus import memories
+
+SETTING = """
+[run]
+name = "bench"
+seed = 1
+rounds = {rounds}
+eval_every = 1000000
+checkpoint_every = 1000000
+[data]
+{data}
+[clients]
+number = 100
+per_round = {per_round}
+batch_size = 32
+[model]
+name = "{model}"
+[optimizer]
+name = "sgd"
+lr = 0.01
+"""
+PATTERNS, CIFAR = 'name = "patterns"\nimages = {images}', 'name = "cifar10"'
+# Models, and the data that they train on.
+MODELS = (("lenet5", PATTERNS), ("mlp", PATTERNS), ("fedskel-cifar", CIFAR))
+LARGE = (("resnet18", CIFAR),)  # minutes a round on a processor
+BLAZEFL = Path(fedmpi.__file__).resolve().parents[1] / "jobs/configs/bench/blazefl.toml"
+PUBLISHED = 15.0  # seconds of BlazeFL's set-up: half of its best published, on an A100
+OVER_PFL = 10.0  # on one GPU
+LEAST = 0.95  # of the torch engine's speed, on a processor
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int = 5
+    passes: int = 3
+    per_round: int = 16
+    images: int = 30_000
+
+
+QUICK = Size(rounds=3, passes=1, per_round=4, images=600)
+
+
+def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None):
+    """Measure and return the dict above.
+
+    Parameters
+    ----------
+    launch : Launch
+    device : "cpu" or "cuda"
+    ranks : int
+    quick : bool
+        A small part of it, to see it run.
+    say : callable
+        Told in a few words what is being measured.
+    pfl : str, optional
+        The interpreter of an environment with pfl 0.6.0.
+
+    Raises
+    ------
+    FedmpiError
+        If device is "cuda" and there is no GPU.
+    """
+    names = memories()[1] if device == "cuda" else []
+    if device == "cuda" and not names:
+        raise FedmpiError(
+            "bench round --device cuda: no GPU is here; use --device cpu, or a machine with one"
+        )
+    size, described = QUICK if quick else Size(), machine.described(launch)
+    models = MODELS[: 2 if quick else None] + (LARGE if device == "cuda" and not quick else ())
+    rows = [_row(launch, device, ranks, size, *one, say) for one in models]
+    for row in rows:
+        other = _pfl(launch, ranks, size, pfl, say) if row["model"] == "lenet5" else None
+        mine = row["batched"]
+        row |= {"pfl": other, "over_pfl": mine / other if mine and other else None}
+    setups = [_blazefl(launch, ranks, say)] if device == "cuda" and not quick else []
+    described["load_after"] = os.getloadavg()
+    return plain(
+        {
+            "machine": described,
+            "device": {"kind": device, "gpu": names[0] if names else ""},
+            "rows": rows,
+            "setups": setups,
+            "rule": rule(rows, device),
+            "bars": judged(_bars(rows, setups, device), quick),
+        }
+    )
+
+
+def rule(rows, device):
+    """Return in sentences what engine = "auto" takes, and what of `rows` says that it may."""
+    found = {row["model"]: row["over_torch"] for row in rows if row["over_torch"]}
+    shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in found.items())
+    measured = [f"batched over torch, measured on {device}: {shown}"] if shown else []
+    return [
+        'engine = "auto" with device = "cuda": batched, for every model',
+        'engine = "auto" on a processor: kernels or torch, by the model and the batch size '
+        "(fedmpi/learn/fast/rule.py); batched there gains too little to be worth other bits",
+        *measured,
+    ]
+
+
+def _row(launch, device, ranks, size, model, data, say):
+    """Measure one model with both engines, in turns."""
+    row = {"model": model, "device": device, "ranks": ranks}
+    seconds = {"torch": [], "batched": []}
+    with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
+        path = Path(folder, "bench.toml")
+        path.write_text(_setting(size, model, data))
+        try:
+            for number in range(size.passes):
+                for engine, found in seconds.items():
+                    say(f"{model}, {engine}, pass {number + 1} of {size.passes}")
+                    found += _measured(launch, path, engine, device, ranks)
+        except FedmpiError as error:
+            note = str(error).splitlines()[-1]
+            return row | {"torch": None, "batched": None, "over_torch": None, "note": note}
+    rates = {name: size.per_round / float(np.median(found)) for name, found in seconds.items()}
+    return row | rates | {"over_torch": rates["batched"] / rates["torch"], "note": ""}
+
+
+def _setting(size, model, data):
+    return SETTING.format(
+        rounds=size.rounds, per_round=size.per_round, model=model,
+        data=data.format(images=size.images),
+    )  # fmt: skip
+
+
+def _measured(launch, path, engine, device, ranks):
+    """Return the seconds of the rounds that count."""
+    where = device if engine == "batched" else "cpu"
+    sets = [f"--set=run.engine={engine}", f"--set=run.device={where}"]
+    found = launch.fedmpi(["bench", "run", path, *sets], ranks)
+    return found["cpu_seconds" if device == "cpu" and ranks == 1 else "seconds"][1:-1]
+
+
+def _pfl(launch, ranks, size, pfl, say):
+    """Return the clients a second of pfl on the same clients of LeNet-5; None if it cannot run."""
+    if pfl is None:
+        return None
+    say("lenet5, pfl 0.6.0")
+    words = next(words for name, _, words in others(launch, ranks, pfl) if name == "pfl 0.6.0")
+    with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
+        text = _setting(size, "lenet5", PATTERNS)
+        given.write(Path(folder), resolve.resolve(text, "bench round"), None, None)
+        try:
+            found = launch.run([*words, folder])
+        except FedmpiError:
+            return None
+    return size.per_round / float(np.median(found["seconds"][1:]))
+
+
+def _blazefl(launch, ranks, say):
+    """Measure BlazeFL's set-up from the first round to the last."""
+    row = {"name": "BlazeFL's set-up", "seconds": None, "note": ""}
+    say(row["name"])
+    try:
+        found = launch.fedmpi(["bench", "run", BLAZEFL, "--set=run.device=cuda"], ranks)
+    except FedmpiError as error:
+        return row | {"note": str(error).splitlines()[-1]}
+    return row | {"seconds": sum(found["seconds"])}
+
+
+def _bars(rows, setups, device):
+    """Return the promises of the batched engine."""
+    if device == "cpu":
+        return [Bar(f"{row['model']}: batched over torch", row["over_torch"], LEAST,
+                    note=row["note"]) for row in rows]  # fmt: skip
+    found = {row["model"]: row["over_pfl"] for row in rows}
+    return [
+        Bar("LeNet-5 over pfl", found.get("lenet5"), OVER_PFL, note="name pfl's Python by --pfl"),
+        *(Bar(f"{one['name']}, s", one["seconds"], PUBLISHED, False, one["note"])
+          for one in setups),
+    ]  # fmt: skip

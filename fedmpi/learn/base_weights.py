@@ -1,0 +1,52 @@
+"""Weights of a model from a .safetensors file, a format that holds tensors and no code."""
+
+import torch
+
+from fedmpi.errors import ConfigError, DataError, nearest
+
+
+def load_base(module, path):
+    """Set the parameters and buffers of `module` that a .safetensors file holds, in place.
+
+    Numbers of another type become those of the module. What the file does not hold stays as it is.
+
+    Raises
+    ------
+    ConfigError
+        safetensors is not installed, or the file is of another model: a tensor that the module does
+        not have, or of another shape, or none at all.
+    DataError
+        The file is missing or damaged.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise ConfigError(
+            f"model.base = {path!r}: needs safetensors: pip install 'fedmpi[safetensors]'"
+        ) from None
+    state = dict(module.named_parameters(remove_duplicate=False))
+    state |= dict(module.named_buffers(remove_duplicate=False))
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            _check(path, {name: file.get_slice(name).get_shape() for name in names}, state)
+            with torch.no_grad():
+                for name in names:
+                    state[name].copy_(file.get_tensor(name))
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"model.base = {path!r}: cannot be read: {error}") from None
+
+
+def _check(path, shapes, state):
+    """Raise ConfigError unless a module with the tensors `state` can take those of a file."""
+    place = f"model.base = {path!r}"
+    if not shapes:
+        raise ConfigError(f"{place}: holds no tensors")
+    for name, shape in shapes.items():
+        if name not in state:
+            raise ConfigError(f"{place}: the model has no {name}; {nearest(name, state)}")
+        if tuple(shape) != tuple(state[name].shape):
+            raise ConfigError(
+                f"{place}: {name} has shape {list(shape)}, in the model {list(state[name].shape)}; "
+                "leave it out of the file to begin with new values"
+            )

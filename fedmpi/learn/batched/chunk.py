@@ -1,0 +1,215 @@
+"""A chunk: slots of a fixed number, in each of which one client trains after another."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedmpi.arrays import AnyArray, Integers, Vector
+from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
+from fedmpi.learn.batched.chunk_steps import Moves
+from fedmpi.learn.batched.copies import Copy
+from fedmpi.learn.batched.kind import Kind
+from fedmpi.learn.batched.many import Batches
+from fedmpi.learn.batched.stock import Stock
+from fedmpi.learn.engine import BatchPlaces, ClientData
+from fedmpi.learn.networks import Network
+from fedmpi.plan import PROBED
+
+
+@dataclass(eq=False)
+class Course:
+    """One client's way through a chunk, and what came of it.
+
+    `left` counts the steps to come. `failure` is set where the client's numbers broke its
+    training off, `copy` once its values are on their way to the host: of its weights those at
+    `places` (None: all), the others being as they were.
+    """
+
+    job: Job
+    batches: Iterator[BatchPlaces]
+    left: int
+    samples: int
+    lr: float
+    start: Vector
+    count: int = 0
+    seen: int = 0
+    probed: int = 0
+    failure: Failure | None = None
+    copy: Copy | None = None
+    places: Integers | None = None
+
+    @property
+    def done(self) -> bool:
+        """True if the client left the chunk."""
+        return self.failure is not None or self.copy is not None
+
+    def values(self) -> dict[str, Any]:
+        """Return what the client gave, arrays by name; waits for them. Only once it is done."""
+        return {} if self.copy is None else self.copy.arrays()
+
+
+class Chunk:
+    """K slots. A slot that a client leaves is filled by the next, and no slot sees another.
+
+    So a client goes through operations of the same shapes whoever shares its chunk, and its
+    bits depend on its job alone.
+
+    Parameters
+    ----------
+    network : Network
+        Its backend is a Many.
+    kind : Kind
+        Of all jobs that come here.
+    data : ClientData
+    stock : Stock
+        The samples of `data` on the device.
+    width : int
+        K.
+    on_step : callable
+        Called after each step of each client.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        kind: Kind,
+        data: ClientData,
+        stock: Stock,
+        width: int,
+        on_step: Callable[[], None],
+    ) -> None:
+        self._network, self._data, self._stock, self._on_step = network, data, stock, on_step
+        self._moves = Moves(network, kind, data.local, width)
+        self._slots: list[Course | None] = [None] * width
+        self.waiting: deque[Course] = deque()
+
+    def course(self, job: Job) -> Course:
+        """Return the Course of a job that waits for a slot from now on."""
+        data, plan = self._data, job.plan
+        samples = len(data.partition.of(job.client))
+        steps = int(data.local.steps_of(samples)) if plan.steps is None else plan.steps
+        start = job.state["weights"] if plan.start is None else plan.start
+        lr = data.local.lr_of(job.round)
+        course = Course(job, data.batch_places(job), steps if samples else 0, samples, lr, start)
+        self.waiting.append(course)
+        return course
+
+    def step(self) -> None:
+        """Fill free slots, take one step of all clients, and let those leave that are done."""
+        for slot, course in enumerate(self._slots):
+            while course is None and self.waiting:
+                course = self._entered(slot, self.waiting.popleft())
+            self._slots[slot] = course
+        here = [(slot, course) for slot, course in enumerate(self._slots) if course is not None]
+        if not here:
+            return
+        batches, ended = self._batches(here)
+        self._moves.take(batches, [slot for slot, course in here if not course.count], ended)
+        for slot, course in here:
+            course.left -= 1
+            course.count += 1
+            try:
+                self._on_step()
+            except CLIENT_FAULTS as fault:
+                course.failure = failure_of(course.job, fault)
+            if not course.left and not course.done:
+                self._leave(slot, course)
+            if course.done:
+                self._slots[slot] = None
+
+    def report(self, course: Course) -> Report | Failure:
+        """Return what became of a job that is done; waits until its values are on the host."""
+        if course.failure is not None:
+            return course.failure
+        found, network = course.values(), self._network
+        changed, loss = found.pop("changed"), float(found.pop("loss"))
+        trained = network.enter(course.start, course.job.plan.private).copy()
+        places = course.places
+        trained[slice(None) if places is None else places] = changed
+        weights, private = network.leave(course.start, trained)
+        return Report(
+            client=course.job.client,
+            samples=course.samples,
+            seen=course.seen,
+            steps=course.count,
+            loss=loss / max(course.seen, 1),
+            weights=weights,
+            lr=course.lr,
+            probed=course.probed,
+            private=private,
+            statistics=found,
+        )
+
+    def _entered(self, slot: int, course: Course) -> Course | None:
+        """Let a client begin; None if it has no steps to take and left at once."""
+        plan, data = course.job.plan, self._data
+        start = self._network.enter(course.start, plan.private)
+        self._moves.enter(slot, plan, course.lr, start)
+        if "columns" in plan.statistics:
+            for index in data.block_places(course.job.client):
+                self._moves.measure(slot, *self._stock.take(self._sent(index)))
+                course.probed += len(index)
+        if course.left:
+            return course
+        self._leave(slot, course)
+        return None
+
+    def _leave(self, slot: int, course: Course) -> None:
+        """Send what a client gave to the host: only the weights that may have changed."""
+        moves, plan = self._moves, course.job.plan
+        found = moves.sums.result(slot)
+        for look in (name for name in PROBED if name in plan.statistics):
+            self._probe(slot, course, look, found)
+        places = course.places = moves.changeable(plan)
+        changed = moves.weights[slot, : moves.layout.size]
+        if places is not None:
+            changed = changed[self._sent(places)]
+        course.copy = Copy({"changed": changed, "loss": moves.loss[slot], **found})
+
+    def _probe(self, slot: int, course: Course, look: str, found: dict[str, Any]) -> None:
+        """Measure the mean gradient, or the curvature along it, over the batches to probe."""
+        along = found["gradient"] if look == "curvature" and course.samples else None
+        total, samples = None, 0
+        for index in self._data.probe_places(course.job):
+            values = self._moves.probe(slot, *self._stock.take(self._sent(index)), along)
+            total = values * len(index) if total is None else total + values * len(index)
+            samples += len(index)
+        if total is not None:
+            found[look] = total / samples
+            course.probed += samples * (1 if along is None else 2)
+
+    def _batches(self, here: list[tuple[int, Course]]) -> tuple[Batches, list[int]]:
+        """Return the next batch of every slot, and the slots whose epoch ends with it."""
+        width, size = len(self._slots), self._data.local.batch_size
+        index, counts, ended = np.zeros((width, size), np.int64), [0] * width, []
+        lines: AnyArray | None = None
+        for slot, course in here:
+            places, moved, last = next(course.batches)
+            counts[slot] = len(places)
+            course.seen += len(places)
+            index[slot], index[slot, : len(places)] = places[0], places
+            ended += [slot] if last else []
+            if moved is not None:
+                rows = np.hstack(moved)
+                if lines is None:
+                    lines = np.zeros((width, size, rows.shape[1]), np.int64)
+                lines[slot], lines[slot, : len(places)] = rows[0], rows
+        valid = np.arange(size) < np.array(counts)[:, None]
+        if lines is None:
+            x, y = self._stock.take(self._sent(index))
+        else:
+            x, y = self._stock.moved(self._sent(index), self._sent(lines))
+        return Batches(x, y, self._sent(valid), counts), ended
+
+    def _sent(self, array: AnyArray) -> Tensor:
+        return torch.from_numpy(array).to(self._stock.y.device, non_blocking=True)
+
+
+def failure_of(job: Job, fault: Exception) -> Failure:
+    """Return the Failure of a job that numbers broke off."""
+    return Failure(job.client, f"{fault}" or type(fault).__name__)

@@ -1,0 +1,293 @@
+"""The steps of the clients of a chunk: one row of weights each, all moved at once."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedmpi.arrays import AnyArray, Integers, Vector
+from fedmpi.layout import Support
+from fedmpi.learn.batched.chunk_sums import Sums
+from fedmpi.learn.batched.kind import Kind
+from fedmpi.learn.batched.many import Asked, Batches, Many
+from fedmpi.learn.local import Local
+from fedmpi.learn.networks import Network
+from fedmpi.learn.steps import free_of
+from fedmpi.plan import Plan
+from fedmpi.sparsity import coordinates, readjusted
+
+
+class Moves:
+    """Weights, optimiser and plans of K clients, float32[K, size] on the device.
+
+    The mechanisms are those of the docstring of Plan, each a line or a method here; a row of a
+    slot without a client holds anything.
+
+    Parameters
+    ----------
+    network : Network
+        Its backend is a Many.
+    kind : Kind
+    local : Local
+    width : int
+        K.
+
+    Attributes
+    ----------
+    weights : float32[K, size]
+    loss : float64[K]
+        Sum over a client's samples so far.
+    sums : Sums
+        The statistics.
+    """
+
+    def __init__(self, network: Network, kind: Kind, local: Local, width: int) -> None:
+        self._many: Many = network.backend
+        self._network, self.kind, self._local, self._width = network, kind, local, width
+        self.layout, device, names = network.layout, self._many.device, kind.mechanisms
+        self._numbers = torch.zeros(5, width, 1, device=device)  # of each client, see `enter`
+        self._count = torch.zeros(width, 1, dtype=torch.float64, device=device)
+        self.loss = torch.zeros(width, dtype=torch.float64, device=device)
+
+        def vectors(wanted: bool = True, dtype: torch.dtype = torch.float32) -> Tensor | None:
+            shape = width, self._many.size
+            return torch.zeros(shape, dtype=dtype, device=device) if wanted else None
+
+        self.weights, self._grad = vectors(), vectors()
+        self._first = vectors(local.optimizer == "adam" or local.momentum != 0)
+        self._second = vectors(local.optimizer == "adam")
+        self._start, self._control = vectors("proximal" in names), vectors("control" in names)
+        self._mask, self._moving = vectors("mask" in names), vectors(kind.held, torch.bool)
+        self._shut = vectors(kind.asked.by_rows, torch.bool)
+        self._rows = [
+            torch.ones(width, layer.rows, dtype=torch.bool, device=device)
+            for layer in self.layout.layers if kind.asked.by_rows
+        ]  # fmt: skip
+        self._labels: Tensor | None = None  # bool[K, classes], once a plan has said how many
+        self._scratch = vectors("dense_norm" in names)
+        inside = coordinates(self.layout, kind.tensors)
+        self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
+        self.sums = Sums(self.layout, kind.statistics, width, self._many)
+        self._idle = [
+            self._grad[:, t.start : t.start + t.size]
+            for t in self.layout.tensors if not t.trained or t.layer < kind.asked.lowest
+        ]  # fmt: skip
+
+    def enter(self, slot: int, plan: Plan, lr: float, start: Vector) -> None:
+        """Let a client begin in a slot, from the weights `start` float32[P'] of its network."""
+        put, network = self._put, self._network
+        put(self.weights, slot, start)
+        for values in (self._first, self._second, self._grad):
+            if values is not None:
+                values[slot] = 0
+        numbers = [-lr, plan.proximal, plan.penalty, plan.threshold, plan.clip]
+        self._numbers[:, slot, 0] = torch.tensor(numbers).to(self.weights.device)
+        self._count[slot], self.loss[slot] = 0, 0
+        put(self._start, slot, start)
+        put(self._control, slot, network.part_of(plan.control))
+        put(self._mask, slot, network.part_of(plan.mask))
+        if self._moving is not None:
+            update = network.part_of(plan.update)
+            put(self._moving, slot, free_of(self.layout, plan.backward, network.trained, update))
+        if plan.backward.rows is not None:
+            put(self._shut, slot, self._open_rows(plan) == 0)
+            for values, keep in zip(self._rows, plan.backward.rows, strict=True):
+                values[slot] = True
+                put(values, slot, keep)
+        if plan.labels is not None:
+            if self._labels is None:
+                shape = self._width, len(plan.labels)
+                self._labels = torch.ones(shape, dtype=torch.bool, device=self.weights.device)
+            put(self._labels, slot, plan.labels)
+        self.sums.enter(slot)
+
+    def take(self, batches: Batches, first: list[int], ended: list[int]) -> None:
+        """Take one step of every client on its batch.
+
+        `first` are the slots whose clients take their first step, `ended` those whose epoch ends.
+        """
+        names, wide = self.kind.mechanisms, self._many.size
+        point = self.weights if self._mask is None else self.weights * self._mask
+        told = [*self._rows, *self._of_labels()]
+        found = self._many.gradient(point, batches, told, self._grad, self.kind.asked)
+        grad, after = self._grad, found.after
+        if self._scratch is not None:
+            dense = self._many.gradient(
+                self.weights, batches, told, self._scratch, self.kind.asked
+            )
+            after = dense.after
+        if self._idle:
+            torch._foreach_zero_(self._idle)
+        if self._shut is not None:
+            grad.masked_fill_(self._shut, 0)
+        count = torch.tensor(batches.count, dtype=torch.float64).to(grad.device)
+        self.loss += found.loss.double() * count
+        self._count += 1
+        self.sums.see(point, grad, count, found.activations)
+        if "readjust" in names:
+            self._readjust(first)
+        if "penalty" in names:
+            self._penalise(point)
+        if self._control is not None:
+            grad += self._control
+        if "clip" in names:
+            length = grad.double().square().sum(1, keepdim=True).sqrt() + 1e-6
+            grad *= (self._numbers[4] / length).clamp(max=1).float()
+        moving = self._moving
+        if "salient" in names:
+            moving = moving & self._salient(point, grad, wide)
+        self.sums.moved(moving)
+        if self._local.weight_decay:
+            grad.add_(self.weights, alpha=self._local.weight_decay)
+        if self._start is not None:
+            grad.addcmul_(self.weights - self._start, self._numbers[1])
+        self._move(grad, moving)
+        self._settle(after, point)
+        if ended and "threshold" in names:
+            self._threshold(ended)
+
+    def measure(self, slot: int, x: Tensor, y: Tensor) -> None:
+        """Take one batch of a client into the statistic of columns; its weights stay."""
+        point, grad = self._looked(slot, self.weights[slot : slot + 1], x, y)
+        self.sums.columns(slot, point[0], grad[0], len(y))
+
+    def probe(self, slot: int, x: Tensor, y: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """Return the gradient float32[P'] of one batch of a client; its weights stay.
+
+        With a mean `gradient` float32[P'], the curvature along it, as in Report.
+        """
+        size, here = self.layout.size, self.weights[slot : slot + 1]
+        if gradient is None:
+            return self._looked(slot, here, x, y)[1][0, :size]
+        along = torch.zeros_like(here)
+        along[0, :size] = gradient
+        for tensor in (t for t in self.layout.tensors if not t.trained):
+            along[:, tensor.start : tensor.start + tensor.size] = 0
+        step = 0.01 * here[0, :size].norm() / along.norm().clamp(min=1e-30)
+        up, down = (self._looked(slot, here + side * step * along, x, y)[1] for side in (1, -1))
+        return ((up - down) / (2 * step))[0, :size]
+
+    def changeable(self, plan: Plan) -> Integers | None:
+        """Return int64[n], the coordinates that a client's steps may change; None for all."""
+        if not self.kind.held or self.kind.mechanisms & {"threshold", "readjust"}:
+            return None
+        update = self._network.part_of(plan.update)
+        free = free_of(self.layout, plan.backward, self._network.trained, update)
+        running = ~self.layout.trained & (self._open_rows(plan) != 0)
+        return np.flatnonzero(running | (free != 0))
+
+    def _open_rows(self, plan: Plan) -> AnyArray:
+        """uint8[P']: 1 where no row or layer is left out of the backward pass."""
+        rows = plan.backward.rows or (None,) * len(self.layout.layers)
+        below = [np.zeros(layer.rows, bool) for layer in self.layout.layers[: self._lowest]]
+        return Support.of_rows(self.layout, (*below, *rows[self._lowest :])).mask()
+
+    @property
+    def _lowest(self) -> int:
+        return self.kind.asked.lowest
+
+    def _put(self, values: Tensor | None, slot: int, given: AnyArray | None) -> None:
+        """Copy an array into the beginning of a row, where there is one of both."""
+        if values is not None and given is not None:
+            values[slot, : len(given)] = torch.tensor(given).to(values.device, values.dtype)
+
+    def _of_labels(self) -> list[Tensor]:
+        return [] if self._labels is None else [self._labels]
+
+    def _looked(
+        self, slot: int, weights: Tensor, x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Where the gradient of one batch of a client is taken, and all of it: [1, size] both."""
+        rows = slice(slot, slot + 1)
+        point = weights if self._mask is None else weights * self._mask[rows]
+        grad = torch.zeros_like(point)
+        valid = torch.ones(1, len(y), dtype=torch.bool, device=grad.device)
+        batch = Batches(x[None], y[None], valid, [len(y)])
+        asked = Asked(self.kind.asked.error, by_labels=self.kind.asked.by_labels)
+        labels = [values[rows] for values in self._of_labels()]
+        self._many.gradient(point, batch, labels, grad, asked)
+        return point, grad
+
+    def _settle(self, after: dict[str, Tensor], point: Tensor) -> None:
+        """Put running statistics where they belong; those of dropped rows stay."""
+        for tensor in self.layout.tensors:
+            block = slice(tensor.start, tensor.start + tensor.size)
+            if tensor.trained or tensor.name not in after or tensor.layer < self._lowest:
+                if not tensor.trained:
+                    self.weights[:, block] = point[:, block]
+                continue
+            new = after[tensor.name].reshape(self._width, -1)
+            if self._shut is not None:
+                new = torch.where(self._shut[:, block], point[:, block], new)
+            self.weights[:, block] = new
+
+    def _readjust(self, first: list[int]) -> None:
+        """readjust: the masks of clients that have taken their first step, once for each."""
+        size = self.layout.size
+        for slot in first:
+            old, weights, grad = (
+                row[slot, :size].cpu().numpy() for row in (self._mask, self.weights, self._grad)
+            )
+            kind, old = self.kind, old.astype(np.uint8)
+            new = readjusted(self.layout, kind.tensors, old, weights, grad, kind.readjust)
+            free = self._moving[slot, :size].cpu().numpy()
+            self._put(self._moving, slot, (free | (new > old)) & (new >= old))
+            self.weights[slot, :size] *= torch.tensor(new == old).to(self.weights.device)
+            self._put(self._mask, slot, new)
+            self.sums.keep("mask", slot, new)
+
+    def _penalise(self, point: Tensor) -> None:
+        """penalty: add the gradient of the L2 norms; a group of zeros has none."""
+        for tensor in (self.layout.tensors[t] for t in self.kind.tensors):
+            rows = tensor.rows if self.kind.by_row else 1
+            block = slice(tensor.start, tensor.start + tensor.size)
+            values = point[:, block].reshape(self._width, rows, -1)
+            norm = values.norm(dim=2, keepdim=True)
+            pull = torch.where(norm > 0, values / norm, 0.0).reshape(self._width, -1)
+            self._grad[:, block] += self._numbers[2] * pull
+
+    def _salient(self, point: Tensor, direction: Tensor, wide: int) -> Tensor:
+        """salient: bool[K, size], the entries of the largest |w dL/dw|, and all of other tensors.
+
+        Of equal ones the first are taken.
+        """
+        score = (point[:, self._inside] * direction[:, self._inside]).abs()
+        order = score.argsort(dim=1, descending=True, stable=True)
+        small = order[:, round(self.kind.salient * len(self._inside)) :]
+        chosen = torch.ones(self._width, wide, dtype=torch.bool, device=score.device)
+        return chosen.scatter_(1, self._inside[small], False)
+
+    def _move(self, grad: Tensor, moving: Tensor | None) -> None:
+        """Take the optimiser's step, as torch.optim does, where `moving` (None: everywhere)."""
+        if self._local.optimizer == "adam":
+            change = self._adam(grad, moving)
+        elif self._first is None:
+            change = grad
+        else:
+            change = self._blend(self._first, grad, self._local.momentum, 1.0, moving)
+        if moving is None:
+            self.weights.addcmul_(change, self._numbers[0])
+        else:
+            moved = self.weights.addcmul(change, self._numbers[0])
+            torch.where(moving, moved, self.weights, out=self.weights)
+
+    def _adam(self, grad: Tensor, moving: Tensor | None) -> Tensor:
+        first = self._blend(self._first, grad, 0.9, 0.1, moving)
+        second = self._blend(self._second, grad * grad, 0.999, 0.001, moving)
+        mean = first / (1 - 0.9**self._count).float()
+        spread = second / (1 - 0.999**self._count).float()
+        return mean / (spread.sqrt() + 1e-8)
+
+    def _blend(self, moment, values, keep, share, moving):
+        """Return keep * moment + share * values, and let `moment` become it where `moving`."""
+        if moving is None:
+            return moment.mul_(keep).add_(values, alpha=share)
+        blended = (moment * keep).add_(values, alpha=share)
+        torch.where(moving, blended, moment, out=moment)
+        return blended
+
+    def _threshold(self, ended: list[int]) -> None:
+        """threshold: entries of at most this magnitude become 0."""
+        for slot in ended:
+            values = self.weights[slot, self._inside]
+            kept = torch.where(values.abs() <= self._numbers[3, slot], 0.0, values)
+            self.weights[slot, self._inside] = kept

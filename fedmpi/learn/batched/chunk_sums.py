@@ -1,0 +1,98 @@
+"""What plans want measured, summed over the steps of the clients of a chunk."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedmpi.arrays import AnyArray
+from fedmpi.layout import Layout
+from fedmpi.learn.batched.many import Many
+from fedmpi.sparsity import inputs_of
+
+
+class Sums:
+    """Statistics of K clients; `wanted` names them as in Plan, their meaning is that of Report.
+
+    Sums over samples are float64, as in learn.statistics.
+    """
+
+    def __init__(self, layout: Layout, wanted: Sequence[str], width: int, many: Many) -> None:
+        self._layout, self._wanted, device = layout, wanted, many.device
+        rows = [layer.rows for layer in layout.layers]
+        sizes = {"activations": rows, "relevance": rows, "columns": inputs_of(layout)}
+        self._lists = {
+            name: [torch.zeros(width, n, dtype=torch.float64, device=device) for n in sizes[name]]
+            for name in wanted if name in sizes
+        }  # fmt: skip
+        kinds = {"squares": torch.float32, "summed": torch.float32}
+        kinds |= {"moved": torch.bool, "mask": torch.uint8}
+        self._vectors = {
+            name: torch.zeros(width, many.size, dtype=kinds[name], device=device)
+            for name in wanted if name in kinds
+        }  # fmt: skip
+        self._kept: set[tuple[str, int]] = set()
+
+    def enter(self, slot: int) -> None:
+        """Begin the sums of a client."""
+        for values in (*self._vectors.values(), *(v for vs in self._lists.values() for v in vs)):
+            values[slot] = 0
+        self._kept.discard(("mask", slot))
+
+    def see(
+        self, point: Tensor, grad: Tensor, count: Tensor, activations: Sequence[Tensor | None]
+    ) -> None:
+        """Take in one step: the gradients [K, size] at `point` of the mean of `count` samples."""
+        for values, new in zip(self._lists.get("activations", ()), activations, strict=False):
+            if new is not None:
+                values += new
+        if "squares" in self._vectors:
+            self._vectors["squares"] += grad * grad
+        if "summed" in self._vectors:
+            self._vectors["summed"] += grad
+        if "relevance" in self._lists:
+            self._relevance(point, grad, count)
+
+    def moved(self, moving: Tensor | None) -> None:
+        """Take in bool[K, size]: what one step may have moved."""
+        if "moved" in self._vectors:
+            self._vectors["moved"] |= moving
+
+    def columns(self, slot: int, point: Tensor, grad: Tensor, count: int) -> None:
+        """Take in one batch of a client: -w dL/dw, over all that reads an input of a layer."""
+        for number, tensors in enumerate(self._layout.layer_tensors):
+            tensor = self._layout.tensors[tensors[0]]
+            into = self._lists["columns"][number]
+            block = slice(tensor.start, tensor.start + tensor.size)
+            product = (point[block] * grad[block]).reshape(tensor.rows, into.shape[1], -1)
+            into[slot] -= count * product.sum((0, 2)).double()
+
+    def keep(self, name: str, slot: int, values: AnyArray) -> None:
+        """Set a finished statistic of a client."""
+        row = self._vectors[name][slot]
+        row[: len(values)] = torch.tensor(values).to(row.device, row.dtype)
+        self._kept.add((name, slot))
+
+    def result(self, slot: int) -> dict[str, Any]:
+        """Return a client's statistics by name, on the device; "mask" if there is one."""
+        size = self._layout.size
+        found: dict[str, Any] = {
+            name: values[slot, :size]
+            for name, values in self._vectors.items()
+            if name != "mask" or (name, slot) in self._kept
+        }
+        lists = {name: [values[slot] for values in vs] for name, vs in self._lists.items()}
+        return {name: (found | lists)[name] for name in self._wanted if name in found | lists}
+
+    def _relevance(self, point: Tensor, grad: Tensor, count: Tensor) -> None:
+        """Subtract sum(w dL/dw) over the weight and bias of each row, which is z dL/dz."""
+        for number, tensors in enumerate(self._layout.layer_tensors):
+            layer = self._layout.tensors[tensors[0]].name.rpartition(".")[0]
+            for tensor in (self._layout.tensors[t] for t in tensors):
+                # A normalisation that joined the layer comes after the raw output.
+                if tensor.name.rpartition(".")[0] != layer or tensor.rows == 1:
+                    continue
+                block = slice(tensor.start, tensor.start + tensor.size)
+                product = (point[:, block] * grad[:, block]).reshape(len(point), tensor.rows, -1)
+                self._lists["relevance"][number] -= count[:, None] * product.sum(2).double()

@@ -1,0 +1,47 @@
+"""Values on their way from the device to the host, while the device goes on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Copy:
+    """Copies of tensors, or lists of tensors, by name; on a GPU they go into pinned memory.
+
+    The tensors may be changed afterwards: the copies are in order with the operations before and
+    after them.
+    """
+
+    def __init__(self, tensors: Mapping[str, Any]) -> None:
+        self._held = {
+            name: [_sent(one) for one in values] if isinstance(values, list) else _sent(values)
+            for name, values in tensors.items()
+        }
+        self._event = None
+        if any(_first(values).is_cuda for values in tensors.values() if _first(values) is not None):
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the copies as arrays; waits for them, and not for what the device does since."""
+        if self._event is not None:
+            self._event.synchronize()
+        return {
+            name: [one.numpy() for one in held] if isinstance(held, list) else held.numpy()
+            for name, held in self._held.items()
+        }
+
+
+def _first(values):
+    if isinstance(values, list):
+        return values[0] if values else None
+    return values
+
+
+def _sent(values: Tensor) -> Tensor:
+    if not values.is_cuda:
+        return values.clone()
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return host.copy_(values, non_blocking=True)

@@ -1,0 +1,105 @@
+"""How much memory a device needs for a chunk: measured on one and two clients, wherever it runs."""
+
+import weakref
+from dataclasses import dataclass
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fedmpi.arrays import AnyArray
+from fedmpi.layout import Layout
+from fedmpi.learn.batched.many import ALIGNED, Asked, Batches, Many
+from fedmpi.learn.local import Local
+
+CUDA = 800_000_000  # bytes of a CUDA context and the workspaces of its libraries; an assumption
+_VECTORS = 8  # float32 vectors of a client that plans may add: masks, controls, statistics
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of all tensors made in its block, while they live.
+
+    Attributes
+    ----------
+    now, most : int
+        Bytes held now, and the most at any time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: weakref.WeakSet = weakref.WeakSet()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for one in tree_leaves(found):
+            if isinstance(one, torch.Tensor):
+                self._take(one.untyped_storage())
+        return found
+
+    def _take(self, storage):
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        size = storage.nbytes()
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._give, size)
+
+    def _give(self, size):
+        self.now -= size
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Bytes that a rank needs on its device: `fixed`, and `each` for each slot of a chunk."""
+
+    fixed: int
+    each: int
+
+    def of(self, slots: int) -> int:
+        """Return the bytes for that many slots."""
+        return self.fixed + slots * self.each
+
+    def fitting(self, there: int) -> int:
+        """Return the most slots, in steps of ALIGNED, that fit into `there` bytes; 0 if none do."""
+        return max(0, (there - self.fixed) // self.each) // ALIGNED * ALIGNED
+
+
+def device_memory(
+    module: torch.nn.Module, layout: Layout, x: AnyArray, local: Local, data: int
+) -> DeviceMemory:
+    """Return the DeviceMemory of training a module in chunks, measured on this processor.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    layout : Layout
+    x : array [1, ...]
+        One input.
+    local : Local
+    data : int
+        Bytes of the data set, which each rank keeps on its device.
+    """
+    many = Many(module, layout, stacked=True)
+    few, more = (_peak(many, torch.as_tensor(x), local.batch_size, count) for count in (1, 2))
+    optimizer = 2 if local.optimizer == "adam" else 1
+    vectors = 4 * many.size * (2 + optimizer + _VECTORS)
+    return DeviceMemory(CUDA + data + max(0, 2 * few - more), more - few + vectors)
+
+
+def _peak(many: Many, x: torch.Tensor, batch_size: int, count: int) -> int:
+    weights = torch.zeros(count, many.size)
+    into, size = torch.zeros_like(weights), (count, batch_size)
+    with Peak() as peak:
+        batch = x.expand(*size, *x.shape[1:]).clone()
+        y, valid = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
+        many.gradient(weights, Batches(batch, y, valid, [batch_size] * count), [], into, Asked())
+    return peak.most
+
+
+def device_bytes(device: str) -> int | None:
+    """Return the bytes of memory of a GPU; None for a processor."""
+    if device == "cpu":
+        return None
+    return torch.cuda.get_device_properties(device).total_memory

@@ -1,0 +1,153 @@
+"""The batched engine: many clients at once on one device."""
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedmpi.arrays import AnyArray, Integers, Vector
+from fedmpi.errors import FedmpiError
+from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
+from fedmpi.learn.batched.chunk import Chunk, Course, failure_of
+from fedmpi.learn.batched.device_memory import device_bytes, device_memory
+from fedmpi.learn.batched.exact import exact
+from fedmpi.learn.batched.kind import Kind, kind_of
+from fedmpi.learn.batched.stock import Stock, on
+from fedmpi.learn.engine import ClientData, nothing
+from fedmpi.learn.network_engine import NetworkEngine
+from fedmpi.learn.networks import Network, Networks
+from fedmpi.learn.one_by_one import ERRORS
+from fedmpi.learn.sample_arrays import Samples
+from fedmpi.plan import MECHANISMS, Own
+
+AHEAD = 2  # chunks' worth of jobs that are asked for, so that a free slot is filled at once
+
+
+class BatchedEngine(NetworkEngine, name="batched"):
+    """Trains the clients of a chunk at once; data, weights and updates lie on the device.
+
+    Jobs with plans of different kinds go to chunks of their own. Reports come in the order of
+    the jobs.
+
+    Parameters
+    ----------
+    networks : Networks
+        Of the run's model; the backends are Many.
+    data : ClientData
+    on_step : callable
+        Called after each step of each client.
+    chunk : int
+        Clients that train at once, at least one. Part of what the bits depend on, where their
+        layers run as one operation.
+    """
+
+    mechanisms = MECHANISMS | ERRORS
+
+    def __init__(
+        self,
+        networks: Networks,
+        data: ClientData,
+        on_step: Callable[[], None] = nothing,
+        chunk: int = 16,
+    ) -> None:
+        super().__init__(networks, data, on_step)
+        self.chunk = chunk
+        self.device: str = networks.whole.backend.device
+        self._stocks: weakref.WeakKeyDictionary[Samples, Stock] = weakref.WeakKeyDictionary()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        many = self.networks.whole.backend
+        found = {"name": self.name, "device": "cpu", "chunk": self.chunk,
+                 "slots": many.slots(self.chunk), "precision": many.precision,
+                 "stacked": many.stacked}  # fmt: skip
+        if self.device != "cpu":
+            found["device"] = torch.cuda.get_device_name(self.device)
+            found["cuda"] = str(torch.version.cuda)
+            found["cudnn"] = str(torch.backends.cudnn.version())
+        return found
+
+    def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
+        coming, chunks = iter(jobs), dict[Kind, Chunk]()
+        line: deque[tuple[Chunk | None, Course | Failure]] = deque()
+        asking = True
+        while asking or line:
+            while asking and len(line) < AHEAD * self.chunk:
+                job = next(coming, None)
+                asking = job is not None
+                if job is not None:
+                    line.append(self._begun(job, chunks))
+            while line and (line[0][0] is None or line[0][1].done):
+                chunk, course = line.popleft()
+                yield course if chunk is None else chunk.report(course)
+            if line:
+                self._step(line[0][0])
+
+    def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
+        return self._outputs(self.networks.whole, weights, on(self.device, x))
+
+    def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
+        network = self.networks.of(own.submodel)
+        weights = network.enter(own.weights, own.private)
+        return self._outputs(network, weights, on(self.device, x))
+
+    def outputs_at(
+        self, weights: Vector, samples: Samples, index: Integers
+    ) -> tuple[AnyArray, Integers]:
+        x, _ = self._stock(samples).take(torch.from_numpy(np.asarray(index)).to(self.device))
+        return self._outputs(self.networks.whole, weights, x), samples.y[index].astype(np.int64)
+
+    def _step(self, chunk: Chunk) -> None:
+        try:
+            with exact():
+                chunk.step()
+        except torch.OutOfMemoryError as error:
+            raise FedmpiError(self._too_large(str(error))) from None
+
+    def _too_large(self, text: str) -> str:
+        """Return what to do where the device has too little memory."""
+        whole, data = self.networks.whole, self.data
+        sample, _ = data.samples.take(np.zeros(1, np.int64))
+        held = sum(array.nbytes for array in (data.samples.x, data.samples.y))
+        needed = device_memory(
+            whole.backend.plain.cpu(), whole.layout, sample, data.local, held
+        )
+        there, slots = device_bytes(self.device) or 0, whole.backend.slots(self.chunk)
+        fits = needed.fitting(there)
+        rest = f"run.chunk = {fits} would fit a rank alone" if fits else "no chunk would fit"
+        return (
+            f"run.chunk = {self.chunk}: {self.device} has too little memory: {slots} slots need "
+            f"about {needed.of(slots) / 1e9:.3g} GB, and it has {there / 1e9:.3g} GB for all its "
+            f"ranks; {rest}, or take fewer ranks for each GPU or a smaller batch_size\n"
+            f"{text.splitlines()[0] if text else ''}"
+        )
+
+    def _begun(self, job: Job, chunks: dict[Kind, Chunk]) -> tuple[Chunk | None, Course | Failure]:
+        """Return the chunk and the course of a job, or its Failure."""
+        self.check(job.plan)
+        job = replace(job, plan=job.plan.minimising(self.data.loss))
+        kind = kind_of(job.plan)
+        try:
+            if kind not in chunks:
+                network, stock = self.networks.of(kind.submodel), self._stock(self.data.samples)
+                width = network.backend.slots(self.chunk)
+                made = Chunk(network, kind, self.data, stock, width, self.on_step)
+                chunks[kind] = made
+            return chunks[kind], chunks[kind].course(job)
+        except CLIENT_FAULTS as fault:
+            return None, failure_of(job, fault)
+
+    def _stock(self, samples: Samples) -> Stock:
+        """Return the samples on the device, where they are copied once."""
+        if samples not in self._stocks:
+            self._stocks[samples] = Stock(samples, self.device)
+        return self._stocks[samples]
+
+    def _outputs(self, network: Network, weights: Vector, x: torch.Tensor) -> AnyArray:
+        with exact():
+            values = torch.tensor(weights).to(self.device)
+            return network.backend.outputs(values, x).cpu().numpy()

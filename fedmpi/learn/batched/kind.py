@@ -1,0 +1,57 @@
+"""What the clients of one chunk have in common: the same operations, whatever their numbers are."""
+
+from dataclasses import dataclass
+
+from fedmpi.learn.batched.many import Asked
+from fedmpi.plan import Plan, Submodel
+
+_ALWAYS = ("salient", "readjust", "statistics.moved")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a Plan asks for, apart from values that each slot of a chunk has of its own.
+
+    The operations of a step follow from the Kind alone, so that a client's bits do not depend on
+    the plans of the other slots.
+
+    Attributes
+    ----------
+    submodel : Submodel or None
+    asked : Asked
+    mechanisms : frozenset of str
+        As in Plan.
+    held : bool
+        Whether some weights may not move.
+    statistics, tensors, by_row, readjust, salient
+        As in Plan.
+    """
+
+    submodel: Submodel | None
+    asked: Asked
+    mechanisms: frozenset[str]
+    held: bool
+    statistics: tuple[str, ...]
+    tensors: tuple[int, ...]
+    by_row: bool
+    readjust: float
+    salient: float
+
+
+def kind_of(plan: Plan) -> Kind:
+    """Return the Kind of a Plan."""
+    back, names = plan.backward, plan.mechanisms
+    by_rows, by_labels = back.rows is not None, plan.labels is not None
+    activations = "activations" in plan.statistics
+    held = plan.update is not None or not back.whole or any(name in names for name in _ALWAYS)
+    return Kind(
+        submodel=plan.submodel,
+        asked=Asked(plan.error, back.lowest, by_rows, activations, by_labels),
+        mechanisms=names,
+        held=held,
+        statistics=plan.statistics,
+        tensors=plan.tensors,
+        by_row=plan.by_row,
+        readjust=plan.readjust,
+        salient=plan.salient,
+    )

@@ -1,0 +1,246 @@
+"""Losses and gradients of one network at many clients' weights at once."""
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+
+from fedmpi.layout import Layout
+from fedmpi.layout import Tensor as Place
+from fedmpi.learn.batched.parts import Call, watched
+from fedmpi.learn.losses import LOSSES
+
+ALIGNED = 16  # float32 in 64 bytes: each client's weights begin at such a boundary
+STACKED = frozenset(("conv", "linear", "norm", "embedding", "other"))
+
+
+def stacks(layout: Layout, device: str) -> bool:
+    """Return whether all clients' layers run as one operation; if not, one client after another.
+
+    A rule on the model and the device, so that no bit depends on a timing. On processors torch
+    runs the convolutions of K clients as one grouped convolution, at half the speed of K plain
+    ones (`fedmpi bench round --engine batched` measures both). Recurrent layers have no form for
+    many clients.
+    """
+    kinds = {layer.kind for layer in layout.layers}
+    return kinds <= (STACKED if device != "cpu" else STACKED - {"conv", "other"})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of the gradients of all clients of a chunk alike.
+
+    Attributes
+    ----------
+    error : str
+        A key of LOSSES.
+    lowest : int
+        The lowest layer that is differentiated.
+    by_rows : bool
+        Whether rows are dropped from the backward pass, those of each client its own.
+    activations : bool
+        Whether |raw output| is summed by row.
+    by_labels : bool
+        Whether outputs of some classes are taken as 0, of each client its own.
+    """
+
+    error: str = "cross-entropy"
+    lowest: int = 0
+    by_rows: bool = False
+    activations: bool = False
+    by_labels: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """One batch for each of K clients; a short one is filled up with samples that do not count.
+
+    `x` [K, B, ...], `y` int64[K, B] on the device, `valid` bool[K, B] there, and `count`, a list
+    of K numbers of valid samples, which come first; 0 for a slot without a client.
+    """
+
+    x: Tensor
+    y: Tensor
+    valid: Tensor
+    count: Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What one pass over K clients' batches gave.
+
+    Attributes
+    ----------
+    loss : float32[K]
+        Mean over the valid samples of each client.
+    after : dict of str to float32[K, ...]
+        Running statistics by name, as they are after the pass.
+    activations : list of float64[K, rows] or None, by layer
+    """
+
+    loss: Tensor
+    after: dict[str, Tensor] = field(default_factory=dict)
+    activations: list[Tensor | None] = field(default_factory=list)
+
+
+class Many:
+    """One network, computed at the weights of many clients.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    layout : Layout
+        Of the module.
+    device : str
+        Such as "cpu" or "cuda:1".
+    precision : "float32" or "bfloat16"
+        Of the layers' arithmetic; weights, losses and sums are float32 always.
+    stacked : bool, optional
+        Whether all clients' layers run as one operation; by the rule `stacks` if it is not given.
+
+    Attributes
+    ----------
+    size : int
+        Coordinates of the layout, P, and what fills them up to a multiple of ALIGNED.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        layout: Layout,
+        device: str = "cpu",
+        precision: str = "float32",
+        stacked: bool | None = None,
+    ) -> None:
+        self.layout, self.device, self.precision = layout, device, precision
+        self.stacked = stacks(layout, device) if stacked is None else stacked
+        self.size = -(-layout.size // ALIGNED) * ALIGNED
+        self.plain = copy.deepcopy(module).to(device).eval()
+        self._module = copy.deepcopy(module).to(device).train()
+        self._call = Call()
+        watched(self._module, layout, self._call)
+
+    def slots(self, chunk: int) -> int:
+        """Return how many slots a chunk of that width has: more where that keeps the bits.
+
+        torch computes what is left over of a vector register in another way than the rest. With
+        a multiple of ALIGNED slots nothing is left over, so every slot computes alike.
+        """
+        return -(-chunk // ALIGNED) * ALIGNED if self.stacked else chunk
+
+    def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
+        """Return the outputs float32[N, ...] of one client's weights float32[P], evaluating."""
+        state = {t.name: _place(weights, t) for t in self.layout.tensors}
+        with torch.no_grad():
+            return functional_call(self.plain, state, (x,)).float()
+
+    def gradient(
+        self, weights: Tensor, batches: Batches, rows: list[Tensor], into: Tensor, asked: Asked
+    ) -> Found:
+        """Return the Found of one batch for each client, and fill in the gradients.
+
+        Parameters
+        ----------
+        weights, into : float32[K, size]
+            The second is overwritten where weights are trained, and left alone elsewhere; also
+            for slots without a client, where anything may come.
+        batches : Batches
+        rows : list of bool[K, rows], by layer
+            The rows that stay in the backward pass; none if asked.by_rows is False. Then, if
+            asked.by_labels, bool[K, classes]: the outputs that are not taken as 0.
+        asked : Asked
+        """
+        one = self._one(asked)
+        tensors = self.layout.tensors
+        free = [t for t in tensors if t.trained and t.layer >= asked.lowest]
+        held = [t for t in tensors if not (t.trained and t.layer >= asked.lowest)]
+        moving, still = ([_places(weights, t) for t in ts] for ts in (free, held))
+        targets = [_places(into, t) for t in free]
+        each = _stacked if self.stacked else _one_by_one
+        return each(one(free, held), moving, still, batches, rows, targets)
+
+    def _one(self, asked: Asked) -> Callable[..., Callable[..., Any]]:
+        """Return what makes, for tensors, the loss of one client as a function of their values."""
+
+        def of(free: list[Place], held: list[Place]) -> Callable[..., Any]:
+            names = [t.name for t in (*free, *held)]
+
+            def loss(moving, still, x, y, valid, rows):
+                self._call.begin(valid, rows if asked.by_rows else None, asked.activations)
+                state = dict(zip(names, (*moving, *still), strict=True))
+                with self._autocast():
+                    outputs = functional_call(self._module, state, (x,)).float()
+                if asked.by_labels:
+                    outputs = torch.where(rows[-1], outputs, 0.0)
+                value = _mean(LOSSES[asked.error], outputs, y, valid)
+                return value, (value.detach(), self._call.after, self._call.activations)
+
+            return loss
+
+        return of
+
+    def _autocast(self):
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
+
+
+def _stacked(loss, moving, still, batches, rows, targets):
+    """All clients at once."""
+    both = grad_and_value(lambda *values: loss(*values), has_aux=True)
+    found, (_, (value, after, activations)) = vmap(both)(
+        moving, still, batches.x, batches.y, batches.valid, rows
+    )
+    torch._foreach_copy_(targets, list(found))
+    return Found(value, after, activations)
+
+
+def _one_by_one(loss, moving, still, batches, rows, targets):
+    """One client after another, and none where a slot is empty."""
+    values = batches.x.new_zeros(len(batches.count), dtype=torch.float32)
+    after, activations = {}, []
+    for k, count in enumerate(batches.count):
+        if not count:
+            continue
+        free = [part[k].detach().requires_grad_() for part in moving]
+        value, (_, new, sums) = loss(
+            free, [part[k] for part in still], batches.x[k, :count], batches.y[k, :count], None,
+            [part[k] for part in rows],
+        )  # fmt: skip
+        found = torch.autograd.grad(value, free, allow_unused=True)
+        found = [torch.zeros_like(a) if g is None else g for a, g in zip(free, found, strict=True)]
+        torch._foreach_copy_([part[k] for part in targets], found)
+        values[k] = value.detach()
+        for name, one in new.items():
+            after.setdefault(name, one.new_zeros(len(values), *one.shape))[k] = one
+        activations = activations or [None if s is None else _zeros(s, len(values)) for s in sums]
+        for all_of, one in zip(activations, sums, strict=True):
+            if one is not None:
+                all_of[k] = one
+    return Found(values, after, activations)
+
+
+def _zeros(like, count):
+    return like.new_zeros(count, *like.shape)
+
+
+def _mean(loss, outputs, y, valid):
+    """The mean of the losses of the valid samples; of all if `valid` is None."""
+    if valid is None:
+        return loss(outputs, y)
+    each = vmap(lambda one, label: loss(one[None], label[None]))(outputs, y)
+    return torch.where(valid, each, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def _places(values, tensor):
+    """A view float32[K, *shape] of one tensor in float32[K, size]."""
+    return values[:, tensor.start : tensor.start + tensor.size].view(-1, *tensor.shape)
+
+
+def _place(values, tensor):
+    return values[tensor.start : tensor.start + tensor.size].view(tensor.shape)

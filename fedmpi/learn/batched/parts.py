@@ -1,0 +1,118 @@
+"""The layers of a module that trains for many clients: batches filled up, rows dropped, sums."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedmpi.layout import Layout
+from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class Call:
+    """What one forward pass of one client is told, and what it leaves behind.
+
+    Attributes
+    ----------
+    valid : bool[B] or None
+        The samples that count; None for all.
+    rows : list of bool[rows], by layer, or None
+        The rows that stay in the backward pass; None for all.
+    after : dict of str to float32[n]
+        Running statistics by name, as they are after the pass.
+    activations : list of float64[rows] or None, by layer
+        Sums of |raw output| over samples and space; empty if they are not asked for.
+    """
+
+    def __init__(self) -> None:
+        self.layers = 0
+        self.begin(None, None, False)
+
+    def begin(self, valid: Tensor | None, rows: list[Tensor] | None, activations: bool) -> None:
+        """Begin a pass."""
+        self.valid, self.rows = valid, rows
+        self.after: dict[str, Tensor] = {}
+        self.activations: list[Tensor | None] = [None] * self.layers if activations else []
+
+
+def watched(module: nn.Module, layout: Layout, call: Call) -> None:
+    """Let the parts of `module` do in every pass as `call` says; changes the module in place."""
+    call.layers = len(layout.layers)
+    for name, part in module.named_modules():
+        if hasattr(part, "inplace"):
+            part.inplace = False  # one client's values are views of all clients'
+        if isinstance(part, _BATCH_NORMS):
+            part.forward = partial(_normalised, part, f"{name}." if name else "", call)
+    for number, parts in enumerate(layer_modules(module, layout)):
+        parts[0].register_forward_hook(_hook(call, number))
+
+
+def _hook(call, number):
+    def hook(part, inputs, output):
+        raw = output if isinstance(output, Tensor) else output[0]
+        kind = kind_of(part)
+        if call.activations and kind in ("conv", "linear", "norm"):
+            call.activations[number] = _summed(raw.detach().abs(), row_axis(part), call.valid)
+        # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
+        if call.rows is None or kind == "embedding":
+            return None
+        shape = [1] * raw.dim()
+        shape[row_axis(part)] = -1
+        kept = torch.where(call.rows[number].view(shape), raw, raw.detach())
+        return kept if isinstance(output, Tensor) else (kept, *output[1:])
+
+    return hook
+
+
+def _summed(values, axis, valid):
+    """float64[rows]: the sum over valid samples and space."""
+    values = values.double()
+    if valid is not None:
+        values = torch.where(_over(valid, values), values, 0.0)
+    axis %= values.dim()
+    return values.sum([other for other in range(values.dim()) if other != axis])
+
+
+def _normalised(part, prefix, call, x):
+    """BatchNorm of the valid samples; what it learns of them is left in `call.after`."""
+    running = part.running_mean, part.running_var
+    if call.valid is None:
+        new = [None if one is None else one.clone() for one in running]
+        result = functional.batch_norm(
+            x, *new, part.weight, part.bias, True, part.momentum, part.eps
+        )
+    else:
+        mean, var, count = _moments(x.float(), call.valid)
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        result = (x - mean.view(shape)) * torch.rsqrt(var + part.eps).view(shape)
+        if part.weight is not None:
+            result = result * part.weight.view(shape) + part.bias.view(shape)
+        unbiased = var * (count / (count - 1).clamp(min=1))
+        new = [
+            None if old is None else torch.lerp(old, seen.detach(), part.momentum)
+            for old, seen in zip(running, (mean, unbiased), strict=True)
+        ]
+    for name, values in zip(("running_mean", "running_var"), new, strict=True):
+        if values is not None:
+            call.after[prefix + name] = values.detach()
+    return result
+
+
+def _moments(x, valid):
+    """Mean and variance float32[C] of the valid samples, and how many numbers they are of."""
+    over = [0, *range(2, x.dim())]
+    here = _over(valid, x)
+    space = x[0, 0].numel()
+    count = (valid.sum() * space).clamp(min=1).float()
+    mean = torch.where(here, x, 0.0).sum(over) / count
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    apart = torch.where(here, x - mean.view(shape), 0.0)
+    return mean, apart.square().sum(over) / count, count
+
+
+def _over(valid, values):
+    """`valid` bool[B] in a shape that spreads over values [B, ...]."""
+    return valid.view(-1, *[1] * (values.dim() - 1))

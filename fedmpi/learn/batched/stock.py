@@ -1,0 +1,62 @@
+"""Samples that lie on the device, where batches are gathered."""
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedmpi.arrays import AnyArray
+from fedmpi.learn.sample_arrays import Samples
+
+
+class Stock:
+    """Samples on a device: images as bytes, normalised on the way, as in Samples.
+
+    Parameters
+    ----------
+    samples : Samples
+    device : str
+    """
+
+    def __init__(self, samples: Samples, device: str) -> None:
+        self.x = on(device, samples.x)
+        self.y = on(device, samples.y).to(torch.int64)
+        self._norm = None
+        if samples.norm is not None:
+            shape = (-1, *[1] * (self.x.dim() - 2))
+            self._norm = [on(device, one).view(shape) for one in samples.norm]
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x [*n, ...] and y int64[*n] of the samples `index` int64[*n]."""
+        return self.normalised(self.x[index]), self.y[index]
+
+    def moved(self, index: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same with pixels moved: `lines` int64[*n, H + W], where lines come from."""
+        height = self.x.shape[2]
+        rows, columns = lines[..., :height], lines[..., height:]
+        channels = torch.arange(self.x.shape[1], device=self.x.device)[:, None, None]
+        x = self.x[
+            index[..., None, None, None], channels, rows[..., None, :, None],
+            columns[..., None, None, :],
+        ]  # fmt: skip
+        return self.normalised(x), self.y[index]
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Return images uint8[..., C, H, W] as float32; anything else as it is."""
+        if self._norm is None:
+            return x
+        scale, shift = self._norm
+        return x.float() * scale + shift
+
+
+def on(device: str, array: AnyArray) -> Tensor:
+    """Return an array on the device; a processor reads the array itself, which must stay as it is.
+
+    Strides are those of the shape alone: of an axis of one entry any stride will do, and torch
+    would choose how to compute a convolution by it.
+    """
+    array = np.ascontiguousarray(array)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that nobody may write to it
+        return torch.from_numpy(array.reshape(-1)).to(device).view(array.shape)

@@ -1,0 +1,107 @@
+"""What of a module is constant: frozen weights, norms, and buffers that are put back."""
+
+from fnmatch import filter as matching
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fedmpi.errors import ConfigError, nearest
+from fedmpi.learn.kinds import is_frozen_norm
+
+
+def freeze(module, patterns):
+    """Make the parameters and buffers that any of the glob `patterns` names constants, in place.
+
+    Raises ConfigError for a pattern that names nothing.
+    """
+    state = dict(module.named_parameters(remove_duplicate=False))
+    buffers = dict(module.named_buffers(remove_duplicate=False))
+    names = [*state, *buffers]
+    for pattern in patterns:
+        found = matching(names, pattern)
+        if not found:
+            raise ConfigError(
+                f"model.frozen = {pattern!r}: names no parameter; {nearest(pattern, names)}"
+            )
+        for name in found:
+            if name in state:
+                state[name].requires_grad_(False)
+                continue
+            owner, _, own = name.rpartition(".")
+            module.get_submodule(owner)._non_persistent_buffers_set.add(own)
+
+
+def frozen_parameters(module):
+    """Return {name: array} of the parameters that are constants; the arrays are theirs."""
+    named = module.named_parameters()
+    return {name: p.detach().numpy() for name, p in named if not p.requires_grad}
+
+
+class Constants:
+    """The buffers of a module that are not in its layout, as they are now.
+
+    A forward pass may change them, as a counter of calls does; no client shall see what another
+    one left there.
+    """
+
+    def __init__(self, module, layout):
+        laid_out = set(layout.names)
+        self._kept = [
+            (part, name, values.clone())
+            for prefix, part in module.named_modules()
+            for name, values in part.named_buffers(recurse=False)
+            if (f"{prefix}.{name}" if prefix else name) not in laid_out
+        ]
+
+    def restore(self):
+        """Put the buffers back."""
+        for part, name, values in self._kept:
+            held = getattr(part, name)
+            if held.shape == values.shape and held.dtype == values.dtype:
+                held.copy_(values)
+            else:
+                setattr(part, name, values.clone())
+
+
+class Training:
+    """Brings a module into training mode, its frozen norms left in evaluation mode.
+
+    `module` is changed in place: a BatchNorm that sees one value of a channel takes it for the mean
+    and 0 for the variance, as the kernels do, where torch refuses. So its output is the shift, and
+    its running statistics move towards these.
+    """
+
+    def __init__(self, module):
+        self._module = module
+        self._frozen = [part for part in module.modules() if is_frozen_norm(part)]
+        for part in module.modules():
+            if type(part).forward is _BatchNorm.forward and not is_replaced(part):
+                part.forward = partial(_normalised, part)
+
+    def on(self):
+        """Bring it into training mode."""
+        if not self._module.training:
+            self._module.train()
+        for part in self._frozen:
+            part.eval()
+
+
+def is_replaced(part):
+    """Return whether somebody has put another forward pass on this one module."""
+    return "forward" in vars(part)
+
+
+def _normalised(part: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The forward pass of a BatchNorm."""
+    if not (part.training and x.numel() == x.shape[1]):
+        return _BatchNorm.forward(part, x)
+    if part.track_running_stats:
+        part.running_mean.lerp_(x.detach().reshape(-1), part.momentum)
+        part.running_var.mul_(1 - part.momentum)
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    centred = torch.zeros_like(x)
+    if not part.affine:
+        return centred
+    return centred * part.weight.view(shape) + part.bias.view(shape)

@@ -1,0 +1,67 @@
+"""Targets that are no class: labels, numbers and tokens."""
+
+import numpy as np
+
+from fedmpi.errors import DataError
+from fedmpi.learn.losses import TARGETS
+
+
+def taken_apart(target, train, test, place):
+    """Return ((targets of both halves), train, test), a class for each sample in the halves.
+
+    `train` and `test` are (x, y), or None. Targets that are classes stay where they are, and None
+    is returned for them.
+    """
+    if target == "class":
+        return (None, None), train, test
+    targets, halves = [], []
+    for half in (train, test):
+        found = None if half is None else checked(target, half[1], place)
+        targets.append(found)
+        halves.append(None if half is None else (half[0], strata(target, found)))
+    return tuple(targets), *halves
+
+
+def checked(target, y, place):
+    """Return `y` as the array that a kind of target has. Raises DataError."""
+    if target not in TARGETS:
+        raise DataError(f"{place}: target {target!r} must be one of {', '.join(TARGETS)}")
+    y = np.asarray(y)
+    if target == "tokens":
+        if y.ndim != 2 or y.dtype.kind not in "iu":
+            found = f"{y.dtype}{list(y.shape)}"
+            raise DataError(f"{place}: is {found}; tokens are whole numbers [N, T]")
+        return y.astype(np.int64)
+    y = y[:, None] if y.ndim == 1 else y
+    if y.ndim != 2 or y.dtype.kind not in "biuf":
+        raise DataError(f"{place}: is {y.dtype}{list(y.shape)}; {target} are numbers [N, outputs]")
+    y = y.astype(np.float32)
+    if not (finite := np.isfinite(y).all(axis=1)).all():
+        raise DataError(f"{place}: of sample {int(np.argmin(finite))} holds NaN or infinity")
+    if target == "labels" and not (known := np.isin(y, (0, 1)).all(axis=1)).all():
+        raise DataError(f"{place}: of sample {int(np.argmin(known))}: labels are 0 or 1")
+    return y
+
+
+def strata(target, targets):
+    """Return int64[N]: the class by which a partition splits samples of other targets.
+
+    The first label that is 1, the last token, and 0 for numbers, which are all alike.
+    """
+    if target == "tokens":
+        return targets[:, -1].copy()
+    return targets.argmax(axis=1) if target == "labels" else np.zeros(len(targets), np.int64)
+
+
+def check_outputs(name, targets, classes):
+    """Raise DataError unless arrays of targets have as many outputs as `classes` says."""
+    for found in targets:
+        if found is None:
+            continue
+        if found.dtype.kind == "f" and found.shape[1] != classes:
+            raise DataError(
+                f"{name}: y has {found.shape[1]} values a sample, and classes = {classes}; "
+                "give as many"
+            )
+        if found.dtype.kind == "i" and not 0 <= found.min() <= found.max() < classes:
+            raise DataError(f"{name}: tokens must be from 0 to {classes - 1}")

@@ -1,0 +1,104 @@
+"""Whether a torch module can be trained by clients that share its weights as a flat vector."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize, prune
+
+from fedmpi.errors import ConfigError
+from fedmpi.learn.kinds import BATCH_NORMS
+
+
+def check_kinds(module):
+    """Raise ConfigError for modules whose tensors are not what is trained and sent."""
+    for name, part in module.named_modules():
+        place = f"model: {name or type(part).__name__}"
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in part.parameters(False)):
+            raise ConfigError(f"{place} is a lazy module without a size; give its sizes")
+        if parametrize.is_parametrized(part):
+            raise ConfigError(
+                f"{place} computes its weights (weight_norm, spectral_norm); use a plain layer"
+            )
+        if prune.is_pruned(part) and not list(part.children()):
+            raise ConfigError(
+                f"{place} is pruned by a hook; call torch.nn.utils.prune.remove, and prune with "
+                "an algorithm such as static-mask"
+            )
+        if getattr(part, "sparse", False) is True:
+            raise ConfigError(f"{place} has sparse gradients; make it with sparse=False")
+        if isinstance(part, BATCH_NORMS) and part.momentum is None:
+            raise ConfigError(
+                f"model: {name} has momentum=None, an average over all batches ever seen, "
+                "which no client can hold; give a momentum, such as 0.1"
+            )
+
+
+def check_tensors(module):
+    """Raise ConfigError for parameters that a flat float32 vector cannot hold."""
+    parameters = dict(module.named_parameters())
+    if not parameters:
+        raise ConfigError("model: it has no parameters; nothing can be trained")
+    trained = {name: p for name, p in parameters.items() if p.requires_grad}
+    if not trained:
+        raise ConfigError("model: all of its parameters are frozen; nothing can be trained")
+    for name, values in trained.items():
+        if values.dtype != torch.float32:
+            raise ConfigError(
+                f"model: {name} is {values.dtype}; a weight that is trained must be torch.float32 "
+                "(call .float() on the model, or freeze it)"
+            )
+        if values._post_accumulate_grad_hooks:
+            raise ConfigError(
+                f"model: {name} has a hook that runs after its gradient is accumulated, which no "
+                "engine does; use register_hook"
+            )
+
+
+def check_passes(module, sample, labels=0):
+    """Raise ConfigError if the forward pass fails, or gives no tensor of at least `labels` outputs.
+
+    It must not draw random numbers in evaluation mode, and in training it must not change a
+    constant that clients would have to average. The module is left as it is.
+    """
+    twin = copy.deepcopy(module)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        _run(twin.eval(), sample)
+        if not torch.equal(before, torch.get_rng_state()):
+            raise ConfigError(
+                "model: the forward pass draws random numbers in evaluation mode, so no two "
+                "evaluations would agree; let it draw only if self.training"
+            )
+        state = {name: values.clone() for name, values in twin.named_buffers()}
+        outputs = _run(twin.train(), torch.cat([sample, sample]))
+    if labels and (outputs.ndim != 2 or outputs.shape[1] < labels):
+        found = ", ".join(map(str, outputs.shape))
+        raise ConfigError(
+            f"model: the forward pass of 2 samples returns float32[{found}], and "
+            f"labels go up to {labels - 1}; return float32[2, {labels}]"
+        )
+    for name, values in twin.named_buffers():
+        counts = not values.is_floating_point() or values.dtype == torch.float32
+        if not counts and not torch.equal(values, state[name]):
+            raise ConfigError(
+                f"model: {name} is {values.dtype} and changes in training; statistics that are "
+                "averaged over clients must be torch.float32"
+            )
+
+
+def _run(module, x):
+    try:
+        outputs = module(x)
+    except Exception as error:  # the user's code may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        tokens = "; tokens come as uint8, so call x.long() first" if x.dtype == torch.uint8 else ""
+        raise ConfigError(
+            f"model: the forward pass fails on input of shape {(1, *x.shape[1:])}: {reason}{tokens}"
+        ) from None
+    if not isinstance(outputs, torch.Tensor):
+        raise ConfigError(
+            f"model: the forward pass returns a {type(outputs).__name__}; return one tensor, "
+            "[N, classes]"
+        )
+    return outputs

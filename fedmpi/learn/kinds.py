@@ -1,0 +1,102 @@
+"""The kinds of torch modules: how many rows each has, and what a pass through it multiplies."""
+
+import torch
+from torch import nn
+
+from fedmpi.learn.lora import Down, Up
+
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+LAYER_NORMS = (nn.LayerNorm, nn.RMSNorm)
+KINDS = (
+    ("adapter", (Down,)),
+    ("conv", CONVS),
+    ("transposed", TRANSPOSED),
+    ("linear", (nn.Linear,)),
+    ("norm", (*BATCH_NORMS, nn.GroupNorm, *LAYER_NORMS)),
+    ("embedding", (nn.Embedding,)),
+    ("attention", (nn.MultiheadAttention,)),
+    ("bilinear", (nn.Bilinear,)),
+    ("lstm", (nn.LSTM,)),
+    ("gru", (nn.GRU,)),
+    ("rnn", (nn.RNN,)),
+)
+
+_ROWS = ("adapter", "conv", "linear", "embedding", "bilinear")  # kinds whose weight lies in rows
+
+
+def kind_of(part: nn.Module | None) -> str:
+    """Return the layer kind of a module, a name in KINDS, or "other"."""
+    return next((kind for kind, classes in KINDS if isinstance(part, classes)), "other")
+
+
+def row_axis(part: nn.Module) -> int:
+    """Return the axis of a layer module's output along which its rows lie."""
+    if isinstance(part, LAYER_NORMS):
+        return -len(part.normalized_shape)
+    return 1 if kind_of(part) in ("conv", "norm") else -1
+
+
+def rows_of(part: nn.Module) -> int:
+    """Return the number of leading blocks of the weight that are output channels, units or entries.
+
+    It is 1 where the weights of a unit are not contiguous (recurrent layers, attention,
+    transposed convolutions), and for modules of unknown kind.
+    """
+    kind = kind_of(part)
+    if isinstance(part, LAYER_NORMS):
+        return part.normalized_shape[0]
+    if kind == "norm":
+        return part.num_channels if isinstance(part, nn.GroupNorm) else part.num_features
+    return part.weight.shape[0] if kind in _ROWS else 1
+
+
+def is_frozen_norm(part: nn.Module) -> bool:
+    """Return whether a BatchNorm has weights and none of them is trained.
+
+    It normalises by its running statistics in training too, and these are constants.
+    """
+    own = list(part.parameters(recurse=False))
+    return isinstance(part, BATCH_NORMS) and bool(own) and not any(p.requires_grad for p in own)
+
+
+def multiplied(part: nn.Module, inputs: tuple, output: object) -> dict[str, int]:
+    """Return {parameter: multiply-adds} of one call, where a rule on shapes tells them.
+
+    A parameter is named from `part` on. Empty for modules of unknown kind. `inputs` are the
+    positional arguments, then the named ones.
+    """
+    kind = kind_of(part)
+    if isinstance(part, Up):
+        return {"weight": output.numel() * len(part.weight)}
+    if kind in ("adapter", "conv", "linear", "bilinear"):
+        return {"weight": output.numel() * part.weight[0].numel()}
+    if kind == "transposed":
+        return {"weight": inputs[0].numel() * part.weight[0].numel()}
+    if kind in ("lstm", "gru", "rnn"):
+        read = inputs[0].data if isinstance(inputs[0], nn.utils.rnn.PackedSequence) else inputs[0]
+        steps = read.numel() // part.input_size
+        weights = {name: p for name, p in part.named_parameters() if "weight" in name}
+        return {name: steps * p.numel() for name, p in weights.items()}
+    return _of_attention(part, inputs) if kind == "attention" else {}
+
+
+def _of_attention(part, inputs):
+    query, key, value = inputs[:3]
+    tokens = [read.numel() // read.shape[-1] for read in (query, key, value)]
+    out = {"out_proj.weight": tokens[0] * part.out_proj.weight.numel()}
+    if part.in_proj_weight is not None:
+        return {"in_proj_weight": sum(tokens) * part.in_proj_weight.numel() // 3} | out
+    names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+    found = zip(names, tokens, strict=True)
+    return {name: count * getattr(part, name).numel() for name, count in found} | out
+
+
+def tensors_in(output: object):
+    """Yield the tensors of an output, which may be tuples of tuples, with None among them."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, (tuple, list)):
+        for part in output:
+            yield from tensors_in(part)

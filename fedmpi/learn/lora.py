@@ -1,0 +1,98 @@
+"""Low-rank adapters of linear layers: Hu et al., "LoRA", ICLR 2022, arXiv:2106.09685.
+
+An adapter of rank R is R components, each a vector that reads the input and one that writes to the
+output. A component is a row of the layout, so whatever leaves out, sends or ranks rows does so with
+components: a client of half the width has half the rank. Of a component that is left out of the
+backward pass neither vector moves, and it passes no gradient on.
+"""
+
+from fnmatch import filter as matching
+from math import sqrt
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedmpi.errors import ConfigError, nearest
+from fedmpi.rng import rng_for
+
+
+class Down(nn.Linear):
+    """What the components read: float32[..., inputs] to float32[..., R]."""
+
+    def __init__(self, inputs, rank):
+        super().__init__(inputs, rank, bias=False)
+
+
+class Up(nn.Module):
+    """What the components write: float32[..., R] to float32[..., outputs].
+
+    `weight` is float32[R, outputs], a row for each component; zero at first, so that an adapter
+    changes nothing before it is trained.
+    """
+
+    def __init__(self, rank, outputs, scale):
+        super().__init__()
+        self.weight, self.scale = nn.Parameter(torch.zeros(rank, outputs)), scale
+
+    def forward(self, x):
+        """Return the sum over the components."""
+        return x @ self.weight * self.scale
+
+
+class Lora(nn.Module):
+    """A linear layer and its adapter."""
+
+    def __init__(self, base, rank, scale, rng):
+        super().__init__()
+        self.base = base
+        self.down, self.up = Down(base.in_features, rank), Up(rank, base.out_features, scale)
+        bound = 1 / sqrt(base.in_features)
+        drawn = rng.uniform(-bound, bound, (rank, base.in_features)).astype(np.float32)
+        with torch.no_grad():
+            self.down.weight.copy_(torch.from_numpy(drawn))
+
+    def forward(self, x):
+        """Return what the layer gives and what the adapter adds."""
+        return self.base(x) + self.up(self.down(x))
+
+
+def adapt(module, adapter, seed):
+    """Freeze a module and give the linear layers that are targets adapters, in place.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    adapter : fedmpi.model_section.AdapterSection
+    seed : int
+        Of the run; the first values of the adapters depend on it alone.
+
+    Raises
+    ------
+    ConfigError
+        A pattern that names no linear layer, or no parameter.
+    """
+    linear = [name for name, part in module.named_modules() if type(part) is nn.Linear]
+    parameters = dict(module.named_parameters())
+    targets = _named(linear, adapter.targets, "targets", "linear layer")
+    kept = _named(parameters, adapter.trained, "trained", "parameter")
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in kept)
+    rng = rng_for(seed, "adapter")
+    scale = 1.0 if adapter.alpha is None else adapter.alpha / adapter.rank
+    for name in targets:
+        around, _, own = name.rpartition(".")
+        base = module.get_submodule(name)
+        setattr(module.get_submodule(around), own, Lora(base, adapter.rank, scale, rng))
+
+
+def _named(names, patterns, key, kind):
+    """Return those of `names` that any of the patterns matches, in their own order."""
+    found = set()
+    for pattern in patterns:
+        if not (these := matching(names, pattern)):
+            raise ConfigError(
+                f"model.adapter.{key} = {pattern!r}: names no {kind}; {nearest(pattern, names)}"
+            )
+        found.update(these)
+    return [name for name in names if name in found]

@@ -1,0 +1,165 @@
+"""The metrics by name. They agree with scikit-learn where it has them."""
+
+import numpy as np
+
+from fedmpi.learn.losses import cross_entropies
+from fedmpi.metric import METRICS, Metric
+
+__all__ = ["METRICS", "column_of"]
+
+
+def column_of(name):
+    """Return the name of a metric's column in the result file."""
+    return name.rpartition(":")[2].replace("-", "_")
+
+
+class Accuracy(Metric, name="accuracy"):
+    """Share of the samples whose answer is right; of labels, those with all labels right."""
+
+    targets = ("class", "tokens", "labels")
+
+    def parts(self, outputs, targets):
+        """Return how many are right, and how many there are."""
+        if targets.ndim == 2:
+            return np.array([((outputs > 0) == (targets > 0)).all(axis=1).sum(), len(targets)])
+        return np.array([(outputs.argmax(axis=1) == targets).sum(), len(targets)])
+
+    def value(self, parts):
+        return parts[0] / parts[1]
+
+
+class TopFive(Accuracy, name="top-5"):
+    """Share of the samples whose class is among the five with the largest outputs."""
+
+    targets = ("class", "tokens")
+
+    def parts(self, outputs, targets):
+        """Return how many are right, and how many there are."""
+        own = outputs[np.arange(len(targets)), targets]
+        return np.array([((outputs > own[:, None]).sum(axis=1) < 5).sum(), len(targets)])
+
+
+class BalancedAccuracy(Metric, name="balanced-accuracy"):
+    """Mean over the classes that occur of the share of their samples that is classed right."""
+
+    def parts(self, outputs, targets):
+        """Return how many of each class are right, and how many there are."""
+        classes = outputs.shape[1]
+        right = targets[outputs.argmax(axis=1) == targets]
+        both = (np.bincount(found, minlength=classes) for found in (right, targets))
+        return np.concatenate(list(both))
+
+    def value(self, parts):
+        right, there = parts.reshape(2, -1)
+        return (right[there > 0] / there[there > 0]).mean()
+
+
+class F1(Metric, name="f1"):
+    """Mean over classes or labels of 2 tp / (2 tp + fp + fn).
+
+    Classes that neither occur nor are answered are left out; such labels count as 0.
+    """
+
+    targets = ("class", "tokens", "labels")
+
+    def parts(self, outputs, targets):
+        """Return for each class: right answers, answers, and samples; then 1 if labels."""
+        if targets.ndim == 2:
+            found, there = outputs > 0, targets > 0
+        else:
+            rows = np.arange(outputs.shape[1])
+            found, there = (one[:, None] == rows for one in (outputs.argmax(axis=1), targets))
+        counts = ((found & there).sum(axis=0), found.sum(axis=0), there.sum(axis=0))
+        return np.concatenate([*counts, [float(targets.ndim == 2)]])
+
+    def value(self, parts):
+        right, found, there = parts[:-1].reshape(3, -1)
+        scores = 2 * right / np.maximum(found + there, 1)
+        return scores.mean() if parts[-1] else scores[found + there > 0].mean()
+
+
+class Auc(Metric, name="auc"):
+    """Mean over classes or labels of the area under the ROC curve, each against all others.
+
+    It is the chance that a sample of the class has a higher softmax, or a label a higher output,
+    than one that is not (Mann and Whitney, 1947). Classes of which all samples are, or none is,
+    are left out.
+    """
+
+    targets = ("class", "labels")
+    whole = True
+
+    def parts(self, outputs, targets):
+        """Return scores, then zeros and ones of each class or label."""
+        if targets.ndim == 2:
+            return np.hstack([outputs, targets > 0])
+        return np.hstack([softmax(outputs), targets[:, None] == np.arange(outputs.shape[1])])
+
+    def value(self, parts):
+        scores, there = np.hsplit(parts, 2)
+        areas = [_area(scores[:, k], there[:, k] > 0) for k in range(scores.shape[1])]
+        areas = [area for area in areas if not np.isnan(area)]
+        return np.mean(areas) if areas else np.nan
+
+
+class Perplexity(Metric, name="perplexity"):
+    """exp of the mean cross-entropy."""
+
+    def parts(self, outputs, targets):
+        """Return the sum of the cross-entropies, and how many there are."""
+        return np.array([cross_entropies(outputs, targets).sum(), len(targets)])
+
+    def value(self, parts):
+        with np.errstate(over="ignore"):
+            return np.exp(parts[0] / parts[1])
+
+
+class Rmse(Metric, name="rmse"):
+    """Mean over the numbers of a sample of the root of the mean squared error."""
+
+    targets = ("numbers",)
+
+    def parts(self, outputs, targets):
+        """Return the sum of the squared errors of each number, and how many samples there are."""
+        return np.append(np.square(outputs - targets).sum(axis=0), len(targets))
+
+    def value(self, parts):
+        return np.sqrt(parts[:-1] / parts[-1]).mean()
+
+
+class CalibrationError(Metric, name="calibration-error"):
+    """Expected calibration error: mean distance of softmax and share of right answers.
+
+    Samples fall into 15 bins by the largest softmax p, ((k - 1) / 15, k / 15] (Guo et al., ICML
+    2017, arXiv:1706.04599).
+    """
+
+    bins = 15
+
+    def parts(self, outputs, targets):
+        """Return for each bin: sum of p, right answers, and samples."""
+        sure = softmax(outputs).max(axis=1)
+        right = outputs.argmax(axis=1) == targets
+        bins = np.clip(np.ceil(sure * self.bins).astype(int) - 1, 0, self.bins - 1)
+        sums = (np.bincount(bins, weights, self.bins) for weights in (sure, right, None))
+        return np.concatenate(list(sums))
+
+    def value(self, parts):
+        sure, right, there = parts.reshape(3, -1)
+        return np.abs(sure - right).sum() / there.sum()
+
+
+def softmax(outputs):
+    """Return float64[n, C]: exp(outputs), each row divided by its sum."""
+    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _area(scores, there):
+    """The area under the ROC curve of float64[n] for bool[n]; NaN if all are alike."""
+    positive, negative = there.sum(), (~there).sum()
+    if not positive or not negative:
+        return np.nan
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(count) - (count - 1) / 2  # of equal scores the mean
+    return (ranks[place][there].sum() - positive * (positive + 1) / 2) / (positive * negative)

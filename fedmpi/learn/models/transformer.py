@@ -1,0 +1,135 @@
+"""Transformers for characters and for small images: blocks that normalise first."""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fedmpi.errors import ConfigError
+from fedmpi.learn.models.parts import Characters, Last, image_shape
+
+
+class Attention(nn.Module):
+    """Self-attention of several heads; `causal`: a token sees itself and those before."""
+
+    def __init__(self, width, heads, causal):
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        """Map float32[N, T, width] to the same shape."""
+        samples, tokens, width = x.shape
+        parts = self.qkv(x).view(samples, tokens, 3, self.heads, width // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        return self.out(found.transpose(1, 2).reshape(samples, tokens, width))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)) (Xiong et al., ICML 2020)."""
+
+    def __init__(self, width, heads, causal):
+        super().__init__()
+        self.norm1, self.attn = nn.LayerNorm(width), Attention(width, heads, causal)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                fc1=nn.Linear(width, 4 * width), gelu=nn.GELU(), fc2=nn.Linear(4 * width, width)
+            )
+        )
+
+    def forward(self, x):
+        """Map float32[N, T, width] to the same shape."""
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Places(nn.Module):
+    """Adds a vector that is learned to each place; with `first`, puts a learned token first."""
+
+    def __init__(self, tokens, width, first=False):
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 1, width)) if first else None
+        self.places = nn.Parameter(0.02 * torch.randn(1, tokens + first, width))
+
+    def forward(self, x):
+        """Map float32[N, T, width] to float32[N, T (+ 1), width]."""
+        if self.token is not None:
+            x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
+        return x + self.places
+
+
+class First(nn.Module):
+    """The first token of a sequence."""
+
+    def forward(self, x):
+        """Map float32[N, T, U] to float32[N, U]."""
+        return x[:, 0]
+
+
+class Patches(nn.Conv2d):
+    """Squares of an image as tokens."""
+
+    def __init__(self, channels, width, side):
+        super().__init__(channels, width, side, side)
+
+    def forward(self, x):
+        """Map float32[N, C, H, W] to float32[N, T, width]."""
+        return super().forward(x).flatten(2).transpose(1, 2)
+
+
+def char_transformer(input_shape, classes, width=64, depth=2, heads=4, every_token=False):
+    """Return a causal Transformer for characters [N, T] of any dtype, 0 to classes - 1.
+
+    It gives the next character, float32[N, classes]; with `every_token` that of each place,
+    float32[N, T, classes], for the loss "next-token".
+    """
+    if len(input_shape) != 1:
+        raise ConfigError(
+            f"model.name = 'char-transformer': data of shape {tuple(input_shape)}; "
+            "it takes sequences of characters; choose shakespeare, or another model"
+        )
+    _check_heads("char-transformer", width, heads)
+    parts = OrderedDict(embedding=Characters(classes, width), places=Places(*input_shape, width))
+    for number in range(depth):
+        parts[f"block{number + 1}"] = Block(width, heads, causal=True)
+    parts["norm"] = nn.LayerNorm(width)
+    if not every_token:
+        parts["last"] = Last()
+    parts["head"] = nn.Linear(width, classes)
+    return nn.Sequential(parts)
+
+
+def vit_tiny(input_shape, classes, width=192, depth=12, heads=3, patch=4):
+    """Return a Vision Transformer (Dosovitskiy et al., ICLR 2021) of DeiT's size Ti.
+
+    5,362,762 parameters at 3x32x32 and 10 classes. Patches of 4x4 pixels in the place of
+    16x16, as is usual for images of 32x32; no dropout.
+    """
+    channels, height, breadth = image_shape("vit-tiny", input_shape, least=patch)
+    if height % patch or breadth % patch:
+        raise ConfigError(
+            f"model.patch = {patch}: does not divide images of {height}x{breadth}; "
+            "choose a side that does"
+        )
+    _check_heads("vit-tiny", width, heads)
+    tokens = (height // patch) * (breadth // patch)
+    parts = OrderedDict(
+        patches=Patches(channels, width, patch), places=Places(tokens, width, first=True)
+    )
+    for number in range(depth):
+        parts[f"block{number + 1}"] = Block(width, heads, causal=False)
+    parts["norm"] = nn.LayerNorm(width)
+    parts["first"] = First()
+    parts["head"] = nn.Linear(width, classes)
+    return nn.Sequential(parts)
+
+
+def _check_heads(model, width, heads):
+    if width % heads:
+        raise ConfigError(
+            f"model.name = {model!r}: heads = {heads} does not divide width = {width}; "
+            "choose a number that does"
+        )

@@ -1,0 +1,61 @@
+"""What engines have in common that compute with the networks of a torch model."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+from fedmpi.arrays import AnyArray, Reals, Vector
+from fedmpi.layout import Layout
+from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.networks import Networks
+from fedmpi.plan import Submodel
+
+
+class NetworkEngine(Engine):
+    """An engine of Networks.
+
+    Parameters
+    ----------
+    networks : Networks
+        Of the run's model; the backends are those that the subclass computes with.
+    data, on_step
+        As for every Engine.
+    """
+
+    def __init__(
+        self, networks: Networks, data: ClientData, on_step: Callable[[], None] = nothing
+    ) -> None:
+        super().__init__(data, on_step)
+        self.networks = networks
+
+    @property
+    def layout(self) -> Layout:
+        return self.networks.whole.layout
+
+    @property
+    def initial_weights(self) -> Vector:
+        return self.networks.whole.first
+
+    @property
+    def constants(self) -> Mapping[str, AnyArray]:
+        return self.networks.constants
+
+    def layout_of(self, submodel: Submodel | None) -> Layout:
+        return self.networks.of(submodel).layout
+
+    def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
+        return self._statistics(weights, x)
+
+    @cached_property
+    def _statistics(self) -> Callable[[Vector, AnyArray], Vector]:
+        from fedmpi.learn.static_norm import statistics_of  # needs torch
+
+        return statistics_of(self.networks.module(), self.layout)
+
+    def flow(self, weights: Vector) -> Reals:
+        return self._flow(weights)
+
+    @cached_property
+    def _flow(self) -> Callable[[Vector], Reals]:
+        from fedmpi.learn.flow import flow_of  # needs torch
+
+        return flow_of(self.networks.module(), self.layout, self.networks.sample)

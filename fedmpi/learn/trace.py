@@ -1,0 +1,119 @@
+"""One forward pass of a module, watched: which modules it calls, and what it multiplies."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from fedmpi.learn.kinds import multiplied, tensors_in
+
+# Operations that multiply and that torch's counter does not know. Modules with a rule of their own
+# in kinds.py may run them.
+_UNCOUNTED = frozenset(
+    ("_fft_c2c", "_fft_r2c", "_fft_c2r", "_cdist_forward", "_pdist_forward", "_trilinear",
+     "mkldnn_rnn_layer", "mv", "addmv", "dot", "vdot")
+)  # fmt: skip
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a module.
+
+    Attributes
+    ----------
+    part : torch.nn.Module
+    weights : dict
+        Multiply-adds by the weights of the module, by parameter, where a rule tells them.
+    rest : int
+        All others in the call that are not those of a module called in it.
+    fed : bool
+        Whether what it reads depends on a weight that is trained.
+    again : bool
+        Whether the module was called before.
+    """
+
+    part: nn.Module
+    fed: bool
+    again: bool
+    weights: dict[str, int] = field(default_factory=dict)
+    rest: int = 0
+
+
+class Trace(TorchDispatchMode):
+    """Watches the forward pass of `module` on one sample, in evaluation mode.
+
+    Multiply-adds are those that torch.utils.flop_counter counts, and the rules of kinds.py.
+
+    Attributes
+    ----------
+    calls : list of Call
+        In the order in which they ended.
+    order : list of torch.nn.Module
+        In the order of their first calls.
+    uncounted : dict
+        Operations whose multiply-adds are not known, by the module that ran them.
+    output : torch.Tensor
+    """
+
+    def __init__(self, module: nn.Module, sample: torch.Tensor) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.uncounted: dict[nn.Module, str] = {}
+        self._order: dict[nn.Module, None] = {}
+        self._open: list[Call] = []
+        modes = {part: part.training for part in module.modules()}
+        handles = [handle for part in modes for handle in self._hooks(part)]
+        try:
+            # With gradients and the plain attention, so that no fused operation hides anything.
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), self:
+                self.output = module.eval()(sample)
+        finally:
+            for handle in handles:
+                handle.remove()
+            for part, training in modes.items():
+                part.training = training
+
+    @property
+    def order(self) -> list[nn.Module]:
+        """The modules in the order of their first calls."""
+        return list(self._order)
+
+    def _hooks(self, part):
+        yield part.register_forward_pre_hook(self._enter, with_kwargs=True)
+        yield part.register_forward_hook(self._leave, with_kwargs=True)
+
+    def _enter(self, part, inputs, named):
+        fed = any(values.requires_grad for values in tensors_in((*inputs, *named.values())))
+        self._open.append(Call(part, fed, part in self._order))
+        self._order.setdefault(part)
+
+    def _leave(self, part, inputs, named, output):
+        call = self._open.pop()
+        call.weights = multiplied(part, (*inputs, *named.values()), output)
+        call.rest = max(call.rest - sum(call.weights.values()), 0)
+        self.calls.append(call)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation, and count it for the module that is innermost."""
+        out = func(*args, **(kwargs or {}))
+        packet = func._overloadpacket
+        if not self._open:
+            return out
+        if packet in flop_registry:
+            self._open[-1].rest += flop_registry[packet](*args, **(kwargs or {}), out_val=out) // 2
+        elif _hides(func):
+            self.uncounted[self._open[-1].part] = packet.__name__
+        return out
+
+
+def _hides(func):
+    """Return whether an operation may multiply without being counted."""
+    name = func._overloadpacket.__name__
+    foreign = func.namespace not in ("aten", "prim", "prims")
+    return foreign or name in _UNCOUNTED or name.startswith(("linalg_", "_linalg_"))

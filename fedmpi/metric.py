@@ -1,0 +1,53 @@
+"""What a metric is: numbers of each block of test samples that add up, and what follows from them.
+
+    class Zeros(Metric, name="zeros"):
+        def parts(self, outputs, targets):
+            return np.array([(outputs == 0).sum(), outputs.size])
+
+        def value(self, parts):
+            return parts[0] / parts[1]
+
+is a whole metric. Each rank evaluates some blocks; the parts are added in the order of the blocks,
+so the value is the same for any number of ranks.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from fedmpi.arrays import AnyArray
+from fedmpi.registry import Registry
+
+METRICS = Registry("metric", "model.metrics", "a subclass of fedmpi.Metric")
+
+
+class Metric(ABC):
+    """A number that says how good the outputs on the test samples are.
+
+    Attributes
+    ----------
+    targets : tuple of str
+        The kinds of targets that it can judge (learn/losses.py). Those of kind "tokens" come to it
+        as classes, one for each token.
+    whole : bool
+        Whether `parts` gives a row of numbers for each sample, and `value` takes all rows: for
+        metrics that rank the samples. The memory of a rank then grows with the test samples.
+    """
+
+    name: ClassVar[str] = ""
+    targets: tuple[str, ...] = ("class", "tokens")
+    whole: bool = False
+
+    def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        METRICS.admit(cls, name)
+
+    @abstractmethod
+    def parts(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
+        """Return float64[m], which is added up over blocks; float64[n, m] if `whole`.
+
+        `outputs` are float64[n, C], `targets` int64[n], or float32[n, C] of labels or numbers.
+        """
+
+    @abstractmethod
+    def value(self, parts: AnyArray) -> float:
+        """Return the metric of the sum of all parts; of all rows float64[N, m] if `whole`."""

@@ -1,0 +1,40 @@
+"""The section [model]: which model, what of it is trained, and by what it is judged."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fedmpi.section import Name, NamedSection, Positive, Rate, Section
+
+
+class AdapterSection(Section):
+    """[model] adapter: which linear layers get an adapter, and of what rank.
+
+    kind: "lora": the weight W of a layer becomes W + alpha / rank * (sum over r of u_r d_r), with
+    `rank` pairs of vectors that are trained (Hu et al., ICLR 2022, arXiv:2106.09685).
+    targets: patterns of the layers' names. trained: patterns of parameters of the model that are
+    trained too, such as those of a new last layer. alpha: default: the rank.
+    """
+
+    kind: Literal["lora"] = "lora"
+    rank: Positive = 8
+    alpha: Rate | None = None
+    targets: tuple[Name, ...] = Field(min_length=1)
+    trained: tuple[Name, ...] = ()
+
+
+class ModelSection(NamedSection):
+    """[model]: a registered name or package.module:object, and its own keys.
+
+    frozen: patterns such as "base.*" of parameters and buffers that are constants: neither trained
+    nor sent. loss: what clients minimise, one of `fedmpi list losses` or package.module:object.
+    metrics: what evaluations measure besides, `fedmpi list metrics` or package.module:object.
+    adapter: small layers that are trained in the place of all others. base: a .safetensors file.
+    """
+
+    name: Name = "lenet5"
+    frozen: tuple[Name, ...] = ()
+    loss: Name = "cross-entropy"
+    metrics: tuple[Name, ...] = ()
+    adapter: AdapterSection | None = None
+    base: Name | None = None

@@ -1,0 +1,77 @@
+"""What has a state of its own is killed between two checkpoints and goes on to the same bits."""
+
+import numpy as np
+import pytest
+
+from fedmpi.comm.base import Serial
+from fedmpi.experiment import resolve
+from fedmpi.experiment.execute import Start, execute
+from fedmpi.experiment.stop import NoSignals
+from fedmpi.record import checkpoint, reader
+from tests.faults.job import CONFIG
+
+KEPT = {
+    "asynchronous": """
+        [devices]
+        profile = "mobile"
+        availability = 0.8
+        [schedule]
+        mode = "async"
+        buffer_size = 2
+        max_staleness = 1
+    """,
+    "deadline": """
+        [devices]
+        profile = "tiers"
+        availability = 0.5
+        dropout = 0.2
+        [schedule]
+        mode = "deadline"
+        deadline_s = 0.3
+        over_select = 1.5
+    """,
+    "server": """
+        [server]
+        optimizer = "adam"
+        lr = 0.05
+    """,
+    "stages": """
+        [[stage]]
+        name = "topk"
+        share = 0.1
+        [[stage]]
+        name = "quantise"
+    """,
+}
+
+
+class KilledError(BaseException):
+    """Stands for a signal that nobody can catch."""
+
+
+def killed_after(rounds):
+    """Return what is told of each round, and raises in the last of `rounds`."""
+    def progress(row, total):
+        if row.columns["round"] + 1 == rounds:
+            raise KilledError
+
+    return progress
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_killed_between_checkpoints_and_resumed(tmp_path, monkeypatch, kind):
+    text = CONFIG.format(rounds=8, algorithm="Remembers") + KEPT[kind]
+    whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
+    given = resolve.resolve(text, "exp.toml", [])
+    execute(given, Serial(), Start(out=whole), lambda row, rounds: None, NoSignals())
+    with pytest.raises(KilledError):
+        execute(given, Serial(), Start(out=out), killed_after(5), NoSignals())
+    assert checkpoint.read(checkpoint.path_of(out)).facts["next_round"] == 3
+    execute(given, Serial(), Start(out=out, resume=True), lambda row, rounds: None, NoSignals())
+    with reader.open(whole) as one, reader.open(out) as other:
+        assert one.weights_sha256 == other.weights_sha256
+        for table in ("rounds", "clients"):
+            for name in getattr(one, table):
+                if name != "wall_time":
+                    np.testing.assert_array_equal(getattr(one, table)[name],
+                                                  getattr(other, table)[name], name)
