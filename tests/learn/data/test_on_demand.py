@@ -43,6 +43,23 @@ def short(root):
     return Dataset.drawn("short", "features", source, (x, y), 4, np.zeros(4, np.int64))
 
 
+def letters(client, size):
+    """Draw texts of a client, of 5 characters of 7."""
+    text = np.random.default_rng(client).integers(0, 7, (size, 6))
+    return text[:, :5].astype(np.uint8), text[:, 5]
+
+
+@fedmpi.dataset
+def texts(root, drawn=True):
+    """Return three clients' texts, drawn on demand or all in memory."""
+    test, groups = letters(9, 6), np.arange(6) % 3
+    if drawn:
+        source = OnDemand(lambda clients: np.full(clients, 4), letters)
+        return Dataset.drawn("texts", "text", source, test, 7, groups)
+    train = [np.concatenate(parts) for parts in zip(*(letters(k, 4) for k in range(3)))]
+    return Dataset.of("texts", "text", train, test, 7, (np.repeat(np.arange(3), 4), groups))
+
+
 def changed(**sections):
     return {name: TREE.get(name, {}) | sections.get(name, {}) for name in TREE | sections}
 
@@ -78,6 +95,22 @@ def test_it_is_the_run_with_all_samples_in_memory(method):
         assert rows[-1].columns["local_accuracy"] == pytest.approx(np.mean(mine))
 
 
+def test_texts_that_are_drawn_are_followed_token_by_token():
+    """The loss, the metric and the sample by which a model is laid out are those of the twin."""
+    model = {"name": "char-transformer", "width": 8, "depth": 1, "heads": 1, "every_token": True,
+             "loss": "next-token", "metrics": ["perplexity"]}  # fmt: skip
+    runs = []
+    for drawn in (True, False):
+        data = {"name": f"{HERE}:texts", "partition": "natural", "drawn": drawn}
+        tree = changed(run={"engine": "torch"}, clients={"number": 3, "per_round": 2})
+        runs.append(run(tree | {"model": model, "data": data}))
+    (rows, one), (same, other) = runs
+    np.testing.assert_array_equal(one.state["weights"], other.state["weights"])
+    assert [row.metrics for row in rows] == [row.metrics for row in same]
+    assert rows[-1].metrics["perplexity"] > 1
+    assert len(one.experiment.engine.data.held(1)) == 4
+
+
 def test_clients_do_not_depend_on_how_many_there_are():
     few, many = (load("synthetic-on-demand").on_demand.sizes(n) for n in (50, 70_000))
     np.testing.assert_array_equal(few, many[:50])
@@ -98,6 +131,8 @@ def test_more_clients_than_samples_of_the_test_set_take_no_memory_each():
 def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="use 'natural'"):
         made(changed(data={"partition": "iid"}))
+    with pytest.raises(ConfigError, match="'batched': holds the samples of all clients"):
+        made(changed(run={"engine": "batched"}))
     data = {"name": f"{HERE}:short", "partition": "natural"}
     with pytest.raises(DataError, match=r"client \d+: drew \[3, 3\], must be \[4, 3\]"):
         run(changed(clients={"number": 5, "per_round": 2}) | {"data": data})
