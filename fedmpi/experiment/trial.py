@@ -14,7 +14,7 @@ import numpy as np
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import Job
 from fedmpi.learn.batched.device_memory import device_memory
-from fedmpi.learn.batched.many import ALIGNED
+from fedmpi.learn.batched.stacked_model import ALIGNED
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import BLOCK
 from fedmpi.round.visit import Server, add, visits

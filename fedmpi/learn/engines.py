@@ -10,8 +10,8 @@ from torch import nn
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.errors import ConfigError
+from fedmpi.learn.batched.deterministic import exact
 from fedmpi.learn.batched.engine import BatchedEngine
-from fedmpi.learn.batched.exact import exact
 from fedmpi.learn.batched.first_pass import many_of
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.debug import DebugEngine, Reference

@@ -54,8 +54,8 @@ def test_a_method_keeps_the_contract(name, check):
 class Seen(Simulation):
     """A simulation that notes what the clients of a round sent, and what was summed."""
 
-    def _take_in(self, done, sums, sent):
-        row, reason = super()._take_in(done, sums, sent)
+    def _take_in(self, done, sums, sent, cohort):
+        row, reason = super()._take_in(done, sums, sent, cohort)
         if row["status"] == COMPLETED:
             self.seen.append([part.support.mask() != 0 for part in done.arrival.parts.values()])
         return row, reason

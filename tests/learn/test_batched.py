@@ -15,8 +15,8 @@ from fedmpi.exchange import Job
 from fedmpi.learn.augment import lines_of
 from fedmpi.learn.batched import engine as engines
 from fedmpi.learn.batched.chunk import Chunk
+from fedmpi.learn.batched.deterministic import exact
 from fedmpi.learn.batched.device_memory import Peak, device_memory
-from fedmpi.learn.batched.exact import exact
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import ClientData, OnDevice
 from fedmpi.learn.engines import engine_for

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
-from fedmpi.learn.batched.chunk_steps import Moves
-from fedmpi.learn.batched.copies import Copy
-from fedmpi.learn.batched.kind import Kind
-from fedmpi.learn.batched.many import Batches
-from fedmpi.learn.batched.stock import Stock
+from fedmpi.learn.batched.chunk_steps import ChunkSteps
+from fedmpi.learn.batched.device_samples import DeviceSamples
+from fedmpi.learn.batched.host_copy import HostCopy
+from fedmpi.learn.batched.plan_kind import PlanKind
+from fedmpi.learn.batched.stacked_model import Batches
 from fedmpi.learn.engine import BatchPlaces, ClientData
 from fedmpi.learn.networks import Network
 from fedmpi.plan import PROBED
 
 
 @dataclass(eq=False)
-class Course:
+class ChunkClient:
     """One client's way through a chunk, and what came of it.
 
     `left` counts the steps to come. `failure` is set where the client's numbers broke its
@@ -40,7 +40,7 @@ class Course:
     seen: int = 0
     probed: int = 0
     failure: Failure | None = None
-    copy: Copy | None = None
+    copy: HostCopy | None = None
     places: Integers | None = None
 
     @property
@@ -62,11 +62,11 @@ class Chunk:
     Parameters
     ----------
     network : Network
-        Its backend is a Many.
-    kind : Kind
+        Its backend is a StackedModel.
+    kind : PlanKind
         Of all jobs that come here.
     data : ClientData
-    stock : Stock
+    stock : DeviceSamples
         The samples of `data` on the device.
     width : int
         K.
@@ -77,25 +77,26 @@ class Chunk:
     def __init__(
         self,
         network: Network,
-        kind: Kind,
+        kind: PlanKind,
         data: ClientData,
-        stock: Stock,
+        stock: DeviceSamples,
         width: int,
         on_step: Callable[[], None],
     ) -> None:
         self._network, self._data, self._stock, self._on_step = network, data, stock, on_step
-        self._moves = Moves(network, kind, data.local, width)
-        self._slots: list[Course | None] = [None] * width
-        self.waiting: deque[Course] = deque()
+        self._moves = ChunkSteps(network, kind, data.local, width)
+        self._slots: list[ChunkClient | None] = [None] * width
+        self.waiting: deque[ChunkClient] = deque()
 
-    def course(self, job: Job) -> Course:
-        """Return the Course of a job that waits for a slot from now on."""
+    def course(self, job: Job) -> ChunkClient:
+        """Return the ChunkClient of a job that waits for a slot from now on."""
         data, plan = self._data, job.plan
         samples = len(data.partition.of(job.client))
         steps = int(data.local.steps_of(samples)) if plan.steps is None else plan.steps
         start = job.state["weights"] if plan.start is None else plan.start
         lr = data.local.lr_of(job.round)
-        course = Course(job, data.batch_places(job), steps if samples else 0, samples, lr, start)
+        places, steps = data.batch_places(job), steps if samples else 0
+        course = ChunkClient(job, places, steps, samples, lr, start)
         self.waiting.append(course)
         return course
 
@@ -122,7 +123,7 @@ class Chunk:
             if course.done:
                 self._slots[slot] = None
 
-    def report(self, course: Course) -> Report | Failure:
+    def report(self, course: ChunkClient) -> Report | Failure:
         """Return what became of a job that is done; waits until its values are on the host."""
         if course.failure is not None:
             return course.failure
@@ -145,7 +146,7 @@ class Chunk:
             statistics=found,
         )
 
-    def _entered(self, slot: int, course: Course) -> Course | None:
+    def _entered(self, slot: int, course: ChunkClient) -> ChunkClient | None:
         """Let a client begin; None if it has no steps to take and left at once."""
         plan, data = course.job.plan, self._data
         start = self._network.enter(course.start, plan.private)
@@ -159,7 +160,7 @@ class Chunk:
         self._leave(slot, course)
         return None
 
-    def _leave(self, slot: int, course: Course) -> None:
+    def _leave(self, slot: int, course: ChunkClient) -> None:
         """Send what a client gave to the host: only the weights that may have changed."""
         moves, plan = self._moves, course.job.plan
         found = moves.sums.result(slot)
@@ -169,9 +170,9 @@ class Chunk:
         changed = moves.weights[slot, : moves.layout.size]
         if places is not None:
             changed = changed[self._sent(places)]
-        course.copy = Copy({"changed": changed, "loss": moves.loss[slot], **found})
+        course.copy = HostCopy({"changed": changed, "loss": moves.loss[slot], **found})
 
-    def _probe(self, slot: int, course: Course, look: str, found: dict[str, Any]) -> None:
+    def _probe(self, slot: int, course: ChunkClient, look: str, found: dict[str, Any]) -> None:
         """Measure the mean gradient, or the curvature along it, over the batches to probe."""
         along = found["gradient"] if look == "curvature" and course.samples else None
         total, samples = None, 0
@@ -183,7 +184,7 @@ class Chunk:
             found[look] = total / samples
             course.probed += samples * (1 if along is None else 2)
 
-    def _batches(self, here: list[tuple[int, Course]]) -> tuple[Batches, list[int]]:
+    def _batches(self, here: list[tuple[int, ChunkClient]]) -> tuple[Batches, list[int]]:
         """Return the next batch of every slot, and the slots whose epoch ends with it."""
         width, size = len(self._slots), self._data.local.batch_size
         index, counts, ended = np.zeros((width, size), np.int64), [0] * width, []

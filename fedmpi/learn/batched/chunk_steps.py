@@ -6,9 +6,9 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.layout import Support
-from fedmpi.learn.batched.chunk_sums import Sums
-from fedmpi.learn.batched.kind import Kind
-from fedmpi.learn.batched.many import Asked, Batches, Many
+from fedmpi.learn.batched.chunk_sums import ChunkSums
+from fedmpi.learn.batched.plan_kind import PlanKind
+from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel
 from fedmpi.learn.local import Local
 from fedmpi.learn.networks import Network
 from fedmpi.learn.steps import free_of
@@ -16,7 +16,7 @@ from fedmpi.plan import Plan
 from fedmpi.sparsity import coordinates, readjusted
 
 
-class Moves:
+class ChunkSteps:
     """Weights, optimiser and plans of K clients, float32[K, size] on the device.
 
     The mechanisms are those of the docstring of Plan, each a line or a method here; a row of a
@@ -25,8 +25,8 @@ class Moves:
     Parameters
     ----------
     network : Network
-        Its backend is a Many.
-    kind : Kind
+        Its backend is a StackedModel.
+    kind : PlanKind
     local : Local
     width : int
         K.
@@ -36,12 +36,12 @@ class Moves:
     weights : float32[K, size]
     loss : float64[K]
         Sum over a client's samples so far.
-    sums : Sums
+    sums : ChunkSums
         The statistics.
     """
 
-    def __init__(self, network: Network, kind: Kind, local: Local, width: int) -> None:
-        self._many: Many = network.backend
+    def __init__(self, network: Network, kind: PlanKind, local: Local, width: int) -> None:
+        self._many: StackedModel = network.backend
         self._network, self.kind, self._local, self._width = network, kind, local, width
         self.layout, device, names = network.layout, self._many.device, kind.mechanisms
         self._numbers = torch.zeros(5, width, 1, device=device)  # of each client, see `enter`
@@ -66,7 +66,7 @@ class Moves:
         self._scratch = vectors("dense_norm" in names)
         inside = coordinates(self.layout, kind.tensors)
         self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
-        self.sums = Sums(self.layout, kind.statistics, width, self._many)
+        self.sums = ChunkSums(self.layout, kind.statistics, width, self._many)
         self._idle = [
             self._grad[:, t.start : t.start + t.size]
             for t in self.layout.tensors if not t.trained or t.layer < kind.asked.lowest
@@ -202,7 +202,7 @@ class Moves:
         grad = torch.zeros_like(point)
         valid = torch.ones(1, len(y), dtype=torch.bool, device=grad.device)
         batch = Batches(x[None], y[None], valid, [len(y)])
-        asked = Asked(self.kind.asked.error, by_labels=self.kind.asked.by_labels)
+        asked = PassRequest(self.kind.asked.error, by_labels=self.kind.asked.by_labels)
         labels = [values[rows] for values in self._of_labels()]
         self._many.gradient(point, batch, labels, grad, asked)
         return point, grad

@@ -8,17 +8,19 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray
 from fedmpi.layout import Layout
-from fedmpi.learn.batched.many import Many
+from fedmpi.learn.batched.stacked_model import StackedModel
 from fedmpi.sparsity import inputs_of
 
 
-class Sums:
+class ChunkSums:
     """Statistics of K clients; `wanted` names them as in Plan, their meaning is that of Report.
 
     Sums over samples are float64, as in learn.statistics.
     """
 
-    def __init__(self, layout: Layout, wanted: Sequence[str], width: int, many: Many) -> None:
+    def __init__(
+        self, layout: Layout, wanted: Sequence[str], width: int, many: StackedModel
+    ) -> None:
         self._layout, self._wanted, device = layout, wanted, many.device
         rows = [layer.rows for layer in layout.layers]
         sizes = {"activations": rows, "relevance": rows, "columns": inputs_of(layout)}

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from fedmpi.arrays import AnyArray
 from fedmpi.layout import Layout
-from fedmpi.learn.batched.many import ALIGNED, Asked, Batches, Many
+from fedmpi.learn.batched.stacked_model import ALIGNED, Batches, PassRequest, StackedModel
 from fedmpi.learn.local import Local
 
 CUDA = 800_000_000  # bytes of a CUDA context and the workspaces of its libraries; an assumption
@@ -81,20 +81,21 @@ def device_memory(
     data : int
         Bytes of the data set, which each rank keeps on its device.
     """
-    many = Many(module, layout, stacked=True)
+    many = StackedModel(module, layout, stacked=True)
     few, more = (_peak(many, torch.as_tensor(x), local.batch_size, count) for count in (1, 2))
     optimizer = 2 if local.optimizer == "adam" else 1
     vectors = 4 * many.size * (2 + optimizer + _VECTORS)
     return DeviceMemory(CUDA + data + max(0, 2 * few - more), more - few + vectors)
 
 
-def _peak(many: Many, x: torch.Tensor, batch_size: int, count: int) -> int:
+def _peak(many: StackedModel, x: torch.Tensor, batch_size: int, count: int) -> int:
     weights = torch.zeros(count, many.size)
     into, size = torch.zeros_like(weights), (count, batch_size)
     with Peak() as peak:
         batch = x.expand(*size, *x.shape[1:]).clone()
         y, valid = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
-        many.gradient(weights, Batches(batch, y, valid, [batch_size] * count), [], into, Asked())
+        batches = Batches(batch, y, valid, [batch_size] * count)
+        many.gradient(weights, batches, [], into, PassRequest())
     return peak.most
 
 

@@ -1,10 +1,10 @@
 """The batched engine: many clients at once on one device."""
 
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ import torch
 from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
-from fedmpi.learn.batched.chunk import Chunk, Course, failure_of
+from fedmpi.learn.batched.chunk import Chunk, ChunkClient, failure_of
+from fedmpi.learn.batched.deterministic import exact
 from fedmpi.learn.batched.device_memory import device_bytes, device_memory
-from fedmpi.learn.batched.exact import exact
-from fedmpi.learn.batched.kind import Kind, kind_of
-from fedmpi.learn.batched.stock import Stock, on
+from fedmpi.learn.batched.device_samples import DeviceSamples, on
+from fedmpi.learn.batched.plan_kind import PlanKind, kind_of
 from fedmpi.learn.engine import ClientData, nothing
 from fedmpi.learn.network_engine import NetworkEngine
 from fedmpi.learn.networks import Network, Networks
@@ -36,7 +36,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
     Parameters
     ----------
     networks : Networks
-        Of the run's model; the backends are Many.
+        Of the run's model; the backends are StackedModels.
     data : ClientData
     on_step : callable
         Called after each step of each client.
@@ -57,7 +57,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
         super().__init__(networks, data, on_step)
         self.chunk = chunk
         self.device: str = networks.whole.backend.device
-        self._stocks: weakref.WeakKeyDictionary[Samples, Stock] = weakref.WeakKeyDictionary()
+        self._copies: WeakKeyDictionary[Samples, DeviceSamples] = WeakKeyDictionary()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -72,8 +72,8 @@ class BatchedEngine(NetworkEngine, name="batched"):
         return found
 
     def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
-        coming, chunks = iter(jobs), dict[Kind, Chunk]()
-        line: deque[tuple[Chunk | None, Course | Failure]] = deque()
+        coming, chunks = iter(jobs), dict[PlanKind, Chunk]()
+        line: deque[tuple[Chunk | None, ChunkClient | Failure]] = deque()
         asking = True
         while asking or line:
             while asking and len(line) < AHEAD * self.chunk:
@@ -126,8 +126,10 @@ class BatchedEngine(NetworkEngine, name="batched"):
             f"{text.splitlines()[0] if text else ''}"
         )
 
-    def _begun(self, job: Job, chunks: dict[Kind, Chunk]) -> tuple[Chunk | None, Course | Failure]:
-        """Return the chunk and the course of a job, or its Failure."""
+    def _begun(
+        self, job: Job, chunks: dict[PlanKind, Chunk]
+    ) -> tuple[Chunk | None, ChunkClient | Failure]:
+        """Return the chunk of a job and its client there, or (None, its Failure)."""
         self.check(job.plan)
         job = replace(job, plan=job.plan.minimising(self.data.loss))
         kind = kind_of(job.plan)
@@ -141,11 +143,11 @@ class BatchedEngine(NetworkEngine, name="batched"):
         except CLIENT_FAULTS as fault:
             return None, failure_of(job, fault)
 
-    def _stock(self, samples: Samples) -> Stock:
+    def _stock(self, samples: Samples) -> DeviceSamples:
         """Return the samples on the device, where they are copied once."""
-        if samples not in self._stocks:
-            self._stocks[samples] = Stock(samples, self.device)
-        return self._stocks[samples]
+        if samples not in self._copies:
+            self._copies[samples] = DeviceSamples(samples, self.device)
+        return self._copies[samples]
 
     def _outputs(self, network: Network, weights: Vector, x: torch.Tensor) -> AnyArray:
         with exact():

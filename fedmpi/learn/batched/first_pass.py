@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from fedmpi.errors import ConfigError
-from fedmpi.learn.batched.many import Asked, Batches, Many
+from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel
 from fedmpi.learn.layout_of import layout_of
 
 
-def tried(many: Many, sample: Tensor) -> Many:
+def tried(many: StackedModel, sample: Tensor) -> StackedModel:
     """Return `many` after one pass; ConfigError if its module cannot be trained in chunks.
 
     `sample` [1, ...] is one input. Of two samples only the first counts, and what the second is
@@ -29,7 +29,7 @@ def tried(many: Many, sample: Tensor) -> Many:
         into = torch.zeros_like(weights)
         try:
             y = torch.zeros(1, 2, dtype=torch.int64, device=device)
-            many.gradient(weights, Batches(other, y, valid, [1]), [], into, Asked())
+            many.gradient(weights, Batches(other, y, valid, [1]), [], into, PassRequest())
         except (RuntimeError, NotImplementedError) as error:
             raise ConfigError(_reason(many, error)) from None
         found.append(into)
@@ -67,12 +67,12 @@ def many_of(
     precision: str,
     stacked: bool | None,
     labels: int,
-) -> tuple[Many, Any]:
-    """Return the Many of a module, tried on `sample` [1, ...], and its first weights float32[P].
+) -> tuple[StackedModel, Any]:
+    """Return a module's StackedModel, tried on `sample` [1, ...], and its first weights float32[P].
 
     `labels` is the least number of outputs of a sample.
     """
     layout = layout_of(module, sample, labels)
-    many = tried(Many(module, layout, device, precision, stacked), torch.as_tensor(sample))
+    many = tried(StackedModel(module, layout, device, precision, stacked), torch.as_tensor(sample))
     first = torch.cat([_state(many, name) for name in layout.names])
     return many, first.cpu().numpy()

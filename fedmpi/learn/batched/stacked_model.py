@@ -12,7 +12,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from fedmpi.layout import Layout
 from fedmpi.layout import Tensor as Place
-from fedmpi.learn.batched.parts import Call, watched
+from fedmpi.learn.batched.watched_modules import ForwardPass, watched
 from fedmpi.learn.losses import LOSSES
 
 ALIGNED = 16  # float32 in 64 bytes: each client's weights begin at such a boundary
@@ -32,7 +32,7 @@ def stacks(layout: Layout, device: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PassRequest:
     """What is asked of the gradients of all clients of a chunk alike.
 
     Attributes
@@ -71,7 +71,7 @@ class Batches:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class PassResult:
     """What one pass over K clients' batches gave.
 
     Attributes
@@ -88,7 +88,7 @@ class Found:
     activations: list[Tensor | None] = field(default_factory=list)
 
 
-class Many:
+class StackedModel:
     """One network, computed at the weights of many clients.
 
     Parameters
@@ -122,7 +122,7 @@ class Many:
         self.size = -(-layout.size // ALIGNED) * ALIGNED
         self.plain = copy.deepcopy(module).to(device).eval()
         self._module = copy.deepcopy(module).to(device).train()
-        self._call = Call()
+        self._call = ForwardPass()
         watched(self._module, layout, self._call)
 
     def slots(self, chunk: int) -> int:
@@ -140,9 +140,14 @@ class Many:
             return functional_call(self.plain, state, (x,)).float()
 
     def gradient(
-        self, weights: Tensor, batches: Batches, rows: list[Tensor], into: Tensor, asked: Asked
-    ) -> Found:
-        """Return the Found of one batch for each client, and fill in the gradients.
+        self,
+        weights: Tensor,
+        batches: Batches,
+        rows: list[Tensor],
+        into: Tensor,
+        asked: PassRequest,
+    ) -> PassResult:
+        """Return the PassResult of one batch for each client, and fill in the gradients.
 
         Parameters
         ----------
@@ -153,7 +158,7 @@ class Many:
         rows : list of bool[K, rows], by layer
             The rows that stay in the backward pass; none if asked.by_rows is False. Then, if
             asked.by_labels, bool[K, classes]: the outputs that are not taken as 0.
-        asked : Asked
+        asked : PassRequest
         """
         one = self._one(asked)
         tensors = self.layout.tensors
@@ -164,7 +169,7 @@ class Many:
         each = _stacked if self.stacked else _one_by_one
         return each(one(free, held), moving, still, batches, rows, targets)
 
-    def _one(self, asked: Asked) -> Callable[..., Callable[..., Any]]:
+    def _one(self, asked: PassRequest) -> Callable[..., Callable[..., Any]]:
         """Return what makes, for tensors, the loss of one client as a function of their values."""
 
         def of(free: list[Place], held: list[Place]) -> Callable[..., Any]:
@@ -197,7 +202,7 @@ def _stacked(loss, moving, still, batches, rows, targets):
         moving, still, batches.x, batches.y, batches.valid, rows
     )
     torch._foreach_copy_(targets, list(found))
-    return Found(value, after, activations)
+    return PassResult(value, after, activations)
 
 
 def _one_by_one(loss, moving, still, batches, rows, targets):
@@ -222,7 +227,7 @@ def _one_by_one(loss, moving, still, batches, rows, targets):
         for all_of, one in zip(activations, sums, strict=True):
             if one is not None:
                 all_of[k] = one
-    return Found(values, after, activations)
+    return PassResult(values, after, activations)
 
 
 def _zeros(like, count):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Copy:
+class HostCopy:
     """Copies of tensors, or lists of tensors, by name; on a GPU they go into pinned memory.
 
     The tensors may be changed afterwards: the copies are in order with the operations before and

@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass
 
-from fedmpi.learn.batched.many import Asked
+from fedmpi.learn.batched.stacked_model import PassRequest
 from fedmpi.plan import Plan, Submodel
 
 _ALWAYS = ("salient", "readjust", "statistics.moved")
 
 
 @dataclass(frozen=True)
-class Kind:
+class PlanKind:
     """What a Plan asks for, apart from values that each slot of a chunk has of its own.
 
-    The operations of a step follow from the Kind alone, so that a client's bits do not depend on
-    the plans of the other slots.
+    The operations of a step follow from the PlanKind alone, so that a client's bits do not depend
+    on the plans of the other slots.
 
     Attributes
     ----------
     submodel : Submodel or None
-    asked : Asked
+    asked : PassRequest
     mechanisms : frozenset of str
         As in Plan.
     held : bool
@@ -28,7 +28,7 @@ class Kind:
     """
 
     submodel: Submodel | None
-    asked: Asked
+    asked: PassRequest
     mechanisms: frozenset[str]
     held: bool
     statistics: tuple[str, ...]
@@ -38,15 +38,15 @@ class Kind:
     salient: float
 
 
-def kind_of(plan: Plan) -> Kind:
-    """Return the Kind of a Plan."""
+def kind_of(plan: Plan) -> PlanKind:
+    """Return the PlanKind of a Plan."""
     back, names = plan.backward, plan.mechanisms
     by_rows, by_labels = back.rows is not None, plan.labels is not None
     activations = "activations" in plan.statistics
     held = plan.update is not None or not back.whole or any(name in names for name in _ALWAYS)
-    return Kind(
+    return PlanKind(
         submodel=plan.submodel,
-        asked=Asked(plan.error, back.lowest, by_rows, activations, by_labels),
+        asked=PassRequest(plan.error, back.lowest, by_rows, activations, by_labels),
         mechanisms=names,
         held=held,
         statistics=plan.statistics,

@@ -12,7 +12,7 @@ from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class Call:
+class ForwardPass:
     """What one forward pass of one client is told, and what it leaves behind.
 
     Attributes
@@ -38,7 +38,7 @@ class Call:
         self.activations: list[Tensor | None] = [None] * self.layers if activations else []
 
 
-def watched(module: nn.Module, layout: Layout, call: Call) -> None:
+def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
     """Let the parts of `module` do in every pass as `call` says; changes the module in place."""
     call.layers = len(layout.layers)
     for name, part in module.named_modules():

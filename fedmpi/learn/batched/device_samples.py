@@ -10,7 +10,7 @@ from fedmpi.arrays import AnyArray
 from fedmpi.learn.sample_arrays import Samples
 
 
-class Stock:
+class DeviceSamples:
     """Samples on a device: images as bytes, normalised on the way, as in Samples.
 
     Parameters
