@@ -117,7 +117,7 @@ def _labels(data: ClientData) -> int:
     """Return the number of labels, if the largest is among the training samples; 0 if unknown."""
     if LOSSES.find(data.loss).target != "class":
         return 0
-    return int(data.samples.y.max(initial=-1)) + 1
+    return int(data.samples.y.max()) + 1 if len(data.samples) else 0
 
 
 def _reference(
