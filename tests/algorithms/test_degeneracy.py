@@ -75,7 +75,7 @@ def test_scaffold_takes_its_first_step_as_fedavg_does():
 
 def test_gates_that_are_always_one_are_no_gates():
     """ADP v1 with ratio 1 keeps its gates; only with U = 0 and b = 1 they do nothing."""
-    gated, dense = experiment("adp-v1", ratio=1.0), experiment("fedavg", ("run.trainer=torch",))
+    gated, dense = experiment("adp-v1", ratio=1.0), experiment("fedavg", ("run.engine=torch",))
     x, _ = dense.test.take(np.arange(9))
     weights = gated.weights.copy()
     assert not np.allclose(

@@ -103,7 +103,7 @@ def test_a_smaller_rank_is_the_model_without_some_components():
 
 
 MODEL = (
-    "model.name=vit-tiny", "model.width=16", "model.depth=1", "model.heads=2", "run.trainer=torch",
+    "model.name=vit-tiny", "model.width=16", "model.depth=1", "model.heads=2", "run.engine=torch",
     'model.adapter={rank=4, targets=["*.attn.*", "*.mlp.*"]}', "run.rounds=2",
 )  # fmt: skip
 METHODS = {

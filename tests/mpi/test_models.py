@@ -6,7 +6,7 @@ from tests.algorithms.problem import simulate
 from tests.learn.any_models import BUILD
 
 HOW = (
-    "run.rounds=1", "run.trainer=torch", "clients.number=4", "clients.per_round=4",
+    "run.rounds=1", "run.engine=torch", "clients.number=4", "clients.per_round=4",
     "clients.local_steps=2",
 )  # fmt: skip
 
@@ -24,7 +24,7 @@ def test_any_number_of_ranks_gives_the_same_bits(kind, comm):
 
 
 ADAPTED = (
-    "run.rounds=3", "run.trainer=torch", "model.name=vit-tiny", "model.width=16", "model.depth=1",
+    "run.rounds=3", "run.engine=torch", "model.name=vit-tiny", "model.width=16", "model.depth=1",
     "model.heads=2", 'model.adapter={rank=4, targets=["*.attn.*", "*.mlp.*"]}',
 )  # fmt: skip
 
