@@ -52,9 +52,9 @@ def parts(found: Any, layout: Layout, where: str) -> None:
     for name, part in found.items():
         if not (isinstance(part, tuple) and isinstance(getattr(part, "support", None), Support)):
             raise _wrong(f"{where}: {name!r}", part, "a fedmpi.Part(values, support)")
-        if np.shape(part.values) != (layout.size,):  # type: ignore[attr-defined]
-            raise _wrong(f"{where}: values of {name!r}", part.values,  # type: ignore[attr-defined]
-                         f"float32[{layout.size}]")
+        values = part.values  # type: ignore[attr-defined]
+        if np.shape(values) != (layout.size,) or np.asarray(values).dtype != np.float32:
+            raise _wrong(f"{where}: values of {name!r}", values, f"float32[{layout.size}]")
         support(part.support, layout, f"{where}: {name!r}")  # type: ignore[attr-defined]
 
 

@@ -96,7 +96,7 @@ class StaticMask(Algorithm, name="static-mask"):
         if job.plan.steps == 0:
             score = job.state["weights"] * report.statistics[MEASURED[self.keys.mask][-1]]
             score = np.abs(score) if self.keys.mask == "snip" else score
-            parts["score"] = Part(score, Support.all(self.layout))
+            parts["score"] = Part(score.astype(np.float32), Support.all(self.layout))
         return parts
 
     def zero(self):

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import fedmpi
-from fedmpi.bench import given, machine
+from fedmpi.bench import environment, given
 from fedmpi.bench.measure import Bar, judged, plain
 from fedmpi.bench.others import others
 from fedmpi.errors import FedmpiError
@@ -96,7 +96,7 @@ def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None):
         raise FedmpiError(
             "bench round --device cuda: no GPU is here; use --device cpu, or a machine with one"
         )
-    size, described = QUICK if quick else Size(), machine.described(launch)
+    size, described = QUICK if quick else Size(), environment.described(launch)
     models = MODELS[: 2 if quick else None] + (LARGE if device == "cuda" and not quick else ())
     rows = [_row(launch, device, ranks, size, *one, say) for one in models]
     for row in rows:

@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from time import monotonic, sleep
 
-import numpy as np
-
 from fedmpi.cli.startup import CLEAR
 from fedmpi.cli.terminal import printable
 from fedmpi.errors import ConfigError, ResultError
@@ -95,7 +93,7 @@ def facts(run):
     rounds, done, wall = run.rounds, len(run.rounds), run.rounds["wall_time"]
     total = run.config.get("run", {}).get("rounds", done)
     accuracy = run.rounds["test_accuracy"]
-    accuracy = accuracy[~np.isnan(accuracy)]
+    accuracy = accuracy[accuracy == accuracy]  # without NaN
     words = [str(run.config.get("run", {}).get("name", "")), f"round {done}/{total}"]
     words += [f"accuracy {100 * accuracy[-1]:.1f} %"] if accuracy.size else []
     first = max(0, done - 1 - RECENT)

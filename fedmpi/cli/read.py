@@ -26,6 +26,22 @@ def add_verbs(verbs):
                         help="a row for each client of each round")
     parser.add_argument("--columns", help="names separated by commas (see list columns)")
     parser.add_argument("--format", choices=("tsv", "csv", "json"), default="tsv")
+    _add_compare(verbs)
+    parser = verb(verbs, export, "write CSV, TensorBoard, MLflow or W&B files",
+                  "fedmpi export results/*.h5 --to tensorboard -o logs")
+    parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
+    parser.add_argument("--to", choices=("csv", "tensorboard", "mlflow", "wandb"), default="csv",
+                        help="format; all but csv need the extra fedmpi[trackers] (default csv)")
+    parser.add_argument("-o", "--out", default="export", metavar="DIR",
+                        help="folder to write to (default: export)")
+    parser = verb(verbs, upgrade, "update a result file of an older schema",
+                  "fedmpi upgrade old.h5")
+    parser.add_argument("out", metavar="OUT", help="result file")
+
+
+def _add_compare(verbs):
+    from fedmpi.cli import verb
+
     parser = verb(verbs, compare, "compare runs: accuracy, and its cost in bytes and time",
                   "fedmpi compare results/*.h5 --target 0.80 --figure paper.pdf")
     parser.add_argument("outs", metavar="OUT", nargs="*", default=[], help="result files")
@@ -43,16 +59,6 @@ def add_verbs(verbs):
     parser.add_argument("--views", action=_Views, nargs="?", metavar="VIEW",
                         help="show also what was sent as each paper counts it (traffic, the "
                         "default), or the accuracy as FedSkel's framework scores it (fedskel)")
-    parser = verb(verbs, export, "write CSV, TensorBoard, MLflow or W&B files",
-                  "fedmpi export results/*.h5 --to tensorboard -o logs")
-    parser.add_argument("outs", metavar="OUT", nargs="+", help="result files")
-    parser.add_argument("--to", choices=("csv", "tensorboard", "mlflow", "wandb"), default="csv",
-                        help="format; all but csv need the extra fedmpi[trackers] (default csv)")
-    parser.add_argument("-o", "--out", default="export", metavar="DIR",
-                        help="folder to write to (default: export)")
-    parser = verb(verbs, upgrade, "update a result file of an older schema",
-                  "fedmpi upgrade old.h5")
-    parser.add_argument("out", metavar="OUT", help="result file")
 
 
 def info(args):

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from fedmpi.section import Positive, Section, Share
 from fedmpi.selector import Selector
-from fedmpi.selectors.draws import draw
+from fedmpi.selectors.drawing import draw
 
 CUT, PACE = 0.95, 5.0  # quantile of utilities and share of the cut-off; percentage points
 

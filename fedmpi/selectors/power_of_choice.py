@@ -12,7 +12,7 @@ from pydantic import Field
 
 from fedmpi.section import Section
 from fedmpi.selector import Selector
-from fedmpi.selectors.draws import draw
+from fedmpi.selectors.drawing import draw
 
 
 class PowerOfChoice(Selector, name="power-of-choice"):

@@ -8,7 +8,7 @@ Deviation: without replacement, as all cohorts here.
 import numpy as np
 
 from fedmpi.selector import Selector
-from fedmpi.selectors.draws import draw
+from fedmpi.selectors.drawing import draw
 
 
 class BySamples(Selector, name="samples"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedmpi.analysis.report.page import page
+from fedmpi.errors import ResultError
 from fedmpi.record import reader
 from tests.analysis.pages import Page
 from tests.record import sample
@@ -18,17 +19,17 @@ def words(found):
 
 
 def strange(path, rounds=4, **given):
-    """Write a file in which clients and rounds say what none should; return its Run."""
+    """Write a file in which clients and rounds say odd things; return its Run."""
     writer = sample.Writer.create(path, **sample.fixed())
     for number in range(rounds):
         row, clients, phases, split = sample.one_round(number)
         row |= given
-        clients["client"] = np.array([-1, 0, 99, 5])
+        clients["client"] = np.array([7, 0, 99, 5])
         clients["status"] = np.array([0, 0, 0, 200])
-        clients["seconds_up"] = np.array([1.0, np.nan, np.inf, 1.0])
-        clients["virtual_end"] = np.array([np.nan, -1e300, np.inf, 0])
+        clients["seconds_up"] = np.array([1.0, np.nan, 1e29, 1.0])
+        clients["virtual_end"] = np.array([np.nan, 1e29, 0, 0])
         phases[:, 1] = np.nan
-        split["kept"] = np.array([np.nan, -1.0, 7.0])
+        split["kept"] = np.array([np.nan, 0.0, 1.0])
         writer.append(row, clients, phases, split)
     writer.finish("failed", None, None)
     return reader.open(path)
@@ -72,16 +73,25 @@ def test_seeds_of_which_one_was_killed(tmp_path):
 @pytest.mark.parametrize("given", [
     {},
     {"virtual_time": np.nan, "wall_time": np.nan, "train_loss": np.nan},
-    {"virtual_time": np.inf, "test_loss": np.inf, "test_accuracy": -np.inf},
-    {"bytes_up": -5, "bytes_down": -(2**62), "flops": 2**62, "clients_selected": 0},
+    {"test_loss": np.inf, "test_accuracy": np.nan, "train_loss": -np.inf},
+    {"bytes_up": 2**62, "bytes_down": 0, "flops": 2**62, "clients_selected": 0},
     {"density_up": np.nan, "model_density": np.nan, "collective": 99},
 ], ids=str)  # fmt: skip
-def test_numbers_that_cannot_be(tmp_path, given):
+def test_numbers_that_are_odd(tmp_path, given):
     Page(page([strange(tmp_path / "a.h5", **given)]))
     other = reader.open(sample.write(tmp_path / "b.h5", algorithm="fedlp"))
     found = Page(page([other, strange(tmp_path / "c.h5", **given)]))
     numbers = " ".join(a.get("d", "") for a in found.all("path"))
     assert "nan" not in numbers and "inf" not in numbers
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("bytes_up", -5), ("bytes_down", -(2**62)), ("test_accuracy", -np.inf),
+    ("virtual_time", np.inf),
+])  # fmt: skip
+def test_numbers_that_cannot_be_are_refused(tmp_path, name, value):
+    with pytest.raises(ResultError, match=f"damaged, /rounds/{name} holds"):
+        page([strange(tmp_path / "a.h5", **{name: value})])
 
 
 @pytest.mark.parametrize("resolved", [

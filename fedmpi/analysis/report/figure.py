@@ -14,7 +14,7 @@ from fedmpi.analysis.report.markup import Html, tag
 
 WIDTH, HEIGHT = 400, 240
 LEFT, RIGHT, TOP, BOTTOM = 44, 388, 10, 200  # the area of the curves
-POINTS = 128  # of one curve
+POINTS = 112  # of one curve
 COLOURS, DASHES = 7, 4  # that the style knows
 
 
