@@ -14,7 +14,7 @@ from fedmpi.analysis.report.markup import Html, tag
 
 WIDTH, HEIGHT = 400, 240
 LEFT, RIGHT, TOP, BOTTOM = 44, 388, 10, 200  # the area of the curves
-POINTS = 112  # of one curve
+POINTS = 108  # of one curve
 COLOURS, DASHES = 7, 4  # that the style knows
 
 
@@ -199,7 +199,7 @@ def in_stretches(values, most):
     return sums / width if n else values, edges
 
 
-def stacks(title, parts, over, frame, kinds, columns=80):
+def stacks(title, parts, over, frame, kinds, columns=64):
     """Return the drawing of stacked areas of steps, one for each of parts float64[P, R].
 
     kinds[P] are their classes, the lowest first; `over` float64[R] is drawn as a line across.
