@@ -11,6 +11,7 @@ import pytest
 
 import fedmpi
 from fedmpi.errors import ResultError
+from fedmpi.experiment import assemble
 from fedmpi.record import checkpoint, whole
 from fedmpi.record.whole import replacement
 from fedmpi.round.memories import ClientStore
@@ -138,7 +139,7 @@ def on_the_disk(process, folder):
 
 def forgetful(out, folder):
     """Run with next to no memory for what clients remember, in this process."""
-    ClientStore.__init__.__defaults__ = (10_000, folder)
+    assemble.ClientStore = lambda homes, limit: ClientStore(homes, 10_000, folder)
     run_here(out, "Remembers", rounds=10_000)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from fedmpi.record import checkpoint, reader
 from tests.cli.test_run import contents, equal
+from tests.conftest import SOON
 from tests.jobs.conftest import ENDS
 
 CONFIG = """
@@ -117,8 +118,11 @@ def test_preempted_by_a_partition_that_cancels(cluster, job, undisturbed):
     number = job.start("--partition", "cancel")
     preempt(cluster)
     cluster.wait(number, "PREEMPTED", log=job.log)
-    again = re.search(r"submitted again as job (\d+)", job.log.read_text())
-    assert again, job.log.read_text()
+    again, end = None, time.monotonic() + SOON  # the job's own shell submits it, after its ranks
+    while not again:
+        assert time.monotonic() < end, job.log.read_text()
+        again = re.search(r"submitted again as job (\d+)", job.log.read_text())
+        time.sleep(0.1)
     text = cluster.fedmpi("submit", job.config, "-o", job.out, "--resume", "--allow-code",
                           check=False)
     assert f"job {again[1]}, which is queued or runs, writes it" in text
