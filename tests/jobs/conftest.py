@@ -76,6 +76,8 @@ class Cluster:
             "SLURM_CONF": f"{folder}/slurm.conf",
             "PYTHONPATH": str(ROOT),
             "HYDRA_IFACE": "lo",  # the nodes share one address
+            # MPICH's PMI2 cuts long addresses of UCX into pieces, and Slurm refuses some of them.
+            "UCX_NET_DEVICES": "lo",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 
