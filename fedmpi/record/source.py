@@ -14,7 +14,7 @@ ATTRIBUTE_BYTES = 4096
 LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32}
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# What may be read out of one file, whoever asks for it: this much, and so much more for each byte
+# What may be read out of one file, by any command: this much, and so much more for each byte
 # of the file. Real runs are compressed to a tenth or so.
 MEMORY = 1 << 28
 MEMORY_PER_BYTE = 40

@@ -148,7 +148,7 @@ class Buffered(Cohorts):
         there[self._flying["client"]] = False
         world = world_of(experiment, there, now)
         wanted = self._slots - flying + self._count - 1
-        if devices.dropout.any():  # whoever is lost frees a place
+        if devices.dropout.any():  # a lost client frees its place
             gone = int(self._flying["lost"].sum())
             wanted = int(np.ceil((wanted + gone) / max(1 - devices.dropout.mean(), 0.01)))
         drawn = experiment.selector.select(round, world, wanted, in_turn=True)

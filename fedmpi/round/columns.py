@@ -174,7 +174,7 @@ def round_columns(round, clients, cohort, sent, score, mix):
 def recorded(clients, which, seed, round):
     """Return the rows CLIENT[n] that the result file gets of a round's `clients`, in order.
 
-    `which` is run.record_clients. A sample is drawn anew in each round, alike on every rank.
+    `which` is run.record_clients. A sample is drawn again in each round, alike on every rank.
     """
     if which == "none":
         return clients[:0]
