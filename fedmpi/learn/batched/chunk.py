@@ -56,7 +56,7 @@ class ChunkClient:
 class Chunk:
     """K slots. A slot that a client leaves is filled by the next, and no slot sees another.
 
-    So a client goes through operations of the same shapes whichever clients share its chunk, and its
+    So a client goes through operations of the same shapes whatever else is in its chunk, and its
     bits depend on its job alone.
 
     Parameters
