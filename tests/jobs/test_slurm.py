@@ -115,14 +115,11 @@ def preempt(cluster):
 
 def test_preempted_by_a_partition_that_cancels(cluster, job, undisturbed):
     """Slurm does not requeue it, so it submits the job that follows it."""
-    number = job.start("--partition", "cancel")
+    number, end = job.start("--partition", "cancel"), time.monotonic() + 2 * SOON
     preempt(cluster)
     cluster.wait(number, "PREEMPTED", log=job.log)
-    again, end = None, time.monotonic() + SOON  # the job's own shell submits it, after its ranks
-    while not again:
+    while not (again := re.search(r"submitted again as job (\d+)", job.log.read_text())):
         assert time.monotonic() < end, job.log.read_text()
-        again = re.search(r"submitted again as job (\d+)", job.log.read_text())
-        time.sleep(0.1)
     text = cluster.fedmpi("submit", job.config, "-o", job.out, "--resume", "--allow-code",
                           check=False)
     assert f"job {again[1]}, which is queued or runs, writes it" in text
