@@ -15,7 +15,6 @@ The result is a dict:
     weights_sha256      of the last weights
 """
 
-import resource
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from fedmpi.experiment.stop import NoSignals
 from fedmpi.learn.steps import edges_of
 from fedmpi.record import reader
 from fedmpi.record.schema import PHASES
+from fedmpi.resident import resident
 from fedmpi.rng import rng_for
 from fedmpi.round.synchronous import Synchronous
 
@@ -145,12 +145,3 @@ class Bare:
                     self._edges, lr, local.momentum, local.weight_decay, 0.0,
                 )
         return engine.weights.copy()
-
-
-def resident():
-    """Return the bytes of this process that lie in memory now; where unknown, the most so far."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    return pages * resource.getpagesize()

@@ -5,8 +5,6 @@ next state, and one block of test samples is evaluated. So activations, buffers 
 libraries are measured and need no model of their own; only what grows later is added up.
 """
 
-import resource
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +15,10 @@ from fedmpi.learn.batched.device_memory import device_memory
 from fedmpi.learn.batched.stacked_model import ALIGNED
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import BLOCK
+from fedmpi.resident import peak
 from fedmpi.round.visit import Server, add, visits
 
 MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 5.0, two ranks of LeNet-5
-SCALE = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
 
 
 def memory_of_a_rank(experiment):
@@ -31,8 +29,7 @@ def memory_of_a_rank(experiment):
     Raises FedmpiError if the client cannot be trained.
     """
     sums, memory = _trial(experiment)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE
-    alone = peak + _memories(memory, experiment.config) - data_bytes(experiment)
+    alone = peak() + _memories(memory, experiment.config) - data_bytes(experiment)
     arrays = [a for total in sums.values() for a in (total.sum, total.cover, total.touched)]
     # The sum of the node, and the other ranks' rows where this rank adds them up.
     return alone, alone + MPI + 2 * sum(array.nbytes for array in arrays)

@@ -39,12 +39,13 @@ lr = 1e-3
 name = "{algorithm}"
 """
 PEAK = """
-import resource, sys
+import sys
 from fedmpi.cli import main
+from fedmpi.resident import peak
 try:
     main(sys.argv[1:])
 finally:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print("peak", peak())
 """
 
 

@@ -3,21 +3,21 @@
 import pytest
 
 RUN = """
-import os, sys
+import sys
 from pathlib import Path
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.resolve import resolve
 from fedmpi.experiment.stop import NoSignals
+from fedmpi.resident import resident
 
 seen = []
 
-def resident(row, rounds):
-    pages = int(open("/proc/self/statm").read().split()[1])
-    seen.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+def after(row, rounds):
+    seen.append(resident() / 1e6)
 
 given = resolve(Path("exp.toml").read_text(), "exp.toml", sys.argv[1:])
-execute(given, Serial(), Start(out=Path("out.h5"), overwrite=True), resident, NoSignals())
+execute(given, Serial(), Start(out=Path("out.h5"), overwrite=True), after, NoSignals())
 print(*seen)
 """
 CONFIG = """

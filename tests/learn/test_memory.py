@@ -4,17 +4,13 @@ import numba
 import pytest
 
 START = """
-import os
 from types import SimpleNamespace
 import numpy as np
 import torch
 from fedmpi.kernels import warmup
 from fedmpi.learn.models import build
+from fedmpi.resident import resident
 torch.set_num_threads(1)
-
-def resident():
-    pages = int(open("/proc/self/statm").read().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 """
 
 WIDTHS = """
@@ -28,7 +24,7 @@ before = resident()
 found = KernelGradients.of(module, layout, (3, 32, 32), batch_size=128)
 for size in (5, 128, *range(16, 128, 16), 1):
     found.gradient(found.weights, x[:size], y[:size], found.grad)
-print(resident() - before)
+print((resident() - before) / 1e6)
 """
 
 LARGE_CLIENT = """
@@ -57,7 +53,7 @@ report = next(engine.train([job(plans[1])]))
 if statistics:
     engine.accuracy(0, engine.initial_weights)
 assert (report.samples, report.steps) == (N, 3)
-print(resident() - before)
+print((resident() - before) / 1e6)
 """
 
 

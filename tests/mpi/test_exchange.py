@@ -1,18 +1,11 @@
 """Bytes from every rank to every rank, and the client memories that travel so."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from fedmpi.resident import resident
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.transfer import CHUNK
-
-
-def resident():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_moving_memories_takes_a_bounded_number_of_bytes(comm, monkeypatch, tmp_path):

@@ -1,22 +1,18 @@
 """Memory of a round, measured in a process of its own: it does not grow with the cohort."""
 
 ROUND = """
-import os
 import numpy as np
 from fedmpi.algorithm import Setting
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.exchange import Job, Report
 from fedmpi.layout import Layer, Layout, Support, Tensor
 from fedmpi.plan import Plan
+from fedmpi.resident import resident
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, add, visit
 P = 1_000_000
 layout = Layout((Tensor("w", (1000, 1000), 0, 0, 1000, True),), (Layer("w", "linear", 1000, P),))
 rng = np.random.default_rng(0)
-
-def resident():
-    pages = int(open("/proc/self/statm").read().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 class Own(ALGORITHMS["lotteryfl"]):
     def plan(self, state, round, client):
@@ -34,7 +30,7 @@ for client in range(60):
     assert not add(own, sums, done, done.arrival).reason
     if client == 2:
         before = resident()
-print(resident() - before)
+print((resident() - before) / 1e6)
 """
 
 
