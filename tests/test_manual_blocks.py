@@ -23,7 +23,7 @@ TOGETHER = [["docs/tutorial.md", "docs/reading.md", "docs/result.md"],
             ["README.md", "docs/own.md"],
             ["jobs/README.md", "docs/scaling.md", "docs/engines.md"],
             ["docs/models.md", "docs/stages.md", "docs/time.md"]]
-GROUPS = TOGETHER + [[page] for page in PAGES if page not in sum(TOGETHER, [])]
+GROUPS = TOGETHER + [[page] for page in PAGES if not any(page in pages for pages in TOGETHER)]
 
 # Lines that do not run here, by how they begin, and why. Options of `fedmpi` are checked anyway.
 LEFT_OUT = {
@@ -51,7 +51,15 @@ CHEAPER = {"run.rounds=50": "run.rounds=1", "-o fedskel.h5": "-o fedskel.h5 --se
            "-o fedavg.h5": "-o fedavg.h5 --set run.rounds=1", '"fashion-mnist"': '"digits"',
            "seeds = [0, 1]\n": "seeds = [1]\n", "p = [0.3, 0.7]": "p = [0.7]",
            'device = "cuda"': "", '"traces.json"': '"spells.csv"'}
-SMALL = '[run]\nrounds = 1\n[data]\npartition = "dirichlet"\nalpha = 1.0\n[model]\nname = "softmax"\n'
+SMALL = """\
+[run]
+rounds = 1
+[data]
+partition = "dirichlet"
+alpha = 1.0
+[model]
+name = "softmax"
+"""
 GIVEN = {  # files that the reader of a page has
     "exp.toml": SMALL, "mnist.toml": SMALL, ".config/fedmpi/site.toml": "",
     "fedmpi/.venv/bin/activate": "",
@@ -128,12 +136,13 @@ def folder(tmp_path, monkeypatch):
 
 SHOWN = {  # some of what the pages of a group show
     "docs/tutorial.md": ["# memory of a rank", "finished 20 fedavg"],
-    "docs/sweep.md": ["p=0.7_seed=1  round 5/5"],
+    "docs/sweep.md": ["p=0.7_seed=1"],
     "README.md": ["# memory of a rank", "p = 0.7"],
     "jobs/README.md": ["#SBATCH --nodes=2", "#PBS", "flux", "fedlp_lr=0.1_alpha=0.1_seed=0"],
 }
 WRITTEN = {  # some of what they write, and how it begins
     "docs/tutorial.md": {"figure.pdf": "%PDF", "tables/fedlp-s0/rounds.csv": "round,"},
+    "docs/sweep.md": {"results/p=0.7_seed=1.h5": "", "results/points.tsv": ""},
     "README.md": {"paper.pdf": "%PDF", "partition.png": "", "sparse_mean.py": '"""'},
 }
 
