@@ -57,6 +57,11 @@ class MessageError(FedmpiError):
     """An encoded message is truncated, altered or contradicts itself."""
 
 
+def counted(number, word):
+    """Return a number with its noun: 1 run, 2 runs."""
+    return f"{number:,} {word}" + "s" * (number != 1)
+
+
 def nearest(name, known, all_of_them="known", cutoff=0.6):
     """Return the end of a message on an unknown name: the nearest known one, or all of them."""
     near = get_close_matches(str(name), known, n=1, cutoff=cutoff)
