@@ -214,7 +214,7 @@ def scale(args):
 
             sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
         found = measured.run(_launch(folder), args.quick, _say)
-        checks, tables = found["checks"], (found["rows"], found["methods"])
+        checks, tables = found["checks"], [found[key] for key in ("rows", "methods", "rounds")]
         if args.figure:
             draw(found, args.figure)
     _write(args.json, found)
