@@ -1,0 +1,96 @@
+"""How far virtual round times are from those of real clients on this machine."""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from fedmpi.bench import environment
+from fedmpi.bench.measure import Bar, judged, plain
+from fedmpi.bench.processes import Launch
+from fedmpi.bench.real_rounds import METHODS, RealClient, experiment, rounds_of
+from fedmpi.bench.shaped_links import ShapedLink
+from fedmpi.errors import FedmpiError
+
+BOUND = 0.10  # mean error of round times
+AT_A_TIME = (1, 2, 4)  # clients
+STEPS = 50  # of a client in a round
+Found = list[list[dict[str, Any]]]
+
+
+def run(launch: Launch, most: int, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure everything with at most so many clients at a time, and return a dict for JSON.
+
+    "links" is "shaped", or why there are none. "rows" has for each method and number of clients
+    the mean seconds of a round, virtual and real, and mean errors: of whole rounds, and of the
+    parts of each client's round. "rounds" has all that was measured; "bars" what is promised.
+    """
+    counts = [count for count in AT_A_TIME if count <= min(most, 2 if quick else 4)]
+    methods = ("FedAvg",) if quick else tuple(METHODS)
+    machine, rows, raw = environment.described(launch), [], []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="fedmpi-bench-")))
+        say(f"starting {counts[-1]} clients")
+        clients, links = _clients(launch, counts[-1], stack)
+        rate = _rate(clients, 10 if quick else STEPS, folder)
+        for count in counts:
+            for method in methods:
+                say(f"{method}, {count} clients at a time")
+                how = (2, 10) if quick else (4, STEPS)
+                text = experiment(method, count, *how, rate)
+                found = rounds_of(clients[:count], text, rate, folder)
+                rows.append({"method": method, "clients": count} | errors(found, links == "shaped"))
+                raw.append({"method": method, "clients": count, "rounds": found})
+    machine["load_after"] = os.getloadavg()
+    bars = [_bar(rows, count, links) for count in counts]
+    found = {"machine": machine, "links": links, "gflop_s_of_a_core": rate, "rows": rows,
+             "rounds": raw, "bars": judged(bars, quick)}  # fmt: skip
+    return dict(plain(found))
+
+
+def errors(rounds: Found, shaped: bool) -> dict[str, Any]:
+    """Return mean seconds of rounds, and mean errors relative to the real seconds.
+
+    A round ends with its last client; without shaped links, when the last has computed.
+    """
+    whole = "total" if shaped else "compute"
+    real, virtual = (
+        np.array([max(client[name] for client in round) for round in rounds])
+        for name in (whole, f"virtual_{whole}")
+    )
+    found = {"virtual_s": virtual.mean(), "real_s": real.mean()}
+    found["error"] = abs(virtual / real - 1).mean()
+    for part in ("down", "compute", "up") if shaped else ():
+        each = [c[f"virtual_{part}"] / c[part] - 1 for round in rounds for c in round]
+        found[f"error_{part}"] = np.abs(each).mean()
+    return found
+
+
+def _clients(launch, count, stack):
+    """Start clients, with links if they can be had; return them, and "shaped" or why not."""
+    links, said = [None] * count, "shaped"
+    try:
+        links = [stack.enter_context(ShapedLink(number)) for number in range(count)]
+    except FedmpiError as error:
+        said = f"none, so only computing is compared: {error}"
+    clients = [RealClient(launch, number, link) for number, link in enumerate(links)]
+    for client in clients:
+        stack.callback(client.close)
+    return clients, said
+
+
+def _rate(clients, steps, folder):
+    """Return the 10^9 FLOPs a second of a core: of FedAvg, all clients, after a first round."""
+    text = experiment("FedAvg", len(clients), 3, steps, 1.0)
+    _, *rounds = rounds_of(clients, text, 1.0, folder)
+    return float(np.median([c["flops"] / c["cpu"] / 1e9 for round in rounds for c in round]))
+
+
+def _bar(rows, count, links):
+    value = float(np.mean([row["error"] for row in rows if row["clients"] == count]))
+    what = "round times" if links == "shaped" else "seconds of computing"
+    return Bar(f"error of {what}, {count} clients at a time", value, BOUND, at_least=False)
