@@ -56,12 +56,14 @@ class Client:
         self._number, self._memory = number, self._experiment.memories
         parts = (self._experiment.algorithm, self._experiment.stages, self._experiment.messages())
         self._server = Server(*parts, self._memory.__getitem__)
+        self._unknown = {"weights": np.zeros(self._experiment.layout.size, np.float32)}
+        plan = self._experiment.plan(self._unknown, 0, number)
+        self._experiment.engine.layout_of(plan.submodel)  # builds the client's network
 
     def answer(self, message: bytes, round: int) -> memoryview:
         """Return the client's encoded answer to a message of the server."""
         experiment, number = self._experiment, self._number
-        unknown = {"weights": np.zeros(experiment.layout.size, np.float32)}
-        known = experiment.plan(unknown, round, number).down
+        known = experiment.plan(self._unknown, round, number).down
         weights, _ = codec.decode(message, experiment.layout, known=known)
         state = {"weights": weights}
         plan = experiment.plan(state, round, number)
