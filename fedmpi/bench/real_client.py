@@ -85,8 +85,8 @@ def serve(number: int, connection: socket.socket, commands: BinaryIO, times: Bin
             _tell(times, {})
             continue
         message = receive(connection)
-        _tell(times, {"received": time.monotonic()})
         began = time.process_time()
+        _tell(times, {"received": time.monotonic(), "used": began})
         answer = client.answer(message, asked["round"])
         _tell(times, {"cpu": time.process_time() - began})
         commands.readline()

@@ -1,10 +1,9 @@
 """Rounds of real clients beside their virtual times.
 
 Each client is a process (real_client.py) that gets a share of a core, by SIGSTOP and SIGCONT, and
-a link of known rates and latency (shaped_links.py). It receives, trains and sends what a client of
-the simulated round does, from the same weights, and all of a round begin at once. One number is
-fitted, as a user would fit it: the FLOPs in a second of this machine's processor, from whole rounds
-of FedAvg. Where no network namespace can be made, only the seconds of computing are compared.
+a link of known rates (shaped_links.py); the sender of a message waits for its latency. A client
+receives, trains and sends what a client of the simulated round does, from the same weights, and
+all clients of a round begin at once.
 """
 
 import json
@@ -117,8 +116,9 @@ class RealClient:
         self._say(json.dumps({"round": number, "latency_s": latency_s}))
         began = time.monotonic()
         send(self._connection, message, latency_s)
-        received = self._told()["received"]
-        cpu = self._held(share)
+        told = self._told()
+        received = told["received"]
+        cpu = self._held(share, received, told["used"])
         done = time.monotonic()
         self._say("")
         answer = receive(self._connection)
@@ -126,9 +126,12 @@ class RealClient:
         parts = {"down": received - began, "compute": done - received, "up": end - done}
         return parts | {"total": end - began, "cpu": cpu, "bytes": len(answer)}
 
-    def _held(self, share: float) -> float:
-        """Give the process its share of a core until it is done; return its seconds of it."""
-        pid, began, used = self._process.pid, time.monotonic(), self._used()
+    def _held(self, share: float, began: float, used: float) -> float:
+        """Give the process its share of a core until it is done; return its seconds of it.
+
+        It `began` at that time, and had `used` so many seconds of a core before.
+        """
+        pid = self._process.pid
         while not select.select([self._process.stdout], [], [], PERIOD)[0]:
             ahead = self._used() - used > share * (time.monotonic() - began)
             os.kill(pid, signal.SIGSTOP if ahead else signal.SIGCONT)
