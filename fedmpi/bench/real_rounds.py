@@ -135,6 +135,7 @@ class RealClient:
         while not select.select([self._process.stdout], [], [], PERIOD)[0]:
             ahead = self._used() - used > share * (time.monotonic() - began)
             os.kill(pid, signal.SIGSTOP if ahead else signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)  # it may have been stopped when it had just said so
         cpu = self._told()["cpu"]
         # The device would come to the end of its last share only now.
         time.sleep(max(0.0, (self._used() - used) / share - (time.monotonic() - began)))
