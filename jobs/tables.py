@@ -3,8 +3,8 @@
     python jobs/tables.py OUT/TABLE
 
 Prints it in Markdown, one line a case, means over the seeds. Time and rounds are to the first round
-of a test accuracy of 0.70 and 0.75; "-" where a seed does not reach it. Needs fedmpi.open and
-numpy, nothing else.
+of a test accuracy of 0.70 and 0.75; where a seed does not reach it, each seed is shown. Needs
+fedmpi.open and numpy, nothing else.
 """
 
 import re
@@ -32,11 +32,11 @@ def runs_in(folder):
 
 
 def mean(values, form):
-    """Return the mean of numbers as text, "-" if one of them is missing."""
+    """Return the mean of numbers as text; all of them, with "-" for a missing one, if one is."""
     known = [value for value in values if value is not None]
     if len(known) == len(values):
         return format(np.mean(known), form)
-    return f"- ({len(known)} of {len(values)}: {', '.join(format(v, form) for v in known)})"
+    return ", ".join("-" if value is None else format(value, form) for value in values)
 
 
 def costs(runs):

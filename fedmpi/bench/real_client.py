@@ -4,7 +4,8 @@
 
 Commands come in as lines of JSON, and times go out as lines of JSON, apart from the messages:
 {"config": PATH} puts an experiment together; {"round": R, "latency_s": L} takes part in a round,
-up to the answer's encoding; an empty line sends the answer.
+up to the answer's encoding; an empty line sends the answer. {"reference": PATH} puts another
+together, and {"work": true} takes part in its first round without a message.
 """
 
 import json
@@ -21,6 +22,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
+from fedmpi.layout import Support
 from fedmpi.round.visit import Server, visits
 
 LENGTH = 8  # bytes before each message: how many follow
@@ -60,7 +62,13 @@ class Client:
         plan = self._experiment.plan(self._unknown, 0, number)
         self._experiment.engine.layout_of(plan.submodel)  # builds the client's network
 
-    def answer(self, message: bytes, round: int) -> memoryview:
+    @property
+    def first(self) -> memoryview:
+        """The message of a server with the first weights."""
+        layout = self._experiment.layout
+        return codec.encode(self._experiment.weights, Support.all(layout))
+
+    def answer(self, message: Any, round: int) -> memoryview:
         """Return the client's encoded answer to a message of the server."""
         experiment, number = self._experiment, self._number
         known = experiment.plan(self._unknown, round, number).down
@@ -83,14 +91,24 @@ def serve(number: int, connection: socket.socket, commands: BinaryIO, times: Bin
         if "config" in asked:
             client = Client(asked["config"], number)
             _tell(times, {})
-            continue
-        message = receive(connection)
-        began = time.process_time()
-        _tell(times, {"received": time.monotonic(), "used": began})
-        answer = client.answer(message, asked["round"])
-        _tell(times, {"cpu": time.process_time() - began})
-        commands.readline()
-        send(connection, answer, asked["latency_s"])
+        elif "reference" in asked:
+            reference = Client(asked["reference"], number)
+            _tell(times, {})
+        elif "work" in asked:
+            _timed(times, reference, reference.first, 0)
+        else:
+            answer = _timed(times, client, receive(connection), asked["round"])
+            commands.readline()
+            send(connection, answer, asked["latency_s"])
+
+
+def _timed(times, client, message, round):
+    """Return a client's answer, and tell when it began and what it took."""
+    began = time.process_time()
+    _tell(times, {"received": time.monotonic(), "used": began})
+    answer = client.answer(message, round)
+    _tell(times, {"cpu": time.process_time() - began})
+    return answer
 
 
 def _tell(times, found):

@@ -106,10 +106,16 @@ class RealClient:
         self._process.communicate()
         self._connection.close()
 
-    def begin(self, config: Path) -> None:
-        """Let the client put an experiment together."""
-        self._say(json.dumps({"config": str(config)}))
+    def begin(self, config: Path, what: str = "config") -> None:
+        """Let the client put an experiment together, or with "reference" that of `rate`."""
+        self._say(json.dumps({what: str(config)}))
         self._told()
+
+    def rate(self, flops: float, share: float) -> float:
+        """Return the 10^9 FLOPs of the reference, `flops` in all, that a second of a core does."""
+        self._say(json.dumps({"work": True}))
+        told = self._told()
+        return flops / self._held(share, told["received"], told["used"]) / 1e9
 
     def round(self, number: int, message: Any, share: float, latency_s: float) -> dict[str, Any]:
         """Take the client through a round; return its seconds by part, and the bytes it sent."""
@@ -123,7 +129,8 @@ class RealClient:
         self._say("")
         answer = receive(self._connection)
         end = time.monotonic()
-        parts = {"down": received - began, "compute": done - received, "up": end - done}
+        parts = {"share": share, "down": received - began, "compute": done - received,
+                 "up": end - done}
         return parts | {"total": end - began, "cpu": cpu, "bytes": len(answer)}
 
     def _held(self, share: float, began: float, used: float) -> float:
@@ -156,18 +163,20 @@ class RealClient:
 
 
 def rounds_of(
-    clients: list[RealClient], text: str, rate: float, folder: Path
+    clients: list[RealClient], text: str, rate: float, folder: Path, flops: float = 0.0
 ) -> list[list[dict[str, Any]]]:
     """Play the `experiment` in `text`, simulated and real; return a dict for each round and client.
 
     Real seconds are "down", "compute", "up", "total", "cpu"; virtual ones "virtual_down" and so
-    on; "flops" are those that the clock counts. All clients take part in every round.
+    on; "flops" are those that the clock counts. All clients take part in every round. `rate` is
+    what a core does, in 10^9 FLOPs a second; with `flops`, those of the clients' reference, each
+    client does that work before each round, and its share follows from how fast that was.
     """
     config = folder / "experiment.toml"
     config.write_text(text)
     simulation = Simulation(assemble(resolve.read(config), Serial(), Path()), Serial(), NoSignals())
     made, found = simulation.experiment, []
-    shares = (made.devices.gflop_s / rate).tolist()
+    shares = usual = (made.devices.gflop_s / rate).tolist()
     with ThreadPoolExecutor(len(clients)) as threads:
         list(threads.map(lambda client: client.begin(config), clients))
         for number, client in enumerate(clients):
@@ -178,6 +187,9 @@ def rounds_of(
             weights = simulation.state["weights"]
             sent = [codec.encode(weights, plan.down, known=plan.known) for plan in plans]
             rows = simulation.round().clients
+            if flops:
+                rates = threads.map(RealClient.rate, clients, repeat(flops), usual)
+                shares = (made.devices.gflop_s / list(rates)).tolist()
             latency = (made.devices.latency_s * bool(clients[0].link)).tolist()
             real = threads.map(RealClient.round, clients, repeat(round), sent, shares, latency)
             found.append([beside(*pair) for pair in zip(real, rows, strict=True)])

@@ -1,7 +1,8 @@
 """How far virtual round times are from those of real clients on this machine.
 
-One number is fitted, as a user would fit it: the FLOPs a second of a core, from a round of FedAvg
-right before each comparison, since others on the machine change it.
+A device is as fast as it says at one work, the training of a whole round of FedAvg: each client
+does it right before each round, and gets the share of a core that makes it so, since others on the
+machine change what a core does. Another work shows whether FLOPs tell its time.
 """
 
 import os
@@ -45,17 +46,18 @@ def run(launch: Launch, most: int, quick: bool, say: Callable[[str], None]) -> d
         clients, links = _clients(launch, counts[-1], stack)
         for method in methods:  # compiles kernels
             rounds_of(clients, experiment(method, counts[-1], 2, 1, 1.0), AT_ONCE, folder)
+        rate, flops = _reference(clients, steps, folder)
         for count, method in product(counts, methods):
             say(f"{method}, {count} clients at a time")
-            rate = _rate(clients[:count], steps, folder)
             text = experiment(method, count, many, steps, rate)
-            found = rounds_of(clients[:count], text, rate, folder)
+            found = rounds_of(clients[:count], text, rate, folder, flops)
             key = {"method": method, "clients": count}
             rows.append(key | errors(found, links == "shaped"))
-            raw.append(key | {"gflop_s_of_a_core": rate, "rounds": found})
+            raw.append(key | {"rounds": found})
     machine["load_after"] = os.getloadavg()
     bars = [_bar(rows, count, links) for count in counts]
-    found = {"machine": machine, "links": links, "rows": rows, "rounds": raw}
+    found = {"machine": machine, "links": links, "gflop_s_of_a_core": rate, "rows": rows,
+             "rounds": raw}  # fmt: skip
     return dict(plain(found | {"bars": judged(bars, quick)}))
 
 
@@ -90,11 +92,17 @@ def _clients(launch, count, stack):
     return clients, said
 
 
-def _rate(clients, steps, folder):
-    """Return the 10^9 FLOPs a second of a core, from the second of two rounds of FedAvg."""
-    text = experiment("FedAvg", len(clients), 2, steps, 1.0)
-    _, last = rounds_of(clients, text, 1.0, folder)
-    return float(np.median([client["flops"] / client["cpu"] / 1e9 for client in last]))
+def _reference(clients, steps, folder):
+    """Let all clients know the reference; return the rate of a core at it, and its FLOPs."""
+    path = folder / "reference.toml"
+    path.write_text(experiment("FedAvg", len(clients), 1, steps, 1.0))
+    for client in clients:
+        client.begin(path, "reference")
+    (first,) = rounds_of(clients, path.read_text(), AT_ONCE, folder)
+    flops = first[0]["flops"]
+    for _ in range(2):  # the first time is for the caches
+        rates = [client.rate(flops, 1.0) for client in clients]
+    return float(np.median(rates)), flops
 
 
 def _bar(rows, count, links):

@@ -131,7 +131,7 @@ def devices_of(config, seed):
             tier = rng.permutation(np.repeat(np.arange(len(tiers)), _deal(tiers, clients)))
         tier = tier.astype(np.min_scalar_type(len(tiers)))
         column |= _of_tiers(tiers, tier, section)
-    links = None if section.links is None else Links(section.links, clients)
+    links = None if section.links is None else Links(section.links)
     presence = _presence(section, clients, seed)
     return Devices(
         names,

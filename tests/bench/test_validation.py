@@ -27,9 +27,9 @@ def test_a_real_client_has_its_share_of_a_core_and_its_link(monkeypatch, namespa
     rounds = [client for (client,) in arm["rounds"]]
     assert len(rounds) == 2
     for client in rounds:
-        assert client["compute"] > 0.99 * client["cpu"] / share
+        assert client["compute"] > 0.99 * client["cpu"] / client["share"]
         assert client["virtual_compute"] == pytest.approx(
-            client["flops"] / (1e9 * share * arm["gflop_s_of_a_core"])
+            client["flops"] / (1e9 * share * found["gflop_s_of_a_core"])
         )
         if shaped:  # a token bucket lets a few frames go at once, and no more
             bits = 8 * (client["bytes"] - 10_000)
@@ -50,7 +50,7 @@ def test_a_link_leaves_nothing_behind_if_it_cannot_be_had(monkeypatch):
             raise subprocess.CalledProcessError(2, words, stderr="Operation not permitted\n")
 
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(FedmpiError, match="tc qdisc .*: Operation not permitted"):
+    with pytest.raises(FedmpiError, match=r"tc qdisc .*: Operation not permitted"):
         ShapedLink(3).__enter__()
     name = f"fm{os.getpid() % 100_000}-3"
     assert called[0] == f"ip netns add {name}"
