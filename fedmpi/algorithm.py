@@ -60,8 +60,9 @@ class Setting:
     speed : float64[K]
         Each client's compute rate relative to the fastest, in (0, 1].
     optimizer : the run's [optimizer] section
-    gates : float64[L], optional
-        Share of each layer's multiply-adds that channel gates leave.
+    gates : callable, optional
+        gates() is float64[L], the share of each layer's multiply-adds that the channel gates of
+        the model leave, and gates(ratio) what those of another ratio would.
     policy : str
         Of [devices]: "fixed" if every client gets what the keys say.
     fit : callable
@@ -87,7 +88,7 @@ class Setting:
     exact: bool
     speed: Reals
     optimizer: Any = None
-    gates: Reals | None = None
+    gates: Callable[..., Reals] | None = None
     policy: str = "fixed"
     fit: Fit = most
     steps: Callable[[int], int] = one_step
