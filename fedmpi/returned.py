@@ -14,7 +14,8 @@ from fedmpi.errors import FedmpiError
 from fedmpi.layout import LEVELS, Layout, Support
 from fedmpi.plan import Plan
 
-FLAT = ("start", "mask", "update", "control")  # of a Plan: arrays with the size of the model
+# Of a Plan: arrays with the size of the model.
+FLAT = ("start", "mask", "update", "control", "grow", "scores")
 
 
 def plan(found: Any, layout: Layout, owner: object) -> None:

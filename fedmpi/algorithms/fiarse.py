@@ -9,12 +9,12 @@ it see the threshold; biases and normalisation are always held.
 """
 
 import numpy as np
-from pydantic import field_validator
 
 from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
+from fedmpi.section import Shares
 
 
 class FIARSE(Algorithm, name="fiarse"):
@@ -26,14 +26,7 @@ class FIARSE(Algorithm, name="fiarse"):
     class Keys(Keys):
         """The [algorithm] keys of FIARSE."""
 
-        shares: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
-
-        @field_validator("shares")
-        @classmethod
-        def _in_range(cls, shares):
-            if not shares or not all(0 < share <= 1 for share in shares):
-                raise ValueError(f"shares = {list(shares)}: name at least one, in (0, 1]")
-            return shares
+        shares: Shares = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

@@ -62,6 +62,35 @@ def zerofl(trial):
     return w
 
 
+def sparsyfed(trial):
+    """Powers of parameters are trained, and the largest go up (Guastella et al. 2025)."""
+    net, keys, beta = trial.net, trial.keys, trial.keys["beta"]
+    inside, missing = net.inside(net.prunable()), 0
+
+    def power(v, exponent):
+        return torch.where(inside, v.sign() * v.abs() ** exponent, v)
+
+    def gradient(v, x, y):
+        point = power(v, beta)
+        g = net.gradient(point, x, y)
+        v[~net.trained] = point[~net.trained]
+        return g * torch.where(inside, beta * v.abs() ** (beta - 1), 1.0)
+
+    v = power(net.first, 1 / beta)
+    for round in range(trial.rounds):
+        total, alive = torch.zeros_like(v), (v != 0) | ~inside
+        missing += int((~alive).sum())
+        for client, share in trial.cohort(round):
+            own, _ = train(trial, round, client, v, gradient)
+            assert not own[~alive].any()
+            sent = largest_inside(net, net.prunable(), own, keys["sparsity"])
+            total += share * own * sent
+            trial.sends(round, down=alive, up=sent)
+        v = total
+    assert missing, "no parameter is 0"
+    return power(v, beta)
+
+
 def fedspa(trial):
     """Personal masks that move after training by the gradient of a batch (Huang et al. 2022)."""
     net, w, keys = trial.net, trial.net.first, trial.keys

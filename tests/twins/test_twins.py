@@ -13,8 +13,10 @@ from tests.twins import (
     adp,
     averages,
     fedlp,
+    fedpm,
     fedskel,
     feedback,
+    flash,
     masks,
     personal,
     personal_masks,
@@ -150,10 +152,24 @@ CASES = {
         {"name": "zerofl", "sparsity": 0.5, "more": 0.25, "by": "weights"},
         {},
     ),
+    "sparsyfed": (
+        personal_masks.sparsyfed, {"name": "sparsyfed", "sparsity": 0.75}, {"run": {"rounds": 4}}
+    ),
     "fedspa": (
         personal_masks.fedspa,
         {"name": "fedspa", "alpha": 0.25, "sparsity": 0.375},
         {"run": {"rounds": 4, "seed": 1}, "clients": {"per_round": 3, "number": 4}},
+    ),
+    "fedpm": (fedpm.fedpm, {"name": "fedpm", "reset": 2, "values": "drawn"}, {}),
+    "flash": (
+        flash.flash,
+        {"name": "flash", "sparsity": 0.5, "warmup": 3, "every": 2, "shares": [1.0, 0.5]},
+        {"run": {"rounds": 4}},
+    ),
+    "flash-fixed": (
+        flash.flash,
+        {"name": "flash", "sparsity": 0.75, "warmup": 4, "masks": "fixed", "mean": "holders"},
+        {"run": {"rounds": 2}},
     ),
     "heterofl-complete": (
         widths.complete,
