@@ -31,6 +31,8 @@ KEYS = {
     "heterofl-complete": {"widths": [1.0, 0.5]},
     "fedrolex": {"widths": [1.0, 0.5]},
     "fiarse": {"shares": [0.5, 0.25]},
+    "fedmp": {"ratios": [0.5, 0.25]},
+    "fedtiny": {"candidates": 2, "every": 1, "until": 1.0},
     "flash": {"sparsity": 0.8, "warmup": 3, "every": 2, "shares": [1.0, 0.5]},
     "sparsyfed": {"sparsity": 0.7},
     "sub-fedavg": {"accuracy": 0.0, "rate": 0.3},

@@ -38,6 +38,8 @@ CASES = [
     ("fiarse", {"shares": [1.0]}, (), True),
     ("sub-fedavg", {"target": 1.0}, (), True),
     ("zerofl", {"sparsity": 0.0}, (), True),
+    ("fedmp", {"ratios": [0.0]}, (), False),
+    ("fedtiny", {"sparsity": 0.0, "candidates": 1}, (), True),
     ("sparsyfed", {"sparsity": 0.0, "beta": 1.0}, (), True),
     ("fedbn", {}, ("model.name=lenet5",), True),
 ]

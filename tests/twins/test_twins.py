@@ -13,8 +13,10 @@ from tests.twins import (
     adp,
     averages,
     fedlp,
+    fedmp,
     fedpm,
     fedskel,
+    fedtiny,
     feedback,
     flash,
     masks,
@@ -160,7 +162,21 @@ CASES = {
         {"name": "fedspa", "alpha": 0.25, "sparsity": 0.375},
         {"run": {"rounds": 4, "seed": 1}, "clients": {"per_round": 3, "number": 4}},
     ),
+    "fedmp": (
+        fedmp.fedmp,
+        {"name": "fedmp", "ratios": [0.0, 0.25, 0.5]},
+        {"run": {"rounds": 7}, "clients": {"number": 3, "per_round": 2},
+         "devices": {"profile": "mobile"}},
+    ),
     "fedpm": (fedpm.fedpm, {"name": "fedpm", "reset": 2, "values": "drawn"}, {}),
+    **{
+        f"fedtiny{label}": (
+            fedtiny.fedtiny,
+            {"name": "fedtiny", "sparsity": 0.5, "every": 2, "until": 0.9, **keys},
+            {"run": {"rounds": 7}},
+        )
+        for label, keys in {"": {"candidates": 2}, "-first": {"candidates": 1}}.items()
+    },
     "flash": (
         flash.flash,
         {"name": "flash", "sparsity": 0.5, "warmup": 3, "every": 2, "shares": [1.0, 0.5]},
