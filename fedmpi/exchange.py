@@ -161,6 +161,8 @@ class Arrival:
         Its mean training loss.
     parts : dict of str to Part
         The parts of its message by name, as decoded.
+    round : int
+        That in which the client began.
     """
 
     client: int
@@ -168,3 +170,4 @@ class Arrival:
     steps: int
     loss: float
     parts: Mapping[str, Part]
+    round: int = 0

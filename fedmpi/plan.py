@@ -127,9 +127,11 @@ class Plan:
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
-        Which tensors `power` and the next six speak of.
+        Which tensors `power` and the next seven speak of.
     penalty : float
         Adds penalty * sum over tensors, or over their rows if `by_row`, of the L2 norm.
+    penalised : uint8[P], optional
+        1 where a weight counts in these norms.
     threshold : float
         After each local epoch, entries of at most this magnitude are set to 0.
     readjust : tuple of (int, float)
@@ -177,6 +179,7 @@ class Plan:
     tensors: tuple[int, ...] = ()
     penalty: float = 0.0
     by_row: bool = False
+    penalised: Flags | None = None
     threshold: float = 0.0
     readjust: tuple[tuple[int, float], ...] = ()
     grow: Vector | None = None
@@ -216,6 +219,7 @@ class Plan:
             "dense_norm": self.dense_norm,
             "control": self.control is not None,
             "penalty": self.penalty != 0,
+            "penalised": self.penalised is not None,
             "threshold": self.threshold != 0,
             "readjust": bool(self.readjust),
             "grow": self.grow is not None,
@@ -250,8 +254,8 @@ PROBED = ("gradient", "curvature")
 MECHANISMS = frozenset(
     ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
      "submodel.divisor", "proximal", "mask", "update", "scores", "power", "dense_norm", "control",
-     "penalty", "threshold", "readjust", "grow", "reallocate", "salient", "labels", "clip", "gates",
-     "probes", "steps",
+     "penalty", "penalised", "threshold", "readjust", "grow", "reallocate", "salient", "labels",
+     "clip", "gates", "probes", "steps",
      *(f"statistics.{name}" for name in STATISTICS))
 )  # fmt: skip
 """All that a Plan may ask of an engine, beside the error that is minimised."""

@@ -128,12 +128,14 @@ class Penalised(Correction):
 
     changes_direction = True
 
-    def __init__(self, plan, layout):
-        self._blocks, self._strength = blocks(layout, plan.tensors, plan.by_row), plan.penalty
+    def __init__(self, plan, network):
+        self._blocks = blocks(network.layout, plan.tensors, plan.by_row)
+        self._strength, self._counts = plan.penalty, network.part_of(plan.penalised)
 
     def after(self, steps, samples):
         """Add the gradient of the penalty."""
-        kernels.penalty.group_norm(steps.direction, steps.point, *self._blocks, self._strength)
+        point = steps.point if self._counts is None else steps.point * self._counts
+        kernels.penalty.group_norm(steps.direction, point, *self._blocks, self._strength)
 
 
 class Controlled(Correction):
@@ -208,7 +210,7 @@ def corrections_of(plan, network):
         (plan.power != 1, lambda: Powered(plan, layout)),
         (plan.statistics, lambda: Measured()),
         (plan.readjust, lambda: Readjusted(plan, network.part_of(plan.grow))),
-        (plan.penalty, lambda: Penalised(plan, layout)),
+        (plan.penalty, lambda: Penalised(plan, network)),
         (plan.control is not None, lambda: Controlled(network.part_of(plan.control))),
         (plan.clip, lambda: Clipped(plan.clip)),
         (plan.salient < 1, lambda: Salient(plan, layout)),

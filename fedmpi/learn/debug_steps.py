@@ -187,13 +187,14 @@ class DebugSteps:
     def _penalty(self, point: Tensor) -> Tensor:
         """penalty: the gradient of the sum of L2 norms, taken by autograd."""
         free = point.clone().requires_grad_()
+        counted = free if self.plan.penalised is None else free * torch.tensor(self.plan.penalised)
         if not self.plan.penalty:
             return torch.zeros_like(point)
         total = torch.zeros(())
         for number in self.plan.tensors:
             tensor = self.layout.tensors[number]
             rows = tensor.rows if self.plan.by_row else 1
-            for group in free[tensor.start : tensor.start + tensor.size].reshape(rows, -1):
+            for group in counted[tensor.start : tensor.start + tensor.size].reshape(rows, -1):
                 if group.detach().any():  # a group of zeros has no gradient
                     total = total + self.plan.penalty * group.norm()
         if not total.requires_grad:

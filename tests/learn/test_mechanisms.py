@@ -77,8 +77,7 @@ def engine(name, build=chain, local=LOCAL, **how):
 
 
 def plan_of(layout, **mechanisms):
-    whole = Support.all(layout)
-    return Plan(whole, whole, **mechanisms)
+    return Plan(Support.all(layout), Support.all(layout), **mechanisms)
 
 
 def some(layout, seed, share=0.6):
@@ -121,6 +120,7 @@ PLANS = {
     "dense_norm": lambda at: {"mask": some(at, 1), "dense_norm": True},
     "control": lambda at: {"control": 0.1 * at.trained * np.cos(np.arange(at.size, dtype="f4"))},
     "penalty": lambda at: {"penalty": 0.05, "tensors": (0, 6), "by_row": True},
+    "penalised": lambda at: PLANS["penalty"](at) | {"penalised": some(at, 3)},
     "threshold": lambda at: {"threshold": 0.1, "tensors": (0, 6)},
     "readjust": lambda at: {
         "mask": some(at, 1), "update": some(at, 1), "tensors": (0, 6), "readjust": ((1, 0.3),),

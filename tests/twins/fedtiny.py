@@ -1,4 +1,4 @@
-"""FedTiny: a choice among pruned candidates, then masks that move layer by layer."""
+"""FedTiny and FedMef: a choice among pruned candidates, then masks that move layer by layer."""
 
 import math
 
@@ -11,19 +11,14 @@ from tests.twins.net import MARGIN, Mean, largest, train
 def fedtiny(trial):
     """Clients choose a mask, and layers move it in turn (Huang et al. 2023)."""
     net, keys = trial.net, trial.keys
-    names = net.prunable()
     w, mask, chosen = choice(trial, [candidate(trial, c) for c in range(keys["candidates"])])
     last, moved = keys["until"] * trial.rounds, 0
     for number in range(chosen + 1, trial.rounds):
         mean, told = Mean(net), torch.zeros_like(w)
         moves = number % keys["every"] == 0 and 0 < number <= last
-        block = net.place[names[-1 - (number // keys["every"] - 1) % len(names)]]
-        alive = block.start + mask[block].nonzero().flatten()
-        pruned = block.start + (~mask[block]).nonzero().flatten()
-        share = keys["alpha"] / 2 * (1 + math.cos(math.pi * number / last))
-        count = min(round(share * len(alive)), len(pruned))
+        layers = moving(net, mask, keys, number, last) if moves else []
         for client, weight in trial.cohort(number):
-            own = local(trial, number, client, w, mask)
+            own = extruded(trial, number, client, w, mask, number / last)
             mean.add(own, weight, mask)
             sent = torch.zeros_like(mask)
             if moves:
@@ -31,18 +26,51 @@ def fedtiny(trial):
                 batch = trial.rng("probe", number, client).permutation(len(y))
                 batch = batch[: trial.config.clients.batch_size]
                 g = net.gradient(own.clone(), x[batch], y[batch], mask)
-                sent[pruned] = largest(g[pruned], count)
+                for _, pruned, count in layers:
+                    sent[pruned] = largest(g[pruned], count)
                 told += weight * g * sent
             trial.sends(number, down=mask, up=int(mask.sum() + sent.sum()))
-        w = mean.over(w)
-        if moves:
-            mask = mask.clone()
+        w, mask = mean.over(w), mask.clone()
+        for alive, pruned, count in layers:
             mask[alive] = largest(w[alive], len(alive) - count)
             mask[pruned] = largest(told[pruned], count)
             moved += count
         w = w * mask
     assert moved, "no weight has grown"
     return w
+
+
+def moving(net, mask, keys, number, last):
+    """Return (kept places, pruned places, how many move) of each layer that moves its mask."""
+    names, found = net.prunable(), []
+    if keys["layers"] == "turn":
+        names = [names[-1 - (number // keys["every"] - 1) % len(names)]]
+    for block in (net.place[name] for name in names):
+        alive = block.start + mask[block].nonzero().flatten()
+        pruned = block.start + (~mask[block]).nonzero().flatten()
+        share = keys["alpha"] / 2 * (1 + math.cos(math.pi * number / last))
+        found.append((alive, pruned, min(round(share * len(alive)), len(pruned))))
+    return found
+
+
+def extruded(trial, number, client, w, mask, time):
+    """Train under a mask; FedMef adds the norms of each layer's smallest weights to the loss."""
+    net, keys = trial.net, trial.keys
+    if not keys.get("penalty") or time >= 1:
+        return local(trial, number, client, w, mask)
+    low, share = torch.zeros_like(mask), keys["extruded"] / 2 * (1 + math.cos(math.pi * time))
+    for block in (net.place[name] for name in net.prunable()):
+        alive = block.start + mask[block].nonzero().flatten()
+        low[alive] = ~largest(w[alive], len(alive) - int(share * len(alive)))
+
+    def gradient(v, x, y):
+        g = net.gradient(v, x, y, mask)
+        for block in (net.place[name] for name in net.prunable()):
+            small = v[block] * low[block]
+            g[block] += keys["penalty"] * small / small.norm().clamp(min=1e-30)
+        return g
+
+    return train(trial, number, client, w * mask, gradient, mask)[0]
 
 
 def candidate(trial, c):

@@ -15,6 +15,7 @@ from tests.twins import (
     fedlp,
     fedmp,
     fedpm,
+    fedrts,
     fedskel,
     fedtiny,
     feedback,
@@ -169,6 +170,11 @@ CASES = {
          "devices": {"profile": "mobile"}},
     ),
     "fedpm": (fedpm.fedpm, {"name": "fedpm", "reset": 2, "values": "drawn"}, {}),
+    "fedrts": (
+        fedrts.fedrts,
+        {"name": "fedrts", "sparsity": 0.5, "every": 2, "until": 0.9},
+        {"run": {"rounds": 6}},
+    ),
     **{
         f"fedtiny{label}": (
             fedtiny.fedtiny,
@@ -177,6 +183,11 @@ CASES = {
         )
         for label, keys in {"": {"candidates": 2}, "-first": {"candidates": 1}}.items()
     },
+    "fedmef": (
+        fedtiny.fedtiny,
+        {"name": "fedmef", "sparsity": 0.5, "every": 2, "until": 0.9, "penalty": 2**-5},
+        {"run": {"rounds": 5}},
+    ),
     "flash": (
         flash.flash,
         {"name": "flash", "sparsity": 0.5, "warmup": 3, "every": 2, "shares": [1.0, 0.5]},

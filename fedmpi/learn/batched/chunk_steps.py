@@ -64,6 +64,7 @@ class ChunkSteps:
         ]  # fmt: skip
         self._labels: Tensor | None = None  # bool[K, classes], once a plan has said how many
         self._scratch = vectors("dense_norm" in names)
+        self._penalised = vectors("penalised" in names)
         self._plans: dict[int, Plan] = {}  # of the client in each slot
         inside = coordinates(self.layout, kind.tensors)
         self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
@@ -87,6 +88,7 @@ class ChunkSteps:
         put(self._start, slot, start)
         put(self._control, slot, network.part_of(plan.control))
         put(self._mask, slot, network.part_of(plan.mask))
+        put(self._penalised, slot, network.part_of(plan.penalised))
         if self._moving is not None:
             update = network.part_of(plan.update)
             put(self._moving, slot, free_of(self.layout, plan.backward, network.trained, update))
@@ -244,7 +246,8 @@ class ChunkSteps:
         for tensor in (self.layout.tensors[t] for t in self.kind.tensors):
             rows = tensor.rows if self.kind.by_row else 1
             block = slice(tensor.start, tensor.start + tensor.size)
-            values = point[:, block].reshape(self._width, rows, -1)
+            counted = 1.0 if self._penalised is None else self._penalised[:, block]
+            values = (point[:, block] * counted).reshape(self._width, rows, -1)
             norm = values.norm(dim=2, keepdim=True)
             pull = torch.where(norm > 0, values / norm, 0.0).reshape(self._width, -1)
             self._grad[:, block] += self._numbers[2] * pull
