@@ -122,12 +122,15 @@ class Plan:
         the score's gradient is g f p (1 - p), as if the mask were p. Weight decay is of scores.
     power : float
         What is trained are parameters v; in `tensors` the weights are sign(v) |v|^power of them.
+    importance : float
+        A threshold t of magnitudes: the gradients of `tensors` are multiplied by
+        1 + 2 t |w| / (|w| + t)^2, as if a mask of |w| >= t had a slope (FIARSE); 0 for none.
     dense_norm : bool
         With a mask: running statistics follow a second pass, with the weights that it takes off.
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
-        Which tensors `power` and the next seven speak of.
+        Which tensors `power`, `importance` and the next seven speak of.
     penalty : float
         Adds penalty * sum over tensors, or over their rows if `by_row`, of the L2 norm.
     penalised : uint8[P], optional
@@ -174,6 +177,7 @@ class Plan:
     update: Flags | None = None
     scores: Vector | None = None
     power: float = 1.0
+    importance: float = 0.0
     dense_norm: bool = False
     control: Vector | None = None
     tensors: tuple[int, ...] = ()
@@ -216,6 +220,7 @@ class Plan:
             "update": self.update is not None,
             "scores": self.scores is not None,
             "power": self.power != 1,
+            "importance": self.importance != 0,
             "dense_norm": self.dense_norm,
             "control": self.control is not None,
             "penalty": self.penalty != 0,
@@ -253,9 +258,9 @@ PROBED = ("gradient", "curvature")
 
 MECHANISMS = frozenset(
     ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
-     "submodel.divisor", "proximal", "mask", "update", "scores", "power", "dense_norm", "control",
-     "penalty", "penalised", "threshold", "readjust", "grow", "reallocate", "salient", "labels",
-     "clip", "gates", "probes", "steps",
+     "submodel.divisor", "proximal", "mask", "update", "scores", "power", "importance",
+     "dense_norm", "control", "penalty", "penalised", "threshold", "readjust", "grow",
+     "reallocate", "salient", "labels", "clip", "gates", "probes", "steps",
      *(f"statistics.{name}" for name in STATISTICS))
 )  # fmt: skip
 """All that a Plan may ask of an engine, beside the error that is minimised."""

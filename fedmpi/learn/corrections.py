@@ -90,6 +90,20 @@ class Powered(Correction):
         steps.direction[self._inside] *= np.float32(self._power) * moved ** (self._power - 1)
 
 
+class Important(Correction):
+    """`importance`: gradients are larger where a weight is near the threshold of a mask."""
+
+    changes_direction = True
+
+    def __init__(self, plan, layout):
+        self._inside, self._most = coordinates(layout, plan.tensors), np.float32(plan.importance)
+
+    def after(self, steps, samples):
+        """Stretch the gradient."""
+        size, most = np.abs(steps.point[self._inside]), self._most
+        steps.direction[self._inside] *= 1 + 2 * most * size / (size + most) ** 2
+
+
 class Measured(Correction):
     """`statistics`: what is summed over the steps."""
 
@@ -208,6 +222,7 @@ def corrections_of(plan, network):
         (plan.mask is not None, lambda: Masked()),
         (plan.scores is not None, lambda: Scored(network.part_of(plan.scores))),
         (plan.power != 1, lambda: Powered(plan, layout)),
+        (plan.importance, lambda: Important(plan, layout)),
         (plan.statistics, lambda: Measured()),
         (plan.readjust, lambda: Readjusted(plan, network.part_of(plan.grow))),
         (plan.penalty, lambda: Penalised(plan, network)),

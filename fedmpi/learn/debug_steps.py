@@ -90,6 +90,9 @@ class DebugSteps:
             point, slope = scores_point(self.plan, point, self.may_move, self.draws)
         if self.plan.power != 1:
             point, slope = powered(self.plan, point, self._inside())
+        if self.plan.importance:
+            size, most = point.abs(), self.plan.importance
+            slope = torch.where(self._inside(), 1 + 2 * most * size / (size + most) ** 2, 1.0)
         with self._watched() as seen:
             loss, grad, after = self._gradient(point, x, y, self.plan.backward)
         if self.plan.dense_norm:

@@ -96,8 +96,7 @@ def rows(layout):
 
 
 def narrow(layout):
-    kept = [np.ones(layer.rows, bool) if keep is None else keep
-            for layer, keep in zip(layout.layers, rows(layout), strict=True)]  # fmt: skip
+    kept = [*rows(layout)[:-1], np.ones(layout.layers[-1].rows, bool)]
     return Submodel(rows=tuple(keep.tobytes() for keep in kept))
 
 
@@ -117,6 +116,7 @@ PLANS = {
     "update": lambda at: {"update": some(at, 2)},
     "scores": lambda at: {"scores": np.cos(np.arange(at.size, dtype="f4")), "update": some(at, 2)},
     "power": lambda at: {"power": 1.5, "tensors": (0, 6)},
+    "importance": lambda at: {"importance": 0.2, "tensors": (0, 6), "mask": some(at, 1)},
     "dense_norm": lambda at: {"mask": some(at, 1), "dense_norm": True},
     "control": lambda at: {"control": 0.1 * at.trained * np.cos(np.arange(at.size, dtype="f4"))},
     "penalty": lambda at: {"penalty": 0.05, "tensors": (0, 6), "by_row": True},

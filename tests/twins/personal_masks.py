@@ -16,7 +16,14 @@ def fiarse(trial):
         for client, share in trial.cohort(round):
             held = shares[int(trial.rng("fiarse", 0, client).integers(len(shares)))]
             mask = largest_inside(net, net.prunable(), w, 1 - held)
-            mean.add(local(trial, round, client, w, mask), share, mask)
+            inside = mask & net.inside(net.prunable())
+            least = w[inside].abs().min() if trial.keys["gradient"] == "importance" else 0.0
+
+            def gradient(v, x, y, mask=mask, inside=inside, t=least * (held < 1)):
+                stretched = 1 + 2 * t * v.abs() / (v.abs() + t + 1e-300) ** 2
+                return net.gradient(v, x, y, mask) * torch.where(inside, stretched, 1.0)
+
+            mean.add(train(trial, round, client, w * mask, gradient, mask)[0], share, mask)
             seen.add(held)
             trial.sends(round, down=mask, up=mask)
         w = mean.over(w)
@@ -36,7 +43,7 @@ def sub_fedavg(trial):
             if mask[inside].double().mean() > keys["target"]:
                 before, later = (smaller(net, v, mask, keys["rate"]) for v in (w * mask, own))
                 moved = (before != later)[inside].double().mean()
-                good = net.accuracy(own, *trial.data(client)) > keys["accuracy"]
+                good = net.accuracy(own * later, *trial.data(client)) > keys["accuracy"]
                 after = later if good and moved > keys["distance"] else mask
                 pruned, kept = pruned + (after is later), kept + (after is mask)
             masks[client] = after

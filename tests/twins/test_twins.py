@@ -144,6 +144,10 @@ CASES = {
         widths.federated_dropout, {"name": "federated-dropout", "widths": [0.75]}, {}
     ),
     "fiarse": (personal_masks.fiarse, {"name": "fiarse", "shares": [1.0, 0.5]}, {}),
+    "fiarse-held": (
+        personal_masks.fiarse, {"name": "fiarse", "shares": [0.5], "gradient": "held"},
+        {"run": {"rounds": 3}},
+    ),
     "sub-fedavg": (
         personal_masks.sub_fedavg,
         {"name": "sub-fedavg", "accuracy": 0.25, "rate": 0.25, "target": 0.5, "distance": 0.03125},
