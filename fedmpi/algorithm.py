@@ -17,7 +17,7 @@ import numpy as np
 
 from fedmpi.arrays import Bools, Flags, Memory, Reals, State, Vector
 from fedmpi.errors import ConfigError
-from fedmpi.exchange import Arrival, Job, Part, Report
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report
 from fedmpi.layout import Layout
 from fedmpi.plan import Gates, Own, Plan
 from fedmpi.registry import Registry
@@ -194,7 +194,7 @@ class Algorithm(ABC):
         return {"weights": Part(report.weights, job.plan.up)}
 
     def remember(
-        self, job: Job, report: Report, message: Mapping[str, Part], arrival: Arrival
+        self, job: Job, report: Report, message: Parts, arrival: Arrival
     ) -> Memory | None:
         """Return what the client keeps until its next round, or None for nothing new.
 
