@@ -38,7 +38,7 @@ class ResultError(FedmpiError):
 class DamagedError(ResultError):
     """A checkpoint is damaged, or no checkpoint: `reason` says in what way."""
 
-    def __init__(self, reason):
+    def __init__(self, reason: str) -> None:
         super().__init__(f"{reason}; remove it to start the run again from round 0")
         self.reason = reason
 
