@@ -40,8 +40,7 @@ class RunSection(Section):
     memory_mb: how much of the clients' memories a rank holds; the rest is on the node's disk.
     train_twice: this many clients are trained twice on every rank before the first round. The run
     stops if a result differs: the method draws from a global generator, or counts on `self`.
-    portable: torch, oneDNN and numba use only the instructions of x86-64-v3, so newer processors
-    give the same bits.
+    portable: torch, oneDNN and numba use only x86-64-v3, so newer processors give the same bits.
     """
 
     name: Name = "experiment"
