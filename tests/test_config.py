@@ -123,7 +123,7 @@ BAD = {
     "schedule.deadline_s = 0: must be above 0": "[schedule]\nmode = 'deadline'\ndeadline_s = 0",
     "schedule.over_select = 0.9: must be at least 1": "[schedule]\nover_select = 0.9",
     "schedule.over_select = inf: must be at most 1000": "[schedule]\nover_select = inf",
-    "devices.profile: 'mobil' is unknown; use 'uniform', 'tiers', 'mobile', 'phones', 'boards', 'servers', or": (
+    "devices.profile: 'mobil' is unknown; use 'uniform', 'tiers', 'mobile', 'phones', 'boards'": (
         "[devices]\nprofile = 'mobil'"
     ),
     "devices: tiers are given but profile = 'mobile'": (
