@@ -21,6 +21,7 @@ from fedmpi.section import (
     Rate,
     Section,
     Share,
+    Threads,
     Unit,
     check,
 )
@@ -39,8 +40,7 @@ class RunSection(Section):
     memory_mb: how much of the clients' memories a rank holds; the rest is on the node's disk.
     train_twice: this many clients are trained twice on every rank before the first round. The run
     stops if a result differs: the method draws from a global generator, or counts on `self`.
-    portable: torch, oneDNN and numba use only the instructions of x86-64-v3, so newer processors
-    give the same bits.
+    portable: torch, oneDNN and numba use only x86-64-v3, so newer processors give the same bits.
     """
 
     name: Name = "experiment"
@@ -50,7 +50,7 @@ class RunSection(Section):
     own_models: Annotated[int, Field(ge=0)] = 100
     checkpoint_every: Positive = 10
     checkpoint_share: Share = 0.02
-    threads_per_rank: Positive = 1
+    threads_per_rank: Threads = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     watch_s: NotNegative = 60.0
     engine: Literal["auto", "kernels", "torch", "batched", "debug"] = "auto"

@@ -70,6 +70,7 @@ BAD = {
     "run.rounds = 2.5: must be a whole number": "[run]\nrounds = 2.5",
     "run.rounds = true: must be a whole number": "[run]\nrounds = true",
     "run.seed = -1: must be at least 0": "[run]\nseed = -1",
+    "run.threads_per_rank = 2000: must be at most 1,024": "[run]\nthreads_per_rank = 2000",
     "run.sum = 'exakt': must be 'exact' or 'fast'": "[run]\nsum = 'exakt'",
     "run.device = 'gpu': must be 'auto', 'cpu' or 'cuda'": "[run]\ndevice = 'gpu'",
     'run: engine = \'auto\' has "cpu" and "float32"; use "batched"': (
@@ -122,7 +123,7 @@ BAD = {
     "schedule.deadline_s = 0: must be above 0": "[schedule]\nmode = 'deadline'\ndeadline_s = 0",
     "schedule.over_select = 0.9: must be at least 1": "[schedule]\nover_select = 0.9",
     "schedule.over_select = inf: must be at most 1000": "[schedule]\nover_select = inf",
-    "devices.profile: 'mobil' is unknown; use 'uniform', 'tiers', 'mobile', 'phones', or the": (
+    "devices.profile: 'mobil' is unknown; use 'uniform', 'tiers', 'mobile', 'phones', 'boards'": (
         "[devices]\nprofile = 'mobil'"
     ),
     "devices: tiers are given but profile = 'mobile'": (

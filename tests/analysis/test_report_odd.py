@@ -67,7 +67,7 @@ def test_seeds_of_which_one_was_killed(tmp_path):
     (row,) = found.table("Accuracy and cost")
     assert (row["Rounds"], row["Status"]) == ("0 to 5", "1 finished, 2 running")
     assert "Beware: a run has not ended yet, or was killed." in found.shown
-    assert any("several runs with one seed" in text for text in found.shown)
+    assert any("several runs with the same seed" in text for text in found.shown)
 
 
 @pytest.mark.parametrize("given", [
