@@ -58,7 +58,7 @@ def test_threads_oversubscribed_for_real(run_fedmpi):
 
 
 def test_a_configuration_brings_its_threads(run_fedmpi, tmp_path):
-    (tmp_path / "a.toml").write_text("[run]\nthreads_per_rank = 4096\n")
+    (tmp_path / "a.toml").write_text("[run]\nthreads_per_rank = 1024\n")
     unset = {f"{name}_NUM_THREADS": "" for name in ("OMP", "NUMBA", "OPENBLAS", "MKL")}
     level, text = finding(run_fedmpi("doctor", "a.toml", **unset), "threads")
     assert level == "wrong" and "--set run.threads_per_rank=" in text
