@@ -17,7 +17,7 @@ import numpy as np
 
 from fedmpi.arrays import Bools, Flags, Memory, Reals, State, Vector
 from fedmpi.errors import ConfigError
-from fedmpi.exchange import Arrival, Job, Part, Report
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report
 from fedmpi.layout import Layout
 from fedmpi.plan import Gates, Own, Plan
 from fedmpi.registry import Registry
@@ -65,8 +65,9 @@ class Setting:
     speed : float64[K]
         Each client's compute rate relative to the fastest, in (0, 1].
     optimizer : the run's [optimizer] section
-    gates : float64[L], optional
-        Share of each layer's multiply-adds that channel gates leave.
+    gates : callable, optional
+        gates() is float64[L], the share of each layer's multiply-adds that the channel gates of
+        the model leave, and gates(ratio) what those of another ratio would.
     policy : str
         Of [devices]: "fixed" if every client gets what the keys say.
     fit : callable
@@ -94,7 +95,7 @@ class Setting:
     exact: bool
     speed: Reals
     optimizer: Any = None
-    gates: Reals | None = None
+    gates: Callable[..., Reals] | None = None
     policy: str = "fixed"
     fit: Fit = most
     steps: Callable[[int], int] = one_step
@@ -202,7 +203,7 @@ class Algorithm(ABC):
         return {"weights": Part(report.weights, job.plan.up)}
 
     def remember(
-        self, job: Job, report: Report, message: Mapping[str, Part], arrival: Arrival
+        self, job: Job, report: Report, message: Parts, arrival: Arrival
     ) -> Memory | None:
         """Return what the client keeps until its next round, or None for nothing new.
 

@@ -7,7 +7,7 @@ All of it is frozen: each step returns a new value and changes nothing that it w
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -146,6 +146,10 @@ class Part(NamedTuple):
     coding: Coding | None = None
 
 
+Parts: TypeAlias = Mapping[str, Part]
+"""A message: its parts by name."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arrival:
     """What the server received of one client: all that `Algorithm.add` may read.
@@ -169,5 +173,5 @@ class Arrival:
     share: float
     steps: int
     loss: float
-    parts: Mapping[str, Part]
+    parts: Parts
     round: int = 0

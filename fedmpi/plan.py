@@ -74,11 +74,15 @@ class Submodel:
     divisor: float = 1.0
 
 
+GATES = "gates.ratio"
+
+
 @dataclass(frozen=True)
 class Gates:
     """Channel gates that a model is built with: `ratio` of the channels stay for each sample.
 
-    `squash` puts a sigmoid on the pooled input; `stem` gates the first convolution too.
+    `squash` puts a sigmoid on the pooled input; `stem` gates the first convolution too. A Submodel
+    with the option GATES has another ratio, and all coordinates of the model.
     """
 
     ratio: float

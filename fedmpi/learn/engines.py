@@ -16,9 +16,9 @@ from fedmpi.learn.batched.first_pass import many_of
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.debug import DebugEngine, Reference
 from fedmpi.learn.engine import ClientData, Engine, OnDevice, nothing
-from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
+from fedmpi.learn.fast.step import Unsupported
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.losses import LOSSES, OF_CLASSES

@@ -77,11 +77,13 @@ class OneByOne(NetworkEngine):
         """
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
-        return self.networks.whole.backend.outputs(weights, x)
+        found: AnyArray = self.networks.whole.backend.outputs(weights, x)
+        return found
 
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
         network = self.networks.of(own.submodel)
-        return network.backend.outputs(network.enter(own.weights, own.private), x)
+        found: AnyArray = network.backend.outputs(network.enter(own.weights, own.private), x)
+        return found
 
 
 class GradientEngine(OneByOne):
@@ -93,7 +95,8 @@ class GradientEngine(OneByOne):
     @property
     def gradients(self) -> Gradients:
         """The backend of the whole model."""
-        return self.networks.whole.backend
+        backend: Gradients = self.networks.whole.backend
+        return backend
 
     def steps_of(
         self, network: Network, plan: Plan, lr: float, start: Vector, draws: Draws

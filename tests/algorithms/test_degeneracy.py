@@ -8,7 +8,7 @@ from tests.algorithms.problem import experiment, fedavg, same_bits, simulate, we
 SAME = (
     "bytes_up", "bytes_down", "flops", "flops_inference", "test_accuracy", "local_accuracy",
 )  # fmt: skip
-LEVELS = "model.name=tests.algorithms.problem:levels"
+LEVELS = "model.name=tests.twins.net:levels"
 UNIFORM = "clients.weighting=uniform"
 # name, keys under which it does nothing, further settings, whether bytes are the same too
 CASES = [
