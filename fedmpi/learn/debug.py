@@ -132,7 +132,6 @@ class DebugEngine(OneByOne, name="debug"):
     ) -> DebugSteps:
         torch.set_num_threads(1)
         own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
-        vectors = [None if values is None else torch.tensor(values) for values in own]
-        local = self.data.local
-        told = network.backend, plan, local, lr, torch.tensor(start)
-        return DebugSteps(*told, *vectors, draws)
+        mask, update, control = (None if part is None else torch.tensor(part) for part in own)
+        told = network.backend, plan, self.data.local, lr, torch.tensor(start)
+        return DebugSteps(*told, mask, update, control, draws)
