@@ -132,6 +132,7 @@ class DebugEngine(OneByOne, name="debug"):
     ) -> DebugSteps:
         torch.set_num_threads(1)
         own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
-        mask, update, control = (None if part is None else torch.tensor(part) for part in own)
-        told = network.backend, plan, self.data.local, lr, torch.tensor(start)
+        mask, update, control = (None if v is None else torch.tensor(v) for v in own)
+        local = self.data.local
+        told = network.backend, plan, local, lr, torch.tensor(start)
         return DebugSteps(*told, mask, update, control, draws)
