@@ -12,20 +12,30 @@ from fedmpi.learn.layout_of import layout_of
 
 
 @pytest.mark.parametrize(
-    ("macs", "batch", "want"),
+    ("macs", "batch", "wide", "narrow"),
     [
-        (400_000, 1, "kernels"),
-        (2_000_000, 1, "torch"),
-        (2_000_000, 2, "kernels"),
-        (2_000_000, 10, "kernels"),
-        (40_000_000, 10, "torch"),
-        (40_000_000, 50, "kernels"),
-        (500_000_000, 50, "torch"),
-        (500_000_000, 64, "kernels"),
+        (400_000, 1, "kernels", "kernels"),
+        (2_000_000, 1, "torch", "torch"),
+        (2_000_000, 2, "kernels", "kernels"),
+        (2_000_000, 10, "kernels", "kernels"),
+        (40_000_000, 10, "torch", "torch"),
+        (40_000_000, 50, "kernels", "kernels"),
+        (500_000_000, 50, "torch", "torch"),
+        (500_000_000, 64, "kernels", "torch"),
     ],
 )
-def test_the_rule_wants_lanes_the_fuller_the_larger_the_network(macs, batch, want):
+def test_the_rule_wants_lanes_the_fuller_the_larger_the_network(macs, batch, wide, narrow):
     module = nn.Sequential(nn.Flatten(), nn.Linear(128, 4))
     layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
     layout = Layout(layout.tensors, (replace(layout.layers[0], macs=macs),))
-    assert choose(module, layout, (2, 8, 8), batch)[0] == want
+    for width, want in ((16, wide), (8, narrow), (4, narrow)):
+        chosen, reason = choose(module, layout, (2, 8, 8), batch, width)
+        assert chosen == want, reason
+        assert f"{macs} multiply-adds" in reason and f"registers of {width}" in reason
+
+
+def test_what_there_are_no_kernels_for_goes_to_torch_with_any_registers():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Tanh())
+    layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
+    assert choose(module, layout, (2, 8, 8), 16, 16)[0] == "torch"
+    assert "Tanh" in choose(module, layout, (2, 8, 8), 16, 8)[1]
