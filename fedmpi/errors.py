@@ -1,5 +1,6 @@
 """The errors that fedmpi raises on purpose; each carries the exit code of its kind."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST = 400  # characters of a line, since it may quote what somebody else wrote
@@ -10,11 +11,11 @@ class FedmpiError(Exception):
 
     exit_code = 1
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         super().__init__("\n".join(map(_cut, text.split("\n"))))
 
 
-def _cut(line):
+def _cut(line: str) -> str:
     """Return a line, its middle replaced by dots if it is too long."""
     half = LONGEST // 2
     return line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}"
@@ -34,6 +35,14 @@ class ResultError(FedmpiError):
     """A result file cannot be read or must not be written."""
 
 
+class DamagedError(ResultError):
+    """A checkpoint is damaged, or no checkpoint: `reason` says in what way."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; remove it to start the run again from round 0")
+        self.reason = reason
+
+
 class ClientError(FedmpiError):
     """One client's training failed, for reasons that lie in its numbers.
 
@@ -44,7 +53,7 @@ class ClientError(FedmpiError):
 class AlikeError(FedmpiError):
     """Something failed and all ranks know it: raised on each of them, so all end in order."""
 
-    def __init__(self, text, exit_code=1):
+    def __init__(self, text: str, exit_code: int = 1) -> None:
         super().__init__(text)
         self.exit_code = exit_code
 
@@ -57,8 +66,11 @@ class MessageError(FedmpiError):
     """An encoded message is truncated, altered or contradicts itself."""
 
 
-def nearest(name, known, all_of_them="known", cutoff=0.6):
+def nearest(
+    name: object, known: Iterable[str], all_of_them: str = "known", cutoff: float = 0.6
+) -> str:
     """Return the end of a message on an unknown name: the nearest known one, or all of them."""
+    known = list(known)
     near = get_close_matches(str(name), known, n=1, cutoff=cutoff)
     if near:
         return f"did you mean {near[0]}?"

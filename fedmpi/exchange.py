@@ -7,7 +7,7 @@ All of it is frozen: each step returns a new value and changes nothing that it w
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -118,11 +118,12 @@ class Coding(NamedTuple):
 
     `value_type` is "int8" or "int4", `scales` float32[T] the step of each tensor. The values of
     the part are whole numbers of steps already. "stream": as `bytes` bytes, scales included, from
-    which the values come back as they are.
+    which the values come back as they are. "ones": every value sent is 1, so that only the
+    support travels, a bit for each coordinate or less.
     """
 
     value_type: str
-    scales: Vector
+    scales: Vector | None = None
     bytes: int = 0
 
 
@@ -145,6 +146,10 @@ class Part(NamedTuple):
     coding: Coding | None = None
 
 
+Parts: TypeAlias = Mapping[str, Part]
+"""A message: its parts by name."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arrival:
     """What the server received of one client: all that `Algorithm.add` may read.
@@ -160,10 +165,13 @@ class Arrival:
         Its mean training loss.
     parts : dict of str to Part
         The parts of its message by name, as decoded.
+    round : int
+        That in which the client began.
     """
 
     client: int
     share: float
     steps: int
     loss: float
-    parts: Mapping[str, Part]
+    parts: Parts
+    round: int = 0

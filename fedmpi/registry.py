@@ -9,7 +9,7 @@ class with a decorator of its registry (`@fedmpi.dataset`, `@fedmpi.model`, `@fe
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import isabstract
-from typing import Any
+from typing import Any, cast
 
 from fedmpi import named
 from fedmpi.errors import ConfigError, nearest
@@ -43,7 +43,8 @@ class Entry:
     @property
     def make(self) -> Callable[..., Any]:
         """The function."""
-        return named.attribute(self.maker) if isinstance(self.maker, str) else self.maker
+        found = named.attribute(self.maker) if isinstance(self.maker, str) else self.maker
+        return cast(Callable[..., Any], found)
 
     def checked(self, given: Mapping[str, Any], place: str, prefix: str) -> dict[str, Any]:
         """Return all keys: those in `given`, checked, and the defaults. Raises ConfigError."""
@@ -121,6 +122,8 @@ class Registry(Mapping[str, Any]):
         if isabstract(thing):
             lacks = ", ".join(sorted(thing.__abstractmethods__))
             raise ConfigError(f"{where}: has no {lacks}; define it")
+        if isinstance(thing, type) and (fault := named.misfit(thing)):
+            raise ConfigError(f"{where}: {fault}")
         return thing
 
     def _own(self, found: Any, name: str, where: str) -> Any:

@@ -20,7 +20,7 @@ def peak() -> int:
     return _status("VmHWM") or _most()
 
 
-def _status(name):
+def _status(name: str) -> int | None:
     """Return a number of /proc/self/status in bytes, or None where there is no such file."""
     try:
         found = re.search(rf"^{name}:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M)
@@ -29,7 +29,7 @@ def _status(name):
     return int(found[1]) * 1024 if found else None
 
 
-def _most():
+def _most() -> int:
     """Return `ru_maxrss` in bytes; its unit is a byte on a Mac and a kibibyte elsewhere."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

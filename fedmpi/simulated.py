@@ -32,6 +32,8 @@ PROFILES = {
     "tiers": "clients are dealt over named tiers: [[devices.tiers]], or slow, middle and fast",
     "mobile": "every client has a phone and a link of its own, drawn from log-normal populations",
     "phones": "every client has one of three measured phones, a measured WiFi link, and a memory",
+    "boards": "a Raspberry Pi 4 or one of four Jetson modules, with its memory and power",
+    "servers": "a T4, V100 or A100 card in a data centre, with its memory and power",
     "FILE.csv": "one device in each row: gflop_s, up_mbit_s, down_mbit_s, latency_s, and if wanted "
     "name, availability, dropout, memory_mb, power_w, idle_w, joule_per_mb; rows are dealt to the "
     "clients in a drawn order",

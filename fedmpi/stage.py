@@ -4,7 +4,7 @@ Stages see changes, never weights: the values of "weights" less what the client'
 started from at the server, whatever the method sends. They run in the order of [[stage]].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from fedmpi import returned
 from fedmpi.arrays import Integers, Memory, Reals, Vector
-from fedmpi.exchange import Job, Part
+from fedmpi.exchange import Job, Part, Parts
 from fedmpi.layout import Layout
 from fedmpi.privacy import Noise
 from fedmpi.registry import Registry
@@ -45,8 +45,6 @@ class Stage:
         Whether no stage may come after it.
     together : bool
         Whether the clients of a round must be at work at the same time.
-    more_down : int
-        Bytes that every client receives on top of what its plan says.
     """
 
     Keys: ClassVar[type[Section]] = Section
@@ -55,7 +53,6 @@ class Stage:
     resizes: bool = False
     last: bool = False
     together: bool = False
-    more_down: int = 0
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -69,6 +66,11 @@ class Stage:
         """The noise that hides a client, None if it adds none."""
         return None
 
+    @property
+    def more_down(self) -> int:
+        """Bytes that every client receives on top of what its plan says."""
+        return 0
+
     def norm_after(self, before: float) -> float:
         """Return the largest L2 norm of a change after this stage, if it was `before`.
 
@@ -80,9 +82,7 @@ class Stage:
         """Return this stage's random stream of a round and a client."""
         return rng_for(self.setting.seed, f"stage-{self.setting.number}", round, client)
 
-    def client(
-        self, job: Job, parts: Mapping[str, Part], memory: Memory
-    ) -> tuple[Mapping[str, Part], Memory]:
+    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Return a client's parts as they go on, and what the stage keeps with the client.
 
         Runs on the client. `memory` is what it kept last, {} before the client's first round.
@@ -113,9 +113,9 @@ def applied(
     stages: Sequence[Stage],
     base: Vector | None,
     job: Job,
-    parts: Mapping[str, Part],
+    parts: Parts,
     memory: Memory,
-) -> tuple[Mapping[str, Part], dict[str, Any]]:
+) -> tuple[Parts, dict[str, Any]]:
     """Return a message after all stages, as changes, and what they keep with the client.
 
     `base` is what "weights" are changes of, None if they are changes already. `memory` and
@@ -140,7 +140,7 @@ def without_stages(memory: Memory) -> Memory:
     return {name: array for name, array in memory.items() if not name.startswith("stage/")}
 
 
-def restored(parts: Mapping[str, Part], base: Vector | None) -> Mapping[str, Part]:
+def restored(parts: Parts, base: Vector | None) -> Parts:
     """Return decoded parts with "weights" as weights again, where stages made changes of them."""
     if base is None or "weights" not in parts:
         return parts

@@ -3,8 +3,9 @@
 It is slow and shares no code with the other engines' steps, which are tested against it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +35,12 @@ class Reference:
     """
 
     def __init__(self, module: nn.Module, layout: Layout) -> None:
-        self.module, self.layout, self._draws = module, layout, None
+        self.module, self.layout = module, layout
+        self._draws: Draws | None = None
         self._training, self._constants = Training(module), Constants(module, layout)
         for part in self.module.modules():
             if hasattr(part, "inplace"):
-                part.inplace = False  # so that what a layer gave can be looked at afterwards
+                vars(part)["inplace"] = False  # what a layer gave is looked at afterwards
         self.initial = self.weights().numpy()
 
     def weights(self) -> Tensor:
@@ -63,7 +65,8 @@ class Reference:
         self.load(torch.tensor(weights))
         self._constants.restore()
         with torch.no_grad():
-            return self.module.eval()(torch.tensor(x)).numpy()
+            found: AnyArray = self.module.eval()(torch.tensor(x)).numpy()
+        return found
 
     def gradient(
         self, weights: Tensor, x: AnyArray, y: AnyArray, error: str, backward: Backward = FULL,
@@ -84,9 +87,9 @@ class Reference:
         moving = moving_rows(self.layout, backward)
         grad = torch.zeros(self.layout.size)
         for tensor in self.layout.tensors:
-            if tensor.trained and parameters[tensor.name].grad is not None:
-                values = parameters[tensor.name].grad.reshape(-1)
-                grad[tensor.start : tensor.start + tensor.size] = values
+            found = parameters[tensor.name].grad if tensor.trained else None
+            if found is not None:
+                grad[tensor.start : tensor.start + tensor.size] = found.reshape(-1)
         grad[~moving] = 0.0
         return loss.item(), grad, torch.where(moving, self.weights(), weights)
 
@@ -107,8 +110,8 @@ def masked_outputs(module: nn.Module, layout: Layout, backward: Backward) -> Ite
             handle.remove()
 
 
-def _mask_on(keep: Bools, axis: int):
-    def hook(part, inputs, output):
+def _mask_on(keep: Bools, axis: int) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(part: nn.Module, inputs: Any, output: Any) -> None:
         for values in tensors_in(output):
             shape = [1] * values.dim()
             shape[axis] = -1
@@ -124,9 +127,12 @@ class DebugEngine(OneByOne, name="debug"):
 
     mechanisms = MECHANISMS | ERRORS
 
-    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> DebugSteps:
+    def steps_of(
+        self, network: Network, plan: Plan, lr: float, start: Vector, draws: Draws
+    ) -> DebugSteps:
         torch.set_num_threads(1)
         own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
         vectors = [None if values is None else torch.tensor(values) for values in own]
         local = self.data.local
-        return DebugSteps(network.backend, plan, local, lr, torch.tensor(start), *vectors)
+        told = network.backend, plan, local, lr, torch.tensor(start)
+        return DebugSteps(*told, *vectors, draws)

@@ -97,7 +97,7 @@ class ClientData:
     def batch_places(self, job: Job) -> Iterator[BatchPlaces]:
         """Yield which samples each batch of a job holds, and how their images are moved."""
         index = self.partition.of(job.client)
-        rng = self.augment and rng_for(self.seed, "augment", job.round, job.client)
+        rng = rng_for(self.seed, "augment", job.round, job.client)
         told = self.seed, job.round, job.client, len(index), job.plan.steps
         for batch, last in self.local.batches(*told):
             lines = None

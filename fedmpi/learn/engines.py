@@ -17,9 +17,9 @@ from fedmpi.learn.batched.first_pass import many_of
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.debug import DebugEngine, Reference
 from fedmpi.learn.engine import ClientData, Engine, OnDevice, nothing
-from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
+from fedmpi.learn.fast.step import Unsupported
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.losses import LOSSES, OF_CLASSES
@@ -144,9 +144,9 @@ def backend_of(
     """
     layout = layout_of(module, sample, _labels(data))
     shape, batch_size = sample.shape[1:], data.local.batch_size
-    reason = ""
+    why = ""
     if name == "auto":
-        name, reason = choose(module, layout, shape, batch_size, width)
+        name, why = choose(module, layout, shape, batch_size, width)
     backend: Gradients
     if name == "torch":
         backend = TorchGradients(module, layout, threads)
@@ -158,5 +158,5 @@ def backend_of(
                 f"run.engine = 'kernels': there are no kernels for {reason}; "
                 "use 'auto' or 'torch'"
             ) from None
-    backend.reason = reason
+    backend.reason = why
     return backend, backend.weights.copy()

@@ -49,7 +49,8 @@ class Network:
     @cached_property
     def edges(self) -> NDArray[np.uint32]:
         """uint32[2 R]: the runs of coordinates that are trained."""
-        return edges_of(self.trained)
+        found: NDArray[np.uint32] = edges_of(self.trained)
+        return found
 
     @cached_property
     def still(self) -> Integers:
@@ -135,7 +136,7 @@ class Networks:
         self._parts.move_to_end(part)
         return self._parts[part]
 
-    def _build(self, part):
+    def _build(self, part: Submodel) -> Network:
         from fedmpi.learn.layout_of import layout_of  # these need torch
         from fedmpi.learn.narrow import divide, narrow
 
@@ -163,6 +164,6 @@ class Networks:
         return Network(backend, first, index)
 
 
-def _first(layout, size):
+def _first(layout: Layout, size: int) -> list[tuple[str, tuple[int, ...]]]:
     """Names and shapes of the tensors that make up the first `size` coordinates."""
     return [(tensor.name, tensor.shape) for tensor in layout.tensors if tensor.start < size]

@@ -4,7 +4,6 @@ Both ends are in one process, so no message travels: what arrives is computed as
 `encode` would give it, and its size as that of the encoded message.
 """
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from fedmpi.arrays import Integers
 from fedmpi.comm import codec
-from fedmpi.exchange import Part
+from fedmpi.exchange import Part, Parts
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
@@ -62,7 +61,7 @@ class Messages:
         return found
 
     def up(
-        self, plan: Plan, parts: Mapping[str, Part]
+        self, plan: Plan, parts: Parts
     ) -> tuple[dict[str, Part], list[Message], Support]:
         """Send what a client answers.
 

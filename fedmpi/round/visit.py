@@ -4,7 +4,7 @@
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from fedmpi import returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Memory
 from fedmpi.errors import FedmpiError
-from fedmpi.exchange import CLIENT_FAULTS, Arrival, Failure, Job, Part, Report
+from fedmpi.exchange import CLIENT_FAULTS, Arrival, Failure, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.learn.engine import Engine
 from fedmpi.round.messages import Message, Messages
@@ -124,7 +124,8 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
     algorithm, memory = server.algorithm, server.memory(job.client)
     message, (parts, support), up, kept = outgoing(server, job, report)
-    arrival = Arrival(job.client, job.share, report.steps, report.loss, parts)
+    told = job.client, job.share, report.steps, report.loss
+    arrival = Arrival(*told, parts, job.round)
     done = Visit(job, report, down, up, support, arrival)
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")
@@ -136,7 +137,7 @@ def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> V
 
 def outgoing(
     server: Server, job: Job, report: Report
-) -> tuple[Mapping[str, Part], tuple[Mapping[str, Part], Support], list[Message], Memory]:
+) -> tuple[Parts, tuple[Parts, Support], list[Message], Memory]:
     """Return what a client sends, on all of its way to the server.
 
     That is its message as the method has it; the parts as they arrive, and the Support of all of
@@ -153,7 +154,7 @@ def outgoing(
 
 
 def _remembered(
-    algorithm: Algorithm, job: Job, report: Report, message: Mapping[str, Part], arrival: Arrival
+    algorithm: Algorithm, job: Job, report: Report, message: Parts, arrival: Arrival
 ) -> Memory | None:
     """Return what the method keeps with the client."""
     own = algorithm.remember(job, report, message, arrival)

@@ -12,7 +12,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.text_file import text_of
 
 MOST = 10_000  # points
-_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+_KEY = re.compile(r"stage|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _KNOWN = ("base", "seeds", "set", "grid", "cases")
 
 

@@ -8,6 +8,8 @@ layers together. Running statistics are neither counted nor scaled.
 import numpy as np
 from pydantic import Field
 
+from fedmpi.arrays import Memory
+from fedmpi.exchange import Job, Parts
 from fedmpi.section import Section
 from fedmpi.stage import Stage
 
@@ -20,11 +22,11 @@ class Clip(Stage, name="clip"):
 
         norm: float = Field(1.0, gt=0, allow_inf_nan=False)  # the largest L2 norm of a change
 
-    def norm_after(self, before):
+    def norm_after(self, before: float) -> float:
         """At most `norm`."""
-        return min(before, self.keys.norm)
+        return min(before, float(self.keys.norm))
 
-    def client(self, job, parts, memory):
+    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Scale the change of the weights if it is too long."""
         part, trained = parts["weights"], self.layout.trained
         change = part.values.copy()

@@ -11,14 +11,17 @@ client. feedback = true keeps the error with the client and adds it to the next 
 """
 
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from fedmpi.arrays import AnyArray, Memory, Vector
 from fedmpi.errors import ConfigError
-from fedmpi.exchange import Coding
+from fedmpi.exchange import Coding, Job, Part, Parts
 from fedmpi.section import Section
-from fedmpi.stage import Stage
+from fedmpi.stage import Stage, StageSetting
 
 LEVEL = 9  # of Zstandard: most of what it can gain, in little time
 
@@ -34,16 +37,17 @@ class Compress(Stage, name="compress"):
         bound: float = Field(0.01, ge=1e-6, le=0.5)  # largest error, over a tensor's largest
         feedback: bool = False  # keep the error
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Any, setting: StageSetting) -> None:
         super().__init__(keys, setting)
         if find_spec("zstandard") is None:
             raise ConfigError(
                 "stage compress: needs Zstandard; pip install 'fedmpi[compression]'"
             )
 
-    def client(self, job, parts, memory):
+    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Round and code every part."""
-        coded, kept = {}, {}
+        coded: dict[str, Part] = {}
+        kept: dict[str, AnyArray] = {}
         for name, part in parts.items():
             held = part.support.mask() != 0
             change = part.values + memory[name] if name in memory else part.values
@@ -59,10 +63,11 @@ class Compress(Stage, name="compress"):
                 kept[name] = np.where(held, change - sent, memory.get(name, np.float32(0)))
         return coded, kept
 
-    def _steps(self, scales):
+    def _steps(self, scales: Vector) -> Vector:
+        """Return float32[P], the step of each coordinate's tensor."""
         return np.repeat(scales, np.diff(self.layout.starts("tensor")))
 
-    def _numbers(self, change):
+    def _numbers(self, change: Vector) -> tuple[NDArray[np.int32], Vector]:
         """Return int32[P] whole numbers of steps, and the steps float32[T]."""
         starts = self.layout.starts("tensor")[:-1]
         largest = np.maximum.reduceat(np.abs(change), starts)
@@ -72,7 +77,7 @@ class Compress(Stage, name="compress"):
         return np.rint(ratio).astype(np.int32), scales
 
 
-def stream_of(numbers):
+def stream_of(numbers: NDArray[np.int32]) -> bytes:
     """Return the bytes that code int32[n] `numbers`: small ones of both signs first (zigzag)."""
     import zstandard
 
@@ -81,7 +86,7 @@ def stream_of(numbers):
     return zstandard.ZstdCompressor(level=LEVEL).compress(planes.tobytes())
 
 
-def numbers_of(stream):
+def numbers_of(stream: bytes) -> NDArray[np.int32]:
     """Return int32[n]: what `stream_of` coded."""
     import zstandard
 

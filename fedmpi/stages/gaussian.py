@@ -15,10 +15,13 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from fedmpi.arrays import Memory, Reals
+from fedmpi.exchange import Job, Parts
 from fedmpi.layout import Support
 from fedmpi.privacy import Noise
 from fedmpi.section import Section
 from fedmpi.stage import Stage
+from fedmpi.totals import Sums
 
 
 class Gaussian(Stage, name="gaussian"):
@@ -33,12 +36,12 @@ class Gaussian(Stage, name="gaussian"):
         delta: float = Field(1e-5, gt=0, lt=1)  # at which epsilon is told
 
     @property
-    def noise(self):
+    def noise(self) -> Noise:
         """What the keys say."""
         keys = self.keys
         return Noise(keys.multiplier, keys.norm, keys.delta, keys.at == "client")
 
-    def client(self, job, parts, memory):
+    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Add noise to the change, if this is where it is added."""
         if self.keys.at == "server" or not parts["weights"].support.size:
             return parts, memory
@@ -47,12 +50,13 @@ class Gaussian(Stage, name="gaussian"):
         whole = Support.all(self.layout)
         return {**parts, "weights": parts["weights"]._replace(values=change, support=whole)}, memory
 
-    def server(self, sums, round, shares):
+    def server(self, sums: Sums, round: int, shares: Reals) -> None:
         """Add noise to the sum of the weights, if this is where it is added."""
         if self.keys.at == "server" and sums["weights"].weight > 0:
             sums["weights"].shift(self._noise(round, 0, float(shares.max())))
 
-    def _noise(self, round, client, share):
+    def _noise(self, round: int, client: int, share: float) -> Reals:
         """float64[P]: normal noise for trained coordinates, 0 for running statistics."""
         drawn = self.rng_for(round, client).standard_normal(self.layout.size)
-        return drawn * self.layout.trained * (self.keys.multiplier * self.keys.norm * share)
+        deviation = float(self.keys.multiplier * self.keys.norm * share)
+        return drawn * self.layout.trained * deviation

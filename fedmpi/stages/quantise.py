@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from fedmpi.exchange import Coding
+from fedmpi.arrays import AnyArray, Memory, Vector
+from fedmpi.exchange import Coding, Job, Part, Parts
 from fedmpi.section import Section
 from fedmpi.stage import Stage
 
@@ -30,9 +31,11 @@ class Quantise(Stage, name="quantise"):
         bits: Literal[8, 4] = 8
         feedback: bool = False  # keep the rounding error
 
-    def client(self, job, parts, memory):
+    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Round every part."""
-        rng, coded, kept = self.rng_for(job.round, job.client), {}, {}
+        rng = self.rng_for(job.round, job.client)
+        coded: dict[str, Part] = {}
+        kept: dict[str, AnyArray] = {}
         for name, part in parts.items():
             change = part.values + memory[name] if name in memory else part.values
             mask = part.support.mask()
@@ -53,7 +56,7 @@ class Quantise(Stage, name="quantise"):
                 kept[name] = np.where(mask, change - sent, memory.get(name, np.float32(0)))
         return coded, kept
 
-    def _scales(self, change):
+    def _scales(self, change: Vector) -> Vector:
         """float32[T]: the size of a step in each tensor."""
         starts = self.layout.starts("tensor")[:-1]
         largest = np.maximum.reduceat(np.abs(change), starts)

@@ -18,10 +18,12 @@ stay: the round has no result then, and the run ends.
 import numpy as np
 from pydantic import Field
 
+from fedmpi.arrays import Integers, Memory
 from fedmpi.errors import ConfigError, FedmpiError
-from fedmpi.exchange import Coding
+from fedmpi.exchange import Coding, Job, Part, Parts
 from fedmpi.section import Section
 from fedmpi.stage import Stage
+from fedmpi.totals import Sums
 
 KEY, SHARE, SEAL, VALUE = 32, 32, 28, 8  # bytes
 
@@ -37,11 +39,12 @@ class Secure(Stage, name="secure"):
         neighbours: int = Field(20, ge=2, le=1000, multiple_of=2)  # clients that share masks
 
     @property
-    def more_down(self):
+    def more_down(self) -> int:
         """Bytes of the neighbours' two keys and of their encrypted shares."""
-        return self.keys.neighbours * (2 * KEY + 2 * SHARE + SEAL)
+        neighbours: int = self.keys.neighbours
+        return neighbours * (2 * KEY + 2 * SHARE + SEAL)
 
-    def check(self, sums):
+    def check(self, sums: Sums) -> None:
         """Only sums of whole models, in integers, can be masked."""
         for name, total in sums.items():
             if total.level != "model" or not total.exact:
@@ -51,21 +54,21 @@ class Secure(Stage, name="secure"):
                     "whose clients send whole models, such as fedavg, and no topk stage"
                 )
 
-    def client(self, job, parts, memory):
+    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Count the masked values, the client's keys, and the shares that it sends."""
         shares = self.keys.neighbours * (2 * SHARE + SEAL + SHARE)
-        coded = {}
+        coded: dict[str, Part] = {}
         for name, part in parts.items():
             size = VALUE * part.support.size + (2 * KEY + shares if name == "weights" else 0)
             coded[name] = part._replace(coding=Coding("stream", np.zeros(0, np.float32), size))
         return coded, memory
 
-    def seal(self, sums, round, client, cohort):
+    def seal(self, sums: Sums, round: int, client: int, cohort: Integers) -> None:
         """Add the client's masks."""
         for other in self._beside(round, client, cohort):
             self._mask(sums, round, client, other, 1)
 
-    def unseal(self, sums, round, cohort, completed):
+    def unseal(self, sums: Sums, round: int, cohort: Integers, completed: Integers) -> None:
         """Take off the masks between those who reported and those who did not."""
         there = set(completed.tolist())
         gone = [client for client in cohort.tolist() if client not in there]
@@ -83,7 +86,7 @@ class Secure(Stage, name="secure"):
             for other in left:
                 self._mask(sums, round, other, missing, -1)
 
-    def _beside(self, round, client, cohort):
+    def _beside(self, round: int, client: int, cohort: Integers) -> list[int]:
         """Return the ids of a client's neighbours on the ring of a round."""
         ring = self.rng_for(round).permutation(cohort)
         place, reach = int(np.flatnonzero(ring == client)[0]), self.keys.neighbours // 2
@@ -91,7 +94,7 @@ class Secure(Stage, name="secure"):
         found = {int(ring[(place + step) % ring.size]) for step in steps}
         return sorted(found - {int(client)})
 
-    def _mask(self, sums, round, client, other, sign):
+    def _mask(self, sums: Sums, round: int, client: int, other: int, sign: int) -> None:
         """Add `sign` times what `client` adds for the mask that it shares with `other`."""
         low, high = sorted((int(client), int(other)))
         drawn = self.rng_for(round, 1 + (low << 32) + high).bit_generator

@@ -9,6 +9,8 @@ always travel.
 import numpy as np
 from pydantic import Field
 
+from fedmpi.arrays import AnyArray, Memory
+from fedmpi.exchange import Job, Part, Parts
 from fedmpi.layout import Support
 from fedmpi.section import Section
 from fedmpi.sparsity import largest
@@ -26,9 +28,11 @@ class Sparsify(Stage, name="topk"):
         share: float = Field(0.01, gt=0, le=1)  # part of the changes that is sent
         feedback: bool = True  # keep the residual
 
-    def client(self, job, parts, memory):
+    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Cut every part that is sent whole, and keep what is left out."""
-        cut, kept, trained = {}, {}, self.layout.trained
+        cut: dict[str, Part] = {}
+        kept: dict[str, AnyArray] = {}
+        trained = self.layout.trained
         for name, part in parts.items():
             if not part.support.whole:
                 cut[name] = part

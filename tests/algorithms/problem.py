@@ -59,27 +59,9 @@ def convs(input_shape, classes):
     )
 
 
-@fedmpi.model
-def levels(input_shape, classes, level=5):
-    """A network with the layers of FedLP's CNN at its five levels, 2 or 3 channels wide."""
-    parts, inputs = OrderedDict(), 1
-    for number in range(1, level + 2):
-        outputs = 2 + number % 2
-        parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1)
-        parts[f"relu{number}"] = nn.ReLU()
-        parts[f"bn{number}"] = nn.BatchNorm2d(outputs)
-        inputs = outputs
-    parts["pool"] = nn.MaxPool2d(8 if level == 5 else 4)
-    parts["flatten"] = nn.Flatten()
-    head = "fc" if level == 5 else "private"
-    parts[f"{head}1"] = nn.Linear(inputs if level == 5 else 4 * inputs, 5)
-    parts[f"{head}2"] = nn.Linear(5, classes)
-    return nn.Sequential(parts)
-
-
 def model_of(name):
     """Return the model that shows an algorithm at work."""
-    return HERE + ("levels" if name == "fedlp-hetero" else "convs")
+    return "tests.twins.net:levels" if name == "fedlp-hetero" else HERE + "convs"
 
 
 def experiment(name, overrides=(), comm=None, **keys):

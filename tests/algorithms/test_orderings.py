@@ -14,7 +14,7 @@ from tests.algorithms.problem import simulate
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="hours without kernels")
 MLP = ("model.name=mlp", "model.hidden=[100]")
 CNN = ("model.name=tests.algorithms.problem:convs",)
-LEVELS = ("model.name=tests.algorithms.problem:levels",)
+LEVELS = ("model.name=tests.twins.net:levels",)
 SETTINGS = (
     "run.rounds=30", "run.eval_every=3", "clients.local_steps=15", "clients.per_round=6",
     "optimizer.lr=0.1", "optimizer.weight_decay=0.0",

@@ -45,7 +45,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
         layers run as one operation.
     """
 
-    mechanisms = MECHANISMS | ERRORS
+    mechanisms = MECHANISMS - {"scores", "power", "importance"} | ERRORS
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
 
     def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
         coming, chunks = iter(jobs), dict[PlanKind, Chunk]()
-        line: deque[tuple[Chunk | None, ChunkClient | Failure]] = deque()
+        line: deque[tuple[Chunk, ChunkClient] | Failure] = deque()
         asking = True
         while asking or line:
             while asking and len(line) < AHEAD * self.chunk:
@@ -81,10 +81,10 @@ class BatchedEngine(NetworkEngine, name="batched"):
                 asking = job is not None
                 if job is not None:
                     line.append(self._begun(job, chunks))
-            while line and (line[0][0] is None or line[0][1].done):
-                chunk, course = line.popleft()
-                yield course if chunk is None else chunk.report(course)
-            if line:
+            while line and (ready := _ready(line[0])) is not None:
+                line.popleft()
+                yield ready
+            if line and not isinstance(line[0], Failure):
                 self._step(line[0][0])
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
@@ -128,8 +128,8 @@ class BatchedEngine(NetworkEngine, name="batched"):
 
     def _begun(
         self, job: Job, chunks: dict[PlanKind, Chunk]
-    ) -> tuple[Chunk | None, ChunkClient | Failure]:
-        """Return the chunk of a job and its client there, or (None, its Failure)."""
+    ) -> tuple[Chunk, ChunkClient] | Failure:
+        """Return the chunk of a job and its client there, or its Failure."""
         self.check(job.plan)
         job = replace(job, plan=job.plan.minimising(self.data.loss))
         kind = kind_of(job.plan)
@@ -141,7 +141,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
                 chunks[kind] = made
             return chunks[kind], chunks[kind].course(job)
         except CLIENT_FAULTS as fault:
-            return None, failure_of(job, fault)
+            return failure_of(job, fault)
 
     def _stock(self, samples: Samples) -> DeviceSamples:
         """Return the samples on the device, where they are copied once."""
@@ -152,4 +152,13 @@ class BatchedEngine(NetworkEngine, name="batched"):
     def _outputs(self, network: Network, weights: Vector, x: torch.Tensor) -> AnyArray:
         with exact():
             values = torch.tensor(weights).to(self.device)
-            return network.backend.outputs(values, x).cpu().numpy()
+            found: AnyArray = network.backend.outputs(values, x).cpu().numpy()
+        return found
+
+
+def _ready(first: tuple[Chunk, ChunkClient] | Failure) -> Report | Failure | None:
+    """Return what is to be reported of a client, None if it has steps left."""
+    if isinstance(first, Failure):
+        return first
+    chunk, client = first
+    return chunk.report(client) if client.done else None
