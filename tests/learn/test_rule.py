@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from torch import nn
 
+from fedmpi import kernels
+from fedmpi.comm.base import Serial
+from fedmpi.experiment import resolve
+from fedmpi.experiment.assemble import assemble
 from fedmpi.layout import Layout
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.layout_of import layout_of
@@ -15,7 +19,8 @@ from fedmpi.learn.layout_of import layout_of
     ("macs", "batch", "wide", "narrow"),
     [
         (400_000, 1, "kernels", "kernels"),
-        (2_000_000, 1, "torch", "torch"),
+        (2_000_000, 1, "kernels", "torch"),
+        (4_000_000, 1, "torch", "torch"),
         (2_000_000, 2, "kernels", "kernels"),
         (2_000_000, 10, "kernels", "kernels"),
         (40_000_000, 10, "torch", "torch"),
@@ -39,3 +44,28 @@ def test_what_there_are_no_kernels_for_goes_to_torch_with_any_registers():
     layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
     assert choose(module, layout, (2, 8, 8), 16, 16)[0] == "torch"
     assert "Tanh" in choose(module, layout, (2, 8, 8), 16, 8)[1]
+
+
+class Alien(Serial):
+    """A rank whose run began on a processor with registers of `width` float32."""
+
+    def __init__(self, width):
+        super().__init__()
+        self._width = width
+
+    def share(self, value):
+        return self._width if value == kernels.lanes.WIDTH else value
+
+
+@pytest.mark.parametrize(("width", "want"), [(16, "kernels"), (8, "torch")])
+def test_ranks_choose_by_the_registers_of_the_first_and_say_why(width, want):
+    tree = {
+        "run": {"rounds": 1},
+        "data": {"name": "patterns", "side": 32, "images": 40},
+        "clients": {"number": 2, "local_steps": 1, "batch_size": 1},
+        "model": {"name": "mlp", "hidden": [1500]},
+    }
+    engine = assemble(resolve.of_tree(tree), Alien(width), None).engine
+    assert engine.name == want
+    assert f"registers of {width}" in engine.facts["reason"]
+    assert engine.facts["vector_width"] == kernels.lanes.WIDTH
