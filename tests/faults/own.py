@@ -141,7 +141,6 @@ class Leaves(Plain):
 
     def remember(self, job, report, message, arrival):
         self._leave("remember")
-        return None
 
     def add(self, sums, arrival):
         self._leave("add")
