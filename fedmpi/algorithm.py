@@ -46,6 +46,11 @@ def most(values: Sequence[float], client: int, plan_of: Callable[[float], Plan])
     return values[-1]
 
 
+def one_second(client: int, plan: Plan) -> float:
+    """Return the seconds of a round whose device is not known."""
+    return 1.0
+
+
 def one_step(client: int) -> int:
     """Return the steps of a client of which nothing is known."""
     return 1
@@ -60,8 +65,9 @@ class Setting:
     speed : float64[K]
         Each client's compute rate relative to the fastest, in (0, 1].
     optimizer : the run's [optimizer] section
-    gates : float64[L], optional
-        Share of each layer's multiply-adds that channel gates leave.
+    gates : callable, optional
+        gates() is float64[L], the share of each layer's multiply-adds that the channel gates of
+        the model leave, and gates(ratio) what those of another ratio would.
     policy : str
         Of [devices]: "fixed" if every client gets what the keys say.
     fit : callable
@@ -69,6 +75,8 @@ class Setting:
         gives a client; `plan_of` is the Plan for a value, of which a larger one costs more.
     steps : callable
         steps(client) is the number of the optimiser's steps in a client's whole round.
+    seconds : callable
+        seconds(client, plan) is the virtual time of a client's round as the cost model predicts it.
     memory : callable
         memory(client) is what `remember` returned last for a client, {} before its first round.
     accuracy : callable, optional
@@ -87,10 +95,11 @@ class Setting:
     exact: bool
     speed: Reals
     optimizer: Any = None
-    gates: Reals | None = None
+    gates: Callable[..., Reals] | None = None
     policy: str = "fixed"
     fit: Fit = most
     steps: Callable[[int], int] = one_step
+    seconds: Callable[[int, Plan], float] = one_second
     memory: Callable[[int], Memory] = no_memory
     accuracy: Callable[[int, Vector], float] | None = None
     labels: Bools | None = None

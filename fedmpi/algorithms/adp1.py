@@ -12,20 +12,28 @@ for residual networks. Those need squash = true here all the same: a gate grows 
 the stream that it reads and multiplies what is added to it, so that activations grow from block to
 block, and training diverges in the first steps (ResNet-20 at a rate of 0.1 in the first round).
 The published code never ran them: all of its logs are of VGG.
+
+With a policy in [devices] a client trains with a ratio of its own, an eighth to eight eighths of
+`ratio` (ours); evaluations have `ratio`.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 from pydantic import Field
 
 from fedmpi.algorithms.inside import Inside, InsideKeys
-from fedmpi.plan import Gates
+from fedmpi.layout import Support
+from fedmpi.plan import GATES, Gates, Plan, Submodel
+
+PARTS = 8  # of the ratio, that a policy has to choose from
 
 
 class ADP1(Inside, name="adp-v1"):
     """Gated convolutions under FedAvg, FedProx, FedNova or SCAFFOLD."""
 
     torch_only = True
+    knob = "ratio"
 
     class Keys(InsideKeys):
         """The [algorithm] keys of ADP v1."""
@@ -48,4 +56,24 @@ class ADP1(Inside, name="adp-v1"):
 
     def plan(self, state, round, client):
         """The plan of the algorithm inside, at the cost that the gates leave."""
-        return replace(super().plan(state, round, client), gates=self.setting.gates)
+        return self._with(super().plan(state, round, client), self.ratio_of(client))
+
+    def ratio_of(self, client):
+        """Return the share of the channels that stay open on a client."""
+        if not self.by_policy:
+            return self.keys.ratio
+        values = [self.keys.ratio * part / PARTS for part in range(1, PARTS + 1)]
+        return self.setting.fit(values, client, self._typical)
+
+    @lru_cache(maxsize=PARTS)  # noqa: B019
+    def _typical(self, ratio):
+        """A Plan that costs what a ratio does."""
+        whole = Support.all(self.layout)
+        return self._with(Plan(down=whole, up=whole), ratio)
+
+    def _with(self, plan, ratio):
+        """The `plan`, with gates of a ratio."""
+        if ratio == self.keys.ratio:
+            return replace(plan, gates=self.setting.gates())
+        part = Submodel(options=((GATES, ratio),), shared=self.layout.size)
+        return replace(plan, gates=self.setting.gates(ratio), submodel=part)

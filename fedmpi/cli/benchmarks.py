@@ -1,21 +1,12 @@
 """The verbs that measure: bench, with what is to be measured, and warmup."""
 
-import json
 import os
-import shutil
-import sys
 from math import inf
 from pathlib import Path
 
+from fedmpi.cli.bench_setup import launch_of, prepare, say, write
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_machine, show_rows
-from fedmpi.cli.kernel_cache import keep_kernels_on_node
-from fedmpi.cli.machine import (
-    cache_folder,
-    data_root,
-    gpus_of_job,
-    keep_freed_memory,
-    one_thread_each,
-)
+from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.errors import ConfigError
 
 
@@ -71,6 +62,12 @@ def _scale_arguments(parser):
     parser.add_argument("--figure", metavar="FILE", help="draw the predictions (.png, .svg, .pdf)")
 
 
+def _world_arguments(parser):
+    _with_quick(parser)
+    parser.add_argument("--ranks", type=int, metavar="N",
+                        help="real clients at a time, at most (default: 4)")
+
+
 def _run_arguments(parser):
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
@@ -90,12 +87,12 @@ def run(args):
     if args.bare and comm.size > 1:
         raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
     resolved = resolve.read(args.config, args.overrides)
-    _prepare(resolved.config.run.threads_per_rank)
+    prepare(resolved.config.run.threads_per_rank)
     root = data_root(resolved.config.data.root)
     how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
     found = live.measure(resolved, comm, how, args.bare)
     if comm.rank == 0:
-        _write(args.json, found)
+        write(args.json, found)
 
 
 def round_(args):
@@ -109,12 +106,12 @@ def round_(args):
         return
     if args.device != "cpu":
         raise ConfigError(f"bench round --device {args.device}: add --engine batched")
-    launch = _launch(_prepare(), args.ranks)
+    launch = launch_of(prepare(), args.ranks)
     ranks = environment.ranks(launch, args.ranks)
     peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
     size = measured.size_for(ranks, args.quick)
-    found = measured.run(launch, data_root(), cache_folder(), size, peers, _say, args.minutes)
-    _write(args.json, found)
+    found = measured.run(launch, data_root(), cache_folder(), size, peers, say, args.minutes)
+    write(args.json, found)
     show_arms(found)
     show_bars(found["bars"])
 
@@ -124,9 +121,9 @@ def _batched(args):
     from fedmpi.bench import batched_engine
 
     ranks = args.ranks or 1
-    launch = _launch(_prepare(), ranks)
-    found = batched_engine.run(launch, args.device, ranks, args.quick, _say, args.pfl)
-    _write(args.json, found)
+    launch = launch_of(prepare(), ranks)
+    found = batched_engine.run(launch, args.device, ranks, args.quick, say, args.pfl)
+    write(args.json, found)
     show_machine(found["machine"])
     show_rows(found["rows"])
     show_rows(found["setups"])
@@ -145,10 +142,10 @@ def collectives(args):
     from fedmpi.bench import collectives as measured
 
     comm = start(os.environ)
-    _prepare()
+    prepare()
     found = measured.run(comm.raw, "quick" if args.quick else "bars" if args.bars else "all")
     if comm.rank == 0:
-        _write(args.json, found)
+        write(args.json, found)
         show_rows(found["rows"])
         show_bars(found["bars"])
     return 0
@@ -158,7 +155,7 @@ def _collectives_alone(args):
     """Measure single sums on ranks of this command, and whole runs on theirs."""
     from fedmpi.bench import environment, reductions
 
-    launch = _launch(_prepare(), args.ranks)
+    launch = launch_of(prepare(), args.ranks)
     ranks = environment.ranks(launch, args.ranks)
     found = {"ranks": ranks, "machine": environment.described(launch)}
     found |= {"rows": [], "bars": []}
@@ -168,22 +165,22 @@ def _collectives_alone(args):
         show_rows(found["rows"])
     if not args.bars:
         size = reductions.QUICK if args.quick else reductions.Size()
-        runs = reductions.run(launch, ranks, size, _say)
+        runs = reductions.run(launch, ranks, size, say)
         found |= {"runs": runs["rows"], "bars": found["bars"] + runs["bars"]}
         show_rows(found["runs"])
     found["machine"]["load_after"] = os.getloadavg()
     show_machine(found["machine"])
     show_bars(found["bars"])
-    _write(args.json, found)
+    write(args.json, found)
 
 
 def kernels(args):
     """Measure each kernel beside numpy or torch and beside the floor of this machine."""
     from fedmpi.bench import kernel_times as measured
 
-    _prepare()
-    found = measured.run(args.quick, _say)
-    _write(args.json, found)
+    prepare()
+    found = measured.run(args.quick, say)
+    write(args.json, found)
     for rows in found["tables"].values():
         show_rows(rows)
     show_bars(found["bars"])
@@ -197,7 +194,7 @@ def scale(args):
         comm = start(os.environ)
         if comm.size == 1:
             raise ConfigError("bench scale: real sums need 2 ranks; start it without mpiexec")
-        _prepare()
+        prepare()
         from fedmpi.bench import check
 
         found = check.run(comm.raw, **check.QUICK if args.quick else {})
@@ -205,7 +202,7 @@ def scale(args):
             return
         checks, tables = [found], ()
     else:
-        folder = _prepare()
+        folder = prepare()
         from fedmpi.bench import scale as measured
 
         if args.figure:
@@ -213,13 +210,28 @@ def scale(args):
             from fedmpi.bench.scale_figure import draw
 
             sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
-        found = measured.run(_launch(folder), args.quick, _say)
-        checks, tables = found["checks"], (found["rows"], found["methods"])
+        found = measured.run(launch_of(folder), args.quick, say)
+        checks, tables = found["checks"], [found[key] for key in ("rows", "methods", "rounds")]
         if args.figure:
             draw(found, args.figure)
-    _write(args.json, found)
+    write(args.json, found)
     for rows in (*(check["rows"] for check in checks), *tables):
         show_rows(rows)
+    show_bars(found["bars"])
+
+
+def world(args):
+    """Compare virtual round times with those of real clients that this command starts."""
+    from fedmpi.bench import validation
+
+    launch, most = launch_of(prepare()), 4 if args.ranks is None else args.ranks
+    if most < 1:
+        raise ConfigError(f"--ranks {most}: must be 1 or more")
+    found = validation.run(launch, most, args.quick, say)
+    write(args.json, found)
+    show_machine(found["machine"])
+    print(f"links: {found['links']}")
+    show_rows(found["rows"])
     show_bars(found["bars"])
 
 
@@ -229,45 +241,10 @@ def warmup(args):
     from fedmpi.comm.start import start
 
     comm = start(os.environ)
-    folder = _prepare()
+    folder = prepare()
     seconds = warm(comm)
     if comm.rank == 0:
         print(f"kernels ready after {seconds:.1f} s, in {folder}")
-
-
-def _say(text):
-    print(f"... {text}", file=sys.stderr, flush=True)
-
-
-def _prepare(threads=1):
-    """Set caches and threads before anything is loaded; return the folder of the kernels."""
-    folder = keep_kernels_on_node(os.environ)
-    one_thread_each(threads)
-    gpus_of_job(os.environ)
-    keep_freed_memory()
-    return folder
-
-
-def _launch(folder, ranks=None):
-    """Return how arms are started: on `ranks` ranks at most, or on as many as there are cores."""
-    from fedmpi.bench.processes import Launch
-
-    cores = len(os.sched_getaffinity(0))
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    return Launch(
-        python=sys.executable,
-        mpiexec=(found, "-n") if found else (),
-        environ=dict(os.environ) | {"NUMBA_CACHE_DIR": str(folder), "FLWR_TELEMETRY_ENABLED": "0"},
-        cores=cores,
-        most=max(cores, ranks or 1),
-    )
-
-
-def _write(path, found):
-    """Write a dict as JSON to `path`, if there is one."""
-    if path:
-        path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 _WHATS = (
@@ -275,6 +252,7 @@ _WHATS = (
     (collectives, "the sums over ranks"),
     (round_, "clients per second, start-up, memory"),
     (scale, "the sums on many nodes, simulated"),
+    (world, "virtual round times beside those of real clients"),
     (run, "one experiment of yours"),
 )
 _EXAMPLES = {
@@ -282,6 +260,7 @@ _EXAMPLES = {
     collectives: "fedmpi bench collectives --ranks 4 --bars",
     round_: "fedmpi bench round --ranks 4 --minutes 10",
     scale: "fedmpi bench scale --figure scale.png",
+    world: "fedmpi bench world --json world.json",
     run: "fedmpi bench run exp.toml",
 }
 _ARGUMENTS = {
@@ -289,5 +268,6 @@ _ARGUMENTS = {
     collectives: _collectives_arguments,
     round_: _round_arguments,
     scale: _scale_arguments,
+    world: _world_arguments,
     run: _run_arguments,
 }

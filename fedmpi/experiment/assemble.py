@@ -126,6 +126,7 @@ def _algorithm(resolved, engine, devices, memories, facts):
         policy=config.devices.policy if config.devices.knob == "method" else "fixed",
         fit=costs.fit,
         steps=costs.steps,
+        seconds=costs.seconds_of,
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
         **facts,
@@ -134,9 +135,10 @@ def _algorithm(resolved, engine, devices, memories, facts):
 
 
 def _left_by_gates(layout, gates):
+    """Return the function `gates` of a Setting."""
     from fedmpi.learn.gates import left_by_gates  # needs torch, and so do clients with gates
 
-    return left_by_gates(layout, gates)
+    return lambda ratio=gates.ratio: left_by_gates(layout, replace(gates, ratio=ratio))
 
 
 def _stages(resolved, algorithm):

@@ -6,6 +6,7 @@ never import torch unless a client trains a part of the model.
 """
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from fedmpi.learn.fast.told import hear, tell
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.one_by_one import KernelsEngine
+from fedmpi.plan import GATES
 
 
 def node_engine(resolved, comm, classes, data, test, on_step):
@@ -76,6 +78,7 @@ def _can_tell(resolved):
 def _module(resolved, shape, classes, seed, options):
     """Return a new torch module of a run's model, given `options` of its own."""
     model, gates = resolved.config.model, resolved.algorithm.gates(resolved.algorithm_keys)
+    ratio = options.pop(GATES, None)
     module = build(model.name, shape, classes, resolved.model_keys | options, seed)
     if model.base is not None:
         from fedmpi.learn.base_weights import load_base  # as below, without torch until it is used
@@ -93,7 +96,7 @@ def _module(resolved, shape, classes, seed, options):
         return module
     from fedmpi.learn.gates import gated
 
-    return gated(module, gates, seed)
+    return gated(module, gates if ratio is None else replace(gates, ratio=ratio), seed)
 
 
 def _built(resolved, comm, make, sample, data, on_step):

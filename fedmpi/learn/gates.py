@@ -18,7 +18,7 @@ class Gate(nn.Linear):
 
     def __init__(self, conv, gates, rng):
         super().__init__(conv.in_channels, conv.out_channels)
-        self.kept = round(gates.ratio * conv.out_channels)
+        self.kept = open_of(gates, conv.out_channels)
         self.squash = gates.squash
         drawn = rng.standard_normal(self.weight.shape) * np.sqrt(2.0 / conv.in_channels)
         with torch.no_grad():
@@ -31,6 +31,11 @@ class Gate(nn.Linear):
         values = torch.relu(super().forward(torch.sigmoid(mean) if self.squash else mean))
         top, index = values.topk(self.kept, dim=1)
         return torch.zeros_like(values).scatter(1, index, top)
+
+
+def open_of(gates, channels):
+    """Return how many of a convolution's channels stay open for a sample: at least one."""
+    return max(1, round(gates.ratio * channels))
 
 
 def gated(module, gates, seed):
@@ -66,7 +71,7 @@ def left_by_gates(layout, gates):
             continue
         here = layer.name.rpartition(".")[0]
         gate = f"{layer.name}.gate" in names
-        kept = round(gates.ratio * layer.rows) / layer.rows if gate else 1.0
+        kept = open_of(gates, layer.rows) / layer.rows if gate else 1.0
         left[number] = kept * (before if here == block else 1.0)
         before, block = kept, here
     return left

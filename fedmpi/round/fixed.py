@@ -143,7 +143,7 @@ class Experiment:
         """Return the floating-point operations of one sample through the global model."""
         gates, kept = self.algorithm.setting.gates, self.algorithm.kept(state)
         returned.kept(kept, self.layout, self.algorithm)
-        return float(flops.inference(self.layout, kept, gates))
+        return float(flops.inference(self.layout, kept, gates and gates()))
 
     @cached_property
     def test_split(self) -> Partition:

@@ -12,7 +12,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.text_file import text_of
 
 MOST = 10_000  # points
-_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+_KEY = re.compile(r"stage|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _KNOWN = ("base", "seeds", "set", "grid", "cases")
 
 
@@ -175,7 +175,7 @@ def _grid(tree, place):
             raise ConfigError(f"{place}: grid: {key}: must be a list of values")
         axes[key] = [toml(value, f"{place}: grid: {key}") for value in values]
         if len(set(axes[key])) < len(values):
-            raise ConfigError(f"{place}: grid: {key}: a value stands there twice")
+            raise ConfigError(f"{place}: grid: {key}: a value appears twice")
     return axes
 
 

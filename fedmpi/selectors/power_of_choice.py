@@ -11,11 +11,11 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi.section import Section
-from fedmpi.selector import Selector
 from fedmpi.selectors.drawing import draw
+from fedmpi.selectors.last_losses import LastLosses
 
 
-class PowerOfChoice(Selector, name="power-of-choice"):
+class PowerOfChoice(LastLosses, name="power-of-choice"):
     """Asks the candidates of the largest loss."""
 
     class Keys(Section):
@@ -23,27 +23,11 @@ class PowerOfChoice(Selector, name="power-of-choice"):
 
         factor: float = Field(2.0, ge=1, le=1e6)  # candidates for each client that is asked
 
-    def __init__(self, keys, seed, clients):
-        super().__init__(keys, seed, clients)
-        self._loss = np.full(clients, np.inf, np.float32)
-
     def select(self, round, world, number, in_turn):
         """Draw candidates, and take those of the largest loss; of equal ones the first drawn."""
         able = np.flatnonzero(world.sizes)
         count = int(np.ceil(self.keys.factor * number))
         chances = world.sizes[able].astype(np.float64)
         candidates = able[draw(self.rng_for(round), chances, count)]
-        return candidates[np.argsort(-self._loss[candidates], kind="stable")[:number]]
-
-    def learn(self, rows):
-        """Note the losses of those who trained."""
-        rows = rows[np.isfinite(rows["train_loss"])]
-        self._loss[rows["client"]] = rows["train_loss"]
-
-    def arrays(self):
-        """The losses."""
-        return {"loss": self._loss}
-
-    def take(self, arrays):
-        """Go on with these losses."""
-        self._loss = arrays["loss"].copy()
+        loss = np.nan_to_num(self.loss[candidates], nan=np.inf)
+        return candidates[np.argsort(-loss, kind="stable")[:number]]

@@ -13,20 +13,16 @@ time; a tier with too few clients is filled up from the next slower tiers, then 
 import numpy as np
 
 from fedmpi.section import Positive, Section
-from fedmpi.selector import Selector
+from fedmpi.selectors.last_losses import LastLosses
 
 
-class Tiers(Selector, name="tiers"):
+class Tiers(LastLosses, name="tiers"):
     """Asks clients of a single tier."""
 
     class Keys(Section):
         """The keys of tiers."""
 
         tiers: Positive = 5  # as many clients in each, but for rounding
-
-    def __init__(self, keys, seed, clients):
-        super().__init__(keys, seed, clients)
-        self._loss = np.full(clients, np.nan, np.float32)
 
     def select(self, round, world, number, in_turn):
         """Draw a tier, then clients of it."""
@@ -45,19 +41,6 @@ class Tiers(Selector, name="tiers"):
 
     def _mean(self, tier):
         """Return the mean loss of a tier's clients, None if there is none."""
-        losses = self._loss[tier].astype(np.float64)
+        losses = self.loss[tier].astype(np.float64)
         losses = losses[np.isfinite(losses)]
         return float(losses.mean()) if losses.size else None
-
-    def learn(self, rows):
-        """Note the losses of those who trained."""
-        rows = rows[np.isfinite(rows["train_loss"])]
-        self._loss[rows["client"]] = rows["train_loss"]
-
-    def arrays(self):
-        """The losses."""
-        return {"loss": self._loss}
-
-    def take(self, arrays):
-        """Go on with these losses."""
-        self._loss = arrays["loss"].copy()

@@ -1,6 +1,8 @@
 """What holds in a round: the devices as they are then, and how long the server waits for each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,8 @@ from fedmpi.world.schedule import Schedule
 class Conditions:
     """The world in a round that begins at virtual second `start`.
 
-    `devices` have the rates of this round. `left` float64[K] are the seconds from then on until
-    each client goes away; None if nobody does.
+    `devices` have the rates of this round: look them up by client. `left` float64[K] are the
+    seconds from then on until each client goes away; None if nobody does.
     """
 
     devices: Devices
@@ -44,17 +46,46 @@ def conditions_of(
     devices: Devices, schedule: Schedule, seed: int, round: int, now: float
 ) -> Conditions:
     """Return the Conditions of a round: a function of seed, round and virtual time alone."""
-    changed = {}
-    if devices.links is not None:
-        changed["up_mbit_s"], changed["down_mbit_s"] = devices.links.at(now)
+    changed: dict[str, Varied] = {}
+    if (links := devices.links) is not None:
+        changed["up_mbit_s"] = Varied(lambda clients: links.at(now, clients)[0])
+        changed["down_mbit_s"] = Varied(lambda clients: links.at(now, clients)[1])
     if devices.jitter:
-        shape = (4, len(devices.gflop_s))
-        factors = np.exp(devices.jitter * rng_for(seed, "jitter", round).standard_normal(shape))
-        for name, factor in zip(RATES, factors, strict=True):
-            changed[name] = changed.get(name, getattr(devices, name)) * factor
+        jitter = Jitter(devices.jitter, seed, round)
+        for number, name in enumerate(RATES):
+            usual = changed.get(name, getattr(devices, name))
+            changed[name] = Varied(partial(jitter.applied, usual, number))
     found = replace(devices, **changed) if changed else devices
     left = None if devices.presence is None else devices.presence.leaves(now) - now
     return Conditions(found, schedule, now, left)
 
 
 RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
+
+
+class Varied:
+    """A column of Devices in one round, worked out for the clients that are looked up in it."""
+
+    def __init__(self, of: Callable[[Any], Any]) -> None:
+        self._of = of
+
+    def __getitem__(self, clients: Any) -> Any:
+        return self._of(clients)
+
+
+class Jitter:
+    """The factors on the RATES of a round: log-normal, drawn for each client that is asked for."""
+
+    def __init__(self, deviation: float, seed: int, round: int) -> None:
+        self._deviation, self._seed, self._round = deviation, seed, round
+        self._drawn: dict[int, Reals] = {}
+
+    def applied(self, usual: Any, number: int, clients: Any) -> Any:
+        """Return float64[n]: the usual rate `number` of RATES of `clients`, times its factor."""
+        each = np.atleast_1d(clients).tolist()
+        for client in each:
+            if client not in self._drawn:
+                rng = rng_for(self._seed, "jitter", self._round, client)
+                self._drawn[client] = np.exp(self._deviation * rng.standard_normal(len(RATES)))
+        factors = np.array([self._drawn[client][number] for client in each])
+        return usual[clients] * factors.reshape(np.shape(clients))

@@ -8,6 +8,7 @@ import numpy as np
 from fedmpi.rng import rng_for
 from fedmpi.simulated import Tier
 from fedmpi.world import phones
+from fedmpi.world.boards import TABLES
 from fedmpi.world.nights import Nights
 from fedmpi.world.on_off import OnOff
 from fedmpi.world.presence import Presence, shifts
@@ -130,7 +131,7 @@ def devices_of(config, seed):
             tier = rng.permutation(np.repeat(np.arange(len(tiers)), _deal(tiers, clients)))
         tier = tier.astype(np.min_scalar_type(len(tiers)))
         column |= _of_tiers(tiers, tier, section)
-    links = None if section.links is None else Links(section.links, clients)
+    links = None if section.links is None else Links(section.links)
     presence = _presence(section, clients, seed)
     return Devices(
         names,
@@ -192,8 +193,11 @@ def _presence(section, clients, seed):
 
 
 def _tiers(config):
-    """Return the Tiers that a Config names."""
+    """Return the Tiers that a Config names; what [devices] gives replaces a table's numbers."""
     link = config.network
+    if config.devices.profile in TABLES:
+        given = {key: None for key in NUMBERS if getattr(config.devices, key)}
+        return [tier.model_copy(update=given) for tier in TABLES[config.devices.profile]]
     if config.devices.profile != "uniform":
         return config.devices.tiers or TIERS
     rates = {name: getattr(link, name) for name in RATES[1:]}

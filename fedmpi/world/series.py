@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fedmpi.arrays import Reals
+from fedmpi.arrays import Integers, Reals
 from fedmpi.errors import ConfigError
 from fedmpi.world.recorded import last_before
 
@@ -46,21 +46,20 @@ def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
 class Links:
     """Rates of links over time: client k has those of the file's client k, modulo their number."""
 
-    def __init__(self, rows: Rows, clients: int) -> None:
-        table = np.array(rows, np.float64)
-        _, first = np.unique(table[:, 0], return_index=True)
-        first = np.append(first, len(table))
-        which = np.arange(clients) % (len(first) - 1)
-        self._table, self._low, self._high = table, first[which], first[which + 1]
+    def __init__(self, rows: Rows) -> None:
+        self._table = np.array(rows, np.float64)
+        _, first = np.unique(self._table[:, 0], return_index=True)
+        self._first = np.append(first, len(self._table))
 
-    def at(self, now: float) -> tuple[Reals, Reals]:
-        """Return float64[K], twice: Mbit/s up and down of each client at a virtual second.
+    def at(self, now: float, clients: Integers) -> tuple[Reals, Reals]:
+        """Return float64[n], twice: Mbit/s up and down of `clients` int64[n] at a virtual second.
 
         Before a client's first line they are those of that line.
         """
-        wanted = np.full(len(self._low), now)
-        line = last_before(self._table[:, 1], self._low, self._high, wanted)
-        line = np.maximum(line, self._low)
+        which = clients % (len(self._first) - 1)
+        low, high = self._first[which], self._first[which + 1]
+        line = last_before(self._table[:, 1], low, high, np.full(np.shape(clients), now))
+        line = np.maximum(line, low)
         return self._table[line, 2], self._table[line, 3]
 
 

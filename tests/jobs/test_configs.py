@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedmpi.experiment import resolve
+from fedmpi.scheduler import sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = sorted((ROOT / "jobs/configs/papers").glob("*/*.toml"))
@@ -42,6 +43,24 @@ def test_there_are_experiments_for_the_papers():
 def test_it_resolves(path):
     found = resolve.read(path)
     assert found.values()["algorithm"]["name"] == found.config.algorithm.name
+
+
+@pytest.mark.parametrize("name", ["policies", "selection", "compression"])
+def test_every_point_of_a_sweep_resolves_and_has_three_seeds(name):
+    plan = sweep.read(ROOT / f"jobs/sweeps/{name}.toml")
+    values = [resolve.read(plan.base, point.overrides()).values() for point in plan.points]
+    assert [tree["run"]["seed"] for tree in values] == sorted([1, 2, 3] * (len(values) // 3))
+    if name == "policies":  # rows that are compared differ in a single key
+        first = {point.name[:-7]: flat for point, flat in zip(plan.points, values, strict=True)}
+        for one, other, section in (
+            ("fedskel-0.5-deadline", "fedskel-1.0-deadline", "algorithm"),
+            ("fedskel-0.5-deadline", "fedskel-0.5-fit", "devices"),
+            ("fedskel-1.0-deadline", "fedskel-1.0-fit", "devices"),
+            ("fedskel-0.5-deadline", "fedskel-0.5", "schedule"),
+            ("fedavg-deadline", "fedskel-1.0-deadline", "algorithm"),
+        ):
+            unlike = [key for key in first[one] if first[one][key] != first[other][key]]
+            assert unlike == ["run", section]  # of [run], the name
 
 
 @pytest.mark.parametrize("path", PAPERS, ids=shown)

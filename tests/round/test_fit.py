@@ -10,7 +10,7 @@ from fedmpi.plan import Plan
 from fedmpi.round.columns import COMPLETED, LATE
 from fedmpi.round.messages import Messages
 from fedmpi.world.clock import spans
-from tests.algorithms.problem import experiment, simulate
+from tests.algorithms.problem import experiment, simulate, trained
 
 DEVICES = (
     "devices.profile=tiers",
@@ -43,6 +43,10 @@ VALUES = {  # method: (keys, deadline, ascending values, the value that a client
         {"salient": 0.5}, 0.85, tuple(0.5 - 0.05 * k for k in range(9, -1, -1)),
         lambda a, c: a.salient_of(c), lambda a, v: a._typical(v),
     ),
+    "adp-v1": (
+        {"ratio": 0.8}, 0.9, tuple(0.1 * k for k in range(1, 9)),
+        lambda a, c: a.ratio_of(c), lambda a, v: a._typical(v),
+    ),
     "fedskel": (
         {"ratio": 1.0}, 1.0, tuple(1.0 - 0.05 * k for k in range(18, -1, -1)),
         lambda a, c: a.ratio_of(c), lambda a, v: a._typical(v),
@@ -61,6 +65,19 @@ def test_a_client_gets_the_largest_value_in_time(name):
         assert value == pytest.approx(fits[-1] if fits else values[0])
         found.add(value)
     assert len(found) > 1, found
+
+
+def test_a_client_with_a_ratio_of_its_own_trains_as_in_a_run_with_that_ratio():
+    made = experiment("adp-v1", (*DEVICES, "devices.policy=speed"), ratio=0.8)
+    client = int(made.devices.speed.argmin())
+    plain = experiment("adp-v1", ratio=0.1)
+    assert np.array_equal(plain.weights, made.weights)
+    plans, reports = zip(*((job.plan, report) for job, report in (
+        trained(one, one.algorithm.start(one.weights), 0, client) for one in (made, plain)
+    )), strict=True)
+    assert np.array_equal(reports[0].weights, reports[1].weights)
+    assert np.array_equal(plans[0].gates, plans[1].gates)
+    assert made.flops(plans[0], reports[0]) == plain.flops(plans[1], reports[1])
 
 
 def test_by_speed_and_with_fixed_the_keys_hold():

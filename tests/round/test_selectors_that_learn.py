@@ -1,4 +1,4 @@
-"""Rules that learn from the rounds before, beside slow twins without arrays, and resumed."""
+"""Rules of selection beside slow twins without arrays, and resumed in every round."""
 
 import copy
 from math import ceil, inf, log, log1p, sqrt
@@ -10,7 +10,6 @@ from fedmpi.rng import rng_for
 from fedmpi.selectors import SELECTORS, World
 
 CLIENTS, SEED = 30, 4
-NEW = ("fair", "oort", "power-of-choice", "tiers")
 
 
 def history(rounds=60):
@@ -49,6 +48,31 @@ class PowerOfChoiceTwin:
 
     def learn(self, round, client, samples, loss):
         self.loss[client] = np.float32(loss)
+
+
+class UniformTwin:
+    def select(self, round, world, number, rng):
+        able = [k for k in range(CLIENTS) if world.sizes[k]]
+        return [able[i] for i in rng.choice(len(able), min(number, len(able)), replace=False)]
+
+    def learn(self, *row):
+        pass
+
+
+class SamplesTwin(UniformTwin):
+    def select(self, round, world, number, rng):
+        able = [k for k in range(CLIENTS) if world.sizes[k]]
+        return [able[i] for i in weighted(rng, [float(world.sizes[k]) for k in able])][:number]
+
+
+class TurnsTwin(UniformTwin):
+    first = 0
+
+    def select(self, round, world, number, rng):
+        turns = [(self.first + i) % CLIENTS for i in range(CLIENTS)]
+        chosen = [k for k in turns if world.sizes[k]][:number]
+        self.first = chosen[-1] + 1
+        return chosen
 
 
 class FairTwin:
@@ -127,11 +151,12 @@ class OortTwin:
 
 TWINS = {
     "power-of-choice": (PowerOfChoiceTwin, {}), "fair": (FairTwin, {"haste": 0.5}),
-    "tiers": (TiersTwin, {}), "oort": (OortTwin, {}),
+    "tiers": (TiersTwin, {}), "oort": (OortTwin, {}), "uniform": (UniformTwin, {}),
+    "samples": (SamplesTwin, {}), "round-robin": (TurnsTwin, {}),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_who_is_selected_is_as_the_twin_says_and_after_a_resume(name):
     kind, keys = TWINS[name]
     selector, twin = SELECTORS[name](SELECTORS[name].Keys(**keys), SEED, CLIENTS), kind()

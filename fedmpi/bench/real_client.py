@@ -1,0 +1,123 @@
+"""One client as a process of its own: it receives a model by TCP, trains, and sends its answer.
+
+    python -m fedmpi.bench.real_client CLIENT HOST PORT
+
+Commands come in as lines of JSON, and times go out as lines of JSON, apart from the messages:
+{"config": PATH} puts an experiment together; {"round": R, "latency_s": L} takes part in a round,
+up to the answer's encoding; an empty line sends the answer. {"reference": PATH} puts another
+together, and {"work": true} takes part in its first round without a message.
+"""
+
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fedmpi.comm import codec
+from fedmpi.comm.base import Serial
+from fedmpi.exchange import Job
+from fedmpi.experiment import resolve
+from fedmpi.experiment.assemble import assemble
+from fedmpi.layout import Support
+from fedmpi.round.visit import Server, visits
+
+LENGTH = 8  # bytes before each message: how many follow
+
+
+def send(connection: socket.socket, message: Any, latency_s: float) -> None:
+    """Send a message after the latency of the link."""
+    time.sleep(latency_s)
+    connection.sendall(len(message).to_bytes(LENGTH, "little") + bytes(message))
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Return the next message."""
+    return _exactly(connection, int.from_bytes(_exactly(connection, LENGTH), "little"))
+
+
+def _exactly(connection, count):
+    data = bytearray(count)
+    view = memoryview(data)
+    while view:
+        got = connection.recv_into(view)
+        if not got:
+            raise EOFError("the other end of the connection has closed it")
+        view = view[got:]
+    return bytes(data)
+
+
+class Client:
+    """A client's own experiment, with what it keeps between rounds."""
+
+    def __init__(self, config: str, number: int) -> None:
+        self._experiment = assemble(resolve.read(config), Serial(), Path())
+        self._number, self._memory = number, self._experiment.memories
+        parts = (self._experiment.algorithm, self._experiment.stages, self._experiment.messages())
+        self._server = Server(*parts, self._memory.__getitem__)
+        self._unknown = {"weights": np.zeros(self._experiment.layout.size, np.float32)}
+        plan = self._experiment.plan(self._unknown, 0, number)
+        self._experiment.engine.layout_of(plan.submodel)  # builds the client's network
+
+    @property
+    def first(self) -> memoryview:
+        """The message of a server with the first weights."""
+        layout = self._experiment.layout
+        return codec.encode(self._experiment.weights, Support.all(layout))
+
+    def answer(self, message: Any, round: int) -> memoryview:
+        """Return the client's encoded answer to a message of the server."""
+        experiment, number = self._experiment, self._number
+        known = experiment.plan(self._unknown, round, number).down
+        weights, _ = codec.decode(message, experiment.layout, known=known)
+        state = {"weights": weights}
+        plan = experiment.plan(state, round, number)
+        job = Job(number, round, state, plan, 1.0)
+        (done,) = visits(self._server, experiment.engine, [job])
+        if done.memory is not None:
+            self._memory.stage(number, done.memory)
+            self._memory.commit()
+        part = done.arrival.parts["weights"]
+        return codec.encode(part.values, part.support, known=part.support == plan.down)
+
+
+def serve(number: int, connection: socket.socket, commands: BinaryIO, times: BinaryIO) -> None:
+    """Carry out commands until there are no more."""
+    for line in iter(commands.readline, b""):
+        asked = json.loads(line)
+        if "config" in asked:
+            client = Client(asked["config"], number)
+            _tell(times, {})
+        elif "reference" in asked:
+            reference = Client(asked["reference"], number)
+            _tell(times, {})
+        elif "work" in asked:
+            _timed(times, reference, reference.first, 0)
+        else:
+            answer = _timed(times, client, receive(connection), asked["round"])
+            commands.readline()
+            send(connection, answer, asked["latency_s"])
+
+
+def _timed(times, client, message, round):
+    """Return a client's answer, and tell when it began and what it took."""
+    began = time.process_time()
+    _tell(times, {"received": time.monotonic(), "used": began})
+    answer = client.answer(message, round)
+    _tell(times, {"cpu": time.process_time() - began})
+    return answer
+
+
+def _tell(times, found):
+    times.write(json.dumps(found).encode() + b"\n")
+    times.flush()
+
+
+if __name__ == "__main__":
+    number, host, port = sys.argv[1:]
+    with socket.create_connection((host, int(port))) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        serve(int(number), connection, sys.stdin.buffer, sys.stdout.buffer)

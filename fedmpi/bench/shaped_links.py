@@ -1,0 +1,76 @@
+"""Links of a known rate on this machine: a network namespace and a shaped pair of ends for each.
+
+Needs Linux, `ip` and `tc` (iproute2), and the right to make network namespaces (root). A token
+bucket shapes each direction. Rates are of what a message holds, as speed tests give them, so the
+bucket gets as much more as the headers of TCP, IP and Ethernet take.
+"""
+
+import os
+import subprocess
+from contextlib import suppress
+
+from fedmpi.errors import FedmpiError
+
+FRAME = 1514 / 1448  # bytes of a full Ethernet frame, over those of the message in it
+BURST = 5000  # bytes that may go at once: three frames
+QUEUE = 100_000_000  # bytes that wait rather than get lost
+NETWORK = "198.18"  # addresses for measurements of networks (RFC 2544)
+
+
+class ShapedLink:
+    """A link between this process and a namespace, for one client; made when it is entered.
+
+    Attributes
+    ----------
+    host, client : str
+        The addresses of the ends.
+    prefix : list of str
+        Words that start a program in the namespace.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._name = f"fm{os.getpid() % 100_000}-{number}"
+        self._ends = f"{self._name}h", f"{self._name}c"
+        block = f"{NETWORK}.{os.getpid() % 250}.{4 * number}".rpartition(".")[0]
+        self.host, self.client = f"{block}.{4 * number + 1}", f"{block}.{4 * number + 2}"
+        self.prefix = ["ip", "netns", "exec", self._name]
+
+    def __enter__(self) -> "ShapedLink":
+        name, (here, there) = self._name, self._ends
+        try:
+            _call("ip", "netns", "add", name)
+            _call("ip", "link", "add", here, "type", "veth", "peer", "name", there)
+            _call("ip", "link", "set", there, "netns", name)
+            _call("ip", "addr", "add", f"{self.host}/30", "dev", here)
+            _call("ip", "-n", name, "addr", "add", f"{self.client}/30", "dev", there)
+            _call("ip", "link", "set", here, "up")
+            _call("ip", "-n", name, "link", "set", there, "up")
+            self.shape(1000.0, 1000.0)
+        except FedmpiError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for words in (("link", "del", self._ends[0]), ("netns", "del", self._name)):
+            with suppress(FedmpiError):
+                _call("ip", *words)
+
+    def shape(self, up_mbit_s: float, down_mbit_s: float) -> None:
+        """Give the link its rates, in 10^6 bits of messages a second."""
+        here, there = self._ends
+        for where, end, rate in (((), here, down_mbit_s), (("-n", self._name), there, up_mbit_s)):
+            bits = str(round(1e6 * rate * FRAME))
+            bucket = ("rate", bits, "burst", str(BURST), "limit", str(QUEUE))
+            _call("tc", *where, "qdisc", "replace", "dev", end, "root", "tbf", *bucket)
+
+
+def _call(*words: str) -> None:
+    """Run a command; raise FedmpiError with what it says if it fails."""
+    try:
+        subprocess.run(words, check=True, capture_output=True, text=True, timeout=20)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout).strip().splitlines() or [f"exit {error.returncode}"]
+        raise FedmpiError(f"{' '.join(words)}: {said[0]}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FedmpiError(f"{words[0]}: {error}") from None

@@ -1,0 +1,46 @@
+"""What every benchmark does at its start and at its end: caches, threads, ranks, and JSON."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
+from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, one_thread_each
+
+
+def say(text):
+    """Tell the terminal what is being measured."""
+    print(f"... {text}", file=sys.stderr, flush=True)
+
+
+def prepare(threads=1):
+    """Set caches and threads before anything is loaded; return the folder of the kernels."""
+    folder = keep_kernels_on_node(os.environ)
+    one_thread_each(threads)
+    gpus_of_job(os.environ)
+    keep_freed_memory()
+    return folder
+
+
+def launch_of(folder, ranks=None):
+    """Return how arms are started: on `ranks` ranks at most, or on as many as there are cores."""
+    from fedmpi.bench.processes import Launch
+
+    cores = len(os.sched_getaffinity(0))
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    return Launch(
+        python=sys.executable,
+        mpiexec=(found, "-n") if found else (),
+        environ=dict(os.environ) | {"NUMBA_CACHE_DIR": str(folder), "FLWR_TELEMETRY_ENABLED": "0"},
+        cores=cores,
+        most=max(cores, ranks or 1),
+    )
+
+
+def write(path, found):
+    """Write a dict as JSON to `path`, if there is one."""
+    if path:
+        path.write_text(json.dumps(found, indent=1) + "\n")

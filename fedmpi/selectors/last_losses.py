@@ -1,0 +1,26 @@
+"""What rules of selection have in common that look at the losses of clients' last rounds."""
+
+import numpy as np
+
+from fedmpi.selector import Selector
+
+
+class LastLosses(Selector):
+    """Keeps `loss` float32[K]: the training loss of each client's last round; NaN before it."""
+
+    def __init__(self, keys, seed, clients):
+        super().__init__(keys, seed, clients)
+        self.loss = np.full(clients, np.nan, np.float32)
+
+    def learn(self, rows):
+        """Note the losses of those who trained."""
+        rows = rows[np.isfinite(rows["train_loss"])]
+        self.loss[rows["client"]] = rows["train_loss"]
+
+    def arrays(self):
+        """The losses."""
+        return {"loss": self.loss}
+
+    def take(self, arrays):
+        """Go on with these losses."""
+        self.loss = arrays["loss"].copy()

@@ -1,0 +1,49 @@
+"""The profiles `boards` and `servers`: peak rates, memories and powers that makers publish.
+
+Cores, clock, memory and power are those of NVIDIA's data sheets for the Jetson modules and for the
+T4, V100 and A100 cards, and of the Raspberry Pi 4's product brief (four Cortex-A72, each with a
+128-bit unit, so sixteen float32 lanes; the power is that of its supply). Peak FLOPs are 2 x lanes
+x clock. Training reaches a part of them: a third, as Linpack does on a Raspberry Pi 4 (about 8 of
+24 GFLOP/s in float64: Feiereisen, "Benchmarking the Raspberry Pi 4 with Raspberry Pi OS64", 2022);
+that it is a third everywhere is ours. So are the links, and equal shares of all devices. Powers
+are upper limits; no table has one for a device that waits.
+"""
+
+from fedmpi.simulated import Tier
+from fedmpi.world.phones import APP_SHARE
+
+REACHED = 1 / 3  # of the peak
+BOARDS = {  # float32 lanes, GHz, GB of memory, W
+    "raspberry-pi-4": (16, 1.5, 4, 15),
+    "jetson-nano": (128, 0.9216, 4, 10),
+    "jetson-tx2": (256, 1.3, 8, 15),
+    "jetson-xavier-nx": (384, 1.1, 8, 15),
+    "jetson-agx-orin": (2048, 1.3, 64, 60),
+}
+SERVERS = {
+    "t4": (2560, 1.59, 16, 70),
+    "v100": (5120, 1.53, 16, 300),
+    "a100": (6912, 1.41, 40, 400),
+}
+HOME = {"up_mbit_s": 30.0, "down_mbit_s": 80.0, "latency_s": 0.01}
+DATA_CENTRE = {"up_mbit_s": 1000.0, "down_mbit_s": 1000.0, "latency_s": 0.001}
+
+
+def peak(lanes: float, ghz: float) -> float:
+    """Return 10^9 FLOPs a second: a multiply-add in each lane and cycle."""
+    return 2 * lanes * ghz
+
+
+def _tiers(
+    table: dict[str, tuple[float, float, float, float]], link: dict[str, float], share: float
+) -> tuple[Tier, ...]:
+    """Return a Tier for each device; training gets a `share` of its memory."""
+    return tuple(
+        Tier(name=name, share=1.0, gflop_s=REACHED * peak(lanes, ghz), memory_mb=1000 * share * gb,
+             power_w=watts, **link)
+        for name, (lanes, ghz, gb, watts) in table.items()
+    )  # fmt: skip
+
+
+TABLES = {"boards": _tiers(BOARDS, HOME, APP_SHARE), "servers": _tiers(SERVERS, DATA_CENTRE, 1.0)}
+"""The devices of each profile."""

@@ -1,0 +1,24 @@
+#!/bin/bash
+# The runs behind the tables of docs/time.md and docs/stages.md, and the tables.
+#   bash jobs/tables.sh OUT TABLE...            (no TABLE: all three)
+# What is finished is skipped, so the same command goes on after a stop.
+#
+#   policies      less work for weak devices: time to accuracy      24 runs, 5 minutes of one core
+#   selection     rules of selection: time to accuracy              21 runs, 4 minutes
+#   compression   accuracy against bytes                            36 runs, 7 minutes
+set -euo pipefail
+out=${1:?usage: bash jobs/tables.sh OUT TABLE...}
+shift
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+export OMP_NUM_THREADS=1
+: "${FEDMPI_DATA:?set it to the folder of the data sets}"
+
+for name in "${@:-policies selection compression}"; do
+    for table in $name; do
+        fedmpi sweep "jobs/sweeps/$table.toml" -o "$out/$table"
+        python jobs/tables.py "$out/$table"
+    done
+done
