@@ -46,6 +46,11 @@ def most(values: Sequence[float], client: int, plan_of: Callable[[float], Plan])
     return values[-1]
 
 
+def one_second(client: int, plan: Plan) -> float:
+    """Return the seconds of a round whose device is not known."""
+    return 1.0
+
+
 def one_step(client: int) -> int:
     """Return the steps of a client of which nothing is known."""
     return 1
@@ -70,6 +75,8 @@ class Setting:
         gives a client; `plan_of` is the Plan for a value, of which a larger one costs more.
     steps : callable
         steps(client) is the number of the optimiser's steps in a client's whole round.
+    seconds : callable
+        seconds(client, plan) is the virtual time of a client's round as the cost model predicts it.
     memory : callable
         memory(client) is what `remember` returned last for a client, {} before its first round.
     accuracy : callable, optional
@@ -92,6 +99,7 @@ class Setting:
     policy: str = "fixed"
     fit: Fit = most
     steps: Callable[[int], int] = one_step
+    seconds: Callable[[int, Plan], float] = one_second
     memory: Callable[[int], Memory] = no_memory
     accuracy: Callable[[int, Vector], float] | None = None
     labels: Bools | None = None

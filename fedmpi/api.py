@@ -94,22 +94,24 @@ def resume(
     progress: Progress | None = None,
     allow_code: bool = False,
     force: bool = False,
+    rebuild: bool = False,
 ) -> Any:
     """Continue the run of a result file from its checkpoint; return its Run at the end.
 
     `changes` are texts such as "run.rounds=50", as after --set; `progress` is as for `run`. A
     run that is finished is returned as it is unless something changes. `allow_code` imports the
     modules of users' code that the file names; `force` goes on with data or code that have
-    changed. Raises FedmpiError.
+    changed; `rebuild` makes a result file that is damaged or gone again from its checkpoint. Raises
+    FedmpiError.
     """
     from fedmpi.experiment import resolve
+    from fedmpi.experiment.rebuild import beginning
 
-    with open(out) as old:
-        kept = {"text": old.toml, "values": old.config, "done": len(old.rounds)}
-        if old.status == "finished" and not changes:
-            return open(out)
+    kept = beginning(out, rebuild)
+    if kept["status"] == "finished" and not changes:
+        return open(out)
     return _execute(lambda: resolve.again(kept, str(out), changes, allow_code), out, progress,
-                    resume=True, changed=tuple(changes), force=force)
+                    resume=True, changed=tuple(changes), force=force, rebuild=kept["rebuild"])
 
 
 def check_method(

@@ -21,6 +21,7 @@ from fedmpi.section import (
     Rate,
     Section,
     Share,
+    Threads,
     Unit,
     check,
 )
@@ -49,7 +50,7 @@ class RunSection(Section):
     own_models: Annotated[int, Field(ge=0)] = 100
     checkpoint_every: Positive = 10
     checkpoint_share: Share = 0.02
-    threads_per_rank: Positive = 1
+    threads_per_rank: Threads = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     watch_s: NotNegative = 60.0
     engine: Literal["auto", "kernels", "torch", "batched", "debug"] = "auto"

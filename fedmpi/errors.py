@@ -35,6 +35,14 @@ class ResultError(FedmpiError):
     """A result file cannot be read or must not be written."""
 
 
+class DamagedError(ResultError):
+    """A checkpoint is damaged, or no checkpoint: `reason` says in what way."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; remove it to start the run again from round 0")
+        self.reason = reason
+
+
 class ClientError(FedmpiError):
     """One client's training failed, for reasons that lie in its numbers.
 

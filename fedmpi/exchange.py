@@ -118,11 +118,12 @@ class Coding(NamedTuple):
 
     `value_type` is "int8" or "int4", `scales` float32[T] the step of each tensor. The values of
     the part are whole numbers of steps already. "stream": as `bytes` bytes, scales included, from
-    which the values come back as they are.
+    which the values come back as they are. "ones": every value sent is 1, so that only the
+    support travels, a bit for each coordinate or less.
     """
 
     value_type: str
-    scales: Vector
+    scales: Vector | None = None
     bytes: int = 0
 
 
@@ -164,6 +165,8 @@ class Arrival:
         Its mean training loss.
     parts : dict of str to Part
         The parts of its message by name, as decoded.
+    round : int
+        That in which the client began.
     """
 
     client: int
@@ -171,3 +174,4 @@ class Arrival:
     steps: int
     loss: float
     parts: Parts
+    round: int = 0

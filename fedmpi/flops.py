@@ -54,13 +54,14 @@ def of_plan(layout, plan, seen, probed=0, first=0):
     whose whole gradient was measured besides. A
     weight that the plan masks costs nothing in forward pass and input gradient; one that
     the optimiser may not move costs nothing in the weight gradient, unless the gradient's
-    squares are wanted, or the mask is readjusted by it: then the first step's is whole. Where
+    squares are wanted, or the mask is readjusted by it: then that step's is whole. Where
     normalisation follows the dense weights, each step has a dense forward pass more.
     """
     density = None if plan.mask is None else _alive(layout, plan.mask)
     flops = count(layout, plan.backward, density, plan.gates, seen)
     if plan.update is not None and not plan.looks:
-        whole = first / seen if plan.readjust and seen else 0.0
+        looks = 0 if plan.grow is not None else len(plan.readjust)
+        whole = min(looks * first / seen, 1.0) if seen else 0.0
         flops[:, WEIGHT_GRADIENT] *= whole + (1 - whole) * _alive(layout, plan.update)
     if plan.dense_norm:
         flops[:, FORWARD] += forward(layout, gate=plan.gates, samples=seen)

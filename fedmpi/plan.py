@@ -120,19 +120,35 @@ class Plan:
         The gradient is taken at weights * mask, but applied to the weights themselves.
     update : uint8[P], optional
         1 where the optimiser may move a weight.
+    scores : float32[P], optional
+        Weights f that stay as they are. Of the weights that `update` lets move each is a score s:
+        in every step the gradient g is taken at f or at 0, at f with the chance p = sigmoid(s), and
+        the score's gradient is g f p (1 - p), as if the mask were p. Weight decay is of scores.
+    power : float
+        What is trained are parameters v; in `tensors` the weights are sign(v) |v|^power of them.
+    importance : float
+        A threshold t of magnitudes: the gradients of `tensors` are multiplied by
+        1 + 2 t |w| / (|w| + t)^2, as if a mask of |w| >= t had a slope (FIARSE); 0 for none.
     dense_norm : bool
         With a mask: running statistics follow a second pass, with the weights that it takes off.
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
-        Which tensors the next four speak of.
+        Which tensors `power`, `importance` and the next seven speak of.
     penalty : float
         Adds penalty * sum over tensors, or over their rows if `by_row`, of the L2 norm.
+    penalised : uint8[P], optional
+        1 where a weight counts in these norms.
     threshold : float
         After each local epoch, entries of at most this magnitude are set to 0.
-    readjust : float
-        At the first step, this share of the kept entries of each tensor is replaced in
-        `mask` and `update`: the smallest go, those of the largest gradient come.
+    readjust : tuple of (int, float)
+        At each of these steps, the first being 1, a share of the kept entries of each tensor is
+        replaced in `mask` and `update`: the smallest go, those of the largest gradient come.
+    grow : float32[P], optional
+        Ranks in `readjust` what comes, in the place of the gradient.
+    reallocate : bool
+        In `readjust`, as many entries come as go over all tensors together; a tensor gets its part
+        in proportion to the mean magnitude of the entries that it had kept.
     salient : float
         Share of the entries that a step may move: those of the largest |w dL/dw|.
     labels : bool[classes], optional
@@ -163,13 +179,19 @@ class Plan:
     proximal: float = 0.0
     mask: Flags | None = None
     update: Flags | None = None
+    scores: Vector | None = None
+    power: float = 1.0
+    importance: float = 0.0
     dense_norm: bool = False
     control: Vector | None = None
     tensors: tuple[int, ...] = ()
     penalty: float = 0.0
     by_row: bool = False
+    penalised: Flags | None = None
     threshold: float = 0.0
-    readjust: float = 0.0
+    readjust: tuple[tuple[int, float], ...] = ()
+    grow: Vector | None = None
+    reallocate: bool = False
     salient: float = 1.0
     labels: Bools | None = None
     clip: float = 0.0
@@ -200,11 +222,17 @@ class Plan:
             "proximal": self.proximal != 0,
             "mask": self.mask is not None,
             "update": self.update is not None,
+            "scores": self.scores is not None,
+            "power": self.power != 1,
+            "importance": self.importance != 0,
             "dense_norm": self.dense_norm,
             "control": self.control is not None,
             "penalty": self.penalty != 0,
+            "penalised": self.penalised is not None,
             "threshold": self.threshold != 0,
-            "readjust": self.readjust != 0,
+            "readjust": bool(self.readjust),
+            "grow": self.grow is not None,
+            "reallocate": self.reallocate,
             "salient": self.salient < 1,
             "labels": self.labels is not None,
             "clip": self.clip != 0,
@@ -234,8 +262,9 @@ PROBED = ("gradient", "curvature")
 
 MECHANISMS = frozenset(
     ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
-     "submodel.divisor", "proximal", "mask", "update", "dense_norm", "control", "penalty",
-     "threshold", "readjust", "salient", "labels", "clip", "gates", "probes", "steps",
+     "submodel.divisor", "proximal", "mask", "update", "scores", "power", "importance",
+     "dense_norm", "control", "penalty", "penalised", "threshold", "readjust", "grow",
+     "reallocate", "salient", "labels", "clip", "gates", "probes", "steps",
      *(f"statistics.{name}" for name in STATISTICS))
 )  # fmt: skip
 """All that a Plan may ask of an engine, beside the error that is minimised."""

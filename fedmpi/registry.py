@@ -122,6 +122,8 @@ class Registry(Mapping[str, Any]):
         if isabstract(thing):
             lacks = ", ".join(sorted(thing.__abstractmethods__))
             raise ConfigError(f"{where}: has no {lacks}; define it")
+        if isinstance(thing, type) and (fault := named.misfit(thing)):
+            raise ConfigError(f"{where}: {fault}")
         return thing
 
     def _own(self, found: Any, name: str, where: str) -> Any:

@@ -14,7 +14,8 @@ from fedmpi.errors import FedmpiError
 from fedmpi.layout import LEVELS, Layout, Support
 from fedmpi.plan import Plan
 
-FLAT = ("start", "mask", "update", "control")  # of a Plan: arrays with the size of the model
+# Of a Plan: arrays with the size of the model.
+FLAT = ("start", "mask", "update", "control", "grow", "scores", "penalised")
 
 
 def plan(found: Any, layout: Layout, owner: object) -> None:
@@ -27,7 +28,7 @@ def plan(found: Any, layout: Layout, owner: object) -> None:
     for name in FLAT:
         array = getattr(found, name)
         if array is not None and np.shape(array) != (layout.size,):
-            kind = "uint8" if name in ("mask", "update") else "float32"
+            kind = "uint8" if name in ("mask", "update", "penalised") else "float32"
             raise _wrong(f"{where}: {name}", array, f"{kind}[{layout.size}]")
 
 

@@ -9,7 +9,9 @@ from fedmpi.errors import ConfigError, nearest
 # Names are shown on terminals, so they hold nothing that would steer one.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

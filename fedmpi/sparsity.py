@@ -60,6 +60,11 @@ def mask_of_largest(layout, values, tensors, sparsity):
     return mask
 
 
+def power(values, exponent):
+    """Return float32[n]: sign(v) |v|^exponent of float32[n] `values`."""
+    return (np.sign(values) * np.abs(values) ** np.float32(exponent)).astype(np.float32)
+
+
 def random_mask(layout, tensors, densities, rng):
     """Return uint8[P]: each tensor keeps round(density * size) entries, drawn at random."""
     mask = np.ones(layout.size, np.uint8)
@@ -76,21 +81,53 @@ def inputs_of(layout):
     return [shape[1] if len(shape) > 1 else 1 for shape in shapes]
 
 
-def readjusted(layout, tensors, mask, weights, grad, share):
+def readjusted(layout, tensors, mask, weights, grad, share, reallocate=False):
     """Return uint8[P]: `mask` with a share of the kept entries of each tensor replaced.
 
     The kept weights of least magnitude go, and as many of the pruned ones come whose
-    gradient is largest (Evci et al., 2020); never more than are pruned.
+    gradient is largest (Evci et al., 2020); never more than are pruned. With `reallocate` the
+    number that comes is shared out over the tensors by the mean magnitude of the kept weights
+    (Dettmers and Zettlemoyer, arXiv:1907.04840, with magnitudes for momentum).
     """
-    new = mask.copy()
-    for t in tensors:
-        block = slice(layout.tensors[t].start, layout.tensors[t].start + layout.tensors[t].size)
-        alive, pruned = np.flatnonzero(mask[block]), np.flatnonzero(mask[block] == 0)
-        number = min(round(share * len(alive)), len(pruned))
-        stay = largest(weights[block][alive], len(alive) - number)
-        come = largest(grad[block][pruned], number)
-        new[block][alive], new[block][pruned] = stay, come
+    new, places = mask.copy(), [layout.tensors[t] for t in tensors]
+    blocks = [slice(tensor.start, tensor.start + tensor.size) for tensor in places]
+    kept = [np.flatnonzero(mask[block]) for block in blocks]
+    pruned = [np.flatnonzero(mask[block] == 0) for block in blocks]
+    room = np.array([len(there) for there in pruned])
+    going = np.minimum([round(share * len(alive)) for alive in kept], room)
+    coming = going
+    if reallocate:
+        sizes = [
+            np.abs(weights[block][alive], dtype=np.float64).mean() if len(alive) else 0.0
+            for block, alive in zip(blocks, kept, strict=True)
+        ]
+        coming = shared_out(going.sum(), np.array(sizes), room)
+    for block, alive, there, fewer, more in zip(blocks, kept, pruned, going, coming, strict=True):
+        new[block][alive] = largest(weights[block][alive], len(alive) - fewer)
+        new[block][there] = largest(grad[block][there], more)
     return new
+
+
+def shared_out(total, portions, room):
+    """Return int64[n]: `total` in proportion to float64[n] `portions`, at most int64[n] `room`.
+
+    What does not fit goes to the others in the same way; the last ones go to the largest
+    fractions, of equal ones to the first. All of it is shared out if there is room.
+    """
+    exact, full = np.zeros(len(room)), np.zeros(len(room), bool)
+    while not full.all():
+        left, open_ = max(total - room[full].sum(), 0), np.where(full, 0.0, portions)
+        open_ = open_ if open_.any() else (~full).astype(np.float64)
+        exact = np.where(full, room, left * open_ / open_.sum())
+        over = ~full & (exact >= room)
+        if not over.any():
+            break
+        full |= over
+    shared = np.minimum(np.where(full, room, np.floor(exact)), room).astype(np.int64)
+    order = np.argsort(shared - exact, kind="stable")
+    order = order[(shared < room)[order]][: max(int(total - shared.sum()), 0)]
+    shared[order] += 1
+    return shared
 
 
 def erk(shapes, density, power=1.0):

@@ -33,7 +33,7 @@ step() {  # step NAME COMMAND...
 if [[ -z $only ]]; then
     step "style" $python -m ruff check .
     # Files of tests are dealt out to as many processes as there are cores.
-    deal="-n ${JOBS:-$(nproc)} --dist loadfile"
+    deal="-n ${JOBS:-$(nproc)} --dist loadfile --durations=20"
     step "plain" $python -m pytest $deal
     step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest $deal tests/kernels tests/algorithms
 fi

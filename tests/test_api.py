@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import os
 import threading
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 import pytest
@@ -104,6 +106,12 @@ def test_the_folder_of_the_data_follows_key_then_variable_then_cache():
     assert api.data_root({"FEDMPI_DATA": "/a"}) == Path("/a")
     assert api.data_root({"XDG_CACHE_HOME": "/c"}) == Path("/c/fedmpi/data")
     assert api.data_root({}, "~/d") == Path.home() / "d"
+
+
+def test_who_has_no_home_has_a_cache_of_the_user_number(monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # no entry in passwd
+    assert api.cache_folder({}) == Path(gettempdir()) / f"fedmpi-{os.getuid()}" / ".cache/fedmpi"
 
 
 def test_progress_gets_every_round_and_resume_adds_more(tmp_path):

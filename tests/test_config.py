@@ -70,6 +70,7 @@ BAD = {
     "run.rounds = 2.5: must be a whole number": "[run]\nrounds = 2.5",
     "run.rounds = true: must be a whole number": "[run]\nrounds = true",
     "run.seed = -1: must be at least 0": "[run]\nseed = -1",
+    "run.threads_per_rank = 2000: must be at most 1,024": "[run]\nthreads_per_rank = 2000",
     "run.sum = 'exakt': must be 'exact' or 'fast'": "[run]\nsum = 'exakt'",
     "run.device = 'gpu': must be 'auto', 'cpu' or 'cuda'": "[run]\ndevice = 'gpu'",
     'run: engine = \'auto\' has "cpu" and "float32"; use "batched"': (

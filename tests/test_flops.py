@@ -54,7 +54,7 @@ def test_the_gradient_that_readjusts_a_mask_is_dense_in_the_first_step_alone():
     mask = np.arange(of.size) % 2 == 0
     whole, how = Support.all(of), {"mask": mask.astype(np.uint8), "update": mask.astype(np.uint8)}
     still = flops.of_plan(of, Plan(whole, whole, **how), 10, first=4)
-    moves = flops.of_plan(of, Plan(whole, whole, readjust=0.1, **how), 10, first=4)
+    moves = flops.of_plan(of, Plan(whole, whole, readjust=((1, 0.1),), **how), 10, first=4)
     assert still.tolist() == [[10 * m, 10 * m, 10 * m * (m != MACS[0])] for m in MACS]
     extra = [[0, 4 * m, 0] for m in MACS]  # the other half of 2 * m * 4 samples
     np.testing.assert_allclose(moves - still, extra)

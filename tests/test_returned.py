@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import fedmpi
@@ -135,3 +136,48 @@ def three_outputs(input_shape, classes):
 def test_a_model_with_too_few_outputs_is_refused_before_the_first_round(tmp_path):
     with pytest.raises(ConfigError, match=r"returns float32\[2, 3\], .* return float32\[2, 10\]"):
         fedmpi.run(TREE | {"model": {"name": three_outputs}}, out=tmp_path / "a.h5")
+
+
+class Short(Right):
+    """A method whose `message` takes too little."""
+
+    def message(self, job):
+        return {}
+
+
+class Any(Right):
+    """A method whose `message` takes whatever comes."""
+
+    def message(self, *words):
+        return super().message(*words)
+
+
+def test_a_method_that_takes_other_parameters_is_refused_before_the_first_round(tmp_path):
+    wanted = r"Short.message takes \(self, job\); it must take \(self, job, report\)"
+    with pytest.raises(ConfigError, match=wanted):
+        fedmpi.run(TREE | {"algorithm": {"name": Short}}, out=tmp_path / "a.h5")
+    assert fedmpi.run(TREE | {"algorithm": {"name": Any}}, tmp_path / "a.h5").status == "finished"
+
+
+class Root(nn.Module):
+    """A linear layer whose weights are the model's own."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(64, classes))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.table
+
+
+@fedmpi.model
+def with_a_table(input_shape, classes):
+    """Return a model without layers."""
+    return Root(classes)
+
+
+def test_a_model_that_cannot_lose_channels_is_refused_by_the_name_of_its_parameters(tmp_path):
+    tree = TREE | {"model": {"name": with_a_table}}
+    with pytest.raises(ConfigError, match="model: Root has table, which are not the weight and"):
+        fedmpi.run(tree | {"algorithm": {"name": "heterofl"}}, out=tmp_path / "a.h5")
+    assert fedmpi.run(tree, out=tmp_path / "a.h5", overwrite=True).status == "finished"

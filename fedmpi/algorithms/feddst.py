@@ -61,7 +61,7 @@ class FedDST(Algorithm, name="feddst"):
             mask=mask,
             update=mask,
             tensors=self.tensors,
-            readjust=self.share(round) if self._adjusts(round) else 0.0,
+            readjust=((1, self.share(round)),) if self._adjusts(round) else (),
         )
 
     @classmethod

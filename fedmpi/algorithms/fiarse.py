@@ -3,18 +3,22 @@
 Wu, Wang, Wang, Liu, Su and Gao, "FIARSE: Model-Heterogeneous Federated Learning via
 Importance-Aware Submodel Extraction", NeurIPS 2024, arXiv:2407.19389: the importance of a weight is
 its magnitude in the model received, so the part follows the model from round to round; a weight
-becomes the mean over the clients that hold it. Shares are drawn once for each client.
-Deviations: the gradient is that of the weights held, without the factor by which the paper lets
-it see the threshold; biases and normalisation are always held.
+becomes the mean over the clients that hold it. Shares are drawn once for each client. The gradient
+sees the threshold t of the mask: it is multiplied by 1 + 2 t |w| / (|w| + t)^2, as in the published
+code; gradient = "held" leaves that out, for engines that cannot.
+Deviations: the mask stays for the round, where the code takes it off weights that fall below t;
+biases and normalisation are always held.
 """
 
+from typing import Literal
+
 import numpy as np
-from pydantic import field_validator
 
 from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
+from fedmpi.section import Shares
 
 
 class FIARSE(Algorithm, name="fiarse"):
@@ -26,25 +30,26 @@ class FIARSE(Algorithm, name="fiarse"):
     class Keys(Keys):
         """The [algorithm] keys of FIARSE."""
 
-        shares: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
-
-        @field_validator("shares")
-        @classmethod
-        def _in_range(cls, shares):
-            if not shares or not all(0 < share <= 1 for share in shares):
-                raise ValueError(f"shares = {list(shares)}: name at least one, in (0, 1]")
-            return shares
+        shares: Shares = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
+        gradient: Literal["importance", "held"] = "importance"
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
+        self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def plan(self, state, round, client):
         """The client's largest weights down and up."""
         mask = self._mask(state, client)
         held = Support(self.layout, "coordinate", mask)
         start = np.where(mask, state["weights"], np.float32(0))
-        return Plan(down=held, up=held, start=start, mask=mask, update=mask)
+        kept, most = np.abs(state["weights"][self._inside & (mask != 0)]), 0.0
+        if self.keys.gradient == "importance" and not mask.all():
+            most = float(kept.min())
+        return Plan(
+            down=held, up=held, start=start, mask=mask, update=mask,
+            tensors=self.tensors, importance=most,
+        )  # fmt: skip
 
     def own(self, state, client):
         """The client's part of the global model."""

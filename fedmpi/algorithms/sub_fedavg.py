@@ -3,12 +3,13 @@
 Vahidian, Morafah and Lin, "Personalized Federated Learning by Structured and Unstructured Pruning
 under Data Heterogeneity", ICDCS workshops 2021, arXiv:2105.00562, its unstructured form: after
 training a client drops the share `rate` of the weights left in each layer, those of least
-magnitude, if its model classes more than `accuracy` of its samples right, more than `target` of the
-weights is left, and the mask that would follow differs by more than `distance` from the one that
-the model would have had before this training. Nothing is rewound, unlike in LotteryFL. A weight
-becomes the mean over the clients that hold it.
-Deviations: the paper compares the masks after the first and the last epoch; accuracy is
-measured on the client's training samples, of which it has no others here, and not counted.
+magnitude, if more than `target` of the weights is left, the mask that would follow differs by more
+than `distance` from the one that the model would have had before this training, and the model that
+is left classes more than `accuracy` of the client's samples right, as in the published code.
+Nothing is rewound, unlike in LotteryFL. A weight becomes the mean over the clients that hold it.
+Deviations: the code compares the masks after the first and the fifth epoch, and makes its last
+cut smaller so that it ends at the target; accuracy is measured on the client's training samples,
+of which it has no others here, and not counted.
 """
 
 import numpy as np
@@ -72,8 +73,10 @@ class SubFedAvg(Algorithm, name="sub-fedavg"):
             return mask
         before, after = (self._smaller(w, mask) for w in (job.plan.start, report.weights))
         moved = (before != after)[self._inside].mean()
-        good = self.accuracy(report.client, report.weights) > self.keys.accuracy
-        return after if good and moved > self.keys.distance else mask
+        if moved <= self.keys.distance:
+            return mask
+        good = self.accuracy(report.client, report.weights * after) > self.keys.accuracy
+        return after if good else mask
 
     def _smaller(self, weights, mask):
         """Return uint8[P]: the mask without the smallest weights of each tensor."""

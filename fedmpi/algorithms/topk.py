@@ -12,17 +12,17 @@ from functools import lru_cache
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Keys
+from fedmpi.algorithms.sparse_upload import SparseUpload
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.sparsity import largest
 
 
-class TopK(Algorithm, name="topk"):
+class TopK(SparseUpload, name="topk"):
     """Sparse updates with error feedback; share = 1 is FedAvg up to rounding."""
 
-    level = "coordinate"
     fill = "zero"
     base = None
     remembers = True
@@ -33,16 +33,6 @@ class TopK(Algorithm, name="topk"):
 
         share: float = Field(0.01, gt=0, le=1)  # part of the changes that is sent
         feedback: bool = True  # keep the residual
-
-    def plan(self, state, round, client):
-        """Everything down; what goes up is known after training."""
-        everything = Support.all(self.layout)
-        return Plan(down=everything, up=everything)
-
-    @classmethod
-    def sends_as_planned(cls, keys):
-        """No: which changes are the largest is known after training."""
-        return False
 
     def message(self, job, report):
         """The largest entries of change and residual."""

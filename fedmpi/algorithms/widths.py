@@ -3,11 +3,11 @@
 from math import ceil
 
 import numpy as np
-from pydantic import field_validator
 
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
+from fedmpi.section import Shares
 from fedmpi.sparsity import narrowed
 
 
@@ -21,14 +21,7 @@ class Widths(Algorithm):
     class Keys(Keys):
         """The [algorithm] keys of methods with widths."""
 
-        widths: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
-
-        @field_validator("widths")
-        @classmethod
-        def _in_range(cls, widths):
-            if not widths or not all(0 < width <= 1 for width in widths):
-                raise ValueError(f"widths = {list(widths)}: name at least one, in (0, 1]")
-            return widths
+        widths: Shares = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

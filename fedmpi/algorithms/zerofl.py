@@ -13,16 +13,15 @@ from typing import Literal
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Keys
+from fedmpi.algorithms.sparse_upload import SparseUpload
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
-from fedmpi.plan import Plan
 
 
-class ZeroFL(Algorithm, name="zerofl"):
+class ZeroFL(SparseUpload, name="zerofl"):
     """Sparse uploads; sparsity = 0 is FedAvg."""
 
-    level = "coordinate"
     fill = "old"
 
     class Keys(Keys):
@@ -35,16 +34,6 @@ class ZeroFL(Algorithm, name="zerofl"):
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
-
-    def plan(self, state, round, client):
-        """Everything down; what goes up is chosen afterwards."""
-        everything = Support.all(self.layout)
-        return Plan(down=everything, up=everything)
-
-    @classmethod
-    def sends_as_planned(cls, keys):
-        """No: a part goes up."""
-        return False
 
     def message(self, job, report):
         """The weights that were chosen."""

@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from fedmpi.bench import contributions, simgrid
+from fedmpi.bench import contributions, simgrid, whole_rounds
 from fedmpi.bench.check import BOUND
 from fedmpi.bench.drawn_supports import Supports
 from fedmpi.bench.measure import Bar, judged, plain
@@ -120,13 +120,14 @@ def independent(n=10**7, density=0.01, ranks=RANKS, networks=NETWORKS):
     return rows
 
 
-def of_method(method, sums, ranks=RANKS, networks=NETWORKS):
+def of_method(method, watched, ranks=RANKS, networks=NETWORKS):
     """Return rows for JSON: predicted seconds of the sums of one round of a real method.
 
-    `sums` are its Sums (contributions.py). Every rank has one client, drawn from those that were
+    `watched` is from contributions.py. Every rank has one client, drawn from those that were
     watched; each sum is made by the algorithm that is fastest for it.
     """
-    rows, most = [], max(sums, key=lambda one: one.starts[-1])
+    sums, rows = watched.sums, []
+    most = max(sums, key=lambda one: one.starts[-1])
     for count in ranks:
         every = {one.name: Supports.of(one, count) for one in sums}
         largest = every[most.name]
@@ -140,6 +141,7 @@ def of_method(method, sums, ranks=RANKS, networks=NETWORKS):
                 "union": largest.union,
                 "algorithm": best[most.name][1],
                 "seconds": sum(taken for taken, _ in best.values()),
+                "memory": watched.memory,
                 "dense": sum(seconds(one, network, whole) for one in every.values()),
             })  # fmt: skip
     return rows
@@ -149,7 +151,8 @@ def run(launch, quick, say):
     """Measure and predict everything; starts its own ranks by `launch` (launch.py).
 
     Returns a dict for JSON: "checks" (what check.py finds on 2, 3 and 4 ranks), "rows" (see
-    `independent`), "methods" (see `of_method`) and "bars". `say` gets a text at each step.
+    `independent`), "methods" (see `of_method`), "rounds" (see whole_rounds.scaling) and "bars".
+    `say` gets a text at each step.
     """
     checks, words = [], ["bench", "scale", *(["--quick"] if quick else [])]
     for count in (2,) if quick else (2, 3, 4):
@@ -163,11 +166,18 @@ def run(launch, quick, say):
         say(f"supports of {name}")
         how = {"clients": 4, "model": "lenet5"} if quick else {}
         methods += of_method(name, contributions.of_method(name, **how), ranks)
+    say("whole rounds on one rank, and on as many as there are cores")
+    measured, taken = whole_rounds.measure(
+        launch, whole_rounds.QUICK if quick else whole_rounds.Case()
+    )
+    rounds = whole_rounds.scaling(measured, methods, NETWORKS)
     bars = [Bar(*(bar[key] for key in ("name", "value", "bound")), at_least=False)
             for check in checks for bar in check["bars"]]  # fmt: skip
-    bars += against_simgrid(ranks[:2])
-    found = {"checks": checks, "rows": rows, "methods": methods, "bars": judged(bars, quick)}
-    return plain(found)
+    bars += against_simgrid(ranks[:2]) + whole_rounds.checked(measured, taken)
+    return plain({
+        "checks": checks, "rows": rows, "methods": methods, "rounds": rounds,
+        "bars": judged(bars, quick),
+    })  # fmt: skip
 
 
 def against_simgrid(ranks):

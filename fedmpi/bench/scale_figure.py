@@ -1,19 +1,22 @@
-"""The picture of `fedmpi bench scale`: predicted seconds of a round's sums over the ranks."""
+"""The picture of `fedmpi bench scale`: predicted sums of a round, and efficiency, over ranks."""
 
 from fedmpi.analysis.draw import COLOURS, save, sheet
 
 MARKERS = "osD^vx"
+SHOWN = "FedSkel", "FedDIP"  # the sparsest sums and the densest
 
 
 def draw(found, path):
-    """Draw what scale.run found: a column of panels for each network, methods over algorithms.
+    """Draw what scale.run found: a column of panels for each network.
+
+    From above: sums of real methods, algorithms, and the efficiency of whole rounds.
 
     Raises ResultError without matplotlib (extra [analysis]), ConfigError if the name does not
     end in .png, .svg or .pdf.
     """
     networks = list(dict.fromkeys(row["network"] for row in found["rows"]))
-    figure = sheet(path, (9, 7))
-    panels = figure.subplots(2, len(networks), sharex=True, squeeze=False)
+    figure = sheet(path, (9, 10))
+    panels = figure.subplots(3, len(networks), sharex=True, squeeze=False)
     titles = "five methods, VGG-11", "algorithms, 10 million coordinates, 1 %"
     for line, (key, title) in enumerate(zip(("methods", "rows"), titles, strict=True)):
         for panel, network in zip(panels[line], networks, strict=True):
@@ -27,18 +30,30 @@ def draw(found, path):
             panel.yaxis.set_major_formatter("{x:,g}")
         panels[line][-1].legend(handles=lines, loc="best", frameon=False, fontsize="small")
         panels[line][0].set_ylabel("predicted milliseconds")
+    for panel, network in zip(panels[2], networks, strict=True):
+        rows = [efficiency(row) for row in found["rounds"] if row["network"] == network]
+        rows = [row for row in rows if row["method"].startswith(SHOWN)]
+        lines = _panel(panel, rows, f"{network}: whole rounds", "efficiency", 1.0)
+        panel.set_ylim(0, 1.05)
+    panels[2][-1].legend(handles=lines, loc="best", frameon=False, fontsize="small")
+    panels[2][0].set_ylabel("efficiency over one rank")
     for panel in panels[-1]:
         panel.set_xlabel("ranks, one on each node")
     save(figure, path)
 
 
-def _panel(panel, rows, title):
+def efficiency(row):
+    """Return a row of whole rounds under the name that its line has."""
+    return row | {"method": f"{row['method']}, {row['scaling']}"}
+
+
+def _panel(panel, rows, title, column="seconds", unit=1e3):
     """Draw one line for each method; return the lines. Lines that coincide show their marks."""
     lines = []
     for i, name in enumerate(dict.fromkeys(row["method"] for row in rows)):
         mine = [row for row in rows if row["method"] == name]
         lines += panel.plot(
-            [row["ranks"] for row in mine], [1e3 * row["seconds"] for row in mine], lw=1.4,
+            [row["ranks"] for row in mine], [unit * row[column] for row in mine], lw=1.4,
             marker=MARKERS[i], ms=11 - 1.5 * i, mfc="none", color=COLOURS[i], label=name,
         )  # fmt: skip
     panel.set_xscale("log", base=4)

@@ -211,7 +211,7 @@ def scale(args):
 
             sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
         found = measured.run(launch_of(folder), args.quick, say)
-        checks, tables = found["checks"], (found["rows"], found["methods"])
+        checks, tables = found["checks"], [found[key] for key in ("rows", "methods", "rounds")]
         if args.figure:
             draw(found, args.figure)
     write(args.json, found)

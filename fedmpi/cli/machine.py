@@ -4,6 +4,7 @@ import ctypes
 import os
 
 from fedmpi import api
+from fedmpi.errors import ConfigError
 
 SLURM_GPUS = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 
@@ -21,10 +22,14 @@ def cache_folder():
 def one_thread_each(threads):
     """Tell the libraries that are not loaded yet how many threads a rank has.
 
-    A value that the user has set wins.
+    A value that the user has set wins. Raises ConfigError for one that numba would not take.
     """
     for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
-        os.environ.setdefault(f"{name}_NUM_THREADS", str(threads))
+        os.environ[f"{name}_NUM_THREADS"] = os.environ.get(f"{name}_NUM_THREADS") or str(threads)
+    given = os.environ["NUMBA_NUM_THREADS"]
+    if not (given.isascii() and given.isdigit() and int(given) > 0):
+        raise ConfigError(f"NUMBA_NUM_THREADS = {given!r}: must be a whole number from 1; set it "
+                          "to the threads of a rank, or leave it out")
 
 
 def gpus_of_job(environ):

@@ -39,6 +39,8 @@ def add_verbs(verbs):
                         help="import the modules of users' code that OUT names")
     parser.add_argument("--force", action="store_true",
                         help="continue although data or code have changed, and note it in OUT")
+    parser.add_argument("--rebuild", action="store_true",
+                        help="if OUT is damaged or gone, make it again from its checkpoint")
     _add_common(parser)
 
 
@@ -74,16 +76,11 @@ def run(args):
 def resume(args):
     """Continue a run from its checkpoint; for more rounds add --set run.rounds=N."""
     from fedmpi.experiment import resolve
-    from fedmpi.record import reader
-
-    def read():
-        with reader.open(args.out) as old:
-            return {"text": old.toml, "values": old.config, "done": len(old.rounds),
-                    "status": old.status}
+    from fedmpi.experiment.rebuild import beginning
 
     return _on_all_ranks(
         args,
-        read=read,
+        read=lambda: beginning(args.out, args.rebuild),
         make=lambda given: resolve.again(
             given, str(args.out), args.overrides, args.allow_code
         ),
@@ -134,6 +131,7 @@ def _resolve_and_execute(args, read, make, comm, stages, how):
             hold_to_level(os.environ)
     keep_freed_memory()
     with Stop() as stop:
+        how |= {"rebuild": given.get("rebuild", False)}
         code = _execute(args, resolved, comm, stop, stages, how)
         ignore_signals()
         return code

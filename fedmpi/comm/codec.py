@@ -30,9 +30,10 @@ def encode(
         What is sent; its level and units are what `decode` gives back.
     sender, round : int
         Noted in the header.
-    value_type : "float32", "float16", "bfloat16", "int8" or "int4"
+    value_type : "float32", "float16", "bfloat16", "int8", "int4" or "ones"
         How a value travels. The 16-bit types round to nearest, ties to even; the integers are
-        the nearest numbers of steps, from -127 to 127 or from -7 to 7.
+        the nearest numbers of steps, from -127 to 127 or from -7 to 7; "ones" are not written,
+        since all of them are 1.
     scales : float32[T], optional
         For integers: the step of each tensor.
     known : bool

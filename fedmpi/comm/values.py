@@ -1,13 +1,15 @@
 """Values of a message: the kept coordinates, as float32, as 16 bits, or as small integers.
 
-Integers are numbers of steps; the step of each tensor, float32[T], comes before them. Those of
-4 bits are stored two to a byte, the first in the lower half, each plus 8.
+"ones" take no bytes: every kept coordinate is 1, and the support says it all. Integers are numbers
+of steps; the step of each tensor, float32[T], comes before them. Those of 4 bits are stored two to
+a byte, the first in the lower half, each plus 8.
 """
 
 import numpy as np
 
 from fedmpi import kernels
 from fedmpi.comm import wire
+from fedmpi.errors import MessageError
 
 
 def gather(values, support, out, value_type, scales=None):
@@ -17,6 +19,13 @@ def gather(values, support, out, value_type, scales=None):
     """
     if value_type == "float32":
         _move(values, support, out.view(np.uint32))
+        return
+    if value_type == "ones":
+        if not (values[support.mask() != 0] == 1).all():
+            raise MessageError(
+                "encode: a value of a part that is coded as ones is not 1; leave out the stage "
+                "that changed it"
+            )
         return
     if scales is not None:
         out[: scales.nbytes] = scales.astype("<f4").view(np.uint8)
@@ -32,6 +41,8 @@ def scatter(stream, support, value_type):
     """Return float32[P]: the values of uint8[...] `stream` on `support`, and 0 elsewhere."""
     if value_type == "float32":
         return _spread(stream.view(np.uint32), support)
+    if value_type == "ones":
+        return (support.mask() != 0).astype(np.float32)
     if value_type in wire.INTEGERS:
         return _from_integers(stream, support, value_type)
     wide = np.empty(stream.size // 2, np.float32)

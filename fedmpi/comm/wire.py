@@ -19,8 +19,8 @@ from fedmpi.errors import MessageError
 MAGIC = b"FMPI"
 VERSION = 1
 LEVELS = ("model", "layer", "tensor", "row", "coordinate")
-VALUE_TYPES = ("float32", "float16", "bfloat16", "int8", "int4")
-VALUE_BITS = (32, 16, 16, 8, 4)
+VALUE_TYPES = ("float32", "float16", "bfloat16", "int8", "int4", "ones")
+VALUE_BITS = (32, 16, 16, 8, 4, 0)
 INTEGERS = ("int8", "int4")  # a float32 scale for each tensor comes before the values
 DENSE, PACKED, ROWS, RUNS, BITMAP, IDX16, IDX32, VARINT = range(8)
 KINDS = ("dense", "packed", "rows", "runs", "bitmap", "idx16", "idx32", "varint")

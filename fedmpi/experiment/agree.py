@@ -10,6 +10,7 @@ from fedmpi import named
 from fedmpi.errors import AlikeError
 from fedmpi.record.digest import weights_sha256
 
+INSTALLED = ("site-packages", "dist-packages")  # folders of packages of all kinds
 _ROW = np.dtype([("rank", "<i8"), ("what", "S64"), ("digest", "S64")])
 _HINTS = {
     "layout": "a model must have the same layers on every rank",
@@ -35,13 +36,20 @@ def digests_of(experiment, comm):
 
 
 def code_of(resolved):
-    """Return hex digests of the user's modules that a configuration names, by module."""
+    """Return hex digests of the user's modules that a configuration names, by module.
+
+    Those in the same folders that have been imported by now count as well, but not all that is
+    installed beside a package.
+    """
     names = {name.partition(":")[0] for _, name in named.names_in(resolved.values())}
-    paths = {name: getattr(modules.get(name), "__file__", None) for name in sorted(names)}
+    paths = {name: Path(path) for name, module in sorted(modules.items())
+             if (path := getattr(module, "__dict__", {}).get("__file__"))}
+    folders = {folder for name in names & paths.keys()
+               if (folder := paths[name].parent).name not in INSTALLED}
     return {
-        name: hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
         for name, path in paths.items()
-        if path and Path(path).is_file()
+        if path.is_file() and (name in names or (path.parent in folders and name != "__main__"))
     }
 
 

@@ -126,6 +126,7 @@ def _algorithm(resolved, engine, devices, memories, facts):
         policy=config.devices.policy if config.devices.knob == "method" else "fixed",
         fit=costs.fit,
         steps=costs.steps,
+        seconds=costs.seconds_of,
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
         **facts,

@@ -13,6 +13,7 @@ from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.provenance import mixture, provenance
+from fedmpi.experiment.rebuild import rebuild
 from fedmpi.experiment.save import CheckpointBudget, keep, restore
 from fedmpi.experiment.twice import train_twice
 from fedmpi.experiment.watch import watching
@@ -31,7 +32,8 @@ class Start:
     With `resume` the run goes on from the checkpoint beside `out`, or from the beginning if
     there is none yet; `changed` are the "a.b=v" that differ from then. `data_root` and `cache`
     are folders or None, `environ` and `command` those of the command line, for the record.
-    `force` lets it go on with data or code that have changed.
+    `force` lets it go on with data or code that have changed, and `rebuild` makes the result
+    file again from the checkpoint first.
     `warn` is called, in a thread of its own, with a text about ranks that seem to be stopped,
     and `stage` with a text at each step of the start.
     """
@@ -40,6 +42,7 @@ class Start:
     overwrite: bool = False
     resume: bool = False
     force: bool = False
+    rebuild: bool = False
     changed: tuple = ()
     data_root: Path | None = None
     cache: Path | None = None
@@ -79,9 +82,16 @@ def _execute(resolved, comm, start, progress, stop):
             start.stage("training clients twice")
             train_twice(experiment, comm, resolved.config.run.train_twice)
         simulation = Simulation(experiment, comm, stop, watch)
-        began -= restore(simulation, start.out) if start.resume else 0.0
+        lost, passed, older = "", 0.0, ""
+        if start.resume:
+            lost = _rebuilt(resolved, experiment, comm, start)
+            passed, older = restore(simulation, start.out)
+            began -= passed
         writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
-        _warn(writer, uncounted(experiment.layout), start)
+        if writer and older:
+            checkpoint.use_previous(start.out)
+        for note in (lost, older, uncounted(experiment.layout)):
+            _warn(writer, note, start)
         start.stage("training the first round")
         with _told(writer, start.out, comm):
             try:
@@ -212,21 +222,36 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         return writer
     writer = Writer.create(
         start.out,
+        **_fixed(experiment),
         config_toml=resolved.text,
         resolved=resolved.values(),
         provenance=facts,
-        partition_counts=experiment.partition.counts(
-            experiment.dataset.y_train, experiment.dataset.classes
-        ),
-        devices=experiment.devices.columns(),
-        layer_names=[layer.name for layer in experiment.layout.layers],
         ranks=comm.size,
-        metrics=[name for name, _ in experiment.metrics],
         overwrite=start.overwrite,
     )
     checkpoint.remove(start.out)  # one of a run that was here before
     _warn(writer, mixture(facts), start)
     return writer
+
+
+def _fixed(experiment):
+    """Return what an Experiment, but no rank and no time, makes of a result file."""
+    return {
+        "partition_counts": experiment.partition.counts(
+            experiment.dataset.y_train, experiment.dataset.classes
+        ),
+        "devices": experiment.devices.columns(),
+        "layer_names": [layer.name for layer in experiment.layout.layers],
+        "metrics": [name for name, _ in experiment.metrics],
+    }
+
+
+def _rebuilt(resolved, experiment, comm, start):
+    """Make the result file again if that is asked for; return what it lacks; collective."""
+    with alike(comm):
+        if start.rebuild and comm.rank == 0:
+            return rebuild(start.out, resolved, _fixed(experiment))
+    return ""
 
 
 def _warn(writer, text, start):

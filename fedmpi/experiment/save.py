@@ -36,7 +36,8 @@ class CheckpointBudget:
 def keep(simulation, writer, out, wall_time):
     """Write the checkpoint beside `out`; collective. Rounds so far enter the result file first.
 
-    So the file never holds fewer rounds than the checkpoint, whatever happens in between.
+    So the file never holds fewer rounds than the checkpoint, whatever happens in between. The
+    checkpoint holds what the file can be made of again, the rows of clients and the events apart.
     `writer` is None on all ranks but 0; `wall_time` are the seconds of the run so far.
     """
     if not writer:
@@ -45,6 +46,7 @@ def keep(simulation, writer, out, wall_time):
         return
     facts = {
         "run": writer.created,
+        "result": writer.origin,
         "next_round": simulation.next_round,
         "virtual_time": simulation.virtual_time,
         "wall_time": wall_time,
@@ -54,6 +56,9 @@ def keep(simulation, writer, out, wall_time):
     with checkpoint.writing(checkpoint.path_of(out), facts) as put:
         for name, array in checkpoint.by_name(simulation.arrays()).items():
             put.array(name, array)
+        with reader.open(writer.path) as result:
+            for name, rows in result.rows():
+                put.column(name, rows)
         for client, data in _memories(simulation):
             put.client(client, data)
 
@@ -66,18 +71,21 @@ def _memories(simulation):
 
 
 def restore(simulation, out):
-    """Take up the state in the checkpoint beside `out`; return the seconds of the run so far.
+    """Take up the state in the last whole checkpoint beside `out`.
 
+    Returns the seconds of the run so far, and why it is not the last one that was written, or "".
     A run killed before its first checkpoint starts again from round 0. Collective: rank 0 reads the
-    result file, the first rank of each node the arrays, and each rank its clients' memories.
-    Raises ResultError, with more ranks AlikeError, for a checkpoint that is damaged, of another
-    run or model, or that is missing though the run had one.
+    result file and looks at the checkpoint, the first rank of each node reads the arrays, and each
+    rank its clients' memories. Raises ResultError, with more ranks AlikeError, if no checkpoint is
+    whole, or if it is of another run or model, or missing though the run had one.
     """
-    comm, path = simulation.comm, checkpoint.path_of(out)
+    comm, found = simulation.comm, None
     with alike(comm):
-        found = _found(path, out) if comm.rank == 0 else None
-    if not comm.share(found):
-        return 0.0
+        if comm.rank == 0:
+            found = _found(out)
+    if not (found := comm.share(found)):
+        return 0.0, ""
+    path, note = found
     with alike(comm):
         kept = checkpoint.read(path, with_arrays=comm.node_rank == 0)
     kept.arrays = comm.copy_on_node(kept.arrays)
@@ -85,24 +93,27 @@ def restore(simulation, out):
         _check_model(kept, simulation.experiment.layout.size)
         simulation.take(checkpoint.by_part(kept))
         _place_memories(simulation, kept)
-        simulation.next_round = _fact(kept, "next_round", int)
-        simulation.virtual_time = _fact(kept, "virtual_time", float)
-        return _fact(kept, "wall_time", float)
+        simulation.next_round = kept.fact("next_round", int)
+        simulation.virtual_time = kept.fact("virtual_time", float)
+        note = note and f"{note}, of round {simulation.next_round}"
+        return kept.fact("wall_time", float), note
 
 
-def _found(path, out):
-    """Say whether the run of the result file `out` has a checkpoint at `path` to go on from."""
+def _found(out):
+    """Return the path of the checkpoint that the run of `out` goes on from, and a note; or None."""
     with reader.open(out) as result:
         run, rounds, ended = result.created, len(result.rounds), _ended(result)
-    if not path.exists():
+    kept, note = checkpoint.newest(out)
+    if kept is None:
         if ended:
-            raise ResultError(f"{path}: is missing; put it back, or run the experiment again")
-        return False
-    if _fact(checkpoint.read(path, with_arrays=False), "run", str) != run:
+            raise ResultError(f"{checkpoint.path_of(out)}: is missing; put it back, or run the "
+                              "experiment again")
+        return None
+    if kept.fact("run", str) != run:
         if not rounds:  # what an overwritten run has left
-            return False
-        raise ResultError(f"{path}: is not of this run; put back its own, or run again")
-    return True
+            return None
+        raise ResultError(f"{kept.path}: is not of this run; put back its own, or run again")
+    return str(kept.path), note
 
 
 def _ended(result):
@@ -118,14 +129,6 @@ def _check_model(kept, size):
         raise ResultError(
             f"{kept.path}: is not of a model of {size:,} parameters; put back its own"
         )
-
-
-def _fact(kept, name, kind):
-    """Return one of a checkpoint's facts, or raise ResultError if it is none of its kind."""
-    value = kept.facts.get(name) if isinstance(kept.facts, dict) else None
-    if type(value) is not kind or (kind is not str and not 0 <= value < 2**60):
-        raise ResultError(f"{kept.path}: its {name} is {str(value)[:40]!r}; it is damaged")
-    return value
 
 
 def _place_memories(simulation, kept):

@@ -8,7 +8,7 @@ correction: it is part of the optimisers' kernels.
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.sparsity import coordinates, largest, readjusted
+from fedmpi.sparsity import coordinates, largest, power, readjusted
 
 
 class Correction:
@@ -46,6 +46,64 @@ class Masked(Correction):
             steps.weights[steps.still] = steps.point[steps.still]
 
 
+class Scored(Correction):
+    """`scores`: a mask is drawn for each step, and what moves are the scores behind it.
+
+    `fixed` is float32[P'], the weights that masks take or leave.
+    """
+
+    changes_direction = True
+
+    def __init__(self, fixed):
+        self._fixed = fixed
+
+    def before(self, steps):
+        """Draw a mask, and set the point."""
+        chance = 1 / (1 + np.exp(-steps.weights, dtype=np.float64))
+        there = steps.draws.numbers(chance.size) < chance
+        np.copyto(steps.point, np.where(steps.free, self._fixed * there, steps.weights))
+        self._slope = np.where(steps.free, self._fixed * chance * (1 - chance), 1)
+
+    def after(self, steps, samples):
+        """Turn the gradient of weights into that of scores."""
+        steps.weights[steps.still] = steps.point[steps.still]
+        np.multiply(steps.direction, self._slope, out=steps.direction, casting="same_kind")
+
+
+class Powered(Correction):
+    """`power`: the gradient is taken at a power of the parameters that move."""
+
+    changes_direction = True
+
+    def __init__(self, plan, layout):
+        self._inside, self._power = coordinates(layout, plan.tensors), plan.power
+
+    def before(self, steps):
+        """Set the point."""
+        steps.point[:] = steps.weights if steps.mask is None else steps.weights * steps.mask
+        steps.point[self._inside] = power(steps.point[self._inside], self._power)
+
+    def after(self, steps, samples):
+        """Turn the gradient of weights into that of parameters."""
+        steps.weights[steps.still] = steps.point[steps.still]
+        moved = np.abs(steps.weights[self._inside])
+        steps.direction[self._inside] *= np.float32(self._power) * moved ** (self._power - 1)
+
+
+class Important(Correction):
+    """`importance`: gradients are larger where a weight is near the threshold of a mask."""
+
+    changes_direction = True
+
+    def __init__(self, plan, layout):
+        self._inside, self._most = coordinates(layout, plan.tensors), np.float32(plan.importance)
+
+    def after(self, steps, samples):
+        """Stretch the gradient."""
+        size, most = np.abs(steps.point[self._inside]), self._most
+        steps.direction[self._inside] *= 1 + 2 * most * size / (size + most) ** 2
+
+
 class Measured(Correction):
     """`statistics`: what is summed over the steps."""
 
@@ -55,17 +113,24 @@ class Measured(Correction):
 
 
 class Readjusted(Correction):
-    """`readjust`: at the first step a part of the mask is replaced; weights that come are 0."""
+    """`readjust`: at some steps a part of the mask is replaced; weights that come are 0.
 
-    def __init__(self, plan):
-        self._tensors, self._share = plan.tensors, plan.readjust
+    `grow` float32[P'] or None: what ranks that which comes, else the gradient.
+    """
+
+    def __init__(self, plan, grow):
+        self._plan, self._shares, self._grow = plan, dict(plan.readjust), grow
 
     def after(self, steps, samples):
         """Replace the mask, and what follows from it."""
-        if steps.count > 1:
+        if steps.count not in self._shares:
             return
-        old, weights = steps.mask, steps.weights
-        new = readjusted(steps.layout, self._tensors, old, weights, steps.grad, self._share)
+        old, weights, plan = steps.mask, steps.weights, self._plan
+        rank = steps.grad if self._grow is None else self._grow
+        share = self._shares[steps.count]
+        new = readjusted(
+            steps.layout, plan.tensors, old, weights, rank, share, plan.reallocate
+        )
         weights[new != old] = 0
         steps.take_mask(new, (steps.free | (new > old)) & (new >= old))
         steps.moving = steps.free
@@ -77,12 +142,14 @@ class Penalised(Correction):
 
     changes_direction = True
 
-    def __init__(self, plan, layout):
-        self._blocks, self._strength = blocks(layout, plan.tensors, plan.by_row), plan.penalty
+    def __init__(self, plan, network):
+        self._blocks = blocks(network.layout, plan.tensors, plan.by_row)
+        self._strength, self._counts = plan.penalty, network.part_of(plan.penalised)
 
     def after(self, steps, samples):
         """Add the gradient of the penalty."""
-        kernels.penalty.group_norm(steps.direction, steps.point, *self._blocks, self._strength)
+        point = steps.point if self._counts is None else steps.point * self._counts
+        kernels.penalty.group_norm(steps.direction, point, *self._blocks, self._strength)
 
 
 class Controlled(Correction):
@@ -153,9 +220,12 @@ def corrections_of(plan, network):
     layout = network.layout
     table = (
         (plan.mask is not None, lambda: Masked()),
+        (plan.scores is not None, lambda: Scored(network.part_of(plan.scores))),
+        (plan.power != 1, lambda: Powered(plan, layout)),
+        (plan.importance, lambda: Important(plan, layout)),
         (plan.statistics, lambda: Measured()),
-        (plan.readjust, lambda: Readjusted(plan)),
-        (plan.penalty, lambda: Penalised(plan, layout)),
+        (plan.readjust, lambda: Readjusted(plan, network.part_of(plan.grow))),
+        (plan.penalty, lambda: Penalised(plan, network)),
         (plan.control is not None, lambda: Controlled(network.part_of(plan.control))),
         (plan.clip, lambda: Clipped(plan.clip)),
         (plan.salient < 1, lambda: Salient(plan, layout)),

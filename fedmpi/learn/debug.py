@@ -127,9 +127,12 @@ class DebugEngine(OneByOne, name="debug"):
 
     mechanisms = MECHANISMS | ERRORS
 
-    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> DebugSteps:
+    def steps_of(
+        self, network: Network, plan: Plan, lr: float, start: Vector, draws: Draws
+    ) -> DebugSteps:
         torch.set_num_threads(1)
         own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
         vectors = [None if values is None else torch.tensor(values) for values in own]
         local = self.data.local
-        return DebugSteps(network.backend, plan, local, lr, torch.tensor(start), *vectors)
+        told = network.backend, plan, local, lr, torch.tensor(start)
+        return DebugSteps(*told, *vectors, draws)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.layout import Layout
+from fedmpi.learn.debug_masks import powered, readjusted, scores_point
 from fedmpi.learn.kinds import row_axis
 from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.local import Local
@@ -43,6 +44,8 @@ class DebugSteps:
     mask, update : uint8[P], optional
     control : float32[P], optional
         Those of the plan, in the coordinates of this network.
+    draws : Draws
+        Where masks that are drawn take their numbers from.
 
     Attributes
     ----------
@@ -61,12 +64,13 @@ class DebugSteps:
         mask: Tensor | None,
         update: Tensor | None,
         control: Tensor | None,
+        draws: Any,
     ) -> None:
         self.reference, self.layout = reference, reference.layout
         self.plan, self.local, self.lr, self.control = plan, local, lr, control
         modules = layer_modules(reference.module, self.layout)
         self.axes = [row_axis(parts[0]) for parts in modules]  # of the rows, in a layer's output
-        size = self.layout.size
+        size, self.draws = self.layout.size, draws
         self.start, self.weights = start.clone(), start.clone()
         self.mask = torch.ones(size) if mask is None else mask.float()
         self.running = torch.tensor(~self.layout.trained)
@@ -81,16 +85,23 @@ class DebugSteps:
     def take(self, x: AnyArray, y: AnyArray) -> float:
         """Take one step on a batch; return its loss."""
         self.count += 1
-        point = self.weights * self.mask
+        point, slope = self.weights * self.mask, None
+        if self.plan.scores is not None:
+            point, slope = scores_point(self.plan, point, self.may_move, self.draws)
+        if self.plan.power != 1:
+            point, slope = powered(self.plan, point, self._inside())
+        if self.plan.importance:
+            size, most = point.abs(), self.plan.importance
+            slope = torch.where(self._inside(), 1 + 2 * most * size / (size + most) ** 2, 1.0)
         with self._watched() as seen:
             loss, grad, after = self._gradient(point, x, y, self.plan.backward)
         if self.plan.dense_norm:
             _, _, after = self._gradient(self.weights, x, y, self.plan.backward)
         self.weights[self.running] = after[self.running]
         self._measure(seen, grad, len(y))
-        if self.plan.readjust and self.count == 1:
-            self._readjust(grad)
-        direction = grad + self._penalty(point)
+        for share in (share for step, share in self.plan.readjust if step == self.count):
+            self._readjust(grad, share)
+        direction = (grad if slope is None else grad * slope) + self._penalty(point)
         if self.control is not None:
             direction = direction + self.control
         if self.plan.clip:
@@ -168,18 +179,10 @@ class DebugSteps:
         if "summed" in self.statistics:
             self.statistics["summed"] += grad.numpy()
 
-    def _readjust(self, grad: Tensor) -> None:
-        """readjust: in each tensor the smallest kept entries go, those of largest gradient come."""
-        old, new = self.mask.clone(), self.mask.clone()
-        for number in self.plan.tensors:
-            tensor = self.layout.tensors[number]
-            places = torch.arange(tensor.start, tensor.start + tensor.size)
-            kept, pruned = places[old[places] == 1], places[old[places] == 0]
-            changed = min(round(self.plan.readjust * len(kept)), len(pruned))
-            going = self.weights[kept].abs().argsort(stable=True)[:changed]
-            coming = grad[pruned].abs().argsort(descending=True, stable=True)[:changed]
-            new[kept[going]], new[pruned[coming]] = 0.0, 1.0
-        self.mask = new
+    def _readjust(self, grad: Tensor, share: float) -> None:
+        """readjust, grow, reallocate: the smallest kept entries go, others come."""
+        old = self.mask
+        self.mask = new = readjusted(self.layout, self.plan, old, self.weights, grad, share)
         self.weights[new != old] = 0.0
         self.may_move = (self.may_move | (new > old)) & (new >= old)
         self.statistics["mask"] = new.numpy().astype(np.uint8)
@@ -187,13 +190,14 @@ class DebugSteps:
     def _penalty(self, point: Tensor) -> Tensor:
         """penalty: the gradient of the sum of L2 norms, taken by autograd."""
         free = point.clone().requires_grad_()
+        counted = free if self.plan.penalised is None else free * torch.tensor(self.plan.penalised)
         if not self.plan.penalty:
             return torch.zeros_like(point)
         total = torch.zeros(())
         for number in self.plan.tensors:
             tensor = self.layout.tensors[number]
             rows = tensor.rows if self.plan.by_row else 1
-            for group in free[tensor.start : tensor.start + tensor.size].reshape(rows, -1):
+            for group in counted[tensor.start : tensor.start + tensor.size].reshape(rows, -1):
                 if group.detach().any():  # a group of zeros has no gradient
                     total = total + self.plan.penalty * group.norm()
         if not total.requires_grad:

@@ -1,8 +1,11 @@
-"""The random numbers that modules draw while a client trains: those of dropout, say."""
+"""The random numbers of a client's training: those that modules draw, and those of masks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
+from fedmpi.arrays import Vector
 from fedmpi.rng import rng_for
 
 
@@ -15,6 +18,11 @@ class Draws:
 
     def __init__(self, seed: int, round: int, client: int) -> None:
         self._rng = rng_for(seed, "dropout", round, client)
+        self._masks = rng_for(seed, "scores", round, client)
+
+    def numbers(self, size: int) -> Vector:
+        """Return the next float32[size], in [0, 1): the numbers of one step's mask."""
+        return self._masks.random(size, np.float32)
 
     @contextmanager
     def next_pass(self) -> Iterator[None]:

@@ -5,9 +5,13 @@ import copy
 import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from fedmpi.errors import ConfigError
 from fedmpi.learn.kinds import BATCH_NORMS
+
+COMPUTE = (WeightNorm, SpectralNorm)  # hooks of older code, before each forward pass
 
 
 def check_kinds(module):
@@ -16,7 +20,8 @@ def check_kinds(module):
         place = f"model: {name or type(part).__name__}"
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in part.parameters(False)):
             raise ConfigError(f"{place} is a lazy module without a size; give its sizes")
-        if parametrize.is_parametrized(part):
+        hooks = part._forward_pre_hooks.values()
+        if parametrize.is_parametrized(part) or any(isinstance(hook, COMPUTE) for hook in hooks):
             raise ConfigError(
                 f"{place} computes its weights (weight_norm, spectral_norm); use a plain layer"
             )

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedmpi.errors import ConfigError
 from fedmpi.learn.layout_of import layer_modules
 
 
@@ -11,15 +12,26 @@ def narrow(module, layout, rows):
     """Remove output rows from the layers of `module`, a chain, and the inputs that read them.
 
     `rows` is bool[rows] for each layer. Changes the module in place: it becomes smaller, and
-    its outputs are those of the whole module with the removed rows' outputs at 0.
+    its outputs are those of the whole module with the removed rows' outputs at 0. Raises
+    ConfigError for parameters that are not the weight and bias of a layer.
     """
     before = None
     for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
         keep = before if layer.kind == "norm" else keep
         inner = layer.kind == "adapter"
         for part in parts:
+            _check_weight(part)
             _narrow_part(part, keep, None if hasattr(part, "num_features") or inner else before)
         before = None if inner else keep
+
+
+def _check_weight(part):
+    if not isinstance(getattr(part, "weight", None), torch.Tensor):
+        names = ", ".join(name for name, _ in part.named_parameters(recurse=False))
+        raise ConfigError(
+            f"model: {type(part).__name__} has {names}, which are not the weight and bias of a "
+            "layer; methods that remove channels need them in layers, such as torch.nn.Linear"
+        )
 
 
 def _narrow_part(part, rows, columns):

@@ -33,8 +33,9 @@ class OneByOne(NetworkEngine):
         plan, data = job.plan.minimising(self.data.loss), self.data
         network, lr = self.networks.of(plan.submodel), data.local.lr_of(job.round)
         start = job.state["weights"] if plan.start is None else plan.start
-        network.backend.begin(Draws(data.seed, job.round, job.client))
-        steps = self.steps_of(network, plan, lr, network.enter(start, plan.private))
+        draws, entered = Draws(data.seed, job.round, job.client), network.enter(start, plan.private)
+        network.backend.begin(draws)
+        steps = self.steps_of(network, plan, lr, entered, draws)
         samples = len(data.partition.of(job.client))
         loss, seen, probed = 0.0, 0, 0
         if "columns" in plan.statistics:
@@ -66,11 +67,13 @@ class OneByOne(NetworkEngine):
         )
 
     @abstractmethod
-    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> Any:
+    def steps_of(
+        self, network: Network, plan: Plan, lr: float, start: Vector, draws: Draws
+    ) -> Any:
         """Return what takes the steps of one client: Steps, or what has its methods.
 
         `start` is float32[P'], the weights that training starts from, in the coordinates of
-        the Network.
+        the Network; masks that are drawn take their numbers from `draws`.
         """
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
@@ -95,8 +98,10 @@ class GradientEngine(OneByOne):
         backend: Gradients = self.networks.whole.backend
         return backend
 
-    def steps_of(self, network: Network, plan: Plan, lr: float, start: Vector) -> Steps:
-        return Steps(network, plan, self.data.local, lr, start)
+    def steps_of(
+        self, network: Network, plan: Plan, lr: float, start: Vector, draws: Draws
+    ) -> Steps:
+        return Steps(network, plan, self.data.local, lr, start, draws)
 
 
 class TorchEngine(GradientEngine, name="torch"):

@@ -27,6 +27,8 @@ class Steps:
         Learning rate of this round.
     start : float32[P']
         The weights that training starts from, in the network's own coordinates.
+    draws : Draws, optional
+        Where masks that are drawn take their numbers from.
 
     Attributes
     ----------
@@ -48,7 +50,7 @@ class Steps:
     statistics : Statistics
     """
 
-    def __init__(self, network, plan, local, lr, start):
+    def __init__(self, network, plan, local, lr, start, draws=None):
         self._local, self._lr, self._mu = local, np.float32(lr), plan.proximal
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
         self._error, self._backward, self._start = plan.error, plan.backward, start
@@ -61,7 +63,8 @@ class Steps:
         self.mask, update = network.part_of(plan.mask), network.part_of(plan.update)
         # Pruned weights that start at 0 and never move need no second vector.
         stays = self.mask is None or (plan.fixed and not start[self.mask == 0].any())
-        self.apart = not stays
+        self.apart = not stays or plan.scores is not None or plan.power != 1
+        self.draws = draws
         self.weights = start.copy() if self.apart else self.point
         self.free = free_of(self.layout, plan.backward, network.trained, update)
         whole = update is None and plan.backward.whole

@@ -2,9 +2,12 @@
 
     magic | parts, one after the other | index (JSON) | trailer
 
-A part is the bytes of one array or of one client's memory. The index names each part with its
-place, length and CRC-32; the trailer says where the index is, and its CRC-32. All numbers are
-little-endian. Nothing in the file is executed, and no length is believed before it is checked.
+A part is the bytes of one array, of one column of the rounds, or of one client's memory. The index
+names each part with its place, length and CRC-32; the trailer says where the index is, and its
+CRC-32. All numbers are little-endian. Nothing in the file is executed, and no length is believed
+before it is checked.
+
+The last two checkpoints are kept: OUT.checkpoint, and the one before as OUT.checkpoint.previous.
 """
 
 import json
@@ -17,12 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fedmpi.errors import ResultError
+from fedmpi.errors import DamagedError, ResultError
 from fedmpi.record.digest import number_type
-from fedmpi.record.whole import replacement
+from fedmpi.record.whole import replacement, settle
 
 MAGIC = b"FEDMPI-CHECKPOINT-1\n"
 PARTS = r"(algorithm|selector|cohorts|stage/\d+)/(.+)"  # part of a run, name of the array
+PIECE = 1 << 20  # bytes that are looked at together
 TRAILER = struct.Struct("<QQI")  # place of the index, its length, its CRC-32
 
 
@@ -31,15 +35,63 @@ def path_of(out):
     return Path(f"{out}.checkpoint")
 
 
+def previous_of(out):
+    """Return the path of the checkpoint before the last one of the result file `out`."""
+    return Path(f"{out}.checkpoint.previous")
+
+
 def remove(out):
-    """Remove the checkpoint beside the result file `out`, if there is one."""
+    """Remove the checkpoints beside the result file `out`, if there are any."""
+    for path in (previous_of(out), path_of(out)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ResultError(
+                f"{path}: is of another run and cannot be removed ({error.strerror}); "
+                "remove it, or choose another name for the result"
+            ) from error
+
+
+def newest(out):
+    """Return (Checkpoint without arrays, "") of the newest whole one beside the result file `out`.
+
+    In the place of "" stands why it is not the last one that was written. Returns (None, "") if
+    there is none at all. Raises ResultError if none is whole, or one cannot be read.
+    """
+    last, before = path_of(out), previous_of(out)
+    if not before.exists():
+        return (_sound(last), "") if last.exists() else (None, "")
+    fault = f"{last}: is missing"
+    if last.exists():
+        try:
+            return _sound(last), ""
+        except DamagedError as error:
+            fault = error.reason
     try:
-        path_of(out).unlink(missing_ok=True)
+        return _sound(before), f"{fault}; the checkpoint before it is used"
+    except DamagedError as error:
+        raise DamagedError(f"{fault}; {error.reason}") from error
+
+
+def _sound(path):
+    """Return the Checkpoint at `path`, without arrays, after a look at every byte."""
+    found = read(path, with_arrays=False)
+    with _refusing(path), open(path, "rb") as file:
+        for entry in found.parts:
+            for _ in _pieces(file, entry, f"what lies at byte {entry[0]}"):
+                pass
+    return found
+
+
+def use_previous(out):
+    """Make the checkpoint before the last one of the result file `out` the last one.
+
+    A damaged one is thereby removed, which would else take the place of a whole one.
+    """
+    try:
+        settle(previous_of(out), path_of(out))
     except OSError as error:
-        raise ResultError(
-            f"{path_of(out)}: is of another run and cannot be removed ({error.strerror}); "
-            "remove it, or choose another name for the result"
-        ) from error
+        raise ResultError(f"{previous_of(out)}: cannot be renamed ({error.strerror})") from error
 
 
 def by_name(parts):
@@ -75,41 +127,64 @@ def _renamed(name):
 
 
 class Checkpoint:
-    """A checkpoint as read: `facts` (plain values), `arrays` by name, clients on request."""
+    """A checkpoint as read: `facts` (plain values), `arrays` by name, the rest on request."""
 
-    def __init__(self, path, facts, arrays, clients):
+    def __init__(self, path, facts, arrays, clients, columns=(), parts=()):
         self.path, self.facts, self.arrays, self._clients = path, facts, arrays, clients
+        self._columns = columns
+        self.parts = parts  # [place, length, CRC-32] of all arrays, columns and clients
+
+    @property
+    def columns(self):
+        """Paths of the columns of the result file of which the checkpoint holds the rows."""
+        return list(self._columns)
+
+    def column(self, name):
+        """Return the rows of one of these columns."""
+        with _refusing(self.path), open(self.path, "rb") as file:
+            return _array(file, self._columns[name], name)
 
     @property
     def clients(self):
         """Numbers of the clients whose memory the checkpoint holds, ascending."""
         return sorted(self._clients)
 
+    def fact(self, name, kind):
+        """Return one of the facts, or raise ResultError if it is not of the type `kind`."""
+        value = self.facts.get(name) if isinstance(self.facts, dict) else None
+        if type(value) is not kind or (kind in (int, float) and not 0 <= value < 2**60):
+            raise ResultError(f"{self.path}: its {name} is {str(value)[:40]!r}; it is damaged")
+        return value
+
     def client(self, client):
         """Return the bytes that were written for one client."""
         with _refusing(self.path), open(self.path, "rb") as file:
-            return _part(file, self._clients[client], self.path, f"client {client}")
+            return _part(file, self._clients[client], f"client {client}")
 
 
 @contextmanager
 def writing(path, facts):
     """Write a checkpoint whole: `with writing(path, facts) as put: put.array(name, array)`.
 
-    The file appears under `path` when the block ends, on disk and complete; until then, and if
-    the block raises, the one before stays. `facts` is a dict that JSON can hold.
+    The file appears under `path` when the block ends, on disk and complete; the one before becomes
+    the previous one. Until then, and if the block raises, both stay. `facts` is a dict that JSON
+    can hold. Put arrays, columns and clients with `array`, `column` and `client`.
     """
     try:
         with replacement(path) as part, open(part, "wb") as file:
             file.write(MAGIC)
             put = _Parts(file)
             yield put
-            index = json.dumps({"facts": facts, "arrays": put.arrays, "clients": put.clients})
+            index = json.dumps({"facts": facts, "arrays": put.arrays, "columns": put.columns,
+                                "clients": put.clients})
             place = file.tell()
             file.write(index.encode())
             crc = zlib.crc32(index.encode())
             file.write(TRAILER.pack(place, file.tell() - place, crc))
             file.flush()
             os.fsync(file.fileno())
+            if os.path.exists(path):
+                os.replace(path, f"{path}.previous")
     except OSError as error:
         raise ResultError(
             f"{path}: the checkpoint cannot be written ({error.strerror}); check space, quota and "
@@ -121,14 +196,21 @@ class _Parts:
     """Appends parts to an open file, and notes where they are."""
 
     def __init__(self, file):
-        self._file, self.arrays, self.clients = file, {}, {}
+        self._file, self.arrays, self.columns, self.clients = file, {}, {}, {}
 
     def array(self, name, array):
         """Append one array of numbers."""
+        self.arrays[name] = self._numbers(array)
+
+    def column(self, name, rows):
+        """Append the rows of one column of the result file."""
+        self.columns[name] = self._numbers(rows)
+
+    def _numbers(self, array):
         array = np.ascontiguousarray(array)
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         entry = self._append(memoryview(little).cast("B") if little.size else b"")
-        self.arrays[name] = [*entry, little.dtype.str, list(array.shape)]
+        return [*entry, little.dtype.str, list(array.shape)]
 
     def client(self, client, data):
         """Append the bytes of one client's memory."""
@@ -158,38 +240,50 @@ def read(path, with_arrays=True):
         if zlib.crc32(text) != crc:
             raise ValueError("its index was altered")
         index = json.loads(text)
-        parts = [*index["arrays"].values(), *index["clients"].values()]
-        if sum(entry[1] for entry in parts) > size:
+        columns = index.get("columns", {})  # earlier versions kept none
+        named = (index["arrays"], columns, index["clients"])
+        parts = [entry[:3] for entries in named for entry in entries.values()]
+        if sum(length for _, length, _ in parts) > size:
             raise ValueError("its parts overlap")  # and would be many times the file in memory
         entries = index["arrays"].items() if with_arrays else ()
-        arrays = {name: _array(file, entry, path, name) for name, entry in entries}
+        arrays = {name: _array(file, entry, name) for name, entry in entries}
         clients = {int(client): entry for client, entry in index["clients"].items()}
-        return Checkpoint(path, index["facts"], arrays, clients)
+        return Checkpoint(path, index["facts"], arrays, clients, columns, parts)
 
 
-def _array(file, entry, path, name):
+def _array(file, entry, name):
     *part, dtype, shape = entry
     dtype = number_type(dtype)
     count = int(np.prod(shape, dtype=object)) if shape else 1
     if count * dtype.itemsize != part[1]:
         raise ValueError(f"array {name} does not fit its length")
-    return np.frombuffer(_part(file, part, path, name), dtype).reshape(shape).copy()
+    return np.frombuffer(_part(file, part, name), dtype).reshape(shape).copy()
 
 
-def _part(file, entry, path, name):
-    place, length, crc = entry
-    if place < 0 or length < 0 or place + length > os.fstat(file.fileno()).st_size:
+def _part(file, entry, name):
+    return b"".join(_pieces(file, entry, name, entry[1]))
+
+
+def _pieces(file, entry, name, most=PIECE):
+    """Yield the bytes of a part, at most so many at a time, and compare their CRC-32 at the end."""
+    place, left, crc = entry
+    if place < 0 or left < 0 or place + left > os.fstat(file.fileno()).st_size:
         raise ValueError(f"{name} lies outside the file")
     file.seek(place)
-    data = file.read(length)
-    if zlib.crc32(data) != crc:
+    found = 0
+    while left:
+        data = file.read(min(left, most))
+        if not data:
+            break
+        found, left = zlib.crc32(data, found), left - len(data)
+        yield data
+    if found != crc:
         raise ValueError(f"{name} was altered")
-    return data
 
 
 @contextmanager
 def _refusing(path):
-    """Turn whatever a damaged or foreign file brings about into a ResultError."""
+    """Turn whatever a damaged or foreign file brings about into a ResultError or DamagedError."""
     try:
         yield
     except OSError as error:
@@ -198,7 +292,5 @@ def _refusing(path):
         ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
         struct.error, RecursionError,
     ) as error:
-        raise ResultError(
-            f"{path}: {error}; remove it to start the run again from round 0"
-        ) from error
+        raise DamagedError(f"{path}: {error}") from error
 

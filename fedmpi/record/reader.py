@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -143,6 +143,12 @@ class Run:
     def sign(self) -> Any:
         """The last Sign of life of a run that is "running", as of now; None of one that ended."""
         return last_sign(self.path) if self.status == "running" else None
+
+    def rows(self) -> Iterator[tuple[str, AnyArray]]:
+        """Yield (path, array) of every column that has a row for each round."""
+        for table in (self.rounds, self.phases, self.layers):
+            for column in table.schema:
+                yield column.path, self._source.read(column.path, column.dtype)
 
     def model(self) -> dict[str, AnyArray]:
         """Return the final weights as {parameter: array}, checked against their digest."""

@@ -33,6 +33,11 @@ class Table:
         """Names of the columns, in the order of the schema."""
         return tuple(self._columns)
 
+    @property
+    def schema(self):
+        """The schema.Column of each column."""
+        return tuple(self._columns.values())
+
     def __len__(self):
         """Return the number of rows."""
         return self.shape[0]

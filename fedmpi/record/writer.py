@@ -58,26 +58,31 @@ class Writer:
         self._events = []
         self._bytes = 0
         self._cost = 0.0
+        self.origin = {"toml": run.toml, "values": run.config, "provenance": run.provenance,
+                       "ranks": self._width}  # what a file without rounds is made of
         self._lock = threading.RLock()  # a rank that fails is written down by another thread
         self._since = perf_counter()
 
     @classmethod
     def create(
         cls, path, *, config_toml, resolved, provenance, partition_counts, devices, layer_names,
-        ranks, phases=schema.PHASES, metrics=(), overwrite=False,
+        ranks, phases=schema.PHASES, metrics=(), overwrite=False, created=None, rows=None,
     ):
-        """Write a file without rounds and return its Writer.
+        """Write a file without rounds, or with those of a run that goes on; return its Writer.
 
         config_toml is the text as given, resolved and provenance are plain dicts,
         partition_counts int[N, classes], devices {column: values [N]}, layer_names [L] texts;
-        `phases` and `metrics` name the rows of what is given to append. Raises ResultError if
-        `path` exists (without overwrite) or cannot be written.
+        `phases` and `metrics` name the rows of what is given to append. `created` is when the run
+        began, now if not given, and `rows` holds {path: array [R, ...]} of the columns that have a
+        row for each round. Raises ResultError if `path` exists (without overwrite) or cannot be
+        written.
         """
         path = check_target(path, overwrite)
-        now = utc_now()
+        now, rows = utc_now(), rows or {}
         root = {
-            "fedmpi_schema": schema.VERSION, "software_version": __version__,
-            "status": "running", "rounds": 0, "ranks": ranks, "created": now, "updated": now,
+            "fedmpi_schema": schema.VERSION, "software_version": __version__, "status": "running",
+            "rounds": len(rows.get("rounds/round", ())), "ranks": ranks,
+            "created": created or now, "updated": now,
         }
         with guarded(path), replacement(path) as part, store.changed(part, new=True) as file:
             store.put_attributes(file, root)
@@ -85,6 +90,8 @@ class Writer:
             store.put_tree(file.create_group("provenance", track_order=True), provenance)
             store.put_devices(file.create_group("devices"), devices, len(partition_counts))
             store.put_empty(file, ranks, len(layer_names), metrics)
+            for column, array in rows.items():
+                store.extend(file[column], array)
         with reader.open(path) as run:
             return cls(path, run, phases)
 

@@ -61,6 +61,13 @@ class Costs:
         total: Reals = spans(self.devices, np.arange(len(sizes)), size, size, work).total
         return total
 
+    def seconds_of(self, client: int, plan: Plan) -> float:
+        """Return the virtual seconds of a client's round by its Plan, without a round's luck."""
+        # Messages keep sizes of supports, which may be others in every round.
+        cost = self.of(plan, client, Messages(self.config.network.value_type))
+        work = (cost.bytes_down, cost.bytes_up, cost.flops)
+        return float(spans(self.devices, client, *work).total)
+
     def check_memory(self, plan: Plan, client: int) -> None:
         """Raise ConfigError if a client's device cannot hold what its Plan trains."""
         if self._limited:

@@ -124,7 +124,8 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
     algorithm, memory = server.algorithm, server.memory(job.client)
     message, (parts, support), up, kept = outgoing(server, job, report)
-    arrival = Arrival(job.client, job.share, report.steps, report.loss, parts)
+    told = job.client, job.share, report.steps, report.loss
+    arrival = Arrival(*told, parts, job.round)
     done = Visit(job, report, down, up, support, arrival)
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")

@@ -38,6 +38,11 @@ CASES = [
     ("fiarse", {"shares": [1.0]}, (), True),
     ("sub-fedavg", {"target": 1.0}, (), True),
     ("zerofl", {"sparsity": 0.0}, (), True),
+    ("fedmef", {"sparsity": 0.0, "penalty": 0.0}, (), True),
+    ("fedmp", {"ratios": [0.0]}, (), False),
+    ("fedrts", {"sparsity": 0.0}, (), True),
+    ("fedtiny", {"sparsity": 0.0, "candidates": 1}, (), True),
+    ("sparsyfed", {"sparsity": 0.0, "beta": 1.0}, (), True),
     ("fedbn", {}, ("model.name=lenet5",), True),
 ]
 

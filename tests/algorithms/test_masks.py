@@ -145,3 +145,27 @@ class TestLotteryFL:
         masks = [np.unpackbits(store[c]["mask"], count=len(inside)) for c in store.clients()]
         left = [mask[inside].mean() for mask in masks]
         assert 0.2 < min(left) < 0.4 and max(left) < 1
+
+
+class TestFLASH:
+    def test_the_warm_up_sends_bits_and_masks_keep_their_size_as_they_move(self):
+        sparsity = 0.75
+        run, rows = simulate("flash", sparsity=sparsity, warmup=3)
+        inside = coordinates(run.experiment.layout, run.algorithm.tensors)
+        assert run.state["mask"][inside].mean() == pytest.approx(1 - sparsity, abs=0.01)
+        assert not weights_of(run)[run.state["mask"] == 0].any()
+        assert rows[0].columns["bytes_up"] < 0.4 * rows[1].columns["bytes_up"]
+
+
+class TestFedPM:
+    def test_a_client_sends_a_bit_for_each_weight_and_fixed_weights_stay(self):
+        run, rows = simulate("fedpm", ("model.name=lenet5",), spread=2.0)
+        state, layout = run.state, run.experiment.layout
+        for row in rows:
+            each = row.columns["bytes_up"] / row.columns["clients_completed"]
+            assert layout.size / 8 <= each < layout.size / 8 + 200
+        assert np.array_equal(state["weights"], state["fixed"] * state["mask"])
+        first = layout.tensors[0]
+        sizes = np.abs(state["fixed"][first.start : first.start + first.size])
+        np.testing.assert_allclose(sizes, 2 / np.sqrt(first.size // first.rows), rtol=1e-6)
+        assert 0.01 <= state["theta"].min() < 0.1 < 0.9 < state["theta"].max() <= 0.99

@@ -130,6 +130,8 @@ def test_scale(run_fedmpi, tmp_path):
         "FedSkel", "Skeletonization", "ADP", "FedLP", "FedDIP"
     }
     assert [check["ranks"] for check in found["checks"]] == [2]
+    assert {row["scaling"] for row in found["rounds"]} == {"strong", "weak"}
+    assert all(0 < row["efficiency"] <= 1.01 for row in found["rounds"])
     check_bars(found["bars"])
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 

@@ -14,6 +14,8 @@ import pytest
 
 from fedmpi import cli
 from fedmpi.cli import progress_display
+from fedmpi.cli.machine import one_thread_each
+from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import resolve
 from tests.conftest import ROOT, SOON, errors_of, mpiexec
 
@@ -220,3 +222,10 @@ def test_ctrl_c_while_it_starts_ends_it_soon(folder, ranks):
         assert process.returncode != 0
         for left in folder.glob("a.h5*"):
             left.unlink()
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two"])
+def test_threads_that_numba_would_not_take_are_refused(monkeypatch, given):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", given)
+    with pytest.raises(ConfigError, match=f"NUMBA_NUM_THREADS = '{given}': must be a whole number"):
+        one_thread_each(1)

@@ -44,7 +44,8 @@ def messages(rng):
                 integers = value_type in wire.INTEGERS
                 scales = rng.random(len(LAYOUT.tensors), np.float32) if integers else None
                 how = {"value_type": value_type, "weights": weights, "scales": scales}
-                message = codec.encode(values, support, **how)
+                sent = np.ones_like(values) if value_type == "ones" else values
+                message = codec.encode(sent, support, **how)
                 good.append(np.frombuffer(message, np.uint8))
     kept = [rng.random(layer.rows) < 0.5 for layer in LAYOUT.layers]
     good.append(np.frombuffer(codec.encode(values, Support.of_rows(LAYOUT, kept)), np.uint8))

@@ -127,7 +127,8 @@ def chain(folder, algorithm, whole):
         assert job.end() == 0, job.text()
     equal(contents(out), whole)
     left = sorted(path.name for path in folder.iterdir())
-    assert left == ["exp.toml", "log", "out.h5", "out.h5.checkpoint"]
+    assert left == ["exp.toml", "log", "out.h5", "out.h5.checkpoint",
+                    "out.h5.checkpoint.previous"]
     return seconds
 
 

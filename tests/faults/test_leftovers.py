@@ -63,6 +63,7 @@ def test_the_checkpoint_of_an_overwritten_run_is_gone_or_ignored(out, monkeypatc
 def test_a_missing_checkpoint_does_not_cost_the_result(out):
     good, path = contents(out), checkpoint.path_of(out)
     path.unlink()
+    checkpoint.previous_of(out).unlink()
     with pytest.raises(ResultError, match=f"{path.name}: is missing"):
         run_here(out, overrides=["run.rounds=9"], resume=True)
     equal(contents(out), good)

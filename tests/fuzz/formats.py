@@ -196,6 +196,7 @@ def kept(folder):
     with checkpoint.writing(path, facts) as put:
         put.array("weights", np.arange(1000, dtype=np.float32))
         put.array("mask", np.zeros((3, 4), np.uint8))
+        put.column("rounds/round", np.arange(3))
         for client in (2, 30):
             put.client(client, memories.pack({"head": np.ones(5, np.float32)}))
     whole = path.read_bytes()
@@ -215,7 +216,8 @@ def kept(folder):
         found = checkpoint.read(path)
         for client in found.clients:
             memories.unpack(found.client(client))
-        if sum(array.nbytes for array in found.arrays.values()) > len(data):
+        read = [*found.arrays.values(), *map(found.column, found.columns)]
+        if sum(array.nbytes for array in read) > len(data):
             raise RuntimeError("more arrays than file")
 
     return case

@@ -222,6 +222,7 @@ def pruned():
         (lambda: nn.LazyLinear(2), "model: 0 is a lazy module without a size"),
         (lambda: parametrizations.weight_norm(nn.Linear(4, 2)), "0 computes its weights"),
         (lambda: parametrizations.spectral_norm(nn.Linear(4, 2)), "0 computes its weights"),
+        (lambda: nn.utils.spectral_norm(nn.Linear(4, 2)), "0 computes its weights"),
         (pruned, "0 is pruned by a hook; call torch.nn.utils.prune.remove"),
         (lambda: nn.EmbeddingBag(9, 2, sparse=True), "0 has sparse gradients"),
     ],

@@ -24,8 +24,7 @@ LOCAL = Local(
     epochs=2, steps=None, batch_size=7, optimizer="sgd", lr=0.1, lr_decay=0.9, momentum=0.5,
     weight_decay=1e-2,
 )  # fmt: skip
-OTHERS = ["torch", "batched", "stacked"]
-OTHERS += [] if numba.config.DISABLE_JIT else ["kernels"]
+OTHERS = ["torch", "batched", "stacked", *([] if numba.config.DISABLE_JIT else ["kernels"])]
 STACKED = OnDevice(stacked=True, chunk=3)  # the batched engine with all clients in one operation
 
 
@@ -78,8 +77,7 @@ def engine(name, build=chain, local=LOCAL, **how):
 
 
 def plan_of(layout, **mechanisms):
-    whole = Support.all(layout)
-    return Plan(whole, whole, **mechanisms)
+    return Plan(Support.all(layout), Support.all(layout), **mechanisms)
 
 
 def some(layout, seed, share=0.6):
@@ -98,8 +96,7 @@ def rows(layout):
 
 
 def narrow(layout):
-    kept = [np.ones(layer.rows, bool) if keep is None else keep
-            for layer, keep in zip(layout.layers, rows(layout), strict=True)]  # fmt: skip
+    kept = [*rows(layout)[:-1], np.ones(layout.layers[-1].rows, bool)]
     return Submodel(rows=tuple(keep.tobytes() for keep in kept))
 
 
@@ -117,14 +114,22 @@ PLANS = {
     "proximal": lambda at: {"proximal": 0.7},
     "mask": lambda at: {"mask": some(at, 1)},
     "update": lambda at: {"update": some(at, 2)},
+    "scores": lambda at: {"scores": np.cos(np.arange(at.size, dtype="f4")), "update": some(at, 2)},
+    "power": lambda at: {"power": 1.5, "tensors": (0, 6)},
+    "importance": lambda at: {"importance": 0.2, "tensors": (0, 6), "mask": some(at, 1)},
     "dense_norm": lambda at: {"mask": some(at, 1), "dense_norm": True},
     "control": lambda at: {"control": 0.1 * at.trained * np.cos(np.arange(at.size, dtype="f4"))},
     "penalty": lambda at: {"penalty": 0.05, "tensors": (0, 6), "by_row": True},
+    "penalised": lambda at: PLANS["penalty"](at) | {"penalised": some(at, 3)},
     "threshold": lambda at: {"threshold": 0.1, "tensors": (0, 6)},
     "readjust": lambda at: {
-        "mask": some(at, 1), "update": some(at, 1), "tensors": (0, 6), "readjust": 0.3,
+        "mask": some(at, 1), "update": some(at, 1), "tensors": (0, 6), "readjust": ((1, 0.3),),
         "statistics": ("mask",),
     },
+    "grow": lambda at: PLANS["readjust"](at) | {
+        "readjust": ((2, 0.3), (4, 0.2)), "grow": np.cos(np.arange(at.size, dtype="f4")),
+    },
+    "reallocate": lambda at: PLANS["readjust"](at) | {"readjust": ((2, 0.5),), "reallocate": True},
     "salient": lambda at: {"salient": 0.4, "tensors": (0, 6), "statistics": ("moved",)},
     "submodel.divisor": lambda at: {"submodel": replace(narrow(at), divisor=0.6)},
     "labels": lambda at: {"labels": np.arange(CLASSES) != 1},
@@ -217,7 +222,7 @@ def test_an_engine_does_what_the_debug_engine_does(name, mechanism, optimizer):
     mine, debug = engine(name, local=local), engine("debug", local=local)
     plan = plan_of(mine.layout, **(PLANS | TOGETHER)[mechanism](mine.layout))
     if not plan.mechanisms <= mine.mechanisms:
-        with pytest.raises(ConfigError, match=rf"{name}.*{mechanism}.*use 'batched' or 'debug'"):
+        with pytest.raises(ConfigError, match=rf"{mine.name}.*{mechanism}.*use .*'debug'"):
             reports(mine, plan)
         return
     compare(reports(mine, plan), reports(debug, plan))

@@ -165,19 +165,20 @@ def test_long_messages_are_those_of_the_link():
 
 
 def test_what_clients_of_the_methods_touch_is_what_they_send():
-    sums = {
+    watched = {
         name: contributions.of_method(name, clients=4, model="lenet5")
         for name in ("FedSkel", "FedLP", "FedDIP")
     }
     density = {
-        name: max(found, key=lambda one: one.starts[-1]).coordinates / found[0].starts[-1]
-        for name, found in sums.items()
+        name: max(found.sums, key=lambda one: one.starts[-1]).coordinates
+        / found.sums[0].starts[-1]
+        for name, found in watched.items()
     }
     assert 0.2 < density["FedSkel"] < 0.35 and density["FedDIP"] == 1.0
-    rows = scale.of_method("FedSkel", sums["FedSkel"], ranks=(4, 64))
+    rows = scale.of_method("FedSkel", watched["FedSkel"], ranks=(4, 64))
     assert [row["ranks"] for row in rows] == [4, 4, 64, 64]
     assert all(row["density"] < row["union"] < 1 and row["seconds"] > 0 for row in rows)
-    dense = scale.of_method("FedDIP", sums["FedDIP"], ranks=(4,))
+    dense = scale.of_method("FedDIP", watched["FedDIP"], ranks=(4,))
     assert all(row["seconds"] == row["dense"] for row in dense)
 
 

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from fedmpi.errors import ResultError
+from fedmpi.errors import DamagedError, ResultError
 from fedmpi.record import checkpoint
 
 FACTS = {"run": "2026-01-01", "next_round": 7, "virtual_time": 1.5}
@@ -20,6 +20,7 @@ ARRAYS = {
     "big-endian": np.arange(5, dtype=">i4"),
     "turned": np.arange(6, dtype=np.float64).reshape(2, 3).T,
 }
+COLUMNS = {"rounds/round": np.arange(7), "layers/kept": np.ones((7, 2))}
 CLIENTS = {30: b"memory of 30", 2: b"", 11: b"\0" * 100}
 
 
@@ -35,12 +36,16 @@ def write(path, facts=FACTS):
     with checkpoint.writing(path, facts) as put:
         for name, array in ARRAYS.items():
             put.array(name, array)
+        for name, rows in COLUMNS.items():
+            put.column(name, rows)
         for client, data in CLIENTS.items():
             put.client(client, data)
 
 
 def everything(path):
     kept = checkpoint.read(path)
+    for name in kept.columns:
+        np.testing.assert_array_equal(kept.column(name), COLUMNS[name])
     return kept.facts, kept.arrays, {client: kept.client(client) for client in kept.clients}
 
 
@@ -145,12 +150,35 @@ def test_a_full_disk_leaves_the_one_before(path, name, monkeypatch, tmp_path):
 
 
 def test_the_bytes_are_on_the_disk_before_they_have_the_name(path, monkeypatch):
+    path.unlink()
     done, sync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda file: (done.append(os.fstat(file).st_size), sync(file)))
     monkeypatch.setattr(os, "replace", lambda *names: (done.append("name"), replace(*names)))
     write(path)
     assert done[:2] == [path.stat().st_size, "name"]
     assert len(done) == 3  # and the folder after that
+
+
+def test_the_last_two_are_kept_and_the_newest_whole_one_is_found(path, tmp_path):
+    out = tmp_path / "out.h5"
+    assert checkpoint.newest(out)[0].facts == FACTS
+    for round in (8, 9):
+        write(path, FACTS | {"next_round": round})
+    assert [checkpoint.read(p).facts["next_round"] for p in sorted(tmp_path.iterdir())] == [9, 8]
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        path.write_bytes(data)
+        found, why = checkpoint.newest(out)
+        assert found.facts["next_round"] == 8
+        assert why.startswith(f"{path}: ") and why.endswith("the checkpoint before it is used")
+    path.unlink()
+    assert "is missing" in checkpoint.newest(out)[1]
+    checkpoint.previous_of(out).write_bytes(whole[:-1])
+    path.write_bytes(data)
+    with pytest.raises(DamagedError, match=r"checkpoint: .*checkpoint.previous: was cut short"):
+        checkpoint.newest(out)
 
 
 def sealed(path, change):

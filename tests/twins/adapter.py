@@ -82,11 +82,11 @@ class Trial:
         x, x_test, y_test = (torch.from_numpy(array) for array in (x, *held_out))
         return x.double(), x_test.double(), y_test
 
-    def epochs(self, round, client):
-        """Return the batches of a client's round: for each epoch a list of int64[b]."""
+    def epochs(self, round, client, parts=1):
+        """Return the batches of `parts` rounds' epochs: for each epoch a list of int64[b]."""
         rng, size = self.rng("batches", round, client), self.config.clients.batch_size
         samples = int(self._experiment.sizes[client])
-        orders = [rng.permutation(samples) for _ in range(self.config.clients.local_epochs)]
+        orders = [rng.permutation(samples) for _ in range(parts * self.config.clients.local_epochs)]
         return [[order[i : i + size] for i in range(0, samples, size)] for order in orders]
 
     def rate(self, round):

@@ -195,8 +195,10 @@ def erk(net, names, density):
         full |= over
 
 
-def train(trial, round, client, w, gradient, moving=None, each_epoch=None):
+def train(trial, round, client, w, gradient, moving=None, each_epoch=None, parts=1):
     """Return w after a client's local SGD, and the number of steps.
+
+    It takes `parts` times the epochs of a round.
 
     `gradient(w, x, y)` gives the direction before weight decay; `moving(w, g)` or bool[P] says
     what a step may move (all that is trained, if not given): elsewhere weights and velocity stay.
@@ -205,7 +207,7 @@ def train(trial, round, client, w, gradient, moving=None, each_epoch=None):
     (x, y), w = trial.data(client), w.clone()
     velocity, steps = torch.zeros_like(w), 0
     lr, momentum, decay = trial.rate(round), trial.momentum, trial.weight_decay
-    for epoch in trial.epochs(round, client):
+    for epoch in trial.epochs(round, client, parts):
         for batch in epoch:
             g = gradient(w, x[batch], y[batch])
             moves = trial.net.trained & trial.net.ones()

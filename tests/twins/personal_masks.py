@@ -16,7 +16,14 @@ def fiarse(trial):
         for client, share in trial.cohort(round):
             held = shares[int(trial.rng("fiarse", 0, client).integers(len(shares)))]
             mask = largest_inside(net, net.prunable(), w, 1 - held)
-            mean.add(local(trial, round, client, w, mask), share, mask)
+            inside = mask & net.inside(net.prunable())
+            least = w[inside].abs().min() if trial.keys["gradient"] == "importance" else 0.0
+
+            def gradient(v, x, y, mask=mask, inside=inside, t=least * (held < 1)):
+                stretched = 1 + 2 * t * v.abs() / (v.abs() + t + 1e-300) ** 2
+                return net.gradient(v, x, y, mask) * torch.where(inside, stretched, 1.0)
+
+            mean.add(train(trial, round, client, w * mask, gradient, mask)[0], share, mask)
             seen.add(held)
             trial.sends(round, down=mask, up=mask)
         w = mean.over(w)
@@ -36,7 +43,7 @@ def sub_fedavg(trial):
             if mask[inside].double().mean() > keys["target"]:
                 before, later = (smaller(net, v, mask, keys["rate"]) for v in (w * mask, own))
                 moved = (before != later)[inside].double().mean()
-                good = net.accuracy(own, *trial.data(client)) > keys["accuracy"]
+                good = net.accuracy(own * later, *trial.data(client)) > keys["accuracy"]
                 after = later if good and moved > keys["distance"] else mask
                 pruned, kept = pruned + (after is later), kept + (after is mask)
             masks[client] = after
@@ -60,6 +67,35 @@ def zerofl(trial):
             trial.sends(round, down=net.size, up=sent)
         w = total
     return w
+
+
+def sparsyfed(trial):
+    """Powers of parameters are trained, and the largest go up (Guastella et al. 2025)."""
+    net, keys, beta = trial.net, trial.keys, trial.keys["beta"]
+    inside, missing = net.inside(net.prunable()), 0
+
+    def power(v, exponent):
+        return torch.where(inside, v.sign() * v.abs() ** exponent, v)
+
+    def gradient(v, x, y):
+        point = power(v, beta)
+        g = net.gradient(point, x, y)
+        v[~net.trained] = point[~net.trained]
+        return g * torch.where(inside, beta * v.abs() ** (beta - 1), 1.0)
+
+    v = power(net.first, 1 / beta)
+    for round in range(trial.rounds):
+        total, alive = torch.zeros_like(v), (v != 0) | ~inside
+        missing += int((~alive).sum())
+        for client, share in trial.cohort(round):
+            own, _ = train(trial, round, client, v, gradient)
+            assert not own[~alive].any()
+            sent = largest_inside(net, net.prunable(), own, keys["sparsity"])
+            total += share * own * sent
+            trial.sends(round, down=alive, up=sent)
+        v = total
+    assert missing, "no parameter is 0"
+    return power(v, beta)
 
 
 def fedspa(trial):

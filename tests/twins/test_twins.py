@@ -13,8 +13,13 @@ from tests.twins import (
     adp,
     averages,
     fedlp,
+    fedmp,
+    fedpm,
+    fedrts,
     fedskel,
+    fedtiny,
     feedback,
+    flash,
     masks,
     personal,
     personal_masks,
@@ -139,6 +144,10 @@ CASES = {
         widths.federated_dropout, {"name": "federated-dropout", "widths": [0.75]}, {}
     ),
     "fiarse": (personal_masks.fiarse, {"name": "fiarse", "shares": [1.0, 0.5]}, {}),
+    "fiarse-held": (
+        personal_masks.fiarse, {"name": "fiarse", "shares": [0.5], "gradient": "held"},
+        {"run": {"rounds": 3}},
+    ),
     "sub-fedavg": (
         personal_masks.sub_fedavg,
         {"name": "sub-fedavg", "accuracy": 0.25, "rate": 0.25, "target": 0.5, "distance": 0.03125},
@@ -150,10 +159,48 @@ CASES = {
         {"name": "zerofl", "sparsity": 0.5, "more": 0.25, "by": "weights"},
         {},
     ),
+    "sparsyfed": (
+        personal_masks.sparsyfed, {"name": "sparsyfed", "sparsity": 0.75}, {"run": {"rounds": 4}}
+    ),
     "fedspa": (
         personal_masks.fedspa,
         {"name": "fedspa", "alpha": 0.25, "sparsity": 0.375},
         {"run": {"rounds": 4, "seed": 1}, "clients": {"per_round": 3, "number": 4}},
+    ),
+    "fedmp": (
+        fedmp.fedmp,
+        {"name": "fedmp", "ratios": [0.0, 0.25, 0.5]},
+        {"run": {"rounds": 7}, "clients": {"number": 3, "per_round": 2},
+         "devices": {"profile": "mobile"}},
+    ),
+    "fedpm": (fedpm.fedpm, {"name": "fedpm", "reset": 2, "values": "drawn"}, {}),
+    "fedrts": (
+        fedrts.fedrts,
+        {"name": "fedrts", "sparsity": 0.5, "every": 2, "until": 0.9},
+        {"run": {"rounds": 6}},
+    ),
+    **{
+        f"fedtiny{label}": (
+            fedtiny.fedtiny,
+            {"name": "fedtiny", "sparsity": 0.5, "every": 2, "until": 0.9, **keys},
+            {"run": {"rounds": 7}},
+        )
+        for label, keys in {"": {"candidates": 2}, "-first": {"candidates": 1}}.items()
+    },
+    "fedmef": (
+        fedtiny.fedtiny,
+        {"name": "fedmef", "sparsity": 0.5, "every": 2, "until": 0.9, "penalty": 2**-5},
+        {"run": {"rounds": 5}},
+    ),
+    "flash": (
+        flash.flash,
+        {"name": "flash", "sparsity": 0.5, "warmup": 3, "every": 2, "shares": [1.0, 0.5]},
+        {"run": {"rounds": 4}},
+    ),
+    "flash-fixed": (
+        flash.flash,
+        {"name": "flash", "sparsity": 0.75, "warmup": 4, "masks": "fixed", "mean": "holders"},
+        {"run": {"rounds": 2}},
     ),
     "heterofl-complete": (
         widths.complete,

@@ -110,7 +110,7 @@ class Chunk:
         if not here:
             return
         batches, ended = self._batches(here)
-        self._moves.take(batches, [slot for slot, course in here if not course.count], ended)
+        self._moves.take(batches, {slot: course.count + 1 for slot, course in here}, ended)
         for slot, course in here:
             course.left -= 1
             course.count += 1

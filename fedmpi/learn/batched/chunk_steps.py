@@ -64,6 +64,8 @@ class ChunkSteps:
         ]  # fmt: skip
         self._labels: Tensor | None = None  # bool[K, classes], once a plan has said how many
         self._scratch = vectors("dense_norm" in names)
+        self._penalised = vectors("penalised" in names)
+        self._plans: dict[int, Plan] = {}  # of the client in each slot
         inside = coordinates(self.layout, kind.tensors)
         self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
         self.sums = ChunkSums(self.layout, kind.statistics, width, self._many)
@@ -75,6 +77,7 @@ class ChunkSteps:
     def enter(self, slot: int, plan: Plan, lr: float, start: Vector) -> None:
         """Let a client begin in a slot, from the weights `start` float32[P'] of its network."""
         put, network = self._put, self._network
+        self._plans[slot] = plan
         put(self.weights, slot, start)
         for values in (self._first, self._second, self._grad):
             if values is not None:
@@ -85,6 +88,7 @@ class ChunkSteps:
         put(self._start, slot, start)
         put(self._control, slot, network.part_of(plan.control))
         put(self._mask, slot, network.part_of(plan.mask))
+        put(self._penalised, slot, network.part_of(plan.penalised))
         if self._moving is not None:
             update = network.part_of(plan.update)
             put(self._moving, slot, free_of(self.layout, plan.backward, network.trained, update))
@@ -100,10 +104,11 @@ class ChunkSteps:
             put(self._labels, slot, plan.labels)
         self.sums.enter(slot)
 
-    def take(self, batches: Batches, first: list[int], ended: list[int]) -> None:
+    def take(self, batches: Batches, steps: dict[int, int], ended: list[int]) -> None:
         """Take one step of every client on its batch.
 
-        `first` are the slots whose clients take their first step, `ended` those whose epoch ends.
+        `steps` says of each slot's client the number of this step, `ended` are the slots whose
+        epoch ends.
         """
         names, wide = self.kind.mechanisms, self._many.size
         point = self.weights if self._mask is None else self.weights * self._mask
@@ -124,7 +129,7 @@ class ChunkSteps:
         self._count += 1
         self.sums.see(point, grad, count, found.activations)
         if "readjust" in names:
-            self._readjust(first)
+            self._readjust(steps)
         if "penalty" in names:
             self._penalise(point)
         if self._control is not None:
@@ -220,15 +225,16 @@ class ChunkSteps:
                 new = torch.where(self._shut[:, block], point[:, block], new)
             self.weights[:, block] = new
 
-    def _readjust(self, first: list[int]) -> None:
-        """readjust: the masks of clients that have taken their first step, once for each."""
+    def _readjust(self, steps: dict[int, int]) -> None:
+        """readjust: the masks of clients whose step it is, one after another."""
         size = self.layout.size
-        for slot in first:
-            old, weights, grad = (
-                row[slot, :size].cpu().numpy() for row in (self._mask, self.weights, self._grad)
-            )
-            kind, old = self.kind, old.astype(np.uint8)
-            new = readjusted(self.layout, kind.tensors, old, weights, grad, kind.readjust)
+        for slot in (s for s, step in steps.items() if step in dict(self._plans[s].readjust)):
+            plan, rows = self._plans[slot], (self._mask, self.weights, self._grad)
+            old, weights, grad = (row[slot, :size].cpu().numpy() for row in rows)
+            rank = grad if plan.grow is None else self._network.part_of(plan.grow)
+            share, old = dict(plan.readjust)[steps[slot]], old.astype(np.uint8)
+            told = self.layout, plan.tensors, old, weights, rank, share, plan.reallocate
+            new = readjusted(*told)
             free = self._moving[slot, :size].cpu().numpy()
             self._put(self._moving, slot, (free | (new > old)) & (new >= old))
             self.weights[slot, :size] *= torch.tensor(new == old).to(self.weights.device)
@@ -240,7 +246,8 @@ class ChunkSteps:
         for tensor in (self.layout.tensors[t] for t in self.kind.tensors):
             rows = tensor.rows if self.kind.by_row else 1
             block = slice(tensor.start, tensor.start + tensor.size)
-            values = point[:, block].reshape(self._width, rows, -1)
+            counted = 1.0 if self._penalised is None else self._penalised[:, block]
+            values = (point[:, block] * counted).reshape(self._width, rows, -1)
             norm = values.norm(dim=2, keepdim=True)
             pull = torch.where(norm > 0, values / norm, 0.0).reshape(self._width, -1)
             self._grad[:, block] += self._numbers[2] * pull

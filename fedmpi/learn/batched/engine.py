@@ -45,7 +45,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
         layers run as one operation.
     """
 
-    mechanisms = MECHANISMS | ERRORS
+    mechanisms = MECHANISMS - {"scores", "power", "importance"} | ERRORS
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class PlanKind:
         As in Plan.
     held : bool
         Whether some weights may not move.
-    statistics, tensors, by_row, readjust, salient
+    statistics, tensors, by_row, salient
         As in Plan.
     """
 
@@ -34,7 +34,6 @@ class PlanKind:
     statistics: tuple[str, ...]
     tensors: tuple[int, ...]
     by_row: bool
-    readjust: float
     salient: float
 
 
@@ -52,6 +51,5 @@ def kind_of(plan: Plan) -> PlanKind:
         statistics=plan.statistics,
         tensors=plan.tensors,
         by_row=plan.by_row,
-        readjust=plan.readjust,
         salient=plan.salient,
     )

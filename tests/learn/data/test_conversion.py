@@ -75,6 +75,19 @@ def test_the_sums_of_unpacked_files_are_those_of_their_content(data_root):
         == files.UNPACKED[path]
 
 
+def test_a_gzip_file_that_was_packed_again_is_right_if_its_content_is(data_root, tmp_path):
+    path = "mnist/t10k-labels-idx1-ubyte.gz"
+    content, known = gzip.decompress((data_root / path).read_bytes()), {path: files.MNIST[path]}
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / path).write_bytes(gzip.compress(content, 1, mtime=5))
+    assert checksums.verify("mnist", tmp_path, known) == {path: tmp_path / path}
+    packed = (tmp_path / path).read_bytes()
+    for other in (gzip.compress(content[:-1] + b"x"), packed[:-9], b"none", packed[:99] + packed):
+        (tmp_path / path).write_bytes(other)
+        with pytest.raises(DataError, match="truncated or altered"):
+            checksums.verify("mnist", tmp_path, known)
+
+
 RUN = """
 [run]
 rounds = 2

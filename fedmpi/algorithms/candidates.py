@@ -1,0 +1,116 @@
+"""A first phase in which clients choose among pruned candidates of the first weights.
+
+Candidate 0 keeps the share 1 - `sparsity` of the largest first weights of each layer, the others
+shares that differ by up to `noise` of it, the whole being as sparse. In round c the cohort
+measures the statistics of normalisation of candidate c, training nothing, and the server averages
+them; then, in one round, clients get all candidates and send the accuracy of each on their samples.
+The best stays. Networks without running statistics need the last of these rounds alone.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+from fedmpi.totals import Total
+
+
+class Candidates(Algorithm):
+    """Ask this class while `chooses(round)`; "told" is the sum of accuracies."""
+
+    level = "coordinate"
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of a choice."""
+
+        sparsity: float = Field(0.9, ge=0, lt=1)
+        candidates: int = Field(5, ge=1)  # 1: no choice
+        noise: float = Field(0.5, ge=0, lt=1)  # of the layers' densities
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+        self._still = np.flatnonzero(~self.layout.trained)
+        measured = keys.candidates if self._still.size else 0
+        self.choice = measured if keys.candidates > 1 else -1  # the round of the choice
+
+    def chooses(self, round):
+        """Return whether a round belongs to the choice."""
+        return round <= self.choice
+
+    def start(self, weights):
+        """The first weights, the candidates' masks, and their statistics."""
+        masks = np.stack([self._candidate(weights, c) for c in range(self.keys.candidates)])
+        statistics = np.tile(weights[self._still], (self.keys.candidates, 1))
+        mask = masks[0] if self.choice < 0 else np.ones(self.layout.size, np.uint8)
+        return {"weights": weights * mask, "mask": mask, "masks": masks, "statistics": statistics}
+
+    def plan(self, state, round, client):
+        """A candidate down and its statistics up, or all candidates down."""
+        held = [Support(self.layout, "coordinate", mask) for mask in state["masks"]]
+        if round == self.choice:
+            nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
+            more = {f"candidate {c}": support for c, support in enumerate(held) if c}
+            return Plan(held[0], nothing, more_down=more, steps=0)
+        mask, none = state["masks"][round], np.zeros(self.layout.size, np.uint8)
+        up = Support(self.layout, "coordinate", (~self.layout.trained).astype(np.uint8))
+        return Plan(held[round], up, start=state["weights"] * mask, mask=mask, update=none)
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: accuracies go up too."""
+        return False
+
+    def message(self, job, report):
+        """The statistics, or the accuracies of the candidates in the first coordinates."""
+        parts, count = super().message(job, report), self.keys.candidates
+        if job.round != self.choice:
+            return parts
+        values, keep = np.zeros(self.layout.size, np.float32), np.zeros(self.layout.size, np.uint8)
+        models = (self._model(job.state, c) for c in range(count))
+        values[:count], keep[:count] = [self.accuracy(report.client, w) for w in models], 1
+        return parts | {"told": Part(values, Support(self.layout, "coordinate", keep))}
+
+    def zero(self):
+        """The sums of weights, and of what clients tell besides."""
+        return super().zero() | {
+            "told": Total(self.layout, "coordinate", "zero", self.setting.exact)
+        }
+
+    def add(self, sums, arrival):
+        """Add all of it."""
+        for name, (values, support, *_) in arrival.parts.items():
+            sums[name].add(values, arrival.share, support)
+
+    def step(self, state, sums, round):
+        """Keep a candidate's statistics, or choose."""
+        if round == self.choice:
+            told = sums["told"].mean(np.zeros_like(state["weights"]))
+            best = int(told[: self.keys.candidates].argmax())
+            return state | {"weights": self._model(state, best), "mask": state["masks"][best]}
+        statistics = state["statistics"].copy()
+        statistics[round] = sums["weights"].mean(state["weights"])[self._still]
+        return state | {"statistics": statistics}
+
+    def _model(self, state, c):
+        """Return float32[P]: a candidate with its statistics."""
+        model = state["weights"] * state["masks"][c]
+        model[self._still] = state["statistics"][c]
+        return model
+
+    def _candidate(self, weights, c):
+        """Return uint8[P]: the mask of a candidate."""
+        mask, rng = np.ones(self.layout.size, np.uint8), self.rng_for("candidates", 0, c)
+        tensors = [self.layout.tensors[t] for t in self.tensors]
+        sizes = np.array([tensor.size for tensor in tensors])
+        wanted = 1 + self.keys.noise * (2 * rng.random(len(sizes)) - 1) * (c > 0)
+        wanted *= (1 - self.keys.sparsity) * sizes.sum() / (wanted * sizes).sum()
+        counts = np.rint(np.minimum(wanted, 1) * sizes).astype(int)
+        for tensor, count in zip(tensors, counts, strict=True):
+            block = self.layout.slice(tensor.name)
+            mask[block] = sparsity.largest(weights[block], count)
+        return mask

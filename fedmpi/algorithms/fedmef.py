@@ -1,0 +1,49 @@
+"""FedMef: before weights go, a penalty on the smallest moves what they know to the others.
+
+Huang, Zhuang, Chen and Lyu, "FedMef: Towards Memory-efficient Federated Dynamic Pruning", CVPR
+2024, arXiv:2403.14737, written from the code of the authors' benchmark (github.com/FedPruning).
+Masks move as in FedTiny, all layers at once and without a choice of candidates. Its budget-aware
+extrusion adds to the loss penalty * |w_low| for each layer, w_low the share
+extruded / 2 (1 + cos(pi t / T)) of its kept weights, the smallest received; after round
+T = `until` of the rounds there is none.
+
+Deviations: activations are not pruned (the paper's other half, which saves memory); the learning
+rate stays, where the code raises it by the L1 norm of w_low and lowers it in the round; first
+masks are even in all layers, where the code has ERK's.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithms.fedtiny import FedTiny
+from fedmpi.sparsity import largest
+
+
+class FedMef(FedTiny, name="fedmef"):
+    """Masks that move, and a penalty on what will go; sparsity = 0 and penalty = 0 is FedAvg."""
+
+    class Keys(FedTiny.Keys):
+        """The [algorithm] keys of FedMef."""
+
+        candidates: int = Field(1, ge=1)
+        alpha: float = Field(0.2, ge=0, le=1)
+        layers: Literal["turn", "all"] = "all"
+        penalty: float = Field(1.0, ge=0)
+        extruded: float = Field(0.5, ge=0, le=1)  # share of the kept weights, at first
+
+    def plan(self, state, round, client):
+        """FedTiny's, with the penalty."""
+        plan = super().plan(state, round, client)
+        time = round / (self.keys.until * self.setting.rounds)
+        if self.chooses(round) or time >= 1 or not self.keys.penalty:
+            return plan
+        share, low = self.keys.extruded / 2 * (1 + np.cos(np.pi * time)), plan.mask.copy()
+        for tensor in (self.layout.tensors[t] for t in self.tensors):
+            block = self.layout.slice(tensor.name)
+            alive = np.flatnonzero(low[block])
+            count = len(alive) - int(share * len(alive))
+            low[block][alive] = 1 - largest(state["weights"][block][alive], count)
+        return replace(plan, tensors=self.tensors, penalty=self.keys.penalty, penalised=low)

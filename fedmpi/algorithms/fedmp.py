@@ -1,0 +1,133 @@
+"""FedMP: a bandit finds how narrow each client's network should be, from its loss and its time.
+
+Jiang, Xu, Xu, Wang, Qiao and Zhao, "FedMP: Federated Learning Through Adaptive Model Pruning in
+Heterogeneous Edge Computing", ICDE 2022; the abstract was at hand, the rest is from memory. A
+client of ratio a holds, of each layer but the last, the share 1 - a of its rows, those of largest
+L1 norm in the model received, and what reads them. The server adds to each client's part what the
+client lacked, as it was, and averages (residual recovery, R2SP). The ratio is the arm of a
+discounted UCB bandit (Garivier and Moulines, ALT 2011): the largest mean reward plus
+sqrt(2 log n / n_a), n the discounted pulls; each arm once first, in an order drawn for each client.
+A reward is the fall of the client's loss since its last round, over the distance of its virtual
+time from the mean of the last round, |T / mean - 1| + `margin`.
+
+Deviations: the arms are `ratios`, where the paper divides the range of ratios by a tree; times are
+those that the cost model predicts for a Plan; each client keeps its own bandit, which the paper's
+server does, and sends its time; the mean time that it gets back is not counted in bytes.
+"""
+
+from math import ceil
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan, Submodel
+from fedmpi.section import Unit
+from fedmpi.sparsity import largest, narrowed
+from fedmpi.totals import Total
+
+
+class FedMP(Algorithm, name="fedmp"):
+    """Widths by bandit; ratios = [0.0] is FedAvg."""
+
+    level = "coordinate"
+    fill = "old"
+    remembers = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedMP."""
+
+        ratios: tuple[Unit, ...] = (0.0, 0.2, 0.4, 0.6, 0.8)  # shares of rows that go
+        discount: float = Field(0.98, gt=0, le=1)  # of older rewards, each round of a client
+        margin: float = Field(0.05, gt=0)  # added to the distance of times
+
+        @field_validator("ratios")
+        @classmethod
+        def _some(cls, ratios):
+            if not ratios or len(set(ratios)) < len(ratios):
+                raise ValueError(f"ratios = {list(ratios)}: name at least one, each once")
+            return ratios
+
+    def start(self, weights):
+        """The weights, and the mean time of a round, 0 while there was none."""
+        return {"weights": weights, "seconds": np.zeros(1)}
+
+    def plan(self, state, round, client):
+        """The largest rows down and up, as many as the bandit says."""
+        ratio = self.keys.ratios[self.arm_of(client)]
+        if ratio == 0:
+            whole = Support.all(self.layout)
+            return Plan(down=whole, up=whole)
+        *layers, last = self.layout.layers
+        rows = []
+        for layer, tensors in zip(layers, self.layout.layer_tensors, strict=False):
+            tensor = self.layout.tensors[tensors[0]]
+            block = state["weights"][tensor.start : tensor.start + tensor.size]
+            norms = np.abs(block, dtype=np.float64).reshape(tensor.rows, -1).sum(1)
+            rows.append(largest(norms, ceil((1 - ratio) * layer.rows)) != 0)
+        rows.append(np.ones(last.rows, bool))
+        held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
+        part = Submodel(rows=tuple(keep.tobytes() for keep in rows))
+        return Plan(down=held, up=held, submodel=part)
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: a time goes up too."""
+        return False
+
+    def message(self, job, report):
+        """The rows, and the time of the round in the first coordinate."""
+        seconds, keep = np.zeros(self.layout.size, np.float32), np.zeros(self.layout.size, np.uint8)
+        seconds[0], keep[0] = self.setting.seconds(job.client, job.plan), 1
+        return super().message(job, report) | {
+            "seconds": Part(seconds, Support(self.layout, "coordinate", keep))
+        }
+
+    def remember(self, job, report, message, arrival):
+        """The discounted pulls and rewards of the arms, and the loss."""
+        pulls, rewards, loss = self._bandit(report.client)
+        arm, mean = self.arm_of(report.client), job.state["seconds"][0]
+        away = abs(message["seconds"].values[0] / mean - 1) if mean else 1.0
+        reward = (loss - report.loss) / (away + self.keys.margin) if np.isfinite(loss) else 0.0
+        one = np.arange(len(pulls)) == arm
+        return {
+            "pulls": self.keys.discount * pulls + one,
+            "rewards": self.keys.discount * rewards + reward * one,
+            "loss": np.array([report.loss]),
+        }
+
+    def zero(self):
+        """The sums of weights, and of times."""
+        return super().zero() | {
+            "seconds": Total(self.layout, "coordinate", "zero", self.setting.exact)
+        }
+
+    def add(self, sums, arrival):
+        """Add both."""
+        for name, (values, support, *_) in arrival.parts.items():
+            sums[name].add(values, arrival.share, support)
+
+    def step(self, state, sums, round):
+        """Average what clients held with what they lacked; and the times."""
+        weights = sums["weights"].mean(state["weights"])
+        if not sums["seconds"].all:
+            return state
+        seconds = sums["seconds"].mean(np.zeros_like(weights))[:1]
+        return state | {"weights": weights, "seconds": seconds.astype(np.float64)}
+
+    def arm_of(self, client):
+        """Return which of the ratios a client takes next."""
+        pulls, rewards, _ = self._bandit(client)
+        order = self.rng_for("fedmp", 0, client).permutation(len(pulls))
+        for arm in order[pulls[order] == 0]:
+            return int(arm)
+        explored = np.sqrt(2 * np.log(max(pulls.sum(), 1)) / pulls)
+        return int((rewards / pulls + explored).argmax())
+
+    def _bandit(self, client):
+        """Return a client's pulls and rewards float64[arms], and its last loss, NaN at first."""
+        kept, none = self.memory(client), np.zeros(len(self.keys.ratios))
+        loss = kept["loss"][0] if kept else np.nan
+        return kept.get("pulls", none), kept.get("rewards", none), loss

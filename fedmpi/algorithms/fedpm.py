@@ -1,0 +1,146 @@
+"""FedPM: clients learn which weights of a random network to take, and send a bit for each.
+
+Isik, Pase, Gunduz, Weissman and Zorzi, "Sparse Random Networks for Communication-Efficient
+Federated Learning", ICLR 2023, arXiv:2209.15328, written from its published code. Weights are
+fixed at +c or -c, c = `spread` / sqrt(inputs), by the sign of the run's first weights, or with
+values = "drawn" at these. A client gets a probability theta for each, trains the scores
+log(theta / (1 - theta)) under masks drawn for every step, draws one mask more and sends it: a bit a
+weight. theta becomes the mode of a Beta posterior with a uniform prior, which is the mean of all
+masks since the last reset, one every `reset` rounds, their bits taken as `margin` and
+1 - `margin`. The model that is evaluated is drawn anew in each round. Running statistics of
+normalisation are averaged, 32 bits each; its scales and shifts stay. The first scores are normal.
+
+Deviations: the gradient of a score is g w p (1 - p), as in the paper, where the code has another
+factor p; masks count by the clients' shares ([clients] weighting = "uniform" is the paper), and
+rounds between two resets count alike, whatever their cohorts; one drawn model is evaluated, not
+a vote of several.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.errors import ConfigError
+from fedmpi.exchange import Coding, Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+from fedmpi.totals import Total
+
+MASKED = ("conv", "linear")  # kinds of layers whose weights and biases are taken or left
+
+
+class FedPM(Algorithm, name="fedpm"):
+    """Masks of a random network, a bit for each weight."""
+
+    level = "coordinate"
+    fill = "zero"
+    base = None
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedPM."""
+
+        values: Literal["signed", "drawn"] = "signed"  # of the fixed weights
+        spread: float = Field(2.718281828459045, gt=0)  # their size times sqrt(inputs)
+        reset: int = Field(1, ge=1)  # rounds whose masks are averaged
+        margin: float = Field(0.01, gt=0, lt=0.5)  # no theta is nearer to 0 or 1
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.masked = np.zeros(self.layout.size, np.uint8)
+        for tensor in self.layout.tensors:
+            layer = self.layout.layers[tensor.layer]
+            own = tensor.name.rpartition(".")[0] == layer.name  # and no joined normalisation's
+            here = self.masked[tensor.start : tensor.start + tensor.size]
+            here[:] = tensor.trained and own and layer.kind in MASKED
+        told = (self.masked != 0) | ~self.layout.trained
+        self._told = Support(self.layout, "coordinate", told.astype(np.uint8))
+
+    def start(self, weights):
+        """The fixed weights, the first theta, and a model drawn by it."""
+        size, fixed = self.layout.size, weights.copy()
+        for tensors in self.layout.layer_tensors:
+            first = self.layout.tensors[tensors[0]]
+            most = np.float32(self.keys.spread / np.sqrt(first.size // first.rows))
+            for tensor in (self.layout.tensors[t] for t in tensors):
+                block = slice(tensor.start, tensor.start + tensor.size)
+                if self.keys.values == "signed" and self.masked[block].all():
+                    fixed[block] = np.where(weights[block] < 0, -most, most)
+        scores = self.rng_for("fedpm", 0).standard_normal(size)
+        theta = (1 / (1 + np.exp(-scores))).astype(np.float32)
+        ones = np.zeros(size, np.float32)
+        state = {"fixed": fixed, "theta": theta, "ones": ones, "rounds": np.zeros(1)}
+        return self._drawn(state | {"weights": fixed}, 0)
+
+    def plan(self, state, round, client):
+        """theta down, bits up; scores are trained."""
+        theta = state["theta"].astype(np.float64)
+        scores = np.log(theta / (1 - theta)).astype(np.float32)
+        start = np.where(self.masked, scores, np.where(self.layout.trained, state["fixed"],
+                                                       state["weights"]))  # fmt: skip
+        return Plan(
+            down=self._told,
+            up=self._told,
+            known=True,
+            start=start,
+            update=self.masked,
+            scores=state["fixed"],
+        )
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: bits."""
+        return False
+
+    def allow_sparse(self, why):
+        """Not with bits: which weights they are at is what they say."""
+        raise ConfigError(f"{why}: leaves out coordinates, and fedpm sends a bit for each; leave "
+                          "it out, or take a method whose clients send whole models")
+
+    def message(self, job, report):
+        """A mask that is drawn by the client's scores; and running statistics."""
+        chance = 1 / (1 + np.exp(-report.weights, dtype=np.float64))
+        drawn = self.rng_for("fedpm-bits", job.round, report.client).random(chance.size, np.float32)
+        mask = ((drawn < chance) & (self.masked != 0)).astype(np.uint8)
+        sent = Support(self.layout, "coordinate", mask)
+        parts = {"weights": Part(mask.astype(np.float32), sent, coding=Coding("ones"))}
+        if not self.layout.trained.all():
+            running = Support(self.layout, "coordinate", (~self.layout.trained).astype(np.uint8))
+            parts["statistics"] = Part(report.weights, running)
+        return parts
+
+    def zero(self):
+        """The sums of masks, and of statistics."""
+        found = {"weights": self.total()}
+        if not self.layout.trained.all():
+            found["statistics"] = Total(self.layout, "coordinate", "mean", self.setting.exact)
+        return found
+
+    def add(self, sums, arrival):
+        """Add both."""
+        for name, (values, support, *_) in arrival.parts.items():
+            sums[name].add(values, arrival.share, support)
+
+    def step(self, state, sums, round):
+        """The mean of the masks since the last reset is the next theta."""
+        if not sums["weights"].all:
+            return state
+        none = np.zeros_like(state["theta"])
+        ones, rounds = sums["weights"].mean(none), np.ones(1)
+        if round % self.keys.reset:
+            ones, rounds = ones + state["ones"], rounds + state["rounds"]
+        margin = self.keys.margin
+        theta = (margin + (1 - 2 * margin) * ones / rounds).astype(np.float32)
+        new = state | {"theta": theta, "ones": ones, "rounds": rounds}
+        if "statistics" in sums:
+            new["weights"] = sums["statistics"].mean(state["weights"])
+        return self._drawn(new, round + 1)
+
+    def _drawn(self, state, round):
+        """Return the state with the model that is evaluated after so many rounds."""
+        drawn = self.rng_for("fedpm-model", round).random(self.layout.size, np.float32)
+        mask = np.where(self.masked, drawn < state["theta"], 1).astype(np.uint8)
+        fixed = np.where(self.layout.trained, state["fixed"], state["weights"])
+        return state | {"weights": fixed * mask, "mask": mask}

@@ -1,0 +1,139 @@
+"""FedRTS: the server draws masks from what it believes of each weight, a Beta posterior each.
+
+Huang, Yang, Chen, Ye and Wu, "FedRTS: Federated Robust Pruning via Combinatorial Thompson
+Sampling", NeurIPS 2025, arXiv:2501.19122, written from its published code (in
+github.com/FedPruning). The first mask keeps the largest first weights of each layer at ERK's
+densities. With K weights left in a layer, k = alpha / 2 (1 + cos(pi t / T)) K of them are in doubt.
+In each round a weight that is left wins gamma times the share of the clients in whose layer it is
+among the K - k largest, and 1 - gamma if it is so in the mean. Every `every` rounds, until round
+T = `until` of all, clients tell which k pruned weights of each layer have the largest gradients, a
+bit each; a pruned weight wins gamma times their share, and (1 - gamma) / 2. The posterior takes
+`trust` times what was won and what was lost; then a number is drawn from each weight's, and the K
+largest of a layer stay.
+
+Deviations: gradients are of one batch after training.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Coding, Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+from fedmpi.totals import Total
+
+
+class FedRTS(Algorithm, name="fedrts"):
+    """Masks by Thompson sampling; sparsity = 0 is FedAvg."""
+
+    level = "coordinate"
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedRTS."""
+
+        sparsity: float = Field(0.9, ge=0, lt=1)
+        power: float = Field(1.0, ge=0)  # of ERK
+        alpha: float = Field(0.2, ge=0, le=1)
+        every: int = Field(10, ge=1)  # rounds between masks
+        until: float = Field(0.6, gt=0, le=1)  # of the rounds
+        gamma: float = Field(0.5, ge=0, le=1)  # what clients say, against their mean
+        trust: float = Field(10.0, gt=0)  # of one round
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        tensors = [self.layout.tensors[t] for t in sparsity.prunable(self.layout)]
+        self._blocks = [self.layout.slice(tensor.name) for tensor in tensors]
+        self._shapes = [tensor.shape for tensor in tensors]
+        self._last = keys.until * setting.rounds
+
+    def start(self, weights):
+        """The largest first weights, and a posterior that knows nothing."""
+        mask, one = np.ones(self.layout.size, np.uint8), np.ones(self.layout.size)
+        share = sparsity.erk(self._shapes, 1.0 - self.keys.sparsity, self.keys.power)
+        for block, density in zip(self._blocks, share, strict=True):
+            count = round(density * (block.stop - block.start))
+            mask[block] = sparsity.largest(weights[block], count)
+        return {"weights": weights * mask, "mask": mask, "won": one, "lost": one}
+
+    def plan(self, state, round, client):
+        """The sparse model both ways; now and then the gradient afterwards."""
+        mask = state["mask"]
+        held = Support(self.layout, "coordinate", mask)
+        looks = ("gradient",) if self._adjusts(round) else ()
+        return Plan(held, held, mask=mask, update=mask, statistics=looks)
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: now and then bits go up too."""
+        return False
+
+    def message(self, job, report):
+        """The weights; now and then bits for the pruned weights of the largest gradients."""
+        parts = super().message(job, report)
+        if "gradient" not in report.statistics:
+            return parts
+        keep = np.zeros(self.layout.size, np.uint8)
+        for block in self._blocks:
+            pruned = np.flatnonzero(job.plan.mask[block] == 0)
+            count = self._doubtful(job.plan.mask[block], job.round)
+            found = sparsity.largest(report.statistics["gradient"][block][pruned], count)
+            keep[block][pruned] = found
+        wanted = Support(self.layout, "coordinate", keep)
+        return parts | {"grown": Part(keep.astype(np.float32), wanted, coding=Coding("ones"))}
+
+    def zero(self):
+        """The sums of weights, and of the bits that clients set."""
+        bits = {name: Total(self.layout, "coordinate", "zero", self.setting.exact)
+                for name in ("core", "grown")}  # fmt: skip
+        return super().zero() | bits
+
+    def add(self, sums, arrival):
+        """Add the weights, and the bits: those of the largest follow from the weights."""
+        super().add(sums, arrival)
+        values, support, *_ = arrival.parts["weights"]
+        core = self._core(values, support.mask(), arrival.round)
+        held = Support(self.layout, "coordinate", core)
+        sums["core"].add(core.astype(np.float32), arrival.share, held)
+        if "grown" in arrival.parts:
+            values, support, *_ = arrival.parts["grown"]
+            sums["grown"].add(values, arrival.share, support)
+
+    def step(self, state, sums, round):
+        """Average, learn about the weights, and now and then draw a mask."""
+        if not sums["core"].all:
+            return state
+        weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
+        none, gamma = np.zeros_like(weights), self.keys.gamma
+        core = self._core(weights, mask, round)
+        wins = (1 - gamma) * core + gamma * sums["core"].mean(none).astype(np.float64)
+        told = mask != 0
+        if self._adjusts(round):
+            grown = (1 - gamma) / 2 + gamma * sums["grown"].mean(none).astype(np.float64)
+            wins, told = np.where(told, wins, grown), np.ones_like(told)
+        won = state["won"] + self.keys.trust * np.where(told, wins, 0)
+        lost = state["lost"] + self.keys.trust * np.where(told, 1 - wins, 0)
+        if self._adjusts(round):
+            mask, drawn = mask.copy(), self.rng_for("fedrts", round).beta(won, lost)
+            for block in self._blocks:
+                mask[block] = sparsity.largest(drawn[block], int(mask[block].sum()))
+        return state | {"weights": weights * mask, "mask": mask, "won": won, "lost": lost}
+
+    def _core(self, weights, mask, round):
+        """Return uint8[P]: 1 for the largest weights of each layer, the k in doubt left out."""
+        core = np.zeros(self.layout.size, np.uint8)
+        for block in self._blocks:
+            alive = np.flatnonzero(mask[block])
+            count = len(alive) - self._doubtful(mask[block], round)
+            core[block][alive] = sparsity.largest(weights[block][alive], count)
+        return core
+
+    def _adjusts(self, round):
+        return 0 < round <= self._last and round % self.keys.every == 0
+
+    def _doubtful(self, mask, round):
+        """Return k of a layer's mask uint8[n]."""
+        share = self.keys.alpha / 2 * (1 + np.cos(np.pi * min(round / self._last, 1)))
+        return min(int(share * mask.sum()), int((mask == 0).sum()))

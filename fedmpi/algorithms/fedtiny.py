@@ -1,0 +1,88 @@
+"""FedTiny: clients choose among pruned candidates, then layer after layer moves its mask.
+
+Huang, Zhang, Sun, Fang, Yuan and Wu, "Distributed Pruning Towards Tiny Neural Networks in Federated
+Learning", ICDCS 2023, arXiv:2212.01977. The abstract says what the two modules do; the rule by
+which masks move is that of the authors' benchmark (github.com/FedPruning/FedPruning, FedTiny
+without selection); layers in turn and uploads of the largest gradients are from memory.
+
+The first rounds are the selection of candidates.py. Then every `every` rounds, until `until` of
+the rounds, one layer moves its mask, from the last one to the first and again (layers = "turn"), or
+"all" do: clients send, of its pruned weights, the largest gradients of one batch; the share
+alpha / 2 (1 + cos(pi t / T)) of the mean weights goes, the smallest, and as many come at 0, those
+of the largest mean gradient.
+
+Deviations: candidates are ranked by accuracy, not by loss; their statistics are those of training
+with the model's momentum, one candidate a round; a layer for a block; gradients after training.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithms.candidates import Candidates
+from fedmpi.exchange import Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class FedTiny(Candidates, name="fedtiny"):
+    """A chosen mask that moves layer by layer; sparsity = 0 and candidates = 1 is FedAvg."""
+
+    class Keys(Candidates.Keys):
+        """The [algorithm] keys of FedTiny."""
+
+        alpha: float = Field(0.3, ge=0, le=1)
+        every: int = Field(10, ge=1)  # rounds between moves
+        until: float = Field(0.33, gt=0, le=1)  # of the rounds
+        layers: Literal["turn", "all"] = "turn"  # that move at once
+
+    def plan(self, state, round, client):
+        """The sparse model both ways, once it is chosen."""
+        if self.chooses(round):
+            return super().plan(state, round, client)
+        mask = state["mask"]
+        held = Support(self.layout, "coordinate", mask)
+        looks = ("gradient",) if self._moving(round) else ()
+        return Plan(held, held, mask=mask, update=mask, statistics=looks)
+
+    def message(self, job, report):
+        """The weights; and now and then the largest gradients of one layer's pruned weights."""
+        parts = super().message(job, report)
+        if "gradient" not in report.statistics:
+            return parts
+        gradient, keep = report.statistics["gradient"], np.zeros(self.layout.size, np.uint8)
+        for block in self._moving(job.round):
+            pruned = job.plan.mask[block] == 0
+            count = self.count(job.round, job.plan.mask[block])
+            keep[block] = sparsity.largest(gradient[block] * pruned, count) * pruned
+        return parts | {"told": Part(gradient, Support(self.layout, "coordinate", keep))}
+
+    def step(self, state, sums, round):
+        """Average, and move a layer's mask."""
+        if self.chooses(round):
+            return super().step(state, sums, round)
+        weights, mask = sums["weights"].mean(state["weights"]), state["mask"].copy()
+        gradient = sums["told"].mean(np.zeros_like(weights))
+        for block in self._moving(round):
+            alive, pruned = np.flatnonzero(mask[block]), np.flatnonzero(mask[block] == 0)
+            count = self.count(round, mask[block])
+            mask[block][alive] = sparsity.largest(weights[block][alive], len(alive) - count)
+            mask[block][pruned] = sparsity.largest(gradient[block][pruned], count)
+        return state | {"weights": weights * mask, "mask": mask}
+
+    def _moving(self, round):
+        """Return the slices of the layers that move their masks in a round."""
+        every, last = self.keys.every, self.keys.until * self.setting.rounds
+        if self.chooses(round) or round % every or not 0 < round <= last:
+            return []
+        turn = -1 - (round // every - 1) % len(self.tensors)
+        moving = self.tensors if self.keys.layers == "all" else [self.tensors[turn]]
+        return [self.layout.slice(self.layout.tensors[number].name) for number in moving]
+
+    def count(self, round, mask):
+        """Return how many weights of a layer's mask uint8[n] move in a round."""
+        time = round / (self.keys.until * self.setting.rounds)
+        share = self.keys.alpha / 2 * (1 + np.cos(np.pi * min(time, 1)))
+        return min(int(np.rint(share * mask.sum())), int((mask == 0).sum()))

@@ -1,0 +1,150 @@
+"""FLASH: clients first find how dense each layer should be, then train under masks that agree.
+
+Babakniya, Kundu, Prakash, Niu and Avestimehr, "Revisiting Sparsity Hunting in Federated Learning:
+Why does Sparsity Consensus Matter?", TMLR 2023, arXiv:2208.13092, written from its published code.
+In round 0, the warm-up, the clients of the cohort train `warmup` times as long as later, under one
+random mask; after each part but the last they drop a share, from `rate` down to 0, of every layer's
+weights, the smallest, and grow as many at random, more in layers of larger mean magnitude. They
+send masks, a bit a weight. The layers' mean densities, scaled, give a random mask of first weights.
+
+masks = "fixed" (SPDST) keeps that mask. "learnt" (JMWST): every `every` rounds clients replace
+the share rate / 2 in the middle of their round, and the server takes of each layer the largest
+mean weights, as many as the clients' masks have on average. mean = "all" counts what a client
+lacks as 0, "holders" leaves it out. shares below 1 (hetero-FLASH) give clients that share of the
+weights of every layer, the largest ones; they are drawn once for each client.
+
+Deviations: entries that have just gone do not come back at once; numbers that come are exact, not
+drawn; the first weights are not drawn again after the warm-up; its masks move at a step where the
+code has an epoch; with shares below 1 the server scales the counts up to the wanted density.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Coding, Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+from fedmpi.section import Shares
+from fedmpi.totals import Total
+
+
+class FLASH(Algorithm, name="flash"):
+    """Sparse training with densities of layers by sensitivity."""
+
+    level = "coordinate"
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of FLASH."""
+
+        sparsity: float = Field(0.95, ge=0, lt=1)
+        masks: Literal["learnt", "fixed"] = "learnt"
+        warmup: int = Field(10, ge=1)  # how many rounds' steps the first one has
+        rate: float = Field(0.25, ge=0, le=1)  # of the weights that are replaced, at first
+        every: int = Field(1, ge=1)  # rounds between masks
+        mean: Literal["all", "holders"] = "all"
+        shares: Shares = (1.0,)  # drawn with equal chances
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+        self.fill = "zero" if keys.mean == "all" else "mean"
+        names = [self.layout.tensors[t].name for t in self.tensors]
+        self._blocks = [self.layout.slice(name) for name in names]
+
+    def start(self, weights):
+        """The weights, all of them until the densities are known."""
+        return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
+
+    def plan(self, state, round, client):
+        """The sparse model both ways, its mask moving; in the warm-up the mask alone goes up."""
+        steps, keys = self.setting.steps(client), self.keys
+        mask = self._first_mask() if round == 0 else self._held(state, client)
+        held = Support(self.layout, "coordinate", mask)
+        moves, more = (), {}
+        if round == 0:
+            parts = range(1, keys.warmup)
+            moves = [(part * steps, keys.rate * (1 - part / keys.warmup)) for part in parts]
+            nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
+            more = {"up": nothing, "steps": keys.warmup * steps}
+        elif self._adjusts(round):
+            moves = [(steps // 2 + 1, keys.rate / 2)]
+        if moves and steps:
+            grow = self.rng_for("flash-grow", round, client).random(self.layout.size, np.float32)
+            more |= {"readjust": tuple(moves), "grow": grow, "statistics": ("mask",)}
+        return Plan(**{"down": held, "up": held, "start": state["weights"] * mask, "mask": mask,
+                       "update": mask, "tensors": self.tensors, "reallocate": True, **more})
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: masks move."""
+        return False
+
+    def message(self, job, report):
+        """The weights under the client's own mask, or in the warm-up that mask."""
+        mask = report.statistics.get("mask", job.plan.mask)
+        own = Support(self.layout, "coordinate", mask)
+        if job.round:
+            return {"weights": Part(report.weights, own)}
+        bits = Part(mask.astype(np.float32), own, coding=Coding("ones"))
+        return {"weights": Part(report.weights, job.plan.up), "mask": bits}
+
+    def zero(self):
+        """The sums of weights, and of masks."""
+        return super().zero() | {
+            "mask": Total(self.layout, "coordinate", "zero", self.setting.exact)
+        }
+
+    def add(self, sums, arrival):
+        """Add the weights, and the mask on which they are."""
+        support = arrival.parts.get("mask", arrival.parts["weights"]).support
+        sums["mask"].add(support.mask().astype(np.float32), arrival.share, support)
+        super().add(sums, arrival)
+
+    def step(self, state, sums, round):
+        """Average, and take the new mask; after the warm-up the first weights under the first."""
+        held = sums["mask"].mean(np.zeros_like(state["weights"]))
+        if round:
+            weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
+            if self._adjusts(round) and held.any():
+                mask = self._largest(weights, self._counts(held))
+        else:
+            counts = self._counts(held if held.any() else self._first_mask())
+            drawn = self.rng_for("flash", 1).permutation(self.layout.size).astype(np.float32)
+            weights, mask = state["weights"], self._largest(drawn, counts)
+        return state | {"weights": weights * mask, "mask": mask}
+
+    def _adjusts(self, round):
+        return self.keys.masks == "learnt" and round % self.keys.every == 0
+
+    def _counts(self, held):
+        """Return how many weights each layer keeps, by float32[P] `held`, the mean of the masks."""
+        means = [held[block].sum(dtype=np.float64) for block in self._blocks]
+        sizes = [self.layout.tensors[t].size for t in self.tensors]
+        ratio = (1 - self.keys.sparsity) * sum(sizes) / sum(means)
+        return [min(int(n * ratio + 1e-6), s) for n, s in zip(means, sizes, strict=True)]
+
+    def _largest(self, weights, counts):
+        """Return uint8[P]: so many of the largest weights of each layer."""
+        mask = np.ones(self.layout.size, np.uint8)
+        for block, count in zip(self._blocks, counts, strict=True):
+            mask[block] = sparsity.largest(weights[block], count)
+        return mask
+
+    def _held(self, state, client):
+        """Return uint8[P]: what a client holds of the mask."""
+        shares, mask = self.keys.shares, state["mask"]
+        share = shares[int(self.rng_for("flash-share", 0, client).integers(len(shares)))]
+        if share == 1:
+            return mask
+        counts = [round(share * int(mask[block].sum())) for block in self._blocks]
+        return self._largest(state["weights"] * mask, counts)
+
+    def _first_mask(self):
+        """Return uint8[P]: the random mask of the warm-up, equally dense in all layers."""
+        share = [1 - self.keys.sparsity] * len(self.tensors)
+        return sparsity.random_mask(self.layout, self.tensors, share, self.rng_for("flash", 0))

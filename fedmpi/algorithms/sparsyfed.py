@@ -1,0 +1,82 @@
+"""SparsyFed: clients train powers of their parameters, which keeps small ones small, and prune.
+
+Guastella, Sani, Iacob, Mora, Bellavista and Lane, "SparsyFed: Sparse Adaptive Federated Training",
+ICLR 2025, arXiv:2504.05153, written from a copy of its code (train_test.py, the modules without
+pruned activations). The weights are w = sign(v) |v|^beta of parameters v (Schwarz et al.,
+"Powerpropagation", NeurIPS 2021, arXiv:2110.00296), so that the gradient of v shrinks with |v| and
+parameters at 0 stay there. v travels: after training a client keeps the largest, over all layers
+together, and sends them; the server takes the mean, in which what is missing counts as 0, so that
+a weight which any client kept comes back. With beta = 1 it is top-k of the weights.
+
+Deviations: activations are not pruned; the first v are the roots of the run's first weights, where
+the code draws v itself.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Keys
+from fedmpi.algorithms.sparse_upload import SparseUpload
+from fedmpi.exchange import Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class SparsyFed(SparseUpload, name="sparsyfed"):
+    """Powers of parameters, pruned after training; sparsity = 0 and beta = 1 is FedAvg."""
+
+    fill = "zero"
+    base = "parameters"
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of SparsyFed."""
+
+        sparsity: float = Field(0.95, ge=0, lt=1)
+        beta: float = Field(1.25, ge=1)
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+        self._inside = sparsity.coordinates(self.layout, self.tensors)
+
+    def start(self, weights):
+        """The parameters of the first weights."""
+        return self._state({}, self._power(weights, 1 / self.keys.beta))
+
+    def plan(self, state, round, client):
+        """The parameters that are not 0 down; those at 0 stay if beta is above 1."""
+        mask = state["mask"] if self.keys.beta > 1 and not state["mask"].all() else None
+        return Plan(
+            down=Support(self.layout, "coordinate", state["mask"]),
+            up=Support.all(self.layout),
+            start=state["parameters"],
+            mask=mask,
+            update=mask,
+            tensors=self.tensors,
+            power=self.keys.beta,
+        )
+
+    def message(self, job, report):
+        """The largest parameters."""
+        mask = sparsity.mask_of_largest(
+            self.layout, report.weights, self.tensors, self.keys.sparsity
+        )
+        return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
+
+    def step(self, state, sums, round):
+        """Average the parameters."""
+        return self._state(state, sums["weights"].mean(state["parameters"]))
+
+    def _state(self, state, parameters):
+        """Return the state of float32[P] `parameters`."""
+        mask = np.where(self._inside, parameters != 0, True).astype(np.uint8)
+        weights = self._power(parameters, self.keys.beta)
+        return {**state, "weights": weights, "parameters": parameters, "mask": mask}
+
+    def _power(self, values, exponent):
+        """Return float32[P]: `values` to a power where weights may be pruned."""
+        if exponent == 1:
+            return values
+        return np.where(self._inside, sparsity.power(values, exponent), values)

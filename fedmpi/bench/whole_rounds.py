@@ -1,0 +1,227 @@
+"""What whole rounds would take on thousands of ranks: measured here, placed and replayed there.
+
+OneRank on one rank of this machine: the seconds of training for one unit of predicted work, and
+those of a round's other phases. Predicted for more ranks: clients are placed as in a run, so the
+slowest rank sets the time of training; sums and the rows of the clients travel over a modelled
+network (replay.py); evaluation is shared out; the server's step and the placement are done by
+every rank; recording is done by the first. Strong scaling keeps the cohort, weak scaling the
+clients of each rank.
+"""
+
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import process_time
+
+import numpy as np
+
+from fedmpi.bench.measure import Bar
+from fedmpi.bench.replay import Round, dense, gather, replay
+from fedmpi.comm.base import Serial
+from fedmpi.experiment import resolve
+from fedmpi.experiment.assemble import assemble
+from fedmpi.rng import rng_for
+from fedmpi.round.columns import CLIENT
+from fedmpi.round.place import at_home, place
+
+SETTING = """
+[run]
+rounds = {rounds}
+eval_every = 1
+checkpoint_every = 1000000
+[data]
+name = "patterns"
+images = {images}
+side = 32
+partition = "dirichlet"
+alpha = 0.5
+[clients]
+number = {clients}
+local_epochs = 1
+batch_size = 32
+[model]
+name = "{model}"
+[optimizer]
+lr = 0.01
+[collective]
+overlap = "off"
+"""
+STRONG = 4096  # clients of a round, on any number of ranks
+WEAK = 4  # clients of each rank
+BOUND = 1.25  # predicted over taken, or taken over predicted
+
+
+@dataclass(frozen=True)
+class Case:
+    """The experiment that is measured."""
+
+    model: str = "vgg11"
+    clients: int = 16
+    images: int = 800
+    rounds: int = 5
+
+    @property
+    def text(self):
+        """The configuration."""
+        return SETTING.format(**vars(self))
+
+
+QUICK = Case("mlp", 8, 400, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class OneRank:
+    """What one rank of this machine takes for a round.
+
+    Attributes
+    ----------
+    work : float64[K]
+        Predicted work of the clients that were measured, in samples.
+    pace : float
+        Seconds of training for one sample.
+    weights : float
+        Bytes of the model's weights.
+    step, evaluate, record : float
+        Seconds of these phases. A row of a client takes microseconds to record, so `record` is
+        the same for every cohort.
+    start : float
+        Seconds from the command to the first round.
+    """
+
+    work: np.ndarray
+    weights: float
+    pace: float
+    step: float
+    evaluate: float
+    record: float
+    start: float
+
+
+def measure(launch, case):
+    """Run a Case on one rank; return (OneRank, {ranks: seconds of its median round}).
+
+    The second holds the same run on as many ranks as there are cores too, for `checked`.
+    """
+    experiment = assemble(resolve.resolve(case.text, "bench scale"), Serial(), None)
+    work = experiment.work(np.arange(case.clients))
+    with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
+        config = Path(folder, "whole.toml")
+        config.write_text(case.text)
+        counts = [ranks for ranks in range(1, launch.cores + 1) if launch.can(ranks)]
+        found = {ranks: launch.fedmpi(["bench", "run", config], ranks) for ranks in counts}
+    alone = found[1]
+    phases = alone["phases"]
+    measured = OneRank(
+        work=work,
+        weights=4.0 * experiment.layout.size,
+        pace=float(np.median(alone["train"][1:])) / work.sum(),
+        step=phases["step"],
+        evaluate=phases["evaluate"],
+        record=phases["record"],
+        start=alone["first_round_at"] - alone["launched_at"] - alone["seconds"][0],
+    )
+    return measured, {ranks: float(np.median(run["seconds"][1:])) for ranks, run in found.items()}
+
+
+def predicted(measured, work, ranks, network=None, sums=0.0, memory=0.0):
+    """Return the seconds of each part of a round, and "total", by name.
+
+    Parameters
+    ----------
+    measured : OneRank
+    work : float64[n]
+        Predicted work of the round's clients.
+    ranks : int
+    network : ModelledNetwork, optional
+        Between the ranks; without it, what travels costs nothing.
+    sums : float
+        Seconds of the sums over the ranks.
+    memory : float
+        Bytes that a client keeps between rounds; it was trained last on a rank drawn at random.
+    """
+    homes = rng_for(1, "scale homes", ranks).integers(ranks, size=len(work))
+    began = process_time()
+    placed = place(work, np.ones(ranks))
+    placed = at_home(placed, work, homes) if memory else placed
+    placing = process_time() - began
+    moving = rows = 0.0
+    if network is not None and ranks > 1:
+        each = np.bincount(placed, minlength=ranks) * float(CLIENT.itemsize)
+        small = dense(ranks, 24.0), dense(ranks, 24.0)  # who was asked to stop, and the phases
+        rows = _seconds(chain(gather(each), *small), ranks, network)
+        moving = _seconds(moves(homes, placed, memory), ranks, network) if memory else 0.0
+    parts = {
+        "place": placing,
+        "move": moving,
+        "train": float(np.bincount(placed, work, ranks).max()) * measured.pace,
+        "reduce": sums,
+        "rows": rows,
+        "step": measured.step,
+        "evaluate": measured.evaluate / ranks,
+        "record": measured.record,
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def moves(homes, placed, memory):
+    """Yield the rounds in which clients' memories of `memory` bytes go to their new ranks.
+
+    homes, placed : int64[n], where each client was and will be. Each rank sends one at a time.
+    """
+    away = np.flatnonzero(homes != placed)
+    away = away[np.argsort(homes[away], kind="stable")]
+    first = np.searchsorted(homes[away], homes[away])  # of those that leave the same rank
+    turn = np.arange(len(away)) - first
+    for now in range(turn.max(initial=-1) + 1):
+        here = away[turn == now]
+        yield Round(homes[here], placed[here], np.full(len(here), float(memory)))
+
+
+def starting(measured, ranks, network):
+    """Return the seconds from the command to the first round, first weights sent to all ranks."""
+    sent = dense(ranks, measured.weights)  # scattered and gathered: as many bytes as a broadcast
+    return measured.start + _seconds(sent, ranks, network)
+
+
+def _seconds(rounds, ranks, network):
+    """Return when the last rank is done with the rounds."""
+    return float(replay(rounds, ranks, network).max())
+
+
+def scaling(measured, sums, networks):
+    """Return rows for JSON: parts of a round, its total, and the efficiency over one rank.
+
+    "start" is not part of the total. `sums` are rows of scale.of_method: the seconds of a round's
+    sums by method, network and ranks.
+    """
+    rows = []
+    for one in sums:
+        count, network = one["ranks"], networks[one["network"]]
+        for kind, clients in (("strong", STRONG), ("weak", WEAK * count)):
+            work = drawn(measured.work, clients)
+            same = work if kind == "strong" else np.full(WEAK, work.mean())
+            alone = predicted(measured, same, 1)
+            here = predicted(measured, work, count, network, one["seconds"], one["memory"])
+            ideal = alone["total"] / (count if kind == "strong" else 1)
+            names = {key: one[key] for key in ("network", "method")}
+            rows.append({
+                "scaling": kind, **names, "ranks": count, "clients": clients, **here,
+                "efficiency": ideal / here["total"], "start": starting(measured, count, network),
+            })  # fmt: skip
+    return rows
+
+
+def drawn(work, clients):
+    """Return float64[clients]: the work of clients like those of `work`."""
+    return work[rng_for(1, "scale work").integers(len(work), size=clients)]
+
+
+def checked(measured, taken):
+    """Return a Bar for each number of real ranks: predicted seconds of a round over taken."""
+    bars = []
+    for ranks, seconds in taken.items():
+        ratio = predicted(measured, measured.work, ranks)["total"] / seconds
+        name = f"whole round predicted against real, {ranks} ranks"
+        bars.append(Bar(name, max(ratio, 1 / ratio), BOUND, at_least=False))
+    return bars

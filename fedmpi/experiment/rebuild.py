@@ -1,0 +1,98 @@
+"""What a run that goes on began with, and its result file made again from its checkpoint."""
+
+import os
+from pathlib import Path
+
+from fedmpi.errors import ResultError
+from fedmpi.record import checkpoint, reader, schema
+from fedmpi.record.writer import Writer
+
+MOST_RANKS = 1 << 20
+
+
+def beginning(out, rebuild=False):
+    """Return the "text" and "values" of the configuration of a run, rounds "done", and "status".
+
+    They are those of its result file `out`; with `rebuild`, if that is damaged or gone, those of
+    its last whole checkpoint, and "rebuild" is True. Raises ResultError.
+    """
+    try:
+        with reader.open(out) as old:
+            found = {"text": old.toml, "values": old.config, "done": len(old.rounds),
+                     "status": old.status, "rebuild": False}
+            if rebuild:
+                _read_all(old)
+            return found
+    except ResultError as error:
+        kept = _kept(out)
+        if kept is None:
+            raise
+        if not rebuild:
+            raise ResultError(f"{error}\n{_offer(kept)}") from error
+    origin = _origin(kept)
+    return {"text": origin["toml"], "values": origin["values"],
+            "done": kept.fact("next_round", int), "status": "running", "rebuild": True}
+
+
+def rebuild(out, resolved, fixed):
+    """Make the result file `out` again from its last whole checkpoint; return what it lacks.
+
+    `fixed` is what the configuration makes of a result file, as Writer.create takes it. What is
+    there is kept as OUT.damaged. Raises ResultError.
+    """
+    kept = _kept(out)
+    origin, round = _origin(kept), kept.fact("next_round", int)
+    rows = {name: kept.column(name) for name in kept.columns}
+    wrong = {name for name, array in rows.items() if array.shape[:1] != (round,)}
+    metrics = [schema.metric_column(name) for name in fixed["metrics"]]
+    wanted = {c.path for c in (*schema.APPENDED, *metrics) if c.group != "clients"}
+    if wrong := wrong | (wanted ^ rows.keys()):
+        raise ResultError(f"{kept.path}: its rows of {sorted(wrong)[0]} do not fit; it is damaged")
+    aside = Path(f"{out}.damaged")
+    if aside.exists():
+        raise ResultError(f"{aside}: is there already; move it away, then try again")
+    if os.path.lexists(out):
+        os.replace(out, aside)
+    Writer.create(
+        out, **fixed, config_toml=origin["toml"], provenance=origin["provenance"],
+        resolved=resolved.values(), ranks=origin["ranks"], created=kept.fact("run", str), rows=rows,
+    )  # fmt: skip
+    return (f"made again from the checkpoint of round {round}: the rows of clients before it and "
+            "all events are lost")
+
+
+def _kept(out):
+    """Return the last whole checkpoint beside `out`, None if there is none."""
+    try:
+        return checkpoint.newest(out)[0]
+    except ResultError:
+        return None
+
+
+def _offer(kept):
+    """Say what a checkpoint holds, and how to make a result of it."""
+    if not kept.columns:
+        return f"{kept.path}: holds the weights, but no configuration: an older fedmpi wrote it"
+    round = kept.fact("next_round", int)
+    return (f"{kept.path}: holds the configuration, the weights after {round} rounds and what was "
+            "measured in them; add --rebuild to make the result again from it")
+
+
+def _origin(kept):
+    """Return what a result file is made of, as a checkpoint holds it, or raise ResultError."""
+    origin = kept.fact("result", dict)
+    kinds = {"toml": str, "values": dict, "provenance": dict, "ranks": int}
+    wrong = [name for name, kind in kinds.items() if type(origin.get(name)) is not kind]
+    if wrong or not 0 < origin["ranks"] <= MOST_RANKS:
+        raise ResultError(f"{kept.path}: its {(wrong or ['ranks'])[0]} cannot be; it is damaged")
+    return origin
+
+
+def _read_all(run):
+    """Read everything that is in a result file. Raises ResultError if it is damaged."""
+    for table in (run.rounds, run.clients, run.phases, run.layers, run.devices):
+        for name in table:
+            table[name]
+    run.provenance, run.events, run.partition  # noqa: B018
+    if run.weights_sha256:
+        run.model()

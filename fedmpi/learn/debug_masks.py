@@ -1,0 +1,67 @@
+"""How the debug engine moves masks, and draws them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedmpi.layout import Layout
+from fedmpi.plan import Plan
+
+
+def readjusted(
+    layout: Layout, plan: Plan, old: Tensor, weights: Tensor, grad: Tensor, share: float
+) -> Tensor:
+    """Return the mask float32[P] after a move: the smallest kept entries go, others come."""
+    new, rank = old.clone(), grad if plan.grow is None else torch.tensor(plan.grow)
+    tensors = [layout.tensors[number] for number in plan.tensors]
+    places = [torch.arange(tensor.start, tensor.start + tensor.size) for tensor in tensors]
+    kept, pruned = ([p[old[p] == there] for p in places] for there in (1, 0))
+    going = [min(round(share * len(k)), len(p)) for k, p in zip(kept, pruned, strict=True)]
+    coming = going
+    if plan.reallocate:
+        portions = [weights[k].double().abs().sum().item() / max(len(k), 1) for k in kept]
+        coming = _in_turn(sum(going), portions, [len(p) for p in pruned])
+    for k, p, fewer, more in zip(kept, pruned, going, coming, strict=True):
+        new[k[weights[k].abs().argsort(stable=True)[:fewer]]] = 0.0
+        new[p[rank[p].abs().argsort(descending=True, stable=True)[:more]]] = 1.0
+    return new
+
+
+def scores_point(
+    plan: Plan, weights: Tensor, scored: Tensor, draws: Any
+) -> tuple[Tensor, Tensor]:
+    """scores: where this step's gradient is taken, and by what a score's gradient is multiplied."""
+    fixed, chance = torch.tensor(plan.scores), weights.double().sigmoid()
+    there = torch.tensor(draws.numbers(len(weights))) < chance
+    point = torch.where(scored, fixed * there, weights)
+    slope = (fixed * chance * (1 - chance)).float()
+    return point, torch.where(scored, slope, torch.ones(()))
+
+
+def powered(plan: Plan, weights: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """power: the weights float32[P] of parameters, and their slopes, by autograd."""
+    free = weights.clone().requires_grad_()
+    raised = torch.where(inside, free.sign() * free.abs() ** plan.power, free)
+    slope = torch.autograd.grad(raised.sum(), free)[0]
+    return raised.detach(), slope
+
+
+def _in_turn(total: int, portions: list[float], room: list[int]) -> list[int]:
+    """Return `total` in proportion to `portions`: what is over a room goes to the others."""
+    found, open_ = [0] * len(room), list(range(len(room)))
+    while open_:
+        left = total - sum(room[i] for i in range(len(room)) if i not in open_)
+        some = any(portions[i] for i in open_)
+        weights = [portions[i] if some else 1 for i in open_]
+        exact = [max(left, 0) * weight / sum(weights) for weight in weights]
+        over = [i for i, wanted in zip(open_, exact, strict=True) if wanted >= room[i]]
+        if not over:
+            fractions = sorted(range(len(open_)), key=lambda n: int(exact[n]) - exact[n])
+            for n, wanted in enumerate(exact):
+                found[open_[n]] = int(wanted)
+            for n in fractions[: left - sum(map(int, exact))]:
+                found[open_[n]] += 1
+            return [n if i in open_ else room[i] for i, n in enumerate(found)]
+        open_ = [i for i in open_ if i not in over]
+    return room
