@@ -29,18 +29,18 @@ from fedmpi.simulated import DevicesSection, ScheduleSection
 
 
 class RunSection(Section):
-    """[run]: how long, how exact, and on what.
+    """[run]: length, precision and hardware of a run.
 
-    own_models: in an evaluation, how many clients at most are asked for their own model where
-    a method keeps parts of it with them (drawn each time; 0: local_accuracy is that of the
-    global model). checkpoint_share: of the time, that checkpoints may take; one that would take
-    more waits for a later round (1: none waits). record_clients: which clients of a round get a
-    row in the result file: all, 1,000 drawn anew in each round, or none; columns of rounds are of
-    all. memory_mb: what a rank holds of clients' memories; the rest is on the node's disk.
-    train_twice: so many clients are trained twice on
-    every rank before the first round, and the run stops if a result differs: a search for methods
-    that draw from a global generator or count on `self`. portable: torch, oneDNN and numba are
-    held to the instructions of x86-64-v3, so that processors that know more give the same bits.
+    own_models: maximum number of clients whose own models an evaluation tests, for methods that
+    keep parts of the model with the clients, drawn in each evaluation (0: the global model).
+    checkpoint_share: share of the time that checkpoints may take. A checkpoint that would exceed
+    it waits for a later round; with 1 none waits.
+    record_clients: which clients of a round get a row in the result file: all, 1,000 drawn at
+    random in each round, or none. The columns of the rounds always cover all clients.
+    memory_mb: how much of the clients' memories a rank holds; the rest is on the node's disk.
+    train_twice: this many clients are trained twice on every rank before the first round. The run
+    stops if a result differs: the method draws from a global generator, or counts on `self`.
+    portable: torch, oneDNN and numba use only x86-64-v3, so newer processors give the same bits.
     """
 
     name: Name = "experiment"
@@ -86,10 +86,10 @@ class RunSection(Section):
 
 
 class DataSection(NamedSection):
-    """[data]: which data set, and how it is split over the clients.
+    """[data]: the data set, and how it is split over the clients.
 
-    augment: "crop-flip" moves each training image by up to 4 pixels, reflected at the edges, and
-    mirrors every second image, drawn each time that the image is used.
+    augment: "crop-flip" shifts each training image by up to 4 pixels, reflected at the edges, and
+    mirrors it with probability 1/2. Both are drawn each time the image is used.
     """
 
     name: Name = "digits"
@@ -99,11 +99,10 @@ class DataSection(NamedSection):
 
 
 class ClientsSection(OpenSection):
-    """[clients]: how many there are, how many join a round, and how they train.
+    """[clients]: number, selection and local training of the clients.
 
-    selection: who joins, uniform, samples, round-robin, fair, power-of-choice, tiers, oort or
-    package.module:object, and its keys.
-    batch_size: "all" makes one batch of all samples of a client.
+    selection: a name of `fedmpi list selections` or package.module:object, and its keys.
+    batch_size: "all" puts all samples of a client into one batch.
     """
 
     selection: Name = "uniform"
@@ -137,11 +136,11 @@ class ClientsSection(OpenSection):
 
 
 class StageSection(NamedSection):
-    """[[stage]]: what happens to every message, in order: a name, and its own keys."""
+    """[[stage]]: a change of every message: a name and its keys. Stages act in their order."""
 
 
 class OptimizerSection(Section):
-    """[optimizer]: what the clients train with. lr_decay multiplies lr after every round."""
+    """[optimizer]: the optimizer of the clients. lr_decay multiplies lr after every round."""
 
     name: Literal["sgd", "adam"] = "sgd"
     lr: Rate = 0.1
@@ -152,7 +151,7 @@ class OptimizerSection(Section):
     @model_validator(mode="after")
     def _momentum_is_for_sgd(self):
         if self.name == "adam" and self.momentum:
-            raise ValueError(f"momentum = {self.momentum} has no meaning for adam; remove it")
+            raise ValueError(f"momentum = {self.momentum} does not apply to adam; remove it")
         return self
 
 
@@ -170,7 +169,7 @@ class ServerSection(Section):
         fields = type(self).model_fields.items()
         given = [key for key, field in fields if getattr(self, key) != field.default]
         if self.optimizer == "average" and given:
-            raise ValueError(f"{given[0]} has no meaning for optimizer = 'average'; remove it")
+            raise ValueError(f"{given[0]} does not apply to optimizer = 'average'; remove it")
         return self
 
 
@@ -181,10 +180,10 @@ class AlgorithmSection(NamedSection):
 
 
 class NetworkSection(Section):
-    """[network]: links of the clients, where the device profile does not say; and the codec.
+    """[network]: links of the clients, unless the device profile has its own; and the codec.
 
-    codec: "auto" sends float32 values. With "float16" or "bfloat16" what clients send has 16 bits
-    a value, rounded to nearest, and the server goes on with what arrives; what it sends does not.
+    codec: "auto" sends float32 values. With "float16" or "bfloat16" clients send 16 bits for each
+    value, rounded to nearest, and the server uses the rounded values. The server sends float32.
     """
 
     up_mbit_s: Rate = 10.0
@@ -194,7 +193,7 @@ class NetworkSection(Section):
 
     @property
     def value_type(self):
-        """What a value is that a client sends, as `fedmpi.comm.codec` names it."""
+        """Type of the values that a client sends, as `fedmpi.comm.codec` names it."""
         return "float32" if self.codec == "auto" else self.codec
 
 

@@ -1,4 +1,4 @@
-"""The section [model]: which model, what of it is trained, and by what it is judged."""
+"""The section [model]: the model, its trained parts, its loss and its metrics."""
 
 from typing import Literal
 
@@ -8,12 +8,12 @@ from fedmpi.section import Name, NamedSection, Positive, Rate, Section
 
 
 class AdapterSection(Section):
-    """[model] adapter: which linear layers get an adapter, and of what rank.
+    """[model] adapter: the linear layers that get an adapter, and its rank.
 
     kind: "lora": the weight W of a layer becomes W + alpha / rank * (sum over r of u_r d_r), with
     `rank` pairs of vectors that are trained (Hu et al., ICLR 2022, arXiv:2106.09685).
-    targets: patterns of the layers' names. trained: patterns of parameters of the model that are
-    trained too, such as those of a new last layer. alpha: default: the rank.
+    targets: patterns of the layers' names. trained: patterns of further parameters of the model
+    that are trained, such as those of a new last layer. alpha: by default the rank.
     """
 
     kind: Literal["lora"] = "lora"
@@ -27,9 +27,10 @@ class ModelSection(NamedSection):
     """[model]: a registered name or package.module:object, and its own keys.
 
     frozen: patterns such as "base.*" of parameters and buffers that are constants: neither trained
-    nor sent. loss: what clients minimise, one of `fedmpi list losses` or package.module:object.
-    metrics: what evaluations measure besides, `fedmpi list metrics` or package.module:object.
-    adapter: small layers that are trained in the place of all others. base: a .safetensors file.
+    nor sent. loss: the loss that clients minimise, from `fedmpi list losses` or
+    package.module:object. metrics: further metrics of an evaluation, from `fedmpi list metrics` or
+    package.module:object. adapter: small layers that are trained in place of all others. base: a
+    .safetensors file with first weights.
     """
 
     name: Name = "lenet5"

@@ -30,7 +30,7 @@ run.engine            engine that trains; "auto": "batched" on GPUs, else by the
 run.chunk             clients that the batched engine trains at once; default: by the model
 run.precision         arithmetic of the layers, in the batched engine
 run.sum               "exact": the same bits on any number of ranks; "fast": plain float32
-run.train_twice       clients trained twice on every rank before round 0, to find what differs
+run.train_twice       clients trained twice on every rank before round 0, to find differences
 run.portable          instructions of x86-64-v3 only, for the same bits on newer processors
 run.record_clients    clients of a round with a row in the file; "sample": 1,000 at random
 run.memory_mb         megabytes of clients' memories that a rank holds; the rest is on disk
@@ -65,23 +65,23 @@ server.betas          decay rates of the server's first and second moment
 server.epsilon        added to the root of the second moment
 algorithm.name        method, or package.module:object
 stage.name            stage of every message, or package.module:object; any number, in order
-devices.profile       how devices are given to clients, see: fedmpi list devices
+devices.profile       how devices are assigned to clients; see: fedmpi list devices
 devices.gflop_s       speed of a client's device [GFLOP/s]
 devices.availability  probability that a client can be selected in a round
 devices.dropout       probability that a selected client is lost during the round
 devices.trace         when clients can be selected: "nights", "on-off", or a trace file
-devices.time_zones    hours that clients' clocks are ahead, dealt over the clients
+devices.time_zones    time zones of the clients [h ahead of UTC], assigned in turn
 devices.night_starts_h  hour at which nights begin, on average
 devices.night_h       length of a night [h]
 devices.night_spread_h  standard deviation of both [h]
-devices.on_s          mean time that a client stays, with trace = "on-off" [s]
-devices.off_s         mean time that it stays away [s]
+devices.on_s          mean time that a client is present, with trace = "on-off" [s]
+devices.off_s         mean time that it is absent [s]
 devices.bandwidth     CSV file of link speeds over time
 devices.jitter        deviation of the logarithm of a factor on speeds, drawn for each round
 devices.cell_clients  clients that share an uplink
 devices.cell_mbit_s   speed of a shared uplink [Mbit/s]; default: no sharing
-devices.policy        how much work a device gets: all alike, or by its speed, deadline or memory
-devices.knob          what it gets less of: what the method has a key for, or local steps
+devices.policy        work of a device: the same for all, or by speed, deadline or memory
+devices.knob          what a policy reduces: a key of the method, or local steps
 devices.memory_mb     memory that a plan may need on a device [MB]; default: no limit
 devices.power_w       power of a device that computes [W]
 devices.idle_w        power of a device that receives or sends [W]
@@ -95,10 +95,10 @@ network.up_mbit_s     speed from client to server [Mbit/s]
 network.down_mbit_s   speed from server to client [Mbit/s]
 network.latency_s     time before the first byte of a message [s]
 network.codec         type of the values that clients send; "auto": float32
-schedule.mode         end of a round: all reports, a deadline, or a number of reports ("async")
-schedule.deadline_s   length of a round at most [virtual s]
+schedule.mode         a round ends with all reports, at a deadline, or after some reports ("async")
+schedule.deadline_s   maximum length of a round [virtual s]
 schedule.over_select  factor on the number of clients selected
-schedule.buffer_size  reports that the server waits for in mode "async"; default: 10 at most
+schedule.buffer_size  reports that end a round in mode "async"; default: 10 or fewer
 schedule.max_staleness  server steps after which a client's work is dropped
 schedule.staleness_power  a report s steps old has the weight 1 / (1 + s)^staleness_power
 collective.algorithm  collective that adds the sums of the ranks; "node+": shared memory in a node

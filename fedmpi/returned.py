@@ -115,7 +115,7 @@ def clients(found: Any, sizes: Integers, number: int, owner: object) -> Integers
         raise FedmpiError(f"{where} returned client {outside[0]}; clients are 0 to "
                           f"{len(sizes) - 1}")
     if (away := ids[sizes[ids] == 0]).size:
-        raise FedmpiError(f"{where} returned client {away[0]}, which cannot be asked now: its "
+        raise FedmpiError(f"{where} returned client {away[0]}, which cannot be selected now: its "
                           "entry in world.sizes is 0")
     return ids.astype(np.int64)
 

@@ -29,14 +29,14 @@ class Tier(Section):
 
 PROFILES = {
     "uniform": "every client has the same device: [devices] gflop_s and the links of [network]",
-    "tiers": "clients are dealt over named tiers: [[devices.tiers]], or slow, middle and fast",
+    "tiers": "clients are divided over named tiers: [[devices.tiers]], or slow, middle and fast",
     "mobile": "every client has a phone and a link of its own, drawn from log-normal populations",
     "phones": "every client has one of three measured phones, a measured WiFi link, and a memory",
     "boards": "a Raspberry Pi 4 or one of four Jetson modules, with its memory and power",
     "servers": "a T4, V100 or A100 card in a data centre, with its memory and power",
-    "FILE.csv": "one device in each row: gflop_s, up_mbit_s, down_mbit_s, latency_s, and if wanted "
-    "name, availability, dropout, memory_mb, power_w, idle_w, joule_per_mb; rows are dealt to the "
-    "clients in a drawn order",
+    "FILE.csv": "one device in each row: gflop_s, up_mbit_s, down_mbit_s, latency_s; optional: "
+    "name, availability, dropout, memory_mb, power_w, idle_w, joule_per_mb; the rows go to the "
+    "clients in a random order",
 }
 TRACES = ("nights", "on-off")
 Rows = tuple[tuple[float, ...], ...]
@@ -46,27 +46,29 @@ Zone = Annotated[float, Field(ge=-24, le=24)]
 
 
 class DevicesSection(Section):
-    """[devices]: the simulated hardware of the clients, and whether it is there.
+    """[devices]: the simulated hardware of the clients, and when it is available.
 
-    profile: one of `fedmpi list devices`; a FILE.csv lies in the configuration's folder or where
-    the command is started, and its rows become `tiers`, so that a run that goes on needs no file.
-    availability: the probability that a client can be selected in a round. dropout: that one that
-    was selected gets its message, and is then lost with all that it did.
-    trace: "nights" (from night_starts_h o'clock for night_h hours, both drawn with deviation
-    night_spread_h), "on-off" (for on_s seconds there and off_s away on average), or a FILE.json or
-    FILE.csv; a client that is away is not selected, and one that goes away is lost. time_zones:
-    hours that clocks are ahead, dealt over the clients. bandwidth: a FILE.csv of links over time.
+    profile: one of `fedmpi list devices`. A FILE.csv is in the folder of the configuration or in
+    the folder where the command is started. Its rows become `tiers`, so a resumed run does not
+    need the file.
+    availability: probability that a client can be selected in a round.
+    dropout: probability that a selected client receives its message and is then lost.
+    trace: "nights" (night_h hours from night_starts_h o'clock, both drawn with the deviation
+    night_spread_h), "on-off" (present for on_s seconds and absent for off_s seconds on average),
+    or a FILE.json or FILE.csv. An absent client is not selected; a client that leaves is lost.
+    time_zones: hours ahead of UTC, assigned to the clients in turn.
+    bandwidth: a FILE.csv of link speeds over time.
     jitter: deviation of the logarithm of a factor on rates and latency, drawn for each round.
-    cell_mbit_s: what the uploads of cell_clients neighbours share; only where the server waits for
-    all.
-    policy: who gets less than a whole round's work, "fixed" for nobody; knob: less of what the
-    method has a key for, or fewer local steps. policy = "speed": in proportion to gflop_s;
-    "fit-deadline": what the profile says is in time for schedule.deadline_s; "fit-memory": what
-    memory_mb holds.
-    memory_mb: what a plan may need. power_w: drawn while it computes, idle_w while it waits for
-    its link, and joule_per_mb for what it receives and sends. carbon_g_per_kwh: a number, or a
-    FILE.csv of it over time. recorded, links, intensity: what those files held, filled in by
-    fedmpi.
+    cell_mbit_s: capacity that the uploads of cell_clients neighbours share; only for mode "sync".
+    policy: which clients get less than a whole round's work. "fixed": none; "speed": in proportion
+    to gflop_s; "fit-deadline": as much as the profile can do before schedule.deadline_s;
+    "fit-memory": as much as fits memory_mb.
+    knob: what is reduced: a key of the method, or the number of local steps.
+    memory_mb: memory that a plan may need.
+    power_w: power while the device computes; idle_w: while it receives or sends; joule_per_mb:
+    energy of a megabyte received or sent.
+    carbon_g_per_kwh: a number, or a FILE.csv over time.
+    recorded, links, intensity: contents of these files, filled in by fedmpi.
     """
 
     profile: Name = "uniform"
@@ -114,7 +116,7 @@ class DevicesSection(Section):
 
     @property
     def files(self):
-        """Names of the files that are still to be read, by key."""
+        """Names of the files that have not been read yet, by key."""
         named = {
             "profile": (self.from_file, self.tiers),
             "trace": (self.trace not in (None, *TRACES), self.recorded),
@@ -148,13 +150,14 @@ class DevicesSection(Section):
 
 
 class ScheduleSection(Section):
-    """[schedule]: whom the server asks, and when it goes on.
+    """[schedule]: the clients that the server asks, and the end of a round.
 
-    "sync" waits for all, "deadline" for deadline_s virtual seconds at most; what comes later is
-    lost. over_select: how many times as many clients are asked as [clients] says, rounded up.
-    "async": as many clients as [clients] says are at work at any time, and the server steps, which
-    ends a round, with buffer_size reports (default: 10, or all at work if they are fewer). One of s
-    steps ago counts 1 / (1 + s)^staleness_power, and beyond max_staleness it is called off.
+    "sync" waits for all clients. "deadline" waits at most deadline_s virtual seconds; later
+    reports are lost. over_select: factor on the number of clients in [clients], rounded up.
+    "async": the number of clients in [clients] are at work at any time. The server takes a step,
+    which ends a round, after buffer_size reports (default: 10, or all clients at work if fewer).
+    A report that began s steps ago has the weight 1 / (1 + s)^staleness_power. A client that began
+    more than max_staleness steps ago is stopped.
     """
 
     mode: Literal["sync", "deadline", "async"] = "sync"
@@ -176,7 +179,7 @@ class ScheduleSection(Section):
             with_sync = key == "over_select" and self.mode == "sync"
             if value != usual and self.mode != mode and not with_sync:
                 raise ValueError(
-                    f"{key} = {value:g} has no meaning for mode = {self.mode!r}; "
+                    f"{key} = {value:g} does not apply to mode = {self.mode!r}; "
                     f"use {mode!r}, or remove it"
                 )
         return self

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run an experiment, or go on with it where the last job stopped.
+# Run an experiment, or continue it where the last job stopped.
 #   flux batch [--nodes=N --nslots=N] jobs/run.flux CONFIG OUT.h5 [a.b=v ...]
 # flux: --job-name=fedmpi
 # flux: --nodes=2
@@ -201,7 +201,7 @@ say "ended with $code"
 # ends otherwise. Any other failure would only repeat itself.
 if ((code == 75)) || [[ $code != 0 && -n $told ]]; then
     if ((restarts >= most_restarts)); then
-        say "started again $restarts times, which is the limit; go on with another job" >&2
+        say "started again $restarts times, which is the limit; submit again to continue" >&2
     else
         come_back
     fi

@@ -128,7 +128,7 @@ def _check(values, indices, picked):
     if indices.size != picked.size:
         raise ValueError("select: indices and picked differ in length")
     if indices.size > values.size:
-        raise ValueError("select: more coordinates wanted than there are")
+        raise ValueError("select: more coordinates requested than exist")
 
 
 @kernel

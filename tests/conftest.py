@@ -117,9 +117,9 @@ def mpiexec(ranks):
 
 @pytest.fixture
 def run_python(tmp_path):
-    """Return run(*words, ranks=None, timeout=120, cwd=tmp_path, **env): python words, on ranks."""
+    """Return run(*words, ranks=None, timeout=240, cwd=tmp_path, **env): python words, on ranks."""
 
-    def run(*words, ranks=None, timeout=120, cwd=tmp_path, **env):
+    def run(*words, ranks=None, timeout=240, cwd=tmp_path, **env):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         inherited = {k: v for k, v in os.environ.items() if k not in OWN}
         return run_group(
@@ -134,7 +134,7 @@ def run_python(tmp_path):
 
 @pytest.fixture
 def run_fedmpi(run_python):
-    """Return run(*words, ranks=None, timeout=120, **env): `fedmpi words`, alone or on N ranks.
+    """Return run(*words, ranks=None, timeout=240, **env): `fedmpi words`, alone or on N ranks.
 
     Gives a CompletedProcess with returncode, stdout and stderr; the command is not
     expected to succeed. It runs in the test's own empty folder unless `cwd` is given.

@@ -99,7 +99,7 @@ BAD = {
     "optimizer.lr = nan: ": "[optimizer]\nlr = nan",
     "optimizer.lr = inf: ": "[optimizer]\nlr = inf",
     "optimizer.momentum = 1.0: must be below 1": "[optimizer]\nmomentum = 1.0",
-    "optimizer: momentum = 0.9 has no meaning for adam": (
+    "optimizer: momentum = 0.9 does not apply to adam": (
         "[optimizer]\nname = 'adam'\nmomentum = 0.9"
     ),
     "clients: per_round and fraction are both given": (
@@ -110,7 +110,7 @@ BAD = {
     ),
     "clients: per_round = 20 is more than number = 10": "[clients]\nnumber = 10\nper_round = 20",
     "clients.fraction = 1.5: must be at most 1": "[clients]\nfraction = 1.5",
-    "server: lr has no meaning for optimizer = 'average'": "[server]\nlr = 0.1",
+    "server: lr does not apply to optimizer = 'average'": "[server]\nlr = 0.1",
     "devices: tiers are given but profile = 'uniform'": (
         "[[devices.tiers]]\nname = 'a'\nshare = 1\ngflop_s = 1\nup_mbit_s = 1\ndown_mbit_s = 1"
     ),
@@ -119,11 +119,11 @@ BAD = {
     ),
     "schedule.mode = 'asink': must be 'sync', 'deadline' or 'async'": "[schedule]\nmode = 'asink'",
     "schedule: mode = 'deadline' needs deadline_s": "[schedule]\nmode = 'deadline'",
-    "schedule: deadline_s = 3 has no meaning for mode = 'sync'": "[schedule]\ndeadline_s = 3",
+    "schedule: deadline_s = 3 does not apply to mode = 'sync'": "[schedule]\ndeadline_s = 3",
     "schedule.deadline_s = 0: must be above 0": "[schedule]\nmode = 'deadline'\ndeadline_s = 0",
     "schedule.over_select = 0.9: must be at least 1": "[schedule]\nover_select = 0.9",
     "schedule.over_select = inf: must be at most 1000": "[schedule]\nover_select = inf",
-    "devices.profile: 'mobil' is unknown; use 'uniform', 'tiers', 'mobile', 'phones', or the": (
+    "devices.profile: 'mobil' is unknown; use 'uniform', 'tiers', 'mobile', 'phones', 'boards'": (
         "[devices]\nprofile = 'mobil'"
     ),
     "devices: tiers are given but profile = 'mobile'": (

@@ -114,5 +114,5 @@ def test_a_result_file_imports_nothing_unless_it_is_allowed(monkeypatch, tmp_pat
 
 @pytest.mark.parametrize("key", ["optimizer.lr_decay", "run.rounds_", "data.root.x", "run.seed"])
 def test_what_may_change_in_a_run_is_named_exactly(key):
-    with pytest.raises(ConfigError, match="cannot change in a run that goes on"):
+    with pytest.raises(ConfigError, match="cannot change in a resumed run"):
         again({"text": "", "values": of_tree({}).values()}, "out.h5", [f"{key}=1"])

@@ -31,7 +31,7 @@ from fedmpi.comm.launch import launched, rank_of
 from fedmpi.errors import FedmpiError
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
-75 stopped early with a complete checkpoint (go on with resume)"""
+75 stopped early with a complete checkpoint (continue with resume)"""
 INTERRUPTED = 130  # as shells count a program that SIGINT has ended
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 

@@ -47,7 +47,7 @@ def submit(args):
     else:
         resolved = resolve.resolve(text, str(args.config), args.overrides)
         if out.exists():
-            raise ResultError(f"{out}: exists; go on with it by --resume, or choose another name")
+            raise ResultError(f"{out}: exists; continue it with --resume, or choose another name")
         check_target(out)
     kept = snapshot.Snapshot(out.with_suffix(".job"))
     _refuse_another(kept, out)
@@ -92,7 +92,7 @@ def _again(args, out):
     from fedmpi.record import reader
 
     if not out.exists():
-        raise ResultError(f"{out}: does not exist, so there is nothing to go on with")
+        raise ResultError(f"{out}: does not exist, so there is nothing to resume")
     with reader.open(out) as old:
         given = {"text": old.toml, "values": old.config, "done": len(old.rounds)}
         finished, sign = old.status == "finished", old.sign
@@ -116,4 +116,4 @@ def _submit(submission, kept, script, out):
           f"  {show}\n"
           f"  tail -F {out.with_suffix('.log')}\n"
           f"  fedmpi watch {out}      once it runs\n"
-          f"  {end}      to end it; submit with --resume goes on")
+          f"  {end}      to end it; submit with --resume continues it")

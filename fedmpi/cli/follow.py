@@ -70,8 +70,8 @@ def look(out, job):
     if job.goes_on():  # killed or stopped; the scheduler starts it again
         return f"{text}  waits for {job.words().strip()}", None
     if status == "stopped":
-        return f"{text}  stopped; go on with: fedmpi resume {out}", CODES[status]
-    raise ResultError(f"{out}: the run is no longer alive: {sign.text}; go on with: "
+        return f"{text}  stopped; continue with: fedmpi resume {out}", CODES[status]
+    raise ResultError(f"{out}: the run is no longer alive: {sign.text}; continue with: "
                       f"fedmpi resume {out}")
 
 

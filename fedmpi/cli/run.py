@@ -217,5 +217,5 @@ def _execute(args, resolved, comm, stop, stages, how):
     stages.end()
     if comm.rank == 0 and not args.quiet:
         print(f"result in {args.out}" if done else
-              f"stopped early with everything kept; go on with: fedmpi resume {args.out}")
+              f"stopped early with everything saved; continue with: fedmpi resume {args.out}")
     return 0 if done else STOPPED_EARLY

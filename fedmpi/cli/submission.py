@@ -22,7 +22,7 @@ def add_job(parser):
                        ("tasks-per-node", "MPI ranks on each node (1)"),
                        ("cpus-per-task", "cores of a rank, which are its threads (1)"),
                        ("gpus-per-task", "GPUs of a rank"), ("gpus-per-node", "GPUs of a node"),
-                       ("lead", "seconds before the time limit when it is told to stop (120)"),
+                       ("lead", "seconds before the time limit at which it must stop (120)"),
                        ("restarts", "how often the job may start again (50)")):
         job.add_argument(f"--{name}", type=int, metavar="N", help=what)
     job.add_argument("--time", metavar="H:M:S", help="time limit (04:00:00)")

@@ -121,7 +121,7 @@ def _run_here(args, plan, folder, todo):
             print(f"[{count}/{len(todo)}] {point.name}", flush=True)
             code = _run_point(args, plan.base, folder / point.file, point, stop)
             if code == STOPPED_EARLY or stop.asked:
-                print("stopped early with everything kept; the same command goes on")
+                print("stopped early with everything saved; the same command continues")
                 return STOPPED_EARLY
             failed += [point.name] * (code != 0)
     print(f"compare with: fedmpi compare {folder}/*.h5")
@@ -193,7 +193,7 @@ def _submit(args, plan, folder, todo):
         show, end = submission.how_to_follow(jobs)
         print(f"submitted as array {jobs[0]}: {len(part)} points\n"
               f"  {submission.said()}{', each with its own point' if args.pack else ''}\n"
-              f"  {show}\n  {end}      to end it; the same command goes on")
+              f"  {show}\n  {end}      to end it; the same command continues")
     if lines:
         print(f"  tail -F {folder}/*.log\nafterwards: fedmpi compare {folder}/*.h5")
 

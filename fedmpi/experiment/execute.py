@@ -194,8 +194,8 @@ def _differs(start, facts):
              for text in changed(kept.get(part, {}), facts[part])]
     if found and not start.force:
         raise ResultError(
-            f"{start.out}: {'; '.join(found)}: no longer what the run began with\n"
-            "put it back, or go on with --force, which notes the change in the file"
+            f"{start.out}: {'; '.join(found)}: changed since the run began\n"
+            "put it back, or continue with --force, which notes the change in the file"
         )
     return found + changed(kept.get("libraries", {}), facts["libraries"])
 
@@ -215,7 +215,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         writer = Writer.reopen(start.out, next_round, comm.size, resolved.values(), facts)
         writer.event("resume", f"from round {next_round} on {comm.size} ranks")
         for text in differs:
-            writer.event("warning", f"goes on with other than it began with: {text}")
+            writer.event("warning", f"continued after a change: {text}")
         for key in start.changed:
             writer.event("config", key)
         _warn(writer, mixed, start)

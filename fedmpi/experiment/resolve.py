@@ -176,8 +176,8 @@ def again(kept, place, overrides=(), allow_code=False):
         key = override.partition("=")[0].strip()
         if key not in CHANGEABLE and not key.startswith("collective."):
             raise ConfigError(
-                f"--set {override}: cannot change in a run that goes on; "
-                f"what can: {', '.join(CHANGEABLE)}, collective.*"
+                f"--set {override}: cannot change in a resumed run; "
+                f"keys that can change: {', '.join(CHANGEABLE)}, collective.*"
             )
     tree = copy.deepcopy(kept["values"])
     tree.get("clients", {}).pop("cohort", None)

@@ -136,7 +136,7 @@ def _place_memories(simulation, kept):
     store, comm = simulation.store, simulation.comm
     clients = np.array(kept.clients, np.int64)
     if clients.size and not 0 <= clients[0] <= clients[-1] < len(simulation.experiment.sizes):
-        raise ResultError(f"{kept.path}: holds the memory of a client that this run has not")
+        raise ResultError(f"{kept.path}: holds the memory of a client that this run does not have")
     homes = np.arange(clients.size) % comm.size
     store.settle(clients, homes)
     for client in clients[homes == comm.rank].tolist():

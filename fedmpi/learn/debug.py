@@ -132,7 +132,7 @@ class DebugEngine(OneByOne, name="debug"):
     ) -> DebugSteps:
         torch.set_num_threads(1)
         own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
-        vectors = [None if values is None else torch.tensor(values) for values in own]
+        mask, update, control = (None if v is None else torch.tensor(v) for v in own)
         local = self.data.local
         told = network.backend, plan, local, lr, torch.tensor(start)
-        return DebugSteps(*told, *vectors, draws)
+        return DebugSteps(*told, mask, update, control, draws)

@@ -73,7 +73,7 @@ def engine_for(
         return _batched(make, sample, data, on_step, on)
     if name == "kernels" and data.loss != "cross-entropy":
         raise ConfigError(
-            f"run.engine = 'kernels': minimises cross-entropy alone, and model.loss = "
+            f"run.engine = 'kernels': supports only cross-entropy, and model.loss = "
             f"{data.loss!r}; use 'auto' or 'torch'"
         )
     name = "torch" if torch_only or data.loss != "cross-entropy" else name
@@ -93,7 +93,7 @@ def _batched(
 ) -> BatchedEngine:
     if data.loss not in OF_CLASSES:
         raise ConfigError(
-            f"run.engine = 'batched': minimises losses of classes alone, and model.loss = "
+            f"run.engine = 'batched': supports only losses of classes, and model.loss = "
             f"{data.loss!r}; use 'torch'"
         )
     if data.draw is not None:

@@ -35,7 +35,7 @@ def check_kinds(module):
         if isinstance(part, BATCH_NORMS) and part.momentum is None:
             raise ConfigError(
                 f"model: {name} has momentum=None, an average over all batches ever seen, "
-                "which no client can hold; give a momentum, such as 0.1"
+                "which cannot be averaged; give a momentum, such as 0.1"
             )
 
 

@@ -114,7 +114,7 @@ def checked_rows(layout: Layout, backward: Backward) -> tuple[Bools | None, ...]
     """Return for each layer bool[rows], or None for all; ValueError if they misfit the layout."""
     rows = backward.rows or (None,) * len(layout.layers)
     if len(rows) != len(layout.layers):
-        raise ValueError(f"rows of {len(rows)} layers given, the model has {len(layout.layers)}")
+        raise ValueError(f"rows of {len(rows)} layers given; the model has {len(layout.layers)}")
     for layer, keep in zip(layout.layers, rows, strict=True):
         if keep is not None and keep.shape != (layer.rows,):
             raise ValueError(f"layer {layer.name}: rows are bool{keep.shape}, not [{layer.rows}]")

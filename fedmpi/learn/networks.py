@@ -155,7 +155,7 @@ class Networks:
             if part.rows is None:
                 raise
             raise ConfigError(
-                "model: does not run without some of its channels, so its layers are no plain "
+                "model: does not run without some of its channels, so its layers are not a plain "
                 "chain, or normalise over channels (GroupNorm, LayerNorm); methods that remove "
                 "channels need a chain without those, such as lenet5, mlp or vgg11"
             ) from None

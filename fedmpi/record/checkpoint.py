@@ -230,7 +230,7 @@ def read(path, with_arrays=True):
     with _refusing(path), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < len(MAGIC) + TRAILER.size or file.read(len(MAGIC)) != MAGIC:
-            raise ValueError("is no checkpoint of this version")
+            raise ValueError("is not a checkpoint of this version")
         file.seek(size - TRAILER.size)
         place, length, crc = TRAILER.unpack(file.read(TRAILER.size))
         if place + length + TRAILER.size != size:

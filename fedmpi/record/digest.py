@@ -27,7 +27,7 @@ def number_type(text):
     Raises ValueError for all else: what numpy.dtype understands is a language of its own.
     """
     if not isinstance(text, str) or not re.fullmatch(r"[<|][biuf][1248]", text):
-        raise ValueError(f"{str(text)[:20]!r} is no type of numbers")
+        raise ValueError(f"{str(text)[:20]!r} is not a type of number")
     try:
         return np.dtype(text)
     except TypeError as error:  # there is no "<f1"

@@ -94,7 +94,7 @@ class Run:
             self._source.charge(JSON * len(text), "config/resolved")
             config = json.loads(text)
             if not isinstance(config, dict):
-                raise ValueError("/config/resolved is no JSON object")
+                raise ValueError("/config/resolved is not a JSON object")
             return config
 
     @cached_property
@@ -259,7 +259,7 @@ def check_version(source: Source) -> None:
     """Raise ResultError unless the file of `source` has a schema that this reader knows."""
     found = source.attribute("", "fedmpi_schema")
     if found is None:
-        raise ResultError(f"{source.path}: is HDF5, but no result of fedmpi (no fedmpi_schema)")
+        raise ResultError(f"{source.path}: is HDF5, but not a result of fedmpi (no fedmpi_schema)")
     ours = int(schema.VERSION.partition(".")[0])
     first = found.partition(".")[0]
     if not (first.isascii() and first.isdigit() and len(first) < 6):

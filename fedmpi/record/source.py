@@ -33,7 +33,7 @@ def reading(path):
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError,
             MemoryError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ResultError(f"{path}: damaged, or no result of fedmpi ({reason})") from error
+        raise ResultError(f"{path}: damaged, or not a result of fedmpi ({reason})") from error
 
 
 class DiskFile:
@@ -111,7 +111,7 @@ class Source:
         self._left = MEMORY + MEMORY_PER_BYTE * self.size
         with reading(self.path):
             if self._disk.read(len(SIGNATURE)) != SIGNATURE:
-                raise ResultError(f"{self.path}: is not an HDF5 file, so no result of fedmpi")
+                raise ResultError(f"{self.path}: is not an HDF5 file, so not a result of fedmpi")
             self._file = h5py.File(self._disk, "r")
 
     def close(self):

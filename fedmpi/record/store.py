@@ -236,7 +236,7 @@ def _plain(group, name, value):
     if array.dtype.kind in "UT" or (array.size == 0 and isinstance(value, list | tuple)):
         return text_array(array)
     if array.dtype.kind not in "biuf":
-        raise ResultError(f"{group.name}/{name}: {str(value)[:40]!r} is no text, number or list")
+        raise ResultError(f"{group.name}/{name}: {str(value)[:40]!r} is not text, number or list")
     return little_endian(array)
 
 

@@ -53,7 +53,7 @@ class Table:
     def __getitem__(self, name):
         """Return one column as an array that must not be changed."""
         if name not in self._columns:
-            raise KeyError(f"{name!r} is no column of {self._group}: {', '.join(self._columns)}")
+            raise KeyError(f"{name!r} is not a column of {self._group}: {', '.join(self._columns)}")
         if name not in self._read:
             column = self._columns[name]
             values = self._source.read(column.path, column.dtype)
@@ -75,7 +75,7 @@ class Table:
     def __getattr__(self, name):
         """Return one column: `table.flops` is `table["flops"]`."""
         if name.startswith("_") or name not in self._columns:
-            raise AttributeError(f"{name!r} is no column of {self.__dict__.get('_group')}")
+            raise AttributeError(f"{name!r} is not a column of {self.__dict__.get('_group')}")
         return self[name]
 
     def __dir__(self):

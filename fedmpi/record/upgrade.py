@@ -37,7 +37,7 @@ STEPS = {old: _with_columns_of(new) for old, new in pairwise(("1.0", "1.1", "1.2
 def upgrade(path):
     """Bring the file to schema.VERSION by a changed copy and a rename; return the old version.
 
-    Raises ResultError if the file is no result, damaged, or newer than this fedmpi.
+    Raises ResultError if the file is not a result, damaged, or newer than this fedmpi.
     """
     path = os.path.realpath(path)
     source = Source(path)

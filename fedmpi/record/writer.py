@@ -36,7 +36,7 @@ def check_target(path, overwrite=False):
         if not overwrite:
             raise ResultError(f"{path}: exists; choose another name or add --overwrite")
         if os.path.getsize(path) and not h5py.is_hdf5(path):
-            raise ResultError(f"{path}: exists and is no result file, so it is not overwritten")
+            raise ResultError(f"{path}: exists and is not a result file, so it is not overwritten")
     return path
 
 

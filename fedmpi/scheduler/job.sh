@@ -139,7 +139,7 @@ say "ended with $code"
 # ends otherwise. Any other failure would only repeat itself.
 if ((code == 75)) || [[ $code != 0 && -n $told ]]; then
     if ((restarts >= most_restarts)); then
-        say "started again $restarts times, which is the limit; go on with another job" >&2
+        say "started again $restarts times, which is the limit; submit again to continue" >&2
     else
         come_back
     fi

@@ -108,7 +108,7 @@ def refuse(options, names, scheduler, instead):
     for name in names:
         if getattr(options, name):
             raise ConfigError(f"{option(name)}: {scheduler} has no such option; "
-                              f"say it in its own words: {instead}=...")
+                              f"pass it as {instead}=...")
 
 
 def plain(text):

@@ -11,11 +11,11 @@ HEAD = """\
 #   {how}
 """
 KINDS = {
-    "run": ("Run an experiment, or go on with it where the last job stopped.",
+    "run": ("Run an experiment, or continue it where the last job stopped.",
             "CONFIG OUT.h5 [a.b=v ...]"),
-    "gpu": ("Run an experiment with a GPU for each rank, or go on with it where it stopped.",
+    "gpu": ("Run an experiment with a GPU for each rank, or continue it where it stopped.",
             "CONFIG OUT.h5 [a.b=v ...]"),
-    "sweep": ("Run the points of a sweep, each as a task of an array, or go on with them.\n"
+    "sweep": ("Run the points of a sweep, each as a task of an array, or continue them.\n"
               "#   fedmpi sweep SWEEP.toml -o DIR --dry-run       shows the points",
               "CONFIG DIR/points.tsv"),
 }

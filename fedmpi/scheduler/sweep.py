@@ -175,7 +175,7 @@ def _grid(tree, place):
             raise ConfigError(f"{place}: grid: {key}: must be a list of values")
         axes[key] = [toml(value, f"{place}: grid: {key}") for value in values]
         if len(set(axes[key])) < len(values):
-            raise ConfigError(f"{place}: grid: {key}: a value stands there twice")
+            raise ConfigError(f"{place}: grid: {key}: a value appears twice")
     return axes
 
 

@@ -37,13 +37,13 @@ def _check(heads, place):
     known = ", ".join((*NEEDED, *OPTIONAL))
     if missing := [name for name in NEEDED if name not in heads]:
         raise ConfigError(
-            f"{place}: line 1: has no column {', '.join(missing)}; needed are {', '.join(NEEDED)}"
+            f"{place}: line 1: has no column {', '.join(missing)}; needed: {', '.join(NEEDED)}"
         )
     for head in heads:
         if head not in (*NEEDED, *OPTIONAL):
             raise ConfigError(f"{place}: line 1: column {head!r:.60} is unknown; known: {known}")
         if heads.count(head) > 1:
-            raise ConfigError(f"{place}: line 1: column {head!r} stands there twice; remove one")
+            raise ConfigError(f"{place}: line 1: column {head!r} appears twice; remove one")
 
 
 def _device(heads, row, place):

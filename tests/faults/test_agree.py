@@ -70,7 +70,7 @@ def test_data_that_changed_since_are_refused_or_noted(tmp_path, monkeypatch):
     run_here(out, overrides=[f"data.name={OWN}counted"], rounds=2)
     (tmp_path / "shifted").touch()
     before = out.read_bytes()
-    with pytest.raises(ResultError, match=r"out.h5: data .*no longer what the run began with"):
+    with pytest.raises(ResultError, match=r"out.h5: data .*changed since the run began"):
         run_here(out, resume=True, overrides=["run.rounds=3"])
     assert out.read_bytes() == before
     run_here(out, resume=True, overrides=["run.rounds=3"], force=True)

@@ -158,7 +158,7 @@ def test_the_new_job_inherits_no_marks_of_this_one(submit, tmp_path):
         (["--partition", "a\nb"], {}, 2, "--partition"),
         (["--time", "soon"], {}, 2, "H:M:S"),
         (["--env", "none.sh"], {}, 2, "none.sh: no such file"),
-        (["--resume"], {}, 1, "nothing to go on with"),
+        (["--resume"], {}, 1, "nothing to resume"),
         (["--sbatch=--nodes=3"], {}, 2, "nodes is set already"),
         (["--sbatch=--time=3"], {}, 2, "time is set already"),
         (["--sbatch=-C cpu"], {}, 2, '--sbatch="--constraint=cpu"'),

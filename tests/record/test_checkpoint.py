@@ -122,7 +122,7 @@ def test_every_cut_is_seen(path):
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        refused(path, "is no checkpoint|cut short")
+        refused(path, "is not a checkpoint|cut short")
     path.write_bytes(whole + b"x")
     refused(path, "index|cut short")
 
@@ -230,7 +230,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
     refused(tmp_path / "none", "No such file")
     refused(tmp_path, "Is a directory")
     (tmp_path / "empty").write_bytes(b"")
-    refused(tmp_path / "empty", "is no checkpoint")
+    refused(tmp_path / "empty", "is not a checkpoint")
 
 
 def test_remove_takes_away_what_is_there_and_says_why_it_cannot(path, tmp_path):

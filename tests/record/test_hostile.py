@@ -43,7 +43,7 @@ def test_files_that_are_no_results(tmp_path):
         refused(file, "is not an HDF5 file|damaged")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
-    refused(tmp_path / "other.h5", "is HDF5, but no result of fedmpi")
+    refused(tmp_path / "other.h5", "is HDF5, but not a result of fedmpi")
 
 
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.7, 0.999])

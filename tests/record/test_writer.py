@@ -155,7 +155,7 @@ def test_a_target_is_checked_before_anything_is_written(tmp_path, path):
         writer.check_target(tmp_path)
     text = tmp_path / "config.toml"
     text.write_text("[run]")
-    with pytest.raises(ResultError, match="is no result file, so it is not overwritten"):
+    with pytest.raises(ResultError, match="is not a result file, so it is not overwritten"):
         Writer.create(text, **sample.fixed(), overwrite=True)
     assert text.read_text() == "[run]"
 
@@ -175,7 +175,7 @@ def test_a_folder_without_write_access_is_named(tmp_path):
     [
         ({"devices": {"tier": ["fast"]}}, r"devices.tier has shape \(1,\), must be \(6,\)"),
         ({"provenance": {"a/b": 1}}, "'a/b' cannot be a name"),
-        ({"provenance": {"f": open}}, "is no text, number or list"),
+        ({"provenance": {"f": open}}, "is not text, number or list"),
         ({"resolved": {"f": open}}, "not JSON serializable"),
         ({"partition_counts": np.zeros(6, int)}, "partition/counts has 1 axes"),
     ],

@@ -36,9 +36,9 @@ def test_a_row_is_a_device():
 GOOD = "gflop_s,up_mbit_s,down_mbit_s,latency_s\n"
 BAD = {
     "a.csv: line 1: has no column gflop_s, up_mbit_s, down_mbit_s, latency_s": "",
-    "a.csv: line 1: has no column latency_s; needed are gflop_s,": "gflop_s,up_mbit_s,down_mbit_s",
+    "a.csv: line 1: has no column latency_s; needed: gflop_s,": "gflop_s,up_mbit_s,down_mbit_s",
     "a.csv: line 1: column 'speed' is unknown; known: gflop_s,": "speed," + GOOD,
-    "a.csv: line 1: column 'gflop_s' stands there twice": "gflop_s," + GOOD,
+    "a.csv: line 1: column 'gflop_s' appears twice": "gflop_s," + GOOD,
     "a.csv: has no device": GOOD,
     "a.csv: line 3: gflop_s = 'fast': must be a number": GOOD + "1,1,1,0\nfast,1,1,0\n",
     "a.csv: line 2: latency_s = '': must be a number": GOOD + "1,1,1,\n",

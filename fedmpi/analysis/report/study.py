@@ -94,7 +94,7 @@ def cautions(groups):
     for group in groups:
         seeds = [compare.setting(run, "run", "seed") for run in group.runs]
         if len(set(seeds)) < len(seeds):
-            yield f"Beware: {group.name} has several runs with one seed; they are no repeats."
+            yield f"Beware: {group.name} has several runs with the same seed; they are not repeats."
     runs = [run for group in groups for run in group.runs]
     commits = {str(run.provenance.get("git_commit") or run.software_version) for run in runs}
     if len(commits) > 1:

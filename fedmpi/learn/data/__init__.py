@@ -63,12 +63,12 @@ DATASETS = Registry(
         "fashion-mnist": Entry(
             "70,000 grey images of clothing, 28x28", _HERE + "images:fashion_mnist"
         ),
-        "cifar10": Entry("60,000 colour images of ten kinds of thing, 32x32",
+        "cifar10": Entry("60,000 colour images of 10 classes, 32x32",
                          _HERE + "cifar:cifar10"),
-        "cifar100": Entry("60,000 colour images of 100 kinds of thing, 32x32",
+        "cifar100": Entry("60,000 colour images of 100 classes, 32x32",
                           _HERE + "cifar100:cifar100", Cifar100Keys),
         "svhn": Entry("99,289 house numbers in colour, 32x32", _HERE + "svhn:svhn", SvhnKeys),
-        "cinic10": Entry("270,000 colour images of ten kinds of thing, 32x32",
+        "cinic10": Entry("270,000 colour images of 10 classes, 32x32",
                          _HERE + "folders:cinic10", Cinic10Keys),
         "femnist": Entry("handwritten digits and letters by writer, as LEAF or TFF publish them",
                          _HERE + "femnist:femnist", FemnistKeys),

@@ -47,7 +47,7 @@ def read_batch(path):
     start = _after(path, content, _PIXEL_MARK)
     x = np.frombuffer(content, np.uint8)[start : start + _IMAGES * _PIXELS]
     if len(x) < _IMAGES * _PIXELS:
-        raise DataError(f"{path}: ends inside its pixels; it is no CIFAR-10 batch")
+        raise DataError(f"{path}: ends inside its pixels; it is not a CIFAR-10 batch")
     return x.reshape(_IMAGES, 3, 32, 32), _labels(path, content)
 
 
@@ -61,12 +61,13 @@ def _labels(path, content):
         brackets = (groups[:, 0] == _MARK).all() and (groups[:, -1] == _APPENDS).all()
         if brackets and (pairs[:, 0] == _INT).all() and (pairs[:, 1] < 10).all():
             return pairs[:, 1].copy()
-    raise DataError(f"{path}: its labels are not ten groups of 1,000; it is no CIFAR-10 batch")
+    raise DataError(f"{path}: its labels are not ten groups of 1,000; it is not a CIFAR-10 batch")
 
 
 def _after(path, content, mark):
     """Return the place behind the only occurrence of `mark`."""
     place = content.find(mark)
     if place < 0 or (mark is _LABEL_MARK and content.find(mark, place + 1) >= 0):
-        raise DataError(f"{path}: mark {mark.hex()} is not there once; it is no CIFAR-10 batch")
+        fault = f"the mark {mark.hex()} must occur exactly once"
+        raise DataError(f"{path}: {fault}; it is not a CIFAR-10 batch")
     return place + len(mark)

@@ -45,7 +45,7 @@ def read(path, labels="fine"):
     if len(pixels) != len(y) * _PIXELS or not len(y):
         raise DataError(
             f"{path}: {len(y):,} {labels} labels and {len(pixels):,} bytes of pixels, not "
-            f"{_PIXELS:,} for each; it is no file of CIFAR-100"
+            f"{_PIXELS:,} for each; it is not a file of CIFAR-100"
         )
     return np.frombuffer(pixels, np.uint8).reshape(-1, 3, 32, 32), y
 

@@ -78,7 +78,7 @@ def url_of(path):
 def _files_of(name):
     if name not in files.FILES:
         known = nearest(name, files.FILES)
-        raise ConfigError(f"{name!r} is no data set that is kept in files; {known}")
+        raise ConfigError(f"{name!r} is not a data set that is stored in files; {known}")
     return files.FILES[name]
 
 

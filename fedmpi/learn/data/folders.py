@@ -85,7 +85,7 @@ def decoded(source, mode, name):
         with Image.open(source) as image:
             pixels = np.asarray(image.convert(mode))
     except Exception as error:  # Pillow raises what a damaged file happens to cause
-        raise DataError(f"{name}: is no image that can be read ({error})") from None
+        raise DataError(f"{name}: is not a readable image ({error})") from None
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

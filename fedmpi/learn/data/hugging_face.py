@@ -63,7 +63,7 @@ def _table(path):
         with pyarrow.memory_map(str(path)) as source:
             return pyarrow.ipc.open_stream(source).read_all()
     except (OSError, pyarrow.ArrowInvalid) as error:
-        raise DataError(f"{path}: is no Arrow stream ({error})") from None
+        raise DataError(f"{path}: is not an Arrow stream ({error})") from None
 
 
 def _json(path):

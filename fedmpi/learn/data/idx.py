@@ -68,7 +68,7 @@ def _read(path, stream, most, shape, dtype):
     if wanted > LARGEST or wanted + header > most:
         raise DataError(
             f"{path}: the header claims {'x'.join(map(str, dims))} {kind.name}, {wanted:,} bytes, "
-            f"more than the file can hold ({min(most, LARGEST):,}); it is not what its name says"
+            f"more than the file can hold ({min(most, LARGEST):,}); its name is misleading"
         )
     content = bytearray()
     while chunk := stream.read(min(_CHUNK, wanted + 1 - len(content))):
@@ -82,7 +82,7 @@ def _read(path, stream, most, shape, dtype):
 def _header(path, stream):
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES or not 1 <= start[3] <= 4:
-        raise DataError(f"{path}: begins with {start.hex() or 'nothing'}, which is no IDX file")
+        raise DataError(f"{path}: begins with {start.hex() or 'nothing'}, so it is not an IDX file")
     dims = stream.read(4 * start[3])
     if len(dims) < 4 * start[3]:
         raise DataError(f"{path}: ends inside its IDX header")

@@ -74,7 +74,7 @@ def read_play(path):
         elif role is not None:
             said.setdefault(role, []).append(match[2])
     if not said:
-        raise DataError(f"{path}: no speech found; it is no play of the Moby edition")
+        raise DataError(f"{path}: no speech found; it is not a play of the Moby edition")
     return {role: "\n".join(lines) + "\n" for role, lines in said.items()}
 
 

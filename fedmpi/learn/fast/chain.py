@@ -25,7 +25,7 @@ def chain_of(module, layout, input_shape):
     chain = Chain(module, layout, Value(*(*shape, 1, 1)[:3]))
     last = chain.walk(module, chain.values[0])
     if not chain.steps or last.relu or last.height * last.width != 1:
-        raise Unsupported("an output that is no plain vector")
+        raise Unsupported("an output that is not a plain vector")
     last.readers += 1
     first = [step for step in chain.steps if chain.values[0] in step.sources]
     if len(first) == 1:

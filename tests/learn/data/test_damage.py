@@ -63,7 +63,7 @@ def test_a_malicious_pickle_in_place_of_a_cifar_batch_never_runs(tmp_path, bomb)
         (folder / name).write_bytes(bomb)
     with pytest.raises(DataError, match="data_batch_1 is truncated or altered"):
         data.load("cifar10", tmp_path)
-    with pytest.raises(DataError, match="no CIFAR-10 batch"):
+    with pytest.raises(DataError, match="not a CIFAR-10 batch"):
         cifar.read_batch(folder / "test_batch")
     assert not (tmp_path / "ran").exists()
     pickle.loads(bomb)
@@ -93,7 +93,7 @@ def test_a_batch_is_read_by_its_marks(tmp_path):
 )
 def test_a_batch_without_its_marks_is_refused(tmp_path, content):
     (tmp_path / "b").write_bytes(content)
-    with pytest.raises(DataError, match="no CIFAR-10 batch"):
+    with pytest.raises(DataError, match="not a CIFAR-10 batch"):
         cifar.read_batch(tmp_path / "b")
 
 

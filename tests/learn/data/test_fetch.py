@@ -82,5 +82,5 @@ def test_verify_names_what_is_missing_and_what_is_no_file_set(tmp_path):
         fetch.verify("mnist", tmp_path)
     with pytest.raises(ConfigError, match="did you mean mnist"):
         fetch.verify("mnits", tmp_path)
-    with pytest.raises(ConfigError, match="'digits' is no data set that is kept in files"):
+    with pytest.raises(ConfigError, match="'digits' is not a data set that is stored in files"):
         fetch.verify("digits", tmp_path)

@@ -49,10 +49,10 @@ def test_shape_and_type_are_held_to_what_was_asked(write):
     ("content", "message"),
     [
         (b"", "begins with nothing"),
-        (b"\x00\x00\x08", "no IDX file"),
+        (b"\x00\x00\x08", "not an IDX file"),
         (b"\x89PNG\r\n\x1a\n", "begins with 89504e47"),
-        (b"\x00\x00\x0a\x01\x00\x00\x00\x00", "no IDX file"),
-        (b"\x00\x00\x08\x00", "no IDX file"),
+        (b"\x00\x00\x0a\x01\x00\x00\x00\x00", "not an IDX file"),
+        (b"\x00\x00\x08\x00", "not an IDX file"),
         (b"\x00\x00\x08\x03\x00\x00", "ends inside its IDX header"),
         (packed(np.zeros(9))[:-1], "promises 9 bytes of values, found only 8|more than the file"),
         (packed(np.zeros(9)) + b"!", "promises 9 bytes of values, found more"),

@@ -155,7 +155,7 @@ def test_folders_of_images_are_any_and_cinic10(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"1\.png: has 8x8 pixels, .*0\.png has 32x32"):
         data.load("cinic10", tmp_path)
     path.write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"1\.png: is no image"):
+    with pytest.raises(DataError, match=r"1\.png: is not a readable image"):
         folders.read(tmp_path / "cinic-10/test")
 
 
