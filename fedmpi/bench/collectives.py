@@ -11,14 +11,14 @@ from time import perf_counter
 import numpy as np
 
 from fedmpi.bench import schemes
-from fedmpi.bench.measure import Bar, judged, plain
+from fedmpi.bench.measure import judged, plain
+from fedmpi.bench.sum_bars import BAR_SIZE, bars
 from fedmpi.comm.reduce import ALGORITHMS, Reducer
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.kernels.sums import SCALE
 from fedmpi.rng import rng_for
 
 SUPPORTS = ("independent", "identical", "row blocks", "power law")
-BAR_SIZE, BAR_RANKS = 4_000_000, 4
 PATIENCE, HASTE = 1.0, 0.25  # seconds that one arm may take in one case; for the bars alone
 INEXACT = ("gtopk", "oktopk", "fast")  # drop or round more than the others
 ROW = 64  # coordinates of a row, for supports of whole rows
@@ -65,19 +65,20 @@ def grid(part="all"):
     return cases + [Case(BAR_SIZE, d, one, 25, short) for d in (*densities, 1.0)]
 
 
-def run(raw, part="all"):
-    """Measure the cases of a `grid` on the ranks of mpi4py communicator `raw`, together.
+def run(comm, part="all"):
+    """Measure the cases of a `grid` on the ranks of a Comm, together.
 
-    Returns a dict for JSON: "ranks", "rows" (see Row) and "bars"; alike on all ranks.
+    Returns a dict for JSON: "ranks", "nodes", "rows" (see Row) and "bars"; alike on all ranks.
     """
-    rows = []
+    rows, raw, count = [], comm.raw, nodes(comm)
     for case in grid(part):
         rows += measure(raw, case)
     return plain(
         {
             "ranks": raw.size,
+            "nodes": count,
             "rows": [asdict(row) for row in rows],
-            "bars": judged(bars(rows, raw.size), part == "quick"),
+            "bars": judged(bars(rows, raw.size, count), part == "quick"),
         }
     )
 
@@ -233,47 +234,6 @@ def _bytes(arm, n, k, ranks):
     }[arm]
 
 
-def bars(rows, ranks):
-    """Return the promises, as far as the rows and the number of ranks allow to judge them."""
-    took = {(row.n, row.density, row.support, row.arm): row.seconds for row in rows}
-
-    def ratio(density, one, other):
-        at = [took.get((BAR_SIZE, density, "independent", arm)) for arm in (one, other)]
-        return at[0] / at[1] if ranks == BAR_RANKS and None not in at else None
-
-    note = f"measured at n = {BAR_SIZE} on {BAR_RANKS} ranks of one node only"
-    found = [
-        Bar(f"exact over MPI float32, density {d}", ratio(d, "mpi float32", "exact"), b, note=note)
-        for d, b in ((0.001, 20.0), (0.01, 10.0), (0.1, 2.5))
-    ]
-    for d in (0.5, 1.0):
-        for mine, theirs in (("exact", "mpi float64"), ("fast", "mpi float32")):
-            value = ratio(d, mine, theirs)
-            found.append(Bar(f"{mine} against {theirs}, density {d}", value, 1.1, False, note))
-    exact = {key[:3]: row for key, row in took.items() if key[3] == "exact"}
-    slower = [seconds / took[*key, "fast"] for key, seconds in exact.items()]
-    regret = [row.regret + 1 for row in rows if row.arm == "exact"]
-    found.append(Bar("auto against the best arm, median", _median(regret), 1.2, False))
-    label = "flat auto against the best flat arm"
-    found.append(Bar(f"{label}, median", _flat_regret(rows), 1.2, False))
-    least = min(row.n for row in rows)  # where choosing costs most, compared with a sum
-    mine = _flat_regret([row for row in rows if row.n == least])
-    found.append(Bar(f"{label}, n = {least}, median", mine, 1.2, False))
-    found.append(Bar("exact against fast, median", _median(slower), 1.5, False))
-    return found
-
-
-def _flat_regret(rows):
-    """Return the median of flat auto over the best single algorithm by messages."""
-    best, auto = {}, {}
-    for row in rows:
-        key = row.n, row.density, row.support
-        if row.arm == "flat auto":
-            auto[key] = row.seconds
-        elif row.arm.startswith("flat "):
-            best[key] = min(best.get(key, row.seconds), row.seconds)
-    return _median([auto[key] / best[key] for key in auto])
-
-
-def _median(values):
-    return float(np.median(values)) if values else None
+def nodes(comm):
+    """Return the number of nodes that the ranks of a Comm are on; collective."""
+    return int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])

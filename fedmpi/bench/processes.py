@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from fedmpi.bench.emulated_nodes import EmulatedNodes
 from fedmpi.errors import FedmpiError
 
 TIMEOUT = 600.0  # seconds that an arm may take
@@ -30,6 +31,8 @@ class Launch:
         Processors that this process may use.
     most : int
         Ranks that an arm may get.
+    nodes : EmulatedNodes, optional
+        Where ranks are started, one on each; without it all are on this node.
     """
 
     python: str
@@ -37,6 +40,7 @@ class Launch:
     environ: Mapping
     cores: int
     most: int
+    nodes: EmulatedNodes | None = None
 
     def can(self, ranks):
         """Say whether that many ranks can be started."""
@@ -66,9 +70,13 @@ class Launch:
 
     def finish(self, words, ranks=1):
         """Run `words` to their end on some ranks; return the last lines, or raise FedmpiError."""
-        started = [*self.mpiexec, str(ranks)] if ranks > 1 else []
-        words = [*started, *map(str, words)]
+        words = list(map(str, words))
         environ = dict(self.environ) | {f"{name}_NUM_THREADS": "1" for name in ONE_THREAD}
+        if ranks > 1 and self.nodes is not None:
+            words = self.nodes.launch(self.mpiexec, words)
+            environ |= self.nodes.environ
+        elif ranks > 1:
+            words = [*self.mpiexec, str(ranks), *words]
         try:
             done = subprocess.run(
                 words, env=environ, capture_output=True, text=True, timeout=TIMEOUT, check=False

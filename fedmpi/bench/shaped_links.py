@@ -38,13 +38,13 @@ class ShapedLink:
     def __enter__(self) -> "ShapedLink":
         name, (here, there) = self._name, self._ends
         try:
-            _call("ip", "netns", "add", name)
-            _call("ip", "link", "add", here, "type", "veth", "peer", "name", there)
-            _call("ip", "link", "set", there, "netns", name)
-            _call("ip", "addr", "add", f"{self.host}/30", "dev", here)
-            _call("ip", "-n", name, "addr", "add", f"{self.client}/30", "dev", there)
-            _call("ip", "link", "set", here, "up")
-            _call("ip", "-n", name, "link", "set", there, "up")
+            call("ip", "netns", "add", name)
+            call("ip", "link", "add", here, "type", "veth", "peer", "name", there)
+            call("ip", "link", "set", there, "netns", name)
+            call("ip", "addr", "add", f"{self.host}/30", "dev", here)
+            call("ip", "-n", name, "addr", "add", f"{self.client}/30", "dev", there)
+            call("ip", "link", "set", here, "up")
+            call("ip", "-n", name, "link", "set", there, "up")
             self.shape(1000.0, 1000.0)
         except FedmpiError:
             self.__exit__()
@@ -54,7 +54,7 @@ class ShapedLink:
     def __exit__(self, *error: object) -> None:
         for words in (("link", "del", self._ends[0]), ("netns", "del", self._name)):
             with suppress(FedmpiError):
-                _call("ip", *words)
+                call("ip", *words)
 
     def shape(self, up_mbit_s: float, down_mbit_s: float) -> None:
         """Give the link its rates, in 10^6 bits of messages a second."""
@@ -62,10 +62,10 @@ class ShapedLink:
         for where, end, rate in (((), here, down_mbit_s), (("-n", self._name), there, up_mbit_s)):
             bits = str(round(1e6 * rate * FRAME))
             bucket = ("rate", bits, "burst", str(BURST), "limit", str(QUEUE))
-            _call("tc", *where, "qdisc", "replace", "dev", end, "root", "tbf", *bucket)
+            call("tc", *where, "qdisc", "replace", "dev", end, "root", "tbf", *bucket)
 
 
-def _call(*words: str) -> None:
+def call(*words: str) -> None:
     """Run a command; raise FedmpiError with what it says if it fails."""
     try:
         subprocess.run(words, check=True, capture_output=True, text=True, timeout=20)

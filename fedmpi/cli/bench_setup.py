@@ -4,10 +4,14 @@ import json
 import os
 import shutil
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, one_thread_each
+
+GBIT_S = 10.0  # of the network between emulated nodes
 
 
 def say(text):
@@ -38,6 +42,18 @@ def launch_of(folder, ranks=None):
         cores=cores,
         most=max(cores, ranks or 1),
     )
+
+
+@contextmanager
+def on_nodes(launch, count):
+    """Give a Launch that starts each of `count` ranks on an emulated node; `launch` if None."""
+    from fedmpi.bench.emulated_nodes import EmulatedNodes
+
+    if count is None:
+        yield launch
+        return
+    with EmulatedNodes(count, GBIT_S) as nodes:
+        yield replace(launch, nodes=nodes)
 
 
 def write(path, found):

@@ -4,7 +4,7 @@ import os
 from math import inf
 from pathlib import Path
 
-from fedmpi.cli.bench_setup import launch_of, prepare, say, write
+from fedmpi.cli.bench_setup import launch_of, on_nodes, prepare, say, write
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_machine, show_rows
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.errors import ConfigError
@@ -42,6 +42,9 @@ def _collectives_arguments(parser):
     parts.add_argument("--runs", action="store_true",
                        help="only whole runs of sparse methods, with MPI's dense sum and with auto")
     _with_ranks(parser)
+    parser.add_argument("--nodes", type=int, metavar="N", help=(
+        "N ranks, each on an emulated node of its own, 10 Gbit/s between them (single sums; root)"
+    ))  # fmt: skip
 
 
 def _round_arguments(parser):
@@ -137,13 +140,15 @@ def collectives(args):
 
     if not launched(os.environ):
         return _collectives_alone(args)
-    if args.runs or args.ranks:
-        raise ConfigError("bench collectives: --runs and --ranks start ranks; give no mpiexec")
+    if args.runs or args.ranks or args.nodes:
+        raise ConfigError(
+            "bench collectives: --runs, --ranks and --nodes start ranks; give no mpiexec"
+        )
     from fedmpi.bench import collectives as measured
 
     comm = start(os.environ)
     prepare()
-    found = measured.run(comm.raw, "quick" if args.quick else "bars" if args.bars else "all")
+    found = measured.run(comm, "quick" if args.quick else "bars" if args.bars else "all")
     if comm.rank == 0:
         write(args.json, found)
         show_rows(found["rows"])
@@ -155,15 +160,21 @@ def _collectives_alone(args):
     """Measure single sums on ranks of this command, and whole runs on theirs."""
     from fedmpi.bench import environment, reductions
 
-    launch = launch_of(prepare(), args.ranks)
-    ranks = environment.ranks(launch, args.ranks)
+    if args.nodes and (args.runs or args.ranks or args.nodes < 2):
+        raise ConfigError(
+            f"bench collectives --nodes {args.nodes}: takes 2 or more, and no --runs or --ranks"
+        )
+    asked = args.nodes or args.ranks
+    launch = launch_of(prepare(), asked)
+    ranks = environment.ranks(launch, asked)
     found = {"ranks": ranks, "machine": environment.described(launch)}
     found |= {"rows": [], "bars": []}
     if not args.runs:
         words = [f"--{part}" for part in ("quick", "bars") if getattr(args, part)]
-        found |= launch.fedmpi(["bench", "collectives", *words], ranks)
+        with on_nodes(launch, args.nodes) as placed:
+            found |= placed.fedmpi(["bench", "collectives", *words], ranks)
         show_rows(found["rows"])
-    if not args.bars:
+    if not args.bars and not args.nodes:
         size = reductions.QUICK if args.quick else reductions.Size()
         runs = reductions.run(launch, ranks, size, say)
         found |= {"runs": runs["rows"], "bars": found["bars"] + runs["bars"]}

@@ -10,11 +10,15 @@ cohort, we count each client; b is m / n for m of n clients, so haste = 0 is rou
 order.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from pydantic import Field
 
+from fedmpi.arrays import AnyArray, Integers
 from fedmpi.section import Section
-from fedmpi.selector import Selector
+from fedmpi.selector import Selector, World
 
 
 class Fair(Selector, name="fair"):
@@ -25,11 +29,11 @@ class Fair(Selector, name="fair"):
 
         haste: float = Field(0.0, ge=0, allow_inf_nan=False)  # how much a slow device counts
 
-    def __init__(self, keys, seed, clients):
+    def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)
         self._queue = np.zeros(clients, np.float32)
 
-    def select(self, round, world, number, in_turn):
+    def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Take the clients with the highest scores; equal ones in a drawn order."""
         able = self.rng_for(round).permutation(np.flatnonzero(world.sizes))
         score = self._queue[able].astype(np.float64)
@@ -40,10 +44,10 @@ class Fair(Selector, name="fair"):
         np.maximum(self._queue, 0, out=self._queue)
         return chosen
 
-    def arrays(self):
+    def arrays(self) -> dict[str, AnyArray]:
         """The queues."""
         return {"queue": self._queue}
 
-    def take(self, arrays):
+    def take(self, arrays: Mapping[str, AnyArray]) -> None:
         """Go on with these queues."""
         self._queue = arrays["queue"].copy()

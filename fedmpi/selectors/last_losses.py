@@ -1,26 +1,30 @@
 """What rules of selection have in common that look at the losses of clients' last rounds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.selector import Selector
 
 
 class LastLosses(Selector):
     """Keeps `loss` float32[K]: the training loss of each client's last round; NaN before it."""
 
-    def __init__(self, keys, seed, clients):
+    def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)
         self.loss = np.full(clients, np.nan, np.float32)
 
-    def learn(self, rows):
+    def learn(self, rows: AnyArray) -> None:
         """Note the losses of those who trained."""
         rows = rows[np.isfinite(rows["train_loss"])]
         self.loss[rows["client"]] = rows["train_loss"]
 
-    def arrays(self):
+    def arrays(self) -> dict[str, AnyArray]:
         """The losses."""
         return {"loss": self.loss}
 
-    def take(self, arrays):
+    def take(self, arrays: Mapping[str, AnyArray]) -> None:
         """Go on with these losses."""
         self.loss = arrays["loss"].copy()

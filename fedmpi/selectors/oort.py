@@ -12,11 +12,15 @@ added. Deviations: only the mean loss of a client is known, and is taken for the
 square; t is what the device's profile says; nobody is excluded for having joined too often.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from pydantic import Field
 
+from fedmpi.arrays import AnyArray, Integers, Reals
 from fedmpi.section import Positive, Section, Share
-from fedmpi.selector import Selector
+from fedmpi.selector import Selector, World
 from fedmpi.selectors.drawing import draw
 
 CUT, PACE = 0.95, 5.0  # quantile of utilities and share of the cut-off; percentage points
@@ -35,19 +39,19 @@ class Oort(Selector, name="oort"):
         percentile: float = Field(30.0, ge=0, le=100)  # of seconds that are not slow
         window: Positive = 20  # rounds
 
-    def __init__(self, keys, seed, clients):
+    def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)
         self._value, self._last = np.zeros(clients, np.float32), np.zeros(clients, np.int32)
         # Utility of this window and of the one before; rounds in this one; the percentile.
         self._pacer = np.array([0.0, 0.0, 0.0, keys.percentile])
 
-    def select(self, round, world, number, in_turn):
+    def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Take new clients by their speed, and known ones by their utility."""
         keys, rng, able = self.keys, self.rng_for(round), np.flatnonzero(world.sizes)
         known, new = able[self._last[able] > 0], able[self._last[able] == 0]
         wanted = int(np.rint(max(keys.least, keys.explore * keys.decay**round) * number))
         wanted = min(max(wanted, number - known.size), new.size)
-        found = new[draw(rng, 1.0 / world.seconds[new], wanted)]
+        found: Integers = new[draw(rng, 1.0 / world.seconds[new], wanted)]
         most = min(number - wanted, known.size)
         if not most:
             return found
@@ -56,17 +60,18 @@ class Oort(Selector, name="oort"):
         chances = np.maximum(utility[pool], 1e-12)
         return np.concatenate((known[pool][draw(rng, chances, most)], found))
 
-    def _utility(self, known, round, seconds):
+    def _utility(self, known: Integers, round: int, seconds: Reals) -> Reals:
         """Return float64[n]: the utility of `known` int64[n], above 0."""
         value = self._value[known].astype(np.float64)
         value = np.minimum(value, np.quantile(value, CUT))
         spread = value.max() - value.min()
         value = (value - value.min()) / spread if spread > 0 else np.ones(known.size)
         value += np.sqrt(0.1 * np.log(round + 1) / self._last[known])
-        limit = np.percentile(seconds[known], self._pacer[3])
-        return value * np.minimum(limit / seconds[known], 1.0) ** self.keys.alpha
+        limit, alpha = np.percentile(seconds[known], self._pacer[3]), float(self.keys.alpha)
+        utility: Reals = value * np.minimum(limit / seconds[known], 1.0) ** alpha
+        return utility
 
-    def learn(self, rows):
+    def learn(self, rows: AnyArray) -> None:
         """Note utilities and rounds of those who trained; slow ones are let in if it sinks."""
         rows = rows[np.isfinite(rows["train_loss"])]
         value = rows["samples"] * rows["train_loss"]
@@ -77,11 +82,11 @@ class Oort(Selector, name="oort"):
             now, before, _, percentile = self._pacer
             self._pacer[:] = 0.0, now, 0.0, min(100.0, percentile + PACE * (now < before))
 
-    def arrays(self):
+    def arrays(self) -> dict[str, AnyArray]:
         """Utilities, rounds, and the pace."""
         return {"value": self._value, "last": self._last, "pacer": self._pacer}
 
-    def take(self, arrays):
+    def take(self, arrays: Mapping[str, AnyArray]) -> None:
         """Go on with these."""
         self._value, self._last, self._pacer = (
             arrays[name].copy() for name in ("value", "last", "pacer")

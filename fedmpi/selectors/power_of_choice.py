@@ -10,7 +10,9 @@ counts as infinite. Here d = factor * m.
 import numpy as np
 from pydantic import Field
 
+from fedmpi.arrays import Integers
 from fedmpi.section import Section
+from fedmpi.selector import World
 from fedmpi.selectors.drawing import draw
 from fedmpi.selectors.last_losses import LastLosses
 
@@ -23,7 +25,7 @@ class PowerOfChoice(LastLosses, name="power-of-choice"):
 
         factor: float = Field(2.0, ge=1, le=1e6)  # candidates for each client that is asked
 
-    def select(self, round, world, number, in_turn):
+    def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Draw candidates, and take those of the largest loss; of equal ones the first drawn."""
         able = np.flatnonzero(world.sizes)
         count = int(np.ceil(self.keys.factor * number))

@@ -1,18 +1,22 @@
 """Round-robin selection: clients take turns in the order of their ids."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from fedmpi.selector import Selector
+from fedmpi.arrays import AnyArray, Integers
+from fedmpi.selector import Selector, World
 
 
 class RoundRobin(Selector, name="round-robin"):
     """Asks the clients after the last client that was asked; absent clients miss their turn."""
 
-    def __init__(self, keys, seed, clients):
+    def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)
         self._next = 0  # the client whose turn it is
 
-    def select(self, round, world, number, in_turn):
+    def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Take the next `number` of the clients that can be asked."""
         able = len(world.able)
         everyone = isinstance(world.able, range)
@@ -22,10 +26,10 @@ class RoundRobin(Selector, name="round-robin"):
             self._next = int(chosen[-1] + 1) % self.clients
         return chosen
 
-    def arrays(self):
+    def arrays(self) -> dict[str, AnyArray]:
         """Whose turn it is."""
         return {"next": np.array(self._next)}
 
-    def take(self, arrays):
+    def take(self, arrays: Mapping[str, AnyArray]) -> None:
         """Go on with that client."""
         self._next = int(arrays["next"])

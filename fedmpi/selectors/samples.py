@@ -7,14 +7,15 @@ Deviation: without replacement, as all cohorts here.
 
 import numpy as np
 
-from fedmpi.selector import Selector
+from fedmpi.arrays import Integers
+from fedmpi.selector import Selector, World
 from fedmpi.selectors.drawing import draw
 
 
 class BySamples(Selector, name="samples"):
     """Draws clients in proportion to their samples."""
 
-    def select(self, round, world, number, in_turn):
+    def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Draw `number` of the clients that can be asked."""
         able = world.ids(np.arange(len(world.able)))
         number, chances = min(number, able.size), world.sizes[able].astype(np.float64)

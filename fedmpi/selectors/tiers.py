@@ -12,7 +12,9 @@ time; a tier with too few clients is filled up from the next slower tiers, then 
 
 import numpy as np
 
+from fedmpi.arrays import Integers
 from fedmpi.section import Positive, Section
+from fedmpi.selector import World
 from fedmpi.selectors.last_losses import LastLosses
 
 
@@ -24,7 +26,7 @@ class Tiers(LastLosses, name="tiers"):
 
         tiers: Positive = 5  # as many clients in each, but for rounding
 
-    def select(self, round, world, number, in_turn):
+    def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Draw a tier, then clients of it."""
         rng, able = self.rng_for(round), world.sizes > 0
         order = np.argsort(world.seconds, kind="stable")
@@ -39,7 +41,7 @@ class Tiers(LastLosses, name="tiers"):
         drawn = [rng.permutation(tier[able[tier]]) for tier in tiers]
         return np.concatenate(drawn[first:] + drawn[:first][::-1])[:number]
 
-    def _mean(self, tier):
+    def _mean(self, tier: Integers) -> float | None:
         """Return the mean loss of a tier's clients, None if there is none."""
         losses = self.loss[tier].astype(np.float64)
         losses = losses[np.isfinite(losses)]

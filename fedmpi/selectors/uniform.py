@@ -3,13 +3,14 @@
 McMahan et al., AISTATS 2017, arXiv:1602.05629, algorithm 1: a random set, without replacement.
 """
 
-from fedmpi.selector import Selector
+from fedmpi.arrays import Integers
+from fedmpi.selector import Selector, World
 
 
 class Uniform(Selector, name="uniform"):
     """Draws clients with equal chances."""
 
-    def select(self, round, world, number, in_turn):
+    def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Draw `number` of the clients that can be asked."""
         able = len(world.able)
         number = min(number, able)

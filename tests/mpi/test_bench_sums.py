@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fedmpi.bench import check, collectives, contributions, replay, scale, schemes
+from fedmpi.bench import check, collectives, contributions, replay, scale, schemes, sum_bars
 from fedmpi.bench.drawn_supports import Supports
 from fedmpi.comm.reduce import ALGORITHMS, link
 from fedmpi.comm.reduce.message import HEAD
@@ -61,9 +61,24 @@ def test_every_arm_is_measured_and_the_result_is_json(comm, world):
         assert by_arm["flat halving"].bytes < by_arm["flat dense"].bytes
         assert by_arm["exact"].bytes == 0
         assert by_arm["exact"].union == pytest.approx(by_arm["flat dense"].union)
-    bars = collectives.bars(rows, comm.size)
+    bars = sum_bars.bars(rows, comm.size)
     assert {bar.name: bar.met for bar in bars}["exact over MPI float32, density 0.01"] is None
     json.dumps([bar.plain() for bar in bars])
+
+
+def test_bars_hang_on_the_ranks_and_on_their_nodes():
+    took = {"exact": 1.0, "fast": 0.8, "mpi float32": 9.0, "mpi float64": 12.0}
+    rows = [
+        collectives.Row(sum_bars.BAR_SIZE, 0.01, "independent", arm, seconds, seconds, 0, "", 0, 0)
+        for arm, seconds in took.items()
+    ]
+    name = "exact over MPI float32, density 0.01"
+    found = {
+        (ranks, count): {bar.name: bar.met for bar in sum_bars.bars(rows, ranks, count)}[name]
+        for ranks, count in ((2, 1), (4, 1), (3, 1), (2, 2), (4, 2))
+    }
+    # 9 times: under the bar of 10 on a node, over the bar of 8 between nodes.
+    assert found == {(2, 1): False, (4, 1): False, (3, 1): None, (2, 2): True, (4, 2): None}
 
 
 @pytest.mark.parametrize("support", collectives.SUPPORTS)

@@ -1,0 +1,79 @@
+"""Nodes on this machine: ranks in network namespaces of their own, joined by a shaped network.
+
+Each rank has one end of a link to a bridge, and a token bucket shapes what each end sends, so the
+network is one switch with a port of a given rate for each node. Needs Linux, iproute2, root, and
+MPICH over UCX, which is kept from shared memory. The cores are those of this machine: where there
+are fewer than ranks, ranks wait for a core as well as for the network.
+"""
+
+import os
+from contextlib import suppress
+
+from fedmpi.bench.shaped_links import FRAME, NETWORK, QUEUE, call
+from fedmpi.errors import FedmpiError
+
+AT_ONCE = 1e-4  # seconds of the rate that may go at once; a timer cannot do with much less
+APART = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # every rank is a node, and speaks TCP
+
+
+class EmulatedNodes:
+    """`count` nodes on a network of `gbit_s` 10^9 bits a second; made when it is entered.
+
+    Attributes
+    ----------
+    environ : dict
+        Variables for the launcher.
+    """
+
+    environ = APART
+
+    def __init__(self, count: int, gbit_s: float) -> None:
+        self.count, self._bits = count, 1e9 * gbit_s * FRAME
+        self._bridge = f"fmb{os.getpid() % 100_000}"
+        self._names = [f"{self._bridge}-{number}" for number in range(count)]
+
+    def __enter__(self) -> "EmulatedNodes":
+        try:
+            call("ip", "link", "add", self._bridge, "type", "bridge")
+            call("ip", "link", "set", self._bridge, "up")
+            for number, name in enumerate(self._names):
+                self._join(number, name)
+        except FedmpiError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        ends = [("link", "del", f"{name}h") for name in self._names]
+        spaces = [("netns", "del", name) for name in self._names]
+        for words in (*ends, *spaces, ("link", "del", self._bridge)):
+            with suppress(FedmpiError):
+                call("ip", *words)
+
+    def launch(self, mpiexec: tuple[str, ...], words: list[str]) -> list[str]:
+        """Return the command that runs `words` on one rank of each node.
+
+        `mpiexec` are the words that start ranks, to be followed by their number.
+        """
+        started = [mpiexec[0]]
+        for name in self._names:
+            inside = ["ip", "netns", "exec", name, "env", f"UCX_NET_DEVICES={name}c"]
+            started += [":"] if len(started) > 1 else []
+            started += [*mpiexec[1:], "1", *inside, *words]
+        return started
+
+    def _join(self, number: int, name: str) -> None:
+        """Make a namespace and its link to the bridge."""
+        here, there = f"{name}h", f"{name}c"
+        address = f"{NETWORK}.{os.getpid() % 250}.{number + 1}/24"
+        call("ip", "netns", "add", name)
+        call("ip", "link", "add", here, "type", "veth", "peer", "name", there)
+        call("ip", "link", "set", there, "netns", name)
+        call("ip", "link", "set", here, "master", self._bridge, "up")
+        call("ip", "-n", name, "addr", "add", address, "dev", there)
+        call("ip", "-n", name, "link", "set", there, "up")
+        call("ip", "-n", name, "link", "set", "lo", "up")
+        burst = str(round(self._bits / 8 * AT_ONCE))
+        bucket = ("rate", str(round(self._bits)), "burst", burst, "limit", str(QUEUE))
+        for where, end in (((), here), (("-n", name), there)):
+            call("tc", *where, "qdisc", "replace", "dev", end, "root", "tbf", *bucket)
