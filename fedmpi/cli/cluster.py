@@ -115,5 +115,5 @@ def _submit(submission, kept, script, out):
           f"  script {path}\n"
           f"  {show}\n"
           f"  tail -F {out.with_suffix('.log')}\n"
-          f"  fedmpi watch {out}      once it runs\n"
+          f"  fedmpi watch {out}      to follow it\n"
           f"  {end}      to end it; submit with --resume continues it")

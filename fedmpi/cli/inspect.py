@@ -34,7 +34,11 @@ def add_verbs(verbs):
 
 
 def check(args):
-    """Validate a configuration and print every value used, as TOML."""
+    """Validate a configuration and print every value used, as TOML.
+
+    It refuses what `run` would refuse. If the files of the data set are missing, it warns that the
+    split and the model were not checked.
+    """
     from fedmpi.analysis.configs import as_toml
     from fedmpi.experiment import resolve
 
@@ -49,7 +53,7 @@ def check(args):
 
 
 def _check_start(resolved):
-    """Raise what `run` would raise before its first round; without the data only warn."""
+    """Raise the errors that `run` would raise before its first round; without data only warn."""
     from fedmpi.comm.base import Serial
     from fedmpi.experiment.assemble import assemble
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import fedmpi
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, counted
 
 EXTRAS = ("sbatch", "qsub", "flux")
 ASSUMED = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "time": "04:00:00"}
@@ -91,10 +91,11 @@ class Submission:
         return Options(**{"name": plain(name)} | chosen), assumed
 
     def said(self):
-        """Return what the job is given, and what of it was assumed, as a line of text."""
+        """Return the size and the time of the job, and which of these are assumed, in a line."""
         options = self.options
-        text = (f"{options.ranks} rank(s): {options.nodes} node(s) x {options.tasks_per_node} x "
-                f"{options.cpus_per_task} core(s), for at most {options.time}")
+        limit = f"{options.time} min" if options.time.isdigit() else options.time
+        text = (f"{counted(options.ranks, 'rank')} on {counted(options.nodes, 'node')}, "
+                f"{counted(options.cpus_per_task, 'core')} each, time limit {limit}")
         return text + (f" (assumed: {' '.join(self.assumed)})" if self.assumed else "")
 
     def submit(self, path, tasks=None):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fedmpi.doctor import OK, WRONG, Finding
+from fedmpi.errors import counted
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -48,7 +49,7 @@ def _quota(*files):
 
 def ranks_fit(ranks, cores):
     """Judge the number of ranks on a node against the cores that they may use."""
-    value = f"{ranks} rank(s) here on {cores} core(s)"
+    value = f"{counted(ranks, 'rank')} here on {counted(cores, 'core')}"
     if ranks > cores:
         return Finding(WRONG, "cores", value + ": ranks wait for each other busily",
                        f"at most {cores} ranks here: mpiexec -n {cores}, or srun "
@@ -63,7 +64,7 @@ def threads_fit(environ, ranks, cores, wanted=1):
     """
     given = [environ[name] for name in THREADS if environ.get(name, "").isdigit()]
     threads = max((int(number) for number in given), default=wanted)
-    value = f"{ranks} rank(s) x {threads} thread(s) on {cores} core(s)"
+    value = f"{counted(ranks, 'rank')} x {counted(threads, 'thread')} on {counted(cores, 'core')}"
     if threads > 1 and ranks * threads > cores:
         fit = max(1, cores // ranks)
         names = [name for name in THREADS if environ.get(name, "").isdigit()]

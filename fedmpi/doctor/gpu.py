@@ -3,6 +3,7 @@
 import re
 
 from fedmpi.doctor import OK, WRONG, Finding
+from fedmpi.errors import counted
 
 # The oldest driver of each generation of CUDA (CUDA Toolkit release notes, table 2).
 DRIVERS = {11: 450, 12: 525, 13: 580}
@@ -48,7 +49,7 @@ def shared(ranks, memories, names, needed):
     each = -(-ranks // len(memories))
     least = min(memories)
     kind = f"{len(memories)} x {names[0]}" + (", a MIG slice" if "MIG" in names[0] else "")
-    value = f"{each} rank(s) for each of {kind}, {least / 1e9:.3g} GB"
+    value = f"{counted(each, 'rank')} for each of {kind}, {least / 1e9:.3g} GB"
     if each * needed > least:
         return Finding(WRONG, "gpu memory", value + ": too many ranks",
                        f"at most {least // needed} ranks for each; fedmpi check --estimate CONFIG "

@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from fedmpi.comm import launch
 from fedmpi.comm.library import family
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
+from fedmpi.errors import counted
 
 # The plug-ins of srun that ranks of each family can be started with, the best first, as patterns.
 PLUGINS = {
@@ -67,7 +68,7 @@ def ranks(environ, size, nodes, library, launchers):
     if size == 1 < launch.job_tasks(environ) and not launch.launched(environ):
         return Finding(NOTE, "ranks", f"one process of a job with {launch.job_tasks(environ)} "
                        "tasks", "srun fedmpi ... (with --mpi=pmi2 or --mpi=pmix)")
-    return Finding(OK, "ranks", "alone" if size == 1 else f"{size} on {nodes} node(s)")
+    return Finding(OK, "ranks", "alone" if size == 1 else f"{size} on {counted(nodes, 'node')}")
 
 
 def slurm(environ, library, plugins, default=""):

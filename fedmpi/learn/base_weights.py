@@ -33,7 +33,9 @@ def load_base(module, path):
             with torch.no_grad():
                 for name in names:
                     state[name].copy_(file.get_tensor(name))
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise ConfigError(f"model.base = {path!r}: cannot be read: {error}") from None
+    except SafetensorError as error:
         raise DataError(f"model.base = {path!r}: cannot be read: {error}") from None
 
 

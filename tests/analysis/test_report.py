@@ -43,7 +43,7 @@ def runs(tmp_path):
 
 
 def test_the_summary_has_the_numbers_of_the_tables(runs):
-    dense, sparse = Page(page(runs)).table("What each configuration reached and cost")
+    dense, sparse = Page(page(runs)).table("Accuracy and cost of each configuration")
     assert dense["Configuration"] == "fedavg" and sparse["Configuration"] == "fedskel"
     assert (dense["Runs"], sparse["Runs"]) == ("1", "2")
     assert (dense["Final accuracy"], dense["Best accuracy"]) == ("0.9000", "0.9000")
@@ -70,7 +70,7 @@ def test_every_run_is_in_the_table_of_runs(runs):
 
 
 def test_the_price_of_a_target_is_that_of_compare(runs):
-    dense, sparse = Page(page(runs, 0.8)).table("What test accuracy 0.8 cost")
+    dense, sparse = Page(page(runs, 0.8)).table("Cost of test accuracy 0.8")
     found = compare(runs, 0.8).rows
     assert dense["Rounds"] == "4" and dense["Up and down"] == "48 kB"
     assert dense["Virtual time"] == "40 s" and dense["Reached by"] == "1 of 1"
@@ -80,7 +80,7 @@ def test_the_price_of_a_target_is_that_of_compare(runs):
 
 
 def test_a_target_that_some_runs_miss_has_no_mean_price(runs):
-    _, sparse = Page(page(runs, 0.86)).table("What test accuracy 0.86 cost")
+    _, sparse = Page(page(runs, 0.86)).table("Cost of test accuracy 0.86")
     assert sparse["Reached by"] == "1 of 2"
     assert {sparse[name] for name in ("Rounds", "Up", "Down", "Up and down")} == {"-"}
 
@@ -112,7 +112,7 @@ def test_differences_hashes_and_events(runs, tmp_path):
     assert [row["Status"] for row in rows] == ["finished"] * 3 + ["stopped"]
     titles = [a.get("title") for a in found.all("abbr")]
     assert titles.count(runs[0].weights_sha256) == 3
-    assert "stopped" in {row["Status"] for row in found.table("What each configuration")}
+    assert "stopped" in {row["Status"] for row in found.table("Accuracy and cost")}
 
 
 def evil_run(path):

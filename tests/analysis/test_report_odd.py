@@ -51,7 +51,7 @@ def strange(path, rounds=4, **given):
 def test_a_run_however_short(tmp_path, names):
     run = reader.open(sample.write(tmp_path / "a.h5", **names))
     found = Page(page([run]))
-    (row,) = found.table("What each configuration")
+    (row,) = found.table("Accuracy and cost")
     assert (row["Rounds"], row["Status"]) == (str(names["rounds"]), names.get("status", "finished"))
     assert not words(found) & set(WRONG)
     other = reader.open(sample.write(tmp_path / "b.h5", algorithm="fedlp", rounds=4))
@@ -64,10 +64,10 @@ def test_seeds_of_which_one_was_killed(tmp_path):
              sample.write(tmp_path / "b.h5", rounds=2, status="running"),
              sample.write(tmp_path / "c.h5", rounds=0, status="running")]
     found = Page(page([reader.open(path) for path in paths]))
-    (row,) = found.table("What each configuration")
+    (row,) = found.table("Accuracy and cost")
     assert (row["Rounds"], row["Status"]) == ("0 to 5", "1 finished, 2 running")
     assert "Beware: a run has not ended yet, or was killed." in found.shown
-    assert any("several runs with one seed" in text for text in found.shown)
+    assert any("several runs with the same seed" in text for text in found.shown)
 
 
 @pytest.mark.parametrize("given", [

@@ -64,6 +64,7 @@ def test_tensorboard_reads_steps_values_and_times(tmp_path, out):
     assert "_hparams_/session_start_info" in found.summary_metadata
 
 
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")  # of mlflow's, by SQLAlchemy 2.1
 def test_mlflow_reads_parameters_and_metrics(tmp_path, out):
     tracking = pytest.importorskip("mlflow.tracking")
     pytest.importorskip("alembic")

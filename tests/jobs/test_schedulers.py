@@ -131,7 +131,7 @@ def test_a_job_is_told_of_its_limit_and_followed_by_another(
 ):
     done = submit(scheduler, *SHORT, *words)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"submitted as job {number}\n  4 rank(s): 2 node(s)")
+    assert done.stdout.startswith(f"submitted as job {number}\n  4 ranks on 2 nodes, ")
     script = (tmp_path / f"a.job/job.{scheduler}").read_text()
     assert script.startswith(head.format(folder=tmp_path) + "set -euo pipefail\n")
     code, log = start(tmp_path, env | {"CODE": "wait"}, scheduler)

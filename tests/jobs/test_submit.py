@@ -48,7 +48,7 @@ def test_the_number_comes_first_and_what_was_assumed(submit, tmp_path):
     assert done.returncode == 0, done.stderr
     first, second, *_ = done.stdout.splitlines()
     assert first == "submitted as job 4711"
-    assert "8 rank(s): 2 node(s) x 4 x 1 core(s), for at most 04:00:00" in second
+    assert "8 ranks on 2 nodes, 1 core each, time limit 04:00:00" in second
     assert "(assumed: --cpus-per-task 1 --time 04:00:00)" in second
     assert "#SBATCH --job-name=Lambda-0.1-first\n" in script(tmp_path)
     assert "overrides=(run.seed=1)" in script(tmp_path) and "#SBATCH" not in done.stdout

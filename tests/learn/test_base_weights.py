@@ -69,5 +69,5 @@ def test_a_damaged_or_missing_file_is_told(base):
         with pytest.raises(DataError, match=r"model.base = .*: cannot be read"):
             load_base(mlp(), str(base))
     base.unlink()
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         load_base(mlp(), str(base))

@@ -27,8 +27,8 @@ def traffic(study):
     drawn = [figure(group.name, stacks(f"bytes of each round, {group.name}", *found, frame,
                                         [kind for kind, _ in PARTS]))
              for group, found in bytes_.items()]
-    about = (f"Encoded messages of a round in {bytes_unit(frame.y[1])[1]}, all clients together:"
-             " coloured what clients sent, the line what they received. All panels have one scale.")
+    about = (f"Encoded messages of all clients of a round in {bytes_unit(frame.y[1])[1]}. Colours:"
+             " sent by the clients; line: received by them. All panels have the same scale.")
     return section(
         "bytes", "Bytes", tag("p", about),
         key(*PARTS, line="down"),
@@ -62,9 +62,9 @@ def totals(study):
             quantities.in_bytes(down / clients), share(group.mean("density_up")),
             share(group.mean("density_union")), share(group.last("model_density")),
         ))  # fmt: skip
-    caption = ("Bytes of the whole run; values, coordinates (which of them were sent) and frame"
-               " (headers and checksums; also what late clients had sent at the deadline)"
-               " as shares of what went up")
+    caption = ("Bytes of the whole run. Shares of the bytes up: values; coordinates (the list of"
+               " sent coordinates); frame (headers, checksums, and bytes that late clients had"
+               " sent at the deadline)")
     return table(caption, head, rows, right=set(range(1, len(head))))
 
 
@@ -82,9 +82,9 @@ def kept(study):
         title = f"share kept of each layer over rounds, {group.name}"
         names = list(group.runs[0].layer_names)
         drawn.append(figure(group.name, field(title, values.T, names, notes, "rounds", columns)))
-    about = ("Shares by layer: the part of a layer's coordinates that clients sent, the mean over"
-             " the clients of a round; at the right, the mean over all rounds.")
-    return section("kept", "What is kept", densities(study), tag("p", about), ramp("0 %", "100 %"),
+    about = ("Shares by layer: the share of a layer's coordinates that clients sent, as a mean"
+             " over the clients of a round. At the right: the mean over all rounds.")
+    return section("kept", "Sparsity", densities(study), tag("p", about), ramp("0 %", "100 %"),
                    tag("div", *drawn, class_="figures"))
 
 
@@ -94,7 +94,7 @@ def densities(study):
              if any((run.rounds[column] != 1).any() for run in study.runs)]
     if not shown:
         return None
-    about = "Densities over rounds: the part of all coordinates. Lines as in the curves above."
+    about = "Density over rounds: the share of all coordinates. Lines as in the curves above."
     drawn = (panel(study, "rounds", column, title) for column, title in shown)
     return join(tag("p", about), tag("div", *drawn, class_="figures"))
 

@@ -55,7 +55,7 @@ def drawings(counts):
     names = ranges(counts, shown)
     below = field("share of each class in the samples of each client", held.T, names, notes,
                   title, len(columns), step)
-    about = "Right: the class's share of all samples. Colours are spread by the square root."
+    about = "Right: the class's share of all samples. The colour scale is a square root."
     return [figure("Samples of each client", top),
             figure("Classes of each client", join(ramp("0 %", "100 %"), below), about)]
 

@@ -4,8 +4,9 @@ import json
 
 from fedmpi.analysis import configs
 from fedmpi.analysis.report.markup import details, join, section, table, tag
-from fedmpi.analysis.report.summary import count, swatch
+from fedmpi.analysis.report.summary import swatch
 from fedmpi.analysis.text_tables import flat
+from fedmpi.errors import counted
 
 EVENTS = 100  # shown of all runs together
 SHOWN = ("created", "updated", "ranks", "software_version", "schema", "weights_sha256")
@@ -20,7 +21,7 @@ def events(study):
                                                     " none gave a warning."))
     rows = [(name, str(event["round"]), event["kind"], event["text"], event["time"][:19])
             for name, event in found[:EVENTS]]
-    caption = count(len(found), "event")
+    caption = counted(len(found), "event")
     if len(found) > EVENTS:
         caption += f", of which the first {EVENTS} are shown; fedmpi info lists those of a run"
     return section("events", "Events", table(

@@ -12,16 +12,16 @@ from fedmpi.analysis.report.learning import progress
 from fedmpi.analysis.report.markup import Html, join, tag
 from fedmpi.analysis.report.origin import configuration, events, provenance
 from fedmpi.analysis.report.study import study
-from fedmpi.analysis.report.summary import count, facts, heading, summary
+from fedmpi.analysis.report.summary import facts, heading, summary
 from fedmpi.analysis.report.times import measured, virtual
-from fedmpi.errors import ConfigError, ResultError
+from fedmpi.errors import ConfigError, ResultError, counted
 from fedmpi.record.whole import replacement
 
 SECTIONS = (  # name in the address, name in the list at the top, function
     ("summary", "Summary", summary),
     ("progress", "Accuracy and loss", progress),
     ("bytes", "Bytes", traffic),
-    ("kept", "What is kept", kept),
+    ("kept", "Sparsity", kept),
     ("virtual", "Virtual time", virtual),
     ("clients", "Clients", clients),
     ("measured", "Measured time", measured),
@@ -64,7 +64,7 @@ def page(runs, target=None):
         tag("header", tag("h1", title), facts(of),
             tag("nav", tag("ul", *links), aria_label="Sections")),
         tag("main", *(part for _, _, part in found)),
-        tag("footer", f"Written by fedmpi {__version__} from {count(len(runs), 'result file')}."),
+        tag("footer", f"Written by fedmpi {__version__} from {counted(len(runs), 'result file')}."),
         script(),
     )  # fmt: skip
     return join(Html("<!DOCTYPE html>\n"),

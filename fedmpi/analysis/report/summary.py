@@ -7,6 +7,7 @@ from fedmpi.analysis.report.blocks import bars
 from fedmpi.analysis.report.figure import classes, figure
 from fedmpi.analysis.report.markup import details, join, section, table, tag
 from fedmpi.analysis.report.study import spread
+from fedmpi.errors import counted
 
 HEAD = ("Configuration", "Final accuracy", "Best accuracy", "Up", "Down", "FLOPs", "Virtual time",
         "Wall time", "Rounds", "Runs", "Status", "Density up", "Model density",
@@ -24,7 +25,7 @@ def facts(study):
     cohort = shared(runs, lambda run: value(run, "clients", "cohort"))
     rounds = shared(runs, lambda run: value(run, "run", "rounds"))
     pairs = [
-        ("Runs", f"{len(runs)} of {count(len(study.groups), 'configuration')}"),
+        ("Runs", f"{len(runs)} of {counted(len(study.groups), 'configuration')}"),
         ("Data", data), ("Model", model),
         ("Clients", f"{number}, {cohort} a round"), ("Rounds planned", rounds),
     ]  # fmt: skip
@@ -84,11 +85,6 @@ def shared(runs, fact):
     return "; ".join(found) if len(found) < 4 else f"{len(found)} different"
 
 
-def count(number, word):
-    """Return a number with its noun: 1 run, 2 runs."""
-    return f"{number:,} {word}" + "s" * (number != 1)
-
-
 def summary(study):
     """Return the section of the numbers that everybody looks for."""
     several = any(len(group.runs) > 1 for group in study.groups)
@@ -118,11 +114,11 @@ def configurations(study):
             in_flops(group.last("flops_inference")),
         ))  # fmt: skip
     repeats = any(len(group.runs) > 1 for group in study.groups)
-    caption = "What each configuration reached and cost, the whole run, all clients together"
+    caption = "Accuracy and cost of each configuration, for the whole run and all clients"
     if repeats:
         caption += "; means over its runs, ± standard deviation"
     if len(rows) > 1:
-        caption += f"; small figures: against {study.reference.name}"
+        caption += f"; small numbers: relative to {study.reference.name}"
     width = len(HEAD) - all(row[-1] == "-" for row in rows)  # files of schema 1.0 do not tell
     rows = [row[:width] for row in rows]
     return table(caption, HEAD[:width], rows, right=set(range(1, width)) - {10}, class_="wide")
@@ -163,9 +159,9 @@ def to_target(study):
             price(paid["bytes_to"], first["bytes_to"], quantities.in_bytes, alone),
             price(paid["seconds_to"], first["seconds_to"], quantities.in_seconds, alone),
         ))  # fmt: skip
-    caption = f"What test accuracy {study.target:.6g} cost"
+    caption = f"Cost of test accuracy {study.target:.6g}"
     if len(rows) > 1:
-        caption += f"; small figures: against {study.reference.name}"
+        caption += f"; small numbers: relative to {study.reference.name}"
     return join(
         tag("h3", f"To test accuracy {study.target:.6g}"), tag("p", *whence) if whence else None,
         table(caption, head, rows, right=set(range(1, len(head)))), target_figures(study),

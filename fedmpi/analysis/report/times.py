@@ -26,8 +26,8 @@ def virtual(study):
         texts = [quantities.in_seconds(value) for value in seen.sum(1)]
         drawing = bars(title, names, seen, texts, [kind for kind, _ in STAGES], longest)
         figures.append(figure(group.name, drawing))
-    about = ("Simulated seconds of a client in a round, from the cost model alone: the mean over"
-             " the clients of a tier that completed theirs. All panels have one scale.")
+    about = ("Simulated seconds of a client in a round, from the cost model: the mean over the"
+             " clients of a tier that completed the round. All panels have the same scale.")
     return section("virtual", "Virtual time", tag("p", about), key(*STAGES),
                    tag("div", *figures, class_="figures"), stragglers(study, spent))
 
@@ -90,7 +90,7 @@ def stragglers(study, spent):
                 share(seconds[k, 4]), *(f"{count:,.0f}" for count in counts[k]),
             ))  # fmt: skip
     caption = ("Tiers of devices: mean seconds of a client that completed, the share of rounds that"
-               " one of the tier ended, and how the clients' rounds went, all runs together")
+               " a client of the tier ended, and the outcomes of the clients, over all runs")
     return table(caption, head, rows, right=set(range(2, len(head))))
 
 
@@ -105,8 +105,8 @@ def measured(study):
                       for run, _ in shown])
     texts = [quantities.in_seconds(value) for value in means.sum(1)]
     drawing = bars("measured seconds by phase", names, means, texts, COLOURS)
-    about = ("Measured on the machine that ran them, so it differs from run to run; the results"
-             " do not. Means over the ranks of a run.")
+    about = ("Measured on the machine of each run, so it differs between runs, unlike the"
+             " results. Means over the ranks of a run.")
     firsts = [group.runs[0] for group in study.groups if len(group.runs[0].rounds)]
     ranks = [ranks_of(run, name) for run, name in shown
              if run in firsts and run.phases.shape[1] > 1]
@@ -134,9 +134,9 @@ def shares(shown, means):
             share(train.max() / train.mean() if train.any() else None),
             quantities.in_bytes(run.rounds["mpi_bytes"].sum(dtype=float)), collectives(run),
         ))  # fmt: skip
-    caption = ("Phases as shares of a rank's time; clients a second without the first round;"
-               " longest training: the slowest rank's against the mean; between ranks: bytes of"
-               " their messages")
+    caption = ("Phases as shares of a rank's time. Clients per second: without the first round."
+               " Longest training: the slowest rank relative to the mean. Between ranks: bytes of"
+               " their messages.")
     return table(caption, head, rows, right=set(range(1, len(head) - 1)))
 
 
