@@ -5,32 +5,58 @@ The functions themselves are in `kernels.lanes`; here is what they are built of.
 
 from inspect import signature
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 LANES = 16
 
 I64 = ir.IntType(64)
 I32 = ir.IntType(32)
-VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
 _ANY = (types.VarArg(types.Any),)
 
 
-class Tile(types.Type):
-    """The numba type of rows x cols vectors of 16 float32."""
+def _width():
+    """Return how many float32 a register holds on the processor that numba compiles for.
 
-    def __init__(self, rows, cols):
-        self.rows, self.cols = rows, cols
-        super().__init__(name=f"Tile({rows}, {cols})")
+    LLVM is asked how it adds 16 of them. So NUMBA_CPU_NAME and NUMBA_CPU_FEATURES count, and with
+    them `run.portable`.
+    """
+    module, kind = ir.Module(), vectors(LANES).as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [kind, kind]), "add")
+    b = ir.IRBuilder(function.append_basic_block())
+    b.store(b.fadd(*map(b.load, function.args)), function.args[0])
+    b.ret_void()
+    parsed = binding.parse_assembly(str(module))
+    machine = cpu_target.target_context.codegen()._tm
+    parsed.triple = machine.triple
+    text = machine.emit_assembly(parsed)
+    return 16 if "zmm" in text else 8 if "ymm" in text else 4
+
+
+def vectors(lanes):
+    """Return the LLVM type of a vector of `lanes` float32."""
+    return ir.VectorType(ir.FloatType(), lanes)
+
+
+WIDTH = _width()  # 16 with AVX-512 (32 registers), 8 with AVX2 (16), 4 with SSE (16) and NEON (32)
+
+
+class Tile(types.Type):
+    """The numba type of rows x cols vectors of 16 float32, or of fewer."""
+
+    def __init__(self, rows, cols, lanes=LANES):
+        self.rows, self.cols, self.lanes = rows, cols, lanes
+        super().__init__(name=f"Tile({rows}, {cols}, {lanes})")
 
 
 @register_model(Tile)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, manager, tile):
-        super().__init__(manager, tile, ir.ArrayType(VECTOR, tile.rows * tile.cols))
+        super().__init__(manager, tile, ir.ArrayType(vectors(tile.lanes), tile.rows * tile.cols))
 
 
 def tiled(emit, gives=None, arguments=_ANY):
@@ -67,7 +93,9 @@ class Emit:
     def __init__(self, context, builder, sig):
         self.context, self.builder, self.sig = context, builder, sig
         tiles = [kind for kind in (sig.return_type, *sig.args) if isinstance(kind, Tile)]
-        self.rows, self.cols = (tiles[0].rows, tiles[0].cols) if tiles else (0, 0)
+        tile = tiles[0] if tiles else Tile(0, 0)
+        self.rows, self.cols, self.lanes = tile.rows, tile.cols, tile.lanes
+        self.vectors = vectors(tile.lanes)
 
     def pointer(self, number, array, *offsets):
         """Address of array[sum of offsets]."""
@@ -97,18 +125,18 @@ class Emit:
 
     def splat(self, scalar):
         """A vector with the scalar in every lane."""
-        one = self.builder.insert_element(VECTOR(ir.Undefined), scalar, I32(0))
-        return self.shuffle(one, one, [0] * LANES)
+        one = self.builder.insert_element(self.vectors(ir.Undefined), scalar, I32(0))
+        return self.shuffle(one, one, [0] * self.lanes)
 
     def shuffle(self, one, other, lanes):
-        """A vector of the given lanes of two: 0 to 15 of `one`, 16 to 31 of `other`."""
-        kind = ir.VectorType(I32, LANES)
+        """A vector of the given lanes of two: those of `one` first, then those of `other`."""
+        kind = ir.VectorType(I32, self.lanes)
         return self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes))
 
     def fma(self, a, b, c):
         """a * b + c, rounded once."""
-        kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-        name = f"llvm.fma.v{LANES}f32"
+        kind = ir.FunctionType(self.vectors, [self.vectors] * 3)
+        name = f"llvm.fma.v{self.lanes}f32"
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(function, [a, b, c])
 
@@ -118,12 +146,12 @@ class Emit:
 
     def build(self, vector_at):
         """A tile of vector_at(r, c)."""
-        tile = ir.Constant(ir.ArrayType(VECTOR, self.rows * self.cols), ir.Undefined)
+        tile = ir.Constant(ir.ArrayType(self.vectors, self.rows * self.cols), ir.Undefined)
         for r in range(self.rows):
             for c in range(self.cols):
                 tile = self.builder.insert_value(tile, vector_at(r, c), r * self.cols + c)
         return tile
 
     def _vector(self, address, c):
-        place = self.builder.gep(address, [I64(LANES * c)])
-        return self.builder.bitcast(place, VECTOR.as_pointer())
+        place = self.builder.gep(address, [I64(self.lanes * c)])
+        return self.builder.bitcast(place, self.vectors.as_pointer())

@@ -63,6 +63,28 @@ def transpose(memory, out, src, rows, width, pitch):
 
 
 @kernel
+def turn_weights(memory, out, weights, rows, columns, taps):
+    """Copy blocks of weights, those of a column together: what an input gradient reads in a row.
+
+    memory[out + (i K + k) taps + t] = weights[rows[k] + columns[i] + t] for t in [0, taps).
+
+    Parameters
+    ----------
+    memory : float32[.], changed in place
+    out : int
+    weights : float32[P]
+    rows : int64[K]
+    columns : int64[I]
+    taps : int
+    """
+    for i in range(columns.size):
+        for k in range(rows.size):
+            for t in range(taps):
+                memory[out + t] = weights[rows[k] + columns[i] + t]
+            out += taps
+
+
+@kernel
 def measure(totals, memory, planes, size, mask, floor):
     """Add |x| of every plane over positions and batch: totals[c] += sum |memory[planes[c] + .]|.
 

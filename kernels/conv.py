@@ -11,6 +11,14 @@ import numpy as np
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
+# Rows and columns of tiles: what is summed fills most registers, in 32 of 16 lanes or in 16 of 8.
+# The order of the additions is not touched by them, so the bits are the same.
+_MANY = lanes.WIDTH == 16
+_WIDE, _MIDDLE = (4, 2) if _MANY else (1, 1)  # columns beside 6 or 4 rows of `mix`
+_PAIR = 4 if _MANY else 3  # columns beside 2 rows
+_PART = 16 if _MANY else 8  # lanes of a vector of `correlate`
+_SIX, _FOUR, _TWO, _ONE = (4, 5, 9, 9) if _MANY else (2, 3, 5, 8)  # columns beside so many rows
+
 
 @kernel
 def mix(out, src, weights, table, start, floor, gate):
@@ -40,9 +48,25 @@ def mix(out, src, weights, table, start, floor, gate):
     Notes
     -----
     2 O J T lanes FLOPs. Terms are added in the order channels, taps, some 576 at a time.
+    What is read for as many lanes as the table says stays in the second-level cache for all rows.
     Rows are taken in tiles of 6, 4 and 2 and lanes in blocks of 64, 32 and 16, so that up
-    to 24 sums stay in registers and 10 loads feed 24 multiply-adds.
+    to 24 sums stay in registers and 10 loads feed 24 multiply-adds; with AVX2, blocks are of 16
+    (48 for 2 rows), and 8 loads feed 12.
     """
+    runs = lanes.item(table, 12)
+    end = runs + 5 * lanes.item(table, 2)
+    while runs < end:
+        after, together = runs, 0
+        while after < end and together < lanes.item(table, 4):
+            together += lanes.item(table, after + 2)
+            after += 5
+        _mix_runs(out, src, weights, table, runs, after, start, floor, gate)
+        runs = after
+
+
+@kernel
+def _mix_runs(out, src, weights, table, m0, m1, start, floor, gate):
+    """Do all rows of some runs."""
     size, channels, block = lanes.item(table, 0), lanes.item(table, 1), lanes.item(table, 3)
     j, j1 = 0, -1
     while j1 < channels:
@@ -52,34 +76,40 @@ def mix(out, src, weights, table, start, floor, gate):
         o = 0
         while o < size:
             if size - o >= 5:
-                _mix_rows(lanes.full(6, 4, 0.0), lanes.full(6, 2, 0.0), lanes.full(6, 1, 0.0),
-                          out, src, weights, table, o, j, j1, first, least, behind)  # fmt: skip
+                _mix_rows(lanes.full(6, _WIDE, 0.0), lanes.full(6, _MIDDLE, 0.0),
+                          lanes.full(6, 1, 0.0), _WIDE, _MIDDLE,
+                          out, src, weights, table, o, j, j1, m0, m1,
+                          first, least, behind)  # fmt: skip
                 o += 6
             elif size - o >= 3:
-                _mix_rows(lanes.full(4, 4, 0.0), lanes.full(4, 2, 0.0), lanes.full(4, 1, 0.0),
-                          out, src, weights, table, o, j, j1, first, least, behind)  # fmt: skip
+                _mix_rows(lanes.full(4, _WIDE, 0.0), lanes.full(4, _MIDDLE, 0.0),
+                          lanes.full(4, 1, 0.0), _WIDE, _MIDDLE,
+                          out, src, weights, table, o, j, j1, m0, m1,
+                          first, least, behind)  # fmt: skip
                 o += 4
             else:
-                _mix_rows(lanes.full(2, 4, 0.0), lanes.full(2, 2, 0.0), lanes.full(2, 1, 0.0),
-                          out, src, weights, table, o, j, j1, first, least, behind)  # fmt: skip
+                _mix_rows(lanes.full(2, _PAIR, 0.0), lanes.full(2, 2, 0.0),
+                          lanes.full(2, 1, 0.0), _PAIR, 2,
+                          out, src, weights, table, o, j, j1, m0, m1,
+                          first, least, behind)  # fmt: skip
                 o += 2
         j = j1
 
 
 @kernel
 def _mix_rows(
-    wide, middle, narrow, out, src, weights, table, o, j0, j1, start, floor, gate
+    wide, middle, narrow, most, more, out, src, weights, table, o, j0, j1, m0, m1, start, floor,
+    gate,
 ):  # fmt: skip
-    """Do all runs of the rows of one tile."""
-    runs = lanes.item(table, 11)
-    for m in range(runs, runs + 5 * lanes.item(table, 2), 5):
+    """Do some runs of the rows of one tile, `most` vectors abreast, then `more`, then one."""
+    for m in range(m0, m1, 5):
         size, p = lanes.item(table, m + 2), 0
-        while size - p >= 64:
+        while size - p >= 16 * most:
             _mix_tile(wide, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
-            p += 64
-        while size - p >= 32:
+            p += 16 * most
+        while size - p >= 16 * more:
             _mix_tile(middle, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
-            p += 32
+            p += 16 * more
         while p < size:
             p = min(p, size - 16)
             _mix_tile(narrow, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
@@ -89,14 +119,14 @@ def _mix_rows(
 @kernel
 def _mix_tile(zero, out, src, weights, table, o, j0, j1, m, p, start, floor, gate):
     """Do one tile: its sums stay in registers from the first tap to the last."""
-    row_out, row_weight = lanes.item(table, 4) + o, lanes.item(table, 5) + o
+    row_out, row_weight = lanes.item(table, 5) + o, lanes.item(table, 6) + o
     place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
     t0, t1 = lanes.item(table, m + 3), lanes.item(table, m + 4)
-    channel_weight, channel_src = lanes.item(table, 7), lanes.item(table, 8)
-    tap_weight, tap_src = lanes.item(table, 9), lanes.item(table, 10)
+    channel_weight, channel_src = lanes.item(table, 8), lanes.item(table, 9)
+    tap_weight, tap_src = lanes.item(table, 10), lanes.item(table, 11)
     tile = zero
     if start == 1:
-        tile = lanes.spread(tile, weights, table, lanes.item(table, 6) + o)
+        tile = lanes.spread(tile, weights, table, lanes.item(table, 7) + o)
     elif start == 2:
         tile = lanes.loaded(tile, out, table, row_out, place)
     for j in range(j0, j1):
@@ -135,41 +165,49 @@ def correlate(out, left, right, table):
     -----
     2 O K lanes FLOPs. Lane l of 16 holds the sum over every 16th p; at the end the 16 are
     added in halves. Tiles are of 6 x 4, 4 x 5, 2 x 9 and 1 x 9 rows and columns, so that
-    few loads feed many multiply-adds in registers also when few rows are left.
+    few loads feed many multiply-adds in registers also when few rows are left. With AVX2, they are
+    of 4 x 3, 6 x 2, 2 x 5 and 1 x 8, for one half of the 16 lanes and then the other.
     """
     sums, size = np.empty(32, np.float32), lanes.item(table, 0)
     for b in range(lanes.item(table, 1)):
         part, o = lanes.item(table, 7) + 4 * b, 0
         while o < size:
-            if size - o >= 5:
-                _correlate_rows(lanes.full(6, 4, 0.0), 6, 4, out, left, right, table, o, part, sums)
+            if size - o >= 5 and (_MANY or size - o <= 6):
+                _correlate_rows(lanes.zeros(6, _SIX, _PART), 6, _SIX, _PART,
+                                out, left, right, table, o, part, sums)  # fmt: skip
                 o += 6
             elif size - o >= 3:
-                _correlate_rows(lanes.full(4, 5, 0.0), 4, 5, out, left, right, table, o, part, sums)
+                _correlate_rows(lanes.zeros(4, _FOUR, _PART), 4, _FOUR, _PART,
+                                out, left, right, table, o, part, sums)  # fmt: skip
                 o += 4
             elif size - o == 2:
-                _correlate_rows(lanes.full(2, 9, 0.0), 2, 9, out, left, right, table, o, part, sums)
+                _correlate_rows(lanes.zeros(2, _TWO, _PART), 2, _TWO, _PART,
+                                out, left, right, table, o, part, sums)  # fmt: skip
                 o += 2
             else:
-                _correlate_rows(lanes.full(1, 9, 0.0), 1, 9, out, left, right, table, o, part, sums)
+                _correlate_rows(lanes.zeros(1, _ONE, _PART), 1, _ONE, _PART,
+                                out, left, right, table, o, part, sums)  # fmt: skip
                 o += 1
 
 
 @kernel
-def _correlate_rows(zero, height, width, out, left, right, table, o, part, sums):
-    """Do all columns of one part for the rows of one tile."""
+def _correlate_rows(zero, height, width, step, out, left, right, table, o, part, sums):
+    """Do all columns of one part for the rows of one tile, `step` of the 16 lanes at a time."""
     row_left, row_out = lanes.item(table, 2) + o, lanes.item(table, 3) + o
     col_right, col_out = lanes.item(table, 4), lanes.item(table, 5)
     first, end = lanes.item(table, part + 2), lanes.item(table, part + 3)
     runs = lanes.item(table, 6)
     for k in range(lanes.item(table, part), lanes.item(table, part + 1), width):
-        tile = zero
-        for m in range(runs + 3 * first, runs + 3 * end, 3):
-            at, start = lanes.item(table, m), lanes.item(table, m + 1)
-            for p in range(0, lanes.item(table, m + 2), 16):
-                tile = lanes.inner(tile, left, table, row_left, at + p,
-                                   right, table, col_right + k, start + p)  # fmt: skip
-        lanes.sums(tile, sums)
+        total = zero
+        for h in range(0, 16, step):
+            tile = zero
+            for m in range(runs + 3 * first, runs + 3 * end, 3):
+                at, start = lanes.item(table, m), lanes.item(table, m + 1)
+                for p in range(h, lanes.item(table, m + 2), 16):
+                    tile = lanes.inner(tile, left, table, row_left, at + p,
+                                       right, table, col_right + k, start + p)  # fmt: skip
+            total = tile if h == 0 else total + tile
+        lanes.sums(total, sums)
         for r in range(height):
             row = lanes.item(table, row_out + r)
             for c in range(width):

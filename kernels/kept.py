@@ -12,6 +12,8 @@ from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
 _MIX, _CORRELATE = 6, 3  # numbers before the parts of a table
+# Vectors of 16 lanes whose sums stay in registers: 32 of 16 lanes, or 16 of 8.
+_WIDE, _MIDDLE, _COLUMNS = (8, 4, 16) if lanes.WIDTH == 16 else (4, 2, 4)
 
 
 @kernel
@@ -108,12 +110,13 @@ def mix(out, src, weights, table, start, floor, gate):
     first = lanes.item(table, 4)
     for m in range(first, first + 4 * lanes.item(table, 1), 4):
         size, p = lanes.item(table, m + 2), 0
-        while size - p >= 128:
-            _mix_rows(lanes.full(1, 8, 0.0), out, src, weights, table, m, p, start, floor, gate)
-            p += 128
-        while size - p >= 64:
-            _mix_rows(lanes.full(1, 4, 0.0), out, src, weights, table, m, p, start, floor, gate)
-            p += 64
+        while size - p >= 16 * _WIDE:
+            _mix_rows(lanes.full(1, _WIDE, 0.0), out, src, weights, table, m, p, start, floor, gate)
+            p += 16 * _WIDE
+        while size - p >= 16 * _MIDDLE:
+            _mix_rows(lanes.full(1, _MIDDLE, 0.0),
+                      out, src, weights, table, m, p, start, floor, gate)  # fmt: skip
+            p += 16 * _MIDDLE
         while size - p >= 32:
             _mix_rows(lanes.full(1, 2, 0.0), out, src, weights, table, m, p, start, floor, gate)
             p += 32
@@ -216,9 +219,10 @@ def correlate(out, left, right, table):
     for row in range(head, head + 6 * lanes.item(table, 0), 6):
         k, end = lanes.item(table, row + 3), lanes.item(table, row + 4)
         count = end - k
-        while end - k >= 16:
-            _correlate_row(lanes.full(1, 16, 0.0), 16, out, left, right, table, row, k, count, sums)
-            k += 16
+        while end - k >= _COLUMNS:
+            _correlate_row(lanes.full(1, _COLUMNS, 0.0), _COLUMNS,
+                           out, left, right, table, row, k, count, sums)  # fmt: skip
+            k += _COLUMNS
         while k < end:
             _correlate_row(lanes.full(1, 4, 0.0), 4, out, left, right, table, row, k, count, sums)
             k += 4

@@ -17,7 +17,7 @@ import operator
 import numpy as np
 from numba import types
 
-from fedmpi.kernels._tile import LANES, VECTOR, Tile, tiled
+from fedmpi.kernels._tile import LANES, WIDTH, Tile, tiled  # noqa: F401, WIDTH is for others
 
 
 def _rows(tile, places, i):
@@ -44,6 +44,25 @@ def _emit_full(emit, rows, cols, value):
 def full(rows, cols, value):
     """Return a tile with `value` in every lane; rows and cols are literals."""
     return np.full((rows, cols, LANES), value, np.float32)
+
+
+def _emit_zeros(emit, rows, cols, lanes):
+    return emit.build(lambda r, c: emit.vectors([0.0] * emit.lanes))
+
+
+def _of_three_literals(*sizes):
+    if all(isinstance(size, types.IntegerLiteral) for size in sizes):
+        return Tile(*(size.literal_value for size in sizes))
+    return None
+
+
+@tiled(_emit_zeros, _of_three_literals)
+def zeros(rows, cols, lanes):
+    """Return a tile of zeros whose vectors have `lanes` numbers: 16, or 8; all are literals.
+
+    Of the functions below, `inner`, `sums` and `+` take tiles of 8.
+    """
+    return np.zeros((rows, cols, lanes), np.float32)
 
 
 def _emit_filled(emit, tile, value):
@@ -138,9 +157,10 @@ def _emit_inner(emit, tile, left, places, i, at, right, columns, j, start):
 @tiled(_emit_inner)
 def inner(tile, left, places, i, at, right, columns, j, start):
     """Return tile + left[places[i + r] + at + lane] * right[columns[j + c] + start + lane]."""
-    rows = np.array([left[p + at : p + at + LANES] for p in _rows(tile, places, i)])
+    size = tile.shape[2]
+    rows = np.array([left[p + at : p + at + size] for p in _rows(tile, places, i)])
     cols = columns[j : j + tile.shape[1]]
-    return tile + rows[:, None] * np.array([right[p + start : p + start + LANES] for p in cols])
+    return tile + rows[:, None] * np.array([right[p + start : p + start + size] for p in cols])
 
 
 def _emit_where(sign):
@@ -189,14 +209,14 @@ def fused(a, b, c):
 
 
 def _emit_sums(emit, tile, array):
-    """Sixteen vectors are folded into one that holds their sums, two by two."""
-    count = emit.rows * emit.cols
+    """As many vectors as lanes are folded into one that holds their sums, two by two."""
+    count, lanes = emit.rows * emit.cols, emit.lanes
     vectors = [emit.builder.extract_value(tile, k) for k in range(count)]
-    vectors += [VECTOR([0.0] * LANES)] * (-count % LANES)
-    width = LANES
+    vectors += [emit.vectors([0.0] * lanes)] * (-count % lanes)
+    width = lanes
     while width > 1:
         # The halves of each group of `width` lanes are added; the first vector's groups come first.
-        low = [k for k in range(2 * LANES) if k % width < width // 2]
+        low = [k for k in range(2 * lanes) if k % width < width // 2]
         high = [k + width // 2 for k in low]
         vectors = [
             emit.builder.fadd(emit.shuffle(one, other, low), emit.shuffle(one, other, high))

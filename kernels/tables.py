@@ -12,6 +12,9 @@ from fedmpi.kernels._jit import kernel
 # cache, and what they are multiplied with stays in the second level from one tile of rows to the
 # next. Twice or half as many are as fast.
 _TERMS = 576
+# Lanes that are done for all rows before the next are, times the planes that are read for them:
+# 256 KiB, which stay in the second-level cache.
+_FLOATS, _LEAST = 1 << 16, 128
 SPARE = 8  # entries that follow the last row or column, so that tiles need not fit
 
 
@@ -30,18 +33,23 @@ def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_sr
     runs : int64[M, 5]
         Place in `out`, place in `src`, lanes (16 or more), first tap, end of the taps.
     """
+    taps = _most_taps(runs)
+    block = max(1, _TERMS // taps)
+    planes = taps if channel_src.size == 1 else min(block, max(1, channel_src.size))
+    together = max(_LEAST, _FLOATS // planes // 64 * 64)
+    runs = _cut(runs, together)
     rows = 3 * (out.size + SPARE)
     size = rows + channel_weight.size + channel_src.size + tap_weight.size + tap_src.size
-    table = np.empty(12 + size + runs.size, np.int64)
+    table = np.empty(13 + size + runs.size, np.int64)
     table[0], table[1], table[2] = out.size, channel_src.size, runs.shape[0]
-    table[3] = max(1, _TERMS // _most_taps(runs))
-    at = 12
+    table[3], table[4] = block, together
+    at = 13
     for part, values in enumerate((out, weight, bias)):
-        at = _put(table, 4 + part, at, values)
+        at = _put(table, 5 + part, at, values)
         at = _put_spare(table, at, values[-1] if values.size else 0)
     for part, values in enumerate((channel_weight, channel_src, tap_weight, tap_src)):
-        at = _put(table, 7 + part, at, values)
-    _put(table, 11, at, runs.reshape(-1))
+        at = _put(table, 8 + part, at, values)
+    _put(table, 12, at, runs.reshape(-1))
     return table
 
 
@@ -87,6 +95,25 @@ def _most_taps(runs):
     for m in range(runs.shape[0]):
         most = max(most, runs[m, 4] - runs[m, 3])
     return most
+
+
+@kernel
+def _cut(runs, most):
+    """Return the runs in pieces of `most` lanes; a last piece is longer, or has 16 at least."""
+    pieces = 0
+    for m in range(runs.shape[0]):
+        pieces += max(1, (runs[m, 2] - 16) // most + 1)
+    cut, at = np.empty((pieces, 5), np.int64), 0
+    for m in range(runs.shape[0]):
+        p, size = 0, runs[m, 2]
+        while size - p >= most + 16:
+            cut[at, 0], cut[at, 1], cut[at, 2] = runs[m, 0] + p, runs[m, 1] + p, most
+            cut[at, 3:] = runs[m, 3:]
+            p, at = p + most, at + 1
+        cut[at, 0], cut[at, 1], cut[at, 2] = runs[m, 0] + p, runs[m, 1] + p, size - p
+        cut[at, 3:] = runs[m, 3:]
+        at += 1
+    return cut
 
 
 @kernel

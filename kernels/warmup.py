@@ -45,6 +45,7 @@ def warm():
     )
     batch_last.enter(memory, places, np.zeros((1, 1), np.float32), places, 16)
     batch_last.transpose(memory, 1024, 0, 16, 16, 16)
+    batch_last.turn_weights(memory, 0, flat, places, places, 1)
     batch_last.measure(np.zeros(1), memory, places, 16, mask, none)
     batch_last.clear(memory, places, 16)
     batch_last.add(memory, 32, 0, 16, 16, none)

@@ -65,7 +65,7 @@ class FedTiny(Candidates, name="fedtiny"):
             return super().step(state, sums, round)
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"].copy()
         gradient = sums["told"].mean(np.zeros_like(weights))
-        for block in self._moving(round):
+        for block in self._moving(round) if sums["told"].all else []:
             alive, pruned = np.flatnonzero(mask[block]), np.flatnonzero(mask[block] == 0)
             count = self.count(round, mask[block])
             mask[block][alive] = sparsity.largest(weights[block][alive], len(alive) - count)

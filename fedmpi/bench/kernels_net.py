@@ -1,11 +1,12 @@
 """Benchmarks of the training engine: whole steps, skeleton backward passes, the update.
 
-Arms that are compared run in turns within one process, one thread each; a ratio is taken
-for each turn, so that a slower or faster minute of the machine touches both.
+Arms that are compared run in turns within one process, one thread each; a ratio of CPU times is
+taken for each turn, so that a slower or faster minute of the machine touches both.
 """
 
+import math
 from dataclasses import dataclass
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def steps(models=STEPS, batch=32, turns=30):
     """Return a Row per model: a whole training step of the kernels against torch eager."""
     rows = []
     for name, shape, bar in models:
-        engine, module, x, y = _setting(name, shape, batch)
+        engine, module, x, y = setting(name, shape, batch)
         arms = step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
         rows.append(_row(f"step {name} batch {batch}", arms, turns, bar))
     return rows
@@ -71,7 +72,7 @@ def skeletons(models=SKELETONS, batch=32, turns=50):
     """
     rows = []
     for name, shape in models:
-        engine, module, x, y = _setting(name, shape, batch)
+        engine, module, x, y = setting(name, shape, batch)
         engine.gradient(engine.weights, x, y, engine.grad)
         best = _best_dense(engine, module, x, turns)
         for ratio in RATIOS:
@@ -86,15 +87,16 @@ def skeletons(models=SKELETONS, batch=32, turns=50):
 
 def skeleton_steps(name="resnet18", shape=(3, 32, 32), ratio=0.1, batch=32, turns=5):
     """Return two Rows for a large network: back-prop of its convolutions, and the whole step."""
-    engine, module, x, y = _setting(name, shape, batch)
+    engine, module, x, y = setting(name, shape, batch)
     engine.gradient(engine.weights, x, y, engine.grad)
     backward = skeleton(engine.layout, ratio)
     arms = _all(_convolutions(engine, batch, backward)), _all(_best_dense(engine, module, x, turns))
-    dense = step_of(engine, x, y)
-    whole = step_of(engine, x, y, backward), dense
+    dense = step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
+    best = dense[int(times(dense, turns).min(axis=0).argmin())]
+    whole = step_of(engine, x, y, backward), best
     return [
         _row(f"back-prop {name} r {ratio}", arms, turns, 5.52),
-        _row(f"step {name} r {ratio} against dense", whole, turns, 1.82),
+        _row(f"step {name} r {ratio} against the best dense", whole, turns, 1.82),
     ]
 
 
@@ -106,9 +108,9 @@ def masks(models=MASKED, densities=DENSITIES, batch=32, turns=30):
     """
     rows = []
     for name, shape in models:
-        engine, _, x, y = _setting(name, shape, batch)
+        engine, _, x, y = setting(name, shape, batch)
         weights, tensors = engine.weights.copy(), sparsity.prunable(engine.layout)
-        dense = _all([step_of(_setting(name, shape, batch)[0], x, y)] * 10)
+        dense = _all([step_of(setting(name, shape, batch)[0], x, y)] * 10)
         for density, bar in densities:
             rng = rng_for(0, "bench masks")
             mask = sparsity.random_mask(engine.layout, tensors, [density] * len(tensors), rng)
@@ -151,8 +153,11 @@ def skeleton(layout, ratio):
     return Backward(tuple(rows))
 
 
-def step_of(engine, x, y, backward=FULL):
-    """Return a function that does one training step: gradient and SGD with momentum."""
+def step_of(engine, x, y, backward=FULL, activations=None):
+    """Return a function that does one training step: gradient and SGD with momentum.
+
+    `activations` are as for `Gradients.gradient`.
+    """
     velocity, mask = np.zeros_like(engine.grad), np.ones(engine.layout.size, np.uint8)
     if backward.rows is not None:
         mask = Support.of_rows(engine.layout, backward.rows).mask()
@@ -161,7 +166,7 @@ def step_of(engine, x, y, backward=FULL):
     edges = edges_of(mask)
 
     def once():
-        engine.gradient(engine.weights, x, y, engine.grad, backward)
+        engine.gradient(engine.weights, x, y, engine.grad, backward, activations)
         kernels.update.sgd(
             engine.weights, engine.grad, velocity, engine.grad, mask, edges, 1e-6, 0.9, 0.0, 0.0
         )
@@ -169,8 +174,8 @@ def step_of(engine, x, y, backward=FULL):
     return once
 
 
-def _setting(name, shape, batch):
-    """Return (engine, module, x, y) of a model on random samples."""
+def setting(name, shape, batch):
+    """Let torch use one thread, and return (engine, module, x, y) of a model on random samples."""
     eager.one_thread()
     module = build(name, shape, 10, {}, 0)
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
@@ -195,7 +200,7 @@ def _best_dense(engine, module, x, turns):
     own = _convolutions(engine, len(x), FULL)
     other = eager.convolution_backwards(module, x)
     pairs = list(zip(own, other, strict=True))
-    return [pair[int(_times(pair, turns).min(axis=0).argmin())] for pair in pairs]
+    return [pair[int(times(pair, turns).min(axis=0).argmin())] for pair in pairs]
 
 
 def _share(layout, backward):
@@ -224,20 +229,27 @@ def _all(functions):
     return once
 
 
-def _times(arms, turns):
-    """float64[turns, arms]: seconds; each arm has run twice before."""
-    times = np.zeros((turns + 2, len(arms)))
-    for turn in range(turns + 2):
-        for number, arm in enumerate(arms):
-            start = perf_counter()
-            arm()
-            times[turn, number] = perf_counter() - start
-    return times[2:]
+def times(arms, turns, most=math.inf):
+    """Return float64[turns, arms]: CPU seconds of each; all have run before.
+
+    After 3 turns, none is begun that would not fit in `most` seconds.
+    """
+    taken = [_turn(arms) for _ in range(2)]
+    turns = int(min(turns, max(3, most / sum(taken[-1]))))
+    return np.array([_turn(arms) for _ in range(turns)])
+
+
+def _turn(arms):
+    found = []
+    for arm in arms:
+        began = process_time()
+        arm()
+        found.append(process_time() - began)
+    return found
 
 
 def _row(name, arms, turns, bar):
     """Compare the first arm with the second."""
-    times = _times(arms, turns)
-    ratios = times[:, 1] / times[:, 0]
-    low, middle, high = np.percentile(ratios, (10, 50, 90))
-    return Row(name, 1e3 * times[:, 0].min(), middle, low, high, bar)
+    taken = times(arms, turns)
+    low, middle, high = np.percentile(taken[:, 1] / taken[:, 0], (10, 50, 90))
+    return Row(name, 1e3 * taken[:, 0].min(), middle, low, high, bar)

@@ -19,6 +19,7 @@ import numpy as np
 
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
+from fedmpi.comm.orphan import dying_with_parent
 from fedmpi.exchange import Job
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
@@ -118,6 +119,7 @@ def _tell(times, found):
 
 if __name__ == "__main__":
     number, host, port = sys.argv[1:]
-    with socket.create_connection((host, int(port))) as connection:
+    # Our server may die while it has stopped us: then nobody else would end us.
+    with dying_with_parent(), socket.create_connection((host, int(port))) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         serve(int(number), connection, sys.stdin.buffer, sys.stdout.buffer)

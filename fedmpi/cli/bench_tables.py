@@ -35,6 +35,15 @@ def show_machine(machine):
     print(f"{names}, {machine['cores']} cores; load {load}")
 
 
+def show_choices(found):
+    """Print both engines model by model, what "auto" makes of it, and what pruning gains."""
+    machine = found["machine"]
+    show_machine(machine)
+    print(f"kernels for registers of {machine['vector_width']} float32; torch: {machine['torch']}")
+    show_rows(found["models"])
+    show_rows(found["pruning"])
+
+
 def show_arms(found):
     """Print clients a second of each arm."""
     print(f"data: {found['setting']['data']}")

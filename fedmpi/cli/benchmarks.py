@@ -5,7 +5,7 @@ from math import inf
 from pathlib import Path
 
 from fedmpi.cli.bench_setup import launch_of, on_nodes, prepare, say, write
-from fedmpi.cli.bench_tables import show_arms, show_bars, show_machine, show_rows
+from fedmpi.cli.bench_tables import show_arms, show_bars, show_choices, show_machine, show_rows
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.errors import ConfigError
 
@@ -27,6 +27,11 @@ def add_verbs(verbs):
 
 def _with_quick(parser):
     parser.add_argument("--quick", action="store_true", help="measure a small part only")
+
+
+def _kernels_arguments(parser):
+    _with_quick(parser)
+    parser.add_argument("--models", action="store_true", help="only models, and what auto chooses")
 
 
 def _with_ranks(parser):
@@ -186,14 +191,18 @@ def _collectives_alone(args):
 
 
 def kernels(args):
-    """Measure each kernel beside numpy or torch and beside the floor of this machine."""
-    from fedmpi.bench import kernel_times as measured
+    """Measure each kernel beside numpy or torch and beside the floor of this machine, or models."""
+    from fedmpi.bench import engine_choice, environment, kernel_times
 
-    prepare()
-    found = measured.run(args.quick, say)
+    launch = launch_of(prepare())
+    if args.models:
+        found = engine_choice.run(environment.described(launch), args.quick, say)
+        show_choices(found)
+    else:
+        found = kernel_times.run(args.quick, say)
+        for rows in found["tables"].values():
+            show_rows(rows)
     write(args.json, found)
-    for rows in found["tables"].values():
-        show_rows(rows)
     show_bars(found["bars"])
 
 
@@ -275,7 +284,7 @@ _EXAMPLES = {
     run: "fedmpi bench run exp.toml",
 }
 _ARGUMENTS = {
-    kernels: _with_quick,
+    kernels: _kernels_arguments,
     collectives: _collectives_arguments,
     round_: _round_arguments,
     scale: _scale_arguments,

@@ -1,5 +1,6 @@
 """The verb sweep: many runs, one after the other here, or as jobs."""
 
+import json
 import os
 import shutil
 import signal
@@ -89,7 +90,7 @@ def _unfinished(plan, folder):
 
 def _same(kept, values, path):
     """Raise ResultError if a result was made with other values of the keys that both know."""
-    kept, values = _flat(kept), _flat(values)
+    kept, values = _flat(kept), _flat(json.loads(json.dumps(values)))  # as a file keeps them
     for key in kept.keys() & values.keys():
         if kept[key] != values[key]:
             raise ResultError(

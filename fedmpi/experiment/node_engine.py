@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from fedmpi import named
+from fedmpi import kernels, named
 from fedmpi.comm.alike import alike
 from fedmpi.learn.engine import OnDevice
 from fedmpi.learn.fast.told import hear, tell
@@ -36,7 +36,9 @@ def node_engine(resolved, comm, classes, data, test, on_step):
     """
     sample, _ = one_of(data, test)
     make = partial(_module, resolved, sample.shape[1:], classes, data.seed)
-    building = partial(_built, resolved, comm, make, sample, data, on_step)
+    # Nodes may differ in their processors; all of them choose an engine by that of rank 0.
+    width = comm.share(kernels.lanes.WIDTH)
+    building = partial(_built, resolved, comm, make, sample, data, on_step, width)
     can_tell = _can_tell(resolved)
     engine, told = None, {}
     with alike(comm):
@@ -53,7 +55,8 @@ def node_engine(resolved, comm, classes, data, test, on_step):
         if not told:
             return building()
         whole = Network(hear(told, data.local.batch_size), told["weights"])
-        networks = Networks(make, sample, _PartBackends(sample, resolved.config.run, data), whole)
+        backends = _PartBackends(sample, resolved.config.run, data, width)
+        networks = Networks(make, sample, backends, whole)
         return KernelsEngine(networks, data, on_step)
 
 
@@ -99,7 +102,7 @@ def _module(resolved, shape, classes, seed, options):
     return gated(module, gates if ratio is None else replace(gates, ratio=ratio), seed)
 
 
-def _built(resolved, comm, make, sample, data, on_step):
+def _built(resolved, comm, make, sample, data, on_step, width):
     """Return an Engine, with its model, by torch."""
     from fedmpi.learn.engines import engine_for
 
@@ -108,7 +111,7 @@ def _built(resolved, comm, make, sample, data, on_step):
     with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
         return engine_for(
             make, sample, data, run.engine, run.threads_per_rank, on_step,
-            resolved.algorithm.torch_only, on,
+            resolved.algorithm.torch_only, on, width,
         )  # fmt: skip
 
 
@@ -124,11 +127,13 @@ def _on_device(config, comm):
 class _PartBackends:
     """Makes the backends of parts of the model when a client first trains one; needs torch."""
 
-    def __init__(self, sample, run, data):
-        self._sample, self._run, self._data = sample, run, data
+    def __init__(self, sample, run, data, width):
+        self._sample, self._run, self._data, self._width = sample, run, data, width
 
     def __call__(self, module):
         from fedmpi.learn.engines import backend_of
 
         run = self._run
-        return backend_of(module, self._sample, run.engine, run.threads_per_rank, self._data)
+        return backend_of(
+            module, self._sample, run.engine, run.threads_per_rank, self._data, self._width
+        )

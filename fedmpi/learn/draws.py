@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 
@@ -17,8 +18,12 @@ class Draws:
     """
 
     def __init__(self, seed: int, round: int, client: int) -> None:
-        self._rng = rng_for(seed, "dropout", round, client)
-        self._masks = rng_for(seed, "scores", round, client)
+        self._rng, self._of = rng_for(seed, "dropout", round, client), (seed, round, client)
+
+    @cached_property
+    def _masks(self) -> np.random.Generator:
+        seed, round, client = self._of
+        return rng_for(seed, "scores", round, client)
 
     def numbers(self, size: int) -> Vector:
         """Return the next float32[size], in [0, 1): the numbers of one step's mask."""

@@ -50,6 +50,11 @@ def convolution_backwards(module, x):
     return found
 
 
+def instructions():
+    """Return the name of the instruction set that torch uses."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def one_thread():
     """Let torch use one thread."""
     torch.set_num_threads(1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.learn.batched.deterministic import exact
@@ -36,6 +37,7 @@ def engine_for(
     on_step: Callable[[], None] = nothing,
     torch_only: bool = False,
     on: OnDevice | None = None,
+    width: int = 0,
 ) -> Engine:
     """Return the engine of a run.
 
@@ -47,8 +49,8 @@ def engine_for(
         One input.
     data : ClientData
     name : "auto", "kernels", "torch", "batched" or "debug"
-        "auto" goes by the shapes of the model and the batch (fast/rule.py), for each network
-        that clients train.
+        "auto" goes by the shapes of the model and the batch and by `width` (fast/rule.py), for
+        each network that clients train.
     threads : int
         Torch threads of this process.
     on_step : callable
@@ -57,6 +59,9 @@ def engine_for(
         Whether the method needs what torch alone can do; then "kernels" gives "torch".
     on : OnDevice, optional
         Where the batched engine computes; on a GPU "auto" is the batched engine.
+    width : int
+        float32 of a vector register, by which "auto" goes: that of the run's first rank, so that
+        all ranks choose alike. 0 for that of this process.
 
     Raises
     ------
@@ -77,7 +82,10 @@ def engine_for(
             f"{data.loss!r}; use 'auto' or 'torch'"
         )
     name = "torch" if torch_only or data.loss != "cross-entropy" else name
-    backend = partial(backend_of, sample=sample, name=name, threads=threads, data=data)
+    width = width or kernels.lanes.WIDTH
+    backend = partial(
+        backend_of, sample=sample, name=name, threads=threads, data=data, width=width
+    )
     networks = Networks(make, sample, backend)
     by_kernels = isinstance(networks.whole.backend, KernelGradients)
     kind: type[OneByOne] = KernelsEngine if by_kernels else TorchEngine
@@ -128,7 +136,7 @@ def _reference(
 
 
 def backend_of(
-    module: nn.Module, sample: AnyArray, name: str, threads: int, data: ClientData
+    module: nn.Module, sample: AnyArray, name: str, threads: int, data: ClientData, width: int
 ) -> tuple[Gradients, Vector]:
     """Return the backend of a module and its first weights; arguments and errors of `engine_for`.
 
@@ -136,8 +144,9 @@ def backend_of(
     """
     layout = layout_of(module, sample, _labels(data))
     shape, batch_size = sample.shape[1:], data.local.batch_size
+    why = ""
     if name == "auto":
-        name, _ = choose(module, layout, shape, batch_size)
+        name, why = choose(module, layout, shape, batch_size, width)
     backend: Gradients
     if name == "torch":
         backend = TorchGradients(module, layout, threads)
@@ -149,4 +158,5 @@ def backend_of(
                 f"run.engine = 'kernels': there are no kernels for {reason}; "
                 "use 'auto' or 'torch'"
             ) from None
+    backend.reason = why
     return backend, backend.weights.copy()

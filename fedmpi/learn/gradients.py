@@ -25,7 +25,11 @@ class Gradients(ABC):
         vectors are copied. Changing `grad` from outside is not allowed: a call may write only
         what it differentiates, and clear the rest only if the call before differentiated
         something else.
+    reason : str
+        Why a rule chose this kind; empty if none did.
     """
+
+    reason = ""
 
     def __init__(self, layout: Layout, weights: Vector, grad: Vector) -> None:
         self.layout, self.weights, self.grad = layout, weights, grad

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.learn.draws import Draws
@@ -97,6 +98,11 @@ class GradientEngine(OneByOne):
         """The backend of the whole model."""
         backend: Gradients = self.networks.whole.backend
         return backend
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        found = {"name": self.name, "vector_width": kernels.lanes.WIDTH}
+        return found | ({"reason": self.gradients.reason} if self.gradients.reason else {})
 
     def steps_of(
         self, network: Network, plan: Plan, lr: float, start: Vector, draws: Draws

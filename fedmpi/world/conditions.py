@@ -17,8 +17,8 @@ from fedmpi.world.schedule import Schedule
 class Conditions:
     """The world in a round that begins at virtual second `start`.
 
-    `devices` have the rates of this round: look them up by client. `left` float64[K] are the
-    seconds from then on until each client goes away; None if nobody does.
+    `devices` have the rates of this round, which are looked up by client. `left` float64[K] are
+    the seconds from then on until each client goes away; None if nobody does.
     """
 
     devices: Devices

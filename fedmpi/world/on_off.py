@@ -14,6 +14,7 @@ from fedmpi.world.presence import Presence
 
 EVENTS = 8.0  # of the Poisson process in a block, on average
 AHEAD = 512  # blocks that are searched for a change; a spell seen to last longer never ends
+PART = 1 << 16  # clients whose events are held at a time
 _MIDDLE = 1 << 40  # block number of virtual second 0, so that blocks before it have numbers
 
 
@@ -26,10 +27,27 @@ class OnOff(Presence):
         self._block_s = EVENTS / (1 / on_s + 1 / off_s)
 
     def there(self, now):
-        state, block = np.zeros(len(self.shift_s), bool), int(now // self._block_s)
-        open_ = np.arange(len(state))
+        return self._in_parts(self._there, now)
+
+    def leaves(self, now):
+        return self._in_parts(self._next, now, False)
+
+    def comes(self, now):
+        return np.where(self.there(now), now, self._in_parts(self._next, now, True))
+
+    def _in_parts(self, answer, *about):
+        """Return what `answer` says of all clients, PART of them at a time."""
+        total = len(self.shift_s)
+        sizes = [min(PART, total - first) for first in range(0, total, PART)]
+        found = [answer(part, size, *about) for part, size in enumerate(sizes)]
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def _there(self, part, size, now):
+        """Return bool[size]: who of a part is there."""
+        state, block = np.zeros(size, bool), int(now // self._block_s)
+        open_ = np.arange(size)
         while len(open_):
-            times, on = self._events(block, open_)
+            times, on = self._events(block, part, size, open_)
             before = np.where(times <= now, times, -np.inf)
             last = before.argmax(axis=1)
             rows = np.arange(len(open_))
@@ -38,30 +56,24 @@ class OnOff(Presence):
             block -= 1
         return state
 
-    def leaves(self, now):
-        return self._next(now, wanted=False, start=np.full(len(self.shift_s), np.inf))
-
-    def comes(self, now):
-        return self._next(now, wanted=True, start=np.where(self.there(now), now, np.inf))
-
-    def _next(self, now, wanted, start):
-        """Return the second of each client's first event after `now` that draws `wanted`."""
-        found, block = start.copy(), int(now // self._block_s)
+    def _next(self, part, size, now, wanted):
+        """Return float64[size]: when a part's clients first draw `wanted` after `now`."""
+        found, block = np.full(size, np.inf), int(now // self._block_s)
         for number in range(block, block + AHEAD):
             open_ = np.flatnonzero(np.isinf(found))
             if not len(open_):
                 break
-            times, on = self._events(number, open_)
+            times, on = self._events(number, part, size, open_)
             found[open_] = np.where((times > now) & (on == wanted), times, np.inf).min(axis=1)
         return found
 
-    def _events(self, block, clients):
-        """Return the events of `clients` int64[n] in a block, and the states drawn there.
+    def _events(self, block, part, size, clients):
+        """Return the events of `clients` int64[n] of a part in a block, and states drawn there.
 
         float64[n, m] seconds, infinite where there is no event, and bool[n, m].
         """
-        rng = rng_for(self._seed, "on-off", _MIDDLE + block)
-        counts = rng.poisson(EVENTS, len(self.shift_s))
+        rng = rng_for(self._seed, "on-off", _MIDDLE + block, part)
+        counts = rng.poisson(EVENTS, size)
         shape = (len(counts), max(int(counts.max(initial=0)), 1))
         places, states = rng.random(shape)[clients], rng.random(shape)[clients]
         times = (block + places) * self._block_s

@@ -103,6 +103,24 @@ def test_bare_training_needs_one_rank(run_fedmpi, config):
 
 
 @pytest.mark.timeout(280)
+def test_kernels_of_models(run_fedmpi, tmp_path):
+    words = ("--models", "--quick", "--json", "out.json")
+    done = run_fedmpi("bench", "kernels", *words, timeout=270)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "out.json")
+    check_bars(found["bars"])
+    (row,) = found["models"]
+    assert row["model"] == "lenet5 1x28x28" and row["low"] <= row["ratio"] <= row["high"]
+    better = row["ratio"] if row["auto"] == "kernels" else 1 / row["ratio"]
+    assert row["auto_over_best"] == min(1, better)
+    (pruned,) = found["pruning"]
+    assert pruned["low"] <= pruned["over_best_dense"] <= pruned["high"]
+    assert pruned["best_dense"] in ("kernels", "torch")
+    assert found["machine"]["vector_width"] in (4, 8, 16)
+    assert f"registers of {found['machine']['vector_width']} float32" in done.stdout
+
+
+@pytest.mark.timeout(280)
 @pytest.mark.parametrize("what", ["kernels", "collectives"])
 def test_kernels_and_collectives(run_fedmpi, tmp_path, what):
     done = run_fedmpi("bench", what, "--quick", "--json", "out.json", timeout=270)

@@ -57,7 +57,7 @@ def equal(one, other):
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedprox", "fedlp"])
 def test_any_number_of_ranks_gives_the_same_file(run_fedmpi, config, tmp_path, algorithm):
     runs = []
-    for ranks in (None, 2, 3, 4):
+    for ranks in (None, 2, 3, 7 if algorithm == "fedavg" else 4):
         out = tmp_path / f"{ranks}.h5"
         done = run_fedmpi("run", config, "-o", out, "--set", f"algorithm.name={algorithm}",
                           ranks=ranks)

@@ -38,7 +38,7 @@ def test_a_module_that_own_code_imports_is_part_of_it(tmp_path, monkeypatch):
     with reader.open(out) as run:
         assert set(run.provenance["code"]) == {"of_mine", "beside_mine"}
     base.write_text(BASE + "# other\n")
-    with pytest.raises(ResultError, match=r"out.h5: beside_mine .*no longer what the run began"):
+    with pytest.raises(ResultError, match=r"out.h5: beside_mine .*changed since the run began"):
         run_here(out, overrides=["run.rounds=3"], resume=True)
     run_here(out, overrides=["run.rounds=3"], resume=True, force=True)
     with reader.open(out) as run:

@@ -119,21 +119,45 @@ ENDS = {
 
 
 class Leaves(Plain):
-    """In a round, on one rank or alone, `plan` raises what `how` names, or ends its process."""
+    """In a round, on one rank or alone, a method raises what `how` names, or ends its process."""
 
     class Keys(fedmpi.Keys):
         how: str
         round: int = 2
         rank: int = 0
+        place: str = "plan"
+
+    remembers = True
+    now = 0
 
     def plan(self, state, round, client):
+        self.now = round
+        self._leave("plan")
+        return super().plan(state, round, client)
+
+    def message(self, job, report):
+        self._leave("message")
+        return super().message(job, report)
+
+    def remember(self, job, report, message, arrival):
+        self._leave("remember")
+
+    def add(self, sums, arrival):
+        self._leave("add")
+        super().add(sums, arrival)
+
+    def step(self, state, sums, round):
+        self._leave("step")
+        return super().step(state, sums, round)
+
+    def _leave(self, place):
         here = os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
-        if round == self.keys.round and int(here) == self.keys.rank:
+        at = place == self.keys.place and self.now == self.keys.round
+        if at and int(here) == self.keys.rank:
             if self.keys.how == "_exit":
                 os._exit(0)
             if ENDS[self.keys.how]:
                 raise ENDS[self.keys.how](3)
-        return super().plan(state, round, client)
 
 
 class Breaks(Plain):

@@ -36,6 +36,18 @@ def test_whatever_is_raised_the_file_says_why_and_keeps_its_rounds(tmp_path, how
     assert reader.open(out).status == "finished"
 
 
+@pytest.mark.parametrize("place", ["message", "remember", "add", "step"])
+def test_wherever_it_is_raised(tmp_path, place, monkeypatch):
+    for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    out = tmp_path / "out.h5"
+    with pytest.raises(FedmpiError, match="SystemExit: 3"):
+        run_here(out, "Leaves", [*leaving("SystemExit"), f"algorithm.place={place}"], 3)
+    with reader.open(out) as run:
+        assert (run.status, len(run.rounds), run.sign) == ("failed", 2, None)
+        assert run.events[-1]["text"].startswith("rank 0: SystemExit: 3 (own.py:")
+
+
 def line_of_raise():
     """Return the line of own.py that raises."""
     text = Path(own.__file__).read_text()
@@ -52,11 +64,15 @@ def test_a_run_that_failed_goes_on_where_its_checkpoint_stands(tmp_path, monkeyp
     equal(contents(out), contents(calm))
 
 
-@pytest.mark.parametrize(("how", "rank"), [("SystemExit", 1), ("KeyError", 1), ("_exit", 0)])
-def test_a_rank_that_leaves_takes_the_job_with_it(tmp_path, how, rank):
+@pytest.mark.parametrize(("how", "rank", "place"), [
+    ("SystemExit", 1, "plan"), ("KeyError", 2, "step"), ("_exit", 0, "plan"),
+])
+def test_a_rank_that_leaves_takes_the_job_with_it(tmp_path, how, rank, place):
     config = write_config(tmp_path, algorithm="Leaves")
-    words = [word for override in leaving(how, rank) for word in ("--set", override)]
-    with Job(tmp_path, "run", config, "-o", tmp_path / "out.h5", *words, ranks=2) as job:
+    overrides = [*leaving(how, rank), f"algorithm.place={place}"]
+    words = [word for override in overrides for word in ("--set", override)]
+    ranks = max(2, rank + 1)
+    with Job(tmp_path, "run", config, "-o", tmp_path / "out.h5", *words, ranks=ranks) as job:
         code = job.end(SOON)
         text = job.text()
     # Of a process that left with 0, MPICH's launcher says no more than that.

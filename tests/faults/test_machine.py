@@ -1,6 +1,7 @@
 """A machine that misbehaves: full and read-only disks, clocks that jump, ranks that stand still."""
 
 import datetime
+import errno
 import itertools
 import os
 import signal
@@ -85,6 +86,27 @@ def fill(path):
     with open(path, "wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
+
+
+def test_a_disk_that_fails_to_sync_now_and_then(tmp_path, whole, monkeypatch):
+    out, calls, sync = tmp_path / "out.h5", itertools.count(1), os.fsync
+
+    def fails(file):
+        if next(calls) % 29 == 0:
+            raise OSError(errno.EIO, "Input/output error")
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    failures = 0
+    while not out.exists() or fedmpi.open(out).status != "finished":
+        try:
+            run_here(out, resume=out.exists())
+        except ResultError as error:
+            assert "Input/output error" in str(error) and "unharmed" in str(error)  # noqa: PT017
+            failures += 1
+            kept(out)
+    assert failures >= 2
+    equal(contents(out), whole)
 
 
 def test_no_result_depends_on_the_clock(tmp_path, whole, monkeypatch):

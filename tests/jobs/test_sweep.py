@@ -1,5 +1,6 @@
 """Sweeps: their points, names and table; and running them here, over whatever happened before."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ import time
 
 import pytest
 
-from fedmpi.errors import ConfigError
+from fedmpi.cli import sweeps
+from fedmpi.errors import ConfigError, ResultError
+from fedmpi.experiment.resolve import of_tree, resolve
 from fedmpi.record import reader
 from fedmpi.scheduler import sweep
 from tests.conftest import ROOT
@@ -167,3 +170,20 @@ def test_a_sweep_that_is_told_to_stop_keeps_everything(two_seeds, run_fedmpi, tm
 def test_a_sweep_starts_its_own_ranks(two_seeds, run_fedmpi):
     done = run_fedmpi("sweep", two_seeds, "-o", "out", ranks=2)
     assert done.returncode != 0 and "use --ranks N" in done.stderr
+
+
+def test_a_result_is_compared_as_its_file_keeps_it():
+    """Lists of a configuration are tuples in memory, and lists in the file."""
+    values = of_tree({"model": {"name": "mlp"}, "algorithm": {"name": "heterofl"}}).values()
+    kept = json.loads(json.dumps(values))
+    sweeps._same(kept, values, "a.h5")
+    kept["model"]["hidden"] = [64]
+    with pytest.raises(ResultError, match=r"a\.h5: was made with model\.hidden = \[64\], now"):
+        sweeps._same(kept, values, "a.h5")
+
+
+def test_stages_may_be_swept():
+    stage = [{"name": "compress", "bound": 0.1}]
+    (point,) = sweep.points({"cases": [{"name": "small", "stage": stage}]}, "s.toml")
+    (found,) = resolve("", "s.toml", point.overrides()).config.stage
+    assert found.name == "compress"

@@ -9,6 +9,9 @@ from tests.naive import batch_last as naive
 CALLS = {
     "transpose": (300, 0, 17, 16, 19),
     "transpose wide": (600, 0, 16, 32, 16),
+    "turn_weights": (
+        50, np.arange(99, dtype=np.float32), np.array([4, 60, 20]), np.array([27, 0, 9]), 9
+    ),
     "clear": (np.array([10, 200]), 50),
     "add": (100, 0, 50, 40, 0.0),
     "add unbounded": (100, 0, 50, 40, float("-inf")),

@@ -244,7 +244,7 @@ def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):
     layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
     with pytest.raises(Unsupported):
         KernelGradients.of(module, layout, (2, 8, 8))
-    assert choose(module, layout, (2, 8, 8), 32)[0] == "torch"
+    assert choose(module, layout, (2, 8, 8), 32, 16)[0] == "torch"
 
 
 def test_rows_of_another_shape_are_refused():

@@ -6,26 +6,68 @@ import numpy as np
 import pytest
 from torch import nn
 
+from fedmpi import kernels
+from fedmpi.comm.base import Serial
+from fedmpi.experiment import resolve
+from fedmpi.experiment.assemble import assemble
 from fedmpi.layout import Layout
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.layout_of import layout_of
 
 
 @pytest.mark.parametrize(
-    ("macs", "batch", "want"),
+    ("macs", "batch", "wide", "narrow"),
     [
-        (400_000, 1, "kernels"),
-        (2_000_000, 1, "torch"),
-        (2_000_000, 2, "kernels"),
-        (2_000_000, 10, "kernels"),
-        (40_000_000, 10, "torch"),
-        (40_000_000, 50, "kernels"),
-        (500_000_000, 50, "torch"),
-        (500_000_000, 64, "kernels"),
+        (400_000, 1, "kernels", "kernels"),
+        (2_000_000, 1, "kernels", "torch"),
+        (4_000_000, 1, "torch", "torch"),
+        (2_000_000, 2, "kernels", "kernels"),
+        (2_000_000, 10, "kernels", "kernels"),
+        (40_000_000, 9, "torch", "torch"),
+        (40_000_000, 10, "kernels", "torch"),
+        (40_000_000, 12, "kernels", "kernels"),
+        (40_000_000, 50, "kernels", "kernels"),
+        (500_000_000, 50, "torch", "torch"),
+        (500_000_000, 64, "kernels", "torch"),
     ],
 )
-def test_the_rule_wants_lanes_the_fuller_the_larger_the_network(macs, batch, want):
+def test_the_rule_wants_lanes_the_fuller_the_larger_the_network(macs, batch, wide, narrow):
     module = nn.Sequential(nn.Flatten(), nn.Linear(128, 4))
     layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
     layout = Layout(layout.tensors, (replace(layout.layers[0], macs=macs),))
-    assert choose(module, layout, (2, 8, 8), batch)[0] == want
+    for width, want in ((16, wide), (8, narrow), (4, narrow)):
+        chosen, reason = choose(module, layout, (2, 8, 8), batch, width)
+        assert chosen == want, reason
+        assert f"{macs} multiply-adds" in reason and f"registers of {width}" in reason
+
+
+def test_what_there_are_no_kernels_for_goes_to_torch_with_any_registers():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Tanh())
+    layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))
+    assert choose(module, layout, (2, 8, 8), 16, 16)[0] == "torch"
+    assert "Tanh" in choose(module, layout, (2, 8, 8), 16, 8)[1]
+
+
+class Alien(Serial):
+    """A rank whose run began on a processor with registers of `width` float32."""
+
+    def __init__(self, width):
+        super().__init__()
+        self._width = width
+
+    def share(self, value):
+        return self._width if value == kernels.lanes.WIDTH else value
+
+
+@pytest.mark.parametrize(("width", "want"), [(16, "kernels"), (8, "torch")])
+def test_ranks_choose_by_the_registers_of_the_first_and_say_why(width, want):
+    tree = {
+        "run": {"rounds": 1},
+        "data": {"name": "patterns", "side": 32, "images": 40},
+        "clients": {"number": 2, "local_steps": 1, "batch_size": 1},
+        "model": {"name": "mlp", "hidden": [1500]},
+    }
+    engine = assemble(resolve.of_tree(tree), Alien(width), None).engine
+    assert engine.name == want
+    assert f"registers of {width}" in engine.facts["reason"]
+    assert engine.facts["vector_width"] == kernels.lanes.WIDTH

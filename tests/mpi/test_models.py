@@ -11,9 +11,17 @@ HOW = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", BUILD)
+CASES = {
+    kind: ("model.name=tests.learn.any_models:named", f"model.kind={kind}") for kind in BUILD
+} | {
+    "lstm": ("model.name=char-lstm", "data.name=tests.faults.own:verses", "clients.batch_size=4"),
+    "batch norm": ("model.name=resnet20", "clients.batch_size=4"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CASES)
 def test_any_number_of_ranks_gives_the_same_bits(kind, comm):
-    how = (*HOW, "model.name=tests.learn.any_models:named", f"model.kind={kind}")
+    how = (*HOW, *CASES[kind])
     alone, expected = simulate("fedavg", how)
     together, rows = simulate("fedavg", how, comm=comm)
     assert alone.state["weights"].tobytes() == together.state["weights"].tobytes()

@@ -18,7 +18,7 @@ from tests.round.test_loop import TREE
 
 ALGORITHMS = get_args(CollectiveSection.model_fields["algorithm"].annotation)
 ASYNC = {
-    "devices": {"profile": "mobile", "availability": 0.8, "dropout": 0.15},
+    "devices": {"profile": "mobile", "availability": 0.8, "dropout": 0.15, "jitter": 0.2},
     "schedule": {"mode": "async", "buffer_size": 2, "max_staleness": 1},
 }
 UNRELIABLE = {

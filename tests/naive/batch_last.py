@@ -16,6 +16,13 @@ def transpose(memory, out, src, rows, width, pitch):
             memory[out + n * pitch + i] = memory[src + i * width + n]
 
 
+def turn_weights(memory, out, weights, rows, columns, taps):
+    for i, column in enumerate(columns):
+        for k, row in enumerate(rows):
+            for t in range(taps):
+                memory[out + (i * len(rows) + k) * taps + t] = weights[row + column + t]
+
+
 def measure(totals, memory, planes, size, mask, floor):
     for c, plane in enumerate(planes):
         for p in range(plane, plane + size):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SPARE, TERMS = 8, 576
+SPARE, TERMS, FLOATS, LEAST = 8, 576, 1 << 16, 128
 
 
 def joined(counts, parts):
@@ -18,9 +18,21 @@ def spared(values, last):
     return [*values, *[last] * SPARE]
 
 
+def pieces(place, at, size, t0, t1, most):
+    """The run in pieces of `most` lanes, none shorter than 16."""
+    if size < most + 16:
+        return [(place, at, size, t0, t1)]
+    rest = pieces(place + most, at + most, size - most, t0, t1, most)
+    return [(place, at, most, t0, t1), *rest]
+
+
 def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs):
     most = max([1, *(t1 - t0 for *_, t0, t1 in runs)])
-    counts = len(out), len(channel_src), len(runs), max(1, TERMS // most)
+    block = max(1, TERMS // most)
+    planes = most if len(channel_src) == 1 else min(block, len(channel_src))
+    together = max(LEAST, FLOATS // planes // 64 * 64)
+    runs = np.array([piece for run in runs for piece in pieces(*run, together)])
+    counts = len(out), len(channel_src), len(runs), block, together
     rows = [spared(values, values[-1] if len(values) else 0) for values in (out, weight, bias)]
     parts = [*rows, channel_weight, channel_src, tap_weight, tap_src, runs.reshape(-1)]
     return joined(counts, parts)

@@ -8,6 +8,7 @@ import pytest
 from fedmpi.config import read
 from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
+from fedmpi.world import on_off
 from fedmpi.world.devices import devices_of
 from fedmpi.world.nights import Nights
 from fedmpi.world.on_off import OnOff
@@ -194,3 +195,19 @@ def test_the_hundred_phones_of_flash(data_root):
     assert sorted(np.bincount(devices.columns()["trace"])) == [2] * 50 + [3] * 50
     again = resolve.again({"text": text, "values": resolved.values()}, "out.h5")
     assert again.config.devices == resolved.config.devices
+
+
+def test_clients_are_drawn_in_parts_so_that_memory_has_a_bound(monkeypatch):
+    monkeypatch.setattr(on_off, "PART", 16)
+    many, few = OnOff(3, np.zeros(40), 20.0, 10.0), OnOff(3, np.zeros(16), 20.0, 10.0)
+    for now in (0.0, 77.0):
+        for one, other in zip(*((p.there(now), p.leaves(now), p.comes(now)) for p in (many, few)),
+                              strict=True):  # fmt: skip
+            assert one.shape == (40,)
+            np.testing.assert_array_equal(one[:16], other)
+            assert (one[16:32] != other).any()
+        leaves = many.leaves(now)[many.there(now)]
+        assert (leaves > now).all()
+        for k in np.flatnonzero(many.there(now)):
+            assert many.there(many.leaves(now)[k] - 1e-6)[k]
+            assert not many.there(many.leaves(now)[k] + 1e-6)[k]

@@ -63,12 +63,16 @@ class Weighted(Step):
             size = back.frame.planes[self.out].size
             back.call(kernels.conv.row_sums, back.grad, self.bias + kept, back.memory, left, size)
 
-    def pass_down(self, back, parts):
-        """Append the gradient of the input; `parts` are those of `tables.mix_table`."""
+    def pass_down(self, back, parts, weights=None):
+        """Append the gradient of the input; `parts` are those of `tables.mix_table`.
+
+        `weights` float32[.] is what they read, if not the weights of the model.
+        """
         kernel, table = mix(back.mask, self, parts)
         start = 0 if back.first(self.source) else 2
         gate = back.frame.gate(self.source)
-        back.call(kernel, back.memory, back.memory, back.weights, table, start, NONE, gate)
+        weights = back.weights if weights is None else weights
+        back.call(kernel, back.memory, back.memory, weights, table, start, NONE, gate)
 
     def rows_of(self, count):
         """Return int64[O]: the places of weights of the rows, `count` weights each."""

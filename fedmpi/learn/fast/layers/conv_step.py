@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedmpi import kernels
 from fedmpi.learn.fast.geometry import Window, correlation, gather, scatter
 from fedmpi.learn.fast.step import Unsupported, Value, takes
 from fedmpi.learn.fast.weighted import Weighted
+
+_LONG = 2048  # lanes of a plane for which turned weights save more than they cost
 
 
 @takes("torch.nn.modules.conv.Conv2d")
@@ -40,6 +43,11 @@ class Conv(Weighted):
         """
         return max(self.window.padding)
 
+    def reserve(self, frame):
+        """Convolutions share the room for turned weights."""
+        if frame.planes[self.source].size >= _LONG:
+            frame.share("weights", self.size)
+
     def forward(self, frame, weights, training, raw, mask):
         out, source = frame.planes[self.out], frame.planes[self.source]
         numbers, offsets, runs = gather(self.window, out, source)
@@ -57,7 +65,7 @@ class Conv(Weighted):
         return self.mixed(frame, weights, parts, raw, mask)
 
     def backward(self, back):
-        frame, kept, taps = back.frame, back.of(self.out), self.taps
+        frame, kept = back.frame, back.of(self.out)
         out, source = frame.planes[self.out], frame.planes[self.source]
         left = frame.channels(self.out, kept, gradient=True)
         if self.layer >= back.lowest:
@@ -70,14 +78,30 @@ class Conv(Weighted):
             return
         numbers, offsets, runs = scatter(self.window, source, out)
         inputs = back.of(self.source)
+        weights, rows, channels = self._weights(back, kept, inputs)
         parts = (
             frame.channels(self.source, inputs, gradient=True),
-            self.weight + inputs * taps,
+            rows,
             inputs,
-            kept * self.source.channels * taps,
+            channels,
             left,
             numbers,
             offsets,
             runs,
         )
-        self.pass_down(back, parts)
+        self.pass_down(back, parts, weights)
+
+    def _weights(self, back, kept, inputs):
+        """Return weights, and where the rows and channels of the input gradient begin in them.
+
+        For long planes and no mask they are turned, so that a row's weights are neighbours.
+        """
+        frame, taps = back.frame, self.taps
+        rows, channels = inputs * taps, kept * self.source.channels * taps
+        if back.mask is not None or frame.planes[self.source].size < _LONG:
+            return back.weights, self.weight + rows, channels
+        place = frame.shared["weights"]
+        arguments = back.weights, self.weight + channels, rows, taps
+        back.call(kernels.batch_last.turn_weights, back.memory, place, *arguments)
+        rows = place + np.arange(len(inputs)) * len(kept) * taps
+        return back.memory, rows, np.arange(len(kept)) * taps

@@ -1,0 +1,52 @@
+"""Kernels as they are compiled for AVX2, where tiles are others: the same bits, and the twins'."""
+
+import numpy as np
+
+from fedmpi.kernels import conv, kept, lanes, tables
+from tests.kernels.test_conv import correlate_case, mix_case
+from tests.naive import conv as naive
+
+CHILD = """
+import sys
+import numpy as np
+from tests.kernels.test_narrow_registers import computed
+np.savez(sys.argv[1], **computed())
+"""
+ROWS = (1, 2, 5, 9)  # so that tiles of all heights are seen
+
+
+def computed():
+    """Return the width of registers and what kernels give, by name."""
+    found = {"width": np.array(lanes.WIDTH)}
+    for rows in ROWS:
+        rng = np.random.default_rng(rows)
+        out, src, weights, parts = mix_case(rng, rows, 112)
+        conv.mix(out, src, weights, tables.mix_table(*parts), 1, 0.0, 0)
+        found[f"mix {rows}"] = out
+        out, left, right, parts = correlate_case(rng, rows, 13)
+        conv.correlate(out, left, right, tables.correlate_table(*parts))
+        found[f"correlate {rows}"] = out.copy()
+        mask = np.ones(out.size, np.uint8)
+        kept.correlate(out, left, right, kept.correlate_table(mask, *parts))
+        found[f"kept correlate {rows}"] = out
+    return found
+
+
+def test_registers_of_avx2_give_the_bits_of_those_here_and_what_the_twins_give(
+    run_python, tmp_path
+):
+    env = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
+    done = run_python("-c", CHILD, str(tmp_path / "found.npz"), **env)
+    assert done.returncode == 0, done.stderr
+    found, here = np.load(tmp_path / "found.npz"), computed()
+    assert found["width"] == 8
+    for name in sorted(set(here) - {"width"}):
+        np.testing.assert_array_equal(found[name], here[name], err_msg=name)
+    for rows in ROWS:
+        rng = np.random.default_rng(rows)
+        out, src, weights, parts = mix_case(rng, rows, 112)
+        naive.mix(out, src, weights, parts, 1, 0.0, 0)
+        np.testing.assert_allclose(found[f"mix {rows}"], out, rtol=1e-5, atol=1e-5)
+        out, left, right, parts = correlate_case(rng, rows, 13)
+        naive.correlate(out, left, right, parts)
+        np.testing.assert_allclose(found[f"correlate {rows}"], out, rtol=1e-5, atol=1e-4)
