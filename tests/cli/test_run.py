@@ -1,6 +1,7 @@
 """Whole runs as a person starts them: the same bits on any number of ranks, and clear ends."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,19 @@ def test_any_number_of_ranks_gives_the_same_file(run_fedmpi, config, tmp_path, a
     for other in runs[1:]:
         equal(runs[0], other)
     assert len(runs[0][1]["clients/client"]) == 4 * 7
+
+
+@pytest.mark.skipif(not os.environ.get("FEDMPI_SOAK"), reason="takes minutes; make soak runs it")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("ranks", [16, 32])
+def test_many_more_ranks_than_cores_give_the_same_file(run_fedmpi, config, tmp_path, ranks):
+    words = ["run", config, "--set", "clients.number=40", "--set", "clients.per_round=36", "-o"]
+    runs = []
+    for count in (None, ranks):
+        done = run_fedmpi(*words, tmp_path / f"{count}.h5", ranks=count, timeout=850)
+        assert done.returncode == 0, done.stderr
+        runs.append(contents(tmp_path / f"{count}.h5"))
+    equal(*runs)
 
 
 def test_fedlp_that_keeps_every_layer_is_fedavg_with_equal_weights(run_fedmpi, config, tmp_path):
