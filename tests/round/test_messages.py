@@ -38,6 +38,8 @@ def test_sizes_and_arrivals_are_those_of_encoded_messages(rng, value_type, level
         steps = np.repeat(scales, np.diff(LAYOUT.starts("tensor")))
         values = rng.integers(-7, 8, LAYOUT.size).astype(np.float32) * steps
         coding = Coding(value_type, scales)
+    if value_type == "ones":
+        values, coding = np.ones(LAYOUT.size, np.float32), Coding("ones")
     held = Support(LAYOUT, level, support.keep.copy())  # equal, and another object
     plan = Plan(down=held if known else Support.all(LAYOUT), up=support)
     messages = Messages("float32" if coding else value_type)
