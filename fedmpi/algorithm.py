@@ -110,7 +110,7 @@ class Algorithm(ABC):
     """A method, asked by the round loop; it knows nothing of ranks.
 
     State is a dict of arrays, "weights" (float32[P]) among them. As given here, a round ends
-    with the mean of the clients' weights over those who sent each unit (McMahan et al.,
+    with the mean of the clients' weights over the clients that sent each unit (McMahan et al.,
     AISTATS 2017, arXiv:1602.05629, and its partial forms); a method overrides what differs.
 
     Attributes

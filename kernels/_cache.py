@@ -67,7 +67,7 @@ class _Lock:
 
     @contextmanager
     def shared(self):
-        """Keep those who write away for the time of the block."""
+        """Keep other writers away during the block."""
         file = None if self._file else self._locked(fcntl.LOCK_SH)
         try:
             yield

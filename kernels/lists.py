@@ -36,7 +36,7 @@ def encode_idx16(indices, stop, stream):
     ----------
     indices : uint32[m]
     stop : int64
-        Positions lie below; there are B = (stop + 65535) // 65536 blocks.
+        Positions are below it; there are B = (stop + 65535) // 65536 blocks.
     stream : uint16[2 B + m], changed in place
         Counts are 32 bits, lower half first.
 

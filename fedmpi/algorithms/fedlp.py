@@ -3,7 +3,7 @@
 Zhu, Shi, Luo, Wang, Peng, Fan and Letaief, "FedLP: Layer-wise Pruning Mechanism for
 Communication-Computation Efficient Federated Learning", ICC 2023, arXiv:2303.06360, the
 scheme for homogeneous models: layer l of client k is kept with probability p, and a layer
-of the global model becomes the mean over those who kept it, or stays as it was.
+of the global model becomes the mean over the clients that kept it, or stays.
 Deviations: the authors' code counts every client once, which is [clients] weighting =
 "uniform" here; and it draws for each tensor, which is granularity = "tensor".
 """

@@ -6,7 +6,7 @@ scheme for heterogeneous models, with the CNN of its published code. A client's 
 is drawn once: `prefer` with probability `chance`, the other four equally, or all five equally; or
 it follows [devices] policy, up to `prefer`.
 Level 5 is the whole model; levels 1 to 4 keep the first level + 1 convolutions and end in a
-head that never leaves the client. A layer becomes the mean over those who trained it.
+head that never leaves the client. A layer becomes the mean over the clients that trained it.
 Deviations: the code counts every client once, which is [clients] weighting = "uniform" here;
 private heads start from the same values on all clients of a level.
 """

@@ -7,7 +7,7 @@ values = "drawn" at these. A client gets a probability theta for each, trains th
 log(theta / (1 - theta)) under masks drawn for every step, draws one mask more and sends it: a bit a
 weight. theta becomes the mode of a Beta posterior with a uniform prior, which is the mean of all
 masks since the last reset, one every `reset` rounds, their bits taken as `margin` and
-1 - `margin`. The model that is evaluated is drawn anew in each round. Running statistics of
+1 - `margin`. Each round draws a new model to evaluate. Running statistics of
 normalisation are averaged, 32 bits each; its scales and shifts stay. The first scores are normal.
 
 Deviations: the gradient of a score is g w p (1 - p), as in the paper, where the code has another

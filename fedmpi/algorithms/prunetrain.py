@@ -76,7 +76,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
         return after | {"weights": weights, "units": units}
 
     def left(self, weights, units):
-        """Return uint8[U]: the units without those whose weights are all small."""
+        """Return uint8[U]: the units, without the units whose weights are all small."""
         largest = np.full(len(units), np.inf)  # inputs are never removed
         for t in self.tensors:
             tensor = self.layout.tensors[t]

@@ -80,10 +80,10 @@ def fitted(ranks, seconds):
     third = seconds["short"] / 3  # L + 2 o
     handshake = max(seconds["middle"] - seconds["short"] - MIDDLE * per_byte, 0.0)
     plain_network = ModelledNetwork(third, third, per_byte, handshake)
-    free, dear = (
+    without, slow = (
         replay(dense(ranks, LARGE, combine), ranks, plain_network).max() for combine in (0.0, 1e-9)
     )
-    combine = 1e-9 * max(seconds["built-in"] - free, 0.0) / (dear - free)
+    combine = 1e-9 * max(seconds["built-in"] - without, 0.0) / (slow - without)
     return ModelledNetwork(third, third, per_byte, handshake, combine=float(combine))
 
 

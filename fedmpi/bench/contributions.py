@@ -1,7 +1,7 @@
 """What real clients of a method add to the sums over ranks, from a short run of the method.
 
 The network is VGG-11 (9.8 million coordinates), the images are made up: what a client sends
-hangs on the method's rule, on importances that it measured, on draws of its own, and hardly on
+depends on the method's rule, on measured importances and on random draws, and hardly on
 what is learned. The clients of the last round are watched, each as if it were alone on a rank.
 """
 

@@ -57,7 +57,7 @@ def measure(resolved, comm, start, bare=False):
 
 
 class Clock:
-    """Told of each round on rank 0, it notes how long that took; its own time does not count."""
+    """Notes how long each round took on rank 0; the clock's own time does not count."""
 
     def __init__(self, beside):
         self._beside, self._rows = beside, []

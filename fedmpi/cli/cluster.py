@@ -87,7 +87,7 @@ def _warn_of_gpus(options, device):
 
 
 def _again(args, out):
-    """The Resolved experiment of a result that goes on. Raises FedmpiError."""
+    """The Resolved experiment of a result that is resumed. Raises FedmpiError."""
     from fedmpi.experiment import resolve
     from fedmpi.record import reader
 

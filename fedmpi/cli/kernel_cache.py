@@ -48,7 +48,7 @@ def key():
 def node_folder():
     """Return this user's own folder in the node's temporary one, or else in the home cache.
 
-    What lies there is executed, so it must belong to the user, and nobody else may write it.
+    Its files are executed, so it must belong to the user, and nobody else may write it.
     """
     folder = Path(tempfile.gettempdir()) / f"fedmpi-kernels-{os.getuid()}"
     try:

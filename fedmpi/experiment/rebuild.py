@@ -1,4 +1,4 @@
-"""What a run that goes on began with, and its result file made again from its checkpoint."""
+"""What a resumed run began with, and its result file made again from its checkpoint."""
 
 import os
 from pathlib import Path

@@ -40,7 +40,7 @@ READERS = {
     "bandwidth": lambda text, place: series_in(text, place, LINKS),
     "carbon_g_per_kwh": lambda text, place: series_in(text, place, CARBON),
 }
-# What may differ when a run goes on; everything else is built into its state.
+# What may differ in a resumed run; everything else is built into its state.
 CHANGEABLE = (
     "run.rounds",
     "run.eval_every",

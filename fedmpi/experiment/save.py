@@ -100,7 +100,7 @@ def restore(simulation, out):
 
 
 def _found(out):
-    """Return the path of the checkpoint that the run of `out` goes on from, and a note; or None."""
+    """Return the path of the checkpoint from which `out` is resumed, and a note; or None."""
     with reader.open(out) as result:
         run, rounds, ended = result.created, len(result.rounds), _ended(result)
     kept, note = checkpoint.newest(out)

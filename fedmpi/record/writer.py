@@ -41,7 +41,7 @@ def check_target(path, overwrite=False):
 
 
 class Writer:
-    """The result file of a run that goes on. One process writes; any number may read."""
+    """The result file of a run in progress. One process writes; any number may read."""
 
     def __init__(self, path, run, phases):
         """Take over the file `path`, just read as `run`; use create or reopen instead."""
@@ -68,7 +68,7 @@ class Writer:
         cls, path, *, config_toml, resolved, provenance, partition_counts, devices, layer_names,
         ranks, phases=schema.PHASES, metrics=(), overwrite=False, created=None, rows=None,
     ):
-        """Write a file without rounds, or with those of a run that goes on; return its Writer.
+        """Write a file without rounds, or with those of a resumed run; return its Writer.
 
         config_toml is the text as given, resolved and provenance are plain dicts,
         partition_counts int[N, classes], devices {column: values [N]}, layer_names [L] texts;

@@ -10,9 +10,9 @@ MLSys 2022, arXiv:2111.04877) one that would be staler than `max_staleness` is c
 A round is one step of the server, and a client is trained in the round that it reports in, from
 the weights that it got. Who comes when follows from plans alone, so all ranks know the clients of a
 round before they train them, and share them out as in any other round. Ours: clients that begin
-during a round are drawn at its start, among those not at work then; shares are of those who report.
-A client that is lost gives up its place when it has received its message. Where the size of a
-message is known only after training, a client's seconds are those of `dry_run.bytes_up`.
+during a round are drawn at its start, among the idle clients; shares are of the clients that
+report. A client that is lost gives up its place when it has received its message. Where the size of
+a message is known only after training, a client's seconds are those of `dry_run.bytes_up`.
 """
 
 from collections import deque
@@ -53,7 +53,7 @@ class Buffered(Cohorts):
         self._end, self.conditions = 0.0, None
 
     def cohort(self, state, round, now):
-        """Return the Cohort of those who report in a round, and of those who are called off."""
+        """Return the Cohort of the clients that report in a round or are called off."""
         self._states[round], most = state, self._section.max_staleness
         stale = round - self._flying["version"] > (round if most is None else most)
         flying, off = self._flying[~stale], self._flying[stale]

@@ -22,7 +22,7 @@ from fedmpi.selector import Selector, World
 
 
 class Fair(Selector, name="fair"):
-    """Asks those who have waited longest, the fast ones a little sooner."""
+    """Asks the clients that have waited longest, fast clients a little sooner."""
 
     class Keys(Section):
         """The keys of fair."""

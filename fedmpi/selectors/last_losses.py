@@ -17,7 +17,7 @@ class LastLosses(Selector):
         self.loss = np.full(clients, np.nan, np.float32)
 
     def learn(self, rows: AnyArray) -> None:
-        """Note the losses of those who trained."""
+        """Note the losses of the clients that trained."""
         rows = rows[np.isfinite(rows["train_loss"])]
         self.loss[rows["client"]] = rows["train_loss"]
 

@@ -72,7 +72,7 @@ class Oort(Selector, name="oort"):
         return utility
 
     def learn(self, rows: AnyArray) -> None:
-        """Note utilities and rounds of those who trained; slow ones are let in if it sinks."""
+        """Note utilities and rounds of trained clients; if utility sinks, admit slower clients."""
         rows = rows[np.isfinite(rows["train_loss"])]
         value = rows["samples"] * rows["train_loss"]
         self._value[rows["client"]], self._last[rows["client"]] = value, rows["round"] + 1

@@ -1,4 +1,4 @@
-"""Power of choice: of some candidates, those whose loss is largest are asked.
+"""Power of choice: of some candidates, the clients with the largest losses are asked.
 
 Cho, Wang and Joshi, "Towards Understanding Biased Client Selection in Federated Learning",
 AISTATS 2022, arXiv:2010.01243: d candidates are drawn in proportion to their samples, without

@@ -69,7 +69,7 @@ class Secure(Stage, name="secure"):
             self._mask(sums, round, client, other, 1)
 
     def unseal(self, sums: Sums, round: int, cohort: Integers, completed: Integers) -> None:
-        """Take off the masks between those who reported and those who did not."""
+        """Take off the masks between clients that reported and clients that did not."""
         there = set(completed.tolist())
         gone = [client for client in cohort.tolist() if client not in there]
         for total in sums.values() if gone else ():

@@ -1,7 +1,7 @@
 """Which clients are there at a virtual second: the seam of traces and generators.
 
 Each is a function of the seed and of virtual time alone. So nothing is kept between rounds, and
-every number of ranks, and a run that goes on, finds the same clients.
+every number of ranks, and a resumed run, finds the same clients.
 """
 
 from abc import ABC, abstractmethod

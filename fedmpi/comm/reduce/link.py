@@ -44,7 +44,7 @@ class Link:
         """Send a message (see message.py) to `target`; return the one from `source`.
 
         Either rank may be None. The first int64 of a message is its length in bytes.
-        The answer lies in a workspace and is valid until the next swap.
+        The answer is in a workspace and valid until the next swap.
         """
         first = min(FIRST, self.chunk)
         requests, head, message_in = [], self.take("first", first), None

@@ -51,7 +51,7 @@ def verify(name, root, known, cache=None):
     root : Path
         The data root.
     known : dict
-        Relative path -> sha256, of the unpacked content for a file that lies there as .xz; where
+        Relative path -> sha256, of the unpacked content for a file that is stored as .xz; where
         an MD5 alone is published, that after "md5:".
     cache : Path, optional
         Folder of the notes; None hashes every time.

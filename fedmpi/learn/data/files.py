@@ -2,7 +2,7 @@
 
 Paths are relative to the data root. CIFAR-10's batches may lie there plain or as
 `<name>.xz`, so theirs is the sha256 of the unpacked content; all others are of the
-file as it lies there. Where each comes from, and its licence, is in the reader's
+file as it is stored. Where each comes from, and its licence, is in the reader's
 docstring.
 """
 
