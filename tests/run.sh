@@ -10,6 +10,7 @@ if [[ ${1:-} == --mpi ]]; then only=mpi; shift; fi
 venv=${VENV:-.venv}
 python=$venv/bin/python
 
+cores=$(env -u OMP_NUM_THREADS nproc)  # nproc would take that number for the answer
 # One thread for each process: ranks would otherwise fight for the cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 # Open MPI would refuse root, and more ranks than cores; its UCX warns of shared windows.
@@ -33,7 +34,7 @@ step() {  # step NAME COMMAND...
 if [[ -z $only ]]; then
     step "style" $python -m ruff check .
     # Files of tests are dealt out to as many processes as there are cores.
-    deal="-n ${JOBS:-$(nproc)} --dist loadfile --durations=20"
+    deal="-n ${JOBS:-$cores} --dist loadfile --durations=20"
     step "plain" $python -m pytest $deal
     step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest $deal tests/kernels tests/algorithms
 fi
