@@ -33,7 +33,7 @@ PATH="$PWD/.venv/bin:$PATH"
 export OMP_NUM_THREADS=1
 : "${FEDMPI_DATA:?set it to the folder of the data sets}"
 configs=jobs/configs/papers
-cores=$(nproc)
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
 JOBS=${JOBS:-$((cores > 1 ? cores - 1 : 1))}
 SEEDS=${SEEDS:-1 2 3}
 short=(${ROUNDS:+"run.rounds=$ROUNDS" "run.eval_every=2"})
