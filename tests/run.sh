@@ -10,7 +10,7 @@ if [[ ${1:-} == --mpi ]]; then only=mpi; shift; fi
 venv=${VENV:-.venv}
 python=$venv/bin/python
 
-cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # which nproc would give
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # not that of threads
 # One thread for each process: ranks would otherwise fight for the cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 # Open MPI would refuse root, and more ranks than cores; its UCX warns of shared windows.
