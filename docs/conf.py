@@ -1,5 +1,6 @@
 """How Sphinx builds the manual: make docs."""
 
+import fedmpi.config  # noqa: F401  autodoc sets TYPE_CHECKING, and pydantic then fails on it
 from fedmpi import __version__
 
 project = "fedmpi"

@@ -6,7 +6,7 @@
     run.rounds.test_accuracy, run.time_to(0.80)
     fedmpi.run("exp.toml", out="new.h5")   # the same as the command
     fedmpi.resume("new.h5", ["run.rounds=50"])
-    fedmpi.open_many("results/*.h5").spread()   # mean and deviation over seeds
+    fedmpi.open_many("a.h5", "b.h5").spread()  # mean and deviation over seeds
 
     class Mine(fedmpi.Algorithm, name="mine"): ...
 """
@@ -36,7 +36,7 @@ def open(path: str | os.PathLike[str]) -> Any:
 
 
 def open_many(*paths: str | os.PathLike[str]) -> Any:
-    """Open result files by names or patterns such as "results/*.h5"; return their Runs.
+    """Open result files by names or patterns such as ``results/*.h5``; return their Runs.
 
     The Runs come in the order of the arguments, those of a pattern sorted by name. Raises
     ResultError for a pattern without a file, and as `open` does.
