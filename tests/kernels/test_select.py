@@ -103,7 +103,7 @@ def test_flags_equal_their_naive_twin(rng, count):
 
 def test_what_cannot_be_selected_is_refused():
     values = np.zeros(3, np.float32)
-    with pytest.raises(ValueError, match="more coordinates wanted"):
+    with pytest.raises(ValueError, match="more coordinates requested"):
         kernels.select.top(values, *places(4))
     with pytest.raises(ValueError, match="indices and picked"):
         kernels.select.top(values, places(2)[0], places(1)[1])
