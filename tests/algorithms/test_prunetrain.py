@@ -78,7 +78,7 @@ def test_a_strong_penalty_makes_the_network_small():
     [("prunetrain", {"threshold": 0.2, "every": 1}), ("heterofl", {"widths": [0.5]})],
 )
 def test_only_chains_can_get_smaller(name, keys):
-    with pytest.raises(ConfigError, match="no plain chain"):
+    with pytest.raises(ConfigError, match="not a plain chain"):
         simulate(name, ("model.name=resnet20", "run.rounds=2"), **keys)
 
 

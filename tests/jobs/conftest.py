@@ -76,8 +76,11 @@ class Cluster:
             "SLURM_CONF": f"{folder}/slurm.conf",
             "PYTHONPATH": str(ROOT),
             "HYDRA_IFACE": "lo",  # the nodes share one address
-            # MPICH's PMI2 cuts long addresses of UCX into pieces, and Slurm refuses some of them.
-            "UCX_NET_DEVICES": "lo",
+            # With UCX, MPICH sends 4 KiB for each address, in pieces that Slurm's PMI2 refuses now
+            # and then; with libfabric an address is one short piece.
+            "MPIR_CVAR_CH4_NETMOD": "ofi",
+            "FI_PROVIDER": "tcp",
+            "FI_TCP_IFACE": "lo",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 

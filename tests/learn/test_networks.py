@@ -87,7 +87,7 @@ def test_a_level_that_shares_nothing_is_refused():
 
 @pytest.mark.parametrize(
     ("name", "dropped", "reason"),
-    [("resnet18", {0: [0]}, "plain chain"), ("resnet20", {0: [0]}, "no plain chain")],
+    [("resnet18", {0: [0]}, "plain chain"), ("resnet20", {0: [0]}, "not a plain chain")],
 )
 def test_residual_networks_cannot_be_narrowed(name, dropped, reason):
     nets, _ = networks(name)
