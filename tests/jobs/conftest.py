@@ -76,11 +76,9 @@ class Cluster:
             "SLURM_CONF": f"{folder}/slurm.conf",
             "PYTHONPATH": str(ROOT),
             "HYDRA_IFACE": "lo",  # the nodes share one address
-            # With UCX, MPICH sends 4 KiB for each address, in pieces that Slurm's PMI2 refuses now
-            # and then; with libfabric an address is one short piece.
-            "MPIR_CVAR_CH4_NETMOD": "ofi",
-            "FI_PROVIDER": "tcp",
-            "FI_TCP_IFACE": "lo",
+            # MPICH sends 4 KiB for an address of UCX, in pieces that Slurm's PMI2 refuses now and
+            # then on a busy machine.
+            "UCX_NET_DEVICES": "lo",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 
