@@ -86,7 +86,7 @@ def _sound(path):
 def use_previous(out):
     """Make the checkpoint before the last one of the result file `out` the last one.
 
-    A damaged one is thereby removed, which would else take the place of a whole one.
+    This removes a damaged last checkpoint; the next one would otherwise push out the whole one.
     """
     try:
         settle(previous_of(out), path_of(out))

@@ -35,7 +35,7 @@ def test_jitter_is_log_normal_and_belongs_to_round_and_client():
     np.testing.assert_allclose(logs.mean(axis=1), 0, atol=4 * 0.3 / 60)
     np.testing.assert_allclose(logs.std(axis=1), 0.3, rtol=0.05)
     assert abs(np.corrcoef(logs) - np.eye(4)).max() < 0.06
-    for name in RATES:  # whoever is looked up, and in whatever order
+    for name in RATES:  # for any clients, in any order
         assert getattr(same, name)[7] == rates[name][7]
         backwards = getattr(same, name)[clients[::-1]]
         np.testing.assert_array_equal(backwards, rates[name][::-1])
