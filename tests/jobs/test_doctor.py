@@ -4,8 +4,13 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from fedmpi.record import reader
+from tests.jobs.conftest import PMI_LOSES
 from tests.jobs.test_slurm import CONFIG
+
+pytestmark = pytest.mark.flaky(reruns=3, only_rerun=PMI_LOSES)
 
 
 def test_on_two_nodes_one_rank_reports(cluster, tmp_path):

@@ -13,7 +13,9 @@ import pytest
 from fedmpi.record import checkpoint, reader
 from tests.cli.test_run import contents, equal
 from tests.conftest import SOON
-from tests.jobs.conftest import ENDS
+from tests.jobs.conftest import ENDS, PMI_LOSES
+
+pytestmark = pytest.mark.flaky(reruns=3, only_rerun=PMI_LOSES)
 
 CONFIG = """
 [run]
