@@ -90,7 +90,7 @@ def candidates_by_histogram(values, count):
         counts[(bits[i] & _MAGNITUDE) >> np.uint32(20)] += 1
     digit, above = _bin(counts, count)
     candidates = np.empty(above + counts[digit], np.uint32)
-    collect(values, 0, values.size, np.uint32(digit << 20), candidates, 0)
+    collect(values, 0, values.size, np.uint64(digit << 20), candidates, 0)
     return candidates
 
 

@@ -40,7 +40,8 @@ def mix_table(mask, out, weight, bias, channel_weight, channel_src, tap_weight, 
     table[0], table[1], table[2] = out.size, runs.shape[0], ranges.shape[0]
     table[3], table[4], table[5] = _MIX + out.size, _MIX + 2 * out.size, lists
     for m in range(runs.shape[0]):
-        table[table[4] + 4 * m : table[4] + 4 * m + 3] = runs[m, :3]
+        for k in range(3):
+            table[table[4] + 4 * m + k] = runs[m, k]
         table[table[4] + 4 * m + 3] = kind[m]
     for o in range(out.size):
         table[_MIX + o], table[table[3] + o] = out[o], bias[o]
@@ -61,7 +62,7 @@ def _ranges(runs):
         r = 0
         while r < found and (ranges[r, 0] != runs[m, 3] or ranges[r, 1] != runs[m, 4]):
             r += 1
-        ranges[r], kind[m] = runs[m, 3:], r
+        ranges[r, 0], ranges[r, 1], kind[m] = runs[m, 3], runs[m, 4], r
         found = max(found, r + 1)
     return ranges[:found], kind
 
@@ -88,7 +89,8 @@ def _with_room(table, size):
     if size <= table.size:
         return table
     larger = np.empty(2 * size, np.int64)
-    larger[: table.size] = table
+    for i in range(table.size):
+        larger[i] = table[i]
     return larger
 
 
@@ -167,7 +169,9 @@ def correlate_table(mask, left, row_out, right, col_out, runs, parts):
     at = _CORRELATE + 6 * lists + 3 * runs.shape[0]
     table = np.empty(at, np.int64)
     table[0], table[1], table[2] = lists, _CORRELATE, _CORRELATE + 6 * lists
-    table[table[2] : at] = runs.reshape(-1)
+    for m in range(runs.shape[0]):
+        for k in range(3):
+            table[table[2] + 3 * m + k] = runs[m, k]
     head = _CORRELATE
     for b in range(parts.shape[0]):
         fresh = not np.any(parts[:b, 0] == parts[b, 0])

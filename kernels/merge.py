@@ -91,12 +91,18 @@ def copy(total, touched, starts, out):
         words = touched[: 8 * whole].view(np.uint64)
         for w in range(whole):
             if words[w] != 0:
-                out[8 * w : 8 * w + 8] = total[8 * w : 8 * w + 8]
-        out[8 * whole : touched.size] = total[8 * whole :]
+                _copy(out, total, 8 * w, 8 * w + 8)
+        _copy(out, total, 8 * whole, touched.size)
         return
     for u in range(touched.size):
         if touched[u]:
-            out[starts[u] : starts[u + 1]] = total[starts[u] : starts[u + 1]]
+            _copy(out, total, starts[u], starts[u + 1])
+
+
+@kernel
+def _copy(out, total, begin, end):
+    for i in range(begin, end):
+        out[i] = total[i]
 
 
 @kernel

@@ -178,7 +178,8 @@ def put(packed, starts, flags, out):
     first, end = _next_run(flags, 0)
     while first < flags.size:
         begin, stop = starts[first], starts[end]
-        out[begin:stop] = packed[at : at + stop - begin]
+        for i in range(stop - begin):
+            out[begin + i] = packed[at + i]
         at += stop - begin
         first, end = _next_run(flags, end)
 

@@ -135,7 +135,8 @@ def mean(out, old, total, cover, starts):
             for i in range(here.size):
                 here[i] = np.float32(np.float64(block[i]) / weight)
         else:
-            here[:] = old[starts[u] : starts[u + 1]]
+            for i in range(starts[u], starts[u + 1]):
+                out[i] = old[i]
 
 
 @kernel

@@ -108,10 +108,10 @@ def _cut(runs, most):
         p, size = 0, runs[m, 2]
         while size - p >= most + 16:
             cut[at, 0], cut[at, 1], cut[at, 2] = runs[m, 0] + p, runs[m, 1] + p, most
-            cut[at, 3:] = runs[m, 3:]
+            cut[at, 3], cut[at, 4] = runs[m, 3], runs[m, 4]
             p, at = p + most, at + 1
         cut[at, 0], cut[at, 1], cut[at, 2] = runs[m, 0] + p, runs[m, 1] + p, size - p
-        cut[at, 3:] = runs[m, 3:]
+        cut[at, 3], cut[at, 4] = runs[m, 3], runs[m, 4]
         at += 1
     return cut
 
