@@ -6,9 +6,11 @@ class with a decorator of its registry (`@fedmpi.dataset`, `@fedmpi.model`, `@fe
 `@fedmpi.loss`). No other function can be called by its name in a file.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from inspect import isabstract
+from pkgutil import iter_modules
 from typing import Any, cast
 
 from fedmpi import named
@@ -61,15 +63,41 @@ class Registry(Mapping[str, Any]):
     def __init__(self, kind: str, key: str, made: str, known: Mapping[str, Any] | None = None):
         self.kind, self.key, self._made = kind, key, made
         self._things: dict[str, Any] = dict(known or {})
+        self._folder, self._files = "", frozenset[str]()
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self._things:
+            self._load(name)
         return self._things[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._things)
+        self._load_all()
+        return iter(sorted(self._things) if self._folder else self._things)
 
     def __len__(self) -> int:
+        self._load_all()
         return len(self._things)
+
+    def fill_from(self, package: str, path: Iterable[str]) -> None:
+        """Register what the modules of a package define, each when its name is first asked for.
+
+        The module of "round-robin" is round_robin.py. For a name that no file has, and for all
+        names, all modules are imported.
+        """
+        self._folder, self._files = package, frozenset(file.name for file in iter_modules(path))
+        for name in list(self._things):  # a user's class must not have the name of a built-in one
+            self._load(name)
+
+    def _load(self, name: str) -> None:
+        file = name.replace("-", "_")
+        if file in self._files:
+            import_module(f"{self._folder}.{file}")
+        if name not in self._things:
+            self._load_all()
+
+    def _load_all(self) -> None:
+        for file in sorted(self._files):
+            import_module(f"{self._folder}.{file}")
 
     def admit(self, cls: type, name: str | None) -> None:
         """Mark a class as one of this kind, and register it under `name` if it has one.
@@ -79,7 +107,8 @@ class Registry(Mapping[str, Any]):
         setattr(cls, _MARK, (self.kind, cls))
         if name is None:
             return
-        taken = self._things.get(name)
+        built_in = cls.__module__.startswith(f"{self._folder}.")
+        taken = (self._things if built_in else self).get(name)
         if taken and _place(taken) != _place(cls):
             raise ConfigError(
                 f"class {_place(cls)}: the {self.kind} name {name!r} is taken by "
@@ -113,10 +142,10 @@ class Registry(Mapping[str, Any]):
         """
         where = f"{place}: {self.key} = {name!r}"
         if ":" not in name:
-            if name not in self._things:
-                hint = nearest(name, self._things)
+            if name not in self:
+                hint = nearest(name, self)
                 raise ConfigError(f"{where}: unknown {self.kind}; {hint}")
-            thing = self._things[name]
+            thing = self[name]
         else:
             thing = self._own(named.find(name, f"{place}: {self.key}"), name, where)
         if isabstract(thing):

@@ -73,17 +73,12 @@ def take(total, cover, starts, lo, hi, units, values, weights):
 
 @kernel
 def copy(total, touched, starts, out):
-    """Copy the touched units of a vector T[n] `total` to T[N] `out`.
+    """Copy the touched units of a vector T[n] `total` to T[N] `out`, in place.
 
-    Parameters
-    ----------
-    total : T[n], zero where not touched
-    touched : uint8[U]
+    total : T[n], zero where not touched, touched : uint8[U]
     starts : int64[U+1], or empty
-    out : T[N], changed in place; N at least n
+    out : T[N]; N at least n
 
-    Notes
-    -----
     Single coordinates are copied eight at a time where any is touched.
     """
     if starts.size == 0:

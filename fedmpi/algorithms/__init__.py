@@ -1,11 +1,7 @@
-"""The methods, one file each. Importing this folder registers all of them."""
-
-from importlib import import_module
-from pkgutil import iter_modules
+"""The methods, one file each. A method is imported when it is first asked for."""
 
 from fedmpi.algorithm import ALGORITHMS, Algorithm
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+ALGORITHMS.fill_from(__name__, __path__)
 
 __all__ = ["ALGORITHMS", "Algorithm"]

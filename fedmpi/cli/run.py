@@ -55,9 +55,10 @@ def _add_common(parser):
 def run(args):
     """Run an experiment and write its result file."""
     from fedmpi.experiment import resolve
-    from fedmpi.record.writer import check_target
 
     def read():
+        from fedmpi.record.writer import check_target  # imports h5py, on rank 0 alone
+
         text = text_of(args.config)
         check_target(args.out, args.overwrite)
         devices = resolve.device_files(text, args.config, args.overrides)
@@ -76,11 +77,15 @@ def run(args):
 def resume(args):
     """Continue a run from its checkpoint; for more rounds add --set run.rounds=N."""
     from fedmpi.experiment import resolve
-    from fedmpi.experiment.rebuild import beginning
+
+    def read():
+        from fedmpi.experiment.rebuild import beginning  # imports h5py, on rank 0 alone
+
+        return beginning(args.out, args.rebuild)
 
     return _on_all_ranks(
         args,
-        read=lambda: beginning(args.out, args.rebuild),
+        read=read,
         make=lambda given: resolve.again(
             given, str(args.out), args.overrides, args.allow_code
         ),

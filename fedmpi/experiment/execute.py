@@ -1,4 +1,7 @@
-"""A whole run: put it together, go round by round, keep the result."""
+"""A whole run: put it together, go round by round, keep the result.
+
+Only ranks that read or write a result file import what does, and with it h5py.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -13,14 +16,12 @@ from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.provenance import mixture, provenance
-from fedmpi.experiment.rebuild import rebuild
 from fedmpi.experiment.save import CheckpointBudget, keep, restore
 from fedmpi.experiment.twice import train_twice
 from fedmpi.experiment.watch import watching
-from fedmpi.record import checkpoint, reader
+from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.sign import signs_of_life, tell
-from fedmpi.record.writer import Writer, check_target
 from fedmpi.round.columns import recorded, rejected
 from fedmpi.round.loop import Simulation
 
@@ -71,6 +72,8 @@ def _execute(resolved, comm, start, progress, stop):
     began = perf_counter()
     with watching(comm, resolved.config.run.watch_s, start.warn) as watch:
         if comm.rank == 0 and not start.resume:
+            from fedmpi.record.writer import check_target
+
             check_target(start.out, start.overwrite)
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
         experiment = assemble(
@@ -188,6 +191,8 @@ def parameters(layout, weights):
 
 def _differs(start, facts):
     """Return what differs from when a run began; raise ResultError if that must not be."""
+    from fedmpi.record import reader
+
     with reader.open(start.out) as run:
         kept = run.provenance
     found = [text for part in ("digests", "code")
@@ -209,6 +214,9 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         differs = _differs(start, facts) if start.resume and comm.rank == 0 else []
     if comm.rank:
         return None
+    from fedmpi.record import reader
+    from fedmpi.record.writer import Writer
+
     if start.resume:
         with reader.open(start.out) as old:
             mixed = mixture(facts, old.provenance)
@@ -250,6 +258,8 @@ def _rebuilt(resolved, experiment, comm, start):
     """Make the result file again if that is asked for; return what it lacks; collective."""
     with alike(comm):
         if start.rebuild and comm.rank == 0:
+            from fedmpi.experiment.rebuild import rebuild
+
             return rebuild(start.out, resolved, _fixed(experiment))
     return ""
 

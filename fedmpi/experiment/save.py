@@ -6,7 +6,7 @@ import numpy as np
 
 from fedmpi.comm.alike import alike
 from fedmpi.errors import ResultError
-from fedmpi.record import checkpoint, reader
+from fedmpi.record import checkpoint
 from fedmpi.round.memories import unpack
 from fedmpi.round.transfer import transferred
 
@@ -44,6 +44,8 @@ def keep(simulation, writer, out, wall_time):
         for _ in _memories(simulation):
             pass
         return
+    from fedmpi.record import reader  # imports h5py, which the other ranks do not need
+
     facts = {
         "run": writer.created,
         "result": writer.origin,
@@ -101,6 +103,8 @@ def restore(simulation, out):
 
 def _found(out):
     """Return the path of the checkpoint from which `out` is resumed, and a note; or None."""
+    from fedmpi.record import reader
+
     with reader.open(out) as result:
         run, rounds, ended = result.created, len(result.rounds), _ended(result)
     kept, note = checkpoint.newest(out)

@@ -1,11 +1,7 @@
-"""The rules of selection, one file each. Importing this folder registers all of them."""
-
-from importlib import import_module
-from pkgutil import iter_modules
+"""The rules of selection, one file each. A rule is imported when it is first asked for."""
 
 from fedmpi.selector import SELECTORS, Selector, World
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+SELECTORS.fill_from(__name__, __path__)
 
 __all__ = ["SELECTORS", "Selector", "World"]

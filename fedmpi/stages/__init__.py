@@ -1,11 +1,7 @@
-"""The stages, one file each. Importing this folder registers all of them."""
-
-from importlib import import_module
-from pkgutil import iter_modules
+"""The stages, one file each. A stage is imported when it is first asked for."""
 
 from fedmpi.stage import STAGES, Stage, StageSetting, applied, restored, without_stages
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+STAGES.fill_from(__name__, __path__)
 
 __all__ = ["STAGES", "Stage", "StageSetting", "applied", "restored", "without_stages"]
