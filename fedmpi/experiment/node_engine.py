@@ -49,6 +49,8 @@ def node_engine(resolved, comm, classes, data, test, on_step):
     if isinstance(engine, KernelsEngine) and not engine.constants:
         told = tell(engine.gradients, engine.initial_weights)
     told = comm.copy_on_node(told if comm.node_rank == 0 else None)
+    if told and comm.node_size > 1:
+        kernels.first_step.warm_share(comm.node_rank, comm.node_size)
     with alike(comm):
         if engine is not None:
             return engine

@@ -56,8 +56,8 @@ def test_nothing_is_compiled_after_the_warm_up():
     engine.gradient(engine.weights, x, y, engine.grad, Backward(mask=mask, update=mask))
     engine.outputs(engine.weights, x)
     first, second = np.zeros((2, layout.size), np.float32)
-    mask, lr, zero = np.ones(layout.size, np.uint8), np.float32(0.1), np.float32(0)
+    mask, lr = np.ones(layout.size, np.uint8), np.float32(0.1)
     edges = edges_of(mask)
-    update.sgd(engine.weights, engine.grad, first, first, mask, edges, lr, 0.9, zero, zero)
-    update.adam(engine.weights, engine.grad, first, second, first, mask, lr, zero, zero, 2)
+    update.sgd(engine.weights, engine.grad, first, first, mask, edges, lr, 0.9, 0.0, 0.0)
+    update.adam(engine.weights, engine.grad, first, second, first, mask, lr, 0.0, 0.0, 2)
     assert compiled() == before
