@@ -49,13 +49,14 @@ def count(layout, backward=FULL, density=None, gate=None, samples=1):
 def of_plan(layout, plan, seen, probed=0, first=0):
     """Return the FLOPs of a client's training under a Plan, float64[L, 3].
 
-    `layout` is that of the network it trains, which may be a part of the model; `seen` are
-    the samples trained on, of which the `first` were in the first step, and `probed` those
-    whose whole gradient was measured besides. A
-    weight that the plan masks costs nothing in forward pass and input gradient; one that
-    the optimiser may not move costs nothing in the weight gradient, unless the gradient's
-    squares are wanted, or the mask is readjusted by it: then that step's is whole. Where
-    normalisation follows the dense weights, each step has a dense forward pass more.
+    `layout` is that of the network it trains, and the plan's `mask` and `update` are in its
+    coordinates, though the network may be a part of the model (Engine.part_of). `seen` are the
+    samples trained on, of which the `first` were in the first step, and `probed` those whose
+    whole gradient was measured besides. A weight that the plan masks costs nothing in forward
+    pass and input gradient; one that the optimiser may not move costs nothing in the weight
+    gradient, unless the gradient's squares are wanted, or the mask is readjusted by it: then
+    that step's is whole. Where normalisation follows the dense weights, each step has a dense
+    forward pass more.
     """
     density = None if plan.mask is None else _alive(layout, plan.mask)
     flops = count(layout, plan.backward, density, plan.gates, seen)

@@ -209,6 +209,13 @@ class Engine(ABC):
         """Return the shape of the network that a Submodel names; None is the whole model."""
 
     @abstractmethod
+    def part_of(self, submodel: Submodel | None, values: AnyArray | None) -> AnyArray | None:
+        """Return the values at this network's coordinates, of values [P]; None for None.
+
+        Raises ConfigError for values where the Submodel has a private end, which they lack.
+        """
+
+    @abstractmethod
     def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
         """Yield what became of each job, in the order of the jobs.
 

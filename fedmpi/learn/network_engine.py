@@ -42,6 +42,9 @@ class NetworkEngine(Engine):
     def layout_of(self, submodel: Submodel | None) -> Layout:
         return self.networks.of(submodel).layout
 
+    def part_of(self, submodel: Submodel | None, values: AnyArray | None) -> AnyArray | None:
+        return self.networks.of(submodel).part_of(values)
+
     def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
         return self._statistics(weights, x)
 

@@ -69,8 +69,19 @@ class Network:
         return weights
 
     def part_of(self, values: AnyArray | None) -> AnyArray | None:
-        """Return the values of this network's coordinates among those of the model, or None."""
-        return values if values is None or self.index is None else values[self.index]
+        """Return the values at this network's coordinates, of values [P]; None for None.
+
+        Raises ConfigError if the network has a private end, whose values nobody knows.
+        """
+        if values is None or self.index is None:
+            return values
+        if len(self.index) < self.layout.size:
+            raise ConfigError(
+                "plan: has a Submodel with a private end, and a vector (mask, update, control, "
+                "...) that covers the model's own coordinates alone; leave out one of them"
+            )
+        part: AnyArray = values[self.index]
+        return part
 
     def leave(self, start: Vector, weights: Vector) -> tuple[Vector, Vector | None]:
         """Return float32[P] with the trained values in their places, and the private end."""

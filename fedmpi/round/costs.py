@@ -1,7 +1,7 @@
 """What a client's Plan will cost: bytes, floating-point operations, memory, before it is done."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -31,12 +31,20 @@ class Costs:
 
     def of(self, plan: Plan, client: int, messages: Messages) -> RoundCost:
         """Return the RoundCost of a client's round, as its Plan has it."""
-        layout = self.engine.layout_of(plan.submodel)
-        seen, first = self.samples(plan, client), self.first_step(client)
-        work = float(flops.of_plan(layout, plan, seen, first=first).sum())
+        work = self.flops(plan, client, self.samples(plan, client))
         down = sum(message.size.total for message in messages.down(plan))
         up = messages.planned_up(plan).size.total
         return RoundCost(down, up, work, self._memory_mb(plan))
+
+    def flops(self, plan: Plan, client: int, seen: int, probed: int = 0) -> float:
+        """Return the FLOPs of a client's training by its Plan, on `seen` and `probed` samples."""
+        part, engine = plan.submodel, self.engine
+        if part is not None:
+            mask, update = engine.part_of(part, plan.mask), engine.part_of(part, plan.update)
+            plan = replace(plan, mask=mask, update=update)
+        local, size = engine.data.local, int(engine.data.partition.sizes[client])
+        first = min(local.batch_size, size)
+        return float(flops.of_plan(engine.layout_of(part), plan, seen, probed, first).sum())
 
     def samples(self, plan: Plan, client: int) -> int:
         """Return how many samples a client trains on by its Plan, each time counted."""
@@ -47,10 +55,6 @@ class Costs:
     def steps(self, client: int) -> int:
         """Return the optimiser's steps of a client's whole round."""
         return int(self.engine.data.local.steps_of(int(self.engine.data.partition.sizes[client])))
-
-    def first_step(self, client: int) -> int:
-        """Return how many samples are in the first step of a client's round."""
-        return min(self.engine.data.local.batch_size, int(self.engine.data.partition.sizes[client]))
 
     @cached_property
     def seconds(self) -> Reals:

@@ -105,8 +105,7 @@ class Experiment:
         parts = (plan.submodel, plan.mask, plan.gates, plan.update)
         if plan.backward.whole and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
-        layout, first = self.engine.layout_of(plan.submodel), self.costs.first_step(report.client)
-        return float(flops.of_plan(layout, plan, report.seen, report.probed, first).sum())
+        return self.costs.flops(plan, report.client, report.seen, report.probed)
 
     @cached_property
     def costs(self) -> Costs:

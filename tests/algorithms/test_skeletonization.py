@@ -148,6 +148,17 @@ def test_the_network_gets_smaller_and_says_the_same(trimmed):
     )
 
 
+def test_the_flops_of_a_smaller_network_count_its_own_weights():
+    """Without an input and two of five hidden units, three rows read three of their four inputs."""
+    made = assemble(resolve(TEXT, "test", ["algorithm.inputs=true"]), Serial(), None)
+    units = np.array([0, 1, 1, 1, 0, 1, 1, 0, 1], np.uint8)
+    plan = made.algorithm.plan(made.algorithm.start(made.weights) | {"units": units}, 0, 0)
+    seen = made.costs.samples(plan, 0)
+    # Layer 1 has no gradient of its input; of layer 2 all three products are taken.
+    by_hand = 2 * seen * (2 * 3 * 3 + 3 * 2 * 3)
+    assert made.costs.flops(plan, 0, seen) == pytest.approx(by_hand)
+
+
 def test_a_network_that_cannot_be_retrained_comes_back_whole():
     """A criterion that two units cannot meet in one round: the last good network returns."""
     simulation = central("algorithm.retrain=1", "algorithm.criterion=2e-3", "algorithm.units=1")

@@ -77,6 +77,9 @@ def test_a_level_shares_its_first_layers_and_keeps_a_private_end():
     assert np.array_equal(whole[:10_400], weights[:10_400] * 2)
     assert np.array_equal(private, own[10_400:] * 2)
     assert np.array_equal(small.enter(weights, private)[10_400:], private)
+    assert small.part_of(None) is None
+    with pytest.raises(ConfigError, match="a Submodel with a private end, and a vector"):
+        small.part_of(np.ones(len(weights), np.uint8))
 
 
 def test_a_level_that_shares_nothing_is_refused():
