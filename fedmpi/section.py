@@ -61,14 +61,17 @@ def check(section, tree, place, prefix="", beside=()):
     `place` and `prefix` come before the key in messages; `beside` are other keys of the same
     table, which a misspelt key may have meant.
     """
+    tree = _tuples(tree)
     try:
-        return section.model_validate(_tuples(tree))
+        return section.model_validate(tree)
     except RecursionError:
         raise ConfigError(f"{place}: is nested too deeply; keys are section.key = value") from None
     except ValidationError as error:
         # A misspelt key comes first: the one found missing is often the same key.
-        found = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        faults = [_explain(section, fault, prefix, beside) for fault in found]
+        found: dict[tuple[Any, ...], list[Any]] = {}
+        for fault in sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden"):
+            found.setdefault(_path(fault, tree), []).append(fault)
+        faults = [_explain(section, path, at, prefix, beside) for path, at in found.items()]
         more = f" (and {len(faults) - 2} more)" if len(faults) > 2 else ""
         raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
 
@@ -80,17 +83,34 @@ def _tuples(tree):
     return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
 
 
-def _explain(section, fault, prefix, beside):
-    """One fault of pydantic's in one line: key, value, what is allowed, what to do."""
-    where = prefix + ".".join(str(part) for part in fault["loc"])
+def _path(fault, tree):
+    """Return where in `tree` a fault of pydantic's is.
+
+    Where a value may be of several types, pydantic has a fault for each, and ends its place with
+    the name of the type.
+    """
+    if fault["type"] == "missing":
+        return fault["loc"]
+    path = []
+    for part in fault["loc"]:
+        if part in tree if isinstance(tree, dict) else isinstance(part, int):
+            path.append(part)
+            tree = tree[part]
+    return tuple(path)
+
+
+def _explain(section, path, faults, prefix, beside):
+    """Faults of one value in one line: key, value, what is allowed, what to do."""
+    where, fault = prefix + ".".join(map(str, path)), faults[0]
     if fault["type"] == "extra_forbidden":
-        known = [*_fields(section, fault["loc"][:-1]), *beside]
-        return f"{where}: unknown key; {_hint(section, fault['loc'], known)}"
+        known = [*_fields(section, path[:-1]), *beside]
+        return f"{where}: unknown key; {_hint(section, path, known)}"
     if fault["type"] == "missing":  # a key, or an element of an array
         return f"{where}: missing; give it a value"
     if fault["type"] == "value_error":
         return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
-    return f"{where} = {_shown(fault['input'])}: must be {_wanted(fault)}"
+    wanted = " or ".join(dict.fromkeys(map(_wanted, faults)))
+    return f"{where} = {_shown(fault['input'])}: must be {wanted}"
 
 
 def _hint(section, path, known):
@@ -112,6 +132,8 @@ def _wanted(fault):
         return f"{word} {about[key]:{',' if isinstance(about[key], int) else 'g'}}"
     if kind == "too_long":
         return f"an array of at most {about['max_length']}"
+    if kind == "too_short":
+        return f"an array of at least {about['min_length']}"
     if kind in ("string_pattern_mismatch", "string_too_long"):
         return "a text of 1 to 200 characters, none of them a control character"
     if kind == "literal_error":

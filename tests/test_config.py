@@ -77,6 +77,14 @@ BAD = {
         "[run]\nprecision = 'bfloat16'"
     ),
     "data.augment = true: must be false or 'crop-flip'": "[data]\naugment = true",
+    "clients.batch_size = 0: must be at least 1 or 'all'": "[clients]\nbatch_size = 0",
+    "devices.carbon_g_per_kwh = true: must be a number or a text in quotes": (
+        "[devices]\ncarbon_g_per_kwh = true"
+    ),
+    "model.adapter.targets = []: must be an array of at least 1": (
+        "[model]\nadapter = {targets = []}"
+    ),
+    "server.betas.1: missing; give it a value": "[server]\nbetas = [0.9]",
     "run = 3: must be a section of keys": "run = 3",
     "run = [{'seed': 1}]: must be a section of keys": "[[run]]\nseed = 1",
     "rounds: unknown key; it belongs to a section: run.rounds": "rounds = 3",

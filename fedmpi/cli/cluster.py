@@ -89,16 +89,13 @@ def _warn_of_gpus(options, device):
 def _again(args, out):
     """The Resolved experiment of a result that is resumed. Raises FedmpiError."""
     from fedmpi.experiment import resolve
-    from fedmpi.record import reader
+    from fedmpi.experiment.rebuild import beginning
+    from fedmpi.record.sign import last_sign
 
-    if not out.exists():
-        raise ResultError(f"{out}: does not exist, so there is nothing to resume")
-    with reader.open(out) as old:
-        given = {"text": old.toml, "values": old.config, "done": len(old.rounds)}
-        finished, sign = old.status == "finished", old.sign
-    if sign and sign.alive:
+    given = beginning(out)
+    if given["status"] == "running" and (sign := last_sign(out)).alive:
         raise ResultError(f"{out}: a run is writing it, {sign.text}; wait for it, or end it first")
-    if finished and not args.overrides:
+    if given["status"] == "finished" and not args.overrides:
         raise ResultError(f"{out}: all {given['done']} rounds are done; "
                           "for more add --set run.rounds=N")
     return resolve.again(given, str(out), args.overrides, args.allow_code)

@@ -28,7 +28,7 @@ def beginning(out, rebuild=False):
         if kept is None:
             raise
         if not rebuild:
-            raise ResultError(f"{error}\n{_offer(kept)}") from error
+            raise ResultError(f"{error}\n{_offer(kept, out)}") from error
     origin = _origin(kept)
     return {"text": origin["toml"], "values": origin["values"],
             "done": kept.fact("next_round", int), "status": "running", "rebuild": True}
@@ -69,13 +69,13 @@ def _kept(out):
         return None
 
 
-def _offer(kept):
+def _offer(kept, out):
     """Say what a checkpoint holds, and how to make a result of it."""
     if not kept.columns:
         return f"{kept.path}: holds the weights, but no configuration: an older fedmpi wrote it"
     round = kept.fact("next_round", int)
     return (f"{kept.path}: holds the configuration, the weights after {round} rounds and what was "
-            "measured in them; add --rebuild to make the result again from it")
+            f"measured in them; fedmpi resume {out} --rebuild makes the result again from it")
 
 
 def _origin(kept):

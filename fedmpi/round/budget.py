@@ -14,7 +14,8 @@ def spent(experiment: Experiment, rounds: int) -> float:
     noise, bound = None, float("inf")
     for stage in experiment.stages:
         noise = noise or stage.noise
-        if noise is None:
+        # What comes after a client's own noise cannot undo it; the server's is added last.
+        if noise is None or not noise.local:
             bound = stage.norm_after(bound)
     if noise is None:
         return float("nan")
@@ -23,7 +24,7 @@ def spent(experiment: Experiment, rounds: int) -> float:
     config, world = experiment.config, experiment.devices
     steady = world.presence is None and not (world.availability < 1).any()
     uniform = config.clients.selection == "uniform" and config.schedule.mode != "async" and steady
-    sampling = Sampling(config.selected, int((experiment.sizes > 0).sum()), uniform)
+    sampling = Sampling(config.selected, len(experiment.holders), uniform)
     return epsilon(noise, sampling, rounds)
 
 

@@ -41,6 +41,10 @@ class Gaussian(Stage, name="gaussian"):
         keys = self.keys
         return Noise(keys.multiplier, keys.norm, keys.delta, keys.at == "client")
 
+    def norm_after(self, before: float) -> float:
+        """As before, the noise apart: it is the same whatever a client holds."""
+        return before
+
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Add noise to the change, if this is where it is added."""
         if self.keys.at == "server" or not parts["weights"].support.size:

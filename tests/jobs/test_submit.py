@@ -158,7 +158,7 @@ def test_the_new_job_inherits_no_marks_of_this_one(submit, tmp_path):
         (["--partition", "a\nb"], {}, 2, "--partition"),
         (["--time", "soon"], {}, 2, "H:M:S"),
         (["--env", "none.sh"], {}, 2, "none.sh: no such file"),
-        (["--resume"], {}, 1, "nothing to resume"),
+        (["--resume"], {}, 1, "a.h5: no such file"),
         (["--sbatch=--nodes=3"], {}, 2, "nodes is set already"),
         (["--sbatch=--time=3"], {}, 2, "time is set already"),
         (["--sbatch=-C cpu"], {}, 2, '--sbatch="--constraint=cpu"'),
@@ -192,6 +192,8 @@ def test_a_result_is_gone_on_with_on_demand_and_with_its_changes(submit, run_fed
     assert done.returncode == 0, done.stderr
     assert "job 4711, which is queued or runs" in submit(*more, QUEUED="4711").stderr
     assert "overrides=()\nchanges=(run.rounds=5)\n" in script(tmp_path)
+    (tmp_path / "a.h5").write_bytes(b"damaged")
+    assert f"fedmpi resume {tmp_path}/a.h5 --rebuild" in submit(*more).stderr
 
 
 def test_the_site_file_of_the_folder_is_used(submit, tmp_path):

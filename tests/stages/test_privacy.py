@@ -44,6 +44,11 @@ def test_a_run_tells_its_epsilon_after_each_round():
     told = [row.columns["epsilon"] for row in rows]
     assert told == [epsilon(noise, sampling, rounds + 1) for rounds in range(4)]
     assert np.isnan(simulate("fedavg", ("run.rounds=1",))[1][0].columns["epsilon"])
+    # Behind noise of the clients anything may come; the noise of the server needs the norm.
+    for at, after in (("client", "quantise"), ("server", "secure")):
+        stages = f'[{{name="clip"}}, {{name="gaussian", at="{at}"}}, {{name="{after}"}}]'
+        _, rows = simulate("fedavg", (*PRIVATE, "run.rounds=1", f"stage={stages}"))
+        assert 0 < rows[0].columns["epsilon"] < np.inf
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,7 @@ def test_a_run_tells_its_epsilon_after_each_round():
         ("fedavg", 'stage=[{name="gaussian", norm=0.5, multiplier=4.0}]'),
         ("fedavg", 'stage=[{name="clip", norm=0.6}, {name="gaussian", norm=0.5}]'),
         ("fedavg", 'stage=[{name="clip"}, {name="topk", share=0.5}, {name="gaussian"}]'),
+        ("fedavg", 'stage=[{name="clip"}, {name="gaussian"}, {name="quantise"}]'),
         ("scaffold", "run.seed=3"),
         ("fedskel", "run.seed=3"),
     ],
