@@ -44,7 +44,10 @@ class World:
 
     @cached_property
     def seconds(self) -> Reals:
-        """float64[K]: what a round of the whole model takes each client, as its device says."""
+        """float64[K]: what a round of the whole model takes each client, as its device says.
+
+        The same in every round of a run.
+        """
         return self.times()
 
     def ids(self, places: Integers) -> Integers:

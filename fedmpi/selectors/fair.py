@@ -19,6 +19,7 @@ from pydantic import Field
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.section import Section
 from fedmpi.selector import Selector, World
+from fedmpi.selectors.drawing import largest
 
 
 class Fair(Selector, name="fair"):
@@ -38,7 +39,7 @@ class Fair(Selector, name="fair"):
         able = self.rng_for(round).permutation(np.flatnonzero(world.sizes))
         score = self._queue[able].astype(np.float64)
         score -= self.keys.haste * world.seconds[able] / world.seconds.mean()
-        chosen = able[np.argsort(-score, kind="stable")[:number]]
+        chosen = able[largest(score, number)]
         self._queue += np.float32(number / self.clients)
         self._queue[chosen] -= 1
         np.maximum(self._queue, 0, out=self._queue)

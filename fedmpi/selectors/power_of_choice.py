@@ -13,7 +13,7 @@ from pydantic import Field
 from fedmpi.arrays import Integers
 from fedmpi.section import Section
 from fedmpi.selector import World
-from fedmpi.selectors.drawing import draw
+from fedmpi.selectors.drawing import draw, largest
 from fedmpi.selectors.last_losses import LastLosses
 
 
@@ -32,4 +32,4 @@ class PowerOfChoice(LastLosses, name="power-of-choice"):
         chances = world.sizes[able].astype(np.float64)
         candidates = able[draw(self.rng_for(round), chances, count)]
         loss = np.nan_to_num(self.loss[candidates], nan=np.inf)
-        return candidates[np.argsort(-loss, kind="stable")[:number]]
+        return candidates[largest(loss, number)]

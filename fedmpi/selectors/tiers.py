@@ -10,6 +10,8 @@ without any has the largest of the others; there are no credits, so a slow tier 
 time; a tier with too few clients is filled up from the next slower tiers, then from the faster.
 """
 
+from typing import Any
+
 import numpy as np
 
 from fedmpi.arrays import Integers
@@ -26,11 +28,17 @@ class Tiers(LastLosses, name="tiers"):
 
         tiers: Positive = 5  # as many clients in each, but for rounding
 
+    def __init__(self, keys: Any, seed: int, clients: int) -> None:
+        super().__init__(keys, seed, clients)
+        self._by_speed: Integers | None = None  # as `world.seconds` has it, in every round
+
     def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Draw a tier, then clients of it."""
         rng, able = self.rng_for(round), world.sizes > 0
-        order = np.argsort(world.seconds, kind="stable")
-        tiers = [tier for tier in np.array_split(order, self.keys.tiers) if able[tier].any()]
+        if self._by_speed is None:
+            self._by_speed = np.argsort(world.seconds, kind="stable")
+        groups = np.array_split(self._by_speed, self.keys.tiers)
+        tiers = [tier for tier in groups if able[tier].any()]
         if not tiers:
             return np.zeros(0, np.int64)
         losses = [self._mean(tier) for tier in tiers]

@@ -6,6 +6,8 @@ section 9). Normal times, drawn for each night and client, are ours. Nights are 
 most 6 hours early or late and to last at most 12, so that two of one client never overlap.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from fedmpi.arrays import Reals
@@ -24,10 +26,10 @@ class Nights(Presence):
         super().__init__(shift_s)
         self._seed, self._starts_h, self._hours = seed, starts_h, hours
         self._spread_h = spread_h
+        self.leaves = lru_cache(maxsize=1)(self.leaves)  # which says who is there, too
 
     def there(self, now):
-        start, stop, local = self._around(now)
-        return ((start <= local) & (local < stop)).any(axis=0)
+        return self.leaves(now) > -np.inf
 
     def leaves(self, now):
         start, stop, local = self._around(now)

@@ -75,7 +75,9 @@ class OnOff(Presence):
         rng = rng_for(self._seed, "on-off", _MIDDLE + block, part)
         counts = rng.poisson(EVENTS, size)
         shape = (len(counts), max(int(counts.max(initial=0)), 1))
-        places, states = rng.random(shape)[clients], rng.random(shape)[clients]
+        places, on = rng.random(shape), rng.random(shape) < self._on
+        if len(clients) < size:
+            counts, places, on = counts[clients], places[clients], on[clients]
         times = (block + places) * self._block_s
-        times[np.arange(shape[1]) >= counts[clients, None]] = np.inf
-        return times, states < self._on
+        times[np.arange(shape[1]) >= counts[:, None]] = np.inf
+        return times, on

@@ -5,6 +5,7 @@ every number of ranks, and a resumed run, finds the same clients.
 """
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,10 +21,12 @@ class Presence(ABC):
 
     def __init__(self, shift_s: Reals) -> None:
         self.shift_s = shift_s
+        # A round asks twice about its first second, and an answer takes a step for each client.
+        self.there = lru_cache(maxsize=1)(self.there)  # type: ignore[method-assign]
 
     @abstractmethod
     def there(self, now: float) -> Bools:
-        """Return bool[K]: who is there at virtual second `now`."""
+        """Return bool[K]: who is there at virtual second `now`; kept for the next caller."""
 
     @abstractmethod
     def leaves(self, now: float) -> Reals:

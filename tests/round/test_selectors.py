@@ -8,6 +8,7 @@ from fedmpi.experiment.resolve import of_tree
 from fedmpi.round.cohort import shares_of
 from fedmpi.section import Section
 from fedmpi.selectors import SELECTORS, World
+from fedmpi.selectors.drawing import largest
 
 SIZES = np.array([5, 0, 10, 20, 15, 0, 50])
 
@@ -20,6 +21,15 @@ def selected(name="uniform", seed=0, round=0, sizes=SIZES, number=3, selector=No
 
 def made(name, seed, clients):
     return SELECTORS[name](SELECTORS[name].Keys(), seed, clients)
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, 40, 41])
+def test_the_largest_are_those_of_a_whole_sort(number):
+    rng = np.random.default_rng(3)
+    for values in (rng.random(40), rng.integers(0, 4, 40) * 1.0, np.full(40, np.inf)):
+        values[rng.random(40) < 0.2] = np.nan
+        whole = np.argsort(-values, kind="stable")[:number]
+        assert np.array_equal(largest(values, number), whole)
 
 
 @pytest.mark.parametrize("name", ["uniform", "samples"])
