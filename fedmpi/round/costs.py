@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
@@ -67,8 +67,7 @@ class Costs:
 
     def seconds_of(self, client: int, plan: Plan) -> float:
         """Return the virtual seconds of a client's round by its Plan, without a round's luck."""
-        # Messages keep sizes of supports, which may be others in every round.
-        cost = self.of(plan, client, Messages(self.config.network.value_type))
+        cost = self.of(plan, client, self._messages)
         work = (cost.bytes_down, cost.bytes_up, cost.flops)
         return float(spans(self.devices, client, *work).total)
 
@@ -101,9 +100,10 @@ class Costs:
         `plan_of` is the Plan for a value, of which a larger one costs more. A function of the
         client alone for equal plans, so that all ranks and rounds agree.
         """
-        policy = POLICIES[self.config.devices.policy]
-        cost_of = partial(self._cost, client, plan_of)
-        return policy(values, self._conditions, client, cost_of)
 
-    def _cost(self, client: int, plan_of: Callable[[float], Plan], value: float) -> RoundCost:
-        return self.of(plan_of(value), client, self._messages)
+        def cost_of(value: float) -> RoundCost:
+            """Return what a value costs this client."""
+            return self.of(plan_of(value), client, self._messages)
+
+        policy = POLICIES[self.config.devices.policy]
+        return policy(values, self._conditions, client, cost_of)

@@ -15,6 +15,7 @@ from fedmpi.exchange import Part, Parts
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
+KEPT = 1000  # sizes that are remembered: of random supports each may be the only one of its kind
 NOTHING = codec.Sizes(*(0,) * len(fields(codec.Sizes)))
 
 
@@ -34,10 +35,11 @@ class Message(NamedTuple):
 
 
 class Messages:
-    """Encodes what a round's clients receive and send, as far as that shows.
+    """Encodes what clients receive and send, as far as that shows.
 
-    The size of a message depends on its support alone. Sizes are kept by the value of the
-    support, and supports are not kept, so that memory does not grow with the model's size.
+    The size of a message depends on its support alone. Up to KEPT sizes are kept by the value of
+    the support, and supports are not kept, so that memory grows neither with the model nor with
+    the rounds.
 
     Parameters
     ----------
@@ -98,6 +100,8 @@ class Messages:
         """Return the Message of values on `support`; `known` if the receiver has the support."""
         key = support.level, support.digest, value_type, known
         if key not in self._sizes:
+            if len(self._sizes) >= KEPT:
+                self._sizes.clear()
             size = codec.size_of(support, value_type=value_type, known=known)
             self._sizes[key] = Message(size, _by_layer(support, size.values))
         return self._sizes[key]

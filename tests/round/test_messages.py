@@ -10,7 +10,7 @@ from fedmpi.comm.wire import INTEGERS, VALUE_TYPES
 from fedmpi.exchange import Coding, Part
 from fedmpi.layout import LEVELS, Layer, Layout, Support, Tensor
 from fedmpi.plan import Plan
-from fedmpi.round.messages import Messages
+from fedmpi.round.messages import KEPT, Messages
 
 LAYOUT = Layout(
     (
@@ -85,3 +85,12 @@ def test_sizes_are_kept_and_supports_are_not(rng):
     del support
     assert gone() is None
     assert messages.sized(Support(LAYOUT, "coordinate", keep), "float32") is first
+
+
+def test_sizes_of_ever_new_supports_take_no_more_memory():
+    messages, whole = Messages(), Support.all(LAYOUT)
+    for number in range(2 * KEPT):
+        keep = np.array([number >> bit & 1 for bit in range(LAYOUT.size)], np.uint8)
+        found = messages.sized(Support(LAYOUT, "coordinate", keep), "float32")
+        assert found.size.values == 4 * keep.sum() and len(messages._sizes) <= KEPT
+    assert messages.planned_up(Plan(whole, whole)).size.values == 4 * LAYOUT.size
