@@ -83,6 +83,7 @@ def run(
         raise ConfigError(f"out = {out!r}: give the path of the result file to write")
 
     def make() -> Any:
+        """Resolve the configuration, once MPI has been started."""
         return resolve.of_tree(config) if isinstance(config, dict) else resolve.read(config)
 
     return _execute(make, out, progress, overwrite=overwrite)
@@ -101,7 +102,7 @@ def resume(
     `changes` are texts such as "run.rounds=50", as after --set; `progress` is as for `run`. A
     run that is finished is returned as it is unless something changes. `allow_code` imports the
     modules of users' code that the file names; `force` goes on with data or code that have
-    changed; `rebuild` makes a result file that is damaged or gone again from its checkpoint. Raises
+    changed; `rebuild` restores a damaged or missing result file from its checkpoint. Raises
     FedmpiError.
     """
     from fedmpi.experiment import resolve

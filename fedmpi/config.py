@@ -80,7 +80,8 @@ class RunSection(Section):
     @model_validator(mode="after")
     def _one_engine_has_devices(self):
         gpu, coarse = self.device == "cuda", self.precision != "float32"
-        if (gpu or coarse) and self.engine not in ("batched", "auto")[: 1 + gpu]:
+        able = ("batched", "auto") if gpu else ("batched",)  # "auto" is "batched" on a GPU alone
+        if (gpu or coarse) and self.engine not in able:
             raise ValueError(f'engine = {self.engine!r} has "cpu" and "float32"; use "batched"')
         return self
 
@@ -106,7 +107,6 @@ class ClientsSection(OpenSection):
     """
 
     selection: Name = "uniform"
-
     number: Annotated[int, Field(ge=1, le=100_000_000)] = 100
     per_round: Positive | None = None
     fraction: Share | None = None

@@ -90,6 +90,7 @@ class Layout:
 
     @cached_property
     def _starts(self) -> dict[str, Integers]:
+        """The result of `starts` for each level."""
         sizes = {
             "model": [self.size],
             "layer": [sum(self.tensors[t].size for t in ts) for ts in self.layer_tensors],

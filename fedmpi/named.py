@@ -101,6 +101,7 @@ def misfit(cls):
 
 
 def _ours(cls):
+    """Say whether a class is fedmpi's own; its examples count as users' code."""
     return cls.__module__.startswith("fedmpi.") and not cls.__module__.startswith("fedmpi.examples")
 
 
@@ -127,6 +128,7 @@ def in_words(error):
 
 
 def _own(frame):
+    """Say whether a line of a traceback is in users' code."""
     path = Path(frame.filename)
     here = Path(__file__).parent
     return path.is_file() and here not in path.parents and "site-packages" not in path.parts

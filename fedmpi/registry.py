@@ -170,4 +170,5 @@ class Registry(Mapping[str, Any]):
 
 
 def _place(cls: type) -> str:
+    """Return where a class is defined: a class defined again has the same place."""
     return f"{cls.__module__}.{cls.__qualname__}"

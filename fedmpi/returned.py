@@ -153,5 +153,6 @@ def _place(owner: object, method: str) -> str:
 
 
 def _wrong(where: str, found: Any, wanted: str) -> FedmpiError:
+    """Return the error that what a method returned, or a part of that, is not `wanted`."""
     verb, must = ("is", "be") if ": " in where else ("returned", "return")
     return FedmpiError(f"{where} {verb} {described(found)}; it must {must} {wanted}")

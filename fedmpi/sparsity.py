@@ -183,8 +183,8 @@ def narrowed(layout, rows):
             if reads:
                 columns = np.repeat(before, inputs // len(before))
             here = mask[tensor.start : tensor.start + tensor.size]
-            grid = here.reshape(tensor.rows, inputs, -1)
-            grid[...] = (keep[:, None] & columns)[:, :, None]
+            cells = here.reshape(tensor.rows, inputs, -1)
+            cells[...] = (keep[:, None] & columns)[:, :, None]
         before = None if layer.kind == "adapter" else keep
     return mask
 
@@ -223,6 +223,6 @@ class Units:
         inputs, *hidden = np.split(kept.astype(bool), self._ends)
         rows = (*hidden, np.ones(self.layout.layers[-1].rows, bool))
         mask, first = narrowed(self.layout, rows), self.layout.tensors[0]
-        grid = mask[first.start : first.start + first.size].reshape(first.rows, self.inputs, -1)
-        grid *= inputs[:, None].astype(np.uint8)
+        cells = mask[first.start : first.start + first.size].reshape(first.rows, self.inputs, -1)
+        cells *= inputs[:, None].astype(np.uint8)
         return rows, mask

@@ -104,6 +104,7 @@ class Total:
         return out
 
     def _mean(self, old: Vector) -> Vector:
+        """Return the mean without what `shift` added."""
         out = np.empty_like(old)
         if self.fill == "old":
             every = float(self.all)
@@ -150,9 +151,11 @@ class Total:
 
     @property
     def _unit(self) -> float:
+        """What a share of one is in the scale of the sums."""
         return kernels.sums.SCALE if self.exact else 1.0
 
     def _scaled(self, share: float) -> Any:
+        """Return a share in the scale and type of the sums."""
         if self.exact:
             return np.int64(round(share * kernels.sums.SCALE))
         return np.float32(share)

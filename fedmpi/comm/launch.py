@@ -6,9 +6,8 @@
 from fedmpi.errors import ConfigError
 
 # Set by mpiexec of MPICH, Intel MPI, Open MPI and HPE's PALS, and by srun --mpi=pmi2 or pmix.
-_RANKS = (
-    "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "MPI_LOCALRANKID",
-)
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID")
+_MARKS = (*_RANKS, "MPI_LOCALRANKID")  # the last tells the rank on a node alone
 # The innermost launcher comes first: mpirun inside a step of Slurm leaves the step's marks.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
@@ -18,7 +17,7 @@ def launched(environ):
 
     The shell of a batch job or of salloc is no launcher's, whatever SLURM_NTASKS says.
     """
-    return any(mark in environ for mark in _RANKS) or step_tasks(environ) > 1
+    return any(mark in environ for mark in _MARKS) or step_tasks(environ) > 1
 
 
 def started(environ):
@@ -31,7 +30,7 @@ def started(environ):
 
 def rank_of(environ):
     """Return the number of this process among those, as the launcher tells it; 0 alone."""
-    for name in _RANKS[:-1]:
+    for name in _RANKS:
         if name in environ:
             return _number(environ[name], 0)
     return _number(environ.get("SLURM_PROCID"), 0) if "SLURM_STEP_ID" in environ else 0

@@ -73,6 +73,7 @@ class Mpi(Comm):
         return totals, pending.result() if pending else []
 
     def _make_reducer(self):
+        """Make what adds up the sums, if there is none yet; collective."""
         if self._reducer is None:
             algorithm, costs = self._how
             self._reducer = Reducer(self.raw, algorithm, cache=costs)

@@ -36,6 +36,7 @@ def end_with(parent):
 
 
 def _look(parent):
+    """Wait until our parent is another process, and end this one."""
     while os.getppid() == parent:
         time.sleep(PAUSE)
     with suppress(OSError, ValueError):  # where our words would go may be gone too

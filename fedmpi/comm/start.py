@@ -53,10 +53,12 @@ def ending_together(comm):
 
 
 def _abort(comm, error):
+    """Show an error as Python does, and end all ranks."""
     sys.__excepthook__(type(error), error, error.__traceback__)
     sys.stderr.flush()
     comm.abort(1)
 
 
 def _abort_on_exception(comm):
+    """End all ranks when nothing catches what this one raises."""
     sys.excepthook = lambda kind, error, trace: _abort(comm, error)

@@ -64,6 +64,7 @@ def close_window(window):
 
 
 def _bytes_of(shape, kind):
+    """Return the bytes of an array of a shape and a dtype."""
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
 
 

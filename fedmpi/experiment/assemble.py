@@ -64,6 +64,7 @@ def _client_data(config, dataset, partition, samples):
     """Return what clients train on; `samples` is what `_sampling` returned."""
 
     def draw(client):
+        """Return the Samples of a client that draws them."""
         return samples(*dataset.client(client, int(partition.sizes[client])))
 
     train = samples(dataset.x_train, _targets(dataset.y_train, dataset.targets_train))
@@ -161,6 +162,7 @@ def _shared_dataset(resolved, comm, root, cache):
     name, arrays, facts, drawn = resolved.config.data.name, None, None, None
 
     def loaded():
+        """Return the Dataset, read by this rank."""
         return load(name, root, resolved.data_keys, cache)
 
     with alike(comm):
@@ -228,10 +230,12 @@ def _check_outputs(engine, model, classes, sample):
 
 
 def _shape(shape):
+    """Return a shape in words, N for the number of samples."""
     return f"[{', '.join(['N', *map(str, shape[1:])])}]"
 
 
 def _local(config, partition):
+    """Return the Local training that [clients] and [optimizer] ask for."""
     clients, optimizer = config.clients, config.optimizer
     epochs, largest = clients.local_epochs, max(1, int(partition.sizes.max(initial=0)))
     if epochs is None and clients.local_steps is None:

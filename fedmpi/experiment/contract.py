@@ -50,6 +50,7 @@ def faults(method, config=None, overrides=(), root=None):
     found = read(config, words) if config else resolve(SMALL, "the experiment of the check", words)
 
     def make():
+        """Return a new Experiment of the method."""
         return assemble(found, Serial(), root)
 
     for check in CHECKS:

@@ -69,6 +69,7 @@ def execute(resolved, comm, start, progress, stop):
 
 
 def _execute(resolved, comm, start, progress, stop):
+    """Do the work of `execute`; code of the user's that exits passes through."""
     began = perf_counter()
     with watching(comm, resolved.config.run.watch_s, start.warn) as watch:
         if comm.rank == 0 and not start.resume:

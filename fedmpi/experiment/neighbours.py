@@ -117,6 +117,7 @@ class Neighbours:
                     self._heard[self._node_rank, node] += 1
 
     def _text(self, node):
+        """Return the warning that a node is silent."""
         ranks = self._nodes[node]
         numbers = ", ".join(map(str, ranks["rank"].tolist()))
         return (

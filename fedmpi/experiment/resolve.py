@@ -128,6 +128,7 @@ def named_files(text, place, overrides=()):
 
 
 def _device_files(section, place):
+    """Return {key: text} of the files that a DevicesSection names and has not read yet."""
     texts = {}
     for key, name in section.files.items():
         path = Path(place).parent / name
@@ -197,6 +198,7 @@ def again(kept, place, overrides=(), allow_code=False):
 
 
 def _named(config, text, place):
+    """Return the Resolved experiment of a Config: the things that it names, their keys checked."""
     cls = ALGORITHMS.find(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
     selector, selector_keys = _selector(config.clients, place)

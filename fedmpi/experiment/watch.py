@@ -120,6 +120,7 @@ class Watch(Progress):
         self._step_seen = steps, since, told
 
     def _doing(self, rank):
+        """Say in words what a rank of this node last noted."""
         round, client = self._signs[rank, ROUND:].tolist()
         return f"round {round}" + (f", client {client}" if client != NO_CLIENT else "")
 

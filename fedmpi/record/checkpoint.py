@@ -207,6 +207,7 @@ class _Parts:
         self.columns[name] = self._numbers(rows)
 
     def _numbers(self, array):
+        """Append an array, little-endian; return its entry."""
         array = np.ascontiguousarray(array)
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         entry = self._append(memoryview(little).cast("B") if little.size else b"")
@@ -217,6 +218,7 @@ class _Parts:
         self.clients[int(client)] = self._append(data)
 
     def _append(self, data):
+        """Append bytes; return [place, length, CRC-32]."""
         place = self._file.tell()
         self._file.write(data)
         return [place, len(data), zlib.crc32(data)]
@@ -252,6 +254,7 @@ def read(path, with_arrays=True):
 
 
 def _array(file, entry, name):
+    """Return an array; `entry` is [place, length, CRC-32, dtype, shape]."""
     *part, dtype, shape = entry
     dtype = number_type(dtype)
     count = int(np.prod(shape, dtype=object)) if shape else 1
@@ -261,6 +264,7 @@ def _array(file, entry, name):
 
 
 def _part(file, entry, name):
+    """Return the bytes of a part; `entry` is [place, length, CRC-32]."""
     return b"".join(_pieces(file, entry, name, entry[1]))
 
 

@@ -135,7 +135,6 @@ EVENTS = _columns("events", "[E]", """
 """)
 
 
-
 def metric_column(name):
     """Return the Column of a metric that a configuration names; it is one of the rounds."""
     text = f"{name.replace('_', ' ')} on the test data; NaN in rounds without evaluation"

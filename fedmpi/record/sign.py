@@ -93,6 +93,7 @@ def tell(out, reason):
 
 
 def _beat(out, fail, over):
+    """Touch OUT.alive, and pass on what OUT.failed says, until `over` is set."""
     beaten = time.monotonic()
     while not over.wait(PAUSE):
         if _failed(out).exists():
@@ -121,6 +122,7 @@ def _read(path):
 
 
 def _ago(seconds):
+    """Return a length of time in words."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -102,6 +102,7 @@ class Source:
             raise
 
     def _open(self):
+        """Check that the file is one of HDF5, and open it."""
         status = self._disk.status()
         if stat.S_ISDIR(status.st_mode):
             raise ResultError(f"{self.path}: is a folder, not a result file")
@@ -168,6 +169,7 @@ class Source:
         """Return a group as {name: array}, groups in it (to `depth` levels) as dicts in it."""
 
         def group(path, depth):
+            """Return one group of the tree."""
             if depth == 0:
                 raise ValueError(f"/{path} is nested too deeply")
             found = {}
@@ -184,6 +186,7 @@ class Source:
 
     @contextmanager
     def _guard(self):
+        """Refuse a closed file, and turn what h5py raises in the block into a ResultError."""
         if not self._file:
             raise ResultError(f"{self.path}: has been closed; open it again")
         with reading(self.path):
@@ -205,11 +208,13 @@ class Source:
         return found
 
     def _members(self, path):
+        """Return the names in a group; they count against the file's bound."""
         found = self._object(path, h5py.Group)
         self.charge(NAME * len(found), path)
         return tuple(found)
 
     def _dataset(self, path, dtype):
+        """Return the dataset at `path` after all checks, unread."""
         dataset = self._object(path, h5py.Dataset)
         kind, shape = dataset.dtype.kind, dataset.shape
         if kind not in "biufS" or shape is None:

@@ -64,7 +64,7 @@ def put_attributes(file, values):
 def put(file, column, values):
     """Write a dataset of the table that does not grow."""
     array = text_array(values) if column.dtype == schema.TEXT else np.asarray(values, column.dtype)
-    _describe(_fixed(file, column.path, array), column)
+    _describe(_fixed(file, column.path, array), column.unit, column.meaning)
 
 
 def _fixed(group, name, array, packed=True):
@@ -150,6 +150,7 @@ def sealed(file):
     done = {column.path for column in rows}
 
     def group(path):
+        """Write the other datasets of a group, and of groups in it, again."""
         for name in list(file[path or "/"]):
             inner = f"{path}/{name}" if path else name
             if isinstance(file[inner], h5py.Group):
@@ -175,7 +176,7 @@ def _growing(file, column, dtype, widths):
         column.path, (0, *row), dtype, maxshape=(None, *row),
         chunks=(rows, *_chunks(row, WIDEST)), fletcher32=True, **PACKED,
     )
-    _describe(dataset, column)
+    _describe(dataset, column.unit, column.meaning)
     scale = SCALES.get(column.group)
     if column.path == scale:
         dataset.make_scale(column.name)
@@ -186,11 +187,7 @@ def _growing(file, column, dtype, widths):
     return dataset
 
 
-def _describe(dataset, column):
-    _name(dataset, column.unit, column.meaning)
-
-
-def _name(dataset, unit, meaning):
+def _describe(dataset, unit, meaning):
     """Say what a dataset holds, in fedmpi's attributes and those that other programs show."""
     texts = {"unit": unit, "meaning": meaning, "units": unit, "long_name": meaning}
     for name, text in texts.items():
@@ -206,7 +203,7 @@ def put_tree(group, values):
             put_tree(group.create_group(name, track_order=True), value)
         else:
             dataset = _fixed(group, name, _plain(group, name, value))
-            _name(dataset, "", f"{name.replace('_', ' ')} of the run")
+            _describe(dataset, "", f"{name.replace('_', ' ')} of the run")
 
 
 def put_devices(group, columns, clients):
@@ -217,7 +214,7 @@ def put_devices(group, columns, clients):
             raise ResultError(f"devices.{name} has shape {array.shape}, must be {(clients,)}")
         dataset = _fixed(group, _checked_name(group, name), array)
         unit, meaning = schema.DEVICES.get(name, ("", name.replace("_", " ")))
-        _name(dataset, unit, meaning)
+        _describe(dataset, unit, meaning)
 
 
 def put_model(file, arrays, sha256):
@@ -226,7 +223,7 @@ def put_model(file, arrays, sha256):
     group.clear()
     for name, array in arrays.items():
         dataset = _fixed(group, _checked_name(group, name), little_endian(array), packed=False)
-        _name(dataset, "1", f"final global weights {name}")
+        _describe(dataset, "1", f"final global weights {name}")
     put_attributes(group, {"sha256": sha256})
 
 
@@ -241,6 +238,7 @@ def _plain(group, name, value):
 
 
 def _checked_name(group, name):
+    """Return a name that HDF5 takes as one step of a path, or raise ResultError."""
     if not isinstance(name, str) or not name or "/" in name or name.strip(".") == "":
         raise ResultError(f"{group.name}: {name!r} cannot be a name; use a text without '/'")
     return name

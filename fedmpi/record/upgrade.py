@@ -14,6 +14,7 @@ def _with_columns_of(version):
     """Return a step that adds the columns that came with `version`, which nobody counted."""
 
     def step(file):
+        """Add the columns, and set the version."""
         new = [c for c in schema.ROUNDS + schema.CLIENTS if schema.SINCE.get(c.path) == version]
         store.add_columns(file, new)
         store.put_attributes(file, {"fedmpi_schema": version})

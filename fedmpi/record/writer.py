@@ -193,10 +193,12 @@ class Writer:
             self.finish("failed")
 
     def _commit(self, root, model, sha256):
+        """Commit, and set the attributes `root`; no other thread commits meanwhile."""
         with self._lock:
             self._commit_alone(root, model, sha256)
 
     def _commit_alone(self, root, model, sha256):
+        """Write what waits into a copy of the file, and let it take the file's place."""
         start = perf_counter()
         with (
             guarded(self.path),
@@ -227,12 +229,14 @@ class Writer:
                               f"{self._mark[1]}; end one of the two")
 
     def _metric_arrays(self, metrics, place):
+        """Return {path: array} of a round's metrics, which must be those of the file."""
         if metrics.keys() != {column.name for column in self._metrics}:
             named = ", ".join(column.name for column in self._metrics) or "none"
             raise ResultError(f"{place}: metrics {', '.join(metrics)}: must be {named}")
         return {c.path: column_array(c, metrics[c.name], place) for c in self._metrics}
 
     def _phase_arrays(self, phases, place):
+        """Return {path: array [ranks]} of a round's phases; NaN for ranks of an earlier start."""
         phases = column_array(schema.PHASE_COLUMNS[0], phases, place)
         expected = (len(self._phases), self._ranks)
         if phases.shape != expected:

@@ -3,13 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Bools, Integers, Reals, State
 from fedmpi.exchange import Arrival, Job
 from fedmpi.round.columns import COMPLETED
+from fedmpi.round.fixed import Experiment
 from fedmpi.selectors import World
 from fedmpi.world.conditions import Conditions
 
@@ -71,16 +71,16 @@ class Cohorts(ABC):
         """Go on from what `arrays` returned."""
 
 
-def world_of(fixed: Any, there: Bools | None, now: float) -> World:
+def world_of(fixed: Experiment, there: Bools | None, now: float) -> World:
     """Return what selectors may know at virtual second `now`.
 
-    `fixed` is the run's Experiment. `there` bool[K] are the clients that can be asked if they
-    have samples; None stands for all, and then no step is taken for each client.
+    `there` bool[K] are the clients that can be asked if they have samples; None stands for all,
+    and then no step is taken for each client.
     """
 
     def times() -> Reals:
-        seconds: Reals = fixed.costs.seconds
-        return seconds
+        """Return the seconds of the cost model, which are worked out when first asked for."""
+        return fixed.costs.seconds
 
     if there is None:
         return World(fixed.sizes, now, times, fixed.holders)

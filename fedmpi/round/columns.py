@@ -82,9 +82,9 @@ def client_row(done, samples, flops):
     row["bytes_down"] = sum(message.size.total for message in done.down)
     row["bytes_up"] = sum(message.size.total for message in done.up)
     row["status"] = REJECTED if done.reason else COMPLETED
-    row["train_loss"] = np.nan if report is None else report.loss
+    row["train_loss"] = np.nan
     if report is not None:
-        row["steps"] = report.steps
+        row["steps"], row["train_loss"] = report.steps, report.loss
         row["kept"] = done.sent.size / max(done.sent.layout.size, 1)
     return row
 
@@ -134,6 +134,7 @@ def let_time_pass(clients, conditions):
 
 
 def _spans(rows, devices):
+    """Return the Spans of CLIENT rows, by their bytes and FLOPs."""
     columns = ("client", "bytes_down", "bytes_up", "flops")
     return spans(devices, *(rows[name] for name in columns))
 

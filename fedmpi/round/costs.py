@@ -78,9 +78,11 @@ class Costs:
 
     @cached_property
     def _limited(self) -> bool:
+        """True if any device has a limit of memory."""
         return limited(self.devices)
 
     def _memory_mb(self, plan: Plan) -> float:
+        """Return the MB that a device needs to train a Plan's network."""
         optimizer, batch_size = self.config.optimizer, self.engine.data.local.batch_size
         moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
         return needed_mb(self.engine.layout_of(plan.submodel), batch_size, moments)
@@ -92,6 +94,7 @@ class Costs:
 
     @cached_property
     def _messages(self) -> Messages:
+        """Messages of plans alone, without what stages add."""
         return Messages(self.config.network.value_type)
 
     def fit(self, values: Sequence[float], client: int, plan_of: Callable[[float], Plan]) -> float:

@@ -43,6 +43,15 @@ class Simulation:
         What the clients of this rank keep between rounds.
     recorded : float
         Measured seconds that the caller spent on keeping the last round's row.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    comm : Comm
+    stop : Stop or NoSignals
+        Its `asked` is looked at between clients.
+    progress : Progress, optional
+        Hears of each round and client.
     """
 
     def __init__(self, experiment, comm, stop, progress=None):

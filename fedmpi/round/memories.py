@@ -78,6 +78,7 @@ class ClientStore:
         self._home = np.asarray(homes, np.int32)  # rank + 1, 0 for none
 
     def __getitem__(self, client):
+        """Return the memory of a client, a dict of arrays that are not to be changed."""
         return self._get((client, "kept"))
 
     def packed(self, client):
@@ -127,6 +128,7 @@ class ClientStore:
         leaving = [part.tolist() for part in np.split(going, np.cumsum(counts)[:-1])]
 
         def take(client):
+            """Return the bytes of a client that leaves, and count them."""
             nonlocal sent
             data = self._take_out(client)
             sent += len(data)
@@ -145,6 +147,7 @@ class ClientStore:
         return pack(self._pop(key)) if key in self._held else b""
 
     def _get(self, key):
+        """Return an entry, brought back from the disk if it is there; it is now the last used."""
         if key in self._filed:
             self._put(key, self._pop(key))
         elif key in self._held:

@@ -20,7 +20,11 @@ class ServerOptimizer:
         self.keys = keys
 
     def step(self, before, after):
-        """Return the next state, given the state `before` and the one proposed, `after`."""
+        """Return the next state, given the state `before` and the one proposed, `after`.
+
+        Each optimiser is a method "_name" of (change, m, v), float32[P] each, and returns the next
+        m, the next v and the move, to which the learning rate is applied.
+        """
         if self.keys.optimizer == "average":
             return after
         old, zeros = before["weights"], np.zeros_like(before["weights"])

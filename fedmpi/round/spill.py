@@ -63,6 +63,6 @@ class Spill:
 
 
 def _room(size):
-    """Return the bytes set aside for so many: the next number of three binary digits and zeros."""
+    """Return the bytes set aside for `size`: rounded up to three significant binary digits."""
     shift = max(size.bit_length() - 3, 0)
     return -(-size >> shift) << shift

@@ -91,6 +91,7 @@ class _Incoming:
 
 
 def _record(client: int, take: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Yield head and bytes of a client's record; nothing if it has no memory."""
     data = take(client)
     if data:
         yield np.array([client, len(data)], "<i8").tobytes()

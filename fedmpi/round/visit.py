@@ -85,6 +85,7 @@ def visits(server: Server, engine: Engine, jobs: Iterable[Job]) -> Iterator[Visi
     begun: deque[Job] = deque()
 
     def noted() -> Iterator[Job]:
+        """Pass the jobs on, and keep them until their reports are out."""
         for job in jobs:
             begun.append(job)
             yield job
@@ -122,6 +123,7 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 
 
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
+    """Do the work of `visit` for a client that was trained; raises what CLIENT_FAULTS names."""
     algorithm, memory = server.algorithm, server.memory(job.client)
     message, (parts, support), up, kept = outgoing(server, job, report)
     told = job.client, job.share, report.steps, report.loss

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.arrays import Integers, Reals
+from fedmpi.arrays import AnyArray, Integers, Reals
 
 
 def draw(rng: np.random.Generator, chances: Reals, number: int) -> Integers:
@@ -15,8 +15,8 @@ def draw(rng: np.random.Generator, chances: Reals, number: int) -> Integers:
     return largest(drawn, number)
 
 
-def largest(values: Reals, number: int) -> Integers:
-    """Return the places of the `number` largest of float64[n], of equal ones the first, in order.
+def largest(values: AnyArray, number: int) -> Integers:
+    """Return the places of the `number` largest of float[n], of equal ones the first, in order.
 
     NaN is the least. Only what may be among them is sorted: to sort a million clients would take
     longer than the rest of a round.
