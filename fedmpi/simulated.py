@@ -1,5 +1,7 @@
 """Sections of a configuration: the clients' simulated devices, and whom the server waits for."""
 
+import math
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -39,7 +41,9 @@ PROFILES = {
     "clients in a random order",
 }
 TRACES = ("nights", "on-off")
-Rows = tuple[tuple[float, ...], ...]
+Spells = tuple[tuple[float, ...], ...]
+Links = tuple[tuple[NotNegative, NotNegative, Rate, Rate], ...]
+Intensity = tuple[tuple[NotNegative, NotNegative], ...]
 
 
 Zone = Annotated[float, Field(ge=-24, le=24)]
@@ -94,9 +98,9 @@ class DevicesSection(Section):
     idle_w: NotNegative = 0.0
     joule_per_mb: NotNegative = 0.0
     carbon_g_per_kwh: NotNegative | Name = 0.0
-    recorded: Rows | None = None
-    links: Rows | None = None
-    intensity: Rows | None = None
+    recorded: Spells | None = None
+    links: Links | None = None
+    intensity: Intensity | None = None
 
     @field_validator("profile")
     @classmethod
@@ -113,6 +117,31 @@ class DevicesSection(Section):
             known = ", ".join(map(repr, TRACES))
             raise ValueError(f"{trace!r} is unknown; use {known}, or the path of a .csv or .json")
         return trace
+
+    @field_validator("recorded", "links", "intensity")
+    @classmethod
+    def _files_have_rows(cls, rows):
+        if rows == ():
+            raise ValueError("has no row; remove it, and fedmpi reads the file")
+        return rows
+
+    @field_validator("recorded")
+    @classmethod
+    def _spells_are_in_order(cls, rows):
+        for number, row in enumerate(rows or ()):
+            seconds = (0.0, *row[1:], *row[:1])  # the first is the length of the record
+            in_order = all(before <= after for before, after in pairwise(seconds))
+            if len(row) % 2 == 0 or not 0 < row[0] < math.inf or not in_order:
+                raise ValueError(f"row {number} must be length, start, stop, start, stop, ... with "
+                                 "0 <= start <= stop <= length")
+        return rows
+
+    @field_validator("links", "intensity")
+    @classmethod
+    def _series_are_sorted(cls, rows):
+        if rows is not None and list(rows) != sorted(rows):
+            raise ValueError("rows must be sorted, by client and second")
+        return rows
 
     @property
     def files(self):

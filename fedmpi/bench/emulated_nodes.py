@@ -7,10 +7,8 @@ are fewer than ranks, ranks wait for a core as well as for the network.
 """
 
 import os
-from contextlib import suppress
 
-from fedmpi.bench.shaped_links import FRAME, NETWORK, QUEUE, call
-from fedmpi.errors import FedmpiError
+from fedmpi.bench.shaped_links import FRAME, NETWORK, QUEUE, call, remove, remove_leftovers
 
 AT_ONCE = 1e-4  # seconds of the rate that may go at once; a timer cannot do with much less
 APART = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # every rank is a node, and speaks TCP
@@ -29,26 +27,23 @@ class EmulatedNodes:
 
     def __init__(self, count: int, gbit_s: float) -> None:
         self.count, self._bits = count, 1e9 * gbit_s * FRAME
-        self._bridge = f"fmb{os.getpid() % 100_000}"
+        self._bridge = f"fmb{os.getpid()}"
         self._names = [f"{self._bridge}-{number}" for number in range(count)]
 
     def __enter__(self) -> "EmulatedNodes":
+        remove_leftovers()
         try:
             call("ip", "link", "add", self._bridge, "type", "bridge")
             call("ip", "link", "set", self._bridge, "up")
             for number, name in enumerate(self._names):
                 self._join(number, name)
-        except FedmpiError:
+        except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        ends = [("link", "del", f"{name}h") for name in self._names]
-        spaces = [("netns", "del", name) for name in self._names]
-        for words in (*ends, *spaces, ("link", "del", self._bridge)):
-            with suppress(FedmpiError):
-                call("ip", *words)
+        remove([*(f"{name}h" for name in self._names), self._bridge], self._names)
 
     def launch(self, mpiexec: tuple[str, ...], words: list[str]) -> list[str]:
         """Return the command that runs `words` on one rank of each node.

@@ -6,8 +6,10 @@ bucket gets as much more as the headers of TCP, IP and Ethernet take.
 """
 
 import os
+import re
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 from fedmpi.errors import FedmpiError
 
@@ -15,6 +17,7 @@ FRAME = 1514 / 1448  # bytes of a full Ethernet frame, over those of the message
 BURST = 5000  # bytes that may go at once: three frames
 QUEUE = 100_000_000  # bytes that wait rather than get lost
 NETWORK = "198.18"  # addresses for measurements of networks (RFC 2544)
+LINKS, SPACES = Path("/sys/class/net"), Path("/run/netns")  # where Linux and `ip netns` list them
 
 
 class ShapedLink:
@@ -29,13 +32,14 @@ class ShapedLink:
     """
 
     def __init__(self, number: int) -> None:
-        self._name = f"fm{os.getpid() % 100_000}-{number}"
+        self._name = f"fm{os.getpid()}-{number}"
         self._ends = f"{self._name}h", f"{self._name}c"
         block = f"{NETWORK}.{os.getpid() % 250}.{4 * number}".rpartition(".")[0]
         self.host, self.client = f"{block}.{4 * number + 1}", f"{block}.{4 * number + 2}"
         self.prefix = ["ip", "netns", "exec", self._name]
 
     def __enter__(self) -> "ShapedLink":
+        remove_leftovers()
         name, (here, there) = self._name, self._ends
         try:
             call("ip", "netns", "add", name)
@@ -46,15 +50,13 @@ class ShapedLink:
             call("ip", "link", "set", here, "up")
             call("ip", "-n", name, "link", "set", there, "up")
             self.shape(1000.0, 1000.0)
-        except FedmpiError:
+        except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        for words in (("link", "del", self._ends[0]), ("netns", "del", self._name)):
-            with suppress(FedmpiError):
-                call("ip", *words)
+        remove([self._ends[0]], [self._name])
 
     def shape(self, up_mbit_s: float, down_mbit_s: float) -> None:
         """Give the link its rates, in 10^6 bits of messages a second."""
@@ -63,6 +65,28 @@ class ShapedLink:
             bits = str(round(1e6 * rate * FRAME))
             bucket = ("rate", bits, "burst", str(BURST), "limit", str(QUEUE))
             call("tc", *where, "qdisc", "replace", "dev", end, "root", "tbf", *bucket)
+
+
+def remove(links: list[str], spaces: list[str]) -> None:
+    """Delete links and namespaces by name, as far as they exist."""
+    for words in (*(("link", "del", name) for name in links),
+                  *(("netns", "del", name) for name in spaces)):
+        with suppress(FedmpiError):
+            call("ip", *words)
+
+
+def remove_leftovers() -> None:
+    """Delete the links, bridges and namespaces of processes that were killed.
+
+    Their names begin with fm or fmb and the number of the process. An address that was left behind
+    could be that of a new link.
+    """
+    links, spaces = (
+        [name for name in (os.listdir(folder) if folder.is_dir() else ())
+         if (found := re.match(r"fmb?(\d+)(-|$)", name)) and not Path("/proc", found[1]).exists()]
+        for folder in (LINKS, SPACES)
+    )  # fmt: skip
+    remove(links, spaces)
 
 
 def call(*words: str) -> None:

@@ -28,7 +28,7 @@ from fedmpi.world.series import CARBON, LINKS, series_in
 from fedmpi.world.traces import rows_in
 
 LONGEST_TRACE = 200_000_000
-_HELD = {
+HELD = {  # where the contents of a file of [devices] are kept
     "profile": "tiers",
     "trace": "recorded",
     "bandwidth": "links",
@@ -148,7 +148,7 @@ def _with_devices(config, place, texts=None):
     """
     section = config.devices
     texts = _device_files(section, place) if texts is None else texts
-    held = {_HELD[key]: READERS[key](text, getattr(section, key)) for key, text in texts.items()}
+    held = {HELD[key]: READERS[key](text, getattr(section, key)) for key, text in texts.items()}
     devices = section.model_copy(update=held)
     return config.model_copy(update={"devices": devices})
 

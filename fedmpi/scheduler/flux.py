@@ -4,6 +4,7 @@ Checked against a recording of the commands, not on a real Flux.
 """
 
 import re
+from contextlib import suppress
 
 from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.scheduler.command import answer, handed_in
@@ -44,12 +45,22 @@ def _quoted(value):
 
 
 def submit(script, environ, tasks=None):
-    """Submit a script, once for each task, and return the ids of the jobs; see slurm.submit."""
+    """Submit a script, once for each task, and return the ids of the jobs; see slurm.submit.
+
+    If a task is refused, the tasks before it are cancelled: the caller never learns their ids, so
+    the same command would submit them a second time.
+    """
     found = []
-    for task in range(tasks or 1):
-        one = [] if tasks is None else [f"--env=FEDMPI_TASK={task}"]
-        text = answer(["flux", "batch", *one, str(script)], environ, MARKS)
-        found.append(handed_in("flux batch", script, text, r"(\S+)"))
+    try:
+        for task in range(tasks or 1):
+            one = [] if tasks is None else [f"--env=FEDMPI_TASK={task}"]
+            text = answer(["flux", "batch", *one, str(script)], environ, MARKS)
+            found.append(handed_in("flux batch", script, text, r"(\S+)"))
+    except FedmpiError:
+        if found:
+            with suppress(FedmpiError):
+                answer(["flux", "cancel", *found], environ, MARKS)
+        raise
     return found
 
 

@@ -18,29 +18,37 @@ Rows = tuple[tuple[float, ...], ...]
 def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
     """Return the lines of CSV `text` below the line of `heads`, as rows of numbers, sorted.
 
-    Rates must be above 0 and other numbers at least 0. Raises ConfigError with file and line.
+    Rates must be above 0 and other numbers at least 0; clients, if there is a column of them, 0,
+    1, 2, ... without a gap. Raises ConfigError with file and line.
     """
-    lines, rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")), []
-    if tuple(head.strip() for head in next(lines, ())) != heads:
-        raise ConfigError(f"{place}: line 1: must be {','.join(heads)}")
-    for cells in lines:
-        if not any(cell.strip() for cell in cells):
-            continue
-        where = f"{place}: line {lines.line_num}"
-        try:
-            row = tuple(float(cell) for cell in cells)
-        except ValueError:
-            raise ConfigError(f"{where}: must be {len(heads)} numbers") from None
-        if len(row) != len(heads) or not all(map(math.isfinite, row)):
-            raise ConfigError(f"{where}: must be {len(heads)} finite numbers")
-        for head, value in zip(heads, row, strict=True):
-            if value < 0 or (value == 0 and "mbit" in head):
-                least = "above 0" if "mbit" in head else "at least 0"
-                raise ConfigError(f"{where}: {head} = {value:g}: must be {least}")
-        rows.append(row)
+    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        if tuple(head.strip() for head in next(lines, ())) != heads:
+            raise ConfigError(f"{place}: line 1: must be {','.join(heads)}")
+        full = (cells for cells in lines if any(cell.strip() for cell in cells))
+        rows = sorted(_row(cells, heads, f"{place}: line {lines.line_num}") for cells in full)
+    except csv.Error as error:
+        raise ConfigError(f"{place}: line {lines.line_num}: not CSV: {error}") from None
     if not rows:
         raise ConfigError(f"{place}: has no line below the names")
-    return tuple(sorted(rows))
+    if heads[0] == "client" and (found := sorted({row[0] for row in rows})) != [*range(len(found))]:
+        raise ConfigError(f"{place}: clients must be 0, 1, 2, ... without a gap")
+    return tuple(rows)
+
+
+def _row(cells, heads, where):
+    """Return the numbers of one line."""
+    try:
+        row = tuple(float(cell) for cell in cells)
+    except ValueError:
+        raise ConfigError(f"{where}: must be {len(heads)} numbers") from None
+    if len(row) != len(heads) or not all(map(math.isfinite, row)):
+        raise ConfigError(f"{where}: must be {len(heads)} finite numbers")
+    for head, value in zip(heads, row, strict=True):
+        if value < 0 or (value == 0 and "mbit" in head):
+            least = "above 0" if "mbit" in head else "at least 0"
+            raise ConfigError(f"{where}: {head} = {value:g}: must be {least}")
+    return row
 
 
 class Links:

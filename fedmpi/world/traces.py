@@ -33,7 +33,7 @@ def rows_in(text: str, place: str) -> Rows:
 def _of_json(text, place):
     """Rows of FLASH's state traces or FedScale's behaviour, told apart by what devices hold."""
     try:
-        tree = json.loads(text)
+        tree = json.loads(text, parse_int=float)  # a whole number may be too large for a float
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{place}: not valid JSON: {error}") from None
     rows = []
@@ -52,13 +52,15 @@ def _flash(messages, where):
     """The row of a phone of FLASH: there while its screen is off and it charges on WiFi.
 
     That is the criterion of Yang et al. (WWW 2021, arXiv:2006.06983). Second 0 is the midnight
-    before the first line, and the row is of whole days, so the time of day is kept.
+    before the first line, and the row is of whole days, so the time of day is kept. Offsets from
+    UTC are ignored: a phone's day is that of its own clock.
     """
     events = []
     for line in str(messages).splitlines():
         stamp, _, event = line.partition("\t")
         try:
-            events.append((datetime.fromisoformat(stamp.strip()), event.strip()))
+            time = datetime.fromisoformat(stamp.strip()).replace(tzinfo=None)
+            events.append((time, event.strip()))
         except ValueError:
             raise ConfigError(f"{where}: {line!r:.60}: must be TIME<tab>EVENT") from None
     events.sort(key=lambda event: event[0])  # lines of one second stay in their order
@@ -84,11 +86,11 @@ def _fedscale(device, where):
     numbers = [device.get("finish_time")]
     for values in (active, inactive):
         numbers += values if isinstance(values, list) else [None]
-    if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+    if not all(isinstance(number, float) for number in numbers):
         raise ConfigError(f"{where}: needs numbers active, inactive (lists) and finish_time")
     if len(active) != len(inactive):
         raise ConfigError(f"{where}: {len(active)} active but {len(inactive)} inactive times")
-    return _row(float(numbers[0]), list(zip(active, inactive, strict=True)), where)
+    return _row(numbers[0], zip(active, inactive, strict=True), where)
 
 
 def _of_csv(text, place):
@@ -116,16 +118,16 @@ def _of_csv(text, place):
 def _line(cells, where):
     """Return (client, start, stop, there) of one line of CSV."""
     try:
-        client, (start, stop) = int(cells[0]), map(float, cells[1:3])
-        state = cells[3].strip().lower()
-    except (ValueError, IndexError):
+        client, start, stop, state = cells
+        client, start, stop = int(client), float(start), float(stop)
+    except ValueError:
         raise ConfigError(f"{where}: must be {','.join(HEADS)}, the first three numbers") from None
-    if state not in (*THERE, *AWAY):
+    if (word := state.strip().lower()) not in (*THERE, *AWAY):
         known = ", ".join((*THERE, *AWAY))
-        raise ConfigError(f"{where}: state = {cells[3]!r:.40}: must be one of {known}")
+        raise ConfigError(f"{where}: state = {state!r:.40}: must be one of {known}")
     if not (client >= 0 and 0 <= start <= stop <= LAST):
         raise ConfigError(f"{where}: needs client >= 0 and 0 <= start <= stop <= {LAST:g}")
-    return client, start, stop, state in THERE
+    return client, start, stop, word in THERE
 
 
 def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tuple[float, ...]:
@@ -141,7 +143,7 @@ def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tu
             joined[-1][1] = max(joined[-1][1], stop)
         elif stop - start > 2 * TICK:  # shorter than what a round can meet
             joined.append([start, stop])
-    return (float(length), *(float(second) for spell in joined for second in spell))
+    return (length, *(second for spell in joined for second in spell))
 
 
 def _some(rows, place):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fedmpi.bench import real_rounds, validation
+from fedmpi.bench import real_rounds, shaped_links, validation
 from fedmpi.bench.processes import Launch
 from fedmpi.bench.shaped_links import FRAME, ShapedLink
 from fedmpi.errors import FedmpiError
@@ -52,10 +52,30 @@ def test_a_link_leaves_nothing_behind_if_it_cannot_be_had(monkeypatch):
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(FedmpiError, match=r"tc qdisc .*: Operation not permitted"):
         ShapedLink(3).__enter__()
-    name = f"fm{os.getpid() % 100_000}-3"
-    assert called[0] == f"ip netns add {name}"
+    name = f"fm{os.getpid()}-3"
+    assert f"ip netns add {name}" in called
     assert called[-2:] == [f"ip link del {name}h", f"ip netns del {name}"]
     assert f"rate {round(1e9 * FRAME)} " in next(word for word in called if "tc" in word)
+
+
+def test_what_a_killed_bench_left_is_removed_by_the_next(monkeypatch, tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for folder, names in (
+        ("net", ["lo", "fmt", f"fm{dead.pid}-0h", f"fmb{dead.pid}", f"fmb{os.getpid()}"]),
+        ("netns", [f"fm{dead.pid}-0", f"fmb{dead.pid}-1", f"fm{os.getpid()}-0", "other"]),
+    ):
+        for name in names:
+            (tmp_path / folder / name).mkdir(parents=True)
+    monkeypatch.setattr(shaped_links, "LINKS", tmp_path / "net")
+    monkeypatch.setattr(shaped_links, "SPACES", tmp_path / "netns")
+    called = []
+    monkeypatch.setattr(shaped_links, "call", lambda *words: called.append(" ".join(words)))
+    shaped_links.remove_leftovers()
+    assert sorted(called) == sorted([
+        f"ip link del fm{dead.pid}-0h", f"ip link del fmb{dead.pid}",
+        f"ip netns del fm{dead.pid}-0", f"ip netns del fmb{dead.pid}-1",
+    ])  # fmt: skip
 
 
 def test_errors_by_hand():

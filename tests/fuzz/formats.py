@@ -17,7 +17,7 @@ from fedmpi.experiment import resolve
 from fedmpi.record import checkpoint
 from fedmpi.round import memories
 from tests.fuzz.mutate import damaged, damaged_text
-from tests.fuzz.texts import CONFIG, DEVICES, PLAY, SPEECHES, SWEEP, WORDS
+from tests.fuzz.texts import CONFIG, DEVICE_FILES, PLAY, SPEECHES, SWEEP, WORDS
 from tests.fuzz.verbs import shown
 
 
@@ -41,11 +41,17 @@ def configuration(folder):
 
 
 def devices(folder):
-    """CSV text of a population of devices."""
-    from fedmpi.world.profile import devices_in
+    """The files of [devices]: populations, traces in three formats, links and carbon over time."""
+    from fedmpi.config import read
 
     def case(random):
-        for device in devices_in(damaged_text(random, DEVICES, WORDS), "fuzzed.csv"):
+        key, text = random.choice(DEVICE_FILES)
+        found = resolve.READERS[key](damaged_text(random, text, WORDS), "fuzzed")
+        if key != "profile":
+            held = f"{resolve.HELD[key]} = {json.dumps(found)}"
+            read(f"[devices]\n{held}", "fuzzed.toml")
+            return
+        for device in found:
             if not (0 < device.gflop_s < float("inf") and (device.dropout or 0) < 1):
                 raise RuntimeError("a device that cannot be")
 

@@ -41,10 +41,19 @@ WORDS = [
     "name = \"/etc/passwd\"", ".:a", "os:system", "\ud7ff", "\x1b[2J", "é", "tiers", "lr = 1\n",
     "name = \"" + "a" * 300 + "\"",
 ]  # fmt: skip
-DEVICES = """name,gflop_s,up_mbit_s,down_mbit_s,latency_s,dropout
+DEVICE_FILES = (  # (key of [devices], text)
+    ("profile", """name,gflop_s,up_mbit_s,down_mbit_s,latency_s,dropout
 old phone,1.0,2,8,0.1,0.2
 "new, dear",9.2,20,80,0.02,
-"""
+"""),
+    ("trace", "client,start,stop,state\n0,0,1,on\n1,0.4,3,off\n1,5,9,TRUE\n"),
+    ("trace", '{"7": {"active": [0, 50, 95], "inactive": [10, 60, 120], "finish_time": 100}}'),
+    ("trace", '{"0": {"messages": "2020-01-01 22:00:00 \\tscreen_off\\n'
+     '2020-01-01T22:10+01:00\\twifi\\n2020-01-01 22:30:00\\tbattery_charged_on\\n'
+     '2020-01-02 03:00:00\\tscreen_on"}}'),
+    ("bandwidth", "client,second,up_mbit_s,down_mbit_s\n0,0,1,2\n0,1.5,3,4\n1,0,0.5,9\n"),
+    ("carbon_g_per_kwh", "second,g_per_kwh\n0,100\n60,400\n"),
+)  # fmt: skip
 SWEEP = """
 base = "exp.toml"
 seeds = [0, 1]

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.scheduler import SCHEDULERS, flux, pbs
 from fedmpi.scheduler.options import Options
 from fedmpi.scheduler.snapshot import Snapshot
@@ -182,3 +182,18 @@ def test_flux_gets_a_job_for_each_task(env, tmp_path):
     assert flux.submit(tmp_path / "s", env, 3) == ["f4712"] * 3
     noted = (tmp_path / "notes").read_text().splitlines()
     assert noted == [f"flux batch --env=FEDMPI_TASK={i} {tmp_path}/s" for i in range(3)]
+
+
+def test_flux_leaves_no_task_of_which_nobody_knows(env, monkeypatch):
+    asked = []
+
+    def answer(words, environ, without):
+        asked.append(words)
+        if "--env=FEDMPI_TASK=2" in words:
+            raise FedmpiError("flux batch: refused")
+        return f"f{len(asked)}"
+
+    monkeypatch.setattr(flux, "answer", answer)
+    with pytest.raises(FedmpiError, match="refused"):
+        flux.submit("s", env, 4)
+    assert asked[-1] == ["flux", "cancel", "f1", "f2"] and len(asked) == 4

@@ -62,14 +62,29 @@ BAD = {
     "a: line 2: must be 2 numbers": "second,g_per_kwh\n0,x\n",
     "a: line 3: must be 2 finite numbers": "second,g_per_kwh\n0,1\n0,inf\n",
     "a: line 2: g_per_kwh = -1: must be at least 0": "second,g_per_kwh\n0,-1\n",
+    "a: line 2: not CSV: field larger": f"second,g_per_kwh\n0,{'1' * 140_000}\n",
+    "a: clients must be 0, 1, 2, ... without a gap": ",".join(LINKS) + "\n0,0,1,1\n2,0,1,1\n",
 }
 
 
 @pytest.mark.parametrize("message", BAD)
 def test_a_fault_of_a_series_is_named(message):
     with pytest.raises(ConfigError) as caught:
-        series_in(BAD[message], "a", CARBON)
+        series_in(BAD[message], "a", LINKS if BAD[message].startswith("client") else CARBON)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("held", [
+    "recorded = []", "recorded = [[]]", "recorded = [[0.0]]", "recorded = [[inf]]",
+    "recorded = [[9.0, 1.0]]", "recorded = [[9.0, 4.0, 1.0]]", "recorded = [[9.0, 4.0, 10.0]]",
+    "links = []", "links = [[0, 0, 1]]", "links = [[0, 0, 1, 0]]",
+    "links = [[1, 0, 1, 1], [0, 0, 1, 1]]", "intensity = []", "intensity = [[1]]",
+    "intensity = [[0, nan]]",
+])  # fmt: skip
+def test_what_a_configuration_holds_of_files_is_checked(held):
+    key = held.partition(" ")[0]
+    with pytest.raises(ConfigError, match=f"devices.{key}"):
+        devices(held, 4)
 
 
 def test_joules_and_grams_by_hand():

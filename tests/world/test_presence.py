@@ -145,6 +145,7 @@ def test_flash_rows_begin_at_midnight_and_lines_may_be_out_of_order():
         "2020-01-02 00:30:00 \t99.0%", "2020-01-02 02:00:00 \twifi",
         "2020-01-02 03:00:00 \tscreen_on", "2020-01-02 04:00:00 \tscreen_on",
     ]  # fmt: skip
+    lines[3] = lines[3].replace(" \t", "+08:00 \t")  # an offset from UTC changes no time of day
     (row,) = rows_in(json.dumps({"0": {"messages": "\n".join(lines)}}), "a.json")
     hours = np.array(row) / 3600
     assert hours.tolist() == [48, 22.5, 25, 26, 27]
@@ -160,8 +161,14 @@ BAD = {
         '{"x": {"active": [], "inactive": [], "finish_time": NaN}}',
     "a: device 'x': 'hello': must be TIME<tab>EVENT": '{"x": {"messages": "hello"}}',
     "a: has no device": "{}",
+    "a: device 'x': from inf to 2": f'{{"x": {{"active": [1{"0" * 400}], "inactive": [2], '
+        '"finish_time": 4}}',
+    "a: device 'x': needs numbers active, inactive": '{"x": {"active": [true], "inactive": [2], '
+        '"finish_time": 4}}',
     "a: line 1: must be client,start,stop,state": "client,start\n",
     "a: line 2: must be client,start,stop,state": "client,start,stop,state\n0,1\n",
+    "a: line 3: must be client,start,stop,state":
+        "client,start,stop,state\n0,1,2,on\n0,3,4,on,more\n",
     "a: line 2: state = 'asleep': must be one of available":
         "client,start,stop,state\n0,1,2,asleep",
     "a: line 2: needs client >= 0 and 0 <= start": "client,start,stop,state\n0,3,2,on\n",
