@@ -9,9 +9,9 @@
 #   long           the methods with a bar, for 200 rounds         15 minutes
 #   decay          the same with a learning rate that falls       15 minutes
 #   rate           FedAvg and SCAFFOLD at half the learning rate  4 minutes
-#   rescaled       SNIP and ERK with rescaled first weights       8 minutes
 #   digits         digits/*.toml, ResNet-20                       8 minutes
 #   skeletons      skeletonization/*.toml                         3 minutes
+#   rescaled       SNIP and ERK with rescaled first weights       8 minutes
 #   traffic        cifar-10/*.toml with 5 samples a client: the table's communication   20 minutes
 #   cifar-10       cifar-10/*.toml on the table's three splits    9 configurations, see there
 #   fedskel-mnist  fedskel-mnist/*.toml, FedSkel's own setting    5 hours a seed
@@ -24,14 +24,8 @@
 # ROUNDS=N ends cifar-10 after N of the 200 rounds, evaluated every second one. ONLY="a b" runs
 # these experiments of a folder alone.
 set -euo pipefail
-out=${1:?usage: bash jobs/papers.sh OUT STUDY...}
+source "$(dirname "$0")/start.sh"
 shift
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-cd "$(dirname "$0")/.."
-PATH="$PWD/.venv/bin:$PATH"
-export OMP_NUM_THREADS=1
-: "${FEDMPI_DATA:?set it to the folder of the data sets}"
 configs=jobs/configs/papers
 cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
 JOBS=${JOBS:-$((cores > 1 ? cores - 1 : 1))}

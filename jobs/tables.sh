@@ -7,14 +7,8 @@
 #   selection     rules of selection: time to accuracy              21 runs, 4 minutes
 #   compression   accuracy against bytes                            36 runs, 7 minutes
 set -euo pipefail
-out=${1:?usage: bash jobs/tables.sh OUT TABLE...}
+source "$(dirname "$0")/start.sh"
 shift
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-cd "$(dirname "$0")/.."
-PATH="$PWD/.venv/bin:$PATH"
-export OMP_NUM_THREADS=1
-: "${FEDMPI_DATA:?set it to the folder of the data sets}"
 
 for name in "${@:-policies selection compression}"; do
     for table in $name; do

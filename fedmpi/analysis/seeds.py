@@ -29,7 +29,7 @@ class SeedSpread:
 
     @classmethod
     def of(cls, values):
-        """Return the Spread of numbers; None if there is none, or if one of them is None."""
+        """Return the SeedSpread of numbers; None if there is none, or if one of them is None."""
         if not values or None in values:
             return None
         array = np.asarray(values, np.float64)
@@ -38,9 +38,9 @@ class SeedSpread:
 
 
 def rows(runs, target=None):
-    """Return a dict for each configuration: name, runs, seeds, reached, and Spreads.
+    """Return a dict for each configuration: name, runs, seeds, reached, and SeedSpreads.
 
-    final_accuracy, rounds_to, bytes_to and seconds_to are Spreads or None; the last three are
+    final_accuracy, rounds_to, bytes_to and seconds_to are SeedSpreads or None; the last three are
     None unless all runs reach `target`. `difference` is (mean, half width of its 95 % interval)
     of the final accuracy against the first configuration, over the seeds that both have; None
     for the first, and where fewer than two seeds are the same.
@@ -61,7 +61,7 @@ def rows(runs, target=None):
 
 
 def _paid(group, target):
-    """What the runs of a group paid for the target, as Spreads, and how many reached it."""
+    """What the runs of a group paid for the target, as SeedSpreads, and how many reached it."""
     if target is None:
         return {"reached": None} | dict.fromkeys(MEASURES)
     values = {

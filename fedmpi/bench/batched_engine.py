@@ -1,6 +1,6 @@
 """The batched engine beside the torch engine, and the rule of engine = "auto" that follows.
 
-Arms are processes of their own that take turns, as in bench.round. On a processor seconds are
+Arms are processes of their own that take turns, as in round_loop.py. On a processor seconds are
 those of the processor, so that other programs on the machine count little; on a GPU they are
 those of the clock. The first round is start-up and the last one evaluates, so neither counts.
 

@@ -71,7 +71,7 @@ def run(raw, cases=CASES, methods=METHODS, turns=TURNS, patience=PATIENCE):
 
 
 def fitted(ranks, seconds):
-    """Return the Network on which the measured messages take what they took.
+    """Return the ModelledNetwork on which the measured messages take what they took.
 
     `seconds` of "short", "middle" and "large" exchanges in a ring, and of "built-in", an
     Allreduce of LARGE bytes of int64.

@@ -14,6 +14,7 @@ import json
 import numpy as np
 
 from fedmpi.comm.base import Serial
+from fedmpi.errors import ConfigError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.execute import parameters
 from fedmpi.round.synchronous import Synchronous
@@ -22,10 +23,14 @@ from fedmpi.round.synchronous import Synchronous
 def write(folder, resolved, root, cache):
     """Write the files for a Resolved experiment on images into `folder` (a Path).
 
-    `root` and `cache` as for `assemble`, whose errors it raises.
+    `root` and `cache` as for `assemble`, whose errors it raises; ConfigError if clients draw their
+    samples when they train, so that there are no arrays of them.
     """
     experiment = assemble(resolved, Serial(), root, cache)
     data, config = experiment.engine.data, experiment.config
+    if data.draw:
+        raise ConfigError(f"data.name = {config.data.name!r}: clients draw their samples when they "
+                          "train; other programs need a data set of arrays, such as 'patterns'")
     parts = [data.partition.of(client) for client in range(config.clients.number)]
     rounds, cohorts = range(config.run.rounds), Synchronous(experiment)
     arrays = {

@@ -1,7 +1,7 @@
 """One run measured from the inside: what `fedmpi run` does, with a clock beside it.
 
 The result is a dict:
-    ranks, trainer      how it ran
+    ranks, engine       how it ran
     seconds             of each round, everything included: record, commit, progress
     cpu_seconds         processor seconds of rank 0 in each round
     bare                seconds of training alone for the same clients (with `bare`), by round
@@ -25,14 +25,18 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.bench.measure import plain
+from fedmpi.errors import ConfigError
+from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.execute import execute
 from fedmpi.experiment.stop import NoSignals
+from fedmpi.layout import Support
+from fedmpi.learn.one_by_one import GradientEngine
 from fedmpi.learn.steps import edges_of
+from fedmpi.plan import Plan
 from fedmpi.record import reader
 from fedmpi.record.schema import PHASES
 from fedmpi.resident import resident
-from fedmpi.rng import rng_for
 from fedmpi.round.synchronous import Synchronous
 
 
@@ -40,7 +44,7 @@ def measure(resolved, comm, start, bare=False):
     """Run a Resolved experiment in a folder of its own; return the dict above on rank 0.
 
     Collective over `comm`; other ranks return None. `start.out` is not used. `bare` needs a
-    run of one rank.
+    run of one rank, and raises ConfigError for training that Bare does not do.
     """
     beside = Bare(resolved, comm, start) if bare else None
     clock = Clock(beside)
@@ -52,7 +56,7 @@ def measure(resolved, comm, start, bare=False):
         with reader.open(start.out) as run:
             found = {"accuracy": float(run.rounds.test_accuracy[-1])}
             found["weights_sha256"] = run.weights_sha256
-    how = {"ranks": comm.size, "trainer": resolved.config.run.engine}
+    how = {"ranks": comm.size, "engine": resolved.config.run.engine}
     return plain(how | clock.found() | found)
 
 
@@ -102,15 +106,23 @@ class Clock:
 class Bare:
     """The training of a round's clients with nothing around it: the floor of a round.
 
-    Samples, batch order, engine and optimiser step are those of the run; there is no plan, no
-    message, no sum, no report. SGD only. How long a kernel takes depends on the weights a
-    little (branches on signs), so these are trained on from round to round too.
+    Samples, batch order, gradients and optimiser step are those of the run. The plan is the same
+    for all clients; there is no message, no sum, no report. How long a kernel takes depends on the
+    weights a little (branches on signs), so these are trained on from round to round too.
     """
 
     def __init__(self, resolved, comm, start):
         self._experiment = assemble(resolved, comm, start.data_root, start.cache)
+        engine, optimizer = self._experiment.engine, resolved.config.optimizer.name
+        if optimizer != "sgd" or not isinstance(engine, GradientEngine):
+            raise ConfigError(
+                "bench run --bare: needs optimizer.name = 'sgd' and engine 'kernels' or 'torch'; "
+                f"this experiment has {optimizer!r} and {engine.name!r}"
+            )
         self._cohorts = Synchronous(self._experiment)
         layout = self._experiment.layout
+        everything = Support.all(layout)
+        self._plan = Plan(down=everything, up=everything)
         self._weights = self._experiment.weights
         self._velocity = np.zeros(layout.size, np.float32)
         self._moving = layout.trained.astype(np.uint8)
@@ -127,21 +139,14 @@ class Bare:
         self._weights = np.tensordot(shares, trained, 1).astype(np.float32)
 
     def _client(self, round, client):
-        data = self._experiment.engine.data
-        engine = self._experiment.engine.gradients
-        local, size, index = data.local, data.local.batch_size, data.partition.of(client)
-        engine.weights[:] = self._weights
+        data, gradients = self._experiment.engine.data, self._experiment.engine.gradients
+        gradients.weights[:] = self._weights
         self._velocity.fill(0)
-        rng, lr = rng_for(data.seed, "batches", round, client), np.float32(local.lr)
-        left = int(local.steps_of(len(index)))
-        while left > 0:
-            order = rng.permutation(len(index))
-            for first in range(0, len(index), size)[:left]:
-                left -= 1
-                x, y = data.samples.take(index[order[first : first + size]])
-                engine.gradient(engine.weights, x, y, engine.grad)
-                kernels.update.sgd(
-                    engine.weights, engine.grad, self._velocity, self._weights, self._moving,
-                    self._edges, lr, local.momentum, local.weight_decay, 0.0,
-                )
-        return engine.weights.copy()
+        local, lr = data.local, np.float32(data.local.lr_of(round))
+        for x, y, _ in data.batches(Job(client, round, {}, self._plan, 1.0)):
+            gradients.gradient(gradients.weights, x, y, gradients.grad)
+            kernels.update.sgd(
+                gradients.weights, gradients.grad, self._velocity, self._weights, self._moving,
+                self._edges, lr, local.momentum, local.weight_decay, 0.0,
+            )
+        return gradients.weights.copy()

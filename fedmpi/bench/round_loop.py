@@ -9,7 +9,7 @@ The result is a dict for JSON:
     machine     processor, instructions, cores, load at the beginning and at the end
     arms        for each: name, ranks, clients_per_second and seconds (of a round) as
                 {median, low, high, quartiles, count}, startup (seconds to the end of the first
-                round), accuracy, note; fedmpi's own also trainer, phases, weights_sha256
+                round), accuracy, note; fedmpi's own also engine, phases, weights_sha256
     overhead    over_bare: {median, ...} of round / bare training - 1, paired by round
     startup     seconds to the end of the first training step, {median, ...}
     memory      bytes of rank 0: over rounds, and by size of the cohort; None if left out
@@ -183,7 +183,7 @@ def _arms(launch, folder, size, others):
 
     arms = [own("fedmpi", ranks, words=["--bare"] if ranks == 1 else []) for ranks in size.ranks]
     most = size.ranks[-1]
-    arms += [own("fedmpi, torch engine", ranks, "run.trainer=torch") for ranks in sorted({1, most})]
+    arms += [own("fedmpi, torch engine", ranks, "run.engine=torch") for ranks in sorted({1, most})]
     rounds = f"run.rounds={size.skeleton_rounds}"
     later = size.skeleton_rounds // 2, -1
     arms.append(own("fedmpi, FedSkel r = 0.25", most, *SKELETON, rounds, counts=later,
@@ -247,7 +247,7 @@ def _row(arm, size):
     row |= {"accuracy": arm.found["accuracy"], "first_round": arm.found["seconds"][0]}
     if arm.bare:
         row["bare_clients_per_second"] = Spread.of(size.per_round / np.array(arm.bare)).plain()
-    keys = ("trainer", "phases", "weights_sha256")
+    keys = ("engine", "phases", "weights_sha256")
     return row | {key: arm.found[key] for key in keys if key in arm.found}
 
 
@@ -278,7 +278,7 @@ def _bars(arms, size, over_bare, startup, held):
         Bar("over Flower", over("Flower 1.41.0", most), 15.0, note=note("Flower 1.41.0")),
         Bar("FedSkel r = 0.25 over FedAvg", 1 / skeleton if skeleton else None, 1.0),
         Bar("accuracy: largest difference between arms", _parity(arms), PARITY, False),
-        Bar("kinds of weights of one trainer on any ranks", _kinds(arms), 1.0, False),
+        Bar("kinds of weights of one engine on any ranks", _kinds(arms), 1.0, False),
     ]
 
 

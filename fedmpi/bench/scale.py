@@ -1,7 +1,7 @@
 """What the sums would take on thousands of ranks: their messages, replayed on a modelled network.
 
 The messages are those that the algorithms of `fedmpi.comm.reduce` would send for exactly the
-supports that are given (supports.py), in size and order, the small ones before a sum too.
+supports that are given (drawn_supports.py), in size and order, the small ones before a sum too.
 How near a replay comes is measured by check.py.
 """
 
@@ -148,7 +148,7 @@ def of_method(method, watched, ranks=RANKS, networks=NETWORKS):
 
 
 def run(launch, quick, say):
-    """Measure and predict everything; starts its own ranks by `launch` (launch.py).
+    """Measure and predict everything; starts its own ranks by `launch` (processes.py).
 
     Returns a dict for JSON: "checks" (what check.py finds on 2, 3 and 4 ranks), "rows" (see
     `independent`), "methods" (see `of_method`), "rounds" (see whole_rounds.scaling) and "bars".

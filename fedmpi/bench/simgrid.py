@@ -34,7 +34,7 @@ def found():
 
 
 def bare(network):
-    """Return a Network without what SimGrid's model lacks: overheads and handshakes."""
+    """Return a ModelledNetwork without what SimGrid's model lacks: overheads and handshakes."""
     return replace(network, overhead=0.0, handshake=0.0)
 
 

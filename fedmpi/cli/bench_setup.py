@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
-from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, one_thread_each
+from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, mpiexec, one_thread_each
 
 GBIT_S = 10.0  # of the network between emulated nodes
 
@@ -32,9 +30,7 @@ def launch_of(folder, ranks=None):
     """Return how arms are started: on `ranks` ranks at most, or on as many as there are cores."""
     from fedmpi.bench.processes import Launch
 
-    cores = len(os.sched_getaffinity(0))
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    cores, found = len(os.sched_getaffinity(0)), mpiexec()
     return Launch(
         python=sys.executable,
         mpiexec=(found, "-n") if found else (),

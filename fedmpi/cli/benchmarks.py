@@ -126,10 +126,11 @@ def round_(args):
 
 def _batched(args):
     """Measure the batched engine beside the torch engine, and print the rule of auto."""
-    from fedmpi.bench import batched_engine
+    from fedmpi.bench import batched_engine, environment
 
-    ranks = args.ranks or 1
-    launch = launch_of(prepare(), ranks)
+    asked = 1 if args.ranks is None else args.ranks
+    launch = launch_of(prepare(), asked)
+    ranks = environment.ranks(launch, asked)
     found = batched_engine.run(launch, args.device, ranks, args.quick, say, args.pfl)
     write(args.json, found)
     show_machine(found["machine"])
@@ -165,7 +166,7 @@ def _collectives_alone(args):
     """Measure single sums on ranks of this command, and whole runs on theirs."""
     from fedmpi.bench import environment, reductions
 
-    if args.nodes and (args.runs or args.ranks or args.nodes < 2):
+    if args.nodes is not None and (args.runs or args.ranks or args.nodes < 2):
         raise ConfigError(
             f"bench collectives --nodes {args.nodes}: takes 2 or more, and no --runs or --ranks"
         )

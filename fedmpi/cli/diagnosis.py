@@ -66,9 +66,9 @@ def doctor(args):
 
 def _start_ranks(args):
     """Start ranks of this command, and return their exit code."""
-    from fedmpi.cli.sweeps import mpiexec
+    from fedmpi.cli.sweeps import launcher
 
-    words = [mpiexec(), "-n", args.mpi, sys.executable, "-m", "fedmpi", "doctor", "--mpi",
+    words = [launcher(), "-n", args.mpi, sys.executable, "-m", "fedmpi", "doctor", "--mpi",
              "--seconds", args.seconds, "-o", args.out, *([args.config] if args.config else [])]
     return subprocess.run([str(word) for word in words]).returncode
 

@@ -2,6 +2,9 @@
 
 import ctypes
 import os
+import shutil
+import sys
+from pathlib import Path
 
 from fedmpi import api
 from fedmpi.errors import ConfigError
@@ -17,6 +20,12 @@ def data_root(named=None):
 def cache_folder():
     """Return fedmpi's folder in the user's cache."""
     return api.cache_folder(os.environ)
+
+
+def mpiexec():
+    """Return the path of the launcher beside this Python, else of that on PATH; None if neither."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return str(beside) if beside.exists() else shutil.which("mpiexec")
 
 
 def one_thread_each(threads):

@@ -14,8 +14,7 @@ class StartUp:
 
     On a terminal this is a single line that is rewritten each second and erased at the end.
     Elsewhere each stage gets a line that begins with "#", and a further line every few seconds
-    while it lasts.
-    Kernels that are compiled meanwhile are counted, since they explain a long first start.
+    while it lasts. Compiled kernels are counted, since they explain a long first start.
     """
 
     def __init__(self, live=None):

@@ -2,17 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from fedmpi.cli.machine import mpiexec
+from fedmpi.cli.run import STOPPED_EARLY
 from fedmpi.cli.submission import Submission, add_job, own_command
 from fedmpi.errors import ConfigError, FedmpiError, ResultError
 from fedmpi.text_file import text_of
-
-STOPPED_EARLY = 75
 
 
 def add_verbs(verbs):
@@ -137,7 +136,7 @@ def _run_point(args, base, out, point, stop):
     else:
         words = ["run", base, "-o", out]
         words += [word for override in point.overrides() for word in ("--set", override)]
-    ranks = [mpiexec(), "-n", args.ranks] if args.ranks > 1 else []
+    ranks = [launcher(), "-n", args.ranks] if args.ranks > 1 else []
     process = subprocess.Popen([str(word) for word in [*ranks, *own_command(), *words]])
     passed_on = False
     while True:
@@ -150,12 +149,11 @@ def _run_point(args, base, out, point, stop):
                 passed_on = True
 
 
-def mpiexec():
-    """Return the path of the launcher beside this Python, or on PATH. Raises ConfigError."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = beside if beside.exists() else shutil.which("mpiexec")
-    if not found:
-        raise ConfigError("--ranks: no mpiexec; load your MPI's module or install fedmpi[mpich]")
+def launcher():
+    """Return the path of mpiexec. Raises ConfigError if there is none."""
+    if not (found := mpiexec()):
+        raise ConfigError("no mpiexec to start ranks; load your MPI's module or install "
+                          "fedmpi[mpich]")
     return found
 
 

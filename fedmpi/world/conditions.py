@@ -9,7 +9,7 @@ import numpy as np
 
 from fedmpi.arrays import Integers, Reals
 from fedmpi.rng import rng_for
-from fedmpi.world.devices import Devices
+from fedmpi.world.devices import RATES, Devices
 from fedmpi.world.schedule import Schedule
 
 
@@ -58,9 +58,6 @@ def conditions_of(
     found = replace(devices, **changed) if changed else devices
     left = None if devices.presence is None else devices.presence.leaves(now) - now
     return Conditions(found, schedule, now, left)
-
-
-RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
 
 
 class Varied:

@@ -12,7 +12,7 @@ from fedmpi.world.boards import TABLES
 from fedmpi.world.nights import Nights
 from fedmpi.world.on_off import OnOff
 from fedmpi.world.presence import Presence, shifts
-from fedmpi.world.profile import NUMBERS
+from fedmpi.world.profile import NUMBERS, RATES
 from fedmpi.world.recorded import Recorded, spells_of
 from fedmpi.world.series import Links
 
@@ -102,7 +102,6 @@ class Devices:
         return columns | (self.presence.columns() if self.presence else {})
 
 
-RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
 POWERS = ("power_w", "idle_w", "joule_per_mb")
 
 

@@ -7,7 +7,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.section import check
 from fedmpi.simulated import Tier
 
-NEEDED = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")
+RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")  # which every device has
 NUMBERS = ("availability", "dropout", "memory_mb", "power_w", "idle_w", "joule_per_mb")
 OPTIONAL = ("name", *NUMBERS)
 
@@ -34,13 +34,13 @@ def devices_in(text, place):
 
 def _check(heads, place):
     """Raise ConfigError unless the first line names the columns, each once."""
-    known = ", ".join((*NEEDED, *OPTIONAL))
-    if missing := [name for name in NEEDED if name not in heads]:
+    known = ", ".join((*RATES, *OPTIONAL))
+    if missing := [name for name in RATES if name not in heads]:
         raise ConfigError(
-            f"{place}: line 1: has no column {', '.join(missing)}; needed: {', '.join(NEEDED)}"
+            f"{place}: line 1: has no column {', '.join(missing)}; needed: {', '.join(RATES)}"
         )
     for head in heads:
-        if head not in (*NEEDED, *OPTIONAL):
+        if head not in (*RATES, *OPTIONAL):
             raise ConfigError(f"{place}: line 1: column {head!r:.60} is unknown; known: {known}")
         if heads.count(head) > 1:
             raise ConfigError(f"{place}: line 1: column {head!r} appears twice; remove one")
@@ -53,7 +53,7 @@ def _device(heads, row, place):
     cells = dict(zip(heads, row, strict=True))
     values = {"name": cells.pop("name", "").strip() or place.rpartition(": ")[2], "share": 1.0}
     for head, cell in cells.items():
-        if cell.strip() or head in NEEDED:
+        if cell.strip() or head in RATES:
             try:
                 values[head] = float(cell)
             except ValueError:

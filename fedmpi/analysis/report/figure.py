@@ -155,7 +155,7 @@ def thinned(y, most):
 
 
 def frame_of(curves, axis_units, y=None):
-    """Return the Frame that holds all Curves; y None lets it begin at 0 and end round."""
+    """Return the PlotArea that holds all Curves; y None lets it begin at 0 and end round."""
     most = max((float(curve.x[-1]) for curve in curves if curve.x.size), default=1.0)
     most = most if most > 0 else 1.0
     if y is None:

@@ -1,0 +1,8 @@
+# How papers.sh and tables.sh begin. They source this file, and give OUT as their first word.
+out=${1:?OUT is missing, the folder of the results; see the head of $0}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+export OMP_NUM_THREADS=1
+: "${FEDMPI_DATA:?set it to the folder of the data sets}"
