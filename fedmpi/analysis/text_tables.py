@@ -77,6 +77,8 @@ def info_text(run):
         "bytes_up": quantities.in_bytes,
         "final_accuracy": quantities.accuracy,
         "best_accuracy": quantities.accuracy,
+        "memory_peak": quantities.in_bytes,
+        "busy": quantities.share,
     }
     events = info.pop("events")
     rows = [(name, shown[name](value) if name in shown else _plain(value))

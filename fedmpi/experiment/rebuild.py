@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import numpy as np
+
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint, reader, schema
 from fedmpi.record.writer import Writer
@@ -43,6 +45,9 @@ def rebuild(out, resolved, fixed):
     kept = _kept(out)
     origin, round = _origin(kept), kept.fact("next_round", int)
     rows = {name: kept.column(name) for name in kept.columns}
+    for column in schema.ROUNDS:  # the checkpoint of an older fedmpi lacks later columns
+        if column.path in schema.SINCE and column.path not in rows:
+            rows[column.path] = np.full(len(rows.get("rounds/round", ())), np.nan)
     wrong = {name for name, array in rows.items() if array.shape[:1] != (round,)}
     metrics = [schema.metric_column(name) for name in fixed["metrics"]]
     wanted = {c.path for c in (*schema.APPENDED, *metrics) if c.group != "clients"}

@@ -223,6 +223,8 @@ class Run:
             **last,
             "bytes_down": int(self.rounds["bytes_down"].sum()),
             "bytes_up": int(self.rounds["bytes_up"].sum()),
+            "memory_peak": self.memory_peak(),
+            "busy": self.busy(),
             "phases": self.shares(),
             "events": self.events,
             "provenance": self.provenance,
@@ -237,6 +239,19 @@ class Run:
         if not 0 < total < np.inf:
             return dict.fromkeys(seconds)
         return {name: round(float(value / total), 4) for name, value in seconds.items()}
+
+    def busy(self) -> float | None:
+        """Return the share of all ranks' measured time in which they trained clients, or None."""
+        with reading(self.path):
+            seconds = {name: float(np.nansum(self.phases[name])) for name in self.phases}
+        total = sum(seconds.values())
+        return round(seconds["train"] / total, 4) if 0 < total < np.inf else None
+
+    def memory_peak(self) -> int | None:
+        """Return the most bytes that a rank has taken, or None where the file does not tell."""
+        told = self.rounds["memory_peak"] if "memory_peak" in self.rounds else np.zeros(0)
+        told = told[np.isfinite(told)]
+        return int(told.max()) if told.size else None
 
     def _first(self, target: float) -> int | None:
         """Return the first row whose test accuracy is at least `target`, or None."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = "1.4"  # the first number changes when an old reader would misread
+VERSION = "1.5"  # the first number changes when an old reader would misread
 
 PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
@@ -17,7 +17,9 @@ COLLECTIVES = (  # stored as index; "node": shared memory alone, the others betw
 # Columns that came with a later version; files of an earlier one lack them.
 SINCE = {"rounds/flops_inference": "1.1"} | dict.fromkeys(
     ("rounds/joules", "rounds/co2_g", "clients/joules"), "1.2"
-) | dict.fromkeys(("rounds/own_mean_accuracy", "rounds/epsilon"), "1.3")
+) | dict.fromkeys(("rounds/own_mean_accuracy", "rounds/epsilon"), "1.3") | {
+    "rounds/memory_peak": "1.5"
+}
 
 MEASURED = {"wall_time", "collective_regret"}  # as clocks and models of time have it
 
@@ -90,6 +92,7 @@ ROUNDS = _columns("rounds", "[R]", f"""
     mpi_bytes,         <i8, byte, what ranks sent each other by messages; no simulated bytes
     collective,        |u1, 1,    {", ".join(f"{i} {word}" for i, word in enumerate(COLLECTIVES))}
     collective_regret, <f8, s,    modelled time that another algorithm would have saved
+    memory_peak,       <f8, byte, most memory that a rank has taken since the (last) start
 """)
 
 CLIENTS = _columns("clients", "[K]", f"""

@@ -141,7 +141,8 @@ def put_empty(file, ranks, layers, metrics=()):
 
 def sealed(file):
     """Write all datasets of a file of an older schema again, under checksums."""
-    rows = {c: file[c.path][:] for c in schema.APPENDED + schema.EVENTS}
+    columns = schema.known(schema.APPENDED + schema.EVENTS, file.attrs["fedmpi_schema"].decode())
+    rows = {c: file[c.path][:] for c in columns}
     for column in rows:
         del file[column.path]
     for column, old in rows.items():

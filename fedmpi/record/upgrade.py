@@ -31,7 +31,7 @@ def _to_1_4(file):
 # Schema version -> function(h5py.File) that changes such a file to the next version and sets
 # its fedmpi_schema.
 STEPS = {old: _with_columns_of(new) for old, new in pairwise(("1.0", "1.1", "1.2", "1.3"))} | {
-    "1.3": _to_1_4
+    "1.3": _to_1_4, "1.4": _with_columns_of("1.5")
 }
 
 

@@ -9,6 +9,7 @@ from fedmpi import returned
 from fedmpi.errors import RejectedError
 from fedmpi.exchange import Job
 from fedmpi.record.schema import COLLECTIVES, PHASES
+from fedmpi.resident import peak
 from fedmpi.round import columns
 from fedmpi.round.budget import spent
 from fedmpi.round.buffered import Buffered
@@ -278,9 +279,11 @@ class Simulation:
     def _measured(self, row, phases, mpi_bytes, ranks, work):
         """Add what was measured, from all ranks, and learn each rank's pace from it."""
         seconds = np.array([[phases.seconds[name] for name in PHASES]])
-        everyone = self.comm.gather_rows(np.column_stack((seconds, [[float(mpi_bytes)]])))
-        row.phases = everyone[:, :-1].T
-        row.columns["mpi_bytes"] = int(everyone[:, -1].sum())
+        more = [[float(mpi_bytes), float(peak())]]
+        everyone = self.comm.gather_rows(np.column_stack((seconds, more)))
+        row.phases = everyone[:, : len(PHASES)].T
+        row.columns["mpi_bytes"] = int(everyone[:, -2].sum())
+        row.columns["memory_peak"] = everyone[:, -1].max()
         self._early.learn(row.phases, work.sum())
         done = np.bincount(ranks, work, self.comm.size)
         busy = done > 0

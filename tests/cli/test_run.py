@@ -27,7 +27,7 @@ name = "lenet5"
 profile = "tiers"
 """
 # What may differ between two runs of one experiment: what was measured, and where it ran.
-MEASURED = {"wall_time", "mpi_bytes", "rank", "collective", "collective_regret"}
+MEASURED = {"wall_time", "mpi_bytes", "rank", "collective", "collective_regret", "memory_peak"}
 
 
 @pytest.fixture

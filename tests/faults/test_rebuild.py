@@ -1,17 +1,18 @@
 """A damaged checkpoint or result costs time, and what is lost is said; the weights are the same."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ResultError
-from fedmpi.experiment import resolve
+from fedmpi.experiment import rebuild, resolve
 from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.rebuild import beginning
 from fedmpi.experiment.stop import NoSignals
-from fedmpi.record import checkpoint, reader
+from fedmpi.record import checkpoint, reader, schema
 from tests.cli.test_run import contents, equal
 from tests.experiment.test_kept_state import KilledError, killed_after
 from tests.faults.job import CONFIG, run_here
@@ -92,6 +93,18 @@ def test_a_result_is_made_again_from_its_checkpoint(out, runs, kind):
     with reader.open(out) as run, reader.open(runs / "killed.h5") as before:
         assert run.created == before.created and run.toml == TEXT
         np.testing.assert_array_equal(run.rounds.wall_time[:6], before.rounds.wall_time[:6])
+
+
+def test_the_checkpoint_of_an_older_fedmpi_lacks_later_columns(out, monkeypatch):
+    kept = checkpoint.newest(out)[0]
+    names = [name for name in kept.columns if name not in schema.SINCE]
+    old = SimpleNamespace(columns=names, column=kept.column, fact=kept.fact, path=kept.path)
+    monkeypatch.setattr(rebuild, "_kept", lambda path: old)
+    damage(out, "gone")
+    go_on(out, rebuild=True)
+    with reader.open(out) as run:
+        assert np.isnan(run.rounds.memory_peak).tolist() == [True] * 6 + [False] * 2
+        assert run.info()["memory_peak"] > 1 << 20
 
 
 def test_nothing_is_lost_by_trying_to_make_a_result_again(out, monkeypatch):

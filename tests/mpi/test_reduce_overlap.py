@@ -22,7 +22,7 @@ METHODS = {
     "scaffold": {},
 }
 SUMMED = "sum", "cover", "touched"
-MEASURED = {"wall_time", "mpi_bytes", "collective", "collective_regret"}
+MEASURED = {"wall_time", "mpi_bytes", "collective", "collective_regret", "memory_peak"}
 LAYOUT = Layout((Tensor("w", (50,), 0, 0, 5, True),), (Layer("w", "linear", 5, 50),))
 
 

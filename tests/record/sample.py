@@ -40,6 +40,7 @@ def one_round(number, cohort=4, ranks=2, cost=1.0, accuracy=None):
         "clients_completed": cohort,
         "bytes_down": 2000 * cohort,
         "bytes_up": up * cohort,
+        "memory_peak": 400e6 + 1e6 * number,
     }
     clients = {column.name: np.zeros(cohort, int) for column in schema.CLIENTS}
     clients |= {

@@ -60,6 +60,7 @@ def test_info_is_json(path):
     assert (info["virtual_time"], info["wall_time"]) == (50.0, 2.0)
     assert info["final_accuracy"] == info["best_accuracy"] == 1 - 0.9**5
     assert info["phases"] == dict.fromkeys(schema.PHASES, round(1 / 6, 4))
+    assert (info["memory_peak"], info["busy"]) == (404_000_000, round(1 / 6, 4))
     assert info["provenance"]["libraries"] == {"numpy": np.__version__}
 
 
@@ -67,6 +68,7 @@ def test_a_run_without_rounds(tmp_path):
     run = reader.open(sample.write(tmp_path / "a.h5", rounds=0, status="failed"))
     assert run.info()["final_accuracy"] is None
     assert run.info()["phases"] == dict.fromkeys(schema.PHASES)
+    assert run.info()["memory_peak"] is run.info()["busy"] is None
     assert run.rounds_to(0.0) is None
     with pytest.raises(ResultError, match="holds no weights, its status is failed"):
         run.model()

@@ -15,7 +15,7 @@ ROUNDS = """round virtual_time wall_time train_loss test_loss test_accuracy loca
     own_mean_accuracy
     clients_selected clients_completed bytes_down bytes_up bytes_up_values bytes_up_support flops
     flops_inference joules co2_g epsilon density_up density_union model_density mpi_bytes collective
-    collective_regret"""
+    collective_regret memory_peak"""
 CLIENTS = """round client rank samples steps virtual_start virtual_end seconds_down seconds_compute
     seconds_up bytes_down bytes_up flops joules kept status train_loss"""
 PHASES = "train reduce step evaluate record wait"

@@ -46,6 +46,7 @@ def test_a_file_of_schema_1_0_is_read_without_the_new_column_and_upgraded_with_i
         assert run.schema == schema.VERSION
         assert np.isnan(run.rounds.flops_inference).tolist() == [True] * 5
         assert np.isnan(run.rounds.joules).all() and np.isnan(run.clients.joules).all()
+        assert run.info()["memory_peak"] is None
         assert len(run.clients.joules) == len(run.clients.flops)
         assert {name: run.rounds[name].tolist() for name in before} == before
     Writer.reopen(path, 5)
