@@ -1,12 +1,16 @@
 """The profiles `boards` and `servers`: peak rates, memories and powers that makers publish.
 
-Cores, clock, memory and power are those of NVIDIA's data sheets for the Jetson modules and for the
-T4, V100 and A100 cards, and of the Raspberry Pi 4's product brief (four Cortex-A72, each with a
-128-bit unit, so sixteen float32 lanes; the power is that of its supply). Peak FLOPs are 2 x lanes
-x clock. Training reaches a part of them: a third, as Linpack does on a Raspberry Pi 4 (about 8 of
-24 GFLOP/s in float64: Feiereisen, "Benchmarking the Raspberry Pi 4 with Raspberry Pi OS64", 2022);
-that it is a third everywhere is ours. So are the links, and equal shares of all devices. Powers
-are upper limits; no table has one for a device that waits.
+Raspberry Pi 4: its product brief (May 2020). Each of the four Cortex-A72 has a 128-bit unit, so
+there are sixteen float32 lanes; the power is that of the supply (5 V, 3 A). Jetson: NVIDIA's data
+sheets, and the power modes in its Jetson Linux developer guide: Nano in mode MaxN, TX2 in Max-P (in
+Max-N it runs at 1.30 GHz, without a limit of power), Xavier NX at 15 W. AGX Orin runs at its
+highest clock (MAXN) and can draw 15 to 60 W; that this clock takes 60 W is a guess. T4, V100 (SXM2)
+and A100 (SXM4, 40 GB): the data sheets, 8.1, 15.7 and 19.5 TFLOP/s.
+
+Peak FLOPs are 2 x lanes x clock. Training reaches a part of them: a third, as Linpack does on a
+Raspberry Pi 4 (about 8 of 24 GFLOP/s in float64: Feiereisen, "Benchmarking the Raspberry Pi 4 with
+Raspberry Pi OS64", 2022). That it is a third everywhere, the links, and equal shares of all devices
+are guesses. Powers are upper limits; no maker publishes that of a device that waits.
 """
 
 from fedmpi.simulated import Tier
@@ -16,7 +20,7 @@ REACHED = 1 / 3  # of the peak
 BOARDS = {  # float32 lanes, GHz, GB of memory, W
     "raspberry-pi-4": (16, 1.5, 4, 15),
     "jetson-nano": (128, 0.9216, 4, 10),
-    "jetson-tx2": (256, 1.3, 8, 15),
+    "jetson-tx2": (256, 1.12, 8, 15),
     "jetson-xavier-nx": (384, 1.1, 8, 15),
     "jetson-agx-orin": (2048, 1.3, 64, 60),
 }

@@ -34,7 +34,8 @@ def test_the_seed_alone_says_who_gets_which_device():
 
 
 def test_boards_and_servers_have_the_peaks_that_are_published():
-    published = {"jetson-nano": 236, "jetson-xavier-nx": 844.8, "t4": 8100, "v100": 15700,
+    published = {"raspberry-pi-4": 48, "jetson-nano": 236, "jetson-tx2": 573.4,
+                 "jetson-xavier-nx": 844.8, "jetson-agx-orin": 5300, "t4": 8100, "v100": 15700,
                  "a100": 19500}  # fmt: skip
     for profile, table in TABLES.items():
         devices = devices_of(config(f"[devices]\nprofile = '{profile}'"), seed=0)
