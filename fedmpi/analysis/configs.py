@@ -73,17 +73,17 @@ def differences(runs):
 def as_toml(tree):
     """Return plain data (section -> key -> value) as TOML that a run can be started from.
 
-    Keys without a value are left out; those of DERIVED are comments.
+    Keys without a value are left out; those of DERIVED are comments. What is no section, such as
+    the list of stages, comes first: in TOML it would otherwise belong to the section before it.
     """
-    lines = []
+    parts = [f"{key} = {_value(value)}\n" for key, value in tree.items()
+             if not isinstance(value, dict)]
     for section, keys in tree.items():
-        if not isinstance(keys, dict):  # of a file that somebody else wrote
-            lines.insert(0, f"{section} = {_value(keys)}")
-            continue
-        lines += ["" if lines else None, f"[{section}]"]
-        lines += [f"{'# ' * (f'{section}.{key}' in DERIVED)}{key} = {_value(value)}"
-                  for key, value in keys.items() if value is not None]
-    return "\n".join(line for line in lines if line is not None) + "\n"
+        if isinstance(keys, dict):
+            lines = [f"{'# ' * (f'{section}.{key}' in DERIVED)}{key} = {_value(value)}\n"
+                     for key, value in keys.items() if value is not None]
+            parts.append("".join([f"[{section}]\n", *lines]))
+    return "\n".join(parts) or "\n"
 
 
 def _value(value):

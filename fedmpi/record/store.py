@@ -141,8 +141,7 @@ def put_empty(file, ranks, layers, metrics=()):
 
 def sealed(file):
     """Write all datasets of a file of an older schema again, under checksums."""
-    columns = schema.known(schema.APPENDED + schema.EVENTS, file.attrs["fedmpi_schema"].decode())
-    rows = {c: file[c.path][:] for c in columns}
+    rows = {c: file[c.path][:] for c in schema.APPENDED + schema.EVENTS if c.path in file}
     for column in rows:
         del file[column.path]
     for column, old in rows.items():
