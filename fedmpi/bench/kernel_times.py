@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from fedmpi.bench import kernels_net as net
 from fedmpi.bench import kernels_sparse as sparse
+from fedmpi.bench.arms import rows as timed
 from fedmpi.bench.measure import Bar, copy_bandwidth, gemm_rate, judged, plain
 from fedmpi.learn import eager
 
@@ -20,7 +21,7 @@ def run(quick=False, say=lambda text: None):
     training = _training(quick)
     say("selection, supports and their formats")
     arms = sparse.every(50_000 if quick else sparse.SIZE, eager.feedback)
-    rows = sparse.rows(arms, 2 if quick else 15)
+    rows = timed(arms, 2 if quick else 15)
     tables = {"training": training, "sparse": rows}
     bars = [Bar(row.name, row.ratio, row.bar) for row in training if row.bar] + sparse.bars(rows)
     return plain(

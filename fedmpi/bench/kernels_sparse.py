@@ -4,11 +4,9 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.bench import kernels_formats as formats
-from fedmpi.bench.arms import SIZE, Arm, rows
+from fedmpi.bench.arms import SIZE, Arm
 from fedmpi.bench.measure import Bar
 from fedmpi.rng import rng_for
-
-__all__ = ["bars", "every", "rows", "selection"]
 
 DENSITIES = (0.01, 0.1, 0.5)
 

@@ -1,7 +1,7 @@
 """Runs as jobs of a batch system: options, scripts, submission, and sweeps.
 
-slurm.py, pbs.py and flux.py have the same functions: directives, submit, alive, most_tasks and
-launch; slurm.sh, pbs.sh and flux.sh give job.sh the same names.
+slurm.py, pbs.py and flux.py have the same names: EXTRA, directives, submit, alive, state,
+most_tasks and launch; slurm.sh, pbs.sh and flux.sh give job.sh the same names.
 """
 
 from fedmpi.scheduler import flux, pbs, slurm

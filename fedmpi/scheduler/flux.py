@@ -10,7 +10,6 @@ from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.scheduler.command import answer, handed_in
 from fedmpi.scheduler.options import check_extra, refuse, seconds
 
-SUFFIX = ".flux"
 EXTRA = "--flux"
 MARKS = re.compile(r"FLUX_(?!URI$)|PMI_|PMIX_|OMPI_COMM_WORLD_|PRTE_")
 _WORD = re.compile(r"--([a-z][a-z0-9-]*)(?:=[!#-&(-\[\]-~]+)?")

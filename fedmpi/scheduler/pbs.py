@@ -9,7 +9,6 @@ from fedmpi.errors import FedmpiError
 from fedmpi.scheduler.command import answer, handed_in
 from fedmpi.scheduler.options import check_extra, refuse, seconds
 
-SUFFIX = ".pbs"
 EXTRA = "--qsub"
 STATES = {"Q": "QUEUED", "H": "HELD", "W": "WAITING", "R": "RUNNING", "E": "EXITING",
           "S": "SUSPENDED", "U": "SUSPENDED", "B": "RUNNING"}

@@ -6,7 +6,6 @@ from fedmpi.errors import FedmpiError
 from fedmpi.scheduler.command import answer, handed_in
 from fedmpi.scheduler.options import check_extra
 
-SUFFIX = ".sbatch"
 EXTRA = "--sbatch"
 # Marks of the job or step that this process may run in: a new job must not inherit them.
 MARKS = re.compile(r"SLURM_(?!CONF$|MPI_TYPE$|CLUSTERS$)|SRUN_|PMI_|PMIX_|OMPI_COMM_WORLD_|PRTE_")

@@ -99,17 +99,6 @@ def write_table(folder, points):
     return path
 
 
-def lines_of(numbers):
-    """Return ascending numbers as Slurm writes them: 1-3,5."""
-    groups = []
-    for number in numbers:
-        if groups and number == groups[-1][1] + 1:
-            groups[-1][1] = number
-        else:
-            groups.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in groups)
-
-
 def toml(value, place):
     """Return a value as one line of TOML. Raises ConfigError for what a table cannot hold."""
     if isinstance(value, bool):

@@ -48,3 +48,10 @@ def test_reductions_are_judged_by_their_ratio():
     other = reductions.Row("FedAvg", 2, 50.0, 55.0, 50 / 55, 0.9, 0.92, 1.0)
     bars = reductions._bars([row, other])
     assert [bar.met for bar in bars] == [True, False]
+
+
+def test_a_number_of_nodes_is_not_taken_for_none():
+    for nodes in (0, 1):
+        args = Namespace(nodes=nodes, runs=False, ranks=None)
+        with pytest.raises(ConfigError, match=f"--nodes {nodes}: takes 2 or more"):
+            benchmarks._collectives_alone(args)

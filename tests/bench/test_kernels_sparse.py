@@ -5,6 +5,7 @@ import torch
 
 from fedmpi import kernels
 from fedmpi.bench import kernels_sparse
+from fedmpi.bench.arms import rows
 
 
 def torch_feedback(update, residual, count):
@@ -31,7 +32,7 @@ def test_torch_does_what_feedback_does(rng):
 
 def test_every_arm_gives_a_row_and_every_format_a_bar():
     arms = kernels_sparse.every(20_000, torch_feedback)
-    found = kernels_sparse.rows(arms, repeats=1)
+    found = rows(arms, repeats=1)
     assert [row.name for row in found] == [arm.name for arm in arms]
     assert all(row.ns > 0 and row.gigabytes > 0 and row.floor > 0 for row in found)
     promised = {bar.name for bar in kernels_sparse.bars(found)}
@@ -42,6 +43,6 @@ def test_every_arm_gives_a_row_and_every_format_a_bar():
 
 def test_without_torch_its_bar_stays_open():
     arms = kernels_sparse.selection(20_000) + kernels_sparse.sums(20_000)
-    bars = {bar.name: bar for bar in kernels_sparse.bars(kernels_sparse.rows(arms, repeats=1))}
+    bars = {bar.name: bar for bar in kernels_sparse.bars(rows(arms, repeats=1))}
     assert bars["feedback: times faster than torch"].met is None
     assert bars["exact add: times a float64 add"].met is not None

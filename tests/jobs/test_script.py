@@ -64,7 +64,7 @@ def scripts(options, scheduler="slurm", wheel=None, **site):
 
 @pytest.mark.parametrize(("scheduler", "kind"), MADE)
 def test_the_scripts_in_jobs_are_what_the_package_writes(scheduler, kind):
-    path = ROOT / f"jobs/{kind}{SCHEDULERS[scheduler].SUFFIX}"
+    path = ROOT / f"jobs/{kind}.{'sbatch' if scheduler == 'slurm' else scheduler}"
     text = scripts(GENERIC[kind], scheduler).generic(kind)
     assert path.read_text() == text, f"write {path} again"
 

@@ -98,11 +98,6 @@ def test_the_table_may_grow_but_not_change(tmp_path):
             sweep.write_table(tmp_path, sweep.points({"seeds": [0]}, ""))
 
 
-def test_line_numbers_as_slurm_writes_them():
-    assert sweep.lines_of([1, 2, 3, 5, 8, 9]) == "1-3,5,8-9"
-    assert sweep.lines_of([7]) == "7"
-
-
 @pytest.fixture
 def two_seeds(tmp_path):
     (tmp_path / "base.toml").write_text(BASE)

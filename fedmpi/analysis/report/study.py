@@ -49,11 +49,6 @@ class Group:
                 count[: len(array)] += 1
         return total / np.maximum(count, 1)
 
-    @property
-    def seeds(self):
-        """The seeds of the runs, as text."""
-        return ", ".join(compare.setting(run, "run", "seed") for run in self.runs)
-
 
 @dataclass(frozen=True, eq=False)
 class Study:
