@@ -1,9 +1,12 @@
 """What a benchmark says of its machine, and how it is asked for ranks."""
 
+from argparse import Namespace
+
 import pytest
 
 from fedmpi.bench import environment, others, reductions, round_loop
 from fedmpi.bench.processes import Launch
+from fedmpi.cli import benchmarks
 from fedmpi.errors import ConfigError
 
 
