@@ -46,6 +46,9 @@ class Run:
             missing = [name for name, value in root.items() if value is None]
             if missing:
                 raise ResultError(f"{source.path}: damaged, the root lacks {', '.join(missing)}")
+            if root["status"] not in schema.RUN_STATUS:
+                raise ResultError(f"{source.path}: damaged, status {root['status']!r} is not one "
+                                  f"of {', '.join(schema.RUN_STATUS)}")
             self.path = source.path
             self.schema, self.software_version = root["fedmpi_schema"], root["software_version"]
             self.status, self.ranks = root["status"], root["ranks"]

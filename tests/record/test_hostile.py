@@ -88,6 +88,7 @@ def set_attribute(path, name, value):
         ("status", np.bytes_("x" * 5000)),
         ("status", "of free length"),
         ("status", np.bytes_(b"\xff\xfe")),
+        ("status", np.bytes_("lost")),
         ("ranks", [2, 2]),
         ("ranks", 2.5),
     ],
