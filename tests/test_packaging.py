@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -40,20 +41,25 @@ def shipped():
 def checkout(tmp_path_factory):
     """Return a copy of what is packaged, so that building leaves nothing in the checkout."""
     copy = tmp_path_factory.mktemp("checkout")
-    for name in ("fedmpi", "kernels", "examples"):
+    for name in ("fedmpi", "kernels", "examples", "tests"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md"):
+    for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md", "MANIFEST.in"):
         shutil.copy(ROOT / name, copy)
     return copy
 
 
 @pytest.fixture(scope="module")
-def wheel(checkout, tmp_path_factory):
-    """Return the built wheel."""
+def built(checkout, tmp_path_factory):
+    """Return the folder of the sdist, and of the wheel that was built from it."""
     out = tmp_path_factory.mktemp("dist")
-    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
-    run(sys.executable, *build, cwd=checkout)
-    return next(out.glob("*.whl"))
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), cwd=checkout)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    """Return the built wheel."""
+    return next(built.glob("*.whl"))
 
 
 @pytest.fixture
@@ -86,6 +92,14 @@ def test_the_package_list_is_the_folders():
 def test_the_wheel_holds_every_file_and_nothing_else(wheel):
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert inside == shipped()
+
+
+def test_the_sdist_holds_every_test(built):
+    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+        inside = {name.partition("/")[2] for name in sdist.getnames()}
+    files = {path for path in (ROOT / "tests").glob("**/*") if path.is_file()}
+    wanted = {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
+    assert "tests/mpi/test_rounds.py" in wanted and not wanted - inside
 
 
 def test_the_wheel_works_away_from_the_checkout(wheel, python, tmp_path):
