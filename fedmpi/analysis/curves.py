@@ -92,8 +92,11 @@ def y_range(ys):
 
 
 def round_step(value):
-    """Return the least of 1, 2, 5, 10, 20, ... (and 0.1, ...) that is at least `value`."""
-    if value <= 0:
+    """Return the least of 1, 2, 5, 10, 20, ... (and 0.1, ...) that is at least `value`.
+
+    It is 0 up to 1e-300, because smaller numbers cannot be divided, and for NaN.
+    """
+    if not value > 1e-300:
         return 0.0
     power = 10.0 ** math.floor(math.log10(value))
     return power * next(step for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
@@ -134,7 +137,7 @@ def x_labels(right, unit, columns):
     """Return the line below an axis that ends at `right`: round numbers, the last with unit."""
     size, name = unit
     end = right / size
-    step = round_step(end / 7)
+    step = round_step(end / 7) or end
     count = int(end / step * (1 + 1e-9))
     line = [" "] * (columns + len(name) + 1)
     for i in range(count + 1):

@@ -82,7 +82,12 @@ def test_no_evaluated_round(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "step"),
-    [(0.01, 0.01), (0.011, 0.02), (0.05, 0.05), (0.3, 0.5), (0.7, 1), (1, 1), (21, 50), (0, 0)],
+    [(0.01, 0.01), (0.011, 0.02), (0.05, 0.05), (0.3, 0.5), (0.7, 1), (1, 1), (21, 50), (0, 0),
+     (5e-324, 0), (1e-310, 0), (np.nan, 0)],
 )
 def test_round_steps(value, step):
     assert curves.round_step(value) == pytest.approx(step)
+
+
+def test_an_axis_of_the_least_number_has_its_unit():
+    assert curves.x_labels(5e-324, (1.0, "s"), 40).endswith(" s")

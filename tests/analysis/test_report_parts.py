@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from fedmpi.analysis.report.blocks import LEVELS, as_csv, levels
-from fedmpi.analysis.report.figure import PlotArea, in_stretches, stacks, steps, thinned, ticks
+from fedmpi.analysis.report.figure import (
+    PlotArea,
+    ceiling,
+    in_stretches,
+    stacks,
+    steps,
+    thinned,
+    ticks,
+)
 from fedmpi.analysis.report.learning import band
 from fedmpi.analysis.report.markup import Html, escaped, join, table, tag
 from fedmpi.analysis.report.study import spread, study
@@ -87,6 +95,8 @@ def test_levels_cover_every_cell_once(rng):
 def test_ticks_are_round_and_inside():
     assert ticks(0, 26, 7) == pytest.approx([0, 5, 10, 15, 20, 25])
     assert ticks(0.12, 0.18, 5) == pytest.approx([0.12, 0.14, 0.16, 0.18])
+    assert ceiling(26) == 30
+    assert [ceiling(value) for value in (0, 5e-324, 1e-310, float("nan"))] == [1, 1, 1, 1]
 
 
 def write(path, accuracy, cost=1.0):

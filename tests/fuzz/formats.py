@@ -181,22 +181,27 @@ def npz(folder):
 
 
 def result(folder):
-    """Result files: everything that a Run offers is read."""
+    """Result files: everything that a Run offers is read, and no value is another."""
     from tests.record import sample
     from tests.record.test_hostile import everything
 
     whole = sample.write(folder / "good.h5").read_bytes()
+    values = repr(everything(folder / "good.h5"))  # NaN equals itself there
     path = folder / "bad.h5"
 
     def case(random):
         path.write_bytes(damaged(random, whole, 20_000 if random.random() < 0.5 else 0))
-        everything(path)
+        if repr(everything(path)) != values:
+            raise RuntimeError("a value that was changed")
 
     return case
 
 
 def kept(folder):
-    """Checkpoints: damaged as they lie, or with an index that was changed and sealed again."""
+    """Checkpoints: damaged as they lie, or with an index that was changed and sealed again.
+
+    Of the first, none is read with another value.
+    """
     path = folder / "a.checkpoint"
     facts = {"run": "now", "next_round": 3, "virtual_time": 1.5, "wall_time": 0.5}
     with checkpoint.writing(path, facts) as put:
@@ -211,8 +216,16 @@ def kept(folder):
     words = ["", "[", "]", "{", "}", '"', ",", "0", "-1", "9" * 20, "1e400", "null", "<f4", "|O",
              "<U9", "[" * 5000, "true", "V8", ": [0, 4000, 0]", "NaN", "9" * 5000]
 
+    def values(found):
+        columns = {name: found.column(name).tolist() for name in found.columns}
+        arrays = {name: array.tolist() for name, array in found.arrays.items()}
+        return found.facts, columns, arrays, {c: found.client(c) for c in found.clients}
+
+    good = values(checkpoint.read(path))
+
     def case(random):
-        if random.random() < 0.4:
+        sealed = random.random() >= 0.4
+        if not sealed:
             data = damaged(random, whole)
         else:
             new = damaged_text(random, index, words).encode("utf-8", "replace")
@@ -225,6 +238,8 @@ def kept(folder):
         read = [*found.arrays.values(), *map(found.column, found.columns)]
         if sum(array.nbytes for array in read) > len(data):
             raise RuntimeError("more arrays than file")
+        if not sealed and values(found) != good:
+            raise RuntimeError("a value that was changed")
 
     return case
 

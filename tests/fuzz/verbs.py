@@ -1,6 +1,8 @@
 """Result files with odd values, as the verbs that read them show them."""
 
 import io
+import json
+import re
 from contextlib import redirect_stderr, redirect_stdout
 
 import h5py
@@ -12,15 +14,18 @@ from tests.record import sample
 
 
 def shown(folder):
-    """Result files with odd values, or damaged ones, as the verbs that read them show them."""
+    """Result files with odd values, or damaged ones, as the verbs that read them show them.
+
+    No control character reaches the terminal, JSON is JSON, and no text becomes part of a page.
+    """
     whole = sample.write(folder / "good.h5").read_bytes()
     names: list[str] = []
     with h5py.File(folder / "good.h5") as file:
         file.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
-    path = folder / "bad.h5"
+    path, page = folder / "bad.h5", folder / "page.html"
     verbs = (
         ["info"], ["info", "--json"], ["table"], ["table", "--clients", "--format=json"],
-        ["compare", "--views"], ["compare", "--json"], ["report", "-o", folder / "page.html"],
+        ["compare", "--views"], ["compare", "--json"], ["report", "-o", page],
         ["watch", "--every=0.01"], ["upgrade"],
     )
 
@@ -30,12 +35,26 @@ def shown(folder):
             with h5py.File(path, "r+") as file:
                 for _ in range(random.randint(1, 3)):
                     odd_value(random, file, random.choice(names))
-        args = cli.parse(cli._parser(), [str(word) for word in random.choice(verbs)] + [str(path)])
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        words = [str(word) for word in random.choice(verbs)]
+        args = cli.parse(cli._parser(), [*words, str(path)])
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
             args.verb(args)
-        (folder / "page.html").unlink(missing_ok=True)
+        check(words, out.getvalue(), err.getvalue())
+        if page.exists():
+            text = page.read_text()
+            if text.count("<script") != 1 or "\x1b" in text:
+                raise RuntimeError("a text that became part of the page")
+            page.unlink()
 
     return case
+
+
+def check(words, out, err):
+    """Raise RuntimeError, or json's error, if what a verb wrote is not fit to be shown."""
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out + err):
+        raise RuntimeError(f"a control character in {out[:200]!r}, {err[:200]!r}")
+    if {"--json", "--format=json"} & set(words):
+        json.loads(out, parse_constant=int)  # NaN and Infinity are no JSON
 
 
 def odd_value(random, file, name):

@@ -18,12 +18,13 @@ def path(tmp_path):
 
 
 def everything(path):
-    """Read all that a Run offers."""
+    """Read all that a Run offers, and return its values in one order."""
     with reader.open(path) as run:
-        run.info(), run.toml, run.layer_names, run.model()
+        found = [run.info() | {"path": None}, run.toml, run.layer_names, run.partition.tolist()]
+        found += [(name, values.tolist()) for name, values in run.model().items()]
         for table in (run.rounds, run.clients, run.phases, run.layers, run.devices):
-            for name in table:
-                table[name]
+            found += [(name, table[name].tolist()) for name in table]
+        return found
 
 
 def refused(path, message, read=everything):

@@ -167,10 +167,8 @@ def frame_of(curves, axis_units, y=None):
 
 def ceiling(value):
     """Return the end of an axis from 0 that shows `value`."""
-    if not value > 0:
-        return 1.0
     step = round_step(value / 5)
-    return math.ceil(value / step - 1e-9) * step
+    return math.ceil(value / step - 1e-9) * step if step else 1.0
 
 
 def nothing(title):
