@@ -51,6 +51,9 @@ def sweep(args):
     if args.pack and (not args.submit or args.tasks_per_node):
         raise ConfigError("--pack N goes with --submit, and says how many ranks a node has: "
                           "leave --tasks-per-node out")
+    if args.submit and args.ranks > 1:
+        raise ConfigError(f"--ranks {args.ranks}: is for runs here; the ranks of a job are "
+                          "--nodes times --tasks-per-node")
     plan = plans.read(args.sweep)
     folder = check_path(args.out)
     todo = _unfinished(plan, folder)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from fedmpi import cli
 from fedmpi.cli import sweeps
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.experiment.resolve import of_tree, resolve
@@ -165,6 +166,19 @@ def test_a_sweep_that_is_told_to_stop_keeps_everything(two_seeds, run_fedmpi, tm
 def test_a_sweep_starts_its_own_ranks(two_seeds, run_fedmpi):
     done = run_fedmpi("sweep", two_seeds, "-o", "out", ranks=2)
     assert done.returncode != 0 and "use --ranks N" in done.stderr
+
+
+@pytest.mark.parametrize(("words", "fault"), [
+    (["--submit", "--ranks", "2"], "--ranks 2: is for runs here; .* --nodes times --tasks-per-n"),
+    (["--pack", "2"], "--pack N goes with --submit"),
+    (["--submit", "--pack", "2", "--tasks-per-node", "3"], "leave --tasks-per-node out"),
+    (["--submit", "--pack", "0"], "--pack 0: must be 1 or more"),
+])
+def test_options_of_jobs_and_of_runs_here_do_not_mix(words, fault, tmp_path):
+    args = cli.parse(cli._parser(), ["sweep", "no.toml", "-o", str(tmp_path / "out"), *words])
+    with pytest.raises(ConfigError, match=fault):
+        args.verb(args)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_result_is_compared_as_its_file_keeps_it():
