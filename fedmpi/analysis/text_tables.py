@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+from dataclasses import asdict
 
 from fedmpi.analysis import quantities
 from fedmpi.errors import ConfigError
@@ -65,6 +66,12 @@ def _json_lines(names, rows):
     if line:
         yield line
     yield "]"
+
+
+def as_json(value, indent=2):
+    """Return a value as JSON; dataclasses become objects, and NaN and infinity become null."""
+    text = json.dumps(value, default=asdict)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=indent)
 
 
 def info_text(run):

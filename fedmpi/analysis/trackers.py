@@ -67,8 +67,8 @@ def to_csv(run, place):
     for name, clients in (("rounds", False), ("clients", True)):
         lines = text_tables.table(run, clients=clients, format="csv")
         (place / f"{name}.csv").write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    (place / "config.json").write_text(json.dumps(run.config, indent=1), "utf-8")
-    (place / "info.json").write_text(json.dumps(run.info(), indent=1), "utf-8")
+    (place / "config.json").write_text(text_tables.as_json(run.config, 1), "utf-8")
+    (place / "info.json").write_text(text_tables.as_json(run.info(), 1), "utf-8")
 
 
 def to_tensorboard(run, place):

@@ -1,9 +1,7 @@
 """The verbs that read result files. They need neither MPI nor torch."""
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
@@ -63,11 +61,11 @@ def _add_compare(verbs):
 
 def info(args):
     """Show what a run is, and its status."""
-    from fedmpi.analysis.text_tables import info_text
+    from fedmpi.analysis.text_tables import as_json, info_text
     from fedmpi.record import reader
 
     with reader.open(args.out) as run:
-        print(json.dumps(run.info(), indent=2) if args.json else printable(info_text(run)))
+        print(as_json(run.info()) if args.json else printable(info_text(run)))
 
 
 def table(args):
@@ -85,6 +83,7 @@ def compare(args):
     """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
     from fedmpi.analysis import curves, seeds
     from fedmpi.analysis.compare import compare as comparison_of
+    from fedmpi.analysis.text_tables import as_json
     from fedmpi.record import reader
 
     for place, out in args.stray:
@@ -106,8 +105,7 @@ def compare(args):
     if args.json:
         if counted:
             rows = [row | {"views": seen} for row, seen in zip(rows, counted, strict=True)]
-        print(json.dumps({"target": comparison.target, "rows": rows, "groups": found}, indent=2,
-                         default=asdict))
+        print(as_json({"target": comparison.target, "rows": rows, "groups": found}))
     else:
         grouped = len(found) < len(runs) and not args.each
         shown = seeds.text(found, comparison.target) if grouped else comparison.text()

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -95,3 +96,17 @@ def test_bytes_for_people(value, text):
 )
 def test_seconds_for_people(value, text):
     assert quantities.in_seconds(value) == text
+
+
+@dataclass
+class Pair:
+    """Stands for what a view of a comparison holds."""
+
+    bytes: int
+    share: float
+
+
+def test_what_is_no_number_is_null_in_json():
+    values = {"a": [float("nan"), float("-inf"), 0.1], "view": Pair(1, float("inf"))}
+    expected = '{"a": [null, null, 0.1], "view": {"bytes": 1, "share": null}}'
+    assert text_tables.as_json(values, None) == expected

@@ -224,10 +224,8 @@ def kept(folder):
     good = values(checkpoint.read(path))
 
     def case(random):
-        sealed = random.random() >= 0.4
-        if not sealed:
-            data = damaged(random, whole)
-        else:
+        data, sealed = damaged(random, whole), random.random() < 0.6
+        if sealed:
             new = damaged_text(random, index, words).encode("utf-8", "replace")
             trailer = checkpoint.TRAILER.pack(place, len(new), zlib.crc32(new))
             data = whole[:place] + new + trailer
