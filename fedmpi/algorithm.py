@@ -118,6 +118,9 @@ class Algorithm(ABC):
     level, fill :
         Of the sum of weights: the finest level of the supports that clients send, and what a
         coordinate counts as that a client did not send (totals.py).
+    told : tuple of str
+        Parts of messages beside the weights of which `step` wants the mean over all clients, at
+        the level of coordinates; what a client did not send counts as 0.
     base : str or None
         The entry of the state that the "weights" of a message started from; None if clients
         send changes.
@@ -141,6 +144,7 @@ class Algorithm(ABC):
     name: ClassVar[str] = ""
     level: str = "model"
     fill: Fill = "mean"
+    told: tuple[str, ...] = ()
     base: str | None = "weights"
     remembers: bool = False
     personal: bool = False
@@ -240,12 +244,17 @@ class Algorithm(ABC):
 
     def zero(self) -> Sums:
         """Return the sums of nobody: a dict of Total."""
-        return {"weights": self.total()}
+        sums = {"weights": self.total()}
+        for name in self.told:
+            sums[name] = Total(self.layout, "coordinate", "zero", self.setting.exact)
+        return sums
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add what arrived from one client to the sums of its rank, in place."""
-        values, support, *_ = arrival.parts["weights"]
-        sums["weights"].add(values, arrival.share, support)
+        for name in ("weights", *self.told):
+            if name in arrival.parts:
+                values, support, *_ = arrival.parts[name]
+                sums[name].add(values, arrival.share, support)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
         """Return the next state, from the sums over all clients; runs alike on every rank."""

@@ -36,6 +36,11 @@ class Tensor:
         """Number of coordinates."""
         return int(np.prod(self.shape, dtype=np.int64))
 
+    @property
+    def block(self) -> slice:
+        """The slice of the flat vector that holds it."""
+        return slice(self.start, self.start + self.size)
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -137,8 +142,7 @@ class Layout:
 
     def slice(self, name: str) -> slice:
         """Return the slice of the flat vector that holds tensor `name`."""
-        tensor = self.tensors[self.names.index(name)]
-        return slice(tensor.start, tensor.start + tensor.size)
+        return self.tensors[self.names.index(name)].block
 
 
 @dataclass(frozen=True, eq=False)

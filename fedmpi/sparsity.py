@@ -32,7 +32,7 @@ def coordinates(layout, tensors):
     found = np.zeros(layout.size, bool)
     for t in tensors:
         tensor = layout.tensors[t]
-        found[tensor.start : tensor.start + tensor.size] = True
+        found[tensor.block] = True
     return found
 
 
@@ -45,6 +45,45 @@ def largest(values, count):
     flags = np.zeros(len(values), np.uint8)
     kernels.select.top_flags(np.ascontiguousarray(values, np.float32), int(count), flags)
     return flags
+
+
+def cosine(alpha, round, last):
+    """Return alpha / 2 (1 + cos(pi t / T)), t the round, and 0 after T = `last`.
+
+    It is the share of a mask that moves (Dettmers and Zettlemoyer, arXiv:1907.04840; Evci et al.,
+    "Rigging the Lottery", ICML 2020, arXiv:1911.11134, section 3).
+    """
+    return alpha / 2 * (1 + np.cos(np.pi * min(round, last) / last))
+
+
+def largest_of_each(layout, values, counts, held=None):
+    """Return uint8[P]: in each tensor named in `counts` so many entries, of the largest |values|.
+
+    `counts` is a dict of tensor numbers; all other tensors are 1. Of float32[P] `values` those
+    count that are in uint8[P] `held`, or all; no tensor may want more than it holds.
+    """
+    mask = np.ones(layout.size, np.uint8)
+    for t, count in counts.items():
+        block = layout.tensors[t].block
+        here = slice(None) if held is None else np.flatnonzero(held[block])
+        mask[block] = 0
+        mask[block][here] = largest(values[block][here], count)
+    return mask
+
+
+def counts_of(layout, tensors, mask):
+    """Return how many entries of each of `tensors` a mask uint8[P] keeps: a dict of numbers."""
+    return {t: int(mask[layout.tensors[t].block].sum()) for t in tensors}
+
+
+def smaller(layout, tensors, mask, weights, rate):
+    """Return uint8[P]: `mask` without the share `rate` of each tensor's entries left.
+
+    Those of the least |weights| float32[P] go.
+    """
+    counts = counts_of(layout, tensors, mask)
+    left = {t: count - round(rate * count) for t, count in counts.items()}
+    return largest_of_each(layout, weights, left, mask)
 
 
 def mask_of_largest(layout, values, tensors, sparsity):
@@ -90,7 +129,7 @@ def readjusted(layout, tensors, mask, weights, grad, share, reallocate=False):
     (Dettmers and Zettlemoyer, arXiv:1907.04840, with magnitudes for momentum).
     """
     new, places = mask.copy(), [layout.tensors[t] for t in tensors]
-    blocks = [slice(tensor.start, tensor.start + tensor.size) for tensor in places]
+    blocks = [tensor.block for tensor in places]
     kept = [np.flatnonzero(mask[block]) for block in blocks]
     pruned = [np.flatnonzero(mask[block] == 0) for block in blocks]
     room = np.array([len(there) for there in pruned])
@@ -150,6 +189,13 @@ def erk(shapes, density, power=1.0):
     return np.ones(len(sizes))
 
 
+def erk_counts(layout, tensors, density, power=1.0):
+    """Return how many entries each of `tensors` keeps at ERK's densities: a dict of numbers."""
+    densities = erk([layout.tensors[t].shape for t in tensors], density, power)
+    sizes = [layout.tensors[t].size for t in tensors]
+    return {t: round(d * n) for t, d, n in zip(tensors, densities, sizes, strict=True)}
+
+
 def cubic(round, rounds, start, end):
     """Return the sparsity of a round: from `start` to `end`, fast at first.
 
@@ -182,7 +228,7 @@ def narrowed(layout, rows):
             columns = np.ones(inputs, bool)
             if reads:
                 columns = np.repeat(before, inputs // len(before))
-            here = mask[tensor.start : tensor.start + tensor.size]
+            here = mask[tensor.block]
             cells = here.reshape(tensor.rows, inputs, -1)
             cells[...] = (keep[:, None] & columns)[:, :, None]
         before = None if layer.kind == "adapter" else keep
@@ -223,6 +269,6 @@ class Units:
         inputs, *hidden = np.split(kept.astype(bool), self._ends)
         rows = (*hidden, np.ones(self.layout.layers[-1].rows, bool))
         mask, first = narrowed(self.layout, rows), self.layout.tensors[0]
-        cells = mask[first.start : first.start + first.size].reshape(first.rows, self.inputs, -1)
+        cells = mask[first.block].reshape(first.rows, self.inputs, -1)
         cells *= inputs[:, None].astype(np.uint8)
         return rows, mask

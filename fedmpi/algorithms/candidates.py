@@ -15,13 +15,13 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.totals import Total
 
 
 class Candidates(Algorithm):
-    """Ask this class while `chooses(round)`; "told" is the sum of accuracies."""
+    """Ask this class while `chooses(round)`; clients tell their accuracies."""
 
     level = "coordinate"
+    told = ("told",)
     prunes = True
 
     class Keys(Keys):
@@ -75,17 +75,6 @@ class Candidates(Algorithm):
         values[:count], keep[:count] = [self.accuracy(report.client, w) for w in models], 1
         return parts | {"told": Part(values, Support(self.layout, "coordinate", keep))}
 
-    def zero(self):
-        """The sums of weights, and of what clients tell besides."""
-        return super().zero() | {
-            "told": Total(self.layout, "coordinate", "zero", self.setting.exact)
-        }
-
-    def add(self, sums, arrival):
-        """Add all of it."""
-        for name, (values, support, *_) in arrival.parts.items():
-            sums[name].add(values, arrival.share, support)
-
     def step(self, state, sums, round):
         """Keep a candidate's statistics, or choose."""
         if round == self.choice:
@@ -104,13 +93,10 @@ class Candidates(Algorithm):
 
     def _candidate(self, weights, c):
         """Return uint8[P]: the mask of a candidate."""
-        mask, rng = np.ones(self.layout.size, np.uint8), self.rng_for("candidates", 0, c)
-        tensors = [self.layout.tensors[t] for t in self.tensors]
-        sizes = np.array([tensor.size for tensor in tensors])
+        rng = self.rng_for("candidates", 0, c)
+        sizes = np.array([self.layout.tensors[t].size for t in self.tensors])
         wanted = 1 + self.keys.noise * (2 * rng.random(len(sizes)) - 1) * (c > 0)
         wanted *= (1 - self.keys.sparsity) * sizes.sum() / (wanted * sizes).sum()
         counts = np.rint(np.minimum(wanted, 1) * sizes).astype(int)
-        for tensor, count in zip(tensors, counts, strict=True):
-            block = self.layout.slice(tensor.name)
-            mask[block] = sparsity.largest(weights[block], count)
-        return mask
+        of_each = dict(zip(self.tensors, counts, strict=True))
+        return sparsity.largest_of_each(self.layout, weights, of_each)

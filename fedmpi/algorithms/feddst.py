@@ -4,17 +4,17 @@ Bibikar, Vikalo, Wang and Chen, "Federated Dynamic Sparse Training: Computing Le
 Communicating Less, Yet Learning Better", AAAI 2022, arXiv:2112.09824. The first mask is
 random (ERK). Every `every` rounds each client drops the share alpha_t of its weights with the
 least magnitude, layer by layer, and grows as many at 0 where its gradient is largest; the
-server averages each weight over the clients that hold it and prunes every layer back to its
-size. alpha_t = alpha / 2 (1 + cos(pi t / T)).
+server averages each weight over the clients that hold it, drops a weight that nobody holds, and
+prunes every layer back to its size. alpha_t = alpha / 2 (1 + cos(pi t / T)).
 
 Deviations: masks move at the first local step, with the gradient of that batch, where the
-code waits for the first local epoch; clients are drawn without replacement. variant =
-"released" multiplies by alpha twice, as the code does.
+code waits for the first local epoch; they stay in the first round, where the code moves them;
+clients are drawn without replacement. variant = "released" multiplies by alpha twice, as the code
+does.
 """
 
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
@@ -78,22 +78,17 @@ class FedDST(Algorithm, name="feddst"):
 
     def step(self, state, sums, round):
         """Average by votes, then prune each layer to the size it had."""
-        weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
-        if not self._adjusts(round):
+        weights, voted = sums["weights"].mean(state["weights"]), sums["weights"].touched
+        if not self._adjusts(round) or not voted.any():
             return state | {"weights": weights}
-        held, new = (sums["weights"].touched != 0) | (mask != 0), mask.copy()
-        for t in self.tensors:
-            tensor = self.layout.tensors[t]
-            block = slice(tensor.start, tensor.start + tensor.size)
-            voted = np.flatnonzero(held[block])
-            new[block] = 0
-            new[block][voted] = sparsity.largest(weights[block][voted], mask[block].sum())
-        return state | {"weights": weights * new, "mask": new}
+        counts = sparsity.counts_of(self.layout, self.tensors, state["mask"])
+        mask = sparsity.largest_of_each(self.layout, weights, counts, voted)
+        return state | {"weights": weights * mask, "mask": mask}
 
     def share(self, round):
         """Return alpha_t."""
         alpha = self.keys.alpha
-        annealed = alpha / 2 * (1 + np.cos(np.pi * round / self.setting.rounds))
+        annealed = sparsity.cosine(alpha, round, self.setting.rounds)
         return alpha * annealed if self.keys.variant == "released" else annealed
 
     def _adjusts(self, round):

@@ -15,11 +15,10 @@ masks are even in all layers, where the code has ERK's.
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
+from fedmpi import sparsity
 from fedmpi.algorithms.fedtiny import FedTiny
-from fedmpi.sparsity import largest
 
 
 class FedMef(FedTiny, name="fedmef"):
@@ -37,13 +36,12 @@ class FedMef(FedTiny, name="fedmef"):
     def plan(self, state, round, client):
         """FedTiny's, with the penalty."""
         plan = super().plan(state, round, client)
-        time = round / (self.keys.until * self.setting.rounds)
-        if self.chooses(round) or time >= 1 or not self.keys.penalty:
+        last = self.keys.until * self.setting.rounds
+        if self.chooses(round) or round >= last or not self.keys.penalty:
             return plan
-        share, low = self.keys.extruded / 2 * (1 + np.cos(np.pi * time)), plan.mask.copy()
-        for tensor in (self.layout.tensors[t] for t in self.tensors):
-            block = self.layout.slice(tensor.name)
-            alive = np.flatnonzero(low[block])
-            count = len(alive) - int(share * len(alive))
-            low[block][alive] = 1 - largest(state["weights"][block][alive], count)
+        share = sparsity.cosine(self.keys.extruded, round, last)
+        counts = sparsity.counts_of(self.layout, self.tensors, plan.mask)
+        left = {t: count - int(share * count) for t, count in counts.items()}
+        high = sparsity.largest_of_each(self.layout, state["weights"], left, plan.mask)
+        low = plan.mask - high * plan.mask
         return replace(plan, tensors=self.tensors, penalty=self.keys.penalty, penalised=low)

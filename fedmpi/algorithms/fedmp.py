@@ -26,7 +26,6 @@ from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import Unit
 from fedmpi.sparsity import largest, narrowed
-from fedmpi.totals import Total
 
 
 class FedMP(Algorithm, name="fedmp"):
@@ -34,6 +33,7 @@ class FedMP(Algorithm, name="fedmp"):
 
     level = "coordinate"
     fill = "old"
+    told = ("seconds",)
     remembers = True
 
     class Keys(Keys):
@@ -64,7 +64,7 @@ class FedMP(Algorithm, name="fedmp"):
         rows = []
         for layer, tensors in zip(layers, self.layout.layer_tensors, strict=False):
             tensor = self.layout.tensors[tensors[0]]
-            block = state["weights"][tensor.start : tensor.start + tensor.size]
+            block = state["weights"][tensor.block]
             norms = np.abs(block, dtype=np.float64).reshape(tensor.rows, -1).sum(1)
             rows.append(largest(norms, ceil((1 - ratio) * layer.rows)) != 0)
         rows.append(np.ones(last.rows, bool))
@@ -97,17 +97,6 @@ class FedMP(Algorithm, name="fedmp"):
             "rewards": self.keys.discount * rewards + reward * one,
             "loss": np.array([report.loss]),
         }
-
-    def zero(self):
-        """The sums of weights, and of times."""
-        return super().zero() | {
-            "seconds": Total(self.layout, "coordinate", "zero", self.setting.exact)
-        }
-
-    def add(self, sums, arrival):
-        """Add both."""
-        for name, (values, support, *_) in arrival.parts.items():
-            sums[name].add(values, arrival.share, support)
 
     def step(self, state, sums, round):
         """Average what clients held with what they lacked; and the times."""

@@ -53,8 +53,7 @@ class FedPM(Algorithm, name="fedpm"):
         for tensor in self.layout.tensors:
             layer = self.layout.layers[tensor.layer]
             own = tensor.name.rpartition(".")[0] == layer.name  # and no joined normalisation's
-            here = self.masked[tensor.start : tensor.start + tensor.size]
-            here[:] = tensor.trained and own and layer.kind in MASKED
+            self.masked[tensor.block] = tensor.trained and own and layer.kind in MASKED
         told = (self.masked != 0) | ~self.layout.trained
         self._told = Support(self.layout, "coordinate", told.astype(np.uint8))
 
@@ -65,7 +64,7 @@ class FedPM(Algorithm, name="fedpm"):
             first = self.layout.tensors[tensors[0]]
             most = np.float32(self.keys.spread / np.sqrt(first.size // first.rows))
             for tensor in (self.layout.tensors[t] for t in tensors):
-                block = slice(tensor.start, tensor.start + tensor.size)
+                block = tensor.block
                 if self.keys.values == "signed" and self.masked[block].all():
                     fixed[block] = np.where(weights[block] < 0, -most, most)
         scores = self.rng_for("fedpm", 0).standard_normal(size)

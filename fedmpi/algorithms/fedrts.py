@@ -22,13 +22,13 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Coding, Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.totals import Total
 
 
 class FedRTS(Algorithm, name="fedrts"):
     """Masks by Thompson sampling; sparsity = 0 is FedAvg."""
 
     level = "coordinate"
+    told = ("core", "grown")
     prunes = True
 
     class Keys(Keys):
@@ -44,18 +44,15 @@ class FedRTS(Algorithm, name="fedrts"):
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
-        tensors = [self.layout.tensors[t] for t in sparsity.prunable(self.layout)]
-        self._blocks = [self.layout.slice(tensor.name) for tensor in tensors]
-        self._shapes = [tensor.shape for tensor in tensors]
+        self.tensors = sparsity.prunable(self.layout)
+        self._blocks = [self.layout.tensors[t].block for t in self.tensors]
         self._last = keys.until * setting.rounds
 
     def start(self, weights):
         """The largest first weights, and a posterior that knows nothing."""
-        mask, one = np.ones(self.layout.size, np.uint8), np.ones(self.layout.size)
-        share = sparsity.erk(self._shapes, 1.0 - self.keys.sparsity, self.keys.power)
-        for block, density in zip(self._blocks, share, strict=True):
-            count = round(density * (block.stop - block.start))
-            mask[block] = sparsity.largest(weights[block], count)
+        one, density = np.ones(self.layout.size), 1.0 - self.keys.sparsity
+        counts = sparsity.erk_counts(self.layout, self.tensors, density, self.keys.power)
+        mask = sparsity.largest_of_each(self.layout, weights, counts)
         return {"weights": weights * mask, "mask": mask, "won": one, "lost": one}
 
     def plan(self, state, round, client):
@@ -84,12 +81,6 @@ class FedRTS(Algorithm, name="fedrts"):
         wanted = Support(self.layout, "coordinate", keep)
         return parts | {"grown": Part(keep.astype(np.float32), wanted, coding=Coding("ones"))}
 
-    def zero(self):
-        """The sums of weights, and of the bits that clients set."""
-        bits = {name: Total(self.layout, "coordinate", "zero", self.setting.exact)
-                for name in ("core", "grown")}  # fmt: skip
-        return super().zero() | bits
-
     def add(self, sums, arrival):
         """Add the weights, and the bits: those of the largest follow from the weights."""
         super().add(sums, arrival)
@@ -97,9 +88,6 @@ class FedRTS(Algorithm, name="fedrts"):
         core = self._core(values, support.mask(), arrival.round)
         held = Support(self.layout, "coordinate", core)
         sums["core"].add(core.astype(np.float32), arrival.share, held)
-        if "grown" in arrival.parts:
-            values, support, *_ = arrival.parts["grown"]
-            sums["grown"].add(values, arrival.share, support)
 
     def step(self, state, sums, round):
         """Average, learn about the weights, and now and then draw a mask."""
@@ -116,9 +104,9 @@ class FedRTS(Algorithm, name="fedrts"):
         won = state["won"] + self.keys.trust * np.where(told, wins, 0)
         lost = state["lost"] + self.keys.trust * np.where(told, 1 - wins, 0)
         if self._adjusts(round):
-            mask, drawn = mask.copy(), self.rng_for("fedrts", round).beta(won, lost)
-            for block in self._blocks:
-                mask[block] = sparsity.largest(drawn[block], int(mask[block].sum()))
+            drawn = self.rng_for("fedrts", round).beta(won, lost)
+            counts = sparsity.counts_of(self.layout, self.tensors, mask)
+            mask = sparsity.largest_of_each(self.layout, drawn, counts)
         return state | {"weights": weights * mask, "mask": mask, "won": won, "lost": lost}
 
     def _core(self, weights, mask, round):
@@ -135,5 +123,5 @@ class FedRTS(Algorithm, name="fedrts"):
 
     def _doubtful(self, mask, round):
         """Return k of a layer's mask uint8[n]."""
-        share = self.keys.alpha / 2 * (1 + np.cos(np.pi * min(round / self._last, 1)))
+        share = sparsity.cosine(self.keys.alpha, round, self._last)
         return min(int(share * mask.sum()), int((mask == 0).sum()))

@@ -12,19 +12,18 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Keys
+from fedmpi.algorithms.personal_mask import PersonalMask
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
-from fedmpi.plan import Own, Plan
+from fedmpi.plan import Plan
 
 
-class FedSpa(Algorithm, name="fedspa"):
+class FedSpa(PersonalMask, name="fedspa"):
     """Personal sparse masks; sparsity = 0 is FedAvg."""
 
-    level = "coordinate"
     fill = "zero"
     base = None
-    remembers = personal = True
 
     class Keys(Keys):
         """The [algorithm] keys of FedSpa."""
@@ -33,13 +32,9 @@ class FedSpa(Algorithm, name="fedspa"):
         alpha: float = Field(0.5, ge=0, le=1)
         power: float = Field(1.0, ge=0)  # of ERK
 
-    def __init__(self, keys, setting):
-        super().__init__(keys, setting)
-        self.tensors = sparsity.prunable(self.layout)
-
     def plan(self, state, round, client):
         """What the client's mask holds, both ways; the gradient of all weights afterwards."""
-        mask = self._mask(client)
+        mask = self.mask_of(client)
         held = Support(self.layout, "coordinate", mask)
         return Plan(
             down=held,
@@ -69,19 +64,12 @@ class FedSpa(Algorithm, name="fedspa"):
         change = sums["weights"].mean(np.zeros_like(state["weights"]))
         return state | {"weights": state["weights"] + change}
 
-    def own(self, state, client):
-        """The global weights under the client's mask."""
-        mask = self._mask(client)
-        return None if mask.all() else Own(state["weights"] * mask)
-
     def share(self, round):
         """Return alpha_t."""
-        return self.keys.alpha / 2 * (1 + np.cos(np.pi * round / self.setting.rounds))
+        return sparsity.cosine(self.keys.alpha, round, self.setting.rounds)
 
-    def _mask(self, client):
-        """uint8[P]: the client's mask, drawn before its first round."""
-        if "mask" in self.memory(client):
-            return np.unpackbits(self.memory(client)["mask"], count=self.layout.size)
+    def first_mask(self, client):
+        """Return uint8[P]: the mask that is drawn for a client."""
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         densities = sparsity.erk(shapes, 1.0 - self.keys.sparsity, self.keys.power)
         rng = self.rng_for("fedspa", 0, client)

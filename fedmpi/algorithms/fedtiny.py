@@ -79,10 +79,9 @@ class FedTiny(Candidates, name="fedtiny"):
             return []
         turn = -1 - (round // every - 1) % len(self.tensors)
         moving = self.tensors if self.keys.layers == "all" else [self.tensors[turn]]
-        return [self.layout.slice(self.layout.tensors[number].name) for number in moving]
+        return [self.layout.tensors[number].block for number in moving]
 
     def count(self, round, mask):
         """Return how many weights of a layer's mask uint8[n] move in a round."""
-        time = round / (self.keys.until * self.setting.rounds)
-        share = self.keys.alpha / 2 * (1 + np.cos(np.pi * min(time, 1)))
+        share = sparsity.cosine(self.keys.alpha, round, self.keys.until * self.setting.rounds)
         return min(int(np.rint(share * mask.sum())), int((mask == 0).sum()))

@@ -29,13 +29,13 @@ from fedmpi.exchange import Coding, Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Shares
-from fedmpi.totals import Total
 
 
 class FLASH(Algorithm, name="flash"):
     """Sparse training with densities of layers by sensitivity."""
 
     level = "coordinate"
+    told = ("mask",)
     prunes = True
 
     class Keys(Keys):
@@ -53,8 +53,6 @@ class FLASH(Algorithm, name="flash"):
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self.fill = "zero" if keys.mean == "all" else "mean"
-        names = [self.layout.tensors[t].name for t in self.tensors]
-        self._blocks = [self.layout.slice(name) for name in names]
 
     def start(self, weights):
         """The weights, all of them until the densities are known."""
@@ -93,17 +91,12 @@ class FLASH(Algorithm, name="flash"):
         bits = Part(mask.astype(np.float32), own, coding=Coding("ones"))
         return {"weights": Part(report.weights, job.plan.up), "mask": bits}
 
-    def zero(self):
-        """The sums of weights, and of masks."""
-        return super().zero() | {
-            "mask": Total(self.layout, "coordinate", "zero", self.setting.exact)
-        }
-
     def add(self, sums, arrival):
         """Add the weights, and the mask on which they are."""
-        support = arrival.parts.get("mask", arrival.parts["weights"]).support
-        sums["mask"].add(support.mask().astype(np.float32), arrival.share, support)
         super().add(sums, arrival)
+        if "mask" not in arrival.parts:
+            held = arrival.parts["weights"].support
+            sums["mask"].add(held.mask().astype(np.float32), arrival.share, held)
 
     def step(self, state, sums, round):
         """Average, and take the new mask; after the warm-up the first weights under the first."""
@@ -111,11 +104,11 @@ class FLASH(Algorithm, name="flash"):
         if round:
             weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
             if self._adjusts(round) and held.any():
-                mask = self._largest(weights, self._counts(held))
+                mask = sparsity.largest_of_each(self.layout, weights, self._counts(held))
         else:
             counts = self._counts(held if held.any() else self._first_mask())
             drawn = self.rng_for("flash", 1).permutation(self.layout.size).astype(np.float32)
-            weights, mask = state["weights"], self._largest(drawn, counts)
+            weights, mask = state["weights"], sparsity.largest_of_each(self.layout, drawn, counts)
         return state | {"weights": weights * mask, "mask": mask}
 
     def _adjusts(self, round):
@@ -123,17 +116,11 @@ class FLASH(Algorithm, name="flash"):
 
     def _counts(self, held):
         """Return how many weights each layer keeps, by float32[P] `held`, the mean of the masks."""
-        means = [held[block].sum(dtype=np.float64) for block in self._blocks]
-        sizes = [self.layout.tensors[t].size for t in self.tensors]
-        ratio = (1 - self.keys.sparsity) * sum(sizes) / sum(means)
-        return [min(int(n * ratio + 1e-6), s) for n, s in zip(means, sizes, strict=True)]
-
-    def _largest(self, weights, counts):
-        """Return uint8[P]: so many of the largest weights of each layer."""
-        mask = np.ones(self.layout.size, np.uint8)
-        for block, count in zip(self._blocks, counts, strict=True):
-            mask[block] = sparsity.largest(weights[block], count)
-        return mask
+        tensors = {t: self.layout.tensors[t] for t in self.tensors}
+        means = {t: held[tensor.block].sum(dtype=np.float64) for t, tensor in tensors.items()}
+        size = sum(tensor.size for tensor in tensors.values())
+        ratio = (1 - self.keys.sparsity) * size / sum(means.values())
+        return {t: min(int(n * ratio + 1e-6), tensors[t].size) for t, n in means.items()}
 
     def _held(self, state, client):
         """Return uint8[P]: what a client holds of the mask."""
@@ -141,8 +128,9 @@ class FLASH(Algorithm, name="flash"):
         share = shares[int(self.rng_for("flash-share", 0, client).integers(len(shares)))]
         if share == 1:
             return mask
-        counts = [round(share * int(mask[block].sum())) for block in self._blocks]
-        return self._largest(state["weights"] * mask, counts)
+        counts = sparsity.counts_of(self.layout, self.tensors, mask)
+        fewer = {t: round(share * count) for t, count in counts.items()}
+        return sparsity.largest_of_each(self.layout, state["weights"] * mask, fewer)
 
     def _first_mask(self):
         """Return uint8[P]: the random mask of the warm-up, equally dense in all layers."""

@@ -14,16 +14,14 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Keys
+from fedmpi.algorithms.personal_mask import PersonalMask
 from fedmpi.layout import Support
-from fedmpi.plan import Own, Plan
+from fedmpi.plan import Plan
 
 
-class LotteryFL(Algorithm, name="lotteryfl"):
+class LotteryFL(PersonalMask, name="lotteryfl"):
     """Personal lottery tickets; with target = 1 masks stay whole and it is FedAvg."""
-
-    level = "coordinate"
-    remembers = personal = True
 
     class Keys(Keys):
         """The [algorithm] keys of LotteryFL."""
@@ -34,7 +32,6 @@ class LotteryFL(Algorithm, name="lotteryfl"):
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
-        self.tensors = sparsity.prunable(self.layout)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def start(self, weights):
@@ -43,11 +40,11 @@ class LotteryFL(Algorithm, name="lotteryfl"):
 
     def plan(self, state, round, client):
         """The client's ticket down and up, after pruning if it is good enough."""
-        mask = self._ticket(client)
+        mask = self.mask_of(client)
         start = state["weights"] * mask
         dense = mask[self._inside].mean() > self.keys.target
         if dense and self.accuracy(client, start) > self.keys.accuracy:
-            mask = self.pruned(start, mask)
+            mask = sparsity.smaller(self.layout, self.tensors, mask, start, self.keys.rate)
             start = state["first"] * mask
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, start=start, mask=mask, update=mask)
@@ -55,25 +52,3 @@ class LotteryFL(Algorithm, name="lotteryfl"):
     def remember(self, job, report, message, arrival):
         """The mask, a bit for each weight."""
         return {"mask": np.packbits(job.plan.mask)}
-
-    def own(self, state, client):
-        """The client's ticket on the global weights."""
-        mask = self._ticket(client)
-        return None if mask.all() else Own(state["weights"] * mask)
-
-    def _ticket(self, client):
-        """uint8[P]: the client's mask."""
-        if "mask" not in self.memory(client):
-            return np.ones(self.layout.size, np.uint8)
-        return np.unpackbits(self.memory(client)["mask"], count=self.layout.size)
-
-    def pruned(self, weights, mask):
-        """Return uint8[P]: the mask without the smallest weights of each tensor."""
-        new = mask.copy()
-        for t in self.tensors:
-            tensor = self.layout.tensors[t]
-            block = slice(tensor.start, tensor.start + tensor.size)
-            alive = np.flatnonzero(mask[block])
-            left = len(alive) - round(self.keys.rate * len(alive))
-            new[block][alive] = sparsity.largest(weights[block][alive], left)
-        return new

@@ -80,7 +80,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
         largest = np.full(len(units), np.inf)  # inputs are never removed
         for t in self.tensors:
             tensor = self.layout.tensors[t]
-            block = np.abs(weights[tensor.start : tensor.start + tensor.size])
+            block = np.abs(weights[tensor.block])
             largest[self.units.layer == tensor.layer + 1] = block.reshape(tensor.rows, -1).max(1)
         new = units * (largest > self.keys.threshold).astype(np.uint8)
         for layer in np.flatnonzero(np.bincount(self.units.layer, new) == 0):

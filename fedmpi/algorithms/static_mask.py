@@ -125,8 +125,8 @@ class StaticMask(Algorithm, name="static-mask"):
         """Return float32[P]: the first weights under a mask, rescaled if the keys say so."""
         pruned = weights * mask
         for tensor in (self.layout.tensors[t] for t in self.tensors if self.keys.rescale):
-            block = slice(tensor.start, tensor.start + tensor.size)
-            pruned[block] /= np.float32(np.sqrt(max(mask[block].mean(), 1 / tensor.size)))
+            density = max(mask[tensor.block].mean(), 1 / tensor.size)
+            pruned[tensor.block] /= np.float32(np.sqrt(density))
         return pruned
 
     def _synflow(self, weights):

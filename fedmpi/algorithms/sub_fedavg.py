@@ -16,17 +16,15 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Keys
+from fedmpi.algorithms.personal_mask import PersonalMask
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
-from fedmpi.plan import Own, Plan
+from fedmpi.plan import Plan
 
 
-class SubFedAvg(Algorithm, name="sub-fedavg"):
+class SubFedAvg(PersonalMask, name="sub-fedavg"):
     """Personal masks that shrink; with target = 1 it is FedAvg."""
-
-    level = "coordinate"
-    remembers = personal = True
 
     class Keys(Keys):
         """The [algorithm] keys of Sub-FedAvg."""
@@ -38,12 +36,11 @@ class SubFedAvg(Algorithm, name="sub-fedavg"):
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
-        self.tensors = sparsity.prunable(self.layout)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def plan(self, state, round, client):
         """What the client's mask holds, both ways."""
-        mask = self._kept(client)
+        mask = self.mask_of(client)
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, start=state["weights"] * mask, mask=mask, update=mask)
 
@@ -61,35 +58,17 @@ class SubFedAvg(Algorithm, name="sub-fedavg"):
         """The mask, a bit for each weight."""
         return {"mask": np.packbits(message["weights"].support.keep)}
 
-    def own(self, state, client):
-        """The global weights under the client's mask."""
-        mask = self._kept(client)
-        return None if mask.all() else Own(state["weights"] * mask)
-
     def _after(self, job, report):
         """uint8[P]: the client's mask after training, smaller if it may be."""
         mask = job.plan.mask
         if mask[self._inside].mean() <= self.keys.target:
             return mask
-        before, after = (self._smaller(w, mask) for w in (job.plan.start, report.weights))
+        before, after = (
+            sparsity.smaller(self.layout, self.tensors, mask, weights, self.keys.rate)
+            for weights in (job.plan.start, report.weights)
+        )
         moved = (before != after)[self._inside].mean()
         if moved <= self.keys.distance:
             return mask
         good = self.accuracy(report.client, report.weights * after) > self.keys.accuracy
         return after if good else mask
-
-    def _smaller(self, weights, mask):
-        """Return uint8[P]: the mask without the smallest weights of each tensor."""
-        new = mask.copy()
-        for tensor in (self.layout.tensors[t] for t in self.tensors):
-            block = slice(tensor.start, tensor.start + tensor.size)
-            alive = np.flatnonzero(mask[block])
-            left = len(alive) - round(self.keys.rate * len(alive))
-            new[block][alive] = sparsity.largest(weights[block][alive], left)
-        return new
-
-    def _kept(self, client):
-        """uint8[P]: the client's mask, whole before its first round."""
-        if "mask" not in self.memory(client):
-            return np.ones(self.layout.size, np.uint8)
-        return np.unpackbits(self.memory(client)["mask"], count=self.layout.size)

@@ -114,6 +114,18 @@ class TestFedDST:
         assert after["weights"][0] == 9 and after["mask"][0] == 1  # not halved by the absent vote
         assert after["mask"][:6].sum() == 3 and after["mask"][5] == 0  # last of the equal ones
 
+    def test_a_weight_that_every_client_dropped_is_gone_however_large_it_was(self):
+        algorithm = made("feddst", sparsity=0.5, every=1)
+        mask = np.ones(20, np.uint8)
+        mask[[0, 1, 2, 8, 9, 10]] = 0
+        state = {"weights": np.where(mask, np.float32(5), 0), "mask": mask}
+        other = mask.copy()
+        other[[0, 3]] = [1, 0]
+        reports = [report_of(np.ones(20) * other, client, 0.5, mask=other) for client in (0, 1)]
+        after = one_round(algorithm, state, reports, round=1)
+        assert np.array_equal(after["mask"], other) and after["weights"][3] == 0
+        assert one_round(algorithm, state, [], round=1)["mask"] is mask  # nobody voted
+
     def test_alpha_is_annealed_and_twice_in_the_released_code(self):
         assert made("feddst", alpha=0.4).share(0) == pytest.approx(0.4)
         assert made("feddst", alpha=0.4).share(50) == pytest.approx(0.2)

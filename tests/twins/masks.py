@@ -154,7 +154,7 @@ def feddst(trial):
         mean, adjusts = Mean(net), round > 0 and round % keys["every"] == 0
         alpha = keys["alpha"] / 2 * (1 + math.cos(math.pi * round / trial.rounds))
         alpha *= keys["alpha"] if keys["variant"] == "released" else 1
-        votes = mask.clone()
+        votes = torch.zeros_like(mask)
         for client, share in trial.cohort(round):
             if adjusts:
                 own, own_mask = adjusting(trial, round, client, w, mask, alpha)

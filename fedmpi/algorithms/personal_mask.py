@@ -1,0 +1,40 @@
+"""What methods have in common whose clients keep a mask of their own between rounds."""
+
+import numpy as np
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Algorithm
+from fedmpi.plan import Own
+
+
+class PersonalMask(Algorithm):
+    """A method whose clients remember "mask", a bit for each weight; whole before the first.
+
+    Attributes
+    ----------
+    tensors : tuple of int
+        The tensors that masks prune.
+    """
+
+    level = "coordinate"
+    remembers = personal = True
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+
+    def mask_of(self, client):
+        """Return uint8[P]: the client's mask."""
+        memory = self.memory(client)
+        if "mask" not in memory:
+            return self.first_mask(client)
+        return np.unpackbits(memory["mask"], count=self.layout.size)
+
+    def first_mask(self, client):
+        """Return uint8[P]: the mask of a client before its first round."""
+        return np.ones(self.layout.size, np.uint8)
+
+    def own(self, state, client):
+        """The global weights under the client's mask."""
+        mask = self.mask_of(client)
+        return None if mask.all() else Own(state["weights"] * mask)
