@@ -104,6 +104,8 @@ class Plan:
         True if the client knows `down` beforehand, as the shape of its own network.
     more_down : dict of str to Support
         What else comes down: entries of the algorithm's state.
+    bits_down : dict of str to Support
+        Which sets of coordinates come down besides, a bit for each coordinate or less.
     backward : Backward
         What is differentiated.
     start : float32[P], optional
@@ -134,7 +136,7 @@ class Plan:
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
-        Which tensors `power`, `importance` and the next seven speak of.
+        Which tensors `power`, `importance` and the next eight speak of.
     penalty : float
         Adds penalty * sum over tensors, or over their rows if `by_row`, of the L2 norm.
     penalised : uint8[P], optional
@@ -149,6 +151,11 @@ class Plan:
     reallocate : bool
         In `readjust`, as many entries come as go over all tensors together; a tensor gets its part
         in proportion to the mean magnitude of the entries that it had kept.
+    signs : float32[P], optional
+        -1, 0 or 1 for each weight: which way the server moved it. Of what goes in `readjust`,
+        the share `portions[0]` are entries that the client moved the other way; of what comes,
+        the share `portions[1]` are entries that a step against the gradient moves the same way.
+        If there are too few of them, others make up the number.
     salient : float
         Share of the entries that a step may move: those of the largest |w dL/dw|.
     labels : bool[classes], optional
@@ -171,6 +178,7 @@ class Plan:
     up: Support
     known: bool = False
     more_down: Mapping[str, Support] = field(default_factory=dict)
+    bits_down: Mapping[str, Support] = field(default_factory=dict)
     backward: Backward = FULL
     start: Vector | None = None
     private: Vector | None = None
@@ -192,6 +200,8 @@ class Plan:
     readjust: tuple[tuple[int, float], ...] = ()
     grow: Vector | None = None
     reallocate: bool = False
+    signs: Vector | None = None
+    portions: tuple[float, float] = (0.0, 0.0)
     salient: float = 1.0
     labels: Bools | None = None
     clip: float = 0.0
@@ -233,6 +243,7 @@ class Plan:
             "readjust": bool(self.readjust),
             "grow": self.grow is not None,
             "reallocate": self.reallocate,
+            "signs": self.signs is not None,
             "salient": self.salient < 1,
             "labels": self.labels is not None,
             "clip": self.clip != 0,
@@ -264,7 +275,7 @@ MECHANISMS = frozenset(
     ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
      "submodel.divisor", "proximal", "mask", "update", "scores", "power", "importance",
      "dense_norm", "control", "penalty", "penalised", "threshold", "readjust", "grow",
-     "reallocate", "salient", "labels", "clip", "gates", "probes", "steps",
+     "reallocate", "signs", "salient", "labels", "clip", "gates", "probes", "steps",
      *(f"statistics.{name}" for name in STATISTICS))
 )  # fmt: skip
 """All that a Plan may ask of an engine, beside the error that is minimised."""

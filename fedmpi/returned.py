@@ -15,7 +15,7 @@ from fedmpi.layout import LEVELS, Layout, Support
 from fedmpi.plan import Plan
 
 # Of a Plan: arrays with the size of the model.
-FLAT = ("start", "mask", "update", "control", "grow", "scores", "penalised")
+FLAT = ("start", "mask", "update", "control", "grow", "scores", "penalised", "signs")
 
 
 def plan(found: Any, layout: Layout, owner: object) -> None:

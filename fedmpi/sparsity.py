@@ -120,31 +120,58 @@ def inputs_of(layout):
     return [shape[1] if len(shape) > 1 else 1 for shape in shapes]
 
 
-def readjusted(layout, tensors, mask, weights, grad, share, reallocate=False):
+def readjusted(
+    layout, tensors, mask, weights, grad, share, reallocate=False, agrees=None, portions=(0, 0)
+):
     """Return uint8[P]: `mask` with a share of the kept entries of each tensor replaced.
 
     The kept weights of least magnitude go, and as many of the pruned ones come whose
     gradient is largest (Evci et al., 2020); never more than are pruned. With `reallocate` the
     number that comes is shared out over the tensors by the mean magnitude of the kept weights
-    (Dettmers and Zettlemoyer, arXiv:1907.04840, with magnitudes for momentum).
+    (Dettmers and Zettlemoyer, arXiv:1907.04840, with magnitudes for momentum). With `agrees`
+    float32[P] (see `agreement`) the share `portions[0]` of what goes is negative there, and
+    `portions[1]` of what comes positive; what there is too little of the others make up.
     """
-    new, places = mask.copy(), [layout.tensors[t] for t in tensors]
-    blocks = [tensor.block for tensor in places]
-    kept = [np.flatnonzero(mask[block]) for block in blocks]
-    pruned = [np.flatnonzero(mask[block] == 0) for block in blocks]
+    new, blocks = mask.copy(), [layout.tensors[t].block for t in tensors]
+    kept = [block.start + np.flatnonzero(mask[block]) for block in blocks]
+    pruned = [block.start + np.flatnonzero(mask[block] == 0) for block in blocks]
     room = np.array([len(there) for there in pruned])
     going = np.minimum([round(share * len(alive)) for alive in kept], room)
     coming = going
     if reallocate:
         sizes = [
-            np.abs(weights[block][alive], dtype=np.float64).mean() if len(alive) else 0.0
-            for block, alive in zip(blocks, kept, strict=True)
+            np.abs(weights[alive], dtype=np.float64).mean() if len(alive) else 0.0
+            for alive in kept
         ]
         coming = shared_out(going.sum(), np.array(sizes), room)
-    for block, alive, there, fewer, more in zip(blocks, kept, pruned, going, coming, strict=True):
-        new[block][alive] = largest(weights[block][alive], len(alive) - fewer)
-        new[block][there] = largest(grad[block][there], more)
+    opposed, along = (None, None) if agrees is None else (agrees < 0, agrees > 0)
+    for alive, there, fewer, more in zip(kept, pruned, going, coming, strict=True):
+        for group, count in _portioned(alive, fewer, opposed, portions[0]):
+            new[group] = largest(weights[group], len(group) - count)
+        for group, count in _portioned(there, more, along, portions[1]):
+            new[group] = largest(grad[group], count)
     return new
+
+
+def agreement(signs, mask, weights, start, grad):
+    """Return float32[P]: the sign of how a client moves each weight, times float32[P] `signs`.
+
+    It moved the weights that uint8[P] `mask` keeps from `start` to `weights`, and would move the
+    others against the gradient `grad`, float32[P] all three.
+    """
+    return signs * np.sign(np.where(mask != 0, weights - start, -grad))
+
+
+def _portioned(places, count, first, portion):
+    """Return [(int64[.], how many of `count`), ...]: the places in bool[P] `first`, and the others.
+
+    The first give the share `portion`, and whatever the others have too little of.
+    """
+    if first is None:
+        return [(places, count)]
+    inside, others = places[first[places]], places[~first[places]]
+    number = max(min(round(portion * count), len(inside)), count - len(others))
+    return [(inside, number), (others, count - number)]
 
 
 def shared_out(total, portions, room):

@@ -106,8 +106,8 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def step(self, state, sums, round):
         """Average; decide whether to measure, to trim, or to end."""
-        if state["phase"] == 1:
-            return self._trim(state, sums["relevance"])
+        if state["phase"] == 1:  # again in the next round, if nobody has reported
+            return self._trim(state, sums["relevance"]) if sums["relevance"].covered else state
         after = super().step(state, sums, round)
         if state["phase"] == 2 or not sums["error"].covered:
             return after

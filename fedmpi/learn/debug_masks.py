@@ -10,9 +10,13 @@ from fedmpi.plan import Plan
 
 
 def readjusted(
-    layout: Layout, plan: Plan, old: Tensor, weights: Tensor, grad: Tensor, share: float
+    layout: Layout, plan: Plan, old: Tensor, weights: Tensor, grad: Tensor, share: float,
+    moved: Tensor,
 ) -> Tensor:
-    """Return the mask float32[P] after a move: the smallest kept entries go, others come."""
+    """Return the mask float32[P] after a move: the smallest kept entries go, others come.
+
+    `moved` float32[P] is how far the weights are from where they started.
+    """
     new, rank = old.clone(), grad if plan.grow is None else torch.tensor(plan.grow)
     tensors = [layout.tensors[number] for number in plan.tensors]
     places = [torch.arange(tensor.start, tensor.start + tensor.size) for tensor in tensors]
@@ -23,9 +27,21 @@ def readjusted(
         portions = [weights[k].double().abs().sum().item() / max(len(k), 1) for k in kept]
         coming = _in_turn(sum(going), portions, [len(p) for p in pruned])
     for k, p, fewer, more in zip(kept, pruned, going, coming, strict=True):
-        new[k[weights[k].abs().argsort(stable=True)[:fewer]]] = 0.0
-        new[p[rank[p].abs().argsort(descending=True, stable=True)[:more]]] = 1.0
+        small = k[weights[k].abs().argsort(stable=True)]
+        large = p[rank[p].abs().argsort(descending=True, stable=True)]
+        if plan.signs is not None:
+            signs, (opposed, along) = torch.tensor(plan.signs), plan.portions
+            small = _preferred(small, signs[small] * moved[small] < 0, round(opposed * fewer))
+            large = _preferred(large, signs[large] * grad[large] < 0, round(along * more))
+        new[small[:fewer]] = 0.0
+        new[large[:more]] = 1.0
     return new
+
+
+def _preferred(places: Tensor, first: Tensor, count: int) -> Tensor:
+    """Return the places in a new order: `count` of those in `first`, the others, the rest."""
+    inside = places[first]
+    return torch.cat((inside[:count], places[~first], inside[count:]))
 
 
 def scores_point(

@@ -180,9 +180,10 @@ class DebugSteps:
             self.statistics["summed"] += grad.numpy()
 
     def _readjust(self, grad: Tensor, share: float) -> None:
-        """readjust, grow, reallocate: the smallest kept entries go, others come."""
-        old = self.mask
-        self.mask = new = readjusted(self.layout, self.plan, old, self.weights, grad, share)
+        """readjust, grow, reallocate, signs: the smallest kept entries go, others come."""
+        old, moved = self.mask, self.weights - self.start
+        told = self.layout, self.plan, old, self.weights, grad, share, moved
+        self.mask = new = readjusted(*told)
         self.weights[new != old] = 0.0
         self.may_move = (self.may_move | (new > old)) & (new >= old)
         self.statistics["mask"] = new.numpy().astype(np.uint8)

@@ -32,6 +32,7 @@ class Steps:
 
     Attributes
     ----------
+    start : float32[P']
     weights : float32[P']
         The weights, changed in place by every step.
     point : float32[P']
@@ -53,7 +54,7 @@ class Steps:
     def __init__(self, network, plan, local, lr, start, draws=None):
         self._local, self._lr, self._mu = local, np.float32(lr), plan.proximal
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
-        self._error, self._backward, self._start = plan.error, plan.backward, start
+        self._error, self._backward, self.start = plan.error, plan.backward, start
         self._labels, self._dense_norm = plan.labels, plan.dense_norm
         self._first, self._second = network.moments
         network.moments[: 2 if local.optimizer == "adam" else 1] = 0
@@ -162,11 +163,11 @@ class Steps:
         if local.optimizer == "adam":
             moments = (self._first, self._second)
             update.adam(
-                weights, grad, *moments, self._start, moving, self._lr, decay, mu, self.count
+                weights, grad, *moments, self.start, moving, self._lr, decay, mu, self.count
             )
         else:
             update.sgd(
-                weights, grad, self._first, self._start, moving, self._edges,
+                weights, grad, self._first, self.start, moving, self._edges,
                 self._lr, local.momentum, decay, mu,
             )  # fmt: skip
 

@@ -57,6 +57,7 @@ class Messages:
         """Return the messages that bring a client what its plan says, the weights first."""
         weights = self.sized(plan.down, "float32", known=plan.known)
         found = [weights, *(self.sized(more, "float32") for more in plan.more_down.values())]
+        found += [self.sized(bits, "ones") for bits in plan.bits_down.values()]
         if self._more_down:
             size = replace(NOTHING, total=self._more_down, header=self._more_down)
             found.append(Message(size, np.zeros_like(weights.layers)))

@@ -34,6 +34,7 @@ KEYS = {
     "fedmef": {"every": 2, "until": 1.0},
     "fedmp": {"ratios": [0.5, 0.25]},
     "fedrts": {"every": 2, "until": 1.0},
+    "fedsgc": {"every": 2, "until": 1.0},
     "fedtiny": {"candidates": 2, "every": 1, "until": 1.0},
     "flash": {"sparsity": 0.8, "warmup": 3, "every": 2, "shares": [1.0, 0.5]},
     "sparsyfed": {"sparsity": 0.7},

@@ -41,6 +41,7 @@ CASES = [
     ("fedmef", {"sparsity": 0.0, "penalty": 0.0}, (), True),
     ("fedmp", {"ratios": [0.0]}, (), False),
     ("fedrts", {"sparsity": 0.0}, (), True),
+    ("fedsgc", {"sparsity": 0.0, "every": 2, "until": 1.0}, (), False),
     ("fedtiny", {"sparsity": 0.0, "candidates": 1}, (), True),
     ("sparsyfed", {"sparsity": 0.0, "beta": 1.0}, (), True),
     ("fedbn", {}, ("model.name=lenet5",), True),

@@ -205,6 +205,12 @@ def test_the_unit_of_least_magnitude_goes_after_smoothing_from_zero():
         np.testing.assert_allclose(again["relevance"][4:], expected, atol=1e-6)
 
 
+def test_a_round_in_which_nobody_measured_removes_nothing():
+    algorithm = experiment("skeletonization").algorithm
+    state = algorithm.start(np.ones(algorithm.layout.size, np.float32)) | {"phase": np.array(1)}
+    assert algorithm.step(state, algorithm.zero(), 3) is state
+
+
 def test_channels_of_convolutions_are_trimmed_federated():
     simulation, rows = simulate("skeletonization", ("run.rounds=7",), criterion=100.0)
     units = simulation.state["units"]

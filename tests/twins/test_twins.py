@@ -16,6 +16,7 @@ from tests.twins import (
     fedmp,
     fedpm,
     fedrts,
+    fedsgc,
     fedskel,
     fedtiny,
     feedback,
@@ -177,6 +178,11 @@ CASES = {
     "fedrts": (
         fedrts.fedrts,
         {"name": "fedrts", "sparsity": 0.5, "every": 2, "until": 0.9},
+        {"run": {"rounds": 6}},
+    ),
+    "fedsgc": (
+        fedsgc.fedsgc,
+        {"name": "fedsgc", "sparsity": 0.5, "every": 2, "until": 0.9, "opposed": 0.75},
         {"run": {"rounds": 6}},
     ),
     **{

@@ -13,7 +13,7 @@ from fedmpi.learn.local import Local
 from fedmpi.learn.networks import Network
 from fedmpi.learn.steps import free_of
 from fedmpi.plan import Plan
-from fedmpi.sparsity import coordinates, readjusted
+from fedmpi.sparsity import agreement, coordinates, readjusted
 
 
 class ChunkSteps:
@@ -55,7 +55,8 @@ class ChunkSteps:
         self.weights, self._grad = vectors(), vectors()
         self._first = vectors(local.optimizer == "adam" or local.momentum != 0)
         self._second = vectors(local.optimizer == "adam")
-        self._start, self._control = vectors("proximal" in names), vectors("control" in names)
+        self._start = vectors("proximal" in names or "signs" in names)
+        self._control = vectors("control" in names)
         self._mask, self._moving = vectors("mask" in names), vectors(kind.held, torch.bool)
         self._shut = vectors(kind.asked.by_rows, torch.bool)
         self._rows = [
@@ -232,9 +233,13 @@ class ChunkSteps:
             plan, rows = self._plans[slot], (self._mask, self.weights, self._grad)
             old, weights, grad = (row[slot, :size].cpu().numpy() for row in rows)
             rank = grad if plan.grow is None else self._network.part_of(plan.grow)
-            share, old = dict(plan.readjust)[steps[slot]], old.astype(np.uint8)
+            share, old, agrees = dict(plan.readjust)[steps[slot]], old.astype(np.uint8), None
+            if plan.signs is not None:
+                start = self._start[slot, :size].cpu().numpy()
+                signs = self._network.part_of(plan.signs)
+                agrees = agreement(signs, old, weights, start, grad)
             told = self.layout, plan.tensors, old, weights, rank, share, plan.reallocate
-            new = readjusted(*told)
+            new = readjusted(*told, agrees, plan.portions)
             free = self._moving[slot, :size].cpu().numpy()
             self._put(self._moving, slot, (free | (new > old)) & (new >= old))
             self.weights[slot, :size] *= torch.tensor(new == old).to(self.weights.device)

@@ -1,6 +1,6 @@
 """What plans want measured, summed over the steps of the clients of a chunk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,12 +43,11 @@ class ChunkSums:
         self._kept.discard(("mask", slot))
 
     def see(
-        self, point: Tensor, grad: Tensor, count: Tensor, activations: Sequence[Tensor | None]
+        self, point: Tensor, grad: Tensor, count: Tensor, activations: Mapping[int, Tensor]
     ) -> None:
         """Take in one step: the gradients [K, size] at `point` of the mean of `count` samples."""
-        for values, new in zip(self._lists.get("activations", ()), activations, strict=False):
-            if new is not None:
-                values += new
+        for number, new in activations.items():
+            self._lists["activations"][number] += new
         if "squares" in self._vectors:
             self._vectors["squares"] += grad * grad
         if "summed" in self._vectors:

@@ -80,12 +80,12 @@ class PassResult:
         Mean over the valid samples of each client.
     after : dict of str to float32[K, ...]
         Running statistics by name, as they are after the pass.
-    activations : list of float64[K, rows] or None, by layer
+    activations : dict of int to float64[K, rows], by layer
     """
 
     loss: Tensor
     after: dict[str, Tensor] = field(default_factory=dict)
-    activations: list[Tensor | None] = field(default_factory=list)
+    activations: dict[int, Tensor] = field(default_factory=dict)
 
 
 class StackedModel:
@@ -208,7 +208,7 @@ def _stacked(loss, moving, still, batches, rows, targets):
 def _one_by_one(loss, moving, still, batches, rows, targets):
     """One client after another, and none where a slot is empty."""
     values = batches.x.new_zeros(len(batches.count), dtype=torch.float32)
-    after, activations = {}, []
+    after, activations = {}, {}
     for k, count in enumerate(batches.count):
         if not count:
             continue
@@ -221,17 +221,10 @@ def _one_by_one(loss, moving, still, batches, rows, targets):
         found = [torch.zeros_like(a) if g is None else g for a, g in zip(free, found, strict=True)]
         torch._foreach_copy_([part[k] for part in targets], found)
         values[k] = value.detach()
-        for name, one in new.items():
-            after.setdefault(name, one.new_zeros(len(values), *one.shape))[k] = one
-        activations = activations or [None if s is None else _zeros(s, len(values)) for s in sums]
-        for all_of, one in zip(activations, sums, strict=True):
-            if one is not None:
-                all_of[k] = one
+        for all_of, ones in ((after, new), (activations, sums)):
+            for key, one in ones.items():
+                all_of.setdefault(key, one.new_zeros(len(values), *one.shape))[k] = one
     return PassResult(values, after, activations)
-
-
-def _zeros(like, count):
-    return like.new_zeros(count, *like.shape)
 
 
 def _mean(loss, outputs, y, valid):

@@ -23,24 +23,22 @@ class ForwardPass:
         The rows that stay in the backward pass; None for all.
     after : dict of str to float32[n]
         Running statistics by name, as they are after the pass.
-    activations : list of float64[rows] or None, by layer
-        Sums of |raw output| over samples and space; empty if they are not asked for.
+    activations : dict of int to float64[rows]
+        Sums of |raw output| over samples and space, by layer; empty if they are not asked for.
     """
 
     def __init__(self) -> None:
-        self.layers = 0
         self.begin(None, None, False)
 
     def begin(self, valid: Tensor | None, rows: list[Tensor] | None, activations: bool) -> None:
         """Begin a pass."""
-        self.valid, self.rows = valid, rows
+        self.valid, self.rows, self.measures = valid, rows, activations
         self.after: dict[str, Tensor] = {}
-        self.activations: list[Tensor | None] = [None] * self.layers if activations else []
+        self.activations: dict[int, Tensor] = {}
 
 
 def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
     """Let the parts of `module` do in every pass as `call` says; changes the module in place."""
-    call.layers = len(layout.layers)
     for name, part in module.named_modules():
         if hasattr(part, "inplace"):
             part.inplace = False  # one client's values are views of all clients'
@@ -54,8 +52,9 @@ def _hook(call, number):
     def hook(part, inputs, output):
         raw = output if isinstance(output, Tensor) else output[0]
         kind = kind_of(part)
-        if call.activations and kind in ("conv", "linear", "norm"):
-            call.activations[number] = _summed(raw.detach().abs(), row_axis(part), call.valid)
+        if call.measures and kind in ("conv", "linear", "norm", "adapter"):
+            found = _summed(raw.detach().abs(), row_axis(part), call.valid)
+            call.activations[number] = call.activations.get(number, 0) + found
         # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
         if call.rows is None or kind == "embedding":
             return None

@@ -1,0 +1,109 @@
+"""FedSGC: clients move their masks by whether their own steps agree with the server's last one.
+
+Tian, Liu, Li, Cheung and Wang, "Gradient-Congruity Guided Federated Sparse Training",
+arXiv:2405.01189. The abstract was at hand; the rest is from the code of the authors of FedRTS
+(github.com/FedPruning/FedPruning), in which clients never get the server's directions, so that
+no mask moves there. The first mask keeps the largest first weights of each layer at ERK's
+densities. Every `every` rounds, until round T = `until` of all, clients get the signs of the
+server's steps, two bits a weight at most. In the middle of its round a client replaces the share
+alpha / 2 (1 + cos(pi t / T)) of each layer's weights. Those of least magnitude go, the share
+`opposed` of them from those that the client moved against the server's step; those of the largest
+gradient come, the share `agreeing` of them from those that the client would move along with it.
+The server takes the mean, in which a client counts as 0 what its mask does not hold, and keeps of
+each layer the largest weights that any client holds, as many as before.
+
+Deviations: the code's share (1 - t / T)^alpha replaces nearly every weight at first, so the share
+is that of FedDST; what one group has too little of comes from the other, where the code moves
+fewer; `opposed` and `agreeing` are 0.01 and 0.1 in the code, which hardly prefers anything. A
+weight that no client holds keeps the sign of the last step that it took, where the paper's
+direction would be 0. The mask moves at a step, with the gradient of its batch, where the code has
+an epoch.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from pydantic import Field
+
+from fedmpi import sparsity
+from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.exchange import Part
+from fedmpi.layout import Support
+from fedmpi.plan import Plan
+
+
+class FedSGC(Algorithm, name="fedsgc"):
+    """Masks that move by gradient congruity; sparsity = 0 is FedAvg."""
+
+    level = "coordinate"
+    fill = "zero"
+    prunes = True
+
+    class Keys(Keys):
+        """The [algorithm] keys of FedSGC."""
+
+        sparsity: float = Field(0.9, ge=0, lt=1)
+        power: float = Field(1.0, ge=0)  # of ERK
+        alpha: float = Field(0.2, ge=0, le=1)
+        every: int = Field(10, ge=1)  # rounds between moves
+        until: float = Field(0.6, gt=0, le=1)  # of the rounds
+        opposed: float = Field(0.5, ge=0, le=1)  # of what goes; the paper's lambda
+        agreeing: float = Field(0.5, ge=0, le=1)  # of what comes; the paper's beta
+
+    def __init__(self, keys, setting):
+        super().__init__(keys, setting)
+        self.tensors = sparsity.prunable(self.layout)
+        self._inside = sparsity.coordinates(self.layout, self.tensors)
+        self._last = keys.until * setting.rounds
+
+    def start(self, weights):
+        """The largest first weights; the server has taken no step yet."""
+        density = 1.0 - self.keys.sparsity
+        counts = sparsity.erk_counts(self.layout, self.tensors, density, self.keys.power)
+        mask = sparsity.largest_of_each(self.layout, weights, counts)
+        return {"weights": weights * mask, "mask": mask, "signs": np.zeros_like(weights)}
+
+    def plan(self, state, round, client):
+        """The sparse model both ways; now and then the signs down, and a mask that moves."""
+        mask, signs = state["mask"], state["signs"]
+        held = Support(self.layout, "coordinate", mask)
+        plan = Plan(held, held, mask=mask, update=mask, tensors=self.tensors)
+        steps = self.setting.steps(client)
+        if not self._adjusts(round) or not steps:
+            return plan
+        return replace(
+            plan,
+            readjust=((steps // 2 + 1, sparsity.cosine(self.keys.alpha, round, self._last)),),
+            signs=signs,
+            portions=(self.keys.opposed, self.keys.agreeing),
+            bits_down={"up": self._where(signs > 0), "down": self._where(signs < 0)},
+            statistics=("mask",),
+        )
+
+    @classmethod
+    def sends_as_planned(cls, keys):
+        """No: now and then a client changes its mask."""
+        return False
+
+    def message(self, job, report):
+        """The weights under the client's own mask."""
+        mask = report.statistics.get("mask", job.plan.mask)
+        return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
+
+    def step(self, state, sums, round):
+        """Average; note which way the weights went; now and then cut each layer to its size."""
+        held, mask = sums["weights"].touched, state["mask"]
+        if not held.any():
+            return state
+        weights = sums["weights"].mean(state["weights"])
+        signs = np.where(held, np.sign(weights - state["weights"]), state["signs"])
+        if self._adjusts(round):
+            counts = sparsity.counts_of(self.layout, self.tensors, mask)
+            mask = sparsity.largest_of_each(self.layout, weights, counts, held)
+        return state | {"weights": weights * mask, "mask": mask, "signs": signs * self._inside}
+
+    def _where(self, found):
+        return Support(self.layout, "coordinate", found.astype(np.uint8))
+
+    def _adjusts(self, round):
+        return 0 < round <= self._last and round % self.keys.every == 0
