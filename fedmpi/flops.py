@@ -122,7 +122,7 @@ def _each(layout, *names):
 def _alive(layout, mask):
     """float64[L]: share of ones in uint8[P] `mask` among the weights that multiply."""
     weights = [layout.tensors[tensors[0]] for tensors in layout.layer_tensors]
-    return np.array([mask[t.start : t.start + t.size].mean() for t in weights])
+    return np.array([mask[t.block].mean() for t in weights])
 
 
 def _kept(layout, backward):

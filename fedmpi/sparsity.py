@@ -129,8 +129,8 @@ def readjusted(
     gradient is largest (Evci et al., 2020); never more than are pruned. With `reallocate` the
     number that comes is shared out over the tensors by the mean magnitude of the kept weights
     (Dettmers and Zettlemoyer, arXiv:1907.04840, with magnitudes for momentum). With `agrees`
-    float32[P] (see `agreement`) the share `portions[0]` of what goes is negative there, and
-    `portions[1]` of what comes positive; what there is too little of the others make up.
+    float32[P], of what goes the share `portions[0]` is negative there, and of what comes the share
+    `portions[1]` positive; if there are too few of these, others make up the number.
     """
     new, blocks = mask.copy(), [layout.tensors[t].block for t in tensors]
     kept = [block.start + np.flatnonzero(mask[block]) for block in blocks]
@@ -151,15 +151,6 @@ def readjusted(
         for group, count in _portioned(there, more, along, portions[1]):
             new[group] = largest(grad[group], count)
     return new
-
-
-def agreement(signs, mask, weights, start, grad):
-    """Return float32[P]: the sign of how a client moves each weight, times float32[P] `signs`.
-
-    It moved the weights that uint8[P] `mask` keeps from `start` to `weights`, and would move the
-    others against the gradient `grad`, float32[P] all three.
-    """
-    return signs * np.sign(np.where(mask != 0, weights - start, -grad))
 
 
 def _portioned(places, count, first, portion):

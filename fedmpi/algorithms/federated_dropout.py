@@ -10,6 +10,7 @@ normalisation are averaged; of the paper's lossy compression there is nothing (s
 import numpy as np
 
 from fedmpi.algorithms.widths import Widths
+from fedmpi.section import Shares
 
 
 class FederatedDropout(Widths, name="federated-dropout"):
@@ -20,7 +21,7 @@ class FederatedDropout(Widths, name="federated-dropout"):
     class Keys(Widths.Keys):
         """The [algorithm] keys of federated dropout."""
 
-        widths: tuple[float, ...] = (0.75,)  # of these, one is drawn for each client
+        widths: Shares = (0.75,)  # of these, one is drawn for each client
 
     def rows_of(self, layer, count, round, client):
         """Return bool[rows]: which `count` of a layer's rows a client has in a round."""

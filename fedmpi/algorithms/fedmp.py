@@ -1,7 +1,8 @@
 """FedMP: a bandit finds how narrow each client's network should be, from its loss and its time.
 
 Jiang, Xu, Xu, Wang, Qiao and Zhao, "FedMP: Federated Learning Through Adaptive Model Pruning in
-Heterogeneous Edge Computing", ICDE 2022; the abstract was at hand, the rest is from memory. A
+Heterogeneous Edge Computing", ICDE 2022; the abstract was at hand, and no code; the rest is from
+memory. A
 client of ratio a holds, of each layer but the last, the share 1 - a of its rows, those of largest
 L1 norm in the model received, and what reads them. The server adds to each client's part what the
 client lacked, as it was, and averages (residual recovery, R2SP). The ratio is the arm of a
@@ -66,7 +67,8 @@ class FedMP(Algorithm, name="fedmp"):
             tensor = self.layout.tensors[tensors[0]]
             block = state["weights"][tensor.block]
             norms = np.abs(block, dtype=np.float64).reshape(tensor.rows, -1).sum(1)
-            rows.append(largest(norms, ceil((1 - ratio) * layer.rows)) != 0)
+            # 1e-9: (1 - 0.7) * 10 is a little more than 3 in floating point.
+            rows.append(largest(norms, ceil((1 - ratio) * layer.rows - 1e-9)) != 0)
         rows.append(np.ones(last.rows, bool))
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
         part = Submodel(rows=tuple(keep.tobytes() for keep in rows))

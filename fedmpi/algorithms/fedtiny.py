@@ -3,7 +3,8 @@
 Huang, Zhang, Sun, Fang, Yuan and Wu, "Distributed Pruning Towards Tiny Neural Networks in Federated
 Learning", ICDCS 2023, arXiv:2212.01977. The abstract says what the two modules do; the rule by
 which masks move is that of the authors' benchmark (github.com/FedPruning/FedPruning, FedTiny
-without selection); layers in turn and uploads of the largest gradients are from memory.
+without selection: alpha 0.2, all layers at once, every 10 rounds); layers in turn and uploads of
+the largest gradients are from memory, as is the selection, of which no code is published.
 
 The first rounds are the selection of candidates.py. Then every `every` rounds, until `until` of
 the rounds, one layer moves its mask, from the last one to the first and again (layers = "turn"), or
@@ -12,7 +13,9 @@ alpha / 2 (1 + cos(pi t / T)) of the mean weights goes, the smallest, and as man
 of the largest mean gradient.
 
 Deviations: candidates are ranked by accuracy, not by loss; their statistics are those of training
-with the model's momentum, one candidate a round; a layer for a block; gradients after training.
+with the model's momentum, one candidate a round; a layer for a block. In the benchmark clients send
+the gradients of all weights, and weights that have just gone may come back at once; first masks
+have ERK's densities.
 """
 
 from typing import Literal

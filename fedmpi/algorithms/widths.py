@@ -58,11 +58,12 @@ class Widths(Algorithm):
         if width == 1:
             return Support.all(self.layout), None
         *layers, last = self.layout.layers
-        rows = [
-            self.rows_of(layer, ceil(width * layer.rows), round, client) for layer in layers
-        ]
         # The outputs of the last layer are answers; the components of an adapter are not.
-        least = width * last.rows if last.kind == "adapter" else last.rows
-        rows.append(self.rows_of(last, ceil(least), round, client))
+        shares = [width] * len(layers) + [width if last.kind == "adapter" else 1.0]
+        rows = [
+            # 1e-9: 0.55 * 100 is a little more than 55 in floating point.
+            self.rows_of(layer, ceil(share * layer.rows - 1e-9), round, client)
+            for layer, share in zip(self.layout.layers, shares, strict=True)
+        ]
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
         return held, Submodel(rows=tuple(keep.tobytes() for keep in rows))

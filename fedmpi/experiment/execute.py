@@ -187,7 +187,7 @@ def uncounted(layout):
 
 def parameters(layout, weights):
     """Return the named tensors of a flat vector float32[P], as views."""
-    return {t.name: weights[t.start : t.start + t.size].reshape(t.shape) for t in layout.tensors}
+    return {t.name: weights[t.block].reshape(t.shape) for t in layout.tensors}
 
 
 def _differs(start, facts):

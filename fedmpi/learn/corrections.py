@@ -8,7 +8,8 @@ correction: it is part of the optimisers' kernels.
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.sparsity import agreement, coordinates, largest, power, readjusted
+from fedmpi.learn.moved_mask import moved_mask
+from fedmpi.sparsity import coordinates, largest, power
 
 
 class Correction:
@@ -113,29 +114,18 @@ class Measured(Correction):
 
 
 class Readjusted(Correction):
-    """`readjust`: at some steps a part of the mask is replaced; weights that come are 0.
+    """`readjust`: at some steps a part of the mask is replaced; weights that come are 0."""
 
-    `grow` float32[P'] or None: what ranks that which comes, else the gradient. `signs` float32[P']
-    or None: those of the plan.
-    """
-
-    def __init__(self, plan, grow, signs):
-        self._plan, self._shares = plan, dict(plan.readjust)
-        self._grow, self._signs = grow, signs
+    def __init__(self, plan, network):
+        self._plan, self._network, self._at = plan, network, dict(plan.readjust)
 
     def after(self, steps, samples):
         """Replace the mask, and what follows from it."""
-        if steps.count not in self._shares:
+        if steps.count not in self._at:
             return
-        old, weights, plan = steps.mask, steps.weights, self._plan
-        rank = steps.grad if self._grow is None else self._grow
-        agrees = None
-        if self._signs is not None:
-            agrees = agreement(self._signs, old, weights, steps.start, steps.grad)
-        new = readjusted(
-            steps.layout, plan.tensors, old, weights, rank, self._shares[steps.count],
-            plan.reallocate, agrees, plan.portions,
-        )  # fmt: skip
+        old, weights = steps.mask, steps.weights
+        told = steps.count, old, weights, steps.start, steps.grad
+        new = moved_mask(self._network, self._plan, *told)
         weights[new != old] = 0
         steps.take_mask(new, (steps.free | (new > old)) & (new >= old))
         steps.moving = steps.free
@@ -229,7 +219,7 @@ def corrections_of(plan, network):
         (plan.power != 1, lambda: Powered(plan, layout)),
         (plan.importance, lambda: Important(plan, layout)),
         (plan.statistics, lambda: Measured()),
-        (plan.readjust, lambda: _readjusted(plan, network)),
+        (plan.readjust, lambda: Readjusted(plan, network)),
         (plan.penalty, lambda: Penalised(plan, network)),
         (plan.control is not None, lambda: Controlled(network.part_of(plan.control))),
         (plan.clip, lambda: Clipped(plan.clip)),
@@ -238,10 +228,6 @@ def corrections_of(plan, network):
         (plan.threshold, lambda: Thresholded(plan, layout)),
     )
     return [made() for asked, made in table if asked]
-
-
-def _readjusted(plan, network):
-    return Readjusted(plan, network.part_of(plan.grow), network.part_of(plan.signs))
 
 
 def blocks(layout, tensors, by_row):

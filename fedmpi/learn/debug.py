@@ -57,7 +57,7 @@ class Reference:
         """Set the weights and running statistics."""
         state = self.module.state_dict()
         for tensor in self.layout.tensors:
-            values = weights[tensor.start : tensor.start + tensor.size]
+            values = weights[tensor.block]
             state[tensor.name].copy_(values.reshape(tensor.shape))
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
@@ -89,7 +89,7 @@ class Reference:
         for tensor in self.layout.tensors:
             found = parameters[tensor.name].grad if tensor.trained else None
             if found is not None:
-                grad[tensor.start : tensor.start + tensor.size] = found.reshape(-1)
+                grad[tensor.block] = found.reshape(-1)
         grad[~moving] = 0.0
         return loss.item(), grad, torch.where(moving, self.weights(), weights)
 

@@ -21,7 +21,7 @@ def moving_rows(layout: Layout, backward: Backward) -> Tensor:
     """Return bool[P]: what is neither in a dropped row nor below the lowest trained layer."""
     moving = torch.ones(layout.size, dtype=torch.bool)
     for tensor in layout.tensors:
-        block = moving[tensor.start : tensor.start + tensor.size].reshape(tensor.rows, -1)
+        block = moving[tensor.block].reshape(tensor.rows, -1)
         keep = None if backward.rows is None else backward.rows[tensor.layer]
         if tensor.layer < backward.lowest:
             block[:] = False
@@ -133,7 +133,7 @@ class DebugSteps:
                     axis = 1 if layer.kind == "conv" else read.dim() - 1
                     found = found + _summed(-read.detach() * read.grad, axis)
             else:
-                block = slice(weight.start, weight.start + weight.size)
+                block = weight.block
                 inputs = len(self.statistics["columns"][number])
                 product = (point[block] * grad[block]).double().reshape(weight.rows, inputs, -1)
                 found = -product.sum((0, 2))
@@ -198,7 +198,7 @@ class DebugSteps:
         for number in self.plan.tensors:
             tensor = self.layout.tensors[number]
             rows = tensor.rows if self.plan.by_row else 1
-            for group in counted[tensor.start : tensor.start + tensor.size].reshape(rows, -1):
+            for group in counted[tensor.block].reshape(rows, -1):
                 if group.detach().any():  # a group of zeros has no gradient
                     total = total + self.plan.penalty * group.norm()
         if not total.requires_grad:
@@ -248,7 +248,7 @@ class DebugSteps:
         """Return bool[P]: the tensors that the plan names."""
         inside = torch.zeros(self.layout.size, dtype=torch.bool)
         for tensor in (self.layout.tensors[number] for number in self.plan.tensors):
-            inside[tensor.start : tensor.start + tensor.size] = True
+            inside[tensor.block] = True
         return inside
 
     def _weight(self, layer: int):

@@ -30,7 +30,7 @@ def flow_of(module: nn.Module, layout: Layout, sample: AnyArray) -> Callable[[Ve
         flat = still.abs().requires_grad_()
         views = {}
         for tensor in layout.tensors:
-            block = slice(tensor.start, tensor.start + tensor.size)
+            block = tensor.block
             views[tensor.name] = (flat if tensor.trained else still)[block].view(tensor.shape)
         total = functional_call(module, views, ones).sum()
         score = flat * torch.autograd.grad(total, flat)[0]

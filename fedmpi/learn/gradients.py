@@ -35,7 +35,7 @@ class Gradients(ABC):
         self.layout, self.weights, self.grad = layout, weights, grad
         self._draws: Draws | None = None
         self._labels: Bools | None = None
-        self._running = [slice(t.start, t.start + t.size) for t in layout.tensors if not t.trained]
+        self._running = [t.block for t in layout.tensors if not t.trained]
 
     def gradient(
         self,

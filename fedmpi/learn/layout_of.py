@@ -66,7 +66,7 @@ def bind(module, layout, weights, grad=None):
     """
     for tensor in layout.tensors:
         owner, _, name = tensor.name.rpartition(".")
-        block = slice(tensor.start, tensor.start + tensor.size)
+        block = tensor.block
         values = weights[block].view(tensor.shape)
         part = module.get_submodule(owner)
         if not tensor.trained:

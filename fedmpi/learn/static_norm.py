@@ -11,6 +11,8 @@ from torch import nn
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.layout import Layout
+from fedmpi.learn.constants import Training
+from fedmpi.learn.kinds import BATCH_NORMS
 from fedmpi.learn.layout_of import bind, flat_weights
 
 
@@ -18,12 +20,13 @@ def statistics_of(module: nn.Module, layout: Layout) -> Callable[[Vector, AnyArr
     """Return a function of weights float32[P] and x float32[N, ...]: float32[P].
 
     It gives the running statistics of this block alone, and the weights elsewhere. The module is
-    taken over.
+    taken over; it runs as in training.
     """
     flat = flat_weights(module, layout)
     bind(module, layout, flat)
-    for part in module.train().modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+    Training(module).on()
+    for part in module.modules():
+        if isinstance(part, BATCH_NORMS) and part.training:
             part.momentum = 1.0
 
     def of_block(weights: Vector, x: AnyArray) -> Vector:

@@ -42,7 +42,7 @@ class Statistics:
         """Take in one batch: -w dL/dw, summed over all that reads an input of a layer."""
         for number, tensors in enumerate(self._layout.layer_tensors):
             tensor = self._layout.tensors[tensors[0]]
-            block = slice(tensor.start, tensor.start + tensor.size)
+            block = tensor.block
             shape = (tensor.rows, len(self._found["columns"][number]), -1)
             w, g = (v[block].reshape(shape) for v in (weights, grad))
             values = np.einsum("rik,rik->i", w, g)
@@ -76,7 +76,7 @@ class Statistics:
                 # A normalisation that joined the layer comes after the raw output.
                 if tensor.name.rpartition(".")[0] != layer or tensor.rows == 1:
                     continue
-                block = slice(tensor.start, tensor.start + tensor.size)
+                block = tensor.block
                 w, g = (v[block].reshape(tensor.rows, -1) for v in (weights, grad))
                 rows = np.einsum("ri,ri->r", w, g)
                 self._found["relevance"][number] -= samples * rows.astype(np.float64)

@@ -99,7 +99,7 @@ class TorchGradients(Gradients):
         rows = checked_rows(layout, backward)
         self._parameters, self._views, self._untouched = [], [], []
         for tensor in layout.tensors:
-            view = self._flat_grad[tensor.start : tensor.start + tensor.size].view(tensor.shape)
+            view = self._flat_grad[tensor.block].view(tensor.shape)
             if not tensor.trained:
                 self._untouched.append(view)
                 continue

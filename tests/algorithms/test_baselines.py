@@ -99,9 +99,20 @@ class TestHeteroFL:
         by_width = [dict(work)[w] for w in range(3)]
         assert by_width[0] > 2 * by_width[1] > 2 * by_width[2]
 
-    def test_bad_widths_are_refused(self):
+    @pytest.mark.parametrize("name", ["heterofl", "federated-dropout"])
+    @pytest.mark.parametrize("widths", [[1.5], [0.0], []])
+    def test_bad_widths_are_refused(self, name, widths):
         with pytest.raises(ConfigError, match="widths"):
-            experiment("heterofl", widths=[1.5])
+            experiment(name, widths=widths)
+
+    def test_a_width_gives_no_row_too_many(self):
+        """0.55 * 100 and (1 - 0.7) * 10 are a little more than 55 and 3 in floating point."""
+        model = "model.name=mlp", "model.hidden=[100, 10]"
+        plan = experiment("heterofl", model, widths=[0.55]).algorithm.plan({}, 0, 0)
+        assert [sum(rows) for rows in plan.submodel.rows] == [55, 6, 10]
+        made = experiment("fedmp", model, ratios=[0.7])
+        plan = made.algorithm.plan(made.algorithm.start(made.weights), 0, 0)
+        assert [sum(rows) for rows in plan.submodel.rows] == [30, 3, 10]
 
 
 class TestTopK:

@@ -10,10 +10,11 @@ from fedmpi.learn.batched.chunk_sums import ChunkSums
 from fedmpi.learn.batched.plan_kind import PlanKind
 from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel
 from fedmpi.learn.local import Local
+from fedmpi.learn.moved_mask import moved_mask
 from fedmpi.learn.networks import Network
 from fedmpi.learn.steps import free_of
 from fedmpi.plan import Plan
-from fedmpi.sparsity import agreement, coordinates, readjusted
+from fedmpi.sparsity import coordinates
 
 
 class ChunkSteps:
@@ -71,7 +72,7 @@ class ChunkSteps:
         self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
         self.sums = ChunkSums(self.layout, kind.statistics, width, self._many)
         self._idle = [
-            self._grad[:, t.start : t.start + t.size]
+            self._grad[:, t.block]
             for t in self.layout.tensors if not t.trained or t.layer < kind.asked.lowest
         ]  # fmt: skip
 
@@ -167,7 +168,7 @@ class ChunkSteps:
         along = torch.zeros_like(here)
         along[0, :size] = gradient
         for tensor in (t for t in self.layout.tensors if not t.trained):
-            along[:, tensor.start : tensor.start + tensor.size] = 0
+            along[:, tensor.block] = 0
         step = 0.01 * here[0, :size].norm() / along.norm().clamp(min=1e-30)
         up, down = (self._looked(slot, here + side * step * along, x, y)[1] for side in (1, -1))
         return ((up - down) / (2 * step))[0, :size]
@@ -216,7 +217,7 @@ class ChunkSteps:
     def _settle(self, after: dict[str, Tensor], point: Tensor) -> None:
         """Put running statistics where they belong; those of dropped rows stay."""
         for tensor in self.layout.tensors:
-            block = slice(tensor.start, tensor.start + tensor.size)
+            block = tensor.block
             if tensor.trained or tensor.name not in after or tensor.layer < self._lowest:
                 if not tensor.trained:
                     self.weights[:, block] = point[:, block]
@@ -230,16 +231,10 @@ class ChunkSteps:
         """readjust: the masks of clients whose step it is, one after another."""
         size = self.layout.size
         for slot in (s for s, step in steps.items() if step in dict(self._plans[s].readjust)):
-            plan, rows = self._plans[slot], (self._mask, self.weights, self._grad)
-            old, weights, grad = (row[slot, :size].cpu().numpy() for row in rows)
-            rank = grad if plan.grow is None else self._network.part_of(plan.grow)
-            share, old, agrees = dict(plan.readjust)[steps[slot]], old.astype(np.uint8), None
-            if plan.signs is not None:
-                start = self._start[slot, :size].cpu().numpy()
-                signs = self._network.part_of(plan.signs)
-                agrees = agreement(signs, old, weights, start, grad)
-            told = self.layout, plan.tensors, old, weights, rank, share, plan.reallocate
-            new = readjusted(*told, agrees, plan.portions)
+            plan, rows = self._plans[slot], (self._mask, self.weights, self._start, self._grad)
+            old, *values = (None if v is None else v[slot, :size].cpu().numpy() for v in rows)
+            old = old.astype(np.uint8)
+            new = moved_mask(self._network, plan, steps[slot], old, *values)
             free = self._moving[slot, :size].cpu().numpy()
             self._put(self._moving, slot, (free | (new > old)) & (new >= old))
             self.weights[slot, :size] *= torch.tensor(new == old).to(self.weights.device)
@@ -250,12 +245,11 @@ class ChunkSteps:
         """penalty: add the gradient of the L2 norms; a group of zeros has none."""
         for tensor in (self.layout.tensors[t] for t in self.kind.tensors):
             rows = tensor.rows if self.kind.by_row else 1
-            block = slice(tensor.start, tensor.start + tensor.size)
-            counted = 1.0 if self._penalised is None else self._penalised[:, block]
-            values = (point[:, block] * counted).reshape(self._width, rows, -1)
+            counted = 1.0 if self._penalised is None else self._penalised[:, tensor.block]
+            values = (point[:, tensor.block] * counted).reshape(self._width, rows, -1)
             norm = values.norm(dim=2, keepdim=True)
             pull = torch.where(norm > 0, values / norm, 0.0).reshape(self._width, -1)
-            self._grad[:, block] += self._numbers[2] * pull
+            self._grad[:, tensor.block] += self._numbers[2] * pull
 
     def _salient(self, point: Tensor, direction: Tensor, wide: int) -> Tensor:
         """salient: bool[K, size], the entries of the largest |w dL/dw|, and all of other tensors.

@@ -65,7 +65,7 @@ class ChunkSums:
         for number, tensors in enumerate(self._layout.layer_tensors):
             tensor = self._layout.tensors[tensors[0]]
             into = self._lists["columns"][number]
-            block = slice(tensor.start, tensor.start + tensor.size)
+            block = tensor.block
             product = (point[block] * grad[block]).reshape(tensor.rows, into.shape[1], -1)
             into[slot] -= count * product.sum((0, 2)).double()
 
@@ -94,6 +94,6 @@ class ChunkSums:
                 # A normalisation that joined the layer comes after the raw output.
                 if tensor.name.rpartition(".")[0] != layer or tensor.rows == 1:
                     continue
-                block = slice(tensor.start, tensor.start + tensor.size)
+                block = tensor.block
                 product = (point[:, block] * grad[:, block]).reshape(len(point), tensor.rows, -1)
                 self._lists["relevance"][number] -= count[:, None] * product.sum(2).double()

@@ -237,8 +237,8 @@ def _mean(loss, outputs, y, valid):
 
 def _places(values, tensor):
     """A view float32[K, *shape] of one tensor in float32[K, size]."""
-    return values[:, tensor.start : tensor.start + tensor.size].view(-1, *tensor.shape)
+    return values[:, tensor.block].view(-1, *tensor.shape)
 
 
 def _place(values, tensor):
-    return values[tensor.start : tensor.start + tensor.size].view(tensor.shape)
+    return values[tensor.block].view(tensor.shape)
