@@ -107,6 +107,24 @@ def test_readjusting_replaces_the_smallest_by_those_of_the_largest_gradient():
     assert sparsity.readjusted(TINY, (0, 2), whole, weights, grad, 0.5).all()
 
 
+def test_each_tensor_keeps_its_largest_of_those_that_are_held():
+    held = np.ones(20, np.uint8)
+    held[[0, 1, 8]] = 0
+    values = np.arange(20, 0, -1, dtype=np.float32)
+    mask = sparsity.largest_of_each(TINY, values, {0: 2, 2: 3}, held)
+    assert np.flatnonzero(mask[:6]).tolist() == [2, 3]
+    assert np.flatnonzero(mask[8:14]).tolist() == [1, 2, 3]
+    assert mask[6:8].all() and mask[14:].all()
+    assert sparsity.counts_of(TINY, (0, 2), mask) == {0: 2, 2: 3}
+    fewer = sparsity.smaller(TINY, (0, 2), mask, values, 0.5)
+    assert sparsity.counts_of(TINY, (0, 2), fewer) == {0: 1, 2: 1} and (fewer <= mask).all()
+
+
+def test_the_cosine_falls_from_alpha_to_0_and_stays_there():
+    found = [sparsity.cosine(0.4, t, 100) for t in (0, 50, 100, 150)]
+    np.testing.assert_allclose(found, [0.4, 0.2, 0, 0], atol=1e-15)
+
+
 def test_a_narrowed_chain_loses_rows_and_what_reads_them():
     keep = [np.array([True, False, True]), np.ones(2, bool)]
     mask = sparsity.narrowed(CHAIN, keep)

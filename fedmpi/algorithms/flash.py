@@ -104,6 +104,7 @@ class FLASH(Algorithm, name="flash"):
         if round:
             weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
             if self._adjusts(round) and held.any():
+                weights = np.where(held > 0, weights, np.float32(0))  # no old ones
                 mask = sparsity.largest_of_each(self.layout, weights, self._counts(held))
         else:
             counts = self._counts(held if held.any() else self._first_mask())

@@ -168,6 +168,18 @@ class TestFLASH:
         assert not weights_of(run)[run.state["mask"] == 0].any()
         assert rows[0].columns["bytes_up"] < 0.4 * rows[1].columns["bytes_up"]
 
+    @pytest.mark.parametrize("mean", ["all", "holders"])
+    def test_a_weight_that_every_client_dropped_is_gone_however_large_it_was(self, mean):
+        algorithm = made("flash", sparsity=0.5, mean=mean)
+        mask = np.ones(20, np.uint8)
+        mask[[0, 1, 2, 8, 9, 10]] = 0
+        state = {"weights": np.where(mask, np.float32(5), 0), "mask": mask}
+        other = mask.copy()
+        other[[0, 3]] = [1, 0]
+        reports = [report_of(np.ones(20) * other, client, 0.5, mask=other) for client in (0, 1)]
+        after = one_round(algorithm, state, reports, round=1)
+        assert np.array_equal(after["mask"], other) and after["weights"][3] == 0
+
 
 class TestFedPM:
     def test_a_client_sends_a_bit_for_each_weight_and_fixed_weights_stay(self):
