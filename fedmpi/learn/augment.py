@@ -7,8 +7,8 @@ from fedmpi.errors import ConfigError
 PAD = 4  # pixels on all sides
 
 
-def crop_flip(x, batch, rng):
-    """Return float32[n, C, H, W]: the images x[batch], each moved and perhaps mirrored.
+def lines_of(shape, count, rng):
+    """Return from which lines of an image those of `count` moved ones come.
 
     An image is padded by 4 pixels on all sides by reflection, cut to its old size at a place
     drawn uniformly, and mirrored left to right with probability 1/2, as in the code of Yu et
@@ -16,20 +16,16 @@ def crop_flip(x, batch, rng):
 
     Parameters
     ----------
-    x : float32[N, C, H, W]
+    shape : (C, H, W)
         H and W are 5 or more.
-    batch : int64[n]
+    count : int
     rng : numpy.random.Generator
-        Draws n moves, then n flips.
-    """
-    rows, columns = lines_of(x.shape[1:], len(batch), rng)
-    return moved(x[batch], rows, columns)
+        Draws `count` moves, then as many flips.
 
-
-def lines_of(shape, count, rng):
-    """Return from which lines of an image those of `count` moved ones come, as in crop_flip.
-
-    int64[count, H] and int64[count, W], for images of shape (C, H, W).
+    Returns
+    -------
+    int64[count, H], int64[count, W]
+        Rows and columns, as `moved` takes them.
     """
     moves = rng.integers(-PAD, PAD + 1, (2, count))
     mirrored = rng.integers(0, 2, count) == 1

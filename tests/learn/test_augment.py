@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedmpi.errors import ConfigError
-from fedmpi.learn.augment import augmentation_of, crop_flip
+from fedmpi.learn.augment import augmentation_of, lines_of, moved
 from fedmpi.record import reader
 from fedmpi.rng import rng_for
 from tests.naive import augment as naive
@@ -36,6 +36,11 @@ class Dealt:
     def integers(self, low, high, shape):
         self.asked.append((low, high, shape))
         return self.answers.pop(0)
+
+
+def crop_flip(x, batch, rng):
+    """Return the images x[batch], each moved and perhaps mirrored."""
+    return moved(x[batch], *lines_of(x.shape[1:], len(batch), rng))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 5, 9)])
