@@ -33,7 +33,7 @@ LEFT_OUT = {
     "fedmpi bench": "takes minutes; tests/bench",
     "fedmpi compare lr/": "reads what a sweep of 24 runs wrote; docs/sweep.md runs a small one",
     "fedmpi doctor": "judges the machine and not the page; tests/cli/test_doctor.py",
-    "fedmpi table strong/": "reads what jobs/scaling.py wrote",
+    "fedmpi info strong/": "reads what jobs/scaling.py wrote",
     "fedmpi watch": "waits for a job; tests/cli/test_follow.py",
     "make ": "installs, and runs these tests",
     "mksquashfs ": "needs squashfs-tools",
