@@ -27,6 +27,7 @@ GROUPS = TOGETHER + [[page] for page in PAGES if not any(page in pages for pages
 
 # Lines that do not run here, by how they begin, and why. Options of `fedmpi` are checked anyway.
 LEFT_OUT = {
+    "NUMBA_CPU_NAME=": "takes minutes; tests/bench",
     "apptainer ": "needs Apptainer; tests/jobs/test_container.py enters the same file system",
     "bash jobs/papers.sh": "takes hours; tests/jobs/test_configs.py",
     "cp jobs/sites": "suits one cluster; tests/jobs/test_submit.py tries each file",
