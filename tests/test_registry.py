@@ -11,7 +11,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import again, of_tree
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.partitions import PARTITIONS, split
-from fedmpi.registry import NoKeys
+from fedmpi.registry import NoKeys, Registry
 from fedmpi.rng import rng_for
 from fedmpi.selectors import SELECTORS
 from fedmpi.stages import STAGES
@@ -20,6 +20,33 @@ from fedmpi.stages import STAGES
 def define(module, source):
     """Run `source` as the code of a module, as a script or a cell of a notebook is run."""
     exec(source, {"__name__": module, "fedmpi": fedmpi})
+
+
+RULES = Registry("rule", "rule.name", "a rule")
+
+
+def test_a_module_of_a_folder_is_imported_when_its_name_is_first_asked_for(monkeypatch, tmp_path):
+    names = {"two_words": "two-words", "other": "of-another-name", "without": None}
+    for file, name in names.items():
+        code = f"from {__name__} import RULES\nclass Rule: ...\nRULES.admit(Rule, {name!r})\n"
+        (tmp_path / f"{file}.py").write_text(code)
+    package = ModuleType("rules_of_test")
+    package.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    for file in names:  # to be forgotten at the end
+        monkeypatch.setitem(sys.modules, f"rules_of_test.{file}", None)
+        del sys.modules[f"rules_of_test.{file}"]
+
+    def loaded():
+        return {file for file in names if f"rules_of_test.{file}" in sys.modules}
+
+    RULES.fill_from(package.__name__, package.__path__)
+    assert not loaded()
+    assert RULES["two-words"].__module__ == "rules_of_test.two_words" and loaded() == {"two_words"}
+    assert RULES.find("of-another-name").name == "of-another-name" and loaded() == set(names)
+    assert list(RULES) == ["of-another-name", "two-words"] and "without" not in RULES
+    with pytest.raises(ConfigError, match="'two-words' is taken by rules_of_test"):
+        RULES.admit(type("Mine", (), {}), "two-words")
 
 
 METHOD = """
