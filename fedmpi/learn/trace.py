@@ -82,6 +82,11 @@ class Trace(TorchDispatchMode):
         """The modules in the order of their first calls."""
         return list(self._order)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: to tell torch.compile to skip this costs a second of imports."""
+        return False
+
     def _hooks(self, part):
         yield part.register_forward_pre_hook(self._enter, with_kwargs=True)
         yield part.register_forward_hook(self._leave, with_kwargs=True)
