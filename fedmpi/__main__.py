@@ -1,5 +1,6 @@
 """python -m fedmpi, and the command `fedmpi`."""
 
+import gc
 import signal
 
 
@@ -13,7 +14,9 @@ def main():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from fedmpi import cli
 
-    return cli.main()
+    code = cli.main()
+    gc.freeze()  # or Python, as it ends, would search all of torch for what can be freed
+    return code
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from fedmpi import cli
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.experiment.stop import ASKING
+from tests.starts import Starts
 
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds, from the event that ends it, in which a run must be over: a few on a quiet machine. It
@@ -24,6 +25,8 @@ SOON = 120
 # All processes share the compiled kernels, those of the commands that tests start as well.
 keep_kernels_on_node(os.environ)
 
+FRESH = (("bench",), ("doctor",))  # verbs that look at the process
+AT_IMPORT = ("CUDA", "MKL", "NUMBA", "OMP", "OPENBLAS", "PYTHON")  # read while modules are loaded
 OWN = ("FEDMPI_RANKS", "NUMBA_CACHE_DIR")  # variables that commands under test do not get
 
 # The same examples on every machine and on every rank, however slow it is.
@@ -115,32 +118,48 @@ def mpiexec(ranks):
     return [launcher, "-n", ranks]
 
 
+@pytest.fixture(scope="session")
+def starts():
+    """Return the process from which commands are forked."""
+    found = Starts()
+    yield found
+    found.end()
+
+
+def environ_of(env):
+    """Return the environment of a command under test, to which `env` adds."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    inherited = {k: v for k, v in os.environ.items() if k not in OWN}
+    return inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | env
+
+
 @pytest.fixture
 def run_python(tmp_path):
     """Return run(*words, ranks=None, timeout=240, cwd=tmp_path, **env): python words, on ranks."""
 
     def run(*words, ranks=None, timeout=240, cwd=tmp_path, **env):
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        inherited = {k: v for k, v in os.environ.items() if k not in OWN}
-        return run_group(
-            [*(mpiexec(ranks) if ranks else []), sys.executable, *words],
-            timeout,
-            cwd=cwd,
-            env=inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | env,
-        )
+        command = [*(mpiexec(ranks) if ranks else []), sys.executable, *words]
+        return run_group(command, timeout, cwd=cwd, env=environ_of(env))
 
     return run
 
 
 @pytest.fixture
-def run_fedmpi(run_python):
+def run_fedmpi(run_python, starts, tmp_path):
     """Return run(*words, ranks=None, timeout=240, **env): `fedmpi words`, alone or on N ranks.
 
     Gives a CompletedProcess with returncode, stdout and stderr; the command is not
     expected to succeed. It runs in the test's own empty folder unless `cwd` is given.
+    Alone it is forked from a process that has the modules loaded, but for verbs that look at
+    the process, and variables that are read while modules are loaded.
     """
 
-    def run(*words, **options):
-        return run_python("-m", "fedmpi", *words, **options)
+    def run(*words, ranks=None, timeout=240, cwd=tmp_path, **env):
+        if ranks or words[:1] in FRESH or any(name.startswith(AT_IMPORT) for name in env):
+            return run_python("-m", "fedmpi", *words, ranks=ranks, timeout=timeout, cwd=cwd, **env)
+        done = starts.run([str(word) for word in words], timeout, cwd, environ_of(env))
+        if done.returncode is None:
+            pytest.fail(f"{done.args} still ran after {timeout} s\n{done.stdout}\n{done.stderr}")
+        return done
 
     return run

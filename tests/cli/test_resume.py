@@ -11,7 +11,7 @@ import pytest
 
 from fedmpi.record import checkpoint, reader
 from tests.cli.test_run import config, contents, equal  # noqa: F401
-from tests.conftest import ROOT, mpiexec
+from tests.conftest import ROOT, SOON, mpiexec
 
 
 def start(config_file, out, ranks, *words):
@@ -25,7 +25,7 @@ def start(config_file, out, ranks, *words):
 
 def wait_for_rounds(out, number):
     """Wait until the result file holds so many rounds."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + SOON
     while time.monotonic() < end:
         if out.exists():
             with reader.open(out) as run:
@@ -44,7 +44,7 @@ def test_a_signal_stops_early_and_keeps_all(run_fedmpi, config, tmp_path, name):
     process = start(config, out, 1, *LONG)
     wait_for_rounds(out, 3)
     process.send_signal(getattr(signal, name))
-    text, _ = process.communicate(timeout=10)
+    text, _ = process.communicate(timeout=SOON)
     assert process.returncode == 75, text
     assert f"fedmpi resume {out}" in text
     with reader.open(out) as run:
@@ -64,7 +64,7 @@ def test_all_ranks_killed_and_resumed_on_another_number(run_fedmpi, config, tmp_
     wait_for_rounds(out, 7)
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=SOON)
     with reader.open(out) as run:
         reached = len(run.rounds)
     end = f"run.rounds={reached + 6}"
