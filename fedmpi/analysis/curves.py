@@ -37,12 +37,12 @@ AXES = {
 
 
 def series(run, axis, column="test_accuracy"):
-    """Return (x, y), float64[E] each: the rounds of a Run in which `column` has a value."""
+    """Return (x, y), float64[E] each: the rounds of a Run in which both have a value."""
     if axis not in AXES:
         raise ConfigError(f"axis {axis!r}: must be one of {', '.join(AXES)}")
-    y = run.rounds[column]
-    shown = ~np.isnan(y)
-    return AXES[axis].values(run)[shown], y[shown]
+    x, y = AXES[axis].values(run), run.rounds[column]
+    shown = np.isfinite(x) & ~np.isnan(y)
+    return x[shown], y[shown]
 
 
 def text(runs, axes=tuple(AXES), width=80, height=11):

@@ -2,6 +2,7 @@
 
 import unicodedata
 
+import h5py
 import numpy as np
 import pytest
 
@@ -70,6 +71,16 @@ def test_flat_and_single_curves(tmp_path, accuracy):
 
 def test_no_time_passes_and_no_bytes_flow(tmp_path):
     run = make(tmp_path / "a.h5", [0.1, 0.2], cost=0.0)
+    assert "over virtual time" in curves.text([run])
+
+
+def test_a_round_without_a_time_is_on_no_curve_over_time(tmp_path):
+    path = sample.write(tmp_path / "a.h5", rounds=3, accuracy=[0.1, 0.2, 0.3])
+    with h5py.File(path, "r+") as file:
+        file["rounds/virtual_time"][...] = [10, 20, np.nan]
+    run = reader.open(path)
+    x, y = curves.series(run, "seconds")
+    assert (x.tolist(), y.tolist()) == ([10, 20], [0.1, 0.2])
     assert "over virtual time" in curves.text([run])
 
 
