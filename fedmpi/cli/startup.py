@@ -5,6 +5,8 @@ import threading
 from pathlib import Path
 from time import monotonic
 
+from fedmpi.errors import counted
+
 EVERY = 5.0  # seconds between two lines about the same stage
 CLEAR = "\r\x1b[K"  # to the start of the line, and erase it
 
@@ -63,7 +65,7 @@ class StartUp:
     def words(self, seconds):
         """Return what is shown `seconds` after the stage began."""
         new = compiled(self._folder) - self._before if self._folder else 0
-        kernels = f"; {new} kernels compiled, once on this machine" if new > 0 else ""
+        kernels = f"; {counted(new, 'kernel')} compiled, once on this machine" if new > 0 else ""
         return f"{self._text}{f', {seconds:.0f} s' if seconds >= 1 else ''}{kernels}"
 
     def _write(self, text):

@@ -25,7 +25,7 @@ def test_kernels_that_are_compiled_meanwhile_are_counted(tmp_path):
     (tmp_path / "conv").mkdir()
     (tmp_path / "conv" / "new.nbc").touch()
     stages.end()
-    assert stages.words(12) == "training, 12 s; 1 kernels compiled, once on this machine"
+    assert stages.words(12) == "training, 12 s; 1 kernel compiled, once on this machine"
 
 
 def test_a_run_names_its_stages_on_standard_error_and_rounds_on_standard_output(run_fedmpi,
