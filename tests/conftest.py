@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # is a limit against waiting for ever, so a busy machine may not reach it.
 SOON = 120
 
+# Tests that a shell starts in the background ignore SIGINT, and so would the commands under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # All processes share the compiled kernels, those of the commands that tests start as well.
 keep_kernels_on_node(os.environ)
 
