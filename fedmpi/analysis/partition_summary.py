@@ -5,6 +5,7 @@ import numpy as np
 from fedmpi.analysis.draw import save, sheet
 
 COLUMNS = 1000  # clients drawn one by one; more are drawn in groups of neighbours
+BLOCK = 8192  # clients whose mixes are computed at a time: their shares fit in a cache
 IN_ORDER = 200  # clients drawn in the order of their numbers; more are sorted
 
 
@@ -22,19 +23,26 @@ def rows(counts):
     Clients without samples count for the sizes only.
     """
     sizes = counts.sum(axis=1)
-    held = counts[sizes > 0]
-    share = held / held.sum(axis=1, keepdims=True)
-    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)
-    overall = counts.sum(axis=0) / counts.sum()
-    distance = np.abs(share - overall).sum(axis=1) / 2
+    held = counts if (sizes > 0).all() else counts[sizes > 0]
+    overall = counts.sum(axis=0) / sizes.sum()
+    blocks = [mixes(held[i : i + BLOCK], overall) for i in range(0, max(len(held), 1), BLOCK)]
+    classes, entropy, distance = map(np.concatenate, zip(*blocks, strict=True))
     return [
         ("clients", f"{len(counts):,}" + (f" ({(sizes == 0).sum():,} empty)" * (0 in sizes))),
         ("samples", f"{sizes.sum():,}"),
         ("samples per client", _spread(sizes, "{:,.0f}")),
-        ("classes per client", _spread((held > 0).sum(axis=1), "{:.0f}")),
+        ("classes per client", _spread(classes, "{:.0f}")),
         ("effective classes", _spread(np.exp(entropy), "{:.1f}")),
         ("distance to iid", _spread(distance, "{:.2f}")),
     ]
+
+
+def mixes(held, overall):
+    """Return (classes, entropy, distance to iid) of int64[k, classes] of clients with samples."""
+    present = held > 0
+    share = held / held.sum(axis=1, keepdims=True)
+    entropy = -(share * np.log(np.where(present, share, 1))).sum(axis=1)
+    return present.sum(axis=1), entropy, np.abs(share - overall).sum(axis=1) / 2
 
 
 def _spread(values, form):

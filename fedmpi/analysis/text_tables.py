@@ -5,10 +5,13 @@ import json
 import math
 from dataclasses import asdict
 
+import numpy as np
+
 from fedmpi.analysis import quantities
 from fedmpi.errors import ConfigError
 from fedmpi.record import schema
 
+BLOCK = 16_384  # rows that are objects of Python at a time
 FORMATS = ("tsv", "csv", "json")
 
 
@@ -23,16 +26,12 @@ def table(run, *, clients=False, columns=None, format="tsv"):
         raise ConfigError(f"format {format!r}: must be one of {', '.join(FORMATS)}")
     source = run.clients if clients else run.rounds
     names = check_columns(source, columns)
-    values = [source[name].tolist() for name in names]
-    if clients and "status" in names:
-        words = dict(enumerate(schema.CLIENT_STATUS))
-        place = names.index("status")
-        values[place] = [words.get(code, str(code)) for code in values[place]]
-    rows = zip(*values, strict=True)
+    columns = [source[name] for name in names]
+    forms = [_status if clients and name == "status" else None for name in names]
     if format == "json":
-        return _json_lines(names, rows)
+        return _json_lines(names, _rows(columns, forms))
     separator = "\t" if format == "tsv" else ","
-    return _separated_lines(names, rows, separator)
+    return _separated_lines(names, _rows(columns, [form or str for form in forms]), separator)
 
 
 def check_columns(source, columns):
@@ -49,10 +48,31 @@ def check_columns(source, columns):
     return tuple(columns)
 
 
+def _rows(columns, forms):
+    """Yield the rows of columns as tuples; only those of a block are objects at a time."""
+    for start in range(0, len(columns[0]), BLOCK):
+        blocks = [column[start : start + BLOCK] for column in columns]
+        yield from zip(*map(_values, blocks, forms), strict=True)
+
+
+def _values(values, form):
+    """Return an array as a list, in which `form`, if any, is called once for each equal value."""
+    if form is None:
+        return values.tolist()
+    bits, places = np.unique(values.view(f"u{values.itemsize}"), return_inverse=True)
+    if 2 * len(bits) > len(values):
+        return list(map(form, values.tolist()))
+    return np.array(list(map(form, bits.view(values.dtype).tolist())), object)[places].tolist()
+
+
+def _status(code):
+    """Return the word of a status, or its number if the schema does not know it."""
+    return dict(enumerate(schema.CLIENT_STATUS)).get(code, str(code))
+
+
 def _separated_lines(names, rows, separator):
     yield separator.join(names)
-    for row in rows:
-        yield separator.join(map(str, row))
+    yield from map(separator.join, rows)
 
 
 def _json_lines(names, rows):

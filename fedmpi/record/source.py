@@ -165,6 +165,11 @@ class Source:
         with self._guard():
             return self._values(path, self._dataset(path, dtype))
 
+    def stored(self, path):
+        """Return a dataset as an array, with texts as they are in the file: UTF-8, of dtype S."""
+        with self._guard():
+            return self._stored(path, self._dataset(path, None))
+
     def tree(self, path, depth):
         """Return a group as {name: array}, groups in it (to `depth` levels) as dicts in it."""
 
@@ -240,14 +245,19 @@ class Source:
     def _values(self, path, dataset):
         """Return a checked dataset as an array, of dtype object where it holds texts."""
         text = dataset.dtype.kind == "S"
-        self.charge(dataset.nbytes + (TEXT * dataset.size if text else 0), path)
+        self.charge(TEXT * dataset.size if text else 0, path)
+        values = self._stored(path, dataset)
+        if not text:
+            return values
+        flat = [text.decode() for text in values.ravel().tolist()]
+        return np.array(flat, dtype=object).reshape(dataset.shape)
+
+    def _stored(self, path, dataset):
+        """Return a checked dataset as an array of the type that it has in the file."""
+        self.charge(dataset.nbytes, path)
         if dataset.compression:
             self._check_chunks(path, dataset)
-        values = dataset[()]
-        if not text:
-            return np.asarray(values)
-        flat = [bytes(text).decode() for text in np.atleast_1d(values).ravel()]
-        return np.array(flat, dtype=object).reshape(dataset.shape)
+        return np.asarray(dataset[()])
 
     def _check_chunks(self, path, dataset):
         """Refuse chunks that are no smaller compressed, and become any size when unpacked."""

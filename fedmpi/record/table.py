@@ -4,6 +4,7 @@ import numpy as np
 
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
+from fedmpi.record.source import reading
 
 
 class Table:
@@ -18,6 +19,7 @@ class Table:
         self._group = group
         self._columns = {column.name: column for column in columns}
         self._read = {}
+        self._kinds = {}
         shapes = {name: source.shape(c.path, c.dtype) for name, c in self._columns.items()}
         self.shape: tuple[int, ...] = next(iter(shapes.values()), (0,))
         rows = self.shape[:1] if rows is None else (rows,)
@@ -61,6 +63,18 @@ class Table:
             values.flags.writeable = False
             self._read[name] = values
         return self._read[name]
+
+    def kinds(self, name, most):
+        """Return (names, uint8[rows]) of a column of few texts: each row is a place in the names.
+
+        The names are sorted. (None, None) if there are more than `most` of them, at most 255. No
+        row becomes an object of Python, so a million of them take milliseconds.
+        """
+        if (name, most) not in self._kinds:
+            values = self._source.stored(self._columns[name].path)
+            with reading(self._source.path):
+                self._kinds[name, most] = coded(values, most)
+        return self._kinds[name, most]
 
     def _check(self, column, values):
         """Raise ResultError for a value that the column cannot have."""
@@ -125,6 +139,22 @@ class Table:
         if first in self._columns:
             coordinates = {first: self[first]} | coordinates
         return xarray.Dataset(values, {k: v for k, v in coordinates.items() if k in axes})
+
+
+def coded(values, most):
+    """Return (names, uint8[n]) of an array of bytes or numbers, as Table.kinds does."""
+    found, places = [], np.zeros(len(values), np.uint8)
+    left = np.ones(len(values), bool)
+    while left.any():
+        if len(found) == most:
+            return None, None
+        value = values[left.argmax()]
+        same = values == value
+        places[same] = len(found)
+        left &= ~same
+        found.append(value.decode() if isinstance(value, bytes) else str(value))
+    names = sorted(found)
+    return names, np.array([names.index(name) for name in found], np.uint8)[places]
 
 
 def known_status(codes):

@@ -1,11 +1,15 @@
 """Reports of files that are empty, half done, large or strange."""
 
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from fedmpi.analysis.report.page import page
 from fedmpi.errors import ResultError
 from fedmpi.record import reader
+from fedmpi.record.source import Source
 from tests.analysis.pages import Page
 from tests.record import sample
 
@@ -119,6 +123,24 @@ def test_any_number_of_clients_and_classes_is_drawn_small(tmp_path, clients, cla
     text = page([reader.open(tmp_path / "a.h5")])
     assert f"{clients:,}" in Page(text).table("Partitions")[0]["Clients"]
     assert len(text) < 200_000
+
+
+def test_a_report_reads_a_dataset_once_and_decodes_no_tier_of_a_client(tmp_path, monkeypatch):
+    run, read = reader.open(sample.write(tmp_path / "a.h5", clients=5000)), Counter()
+
+    def counting(name, do):
+        """Replace a method of Source by one that counts its calls for each dataset."""
+        monkeypatch.setattr(Source, name, lambda source, path, *dtype: read.update(
+            [f"{name} {path}"]) or do(source, path, *dtype))
+
+    counting("read", Source.read)
+    counting("stored", Source.stored)
+    text = page([run])
+    assert "read devices/tier" not in read and read["stored devices/tier"] == 1
+    assert read["read partition/counts"] == read["read clients/virtual_end"] == 1
+    assert max(read.values()) == 1
+    (sizes,) = re.findall(r'<path class="p0" d="(M[^"]*)Z"', text)
+    assert 100 < sizes.count("V") <= 201  # of 5,000 clients
 
 
 def test_twenty_long_runs_fit_in_a_megabyte(tmp_path, rng):

@@ -49,6 +49,33 @@ def test_the_status_of_clients_is_a_word(run):
     assert len(lines) == 16
 
 
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_rows_are_made_block_by_block_and_equal_those_made_at_once(tmp_path, monkeypatch, form):
+    writer, made = sample.Writer.create(tmp_path / "a.h5", **sample.fixed(clients=30)), []
+    row, clients, *rest = sample.one_round(0, cohort=23)
+    clients["train_loss"] = np.resize([0.0, -0.0, np.nan, -0.0, 0.0, 1 / 3], 23)
+    clients["virtual_end"] = np.sqrt(np.arange(23))
+    writer.append(row, clients, *rest)
+    writer.commit()
+    values = text_tables._values
+    monkeypatch.setattr(text_tables, "BLOCK", 5)
+    monkeypatch.setattr(text_tables, "_values",
+                        lambda block, form: made.append(len(block)) or values(block, form))
+    names = ["client", "train_loss", "virtual_end", "status"]
+    run = reader.open(tmp_path / "a.h5")
+    lines = text_tables.table(run, clients=True, columns=names, format=form)
+    first = [next(lines), next(lines)]
+    assert made == [5] * 4  # of the 23 rows, only the first block
+    found = "\n".join([*first, *lines])
+    words = [schema.CLIENT_STATUS[code] for code in clients["status"]]
+    rows = list(zip(*(clients[name].tolist() for name in names[:3]), words, strict=True))
+    if form == "csv":
+        assert found.split("\n") == [",".join(map(str, row)) for row in [names, *rows]]
+    else:
+        nulls = [[None if x != x else x for x in row] for row in rows]
+        assert repr([list(row.values()) for row in json.loads(found)]) == repr(nulls)
+
+
 def test_no_rounds(tmp_path):
     run = reader.open(sample.write(tmp_path / "a.h5", rounds=0))
     assert json.loads("\n".join(text_tables.table(run, format="json"))) == []

@@ -13,6 +13,7 @@ from fedmpi.analysis.report import page
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema
 from fedmpi.record.digest import weights_sha256
+from fedmpi.record.table import coded
 from tests.record import sample
 
 
@@ -35,6 +36,18 @@ def test_columns_by_name_and_by_attribute(path):
         run.rounds.flop  # noqa: B018
     with pytest.raises(ValueError, match="read-only"):
         run.rounds.flops[0] = 1
+
+
+@pytest.mark.parametrize("values", [
+    [b"slow", b"fast", b"slow", b"", "größer".encode(), b"z"], [b"one"] * 4, [], [3, 11, 3],
+], ids=str)  # fmt: skip
+def test_places_of_few_texts_are_those_of_unique(values):
+    texts = [v.decode() if isinstance(v, bytes) else str(v) for v in values]
+    names, places = np.unique(np.array(texts, object).astype(str), return_inverse=True)
+    found = coded(np.array(values), max(len(names), 1))
+    assert found[0] == names.tolist() and found[1].tolist() == places.tolist()
+    if len(names) > 1:
+        assert coded(np.array(values), len(names) - 1) == (None, None)
 
 
 def test_targets_by_hand(tmp_path):

@@ -26,8 +26,9 @@ def clients(study):
             about += f" In all, the runs have {len(held)} different ones."
         parts = [tag("p", about), tag("div", *drawings(counts), class_="figures"),
                  partitions(held)]
-    devices = [device_table(run, names) for run, names in
-               distinct(study, lambda run: str(tiers(run)))[:ROWS] if len(run.devices)]
+    shown = {run: tiers(run) for run in study.runs if len(run.devices)}
+    devices = [device_table(*shown[run], names) for run, names in
+               distinct(study, lambda run: str(shown.get(run)))[:ROWS] if run in shown]
     if not parts and not devices:
         return None
     return section("clients", "Clients: data and devices", *parts, *devices)
@@ -77,10 +78,9 @@ def ranges(counts, shown):
 
 def partitions(held):
     """Return the table of the partitions: (run, labels of all that have it)."""
-    rows = [(listed(names), *(text for _, text in partition_summary.rows(run.partition)))
-            for run, names in held[:ROWS]]
-    first = partition_summary.rows(held[0][0].partition)
-    heads = ["Runs", *(name.capitalize() for name, _ in first)]
+    found = [(listed(names), partition_summary.rows(run.partition)) for run, names in held[:ROWS]]
+    heads = ["Runs", *(name.capitalize() for name, _ in found[0][1])]
+    rows = [(names, *(text for _, text in pairs)) for names, pairs in found]
     rows = [[cell.replace("  (min / median / max)", "") for cell in row] for row in rows]
     caption = "Partitions; sizes and mixes are minimum / median / maximum over clients"
     if len(held) > ROWS:
@@ -95,12 +95,12 @@ def listed(names, most=4):
 
 
 def tier_of(run):
-    """Return (names, int64[N]): the tiers of devices and each client's; one for all if unknown."""
+    """Return (names, uint8[N]): the tiers of devices and each client's; one for all if unknown."""
     if "tier" in run.devices:
-        names, index = np.unique(run.devices["tier"].astype(str), return_inverse=True)
-        if len(names) <= ROWS:
-            return [str(name) for name in names], index
-    return ["all clients"], np.zeros(max(len(run.devices), len(run.partition)), int)
+        names, index = run.devices.kinds("tier", ROWS)
+        if names is not None:
+            return names, index
+    return ["all clients"], np.zeros(max(len(run.devices), run.population), np.uint8)
 
 
 def tiers(run):
@@ -127,9 +127,8 @@ def extent(values):
     return low if low == high else f"{low} to {high}"
 
 
-def device_table(run, names):
-    """Return the table of a run's devices."""
-    heads, rows = tiers(run)
+def device_table(heads, rows, names):
+    """Return the table of the devices (see tiers) of the runs called `names`."""
     return table(f"Devices of {listed(names)}", heads, rows, right=set(range(1, len(heads))))
 
 

@@ -61,9 +61,10 @@ def stages(run, names):
     ends, status = run.rounds["virtual_time"], run.clients["status"]
     client, row = run.clients["client"], np.searchsorted(run.rounds["round"], run.clients["round"])
     known = (client >= 0) & (client < len(index)) & (row < len(ends))
-    counts = np.zeros((len(names), len(CLIENT_STATUS)))
-    valid = known & (status < len(CLIENT_STATUS))
-    np.add.at(counts, (index[client[valid]], status[valid]), 1)
+    kinds = len(CLIENT_STATUS)
+    valid = known & (status < kinds)
+    pairs = index[client[valid]] * kinds + status[valid]
+    counts = np.bincount(pairs, minlength=len(names) * kinds).reshape(len(names), kinds)
     done = known & (status == 0)
     seconds = ("seconds_down", "seconds_compute", "seconds_up")
     columns = [run.clients[name][done] for name in seconds]
