@@ -228,8 +228,8 @@ def test_a_sweep_as_an_array_and_its_comparison(cluster, undisturbed, tmp_path):
     )
     words = ["sweep", "sweep.toml", "-o", "points", "--submit", "--nodes", "1", "--parallel", "2",
              "--tasks-per-node", "2", "--time", "10"]
-    number = cluster.submit(*words, cwd=tmp_path)
-    cluster.run("srun", "-n1", f"--dependency=afterany:{number}", "true")
+    jobs = re.findall(r"submitted as array (\d+)", cluster.fedmpi(*words, cwd=tmp_path))
+    cluster.run("srun", "-n1", f"--dependency=afterany:{':'.join(jobs)}", "true")
     files = sorted((tmp_path / "points").glob("*.h5"))
     assert [file.name for file in files] == [
         f"name={name}_seed={seed}.h5" for name in ("fedavg", "fedprox") for seed in (0, 1)
