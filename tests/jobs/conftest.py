@@ -22,7 +22,7 @@ PartitionName=cancel Nodes=ALL PriorityTier=1 PreemptMode=CANCEL DefaultTime=10
 PartitionName=suspend Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND DefaultTime=10
 """
 # MPICH sends an address of UCX, up to 8 KiB, in pieces of 1 KiB. Slurm's PMI2 refuses a piece now
-# and then, on a busy machine more often, and says so in the job's output. Such a job never starts.
+# and then, and says so in the job's output. Such a job never starts.
 PMI_LOSES = "mpi/pmi2: (invalid client request|value not properly terminated)"
 ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
@@ -79,7 +79,9 @@ class Cluster:
             "SLURM_CONF": f"{folder}/slurm.conf",
             "PYTHONPATH": str(ROOT),
             "HYDRA_IFACE": "lo",  # the nodes share one address
-            "UCX_TLS": "self,sysv",  # short addresses: see PMI_LOSES
+            "MPIR_CVAR_CH4_NETMOD": "ofi",  # whose addresses are short: see PMI_LOSES
+            "FI_PROVIDER": "tcp",
+            "UCX_NET_DEVICES": "lo",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 

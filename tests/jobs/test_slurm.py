@@ -85,7 +85,8 @@ def finished(job, undisturbed):
         return [event["kind"] for event in run.events]
 
 
-def test_four_ranks_on_two_nodes(cluster, undisturbed, tmp_path):
+def test_four_ranks_on_two_nodes(cluster, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setitem(cluster.env, "MPIR_CVAR_CH4_NETMOD", "ucx")  # or MPI_Finalize would fail
     out = tmp_path / "a.h5"
     text = cluster.fedmpi("submit", undisturbed.config, "-o", out, "--nodes", 2,
                           "--tasks-per-node", 2, "--time", "0:10:00")
