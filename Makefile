@@ -22,7 +22,7 @@ INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c constraints.t
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16 | sed 's/^/make /'
 
-demo: $(VENV)/installed  ## two methods on 4 ranks and their comparison, in under 3 minutes
+demo: $(VENV)/installed  ## two methods on 4 ranks and their comparison, in about 3 minutes
 	@bash jobs/demo.sh
 
 test: $(VENV)/installed  ## the whole test suite, MPI tests included

@@ -63,7 +63,7 @@ class Comm(ABC):
     def sum_ahead(self, totals: Mapping[str, Total]) -> None:
         """Begin to add up totals behind what the rank does next; the next `sum` adds its own.
 
-        Only if `overlaps` and sums are exact. Until then neither they may be used nor a sum made.
+        Only if `overlaps` and sums are exact. Until that `sum`, the totals must not be used.
         """
         raise NotImplementedError
 

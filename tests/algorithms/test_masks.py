@@ -86,6 +86,19 @@ class TestPruneFL:
         assert up[0] == up[1] and up[2] > 1.9 * up[1] and up[3] < up[0]
 
 
+def all_drop_one(algorithm):
+    """Check that a weight of 5 which both clients drop goes, and theirs comes; return the state."""
+    mask = np.ones(20, np.uint8)
+    mask[[0, 1, 2, 8, 9, 10]] = 0
+    state = {"weights": np.where(mask, np.float32(5), 0), "mask": mask}
+    other = mask.copy()
+    other[[0, 3]] = [1, 0]
+    reports = [report_of(np.ones(20) * other, client, 0.5, mask=other) for client in (0, 1)]
+    after = one_round(algorithm, state, reports, round=1)
+    assert np.array_equal(after["mask"], other) and after["weights"][3] == 0
+    return state
+
+
 class TestFedDST:
     def test_every_layer_keeps_its_size(self):
         simulation, _ = simulate("feddst", every=1, alpha=0.5)
@@ -116,15 +129,8 @@ class TestFedDST:
 
     def test_a_weight_that_every_client_dropped_is_gone_however_large_it_was(self):
         algorithm = made("feddst", sparsity=0.5, every=1)
-        mask = np.ones(20, np.uint8)
-        mask[[0, 1, 2, 8, 9, 10]] = 0
-        state = {"weights": np.where(mask, np.float32(5), 0), "mask": mask}
-        other = mask.copy()
-        other[[0, 3]] = [1, 0]
-        reports = [report_of(np.ones(20) * other, client, 0.5, mask=other) for client in (0, 1)]
-        after = one_round(algorithm, state, reports, round=1)
-        assert np.array_equal(after["mask"], other) and after["weights"][3] == 0
-        assert one_round(algorithm, state, [], round=1)["mask"] is mask  # nobody voted
+        state = all_drop_one(algorithm)
+        assert one_round(algorithm, state, [], round=1)["mask"] is state["mask"]  # no votes
 
     def test_alpha_is_annealed_and_twice_in_the_released_code(self):
         assert made("feddst", alpha=0.4).share(0) == pytest.approx(0.4)
@@ -171,14 +177,7 @@ class TestFLASH:
     @pytest.mark.parametrize("mean", ["all", "holders"])
     def test_a_weight_that_every_client_dropped_is_gone_however_large_it_was(self, mean):
         algorithm = made("flash", sparsity=0.5, mean=mean)
-        mask = np.ones(20, np.uint8)
-        mask[[0, 1, 2, 8, 9, 10]] = 0
-        state = {"weights": np.where(mask, np.float32(5), 0), "mask": mask}
-        other = mask.copy()
-        other[[0, 3]] = [1, 0]
-        reports = [report_of(np.ones(20) * other, client, 0.5, mask=other) for client in (0, 1)]
-        after = one_round(algorithm, state, reports, round=1)
-        assert np.array_equal(after["mask"], other) and after["weights"][3] == 0
+        all_drop_one(algorithm)
 
 
 class TestFedPM:
