@@ -9,7 +9,6 @@ SHELL := bash
 VENV := .venv
 PY := $(VENV)/bin/python
 MPI ?= mpich
-EXTRAS := $(MPI),analysis,data,test
 RANKS ?= 2 3 4
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
   $$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
@@ -22,7 +21,7 @@ INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c constraints.t
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16 | sed 's/^/make /'
 
-demo: $(VENV)/installed  ## two methods on 4 ranks and their comparison, in about 3 minutes
+demo: $(VENV)/installed-demo  ## two methods on 4 ranks and their comparison, in about 3 minutes
 	@bash jobs/demo.sh
 
 test: $(VENV)/installed  ## the whole test suite, MPI tests included
@@ -56,7 +55,10 @@ clean:  ## remove everything that is made here, .venv included
 	rm -rf $(VENV) .venv-openmpi build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+# The demo needs less than the tests, and installs only that.
+$(VENV)/installed-demo: EXTRAS := $(MPI),analysis
+$(VENV)/installed: EXTRAS := $(MPI),analysis,data,test,trackers
+$(VENV)/installed $(VENV)/installed-demo: setup.cfg pyproject.toml constraints.txt
 	@[[ -n "$(PYTHON)" ]] || { echo "fedmpi needs Python 3.11 or newer with venv and pip, and found none:" \
 	  "install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "installing into $(VENV) ($$($(PYTHON) --version), some minutes the first time)"
@@ -65,7 +67,7 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	trap "kill $$! 2>/dev/null" EXIT; $(INSTALL) setuptools wheel && $(INSTALL) --no-build-isolation -e '.[$(EXTRAS)]' || \
 	  { echo "The versions in constraints.txt could not be installed for $$($(PY) --version), see above." \
 	  "They were tested with Python 3.11: make clean, then make PYTHON=/path/to/python3.11." >&2; exit 1; }
-	@touch $@
+	@touch $(VENV)/installed-demo $@
 
 $(VENV)/installed-docs: $(VENV)/installed
 	@$(INSTALL) --no-build-isolation -e '.[docs]'
