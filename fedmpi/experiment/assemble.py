@@ -88,12 +88,15 @@ def _assembled(resolved, dataset, test, engine, devices, memories):
     if not dataset.on_demand:
         labels = partition.counts(dataset.y_train, dataset.classes) > 0
     facts = {"labels": labels, "flow": engine.flow}
-    algorithm = _algorithm(resolved, engine, devices, memories, facts)
+    stages = _stages(resolved, engine.layout)
+    costs = Costs(config, engine, devices, sum(stage.more_down for stage in stages))
+    algorithm = _algorithm(resolved, costs, memories, facts)
     if dataset.on_demand and algorithm.static_norm and not engine.layout.trained.all():
         raise ConfigError(
             f"data.name = {config.data.name!r}: clients draw their samples, so {algorithm.name!r} "
             "finds none to take the statistics of BatchNorm from; use a model without BatchNorm"
         )
+    _join(algorithm, stages)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -102,7 +105,8 @@ def _assembled(resolved, dataset, test, engine, devices, memories):
         schedule=schedule_of(config.schedule),
         engine=engine,
         algorithm=algorithm,
-        stages=_stages(resolved, algorithm),
+        stages=stages,
+        costs=costs,
         selector=resolved.selector(resolved.selector_keys, seed, config.clients.number),
         server=ServerOptimizer(config.server),
         weights=engine.initial_weights,
@@ -111,10 +115,10 @@ def _assembled(resolved, dataset, test, engine, devices, memories):
     )
 
 
-def _algorithm(resolved, engine, devices, memories, facts):
+def _algorithm(resolved, costs, memories, facts):
     """Return the method of a run, with all that it may ask; `facts` are more of its Setting."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
-    costs = Costs(config, engine, devices)
+    engine, devices = costs.engine, costs.devices
     setting = Setting(
         layout=engine.layout,
         seed=config.run.seed,
@@ -142,19 +146,22 @@ def _left_by_gates(layout, gates):
     return lambda ratio=gates.ratio: left_by_gates(layout, replace(gates, ratio=ratio))
 
 
-def _stages(resolved, algorithm):
-    """Return the stages of a run, and let the sums of `algorithm` take what they leave."""
-    layout, seed = algorithm.layout, resolved.config.run.seed
-    stages = tuple(
+def _stages(resolved, layout):
+    """Return the stages of a run, in their order."""
+    seed = resolved.config.run.seed
+    return tuple(
         stage(keys, StageSetting(layout, seed, number))
         for number, (stage, keys) in enumerate(resolved.stages)
     )
+
+
+def _join(algorithm, stages):
+    """Let the sums of `algorithm` take what the stages leave; refuse stages that cannot follow."""
     for stage in stages:
         if stage.sparse:
             algorithm.allow_sparse(f"stage {stage.name}")
     for stage in stages:
         stage.check(algorithm.zero())
-    return stages
 
 
 def _shared_dataset(resolved, comm, root, cache):

@@ -23,11 +23,15 @@ from fedmpi.world.schedule import schedule_of
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """Says what Plans cost the clients of a run, on the devices that they have."""
+    """Says what Plans cost the clients of a run, on the devices that they have.
+
+    `more_down` are the bytes that stages bring to every client.
+    """
 
     config: Config
     engine: Engine
     devices: Devices
+    more_down: int = 0
 
     def of(self, plan: Plan, client: int, messages: Messages) -> RoundCost:
         """Return the RoundCost of a client's round, as its Plan has it."""
@@ -35,6 +39,10 @@ class Costs:
         down = sum(message.size.total for message in messages.down(plan))
         up = messages.planned_up(plan).size.total
         return RoundCost(down, up, work, self._memory_mb(plan))
+
+    def messages(self) -> Messages:
+        """Return Messages as this run encodes them."""
+        return Messages(self.config.network.value_type, self.more_down)
 
     def flops(self, plan: Plan, client: int, seen: int, probed: int = 0) -> float:
         """Return the FLOPs of a client's training by its Plan, on `seen` and `probed` samples."""
@@ -62,7 +70,8 @@ class Costs:
         local, sizes = self.engine.data.local, self.engine.data.partition.sizes
         size = self._messages.sized(Support.all(self.engine.layout), "float32").size.total
         work = local.samples_of(sizes) * float(flops.count(self.engine.layout).sum())
-        total: Reals = spans(self.devices, np.arange(len(sizes)), size, size, work).total
+        down, every = size + self.more_down, np.arange(len(sizes))
+        total: Reals = spans(self.devices, every, down, size, work).total
         return total
 
     def seconds_of(self, client: int, plan: Plan) -> float:
@@ -94,8 +103,8 @@ class Costs:
 
     @cached_property
     def _messages(self) -> Messages:
-        """Messages of plans alone, without what stages add."""
-        return Messages(self.config.network.value_type)
+        """Messages of plans; what stages do to a report is not known before it is made."""
+        return self.messages()
 
     def fit(self, values: Sequence[float], client: int, plan_of: Callable[[float], Plan]) -> float:
         """Return the one of ascending `values` that [devices] policy gives a client.

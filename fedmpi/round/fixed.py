@@ -54,6 +54,7 @@ class Experiment:
     engine: Engine
     algorithm: Algorithm
     stages: tuple[Stage, ...]
+    costs: Costs
     selector: Selector
     server: ServerOptimizer
     weights: Vector
@@ -107,15 +108,9 @@ class Experiment:
             return report.seen * self._flops_of_a_sample
         return self.costs.flops(plan, report.client, report.seen, report.probed)
 
-    @cached_property
-    def costs(self) -> Costs:
-        """What Plans cost."""
-        return Costs(self.config, self.engine, self.devices)
-
     def messages(self) -> Messages:
         """Return Messages as this run encodes them."""
-        more_down = sum(stage.more_down for stage in self.stages)
-        return Messages(self.config.network.value_type, more_down)
+        return self.costs.messages()
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return the Plan of a client: the method's, with the steps that [devices] policy leaves.

@@ -8,7 +8,6 @@ from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.plan import Plan
 from fedmpi.round.columns import COMPLETED, LATE
-from fedmpi.round.messages import Messages
 from fedmpi.world.clock import spans
 from tests.algorithms.problem import experiment, simulate, trained
 
@@ -23,7 +22,7 @@ FIT = (*DEVICES, "devices.policy=fit-deadline", "schedule.mode=deadline")
 
 def seconds(made, plan, client):
     """The virtual seconds of a plan, from its sizes."""
-    cost = made.costs.of(plan, client, Messages())
+    cost = made.costs.of(plan, client, made.messages())
     return spans(made.devices, client, cost.bytes_down, cost.bytes_up, cost.flops).total
 
 
@@ -91,16 +90,18 @@ def test_by_speed_and_with_fixed_the_keys_hold():
     assert {plain.ratio_of(client) for client in range(12)} == {0.5}
 
 
-def test_steps_are_as_many_as_are_in_time():
-    keys = ("devices.knob=steps", "schedule.deadline_s=1.1", "clients.local_steps=7")
-    made = experiment("fedavg", (*FIT, *keys))
+@pytest.mark.parametrize(("stages", "deadline"), [("[]", 1.1), ("[{name='secure'}]", 1.6)])
+def test_steps_are_as_many_as_are_in_time(stages, deadline):
+    """Of the bytes that a client receives, those that a stage sends count as well."""
+    keys = ("devices.knob=steps", f"schedule.deadline_s={deadline}", "clients.local_steps=7")
+    made = experiment("fedavg", (*FIT, *keys, f"stage={stages}"))
     state, found = made.algorithm.start(made.weights), set()
     for client in range(12):
         plan = made.plan(state, 0, client)
-        each = made.costs.of(plan, client, Messages()).flops / plan.steps
+        each = made.costs.of(plan, client, made.messages()).flops / plan.steps
         device = [getattr(made.devices, name)[client] for name in ("gflop_s", "latency_s")]
         none = seconds(made, plan, client) - each * plan.steps / (1e9 * device[0])
-        fits = [n for n in range(1, 8) if none + n * each / (1e9 * device[0]) <= 1.1]
+        fits = [n for n in range(1, 8) if none + n * each / (1e9 * device[0]) <= deadline]
         assert plan.steps == (fits[-1] if fits else 1)
         found.add(plan.steps)
     assert len(found) > 1, found
