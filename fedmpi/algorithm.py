@@ -186,6 +186,11 @@ class Algorithm(ABC):
         """Return whether `plan.up` and "weights" alone are sent, so that a plan tells the bytes."""
         return True
 
+    @classmethod
+    def together(cls, keys: Any) -> bool:
+        """Return whether a step needs reports of its own round alone, so never asynchronous."""
+        return False
+
     def rng_for(self, purpose: str, round: int, client: int = 0) -> np.random.Generator:
         """Return the random stream of this run for a purpose, a round and a client."""
         return rng_for(self.setting.seed, purpose, round, client)

@@ -65,6 +65,11 @@ class Candidates(Algorithm):
         """No: accuracies go up too."""
         return False
 
+    @classmethod
+    def together(cls, keys):
+        """Yes, if there is a choice: the statistics of one candidate would mix with another's."""
+        return keys.candidates > 1
+
     def message(self, job, report):
         """The statistics, or the accuracies of the candidates in the first coordinates."""
         parts, count = super().message(job, report), self.keys.candidates

@@ -204,7 +204,9 @@ def _named(config, text, place):
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
     _check_policy(config, cls, place)
-    _check_stages([stage for stage, _ in stages], config.schedule.mode, place)
+    _check_stages([stage for stage, _ in stages], place)
+    if config.schedule.mode == "async":
+        _check_together(cls, keys, [stage for stage, _ in stages], place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     loss, metrics = _judges(config.model, place)
@@ -246,16 +248,22 @@ def _stage(section, place):
     return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ")
 
 
-def _check_stages(stages, mode, place):
+def _check_stages(stages, place):
     """Raise ConfigError if a stage stands where it cannot work."""
     for stage in stages:
         if stage.last and stage is not stages[-1]:
             raise ConfigError(f"{place}: stage {stage.name}: must be the last [[stage]]")
-        if stage.together and mode == "async":
-            raise ConfigError(
-                f"{place}: stage {stage.name}: needs the clients of a round at work together; use "
-                'schedule.mode = "sync" or "deadline"'
-            )
+
+
+def _check_together(cls, keys, stages, place):
+    """Raise ConfigError if a method or a stage needs the reports of a round alone."""
+    found = [f"algorithm {cls.name}"] if cls.together(keys) else []
+    found += [f"stage {stage.name}" for stage in stages if stage.together]
+    if found:
+        raise ConfigError(
+            f"{place}: {found[0]}: needs the clients of a round at work together; use "
+            'schedule.mode = "sync" or "deadline"'
+        )
 
 
 def _check_policy(config, cls, place):

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedmpi.errors import ConfigError
 from fedmpi.exchange import Job
 from fedmpi.sparsity import coordinates
 from tests.algorithms.by_hand import PRUNABLE, made, one_round, report_of
-from tests.algorithms.problem import simulate, weights_of
+from tests.algorithms.problem import experiment, simulate, weights_of
 from tests.models import TINY, WEIGHTS
 
 
@@ -192,3 +193,11 @@ class TestFedPM:
         sizes = np.abs(state["fixed"][first.start : first.start + first.size])
         np.testing.assert_allclose(sizes, 2 / np.sqrt(first.size // first.rows), rtol=1e-6)
         assert 0.01 <= state["theta"].min() < 0.1 < 0.9 < state["theta"].max() <= 0.99
+
+
+class TestFedTiny:
+    def test_a_choice_needs_reports_of_one_round(self):
+        mixed = ("schedule.mode=async", "schedule.buffer_size=2")
+        with pytest.raises(ConfigError, match="algorithm fedtiny: needs the clients of a round"):
+            experiment("fedtiny", mixed, candidates=2)
+        experiment("fedtiny", mixed, candidates=1)
