@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SOON
+
 ROOT = Path(__file__).resolve().parents[1]
 
 PASSES = "def test_a(world):\n    assert world.allreduce(1) == world.size\n"
@@ -21,7 +23,7 @@ def run_ranks(tmp_path, run_python):
         ranks = {"FEDMPI_RANKS": str(wanted)} if started else {}
         options = ["-c", ROOT / "setup.cfg", "--rootdir", tmp_path, "-p", "no:cacheprovider"]
         return run_python(
-            "-m", "pytest", *options, tmp_path, ranks=started, timeout=60, **ranks
+            "-m", "pytest", *options, tmp_path, ranks=started, timeout=SOON, **ranks
         )
 
     return run

@@ -12,7 +12,7 @@ import pytest
 from fedmpi.comm.base import Serial
 from fedmpi.comm.library import family
 from fedmpi.doctor import clocks, cores, gpu, mpi_library, processors, python, traffic
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SOON
 
 MPICH, OPEN_MPI = "MPICH Version: 5.0.2", "Open MPI v5.0.11, package: x"
 
@@ -87,7 +87,7 @@ def test_a_python_that_is_too_old_for_real(tmp_path):
     if not old:
         pytest.skip("no older Python here")
     done = subprocess.run([old[0], "-m", "fedmpi", "doctor"], capture_output=True, text=True,
-                          env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, timeout=60)
+                          env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, timeout=SOON)
     level, text = finding(done, "python")
     assert (done.returncode, level) == (1, "wrong"), done.stderr
     assert "make PYTHON=" in text
@@ -118,7 +118,7 @@ def test_the_launcher_of_another_mpi_for_real(run_fedmpi):
     assert f"{Path(sys.executable).with_name('mpiexec')} -n N" in text
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     words = [folder / "mpiexec", "-n", "2", sys.executable, "-m", "fedmpi", "doctor"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60,
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SOON,
                           env=os.environ | root | {"PATH": path, "PYTHONPATH": str(ROOT)})
     assert done.returncode != 0
     level, text = finding(done, "ranks")  # once, although each of the two thinks it is the first

@@ -9,7 +9,7 @@ import pytest
 
 from fedmpi.doctor import storage
 from tests.cli.test_doctor import finding
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SOON
 
 MIB = 1 << 20
 
@@ -29,7 +29,7 @@ def mounted():
         env.pop("NUMBA_CACHE_DIR", None)  # a command chooses its own folder
         return subprocess.run(
             ["unshare", "--mount", "bash", "-c", shell, "bash", sys.executable, *words],
-            env=env, capture_output=True, text=True, timeout=60, cwd="/tmp",
+            env=env, capture_output=True, text=True, timeout=SOON, cwd="/tmp",
         )
 
     return run

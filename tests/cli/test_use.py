@@ -130,7 +130,7 @@ def test_a_full_disk_behind_the_output_is_named(run_fedmpi, folder, words):
     )
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code, *words.split()], cwd=folder, env=env,
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=SOON)
     assert done.returncode == 1
     assert done.stderr == (
         "fedmpi: the output cannot be written: No space left on device; make room\n"
@@ -168,7 +168,7 @@ def on_terminal(columns, words, cwd):
     except OSError:  # how a terminal says that nobody writes any more
         pass
     os.close(main)
-    return process.wait(60), b"".join(parts).decode()
+    return process.wait(SOON), b"".join(parts).decode()
 
 
 @pytest.mark.parametrize(("columns", "bar"), [(40, False), (120, True)])

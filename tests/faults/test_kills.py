@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.cli.test_run import contents, equal
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SOON
 from tests.faults.dying import POINTS, prepare
 from tests.faults.job import Job, rounds_of, run_here, write_config
 
@@ -66,7 +66,7 @@ def strike_from_inside(folder, out, pick):
     """Start or go on with the run on two ranks, so that one dies while it writes."""
     point, call = aim(pick)
     with Job(folder, point, call, *words_of(folder, out), "--quiet", ranks=2, program=DYING) as job:
-        job.process.wait(60)
+        job.process.wait(SOON)
         return job.seconds_to_end(WITHIN)
 
 
@@ -81,7 +81,7 @@ def strike_one_rank(folder, out, pick):
     if point is None:
         process.join(pick.expovariate(2.0))
         process.kill()
-    process.join(60)
+    process.join(SOON)
     assert process.exitcode in (0, -signal.SIGKILL)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from fedmpi.experiment import resolve
 from fedmpi.scheduler import sweep
+from tests.conftest import SOON
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = sorted((ROOT / "jobs/configs/papers").glob("*/*.toml"))
@@ -94,7 +95,7 @@ def test_the_script_lists_what_it_runs(tmp_path):
     script = ROOT / "jobs/papers.sh"
     done = subprocess.run(
         ["bash", script, tmp_path, "nonsense"],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=SOON,
         env={"PATH": "/usr/bin:/bin", "FEDMPI_DATA": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode != 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fedmpi
+from tests.conftest import SOON
 from tests.record import sample
 
 
@@ -67,5 +68,5 @@ def test_h5dump_shows_a_column(out):
     if not shutil.which("h5dump"):
         pytest.skip("h5dump is not installed (Debian: hdf5-tools)")
     done = subprocess.run(["h5dump", "-d", "/rounds/bytes_up", str(out)], capture_output=True,
-                          text=True, timeout=60)
+                          text=True, timeout=SOON)
     assert done.returncode == 0 and "(0): 4000, 4000, 4000" in done.stdout

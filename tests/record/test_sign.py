@@ -11,6 +11,7 @@ import pytest
 
 from fedmpi.record import sign
 from fedmpi.record.sign import LATE, Sign, last_sign, signs_of_life, tell
+from tests.conftest import SOON
 
 HERE = socket.gethostname()
 
@@ -79,5 +80,5 @@ def test_nobody_waits_for_ever_where_nobody_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(sign, "PATIENCE", 0.1)
     thread = threading.Thread(target=tell, args=(tmp_path / "out.h5", "why"))
     thread.start()
-    thread.join(30)
+    thread.join(SOON)
     assert not thread.is_alive() and list(tmp_path.iterdir()) == []
