@@ -64,11 +64,11 @@ def memory_of_a_device(experiment):
     engine = experiment.engine
     if engine.name != "batched":
         return None
-    sample, _ = engine.data.samples.take(np.zeros(1, np.int64))
-    module, local = engine.networks.whole.backend.plain, engine.data.local
+    module, data, sample = engine.networks.whole.backend.plain, engine.data, engine.networks.sample
     run, layout = experiment.config.run, engine.layout
-    needed = device_memory(module, layout, sample, local, data_bytes(experiment))
-    width = run.chunk or width_of(layout, local.batch_size, experiment.config.selected, "cuda")
+    told = module, layout, sample, data.local, data_bytes(experiment), data.loss
+    needed = device_memory(*told, data.largest_drawn(sample))
+    width = run.chunk or width_of(layout, data.local.batch_size, experiment.config.selected, "cuda")
     slots = -(-width // ALIGNED) * ALIGNED
     return needed.of(slots), slots
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -30,14 +31,32 @@ class Draws:
         return self._masks.random(size, np.float32)
 
     @contextmanager
-    def next_pass(self) -> Iterator[None]:
-        """Seed torch's generator while this block runs; after it, it is as before."""
-        import torch  # only here: engines without torch name a client's draws, and take none
+    def next_pass(self, device: str = "cpu") -> Iterator[None]:
+        """Seed torch's generators while this block runs; after it, they are as before.
 
-        generator = torch.default_generator
-        before = generator.get_state()
-        generator.manual_seed(int(self._rng.integers(2**63)))
-        try:
+        These are the processor's, and that of the `device` where the pass runs.
+        """
+        seed = int(self._rng.integers(2**63))
+        with kept_generators(device) as generators:
+            for generator in generators:
+                generator.manual_seed(seed)
             yield
-        finally:
-            generator.set_state(before)
+
+
+@contextmanager
+def kept_generators(device: str = "cpu") -> Iterator[list[Any]]:
+    """Give torch's generators of the processor and of `device`; after the block they are as before.
+
+    `device` is torch's name of it, "cpu" or "cuda:0" and so on; a GPU is in use already.
+    """
+    import torch  # only here: engines without torch name a client's draws, and take none
+
+    generators = [torch.default_generator]
+    if device != "cpu":
+        generators.append(torch.cuda.default_generators[torch.device(device).index or 0])
+    before = [generator.get_state() for generator in generators]
+    try:
+        yield generators
+    finally:
+        for generator, state in zip(generators, before, strict=True):
+            generator.set_state(state)

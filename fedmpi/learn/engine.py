@@ -84,6 +84,10 @@ class ClientData:
         """Return the Samples that a client's are among; its own alone if it draws them."""
         return self.draw(client) if self.draw else self.samples
 
+    def largest_drawn(self, sample: AnyArray) -> int:
+        """Return the bytes of x of the most that a client draws, each like `sample` [1, ...]."""
+        return int(self.partition.sizes.max(initial=0)) * sample.nbytes if self.draw else 0
+
     def batches(self, job: Job) -> Iterator[tuple[AnyArray, Integers, bool]]:
         """Yield (x, y, whether an epoch ends) of each batch that a job trains on.
 

@@ -22,7 +22,7 @@ from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.fast.step import Unsupported
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.layout_of import layout_of
-from fedmpi.learn.losses import LOSSES, OF_CLASSES
+from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.one_by_one import KernelsEngine, OneByOne, TorchEngine
 from fedmpi.learn.torch_gradients import TorchGradients
@@ -99,20 +99,10 @@ def _batched(
     on_step: Callable[[], None],
     on: OnDevice,
 ) -> BatchedEngine:
-    if data.loss not in OF_CLASSES:
-        raise ConfigError(
-            f"run.engine = 'batched': supports only losses of classes, and model.loss = "
-            f"{data.loss!r}; use 'torch'"
-        )
-    if data.draw is not None:
-        raise ConfigError(
-            "run.engine = 'batched': holds the samples of all clients on its device, and clients "
-            "of this data set draw theirs; use run.engine = 'auto' with run.device = 'cpu'"
-        )
     torch.set_num_threads(1)  # where threads share the slots, bits would depend on the slot
     many = partial(
         many_of, sample=sample, device=on.device, precision=on.precision, stacked=on.stacked,
-        labels=_labels(data),
+        labels=_labels(data), loss=data.loss,
     )  # fmt: skip
     with exact():
         networks = Networks(make, sample, many)

@@ -8,7 +8,6 @@ labels   float32[N, L] of zeros and ones, any number of ones, and outputs float3
 numbers  float32[N, D], and outputs float32[N, D]
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +75,7 @@ def loss(function: Any = None, *, target: str = "class") -> Any:
     return LOSSES.mark(function, entry=Loss(summary, function, target=target))
 
 
-def loss_of(name: str) -> Callable[[Any, Any], Any]:
+def loss_of(name: str) -> Loss:
     """Return the Loss of a name that was checked before."""
     found: Loss = LOSSES.find(name)
     return found

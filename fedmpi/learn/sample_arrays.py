@@ -15,7 +15,7 @@ class Samples:
     """
 
     def __init__(self, x, y, mean=None, std=None, following=False):
-        self.x, self.y, self._following = x, y, following
+        self.x, self.y, self.following = x, y, following
         self.norm = None
         if x.dtype == np.uint8 and mean is not None:
             mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
@@ -27,13 +27,18 @@ class Samples:
 
     def take(self, index):
         """Return (x, y) of the samples `index` int64[n]: float32[n, ...], and their targets."""
-        y = self.y[index]
-        y = y.astype(np.float32 if y.dtype.kind == "f" else np.int64)
-        if self._following:
-            y = np.concatenate((self.x[index, 1:].astype(np.int64), y[:, None]), axis=1)
+        y = self.targets(index)
         if self.norm is None:
             return self.x[index], y
         out = np.empty((len(index), *self.x.shape[1:]), np.float32)
         flat = out.reshape(len(index), self.x.shape[1], -1)
         kernels.batch.normalise(flat, self._flat, index, *self.norm)
         return out, y
+
+    def targets(self, index):
+        """Return the targets of the samples `index` int64[n] alone."""
+        y = self.y[index]
+        y = y.astype(np.float32 if y.dtype.kind == "f" else np.int64)
+        if self.following:
+            y = np.concatenate((self.x[index, 1:].astype(np.int64), y[:, None]), axis=1)
+        return y

@@ -14,8 +14,11 @@ import torch
 
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import OnDevice
+from fedmpi.learn.engines import engine_for
 from fedmpi.record import reader
+from tests.learn import test_any_model as anything
 from tests.learn import test_batched as batched
+from tests.learn import test_batched_models as models
 from tests.learn import test_mechanisms as mechanisms
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
@@ -60,6 +63,33 @@ def test_the_bits_of_a_client_do_not_depend_on_its_slot(build):
         for client, report in batched.trained(made, order).items():
             np.testing.assert_array_equal(report.weights, first[client].weights)
             assert report.loss == first[client].loss
+
+
+@pytest.mark.parametrize("loss", [name for name in models.CASES if "summed" not in name])
+def test_every_loss_is_minimised_as_the_debug_engine_does(loss):
+    debug = models.engine("debug", loss)
+    build, x, _ = models.CASES[loss]
+    mine = engine_for(lambda options: build(), x[:1], debug.data, "batched", on=GPU)
+    assert mine.facts["stacked"]
+    plan, jobs = mechanisms.plan_of(mine.layout), [(client, 1) for client in range(4)]
+    found, wanted = (mechanisms.reports(made, plan, jobs) for made in (mine, debug))
+    mechanisms.compare(found, wanted)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "encoder"])
+def test_random_numbers_do_not_depend_on_the_slot_and_the_generators_stay(kind):
+    data, x = anything.engine("torch", lambda: anything.seeded(kind)).data, anything.SAMPLE
+    made = engine_for(lambda options: anything.seeded(kind), x, data, "batched", on=GPU)
+    torch.cuda.manual_seed(5)
+    before = torch.get_rng_state(), torch.cuda.get_rng_state("cuda:0")
+    first = anything.reports(made)
+    again = anything.reports(made, ((1, 0), (0, 5), (0, 2)))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert torch.equal(before[1], torch.cuda.get_rng_state("cuda:0"))
+    assert [again[2].weights.tobytes(), again[0].weights.tobytes()] == [
+        report.weights.tobytes() for report in first
+    ]
+    assert again[1].loss != again[2].loss and not made.facts["stacked"]
 
 
 @pytest.mark.parametrize("model", ["lenet5", "mlp", "resnet20"])

@@ -16,6 +16,15 @@ CASES = {
 } | {
     "lstm": ("model.name=char-lstm", "data.name=tests.faults.own:verses", "clients.batch_size=4"),
     "batch norm": ("model.name=resnet20", "clients.batch_size=4"),
+    "batched dropout": (
+        "run.engine=batched", "run.chunk=3", "model.name=tests.learn.any_models:named",
+        "model.kind=encoder", "clients.number=8", "clients.per_round=8",
+    ),
+    "batched tokens": (
+        "run.engine=batched", "run.chunk=3", "model.name=char-transformer", "model.width=8",
+        "model.heads=2", "model.every_token=true", "model.loss=next-token",
+        "data.name=tests.faults.own:verses", "clients.batch_size=4",
+    ),
 }  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """Samples that clients draw when they train: the same bits on these ranks as on one."""
 
+import pytest
+
 from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
-from tests.learn.data.test_on_demand import changed
+from tests.learn.data.test_on_demand import BATCHED, changed
 
 COLUMNS = ("test_accuracy", "local_accuracy", "train_loss", "bytes_up", "virtual_time")
 
@@ -15,9 +17,13 @@ def run(tree, comm):
     return [simulation.round() for _ in range(3)], simulation
 
 
-def test_any_number_of_ranks_draws_the_same_samples(comm):
+@pytest.mark.parametrize("how", [{}, BATCHED])
+def test_any_number_of_ranks_draws_the_same_samples(how, comm):
     """SCAFFOLD on devices that differ; the model and what is for each client lie once on a node."""
-    tree = changed(algorithm={"name": "scaffold"}, devices={"profile": "mobile"})
+    few = {"local_steps": 3} if how else {}
+    tree = changed(
+        run=how, algorithm={"name": "scaffold"}, devices={"profile": "mobile"}, clients=few
+    )
     expected, alone = run(tree, Serial())
     rows, together = run(tree, comm)
     for name, array in alone.state.items():

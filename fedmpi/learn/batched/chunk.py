@@ -16,8 +16,10 @@ from fedmpi.learn.batched.device_samples import DeviceSamples
 from fedmpi.learn.batched.host_copy import HostCopy
 from fedmpi.learn.batched.plan_kind import PlanKind
 from fedmpi.learn.batched.stacked_model import Batches
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import BatchPlaces, ClientData
 from fedmpi.learn.networks import Network
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import PROBED
 
 
@@ -36,6 +38,7 @@ class ChunkClient:
     samples: int
     lr: float
     start: Vector
+    draws: Draws
     count: int = 0
     seen: int = 0
     probed: int = 0
@@ -66,8 +69,8 @@ class Chunk:
     kind : PlanKind
         Of all jobs that come here.
     data : ClientData
-    stock : DeviceSamples
-        The samples of `data` on the device.
+    stock : callable
+        Returns the DeviceSamples of Samples.
     width : int
         K.
     on_step : callable
@@ -79,13 +82,14 @@ class Chunk:
         network: Network,
         kind: PlanKind,
         data: ClientData,
-        stock: DeviceSamples,
+        stock: Callable[[Samples], DeviceSamples],
         width: int,
         on_step: Callable[[], None],
     ) -> None:
         self._network, self._data, self._stock, self._on_step = network, data, stock, on_step
         self._moves = ChunkSteps(network, kind, data.local, width)
         self._slots: list[ChunkClient | None] = [None] * width
+        self._held: list[DeviceSamples | None] = [None] * width  # what each client's are among
         self.waiting: deque[ChunkClient] = deque()
 
     def course(self, job: Job) -> ChunkClient:
@@ -96,7 +100,8 @@ class Chunk:
         start = job.state["weights"] if plan.start is None else plan.start
         lr = data.local.lr_of(job.round)
         places, steps = data.batch_places(job), steps if samples else 0
-        course = ChunkClient(job, places, steps, samples, lr, start)
+        draws = Draws(data.seed, job.round, job.client)
+        course = ChunkClient(job, places, steps, samples, lr, start, draws)
         self.waiting.append(course)
         return course
 
@@ -121,7 +126,7 @@ class Chunk:
             if not course.left and not course.done:
                 self._leave(slot, course)
             if course.done:
-                self._slots[slot] = None
+                self._slots[slot] = self._held[slot] = None
 
     def report(self, course: ChunkClient) -> Report | Failure:
         """Return what became of a job that is done; waits until its values are on the host."""
@@ -147,17 +152,23 @@ class Chunk:
         )
 
     def _entered(self, slot: int, course: ChunkClient) -> ChunkClient | None:
-        """Let a client begin; None if it has no steps to take and left at once."""
-        plan, data = course.job.plan, self._data
+        """Let a client begin; None if it has no steps to take, or no data, and left at once."""
+        plan, data, client = course.job.plan, self._data, course.job.client
+        try:
+            self._held[slot] = held = self._stock(data.held(client))
+        except CLIENT_FAULTS as fault:  # of the user's code that draws samples
+            course.failure = failure_of(course.job, fault)
+            return None
         start = self._network.enter(course.start, plan.private)
-        self._moves.enter(slot, plan, course.lr, start)
+        self._moves.enter(slot, plan, course.lr, start, course.draws)
         if "columns" in plan.statistics:
-            for index in data.block_places(course.job.client):
-                self._moves.measure(slot, *self._stock.take(self._sent(index)))
+            for index in data.block_places(client):
+                self._moves.measure(slot, *held.take(self._sent(index)))
                 course.probed += len(index)
         if course.left:
             return course
         self._leave(slot, course)
+        self._held[slot] = None
         return None
 
     def _leave(self, slot: int, course: ChunkClient) -> None:
@@ -177,7 +188,7 @@ class Chunk:
         along = found["gradient"] if look == "curvature" and course.samples else None
         total, samples = None, 0
         for index in self._data.probe_places(course.job):
-            values = self._moves.probe(slot, *self._stock.take(self._sent(index)), along)
+            values = self._moves.probe(slot, *self._held[slot].take(self._sent(index)), along)
             total = values * len(index) if total is None else total + values * len(index)
             samples += len(index)
         if total is not None:
@@ -201,14 +212,21 @@ class Chunk:
                     lines = np.zeros((width, size, rows.shape[1]), np.int64)
                 lines[slot], lines[slot, : len(places)] = rows[0], rows
         valid = np.arange(size) < np.array(counts)[:, None]
-        if lines is None:
-            x, y = self._stock.take(self._sent(index))
-        else:
-            x, y = self._stock.moved(self._sent(index), self._sent(lines))
+        x, y = self._taken(self._sent(index), None if lines is None else self._sent(lines))
         return Batches(x, y, self._sent(valid), counts), ended
 
+    def _taken(self, index: Tensor, lines: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return x and targets [K, B, ...] of int64[K, B]; an empty slot gets those of others."""
+        some = next(held for held in self._held if held is not None)
+        if self._data.draw is None:
+            return some.take(index, lines)
+        every = lines if lines is not None else [None] * len(index)
+        told = zip(self._held, index, every, strict=True)
+        x, y = zip(*((held or some).take(*places) for held, *places in told), strict=True)
+        return torch.stack(x), torch.stack(y)
+
     def _sent(self, array: AnyArray) -> Tensor:
-        return torch.from_numpy(array).to(self._stock.y.device, non_blocking=True)
+        return torch.from_numpy(array).to(self._moves.weights.device, non_blocking=True)
 
 
 def failure_of(job: Job, fault: Exception) -> Failure:

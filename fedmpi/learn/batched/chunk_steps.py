@@ -9,6 +9,7 @@ from fedmpi.layout import Support
 from fedmpi.learn.batched.chunk_sums import ChunkSums
 from fedmpi.learn.batched.plan_kind import PlanKind
 from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.local import Local
 from fedmpi.learn.moved_mask import moved_mask
 from fedmpi.learn.networks import Network
@@ -68,6 +69,7 @@ class ChunkSteps:
         self._scratch = vectors("dense_norm" in names)
         self._penalised = vectors("penalised" in names)
         self._plans: dict[int, Plan] = {}  # of the client in each slot
+        self._draws: list[Draws | None] = [None] * width
         inside = coordinates(self.layout, kind.tensors)
         self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
         self.sums = ChunkSums(self.layout, kind.statistics, width, self._many)
@@ -76,10 +78,10 @@ class ChunkSteps:
             for t in self.layout.tensors if not t.trained or t.layer < kind.asked.lowest
         ]  # fmt: skip
 
-    def enter(self, slot: int, plan: Plan, lr: float, start: Vector) -> None:
+    def enter(self, slot: int, plan: Plan, lr: float, start: Vector, draws: Draws) -> None:
         """Let a client begin in a slot, from the weights `start` float32[P'] of its network."""
         put, network = self._put, self._network
-        self._plans[slot] = plan
+        self._plans[slot], self._draws[slot] = plan, draws
         put(self.weights, slot, start)
         for values in (self._first, self._second, self._grad):
             if values is not None:
@@ -115,13 +117,12 @@ class ChunkSteps:
         names, wide = self.kind.mechanisms, self._many.size
         point = self.weights if self._mask is None else self.weights * self._mask
         told = [*self._rows, *self._of_labels()]
-        found = self._many.gradient(point, batches, told, self._grad, self.kind.asked)
+        asked, draws = self.kind.asked, self._draws
+        found = self._many.gradient(point, batches, told, self._grad, asked, draws)
         grad, after = self._grad, found.after
         if self._scratch is not None:
-            dense = self._many.gradient(
-                self.weights, batches, told, self._scratch, self.kind.asked
-            )
-            after = dense.after
+            told = batches, told, self._scratch, asked, draws
+            after = self._many.gradient(self.weights, *told).after
         if self._idle:
             torch._foreach_zero_(self._idle)
         if self._shut is not None:
@@ -211,7 +212,7 @@ class ChunkSteps:
         batch = Batches(x[None], y[None], valid, [len(y)])
         asked = PassRequest(self.kind.asked.error, by_labels=self.kind.asked.by_labels)
         labels = [values[rows] for values in self._of_labels()]
-        self._many.gradient(point, batch, labels, grad, asked)
+        self._many.gradient(point, batch, labels, grad, asked, self._draws[rows])
         return point, grad
 
     def _settle(self, after: dict[str, Tensor], point: Tensor) -> None:

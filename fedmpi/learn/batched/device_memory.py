@@ -9,7 +9,10 @@ from torch.utils._pytree import tree_leaves
 
 from fedmpi.arrays import AnyArray
 from fedmpi.layout import Layout
-from fedmpi.learn.batched.stacked_model import ALIGNED, Batches, PassRequest, StackedModel
+from fedmpi.learn.batched.first_pass import draws_numbers
+from fedmpi.learn.batched.first_targets import first_targets
+from fedmpi.learn.batched.stacked_model import ALIGNED, Batches, PassRequest, StackedModel, stacks
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.local import Local
 
 CUDA = 800_000_000  # bytes of a CUDA context and the workspaces of its libraries; an assumption
@@ -67,7 +70,13 @@ class DeviceMemory:
 
 
 def device_memory(
-    module: torch.nn.Module, layout: Layout, x: AnyArray, local: Local, data: int
+    module: torch.nn.Module,
+    layout: Layout,
+    x: AnyArray,
+    local: Local,
+    data: int,
+    loss: str = "cross-entropy",
+    drawn: int = 0,
 ) -> DeviceMemory:
     """Return the DeviceMemory of training a module in chunks, measured on this processor.
 
@@ -80,22 +89,31 @@ def device_memory(
     local : Local
     data : int
         Bytes of the data set, which each rank keeps on its device.
+    loss : str
+        The name of the run's loss.
+    drawn : int
+        Bytes of the samples that each client brings.
     """
-    many = StackedModel(module, layout, stacked=True)
-    few, more = (_peak(many, torch.as_tensor(x), local.batch_size, count) for count in (1, 2))
+    sample = torch.as_tensor(x)
+    stacked, draws = stacks(layout, "cuda"), draws_numbers(module, sample)
+    many = StackedModel(module, layout, stacked=stacked, draws=draws)
+    few, more = (_peak(many, sample, local.batch_size, count, loss) for count in (1, 2))
     optimizer = 2 if local.optimizer == "adam" else 1
     vectors = 4 * many.size * (2 + optimizer + _VECTORS)
-    return DeviceMemory(CUDA + data + max(0, 2 * few - more), more - few + vectors)
+    return DeviceMemory(CUDA + data + max(0, 2 * few - more), more - few + vectors + drawn)
 
 
-def _peak(many: StackedModel, x: torch.Tensor, batch_size: int, count: int) -> int:
+def _peak(many: StackedModel, x: torch.Tensor, batch_size: int, count: int, loss: str) -> int:
     weights = torch.zeros(count, many.size)
+    draws = [Draws(0, 0, client) for client in range(count)]
+    outputs = many.outputs(weights[0], x)
+    targets = first_targets(loss, outputs.expand(batch_size, *outputs.shape[1:]))
     into, size = torch.zeros_like(weights), (count, batch_size)
     with Peak() as peak:
         batch = x.expand(*size, *x.shape[1:]).clone()
-        y, valid = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
+        y, valid = torch.stack([targets] * count), torch.ones(size, dtype=torch.bool)
         batches = Batches(batch, y, valid, [batch_size] * count)
-        many.gradient(weights, batches, [], into, PassRequest())
+        many.gradient(weights, batches, [], into, PassRequest(loss), draws)
     return peak.most
 
 

@@ -11,7 +11,7 @@ from fedmpi.learn.sample_arrays import Samples
 
 
 class DeviceSamples:
-    """Samples on a device: images as bytes, normalised on the way, as in Samples.
+    """Samples on a device: images as bytes, normalised on the way, and targets as in Samples.
 
     Parameters
     ----------
@@ -21,26 +21,31 @@ class DeviceSamples:
 
     def __init__(self, samples: Samples, device: str) -> None:
         self.x = on(device, samples.x)
-        self.y = on(device, samples.y).to(torch.int64)
+        kind = torch.float32 if samples.y.dtype.kind == "f" else torch.int64
+        self.y, self._following = on(device, samples.y).to(kind), samples.following
         self._norm = None
         if samples.norm is not None:
             shape = (-1, *[1] * (self.x.dim() - 2))
             self._norm = [on(device, one).view(shape) for one in samples.norm]
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x [*n, ...] and y int64[*n] of the samples `index` int64[*n]."""
-        return self.normalised(self.x[index]), self.y[index]
+    def take(self, index: Tensor, lines: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return x [*n, ...] and the targets [*n, ...] of the samples `index` int64[*n].
 
-    def moved(self, index: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same with pixels moved: `lines` int64[*n, H + W], where lines come from."""
+        With `lines` int64[*n, H + W] pixels are moved: from which lines of an image its own come.
+        """
+        x, y = self.x[index] if lines is None else self._moved(index, lines), self.y[index]
+        if self._following:
+            y = torch.cat((x[..., 1:].to(torch.int64), y[..., None]), dim=-1)
+        return self.normalised(x), y
+
+    def _moved(self, index: Tensor, lines: Tensor) -> Tensor:
         height = self.x.shape[2]
         rows, columns = lines[..., :height], lines[..., height:]
         channels = torch.arange(self.x.shape[1], device=self.x.device)[:, None, None]
-        x = self.x[
+        return self.x[
             index[..., None, None, None], channels, rows[..., None, :, None],
             columns[..., None, None, :],
         ]  # fmt: skip
-        return self.normalised(x), self.y[index]
 
     def normalised(self, x: Tensor) -> Tensor:
         """Return images uint8[..., C, H, W] as float32; anything else as it is."""

@@ -97,9 +97,9 @@ class BatchedEngine(NetworkEngine, name="batched"):
 
     def outputs_at(
         self, weights: Vector, samples: Samples, index: Integers
-    ) -> tuple[AnyArray, Integers]:
+    ) -> tuple[AnyArray, AnyArray]:
         x, _ = self._stock(samples).take(torch.from_numpy(np.asarray(index)).to(self.device))
-        return self._outputs(self.networks.whole, weights, x), samples.y[index].astype(np.int64)
+        return self._outputs(self.networks.whole, weights, x), samples.targets(index)
 
     def _step(self, chunk: Chunk) -> None:
         try:
@@ -111,10 +111,10 @@ class BatchedEngine(NetworkEngine, name="batched"):
     def _too_large(self, text: str) -> str:
         """Return what to do where the device has too little memory."""
         whole, data = self.networks.whole, self.data
-        sample, _ = data.samples.take(np.zeros(1, np.int64))
         held = sum(array.nbytes for array in (data.samples.x, data.samples.y))
+        module, sample = whole.backend.plain.cpu(), self.networks.sample
         needed = device_memory(
-            whole.backend.plain.cpu(), whole.layout, sample, data.local, held
+            module, whole.layout, sample, data.local, held, data.loss, data.largest_drawn(sample)
         )
         there, slots = device_bytes(self.device) or 0, whole.backend.slots(self.chunk)
         fits = needed.fitting(there)
@@ -135,16 +135,17 @@ class BatchedEngine(NetworkEngine, name="batched"):
         kind = kind_of(job.plan)
         try:
             if kind not in chunks:
-                network, stock = self.networks.of(kind.submodel), self._stock(self.data.samples)
+                network = self.networks.of(kind.submodel)
                 width = network.backend.slots(self.chunk)
-                made = Chunk(network, kind, self.data, stock, width, self.on_step)
-                chunks[kind] = made
+                chunks[kind] = Chunk(
+                    network, kind, self.data, self._stock, width, self.on_step
+                )
             return chunks[kind], chunks[kind].course(job)
         except CLIENT_FAULTS as fault:
             return failure_of(job, fault)
 
     def _stock(self, samples: Samples) -> DeviceSamples:
-        """Return the samples on the device, where they are copied once."""
+        """Return samples on the device, where they are copied once and stay as long as here."""
         if samples not in self._copies:
             self._copies[samples] = DeviceSamples(samples, self.device)
         return self._copies[samples]

@@ -1,63 +1,118 @@
 """A module made ready for chunks: one pass shows, before the run, whether it can be trained so."""
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedmpi.errors import ConfigError
-from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel
+from fedmpi.learn.batched.first_targets import first_outputs, first_targets
+from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel, mean_of
+from fedmpi.learn.draws import Draws, kept_generators
 from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.losses import loss_of
 
 
-def tried(many: StackedModel, sample: Tensor) -> StackedModel:
+def tried(many: StackedModel, sample: Tensor, loss: str = "cross-entropy") -> StackedModel:
     """Return `many` after one pass; ConfigError if its module cannot be trained in chunks.
 
     `sample` [1, ...] is one input. Of two samples only the first counts, and what the second is
-    must not matter to the loss or the gradient.
+    must not matter to the loss, the gradient or the statistics. `loss` is a name.
     """
-    layout, device = many.layout, many.device
-    weights = torch.zeros(1, many.size, device=device)
-    flat = torch.cat([_state(many, name) for name in layout.names])
-    weights[0, : layout.size] = flat
-    x = torch.cat([sample, sample])[None].to(device)
-    valid = torch.tensor([[True, False]], device=device)
-    found, drawn = [], torch.default_generator.get_state()
+    weights = torch.zeros(1, many.size, device=many.device)
+    weights[0, : many.layout.size] = flat = _first(many)
+    x = torch.cat([sample, sample])[None].to(many.device)
+    outputs = many.outputs(flat, x[0])
+    y, valid = first_targets(loss, outputs)[None], torch.tensor([[True, False]])
+    found, held = [], _constants(many)
     for change in (0, 1):
         other = x.clone()
         other[:, 1] = other[:, 1] * (1 - change)
-        into = torch.zeros_like(weights)
+        into, batch = torch.zeros_like(weights), Batches(other, y, valid.to(many.device), [1])
         try:
-            y = torch.zeros(1, 2, dtype=torch.int64, device=device)
-            many.gradient(weights, Batches(other, y, valid, [1]), [], into, PassRequest())
+            given = many.gradient(
+                weights, batch, [], into, PassRequest(loss), [Draws(0, 0, 0)]
+            )
         except (RuntimeError, NotImplementedError) as error:
-            raise ConfigError(_reason(many, error)) from None
-        found.append(into)
-    if not torch.equal(torch.default_generator.get_state(), drawn):
+            raise ConfigError(_reason(many.device, error)) from None
+        found.append(torch.cat([into.ravel(), *(v.ravel() for v in given.after.values())]))
+    changed = [name for name, values in _constants(many).items() if not values.equal(held[name])]
+    if changed:
         raise ConfigError(
-            "run.engine = 'batched': the model draws random numbers while it trains (dropout), "
-            "and they would depend on who shares its chunk; use engine = 'torch'"
+            f"run.engine = 'batched': the model changes the buffer {changed[0]!r} in training, "
+            "which clients in one chunk would share; use engine = 'torch'"
         )
     if not torch.equal(*found):
-        raise ConfigError(
-            "run.engine = 'batched': the model mixes the samples of a batch, so those that fill "
-            "up a short batch would count; use engine = 'torch', or normalise by nn.BatchNorm"
-        )
+        raise ConfigError("run.engine = 'batched': " + (_MIXES if many.stacked else _DIFFERS))
+    if many.stacked:
+        _check_loss(loss, outputs)
     return many
 
 
-def _state(many, name):
-    owner, _, last = name.rpartition(".")
-    return getattr(many.plain.get_submodule(owner), last).detach().reshape(-1)
+_MIXES = (
+    "the model mixes the samples of a batch, so those that fill up a short batch would count; "
+    "use engine = 'torch', or normalise by nn.BatchNorm"
+)
+_DIFFERS = (
+    "the model gives another gradient each time; let it draw random numbers from torch's "
+    "default generator only, and no dropout between recurrent layers on a GPU"
+)
 
 
-def _reason(many, error):
+def _check_loss(name: str, outputs: Tensor) -> None:
+    """Raise ConfigError unless a loss is the mean of the losses of single samples."""
+    loss, given = loss_of(name), first_outputs(outputs, 3)
+    y = first_targets(name, given)
+    whole = loss(given, y)
+    try:
+        mean = mean_of(loss, given, y, torch.ones(3, dtype=torch.bool, device=given.device))
+    except (RuntimeError, NotImplementedError) as error:
+        raise ConfigError(_reason(given.device, error)) from None
+    if not torch.allclose(mean, whole, rtol=1e-3, atol=1e-5):
+        raise ConfigError(
+            f"run.engine = 'batched': model.loss = {name!r} gives {whole:.6g} for three samples, "
+            f"and {mean:.6g} as the mean over each of them alone; return such a mean, or use "
+            "engine = 'torch'"
+        )
+
+
+def _constants(many: StackedModel) -> dict[str, Tensor]:
+    """Copies of the buffers that no client trains, by name."""
+    laid_out = set(many.layout.names)
+    return {name: b.clone() for name, b in many.buffers() if name not in laid_out}
+
+
+def _first(many: StackedModel) -> Tensor:
+    """The first weights float32[P] of the module, on the device."""
+    state = dict(many.plain.named_parameters(remove_duplicate=False))
+    state |= dict(many.plain.named_buffers(remove_duplicate=False))
+    return torch.cat([state[name].detach().reshape(-1) for name in many.layout.names])
+
+
+def _reason(device: Any, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return (
-        f"run.engine = 'batched': on {many.device} torch cannot compute this model for many "
+        f"run.engine = 'batched': on {device} torch cannot compute this model for many "
         f"clients, or not with the same bits each time: {first}; use engine = 'torch' and "
         "device = 'cpu'"
     )
+
+
+def draws_numbers(module: torch.nn.Module, sample: Tensor, device: str = "cpu") -> bool:
+    """Return whether a pass in training takes random numbers from torch's generators.
+
+    `sample` [1, ...] is one input.
+    """
+    module = copy.deepcopy(module).to(device).train()
+    with kept_generators(device) as generators, torch.no_grad():
+        before = [generator.get_state() for generator in generators]
+        try:
+            module(torch.cat([sample, sample]).to(device))
+        except (RuntimeError, NotImplementedError) as error:
+            raise ConfigError(_reason(device, error)) from None
+        after = [generator.get_state() for generator in generators]
+    return not all(map(torch.equal, before, after))
 
 
 def many_of(
@@ -67,12 +122,13 @@ def many_of(
     precision: str,
     stacked: bool | None,
     labels: int,
+    loss: str,
 ) -> tuple[StackedModel, Any]:
     """Return a module's StackedModel, tried on `sample` [1, ...], and its first weights float32[P].
 
-    `labels` is the least number of outputs of a sample.
+    `labels` is the least number of outputs of a sample, `loss` the name of the run's loss.
     """
-    layout = layout_of(module, sample, labels)
-    many = tried(StackedModel(module, layout, device, precision, stacked), torch.as_tensor(sample))
-    first = torch.cat([_state(many, name) for name in layout.names])
-    return many, first.cpu().numpy()
+    layout, sample = layout_of(module, sample, labels), torch.as_tensor(sample)
+    draws = draws_numbers(module, sample, device)
+    many = tried(StackedModel(module, layout, device, precision, stacked, draws), sample, loss)
+    return many, _first(many).cpu().numpy()

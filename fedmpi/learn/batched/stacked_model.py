@@ -1,19 +1,21 @@
 """Losses and gradients of one network at many clients' weights at once."""
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fedmpi.layout import Layout
 from fedmpi.layout import Tensor as Place
 from fedmpi.learn.batched.watched_modules import ForwardPass, watched
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.draws import Draws
+from fedmpi.learn.losses import loss_of
 
 ALIGNED = 16  # float32 in 64 bytes: each client's weights begin at such a boundary
 STACKED = frozenset(("conv", "linear", "norm", "embedding", "other"))
@@ -38,7 +40,7 @@ class PassRequest:
     Attributes
     ----------
     error : str
-        A key of LOSSES.
+        The name of a loss.
     lowest : int
         The lowest layer that is differentiated.
     by_rows : bool
@@ -60,8 +62,8 @@ class PassRequest:
 class Batches:
     """One batch for each of K clients; a short one is filled up with samples that do not count.
 
-    `x` [K, B, ...], `y` int64[K, B] on the device, `valid` bool[K, B] there, and `count`, a list
-    of K numbers of valid samples, which come first; 0 for a slot without a client.
+    `x` [K, B, ...], the targets `y` [K, B, ...] on the device, `valid` bool[K, B] there, and
+    `count`, a list of K numbers of valid samples, which come first; 0 for a slot without a client.
     """
 
     x: Tensor
@@ -102,6 +104,9 @@ class StackedModel:
         Of the layers' arithmetic; weights, losses and sums are float32 always.
     stacked : bool, optional
         Whether all clients' layers run as one operation; by the rule `stacks` if it is not given.
+    draws : bool
+        Whether the module draws random numbers in training. Then each client's pass has its own,
+        and is never one operation with others.
 
     Attributes
     ----------
@@ -116,9 +121,10 @@ class StackedModel:
         device: str = "cpu",
         precision: str = "float32",
         stacked: bool | None = None,
+        draws: bool = False,
     ) -> None:
-        self.layout, self.device, self.precision = layout, device, precision
-        self.stacked = stacks(layout, device) if stacked is None else stacked
+        self.layout, self.device, self.precision, self.draws = layout, device, precision, draws
+        self.stacked = (stacks(layout, device) if stacked is None else stacked) and not draws
         self.size = -(-layout.size // ALIGNED) * ALIGNED
         self.plain = copy.deepcopy(module).to(device).eval()
         self._module = copy.deepcopy(module).to(device).train()
@@ -133,6 +139,10 @@ class StackedModel:
         """
         return -(-chunk // ALIGNED) * ALIGNED if self.stacked else chunk
 
+    def buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield name and values of each buffer of the module that trains."""
+        yield from self._module.named_buffers(remove_duplicate=False)
+
     def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
         """Return the outputs float32[N, ...] of one client's weights float32[P], evaluating."""
         state = {t.name: _place(weights, t) for t in self.layout.tensors}
@@ -146,6 +156,7 @@ class StackedModel:
         rows: list[Tensor],
         into: Tensor,
         asked: PassRequest,
+        draws: Sequence[Draws | None] = (),
     ) -> PassResult:
         """Return the PassResult of one batch for each client, and fill in the gradients.
 
@@ -159,21 +170,32 @@ class StackedModel:
             The rows that stay in the backward pass; none if asked.by_rows is False. Then, if
             asked.by_labels, bool[K, classes]: the outputs that are not taken as 0.
         asked : PassRequest
+        draws : list of K Draws
+            Where the pass of each client takes its random numbers; only if the module draws any.
         """
         one = self._one(asked)
         tensors = self.layout.tensors
         free = [t for t in tensors if t.trained and t.layer >= asked.lowest]
         held = [t for t in tensors if not (t.trained and t.layer >= asked.lowest)]
-        moving, still = ([_places(weights, t) for t in ts] for ts in (free, held))
-        targets = [_places(into, t) for t in free]
-        each = _stacked if self.stacked else _one_by_one
-        return each(one(free, held), moving, still, batches, rows, targets)
+        moving = [_places(weights, t) for t in free]
+        # A module may change its statistics in place.
+        still = [_places(weights, t) if t.trained else _places(weights, t).clone() for t in held]
+        told = one(free, held), moving, still, batches, rows, [_places(into, t) for t in free]
+        if self.stacked:
+            return _stacked(*told)
+
+        def random(slot: int) -> AbstractContextManager[None]:
+            own = draws[slot] if self.draws else None
+            return nullcontext() if own is None else own.next_pass(self.device)
+
+        return _one_by_one(*told, random)
 
     def _one(self, asked: PassRequest) -> Callable[..., Callable[..., Any]]:
         """Return what makes, for tensors, the loss of one client as a function of their values."""
 
         def of(free: list[Place], held: list[Place]) -> Callable[..., Any]:
             names = [t.name for t in (*free, *held)]
+            statistics = [t.name for t in held if not t.trained]
 
             def loss(moving, still, x, y, valid, rows):
                 self._call.begin(valid, rows if asked.by_rows else None, asked.activations)
@@ -182,8 +204,9 @@ class StackedModel:
                     outputs = functional_call(self._module, state, (x,)).float()
                 if asked.by_labels:
                     outputs = torch.where(rows[-1], outputs, 0.0)
-                value = _mean(LOSSES[asked.error], outputs, y, valid)
-                return value, (value.detach(), self._call.after, self._call.activations)
+                value = mean_of(loss_of(asked.error), outputs, y, valid)
+                after = {name: state[name].detach() for name in statistics} | self._call.after
+                return value, (value.detach(), after, self._call.activations)
 
             return loss
 
@@ -198,14 +221,15 @@ class StackedModel:
 def _stacked(loss, moving, still, batches, rows, targets):
     """All clients at once."""
     both = grad_and_value(lambda *values: loss(*values), has_aux=True)
-    found, (_, (value, after, activations)) = vmap(both)(
-        moving, still, batches.x, batches.y, batches.valid, rows
-    )
+    with sdpa_kernel(SDPBackend.MATH):  # the other forms of attention know one client only
+        found, (_, (value, after, activations)) = vmap(both)(
+            moving, still, batches.x, batches.y, batches.valid, rows
+        )
     torch._foreach_copy_(targets, list(found))
     return PassResult(value, after, activations)
 
 
-def _one_by_one(loss, moving, still, batches, rows, targets):
+def _one_by_one(loss, moving, still, batches, rows, targets, random):
     """One client after another, and none where a slot is empty."""
     values = batches.x.new_zeros(len(batches.count), dtype=torch.float32)
     after, activations = {}, {}
@@ -213,11 +237,12 @@ def _one_by_one(loss, moving, still, batches, rows, targets):
         if not count:
             continue
         free = [part[k].detach().requires_grad_() for part in moving]
-        value, (_, new, sums) = loss(
-            free, [part[k] for part in still], batches.x[k, :count], batches.y[k, :count], None,
-            [part[k] for part in rows],
-        )  # fmt: skip
-        found = torch.autograd.grad(value, free, allow_unused=True)
+        with random(k):
+            value, (_, new, sums) = loss(
+                free, [part[k] for part in still], batches.x[k, :count], batches.y[k, :count], None,
+                [part[k] for part in rows],
+            )  # fmt: skip
+            found = torch.autograd.grad(value, free, allow_unused=True)
         found = [torch.zeros_like(a) if g is None else g for a, g in zip(free, found, strict=True)]
         torch._foreach_copy_([part[k] for part in targets], found)
         values[k] = value.detach()
@@ -227,11 +252,13 @@ def _one_by_one(loss, moving, still, batches, rows, targets):
     return PassResult(values, after, activations)
 
 
-def _mean(loss, outputs, y, valid):
-    """The mean of the losses of the valid samples; of all if `valid` is None."""
+def mean_of(
+    loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, y: Tensor, valid: Tensor | None
+) -> Tensor:
+    """Return the mean loss of the valid samples of a batch; of all if `valid` bool[B] is None."""
     if valid is None:
         return loss(outputs, y)
-    each = vmap(lambda one, label: loss(one[None], label[None]))(outputs, y)
+    each = vmap(lambda one, target: loss(one[None], target[None]))(outputs, y)
     return torch.where(valid, each, 0.0).sum() / valid.sum().clamp(min=1)
 
 

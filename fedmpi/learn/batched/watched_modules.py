@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmpi.layout import Layout
+from fedmpi.learn.kinds import BATCH_NORMS, is_frozen_norm
 from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
-
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class ForwardPass:
@@ -42,7 +41,9 @@ def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
     for name, part in module.named_modules():
         if hasattr(part, "inplace"):
             part.inplace = False  # one client's values are views of all clients'
-        if isinstance(part, _BATCH_NORMS):
+        if is_frozen_norm(part):
+            part.eval()
+        elif isinstance(part, BATCH_NORMS):
             part.forward = partial(_normalised, part, f"{name}." if name else "", call)
     for number, parts in enumerate(layer_modules(module, layout)):
         parts[0].register_forward_hook(_hook(call, number))
@@ -77,14 +78,16 @@ def _summed(values, axis, valid):
 
 def _normalised(part, prefix, call, x):
     """BatchNorm of the valid samples; what it learns of them is left in `call.after`."""
-    running = part.running_mean, part.running_var
-    if call.valid is None:
+    running, valid = (part.running_mean, part.running_var), call.valid
+    if valid is None and x.numel() == x.shape[1]:
+        valid = torch.ones(1, dtype=torch.bool, device=x.device)  # torch refuses one value
+    if valid is None:
         new = [None if one is None else one.clone() for one in running]
         result = functional.batch_norm(
             x, *new, part.weight, part.bias, True, part.momentum, part.eps
         )
     else:
-        mean, var, count = _moments(x.float(), call.valid)
+        mean, var, count = _moments(x.float(), valid)
         shape = [1, -1] + [1] * (x.dim() - 2)
         result = (x - mean.view(shape)) * torch.rsqrt(var + part.eps).view(shape)
         if part.weight is not None:

@@ -32,7 +32,8 @@ class OnDemand(NamedTuple):
     sizes : callable
         sizes(clients) -> int[clients]: how many samples each client has.
     draw : callable
-        draw(client, size) -> (x, y) of that many; the same each time, and on every rank.
+        draw(client, size) -> (x, y) of that many, in new arrays; the same each time, and on every
+        rank.
     """
 
     sizes: Callable[[int], Integers]

@@ -1,15 +1,22 @@
 """Samples that clients draw when they train: the same run as with all of them in memory."""
 
+from dataclasses import replace
+from weakref import WeakSet
+
 import numpy as np
 import pytest
 
 import fedmpi
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError, DataError
+from fedmpi.exchange import Failure, Job
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.stop import NoSignals
+from fedmpi.experiment.trial import memory_of_a_device
+from fedmpi.layout import Support
 from fedmpi.learn.data import Dataset, OnDemand, load
+from fedmpi.plan import Plan
 from fedmpi.round import columns
 from fedmpi.round.loop import Simulation
 
@@ -73,11 +80,18 @@ def run(tree):
     return [simulation.round() for _ in range(3)], simulation
 
 
-@pytest.mark.parametrize("method", ["fedavg", "scaffold", "fedmtl"])
-def test_it_is_the_run_with_all_samples_in_memory(method):
-    rows, drawn = run(changed(algorithm={"name": method}))
-    twin = {"name": f"{HERE}:in_memory", "partition": "natural"}
-    tree = changed(algorithm={"name": method}) | {"data": twin}
+BATCHED = {"engine": "batched", "chunk": 3}
+
+
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [("fedavg", {}), ("scaffold", {}), ("fedmtl", {}), ("scaffold", BATCHED), ("fedmtl", BATCHED)],
+)
+def test_it_is_the_run_with_all_samples_in_memory(method, how):
+    few = {"local_steps": 3} if how else {}
+    tree = changed(algorithm={"name": method}, run=how, clients=few)
+    rows, drawn = run(tree)
+    tree |= {"data": {"name": f"{HERE}:in_memory", "partition": "natural"}}
     same, held = run(tree)
     np.testing.assert_array_equal(drawn.state["weights"], held.state["weights"])
     for row, other in zip(rows, same, strict=True):
@@ -95,14 +109,15 @@ def test_it_is_the_run_with_all_samples_in_memory(method):
         assert rows[-1].columns["local_accuracy"] == pytest.approx(np.mean(mine))
 
 
-def test_texts_that_are_drawn_are_followed_token_by_token():
+@pytest.mark.parametrize("how", [{"engine": "torch"}, BATCHED])
+def test_texts_that_are_drawn_are_followed_token_by_token(how):
     """The loss, the metric and the sample by which a model is laid out are those of the twin."""
     model = {"name": "char-transformer", "width": 8, "depth": 1, "heads": 1, "every_token": True,
              "loss": "next-token", "metrics": ["perplexity"]}  # fmt: skip
     runs = []
     for drawn in (True, False):
         data = {"name": f"{HERE}:texts", "partition": "natural", "drawn": drawn}
-        tree = changed(run={"engine": "torch"}, clients={"number": 3, "per_round": 2})
+        tree = changed(run=how, clients={"number": 3, "per_round": 2})
         runs.append(run(tree | {"model": model, "data": data}))
     (rows, one), (same, other) = runs
     np.testing.assert_array_equal(one.state["weights"], other.state["weights"])
@@ -131,11 +146,36 @@ def test_more_clients_than_samples_of_the_test_set_take_no_memory_each():
 def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="use 'natural'"):
         made(changed(data={"partition": "iid"}))
-    with pytest.raises(ConfigError, match="'batched': holds the samples of all clients"):
-        made(changed(run={"engine": "batched"}))
     data = {"name": f"{HERE}:short", "partition": "natural"}
-    with pytest.raises(DataError, match=r"client \d+: drew \[3, 3\], must be \[4, 3\]"):
-        run(changed(clients={"number": 5, "per_round": 2}) | {"data": data})
+    for how in ({}, BATCHED):
+        tree = changed(run=how, clients={"number": 5, "per_round": 2}) | {"data": data}
+        with pytest.raises(DataError, match=r"client \d+: drew \[3, 3\], must be \[4, 3\]"):
+            run(tree)
+
+
+def test_a_chunk_holds_the_samples_of_its_own_clients_alone():
+    """And what numbers bring about where a client draws is a failure of this client."""
+    experiment = made(changed(run=BATCHED, clients={"number": 40, "per_round": 40}))
+    engine, draw, alive = experiment.engine, experiment.engine.data.draw, WeakSet()
+
+    def watched(client):
+        if client == 7:
+            raise FloatingPointError("too large")
+        assert len(alive) < engine.networks.whole.backend.slots(3)
+        samples = draw(client)
+        alive.add(engine._stock(samples))
+        return samples
+
+    engine.data = replace(engine.data, draw=watched)
+    whole, state = Support.all(engine.layout), {"weights": experiment.weights}
+    plan = Plan(whole, whole, steps=2, statistics=("gradient",))
+    found = list(engine.train(Job(c, 0, state, plan, 0.1) for c in range(40)))
+    assert [f.client for f in found if isinstance(f, Failure)] == [7]
+    assert not alive
+    engine.data = replace(engine.data, draw=draw)
+    held, slots = memory_of_a_device(experiment)
+    assert held > slots * engine.data.largest_drawn(engine.networks.sample) > 0
+    assert engine.data.largest_drawn(np.zeros((1, 5), "f4")) == 20 * int(experiment.sizes.max())
 
 
 def test_a_sample_of_the_rows_is_recorded_alike():
