@@ -84,6 +84,8 @@ def test_the_bits_of_a_client_do_not_depend_on_who_shares_its_chunk(
     made = engine(build, stacked=stacked, chunk=chunk, batch_size=batch_size)
     plans = {c: plan_of(made.layout, **PLANS["mask"](made.layout)) for c in (1, 4, 9)}
     plans[2] = plan_of(made.layout, backward=Backward(lowest=1))
+    plans[6] = plan_of(made.layout, **PLANS["scores"](made.layout))
+    plans[8] = plan_of(made.layout, power=1.5, tensors=(0,))
     first = trained(made, range(12), plans)
     for order in (range(11, -1, -1), [5], [7, 2], [3, 9, 1, 5, 7, 11, 0, 2]):
         for client, report in trained(made, order, plans).items():

@@ -34,8 +34,11 @@ def test_any_number_of_ranks_gives_the_same_bits(name, comm):
         assert np.array_equal(found, wanted, equal_nan=True), column
 
 
-@pytest.mark.parametrize("model", ["mlp", "lenet5"])
-@pytest.mark.parametrize("name", ["fedskel", "heterofl"])
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("fedskel", "mlp"), ("fedskel", "lenet5"), ("heterofl", "mlp"), ("heterofl", "lenet5"),
+     ("fedpm", "mlp"), ("sparsyfed", "lenet5")],
+)  # fmt: skip
 def test_the_batched_engine_gives_the_same_bits(name, model, comm):
     """A client lands in other slots of other chunks, beside other clients."""
     how = ("run.engine=batched", "run.chunk=3", f"model.name={model}")

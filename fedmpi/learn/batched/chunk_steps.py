@@ -6,6 +6,8 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.layout import Support
+from fedmpi.learn.batched.chunk_optimizer import ChunkOptimizer
+from fedmpi.learn.batched.chunk_point import ChunkPoint
 from fedmpi.learn.batched.chunk_sums import ChunkSums
 from fedmpi.learn.batched.plan_kind import PlanKind
 from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel
@@ -46,8 +48,8 @@ class ChunkSteps:
         self._many: StackedModel = network.backend
         self._network, self.kind, self._local, self._width = network, kind, local, width
         self.layout, device, names = network.layout, self._many.device, kind.mechanisms
-        self._numbers = torch.zeros(5, width, 1, device=device)  # of each client, see `enter`
-        self._count = torch.zeros(width, 1, dtype=torch.float64, device=device)
+        self._numbers = torch.zeros(4, width, 1, device=device)  # of each client, see `enter`
+        self._optimizer = ChunkOptimizer(local, width, self._many.size, device)
         self.loss = torch.zeros(width, dtype=torch.float64, device=device)
 
         def vectors(wanted: bool = True, dtype: torch.dtype = torch.float32) -> Tensor | None:
@@ -55,8 +57,6 @@ class ChunkSteps:
             return torch.zeros(shape, dtype=dtype, device=device) if wanted else None
 
         self.weights, self._grad = vectors(), vectors()
-        self._first = vectors(local.optimizer == "adam" or local.momentum != 0)
-        self._second = vectors(local.optimizer == "adam")
         self._start = vectors("proximal" in names or "signs" in names)
         self._control = vectors("control" in names)
         self._mask, self._moving = vectors("mask" in names), vectors(kind.held, torch.bool)
@@ -72,6 +72,7 @@ class ChunkSteps:
         self._draws: list[Draws | None] = [None] * width
         inside = coordinates(self.layout, kind.tensors)
         self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
+        self._point = ChunkPoint(names, self._inside, width, self._many.size)
         self.sums = ChunkSums(self.layout, kind.statistics, width, self._many)
         self._idle = [
             self._grad[:, t.block]
@@ -83,12 +84,12 @@ class ChunkSteps:
         put, network = self._put, self._network
         self._plans[slot], self._draws[slot] = plan, draws
         put(self.weights, slot, start)
-        for values in (self._first, self._second, self._grad):
-            if values is not None:
-                values[slot] = 0
-        numbers = [-lr, plan.proximal, plan.penalty, plan.threshold, plan.clip]
+        self._optimizer.enter(slot, lr)
+        self._point.enter(slot, plan, network.part_of(plan.scores))
+        self._grad[slot] = 0
+        numbers = [plan.proximal, plan.penalty, plan.threshold, plan.clip]
         self._numbers[:, slot, 0] = torch.tensor(numbers).to(self.weights.device)
-        self._count[slot], self.loss[slot] = 0, 0
+        self.loss[slot] = 0
         put(self._start, slot, start)
         put(self._control, slot, network.part_of(plan.control))
         put(self._mask, slot, network.part_of(plan.mask))
@@ -116,12 +117,13 @@ class ChunkSteps:
         """
         names, wide = self.kind.mechanisms, self._many.size
         point = self.weights if self._mask is None else self.weights * self._mask
+        taking = [own if slot in steps else None for slot, own in enumerate(self._draws)]
+        point, slope = self._point.of(point, self._moving, taking, self.layout.size)
         told = [*self._rows, *self._of_labels()]
-        asked, draws = self.kind.asked, self._draws
-        found = self._many.gradient(point, batches, told, self._grad, asked, draws)
+        found = self._many.gradient(point, batches, told, self._grad, self.kind.asked, taking)
         grad, after = self._grad, found.after
         if self._scratch is not None:
-            told = batches, told, self._scratch, asked, draws
+            told = batches, told, self._scratch, self.kind.asked, taking
             after = self._many.gradient(self.weights, *told).after
         if self._idle:
             torch._foreach_zero_(self._idle)
@@ -129,17 +131,18 @@ class ChunkSteps:
             grad.masked_fill_(self._shut, 0)
         count = torch.tensor(batches.count, dtype=torch.float64).to(grad.device)
         self.loss += found.loss.double() * count
-        self._count += 1
         self.sums.see(point, grad, count, found.activations)
         if "readjust" in names:
             self._readjust(steps)
+        if slope is not None:
+            grad *= slope
         if "penalty" in names:
             self._penalise(point)
         if self._control is not None:
             grad += self._control
         if "clip" in names:
             length = grad.double().square().sum(1, keepdim=True).sqrt() + 1e-6
-            grad *= (self._numbers[4] / length).clamp(max=1).float()
+            grad *= (self._numbers[3] / length).clamp(max=1).float()
         moving = self._moving
         if "salient" in names:
             moving = moving & self._salient(point, grad, wide)
@@ -147,8 +150,8 @@ class ChunkSteps:
         if self._local.weight_decay:
             grad.add_(self.weights, alpha=self._local.weight_decay)
         if self._start is not None:
-            grad.addcmul_(self.weights - self._start, self._numbers[1])
-        self._move(grad, moving)
+            grad.addcmul_(self.weights - self._start, self._numbers[0])
+        self._optimizer.move(self.weights, grad, moving)
         self._settle(after, point)
         if ended and "threshold" in names:
             self._threshold(ended)
@@ -250,7 +253,7 @@ class ChunkSteps:
             values = (point[:, tensor.block] * counted).reshape(self._width, rows, -1)
             norm = values.norm(dim=2, keepdim=True)
             pull = torch.where(norm > 0, values / norm, 0.0).reshape(self._width, -1)
-            self._grad[:, tensor.block] += self._numbers[2] * pull
+            self._grad[:, tensor.block] += self._numbers[1] * pull
 
     def _salient(self, point: Tensor, direction: Tensor, wide: int) -> Tensor:
         """salient: bool[K, size], the entries of the largest |w dL/dw|, and all of other tensors.
@@ -263,38 +266,9 @@ class ChunkSteps:
         chosen = torch.ones(self._width, wide, dtype=torch.bool, device=score.device)
         return chosen.scatter_(1, self._inside[small], False)
 
-    def _move(self, grad: Tensor, moving: Tensor | None) -> None:
-        """Take the optimiser's step, as torch.optim does, where `moving` (None: everywhere)."""
-        if self._local.optimizer == "adam":
-            change = self._adam(grad, moving)
-        elif self._first is None:
-            change = grad
-        else:
-            change = self._blend(self._first, grad, self._local.momentum, 1.0, moving)
-        if moving is None:
-            self.weights.addcmul_(change, self._numbers[0])
-        else:
-            moved = self.weights.addcmul(change, self._numbers[0])
-            torch.where(moving, moved, self.weights, out=self.weights)
-
-    def _adam(self, grad: Tensor, moving: Tensor | None) -> Tensor:
-        first = self._blend(self._first, grad, 0.9, 0.1, moving)
-        second = self._blend(self._second, grad * grad, 0.999, 0.001, moving)
-        mean = first / (1 - 0.9**self._count).float()
-        spread = second / (1 - 0.999**self._count).float()
-        return mean / (spread.sqrt() + 1e-8)
-
-    def _blend(self, moment, values, keep, share, moving):
-        """Return keep * moment + share * values, and let `moment` become it where `moving`."""
-        if moving is None:
-            return moment.mul_(keep).add_(values, alpha=share)
-        blended = (moment * keep).add_(values, alpha=share)
-        torch.where(moving, blended, moment, out=moment)
-        return blended
-
     def _threshold(self, ended: list[int]) -> None:
         """threshold: entries of at most this magnitude become 0."""
         for slot in ended:
             values = self.weights[slot, self._inside]
-            kept = torch.where(values.abs() <= self._numbers[3, slot], 0.0, values)
+            kept = torch.where(values.abs() <= self._numbers[2, slot], 0.0, values)
             self.weights[slot, self._inside] = kept

@@ -45,7 +45,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
         layers run as one operation.
     """
 
-    mechanisms = MECHANISMS - {"scores", "power", "importance"} | ERRORS
+    mechanisms = MECHANISMS | ERRORS
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fedmpi.learn.batched.stacked_model import PassRequest
 from fedmpi.plan import Plan, Submodel
 
-_ALWAYS = ("salient", "readjust", "statistics.moved")
+_ALWAYS = ("scores", "salient", "readjust", "statistics.moved")
 
 
 @dataclass(frozen=True)

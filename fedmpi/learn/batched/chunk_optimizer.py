@@ -1,0 +1,63 @@
+"""The optimiser of the clients of a chunk: one row of weights each, all moved at once."""
+
+import torch
+from torch import Tensor
+
+from fedmpi.learn.local import Local
+
+
+class ChunkOptimizer:
+    """SGD with momentum or Adam of K clients, as torch.optim has them; float32[K, size] vectors.
+
+    Parameters
+    ----------
+    local : Local
+    width, size : int
+    device : str
+    """
+
+    def __init__(self, local: Local, width: int, size: int, device: str) -> None:
+        self._local, adam = local, local.optimizer == "adam"
+        self._first, self._second = (
+            torch.zeros(width, size, device=device) if wanted else None
+            for wanted in (adam or local.momentum != 0, adam)
+        )
+        self._rate = torch.zeros(width, 1, device=device)  # minus the learning rate
+        self._count = torch.zeros(width, 1, dtype=torch.float64, device=device)
+
+    def enter(self, slot: int, lr: float) -> None:
+        """Let a client begin in a slot."""
+        self._rate[slot], self._count[slot] = -lr, 0
+        for values in (self._first, self._second):
+            if values is not None:
+                values[slot] = 0
+
+    def move(self, weights: Tensor, grad: Tensor, moving: Tensor | None) -> None:
+        """Take a step of all clients, in place, where bool[K, size] `moving`; None: everywhere."""
+        self._count += 1
+        if self._local.optimizer == "adam":
+            change = self._adam(grad, moving)
+        elif self._first is None:
+            change = grad
+        else:
+            change = self._blend(self._first, grad, self._local.momentum, 1.0, moving)
+        if moving is None:
+            weights.addcmul_(change, self._rate)
+        else:
+            moved = weights.addcmul(change, self._rate)
+            torch.where(moving, moved, weights, out=weights)
+
+    def _adam(self, grad: Tensor, moving: Tensor | None) -> Tensor:
+        first = self._blend(self._first, grad, 0.9, 0.1, moving)
+        second = self._blend(self._second, grad * grad, 0.999, 0.001, moving)
+        mean = first / (1 - 0.9**self._count).float()
+        spread = second / (1 - 0.999**self._count).float()
+        return mean / (spread.sqrt() + 1e-8)
+
+    def _blend(self, moment, values, keep, share, moving):
+        """Return keep * moment + share * values, and let `moment` become it where `moving`."""
+        if moving is None:
+            return moment.mul_(keep).add_(values, alpha=share)
+        blended = (moment * keep).add_(values, alpha=share)
+        torch.where(moving, blended, moment, out=moment)
+        return blended

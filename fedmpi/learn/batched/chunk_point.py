@@ -1,0 +1,79 @@
+"""Where the gradients of the clients of a chunk are taken, if it is not at their weights."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from fedmpi.arrays import Vector
+from fedmpi.learn.draws import Draws
+from fedmpi.plan import Plan
+
+
+class ChunkPoint:
+    """`scores`, `power` and `importance` of K clients, as in the docstring of Plan.
+
+    Parameters
+    ----------
+    mechanisms : set of str
+        What the plans ask for.
+    inside : int64[n]
+        On the device: the coordinates of the tensors that power and importance speak of.
+    width, size : int
+        Vectors are float32[K, size].
+    """
+
+    def __init__(
+        self, mechanisms: Iterable[str], inside: Tensor, width: int, size: int
+    ) -> None:
+        self._asked, self._inside = {"scores", "power", "importance"} & set(mechanisms), inside
+        self._numbers = torch.ones(2, width, 1, device=inside.device)  # power, importance
+        self._fixed: Tensor | None = None
+        if "scores" in self._asked:
+            self._fixed = torch.zeros(width, size, device=inside.device)
+
+    def enter(self, slot: int, plan: Plan, fixed: Vector | None) -> None:
+        """Let a client begin in a slot; `fixed` float32[P'] are the weights behind its scores."""
+        self._numbers[:, slot, 0] = torch.tensor([plan.power, plan.importance]).to(
+            self._numbers.device
+        )
+        if self._fixed is not None and fixed is not None:
+            self._fixed[slot, : len(fixed)] = torch.tensor(fixed).to(self._fixed.device)
+
+    def of(
+        self, weights: Tensor, moving: Tensor | None, draws: Sequence[Draws | None], length: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the point of this step, and what gradients are multiplied by; None for 1.
+
+        Parameters
+        ----------
+        weights : float32[K, size]
+            With masks taken off; only read.
+        moving : bool[K, size]
+            Where weights are scores.
+        draws : list of K Draws
+            Of the clients that take this step; None elsewhere.
+        length : int
+            Coordinates of the network, P'.
+        """
+        slope = None
+        if self._fixed is not None:
+            chance, numbers = weights.double().sigmoid(), torch.zeros(weights.shape)
+            for slot, own in enumerate(draws):
+                if own is not None:
+                    numbers[slot, :length] = torch.from_numpy(own.numbers(length))
+            there = numbers.to(weights.device) < chance
+            slope = torch.where(moving, (self._fixed * chance * (1 - chance)).float(), 1.0)
+            weights = torch.where(moving, self._fixed * there, weights)
+        if "power" in self._asked:
+            power, inner = self._numbers[0], weights[:, self._inside]
+            slope = self._spread(weights, power * inner.abs() ** (power - 1))
+            weights = weights.index_copy(1, self._inside, inner.sign() * inner.abs() ** power)
+        if "importance" in self._asked:
+            most, inner = self._numbers[1], weights[:, self._inside].abs()
+            slope = self._spread(weights, 1 + 2 * most * inner / (inner + most) ** 2)
+        return weights, slope
+
+    def _spread(self, weights: Tensor, values: Tensor) -> Tensor:
+        """float32[K, size]: `values` inside, and 1 elsewhere."""
+        return torch.ones_like(weights).index_copy(1, self._inside, values)
