@@ -93,10 +93,13 @@ class DebugSteps:
         if self.plan.importance:
             size, most = point.abs(), self.plan.importance
             slope = torch.where(self._inside(), 1 + 2 * most * size / (size + most) ** 2, 1.0)
+        dense = None
+        if self.plan.dense_norm:
+            with self.draws.ahead():
+                _, _, dense = self._gradient(self.weights, x, y, self.plan.backward)
         with self._watched() as seen:
             loss, grad, after = self._gradient(point, x, y, self.plan.backward)
-        if self.plan.dense_norm:
-            _, _, after = self._gradient(self.weights, x, y, self.plan.backward)
+        after = after if dense is None else dense
         self.weights[self.running] = after[self.running]
         self._measure(seen, grad, len(y))
         for share in (share for step, share in self.plan.readjust if step == self.count):

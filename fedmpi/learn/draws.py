@@ -15,7 +15,8 @@ class Draws:
     """A seed of torch's generator for each pass of one client in one round.
 
     So what a module draws depends on the run's seed, the round, the client and the number of the
-    pass (one for each step, and for each gradient that is measured), and on nothing else.
+    pass (one for each step, and for each gradient that is measured), and on nothing else. The
+    second pass that a plan's `dense_norm` adds to a step draws the same as the first.
     """
 
     def __init__(self, seed: int, round: int, client: int) -> None:
@@ -29,6 +30,13 @@ class Draws:
     def numbers(self, size: int) -> Vector:
         """Return the next float32[size], in [0, 1): the numbers of one step's mask."""
         return self._masks.random(size, np.float32)
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Let the passes of this block draw what the passes after it will draw."""
+        state = self._rng.bit_generator.state
+        yield
+        self._rng.bit_generator.state = state
 
     @contextmanager
     def next_pass(self, device: str = "cpu") -> Iterator[None]:

@@ -1,5 +1,6 @@
 """One client's steps: the gradient where the plan wants it, its corrections, the optimiser."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -141,7 +142,8 @@ class Steps:
         if not (self._dense_norm and self.apart and self.still.size):
             return None
         np.copyto(self.point, self.weights)
-        self._gradients.gradient(self.point, x, y, self.grad, FULL, None, self._error)
+        with nullcontext() if self.draws is None else self.draws.ahead():
+            self._gradients.gradient(self.point, x, y, self.grad, FULL, None, self._error)
         return self.point[self.still]
 
     def _look(self, x, y):

@@ -23,7 +23,7 @@ from fedmpi.learn.sample_arrays import Samples
 from fedmpi.round.loop import Simulation
 from tests.learn import test_any_model as anything
 from tests.learn.any_models import Averaging, Net
-from tests.learn.test_mechanisms import LOCAL, compare, plan_of, reports
+from tests.learn.test_mechanisms import LOCAL, compare, plan_of, reports, some
 
 HERE, SIZES = "tests.learn.test_batched_models:", (9, 5, 2, 0)
 RNG = np.random.default_rng(4)
@@ -175,6 +175,32 @@ def test_random_numbers_are_those_that_the_torch_engine_draws(kind):
     assert kind == "averaged" or again[1].loss != again[2].loss
     mine.chunk = 1
     assert anything.reports(mine, **told)[0].weights.tobytes() == found[0].weights.tobytes()
+
+
+def dropped():
+    return nn.Sequential(
+        nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(),
+        nn.Linear(8, 10),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_pass_at_dense_weights_draws_the_numbers_of_its_step(fixed):
+    """Whether an engine takes it, where the weights under the mask are 0 anyway, does not count."""
+
+    def make():
+        torch.manual_seed(3)
+        return dropped()
+
+    made = [anything.engine(name, make) for name in ("batched", "torch", "debug")]
+    layout = made[0].layout
+    mask = some(layout, 2)
+    told = {"mask": mask, "dense_norm": True}
+    if fixed:
+        told |= {"update": mask, "start": mask * made[0].initial_weights}
+    found = [anything.reports(engine, **told) for engine in made]
+    compare(found[0], found[1])
+    compare(found[0], found[2])
 
 
 def test_random_numbers_of_other_generators_are_refused_and_memory_is_measured():

@@ -1,5 +1,7 @@
 """The steps of the clients of a chunk: one row of weights each, all moved at once."""
 
+from contextlib import ExitStack
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -120,11 +122,9 @@ class ChunkSteps:
         taking = [own if slot in steps else None for slot, own in enumerate(self._draws)]
         point, slope = self._point.of(point, self._moving, taking, self.layout.size)
         told = [*self._rows, *self._of_labels()]
+        dense = self._dense_statistics(batches, told, taking)
         found = self._many.gradient(point, batches, told, self._grad, self.kind.asked, taking)
-        grad, after = self._grad, found.after
-        if self._scratch is not None:
-            told = batches, told, self._scratch, self.kind.asked, taking
-            after = self._many.gradient(self.weights, *told).after
+        grad, after = self._grad, found.after if dense is None else dense
         if self._idle:
             torch._foreach_zero_(self._idle)
         if self._shut is not None:
@@ -217,6 +217,20 @@ class ChunkSteps:
         labels = [values[rows] for values in self._of_labels()]
         self._many.gradient(point, batch, labels, grad, asked, self._draws[rows])
         return point, grad
+
+    def _dense_statistics(
+        self, batches: Batches, told: list[Tensor], draws: list[Draws | None]
+    ) -> dict[str, Tensor] | None:
+        """dense_norm: running statistics after a pass at the weights; it draws as the next one."""
+        if self._scratch is None:
+            return None
+        with ExitStack() as ahead:
+            for own in draws:
+                if own is not None:
+                    ahead.enter_context(own.ahead())
+            asked = self.kind.asked
+            found = self._many.gradient(self.weights, batches, told, self._scratch, asked, draws)
+        return found.after
 
     def _settle(self, after: dict[str, Tensor], point: Tensor) -> None:
         """Put running statistics where they belong; those of dropped rows stay."""
