@@ -113,6 +113,14 @@ def run_group(command, timeout, **options):
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def namespaces():
+    """Return whether this machine lets us make network namespaces."""
+    words = "ip", "netns", "add", f"fmtry{os.getpid()}"
+    if shutil.which("ip") is None or subprocess.run(words, capture_output=True).returncode:
+        return False
+    return subprocess.run(["ip", "netns", "del", words[-1]]).returncode == 0
+
+
 def mpiexec(ranks):
     """Return the words that start `ranks` ranks with the launcher of this environment."""
     beside = Path(sys.executable).with_name("mpiexec")

@@ -16,8 +16,10 @@ The result is a dict for JSON:
 
 import os
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 
 import numpy as np
 
@@ -25,6 +27,7 @@ import fedmpi
 from fedmpi.bench import environment, given
 from fedmpi.bench.measure import Bar, judged, plain
 from fedmpi.bench.others import others
+from fedmpi.bench.round_loop import LEFT_OUT
 from fedmpi.errors import FedmpiError
 from fedmpi.experiment import resolve
 from fedmpi.learn.gpus import memories
@@ -71,7 +74,7 @@ class Size:
 QUICK = Size(rounds=3, passes=1, per_round=4, images=600)
 
 
-def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None):
+def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None, minutes=inf):
     """Measure and return the dict above.
 
     Parameters
@@ -85,6 +88,8 @@ def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None):
         Told in a few words what is being measured.
     pfl : str, optional
         The interpreter of an environment with pfl 0.6.0.
+    minutes : float
+        After so many nothing more is begun; what was left out says so.
 
     Raises
     ------
@@ -97,13 +102,15 @@ def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None):
             "bench round --device cuda: no GPU is here; use --device cpu, or a machine with one"
         )
     size, described = QUICK if quick else Size(), environment.described(launch)
+    end = monotonic() + 60 * minutes
     models = MODELS[: 2 if quick else None] + (LARGE if device == "cuda" and not quick else ())
-    rows = [_row(launch, device, ranks, size, *one, say) for one in models]
+    rows = [_row(launch, device, ranks, size, *one, say, end) for one in models]
     for row in rows:
-        other = _pfl(launch, ranks, size, pfl, say) if row["model"] == "lenet5" else None
+        late = monotonic() > end or row["model"] != "lenet5"
+        other = None if late else _pfl(launch, ranks, size, pfl, say)
         mine = row["batched"]
         row |= {"pfl": other, "over_pfl": mine / other if mine and other else None}
-    setups = [_blazefl(launch, ranks, say)] if device == "cuda" and not quick else []
+    setups = [_blazefl(launch, ranks, say, end)] if device == "cuda" and not quick else []
     described["load_after"] = os.getloadavg()
     return plain(
         {
@@ -130,8 +137,8 @@ def rule(rows, device):
     ]
 
 
-def _row(launch, device, ranks, size, model, data, say):
-    """Measure one model with both engines, in turns."""
+def _row(launch, device, ranks, size, model, data, say, end):
+    """Measure one model with both engines, in turns; after `end` no turn of both begins."""
     row = {"model": model, "device": device, "ranks": ranks}
     seconds = {"torch": [], "batched": []}
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
@@ -139,12 +146,16 @@ def _row(launch, device, ranks, size, model, data, say):
         path.write_text(_setting(size, model, data))
         try:
             for number in range(size.passes):
+                if monotonic() > end:
+                    break
                 for engine, found in seconds.items():
                     say(f"{model}, {engine}, pass {number + 1} of {size.passes}")
                     found += _measured(launch, path, engine, device, ranks)
         except FedmpiError as error:
             note = str(error).splitlines()[-1]
             return row | {"torch": None, "batched": None, "over_torch": None, "note": note}
+    if not seconds["batched"]:
+        return row | {"torch": None, "batched": None, "over_torch": None, "note": LEFT_OUT}
     rates = {name: size.per_round / float(np.median(found)) for name, found in seconds.items()}
     return row | rates | {"over_torch": rates["batched"] / rates["torch"], "note": ""}
 
@@ -180,9 +191,11 @@ def _pfl(launch, ranks, size, pfl, say):
     return size.per_round / float(np.median(found["seconds"][1:]))
 
 
-def _blazefl(launch, ranks, say):
-    """Measure BlazeFL's set-up from the first round to the last."""
+def _blazefl(launch, ranks, say, end):
+    """Measure BlazeFL's set-up from the first round to the last, unless it is past `end`."""
     row = {"name": "BlazeFL's set-up", "seconds": None, "note": ""}
+    if monotonic() > end:
+        return row | {"note": LEFT_OUT}
     say(row["name"])
     try:
         found = launch.fedmpi(["bench", "run", BLAZEFL, "--set=run.device=cuda"], ranks)

@@ -24,7 +24,7 @@ from fedmpi.rng import rng_for
 METHODS = ("halving", "split", "allgatherv", "dsar", "dense")
 CASES = ((10**6, 0.01), (10**6, 0.05), (4 * 10**6, 0.01))  # coordinates, density
 SHORT, MIDDLE, LARGE = 64, 2 * LONG, 1 << 22  # bytes of the messages that are measured
-TURNS, PATIENCE = 31, 60.0  # turns at least, and seconds to wait for undisturbed sums at most
+TURNS, PATIENCE = 31, 30.0  # turns at least, and seconds to wait for undisturbed sums at most
 QUICK = {"cases": ((10**5, 0.02),), "turns": 3, "patience": 1.0}
 BOUND = 1.2  # predicted over taken, or taken over predicted
 

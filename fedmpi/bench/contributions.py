@@ -69,14 +69,14 @@ class Watched:
     """What the clients of a method's round did.
 
     sums : list of Sum
-    memory : float, mean bytes that a client keeps between rounds; 0 if it keeps nothing
+    memory : float, mean bytes that a client that took part keeps; 0 if it keeps nothing
     """
 
     sums: list
     memory: float
 
 
-def of_method(name, clients=32, model="vgg11"):
+def of_method(name, clients=16, model="vgg11"):
     """Watch the last round of a short run of METHODS[name], in which every client takes part.
 
     Takes about a tenth of a second per client and round with VGG-11.
@@ -84,11 +84,15 @@ def of_method(name, clients=32, model="vgg11"):
     text = SETTING.format(
         rounds=ROUNDS, images=8 * clients, clients=clients, model=model, algorithm=METHODS[name]
     )
-    experiment = assemble(resolve.resolve(text, f"bench scale: {name}"), Serial(), None)
+    return watched(assemble(resolve.resolve(text, f"bench scale: {name}"), Serial(), None), ROUNDS)
+
+
+def watched(experiment, rounds):
+    """Return what the clients of the last of so many rounds of an Experiment do, a Watched."""
     simulation = Simulation(experiment, Serial(), NoSignals())
-    for _ in range(ROUNDS - 1):
+    for _ in range(rounds - 1):
         simulation.round()
-    cohort = simulation.cohorts.cohort(simulation.state, ROUNDS - 1, simulation.virtual_time)
+    cohort = simulation.cohorts.cohort(simulation.state, rounds - 1, simulation.virtual_time)
     jobs = (simulation.job(cohort, place) for place in range(cohort.clients.size))
     algorithm, found = experiment.algorithm, {}
     for done in visits(simulation.server(), experiment.engine, jobs):
@@ -97,5 +101,5 @@ def of_method(name, clients=32, model="vgg11"):
         for key, total in alone.items():
             found.setdefault(key, Sum(key, [], total.starts)).touched.append(total.touched)
     kept = simulation.store
-    sizes = [array.nbytes for client in kept.clients() for array in kept[client].values()]
-    return Watched(list(found.values()), sum(sizes) / clients)
+    sizes = [sum(array.nbytes for array in kept[client].values()) for client in kept.clients()]
+    return Watched(list(found.values()), float(np.mean(sizes or [0.0])))

@@ -8,7 +8,15 @@ are fewer than ranks, ranks wait for a core as well as for the network.
 
 import os
 
-from fedmpi.bench.shaped_links import FRAME, NETWORK, QUEUE, call, remove, remove_leftovers
+from fedmpi.bench.shaped_links import (
+    BURST,
+    FRAME,
+    NETWORK,
+    QUEUE,
+    call,
+    remove,
+    remove_leftovers,
+)
 
 AT_ONCE = 1e-4  # seconds of the rate that may go at once; a timer cannot do with much less
 APART = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # every rank is a node, and speaks TCP
@@ -68,7 +76,7 @@ class EmulatedNodes:
         call("ip", "-n", name, "addr", "add", address, "dev", there)
         call("ip", "-n", name, "link", "set", there, "up")
         call("ip", "-n", name, "link", "set", "lo", "up")
-        burst = str(round(self._bits / 8 * AT_ONCE))
+        burst = str(max(BURST, round(self._bits / 8 * AT_ONCE)))  # less would drop every frame
         bucket = ("rate", str(round(self._bits)), "burst", burst, "limit", str(QUEUE))
         for where, end in (((), here), (("-n", name), there)):
             call("tc", *where, "qdisc", "replace", "dev", end, "root", "tbf", *bucket)

@@ -63,23 +63,35 @@ def lists(source, target, size, network):
 
 def replay(rounds, ranks, network):
     """Return float64[ranks]: when each rank is done with the rounds, in seconds."""
-    clock, card = np.zeros(ranks), np.zeros(-(-ranks // network.per_node))
+    return replays(rounds, ranks, [network])[0]
+
+
+def replays(rounds, ranks, networks):
+    """Return what `replay` does for each of several networks; the rounds are made once."""
+    clocks = [np.zeros(ranks) for _ in networks]
+    cards = [np.zeros(-(-ranks // network.per_node)) for network in networks]
     for messages in rounds:
-        source, target, size = messages.source, messages.target, messages.bytes
-        clock[source] += messages.work
-        leave = clock[source]
-        sent = target >= 0
-        for turn in range(network.per_node):  # ranks of a node queue at their card
-            mine = sent & (source % network.per_node == turn)
-            node = source[mine] // network.per_node
-            leave[mine] = np.maximum(leave[mine], card[node])
-            card[node] = leave[mine] + size[mine] * network.per_byte
-        gone = leave + (network.overhead + network.wire(size)) * sent
-        clock[source] = gone
-        arrive = gone + network.latency
-        np.maximum.at(clock, target[sent], arrive[sent])
-        np.add.at(clock, target[sent], (messages.adding + network.overhead * sent)[sent])
-    return clock
+        for network, clock, card in zip(networks, clocks, cards, strict=True):
+            _pass(messages, network, clock, card)
+    return clocks
+
+
+def _pass(messages, network, clock, card):
+    """Let the messages of a Round pass: move the clocks of ranks and of cards, in place."""
+    source, target, size = messages.source, messages.target, messages.bytes
+    clock[source] += messages.work
+    leave = clock[source]
+    sent = target >= 0
+    for turn in range(network.per_node if network.per_node > 1 else 0):  # ranks queue at a card
+        mine = sent & (source % network.per_node == turn)
+        node = source[mine] // network.per_node
+        leave[mine] = np.maximum(leave[mine], card[node])
+        card[node] = leave[mine] + size[mine] * network.per_byte
+    gone = leave + (network.overhead + network.wire(size)) * sent
+    clock[source] = gone
+    arrive = gone + network.latency
+    np.maximum.at(clock, target[sent], arrive[sent])
+    np.add.at(clock, target[sent], (messages.adding + network.overhead * sent)[sent])
 
 
 def logged(rows, ranks, combine=0.0):

@@ -38,13 +38,17 @@ partition = "dirichlet"
 alpha = 0.5
 [clients]
 number = {clients}
+per_round = {per_round}
 local_epochs = 1
 batch_size = 32
 [model]
 name = "{model}"
 [optimizer]
 lr = 0.01
+[algorithm]
+name = "{method}"
 [collective]
+algorithm = "{sums}"
 overlap = "off"
 """
 STRONG = 4096  # clients of a round, on any number of ranks
@@ -54,12 +58,15 @@ BOUND = 1.25  # predicted over taken, or taken over predicted
 
 @dataclass(frozen=True)
 class Case:
-    """The experiment that is measured."""
+    """The experiment that is measured; in each round `per_round` of the clients take part."""
 
     model: str = "vgg11"
     clients: int = 16
-    images: int = 800
-    rounds: int = 5
+    images: int = 400
+    rounds: int = 4
+    per_round: int = 16
+    method: str = "fedavg"
+    sums: str = "auto"
 
     @property
     def text(self):
@@ -67,7 +74,7 @@ class Case:
         return SETTING.format(**vars(self))
 
 
-QUICK = Case("mlp", 8, 400, 4)
+QUICK = Case("mlp", 8, 400, 4, 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,28 +110,42 @@ def measure(launch, case):
 
     The second holds the same run on as many ranks as there are cores too, for `checked`.
     """
-    experiment = assemble(resolve.resolve(case.text, "bench scale"), Serial(), None)
-    work = experiment.work(np.arange(case.clients))
+    experiment = assembled(case)
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         config = Path(folder, "whole.toml")
         config.write_text(case.text)
         counts = [ranks for ranks in range(1, launch.cores + 1) if launch.can(ranks)]
         found = {ranks: launch.fedmpi(["bench", "run", config], ranks) for ranks in counts}
-    alone = found[1]
-    phases = alone["phases"]
-    measured = OneRank(
+    work = experiment.work(np.arange(case.clients))
+    start = found[1]["first_round_at"] - found[1]["launched_at"] - found[1]["seconds"][0]
+    measured = one_rank(found[1], work, case.per_round, 4.0 * experiment.layout.size, start)
+    return measured, {ranks: middle(run["seconds"]) for ranks, run in found.items()}
+
+
+def assembled(case):
+    """Return the Experiment of a Case."""
+    return assemble(resolve.resolve(case.text, "bench scale"), Serial(), None)
+
+
+def one_rank(run, work, per_round, weights=0.0, start=0.0):
+    """Return the OneRank of a run that live.py measured on one rank; the rest as OneRank has it."""
+    return OneRank(
         work=work,
-        weights=4.0 * experiment.layout.size,
-        pace=float(np.median(alone["train"][1:])) / work.sum(),
-        step=phases["step"],
-        evaluate=phases["evaluate"],
-        record=phases["record"],
-        start=alone["first_round_at"] - alone["launched_at"] - alone["seconds"][0],
+        weights=weights,
+        pace=middle(run["train"]) / (work.mean() * per_round),
+        start=start,
+        **{name: run["phases"][name] for name in ("step", "evaluate", "record")},
     )
-    return measured, {ranks: float(np.median(run["seconds"][1:])) for ranks, run in found.items()}
 
 
-def predicted(measured, work, ranks, network=None, sums=0.0, memory=0.0):
+def middle(seconds):
+    """Return the median without the first round, in which kernels are loaded."""
+    return float(np.median(seconds[1:]))
+
+
+def predicted(
+    measured, work, ranks, network=None, sums=0.0, memory=0.0, *, remember=True, waiting=1.0
+):
     """Return the seconds of each part of a round, and "total", by name.
 
     Parameters
@@ -139,8 +160,13 @@ def predicted(measured, work, ranks, network=None, sums=0.0, memory=0.0):
         Seconds of the sums over the ranks.
     memory : float
         Bytes that a client keeps between rounds; it was trained last on a rank drawn at random.
+    remember : bool or bool[n]
+        Which clients have taken part before, and so keep something.
+    waiting : float
+        Ranks for each core, if there are more: each computes for that part of the time only.
     """
     homes = rng_for(1, "scale homes", ranks).integers(ranks, size=len(work))
+    homes = np.where(remember, homes, -1)
     began = process_time()
     placed = place(work, np.ones(ranks))
     placed = at_home(placed, work, homes) if memory else placed
@@ -152,14 +178,14 @@ def predicted(measured, work, ranks, network=None, sums=0.0, memory=0.0):
         rows = _seconds(chain(gather(each), *small), ranks, network)
         moving = _seconds(moves(homes, placed, memory), ranks, network) if memory else 0.0
     parts = {
-        "place": placing,
+        "place": waiting * placing,
         "move": moving,
-        "train": float(np.bincount(placed, work, ranks).max()) * measured.pace,
+        "train": float(np.bincount(placed, work, ranks).max()) * measured.pace * waiting,
         "reduce": sums,
         "rows": rows,
-        "step": measured.step,
-        "evaluate": measured.evaluate / ranks,
-        "record": measured.record,
+        "step": waiting * measured.step,
+        "evaluate": waiting * measured.evaluate / ranks,
+        "record": waiting * measured.record,
     }
     return parts | {"total": sum(parts.values())}
 
@@ -167,9 +193,10 @@ def predicted(measured, work, ranks, network=None, sums=0.0, memory=0.0):
 def moves(homes, placed, memory):
     """Yield the rounds in which clients' memories of `memory` bytes go to their new ranks.
 
-    homes, placed : int64[n], where each client was and will be. Each rank sends one at a time.
+    homes, placed : int64[n], where each client was (-1: nowhere) and will be. Each rank sends one
+    at a time.
     """
-    away = np.flatnonzero(homes != placed)
+    away = np.flatnonzero((homes != placed) & (homes >= 0))
     away = away[np.argsort(homes[away], kind="stable")]
     first = np.searchsorted(homes[away], homes[away])  # of those that leave the same rank
     turn = np.arange(len(away)) - first
@@ -221,7 +248,12 @@ def checked(measured, taken):
     """Return a Bar for each number of real ranks: predicted seconds of a round over taken."""
     bars = []
     for ranks, seconds in taken.items():
-        ratio = predicted(measured, measured.work, ranks)["total"] / seconds
-        name = f"whole round predicted against real, {ranks} ranks"
-        bars.append(Bar(name, max(ratio, 1 / ratio), BOUND, at_least=False))
+        bars.append(bar(predicted(measured, measured.work, ranks)["total"] / seconds, ranks))
     return bars
+
+
+def bar(ratio, ranks, where="", note=""):
+    """Return the Bar of predicted over taken seconds on real ranks; None was not measured."""
+    off = None if ratio is None else max(ratio, 1 / ratio)
+    name = f"whole round predicted against real, {ranks} ranks{where}"
+    return Bar(name, off, BOUND, at_least=False, note=note)

@@ -82,23 +82,32 @@ def _run_arguments(parser):
                         help="override a key of the configuration; may be repeated")
     parser.add_argument("--bare", action="store_true",
                         help="also train the same clients with nothing around it (one rank)")
+    parser.add_argument("--on", metavar="N,N", help=(
+        "one run after another on the first N ranks of this job, while the others sleep"
+    ))  # fmt: skip
 
 
 def run(args):
     """Run an experiment without a result file, and print how long its rounds took."""
-    from fedmpi.bench import live
+    from fedmpi.bench import first_ranks, live
     from fedmpi.comm.start import start
     from fedmpi.experiment import resolve
     from fedmpi.experiment.execute import Start
 
     comm = start(os.environ)
+    if args.on and (args.bare or comm.size == 1):
+        raise ConfigError("bench run --on: needs mpiexec with 2 ranks or more, and no --bare")
     if args.bare and comm.size > 1:
         raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
     resolved = resolve.read(args.config, args.overrides)
     prepare(resolved.config.run.threads_per_rank)
     root = data_root(resolved.config.data.root)
     how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
-    found = live.measure(resolved, comm, how, args.bare)
+    if args.on:
+        counts = first_ranks.counts_of(args.on, comm.size)
+        found = first_ranks.measure(resolved, comm, counts, how)
+    else:
+        found = live.measure(resolved, comm, how, args.bare)
     if comm.rank == 0:
         write(args.json, found)
 
@@ -128,10 +137,16 @@ def _batched(args):
     """Measure the batched engine beside the torch engine, and print the rule of auto."""
     from fedmpi.bench import batched_engine, environment
 
+    if args.flower:
+        raise ConfigError(
+            "bench round --engine batched --flower: compares with torch's engine and pfl only; "
+            "leave out --flower, or --engine batched"
+        )
     asked = 1 if args.ranks is None else args.ranks
     launch = launch_of(prepare(), asked)
     ranks = environment.ranks(launch, asked)
-    found = batched_engine.run(launch, args.device, ranks, args.quick, say, args.pfl)
+    found = batched_engine.run(launch, args.device, ranks, args.quick, say, args.pfl,
+                               args.minutes)
     write(args.json, found)
     show_machine(found["machine"])
     show_rows(found["rows"])
@@ -233,6 +248,7 @@ def scale(args):
             sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
         found = measured.run(launch_of(folder), args.quick, say)
         checks, tables = found["checks"], [found[key] for key in ("rows", "methods", "rounds")]
+        tables.append(found["emulated"]["rows"])
         if args.figure:
             draw(found, args.figure)
     write(args.json, found)

@@ -1,7 +1,6 @@
 """Ranks in namespaces of their own: no shared memory, and a network of the rate that was asked."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import pytest
 
 from fedmpi.bench.emulated_nodes import EmulatedNodes
 from fedmpi.errors import FedmpiError
-from tests.conftest import mpiexec
+from tests.conftest import mpiexec, namespaces
 
 SENDS = """
 from time import perf_counter
@@ -28,14 +27,6 @@ count = nodes(ours)
 if comm.rank == 1:
     print(comm.size, count, min(taken))
 """
-
-
-def namespaces():
-    """Return whether this machine lets us make network namespaces."""
-    words = "ip", "netns", "add", f"fmtry{os.getpid()}"
-    if shutil.which("ip") is None or subprocess.run(words, capture_output=True).returncode:
-        return False
-    return subprocess.run(["ip", "netns", "del", words[-1]]).returncode == 0
 
 
 @pytest.mark.skipif(not namespaces(), reason="needs iproute2 and the right to make namespaces")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.conftest import namespaces
+
 CONFIG = """
 [run]
 rounds = 3
@@ -47,6 +49,16 @@ def test_round_of_the_batched_engine(run_fedmpi, tmp_path):
     assert all(row["over_torch"] > 0 for row in found["rows"])
     assert found["rule"][0].startswith('engine = "auto" with device = "cuda": batched')
     assert 'engine = "auto" on a processor' in done.stdout
+
+
+def test_the_batched_engine_heeds_the_minutes_and_refuses_flower(run_fedmpi, tmp_path):
+    words = ("bench", "round", "--quick", "--engine", "batched")
+    done = run_fedmpi(*words, "--minutes", "0", "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    rows = read(tmp_path / "out.json")["rows"]
+    assert [(row["over_torch"], "--minutes" in row["note"]) for row in rows] == [(None, True)] * 2
+    done = run_fedmpi(*words, "--flower", "python")
+    assert done.returncode == 2 and "--flower" in done.stderr
 
 
 @pytest.mark.timeout(280)
@@ -153,6 +165,12 @@ def test_scale(run_fedmpi, tmp_path):
     # With weak scaling it may pass 1: more ranks share the same evaluation.
     strong = [row["efficiency"] for row in found["rounds"] if row["scaling"] == "strong"]
     assert max(strong) < 1.05
+    if namespaces():  # no faster than the bytes of the sums on links of that rate
+        one, two = found["emulated"]["rows"]
+        assert (one["ranks"], two["ranks"], one["reduce"]) == (1, 2, 0.0)
+        assert two["taken"] > 0.9 * two["reduce"] > 0
+    names = [bar["name"] for bar in found["bars"] if "emulated" in bar["name"]]
+    assert len(names) == 2
     check_bars(found["bars"])
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 

@@ -5,7 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from fedmpi.bench import check, collectives, contributions, replay, scale, schemes, sum_bars
+from fedmpi.bench import (
+    check,
+    collectives,
+    contributions,
+    replay,
+    scale,
+    schemes,
+    sum_bars,
+    sum_messages,
+)
 from fedmpi.bench.drawn_supports import Supports
 from fedmpi.comm.reduce import ALGORITHMS, link
 from fedmpi.comm.reduce.message import HEAD
@@ -97,10 +106,10 @@ def test_messages_at_scale_are_those_of_the_algorithms(ranks):
     supports = Supports.draw(ranks, 4096, 0.1, size=4096)
     flags = np.unpackbits(supports.bits, axis=1)
     union = flags.max(0).sum()
-    rounds = list(scale.halving(supports, network))
+    rounds = list(sum_messages.halving(supports, network))
     values = sum((r.bytes - HEAD).sum() for r in rounds)
     assert values > (ranks - 1) * union * supports.per_value  # on the way back alone
-    held = sum(r.bytes.sum() for r in scale.scatter(supports, network))
+    held = sum(r.bytes.sum() for r in sum_messages.scatter(supports, network))
     own = sum(
         flags[r, a:b].sum()
         for r in range(ranks)

@@ -1,0 +1,113 @@
+"""Whole rounds on emulated nodes: predicted as for thousands of ranks, and real rounds beside them.
+
+Each rank is in a network namespace of its own (emulated_nodes.py). The links are so slow that a
+round waits for bytes more than for processors. Where ranks share a core, each of them computes for
+its part of the time only, in the prediction too. The network is that which was asked for; its
+latency is measured between the same ranks. No number comes from a round on more than one rank.
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from fedmpi.bench import contributions
+from fedmpi.bench.drawn_supports import Supports
+from fedmpi.bench.emulated_nodes import EmulatedNodes
+from fedmpi.bench.replay import ModelledNetwork
+from fedmpi.bench.sum_messages import fastest
+from fedmpi.bench.whole_rounds import Case, assembled, bar, middle, one_rank, predicted
+from fedmpi.errors import FedmpiError
+from fedmpi.round.synchronous import Synchronous
+
+GBIT_S = 0.02  # of each link
+RANKS = (1, 2, 4, 8, 16, 32)
+MEMORY = 500e6  # bytes that a rank may take
+# Clients that remember, half of them in a round: memories travel, and sums are as long as can be.
+CASE = Case("lenet5", 128, 1600, 4, 64, "scaffold", "shared")
+QUICK = replace(CASE, clients=16, images=200, rounds=3, per_round=8)
+WATCHED = 2  # rounds until clients remember
+
+
+def run(launch, quick, say):
+    """Return a dict for JSON: "gbit_s", "case", "rows" and, for the caller, a list of Bars "bars".
+
+    "rows" has for each number of ranks the seconds of a round, "predicted" and "taken" (medians of
+    the rounds after the first), and "ratio". Without the right to make namespaces there are none,
+    and the bars say why.
+    """
+    case, counts = (QUICK, RANKS[:2]) if quick else (CASE, RANKS)
+    rows, why = [], {}
+    fitting = [ranks for ranks in counts if ranks * MEMORY < free_memory()]
+    try:
+        if not launch.mpiexec or not fitting:
+            raise FedmpiError("needs mpiexec")
+        say(f"whole rounds on up to {fitting[-1]} emulated nodes")
+        rows = beside(case, _measured(launch, case, fitting), launch.cores)
+    except FedmpiError as error:
+        why = dict.fromkeys(fitting, str(error).splitlines()[-1])
+    ratios = {row["ranks"]: row["ratio"] for row in rows}
+    where, short = " on emulated nodes", f"needs {MEMORY / 1e6:.0f} MB a rank"
+    bars = [bar(ratios.get(one), one, where, why.get(one, "" if one in fitting else short))
+            for one in counts]  # fmt: skip
+    return {"gbit_s": GBIT_S, "case": asdict(case), "rows": rows, "bars": bars}
+
+
+def beside(case, runs, cores):
+    """Return the rows of `run`; `runs` are those of `bench run --on`, one rank first and again."""
+    experiment, watched = assembled(case), contributions.watched(assembled(case), WATCHED)
+    alone, *others = runs
+    measured = one_rank(alone, experiment.work(np.arange(case.clients)), case.per_round)
+    cohorts, rows = _cohorts(experiment, case), []
+    for real in others:
+        ranks, network = real["ranks"], network_of(real["short_message"])
+        every = [Supports.of(one, ranks) for one in watched.sums] if ranks > 1 else []
+        sums = sum(fastest(one, [network])[0][0] for one in every)
+        how = ranks, network, sums, watched.memory
+        waiting = max(ranks / cores, 1.0)
+        found = [predicted(measured, work, *how, remember=remember, waiting=waiting)
+                 for work, remember in cohorts]  # fmt: skip
+        parts = {name: float(np.median([one[name] for one in found])) for name in found[0]}
+        ours = parts.pop("total")
+        taken = middle(real["seconds"])
+        short = real["short_message"]
+        rows.append({"ranks": ranks, "short_message": short, **parts, "predicted": ours,
+                     "taken": taken, "ratio": ours / taken})  # fmt: skip
+    return rows
+
+
+def _cohorts(experiment, case):
+    """Return for each round after the first: its clients' work, and which took part before."""
+    cohorts, seen, found = Synchronous(experiment), np.zeros(case.clients, bool), []
+    for round in range(case.rounds):
+        clients = cohorts.cohort({}, round, 0.0).clients
+        found.append((experiment.work(clients), seen[clients]))
+        seen[clients] = True
+    return found[1:]
+
+
+def network_of(seconds):
+    """Return the network of the links, if a short message takes so many seconds between ranks."""
+    third = seconds / 3  # latency, and the overhead of either side
+    return ModelledNetwork(third, third, 8 / (1e9 * GBIT_S), handshake=4 * third)
+
+
+def free_memory(path=Path("/proc/meminfo")):
+    """Return the bytes of memory that programs may still take; infinite where that is unknown."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    return float("inf")
+
+
+def _measured(launch, case, counts):
+    """Return the runs of a Case on the first nodes of as many as are needed."""
+    words = ",".join(map(str, (1, *counts)))
+    with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
+        config = Path(folder, "emulated.toml")
+        config.write_text(case.text)
+        with EmulatedNodes(counts[-1], GBIT_S) as nodes:
+            on_nodes = replace(launch, nodes=nodes, most=counts[-1])
+            found = on_nodes.fedmpi(["bench", "run", config, "--on", words], counts[-1])
+    return found["runs"]

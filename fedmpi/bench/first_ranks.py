@@ -1,0 +1,68 @@
+"""One run after another, each on the first so many ranks of a job; the other ranks sleep meanwhile.
+
+A job of 32 ranks starts once for all of them.
+"""
+
+import time
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+
+from fedmpi.bench import live
+from fedmpi.errors import ConfigError
+
+PAUSE = 0.1  # seconds between two looks whether the others are done
+TURNS = 20
+
+
+def counts_of(text, most):
+    """Return the numbers of ranks of "1,2,4"; ConfigError if one is not from 1 to `most`."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and 1 <= int(word) <= most for word in words):
+        raise ConfigError(
+            f"bench run --on {text}: takes numbers of ranks from 1 to {most} (all of this job), "
+            "with commas between them"
+        )
+    return [int(word) for word in words]
+
+
+def measure(resolved, comm, counts, start):
+    """Return {"runs": dicts of live.measure, each with "short_message"} on rank 0.
+
+    "short_message" is the median of seconds in which each rank sends 8 bytes to the next one; 0 on
+    one rank. Collective over `comm`, an Mpi; other ranks return None.
+    """
+    from fedmpi.comm.mpi import Mpi
+
+    runs = []
+    for count in counts:
+        inside = comm.rank < count
+        part = comm.raw.Split(int(inside))
+        if inside:
+            ours = Mpi(part)
+            seconds = short_message(ours.raw)
+            found = live.measure(resolved, ours, replace(start, cache=None))
+            ours.close()
+            if comm.rank == 0:
+                runs.append(found | {"short_message": seconds})
+        part.Free()
+        done = comm.raw.Ibarrier()
+        while not done.Test():
+            time.sleep(PAUSE)
+    return {"runs": runs} if comm.rank == 0 else None
+
+
+def short_message(raw):
+    """Return the median seconds of a short message between neighbours, on the slowest rank."""
+    if raw.size == 1:
+        return 0.0
+    ends = (raw.rank + 1) % raw.size, (raw.rank - 1) % raw.size
+    sent, got, taken = np.zeros(1), np.zeros(1), np.zeros(TURNS)
+    for turn in range(TURNS):
+        began = perf_counter()
+        raw.Sendrecv(sent, ends[0], recvbuf=got, source=ends[1])
+        taken[turn] = perf_counter() - began
+    every = np.empty(raw.size)
+    raw.Allgather(np.array([np.median(taken)]), every)
+    return float(every.max())
