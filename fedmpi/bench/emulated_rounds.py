@@ -55,12 +55,13 @@ def run(launch, quick, say):
 
 
 def beside(case, runs, cores):
-    """Return the rows of `run`; `runs` are those of `bench run --on`, one rank first and again."""
+    """Return the rows of `run`; `runs` are those of `bench run --on`; the last is on one rank, and
+    the prediction is made from it."""
     experiment, watched = assembled(case), contributions.watched(assembled(case), WATCHED)
-    alone, *others = runs
+    *others, alone = runs
     measured = one_rank(alone, experiment.work(np.arange(case.clients)), case.per_round)
     cohorts, rows = _cohorts(experiment, case), []
-    for real in others:
+    for real in sorted(others, key=lambda run: run["ranks"]):
         ranks, network = real["ranks"], network_of(real["short_message"])
         every = [Supports.of(one, ranks) for one in watched.sums] if ranks > 1 else []
         sums = sum(fastest(one, [network])[0][0] for one in every)
@@ -103,7 +104,7 @@ def free_memory(path=Path("/proc/meminfo")):
 
 def _measured(launch, case, counts):
     """Return the runs of a Case on the first nodes of as many as are needed."""
-    words = ",".join(map(str, (1, *counts)))
+    words = ",".join(map(str, (*counts[::-1], 1)))  # the first loads programs on all ranks
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         config = Path(folder, "emulated.toml")
         config.write_text(case.text)

@@ -36,6 +36,7 @@ def measure(resolved, comm, counts, start):
     from fedmpi.comm.mpi import Mpi
 
     runs = []
+    _sleep_until_all_come(comm)  # they load their programs
     for count in counts:
         inside = comm.rank < count
         part = comm.raw.Split(int(inside))
@@ -47,9 +48,7 @@ def measure(resolved, comm, counts, start):
             if comm.rank == 0:
                 runs.append(found | {"short_message": seconds})
         part.Free()
-        done = comm.raw.Ibarrier()
-        while not done.Test():
-            time.sleep(PAUSE)
+        _sleep_until_all_come(comm)
     return {"runs": runs} if comm.rank == 0 else None
 
 
@@ -66,3 +65,10 @@ def short_message(raw):
     every = np.empty(raw.size)
     raw.Allgather(np.array([np.median(taken)]), every)
     return float(every.max())
+
+
+def _sleep_until_all_come(comm):
+    """Wait for all ranks of an Mpi without taking a core from those that compute."""
+    come = comm.raw.Ibarrier()
+    while not come.Test():
+        time.sleep(PAUSE)

@@ -17,6 +17,7 @@ from fedmpi.bench.replay import NETWORKS, replay
 from fedmpi.bench.sum_messages import METHODS, fastest, seconds, whole
 
 RANKS = (4, 16, 64, 256, 1024, 4096)
+PUBLISHED = 48  # nodes of the speed-up that the authors of PaSSiFLora report
 
 
 def independent(n=10**7, density=0.01, ranks=RANKS, networks=NETWORKS):
@@ -64,8 +65,8 @@ def run(launch, quick, say):
     """Measure and predict everything; starts its own ranks by `launch` (processes.py).
 
     Returns a dict for JSON: "checks" (what check.py finds on 2, 3 and 4 ranks), "rows" (see
-    `independent`), "methods" (see `of_method`), "rounds" (see whole_rounds.scaling), "emulated"
-    (see emulated_rounds.run), "machine" and "bars".
+    `independent`), "methods" (see `of_method`), "rounds" (see whole_rounds.scaling), "published"
+    (the same for PUBLISHED ranks), "emulated" (see emulated_rounds.run), "machine" and "bars".
     `say` gets a text at each step.
     """
     machine = environment.described(launch)
@@ -76,16 +77,13 @@ def run(launch, quick, say):
             checks.append(launch.fedmpi(words, count))
     ranks = RANKS[: 2 if quick else None]
     say("independent supports")
-    rows, methods = independent(ranks=ranks), []
-    for name in contributions.METHODS:
-        say(f"supports of {name}")
-        how = {"clients": 4, "model": "lenet5"} if quick else {}
-        methods += of_method(name, contributions.of_method(name, **how), ranks)
+    rows, (methods, published) = independent(ranks=ranks), _of_all_methods(quick, ranks, say)
     say("whole rounds on one rank, and on as many as there are cores")
     measured, taken = whole_rounds.measure(
         launch, whole_rounds.QUICK if quick else whole_rounds.Case()
     )
     rounds = whole_rounds.scaling(measured, methods, NETWORKS)
+    published = whole_rounds.scaling(measured, published, NETWORKS)
     bars = [Bar(*(bar[key] for key in ("name", "value", "bound")), at_least=False)
             for check in checks for bar in check["bars"]]  # fmt: skip
     bars += against_simgrid(ranks[:2]) + whole_rounds.checked(measured, taken)
@@ -94,8 +92,21 @@ def run(launch, quick, say):
     machine["load_after"] = os.getloadavg()
     return plain({
         "checks": checks, "rows": rows, "methods": methods, "rounds": rounds,
-        "emulated": emulated, "machine": machine, "bars": judged(bars, quick),
+        "published": published, "emulated": emulated, "machine": machine,
+        "bars": judged(bars, quick),
     })  # fmt: skip
+
+
+def _of_all_methods(quick, ranks, say):
+    """Return the rows of `of_method` for all methods, and those for PUBLISHED ranks."""
+    methods, published = [], []
+    for name in contributions.METHODS:
+        say(f"supports of {name}")
+        how = {"clients": 4, "model": "lenet5"} if quick else {}
+        watched = contributions.of_method(name, **how)
+        methods += of_method(name, watched, ranks)
+        published += of_method(name, watched, (PUBLISHED,))
+    return methods, published
 
 
 def against_simgrid(ranks):

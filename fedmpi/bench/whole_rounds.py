@@ -114,12 +114,15 @@ def measure(launch, case):
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         config = Path(folder, "whole.toml")
         config.write_text(case.text)
-        counts = [ranks for ranks in range(1, launch.cores + 1) if launch.can(ranks)]
-        found = {ranks: launch.fedmpi(["bench", "run", config], ranks) for ranks in counts}
+        words, ranks = ["bench", "run", config], launch.cores if launch.can(launch.cores) else 1
+        if ranks > 1:  # all in one job, which starts once
+            words += ["--on", ",".join(map(str, range(1, ranks + 1)))]
+        found = launch.fedmpi(words, ranks)
+    alone, *others = found.get("runs", [found])
     work = experiment.work(np.arange(case.clients))
-    start = found[1]["first_round_at"] - found[1]["launched_at"] - found[1]["seconds"][0]
-    measured = one_rank(found[1], work, case.per_round, 4.0 * experiment.layout.size, start)
-    return measured, {ranks: middle(run["seconds"]) for ranks, run in found.items()}
+    start = alone["first_round_at"] - found["launched_at"] - alone["seconds"][0]
+    measured = one_rank(alone, work, case.per_round, 4.0 * experiment.layout.size, start)
+    return measured, {run["ranks"]: middle(run["seconds"]) for run in (alone, *others)}
 
 
 def assembled(case):

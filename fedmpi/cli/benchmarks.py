@@ -247,7 +247,9 @@ def scale(args):
 
             sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
         found = measured.run(launch_of(folder), args.quick, say)
-        checks, tables = found["checks"], [found[key] for key in ("rows", "methods", "rounds")]
+        checks, tables = found["checks"], [
+            found[key] for key in ("rows", "methods", "rounds", "published")
+        ]
         tables.append(found["emulated"]["rows"])
         if args.figure:
             draw(found, args.figure)
