@@ -56,3 +56,15 @@ def write(path, found):
     """Write a dict as JSON to `path`, if there is one."""
     if path:
         path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def warmup(args):
+    """Compile the kernels into this node's cache; with several ranks, one of a node compiles."""
+    from fedmpi.bench.warm import warm
+    from fedmpi.comm.start import start
+
+    comm = start(os.environ)
+    folder = prepare()
+    seconds = warm(comm)
+    if comm.rank == 0:
+        print(f"kernels ready after {seconds:.1f} s, in {folder}")

@@ -4,7 +4,7 @@ import os
 from math import inf
 from pathlib import Path
 
-from fedmpi.cli.bench_setup import launch_of, on_nodes, prepare, say, write
+from fedmpi.cli.bench_setup import launch_of, on_nodes, prepare, say, warmup, write
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_choices, show_machine, show_rows
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.errors import ConfigError
@@ -104,8 +104,7 @@ def run(args):
     root = data_root(resolved.config.data.root)
     how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
     if args.on:
-        counts = first_ranks.counts_of(args.on, comm.size)
-        found = first_ranks.measure(resolved, comm, counts, how)
+        found = first_ranks.measure(resolved, comm, args.on, how)
     else:
         found = live.measure(resolved, comm, how, args.bare)
     if comm.rank == 0:
@@ -272,18 +271,6 @@ def world(args):
     print(f"links: {found['links']}")
     show_rows(found["rows"])
     show_bars(found["bars"])
-
-
-def warmup(args):
-    """Compile the kernels into this node's cache; with several ranks, one of a node compiles."""
-    from fedmpi.bench.warm import warm
-    from fedmpi.comm.start import start
-
-    comm = start(os.environ)
-    folder = prepare()
-    seconds = warm(comm)
-    if comm.rank == 0:
-        print(f"kernels ready after {seconds:.1f} s, in {folder}")
 
 
 _WHATS = (
