@@ -1,7 +1,8 @@
 """Starts `fedmpi` from a process in which its modules are loaded, which takes seconds.
 
-`Starts` asks this file, run as a program, for one start after another. Each is a fork, made while
-no thread, MPI or CUDA has begun, and has a session of its own.
+`Starts` runs this file as a program, which `tests/started.py` asks for one process after another.
+Each is a fork, made while no thread, MPI or CUDA has begun, and has a session of its own. It is
+killed if the process that asked for it ends.
 """
 
 import gc
@@ -9,17 +10,21 @@ import importlib
 import json
 import os
 import runpy
+import selectors
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from tests.started import LAUNCHER
+
 LOADED = ("fedmpi.cli", "fedmpi.experiment.execute", "fedmpi.learn.engines", "fedmpi.record.writer")
+HERE = Path(__file__).parent
 
 
 class Starts:
@@ -28,89 +33,100 @@ class Starts:
     def __init__(self):
         self._process = None
 
-    def run(self, words, timeout, cwd, env):
-        """Return the CompletedProcess of `fedmpi words`; its returncode is None past timeout."""
-        self._process = self._process or subprocess.Popen(
-            [sys.executable, "-m", "tests.starts"], cwd=Path(__file__).parents[1], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        with tempfile.TemporaryDirectory() as folder:
-            out, err = Path(folder, "out"), Path(folder, "err")
-            asked = {"words": words, "cwd": str(cwd), "env": env, "out": str(out), "err": str(err)}
-            try:
-                code = self._ask(json.dumps(asked), timeout)
-            except BaseException:  # what is answered now would be taken for the next answer
-                self.end()
-                raise
-            return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
-
-    def _ask(self, line, timeout):
-        print(line, file=self._process.stdin, flush=True)
-        child, late = int(self._process.stdout.readline()), threading.Event()
-
-        def kill():
-            late.set()
-            with suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
-
-        limit = threading.Timer(timeout, kill)
-        limit.start()
-        try:
-            code = int(self._process.stdout.readline())
-        except BaseException:
-            kill()
-            raise
-        finally:
-            limit.cancel()
-            limit.join()
-        return None if late.is_set() else code
+    def words(self):
+        """Return the words that come before those of `fedmpi`, behind Python's name."""
+        if self._process is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="fedmpi-starts-")
+            self._path = Path(self._folder.name, "socket")
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(self._path))
+                listener.listen(64)
+                words = [sys.executable, "-m", "tests.starts", str(listener.fileno())]
+                self._process = subprocess.Popen(words, cwd=HERE.parent, stdin=subprocess.PIPE,
+                                                 pass_fds=[listener.fileno()])
+        return ["-I", "-S", HERE / "started.py", self._path]
 
     def end(self):
         """End the process, if it was started."""
         if self._process:
-            self._process.stdin.close()
-            self._process.stdout.close()
-            self._process.wait()
+            self._process.communicate()
+            self._folder.cleanup()
             self._process = None
 
 
 def main():
-    """Load what takes long, then start what standard input asks for: a line of JSON a start.
-
-    Writes the process id of each, and its exit code when it has ended.
-    """
+    """Load what takes long, then fork what is asked for, until standard input ends."""
     for name in LOADED:
         importlib.import_module(name)
     # The first kernel takes longest, since numba then loads all that kernels are made of.
     largest_kept = importlib.import_module("fedmpi.kernels.sums").largest_kept
     largest_kept(np.arange(2), np.ones(1, np.uint8), np.zeros(1, np.float32))
     gc.freeze()  # or the first collection in a child would copy every page
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        asked = json.loads(line)
-        child = os.fork()
-        if not child:
-            answers.close()
-            begin(**asked)
+    listener, ready = socket.socket(fileno=int(sys.argv[1])), selectors.DefaultSelector()
+    for source in (listener, sys.stdin):
+        ready.register(source, selectors.EVENT_READ)
+    while True:
+        event, _ = ready.select()[0]  # of one at a time: it may settle the next
+        if event.fileobj is sys.stdin:
             return
-        print(child, file=answers, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+        if event.fileobj is listener:
+            start(listener, ready)
+        else:
+            end(event, ready)
 
 
-def begin(words, cwd, env, out, err):
-    """Be `python -m fedmpi words` in the folder `cwd`."""
+def start(listener, ready):
+    """Fork a process for who asks next, and watch both."""
+    asker, _ = listener.accept()
+    _, streams, _, _ = socket.recv_fds(asker, 1, 4)
+    line = asker.makefile().readline()
+    child = line and os.fork()
+    if child == 0:
+        listener.close()
+        begin(**json.loads(line), streams=streams)
+    for stream in streams:
+        os.close(stream)
+    if child:
+        for source in (os.pidfd_open(child), asker):
+            ready.register(source, selectors.EVENT_READ, (child, asker))
+
+
+def end(event, ready):
+    """Kill a process whose asker is gone, or tell the asker that the process is."""
+    child, asker = event.data
+    ready.unregister(event.fileobj)
+    if event.fileobj is asker:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        return
+    os.close(event.fileobj)
+    _, status = os.waitpid(child, 0)
+    with suppress(KeyError):
+        ready.unregister(asker)
+    with suppress(BrokenPipeError):
+        asker.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    asker.close()
+
+
+def begin(words, cwd, env, streams):
+    """Be `python -m fedmpi words` in the folder `cwd`, which raises SystemExit at its end."""
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    new = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    for number, (path, flags) in enumerate(((os.devnull, os.O_RDONLY), (out, new), (err, new))):
-        os.dup2(os.open(path, flags), number)
+    for number, stream in enumerate(streams[:3]):
+        os.dup2(stream, number)
+    if streams[3:]:
+        os.environ[LAUNCHER] = str(streams[3])
+    sys.stdout = os.fdopen(1, "w", closefd=False)  # Python's own know whether the old can seek
+    sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
     sys.path[0] = cwd
     sys.argv[1:] = words
     try:
         runpy.run_module("fedmpi", run_name="__main__", alter_sys=True)
     except SystemExit as ending:
+        if LAUNCHER in env:  # Python's own end also ends MPI
+            raise
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(ending.code or 0)  # to take down all that is loaded would take a second

@@ -61,6 +61,17 @@ def strange_launcher(environ, library):
     return library == "MPICH" and started(environ)[1] == "OMPI_COMM_WORLD_SIZE"
 
 
+def let_waiting_ranks_sleep(environ, cores):
+    """Set in `environ`, before MPI begins, that ranks of MPICH sleep while they wait.
+
+    Only where its launcher started more ranks on this node than it has `cores`: by default they
+    look for messages without a pause, and keep the cores from ranks that work. A value that the
+    user has set wins.
+    """
+    if _number(environ.get("MPI_LOCALNRANKS"), 0) > cores:
+        environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+
+
 def refuse_strange_launcher(environ, library):
     """Raise ConfigError where strange_launcher says so."""
     if strange_launcher(environ, library):

@@ -5,7 +5,13 @@ import sys
 from contextlib import contextmanager
 
 from fedmpi.comm.base import Serial
-from fedmpi.comm.launch import launched, refuse, refuse_lone_worlds, refuse_strange_launcher
+from fedmpi.comm.launch import (
+    launched,
+    let_waiting_ranks_sleep,
+    refuse,
+    refuse_lone_worlds,
+    refuse_strange_launcher,
+)
 from fedmpi.comm.library import family, join_ranks, library
 from fedmpi.comm.orphan import dying_with_parent, end_with
 from fedmpi.errors import AlikeError
@@ -26,6 +32,7 @@ def start(environ):
         refuse(environ, f"mpi4py finds no MPI library ({fault})\n"
                "load the module of your site's MPI, or install fedmpi[mpich]; see fedmpi doctor")
     refuse_strange_launcher(environ, family(name))
+    let_waiting_ranks_sleep(environ, os.cpu_count())
     parent = os.getppid()
     with dying_with_parent():
         join_ranks()

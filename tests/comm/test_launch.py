@@ -47,6 +47,17 @@ def test_processes_that_are_alone_without_knowing_are_counted(environ, size, lon
     assert launch.lone_worlds(environ, size) == lone
 
 
+@pytest.mark.parametrize(("environ", "cores", "value"), [
+    ({}, 2, None), (HYDRA, 2, None),
+    ({"MPI_LOCALNRANKS": "2"}, 2, None), ({"MPI_LOCALNRANKS": "3"}, 2, "1"),
+    ({"MPI_LOCALNRANKS": "3", "MPIR_CVAR_ENABLE_HEAVY_YIELD": "0"}, 2, "0"),
+])  # fmt: skip
+def test_ranks_sleep_while_they_wait_where_there_are_more_than_cores(environ, cores, value):
+    found = dict(environ)
+    launch.let_waiting_ranks_sleep(found, cores)
+    assert found.get("MPIR_CVAR_ENABLE_HEAVY_YIELD") == value
+
+
 def test_only_the_first_one_tells_the_remedy():
     with pytest.raises(ConfigError, match=r"SLURM_STEP_NUM_TASKS = 4.*\n.*srun --mpi=pmi2"):
         launch.refuse_lone_worlds(STEP | {"SLURM_PROCID": "0"}, 1)
