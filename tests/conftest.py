@@ -1,5 +1,6 @@
 """What every test may ask for: real data, seeded numbers, and fedmpi as a person would start it."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -29,13 +30,33 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # All processes share the compiled kernels, those of the commands that tests start as well.
 keep_kernels_on_node(os.environ)
 
-FRESH = (("bench",), ("doctor",))  # verbs that look at the process
+FRESH = (("doctor",),)  # verbs that look at the process
 AT_IMPORT = ("CUDA", "MKL", "NUMBA", "OMP", "OPENBLAS", "PYTHON")  # read while modules are loaded
 OWN = ("FEDMPI_RANKS", "NUMBA_CACHE_DIR")  # variables that commands under test do not get
+
+# Functions that are run to be killed are forked from a process that has loaded what they need.
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["tests.faults.test_kills", "tests.record.killed"])
+
+# Files that take longest: begun first, or a process that gets one last would work alone.
+LONGEST = (
+    "bench/test_verbs", "faults/test_kills", "experiment/test_estimate", "cli/test_use",
+    "cli/test_run", "experiment/test_memory_of_a_run", "cli/test_resume", "bench/test_kernel_cache",
+    "faults/test_machine", "test_manual_blocks", "learn/test_mechanisms", "fuzz/test_fuzz",
+    "algorithms/test_orderings", "learn/test_memory", "twins/test_twins", "test_packaging",
+    "learn/data/test_datasets", "faults/test_leftovers", "test_notebooks", "cli/test_doctor",
+)  # fmt: skip
 
 # The same examples on every machine and on every rank, however slow it is.
 hypothesis.settings.register_profile("fedmpi", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fedmpi")
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files that take longest before the others."""
+    places = {ROOT / f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    assert all(path.exists() for path in places), "LONGEST names a file that is gone"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture
@@ -162,16 +183,13 @@ def run_fedmpi(run_python, starts, tmp_path):
 
     Gives a CompletedProcess with returncode, stdout and stderr; the command is not
     expected to succeed. It runs in the test's own empty folder unless `cwd` is given.
-    Alone it is forked from a process that has the modules loaded, but for verbs that look at
-    the process, and variables that are read while modules are loaded.
+    It is forked from a process that has the modules loaded, but for verbs that look at the
+    process, and variables that are read while modules are loaded.
     """
 
     def run(*words, ranks=None, timeout=240, cwd=tmp_path, **env):
-        if ranks or words[:1] in FRESH or any(name.startswith(AT_IMPORT) for name in env):
-            return run_python("-m", "fedmpi", *words, ranks=ranks, timeout=timeout, cwd=cwd, **env)
-        done = starts.run([str(word) for word in words], timeout, cwd, environ_of(env))
-        if done.returncode is None:
-            pytest.fail(f"{done.args} still ran after {timeout} s\n{done.stdout}\n{done.stderr}")
-        return done
+        fresh = words[:1] in FRESH or any(name.startswith(AT_IMPORT) for name in env)
+        program = ["-m", "fedmpi"] if fresh else starts.words()
+        return run_python(*program, *words, ranks=ranks, timeout=timeout, cwd=cwd, **env)
 
     return run

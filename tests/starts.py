@@ -103,7 +103,7 @@ def end(event, ready):
     _, status = os.waitpid(child, 0)
     with suppress(KeyError):
         ready.unregister(asker)
-    with suppress(BrokenPipeError):
+    with suppress(ConnectionError):
         asker.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
     asker.close()
 

@@ -37,13 +37,14 @@ def test_the_global_generators_are_left_as_they_were():
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
-def test_all_ranks_begin_with_the_weights_of_the_first(tmp_path):
+def test_all_ranks_begin_with_the_weights_of_the_first(tmp_path, starts):
     config, out = write_config(tmp_path, rounds=2), tmp_path / "out.h5"
     config.write_text(config.read_text().replace('name = "mlp"\nhidden = [16]',
                                                  f'name = "{OWN}drawn_by_rank"'))
     found = []
     for ranks in (1, 2):
-        with Job(tmp_path, "run", config, "-o", out, "--overwrite", ranks=ranks) as job:
+        words = ["run", config, "-o", out, "--overwrite"]
+        with Job(tmp_path, *words, ranks=ranks, program=starts.words()) as job:
             assert job.end(SOON) == 0, job.text()
         found.append(reader.open(out).weights_sha256)
     assert found[0] == found[1]

@@ -67,12 +67,12 @@ def test_a_run_that_failed_goes_on_where_its_checkpoint_stands(tmp_path, monkeyp
 @pytest.mark.parametrize(("how", "rank", "place"), [
     ("SystemExit", 1, "plan"), ("KeyError", 2, "step"), ("_exit", 0, "plan"),
 ])
-def test_a_rank_that_leaves_takes_the_job_with_it(tmp_path, how, rank, place):
+def test_a_rank_that_leaves_takes_the_job_with_it(tmp_path, starts, how, rank, place):
     config = write_config(tmp_path, algorithm="Leaves")
     overrides = [*leaving(how, rank), f"algorithm.place={place}"]
-    words = [word for override in overrides for word in ("--set", override)]
-    ranks = max(2, rank + 1)
-    with Job(tmp_path, "run", config, "-o", tmp_path / "out.h5", *words, ranks=ranks) as job:
+    words = ["run", config, "-o", tmp_path / "out.h5"]
+    words += [word for override in overrides for word in ("--set", override)]
+    with Job(tmp_path, *words, ranks=max(2, rank + 1), program=starts.words()) as job:
         code = job.end(SOON)
         text = job.text()
     # Of a process that left with 0, MPICH's launcher says no more than that.

@@ -1,6 +1,5 @@
 """Runs that are killed again and again, anywhere, and end as the one that was left in peace."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from tests.cli.test_run import contents, equal
-from tests.conftest import ROOT, SOON
+from tests.conftest import FORK, ROOT, SOON
 from tests.faults.dying import POINTS, prepare
 from tests.faults.job import Job, rounds_of, run_here, write_config
 
@@ -22,8 +21,6 @@ KILLS = int(os.environ.get("FEDMPI_KILLS", "20"))
 SEED = os.environ.get("FEDMPI_SEED", "1")
 CHAIN = 10  # kills that one run suffers
 WITHIN = 5.0  # seconds in which no process of a killed job is left
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["tests.faults.test_kills"])
 DYING = (ROOT / "tests/faults/dying.py",)
 
 

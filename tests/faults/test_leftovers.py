@@ -1,6 +1,5 @@
 """What lies beside a result file belongs to its run, or is not taken up; the rest is gone."""
 
-import multiprocessing
 import os
 import signal
 import time
@@ -16,6 +15,7 @@ from fedmpi.record import checkpoint, whole
 from fedmpi.record.whole import replacement
 from fedmpi.round.memories import ClientStore
 from tests.cli.test_run import contents, equal
+from tests.conftest import FORK
 from tests.faults.job import Job, rounds_of, run_here, write_config
 
 ROUNDS = 6
@@ -147,9 +147,7 @@ def forgetful(out, folder):
 def test_a_killed_run_leaves_nothing_of_what_its_clients_remember(tmp_path):
     folder, out = tmp_path / "scratch", tmp_path / "out.h5"
     folder.mkdir()
-    process = multiprocessing.get_context("forkserver").Process(
-        target=forgetful, args=(out, folder)
-    )
+    process = FORK.Process(target=forgetful, args=(out, folder))
     process.start()
     end = time.monotonic() + 60
     while not (checkpoint.path_of(out).exists() and on_the_disk(process, folder)):

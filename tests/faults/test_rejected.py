@@ -49,10 +49,10 @@ def test_what_the_rejected_sent_is_not_in_the_model(tmp_path):
         assert one.weights_sha256 == other.weights_sha256
 
 
-def test_the_same_on_two_ranks(tmp_path):
+def test_the_same_on_two_ranks(tmp_path, starts):
     write_config(tmp_path, rounds=ROUNDS, algorithm="Raises")
     words = ["run", tmp_path / "exp.toml", "-o", tmp_path / "two.h5", "--quiet"]
-    with Job(tmp_path, *words, ranks=2) as job:
+    with Job(tmp_path, *words, ranks=2, program=starts.words()) as job:
         assert job.end() == 0, job.text()
     equal(contents(tmp_path / "two.h5"), contents(run(tmp_path, "Raises")))
 
@@ -77,10 +77,10 @@ def test_too_many_end_the_run_with_everything_kept(tmp_path):
             np.testing.assert_array_equal(model[name], tensor)
 
 
-def test_too_many_on_two_ranks_are_told_once(tmp_path):
+def test_too_many_on_two_ranks_are_told_once(tmp_path, starts):
     write_config(tmp_path, rounds=ROUNDS, algorithm="AllFail")
     words = ["run", tmp_path / "exp.toml", "-o", tmp_path / "out.h5", "--quiet"]
-    with Job(tmp_path, *words, ranks=2) as job:
+    with Job(tmp_path, *words, ranks=2, program=starts.words()) as job:
         assert job.end() == 1
         assert job.text().count("round 2: of 6 clients 6 rejected") == 1, job.text()
         assert "Traceback" not in job.text()

@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -11,8 +9,8 @@ import pytest
 
 from fedmpi.record import reader, schema
 from fedmpi.record.writer import Writer
-from tests.conftest import ROOT
-from tests.record import sample
+from tests.conftest import FORK, ROOT, SOON
+from tests.record import killed, sample
 
 
 def check(path):
@@ -50,18 +48,18 @@ def test_killed_inside_a_commit(tmp_path, run_python, point, rounds):
 def test_killed_at_thirty_random_moments(tmp_path):
     path = tmp_path / "out.h5"
     when = random.Random(1)
-    command = [sys.executable, str(ROOT / "tests/record/killed.py"), str(path), "never"]
     rounds = 0
     for _ in range(30):
-        process = subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)})
+        process = FORK.Process(target=killed.main, args=(path, "never"))
+        process.start()
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + SOON
             while not (path.exists() and check(path) > rounds):
-                assert process.poll() is None and time.monotonic() < deadline
+                assert process.is_alive() and time.monotonic() < deadline
             time.sleep(when.uniform(0, 0.02))
         finally:
             process.kill()
-            process.wait()
+            process.join()
         found = check(path)
         assert found > rounds  # nothing that a reader has seen is lost
         rounds = found
