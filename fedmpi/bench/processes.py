@@ -33,6 +33,8 @@ class Launch:
         Ranks that an arm may get.
     nodes : EmulatedNodes, optional
         Where ranks are started, one on each; without it all are on this node.
+    program : tuple of str
+        Words behind the interpreter that start fedmpi.
     """
 
     python: str
@@ -41,14 +43,15 @@ class Launch:
     cores: int
     most: int
     nodes: EmulatedNodes | None = None
+    program: tuple = ("-m", "fedmpi")
 
     def can(self, ranks):
         """Say whether that many ranks can be started."""
         return ranks == 1 or (bool(self.mpiexec) and ranks <= self.most)
 
     def fedmpi(self, words, ranks=1):
-        """Run `python -m fedmpi WORDS --json FILE`; return what it wrote and `launched_at`."""
-        return self.run([self.python, "-m", "fedmpi", *words, "--json"], ranks)
+        """Run `fedmpi WORDS --json FILE`; return what it wrote and `launched_at`."""
+        return self.run([self.python, *self.program, *words, "--json"], ranks)
 
     def run(self, words, ranks=1):
         """Run `words` and the name of a file for the answer, on some ranks; return it as a dict.

@@ -116,8 +116,8 @@ def _reductions(launch, folder, ranks, text):
     """Make one run; return its float64[rounds] seconds of reduction, and its median union."""
     config, out = folder / "run.toml", folder / "run.h5"
     config.write_text(text)
-    words = [launch.python, "-m", "fedmpi", "run", config, "-o", out, "--overwrite", "--quiet"]
-    launch.finish(words, ranks)
+    words = ["run", config, "-o", out, "--overwrite", "--quiet"]
+    launch.finish([launch.python, *launch.program, *words], ranks)
     with reader.open(out) as done:
         seconds = np.asarray(done.phases.reduce[FIRST:]).max(axis=1)
         return seconds, float(np.median(done.rounds.density_union[FIRST:]))

@@ -1,9 +1,14 @@
 """The measuring verbs run and write the numbers that they promise; not how large those are."""
 
 import json
+import os
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from fedmpi.cli import bench_setup, benchmarks
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from tests.conftest import namespaces
 
 CONFIG = """
@@ -25,6 +30,27 @@ def config(tmp_path):
     path = tmp_path / "exp.toml"
     path.write_text(CONFIG)
     return path
+
+
+@pytest.fixture
+def run_bench(main, starts, monkeypatch, tmp_path, capsys):
+    """Return run(*words): `fedmpi bench words` in this process, its arms forked as in run_fedmpi.
+
+    Gives returncode, stdout and stderr.
+    """
+    def launch_of(*words):
+        return replace(bench_setup.launch_of(*words), program=tuple(starts.words()))
+
+    monkeypatch.setattr(benchmarks, "launch_of", launch_of)
+    monkeypatch.setattr(benchmarks, "prepare", lambda: keep_kernels_on_node(os.environ))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        code = main(["bench", *words])
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return run
 
 
 def read(path):
@@ -62,8 +88,8 @@ def test_the_batched_engine_heeds_the_minutes_and_refuses_flower(run_fedmpi, tmp
 
 
 @pytest.mark.timeout(280)
-def test_round(run_fedmpi, tmp_path):
-    done = run_fedmpi("bench", "round", "--quick", "--json", "out.json", timeout=270)
+def test_round(run_bench, tmp_path):
+    done = run_bench("round", "--quick", "--json", "out.json")
     assert done.returncode == 0, done.stderr
     found = read(tmp_path / "out.json")
     assert set(found) == {
@@ -115,9 +141,8 @@ def test_bare_training_needs_one_rank(run_fedmpi, config):
 
 
 @pytest.mark.timeout(280)
-def test_kernels_of_models(run_fedmpi, tmp_path):
-    words = ("--models", "--quick", "--json", "out.json")
-    done = run_fedmpi("bench", "kernels", *words, timeout=270)
+def test_kernels_of_models(run_bench, tmp_path):
+    done = run_bench("kernels", "--models", "--quick", "--json", "out.json")
     assert done.returncode == 0, done.stderr
     found = read(tmp_path / "out.json")
     check_bars(found["bars"])
@@ -134,8 +159,8 @@ def test_kernels_of_models(run_fedmpi, tmp_path):
 
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("what", ["kernels", "collectives"])
-def test_kernels_and_collectives(run_fedmpi, tmp_path, what):
-    done = run_fedmpi("bench", what, "--quick", "--json", "out.json", timeout=270)
+def test_kernels_and_collectives(run_bench, tmp_path, what):
+    done = run_bench(what, "--quick", "--json", "out.json")
     assert done.returncode == 0, done.stderr
     found = read(tmp_path / "out.json")
     if what == "kernels":
@@ -150,9 +175,8 @@ def test_kernels_and_collectives(run_fedmpi, tmp_path, what):
 
 
 @pytest.mark.timeout(280)
-def test_scale(run_fedmpi, tmp_path):
-    words = ("--quick", "--json", "out.json", "--figure", "out.png")
-    done = run_fedmpi("bench", "scale", *words, timeout=270)
+def test_scale(run_bench, tmp_path):
+    done = run_bench("scale", "--quick", "--json", "out.json", "--figure", "out.png")
     assert done.returncode == 0, done.stderr
     found = read(tmp_path / "out.json")
     assert {row["ranks"] for row in found["rows"]} == {4, 16}
