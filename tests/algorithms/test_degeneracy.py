@@ -44,7 +44,7 @@ CASES = [
     ("fedsgc", {"sparsity": 0.0, "every": 2, "until": 1.0}, (), False),
     ("fedtiny", {"sparsity": 0.0, "candidates": 1}, (), True),
     ("sparsyfed", {"sparsity": 0.0, "beta": 1.0}, (), True),
-    ("fedbn", {}, ("model.name=lenet5",), True),
+    ("fedbn", {}, ("model.name=lenet5", "run.rounds=2"), True),
 ]
 
 

@@ -94,7 +94,7 @@ def test_relevance_is_the_slope_of_the_error_along_the_gate(inner, error):
         made = assemble(resolve(TEXT, "test", ["model.hidden=[4, 3]"]), Serial(), None)
     else:
         # Normalisation is measured with batch statistics but evaluated with running ones.
-        settings = ("clients.number=1", "clients.per_round=1", "model.name=lenet5")
+        settings = ("clients.number=6", "clients.per_round=1", "model.name=lenet5")
         made = experiment("skeletonization", settings)
     rho = measured(made, made.weights, error)
     for unit in range(0, len(rho), 1 if inner == "mlp" else 7):

@@ -22,7 +22,7 @@ warmup.warm()
 x, y = np.ones((128, 3, 32, 32), np.float32), np.zeros(128, np.int64)
 before = resident()
 found = KernelGradients.of(module, layout, (3, 32, 32), batch_size=128)
-for size in (5, 128, *range(16, 128, 16), 1):
+for size in (5, 128, 80, 1):
     found.gradient(found.weights, x[:size], y[:size], found.grad)
 print((resident() - before) / 1e6)
 """
@@ -66,7 +66,7 @@ def grown(run_python, program):
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT=1: would take hours")
 def test_batches_of_all_widths_share_one_buffer(run_python):
-    # ResNet-20 at batch 128 takes 289 MB; a buffer for each width would take 1,301 MB.
+    # ResNet-20 at batch 128 takes 289 MB; a buffer for each width would take 483 MB.
     assert 250 < grown(run_python, WIDTHS) < 330
 
 
