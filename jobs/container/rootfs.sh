@@ -11,5 +11,5 @@ python=${PYTHON:-python3.11} # of the version that bookworm has
 "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
     -c "$checkout/constraints.txt" --target "$folder/opt/fedmpi" --upgrade \
     numpy numba torch h5py mpi4py pydantic rich
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+"$python" -m pip install --quiet --disable-pip-version-check --no-deps \
     --target "$folder/opt/fedmpi" --upgrade "$checkout"
