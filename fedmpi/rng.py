@@ -7,6 +7,9 @@ from hashlib import blake2b
 
 import numpy as np
 
+from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Integers, Reals
+
 _64_BITS = (1 << 64) - 1
 
 
@@ -31,11 +34,33 @@ def rng_for(seed: int, purpose: str, round: int = 0, client: int = 0) -> np.rand
     numpy.random.Generator
         A fresh generator. Streams are disjoint: each has 2**128 blocks of its own.
     """
-    word = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "little")
     # Philox counts up from the low words, so round and client take the high ones.
-    key = np.array([seed & _64_BITS, word], np.uint64)
+    key = np.array(_key(seed, purpose), np.uint64)
     counter = np.array([0, 0, round, client], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def uniforms_for(seed: int, purpose: str, round: int, clients: Integers | int) -> Reals:
+    """Return float64[n, 4]: what `rng_for(seed, purpose, round, client).random(4)` is for each.
+
+    `clients` is int64[n], or a single client with the result float64[4].
+    """
+    each = np.atleast_1d(np.asarray(clients, np.int64))
+    found = np.empty((len(each), 4))
+    kernels.philox.uniforms(found, round_keys(seed, purpose), np.uint64(round), each)
+    return found.reshape(*np.shape(clients), 4)
+
+
+def round_keys(seed: int, purpose: str) -> AnyArray:
+    """Return uint64[10, 2]: what the kernels take for the streams of a purpose."""
+    found: AnyArray = kernels.philox.round_keys(*_key(seed, purpose))
+    return found
+
+
+def _key(seed: int, purpose: str) -> tuple[int, int]:
+    """Return the two words of a generator's key."""
+    word = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "little")
+    return seed & _64_BITS, word
 
 
 @contextmanager

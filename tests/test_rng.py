@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fedmpi.rng import rng_for
+from fedmpi.rng import rng_for, uniforms_for
 
 
 def test_the_same_address_gives_the_same_numbers():
@@ -31,3 +31,11 @@ def test_streams_of_neighbours_are_uncorrelated(client):
     here = rng_for(0, "x", 0, client).random(20_000)
     there = rng_for(0, "x", 0, client + 1).random(20_000)
     assert abs(np.corrcoef(here, there)[0, 1]) < 0.03
+
+
+def test_a_client_is_drawn_alone_as_among_others():
+    clients = np.array([5, 0, 10**9])
+    found = uniforms_for(3, "dropout", 4, clients)
+    for client, drawn in zip(clients.tolist(), found, strict=True):
+        np.testing.assert_array_equal(drawn, rng_for(3, "dropout", 4, client).random(4))
+        np.testing.assert_array_equal(drawn, uniforms_for(3, "dropout", 4, client))

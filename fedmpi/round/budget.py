@@ -22,7 +22,7 @@ def spent(experiment: Experiment, rounds: int) -> float:
     if bound > noise.norm or not _only_changes(experiment, noise):
         return float("inf")
     config, world = experiment.config, experiment.devices
-    steady = world.presence is None and not (world.availability < 1).any()
+    steady = world.presence is None and not world.may_be_away
     uniform = config.clients.selection == "uniform" and config.schedule.mode != "async" and steady
     sampling = Sampling(config.selected, len(experiment.holders), uniform)
     return epsilon(noise, sampling, rounds)

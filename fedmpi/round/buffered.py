@@ -11,8 +11,9 @@ A round is one step of the server, and a client is trained in the round that it 
 the weights that it got. Who comes when follows from plans alone, so all ranks know the clients of a
 round before they train them, and share them out as in any other round. Ours: clients that begin
 during a round are drawn at its start, among the idle clients; shares are of the clients that
-report. A client that is lost gives up its place when it has received its message. Where the size of
-a message is known only after training, a client's seconds are those of `dry_run.bytes_up`.
+report. A client at work does not leave, whatever its trace says. A client that is lost gives up its
+place when it has received its message. Where the size of a message is known only after training, a
+client's seconds are those of `dry_run.bytes_up`.
 """
 
 from collections import deque
@@ -142,13 +143,15 @@ class Buffered(Cohorts):
         experiment = self._experiment
         config, devices = experiment.config, experiment.devices
         seed = config.run.seed
-        self.conditions = conditions_of(devices, experiment.schedule, seed, round, now)
+        found = conditions_of(devices, experiment.schedule, seed, round, now)
+        # Who began before this round is not judged by who leaves after its start.
+        self.conditions = replace(found, left=None)
         there = available(devices, seed, round, now)
         there = np.ones(len(experiment.sizes), bool) if there is None else there
         there[self._flying["client"]] = False
         world = world_of(experiment, there, now)
         wanted = self._slots - flying + self._count - 1
-        if devices.dropout.any():  # a lost client frees its place
+        if devices.may_be_lost:  # a lost client frees its place
             gone = int(self._flying["lost"].sum())
             wanted = int(np.ceil((wanted + gone) / max(1 - devices.dropout.mean(), 0.01)))
         drawn = experiment.selector.select(round, world, wanted, in_turn=True)

@@ -6,25 +6,27 @@ part drop out of a round, by failures, or because a phone was needed for somethi
 
 import numpy as np
 
-from fedmpi.rng import rng_for
+from fedmpi.arrays import Bools, Integers
+from fedmpi.rng import rng_for, uniforms_for
+from fedmpi.world.devices import Devices
 
 
-def available(devices, seed, round, now=0.0):
+def available(devices: Devices, seed: int, round: int, now: float = 0.0) -> Bools | None:
     """Return bool[K]: which clients can be selected in a round that begins at second `now`.
 
     None if all can be, always: then nothing is drawn.
     """
-    if devices.always:
-        return None
+    there = None if devices.presence is None else devices.presence.there(now)
+    if not devices.may_be_away:
+        return there
     drawn = rng_for(seed, "availability", round).random(len(devices.availability))
     found = drawn < devices.availability
-    return found if devices.presence is None else found & devices.presence.there(now)
+    return found if there is None else found & there
 
 
-def dropped(devices, clients, seed, round):
+def dropped(devices: Devices, clients: Integers, seed: int, round: int) -> Bools:
     """Return bool[n]: which of the selected `clients` int64[n] are lost in a round."""
-    chance = devices.dropout[clients]
-    lost = np.zeros(len(clients), bool)
-    for i in np.flatnonzero(chance).tolist():
-        lost[i] = rng_for(seed, "dropout", round, int(clients[i])).random() < chance[i]
-    return lost
+    if not devices.may_be_lost:
+        return np.zeros(len(clients), np.bool_)
+    drawn = uniforms_for(seed, "dropout", round, clients)[:, 0]
+    return drawn < devices.dropout[clients]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedmpi.arrays import Integers, Reals
-from fedmpi.rng import rng_for
+from fedmpi.rng import uniforms_for
 from fedmpi.world.devices import RATES, Devices
 from fedmpi.world.schedule import Schedule
 
@@ -75,14 +75,14 @@ class Jitter:
 
     def __init__(self, deviation: float, seed: int, round: int) -> None:
         self._deviation, self._seed, self._round = deviation, seed, round
-        self._drawn: dict[int, Reals] = {}
 
     def applied(self, usual: Any, number: int, clients: Any) -> Any:
-        """Return float64[n]: the usual rate `number` of RATES of `clients`, times its factor."""
-        each = np.atleast_1d(clients).tolist()
-        for client in each:
-            if client not in self._drawn:
-                rng = rng_for(self._seed, "jitter", self._round, client)
-                self._drawn[client] = np.exp(self._deviation * rng.standard_normal(len(RATES)))
-        factors = np.array([self._drawn[client][number] for client in each])
-        return usual[clients] * factors.reshape(np.shape(clients))
+        """Return float64[n]: the usual rate `number` of RATES of `clients`, times its factor.
+
+        Four uniform numbers make two pairs of normal ones (Box and Muller, 1958).
+        """
+        drawn = uniforms_for(self._seed, "jitter", self._round, clients)
+        pair, turn = divmod(number, 2)
+        length = np.sqrt(-2 * np.log1p(-drawn[..., 2 * pair]))
+        angle = 2 * np.pi * (drawn[..., 2 * pair + 1] - turn / 4)
+        return usual[clients] * np.exp(self._deviation * length * np.cos(angle))

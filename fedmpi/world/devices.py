@@ -69,7 +69,7 @@ class Devices:
     cell_clients: int = 1
     cell_mbit_s: float = 0.0  # 0: no cell has a limit
 
-    @property
+    @cached_property
     def speed(self):
         """float64[K]: compute rate relative to the fastest client."""
         if alike(self.gflop_s):
@@ -77,9 +77,14 @@ class Devices:
         return self.gflop_s / self.gflop_s.max()
 
     @cached_property
-    def always(self):
-        """True if every client is there in every round."""
-        return self.presence is None and not (self.availability < 1).any()
+    def may_be_away(self):
+        """True if any client is away in some rounds by chance, whatever its trace says."""
+        return bool((self.availability < 1).any())
+
+    @cached_property
+    def may_be_lost(self):
+        """True if any client is lost in some rounds by chance."""
+        return bool(self.dropout.any())
 
     def individual(self):
         """Return the arrays [K] in which clients differ, by name: what ranks may share."""
@@ -94,7 +99,7 @@ class Devices:
         """
         columns = {"tier": np.array(self.names)[self.tier]}
         columns |= {name: getattr(self, name) for name in RATES}
-        if (self.availability < 1).any() or self.dropout.any():
+        if self.may_be_away or self.may_be_lost:
             columns |= {"availability": self.availability, "dropout": self.dropout}
         if np.isfinite(self.memory_mb).any():
             columns["memory_mb"] = self.memory_mb

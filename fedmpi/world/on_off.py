@@ -1,21 +1,21 @@
 """Presence as a Markov chain: exponential spells there and away, without memory.
 
-A chain with two states and rates a (comes) and b (goes) is the same as this: at the events of a
-Poisson process of rate a + b the state is drawn afresh, "there" with probability a / (a + b)
-(uniformisation; Jensen, "Markoff chains as an aid in the study of Markoff processes", 1953).
-So the state at a second is that of the last event before it, and is found without the whole past.
+Each client's state at a second follows from the last event of two Poisson processes: it comes
+with rate 1 / off_s and goes with rate 1 / on_s (kernels/chains.py).
 """
+
+from functools import lru_cache
+from math import exp, factorial
 
 import numpy as np
 
-from fedmpi.arrays import Reals
-from fedmpi.rng import rng_for
+from fedmpi import kernels
+from fedmpi.arrays import Bools, Reals
+from fedmpi.rng import round_keys
 from fedmpi.world.presence import Presence
 
-EVENTS = 8.0  # of the Poisson process in a block, on average
-AHEAD = 512  # blocks that are searched for a change; a spell seen to last longer never ends
-PART = 1 << 16  # clients whose events are held at a time
-_MIDDLE = 1 << 40  # block number of virtual second 0, so that blocks before it have numbers
+EVENTS = 3.0  # of a process in a block, on average
+MOST = 40  # events that a block can have; P(more) is below 1e-28
 
 
 class OnOff(Presence):
@@ -23,61 +23,29 @@ class OnOff(Presence):
 
     def __init__(self, seed: int, shift_s: Reals, on_s: float, off_s: float) -> None:
         super().__init__(shift_s)
-        self._seed, self._on = seed, on_s / (on_s + off_s)
-        self._block_s = EVENTS / (1 / on_s + 1 / off_s)
+        self._keys = round_keys(seed, "comes"), round_keys(seed, "goes")
+        self._blocks_s = EVENTS * off_s, EVENTS * on_s
+        self._below = np.cumsum([exp(-EVENTS) * EVENTS**n / factorial(n) for n in range(MOST)])
+        self._below[-1] = 1.0
+        self._changes = lru_cache(maxsize=1)(self._changes)  # type: ignore[method-assign]
 
-    def there(self, now):
-        return self._in_parts(self._there, now)
+    def there(self, now: float) -> Bools:
+        """Return bool[K]: who is there."""
+        return self._changes(now)[0]
 
-    def leaves(self, now):
-        return self._in_parts(self._next, now, False)
+    def leaves(self, now: float) -> Reals:
+        """Return float64[K]: when each client goes."""
+        return self._changes(now)[1]
 
-    def comes(self, now):
-        return np.where(self.there(now), now, self._in_parts(self._next, now, True))
+    def comes(self, now: float) -> Reals:
+        """Return float64[K]: `now`, or when each client comes."""
+        there, change = self._changes(now)
+        return np.where(there, now, change)
 
-    def _in_parts(self, answer, *about):
-        """Return what `answer` says of all clients, PART of them at a time."""
-        total = len(self.shift_s)
-        sizes = [min(PART, total - first) for first in range(0, total, PART)]
-        found = [answer(part, size, *about) for part, size in enumerate(sizes)]
-        return np.concatenate(found) if found else np.zeros(0)
-
-    def _there(self, part, size, now):
-        """Return bool[size]: who of a part is there."""
-        state, block = np.zeros(size, bool), int(now // self._block_s)
-        open_ = np.arange(size)
-        while len(open_):
-            times, on = self._events(block, part, size, open_)
-            before = np.where(times <= now, times, -np.inf)
-            last = before.argmax(axis=1)
-            rows = np.arange(len(open_))
-            state[open_] = on[rows, last]
-            open_ = open_[np.isneginf(before[rows, last])]
-            block -= 1
-        return state
-
-    def _next(self, part, size, now, wanted):
-        """Return float64[size]: when a part's clients first draw `wanted` after `now`."""
-        found, block = np.full(size, np.inf), int(now // self._block_s)
-        for number in range(block, block + AHEAD):
-            open_ = np.flatnonzero(np.isinf(found))
-            if not len(open_):
-                break
-            times, on = self._events(number, part, size, open_)
-            found[open_] = np.where((times > now) & (on == wanted), times, np.inf).min(axis=1)
-        return found
-
-    def _events(self, block, part, size, clients):
-        """Return the events of `clients` int64[n] of a part in a block, and states drawn there.
-
-        float64[n, m] seconds, infinite where there is no event, and bool[n, m].
-        """
-        rng = rng_for(self._seed, "on-off", _MIDDLE + block, part)
-        counts = rng.poisson(EVENTS, size)
-        shape = (len(counts), max(int(counts.max(initial=0)), 1))
-        places, on = rng.random(shape), rng.random(shape) < self._on
-        if len(clients) < size:
-            counts, places, on = counts[clients], places[clients], on[clients]
-        times = (block + places) * self._block_s
-        times[np.arange(shape[1]) >= counts[:, None]] = np.inf
-        return times, on
+    def _changes(self, now: float) -> tuple[Bools, Reals]:
+        """Return bool[K], who is there, and float64[K], when that changes."""
+        clients = len(self.shift_s)
+        there, change = np.empty(clients, np.bool_), np.empty(clients)
+        law = *self._keys, *self._blocks_s, self._below
+        kernels.chains.changes(there, change, *law, float(now))
+        return there, change

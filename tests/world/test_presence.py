@@ -8,7 +8,6 @@ import pytest
 from fedmpi.config import read
 from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
-from fedmpi.world import on_off
 from fedmpi.world.devices import devices_of
 from fedmpi.world.nights import Nights
 from fedmpi.world.on_off import OnOff
@@ -70,7 +69,7 @@ def test_the_search_in_ranges_is_that_of_numpy(rng):
         assert found[k] == bounds[k] + np.searchsorted(own, wanted[k], side="right") - 1
 
 
-@pytest.mark.parametrize(("on", "off"), [(10.0, 10.0), (30.0, 5.0), (2.0, 40.0)])
+@pytest.mark.parametrize(("on", "off"), [(10.0, 10.0), (30.0, 5.0), (0.5, 40.0)])
 def test_spells_of_the_chain_are_exponential_with_the_means_asked_for(on, off):
     presence = OnOff(3, np.zeros(2000), on, off)
     found = np.array([presence.there(now) for now in np.arange(0, 2000, 50.0)])
@@ -110,6 +109,9 @@ def test_what_is_there_depends_on_the_second_alone():
     for now, found in zip((1e6, 77.0, 0.0), want[::-1], strict=True):
         np.testing.assert_array_equal(again.there(now), found)
     assert (OnOff(6, np.zeros(60), 20.0, 10.0).there(77.0) != want[1]).any()
+    few = OnOff(5, np.zeros(9), 20.0, 10.0)  # nor on how many other clients there are
+    np.testing.assert_array_equal(few.there(77.0), want[1][:9])
+    np.testing.assert_array_equal(few.leaves(77.0), first.leaves(77.0)[:9])
 
 
 def test_nights_are_at_night_in_every_time_zone():
@@ -202,19 +204,3 @@ def test_the_hundred_phones_of_flash(data_root):
     assert sorted(np.bincount(devices.columns()["trace"])) == [2] * 50 + [3] * 50
     again = resolve.again({"text": text, "values": resolved.values()}, "out.h5")
     assert again.config.devices == resolved.config.devices
-
-
-def test_clients_are_drawn_in_parts_so_that_memory_has_a_bound(monkeypatch):
-    monkeypatch.setattr(on_off, "PART", 16)
-    many, few = OnOff(3, np.zeros(40), 20.0, 10.0), OnOff(3, np.zeros(16), 20.0, 10.0)
-    for now in (0.0, 77.0):
-        for one, other in zip(*((p.there(now), p.leaves(now), p.comes(now)) for p in (many, few)),
-                              strict=True):  # fmt: skip
-            assert one.shape == (40,)
-            np.testing.assert_array_equal(one[:16], other)
-            assert (one[16:32] != other).any()
-        leaves = many.leaves(now)[many.there(now)]
-        assert (leaves > now).all()
-        for k in np.flatnonzero(many.there(now)):
-            assert many.there(many.leaves(now)[k] - 1e-6)[k]
-            assert not many.there(many.leaves(now)[k] + 1e-6)[k]

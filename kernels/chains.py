@@ -1,0 +1,73 @@
+"""Markov chains of two states: when a client comes and goes, found without its past.
+
+The client comes at the events of one Poisson process and goes at those of another (an event that
+changes nothing counts for nothing), so the state at a second is that of the last event before it,
+and the next change is the next event of the other kind. Each process is cut into blocks of time.
+A block's events follow from words that are addressed by block and client: their number, by the
+inverse of the Poisson distribution, then the place of each in the block.
+"""
+
+import numpy as np
+
+from fedmpi.kernels._counter import block, unit
+from fedmpi.kernels._jit import kernel
+
+MIDDLE = 1 << 40  # number of the block that begins at second 0, so that blocks before it have one
+
+
+@kernel
+def changes(there, change, comes, goes, comes_s, goes_s, below, now):
+    """Write who is there at second `now`, and the second of each client's next change.
+
+    `there` bool[K] and `change` float64[K] are results, of clients 0 to K - 1. `comes` and `goes`
+    uint64[10, 2] are the round keys of the two processes, `comes_s` and `goes_s` the seconds of a
+    block of each. `below` float64[m] is the distribution of the number of events in a block:
+    below[n] = P(at most n), 1 at the end.
+    """
+    first_c, first_g = np.int64(np.floor(now / comes_s)), np.int64(np.floor(now / goes_s))
+    for k in range(len(there)):
+        c, g = first_c, first_g
+        came, next_came = _inside(comes, c, k, comes_s, below, now)
+        went, next_went = _inside(goes, g, k, goes_s, below, now)
+        # The later of the two decides, once the other is known not to come after it.
+        while (came <= went or came < g * goes_s) and (went <= came or went < c * comes_s):
+            if came > went or (came == went and g * goes_s > c * comes_s):
+                g -= 1
+                went = _inside(goes, g, k, goes_s, below, now)[0]
+            else:
+                c -= 1
+                came = _inside(comes, c, k, comes_s, below, now)[0]
+        there[k] = came > went
+        if there[k]:
+            change[k] = _following(goes, first_g, k, goes_s, below, now, next_went)
+        else:
+            change[k] = _following(comes, first_c, k, comes_s, below, now, next_came)
+
+
+@kernel
+def _following(keys, number, client, block_s, below, now, after):
+    """Return `after`, or the first event past a block if that is infinite."""
+    while after == np.inf:
+        number += 1
+        after = _inside(keys, number, client, block_s, below, now)[1]
+    return after
+
+
+@kernel
+def _inside(keys, number, client, block_s, below, now):
+    """Return a block's last event up to `now` and its first after; infinite without any."""
+    before, after = -np.inf, np.inf
+    round, who = np.uint64(number + MIDDLE), np.uint64(client)
+    words = block(keys, np.uint64(0), round, who)
+    drawn, events = unit(words[0]), 0
+    while drawn >= below[events]:
+        events += 1
+    for event in range(1, events + 1):  # word 0 is taken
+        if event % 4 == 0:
+            words = block(keys, np.uint64(event // 4), round, who)
+        time = (number + unit(words[event % 4])) * block_s
+        if time <= now:
+            before = max(before, time)
+        else:
+            after = min(after, time)
+    return before, after
