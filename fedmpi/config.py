@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from fedmpi.errors import ConfigError
 from fedmpi.model_section import ModelSection
 from fedmpi.section import (
+    Amount,
     Name,
     NamedSection,
     NotNegative,
@@ -21,6 +22,7 @@ from fedmpi.section import (
     Rate,
     Section,
     Share,
+    Speed,
     Threads,
     Unit,
     check,
@@ -186,9 +188,9 @@ class NetworkSection(Section):
     value, rounded to nearest, and the server uses the rounded values. The server sends float32.
     """
 
-    up_mbit_s: Rate = 10.0
-    down_mbit_s: Rate = 50.0
-    latency_s: NotNegative = 0.05
+    up_mbit_s: Speed = 10.0
+    down_mbit_s: Speed = 50.0
+    latency_s: Amount = 0.05
     codec: Literal["auto", "float16", "bfloat16"] = "auto"
 
     @property

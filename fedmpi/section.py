@@ -15,6 +15,10 @@ Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Of simulated devices: virtual times, joules and grams stay finite within these limits.
+Speed = Annotated[float, Field(ge=1e-6, le=1e15)]
+Amount = Annotated[float, Field(ge=0, le=1e9)]
+Second = Annotated[float, Field(ge=0, le=1e12)]
 
 
 _KINDS = {

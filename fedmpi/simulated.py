@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fedmpi.section import Name, NotNegative, Positive, Rate, Section, Share, Unit
+from fedmpi.section import (
+    Amount,
+    Name,
+    NotNegative,
+    Positive,
+    Rate,
+    Second,
+    Section,
+    Share,
+    Speed,
+    Unit,
+)
 
 
 class Tier(Section):
@@ -17,16 +28,16 @@ class Tier(Section):
 
     name: Name
     share: Share
-    gflop_s: Rate
-    up_mbit_s: Rate
-    down_mbit_s: Rate
-    latency_s: NotNegative = 0.05
+    gflop_s: Speed
+    up_mbit_s: Speed
+    down_mbit_s: Speed
+    latency_s: Amount = 0.05
     availability: Share | None = None
     dropout: Unit | None = None
     memory_mb: Rate | None = None
-    power_w: NotNegative | None = None
-    idle_w: NotNegative | None = None
-    joule_per_mb: NotNegative | None = None
+    power_w: Amount | None = None
+    idle_w: Amount | None = None
+    joule_per_mb: Amount | None = None
 
 
 PROFILES = {
@@ -42,8 +53,8 @@ PROFILES = {
 }
 TRACES = ("nights", "on-off")
 Spells = tuple[tuple[float, ...], ...]
-Links = tuple[tuple[NotNegative, NotNegative, Rate, Rate], ...]
-Intensity = tuple[tuple[NotNegative, NotNegative], ...]
+Links = tuple[tuple[Amount, Second, Speed, Speed], ...]
+Intensity = tuple[tuple[Second, Amount], ...]
 
 
 Zone = Annotated[float, Field(ge=-24, le=24)]
@@ -77,7 +88,7 @@ class DevicesSection(Section):
     """
 
     profile: Name = "uniform"
-    gflop_s: Rate = 10.0
+    gflop_s: Speed = 10.0
     availability: Share = 1.0
     dropout: Unit = 0.0
     tiers: tuple[Tier, ...] | None = None
@@ -91,14 +102,14 @@ class DevicesSection(Section):
     bandwidth: Name | None = None
     jitter: Annotated[float, Field(ge=0, le=3)] = 0.0
     cell_clients: Positive = 100
-    cell_mbit_s: Rate | None = None
+    cell_mbit_s: Speed | None = None
     policy: Literal["fixed", "speed", "fit-deadline", "fit-memory"] = "fixed"
     knob: Literal["method", "steps"] = "method"
     memory_mb: Rate | None = None
-    power_w: NotNegative = 0.0
-    idle_w: NotNegative = 0.0
-    joule_per_mb: NotNegative = 0.0
-    carbon_g_per_kwh: NotNegative | Name = 0.0
+    power_w: Amount = 0.0
+    idle_w: Amount = 0.0
+    joule_per_mb: Amount = 0.0
+    carbon_g_per_kwh: Amount | Name = 0.0
     recorded: Spells | None = None
     links: Links | None = None
     intensity: Intensity | None = None
@@ -182,7 +193,7 @@ class ScheduleSection(Section):
     """
 
     mode: Literal["sync", "deadline", "async"] = "sync"
-    deadline_s: Rate | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=1e12)] | None = None
     over_select: Annotated[float, Field(ge=1, le=1000)] = 1.0
     buffer_size: Positive | None = None
     max_staleness: Annotated[int, Field(ge=0)] | None = None

@@ -208,7 +208,7 @@ class _Parts:
 
     def _numbers(self, array):
         """Append an array, little-endian; return its entry."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")  # which leaves a single number without an axis
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         entry = self._append(memoryview(little).cast("B") if little.size else b"")
         return [*entry, little.dtype.str, list(array.shape)]

@@ -56,7 +56,7 @@ class Oort(Selector, name="oort"):
         if not most:
             return found
         utility = self._utility(known, round, world.seconds)
-        pool = utility >= CUT * np.sort(utility)[-most]
+        pool = utility >= CUT * np.partition(utility, -most)[-most]
         chances = np.maximum(utility[pool], 1e-12)
         return np.concatenate((known[pool][draw(rng, chances, most)], found))
 

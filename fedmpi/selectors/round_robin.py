@@ -32,4 +32,4 @@ class RoundRobin(Selector, name="round-robin"):
 
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
         """Go on with that client."""
-        self._next = int(arrays["next"])
+        self._next = arrays["next"].item()

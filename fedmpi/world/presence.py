@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from fedmpi.arrays import Bools, Reals
+from fedmpi.errors import ConfigError
 from fedmpi.rng import rng_for
 
 DAY = 86400.0
@@ -46,12 +47,17 @@ class Presence(ABC):
     def begin(self, now: float, able: Bools) -> float:
         """Return the first second from `now` on at which one of the clients `able` is there.
 
-        `now` itself if that is never.
+        Raises ConfigError if that is never.
         """
         if self.there(now)[able].any():
             return now
-        first = self.comes(now)[able].min(initial=np.inf)
-        return float(first) if np.isfinite(first) else now
+        first = float(self.comes(now)[able].min(initial=np.inf))
+        if first == np.inf:
+            raise ConfigError(
+                "devices.trace: no client with samples is ever present; use another trace, or more "
+                "clients"
+            )
+        return first
 
 
 def shifts(zones: tuple[float, ...], clients: int, seed: int) -> Reals:

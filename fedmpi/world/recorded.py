@@ -1,5 +1,6 @@
 """Presence as it was recorded: the spells of real devices, repeated for ever."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ class Recorded(Presence):
         self._spells, self.device = spells, device
         self._low, self._high = spells.first[device], spells.first[device + 1]
         self._length = spells.length[device]
+        self._find = lru_cache(maxsize=1)(self._find)  # for who is there, and until when
 
     def there(self, now):
         local, last = self._find(now)

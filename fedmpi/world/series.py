@@ -2,7 +2,7 @@
 
 import csv
 import io
-import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,14 +12,22 @@ from fedmpi.world.recorded import last_before
 
 LINKS = ("client", "second", "up_mbit_s", "down_mbit_s")
 CARBON = ("second", "g_per_kwh")
+LIMITS = {
+    "client": (0, 1e9),
+    "second": (0, 1e12),
+    "up_mbit_s": (1e-6, 1e15),
+    "down_mbit_s": (1e-6, 1e15),
+    "g_per_kwh": (0, 1e9),
+}
+"""The least and the largest number of each column, as fedmpi.simulated has them."""
 Rows = tuple[tuple[float, ...], ...]
 
 
 def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
     """Return the lines of CSV `text` below the line of `heads`, as rows of numbers, sorted.
 
-    Rates must be above 0 and other numbers at least 0; clients, if there is a column of them, 0,
-    1, 2, ... without a gap. Raises ConfigError with file and line.
+    Numbers are within LIMITS; clients, if there is a column of them, 0, 1, 2, ... without a gap;
+    no second comes twice. Raises ConfigError with file and line.
     """
     lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
@@ -33,6 +41,11 @@ def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
         raise ConfigError(f"{place}: has no line below the names")
     if heads[0] == "client" and (found := sorted({row[0] for row in rows})) != [*range(len(found))]:
         raise ConfigError(f"{place}: clients must be 0, 1, 2, ... without a gap")
+    named = heads.index("second") + 1
+    for before, row in pairwise(rows):
+        if before[:named] == row[:named]:
+            which = ", ".join(f"{head} {value:g}" for head, value in zip(heads, row[:named]))
+            raise ConfigError(f"{place}: {which} appears twice; remove a line")
     return tuple(rows)
 
 
@@ -42,12 +55,12 @@ def _row(cells, heads, where):
         row = tuple(float(cell) for cell in cells)
     except ValueError:
         raise ConfigError(f"{where}: must be {len(heads)} numbers") from None
-    if len(row) != len(heads) or not all(map(math.isfinite, row)):
-        raise ConfigError(f"{where}: must be {len(heads)} finite numbers")
+    if len(row) != len(heads):
+        raise ConfigError(f"{where}: must be {len(heads)} numbers")
     for head, value in zip(heads, row, strict=True):
-        if value < 0 or (value == 0 and "mbit" in head):
-            least = "above 0" if "mbit" in head else "at least 0"
-            raise ConfigError(f"{where}: {head} = {value:g}: must be {least}")
+        low, high = LIMITS[head]
+        if not low <= value <= high:
+            raise ConfigError(f"{where}: {head} = {value:g}: must be from {low:g} to {high:g}")
     return row
 
 

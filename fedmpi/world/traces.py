@@ -25,7 +25,8 @@ def rows_in(text: str, place: str) -> Rows:
 
     Raises ConfigError with the file, and where the fault is.
     """
-    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+    text = text.removeprefix("\ufeff")
+    if text.lstrip().startswith(("{", "[")):
         return _of_json(text, place)
     return _of_csv(text, place)
 
@@ -36,6 +37,8 @@ def _of_json(text, place):
         tree = json.loads(text, parse_int=float)  # a whole number may be too large for a float
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{place}: not valid JSON: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{place}: must be an object of devices by name (FLASH, FedScale)")
     rows = []
     for name, device in tree.items():
         where = f"{place}: device {name!r:.40}"
@@ -95,7 +98,7 @@ def _fedscale(device, where):
 
 def _of_csv(text, place):
     """Rows of lines client,start,stop,state: in order of client; as long as the last stop."""
-    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     spells, length = {}, 0.0
     try:
         if tuple(head.strip() for head in next(lines, ())) != HEADS:
@@ -141,12 +144,17 @@ def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tu
         stop = min(stop, length)
         if joined and start <= joined[-1][1]:
             joined[-1][1] = max(joined[-1][1], stop)
-        elif stop - start > 2 * TICK:  # shorter than what a round can meet
+        else:
             joined.append([start, stop])
-    return (length, *(second for spell in joined for second in spell))
+    # A spell of two ticks is shorter than what a round can meet.
+    long = [spell for spell in joined if spell[1] - spell[0] > 2 * TICK]
+    return (length, *(second for spell in long for second in spell))
 
 
 def _some(rows, place):
+    """Return the rows; raise ConfigError if they say of no device that it was ever there."""
     if not rows:
         raise ConfigError(f"{place}: has no device")
+    if all(len(row) == 1 for row in rows):
+        raise ConfigError(f"{place}: no device is ever present, so no client could be selected")
     return tuple(rows)

@@ -62,6 +62,7 @@ def test_everything_comes_back(path):
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], array)
         assert arrays[name].dtype == array.dtype.newbyteorder("=")
+        assert arrays[name].shape == array.shape
         arrays[name][...] = 1  # a copy that may be changed
 
 

@@ -59,9 +59,14 @@ def test_links_over_time():
 BAD = {
     "a: line 1: must be second,g_per_kwh": "second\n",
     "a: has no line below the names": "second,g_per_kwh\n",
+    "a: line 3: g_per_kwh = inf: must be from 0 to 1e+09": "second,g_per_kwh\n0,1\n0,inf\n",
+    "a: line 2: g_per_kwh = -1: must be from 0 to": "second,g_per_kwh\n0,-1\n",
+    "a: line 2: second = nan: must be from 0 to": "second,g_per_kwh\nnan,1\n",
     "a: line 2: must be 2 numbers": "second,g_per_kwh\n0,x\n",
-    "a: line 3: must be 2 finite numbers": "second,g_per_kwh\n0,1\n0,inf\n",
-    "a: line 2: g_per_kwh = -1: must be at least 0": "second,g_per_kwh\n0,-1\n",
+    "a: line 3: must be 2 numbers": "second,g_per_kwh\n0,1\n0,1,2\n",
+    "a: second 5 appears twice": "second,g_per_kwh\n5,1\n0,2\n5,3\n",
+    "a: client 0, second 5 appears twice": ",".join(LINKS) + "\n0,5,1,1\n0,5,2,2\n",
+    "a: line 2: up_mbit_s = 1e-300: must be from 1e-06": ",".join(LINKS) + "\n0,0,1e-300,1\n",
     "a: line 2: not CSV: field larger": f"second,g_per_kwh\n0,{'1' * 140_000}\n",
     "a: clients must be 0, 1, 2, ... without a gap": ",".join(LINKS) + "\n0,0,1,1\n2,0,1,1\n",
 }

@@ -48,7 +48,8 @@ def test_a_record_says_who_is_there_and_until_when(shift):
 def test_a_record_of_nobody_keeps_everybody_away():
     presence = Recorded(spells_of(((10.0,),)), np.zeros(3, int), np.zeros(3))
     assert not presence.there(4.0).any() and np.isinf(presence.comes(4.0)).all()
-    assert presence.begin(4.0, np.ones(3, bool)) == 4.0
+    with pytest.raises(ConfigError, match=r"devices\.trace: no client with samples is ever"):
+        presence.begin(4.0, np.ones(3, bool))
 
 
 def test_a_round_waits_for_the_first_client_that_has_samples():
@@ -138,6 +139,10 @@ def test_fedscale_and_csv_rows():
     assert rows_in(text, "a.json") == ((100.0, 0.0, 10.0, 50.0, 60.0, 95.0, 100.0),)
     text = "client,start,stop,state\n1,0,5,away\n0,3,4,on\n0,4,6,available\n\n1,5,9,TRUE\n"
     assert rows_in(text, "a.csv") == ((9.0, 3.0, 6.0), (9.0, 5.0, 9.0))
+    # Spells that touch are a single spell, however short each is.
+    lines = [f"0,{k / 1000},{(k + 1) / 1000},on" for k in range(5000)]
+    found = rows_in("\n".join(["client,start,stop,state", *lines, "1,5,10,off"]), "a.csv")
+    assert found == ((10.0, 0.0, 5.0), (10.0,))
 
 
 def test_flash_rows_begin_at_midnight_and_lines_may_be_out_of_order():
@@ -163,6 +168,9 @@ BAD = {
         '{"x": {"active": [], "inactive": [], "finish_time": NaN}}',
     "a: device 'x': 'hello': must be TIME<tab>EVENT": '{"x": {"messages": "hello"}}',
     "a: has no device": "{}",
+    "a: must be an object of devices by name": "[1, 2]",
+    "a: no device is ever present":
+        "client,start,stop,state\n0,0,9,off\n1,0,0.001,on\n",
     "a: device 'x': from inf to 2": f'{{"x": {{"active": [1{"0" * 400}], "inactive": [2], '
         '"finish_time": 4}}',
     "a: device 'x': needs numbers active, inactive": '{"x": {"active": [true], "inactive": [2], '
