@@ -132,9 +132,7 @@ class ClientsSection(OpenSection):
     @property
     def cohort(self):
         """Number of clients selected in a round; at least one."""
-        if self.per_round is not None:
-            return self.per_round
-        return max(1, round(self.number * (self.fraction or 1.0)))
+        return self.per_round or max(1, round(self.number * (self.fraction or 1.0)))
 
 
 class StageSection(NamedSection):
