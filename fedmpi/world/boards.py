@@ -3,10 +3,10 @@
 Raspberry Pi 4: its product brief (May 2020). Each of the four Cortex-A72 has a 128-bit unit, so
 there are sixteen float32 lanes; the power is that of the supply (5 V, 3 A). Jetson: NVIDIA's data
 sheets, and the power modes in its Jetson Linux developer guide: Nano in mode MaxN, TX2 in Max-P (in
-Max-N it runs at 1.30 GHz, without a limit of power), Xavier NX at 15 W. AGX Orin runs at its
-highest clock (MAXN) and can draw 15 to 60 W; that this clock takes 60 W is a guess. Its clock and
-the lanes of Xavier NX were not checked against a data sheet. T4, V100 (SXM2) and A100 (SXM4, 40
-GB): the data sheets, 8.1, 15.7 and 19.5 TFLOP/s.
+Max-N it runs at 1.30 GHz, without a limit of power), Xavier NX at 15 W (384 lanes, at most 1.1 GHz:
+data sheet DA-09366-001). AGX Orin runs at its highest clock (MAXN) and can draw 15 to 60 W; that
+this clock takes 60 W is a guess, and the clock was not checked against a data sheet. T4, V100
+(SXM2) and A100 (SXM4, 40 GB): the data sheets, 8.1, 15.7 and 19.5 TFLOP/s.
 
 Peak FLOPs are 2 x lanes x clock. Training reaches a part of them: a third, as Linpack does on a
 Raspberry Pi 4 (about 8 of 24 GFLOP/s in float64: Feiereisen, "Benchmarking the Raspberry Pi 4 with
