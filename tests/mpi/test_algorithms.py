@@ -91,7 +91,9 @@ def direct(comm):
 @pytest.mark.parametrize("name", SPARSE)
 def test_the_ranks_exchange_no_coordinate_that_no_client_sent(name, direct):
     """Each rank sends its list to the others: at most an int64 and an index for each coordinate."""
-    fixed = ("collective.overlap=off", f"clients.per_round={2 * direct.size}")
+    cohort = 2 * direct.size
+    clients = f"clients.number={max(12, cohort)}", f"clients.per_round={cohort}"
+    fixed = ("collective.overlap=off", *clients)
     model = () if name in ("adp-v2", "prunetrain") else ("model.name=mlp",)  # needs convolutions
     run, rows = simulate(name, fixed + model, comm=direct, **SPARSE[name])
     size = run.experiment.layout.size

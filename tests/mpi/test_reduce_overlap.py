@@ -84,9 +84,11 @@ def test_overlap_changes_no_bit_of_a_run(comm, monkeypatch, method):
         monkeypatch.setattr(
             type(comm), "sum_ahead", lambda self, totals: begun.append(1) or ahead(self, totals)
         )
+    most = 2 * comm.size + 1  # each rank trains two clients at least
+    clients = {"number": max(TREE["clients"]["number"], most), "per_round": max(most, 9)}
     found = {}
     for overlap in ("off", "on"):
-        run = run_of(comm, method, overlap, per_round=9)
+        run = run_of(comm, method, overlap, **clients)
         columns = [run.round().columns for _ in range(4)]
         kept = [{k: v for k, v in row.items() if k not in MEASURED} for row in columns]
         found[overlap] = run.state["weights"], kept
