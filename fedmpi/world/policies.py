@@ -43,9 +43,10 @@ def speed(values: Sequence[float], conditions: Conditions, client: int, cost_of:
 def fit_deadline(
     values: Sequence[float], conditions: Conditions, client: int, cost_of: CostOf
 ) -> float:
-    """Return the largest value whose report is in time: by the deadline, while the client is there.
+    """Return the largest value whose report is in time: by the deadline.
 
-    The smallest value if none is: the client will be late, as the result file says.
+    Traces, jitter and bandwidth over time do not count. If no value is in time, it is the smallest:
+    the client will be late, as the result file says.
     """
     schedule = conditions.for_each(client)
 
