@@ -1,6 +1,7 @@
 """The verbs that look at an experiment before it runs: check, partition, list."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def _check_start(resolved):
     from fedmpi.experiment.assemble import assemble
 
     try:
-        assemble(resolved, Serial(), _root(resolved), cache_folder())
+        assemble(resolved, Serial(), _root(resolved), cache_folder(), environ=os.environ)
     except DataError as error:
         print(f"fedmpi: warning: split and model were not checked: {error}", file=sys.stderr)
 

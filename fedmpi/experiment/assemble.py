@@ -10,6 +10,7 @@ from fedmpi.comm.alike import alike
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.division import split
 from fedmpi.experiment.first_rank import partition_of, weights_of
+from fedmpi.experiment.model_cache import ModelCache
 from fedmpi.experiment.node_engine import node_engine, one_of
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
@@ -29,13 +30,14 @@ from fedmpi.world.devices import devices_of
 from fedmpi.world.schedule import schedule_of
 
 
-def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
+def assemble(resolved, comm, root, cache=None, progress=None, stage=str, environ=None):
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
-    `root` is the folder of the data sets and `cache` one for noting verified files. The
-    first rank of each node reads the data; all ranks of the node share its copy. What cannot
-    be is an AlikeError on all ranks (alone: the error itself). `progress` counts each step of
-    the training, and `stage` is called with a text at each step of the start.
+    `root` is the folder of the data sets and `cache` one for notes of verified files and, if
+    `environ` is given, the environment of the command line, for models. The first rank of each node
+    reads the data; all ranks of the node share its copy. What cannot be is an AlikeError on all
+    ranks (alone: the error itself). `progress` counts each step of the training, and `stage` is
+    called with a text at each step of the start.
     """
     stage(f"reading the data set {resolved.config.data.name}")
     dataset = _shared_dataset(resolved, comm, root, cache)
@@ -54,7 +56,9 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str):
         data = _client_data(resolved.config, dataset, partition, samples)
     test = samples(dataset.x_test, _targets(dataset.y_test, dataset.targets_test))
     on_step = (progress or Progress()).step
-    engine = node_engine(resolved, comm, dataset.classes, data, test, on_step)
+    own_code = ":" in resolved.config.model.name
+    kept = partial(ModelCache, None if own_code else cache, environ)
+    engine = node_engine(resolved, comm, dataset.classes, data, test, on_step, kept)
     with alike(comm):
         made = _assembled(resolved, dataset, test, engine, devices, memories)
     return replace(made, weights=weights_of(comm, made.weights))

@@ -78,7 +78,7 @@ def _execute(resolved, comm, start, progress, stop):
             check_target(start.out, start.overwrite)
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
         experiment = assemble(
-            resolved, comm, start.data_root, start.cache, watch, start.stage
+            resolved, comm, start.data_root, start.cache, watch, start.stage, start.environ
         )
         digests = digests_of(experiment, comm)
         agree(comm, digests)

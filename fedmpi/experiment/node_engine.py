@@ -1,12 +1,13 @@
 """The engine of each rank: built with torch once on a node where the others can be told of it.
 
 Most of what a start asks of a file system is the import of torch. With the engine "kernels" the
-first rank of each node builds model, layout and first weights, and tells them to the others, which
-never import torch unless a client trains a part of the model.
+first rank of each node builds model, layout and first weights, or finds them in the user's cache,
+and tells them to the others. No rank that is told imports torch, unless a client trains a part of
+the model.
 """
 
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -14,14 +15,14 @@ import numpy as np
 from fedmpi import kernels, named
 from fedmpi.comm.alike import alike
 from fedmpi.learn.engine import OnDevice
-from fedmpi.learn.fast.told import hear, tell
+from fedmpi.learn.fast.told import hear
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.one_by_one import KernelsEngine
 from fedmpi.plan import GATES
 
 
-def node_engine(resolved, comm, classes, data, test, on_step):
+def node_engine(resolved, comm, classes, data, test, on_step, cache):
     """Return the Engine of a run on this rank; collective over `comm`.
 
     Parameters
@@ -33,21 +34,25 @@ def node_engine(resolved, comm, classes, data, test, on_step):
     test : Samples
     on_step : callable
         Called after each step.
+    cache : callable
+        Returns the ModelCache of the facts that a model depends on.
     """
     sample, _ = one_of(data, test)
     make = partial(_module, resolved, sample.shape[1:], classes, data.seed)
     # Nodes may differ in their processors; all of them choose an engine by that of rank 0.
     width = comm.share(kernels.lanes.WIDTH)
     building = partial(_built, resolved, comm, make, sample, data, on_step, width)
-    can_tell = _can_tell(resolved)
+    if not _can_tell(resolved):
+        with alike(comm):
+            return building()
     engine, told = None, {}
     with alike(comm):
-        if comm.node_rank == 0 or not can_tell:
-            engine = building()
-    if not can_tell:
-        return engine
+        if comm.node_rank == 0:
+            kept = cache(_facts(resolved, sample, classes, data, width))
+            told = kept.read()
+            engine = None if told else building()
     if isinstance(engine, KernelsEngine) and not engine.constants:
-        told = tell(engine.gradients, engine.initial_weights)
+        told = kept.write(engine.gradients, engine.initial_weights)
     told = comm.copy_on_node(told if comm.node_rank == 0 else None)
     if told and comm.node_size > 1:
         kernels.first_step.warm_share(comm.node_rank, comm.node_size)
@@ -78,6 +83,16 @@ def _can_tell(resolved):
     kernels = run.engine == "kernels" or (run.engine == "auto" and run.device != "cuda")
     plain = kernels and model.loss == "cross-entropy" and not changed
     return plain and not resolved.algorithm.torch_only
+
+
+def _facts(resolved, sample, classes, data, width):
+    """Return the facts of a ModelCache: what the configuration and the data say of the model."""
+    config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
+    return {
+        "model": [config.model.name, resolved.model_keys, gates and asdict(gates), data.seed],
+        "data": [sample.shape[1:], sample.dtype.str, classes, data.labels],
+        "engine": [config.run.engine, data.loss, data.local.batch_size, width],
+    }
 
 
 def _module(resolved, shape, classes, seed, options):

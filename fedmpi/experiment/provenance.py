@@ -33,7 +33,7 @@ def provenance(comm, environ, command, device="cpu"):
         "command": " ".join(command),
         "python": sys.version.split()[0],
         "fedmpi": fedmpi.__version__,
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: version_of(name) for name in LIBRARIES},
         "mpi": comm.library,
         "platform": platform.platform(),
         "hosts": [host.decode() for host in ranks["host"]],
@@ -46,7 +46,8 @@ def provenance(comm, environ, command, device="cpu"):
     }
 
 
-def _version(name):
+def version_of(name):
+    """Return the version of an installed package, or "absent"."""
     try:
         return version(name)
     except PackageNotFoundError:

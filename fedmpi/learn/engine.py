@@ -13,6 +13,7 @@ from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.augment import moved
 from fedmpi.learn.local import Local
+from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.partitions.drawn import Drawn
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.sample_arrays import Samples
@@ -79,6 +80,13 @@ class ClientData:
     augment: Augment | None = None
     loss: str = "cross-entropy"
     draw: Callable[[int], Samples] | None = None
+
+    @property
+    def labels(self) -> int:
+        """The number of labels, if the largest is among the training samples; 0 if unknown."""
+        if LOSSES.find(self.loss).target != "class":
+            return 0
+        return int(self.samples.y.max()) + 1 if len(self.samples) else 0
 
     def held(self, client: int) -> Samples:
         """Return the Samples that a client's are among; its own alone if it draws them."""

@@ -22,7 +22,6 @@ from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.fast.step import Unsupported
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.layout_of import layout_of
-from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.one_by_one import KernelsEngine, OneByOne, TorchEngine
 from fedmpi.learn.torch_gradients import TorchGradients
@@ -102,7 +101,7 @@ def _batched(
     torch.set_num_threads(1)  # where threads share the slots, bits would depend on the slot
     many = partial(
         many_of, sample=sample, device=on.device, precision=on.precision, stacked=on.stacked,
-        labels=_labels(data), loss=data.loss,
+        labels=data.labels, loss=data.loss,
     )  # fmt: skip
     with exact():
         networks = Networks(make, sample, many)
@@ -111,17 +110,10 @@ def _batched(
     return BatchedEngine(networks, data, on_step, width)
 
 
-def _labels(data: ClientData) -> int:
-    """Return the number of labels, if the largest is among the training samples; 0 if unknown."""
-    if LOSSES.find(data.loss).target != "class":
-        return 0
-    return int(data.samples.y.max()) + 1 if len(data.samples) else 0
-
-
 def _reference(
     module: nn.Module, sample: AnyArray, data: ClientData
 ) -> tuple[Reference, Vector]:
-    reference = Reference(module, layout_of(module, sample, _labels(data)))
+    reference = Reference(module, layout_of(module, sample, data.labels))
     return reference, reference.initial
 
 
@@ -132,7 +124,7 @@ def backend_of(
 
     `name` is not "debug".
     """
-    layout = layout_of(module, sample, _labels(data))
+    layout = layout_of(module, sample, data.labels)
     shape, batch_size = sample.shape[1:], data.local.batch_size
     why = ""
     if name == "auto":

@@ -1,7 +1,7 @@
 """A model as one rank tells it to the others of its node, which then build it without torch.
 
-What travels is text: the layout, and each value and step of the chain by the names of their
-fields. Nothing in it is executed.
+What travels is text: the layout, each value and step of the chain by the names of their fields, and
+why the kernels were chosen. Nothing in it is executed.
 """
 
 import json
@@ -26,6 +26,7 @@ def tell(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArray]:
         "layout": asdict(gradients.layout),  # with all that it says of frozen weights and FLOPs
         "values": [_plain(value, number) for value in values],
         "steps": [[type(step).__name__, _plain(step, number)] for step in steps],
+        "reason": gradients.reason,
     })
     return {"model": np.frombuffer(text.encode(), np.uint8), "weights": first}
 
@@ -41,7 +42,9 @@ def hear(told: dict[str, AnyArray], batch_size: int) -> KernelGradients:
     for entry in tree["values"]:
         values.append(Value(**_made(entry, values)))
     steps = [STEPS[kind](**_made(entry, values)) for kind, entry in tree["steps"]]
-    return KernelGradients(layout, told["weights"].copy(), (values, steps), batch_size)
+    gradients = KernelGradients(layout, told["weights"].copy(), (values, steps), batch_size)
+    gradients.reason = tree["reason"]
+    return gradients
 
 
 def _plain(thing: Value | Step, number: dict[Value, int]) -> dict[str, Any]:

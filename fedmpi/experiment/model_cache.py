@@ -1,0 +1,121 @@
+"""Models that earlier starts have built, kept in the user's cache, so that a start needs no torch.
+
+The import of torch is the longest part of a start. All that the engine "kernels" takes from torch
+(layout, chain of kernels, first weights) depends on the model and its keys, the shape of a sample,
+the seed, the processor, the libraries and fedmpi's own code. These facts name the file, so a model
+of other facts is another file. Nobody knows what a model of users' code depends on: it is built at
+each start.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+import fedmpi
+from fedmpi.experiment.portable import CPUINFO, VARIABLES
+from fedmpi.experiment.provenance import version_of
+from fedmpi.learn.fast.told import tell
+
+MOST = 256_000_000  # bytes of all files; beyond, those go that have not been used for longest
+_HASH, _LENGTH = 32, 8  # bytes at the head of a file: SHA-256 of all that follows, length of text
+_CODE = "learn/**/*.py", "layout.py", "rng.py"  # what builds a model
+
+
+class ModelCache:
+    """The place of one model in a cache folder.
+
+    A file holds the SHA-256 of the rest, the length of the text as 8 bytes, the text, and the
+    first weights as float32, little-endian. A damaged file counts as none.
+
+    Parameters
+    ----------
+    folder : Path or None
+        fedmpi's folder in the user's cache.
+    environ : dict or None
+        The environment of the command line. Without it or the folder nothing is kept.
+    facts : dict
+        All that the model depends on but processor, libraries and code, as JSON has it.
+    """
+
+    def __init__(self, folder, environ, facts):
+        self._path = None
+        if folder is not None and environ is not None:
+            text = json.dumps([facts, _surroundings(environ), _code()], sort_keys=True)
+            name = hashlib.sha256(text.encode()).hexdigest()
+            self._path = Path(folder, "models", f"{name}.model")
+
+    def read(self):
+        """Return what `told.tell` gives, or an empty dict if the model is not kept."""
+        if self._path is None:
+            return {}
+        try:
+            data = self._path.read_bytes()
+            os.utime(self._path)  # the latest use
+        except OSError:
+            return {}
+        head, rest = data[:_HASH], memoryview(data)[_HASH:]
+        if hashlib.sha256(rest).digest() != head:
+            return {}
+        end = _LENGTH + int.from_bytes(rest[:_LENGTH], "little")
+        return {
+            "model": np.frombuffer(rest[_LENGTH:end], np.uint8),
+            "weights": np.frombuffer(rest[end:], "<f4").astype(np.float32),  # aligned
+        }
+
+    def write(self, gradients, first):
+        """Keep KernelGradients and their float32[P] `first`; return what `told.tell` gives.
+
+        A cache that cannot be written only costs time at the next start.
+        """
+        told = tell(gradients, first)
+        if self._path is not None:
+            text = told["model"].tobytes()
+            rest = len(text).to_bytes(_LENGTH, "little") + text + first.astype("<f4").tobytes()
+            with suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                _replace(self._path, hashlib.sha256(rest).digest() + rest)
+                _forget(self._path.parent)
+        return told
+
+
+def _replace(path, data):
+    """Write a file that is whole whenever it can be seen."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+        try:
+            part.write(data)
+            part.close()
+            os.replace(part.name, path)
+        except BaseException:
+            os.unlink(part.name)
+            raise
+
+
+def _forget(folder):
+    """Remove the files that were not used for longest, until the others have MOST bytes."""
+    found = [(one.stat().st_mtime, one.stat().st_size, one.path) for one in os.scandir(folder)]
+    total = 0
+    for _, size, path in sorted(found, reverse=True):
+        total += size
+        if total > MOST:
+            os.unlink(path)
+
+
+def _surroundings(environ):
+    """Return the processor, the variables that choose its instructions, and the libraries."""
+    text = CPUINFO.read_text() if CPUINFO.exists() else ""
+    cpu = sorted({line for line in text.splitlines() if line.startswith(("model name", "flags"))})
+    held = {name: environ.get(name) for name in VARIABLES}
+    return [cpu, held, [version_of(name) for name in ("torch", "numpy")]]
+
+
+def _code():
+    """Return the SHA-256 of the code that builds a model, in hex."""
+    home, digest = Path(fedmpi.__file__).parent, hashlib.sha256()
+    for path in sorted(path for pattern in _CODE for path in home.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
