@@ -112,7 +112,9 @@ class Bare:
     """
 
     def __init__(self, resolved, comm, start):
-        self._experiment = assemble(resolved, comm, start.data_root, start.cache)
+        self._experiment = assemble(
+            resolved, comm, start.data_root, start.cache, environ=start.environ
+        )
         engine, optimizer = self._experiment.engine, resolved.config.optimizer.name
         if optimizer != "sgd" or not isinstance(engine, GradientEngine):
             raise ConfigError(

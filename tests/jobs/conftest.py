@@ -81,6 +81,7 @@ class Cluster:
             "HYDRA_IFACE": "lo",  # the nodes share one address
             "MPIR_CVAR_CH4_NETMOD": "ofi",  # whose addresses are short: see PMI_LOSES
             "FI_PROVIDER": "tcp",
+            "FI_TCP_IFACE": "lo",  # or a link that another program makes, and soon removes
             "UCX_NET_DEVICES": "lo",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
