@@ -16,6 +16,8 @@ MTU = 9000  # bytes of a frame without Ethernet's header of 14
 FRAME = (MTU + 14) / (MTU - 52)  # bytes of a full frame, over those of the message in it
 # No IPv6 address: other MPI programs that start meanwhile would take such a link for their network.
 NAMELESS = "addrgenmode", "none"
+# Nothing is lost in the buckets, but what waits there for 0.2 s would be sent again.
+PATIENCE = "5s"
 AT_ONCE = 1e-4  # seconds of the rate that may go at once; a timer cannot do with much less
 APART = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # every rank is a node, and speaks TCP
 
@@ -67,15 +69,18 @@ class EmulatedNodes:
     def _join(self, number: int, name: str) -> None:
         """Make a namespace and its link to the bridge."""
         here, there = f"{name}h", f"{name}c"
-        address = f"{NETWORK}.{os.getpid() % 250}.{number + 1}/24"
+        subnet = f"{NETWORK}.{os.getpid() % 250}"
+        address = f"{subnet}.{number + 1}"
         call("ip", "netns", "add", name)
         sized = "mtu", str(MTU)
         call("ip", "link", "add", here, *sized, "type", "veth", "peer", "name", there, *sized)
         call("ip", "link", "set", there, "netns", name)
         call("ip", "link", "set", here, "master", self._bridge, *NAMELESS)
         call("ip", "link", "set", here, "up")
-        call("ip", "-n", name, "addr", "add", address, "dev", there)
+        call("ip", "-n", name, "addr", "add", f"{address}/24", "dev", there)
         call("ip", "-n", name, "link", "set", there, "up")
+        route = f"{subnet}.0/24", "dev", there, "proto", "kernel", "scope", "link", "src", address
+        call("ip", "-n", name, "route", "change", *route, "rto_min", PATIENCE)
         call("ip", "-n", name, "link", "set", "lo", "up")
         burst = str(max(MTU + 14, round(self._bits / 8 * AT_ONCE)))  # less would drop every frame
         bucket = ("rate", str(round(self._bits)), "burst", burst, "limit", str(QUEUE))
