@@ -272,7 +272,7 @@ def _bars(arms, size, over_bare, startup, held):
     return [
         Bar("round loop: share added to bare training", over_bare.median, 0.03, False),
         Bar(f"{most} ranks over 1 rank", over("fedmpi", 1), 0.9 * most),
-        Bar("start-up to the first training step, s", startup.median, 4.0, False),
+        Bar("start-up to the first training step, s", startup.median, 2.5, False),
         *(resident_memory.bars(held) if held else ()),
         Bar("over pfl", over("pfl 0.6.0", most), 2.5, note=note("pfl 0.6.0")),
         Bar("over Flower", over("Flower 1.41.0", most), 15.0, note=note("Flower 1.41.0")),
