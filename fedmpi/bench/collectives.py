@@ -6,6 +6,7 @@ as its slowest rank, an arm by its best call.
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -147,12 +148,22 @@ def arms(raw, reducers, case, indices, values):
         short = int(_least(raw, indices.size))
         calls["gtopk"] = schemes.gtopk(raw, n, indices[:short], values[:short])
         calls["oktopk"] = schemes.oktopk(raw, n, indices, values)
-    field = _empty(n, np.int64)  # sums by messages are made where the contribution lies
+    own = [_empty(n, np.int64)]
     for name in ("auto", *ALGORITHMS):
-        calls[f"flat {name}"] = _flat(reducers["flat"], name, field)
+        calls[f"flat {name}"] = _flat(reducers["flat"], name, own[0])
     for name, dtype in (("exact", np.int64), ("fast", np.float32)):
-        calls[name] = _node(reducers["node"], name, dtype, case, indices, values)
-    return calls, lambda: _write(field, indices, values)
+        field = reducers["node"].row(name, n, dtype=dtype, cover=False)
+        if field is None:
+            own.append(field := _empty(n, dtype))
+        _write(field, indices, values)
+        calls[name] = partial(reducers["node"].sum, field.total, 0, field.touched, name=name)
+
+    def ready():
+        """Write contributions again where the sum is made in their place, without shared memory."""
+        for field in own:
+            _write(field, indices, values)
+
+    return calls, ready
 
 
 def _flat(reducer, algorithm, field):
@@ -163,13 +174,6 @@ def _flat(reducer, algorithm, field):
         return reducer.sum(field.total, 0, field.touched, name="flat")
 
     return call
-
-
-def _node(reducer, name, dtype, case, indices, values):
-    """Return the sum in shared memory, of a contribution that was written there."""
-    field = reducer.row(name, case.n, dtype=dtype, cover=False) or _empty(case.n, dtype)
-    _write(field, indices, values)
-    return lambda: reducer.sum(field.total, 0, field.touched, name=name)
 
 
 def _empty(size, dtype):
