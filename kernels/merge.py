@@ -130,7 +130,7 @@ def clear(total, cover, touched, starts):
 
 
 @kernel
-def add_list(total, cover, touched, starts, lo, hi, units, values, weights):
+def add_list(total, cover, touched, starts, lo, hi, units, values, weights, fresh):
     """Add a list of the coordinates lo..hi-1 to a vector, in place.
 
     Parameters
@@ -143,29 +143,28 @@ def add_list(total, cover, touched, starts, lo, hi, units, values, weights):
         Ascending; must lie in the range.
     values : T[k]
     weights : C[m], or C[1] for all units, or empty if `cover` is
-
-    Notes
-    -----
-    About 2 ns per coordinate when units are single coordinates.
+    fresh : bool
+        True to put the list in the place of what these units hold, weights too.
     """
     step = 1 if weights.size == units.size else 0
     if starts.size == 0:
         for j in range(units.size):
             u = units[j]
-            total[u] += values[j]
+            total[u] = values[j] if fresh else total[u] + values[j]
             touched[u] = 1
         if cover.size:
             for j in range(units.size):
-                cover[units[j]] += weights[j * step]
+                u, weight = units[j], weights[j * step]
+                cover[u] = weight if fresh else cover[u] + weight
         return
     k = np.int64(0)
     for j in range(units.size):
         u = np.int64(units[j])
         touched[u] = 1
         if cover.size:
-            cover[u] += weights[j * step]
+            cover[u] = weights[j * step] if fresh else cover[u] + weights[j * step]
         for i in range(max(starts[u], lo), min(starts[u + 1], hi)):
-            total[i] += values[k]
+            total[i] = values[k] if fresh else total[i] + values[k]
             k += 1
 
 

@@ -46,8 +46,8 @@ def test_take_drop_and_add_equal_their_twins(rng, size, units, part, covered):
     lists = listed(merge, *got, lo, hi)
     for mine, theirs in zip(lists, listed(naive, *want, lo, hi), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    for step in ("drop", "add_list", "add_list"):
-        given = lists[:1] if step == "drop" else lists
+    for step, fresh in (("drop", 0), ("add_list", 0), ("add_list", 0), ("add_list", 1)):
+        given = lists[:1] if step == "drop" else (*lists, bool(fresh))
         getattr(merge, step)(*got, lo, hi, *given)
         getattr(naive, step)(*want, lo, hi, *given)
         for mine, theirs in zip(got, want, strict=True):
@@ -62,7 +62,7 @@ def test_a_list_that_is_dropped_and_added_gives_the_vector_back(rng, units, kind
     lists = listed(merge, *vector, 0, 150)
     merge.drop(*vector, 0, 150, lists[0])
     assert not any(array.any() for array in vector[:3])
-    merge.add_list(*vector, 0, 150, *lists)
+    merge.add_list(*vector, 0, 150, *lists, False)
     for got, want in zip(vector, before, strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -71,7 +71,7 @@ def test_one_weight_serves_all_units(rng):
     total, cover, touched, starts = case(rng, 60, "coordinates")
     units, values, _ = listed(merge, total, cover, touched, starts, 0, 60)
     before = cover.copy()
-    merge.add_list(total, cover, touched, starts, 0, 60, units, values, np.array([5]))
+    merge.add_list(total, cover, touched, starts, 0, 60, units, values, np.array([5]), False)
     np.testing.assert_array_equal(cover - before, 5 * touched)
 
 

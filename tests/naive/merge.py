@@ -26,14 +26,18 @@ def take(total, cover, starts, lo, hi, units, values, weights):
         weights[:] = [cover[u] for u in units]
 
 
-def add_list(total, cover, touched, starts, lo, hi, units, values, weights):
+def add_list(total, cover, touched, starts, lo, hi, units, values, weights, fresh):
     values = iter(values)
     for j, (u, block) in enumerate(zip(units, blocks(starts, lo, hi, units), strict=True)):
         touched[u] = 1
         if len(cover):
-            cover[u] += weights[j] if len(weights) > 1 else weights[0]
+            cover[u] = fresh_or_sum(cover[u], weights[j] if len(weights) > 1 else weights[0], fresh)
         for i in block:
-            total[i] += next(values)
+            total[i] = fresh_or_sum(total[i], next(values), fresh)
+
+
+def fresh_or_sum(old, new, fresh):
+    return new if fresh else old + new
 
 
 def drop(total, cover, touched, starts, lo, hi, units):

@@ -6,19 +6,24 @@ Hard to beat for few ranks or few touched coordinates.
 
 from math import log2
 
+import numpy as np
+
 from fedmpi.comm.reduce.message import add, drop, encode
 
 
 def reduce(link, field, plan):
     """Add up `field` over the ranks, in place.
 
-    All ranks add the lists in rank order, their own too, so that float32 sums are the
-    same bits on every rank.
+    Floats have an order: all ranks add the lists in rank order, their own too, so that the sums are
+    the same bits on every rank.
     """
+    exact = field.total.dtype == np.int64
     messages = link.allgather(encode(link, field, 0, field.size))
-    drop(link, field, 0, field.size)
-    for message in messages:
-        add(link, field, message)
+    if not exact:
+        drop(link, field, 0, field.size)
+    for rank, message in enumerate(messages):
+        if rank != link.rank or not exact:
+            add(link, field, message)
 
 
 def seconds(cost, plan):

@@ -108,11 +108,13 @@ def exchange(link, field, weight):
     made in rank order.
     """
     row = np.zeros(MARKS.stop + BINS, np.int64)
-    row[UNITS], row[COORDINATES] = kernels.pack.count(field.touched)[0], field.extent()
-    row[WEIGHT] = np.asarray(weight).view(np.int64)
-    kernels.merge.fingerprint(field.touched, row[MARKS].view(np.uint64))
     width = bin_width(field.size)
     kernels.merge.loads(field.touched, field.starts, width, 1, row[MARKS.stop :])
+    row[UNITS] = row[COORDINATES] = row[MARKS.stop :].sum()
+    if not field.flat:
+        row[UNITS] = kernels.pack.count(field.touched)[0]
+    row[WEIGHT] = np.asarray(weight).view(np.int64)
+    kernels.merge.fingerprint(field.touched, row[MARKS].view(np.uint64))
     rows = link.gather_row(row)
     weights = rows[:, WEIGHT].copy().view(np.asarray(weight).dtype)
     plan = Forecast(

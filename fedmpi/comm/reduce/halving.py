@@ -15,7 +15,7 @@ way back (P-1)/P of the union of all.
 from dataclasses import dataclass
 from math import ceil, log2
 
-from fedmpi.comm.reduce.message import add, drop, encode, settle
+from fedmpi.comm.reduce.message import add, encode, settle
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def reduce(link, field, plan):
         if level.odd is not None:
             _at(link, first, 2 * most - 1 - depth, True)
             link.swap(mine, level.odd, None)
-        drop(link, field, *level.give)
-        add(link, field, answer)
+        add(link, field, answer, fresh=True)  # the sum of all, so of our units too
     _at(link, first, 2 * most, False)
 
 

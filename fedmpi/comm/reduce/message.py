@@ -63,8 +63,11 @@ def drop(link, field, lo, hi):
     kernels.merge.drop(*whole, lo, hi, units)
 
 
-def add(link, field, message):
-    """Add an encoded range to `field`, in place."""
+def add(link, field, message, *, fresh=False):
+    """Add an encoded range to `field`, in place.
+
+    `fresh` puts it in the place of what the field holds there, which must be among its units.
+    """
     _, lo, hi, m, k, kind, weighing, entries = (int(x) for x in message[:HEAD].view(np.int64))
     first, last = field.span(lo, hi)
     cover = moving(field)
@@ -83,6 +86,8 @@ def add(link, field, message):
     else:
         weights = table.view(cover.dtype)[weights if weighing == CODED else slice(None)]
     if kind == FULL and field.flat:
+        if fresh:
+            field.total[lo:hi], cover[lo:hi] = 0, 0
         field.total[lo:hi] += values
         field.touched[lo:hi] = 1
         if cover.size:
@@ -90,7 +95,7 @@ def add(link, field, message):
         return
     units = _units(link, kind, support, first, last, m)
     kernels.merge.add_list(
-        field.total, cover, field.touched, field.starts, lo, hi, units, values, weights
+        field.total, cover, field.touched, field.starts, lo, hi, units, values, weights, fresh
     )
 
 

@@ -19,8 +19,7 @@ def reduce(link, field, plan):
     link.allreduce(values)
     link.allreduce(weights)
     whole = field.total, cover, field.touched, field.starts, 0, field.size
-    kernels.merge.drop(*whole, units)
-    kernels.merge.add_list(*whole, units, values, weights)
+    kernels.merge.add_list(*whole, units, values, weights, True)
 
 
 def seconds(cost, plan):

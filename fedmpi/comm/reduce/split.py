@@ -6,7 +6,7 @@ Cost: P-1 messages of a P-th of a list each, and an allgather of the union: in b
 
 from math import log2
 
-from fedmpi.comm.reduce.message import add, drop, encode, settle
+from fedmpi.comm.reduce.message import add, encode, settle
 
 
 def scatter(link, field, plan):
@@ -26,11 +26,9 @@ def reduce(link, field, plan):
     lo, hi = (int(bound) for bound in bounds[link.rank : link.rank + 2])
     settle(field, lo, hi)
     messages = link.allgather(encode(link, field, lo, hi))
-    drop(link, field, 0, lo)
-    drop(link, field, hi, field.size)
     for rank, message in enumerate(messages):
         if rank != link.rank:
-            add(link, field, message)
+            add(link, field, message, fresh=True)  # the sum of all, so of our units too
 
 
 def scatter_seconds(cost, plan):
