@@ -11,6 +11,7 @@ from typing import Any
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config
 from fedmpi.errors import ConfigError, nearest
+from fedmpi.section import limit
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 COMMENT = re.compile(r"^\s+(\w+): [^#]*#\s*(.+)$", re.MULTILINE)
@@ -171,10 +172,10 @@ def _type(tree, value):
         return " | ".join(_default(one) for one in value.get("enum", [value.get("const")]))
     words = {"integer": "whole number", "number": "number", "string": "text",
              "boolean": "true | false", "array": "array", "object": "section"}
-    limits = [f"{sign} {value[key]:,}" for sign, key in (
+    limits = [f"{sign} {limit(value[key])}" for sign, key in (
         (">=", "minimum"), (">", "exclusiveMinimum"),
         ("<=", "maximum"), ("<", "exclusiveMaximum")) if key in value]
-    return " ".join([words.get(value.get("type"), "value"), *limits])
+    return " ".join([words.get(value.get("type"), "value"), ", ".join(limits)]).strip()
 
 
 def _default(value):

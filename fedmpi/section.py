@@ -1,5 +1,6 @@
 """A section of a configuration: frozen, typed, and clear about what is wrong with it."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -133,7 +134,7 @@ def _wanted(fault):
         return _KINDS[kind]
     if kind in _BOUNDS:
         word, key = _BOUNDS[kind]
-        return f"{word} {about[key]:{',' if isinstance(about[key], int) else 'g'}}"
+        return f"{word} {limit(about[key])}"
     if kind == "too_long":
         return f"an array of at most {about['max_length']}"
     if kind == "too_short":
@@ -143,6 +144,15 @@ def _wanted(fault):
     if kind == "literal_error":
         return about["expected"].replace("False", "false").replace("True", "true")
     return fault["msg"].replace("Input should be ", "").replace("Input should ", "such that it ")
+
+
+def limit(number: float) -> str:
+    """Return a limit as a reader knows it: 0.001, 1,024, 1e9, 2^63."""
+    if number == 2**63:
+        return "2^63"
+    text = f"{number:,g}"
+    exact = float(text.replace(",", "")) == number
+    return re.sub(r"e\+?(-?)0*", r"e\1", text) if exact else f"{number:,}"
 
 
 def _shown(value):

@@ -89,7 +89,7 @@ BAD = {
     "run = [{'seed': 1}]: must be a section of keys": "[[run]]\nseed = 1",
     "rounds: unknown key; it belongs to a section: run.rounds": "rounds = 3",
     "lr: unknown key; it belongs to a section: optimizer.lr or server.lr": "lr = 0.1",
-    "run.rounds = 10000000000: must be at most 1,000,000,000": "[run]\nrounds = 10000000000",
+    "run.rounds = 10000000000: must be at most 1e9": "[run]\nrounds = 10000000000",
     "run.name = '': must be a text of 1 to 200 characters": "[run]\nname = ''",
     "run.name = 3: must be a text in quotes": "[run]\nname = 3",
     "server.betas = [0.1, 0.2, 0.3]: must be an array of at most 2": (
@@ -130,7 +130,7 @@ BAD = {
     "schedule: deadline_s = 3 does not apply to mode = 'sync'": "[schedule]\ndeadline_s = 3",
     "schedule.deadline_s = 0: must be above 0": "[schedule]\nmode = 'deadline'\ndeadline_s = 0",
     "schedule.over_select = 0.9: must be at least 1": "[schedule]\nover_select = 0.9",
-    "schedule.over_select = inf: must be at most 1000": "[schedule]\nover_select = inf",
+    "schedule.over_select = inf: must be at most 1,000": "[schedule]\nover_select = inf",
     "devices.profile: 'mobil' is unknown; use 'uniform', 'tiers', 'mobile', 'phones', 'boards'": (
         "[devices]\nprofile = 'mobil'"
     ),

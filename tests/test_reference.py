@@ -22,6 +22,9 @@ def test_types_limits_and_defaults_come_from_the_sections():
     rows = {key: (kind, default) for key, kind, default, _ in reference.keys_of("optimizer")}
     assert rows["optimizer.lr"] == ("number > 0", "0.1")
     assert rows["optimizer.name"] == ('"sgd" | "adam"', '"sgd"')
+    assert rows["optimizer.momentum"] == ("number >= 0, < 1", "0.0")
+    limits = [reference.keys_of(name)[at][1] for name, at in (("run", 1), ("network", 0))]
+    assert limits == ["whole number >= 0, < 2^63", "number >= 1e-6, <= 1e15"]
     with pytest.raises(ConfigError, match="did you mean optimizer"):
         reference.keys_of("optimiser")
 

@@ -42,7 +42,7 @@ BAD = {
     "a.csv: has no device": GOOD,
     "a.csv: line 3: gflop_s = 'fast': must be a number": GOOD + "1,1,1,0\nfast,1,1,0\n",
     "a.csv: line 2: latency_s = '': must be a number": GOOD + "1,1,1,\n",
-    "a.csv: line 2: up_mbit_s = 0.0: must be at least 1e-06": GOOD + "1,0,1,0\n",
+    "a.csv: line 2: up_mbit_s = 0.0: must be at least 1e-6": GOOD + "1,0,1,0\n",
     "a.csv: line 2: gflop_s = nan: must be ": GOOD + "nan,1,1,0\n",
     "a.csv: line 2: gflop_s = inf: must be ": GOOD + "1e999,1,1,0\n",
     "a.csv: line 2: has 3 cells, but line 1 names 4 columns": GOOD + "1,1,1\n",
