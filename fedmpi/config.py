@@ -84,7 +84,7 @@ class RunSection(Section):
         gpu, coarse = self.device == "cuda", self.precision != "float32"
         able = ("batched", "auto") if gpu else ("batched",)  # "auto" is "batched" on a GPU alone
         if (gpu or coarse) and self.engine not in able:
-            raise ValueError(f'engine = {self.engine!r} has "cpu" and "float32"; use "batched"')
+            raise ValueError(f"engine = {self.engine!r} is for cpu and float32; use 'batched'")
         return self
 
 
@@ -288,7 +288,7 @@ def _set(tree, override):
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"--set {override}: not of the form section.key=value")
+        raise ConfigError(f"--set {override}: must be section.key=value")
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except (ValueError, RecursionError):

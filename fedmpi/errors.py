@@ -35,6 +35,13 @@ class ResultError(FedmpiError):
     """A result file cannot be read or must not be written."""
 
 
+def unwritable(path: object, error: OSError) -> ResultError:
+    """Return the error for a file that the system did not let us write, with its reason."""
+    missing = isinstance(error, FileNotFoundError)
+    reason = "its folder does not exist" if missing else error.strerror or error
+    return ResultError(f"{path}: cannot be written: {reason}; choose another place")
+
+
 class DamagedError(ResultError):
     """A checkpoint is damaged, or no checkpoint: `reason` says in what way."""
 

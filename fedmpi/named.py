@@ -71,7 +71,7 @@ def find(name, place):
             if not f"{module}.".startswith(f"{error.name}."):
                 raise  # it is there, and imports something that is not
             raise ConfigError(
-                f"{place} = {name!r}: {error}; start in its folder, or put that on PYTHONPATH"
+                f"{place} = {name!r}: {error}; start in its folder, or add it to PYTHONPATH"
             ) from None
     if not hasattr(found, attribute):
         public = [word for word in dir(found) if not word.startswith("_")]

@@ -48,9 +48,15 @@ class Entry:
         found = named.attribute(self.maker) if isinstance(self.maker, str) else self.maker
         return cast(Callable[..., Any], found)
 
-    def checked(self, given: Mapping[str, Any], place: str, prefix: str) -> dict[str, Any]:
-        """Return all keys: those in `given`, checked, and the defaults. Raises ConfigError."""
-        return dict(given) if self.keys is None else dict(check(self.keys, given, place, prefix))
+    def checked(
+        self, given: Mapping[str, Any], place: str, prefix: str, of: str = ""
+    ) -> dict[str, Any]:
+        """Return all keys: those in `given`, checked, and the defaults. Raises ConfigError.
+
+        `place`, `prefix` and `of` are for its message, as in `fedmpi.section.check`.
+        """
+        return dict(given) if self.keys is None else dict(
+            check(self.keys, given, place, prefix, of=of))
 
 
 class Registry(Mapping[str, Any]):

@@ -60,11 +60,11 @@ class NamedSection(OpenSection):
     name: Name
 
 
-def check(section, tree, place, prefix="", beside=()):
+def check(section, tree, place, prefix="", beside=(), of=""):
     """Return `section` built from the dict `tree`, or raise ConfigError that names each fault.
 
     `place` and `prefix` come before the key in messages; `beside` are other keys of the same
-    table, which a misspelt key may have meant.
+    table, which a misspelt key may have meant; `of` is the name that decides which keys there are.
     """
     tree = _tuples(tree)
     try:
@@ -76,7 +76,7 @@ def check(section, tree, place, prefix="", beside=()):
         found: dict[tuple[Any, ...], list[Any]] = {}
         for fault in sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden"):
             found.setdefault(_path(fault, tree), []).append(fault)
-        faults = [_explain(section, path, at, prefix, beside) for path, at in found.items()]
+        faults = [_explain(section, path, at, prefix, beside, of) for path, at in found.items()]
         more = f" (and {len(faults) - 2} more)" if len(faults) > 2 else ""
         raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
 
@@ -104,27 +104,29 @@ def _path(fault, tree):
     return tuple(path)
 
 
-def _explain(section, path, faults, prefix, beside):
+def _explain(section, path, faults, prefix, beside, of):
     """Faults of one value in one line: key, value, what is allowed, what to do."""
     where, fault = prefix + ".".join(map(str, path)), faults[0]
     if fault["type"] == "extra_forbidden":
         known = [*_fields(section, path[:-1]), *beside]
-        return f"{where}: unknown key; {_hint(section, path, known)}"
+        return f"{where}: unknown key; {_hint(section, path, known, of)}"
     if fault["type"] == "missing":  # a key, or an element of an array
         return f"{where}: missing; give it a value"
     if fault["type"] == "value_error":
         return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
+    if fault["type"] == "tuple_type" and isinstance(fault["input"], dict):
+        return f"{where}: must be an array; write an array of sections as [[{where}]]"
     wanted = " or ".join(dict.fromkeys(map(_wanted, faults)))
     return f"{where} = {_shown(fault['input'])}: must be {wanted}"
 
 
-def _hint(section, path, known):
+def _hint(section, path, known, of):
     """What may have been meant by the unknown key at `path`."""
     key = str(path[-1])
     homes = [name for name in known if len(path) == 1 and key in _fields(section, (name,))]
     if homes and homes != known:
         return f"it belongs to a section: {' or '.join(f'{home}.{key}' for home in homes)}"
-    return nearest(key, known, "known keys", 0.5)
+    return nearest(key, known, f"known keys with {of}" if of else "known keys", 0.5)
 
 
 def _wanted(fault):

@@ -73,7 +73,7 @@ BAD = {
     "run.threads_per_rank = 2000: must be at most 1,024": "[run]\nthreads_per_rank = 2000",
     "run.sum = 'exakt': must be 'exact' or 'fast'": "[run]\nsum = 'exakt'",
     "run.device = 'gpu': must be 'auto', 'cpu' or 'cuda'": "[run]\ndevice = 'gpu'",
-    'run: engine = \'auto\' has "cpu" and "float32"; use "batched"': (
+    "run: engine = 'auto' is for cpu and float32; use 'batched'": (
         "[run]\nprecision = 'bfloat16'"
     ),
     "data.augment = true: must be false or 'crop-flip'": "[data]\naugment = true",
@@ -87,6 +87,7 @@ BAD = {
     "server.betas.1: missing; give it a value": "[server]\nbetas = [0.9]",
     "run = 3: must be a section of keys": "run = 3",
     "run = [{'seed': 1}]: must be a section of keys": "[[run]]\nseed = 1",
+    "stage: must be an array; write an array of sections as [[stage]]": "[stage]\nname = 'clip'",
     "rounds: unknown key; it belongs to a section: run.rounds": "rounds = 3",
     "lr: unknown key; it belongs to a section: optimizer.lr or server.lr": "lr = 0.1",
     "run.rounds = 10000000000: must be at most 1e9": "[run]\nrounds = 10000000000",
@@ -97,7 +98,7 @@ BAD = {
     ),
     "run.b: unknown key; known keys: name, seed": "[run]\na = 1\nb = 2\nc = 3",
     "(and 1 more)": "[run]\na = 1\nb = 2\nc = 3",
-    "a.toml: model.width: unknown key; known keys: none": "[model]\nwidth = 3",
+    "a.toml: model.width: unknown key; known keys with lenet5: none": "[model]\nwidth = 3",
     "a.toml: model.hidden.1 = -1: must be at least 1": "[model]\nname = 'mlp'\nhidden = [3, -1]",
     "algorithm.name = 'json:lods': module json has no lods; did you mean loads?": (
         "[algorithm]\nname = 'json:lods'"
@@ -157,7 +158,7 @@ BAD = {
     "data.alfa: unknown key; did you mean alpha?": (
         "[data]\npartition = 'dirichlet'\nalfa = 1"
     ),
-    "data.alpha: unknown key; known keys: name, root": "[data]\nalpha = 0.5",
+    "data.alpha: unknown key; known keys with digits and iid: name, root": "[data]\nalpha = 0.5",
     "data.partiton: unknown key; did you mean partition?": "[data]\npartiton = 'iid'",
     "data.name = 'os:system': must be a function (root, **keys) with the decorator":
         "[data]\nname = 'os:system'\nroot = 'touch touched'",

@@ -4,7 +4,7 @@ import os
 
 from fedmpi.analysis.compare import labels
 from fedmpi.analysis.curves import AXES, series
-from fedmpi.errors import ConfigError, ResultError
+from fedmpi.errors import ConfigError, ResultError, unwritable
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Told apart by people with any colour vision (Okabe and Ito 2008); dark ones first.
@@ -59,10 +59,16 @@ def draw_panel(panel, runs, axis, target):
     if target is not None:
         panel.axhline(target, color="0.6", lw=0.8, zorder=0)
     panel.set_xlabel(f"{AXES[axis].title} [{name}]" if name else AXES[axis].title)
-    panel.set_xlim(left=0)
+    start_at_zero(panel, axis)
     panel.grid(color="0.9", lw=0.6)
     panel.spines[["top", "right"]].set_visible(False)
     return lines
+
+
+def start_at_zero(panel, axis):
+    """Let the axis begin at 0, with few marks, so that those of two panels do not touch."""
+    panel.set_xlim(left=0)
+    panel.locator_params(axis="x", nbins=5, integer=axis == "rounds")
 
 
 def save(figure, path):
@@ -72,4 +78,4 @@ def save(figure, path):
         figure.savefig(part, format=os.path.splitext(path)[1][1:].lower())
         os.replace(part, path)
     except OSError as error:
-        raise ResultError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(path, error) from error

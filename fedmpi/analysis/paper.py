@@ -4,7 +4,7 @@ import numpy as np
 
 from fedmpi.analysis.configs import alike, names
 from fedmpi.analysis.curves import AXES, series
-from fedmpi.analysis.draw import COLOURS, STYLES, save, sheet
+from fedmpi.analysis.draw import COLOURS, STYLES, save, sheet, start_at_zero
 
 SIZES = {1: (3.5, 5.4), 2: (7.16, 2.6)}  # inches, of a column and of a page of IEEE and ACM
 FONT = 8  # points
@@ -62,7 +62,7 @@ def _panel(panel, groups, axis, target):
     title = AXES[axis].title
     panel.set_xlabel(f"{title} [{unit}]" if unit else title, fontsize=FONT)
     panel.tick_params(labelsize=FONT - 1)
-    panel.set_xlim(left=0)
+    start_at_zero(panel, axis)
     panel.grid(color="0.9", lw=0.5)
     panel.spines[["top", "right"]].set_visible(False)
     return lines

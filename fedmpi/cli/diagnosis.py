@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from fedmpi.errors import ConfigError
+
 SHARED = "/dev/shm"
 MOST_CORES = 4096  # of a node
 TEXT = 300  # characters of a finding that travel between nodes
@@ -22,7 +24,7 @@ def add_verbs(verbs):
     parser.add_argument("config", nargs="?", help="TOML file, to check its device and threads")
     parser.add_argument("-o", "--out", type=Path, default=Path("."),
                         help="result file or folder to be written (default: this folder)")
-    parser.add_argument("--mpi", type=int, nargs="?", const=0, metavar="N",
+    parser.add_argument("--mpi", type=int, nargs="?", const=True, metavar="N",
                         help="try each collective, on N ranks started here or those of srun")
     parser.add_argument("--seconds", type=float, default=60, metavar="S",
                         help="how long --mpi tries (60)")
@@ -36,7 +38,10 @@ def doctor(args):
     """
     from fedmpi.comm import launch
 
-    if args.mpi and not launch.launched(os.environ):
+    counted = args.mpi is not None and args.mpi is not True
+    if counted and args.mpi < 1:
+        raise ConfigError(f"--mpi {args.mpi}: must be 1 or more")
+    if counted and not launch.launched(os.environ):
         return _start_ranks(args)
     speaks = launch.rank_of(os.environ) == 0
     wrong = _told(_interpreter(), speaks)
@@ -218,7 +223,6 @@ def _wanted(config, speaks):
     A fault in it is told by the process that speaks; the others leave with the same exit code.
     """
     from fedmpi import config as configuration
-    from fedmpi.errors import ConfigError
 
     try:
         text = Path(config).read_text(encoding="utf-8") if config else ""

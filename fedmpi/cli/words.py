@@ -28,7 +28,8 @@ def parse(parser, argv=None):
         return args
     options = args.parser._option_string_actions if hasattr(args, "parser") else ()
     near = get_close_matches(unknown[0].partition("=")[0], options, n=1, cutoff=0.75)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = "; keys of the configuration: --set section.key=value" if "--set" in options else ""
+    hint = f"; did you mean {near[0]}?" if near else hint
     return getattr(args, "parser", parser).error(f"unknown: {' '.join(unknown)}{hint}")
 
 

@@ -192,7 +192,7 @@ def again(kept, place, overrides=(), allow_code=False):
     if config.run.rounds < kept.get("done", 0):
         raise ConfigError(
             f"{place}: run.rounds = {config.run.rounds}: {kept['done']} rounds are done already; "
-            "give as many or more"
+            f"give {kept['done']} or more"
         )
     return _named(config, kept["text"], place)
 
@@ -200,7 +200,8 @@ def again(kept, place, overrides=(), allow_code=False):
 def _named(config, text, place):
     """Return the Resolved experiment of a Config: the things that it names, their keys checked."""
     cls = ALGORITHMS.find(config.algorithm.name, place)
-    keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.")
+    keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.",
+                 of=config.algorithm.name)
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
     _check_policy(config, cls, place)
@@ -239,13 +240,15 @@ def _selector(section, place):
     """Return the class that [clients] selection names, and its keys, checked."""
     found = SELECTORS.find(section.selection, place)
     fields = type(section).model_fields
-    return found, check(found.Keys, section.own_keys(), place, "clients.", fields)
+    return found, check(found.Keys, section.own_keys(), place, "clients.", fields,
+                        section.selection)
 
 
 def _stage(section, place):
     """Return the class that a [[stage]] names, and its keys, checked."""
     found = STAGES.find(section.name, place)
-    return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ")
+    return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ",
+                        of=section.name)
 
 
 def _check_stages(stages, place):
@@ -286,7 +289,7 @@ def _data_keys(section, place):
     known = [thing.keys.model_fields if thing.keys else {} for thing in things]
     if all(thing.keys for thing in things):
         both = type("Keys", tuple({thing.keys: None for thing in things}), {})
-        check(both, given, place, "data.", fields)
+        check(both, given, place, "data.", fields, f"{section.name} and {section.partition}")
     taken = []
     for thing, own, other in zip(things, known, known[::-1], strict=True):
         mine = {k: v for k, v in given.items() if (k in own if thing.keys else k not in other)}

@@ -58,7 +58,7 @@ def test_a_result_file_is_not_drawn_over(runs, tmp_path):
 
 def test_a_folder_that_is_missing(runs, tmp_path):
     pytest.importorskip("matplotlib")
-    with pytest.raises(ResultError, match="cannot be written"):
+    with pytest.raises(ResultError, match="its folder does not exist"):
         draw.draw(runs, tmp_path / "no" / "a.png")
 
 

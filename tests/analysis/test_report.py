@@ -192,7 +192,7 @@ def test_files_are_not_overwritten_and_names_are_checked(runs, tmp_path, run_fed
     assert out.read_bytes() != before
     with pytest.raises(ConfigError, match=r"must end in .html or .htm"):
         write(runs, runs[0].path, overwrite=True)
-    with pytest.raises(ResultError, match="cannot be written"):
+    with pytest.raises(ResultError, match="its folder does not exist"):
         write(runs, tmp_path / "no" / "a.html")
     with pytest.raises(ConfigError, match="must be above 0 and at most 1"):
         write(runs, tmp_path / "b.html", target=80)

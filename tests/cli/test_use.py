@@ -34,6 +34,7 @@ TYPED = {
     "rum exp.toml": "fedmpi: VERB 'rum': unknown; did you mean run?",
     "run exp.toml": "fedmpi run: the following arguments are required: -o/--out",
     "run exp.toml -o a.h5 --overwrit2": "unknown: --overwrit2; did you mean --overwrite?",
+    "run exp.toml -o a.h5 --rounds 3": "unknown: --rounds 3; keys of the configuration: --set",
     "list algoritms": "fedmpi list: what 'algoritms': unknown; did you mean algorithms?",
     "table a.h5 --format xml": "--format 'xml': unknown; known: tsv, csv, json",
     "compare a.h5 --target x": "argument --target: invalid float value: 'x'",

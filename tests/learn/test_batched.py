@@ -226,7 +226,7 @@ def test_the_memory_of_a_step_is_what_its_tensors_take():
 
 @pytest.mark.parametrize("run", [{"device": "cuda", "engine": "torch"}, {"precision": "bfloat16"}])
 def test_other_engines_refuse_devices_and_precisions(run):
-    with pytest.raises(ValueError, match='has "cpu" and "float32"; use "batched"'):
+    with pytest.raises(ValueError, match="is for cpu and float32; use 'batched'"):
         Config(run=run)
     Config(run=run | {"engine": "batched"})
 

@@ -23,7 +23,7 @@ def clients(study):
         counts = held[0][0].partition
         about = f"Drawn: the partition of {held[0][1][0]}."
         if len(held) > 1:
-            about += f" In all, the runs have {len(held)} different ones."
+            about += f" The runs have {len(held)} different partitions."
         parts = [tag("p", about), tag("div", *drawings(counts), class_="figures"),
                  partitions(held)]
     shown = {run: tiers(run) for run in study.runs if len(run.devices)}

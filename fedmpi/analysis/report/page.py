@@ -14,7 +14,7 @@ from fedmpi.analysis.report.origin import configuration, events, provenance
 from fedmpi.analysis.report.study import study
 from fedmpi.analysis.report.summary import facts, heading, summary
 from fedmpi.analysis.report.times import measured, virtual
-from fedmpi.errors import ConfigError, ResultError, counted
+from fedmpi.errors import ConfigError, ResultError, counted, unwritable
 from fedmpi.record.whole import replacement
 
 SECTIONS = (  # name in the address, name in the list at the top, function
@@ -50,7 +50,7 @@ def write(runs, path, target=None, overwrite=False):
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise ResultError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(path, error) from error
 
 
 def page(runs, target=None):

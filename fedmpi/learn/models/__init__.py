@@ -59,7 +59,7 @@ def options_of(name, given, place="configuration"):
     `place` names the configuration in messages.
     Raises ConfigError for an unknown model or key, or a value out of range.
     """
-    return MODELS.find(name, place).checked(given, place, "model.")
+    return MODELS.find(name, place).checked(given, place, "model.", name)
 
 
 def build(name, input_shape, classes, options, seed):
