@@ -31,6 +31,10 @@ class DataError(FedmpiError):
     """A data file is missing, altered or not what its name says."""
 
 
+class MissingDataError(DataError):
+    """A file of a data set is not there: whoever has no data yet can still check the rest."""
+
+
 class ResultError(FedmpiError):
     """A result file cannot be read or must not be written."""
 

@@ -68,6 +68,9 @@ def find(name, place):
         try:
             found = import_module(module)
         except ModuleNotFoundError as error:
+            if module.endswith(".py"):
+                plain = f"{module.removesuffix('.py')}:{attribute}"
+                raise ConfigError(f"{place} = {name!r}: write {plain}, without .py") from None
             if not f"{module}.".startswith(f"{error.name}."):
                 raise  # it is there, and imports something that is not
             raise ConfigError(

@@ -149,7 +149,8 @@ class Registry(Mapping[str, Any]):
         where = f"{place}: {self.key} = {name!r}"
         if ":" not in name:
             if name not in self:
-                hint = nearest(name, self)
+                own = "." in name  # of a module or a file
+                hint = "write own code as package.module:object" if own else nearest(name, self)
                 raise ConfigError(f"{where}: unknown {self.kind}; {hint}")
             thing = self[name]
         else:

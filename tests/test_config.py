@@ -104,6 +104,12 @@ BAD = {
         "[algorithm]\nname = 'json:lods'"
     ),
     "data.name = 'json': unknown": "[data]\nname = 'json'",
+    "algorithm.name = 'mine.FedLP': unknown algorithm; write own code as package.module:object": (
+        "[algorithm]\nname = 'mine.FedLP'"
+    ),
+    "algorithm.name = 'mine.py:FedLP': write mine:FedLP, without .py": (
+        "[algorithm]\nname = 'mine.py:FedLP'"
+    ),
     "optimizer.lr = 0: must be above 0": "[optimizer]\nlr = 0",
     "optimizer.lr = nan: ": "[optimizer]\nlr = nan",
     "optimizer.lr = inf: ": "[optimizer]\nlr = inf",

@@ -76,6 +76,18 @@ def test_check_method_finds_what_breaks_equal_bits(method, words, main, capsys):
     assert all(any(word in line for line in lines if line.startswith("wrong")) for word in words)
 
 
+class Planless(fedmpi.Algorithm):
+    """Returns no plan."""
+
+    def plan(self, state, round, client):
+        return None
+
+
+def test_a_method_that_cannot_run_gets_one_answer():
+    ((_, fault),) = fedmpi.check_method(Planless, changes=["model.name=softmax"])
+    assert fault.endswith("Planless.plan returned None; it must return a fedmpi.Plan")
+
+
 def test_check_method_takes_a_class_and_changes():
     from fedmpi.examples.method import MyMethod
 

@@ -13,7 +13,8 @@ def add_verbs(verbs):
                   "fedmpi data fetch fashion-mnist")
     parser.add_argument("what", choices=("fetch", "verify"))
     parser.add_argument("name", metavar="NAME", help="a data set, see list datasets")
-    parser.add_argument("--root", type=Path, help="folder of the data sets (default: FEDMPI_DATA)")
+    parser.add_argument("--root", type=Path, help="folder of the data sets (default: FEDMPI_DATA, "
+                        "else ~/.cache/fedmpi/data)")
 
 
 def data(args):

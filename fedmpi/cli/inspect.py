@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fedmpi.cli.machine import cache_folder, data_root
-from fedmpi.errors import ConfigError, DataError
+from fedmpi.errors import ConfigError, MissingDataError
 
 
 def add_verbs(verbs):
@@ -60,7 +60,7 @@ def _check_start(resolved):
 
     try:
         assemble(resolved, Serial(), _root(resolved), cache_folder(), environ=os.environ)
-    except DataError as error:
+    except MissingDataError as error:
         print(f"fedmpi: warning: split and model were not checked: {error}", file=sys.stderr)
 
 
@@ -142,7 +142,7 @@ def _lines_of_keys(rows):
     for key, kind, default, meaning in rows:
         lines.append(f"{key} = {default}   ({kind})")
         lines += [f"    {meaning}"] if meaning else []
-    return lines or ["(no keys of its own)"]
+    return lines or ["(no keys)"]
 
 
 def _keys():
@@ -172,7 +172,7 @@ def _functions(registry):
 
 
 def _with_keys(text, keys):
-    """A line about a thing, with the keys of its own that its section takes."""
+    """A line about a thing, with the keys that it adds to its section."""
     return f"{text} ({', '.join(keys)})" if keys else text
 
 

@@ -37,7 +37,7 @@ def add_verbs(verbs):
     parser.add_argument("name", help="name of the file without .py, such as sparse_mean")
     parser.add_argument("-o", "--out", type=Path, default=Path(), metavar="DIR",
                         help="folder to write to (default: this folder)")
-    parser = verb(verbs, check_method, "test a method of your own against what methods must do",
+    parser = verb(verbs, check_method, "test your own method against the rules for methods",
                   "fedmpi check-method sparse_mean:SparseMean --set algorithm.layers=1")
     parser.add_argument("method", help="package.module:Class, or the name of a method")
     parser.add_argument("--config", metavar="CONFIG",

@@ -39,7 +39,7 @@ batch_size = 8
 
 
 def faults(method, config=None, overrides=(), root=None):
-    """Yield (what is checked, "" or what is wrong) for a method.
+    """Yield (what is checked, "" or what is wrong) for a method; only the first if it cannot run.
 
     `method` is a name for [algorithm], or a class; `config` the path of an experiment to run it
     in, else a small one; `root` the folder of the data sets. Raises ConfigError for a method or
@@ -57,12 +57,15 @@ def faults(method, config=None, overrides=(), root=None):
         what = (check.__doc__ or "").partition("\n")[0].rstrip(".")
         try:
             yield what, check(make) or ""
+            continue
         except KeyboardInterrupt:
             raise
         except FedmpiError as error:
             yield what, str(error)
         except Exception as error:  # users' code may raise anything
             yield what, named.in_words(error)
+        if check is runs_three_rounds:  # the other checks need what this one could not make
+            return
 
 
 def runs_three_rounds(make):

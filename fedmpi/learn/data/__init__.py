@@ -115,6 +115,7 @@ def load(name, root=None, options=None, cache=None):
         found = entry.make(root, **options)
     if not isinstance(found, Dataset):
         raise ConfigError(
-            f"data.name = {name!r}: returned a {type(found).__name__}; return Dataset.of(...)"
+            f"data.name = {name!r}: returned a value of type {type(found).__name__}; it must "
+            "return Dataset.of(...)"
         )
     return found

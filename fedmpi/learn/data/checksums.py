@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from fedmpi.errors import DataError
+from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data import files
 
 LARGEST = 4 << 30  # bytes of a file, unpacked; one that goes on is another, so it ends there
@@ -29,13 +29,13 @@ def locate(name, root, path):
     Raises DataError, which says where it was looked for and how to get it.
     """
     if root is None:
-        raise DataError(f"{name}: no data root; set FEDMPI_DATA or [data] root")
+        raise MissingDataError(f"{name}: no data root; set FEDMPI_DATA or [data] root")
     folder, _, file = path.rpartition("/")
     for place in (Path(root, folder), Path(root, files.TORCHVISION.get(folder, folder))):
         for found in (place / file, place / f"{file}.xz", place / file.removesuffix(".gz")):
             if found.is_file():
                 return found
-    raise DataError(
+    raise MissingDataError(
         f"{name}: no file {path} in {root}\n"
         f"run `fedmpi data fetch {name}`, or set FEDMPI_DATA or [data] root to where it is"
     )

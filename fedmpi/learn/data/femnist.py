@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fedmpi.errors import DataError
+from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data.dataset import Dataset
 
 CLASSES = 62
@@ -45,7 +45,7 @@ def verify(root, name="femnist"):
     """Return a line for each source that is there, its samples counted."""
     there = [source for source in ("leaf", "tff") if Path(root, "femnist", source).is_dir()]
     if not there:
-        raise DataError(f"femnist: neither femnist/leaf nor femnist/tff in {root}; {_HOW}")
+        raise MissingDataError(f"femnist: neither femnist/leaf nor femnist/tff in {root}; {_HOW}")
     lines = []
     for source in there:
         found = read(Path(root), source, COUNTS if source == "tff" else None)
@@ -98,5 +98,5 @@ def _images(path, pixels):
 
 def _there(paths, wanted):
     if not paths:
-        raise DataError(f"femnist: no file {wanted}; {_HOW}")
+        raise MissingDataError(f"femnist: no file {wanted}; {_HOW}")
     return paths

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedmpi.errors import DataError
+from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data.dataset import Dataset
 
 ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
@@ -100,8 +100,8 @@ def _size(image):
 def _classes(folder):
     """Return the names of the classes of a part, sorted."""
     if not folder.is_dir():
-        raise DataError(f"no folder {folder}; put it there by hand, or set FEDMPI_DATA or [data] "
-                        "root to where it is")
+        raise MissingDataError(f"no folder {folder}; put it there by hand, or set FEDMPI_DATA or "
+                               "[data] root to where it is")
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 

@@ -14,7 +14,7 @@ from tokenize import TokenError
 
 import numpy as np
 
-from fedmpi.errors import DataError
+from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data import idx
 from fedmpi.learn.data.dataset import Dataset
 
@@ -83,4 +83,4 @@ def _either(folder, name):
     for path in (Path(folder, name + ".gz"), Path(folder, name)):
         if path.is_file():
             return path
-    raise DataError(f"{folder}: no file {name}.gz or {name}")
+    raise MissingDataError(f"{folder}: no file {name}.gz or {name}")

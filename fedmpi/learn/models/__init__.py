@@ -101,6 +101,7 @@ def build(name, input_shape, classes, options, seed):
             module = make(tuple(input_shape), classes, **options)
     if not isinstance(module, torch.nn.Module):
         raise ConfigError(
-            f"model.name = {name!r}: returned a {type(module).__name__}; return a torch.nn.Module"
+            f"model.name = {name!r}: returned a value of type {type(module).__name__}; it must "
+            "return a torch.nn.Module"
         )
     return module

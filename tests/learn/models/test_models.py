@@ -175,7 +175,7 @@ def test_models_of_the_users_own():
         (OWN + "not_marked", {}, "must be a function .*decorator @fedmpi.model"),
         (OWN + "Inherits", {}, "decorator @fedmpi.model"),
         (OWN + "OWN", {}, "decorator @fedmpi.model"),
-        (OWN + "wrong_model", {}, "returned a str"),
+        (OWN + "wrong_model", {}, "returned a value of type str"),
     ],
 )
 def test_bad_names_keys_and_shapes_are_refused(name, options, message):
