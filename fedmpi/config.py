@@ -1,7 +1,7 @@
 """The configuration: TOML text to frozen, checked sections. The only reader of configuration.
 
-Sections that belong to a method, a model or a data set take keys of their own; those are
-checked by whoever registered the name (`own`), with the same messages.
+Sections that belong to a method, a model or a data set have its keys too. They are
+checked by the class that the name stands for, with the same messages.
 """
 
 import math

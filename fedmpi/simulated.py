@@ -43,7 +43,7 @@ class Tier(Section):
 PROFILES = {
     "uniform": "every client has the same device: [devices] gflop_s and the links of [network]",
     "tiers": "clients are divided over named tiers: [[devices.tiers]], or slow, middle and fast",
-    "mobile": "every client has a phone and a link of its own, drawn from log-normal populations",
+    "mobile": "every client has its own phone and link, drawn from log-normal populations",
     "phones": "every client has one of three measured phones, a measured WiFi link, and a memory",
     "boards": "a Raspberry Pi 4 or one of four Jetson modules, with its memory and power",
     "servers": "a T4, V100 or A100 card in a data centre, with its memory and power",

@@ -48,7 +48,7 @@ def _collectives_arguments(parser):
                        help="only whole runs of sparse methods, with MPI's dense sum and with auto")
     _with_ranks(parser)
     parser.add_argument("--nodes", type=int, metavar="N", help=(
-        "N ranks, each on an emulated node of its own, 10 Gbit/s between them (single sums; root)"
+        "N ranks, each on a separate emulated node, 10 Gbit/s between them (single sums; root)"
     ))  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def kernels(args):
 
 
 def scale(args):
-    """Predict the sums on many nodes and check that on ranks of its own; on ranks, only check."""
+    """Predict the sums on many nodes and check that on its own ranks; on ranks, only check."""
     from fedmpi.comm.start import launched, start
 
     if launched(os.environ):

@@ -133,7 +133,7 @@ def _run_here(args, plan, folder, todo):
 
 
 def _run_point(args, base, out, point, stop):
-    """Run or resume one point in a process of its own; return its exit code."""
+    """Run or resume one point in a new process; return its exit code."""
     if out.exists():
         words = ["resume", "--allow-code", out]  # the base names the same code
     else:

@@ -201,17 +201,19 @@ def numeric(column):
 
 HEAD = f"""# Result files of fedmpi, schema {VERSION}
 
-Printed from `fedmpi/record/schema.py`. One run, one HDF5 file. It is written whole under the name
+Printed from `fedmpi/record/schema.py`. Each run has one HDF5 file. It is written under the name
 `FILE.part` and then renamed, so `FILE` can be read at any moment: while the run writes, and after
-it was killed. Numbers are little-endian. Text is UTF-8 of fixed length, padded with zeros. Nothing
-points to another file, and nothing has two names. Every dataset is under a checksum: small ones lie
-among the metadata of HDF5, which have their own, the others have Fletcher-32. What grows, and what
-is larger than 32 KiB, is compressed with gzip, the weights apart. A single text that is larger is
-an array of one.
+the run was killed. Numbers are little-endian. Text is UTF-8 of fixed length, padded with zeros. The
+file has no links to other files, and no dataset has two names. Every dataset has a checksum: HDF5
+keeps small datasets with its metadata, which have their own checksums, and the other datasets have
+Fletcher-32. Datasets that grow or are larger than 32 KiB are compressed with gzip, except the
+weights. A single text that is larger than 32 KiB is an array with one element.
+
 Every dataset below has the attributes `unit` and `meaning`, which other programs find under the
 names `units` and `long_name`. The axis of `/rounds` has the dimension scale `/rounds/round`, and
-those of `/phases` and `/layers` have labels. A new column raises the second number of the version,
-a change that an old reader would misread raises the first; `fedmpi upgrade` updates old files.
+the axes of `/phases` and `/layers` have labels. A new column raises the second number of the
+version. A change that an old reader would misread raises the first. `fedmpi upgrade` updates old
+files.
 
 Shapes: R rounds, K rows of clients, N clients in all, L layers, E events.
 """
@@ -232,21 +234,22 @@ a column of the rounds to readers; no group if it names none |
 
 ## Clients that do not complete
 
-A late client has received and trained, so its `bytes_down`, `steps` and `flops` are whole; its
-seconds end at the deadline, and `bytes_up` are those that were through by then. An unavailable one
-went away, as its trace says, before its report was through: the same, and its seconds end then. A
-dropped one has received its message, which is all that its row holds. `bytes_up` of a round counts
-what late and unavailable clients sent; `bytes_up_values`, `bytes_up_support`, `density_up` and
-`/layers` do not, since no message of theirs is whole. A round in which nobody could be selected has
-no rows in `/clients`.
+A late client has received its message and trained, so its `bytes_down`, `steps` and `flops` are
+complete. Its seconds end at the deadline, and `bytes_up` are the bytes that had arrived by then. An
+unavailable client left, as its trace says, before its report had arrived. Its row is like that of a
+late client, and its seconds end when it left. A dropped client has received its message; its row
+holds nothing else. `bytes_up` of a round counts what late and unavailable clients sent;
+`bytes_up_values`, `bytes_up_support`, `density_up` and `/layers` do not, because none of their
+messages is complete. A round in which no client could be selected has no rows in `/clients`.
 
-With `schedule.mode = "async"` the rows of a round are the clients that report in it; they began
-at their `virtual_start`, in this round or before. A late one was called off as too stale, a dropped
-one lost: their rows hold what they received. Where the size of a message is known only after
-training, `seconds_up` are those of the size that was expected, and `bytes_up` what was sent.
+With `schedule.mode = "async"` the rows of a round are the clients that report in it. They began at
+their `virtual_start`, in this round or an earlier round. A late client was stopped as too stale,
+and a dropped client was lost; their rows hold what they received. If the size of a message is known
+only after training, `seconds_up` is the time of the expected size, and `bytes_up` the size that was
+sent.
 
-With `run.record_clients = "sample"` a round has rows of 1,000 of its clients, drawn at random, with
-`"none"` it has none. The columns of `/rounds` and `/layers` are always of all clients.
+With `run.record_clients = "sample"` a round has rows of 1,000 clients, drawn at random; with
+`"none"` it has no rows. The columns of `/rounds` and `/layers` always cover all clients.
 """
 
 TITLES = (

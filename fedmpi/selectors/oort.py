@@ -27,7 +27,7 @@ CUT, PACE = 0.95, 5.0  # quantile of utilities and share of the cut-off; percent
 
 
 class Oort(Selector, name="oort"):
-    """Explores, then exploits."""
+    """Asks useful and fast clients, and some that it does not know yet."""
 
     class Keys(Section):
         """The keys of oort."""

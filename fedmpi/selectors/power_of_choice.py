@@ -18,7 +18,7 @@ from fedmpi.selectors.last_losses import LastLosses
 
 
 class PowerOfChoice(LastLosses, name="power-of-choice"):
-    """Asks the candidates of the largest loss."""
+    """Asks the candidates with the largest losses."""
 
     class Keys(Section):
         """The keys of power-of-choice."""
