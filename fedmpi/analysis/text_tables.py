@@ -106,7 +106,7 @@ def info_text(run):
         "best_accuracy": quantities.accuracy,
         "memory_peak": quantities.in_bytes,
         "busy": quantities.share,
-    }
+    } | {f"phases.{name}": quantities.share for name in info["phases"]}
     events = info.pop("events")
     rows = [(name, shown[name](value) if name in shown else _plain(value))
             for name, value in flat(info)]
@@ -125,5 +125,7 @@ def flat(tree, prefix=""):
 
 def _plain(value):
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, bool):
+        return str(value).lower()  # as in TOML
     return "-" if value is None or value == "" else " ".join(str(value).split())

@@ -15,7 +15,7 @@ DENSITIES = (
     ("density_up", "One client: coordinates sent"),
     ("density_union", "All clients: sent by at least one"),
 )
-PARTS = (("p0", "up: values"), ("p3", "up: which coordinates"), ("p4", "up: frame, and cut off"))
+PARTS = (("p0", "up: values"), ("p3", "up: which coordinates"), ("p4", "up: frame"))
 
 
 def traffic(study):

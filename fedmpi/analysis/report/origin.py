@@ -41,7 +41,7 @@ def configuration(study):
         parts.append(table("Keys in which the configurations differ", head, rows))
     elif len(firsts) > 1:
         parts.append(tag("p", "The configurations differ in no key."))
-    note = tag("p", "Every value that a run used stands under Provenance and reproduction.")
+    note = tag("p", "Provenance and reproduction lists every value that a run used.")
     return section("configuration", "Configuration", *parts, note)
 
 

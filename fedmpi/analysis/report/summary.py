@@ -21,13 +21,13 @@ def facts(study):
     runs = study.runs
     data = shared(runs, lambda run: f"{value(run, 'data', 'name')}, {split(run)}")
     model = shared(runs, lambda run: value(run, "model", "name"))
-    number = shared(runs, lambda run: f"{run.population:,}")
-    cohort = shared(runs, lambda run: value(run, "clients", "cohort"))
+    clients = shared(
+        runs, lambda run: f"{run.population:,}, {value(run, 'clients', 'cohort')} a round")
     rounds = shared(runs, lambda run: value(run, "run", "rounds"))
     pairs = [
         ("Runs", f"{len(runs)} of {counted(len(study.groups), 'configuration')}"),
         ("Data", data), ("Model", model),
-        ("Clients", f"{number}, {cohort} a round"), ("Rounds planned", rounds),
+        ("Clients", clients), ("Rounds planned", rounds),
     ]  # fmt: skip
     spent = shared(runs, epsilon)
     pairs += [("Privacy at the end", spent)] if spent else []
