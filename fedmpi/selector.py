@@ -80,6 +80,9 @@ class Selector(ABC):
     def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
         """Return the ids int64[n] of the clients to ask, in the order of their turns.
 
+        Changes nothing that `arrays` returns: a round that is stopped is drawn again after a
+        resume. In an asynchronous round more clients may be drawn than begin.
+
         Parameters
         ----------
         round : int
@@ -89,6 +92,10 @@ class Selector(ABC):
         in_turn : bool
             False if the order does not matter.
         """
+
+    def begun(self, clients: Integers) -> None:
+        """Take the clients int64[n] that began in a finished round, in the order of their turns."""
+        return
 
     def learn(self, rows: AnyArray) -> None:
         """Take the rows of a finished round's clients, the same on every rank (columns.py)."""

@@ -71,7 +71,9 @@ class Buffered(Cohorts):
         clients = self._landed["client"].copy()
         sizes = np.where(outcomes != COMPLETED, 0, self._experiment.sizes[clients])
         shares = shares_of(sizes, self._experiment.config.clients.weighting)
-        return Cohort(clients, shares, outcomes, self._landed["version"].copy())
+        turns = sum(int((of["version"] == round).sum()) for of in (landed, self._next))
+        begun = fresh["client"][:turns].copy()  # who is drawn later gets no turn
+        return Cohort(clients, shares, outcomes, self._landed["version"].copy(), begun)
 
     def state_of(self, version):
         """Return the state after which clients of `version` began."""

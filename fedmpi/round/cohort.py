@@ -20,13 +20,15 @@ class Cohort:
 
     `outcomes` int64[n] are DROPPED or LATE (columns.py) for clients that send nothing, since they
     are lost once they have their message, or called off; COMPLETED for all others, whatever
-    becomes of them. `versions` int64[n] are the rounds in which the clients began.
+    becomes of them. `versions` int64[n] are the rounds in which the clients began. `begun` int64[.]
+    are the clients that began in this round, in the order of their turns.
     """
 
     clients: Integers
     shares: Reals
     outcomes: Integers
     versions: Integers
+    begun: Integers
 
     @property
     def dropped(self) -> Bools:

@@ -109,11 +109,10 @@ class Simulation:
         row = self._row(cohort, clients, sums, sent, score)
         row.rejected = reasons
         self.next_round += 1
+        experiment.selector.begun(cohort.begun)
         experiment.selector.learn(clients)
-        row.columns |= {
-            "collective": COLLECTIVES.index(summed.algorithm),
-            "collective_regret": summed.regret,
-        }
+        row.columns["collective"] = COLLECTIVES.index(summed.algorithm)
+        row.columns["collective_regret"] = summed.regret
         return self._measured(row, phases, moved + summed.bytes, ranks, work)
 
     def server(self):

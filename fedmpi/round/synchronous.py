@@ -25,11 +25,12 @@ class Synchronous(Cohorts):
         self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
         world = world_of(fixed, available(devices, seed, round, now), now)
         drawn = fixed.selector.select(round, world, config.selected, in_turn=False)
-        clients = np.sort(returned.clients(drawn, world.sizes, config.selected, fixed.selector))
+        begun = returned.clients(drawn, world.sizes, config.selected, fixed.selector)
+        clients = np.sort(begun)
         shares = shares_of(fixed.sizes[clients], config.clients.weighting)
         versions = np.full(clients.size, round)
         lost = dropped(devices, clients, seed, round)
-        return Cohort(clients, shares, np.where(lost, DROPPED, COMPLETED), versions)
+        return Cohort(clients, shares, np.where(lost, DROPPED, COMPLETED), versions, begun)
 
     def state_of(self, version):
         """Return the state of this round's begin."""

@@ -6,8 +6,8 @@ z_k, which grows by a rate b each round and falls by 1 when the client is asked,
 those with the largest z_k - haste * t_k are asked, t_k the seconds of its round, so that in the
 long run each client joins at a rate of at least b. Deviations: t_k is what the device's profile
 says, over the mean of all, and is not learned by a bandit; the paper counts the slowest of the
-cohort, we count each client; b is m / n for m of n clients, so haste = 0 is round-robin in a drawn
-order.
+cohort, we count each client; b is m / n if m of n clients begin, so haste = 0 is round-robin in a
+drawn order.
 """
 
 from collections.abc import Mapping
@@ -39,11 +39,13 @@ class Fair(Selector, name="fair"):
         able = self.rng_for(round).permutation(np.flatnonzero(world.sizes))
         score = self._queue[able].astype(np.float64)
         score -= self.keys.haste * world.seconds[able] / world.seconds.mean()
-        chosen = able[largest(score, number)]
-        self._queue += np.float32(number / self.clients)
-        self._queue[chosen] -= 1
+        return able[largest(score, number)]
+
+    def begun(self, clients: Integers) -> None:
+        """Let the queues of all grow, and those of `clients` fall."""
+        self._queue += np.float32(len(clients) / self.clients)
+        self._queue[clients] -= 1
         np.maximum(self._queue, 0, out=self._queue)
-        return chosen
 
     def arrays(self) -> dict[str, AnyArray]:
         """The queues."""

@@ -10,7 +10,7 @@ from fedmpi.selector import Selector, World
 
 
 class RoundRobin(Selector, name="round-robin"):
-    """Asks the clients after the last client that was asked; absent clients miss their turn."""
+    """Asks the clients after the last client that began; absent clients miss their turn."""
 
     def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)
@@ -21,10 +21,12 @@ class RoundRobin(Selector, name="round-robin"):
         able = len(world.able)
         everyone = isinstance(world.able, range)
         first = self._next if everyone else np.searchsorted(world.able, self._next)
-        chosen = world.ids((first + np.arange(min(number, able))) % max(able, 1))
-        if chosen.size:
-            self._next = int(chosen[-1] + 1) % self.clients
-        return chosen
+        return world.ids((first + np.arange(min(number, able))) % max(able, 1))
+
+    def begun(self, clients: Integers) -> None:
+        """Go on after the last client that began."""
+        if clients.size:
+            self._next = int(clients[-1] + 1) % self.clients
 
     def arrays(self) -> dict[str, AnyArray]:
         """Whose turn it is."""

@@ -16,7 +16,9 @@ SIZES = np.array([5, 0, 10, 20, 15, 0, 50])
 def selected(name="uniform", seed=0, round=0, sizes=SIZES, number=3, selector=None):
     selector = selector or made(name, seed, len(sizes))
     world = World(np.asarray(sizes), 0.0, lambda: 1.0 + np.arange(len(sizes)))
-    return selector.select(round, world, number, in_turn=False)
+    chosen = selector.select(round, world, number, in_turn=False)
+    selector.begun(chosen)
+    return chosen
 
 
 def made(name, seed, clients):

@@ -46,6 +46,9 @@ class PowerOfChoiceTwin:
         candidates = [able[i] for i in order][: ceil(2.0 * number)]
         return sorted(candidates, key=lambda k: -self.loss.get(k, inf))[:number]
 
+    def begun(self, chosen):
+        pass
+
     def learn(self, round, client, samples, loss):
         self.loss[client] = np.float32(loss)
 
@@ -54,6 +57,9 @@ class UniformTwin:
     def select(self, round, world, number, rng):
         able = [k for k in range(CLIENTS) if world.sizes[k]]
         return [able[i] for i in rng.choice(len(able), min(number, len(able)), replace=False)]
+
+    def begun(self, chosen):
+        pass
 
     def learn(self, *row):
         pass
@@ -70,9 +76,10 @@ class TurnsTwin(UniformTwin):
 
     def select(self, round, world, number, rng):
         turns = [(self.first + i) % CLIENTS for i in range(CLIENTS)]
-        chosen = [k for k in turns if world.sizes[k]][:number]
+        return [k for k in turns if world.sizes[k]][:number]
+
+    def begun(self, chosen):
         self.first = chosen[-1] + 1
-        return chosen
 
 
 class FairTwin:
@@ -83,11 +90,12 @@ class FairTwin:
         able = list(rng.permutation([k for k in range(CLIENTS) if world.sizes[k]]))
         mean = sum(world.seconds) / CLIENTS
         score = {k: self.queue[k] - 0.5 * world.seconds[k] / mean for k in able}
-        chosen = sorted(able, key=lambda k: -score[k])[:number]
+        return sorted(able, key=lambda k: -score[k])[:number]
+
+    def begun(self, chosen):
         for k in range(CLIENTS):
-            grown = self.queue[k] + np.float32(number / CLIENTS) - np.float32(k in chosen)
+            grown = self.queue[k] + np.float32(len(chosen) / CLIENTS) - np.float32(k in chosen)
             self.queue[k] = max(grown, np.float32(0))
-        return chosen
 
     def learn(self, *row):
         pass
@@ -140,6 +148,9 @@ class OortTwin:
         order = weighted(rng, [max(value[k], 1e-12) for k in pool])
         return [pool[i] for i in order[:most]] + found
 
+    def begun(self, chosen):
+        pass
+
     def learn(self, round, client, samples, loss):
         self.value[client], self.last[client] = np.float32(samples * loss), round + 1
         self.sums[round // 20 :] = [sum(self.sums[round // 20 :]) + samples * loss]
@@ -164,6 +175,9 @@ def test_who_is_selected_is_as_the_twin_says_and_after_a_resume(name):
         chosen = selector.select(round, world, number, in_turn=True)
         rng = rng_for(SEED, "cohort", round)
         assert chosen.tolist() == twin.select(round, world, number, rng), round
+        began = chosen[: 6 - round % 3]  # some that were drawn get no turn
+        selector.begun(began)
+        twin.begun(began.tolist())
         rows = rows_of(round, world, chosen, losses)
         selector.learn(rows)
         for row in rows[np.isfinite(rows["train_loss"])]:
@@ -184,6 +198,7 @@ def selected(name, rounds=300, **keys):
     for round in range(rounds):
         chosen = selector.select(round, world, 5, in_turn=False)
         counts[chosen] += 1
+        selector.begun(chosen)
         rows = rows_of(round, world, chosen, losses)
         rows["train_loss"] = losses[chosen]
         selector.learn(rows)
