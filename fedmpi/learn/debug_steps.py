@@ -101,7 +101,7 @@ class DebugSteps:
             loss, grad, after = self._gradient(point, x, y, self.plan.backward)
         after = after if dense is None else dense
         self.weights[self.running] = after[self.running]
-        self._measure(seen, grad, len(y))
+        self._measure(seen, point, grad, len(y))
         for share in (share for step, share in self.plan.readjust if step == self.count):
             self._readjust(grad, share)
         direction = (grad if slope is None else grad * slope) + self._penalty(point)
@@ -166,7 +166,7 @@ class DebugSteps:
         plan = self.plan
         return self.reference.gradient(point, x, y, plan.error, backward, plan.labels)
 
-    def _measure(self, seen: list, grad: Tensor, samples: int) -> None:
+    def _measure(self, seen: list, point: Tensor, grad: Tensor, samples: int) -> None:
         """activations, relevance and squares of one step."""
         for number, calls in enumerate(seen):
             for _, raw in calls:
@@ -177,6 +177,10 @@ class DebugSteps:
                 if "relevance" in self.statistics and number >= self.plan.backward.lowest:
                     change = _summed(raw.detach() * raw.grad, axis).numpy()
                     self.statistics["relevance"][number] -= samples * change
+        for tensor in self.layout.tensors if "relevance" in self.statistics else ():
+            if self.layout.layers[tensor.layer].kind in ("embedding", "bilinear"):
+                change = (point * grad)[tensor.block].double().reshape(tensor.rows, -1).sum(1)
+                self.statistics["relevance"][tensor.layer] -= samples * change.numpy()
         if "squares" in self.statistics:
             self.statistics["squares"] += (grad * grad).numpy()
         if "summed" in self.statistics:

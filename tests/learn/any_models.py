@@ -79,6 +79,14 @@ def embedding():
     )  # fmt: skip
 
 
+def bilinear():
+    """A kind that is not among BUILD: its layer reads two inputs."""
+    return Net(
+        lambda net, x: net.head(torch.tanh(net.both(x[:, 0, 0], x[:, 0, 1]))),
+        both=nn.Bilinear(8, 8, 5), head=nn.Linear(5, 10),
+    )  # fmt: skip
+
+
 def gru():
     return Net(
         lambda net, x: net.head(net.gru(net.inputs(tokens(x)))[0][:, -1]),

@@ -22,7 +22,7 @@ from fedmpi.learn.local import Local
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Backward, Plan
-from tests.learn.any_models import BUILD, Counting, fourier
+from tests.learn.any_models import BUILD, Counting, bilinear, embedding, fourier, twice
 
 SAMPLE = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)
 LOCAL = Local(
@@ -124,12 +124,19 @@ def test_dropped_rows_and_lower_layers_stay_as_they_are(kind):
             close(one.weights, other.weights)
 
 
-def test_statistics_are_of_all_calls_of_a_module():
+@pytest.mark.parametrize("make", [twice, embedding, bilinear])
+@pytest.mark.parametrize("name", ["torch", "batched"])
+def test_statistics_are_of_all_calls_of_a_module_and_of_all_its_rows(name, make):
+    def built():
+        torch.manual_seed(3)
+        return make()
+
     told = {"statistics": ("activations", "relevance", "columns")}
-    mine, debug = (engine(name, lambda: seeded("twice")) for name in ("torch", "debug"))
-    for one, other in zip(reports(mine, **told), reports(debug, **told), strict=True):
-        for name, values in one.statistics.items():
-            close(np.concatenate(values), np.concatenate(other.statistics[name]))
+    seen = [reports(engine(one, built), **told) for one in (name, "debug")]
+    for mine, debug in zip(*seen, strict=True):
+        for statistic, values in mine.statistics.items():
+            close(np.concatenate(values), np.concatenate(debug.statistics[statistic]))
+        assert mine.statistics["relevance"][0].any()
 
 
 def test_dropout_is_drawn_for_each_client_round_and_step():
