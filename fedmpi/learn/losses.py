@@ -89,10 +89,14 @@ def cross_entropies(outputs: AnyArray, targets: Integers) -> Reals:
 
 
 def mean_loss(name: str, outputs: AnyArray, targets: AnyArray) -> float:
-    """Return the loss of a batch of arrays, computed in float64; cross-entropy without torch."""
+    """Return the loss of a batch of arrays; cross-entropy without torch.
+
+    It is computed in float64, but a loss of the user's code gets float32 as in training, since it
+    may hold tensors of its own.
+    """
     if name == "cross-entropy":
         return float(cross_entropies(outputs.astype(np.float64), targets).mean())
     import torch
 
-    wide = torch.tensor(outputs, dtype=torch.float64)
-    return float(loss_of(name)(wide, torch.tensor(targets)))
+    values = torch.tensor(outputs, dtype=torch.float32 if ":" in name else torch.float64)
+    return float(loss_of(name)(values, torch.tensor(targets)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import fedmpi
 from fedmpi.comm.base import Serial
@@ -44,6 +45,23 @@ def summed(outputs, targets):
     return (outputs - targets).square().sum()
 
 
+@fedmpi.loss
+def weighted(outputs, targets):
+    """Cross-entropy in which the last of five classes counts twice."""
+    return functional.cross_entropy(outputs, targets, torch.tensor([1.0, 1.0, 1.0, 1.0, 2.0]))
+
+
+@fedmpi.loss(target="tokens")
+def padded(outputs, targets):
+    """Cross-entropy of each token but token 6."""
+    return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=6)
+
+
+def five():
+    torch.manual_seed(1)
+    return nn.Linear(6, 5)
+
+
 def mlp():
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 3))
@@ -60,13 +78,20 @@ CASES = {
     "mse": (mlp, FEATURES, NUMBERS),
     HERE + "quartic": (mlp, FEATURES, NUMBERS),
     HERE + "summed": (mlp, FEATURES, NUMBERS),
+    HERE + "weighted": (five, FEATURES, RNG.integers(0, 5, 16)),
+    HERE + "padded": (transformer, TEXT[:, :6], TEXT[:, 6]),
+}
+REFUSED = {  # by the batched engine: what it says
+    "summed": r"summed' gives .* for three samples, and .* alone",
+    "weighted": r"weighted' gives .* for 16 samples of classes from 0 on",
+    "padded": r"padded' gives .* for .* samples",
 }
 
 
 def engine(name, loss, local=LOCAL, stacked=None):
     """Return an engine for clients of 9, 5, 2 and no samples."""
     build, x, y = CASES[loss]
-    samples = Samples(x, y, following=loss == "next-token")
+    samples = Samples(x, y, following=build is transformer)
     partition = Partition(np.arange(16), np.cumsum([0, *SIZES]))
     data = ClientData(samples, partition, replace(local, batch_size=4), seed=11, loss=loss)
     on = OnDevice(stacked=stacked, chunk=2)
@@ -75,7 +100,7 @@ def engine(name, loss, local=LOCAL, stacked=None):
 
 @pytest.mark.parametrize("stacked", [True, False])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("loss", [name for name in CASES if "summed" not in name])
+@pytest.mark.parametrize("loss", [name for name in CASES if name.removeprefix(HERE) not in REFUSED])
 def test_every_loss_is_minimised_as_the_other_engines_do(loss, optimizer, stacked):
     """The last batches of the clients have one sample, two and one."""
     momentum, lr = (0.5, 0.1) if optimizer == "sgd" else (0.0, 1e-3)
@@ -94,13 +119,14 @@ def test_every_loss_is_minimised_as_the_other_engines_do(loss, optimizer, stacke
 
 
 def test_a_loss_that_is_no_mean_and_outputs_that_do_not_fit_are_refused():
-    with pytest.raises(ConfigError, match=r"summed' gives .* for three samples, and .* alone"):
-        engine("batched", HERE + "summed", stacked=True)
-    compare(*(  # no batch is filled up where one client's layers run after another's
-        reports(made, plan_of(made.layout))
-        for made in (engine("batched", HERE + "summed", stacked=False),
-                     engine("torch", HERE + "summed"))
-    ))  # fmt: skip
+    for name, words in REFUSED.items():
+        with pytest.raises(ConfigError, match=words):
+            engine("batched", HERE + name, stacked=True)
+        compare(*(  # no batch is filled up where one client's layers run after another's
+            reports(made, plan_of(made.layout))
+            for made in (engine("batched", HERE + name, stacked=False),
+                         engine("torch", HERE + name))
+        ))  # fmt: skip
     build, x, _ = CASES["mse"]
     data = replace(engine("debug", "next-token").data, loss="next-token")
     with pytest.raises(ConfigError, match=r"shape \[N, 3\], and .*'next-token' needs \[N, T, tok"):

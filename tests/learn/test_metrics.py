@@ -117,6 +117,11 @@ def test_losses_are_those_of_scikit_learn():
     assert mean_loss("mse", LOGITS, NUMBERS) == pytest.approx(
         sklearn.mean_squared_error(NUMBERS, LOGITS), rel=1e-9
     )
+    y, five = CLASSES % 5, LOGITS[:, :5]  # a loss whose own weights are float32, by hand
+    each = np.log(np.exp(five).sum(1)) - five[np.arange(len(y)), y]
+    assert mean_loss("tests.learn.test_batched_models:weighted", five, y) == pytest.approx(
+        np.average(each, weights=1.0 + (y == 4)), rel=1e-5
+    )
     assert mean_loss("next-token", LOGITS[:10].reshape(2, 5, 8), CLASSES[:10].reshape(2, 5)) == (
         pytest.approx(mean_loss("cross-entropy", LOGITS[:10], CLASSES[:10]), rel=1e-12)
     )

@@ -1,6 +1,7 @@
 """A module made ready for chunks: one pass shows, before the run, whether it can be trained so."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedMode
 from fedmpi.learn.draws import Draws, kept_generators
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.losses import loss_of
+
+MANY, MOST = 16, 2**28  # samples of a batch that tries a loss; numbers in all of them
 
 
 def tried(many: StackedModel, sample: Tensor, loss: str = "cross-entropy") -> StackedModel:
@@ -62,19 +65,38 @@ _DIFFERS = (
 
 def _check_loss(name: str, outputs: Tensor) -> None:
     """Raise ConfigError unless a loss is the mean of the losses of single samples."""
-    loss, given = loss_of(name), first_outputs(outputs, 3)
+    loss = loss_of(name)
+    for what, given, y in _loss_batches(name, outputs):
+        valid, whole = torch.ones(len(y), dtype=torch.bool, device=given.device), loss(given, y)
+        try:
+            mean = mean_of(loss, given, y, valid)
+        except (RuntimeError, NotImplementedError) as error:
+            raise ConfigError(_reason(given.device, error)) from None
+        if not torch.allclose(mean, whole, rtol=1e-3, atol=1e-5):
+            raise ConfigError(
+                f"run.engine = 'batched': model.loss = {name!r} gives {whole:.6g} for {what}, "
+                f"and {mean:.6g} as the mean over each of them alone; return such a mean, or use "
+                "engine = 'torch'"
+            )
+
+
+def _loss_batches(name: str, outputs: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield (what it is, outputs, targets) of batches that show what a loss is the mean of.
+
+    A loss of the user's code may ignore a class, or weigh it, so each class comes in a batch; where
+    that is too much, the first and the last classes.
+    """
+    given, classes = first_outputs(outputs, 3), outputs.shape[-1]
     y = first_targets(name, given)
-    whole = loss(given, y)
-    try:
-        mean = mean_of(loss, given, y, torch.ones(3, dtype=torch.bool, device=given.device))
-    except (RuntimeError, NotImplementedError) as error:
-        raise ConfigError(_reason(given.device, error)) from None
-    if not torch.allclose(mean, whole, rtol=1e-3, atol=1e-5):
-        raise ConfigError(
-            f"run.engine = 'batched': model.loss = {name!r} gives {whole:.6g} for three samples, "
-            f"and {mean:.6g} as the mean over each of them alone; return such a mean, or use "
-            "engine = 'torch'"
-        )
+    yield "three samples", given, y
+    if ":" not in name or y.is_floating_point():
+        return
+    first = range(0, classes, MANY)
+    for start in first if classes * outputs[0].numel() <= MOST else (0, classes - MANY):
+        of = torch.arange(start, start + MANY, device=y.device) % classes
+        targets = of.view(-1, *[1] * (y.dim() - 1)).expand(MANY, *y.shape[1:])
+        what = f"{MANY} samples of classes from {start} on"
+        yield what, first_outputs(outputs, MANY), targets
 
 
 def _constants(many: StackedModel) -> dict[str, Tensor]:
