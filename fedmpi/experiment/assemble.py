@@ -93,7 +93,7 @@ def _assembled(resolved, dataset, test, engine, devices, memories):
         labels = partition.counts(dataset.y_train, dataset.classes) > 0
     facts = {"labels": labels, "flow": engine.flow}
     stages = _stages(resolved, engine.layout)
-    costs = Costs(config, engine, devices, sum(stage.more_down for stage in stages))
+    costs = Costs(config, engine, devices, stages)
     algorithm = _algorithm(resolved, costs, memories, facts)
     if dataset.on_demand and algorithm.static_norm and not engine.layout.trained.all():
         raise ConfigError(

@@ -12,7 +12,9 @@ from fedmpi.config import Config
 from fedmpi.layout import Support
 from fedmpi.learn.engine import Engine
 from fedmpi.plan import Plan
-from fedmpi.round.messages import Messages
+from fedmpi.round.dry_run import weights_up
+from fedmpi.round.messages import KEPT, Messages
+from fedmpi.stages import Stage
 from fedmpi.world.clock import spans
 from fedmpi.world.conditions import Conditions
 from fedmpi.world.devices import Devices
@@ -23,26 +25,24 @@ from fedmpi.world.schedule import schedule_of
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """Says what Plans cost the clients of a run, on the devices that they have.
-
-    `more_down` are the bytes that stages bring to every client.
-    """
+    """Says what Plans cost the clients of a run, on the devices that they have."""
 
     config: Config
     engine: Engine
     devices: Devices
-    more_down: int = 0
+    stages: Sequence[Stage] = ()
 
     def of(self, plan: Plan, client: int, messages: Messages) -> RoundCost:
         """Return the RoundCost of a client's round, as its Plan has it."""
         work = self.flops(plan, client, self.samples(plan, client))
         down = sum(message.size.total for message in messages.down(plan))
-        up = messages.planned_up(plan).size.total
+        up = self._up(plan)
         return RoundCost(down, up, work, self._memory_mb(plan))
 
     def messages(self) -> Messages:
         """Return Messages as this run encodes them."""
-        return Messages(self.config.network.value_type, self.more_down)
+        more_down = sum(stage.more_down for stage in self.stages)
+        return Messages(self.config.network.value_type, more_down)
 
     def flops(self, plan: Plan, client: int, seen: int, probed: int = 0) -> float:
         """Return the FLOPs of a client's training by its Plan, on `seen` and `probed` samples."""
@@ -68,10 +68,11 @@ class Costs:
     def seconds(self) -> Reals:
         """float64[K]: the virtual seconds of a round of the whole model on each device."""
         local, sizes = self.engine.data.local, self.engine.data.partition.sizes
-        size = self._messages.sized(Support.all(self.engine.layout), "float32").size.total
+        whole = Support.all(self.engine.layout)
+        plan, every = Plan(down=whole, up=whole), np.arange(len(sizes))
+        down = sum(message.size.total for message in self._messages.down(plan))
         work = local.samples_of(sizes) * float(flops.count(self.engine.layout).sum())
-        down, every = size + self.more_down, np.arange(len(sizes))
-        total: Reals = spans(self.devices, every, down, size, work).total
+        total: Reals = spans(self.devices, every, down, self._up(plan), work).total
         return total
 
     def seconds_of(self, client: int, plan: Plan) -> float:
@@ -103,19 +104,39 @@ class Costs:
 
     @cached_property
     def _messages(self) -> Messages:
-        """Messages of plans; what stages do to a report is not known before it is made."""
+        """Messages of plans."""
         return self.messages()
 
-    def fit(self, values: Sequence[float], client: int, plan_of: Callable[[float], Plan]) -> float:
+    @cached_property
+    def _sizes(self) -> dict[tuple[object, ...], int]:
+        """What `_up` has returned, by the supports of a Plan."""
+        return {}
+
+    def _up(self, plan: Plan) -> int:
+        """Return the bytes of the weights that a Plan sends, after the stages."""
+        key = plan.up.level, plan.up.digest, plan.down.level, plan.down.digest
+        if key not in self._sizes:
+            if len(self._sizes) >= KEPT:
+                self._sizes.clear()
+            told = self._messages, self.config.run.seed, {"weights": self.engine.initial_weights}
+            self._sizes[key] = weights_up(self.stages, *told, plan)
+        return self._sizes[key]
+
+    def fit(
+        self, values: Sequence[float], client: int, plan_of: Callable[[float], Plan],
+        bytes_up: int | None = None,
+    ) -> float:
         """Return the one of ascending `values` that [devices] policy gives a client.
 
         `plan_of` is the Plan for a value, of which a larger one costs more. A function of the
-        client alone for equal plans, so that all ranks and rounds agree.
+        client alone for equal plans, so that all ranks and rounds agree. `bytes_up` is what is
+        sent with any value, None if it follows from the Plan.
         """
 
         def cost_of(value: float) -> RoundCost:
             """Return what a value costs this client."""
-            return self.of(plan_of(value), client, self._messages)
+            cost = self.of(plan_of(value), client, self._messages)
+            return cost if bytes_up is None else replace(cost, bytes_up=bytes_up)
 
         policy = POLICIES[self.config.devices.policy]
         return policy(values, self._conditions, client, cost_of)

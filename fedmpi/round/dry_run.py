@@ -1,11 +1,18 @@
 """The size of a message before its client has trained: that of a message with made-up values."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from fedmpi.exchange import Job, Report
+from fedmpi.arrays import State
+from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
+from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
+from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, outgoing
+from fedmpi.stage import within
+from fedmpi.stages import Stage, applied
 
 SCALE = 1e-3  # of the made-up changes; no size depends on it
 
@@ -21,6 +28,23 @@ def bytes_up(server: Server, seed: int, job: Job) -> int:
     if not server.resizes and algorithm.sends_as_planned(algorithm.keys):
         return server.messages.planned_up(job.plan).size.total
     _, _, up, _ = outgoing(server, job, _made_up(job, algorithm.layout, seed))
+    return sum(message.size.total for message in up)
+
+
+def weights_up(
+    stages: Sequence[Stage], messages: Messages, seed: int, state: State, plan: Plan
+) -> int:
+    """Return the bytes of the weights that a Plan sends, after the stages.
+
+    The same for all clients and rounds; `state` is what stages see of the server. Exact where a
+    stage's size follows from the support, as with quantise and secure.
+    """
+    if not any(stage.resizes for stage in stages):
+        return messages.planned_up(plan).size.total
+    drawn = rng_for(seed, "dry-run", 0, 0).standard_normal(plan.up.layout.size, np.float32)
+    part = Part(within(np.float32(SCALE) * drawn, plan.up), plan.up)
+    sent, _ = applied(stages, None, Job(0, 0, state, plan, 0.0), {"weights": part}, {})
+    _, up, _ = messages.up(plan, sent)
     return sum(message.size.total for message in up)
 
 

@@ -10,7 +10,7 @@ from fedmpi import flops, returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Integers, Reals, State, Vector
 from fedmpi.config import Config
-from fedmpi.exchange import Report
+from fedmpi.exchange import Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
@@ -23,9 +23,11 @@ from fedmpi.metric import Metric
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.costs import Costs
+from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.messages import Messages
 from fedmpi.round.server_optimizer import ServerOptimizer
+from fedmpi.round.visit import Server
 from fedmpi.selectors import Selector
 from fedmpi.stages import Stage
 from fedmpi.world.devices import Devices
@@ -122,10 +124,19 @@ class Experiment:
         if section.policy != "fixed" and section.knob == "steps" and plan.steps is None:
             steps = range(1, self.costs.steps(client) + 1)
             if len(steps):
-                fit = self.costs.fit(steps, client, lambda n: replace(plan, steps=int(n)))
+                up = self._more_up(state, round, client, plan)
+                fit = self.costs.fit(steps, client, lambda n: replace(plan, steps=int(n)), up)
                 plan = replace(plan, steps=int(fit))
         self.costs.check_memory(plan, client)
         return plan
+
+    def _more_up(self, state: State, round: int, client: int, plan: Plan) -> int | None:
+        """Return the bytes that a client sends, where more is sent than a Plan says, else None."""
+        algorithm, config = self.algorithm, self.config
+        if config.devices.policy != "fit-deadline" or algorithm.sends_as_planned(algorithm.keys):
+            return None
+        server = Server(algorithm, self.stages, self.messages(), self.memories.__getitem__)
+        return bytes_up(server, config.run.seed, Job(client, round, state, plan, 0.0))
 
     def metrics_of(self, score: Score | None) -> dict[str, float]:
         """Return the metrics of a Score by column; NaN where there was no evaluation."""

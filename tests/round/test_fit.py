@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from fedmpi.algorithms.shortened import shortened
+from fedmpi.comm.codec import size_of
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import of_tree
+from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.round.columns import COMPLETED, LATE
 from fedmpi.world.clock import spans
@@ -105,6 +107,36 @@ def test_steps_are_as_many_as_are_in_time(stages, deadline):
         assert plan.steps == (fits[-1] if fits else 1)
         found.add(plan.steps)
     assert len(found) > 1, found
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [("fedavg", "[{name='quantise',bits=4}]"), ("fedavg", "[{name='topk',share=0.1}]"),
+     ("scaffold", "[]"), ("scaffold", "[{name='quantise'}]")],
+)  # fmt: skip
+def test_a_whole_run_leaves_no_step_that_would_be_in_time(name, stages):
+    """Smaller messages leave time for more steps; the control variates of SCAFFOLD for fewer."""
+    keys = ("devices.knob=steps", "clients.local_steps=7", "clients.per_round=12", "run.rounds=2")
+    _, rows = simulate(name, (*FIT, *keys, "schedule.deadline_s=0.9", f"stage={stages}"))
+    for clients in (row.clients for row in rows):
+        assert (clients["steps"][clients["status"] == LATE] == 1).all()
+        seconds = clients["virtual_end"] - clients["virtual_start"]
+        more = seconds + clients["seconds_compute"] / clients["steps"]
+        assert ((more > 0.9) | (clients["steps"] == 7)).all()
+        assert len(set(clients["steps"].tolist())) > 1
+
+
+def test_a_stage_counts_in_what_a_plan_and_a_whole_round_cost():
+    made = experiment("heterofl", (*FIT, "schedule.deadline_s=0.6", "stage=[{name='quantise'}]"))
+    plan = made.algorithm._plan_of_width(0.5)
+    size = size_of(plan.up, value_type="int8", known=True).total
+    assert made.costs.of(plan, 0, made.messages()).bytes_up == size
+    plain = experiment("heterofl", (*FIT, "schedule.deadline_s=0.6"))
+    whole = Support.all(made.layout)
+    less = size_of(whole, known=True).total - size_of(whole, value_type="int8", known=True).total
+    np.testing.assert_allclose(
+        plain.costs.seconds - made.costs.seconds, 8e-6 * less / made.devices.up_mbit_s, rtol=1e-6
+    )
 
 
 def test_a_slow_client_gets_its_skeleton_under_a_deadline():
