@@ -17,7 +17,7 @@ from fedmpi.exchange import CLIENT_FAULTS, Arrival, Failure, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.learn.engine import Engine
 from fedmpi.round.messages import Message, Messages
-from fedmpi.stages import Stage, applied, restored
+from fedmpi.stages import Stage, applied, restored, without_stages
 from fedmpi.totals import Sums, one_client
 
 
@@ -132,9 +132,10 @@ def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> V
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")
     own = _remembered(algorithm, job, report, message, arrival)
-    if own is None and not kept:
+    method = without_stages(memory)
+    if own is None and not kept and len(method) == len(memory):
         return done
-    return replace(done, memory={**(memory if own is None else own), **kept})
+    return replace(done, memory={**(method if own is None else own), **kept})
 
 
 def outgoing(

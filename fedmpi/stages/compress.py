@@ -47,7 +47,7 @@ class Compress(Stage, name="compress"):
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Round and code every part."""
         coded: dict[str, Part] = {}
-        kept: dict[str, AnyArray] = {}
+        kept: dict[str, AnyArray] = {**memory} if self.keys.feedback else {}
         for name, part in parts.items():
             held = part.support.mask() != 0
             change = part.values + memory[name] if name in memory else part.values

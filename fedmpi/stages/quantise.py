@@ -35,7 +35,7 @@ class Quantise(Stage, name="quantise"):
         """Round every part."""
         rng = self.rng_for(job.round, job.client)
         coded: dict[str, Part] = {}
-        kept: dict[str, AnyArray] = {}
+        kept: dict[str, AnyArray] = {**memory} if self.keys.feedback else {}
         for name, part in parts.items():
             change = part.values + memory[name] if name in memory else part.values
             mask = part.support.mask()

@@ -31,7 +31,7 @@ class Sparsify(Stage, name="topk"):
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Cut every part that is sent whole, and keep what is left out."""
         cut: dict[str, Part] = {}
-        kept: dict[str, AnyArray] = {}
+        kept: dict[str, AnyArray] = {**memory} if self.keys.feedback else {}
         trained = self.layout.trained
         for name, part in parts.items():
             if not part.support.whole:

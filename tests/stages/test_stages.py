@@ -11,7 +11,7 @@ from fedmpi.experiment.resolve import of_tree
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.round.loop import Simulation
-from fedmpi.stage import StageSetting, applied
+from fedmpi.stage import Stage, StageSetting, applied
 from fedmpi.stages import STAGES
 from tests.algorithms.problem import assemble_tree, same_bits, weights_of
 from tests.models import TINY, WEIGHTS
@@ -179,6 +179,24 @@ def test_stages_run_in_order_and_each_keeps_its_own():
     _, alone = simulation(stages=stages[:1])
     assert rows[-1].columns["bytes_up_values"] < 0.4 * alone[-1].columns["bytes_up_values"]
     assert run.algorithm.memory(run.store.clients()[0]) == {}
+
+
+class EverySecond(Stage):
+    """Keeps a mark in every second round of a client, and nothing in the others."""
+
+    def client(self, job, parts, memory):
+        return parts, {} if memory else {"mark": np.ones(3)}
+
+
+def test_a_client_keeps_what_a_stage_last_returned():
+    where = {"stages": [{"name": "tests.stages.test_stages:EverySecond"}]}
+    for rounds, names in ((3, {"stage/0/mark"}), (4, set())):
+        run, _ = simulation(run={"rounds": rounds}, clients={"per_round": 8}, **where)
+        assert {name for c in run.store.clients() for name in run.store[c]} == names
+    memory = {"stage/0/control": np.ones(20, np.float32)}  # of a part that is not in every message
+    for name in ("topk", "quantise"):
+        _, kept = through([stage(name, feedback=True)], np.arange(20.0), memory)
+        assert set(kept) == {"stage/0/control", "stage/0/weights"}
 
 
 @pytest.mark.parametrize(
