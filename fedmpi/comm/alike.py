@@ -19,7 +19,7 @@ def alike(comm):
         if comm.size == 1:
             raise
         fault = error
-    rows = [(fault.exit_code, str(fault).encode())] if fault else []
+    rows = [(fault.exit_code, str(fault).encode(errors="replace"))] if fault else []
     rows = comm.gather_rows(np.array(rows, _ROW))
     if len(rows):
         raise AlikeError(rows["text"][0].decode(errors="replace"), int(rows["code"][0])) from fault

@@ -86,7 +86,7 @@ def tell(out, reason):
     """Say from another rank why it fails, and wait a little until that is written down."""
     path, end = _failed(out), time.monotonic() + PATIENCE
     with suppress(OSError):
-        path.write_text(reason[:LONGEST])
+        path.write_text(reason[:LONGEST], "utf-8", "replace")
         while path.exists() and time.monotonic() < end:
             time.sleep(0.05)
         path.unlink(missing_ok=True)

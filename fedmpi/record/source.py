@@ -3,6 +3,7 @@
 import math
 import os
 import stat
+import weakref
 from contextlib import contextmanager
 
 import h5py
@@ -79,6 +80,12 @@ class DiskFile:
         return data
 
 
+def _close(file, disk):
+    """Close a file of h5py, and the one behind it."""
+    file.close()
+    disk.close()
+
+
 class Source:
     """An open HDF5 file in which only plain datasets of this very file can be read.
 
@@ -114,11 +121,12 @@ class Source:
             if self._disk.read(len(SIGNATURE)) != SIGNATURE:
                 raise ResultError(f"{self.path}: is not an HDF5 file, so not a result of fedmpi")
             self._file = h5py.File(self._disk, "r")
+        # A file that is open when Python has ended would call it, and crash: this comes before.
+        self._end = weakref.finalize(self, _close, self._file, self._disk)
 
     def close(self):
         """Close the file."""
-        self._file.close()
-        self._disk.close()
+        self._end()
 
     def charge(self, size, path):
         """Count `size` bytes that `path` takes in memory; ResultError beyond the file's bound."""

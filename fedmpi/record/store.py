@@ -44,11 +44,12 @@ def changed(path, new=False):
 
 def text_array(texts, length=None):
     """Return texts as an array of UTF-8 of one length (longer ones are cut between letters)."""
+    # A path may hold what UTF-8 cannot: that becomes a question mark.
     if isinstance(texts, np.ndarray) and texts.dtype.kind == "U" and length is None:
-        coded = np.char.encode(texts, "utf-8")  # without a step in Python for each
+        coded = np.char.encode(texts, "utf-8", "replace")  # without a step in Python for each
         return coded.astype(h5py.string_dtype("utf-8", max(coded.dtype.itemsize, 1)))
     texts = np.asarray(texts, dtype=object)
-    coded = [str(text).encode() for text in texts.ravel()]
+    coded = [str(text).encode(errors="replace") for text in texts.ravel()]
     length = length or max([1, *map(len, coded)])
     coded = [c if len(c) <= length else c[:length].decode(errors="ignore").encode() for c in coded]
     return np.array(coded, dtype=h5py.string_dtype("utf-8", length)).reshape(texts.shape)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Serial
-from fedmpi.errors import AlikeError
+from fedmpi.errors import AlikeError, ConfigError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.experiment.resolve import of_tree
@@ -33,6 +34,19 @@ def test_weights_and_partition_are_those_of_the_first_rank(comm):
         assert groups is None or got.groups.tolist() == [7, 9]
     with pytest.raises(AlikeError, match="the model of rank 1 has 2 parameters"):
         weights_of(comm, np.zeros(1 + min(comm.rank, 1), np.float32))
+
+
+def absent(comm):
+    """Meet an error on the last rank alone, which all must raise."""
+    with alike(comm):
+        if comm.rank == comm.size - 1:
+            raise ConfigError("caf\udce9.toml: absent")
+
+
+def test_the_error_of_one_rank_is_raised_on_all_whatever_its_letters(comm):
+    with pytest.raises((AlikeError, ConfigError), match="toml: absent") as found:
+        absent(comm)
+    assert found.value.exit_code == ConfigError.exit_code
 
 
 @pytest.mark.parametrize(("method", "time"), [("Counts", "second"), ("ByProcess", "first"),

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -95,6 +97,14 @@ def test_what_is_open_does_not_change_under_the_reader(path):
     with pytest.raises(ResultError, match="has been closed; open it again"):
         old.clients.flops  # noqa: B018
     assert len(old.rounds.flops) == 5
+
+
+def test_a_file_that_nobody_closed_does_not_crash_python_as_it_ends(path):
+    """A cycle of objects holds it, and Python does not look for what is unused."""
+    code = ("import gc, sys; from fedmpi.record import reader; run = reader.open(sys.argv[1]); "
+            "run.itself = run; del run; gc.freeze()")
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_to_pandas(path):

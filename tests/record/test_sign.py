@@ -72,8 +72,8 @@ def test_a_rank_that_fails_is_written_down_before_it_goes_on(tmp_path, monkeypat
     monkeypatch.setattr(sign, "PATIENCE", 30)
     said = []
     with signs_of_life(tmp_path / "out.h5", said.append):
-        tell(tmp_path / "out.h5", "rank 1: KeyError: 'x'")
-        assert said == ["rank 1: KeyError: 'x'"]
+        tell(tmp_path / "out.h5", "rank 1: KeyError: 'x', caf\udce9")
+        assert said == ["rank 1: KeyError: 'x', caf?"]
 
 
 def test_nobody_waits_for_ever_where_nobody_writes(tmp_path, monkeypatch):

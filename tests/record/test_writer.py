@@ -186,6 +186,16 @@ def test_what_cannot_be_stored_is_refused_and_leaves_no_file(path, change, messa
     assert not list(path.parent.iterdir())
 
 
+def test_a_path_in_another_code_than_utf_8_does_not_spoil_the_result(path):
+    odd = os.fsdecode(b"caf\xe9.toml")
+    writer = Writer.create(path, **sample.fixed() | {"provenance": {"word": odd, "words": [odd]}})
+    writer.event("warning", odd)
+    writer.commit()
+    run = reader.open(path)
+    assert run.provenance == {"word": "caf?.toml", "words": ["caf?.toml"]}
+    assert run.events[0]["text"] == "caf?.toml"
+
+
 def test_a_link_stays_a_link(tmp_path):
     real = tmp_path / "far.h5"
     link = tmp_path / "near.h5"
