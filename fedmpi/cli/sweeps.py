@@ -162,41 +162,54 @@ def launcher():
 
 def _submit(args, plan, folder, todo):
     """Submit the points `todo` that no job has yet, in as many arrays as are needed."""
-    from fedmpi.scheduler import SCHEDULERS, snapshot
+    from fedmpi.scheduler import snapshot
 
     kept = snapshot.Snapshot(folder / "sweep.job")
-    taken = kept.alive(SCHEDULERS, os.environ)
     if args.pack:
         args.tasks_per_node = args.pack
     submission = Submission(args, args.sweep.stem)
+    if args.dry_run:
+        for _, _, text in _arrays(args, plan, folder, submission, kept, todo)[1]:
+            print(f"{text}# not submitted")
+        return
+    with kept.alone():  # or a second command would submit the same points
+        taken, arrays = _arrays(args, plan, folder, submission, kept, todo)
+        if arrays:
+            _keep_base(kept, plan, taken)
+            _submit_arrays(args, submission, kept, arrays)
+            print(f"  tail -F {folder}/*.log\nafterwards: fedmpi compare {folder}/*.h5")
+
+
+def _arrays(args, plan, folder, submission, kept, todo):
+    """Return the points that jobs have, and (lines, path, text) of each array for the others."""
+    from fedmpi.scheduler import SCHEDULERS
+
+    taken = kept.alive(SCHEDULERS, os.environ)
     lines = [i + 1 for i in todo if str(i + 1) not in taken]
     if len(lines) < len(todo):
         print(f"{len(todo) - len(lines)} of them wait or run already")
     parts = _parts(submission, lines, bool(args.pack))
-    scripts = _scripts(args, plan, folder, submission, kept, parts)
-    if args.dry_run:
-        for text in scripts:
-            print(f"{text}# not submitted")
-        return
-    if lines:
-        _keep_base(kept, plan, taken)
-    for count, (part, text) in enumerate(zip(parts, scripts, strict=True), 1):
-        path = kept.script(submission.scheduler)
-        path = path.with_name(f"{path.stem}-{count}{path.suffix}")
+    paths = kept.new_scripts(submission.scheduler, len(parts))
+    texts = _scripts(args, plan, folder, submission, kept, parts, paths)
+    return taken, list(zip(parts, paths, texts, strict=True))
+
+
+def _submit_arrays(args, submission, kept, arrays):
+    """Submit the arrays, one after the other, and note their jobs."""
+    for count, (part, path, text) in enumerate(arrays):
         kept.write_script(path, text)
         try:
             jobs = submission.submit(path, submission.script.tasks(part, bool(args.pack)))
         except FedmpiError as error:
-            left = sum(map(len, parts[count - 1:]))
-            raise FedmpiError(f"{left} of {len(lines)} points not submitted; the same command goes "
-                              f"on when others have ended\n{error}") from None
+            left, all_of_them = (sum(len(lines) for lines, *_ in of)
+                                 for of in (arrays[count:], arrays))
+            raise FedmpiError(f"{left} of {all_of_them} points not submitted; the same command "
+                              f"goes on when others have ended\n{error}") from None
         kept.note(submission.scheduler, jobs, _tasks(submission, part, bool(args.pack)))
         show, end = submission.how_to_follow(jobs)
         print(f"submitted as array {jobs[0]}: {len(part)} points\n"
               f"  {submission.said()}{', each with its own point' if args.pack else ''}\n"
               f"  {show}\n  {end}      to end it; the same command continues")
-    if lines:
-        print(f"  tail -F {folder}/*.log\nafterwards: fedmpi compare {folder}/*.h5")
 
 
 def _parts(submission, lines, pack):
@@ -213,7 +226,8 @@ def _tasks(submission, part, pack):
     return [(task, part[at : at + size]) for task, at in enumerate(range(0, len(part), size))]
 
 
-def _scripts(args, plan, folder, submission, kept, parts):
+def _scripts(args, plan, folder, submission, kept, parts, paths):
+    """The text of the script of each array."""
     from fedmpi.experiment import resolve
     from fedmpi.scheduler import snapshot
     from fedmpi.scheduler.options import check_path
@@ -223,8 +237,9 @@ def _scripts(args, plan, folder, submission, kept, parts):
     values = [resolve.resolve(text, str(plan.base), point.overrides()).values()
               for point in plan.points]
     digests = snapshot.digests({"points": values})
-    return [submission.script.sweep(kept, folder / "points.tsv", part, bool(args.pack),
-                                    args.parallel, digests) for part in parts]
+    return [submission.script.sweep(kept, path, folder / "points.tsv", part, bool(args.pack),
+                                    args.parallel, digests)
+            for part, path in zip(parts, paths, strict=True)]
 
 
 def _keep_base(kept, plan, taken):

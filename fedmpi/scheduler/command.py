@@ -17,9 +17,10 @@ def answer(words, environ, without=None):
            if without is None or not without.match(name)}
     try:
         done = subprocess.run(words, env=env, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=PATIENCE)
-    except FileNotFoundError:
-        raise FedmpiError(f"{words[0]}: not found; do it on a machine of the cluster: "
+                              text=True, errors="replace", timeout=PATIENCE)
+    except OSError as error:
+        reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
+        raise FedmpiError(f"{words[0]}: {reason}; do it on a machine of the cluster: "
                           f"{' '.join(words)}") from None
     except subprocess.TimeoutExpired:
         raise FedmpiError(f"{words[0]}: no answer within {PATIENCE} s; is the scheduler up?"

@@ -24,13 +24,16 @@ come_back() {
     fi
 }
 
-# PBS lets only its operators requeue, so the job is followed by another.
+# PBS lets only its operators requeue, so the job is followed by another. A task of an array is
+# followed by a job, not by all of the array, and by one that need not wait: PBS knows no
+# dependency on a task.
 submit_again() {
-    local number
+    local number after=(-W "depend=afterany:$job")
+    [[ -z ${PBS_ARRAY_INDEX:-} ]] || after=()
     number=$(
         unset PBS_ARRAY_INDEX
-        qsub -W "depend=afterany:$job" \
-            -v "FEDMPI_RESTARTS=$((restarts + 1)),FEDMPI_TASK=$task$carried" "$script"
+        sed -e '/^#PBS -J /d' -e '/^#PBS -o /s/-^array_index^//' "$script" | qsub "${after[@]}" \
+            -v "FEDMPI_RESTARTS=$((restarts + 1)),FEDMPI_TASK=$task$carried"
     ) || { say "cannot be submitted from here; submit it again to go on" >&2; return; }
     submitted_again "$number" -
 }

@@ -62,18 +62,21 @@ class Script:
     def one(self, folder, out, overrides, changes=(), digests=""):
         """Return the script of one experiment, whose files are in the Snapshot `folder`."""
         values = {"config": folder.config, "out": out, "overrides": [*map(str, overrides)],
-                  "changes": [*map(str, changes)], "points": "", "lines": [], "pack": 0}
-        return self._text(out.with_suffix(""), values, folder, digests)
+                  "changes": [*map(str, changes)], "points": "", "lines": [], "pack": 0,
+                  "digests": digests, "record": folder.record}
+        path = folder.script(self.scheduler)
+        return self._text(path, out.with_suffix(""), values)
 
-    def sweep(self, folder, points, lines, pack, parallel=None, digests=""):
-        """Return the script of points of a sweep: `lines` of the table at the path `points`.
+    def sweep(self, folder, path, points, lines, pack, parallel=None, digests=""):
+        """Return the script, at `path`, of points of a sweep: `lines` of the table `points`.
 
         With `pack` each task of the array runs a point on every rank that it has.
         """
         values = {"config": folder.config, "out": "", "overrides": [], "changes": [],
-                  "points": points, "lines": [*map(str, lines)], "pack": int(pack)}
+                  "points": points, "lines": [*map(str, lines)], "pack": int(pack),
+                  "digests": digests, "record": folder.record}
         log = points.with_name("sweep")
-        return self._text(log, values, folder, digests, self.tasks(lines, pack), parallel)
+        return self._text(path, log, values, self.tasks(lines, pack), parallel)
 
     def tasks(self, lines, pack):
         """Return how many tasks an array needs for the points `lines`."""
@@ -106,14 +109,13 @@ class Script:
             lines.append(f"ranks={options.tasks_per_node} cpus={options.cpus_per_task}")
         return lines
 
-    def _text(self, log, values, folder, digests, tasks=None, parallel=None):
-        """The script with all values as they are, quoted."""
+    def _text(self, path, log, values, tasks=None, parallel=None):
+        """The script, which will be at `path`, with all values as they are, quoted."""
         values = values | {
             "fedmpi": list(self.command), "site": str(self.site or ""), "arguments": [],
-            "digests": digests, "record": folder.record,
         }
         if self.scheduler != "slurm":
-            values |= {"log": log, "script": folder.script(self.scheduler), "carried": ""}
+            values |= {"log": log, "script": path, "carried": ""}
         lines = [f"{name}={_quoted(value)}" for name, value in values.items()]
         return self._whole("\n".join([*lines, *self._numbers()]), log, tasks, parallel)
 
@@ -123,7 +125,7 @@ class Script:
         launch = " ".join(shell_word(word) for word in self.launch)
         prepare = "\n".join(["prepare_site() {", *(f"    {line}" for line in self.prepare), "    :",
                              "}"])
-        part, body = (files("fedmpi.scheduler").joinpath(name).read_text()
+        part, body = (files("fedmpi.scheduler").joinpath(name).read_text("utf-8")
                       for name in (f"{self.scheduler}.sh", "job.sh"))
         return (f"#!/bin/bash\n{head}{lines}\nset -euo pipefail\n\n{text}\n\n{part}\n"
                 f"launch=({launch})\n{prepare}\n\n{body}")

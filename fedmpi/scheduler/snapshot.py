@@ -33,6 +33,15 @@ class Snapshot:
         """Return the path of the script."""
         return self.folder / f"job.{scheduler}"
 
+    def new_scripts(self, scheduler, count):
+        """Return the paths of `count` further scripts of a sweep.
+
+        Jobs may still read those that are there, to submit themselves again.
+        """
+        there = [path.stem.rpartition("-")[2] for path in self.folder.glob(f"job-*.{scheduler}")]
+        first = 1 + max([0, *(int(number) for number in there if number.isdecimal())])
+        return [self.folder / f"job-{first + i}.{scheduler}" for i in range(count)]
+
     def keep(self, text, files=None):
         """Write the configuration `text`, and the `files` that it names, a dict of texts by name.
 
@@ -67,23 +76,31 @@ class Snapshot:
         for i, (task, lines) in enumerate(tasks):
             job, name = (jobs[i], "-") if len(jobs) > 1 else (jobs[0], task)
             rows.append(f"{scheduler} {job} {name} {','.join(map(str, lines)) or '-'}\n")
-        with self.record.open("a", encoding="utf-8") as file:
-            file.writelines(rows)
+        try:
+            with self.record.open("a", encoding="utf-8") as file:
+                file.writelines(rows)
+        except OSError as error:
+            raise ResultError(f"{self.record}: {error.strerror}; jobs {' '.join(jobs)} were "
+                              "submitted, but are not on this list") from None
 
     @contextmanager
     def alone(self):
         """Keep other submissions of the result out while the block runs. Raises ResultError."""
         try:
             self.folder.mkdir(exist_ok=True)
-            with self.record.open("a", encoding="utf-8") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield
-        except BlockingIOError:
-            raise ResultError(f"{self.folder}: another submission is under way; "
-                              "wait for it to end") from None
+            file = self.record.open("a", encoding="utf-8")
         except OSError as error:
             raise ResultError(f"{self.folder}: {error.strerror}; the job's files cannot be written"
                               ) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResultError(f"{self.folder}: another submission is under way; "
+                                  "wait for it to end") from None
+            except OSError:
+                pass  # a file system that knows no locks
+            yield
 
     def alive(self, schedulers, environ):
         """Return {line: job} of what submitted jobs still wait for or run; "-" without a table.

@@ -166,7 +166,8 @@ def test_a_point_of_a_sweep_gets_the_values_of_its_line(slurm, tmp_path):
     table = tmp_path / "points.tsv"
     table.write_text('file\ta.b\tc.d\nx.h5\t1\t-\n../../y.h5\t-\t"$(id) *"\n')
     kept = Snapshot(tmp_path / "a.job")
-    text = scripts(Options()).sweep(kept, table, [2, 3], False)
+    text = scripts(Options()).sweep(kept, kept.folder / "job-1.slurm", table, [2, 3],
+                                    False)
     assert "#SBATCH --array=0-1\n" in text
     _, noted, _ = notes(slurm(0, text=text, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="0"))
     assert f'-o {tmp_path}/y.h5 --set c.d="$(id) *"\n' in noted

@@ -1,13 +1,16 @@
 """PBS and Flux, by stand-ins that answer as the manuals of the commands say: none is real."""
 
+import errno
+import fcntl
 import os
 import subprocess
 
 import pytest
 
-from fedmpi.errors import ConfigError, FedmpiError
+from fedmpi.errors import ConfigError, FedmpiError, ResultError
 from fedmpi.scheduler import SCHEDULERS, flux, pbs
 from fedmpi.scheduler.options import Options
+from fedmpi.scheduler.script import Script
 from fedmpi.scheduler.snapshot import Snapshot
 
 # Both note their words. qsub and flux batch print the new job's name; ranks leave with 75 when
@@ -19,7 +22,7 @@ trap 'exit 75' USR1
 exit "$CODE"
 """
 COMMANDS = {
-    "qsub": "echo 4712.pbs01\n",
+    "qsub": "cat >\"$NOTES.script\"\necho 4712.pbs01\n",
     "pbsdsh": "exit 1\n",
     "mpiexec": RANKS,
     "qstat": """
@@ -120,10 +123,10 @@ SHORT = ["--time", "1", "--lead", "59", "--partition", "debug", "--account", "pr
     [
         ("pbs", PBS_HEAD, ["--mem", "16G", "--qsub=-l filesystems=home:eagle"], "4712.pbs01",
          "mpiexec -n 4 --ppn 2 ",
-         "qsub -W depend=afterany:4711.pbs01 -v FEDMPI_RESTARTS=1,FEDMPI_TASK=0 "),
+         "qsub -W depend=afterany:4711.pbs01 -v FEDMPI_RESTARTS=1,FEDMPI_TASK=0\n"),
         ("flux", FLUX_HEAD, ["--flux=--setattr=user.note=x"], "f4712",
          "flux run --nodes=2 --ntasks=4 --cores-per-task=1 ",
-         "flux --parent batch --dependency=afterany:f4711 "),
+         "flux --parent batch --dependency=afterany:f4711 {folder}/a.job/job.flux\n"),
     ],
 )
 def test_a_job_is_told_of_its_limit_and_followed_by_another(
@@ -137,7 +140,8 @@ def test_a_job_is_told_of_its_limit_and_followed_by_another(
     code, log = start(tmp_path, env | {"CODE": "wait"}, scheduler)
     assert code == 75 and f"submitted again as job {number}" in log, log
     noted = (tmp_path / "notes").read_text()
-    assert launched in noted and f"{again}{tmp_path}/a.job/job.{scheduler}" in noted, noted
+    assert launched in noted and again.format(folder=tmp_path) in noted, noted
+    assert scheduler == "flux" or (tmp_path / "notes.script").read_text() == script
     rows = (tmp_path / "a.job/submitted").read_text().splitlines()
     assert rows == [f"{scheduler} {number} - -"] * 2
 
@@ -153,6 +157,49 @@ def test_a_job_that_ends_or_fails_or_came_too_often_does_not_come_back(
         assert start(tmp_path, env | more, scheduler)[0] == code
     noted = (tmp_path / "notes").read_text()[len(before):]
     assert "depend" not in noted
+
+
+@pytest.mark.parametrize(("scheduler", "job", "again"), [
+    ("pbs", "4712.pbs01", "qsub -v FEDMPI_RESTARTS=1,FEDMPI_TASK=1\n"),
+    ("flux", "f4712", "flux --parent batch --dependency=afterany:f4711 {path}\n"),
+])
+def test_a_point_of_a_sweep_is_followed_by_a_job_for_it_alone(
+    tmp_path, env, scheduler, job, again
+):
+    (tmp_path / "points.tsv").write_text("file\nx.h5\ny.h5\n")
+    kept, options = Snapshot(tmp_path / "s.job"), Options()
+    kept.folder.mkdir()
+    kept.script(scheduler).with_stem("job-7").touch()  # which another array may still need
+    (path,) = kept.new_scripts(scheduler, 1)
+    assert path.name == f"job-8.{scheduler}"
+    made = Script(scheduler, options, ["fedmpi"], SCHEDULERS[scheduler].launch(options, None))
+    kept.write_script(path, made.sweep(kept, path, tmp_path / "points.tsv", [1, 2], False))
+    more = {"CODE": "75", "PBS_ARRAY_INDEX": "1", "PBS_JOBID": "4713[1].pbs01", "FEDMPI_TASK": "1"}
+    assert subprocess.run(["bash", path], env=env | more, timeout=120).returncode == 75
+    assert again.format(path=path) in (tmp_path / "notes").read_text()
+    assert kept.submitted(SCHEDULERS) == [[scheduler, job, "-", "2"]]
+    if scheduler == "pbs":
+        here = path.read_text()
+        without = here.replace("#PBS -J 0-1\n", "").replace("-^array_index^.pbs", ".pbs")
+        assert (tmp_path / "notes.script").read_text() == without != here
+
+
+def test_a_folder_without_locks_and_a_full_disk(tmp_path, monkeypatch):
+    kept = Snapshot(tmp_path / "s.job")
+
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with kept.alone():
+        kept.record.unlink()
+        kept.record.symlink_to("/dev/full")
+        with pytest.raises(ResultError, match="No space left on device; jobs 7 were submitted"):
+            kept.note("slurm", ["7"], [("-", ())])
+    kept.record.unlink()
+    kept.record.mkdir()
+    with pytest.raises(ResultError, match="Is a directory; the job's files"), kept.alone():
+        pass
 
 
 def test_which_tasks_wait_or_run(env, tmp_path):

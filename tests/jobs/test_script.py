@@ -46,11 +46,11 @@ changes=(run.rounds=9)
 points=''
 lines=()
 pack=0
+digests=''
+record=/out/50%/a.job/submitted
 fedmpi=(/venv/bin/python -P -m fedmpi)
 site=/site/env.sh
 arguments=()
-digests=''
-record=/out/50%/a.job/submitted
 scheduler=slurm most_restarts=9
 """
 MADE = [(name, kind) for name in SCHEDULERS for kind in GENERIC if kind == "run" or name == "slurm"]

@@ -15,6 +15,7 @@ from fedmpi.errors import ConfigError, ResultError
 from fedmpi.experiment.resolve import of_tree, resolve
 from fedmpi.record import reader
 from fedmpi.scheduler import sweep
+from fedmpi.scheduler.snapshot import Snapshot
 from tests.conftest import ROOT
 
 BASE = """
@@ -179,6 +180,17 @@ def test_options_of_jobs_and_of_runs_here_do_not_mix(words, fault, tmp_path):
     with pytest.raises(ConfigError, match=fault):
         args.verb(args)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_second_submission_waits_for_the_first(two_seeds, tmp_path):
+    """Or both would submit the same points."""
+    words = ["sweep", str(two_seeds), "-o", str(tmp_path / "out"), "--submit"]
+    args = cli.parse(cli._parser(), words)
+    kept = Snapshot(tmp_path / "out/sweep.job")
+    kept.folder.parent.mkdir()
+    with kept.alone(), pytest.raises(ResultError, match="another submission is under way"):
+        args.verb(args)
+    assert [path.name for path in kept.folder.iterdir()] == ["submitted"]
 
 
 def test_a_result_is_compared_as_its_file_keeps_it():
