@@ -5,6 +5,7 @@ import os
 from fedmpi.analysis.compare import labels
 from fedmpi.analysis.curves import AXES, series
 from fedmpi.errors import ConfigError, ResultError, unwritable
+from fedmpi.record.whole import replacement
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Told apart by people with any colour vision (Okabe and Ito 2008); dark ones first.
@@ -24,13 +25,18 @@ def draw(runs, path, target=None):
     for panel, axis in zip(panels, AXES, strict=True):
         lines = draw_panel(panel, runs, axis, target)
     panels[0].set_ylabel("test accuracy")
-    names = labels(runs)
+    names = literal(labels(runs))
     if len(runs) > 1:
         figure.legend(lines, names, loc="outside upper center", ncols=min(4, len(names)),
                       frameon=False)
     else:
         figure.suptitle(names[0], fontsize="medium")
     save(figure, path)
+
+
+def literal(names):
+    """Return names of runs as matplotlib takes them: between two dollars it would see formulas."""
+    return [name.replace("$", r"\$") for name in names]
 
 
 def sheet(path, size):
@@ -73,9 +79,10 @@ def start_at_zero(panel, axis):
 
 def save(figure, path):
     """Write the picture whole, or not at all."""
-    part = f"{path}.part"
     try:
-        figure.savefig(part, format=os.path.splitext(path)[1][1:].lower())
-        os.replace(part, path)
+        with replacement(path) as part, open(part, "wb") as file:
+            figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise unwritable(path, error) from error

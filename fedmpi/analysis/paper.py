@@ -4,7 +4,7 @@ import numpy as np
 
 from fedmpi.analysis.configs import alike, names
 from fedmpi.analysis.curves import AXES, series
-from fedmpi.analysis.draw import COLOURS, STYLES, save, sheet, start_at_zero
+from fedmpi.analysis.draw import COLOURS, STYLES, literal, save, sheet, start_at_zero
 
 SIZES = {1: (3.5, 5.4), 2: (7.16, 2.6)}  # inches, of a column and of a page of IEEE and ACM
 FONT = 8  # points
@@ -26,7 +26,7 @@ def figure(runs, path, columns=2, target=None):
         lines = _panel(panel, groups, axis, target)
     for panel in panels if columns == 1 else panels[:1]:
         panel.set_ylabel("test accuracy", fontsize=FONT)
-    found = names(groups)
+    found = literal(names(groups))
     room = 48 if columns == 1 else 110  # letters of the font in a line of the legend
     across = max(1, min(len(found), room // (max(map(len, found)) + 8)))
     sheet_.legend(lines, found, loc="outside upper center", ncols=across, frameon=False,

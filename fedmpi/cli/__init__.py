@@ -57,16 +57,9 @@ def main(argv=None):
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
-        if isinstance(error, OSError) and not error.filename and error.errno in FULL:
-            error = FedmpiError(f"the output cannot be written: {error.strerror}; make room")
-            _drop_output()
-        if isinstance(error, MemoryError):
-            said = " ".join(str(error).split())
-            error = FedmpiError(
-                f"out of memory{said and ': ' + said}\n"
-                "see check --estimate; take a smaller model, batch or data set, or more nodes"
-            )
         report(error, args.debug)
+        if _is_full(error):
+            _drop_output()
         return 1
 
 
@@ -101,15 +94,30 @@ def report(error, debug):
     """Say what went wrong: one or two lines, and the traceback before it if asked for."""
     if debug:
         traceback.print_exception(error)
+    print(f"fedmpi: {printable(_words(error))}", file=sys.stderr, flush=True)
+
+
+def _words(error):
+    """What is said of an error."""
     if isinstance(error, FedmpiError):
-        text = str(error)
-    else:  # not foreseen, so the place helps whoever looks into it
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        text = (
-            f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})\n"
-            "this is an unexpected error; --debug shows the traceback"
-        )
-    print(f"fedmpi: {printable(text)}", file=sys.stderr, flush=True)
+        return str(error)
+    if _is_full(error):
+        return f"the output cannot be written: {error.strerror}; make room"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror} (--debug shows where)"
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return (f"out of memory{said and ': ' + said}\n"
+                "see check --estimate; take a smaller model, batch or data set, or more nodes")
+    # Not foreseen, so the place helps whoever looks into it.
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})\n"
+            "this is an unexpected error; --debug shows the traceback")
+
+
+def _is_full(error):
+    """Say whether our output went to a full disk."""
+    return isinstance(error, OSError) and not error.filename and error.errno in FULL
 
 
 def _parser():

@@ -86,7 +86,7 @@ def _nodes(comm, nodes):
 
     from fedmpi.doctor import clocks, processors, storage
 
-    text = Path("/proc/cpuinfo").read_text()
+    text = processors.described()
     row = np.zeros(1, [("host", "S64"), ("kind", "S224"), ("time", "<f8")])
     row["host"] = os.uname().nodename
     row["kind"] = f"{processors.model(text)} ({processors.instructions(text)})"
@@ -161,7 +161,8 @@ def _output(*words):
     """What a command prints on both streams; nothing if it cannot run or takes long."""
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=20)
+                              stderr=subprocess.STDOUT, text=True, errors="replace",
+                              timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout

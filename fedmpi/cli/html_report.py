@@ -21,9 +21,9 @@ def add_verbs(verbs):
 def report(args):
     """Write one self-contained HTML page: figures, tables, and how to reproduce the results."""
     from fedmpi.analysis.report.page import write
-    from fedmpi.record import reader
+    from fedmpi.cli.read import opened
 
-    runs = [reader.open(out) for out in args.outs]
+    runs = opened(args.outs)
     if os.path.exists(args.out) and any(os.path.samefile(args.out, out) for out in args.outs):
         raise ConfigError(f"{args.out}: is one of the result files; name another file")
     write(runs, args.out, args.target, args.overwrite)

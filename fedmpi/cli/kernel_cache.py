@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fedmpi import kernels
 from fedmpi.cli.machine import cache_folder
+from fedmpi.doctor import processors
 
 KEPT = 4  # folders of older sources or other processors
 
@@ -75,9 +76,7 @@ def _forget_old(folder):
 
 def _processor():
     """What compiled code depends on: the processor's name and abilities."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
+    lines = processors.described().splitlines()
     wanted = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+    found = sorted({line for line in lines if line.startswith(wanted)})
+    return "\n".join(found) or platform.processor()

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
@@ -59,6 +60,18 @@ def _add_compare(verbs):
                         "default), or the accuracy as FedSkel's framework scores it (fedskel)")
 
 
+def opened(outs):
+    """Return the Runs of result files. Each holds its file, so as many as the system permits."""
+    import resource
+
+    from fedmpi.record import reader
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a system whose limit is no number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return [reader.open(out) for out in outs]
+
+
 def info(args):
     """Show what a run is, and its status."""
     from fedmpi.analysis.text_tables import as_json, info_text
@@ -84,11 +97,10 @@ def compare(args):
     from fedmpi.analysis import curves, seeds
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.analysis.text_tables import as_json
-    from fedmpi.record import reader
 
     for place, out in args.stray:
         args.outs.insert(place, out)
-    view, runs = _view(args.views), [reader.open(out) for out in args.outs]
+    view, runs = _view(args.views), opened(args.outs)
     comparison = comparison_of(runs, args.target)
     if args.plot:
         from fedmpi.analysis.draw import draw
@@ -126,10 +138,8 @@ def export(args):
     sqlite:///DIR/mlflow.db. Weights & Biases: wandb sync DIR/*/wandb/offline-run-*.
     """
     from fedmpi.analysis import trackers
-    from fedmpi.record import reader
 
-    runs = [reader.open(out) for out in args.outs]
-    for place in dict.fromkeys(trackers.export(runs, args.to, args.out)):
+    for place in dict.fromkeys(trackers.export(opened(args.outs), args.to, args.out)):
         print(f"{args.to} in {place}", file=sys.stderr)
 
 

@@ -5,8 +5,11 @@ instructions by it.
 """
 
 import re
+from pathlib import Path
 
 from fedmpi.doctor import NOTE, OK, Finding
+
+CPUINFO = Path("/proc/cpuinfo")
 
 # The flags that each level of x86-64 adds to the one before (System V ABI, x86-64 supplement),
 # as far as /proc/cpuinfo names them.
@@ -18,6 +21,14 @@ LEVELS = (
 # Beyond the levels, what libraries choose other code for.
 MORE = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "sve",
         "sve2", "asimd", "bf16")
+
+
+def described(path=CPUINFO):
+    """Return what the system says of this processor; empty where it has no /proc/cpuinfo."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def model(cpuinfo):

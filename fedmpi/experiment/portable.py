@@ -6,9 +6,9 @@ since 2013 (Intel) and 2015 (AMD). numpy's own loops are not held: they enter th
 """
 
 import sys
-from pathlib import Path
 
 from fedmpi.doctor import processors
+from fedmpi.doctor.processors import CPUINFO
 from fedmpi.errors import ConfigError
 
 LEVEL = "x86-64-v3"
@@ -20,7 +20,6 @@ VARIABLES = {
     "MKL_CBWR": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
 }
-CPUINFO = Path("/proc/cpuinfo")
 
 
 def hold_to_level(environ):
@@ -29,8 +28,7 @@ def hold_to_level(environ):
     What the user has set there is replaced. Raises ConfigError on a processor without LEVEL, and
     if numba has been loaded for another one.
     """
-    text = CPUINFO.read_text() if CPUINFO.exists() else ""
-    found = processors.instructions(text).split()[0]
+    found = processors.instructions(processors.described(CPUINFO)).split()[0]
     if found not in (LEVEL, "x86-64-v4"):
         raise ConfigError(f"run.portable needs a processor with {LEVEL}; this one has {found}")
     if "numba" in sys.modules and environ.get("NUMBA_CPU_NAME") != LEVEL:

@@ -11,9 +11,9 @@ import numpy as np
 
 import fedmpi
 from fedmpi.doctor import processors
+from fedmpi.doctor.processors import CPUINFO
 
 LIBRARIES = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic")
-CPUINFO = Path("/proc/cpuinfo")
 _HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64"), ("instructions", "S160"),
                   ("device", "S64")])
 
@@ -64,10 +64,7 @@ def _core():
 
 def _processor():
     """The processor's name and its instruction set."""
-    try:
-        text = CPUINFO.read_text()
-    except OSError:
-        text = ""
+    text = processors.described(CPUINFO)
     return processors.model(text) or platform.processor(), processors.instructions(text)
 
 

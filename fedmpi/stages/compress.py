@@ -84,12 +84,3 @@ def stream_of(numbers: NDArray[np.int32]) -> bytes:
     folded = ((numbers << 1) ^ (numbers >> 31)).astype("<u4")
     planes = np.ascontiguousarray(folded.view(np.uint8).reshape(-1, 4).T)
     return zstandard.ZstdCompressor(level=LEVEL).compress(planes.tobytes())
-
-
-def numbers_of(stream: bytes) -> NDArray[np.int32]:
-    """Return int32[n]: what `stream_of` coded."""
-    import zstandard
-
-    planes = np.frombuffer(zstandard.ZstdDecompressor().decompress(stream), np.uint8)
-    folded = np.ascontiguousarray(planes.reshape(4, -1).T).reshape(-1).view("<u4")
-    return ((folded >> 1).astype(np.int32)) ^ -(folded & 1).astype(np.int32)

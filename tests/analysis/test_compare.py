@@ -1,11 +1,14 @@
 """Savings, targets and warnings, against numbers worked out by hand."""
 
 import json
+import os
+import resource
 
 import numpy as np
 import pytest
 
 from fedmpi.analysis.compare import compare, labels
+from fedmpi.cli.read import opened
 from fedmpi.errors import ConfigError
 from fedmpi.record import reader
 from tests.record import sample
@@ -118,3 +121,14 @@ def test_labels_take_as_many_folders_as_tell_files_apart(tmp_path):
     assert labels(runs[:2]) == ["seed1/out", "seed2/out"]
     assert labels(runs) == ["a/seed1/out", "a/seed2/out", "b/seed1/out"]
     assert labels([runs[0], runs[0]]) == ["out", "out"]
+
+
+def test_more_files_than_a_process_may_open_at_first(tmp_path, runs):
+    path = runs[0].path
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(os.listdir("/proc/self/fd")) + 8
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        assert [run.path for run in opened([path] * 20)] == [path] * 20
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from fedmpi.analysis import draw
+from fedmpi.analysis import draw, paper
 from fedmpi.analysis.curves import AXES
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.record import reader
@@ -56,10 +56,25 @@ def test_a_result_file_is_not_drawn_over(runs, tmp_path):
     assert (tmp_path / "dense.h5").read_bytes() == before
 
 
-def test_a_folder_that_is_missing(runs, tmp_path):
+def test_a_folder_that_is_missing_or_in_the_place_of_the_picture(runs, tmp_path):
     pytest.importorskip("matplotlib")
     with pytest.raises(ResultError, match="its folder does not exist"):
         draw.draw(runs, tmp_path / "no" / "a.png")
+    (tmp_path / "b.png").mkdir()
+    with pytest.raises(ResultError, match="cannot be written"):
+        draw.draw(runs, tmp_path / "b.png")
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "_a $1 to $2"])
+def test_a_name_is_no_formula(tmp_path, name):
+    pytest.importorskip("matplotlib")
+    runs = [reader.open(sample.write(tmp_path / f"{name}{i}.h5", 2, name=name)) for i in (1, 2)]
+    draw.draw(runs, tmp_path / "a.svg")
+    draw.draw(runs[:1], tmp_path / "b.svg")
+    paper.figure(runs, tmp_path / "c.svg")
+    for picture in "abc":
+        assert f"<!-- {name}" in (tmp_path / f"{picture}.svg").read_text()
 
 
 def test_without_matplotlib_the_extra_is_named(runs, tmp_path, monkeypatch):

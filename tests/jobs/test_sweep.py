@@ -182,6 +182,13 @@ def test_options_of_jobs_and_of_runs_here_do_not_mix(words, fault, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_named(two_seeds, capsys):
+    words = ["sweep", str(two_seeds), "-o", str(two_seeds)]
+    assert cli.main(words) == 1
+    said = f"fedmpi: {two_seeds}: File exists (--debug shows where)\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_second_submission_waits_for_the_first(two_seeds, tmp_path):
     """Or both would submit the same points."""
     words = ["sweep", str(two_seeds), "-o", str(tmp_path / "out"), "--submit"]
