@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedmpi.analysis import quantities
+from fedmpi.record.source import reading
 from fedmpi.sparsity import cubic
 
 BITS = 32  # of a value, in all of the papers
@@ -71,17 +72,18 @@ def view(run):
     sent = traffic(run)
     if sent is None:
         return None
-    down, up = feddst(run, sent)
-    return {
-        "bytes": int(run.rounds["bytes_down"].sum() + run.rounds["bytes_up"].sum()),
-        "fedlp": fedlp(sent),
-        "feddip": feddip(run, sent),
-        "feddst_down": down,
-        "feddst_up": up,
-        "lotteryfl": lotteryfl(run, sent),
-        "lg_fedavg": lg_fedavg(run),
-        "inference": inference(run),
-    }
+    with reading(run.path):  # its configuration may lack what its method needs
+        down, up = feddst(run, sent)
+        return {
+            "bytes": int(run.rounds["bytes_down"].sum() + run.rounds["bytes_up"].sum()),
+            "fedlp": fedlp(sent),
+            "feddip": feddip(run, sent),
+            "feddst_down": down,
+            "feddst_up": up,
+            "lotteryfl": lotteryfl(run, sent),
+            "lg_fedavg": lg_fedavg(run),
+            "inference": inference(run),
+        }
 
 
 def inference(run):

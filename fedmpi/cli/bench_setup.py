@@ -3,8 +3,10 @@
 import json
 import os
 import sys
+from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, mpiexec, one_thread_each
@@ -50,6 +52,14 @@ def on_nodes(launch, count):
         return
     with EmulatedNodes(count, GBIT_S) as nodes:
         yield replace(launch, nodes=nodes)
+
+
+def new_file(text):
+    """Return the path of a file to write. What is wrong with it shows before minutes pass."""
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ArgumentTypeError(f"{text}: name a file in a folder that exists")
+    return path
 
 
 def write(path, found):

@@ -4,7 +4,7 @@ import os
 from math import inf
 from pathlib import Path
 
-from fedmpi.cli.bench_setup import launch_of, on_nodes, prepare, say, warmup, write
+from fedmpi.cli.bench_setup import launch_of, new_file, on_nodes, prepare, say, warmup, write
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_choices, show_machine, show_rows
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.errors import ConfigError
@@ -19,7 +19,8 @@ def add_verbs(verbs):
     whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
     for function, summary in _WHATS:
         parser = verb(whats, function, summary, _EXAMPLES[function])
-        parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE")
+        parser.add_argument("--json", type=new_file, metavar="FILE",
+                            help="write the numbers to FILE")
         _ARGUMENTS[function](parser)
     verb(verbs, warmup, "compile the kernels once per node",
          "srun --ntasks-per-node=1 fedmpi warmup")

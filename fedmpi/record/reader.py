@@ -96,8 +96,11 @@ class Run:
             text = self._text("config/resolved")
             self._source.charge(JSON * len(text), "config/resolved")
             config = json.loads(text)
-            if not isinstance(config, dict):
-                raise ValueError("/config/resolved is not a JSON object")
+            run = config.get("run", {}) if isinstance(config, dict) else None
+            if not isinstance(run, dict) or not all(
+                isinstance(run.get(key, 0), int) for key in ("seed", "rounds")
+            ):
+                raise ValueError("/config/resolved is not a configuration")
             return config
 
     @cached_property

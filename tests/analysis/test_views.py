@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedmpi.analysis import own_models, views
+from fedmpi.errors import ResultError
 from fedmpi.record import reader
 from fedmpi.record.digest import weights_sha256
 from tests.record import sample
@@ -116,6 +117,8 @@ def test_runs_without_weights_have_no_views(tmp_path):
     empty = write(tmp_path / "b.h5", 0, {"name": "fedavg"})
     assert views.view(blind) is None
     assert views.view(empty) is None
+    with pytest.raises(ResultError, match=r"c\.h5: damaged, .*'every'"):
+        views.view(write(tmp_path / "c.h5", 2, {"name": "feddst"}))
     text = views.text(["a", "b"], [None, None])
     assert "nan" not in text
     assert text.splitlines()[-1].split() == ["b", *"---------"]

@@ -38,6 +38,7 @@ TYPED = {
     "list algoritms": "fedmpi list: what 'algoritms': unknown; did you mean algorithms?",
     "table a.h5 --format xml": "--format 'xml': unknown; known: tsv, csv, json",
     "compare a.h5 --target x": "argument --target: invalid float value: 'x'",
+    "bench kernels --json no/a.json": "--json: no/a.json: name a file in a folder that exists",
     "bench colectives": "fedmpi bench: WHAT 'colectives': unknown; did you mean collectives?",
 }
 
