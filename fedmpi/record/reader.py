@@ -95,7 +95,7 @@ class Run:
         with reading(self.path):
             text = self._text("config/resolved")
             self._source.charge(JSON * len(text), "config/resolved")
-            config = json.loads(text)
+            config: dict[str, Any] = json.loads(text)
             run = config.get("run", {}) if isinstance(config, dict) else None
             if not isinstance(run, dict) or not all(
                 isinstance(run.get(key, 0), int) for key in ("seed", "rounds")
