@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import fedmpi
-from fedmpi.experiment.portable import CPUINFO, VARIABLES
+from fedmpi.doctor import processors
+from fedmpi.experiment.portable import VARIABLES
 from fedmpi.experiment.provenance import version_of
 from fedmpi.learn.fast.told import tell
 
@@ -107,8 +108,8 @@ def _forget(folder):
 
 def _surroundings(environ):
     """Return the processor, the variables that choose its instructions, and the libraries."""
-    text = CPUINFO.read_text() if CPUINFO.exists() else ""
-    cpu = sorted({line for line in text.splitlines() if line.startswith(("model name", "flags"))})
+    lines = processors.described().splitlines()
+    cpu = sorted({line for line in lines if line.startswith(("model name", "flags"))})
     held = {name: environ.get(name) for name in VARIABLES}
     return [cpu, held, [version_of(name) for name in ("torch", "numpy")]]
 
