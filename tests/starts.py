@@ -19,11 +19,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from tests.started import LAUNCHER
 
-LOADED = ("fedmpi.cli", "fedmpi.experiment.execute", "fedmpi.learn.engines", "fedmpi.record.writer")
+LOADED = ("fedmpi.cli", "fedmpi.cli.progress_display", "fedmpi.experiment.execute",
+          "fedmpi.learn.engines", "fedmpi.record.writer")
 HERE = Path(__file__).parent
 
 
@@ -58,9 +57,9 @@ def main():
     """Load what takes long, then fork what is asked for, until standard input ends."""
     for name in LOADED:
         importlib.import_module(name)
-    # The first kernel takes longest, since numba then loads all that kernels are made of.
-    largest_kept = importlib.import_module("fedmpi.kernels.sums").largest_kept
-    largest_kept(np.arange(2), np.ones(1, np.uint8), np.zeros(1, np.float32))
+    warmup = importlib.import_module("fedmpi.kernels.warmup")
+    warmup.warm()
+    warmup.warm_sums()
     gc.freeze()  # or the first collection in a child would copy every page
     listener, ready = socket.socket(fileno=int(sys.argv[1])), selectors.DefaultSelector()
     for source in (listener, sys.stdin):

@@ -131,11 +131,12 @@ def test_the_launcher_of_another_mpi_for_real(run_fedmpi):
      ("none\n\tpmi2\n\tpmix", "note", "needs pm")],
 )
 def test_a_slurm_without_pmi_is_told(run_fedmpi, tmp_path, plugins, level, text):
-    """An srun that answers as the real one does where it was built without PMI."""
-    srun = tmp_path / "srun"
-    srun.write_text(f"#!/bin/sh\nprintf 'MPI plugin types are...\\n\t{plugins}\\n' >&2\n")
-    srun.chmod(0o755)
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CONF": "/nonexistent"}
+    """An srun that answers as the real one does where it was built without PMI, and no cluster."""
+    answer = f"printf 'MPI plugin types are...\\n\t{plugins}\\n' >&2"
+    for name, line in (("srun", answer), ("scontrol", "exit 1")):  # the real one would try for long
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = run_fedmpi("doctor", SLURM_MPI_TYPE="", **env)
     found, line = finding(done, "slurm")
     assert found == level and text in line
