@@ -16,7 +16,7 @@
 #   cifar-10       cifar-10/*.toml on the table's three splits    9 configurations, see there
 #   fedskel-mnist  fedskel-mnist/*.toml, FedSkel's own setting    5 hours a seed
 #   fedskel-cifar  fedskel-cifar/*.toml, the same on CIFAR-10     5 hours a seed
-#   feddip         feddip/*.toml, FedDIP's own setting            22 hours a seed
+#   feddip         feddip/*.toml, FedDIP's own setting            7 hours a seed
 #   authors        authors/*.toml, methods with published keys    days
 #   newer          newer/*.toml, methods of later years           20 minutes
 #

@@ -131,10 +131,10 @@ def cautions(runs):
         yield "Beware: a run has not ended yet, or was killed."
 
 
-def setting(run, section, key):
-    """Return one configured value as text, "-" if the result holds none."""
+def setting(run, section, key, otherwise="-"):
+    """Return one configured value as text; `otherwise` if the result holds none."""
     values = run.config.get(section)
-    return str(values.get(key, "-")) if isinstance(values, dict) else "-"
+    return str(values.get(key, otherwise)) if isinstance(values, dict) else otherwise
 
 
 def saving(value, first):

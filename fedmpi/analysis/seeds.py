@@ -74,13 +74,20 @@ def _paid(group, target):
 
 
 def final_by_seed(group):
-    """Return {seed: last test accuracy} of runs; a run without an evaluation is left out."""
+    """Return {seed: last test accuracy} of the runs that have been evaluated."""
     found = {}
     for run in group:
         accuracy = evaluated(run)
         if accuracy.size:
-            found[run.config.get("run", {}).get("seed", 0)] = float(accuracy[-1])
+            found[seed_of(run)] = float(accuracy[-1])
     return found
+
+
+def seed_of(run):
+    """Return the seed of a run; 0 if its configuration holds none."""
+    values = run.config.get("run")
+    seed = values.get("seed") if isinstance(values, dict) else None
+    return seed if isinstance(seed, int) else 0
 
 
 def paired(ours, theirs):

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fedmpi.analysis import text_tables
+from fedmpi.analysis.compare import setting
 from fedmpi.errors import ResultError
 
 EXTRA = "pip install 'fedmpi[trackers]'"
@@ -101,7 +102,7 @@ def to_mlflow(run, place):
     experiment = found.experiment_id if found else client.create_experiment(
         "fedmpi", artifact_location=f"file://{folder}/artifacts")
     begin = round(1000 * datetime.fromisoformat(run.created).timestamp())
-    name = str(run.config.get("run", {}).get("name", place.name))
+    name = setting(run, "run", "name", place.name)
     record = client.create_run(experiment, start_time=begin, run_name=name,
                                tags={"fedmpi.file": place.name, "fedmpi.status": run.status})
     key = record.info.run_id
@@ -123,7 +124,7 @@ def to_wandb(run, place):
     place.mkdir(parents=True)
     settings = wandb.Settings(silent=True, console="off", x_disable_stats=True,
                               x_disable_meta=True, save_code=False)
-    name = str(run.config.get("run", {}).get("name", place.name))
+    name = setting(run, "run", "name", place.name)
     log = wandb.init(mode="offline", dir=str(place), project="fedmpi", name=name,
                      config=run.config, settings=settings)
     for step, seconds, row in scalars(run):

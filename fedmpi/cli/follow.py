@@ -88,13 +88,15 @@ def _before(out, job):
 
 def facts(run):
     """Return one line on a run: rounds, accuracy, time left, speed, and totals since its start."""
+    from fedmpi.analysis.compare import setting
     from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
 
     rounds, done, wall = run.rounds, len(run.rounds), run.rounds["wall_time"]
-    total = run.config.get("run", {}).get("rounds", done)
+    planned = setting(run, "run", "rounds", "")
+    total = int(planned) if planned.isdecimal() and len(planned) < 19 else done
     accuracy = run.rounds["test_accuracy"]
     accuracy = accuracy[accuracy == accuracy]  # without NaN
-    words = [str(run.config.get("run", {}).get("name", "")), f"round {done}/{total}"]
+    words = [setting(run, "run", "name", ""), f"round {done}/{total}"]
     words += [f"accuracy {100 * accuracy[-1]:.1f} %"] if accuracy.size else []
     first = max(0, done - 1 - RECENT)
     passed = float(wall[-1] - wall[first]) if done > 1 else 0.0

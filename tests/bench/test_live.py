@@ -14,7 +14,7 @@ from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
 
 DRAWN = 'name = "synthetic-on-demand"\npartition = "natural"'
-START = SimpleNamespace(data_root=None, cache=None)
+START = SimpleNamespace(data_root=None, cache=None, environ={})
 
 
 def experiment(data, overrides=()):
