@@ -55,7 +55,7 @@ def of_plan(layout, plan, seen, probed=0, first=0):
     whole gradient was measured besides. A weight that the plan masks costs nothing in forward
     pass and input gradient; one that the optimiser may not move costs nothing in the weight
     gradient, unless the gradient's squares are wanted, or the mask is readjusted by it: then
-    that step's is whole. Where normalisation follows the dense weights, each step has a dense
+    that step's is whole. Where running statistics follow the dense weights, each step has a dense
     forward pass more.
     """
     density = None if plan.mask is None else _alive(layout, plan.mask)
@@ -64,7 +64,7 @@ def of_plan(layout, plan, seen, probed=0, first=0):
         looks = 0 if plan.grow is not None else len(plan.readjust)
         whole = min(looks * first / seen, 1.0) if seen else 0.0
         flops[:, WEIGHT_GRADIENT] *= whole + (1 - whole) * _alive(layout, plan.update)
-    if plan.dense_norm:
+    if plan.dense_norm and not layout.trained.all():
         flops[:, FORWARD] += forward(layout, gate=plan.gates, samples=seen)
     if probed:
         flops += count(layout, density=density, gate=plan.gates, samples=probed)

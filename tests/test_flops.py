@@ -60,6 +60,19 @@ def test_the_gradient_that_readjusts_a_mask_is_dense_in_the_first_step_alone():
     np.testing.assert_allclose(moves - still, extra)
 
 
+def test_a_dense_pass_for_running_statistics_costs_nothing_where_there_are_none():
+    of, whole = small(), Support.all(small())
+    running = Tensor("layer2.running_mean", (5,), 2, of.size, 5, False)
+    with_them = Layout((*of.tensors, running), of.layers)
+    for layout, more in ((of, 0), (with_them, 1)):
+        told = {"mask": np.ones(layout.size, np.uint8)}
+        plain, dense = (
+            flops.of_plan(layout, Plan(whole, whole, dense_norm=norm, **told), 10)
+            for norm in (False, True)
+        )
+        np.testing.assert_array_equal(dense - plain, [[20 * m * more, 0, 0] for m in MACS])
+
+
 @pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
 def test_pruned_training_costs_two_densities_and_one_of_three(density):
     found = flops.count(small(), density=np.full(3, density))[1:]

@@ -68,7 +68,7 @@ class ChunkSteps:
             for layer in self.layout.layers if kind.asked.by_rows
         ]  # fmt: skip
         self._labels: Tensor | None = None  # bool[K, classes], once a plan has said how many
-        self._scratch = vectors("dense_norm" in names)
+        self._scratch = vectors("dense_norm" in names and not self.layout.trained.all())
         self._penalised = vectors("penalised" in names)
         self._plans: dict[int, Plan] = {}  # of the client in each slot
         self._draws: list[Draws | None] = [None] * width
