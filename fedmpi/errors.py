@@ -32,7 +32,7 @@ class DataError(FedmpiError):
 
 
 class MissingDataError(DataError):
-    """A file of a data set is not there: whoever has no data yet can still check the rest."""
+    """A file of a data set is missing; the rest of a configuration can be checked without it."""
 
 
 class ResultError(FedmpiError):

@@ -109,7 +109,7 @@ def _words(error):
     if isinstance(error, MemoryError):
         return (f"out of memory{said and ': ' + said}\n"
                 "see check --estimate; take a smaller model, batch or data set, or more nodes")
-    # Not foreseen, so the place helps whoever looks into it.
+    # An unexpected error: its place in the code helps to find the cause.
     last = traceback.extract_tb(error.__traceback__)[-1]
     return (f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})\n"
             "this is an unexpected error; --debug shows the traceback")

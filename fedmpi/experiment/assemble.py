@@ -33,11 +33,11 @@ from fedmpi.world.schedule import schedule_of
 def assemble(resolved, comm, root, cache=None, progress=None, stage=str, environ=None):
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
-    `root` is the folder of the data sets and `cache` one for notes of verified files and, if
-    `environ` is given, the environment of the command line, for models. The first rank of each node
-    reads the data; all ranks of the node share its copy. What cannot be is an AlikeError on all
-    ranks (alone: the error itself). `progress` counts each step of the training, and `stage` is
-    called with a text at each step of the start.
+    `root` is the folder of the data sets, and `cache` the folder for notes of verified files. If
+    `environ`, the environment of the command line, is given, models are kept in `cache` too. The
+    first rank of each node reads the data; all ranks of the node share its copy. What cannot be is
+    an AlikeError on all ranks (alone: the error itself). `progress` counts each step of the
+    training, and `stage` is called with a text at each step of the start.
     """
     stage(f"reading the data set {resolved.config.data.name}")
     dataset = _shared_dataset(resolved, comm, root, cache)

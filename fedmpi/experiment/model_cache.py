@@ -10,7 +10,6 @@ each start.
 import hashlib
 import json
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,8 +20,9 @@ from fedmpi.doctor import processors
 from fedmpi.experiment.portable import VARIABLES
 from fedmpi.experiment.provenance import version_of
 from fedmpi.learn.fast.told import tell
+from fedmpi.record.whole import replacement
 
-MOST = 256_000_000  # bytes of all files; beyond, those go that have not been used for longest
+MOST = 256_000_000  # bytes of all files; beyond that, the least recently used files are removed
 _HASH, _LENGTH = 32, 8  # bytes at the head of a file: SHA-256 of all that follows, length of text
 _CODE = "learn/**/*.py", "layout.py", "rng.py"  # what builds a model
 
@@ -79,25 +79,14 @@ class ModelCache:
             rest = len(text).to_bytes(_LENGTH, "little") + text + first.astype("<f4").tobytes()
             with suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                _replace(self._path, hashlib.sha256(rest).digest() + rest)
+                with replacement(self._path) as part:  # a power cut may spoil it, which is seen
+                    Path(part).write_bytes(hashlib.sha256(rest).digest() + rest)
                 _forget(self._path.parent)
         return told
 
 
-def _replace(path, data):
-    """Write a file that is whole whenever it can be seen."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-        try:
-            part.write(data)
-            part.close()
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise
-
-
 def _forget(folder):
-    """Remove the files that were not used for longest, until the others have MOST bytes."""
+    """Remove the least recently used files, so that at most MOST bytes are left."""
     found = [(one.stat().st_mtime, one.stat().st_size, one.path) for one in os.scandir(folder)]
     total = 0
     for _, size, path in sorted(found, reverse=True):
