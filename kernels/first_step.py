@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.kernels import batch_last, conv, loss, merge, owner, pack, tables, update
+from fedmpi.kernels import batch_last, conv, loss, merge, owner, pack, ranges, tables, update
 
 NONE = float("-inf")
 PLACES, RUNS = np.zeros(1, np.int64), np.array([[0, 0, 16, 0, 1]])
@@ -47,8 +47,8 @@ def _merge():
     for starts, count in ((flat, 64), (units, 1)):
         merge.clear(total, cover[:count], marks[:count], starts)
         merge.copy(total, marks[:count], starts, total)
-        merge.loads(marks[:count], starts, 64, 1, one[0])
-    merge.cut(one, 64, 64, np.ones(1, np.int64), bounds)
+        ranges.loads(marks[:count], starts, 64, 1, one[0])
+    ranges.cut(one, 64, 64, np.ones(1, np.int64), bounds)
 
 
 def _blocks():

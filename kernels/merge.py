@@ -13,8 +13,9 @@ Weights come in three shapes: none (size 0), one per unit, and for lists one for
 import numpy as np
 
 from fedmpi.kernels._jit import kernel
-from fedmpi.kernels._vector import clear8
-from fedmpi.kernels.pack import count
+from fedmpi.kernels._vector import clear8, prefetch
+
+AHEAD = 32  # coordinates of a list that are asked for before it is their turn
 
 
 @kernel
@@ -59,6 +60,7 @@ def take(total, cover, starts, lo, hi, units, values, weights):
     """
     if starts.size == 0:
         for j in range(units.size):
+            prefetch(total, units[min(j + AHEAD, units.size - 1)])
             values[j] = total[units[j]]
     else:
         k = np.int64(0)
@@ -149,7 +151,9 @@ def add_list(total, cover, touched, starts, lo, hi, units, values, weights, fres
     step = 1 if weights.size == units.size else 0
     if starts.size == 0:
         for j in range(units.size):
-            u = units[j]
+            u, ahead = units[j], units[min(j + AHEAD, units.size - 1)]
+            prefetch(total, ahead)
+            prefetch(touched, ahead)
             total[u] = values[j] if fresh else total[u] + values[j]
             touched[u] = 1
         if cover.size:
@@ -195,33 +199,6 @@ def drop(total, cover, touched, starts, lo, hi, units):
 
 
 @kernel
-def loads(touched, starts, width, sample, out):
-    """Count the touched coordinates in bins of `width` coordinates, into int64[bins] `out`.
-
-    Parameters
-    ----------
-    touched : uint8[V]
-    starts : int64[U+1], or empty
-    width : int
-    sample : int
-        Of single coordinates, only the first of so many parts of each bin is counted.
-    out : int64[bins], changed in place; bins * width is at least n
-    """
-    out[:] = 0
-    if starts.size == 0:
-        for b in range(out.size):
-            out[b] = sample * count(touched[b * width : b * width + width // sample])[0]
-        return
-    for u in range(starts.size - 1):
-        if touched[u]:
-            a = starts[u]
-            while a < starts[u + 1]:
-                b = min(starts[u + 1], (a // width + 1) * width)
-                out[a // width] += b - a
-                a = b
-
-
-@kernel
 def _stir(state):
     """Return the next state of the generator xorshift64 (Marsaglia, J. Stat. Softw. 2003)."""
     state ^= state << np.uint64(13)
@@ -247,53 +224,3 @@ def fingerprint(touched, out):
     for u in range(8 * quads, touched.size):
         a = _stir(a ^ np.uint64(touched[u]))
     out[0], out[1], out[2], out[3] = a, b, c, d
-
-
-@kernel
-def cut(loads, width, size, shares, bounds):
-    """Cut a range of coordinates so that the parts have loads in proportion to `shares`.
-
-    Parameters
-    ----------
-    loads : int64[P, bins]
-        Touched coordinates per rank and bin of `width` coordinates, taken as spread
-        evenly inside a bin. A coordinate that nobody touches counts a 16th of one that
-        is touched, since its mark is read.
-    width, size : int
-        The bins cover the coordinates 0..size-1.
-    shares : int64[parts]
-        Positive.
-    bounds : int64[parts + 1], changed in place
-        The range on entry, in the first and the last place. The cuts in between are
-        rounded down to multiples of 64.
-
-    Notes
-    -----
-    Whole numbers only, so that every rank comes to the same cuts.
-    """
-    bins = loads.shape[1]
-    below = np.zeros(bins + 1, np.int64)
-    for b in range(bins):
-        load = np.int64(max(min(size - b * width, width), 0))
-        for r in range(loads.shape[0]):
-            load += 16 * loads[r, b]
-        below[b + 1] = below[b] + load
-    lo, hi = bounds[0], bounds[-1]
-    first, last = _load(below, width, size, lo), _load(below, width, size, hi)
-    b, share = np.int64(0), np.int64(0)
-    for part in range(shares.size - 1):
-        share += shares[part]
-        aim = first + (last - first) * share // shares.sum()
-        while b < bins - 1 and below[b + 1] <= aim:
-            b += 1
-        filled = max(min(size - b * width, width), 0)
-        place = b * width + (aim - below[b]) * filled // max(below[b + 1] - below[b], 1)
-        bounds[part + 1] = min(max(place // 64 * 64, lo), hi)
-
-
-@kernel
-def _load(below, width, size, place):
-    """Return the load of the coordinates before `place`; below[b] is that of the first b bins."""
-    b = min(place // width, below.size - 2)
-    filled = max(min(size - b * width, width), 1)
-    return below[b] + (below[b + 1] - below[b]) * (place - b * width) // filled

@@ -132,6 +132,65 @@ def positions(flags, out):
 
 
 @kernel
+def bit_counts(words, width, out):
+    """Count the bits that are set in bins of `width` words, into int64[bins] `out`.
+
+    Parameters
+    ----------
+    words : uint64[w]
+    width : int
+    out : int64[bins], changed in place; bins * width is at least w
+    """
+    for b in range(out.size):
+        total = np.int64(0)
+        for i in range(min(b * width, words.size), min((b + 1) * width, words.size)):
+            total += vector.ones(words[i])
+        out[b] = total
+
+
+@kernel
+def bit_positions(words, start, out):
+    """Write the positions of the bits that are set, in order; the first bit is at `start`.
+
+    Parameters
+    ----------
+    words : uint64[w]
+        Bit j of words[i] is at start + 64 i + j.
+    start : int
+    out : uint32[m], changed in place
+        m is the number of bits set.
+
+    Notes
+    -----
+    Memory traffic: 8 bytes per word and 4 per position.
+    """
+    at, whole = 0, words.size // 8 * 8
+    places = np.empty(_CHUNK // 8 + 16, np.uint32)  # a branch would be guessed wrong too often
+    for begin in range(0, whole, _CHUNK // 8):
+        found = 0
+        for i in range(begin, min(begin + _CHUNK // 8, whole), 8):
+            found += vector.positions16(i, vector.marked8(words, i), places, found)
+        for j in range(found):
+            at = _put_positions(start + 64 * np.int64(places[j]), words[places[j]], out, at)
+    for i in range(whole, words.size):
+        at = _put_positions(start + 64 * i, words[i], out, at)
+
+
+@kernel
+def set_bits(indices, words):
+    """Set the bits at `indices`, in place.
+
+    Parameters
+    ----------
+    indices : uint32[m]
+    words : uint64[w], changed in place
+        Bit j of words[i] is at 64 i + j.
+    """
+    for j in range(indices.size):
+        words[indices[j] >> 6] |= _ONE << np.uint64(indices[j] & 63)
+
+
+@kernel
 def edges(flags, out):
     """Write where the runs of set flags begin and end: start, end, start, end, ...
 

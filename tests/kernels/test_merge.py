@@ -75,17 +75,6 @@ def test_one_weight_serves_all_units(rng):
     np.testing.assert_array_equal(cover - before, 5 * touched)
 
 
-@pytest.mark.parametrize("sample", [1, 4])
-@pytest.mark.parametrize("width", [8, 64])
-@pytest.mark.parametrize("units", STARTS)
-def test_loads_equal_their_twins(rng, units, width, sample):
-    _, _, touched, starts = case(rng, 301, units)
-    got, want = np.ones((2, -(-301 // width) + 2), np.int64)
-    merge.loads(touched, starts, width, sample, got)
-    naive.loads(touched, starts, width, sample, want)
-    np.testing.assert_array_equal(got, want)
-
-
 @pytest.mark.parametrize("size", [1, 31, 32, 100])
 def test_fingerprints_of_marks_that_differ_in_one_unit_differ(rng, size):
     marks = (rng.random(size) < 0.5).astype(np.uint8)
@@ -101,20 +90,6 @@ def test_fingerprints_of_marks_that_differ_in_one_unit_differ(rng, size):
         naive.fingerprint(changed, want)
         np.testing.assert_array_equal(out, want)
     assert len(seen) == size + 1
-
-
-@pytest.mark.parametrize(("lo", "hi"), [(0, 1000), (64, 1000), (128, 640), (192, 192)])
-@pytest.mark.parametrize("crowded", [0, 3, 15])
-def test_cuts_share_the_load_as_their_twin_says(crowded, lo, hi):
-    loads = np.zeros((2, 16), np.int64)
-    loads[:, crowded] = 40, 24
-    shares = np.array([1, 2, 1])
-    got, want = np.array([[lo, 0, 0, hi]] * 2)
-    merge.cut(loads, 64, 1000, shares, got)
-    naive.cut(loads, 64, 1000, shares, want)
-    assert (np.abs(got - want) <= 64).all() and (np.diff(got) >= 0).all()
-    assert (got[1:-1] % 64 == 0).all()
-    assert (got[0], got[-1]) == (lo, hi)
 
 
 @pytest.mark.parametrize("units", STARTS)

@@ -45,6 +45,31 @@ def test_flags_equal_their_naive_twins_in_every_form(rng, size, density, cluster
         np.testing.assert_array_equal(back, flags, inverse)
 
 
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("size", SIZES)
+def test_bits_in_words_are_counted_listed_and_set(rng, size, density):
+    flags = flags_of(rng, size, density)
+    bits = np.zeros(-(-size // 64) * 8, np.uint8)
+    kernels.pack.to_bits(flags, bits[: (size + 7) // 8])
+    for width, bins in ((1, size // 64 + 3), (4, size // 256 + 1)):
+        got, want = np.full((2, bins), 99, np.int64)
+        kernels.pack.bit_counts(bits.view(np.uint64), width, got)
+        naive.pack.bit_counts(bits.view(np.uint64), width, want)
+        np.testing.assert_array_equal(got, want)
+        assert got.sum() == np.count_nonzero(flags)
+    got, want = np.empty((2, np.count_nonzero(flags)), np.uint32)
+    kernels.pack.bit_positions(bits.view(np.uint64), 128, got)
+    naive.pack.bit_positions(bits.view(np.uint64), 128, want)
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(got - 128, np.flatnonzero(flags))
+    back = rng.integers(0, 2**64, bits.size // 8, np.uint64)
+    there = back.copy()
+    kernels.pack.set_bits(got - 128, back)
+    naive.pack.set_bits(want - 128, there)
+    np.testing.assert_array_equal(back, there)
+    np.testing.assert_array_equal(back & bits.view(np.uint64), bits.view(np.uint64))
+
+
 def test_any_flag_that_is_not_zero_counts():
     flags = np.array([0, 1, 2, 255, 0, 128] * 30, np.uint8)
     bits = np.empty(23, np.uint8)

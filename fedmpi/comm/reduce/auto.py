@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from fedmpi.comm.reduce import allgatherv, dense, dsar, forecast, halving, shared, split
+from fedmpi.comm.reduce.packed import PackedField
 
 ALGORITHMS = {
     "shared": shared,
@@ -101,6 +102,7 @@ def combine(link, field, weight, algorithm, cost, choice=None):
     """
     start, before = perf_counter(), link.sent
     link.begin()
+    field = PackedField.of(field, link)
     plan, weight = forecast.exchange(link, field, weight)
     predicted, auto = {}, algorithm == "auto"
     if auto:

@@ -17,6 +17,7 @@ from mpi4py import MPI
 
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.comm.reduce.message import add, encode, support_bytes
+from fedmpi.comm.reduce.packed import PackedField
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,11 @@ def _ring(link, size):
 def _kernels(link, size=1 << 18, some=1 << 14):
     """Return seconds per coordinate to emit and to add, and per mark to scan."""
     touched = np.zeros(size, np.uint8)
-    field = Field(np.zeros(size, np.int64), np.zeros(0, np.int64), touched, FLAT)
+    bare = Field(np.zeros(size, np.int64), np.zeros(0, np.int64), touched, FLAT)
+    field = PackedField.of(bare, link)
     scan = _best(link, lambda: encode(link, field, 0, size))
     touched[:: size // some] = 1
+    field = PackedField.of(bare, link)
     emitting = _best(link, lambda: encode(link, field, 0, size))
     message = encode(link, field, 0, size).copy()
     adding = _best(link, lambda: add(link, field, message))

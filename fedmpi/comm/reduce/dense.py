@@ -9,7 +9,7 @@ def reduce(link, field, plan):
     link.allreduce(field.total)
     if field.flat:
         link.allreduce(field.cover)
-        link.unite(field.touched)
+        field.unite(link)
 
 
 def seconds(cost, plan):

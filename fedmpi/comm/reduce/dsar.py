@@ -16,7 +16,7 @@ def reduce(link, field, plan):
     link.allgather_ranges(field.total, bounds)
     if field.flat:
         link.allgather_ranges(field.cover, bounds)
-        link.unite(field.touched)
+        field.unite(link)
 
 
 def seconds(cost, plan):

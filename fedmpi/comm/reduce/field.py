@@ -34,6 +34,11 @@ class Field:
         """True if every coordinate is a unit."""
         return self.starts.size == 0
 
+    @property
+    def exact(self):
+        """True if the values are whole numbers, whose sum has no order."""
+        return self.total.dtype == np.int64
+
     def span(self, lo, hi):
         """Return (first, last): the units first..last-1 that meet the coordinates lo..hi-1."""
         return kernels.merge.span(self.starts, lo, hi)

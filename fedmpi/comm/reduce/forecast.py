@@ -24,6 +24,7 @@ class Forecast:
     size, marks : coordinates, and marks that a scan of them all reads
     per_value, per_weight : bytes of each on the wire
     flat : every coordinate is a unit
+    exact : the sums are whole numbers, which may be added in any order
     known : coordinates of the union, once they are known
     """
 
@@ -33,6 +34,7 @@ class Forecast:
     per_value: int
     per_weight: int
     flat: bool
+    exact: bool
     known: int | None = None
 
     @property
@@ -76,7 +78,7 @@ class Forecast:
         bounds = np.full(len(shares) + 1, lo)
         bounds[-1] = self.size if hi is None else hi
         loads = self.rows[:, MARKS.stop :]
-        kernels.merge.cut(loads, bin_width(self.size), self.size, np.array(shares), bounds)
+        kernels.ranges.cut(loads, bin_width(self.size), self.size, np.array(shares), bounds)
         return bounds
 
     def union(self, ranks):
@@ -104,17 +106,17 @@ class Forecast:
 def exchange(link, field, weight):
     """Tell all ranks what this one is about to add; return (Plan, sum of the weights).
 
-    `weight` is this rank's weight for all units, an int64 or float64 number; the sum is
-    made in rank order.
+    `field` is a PackedField. `weight` is this rank's weight for all units, an int64 or float64
+    number; the sum is made in rank order.
     """
     row = np.zeros(MARKS.stop + BINS, np.int64)
     width = bin_width(field.size)
-    kernels.merge.loads(field.touched, field.starts, width, 1, row[MARKS.stop :])
+    field.loads(width, row[MARKS.stop :])
     row[UNITS] = row[COORDINATES] = row[MARKS.stop :].sum()
     if not field.flat:
         row[UNITS] = kernels.pack.count(field.touched)[0]
     row[WEIGHT] = np.asarray(weight).view(np.int64)
-    kernels.merge.fingerprint(field.touched, row[MARKS].view(np.uint64))
+    field.fingerprint(row[MARKS].view(np.uint64))
     rows = link.gather_row(row)
     weights = rows[:, WEIGHT].copy().view(np.asarray(weight).dtype)
     plan = Forecast(
@@ -124,5 +126,6 @@ def exchange(link, field, weight):
         per_value=field.total.itemsize,
         per_weight=field.cover.itemsize if field.cover.size else 0,
         flat=field.flat,
+        exact=field.exact,
     )
     return plan, sum(weights[1:], weights[0])

@@ -1,4 +1,4 @@
-"""A range of a Field as bytes and back: what ranks of one run send each other.
+"""A range of a PackedField as bytes and back: what ranks of one run send each other.
 
 Eight int64 (bytes in all, lo, hi, units, values, support kind, weight kind, entries of
 the weight table) and four streams that begin at multiples of 8: support, weight table,
@@ -12,7 +12,7 @@ import numpy as np
 
 from fedmpi import kernels
 
-LIST, BITS, FULL = range(3)  # support: indices, one bit per unit of the range, all units
+LIST, BITS, FULL = range(3)  # support: indices, a bit per unit of the range, all units
 ONE, CODED, EACH = range(3)  # weights: one for all (or none), a byte into a table, plain
 HEAD = 64
 
@@ -22,10 +22,9 @@ def encode(link, field, lo, hi):
 
     The bytes lie in a workspace of `link`, valid until the next call.
     """
-    first, last = field.span(lo, hi)
     units, values, weights = listed(link, field, lo, hi)
     m, k = units.size, values.size
-    kind, support = _support(field.touched[first:last], units)
+    kind, support = _support(field, lo, hi, units)
     weighing, table, weights = _coded(link, weights)
     streams = [stream.view(np.uint8) for stream in (support, table, weights, values)]
     ends = _ends(stream.size for stream in streams)
@@ -61,6 +60,7 @@ def drop(link, field, lo, hi):
     units, _ = field.units(lo, hi, lambda size: link.take("units", size))
     whole = field.total, moving(field), field.touched, field.starts
     kernels.merge.drop(*whole, lo, hi, units)
+    field.words(lo, hi)[:] = 0
 
 
 def add(link, field, message, *, fresh=False):
@@ -72,7 +72,7 @@ def add(link, field, message, *, fresh=False):
     first, last = field.span(lo, hi)
     cover = moving(field)
     sizes = (
-        {LIST: 4 * m, BITS: -(-(last - first) // 8), FULL: 0}[kind],
+        {LIST: 4 * m, BITS: -(-(last - first) // 64) * 8, FULL: 0}[kind],
         entries * cover.itemsize,
         {ONE: 0, CODED: m, EACH: m * cover.itemsize}[weighing],
         k * field.total.itemsize,
@@ -89,7 +89,7 @@ def add(link, field, message, *, fresh=False):
         if fresh:
             field.total[lo:hi], cover[lo:hi] = 0, 0
         field.total[lo:hi] += values
-        field.touched[lo:hi] = 1
+        field.mark(lo, hi)
         if cover.size:
             cover[lo:hi] += weights
         return
@@ -97,6 +97,10 @@ def add(link, field, message, *, fresh=False):
     kernels.merge.add_list(
         field.total, cover, field.touched, field.starts, lo, hi, units, values, weights, fresh
     )
+    if field.flat and kind == BITS:
+        field.words(lo, hi)[:] |= support.view(np.uint64)
+    elif field.flat:
+        kernels.pack.set_bits(units, field.bits)
 
 
 def settle(field, lo, hi):
@@ -104,7 +108,7 @@ def settle(field, lo, hi):
 
     Exact sums stay. float32 loses the sign of zeros, since others add it to nothing.
     """
-    if field.total.dtype == np.float32:
+    if not field.exact:
         field.total[lo:hi] += np.float32(0)
 
 
@@ -113,12 +117,13 @@ def support_bytes(units, among):
     return 0 if units == among else min(4 * units, among // 8)
 
 
-def _support(touched, units):
+def _support(field, lo, hi, units):
     """Return the shortest support kind and its stream."""
-    if units.size == touched.size:
+    first, last = field.span(lo, hi)
+    if units.size == last - first:
         return FULL, units[:0]
-    if 32 * units.size > touched.size:
-        return BITS, np.packbits(touched)
+    if 32 * units.size > last - first:
+        return BITS, field.support(lo, hi)
     return LIST, units
 
 
@@ -129,8 +134,7 @@ def _units(link, kind, support, first, last, m):
     if kind == FULL:
         return np.arange(first, last, dtype=np.uint32)
     units = link.take("units", 4 * m).view(np.uint32)
-    kernels.pack.positions(np.unpackbits(support, count=last - first), units)
-    units += np.uint32(first)
+    kernels.pack.bit_positions(support.view(np.uint64), first, units)
     return units
 
 

@@ -94,7 +94,7 @@ class Slot:
             mine.clear()
             kernels.merge.copy(given.total, given.touched, self.starts, mine.total)
             mine.cover[:], mine.touched[:] = given.cover, given.touched
-        kernels.merge.loads(mine.touched, self.starts, self.width, SAMPLE, self.loads[rank])
+        kernels.ranges.loads(mine.touched, self.starts, self.width, SAMPLE, self.loads[rank])
         self.weights[rank] = weight
         seen = self.touched.copy() if self.starts.size else None  # others will write over it
         self.sync()
@@ -107,7 +107,7 @@ class Slot:
         """Return lo, hi: the coordinates that this rank adds up."""
         bounds = np.zeros(self.node.size + 1, np.int64)
         size = bounds[-1] = self.total.size
-        kernels.merge.cut(self.loads, self.width, size, self._even, bounds)
+        kernels.ranges.cut(self.loads, self.width, size, self._even, bounds)
         return bounds[self.node.rank : self.node.rank + 2].tolist()
 
     def _add(self, lo, hi, seen):

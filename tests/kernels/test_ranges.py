@@ -1,0 +1,33 @@
+"""Loads and cuts against their naive twins."""
+
+import numpy as np
+import pytest
+
+from fedmpi.kernels import ranges
+from tests.kernels.test_merge import STARTS, case
+from tests.naive import ranges as naive
+
+
+@pytest.mark.parametrize("sample", [1, 4])
+@pytest.mark.parametrize("width", [8, 64])
+@pytest.mark.parametrize("units", STARTS)
+def test_loads_equal_their_twins(rng, units, width, sample):
+    _, _, touched, starts = case(rng, 301, units)
+    got, want = np.ones((2, -(-301 // width) + 2), np.int64)
+    ranges.loads(touched, starts, width, sample, got)
+    naive.loads(touched, starts, width, sample, want)
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(0, 1000), (64, 1000), (128, 640), (192, 192)])
+@pytest.mark.parametrize("crowded", [0, 3, 15])
+def test_cuts_share_the_load_as_their_twin_says(crowded, lo, hi):
+    loads = np.zeros((2, 16), np.int64)
+    loads[:, crowded] = 40, 24
+    shares = np.array([1, 2, 1])
+    got, want = np.array([[lo, 0, 0, hi]] * 2)
+    ranges.cut(loads, 64, 1000, shares, got)
+    naive.cut(loads, 64, 1000, shares, want)
+    assert (np.abs(got - want) <= 64).all() and (np.diff(got) >= 0).all()
+    assert (got[1:-1] % 64 == 0).all()
+    assert (got[0], got[-1]) == (lo, hi)
