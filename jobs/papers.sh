@@ -17,6 +17,7 @@
 #   fedskel-mnist  fedskel-mnist/*.toml, FedSkel's own setting    5 hours a seed
 #   fedskel-cifar  fedskel-cifar/*.toml, the same on CIFAR-10     5 hours a seed
 #   feddip         feddip/*.toml, FedDIP's own setting            7 hours a seed
+#   adp-cifar      adp-cifar/*.toml, ResNet-20 on CIFAR-10        1 hour a seed
 #   authors        authors/*.toml, methods with published keys    days
 #   newer          newer/*.toml, methods of later years           20 minutes
 #
@@ -95,7 +96,7 @@ lines_of() {
         decay) bars decay optimizer.lr_decay=0.985 ;;
         rate) rate ;;
         rescaled) rescaled ;;
-        fedskel-mnist | fedskel-cifar | feddip | authors | newer) points "$1" "$1" ;;
+        fedskel-mnist | fedskel-cifar | feddip | adp-cifar | authors | newer) points "$1" "$1" ;;
         digits) points "$1" digits ;;
         skeletons) points "$1" skeletonization ;;
         traffic) points "$1" cifar-10 "${few[@]}" ;;

@@ -35,7 +35,7 @@ def test_there_are_experiments_for_the_papers():
     folders = {path.parent.name for path in PAPERS}
     assert folders == {
         "fashion-mnist", "cifar-10", "digits", "skeletonization", "fedskel-mnist", "fedskel-cifar",
-        "feddip", "authors", "newer",
+        "feddip", "adp-cifar", "authors", "newer",
     }  # fmt: skip
     assert len(PAPERS) >= 60
 
