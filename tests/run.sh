@@ -41,7 +41,9 @@ if [[ -z $only ]]; then
     alone="tests/jobs/test_slurm.py tests/jobs/test_doctor.py"
     step "plain" $python -m pytest $deal ${alone//tests/--ignore=tests}
     step "jobs of a real Slurm" $python -m pytest $alone
-    step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest $deal tests/kernels tests/algorithms
+    # Each kernel, and each method once through a round; make soak runs all tests of methods so.
+    bodies="-n ${JOBS:-$cores} --dist worksteal tests/kernels tests/algorithms/test_contract.py"
+    step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest $bodies
 fi
 for n in "$@"; do
     step "MPI, $n ranks" env FEDMPI_RANKS="$n" timeout --kill-after=10 600 \

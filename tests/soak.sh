@@ -25,6 +25,8 @@ $python -m pytest -p no:cacheprovider --durations=0 tests/fuzz || failed=1
 printf '\n== a real Slurm and its time limit, containers, 16 and 32 ranks\n'
 slow="tests/jobs/test_slurm.py tests/jobs/test_container.py tests/cli/test_run.py"
 FEDMPI_SOAK=1 $python -m pytest -p no:cacheprovider $slow || failed=1
+printf '\n== methods without compiler\n'
+NUMBA_DISABLE_JIT=1 $python -m pytest -p no:cacheprovider tests/algorithms || failed=1
 printf '\n== MPI tests for %s s\n' "${SECONDS_OF_MPI:-600}"
 end=$((SECONDS + ${SECONDS_OF_MPI:-600}))
 while ((SECONDS < end)); do bash tests/run.sh --mpi "$@" || { failed=1; break; }; done
