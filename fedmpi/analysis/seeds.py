@@ -1,6 +1,7 @@
 """Runs grouped by configuration: mean and spread over seeds, and paired differences."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,9 @@ class SeedSpread:
 
 
 def rows(runs, target=None):
-    """Return a dict for each configuration: name, runs, seeds, reached, and SeedSpreads.
+    """Return a dict for each configuration: name, runs, seeds, repeated, reached and SeedSpreads.
+
+    `repeated` are the seeds of more than one run, of which the last counts in final_accuracy.
 
     final_accuracy, rounds_to, bytes_to and seconds_to are SeedSpreads or None; the last three are
     None unless all runs reach `target`. `difference` is (mean, half width of its 95 % interval)
@@ -53,6 +56,7 @@ def rows(runs, target=None):
             "name": name,
             "runs": len(group),
             "seeds": sorted(finals),
+            "repeated": _repeated(group),
             "final_accuracy": SeedSpread.of(list(finals.values())),
             **_paid(group, target),
             "difference": paired(finals, first) if found else None,
@@ -81,6 +85,12 @@ def final_by_seed(group):
         if accuracy.size:
             found[seed_of(run)] = float(accuracy[-1])
     return found
+
+
+def _repeated(group):
+    """Return the seeds that more than one run of a group has."""
+    counts = Counter(map(seed_of, group))
+    return sorted(seed for seed, count in counts.items() if count > 1)
 
 
 def seed_of(run):
@@ -122,6 +132,9 @@ def text(found, target=None):
              "equal seeds with its 95 % confidence interval"]
     if target is not None:
         notes.append(f"reached, rounds, sent, saved, virtual: to test accuracy {target:.6g}")
+    for row in found:
+        notes += [f"{row['name']}: more than one run has the seed {seed}; the last given counts "
+                  "in the final accuracy" for seed in row["repeated"]]  # fmt: skip
     return "\n".join(quantities.columns(lines, right=set(range(1, len(head)))) + notes)
 
 

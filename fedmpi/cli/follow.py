@@ -16,6 +16,7 @@ from fedmpi.errors import ConfigError, ResultError
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 ASK_EVERY = 15.0  # seconds between two questions to a scheduler
 PATIENCE = 60.0  # seconds in which a job that left the queue may bring a file or a follower
+DAY = 86_400  # seconds, the longest wait between two looks
 RECENT = 20  # rounds that the time left is judged by
 QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
 CODES = {"finished": 0, "failed": 1, "stopped": 75}  # exit codes of runs that ended
@@ -37,8 +38,8 @@ def watch(args):
     It waits for a job that is queued, or was preempted and is queued again. The exit code is 0
     for a run that finished, 75 for a run that stopped early, 1 for a run that failed or died.
     """
-    if not args.every > 0:
-        raise ConfigError(f"--every {args.every:g}: must be above 0 seconds")
+    if not 0 < args.every <= DAY:
+        raise ConfigError(f"--every {args.every:g}: must be above 0 and at most {DAY} seconds")
     line, job = Line(sys.stdout.isatty()), QueuedJob(args.out)
     try:
         while True:

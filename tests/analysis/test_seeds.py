@@ -45,6 +45,14 @@ def test_a_target_that_one_seed_misses_has_no_mean(runs):
     assert "2/3" in seeds.text([first, first], 0.81)
 
 
+def test_a_seed_that_two_runs_have_counts_once_and_is_named(runs):
+    first, second = seeds.rows([*runs, runs[2], runs[2]])
+    assert (first["runs"], first["seeds"], first["repeated"]) == (5, [1, 2, 3], [3])
+    assert first["final_accuracy"].count == 3 and second["repeated"] == []
+    lines = seeds.text([first, second]).splitlines()
+    assert [line for line in lines if "the seed 3;" in line] == lines[-1:]
+
+
 def test_the_curve_of_a_figure_is_the_mean_over_seeds(runs):
     x, mean, deviation = mean_curve(runs[:3], "rounds")
     assert x.tolist() == [1, 2, 3]
