@@ -122,10 +122,7 @@ class Total:
 
     @property
     def weight(self) -> float:
-        """The sum of the shares of all who added.
-
-        Over several ranks, if fill is "mean": the largest weight behind a unit.
-        """
+        """The sum of the shares of all who added."""
         return float(self.all) / self._unit
 
     @property
@@ -134,15 +131,12 @@ class Total:
         held = np.diff(self.starts)[self.touched != 0].sum()
         return float(held / max(self.layout.size, 1))
 
-    def take(
-        self, total: AnyArray, cover: AnyArray, touched: Flags, every: Any = None
-    ) -> None:
+    def take(self, total: AnyArray, cover: AnyArray, touched: Flags, every: Any) -> None:
         """Take the sums over all ranks in the place of this rank's; arrays are only read.
 
-        `every` is the weight of all clients; None if the largest weight behind a unit has to do.
+        `every` is the weight of all who added.
         """
-        self.sum, self.cover, self.touched = total, cover, touched
-        self.all = self.cover.max() if every is None else every
+        self.sum, self.cover, self.touched, self.all = total, cover, touched, every
 
     def join(self, other: "Total") -> None:
         """Add another sum of the same kind."""

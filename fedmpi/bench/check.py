@@ -136,7 +136,7 @@ class Trial:
             total[:], marks[:] = values, touched
             self._log.clear()
             self._reducer.algorithm = method
-            seconds = _undisturbed(self._raw, lambda: self._reducer.sum(total, 0, marks))
+            seconds = _undisturbed(self._raw, lambda: self._reducer.sum(total, total[:0], marks))
             return seconds, _everyone(self._raw, self._log.rows())
 
         return call

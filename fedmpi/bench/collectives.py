@@ -156,7 +156,8 @@ def arms(raw, reducers, case, indices, values):
         if field is None:
             own.append(field := _empty(n, dtype))
         _write(field, indices, values)
-        calls[name] = partial(reducers["node"].sum, field.total, 0, field.touched, name=name)
+        given = field.total, field.cover, field.touched
+        calls[name] = partial(reducers["node"].sum, *given, name=name)
 
     def ready():
         """Write contributions again where the sum is made in their place, without shared memory."""
@@ -171,7 +172,7 @@ def _flat(reducer, algorithm, field):
 
     def call():
         reducer.algorithm = algorithm
-        return reducer.sum(field.total, 0, field.touched, name="flat")
+        return reducer.sum(field.total, field.cover, field.touched, name="flat")
 
     return call
 

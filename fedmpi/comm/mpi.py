@@ -36,6 +36,8 @@ class Mpi(Comm):
         records = records + self._sum(totals)
         for name, total in before.items():
             totals[name].join(total)
+        if not records:
+            return Summed()
         largest = max(records, key=lambda record: record.seconds)
         return Summed(
             algorithm=largest.algorithm,
@@ -84,29 +86,16 @@ class Mpi(Comm):
         With `keep` they still hold the sums after the next of the same names.
         """
         self._make_reducer()
-        records, every = self._sum_weights(totals)
+        records = []
         for name in sorted(totals):
             total = totals[name]
-            zero = total.fill == "zero"
-            parts = total.sum, total.all if zero else total.cover, total.touched, total.starts
-            result = self._reducer.sum(*parts, name=name)
+            parts = total.sum, total.cover, total.touched, total.starts
+            result = self._reducer.sum(*parts, weight=total.all, name=name)
             shared = keep and not np.may_share_memory(result.total, total.sum)
             copy = np.copy if shared else np.asarray
-            cover = total.cover if zero else copy(result.cover)
-            weight = result.cover if zero else every.get(name)
-            total.take(copy(result.total), cover, copy(result.touched), weight)
+            total.take(*map(copy, (result.total, result.cover, result.touched)), result.weight)
             records.append(result.record)
         return records
-
-    def _sum_weights(self, totals):
-        """Add up the weights of all clients where sums need them too; return Records, weights."""
-        names = [name for name in sorted(totals) if totals[name].fill == "old"]
-        if not names:
-            return [], {}
-        weights = np.array([totals[name].all for name in names])
-        marks = np.ones(weights.size, np.uint8)
-        result = self._reducer.sum(weights, np.zeros_like(weights), marks, name="weights of all")
-        return [result.record], dict(zip(names, result.total.copy(), strict=True))
 
     def sum_by(self, algorithm, cache=None):
         """Choose the algorithm of `sum`; collective. `cache` is a folder for measured costs."""

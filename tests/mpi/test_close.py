@@ -57,8 +57,9 @@ def test_a_reducer_gives_everything_back(comm, lent, algorithm):
         reducer = Reducer(counted(comm.raw), algorithm)
         starts = np.arange(0, SIZE + 1, 1 if kind == "vector" else 8)
         marks = np.ones(starts.size - 1, np.uint8)
-        result = reducer.sum(np.ones(SIZE, np.int64), 0, marks, starts)
-        reducer.sum(np.ones(8, np.int64), 0, np.ones(8, np.uint8))  # makes another slot
+        total = np.ones(SIZE, np.int64)
+        result = reducer.sum(total, total[:0], marks, starts)
+        reducer.sum(total[:8].copy(), total[:0], np.ones(8, np.uint8))  # makes another slot
         assert result.record.density > 0
         assert open_now["communicators"] >= 2
         reducer.close()

@@ -6,22 +6,35 @@ import numpy as np
 import pytest
 
 from fedmpi.comm import mpi
+from fedmpi.comm.base import Summed
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Support
 from fedmpi.totals import Total
 from tests.models import TINY, WEIGHTS
 
 
-def test_totals_add_up_to_what_one_rank_would_have(comm, rng):
+@pytest.mark.parametrize("fill", ["mean", "zero", "old"])
+def test_totals_add_up_to_what_one_rank_would_have(comm, rng, fill):
     clients = rng.standard_normal((4 * comm.size, TINY.size)).astype(np.float32)
-    supports = [Support(TINY, "layer", rng.integers(0, 2, 2).astype(np.uint8)) for _ in clients]
-    mine, alone = Total(TINY, "layer"), Total(TINY, "layer")
+    keeps = rng.integers(0, 2, (len(clients), 2)).astype(np.uint8)
+    keeps[0], keeps[1] = (1, 0), (0, 1)  # no layer has the weight of all clients behind it
+    supports = [Support(TINY, "layer", keep) for keep in keeps]
+    mine, alone = Total(TINY, "layer", fill), Total(TINY, "layer", fill)
     for i, (values, support) in enumerate(zip(clients, supports, strict=True)):
         alone.add(values, 1 / len(clients), support)
         if i % comm.size == comm.rank:
             mine.add(values, 1 / len(clients), support)
     assert comm.sum({"weights": mine}).algorithm == ("node" if comm.size > 1 else "none")
+    assert mine.weight == alone.weight
     np.testing.assert_array_equal(mine.mean(WEIGHTS), alone.mean(WEIGHTS))
+    noise = rng.standard_normal(TINY.size)
+    mine.shift(noise)
+    alone.shift(noise)
+    np.testing.assert_array_equal(mine.mean(WEIGHTS), alone.mean(WEIGHTS))
+
+
+def test_no_totals_are_a_sum_too(comm):
+    assert comm.sum({}) == Summed()
 
 
 def test_sum_array_adds_in_place(comm):

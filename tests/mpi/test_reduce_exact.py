@@ -70,9 +70,11 @@ def test_the_layout_of_nodes_does_not_change_the_sum(comm, reducer, units, nodes
 def test_one_weight_for_all_is_summed_as_a_number(comm, reducer, algorithm):
     case = make(comm.size, 777)
     total, _, touched, starts = case.copy(comm.rank)
-    result = reducer(algorithm).sum(total, 10**15 + comm.rank, touched, starts)
+    weight = 10**15 + comm.rank
+    result = reducer(algorithm).sum(total, total[:0], touched, starts, weight=weight)
     np.testing.assert_array_equal(result.total, case.expected[0])
-    assert int(result.cover) == sum(10**15 + rank for rank in range(comm.size))
+    assert result.cover.size == 0
+    assert int(result.weight) == sum(10**15 + rank for rank in range(comm.size))
 
 
 @pytest.mark.parametrize("algorithm", CHOICES)

@@ -89,7 +89,7 @@ def combine(link, field, weight, algorithm, cost, choice=None):
     link : Link
     field : Field
     weight : int64 or float64
-        One weight for all units; 0 where `field.cover` holds them.
+        The weight of all that this rank added.
     algorithm : str
         A name of ALGORITHMS, or "auto". Where "shared" is asked for but supports
         differ, the sum is dense.

@@ -106,7 +106,7 @@ class Forecast:
 def exchange(link, field, weight):
     """Tell all ranks what this one is about to add; return (Plan, sum of the weights).
 
-    `field` is a PackedField. `weight` is this rank's weight for all units, an int64 or float64
+    `field` is a PackedField. `weight` is that of all that this rank added, an int64 or float64
     number; the sum is made in rank order.
     """
     row = np.zeros(MARKS.stop + BINS, np.int64)

@@ -24,13 +24,15 @@ class Result:
     arrays that it gave or was given for it.
 
     total : int64[n] or float32[n]
-    cover : int64[U] or float32[U], or one number if one weight was given
+    cover : int64[U] or float32[U], empty if it was given so
     touched : uint8[U], 1 where any rank touched the unit
+    weight : int64 or float64, the sum of the ranks' weights
     """
 
     total: np.ndarray
     cover: np.ndarray
     touched: np.ndarray
+    weight: np.number
     record: Record
 
 
@@ -103,7 +105,7 @@ class Reducer:
         row.clear()
         return row
 
-    def sum(self, total, cover, touched, starts=FLAT, *, name="sum"):
+    def sum(self, total, cover, touched, starts=FLAT, *, weight=0, name="sum"):
         """Add up vectors over all ranks.
 
         Parameters
@@ -111,12 +113,14 @@ class Reducer:
         total : int64[n] or float32[n]
             This rank's part, zero where not touched. If the rank is alone on its node,
             the sum is made in these arrays; take it from the result in any case.
-        cover : array of the sum's dtype [U], or a number
-            The weight behind each unit (coverage mean), or behind all (zero-fill).
+        cover : array of the sum's dtype [U], or empty
+            The weight behind each unit; empty if `weight` is behind all of them.
         touched : uint8[U]
             1 where this rank holds a unit.
         starts : int64[U+1]
             Unit u is the block from starts[u] to starts[u+1].
+        weight : number
+            The weight of all that this rank added. It travels with what is sent before any sum.
         name : str
             Sums of one name follow each other and share their workspace.
 
@@ -126,12 +130,11 @@ class Reducer:
         """
         began = perf_counter()
         starts = _flat(starts, total.size)
-        each = isinstance(cover, np.ndarray)
-        weight = (np.int64 if total.dtype == np.int64 else np.float64)(0 if each else cover)
-        field = Field(total, cover if each else total[:0], touched, starts)
+        weight = (np.int64 if total.dtype == np.int64 else np.float64)(weight)
+        field = Field(total, cover, touched, starts)
         if self._node.size == 1:
             return self._between(name, field, weight, None, began)
-        slot = self._slot(name, total.size, starts, total.dtype, each)
+        slot = self._slot(name, total.size, starts, total.dtype, cover.size > 0)
         slot.reduce(field, weight)
         return self._between(name, slot.view(), slot.weight[0], slot, began)
 
@@ -174,9 +177,9 @@ class Reducer:
                 slot.weight[0] = weight
                 slot.note[:] = NAMES.index(record.algorithm), record.density, record.regret
                 slot.sync()
-        cover = field.cover if field.cover.size else weight
         record = replace(record, seconds=perf_counter() - began)
-        return Result(_fixed(field.total), _fixed(cover), _fixed(field.touched), record)
+        arrays = map(_fixed, (field.total, field.cover, field.touched))
+        return Result(*arrays, weight, record)
 
 
 def _flat(starts, size):
@@ -185,9 +188,7 @@ def _flat(starts, size):
 
 
 def _fixed(array):
-    """Return a view that cannot be written; numbers as they are."""
-    if array.ndim == 0:
-        return array
+    """Return a view that cannot be written."""
     view = array.view()
     view.flags.writeable = False
     return view
