@@ -123,6 +123,16 @@ def test_a_warm_up_compiles_what_exact_sums_call(comm, reducer):
         assert len(exact) == 1, kernel
 
 
+def test_units_may_begin_elsewhere_in_the_next_sum_of_a_name(comm, reducer):
+    for first in (2, 6):
+        starts, total = np.array([0, first, 8]), np.zeros(8, np.int64)
+        total[:first] = comm.rank + 1
+        cover, touched = np.array([1, 0]), np.array([1, 0], np.uint8)
+        result = reducer("auto").sum(total, cover, touched, starts, name="moved")
+        expected = [comm.size * (comm.size + 1) // 2] * first + [0] * (8 - first)
+        assert result.total.tolist() == expected
+
+
 def test_a_result_cannot_be_written(comm, reducer):
     case = make(comm.size, 100)
     result = reducer("auto").sum(*case.copy(comm.rank))

@@ -27,7 +27,7 @@ class Slot:
     Attributes
     ----------
     kind : tuple
-        Size, number of starts, dtype, and whether units have weights.
+        Size, dtype, and whether units have weights.
     mine : Field
         This rank's contribution, zero at first, to be cleared before it is filled again. What
         is written here need not be copied. It is zero where not marked.
@@ -47,7 +47,7 @@ class Slot:
         cover : bool, True for a weight per unit
         """
         self.node, self.size, self.starts = node, size, starts
-        self.kind = size, starts.size, dtype, bool(cover)
+        self.kind = size, dtype, bool(cover)
         self.units = starts.size - 1 if starts.size else size
         self.width = bin_width(size, BINS)
         self._even = np.ones(node.size, np.int64)

@@ -150,8 +150,8 @@ class Reducer:
     def _slot(self, name, size, starts, dtype, cover):
         """Return the slot `name`, remade if it is not for sums of this kind."""
         starts, slot = _flat(starts, size), self._slots.get(name)
-        kind = size, starts.size, np.dtype(dtype), bool(cover)
-        if slot is None or slot.kind != kind:
+        kind = size, np.dtype(dtype), bool(cover)
+        if slot is None or slot.kind != kind or not np.array_equal(slot.starts, starts):
             if slot is not None:
                 slot.close()
             self._slots[name] = slot = Slot(self._node, size, starts, np.dtype(dtype), cover)
