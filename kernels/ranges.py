@@ -47,7 +47,7 @@ def cut(loads, width, size, shares, bounds):
         evenly inside a bin. A coordinate that nobody touches counts a 16th of one that
         is touched, since its mark is read.
     width, size : int
-        The bins cover the coordinates 0..size-1.
+        The bins cover the coordinates 0..size-1; width is a multiple of 64.
     shares : int64[parts]
         Positive.
     bounds : int64[parts + 1], changed in place
@@ -56,7 +56,8 @@ def cut(loads, width, size, shares, bounds):
 
     Notes
     -----
-    Whole numbers only, so that every rank comes to the same cuts.
+    Whole numbers only, so that every rank comes to the same cuts. With 64 bins none of them passes
+    int64 while P size**2 is at most 2**76: 4,096 ranks that touch all of 2**32 coordinates.
     """
     bins = loads.shape[1]
     below = np.zeros(bins + 1, np.int64)
@@ -67,15 +68,16 @@ def cut(loads, width, size, shares, bounds):
         below[b + 1] = below[b] + load
     lo, hi = bounds[0], bounds[-1]
     first, last = _load(below, width, size, lo), _load(below, width, size, hi)
+    each, rest = divmod(last - first, shares.sum())
     b, share = np.int64(0), np.int64(0)
     for part in range(shares.size - 1):
         share += shares[part]
-        aim = first + (last - first) * share // shares.sum()
+        aim = first + each * share + rest * share // shares.sum()
         while b < bins - 1 and below[b + 1] <= aim:
             b += 1
-        filled = max(min(size - b * width, width), 0)
-        place = b * width + (aim - below[b]) * filled // max(below[b + 1] - below[b], 1)
-        bounds[part + 1] = min(max(place // 64 * 64, lo), hi)
+        filled = max(min(size - b * width, width), 0) // 64
+        place = b * width + 64 * ((aim - below[b]) * filled // max(below[b + 1] - below[b], 1))
+        bounds[part + 1] = min(max(place, lo), hi)
 
 
 @kernel
@@ -83,4 +85,5 @@ def _load(below, width, size, place):
     """Return the load of the coordinates before `place`; below[b] is that of the first b bins."""
     b = min(place // width, below.size - 2)
     filled = max(min(size - b * width, width), 1)
-    return below[b] + (below[b + 1] - below[b]) * (place - b * width) // filled
+    each, rest = divmod(below[b + 1] - below[b], filled)
+    return below[b] + each * (place - b * width) + rest * (place - b * width) // filled

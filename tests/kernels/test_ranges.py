@@ -31,3 +31,11 @@ def test_cuts_share_the_load_as_their_twin_says(crowded, lo, hi):
     assert (np.abs(got - want) <= 64).all() and (np.diff(got) >= 0).all()
     assert (got[1:-1] % 64 == 0).all()
     assert (got[0], got[-1]) == (lo, hi)
+
+
+@pytest.mark.parametrize(("size", "ranks"), [(2**31, 1024), (2**32, 512)])
+def test_cuts_of_the_largest_models_stay_in_order(size, ranks):
+    width = size // 64
+    bounds = np.array([0] * ranks + [size])
+    ranges.cut(np.full((ranks, 64), width), width, size, np.ones(ranks, np.int64), bounds)
+    np.testing.assert_array_equal(bounds, np.arange(ranks + 1) * (size // ranks))
