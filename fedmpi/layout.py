@@ -18,6 +18,7 @@ from fedmpi.arrays import Bools, Flags, Integers
 
 DIGEST = 16  # bytes of the hash of a support
 LEVELS = ("model", "layer", "tensor", "row", "coordinate")
+MOST = 2**32 - 1  # coordinates of a model: their places are 32-bit numbers in lists
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from fedmpi.errors import ConfigError
+from fedmpi.layout import MOST
 from fedmpi.learn.kinds import BATCH_NORMS
 
 COMPUTE = (WeightNorm, SpectralNorm)  # hooks of older code, before each forward pass
@@ -47,7 +48,18 @@ def check_tensors(module):
     trained = {name: p for name, p in parameters.items() if p.requires_grad}
     if not trained:
         raise ConfigError("model: all of its parameters are frozen; nothing can be trained")
+    size = sum(values.numel() for values in (*trained.values(), *module.buffers()))
+    if size > MOST:
+        raise ConfigError(
+            f"model: it has {size:,} weights and statistics; at most {MOST:,} can be trained "
+            "(freeze some of them, or add an adapter)"
+        )
     for name, values in trained.items():
+        if values.numel() == 0:
+            raise ConfigError(
+                f"model: {name} has the shape {list(values.shape)}, so it holds no weights; "
+                "remove or freeze it"
+            )
         if values.dtype != torch.float32:
             raise ConfigError(
                 f"model: {name} is {values.dtype}; a weight that is trained must be torch.float32 "

@@ -169,6 +169,12 @@ def frozen():
     return nn.Sequential(nn.Linear(3, 2).requires_grad_(False))
 
 
+def empty():
+    layer = nn.Identity()
+    layer.more = nn.Parameter(torch.zeros(0, 2))
+    return layer
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
@@ -177,6 +183,8 @@ def frozen():
         (nn.Linear(3, 2).double(), "float64"),
         (frozen(), "all of its parameters are frozen"),
         (nn.ReLU(), "no parameters"),
+        (nn.Sequential(nn.Linear(3, 2), empty()), r"1.more has the shape \[0, 2\]"),
+        (nn.Linear(2**17, 2**16, device="meta"), "8,590,000,128 .* at most 4,294,967,295"),
         (Restless(3, 2), "random numbers in evaluation mode"),
         (nn.Sequential(nn.Linear(4, 2)), "fails on input of shape"),
         (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, momentum=None)), "momentum=None"),
