@@ -153,12 +153,17 @@ class Support:
     `keep` is uint8[U], 1 where a unit of `level` is in. It is stated, never
     inferred from values: a kept coordinate may well be zero. A support is a value: two are
     equal if their levels and units are, whichever objects hold them. `keep` must not be
-    changed afterwards.
+    changed afterwards. It may be given as bool[U], or as a part of a larger array.
     """
 
     layout: Layout
     level: str
     keep: Flags
+
+    def __post_init__(self) -> None:
+        """Have the flags as kernels read them, one byte after the other."""
+        keep = np.ascontiguousarray(self.keep)
+        object.__setattr__(self, "keep", keep.view(np.uint8) if keep.dtype == bool else keep)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Support):

@@ -27,8 +27,10 @@ def plan(found: Any, layout: Layout, owner: object) -> None:
         support(getattr(found, name), layout, f"{where}: {name}")
     for name in FLAT:
         array = getattr(found, name)
-        if array is not None and np.shape(array) != (layout.size,):
-            kind = "uint8" if name in ("mask", "update", "penalised") else "float32"
+        flags = name in ("mask", "update", "penalised")
+        fits = np.shape(array) == (layout.size,) and (not flags or _are_flags(array))
+        if array is not None and not fits:
+            kind = "uint8" if flags else "float32"
             raise _wrong(f"{where}: {name}", array, f"{kind}[{layout.size}]")
 
 
@@ -39,7 +41,7 @@ def support(found: Any, layout: Layout, where: str) -> None:
     if found.level not in LEVELS:
         raise FedmpiError(f"{where}: level {found.level!r}: must be one of {', '.join(LEVELS)}")
     units = len(layout.starts(found.level)) - 1
-    if np.shape(found.keep) != (units,):
+    if np.shape(found.keep) != (units,) or not _are_flags(found.keep):
         raise _wrong(f"{where}: keep", found.keep, f"uint8[{units}], a flag for each {found.level}")
 
 
@@ -141,6 +143,11 @@ def described(found: Any) -> str:
     if isinstance(found, Mapping):
         return f"a dict of {_names(found)}"
     return "None" if found is None else f"a {type(found).__name__}"
+
+
+def _are_flags(array: Any) -> bool:
+    """Say whether an array has a byte for each flag: kernels read these bytes, not numbers."""
+    return np.asarray(array).dtype in (np.uint8, bool)
 
 
 def _names(found: Mapping[Any, Any]) -> str:

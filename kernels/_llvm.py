@@ -12,6 +12,7 @@ from inspect import Parameter, signature
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core.errors import TypingError
 from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
@@ -31,6 +32,9 @@ def vectorised(emit, result=types.int64):
             return body
 
         def typed(typing, *given):
+            for kind in given:
+                if isinstance(kind, types.Array) and kind.layout != "C":
+                    raise TypingError(f"{body.__name__}: {kind} must be contiguous")
             wide = (types.int64, types.uint64)
             kinds = [
                 kind if isinstance(kind, types.Array) else wide[not kind.signed] for kind in given

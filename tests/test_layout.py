@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from fedmpi.comm import codec
 from fedmpi.layout import LEVELS, Support
-from tests.models import TINY
+from tests.models import TINY, WEIGHTS
 
 
 def test_units_of_every_level_cut_the_whole_vector():
@@ -51,3 +52,13 @@ def test_a_finer_form_of_a_support_holds_the_same_coordinates(level):
 def test_a_support_has_no_coarser_form():
     with pytest.raises(ValueError, match="level row has no form at level layer"):
         Support.all(TINY).at("row").at("layer")
+
+
+def test_flags_of_a_larger_array_or_of_bools_are_read_as_bytes(rng):
+    table = rng.random((TINY.size, 2)) < 0.5
+    wanted = Support(TINY, "coordinate", table[:, 0].astype(np.uint8))
+    for keep in (table[:, 0], table.astype(np.uint8)[:, 0]):
+        found = Support(TINY, "coordinate", keep)
+        assert found == wanted and found.keep.dtype == np.uint8
+        assert codec.size_of(found) == codec.size_of(wanted)
+        np.testing.assert_array_equal(codec.received(WEIGHTS, found), WEIGHTS * table[:, 0])

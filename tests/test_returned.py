@@ -42,8 +42,8 @@ def plan_with(**what):
     return plan
 
 
-def flags(level, size):
-    return lambda self: fedmpi.Support(self.layout, level, np.ones(size, np.uint8))
+def flags(level, size, kind=np.uint8):
+    return lambda self: fedmpi.Support(self.layout, level, np.ones(size, kind))
 
 
 METHODS = {
@@ -51,6 +51,10 @@ METHODS = {
     "plan: up is float64[7]; it must be a fedmpi.Support": method(plan=plan_with(up=np.ones(7))),
     "keep is uint8[7]; it must be uint8[650], a flag for each coordinate":
         method(plan=plan_with(up=flags("coordinate", 7))),
+    "keep is int64[650]; it must be uint8[650], a flag for each coordinate":
+        method(plan=plan_with(up=flags("coordinate", 650, int))),
+    "plan: mask is float32[650]; it must be uint8[650]":
+        method(plan=plan_with(mask=np.ones(650, np.float32))),
     "level 'rows': must be one of model, layer, tensor, row, coordinate":
         method(plan=plan_with(up=flags("rows", 7))),
     "plan: update is uint8[5]; it must be uint8[650]":

@@ -207,7 +207,7 @@ def test_a_message_may_lie_anywhere_in_a_larger_buffer(rng):
         ({"values": np.zeros(LENET.size)}, "float64"),
         ({"values": np.zeros(3, np.float32)}, r"float32\[61706\]"),
         ({"support": Support(LENET, "layer", np.ones(4, np.uint8))}, r"uint8\[5\]"),
-        ({"support": Support(LENET, "layer", np.ones(5, bool))}, "keep is bool"),
+        ({"support": Support(LENET, "layer", np.ones(5, int))}, "keep is int64"),
         ({"value_type": "float8"}, "float8"),
         ({"value_type": "int4", "scales": np.ones(3, np.float32)}, r"float32\[10\]; got \[3\]"),
         ({"weights": np.ones(2, np.int64)}, r"int64\[1\]"),

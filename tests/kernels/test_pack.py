@@ -1,7 +1,10 @@
 """Supports, lists, values and weights as bytes: equal to their naive twins, and back again."""
 
+import os
+
 import numpy as np
 import pytest
+from numba import TypingError
 
 from fedmpi import kernels
 from tests import naive
@@ -283,3 +286,9 @@ def test_weights_are_numbered_as_their_naive_twin_does(rng, classes):
     if got > 0:
         np.testing.assert_array_equal(tables[0], tables[1])
         np.testing.assert_array_equal(codes[0], codes[1])
+
+
+@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="python reads any array")
+def test_vectors_are_not_read_from_arrays_with_gaps():
+    with pytest.raises(TypingError, match=r"mask64: .* must be contiguous"):
+        kernels.pack.count(np.ones(256, np.uint8)[::2])
