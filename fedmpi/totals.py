@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.arrays import AnyArray, Flags, Reals, Vector
+from fedmpi.arrays import AnyArray, Flags, Reals, State, Vector
 from fedmpi.errors import ClientError, FedmpiError
 from fedmpi.layout import Layout, Support
 
@@ -191,6 +191,15 @@ def one_client(sums: Sums) -> Iterator[dict[str, Pending]]:
     yield pending
     for one in pending.values():
         one.commit()
+
+
+def apart(state: State, sums: Sums) -> State:
+    """Return a state with copies of the arrays that lie in sums, where the next sums will lie."""
+    lent = [of for total in sums.values() for of in (total.sum, total.cover, total.touched)]
+    return {
+        name: array.copy() if any(np.may_share_memory(array, of) for of in lent) else array
+        for name, array in state.items()
+    }
 
 
 def union(sums: Sums, layout: Layout) -> float:

@@ -21,7 +21,7 @@ from fedmpi.round.progress import Progress
 from fedmpi.round.score import score_of
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.round.visit import Server, add, visits
-from fedmpi.totals import union
+from fedmpi.totals import apart, union
 from fedmpi.world.energy import grams
 
 REASON = np.dtype([("client", "<i8"), ("text", "S160")])
@@ -259,7 +259,7 @@ class Simulation:
             stage.server(sums, self.next_round, cohort.shares)
         after = self.algorithm.step(self.state, sums, self.next_round)
         returned.state(after, self.experiment.layout, self.algorithm, "step")
-        self.state = self.experiment.server.step(self.state, after)
+        self.state = self.experiment.server.step(self.state, apart(after, sums))
 
     def _row(self, cohort, clients, sums, sent, score):
         """Let virtual time pass, and put the round's columns together."""

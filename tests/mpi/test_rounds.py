@@ -5,6 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from fedmpi.algorithms.fedavg import FedAvg
 from fedmpi.comm.base import Serial
 from fedmpi.comm.reduce.auto import NAMES
 from fedmpi.comm.reduce.reducer import CHOICES
@@ -61,6 +62,24 @@ def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
         shuffled, again = weights_after(comm, method, 5)
         np.testing.assert_array_equal(shuffled, expected)
         assert again == times
+
+
+class Remembers(FedAvg):
+    """FedAvg whose state has the arrays of the first sum, not copies of them."""
+
+    def step(self, state, sums, round):
+        first = {name: getattr(sums["weights"], name) for name in ("sum", "cover", "touched")}
+        return first | super().step(state, sums, round)
+
+
+def test_a_state_may_have_arrays_of_a_sum(comm):
+    tree = TREE | {"model": {"name": "mlp"}, "algorithm": {"name": f"{__name__}:Remembers"}}
+    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
+    run.round()
+    first = {name: array.copy() for name, array in run.state.items()}
+    run.round()
+    for name in ("sum", "cover", "touched"):
+        np.testing.assert_array_equal(run.state[name], first[name])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
