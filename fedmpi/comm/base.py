@@ -95,15 +95,16 @@ class Comm(ABC):
     def share_on_node(self, arrays: Arrays | None, purpose: str) -> Arrays:
         """Return the arrays of the first rank on this node, one read-only copy for all its ranks.
 
-        `arrays` is a dict of arrays there, and None on the other ranks. `purpose` says what they
-        are in the ConfigError of a node without room for them.
+        `arrays` is a dict of arrays there, and None on the other ranks; their dtypes have no
+        fields. `purpose` says what they are in the ConfigError of a node without room for them.
         """
 
     @abstractmethod
     def copy_on_node(self, arrays: Arrays | None) -> Arrays:
         """Return a copy of the arrays of the first rank on this node, to each of its ranks.
 
-        `arrays` is a dict of arrays there, which it keeps, and None on the other ranks.
+        `arrays` is a dict of arrays there, which it keeps, and None on the other ranks; their
+        dtypes have no fields.
         """
 
     @abstractmethod
