@@ -20,7 +20,7 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Flags, Reals, State, Vector
 from fedmpi.errors import ClientError, FedmpiError
-from fedmpi.layout import Layout, Support
+from fedmpi.layout import LEVELS, Layout, Support
 
 Fill: TypeAlias = Literal["mean", "zero", "old"]
 SLACK = 1e-6  # by which rounded shares may add up to more than one
@@ -67,7 +67,7 @@ class Total:
 
         Values outside the support are not read. The support may be of this total's level or
         a coarser one. Raises ClientError if a value does not fit an exact sum, and FedmpiError
-        if the shares add up to more than one; then nothing was added.
+        if the support is finer or the shares add up to more than one; then nothing was added.
         """
         support = Support.all(self.layout) if support is None else support
         self.check(values, share, support)
@@ -86,6 +86,11 @@ class Total:
 
     def check(self, values: Vector, share: float, support: Support) -> None:
         """Raise what `add` would raise, and add nothing."""
+        if LEVELS.index(support.level) > LEVELS.index(self.level):
+            raise FedmpiError(
+                f"a sum over clients by {self.level} got a support by {support.level}; let the "
+                f'method say level = "{support.level}", or give its Total this level'
+            )
         if not 0 <= share <= 1 + SLACK or self.all / self._unit + share > 1 + SLACK:
             raise FedmpiError(
                 f"a sum over clients got the share {share:g} after {self.weight:g}; shares are "
@@ -134,14 +139,24 @@ class Total:
     def take(self, total: AnyArray, cover: AnyArray, touched: Flags, every: Any) -> None:
         """Take the sums over all ranks in the place of this rank's; arrays are only read.
 
-        `every` is the weight of all who added.
+        `every` is the weight of all who added. Raises FedmpiError if it is more than one.
         """
         self.sum, self.cover, self.touched, self.all = total, cover, touched, every
+        self._check_weight()
 
     def join(self, other: "Total") -> None:
         """Add another sum of the same kind."""
         self.sum, self.cover = self.sum + other.sum, self.cover + other.cover
         self.touched, self.all = self.touched | other.touched, self.all + other.all
+        self._check_weight()
+
+    def _check_weight(self) -> None:
+        """Raise FedmpiError if the shares on all ranks are more than one, so that sums may wrap."""
+        if self.weight > 1 + SLACK:
+            raise FedmpiError(
+                f"a sum over clients got shares of {self.weight:g} on all ranks; shares are not "
+                "negative and add up to at most 1"
+            )
 
     @property
     def _unit(self) -> float:

@@ -100,6 +100,13 @@ def test_shares_beyond_one_are_refused_before_a_sum_can_wrap():
     assert total.weight == pytest.approx(0.7)
 
 
+def test_a_support_that_is_finer_than_the_sum_is_refused_before_anything_is_added():
+    total = Total(TINY, "layer")
+    with pytest.raises(FedmpiError, match=r'by layer got a support by row; .* level = "row"'):
+        total.add(WEIGHTS, 0.5, rows([1, 0], [1, 1, 0]))
+    assert not total.sum.any() and total.weight == 0
+
+
 def test_one_clients_additions_count_together_or_not_at_all():
     sums = {"weights": Total(TINY), "loss": Total(ONE)}
 

@@ -7,7 +7,7 @@ import pytest
 
 from fedmpi.comm import mpi
 from fedmpi.comm.base import Summed
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.layout import Support
 from fedmpi.totals import Total
 from tests.models import TINY, WEIGHTS
@@ -31,6 +31,14 @@ def test_totals_add_up_to_what_one_rank_would_have(comm, rng, fill):
     mine.shift(noise)
     alone.shift(noise)
     np.testing.assert_array_equal(mine.mean(WEIGHTS), alone.mean(WEIGHTS))
+
+
+@pytest.mark.ranks(2)
+def test_shares_beyond_one_are_refused_on_any_number_of_ranks(comm):
+    total = Total(TINY)
+    total.add(WEIGHTS, 0.6)
+    with pytest.raises(FedmpiError, match=r"got shares of 1\.\d on all ranks; .* at most 1"):
+        comm.sum({"weights": total})
 
 
 def test_no_totals_are_a_sum_too(comm):

@@ -54,7 +54,7 @@ def test_an_error_on_the_thread_reaches_the_caller():
 def test_the_next_sum_adds_what_was_begun_ahead_unless_it_was_dropped(comm, dropped):
     def total(value):
         one = Total(LAYOUT, "row")
-        one.add(np.full(50, value, np.float32), 0.5)
+        one.add(np.full(50, value, np.float32), 0.5 / comm.size)
         return one
 
     ahead, rest = total(comm.rank + 1.0), total(4.0)
@@ -63,10 +63,9 @@ def test_the_next_sum_adds_what_was_begun_ahead_unless_it_was_dropped(comm, drop
     if dropped:
         comm.drop_ahead()
     comm.sum({"weights": rest})
-    shares = 0.5 * comm.size * (1 if dropped else 2)
-    whole = 4.0 * comm.size + (0 if dropped else comm.size * (comm.size + 1) / 2)
-    np.testing.assert_array_equal(rest.weight, np.full(5, shares))
-    np.testing.assert_allclose(rest.mean(np.zeros(50, np.float32)), 0.5 * whole / shares)
+    expected = 4.0 if dropped else (4.0 + (comm.size + 1) / 2) / 2
+    assert rest.weight == pytest.approx(0.5 if dropped else 1.0)
+    np.testing.assert_allclose(rest.mean(np.zeros(50, np.float32)), expected, rtol=1e-6)
 
 
 def run_of(comm, method, overlap, **clients):
@@ -126,14 +125,14 @@ def test_placed_totals_hold_the_sums_of_totals_elsewhere(comm, algorithm, level)
         units = placed["weights"].starts.size - 1
         support = Support(LAYOUT, level, (rng.random(units) < 0.6).astype(np.uint8))
         for sums in (placed, free):
-            sums["weights"].add(values, 0.3, support)
+            sums["weights"].add(values, 0.6 / comm.size, support)
         if turn == 2:
             continue
         if turn == 3 and comm.overlaps:
             comm.sum_ahead(placed)
             placed = {"weights": Total(LAYOUT, level)}
             for sums in (placed, free):
-                sums["weights"].add(2 * values, 0.1, support)
+                sums["weights"].add(2 * values, 0.2 / comm.size, support)
         comm.sum(placed)
         got = {name: np.copy(getattr(placed["weights"], name)) for name in SUMMED}
         comm.sum(free)
