@@ -126,3 +126,9 @@ def test_a_terminal_gets_one_line_that_fits(capsys, monkeypatch):
     line.end()
     clear = "\r\x1b[K"
     assert capsys.readouterr().out == f"{clear}{'x' * 19}{clear}done and complete, and whole\n"
+
+
+@pytest.mark.parametrize("every", ["0", "-1", "nan", "inf", "86401"])
+def test_seconds_between_looks_are_above_0_and_at_most_a_day(tmp_path, capsys, every):
+    assert cli.main(["watch", str(tmp_path / "a.h5"), "--every", every]) == 2
+    assert f"--every {float(every):g}: must be above 0 and at most" in capsys.readouterr().err
