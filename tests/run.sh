@@ -35,8 +35,8 @@ step() {  # step NAME COMMAND...
 
 if [[ -z $only ]]; then
     step "style" $python -m ruff check .
-    # Files of tests are dealt out to as many processes as there are cores, the longest first.
-    deal="-n ${JOBS:-$cores} --dist loadfile --no-loadscope-reorder --durations=20"
+    # Files of tests are dealt out, the longest first; one process more than cores, as some wait.
+    deal="-n ${JOBS:-$((cores + 1))} --dist loadfile --no-loadscope-reorder --durations=20"
     # Jobs of a real Slurm come alone: its PMI2 loses messages of MPICH where cores are busy.
     alone="tests/jobs/test_slurm.py tests/jobs/test_doctor.py"
     step "plain" $python -m pytest $deal ${alone//tests/--ignore=tests}
