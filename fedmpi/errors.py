@@ -82,6 +82,12 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}" + "s" * (number != 1)
 
 
+def either(words: Iterable[object]) -> str:
+    """Return choices as a list in words: a; a or b; a, b or c; none."""
+    *most, last = map(str, [*words] or ["none"])
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def nearest(
     name: object, known: Iterable[str], all_of_them: str = "known", cutoff: float = 0.6
 ) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config
-from fedmpi.errors import ConfigError, nearest
+from fedmpi.errors import ConfigError, either, nearest
 from fedmpi.section import limit
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -166,7 +166,7 @@ def _type(tree, value):
     """Return the type and the limits in a JSON Schema as words."""
     if "anyOf" in value:
         kinds = [_type(tree, one) for one in value["anyOf"] if one.get("type") != "null"]
-        return " or ".join(kinds)
+        return either(kinds)
     value = _target(tree, value)
     if "enum" in value or "const" in value:
         return " | ".join(_default(one) for one in value.get("enum", [value.get("const")]))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedmpi.errors import ConfigError, nearest
+from fedmpi.errors import ConfigError, either, nearest
 
 # Names are shown on terminals, so they hold nothing that would steer one.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
@@ -116,8 +116,8 @@ def _explain(section, path, faults, prefix, beside, of):
         return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
     if fault["type"] == "tuple_type" and isinstance(fault["input"], dict):
         return f"{where}: must be an array; write an array of sections as [[{where}]]"
-    wanted = " or ".join(dict.fromkeys(map(_wanted, faults)))
-    return f"{where} = {_shown(fault['input'])}: must be {wanted}"
+    wanted = dict.fromkeys(map(_wanted, faults))
+    return f"{where} = {_shown(fault['input'])}: must be {either(wanted)}"
 
 
 def _hint(section, path, known, of):
@@ -125,7 +125,7 @@ def _hint(section, path, known, of):
     key = str(path[-1])
     homes = [name for name in known if len(path) == 1 and key in _fields(section, (name,))]
     if homes and homes != known:
-        return f"it belongs to a section: {' or '.join(f'{home}.{key}' for home in homes)}"
+        return f"it belongs to a section: {either(f'{home}.{key}' for home in homes)}"
     return nearest(key, known, f"known keys with {of}" if of else "known keys", 0.5)
 
 

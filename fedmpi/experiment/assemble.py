@@ -7,7 +7,7 @@ import numpy as np
 
 from fedmpi.algorithm import Setting
 from fedmpi.comm.alike import alike
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, either
 from fedmpi.experiment.division import split
 from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.experiment.model_cache import ModelCache
@@ -214,7 +214,7 @@ def _sampling(dataset, resolved):
         fitting = [name for name, loss in LOSSES.items() if loss.target == given]
         raise ConfigError(
             f"model.loss = {model.loss!r}: compares outputs with {KINDS[wanted]}, and data.name = "
-            f"{resolved.config.data.name!r} has {KINDS[given]}; use {' or '.join(fitting)}"
+            f"{resolved.config.data.name!r} has {KINDS[given]}; use {either(fitting)}"
         )
     return partial(Samples, mean=norm[0], std=norm[1], following=following)
 

@@ -11,7 +11,7 @@ from fedmpi import config as configuration
 from fedmpi import named
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, either
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.losses import LOSSES, Loss
 from fedmpi.learn.metrics import METRICS, column_of
@@ -225,8 +225,8 @@ def _judges(section, place):
         if loss.target not in metric.targets:
             fitting = [m for m, other in METRICS.items() if loss.target in other.targets]
             raise ConfigError(
-                f"{place}: model.metrics = {name!r}: judges {' or '.join(metric.targets)}, and "
-                f"model.loss = {section.loss!r} is of {loss.target}; use {' or '.join(fitting)}"
+                f"{place}: model.metrics = {name!r}: judges {either(metric.targets)}, and "
+                f"model.loss = {section.loss!r} is of {loss.target}; use {either(fitting)}"
             )
     columns = [column_of(name) for name in section.metrics]
     taken = {column.name for column in ROUNDS}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Bools, Integers, Reals, Vector
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, either
 from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.augment import moved
@@ -293,7 +293,7 @@ class Engine(ABC):
         missing = sorted(plan.mechanisms - self.mechanisms)
         if missing:
             able = sorted(name for name, kind in ENGINES.items() if missing[0] in kind.mechanisms)
-            instead = f"use {' or '.join(map(repr, able))}" if able else "no engine has it"
+            instead = f"use {either(map(repr, able))}" if able else "no engine has it"
             raise ConfigError(
                 f"run.engine = {self.name!r}: a plan asks for {missing[0]!r}, which this engine "
                 f"cannot do; {instead}"

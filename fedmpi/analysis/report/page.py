@@ -14,7 +14,7 @@ from fedmpi.analysis.report.origin import configuration, events, provenance
 from fedmpi.analysis.report.study import study
 from fedmpi.analysis.report.summary import facts, heading, summary
 from fedmpi.analysis.report.times import measured, virtual
-from fedmpi.errors import ConfigError, ResultError, counted, unwritable
+from fedmpi.errors import ConfigError, ResultError, counted, either, unwritable
 from fedmpi.record.whole import replacement
 
 SECTIONS = (  # name in the address, name in the list at the top, function
@@ -40,7 +40,7 @@ def write(runs, path, target=None, overwrite=False):
     """
     path = os.fspath(path)
     if not path.lower().endswith(SUFFIXES):
-        raise ConfigError(f"{path}: the name of a report must end in {' or '.join(SUFFIXES)}")
+        raise ConfigError(f"{path}: the name of a report must end in {either(SUFFIXES)}")
     if os.path.exists(path) and not overwrite:
         raise ResultError(f"{path}: exists; choose another name or add --overwrite")
     text = page(runs, target)
