@@ -229,11 +229,17 @@ def narrowed(layout, rows):
     next layer with it, so a layer shrinks in both directions. Adapters lose components alone, and
     no layer reads these.
 
-    Raises ConfigError if the layers are no chain, each reading the one before.
+    Raises ConfigError if the layers are no chain, each reading the one before with its own weight.
     """
     mask, before = np.zeros(layout.size, np.uint8), None
     for layer, tensors, keep in zip(layout.layers, layout.layer_tensors, rows, strict=True):
         keep = before if layer.kind == "norm" else keep
+        weighs = any(len(layout.tensors[t].shape) > 1 for t in tensors)
+        if layer.kind in ("conv", "linear") and not weighs:
+            raise ConfigError(
+                f"model: the weight of layer {layer.name} is frozen or shared with another layer; "
+                "narrow networks need a weight that is trained in each layer"
+            )
         for t in tensors:
             tensor = layout.tensors[t]
             inputs = 1 if len(tensor.shape) < 2 else tensor.shape[1]

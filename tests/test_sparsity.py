@@ -142,3 +142,12 @@ def test_layers_that_are_no_chain_are_refused():
     )
     with pytest.raises(ConfigError, match="plain chain"):
         sparsity.narrowed(bad, [np.ones(2, bool)] * 2)
+
+
+def test_a_layer_whose_weight_is_shared_or_frozen_cannot_be_narrowed():
+    bad = Layout(
+        tensors=(Tensor("a.weight", (2, 2), 0, 0, 2, True), Tensor("b.bias", (2,), 1, 4, 2, True)),
+        layers=(Layer("a", "linear", 2, 4), Layer("b", "linear", 2, 4)),
+    )
+    with pytest.raises(ConfigError, match="weight of layer b is frozen or shared"):
+        sparsity.narrowed(bad, [np.ones(2, bool)] * 2)
