@@ -17,16 +17,20 @@ from collections.abc import Callable, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fedmpi.errors import ConfigError, ResultError
+
+if TYPE_CHECKING:  # not loaded here, so that `import fedmpi` stays quick
+    from fedmpi.analysis.collection import Runs
+    from fedmpi.record.reader import Run
 
 Progress: TypeAlias = Callable[[dict[str, Any], int], None]
 """Called after each round with the columns of /rounds, and the number of rounds in all."""
 
 
-def open(path: str | os.PathLike[str]) -> Any:
-    """Open a result file and return its Run. Raises ResultError."""
+def open(path: str | os.PathLike[str]) -> "Run":
+    """Open a result file and return its Run, a `fedmpi.record.reader.Run`. Raises ResultError."""
     from fedmpi.record import reader
 
     if not isinstance(path, str | os.PathLike):
@@ -35,7 +39,7 @@ def open(path: str | os.PathLike[str]) -> Any:
     return reader.open(path)
 
 
-def open_many(*paths: str | os.PathLike[str]) -> Any:
+def open_many(*paths: str | os.PathLike[str]) -> "Runs":
     """Open result files by names or patterns such as ``results/*.h5``; return their Runs.
 
     The Runs come in the order of the arguments, those of a pattern sorted by name. Raises
@@ -43,7 +47,7 @@ def open_many(*paths: str | os.PathLike[str]) -> Any:
     """
     from fedmpi.analysis.collection import Runs
 
-    found: list[Any] = []
+    found: list[Run] = []
     for path in map(str, paths):
         names = sorted(glob(path)) if has_magic(path) else [path]
         if not names:
@@ -57,7 +61,7 @@ def run(
     out: str | os.PathLike[str],
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Any:
+) -> "Run":
     """Run an experiment to its end, and return its Run, read from the result file.
 
     Parameters
@@ -96,7 +100,7 @@ def resume(
     allow_code: bool = False,
     force: bool = False,
     rebuild: bool = False,
-) -> Any:
+) -> "Run":
     """Continue the run of a result file from its checkpoint; return its Run at the end.
 
     `changes` are texts such as "run.rounds=50", as after --set; `progress` is as for `run`. A
@@ -134,7 +138,7 @@ def _execute(
     out: str | os.PathLike[str],
     progress: Progress | None,
     **how: Any,
-) -> Any:
+) -> "Run":
     """Start the ranks, run what `make` resolves, and return the Run."""
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.portable import hold_to_level
