@@ -11,8 +11,10 @@ myst_heading_anchors = 3
 exclude_patterns = ["figures"]
 html_theme = "furo"
 autodoc_member_order = "bysource"
+napoleon_use_ivar = True  # what a class lists as attributes may be members too
 autodoc_mock_imports = ["mpi4py"]
-suppress_warnings = ["myst.xref_missing", "myst.header"]
+# ref.python: the type `bytes` in a signature might also be an attribute of this name.
+suppress_warnings = ["myst.xref_missing", "myst.header", "ref.python"]
 
 
 def setup(app):
