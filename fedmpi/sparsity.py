@@ -243,7 +243,8 @@ def narrowed(layout, rows):
         for t in tensors:
             tensor = layout.tensors[t]
             inputs = 1 if len(tensor.shape) < 2 else tensor.shape[1]
-            reads = before is not None and inputs > 1 and layer.kind != "adapter"
+            weight = inputs > 1 or (len(tensor.shape) > 1 and layer.kind in ("conv", "linear"))
+            reads = before is not None and weight and layer.kind != "adapter"
             if tensor.rows != layer.rows or (reads and inputs % len(before)):
                 raise ConfigError(
                     f"model: layer {layer.name} does not read the layer before it alone; "

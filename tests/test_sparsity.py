@@ -144,6 +144,18 @@ def test_layers_that_are_no_chain_are_refused():
         sparsity.narrowed(bad, [np.ones(2, bool)] * 2)
 
 
+@pytest.mark.parametrize("groups", [2, 4])
+def test_a_grouped_convolution_does_not_read_all_channels_and_cannot_be_narrowed(groups):
+    shape = (8, 4 // groups, 3, 3)
+    bad = Layout(
+        tensors=(Tensor("a.weight", (4, 1, 3, 3), 0, 0, 4, True),
+                 Tensor("b.weight", shape, 1, 36, 8, True)),
+        layers=(Layer("a", "conv", 4, 36), Layer("b", "conv", 8, 72)),
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="layer b does not read the layer before it alone"):
+        sparsity.narrowed(bad, [np.array([False, True, True, True]), np.ones(8, bool)])
+
+
 def test_a_layer_whose_weight_is_shared_or_frozen_cannot_be_narrowed():
     bad = Layout(
         tensors=(Tensor("a.weight", (2, 2), 0, 0, 2, True), Tensor("b.bias", (2,), 1, 4, 2, True)),
