@@ -210,8 +210,9 @@ def _stir(state):
 def fingerprint(touched, out):
     """Write a 256-bit fingerprint of the marks uint8[U] into uint64[4] `out`.
 
-    Marks with one fingerprint are taken as equal. Four lanes take in eight marks at a
-    time, each a step that can be undone, so marks that differ in one word never collide.
+    A byte is a mark, or eight marks as bits. Marks with one fingerprint are taken as equal. Four
+    lanes take in eight bytes at a time, each a step that can be undone, so marks that differ in
+    one word never collide.
     """
     a, b, c, d = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
     quads = touched.size // 32 * 4

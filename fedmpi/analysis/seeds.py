@@ -78,7 +78,7 @@ def _paid(group, target):
 
 
 def final_by_seed(group):
-    """Return {seed: last test accuracy} of the runs that have been evaluated."""
+    """Return {seed: last test accuracy} of evaluated runs; of two with one seed, the last given."""
     found = {}
     for run in group:
         accuracy = evaluated(run)

@@ -5,7 +5,7 @@ samples. In large networks both engines are bound by arithmetic and unfilled lan
 small ones torch is bound by everything else. Where a register holds 16 numbers (AVX-512), the
 kernels stay ahead of torch in networks of any size with full lanes; where it holds 8 (AVX2), they
 do up to VGG-11, and ResNet-18 goes to torch. docs/kernels.md has the table of both, from
-`fedmpi bench kernels --models`; there, whatever is chosen has at least 0.97 of the better speed.
+`fedmpi bench kernels --models`; there, whatever is chosen has at least 0.95 of the better speed.
 """
 
 from fedmpi.learn.fast.chain import Unsupported, chain_of
