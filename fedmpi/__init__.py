@@ -7,7 +7,31 @@ From Python: `open` and `open_many` read result files, `run` and `resume` comput
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the Python interface once more, for type checkers and editors
+    from fedmpi.algorithm import Algorithm as Algorithm
+    from fedmpi.algorithm import Keys as Keys
+    from fedmpi.api import check_method as check_method
+    from fedmpi.api import open as open
+    from fedmpi.api import open_many as open_many
+    from fedmpi.api import resume as resume
+    from fedmpi.api import run as run
+    from fedmpi.exchange import Arrival as Arrival
+    from fedmpi.exchange import Job as Job
+    from fedmpi.exchange import Part as Part
+    from fedmpi.exchange import Report as Report
+    from fedmpi.layout import Support as Support
+    from fedmpi.learn.data import Dataset as Dataset
+    from fedmpi.learn.decorators import dataset as dataset
+    from fedmpi.learn.decorators import loss as loss
+    from fedmpi.learn.decorators import model as model
+    from fedmpi.learn.decorators import partition as partition
+    from fedmpi.metric import Metric as Metric
+    from fedmpi.plan import Plan as Plan
+    from fedmpi.selector import Selector as Selector
+    from fedmpi.stage import Stage as Stage
+    from fedmpi.totals import Total as Total
 
 __version__ = "0.2.0"
 
@@ -49,8 +73,10 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_INTERFACE])
 
 
-def __getattr__(name: str) -> Any:
-    """Load a name of the Python interface (PEP 562)."""
-    if name in _INTERFACE:
-        return getattr(import_module(_INTERFACE[name]), name)
-    raise AttributeError(f"module 'fedmpi' has no attribute {name!r}")
+if not TYPE_CHECKING:  # or every name of fedmpi would have the type Any
+
+    def __getattr__(name: str) -> Any:
+        """Load a name of the Python interface (PEP 562)."""
+        if name in _INTERFACE:
+            return getattr(import_module(_INTERFACE[name]), name)
+        raise AttributeError(f"module 'fedmpi' has no attribute {name!r}")

@@ -35,7 +35,6 @@ def open(path: str | os.PathLike[str]) -> "Run":
 
     if not isinstance(path, str | os.PathLike):
         raise ResultError(f"{path!r}: not a path; give the path of a result file")
-
     return reader.open(path)
 
 
@@ -48,6 +47,11 @@ def open_many(*paths: str | os.PathLike[str]) -> "Runs":
     from fedmpi.analysis.collection import Runs
 
     found: list[Run] = []
+    if wrong := [path for path in paths if not isinstance(path, str | os.PathLike)]:
+        raise ResultError(
+            f"{wrong[0]!r}: not a path; give each path or pattern as an argument of its own, "
+            "as in open_many(*paths)"
+        )
     for path in map(str, paths):
         names = sorted(glob(path)) if has_magic(path) else [path]
         if not names:
@@ -112,6 +116,9 @@ def resume(
     from fedmpi.experiment import resolve
     from fedmpi.experiment.rebuild import beginning
 
+    if not isinstance(out, str | os.PathLike):
+        raise ResultError(f"out = {out!r}: give the path of the result file to continue")
+    _check_changes(changes)
     kept = beginning(out, rebuild)
     if kept["status"] == "finished" and not changes:
         return open(out)
@@ -129,8 +136,17 @@ def check_method(
     """
     from fedmpi.experiment import contract
 
+    _check_changes(changes)
     place = None if config is None else str(config)
     return list(contract.faults(method, place, changes, data_root(os.environ)))
+
+
+def _check_changes(changes: Sequence[str]) -> None:
+    """Refuse changes that are no sequence of texts: a text alone is one of letters."""
+    if not isinstance(changes, list | tuple) or any(type(text) is not str for text in changes):
+        raise ConfigError(
+            f'changes = {changes!r}: give a list of texts such as ["run.rounds=50"]'
+        )
 
 
 def _execute(

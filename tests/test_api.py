@@ -1,5 +1,6 @@
 """fedmpi from Python: the same as the command, again and again in one process, and silent."""
 
+import ast
 import inspect
 import json
 import os
@@ -92,6 +93,20 @@ def test_what_is_no_result_is_refused(tmp_path):
         fedmpi.run(TREE, out=tmp_path / "a.h5")
 
 
+def test_paths_and_changes_are_checked_before_anything_is_read(tmp_path):
+    for wrong in (None, 3):
+        with pytest.raises(ResultError, match=f"out = {wrong}: give the path of the result file"):
+            fedmpi.resume(wrong)
+    for changes in ("run.rounds=50", {"run.rounds": 50}, ["run.rounds=50", 3]):
+        with pytest.raises(ConfigError, match=r"changes = .*: give a list of texts"):
+            fedmpi.resume(tmp_path / "a.h5", changes)
+        with pytest.raises(ConfigError, match=r"changes = .*: give a list of texts"):
+            fedmpi.check_method("fedavg", changes=changes)
+    for wrong in (["a.h5", "b.h5"], None):
+        with pytest.raises(ResultError, match=r"not a path; .* open_many\(\*paths\)"):
+            fedmpi.open_many(wrong)
+
+
 def test_the_interface_is_listed_before_it_is_loaded(run_python):
     names = {"open", "run", "Algorithm", "Keys", "Plan", "Support", "Total", "Dataset"}
     assert names <= set(dir(fedmpi))
@@ -99,6 +114,14 @@ def test_the_interface_is_listed_before_it_is_loaded(run_python):
     code = "import fedmpi, json, sys; dir(fedmpi); print(json.dumps(list(sys.modules)))"
     loaded = json.loads(run_python("-c", code).stdout)
     assert not {"torch", "numpy", "mpi4py"} & set(loaded)
+
+
+def test_type_checkers_see_the_names_that_are_loaded_when_asked_for():
+    """The list for type checkers and the one for Python are the same."""
+    tree = ast.parse(Path(fedmpi.__file__).read_text())
+    seen = {alias.asname: node.module for block in tree.body if isinstance(block, ast.If)
+            for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == fedmpi._INTERFACE
 
 
 def test_the_folder_of_the_data_follows_key_then_variable_then_cache():

@@ -1,24 +1,27 @@
 """Several runs at once: tables of them, and mean and spread over seeds."""
 
+from typing import Any
+
 from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare
 from fedmpi.analysis.text_tables import flat
 from fedmpi.errors import ResultError
+from fedmpi.record.reader import Run
 
 
-class Runs(list):
+class Runs(list[Run]):
     """A list of Runs, as `fedmpi.open_many` returns it."""
 
-    def spread(self, target=None):
+    def spread(self, target: float | None = None) -> list[dict[str, Any]]:
         """Return a dict for each configuration, as `fedmpi.analysis.seeds.rows` does."""
         return seeds.rows(list(self), target)
 
-    def by(self, *keys):
+    def by(self, *keys: str) -> dict[Any, "Runs"]:
         """Return {values of dotted keys such as "algorithm.name": Runs}, a tuple for several keys.
 
         A key that a run does not have counts as None.
         """
-        found = {}
+        found: dict[Any, Runs] = {}
         for run in self:
             tree = dict(flat(run.config))
             values = tuple(tree.get(key) for key in keys)
@@ -26,7 +29,7 @@ class Runs(list):
             found.setdefault(values[0] if len(keys) == 1 else values, Runs()).append(run)
         return found
 
-    def to_pandas(self, target=None):
+    def to_pandas(self, target: float | None = None) -> Any:
         """Return a DataFrame with a row for each run: its configuration, and what it reached.
 
         The columns are the dotted keys of the configurations and those of `fedmpi compare`.

@@ -2,13 +2,16 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.analysis.compare import evaluated, saving
 from fedmpi.analysis.configs import alike, names
+from fedmpi.record.reader import Run
 
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom, then the normal's.
 STUDENT = (
@@ -38,7 +41,7 @@ class SeedSpread:
         return cls(len(array), float(array.mean()), deviation)
 
 
-def rows(runs, target=None):
+def rows(runs: Sequence[Run], target: float | None = None) -> list[dict[str, Any]]:
     """Return a dict for each configuration: name, runs, seeds, repeated, reached and SeedSpreads.
 
     `repeated` are the seeds of more than one run, of which the last counts in final_accuracy.

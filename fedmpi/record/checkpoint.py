@@ -237,18 +237,18 @@ def read(path, with_arrays=True):
         place, length, crc = TRAILER.unpack(file.read(TRAILER.size))
         if place + length + TRAILER.size != size:
             raise ValueError("was cut short or added to")
-        file.seek(place)
-        text = file.read(length)
+        text = os.pread(file.fileno(), length, place)
         if zlib.crc32(text) != crc:
             raise ValueError("its index was altered")
         index = json.loads(text)
         columns = index.get("columns", {})  # earlier versions kept none
-        named = (index["arrays"], columns, index["clients"])
+        named = index["arrays"], columns, index["clients"]
         parts = [entry[:3] for entries in named for entry in entries.values()]
-        if sum(length for _, length, _ in parts) > size:
-            raise ValueError("its parts overlap")  # and would be many times the file in memory
-        entries = index["arrays"].items() if with_arrays else ()
-        arrays = {name: _array(file, entry, name) for name, entry in entries}
+        lengths = [length for _, length, _ in parts]
+        if min(lengths, default=0) < 0 or sum(lengths) > size:  # many times the file in memory
+            raise ValueError("its parts have lengths that cannot be")
+        entries = index["arrays"] if with_arrays else {}
+        arrays = {name: _array(file, entry, name) for name, entry in entries.items()}
         clients = {int(client): entry for client, entry in index["clients"].items()}
         return Checkpoint(path, index["facts"], arrays, clients, columns, parts)
 

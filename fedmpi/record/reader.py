@@ -12,7 +12,7 @@ from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 from fedmpi.record.digest import weights_sha256
-from fedmpi.record.sign import last_sign
+from fedmpi.record.sign import Sign, last_sign
 from fedmpi.record.source import Source, reading
 from fedmpi.record.table import Table
 
@@ -143,7 +143,7 @@ class Run:
         return digest
 
     @property
-    def sign(self) -> Any:
+    def sign(self) -> Sign | None:
         """The last Sign of life of a run that is "running", as of now; None of one that ended."""
         return last_sign(self.path) if self.status == "running" else None
 

@@ -9,9 +9,14 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+Out: TypeAlias = str | os.PathLike[str]
+"""The path of a result file."""
 
 PAUSE = 0.5  # seconds between two looks at what other ranks say
 BEAT = 3.0  # seconds between two signs
@@ -30,7 +35,7 @@ class Sign:
     process: int = 0
 
     @property
-    def alive(self):
+    def alive(self) -> bool:
         """Whether the run goes on, as far as can be told from here."""
         if not self.process:
             return False
@@ -41,13 +46,13 @@ class Sign:
         return self.age <= LATE
 
     @property
-    def text(self):
+    def text(self) -> str:
         """When and where it was, in words."""
         where = f" from process {self.process} on {self.host}" if self.process else ""
         return f"last sign of life {_ago(self.age)} ago{where}"
 
 
-def last_sign(out):
+def last_sign(out: Out) -> Sign:
     """Return the Sign of a run that says it is running; `out` is its result file."""
     path = _alive(out)
     try:
@@ -61,7 +66,7 @@ def last_sign(out):
 
 
 @contextmanager
-def signs_of_life(out, fail):
+def signs_of_life(out: Out, fail: Callable[[str], None]) -> Iterator[None]:
     """Give signs of life while the block runs, on the rank that writes `out`.
 
     `fail(reason)` is called in a thread when another rank says that it fails.
@@ -82,7 +87,7 @@ def signs_of_life(out, fail):
                 path.unlink(missing_ok=True)
 
 
-def tell(out, reason):
+def tell(out: Out, reason: str) -> None:
     """Say from another rank why it fails, and wait a little until that is written down."""
     path, end = _failed(out), time.monotonic() + PATIENCE
     with suppress(OSError):
@@ -92,7 +97,7 @@ def tell(out, reason):
         path.unlink(missing_ok=True)
 
 
-def _beat(out, fail, over):
+def _beat(out: Out, fail: Callable[[str], None], over: threading.Event) -> None:
     """Touch OUT.alive, and pass on what OUT.failed says, until `over` is set."""
     beaten = time.monotonic()
     while not over.wait(PAUSE):
@@ -108,20 +113,20 @@ def _beat(out, fail, over):
                 os.utime(_alive(out))
 
 
-def _alive(out):
+def _alive(out: Out) -> Path:
     return Path(f"{out}.alive")
 
 
-def _failed(out):
+def _failed(out: Out) -> Path:
     return Path(f"{out}.failed")
 
 
-def _read(path):
+def _read(path: Path) -> str:
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.read(LONGEST)
 
 
-def _ago(seconds):
+def _ago(seconds: float) -> str:
     """Return a length of time in words."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:

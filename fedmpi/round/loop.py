@@ -15,6 +15,7 @@ from fedmpi.round.budget import spent
 from fedmpi.round.buffered import Buffered
 from fedmpi.round.columns import COMPLETED, REJECTED
 from fedmpi.round.early_sums import EarlySums
+from fedmpi.round.pace import Pace
 from fedmpi.round.phases import Phases
 from fedmpi.round.place import at_home, place
 from fedmpi.round.progress import Progress
@@ -67,7 +68,7 @@ class Simulation:
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
         overlap, selected = experiment.config.collective.overlap, experiment.config.selected
         self._early = EarlySums(overlap, comm, self.algorithm, selected)
-        self._pace = np.ones(comm.size)  # measured seconds per unit of predicted work, by rank
+        self._pace = Pace(comm.size)
 
     def round(self):
         """Run the next round on all ranks; return its Row, the same on each of them.
@@ -144,14 +145,14 @@ class Simulation:
         """Return the rank of each client of a cohort, int64[n], and its predicted work."""
         work = np.where(cohort.dropped, 0.0, self.experiment.work(cohort.clients))
         if not self._remembers:
-            return place(work, self._pace), work
+            return place(work, self._pace.seconds), work
         homes = self.store.homes_of(cohort.clients)
         asked = np.flatnonzero(np.where(homes < 0, 0, homes) == self.comm.rank)
         loads = np.zeros(len(work))
         for i in asked.tolist():
             loads[i] = self.algorithm.load(self.next_round, int(cohort.clients[i]))
         work = work * self.comm.sum_array(loads)
-        return at_home(place(work, self._pace), work, homes), work
+        return at_home(place(work, self._pace.seconds), work, homes), work
 
     @property
     def _remembers(self):
@@ -285,10 +286,5 @@ class Simulation:
         row.columns["memory_peak"] = everyone[:, -1].max()
         self._early.learn(row.phases, work.sum())
         done = np.bincount(ranks, work, self.comm.size)
-        busy = done > 0
-        measured = row.phases[PHASES.index("train")][busy] / done[busy]
-        # A rank that had nothing to do keeps its pace; the average damps a single slow round.
-        self._pace[busy] = measured if self.next_round == 1 else 0.5 * (self._pace[busy] + measured)
-        if self.next_round == 1 and busy.any() and not busy.all():
-            self._pace[~busy] = measured.mean()
+        self._pace.learn(row.phases[PHASES.index("train")], done)
         return row

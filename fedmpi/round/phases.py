@@ -16,5 +16,7 @@ class Phases:
     def __call__(self, name):
         """Add the seconds of the block to phase `name`."""
         start = perf_counter()
-        yield
-        self.seconds[name] += perf_counter() - start
+        try:
+            yield
+        finally:
+            self.seconds[name] += perf_counter() - start

@@ -207,6 +207,7 @@ def crowded(index):
         lambda index: index["arrays"]["weights"].__setitem__(0, 10**12),
         lambda index: index["arrays"]["weights"].__setitem__(0, -20),
         lambda index: index["arrays"]["weights"].__setitem__(1, 10**18),
+        lambda index: index["clients"].__setitem__("2", [0, -1, 2]),
         lambda index: index["arrays"]["weights"].__setitem__(3, "|O"),
         lambda index: index["arrays"]["weights"].__setitem__(3, "<f4,<f4"),
         lambda index: index["arrays"]["weights"].__setitem__(3, ["a"]),
