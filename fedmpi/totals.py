@@ -84,16 +84,19 @@ class Total:
             self.cover[keep] += weight
         self.all += weight
 
-    def check(self, values: Vector, share: float, support: Support) -> None:
-        """Raise what `add` would raise, and add nothing."""
+    def check(
+        self, values: Vector, share: float, support: Support, waiting: float = 0.0
+    ) -> None:
+        """Raise what `add` would raise if shares of `waiting` had been added; add nothing."""
         if LEVELS.index(support.level) > LEVELS.index(self.level):
             raise FedmpiError(
                 f"a sum over clients by {self.level} got a support by {support.level}; let the "
                 f'method say level = "{support.level}", or give its Total this level'
             )
-        if not 0 <= share <= 1 + SLACK or self.all / self._unit + share > 1 + SLACK:
+        before = self.weight + waiting
+        if not 0 <= share <= 1 + SLACK or before + share > 1 + SLACK:
             raise FedmpiError(
-                f"a sum over clients got the share {share:g} after {self.weight:g}; shares are "
+                f"a sum over clients got the share {share:g} after {before:g}; shares are "
                 "not negative and add up to at most 1"
             )
         largest = kernels.sums.largest_kept(support.starts, support.keep, values)
@@ -185,7 +188,8 @@ class Pending:
         """Check an addition as `Total.add` does, and keep it until `commit`."""
         support = Support.all(self._total.layout) if support is None else support
         try:
-            self._total.check(values, share, support)
+            waiting = sum(share for _, share, _ in self._waiting)
+            self._total.check(values, share, support, waiting)
         except ClientError as error:
             raise ClientError(f"its {self._name}: {error}") from None
         self._waiting.append((values, share, support))

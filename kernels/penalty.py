@@ -4,6 +4,8 @@ import numpy as np
 
 from fedmpi.kernels._jit import kernel
 
+SMALLEST = 1e-60  # square of the smallest norm that counts
+
 
 @kernel
 def group_norm(grad, weights, starts, stops, strength):
@@ -20,15 +22,16 @@ def group_norm(grad, weights, starts, stops, strength):
     Notes
     -----
     The norm is not squared, as in group lasso (Yuan and Lin, 2006) and FedDIP (Long et al.,
-    ICDM 2023). A group of zeros has no gradient and is left alone. Norms are summed in
-    float64. Memory traffic: 16 bytes per coordinate; 4 FLOPs.
+    ICDM 2023). A group of zeros has no gradient and is left alone, and so is a group with a
+    norm below 1e-30, whose scale a float32 might not hold. Norms are summed in float64. Memory
+    traffic: 16 bytes per coordinate; 4 FLOPs.
     """
     for g in range(starts.size):
         block, here = weights[starts[g] : stops[g]], grad[starts[g] : stops[g]]
         total = 0.0
         for i in range(block.size):
             total += np.float64(block[i]) * np.float64(block[i])
-        if total > 0:
+        if total > SMALLEST:
             scale = np.float32(strength / np.sqrt(total))
             for i in range(block.size):
                 here[i] += scale * block[i]

@@ -122,6 +122,19 @@ def test_one_clients_additions_count_together_or_not_at_all():
     assert sums["loss"].mean(np.zeros(1, np.float32)).tolist() == [3]
 
 
+def test_what_one_client_adds_twice_counts_twice_against_the_limit_of_shares():
+    total = Total(TINY)
+
+    def give_twice():
+        with one_client({"weights": total}) as own:
+            own["weights"].add(WEIGHTS, 0.6)
+            own["weights"].add(WEIGHTS, 0.6)
+
+    with pytest.raises(FedmpiError, match=r"share 0\.6 after 0\.6; .* add up to at most 1"):
+        give_twice()
+    assert total.weight == 0 and not total.sum.any()
+
+
 def test_a_union_is_that_of_all_sums_over_models():
     first, second, number = Total(TINY, "row"), Total(TINY, "layer", "zero"), Total(ONE)
     number.add(np.ones(1, np.float32), 0.5)

@@ -96,7 +96,7 @@ def watched(experiment, rounds):
     cohort = simulation.cohorts.cohort(simulation.state, rounds - 1, simulation.virtual_time)
     jobs = (simulation.job(cohort, place) for place in range(cohort.clients.size))
     algorithm, found = experiment.algorithm, {}
-    for done in visits(simulation.server(), experiment.engine, jobs):
+    for done in visits(experiment.server_side(), experiment.engine, jobs):
         alone = algorithm.zero()
         add(algorithm, alone, done, done.arrival)
         for key, total in alone.items():

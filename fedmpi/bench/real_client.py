@@ -24,7 +24,7 @@ from fedmpi.exchange import Job
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
 from fedmpi.layout import Support
-from fedmpi.round.visit import Server, visits
+from fedmpi.round.visit import visits
 
 LENGTH = 8  # bytes before each message: how many follow
 
@@ -57,8 +57,7 @@ class Client:
     def __init__(self, config: str, number: int) -> None:
         self._experiment = assemble(resolve.read(config), Serial(), Path())
         self._number, self._memory = number, self._experiment.memories
-        parts = (self._experiment.algorithm, self._experiment.stages, self._experiment.messages())
-        self._server = Server(*parts, self._memory.__getitem__)
+        self._server = self._experiment.server_side()
         self._unknown = {"weights": np.zeros(self._experiment.layout.size, np.float32)}
         plan = self._experiment.plan(self._unknown, 0, number)
         self._experiment.engine.layout_of(plan.submodel)  # builds the client's network

@@ -10,7 +10,6 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.trial import data_bytes, memory_of_a_device, memory_of_a_rank
 from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.synchronous import Synchronous
-from fedmpi.round.visit import Server
 from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 
@@ -27,8 +26,7 @@ def estimate(resolved, root, cache=None):
     state = algorithm.start(experiment.weights)
     rounds = Synchronous(experiment)
     cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
-    memory = experiment.memories.__getitem__
-    server = Server(algorithm, experiment.stages, experiment.messages(), memory)
+    server = experiment.server_side()
     down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
     for i in range(len(cohort.clients)):
         client = int(cohort.clients[i])

@@ -16,7 +16,7 @@ from fedmpi.learn.batched.stacked_model import ALIGNED
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import BLOCK
 from fedmpi.resident import peak
-from fedmpi.round.visit import Server, add, visits
+from fedmpi.round.visit import add, visits
 
 MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 5.0, two ranks of LeNet-5
 
@@ -42,8 +42,7 @@ def _trial(experiment):
     state = algorithm.start(experiment.weights)
     plan = experiment.plan(state, 0, client)
     plan = replace(plan, steps=1 if plan.steps is None else min(plan.steps, 1))
-    memory = experiment.memories.__getitem__
-    server = Server(algorithm, experiment.stages, experiment.messages(), memory)
+    server = experiment.server_side()
     (done,) = visits(server, experiment.engine, [Job(client, 0, state, plan, 1.0)])
     sums = algorithm.zero()
     done = done if done.reason else add(algorithm, sums, done, done.arrival)

@@ -7,7 +7,7 @@ import numpy as np
 from fedmpi.errors import AlikeError
 from fedmpi.exchange import Job
 from fedmpi.record.digest import little_endian
-from fedmpi.round.visit import Server, visits
+from fedmpi.round.visit import visits
 
 _ROW = np.dtype([("client", "<i8"), ("time", "<i8"), ("rank", "<i8"), ("digest", "S64")])
 
@@ -39,12 +39,8 @@ def _digest(experiment, client):
     """Return a hex digest of all that a client of round 0 sends and keeps."""
     algorithm = experiment.algorithm
     state = algorithm.start(experiment.weights.copy())
-    server = Server(
-        algorithm, experiment.stages, experiment.messages(),
-        experiment.memories.__getitem__,
-    )  # fmt: skip
-    job = Job(client, 0, state, algorithm.plan(state, 0, client), 1.0)
-    (done,) = visits(server, experiment.engine, [job])
+    job = Job(client, 0, state, experiment.plan(state, 0, client), 1.0)
+    (done,) = visits(experiment.server_side(), experiment.engine, [job])
     found = hashlib.sha256(f"{done.reason}\0{done.report and done.report.loss!r}\0".encode())
     parts = done.arrival.parts if done.arrival else {}
     for name in sorted(parts):

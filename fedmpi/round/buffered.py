@@ -27,7 +27,6 @@ from fedmpi.exchange import Job
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of, world_of
 from fedmpi.round.columns import COMPLETED, DROPPED, LATE
 from fedmpi.round.dry_run import bytes_up
-from fedmpi.round.visit import Server
 from fedmpi.stage import within
 from fedmpi.world.availability import available, dropped
 from fedmpi.world.clock import Spans, spans
@@ -170,13 +169,12 @@ class Buffered(Cohorts):
     def _costs(self, state, round, clients):
         """Return float64[n, 3]: bytes down, bytes up and FLOPs; each found by one rank."""
         experiment, comm, homes = self._experiment, self._comm, self._store.homes_of(clients)
-        messages, seed = experiment.messages(), experiment.config.run.seed
-        server = Server(experiment.algorithm, experiment.stages, messages, self._store.__getitem__)
+        server, seed = experiment.server_side(), experiment.config.run.seed
         costs, homes = np.zeros((len(clients), 3)), np.where(homes < 0, clients % comm.size, homes)
         for i in np.flatnonzero(homes == comm.rank).tolist():
             client = int(clients[i])
             plan = experiment.plan(state, round, client)
-            cost = experiment.costs.of(plan, client, messages)
+            cost = experiment.costs.of(plan, client, server.messages)
             up = bytes_up(server, seed, Job(client, round, state, plan, 0.0))
             costs[i] = cost.bytes_down, up, cost.flops
         return comm.sum_array(costs)

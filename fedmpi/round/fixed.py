@@ -114,6 +114,10 @@ class Experiment:
         """Return Messages as this run encodes them."""
         return self.costs.messages()
 
+    def server_side(self) -> Server:
+        """Return the server's side of the visits of a round, with Messages of its own."""
+        return Server(self.algorithm, self.stages, self.messages(), self.memories.__getitem__)
+
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return the Plan of a client: the method's, with the steps that [devices] policy leaves.
 
@@ -135,8 +139,8 @@ class Experiment:
         algorithm, config = self.algorithm, self.config
         if config.devices.policy != "fit-deadline" or algorithm.sends_as_planned(algorithm.keys):
             return None
-        server = Server(algorithm, self.stages, self.messages(), self.memories.__getitem__)
-        return bytes_up(server, config.run.seed, Job(client, round, state, plan, 0.0))
+        job = Job(client, round, state, plan, 0.0)
+        return bytes_up(self.server_side(), config.run.seed, job)
 
     def metrics_of(self, score: Score | None) -> dict[str, float]:
         """Return the metrics of a Score by column; NaN where there was no evaluation."""

@@ -21,7 +21,7 @@ from fedmpi.round.place import at_home, place
 from fedmpi.round.progress import Progress
 from fedmpi.round.score import score_of
 from fedmpi.round.synchronous import Synchronous
-from fedmpi.round.visit import Server, add, visits
+from fedmpi.round.visit import add, visits
 from fedmpi.totals import apart, union
 from fedmpi.world.energy import grams
 
@@ -116,11 +116,6 @@ class Simulation:
         row.columns["collective_regret"] = summed.regret
         return self._measured(row, phases, moved + summed.bytes, ranks, work)
 
-    def server(self):
-        """Return the server's side of a round's visits."""
-        messages, memory = self.experiment.messages(), self.store.__getitem__
-        return Server(self.algorithm, self.experiment.stages, messages, memory)
-
     def job(self, cohort, place_in_cohort):
         """Return the Job of one client of a Cohort."""
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
@@ -204,7 +199,7 @@ class Simulation:
         """
         rows, reasons = [], []
         places = np.flatnonzero(mine & ~cohort.dropped)
-        server, engine = self.server(), self.experiment.engine
+        server, engine = self.experiment.server_side(), self.experiment.engine
         for place_in_cohort in np.flatnonzero(mine & cohort.dropped):
             rows.append(self._lose(cohort, place_in_cohort, server, sent))
         for done in visits(server, engine, self._jobs(cohort, places, sums)):

@@ -4,6 +4,8 @@ Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar and McMahan, "Adaptive Fed
 Optimization", ICLR 2021, arXiv:2003.00295, algorithm 2: the step that the mean proposes is
 taken as a gradient, d = w_t - mean, and given to SGD with momentum, Adam, Yogi or Adagrad,
 without bias correction as in the paper.
+
+Deviation: v starts at 0; the paper asks for at least epsilon squared, its tau squared.
 """
 
 import numpy as np

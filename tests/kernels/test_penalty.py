@@ -30,6 +30,14 @@ def test_a_group_of_zeros_is_left_alone():
     assert grad.tolist() == [1, 1, 1, 1]
 
 
+def test_a_group_of_vanishing_weights_is_left_alone_and_gives_no_infinity():
+    grad, weights = np.ones(4, np.float32), np.array([1e-42, 0, -1e-44, 0], np.float32)
+    kernels.penalty.group_norm(grad, weights, np.array([0]), np.array([4]), 1e-3)
+    assert grad.tolist() == [1, 1, 1, 1]
+    kernels.penalty.group_norm(grad, np.full(4, 5e-26, np.float32), np.array([0]), np.array([4]), 2)
+    assert grad.tolist() == [2, 2, 2, 2]
+
+
 def test_it_is_the_derivative_of_the_norms(rng):
     weights = rng.standard_normal(12).astype(np.float32)
     grad = np.zeros(12, np.float32)
