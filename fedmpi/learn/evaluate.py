@@ -1,14 +1,32 @@
 """How good a model is on the test samples, the work spread over the ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Integers, Reals, Vector
 from fedmpi.layout import Support
-from fedmpi.learn.engine import BLOCK, right_of
+from fedmpi.learn.engine import BLOCK, Engine, right_of
 from fedmpi.learn.losses import mean_loss
+from fedmpi.learn.partitions.label_mix import LabelMix
+from fedmpi.learn.sample_arrays import Samples
+from fedmpi.metric import Metric
 from fedmpi.totals import Total
+
+
+class Ranks(Protocol):
+    """What an evaluation needs of the ranks, as fedmpi.comm.Comm has it."""
+
+    rank: int
+    size: int
+
+    def sum_array(self, array: AnyArray) -> AnyArray:
+        """Add up one array over the ranks, in place, and return it."""
+
+    def gather_rows(self, rows: AnyArray) -> AnyArray:
+        """Return the rows of all ranks, in rank order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +38,9 @@ class OwnScore:
     accuracy of the plain mean of their models on all test samples; NaN if there is no such mean.
     """
 
-    clients: np.ndarray
-    right: np.ndarray
-    count: np.ndarray
+    clients: Integers
+    right: Integers
+    count: Integers
     among: int
     of_mean: float = np.nan
 
@@ -36,17 +54,17 @@ class Score:
     """
 
     loss: float
-    right: np.ndarray
-    count: np.ndarray
+    right: Integers
+    count: Integers
     own: OwnScore | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> float:
         """Share of all samples that are classed right."""
         return float(self.right.sum() / self.count.sum()) if self.count.any() else np.nan
 
-    def local_accuracy(self, mix):
+    def local_accuracy(self, mix: LabelMix) -> float:
         """Mean over clients of each one's model's accuracy on test data with its own label mix.
 
         `mix` is a LabelMix; clients without samples are left out. For a client with the global
@@ -59,7 +77,7 @@ class Score:
         rates = self.right / np.maximum(self.count, 1)
         return float((mix.mean * rates).sum()) + self._gain(mix, rates) / max(mix.clients, 1)
 
-    def _gain(self, mix, rates):
+    def _gain(self, mix: LabelMix, rates: Reals) -> float:
         """What own models add, in all, to the accuracies of the global one."""
         own = self.own
         if own is None or not own.count.any():
@@ -70,7 +88,14 @@ class Score:
         return float(gain.sum() * own.among / len(own.clients))
 
 
-def evaluate(engine, weights, samples, classes, comm, metrics=()):
+def evaluate(
+    engine: Engine,
+    weights: Vector,
+    samples: Samples,
+    classes: int,
+    comm: Ranks,
+    metrics: Sequence[tuple[str, Metric]] = (),
+) -> Score:
     """Return the Score of `weights` float32[P] on all `samples`; collective over `comm`.
 
     `metrics` are (column, Metric). Blocks are dealt over the ranks; counts are integers, and each
@@ -79,7 +104,7 @@ def evaluate(engine, weights, samples, classes, comm, metrics=()):
     """
     blocks = -(-len(samples) // BLOCK)
     losses, tally = np.zeros(blocks), np.zeros((2, classes), np.int64)
-    parts = {column: [None] * blocks for column, _ in metrics}
+    parts: dict[str, list[Reals | None]] = {column: [None] * blocks for column, _ in metrics}
     for block in range(comm.rank, blocks, comm.size):
         index = np.arange(block * BLOCK, min((block + 1) * BLOCK, len(samples)))
         outputs, y = engine.outputs_at(weights, samples, index)
@@ -96,7 +121,7 @@ def evaluate(engine, weights, samples, classes, comm, metrics=()):
     return Score(float(losses.sum() / max(len(samples), 1)), *tally, metrics=found)
 
 
-def _value(metric, parts, samples, comm):
+def _value(metric: Metric, parts: Sequence[Reals | None], samples: int, comm: Ranks) -> float:
     """Return a Metric of what the ranks found for their blocks, None for those of others."""
     mine = [np.asarray(part, np.float64) for part in parts if part is not None]
     width = np.array([mine[0].shape[-1] if mine else 0])
@@ -112,7 +137,7 @@ def _value(metric, parts, samples, comm):
     return float(metric.value(table if metric.whole else table.sum(axis=0)))
 
 
-def with_statistics(engine, weights, comm):
+def with_statistics(engine: Engine, weights: Vector, comm: Ranks) -> Vector:
     """Return float32[P]: `weights` with the running statistics of all training samples.
 
     The plain mean of those of each block; collective over `comm`, the same for any ranks.

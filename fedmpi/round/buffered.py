@@ -17,44 +17,47 @@ client's seconds are those of `dry_run.bytes_up`.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 import numpy as np
 
 from fedmpi import returned
-from fedmpi.exchange import Job
+from fedmpi.arrays import AnyArray, Integers, Reals, State
+from fedmpi.comm.base import Comm
+from fedmpi.exchange import Arrival, Job
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of, world_of
-from fedmpi.round.columns import COMPLETED, DROPPED, LATE
 from fedmpi.round.dry_run import bytes_up
+from fedmpi.round.fixed import Experiment
+from fedmpi.round.status import COMPLETED, DROPPED, LATE
 from fedmpi.stage import within
 from fedmpi.world.availability import available, dropped
 from fedmpi.world.clock import Spans, spans
 from fedmpi.world.conditions import conditions_of
 from fedmpi.world.energy import joules
 
-FLIGHT = np.dtype(
-    [("client", np.int64), ("version", np.int64)]
-    + [(name, np.float64) for name in ("start", "down", "compute", "up")]
-    + [("lost", np.bool_)]
-)
+_KINDS = {"client": np.int64, "version": np.int64, "start": np.float64, "down": np.float64,
+          "compute": np.float64, "up": np.float64, "lost": np.bool_}
+FLIGHT = np.dtype(list(_KINDS.items()))
 """A client at work: the step of the server that it got, when it began, its seconds, its fate."""
 
 
 class Buffered(Cohorts):
     """Clients at work while the server goes on; the same on all ranks."""
 
-    def __init__(self, experiment, comm):
+    def __init__(self, experiment: Experiment, comm: Comm) -> None:
         self._experiment, self._comm, self._store = experiment, comm, experiment.memories
         self._section, self._slots = experiment.config.schedule, experiment.config.clients.cohort
         self._count = experiment.config.selected
-        self._flying, self._states = np.zeros(0, FLIGHT), {}
+        self._flying: AnyArray = np.zeros(0, FLIGHT)
+        self._states: dict[int, dict[str, AnyArray]] = {}
         self._landed = self._next = self._flying
-        self._end, self.conditions = 0.0, None
+        self._end = 0.0
 
-    def cohort(self, state, round, now):
+    def cohort(self, state: State, round: int, now: float) -> Cohort:
         """Return the Cohort of the clients that report in a round or are called off."""
-        self._states[round], most = state, self._section.max_staleness
+        self._states[round], most = dict(state), self._section.max_staleness
         stale = round - self._flying["version"] > (round if most is None else most)
         flying, off = self._flying[~stale], self._flying[stale]
         presence = self._experiment.devices.presence
@@ -74,11 +77,11 @@ class Buffered(Cohorts):
         begun = fresh["client"][:turns].copy()  # who is drawn later gets no turn
         return Cohort(clients, shares, outcomes, self._landed["version"].copy(), begun)
 
-    def state_of(self, version):
+    def state_of(self, version: int) -> State:
         """Return the state after which clients of `version` began."""
         return self._states[version]
 
-    def received(self, job, arrival):
+    def received(self, job: Job, arrival: Arrival) -> Arrival:
         """Return the arrival of a stale client with its change scaled by staleness.
 
         The change counts from the weights that the client got, and is added to today's.
@@ -95,7 +98,7 @@ class Buffered(Cohorts):
             values = within(self._states[now][base] + factor * change, part.support)
         return replace(arrival, parts={**arrival.parts, "weights": part._replace(values=values)})
 
-    def let_time_pass(self, clients, start):
+    def let_time_pass(self, clients: AnyArray, start: float) -> float:
         """Write the virtual times into a round's rows CLIENT[n]; return when it ends.
 
         What was in flight is now what is left of it, and states that nobody began from go.
@@ -115,9 +118,9 @@ class Buffered(Cohorts):
         self._states = {version: self._states[version] for version in wanted}
         return self._end
 
-    def arrays(self):
+    def arrays(self) -> Mapping[str, AnyArray]:
         """Return who is in flight, and the states that they began from."""
-        table = np.array([self._flying[name].astype(np.float64) for name in FLIGHT.names])
+        table = np.array([self._flying[name].astype(np.float64) for name in _KINDS])
         states = {
             f"{version}/{name}": array
             for version, state in self._states.items()
@@ -125,18 +128,18 @@ class Buffered(Cohorts):
         }
         return {"table": table} | states
 
-    def take(self, arrays):
+    def take(self, arrays: Mapping[str, AnyArray]) -> None:
         """Take up what `arrays` returned."""
         table = arrays["table"]
         self._flying = np.zeros(table.shape[1], FLIGHT)
-        for name, column in zip(FLIGHT.names, table, strict=False):  # older ones lose nobody
+        for name, column in zip(_KINDS, table, strict=False):  # older ones lose nobody
             self._flying[name] = column
         for key, array in arrays.items():
             version, _, name = key.partition("/")
             if name:
                 self._states.setdefault(int(version), {})[name] = array
 
-    def _begun(self, state, round, flying, now):
+    def _begun(self, state: State, round: int, flying: int, now: float) -> AnyArray:
         """Return FLIGHT[n]: who may begin in a round, in turn, with the seconds that it will take.
 
         As many as there are free places, of which `flying` are taken, and as reports free.
@@ -166,7 +169,7 @@ class Buffered(Cohorts):
         fresh["compute"], fresh["up"] = np.where(fresh["lost"], 0.0, (span.compute, span.up))
         return fresh
 
-    def _costs(self, state, round, clients):
+    def _costs(self, state: State, round: int, clients: Integers) -> Reals:
         """Return float64[n, 3]: bytes down, bytes up and FLOPs; each found by one rank."""
         experiment, comm, homes = self._experiment, self._comm, self._store.homes_of(clients)
         server, seed = experiment.server_side(), experiment.config.run.seed
@@ -180,12 +183,15 @@ class Buffered(Cohorts):
         return comm.sum_array(costs)
 
 
-def seconds_of(flights):
+def seconds_of(flights: AnyArray) -> Reals:
     """Return float64[n]: the virtual seconds from begin to report of FLIGHT[n]."""
-    return flights["down"] + flights["compute"] + flights["up"]
+    total: Reals = flights["down"] + flights["compute"] + flights["up"]
+    return total
 
 
-def fly(flying, fresh, slots, count, now):
+def fly(
+    flying: AnyArray, fresh: AnyArray, slots: int, count: int, now: float
+) -> tuple[AnyArray, AnyArray, float]:
     """Let time pass until `count` clients have reported; each frees a place for the next one.
 
     Parameters

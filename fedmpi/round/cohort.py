@@ -8,8 +8,8 @@ import numpy as np
 
 from fedmpi.arrays import AnyArray, Bools, Integers, Reals, State
 from fedmpi.exchange import Arrival, Job
-from fedmpi.round.columns import COMPLETED
 from fedmpi.round.fixed import Experiment
+from fedmpi.round.status import COMPLETED
 from fedmpi.selectors import World
 from fedmpi.world.conditions import Conditions
 
@@ -43,10 +43,10 @@ class Cohorts(ABC):
     Attributes
     ----------
     conditions : Conditions
-        Those of the round in hand.
+        Those of the round in hand; there are none before the first `cohort`.
     """
 
-    conditions: Conditions | None
+    conditions: Conditions
 
     @abstractmethod
     def cohort(self, state: State, round: int, now: float) -> Cohort:

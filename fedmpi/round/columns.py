@@ -2,24 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from fedmpi.record.schema import CLIENT_STATUS, CLIENTS
+from fedmpi.arrays import AnyArray, Integers, Reals
+from fedmpi.layout import Layout, Support
+from fedmpi.learn.evaluate import Score
+from fedmpi.learn.partitions.label_mix import LabelMix
+from fedmpi.record.schema import CLIENTS
 from fedmpi.rng import rng_for
+from fedmpi.round.cohort import Cohort
+from fedmpi.round.messages import Message
+from fedmpi.round.status import COMPLETED, DROPPED, LATE, REJECTED, SILENCED, UNAVAILABLE
+from fedmpi.round.visit import Visit
 from fedmpi.world.cells import share_uplinks
-from fedmpi.world.clock import spans
+from fedmpi.world.clock import Spans, spans
+from fedmpi.world.conditions import Conditions
+from fedmpi.world.devices import Devices
 from fedmpi.world.energy import joules
 
 CLIENT = np.dtype([(column.name, column.dtype) for column in CLIENTS])
 """One row of /clients, as ranks exchange it."""
-COMPLETED, LATE, DROPPED, REJECTED, UNAVAILABLE = (
-    CLIENT_STATUS.index(name)
-    for name in ("completed", "late", "dropped", "rejected", "unavailable")
-)
 NAMED = 10  # clients that a message names
 SAMPLE = 1000  # rows of a round that are kept with run.record_clients = "sample"
-SILENCED = (LATE, UNAVAILABLE)  # whose report was cut off
 
 
 @dataclass(eq=False)
@@ -31,22 +37,24 @@ class RoundRecord:
     `rejected` a list of (client, reason).
     """
 
-    columns: dict
-    clients: np.ndarray
-    layers: dict
-    metrics: dict
-    phases: np.ndarray | None = None
+    columns: dict[str, Any]
+    clients: AnyArray
+    layers: dict[str, AnyArray]
+    metrics: dict[str, float]
+    phases: Reals | None = None
     rejected: Sequence[tuple[int, str]] = ()
 
 
 class Sent:
     """Coordinates and bytes sent in a round, by layer; integers, summed over ranks."""
 
-    def __init__(self, layout):
+    def __init__(self, layout: Layout) -> None:
         self._layout, self._layers, self._size = layout, len(layout.layers), layout.size
-        self.table = np.zeros(3 * self._layers + 2, np.int64)
+        self.table: Integers = np.zeros(3 * self._layers + 2, np.int64)
 
-    def add(self, down, up, sent=None):
+    def add(
+        self, down: Sequence[Message], up: Sequence[Message], sent: Support | None = None
+    ) -> None:
         """Count one client's messages, two lists of Message.
 
         `sent` is the Support of all that it sent; None, and `up` empty, if it sent nothing.
@@ -61,18 +69,18 @@ class Sent:
             self.table[-2] += message.size.values
             self.table[-1] += message.size.support
 
-    def layers(self, clients):
+    def layers(self, clients: int) -> dict[str, AnyArray]:
         """Return the columns of /layers: arrays [L]; `clients` is how many could have sent."""
         kept, down, up = self.table[:-2].reshape(3, self._layers)
         held = np.maximum(clients * np.diff(self._layout.starts("layer")), 1)
         return {"kept": kept / held, "bytes_down": down, "bytes_up": up}
 
-    def density_up(self, clients):
+    def density_up(self, clients: int) -> float:
         """Return the mean over `clients` of the part of the coordinates sent."""
-        return self.table[: self._layers].sum() / max(clients * self._size, 1)
+        return float(self.table[: self._layers].sum() / max(clients * self._size, 1))
 
 
-def client_row(done, samples, flops):
+def client_row(done: Visit, samples: int, flops: float) -> AnyArray:
     """Return the CLIENT row of a Visit; round, rank and times are filled in later.
 
     `samples` are those of the client; `flops` is 0 if it was not trained.
@@ -83,13 +91,13 @@ def client_row(done, samples, flops):
     row["bytes_up"] = sum(message.size.total for message in done.up)
     row["status"] = REJECTED if done.reason else COMPLETED
     row["train_loss"] = np.nan
-    if report is not None:
+    if report is not None and done.sent is not None:
         row["steps"], row["train_loss"] = report.steps, report.loss
         row["kept"] = done.sent.size / max(done.sent.layout.size, 1)
     return row
 
 
-def lost_row(client, samples, down, status):
+def lost_row(client: int, samples: int, down: Sequence[Message], status: int) -> AnyArray:
     """Return the CLIENT row of a client that received the messages `down` and sent nothing."""
     row = np.zeros((), CLIENT)
     row["client"], row["samples"], row["status"] = client, samples, status
@@ -98,7 +106,7 @@ def lost_row(client, samples, down, status):
     return row
 
 
-def in_time(row, conditions):
+def in_time(row: AnyArray, conditions: Conditions) -> bool:
     """Say whether one client's report comes in time; if not, write so into its CLIENT row.
 
     What it received and computed stays; of what it sent only the bytes that were through by then.
@@ -114,7 +122,7 @@ def in_time(row, conditions):
     return False
 
 
-def let_time_pass(clients, conditions):
+def let_time_pass(clients: AnyArray, conditions: Conditions) -> float:
     """Write the virtual times and joules of all clients of a round, in place.
 
     Returns the round's end. A late or lost client's own is when nothing more came from it.
@@ -133,18 +141,25 @@ def let_time_pass(clients, conditions):
     return end
 
 
-def _spans(rows, devices):
+def _spans(rows: AnyArray, devices: Devices) -> Spans:
     """Return the Spans of CLIENT rows, by their bytes and FLOPs."""
     columns = ("client", "bytes_down", "bytes_up", "flops")
     return spans(devices, *(rows[name] for name in columns))
 
 
-def could_send(clients):
+def could_send(clients: AnyArray) -> int:
     """Return how many of a round's clients CLIENT[n] could have sent a whole message."""
     return int((~np.isin(clients["status"], (*SILENCED, DROPPED))).sum())
 
 
-def round_columns(round, clients, cohort, sent, score, mix):
+def round_columns(
+    round: int,
+    clients: AnyArray,
+    cohort: Cohort,
+    sent: Sent,
+    score: Score | None,
+    mix: LabelMix,
+) -> dict[str, Any]:
     """Return the columns of /rounds that follow from the rows of its clients.
 
     The rows come in order of client, as `cohort` does, so floating-point sums over them
@@ -168,11 +183,11 @@ def round_columns(round, clients, cohort, sent, score, mix):
         "bytes_up_support": int(sent.table[-1]),
         "flops": int(clients["flops"].sum()),
         "joules": float(clients["joules"].sum()),
-        "density_up": float(sent.density_up(could_send(clients))),
+        "density_up": sent.density_up(could_send(clients)),
     }
 
 
-def recorded(clients, which, seed, round):
+def recorded(clients: AnyArray, which: str, seed: int, round: int) -> AnyArray:
     """Return the rows CLIENT[n] that the result file gets of a round's `clients`, in order.
 
     `which` is run.record_clients. A sample is drawn again in each round, alike on every rank.
@@ -185,9 +200,9 @@ def recorded(clients, which, seed, round):
     return clients[np.sort(rng.choice(len(clients), SAMPLE, replace=False, shuffle=False))]
 
 
-def rejected(reasons):
+def rejected(reasons: Sequence[tuple[int, str]]) -> str:
     """Say in words which clients were rejected, of [(client, reason)]; "" if none was."""
-    alike = {}  # clients by reason
+    alike: dict[str, list[str]] = {}  # clients by reason
     for client, reason in reasons[:NAMED]:
         alike.setdefault(reason, []).append(str(client))
     found = [f"{', '.join(clients)}: {reason}" for reason, clients in alike.items()]
@@ -195,6 +210,6 @@ def rejected(reasons):
     return f"{len(reasons)} rejected ({'; '.join(found)}{more})" if reasons else ""
 
 
-def by_client(rows):
+def by_client(rows: AnyArray) -> AnyArray:
     """Return structured rows in order of client; to sort whole rows takes ten times as long."""
     return rows[np.argsort(rows["client"], kind="stable")]

@@ -6,7 +6,7 @@ import numpy as np
 
 from fedmpi.arrays import State
 from fedmpi.exchange import Job, Part, Report
-from fedmpi.layout import Support
+from fedmpi.layout import Layout, Support
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.messages import Messages
@@ -48,7 +48,7 @@ def weights_up(
     return sum(message.size.total for message in up)
 
 
-def _made_up(job, layout, seed):
+def _made_up(job: Job, layout: Layout, seed: int) -> Report:
     """Return a Report of weights that have moved everywhere, at random."""
     plan, trained = job.plan, layout.trained
     start = job.state["weights"] if plan.start is None else plan.start

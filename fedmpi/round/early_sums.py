@@ -7,7 +7,11 @@ sums have no order, so the bits are the same; messages and times are not.
 
 import numpy as np
 
+from fedmpi.algorithms import Algorithm
+from fedmpi.arrays import Reals
+from fedmpi.comm.base import Comm
 from fedmpi.record.schema import PHASES
+from fedmpi.totals import Total
 
 TRAIN, WAIT, REDUCE = (PHASES.index(name) for name in ("train", "wait", "reduce"))
 SHARE = 0.05  # a round whose sums take a smaller part of it has too little to gain
@@ -24,7 +28,7 @@ class EarlySums:
         Whether they begin before the last client in this round.
     """
 
-    def __init__(self, choice, comm, algorithm, cohort):
+    def __init__(self, choice: str, comm: Comm, algorithm: Algorithm, cohort: int) -> None:
         """Take [collective] overlap, "auto", "on" or "off", for rounds of `cohort` clients.
 
         With fewer than two clients for each rank, or where the MPI library allows no threads,
@@ -33,22 +37,23 @@ class EarlySums:
         able = comm.overlaps and algorithm.setting.exact and cohort >= 2 * comm.size
         self._comm, self._algorithm, self._choice = comm, algorithm, choice if able else "off"
         self.active = self._begun = False  # the first round makes windows and measures costs
-        self._rounds, self._spent = 0, {False: [], True: []}
+        self._rounds = 0
+        self._spent: dict[bool, list[float]] = {False: [], True: []}
 
-    def begin(self, sums, left):
+    def begin(self, sums: dict[str, Total], left: int) -> None:
         """Begin the sum of `sums` if it is time, with `left` clients to go, and clear them."""
         if self.active and not self._begun and left <= 1:
             self._begun = True
             self._comm.sum_ahead(dict(sums))
             sums.update(self._algorithm.zero())
 
-    def drop(self):
+    def drop(self) -> None:
         """Forget the sum that was begun; all ranks together."""
         if self._begun:
             self._comm.drop_ahead()
             self._begun = False
 
-    def learn(self, seconds, work):
+    def learn(self, seconds: Reals, work: float) -> None:
         """Take what a round took, float64[phases, P], the same on all ranks, and its work.
 
         A round without work says nothing.

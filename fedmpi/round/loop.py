@@ -3,30 +3,45 @@
 One loop serves all algorithms; it knows none of them.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
 import numpy as np
 
 from fedmpi import returned
+from fedmpi.arrays import AnyArray, Bools, Integers, Reals
+from fedmpi.comm.base import Comm
 from fedmpi.errors import RejectedError
 from fedmpi.exchange import Job
+from fedmpi.learn.evaluate import Score
 from fedmpi.record.schema import COLLECTIVES, PHASES
 from fedmpi.resident import peak
 from fedmpi.round import columns
 from fedmpi.round.budget import spent
 from fedmpi.round.buffered import Buffered
-from fedmpi.round.columns import COMPLETED, REJECTED
+from fedmpi.round.cohort import Cohort
 from fedmpi.round.early_sums import EarlySums
-from fedmpi.round.pace import Pace
+from fedmpi.round.fixed import Experiment
 from fedmpi.round.phases import Phases
-from fedmpi.round.place import at_home, place
+from fedmpi.round.placement import Placement
 from fedmpi.round.progress import Progress
 from fedmpi.round.score import score_of
+from fedmpi.round.status import COMPLETED, REJECTED
 from fedmpi.round.synchronous import Synchronous
-from fedmpi.round.visit import add, visits
-from fedmpi.totals import apart, union
+from fedmpi.round.visit import Server, Visit, add, visits
+from fedmpi.totals import Sums, Total, apart, union
 from fedmpi.world.energy import grams
 
+Reasons: TypeAlias = Sequence[tuple[int, str]]
+"""Rejected clients and why."""
 REASON = np.dtype([("client", "<i8"), ("text", "S160")])
 """Why a client was rejected, as ranks exchange it."""
+
+
+class Asked(Protocol):
+    """What asks a run to stop early: its `asked` is true once it should."""
+
+    asked: Any
 
 
 class Simulation:
@@ -56,7 +71,9 @@ class Simulation:
         Hears of each round and client.
     """
 
-    def __init__(self, experiment, comm, stop, progress=None):
+    def __init__(
+        self, experiment: Experiment, comm: Comm, stop: Asked, progress: Progress | None = None
+    ) -> None:
         self.experiment, self.comm, self.stop = experiment, comm, stop
         self._progress = progress or Progress()
         self.stopping, self.recorded = False, 0.0
@@ -68,9 +85,9 @@ class Simulation:
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
         overlap, selected = experiment.config.collective.overlap, experiment.config.selected
         self._early = EarlySums(overlap, comm, self.algorithm, selected)
-        self._pace = Pace(comm.size)
+        self._placement = Placement(experiment, comm)
 
-    def round(self):
+    def round(self) -> columns.RoundRecord | None:
         """Run the next round on all ranks; return its Row, the same on each of them.
 
         Returns None if the run was asked to stop before all clients were trained, and raises
@@ -80,17 +97,17 @@ class Simulation:
         experiment, round, phases = self.experiment, self.next_round, Phases()
         phases.seconds["record"] = self.recorded  # of the round before
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
-        ranks, work = self._placed(cohort)
-        sums, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
+        ranks, work = self._placement.of(cohort, round)
+        sums, sent = dict(self.algorithm.zero()), columns.Sent(experiment.layout)
         returned.sums(sums, self.algorithm)
         self.comm.place(sums)
         with phases("train"):
-            moved = self._move(cohort, ranks)
+            moved = self._placement.move(cohort, ranks)
             clients, reasons = self._train(cohort, ranks == self.comm.rank, sums, sent)
             self._early.begin(sums, 0)  # ranks that left early or had no client
         with phases("wait"):
             early, refused = self._agree(clients)
-            if early:
+            if early or clients is None:
                 self._discard()
                 return None
             reasons = self._gathered(reasons) if refused else ()
@@ -116,13 +133,13 @@ class Simulation:
         row.columns["collective_regret"] = summed.regret
         return self._measured(row, phases, moved + summed.bytes, ranks, work)
 
-    def job(self, cohort, place_in_cohort):
+    def job(self, cohort: Cohort, place_in_cohort: int) -> Job:
         """Return the Job of one client of a Cohort."""
         client, round = (int(of[place_in_cohort]) for of in (cohort.clients, cohort.versions))
         state, share = self.cohorts.state_of(round), float(cohort.shares[place_in_cohort])
         return Job(client, round, state, self.experiment.plan(state, round, client), share)
 
-    def arrays(self):
+    def arrays(self) -> dict[str, Mapping[str, AnyArray]]:
         """Return what a checkpoint must keep beside the clients' memories: arrays by part."""
         return {
             "algorithm": self.state,
@@ -130,42 +147,18 @@ class Simulation:
             "cohorts": self.cohorts.arrays(),
         }
 
-    def take(self, arrays):
+    def take(self, arrays: Mapping[str, Mapping[str, AnyArray]]) -> None:
         """Go on from what `arrays` returned."""
         self.state = dict(arrays["algorithm"])
         self.experiment.selector.take(arrays["selector"])
         self.cohorts.take(arrays["cohorts"])
 
-    def _placed(self, cohort):
-        """Return the rank of each client of a cohort, int64[n], and its predicted work."""
-        work = np.where(cohort.dropped, 0.0, self.experiment.work(cohort.clients))
-        if not self._remembers:
-            return place(work, self._pace.seconds), work
-        homes = self.store.homes_of(cohort.clients)
-        asked = np.flatnonzero(np.where(homes < 0, 0, homes) == self.comm.rank)
-        loads = np.zeros(len(work))
-        for i in asked.tolist():
-            loads[i] = self.algorithm.load(self.next_round, int(cohort.clients[i]))
-        work = work * self.comm.sum_array(loads)
-        return at_home(place(work, self._pace.seconds), work, homes), work
-
-    @property
-    def _remembers(self):
-        """True if clients keep anything between rounds."""
-        return self.algorithm.remembers or bool(self.experiment.stages)
-
-    def _move(self, cohort, ranks):
-        """Bring the clients' memories to the ranks that simulate them; return the bytes sent."""
-        if not self._remembers:
-            return 0
-        return self.store.move(self.comm, cohort.clients, ranks)
-
-    def _discard(self):
+    def _discard(self) -> None:
         """Forget what this round began."""
         self.store.discard()
         self._early.drop()
 
-    def _agree(self, clients):
+    def _agree(self, clients: AnyArray | None) -> tuple[bool, int]:
         """Wait for all ranks; return whether one left its clients early, and the rejected in all.
 
         `clients` are this rank's rows, None if it left early. `stopping` is then alike on all.
@@ -176,13 +169,13 @@ class Simulation:
         self.stopping = bool(asked)
         return bool(early), refused
 
-    def _gathered(self, reasons):
+    def _gathered(self, reasons: Reasons) -> Reasons:
         """Return [(client, reason)] of all ranks' rejected clients, in order of client."""
         rows = np.array([(client, text.encode()) for client, text in reasons], REASON)
         rows = columns.by_client(self.comm.gather_rows(rows))
         return [(int(client), text.decode(errors="replace")) for client, text in rows]
 
-    def _too_many(self, reasons, clients):
+    def _too_many(self, reasons: Reasons, clients: int) -> RejectedError:
         """Return the error that names the rejected clients of a round."""
         limit = self.experiment.config.clients.max_rejected
         return RejectedError(
@@ -191,7 +184,9 @@ class Simulation:
             f"{self.algorithm.remedy} and run again, or resume with a larger clients.max_rejected"
         )
 
-    def _train(self, cohort, mine, sums, sent):
+    def _train(
+        self, cohort: Cohort, mine: Bools, sums: dict[str, Total], sent: columns.Sent
+    ) -> tuple[AnyArray | None, Reasons]:
         """Train this rank's clients and add what arrives to its sums.
 
         Returns their rows, and [(client, reason)] of the rejected ones; None for the rows if a
@@ -200,7 +195,7 @@ class Simulation:
         rows, reasons = [], []
         places = np.flatnonzero(mine & ~cohort.dropped)
         server, engine = self.experiment.server_side(), self.experiment.engine
-        for place_in_cohort in np.flatnonzero(mine & cohort.dropped):
+        for place_in_cohort in np.flatnonzero(mine & cohort.dropped).tolist():
             rows.append(self._lose(cohort, place_in_cohort, server, sent))
         for done in visits(server, engine, self._jobs(cohort, places, sums)):
             row, reason = self._take_in(done, sums, sent, cohort.clients)
@@ -213,7 +208,7 @@ class Simulation:
         table["round"], table["rank"] = self.next_round, self.comm.rank
         return table, reasons
 
-    def _jobs(self, cohort, places, sums):
+    def _jobs(self, cohort: Cohort, places: Integers, sums: dict[str, Total]) -> Iterator[Job]:
         """Yield the Job of each client at `places`, until asked to stop."""
         for left, place_in_cohort in zip(range(len(places), 0, -1), places, strict=True):
             if self.stop.asked:
@@ -222,7 +217,9 @@ class Simulation:
             self._progress.note(self.next_round, int(cohort.clients[place_in_cohort]))
             yield self.job(cohort, place_in_cohort)
 
-    def _lose(self, cohort, place_in_cohort, server, sent):
+    def _lose(
+        self, cohort: Cohort, place_in_cohort: int, server: Server, sent: columns.Sent
+    ) -> AnyArray:
         """Return the row of a client that receives its messages and sends nothing."""
         job = self.job(cohort, place_in_cohort)
         down = server.messages.down(job.plan)
@@ -230,14 +227,16 @@ class Simulation:
         samples, outcome = self.experiment.sizes[job.client], cohort.outcomes[place_in_cohort]
         return columns.lost_row(job.client, samples, down, outcome)
 
-    def _take_in(self, done, sums, sent, cohort):
+    def _take_in(
+        self, done: Visit, sums: dict[str, Total], sent: columns.Sent, cohort: Integers
+    ) -> tuple[AnyArray, str]:
         """Add what arrived in a Visit to the sums; return the client's row, and any rejection."""
         experiment, job = self.experiment, done.job
         flops = experiment.flops(job.plan, done.report) if done.report else 0
         row = columns.client_row(done, experiment.sizes[job.client], flops)
         in_time = columns.in_time(row, self.cohorts.conditions)
         sent.add(done.down, done.up if in_time else [], done.sent if in_time else None)
-        if row["status"] == COMPLETED:
+        if row["status"] == COMPLETED and done.arrival is not None:
             done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
             row["status"] = REJECTED if done.reason else COMPLETED
             for stage in () if done.reason else experiment.stages:
@@ -246,7 +245,7 @@ class Simulation:
                 self.store.stage(job.client, done.memory)
         return row, done.reason if row["status"] == REJECTED else ""
 
-    def _step(self, sums, cohort, clients):
+    def _step(self, sums: Sums, cohort: Cohort, clients: AnyArray) -> None:
         """Let the stages, the method and the server's optimiser make the next state."""
         completed = clients["client"][clients["status"] == COMPLETED]
         for stage in self.experiment.stages[::-1]:
@@ -257,7 +256,14 @@ class Simulation:
         returned.state(after, self.experiment.layout, self.algorithm, "step")
         self.state = self.experiment.server.step(self.state, apart(after, sums))
 
-    def _row(self, cohort, clients, sums, sent, score):
+    def _row(
+        self,
+        cohort: Cohort,
+        clients: AnyArray,
+        sums: Sums,
+        sent: columns.Sent,
+        score: Score | None,
+    ) -> columns.RoundRecord:
         """Let virtual time pass, and put the round's columns together."""
         experiment, start, number = self.experiment, self.virtual_time, self.next_round
         self.virtual_time = self.cohorts.let_time_pass(clients, start)
@@ -271,7 +277,14 @@ class Simulation:
         layers = sent.layers(columns.could_send(clients))
         return columns.RoundRecord(found, clients, layers, experiment.metrics_of(score))
 
-    def _measured(self, row, phases, mpi_bytes, ranks, work):
+    def _measured(
+        self,
+        row: columns.RoundRecord,
+        phases: Phases,
+        mpi_bytes: int,
+        ranks: Integers,
+        work: Reals,
+    ) -> columns.RoundRecord:
         """Add what was measured, from all ranks, and learn each rank's pace from it."""
         seconds = np.array([[phases.seconds[name] for name in PHASES]])
         more = [[float(mpi_bytes), float(peak())]]
@@ -280,6 +293,5 @@ class Simulation:
         row.columns["mpi_bytes"] = int(everyone[:, -2].sum())
         row.columns["memory_peak"] = everyone[:, -1].max()
         self._early.learn(row.phases, work.sum())
-        done = np.bincount(ranks, work, self.comm.size)
-        self._pace.learn(row.phases[PHASES.index("train")], done)
+        self._placement.learn(ranks, work, row.phases[PHASES.index("train")])
         return row

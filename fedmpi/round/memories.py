@@ -6,10 +6,15 @@ no result depends on the ranks. What does not fit the memory bound waits on the 
 
 import json
 from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from math import prod
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Integers, Memory
+from fedmpi.comm.base import Comm
 from fedmpi.errors import MessageError
 from fedmpi.record.digest import number_type
 from fedmpi.round.spill import Spill
@@ -20,7 +25,7 @@ ENTRY = 600  # bytes of Python's objects around a client's memory of one array
 _SIZE = np.dtype("<u8")
 
 
-def pack(arrays):
+def pack(arrays: Memory) -> bytes:
     """Return a dict of arrays as bytes: the header's length, a JSON header, the raw arrays.
 
     Numbers are little-endian; a header entry is [name, dtype, shape].
@@ -28,19 +33,19 @@ def pack(arrays):
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     arrays = {name: a.astype(a.dtype.newbyteorder("<"), copy=False) for name, a in arrays.items()}
     header = json.dumps([[name, a.dtype.str, a.shape] for name, a in arrays.items()]).encode()
-    parts = [np.array(len(header), _SIZE).tobytes(), header]
-    return b"".join(parts + [a.reshape(-1).view(np.uint8) for a in arrays.values()])
+    raw = [a.reshape(-1).view(np.uint8).data for a in arrays.values()]
+    return b"".join([np.array(len(header), _SIZE).tobytes(), header, *raw])
 
 
-def unpack(data):
+def unpack(data: bytes | bytearray) -> dict[str, AnyArray]:
     """Return the dict of arrays in bytes from `pack`; nothing in them is executed.
 
     Raises MessageError if the bytes are not whole or contradict themselves.
     """
-    data = memoryview(data)  # whose parts are no copies
+    whole = memoryview(data)  # whose parts are no copies
     try:
-        end = _SIZE.itemsize + int(np.frombuffer(data, _SIZE, 1)[0])
-        header = json.loads(bytes(data[_SIZE.itemsize : end]))
+        end = _SIZE.itemsize + int(np.frombuffer(whole, _SIZE, 1)[0])
+        header = json.loads(bytes(whole[_SIZE.itemsize : end]))
         entries = [(str(name), number_type(dtype), tuple(shape)) for name, dtype, shape in header]
         sizes = [_bytes_of(dtype, shape) for _, dtype, shape in entries]
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -49,7 +54,7 @@ def unpack(data):
         raise MessageError(f"client memory: {len(data)} bytes, its header says {end + sum(sizes)}")
     arrays = {}
     for (name, dtype, shape), size in zip(entries, sizes, strict=True):
-        block = np.frombuffer(data[end : end + size], dtype)
+        block = np.frombuffer(whole[end : end + size], dtype)
         arrays[name] = block.reshape(shape).astype(dtype.newbyteorder("="))
         end += size
     return arrays
@@ -72,51 +77,54 @@ class ClientStore:
         Where on the disk; default: the system's temporary folder.
     """
 
-    def __init__(self, homes=(), limit=LIMIT, folder=None):
-        self._limit, self._filed = limit, Spill(folder)
-        self._held, self._size, self._staged = OrderedDict(), 0, set()
+    def __init__(
+        self, homes: AnyArray | Sequence[int] = (), limit: int = LIMIT, folder: Path | None = None
+    ) -> None:
+        self._limit, self._filed, self._size = limit, Spill(folder), 0
+        self._held: OrderedDict[Hashable, Memory] = OrderedDict()
+        self._staged: set[int] = set()
         self._home = np.asarray(homes, np.int32)  # rank + 1, 0 for none
 
-    def __getitem__(self, client):
+    def __getitem__(self, client: int) -> Memory:
         """Return the memory of a client, a dict of arrays that are not to be changed."""
         return self._get((client, "kept"))
 
-    def packed(self, client):
+    def packed(self, client: int) -> bytes:
         """Return the bytes of a client's memory, as from `pack`; it stays where it is."""
         key = client, "kept"
         return self._filed.get(key) if key in self._filed else pack(self._held[key])
 
-    def stage(self, client, arrays):
+    def stage(self, client: int, arrays: Memory) -> None:
         """Take a client's next memory, a dict of arrays; it counts after `commit`."""
         self._staged.add(client)
         self._put((client, "staged"), arrays)
 
-    def commit(self):
+    def commit(self) -> None:
         """Let the staged memories count."""
         for client in sorted(self._staged):
             self._put((client, "kept"), self._pop((client, "staged")))
         self._staged.clear()
 
-    def discard(self):
+    def discard(self) -> None:
         """Forget the staged memories."""
         for client in self._staged:
             self._pop((client, "staged"))
         self._staged.clear()
 
-    def clients(self):
+    def clients(self) -> list[int]:
         """Return the clients that have a memory on this rank, in order."""
         keys = {*self._held, *self._filed}
         return sorted(client for client, state in keys if state == "kept")
 
-    def homes_of(self, clients):
+    def homes_of(self, clients: Integers) -> Integers:
         """Return int64[n]: the rank that holds the memory of each of `clients`, -1 for none."""
         return self._home[clients].astype(np.int64) - 1
 
-    def settle(self, clients, ranks):
+    def settle(self, clients: Integers, ranks: Integers) -> None:
         """Note that the memories of `clients` int64[n] are on `ranks` int64[n] from now on."""
         self._home[clients] = ranks + 1
 
-    def move(self, comm, clients, ranks):
+    def move(self, comm: Comm, clients: Integers, ranks: Integers) -> int:
         """Bring the memories of `clients` to `ranks` (int64[n] each); collective over `comm`.
 
         Returns the number of bytes that this rank sent.
@@ -127,7 +135,7 @@ class ClientStore:
         counts = np.bincount(ranks[mine], minlength=comm.size)
         leaving = [part.tolist() for part in np.split(going, np.cumsum(counts)[:-1])]
 
-        def take(client):
+        def take(client: int) -> bytes:
             """Return the bytes of a client that leaves, and count them."""
             nonlocal sent
             data = self._take_out(client)
@@ -139,14 +147,14 @@ class ClientStore:
         self.settle(clients, ranks)
         return sent
 
-    def _take_out(self, client):
+    def _take_out(self, client: int) -> bytes:
         """Remove a client's memory and return its bytes; b"" if it has none."""
         key = client, "kept"
         if key in self._filed:
             return self._filed.pop(key)
         return pack(self._pop(key)) if key in self._held else b""
 
-    def _get(self, key):
+    def _get(self, key: Hashable) -> Memory:
         """Return an entry, brought back from the disk if it is there; it is now the last used."""
         if key in self._filed:
             self._put(key, self._pop(key))
@@ -154,7 +162,7 @@ class ClientStore:
             self._held.move_to_end(key)
         return dict(self._held.get(key, {}))
 
-    def _put(self, key, arrays):
+    def _put(self, key: Hashable, arrays: Memory) -> None:
         """Hold an entry; those used longest ago go to the disk while there are too many bytes."""
         self._pop(key)
         self._held[key] = arrays
@@ -164,7 +172,7 @@ class ClientStore:
             self._size -= _bytes(arrays)
             self._filed.put(oldest, pack(arrays))
 
-    def _pop(self, key):
+    def _pop(self, key: Hashable) -> Memory:
         """Remove an entry wherever it is and return it; an empty dict if there is none."""
         if key in self._filed:
             return unpack(self._filed.pop(key))
@@ -173,12 +181,12 @@ class ClientStore:
         return arrays
 
 
-def _bytes(arrays):
+def _bytes(arrays: Memory) -> int:
     """Bytes that a memory takes; 0 of none."""
     return sum(array.nbytes for array in arrays.values()) + ENTRY * bool(arrays)
 
 
-def _bytes_of(dtype, shape):
+def _bytes_of(dtype: np.dtype[Any], shape: Sequence[int]) -> int:
     """Bytes of an array of a header, or ValueError if it is none that `pack` writes."""
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError(f"no array of {dtype} and shape {shape}")

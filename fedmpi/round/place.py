@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from fedmpi.arrays import Integers, Reals
 from fedmpi.kernels import longest_first
 
 
-def place(costs, pace):
+def place(costs: Reals, pace: Reals) -> Integers:
     """Give each client to the rank that is free first, costliest clients first.
 
     Every rank computes the same answer from the same numbers (longest processing time
@@ -29,7 +30,7 @@ def place(costs, pace):
     return ranks
 
 
-def at_home(ranks, costs, homes):
+def at_home(ranks: Integers, costs: Reals, homes: Integers) -> Integers:
     """Let clients of equal cost change places so that as many as can stay where they are.
 
     Parameters
@@ -59,7 +60,7 @@ def at_home(ranks, costs, homes):
     return placed
 
 
-def _turns(keys):
+def _turns(keys: Integers) -> Integers:
     """Return int64[n]: how many equal keys come before each of `keys` int64[n]."""
     order = np.argsort(keys, kind="stable")
     first = np.flatnonzero(np.diff(keys[order], prepend=-2))  # no key is below -1
@@ -68,6 +69,6 @@ def _turns(keys):
     return turns
 
 
-def _count(among, keys):
+def _count(among: Integers, keys: Integers) -> Integers:
     """Return int64[n]: how often each of `keys` int64[n] is in `among`, which is sorted."""
     return np.searchsorted(among, keys, side="right") - np.searchsorted(among, keys)

@@ -4,13 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from fedmpi.arrays import State, Vector
+from fedmpi.comm.base import Comm
 from fedmpi.errors import ClientError
-from fedmpi.learn.evaluate import OwnScore, evaluate, with_statistics
+from fedmpi.learn.evaluate import OwnScore, Score, evaluate, with_statistics
+from fedmpi.plan import Own
 from fedmpi.rng import rng_for
+from fedmpi.round.fixed import Experiment
 from fedmpi.totals import Total
 
 
-def score_of(experiment, state, round, comm):
+def score_of(experiment: Experiment, state: State, round: int, comm: Comm) -> Score | None:
     """Return the Score of a round's `state`, None if it is not due; collective over `comm`.
 
     It is due every run.eval_every rounds and in the last one, where there are test samples.
@@ -46,21 +50,21 @@ def score_of(experiment, state, round, comm):
         if own is not None:
             index = experiment.test_split.of(client)
             tally[:, place] = experiment.engine.right_answers(own, experiment.test, index)
-    comm.sum_array(tally)
+    right, count = comm.sum_array(tally)
     weights, of_mean = mean.over(comm, state["weights"]), np.nan
     if weights is not None:
         of_mean = evaluate(experiment.engine, weights, experiment.test, classes, comm).accuracy
-    return replace(found, own=OwnScore(clients, *tally, among=len(able), of_mean=of_mean))
+    return replace(found, own=OwnScore(clients, right, count, len(able), of_mean))
 
 
 class _Mean:
     """The plain mean of clients' own models, summed as exactly as a round's."""
 
-    def __init__(self, experiment, clients):
+    def __init__(self, experiment: Experiment, clients: int) -> None:
         self._total = Total(experiment.layout)
         self._share, self._odd = 1 / clients, np.zeros(1, np.int64)
 
-    def add(self, own, weights):
+    def add(self, own: Own | None, weights: Vector) -> None:
         """Add an Own, or the global `weights` where it is None.
 
         A smaller network, and numbers that no sum can hold, have no mean with the others.
@@ -73,7 +77,7 @@ class _Mean:
         except ClientError:
             self._odd += 1
 
-    def over(self, comm, old):
+    def over(self, comm: Comm, old: Vector) -> Vector | None:
         """Return float32[P], the mean over all ranks' clients; None if there is none."""
         for array in (self._odd, self._total.sum, self._total.cover):
             comm.sum_array(array)

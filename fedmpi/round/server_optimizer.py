@@ -8,7 +8,15 @@ without bias correction as in the paper.
 Deviation: v starts at 0; the paper asks for at least epsilon squared, its tau squared.
 """
 
+from typing import TypeAlias
+
 import numpy as np
+
+from fedmpi.arrays import State, Vector
+from fedmpi.config import ServerSection
+
+Move: TypeAlias = tuple[Vector, Vector, Vector]
+"""The next m, the next v and the move, float32[P] each."""
 
 
 class ServerOptimizer:
@@ -18,10 +26,10 @@ class ServerOptimizer:
     checkpointed with it. With optimizer = "average" the proposed step is the step.
     """
 
-    def __init__(self, keys):
+    def __init__(self, keys: ServerSection) -> None:
         self.keys = keys
 
-    def step(self, before, after):
+    def step(self, before: State, after: State) -> State:
         """Return the next state, given the state `before` and the one proposed, `after`.
 
         Each optimiser is a method "_name" of (change, m, v), float32[P] each, and returns the next
@@ -34,29 +42,29 @@ class ServerOptimizer:
         m, v = before.get("server_m", zeros), before.get("server_v", zeros)
         m, v, move = getattr(self, f"_{self.keys.optimizer}")(change, m, v)
         weights = (old + np.float32(self.keys.lr) * move).astype(np.float32)
-        return after | {"weights": weights, "server_m": m, "server_v": v}
+        return {**after, "weights": weights, "server_m": m, "server_v": v}
 
-    def _sgd(self, change, m, v):
+    def _sgd(self, change: Vector, m: Vector, v: Vector) -> Move:
         m = np.float32(self.keys.momentum) * m + change
         return m, v, m
 
-    def _adam(self, change, m, v):
-        b1, b2 = np.float32(self.keys.betas)
+    def _adam(self, change: Vector, m: Vector, v: Vector) -> Move:
+        b1, b2 = np.asarray(self.keys.betas, np.float32)
         m = b1 * m + (1 - b1) * change
         v = b2 * v + (1 - b2) * change**2
         return m, v, self._scaled(m, v)
 
-    def _yogi(self, change, m, v):
-        b1, b2 = np.float32(self.keys.betas)
+    def _yogi(self, change: Vector, m: Vector, v: Vector) -> Move:
+        b1, b2 = np.asarray(self.keys.betas, np.float32)
         m = b1 * m + (1 - b1) * change
         v = v - (1 - b2) * change**2 * np.sign(v - change**2)
         return m, v, self._scaled(m, v)
 
-    def _adagrad(self, change, m, v):
+    def _adagrad(self, change: Vector, m: Vector, v: Vector) -> Move:
         b1 = np.float32(self.keys.betas[0])
         m = b1 * m + (1 - b1) * change
         v = v + change**2
         return m, v, self._scaled(m, v)
 
-    def _scaled(self, m, v):
-        return m / (np.sqrt(v) + np.float32(self.keys.epsilon))
+    def _scaled(self, m: Vector, v: Vector) -> Vector:
+        return np.divide(m, np.sqrt(v) + np.float32(self.keys.epsilon), dtype=np.float32)

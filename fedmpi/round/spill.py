@@ -5,6 +5,9 @@ However the process ends: the system gives the room back, and nothing is left to
 
 import tempfile
 import weakref
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 from fedmpi.errors import FedmpiError
 
@@ -16,30 +19,29 @@ class Spill:
     at most a quarter larger than what it has held at one time of each such size.
     """
 
-    def __init__(self, folder=None):
-        self._folder, self._file, self._end = folder, None, 0
-        self._places = {}  # key -> (place, length)
-        self._free = {}  # room -> the places where so many bytes are free
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder, self._end = folder, 0
+        self._file: BinaryIO | None = None
+        self._places: dict[Hashable, tuple[int, int]] = {}  # key -> (place, length)
+        self._free: dict[int, list[int]] = {}  # room -> the places where so many bytes are free
 
-    def __contains__(self, key):
+    def __contains__(self, key: Hashable) -> bool:
         return key in self._places
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Hashable]:
         return iter(self._places)
 
-    def put(self, key, data):
+    def put(self, key: Hashable, data: bytes) -> None:
         """Write the bytes of a key that is not there. Raises FedmpiError if the disk is full."""
         room = _room(len(data))
         free = self._free.get(room)
         place = free.pop() if free else self._end
         self._end = max(self._end, place + room)
         try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
-                weakref.finalize(self, self._file.close)
-            self._file.seek(place)
-            self._file.write(data)
-            self._file.flush()
+            file = self._opened()
+            file.seek(place)
+            file.write(data)
+            file.flush()
         except OSError as error:
             folder = self._folder or tempfile.gettempdir()
             raise FedmpiError(
@@ -48,21 +50,29 @@ class Spill:
             ) from error
         self._places[key] = place, len(data)
 
-    def get(self, key):
+    def get(self, key: Hashable) -> bytes:
         """Return the bytes of a key; they stay."""
         place, length = self._places[key]
-        self._file.seek(place)
-        return self._file.read(length)
+        file = self._opened()
+        file.seek(place)
+        return file.read(length)
 
-    def pop(self, key):
+    def pop(self, key: Hashable) -> bytes:
         """Return the bytes of a key, and give back their room."""
         data = self.get(key)
         place, length = self._places.pop(key)
         self._free.setdefault(_room(length), []).append(place)
         return data
 
+    def _opened(self) -> BinaryIO:
+        """Return the file, made when it is first asked for."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
+        return self._file
 
-def _room(size):
+
+def _room(size: int) -> int:
     """Return the bytes set aside for `size`: rounded up to three significant binary digits."""
     shift = max(size.bit_length() - 3, 0)
     return -(-size >> shift) << shift

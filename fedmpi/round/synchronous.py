@@ -1,11 +1,16 @@
 """Synchronous rounds: all clients of a round begin with it, from the same state."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fedmpi import returned
+from fedmpi.arrays import AnyArray, State
+from fedmpi.exchange import Arrival, Job
 from fedmpi.round import columns
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of, world_of
-from fedmpi.round.columns import COMPLETED, DROPPED
+from fedmpi.round.fixed import Experiment
+from fedmpi.round.status import COMPLETED, DROPPED
 from fedmpi.world.availability import available, dropped
 from fedmpi.world.conditions import conditions_of
 
@@ -13,10 +18,11 @@ from fedmpi.world.conditions import conditions_of
 class Synchronous(Cohorts):
     """Rounds that wait for all clients, or end at a deadline."""
 
-    def __init__(self, fixed):
-        self._fixed, self._state, self.conditions = fixed, None, None
+    def __init__(self, fixed: Experiment) -> None:
+        self._fixed = fixed
+        self._state: State = {}
 
-    def cohort(self, state, round, now):
+    def cohort(self, state: State, round: int, now: float) -> Cohort:
         """Select among the clients that are there; some of them will be lost."""
         fixed, self._state = self._fixed, state
         config, devices, seed = fixed.config, fixed.devices, fixed.config.run.seed
@@ -32,21 +38,21 @@ class Synchronous(Cohorts):
         lost = dropped(devices, clients, seed, round)
         return Cohort(clients, shares, np.where(lost, DROPPED, COMPLETED), versions, begun)
 
-    def state_of(self, version):
+    def state_of(self, version: int) -> State:
         """Return the state of this round's begin."""
         return self._state
 
-    def received(self, job, arrival):
+    def received(self, job: Job, arrival: Arrival) -> Arrival:
         """Return the arrival as it is."""
         return arrival
 
-    def let_time_pass(self, clients, start):
+    def let_time_pass(self, clients: AnyArray, start: float) -> float:
         """Write down when each client began and ended; the round ends with the slowest."""
         return columns.let_time_pass(clients, self.conditions)
 
-    def arrays(self):
+    def arrays(self) -> Mapping[str, AnyArray]:
         """Nothing is under way between rounds."""
         return {}
 
-    def take(self, arrays):
+    def take(self, arrays: Mapping[str, AnyArray]) -> None:
         """Nothing was under way."""

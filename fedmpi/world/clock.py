@@ -5,25 +5,27 @@ machine. A schedule turns the clients' seconds into the end of the round.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+from fedmpi.arrays import Reals
+from fedmpi.world.devices import Devices
 
 
 @dataclass(frozen=True, eq=False)
 class Spans:
     """Virtual seconds of clients in a round, float64[n] each."""
 
-    down: np.ndarray
-    compute: np.ndarray
-    up: np.ndarray
+    down: Reals
+    compute: Reals
+    up: Reals
 
     @property
-    def total(self):
+    def total(self) -> Reals:
         """float64[n]: from the start of the round until the server has the report."""
         return self.down + self.compute + self.up
 
 
-def spans(devices, clients, bytes_down, bytes_up, flops):
+def spans(devices: Devices, clients: Any, bytes_down: Any, bytes_up: Any, flops: Any) -> Spans:
     """Return the Spans of `clients` int64[n], from bytes int64[n] and FLOPs float64[n].
 
     Single numbers in the place of arrays give those of one client, the same bits.

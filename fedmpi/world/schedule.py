@@ -9,29 +9,34 @@ from its own seconds alone, and is known where it is simulated, without asking t
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import Bools, Integers
+from fedmpi.simulated import ScheduleSection
 from fedmpi.world.clock import Spans
+from fedmpi.world.devices import Devices
 
 
 @dataclass(frozen=True)
 class Schedule:
     """A round of at most `deadline_s` virtual seconds; a synchronous one has no end of its own."""
 
-    deadline_s: float = math.inf
+    deadline_s: Any = math.inf  # or float64[n], of each client
 
-    def late(self, span):
+    def late(self, span: Spans) -> Any:
         """Return bool[n]: whether the report of a client, with such Spans, comes too late."""
         return span.total > self.deadline_s
 
-    def through(self, span, devices, clients, bytes_up):
+    def through(self, span: Spans, devices: Devices, clients: Any, bytes_up: Any) -> Integers:
         """Return int64[n]: how many of `bytes_up` int64[n] the server had at the deadline."""
         sending = self.deadline_s - span.down - span.compute - devices.latency_s[clients]
         through = np.floor(sending * 1e6 * devices.up_mbit_s[clients] / 8)
-        return np.clip(through, 0, bytes_up).astype(np.int64)
+        whole: Integers = np.clip(through, 0, bytes_up).astype(np.int64)
+        return whole
 
-    def settled(self, span, late, dropped):
+    def settled(self, span: Spans, late: Bools, dropped: Bools) -> Spans:
         """Return the Spans as the server sees them, float64[n]; `late` and `dropped` are bool[n].
 
         Those of a late client end at the deadline. One that is lost has only received.
@@ -42,7 +47,7 @@ class Schedule:
         up = np.where(dropped, 0.0, np.where(late, left - compute, span.up))
         return Spans(down, compute, up)
 
-    def end(self, start, span, missing):
+    def end(self, start: float, span: Spans, missing: Bools) -> float:
         """Return the virtual second at which a round ends that began at `start`.
 
         `span` are settled Spans [n], `missing` bool[n] the late and dropped. A deadline is waited
@@ -54,6 +59,6 @@ class Schedule:
         return start + float(span.total.max(initial=0.0))
 
 
-def schedule_of(section):
+def schedule_of(section: ScheduleSection) -> Schedule:
     """Return the Schedule of a [schedule] section."""
     return Schedule() if section.deadline_s is None else Schedule(section.deadline_s)

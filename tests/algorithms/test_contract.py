@@ -12,8 +12,8 @@ from fedmpi.errors import FedmpiError
 from fedmpi.experiment import contract
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
-from fedmpi.round.columns import COMPLETED
 from fedmpi.round.loop import Simulation
+from fedmpi.round.status import COMPLETED
 from tests.algorithms.problem import experiment, fedavg, simulate, trained
 
 # Keys under which a method does in four rounds what it is for.

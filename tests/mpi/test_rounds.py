@@ -14,7 +14,8 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.record.schema import COLLECTIVES
-from fedmpi.round import loop
+from fedmpi.round import placement
+from fedmpi.round.loop import Simulation
 from tests.round.test_loop import TREE
 
 ALGORITHMS = get_args(CollectiveSection.model_fields["algorithm"].annotation)
@@ -46,7 +47,7 @@ PLANNED = ("fedavg", "fedlp", "fedskel")  # what they send is known before they 
 
 def weights_after(comm, method, rounds_to_run):
     tree = TREE | {"model": {"name": "mlp"}, "algorithm": {"name": method} | METHODS[method]}
-    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
+    run = Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
     times = [run.round().columns["virtual_time"] for _ in range(rounds_to_run)]
     return run.state["weights"], times
 
@@ -57,7 +58,7 @@ def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
     for seed in range(2):
         draw = np.random.default_rng(seed)  # the same on all ranks, as a placement must be
         monkeypatch.setattr(
-            loop, "place", lambda costs, pace, d=draw: d.integers(0, comm.size, len(costs))
+            placement, "place", lambda costs, pace, d=draw: d.integers(0, comm.size, len(costs))
         )
         shuffled, again = weights_after(comm, method, 5)
         np.testing.assert_array_equal(shuffled, expected)
@@ -74,7 +75,7 @@ class Remembers(FedAvg):
 
 def test_a_state_may_have_arrays_of_a_sum(comm):
     tree = TREE | {"model": {"name": "mlp"}, "algorithm": {"name": f"{__name__}:Remembers"}}
-    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
+    run = Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
     run.round()
     first = {name: array.copy() for name, array in run.state.items()}
     run.round()
@@ -101,7 +102,7 @@ def test_the_configuration_names_every_collective_and_the_schema_too():
 
 def test_one_client_for_many_ranks_leaves_some_idle(comm):
     tree = TREE | {"clients": {"number": 9, "per_round": 1}}
-    run = loop.Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
+    run = Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
     assert run.round().columns["clients_completed"] == 1
 
 
@@ -136,7 +137,7 @@ def seen_on_many_ranks_as_on_one(comm, method, sections):
     tree = TREE | sections | {"model": {"name": "mlp"}}
     tree |= {"algorithm": {"name": method} | METHODS[method]}
     many, alone = (
-        loop.Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
+        Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
         for ranks in (comm, Serial())
     )
     seen = set()

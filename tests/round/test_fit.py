@@ -9,7 +9,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.round.columns import COMPLETED, LATE
+from fedmpi.round.status import COMPLETED, LATE
 from fedmpi.world.clock import spans
 from tests.algorithms.problem import experiment, simulate, trained
 

@@ -10,8 +10,8 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.buffered import FLIGHT, fly
-from fedmpi.round.columns import COMPLETED, DROPPED, LATE, REJECTED
 from fedmpi.round.loop import Simulation
+from fedmpi.round.status import COMPLETED, DROPPED, LATE, REJECTED
 from tests.algorithms.problem import trained
 
 TREE = {

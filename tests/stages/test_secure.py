@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fedmpi.errors import ConfigError, FedmpiError
-from fedmpi.round.columns import COMPLETED, DROPPED, LATE
 from fedmpi.round.loop import Simulation
+from fedmpi.round.status import COMPLETED, DROPPED, LATE
 from fedmpi.stages.secure import Secure
 from tests.stages.test_stages import TREE, assemble_tree, same_bits, simulation, stage, weights_of
 

@@ -1,0 +1,46 @@
+"""Where the clients of a round are simulated: predicted work, measured pace, what clients keep."""
+
+import numpy as np
+
+from fedmpi.arrays import Integers, Reals
+from fedmpi.comm.base import Comm
+from fedmpi.round.cohort import Cohort
+from fedmpi.round.fixed import Experiment
+from fedmpi.round.pace import Pace
+from fedmpi.round.place import at_home, place
+
+
+class Placement:
+    """Gives the clients of each round to ranks, alike on all of them; no result depends on it."""
+
+    def __init__(self, experiment: Experiment, comm: Comm) -> None:
+        self._experiment, self._comm, self._pace = experiment, comm, Pace(comm.size)
+        # True if clients keep anything between rounds.
+        self._remembers = experiment.algorithm.remembers or bool(experiment.stages)
+
+    def of(self, cohort: Cohort, round: int) -> tuple[Integers, Reals]:
+        """Return the rank of each client of a Cohort, int64[n], and its predicted work.
+
+        Collective where clients keep anything between rounds.
+        """
+        experiment, comm, pace = self._experiment, self._comm, self._pace.seconds
+        work = np.where(cohort.dropped, 0.0, experiment.work(cohort.clients))
+        if not self._remembers:
+            return place(work, pace), work
+        homes = experiment.memories.homes_of(cohort.clients)
+        asked = np.flatnonzero(np.where(homes < 0, 0, homes) == comm.rank)
+        loads = np.zeros(len(work))
+        for i in asked.tolist():
+            loads[i] = experiment.algorithm.load(round, int(cohort.clients[i]))
+        work = work * comm.sum_array(loads)
+        return at_home(place(work, pace), work, homes), work
+
+    def move(self, cohort: Cohort, ranks: Integers) -> int:
+        """Bring the clients' memories to their `ranks`; return the bytes sent. Collective."""
+        if not self._remembers:
+            return 0
+        return self._experiment.memories.move(self._comm, cohort.clients, ranks)
+
+    def learn(self, ranks: Integers, work: Reals, seconds: Reals) -> None:
+        """Take the measured seconds float64[P] of a round whose clients were on `ranks`."""
+        self._pace.learn(seconds, np.bincount(ranks, work, self._comm.size).astype(np.float64))
