@@ -11,6 +11,7 @@ from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, outgoing
+from fedmpi.sparsity import inputs_of
 from fedmpi.stage import within
 from fedmpi.stages import Stage, applied
 
@@ -55,6 +56,27 @@ def _made_up(job: Job, layout: Layout, seed: int) -> Report:
     drawn = rng_for(seed, "dry-run", job.round, job.client).standard_normal(layout.size, np.float32)
     moved = trained if plan.update is None else trained & (plan.update != 0)
     weights = start + np.where(moved, np.float32(SCALE) * drawn, np.float32(0))
-    mask = Support.all(layout).mask() if plan.mask is None else plan.mask
-    statistics = {"moved": np.ones(layout.size, bool), "mask": mask}
-    return Report(job.client, 1, 1, 1, 0.0, weights, lr=1.0, statistics=statistics)
+    measured = {name: _measured(name, plan, layout, drawn) for name in plan.statistics}
+    return Report(job.client, 1, 1, 1, 0.0, weights, lr=1.0, statistics=measured)
+
+
+def _measured(name, plan, layout, drawn):
+    """Return a statistic of a Report, as a Plan may ask for it; numbers are those of `drawn`."""
+    if name == "moved":
+        return np.ones(layout.size, bool)
+    if name == "mask":
+        return Support.all(layout).mask() if plan.mask is None else plan.mask
+    if name in ("activations", "relevance"):
+        return [np.resize(np.abs(drawn), layer.rows) for layer in layout.layers]
+    if name == "columns":
+        return [np.resize(drawn, size) for size in _inputs(layout, plan.submodel)]
+    return drawn**2 if name == "squares" else drawn
+
+
+def _inputs(layout, part):
+    """Return how many inputs each layer reads in the network that a client has."""
+    sizes = inputs_of(layout)
+    if part is None or part.rows is None:
+        return sizes
+    before = [(1, 1), *((sum(keep), len(keep)) for keep in part.rows[:-1])]
+    return [size // rows * left for size, (left, rows) in zip(sizes, before, strict=True)]

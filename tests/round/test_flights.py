@@ -163,10 +163,23 @@ def test_a_stale_change_that_makes_too_large_a_weight_gets_its_client_rejected()
     assert (row.clients["status"] == REJECTED)[found].all()
 
 
-@pytest.mark.parametrize("name", ["scaffold", "topk", "adp-v2"])
-def test_a_method_whose_messages_are_known_after_training_flies_by_a_dry_run(name):
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("scaffold", {}),
+        ("topk", {"share": 0.1}),
+        ("adp-v2", {}),
+        ("fedrts", {"every": 1, "until": 1.0}),
+        ("fedtiny", {"candidates": 1, "every": 1, "until": 1.0, "layers": "all"}),
+        ("prunefl", {"every": 2}),
+        ("prunefl", {"every": 2, "variant": "authors"}),
+        ("skeletonization", {"criterion": 10.0}),
+        ("static-mask", {"mask": "grasp"}),
+    ],
+)
+def test_a_method_whose_messages_are_known_after_training_flies_by_a_dry_run(name, keys):
     """Alone at work it is a synchronous run; its clock is exact where the size is."""
-    method = {"name": name} | ({"share": 0.1} if name == "topk" else {})
+    method = {"name": name} | keys
     alone = {"clients": {"per_round": 1}, "algorithm": method, "model": {"name": "mlp"}}
     one = simulation(**alone, schedule={"mode": "async", "buffer_size": 1})
     other = simulation(**alone, schedule={"mode": "sync", "buffer_size": None})
