@@ -15,6 +15,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, lt=1)]
+# Of Erdos-Renyi-Kernel: the densities of layers underflow with much larger powers.
+ERKPower = Annotated[float, Field(ge=0, le=10)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # Of simulated devices: virtual times, joules and grams stay finite within these limits.
 Speed = Annotated[float, Field(ge=1e-6, le=1e15)]

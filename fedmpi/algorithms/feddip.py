@@ -33,6 +33,7 @@ from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import ERKPower, NotNegative
 
 
 class FedDIP(Algorithm, name="feddip"):
@@ -47,9 +48,9 @@ class FedDIP(Algorithm, name="feddip"):
         start: float = Field(0.5, ge=0, lt=1)  # s_0
         end: float = Field(0.9, ge=0, lt=1)  # s_p
         every: int = Field(5, ge=1)  # R, rounds between masks
-        penalty: float = Field(1e-3, ge=0)  # lambda_max
+        penalty: NotNegative = 1e-3  # lambda_max
         steps: int = Field(20, ge=2)  # Q, of the penalty
-        power: float = Field(1.0, ge=0)  # of ERK
+        power: ERKPower = 1.0
         regrow: Literal["dense_average", "released", "feedback"] = "dense_average"
         upload: Literal["dense", "pruned"] = "dense"
         norm: Literal["masked", "dense"] = "masked"

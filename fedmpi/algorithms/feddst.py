@@ -22,6 +22,7 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import ERKPower
 
 
 class FedDST(Algorithm, name="feddst"):
@@ -36,7 +37,7 @@ class FedDST(Algorithm, name="feddst"):
         sparsity: float = Field(0.8, ge=0, lt=1)
         alpha: float = Field(0.01, ge=0, le=1)
         every: int = Field(15, ge=1)  # rounds between adjustments
-        power: float = Field(1.0, ge=0)  # of ERK
+        power: ERKPower = 1.0
         variant: Literal["paper", "released"] = "paper"
 
     def __init__(self, keys, setting):

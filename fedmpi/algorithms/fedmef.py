@@ -20,6 +20,7 @@ from pydantic import Field
 
 from fedmpi import sparsity
 from fedmpi.algorithms.fedtiny import FedTiny
+from fedmpi.section import NotNegative
 
 
 class FedMef(FedTiny, name="fedmef"):
@@ -31,7 +32,7 @@ class FedMef(FedTiny, name="fedmef"):
         candidates: int = Field(1, ge=1)
         alpha: float = Field(0.2, ge=0, le=1)
         layers: Literal["turn", "all"] = "all"
-        penalty: float = Field(1.0, ge=0)
+        penalty: NotNegative = 1.0
         extruded: float = Field(0.5, ge=0, le=1)  # share of the kept weights, at first
 
     def plan(self, state, round, client):

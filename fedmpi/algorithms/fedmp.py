@@ -24,7 +24,7 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
-from fedmpi.section import Unit
+from fedmpi.section import Rate, Unit
 from fedmpi.sparsity import largest, narrowed
 
 
@@ -41,7 +41,7 @@ class FedMP(Algorithm, name="fedmp"):
 
         ratios: tuple[Unit, ...] = (0.0, 0.2, 0.4, 0.6, 0.8)  # shares of rows that go
         discount: float = Field(0.98, gt=0, le=1)  # of older rewards, each round of a client
-        margin: float = Field(0.05, gt=0)  # added to the distance of times
+        margin: Rate = 0.05  # added to the distance of times
 
         @field_validator("ratios")
         @classmethod

@@ -18,12 +18,12 @@ Running statistics are each client's own.
 """
 
 import numpy as np
-from pydantic import Field
 
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
+from fedmpi.section import NotNegative
 
 
 class FedMTL(Algorithm, name="fedmtl"):
@@ -36,7 +36,7 @@ class FedMTL(Algorithm, name="fedmtl"):
         """The [algorithm] keys of FedMTL."""
 
         # None: 10^-(1 + the number of digits of the number of parameters), as in the code.
-        strength: float | None = Field(None, ge=0)
+        strength: NotNegative | None = None
 
     def plan(self, state, round, client):
         """The mean down, the client's model up; its gradient gets 2 s (2 w - mean)."""

@@ -26,6 +26,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.exchange import Coding, Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Rate
 from fedmpi.totals import Total
 
 MASKED = ("conv", "linear")  # kinds of layers whose weights and biases are taken or left
@@ -43,9 +44,9 @@ class FedPM(Algorithm, name="fedpm"):
         """The [algorithm] keys of FedPM."""
 
         values: Literal["signed", "drawn"] = "signed"  # of the fixed weights
-        spread: float = Field(2.718281828459045, gt=0)  # their size times sqrt(inputs)
+        spread: Rate = 2.718281828459045  # their size times sqrt(inputs)
         reset: int = Field(1, ge=1)  # rounds whose masks are averaged
-        margin: float = Field(0.01, gt=0, lt=0.5)  # no theta is nearer to 0 or 1
+        margin: float = Field(0.01, ge=1e-6, lt=0.5)  # no theta is nearer to 0 or 1
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

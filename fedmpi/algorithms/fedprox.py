@@ -6,11 +6,11 @@ F(w) + mu/2 |w - w_t|^2. Deviation: every client does the same number of local e
 the paper's partial work of slow clients is left to the schedule.
 """
 
-from pydantic import Field
 
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import NotNegative
 
 
 class FedProx(Algorithm, name="fedprox"):
@@ -19,7 +19,7 @@ class FedProx(Algorithm, name="fedprox"):
     class Keys(Keys):
         """The [algorithm] keys of FedProx."""
 
-        mu: float = Field(0.01, ge=0)  # weight of the pull; the paper tries 0.001 to 1
+        mu: NotNegative = 0.01  # weight of the pull; the paper tries 0.001 to 1
 
     def plan(self, state, round, client):
         """Everything down, everything up, and the pull between."""

@@ -22,6 +22,7 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Coding, Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import ERKPower
 
 
 class FedRTS(Algorithm, name="fedrts"):
@@ -35,12 +36,12 @@ class FedRTS(Algorithm, name="fedrts"):
         """The [algorithm] keys of FedRTS."""
 
         sparsity: float = Field(0.9, ge=0, lt=1)
-        power: float = Field(1.0, ge=0)  # of ERK
+        power: ERKPower = 1.0
         alpha: float = Field(0.2, ge=0, le=1)
         every: int = Field(10, ge=1)  # rounds between masks
         until: float = Field(0.6, gt=0, le=1)  # of the rounds
         gamma: float = Field(0.5, ge=0, le=1)  # what clients say, against their mean
-        trust: float = Field(10.0, gt=0)  # of one round
+        trust: float = Field(10.0, gt=0, le=1e9)  # of one round
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

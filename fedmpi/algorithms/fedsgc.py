@@ -30,6 +30,7 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import ERKPower
 
 
 class FedSGC(Algorithm, name="fedsgc"):
@@ -43,7 +44,7 @@ class FedSGC(Algorithm, name="fedsgc"):
         """The [algorithm] keys of FedSGC."""
 
         sparsity: float = Field(0.9, ge=0, lt=1)
-        power: float = Field(1.0, ge=0)  # of ERK
+        power: ERKPower = 1.0
         alpha: float = Field(0.2, ge=0, le=1)
         every: int = Field(10, ge=1)  # rounds between moves
         until: float = Field(0.6, gt=0, le=1)  # of the rounds

@@ -17,6 +17,7 @@ from fedmpi.algorithms.personal_mask import PersonalMask
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import ERKPower
 
 
 class FedSpa(PersonalMask, name="fedspa"):
@@ -30,7 +31,7 @@ class FedSpa(PersonalMask, name="fedspa"):
 
         sparsity: float = Field(0.5, ge=0, lt=1)
         alpha: float = Field(0.5, ge=0, le=1)
-        power: float = Field(1.0, ge=0)  # of ERK
+        power: ERKPower = 1.0
 
     def plan(self, state, round, client):
         """What the client's mask holds, both ways; the gradient of all weights afterwards."""

@@ -44,7 +44,7 @@ class FIARSE(Algorithm, name="fiarse"):
         held = Support(self.layout, "coordinate", mask)
         start = np.where(mask, state["weights"], np.float32(0))
         kept, most = np.abs(state["weights"][self._inside & (mask != 0)]), 0.0
-        if self.keys.gradient == "importance" and not mask.all():
+        if self.keys.gradient == "importance" and kept.size and not mask.all():
             most = float(kept.min())
         return Plan(
             down=held, up=held, start=start, mask=mask, update=mask,

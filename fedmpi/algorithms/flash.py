@@ -15,7 +15,8 @@ weights of every layer, the largest ones; they are drawn once for each client.
 
 Deviations: entries that have just gone do not come back at once; numbers that come are exact, not
 drawn; the first weights are not drawn again after the warm-up; its masks move at a step where the
-code has an epoch; with shares below 1 the server scales the counts up to the wanted density.
+code has an epoch; with shares below 1 the server scales the counts up to the wanted density. As in
+the code, a layer of which more than all is wanted is kept whole, and the others get no more for it.
 """
 
 from typing import Literal
@@ -120,7 +121,8 @@ class FLASH(Algorithm, name="flash"):
         tensors = {t: self.layout.tensors[t] for t in self.tensors}
         means = {t: held[tensor.block].sum(dtype=np.float64) for t, tensor in tensors.items()}
         size = sum(tensor.size for tensor in tensors.values())
-        ratio = (1 - self.keys.sparsity) * size / sum(means.values())
+        total = sum(means.values())  # 0 if the sparsity leaves no layer a whole weight
+        ratio = (1 - self.keys.sparsity) * size / total if total else 0.0
         return {t: min(int(n * ratio + 1e-6), tensors[t].size) for t, n in means.items()}
 
     def _held(self, state, client):

@@ -2,16 +2,15 @@
 
 from typing import Literal
 
-from pydantic import Field
-
 from fedmpi.algorithm import ALGORITHMS, Algorithm, Keys
+from fedmpi.section import NotNegative
 
 
 class InsideKeys(Keys):
     """Which algorithm, and its keys."""
 
     inside: Literal["fedavg", "fedprox", "fednova", "scaffold"] = "fedavg"
-    mu: float = Field(0.01, ge=0)  # of FedProx
+    mu: NotNegative = 0.01  # of FedProx
 
 
 class Inside(Algorithm):

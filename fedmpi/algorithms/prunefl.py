@@ -27,6 +27,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import NotNegative, Rate
 from fedmpi.totals import Total
 
 
@@ -43,10 +44,10 @@ class PruneFL(Algorithm, name="prunefl"):
         every: int = Field(50, ge=1)  # rounds between masks
         free: float = Field(0.3, ge=0, le=1)
         halving: float = Field(10000.0, gt=0)  # rounds
-        constant: float = Field(1.0, gt=0)  # seconds of a round without any weight
-        exchange: float = Field(5.56e-6, gt=0)  # seconds to exchange a weight
-        compute: float = Field(1e-9, ge=0)  # seconds for one multiply-add of a weight
-        seconds: tuple[float, ...] = ()  # of a weight of each layer; default: from the two above
+        constant: Rate = 1.0  # seconds of a round without any weight
+        exchange: Rate = 5.56e-6  # seconds to exchange a weight
+        compute: NotNegative = 1e-9  # seconds for one multiply-add of a weight
+        seconds: tuple[Rate, ...] = ()  # of a weight of each layer; default: from the two above
         variant: Literal["paper", "authors", "released"] = "paper"
 
     def __init__(self, keys, setting):
@@ -138,12 +139,11 @@ class PruneFL(Algorithm, name="prunefl"):
 
     def _seconds(self):
         """float64[P]: what each weight adds to a round."""
-        layers = zip(self.layout.layers, self.layout.layer_tensors, strict=True)
-        weights = [(layer, self.layout.tensors[tensors[0]]) for layer, tensors in layers]
-        macs = [layer.macs / weight.size for layer, weight in weights]
         sizes = np.diff(self.layout.starts("layer"))
         if self.keys.seconds:
             return np.repeat(np.array(self.keys.seconds), sizes)
+        layers = zip(self.layout.layers, self.layout.layer_tensors, strict=True)
+        macs = [layer.macs / self.layout.tensors[tensors[0]].size for layer, tensors in layers]
         return self.keys.exchange + self.keys.compute * np.repeat(macs, sizes)
 
     def _adapts(self, round):

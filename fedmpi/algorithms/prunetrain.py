@@ -20,6 +20,7 @@ from pydantic import Field
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
+from fedmpi.section import NotNegative
 from fedmpi.sparsity import Units, prunable
 
 
@@ -33,7 +34,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
     class Keys(Keys):
         """The [algorithm] keys of PruneTrain."""
 
-        penalty: float = Field(0.01, ge=0)
+        penalty: NotNegative = 0.01
         threshold: float = Field(1e-3, ge=0)  # of a row's largest weight
         every: int = Field(10, ge=1)  # rounds between removals
 

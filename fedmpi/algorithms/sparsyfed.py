@@ -34,7 +34,7 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
         """The [algorithm] keys of SparsyFed."""
 
         sparsity: float = Field(0.95, ge=0, lt=1)
-        beta: float = Field(1.25, ge=1)
+        beta: float = Field(1.25, ge=1, allow_inf_nan=False)
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

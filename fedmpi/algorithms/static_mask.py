@@ -30,6 +30,7 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import ERKPower
 from fedmpi.totals import Total
 
 MEASURED = {"snip": ("gradient",), "grasp": ("gradient", "curvature")}
@@ -48,7 +49,7 @@ class StaticMask(Algorithm, name="static-mask"):
 
         mask: Literal["snip", "grasp", "synflow", "erk", "random", "magnitude"] = "snip"
         sparsity: float = Field(0.9, ge=0, lt=1)
-        power: float = Field(1.0, ge=0)  # of ERK
+        power: ERKPower = 1.0
         batches: int = Field(1, ge=1)  # of each client, for SNIP and GraSP
         rescale: bool = False  # first weights / sqrt(density)
 

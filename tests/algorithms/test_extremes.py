@@ -1,0 +1,64 @@
+"""Methods at the ends of their keys: layers without a weight, and numbers that are too large."""
+
+import numpy as np
+import pytest
+
+from fedmpi.errors import ConfigError
+from fedmpi.sparsity import coordinates, prunable
+from tests.algorithms.problem import experiment, simulate, weights_of
+
+EMPTY = 1 - 1e-9  # a sparsity that leaves no weight of a small model
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("feddip", {"start": EMPTY, "end": EMPTY, "every": 1}),
+        ("feddst", {"sparsity": EMPTY, "every": 1}),
+        ("fedmef", {"sparsity": EMPTY, "every": 1, "until": 1.0}),
+        ("fedrts", {"sparsity": EMPTY, "every": 1, "until": 1.0}),
+        ("fedsgc", {"sparsity": EMPTY, "every": 1, "until": 1.0}),
+        ("fedtiny", {"sparsity": EMPTY, "candidates": 1, "every": 1, "until": 1.0}),
+        ("flash", {"sparsity": EMPTY, "warmup": 2}),
+        ("flash", {"sparsity": EMPTY, "warmup": 2, "masks": "fixed", "shares": [0.5]}),
+        ("sparsyfed", {"sparsity": EMPTY}),
+        ("static-mask", {"sparsity": EMPTY, "mask": "synflow", "rescale": True}),
+    ],
+    ids=lambda of: of if isinstance(of, str) else "",
+)
+def test_a_sparsity_that_leaves_no_weight_leaves_biases_and_normalisation(name, keys):
+    simulation, rows = simulate(name, **keys)
+    layout = simulation.experiment.layout
+    inside = coordinates(layout, prunable(layout))
+    weights = weights_of(simulation)
+    assert not weights[inside].any() and weights[~inside].any() and np.isfinite(weights).all()
+    assert rows[-1].columns["model_density"] == pytest.approx(1 - inside.mean())
+
+
+def test_a_client_of_fiarse_that_can_hold_no_weight_trains_the_rest():
+    simulation, rows = simulate("fiarse", shares=[1e-9])
+    layout = simulation.experiment.layout
+    inside = coordinates(layout, prunable(layout))
+    same = weights_of(simulation) == simulation.experiment.weights
+    assert same[inside].all() and not same[~inside].all()
+    assert rows[0].columns["clients_completed"] == 5
+
+
+@pytest.mark.parametrize("name", ["feddip", "feddst", "fedrts", "fedsgc", "fedspa", "static-mask"])
+def test_a_power_with_which_erk_has_no_numbers_is_refused(name):
+    with pytest.raises(ConfigError, match=r"algorithm\.power = inf: must be at most 10"):
+        experiment(name, power=float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("fedprox", "mu", "inf"), ("fedmtl", "strength", "inf"), ("feddip", "penalty", "inf"),
+        ("fedpm", "margin", "1e-9"), ("fedrts", "trust", "inf"), ("prunefl", "constant", "inf"),
+        ("prunefl", "seconds", "[1e-6, 0.0, 1e-6, 1e-6]"), ("sparsyfed", "beta", "inf"),
+    ],
+)  # fmt: skip
+def test_a_number_that_a_method_cannot_count_with_is_refused(name, key, value):
+    """Runs with these ended in NaN, or with a probability of 0 or 1, and some did not say so."""
+    with pytest.raises(ConfigError, match=rf"algorithm\.{key}.*: must be"):
+        experiment(name, (f"algorithm.{key}={value}",))
