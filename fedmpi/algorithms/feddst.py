@@ -81,7 +81,7 @@ class FedDST(Algorithm, name="feddst"):
         """Average by votes, then prune each layer to the size it had."""
         weights, voted = sums["weights"].mean(state["weights"]), sums["weights"].touched
         if not self._adjusts(round) or not voted.any():
-            return state | {"weights": weights}
+            return state | {"weights": weights * state["mask"]}  # late clients have older masks
         counts = sparsity.counts_of(self.layout, self.tensors, state["mask"])
         mask = sparsity.largest_of_each(self.layout, weights, counts, voted)
         return state | {"weights": weights * mask, "mask": mask}

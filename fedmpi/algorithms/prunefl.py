@@ -111,6 +111,7 @@ class PruneFL(Algorithm, name="prunefl"):
     def step(self, state, sums, round):
         """Average, and adapt the mask when it is time."""
         after = super().step(state, sums, round)
+        after["weights"] *= state["mask"]  # late clients have older masks
         if not self._adapts(round) or not sums["squares"].covered:
             return after
         squares = sums["squares"].mean(np.zeros_like(state["weights"]))
@@ -139,12 +140,10 @@ class PruneFL(Algorithm, name="prunefl"):
 
     def _seconds(self):
         """float64[P]: what each weight adds to a round."""
-        sizes = np.diff(self.layout.starts("layer"))
-        if self.keys.seconds:
-            return np.repeat(np.array(self.keys.seconds), sizes)
-        layers = zip(self.layout.layers, self.layout.layer_tensors, strict=True)
+        keys, layers = self.keys, zip(self.layout.layers, self.layout.layer_tensors, strict=True)
         macs = [layer.macs / self.layout.tensors[tensors[0]].size for layer, tensors in layers]
-        return self.keys.exchange + self.keys.compute * np.repeat(macs, sizes)
+        seconds = keys.seconds or [keys.exchange + keys.compute * number for number in macs]
+        return np.repeat(seconds, np.diff(self.layout.starts("layer")))
 
     def _adapts(self, round):
         return round > 0 and round % self.keys.every == 0

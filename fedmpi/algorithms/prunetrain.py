@@ -70,6 +70,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
     def step(self, state, sums, round):
         """Average; every `every` rounds remove the rows that have become small."""
         after = super().step(state, sums, round)
+        after["weights"] *= self.kept(state)  # late clients have rows that are gone
         if (round + 1) % self.keys.every:
             return after
         units = self.left(after["weights"], state["units"])

@@ -109,6 +109,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         if state["phase"] == 1:  # again in the next round, if nobody has reported
             return self._trim(state, sums["relevance"]) if sums["relevance"].covered else state
         after = super().step(state, sums, round)
+        after["weights"] *= self.kept(state)  # late clients have units that are gone
         if state["phase"] == 2 or not sums["error"].covered:
             return after
         error, waited = sums["error"].mean(np.ones(1, np.float32))[0], np.array(state["waited"] + 1)
@@ -145,6 +146,5 @@ class Skeletonization(Algorithm, name="skeletonization"):
         score = np.abs(relevance) if self.keys.rank == "absolute" else relevance
         free = np.flatnonzero(self._free(units))
         units[free[score[free].argmin()]] = 0
-        after = {"relevance": relevance, "units": units, "waited": np.array(0)}
-        weights = state["weights"] * self.units.network(units)[1]
-        return state | after | {"weights": weights, "phase": np.array(0)}
+        state = state | {"relevance": relevance, "units": units, "waited": np.array(0)}
+        return state | {"weights": state["weights"] * self.kept(state), "phase": np.array(0)}

@@ -115,7 +115,8 @@ class StaticMask(Algorithm, name="static-mask"):
     def step(self, state, sums, round):
         """Average; after the measuring round prune instead."""
         if not self._measures(round):
-            return super().step(state, sums, round)
+            after = super().step(state, sums, round)
+            return after | {"weights": after["weights"] * state["mask"]}  # no noise elsewhere
         score = sums["score"].mean(state["weights"])
         # Ranks by magnitude: the least score becomes 0, and all others positive.
         inside = sparsity.coordinates(self.layout, self.tensors)

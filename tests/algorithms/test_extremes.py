@@ -1,11 +1,16 @@
-"""Methods at the ends of their keys: layers without a weight, and numbers that are too large."""
+"""Methods at the ends of their keys, and masks where clients are late or noise is added."""
+
+import tomllib
 
 import numpy as np
 import pytest
 
+from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError
+from fedmpi.experiment.stop import NoSignals
+from fedmpi.round.loop import Simulation
 from fedmpi.sparsity import coordinates, prunable
-from tests.algorithms.problem import experiment, simulate, weights_of
+from tests.algorithms.problem import HERE, TEXT, assemble_tree, experiment, simulate, weights_of
 
 EMPTY = 1 - 1e-9  # a sparsity that leaves no weight of a small model
 
@@ -62,3 +67,36 @@ def test_a_number_that_a_method_cannot_count_with_is_refused(name, key, value):
     """Runs with these ended in NaN, or with a probability of 0 or 1, and some did not say so."""
     with pytest.raises(ConfigError, match=rf"algorithm\.{key}.*: must be"):
         experiment(name, (f"algorithm.{key}={value}",))
+
+
+MOVING = {
+    "dpf": {},
+    "feddip": {"every": 2},
+    "feddst": {"every": 3, "alpha": 0.5},
+    "fedrts": {"every": 1, "until": 1.0},
+    "fedsgc": {"every": 1, "until": 1.0, "alpha": 1.0},
+    "fedtiny": {"candidates": 1, "every": 1, "until": 1.0},
+    "flash": {"warmup": 2, "sparsity": 0.7, "rate": 1.0},
+    "prunefl": {"every": 2, "free": 0.8, "exchange": 1.0},
+    "prunetrain": {"threshold": 0.2, "every": 2},
+    "skeletonization": {"criterion": 10.0},
+    "static-mask": {"mask": "erk"},
+}
+LATE = {"schedule": {"mode": "async", "buffer_size": 2}, "devices": {"profile": "mobile"}}
+NOISE = {"stage": [{"name": "clip"}, {"name": "gaussian", "multiplier": 0.01}]}
+
+
+@pytest.mark.parametrize("more", [LATE, NOISE], ids=["late", "noise"])
+@pytest.mark.parametrize("name", MOVING)
+def test_what_is_pruned_is_0_in_the_global_model(name, more):
+    """Also if a client that began under an older mask reports, or noise is added to the mean."""
+    method = {"algorithm": {"name": name, **MOVING[name]}, "model": {"name": HERE + "convs"}}
+    tree = tomllib.loads(TEXT.replace("rounds = 4", "rounds = 8"))
+    made, *_ = assemble_tree(tree | method | more)
+    simulation, pruned = Simulation(made, Serial(), NoSignals()), 0
+    for _ in range(made.config.run.rounds):
+        simulation.round()
+        kept = made.algorithm.kept(simulation.state)
+        assert not weights_of(simulation)[kept == 0].any()
+        pruned += (kept == 0).sum()
+    assert pruned
