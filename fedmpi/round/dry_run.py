@@ -1,13 +1,14 @@
 """The size of a message before its client has trained: that of a message with made-up values."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from fedmpi.arrays import State
+from fedmpi.arrays import State, Vector
 from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Layout, Support
-from fedmpi.plan import Plan
+from fedmpi.plan import Plan, Submodel
 from fedmpi.rng import rng_for
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, outgoing
@@ -60,7 +61,7 @@ def _made_up(job: Job, layout: Layout, seed: int) -> Report:
     return Report(job.client, 1, 1, 1, 0.0, weights, lr=1.0, statistics=measured)
 
 
-def _measured(name, plan, layout, drawn):
+def _measured(name: str, plan: Plan, layout: Layout, drawn: Vector) -> Any:
     """Return a statistic of a Report, as a Plan may ask for it; numbers are those of `drawn`."""
     if name == "moved":
         return np.ones(layout.size, bool)
@@ -73,9 +74,9 @@ def _measured(name, plan, layout, drawn):
     return drawn**2 if name == "squares" else drawn
 
 
-def _inputs(layout, part):
+def _inputs(layout: Layout, part: Submodel | None) -> list[int]:
     """Return how many inputs each layer reads in the network that a client has."""
-    sizes = inputs_of(layout)
+    sizes: list[int] = inputs_of(layout)
     if part is None or part.rows is None:
         return sizes
     before = [(1, 1), *((sum(keep), len(keep)) for keep in part.rows[:-1])]
