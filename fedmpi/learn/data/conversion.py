@@ -20,13 +20,19 @@ def parts_of(name, kind, train, test, classes, groups):
     if len(x_test) == 0:
         x_test, y_test = x[:0], y[:0]
     y, y_test = _numbered(name, y, y_test, classes)
-    given = None if groups[0] is None else np.asarray(groups[0])
-    held = None if groups[1] is None else np.asarray(groups[1])
-    if given is not None and given.dtype.kind in "US":
-        known, given = np.unique(given, return_inverse=True)
-        held = None if held is None else _places(known, held)
+    given, held = (None if group is None else _flat(group) for group in groups)
     stored = {"image": _pixels, "features": _numbers, "text": _tokens}.get(kind, _as_it_is)
-    return (stored(x), y), (stored(x_test), y_test), (given, held)
+    return (stored(x), y), (stored(x_test), y_test), _grouped(name, given, held)
+
+
+def whole(number, place):
+    """Return a whole number from 1 as an int. Raises DataError, which begins with `place`."""
+    try:
+        if number == int(number) >= 1:
+            return int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise DataError(f"{place}: is {number!r}; give a whole number from 1")
 
 
 def _as_it_is(x):
@@ -34,12 +40,30 @@ def _as_it_is(x):
 
 
 def _flat(y):
-    """Return labels [N] of [N] or [N, 1], whole numbers for booleans and whole floats."""
+    """Return labels or groups [N] of [N] or [N, 1]: texts as numpy's own, the rest in int64.
+
+    What is neither a text nor a whole number that int64 holds is left as it is.
+    """
     y = np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.dtype.kind == "b" or (y.dtype.kind == "f" and np.array_equal(y, np.rint(y))):
-        return y.astype(np.int64)
-    return y
+    if y.dtype.kind in "OT" and y.size and all(isinstance(one, str) for one in y.flat):
+        return y.astype(np.str_)
+    whole = y.dtype.kind in "bu" or (y.dtype.kind == "f" and np.array_equal(y, np.rint(y)))
+    return y.astype(np.int64) if whole and (np.abs(y) < 2.0**63).all() else y
+
+
+def _grouped(name, given, held):
+    """Return the groups of both halves as numbers: of names, their places in the alphabet."""
+    names = [of.dtype.kind in "US" for of in (given, held) if of is not None]
+    if any(names) and not all(names):
+        raise DataError(f"{name}: groups of training are {given.dtype}, of testing {held.dtype}; "
+                        "give both as texts, or both as whole numbers")
+    if not any(names):
+        return given, held
+    known, placed = np.unique(held if given is None else given, return_inverse=True)
+    if given is None:
+        return None, placed
+    return placed, None if held is None else _places(known, held)
 
 
 def _numbered(name, y, y_test, classes):

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
-from fedmpi.learn.data.conversion import TOKENS, parts_of
+from fedmpi.learn.data.conversion import TOKENS, parts_of, whole
 from fedmpi.learn.data.targets import check_outputs, taken_apart
 
 KINDS = {  # types and numbers of axes of x, as stored, and what is accepted
@@ -84,6 +84,15 @@ class Dataset:
     targets_test: np.ndarray | None = None
     on_demand: OnDemand | None = None
 
+    def __post_init__(self):
+        """Refuse test samples of another shape: kernels read and write by that of a model."""
+        here, there = self.x_train.shape[1:], self.x_test.shape[1:]
+        if self.kind != "text" and here != there:
+            raise DataError(
+                f"{self.name}: a sample for training is {list(here)}, one for testing is "
+                f"{list(there)}; give both the same shape"
+            )
+
     def arrays(self):
         """Return the arrays by name, without those that are None: what ranks may share."""
         found = {name: getattr(self, name) for name in _ARRAYS}
@@ -125,6 +134,7 @@ class Dataset:
         DataError
             If the arrays do not fit together, or a label is outside 0 to classes - 1.
         """
+        classes = whole(classes, f"{name}: classes")
         targets, train, test = taken_apart(target, train, test, f"{name}: y")
         train, test, groups = parts_of(name, kind, train, test, classes, groups)
         for part, (x, y), group in zip(("train", "test"), (train, test), groups):
@@ -134,7 +144,7 @@ class Dataset:
         arrays |= {"targets_train": targets[0], "targets_test": targets[1]}
         check_outputs(name, targets, classes)
         arrays = {key: _as_stored(key, array) for key, array in arrays.items() if array is not None}
-        facts = {"name": name, "kind": kind, "classes": int(classes), "target": target}
+        facts = {"name": name, "kind": kind, "classes": classes, "target": target}
         if kind == "image":
             facts["mean"], facts["std"] = moments(arrays["x_train"])
         return cls.rebuild(facts, arrays)
@@ -217,6 +227,8 @@ def _check(place, kind, x, y, classes, group):
             f"{place}: x is {list(x.shape)}, which looks like [N, height, width, channels]; "
             "give [N, channels, height, width], as np.moveaxis(x, -1, 1) does"
         )
+    if len(x) and not x.size:
+        raise DataError(f"{place}: x is {list(x.shape)}, so its samples hold no values")
     finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     if not finite.all():
         row = int(np.argmin(finite))
@@ -225,8 +237,10 @@ def _check(place, kind, x, y, classes, group):
     if len(x) != len(y) or empty or (group is not None and len(group) != len(x)):
         raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"
                         + ("" if group is None else f", {len(group)} group ids"))
-    if y.ndim != 1 or y.dtype.kind not in "iu":
-        raise DataError(f"{place}: labels are {y.dtype}{list(y.shape)}; give whole numbers [N]")
+    for what, found, kinds in (("labels", y, "iu"), ("groups", group, "i")):
+        if found is not None and (found.ndim != 1 or found.dtype.kind not in kinds):
+            raise DataError(f"{place}: {what} are {found.dtype}{list(found.shape)}; give whole "
+                            "numbers that int64 holds, or texts, [N]")
     if y.min(initial=0) < 0 or y.max(initial=0) >= classes:
         wrong = int(np.argmax((y < 0) | (y >= classes)))
         raise DataError(

@@ -1,6 +1,8 @@
 """Data as people have it: images of floats, names, labels from 1, sequences, no test set."""
 
 import gzip
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +47,56 @@ def test_clients_have_names():
     groups = (["ben", "ada", "ben"], ["eve", "ben"])
     data = Dataset.of("a", "features", (x, ONE), (x[:2], ONE[:2]), 2, groups)
     assert data.groups_train.tolist() == [1, 0, 1] and data.groups_test.tolist() == [2, 1]
+
+
+def test_texts_of_pandas_are_names():
+    x, texts = np.zeros((3, 2), np.float32), np.array(["ben", "ada", "ben"], object)
+    data = Dataset.of("a", "features", (x, texts), None, 2, (texts, None))
+    assert data.y_train.tolist() == data.groups_train.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(("train", "test", "fault"), [
+    ([0.2, 0.7, 1.0], None, r"train: groups are float64\[3\]; give whole numbers"),
+    ([0.0, np.nan, 1.0], None, r"train: groups are float64\[3\]"),
+    (np.array([1, 2, 2**63], np.uint64), None, r"train: groups are uint64\[3\]"),
+    ([[0, 1], [1, 1], [0, 0]], None, r"train: groups are int64\[3, 2\]"),
+    ([0, 1, 2], ["a"], "groups of training are int64, of testing <U1; give both as texts"),
+    (["a", "b", "c"], [1], "groups of training are <U1, of testing int64"),
+])  # fmt: skip
+def test_groups_that_are_neither_numbers_nor_names_are_refused(train, test, fault):
+    x = np.zeros((3, 2), np.float32)
+    with pytest.raises(DataError, match=fault):
+        Dataset.of("a", "features", (x, ONE), (x[:1], TWO), 2, (train, test))
+
+
+@pytest.mark.parametrize("classes", [0, "2", 2.5, None, np.nan])
+def test_the_number_of_classes_is_a_whole_number(classes):
+    with pytest.raises(DataError, match=r"a: classes: is .*; give a whole number from 1"):
+        Dataset.of("a", "features", (np.zeros((3, 2), np.float32), ONE), None, classes)
+
+
+def test_an_infinite_label_is_named():
+    with pytest.raises(DataError, match=r"labels are float64\[3\]; give whole numbers"):
+        Dataset.of("a", "features", (np.zeros((3, 2)), [0, 1, np.inf]), None, 2)
+
+
+@pytest.mark.parametrize(("kind", "here", "there"), [
+    ("features", (20,), (3,)), ("image", (1, 12, 12), (1, 8, 8)), ("image", (3, 8, 8), (1, 8, 8)),
+])  # fmt: skip
+def test_test_samples_of_another_shape_are_refused(kind, here, there):
+    """Kernels lay out their memory by the shape of a training sample, and would leave it."""
+    x, z = np.zeros((3, *here), np.uint8), np.zeros((1, *there), np.uint8)
+    fault = re.escape(f"training is {list(here)}, one for testing is {list(there)}; give both")
+    with pytest.raises(DataError, match=fault):
+        Dataset.of("a", kind, (x, ONE), (z, TWO), 2)
+    fits = Dataset.of("a", kind, (x, ONE), None, 2)
+    with pytest.raises(DataError, match=fault):
+        replace(fits, x_test=z)
+
+
+def test_samples_without_values_are_refused():
+    with pytest.raises(DataError, match=r"x is \[3, 0, 4, 4\], so its samples hold no values"):
+        Dataset.of("a", "image", (np.zeros((3, 0, 4, 4), np.uint8), ONE), None, 2)
 
 
 def test_files_lie_unpacked_and_where_torchvision_puts_them(tmp_path, monkeypatch):
