@@ -203,7 +203,7 @@ def _submit_arrays(args, submission, kept, arrays):
         except FedmpiError as error:
             left, all_of_them = (sum(len(lines) for lines, *_ in of)
                                  for of in (arrays[count:], arrays))
-            raise FedmpiError(f"{left} of {all_of_them} points not submitted; the same command "
+            raise type(error)(f"{left} of {all_of_them} points not submitted; the same command "
                               f"goes on when others have ended\n{error}") from None
         kept.note(submission.scheduler, jobs, _tasks(submission, part, bool(args.pack)))
         show, end = submission.how_to_follow(jobs)

@@ -8,10 +8,15 @@ from fedmpi.errors import FedmpiError
 PATIENCE = 120  # seconds
 
 
-def answer(words, environ, without=None):
-    """Return what a command prints on its standard output. Raises FedmpiError.
+class RefusedError(FedmpiError):
+    """The batch system did not take a command, so it has done nothing."""
 
-    `environ` is its environment, without the names that the pattern `without` matches.
+
+def answer(words, environ, without=None):
+    """Return what a command prints on its standard output.
+
+    `environ` is its environment, without the names that the pattern `without` matches. Raises
+    RefusedError, or FedmpiError where the command may have been carried out.
     """
     env = {name: value for name, value in environ.items()
            if without is None or not without.match(name)}
@@ -20,14 +25,16 @@ def answer(words, environ, without=None):
                               text=True, errors="replace", timeout=PATIENCE)
     except OSError as error:
         reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
-        raise FedmpiError(f"{words[0]}: {reason}; do it on a machine of the cluster: "
+        raise RefusedError(f"{words[0]}: {reason}; do it on a machine of the cluster: "
                           f"{' '.join(words)}") from None
     except subprocess.TimeoutExpired:
         raise FedmpiError(f"{words[0]}: no answer within {PATIENCE} s; is the scheduler up?"
                           ) from None
     if done.returncode:
         reason = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise FedmpiError(f"{' '.join(words)}: refused\n{reason[-1]}")
+        # sbatch says so too where its job is queued, and only the answer was lost.
+        kind = FedmpiError if "timed out" in done.stderr.lower() else RefusedError
+        raise kind(f"{' '.join(words)}: refused\n{reason[-1]}")
     return done.stdout
 
 

@@ -3,12 +3,14 @@
 import fcntl
 import hashlib
 import re
+import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedmpi.errors import ConfigError, ResultError
+from fedmpi.scheduler.command import RefusedError
 
 _OWN_CODE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
 
@@ -85,7 +87,11 @@ class Snapshot:
 
     @contextmanager
     def alone(self):
-        """Keep other submissions of the result out while the block runs. Raises ResultError."""
+        """Keep other submissions of the result out while the block runs. Raises ResultError.
+
+        A new folder goes again if the batch system refuses the first job of the block.
+        """
+        new = not self.folder.exists()
         try:
             self.folder.mkdir(exist_ok=True)
             file = self.record.open("a", encoding="utf-8")
@@ -100,7 +106,12 @@ class Snapshot:
                                   "wait for it to end") from None
             except OSError:
                 pass  # a file system that knows no locks
-            yield
+            try:
+                yield
+            except RefusedError:
+                if new and not self.record.stat().st_size:
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                raise
 
     def alive(self, schedulers, environ):
         """Return {line: job} of what submitted jobs still wait for or run; "-" without a table.

@@ -177,6 +177,19 @@ def test_what_cannot_be_submitted_is_told_in_a_line_or_two(submit, words, env, c
     assert "submitted as" not in done.stdout
 
 
+def test_a_job_that_is_refused_leaves_no_files(submit, tmp_path):
+    assert submit(FAULT="invalid account").returncode == 1
+    assert not (tmp_path / "a.job").exists()
+
+
+@pytest.mark.parametrize("fault", ["Socket timed out on send/recv operation", ""])
+def test_the_files_of_a_job_that_may_be_queued_stay(submit, tmp_path, fault):
+    """The answer was lost, or a job was submitted before: it needs what it will run."""
+    assert submit(FAULT=fault).returncode == bool(fault)
+    assert submit("--time", "1:00:00", FAULT="invalid account").returncode == 1
+    assert (tmp_path / "a.job/config.toml").exists() and "time=1:00:00" in script(tmp_path)
+
+
 def test_a_result_is_gone_on_with_on_demand_and_with_its_changes(submit, run_fedmpi, tmp_path):
     small = ["clients.number=4", "clients.per_round=2", "clients.local_steps=1"]
     words = [word for key in small for word in ("--set", key)]
