@@ -27,7 +27,8 @@ def estimate(resolved, root, cache=None):
     rounds = Synchronous(experiment)
     cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
     server = experiment.server_side()
-    down, up, flops = (np.zeros(len(cohort.clients), np.int64) for _ in range(3))
+    down, up = (np.zeros(len(cohort.clients), np.int64) for _ in range(2))
+    flops = np.zeros(len(cohort.clients))  # of a round, more than int64 holds
     for i in range(len(cohort.clients)):
         client = int(cohort.clients[i])
         plan = experiment.plan(state, 0, client)

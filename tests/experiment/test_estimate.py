@@ -18,6 +18,16 @@ def test_the_estimate_is_the_first_round(name):
     assert costs["virtual_seconds"] == pytest.approx(columns["virtual_time"])
 
 
+def test_flops_beyond_int64_are_counted():
+    data = {"name": "patterns", "images": 6000, "side": 28, "partition": "iid"}
+    clients = {"number": 4, "local_steps": 1, "batch_size": 1500}
+    tree = {"data": data, "clients": clients, "model": {"name": "lenet5"}}
+    one = estimate(of_tree(tree), None)["flops"]
+    clients["local_steps"] = 1_000_000_000
+    assert 1e9 * one > 2**63
+    assert estimate(of_tree(tree), None)["flops"] == pytest.approx(1e9 * one)
+
+
 RUN = """
 [run]
 rounds = 2
