@@ -9,9 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fedmpi.errors import ConfigError
+from fedmpi.text_file import text_of
 
 SHARED = "/dev/shm"
 MOST_CORES = 4096  # of a node
+MOST_SECONDS = 86_400  # of trying
 TEXT = 300  # characters of a finding that travel between nodes
 
 
@@ -41,6 +43,8 @@ def doctor(args):
     counted = args.mpi is not None and args.mpi is not True
     if counted and args.mpi < 1:
         raise ConfigError(f"--mpi {args.mpi}: must be 1 or more")
+    if not 0 < args.seconds <= MOST_SECONDS:
+        raise ConfigError(f"--seconds {args.seconds:g}: must be above 0 and at most {MOST_SECONDS}")
     if counted and not launch.launched(os.environ):
         return _start_ranks(args)
     speaks = launch.rank_of(os.environ) == 0
@@ -226,15 +230,11 @@ def _wanted(config, speaks):
     from fedmpi import config as configuration
 
     try:
-        text = Path(config).read_text(encoding="utf-8") if config else ""
-        return configuration.read(text, config).run
-    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        return configuration.read(text_of(config) if config else "", config).run
+    except ConfigError:
         if not speaks:
             raise SystemExit(ConfigError.exit_code) from None
-        if isinstance(error, ConfigError):
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{config}: {reason}; give the path of a TOML file") from None
+        raise
 
 
 def _gpus(device):

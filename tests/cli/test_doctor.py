@@ -57,8 +57,14 @@ def test_threads_oversubscribed_for_real(run_fedmpi):
     assert f"1 rank x {many} threads" in text and "export OMP_NUM_THREADS=" in text
 
 
+@pytest.mark.parametrize("seconds", ["nan", "0", "1e9"])
+def test_the_seconds_of_a_trial_are_a_number_of_them(run_fedmpi, seconds):
+    done = run_fedmpi("doctor", "--mpi", "--seconds", seconds)
+    assert done.returncode == 2 and "--seconds" in done.stderr and not done.stdout
+
+
 def test_a_configuration_brings_its_threads(run_fedmpi, tmp_path):
-    (tmp_path / "a.toml").write_text("[run]\nthreads_per_rank = 1024\n")
+    (tmp_path / "a.toml").write_text("\ufeff[run]\nthreads_per_rank = 1024\n", "utf-8")
     unset = {f"{name}_NUM_THREADS": "" for name in ("OMP", "NUMBA", "OPENBLAS", "MKL")}
     level, text = finding(run_fedmpi("doctor", "a.toml", **unset), "threads")
     assert level == "wrong" and "--set run.threads_per_rank=" in text
