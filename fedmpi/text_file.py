@@ -10,8 +10,10 @@ def text_of(path, kind="TOML", longest=LONGEST):
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(longest + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; give the path of a {kind} file") from None
+    except (OSError, ValueError) as error:  # a ValueError for a path with a null character
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None
     if len(text) > longest:
         raise ConfigError(f"{path}: longer than {longest:,} characters; give a {kind} file of less")

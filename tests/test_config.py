@@ -202,3 +202,8 @@ def test_a_malformed_override_is_refused(override):
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
     (tmp_path / "a.toml").write_text("\ufeff[run]\nseed = 3\n", encoding="utf-8")
     assert resolving.read(tmp_path / "a.toml").config.run.seed == 3
+
+
+def test_a_path_that_no_file_can_have_is_refused():
+    with pytest.raises(ConfigError, match="embedded null byte; give the path of a TOML file"):
+        resolving.read("a\0b.toml")
