@@ -14,8 +14,8 @@ NAMES = ("name", "partition", "account", "qos", "reservation", "hint", "mpi")
 WORDS = ("constraint", "gres", "nodelist", "exclude", "mail_user", "mail_type")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,:@+-]{0,99}")
 _WORD = re.compile(r"[A-Za-z0-9(\[][A-Za-z0-9_.,:@+*&|()\[\]=/-]{0,999}")
-_TIME = re.compile(r"(?:(\d{1,3})-)?(\d{1,4})(?::(\d{1,2}))?(?::(\d{1,2}))?")
-_MEMORY = re.compile(r"\d{1,9}[KMGT]?")
+_TIME = re.compile(r"(?:(\d{1,3})-)?(\d{1,4})(?::(\d{1,2}))?(?::(\d{1,2}))?", re.ASCII)
+_MEMORY = re.compile(r"\d{1,9}[KMGT]?", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def test_the_head_of_a_submitted_script():
         ("time", "4h"), ("time", "0:00:10"), ("mem", "16 G"), ("mem", "1G\n"), ("restarts", -1),
         ("lead", 0), ("lead", 4 * 3600), ("lead", 100_000), ("constraint", "a b"),
         ("gres", "gpu;id"), ("nodelist", "$(id)"), ("hint", "a|b"), ("mail_user", 'a"b'),
+        ("time", "\u0663:00:00"), ("mem", "\u0663G"),  # digits, but not those of a shell
     ],
 )
 def test_what_a_script_cannot_hold_is_refused(field, value):
