@@ -77,8 +77,8 @@ def url_of(path):
 
 def _files_of(name):
     if name not in files.FILES:
-        known = nearest(name, files.FILES)
-        raise ConfigError(f"{name!r} is not a data set that is stored in files; {known}")
+        known = nearest(name, [*files.FILES, *COUNTED])
+        raise ConfigError(f"data set {name!r}: is unknown, or has no published files; {known}")
     return files.FILES[name]
 
 

@@ -82,5 +82,7 @@ def test_verify_names_what_is_missing_and_what_is_no_file_set(tmp_path):
         fetch.verify("mnist", tmp_path)
     with pytest.raises(ConfigError, match="did you mean mnist"):
         fetch.verify("mnits", tmp_path)
-    with pytest.raises(ConfigError, match="'digits' is not a data set that is stored in files"):
+    with pytest.raises(ConfigError, match="did you mean femnist"):
+        fetch.verify("femnits", tmp_path)
+    with pytest.raises(ConfigError, match="'digits': is unknown, or has no published files"):
         fetch.verify("digits", tmp_path)
