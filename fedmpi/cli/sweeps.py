@@ -56,6 +56,8 @@ def sweep(args):
                           "--nodes times --tasks-per-node")
     plan = plans.read(args.sweep)
     folder = check_path(args.out)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; give the name of a folder")
     todo = _unfinished(plan, folder)
     if args.dry_run:
         print(plans.table(plan.points), end="")

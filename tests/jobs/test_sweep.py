@@ -113,6 +113,10 @@ def test_a_sweep_here_skips_what_is_finished_and_resumes_the_rest(
     done = run_fedmpi("sweep", two_seeds, "-o", "out", "--dry-run")
     assert done.returncode == 0 and "2 points, 2 not finished" in done.stdout
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").write_text("")
+    done = run_fedmpi("sweep", two_seeds, "-o", "out", "--dry-run")
+    assert done.returncode == 2 and "out: is a file; give the name of a folder" in done.stderr
+    (tmp_path / "out").unlink()
     (tmp_path / "out").mkdir()
     first = run_fedmpi("run", "base.toml", "-o", "out/seed=0.h5", "--set", "run.name=seed=0")
     assert first.returncode == 0, first.stderr
