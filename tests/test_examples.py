@@ -28,7 +28,9 @@ def test_new_writes_files_whose_tests_pass(main, tmp_path, capsys, monkeypatch):
     assert "fedmpi check-method own_method:OwnMethod" in capsys.readouterr().out
     assert main(["new", "model", "own_model", "-o", str(tmp_path)]) == 1
     assert "exists; choose another name" in capsys.readouterr().err
-    assert main(["new", "model", "own-model", "-o", str(tmp_path)]) == 2
+    for name in ("own-model", "_", "class", "fedmpi", "numpy", "random", "sys"):
+        assert main(["new", "model", name, "-o", str(tmp_path)]) == 2
+        assert not (tmp_path / f"{name}.py").exists()
     monkeypatch.syspath_prepend(tmp_path)
     for kind in KINDS:
         importlib.import_module(f"own_{kind}")

@@ -1,6 +1,7 @@
 """The verbs for users' code: new writes a file that works, check-method tests a method."""
 
 from importlib.resources import files
+from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
@@ -49,12 +50,15 @@ def add_verbs(verbs):
 def new(args):
     """Write NAME.py, which works as it is, and test_NAME.py; then change them."""
     name = args.name.removesuffix(".py")
-    if not name.isidentifier() or iskeyword(name):
+    if not class_name(name).isidentifier() or not name.isidentifier() or iskeyword(name):
         raise ConfigError(f"name {args.name!r}: must be a Python name, such as sparse_mean")
     texts = {f"{name}.py": source(args.kind, name), f"test_{name}.py": test(args.kind, name)}
     for file in texts:
         if (args.out / file).exists():
             raise ResultError(f"{args.out / file}: exists; choose another name")
+    if place := _hidden_by(name):
+        raise ConfigError(f"name {args.name!r}: is a module of Python or of a library, {place}, "
+                          "which the file would hide; choose another name")
     try:
         for file, text in texts.items():
             (args.out / file).write_text(text, encoding="utf-8")
@@ -66,6 +70,16 @@ def new(args):
           f"  python -m pytest test_{name}.py   run its test")
     if args.kind == "method":
         print(f"  fedmpi check-method {name}:{class_name(name)}")
+
+
+def _hidden_by(name):
+    """Return where the module is that a file `name`.py would hide; None if there is none."""
+    try:
+        spec = find_spec(name)
+    except ValueError:  # of __main__
+        return "the program itself"
+    place = spec and spec.origin
+    return None if place and Path(place).parent == Path.cwd() else place
 
 
 def check_method(args):
