@@ -29,14 +29,18 @@ class Accuracy(Metric, name="accuracy"):
 
 
 class TopFive(Accuracy, name="top-5"):
-    """Share of the samples whose class is among the five with the largest outputs."""
+    """Share of the samples whose class is among the five with the largest outputs.
+
+    An output that is NaN is larger than any number, so a network that diverged is not right.
+    """
 
     targets = ("class", "tokens")
 
     def parts(self, outputs, targets):
         """Return how many are right, and how many there are."""
         own = outputs[np.arange(len(targets)), targets]
-        return np.array([((outputs > own[:, None]).sum(axis=1) < 5).sum(), len(targets)])
+        smaller = (outputs <= own[:, None]).sum(axis=1)  # its own among them
+        return np.array([(outputs.shape[1] - smaller < 5).sum(), len(targets)])
 
 
 class BalancedAccuracy(Metric, name="balanced-accuracy"):

@@ -274,3 +274,10 @@ def letters(root):
 def last(input_shape, classes):
     """One answer a sequence."""
     return nn.Sequential(Tokens(classes, 2), nn.Flatten(), nn.Linear(128, classes))
+
+
+def test_outputs_that_are_no_numbers_are_not_among_the_right_five():
+    outputs, targets = np.full((3, 8), np.nan, np.float32), np.array([0, 5, 7])
+    outputs[2, 7] = 1.0  # the only number: seven others may be larger
+    assert value_of("top-5", outputs, targets, "cross-entropy") == 0
+    assert value_of("top-5", np.zeros((3, 4), np.float32), targets % 4, "cross-entropy") == 1
