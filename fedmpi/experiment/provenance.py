@@ -1,6 +1,7 @@
 """What a run ran on: libraries, hosts, processors, job and source."""
 
 import platform
+import shlex
 import socket
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def provenance(comm, environ, command, device="cpu"):
     here["device"] = device
     ranks = comm.gather_rows(here)
     return {
-        "command": " ".join(command),
+        "command": shlex.join(command),
         "python": sys.version.split()[0],
         "fedmpi": fedmpi.__version__,
         "libraries": {name: version_of(name) for name in LIBRARIES},

@@ -1,9 +1,12 @@
 """The processor of every rank is kept, and a run that mixes kinds of them says so."""
 
+import shlex
+
 import numpy as np
 import pytest
 
 import fedmpi
+from fedmpi.comm.base import Serial
 from fedmpi.experiment import provenance
 from fedmpi.record import reader
 
@@ -39,6 +42,11 @@ def test_a_run_that_continues_on_another_kind_says_so(main, tmp_path, monkeypatc
     (warning,) = warnings_of(out)
     assert "this run began on Old Processor (x86-64) and continues on" in warning
     assert warning in capsys.readouterr().err.replace("fedmpi: warning: ", "")
+
+
+def test_the_command_can_be_typed_again():
+    words = ("fedmpi", "run", "a b.toml", "--set", 'run.name="x"')
+    assert shlex.split(provenance.provenance(Serial(), {}, words)["command"]) == list(words)
 
 
 @pytest.mark.parametrize(("second", "found"), [("x86-64-v3", False), ("x86-64-v4", True)])
