@@ -2,17 +2,15 @@
 
 import fcntl
 import hashlib
-import re
 import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedmpi import named
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.scheduler.command import RefusedError
-
-_OWN_CODE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -175,27 +173,16 @@ def digests(values, files=(), place=None):
     These are the modules of own code that `values` name, a nested dict, and the `files` of the
     configuration `place` that are elsewhere. Modules are looked for on the path and not imported.
     """
-    found = sorted({path for name in _texts(values) if (path := _module(name))})
+    own = (name for _, name in named.names_in(values))
+    found = sorted({path for name in own if (path := _module(name))})
     found += [(Path(place).parent / name).absolute() for name in files if not beside(name)]
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" for path in found]
     return "\n".join(lines)
 
 
-def _texts(tree):
-    """All texts in nested plain data."""
-    if isinstance(tree, dict):
-        tree = list(tree.values())
-    if isinstance(tree, (list, tuple)):
-        return [text for item in tree for text in _texts(item)]
-    return [tree] if isinstance(tree, str) else []
-
-
 def _module(name):
     """The file of the module in "package.module:object"; None if there is none."""
-    found = _OWN_CODE.fullmatch(name)
-    if not found:
-        return None
-    stem = found[1].replace(".", "/")
+    stem = name.partition(":")[0].replace(".", "/")
     places = [Path(folder or ".") / end for folder in sys.path
               for end in (f"{stem}.py", f"{stem}/__init__.py")]
     return next((path.absolute() for path in places if path.is_file()), None)

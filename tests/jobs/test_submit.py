@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from fedmpi.scheduler.snapshot import Snapshot
+from fedmpi.scheduler.snapshot import Snapshot, digests
 from tests.conftest import ROOT
 
 SBATCH = """\
@@ -86,6 +86,15 @@ def test_the_job_runs_the_configuration_as_it_was(submit, tmp_path):
     assert f"config={tmp_path}/a.job/config.toml\n" in script(tmp_path)
     digest = hashlib.sha256((tmp_path / "mine.py").read_bytes()).hexdigest()
     assert f"digests='{digest}  {tmp_path}/mine.py'" in script(tmp_path)
+
+
+def test_own_modules_are_those_that_a_configuration_can_name(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "\u00c9cole.py").write_text("pass\n")
+    (tmp_path / "named.py").write_text("pass\n")
+    values = {"run": {"name": "named:x"}, "stage": [{"name": "\u00c9cole:Mine"}]}
+    (line,) = digests(values).splitlines()
+    assert line.endswith(f"  {tmp_path}/\u00c9cole.py")
 
 
 def test_a_second_job_for_one_result_is_refused(submit, tmp_path):
