@@ -1,10 +1,11 @@
 """What every data set looks like to the rest of the program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
@@ -20,6 +21,8 @@ _ARRAYS = (
     "x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test", "targets_train",
     "targets_test",
 )  # fmt: skip
+Half: TypeAlias = tuple[ArrayLike, ArrayLike]
+"""x and y of the samples for training, or for testing."""
 _NOT_FACTS = (*_ARRAYS, "on_demand")
 _CHUNK = 4096  # images at a time, so that squares need little memory
 
@@ -70,21 +73,21 @@ class Dataset:
 
     name: str
     kind: str
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    x_train: AnyArray
+    y_train: Integers
+    x_test: AnyArray
+    y_test: Integers
     classes: int
-    groups_train: np.ndarray | None = None
-    groups_test: np.ndarray | None = None
-    mean: tuple | None = None
-    std: tuple | None = None
+    groups_train: Integers | None = None
+    groups_test: Integers | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     target: str = "class"
-    targets_train: np.ndarray | None = None
-    targets_test: np.ndarray | None = None
+    targets_train: AnyArray | None = None
+    targets_test: AnyArray | None = None
     on_demand: OnDemand | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse test samples of another shape: kernels read and write by that of a model."""
         here, there = self.x_train.shape[1:], self.x_test.shape[1:]
         if self.kind != "text" and here != there:
@@ -93,24 +96,31 @@ class Dataset:
                 f"{list(there)}; give both the same shape"
             )
 
-    def arrays(self):
+    def arrays(self) -> dict[str, AnyArray]:
         """Return the arrays by name, without those that are None: what ranks may share."""
         found = {name: getattr(self, name) for name in _ARRAYS}
         return {name: array for name, array in found.items() if array is not None}
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """Return everything but the arrays, as plain values that a message can carry."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_FACTS}
 
     @classmethod
-    def rebuild(cls, facts, arrays, on_demand=None):
+    def rebuild(
+        cls, facts: Mapping[str, Any], arrays: Mapping[str, AnyArray],
+        on_demand: OnDemand | None = None,
+    ) -> "Dataset":
         """Return the data set of `facts()` around other copies of `arrays()`, made read-only."""
         for array in arrays.values():
             array.setflags(write=False)
-        return cls(**facts, **arrays, on_demand=on_demand)
+        given: dict[str, Any] = {**facts, **arrays}
+        return cls(**given, on_demand=on_demand)
 
     @classmethod
-    def of(cls, name, kind, train, test, classes, groups=(None, None), target="class"):
+    def of(
+        cls, name: str, kind: str, train: Half, test: Half | None, classes: int,
+        groups: tuple[ArrayLike | None, ArrayLike | None] = (None, None), target: str = "class",
+    ) -> "Dataset":
         """Check arrays and return them as a data set, with mean and std if they are images.
 
         Parameters
@@ -135,22 +145,25 @@ class Dataset:
             If the arrays do not fit together, or a label is outside 0 to classes - 1.
         """
         classes = whole(classes, f"{name}: classes")
-        targets, train, test = taken_apart(target, train, test, f"{name}: y")
-        train, test, groups = parts_of(name, kind, train, test, classes, groups)
-        for part, (x, y), group in zip(("train", "test"), (train, test), groups):
-            _check(f"{name}: {part}", kind, x, y, classes, group)
-        arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
-        arrays |= {"groups_train": groups[0], "groups_test": groups[1]}
-        arrays |= {"targets_train": targets[0], "targets_test": targets[1]}
+        targets, here, there = taken_apart(target, train, test, f"{name}: y")
+        (x, y), (x_test, y_test), parted = parts_of(name, kind, here, there, classes, groups)
+        _check(f"{name}: train", kind, x, y, classes, parted[0])
+        _check(f"{name}: test", kind, x_test, y_test, classes, parted[1])
         check_outputs(name, targets, classes)
-        arrays = {key: _as_stored(key, array) for key, array in arrays.items() if array is not None}
+        given = {"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test}
+        given |= {"groups_train": parted[0], "groups_test": parted[1]}
+        given |= {"targets_train": targets[0], "targets_test": targets[1]}
+        arrays = {key: _as_stored(key, array) for key, array in given.items() if array is not None}
         facts = {"name": name, "kind": kind, "classes": classes, "target": target}
         if kind == "image":
             facts["mean"], facts["std"] = moments(arrays["x_train"])
         return cls.rebuild(facts, arrays)
 
     @classmethod
-    def drawn(cls, name, kind, on_demand, test, classes, group_test):
+    def drawn(
+        cls, name: str, kind: str, on_demand: OnDemand, test: Half, classes: int,
+        group_test: ArrayLike,
+    ) -> "Dataset":
         """Return a data set whose clients draw their training samples when they train.
 
         Parameters
@@ -174,11 +187,13 @@ class Dataset:
             arrays[part] = arrays[part][:0]
         return cls.rebuild(given.facts(), arrays, on_demand)
 
-    def client(self, client, size):
+    def client(self, client: int, size: int) -> tuple[AnyArray, Integers]:
         """Return (x, y) of a client of an OnDemand set, drawn now and checked.
 
         Raises DataError unless they are `size` samples like those of the test set.
         """
+        if self.on_demand is None:
+            raise DataError(f"{self.name}: its clients draw no samples; see Dataset.drawn")
         x, y = self.on_demand.draw(client, size)
         place = f"{self.name}: client {client}"
         _check(place, self.kind, x, y, self.classes, None)
@@ -190,7 +205,7 @@ class Dataset:
         return x, y
 
 
-def moments(x):
+def moments(x: AnyArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and the standard deviation of each channel of x / 255.
 
     x is uint8[N, C, H, W]. The sums are of integers, so all machines agree on them.
@@ -208,13 +223,15 @@ def moments(x):
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
-def _as_stored(key, array):
+def _as_stored(key: str, array: AnyArray) -> AnyArray:
     """Return a contiguous view: it becomes read-only, and the caller's array must not."""
     kept = key.startswith(("x", "targets"))
     return np.ascontiguousarray(array, None if kept else np.int64).view()
 
 
-def _check(place, kind, x, y, classes, group):
+def _check(
+    place: str, kind: str, x: AnyArray, y: AnyArray, classes: int, group: AnyArray | None
+) -> None:
     if kind not in KINDS:
         raise DataError(f"{place}: kind {kind!r} must be one of {', '.join(KINDS)}")
     dtypes, ndims, wanted = KINDS[kind]
