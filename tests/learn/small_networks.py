@@ -97,5 +97,12 @@ MODELS = {
         nn.Flatten(), nn.Linear(36, 4),
     ),
     "groups in a residual": group_residual,
+    "input read twice": lambda: nn.Sequential(
+        Residual(
+            nn.Sequential(nn.Conv2d(2, 3, 3, 2, padding=1), nn.Flatten(), nn.Linear(48, 128)),
+            nn.Flatten(),
+        ),
+        nn.Linear(128, 4),
+    ),
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.ReLU(), nn.Linear(5, 4)),
 }

@@ -14,6 +14,7 @@ from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.layout_of import layer_modules, layout_of
+from fedmpi.learn.models.parts import Residual
 from fedmpi.plan import FULL, Backward
 from tests.learn.small_networks import MODELS, norm_after_relu, residual, seeded, small_cnn
 
@@ -236,6 +237,7 @@ def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own
         nn.LayerNorm(8),
         nn.LayerNorm((2, 8, 8), bias=False),
         nn.GroupNorm(2, 2, affine=False),
+        Residual(nn.Conv2d(2, 2, 1), nn.AvgPool2d((1, 8))),  # torch adds what is narrower, too
     ],
 )
 def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):

@@ -27,8 +27,9 @@ def chain_of(module, layout, input_shape):
     if not chain.steps or last.relu or last.height * last.width != 1:
         raise Unsupported("an output that is not a plain vector")
     last.readers += 1
-    first = [step for step in chain.steps if chain.values[0] in step.sources]
-    if len(first) == 1:
+    first = [step for step in chain.steps
+             if chain.values[0] in [value.like or value for value in step.sources]]
+    if len(first) == 1:  # others would read the zeros around the input, too
         chain.values[0].halo = getattr(first[0], "halo", 0)
     return chain.values, chain.steps
 

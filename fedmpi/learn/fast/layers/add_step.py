@@ -12,8 +12,11 @@ def residual(chain, part, value):
     value.readers += 1  # so that no ReLU of the body changes what the shortcut reads
     one, other = chain.walk(part.body, value), chain.walk(part.shortcut, value)
     value.readers -= 1
-    if one in (value, other) or (one.channels, one.height) != (other.channels, other.height):
+    if one in (value, other):
         raise Unsupported("Residual with an empty body")
+    shapes = [(found.channels, found.height, found.width) for found in (one, other)]
+    if shapes[0] != shapes[1]:
+        raise Unsupported("Residual whose body and shortcut differ in shape")
     out = Value(one.channels, one.height, one.width, relu=True)
     return chain.append(Add(one, out, other=other))
 
