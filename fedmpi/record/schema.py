@@ -270,6 +270,7 @@ def manual():
         lines = [f"## {title}", "", "| path | dtype | shape | unit | meaning |", "|" + " --- |" * 5]
         for c in columns:
             path = f"/{c.path}" if c.group else c.path
-            lines.append(f"| `{path}` | {c.dtype} | {c.shape} | {c.unit} | {c.meaning} |")
+            dtype = c.dtype.replace("|", r"\|")  # numpy's name of a byte; a bare | ends a cell
+            lines.append(f"| `{path}` | {dtype} | {c.shape} | {c.unit} | {c.meaning} |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join([*parts, TAIL])
