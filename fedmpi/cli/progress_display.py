@@ -1,6 +1,7 @@
 """The progress of a run: a live bar on a terminal, elsewhere a line every few seconds."""
 
 import sys
+from contextlib import suppress
 from time import monotonic
 
 from rich.console import Console
@@ -8,27 +9,40 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
+from fedmpi.errors import ResultError
 
 LINE_EVERY = 5.0  # seconds between lines; the first and the last round always get one
 WIDE = 72  # columns of a terminal that has room for a bar
 BAR = 24  # columns of the bar
 
 
-def progress_for(kind, name):
-    """Return the progress display: kind is "auto", "bar", "lines" or "none"."""
+def progress_for(kind, name, sent=0):
+    """Return the progress display: kind is "auto", "bar", "lines" or "none".
+
+    `sent` are the bytes of the rounds before the first that it shows.
+    """
     if kind == "auto":
         kind = "bar" if sys.stdout.isatty() else "lines"
-    return {"bar": LiveBar, "lines": Lines, "none": Silent}[kind](name)
+    return {"bar": LiveBar, "lines": Lines, "none": Silent}[kind](name, sent)
+
+
+def sent_before(out, round):
+    """Return the bytes up and down of the rounds before `round`; 0 if the file cannot be read."""
+    from fedmpi.record import reader
+
+    with suppress(ResultError), reader.open(out) as run:
+        return sum(int(run.rounds[name][:round].sum()) for name in ("bytes_up", "bytes_down"))
+    return 0
 
 
 class Silent:
     """Shows nothing."""
 
-    def __init__(self, name):
+    def __init__(self, name, sent=0):
         self._name = name
         self._accuracy = float("nan")
         self._first = None  # the first round seen here, and when it was done
-        self._clients = self._bytes = 0  # since then; of all rounds seen here
+        self._clients, self._bytes = 0, sent  # since then; of all rounds of the run
 
     def __call__(self, row, rounds):
         """Show the round `row` of `rounds`."""
@@ -66,8 +80,8 @@ class Silent:
 class LiveBar(Silent):
     """A live bar with as many facts as the terminal has room for."""
 
-    def __init__(self, name):
-        super().__init__(name)
+    def __init__(self, name, sent=0):
+        super().__init__(name, sent)
         console = Console(force_terminal=True)
         self._room = console.width
         front = [TextColumn("[bold]{task.description}"), BarColumn(bar_width=BAR)]
@@ -98,8 +112,8 @@ class LiveBar(Silent):
 class Lines(Silent):
     """A line every few seconds, for logs."""
 
-    def __init__(self, name):
-        super().__init__(name)
+    def __init__(self, name, sent=0):
+        super().__init__(name, sent)
         self._last = -LINE_EVERY
 
     def __call__(self, row, rounds):

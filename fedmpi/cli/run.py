@@ -212,10 +212,13 @@ def _execute(args, resolved, comm, stop, stages, how):
         def progress(row, rounds):
             """Show a round; the first of them ends the stages of the start."""
             if not shown:
-                from fedmpi.cli.progress_display import progress_for  # rank 0 alone shows anything
+                from fedmpi.cli import progress_display as display  # rank 0 alone shows anything
 
                 stages.end()
-                shown.append(stack.enter_context(progress_for(kind, resolved.config.run.name)))
+                earlier = row.columns["round"] if kind != "none" else 0
+                sent = display.sent_before(args.out, int(earlier)) if earlier else 0
+                shown.append(stack.enter_context(
+                    display.progress_for(kind, resolved.config.run.name, sent)))
             shown[0](row, rounds)
 
         done = execute(resolved, comm, start, progress, stop)

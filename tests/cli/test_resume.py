@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from fedmpi.analysis.quantities import in_bytes
 from fedmpi.record import checkpoint, reader
 from tests.cli.test_run import config, contents, equal  # noqa: F401
 from tests.conftest import ROOT, SOON, mpiexec
@@ -53,6 +54,9 @@ def test_a_signal_stops_early_and_keeps_all(run_fedmpi, config, tmp_path, name):
         assert checkpoint.read(checkpoint.path_of(out)).facts["next_round"] == reached
     again = run_fedmpi("resume", out, "--set", f"run.rounds={reached + 5}", ranks=2)
     assert again.returncode == 0, again.stderr
+    with reader.open(out) as run:
+        sent = sum(int(run.rounds[name].sum()) for name in ("bytes_up", "bytes_down"))
+    assert f"sent {in_bytes(sent)}" in again.stdout.splitlines()[-2]
     whole = tmp_path / "whole.h5"
     run_fedmpi("run", config, "-o", whole, *LONG, "--set", f"run.rounds={reached + 5}")
     equal(contents(out), contents(whole))
