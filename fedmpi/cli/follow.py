@@ -112,6 +112,13 @@ def facts(run):
     return "  ".join(words)
 
 
+def fitting(text, width):
+    """Return as many of the facts of a line, which two blanks part, as a terminal has room for."""
+    if len(text) < width:
+        return text
+    return text[: width + 1].rpartition("  ")[0] or text[: width - 1]
+
+
 class QueuedJob:
     """The job of a batch system that writes a result file, if there is any."""
 
@@ -168,7 +175,7 @@ class Line:
         now, text = monotonic(), printable(text)
         if self._live:
             width = shutil.get_terminal_size().columns
-            self._write(f"{CLEAR}{text if last else text[: width - 1]}")
+            self._write(f"{CLEAR}{text if last else fitting(text, width)}")
         elif last or (text != self._text and now - self._said >= LINE_EVERY):
             self._said, self._text = now, text
             self._write(f"{text}\n")

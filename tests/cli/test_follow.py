@@ -128,6 +128,13 @@ def test_a_terminal_gets_one_line_that_fits(capsys, monkeypatch):
     assert capsys.readouterr().out == f"{clear}{'x' * 19}{clear}done and complete, and whole\n"
 
 
+@pytest.mark.parametrize(("width", "shown"), [
+    (9, "round 1/"), (10, "round 1/9"), (11, "round 1/9"), (20, "round 1/9"), (23, "round 1/9"),
+    (24, "round 1/9  accuracy 4 %"), (50, "round 1/9  accuracy 4 %")])
+def test_a_fact_without_room_is_left_out_whole(width, shown):
+    assert follow.fitting("round 1/9  accuracy 4 %", width) == shown
+
+
 @pytest.mark.parametrize("every", ["0", "-1", "nan", "inf", "86401"])
 def test_seconds_between_looks_are_above_0_and_at_most_a_day(tmp_path, capsys, every):
     assert cli.main(["watch", str(tmp_path / "a.h5"), "--every", every]) == 2
