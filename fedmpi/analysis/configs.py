@@ -14,6 +14,7 @@ FREE = (
 )  # fmt: skip
 
 DERIVED = ("clients.cohort",)  # of the values used, those that no configuration can set
+EPOCHS = {"local_epochs", "local_steps"}  # without a value for either, a run takes one epoch
 
 
 def alike(runs):
@@ -73,8 +74,9 @@ def differences(runs):
 def as_toml(tree):
     """Return plain data (section -> key -> value) as TOML that a run can be started from.
 
-    Keys without a value are left out; those of DERIVED are comments. What is no section, such as
-    the list of stages, comes first: in TOML it would otherwise belong to the section before it.
+    Keys without a value are left out; those of DERIVED are comments, and so is the epoch that a
+    run takes if neither epochs nor steps are given. What is no section, such as the list of
+    stages, comes first: in TOML it would otherwise belong to the section before it.
     """
     parts = [f"{key} = {_value(value)}\n" for key, value in tree.items()
              if not isinstance(value, dict)]
@@ -82,6 +84,8 @@ def as_toml(tree):
         if isinstance(keys, dict):
             lines = [f"{'# ' * (f'{section}.{key}' in DERIVED)}{key} = {_value(value)}\n"
                      for key, value in keys.items() if value is not None]
+            if keys.keys() >= EPOCHS and not any(keys[key] for key in EPOCHS):
+                lines.append("# local_epochs = 1\n")
             parts.append("".join([f"[{section}]\n", *lines]))
     return "\n".join(parts) or "\n"
 

@@ -69,6 +69,14 @@ def test_toml_reads_back():
     assert "# cohort = 2" in as_toml(tree)
 
 
+@pytest.mark.parametrize(("epochs", "steps", "shown"), [
+    (None, None, "# local_epochs = 1\n"), (2, None, "local_epochs = 2\n"),
+    (None, 5, "local_steps = 5\n")])
+def test_toml_says_how_long_clients_train(epochs, steps, shown):
+    tree = {"clients": {"local_epochs": epochs, "local_steps": steps}}
+    assert as_toml(tree) == f"[clients]\n{shown}"
+
+
 def test_what_check_prints_can_be_run(run_fedmpi, tmp_path):
     (tmp_path / "exp.toml").write_text('[devices]\nprofile = "tiers"\n[clients]\nfraction = 0.5\n')
     first = run_fedmpi("check", "exp.toml")
