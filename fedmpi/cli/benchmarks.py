@@ -15,7 +15,7 @@ def add_verbs(verbs):
     from fedmpi.cli import verb
 
     parser = verbs.add_parser("bench", help="measure kernels, collectives, the round loop",
-                              description="Measure parts of fedmpi; docs/kernels.md says how.")
+                              description="Measure parts of fedmpi; docs/performance.md has links.")
     whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
     for function, summary in _WHATS:
         parser = verb(whats, function, summary, _EXAMPLES[function])

@@ -24,7 +24,8 @@ def add_verbs(verbs):
     parser.add_argument("--clients", action="store_true",
                         help="a row for each client of each round")
     parser.add_argument("--columns", help="names separated by commas (see list columns)")
-    parser.add_argument("--format", choices=("tsv", "csv", "json"), default="tsv")
+    parser.add_argument("--format", choices=("tsv", "csv", "json"), default="tsv",
+                        help="format of the output (default: tsv)")
     _add_compare(verbs)
     parser = verb(verbs, export, "write CSV, TensorBoard, MLflow or W&B files",
                   "fedmpi export results/*.h5 --to tensorboard -o logs")

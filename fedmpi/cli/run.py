@@ -53,7 +53,11 @@ def _add_common(parser):
 
 
 def run(args):
-    """Run an experiment and write its result file."""
+    """Run an experiment and write its result file.
+
+    Ctrl-C lets the current client finish, saves everything and ends with exit code 75; `resume`
+    continues.
+    """
     from fedmpi.experiment import resolve
 
     def read():
@@ -75,7 +79,10 @@ def run(args):
 
 
 def resume(args):
-    """Continue a run from its checkpoint; for more rounds add --set run.rounds=N."""
+    """Continue a run from its checkpoint; for more rounds add --set run.rounds=N.
+
+    It may be started on another number of ranks; the bits are the same.
+    """
     from fedmpi.experiment import resolve
 
     def read():

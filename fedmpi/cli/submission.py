@@ -14,7 +14,8 @@ ASSUMED = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "time": "04:00:0
 
 def add_job(parser):
     """Add the options of a job; those without a default are left to the cluster."""
-    parser.add_argument("--dry-run", action="store_true", help="show the script, but start nothing")
+    parser.add_argument("--dry-run", action="store_true",
+                        help="show what would start, with the script of a job, but start nothing")
     job = parser.add_argument_group("the job")
     job.add_argument("--scheduler", choices=("slurm", "pbs", "flux"),
                      help="batch system (default: that of the site's file, else slurm)")

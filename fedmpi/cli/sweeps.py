@@ -24,7 +24,7 @@ def add_verbs(verbs):
                         help="TOML file: base, seeds, set, grid, cases")
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="DIR",
                         help="folder for the result files and points.tsv")
-    parser.add_argument("--ranks", type=int, default=1, help="MPI ranks of each run here")
+    parser.add_argument("--ranks", type=int, default=1, help="MPI ranks of each run here (1)")
     parser.add_argument("--submit", action="store_true", help="submit the runs as jobs")
     parser.add_argument("--parallel", type=int, metavar="N",
                         help="tasks of an array that run at once")
