@@ -33,6 +33,7 @@ LEFT_OUT = {
     "cp jobs/sites": "suits one cluster; tests/jobs/test_submit.py tries each file",
     "fedmpi bench": "takes minutes; tests/bench",
     "fedmpi compare lr/": "reads what a sweep of 24 runs wrote; docs/sweep.md runs a small one",
+    "fedmpi data fetch": "needs a network; tests/cli/test_data.py",
     "fedmpi doctor": "judges the machine and not the page; tests/cli/test_doctor.py",
     "fedmpi info strong/": "reads what jobs/scaling.py wrote",
     "fedmpi watch": "waits for a job; tests/cli/test_follow.py",
