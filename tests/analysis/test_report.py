@@ -172,6 +172,13 @@ def test_the_page_can_be_read_without_eyes_and_without_a_mouse(runs):
     assert {a["href"][1:] for a in found.all("a")} <= set(ids)
 
 
+def test_every_drawing_has_its_data_as_csv(runs):
+    drawings = [a for a in Page(page(runs)).all("svg") if a.get("role") == "img"]
+    assert all(a.get("data-csv") or a.get("data-area") for a in drawings)
+    whole = [a["data-csv"] for a in drawings if a.get("data-csv", "").startswith("samples,")]
+    assert whole == [",".join(["samples", *map(str, runs[0].partition.sum(axis=1))])]
+
+
 def test_the_same_runs_give_the_same_bytes(runs, run_fedmpi, tmp_path):
     paths = [run.path for run in runs]
     for number in (1, 2):

@@ -50,7 +50,8 @@ def drawings(counts):
     frame = PlotArea((0.0, float(len(columns) * step)), (0.0, ceiling(sizes.max())))
     x = frame.across(np.arange(len(columns) + 1.0) * step)
     area = tag("path", class_="p0", d=steps(x, frame.up(sizes), frame.up(0.0)))
-    top = svg("samples of each client", 240, area, *axes(frame, title))
+    top = svg("samples of each client", 240, area, *axes(frame, title),
+              data_csv=",".join(["samples", *(f"{size:.10g}" for size in sizes)]))
     held = np.sqrt(columns / np.maximum(sizes, 1e-9)[:, None])
     notes = [share(part / counts.sum()) for part in shown.sum(axis=0)]
     names = ranges(counts, shown)

@@ -20,7 +20,7 @@ def progress(study):
     about = "Test accuracy at the end of each evaluated round."
     if any(len(group.runs) > 1 for group in study.groups):
         about += (" Lines are means over the runs of a configuration, bands reach from the lowest"
-                  " to the highest run. They end with the shortest run.")
+                  " to the highest run. Both end with the shortest run.")
     if study.target is not None:
         about += f" The thin horizontal line is the target, {study.target:.6g}."
     names = {"rounds": "Over rounds", "bytes": "Over bytes sent", "seconds": "Over virtual time"}
