@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fedmpi.algorithms import ALGORITHMS
 from fedmpi.learn.data import DATASETS, files
 from tests.conftest import ROOT, errors_of
 
@@ -95,6 +96,13 @@ def test_the_rows_of_a_table_have_the_columns_of_its_head():
         for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
             cells = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
             assert len(cells) == 1, (page.name, table)
+
+
+def test_the_manual_names_the_methods_that_a_policy_can_give_less_work():
+    text = (ROOT / "docs/time.md").read_text().partition("| method | key | values |")[2]
+    listed = set(re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\|[^|]*", text, re.M)[1:])))
+    able = {name for name in ALGORITHMS if ALGORITHMS[name].knob}
+    assert able and able <= listed, able - listed
 
 
 def test_the_manual_lists_the_folders_of_all_data_files():
