@@ -197,7 +197,8 @@ class Chunk:
 
     def _batches(self, here: list[tuple[int, ChunkClient]]) -> tuple[Batches, list[int]]:
         """Return the next batch of every slot, and the slots whose epoch ends with it."""
-        width, size = len(self._slots), self._data.local.batch_size
+        width = len(self._slots)
+        size = self._network.backend.rows(self._data.local.batch_size)
         index, counts, ended = np.zeros((width, size), np.int64), [0] * width, []
         lines: AnyArray | None = None
         for slot, course in here:
