@@ -49,6 +49,14 @@ def add_job(parser):
                      help="shell file to source first (default: jobs/env.sh here, if it exists)")
 
 
+def first_of_job(args):
+    """Return the first option of a job that the command line gives, as typed; None if none is."""
+    from fedmpi.scheduler.options import Options, option
+
+    names = ("scheduler", "env", *EXTRAS, *Options.__dataclass_fields__)
+    return next((option(name) for name in names if getattr(args, name, None) is not None), None)
+
+
 class Submission:
     """How the jobs of one command are made: a scheduler, its options, and the site.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedmpi.cli.machine import mpiexec
 from fedmpi.cli.run import STOPPED_EARLY
-from fedmpi.cli.submission import Submission, add_job, own_command
+from fedmpi.cli.submission import Submission, add_job, first_of_job, own_command
 from fedmpi.errors import ConfigError, FedmpiError, ResultError
 from fedmpi.text_file import text_of
 
@@ -51,6 +51,9 @@ def sweep(args):
     if args.pack and (not args.submit or args.tasks_per_node):
         raise ConfigError("--pack N goes with --submit, and says how many ranks a node has: "
                           "leave --tasks-per-node out")
+    of_job = "--parallel" if args.parallel else first_of_job(args)
+    if of_job and not args.submit:
+        raise ConfigError(f"{of_job}: is for jobs; add --submit, or leave it out")
     if args.submit and args.ranks > 1:
         raise ConfigError(f"--ranks {args.ranks}: is for runs here; the ranks of a job are "
                           "--nodes times --tasks-per-node")

@@ -178,6 +178,10 @@ def test_a_sweep_starts_its_own_ranks(two_seeds, run_fedmpi):
     (["--pack", "2"], "--pack N goes with --submit"),
     (["--submit", "--pack", "2", "--tasks-per-node", "3"], "leave --tasks-per-node out"),
     (["--submit", "--pack", "0"], "--pack 0: must be 1 or more"),
+    (["--nodes", "2"], "--nodes: is for jobs; add --submit, or leave it out"),
+    (["--exclusive", "--dry-run"], "--exclusive: is for jobs"),
+    (["--sbatch=--comment=x"], "--sbatch: is for jobs"),
+    (["--parallel", "2"], "--parallel: is for jobs"),
 ])
 def test_options_of_jobs_and_of_runs_here_do_not_mix(words, fault, tmp_path):
     args = cli.parse(cli._parser(), ["sweep", "no.toml", "-o", str(tmp_path / "out"), *words])
@@ -187,9 +191,9 @@ def test_options_of_jobs_and_of_runs_here_do_not_mix(words, fault, tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_named(two_seeds, capsys):
-    words = ["sweep", str(two_seeds), "-o", str(two_seeds)]
+    words = ["sweep", str(two_seeds), "-o", str(two_seeds / "out")]
     assert cli.main(words) == 1
-    said = f"fedmpi: {two_seeds}: File exists (--debug shows where)\n"
+    said = f"fedmpi: {two_seeds / 'out'}: Not a directory (--debug shows where)\n"
     assert capsys.readouterr().err == said
 
 
