@@ -31,13 +31,14 @@ class Local:
     def samples_of(self, samples: int | Integers) -> Integers:
         """Return how many samples a client with `samples` trains on, each time counted."""
         if self.steps is not None:
-            return np.minimum(self.batch_size, np.asarray(samples, np.int64)) * self.steps
+            return self.samples_in(samples, self.steps)
         return (self.epochs or 1) * np.asarray(samples, np.int64)
 
-    def samples_in(self, samples: int, steps: int) -> int:
+    def samples_in(self, samples: int | Integers, steps: int) -> Integers:
         """Return how many samples `batches` yields in `steps` steps, each time counted."""
-        whole, rest = divmod(steps, max(-(-samples // self.batch_size), 1))
-        return whole * samples + min(rest * self.batch_size, samples)
+        there = np.asarray(samples, np.int64)
+        whole, rest = np.divmod(steps, np.maximum(-(-there // self.batch_size), 1))
+        return whole * there + np.minimum(rest * self.batch_size, there)
 
     def lr_of(self, round: int) -> float:
         """Return the learning rate of a round."""
