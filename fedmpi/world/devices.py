@@ -44,10 +44,11 @@ CUT = 2.0  # sigmas
 class Devices:
     """One device for each client; arrays [K].
 
-    `tier` int64 indexes `names`; `gflop_s` float64 counts 1e9 floating-point operations
-    per second; links are float64 in Mbit/s (1e6 bits), `latency_s` in seconds a message;
-    `availability` and `dropout` are float64, probabilities in a round; `memory_mb` float64 is
-    infinite where there is no limit; powers are in watts, `joule_per_mb` for 1e6 bytes. `presence`
+    `tier`, of any type of whole numbers, indexes `names`; `gflop_s` float64 counts 1e9
+    floating-point operations per second; links are float64 in Mbit/s (1e6 bits), `latency_s` in
+    seconds a message; `availability` and `dropout` are float64, probabilities in a round;
+    `memory_mb` float64 is infinite where there is no limit; powers are in watts, `joule_per_mb` for
+    1e6 bytes. A column in which all clients are alike takes the memory of one. `presence`
     says who is there over time, `links` how fast links are, `jitter` how rates vary.
     """
 
@@ -156,7 +157,7 @@ def _of_all(section, key):
 
 
 def _of_tiers(tiers, tier, section):
-    """Return the columns [K] of clients that have the devices `tier` int64[K] of `tiers`."""
+    """Return the columns [K] of clients that have the devices `tier` int[K] of `tiers`."""
     column = {key: _dealt([getattr(t, key) for t in tiers], tier) for key in RATES}
     for key in NUMBERS:
         own, rest = [getattr(t, key) for t in tiers], _of_all(section, key)
