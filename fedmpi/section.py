@@ -137,6 +137,8 @@ def _wanted(fault):
     if kind.endswith("_type") and kind in _KINDS:
         return _KINDS[kind]
     if kind in _BOUNDS:
+        if fault["input"] != fault["input"]:  # NaN, which is on neither side of a bound
+            return "a finite number"
         word, key = _BOUNDS[kind]
         return f"{word} {limit(about[key])}"
     if kind == "too_long":

@@ -199,6 +199,12 @@ def test_a_malformed_override_is_refused(override):
         read("[run]\nseed = 1", "a.toml", [override])
 
 
+@pytest.mark.parametrize("key", ["optimizer.lr", "network.up_mbit_s", "devices.dropout"])
+def test_a_number_that_is_none_is_not_said_to_be_too_large(key):
+    with pytest.raises(ConfigError, match=f"{key} = nan: must be a finite number"):
+        read("", "a.toml", [f"{key}=nan"])
+
+
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
     (tmp_path / "a.toml").write_text("\ufeff[run]\nseed = 3\n", encoding="utf-8")
     assert resolving.read(tmp_path / "a.toml").config.run.seed == 3
