@@ -15,6 +15,7 @@ from fedmpi.rng import rng_for
 from fedmpi.world.presence import DAY, TICK, Presence
 
 HOUR = 3600.0
+LATE = 6.0  # hours by which a night may begin early or late
 
 
 class Nights(Presence):
@@ -45,15 +46,18 @@ class Nights(Presence):
         """Return begins and ends of the nights around `now`, float64[n, K], and the local time."""
         local = now + self.shift_s
         days = np.floor(np.array([local.min(), local.max()]) / DAY).astype(np.int64)
-        nights = [self._night(day) for day in range(days[0] - 1, days[1] + 2)]
+        # The next night of a day's last hour may be that of a later day: one at -12 h begins on
+        # the noon before.
+        ahead = int((24 + LATE - self._starts_h) // 24) + 1
+        nights = [self._night(day) for day in range(days[0] - 1, days[1] + ahead + 1)]
         start, stop = np.array(nights).transpose(1, 0, 2)
         return start, stop, local
 
     def _night(self, day):
-        """Return begin and end of every client's night that follows on the noon of a `day`."""
+        """Return begin and end of every client's night that belongs to a `day`."""
         # Clocks may be behind, so days begin below 0; counters do not.
         normal = rng_for(self._seed, "nights", day + 1024).standard_normal((2, len(self.shift_s)))
-        late = np.clip(normal[0] * self._spread_h, -6, 6)
+        late = np.clip(normal[0] * self._spread_h, -LATE, LATE)
         hours = np.clip(self._hours + normal[1] * self._spread_h, 0.25, 12)
         start = day * DAY + HOUR * (self._starts_h + late)
         return start, start + HOUR * hours

@@ -1,6 +1,7 @@
 """Who is there over virtual time: each generator and record beside a slow search by hand."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -89,8 +90,9 @@ def test_spells_of_the_chain_are_exponential_with_the_means_asked_for(on, off):
 
 @pytest.mark.parametrize("make", [
     lambda: OnOff(3, np.zeros(40), 20.0, 10.0),
-    lambda: Nights(3, 3600.0 * np.arange(-20.0, 20.0), 22.0, 7.0, 2.0),
-], ids=["on-off", "nights"])  # fmt: skip
+    *(partial(Nights, 3, 3600.0 * np.arange(-20.0, 20.0), begins, 7.0, 2.0)
+      for begins in (24.0, 22.0, 0.0, -12.0, -24.0)),
+], ids=["on-off", "24 h", "22 h", "0 h", "-12 h", "-24 h"])  # fmt: skip
 def test_changes_come_when_they_are_foretold(make):
     presence = make()
     scale = 1.0 if isinstance(presence, OnOff) else 3600.0
