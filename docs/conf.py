@@ -4,7 +4,7 @@ import fedmpi.config  # noqa: F401  autodoc sets TYPE_CHECKING, and pydantic the
 from fedmpi import __version__
 
 project = "fedmpi"
-author = "fedmpi developers"
+author = project_copyright = "fedmpi developers"
 release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
