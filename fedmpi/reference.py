@@ -8,13 +8,14 @@ import inspect
 import re
 from typing import Any
 
+from fedmpi.algorithm import Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config
 from fedmpi.errors import ConfigError, either, nearest
 from fedmpi.section import limit
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
-COMMENT = re.compile(r"^\s+(\w+): [^#]*#\s*(.+)$", re.MULTILINE)
+COMMENT = re.compile(r"^ +(\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
 
 MEANINGS = """
 run.name              name of the run in tables, figures and progress
@@ -138,7 +139,9 @@ def algorithm(name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
         raise ConfigError(f"algorithm {name!r}: unknown; {nearest(name, sorted(ALGORITHMS))}")
     cls = ALGORITHMS[name]
     tree = cls.Keys.model_json_schema()
-    said = dict(COMMENT.findall(inspect.getsource(cls.Keys)))
+    written = [base for base in cls.Keys.__mro__ if issubclass(base, Keys) and base is not Keys]
+    said = dict(pair for base in reversed(written)
+                for pair in COMMENT.findall(inspect.getsource(base)))
     rows = [(f"algorithm.{key}", _type(tree, value), _default(value.get("default")),
              said.get(key, "")) for key, value in tree.get("properties", {}).items()]
     return inspect.getdoc(inspect.getmodule(cls)) or "", rows
@@ -192,9 +195,14 @@ def manual() -> str:
     lines = ["# Keys", "", "`fedmpi list keys` prints this table.", ""]
     for section in Config.model_fields:
         head = f"[[{section}]]" if section == "stage" else f"[{section}]"
-        lines += [f"## {head}", "", "| key | type | default | meaning |", "|" + " --- |" * 4]
-        for key, kind, default, meaning in keys_of(section):
-            cells = (f"`{key}`", kind.replace("|", "\\|"), f"`{default}`", meaning)
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
+        lines += [f"## {head}", "", *_table(keys_of(section)), ""]
     return "\n".join(lines)
+
+
+def _table(rows):
+    """Return keys as lines of a table."""
+    lines = ["| key | type | default | meaning |", "|" + " --- |" * 4]
+    for key, kind, default, meaning in rows:
+        cells = (f"`{key}`", kind.replace("|", "\\|"), f"`{default}`", meaning)
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines

@@ -60,6 +60,16 @@ def test_check_refuses_what_run_would_refuse(main, tmp_path, capsys, word):
     assert REFUSED[word] in shown.err and not shown.out
 
 
+@pytest.mark.parametrize(("method", "meanings"), [
+    ("dpf", {"start": "", "end": "", "every": "rounds between masks"}),
+    ("adp-v2", {"mu": "of FedProx", "variant": "", "salient": 'for "paper"'}),
+    ("heterofl-complete", {"widths": "drawn with equal chances"}),
+])
+def test_a_meaning_is_that_of_the_key_in_its_line(method, meanings):
+    found = {key.partition(".")[2]: meaning for key, *_, meaning in reference.algorithm(method)[1]}
+    assert found | meanings == found
+
+
 def test_the_page_of_the_manual_is_the_reference():
     page = (ROOT / "docs/keys.md").read_text()
     assert page == reference.manual(), (
