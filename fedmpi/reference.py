@@ -199,6 +199,17 @@ def manual() -> str:
     return "\n".join(lines)
 
 
+def list_of_methods() -> str:
+    """Return the end of docs/methods.md: each method with its documentation and its own keys."""
+    lines = ["## List of methods", ""]
+    for name in sorted(ALGORITHMS):
+        _, rows = algorithm(name)
+        lines += [f"### {name}", "", "```{eval-rst}",
+                  f".. automodule:: {ALGORITHMS[name].__module__}", "```", ""]
+        lines += [*_table(rows), ""] if rows else []
+    return "\n".join(lines[:-1]) + "\n"
+
+
 def _table(rows):
     """Return keys as lines of a table."""
     lines = ["| key | type | default | meaning |", "|" + " --- |" * 4]

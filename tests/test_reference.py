@@ -70,6 +70,13 @@ def test_a_meaning_is_that_of_the_key_in_its_line(method, meanings):
     assert found | meanings == found
 
 
+def test_the_page_of_the_methods_ends_with_all_of_them():
+    page = (ROOT / "docs/methods.md").read_text()
+    assert page.endswith(reference.list_of_methods()), (
+        "replace the end of docs/methods.md by the output of "
+        "python -c 'from fedmpi import reference; print(reference.list_of_methods(), end=\"\")'")
+
+
 def test_the_page_of_the_manual_is_the_reference():
     page = (ROOT / "docs/keys.md").read_text()
     assert page == reference.manual(), (
