@@ -1,5 +1,7 @@
 """How Sphinx builds the manual: make docs."""
 
+import re
+
 import fedmpi.config  # noqa: F401  autodoc sets TYPE_CHECKING, and pydantic then fails on it
 from fedmpi import __version__
 
@@ -18,9 +20,16 @@ suppress_warnings = ["myst.xref_missing", "myst.header", "ref.python"]
 
 
 def setup(app):
-    """Take |x| in docstrings for a magnitude, not for a substitution of reStructuredText."""
+    """Take |x| in docstrings for a magnitude, not for a substitution of reStructuredText.
 
-    def magnitudes(app, what, name, obj, options, lines):
-        lines[:] = [line.replace("|", r"\|") for line in lines]
+    Attributes that share a line, "x, y : int", are a single name: a blank would end it.
+    """
 
-    app.connect("autodoc-process-docstring", magnitudes)
+    def plain(app, what, name, obj, options, lines):
+        for number, line in enumerate(lines):
+            if field := re.match(r":(?:ivar|vartype) [\w, ]+:", line):
+                kind, _, names = field[0].partition(" ")
+                line = f"{kind} {names.replace(' ', '')}{line[field.end():]}"
+            lines[number] = line.replace("|", r"\|")
+
+    app.connect("autodoc-process-docstring", plain)

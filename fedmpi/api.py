@@ -68,6 +68,8 @@ def run(
 ) -> "Run":
     """Run an experiment to its end, and return its Run, read from the result file.
 
+    Under mpiexec or srun all ranks call it. Raises FedmpiError.
+
     Parameters
     ----------
     config : path or dict
@@ -80,8 +82,6 @@ def run(
     progress : callable, optional
         Called on rank 0 after each round with a dict of its columns, as in `run.rounds`, and
         the number of rounds in all. What it raises ends the run.
-
-    Under mpiexec or srun all ranks call it. Raises FedmpiError.
     """
     from fedmpi.experiment import resolve
 
@@ -107,7 +107,7 @@ def resume(
 ) -> "Run":
     """Continue the run of a result file from its checkpoint; return its Run at the end.
 
-    `changes` are texts such as "run.rounds=50", as after --set; `progress` is as for `run`. A
+    `changes` are texts such as "run.rounds=50", as after ``--set``; `progress` is as for `run`. A
     run that is finished is returned as it is unless something changes. `allow_code` imports the
     modules of users' code that the file names; `force` goes on with data or code that have
     changed; `rebuild` restores a damaged or missing result file from its checkpoint. Raises
