@@ -6,6 +6,7 @@ import pytest
 from fedmpi import sparsity
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layer, Layout, Tensor
+from fedmpi.units import narrowed
 from tests.models import TINY, WEIGHTS
 
 LENET = [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)]
@@ -127,7 +128,7 @@ def test_the_cosine_falls_from_alpha_to_0_and_stays_there():
 
 def test_a_narrowed_chain_loses_rows_and_what_reads_them():
     keep = [np.array([True, False, True]), np.ones(2, bool)]
-    mask = sparsity.narrowed(CHAIN, keep)
+    mask = narrowed(CHAIN, keep)
     assert mask[:12].tolist() == [1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 0, 1]
     assert mask[12:].tolist() == [1, 1, 0, 0, 1, 1] * 2 + [1, 1]
 
@@ -141,7 +142,7 @@ def test_layers_that_are_no_chain_are_refused():
         layers=(Layer("a", "linear", 2, 6), Layer("b", "linear", 2, 6)),
     )
     with pytest.raises(ConfigError, match="plain chain"):
-        sparsity.narrowed(bad, [np.ones(2, bool)] * 2)
+        narrowed(bad, [np.ones(2, bool)] * 2)
 
 
 @pytest.mark.parametrize("groups", [2, 4])
@@ -153,7 +154,7 @@ def test_a_grouped_convolution_does_not_read_all_channels_and_cannot_be_narrowed
         layers=(Layer("a", "conv", 4, 36), Layer("b", "conv", 8, 72)),
     )  # fmt: skip
     with pytest.raises(ConfigError, match="layer b does not read the layer before it alone"):
-        sparsity.narrowed(bad, [np.array([False, True, True, True]), np.ones(8, bool)])
+        narrowed(bad, [np.array([False, True, True, True]), np.ones(8, bool)])
 
 
 def test_a_layer_whose_weight_is_shared_or_frozen_cannot_be_narrowed():
@@ -162,4 +163,4 @@ def test_a_layer_whose_weight_is_shared_or_frozen_cannot_be_narrowed():
         layers=(Layer("a", "linear", 2, 4), Layer("b", "linear", 2, 4)),
     )
     with pytest.raises(ConfigError, match="weight of layer b is frozen or shared"):
-        sparsity.narrowed(bad, [np.ones(2, bool)] * 2)
+        narrowed(bad, [np.ones(2, bool)] * 2)

@@ -25,7 +25,8 @@ from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import Rate, Unit
-from fedmpi.sparsity import largest, narrowed
+from fedmpi.sparsity import largest
+from fedmpi.units import narrowed
 
 
 class FedMP(Algorithm, name="fedmp"):

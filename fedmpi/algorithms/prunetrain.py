@@ -21,7 +21,8 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import NotNegative
-from fedmpi.sparsity import Units, prunable
+from fedmpi.sparsity import prunable
+from fedmpi.units import Units
 
 
 class PruneTrain(Algorithm, name="prunetrain"):

@@ -24,8 +24,8 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.exchange import Part
 from fedmpi.layout import ONE, Support
 from fedmpi.plan import Plan, Submodel
-from fedmpi.sparsity import Units
 from fedmpi.totals import Total
+from fedmpi.units import Units
 
 
 class Skeletonization(Algorithm, name="skeletonization"):

@@ -8,7 +8,7 @@ from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import Shares
-from fedmpi.sparsity import narrowed
+from fedmpi.units import narrowed
 
 
 class Widths(Algorithm):

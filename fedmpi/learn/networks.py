@@ -13,7 +13,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Submodel
-from fedmpi.sparsity import narrowed
+from fedmpi.units import narrowed
 
 _MOST = 8  # parts kept ready; each holds a few vectors of its size
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.sparsity import inputs_of
+from fedmpi.units import inputs_of
 
 
 class Statistics:

@@ -12,9 +12,9 @@ from fedmpi.plan import Plan, Submodel
 from fedmpi.rng import rng_for
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, outgoing
-from fedmpi.sparsity import inputs_of
 from fedmpi.stage import within
 from fedmpi.stages import Stage, applied
+from fedmpi.units import inputs_of
 
 SCALE = 1e-3  # of the made-up changes; no size depends on it
 

@@ -9,7 +9,7 @@ from fedmpi.learn.models import build
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.torch_gradients import TorchGradients
 from fedmpi.plan import Submodel
-from fedmpi.sparsity import narrowed
+from fedmpi.units import narrowed
 
 SAMPLE = np.zeros((1, 3, 32, 32), np.float32)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from fedmpi.arrays import AnyArray
 from fedmpi.layout import Layout
 from fedmpi.learn.batched.stacked_model import StackedModel
-from fedmpi.sparsity import inputs_of
+from fedmpi.units import inputs_of
 
 
 class ChunkSums:

@@ -1,0 +1,86 @@
+"""Networks without some of their units: what a chain of layers keeps in the global vector."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedmpi.arrays import AnyArray, Bools, Flags
+from fedmpi.errors import ConfigError
+from fedmpi.layout import Layout
+
+
+def inputs_of(layout: Layout) -> list[int]:
+    """Return the number of inputs (features, channels or units) that each layer's weight reads."""
+    shapes = [layout.tensors[tensors[0]].shape for tensors in layout.layer_tensors]
+    return [shape[1] if len(shape) > 1 else 1 for shape in shapes]
+
+
+def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
+    """Return uint8[P]: the coordinates that are left of a chain of layers without some rows.
+
+    `rows` is bool[rows] for each layer. A dropped row takes the weights that read it in the
+    next layer with it, so a layer shrinks in both directions. Adapters lose components alone, and
+    no layer reads these.
+
+    Raises ConfigError if the layers are no chain, each reading the one before with its own weight.
+    """
+    mask, before = np.zeros(layout.size, np.uint8), None
+    for layer, tensors, keep in zip(layout.layers, layout.layer_tensors, rows, strict=True):
+        keep = before if layer.kind == "norm" else keep
+        weighs = any(len(layout.tensors[t].shape) > 1 for t in tensors)
+        if layer.kind in ("conv", "linear") and not weighs:
+            raise ConfigError(
+                f"model: the weight of layer {layer.name} is frozen or shared with another layer; "
+                "narrow networks need a weight that is trained in each layer"
+            )
+        for t in tensors:
+            tensor = layout.tensors[t]
+            inputs = 1 if len(tensor.shape) < 2 else tensor.shape[1]
+            weight = inputs > 1 or (len(tensor.shape) > 1 and layer.kind in ("conv", "linear"))
+            reads = before is not None and weight and layer.kind != "adapter"
+            if tensor.rows != layer.rows or (reads and inputs % len(before)):
+                raise ConfigError(
+                    f"model: layer {layer.name} does not read the layer before it alone; "
+                    "narrow networks need a plain chain, such as lenet5, mlp or vgg11"
+                )
+            columns = np.ones(inputs, bool)
+            if reads:
+                columns = np.repeat(before, inputs // len(before))
+            here = mask[tensor.block]
+            cells = here.reshape(tensor.rows, inputs, -1)
+            cells[...] = (keep[:, None] & columns)[:, :, None]
+        before = None if layer.kind == "adapter" else keep
+    return mask
+
+
+class Units:
+    """The units of a chain of layers: its inputs, then the rows of each layer but the last.
+
+    Attributes
+    ----------
+    inputs : int
+        How many of the units are inputs.
+    layer : int64[U]
+        The layer that reads each unit.
+    place : int64[U]
+        The coordinate of the first weight that reads each unit.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout, self.inputs = layout, inputs_of(layout)[0]
+        sizes = [self.inputs, *(layer.rows for layer in layout.layers[:-1])]
+        self.layer, self._ends = np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes)[:-1]
+        weights = [layout.tensors[tensors[0]] for tensors in layout.layer_tensors]
+        self.place = np.concatenate([
+            weight.start + np.arange(size) * (weight.size // weight.rows // size)
+            for weight, size in zip(weights, sizes, strict=True)
+        ])  # fmt: skip
+
+    def network(self, kept: AnyArray) -> tuple[tuple[Bools, ...], Flags]:
+        """Return (bool[rows] for each layer, uint8[P]): what is left with the units `kept`."""
+        inputs, *hidden = np.split(kept.astype(bool), self._ends)
+        rows = (*hidden, np.ones(self.layout.layers[-1].rows, bool))
+        mask, first = narrowed(self.layout, rows), self.layout.tensors[0]
+        cells = mask[first.block].reshape(first.rows, self.inputs, -1)
+        cells *= inputs[:, None].astype(np.uint8)
+        return rows, mask
