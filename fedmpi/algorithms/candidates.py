@@ -1,10 +1,11 @@
 """A first phase in which clients choose among pruned candidates of the first weights.
 
 Candidate 0 keeps the share 1 - `sparsity` of the largest first weights of each layer, the others
-shares that differ by up to `noise` of it, the whole being as sparse. In round c the cohort
-measures the statistics of normalisation of candidate c, training nothing, and the server averages
-them; then, in one round, clients get all candidates and send the accuracy of each on their samples.
-The best stays. Networks without running statistics need the last of these rounds alone.
+shares that differ by up to `noise` of it, none above 1; the whole is as sparse. In round c the
+cohort measures the statistics of normalisation of candidate c, training nothing, and the server
+averages them; then, in one round, clients get all candidates and send the accuracy of each on their
+samples, whose FLOPs are not counted. The best stays. Networks without running statistics need the
+last of these rounds alone. A run that ends before it has chosen ends with the first weights, whole.
 """
 
 import numpy as np
@@ -101,7 +102,7 @@ class Candidates(Algorithm):
         rng = self.rng_for("candidates", 0, c)
         sizes = np.array([self.layout.tensors[t].size for t in self.tensors])
         wanted = 1 + self.keys.noise * (2 * rng.random(len(sizes)) - 1) * (c > 0)
-        wanted *= (1 - self.keys.sparsity) * sizes.sum() / (wanted * sizes).sum()
-        counts = np.rint(np.minimum(wanted, 1) * sizes).astype(int)
+        densities = sparsity.in_proportion(wanted, sizes, 1 - self.keys.sparsity)
+        counts = np.rint(densities * sizes).astype(int)
         of_each = dict(zip(self.tensors, counts, strict=True))
         return sparsity.largest_of_each(self.layout, weights, of_each)

@@ -67,8 +67,8 @@ class FedMP(Algorithm, name="fedmp"):
             tensor = self.layout.tensors[tensors[0]]
             block = state["weights"][tensor.block]
             norms = np.abs(block, dtype=np.float64).reshape(tensor.rows, -1).sum(1)
-            # 1e-9: (1 - 0.7) * 10 is a little more than 3 in floating point.
-            rows.append(largest(norms, ceil((1 - ratio) * layer.rows - 1e-9)) != 0)
+            # 1e-9: (1 - 0.7) * 10 is a little more than 3 in floating point. One row at least.
+            rows.append(largest(norms, max(ceil((1 - ratio) * layer.rows - 1e-9), 1)) != 0)
         rows.append(np.ones(last.rows, bool))
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
         part = Submodel(rows=tuple(keep.tobytes() for keep in rows))

@@ -61,8 +61,8 @@ class Widths(Algorithm):
         # The outputs of the last layer are answers; the components of an adapter are not.
         shares = [width] * len(layers) + [width if last.kind == "adapter" else 1.0]
         rows = [
-            # 1e-9: 0.55 * 100 is a little more than 55 in floating point.
-            self.rows_of(layer, ceil(share * layer.rows - 1e-9), round, client)
+            # 1e-9: 0.55 * 100 is a little more than 55 in floating point. One row at least.
+            self.rows_of(layer, max(ceil(share * layer.rows - 1e-9), 1), round, client)
             for layer, share in zip(self.layout.layers, shares, strict=True)
         ]
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))

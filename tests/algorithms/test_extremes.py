@@ -69,6 +69,22 @@ def test_a_number_that_a_method_cannot_count_with_is_refused(name, key, value):
         experiment(name, (f"algorithm.{key}={value}",))
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("heterofl", {"widths": [1e-12]}),
+        ("fedrolex", {"widths": [1e-12]}),
+        ("federated-dropout", {"widths": [1e-12]}),
+        ("fedmp", {"ratios": [1 - 1e-12]}),
+    ],
+)
+def test_the_narrowest_network_has_a_row_of_each_layer(name, keys):
+    made = experiment(name, **keys)
+    plan = made.algorithm.plan(made.algorithm.start(made.weights), 0, 0)
+    assert [sum(rows) for rows in plan.submodel.rows] == [1, 1, 1, 10]
+    assert np.isfinite(simulate(name, **keys)[1][-1].columns["train_loss"])
+
+
 MOVING = {
     "dpf": {},
     "feddip": {"every": 2},

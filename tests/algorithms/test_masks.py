@@ -196,6 +196,16 @@ class TestFedPM:
 
 
 class TestFedTiny:
+    @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.9])
+    def test_all_candidates_are_as_sparse_as_the_key_says(self, sparsity):
+        """Also where the noise would make a layer more than whole."""
+        made = experiment("fedtiny", sparsity=sparsity, candidates=5, noise=0.9)
+        masks = made.algorithm.start(made.weights)["masks"]
+        inside = coordinates(made.layout, made.algorithm.tensors)
+        for mask in masks:
+            assert (mask[inside] == 0).mean() == pytest.approx(sparsity, abs=0.005)
+        assert len({mask.tobytes() for mask in masks}) == (5 if sparsity else 1)
+
     def test_a_choice_needs_reports_of_one_round(self):
         mixed = ("schedule.mode=async", "schedule.buffer_size=2")
         with pytest.raises(ConfigError, match="algorithm fedtiny: needs the clients of a round"):

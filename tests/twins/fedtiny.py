@@ -82,7 +82,8 @@ def candidate(trial, c):
     sizes = [net.shapes[name].numel() for name in names]
     whole = sum(n * size for n, size in zip(wanted, sizes, strict=True))
     for name, n, size in zip(names, wanted, sizes, strict=True):
-        density = min(n * (1 - keys["sparsity"]) * sum(sizes) / whole, 1)
+        density = n * (1 - keys["sparsity"]) * sum(sizes) / whole
+        assert density < 1, "a layer is whole; choose a larger sparsity"
         mask[net.place[name]] = largest(net.first[net.place[name]], round(density * size))
     return mask
 
