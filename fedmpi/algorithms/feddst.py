@@ -63,6 +63,7 @@ class FedDST(Algorithm, name="feddst"):
             update=mask,
             tensors=self.tensors,
             readjust=((1, self.share(round)),) if self._adjusts(round) else (),
+            statistics=("mask",) if self._adjusts(round) else (),
         )
 
     @classmethod

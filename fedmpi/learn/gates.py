@@ -96,6 +96,6 @@ def _look(conv, inputs):
 def _multiply(last, inputs, output):
     # Only now, so that the gate comes after its convolution in the order of the layers.
     gate = last.gated_by[0].gate
-    gate.open = gate(gate.seen)
-    gate.seen = None
-    return output * gate.open[:, :, None, None]
+    values, gate.seen = gate(gate.seen), None
+    gate.open = values.detach()  # to look at; with its graph the model could not be copied
+    return output * values[:, :, None, None]
