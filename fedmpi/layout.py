@@ -186,6 +186,11 @@ class Support:
         return cls(layout, "model", np.ones(1, np.uint8))
 
     @classmethod
+    def none(cls, layout: Layout) -> "Support":
+        """Return the support that holds nothing."""
+        return cls(layout, "model", np.zeros(1, np.uint8))
+
+    @classmethod
     def of_rows(cls, layout: Layout, kept: Sequence[Bools | None]) -> "Support":
         """Return the rows `kept`: for each layer bool[rows], or None for all its rows."""
         keep = []

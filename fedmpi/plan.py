@@ -136,7 +136,7 @@ class Plan:
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
-        Which tensors `power`, `importance` and the next eight speak of.
+        Which tensors `power`, `importance`, and all from `penalty` to `salient`, speak of.
     penalty : float
         Adds penalty * sum over tensors, or over their rows if `by_row`, of the L2 norm.
     penalised : uint8[P], optional

@@ -54,7 +54,7 @@ class Candidates(Algorithm):
         """A candidate down and its statistics up, or all candidates down."""
         held = [Support(self.layout, "coordinate", mask) for mask in state["masks"]]
         if round == self.choice:
-            nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
+            nothing = Support.none(self.layout)
             more = {f"candidate {c}": support for c, support in enumerate(held) if c}
             return Plan(held[0], nothing, more_down=more, steps=0)
         mask, none = state["masks"][round], np.zeros(self.layout.size, np.uint8)

@@ -33,9 +33,9 @@ from fedmpi import kernels
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms.shortened import shortened
 from fedmpi.algorithms.skeletons import Skeletons
-from fedmpi.config import Share
 from fedmpi.layout import Support
 from fedmpi.plan import Backward, Own, Plan
+from fedmpi.section import Share
 from fedmpi.sparsity import grid
 
 STATISTICS = {"activation": ("activations",), "relevance": ("relevance",), "random": ()}

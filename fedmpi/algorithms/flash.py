@@ -68,8 +68,7 @@ class FLASH(Algorithm, name="flash"):
         if round == 0:
             parts = range(1, keys.warmup)
             moves = [(part * steps, keys.rate * (1 - part / keys.warmup)) for part in parts]
-            nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
-            more = {"up": nothing, "steps": keys.warmup * steps}
+            more = {"up": Support.none(self.layout), "steps": keys.warmup * steps}
         elif self._adjusts(round):
             moves = [(steps // 2 + 1, keys.rate / 2)]
         if moves and steps:

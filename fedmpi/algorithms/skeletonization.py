@@ -87,7 +87,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         rho = [c.reshape(n, -1).sum(axis=1) for c, n in zip(columns, sizes, strict=True)]
         values = np.zeros(self.layout.size, np.float32)
         values[self.units.place[self._alive(rows)]] = np.concatenate(rho) / max(report.samples, 1)
-        nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
+        nothing = Support.none(self.layout)
         return {"weights": Part(report.weights, nothing), "relevance": Part(values, job.plan.up)}
 
     def zero(self):

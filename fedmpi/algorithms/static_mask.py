@@ -79,7 +79,7 @@ class StaticMask(Algorithm, name="static-mask"):
         """The weights that are left, both ways; or the scores of all, up only."""
         whole = Support.all(self.layout)
         if self._measures(round):
-            nothing = Support(self.layout, "model", np.zeros(1, np.uint8))
+            nothing = Support.none(self.layout)
             wanted = MEASURED[self.keys.mask]
             return Plan(whole, nothing, steps=0, statistics=wanted, probes=self.keys.batches)
         mask = state["mask"]
