@@ -76,7 +76,7 @@ def _measured(name: str, plan: Plan, layout: Layout, drawn: Vector) -> Any:
 
 def _inputs(layout: Layout, part: Submodel | None) -> list[int]:
     """Return how many inputs each layer reads in the network that a client has."""
-    sizes: list[int] = inputs_of(layout)
+    sizes = inputs_of(layout)
     if part is None or part.rows is None:
         return sizes
     before = [(1, 1), *((sum(keep), len(keep)) for keep in part.rows[:-1])]
