@@ -34,7 +34,7 @@ class Costs:
 
     def of(self, plan: Plan, client: int, messages: Messages) -> RoundCost:
         """Return the RoundCost of a client's round, as its Plan has it."""
-        work = self.flops(plan, client, self.samples(plan, client))
+        work = self.flops(plan, client, self.samples(plan, client), self.probed(plan, client))
         down = sum(message.size.total for message in messages.down(plan))
         up = self._up(plan)
         return RoundCost(down, up, work, self._memory_mb(plan))
@@ -59,6 +59,13 @@ class Costs:
         local, size = self.engine.data.local, int(self.engine.data.partition.sizes[client])
         steps = plan.steps
         return int(local.samples_of(size) if steps is None else local.samples_in(size, steps))
+
+    def probed(self, plan: Plan, client: int) -> int:
+        """Return how many gradients of a sample a client's statistics take, besides training."""
+        local, size = self.engine.data.local, int(self.engine.data.partition.sizes[client])
+        batches = min(size, plan.probes * local.batch_size)
+        gradients = {"gradient": batches, "curvature": 2 * batches, "columns": size}
+        return sum(gradients.get(name, 0) for name in plan.statistics)
 
     def steps(self, client: int) -> int:
         """Return the optimiser's steps of a client's whole round."""

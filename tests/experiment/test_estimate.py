@@ -19,6 +19,17 @@ def test_the_estimate_is_the_first_round(name, how):
     assert costs["virtual_seconds"] == pytest.approx(columns["virtual_time"])
 
 
+@pytest.mark.parametrize(("name", "keys"), [
+    ("fedspa", {}), ("static-mask", {"mask": "snip", "batches": 2}),
+    ("static-mask", {"mask": "grasp", "batches": 3}), ("skeletonization", {"criterion": 10.0}),
+])  # fmt: skip
+def test_the_estimate_counts_gradients_that_are_measured_and_not_trained_on(name, keys):
+    more = {"algorithm": {"name": name, **keys}, "model": {"name": "mlp"}}
+    costs = estimate(of_tree(TREE | more), None)
+    found = simulation(**more).round().columns["flops"]
+    assert costs["flops"] == found and found > 0
+
+
 def test_flops_beyond_int64_are_counted():
     data = {"name": "patterns", "images": 6000, "side": 28, "partition": "iid"}
     clients = {"number": 4, "local_steps": 1, "batch_size": 1500}
