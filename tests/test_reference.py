@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fedmpi import reference
+from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config, StageSection
 from fedmpi.errors import ConfigError
 from tests.conftest import ROOT
@@ -61,13 +62,18 @@ def test_check_refuses_what_run_would_refuse(main, tmp_path, capsys, word):
 
 
 @pytest.mark.parametrize(("method", "meanings"), [
-    ("dpf", {"start": "", "end": "", "every": "rounds between masks"}),
-    ("adp-v2", {"mu": "of FedProx", "variant": "", "salient": 'for "paper"'}),
+    ("dpf", {"start": "sparsity of the first mask", "every": "rounds between masks"}),
+    ("adp-v2", {"inside": "what is pruned", "variant": "the abstract, or the code"}),
     ("heterofl-complete", {"widths": "drawn with equal chances"}),
 ])
 def test_a_meaning_is_that_of_the_key_in_its_line(method, meanings):
     found = {key.partition(".")[2]: meaning for key, *_, meaning in reference.algorithm(method)[1]}
     assert found | meanings == found
+
+
+@pytest.mark.parametrize("method", sorted(ALGORITHMS))
+def test_every_key_of_a_method_has_a_meaning(method):
+    assert not [key for key, *_, meaning in reference.algorithm(method)[1] if not meaning]
 
 
 def test_the_page_of_the_methods_ends_with_all_of_them():

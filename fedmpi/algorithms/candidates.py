@@ -28,9 +28,9 @@ class Candidates(Algorithm):
     class Keys(Keys):
         """The [algorithm] keys of a choice."""
 
-        sparsity: float = Field(0.9, ge=0, lt=1)
-        candidates: int = Field(5, ge=1)  # 1: no choice
-        noise: float = Field(0.5, ge=0, lt=1)  # of the layers' densities
+        sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that masks leave out
+        candidates: int = Field(5, ge=1)  # with 1 there is no choice
+        noise: float = Field(0.5, ge=0, lt=1)  # by which the layers' densities differ
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

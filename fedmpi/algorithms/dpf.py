@@ -26,8 +26,8 @@ class DPF(Algorithm, name="dpf"):
     class Keys(Keys):
         """The [algorithm] keys of DPF."""
 
-        start: float = Field(0.0, ge=0, lt=1)
-        end: float = Field(0.9, ge=0, lt=1)
+        start: float = Field(0.0, ge=0, lt=1)  # sparsity of the first mask
+        end: float = Field(0.9, ge=0, lt=1)  # sparsity at the end
         every: int = Field(1, ge=1)  # rounds between masks
 
     def __init__(self, keys, setting):

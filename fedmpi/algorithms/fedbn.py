@@ -28,7 +28,7 @@ class FedBN(Personal, name="fedbn"):
     class Keys(Keys):
         """The [algorithm] keys of FedBN."""
 
-        private: Literal["all", "statistics"] = "all"
+        private: Literal["all", "statistics"] = "all"  # what stays with the client
 
     @cached_property
     def _shared(self):

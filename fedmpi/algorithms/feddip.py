@@ -35,6 +35,8 @@ from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, NotNegative
 
+Regrow = Literal["dense_average", "released", "feedback"]
+
 
 class FedDIP(Algorithm, name="feddip"):
     """Dynamic pruning; start = end = 0 and penalty = 0 is FedAvg."""
@@ -45,16 +47,16 @@ class FedDIP(Algorithm, name="feddip"):
     class Keys(Keys):
         """The [algorithm] keys of FedDIP."""
 
-        start: float = Field(0.5, ge=0, lt=1)  # s_0
-        end: float = Field(0.9, ge=0, lt=1)  # s_p
+        start: float = Field(0.5, ge=0, lt=1)  # sparsity of the first masks, s_0
+        end: float = Field(0.9, ge=0, lt=1)  # sparsity at the end, s_p
         every: int = Field(5, ge=1)  # R, rounds between masks
-        penalty: NotNegative = 1e-3  # lambda_max
-        steps: int = Field(20, ge=2)  # Q, of the penalty
-        power: ERKPower = 1.0
-        regrow: Literal["dense_average", "released", "feedback"] = "dense_average"
-        upload: Literal["dense", "pruned"] = "dense"
-        norm: Literal["masked", "dense"] = "masked"
-        variant: Literal["paper", "released"] = "paper"
+        penalty: NotNegative = 1e-3  # largest weight of the group penalty, lambda_max
+        steps: int = Field(20, ge=2)  # steps in which the penalty grows, Q
+        power: ERKPower = 1.0  # exponent of ERK's densities
+        regrow: Regrow = "dense_average"  # what is ranked for a new mask
+        upload: Literal["dense", "pruned"] = "dense"  # what clients send
+        norm: Literal["masked", "dense"] = "masked"  # the pass that gives running statistics
+        variant: Literal["paper", "released"] = "paper"  # how the penalty grows
 
         @model_validator(mode="after")
         def _sparser(self):

@@ -34,11 +34,11 @@ class FedDST(Algorithm, name="feddst"):
     class Keys(Keys):
         """The [algorithm] keys of FedDST."""
 
-        sparsity: float = Field(0.8, ge=0, lt=1)
-        alpha: float = Field(0.01, ge=0, le=1)
+        sparsity: float = Field(0.8, ge=0, lt=1)  # share of the weights that masks leave out
+        alpha: float = Field(0.01, ge=0, le=1)  # share of the weights that move, at first
         every: int = Field(15, ge=1)  # rounds between adjustments
-        power: ERKPower = 1.0
-        variant: Literal["paper", "released"] = "paper"
+        power: ERKPower = 1.0  # exponent of ERK's densities
+        variant: Literal["paper", "released"] = "paper"  # "released": alpha counts twice
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

@@ -25,7 +25,7 @@ class FedLP(Algorithm, name="fedlp"):
         """The [algorithm] keys of FedLP-Homo."""
 
         p: float = Field(0.5, ge=0, le=1)  # probability that a client keeps a layer
-        granularity: Literal["layer", "tensor"] = "layer"
+        granularity: Literal["layer", "tensor"] = "layer"  # what is kept as a whole
 
     @property
     def level(self):

@@ -36,8 +36,8 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
     class Keys(Keys):
         """The [algorithm] keys of FedLP-Hetero."""
 
-        prefer: Literal[1, 2, 3, 4, 5, "uniform"] = 5
-        chance: float = Field(0.6, ge=0, le=1)  # of the preferred level
+        prefer: Literal[1, 2, 3, 4, 5, "uniform"] = 5  # the level that clients prefer
+        chance: float = Field(0.6, ge=0, le=1)  # that a client has the preferred level
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

@@ -29,11 +29,11 @@ class FedMef(FedTiny, name="fedmef"):
     class Keys(FedTiny.Keys):
         """The [algorithm] keys of FedMef."""
 
-        candidates: int = Field(1, ge=1)
-        alpha: float = Field(0.2, ge=0, le=1)
-        layers: Literal["turn", "all"] = "all"
-        penalty: NotNegative = 1.0
-        extruded: float = Field(0.5, ge=0, le=1)  # share of the kept weights, at first
+        candidates: int = Field(1, ge=1)  # with 1 there is no choice
+        alpha: float = Field(0.2, ge=0, le=1)  # share of the weights that move, at first
+        layers: Literal["turn", "all"] = "all"  # how many move at once
+        penalty: NotNegative = 1.0  # weight of the penalty on the smallest
+        extruded: float = Field(0.5, ge=0, le=1)  # share of kept weights with a penalty, at first
 
     def plan(self, state, round, client):
         """FedTiny's, with the penalty."""

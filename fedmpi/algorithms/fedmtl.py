@@ -36,7 +36,7 @@ class FedMTL(Algorithm, name="fedmtl"):
         """The [algorithm] keys of FedMTL."""
 
         # None: 10^-(1 + the number of digits of the number of parameters), as in the code.
-        strength: NotNegative | None = None
+        strength: NotNegative | None = None  # weight of what ties the clients' models together
 
     def plan(self, state, round, client):
         """The mean down, the client's model up; its gradient gets 2 s (2 w - mean)."""

@@ -43,7 +43,7 @@ class FedPM(Algorithm, name="fedpm"):
     class Keys(Keys):
         """The [algorithm] keys of FedPM."""
 
-        values: Literal["signed", "drawn"] = "signed"  # of the fixed weights
+        values: Literal["signed", "drawn"] = "signed"  # one size, or drawn as first weights
         spread: Rate = 2.718281828459045  # their size times sqrt(inputs)
         reset: int = Field(1, ge=1)  # rounds whose masks are averaged
         margin: float = Field(0.01, ge=1e-6, lt=0.5)  # no theta is nearer to 0 or 1

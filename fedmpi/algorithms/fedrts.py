@@ -35,13 +35,13 @@ class FedRTS(Algorithm, name="fedrts"):
     class Keys(Keys):
         """The [algorithm] keys of FedRTS."""
 
-        sparsity: float = Field(0.9, ge=0, lt=1)
-        power: ERKPower = 1.0
-        alpha: float = Field(0.2, ge=0, le=1)
+        sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that masks leave out
+        power: ERKPower = 1.0  # exponent of ERK's densities
+        alpha: float = Field(0.2, ge=0, le=1)  # share of the weights in doubt, at first
         every: int = Field(10, ge=1)  # rounds between masks
-        until: float = Field(0.6, gt=0, le=1)  # of the rounds
-        gamma: float = Field(0.5, ge=0, le=1)  # what clients say, against their mean
-        trust: float = Field(10.0, gt=0, le=1e9)  # of one round
+        until: float = Field(0.6, gt=0, le=1)  # share of the rounds after which masks stay
+        gamma: float = Field(0.5, ge=0, le=1)  # weight of what clients say, against their mean
+        trust: float = Field(10.0, gt=0, le=1e9)  # what the result of one round counts
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

@@ -43,13 +43,13 @@ class FedSGC(Algorithm, name="fedsgc"):
     class Keys(Keys):
         """The [algorithm] keys of FedSGC."""
 
-        sparsity: float = Field(0.9, ge=0, lt=1)
-        power: ERKPower = 1.0
-        alpha: float = Field(0.2, ge=0, le=1)
+        sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that masks leave out
+        power: ERKPower = 1.0  # exponent of ERK's densities
+        alpha: float = Field(0.2, ge=0, le=1)  # share of the weights that move, at first
         every: int = Field(10, ge=1)  # rounds between moves
-        until: float = Field(0.6, gt=0, le=1)  # of the rounds
-        opposed: float = Field(0.5, ge=0, le=1)  # of what goes; the paper's lambda
-        agreeing: float = Field(0.5, ge=0, le=1)  # of what comes; the paper's beta
+        until: float = Field(0.6, gt=0, le=1)  # share of the rounds after which masks stay
+        opposed: float = Field(0.5, ge=0, le=1)  # share of what goes; the paper's lambda
+        agreeing: float = Field(0.5, ge=0, le=1)  # share of what comes; the paper's beta
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

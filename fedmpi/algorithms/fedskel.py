@@ -38,6 +38,7 @@ from fedmpi.plan import Backward, Own, Plan
 from fedmpi.section import Share
 from fedmpi.sparsity import grid
 
+Score = Literal["activation", "relevance", "random"]
 STATISTICS = {"activation": ("activations",), "relevance": ("relevance",), "random": ()}
 
 
@@ -54,11 +55,11 @@ class FedSkel(Algorithm, name="fedskel"):
         ratio: Share | Literal["speed"] = 0.25  # r, or each device's own
         least: float = Field(0.1, gt=0, le=1)  # lowest r of a device, with ratio = "speed"
         updates_per_set: int = Field(3, ge=0)  # UpdateSkel rounds after each SetSkel round
-        cycle: Literal["client", "global"] = "client"
-        score: Literal["activation", "relevance", "random"] = "activation"
-        layers: Literal["conv", "conv+linear"] = "conv+linear"
-        linear: Literal["shared", "local"] = "shared"
-        variant: Literal["paper", "released"] = "paper"
+        cycle: Literal["client", "global"] = "client"  # whose rounds are counted
+        score: Score = "activation"  # what makes a filter important
+        layers: Literal["conv", "conv+linear"] = "conv+linear"  # which have skeletons
+        linear: Literal["shared", "local"] = "shared"  # "local": stays in skeleton rounds
+        variant: Literal["paper", "released"] = "paper"  # "released" sends whole models
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

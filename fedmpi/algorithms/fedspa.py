@@ -29,9 +29,9 @@ class FedSpa(PersonalMask, name="fedspa"):
     class Keys(Keys):
         """The [algorithm] keys of FedSpa."""
 
-        sparsity: float = Field(0.5, ge=0, lt=1)
-        alpha: float = Field(0.5, ge=0, le=1)
-        power: ERKPower = 1.0
+        sparsity: float = Field(0.5, ge=0, lt=1)  # share of the weights that masks leave out
+        alpha: float = Field(0.5, ge=0, le=1)  # share of the weights that move, at first
+        power: ERKPower = 1.0  # exponent of ERK's densities
 
     def plan(self, state, round, client):
         """What the client's mask holds, both ways; the gradient of all weights afterwards."""

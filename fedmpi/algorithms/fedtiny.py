@@ -36,10 +36,10 @@ class FedTiny(Candidates, name="fedtiny"):
     class Keys(Candidates.Keys):
         """The [algorithm] keys of FedTiny."""
 
-        alpha: float = Field(0.3, ge=0, le=1)
+        alpha: float = Field(0.3, ge=0, le=1)  # share of the weights that move, at first
         every: int = Field(10, ge=1)  # rounds between moves
-        until: float = Field(0.33, gt=0, le=1)  # of the rounds
-        layers: Literal["turn", "all"] = "turn"  # that move at once
+        until: float = Field(0.33, gt=0, le=1)  # share of the rounds after which masks stay
+        layers: Literal["turn", "all"] = "turn"  # how many move at once
 
     def plan(self, state, round, client):
         """The sparse model both ways, once it is chosen."""

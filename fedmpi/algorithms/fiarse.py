@@ -31,7 +31,7 @@ class FIARSE(Algorithm, name="fiarse"):
         """The [algorithm] keys of FIARSE."""
 
         shares: Shares = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
-        gradient: Literal["importance", "held"] = "importance"
+        gradient: Literal["importance", "held"] = "importance"  # sees the threshold, or not
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

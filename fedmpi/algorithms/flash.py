@@ -42,12 +42,12 @@ class FLASH(Algorithm, name="flash"):
     class Keys(Keys):
         """The [algorithm] keys of FLASH."""
 
-        sparsity: float = Field(0.95, ge=0, lt=1)
-        masks: Literal["learnt", "fixed"] = "learnt"
+        sparsity: float = Field(0.95, ge=0, lt=1)  # share of the weights that masks leave out
+        masks: Literal["learnt", "fixed"] = "learnt"  # whether the mask moves
         warmup: int = Field(10, ge=1)  # how many rounds' steps the first one has
-        rate: float = Field(0.25, ge=0, le=1)  # of the weights that are replaced, at first
+        rate: float = Field(0.25, ge=0, le=1)  # share of the weights that are replaced, at first
         every: int = Field(1, ge=1)  # rounds between masks
-        mean: Literal["all", "holders"] = "all"
+        mean: Literal["all", "holders"] = "all"  # over whom a weight is averaged
         shares: Shares = (1.0,)  # drawn with equal chances
 
     def __init__(self, keys, setting):

@@ -9,8 +9,8 @@ from fedmpi.section import NotNegative
 class InsideKeys(Keys):
     """Which algorithm, and its keys."""
 
-    inside: Literal["fedavg", "fedprox", "fednova", "scaffold"] = "fedavg"
-    mu: NotNegative = 0.01  # of FedProx
+    inside: Literal["fedavg", "fedprox", "fednova", "scaffold"] = "fedavg"  # what is pruned
+    mu: NotNegative = 0.01  # weight of FedProx's pull
 
 
 class Inside(Algorithm):

@@ -27,7 +27,7 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
         """The [algorithm] keys of LotteryFL."""
 
         accuracy: float = Field(0.5, ge=0, le=1)  # on the client's samples, to prune
-        rate: float = Field(0.2, gt=0, lt=1)  # of the weights left, each time
+        rate: float = Field(0.2, gt=0, lt=1)  # share of the weights left that goes each time
         target: float = Field(0.1, ge=0, le=1)  # share of weights at which pruning ends
 
     def __init__(self, keys, setting):

@@ -42,13 +42,13 @@ class PruneFL(Algorithm, name="prunefl"):
         """The [algorithm] keys of PruneFL."""
 
         every: int = Field(50, ge=1)  # rounds between masks
-        free: float = Field(0.3, ge=0, le=1)
-        halving: float = Field(10000.0, gt=0)  # rounds
+        free: float = Field(0.3, ge=0, le=1)  # share of the weights that are freed, at first
+        halving: float = Field(10000.0, gt=0)  # rounds after which that share is halved
         constant: Rate = 1.0  # seconds of a round without any weight
         exchange: Rate = 5.56e-6  # seconds to exchange a weight
         compute: NotNegative = 1e-9  # seconds for one multiply-add of a weight
         seconds: tuple[Rate, ...] = ()  # of a weight of each layer; default: from the two above
-        variant: Literal["paper", "authors", "released"] = "paper"
+        variant: Literal["paper", "authors", "released"] = "paper"  # what weights are ranked by
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

@@ -35,8 +35,8 @@ class PruneTrain(Algorithm, name="prunetrain"):
     class Keys(Keys):
         """The [algorithm] keys of PruneTrain."""
 
-        penalty: NotNegative = 0.01
-        threshold: float = Field(1e-3, ge=0)  # of a row's largest weight
+        penalty: NotNegative = 0.01  # weight of the group penalty
+        threshold: float = Field(1e-3, ge=0)  # rows with no weight above it are removed
         every: int = Field(10, ge=1)  # rounds between removals
 
     def __init__(self, keys, setting):

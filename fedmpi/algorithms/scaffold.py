@@ -38,7 +38,7 @@ class Scaffold(Algorithm, name="scaffold"):
     class Keys(Keys):
         """The [algorithm] keys of SCAFFOLD."""
 
-        variant: Literal["paper", "released"] = "paper"
+        variant: Literal["paper", "released"] = "paper"  # how control variates are averaged
 
     def start(self, weights):
         """The weights, and a control variate of zeros."""

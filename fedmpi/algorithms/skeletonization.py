@@ -43,11 +43,11 @@ class Skeletonization(Algorithm, name="skeletonization"):
         retrain: int = Field(100, ge=1)  # most rounds after each
         units: int = Field(1, ge=1)  # hidden units that stay in any case
         inputs: bool = False  # remove input units too
-        error: Literal["cross-entropy", "quadratic"] = "cross-entropy"  # for training
-        relevance: Literal["linear", "quadratic"] = "linear"
-        outputs: Literal["softmax", "sigmoid"] = "softmax"
-        rank: Literal["absolute", "signed"] = "absolute"
-        smoothing: float = Field(0.8, ge=0, lt=1)
+        error: Literal["cross-entropy", "quadratic"] = "cross-entropy"  # what clients minimise
+        relevance: Literal["linear", "quadratic"] = "linear"  # the error behind relevance
+        outputs: Literal["softmax", "sigmoid"] = "softmax"  # what comes after the last layer
+        rank: Literal["absolute", "signed"] = "absolute"  # relevance by magnitude or sign
+        smoothing: float = Field(0.8, ge=0, lt=1)  # weight of earlier relevance
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

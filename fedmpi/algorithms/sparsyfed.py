@@ -33,8 +33,8 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
     class Keys(Keys):
         """The [algorithm] keys of SparsyFed."""
 
-        sparsity: float = Field(0.95, ge=0, lt=1)
-        beta: float = Field(1.25, ge=1, allow_inf_nan=False)
+        sparsity: float = Field(0.95, ge=0, lt=1)  # share of the weights that are not sent
+        beta: float = Field(1.25, ge=1, allow_inf_nan=False)  # power of the parameters; 1 for none
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)

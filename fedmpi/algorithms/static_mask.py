@@ -33,6 +33,7 @@ from fedmpi.plan import Plan
 from fedmpi.section import ERKPower
 from fedmpi.totals import Total
 
+Rule = Literal["snip", "grasp", "synflow", "erk", "random", "magnitude"]
 MEASURED = {"snip": ("gradient",), "grasp": ("gradient", "curvature")}
 FLOWS = 100  # steps of SynFlow
 
@@ -47,10 +48,10 @@ class StaticMask(Algorithm, name="static-mask"):
     class Keys(Keys):
         """The [algorithm] keys of static masks."""
 
-        mask: Literal["snip", "grasp", "synflow", "erk", "random", "magnitude"] = "snip"
-        sparsity: float = Field(0.9, ge=0, lt=1)
-        power: ERKPower = 1.0
-        batches: int = Field(1, ge=1)  # of each client, for SNIP and GraSP
+        mask: Rule = "snip"  # how weights are chosen
+        sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that the mask leaves out
+        power: ERKPower = 1.0  # exponent of ERK's densities
+        batches: int = Field(1, ge=1)  # that each client measures, for SNIP and GraSP
         rescale: bool = False  # first weights / sqrt(density)
 
     def __init__(self, keys, setting):

@@ -29,7 +29,7 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
     class Keys(Keys):
         """The [algorithm] keys of Sub-FedAvg."""
 
-        rate: float = Field(0.1, gt=0, lt=1)  # of the weights left, each time
+        rate: float = Field(0.1, gt=0, lt=1)  # share of the weights left that goes each time
         accuracy: float = Field(0.5, ge=0, le=1)  # on the client's samples, to prune
         distance: float = Field(1e-4, ge=0, le=1)  # share of the weights in which masks differ
         target: float = Field(0.5, ge=0, le=1)  # share of the weights at which pruning ends

@@ -27,9 +27,9 @@ class ZeroFL(SparseUpload, name="zerofl"):
     class Keys(Keys):
         """The [algorithm] keys of ZeroFL."""
 
-        sparsity: float = Field(0.9, ge=0, lt=1)
+        sparsity: float = Field(0.9, ge=0, lt=1)  # s: clients send the share 1 - s, and `more`
         more: float = Field(0.1, ge=0, le=1)  # share of the weights sent beyond 1 - sparsity
-        by: Literal["weights", "difference"] = "difference"
+        by: Literal["weights", "difference"] = "difference"  # what weights are ranked by
 
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
