@@ -6,6 +6,7 @@ In round 0, the warm-up, the clients of the cohort train `warmup` times as long 
 random mask; after each part but the last they drop a share, from `rate` down to 0, of every layer's
 weights, the smallest, and grow as many at random, more in layers of larger mean magnitude. They
 send masks, a bit a weight. The layers' mean densities, scaled, give a random mask of first weights.
+A warm-up of which nobody reports is repeated.
 
 masks = "fixed" (SPDST) keeps that mask. "learnt" (JMWST): every `every` rounds clients replace
 the share rate / 2 in the middle of their round, and the server takes of each layer the largest
@@ -56,16 +57,17 @@ class FLASH(Algorithm, name="flash"):
         self.fill = "zero" if keys.mean == "all" else "mean"
 
     def start(self, weights):
-        """The weights, all of them until the densities are known."""
-        return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
+        """The weights, all of them until the warm-up has been."""
+        mask = np.ones(self.layout.size, np.uint8)
+        return {"weights": weights, "mask": mask, "warm": np.array(0)}
 
     def plan(self, state, round, client):
         """The sparse model both ways, its mask moving; in the warm-up the mask alone goes up."""
         steps, keys = self.setting.steps(client), self.keys
-        mask = self._first_mask() if round == 0 else self._held(state, client)
+        mask = self._held(state, client) if state["warm"] else self._first_mask()
         held = Support(self.layout, "coordinate", mask)
         moves, more = (), {}
-        if round == 0:
+        if not state["warm"]:
             parts = range(1, keys.warmup)
             moves = [(part * steps, keys.rate * (1 - part / keys.warmup)) for part in parts]
             more = {"up": Support.none(self.layout), "steps": keys.warmup * steps}
@@ -86,7 +88,7 @@ class FLASH(Algorithm, name="flash"):
         """The weights under the client's own mask, or in the warm-up that mask."""
         mask = report.statistics.get("mask", job.plan.mask)
         own = Support(self.layout, "coordinate", mask)
-        if job.round:
+        if job.state["warm"]:
             return {"weights": Part(report.weights, own)}
         bits = Part(mask.astype(np.float32), own, coding=Coding("ones"))
         return {"weights": Part(report.weights, job.plan.up), "mask": bits}
@@ -101,7 +103,7 @@ class FLASH(Algorithm, name="flash"):
     def step(self, state, sums, round):
         """Average, and take the new mask; after the warm-up the first weights under the first."""
         held = sums["mask"].mean(np.zeros_like(state["weights"]))
-        if round:
+        if state["warm"]:
             weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
             if self._adjusts(round) and held.any():
                 weights = np.where(held > 0, weights, np.float32(0))  # no old ones
@@ -110,7 +112,7 @@ class FLASH(Algorithm, name="flash"):
             counts = self._counts(held if held.any() else self._first_mask())
             drawn = self.rng_for("flash", 1).permutation(self.layout.size).astype(np.float32)
             weights, mask = state["weights"], sparsity.largest_of_each(self.layout, drawn, counts)
-        return state | {"weights": weights * mask, "mask": mask}
+        return state | {"weights": weights * mask, "mask": mask, "warm": np.array(1)}
 
     def _adjusts(self, round):
         return self.keys.masks == "learnt" and round % self.keys.every == 0

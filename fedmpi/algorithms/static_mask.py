@@ -57,6 +57,7 @@ class StaticMask(Algorithm, name="static-mask"):
     def __init__(self, keys, setting):
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
+        self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def start(self, weights):
         """The first weights and their mask; those that are measured come with the first step."""
@@ -79,7 +80,7 @@ class StaticMask(Algorithm, name="static-mask"):
     def plan(self, state, round, client):
         """The weights that are left, both ways; or the scores of all, up only."""
         whole = Support.all(self.layout)
-        if self._measures(round):
+        if self._measures(state):
             nothing = Support.none(self.layout)
             wanted = MEASURED[self.keys.mask]
             return Plan(whole, nothing, steps=0, statistics=wanted, probes=self.keys.batches)
@@ -115,13 +116,12 @@ class StaticMask(Algorithm, name="static-mask"):
 
     def step(self, state, sums, round):
         """Average; after the measuring round prune instead."""
-        if not self._measures(round):
+        if not self._measures(state):
             after = super().step(state, sums, round)
             return after | {"weights": after["weights"] * state["mask"]}  # no noise elsewhere
         score = sums["score"].mean(state["weights"])
         # Ranks by magnitude: the least score becomes 0, and all others positive.
-        inside = sparsity.coordinates(self.layout, self.tensors)
-        mask = self._mask_of(score - score[inside].min())
+        mask = self._mask_of(score - score[self._inside].min())
         return state | {"weights": self._pruned(state["weights"], mask), "mask": mask}
 
     def _pruned(self, weights, mask):
@@ -135,15 +135,16 @@ class StaticMask(Algorithm, name="static-mask"):
     def _synflow(self, weights):
         """Return uint8[P]: SynFlow's mask of the first weights."""
         mask, share = np.ones(self.layout.size, np.uint8), 1.0 - self.keys.sparsity
-        inside = sparsity.coordinates(self.layout, self.tensors)
         for step in range(1, FLOWS + 1):
-            score = self.setting.flow(weights * mask)[inside]
+            score = self.setting.flow(weights * mask)[self._inside]
             kept = round(share ** (step / FLOWS) * score.size)
-            mask[inside] = sparsity.largest(score / max(score.max(), 1e-300), kept)
+            mask[self._inside] = sparsity.largest(score / max(score.max(), 1e-300), kept)
         return mask
 
-    def _measures(self, round):
-        return self.keys.mask in MEASURED and self.keys.sparsity > 0 and round == 0
+    def _measures(self, state):
+        """True until a round has measured; it is repeated if nobody reported."""
+        zeros = round(self.keys.sparsity * self._inside.sum())
+        return self.keys.mask in MEASURED and zeros > 0 and bool(state["mask"].all())
 
     def _mask_of(self, scores):
         return sparsity.mask_of_largest(self.layout, scores, self.tensors, self.keys.sparsity)

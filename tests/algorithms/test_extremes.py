@@ -85,6 +85,22 @@ def test_the_narrowest_network_has_a_row_of_each_layer(name, keys):
     assert np.isfinite(simulate(name, **keys)[1][-1].columns["train_loss"])
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("static-mask", {"sparsity": 0.8}), ("flash", {"sparsity": 0.8, "masks": "fixed"})],
+)
+def test_a_first_round_without_reports_is_repeated(name, keys):
+    """It finds the mask of the run; without it the whole model was trained to the end."""
+    lost = ("devices.dropout=0.8", "clients.per_round=2", "run.rounds=12", "run.seed=4")
+    simulation, rows = simulate(name, lost, **keys)
+    completed = [row.columns["clients_completed"] for row in rows]
+    assert completed[0] == 0 and any(completed[1:])
+    layout = simulation.experiment.layout
+    share = coordinates(layout, prunable(layout)).mean()
+    density = simulation.algorithm.density(simulation.state)
+    assert density == pytest.approx(1 - 0.8 * share, abs=0.01)
+
+
 MOVING = {
     "dpf": {},
     "feddip": {"every": 2},

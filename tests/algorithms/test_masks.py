@@ -91,7 +91,7 @@ def all_drop_one(algorithm):
     """Check that a weight of 5 which both clients drop goes, and theirs comes; return the state."""
     mask = np.ones(20, np.uint8)
     mask[[0, 1, 2, 8, 9, 10]] = 0
-    state = {"weights": np.where(mask, np.float32(5), 0), "mask": mask}
+    state = {"weights": np.where(mask, np.float32(5), 0), "mask": mask, "warm": np.array(1)}
     other = mask.copy()
     other[[0, 3]] = [1, 0]
     reports = [report_of(np.ones(20) * other, client, 0.5, mask=other) for client in (0, 1)]
