@@ -19,7 +19,7 @@ from fedmpi.plan import Plan
 
 
 class Candidates(Algorithm):
-    """Ask this class while `chooses(round)`; clients tell their accuracies."""
+    """Ask this class while `chooses(state, round)`; clients tell their accuracies."""
 
     level = "coordinate"
     told = ("told",)
@@ -39,21 +39,23 @@ class Candidates(Algorithm):
         measured = keys.candidates if self._still.size else 0
         self.choice = measured if keys.candidates > 1 else -1  # the round of the choice
 
-    def chooses(self, round):
-        """Return whether a round belongs to the choice."""
-        return round <= self.choice
+    def chooses(self, state, round):
+        """Return whether a round belongs to the choice, which waits until somebody reports."""
+        return round < self.choice or not state["chosen"]
 
     def start(self, weights):
         """The first weights, the candidates' masks, and their statistics."""
         masks = np.stack([self._candidate(weights, c) for c in range(self.keys.candidates)])
         statistics = np.tile(weights[self._still], (self.keys.candidates, 1))
         mask = masks[0] if self.choice < 0 else np.ones(self.layout.size, np.uint8)
-        return {"weights": weights * mask, "mask": mask, "masks": masks, "statistics": statistics}
+        chosen = np.array(int(self.choice < 0))
+        state = {"weights": weights * mask, "mask": mask, "masks": masks, "chosen": chosen}
+        return state | {"statistics": statistics}
 
     def plan(self, state, round, client):
         """A candidate down and its statistics up, or all candidates down."""
         held = [Support(self.layout, "coordinate", mask) for mask in state["masks"]]
-        if round == self.choice:
+        if round >= self.choice:
             nothing = Support.none(self.layout)
             more = {f"candidate {c}": support for c, support in enumerate(held) if c}
             return Plan(held[0], nothing, more_down=more, steps=0)
@@ -74,7 +76,7 @@ class Candidates(Algorithm):
     def message(self, job, report):
         """The statistics, or the accuracies of the candidates in the first coordinates."""
         parts, count = super().message(job, report), self.keys.candidates
-        if job.round != self.choice:
+        if job.round < self.choice or job.state["chosen"]:
             return parts
         values, keep = np.zeros(self.layout.size, np.float32), np.zeros(self.layout.size, np.uint8)
         models = (self._model(job.state, c) for c in range(count))
@@ -83,10 +85,11 @@ class Candidates(Algorithm):
 
     def step(self, state, sums, round):
         """Keep a candidate's statistics, or choose."""
-        if round == self.choice:
+        if round >= self.choice:
             told = sums["told"].mean(np.zeros_like(state["weights"]))
             best = int(told[: self.keys.candidates].argmax())
-            return state | {"weights": self._model(state, best), "mask": state["masks"][best]}
+            model, mask = self._model(state, best), state["masks"][best]
+            return state | {"weights": model, "mask": mask, "chosen": np.array(1)}
         statistics = state["statistics"].copy()
         statistics[round] = sums["weights"].mean(state["weights"])[self._still]
         return state | {"statistics": statistics}

@@ -39,7 +39,7 @@ class FedMef(FedTiny, name="fedmef"):
         """FedTiny's, with the penalty."""
         plan = super().plan(state, round, client)
         last = self.keys.until * self.setting.rounds
-        if self.chooses(round) or round >= last or not self.keys.penalty:
+        if self.chooses(state, round) or round >= last or not self.keys.penalty:
             return plan
         share = sparsity.cosine(self.keys.extruded, round, last)
         counts = sparsity.counts_of(self.layout, self.tensors, plan.mask)

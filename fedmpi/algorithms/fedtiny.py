@@ -43,11 +43,11 @@ class FedTiny(Candidates, name="fedtiny"):
 
     def plan(self, state, round, client):
         """The sparse model both ways, once it is chosen."""
-        if self.chooses(round):
+        if self.chooses(state, round):
             return super().plan(state, round, client)
         mask = state["mask"]
         held = Support(self.layout, "coordinate", mask)
-        looks = ("gradient",) if self._moving(round) else ()
+        looks = ("gradient",) if self._moving(state, round) else ()
         return Plan(held, held, mask=mask, update=mask, statistics=looks)
 
     def message(self, job, report):
@@ -56,7 +56,7 @@ class FedTiny(Candidates, name="fedtiny"):
         if "gradient" not in report.statistics:
             return parts
         gradient, keep = report.statistics["gradient"], np.zeros(self.layout.size, np.uint8)
-        for block in self._moving(job.round):
+        for block in self._moving(job.state, job.round):
             pruned = job.plan.mask[block] == 0
             count = self.count(job.round, job.plan.mask[block])
             keep[block] = sparsity.largest(gradient[block] * pruned, count) * pruned
@@ -64,21 +64,21 @@ class FedTiny(Candidates, name="fedtiny"):
 
     def step(self, state, sums, round):
         """Average, and move a layer's mask."""
-        if self.chooses(round):
+        if self.chooses(state, round):
             return super().step(state, sums, round)
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"].copy()
         gradient = sums["told"].mean(np.zeros_like(weights))
-        for block in self._moving(round) if sums["told"].all else []:
+        for block in self._moving(state, round) if sums["told"].all else []:
             alive, pruned = np.flatnonzero(mask[block]), np.flatnonzero(mask[block] == 0)
             count = self.count(round, mask[block])
             mask[block][alive] = sparsity.largest(weights[block][alive], len(alive) - count)
             mask[block][pruned] = sparsity.largest(gradient[block][pruned], count)
         return state | {"weights": weights * mask, "mask": mask}
 
-    def _moving(self, round):
+    def _moving(self, state, round):
         """Return the slices of the layers that move their masks in a round."""
         every, last = self.keys.every, self.keys.until * self.setting.rounds
-        if self.chooses(round) or round % every or not 0 < round <= last:
+        if self.chooses(state, round) or round % every or not 0 < round <= last:
             return []
         turn = -1 - (round // every - 1) % len(self.tensors)
         moving = self.tensors if self.keys.layers == "all" else [self.tensors[turn]]

@@ -59,6 +59,19 @@ def convs(input_shape, classes):
     )
 
 
+@fedmpi.model
+def plain(input_shape, classes):
+    """A convolution and a linear layer, without normalisation; 2,610 weights on digits."""
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 4, 3, padding=1),
+            relu1=nn.ReLU(),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(4 * input_shape[1] * input_shape[2], classes),
+        )
+    )
+
+
 def model_of(name):
     """Return the model that shows an algorithm at work."""
     return "tests.twins.net:levels" if name == "fedlp-hetero" else HERE + "convs"

@@ -87,11 +87,16 @@ def test_the_narrowest_network_has_a_row_of_each_layer(name, keys):
 
 @pytest.mark.parametrize(
     ("name", "keys"),
-    [("static-mask", {"sparsity": 0.8}), ("flash", {"sparsity": 0.8, "masks": "fixed"})],
+    [
+        ("fedtiny", {"sparsity": 0.8, "candidates": 2}),
+        ("flash", {"sparsity": 0.8, "masks": "fixed"}),
+        ("static-mask", {"sparsity": 0.8}),
+    ],
 )
 def test_a_first_round_without_reports_is_repeated(name, keys):
     """It finds the mask of the run; without it the whole model was trained to the end."""
     lost = ("devices.dropout=0.8", "clients.per_round=2", "run.rounds=12", "run.seed=4")
+    lost += (f"model.name={HERE}plain",) if name == "fedtiny" else ()
     simulation, rows = simulate(name, lost, **keys)
     completed = [row.columns["clients_completed"] for row in rows]
     assert completed[0] == 0 and any(completed[1:])
