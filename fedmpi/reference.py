@@ -14,6 +14,7 @@ from fedmpi.config import Config
 from fedmpi.errors import ConfigError, either, nearest
 from fedmpi.section import limit
 
+BUILT_IN = tuple(ALGORITHMS)  # before users' code adds methods of its own
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 COMMENT = re.compile(r"^ +(\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
 
@@ -141,10 +142,18 @@ def algorithm(name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
     tree = cls.Keys.model_json_schema()
     written = [base for base in cls.Keys.__mro__ if issubclass(base, Keys) and base is not Keys]
     said = dict(pair for base in reversed(written)
-                for pair in COMMENT.findall(inspect.getsource(base)))
+                for pair in COMMENT.findall(_source(base)))
     rows = [(f"algorithm.{key}", _type(tree, value), _default(value.get("default")),
              said.get(key, "")) for key, value in tree.get("properties", {}).items()]
     return inspect.getdoc(inspect.getmodule(cls)) or "", rows
+
+
+def _source(cls):
+    """Return the source of a class; "" where it has no file, as in a notebook."""
+    try:
+        return inspect.getsource(cls)
+    except (OSError, TypeError):
+        return ""
 
 
 def json_schema() -> dict[str, Any]:
@@ -200,9 +209,9 @@ def manual() -> str:
 
 
 def list_of_methods() -> str:
-    """Return the end of docs/methods.md: each method with its documentation and its own keys."""
+    """Return the end of docs/methods.md: fedmpi's methods with documentation and own keys."""
     lines = ["## List of methods", ""]
-    for name in sorted(ALGORITHMS):
+    for name in sorted(BUILT_IN):
         _, rows = algorithm(name)
         lines += [f"### {name}", "", "```{eval-rst}",
                   f".. automodule:: {ALGORITHMS[name].__module__}", "```", ""]

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from fedmpi import reference
-from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config, StageSection
 from fedmpi.errors import ConfigError
 from tests.conftest import ROOT
@@ -71,9 +70,20 @@ def test_a_meaning_is_that_of_the_key_in_its_line(method, meanings):
     assert found | meanings == found
 
 
-@pytest.mark.parametrize("method", sorted(ALGORITHMS))
+@pytest.mark.parametrize("method", sorted(reference.BUILT_IN))
 def test_every_key_of_a_method_has_a_meaning(method):
     assert not [key for key, *_, meaning in reference.algorithm(method)[1] if not meaning]
+
+
+def test_a_method_without_a_file_has_keys_without_meanings():
+    scope = {}
+    exec("""
+import fedmpi
+class Mine(fedmpi.Algorithm, name="test-without-a-file"):
+    class Keys(fedmpi.Keys):
+        p: float = 0.5  # a share
+""", scope)  # fmt: skip
+    assert reference.algorithm("test-without-a-file")[1] == [("algorithm.p", "number", "0.5", "")]
 
 
 def test_the_page_of_the_methods_ends_with_all_of_them():
