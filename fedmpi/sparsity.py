@@ -1,11 +1,15 @@
 """Which weights a method may prune, how many, and which ones: maths that methods share."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Bools, Flags, Integers, Reals, Vector
+from fedmpi.layout import Layout
 
 
-def prunable(layout):
+def prunable(layout: Layout) -> tuple[int, ...]:
     """Return the tensors that pruning speaks of: weights of convolutions, linear layers, adapters.
 
     Biases, normalisation and the 1x1 convolutions of shortcuts are never pruned, as in the
@@ -20,13 +24,13 @@ def prunable(layout):
     )
 
 
-def convolutions(layout):
+def convolutions(layout: Layout) -> tuple[int, ...]:
     """Return the prunable tensors that are weights of convolutions."""
     kinds = [layout.layers[tensor.layer].kind for tensor in layout.tensors]
     return tuple(t for t in prunable(layout) if kinds[t] == "conv")
 
 
-def coordinates(layout, tensors):
+def coordinates(layout: Layout, tensors: Iterable[int]) -> Bools:
     """Return bool[P]: True inside the given tensors."""
     found = np.zeros(layout.size, bool)
     for t in tensors:
@@ -35,7 +39,7 @@ def coordinates(layout, tensors):
     return found
 
 
-def largest(values, count):
+def largest(values: AnyArray, count: int) -> Flags:
     """Return uint8[n] that is 1 for exactly `count` of `values` (float[n]): largest magnitudes.
 
     Compared as float32. Among equal ones those that come first are taken, so the answer is
@@ -46,16 +50,18 @@ def largest(values, count):
     return flags
 
 
-def cosine(alpha, round, last):
+def cosine(alpha: float, round: int, last: float) -> float:
     """Return alpha / 2 (1 + cos(pi t / T)), t the round, and 0 after T = `last`.
 
     It is the share of a mask that moves (Dettmers and Zettlemoyer, arXiv:1907.04840; Evci et al.,
     "Rigging the Lottery", ICML 2020, arXiv:1911.11134, section 3).
     """
-    return alpha / 2 * (1 + np.cos(np.pi * min(round, last) / last))
+    return float(alpha / 2 * (1 + np.cos(np.pi * min(round, last) / last)))
 
 
-def largest_of_each(layout, values, counts, held=None):
+def largest_of_each(
+    layout: Layout, values: AnyArray, counts: Mapping[int, int], held: Flags | None = None
+) -> Flags:
     """Return uint8[P]: in each tensor named in `counts` so many entries, of the largest |values|.
 
     `counts` is a dict of tensor numbers; all other tensors are 1. Of float32[P] `values` those
@@ -70,12 +76,14 @@ def largest_of_each(layout, values, counts, held=None):
     return mask
 
 
-def counts_of(layout, tensors, mask):
+def counts_of(layout: Layout, tensors: Iterable[int], mask: Flags) -> dict[int, int]:
     """Return how many entries of each of `tensors` a mask uint8[P] keeps: a dict of numbers."""
     return {t: int(mask[layout.tensors[t].block].sum()) for t in tensors}
 
 
-def smaller(layout, tensors, mask, weights, rate):
+def smaller(
+    layout: Layout, tensors: Iterable[int], mask: Flags, weights: Vector, rate: float
+) -> Flags:
     """Return uint8[P]: `mask` without the share `rate` of each tensor's entries left.
 
     Those of the least |weights| float32[P] go.
@@ -85,7 +93,9 @@ def smaller(layout, tensors, mask, weights, rate):
     return largest_of_each(layout, weights, left, mask)
 
 
-def mask_of_largest(layout, values, tensors, sparsity):
+def mask_of_largest(
+    layout: Layout, values: AnyArray, tensors: Iterable[int], sparsity: float
+) -> Flags:
     """Return uint8[P]: 0 for the share `sparsity` of the entries of `tensors`, smallest |values|.
 
     The entries are ranked together, over all the tensors; the number of zeros is
@@ -98,12 +108,15 @@ def mask_of_largest(layout, values, tensors, sparsity):
     return mask
 
 
-def power(values, exponent):
+def power(values: Vector, exponent: float) -> Vector:
     """Return float32[n]: sign(v) |v|^exponent of float32[n] `values`."""
-    return (np.sign(values) * np.abs(values) ** np.float32(exponent)).astype(np.float32)
+    raised: Vector = np.abs(values) ** np.float32(exponent)
+    return (np.sign(values) * raised).astype(np.float32)
 
 
-def random_mask(layout, tensors, densities, rng):
+def random_mask(
+    layout: Layout, tensors: Iterable[int], densities: Iterable[float], rng: np.random.Generator
+) -> Flags:
     """Return uint8[P]: each tensor keeps round(density * size) entries, drawn at random."""
     mask = np.ones(layout.size, np.uint8)
     for t, density in zip(tensors, densities, strict=True):
@@ -114,8 +127,16 @@ def random_mask(layout, tensors, densities, rng):
 
 
 def readjusted(
-    layout, tensors, mask, weights, grad, share, reallocate=False, agrees=None, portions=(0, 0)
-):
+    layout: Layout,
+    tensors: Iterable[int],
+    mask: Flags,
+    weights: Vector,
+    grad: AnyArray,
+    share: float,
+    reallocate: bool = False,
+    agrees: AnyArray | None = None,
+    portions: tuple[float, float] = (0, 0),
+) -> Flags:
     """Return uint8[P]: `mask` with a share of the kept entries of each tensor replaced.
 
     The kept weights of least magnitude go, and as many of the pruned ones come whose
@@ -146,7 +167,9 @@ def readjusted(
     return new
 
 
-def _portioned(places, count, first, portion):
+def _portioned(
+    places: Integers, count: int, first: Bools | None, portion: float
+) -> list[tuple[Integers, int]]:
     """Return [(int64[.], how many of `count`), ...]: the places in bool[P] `first`, and the others.
 
     The first give the share `portion`, and whatever the others have too little of.
@@ -158,7 +181,7 @@ def _portioned(places, count, first, portion):
     return [(inside, number), (others, count - number)]
 
 
-def shared_out(total, portions, room):
+def shared_out(total: int, portions: Reals, room: Integers) -> Integers:
     """Return int64[n]: `total` in proportion to float64[n] `portions`, at most int64[n] `room`.
 
     What does not fit goes to the others in the same way; the last ones go to the largest
@@ -180,7 +203,7 @@ def shared_out(total, portions, room):
     return shared
 
 
-def erk(shapes, density, power=1.0):
+def erk(shapes: Sequence[tuple[int, ...]], density: float, power: float = 1.0) -> Reals:
     """Return float64[n]: the density of each weight array under Erdos-Renyi-Kernel.
 
     An array of shape (n_1, n_2, ...) gets a density in proportion to
@@ -192,7 +215,7 @@ def erk(shapes, density, power=1.0):
     return in_proportion(portions, sizes, density)
 
 
-def in_proportion(portions, sizes, density):
+def in_proportion(portions: Reals, sizes: AnyArray, density: float) -> Reals:
     """Return float64[n]: densities of arrays of float64[n] `sizes`, in proportion to `portions`.
 
     Those that would pass 1 are made dense and the rest is scaled again, so that the whole has
@@ -208,14 +231,16 @@ def in_proportion(portions, sizes, density):
     return np.ones(len(sizes))
 
 
-def erk_counts(layout, tensors, density, power=1.0):
+def erk_counts(
+    layout: Layout, tensors: Sequence[int], density: float, power: float = 1.0
+) -> dict[int, int]:
     """Return how many entries each of `tensors` keeps at ERK's densities: a dict of numbers."""
     densities = erk([layout.tensors[t].shape for t in tensors], density, power)
     sizes = [layout.tensors[t].size for t in tensors]
     return {t: round(d * n) for t, d, n in zip(tensors, densities, sizes, strict=True)}
 
 
-def cubic(round, rounds, start, end):
+def cubic(round: int, rounds: int, start: float, end: float) -> float:
     """Return the sparsity of a round: from `start` to `end`, fast at first.
 
     end + (start - end) (1 - round / rounds)^3 (Zhu and Gupta, arXiv:1710.01878).
@@ -223,7 +248,7 @@ def cubic(round, rounds, start, end):
     return end + (start - end) * (1.0 - round / rounds) ** 3
 
 
-def grid(least, most, step=0.05):
+def grid(least: float, most: float, step: float = 0.05) -> tuple[float, ...]:
     """Return the ascending values `most`, `most` - `step`, ... that are at least `least`."""
     count = int((most - least) / step + 1e-9)
     return tuple(most - step * k for k in range(count, -1, -1))

@@ -24,9 +24,11 @@ def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
 
     Raises ConfigError if the layers are no chain, each reading the one before with its own weight.
     """
-    mask, before = np.zeros(layout.size, np.uint8), None
+    mask = np.zeros(layout.size, np.uint8)
+    before: Bools | None = None  # the rows that are left of the layer before
     for layer, tensors, keep in zip(layout.layers, layout.layer_tensors, rows, strict=True):
-        keep = before if layer.kind == "norm" else keep
+        if layer.kind == "norm" and before is not None:
+            keep = before
         weighs = any(len(layout.tensors[t].shape) > 1 for t in tensors)
         if layer.kind in ("conv", "linear") and not weighs:
             raise ConfigError(
@@ -37,15 +39,15 @@ def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
             tensor = layout.tensors[t]
             inputs = 1 if len(tensor.shape) < 2 else tensor.shape[1]
             weight = inputs > 1 or (len(tensor.shape) > 1 and layer.kind in ("conv", "linear"))
-            reads = before is not None and weight and layer.kind != "adapter"
-            if tensor.rows != layer.rows or (reads and inputs % len(before)):
+            read = before if weight and layer.kind != "adapter" else None
+            if tensor.rows != layer.rows or (read is not None and inputs % len(read)):
                 raise ConfigError(
                     f"model: layer {layer.name} does not read the layer before it alone; "
                     "narrow networks need a plain chain, such as lenet5, mlp or vgg11"
                 )
-            columns = np.ones(inputs, bool)
-            if reads:
-                columns = np.repeat(before, inputs // len(before))
+            columns: Bools = np.ones(inputs, bool)
+            if read is not None:
+                columns = np.repeat(read, inputs // len(read))
             here = mask[tensor.block]
             cells = here.reshape(tensor.rows, inputs, -1)
             cells[...] = (keep[:, None] & columns)[:, :, None]
