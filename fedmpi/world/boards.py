@@ -14,6 +14,8 @@ Raspberry Pi OS64", 2022). That it is a third everywhere, the links, and equal s
 are guesses. Powers are upper limits; no maker publishes that of a device that waits.
 """
 
+from collections.abc import Mapping
+
 from fedmpi.simulated import Tier
 from fedmpi.world.phones import APP_SHARE
 
@@ -40,7 +42,9 @@ def peak(lanes: float, ghz: float) -> float:
 
 
 def _tiers(
-    table: dict[str, tuple[float, float, float, float]], link: dict[str, float], share: float
+    table: Mapping[str, tuple[float, float, float, float]],
+    link: Mapping[str, float],
+    share: float,
 ) -> tuple[Tier, ...]:
     """Return a Tier for each device; training gets a `share` of its memory."""
     return tuple(

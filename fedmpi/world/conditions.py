@@ -9,7 +9,8 @@ import numpy as np
 
 from fedmpi.arrays import Integers, Reals
 from fedmpi.rng import uniforms_for
-from fedmpi.world.devices import RATES, Devices
+from fedmpi.world.devices import Devices
+from fedmpi.world.profile import RATES
 from fedmpi.world.schedule import Schedule
 
 
@@ -46,7 +47,7 @@ def conditions_of(
     devices: Devices, schedule: Schedule, seed: int, round: int, now: float
 ) -> Conditions:
     """Return the Conditions of a round: a function of seed, round and virtual time alone."""
-    changed: dict[str, Varied] = {}
+    changed: dict[str, Any] = {}
     if (links := devices.links) is not None:
         changed["up_mbit_s"] = Varied(lambda clients: links.at(now, clients)[0])
         changed["down_mbit_s"] = Varied(lambda clients: links.at(now, clients)[1])

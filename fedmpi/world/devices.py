@@ -1,12 +1,16 @@
 """The devices of the clients: how fast they compute, and how fast their links are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Integers, Reals
+from fedmpi.config import Config
 from fedmpi.rng import rng_for
-from fedmpi.simulated import Tier
+from fedmpi.simulated import DevicesSection, Tier
 from fedmpi.world import phones
 from fedmpi.world.boards import TABLES
 from fedmpi.world.nights import Nights
@@ -52,18 +56,18 @@ class Devices:
     says who is there over time, `links` how fast links are, `jitter` how rates vary.
     """
 
-    names: tuple
-    tier: np.ndarray
-    gflop_s: np.ndarray
-    up_mbit_s: np.ndarray
-    down_mbit_s: np.ndarray
-    latency_s: np.ndarray
-    availability: np.ndarray
-    dropout: np.ndarray
-    memory_mb: np.ndarray
-    power_w: np.ndarray
-    idle_w: np.ndarray
-    joule_per_mb: np.ndarray
+    names: tuple[str, ...]
+    tier: AnyArray
+    gflop_s: Reals
+    up_mbit_s: Reals
+    down_mbit_s: Reals
+    latency_s: Reals
+    availability: Reals
+    dropout: Reals
+    memory_mb: Reals
+    power_w: Reals
+    idle_w: Reals
+    joule_per_mb: Reals
     presence: Presence | None = None
     links: Links | None = None
     jitter: float = 0.0
@@ -71,34 +75,35 @@ class Devices:
     cell_mbit_s: float = 0.0  # 0: no cell has a limit
 
     @cached_property
-    def speed(self):
+    def speed(self) -> Reals:
         """float64[K]: compute rate relative to the fastest client."""
         if alike(self.gflop_s):
-            return np.broadcast_to(1.0, self.gflop_s.shape)
-        return self.gflop_s / self.gflop_s.max()
+            return np.broadcast_to(np.float64(1.0), self.gflop_s.shape)
+        relative: Reals = self.gflop_s / self.gflop_s.max()
+        return relative
 
     @cached_property
-    def may_be_away(self):
+    def may_be_away(self) -> bool:
         """True if any client is away in some rounds by chance, whatever its trace says."""
         return bool((self.availability < 1).any())
 
     @cached_property
-    def may_be_lost(self):
+    def may_be_lost(self) -> bool:
         """True if any client is lost in some rounds by chance."""
         return bool(self.dropout.any())
 
-    def individual(self):
+    def individual(self) -> dict[str, AnyArray]:
         """Return the arrays [K] in which clients differ, by name: what ranks may share."""
         columns = {name: getattr(self, name) for name in ("tier", *RATES, *NUMBERS)}
         return {name: values for name, values in columns.items() if not alike(values)}
 
-    def columns(self):
+    def columns(self) -> dict[str, AnyArray]:
         """Return what is to be recorded: column -> values [K], tiers by their names.
 
         Availability and dropout are there if any client can be away, or be lost; memory and
         powers if any device has them, and columns of a trace if there is one.
         """
-        columns = {"tier": np.array(self.names)[self.tier]}
+        columns: dict[str, Any] = {"tier": np.array(self.names)[self.tier]}
         columns |= {name: getattr(self, name) for name in RATES}
         if self.may_be_away or self.may_be_lost:
             columns |= {"availability": self.availability, "dropout": self.dropout}
@@ -111,7 +116,7 @@ class Devices:
 POWERS = ("power_w", "idle_w", "joule_per_mb")
 
 
-def devices_of(config, seed):
+def devices_of(config: Config, seed: int) -> Devices:
     """Return the Devices of all clients of a Config, in an order drawn from the seed.
 
     Tiers are dealt in proportion to their shares (largest remainders). The rows of a file are
@@ -119,7 +124,11 @@ def devices_of(config, seed):
     random part is used.
     """
     clients, section, rng = config.clients.number, config.devices, rng_for(seed, "devices")
-    column = {key: np.broadcast_to(_of_all(section, key), clients) for key in NUMBERS}
+    column: dict[str, Any] = {
+        key: np.broadcast_to(_of_all(section, key), clients) for key in NUMBERS
+    }
+    names: tuple[str, ...]
+    tier: AnyArray
     if section.profile == "mobile":
         names, tier = ("mobile",), np.broadcast_to(np.uint16(0), clients)
         column |= _population(clients, rng)
@@ -150,13 +159,15 @@ def devices_of(config, seed):
     )
 
 
-def _of_all(section, key):
+def _of_all(section: DevicesSection, key: str) -> float:
     """Return a number that [devices] gives for all; no limit of memory is infinite."""
     value = getattr(section, key)
-    return np.inf if value is None else value
+    return np.inf if value is None else float(value)
 
 
-def _of_tiers(tiers, tier, section):
+def _of_tiers(
+    tiers: Sequence[Tier], tier: AnyArray, section: DevicesSection
+) -> dict[str, Reals]:
     """Return the columns [K] of clients that have the devices `tier` int[K] of `tiers`."""
     column = {key: _dealt([getattr(t, key) for t in tiers], tier) for key in RATES}
     for key in NUMBERS:
@@ -165,18 +176,18 @@ def _of_tiers(tiers, tier, section):
     return column
 
 
-def _dealt(values, tier):
+def _dealt(given: Sequence[float], tier: AnyArray) -> Reals:
     """Return float64[K]: the value of each client's tier; one number for all if they are alike."""
-    values = np.array(values, np.float64)
+    values = np.array(given, np.float64)
     return np.broadcast_to(values[0], tier.shape) if (values == values[0]).all() else values[tier]
 
 
-def alike(column):
+def alike(column: AnyArray) -> bool:
     """Say whether a column [K] is one number for all clients, and takes no memory for each."""
     return column.strides == (0,)
 
 
-def _presence(section, clients, seed):
+def _presence(section: DevicesSection, clients: int, seed: int) -> Presence | None:
     """Return the Presence that [devices] trace names, None if there is none."""
     if section.trace is None:
         return None
@@ -186,18 +197,19 @@ def _presence(section, clients, seed):
         return Nights(seed, shift, *night)
     if section.trace == "on-off":
         return OnOff(seed, shift, section.on_s, section.off_s)
-    count = len(section.recorded)
+    recorded = section.recorded or ()
+    count = len(recorded)
     order = rng_for(seed, "traces").permutation(count)
     # A line of CSV names its client; recorded phones are nobody's, so they are dealt.
     device = np.arange(clients) % count
     return Recorded(
-        spells_of(section.recorded),
+        spells_of(recorded),
         device if section.trace.endswith(".csv") else order[device],
         shift,
     )
 
 
-def _tiers(config):
+def _tiers(config: Config) -> Sequence[Tier]:
     """Return the Tiers that a Config names; what [devices] gives replaces a table's numbers."""
     link = config.network
     if config.devices.profile in TABLES:
@@ -209,18 +221,18 @@ def _tiers(config):
     return (Tier(name="uniform", share=1.0, gflop_s=config.devices.gflop_s, **rates),)
 
 
-def _population(clients, rng):
+def _population(clients: int, rng: np.random.Generator) -> dict[str, Reals]:
     """Return the columns of MOBILE, float64[clients] each: up and down by one draw."""
     drawn = np.clip(rng.standard_normal((3, clients)), -CUT, CUT)
     normal = dict(zip(RATES, (drawn[0], drawn[1], drawn[1], drawn[2]), strict=True))
     return {name: median * np.exp(sigma * normal[name]) for name, (median, sigma) in MOBILE.items()}
 
 
-def _deal(tiers, clients):
+def _deal(tiers: Sequence[Tier], clients: int) -> Integers:
     """Whole numbers of clients in proportion to the shares, largest remainders first."""
     shares = np.array([t.share for t in tiers])
     exact = shares / shares.sum() * clients
-    counts = np.floor(exact).astype(np.int64)
+    counts: Integers = np.floor(exact).astype(np.int64)
     rest = np.argsort(counts - exact, kind="stable")[: clients - counts.sum()]
     counts[rest] += 1
     return counts

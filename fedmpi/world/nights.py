@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fedmpi.arrays import Reals
+from fedmpi.arrays import Bools, Reals
 from fedmpi.rng import rng_for
 from fedmpi.world.presence import DAY, TICK, Presence
 
@@ -27,22 +27,25 @@ class Nights(Presence):
         super().__init__(shift_s)
         self._seed, self._starts_h, self._hours = seed, starts_h, hours
         self._spread_h = spread_h
-        self.leaves = lru_cache(maxsize=1)(self.leaves)  # which says who is there, too
+        # Which says who is there, too.
+        self.leaves = lru_cache(maxsize=1)(self.leaves)  # type: ignore[method-assign]
 
-    def there(self, now):
-        return self.leaves(now) > -np.inf
+    def there(self, now: float) -> Bools:
+        here: Bools = self.leaves(now) > -np.inf
+        return here
 
-    def leaves(self, now):
+    def leaves(self, now: float) -> Reals:
         start, stop, local = self._around(now)
         inside = (start <= local) & (local < stop)
-        return now + np.where(inside, stop - local, -np.inf).max(axis=0)
+        end: Reals = now + np.where(inside, stop - local, -np.inf).max(axis=0)
+        return end
 
-    def comes(self, now):
+    def comes(self, now: float) -> Reals:
         start, _, local = self._around(now)
         gap = np.where(start > local, start - local, np.inf).min(axis=0) + TICK
         return np.where(self.there(now), now, now + gap)
 
-    def _around(self, now):
+    def _around(self, now: float) -> tuple[Reals, Reals, Reals]:
         """Return begins and ends of the nights around `now`, float64[n, K], and the local time."""
         local = now + self.shift_s
         days = np.floor(np.array([local.min(), local.max()]) / DAY).astype(np.int64)
@@ -53,7 +56,7 @@ class Nights(Presence):
         start, stop = np.array(nights).transpose(1, 0, 2)
         return start, stop, local
 
-    def _night(self, day):
+    def _night(self, day: int) -> tuple[Reals, Reals]:
         """Return begin and end of every client's night that belongs to a `day`."""
         # Clocks may be behind, so days begin below 0; counters do not.
         normal = rng_for(self._seed, "nights", day + 1024).standard_normal((2, len(self.shift_s)))

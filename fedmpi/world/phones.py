@@ -46,5 +46,5 @@ def deal(clients: int, rng: np.random.Generator) -> tuple[Integers, dict[str, Re
     }
 
 
-def _shares(counts):
-    return np.array(counts) / sum(counts)
+def _shares(counts: tuple[int, ...]) -> Reals:
+    return np.array(counts) / float(sum(counts))

@@ -50,12 +50,13 @@ def fit_deadline(
     """
     schedule = conditions.for_each(client)
 
-    def in_time(value):
+    def in_time(value: float) -> bool:
         cost = cost_of(value)
         work = (cost.bytes_down, cost.bytes_up, cost.flops)
-        return not schedule.late(spans(conditions.devices, client, *work))
+        return not bool(schedule.late(spans(conditions.devices, client, *work)))
 
-    return largest(values, in_time, values[0])
+    found = largest(values, in_time)
+    return values[0] if found is None else found
 
 
 def fit_memory(
@@ -66,7 +67,7 @@ def fit_memory(
     Raises ConfigError if not even the smallest fits.
     """
     there = conditions.devices.memory_mb[client]
-    found = largest(values, lambda value: cost_of(value).memory_mb <= there, None)
+    found = largest(values, lambda value: cost_of(value).memory_mb <= there)
     if found is None:
         raise ConfigError(
             f"client {client}: training takes {cost_of(values[0]).memory_mb:.4g} MB of memory at "
@@ -75,8 +76,8 @@ def fit_memory(
     return found
 
 
-def largest(values, fits, otherwise):
-    """Return the largest of ascending `values` that fits, by halving; `otherwise` if none does.
+def largest(values: Sequence[float], fits: Callable[[float], bool]) -> float | None:
+    """Return the largest of ascending `values` that fits, by halving; None if none does.
 
     Relies on costs that grow with the value: what is below a value that fits, fits.
     """
@@ -84,7 +85,7 @@ def largest(values, fits, otherwise):
     while low < high:
         middle = (low + high) // 2
         low, high = (middle + 1, high) if fits(values[middle]) else (low, middle)
-    return values[low - 1] if low else otherwise
+    return values[low - 1] if low else None
 
 
 POLICIES: dict[str, Policy] = {

@@ -6,6 +6,7 @@ every number of ranks, and a resumed run, finds the same clients.
 
 from abc import ABC, abstractmethod
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Presence(ABC):
     def comes(self, now: float) -> Reals:
         """Return float64[K]: a second from which each client is there, at least `now`."""
 
-    def columns(self) -> dict[str, Reals]:
+    def columns(self) -> dict[str, Any]:
         """Return what is to be recorded of each client: column -> values [K]."""
         return {"shift_s": self.shift_s}
 

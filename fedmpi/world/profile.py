@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import Any
 
 from fedmpi.errors import ConfigError
 from fedmpi.section import check
@@ -12,7 +13,7 @@ NUMBERS = ("availability", "dropout", "memory_mb", "power_w", "idle_w", "joule_p
 OPTIONAL = ("name", *NUMBERS)
 
 
-def devices_in(text, place):
+def devices_in(text: str, place: str) -> tuple[Tier, ...]:
     """Return a Tier for each row of CSV `text`, all with the same share.
 
     Units are those of [[devices.tiers]]; an empty cell of an optional column is as if there were
@@ -32,7 +33,7 @@ def devices_in(text, place):
     return found
 
 
-def _check(heads, place):
+def _check(heads: list[str], place: str) -> None:
     """Raise ConfigError unless the first line names the columns, each once."""
     known = ", ".join((*RATES, *OPTIONAL))
     if missing := [name for name in RATES if name not in heads]:
@@ -46,16 +47,18 @@ def _check(heads, place):
             raise ConfigError(f"{place}: line 1: column {head!r} appears twice; remove one")
 
 
-def _device(heads, row, place):
+def _device(heads: list[str], row: list[str], place: str) -> Tier:
     """Return the Tier in one row of cells, under `heads`."""
     if len(row) != len(heads):
         raise ConfigError(f"{place}: has {len(row)} cells, but line 1 names {len(heads)} columns")
     cells = dict(zip(heads, row, strict=True))
-    values = {"name": cells.pop("name", "").strip() or place.rpartition(": ")[2], "share": 1.0}
+    name = cells.pop("name", "").strip() or place.rpartition(": ")[2]
+    values: dict[str, Any] = {"name": name, "share": 1.0}
     for head, cell in cells.items():
         if cell.strip() or head in RATES:
             try:
                 values[head] = float(cell)
             except ValueError:
                 raise ConfigError(f"{place}: {head} = {cell!r:.60}: must be a number") from None
-    return check(Tier, values, place)
+    found: Tier = check(Tier, values, place)
+    return found

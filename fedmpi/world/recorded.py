@@ -1,11 +1,11 @@
 """Presence as it was recorded: the spells of real devices, repeated for ever."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedmpi.arrays import Integers, Reals
+from fedmpi.arrays import Bools, Integers, Reals
 from fedmpi.world.presence import TICK, Presence
 
 
@@ -42,14 +42,16 @@ class Recorded(Presence):
         self._spells, self.device = spells, device
         self._low, self._high = spells.first[device], spells.first[device + 1]
         self._length = spells.length[device]
-        self._find = lru_cache(maxsize=1)(self._find)  # for who is there, and until when
+        # For who is there, and until when.
+        self._find = lru_cache(maxsize=1)(self._find)  # type: ignore[method-assign]
 
-    def there(self, now):
+    def there(self, now: float) -> Bools:
         local, last = self._find(now)
         inside = last >= self._low
-        return inside & (local < self._stop(last))
+        here: Bools = inside & (local < self._stop(last))
+        return here
 
-    def leaves(self, now):
+    def leaves(self, now: float) -> Reals:
         local, last = self._find(now)
         end = self._stop(last)
         # A spell that lasts to the end of the record goes on in its first one.
@@ -59,7 +61,7 @@ class Recorded(Presence):
         always = goes_on & (self._stop(self._low) >= self._length)
         return np.where(always, np.inf, now + end - local)
 
-    def comes(self, now):
+    def comes(self, now: float) -> Reals:
         local, last = self._find(now)
         later = last + 1 < self._high
         start = self._spells.start[self._inside(np.where(later, last + 1, self._low))]
@@ -67,18 +69,18 @@ class Recorded(Presence):
         gap = np.where(self._low < self._high, gap + TICK, np.inf)
         return np.where(self.there(now), now, now + gap)
 
-    def columns(self):
+    def columns(self) -> dict[str, Any]:
         return super().columns() | {"trace": self.device}
 
-    def _find(self, now):
+    def _find(self, now: float) -> tuple[Reals, Integers]:
         """Return each client's second in its record, and its last spell that began by then."""
         local = np.mod(now + self.shift_s, self._length)
         return local, last_before(self._spells.start, self._low, self._high, local)
 
-    def _stop(self, spell):
+    def _stop(self, spell: Integers) -> Reals:
         return self._spells.stop[self._inside(spell)]
 
-    def _inside(self, spell):
+    def _inside(self, spell: Integers) -> Integers:
         """Places of spells, those of devices without any moved to where there are some."""
         return np.clip(spell, 0, max(len(self._spells.start) - 1, 0))
 

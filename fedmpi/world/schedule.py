@@ -55,7 +55,7 @@ class Schedule:
         last client to answer or to be lost ends the round. A round of nobody takes no time.
         """
         if missing.any() and math.isfinite(self.deadline_s):
-            return start + self.deadline_s
+            return float(start + self.deadline_s)
         return start + float(span.total.max(initial=0.0))
 
 

@@ -49,7 +49,7 @@ def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
     return tuple(rows)
 
 
-def _row(cells, heads, where):
+def _row(cells: list[str], heads: tuple[str, ...], where: str) -> tuple[float, ...]:
     """Return the numbers of one line."""
     try:
         row = tuple(float(cell) for cell in cells)

@@ -7,9 +7,10 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 from fedmpi.errors import ConfigError
 from fedmpi.world.presence import DAY, TICK
@@ -31,7 +32,7 @@ def rows_in(text: str, place: str) -> Rows:
     return _of_csv(text, place)
 
 
-def _of_json(text, place):
+def _of_json(text: str, place: str) -> Rows:
     """Rows of FLASH's state traces or FedScale's behaviour, told apart by what devices hold."""
     try:
         tree = json.loads(text, parse_int=float)  # a whole number may be too large for a float
@@ -51,7 +52,7 @@ def _of_json(text, place):
     return _some(rows, place)
 
 
-def _flash(messages, where):
+def _flash(messages: Any, where: str) -> tuple[float, ...]:
     """The row of a phone of FLASH: there while its screen is off and it charges on WiFi.
 
     That is the criterion of Yang et al. (WWW 2021, arXiv:2006.06983). Second 0 is the midnight
@@ -83,7 +84,7 @@ def _flash(messages, where):
     return _row(DAY * (seconds[-1] // DAY + 1), spells, where)
 
 
-def _fedscale(device, where):
+def _fedscale(device: Any, where: str) -> tuple[float, ...]:
     """The row of a client of FedScale (Lai et al., ICML 2022, arXiv:2105.11367)."""
     active, inactive = device["active"], device.get("inactive")
     numbers = [device.get("finish_time")]
@@ -96,10 +97,11 @@ def _fedscale(device, where):
     return _row(numbers[0], zip(active, inactive, strict=True), where)
 
 
-def _of_csv(text, place):
+def _of_csv(text: str, place: str) -> Rows:
     """Rows of lines client,start,stop,state: in order of client; as long as the last stop."""
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    spells, length = {}, 0.0
+    spells: dict[int, list[tuple[float, float]]] = {}
+    length = 0.0
     try:
         if tuple(head.strip() for head in next(lines, ())) != HEADS:
             raise ConfigError(f"{place}: line 1: must be {','.join(HEADS)}")
@@ -118,11 +120,11 @@ def _of_csv(text, place):
     return _some([_row(length, spells[k], f"{place}: client {k}") for k in found], place)
 
 
-def _line(cells, where):
+def _line(cells: list[str], where: str) -> tuple[int, float, float, bool]:
     """Return (client, start, stop, there) of one line of CSV."""
     try:
-        client, start, stop, state = cells
-        client, start, stop = int(client), float(start), float(stop)
+        first, second, third, state = cells
+        client, start, stop = int(first), float(second), float(third)
     except ValueError:
         raise ConfigError(f"{where}: must be {','.join(HEADS)}, the first three numbers") from None
     if (word := state.strip().lower()) not in (*THERE, *AWAY):
@@ -137,7 +139,7 @@ def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tu
     """Return (length, start, stop, ...): spells in order, joined where they touch or overlap."""
     if not 0 < length <= LAST:
         raise ConfigError(f"{where}: ends at second {length:g}; must be above 0, at most {LAST:g}")
-    joined = []
+    joined: list[list[float]] = []
     for start, stop in sorted(spells):
         if not (math.isfinite(start) and 0 <= start <= stop):
             raise ConfigError(f"{where}: from {start:g} to {stop:g}: must be 0 <= start <= stop")
@@ -151,7 +153,7 @@ def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tu
     return (length, *(second for spell in long for second in spell))
 
 
-def _some(rows, place):
+def _some(rows: Sequence[tuple[float, ...]], place: str) -> Rows:
     """Return the rows; raise ConfigError if they say of no device that it was ever there."""
     if not rows:
         raise ConfigError(f"{place}: has no device")

@@ -57,7 +57,7 @@ def test_fit_memory_and_speed(devices):
 
 def test_the_largest_is_found_by_halving():
     for fitting in range(8):
-        found = largest(range(7), lambda value, n=fitting: value < n, None)
+        found = largest(range(7), lambda value, n=fitting: value < n)
         assert found == (fitting - 1 if fitting else None)
 
 
