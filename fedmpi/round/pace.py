@@ -8,7 +8,7 @@ from fedmpi.arrays import Reals
 class Pace:
     """Measured seconds per unit of predicted work of each rank, the same on all ranks.
 
-    It starts anew in a resumed run, which may have other ranks.
+    A resumed run measures it again, since it may have other ranks.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How much a client trains: what is foretold is what its batches then hold."""
+"""How much a client trains: what is predicted is what its batches then hold."""
 
 import numpy as np
 import pytest
