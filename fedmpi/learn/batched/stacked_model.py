@@ -146,8 +146,7 @@ class StackedModel:
         On some processors a product depends on where in 16 bytes its matrices begin. With a
         multiple of 4 rows those of all clients begin alike.
         """
-        fills = self.stacked and self.device == "cpu"
-        return -(-batch_size // QUAD) * QUAD if fills else batch_size
+        return -(-batch_size // QUAD) * QUAD if self.device == "cpu" else batch_size
 
     def buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yield name and values of each buffer of the module that trains."""
