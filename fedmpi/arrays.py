@@ -20,6 +20,8 @@ Integers: TypeAlias = NDArray[np.int64]
 """int64[...]: indices, counts, client ids, exact sums."""
 Reals: TypeAlias = NDArray[np.float64]
 """float64[...]: shares, seconds, FLOPs, statistics."""
+Octets: TypeAlias = NDArray[np.uint8]
+"""uint8[...]: the bytes of a message, or of a part of it."""
 AnyArray: TypeAlias = NDArray[Any]
 State: TypeAlias = Mapping[str, AnyArray]
 """The state of an algorithm: arrays by name, "weights" (a Vector) among them."""

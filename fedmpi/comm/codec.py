@@ -6,20 +6,31 @@ a message are its kept coordinates in the order of the flat vector; a weight sta
 the whole message or behind each unit. The bytes are laid out in `fedmpi.comm.wire`.
 """
 
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.comm import counts, supports, wire
 from fedmpi.comm import values as packed
-from fedmpi.comm.wire import Sizes
+from fedmpi.comm.wire import Message, Sizes
 from fedmpi.errors import MessageError
+from fedmpi.layout import Layout, Support
 
 __all__ = ["Sizes", "decode", "encode", "received", "size_of", "sizes", "weights"]
 
 
 def encode(
-    values, support, *, sender=0, round=0, value_type="float32", known=False, weights=None,
-    scales=None,
-):
+    values: Vector,
+    support: Support,
+    *,
+    sender: int = 0,
+    round: int = 0,
+    value_type: str = "float32",
+    known: bool = False,
+    weights: int | Integers | None = None,
+    scales: Vector | None = None,
+) -> memoryview:
     """Return a message with the coordinates of `values` that `support` holds.
 
     Parameters
@@ -71,7 +82,9 @@ def encode(
     return message.data
 
 
-def decode(message, layout, *, known=None):
+def decode(
+    message: Message, layout: Layout, *, known: Support | None = None
+) -> tuple[Vector, Support]:
     """Return (float32[P] with 0 outside the support, Support) of a message.
 
     Parameters
@@ -114,14 +127,16 @@ def decode(message, layout, *, known=None):
     return packed.scatter(parts.values, support, value_type), support
 
 
-def size_of(support, *, value_type="float32", known=False):
+def size_of(support: Support, *, value_type: str = "float32", known: bool = False) -> Sizes:
     """Return the Sizes of a message on `support`: `sizes` of what `encode` would give."""
     streams = [segment.stream.size for segment in supports.write(support, known)]
     scales = len(support.layout.tensors) if value_type in wire.INTEGERS else 0
     return wire.summed(streams, wire.value_bytes(support.size, value_type, scales))
 
 
-def received(values, support, *, value_type="float32", scales=None):
+def received(
+    values: Vector, support: Support, *, value_type: str = "float32", scales: Vector | None = None
+) -> Vector:
     """Return what `decode` gives for a message of `values` float32[P] on `support`.
 
     The same bits without the message, for ends that lie in one process: 0 outside the support.
@@ -136,12 +151,12 @@ def received(values, support, *, value_type="float32", scales=None):
     return packed.scatter(kept, support, value_type)
 
 
-def sizes(message):
+def sizes(message: Message) -> Sizes:
     """Return the Sizes of a message: what its bytes are used for. Raises MessageError."""
     return wire.read(message)[3]
 
 
-def weights(message):
+def weights(message: Message) -> int | Integers | None:
     """Return the weights of a message as `encode` got them: None, int or int64[units kept].
 
     Raises MessageError if they contradict the header; the rest is the task of `decode`.
@@ -150,7 +165,9 @@ def weights(message):
     return counts.read(header, table, wire.split(data, header, table).weights)
 
 
-def _frame(support, segments, value_type, **more):
+def _frame(
+    support: Support, segments: list[supports.Segment], value_type: str, **more: Any
+) -> tuple[AnyArray, AnyArray]:
     """Return (HEADER[1], ENTRY[S]) of a message; `more` are further fields of the header."""
     header = wire.header(
         value_type=wire.VALUE_TYPES.index(value_type),
@@ -167,7 +184,9 @@ def _frame(support, segments, value_type, **more):
     return header, table
 
 
-def _check(values, support, value_type, scales):
+def _check(
+    values: Vector, support: Support, value_type: str, scales: Vector | None
+) -> None:
     """Raise MessageError if `encode` cannot take its input."""
     size = support.layout.size
     if values.dtype != np.float32 or values.shape != (size,):

@@ -6,16 +6,19 @@ u32       4 m bytes                    counts from 0 to 2**32 - 1
 i64       8 m bytes                    any counts
 """
 
+from typing import Any
+
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Integers, Octets
 from fedmpi.comm import wire
 from fedmpi.errors import MessageError
 
 _NOTHING = np.zeros(0, np.uint8)
 
 
-def write(weights, units):
+def write(weights: int | Integers | None, units: int) -> tuple[int, int, Octets]:
     """Return (kind, header field, uint8[...]) for None, an int or int64[units] `weights`."""
     if weights is None:
         return wire.NO_WEIGHT, 0, _NOTHING
@@ -37,7 +40,7 @@ def write(weights, units):
     return kind, stream.size, stream
 
 
-def check(header, table, stream):
+def check(header: Any, table: AnyArray, stream: Octets) -> None:
     """Raise MessageError if uint8[...] `stream` cannot be the weights of such a message."""
     units = sum(int(kept) for kept in table["kept"])
     kind, size = header["weight_kind"], stream.size
@@ -56,7 +59,7 @@ def check(header, table, stream):
         raise MessageError(f"message: weight of class {codes.max()}, there are {classes}")
 
 
-def read(header, table, stream):
+def read(header: Any, table: AnyArray, stream: Octets) -> int | Integers | None:
     """Return None, an int or int64[units kept]: the inverse of `write`. Raises MessageError."""
     check(header, table, stream)
     kind = header["weight_kind"]
@@ -67,5 +70,7 @@ def read(header, table, stream):
     if kind == wire.CLASS_WEIGHTS:
         classes = int(stream[:8].view("<i8")[0])
         end = 8 + 8 * classes
-        return stream[8:end].view("<i8").astype(np.int64)[stream[end:]]
-    return stream.view("<u4" if kind == wire.U32_WEIGHTS else "<i8").astype(np.int64)
+        classed: Integers = stream[8:end].view("<i8").astype(np.int64)[stream[end:]]
+        return classed
+    counts: Integers = stream.view("<u4" if kind == wire.U32_WEIGHTS else "<i8").astype(np.int64)
+    return counts

@@ -15,6 +15,7 @@ Choosing takes the exact sizes, so the smallest always wins.
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Flags, Octets
 from fedmpi.comm import wire
 from fedmpi.errors import MessageError
 
@@ -22,7 +23,7 @@ NOTHING = np.zeros(0, np.uint8)
 _WORDS = 2**32  # positions that 4 bytes can tell apart
 
 
-def smallest(flags):
+def smallest(flags: Flags) -> tuple[int, int, Octets]:
     """Return (kind, units in, stream) of the smallest format for uint8[n] `flags`."""
     kept, runs = kernels.pack.count(flags)
     if kept == flags.size:
@@ -39,7 +40,7 @@ def smallest(flags):
     return min(streams, key=lambda coded: coded[2].size)
 
 
-def encode(kind, flags):
+def encode(kind: int, flags: Flags) -> Octets:
     """Return uint8[...]: the support uint8[n] `flags` in the format `kind`."""
     pack, lists = kernels.pack, kernels.lists
     kept, runs = pack.count(flags)
@@ -64,7 +65,7 @@ def encode(kind, flags):
     return _varints(positions)
 
 
-def decode(kind, stream, kept, flags):
+def decode(kind: int, stream: Octets, kept: int, flags: Flags) -> None:
     """Write the support of `kept` units that uint8[...] `stream` states in format `kind`.
 
     `flags` is uint8[n], changed in place. Raises MessageError.
@@ -85,7 +86,7 @@ def decode(kind, stream, kept, flags):
         raise MessageError(f"message: {wire.KINDS[kind]} support: {error}") from None
 
 
-def _decode(kind, stream, kept, flags):
+def _decode(kind: int, stream: Octets, kept: int, flags: Flags) -> None:
     """Do the work of `decode` once the sizes fit; raises ValueError."""
     pack, lists = kernels.pack, kernels.lists
     if kind == wire.DENSE:
@@ -110,11 +111,11 @@ def _decode(kind, stream, kept, flags):
         pack.mark(positions, flags)
 
 
-def _blocks(size):
-    return -(-size // kernels.lists.BLOCK)
+def _blocks(size: int) -> int:
+    return int(-(-size // kernels.lists.BLOCK))
 
 
-def _varints(positions):
+def _varints(positions: AnyArray) -> Octets:
     """Return uint8[...]: the gaps of uint32[m] `positions` as varints."""
     stream = np.empty(kernels.lists.varint_size(positions), np.uint8)
     kernels.lists.encode_varint(positions, stream)

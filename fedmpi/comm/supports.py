@@ -6,14 +6,16 @@ take one segment. The formats of a segment are those of `fedmpi.comm.formats`.
 """
 
 import itertools
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Flags, Integers, Octets
 from fedmpi.comm import formats, wire
 from fedmpi.errors import MessageError
-from fedmpi.layout import Support
+from fedmpi.layout import Layout, Support
 
 
 class Segment(NamedTuple):
@@ -23,10 +25,10 @@ class Segment(NamedTuple):
     first: int
     stop: int
     kept: int
-    stream: np.ndarray
+    stream: Octets
 
 
-def write(support, known):
+def write(support: Support, known: bool) -> list[Segment]:
     """Return the segments that state `support` in the fewest bytes; by hash if it is `known`."""
     tensors = len(support.layout.tensors)
     kept = kernels.pack.count(support.keep)[0]
@@ -49,7 +51,9 @@ def write(support, known):
     return min(choices, key=_bytes)
 
 
-def read(layout, level, table, streams, known):
+def read(
+    layout: Layout, level: str, table: AnyArray, streams: Iterable[Octets], known: Support | None
+) -> Support:
     """Return the Support that the segments of a message state.
 
     `table` is wire.ENTRY[S] and `streams` the S support streams, uint8[...] each. Raises
@@ -77,7 +81,7 @@ def read(layout, level, table, streams, known):
     return Support(layout, level, keep)
 
 
-def count(support):
+def count(support: Support) -> int:
     """Return how many coordinates `support` holds."""
     if support.level == "coordinate":
         return int(kernels.pack.count(support.keep)[0])
@@ -85,12 +89,12 @@ def count(support):
     return int((starts[1:] - starts[:-1])[support.keep != 0].sum())
 
 
-def digest(support):
+def digest(support: Support) -> Octets:
     """Return uint8[16]: the hash of a support, as it travels."""
     return np.frombuffer(support.digest, np.uint8)
 
 
-def _cuts(layout):
+def _cuts(layout: Layout) -> list[list[int]]:
     """Return the ways to cut the tensors into segments: lists of bounds, coarsest first."""
     layers = [tensor.layer for tensor in layout.tensors]
     tensors = list(range(len(layers) + 1))
@@ -99,10 +103,10 @@ def _cuts(layout):
     return cuts + [cut for cut in (by_layer, tensors) if len(cut) > len(cuts[-1])]
 
 
-def _cut(support, bounds):
+def _cut(support: Support, bounds: Sequence[int]) -> list[Segment]:
     """Return the segments of a support of coordinates, cut at `bounds` (indices of tensors)."""
     starts = [tensor.start for tensor in support.layout.tensors] + [support.layout.size]
-    segments = []
+    segments: list[Segment] = []
     for first, stop in itertools.pairwise(bounds):
         kind, kept, stream = formats.smallest(support.keep[starts[first] : starts[stop]])
         if kept == 0:
@@ -115,33 +119,34 @@ def _cut(support, bounds):
     return segments
 
 
-def _bytes(segments):
+def _bytes(segments: Sequence[Segment]) -> tuple[int, int]:
     """Return the bytes that `segments` take in a message, and without padding."""
     sizes = [segment.stream.size for segment in segments]
     return sum(map(wire.padded, sizes)) + wire.ENTRY.itemsize * len(sizes), sum(sizes)
 
 
-def _look_up(known, level, stream, keep):
+def _look_up(known: Support | None, level: str, stream: Octets, keep: Flags) -> None:
     """Copy the units of the support `known` to `keep` if `stream` is its hash."""
     fits = known is not None and known.level == level and known.keep.size == keep.size
-    if not fits or not np.array_equal(stream, digest(known)):
+    if known is None or not fits or not np.array_equal(stream, digest(known)):
         raise MessageError("message: refers to a support that is not the one its receiver has")
     keep[:] = known.keep != 0
 
 
-def _shared_rows(layout, keep):
+def _shared_rows(layout: Layout, keep: Flags) -> Flags | None:
     """Return uint8[R]: the rows of all layers, or None if the tensors of a layer differ."""
     first, of = layout.shared_rows
     rows = keep[first]
     return rows if len(rows) and np.array_equal(_spread(rows, of), keep) else None
 
 
-def _spread(rows, of):
+def _spread(rows: Flags, of: Integers) -> Flags:
     """Return uint8[U] of the shared rows uint8[R]; tensors that share none are whole."""
-    return np.append(rows, np.uint8(1))[of]
+    whole: Flags = np.append(rows, np.uint8(1))[of]
+    return whole
 
 
-def _read_rows(layout, level, stream, keep):
+def _read_rows(layout: Layout, level: str, stream: Octets, keep: Flags) -> None:
     """Write the units that a bitmap of shared rows states to `keep`."""
     if level != "row":
         raise MessageError(f"message: rows for a support by {level}")

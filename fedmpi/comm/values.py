@@ -8,11 +8,15 @@ a byte, the first in the lower half, each plus 8.
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Octets, Vector
 from fedmpi.comm import wire
 from fedmpi.errors import MessageError
+from fedmpi.layout import Support
 
 
-def gather(values, support, out, value_type, scales=None):
+def gather(
+    values: Vector, support: Support, out: Octets, value_type: str, scales: Vector | None = None
+) -> None:
     """Write the coordinates of float32[P] `values` that `support` holds to `out`.
 
     `out` is uint8[bytes of the values], changed in place. `scales` are the steps of integers.
@@ -37,12 +41,13 @@ def gather(values, support, out, value_type, scales=None):
     to[value_type](kept, out.view(np.uint16))
 
 
-def scatter(stream, support, value_type):
+def scatter(stream: Octets, support: Support, value_type: str) -> Vector:
     """Return float32[P]: the values of uint8[...] `stream` on `support`, and 0 elsewhere."""
     if value_type == "float32":
         return _spread(stream.view(np.uint32), support)
     if value_type == "ones":
-        return (support.mask() != 0).astype(np.float32)
+        ones: Vector = (support.mask() != 0).astype(np.float32)
+        return ones
     if value_type in wire.INTEGERS:
         return _from_integers(stream, support, value_type)
     wide = np.empty(stream.size // 2, np.float32)
@@ -53,7 +58,9 @@ def scatter(stream, support, value_type):
     return _spread(wide.view(np.uint32), support)
 
 
-def _integers(values, support, out, value_type, scales):
+def _integers(
+    values: Vector, support: Support, out: Octets, value_type: str, scales: Vector
+) -> None:
     """Write the kept values as numbers of steps to uint8[.] `out`."""
     top = 2.0 ** (wire.VALUE_BITS[wire.VALUE_TYPES.index(value_type)] - 1) - 1
     steps = np.repeat(scales, np.diff(support.layout.starts("tensor")))
@@ -67,7 +74,7 @@ def _integers(values, support, out, value_type, scales):
     out[:] = halves[::2] | halves[1::2] << 4
 
 
-def _from_integers(stream, support, value_type):
+def _from_integers(stream: Octets, support: Support, value_type: str) -> Vector:
     """Return float32[P]: numbers of steps times the steps of their tensors, 0 elsewhere."""
     starts, held = support.layout.starts("tensor"), support.mask() != 0
     scales, stream = np.split(stream, [4 * (starts.size - 1)])
@@ -81,7 +88,7 @@ def _from_integers(stream, support, value_type):
     return out
 
 
-def _move(values, support, out):
+def _move(values: Vector, support: Support, out: AnyArray) -> None:
     """Move the kept coordinates of float32[P] to uint32[nnz], bit by bit."""
     words = np.ascontiguousarray(values).view(np.uint32)
     if out.size == words.size:
@@ -92,7 +99,7 @@ def _move(values, support, out):
         kernels.moves.gather(words, support.starts, support.keep, out)
 
 
-def _spread(kept, support):
+def _spread(kept: AnyArray, support: Support) -> Vector:
     """Return float32[P] with uint32[nnz] `kept` on the support and 0 elsewhere."""
     size = support.layout.size
     if kept.size == size:

@@ -9,13 +9,17 @@ decoding.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Octets
 from fedmpi.errors import MessageError
 
+Message: TypeAlias = bytes | bytearray | memoryview | Octets
+"""A message, as any buffer of bytes."""
 MAGIC = b"FMPI"
 VERSION = 1
 LEVELS = ("model", "layer", "tensor", "row", "coordinate")
@@ -55,7 +59,7 @@ ENTRY = np.dtype(
         ("support", "<i8"),  # bytes in the support stream
     ]
 )
-_CHECKSUM = HEADER.fields["checksum"][1]
+_CHECKSUM: int = HEADER.fields["checksum"][1]  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,15 @@ class Sizes:
 class Parts(NamedTuple):
     """Where the parts of one message lie: uint8[...] each, lists for supports and padding."""
 
-    header: np.ndarray
-    table: np.ndarray
-    supports: list
-    values: np.ndarray
-    weights: np.ndarray
-    padding: list
+    header: Octets
+    table: Octets
+    supports: list[Octets]
+    values: Octets
+    weights: Octets
+    padding: list[Octets]
 
 
-def header(**fields):
+def header(**fields: Any) -> AnyArray:
     """Return HEADER[1] with `fields` set, the rest zero. Raises MessageError if one overflows."""
     record = np.zeros(1, HEADER)
     record["magic"], record["version"] = MAGIC, VERSION
@@ -94,24 +98,24 @@ def header(**fields):
     return record
 
 
-def padded(size):
+def padded(size: int) -> int:
     """Return `size` rounded up to a multiple of 8."""
     return -(-size // 8) * 8
 
 
-def checksum(message):
+def checksum(message: Octets) -> int:
     """Return the CRC-32 of `message` (uint8[...]) with its checksum field taken as zero."""
-    crc = zlib.crc32(message[:_CHECKSUM])
+    crc = zlib.crc32(message[:_CHECKSUM].data)
     crc = zlib.crc32(b"\0\0\0\0", crc)
-    return zlib.crc32(message[_CHECKSUM + 4 :], crc)
+    return zlib.crc32(message[_CHECKSUM + 4 :].data, crc)
 
 
-def seal(message):
+def seal(message: Octets) -> None:
     """Write the checksum into `message` (uint8[...], changed in place)."""
     message[_CHECKSUM : _CHECKSUM + 4].view("<u4")[0] = checksum(message)
 
 
-def measure(header, table):
+def measure(header: Any, table: AnyArray) -> Sizes:
     """Return the Sizes that a header and a table (a record and ENTRY[S]) state.
 
     Counted in Python integers, which cannot wrap.
@@ -124,12 +128,12 @@ def measure(header, table):
     return summed(streams, values, int(header["weight"]) if many else None)
 
 
-def value_bytes(count, value_type, scales=0):
+def value_bytes(count: int, value_type: str, scales: int = 0) -> int:
     """Return the bytes of so many values, with the scales before them."""
     return 4 * scales + -(-count * VALUE_BITS[VALUE_TYPES.index(value_type)] // 8)
 
 
-def summed(streams, values, weights=None):
+def summed(streams: Sequence[int], values: int, weights: int | None = None) -> Sizes:
     """Return the Sizes of a message by the bytes of its parts: each support, values, weights.
 
     `weights` is None where none follow the values.
@@ -148,7 +152,7 @@ def summed(streams, values, weights=None):
     return Sizes(total=sum(parts.values()), **parts)
 
 
-def split(data, header, table):
+def split(data: Octets, header: Any, table: AnyArray) -> Parts:
     """Return the Parts of a message, uint8[...], whose header and table fit its length.
 
     All are views: what is written to them is written to the message.
@@ -172,7 +176,7 @@ def split(data, header, table):
     )
 
 
-def read(message):
+def read(message: Message) -> tuple[Octets, Any, AnyArray, Sizes]:
     """Return (uint8[...], header record, ENTRY[S], Sizes) of a message.
 
     Copied if it is read-only or not aligned to 8 bytes. Checked here: everything that can
@@ -201,13 +205,13 @@ def read(message):
     return data, header, table, sizes
 
 
-def check_sum(data, header):
+def check_sum(data: Octets, header: Any) -> None:
     """Raise MessageError unless the checksum in `header` fits `data` (uint8[...])."""
     if checksum(data) != header["checksum"]:
         raise MessageError("message: its checksum does not fit, it was altered on the way")
 
 
-def _check_header(header):
+def _check_header(header: Any) -> None:
     """Raise MessageError if a field of `header` has a value that no message has."""
     limits = {
         "value_type": len(VALUE_TYPES),
@@ -228,7 +232,7 @@ def _check_header(header):
         raise MessageError(f"message: {header['weight']} bytes of weights")
 
 
-def _check_table(table):
+def _check_table(table: AnyArray) -> None:
     """Raise MessageError if an entry of `table` has a value that no message has."""
     if table.size == 0:
         return
