@@ -66,8 +66,11 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
     def step(self, state, sums, round):
-        """Average the parameters."""
-        return self._state(state, sums["weights"].mean(state["parameters"]))
+        """Average the parameters; one that no client kept stays at 0, whatever noise it got."""
+        if not sums["weights"].all:
+            return state
+        kept = ~self._inside | (sums["weights"].touched != 0)
+        return self._state(state, sums["weights"].mean(state["parameters"]) * kept)
 
     def _state(self, state, parameters):
         """Return the state of float32[P] `parameters`."""

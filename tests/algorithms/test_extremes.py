@@ -117,6 +117,7 @@ MOVING = {
     "prunefl": {"every": 2, "free": 0.8, "exchange": 1.0},
     "prunetrain": {"threshold": 0.2, "every": 2},
     "skeletonization": {"criterion": 10.0},
+    "sparsyfed": {"sparsity": 0.8},
     "static-mask": {"mask": "erk"},
 }
 LATE = {"schedule": {"mode": "async", "buffer_size": 2}, "devices": {"profile": "mobile"}}
