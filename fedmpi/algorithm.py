@@ -127,6 +127,8 @@ class Algorithm(ABC):
     remembers, personal : bool
         Whether clients keep anything between rounds, and whether some clients' models may
         differ from the global model: `remember` and `own` are asked only then.
+    bits : bool
+        Whether the "weights" of a message are bits, of which a stage may not make other numbers.
     prunes : bool
         Whether a step may change the weights though nobody reported.
     knob : str
@@ -148,6 +150,7 @@ class Algorithm(ABC):
     base: str | None = "weights"
     remembers: bool = False
     personal: bool = False
+    bits: bool = False
     prunes: bool = False
     knob: ClassVar[str] = ""
     torch_only: bool = False

@@ -39,6 +39,8 @@ class Stage:
     ----------
     sparse : bool
         Whether it leaves out coordinates of a message; these then count as unchanged.
+    scales : bool
+        Whether it scales values or adds noise to them, so that bits would not stay bits.
     resizes : bool
         Whether the bytes of a message depend on it.
     last : bool
@@ -50,6 +52,7 @@ class Stage:
     Keys: ClassVar[type[Section]] = Section
     name: ClassVar[str] = ""
     sparse: bool = False
+    scales: bool = False
     resizes: bool = False
     last: bool = False
     together: bool = False

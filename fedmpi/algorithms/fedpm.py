@@ -38,7 +38,7 @@ class FedPM(Algorithm, name="fedpm"):
     level = "coordinate"
     fill = "zero"
     base = None
-    prunes = True
+    bits = prunes = True
 
     class Keys(Keys):
         """The [algorithm] keys of FedPM."""

@@ -162,6 +162,12 @@ def _stages(resolved, layout):
 def _join(algorithm, stages):
     """Let the sums of `algorithm` take what the stages leave; refuse stages that cannot follow."""
     for stage in stages:
+        if stage.scales and algorithm.bits:
+            raise ConfigError(
+                f"stage {stage.name}: makes other numbers of what clients send, and those of "
+                f"{algorithm.name} send bits; leave it out, or take a method whose clients send "
+                "weights, such as fedavg"
+            )
         if stage.sparse:
             algorithm.allow_sparse(f"stage {stage.name}")
     for stage in stages:

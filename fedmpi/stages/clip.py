@@ -17,6 +17,8 @@ from fedmpi.stage import Stage
 class Clip(Stage, name="clip"):
     """Bounds the norm of every client's change."""
 
+    scales = True
+
     class Keys(Section):
         """The keys of a clip stage."""
 

@@ -27,6 +27,8 @@ from fedmpi.totals import Sums
 class Gaussian(Stage, name="gaussian"):
     """Adds normal noise of a fixed standard deviation."""
 
+    scales = True
+
     class Keys(Section):
         """The keys of a gaussian stage."""
 

@@ -171,6 +171,16 @@ class TestSparsify:
             simulation(name, stages=[{"name": "topk"}])
 
 
+@pytest.mark.parametrize(
+    "section", [{"name": "clip"}, {"name": "gaussian"}, {"name": "gaussian", "at": "client"}]
+)
+def test_a_stage_that_makes_other_numbers_of_bits_is_refused_before_the_run(section):
+    """A message of a clipped bit could not be encoded, and noise made probabilities of NaN."""
+    tree = TREE | {"algorithm": {"name": "fedpm"}, "stage": (section,)}
+    with pytest.raises(ConfigError, match=f"stage {section['name']}: .* fedpm send bits; leave"):
+        assemble_tree(tree)
+
+
 def test_stages_run_in_order_and_each_keeps_its_own():
     stages = [{"name": "topk", "share": 0.1}, {"name": "quantise", "bits": 8, "feedback": True}]
     run, rows = simulation(stages=stages)
