@@ -52,7 +52,8 @@ class ADP1(Inside, name="adp-v1"):
         """What to do if training diverges."""
         if self.keys.squash:
             return super().remedy
-        return "set algorithm.squash = true, which residual networks need, or lower optimizer.lr,"
+        first = "set algorithm.squash = true, which residual networks need"
+        return f"{first}, or {super().remedy},"
 
     def plan(self, state, round, client):
         """The plan of the algorithm inside, at the cost that the gates leave."""

@@ -43,6 +43,7 @@ class FedDIP(Algorithm, name="feddip"):
 
     fill = "zero"
     prunes = True
+    remedy = "lower optimizer.lr or algorithm.penalty"
 
     class Keys(Keys):
         """The [algorithm] keys of FedDIP."""

@@ -26,6 +26,8 @@ from fedmpi.section import NotNegative
 class FedMef(FedTiny, name="fedmef"):
     """Masks that move, and a penalty on what will go; sparsity = 0 and penalty = 0 is FedAvg."""
 
+    remedy = "lower optimizer.lr or algorithm.penalty"
+
     class Keys(FedTiny.Keys):
         """The [algorithm] keys of FedMef."""
 

@@ -31,6 +31,7 @@ class FedMTL(Algorithm, name="fedmtl"):
 
     base = None
     remembers = personal = True
+    remedy = "lower optimizer.lr or algorithm.strength"
 
     class Keys(Keys):
         """The [algorithm] keys of FedMTL."""

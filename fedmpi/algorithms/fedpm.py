@@ -39,6 +39,7 @@ class FedPM(Algorithm, name="fedpm"):
     fill = "zero"
     base = None
     bits = prunes = True
+    remedy = "lower optimizer.lr or algorithm.spread"
 
     class Keys(Keys):
         """The [algorithm] keys of FedPM."""

@@ -16,6 +16,8 @@ from fedmpi.section import NotNegative
 class FedProx(Algorithm, name="fedprox"):
     """Federated averaging with a proximal term; mu = 0 is FedAvg."""
 
+    remedy = "lower optimizer.lr or algorithm.mu"
+
     class Keys(Keys):
         """The [algorithm] keys of FedProx."""
 

@@ -32,6 +32,11 @@ class Inside(Algorithm):
         for name in ("level", "fill", "base", "remembers", "personal", "prunes"):
             setattr(self, name, getattr(self.inner, name))
 
+    @property
+    def remedy(self):
+        """Ask the inner algorithm."""
+        return self.inner.remedy
+
     def allow_sparse(self, why):
         """Ask the inner algorithm."""
         self.inner.allow_sparse(why)

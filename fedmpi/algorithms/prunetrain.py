@@ -31,6 +31,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
     level = "coordinate"
     fill = "zero"  # rows that are removed
     prunes = True
+    remedy = "lower optimizer.lr or algorithm.penalty"
 
     class Keys(Keys):
         """The [algorithm] keys of PruneTrain."""

@@ -29,6 +29,7 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
     fill = "zero"
     base = "parameters"
     prunes = True
+    remedy = "lower optimizer.lr or algorithm.beta"
 
     class Keys(Keys):
         """The [algorithm] keys of SparsyFed."""

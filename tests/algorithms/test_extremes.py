@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedmpi.comm.base import Serial
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, RejectedError
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 from fedmpi.sparsity import coordinates, prunable
@@ -67,6 +67,27 @@ def test_a_number_that_a_method_cannot_count_with_is_refused(name, key, value):
     """Runs with these ended in NaN, or with a probability of 0 or 1, and some did not say so."""
     with pytest.raises(ConfigError, match=rf"algorithm\.{key}.*: must be"):
         experiment(name, (f"algorithm.{key}={value}",))
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("adp-v2", {"mu": 1e30, "inside": "fedprox"}),
+        ("feddip", {"penalty": 1e30}),
+        ("fedmef", {"penalty": 1e30, "until": 1.0}),
+        ("fedmtl", {"strength": 1e30}),
+        ("fedpm", {"spread": 1e30}),
+        ("fedprox", {"mu": 1e30}),
+        ("prunetrain", {"penalty": 1e30}),
+        ("sparsyfed", {"beta": 1e3}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the numbers that overflow
+def test_training_that_diverges_names_the_key_beside_the_learning_rate(name, keys):
+    with pytest.raises(RejectedError) as caught:
+        simulate(name, **keys)
+    remedy = str(caught.value).splitlines()[-1]
+    assert remedy.startswith(f"lower optimizer.lr or algorithm.{next(iter(keys))} and run again")
 
 
 @pytest.mark.parametrize(
