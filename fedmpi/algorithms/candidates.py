@@ -5,7 +5,8 @@ shares that differ by up to `noise` of it, none above 1; the whole is as sparse.
 cohort measures the statistics of normalisation of candidate c, training nothing, and the server
 averages them; then, in one round, clients get all candidates and send the accuracy of each on their
 samples, whose FLOPs are not counted. The best stays. Networks without running statistics need the
-last of these rounds alone. A run that ends before it has chosen ends with the first weights, whole.
+last of these rounds alone. A run of too few rounds to choose is refused; a run that ends before
+anybody has reported of the choice ends with the first weights, whole.
 """
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.errors import ConfigError
 from fedmpi.exchange import Part
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
@@ -38,6 +40,12 @@ class Candidates(Algorithm):
         self._still = np.flatnonzero(~self.layout.trained)
         measured = keys.candidates if self._still.size else 0
         self.choice = measured if keys.candidates > 1 else -1  # the round of the choice
+        if setting.rounds <= self.choice:
+            raise ConfigError(
+                f"algorithm.candidates = {keys.candidates}: the choice takes {self.choice + 1} "
+                f"rounds, and run.rounds = {setting.rounds}, so the whole model would stay; raise "
+                "run.rounds, or set algorithm.candidates = 1"
+            )
 
     def chooses(self, state, round):
         """Return whether a round belongs to the choice, which waits until somebody reports."""

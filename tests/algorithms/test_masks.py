@@ -199,7 +199,7 @@ class TestFedTiny:
     @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.9])
     def test_all_candidates_are_as_sparse_as_the_key_says(self, sparsity):
         """Also where the noise would make a layer more than whole."""
-        made = experiment("fedtiny", sparsity=sparsity, candidates=5, noise=0.9)
+        made = experiment("fedtiny", ("run.rounds=6",), sparsity=sparsity, candidates=5, noise=0.9)
         masks = made.algorithm.start(made.weights)["masks"]
         inside = coordinates(made.layout, made.algorithm.tensors)
         for mask in masks:
@@ -211,3 +211,10 @@ class TestFedTiny:
         with pytest.raises(ConfigError, match="algorithm fedtiny: needs the clients of a round"):
             experiment("fedtiny", mixed, candidates=2)
         experiment("fedtiny", mixed, candidates=1)
+
+    def test_a_run_that_is_too_short_to_choose_is_refused(self):
+        """It ended with the first weights, whole; with running statistics 3 candidates take 4."""
+        with pytest.raises(ConfigError, match=r"takes 4 rounds, and run\.rounds = 3, .*; raise"):
+            experiment("fedtiny", ("run.rounds=3",), candidates=3)
+        simulation, _ = simulate("fedtiny", candidates=3, sparsity=0.5)
+        assert simulation.algorithm.density(simulation.state) < 1
