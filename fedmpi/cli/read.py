@@ -87,7 +87,9 @@ def table(args):
     from fedmpi.analysis import text_tables
     from fedmpi.record import reader
 
-    columns = [name.strip() for name in args.columns.split(",")] if args.columns else None
+    columns = None
+    if args.columns is not None:  # "" is a list without names, and is refused
+        columns = [name.strip() for name in args.columns.split(",") if args.columns.strip()]
     with reader.open(args.out) as run:
         lines = text_tables.table(run, clients=args.clients, columns=columns, format=args.format)
         sys.stdout.writelines(line + "\n" for line in lines)

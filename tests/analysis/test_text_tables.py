@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from fedmpi import cli
 from fedmpi.analysis import quantities, text_tables
 from fedmpi.errors import ConfigError
 from fedmpi.record import reader, schema
@@ -95,6 +96,12 @@ def test_no_rounds(tmp_path):
 def test_bad_questions(run, asked, message):
     with pytest.raises(ConfigError, match=message):
         text_tables.table(run, **asked)
+
+
+def test_a_list_of_columns_without_a_name_is_refused(run, capsys):
+    assert cli.main(["table", run.path, "--columns", " "]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "columns: none given; known are round" in shown.err
 
 
 def test_info_text_names_what_people_look_for(run):
