@@ -25,11 +25,11 @@ MEASURES = ("rounds_to", "bytes_to", "seconds_to")
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Values of several runs: their number, mean and sample standard deviation (0 for one)."""
+    """Values of several runs: number, mean and sample standard deviation (None for one)."""
 
     count: int
     mean: float
-    deviation: float
+    deviation: float | None
 
     @classmethod
     def of(cls, values):
@@ -37,7 +37,7 @@ class SeedSpread:
         if not values or None in values:
             return None
         array = np.asarray(values, np.float64)
-        deviation = float(array.std(ddof=1)) if len(array) > 1 else 0.0
+        deviation = float(array.std(ddof=1)) if len(array) > 1 else None
         return cls(len(array), float(array.mean()), deviation)
 
 
@@ -144,7 +144,7 @@ def text(found, target=None):
 def _accuracy(spread):
     if spread is None:
         return "-"
-    return f"{spread.mean:.4f}" + (f" ± {spread.deviation:.4f}" if spread.count > 1 else "")
+    return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
 
 
 def _difference(difference):

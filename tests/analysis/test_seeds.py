@@ -53,6 +53,13 @@ def test_a_seed_that_two_runs_have_counts_once_and_is_named(runs):
     assert [line for line in lines if "the seed 3;" in line] == lines[-1:]
 
 
+def test_a_single_run_has_no_deviation(runs):
+    first, second = seeds.rows([runs[0], runs[3]], 0.5)
+    assert (first["final_accuracy"].count, first["final_accuracy"].deviation) == (1, None)
+    assert second["bytes_to"].deviation is None and second["difference"] is None
+    assert "±" not in seeds.text([first, second], 0.5).splitlines()[1]
+
+
 def test_the_curve_of_a_figure_is_the_mean_over_seeds(runs):
     x, mean, deviation = mean_curve(runs[:3], "rounds")
     assert x.tolist() == [1, 2, 3]
