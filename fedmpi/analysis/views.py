@@ -67,7 +67,8 @@ def view(run):
     """Return a dict of what each convention counts for a Run; None for one that has no weights.
 
     bytes: encoded messages, both directions, the whole run; fedlp: see below, and so on.
-    inference: FLOPs of one sample through the last global model, None if nobody counted them.
+    lotteryfl and lg_fedavg are None without rows of clients. inference: FLOPs of one sample
+    through the last global model, None if nobody counted them.
     """
     sent = traffic(run)
     if sent is None:
@@ -149,19 +150,20 @@ def feddst(run, sent):
 def lotteryfl(run, sent):
     """Return the share of the weights that clients hold and send, the mean over clients.
 
-    Biases, normalisation and masks are free where a method masks weights.
+    Biases, normalisation and masks are free where a method masks weights. None without rows of
+    clients, as with run.record_clients = "none".
     """
     kept = _kept(run)
     if _keys(run).get("name") in MASKED:
         free = sent.size - sent.weights
         kept = np.maximum(kept * sent.size - free, 0) / max(sent.weights, 1)
-    return float(kept.mean()) if kept.size else 1.0
+    return float(kept.mean()) if kept.size else None
 
 
 def lg_fedavg(run):
-    """Return the share of the parameters that clients send, the mean over clients."""
+    """Return the share of the parameters that clients send, the mean over clients, or None."""
     kept = _kept(run)
-    return float(kept.mean()) if kept.size else 1.0
+    return float(kept.mean()) if kept.size else None
 
 
 def text(names, views):
@@ -174,8 +176,8 @@ def text(names, views):
             cells = (
                 quantities.in_bytes(found["bytes"]), f"{found['fedlp']:.0f}",
                 quantities.digits(found["feddip"]), quantities.digits(found["feddst_down"]),
-                quantities.digits(found["feddst_up"]), f"{found['lotteryfl']:.3f}",
-                f"{found['lg_fedavg']:.3f}", *_inference_cells(found["inference"], first),
+                quantities.digits(found["feddst_up"]), _share(found["lotteryfl"]),
+                _share(found["lg_fedavg"]), *_inference_cells(found["inference"], first),
             )  # fmt: skip
         rows.append((name, *cells))
     lines = [
@@ -183,6 +185,11 @@ def text(names, views):
         "saved: against the first run; others: a client in a round):",
     ]
     return "\n".join(lines + quantities.columns(rows, right=set(range(1, len(HEAD)))))
+
+
+def _share(value):
+    """Return a share with three decimals, "-" for None."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _inference_cells(flops, first):

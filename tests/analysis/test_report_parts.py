@@ -129,17 +129,23 @@ def test_spread_is_the_sample_standard_deviation():
     assert (spread([0.5]), spread([]), spread([np.nan])) == ("0.5000", "-", "-")
 
 
-def tiers_of(path, deadline):
-    """Return `by_tier` of two rounds of three clients; they end `deadline` s after the slowest."""
+def tiers_of(path, deadline, recorded="all", rows=3, completed=(0, 0)):
+    """Return `by_tier` of two rounds of three clients; they end `deadline` s after the slowest.
+
+    The file has the first `rows` of the clients, and two statuses are those of `completed`.
+    """
     fixed = sample.fixed() | {"devices": {"tier": ["slow", "fast"] * 3}}
+    fixed["resolved"]["run"]["record_clients"] = recorded
     writer = sample.Writer.create(path, **fixed)
     for number, end in enumerate((4.0, 9.0)):
         row, clients, phases, split = sample.one_round(number, cohort=3)
-        clients |= {"client": np.array([0, 1, 3]), "status": np.array([0, 0, 2]),
+        clients |= {"client": np.array([0, 1, 3]),
+                    "status": np.array([0, 0, 2] if number else [*completed, 2]),
                     "seconds_down": np.array([1.0, 0.5, 9]), "seconds_up": np.array([2.0, 1, 9]),
                     "seconds_compute": np.array([1.0, 0.5, 9]),
                     "virtual_end": np.array([end, end - 3, 0])}  # fmt: skip
         row["virtual_time"] = end + deadline
+        clients = {name: values[:rows] for name, values in clients.items()}
         writer.append(row, clients, phases, split)
     writer.commit()
     (group,) = study([reader.open(path)]).groups
@@ -149,6 +155,21 @@ def tiers_of(path, deadline):
 def test_a_round_that_ended_at_a_deadline_was_ended_by_no_tier(tmp_path):
     _, rows, _ = tiers_of(tmp_path / "a.h5", deadline=2.0)
     np.testing.assert_allclose(rows, [[0.5, 0.5, 1, 5, 0], [1, 1, 2, 2, 0]])
+
+
+def test_a_round_that_nobody_completed_counts_among_the_rounds(tmp_path):
+    _, rows, counts = tiers_of(tmp_path / "a.h5", deadline=0.0, completed=(1, 1))
+    assert rows[:, 4].tolist() == [0, 0.5]
+    assert counts.tolist() == [[1, 1, 2, 0, 0], [1, 1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(("recorded", "rows", "known"), [
+    ("none", 0, False), ("sample", 2, False), ("sample", 3, True), ("all", 2, True),
+])
+def test_outcomes_are_unknown_where_rows_of_clients_are_left_out(tmp_path, recorded, rows, known):
+    _, found, counts = tiers_of(tmp_path / "a.h5", 0.0, recorded, rows)
+    assert np.isfinite(counts).all() == np.isfinite(found[:, 4]).all() == known
+    assert np.isfinite(found[:, :4]).all() == (rows > 0)
 
 
 def test_tiers_by_hand(tmp_path):

@@ -23,7 +23,7 @@ COHORT = 2
 
 
 def write(path, rounds, algorithm, down=SIZES, up=SIZES, kept=1.0, planned=None, model=MODEL,
-          inference=None, own=None):  # fmt: skip
+          inference=None, own=None, rows=True):  # fmt: skip
     """Return the Run of a file in which each client gets `down` and sends `up` values."""
     fixed = sample.fixed()
     fixed["resolved"] = {"run": {"rounds": planned or rounds}, "algorithm": algorithm}
@@ -34,6 +34,7 @@ def write(path, rounds, algorithm, down=SIZES, up=SIZES, kept=1.0, planned=None,
         row["flops_inference"] = 2e6 if inference is None else inference[number]
         row["own_mean_accuracy"] = np.nan if own is None else own[number]
         clients["kept"] = np.full(COHORT, kept)
+        clients = {name: values if rows else values[:0] for name, values in clients.items()}
         split = {"kept": np.ones(2), "bytes_down": 4 * COHORT * np.asarray(down),
                  "bytes_up": 4 * COHORT * np.asarray(up)}  # fmt: skip
         writer.append(row, clients, phases, split)
@@ -97,6 +98,14 @@ def test_lotteryfl_leaves_out_what_is_never_pruned(tmp_path):
     assert views.view(run)["lotteryfl"] == pytest.approx(0.5)
     run = write(tmp_path / "b.h5", 2, {"name": "fedskel"}, kept=7 / 12)
     assert views.view(run)["lotteryfl"] == pytest.approx(7 / 12)
+
+
+def test_shares_of_clients_are_unknown_without_rows_of_clients(tmp_path):
+    run = write(tmp_path / "a.h5", 2, {"name": "fedskel"}, up=[4, 2], rows=False)
+    found = views.view(run)
+    assert (found["lotteryfl"], found["lg_fedavg"]) == (None, None)
+    assert found["fedlp"] == 11 + 4 * 7 / 8 + 2
+    assert views.text(["a"], [found]).splitlines()[-1].split()[-5:-3] == ["-", "-"]
 
 
 def test_inference_is_that_of_the_last_model_against_the_first_run(tmp_path):

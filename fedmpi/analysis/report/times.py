@@ -23,7 +23,7 @@ def virtual(study):
     for group, (names, rows, _) in spent.items():
         seen = np.nan_to_num(rows[:, :4])
         title = f"virtual seconds of a client in a round, {group.name}"
-        texts = [quantities.in_seconds(value) for value in seen.sum(1)]
+        texts = [quantities.in_seconds(value) for value in rows[:, :4].sum(1)]
         drawing = bars(title, names, seen, texts, [kind for kind, _ in STAGES], longest)
         figures.append(figure(group.name, drawing))
     about = ("Simulated seconds of a client in a round, from the cost model: the mean over the"
@@ -37,6 +37,7 @@ def by_tier(group):
 
     Columns are the mean seconds of STAGES (NaN where no client completed a round; waiting is 0
     under an asynchronous schedule), and the share of rounds that ended with a client of the tier.
+    That share and the counts are NaN where the files do not have the rows of all clients.
     """
     names = sorted({name for run in group.runs for name in tier_of(run)[0]})
     pieces = [stages(run, names) for run in group.runs]
@@ -46,15 +47,24 @@ def by_tier(group):
     for k in range(len(names)):
         if (tier == k).any():
             rows[k, :4] = seconds[tier == k].mean(0)
+    if not all(map(has_all_clients, group.runs)):
+        return names, rows, np.full((len(names), len(CLIENT_STATUS)), np.nan)
     rows[:, 4] = np.bincount(last[last >= 0], minlength=len(names)) / max(len(last), 1)
     return names, rows, sum(p[3] for p in pieces)
+
+
+def has_all_clients(run):
+    """Return whether a run has a row for each client of each round (see run.record_clients)."""
+    if compare.setting(run, "run", "record_clients", "all") == "all":
+        return True
+    return len(run.clients) >= run.rounds["clients_selected"].sum()
 
 
 def stages(run, names):
     """Return (tier int64[n], seconds float64[n, 4], last int64[R], counts) of one run.
 
     n are the rows of clients that completed; `last` is the tier of each round's last one, -1 if
-    the round did not end with it but at a deadline.
+    the round did not end with it but at a deadline, or nobody completed it.
     """
     tiers, index = tier_of(run)
     index = np.array([names.index(name) for name in tiers])[index]
@@ -74,7 +84,8 @@ def stages(run, names):
         wait = np.zeros_like(wait)
     order = np.lexsort((end, row))
     final = order[np.append(row[order][1:] != row[order][:-1], True)] if len(order) else order
-    last = np.where(end[final] >= ends[row[final]], tier[final], -1)
+    last = np.full(len(ends), -1)
+    last[row[final]] = np.where(end[final] >= ends[row[final]], tier[final], -1)
     return tier, np.stack([*columns, wait], axis=1), last, counts
 
 
@@ -88,11 +99,17 @@ def stragglers(study, spent):
         for k, name in enumerate(names):
             rows.append((
                 swatch(group), name, *(quantities.in_seconds(value) for value in seconds[k, :4]),
-                share(seconds[k, 4]), *(f"{count:,.0f}" for count in counts[k]),
+                share(seconds[k, 4]), *map(number_of, counts[k]),
             ))  # fmt: skip
     caption = ("Tiers of devices: mean seconds of a client that completed, the share of rounds that"
-               " a client of the tier ended, and the outcomes of the clients, over all runs")
+               " a client of the tier ended, and the outcomes of the clients, over all runs; not"
+               " known where run.record_clients left out clients")
     return table(caption, head, rows, right=set(range(2, len(head))))
+
+
+def number_of(count):
+    """Return a number of clients as text, "-" for NaN."""
+    return "-" if np.isnan(count) else f"{count:,.0f}"
 
 
 def measured(study):
