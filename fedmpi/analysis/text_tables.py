@@ -106,12 +106,19 @@ def info_text(run):
         "best_accuracy": quantities.accuracy,
         "memory_peak": quantities.in_bytes,
         "busy": quantities.share,
+        "provenance.cores": lambda numbers: _plain(core_names(numbers)),
     } | {f"phases.{name}": quantities.share for name in info["phases"]}
     events = info.pop("events")
     rows = [(name, shown[name](value) if name in shown else _plain(value))
             for name, value in flat(info)]
     rows += [(f"event after round {e['round']}", f"{e['kind']}: {e['text']}") for e in events]
     return "\n".join(quantities.columns(rows))
+
+
+def core_names(numbers):
+    """Return the core that each rank ran on in words: "core 0" is the first, "-" an unknown one."""
+    numbers = numbers if isinstance(numbers, list) else [numbers]
+    return ["-" if number == -1 else f"core {number}" for number in numbers]
 
 
 def flat(tree, prefix=""):

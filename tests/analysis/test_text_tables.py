@@ -104,6 +104,14 @@ def test_a_list_of_columns_without_a_name_is_refused(run, capsys):
     assert shown.out == "" and "columns: none given; known are round" in shown.err
 
 
+def test_the_core_of_a_rank_is_no_number_of_cores(tmp_path):
+    fixed = sample.fixed() | {"provenance": {"cores": [0, 3, -1]}}
+    sample.Writer.create(tmp_path / "a.h5", **fixed).commit()
+    text = text_tables.info_text(reader.open(tmp_path / "a.h5"))
+    rows = dict(line.split(None, 1) for line in text.splitlines())
+    assert rows["provenance.cores"] == "core 0, core 3, -"
+
+
 def test_info_text_names_what_people_look_for(run):
     rows = dict(line.split(None, 1) for line in text_tables.info_text(run).splitlines())
     assert (rows["status"], rows["rounds"], rows["ranks"]) == ("finished", "3", "2")

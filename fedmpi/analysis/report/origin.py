@@ -5,7 +5,7 @@ import json
 from fedmpi.analysis import configs
 from fedmpi.analysis.report.markup import details, join, section, table, tag
 from fedmpi.analysis.report.summary import swatch
-from fedmpi.analysis.text_tables import flat
+from fedmpi.analysis.text_tables import core_names, flat
 from fedmpi.errors import counted
 
 EVENTS = 100  # shown of all runs together
@@ -94,7 +94,8 @@ def again(run, name):
     """Return how to get one run again, and all that its file says of its making, folded away."""
     command = str(run.provenance.get("command") or "-")
     facts = [("file", run.path), *((key, getattr(run, key)) for key in SHOWN),
-             *((key, value) for key, value in flat(run.provenance) if key != "command")]
+             *((key, core_names(value) if key == "cores" else value)
+               for key, value in flat(run.provenance) if key != "command")]
     rows = [(key.replace("_", " "), compact(value)) for key, value in facts]
     code = [tag("code", words) for words in ("config.toml", "fedmpi info")]
     return details(
