@@ -32,7 +32,7 @@ class Comparison:
              accuracy(r["final_accuracy"]), accuracy(r["best_accuracy"]))
             for r in self.rows
         ]
-        lines = quantities.columns(rows, right={3, 4, 5})
+        lines = quantities.columns(rows, {3, 4, 5}, quantities.WIDTH)
         if self.target is not None:
             head = ("run", "rounds", "up", "down", "up+down", "saved", "virtual", "saved")
             rows = [head] + [
@@ -44,8 +44,14 @@ class Comparison:
             ]
             first = self.rows[0]["run"]
             lines += ["", f"to test accuracy {self.target:.6g} (saved: against {first}):"]
-            lines += quantities.columns(rows, right=set(range(1, len(head))))
-        return "\n".join([*lines, "", *self.notes] if self.notes else lines)
+            right = set(range(1, len(head)))
+            lines += quantities.columns(rows, right, quantities.WIDTH, joined={5, 7})
+        return "\n".join([*lines, *self.remarks()])
+
+    def remarks(self):
+        """Return the notes as lines, behind an empty line; nothing if there are none."""
+        lines = [line for note in self.notes for line in quantities.paragraph(note)]
+        return ["", *lines] if lines else []
 
 
 BYTES = ("bytes_up_to", "bytes_down_to", "bytes_to")

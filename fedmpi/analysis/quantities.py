@@ -1,10 +1,13 @@
 """Numbers as people read them: three digits and a unit that fits."""
 
 import math
+import textwrap
 
 BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 FLOPS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"),
          (1, "FLOP"))
+WIDTH = 80  # letters of a line of a terminal
+BESIDE = 40  # letters of a line of a table beside a long name
 SECONDS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
 
 
@@ -60,15 +63,41 @@ def accuracy(value):
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
-def columns(rows, right=()):
+def columns(rows, right=(), most=None, joined=()):
     """Return rows of texts (the first is the head) as aligned lines.
 
-    `right` holds the indices of the columns whose texts end, rather than begin, together.
+    `right` holds the indices of the columns whose texts end, rather than begin, together. Where
+    lines would be longer than `most`, the last columns stand in a table of their own below, behind
+    the first column again; a column of `joined` stays with the column before it.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row in rows:
-        cells = [text.rjust(width) if i in right else text.ljust(width)
-                 for i, (text, width) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(cells).rstrip())
+    for shown in _parts(widths, most, joined):
+        lines += [""] if lines else []
+        for row in rows:
+            cells = [row[i].rjust(widths[i]) if i in right else row[i].ljust(widths[i])
+                     for i in shown]
+            lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def _parts(widths, most, joined):
+    """Return lists of columns, each with column 0, whose lines have at most `most` letters.
+
+    Beside a long name in column 0 there is room for BESIDE letters more.
+    """
+    most = math.inf if most is None else max(most, widths[0] + BESIDE)
+    parts = [[0]]
+    for start in (i for i in range(1, len(widths)) if i not in joined):
+        end = next((i for i in range(start + 1, len(widths)) if i not in joined), len(widths))
+        new = list(range(start, end))
+        length = sum(widths[i] + 2 for i in parts[-1] + new) - 2
+        if length > most and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1] += new
+    return parts
+
+
+def paragraph(text):
+    """Return the lines of a sentence, of at most WIDTH letters where its words permit that."""
+    return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)

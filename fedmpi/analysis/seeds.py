@@ -136,9 +136,11 @@ def text(found, target=None):
     if target is not None:
         notes.append(f"reached, rounds, sent, saved, virtual: to test accuracy {target:.6g}")
     for row in found:
-        notes += [f"{row['name']}: more than one run has the seed {seed}; the last given counts "
-                  "in the final accuracy" for seed in row["repeated"]]  # fmt: skip
-    return "\n".join(quantities.columns(lines, right=set(range(1, len(head)))) + notes)
+        for seed in row["repeated"]:
+            notes += quantities.paragraph(f"{row['name']}: more than one run has the seed {seed}; "
+                                          "the last given counts in the final accuracy")
+    right = set(range(1, len(head)))
+    return "\n".join(quantities.columns(lines, right, quantities.WIDTH, joined={7}) + notes)
 
 
 def _accuracy(spread):

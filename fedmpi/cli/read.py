@@ -124,7 +124,7 @@ def compare(args):
     else:
         grouped = len(found) < len(runs) and not args.each
         shown = seeds.text(found, comparison.target) if grouped else comparison.text()
-        notes = ["", *comparison.notes] if grouped and comparison.notes else []
+        notes = comparison.remarks() if grouped else []
         print(printable("\n".join([shown, *notes])))
         if counted:
             print(printable("\n" + view[1]([row["run"] for row in rows], counted)))

@@ -7,6 +7,7 @@ import resource
 import numpy as np
 import pytest
 
+from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare, labels
 from fedmpi.cli.read import opened
 from fedmpi.errors import ConfigError
@@ -78,6 +79,20 @@ def test_the_text_holds_the_numbers_and_fits_80_columns(runs):
     assert tuple(sparse.split()) in rows
     assert "to test accuracy 0.8 (saved: against dense):" in text
     assert "nan" not in compare(runs, 1.0).text().lower()
+
+
+def test_a_wide_table_is_broken_between_columns(tmp_path, runs):
+    name = "static-mask-with-a-long-name"
+    long = sample.write(tmp_path / f"{name}.h5", accuracy=SPARSE, cost=0.5)
+    lines = compare([reader.open(long), *runs], 0.8).text().splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = [line.split() for line in lines if line.startswith("run ")]
+    assert heads[1:] == [["run", "rounds", "up", "down", "up+down", "saved"],
+                         ["run", "virtual", "saved"]]
+    rows = [" ".join(line.split()) for line in lines if line.startswith("sparse")]
+    assert rows[1:] == ["sparse 5 10 kB 40 kB 50 kB 0 %", "sparse 25 s 0 %"]
+    grouped = seeds.text(seeds.rows([reader.open(long), runs[1]], 0.8), 0.8)
+    assert max(map(len, grouped.splitlines())) <= 80 and "sent   saved  virtual" in grouped
 
 
 def test_runs_that_never_evaluated_have_no_target(tmp_path, runs):
