@@ -44,6 +44,8 @@ def upgrade(path):
     source = Source(path)
     old = found = source.attribute("", "fedmpi_schema")
     source.close()
+    if found is None:
+        raise ResultError(f"{path}: is HDF5, but not a result of fedmpi (no fedmpi_schema)")
     if found == schema.VERSION:
         return found
     if found not in STEPS:

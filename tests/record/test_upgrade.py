@@ -84,5 +84,9 @@ def test_a_failed_step_changes_nothing(tmp_path, monkeypatch):
 
 def test_unknown_schemas_are_refused(tmp_path):
     make_old(tmp_path / "out.h5")
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(ResultError, match="is HDF5, but not a result of fedmpi"):
+        upgrade.upgrade(tmp_path / "foreign.h5")
     with pytest.raises(ResultError, match=r"schema 0.5 cannot be upgraded; known are 1.0"):
         upgrade.upgrade(tmp_path / "out.h5")
