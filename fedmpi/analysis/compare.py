@@ -149,9 +149,14 @@ def saving(value, first):
 
 
 def labels(runs):
-    """Return a short name for each run: its file's, with as many folders as tell them apart."""
+    """Return a short name for each run: its file's, with as many folders as tell them apart.
+
+    The names of files that differ in their endings alone keep these.
+    """
     paths = [os.path.abspath(run.path) for run in runs]
-    parts = [os.path.splitext(path)[0].split(os.sep) for path in paths]
+    stems = [os.path.splitext(path)[0] for path in paths]
+    shown = stems if len(set(stems)) == len(set(paths)) else paths
+    parts = [path.split(os.sep) for path in shown]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(set(paths)):

@@ -91,8 +91,11 @@ def test_a_wide_table_is_broken_between_columns(tmp_path, runs):
                          ["run", "virtual", "saved"]]
     rows = [" ".join(line.split()) for line in lines if line.startswith("sparse")]
     assert rows[1:] == ["sparse 5 10 kB 40 kB 50 kB 0 %", "sparse 25 s 0 %"]
-    grouped = seeds.text(seeds.rows([reader.open(long), runs[1]], 0.8), 0.8)
-    assert max(map(len, grouped.splitlines())) <= 80 and "sent   saved  virtual" in grouped
+    lines = seeds.text(seeds.rows([reader.open(long), runs[1]], 0.8), 0.8).splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = [" ".join(line.split()[1:]) for line in lines if line.startswith("configuration")]
+    assert heads == ["runs final accuracy", f"against {name} reached",
+                     "rounds sent saved virtual"]  # fmt: skip
 
 
 def test_runs_that_never_evaluated_have_no_target(tmp_path, runs):
@@ -136,6 +139,8 @@ def test_labels_take_as_many_folders_as_tell_files_apart(tmp_path):
     assert labels(runs[:2]) == ["seed1/out", "seed2/out"]
     assert labels(runs) == ["a/seed1/out", "a/seed2/out", "b/seed1/out"]
     assert labels([runs[0], runs[0]]) == ["out", "out"]
+    other = reader.open(sample.write(tmp_path / "a/seed1/out.hdf5", rounds=0))
+    assert labels([runs[0], other]) == ["out.h5", "out.hdf5"]
 
 
 def test_more_files_than_a_process_may_open_at_first(tmp_path, runs):
