@@ -160,6 +160,10 @@ def test_many_files_are_opened_by_a_pattern_and_grouped_by_any_key(tmp_path):
     assert {k: len(v) for k, v in runs.by("algorithm.name").items()} == {"fedavg": 2, "fedlp": 2}
     assert set(runs.by("algorithm.name", "run.seed")) == {
         ("fedavg", 1), ("fedavg", 2), ("fedlp", 1), ("fedlp", 2)}
+    for run, norm in zip(runs, (1.0, 1.0, 2.0, 2.0), strict=True):
+        run.config["stage"] = [{"name": "clip", "norm": norm}]
+    assert {k: len(v) for k, v in runs.by("stage").items()} == {
+        ((("name", "clip"), ("norm", norm)),): 2 for norm in (1.0, 2.0)}
     assert [row["runs"] for row in runs.spread(0.3)] == [2, 2]
     frame = runs.to_pandas(0.3)
     assert frame["run.seed"].tolist() == [1, 2, 1, 2] and frame["rounds_to"].tolist() == [4] * 4

@@ -19,13 +19,14 @@ class Runs(list[Run]):
     def by(self, *keys: str) -> dict[Any, "Runs"]:
         """Return {values of dotted keys such as "algorithm.name": Runs}, a tuple for several keys.
 
-        A key that a run does not have counts as None.
+        A key that a run does not have counts as None; a list is a tuple, and a table in it, such
+        as a stage, a tuple of (key, value).
         """
         found: dict[Any, Runs] = {}
         for run in self:
             tree = dict(flat(run.config))
             values = tuple(tree.get(key) for key in keys)
-            values = tuple(tuple(v) if isinstance(v, list) else v for v in values)
+            values = tuple(_hashable(value) for value in values)
             found.setdefault(values[0] if len(keys) == 1 else values, Runs()).append(run)
         return found
 
@@ -43,3 +44,10 @@ class Runs(list[Run]):
         rows = compare(list(self), target).rows if self else ()
         return pandas.DataFrame([dict(flat(run.config)) | row
                                  for run, row in zip(self, rows, strict=True)])
+
+
+def _hashable(value: Any) -> Any:
+    """Return a configured value with tuples in the place of lists and dicts."""
+    if isinstance(value, dict):
+        return tuple((key, _hashable(inner)) for key, inner in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
