@@ -16,6 +16,7 @@ from fedmpi.errors import ResultError
 
 EXTRA = "pip install 'fedmpi[trackers]'"
 BATCH = 500  # metrics that MLflow takes at once, below its limit of 1,000
+UNADDRESSED = set("#%?")  # have a meaning in the address of MLflow's database
 LONGEST = 6000  # characters of a value among MLflow's parameters
 
 
@@ -23,13 +24,16 @@ def export(runs, kind, folder):
     """Write Runs as `kind`, a key of KINDS, below `folder`; return the paths of what was written.
 
     Each run gets a folder named like its file. Raises ResultError: a folder that exists already,
-    files that cannot be written, or a library that is not installed.
+    or that MLflow cannot write to, files that cannot be written, or a library that is not there.
     """
     names = [Path(run.path).stem for run in runs]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ResultError(f"{twice}.h5: is the name of two of the files; export them one by one")
+        raise ResultError(f"{twice}: is the name of two of the files; export them one by one")
     places = [Path(folder) / name for name in names]
+    if kind == "mlflow" and (wrong := UNADDRESSED.intersection(str(Path(folder).absolute()))):
+        raise ResultError(f"{folder}: MLflow cannot write to a folder with {min(wrong)} in its "
+                          "path; name another folder with -o")
     for place in places:
         if place.exists() and kind != "mlflow":
             raise ResultError(f"{place}: exists; name another folder with -o")

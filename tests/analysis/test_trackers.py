@@ -44,6 +44,13 @@ def test_csv_has_every_column_and_needs_no_library(tmp_path, out, capsys):
     assert "is the name of two of the files" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["a#b", "a%20b", "a?b"])
+def test_a_folder_that_mlflow_would_misread_is_refused(tmp_path, out, name, capsys):
+    assert cli.main(["export", str(out), "--to", "mlflow", "-o", str(tmp_path / name)]) == 1
+    assert f"with {name[1]} in its path; name another folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
 def test_a_library_that_is_missing_is_named(tmp_path, out, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert cli.main(["export", str(out), "--to", "wandb", "-o", str(tmp_path / "x")]) == 1
