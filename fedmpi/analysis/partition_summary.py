@@ -20,17 +20,23 @@ def rows(counts):
     The entropy of a client's labels is given in "effective classes", exp(H): 1 for a
     single class, all for an even mix. The distance to iid is the total variation between
     a client's label shares and those of all samples: 0 is iid, near 1 is one class only.
-    Clients without samples count for the sizes only.
+    Clients without samples count for the sizes only. A single class has no mixes: it stands for
+    all classes together where clients draw their samples on demand.
     """
     sizes = counts.sum(axis=1)
+    found = [
+        ("clients", f"{len(counts):,}" + (f" ({(sizes == 0).sum():,} empty)" * (0 in sizes))),
+        ("samples", f"{sizes.sum():,}"),
+        ("samples per client", _spread(sizes, "{:,.0f}")),
+    ]
+    if counts.shape[1] == 1:
+        return found
     held = counts if (sizes > 0).all() else counts[sizes > 0]
     overall = counts.sum(axis=0) / sizes.sum()
     blocks = [mixes(held[i : i + BLOCK], overall) for i in range(0, max(len(held), 1), BLOCK)]
     classes, entropy, distance = map(np.concatenate, zip(*blocks, strict=True))
     return [
-        ("clients", f"{len(counts):,}" + (f" ({(sizes == 0).sum():,} empty)" * (0 in sizes))),
-        ("samples", f"{sizes.sum():,}"),
-        ("samples per client", _spread(sizes, "{:,.0f}")),
+        *found,
         ("classes per client", _spread(classes, "{:.0f}")),
         ("effective classes", _spread(np.exp(entropy), "{:.1f}")),
         ("distance to iid", _spread(distance, "{:.2f}")),

@@ -24,6 +24,12 @@ def test_summary_of_an_even_mix_with_an_empty_client():
     assert found["distance to iid"].startswith("0.00 / 0.00 / 0.00")
 
 
+def test_all_classes_together_have_no_mixes():
+    found = dict(rows(np.array([[3], [5]])))
+    assert found == {"clients": "2", "samples": "8",
+                     "samples per client": "3 / 4 / 5  (min / median / max)"}
+
+
 def test_text_has_one_aligned_line_for_each_row():
     counts = np.eye(4, dtype=np.int64)
     lines = text(counts)

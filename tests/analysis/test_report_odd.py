@@ -164,3 +164,14 @@ def test_twenty_long_runs_fit_in_a_megabyte(tmp_path, rng):
     text = page(runs)
     Page(text)
     assert 400_000 < len(text.encode()) < 1_000_000
+
+
+def test_clients_that_draw_their_samples_have_no_classes(tmp_path):
+    fixed = sample.fixed() | {"partition_counts": np.array([[3], [5]]), "devices": {}}
+    sample.Writer.create(tmp_path / "a.h5", **fixed).commit()
+    runs = [reader.open(tmp_path / "a.h5"), reader.open(sample.write(tmp_path / "b.h5"))]
+    text = page(runs[:1])
+    assert "Samples of each client" in text and "Classes of each client" not in text
+    first, second = Page(page(runs)).table("Partitions")
+    assert (first["Samples"], first["Distance to iid"]) == ("8", "-")
+    assert second["Classes per client"] == "9 / 10 / 10"

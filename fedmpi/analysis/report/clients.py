@@ -43,7 +43,7 @@ def distinct(study, fact):
 
 
 def drawings(counts):
-    """Return the figures of int64[K, classes]: sizes of clients, and shares of the classes."""
+    """Return the figures of int64[K, classes]: sizes, and the shares of classes."""
     shown = classes_of(counts)
     columns, step = partition_summary.columns_of(shown, max(20, min(200, CELLS // shown.shape[1])))
     sizes, title = columns.sum(axis=1), partition_summary.order(len(counts), step)
@@ -52,6 +52,8 @@ def drawings(counts):
     area = tag("path", class_="p0", d=steps(x, frame.up(sizes), frame.up(0.0)))
     top = svg("samples of each client", 240, area, *axes(frame, title),
               data_csv=",".join(["samples", *(f"{size:.10g}" for size in sizes)]))
+    if counts.shape[1] == 1:  # all classes together
+        return [figure("Samples of each client", top)]
     held = np.sqrt(columns / np.maximum(sizes, 1e-9)[:, None])
     notes = [share(part / counts.sum()) for part in shown.sum(axis=0)]
     names = ranges(counts, shown)
@@ -80,8 +82,9 @@ def ranges(counts, shown):
 def partitions(held):
     """Return the table of the partitions: (run, labels of all that have it)."""
     found = [(listed(names), partition_summary.rows(run.partition)) for run, names in held[:ROWS]]
-    heads = ["Runs", *(name.capitalize() for name, _ in found[0][1])]
-    rows = [(names, *(text for _, text in pairs)) for names, pairs in found]
+    facts = list(dict.fromkeys(name for _, pairs in found for name, _ in pairs))
+    heads = ["Runs", *(name.capitalize() for name in facts)]
+    rows = [(names, *(dict(pairs).get(name, "-") for name in facts)) for names, pairs in found]
     rows = [[cell.replace("  (min / median / max)", "") for cell in row] for row in rows]
     caption = "Partitions; sizes and mixes are minimum / median / maximum over clients"
     if len(held) > ROWS:
