@@ -50,7 +50,8 @@ def test_a_seed_that_two_runs_have_counts_once_and_is_named(runs):
     assert (first["runs"], first["seeds"], first["repeated"]) == (5, [1, 2, 3], [3])
     assert first["final_accuracy"].count == 3 and second["repeated"] == []
     lines = seeds.text([first, second]).splitlines()
-    assert [line for line in lines if "the seed 3;" in line] == lines[-1:]
+    assert [line for line in lines if "the seed 3;" in line] == [lines[-2]]
+    assert " ".join(lines[-2:]).endswith("the last given counts in the final accuracy")
 
 
 def test_a_single_run_has_no_deviation(runs):
