@@ -7,6 +7,7 @@ import numpy as np
 from fedmpi.comm.alike import alike
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint
+from fedmpi.record.parts import by_name, by_part
 from fedmpi.round.memories import unpack
 from fedmpi.round.transfer import transferred
 
@@ -56,7 +57,7 @@ def keep(simulation, writer, out, wall_time):
     }
     writer.commit()
     with checkpoint.writing(checkpoint.path_of(out), facts) as put:
-        for name, array in checkpoint.by_name(simulation.arrays()).items():
+        for name, array in by_name(simulation.arrays()).items():
             put.array(name, array)
         with reader.open(writer.path) as result:
             for name, rows in result.rows():
@@ -93,7 +94,7 @@ def restore(simulation, out):
     kept.arrays = comm.copy_on_node(kept.arrays)
     with alike(comm):
         _check_model(kept, simulation.experiment.layout.size)
-        simulation.take(checkpoint.by_part(kept))
+        simulation.take(by_part(kept))
         _place_memories(simulation, kept)
         simulation.next_round = kept.fact("next_round", int)
         simulation.virtual_time = kept.fact("virtual_time", float)
@@ -128,7 +129,7 @@ def _ended(result):
 
 def _check_model(kept, size):
     """Raise ResultError for a checkpoint that is not of a model of `size` parameters."""
-    weights = checkpoint.by_part(kept)["algorithm"].get("weights", np.zeros(0))
+    weights = by_part(kept)["algorithm"].get("weights", np.zeros(0))
     if weights.shape != (size,) or weights.dtype != np.float32:
         raise ResultError(
             f"{kept.path}: is not of a model of {size:,} parameters; put back its own"

@@ -12,35 +12,37 @@ The last two checkpoints are kept: OUT.checkpoint, and the one before as OUT.che
 
 import json
 import os
-import re
 import struct
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import DamagedError, ResultError
 from fedmpi.record.digest import number_type
+from fedmpi.record.sign import Out
 from fedmpi.record.whole import replacement, settle
 
 MAGIC = b"FEDMPI-CHECKPOINT-1\n"
-PARTS = r"(algorithm|selector|cohorts|stage/\d+)/(.+)"  # part of a run, name of the array
 PIECE = 1 << 20  # bytes that are looked at together
 TRAILER = struct.Struct("<QQI")  # place of the index, its length, its CRC-32
 
 
-def path_of(out):
+def path_of(out: Out) -> Path:
     """Return the path of the checkpoint beside the result file `out`."""
     return Path(f"{out}.checkpoint")
 
 
-def previous_of(out):
+def previous_of(out: Out) -> Path:
     """Return the path of the checkpoint before the last one of the result file `out`."""
     return Path(f"{out}.checkpoint.previous")
 
 
-def remove(out):
+def remove(out: Out) -> None:
     """Remove the checkpoints beside the result file `out`, if there are any."""
     for path in (previous_of(out), path_of(out)):
         try:
@@ -52,7 +54,7 @@ def remove(out):
             ) from error
 
 
-def newest(out):
+def newest(out: Out) -> "tuple[Checkpoint | None, str]":
     """Return (Checkpoint without arrays, "") of the newest whole one beside the result file `out`.
 
     In the place of "" stands why it is not the last one that was written. Returns (None, "") if
@@ -73,7 +75,7 @@ def newest(out):
         raise DamagedError(f"{fault}; {error.reason}") from error
 
 
-def _sound(path):
+def _sound(path: Path) -> "Checkpoint":
     """Return the Checkpoint at `path`, without arrays, after a look at every byte."""
     found = read(path, with_arrays=False)
     with _refusing(path), open(path, "rb") as file:
@@ -83,7 +85,7 @@ def _sound(path):
     return found
 
 
-def use_previous(out):
+def use_previous(out: Out) -> None:
     """Make the checkpoint before the last one of the result file `out` the last one.
 
     This removes a damaged last checkpoint; the next one would otherwise push out the whole one.
@@ -94,76 +96,48 @@ def use_previous(out):
         raise ResultError(f"{previous_of(out)}: cannot be renamed ({error.strerror})") from error
 
 
-def by_name(parts):
-    """Return the arrays of a run, {part: {name: array}}, as "part/name" -> array."""
-    return {f"{part}/{name}": arrays[name] for part, arrays in parts.items() for name in arrays}
-
-
-def by_part(kept):
-    """Return the arrays of a Checkpoint as {part: {name: array}}, parts without arrays too.
-
-    Parts are "algorithm", "selector", "cohorts" and "stage/<number>". Raises ResultError for an
-    array of another part.
-    """
-    parts = {"algorithm": {}, "selector": {}, "cohorts": {}}
-    without_parts = "weights" in kept.arrays  # as version 0.1 wrote them
-    for name, array in kept.arrays.items():
-        found = re.fullmatch(PARTS, _renamed(name) if without_parts else name)
-        if not found:
-            raise ResultError(
-                f"{kept.path}: array {name[:40]!r} is of no part that this version knows ("
-                f"{', '.join(parts)}, stage/<number>); resume with the version that wrote it"
-            )
-        parts.setdefault(found[1], {})[found[2]] = array
-    return parts
-
-
-def _renamed(name):
-    """Return the name that an array of a checkpoint without parts has today."""
-    if name == "flights":
-        return "cohorts/table"
-    version = re.fullmatch(r"flights (\d+) (.+)", name)
-    return f"cohorts/{version[1]}/{version[2]}" if version else f"algorithm/{name}"
-
-
 class Checkpoint:
     """A checkpoint as read: `facts` (plain values), `arrays` by name, the rest on request."""
 
-    def __init__(self, path, facts, arrays, clients, columns=(), parts=()):
+    def __init__(
+        self, path: Out, facts: Any, arrays: dict[str, AnyArray], clients: Mapping[int, list[int]],
+        columns: Mapping[str, list[Any]] = {}, parts: Sequence[list[int]] = (),
+    ) -> None:
         self.path, self.facts, self.arrays, self._clients = path, facts, arrays, clients
         self._columns = columns
         self.parts = parts  # [place, length, CRC-32] of all arrays, columns and clients
 
     @property
-    def columns(self):
+    def columns(self) -> list[str]:
         """Paths of the columns of the result file of which the checkpoint holds the rows."""
         return list(self._columns)
 
-    def column(self, name):
+    def column(self, name: str) -> AnyArray:
         """Return the rows of one of these columns."""
         with _refusing(self.path), open(self.path, "rb") as file:
             return _array(file, self._columns[name], name)
 
     @property
-    def clients(self):
+    def clients(self) -> list[int]:
         """Numbers of the clients whose memory the checkpoint holds, ascending."""
         return sorted(self._clients)
 
-    def fact(self, name, kind):
+    def fact(self, name: str, kind: type[Any]) -> Any:
         """Return one of the facts, or raise ResultError if it is not of the type `kind`."""
         value = self.facts.get(name) if isinstance(self.facts, dict) else None
-        if type(value) is not kind or (kind in (int, float) and not 0 <= value < 2**60):
+        wrong = type(value) is not kind
+        if wrong or (isinstance(value, int | float) and not 0 <= value < 2**60):
             raise ResultError(f"{self.path}: its {name} is {str(value)[:40]!r}; it is damaged")
         return value
 
-    def client(self, client):
+    def client(self, client: int) -> bytes:
         """Return the bytes that were written for one client."""
         with _refusing(self.path), open(self.path, "rb") as file:
             return _part(file, self._clients[client], f"client {client}")
 
 
 @contextmanager
-def writing(path, facts):
+def writing(path: Out, facts: Mapping[str, Any]) -> "Iterator[_Parts]":
     """Write a checkpoint whole: `with writing(path, facts) as put: put.array(name, array)`.
 
     The file appears under `path` when the block ends, on disk and complete; the one before becomes
@@ -195,36 +169,39 @@ def writing(path, facts):
 class _Parts:
     """Appends parts to an open file, and notes where they are."""
 
-    def __init__(self, file):
-        self._file, self.arrays, self.columns, self.clients = file, {}, {}, {}
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.arrays: dict[str, list[Any]] = {}
+        self.columns: dict[str, list[Any]] = {}
+        self.clients: dict[int, list[int]] = {}
 
-    def array(self, name, array):
+    def array(self, name: str, array: AnyArray) -> None:
         """Append one array of numbers."""
         self.arrays[name] = self._numbers(array)
 
-    def column(self, name, rows):
+    def column(self, name: str, rows: AnyArray) -> None:
         """Append the rows of one column of the result file."""
         self.columns[name] = self._numbers(rows)
 
-    def _numbers(self, array):
+    def _numbers(self, array: AnyArray) -> list[Any]:
         """Append an array, little-endian; return its entry."""
         array = np.asarray(array, order="C")  # which leaves a single number without an axis
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        entry = self._append(memoryview(little).cast("B") if little.size else b"")
+        entry = self._append(little.data.cast("B") if little.size else b"")
         return [*entry, little.dtype.str, list(array.shape)]
 
-    def client(self, client, data):
+    def client(self, client: int, data: bytes) -> None:
         """Append the bytes of one client's memory."""
         self.clients[int(client)] = self._append(data)
 
-    def _append(self, data):
+    def _append(self, data: bytes | memoryview) -> list[int]:
         """Append bytes; return [place, length, CRC-32]."""
         place = self._file.tell()
         self._file.write(data)
         return [place, len(data), zlib.crc32(data)]
 
 
-def read(path, with_arrays=True):
+def read(path: Out, with_arrays: bool = True) -> Checkpoint:
     """Return the Checkpoint at `path`, its arrays checked; it has none without `with_arrays`.
 
     Raises ResultError.
@@ -253,7 +230,7 @@ def read(path, with_arrays=True):
         return Checkpoint(path, index["facts"], arrays, clients, columns, parts)
 
 
-def _array(file, entry, name):
+def _array(file: BinaryIO, entry: list[Any], name: str) -> AnyArray:
     """Return an array; `entry` is [place, length, CRC-32, dtype, shape]."""
     *part, dtype, shape = entry
     dtype = number_type(dtype)
@@ -263,12 +240,14 @@ def _array(file, entry, name):
     return np.frombuffer(_part(file, part, name), dtype).reshape(shape).copy()
 
 
-def _part(file, entry, name):
+def _part(file: BinaryIO, entry: list[int], name: str) -> bytes:
     """Return the bytes of a part; `entry` is [place, length, CRC-32]."""
     return b"".join(_pieces(file, entry, name, entry[1]))
 
 
-def _pieces(file, entry, name, most=PIECE):
+def _pieces(
+    file: BinaryIO, entry: list[int], name: str, most: int = PIECE
+) -> Iterator[bytes]:
     """Yield the bytes of a part, at most so many at a time, and compare their CRC-32 at the end."""
     place, left, crc = entry
     if place < 0 or left < 0 or place + left > os.fstat(file.fileno()).st_size:
@@ -286,7 +265,7 @@ def _pieces(file, entry, name, most=PIECE):
 
 
 @contextmanager
-def _refusing(path):
+def _refusing(path: Out) -> Iterator[None]:
     """Turn whatever a damaged or foreign file brings about into a ResultError or DamagedError."""
     try:
         yield

@@ -2,11 +2,16 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from fedmpi.arrays import AnyArray
 
 
-def weights_sha256(arrays):
+def weights_sha256(arrays: Mapping[str, AnyArray]) -> str:
     """Return the SHA-256, in hex, of a dict of numeric arrays by name.
 
     Over the arrays in the order of their names: the name, the numpy dtype (little-endian) and
@@ -21,7 +26,7 @@ def weights_sha256(arrays):
     return digest.hexdigest()
 
 
-def number_type(text):
+def number_type(text: object) -> np.dtype[Any]:
     """Return the numpy dtype that `text` names, "<f4" for example, one of `little_endian` arrays.
 
     Raises ValueError for all else: what numpy.dtype understands is a language of its own.
@@ -34,7 +39,7 @@ def number_type(text):
         raise ValueError(str(error)) from None
 
 
-def little_endian(array):
+def little_endian(array: ArrayLike) -> AnyArray:
     """Return `array` as a contiguous little-endian array; a copy only if it is not one yet."""
     array = np.asarray(array)
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)

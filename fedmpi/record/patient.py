@@ -5,40 +5,42 @@ the disk is full it is left to believe that all is well, until it has closed the
 """
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 
 class PatientFile:
     """A file object for h5py; `close` raises the first error of a write, if there was one."""
 
-    def __init__(self, path, new):
+    def __init__(self, path: str | os.PathLike[str], new: bool) -> None:
         """Open `path` to read and write; `new` makes it empty."""
         flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC if new else 0)
         self._file = os.open(path, flags, 0o666)
         self._at = 0
-        self._error = None
+        self._error: OSError | None = None
 
-    def close(self):
+    def close(self) -> None:
         """Put the bytes on the disk and close the file."""
         self._try(os.fsync)
         os.close(self._file)
         if self._error:
             raise self._error
 
-    def seek(self, offset, whence=os.SEEK_SET):
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to `offset`, from the beginning or the end."""
         self._at = offset + (os.fstat(self._file).st_size if whence == os.SEEK_END else 0)
         return self._at
 
-    def tell(self):
+    def tell(self) -> int:
         """Return the place in the file."""
         return self._at
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
         """Return the next `size` bytes; zeros where they could not be written."""
         data = os.pread(self._file, size, self._at)
         return data.ljust(size, b"\0") if self._error else data
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         """Write all of `data`."""
         left = memoryview(data)
         while left and not self._error:
@@ -46,14 +48,14 @@ class PatientFile:
             self._at += done
             left = left[done:]
 
-    def truncate(self, size):
+    def truncate(self, size: int) -> None:
         """Give the file this size."""
         self._try(os.ftruncate, size)
 
-    def flush(self):
+    def flush(self) -> None:
         """Do nothing: nothing waits here."""
 
-    def _try(self, action, *arguments):
+    def _try(self, action: Callable[..., Any], *arguments: object) -> Any:
         """Act on the file unless an error waits; keep the error if that fails."""
         if self._error is None:
             try:

@@ -1,14 +1,20 @@
 """Bring the values of a round into the types of the table, or say what is wrong with them."""
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 
 _GROUPS = {"rounds": schema.ROUNDS, "clients": schema.CLIENTS, "layers": schema.LAYERS}
 
 
-def row_arrays(group, values, place, shape=None):
+def row_arrays(
+    group: str, values: Any, place: str, shape: tuple[int, ...] | None = None
+) -> dict[str, AnyArray]:
     """Return {path: array} of one round, copied and in the dtypes of the table.
 
     values {column: value} (or a structured array) must have exactly the columns of `group`,
@@ -32,7 +38,7 @@ def row_arrays(group, values, place, shape=None):
     return arrays
 
 
-def column_array(column, values, place):
+def column_array(column: schema.Column, values: ArrayLike, place: str) -> AnyArray:
     """Return a copy of `values` in the dtype of `column`; raise ResultError if values change."""
     dtype = schema.numeric(column)
     found = np.asarray(values)

@@ -1,6 +1,8 @@
 """The layout of a result file, as one table. Writer, reader and SCHEMA.md follow from it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,17 +39,17 @@ class Column:
     meaning: str
 
     @property
-    def group(self):
+    def group(self) -> str:
         """The part of the path before the slash: "rounds", "clients", ..."""
         return self.path.rpartition("/")[0]
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The part of the path after the slash: "test_accuracy", ..."""
         return self.path.rpartition("/")[2]
 
 
-def _columns(group, shape, text):
+def _columns(group: str, shape: str, text: str) -> tuple[Column, ...]:
     """Read lines of "name, dtype, unit, meaning" (the meaning may hold commas)."""
     lines = [line.split(",", 3) for line in text.strip().splitlines()]
     return tuple(
@@ -138,7 +140,7 @@ EVENTS = _columns("events", "[E]", """
 """)
 
 
-def metric_column(name):
+def metric_column(name: str) -> Column:
     """Return the Column of a metric that a configuration names; it is one of the rounds."""
     text = f"{name.replace('_', ' ')} on the test data; NaN in rounds without evaluation"
     return Column(f"metrics/{name}", "<f8", "[R]", "1", text)
@@ -168,19 +170,19 @@ DEVICES = {  # (unit, meaning) of the columns of /devices
 COLUMNS = ROOT + FIXED + APPENDED + EVENTS
 
 
-def known(columns, version):
+def known(columns: Iterable[Column], version: str) -> tuple[Column, ...]:
     """Return those of `columns` that a file of schema `version` holds."""
     number = _minor(version)
     return tuple(c for c in columns if _minor(SINCE.get(c.path, "1.0")) <= number)
 
 
-def _minor(version):
+def _minor(version: str) -> int:
     """The second number of a version, 0 if there is none."""
     text = version.partition(".")[2]
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
-def limits(column):
+def limits(column: Column) -> tuple[float, float]:
     """Return the (least, most) that values of a column of rounds or clients can have.
 
     NaN counts as no value. A loss, or a bound on what is told, can be anything.
@@ -194,7 +196,7 @@ def limits(column):
     return (0, 1 + 1e-9) if part else (0, 1e30)
 
 
-def numeric(column):
+def numeric(column: Column) -> np.dtype[Any]:
     """Return the numpy dtype of a column that is not text."""
     return np.dtype(column.dtype)
 
@@ -263,14 +265,15 @@ TITLES = (
 )
 
 
-def manual():
+def manual() -> str:
     """Return the text of SCHEMA.md."""
     parts = [HEAD]
     for title, columns in TITLES:
         lines = [f"## {title}", "", "| path | dtype | shape | unit | meaning |", "|" + " --- |" * 5]
         for c in columns:
             path = f"/{c.path}" if c.group else c.path
-            dtype = c.dtype.replace("|", r"\|")  # numpy's name of a byte; a bare | ends a cell
+            # numpy's name of a byte has a bar, which would end the cell
+            dtype = (c.dtype or "").replace("|", r"\|")
             lines.append(f"| `{path}` | {dtype} | {c.shape} | {c.unit} | {c.meaning} |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join([*parts, TAIL])

@@ -4,12 +4,16 @@ import math
 import os
 import stat
 import weakref
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import h5py
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
+from fedmpi.record.sign import Out
 
 ATTRIBUTE_BYTES = 4096
 LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
@@ -27,7 +31,7 @@ CHUNK = 1 << 16  # bytes of a compressed chunk, which thus becomes 64 MiB at wor
 
 
 @contextmanager
-def reading(path):
+def reading(path: Out) -> Iterator[None]:
     """Turn whatever h5py raises on a damaged file into a ResultError of one line."""
     try:
         yield
@@ -44,43 +48,43 @@ class DiskFile:
     what another library of this process has opened in another way. It cannot know these.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         """Open `path`, whatever it is, without waiting for the other end of a pipe."""
         self._file = -1
         self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         self._at = 0
 
-    def __del__(self):
+    def __del__(self) -> None:
         """Close the file."""
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Close the file, if it is open."""
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
 
-    def status(self):
+    def status(self) -> os.stat_result:
         """Return what the system knows of the file, as os.fstat."""
         return os.fstat(self._file)
 
-    def seek(self, offset, whence=os.SEEK_SET):
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to `offset`, from the beginning or the end."""
         self._at = offset + (self.status().st_size if whence == os.SEEK_END else 0)
         return self._at
 
-    def tell(self):
+    def tell(self) -> int:
         """Return the place in the file."""
         return self._at
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
         """Return up to `size` bytes from here on."""
         data = os.pread(self._file, size, self._at)
         self._at += len(data)
         return data
 
 
-def _close(file, disk):
+def _close(file: h5py.File, disk: DiskFile) -> None:
     """Close a file of h5py, and the one behind it."""
     file.close()
     disk.close()
@@ -93,7 +97,7 @@ class Source:
     gzip and Fletcher-32, objects with two names. All that is read counts against one bound.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Out) -> None:
         """Open `path`; raises ResultError if it is no readable HDF5 file."""
         self.path = os.fspath(path)
         try:
@@ -108,7 +112,7 @@ class Source:
             self._disk.close()
             raise
 
-    def _open(self):
+    def _open(self) -> None:
         """Check that the file is one of HDF5, and open it."""
         status = self._disk.status()
         if stat.S_ISDIR(status.st_mode):
@@ -124,11 +128,11 @@ class Source:
         # A file that is open when Python has ended would call it, and crash: this comes before.
         self._end = weakref.finalize(self, _close, self._file, self._disk)
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         self._end()
 
-    def charge(self, size, path):
+    def charge(self, size: int, path: str) -> None:
         """Count `size` bytes that `path` takes in memory; ResultError beyond the file's bound."""
         self._left -= size
         if self._left < 0:
@@ -136,7 +140,7 @@ class Source:
             raise ResultError(f"{self.path}: damaged, with /{path} it would take more than the "
                               f"{most} MiB that a file of its size may take")
 
-    def attribute(self, path, name, number=False):
+    def attribute(self, path: str, name: str, number: bool = False) -> Any:
         """Return the text (or whole number) of an attribute of group `path`, None if absent."""
         with self._guard():
             attributes = self._object(path, h5py.Group).attrs
@@ -150,22 +154,22 @@ class Source:
             value = attributes[name]
             return int(value) if number else value.decode()
 
-    def names(self, path):
+    def names(self, path: str) -> tuple[str, ...]:
         """Return the names in group `path`, in the order of the file."""
         with self._guard():
             return self._members(path)
 
-    def has(self, path):
+    def has(self, path: str) -> bool:
         """Return whether the root has something called `path`."""
         with self._guard():
             return path in self._file
 
-    def shape(self, path, dtype=None):
+    def shape(self, path: str, dtype: str | None = None) -> tuple[int, ...]:
         """Return the shape of the dataset `path`, after all checks but reading it."""
         with self._guard():
-            return self._dataset(path, dtype).shape
+            return tuple(self._dataset(path, dtype).shape)
 
-    def read(self, path, dtype=None):
+    def read(self, path: str, dtype: str | None = None) -> AnyArray:
         """Return a dataset as an array; of texts (dtype object) where it holds texts.
 
         dtype is the one it must have: of numpy, "utf-8", or None for any of numbers and texts.
@@ -173,19 +177,19 @@ class Source:
         with self._guard():
             return self._values(path, self._dataset(path, dtype))
 
-    def stored(self, path):
+    def stored(self, path: str) -> AnyArray:
         """Return a dataset as an array, with texts as they are in the file: UTF-8, of dtype S."""
         with self._guard():
             return self._stored(path, self._dataset(path, None))
 
-    def tree(self, path, depth):
+    def tree(self, path: str, depth: int) -> dict[str, Any]:
         """Return a group as {name: array}, groups in it (to `depth` levels) as dicts in it."""
 
-        def group(path, depth):
+        def group(path: str, depth: int) -> dict[str, Any]:
             """Return one group of the tree."""
             if depth == 0:
                 raise ValueError(f"/{path} is nested too deeply")
-            found = {}
+            found: dict[str, Any] = {}
             for name in self._members(path):
                 inner = f"{path}/{name}"
                 if isinstance(self._object(inner, (h5py.Group, h5py.Dataset)), h5py.Group):
@@ -198,14 +202,14 @@ class Source:
             return group(path, depth)
 
     @contextmanager
-    def _guard(self):
+    def _guard(self) -> Iterator[None]:
         """Refuse a closed file, and turn what h5py raises in the block into a ResultError."""
         if not self._file:
             raise ResultError(f"{self.path}: has been closed; open it again")
         with reading(self.path):
             yield
 
-    def _object(self, path, kind):
+    def _object(self, path: str, kind: Any) -> Any:
         """Return the group or dataset at `path`, walking hard links only."""
         found = self._file
         for name in filter(None, path.split("/")):
@@ -220,13 +224,13 @@ class Source:
             raise ValueError(f"/{path} is of another kind")
         return found
 
-    def _members(self, path):
+    def _members(self, path: str) -> tuple[str, ...]:
         """Return the names in a group; they count against the file's bound."""
         found = self._object(path, h5py.Group)
         self.charge(NAME * len(found), path)
         return tuple(found)
 
-    def _dataset(self, path, dtype):
+    def _dataset(self, path: str, dtype: str | None) -> h5py.Dataset:
         """Return the dataset at `path` after all checks, unread."""
         dataset = self._object(path, h5py.Dataset)
         kind, shape = dataset.dtype.kind, dataset.shape
@@ -250,7 +254,7 @@ class Source:
             raise ValueError(f"/{path} declares more values than the file holds")
         return dataset
 
-    def _values(self, path, dataset):
+    def _values(self, path: str, dataset: h5py.Dataset) -> AnyArray:
         """Return a checked dataset as an array, of dtype object where it holds texts."""
         text = dataset.dtype.kind == "S"
         self.charge(TEXT * dataset.size if text else 0, path)
@@ -260,17 +264,17 @@ class Source:
         flat = [text.decode() for text in values.ravel().tolist()]
         return np.array(flat, dtype=object).reshape(dataset.shape)
 
-    def _stored(self, path, dataset):
+    def _stored(self, path: str, dataset: h5py.Dataset) -> AnyArray:
         """Return a checked dataset as an array of the type that it has in the file."""
         self.charge(dataset.nbytes, path)
         if dataset.compression:
             self._check_chunks(path, dataset)
         return np.asarray(dataset[()])
 
-    def _check_chunks(self, path, dataset):
+    def _check_chunks(self, path: str, dataset: h5py.Dataset) -> None:
         """Refuse chunks that are no smaller compressed, and become any size when unpacked."""
         most = math.prod(dataset.chunks) * dataset.dtype.itemsize * 1.01 + OVERHEAD
-        large = []
+        large: list[int] = []
         dataset.id.chunk_iter(lambda chunk: large.append(chunk.size) if chunk.size > most else None)
         if large:
             raise ValueError(f"/{path} has a compressed piece of {large[0]} bytes")

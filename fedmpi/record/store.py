@@ -1,16 +1,21 @@
 """How the parts of a result file lie in HDF5: everything that changes a file is here."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import h5py
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 from fedmpi.record.digest import little_endian
 from fedmpi.record.patient import PatientFile
+from fedmpi.record.schema import Column
+from fedmpi.record.sign import Out
+from fedmpi.record.text import text_array
 
 # Read by HDF5 1.10 (2016) and later; its metadata carry checksums, so damage is seen.
 FORMAT = ("v110", "v110")
@@ -29,7 +34,7 @@ CHUNK_ROWS |= {"events": 4, "clients": 4096}
 
 
 @contextmanager
-def changed(path, new=False):
+def changed(path: Out, new: bool = False) -> Iterator[h5py.File]:
     """Give the h5py file of `path`, which nobody else has open, to change it (or a `new` one).
 
     At the end of the block it is closed and on the disk. Raises OSError if it cannot be written.
@@ -42,33 +47,20 @@ def changed(path, new=False):
         disk.close()
 
 
-def text_array(texts, length=None):
-    """Return texts as an array of UTF-8 of one length (longer ones are cut between letters)."""
-    # A path may hold what UTF-8 cannot: that becomes a question mark.
-    if isinstance(texts, np.ndarray) and texts.dtype.kind == "U" and length is None:
-        coded = np.char.encode(texts, "utf-8", "replace")  # without a step in Python for each
-        return coded.astype(h5py.string_dtype("utf-8", max(coded.dtype.itemsize, 1)))
-    texts = np.asarray(texts, dtype=object)
-    coded = [str(text).encode(errors="replace") for text in texts.ravel()]
-    length = length or max([1, *map(len, coded)])
-    coded = [c if len(c) <= length else c[:length].decode(errors="ignore").encode() for c in coded]
-    return np.array(coded, dtype=h5py.string_dtype("utf-8", length)).reshape(texts.shape)
-
-
-def put_attributes(file, values):
+def put_attributes(file: h5py.Group, values: Mapping[str, Any]) -> None:
     """Set root attributes: {name: text or whole number}."""
     for name, value in values.items():
         array = text_array(value) if isinstance(value, str) else np.asarray(value, "<i8")
         file.attrs.create(name, array, dtype=array.dtype)
 
 
-def put(file, column, values):
+def put(file: h5py.File, column: Column, values: Any) -> None:
     """Write a dataset of the table that does not grow."""
     array = text_array(values) if column.dtype == schema.TEXT else np.asarray(values, column.dtype)
     _describe(_fixed(file, column.path, array), column.unit, column.meaning)
 
 
-def _fixed(group, name, array, packed=True):
+def _fixed(group: h5py.Group, name: str, array: AnyArray, packed: bool = True) -> h5py.Dataset:
     """Make a dataset that does not grow, under a checksum; compressed if large and `packed`.
 
     A large value without axes becomes an array of one.
@@ -89,7 +81,7 @@ def _fixed(group, name, array, packed=True):
     return group.create_dataset(name, data=array, chunks=chunks, fletcher32=True, **how)
 
 
-def _chunks(shape, most):
+def _chunks(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
     """Return the shape of chunks of at most `most` values, whole along the last axes."""
     chunks: list[int] = []
     for length in reversed(shape):
@@ -98,7 +90,10 @@ def _chunks(shape, most):
     return tuple(chunks)
 
 
-def put_fixed(file, toml, resolved, counts, layer_names):
+def put_fixed(
+    file: h5py.File, toml: str, resolved: Mapping[str, Any], counts: AnyArray,
+    layer_names: Iterable[str],
+) -> None:
     """Write what is known before the first round."""
     if np.ndim(counts) != 2:
         raise ResultError(f"partition/counts has {np.ndim(counts)} axes, must have 2")
@@ -112,14 +107,14 @@ def put_fixed(file, toml, resolved, counts, layer_names):
         put(file, column, values[column.path])
 
 
-def put_resolved(file, resolved):
+def put_resolved(file: h5py.File, resolved: Mapping[str, Any]) -> None:
     """Write the values used from now on in the place of those before."""
     column = next(c for c in schema.FIXED if c.path == "config/resolved")
     del file[column.path]
     put(file, column, _json(resolved))
 
 
-def _json(resolved):
+def _json(resolved: Mapping[str, Any]) -> str:
     """The values used, as text."""
     try:
         return json.dumps(resolved, indent=1, ensure_ascii=False)
@@ -127,7 +122,7 @@ def _json(resolved):
         raise ResultError(f"config/resolved: {error}; give plain values") from error
 
 
-def put_empty(file, ranks, layers, metrics=()):
+def put_empty(file: h5py.File, ranks: int, layers: int, metrics: Sequence[str] = ()) -> None:
     """Make the datasets that grow, without rows."""
     for group in ("model", "metrics")[: 2 if metrics else 1]:
         file.create_group(group, track_order=True)
@@ -140,7 +135,7 @@ def put_empty(file, ranks, layers, metrics=()):
         _growing(file, column, dtype, {})
 
 
-def sealed(file):
+def sealed(file: h5py.File) -> None:
     """Write all datasets of a file of an older schema again, under checksums."""
     rows = {c: file[c.path][:] for c in schema.APPENDED + schema.EVENTS if c.path in file}
     for column in rows:
@@ -150,7 +145,7 @@ def sealed(file):
         extend(_growing(file, column, old.dtype, widths), old)
     done = {column.path for column in rows}
 
-    def group(path):
+    def group(path: str) -> None:
         """Write the other datasets of a group, and of groups in it, again."""
         for name in list(file[path or "/"]):
             inner = f"{path}/{name}" if path else name
@@ -168,7 +163,9 @@ def sealed(file):
     group("")
 
 
-def _growing(file, column, dtype, widths):
+def _growing(
+    file: h5py.File, column: Column, dtype: np.dtype[Any], widths: Mapping[str, int]
+) -> h5py.Dataset:
     """Make the empty dataset of `column`; `widths` gives its second axis by shape, if any."""
     row = (int(widths[column.shape]),) if column.shape in widths else ()
     size = max(1, dtype.itemsize * int(np.prod(row)))
@@ -188,7 +185,7 @@ def _growing(file, column, dtype, widths):
     return dataset
 
 
-def _describe(dataset, unit, meaning):
+def _describe(dataset: h5py.Dataset, unit: str, meaning: str) -> None:
     """Say what a dataset holds, in fedmpi's attributes and those that other programs show."""
     texts = {"unit": unit, "meaning": meaning, "units": unit, "long_name": meaning}
     for name, text in texts.items():
@@ -196,7 +193,7 @@ def _describe(dataset, unit, meaning):
         dataset.attrs.create(name, array, dtype=array.dtype)
 
 
-def put_tree(group, values):
+def put_tree(group: h5py.Group, values: Mapping[str, Any]) -> None:
     """Write a dict of texts, numbers, lists of either, None and dicts of these."""
     for name, value in values.items():
         name = _checked_name(group, name)
@@ -207,7 +204,7 @@ def put_tree(group, values):
             _describe(dataset, "", f"{name.replace('_', ' ')} of the run")
 
 
-def put_devices(group, columns, clients):
+def put_devices(group: h5py.Group, columns: Mapping[str, Any], clients: int) -> None:
     """Write the columns of the devices, numbers or texts, one value for each client."""
     for name, values in columns.items():
         array = _plain(group, name, values)
@@ -218,7 +215,7 @@ def put_devices(group, columns, clients):
         _describe(dataset, unit, meaning)
 
 
-def put_model(file, arrays, sha256):
+def put_model(file: h5py.File, arrays: Mapping[str, AnyArray], sha256: str | None) -> None:
     """Write the weights {parameter: array} and their digest."""
     group = file["model"]
     group.clear()
@@ -228,7 +225,7 @@ def put_model(file, arrays, sha256):
     put_attributes(group, {"sha256": sha256})
 
 
-def _plain(group, name, value):
+def _plain(group: h5py.Group, name: str, value: Any) -> AnyArray:
     """Return a value as an array of numbers or texts, or raise ResultError."""
     array = np.asarray("" if value is None else value)
     if array.dtype.kind in "UT" or (array.size == 0 and isinstance(value, list | tuple)):
@@ -238,14 +235,14 @@ def _plain(group, name, value):
     return little_endian(array)
 
 
-def _checked_name(group, name):
+def _checked_name(group: h5py.Group, name: object) -> str:
     """Return a name that HDF5 takes as one step of a path, or raise ResultError."""
     if not isinstance(name, str) or not name or "/" in name or name.strip(".") == "":
         raise ResultError(f"{group.name}: {name!r} cannot be a name; use a text without '/'")
     return name
 
 
-def extend(dataset, rows):
+def extend(dataset: h5py.Dataset, rows: AnyArray) -> None:
     """Append rows to a dataset."""
     held = len(dataset)
     dataset.resize(held + len(rows), axis=0)
@@ -253,7 +250,7 @@ def extend(dataset, rows):
         dataset[held:] = rows
 
 
-def extend_events(file, events):
+def extend_events(file: h5py.File, events: Sequence[tuple[Any, ...]]) -> None:
     """Append events, a list of tuples in the order of the columns."""
     if events:
         for column, values in zip(schema.EVENTS, zip(*events, strict=True), strict=True):
@@ -263,7 +260,7 @@ def extend_events(file, events):
             extend(file[column.path], rows)
 
 
-def cut(file, rounds, ranks):
+def cut(file: h5py.File, rounds: int, ranks: int) -> None:
     """Keep the first `rounds` rounds, drop the model, and make room for `ranks` ranks."""
     numbers = file["rounds/round"][:rounds]
     last = numbers[-1] if rounds else -1
@@ -278,14 +275,14 @@ def cut(file, rounds, ranks):
         _widen(file, column, ranks)
 
 
-def add_columns(file, columns):
+def add_columns(file: h5py.File, columns: Iterable[Column]) -> None:
     """Give a file of an older schema new `columns`, float64, full of NaN."""
     for column in columns:
         rows = np.full(len(file[f"{column.group}/round"]), np.nan)
         extend(_growing(file, column, schema.numeric(column), {}), rows)
 
 
-def _widen(file, column, ranks):
+def _widen(file: h5py.File, column: Column, ranks: int) -> None:
     """Give a dataset of phases at least `ranks` columns; old rows hold NaN in the new ones."""
     old = file[column.path][:]
     if old.shape[1] >= ranks:

@@ -1,10 +1,19 @@
 """A group of columns of a result file, read column by column when asked for."""
 
-import numpy as np
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fedmpi.arrays import AnyArray, Flags, Integers
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
-from fedmpi.record.source import reading
+from fedmpi.record.schema import Column
+from fedmpi.record.source import Source, reading
+
+Kinds: TypeAlias = tuple[list[str], Flags] | tuple[None, None]
+"""The names of few kinds and each row's place in them; or that there are too many."""
 
 
 class Table:
@@ -13,46 +22,48 @@ class Table:
     As in a data frame, len() counts rows while iteration and `in` speak of column names.
     """
 
-    def __init__(self, source, group, columns, rows=None):
+    def __init__(
+        self, source: Source, group: str, columns: Iterable[Column], rows: int | None = None
+    ) -> None:
         """Check that the columns (schema.Column) are in `source`, of one shape [rows, ...]."""
         self._source = source
         self._group = group
         self._columns = {column.name: column for column in columns}
-        self._read = {}
-        self._kinds = {}
+        self._read: dict[str, AnyArray] = {}
+        self._kinds: dict[tuple[str, int], Kinds] = {}
         shapes = {name: source.shape(c.path, c.dtype) for name, c in self._columns.items()}
         self.shape: tuple[int, ...] = next(iter(shapes.values()), (0,))
-        rows = self.shape[:1] if rows is None else (rows,)
+        length = self.shape[:1] if rows is None else (rows,)
         for name, shape in shapes.items():
-            if shape != self.shape or shape[:1] != rows:
+            if shape != self.shape or shape[:1] != length:
                 raise ResultError(f"{source.path}: damaged, /{group}/{name} has shape {shape}")
         expected = 2 if any("," in column.shape for column in columns) else 1
         if len(self.shape) != expected:
             raise ResultError(f"{source.path}: damaged, /{group} has {len(self.shape)} dimensions")
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         """Names of the columns, in the order of the schema."""
         return tuple(self._columns)
 
     @property
-    def schema(self):
+    def schema(self) -> tuple[Column, ...]:
         """The schema.Column of each column."""
         return tuple(self._columns.values())
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of rows."""
         return self.shape[0]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the columns."""
         return iter(self._columns)
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         """Return True if there is a column `name`."""
         return name in self._columns
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> AnyArray:
         """Return one column as an array that must not be changed."""
         if name not in self._columns:
             raise KeyError(f"{name!r} is not a column of {self._group}: {', '.join(self._columns)}")
@@ -64,7 +75,7 @@ class Table:
             self._read[name] = values
         return self._read[name]
 
-    def kinds(self, name, most):
+    def kinds(self, name: str, most: int) -> Kinds:
         """Return (names, uint8[rows]) of a column of few texts: each row is a place in the names.
 
         The names are sorted. (None, None) if there are more than `most` of them, at most 255. No
@@ -76,7 +87,7 @@ class Table:
                 self._kinds[name, most] = coded(values, most)
         return self._kinds[name, most]
 
-    def _check(self, column, values):
+    def _check(self, column: Column, values: AnyArray) -> None:
         """Raise ResultError for a value that the column cannot have."""
         if column.dtype is None:
             return
@@ -86,21 +97,21 @@ class Table:
             raise ResultError(f"{self._source.path}: damaged, /{column.path} holds "
                               f"{values.flat[wrong[0]]}, which is not from {least} to {most:.1g}")
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> AnyArray:
         """Return one column: `table.flops` is `table["flops"]`."""
         if name.startswith("_") or name not in self._columns:
             raise AttributeError(f"{name!r} is not a column of {self.__dict__.get('_group')}")
         return self[name]
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         """Return attributes and columns, for completion."""
         return [*super().__dir__(), *self._columns]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Return one line: rows and columns."""
         return f"<{self._group}: {len(self)} rows of {', '.join(self._columns)}>"
 
-    def to_pandas(self):
+    def to_pandas(self) -> Any:
         """Return a pandas DataFrame; raises ResultError where pandas is not installed.
 
         Status codes become words. Columns with two axes (phases, layers) become rows under an
@@ -121,7 +132,7 @@ class Table:
             index = pandas.MultiIndex.from_product(map(range, self.shape), names=["row", second])
         return pandas.DataFrame(values, index=index)
 
-    def to_xarray(self, **coordinates):
+    def to_xarray(self, **coordinates: Any) -> Any:
         """Return an xarray Dataset with units and long names; ResultError without xarray.
 
         Dimensions are named by the group: "round" of rounds, phases and layers, "row" of others,
@@ -141,9 +152,10 @@ class Table:
         return xarray.Dataset(values, {k: v for k, v in coordinates.items() if k in axes})
 
 
-def coded(values, most):
+def coded(values: AnyArray, most: int) -> Kinds:
     """Return (names, uint8[n]) of an array of bytes or numbers, as Table.kinds does."""
-    found, places = [], np.zeros(len(values), np.uint8)
+    found: list[str] = []
+    places = np.zeros(len(values), np.uint8)
     left = np.ones(len(values), bool)
     while left.any():
         if len(found) == most:
@@ -157,7 +169,7 @@ def coded(values, most):
     return names, np.array([names.index(name) for name in found], np.uint8)[places]
 
 
-def known_status(codes):
+def known_status(codes: ArrayLike) -> Integers:
     """Return status codes as int64, -1 for those that the schema does not know."""
     codes = np.asarray(codes, np.int64)
     return np.where(codes < len(schema.CLIENT_STATUS), codes, -1)

@@ -1,19 +1,23 @@
 """Bring result files of an older schema to the newest one."""
 
 import os
+from collections.abc import Callable
 from itertools import pairwise
+
+import h5py
 
 from fedmpi.errors import ResultError
 from fedmpi.record import schema, store
+from fedmpi.record.sign import Out
 from fedmpi.record.source import Source
 from fedmpi.record.whole import replacement
 from fedmpi.record.writer import guarded
 
 
-def _with_columns_of(version):
+def _with_columns_of(version: str) -> Callable[[h5py.File], None]:
     """Return a step that adds the columns that came with `version`, which nobody counted."""
 
-    def step(file):
+    def step(file: h5py.File) -> None:
         """Add the columns, and set the version."""
         new = [c for c in schema.ROUNDS + schema.CLIENTS if schema.SINCE.get(c.path) == version]
         store.add_columns(file, new)
@@ -22,7 +26,7 @@ def _with_columns_of(version):
     return step
 
 
-def _to_1_4(file):
+def _to_1_4(file: h5py.File) -> None:
     """Put every dataset under a checksum, and compress those that grow."""
     store.sealed(file)
     store.put_attributes(file, {"fedmpi_schema": "1.4"})
@@ -35,19 +39,20 @@ STEPS = {old: _with_columns_of(new) for old, new in pairwise(("1.0", "1.1", "1.2
 }
 
 
-def upgrade(path):
+def upgrade(path: Out) -> str:
     """Bring the file to schema.VERSION by a changed copy and a rename; return the old version.
 
     Raises ResultError if the file is not a result, damaged, or newer than this fedmpi.
     """
     path = os.path.realpath(path)
     source = Source(path)
-    old = found = source.attribute("", "fedmpi_schema")
+    old: str | None = source.attribute("", "fedmpi_schema")
     source.close()
-    if found is None:
+    if old is None:
         raise ResultError(f"{path}: is HDF5, but not a result of fedmpi (no fedmpi_schema)")
-    if found == schema.VERSION:
-        return found
+    if old == schema.VERSION:
+        return old
+    found = old
     if found not in STEPS:
         known = ", ".join([*STEPS, schema.VERSION])
         raise ResultError(f"{path}: schema {found} cannot be upgraded; known are {known}")

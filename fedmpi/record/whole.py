@@ -4,14 +4,17 @@ import errno
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
+
+from fedmpi.record.sign import Out
 
 PATIENCE = 5.0  # seconds that a writer waits for another one
 
 
 @contextmanager
-def replacement(path, copied=False):
+def replacement(path: Out, copied: bool = False) -> Iterator[str]:
     """Give the name of a new file, a copy of `path` if `copied`; at the end it becomes `path`.
 
     The block must leave the file on the disk (fsync), else a power cut may leave it empty.
@@ -35,7 +38,7 @@ def replacement(path, copied=False):
 
 
 @contextmanager
-def _alone(part):
+def _alone(part: str) -> Iterator[None]:
     """Keep other processes that come by this way off the file `part` while the block runs."""
     file = _locked(part)
     try:
@@ -44,7 +47,7 @@ def _alone(part):
         os.close(file)  # which ends the lock
 
 
-def _locked(part):
+def _locked(part: str) -> int:
     """Return a descriptor of `part`, made if it is not there, with the lock on it."""
     end = monotonic() + PATIENCE
     while True:
@@ -65,7 +68,7 @@ def _locked(part):
         os.close(file)  # it has been renamed between our two steps
 
 
-def copy(source, target):
+def copy(source: Out, target: Out) -> None:
     """Copy a file with its mode, inside the file system where that is possible."""
     with open(source, "rb") as old, open(target, "wb") as new:
         status = os.fstat(old.fileno())
@@ -86,7 +89,7 @@ def copy(source, target):
             shutil.copyfileobj(old, new, 1 << 20)
 
 
-def settle(part, path):
+def settle(part: Out, path: Out) -> None:
     """Give `part`, which is on the disk, the name `path`, and put that name on the disk."""
     os.replace(part, path)
     with suppress(OSError):  # some file systems cannot sync a folder

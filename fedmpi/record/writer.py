@@ -2,17 +2,21 @@
 
 import os
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Any
 
 import h5py
 import numpy as np
 
 from fedmpi import __version__
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema, store
 from fedmpi.record.rows import column_array, row_arrays
+from fedmpi.record.sign import Out
 from fedmpi.record.whole import replacement
 
 CALM = 200  # a commit waits until this many times its predecessor's duration have passed
@@ -20,7 +24,7 @@ PAUSE = 2.0  # and at least these seconds
 BUFFER = 1 << 25  # bytes of rows in memory that force a commit
 
 
-def check_target(path, overwrite=False):
+def check_target(path: Out, overwrite: bool = False) -> str:
     """Raise ResultError if a result cannot be written to `path`; return its absolute path."""
     path = os.path.realpath(path)
     folder = os.path.dirname(path)
@@ -43,7 +47,7 @@ def check_target(path, overwrite=False):
 class Writer:
     """The result file of a run in progress. One process writes; any number may read."""
 
-    def __init__(self, path, run, phases):
+    def __init__(self, path: str, run: reader.Run, phases: Sequence[str]) -> None:
         """Take over the file `path`, just read as `run`; use create or reopen instead."""
         self.path = path
         self.rounds = len(run.rounds)  # whole rounds, those in memory included
@@ -52,10 +56,11 @@ class Writer:
         self._width = run.phases.shape[1]
         self._phases = check_phases(phases)
         self._last = int(run.rounds["round"][-1]) if self.rounds else -1
-        self._mark = (run.created, self.rounds)
+        self._mark: tuple[str, int] = (run.created, self.rounds)
         self._metrics = [schema.metric_column(name) for name in run.metric_names]
-        self._rows = {column.path: [] for column in (*schema.APPENDED, *self._metrics)}
-        self._events = []
+        columns = *schema.APPENDED, *self._metrics
+        self._rows: dict[str, list[AnyArray]] = {column.path: [] for column in columns}
+        self._events: list[tuple[Any, ...]] = []
         self._bytes = 0
         self._cost = 0.0
         self.origin = {"toml": run.toml, "values": run.config, "provenance": run.provenance,
@@ -65,9 +70,12 @@ class Writer:
 
     @classmethod
     def create(
-        cls, path, *, config_toml, resolved, provenance, partition_counts, devices, layer_names,
-        ranks, phases=schema.PHASES, metrics=(), overwrite=False, created=None, rows=None,
-    ):
+        cls, path: Out, *, config_toml: str, resolved: Mapping[str, Any],
+        provenance: Mapping[str, Any], partition_counts: AnyArray, devices: Mapping[str, Any],
+        layer_names: Sequence[str], ranks: int, phases: Sequence[str] = schema.PHASES,
+        metrics: Sequence[str] = (), overwrite: bool = False, created: str | None = None,
+        rows: Mapping[str, AnyArray] | None = None,
+    ) -> "Writer":
         """Write a file without rounds, or with those of a resumed run; return its Writer.
 
         config_toml is the text as given, resolved and provenance are plain dicts,
@@ -97,8 +105,10 @@ class Writer:
 
     @classmethod
     def reopen(
-        cls, path, rounds, ranks=None, resolved=None, provenance=None, phases=schema.PHASES
-    ):
+        cls, path: Out, rounds: int, ranks: int | None = None,
+        resolved: Mapping[str, Any] | None = None, provenance: Mapping[str, Any] | None = None,
+        phases: Sequence[str] = schema.PHASES,
+    ) -> "Writer":
         """Cut the file back to its first `rounds` rounds and return a Writer that goes on.
 
         `ranks` may differ from before, and so may `resolved`, the values used, and
@@ -127,11 +137,14 @@ class Writer:
             return cls(path, run, phases)
 
     @property
-    def created(self):
+    def created(self) -> str:
         """The time when the run began, as in the file; it identifies the run."""
         return self._mark[0]
 
-    def append(self, row, clients, phases, layers, metrics=None):
+    def append(
+        self, row: Mapping[str, Any], clients: Any, phases: AnyArray, layers: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
         """Take one finished round; it enters the file with the next commit.
 
         row {column: number}, clients {column: values [K]} or a structured array, phases
@@ -160,11 +173,11 @@ class Writer:
         if self._bytes > BUFFER:
             self.commit()
 
-    def event(self, kind, text):
+    def event(self, kind: str, text: str) -> None:
         """Note that something happened; `kind` is one of the table's, `text` one sentence."""
         self._events.append((utc_now(), self.rounds, kind, text))
 
-    def commit_if_due(self):
+    def commit_if_due(self) -> bool:
         """Commit if that keeps the time spent in commits under about 0.5 %; return True if so."""
         due = perf_counter() - self._since >= max(PAUSE, CALM * self._cost)
         if due and (self._bytes or self._events):
@@ -172,11 +185,14 @@ class Writer:
             return True
         return False
 
-    def commit(self):
+    def commit(self) -> None:
         """Bring all rounds and events so far into the file."""
         self._commit({}, None, None)
 
-    def finish(self, status, model=None, weights_sha256=None):
+    def finish(
+        self, status: str, model: Mapping[str, AnyArray] | None = None,
+        weights_sha256: str | None = None,
+    ) -> None:
         """Commit with the final status ("stopped", "finished" or "failed") and the weights.
 
         model is {parameter: array} or None, weights_sha256 its digest.
@@ -186,18 +202,22 @@ class Writer:
             raise ResultError(f"{self.path}: status {status!r} is not one of {allowed}")
         self._commit({"status": status}, model, weights_sha256)
 
-    def fail(self, kind, text):
+    def fail(self, kind: str, text: str) -> None:
         """Commit what there is with the status "failed", and an event that says why."""
         with self._lock:
             self.event(kind, text)
             self.finish("failed")
 
-    def _commit(self, root, model, sha256):
+    def _commit(
+        self, root: dict[str, Any], model: Mapping[str, AnyArray] | None, sha256: str | None
+    ) -> None:
         """Commit, and set the attributes `root`; no other thread commits meanwhile."""
         with self._lock:
             self._commit_alone(root, model, sha256)
 
-    def _commit_alone(self, root, model, sha256):
+    def _commit_alone(
+        self, root: dict[str, Any], model: Mapping[str, AnyArray] | None, sha256: str | None
+    ) -> None:
         """Write what waits into a copy of the file, and let it take the file's place."""
         start = perf_counter()
         with (
@@ -221,21 +241,21 @@ class Writer:
         self._since = perf_counter()
         self._cost = self._since - start
 
-    def _check_mark(self, file):
+    def _check_mark(self, file: h5py.File) -> None:
         """Refuse to write over a file that somebody else has put in the place of ours."""
         found = (file.attrs["created"].decode(), int(file.attrs["rounds"]))
         if found != self._mark:
             raise ResultError(f"{self.path}: another run has written this file since round "
                               f"{self._mark[1]}; end one of the two")
 
-    def _metric_arrays(self, metrics, place):
+    def _metric_arrays(self, metrics: Mapping[str, float], place: str) -> dict[str, AnyArray]:
         """Return {path: array} of a round's metrics, which must be those of the file."""
         if metrics.keys() != {column.name for column in self._metrics}:
             named = ", ".join(column.name for column in self._metrics) or "none"
             raise ResultError(f"{place}: metrics {', '.join(metrics)}: must be {named}")
         return {c.path: column_array(c, metrics[c.name], place) for c in self._metrics}
 
-    def _phase_arrays(self, phases, place):
+    def _phase_arrays(self, phases: AnyArray, place: str) -> dict[str, AnyArray]:
         """Return {path: array [ranks]} of a round's phases; NaN for ranks of an earlier start."""
         phases = column_array(schema.PHASE_COLUMNS[0], phases, place)
         expected = (len(self._phases), self._ranks)
@@ -246,20 +266,20 @@ class Writer:
         return {f"phases/{name}": wide[i] for i, name in enumerate(self._phases)}
 
 
-def check_phases(phases):
+def check_phases(phases: Sequence[str]) -> tuple[str, ...]:
     """Return `phases` if they are the table's phases, in any order; else raise ResultError."""
     if sorted(phases) != sorted(schema.PHASES):
         raise ResultError(f"phases {', '.join(phases)}: must be {', '.join(schema.PHASES)}")
     return tuple(phases)
 
 
-def utc_now():
+def utc_now() -> str:
     """Return the time as ISO 8601 in UTC, to the microsecond."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 @contextmanager
-def guarded(path):
+def guarded(path: Out) -> Iterator[None]:
     """Turn what the system or HDF5 raise while `path` is written into a ResultError."""
     try:
         yield

@@ -10,6 +10,7 @@ import pytest
 
 from fedmpi.errors import DamagedError, ResultError
 from fedmpi.record import checkpoint
+from fedmpi.record import parts as parts_of
 
 FACTS = {"run": "2026-01-01", "next_round": 7, "virtual_time": 1.5}
 ARRAYS = {
@@ -82,9 +83,9 @@ def test_arrays_are_named_by_their_part(tmp_path):
     }
     path = tmp_path / "kept"
     with checkpoint.writing(path, {}) as put:
-        for name, array in checkpoint.by_name(parts).items():
+        for name, array in parts_of.by_name(parts).items():
             put.array(name, array)
-    found = checkpoint.by_part(checkpoint.read(path))
+    found = parts_of.by_part(checkpoint.read(path))
     assert {part: list(arrays) for part, arrays in found.items()} == {
         part: list(arrays) for part, arrays in parts.items()
     }
@@ -92,7 +93,7 @@ def test_arrays_are_named_by_their_part(tmp_path):
 
 
 def by_part(*names):
-    return checkpoint.by_part(checkpoint.Checkpoint("kept", {}, dict.fromkeys(names), {}))
+    return parts_of.by_part(checkpoint.Checkpoint("kept", {}, dict.fromkeys(names), {}))
 
 
 def test_a_checkpoint_without_parts_is_the_state_of_the_algorithm():

@@ -1,0 +1,21 @@
+"""Texts as HDF5 holds them: UTF-8 of one length."""
+
+from typing import Any
+
+import h5py
+import numpy as np
+
+from fedmpi.arrays import AnyArray
+
+
+def text_array(texts: Any, length: int | None = None) -> AnyArray:
+    """Return texts as an array of UTF-8 of one length (longer ones are cut between letters)."""
+    # A path may hold what UTF-8 cannot: that becomes a question mark.
+    if isinstance(texts, np.ndarray) and texts.dtype.kind == "U" and length is None:
+        found = np.char.encode(texts, "utf-8", "replace")  # without a step in Python for each
+        return found.astype(h5py.string_dtype("utf-8", max(found.dtype.itemsize, 1)))
+    texts = np.asarray(texts, dtype=object)
+    coded = [str(text).encode(errors="replace") for text in texts.ravel()]
+    length = length or max([1, *map(len, coded)])
+    coded = [c if len(c) <= length else c[:length].decode(errors="ignore").encode() for c in coded]
+    return np.array(coded, dtype=h5py.string_dtype("utf-8", length)).reshape(texts.shape)
