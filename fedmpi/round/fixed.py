@@ -121,6 +121,7 @@ class Experiment:
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return the Plan of a client: the method's, with the steps that [devices] policy leaves.
 
+        Masks then move as far into the fewer steps as the method has them move into all steps.
         Raises ConfigError if its device cannot hold what it trains.
         """
         plan, section = self.algorithm.plan(state, round, client), self.config.devices
@@ -130,7 +131,8 @@ class Experiment:
             if len(steps):
                 up = self._more_up(state, round, client, plan)
                 fit = self.costs.fit(steps, client, lambda n: replace(plan, steps=int(n)), up)
-                plan = replace(plan, steps=int(fit))
+                moves = {1 + (at - 1) * int(fit) // len(steps): part for at, part in plan.readjust}
+                plan = replace(plan, steps=int(fit), readjust=tuple(moves.items()))
         self.costs.check_memory(plan, client)
         return plan
 

@@ -109,6 +109,25 @@ def test_steps_are_as_many_as_are_in_time(stages, deadline):
     assert len(found) > 1, found
 
 
+@pytest.mark.parametrize("name", ["fedsgc", "flash"])
+def test_a_mask_moves_in_the_middle_of_fewer_steps(name):
+    """It moved in the middle of all steps, so not on clients that took half of them or fewer."""
+    keys = {"sparsity": 0.5, "every": 1} | ({"alpha": 1.0} if name == "fedsgc" else {"rate": 1.0})
+    some = ("devices.knob=steps", "clients.local_steps=8", "schedule.deadline_s=0.7")
+    made, found = experiment(name, (*FIT, *some), **keys), set()
+    state = made.algorithm.start(made.weights)
+    if name == "flash":
+        sums = made.algorithm.zero()
+        state = made.algorithm.step(state, sums, 0)  # by the mask of a warm-up of nobody
+    for client in range(12):
+        plan = made.plan(state, 1, client)
+        _, report = trained(made, state, 1, client, plan)
+        assert [at for at, _ in plan.readjust] == [plan.steps // 2 + 1]
+        assert report.steps == plan.steps and (report.statistics["mask"] != plan.mask).any()
+        found.add(plan.steps)
+    assert min(found) <= 4 and max(found) == 8
+
+
 @pytest.mark.parametrize(
     ("name", "stages"),
     [("fedavg", "[{name='quantise',bits=4}]"), ("fedavg", "[{name='topk',share=0.1}]"),
