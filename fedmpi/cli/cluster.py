@@ -38,6 +38,9 @@ def submit(args):
     from fedmpi.scheduler import snapshot
     from fedmpi.scheduler.options import check_path
 
+    if args.allow_code and not args.resume:
+        raise ConfigError("--allow-code: goes with --resume, since a new run may import what its "
+                          "configuration names; leave it out")
     out = check_path(args.out)
     if out.suffix in (".job", ".log"):
         raise ConfigError(f"{out}: this is the name of the job's files or log; name it .h5")

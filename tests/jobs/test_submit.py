@@ -186,6 +186,12 @@ def test_what_cannot_be_submitted_is_told_in_a_line_or_two(submit, words, env, c
     assert "submitted as" not in done.stdout
 
 
+def test_allow_code_goes_with_resume(submit, tmp_path):
+    done = submit("--allow-code")
+    assert done.returncode == 2 and "--allow-code: goes with --resume" in done.stderr
+    assert not (tmp_path / "a.job").exists()
+
+
 def test_a_job_that_is_refused_leaves_no_files(submit, tmp_path):
     assert submit(FAULT="invalid account").returncode == 1
     assert not (tmp_path / "a.job").exists()
