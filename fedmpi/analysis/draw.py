@@ -41,6 +41,11 @@ def literal(names):
 
 def sheet(path, size):
     """Return an empty matplotlib Figure of `size` in inches, for `path`; errors as in `draw`."""
+    return figure_class(path)(figsize=size, dpi=150, layout="constrained")
+
+
+def figure_class(path):
+    """Return the Figure of matplotlib if it can draw `path`; errors as in `draw`."""
     if os.path.splitext(path)[1].lower() not in SUFFIXES:
         raise ConfigError(f"{path}: the name of a picture must end in {', '.join(SUFFIXES)}")
     try:
@@ -48,7 +53,7 @@ def sheet(path, size):
     except ImportError as error:
         hint = "pip install 'fedmpi[analysis]'"
         raise ResultError(f"{path}: drawing needs matplotlib: {hint}") from error
-    return Figure(figsize=size, dpi=150, layout="constrained")
+    return Figure
 
 
 def draw_panel(panel, runs, axis, target):

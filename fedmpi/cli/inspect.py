@@ -98,9 +98,12 @@ def _on_gpu(needed, in_bytes):
 def partition(args):
     """Show how the samples are spread over the clients, and draw it."""
     from fedmpi.analysis import partition_summary as summary
+    from fedmpi.analysis.draw import figure_class
     from fedmpi.experiment import resolve
     from fedmpi.experiment.division import split_of
 
+    if args.out:
+        figure_class(str(args.out))  # or it would be refused after the table
     resolved = resolve.read(args.config, args.overrides)
     dataset, split = split_of(resolved, _root(resolved), cache_folder())
     counts = split.counts(dataset.y_train, dataset.classes)

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from fedmpi import cli
 from fedmpi.analysis.partition_summary import draw, rows, text
 from fedmpi.errors import ConfigError, ResultError
 
@@ -52,3 +53,11 @@ def test_another_suffix_and_a_missing_matplotlib_are_told(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ResultError, match=r"pip install 'fedmpi\[analysis\]'"):
         draw(counts, str(tmp_path / "who.png"))
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_read(tmp_path, capsys):
+    """The whole table came first."""
+    (tmp_path / "exp.toml").write_text('[data]\nname = "digits"\n')
+    assert cli.main(["partition", str(tmp_path / "exp.toml"), "-o", "x.foo"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "x.foo: the name of a picture must end in" in told.err
