@@ -94,7 +94,7 @@ def _pooch_retrieve(name):
         import pooch
     except ImportError:
         raise DataError(
-            f"{name}: fetching needs pooch: pip install pooch\n"
+            f"{name}: fetching needs pooch: pip install 'fedmpi[data]'\n"
             "or copy the files below the data root by hand; the manual lists them"
         ) from None
     return pooch.retrieve

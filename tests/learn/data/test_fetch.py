@@ -73,7 +73,7 @@ def test_offline_and_without_pooch_there_is_a_clear_error(mirror, monkeypatch, t
     with pytest.raises(DataError, match=r"cannot fetch http.*no route to host\nis there a network"):
         fetch.fetch("mnist", tmp_path)
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(DataError, match=r"needs pooch: pip install pooch"):
+    with pytest.raises(DataError, match=r"needs pooch: pip install 'fedmpi\[data\]'"):
         fetch.fetch("mnist", tmp_path)
 
 
