@@ -94,6 +94,7 @@ def restore(simulation, out):
     kept.arrays = comm.copy_on_node(kept.arrays)
     with alike(comm):
         _check_model(kept, simulation.experiment.layout.size)
+        _check_state(kept, simulation)
         simulation.take(by_part(kept))
         _place_memories(simulation, kept)
         simulation.next_round = kept.fact("next_round", int)
@@ -133,6 +134,21 @@ def _check_model(kept, size):
     if weights.shape != (size,) or weights.dtype != np.float32:
         raise ResultError(
             f"{kept.path}: is not of a model of {size:,} parameters; put back its own"
+        )
+
+
+def _check_state(kept, simulation):
+    """Raise ResultError if the state in a checkpoint lacks what fedmpi's method starts with.
+
+    All of fedmpi's methods keep these entries; a method of the user's own may drop one.
+    """
+    own = not type(simulation.algorithm).__module__.startswith("fedmpi.")
+    missing = sorted(simulation.state.keys() - by_part(kept)["algorithm"].keys())
+    if missing and not own:
+        raise ResultError(
+            f"{kept.path}: the state of {simulation.algorithm.name} lacks {', '.join(missing)}, "
+            "which the version that wrote it did not keep; resume with that version, or run the "
+            "experiment again"
         )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedmpi.comm.base import Serial
+from fedmpi.errors import ResultError
 from fedmpi.experiment import resolve
 from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.stop import NoSignals
@@ -75,3 +76,24 @@ def test_killed_between_checkpoints_and_resumed(tmp_path, monkeypatch, kind):
                 if name not in ("wall_time", "memory_peak"):
                     np.testing.assert_array_equal(getattr(one, table)[name],
                                                   getattr(other, table)[name], name)
+
+
+@pytest.mark.parametrize(("name", "entry"), [("flash", "warm"), ("fedtiny", "chosen")])
+def test_a_state_that_lacks_what_its_method_starts_with_is_refused(tmp_path, name, entry):
+    """As earlier versions wrote it; the method would end in a KeyError."""
+    keys = {"name": name, "sparsity": 0.5} | ({"warmup": 1} if name == "flash" else {})
+    tree = {"algorithm": keys, "run": {"rounds": 3, "checkpoint_every": 1, "checkpoint_share": 1.0},
+            "clients": {"number": 4, "per_round": 2},
+            "data": {"name": "digits"}, "model": {"name": "mlp", "hidden": [8]}}
+    given, out = resolve.of_tree(tree), tmp_path / "out.h5"
+    with pytest.raises(KilledError):
+        execute(given, Serial(), Start(out=out), killed_after(2), NoSignals())
+    path = checkpoint.path_of(out)
+    kept = checkpoint.read(path)
+    del kept.arrays[f"algorithm/{entry}"]
+    with checkpoint.writing(path, kept.facts) as put:
+        for array in kept.arrays:
+            put.array(array, kept.arrays[array])
+    said = f"the state of {name} lacks {entry}, .*; resume with that version, or run"
+    with pytest.raises(ResultError, match=said):
+        execute(given, Serial(), Start(out=out, resume=True), lambda *_: None, NoSignals())
