@@ -223,3 +223,18 @@ def test_stages_may_be_swept():
     (point,) = sweep.points({"cases": [{"name": "small", "stage": stage}]}, "s.toml")
     (found,) = resolve("", "s.toml", point.overrides()).config.stage
     assert found.name == "compress"
+
+
+def test_a_refused_submission_leaves_no_table(two_seeds, run_fedmpi, tmp_path):
+    """A changed grid was then refused as another sweep, though no job read the table."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sbatch").write_text("#!/bin/bash\necho 'error: Invalid account' >&2; exit 1\n")
+    (tmp_path / "bin/sbatch").chmod(0o755)
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    words = ("sweep", two_seeds, "-o", "out", "--submit")
+    done = run_fedmpi(*words, PATH=path)
+    assert done.returncode == 1 and "2 of 2 points not submitted" in done.stderr, done.stderr
+    assert not (tmp_path / "out/points.tsv").exists()
+    (tmp_path / "out/points.tsv").write_text(old := sweep.table(sweep.read(two_seeds).points[:1]))
+    assert run_fedmpi(*words, PATH=path).returncode == 1
+    assert (tmp_path / "out/points.tsv").read_text() == old
