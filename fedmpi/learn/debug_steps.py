@@ -193,7 +193,8 @@ class DebugSteps:
         self.mask = new = readjusted(*told)
         self.weights[new != old] = 0.0
         self.may_move = (self.may_move | (new > old)) & (new >= old)
-        self.statistics["mask"] = new.numpy().astype(np.uint8)
+        if "mask" in self.plan.statistics:
+            self.statistics["mask"] = new.numpy().astype(np.uint8)
 
     def _penalty(self, point: Tensor) -> Tensor:
         """penalty: the gradient of the sum of L2 norms, taken by autograd."""

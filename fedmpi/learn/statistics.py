@@ -13,6 +13,7 @@ class Statistics:
 
     def __init__(self, layout, wanted):
         self._layout, self._found, self._samples = layout, {}, {}
+        self._wanted = frozenset(wanted)
         for name in wanted:
             if name in ("activations", "relevance"):
                 self._found[name] = [np.zeros(layer.rows) for layer in layout.layers]
@@ -49,8 +50,9 @@ class Statistics:
             self._found["columns"][number] -= samples * values.astype(np.float64)
 
     def keep(self, name, values):
-        """Add a finished statistic."""
-        self._found[name] = values
+        """Add a finished statistic, if it is wanted."""
+        if name in self._wanted:
+            self._found[name] = values
 
     def mean(self, name, values, samples):
         """Let float32[P] `values`, the mean over some samples, enter the mean over all of them."""

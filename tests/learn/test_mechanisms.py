@@ -163,6 +163,7 @@ TOGETHER = {
     "measured in a narrow network": lambda at: {
         "submodel": narrow(at), "statistics": ("relevance", "activations", "columns", "gradient"),
     },
+    "a mask that nobody asks for": lambda at: PLANS["readjust"](at) | {"statistics": ()},
     "no steps": lambda at: {"steps": 0, "statistics": ("gradient", "columns")},
 }  # fmt: skip
 

@@ -70,7 +70,9 @@ class ChunkSums:
             into[slot] -= count * product.sum((0, 2)).double()
 
     def keep(self, name: str, slot: int, values: AnyArray) -> None:
-        """Set a finished statistic of a client."""
+        """Set a finished statistic of a client, if it is wanted."""
+        if name not in self._vectors:
+            return
         row = self._vectors[name][slot]
         row[: len(values)] = torch.tensor(values).to(row.device, row.dtype)
         self._kept.add((name, slot))
