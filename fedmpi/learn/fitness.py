@@ -106,7 +106,7 @@ def check_passes(module, sample, labels=0):
 
 def _run(module, x):
     try:
-        outputs = module(x)
+        outputs = module(x.clone())  # which it may write to
     except Exception as error:  # the user's code may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         tokens = "; tokens come as uint8, so call x.long() first" if x.dtype == torch.uint8 else ""

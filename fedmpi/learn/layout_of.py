@@ -49,7 +49,7 @@ def layout_of(module, sample, labels=0):
         change; a forward pass that fails, has too few outputs, or draws random numbers in
         evaluation mode.
     """
-    sample = torch.as_tensor(sample)
+    sample = torch.as_tensor(sample).clone()  # the module may write to its input
     check_kinds(module)
     check_tensors(module)
     check_passes(module, sample, labels)

@@ -32,7 +32,7 @@ def statistics_of(module: nn.Module, layout: Layout) -> Callable[[Vector, AnyArr
     def of_block(weights: Vector, x: AnyArray) -> Vector:
         flat.copy_(torch.from_numpy(weights))
         with torch.no_grad():
-            module(torch.from_numpy(np.ascontiguousarray(x)))
+            module(torch.tensor(np.ascontiguousarray(x)))  # a copy, which it may write to
         return flat.numpy().copy()
 
     return of_block

@@ -243,3 +243,55 @@ def test_operations_that_nobody_counts_are_told(tmp_path):
     with pytest.warns(UserWarning, match="not counted: _fft_r2c in the model"):
         found = fedmpi.run(tree, out=tmp_path / "a.h5")
     assert "FLOPs and virtual times leave out" in found.events[0]["text"]
+
+
+class Shift(nn.Module):
+    def forward(self, x):
+        return (x - 0.5) * 2
+
+
+class Writing(nn.Module):
+    """The same, and it writes to its input."""
+
+    def forward(self, x):
+        return x.sub_(0.5).mul_(2)
+
+
+@pytest.mark.parametrize("name", ["torch", "batched", "debug"])
+def test_a_module_that_writes_to_its_input_changes_no_sample(name):
+    def made(part):
+        torch.manual_seed(3)
+        return nn.Sequential(part, nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
+
+    rng, found = np.random.default_rng(5), []
+    x = rng.standard_normal((9, 64)).astype(np.float32)
+    data = ClientData(
+        Samples(x, np.arange(9) % 10), Partition(np.arange(9), np.array([0, 9])), LOCAL, seed=11
+    )
+    for part in (Writing(), Shift()):
+        one = engine_for(lambda options, part=part: made(part), x[:1], data, name)
+        masked = np.ones(one.layout.size, np.uint8)
+        masked[:200:3] = 0
+        plan = {"mask": masked, "dense_norm": True, "statistics": ("gradient", "curvature")}
+        report = reports(one, ((0, 0),), **plan)[0]
+        outputs = [one.outputs(one.initial_weights, x) for _ in range(2)]
+        found.append([report.weights, report.statistics["curvature"], *outputs])
+    for mine, wanted in zip(*found, strict=True):
+        close(mine, wanted)
+
+
+@pytest.mark.parametrize("name", ["torch", "batched"])
+def test_rows_are_dropped_where_the_weight_is_frozen_and_the_bias_is_not(name):
+    def made():
+        torch.manual_seed(3)
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.Flatten(),
+                            nn.Linear(80, 6), nn.ReLU(), nn.Linear(6, 10))  # fmt: skip
+        net[2].weight.requires_grad_(False)
+        net[4].weight.requires_grad_(False)
+        return net
+
+    mine, debug = (engine(one, made) for one in (name, "debug"))
+    rows = [np.arange(layer.rows) % 3 == 0 for layer in mine.layout.layers[:-1]]
+    found, wanted = (reports(one, backward=Backward((*rows, None))) for one in (mine, debug))
+    for one, other in zip(found, wanted, strict=True):
+        close(one.weights, other.weights)

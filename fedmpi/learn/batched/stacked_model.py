@@ -153,10 +153,13 @@ class StackedModel:
         yield from self._module.named_buffers(remove_duplicate=False)
 
     def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Return the outputs float32[N, ...] of one client's weights float32[P], evaluating."""
+        """Return the outputs float32[N, ...] of one client's weights float32[P], evaluating.
+
+        `x` stays as it is, whatever the module writes to its input.
+        """
         state = {t.name: _place(weights, t) for t in self.layout.tensors}
         with torch.no_grad():
-            return functional_call(self.plain, state, (x,)).float()
+            return functional_call(self.plain, state, (x.clone(),)).float()
 
     def gradient(
         self,
@@ -210,7 +213,8 @@ class StackedModel:
                 self._call.begin(valid, rows if asked.by_rows else None, asked.activations)
                 state = dict(zip(names, (*moving, *still), strict=True))
                 with self._autocast():
-                    outputs = functional_call(self._module, state, (x,)).float()
+                    # The module may write to its input, which other passes read.
+                    outputs = functional_call(self._module, state, (x.clone(),)).float()
                 if asked.by_labels:
                     outputs = torch.where(rows[-1], outputs, 0.0)
                 value = mean_of(loss_of(asked.error), outputs, y, valid)
