@@ -32,7 +32,9 @@ class Tap:
         self._rows = None if rows is None else Rows(rows)
 
     def _active(self):
-        return self._rows is not None and torch.is_grad_enabled() and self.part.weight.requires_grad
+        if self._rows is None or not torch.is_grad_enabled():
+            return False
+        return any(p.requires_grad for p in self.part.parameters(recurse=False))
 
     def _forward(self, x):
         """The forward pass of a layer whose rows can be sliced."""
