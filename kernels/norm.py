@@ -109,7 +109,8 @@ def normalise_back(
         if trained:
             grad[shift[k]] = np.float32(total)
             grad[scale[k]] = np.float32(product)
-        a = np.float32(weights[scale[k]] * root)
+        # Of one value nothing arrives below; rounding would leave a little, and Adam enlarge it.
+        a = np.float32(weights[scale[k]] * root if count > 1 else 0.0)
         b = np.float32(-np.float64(a) * np.float64(root) * product / count)
         _back(memory, src, up, down, k, size, mask, a, b, mean,
               np.float32(-np.float64(a) * total / count), fresh, gate)  # fmt: skip

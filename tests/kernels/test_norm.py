@@ -55,3 +55,16 @@ def test_normalise_back_equals_its_twin(rng, channels, trained, fresh, gate):
     assert found[0][1].any() == trained
     for mine, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=2e-4)
+
+
+def test_one_value_of_a_channel_passes_nothing_down(rng):
+    memory, mask, weights = case(rng, 1)
+    saved = np.zeros((2, 2), np.float32)
+    norm.normalise(memory, OUT, SRC, WIDTH, mask, weights, SCALE, SHIFT, saved, 1e-5, 0.0)
+    grad = np.zeros(8, np.float32)
+    norm.normalise_back(
+        memory, SRC, UP, DOWN, WIDTH, mask, weights, grad, SCALE, SHIFT, saved, np.arange(2), 1e-5,
+        True, True, 0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(grad[SHIFT], memory[UP])
+    np.testing.assert_array_equal([memory[at : at + WIDTH] for at in DOWN], 0)

@@ -137,8 +137,7 @@ PLANS = {
     "labels": lambda at: {"labels": np.arange(CLASSES) != 1},
     "clip": lambda at: {"clip": 0.3},
     "probes": lambda at: {"probes": 2, "statistics": ("gradient", "curvature")},
-    "gates": lambda at: {"gates": np.ones(len(at.layers))},
-    "steps": lambda at: {"steps": 3},
+    "gates": lambda at: {"gates": np.ones(len(at.layers))}, "steps": lambda at: {"steps": 3},
     **{f"error.{name}": lambda at, name=name: {"error": name} for name in OF_CLASSES},
     **{
         f"statistics.{name}": lambda at, name=name: {"statistics": (name,)}
