@@ -82,6 +82,17 @@ def multiplied(part: nn.Module, inputs: tuple, output: object) -> dict[str, int]
     return _of_attention(part, inputs) if kind == "attention" else {}
 
 
+def is_inner(part: nn.Module, name: str) -> bool:
+    """Return whether a weight of a module reads what others of the module gave, not its input.
+
+    So do the second half of an adapter, and of a recurrent layer all weights but those that read
+    the sequence.
+    """
+    if kind_of(part) in ("lstm", "gru", "rnn"):
+        return not name.startswith("weight_ih_l0")
+    return isinstance(part, Up) or name == "out_proj.weight"
+
+
 def _of_attention(part, inputs):
     query, key, value = inputs[:3]
     tokens = [read.numel() // read.shape[-1] for read in (query, key, value)]

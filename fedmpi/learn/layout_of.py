@@ -8,7 +8,7 @@ from torch import nn
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layer, Layout, Tensor
 from fedmpi.learn.fitness import check_kinds, check_passes, check_tensors
-from fedmpi.learn.kinds import BATCH_NORMS, is_frozen_norm, kind_of, row_axis, rows_of
+from fedmpi.learn.kinds import BATCH_NORMS, is_frozen_norm, is_inner, kind_of, row_axis, rows_of
 from fedmpi.learn.lora import Up
 from fedmpi.learn.trace import Trace
 
@@ -218,7 +218,7 @@ class _Layers:
                 if not call.part.get_parameter(name).requires_grad:
                     counts[latest + 1 if layer is None else layer]["frozen"] += macs
                 else:
-                    _add(counts, call, layer, latest, macs)
+                    _add(counts, call, layer, latest, macs, is_inner(call.part, name))
             known = layer is None or call.weights or kind_of(call.part) != "other"
             _add(counts, call, None if known else layer, latest, call.rest)
         layers = zip(self.layers, counts, strict=False)
@@ -233,16 +233,16 @@ class _Layers:
         )
 
 
-def _add(counts, call, layer, latest, macs):
+def _add(counts, call, layer, latest, macs, inner=False):
     """Add the multiply-adds of a Call with weights of `layer`, or of none or another one, in place.
 
-    `latest` is the last layer that was entered before; the products of values belong to it.
+    `latest` is the last layer that was entered before; the products of values belong to it. `inner`
+    says whether the weights read what others of the module gave.
     """
     if layer is not None:
         counts[layer]["macs"] += macs
-        counts[layer]["unfed"] += macs * (not call.fed)
-        # The second half of an adapter reads what its first half gave.
-        counts[layer]["again"] += macs * (call.again or isinstance(call.part, Up))
+        counts[layer]["unfed"] += macs * (not (call.fed or inner))
+        counts[layer]["again"] += macs * (call.again or inner)
     elif latest >= 0:
         counts[latest]["products"] += macs
     else:

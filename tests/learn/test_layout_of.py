@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
+from fedmpi import flops
 from fedmpi.errors import ConfigError
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules, layout_of
 from fedmpi.learn.models import build
@@ -262,3 +263,29 @@ class Answers(nn.Linear):
 def test_a_forward_pass_that_gives_no_tensor_is_refused(of, message):
     with pytest.raises(ConfigError, match=message):
         layout_of(Answers(of), torch.zeros(1, 4))
+
+
+def test_weights_that_read_what_others_of_their_module_gave_have_an_input_gradient():
+    """By hand, for layers that read the samples: only the first weights have none."""
+
+    class Recurrent(nn.RNN):
+        def forward(self, x):
+            return super().forward(x)[0]
+
+    recurrent = layout_of(Recurrent(4, 2, num_layers=2, batch_first=True), torch.zeros(1, 8, 4))
+    assert flops.count(recurrent).tolist() == [[2 * 8 * 20, 2 * 8 * 20, 2 * 8 * 12]]
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.MultiheadAttention(6, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.inner(x, x, x)[0]
+
+    attention = layout_of(Attention(), torch.zeros(1, 5, 6))
+    products = 2 * 2 * 5 * 5 * 6
+    weights = 2 * 5 * 4 * 36
+    assert flops.count(attention).tolist() == [
+        [weights + products, weights, weights // 4 + 2 * products]
+    ]
