@@ -27,8 +27,8 @@ def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
     mask = np.zeros(layout.size, np.uint8)
     before: Bools | None = None  # the rows that are left of the layer before
     for layer, tensors, keep in zip(layout.layers, layout.layer_tensors, rows, strict=True):
-        if layer.kind == "norm" and before is not None:
-            keep = before
+        if layer.kind == "norm":  # of the rows before it, and of the samples all
+            keep = np.ones(layer.rows, bool) if before is None else before
         weighs = any(len(layout.tensors[t].shape) > 1 for t in tensors)
         if layer.kind in ("conv", "linear") and not weighs:
             raise ConfigError(
@@ -40,7 +40,8 @@ def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
             inputs = 1 if len(tensor.shape) < 2 else tensor.shape[1]
             weight = inputs > 1 or (len(tensor.shape) > 1 and layer.kind in ("conv", "linear"))
             read = before if weight and layer.kind != "adapter" else None
-            if tensor.rows != layer.rows or (read is not None and inputs % len(read)):
+            fits = read is None or not inputs % len(read)
+            if not (fits and tensor.rows == layer.rows == len(keep)):
                 raise ConfigError(
                     f"model: layer {layer.name} does not read the layer before it alone; "
                     "narrow networks need a plain chain, such as lenet5, mlp or vgg11"

@@ -17,7 +17,8 @@ def narrow(module, layout, rows):
     """
     before = None
     for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
-        keep = before if layer.kind == "norm" else keep
+        if layer.kind == "norm":
+            keep = np.ones(layer.rows, bool) if before is None else before
         inner = layer.kind == "adapter"
         for part in parts:
             _check_weight(part)

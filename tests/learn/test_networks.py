@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from torch import nn
 
 from fedmpi.errors import ConfigError
 from fedmpi.learn.layout_of import layout_of
@@ -104,3 +105,24 @@ def test_only_a_few_parts_are_kept_ready():
     for dropped in range(12):
         nets.of(part_of(layout, {0: [dropped]})[0])
     assert len(nets._parts) == 8
+
+
+def test_a_network_that_begins_with_a_norm_loses_rows_behind_it():
+    sample = np.linspace(-1, 1, 32, dtype=np.float32).reshape(1, 2, 4, 4)
+
+    def make(more):
+        return nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(20, 3))
+
+    def backend(module):
+        found = TorchGradients(module, layout_of(module, sample))
+        return found, found.weights.copy()
+
+    nets = Networks(make, sample, backend)
+    layout, weights = nets.whole.layout, nets.whole.first.copy()
+    part, _ = part_of(layout, {1: [0, 3]})
+    for t in layout.layer_tensors[1]:
+        tensor = layout.tensors[t]
+        weights[tensor.block].reshape(5, -1)[[0, 3]] = 0
+    small = nets.of(part)
+    found = small.backend.outputs(small.enter(weights, None), sample)
+    np.testing.assert_allclose(found, nets.whole.backend.outputs(weights, sample), atol=1e-6)
