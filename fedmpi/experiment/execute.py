@@ -12,7 +12,7 @@ from time import perf_counter
 
 from fedmpi import named
 from fedmpi.comm.alike import alike
-from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError
+from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.provenance import mixture, provenance
@@ -222,7 +222,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
         with reader.open(start.out) as old:
             mixed = mixture(facts, old.provenance)
         writer = Writer.reopen(start.out, next_round, comm.size, resolved.values(), facts)
-        writer.event("resume", f"from round {next_round} on {comm.size} ranks")
+        writer.event("resume", f"from round {next_round} on {counted(comm.size, 'rank')}")
         for text in differs:
             writer.event("warning", f"continued after a change: {text}")
         for key in start.changed:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedmpi.errors import ResultError
+from fedmpi.errors import ResultError, counted
 from fedmpi.record import checkpoint, reader, schema
 from fedmpi.record.writer import Writer
 
@@ -79,8 +79,9 @@ def _offer(kept, out):
     if not kept.columns:
         return f"{kept.path}: holds the weights, but no configuration: an older fedmpi wrote it"
     round = kept.fact("next_round", int)
-    return (f"{kept.path}: holds the configuration, the weights after {round} rounds and what was "
-            f"measured in them; fedmpi resume {out} --rebuild makes the result again from it")
+    return (f"{kept.path}: holds the configuration, the weights after "
+            f"{counted(round, 'round')} and what was measured in them; "
+            f"fedmpi resume {out} --rebuild makes the result again from it")
 
 
 def _origin(kept):
