@@ -22,6 +22,7 @@ def narrow(module, layout, rows):
         inner = layer.kind == "adapter"
         for part in parts:
             _check_weight(part)
+            _check_groups(part, layer.name, keep)
             _narrow_part(part, keep, None if hasattr(part, "num_features") or inner else before)
         before = None if inner else keep
 
@@ -32,6 +33,15 @@ def _check_weight(part):
         raise ConfigError(
             f"model: {type(part).__name__} has {names}, which are not the weight and bias of a "
             "layer; methods that remove channels need them in layers, such as torch.nn.Linear"
+        )
+
+
+def _check_groups(part, name, keep):
+    """Raise ConfigError where rows would come to read the channels of other groups."""
+    if getattr(part, "groups", 1) > 1 and not keep.all():
+        raise ConfigError(
+            f"model: layer {name} has {part.groups} groups, so its rows do not read the same "
+            "channels; narrow networks need convolutions with one group"
         )
 
 

@@ -35,8 +35,9 @@ def speed(values: Sequence[float], conditions: Conditions, client: int, cost_of:
     """Return the largest value of at most the device's speed relative to the fastest device.
 
     As FedSkel sets its ratios (Luo et al., 2021); the smallest value if the device is slower.
+    Counts, such as steps, are compared as shares of the largest.
     """
-    limit = conditions.devices.speed[client]
+    limit = conditions.devices.speed[client] * max(values[-1], 1.0)
     return max((value for value in values if value <= limit), default=values[0])
 
 

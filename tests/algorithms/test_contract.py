@@ -117,7 +117,8 @@ def test_messages_or_work_really_shrink(name):
     if name in DENSE:
         pytest.skip(f"{name} prunes nothing")
     _, rows = simulate(name, **KEYS.get(name, {}))
-    reference = fedavg(f"model.name={experiment(name).config.model.name}")[1]
+    made = experiment(name, **KEYS.get(name, {}))
+    reference = fedavg(f"model.name={made.config.model.name}")[1]
     cost, dense = (
         [last.columns[c] for c in ("bytes_up", "bytes_down", "flops")]
         for last in (rows[-1], reference[-1])

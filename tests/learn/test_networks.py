@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from fedmpi.errors import ConfigError
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
+from fedmpi.learn.narrow import narrow
 from fedmpi.learn.networks import Networks
 from fedmpi.learn.torch_gradients import TorchGradients
 from fedmpi.plan import Submodel
@@ -126,3 +128,18 @@ def test_a_network_that_begins_with_a_norm_loses_rows_behind_it():
     small = nets.of(part)
     found = small.backend.outputs(small.enter(weights, None), sample)
     np.testing.assert_allclose(found, nets.whole.backend.outputs(weights, sample), atol=1e-6)
+
+
+def test_rows_of_a_convolution_with_groups_cannot_be_removed():
+    """Those that are left came to read the channels of other groups."""
+
+    def grouped():
+        parts = nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(4, 3)
+        return nn.Sequential(*parts)
+
+    module = grouped()
+    layout = layout_of(module, torch.zeros(1, 4, 3, 3))
+    rows = [np.array([False, True, True, True]), np.ones(3, bool)]
+    with pytest.raises(ConfigError, match="layer 0 has 2 groups, so its rows do not read the same"):
+        narrow(module, layout, rows)
+    narrow(module, layout, [np.ones(4, bool), np.ones(3, bool)])

@@ -71,3 +71,11 @@ def test_memory_by_hand(devices):
     check_memory(devices, client, devices.memory_mb[client])
     with pytest.raises(ConfigError, match=rf"client {client} \(\w+\): training takes 3000 MB"):
         check_memory(devices, client, 3000.0)
+
+
+def test_by_speed_counts_are_shares_of_the_largest(devices):
+    """The fastest takes all steps; every client took one."""
+    conditions, steps = Conditions(devices, Schedule(), 0.0), range(1, 9)
+    for client in range(60):
+        wanted = max(int(devices.speed[client] * 8), 1)
+        assert POLICIES["speed"](steps, conditions, client, cost_of) == wanted
