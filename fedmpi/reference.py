@@ -14,7 +14,6 @@ from fedmpi.config import Config
 from fedmpi.errors import ConfigError, either, nearest
 from fedmpi.section import limit
 
-BUILT_IN = tuple(ALGORITHMS)  # before users' code adds methods of its own
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 COMMENT = re.compile(r"^ +(\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
 
@@ -208,10 +207,15 @@ def manual() -> str:
     return "\n".join(lines)
 
 
+def built_in() -> list[str]:
+    """Return the names of fedmpi's own methods, in order."""
+    return sorted(name for name, cls in ALGORITHMS.items() if cls.__module__.startswith("fedmpi."))
+
+
 def list_of_methods() -> str:
     """Return the end of docs/methods.md: fedmpi's methods with documentation and own keys."""
     lines = ["## List of methods", ""]
-    for name in sorted(BUILT_IN):
+    for name in built_in():
         _, rows = algorithm(name)
         lines += [f"### {name}", "", "```{eval-rst}",
                   f".. automodule:: {ALGORITHMS[name].__module__}", "```", ""]

@@ -70,7 +70,7 @@ def test_a_meaning_is_that_of_the_key_in_its_line(method, meanings):
     assert found | meanings == found
 
 
-@pytest.mark.parametrize("method", sorted(reference.BUILT_IN))
+@pytest.mark.parametrize("method", reference.built_in())
 def test_every_key_of_a_method_has_a_meaning(method):
     assert not [key for key, *_, meaning in reference.algorithm(method)[1] if not meaning]
 

@@ -169,7 +169,7 @@ def test_a_layer_whose_weight_is_shared_or_frozen_cannot_be_narrowed():
 def test_a_norm_over_other_rows_than_those_before_it_cannot_be_narrowed():
     bad = Layout(
         (Tensor("a.weight", (4, 3), 0, 0, 4, True), Tensor("b.weight", (2,), 1, 12, 2, True)),
-        (Layer("a", "linear", 4), Layer("b", "norm", 2)),
+        (Layer("a", "linear", 4, 12), Layer("b", "norm", 2, 2)),
     )
     with pytest.raises(ConfigError, match="layer b does not read the layer before it alone"):
         narrowed(bad, [np.ones(4, bool), np.ones(2, bool)])

@@ -7,7 +7,7 @@ import numpy as np
 from fedmpi.comm.alike import alike
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint
-from fedmpi.record.parts import by_name, by_part
+from fedmpi.record.checkpoint_parts import by_name, by_part
 from fedmpi.round.memories import unpack
 from fedmpi.round.transfer import transferred
 

@@ -98,8 +98,9 @@ class Simulation:
         phases.seconds["record"] = self.recorded  # of the round before
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placement.of(cohort, round)
-        sums, sent = dict(self.algorithm.zero()), columns.Sent(experiment.layout)
-        returned.sums(sums, self.algorithm)
+        given, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
+        returned.sums(given, self.algorithm)
+        sums = dict(given)
         self.comm.place(sums)
         with phases("train"):
             moved = self._placement.move(cohort, ranks)

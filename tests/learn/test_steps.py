@@ -179,7 +179,7 @@ def test_a_mask_is_readjusted_at_the_first_step():
     layout = Layout((Tensor("a.weight", (3, 1), 0, 0, 3, True),), (Layer("a", "linear", 3, 3),))
     _, report = train(
         layout, mask=mask, update=mask, tensors=(0,), readjust=((1, 0.5),), samples=4,
-        start=np.array([3, 0, 1], np.float32),
+        start=np.array([3, 0, 1], np.float32), statistics=("mask",),
     )  # fmt: skip
     assert report.statistics["mask"].tolist() == [1, 1, 0]
     assert report.weights.tolist() == [0.75, 0.0, 0.0]

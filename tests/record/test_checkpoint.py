@@ -10,7 +10,7 @@ import pytest
 
 from fedmpi.errors import DamagedError, ResultError
 from fedmpi.record import checkpoint
-from fedmpi.record import parts as parts_of
+from fedmpi.record import checkpoint_parts as parts_of
 
 FACTS = {"run": "2026-01-01", "next_round": 7, "virtual_time": 1.5}
 ARRAYS = {

@@ -10,7 +10,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import NoSignals
-from fedmpi.record import parts
+from fedmpi.record import checkpoint_parts
 from fedmpi.round.loop import Simulation
 from fedmpi.round.memories import unpack
 from fedmpi.selectors import SELECTORS
@@ -50,8 +50,8 @@ def simulation(name, mode, dropout=0.3, availability=0.8):
 
 def taken_up(old, new):
     """Let a new Simulation go on from what a checkpoint keeps of an old one."""
-    arrays = copy.deepcopy(parts.by_name(old.arrays()))
-    new.take(parts.by_part(SimpleNamespace(arrays=arrays, path="")))
+    arrays = copy.deepcopy(checkpoint_parts.by_name(old.arrays()))
+    new.take(checkpoint_parts.by_part(SimpleNamespace(arrays=arrays, path="")))
     for client in old.store.clients():
         new.store.stage(client, unpack(old.store.packed(client)))
     new.store.commit()
