@@ -38,7 +38,7 @@ REASON = np.dtype([("client", "<i8"), ("text", "S160")])
 """Why a client was rejected, as ranks exchange it."""
 
 
-class StopRequest(Protocol):
+class StopSignal(Protocol):
     """What asks a run to stop early: its `asked` is true once it should."""
 
     asked: Any
@@ -72,7 +72,7 @@ class Simulation:
     """
 
     def __init__(
-        self, experiment: Experiment, comm: Comm, stop: StopRequest, progress: Progress | None = None
+        self, experiment: Experiment, comm: Comm, stop: StopSignal, progress: Progress | None = None
     ) -> None:
         self.experiment, self.comm, self.stop = experiment, comm, stop
         self._progress = progress or Progress()
