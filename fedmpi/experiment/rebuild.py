@@ -45,9 +45,10 @@ def rebuild(out, resolved, fixed):
     kept = _kept(out)
     origin, round = _origin(kept), kept.fact("next_round", int)
     rows = {name: kept.column(name) for name in kept.columns}
-    for column in schema.ROUNDS:  # the checkpoint of an older fedmpi lacks later columns
-        if column.path in schema.SINCE and column.path not in rows:
-            rows[column.path] = np.full(len(rows.get("rounds/round", ())), np.nan)
+    shapes = {name.split("/")[0]: array.shape for name, array in rows.items()}
+    for column in schema.APPENDED:  # the checkpoint of an older fedmpi lacks later columns
+        if column.path in schema.SINCE and column.path not in rows and column.group != "clients":
+            rows[column.path] = np.full(shapes.get(column.group, 0), np.nan)
     wrong = {name for name, array in rows.items() if array.shape[:1] != (round,)}
     metrics = [schema.metric_column(name) for name in fixed["metrics"]]
     wanted = {c.path for c in (*schema.APPENDED, *metrics) if c.group != "clients"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fedmpi.arrays import AnyArray
+from fedmpi.arrays import AnyArray, Reals
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 from fedmpi.record.digest import weights_sha256
@@ -62,7 +62,8 @@ class Run:
             self.rounds = Table(source, "rounds", columns, root["rounds"])
             columns = schema.known(schema.CLIENTS, self.schema)
             self.clients = Table(source, "clients", columns)
-            self.phases = Table(source, "phases", schema.PHASE_COLUMNS, root["rounds"])
+            columns = schema.known(schema.PHASE_COLUMNS, self.schema)
+            self.phases = Table(source, "phases", columns, root["rounds"])
             self.layers = Table(source, "layers", schema.LAYERS, root["rounds"])
         except BaseException:
             source.close()
@@ -234,19 +235,28 @@ class Run:
             "config": self.config,
         }
 
+    def seconds_of_ranks(self) -> dict[str, Reals]:
+        """Return the measured seconds of each phase, float64[ranks] over all rounds.
+
+        0 for what was not measured: `move` in files of schema 1.5 and earlier, where it is a part
+        of `train`, and rounds before a rank was there.
+        """
+        known, none = set(self.phases), np.zeros((1, self.phases.shape[1]))
+        with reading(self.path):
+            return {name: np.nansum(self.phases[name] if name in known else none, axis=0)
+                    for name in schema.PHASES}
+
     def shares(self) -> dict[str, float | None]:
         """Return the share of each phase in the measured time of rank 0, which writes the files."""
-        with reading(self.path):
-            seconds = {name: self.phases[name][:, :1].sum() for name in self.phases}
+        seconds = {name: float(row[0]) for name, row in self.seconds_of_ranks().items()}
         total = sum(seconds.values())
         if not 0 < total < np.inf:
             return dict.fromkeys(seconds)
-        return {name: round(float(value / total), 4) for name, value in seconds.items()}
+        return {name: round(value / total, 4) for name, value in seconds.items()}
 
     def busy(self) -> float | None:
         """Return the share of all ranks' measured time in which they trained clients, or None."""
-        with reading(self.path):
-            seconds = {name: float(np.nansum(self.phases[name])) for name in self.phases}
+        seconds = {name: float(row.sum()) for name, row in self.seconds_of_ranks().items()}
         total = sum(seconds.values())
         return round(seconds["train"] / total, 4) if 0 < total < np.inf else None
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-VERSION = "1.5"  # the first number changes when an old reader would misread
+VERSION = "1.6"  # the first number changes when an old reader would misread
 
-PHASES = ("train", "reduce", "step", "evaluate", "record", "wait")
+PHASES = ("move", "train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
 CLIENT_STATUS = ("completed", "late", "dropped", "rejected", "unavailable")  # stored as index
 
@@ -20,7 +20,7 @@ COLLECTIVES = (  # stored as index; "node": shared memory alone, the others betw
 SINCE = {"rounds/flops_inference": "1.1"} | dict.fromkeys(
     ("rounds/joules", "rounds/co2_g", "clients/joules"), "1.2"
 ) | dict.fromkeys(("rounds/own_mean_accuracy", "rounds/epsilon"), "1.3") | {
-    "rounds/memory_peak": "1.5"
+    "rounds/memory_peak": "1.5", "phases/move": "1.6"
 }
 
 MEASURED = {"wall_time", "collective_regret"}  # as clocks and models of time have it
@@ -118,6 +118,7 @@ CLIENTS = _columns("clients", "[K]", f"""
 """)
 
 PHASE_COLUMNS = _columns("phases", "[R, ranks]", """
+    move,     <f8, s, measured time in moving what clients keep between ranks
     train,    <f8, s, measured time in the clients' training
     reduce,   <f8, s, measured time in the sums over ranks
     step,     <f8, s, measured time in the server step

@@ -278,8 +278,9 @@ def cut(file: h5py.File, rounds: int, ranks: int) -> None:
 def add_columns(file: h5py.File, columns: Iterable[Column]) -> None:
     """Give a file of an older schema new `columns`, float64, full of NaN."""
     for column in columns:
-        rows = np.full(len(file[f"{column.group}/round"]), np.nan)
-        extend(_growing(file, column, schema.numeric(column), {}), rows)
+        rows = np.full(next(iter(file[column.group].values())).shape, np.nan)
+        widths = dict.fromkeys([column.shape], rows.shape[1]) if rows.ndim > 1 else {}
+        extend(_growing(file, column, schema.numeric(column), widths), rows)
 
 
 def _widen(file: h5py.File, column: Column, ranks: int) -> None:

@@ -19,7 +19,7 @@ def _with_columns_of(version: str) -> Callable[[h5py.File], None]:
 
     def step(file: h5py.File) -> None:
         """Add the columns, and set the version."""
-        new = [c for c in schema.ROUNDS + schema.CLIENTS if schema.SINCE.get(c.path) == version]
+        new = [c for c in schema.APPENDED if schema.SINCE.get(c.path) == version]
         store.add_columns(file, new)
         store.put_attributes(file, {"fedmpi_schema": version})
 
@@ -35,7 +35,7 @@ def _to_1_4(file: h5py.File) -> None:
 # Schema version -> function(h5py.File) that changes such a file to the next version and sets
 # its fedmpi_schema.
 STEPS = {old: _with_columns_of(new) for old, new in pairwise(("1.0", "1.1", "1.2", "1.3"))} | {
-    "1.3": _to_1_4, "1.4": _with_columns_of("1.5")
+    "1.3": _to_1_4, "1.4": _with_columns_of("1.5"), "1.5": _with_columns_of("1.6")
 }
 
 

@@ -94,16 +94,16 @@ class Simulation:
         RejectedError if too many of them were rejected: then the round leaves no trace. A round
         that no client completes is recorded, and the state stays (Bonawitz et al., MLSys 2019).
         """
-        experiment, round, phases = self.experiment, self.next_round, Phases()
-        phases.seconds["record"] = self.recorded  # of the round before
+        experiment, round, phases = self.experiment, self.next_round, Phases(self.recorded)
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placement.of(cohort, round)
         given, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
         returned.sums(given, self.algorithm)
         sums = dict(given)
         self.comm.place(sums)
-        with phases("train"):
+        with phases("move"):
             moved = self._placement.move(cohort, ranks)
+        with phases("train"):
             clients, reasons = self._train(cohort, ranks == self.comm.rank, sums, sent)
             self._early.begin(sums, 0)  # ranks that left early or had no client
         with phases("wait"):

@@ -251,7 +251,7 @@ def test_text_and_lines_stand_out(scheme):
     for ground in ("paper", "wash"):
         assert all(contrast(found[name], found[ground]) >= 4.5 for name in ("ink", "soft", "mark"))
     graphic = [name for name in found if re.fullmatch(r"[cp]\d", name)] + ["field"]
-    assert len(graphic) == 14
+    assert len(graphic) == 15
     assert {name: contrast(found[name], found["paper"]) for name in graphic
             if contrast(found[name], found["paper"]) < 3} == {}
 

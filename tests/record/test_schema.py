@@ -18,7 +18,7 @@ ROUNDS = """round virtual_time wall_time train_loss test_loss test_accuracy loca
     collective_regret memory_peak"""
 CLIENTS = """round client rank samples steps virtual_start virtual_end seconds_down seconds_compute
     seconds_up bytes_down bytes_up flops joules kept status train_loss"""
-PHASES = "train reduce step evaluate record wait"
+PHASES = "move train reduce step evaluate record wait"
 
 
 def test_schema_md_is_the_printed_table():

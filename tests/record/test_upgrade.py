@@ -33,6 +33,8 @@ def test_a_file_of_schema_1_0_is_read_without_the_new_column_and_upgraded_with_i
             del file[column]
     with reader.open(path) as run:
         assert "flops_inference" not in run.rounds and len(run.rounds.flops) == 5
+        assert "move" not in run.phases and run.info()["phases"]["move"] == 0
+        shares = run.info()["phases"]
     with pytest.raises(ResultError, match="fedmpi upgrade"):
         Writer.reopen(path, 5)
     before = {name: reader.open(path).rounds[name].tolist() for name in ("round", "bytes_up")}
@@ -47,6 +49,8 @@ def test_a_file_of_schema_1_0_is_read_without_the_new_column_and_upgraded_with_i
         assert np.isnan(run.rounds.flops_inference).tolist() == [True] * 5
         assert np.isnan(run.rounds.joules).all() and np.isnan(run.clients.joules).all()
         assert run.info()["memory_peak"] is None
+        assert np.isnan(run.phases.move).all() and run.phases.move.shape == (5, 2)
+        assert run.info()["phases"] == shares
         assert len(run.clients.joules) == len(run.clients.flops)
         assert {name: run.rounds[name].tolist() for name in before} == before
     Writer.reopen(path, 5)

@@ -84,7 +84,7 @@ def test_phases_may_come_in_another_order(path):
     order = schema.PHASES[::-1]
     new = Writer.create(path, **sample.fixed(), phases=order)
     row, clients, _, layers = sample.one_round(0)
-    new.append(row, clients, np.arange(12.0).reshape(6, 2), layers)
+    new.append(row, clients, np.arange(14.0).reshape(7, 2), layers)
     new.commit()
     assert reader.open(path).phases["wait"].tolist() == [[0.0, 1.0]]
     with pytest.raises(ResultError, match="phases sleep: must be"):
@@ -131,8 +131,8 @@ def test_a_missing_column_is_named(new, which, group, name):
 
 def test_phases_of_other_ranks_are_refused(new):
     row, clients, _, layers = sample.one_round(0)
-    with pytest.raises(ResultError, match=r"phases have shape \(6, 3\), must be \(6, 2\)"):
-        new.append(row, clients, np.zeros((6, 3)), layers)
+    with pytest.raises(ResultError, match=r"phases have shape \(7, 3\), must be \(7, 2\)"):
+        new.append(row, clients, np.zeros((7, 3)), layers)
 
 
 def test_numbers_of_rounds_only_grow(new):

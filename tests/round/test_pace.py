@@ -1,9 +1,13 @@
 """The pace of ranks: the first measurement counts whole, later ones by half."""
 
+import time
+
 import numpy as np
 
+from fedmpi.record.schema import PHASES
+from fedmpi.round import phases
 from fedmpi.round.pace import Pace
-from fedmpi.round.phases import Phases
+from tests.round.test_loop import simulation
 
 
 def test_the_first_measured_round_replaces_the_guess_and_later_ones_are_averaged():
@@ -18,10 +22,28 @@ def test_the_first_measured_round_replaces_the_guess_and_later_ones_are_averaged
 
 
 def test_the_seconds_of_a_phase_count_when_its_block_raises():
-    phases = Phases()
+    spent = phases.Phases()
     try:
-        with phases("train"):
+        with spent("train"):
             raise KeyboardInterrupt
     except KeyboardInterrupt:
         pass
-    assert phases.seconds["train"] > 0
+    assert spent.seconds["train"] > 0
+
+
+def test_the_time_of_moving_memories_is_no_part_of_a_ranks_pace(monkeypatch):
+    """A rank that waits for memories on a slow network is not slow at training."""
+    run, offset, learnt = simulation(), [0.0], []
+    move, learn = run._placement.move, run._placement.learn
+    monkeypatch.setattr(phases, "perf_counter", lambda: time.perf_counter() + offset[0])
+
+    def slowly(cohort, ranks):
+        offset[0] += 1e6
+        return move(cohort, ranks)
+
+    monkeypatch.setattr(run._placement, "move", slowly)
+    monkeypatch.setattr(run._placement, "learn", lambda *of: (learnt.append(of), learn(*of)))
+    row = run.round()
+    seconds = dict(zip(PHASES, row.phases[:, 0], strict=True))
+    assert seconds["move"] >= 1e6 and 0 < seconds["train"] < 1e6
+    assert learnt[0][2].tolist() == [seconds["train"]]

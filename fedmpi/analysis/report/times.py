@@ -11,7 +11,7 @@ from fedmpi.analysis.report.summary import key, share, swatch
 from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
 
 STAGES = (("p1", "down"), ("p2", "compute"), ("p0", "up"), ("p5", "waits for others"))
-COLOURS = ("p2", "p0", "p4", "p3", "p1", "p5")  # of PHASES
+COLOURS = ("p6", "p2", "p0", "p4", "p3", "p1", "p5")  # of PHASES
 RANKS = 16  # drawn; of more, these many from the longest wait to the shortest
 
 
@@ -120,8 +120,7 @@ def measured(study):
     if not shown:
         return None
     names = [name for _, name in shown]
-    means = np.array([[np.nan_to_num(run.phases[phase]).sum(0).mean() for phase in PHASES]
-                      for run, _ in shown])
+    means = np.array([seconds_of(run).mean(1) for run, _ in shown])
     texts = [quantities.in_seconds(value) for value in means.sum(1)]
     drawing = bars("measured seconds by phase", names, means, texts, COLOURS)
     about = ("Measured on the machine of each run, so it differs between runs, unlike the"
@@ -136,6 +135,11 @@ def measured(study):
     )  # fmt: skip
 
 
+def seconds_of(run):
+    """Return the measured seconds of a run, float64[phases, ranks]."""
+    return np.array(list(run.seconds_of_ranks().values()))
+
+
 def shares(shown, means):
     """Return the table of measured time: (run, name) and the mean seconds of its phases."""
     head = ("Run", "Ranks", "Wall time", "Clients a second",
@@ -143,7 +147,7 @@ def shares(shown, means):
             "Collective")
     rows = []
     for (run, name), seconds in zip(shown, means, strict=True):
-        total, train = seconds.sum(), np.nan_to_num(run.phases["train"]).sum(0)
+        total, train = seconds.sum(), run.seconds_of_ranks()["train"]
         spent = float(run.rounds["wall_time"][-1] - run.rounds["wall_time"][0])
         rate = run.rounds["clients_selected"][1:].sum() / spent if spent > 0 else np.nan
         rows.append((
@@ -167,7 +171,7 @@ def collectives(run):
 
 def ranks_of(run, name):
     """Return the figure of the phases of each rank of a run."""
-    seconds = np.array([np.nan_to_num(run.phases[phase]).sum(0) for phase in PHASES]).T
+    seconds = seconds_of(run).T
     order, title = np.arange(len(seconds)), name
     if len(order) > RANKS:
         waits = np.argsort(-seconds[:, PHASES.index("wait")], kind="stable")
