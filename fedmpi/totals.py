@@ -107,9 +107,15 @@ class Total:
     def mean(self, old: Vector) -> Vector:
         """Return float32[P]: the mean by `fill`, and `old` where nobody added anything."""
         out = self._mean(old)
-        if self._shift is not None and self.all > 0:
-            out += (self._shift / self.weight).astype(np.float32)
-        return out
+        noise = self.noise
+        return out if noise is None else out + noise
+
+    @property
+    def noise(self) -> Vector | None:
+        """float32[P]: what `shift` adds to the mean; None if it adds nothing."""
+        if self._shift is None or not self.all > 0:
+            return None
+        return (self._shift / self.weight).astype(np.float32)
 
     def _mean(self, old: Vector) -> Vector:
         """Return the mean without what `shift` added."""

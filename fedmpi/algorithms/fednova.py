@@ -49,7 +49,10 @@ class FedNova(Algorithm, name="fednova"):
         pulled = normalised.mean(weights) - weights  # sum (p/a) (w_i - w) / sum (p/a)
         scale = normalised.weight / sums["length"].weight
         scale *= float(sums["length"].mean(np.zeros(1, np.float32))[0])
-        step = np.where(self.layout.trained, np.float32(scale) * pulled, mean - weights)
+        pulled *= np.float32(scale)
+        noise = sums["weights"].noise  # of a stage, on the change as FedAvg would have it
+        pulled = pulled if noise is None else pulled + noise
+        step = np.where(self.layout.trained, pulled, mean - weights)
         return {**state, "weights": weights + step}
 
     def length(self, steps):

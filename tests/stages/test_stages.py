@@ -75,15 +75,15 @@ class TestGaussian:
         assert np.std(np.array(drawn)[:, :17]) == pytest.approx(1.0, rel=0.05)
         assert not np.array(drawn)[:, 17:].any()
 
-    def test_at_the_server_it_is_scaled_by_the_largest_share(self):
+    @pytest.mark.parametrize("name", ["fedavg", "fednova"])
+    def test_at_the_server_it_is_scaled_by_the_largest_share(self, name):
         stages = [{"name": "gaussian", "multiplier": 3.0, "norm": 0.1}]
-        plain, _ = simulation(run={"rounds": 1}, clients={"weighting": "uniform"})
-        noisy, _ = simulation(
-            stages=stages, run={"rounds": 1}, clients={"weighting": "uniform"}
-        )  # fmt: skip
+        sections = {"run": {"rounds": 1}, "clients": {"weighting": "uniform"}}
+        plain, _ = simulation(name, **sections)
+        noisy, _ = simulation(name, stages, **sections)
         noise = weights_of(noisy).astype(np.float64) - weights_of(plain)
         assert np.std(noise) == pytest.approx(3.0 * 0.1 / 4, rel=0.1)
-        again, _ = simulation(stages=stages, run={"rounds": 1}, clients={"weighting": "uniform"})
+        again, _ = simulation(name, stages, **sections)
         assert same_bits(weights_of(again), weights_of(noisy))
 
     def test_without_noise_it_changes_no_bit(self):
