@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.arrays import AnyArray, Flags, Reals, State, Vector
+from fedmpi.arrays import AnyArray, Bools, Flags, Reals, State, Vector
 from fedmpi.errors import ClientError, FedmpiError
 from fedmpi.layout import LEVELS, Layout, Support
 
@@ -133,6 +133,11 @@ class Total:
     def shift(self, noise: Reals) -> None:
         """Let float64[P] count as if it were part of the sum, in every coordinate."""
         self._shift = noise
+
+    def unshift(self, where: Bools) -> None:
+        """Take back what `shift` let count, in the coordinates bool[P] `where`."""
+        if self._shift is not None:
+            self._shift = np.where(where, 0.0, self._shift)
 
     @property
     def weight(self) -> float:

@@ -81,6 +81,12 @@ class ADP2(Inside, name="adp-v2"):
         held = weights != 0 if self._by_threshold else report.statistics["moved"]
         return parts | {"weights": Part(weights, self._support(held))}
 
+    def step(self, state, sums, round):
+        """Ask the inner algorithm; a pruned weight that no client sent gets no noise."""
+        if self._by_threshold:
+            sums["weights"].unshift(self._inside & (sums["weights"].touched == 0))
+        return super().step(state, sums, round)
+
     def kept(self, state):
         """What is not 0 in convolutions, and all the rest."""
         return self._support(state["weights"] != 0).keep

@@ -50,6 +50,16 @@ def test_the_global_support_is_the_union_of_the_clients():
     assert made.algorithm.density({"weights": after}) < 1
 
 
+@pytest.mark.parametrize("inside", ["fedavg", "fedprox", "fednova", "scaffold"])
+def test_noise_at_the_server_leaves_at_0_what_every_client_pruned(inside):
+    keys = {"variant": "released", "threshold": 0.08, "inside": inside}
+    noise = ("run.rounds=1", 'stage=[{name="gaussian", multiplier=0.01}]')
+    (quiet, _), (noisy, _) = (simulate("adp-v2", more, **keys) for more in (noise[:1], noise))
+    left, found = weights_of(quiet) != 0, weights_of(noisy)
+    assert not left.all() and np.array_equal(found != 0, left)
+    assert (found != weights_of(quiet))[left & quiet.experiment.layout.trained].all()
+
+
 def test_sparsity_and_bytes_follow_the_threshold():
     sizes = []
     for threshold in (0.0, 0.05, 0.15):
