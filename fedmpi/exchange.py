@@ -75,6 +75,8 @@ class Report:
             Sum over samples and steps of -z dL/dz, z the raw output: to first order, by how
             much the loss rises if the row is removed (Mozer and Smolensky, NIPS 1988). Of an
             embedding, whose rows are its entries, -w dL/dw over a row, which means the same.
+            Frozen weights and biases count in z. 0 where outputs have no rows: for recurrent
+            layers, attention, transposed convolutions and modules of unknown kind.
         columns : list of float64[inputs], by layer
             Of the weights received: sum over the client's samples of -x dL/dx, x an input of
             the layer, so the relevance of the unit or channel that gives it.

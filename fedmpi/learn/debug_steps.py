@@ -11,7 +11,7 @@ from torch import Tensor
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.layout import Layout
 from fedmpi.learn.debug_masks import powered, readjusted, scores_point
-from fedmpi.learn.kinds import row_axis
+from fedmpi.learn.kinds import kind_of, row_axis
 from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.local import Local
 from fedmpi.plan import FULL, Backward, Plan
@@ -70,6 +70,7 @@ class DebugSteps:
         self.plan, self.local, self.lr, self.control = plan, local, lr, control
         modules = layer_modules(reference.module, self.layout)
         self.axes = [row_axis(parts[0]) for parts in modules]  # of the rows, in a layer's output
+        self.kinds = [kind_of(parts[0]) for parts in modules]  # also where a weight is frozen
         size, self.draws = self.layout.size, draws
         self.start, self.weights = start.clone(), start.clone()
         self.mask = torch.ones(size) if mask is None else mask.float()
@@ -171,14 +172,14 @@ class DebugSteps:
         for number, calls in enumerate(seen):
             for _, raw in calls:
                 axis = self.axes[number] % raw.dim()
-                size = _summed(raw.detach().abs(), axis).numpy()
-                if "activations" in self.statistics:
+                if "activations" in self.statistics and self.kinds[number] != "bilinear":
+                    size = _summed(raw.detach().abs(), axis).numpy()
                     self.statistics["activations"][number] += size
                 if "relevance" in self.statistics and number >= self.plan.backward.lowest:
                     change = _summed(raw.detach() * raw.grad, axis).numpy()
                     self.statistics["relevance"][number] -= samples * change
         for tensor in self.layout.tensors if "relevance" in self.statistics else ():
-            if self.layout.layers[tensor.layer].kind in ("embedding", "bilinear"):
+            if self.kinds[tensor.layer] == "embedding":
                 change = (point * grad)[tensor.block].double().reshape(tensor.rows, -1).sum(1)
                 self.statistics["relevance"][tensor.layer] -= samples * change.numpy()
         if "squares" in self.statistics:
@@ -243,8 +244,9 @@ class DebugSteps:
         seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layout.layers]
         handles = []
         for number, parts in enumerate(layer_modules(module, layout)):
-            if layout.layers[number].kind in ("conv", "linear", "norm", "adapter"):
+            if self.kinds[number] in ("conv", "linear", "norm", "adapter"):
                 handles.append(parts[0].register_forward_pre_hook(_read_alone))
+            if self.kinds[number] in ("conv", "linear", "norm", "adapter", "bilinear"):
                 handles.append(parts[0].register_forward_hook(_noting(seen, number)))
         try:
             yield seen

@@ -1,6 +1,7 @@
 """The gradient of one batch: what the engines that train one client at a time are built on."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -27,14 +28,18 @@ class Gradients(ABC):
         something else.
     reason : str
         Why a rule chose this kind; empty if none did.
+    at_output : frozenset of int
+        The layers of which `pulls` can be asked for; see relevance.py.
     """
 
     reason = ""
+    at_output: frozenset[int] = frozenset()
 
     def __init__(self, layout: Layout, weights: Vector, grad: Vector) -> None:
         self.layout, self.weights, self.grad = layout, weights, grad
         self._draws: Draws | None = None
         self._labels: Bools | None = None
+        self._pulls: Mapping[int, Reals] = {}
         self._running = [t.block for t in layout.tensors if not t.trained]
 
     def gradient(
@@ -47,6 +52,7 @@ class Gradients(ABC):
         activations: list[Reals] | None = None,
         error: str = "cross-entropy",
         labels: Bools | None = None,
+        pulls: Mapping[int, Reals] | None = None,
     ) -> float:
         """Return the mean error of one batch and fill in its gradient.
 
@@ -69,6 +75,9 @@ class Gradients(ABC):
             The name of a loss.
         labels : bool[classes], optional
             Outputs of other classes are taken as 0; not known to the kernels.
+        pulls : dict of float64[rows] by layer, optional
+            z dL/dz, z the raw outputs and L the mean error, is added up in place over batch and
+            space, for these layers; they are in `at_output`.
 
         Raises
         ------
@@ -76,7 +85,7 @@ class Gradients(ABC):
             If the rows of `backward` do not fit the layout, or the error is not known here.
         """
         self._enter(weights)
-        self._labels = labels
+        self._labels, self._pulls = labels, pulls or {}
         loss = self._differentiate(x, y, backward, activations, error)
         if weights is not self.weights:
             for block in self._running:

@@ -4,15 +4,22 @@ import numpy as np
 
 from fedmpi.units import inputs_of
 
+RELEVANT = frozenset(("conv", "linear", "norm", "adapter", "bilinear", "embedding"))
+"""The kinds of layers whose rows have a relevance that weights tell."""
+
 
 class Statistics:
     """Sums over the steps of one client's training; `wanted` names them, as in Plan.
 
-    `activations` is None, or the list of float64[rows] that the engine adds to.
+    `activations` is None, or the list of float64[rows] that the engine adds to. `pulls` holds, if
+    relevance is wanted, a float64[rows] for each layer in `at_output` (relevance.py), to which the
+    engine adds what it measures there in a step.
     """
 
-    def __init__(self, layout, wanted):
+    def __init__(self, layout, wanted, at_output=frozenset()):
         self._layout, self._found, self._samples = layout, {}, {}
+        measured = at_output if "relevance" in wanted else ()
+        self.pulls = {number: np.zeros(layout.layers[number].rows) for number in measured}
         self._wanted = frozenset(wanted)
         for name in wanted:
             if name in ("activations", "relevance"):
@@ -71,14 +78,25 @@ class Statistics:
 
     def _relevance(self, weights, grad, samples):
         """Subtract sum(w dL/dw) over the weight and bias of each row, which is z dL/dz."""
-        for number, tensors in enumerate(self._layout.layer_tensors):
-            layer = self._layout.tensors[tensors[0]].name.rpartition(".")[0]
-            for t in tensors:
-                tensor = self._layout.tensors[t]
-                # A normalisation that joined the layer comes after the raw output.
-                if tensor.name.rpartition(".")[0] != layer or tensor.rows == 1:
-                    continue
+        for number, pulls in self.pulls.items():
+            self._found["relevance"][number] -= samples * pulls
+            pulls[:] = 0
+        for number, tensors in told_by_weights(self._layout, self.pulls):
+            for tensor in tensors:
                 block = tensor.block
                 w, g = (v[block].reshape(tensor.rows, -1) for v in (weights, grad))
                 rows = np.einsum("ri,ri->r", w, g)
                 self._found["relevance"][number] -= samples * rows.astype(np.float64)
+
+
+def told_by_weights(layout, measured):
+    """Yield (number, [weight and bias]) of the layers whose relevance is -w dL/dw by row.
+
+    Those of other kinds have none, and that of the layers in `measured` is measured.
+    """
+    for number, (layer, tensors) in enumerate(zip(layout.layers, layout.layer_tensors)):
+        if layer.kind in RELEVANT and number not in measured:
+            own = [layout.tensors[t] for t in tensors]
+            prefix = own[0].name.rpartition(".")[0]
+            # A normalisation that joined the layer comes after the raw output.
+            yield number, [t for t in own if t.name.rpartition(".")[0] == prefix]

@@ -75,7 +75,9 @@ class Steps:
             # Of weights that never move the gradient may be left out, unless it is looked at.
             wanted = update if plan.fixed and not (plan.readjust or plan.looks) else None
             self._backward = replace(plan.backward, mask=self.mask, update=wanted)
-        self.statistics = Statistics(self.layout, plan.statistics)
+        self.statistics = Statistics(
+            self.layout, plan.statistics, self._gradients.at_output
+        )
         self._corrections = corrections_of(plan, network)
         self._copies = any(correction.changes_direction for correction in self._corrections)
         self.direction = self.grad.copy() if self._copies else self.grad
@@ -85,7 +87,8 @@ class Steps:
         """Take one step on the batch x float32[n, ...], y int64[n]; return its mean loss."""
         self.count += 1
         dense = self._dense_statistics(x, y)
-        loss = self._gradient(x, y, self._backward, self.statistics.activations)
+        told = self.statistics.activations, self.statistics.pulls
+        loss = self._gradient(x, y, self._backward, *told)
         if dense is not None:
             self.point[self.still] = dense
         self.moving = self.free
@@ -152,11 +155,11 @@ class Steps:
         self._gradient(x, y, FULL, None)
         self.weights[self.still] = still
 
-    def _gradient(self, x, y, backward, activations):
+    def _gradient(self, x, y, backward, activations, pulls=None):
         for correction in self._corrections:
             correction.before(self)
         return self._gradients.gradient(
-            self.point, x, y, self.grad, backward, activations, self._error, self._labels
+            self.point, x, y, self.grad, backward, activations, self._error, self._labels, pulls
         )
 
     def _move(self):

@@ -1,5 +1,7 @@
 """Taps on the layers of a module: where rows leave the backward pass, and activations are read."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -20,6 +22,7 @@ class Tap:
         self.part = part
         self.kind = kind_of(part)
         self.sums = None  # float64[rows], where the activations of the next pass are added
+        self.pulls = None  # float64[rows], where z dL/dz of the next pass is added, z the output
         self._rows = None
         self._sliced = _forward_of(part)
         if self._sliced:
@@ -57,12 +60,22 @@ class Tap:
                 values.register_hook(lambda gradient: self._rows.masked(gradient, axis))
 
     def _measure(self, output):
-        """Add |output| of each row, over batch and space, to the sums in place."""
+        """Add |output| of each row, over batch and space, to the sums in place; watch its pulls."""
+        if self.pulls is not None and output.requires_grad:
+            output.register_hook(partial(self._pull, output.detach().clone(), self.pulls))
         if self.sums is None or self.kind not in ("conv", "norm", "linear", "adapter"):
             return
         axis = row_axis(self.part) % output.dim()
         over = [other for other in range(output.dim()) if other != axis]
         self.sums += output.detach().abs().sum(over, dtype=torch.float64).numpy()
+
+    def _pull(self, output, pulls, gradient):
+        """Add output * gradient of each row that is kept, over batch and space, in place."""
+        axis = row_axis(self.part) % output.dim()
+        if self._rows is not None:
+            gradient = self._rows.masked(gradient, axis)
+        over = [other for other in range(output.dim()) if other != axis]
+        pulls += (output * gradient).sum(over, dtype=torch.float64).numpy()
 
 
 def _forward_of(part):

@@ -13,6 +13,7 @@ from fedmpi.learn.kinds import BATCH_NORMS
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
 from fedmpi.learn.loss_functions import of_labels
 from fedmpi.learn.losses import loss_of
+from fedmpi.learn.relevance import at_output
 from fedmpi.learn.taps import Tap
 from fedmpi.plan import FULL
 
@@ -42,6 +43,7 @@ class TorchGradients(Gradients):
         super().__init__(layout, self._flat.numpy(), self._flat_grad.numpy())
         bind(module, layout, self._flat)
         self._training, self._constants = Training(module), Constants(module, layout)
+        self.at_output = at_output(module, layout)
         self._kept = _kept_by_hand(module, layout)
         self._shared = _shared(module)
         self._taps = [Tap(parts[0]) for parts in layer_modules(module, layout)]
@@ -52,6 +54,7 @@ class TorchGradients(Gradients):
             self._prepare(backward)
         for layer, tap in enumerate(self._taps):
             tap.sums = None if activations is None else activations[layer]
+            tap.pulls = self._pulls.get(layer)
         self._training.on()
         still = self._flat[self._still]
         with nullcontext() if self._draws is None else self._draws.next_pass():
@@ -76,7 +79,7 @@ class TorchGradients(Gradients):
 
     def _evaluate(self, x):
         for tap in self._taps:
-            tap.sums = None
+            tap.sums = tap.pulls = None
         self._constants.restore()
         if self.module.training:
             self.module.eval()

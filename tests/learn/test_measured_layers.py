@@ -1,11 +1,25 @@
-"""Activations of layers for which there are no kernels, by every engine."""
+"""Activations and relevance of layers for which there are no kernels, by every engine."""
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from fedmpi.learn.kinds import kind_of
+from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.lora import Lora
-from tests.learn.test_mechanisms import CLASSES, compare, engine, plan_of, reports
+from fedmpi.plan import Backward
+from tests.learn.test_mechanisms import (
+    CLASSES,
+    chain,
+    close,
+    compare,
+    engine,
+    plan_of,
+    reports,
+    seeded,
+    single,
+)  # fmt: skip
 
 
 def adapted():
@@ -34,3 +48,70 @@ def test_activations_of_layers_without_kernels_are_measured_alike(name, build):
     mine, debug = engine(name, build), engine("debug", build)
     plan = plan_of(mine.layout, statistics=("activations",))
     compare(reports(mine, plan), reports(debug, plan))
+
+
+def frozen(*names):
+    """Return what builds a chain with the parameters of these names frozen."""
+
+    def build():
+        made = chain()
+        for name in names:
+            made.get_parameter(name).requires_grad_(False)
+        return made
+
+    return build
+
+
+def tied():
+    """Two linear layers with the same weight."""
+    made = nn.Sequential(
+        nn.Flatten(), nn.Linear(72, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(),
+        nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, CLASSES),
+    )  # fmt: skip
+    made[5].weight = made[3].weight
+    return made
+
+
+class Scaled(nn.Linear):
+    """A linear layer with a scale for each unit besides."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs)
+        self.scale = nn.Parameter(1.0 + torch.arange(outputs))
+
+    def forward(self, x):
+        return super().forward(x) * self.scale
+
+
+def scaled():
+    return nn.Sequential(nn.Flatten(), Scaled(72, 6), nn.ReLU(), nn.Linear(6, CLASSES))
+
+
+BIAS, WEIGHT = frozen("0.bias", "7.bias"), frozen("4.weight", "7.weight", "9.bias")
+
+
+@pytest.mark.parametrize("name", ["torch", "batched", "stacked"])
+@pytest.mark.parametrize("build", [BIAS, WEIGHT, tied, scaled])
+def test_relevance_is_of_all_that_makes_an_output_frozen_or_shared(name, build):
+    mine, debug = engine(name, build), engine("debug", build)
+    rows = (*(np.arange(layer.rows) % 3 != 1 for layer in mine.layout.layers[:-1]), None)
+    for how in ({}, {"backward": Backward(rows)}, {"backward": Backward(lowest=1)}):
+        plan = plan_of(mine.layout, statistics=("relevance", "activations"), **how)
+        compare(reports(mine, plan), reports(debug, plan))
+
+
+@pytest.mark.parametrize("build", [single, BIAS, WEIGHT, scaled])
+def test_relevance_is_the_derivative_by_a_gate_on_the_outputs(build):
+    """The gates of Mozer and Smolensky: all are at 1."""
+    made = engine("debug", build)
+    plan = plan_of(made.layout, statistics=("relevance",), steps=1)
+    (report,) = reports(made, plan, ((1, 0),))
+    module = seeded(build).train()
+    gates = [torch.ones(layer.rows, requires_grad=True) for layer in made.layout.layers]
+    for gate, parts in zip(gates, layer_modules(module, made.layout), strict=True):
+        by = gate.view((-1, 1, 1) if kind_of(parts[0]) == "conv" else (-1,))
+        parts[0].register_forward_hook(lambda part, x, out, by=by: out * by)
+    ((x, y),) = made.data.blocks(1)
+    loss = nn.functional.cross_entropy(module(torch.tensor(x)), torch.tensor(y), reduction="sum")
+    expected = torch.autograd.grad(-loss, gates)
+    close(np.concatenate(report.statistics["relevance"]), torch.cat(expected).numpy())

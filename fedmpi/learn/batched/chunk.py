@@ -14,8 +14,8 @@ from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.learn.batched.chunk_steps import ChunkSteps
 from fedmpi.learn.batched.device_samples import DeviceSamples
 from fedmpi.learn.batched.host_copy import HostCopy
+from fedmpi.learn.batched.one_pass import Batches
 from fedmpi.learn.batched.plan_kind import PlanKind
-from fedmpi.learn.batched.stacked_model import Batches
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import BatchPlaces, ClientData
 from fedmpi.learn.networks import Network

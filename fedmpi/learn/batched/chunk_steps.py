@@ -11,8 +11,9 @@ from fedmpi.layout import Support
 from fedmpi.learn.batched.chunk_optimizer import ChunkOptimizer
 from fedmpi.learn.batched.chunk_point import ChunkPoint
 from fedmpi.learn.batched.chunk_sums import ChunkSums
+from fedmpi.learn.batched.one_pass import Batches, PassRequest
 from fedmpi.learn.batched.plan_kind import PlanKind
-from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel
+from fedmpi.learn.batched.stacked_model import StackedModel
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.local import Local
 from fedmpi.learn.moved_mask import moved_mask
@@ -131,7 +132,7 @@ class ChunkSteps:
             grad.masked_fill_(self._shut, 0)
         count = torch.tensor(batches.count, dtype=torch.float64).to(grad.device)
         self.loss += found.loss.double() * count
-        self.sums.see(point, grad, count, found.activations)
+        self.sums.see(point, grad, count, found)
         if "readjust" in names:
             self._readjust(steps)
         if slope is not None:

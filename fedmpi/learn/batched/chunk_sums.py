@@ -8,7 +8,9 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray
 from fedmpi.layout import Layout
+from fedmpi.learn.batched.one_pass import PassResult
 from fedmpi.learn.batched.stacked_model import StackedModel
+from fedmpi.learn.statistics import told_by_weights
 from fedmpi.units import inputs_of
 
 
@@ -22,6 +24,7 @@ class ChunkSums:
         self, layout: Layout, wanted: Sequence[str], width: int, many: StackedModel
     ) -> None:
         self._layout, self._wanted, device = layout, wanted, many.device
+        self._at_output = many.at_output
         rows = [layer.rows for layer in layout.layers]
         sizes = {"activations": rows, "relevance": rows, "columns": inputs_of(layout)}
         self._lists = {
@@ -42,18 +45,16 @@ class ChunkSums:
             values[slot] = 0
         self._kept.discard(("mask", slot))
 
-    def see(
-        self, point: Tensor, grad: Tensor, count: Tensor, activations: Mapping[int, Tensor]
-    ) -> None:
+    def see(self, point: Tensor, grad: Tensor, count: Tensor, found: PassResult) -> None:
         """Take in one step: the gradients [K, size] at `point` of the mean of `count` samples."""
-        for number, new in activations.items():
+        for number, new in found.activations.items():
             self._lists["activations"][number] += new
         if "squares" in self._vectors:
             self._vectors["squares"] += grad * grad
         if "summed" in self._vectors:
             self._vectors["summed"] += grad
         if "relevance" in self._lists:
-            self._relevance(point, grad, count)
+            self._relevance(point, grad, count, found.pulls)
 
     def moved(self, moving: Tensor | None) -> None:
         """Take in bool[K, size]: what one step may have moved."""
@@ -88,14 +89,14 @@ class ChunkSums:
         lists = {name: [values[slot] for values in vs] for name, vs in self._lists.items()}
         return {name: (found | lists)[name] for name in self._wanted if name in found | lists}
 
-    def _relevance(self, point: Tensor, grad: Tensor, count: Tensor) -> None:
+    def _relevance(
+        self, point: Tensor, grad: Tensor, count: Tensor, pulls: Mapping[int, Tensor]
+    ) -> None:
         """Subtract sum(w dL/dw) over the weight and bias of each row, which is z dL/dz."""
-        for number, tensors in enumerate(self._layout.layer_tensors):
-            layer = self._layout.tensors[tensors[0]].name.rpartition(".")[0]
-            for tensor in (self._layout.tensors[t] for t in tensors):
-                # A normalisation that joined the layer comes after the raw output.
-                if tensor.name.rpartition(".")[0] != layer or tensor.rows == 1:
-                    continue
+        for number, pull in pulls.items():
+            self._lists["relevance"][number] -= count[:, None] * pull.double()
+        for number, tensors in told_by_weights(self._layout, self._at_output):
+            for tensor in tensors:
                 block = tensor.block
                 product = (point[:, block] * grad[:, block]).reshape(len(point), tensor.rows, -1)
                 self._lists["relevance"][number] -= count[:, None] * product.sum(2).double()

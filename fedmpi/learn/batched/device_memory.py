@@ -11,7 +11,8 @@ from fedmpi.arrays import AnyArray
 from fedmpi.layout import Layout
 from fedmpi.learn.batched.first_pass import draws_numbers
 from fedmpi.learn.batched.first_targets import first_targets
-from fedmpi.learn.batched.stacked_model import ALIGNED, Batches, PassRequest, StackedModel, stacks
+from fedmpi.learn.batched.one_pass import Batches, PassRequest
+from fedmpi.learn.batched.stacked_model import ALIGNED, StackedModel, stacks
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.local import Local
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from fedmpi.errors import ConfigError
 from fedmpi.learn.batched.first_targets import first_outputs, first_targets
-from fedmpi.learn.batched.stacked_model import Batches, PassRequest, StackedModel, mean_of
+from fedmpi.learn.batched.one_pass import Batches, PassRequest
+from fedmpi.learn.batched.stacked_model import StackedModel, mean_of
 from fedmpi.learn.draws import Draws, kept_generators
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.losses import loss_of

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fedmpi.learn.batched.stacked_model import PassRequest
+from fedmpi.learn.batched.one_pass import PassRequest
 from fedmpi.plan import Plan, Submodel
 
 _ALWAYS = ("scores", "salient", "readjust", "statistics.moved")
@@ -41,11 +41,11 @@ def kind_of(plan: Plan) -> PlanKind:
     """Return the PlanKind of a Plan."""
     back, names = plan.backward, plan.mechanisms
     by_rows, by_labels = back.rows is not None, plan.labels is not None
-    activations = "activations" in plan.statistics
+    asks = ("activations" in plan.statistics, by_labels, "relevance" in plan.statistics)
     held = plan.update is not None or not back.whole or any(name in names for name in _ALWAYS)
     return PlanKind(
         submodel=plan.submodel,
-        asked=PassRequest(plan.error, back.lowest, by_rows, activations, by_labels),
+        asked=PassRequest(plan.error, back.lowest, by_rows, *asks),
         mechanisms=names,
         held=held,
         statistics=plan.statistics,

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fedmpi.layout import Layout
 from fedmpi.layout import Tensor as Place
+from fedmpi.learn.batched.one_pass import Batches, PassRequest, PassResult
 from fedmpi.learn.batched.watched_modules import ForwardPass, watched
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.losses import loss_of
+from fedmpi.learn.relevance import at_output
 
 ALIGNED = 16  # float32 in 64 bytes: each client's weights begin at such a boundary
 QUAD = 4  # float32 in 16 bytes
@@ -32,63 +34,6 @@ def stacks(layout: Layout, device: str) -> bool:
     """
     kinds = {layer.kind for layer in layout.layers}
     return kinds <= (STACKED if device != "cpu" else STACKED - {"conv", "other"})
-
-
-@dataclass(frozen=True)
-class PassRequest:
-    """What is asked of the gradients of all clients of a chunk alike.
-
-    Attributes
-    ----------
-    error : str
-        The name of a loss.
-    lowest : int
-        The lowest layer that is differentiated.
-    by_rows : bool
-        Whether rows are dropped from the backward pass, those of each client its own.
-    activations : bool
-        Whether |raw output| is summed by row.
-    by_labels : bool
-        Whether outputs of some classes are taken as 0, of each client its own.
-    """
-
-    error: str = "cross-entropy"
-    lowest: int = 0
-    by_rows: bool = False
-    activations: bool = False
-    by_labels: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Batches:
-    """One batch for each of K clients; a short one is filled up with samples that do not count.
-
-    `x` [K, B, ...], the targets `y` [K, B, ...] on the device, `valid` bool[K, B] there, and
-    `count`, a list of K numbers of valid samples, which come first; 0 for a slot without a client.
-    """
-
-    x: Tensor
-    y: Tensor
-    valid: Tensor
-    count: Sequence[int]
-
-
-@dataclass(frozen=True, eq=False)
-class PassResult:
-    """What one pass over K clients' batches gave.
-
-    Attributes
-    ----------
-    loss : float32[K]
-        Mean over the valid samples of each client.
-    after : dict of str to float32[K, ...]
-        Running statistics by name, as they are after the pass.
-    activations : dict of int to float64[K, rows], by layer
-    """
-
-    loss: Tensor
-    after: dict[str, Tensor] = field(default_factory=dict)
-    activations: dict[int, Tensor] = field(default_factory=dict)
 
 
 class StackedModel:
@@ -113,6 +58,8 @@ class StackedModel:
     ----------
     size : int
         Coordinates of the layout, P, and what fills them up to a multiple of ALIGNED.
+    at_output : frozenset of int
+        The layers whose relevance is measured at the output (relevance.py).
     """
 
     def __init__(
@@ -129,6 +76,7 @@ class StackedModel:
         self.size = -(-layout.size // ALIGNED) * ALIGNED
         self.plain = copy.deepcopy(module).to(device).eval()
         self._module = copy.deepcopy(module).to(device).train()
+        self.at_output = at_output(self._module, layout)
         self._call = ForwardPass()
         watched(self._module, layout, self._call)
 
@@ -192,15 +140,24 @@ class StackedModel:
         moving = [_places(weights, t) for t in free]
         # A module may change its statistics in place.
         still = [_places(weights, t) if t.trained else _places(weights, t).clone() for t in held]
-        told = one(free, held), moving, still, batches, rows, [_places(into, t) for t in free]
+        gates = self._gates(asked, len(weights))
+        pulls = {number: torch.zeros_like(gate) for number, gate in gates.items()}
+        targets = [*(_places(into, t) for t in free), *pulls.values()]
+        told = one(free, held), [*moving, *gates.values()], still, batches, rows, targets
         if self.stacked:
-            return _stacked(*told)
+            return replace(_stacked(*told), pulls=pulls)
 
         def random(slot: int) -> AbstractContextManager[None]:
             own = draws[slot] if self.draws else None
             return nullcontext() if own is None else own.next_pass(self.device)
 
-        return _one_by_one(*told, random)
+        return replace(_one_by_one(*told, random), pulls=pulls)
+
+    def _gates(self, asked: PassRequest, width: int) -> dict[int, Tensor]:
+        """Return ones float32[K, rows] by layer: a loss has z dL/dz as its gradient by them."""
+        numbers = sorted(self.at_output) if asked.relevance else ()
+        rows = {n: self.layout.layers[n].rows for n in numbers if n >= asked.lowest}
+        return {n: torch.ones(width, size, device=self.device) for n, size in rows.items()}
 
     def _one(self, asked: PassRequest) -> Callable[..., Callable[..., Any]]:
         """Return what makes, for tensors, the loss of one client as a function of their values."""
@@ -208,10 +165,12 @@ class StackedModel:
         def of(free: list[Place], held: list[Place]) -> Callable[..., Any]:
             names = [t.name for t in (*free, *held)]
             statistics = [t.name for t in held if not t.trained]
+            measured, last = self._gates(asked, 0), len(free)
 
             def loss(moving, still, x, y, valid, rows):
-                self._call.begin(valid, rows if asked.by_rows else None, asked.activations)
-                state = dict(zip(names, (*moving, *still), strict=True))
+                gates = dict(zip(measured, moving[last:], strict=True))
+                self._call.begin(valid, rows if asked.by_rows else None, asked.activations, gates)
+                state = dict(zip(names, (*moving[:last], *still), strict=True))
                 with self._autocast():
                     # The module may write to its input, which other passes read.
                     outputs = functional_call(self._module, state, (x.clone(),)).float()

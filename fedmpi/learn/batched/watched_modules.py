@@ -1,5 +1,6 @@
 """The layers of a module that trains for many clients: batches filled up, rows dropped, sums."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -20,6 +21,8 @@ class ForwardPass:
         The samples that count; None for all.
     rows : list of bool[rows], by layer, or None
         The rows that stay in the backward pass; None for all.
+    gates : dict of int to float32[rows], by layer
+        Ones that the raw outputs are multiplied by, so that the loss can be differentiated by them.
     after : dict of str to float32[n]
         Running statistics by name, as they are after the pass.
     activations : dict of int to float64[rows]
@@ -29,8 +32,15 @@ class ForwardPass:
     def __init__(self) -> None:
         self.begin(None, None, False)
 
-    def begin(self, valid: Tensor | None, rows: list[Tensor] | None, activations: bool) -> None:
+    def begin(
+        self,
+        valid: Tensor | None,
+        rows: list[Tensor] | None,
+        activations: bool,
+        gates: Mapping[int, Tensor] | None = None,
+    ) -> None:
         """Begin a pass."""
+        self.gates = gates or {}
         self.valid, self.rows, self.measures = valid, rows, activations
         self.after: dict[str, Tensor] = {}
         self.activations: dict[int, Tensor] = {}
@@ -56,11 +66,13 @@ def _hook(call, number):
         if call.measures and kind in ("conv", "linear", "norm", "adapter"):
             found = _summed(raw.detach().abs(), row_axis(part), call.valid)
             call.activations[number] = call.activations.get(number, 0) + found
-        # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
-        if call.rows is None or kind == "embedding":
-            return None
         shape = [1] * raw.dim()
         shape[row_axis(part)] = -1
+        if number in call.gates:
+            output = raw = raw * call.gates[number].view(shape).to(raw.dtype)
+        # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
+        if call.rows is None or kind == "embedding":
+            return output
         kept = torch.where(call.rows[number].view(shape), raw, raw.detach())
         return kept if isinstance(output, Tensor) else (kept, *output[1:])
 
