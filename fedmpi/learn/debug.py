@@ -20,6 +20,7 @@ from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.losses import loss_of
 from fedmpi.learn.networks import Network
 from fedmpi.learn.one_by_one import ERRORS, OneByOne
+from fedmpi.learn.relevance import no_columns
 from fedmpi.plan import FULL, MECHANISMS, Backward, Plan
 
 
@@ -32,11 +33,14 @@ class Reference:
     layout : Layout
     initial : float32[P]
         Its weights as they were at first.
+    no_columns : str
+        Why the statistic "columns" has no meaning for it, if so.
     """
 
     def __init__(self, module: nn.Module, layout: Layout) -> None:
         self.module, self.layout = module, layout
         self._draws: Draws | None = None
+        self.no_columns = no_columns(module, layout)
         self._training, self._constants = Training(module), Constants(module, layout)
         for part in self.module.modules():
             if hasattr(part, "inplace"):

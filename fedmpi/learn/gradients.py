@@ -30,10 +30,13 @@ class Gradients(ABC):
         Why a rule chose this kind; empty if none did.
     at_output : frozenset of int
         The layers of which `pulls` can be asked for; see relevance.py.
+    no_columns : str
+        Why the statistic "columns" has no meaning for the network, if so.
     """
 
     reason = ""
     at_output: frozenset[int] = frozenset()
+    no_columns = ""
 
     def __init__(self, layout: Layout, weights: Vector, grad: Vector) -> None:
         self.layout, self.weights, self.grad = layout, weights, grad

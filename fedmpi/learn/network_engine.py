@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from fedmpi.arrays import AnyArray, Reals, Vector
+from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.networks import Networks
-from fedmpi.plan import Submodel
+from fedmpi.plan import Plan, Submodel
 
 
 class NetworkEngine(Engine):
@@ -44,6 +45,16 @@ class NetworkEngine(Engine):
 
     def part_of(self, submodel: Submodel | None, values: AnyArray | None) -> AnyArray | None:
         return self.networks.of(submodel).part_of(values)
+
+    def check(self, plan: Plan) -> None:
+        super().check(plan)
+        why = "columns" in plan.statistics and self.networks.of(plan.submodel).backend.no_columns
+        if why:
+            raise ConfigError(
+                f"model: {why}, so the relevance of what it reads (statistic 'columns') cannot be "
+                "measured; use linear layers and convolutions with groups = 1, all of them "
+                "trained, such as mlp or lenet5"
+            )
 
     def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
         return self._statistics(weights, x)

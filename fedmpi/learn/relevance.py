@@ -1,4 +1,6 @@
-"""Where the relevance of a layer's rows, -z dL/dz of its raw outputs z, is measured."""
+"""How the relevance of a layer's rows and inputs can be measured: -v dL/dv of their values v."""
+
+from collections import Counter
 
 from torch import nn
 
@@ -15,21 +17,34 @@ def at_output(module: nn.Module, layout: Layout) -> frozenset[int]:
     In all others it is -w dL/dw, summed over the weight and bias of a row. This lacks what is
     frozen, has too much of what other layers share, and is wrong with parameters of other names.
     """
-    holders: dict[int, int] = {}  # of each parameter, how many names it has
-    for _, parameter in module.named_parameters(remove_duplicate=False):
-        holders[id(parameter)] = holders.get(id(parameter), 0) + 1
-    names = {part: name for name, part in module.named_modules()}
-    layer_of = {tensor.name: tensor.layer for tensor in layout.tensors}
-    found = set()
+    alone, found = _alone(module), set()
     for number, parts in enumerate(layer_modules(module, layout)):
-        prefix = f"{names[parts[0]]}." if names[parts[0]] else ""
         own = dict(parts[0].named_parameters(recurse=False))
-        plain = all(
-            name in ("weight", "bias")
-            and layer_of.get(prefix + name) == number
-            and holders[id(parameter)] == 1
-            for name, parameter in own.items()
-        )
+        plain = all(name in ("weight", "bias") and p in alone for name, p in own.items())
         if kind_of(parts[0]) in OUTPUTS and not plain:
             found.add(number)
     return frozenset(found)
+
+
+def no_columns(module: nn.Module, layout: Layout) -> str:
+    """Return why the statistic "columns" has no meaning for a layer; "" if it has for all.
+
+    It has where the weight has a column for each input, and is trained for this layer alone.
+    """
+    alone = _alone(module)
+    for layer, parts in zip(layout.layers, layer_modules(module, layout), strict=True):
+        part = parts[0]
+        if kind_of(part) not in OUTPUTS | {"embedding"}:
+            return f"the weights of layer {layer.name}, a {type(part).__name__}, lie in no columns"
+        if getattr(part, "groups", 1) != 1:
+            return f"layer {layer.name} has {part.groups} groups, which read different channels"
+        if part.weight is not None and part.weight not in alone:
+            return f"the weight of layer {layer.name} is frozen or shared with another layer"
+    return ""
+
+
+def _alone(module: nn.Module) -> set[nn.Parameter]:
+    """Return the parameters that are trained and have one name."""
+    named = [parameter for _, parameter in module.named_parameters(remove_duplicate=False)]
+    times = Counter(named)
+    return {parameter for parameter in named if parameter.requires_grad and times[parameter] == 1}

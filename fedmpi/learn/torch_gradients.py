@@ -13,7 +13,7 @@ from fedmpi.learn.kinds import BATCH_NORMS
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
 from fedmpi.learn.loss_functions import of_labels
 from fedmpi.learn.losses import loss_of
-from fedmpi.learn.relevance import at_output
+from fedmpi.learn.relevance import at_output, no_columns
 from fedmpi.learn.taps import Tap
 from fedmpi.plan import FULL
 
@@ -43,7 +43,7 @@ class TorchGradients(Gradients):
         super().__init__(layout, self._flat.numpy(), self._flat_grad.numpy())
         bind(module, layout, self._flat)
         self._training, self._constants = Training(module), Constants(module, layout)
-        self.at_output = at_output(module, layout)
+        self.at_output, self.no_columns = at_output(module, layout), no_columns(module, layout)
         self._kept = _kept_by_hand(module, layout)
         self._shared = _shared(module)
         self._taps = [Tap(parts[0]) for parts in layer_modules(module, layout)]

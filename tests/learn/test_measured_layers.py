@@ -5,12 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from fedmpi.errors import ConfigError
 from fedmpi.learn.kinds import kind_of
 from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.lora import Lora
 from fedmpi.plan import Backward
 from tests.learn.test_mechanisms import (
     CLASSES,
+    OTHERS,
     chain,
     close,
     compare,
@@ -18,7 +20,6 @@ from tests.learn.test_mechanisms import (
     plan_of,
     reports,
     seeded,
-    single,
 )  # fmt: skip
 
 
@@ -48,6 +49,22 @@ def test_activations_of_layers_without_kernels_are_measured_alike(name, build):
     mine, debug = engine(name, build), engine("debug", build)
     plan = plan_of(mine.layout, statistics=("activations",))
     compare(reports(mine, plan), reports(debug, plan))
+
+
+def single():
+    """Two layers of one unit."""
+    return nn.Sequential(
+        nn.Conv2d(2, 1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 1), nn.Linear(1, CLASSES)
+    )
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_unit_alone_in_its_layer_has_its_relevance(name):
+    mine, debug = engine(name, single), engine("debug", single)
+    plan = plan_of(mine.layout, statistics=("relevance",))
+    found = reports(mine, plan)
+    compare(found, reports(debug, plan))
+    assert found[0].statistics["relevance"][0].any()
 
 
 def frozen(*names):
@@ -115,3 +132,32 @@ def test_relevance_is_the_derivative_by_a_gate_on_the_outputs(build):
     loss = nn.functional.cross_entropy(module(torch.tensor(x)), torch.tensor(y), reduction="sum")
     expected = torch.autograd.grad(-loss, gates)
     close(np.concatenate(report.statistics["relevance"]), torch.cat(expected).numpy())
+
+
+def transposed():
+    return nn.Sequential(
+        nn.ConvTranspose2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(192, CLASSES)
+    )
+
+
+def grouped():
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(64, CLASSES)
+    )
+
+
+@pytest.mark.parametrize("name", ["torch", "batched", "stacked", "debug"])
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        (grouped, "layer 0 has 2 groups"),
+        (transposed, "layer 0, a ConvTranspose2d, lie in no columns"),
+        (WEIGHT, "the weight of layer 4 is frozen or shared"),
+        (tied, "the weight of layer 3 is frozen or shared"),
+    ],
+)
+def test_columns_of_weights_that_have_none_are_refused(name, build, why):
+    made = engine(name, build)
+    plan = plan_of(made.layout, statistics=("columns",))
+    with pytest.raises(ConfigError, match=rf"model: .*{why}.*'columns'.*groups = 1"):
+        reports(made, plan)

@@ -52,13 +52,6 @@ def groups():
     )  # fmt: skip
 
 
-def single():
-    """Two layers of one unit."""
-    return nn.Sequential(
-        nn.Conv2d(2, 1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 1), nn.Linear(1, CLASSES)
-    )
-
-
 def seeded(build, **options):
     """Return a module with weights that depend on its shape alone."""
     module, rng = build(**options), np.random.default_rng(3)
@@ -236,7 +229,7 @@ def test_an_engine_does_what_the_debug_engine_does(name, mechanism, optimizer):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("build", [residual, groups, single])
+@pytest.mark.parametrize("build", [residual, groups])
 @pytest.mark.parametrize(
     "mechanism", ["backward.rows", "control", "statistics.relevance", "statistics.activations"]
 )

@@ -17,7 +17,7 @@ from fedmpi.learn.batched.one_pass import Batches, PassRequest, PassResult
 from fedmpi.learn.batched.watched_modules import ForwardPass, watched
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.losses import loss_of
-from fedmpi.learn.relevance import at_output
+from fedmpi.learn.relevance import at_output, no_columns
 
 ALIGNED = 16  # float32 in 64 bytes: each client's weights begin at such a boundary
 QUAD = 4  # float32 in 16 bytes
@@ -60,6 +60,8 @@ class StackedModel:
         Coordinates of the layout, P, and what fills them up to a multiple of ALIGNED.
     at_output : frozenset of int
         The layers whose relevance is measured at the output (relevance.py).
+    no_columns : str
+        Why the statistic "columns" has no meaning for the network, if so.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class StackedModel:
         self.size = -(-layout.size // ALIGNED) * ALIGNED
         self.plain = copy.deepcopy(module).to(device).eval()
         self._module = copy.deepcopy(module).to(device).train()
-        self.at_output = at_output(self._module, layout)
+        self.at_output, self.no_columns = at_output(module, layout), no_columns(module, layout)
         self._call = ForwardPass()
         watched(self._module, layout, self._call)
 
