@@ -44,7 +44,7 @@ def text(names, found):
             rows.append((*((name, saved) if number == 0 else ("", "")), score, *cells))
     lines = [f"accuracy % as FedSkel's framework scores (last: mean of {LAST} evaluations; best:",
              "the best one; saved: bytes; in brackets and saved: against the first run):"]
-    return "\n".join(lines + quantities.columns(rows, right={1, 3, 4}))
+    return "\n".join(lines + quantities.columns(rows, {1, 3, 4}, quantities.WIDTH, joined={3, 4}))
 
 
 def _cell(here, first, score, of):

@@ -180,11 +180,11 @@ def text(names, views):
                 _share(found["lg_fedavg"]), *_inference_cells(found["inference"], first),
             )  # fmt: skip
         rows.append((name, *cells))
-    lines = [
-        "as each paper counts (all: the whole run; inference: a sample through the last model,",
-        "saved: against the first run; others: a client in a round):",
-    ]
-    return "\n".join(lines + quantities.columns(rows, right=set(range(1, len(HEAD)))))
+    lines = quantities.paragraph(
+        "as each paper counts (all: the whole run; inference: a sample through the last model; "
+        "saved: against the first run; others: a client in a round):")
+    right, joined = set(range(1, len(HEAD))), {HEAD.index("up"), HEAD.index("saved")}
+    return "\n".join(lines + quantities.columns(rows, right, quantities.WIDTH, joined))
 
 
 def _share(value):

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedmpi.cli.terminal import can_show, printable
+from fedmpi.errors import ConfigError
 
 VIEWS = ("traffic", "fedskel")  # of compare
 
@@ -51,7 +52,7 @@ def _add_compare(verbs):
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .svg, .pdf")
     parser.add_argument("--figure", type=Path, metavar="FILE",
                         help="draw mean and spread over seeds for a paper: .pdf, .svg, .png")
-    parser.add_argument("--columns", type=int, choices=(1, 2), default=2,
+    parser.add_argument("--columns", type=int, choices=(1, 2),
                         help="columns of a page that the figure fills (default 2)")
     parser.add_argument("--each", action="store_true",
                         help="a row for each run, also where runs differ in the seed alone")
@@ -103,6 +104,9 @@ def compare(args):
 
     for place, out in args.stray:
         args.outs.insert(place, out)
+    if args.columns and not args.figure:
+        raise ConfigError(f"--columns {args.columns}: is for a figure; add --figure FILE, or "
+                          "leave it out")
     view, runs = _view(args.views), opened(args.outs)
     comparison = comparison_of(runs, args.target)
     if args.plot:
@@ -113,7 +117,7 @@ def compare(args):
     if args.figure:
         from fedmpi.analysis.paper import figure
 
-        figure(runs, str(args.figure), args.columns, comparison.target)
+        figure(runs, str(args.figure), args.columns or 2, comparison.target)
         print(f"figure in {args.figure}", file=sys.stderr)
     found = seeds.rows(runs, comparison.target)
     rows, counted = comparison.rows, [view[0](run) for run in runs] if view else []

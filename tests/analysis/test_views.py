@@ -105,7 +105,8 @@ def test_shares_of_clients_are_unknown_without_rows_of_clients(tmp_path):
     found = views.view(run)
     assert (found["lotteryfl"], found["lg_fedavg"]) == (None, None)
     assert found["fedlp"] == 11 + 4 * 7 / 8 + 2
-    assert views.text(["a"], [found]).splitlines()[-1].split()[-5:-3] == ["-", "-"]
+    upper, _ = views.text(["a"], [found]).split("\n\n")  # inference has the lower table
+    assert upper.splitlines()[-1].split()[-2:] == ["-", "-"]
 
 
 def test_inference_is_that_of_the_last_model_against_the_first_run(tmp_path):
@@ -117,6 +118,7 @@ def test_inference_is_that_of_the_last_model_against_the_first_run(tmp_path):
     found = [views.view(run) for run in runs]
     assert [view["inference"] for view in found] == [2e6, 0.98e6, None]
     lines = views.text(["dense", "gated", "old"], found).splitlines()
+    assert max(map(len, lines)) <= 80
     assert [line.split()[-2:] for line in lines[-2:]] == [["51", "%"], ["-", "-"]]
     assert lines[-2].split()[-3] == "0.98" and lines[-3].split()[-3:] == ["2", "0", "%"]
 
@@ -130,7 +132,8 @@ def test_runs_without_weights_have_no_views(tmp_path):
         views.view(write(tmp_path / "c.h5", 2, {"name": "feddst"}))
     text = views.text(["a", "b"], [None, None])
     assert "nan" not in text
-    assert text.splitlines()[-1].split() == ["b", *"---------"]
+    shown = [line for line in text.splitlines() if line.startswith("b ")]
+    assert " ".join(shown).split() == ["b", *"-------", "b", *"--"]
 
 
 def test_scores_are_last_and_best_of_three_models(tmp_path):
@@ -153,7 +156,7 @@ def test_the_switch_shows_them_and_json_holds_them(tmp_path, run_fedmpi):
     shown = run_fedmpi("compare", path, "--views", "--no-curves")
     assert shown.returncode == 0
     lines = shown.stdout.splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 80
     assert any(line.split()[:4] == ["dense", "12", "kB", "22"] for line in lines)
     shown = run_fedmpi("compare", "--views", "fedskel", path, "--no-curves")
     assert any(line.split()[:3] == ["mean", "of", "own"] for line in shown.stdout.splitlines())
@@ -161,3 +164,10 @@ def test_the_switch_shows_them_and_json_holds_them(tmp_path, run_fedmpi):
     assert rows[0]["views"]["fedlp"] == 22
     rows = json.loads(run_fedmpi("compare", path, "--json").stdout)["rows"]
     assert "views" not in rows[0]
+
+
+def test_columns_of_a_figure_without_a_figure_are_refused(tmp_path, run_fedmpi):
+    write(tmp_path / "a.h5", 2, {"name": "fedavg"})
+    shown = run_fedmpi("compare", tmp_path / "a.h5", "--columns", "1")
+    assert shown.returncode == 2 and not shown.stdout
+    assert "--columns 1: is for a figure; add --figure FILE" in shown.stderr
