@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedmpi.cli.machine import mpiexec
@@ -65,14 +66,14 @@ def sweep(args):
     if args.dry_run:
         print(plans.table(plan.points), end="")
     print(f"{len(plan.points)} points, {len(todo)} not finished")
-    before = None
     if not args.dry_run:
         folder.mkdir(parents=True, exist_ok=True)
-        before = _table_in(folder)
-        plans.write_table(folder, plan.points)
     if args.submit and todo:
-        return _submit(args, plan, folder, todo, before)
-    return None if args.dry_run else _run_here(args, plan, folder, todo)
+        return _submit(args, plan, folder, todo)
+    if args.dry_run:
+        return None
+    plans.write_table(folder, plan.points)
+    return _run_here(args, plan, folder, todo)
 
 
 def _unfinished(plan, folder):
@@ -167,21 +168,9 @@ def launcher():
     return found
 
 
-def _table_in(folder):
-    """Return the bytes of points.tsv in a folder, None if there is none."""
-    path = folder / "points.tsv"
-    return path.read_bytes() if path.is_file() else None
-
-
-def _submit(args, plan, folder, todo, before):
-    """Submit the points `todo` that no job has yet, in as many arrays as are needed.
-
-    If the batch system refuses the first job of the folder, points.tsv is again what it was
-    `before`: no job reads it.
-    """
+def _submit(args, plan, folder, todo):
+    """Submit the points `todo` that no job has yet, in as many arrays as are needed."""
     from fedmpi.scheduler import snapshot
-    from fedmpi.scheduler import sweep as plans
-    from fedmpi.scheduler.command import RefusedError
 
     kept = snapshot.Snapshot(folder / "sweep.job")
     if args.pack:
@@ -195,22 +184,30 @@ def _submit(args, plan, folder, todo, before):
         taken, arrays = _arrays(args, plan, folder, submission, kept, todo)
         if arrays:
             _keep_base(kept, plan, taken)
-            plans.write_table(folder, plan.points)  # which a refused submission may have put back
-            try:
+            with _table(folder, plan, kept):
                 _submit_arrays(args, submission, kept, arrays)
-            except RefusedError:
-                if not kept.record.stat().st_size:
-                    _put_back(folder / "points.tsv", before)
-                raise
             print(f"  tail -F {folder}/*.log\nafterwards: fedmpi compare {folder}/*.h5")
 
 
-def _put_back(path, before):
-    """Give the file at `path` the bytes `before`; remove it if there were none."""
-    if before is None:
-        path.unlink(missing_ok=True)
-    else:
-        path.write_bytes(before)
+@contextmanager
+def _table(folder, plan, kept):
+    """Write points.tsv for the jobs that the block submits.
+
+    If the batch system refuses the first job of the folder, the table is again as it was before:
+    no job reads it.
+    """
+    from fedmpi.scheduler import sweep as plans
+    from fedmpi.scheduler.command import RefusedError
+
+    path = folder / "points.tsv"
+    before = path.read_bytes() if path.is_file() else None
+    plans.write_table(folder, plan.points)
+    try:
+        yield
+    except RefusedError:
+        if not kept.record.stat().st_size:
+            path.unlink() if before is None else path.write_bytes(before)
+        raise
 
 
 def _arrays(args, plan, folder, submission, kept, todo):

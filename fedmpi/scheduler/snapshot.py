@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import shutil
 import sys
 from contextlib import contextmanager
@@ -87,7 +88,8 @@ class Snapshot:
     def alone(self):
         """Keep other submissions of the result out while the block runs. Raises ResultError.
 
-        A new folder goes again if the batch system refuses the first job of the block.
+        A new folder goes again if the block finds that nothing can be submitted, or if the batch
+        system refuses its first job.
         """
         new = not self.folder.exists()
         try:
@@ -104,9 +106,12 @@ class Snapshot:
                                   "wait for it to end") from None
             except OSError:
                 pass  # a file system that knows no locks
+            if not _bears(file, self.record):
+                raise ResultError(f"{self.folder}: another submission, which was refused, has just "
+                                  "removed it; give the same command again")
             try:
                 yield
-            except RefusedError:
+            except (ConfigError, RefusedError):
                 if new and not self.record.stat().st_size:
                     shutil.rmtree(self.folder, ignore_errors=True)
                 raise
@@ -134,6 +139,14 @@ class Snapshot:
             raise ConfigError(f"{self.record}: cannot be read; move it away") from None
         rows = [row.split() for row in rows]
         return [row for row in rows if len(row) == 4 and row[0] in schedulers]
+
+
+def _bears(file, path):
+    """Say whether an open file still has its name `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def state_of(out, schedulers, environ):

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def write_table(folder, points):
         raise ConfigError(f"{path}: holds another sweep, which jobs may still read; "
                           "choose another folder (more seeds may join a sweep)")
     if text != old:
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}.part")  # another shell may write the same table
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     return path

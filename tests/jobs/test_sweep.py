@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -206,6 +207,22 @@ def test_a_second_submission_waits_for_the_first(two_seeds, tmp_path):
     with kept.alone(), pytest.raises(ResultError, match="another submission is under way"):
         args.verb(args)
     assert [path.name for path in kept.folder.iterdir()] == ["submitted"]
+
+
+def test_a_submission_whose_folder_goes_is_refused(tmp_path, monkeypatch):
+    """It held the lock of a removed file, and a third command could submit the same points."""
+    kept = Snapshot(tmp_path / "sweep.job")
+    monkeypatch.setattr("fcntl.flock", lambda *_: shutil.rmtree(kept.folder))
+    with pytest.raises(ResultError, match="has just removed it"), kept.alone():
+        pytest.fail("it went on")
+
+
+def test_what_cannot_be_submitted_leaves_no_files(two_seeds, tmp_path):
+    words = ["sweep", str(two_seeds), "-o", str(tmp_path / "out"), "--submit"]
+    args = cli.parse(cli._parser(), [*words, "--scheduler", "flux", "--parallel", "1"])
+    with pytest.raises(ConfigError, match="Flux has no arrays"):
+        args.verb(args)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_result_is_compared_as_its_file_keeps_it():
