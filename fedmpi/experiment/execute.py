@@ -149,7 +149,9 @@ def _rounds(simulation, writer, out, began, progress, watch):
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
-        if simulation.next_round % config.checkpoint_every == 0 and budget.allows(comm):
+        last = simulation.stopping or simulation.next_round >= config.rounds  # _finish keeps it
+        due = not last and simulation.next_round % config.checkpoint_every == 0
+        if due and budget.allows(comm):
             budget.keep(simulation, writer, out, row.columns["wall_time"])
         simulation.recorded = perf_counter() - over
 
