@@ -60,7 +60,7 @@ def _columns(group: str, shape: str, text: str) -> tuple[Column, ...]:
 
 ROOT = (
     Column("fedmpi_schema", TEXT, "", "", "version of this table; a new first number is not read"),
-    Column("software_version", TEXT, "", "", "version of fedmpi that wrote the file"),
+    Column("software_version", TEXT, "", "", "version of fedmpi of the (last) start"),
     Column("status", TEXT, "", "", "one of " + ", ".join(RUN_STATUS)),
     Column("rounds", "<i8", "", "1", "number of whole rounds, R"),
     Column("ranks", "<i8", "", "1", "number of MPI ranks of the (last) start"),

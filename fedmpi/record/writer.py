@@ -124,7 +124,8 @@ class Writer:
         if not 0 <= rounds <= held:
             raise ResultError(f"{path}: holds {held} rounds, so it cannot go on after "
                               f"{rounds}; resume it from its own checkpoint")
-        root = {"status": "running", "rounds": rounds, "ranks": ranks, "updated": utc_now()}
+        root = {"status": "running", "rounds": rounds, "ranks": ranks, "updated": utc_now(),
+                "software_version": __version__}
         with guarded(path), replacement(path, True) as part, store.changed(part) as file:
             store.cut(file, rounds, ranks)
             if resolved is not None:

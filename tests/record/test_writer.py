@@ -219,6 +219,13 @@ def test_a_run_cut_and_continued_equals_one_never_stopped(tmp_path, kept):
     assert contents(path) == contents(whole)
 
 
+def test_the_version_is_that_of_the_last_start(path, monkeypatch):
+    sample.write(path, rounds=2, status="stopped")
+    monkeypatch.setattr(writer, "__version__", "9.9")
+    Writer.reopen(path, 2)
+    assert reader.open(path).software_version == "9.9"
+
+
 def test_a_run_may_go_on_with_other_ranks(path):
     sample.write(path, rounds=2, ranks=2, status="stopped")
     more = Writer.reopen(path, 2, ranks=3)
