@@ -63,25 +63,23 @@ def draw(counts, path, title=""):
     root so that small shares show. More than 200 clients are sorted by their largest class,
     then by size; beyond 1,000 a column is the mean of neighbours in that order. Raises
     ResultError without matplotlib (extra [analysis]), ConfigError for another suffix than
-    .png, .svg or .pdf.
+    .png, .svg or .pdf. Of a single class, as of samples drawn on demand, there are only sizes.
     """
     columns, step = columns_of(counts)
-    sizes = columns.sum(axis=1)
-    share = np.ma.masked_equal((columns / np.maximum(sizes, 1e-9)[:, None]).T, 0)
-    figure = sheet(path, (10, 4 + min(len(share), 40) * 0.07))
-    from matplotlib.colors import PowerNorm  # after sheet, which knows what to say without it
-
-    top, middle = figure.subplots(2, 1, height_ratios=[1, 2.4], sharex=True)
+    sizes, classes = columns.sum(axis=1), counts.shape[1]
     edges = np.minimum(np.arange(len(sizes) + 1) * step, len(counts)) - 0.5
-    top.stairs(sizes, edges, fill=True, color="#4c6a92")
-    image = middle.pcolormesh(
-        edges, np.arange(len(share) + 1) - 0.5, share, cmap="magma_r", norm=PowerNorm(0.5, 0, 1)
-    )
-    _label(top, middle, len(counts), len(share), step)
+    if classes == 1:
+        figure = sheet(path, (10, 3))
+        top = bottom = figure.subplots()
+    else:
+        figure = sheet(path, (10, 4 + min(classes, 40) * 0.07))
+        top, bottom = figure.subplots(2, 1, height_ratios=[1, 2.4], sharex=True)
+        _draw_shares(figure, top, bottom, columns, edges)
+    _draw_sizes(top, sizes, edges)
     top.set_title(title or f"{len(counts):,} clients, {counts.sum():,} samples", loc="left")
-    bar = figure.colorbar(image, ax=[top, middle], pad=0.01)
-    bar.set_label("share of the client's samples")
-    bar.set_ticks([0, 0.02, 0.1, 0.25, 0.5, 0.75, 1])
+    bottom.set_xlabel(order(len(counts), step, classes))
+    bottom.set_xlim(edges[0], edges[-1])
+    bottom.xaxis.get_major_locator().set_params(integer=True)
     save(figure, path)
 
 
@@ -98,22 +96,36 @@ def columns_of(counts, most=COLUMNS):
     return np.add.reduceat(counts, starts) / clients[:, None], step
 
 
-def order(clients, step):
+def order(clients, step, classes):
     """Return the title of the axis of `clients`, of which a column shows `step`."""
-    label = "client" if clients <= IN_ORDER else "clients, sorted by largest class, then by size"
+    by = "size" if classes == 1 else "largest class, then by size"
+    label = "client" if clients <= IN_ORDER else f"clients, sorted by {by}"
     return label + (f" (means of {step})" if step > 1 else "")
 
 
-def _label(top, middle, clients, classes, step):
-    for axes in (top, middle):
-        axes.spines[["top", "right"]].set_visible(False)
-    top.set_ylabel("samples")
-    top.set_ylim(0, None)
-    top.yaxis.set_major_formatter("{x:,.0f}")
-    top.grid(axis="y", alpha=0.3)
+def _draw_sizes(axes, sizes, edges):
+    """Draw how many samples each column's client holds."""
+    axes.stairs(sizes, edges, fill=True, color="#4c6a92")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylabel("samples")
+    axes.set_ylim(0, None)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _draw_shares(figure, top, axes, columns, edges):
+    """Draw the shares of the classes, float64[columns, classes], below the axes `top`."""
+    from matplotlib.colors import PowerNorm  # after sheet, which knows what to say without it
+
+    classes = columns.shape[1]
+    share = (columns / np.maximum(columns.sum(axis=1), 1e-9)[:, None]).T
+    image = axes.pcolormesh(edges, np.arange(classes + 1) - 0.5, np.ma.masked_equal(share, 0),
+                            cmap="magma_r", norm=PowerNorm(0.5, 0, 1))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylabel("class")
+    axes.set_yticks(np.arange(0, classes, 1 if classes <= 20 else 10))
+    axes.set_ylim(classes - 0.5, -0.5)
     top.tick_params(axis="x", labelbottom=False)
-    middle.set_xlabel(order(clients, step))
-    middle.set_ylabel("class")
-    middle.xaxis.get_major_locator().set_params(integer=True)
-    middle.set_yticks(np.arange(0, classes, 1 if classes <= 20 else 10))
-    middle.set_ylim(classes - 0.5, -0.5)
+    bar = figure.colorbar(image, ax=[top, axes], pad=0.01)
+    bar.set_label("share of the client's samples")
+    bar.set_ticks([0, 0.02, 0.1, 0.25, 0.5, 0.75, 1])

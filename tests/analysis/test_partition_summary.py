@@ -46,6 +46,24 @@ def test_draw_makes_a_png_that_is_not_blank(tmp_path, rng, clients, classes):
     assert pixels.shape[1] == 1500 and pixels.std() > 0.05
 
 
+def test_of_a_single_class_only_the_sizes_are_drawn(tmp_path, rng):
+    """The classes were one black field, and the clients sorted by a class that they do not have."""
+    figure = pytest.importorskip("matplotlib.figure")
+    drawn = []
+
+    class Kept(figure.Figure):
+        """A Figure that the test sees."""
+
+        def savefig(self, *words, **more):
+            drawn.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure, "Figure", Kept)
+        draw(rng.integers(1, 9, (201, 1)), str(tmp_path / "who.png"))
+    (axes,) = drawn[0].axes
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("samples", "clients, sorted by size")
+
+
 def test_another_suffix_and_a_missing_matplotlib_are_told(tmp_path, monkeypatch):
     counts = np.eye(4, dtype=np.int64)
     with pytest.raises(ConfigError, match=r"must end in .png, .svg, .pdf"):

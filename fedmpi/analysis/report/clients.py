@@ -46,7 +46,8 @@ def drawings(counts):
     """Return the figures of int64[K, classes]: sizes, and the shares of classes."""
     shown = classes_of(counts)
     columns, step = partition_summary.columns_of(shown, max(20, min(200, CELLS // shown.shape[1])))
-    sizes, title = columns.sum(axis=1), partition_summary.order(len(counts), step)
+    sizes, title = columns.sum(axis=1), partition_summary.order(
+        len(counts), step, counts.shape[1])
     frame = PlotArea((0.0, float(len(columns) * step)), (0.0, ceiling(sizes.max())))
     x = frame.across(np.arange(len(columns) + 1.0) * step)
     area = tag("path", class_="p0", d=steps(x, frame.up(sizes), frame.up(0.0)))
