@@ -27,11 +27,10 @@ def table(run, *, clients=False, columns=None, format="tsv"):
     source = run.clients if clients else run.rounds
     names = check_columns(source, columns)
     columns = [source[name] for name in names]
-    forms = [_status if clients and name == "status" else None for name in names]
+    forms = [_status if clients and name == "status" else str for name in names]
     if format == "json":
-        return _json_lines(names, _rows(columns, forms))
-    separator = "\t" if format == "tsv" else ","
-    return _separated_lines(names, _rows(columns, [form or str for form in forms]), separator)
+        return _json_lines(names, _rows(columns, list(map(_in_json, columns, forms))))
+    return _separated_lines(names, _rows(columns, forms), "\t" if format == "tsv" else ",")
 
 
 def check_columns(source, columns):
@@ -49,16 +48,14 @@ def check_columns(source, columns):
 
 
 def _rows(columns, forms):
-    """Yield the rows of columns as tuples; only those of a block are objects at a time."""
+    """Yield the rows of columns as tuples of text; only those of a block are texts at a time."""
     for start in range(0, len(columns[0]), BLOCK):
         blocks = [column[start : start + BLOCK] for column in columns]
         yield from zip(*map(_values, blocks, forms), strict=True)
 
 
 def _values(values, form):
-    """Return an array as a list, in which `form`, if any, is called once for each equal value."""
-    if form is None:
-        return values.tolist()
+    """Return an array as a list of texts; `form` is called once for each of its equal values."""
     bits, places = np.unique(values.view(f"u{values.itemsize}"), return_inverse=True)
     if 2 * len(bits) > len(values):
         return list(map(form, values.tolist()))
@@ -70,19 +67,28 @@ def _status(code):
     return dict(enumerate(schema.CLIENT_STATUS)).get(code, str(code))
 
 
+def _in_json(column, form):
+    """Return the function that gives a value of a column as JSON; `form` gives it as text."""
+    if form is not str:
+        return lambda value: json.dumps(form(value))
+    if column.dtype.kind == "f":
+        return lambda value: str(value) if math.isfinite(value) else "null"
+    return str
+
+
 def _separated_lines(names, rows, separator):
     yield separator.join(names)
     yield from map(separator.join, rows)
 
 
 def _json_lines(names, rows):
-    line = None
+    pairs = ", ".join(json.dumps(name).replace("%", "%%") + ": %s" for name in names)
+    form, line = "{" + pairs + "}", ""
     yield "["
     for row in rows:
         if line:
             yield line + ","
-        finite = [None if isinstance(v, float) and not math.isfinite(v) else v for v in row]
-        line = json.dumps(dict(zip(names, finite, strict=True)))
+        line = form % row
     if line:
         yield line
     yield "]"
