@@ -9,7 +9,7 @@ const save = (name, type, text) => {
 };
 const PAINT = ["fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width",
   "stroke-dasharray", "stroke-linejoin", "font-size", "text-anchor", "display"];
-const drawing = (svg) => { // with the colours that the page's style gives it
+const drawing = (svg) => { // with the colours that the page's style gives it, and its paper
   const copy = svg.cloneNode(true);
   const parts = [...svg.querySelectorAll("*")], copies = [...copy.querySelectorAll("*")];
   parts.forEach((part, i) => {
@@ -20,6 +20,10 @@ const drawing = (svg) => { // with the colours that the page's style gives it
   const about = { width, height, "font-family": "sans-serif" };
   for (const [key, value] of Object.entries(about)) copy.setAttribute(key, value);
   for (const key of Object.keys(copy.dataset)) delete copy.dataset[key];
+  const paper = document.createElementNS(svg.namespaceURI, "rect");
+  const box = { width, height, fill: getComputedStyle(document.body).backgroundColor };
+  for (const [key, value] of Object.entries(box)) paper.setAttribute(key, value);
+  copy.querySelector("title").after(paper);
   return new XMLSerializer().serializeToString(copy);
 };
 const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
@@ -27,8 +31,8 @@ const curves = (svg) => [`curve,${svg.dataset.unit},value`,
   ...[...svg.querySelectorAll("path.line")].flatMap((path) =>
     path.dataset.points.split(" ").map((pair) => `${quoted(path.dataset.name)},${pair}`)),
 ].join("\n");
-const cells = (table) => [...table.rows].map((row) =>
-  [...row.cells].map((cell) => quoted(cell.innerText.trim().replace(/\s+/g, " "))).join(",")).join("\n");
+const cells = (table) => [...table.rows].map((row) => [...row.cells].map((cell) =>
+  quoted(cell.innerText.trim().replace(/\s+/g, " "))).join(",")).join("\n");
 const offer = (place, name, ways) => {
   const line = document.createElement("div");
   line.className = "save";
@@ -66,12 +70,13 @@ const shown = (value) => String(Number(value.toPrecision(3)));
 
 for (const svg of document.querySelectorAll("svg.lines")) {
   const [left, right, top, bottom] = numbers(svg.dataset.area);
-  const [x0, x1] = numbers(svg.dataset.x), [y0, y1] = numbers(svg.dataset.y);
+  const [x0, x1] = numbers(svg.dataset.x);
   const width = svg.viewBox.baseVal.width;
   const lines = [...svg.querySelectorAll("path.line")].map((path) => ({
     name: path.dataset.name,
     group: path.parentNode,
-    points: path.getAttribute("d").slice(1).split(" ").map((pair) => pair.split(",").map(Number)),
+    points: path.getAttribute("d").slice(1).split(" ").map((pair) => Number(pair.split(",")[0])),
+    values: path.dataset.points.split(" ").map((pair) => Number(pair.split(",")[1])),
   }));
   const rule = document.createElementNS(svg.namespaceURI, "path");
   rule.setAttribute("class", "rule");
@@ -83,11 +88,11 @@ for (const svg of document.querySelectorAll("svg.lines")) {
     const at = (event.clientX - box.left) / box.width * width;
     if (at < left || at > right) { hide(); return; }
     const rows = [];
-    for (const { name, group, points } of lines) {
+    for (const { name, group, points, values } of lines) {
       if (getComputedStyle(group).display === "none") continue;
-      if (at < points[0][0] - 4 || at > points[points.length - 1][0] + 4) continue;
-      const near = points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a);
-      rows.push([y0 + (bottom - near[1]) / (bottom - top) * (y1 - y0), name]);
+      if (at < points[0] - 4 || at > points[points.length - 1] + 4) continue;
+      const far = points.map((x) => Math.abs(x - at));
+      rows.push([values[far.indexOf(Math.min(...far))], name]);
     }
     rows.sort((a, b) => b[0] - a[0]);
     const x = x0 + (at - left) / (right - left) * (x1 - x0);
