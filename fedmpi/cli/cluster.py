@@ -33,7 +33,7 @@ def submit(args):
     The job runs the configuration as it is now, even if the file changes later. With --resume it
     continues OUT, and --set changes the keys that may change in a resumed run.
     """
-    from fedmpi.experiment import resolve
+    from fedmpi.experiment import device_files, resolve
     from fedmpi.record.writer import check_target
     from fedmpi.scheduler import snapshot
     from fedmpi.scheduler.options import check_path
@@ -55,7 +55,7 @@ def submit(args):
     kept = snapshot.Snapshot(out.with_suffix(".job"))
     _refuse_another(kept, out)
     begun, later = ([], args.overrides) if args.resume else (args.overrides, [])
-    files = resolve.named_files(text, args.config, begun)
+    files = device_files.by_name(text, args.config, begun)
     digests = snapshot.digests(resolved.values(), files, args.config)
     submission = Submission(args, resolved.config.run.name)
     script = submission.script.one(kept, out, begun, later, digests)

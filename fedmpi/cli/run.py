@@ -58,14 +58,14 @@ def run(args):
     Ctrl-C lets the current client finish, saves everything and ends with exit code 75; `resume`
     continues.
     """
-    from fedmpi.experiment import resolve
+    from fedmpi.experiment import device_files, resolve
 
     def read():
         from fedmpi.record.writer import check_target  # imports h5py, on rank 0 alone
 
         text = text_of(args.config)
         check_target(args.out, args.overwrite)
-        devices = resolve.device_files(text, args.config, args.overrides)
+        devices = device_files.by_key(text, args.config, args.overrides)
         return {"text": text, "devices": devices}
 
     return _on_all_ranks(

@@ -274,10 +274,10 @@ def _scripts(args, plan, folder, submission, kept, parts, paths):
 
 def _keep_base(kept, plan, taken):
     """Keep the experiment that all points change; jobs that wait may not be given another."""
-    from fedmpi.experiment import resolve
+    from fedmpi.experiment import device_files
 
     text = text_of(plan.base)
     if taken and kept.config.exists() and kept.config.read_text(encoding="utf-8") != text:
         raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run as it "
                           "was; wait for them, or choose another folder")
-    kept.keep(text, resolve.named_files(text, plan.base))
+    kept.keep(text, device_files.by_name(text, str(plan.base)))

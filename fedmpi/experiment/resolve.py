@@ -1,9 +1,12 @@
 """From a Config to the things it names, with their own keys checked. Needs no torch and no MPI."""
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isfunction
-from pathlib import Path, PurePath
+from os import PathLike
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -12,34 +15,20 @@ from fedmpi import named
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError, either
+from fedmpi.experiment.device_files import with_contents
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.losses import LOSSES, Loss
 from fedmpi.learn.metrics import METRICS, column_of
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
 from fedmpi.metric import Metric
+from fedmpi.model_section import ModelSection
 from fedmpi.record.schema import ROUNDS
 from fedmpi.section import Section, check
 from fedmpi.selectors import SELECTORS, Selector
 from fedmpi.stages import STAGES, Stage
-from fedmpi.text_file import LONGEST, text_of
-from fedmpi.world.profile import devices_in
-from fedmpi.world.series import CARBON, LINKS, series_in
-from fedmpi.world.traces import rows_in
+from fedmpi.text_file import text_of
 
-LONGEST_TRACE = 200_000_000
-HELD = {  # where the contents of a file of [devices] are kept
-    "profile": "tiers",
-    "trace": "recorded",
-    "bandwidth": "links",
-    "carbon_g_per_kwh": "intensity",
-}
-READERS = {
-    "profile": devices_in,
-    "trace": rows_in,
-    "bandwidth": lambda text, place: series_in(text, place, LINKS),
-    "carbon_g_per_kwh": lambda text, place: series_in(text, place, CARBON),
-}
 # What may differ in a resumed run; everything else is built into its state.
 CHANGEABLE = (
     "run.rounds",
@@ -69,13 +58,13 @@ class Resolved:
     selector: type[Selector]
     selector_keys: Section
     stages: tuple[tuple[type[Stage], Section], ...]
-    model_keys: dict
-    data_keys: dict
-    partition_keys: dict
+    model_keys: dict[str, Any]
+    data_keys: dict[str, Any]
+    partition_keys: dict[str, Any]
     loss: Loss
     metrics: dict[str, type[Metric]]
 
-    def values(self):
+    def values(self) -> dict[str, Any]:
         """Return every value used, defaults included, as plain data by section."""
         tree = self.config.model_dump(mode="json")
         tree["algorithm"] = {"name": self.config.algorithm.name} | self.algorithm_keys.model_dump()
@@ -91,69 +80,30 @@ class Resolved:
         return tree
 
 
-def read(path, overrides=()):
+def read(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Resolved:
     """Return the Resolved experiment of the TOML file at `path`. Raises ConfigError."""
     return resolve(text_of(path), str(path), overrides)
 
 
-def resolve(text, place, overrides=(), devices=None):
+def resolve(
+    text: str, place: str, overrides: Sequence[str] = (), devices: Mapping[str, str] | None = None
+) -> Resolved:
     """Return the Resolved experiment of TOML `text`; `place` names its file in messages.
 
-    `devices` are the texts of the files of [devices] where another rank has read them.
+    `devices` is what `device_files.by_key` returned where another rank has read the files.
     """
     config = configuration.read(text, place, overrides)
-    return _named(_with_devices(config, place, devices), text, place)
+    return _named(with_contents(config, place, devices), text, place)
 
 
-def of_tree(tree):
+def of_tree(tree: Mapping[str, Any]) -> Resolved:
     """Return the Resolved experiment of a dict of sections, which is not changed."""
     text, place = "# given as a dict\n", "configuration"
     config = configuration.check_tree(_plain(tree), place)
-    return _named(_with_devices(config, place), text, place)
+    return _named(with_contents(config, place), text, place)
 
 
-def device_files(text, place, overrides=()):
-    """Return {key of [devices]: text} of the files that TOML `text` names there.
-
-    They lie in the folder of the configuration, `place`, or in the working directory.
-    Raises ConfigError.
-    """
-    return _device_files(configuration.read(text, place, overrides).devices, place)
-
-
-def named_files(text, place, overrides=()):
-    """Return {name: text} of the same files, by the names that the configuration gives them."""
-    section = configuration.read(text, place, overrides).devices
-    return {section.files[key]: found for key, found in _device_files(section, place).items()}
-
-
-def _device_files(section, place):
-    """Return {key: text} of the files that a DevicesSection names and has not read yet."""
-    texts = {}
-    for key, name in section.files.items():
-        path = Path(place).parent / name
-        try:
-            kind = "CSV or JSON" if key == "trace" else "CSV"
-            longest = LONGEST_TRACE if key == "trace" else LONGEST
-            texts[key] = text_of(path if path.is_file() else name, kind, longest)
-        except ConfigError as error:
-            raise ConfigError(f"{place}: devices.{key}: {error}") from None
-    return texts
-
-
-def _with_devices(config, place, texts=None):
-    """Return the Config with what the files of [devices] hold, so that it needs them no more.
-
-    `texts` is what `device_files` returned, read here if not given.
-    """
-    section = config.devices
-    texts = _device_files(section, place) if texts is None else texts
-    held = {HELD[key]: READERS[key](text, getattr(section, key)) for key, text in texts.items()}
-    devices = section.model_copy(update=held)
-    return config.model_copy(update={"devices": devices})
-
-
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Plain data as TOML has it: numbers of numpy, paths, classes and functions become texts."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
@@ -166,7 +116,9 @@ def _plain(value):
     return str(value) if isinstance(value, PurePath) else value
 
 
-def again(kept, place, overrides=(), allow_code=False):
+def again(
+    kept: Mapping[str, Any], place: str, overrides: Sequence[str] = (), allow_code: bool = False
+) -> Resolved:
     """Return the Resolved experiment of a result file, with changes that its state can bear.
 
     `kept` holds the "text" as given, the "values" used, overrides included, and how many
@@ -197,7 +149,7 @@ def again(kept, place, overrides=(), allow_code=False):
     return _named(config, kept["text"], place)
 
 
-def _named(config, text, place):
+def _named(config: configuration.Config, text: str, place: str) -> Resolved:
     """Return the Resolved experiment of a Config: the things that it names, their keys checked."""
     cls = ALGORITHMS.find(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.",
@@ -217,7 +169,7 @@ def _named(config, text, place):
     )  # fmt: skip
 
 
-def _judges(section, place):
+def _judges(section: ModelSection, place: str) -> tuple[Loss, dict[str, type[Metric]]]:
     """Return the Loss and {name: class of metric} that [model] names. Raises ConfigError."""
     loss = LOSSES.find(section.loss, place)
     metrics = {name: METRICS.find(name, place) for name in section.metrics}
@@ -236,7 +188,9 @@ def _judges(section, place):
     return loss, metrics
 
 
-def _selector(section, place):
+def _selector(
+    section: configuration.ClientsSection, place: str
+) -> tuple[type[Selector], Section]:
     """Return the class that [clients] selection names, and its keys, checked."""
     found = SELECTORS.find(section.selection, place)
     fields = type(section).model_fields
@@ -244,21 +198,23 @@ def _selector(section, place):
                         section.selection)
 
 
-def _stage(section, place):
+def _stage(section: configuration.StageSection, place: str) -> tuple[type[Stage], Section]:
     """Return the class that a [[stage]] names, and its keys, checked."""
     found = STAGES.find(section.name, place)
     return found, check(found.Keys, section.own_keys(), place, f"stage {section.name}: ",
                         of=section.name)
 
 
-def _check_stages(stages, place):
+def _check_stages(stages: Sequence[type[Stage]], place: str) -> None:
     """Raise ConfigError if a stage stands where it cannot work."""
     for stage in stages:
         if stage.last and stage is not stages[-1]:
             raise ConfigError(f"{place}: stage {stage.name}: must be the last [[stage]]")
 
 
-def _check_together(cls, keys, stages, place):
+def _check_together(
+    cls: type[Algorithm], keys: Keys, stages: Sequence[type[Stage]], place: str
+) -> None:
     """Raise ConfigError if a method or a stage needs the reports of a round alone."""
     found = [f"algorithm {cls.name}"] if cls.together(keys) else []
     found += [f"stage {stage.name}" for stage in stages if stage.together]
@@ -269,7 +225,7 @@ def _check_together(cls, keys, stages, place):
         )
 
 
-def _check_policy(config, cls, place):
+def _check_policy(config: configuration.Config, cls: type[Algorithm], place: str) -> None:
     """Raise ConfigError if [devices] policy has nothing to choose."""
     section = config.devices
     if section.policy != "fixed" and section.knob == "method" and not cls.knob:
@@ -279,7 +235,7 @@ def _check_policy(config, cls, place):
         )
 
 
-def _data_keys(section, place):
+def _data_keys(section: configuration.DataSection, place: str) -> list[dict[str, Any]]:
     """Return the data set's own keys and the partition's, checked, defaults filled in.
 
     The user's function that names no keys takes all that the other one does not.

@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 
-from fedmpi.experiment import resolve
+from fedmpi.experiment import device_files, resolve
 from fedmpi.record import checkpoint
 from fedmpi.round import memories
 from tests.fuzz.mutate import damaged, damaged_text
@@ -46,9 +46,9 @@ def devices(folder):
 
     def case(random):
         key, text = random.choice(DEVICE_FILES)
-        found = resolve.READERS[key](damaged_text(random, text, WORDS), "fuzzed")
+        found = device_files.READERS[key](damaged_text(random, text, WORDS), "fuzzed")
         if key != "profile":
-            held = f"{resolve.HELD[key]} = {json.dumps(found)}"
+            held = f"{device_files.HELD[key]} = {json.dumps(found)}"
             read(f"[devices]\n{held}", "fuzzed.toml")
             return
         for device in found:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedmpi.errors import ConfigError
-from fedmpi.experiment import resolve
+from fedmpi.experiment import device_files, resolve
 from fedmpi.world.devices import CUT, MOBILE, devices_of
 from fedmpi.world.profile import devices_in
 
@@ -94,10 +94,10 @@ def test_a_file_lies_beside_the_configuration_or_where_one_is(place, monkeypatch
     monkeypatch.chdir(place.parent)
     here = resolve.resolve(text, "elsewhere/exp.toml").config
     assert here.devices == resolve.resolve(text, str(place)).config.devices
-    assert resolve.device_files(text, str(place)) == {"profile": FILE}
+    assert device_files.by_key(text, str(place)) == {"profile": FILE}
     given = resolve.resolve(text, "/nowhere/exp.toml", devices={"profile": FILE}).config
     assert given.devices == here.devices
-    assert resolve.device_files("", str(place)) == {}
+    assert device_files.by_key("", str(place)) == {}
 
 
 def test_the_phones_have_the_medians_and_spreads_of_the_population():
