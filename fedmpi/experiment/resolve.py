@@ -132,9 +132,14 @@ def again(
                 f"--set {override}: cannot change in a resumed run; "
                 f"keys that can change: {', '.join(CHANGEABLE)}, collective.*"
             )
-    tree = copy.deepcopy(kept["values"])
-    tree.get("clients", {}).pop("cohort", None)
-    if not allow_code and (own := dict(named.names_in(tree))):
+    try:
+        tree, own = copy.deepcopy(kept["values"]), dict(named.names_in(kept["values"]))
+    except RecursionError:
+        raise ConfigError(f"{place}: its configuration is nested too deeply; it is damaged, so "
+                          "put back an unharmed copy") from None
+    if isinstance(clients := tree.get("clients"), dict):
+        clients.pop("cohort", None)  # of the values used, but no key
+    if own and not allow_code:
         listed = ", ".join(f"{key} = {name!r}" for key, name in own.items())
         raise ConfigError(
             f"{place}: would import code: {listed}\n"
