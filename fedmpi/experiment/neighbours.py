@@ -10,9 +10,13 @@ the ranks agree on by MPI, is dropped unread.
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
+
+from fedmpi.arrays import AnyArray
+from fedmpi.comm.base import Comm
 
 MESSAGE = struct.Struct("<16sI")  # the run's mark, the number of the sender's node
 MOST = 1000  # messages taken at a time
@@ -31,8 +35,11 @@ class Neighbours:
     `pause` those between two calls of `look`.
     """
 
-    def __init__(self, comm, patience, pause):
-        self._socket, self._seen, self._silent, self._turn = None, {}, set(), comm.node_rank
+    def __init__(self, comm: Comm, patience: float, pause: float) -> None:
+        self._socket: socket.socket | None = None  # none on a node that is alone
+        self._seen: dict[int, tuple[int, float]] = {}  # node -> (messages heard, since when)
+        self._silent: set[int] = set()
+        self._turn = comm.node_rank
         nodes = int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])
         if nodes == 1:
             return
@@ -45,14 +52,14 @@ class Neighbours:
         rounds = -(-len(self._others) // comm.node_size)
         self._patience = max(patience, ROUNDS * rounds * pause)
 
-    def __enter__(self):
+    def __enter__(self) -> "Neighbours":
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if self._socket:
             self._socket.close()
 
-    def _row(self, comm):
+    def _row(self, comm: Comm) -> AnyArray:
         """Open the socket, and return how this rank is reached."""
         self._heard[self._node_rank, 0] = comm.rank
         comm.node_barrier()
@@ -68,7 +75,7 @@ class Neighbours:
             row["port"], row["addresses"] = self._socket.getsockname()[1], addresses()
         return row
 
-    def look(self, now):
+    def look(self, now: float) -> list[str]:
         """Send a sign, take in those of others; return a text for each node newly silent.
 
         `now` is in seconds. Of the nodes that are well the first speaks; on the others the
@@ -76,8 +83,8 @@ class Neighbours:
         """
         if self._socket is None:
             return []
-        self._send()
-        self._receive()
+        self._send(self._socket)
+        self._receive(self._socket)
         for node in self._others:
             count = int(self._heard[:, node].sum())
             known, since = self._seen.get(node, (0, now))
@@ -93,7 +100,7 @@ class Neighbours:
         speaks = self._here < min(set(self._others) - silent, default=len(self._nodes))
         return [self._text(node) for node in new] if speaks else []
 
-    def _send(self):
+    def _send(self, by: socket.socket) -> None:
         """Tell one rank of one other node that this node lives."""
         ranks = self._nodes[self._others[self._turn % len(self._others)]]
         there = ranks[self._turn // self._stride % len(ranks)]
@@ -102,13 +109,13 @@ class Neighbours:
             if address:
                 with suppress(OSError):
                     where = address.decode(), int(there["port"])
-                    self._socket.sendto(MESSAGE.pack(self._mark, self._here), where)
+                    by.sendto(MESSAGE.pack(self._mark, self._here), where)
 
-    def _receive(self):
+    def _receive(self, by: socket.socket) -> None:
         """Count what others have sent."""
         for _ in range(MOST):
             try:
-                data = self._socket.recv(MESSAGE.size + 1)
+                data = by.recv(MESSAGE.size + 1)
             except OSError:  # nothing there
                 return
             if len(data) == MESSAGE.size:
@@ -116,7 +123,7 @@ class Neighbours:
                 if mark == self._mark and node < len(self._nodes):
                     self._heard[self._node_rank, node] += 1
 
-    def _text(self, node):
+    def _text(self, node: int) -> str:
         """Return the warning that a node is silent."""
         ranks = self._nodes[node]
         numbers = ", ".join(map(str, ranks["rank"].tolist()))
@@ -126,18 +133,18 @@ class Neighbours:
         )
 
 
-def _by_node(rows):
-    """Return the rows _ROW[n] of all ranks as a list of rows, one for each node."""
+def _by_node(rows: AnyArray) -> Sequence[AnyArray]:
+    """Return the rows _ROW[n] of all ranks, those of each node together."""
     return [rows[rows["first"] == first] for first in np.unique(rows["first"])]
 
 
-def addresses():
+def addresses() -> list[str]:
     """Return texts of the IPv4 addresses at which other nodes may reach this one, the best first.
 
     The address of its name, and that from which it would reach the rest of the world.
     """
-    found = []
-    with suppress(OSError):
+    found: list[str] = []
+    with suppress(OSError, UnicodeError):  # of a name that no name server could have
         found += socket.gethostbyname_ex(socket.gethostname())[2]
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # an address of nobody; nothing is sent

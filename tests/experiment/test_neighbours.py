@@ -147,6 +147,13 @@ def test_a_rank_without_a_socket_is_silent_and_well(monkeypatch):
         assert not any(lonely.look(float(now)) for now in range(300))
 
 
+@pytest.mark.parametrize("name", ["n" * 64, "node..rack", ".cluster"])
+def test_a_name_that_no_name_server_could_have_is_no_fault(monkeypatch, name):
+    monkeypatch.setattr(neighbours.socket, "gethostname", lambda: name)
+    found = neighbours.addresses()
+    assert len(found) == neighbours.ADDRESSES and found[0].count(".") == 3
+
+
 def test_strange_messages_are_dropped(nodes):
     look_around(nodes, 0, 1, stopped={1, 2, 3})
     port = nodes[0]._socket.getsockname()[1]
@@ -155,8 +162,8 @@ def test_strange_messages_are_dropped(nodes):
     with nodes[1]._socket.dup() as other:
         for data in (b"", b"x" * 2000, pack(bytes(16), 1), pack(mark, 3), pack(mark, 1) + b"x"):
             other.sendto(data, ("127.0.0.1", port))
-        nodes[0]._receive()
+        nodes[0]._receive(nodes[0]._socket)
         assert (nodes[0]._heard == before).all()
         other.sendto(pack(mark, 1), ("127.0.0.1", port))
-        nodes[0]._receive()
+        nodes[0]._receive(nodes[0]._socket)
     assert nodes[0]._heard[0, 1] == before[0, 1] + 1
