@@ -1,36 +1,57 @@
 """Everything that a run needs, put together once on every rank."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from fedmpi.algorithm import Setting
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import AnyArray, Integers, Reals
 from fedmpi.comm.alike import alike
+from fedmpi.comm.base import Comm
+from fedmpi.config import Config
 from fedmpi.errors import ConfigError, either
 from fedmpi.experiment.division import split
 from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.experiment.model_cache import ModelCache
 from fedmpi.experiment.node_engine import node_engine, one_of
+from fedmpi.experiment.resolve import Resolved
+from fedmpi.layout import Layout
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
-from fedmpi.learn.engine import ClientData
+from fedmpi.learn.engine import ClientData, Engine
 from fedmpi.learn.local import Local
 from fedmpi.learn.losses import KINDS, LOSSES
 from fedmpi.learn.metrics import column_of
-from fedmpi.learn.partitions import Drawn
+from fedmpi.learn.partitions import Drawn, Partition
 from fedmpi.learn.sample_arrays import Samples
+from fedmpi.model_section import ModelSection
+from fedmpi.plan import Gates
 from fedmpi.round.costs import Costs
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.progress import Progress
 from fedmpi.round.server_optimizer import ServerOptimizer
-from fedmpi.stages import StageSetting, without_stages
-from fedmpi.world.devices import devices_of
+from fedmpi.stages import Stage, StageSetting, without_stages
+from fedmpi.world.devices import Devices, devices_of
 from fedmpi.world.schedule import schedule_of
 
+Sampling: TypeAlias = Callable[[AnyArray, AnyArray], Samples]
+"""(x, targets) -> Samples of a run's data set."""
 
-def assemble(resolved, comm, root, cache=None, progress=None, stage=str, environ=None):
+
+def unseen(text: str) -> None:
+    """Show no step of the start."""
+
+
+def assemble(
+    resolved: Resolved, comm: Comm, root: Path | None, cache: Path | None = None,
+    progress: Progress | None = None, stage: Callable[[str], None] = unseen,
+    environ: Mapping[str, str] | None = None,
+) -> Experiment:
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
     `root` is the folder of the data sets, and `cache` the folder for notes of verified files. If
@@ -44,11 +65,9 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str, environ
     stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
         here = comm.rank == 0 or dataset.on_demand
-        partition = split(resolved, dataset) if here else None
+        found = split(resolved, dataset) if here else None
         devices = devices_of(resolved.config, resolved.config.run.seed)
-    if not dataset.on_demand:
-        partition = partition_of(comm, partition)
-    partition, devices = _shared_partition(comm, partition), _shared_devices(comm, devices)
+    partition, devices = _shared_partition(comm, found), _shared_devices(comm, devices)
     homes = comm.node_zeros((len(partition.sizes),), np.int32)
     memories = ClientStore(homes, resolved.config.run.memory_mb * 1_000_000)
     with alike(comm):
@@ -64,10 +83,12 @@ def assemble(resolved, comm, root, cache=None, progress=None, stage=str, environ
     return replace(made, weights=weights_of(comm, made.weights))
 
 
-def _client_data(config, dataset, partition, samples):
+def _client_data(
+    config: Config, dataset: Dataset, partition: Partition | Drawn, samples: Sampling
+) -> ClientData:
     """Return what clients train on; `samples` is what `_sampling` returned."""
 
-    def draw(client):
+    def draw(client: int) -> Samples:
         """Return the Samples of a client that draws them."""
         return samples(*dataset.client(client, int(partition.sizes[client])))
 
@@ -83,10 +104,12 @@ def _client_data(config, dataset, partition, samples):
     )
 
 
-def _assembled(resolved, dataset, test, engine, devices, memories):
+def _assembled(
+    resolved: Resolved, dataset: Dataset, test: Samples, engine: Engine, devices: Devices,
+    memories: ClientStore,
+) -> Experiment:
     """Return the Experiment with an Engine; every rank makes its own."""
     config = resolved.config
-    seed = config.run.seed
     _check_outputs(engine, config.model, dataset.classes, one_of(engine.data, test))
     partition, labels = engine.data.partition, None
     if not dataset.on_demand:
@@ -111,7 +134,7 @@ def _assembled(resolved, dataset, test, engine, devices, memories):
         algorithm=algorithm,
         stages=stages,
         costs=costs,
-        selector=resolved.selector(resolved.selector_keys, seed, config.clients.number),
+        selector=resolved.selector(resolved.selector_keys, config.run.seed, config.clients.number),
         server=ServerOptimizer(config.server),
         weights=engine.initial_weights,
         memories=memories,
@@ -119,7 +142,9 @@ def _assembled(resolved, dataset, test, engine, devices, memories):
     )
 
 
-def _algorithm(resolved, costs, memories, facts):
+def _algorithm(
+    resolved: Resolved, costs: Costs, memories: ClientStore, facts: Mapping[str, Any]
+) -> Algorithm:
     """Return the method of a run, with all that it may ask; `facts` are more of its Setting."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
     engine, devices = costs.engine, costs.devices
@@ -143,14 +168,14 @@ def _algorithm(resolved, costs, memories, facts):
     return resolved.algorithm(resolved.algorithm_keys, setting)
 
 
-def _left_by_gates(layout, gates):
+def _left_by_gates(layout: Layout, gates: Gates) -> Callable[..., Reals]:
     """Return the function `gates` of a Setting."""
     from fedmpi.learn.gates import left_by_gates  # needs torch, and so do clients with gates
 
     return lambda ratio=gates.ratio: left_by_gates(layout, replace(gates, ratio=ratio))
 
 
-def _stages(resolved, layout):
+def _stages(resolved: Resolved, layout: Layout) -> tuple[Stage, ...]:
     """Return the stages of a run, in their order."""
     seed = resolved.config.run.seed
     return tuple(
@@ -159,7 +184,7 @@ def _stages(resolved, layout):
     )
 
 
-def _join(algorithm, stages):
+def _join(algorithm: Algorithm, stages: tuple[Stage, ...]) -> None:
     """Let the sums of `algorithm` take what the stages leave; refuse stages that cannot follow."""
     for stage in stages:
         if stage.scales and algorithm.bits:
@@ -174,13 +199,16 @@ def _join(algorithm, stages):
         stage.check(algorithm.zero())
 
 
-def _shared_dataset(resolved, comm, root, cache):
+def _shared_dataset(
+    resolved: Resolved, comm: Comm, root: Path | None, cache: Path | None
+) -> Dataset:
     """Load the data once on each node, and give all its ranks views of that copy."""
     name, arrays, facts, drawn = resolved.config.data.name, None, None, None
 
-    def loaded():
+    def loaded() -> Dataset:
         """Return the Dataset, read by this rank."""
-        return load(name, root, resolved.data_keys, cache)
+        found: Dataset = load(name, root, resolved.data_keys, cache)
+        return found
 
     with alike(comm):
         if comm.node_rank == 0:
@@ -194,21 +222,22 @@ def _shared_dataset(resolved, comm, root, cache):
     return Dataset.rebuild(facts, arrays, drawn)
 
 
-def _shared_partition(comm, partition):
-    """Return a Drawn partition whose sizes lie once on each node; a Partition as it is."""
+def _shared_partition(comm: Comm, partition: Partition | Drawn | None) -> Partition | Drawn:
+    """Return a Drawn partition whose sizes lie once on each node, or rank 0's Partition."""
     if not isinstance(partition, Drawn):
-        return partition
+        return partition_of(comm, partition)
     mine = {"sizes": partition.sizes} if comm.node_rank == 0 else None
     return Drawn(**comm.share_on_node(mine, "the clients' numbers of samples"))
 
 
-def _shared_devices(comm, devices):
+def _shared_devices(comm: Comm, devices: Devices) -> Devices:
     """Return the Devices with the arrays in which clients differ once on each node."""
     mine = devices.individual() if comm.node_rank == 0 else None
-    return replace(devices, **comm.share_on_node(mine, "the clients' devices"))
+    shared: dict[str, Any] = {**comm.share_on_node(mine, "the clients' devices")}
+    return replace(devices, **shared)
 
 
-def _sampling(dataset, resolved):
+def _sampling(dataset: Dataset, resolved: Resolved) -> Sampling:
     """Return a function of x and targets: Samples as those of a Dataset, normalised alike.
 
     Raises ConfigError if the loss is of another kind than the targets.
@@ -225,12 +254,14 @@ def _sampling(dataset, resolved):
     return partial(Samples, mean=norm[0], std=norm[1], following=following)
 
 
-def _targets(classes, others):
+def _targets(classes: Integers, others: AnyArray | None) -> AnyArray:
     """Return the targets of samples: those of another kind, or else the classes."""
     return classes if others is None else others
 
 
-def _check_outputs(engine, model, classes, sample):
+def _check_outputs(
+    engine: Engine, model: ModelSection, classes: int, sample: tuple[AnyArray, AnyArray]
+) -> None:
     """Raise ConfigError unless the outputs of a model have the shape that its loss needs.
 
     `sample` are x and y of one sample.
@@ -246,12 +277,12 @@ def _check_outputs(engine, model, classes, sample):
         )
 
 
-def _shape(shape):
+def _shape(shape: tuple[int, ...]) -> str:
     """Return a shape in words, N for the number of samples."""
     return f"[{', '.join(['N', *map(str, shape[1:])])}]"
 
 
-def _local(config, partition):
+def _local(config: Config, partition: Partition | Drawn) -> Local:
     """Return the Local training that [clients] and [optimizer] ask for."""
     clients, optimizer = config.clients, config.optimizer
     epochs, largest = clients.local_epochs, max(1, int(partition.sizes.max(initial=0)))

@@ -3,37 +3,40 @@
 Ranks of different processors would make them with other last bits, users' code perhaps altogether.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.comm.alike import alike
+from fedmpi.comm.base import Comm
 from fedmpi.errors import FedmpiError
 from fedmpi.learn.partitions import Partition
 
 
-def weights_of(comm, weights):
+def weights_of(comm: Comm, weights: Vector) -> Vector:
     """Return rank 0's float32[P], on all ranks; collective. Raises AlikeError for another P."""
     size = comm.share(len(weights))
     with alike(comm):
         if len(weights) != size:
             raise FedmpiError(f"the model of rank {comm.rank} has {len(weights):,} parameters, "
                               f"that of rank 0 has {size:,}; it must be the same on every rank")
-    return given(comm, weights.view(np.int32), weights.shape).astype(np.int32).view(np.float32)
+    bits = given(comm, weights.view(np.int32) if comm.rank == 0 else None, weights.shape)
+    return bits.astype(np.int32).view(np.float32)
 
 
-def partition_of(comm, partition):
+def partition_of(comm: Comm, partition: Partition | None) -> Partition:
     """Return rank 0's Partition, on all ranks, where it is None; collective."""
-    if comm.size == 1:
+    if comm.size == 1 and partition is not None:
         return partition
-    parts = partition and [partition.order, partition.starts, partition.groups]
-    sizes = comm.share(parts and [-1 if part is None else len(part) for part in parts])
-    parts = parts or [None] * len(sizes)
-    return Partition(*(None if size < 0 else given(comm, part, (size,))
-                       for part, size in zip(parts, sizes, strict=True)))
+    parts = {} if partition is None else partition.arrays() | {"groups": partition.groups}
+    sizes = comm.share({name: len(part) for name, part in parts.items() if part is not None})
+    return Partition(**{name: given(comm, parts.get(name), [size]) for name, size in sizes.items()})
 
 
-def given(comm, array, shape):
-    """Return rank 0's integers, int64[shape], on all ranks; collective."""
-    found = np.zeros(shape, np.int64)
-    if comm.rank == 0:
+def given(comm: Comm, array: AnyArray | None, shape: Sequence[int]) -> Integers:
+    """Return rank 0's integers, int64[shape], on all ranks, where `array` is None; collective."""
+    found = np.zeros(tuple(shape), np.int64)
+    if array is not None:
         found[...] = array
     return comm.sum_array(found)

@@ -10,15 +10,19 @@ each start.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import fedmpi
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.doctor import processors
 from fedmpi.experiment.portable import VARIABLES
 from fedmpi.experiment.provenance import version_of
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.told import tell
 from fedmpi.record.whole import replacement
 
@@ -43,14 +47,16 @@ class ModelCache:
         All that the model depends on but processor, libraries and code, as JSON has it.
     """
 
-    def __init__(self, folder, environ, facts):
+    def __init__(
+        self, folder: Path | None, environ: Mapping[str, str] | None, facts: Mapping[str, Any]
+    ) -> None:
         self._path = None
         if folder is not None and environ is not None:
             text = json.dumps([facts, _surroundings(environ), _code()], sort_keys=True)
             name = hashlib.sha256(text.encode()).hexdigest()
             self._path = Path(folder, "models", f"{name}.model")
 
-    def read(self):
+    def read(self) -> dict[str, AnyArray]:
         """Return what `told.tell` gives, or an empty dict if the model is not kept."""
         if self._path is None:
             return {}
@@ -68,7 +74,7 @@ class ModelCache:
             "weights": np.frombuffer(rest[end:], "<f4").astype(np.float32),  # aligned
         }
 
-    def write(self, gradients, first):
+    def write(self, gradients: KernelGradients, first: Vector) -> dict[str, AnyArray]:
         """Keep KernelGradients and their float32[P] `first`; return what `told.tell` gives.
 
         A cache that cannot be written only costs time at the next start.
@@ -85,7 +91,7 @@ class ModelCache:
         return told
 
 
-def _forget(folder):
+def _forget(folder: Path) -> None:
     """Remove the least recently used files, so that at most MOST bytes are left."""
     found = [(one.stat().st_mtime, one.stat().st_size, one.path) for one in os.scandir(folder)]
     total = 0
@@ -95,7 +101,7 @@ def _forget(folder):
             os.unlink(path)
 
 
-def _surroundings(environ):
+def _surroundings(environ: Mapping[str, str]) -> list[Any]:
     """Return the processor, the variables that choose its instructions, and the libraries."""
     lines = processors.described().splitlines()
     cpu = sorted({line for line in lines if line.startswith(("model name", "flags"))})
@@ -103,7 +109,7 @@ def _surroundings(environ):
     return [cpu, held, [version_of(name) for name in ("torch", "numpy")]]
 
 
-def _code():
+def _code() -> str:
     """Return the SHA-256 of the code that builds a model, in hex."""
     home, digest = Path(fedmpi.__file__).parent, hashlib.sha256()
     for path in sorted(path for pattern in _CODE for path in home.glob(pattern)):

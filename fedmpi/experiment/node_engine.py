@@ -6,23 +6,35 @@ and tells them to the others. No rank that is told imports torch, unless a clien
 the model.
 """
 
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from fedmpi import kernels, named
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.comm.alike import alike
-from fedmpi.learn.engine import OnDevice
+from fedmpi.comm.base import Comm
+from fedmpi.config import Config, RunSection
+from fedmpi.experiment.model_cache import ModelCache
+from fedmpi.experiment.resolve import Resolved
+from fedmpi.learn.engine import ClientData, Engine, OnDevice
 from fedmpi.learn.fast.told import hear
+from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.one_by_one import KernelsEngine
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import GATES
 
 
-def node_engine(resolved, comm, classes, data, test, on_step, cache):
+def node_engine(
+    resolved: Resolved, comm: Comm, classes: int, data: ClientData, test: Samples,
+    on_step: Callable[[], None], cache: Callable[[Mapping[str, Any]], ModelCache],
+) -> Engine:
     """Return the Engine of a run on this rank; collective over `comm`.
 
     Parameters
@@ -67,13 +79,14 @@ def node_engine(resolved, comm, classes, data, test, on_step, cache):
         return KernelsEngine(networks, data, on_step)
 
 
-def one_of(data, test):
+def one_of(data: ClientData, test: Samples) -> tuple[AnyArray, AnyArray]:
     """Return (x, y) of a sample of ClientData, or of the test Samples where clients draw theirs."""
     samples = data.samples if len(data.samples) else test
-    return samples.take(np.zeros(1, np.int64))
+    x, y = samples.take(np.zeros(1, np.int64))
+    return x, y
 
 
-def _can_tell(resolved):
+def _can_tell(resolved: Resolved) -> bool:
     """Say whether the engine may be that of kernels, with nothing frozen that cannot be told.
 
     It depends on the configuration alone, so it is alike on all ranks.
@@ -85,7 +98,9 @@ def _can_tell(resolved):
     return plain and not resolved.algorithm.torch_only
 
 
-def _facts(resolved, sample, classes, data, width):
+def _facts(
+    resolved: Resolved, sample: AnyArray, classes: int, data: ClientData, width: int
+) -> dict[str, Any]:
     """Return the facts of a ModelCache: what the configuration and the data say of the model."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
     return {
@@ -95,7 +110,9 @@ def _facts(resolved, sample, classes, data, width):
     }
 
 
-def _module(resolved, shape, classes, seed, options):
+def _module(
+    resolved: Resolved, shape: tuple[int, ...], classes: int, seed: int, options: dict[str, Any]
+) -> Any:
     """Return a new torch module of a run's model, given `options` of its own."""
     model, gates = resolved.config.model, resolved.algorithm.gates(resolved.algorithm_keys)
     ratio = options.pop(GATES, None)
@@ -119,7 +136,10 @@ def _module(resolved, shape, classes, seed, options):
     return gated(module, gates if ratio is None else replace(gates, ratio=ratio), seed)
 
 
-def _built(resolved, comm, make, sample, data, on_step, width):
+def _built(
+    resolved: Resolved, comm: Comm, make: Callable[[dict[str, Any]], Any], sample: AnyArray,
+    data: ClientData, on_step: Callable[[], None], width: int,
+) -> Engine:
     """Return an Engine, with its model, by torch."""
     from fedmpi.learn.engines import engine_for
 
@@ -132,7 +152,7 @@ def _built(resolved, comm, make, sample, data, on_step, width):
         )  # fmt: skip
 
 
-def _on_device(config, comm):
+def _on_device(config: Config, comm: Comm) -> OnDevice:
     """Return where this rank computes."""
     from fedmpi.learn.gpus import device_for
 
@@ -144,10 +164,10 @@ def _on_device(config, comm):
 class _PartBackends:
     """Makes the backends of parts of the model when a client first trains one; needs torch."""
 
-    def __init__(self, sample, run, data, width):
+    def __init__(self, sample: AnyArray, run: RunSection, data: ClientData, width: int) -> None:
         self._sample, self._run, self._data, self._width = sample, run, data, width
 
-    def __call__(self, module):
+    def __call__(self, module: Any) -> tuple[Gradients, Vector]:
         from fedmpi.learn.engines import backend_of
 
         run = self._run

@@ -6,6 +6,7 @@ since 2013 (Intel) and 2015 (AMD). numpy's own loops are not held: they enter th
 """
 
 import sys
+from collections.abc import MutableMapping
 
 from fedmpi.doctor import processors
 from fedmpi.doctor.processors import CPUINFO
@@ -22,7 +23,7 @@ VARIABLES = {
 }
 
 
-def hold_to_level(environ):
+def hold_to_level(environ: MutableMapping[str, str]) -> None:
     """Hold libraries that are not at work yet to LEVEL, by variables set in `environ`.
 
     What the user has set there is replaced. Raises ConfigError on a processor without LEVEL, and

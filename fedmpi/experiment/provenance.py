@@ -5,12 +5,15 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import fedmpi
+from fedmpi.comm.base import Comm
 from fedmpi.doctor import processors
 from fedmpi.doctor.processors import CPUINFO
 
@@ -19,7 +22,9 @@ _HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64"), ("instructio
                   ("device", "S64")])
 
 
-def provenance(comm, environ, command, device="cpu"):
+def provenance(
+    comm: Comm, environ: Mapping[str, str], command: Sequence[str], device: str = "cpu"
+) -> dict[str, Any]:
     """Return the facts of this run as a tree of plain values; collective over `comm`.
 
     `environ` is the environment of the command line, `command` its words, and `device` the name of
@@ -47,7 +52,7 @@ def provenance(comm, environ, command, device="cpu"):
     }
 
 
-def version_of(name):
+def version_of(name: str) -> str:
     """Return the version of an installed package, or "absent"."""
     try:
         return version(name)
@@ -55,7 +60,7 @@ def version_of(name):
         return "absent"
 
 
-def _core():
+def _core() -> int:
     """The core that this process runs on now; -1 where the system does not tell."""
     try:
         return int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[36])
@@ -63,13 +68,13 @@ def _core():
         return -1
 
 
-def _processor():
+def _processor() -> tuple[str, str]:
     """The processor's name and its instruction set."""
     text = processors.described(CPUINFO)
     return processors.model(text) or platform.processor(), processors.instructions(text)
 
 
-def kinds(facts):
+def kinds(facts: Mapping[str, Any]) -> list[str]:
     """Return the kind of processor of each rank: its GPU, or its name and instruction set."""
     cpus = facts.get("cpu", ())
     devices = facts.get("device", ["cpu"] * len(cpus))  # results of older versions have none
@@ -79,7 +84,7 @@ def kinds(facts):
     ]
 
 
-def mixture(facts, before=None):
+def mixture(facts: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
     """Return a warning if a run mixes kinds of processors, or continues on another kind, or "".
 
     `facts` is what provenance returned now, `before` at the start of the run.
@@ -94,7 +99,7 @@ def mixture(facts, before=None):
     return ""
 
 
-def _commit():
+def _commit() -> str:
     """The commit of the checkout that this code runs from; empty for an installed package."""
     here = Path(fedmpi.__file__).resolve().parents[1]
     if not (here / ".git").exists():

@@ -4,7 +4,12 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeAlias
 
+Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
+"""What answers a signal, as signal.signal gives and takes it."""
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 INTERRUPTED = 130  # the exit code of a program that SIGINT has ended, as shells count
 GRACE = 2.0  # seconds in which a second SIGINT may end the run in an orderly way
@@ -19,32 +24,32 @@ class Stop:
     hear it; a thread hears it too, and ends the process if it is still there soon after.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.asked = ""  # name of the first signal that came
-        self._before = {}
+        self._before: dict[int, Handler] = {}
         self._ear, self._mouth = socket.socketpair()
         self._mouth.setblocking(False)
 
-    def __enter__(self):
+    def __enter__(self) -> "Stop":
         for number in ASKING:
             self._before[number] = signal.signal(number, self._note)
         signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         signal.set_wakeup_fd(-1)
         self._mouth.close()  # ends the thread
         for number, handler in self._before.items():
             if signal.getsignal(number) == self._note:
                 signal.signal(number, handler)
 
-    def _note(self, number, frame):
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = self.asked or signal.Signals(number).name
 
-    def _listen(self):
+    def _listen(self) -> None:
         """Read the number of each signal as it comes, whatever the main thread is doing."""
         asked = False
         while number := self._ear.recv(1):
@@ -56,7 +61,7 @@ class Stop:
         self._ear.close()
 
 
-def ignore_signals():
+def ignore_signals() -> None:
     """Ignore those signals from here on: the run is over, and nothing is left to keep."""
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)

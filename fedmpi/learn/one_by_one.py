@@ -8,6 +8,7 @@ from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
 from fedmpi.learn.draws import Draws
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.losses import OF_CLASSES
 from fedmpi.learn.network_engine import NetworkEngine
@@ -117,6 +118,15 @@ class TorchEngine(GradientEngine, name="torch"):
 
 
 class KernelsEngine(GradientEngine, name="kernels"):
-    """Gradients by the compiled kernels, of the layers that `fast.chain` knows."""
+    """Gradients by the compiled kernels, of the layers that `fast.chain` knows.
+
+    Parts of the model may have another backend.
+    """
 
     mechanisms = MECHANISMS - {"gates", "labels", "submodel.divisor"} | {"error.cross-entropy"}
+
+    @property
+    def gradients(self) -> KernelGradients:
+        """The backend of the whole model."""
+        backend: KernelGradients = self.networks.whole.backend
+        return backend
