@@ -7,7 +7,7 @@ import pytest
 import fedmpi
 from fedmpi import named
 from fedmpi.cli.new import KINDS, class_name
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ClientError, ConfigError
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,7 +67,7 @@ class Keeping(fedmpi.Algorithm):
 
 
 @pytest.mark.parametrize(("method", "words"), [
-    (Drawing, {"plan(state, 2, 7) gave another update", "weights differ when added in other"}),
+    (Drawing, {"plan(state, 2, 11) gave another update", "weights differ when added in other"}),
     (Keeping, {"weights differ when continued by a new object after round 2"}),
 ])
 def test_check_method_finds_what_breaks_equal_bits(method, words, main, capsys):
@@ -95,6 +95,29 @@ def test_check_method_takes_a_class_and_changes():
 
     found = fedmpi.check_method(MyMethod, changes=["model.name=softmax", "algorithm.layers=1"])
     assert len(found) == 5 and not any(fault for _, fault in found)
+
+
+@pytest.mark.parametrize("method", ["flash", "dpf"])
+def test_a_small_experiment_is_no_fault_of_a_method(method):
+    changes = ["model.name=softmax", "run.rounds=1", "clients.number=4", "clients.per_round=2"]
+    assert not any(fault for _, fault in fedmpi.check_method(method, changes=changes))
+
+
+class Refusing(fedmpi.Algorithm):
+    """Rejects one client in each round."""
+
+    def plan(self, state, round, client):
+        return fedmpi.Plan(down=fedmpi.Support.all(self.layout), up=fedmpi.Support.all(self.layout))
+
+    def message(self, job, report):
+        if job.client == 3:
+            raise ClientError("it is the third")
+        return super().message(job, report)
+
+
+def test_a_client_that_is_rejected_is_named_with_the_reason():
+    found = fedmpi.check_method(Refusing, changes=["model.name=softmax", "clients.per_round=12"])
+    assert "client 3 is rejected: it is the third" in {fault for _, fault in found}
 
 
 def test_objects_are_named_by_their_place():

@@ -3,23 +3,37 @@
 The tests of the built-in methods ask the same of each of them.
 """
 
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fedmpi import named, returned
+from fedmpi.arrays import State
 from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.resolve import read, resolve
+from fedmpi.experiment.resolve import Resolved, read, resolve
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
+from fedmpi.round.cohort import Cohort
+from fedmpi.round.fixed import Experiment
 from fedmpi.round.loop import Simulation
 from fedmpi.round.memories import pack, unpack
 from fedmpi.round.messages import Messages
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.round.visit import Server, add, visits
+
+Make: TypeAlias = Callable[[], Experiment]
+"""Makes an Experiment of the method."""
+Group: TypeAlias = list[tuple[int, float]]
+"""The clients of a rank in the order of their visits, and their shares."""
+
+ROUNDS = 4  # that the checks run at most
 
 SMALL = """
 [run]
@@ -38,7 +52,10 @@ batch_size = 8
 """
 
 
-def faults(method, config=None, overrides=(), root=None):
+def faults(
+    method: type | str, config: str | PathLike[str] | None = None, overrides: Sequence[str] = (),
+    root: Path | None = None,
+) -> Iterator[tuple[str, str]]:
     """Yield (what is checked, "" or what is wrong) for a method; only the first if it cannot run.
 
     `method` is a name for [algorithm], or a class; `config` the path of an experiment to run it
@@ -48,15 +65,16 @@ def faults(method, config=None, overrides=(), root=None):
     name = method if isinstance(method, str) else named.name_of(method)
     words = [f"algorithm.name={name}", *overrides]
     found = read(config, words) if config else resolve(SMALL, "the experiment of the check", words)
+    found = _long_enough(found)
 
-    def make():
+    def make() -> Experiment:
         """Return a new Experiment of the method."""
         return assemble(found, Serial(), root)
 
     for check in CHECKS:
         what = (check.__doc__ or "").partition("\n")[0].rstrip(".")
         try:
-            yield what, check(make) or ""
+            yield what, check(make)
             continue
         except KeyboardInterrupt:
             raise
@@ -68,13 +86,20 @@ def faults(method, config=None, overrides=(), root=None):
             return
 
 
-def runs_three_rounds(make):
+def _long_enough(resolved: Resolved) -> Resolved:
+    """Return the experiment with as many rounds as the checks run, or more."""
+    run = resolved.config.run
+    run = run.model_copy(update={"rounds": max(run.rounds, ROUNDS)})
+    return replace(resolved, config=resolved.config.model_copy(update={"run": run}))
+
+
+def runs_three_rounds(make: Make) -> str:
     """A run of three rounds has finite losses, and what it returns has the right shapes.
 
     A round without a step, which only measures, has no loss.
     """
     run = Simulation(make(), Serial(), NoSignals())
-    for found in [run.round() for _ in range(3)]:
+    for found in filter(None, [run.round() for _ in range(3)]):
         row = found.columns
         if found.clients["steps"].any() and not np.isfinite(row["train_loss"]):
             return f"the training loss of round {row['round']} is {row['train_loss']}"
@@ -83,44 +108,45 @@ def runs_three_rounds(make):
     return ""
 
 
-def plans_are_functions(make):
+def plans_are_functions(make: Make) -> str:
     """A plan depends on state, round and client alone, and changes nothing."""
     made = make()
     state = made.algorithm.start(made.weights)
     before = {key: array.copy() for key, array in state.items()}
-    one = made.algorithm.plan(state, 2, 7)
-    made.algorithm.plan(state, 3, 1)
-    other = made.algorithm.plan(state, 2, 7)
+    first, last = int(made.holders[0]), int(made.holders[-1])
+    one = made.algorithm.plan(state, 2, last)
+    made.algorithm.plan(state, 3, first)
+    other = made.algorithm.plan(state, 2, last)
     for field in fields(one):
         if not equal(getattr(one, field.name), getattr(other, field.name)):
-            return (f"plan(state, 2, 7) gave another {field.name} when it was called again; draw "
-                    "from self.rng_for(purpose, round, client) and keep nothing between calls")
+            return (f"plan(state, 2, {last}) gave another {field.name} when it was called again; "
+                    "draw from self.rng_for(purpose, round, client) and keep nothing between calls")
     changed = [key for key, array in before.items() if not np.array_equal(state[key], array)]
     return f"plan changed {', '.join(changed)} of the state; copy it first" if changed else ""
 
 
-def ranks_do_not_matter(make):
+def ranks_do_not_matter(make: Make) -> str:
     """The clients of a round may be split over any ranks, in any order, with the same bits."""
     alone, split = run_rounds(make(), whole), run_rounds(make(), dealt)
     return differing(alone, split, "added in other groups and another order; add what arrived to "
                      "`sums` only, and draw from self.rng_for")
 
 
-def a_fresh_instance_goes_on(make):
+def a_fresh_instance_goes_on(make: Make) -> str:
     """A run that is killed and resumed ends with the same bits: nothing is kept on the object."""
     whole_run, first, second = make(), make(), make()
-    unbroken = run_rounds(whole_run, whole, rounds=4)
+    unbroken = run_rounds(whole_run, whole, rounds=ROUNDS)
     state = run_rounds(first, whole, rounds=2)
     for client in first.memories.clients():
         second.memories.stage(client, unpack(pack(first.memories[client])))
     second.memories.commit()
     state = {key: array.copy() for key, array in state.items()}
-    resumed = run_rounds(second, whole, rounds=4, first=2, state=state)
+    resumed = run_rounds(second, whole, rounds=ROUNDS, first=2, state=state)
     return differing(unbroken, resumed, "continued by a new object after round 2; keep what the "
                      "next round needs in the state, or with the client by `remember`")
 
 
-def an_empty_round_changes_nothing(make):
+def an_empty_round_changes_nothing(make: Make) -> str:
     """A round without reports leaves the weights, unless the class says `prunes = True`."""
     made = make()
     state = made.algorithm.start(made.weights)
@@ -135,7 +161,10 @@ CHECKS = (runs_three_rounds, plans_are_functions, ranks_do_not_matter, a_fresh_i
           an_empty_round_changes_nothing)
 
 
-def run_rounds(made, groups_of, rounds=3, first=0, state=None):
+def run_rounds(
+    made: Experiment, groups_of: Callable[[Cohort], list[Group]], rounds: int = 3, first: int = 0,
+    state: State | None = None,
+) -> State:
     """Run rounds of an Experiment, each cohort split as over ranks; return the last state.
 
     `groups_of` makes of a Cohort the lists of (client, share) of each rank, in their order.
@@ -150,8 +179,10 @@ def run_rounds(made, groups_of, rounds=3, first=0, state=None):
             jobs = [Job(client, round, state, algorithm.plan(state, round, client), share)
                     for client, share in group]
             for done in visits(server, made.engine, jobs):
-                if reason := add(algorithm, sums, done, done.arrival).reason:
-                    raise FedmpiError(f"client {done.job.client} is rejected: {reason}")
+                if done.arrival is not None:
+                    done = add(algorithm, sums, done, done.arrival)
+                if done.reason:
+                    raise FedmpiError(f"client {done.job.client} is rejected: {done.reason}")
                 if done.memory is not None:
                     store.stage(done.job.client, unpack(pack(done.memory)))
             for key, total in sums.items():
@@ -162,18 +193,18 @@ def run_rounds(made, groups_of, rounds=3, first=0, state=None):
     return state
 
 
-def whole(cohort):
+def whole(cohort: Cohort) -> list[Group]:
     """Return the cohort as the clients of a single rank."""
     return [list(zip(cohort.clients.tolist(), cohort.shares.tolist(), strict=True))]
 
 
-def dealt(cohort):
+def dealt(cohort: Cohort) -> list[Group]:
     """Return the cohort on four ranks, one of them without clients, and out of order."""
     (everyone,) = whole(cohort)
     return [everyone[3:], everyone[:1], [], everyone[1:3][::-1]]
 
 
-def differing(one, other, when):
+def differing(one: State, other: State, when: str) -> str:
     """Return "" for equal states, else a text with the names of the arrays that differ."""
     if one.keys() != other.keys():
         return f"the state has other arrays when {when}"
@@ -181,16 +212,16 @@ def differing(one, other, when):
     return f"{', '.join(names)} differ when {when}" if names else ""
 
 
-def equal(one, other):
+def equal(one: Any, other: Any) -> bool:
     """Say whether two values of a plan are equal, arrays and nested values included."""
-    if isinstance(one, Support):
-        return one == other
     if isinstance(one, np.ndarray):
         return np.array_equal(one, other)
+    if isinstance(one, Support):
+        return bool(one == other)
     if hasattr(one, "__dataclass_fields__"):
         return all(equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(equal, one, other))
-    return one == other
+    return bool(one == other)
