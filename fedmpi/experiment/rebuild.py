@@ -1,18 +1,23 @@
 """What a resumed run began with, and its result file made again from its checkpoint."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fedmpi.errors import ResultError, counted
+from fedmpi.experiment.resolve import Resolved
 from fedmpi.record import checkpoint, reader, schema
+from fedmpi.record.checkpoint import Checkpoint
+from fedmpi.record.sign import Out
 from fedmpi.record.writer import Writer
 
 MOST_RANKS = 1 << 20
 
 
-def beginning(out, rebuild=False):
+def beginning(out: Out, rebuild: bool = False) -> dict[str, Any]:
     """Return the "text" and "values" of the configuration of a run, rounds "done", and "status".
 
     They are those of its result file `out`; with `rebuild`, if that is damaged or gone, those of
@@ -36,13 +41,15 @@ def beginning(out, rebuild=False):
             "done": kept.fact("next_round", int), "status": "running", "rebuild": True}
 
 
-def rebuild(out, resolved, fixed):
+def rebuild(out: Out, resolved: Resolved, fixed: Mapping[str, Any]) -> str:
     """Make the result file `out` again from its last whole checkpoint; return what it lacks.
 
     `fixed` is what the configuration makes of a result file, as Writer.create takes it. What is
     there is kept as OUT.damaged. Raises ResultError.
     """
-    kept = _kept(out)
+    if (kept := _kept(out)) is None:
+        raise ResultError(f"{checkpoint.path_of(out)}: is damaged or gone since the start; put it "
+                          "back, then try again")
     origin, round = _origin(kept), kept.fact("next_round", int)
     rows = {name: kept.column(name) for name in kept.columns}
     shapes = {name.split("/")[0]: array.shape for name, array in rows.items()}
@@ -54,10 +61,10 @@ def rebuild(out, resolved, fixed):
     wanted = {c.path for c in (*schema.APPENDED, *metrics) if c.group != "clients"}
     if wrong := wrong | (wanted ^ rows.keys()):
         raise ResultError(f"{kept.path}: its rows of {sorted(wrong)[0]} do not fit; it is damaged")
-    aside = Path(f"{out}.damaged")
-    if aside.exists():
-        raise ResultError(f"{aside}: is there already; move it away, then try again")
     if os.path.lexists(out):
+        aside = Path(f"{out}.damaged")
+        if aside.exists():
+            raise ResultError(f"{aside}: is there already; move it away, then try again")
         os.replace(out, aside)
     Writer.create(
         out, **fixed, config_toml=origin["toml"], provenance=origin["provenance"],
@@ -67,7 +74,7 @@ def rebuild(out, resolved, fixed):
             "all events are lost")
 
 
-def _kept(out):
+def _kept(out: Out) -> Checkpoint | None:
     """Return the last whole checkpoint beside `out`, None if there is none."""
     try:
         return checkpoint.newest(out)[0]
@@ -75,7 +82,7 @@ def _kept(out):
         return None
 
 
-def _offer(kept, out):
+def _offer(kept: Checkpoint, out: Out) -> str:
     """Say what a checkpoint holds, and how to make a result of it."""
     if not kept.columns:
         return f"{kept.path}: holds the weights, but no configuration: an older fedmpi wrote it"
@@ -85,9 +92,9 @@ def _offer(kept, out):
             f"fedmpi resume {out} --rebuild makes the result again from it")
 
 
-def _origin(kept):
+def _origin(kept: Checkpoint) -> dict[str, Any]:
     """Return what a result file is made of, as a checkpoint holds it, or raise ResultError."""
-    origin = kept.fact("result", dict)
+    origin: dict[str, Any] = kept.fact("result", dict)
     kinds = {"toml": str, "values": dict, "provenance": dict, "ranks": int}
     wrong = [name for name, kind in kinds.items() if type(origin.get(name)) is not kind]
     if wrong or not 0 < origin["ranks"] <= MOST_RANKS:
@@ -95,7 +102,7 @@ def _origin(kept):
     return origin
 
 
-def _read_all(run):
+def _read_all(run: reader.Run) -> None:
     """Read everything that is in a result file. Raises ResultError if it is damaged."""
     for table in (run.rounds, run.clients, run.phases, run.layers, run.devices):
         for name in table:

@@ -1,15 +1,25 @@
 """Keep the state of a run in its checkpoint, and take it up again."""
 
+from collections.abc import Iterable, Iterator
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedmpi.comm.alike import alike
+from fedmpi.comm.base import Comm
 from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint
+from fedmpi.record.checkpoint import Checkpoint
 from fedmpi.record.checkpoint_parts import by_name, by_part
+from fedmpi.record.sign import Out
+from fedmpi.round.loop import Simulation
 from fedmpi.round.memories import unpack
 from fedmpi.round.transfer import transferred
+
+if TYPE_CHECKING:  # they import h5py, which the ranks that write nothing do not need
+    from fedmpi.record.reader import Run
+    from fedmpi.record.writer import Writer
 
 
 class CheckpointBudget:
@@ -18,23 +28,27 @@ class CheckpointBudget:
     The first one is always taken, since nobody knows before what it costs.
     """
 
-    def __init__(self, share):
+    def __init__(self, share: float) -> None:
         self._share, self._began, self._spent, self._last = share, perf_counter(), 0.0, 0.0
 
-    def allows(self, comm):
+    def allows(self, comm: Comm) -> bool:
         """Say whether there is time for one more, as rank 0 finds; collective."""
         elapsed = perf_counter() - self._began + self._last
-        return comm.share(bool(self._spent + self._last <= self._share * elapsed))
+        return bool(comm.share(self._spent + self._last <= self._share * elapsed))
 
-    def keep(self, *words):
+    def keep(
+        self, simulation: Simulation, writer: "Writer | None", out: Out, wall_time: float
+    ) -> None:
         """Take a checkpoint, by `keep`, and note what it costs."""
         began = perf_counter()
-        keep(*words)
+        keep(simulation, writer, out, wall_time)
         self._last = perf_counter() - began
         self._spent += self._last
 
 
-def keep(simulation, writer, out, wall_time):
+def keep(
+    simulation: Simulation, writer: "Writer | None", out: Out, wall_time: float
+) -> None:
     """Write the checkpoint beside `out`; collective. Rounds so far enter the result file first.
 
     So the file never holds fewer rounds than the checkpoint, whatever happens in between. The
@@ -66,14 +80,14 @@ def keep(simulation, writer, out, wall_time):
             put.client(client, data)
 
 
-def _memories(simulation):
+def _memories(simulation: Simulation) -> Iterator[tuple[int, bytearray]]:
     """Yield (client, bytes) of all clients' memories, on rank 0; collective."""
     comm, store = simulation.comm, simulation.store
-    leaving = [store.clients(), *[[] for _ in range(comm.size - 1)]]
+    leaving: list[Iterable[int]] = [store.clients(), *[()] * (comm.size - 1)]
     return transferred(comm, leaving, store.packed)
 
 
-def restore(simulation, out):
+def restore(simulation: Simulation, out: Out) -> tuple[float, str]:
     """Take up the state in the last whole checkpoint beside `out`.
 
     Returns the seconds of the run so far, and why it is not the last one that was written, or "".
@@ -100,10 +114,11 @@ def restore(simulation, out):
         simulation.next_round = kept.fact("next_round", int)
         simulation.virtual_time = kept.fact("virtual_time", float)
         note = note and f"{note}, of round {simulation.next_round}"
-        return kept.fact("wall_time", float), note
+        wall_time: float = kept.fact("wall_time", float)
+    return wall_time, note
 
 
-def _found(out):
+def _found(out: Out) -> tuple[str, str] | None:
     """Return the path of the checkpoint from which `out` is resumed, and a note; or None."""
     from fedmpi.record import reader
 
@@ -122,13 +137,13 @@ def _found(out):
     return str(kept.path), note
 
 
-def _ended(result):
+def _ended(result: "Run") -> bool:
     """Say whether a run ended in order, and so with a checkpoint."""
     failed = result.status == "failed" and result.events and result.events[-1]["kind"] == "failed"
-    return result.status != "running" and not failed
+    return bool(result.status != "running" and not failed)
 
 
-def _check_model(kept, size):
+def _check_model(kept: Checkpoint, size: int) -> None:
     """Raise ResultError for a checkpoint that is not of a model of `size` parameters."""
     weights = by_part(kept)["algorithm"].get("weights", np.zeros(0))
     if weights.shape != (size,) or weights.dtype != np.float32:
@@ -137,7 +152,7 @@ def _check_model(kept, size):
         )
 
 
-def _check_state(kept, simulation):
+def _check_state(kept: Checkpoint, simulation: Simulation) -> None:
     """Raise ResultError if the state in a checkpoint lacks what fedmpi's method starts with.
 
     All of fedmpi's methods keep these entries; a method of the user's own may drop one.
@@ -152,12 +167,12 @@ def _check_state(kept, simulation):
         )
 
 
-def _place_memories(simulation, kept):
+def _place_memories(simulation: Simulation, kept: Checkpoint) -> None:
     """Deal the clients' memories over the ranks; each reads its own from the checkpoint."""
-    store, comm = simulation.store, simulation.comm
-    clients = np.array(kept.clients, np.int64)
-    if clients.size and not 0 <= clients[0] <= clients[-1] < len(simulation.experiment.sizes):
+    store, comm, held = simulation.store, simulation.comm, kept.clients
+    if held and not 0 <= held[0] <= held[-1] < len(simulation.experiment.sizes):
         raise ResultError(f"{kept.path}: holds the memory of a client that this run does not have")
+    clients = np.array(held, np.int64)
     homes = np.arange(clients.size) % comm.size
     store.settle(clients, homes)
     for client in clients[homes == comm.rank].tolist():

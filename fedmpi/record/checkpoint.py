@@ -190,11 +190,11 @@ class _Parts:
         entry = self._append(little.data.cast("B") if little.size else b"")
         return [*entry, little.dtype.str, list(array.shape)]
 
-    def client(self, client: int, data: bytes) -> None:
+    def client(self, client: int, data: bytes | bytearray) -> None:
         """Append the bytes of one client's memory."""
         self.clients[int(client)] = self._append(data)
 
-    def _append(self, data: bytes | memoryview) -> list[int]:
+    def _append(self, data: bytes | bytearray | memoryview) -> list[int]:
         """Append bytes; return [place, length, CRC-32]."""
         place = self._file.tell()
         self._file.write(data)

@@ -21,15 +21,19 @@ class Clock:
     def pass_by(self, seconds):
         self.now += seconds
 
+    def keep(self, simulation, writer, out, seconds):
+        """Take the time that a checkpoint costs."""
+        self.pass_by(seconds)
+
 
 def test_checkpoints_take_no_more_than_their_share(monkeypatch):
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(save, "keep", clock.pass_by)
+    monkeypatch.setattr(save, "keep", clock.keep)
     budget, taken = CheckpointBudget(0.02), []
     for round in range(1000):
         clock.pass_by(0.1)
         if budget.allows(Serial()):
-            budget.keep(0.03)
+            budget.keep(None, None, "out.h5", 0.03)
             taken.append(round)
             assert len(taken) == 1 or 0.03 * len(taken) <= 0.02 * clock.now + 1e-9
     assert taken[0] == 0 and 0.018 * clock.now < 0.03 * len(taken)
@@ -37,13 +41,13 @@ def test_checkpoints_take_no_more_than_their_share(monkeypatch):
 
 def test_those_that_cost_little_are_all_taken(monkeypatch):
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(save, "keep", clock.pass_by)
+    monkeypatch.setattr(save, "keep", clock.keep)
     for share, cost in ((0.02, 0.01), (1.0, 50.0)):
         budget = CheckpointBudget(share)
         for _ in range(100):
             clock.pass_by(1.0)
             assert budget.allows(Serial())
-            budget.keep(cost)
+            budget.keep(None, None, "out.h5", cost)
 
 
 def test_a_run_takes_those_that_it_is_allowed(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from fedmpi.errors import ResultError
 from fedmpi.experiment import assemble
 from fedmpi.record import checkpoint, whole
 from fedmpi.record.whole import replacement
-from fedmpi.round.memories import ClientStore
+from fedmpi.round.memories import ClientStore, pack
 from tests.cli.test_run import contents, equal
 from tests.conftest import FORK
 from tests.faults.job import Job, rounds_of, run_here, write_config
@@ -93,6 +93,16 @@ def test_a_checkpoint_of_another_model_is_refused(out, weights):
         run_here(out, resume=True)
     with fedmpi.open(out) as run:
         assert run.status == "finished"
+
+
+@pytest.mark.parametrize("client", [-1, 12, 2**63])
+def test_the_memory_of_a_client_that_is_none_is_refused(out, client):
+    kept = checkpoint.read(checkpoint.path_of(out))
+    with checkpoint.writing(kept.path, kept.facts) as put:
+        put.array("algorithm/weights", kept.arrays["algorithm/weights"])
+        put.client(client, pack({}))
+    with pytest.raises(ResultError, match="a client that this run does not have"):
+        run_here(out, resume=True)
 
 
 def test_two_who_replace_one_file_do_not_mix(out, monkeypatch):

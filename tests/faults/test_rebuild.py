@@ -95,6 +95,24 @@ def test_a_result_is_made_again_from_its_checkpoint(out, runs, kind):
         np.testing.assert_array_equal(run.rounds.wall_time[:6], before.rounds.wall_time[:6])
 
 
+def test_a_making_that_was_broken_off_can_be_made_again(out, monkeypatch):
+    """The damaged file has moved aside by then; it is neither lost nor in the way."""
+    def killed(*_, **__):
+        raise KilledError
+
+    damage(out, "cut")
+    held = out.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(rebuild.Writer, "create", killed)
+        with pytest.raises(KilledError):
+            go_on(out, rebuild=True)
+    assert not out.exists()
+    go_on(out, rebuild=True)
+    assert out.with_name("out.h5.damaged").read_bytes() == held
+    with reader.open(out) as run:
+        assert run.status == "finished"
+
+
 def test_the_checkpoint_of_an_older_fedmpi_lacks_later_columns(out, monkeypatch):
     kept = checkpoint.newest(out)[0]
     names = [name for name in kept.columns if name not in schema.SINCE]
