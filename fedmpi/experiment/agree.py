@@ -1,14 +1,20 @@
 """Ranks that must hold the same, and runs that go on: digests of what a run stands on."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from sys import modules
+from typing import Any
 
 import numpy as np
 
 from fedmpi import named
+from fedmpi.arrays import Vector
+from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError
+from fedmpi.experiment.resolve import Resolved
 from fedmpi.record.digest import weights_sha256
+from fedmpi.round.fixed import Experiment
 
 INSTALLED = ("site-packages", "dist-packages")  # folders of packages of all kinds
 _ROW = np.dtype([("rank", "<i8"), ("what", "S64"), ("digest", "S64")])
@@ -20,7 +26,7 @@ _HINTS = {
 }
 
 
-def digests_of(experiment, comm):
+def digests_of(experiment: Experiment, comm: Comm) -> dict[str, str]:
     """Return hex digests by name: of partition and layout, and on a node's first rank the data."""
     partition = experiment.engine.data.partition
     layout = [(tensor.name, tensor.shape) for tensor in experiment.layout.tensors]
@@ -35,7 +41,7 @@ def digests_of(experiment, comm):
     return found
 
 
-def code_of(resolved):
+def code_of(resolved: Resolved) -> dict[str, str]:
     """Return hex digests of the user's modules that a configuration names, by module.
 
     Those in the same folders that have been imported by now count as well, but not all that is
@@ -53,16 +59,16 @@ def code_of(resolved):
     }
 
 
-def agree_on_weights(comm, weights):
+def agree_on_weights(comm: Comm, weights: Vector) -> None:
     """Raise AlikeError on all ranks unless their final float32[P] are the same; collective."""
     if comm.size > 1:
         agree(comm, {"final weights": weights_sha256({"weights": weights})})
 
 
-def agree(comm, digests):
+def agree(comm: Comm, digests: Mapping[str, str]) -> None:
     """Raise AlikeError on all ranks unless the digests that ranks give agree; collective."""
-    rows = [(comm.rank, what.encode(), digest.encode()) for what, digest in digests.items()]
-    rows = comm.gather_rows(np.array(rows, _ROW))
+    mine = [(comm.rank, what.encode(), digest.encode()) for what, digest in digests.items()]
+    rows = comm.gather_rows(np.array(mine, _ROW))
     for what in np.unique(rows["what"]):
         given = rows[rows["what"] == what]
         other = given[given["digest"] != given["digest"][0]]
@@ -74,7 +80,7 @@ def agree(comm, digests):
             )
 
 
-def changed(kept, now):
+def changed(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return what differs between the facts of a run then and now, as texts; both are trees.
 
     Facts that were not kept then are not compared.

@@ -1,20 +1,24 @@
 """What an experiment will cost, before it runs: the first round is counted and not trained."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.trial import data_bytes, memory_of_a_device, memory_of_a_rank
 from fedmpi.round.dry_run import bytes_up
+from fedmpi.round.fixed import Experiment
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 
 
-def estimate(resolved, root, cache=None):
+def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -> dict[str, Any]:
     """Return numbers by name: size of the model; bytes, FLOPs, seconds of round 0; memory in bytes.
 
     `root` and `cache` are folders as for `assemble`. Supports and so bytes are those of the
@@ -60,7 +64,7 @@ def estimate(resolved, root, cache=None):
     }
 
 
-def _model(experiment):
+def _model(experiment: Experiment) -> dict[str, Any]:
     """Return how large the model is, and what of its FLOPs is not counted."""
     layout, constants = experiment.layout, experiment.engine.constants
     return {
@@ -71,7 +75,7 @@ def _model(experiment):
     }
 
 
-def _without_gpu(resolved):
+def _without_gpu(resolved: Resolved) -> Resolved:
     """Return the same experiment on a processor: an estimate is made where no GPU is."""
     run = resolved.config.run
     if run.device != "cuda":

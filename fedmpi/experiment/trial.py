@@ -9,19 +9,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from fedmpi.arrays import Memory
+from fedmpi.config import Config
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import Job
 from fedmpi.learn.batched.device_memory import device_memory
+from fedmpi.learn.batched.engine import BatchedEngine
 from fedmpi.learn.batched.stacked_model import ALIGNED
 from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import BLOCK
 from fedmpi.resident import peak
+from fedmpi.round.fixed import Experiment
 from fedmpi.round.visit import add, visits
+from fedmpi.totals import Sums
 
 MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 5.0, two ranks of LeNet-5
 
 
-def memory_of_a_rank(experiment):
+def memory_of_a_rank(experiment: Experiment) -> tuple[int, int]:
     """Return the bytes that a rank of a run has in memory at most, its node's data apart: two int.
 
     First those of a rank alone, then of one of several on a node. This process, with all that it
@@ -35,7 +40,7 @@ def memory_of_a_rank(experiment):
     return alone, alone + MPI + 2 * sum(array.nbytes for array in arrays)
 
 
-def _trial(experiment):
+def _trial(experiment: Experiment) -> tuple[Sums, Memory | None]:
     """Train a client for one step, add it up, take a step, evaluate; return sums and memory."""
     algorithm = experiment.algorithm
     client = int(experiment.sizes.argmax())
@@ -45,7 +50,8 @@ def _trial(experiment):
     server = experiment.server_side()
     (done,) = visits(server, experiment.engine, [Job(client, 0, state, plan, 1.0)])
     sums = algorithm.zero()
-    done = done if done.reason else add(algorithm, sums, done, done.arrival)
+    if done.arrival is not None:
+        done = add(algorithm, sums, done, done.arrival)
     if done.reason:
         raise FedmpiError(f"client {client} is rejected after one step: {done.reason}")
     after = experiment.server.step(state, algorithm.step(state, sums, 0))
@@ -55,13 +61,13 @@ def _trial(experiment):
     return sums, done.memory
 
 
-def memory_of_a_device(experiment):
+def memory_of_a_device(experiment: Experiment) -> tuple[int, int] | None:
     """Return (bytes of a rank on its device, slots of a chunk there), where it would be a GPU.
 
     Measured on this processor, so no GPU is needed here; None if the engine is another.
     """
     engine = experiment.engine
-    if engine.name != "batched":
+    if not isinstance(engine, BatchedEngine):
         return None
     module, data, sample = engine.networks.whole.backend.plain, engine.data, engine.networks.sample
     run, layout = experiment.config.run, engine.layout
@@ -72,13 +78,13 @@ def memory_of_a_device(experiment):
     return needed.of(slots), slots
 
 
-def data_bytes(experiment):
+def data_bytes(experiment: Experiment) -> int:
     """Return the bytes of the data set, which the ranks of a node share."""
     return sum(array.nbytes for array in experiment.dataset.arrays().values())
 
 
-def _memories(memory, config):
+def _memories(memory: Memory | None, config: Config) -> int:
     """Return the bytes of what clients keep on a rank, if it is alone with all of them."""
-    each = sum(np.asarray(array).nbytes for array in (memory or {}).values())
+    each: int = sum(np.asarray(array).nbytes for array in (memory or {}).values())
     clients = min(config.clients.number, config.selected * config.run.rounds)
     return min(config.run.memory_mb * 1_000_000, each * clients)

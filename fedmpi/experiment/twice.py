@@ -4,24 +4,26 @@ import hashlib
 
 import numpy as np
 
+from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError
 from fedmpi.exchange import Job
 from fedmpi.record.digest import little_endian
+from fedmpi.round.fixed import Experiment
 from fedmpi.round.visit import visits
 
 _ROW = np.dtype([("client", "<i8"), ("time", "<i8"), ("rank", "<i8"), ("digest", "S64")])
 
 
-def train_twice(experiment, comm, clients):
+def train_twice(experiment: Experiment, comm: Comm, clients: int) -> None:
     """Train the first `clients` with samples twice on every rank, as in round 0; collective.
 
     Odd ranks train them in the opposite order. Nothing is kept of it. Raises AlikeError, on all
     ranks, that names the first client of which any two messages or memories differ.
     """
     chosen = np.flatnonzero(experiment.sizes)[:clients].tolist()
-    rows = [(client, time, comm.rank, _digest(experiment, client).encode())
+    mine = [(client, time, comm.rank, _digest(experiment, client).encode())
             for time in (1, 2) for client in chosen[:: -1 if comm.rank % 2 else 1]]
-    rows = np.sort(comm.gather_rows(np.array(rows, _ROW)), order=["client", "rank", "time"])
+    rows = np.sort(comm.gather_rows(np.array(mine, _ROW)), order=["client", "rank", "time"])
     for client in chosen:
         found = rows[rows["client"] == client]
         other = found[found["digest"] != found["digest"][0]]
@@ -35,7 +37,7 @@ def train_twice(experiment, comm, clients):
             )
 
 
-def _digest(experiment, client):
+def _digest(experiment: Experiment, client: int) -> str:
     """Return a hex digest of all that a client of round 0 sends and keeps."""
     algorithm = experiment.algorithm
     state = algorithm.start(experiment.weights.copy())

@@ -12,13 +12,16 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 
 import numpy as np
 
 from fedmpi import comm as comm_package
+from fedmpi.comm.base import Comm
 from fedmpi.experiment.neighbours import Neighbours
 from fedmpi.round.progress import NO_CLIENT, Progress
 
@@ -49,42 +52,43 @@ class Watch(Progress):
         Warnings of this rank that nobody has taken yet.
     """
 
-    def __init__(self, comm, patience, warn):
+    def __init__(self, comm: Comm, patience: float, warn: Callable[[str], None]) -> None:
         self._signs = comm.node_zeros((comm.node_size, 5), np.int64)
         self._rank = comm.node_rank
         self._signs[self._rank, RANK : PROCESS + 1] = comm.rank, os.getpid()
         self._patience, self._warn = patience, warn
-        self._seen = {}  # rank on this node -> (its ticks, when they were new)
-        self._silent = set()
-        self._steps, self._step_seen = 0, None  # (steps, when they were new, whether told)
-        self.news = []
+        self._seen: dict[int, tuple[int, float]] = {}  # rank on this node -> (ticks, since when)
+        self._silent: set[int] = set()
+        self._steps = 0
+        self._step_seen: tuple[int, float, bool] | None = None  # (steps, since when, whether told)
+        self.news: list[str] = []
         self.note(0)
 
-    def note(self, round, client=NO_CLIENT):
+    def note(self, round: int, client: int = NO_CLIENT) -> None:
         """Show what this rank is doing."""
         self._signs[self._rank, ROUND:] = round, client
         self._steps += 1
 
-    def step(self):
+    def step(self) -> None:
         """Note that the main thread has come further."""
         self._steps += 1
 
-    def tick(self):
+    def tick(self) -> None:
         """Show a sign of life."""
         self._signs[self._rank, TICKS] += 1
 
-    def look(self, now):
+    def look(self, now: float) -> bool:
         """Warn of each rank that has newly been silent for too long; `now` in seconds.
 
         Of the ranks that are well the lowest speaks, so that each is named once on a node.
         Returns whether this rank is that one.
         """
         for rank, ticks in enumerate(self._signs[:, TICKS].tolist()):
-            known, since = self._seen.get(rank, (None, now))
+            known, since = self._seen.get(rank, (-1, now))
             if ticks != known:
-                known, since = ticks, now
+                since = now
                 self._silent.discard(rank)
-            self._seen[rank] = known, since
+            self._seen[rank] = ticks, since
         silent = {rank for rank, (_, since) in self._seen.items() if now - since >= self._patience}
         speaker = min(set(self._seen) - silent, default=self._rank)
         for rank in sorted(silent - self._silent - {self._rank}):
@@ -98,7 +102,7 @@ class Watch(Progress):
         self._silent |= silent
         return speaker == self._rank
 
-    def look_inside(self, now, frame):
+    def look_inside(self, now: float, frame: FrameType | None) -> None:
         """Warn if the main thread has made no step for too long; `frame` is where it is now.
 
         A thread that waits for other ranks is well.
@@ -119,23 +123,23 @@ class Watch(Progress):
             )
         self._step_seen = steps, since, told
 
-    def _doing(self, rank):
+    def _doing(self, rank: int) -> str:
         """Say in words what a rank of this node last noted."""
         round, client = self._signs[rank, ROUND:].tolist()
         return f"round {round}" + (f", client {client}" if client != NO_CLIENT else "")
 
-    def tell(self, text):
+    def tell(self, text: str) -> None:
         """Warn, and keep the text for the result file."""
         self.news.append(text)
         self._warn(text)
 
-    def take_news(self):
+    def take_news(self) -> list[str]:
         """Return the warnings since the last call, and forget them."""
         taken, self.news = self.news, []
         return taken
 
 
-def _places(frame):
+def _places(frame: FrameType | None) -> Iterator[tuple[str, int, str]]:
     """Yield (path, line, function) of a thread's innermost places in the code."""
     for _ in range(SHOWN):
         if frame is None:
@@ -144,7 +148,7 @@ def _places(frame):
         frame = frame.f_back
 
 
-def _state(process):
+def _state(process: int) -> str:
     """Return Linux's letter for the state of a process, "" if there is none, "?" elsewhere."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
@@ -153,7 +157,9 @@ def _state(process):
 
 
 @contextmanager
-def watching(comm, patience, warn):
+def watching(
+    comm: Comm, patience: float, warn: Callable[[str], None]
+) -> Iterator[Progress]:
     """Watch over all ranks while the block runs; gives the Watch. Collective.
 
     `patience` are the seconds after which a rank without a sign of life is named, 0 for
@@ -174,7 +180,9 @@ def watching(comm, patience, warn):
             thread.join(1.0)
 
 
-def _watch(watch, neighbours, over, pause, main):
+def _watch(
+    watch: Watch, neighbours: Neighbours, over: threading.Event, pause: float, main: int
+) -> None:
     """Tick and look around until it is over; `main` is the thread that does the work."""
     while not over.wait(pause):
         now = monotonic()
