@@ -6,7 +6,8 @@ checked by the class that the name stands for, with the same messages.
 
 import math
 import tomllib
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -66,7 +67,7 @@ class RunSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _trainer_is_an_older_name_of_engine(cls, keys):
+    def _trainer_is_an_older_name_of_engine(cls, keys: Any) -> Any:
         """Take `trainer`, and "numba" for "kernels", where a file still says so."""
         if not isinstance(keys, dict) or "trainer" not in keys:
             return keys
@@ -80,7 +81,7 @@ class RunSection(Section):
         return keys
 
     @model_validator(mode="after")
-    def _one_engine_has_devices(self):
+    def _one_engine_has_devices(self) -> "RunSection":
         gpu, coarse = self.device == "cuda", self.precision != "float32"
         able = ("batched", "auto") if gpu else ("batched",)  # "auto" is "batched" on a GPU alone
         if (gpu or coarse) and self.engine not in able:
@@ -119,18 +120,17 @@ class ClientsSection(OpenSection):
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
-    def _one_of_each_pair(self):
-        if self.per_round is not None and self.fraction is not None:
-            raise ValueError("per_round and fraction are both given; give one of them")
-        if self.local_epochs is not None and self.local_steps is not None:
-            raise ValueError("local_epochs and local_steps are both given; give one of them")
+    def _one_of_each_pair(self) -> "ClientsSection":
+        for one, other in (("per_round", "fraction"), ("local_epochs", "local_steps")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise ValueError(f"{one} and {other} are both given; give one of them")
         if self.per_round is not None and self.per_round > self.number:
-            one, other = self.per_round, self.number
-            raise ValueError(f"per_round = {one} is more than number = {other}; lower per_round")
+            asked, there = self.per_round, self.number
+            raise ValueError(f"per_round = {asked} is more than number = {there}; lower per_round")
         return self
 
     @property
-    def cohort(self):
+    def cohort(self) -> int:
         """Number of clients selected in a round; at least one."""
         return self.per_round or max(1, round(self.number * (self.fraction or 1.0)))
 
@@ -149,7 +149,7 @@ class OptimizerSection(Section):
     lr_decay: Share = 1.0
 
     @model_validator(mode="after")
-    def _momentum_is_for_sgd(self):
+    def _momentum_is_for_sgd(self) -> "OptimizerSection":
         if self.name == "adam" and self.momentum:
             raise ValueError(f"momentum = {self.momentum} does not apply to adam; remove it")
         return self
@@ -165,7 +165,7 @@ class ServerSection(Section):
     epsilon: Rate = 1e-3
 
     @model_validator(mode="after")
-    def _average_takes_no_keys(self):
+    def _average_takes_no_keys(self) -> "ServerSection":
         fields = type(self).model_fields.items()
         given = [key for key, field in fields if getattr(self, key) != field.default]
         if self.optimizer == "average" and given:
@@ -192,7 +192,7 @@ class NetworkSection(Section):
     codec: Literal["auto", "float16", "bfloat16"] = "auto"
 
     @property
-    def value_type(self):
+    def value_type(self) -> str:
         """Type of the values that a client sends, as `fedmpi.comm.codec` names it."""
         return "float32" if self.codec == "auto" else self.codec
 
@@ -229,7 +229,7 @@ class Config(Section):
     collective: CollectiveSection = CollectiveSection()
 
     @property
-    def selected(self):
+    def selected(self) -> int:
         """Number of clients that a round asks, if so many are there; that report, if "async"."""
         if self.schedule.mode == "async":
             return self.schedule.buffer_size or min(10, self.clients.cohort)
@@ -238,7 +238,7 @@ class Config(Section):
         return min(self.clients.number, math.ceil(round(wanted, 6)))
 
     @model_validator(mode="after")
-    def _cells_know_all_messages(self):
+    def _cells_know_all_messages(self) -> "Config":
         traced = self.devices.trace is not None
         if self.devices.cell_mbit_s is not None and (self.schedule.mode != "sync" or traced):
             raise ValueError(
@@ -248,19 +248,19 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _fit_deadline_has_a_deadline(self):
+    def _fit_deadline_has_a_deadline(self) -> "Config":
         if self.devices.policy == "fit-deadline" and self.schedule.mode != "deadline":
             raise ValueError('devices.policy = "fit-deadline" needs schedule.mode = "deadline"')
         return self
 
     @model_validator(mode="after")
-    def _only_exact_sums_have_no_order(self):
+    def _only_exact_sums_have_no_order(self) -> "Config":
         if self.collective.overlap == "on" and self.run.sum != "exact":
             raise ValueError('collective.overlap = "on" needs run.sum = "exact"')
         return self
 
 
-def read(text, place, overrides=()):
+def read(text: str, place: str, overrides: Sequence[str] = ()) -> Config:
     """Return the Config of TOML `text`; `overrides` are "a.b=value" strings that win.
 
     `place` names the source in messages. Raises ConfigError.
@@ -268,7 +268,7 @@ def read(text, place, overrides=()):
     return check_tree(parse(text, place), place, overrides)
 
 
-def parse(text, place):
+def parse(text: str, place: str) -> dict[str, Any]:
     """Return the dict in TOML `text`, which `place` names in messages. Raises ConfigError."""
     try:
         return tomllib.loads(text)
@@ -276,14 +276,14 @@ def parse(text, place):
         raise ConfigError(f"{place}: not valid TOML: {error}") from None
 
 
-def check_tree(tree, place, overrides=()):
+def check_tree(tree: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> Config:
     """Return the Config of a dict of sections, which `overrides` change in place."""
     for override in overrides:
         _set(tree, override)
     return check(Config, tree, place)
 
 
-def _set(tree, override):
+def _set(tree: dict[str, Any], override: str) -> None:
     """Set one "a.b=value" in `tree`, in place; the value is TOML, or else a plain string."""
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")

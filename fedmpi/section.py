@@ -1,7 +1,8 @@
 """A section of a configuration: frozen, typed, and clear about what is wrong with it."""
 
 import re
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +24,12 @@ Speed = Annotated[float, Field(ge=1e-6, le=1e15)]
 Amount = Annotated[float, Field(ge=0, le=1e9)]
 Second = Annotated[float, Field(ge=0, le=1e12)]
 
+
+Checked = TypeVar("Checked", bound=BaseModel)
+Path: TypeAlias = tuple[int | str, ...]
+"""Where a value is in a tree: keys, and numbers in arrays."""
+Fault: TypeAlias = Mapping[str, Any]
+"""What pydantic says of a value, as its ErrorDetails."""
 
 _KINDS = {
     "int_type": "a whole number",
@@ -51,9 +58,9 @@ class OpenSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
-    def own_keys(self):
+    def own_keys(self) -> dict[str, Any]:
         """Return the keys that belong to the named thing."""
-        return dict(self.__pydantic_extra__)
+        return dict(self.__pydantic_extra__ or {})
 
 
 class NamedSection(OpenSection):
@@ -62,20 +69,23 @@ class NamedSection(OpenSection):
     name: Name
 
 
-def check(section, tree, place, prefix="", beside=(), of=""):
+def check(
+    section: type[Checked], tree: Mapping[str, Any], place: str, prefix: str = "",
+    beside: Iterable[str] = (), of: str = "",
+) -> Checked:
     """Return `section` built from the dict `tree`, or raise ConfigError that names each fault.
 
     `place` and `prefix` come before the key in messages; `beside` are other keys of the same
     table, which a misspelt key may have meant; `of` is the name that decides which keys there are.
     """
-    tree = _tuples(tree)
     try:
+        tree = _tuples(tree)
         return section.model_validate(tree)
     except RecursionError:
         raise ConfigError(f"{place}: is nested too deeply; keys are section.key = value") from None
     except ValidationError as error:
         # A misspelt key comes first: the one found missing is often the same key.
-        found: dict[tuple[Any, ...], list[Any]] = {}
+        found: dict[Path, list[Fault]] = {}
         for fault in sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden"):
             found.setdefault(_path(fault, tree), []).append(fault)
         faults = [_explain(section, path, at, prefix, beside, of) for path, at in found.items()]
@@ -83,30 +93,34 @@ def check(section, tree, place, prefix="", beside=(), of=""):
         raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
 
 
-def _tuples(tree):
+def _tuples(tree: Any) -> Any:
     """TOML arrays as tuples, which frozen sections hold."""
     if isinstance(tree, dict):
         return {key: _tuples(value) for key, value in tree.items()}
     return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
 
 
-def _path(fault, tree):
+def _path(fault: Fault, tree: Any) -> Path:
     """Return where in `tree` a fault of pydantic's is.
 
     Where a value may be of several types, pydantic has a fault for each, and ends its place with
     the name of the type.
     """
+    where: Path = fault["loc"]
     if fault["type"] == "missing":
-        return fault["loc"]
-    path = []
-    for part in fault["loc"]:
+        return where
+    path: list[int | str] = []
+    for part in where:
         if part in tree if isinstance(tree, dict) else isinstance(part, int):
             path.append(part)
             tree = tree[part]
     return tuple(path)
 
 
-def _explain(section, path, faults, prefix, beside, of):
+def _explain(
+    section: type[BaseModel], path: Path, faults: Sequence[Fault], prefix: str,
+    beside: Iterable[str], of: str,
+) -> str:
     """Faults of one value in one line: key, value, what is allowed, what to do."""
     where, fault = prefix + ".".join(map(str, path)), faults[0]
     if fault["type"] == "extra_forbidden":
@@ -122,7 +136,7 @@ def _explain(section, path, faults, prefix, beside, of):
     return f"{where} = {_shown(fault['input'])}: must be {either(wanted)}"
 
 
-def _hint(section, path, known, of):
+def _hint(section: type[BaseModel], path: Path, known: Sequence[str], of: str) -> str:
     """What may have been meant by the unknown key at `path`."""
     key = str(path[-1])
     homes = [name for name in known if len(path) == 1 and key in _fields(section, (name,))]
@@ -131,9 +145,10 @@ def _hint(section, path, known, of):
     return nearest(key, known, f"known keys with {of}" if of else "known keys", 0.5)
 
 
-def _wanted(fault):
+def _wanted(fault: Fault) -> str:
     """What a value must be, in the words of whoever writes TOML."""
-    kind, about = fault["type"], fault.get("ctx", {})
+    kind: str = fault["type"]
+    about: Mapping[str, Any] = fault.get("ctx", {})
     if kind.endswith("_type") and kind in _KINDS:
         return _KINDS[kind]
     if kind in _BOUNDS:
@@ -148,8 +163,9 @@ def _wanted(fault):
     if kind in ("string_pattern_mismatch", "string_too_long"):
         return "a text of 1 to 200 characters, none of them a control character"
     if kind == "literal_error":
-        return about["expected"].replace("False", "false").replace("True", "true")
-    return fault["msg"].replace("Input should be ", "").replace("Input should ", "such that it ")
+        return str(about["expected"]).replace("False", "false").replace("True", "true")
+    said: str = fault["msg"]
+    return said.replace("Input should be ", "").replace("Input should ", "such that it ")
 
 
 def limit(number: float) -> str:
@@ -161,14 +177,14 @@ def limit(number: float) -> str:
     return re.sub(r"e\+?(-?)0*", r"e\1", text) if exact else f"{number:,}"
 
 
-def _shown(value):
+def _shown(value: Any) -> str:
     """Show a value as the user wrote it, cut to a line."""
     value = list(value) if isinstance(value, tuple) else value
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _fields(section, path):
+def _fields(section: type[BaseModel], path: Path) -> Iterable[str]:
     """Names of the keys allowed at `path` below `section`."""
     for part in path:
         field = section.model_fields.get(part) if isinstance(part, str) else None
@@ -178,5 +194,5 @@ def _fields(section, path):
     return section.model_fields
 
 
-def _is_section(kind: Any):
+def _is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -2,7 +2,7 @@
 
 import math
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -116,7 +116,7 @@ class DevicesSection(Section):
 
     @field_validator("profile")
     @classmethod
-    def _profile_is_known(cls, profile):
+    def _profile_is_known(cls, profile: str) -> str:
         if profile not in PROFILES and not profile.endswith(".csv"):
             known = ", ".join(repr(name) for name in PROFILES if not name.endswith(".csv"))
             raise ValueError(f"{profile!r} is unknown; use {known}, or the path of a .csv file")
@@ -124,22 +124,22 @@ class DevicesSection(Section):
 
     @field_validator("trace")
     @classmethod
-    def _trace_is_known(cls, trace):
-        if trace not in (None, *TRACES) and not trace.endswith((".csv", ".json", ".txt")):
+    def _trace_is_known(cls, trace: str | None) -> str | None:
+        if trace and trace not in TRACES and not trace.endswith((".csv", ".json", ".txt")):
             known = ", ".join(map(repr, TRACES))
             raise ValueError(f"{trace!r} is unknown; use {known}, or the path of a .csv or .json")
         return trace
 
     @field_validator("recorded", "links", "intensity")
     @classmethod
-    def _files_have_rows(cls, rows):
+    def _files_have_rows(cls, rows: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if rows == ():
             raise ValueError("has no row; remove it, and fedmpi reads the file")
         return rows
 
     @field_validator("recorded")
     @classmethod
-    def _spells_are_in_order(cls, rows):
+    def _spells_are_in_order(cls, rows: Spells | None) -> Spells | None:
         for number, row in enumerate(rows or ()):
             seconds = (0.0, *row[1:], *row[:1])  # the first is the length of the record
             in_order = all(before <= after for before, after in pairwise(seconds))
@@ -150,13 +150,13 @@ class DevicesSection(Section):
 
     @field_validator("links", "intensity")
     @classmethod
-    def _series_are_sorted(cls, rows):
+    def _series_are_sorted(cls, rows: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if rows is not None and list(rows) != sorted(rows):
             raise ValueError("rows must be sorted, by client and second")
         return rows
 
     @property
-    def files(self):
+    def files(self) -> dict[str, str]:
         """Names of the files that have not been read yet, by key."""
         named = {
             "profile": (self.from_file, self.tiers),
@@ -168,12 +168,12 @@ class DevicesSection(Section):
         return {key: getattr(self, key) for key in wanted}
 
     @property
-    def from_file(self):
+    def from_file(self) -> bool:
         """True if the devices are, or were, read from a file."""
         return self.profile.endswith(".csv")
 
     @model_validator(mode="after")
-    def _tiers_fit(self):
+    def _tiers_fit(self) -> "DevicesSection":
         if self.tiers is not None and self.profile != "tiers" and not self.from_file:
             raise ValueError(f"tiers are given but profile = {self.profile!r}; use 'tiers'")
         if self.tiers is not None and not self.tiers:
@@ -200,7 +200,7 @@ class ScheduleSection(Section):
     staleness_power: NotNegative = 0.5
 
     @model_validator(mode="after")
-    def _keys_fit_the_mode(self):
+    def _keys_fit_the_mode(self) -> "ScheduleSection":
         if self.mode == "deadline" and self.deadline_s is None:
             raise ValueError("mode = 'deadline' needs deadline_s; give it, in virtual seconds")
         only = {"deadline_s": "deadline", "over_select": "deadline"} | dict.fromkeys(

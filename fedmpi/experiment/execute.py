@@ -4,26 +4,39 @@ Only ranks that read or write a result file import what does, and with it h5py.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fedmpi import named
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.comm.alike import alike
+from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
-from fedmpi.experiment.assemble import assemble
+from fedmpi.experiment.assemble import assemble, unseen
 from fedmpi.experiment.provenance import mixture, provenance
+from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.save import CheckpointBudget, keep, restore
 from fedmpi.experiment.twice import train_twice
 from fedmpi.experiment.watch import watching
+from fedmpi.layout import Layout
 from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
 from fedmpi.record.sign import signs_of_life, tell
-from fedmpi.round.columns import recorded, rejected
-from fedmpi.round.loop import Simulation
+from fedmpi.round.columns import RoundRecord, recorded, rejected
+from fedmpi.round.fixed import Experiment
+from fedmpi.round.loop import Simulation, StopSignal
+from fedmpi.round.progress import Progress
+
+if TYPE_CHECKING:
+    from fedmpi.record.writer import Writer
+
+OnRound: TypeAlias = Callable[[RoundRecord, int], None]
+"""Called after each round, on rank 0, with what it adds to the result file and run.rounds."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +57,21 @@ class Start:
     resume: bool = False
     force: bool = False
     rebuild: bool = False
-    changed: tuple = ()
+    changed: tuple[str, ...] = ()
     data_root: Path | None = None
     cache: Path | None = None
-    environ: dict = field(default_factory=dict)
-    command: tuple = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
     warn: Callable[[str], None] = warnings.warn
-    stage: Callable[[str], None] = str  # which shows nothing
+    stage: Callable[[str], None] = unseen
 
 
-def execute(resolved, comm, start, progress, stop):
+def execute(
+    resolved: Resolved, comm: Comm, start: Start, progress: OnRound, stop: StopSignal
+) -> bool:
     """Run a Resolved experiment, from its first round or its checkpoint, as far as it gets.
 
-    `progress` is called after each round with (row, rounds). `stop` is a Stop or NoSignals.
+    `stop` is a Stop or NoSignals.
     Returns True if all rounds are done, False if it stopped early with a complete checkpoint.
     Raises FedmpiError; whatever it is, the result file and its checkpoint are whole, and the
     file says "failed" and why.
@@ -68,7 +83,9 @@ def execute(resolved, comm, start, progress, stop):
         raise FedmpiError(f"{said}: code of a run must raise an error, not exit") from error
 
 
-def _execute(resolved, comm, start, progress, stop):
+def _execute(
+    resolved: Resolved, comm: Comm, start: Start, progress: OnRound, stop: StopSignal
+) -> bool:
     """Do the work of `execute`; code of the user's that exits passes through."""
     began = perf_counter()
     with watching(comm, resolved.config.run.watch_s, start.warn) as watch:
@@ -110,7 +127,7 @@ def _execute(resolved, comm, start, progress, stop):
 
 
 @contextmanager
-def _told(writer, out, comm):
+def _told(writer: "Writer | None", out: Path, comm: Comm) -> Iterator[None]:
     """Give signs of life while the block runs; if it raises, let the result file say why."""
     alone = nullcontext()
     with signs_of_life(out, lambda text: writer.fail("failed", text)) if writer else alone:
@@ -128,7 +145,10 @@ def _told(writer, out, comm):
             raise
 
 
-def _rounds(simulation, writer, out, began, progress, watch):
+def _rounds(
+    simulation: Simulation, writer: "Writer | None", out: Path, began: float, progress: OnRound,
+    watch: Progress,
+) -> None:
     """Go round by round until all are done or one of the ranks is asked to stop.
 
     `began` is when the run would have begun in one go, on the clock of perf_counter.
@@ -156,7 +176,7 @@ def _rounds(simulation, writer, out, began, progress, watch):
         simulation.recorded = perf_counter() - over
 
 
-def _note(writer, row, watch):
+def _note(writer: "Writer", row: RoundRecord, watch: Progress) -> None:
     """Write down what was out of order in a round."""
     if text := rejected(row.rejected):
         writer.event("rejected", f"round {row.columns['round']}: {text}")
@@ -164,7 +184,9 @@ def _note(writer, row, watch):
         writer.event("warning", text)
 
 
-def _finish(simulation, writer, out, wall_time):
+def _finish(
+    simulation: Simulation, writer: "Writer | None", out: Path, wall_time: float
+) -> bool:
     """Keep the last state, close the result file, and say whether all rounds are done."""
     done = simulation.next_round >= simulation.experiment.config.run.rounds
     weights = simulation.state["weights"]
@@ -181,18 +203,18 @@ def _finish(simulation, writer, out, wall_time):
     return done
 
 
-def uncounted(layout):
+def uncounted(layout: Layout) -> str:
     """Return a warning if nobody knows how much some layers multiply, or ""."""
     found = "; ".join(layout.uncounted)
     return found and f"FLOPs and virtual times leave out what is not counted: {found}"
 
 
-def parameters(layout, weights):
+def parameters(layout: Layout, weights: Vector) -> dict[str, AnyArray]:
     """Return the named tensors of a flat vector float32[P], as views."""
     return {t.name: weights[t.block].reshape(t.shape) for t in layout.tensors}
 
 
-def _differs(start, facts):
+def _differs(start: Start, facts: Mapping[str, Any]) -> list[str]:
     """Return what differs from when a run began; raise ResultError if that must not be."""
     from fedmpi.record import reader
 
@@ -208,7 +230,10 @@ def _differs(start, facts):
     return found + changed(kept.get("libraries", {}), facts["libraries"])
 
 
-def _writer(resolved, experiment, comm, start, next_round, digests):
+def _writer(
+    resolved: Resolved, experiment: Experiment, comm: Comm, start: Start, next_round: int,
+    digests: Mapping[str, str],
+) -> "Writer | None":
     """Create or reopen the result file on rank 0; the other ranks write nothing."""
     engine = experiment.engine.facts
     facts = provenance(comm, start.environ, start.command, engine.get("device", "cpu"))
@@ -245,7 +270,7 @@ def _writer(resolved, experiment, comm, start, next_round, digests):
     return writer
 
 
-def _fixed(experiment):
+def _fixed(experiment: Experiment) -> dict[str, Any]:
     """Return what an Experiment, but no rank and no time, makes of a result file."""
     return {
         "partition_counts": experiment.partition.counts(
@@ -257,7 +282,7 @@ def _fixed(experiment):
     }
 
 
-def _rebuilt(resolved, experiment, comm, start):
+def _rebuilt(resolved: Resolved, experiment: Experiment, comm: Comm, start: Start) -> str:
     """Make the result file again if that is asked for; return what it lacks; collective."""
     with alike(comm):
         if start.rebuild and comm.rank == 0:
@@ -267,7 +292,7 @@ def _rebuilt(resolved, experiment, comm, start):
     return ""
 
 
-def _warn(writer, text, start):
+def _warn(writer: "Writer | None", text: str, start: Start) -> None:
     """Say and write down a warning, if there is one, on the rank that writes."""
     if text and writer:
         start.warn(text)

@@ -1,7 +1,7 @@
 """The numbers of a round on their way to the result file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,15 +33,15 @@ class RoundRecord:
     """What one round adds to the result file.
 
     `columns` are those of /rounds, `clients` the rows CLIENT[n] in order of client,
-    `layers` arrays [L] by name, `metrics` numbers by name, `phases` float64[phases, ranks], and
-    `rejected` a list of (client, reason).
+    `layers` arrays [L] by name, `metrics` numbers by name, `phases` float64[phases, ranks], empty
+    until they are measured, and `rejected` a list of (client, reason).
     """
 
     columns: dict[str, Any]
     clients: AnyArray
     layers: dict[str, AnyArray]
     metrics: dict[str, float]
-    phases: Reals | None = None
+    phases: Reals = field(default_factory=lambda: np.zeros((0, 0)))
     rejected: Sequence[tuple[int, str]] = ()
 
 
