@@ -219,8 +219,12 @@ class _Layers:
                     counts[latest + 1 if layer is None else layer]["frozen"] += macs
                 else:
                     _add(counts, call, layer, latest, macs, is_inner(call.part, name))
+            counts[0]["frozen"] += call.fixed  # no gradient of theirs is needed
+            counts[layer if call.fed and layer is not None else latest + 1]["frozen"] += call.frozen
             known = layer is None or call.weights or kind_of(call.part) != "other"
-            _add(counts, call, None if known else layer, latest, call.rest)
+            inner = 0 if known else call.inner
+            _add(counts, call, None if known else layer, latest, call.rest - inner)
+            _add(counts, call, layer, latest, inner, not call.fed)
         layers = zip(self.layers, counts, strict=False)
         found = tuple(Layer(*layer, **numbers) for layer, numbers in layers)
         return Layout(tuple(self.tensors), found, counts[-1]["frozen"], self._uncounted(trace))

@@ -1,5 +1,6 @@
 """One forward pass of a module, watched: which modules it calls, and what it multiplies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,11 @@ class Call:
         Multiply-adds by the weights of the module, by parameter, where a rule tells them.
     rest : int
         All others in the call that are not those of a module called in it.
+    inner : int
+        Of `rest`: those that need the gradients of both factors.
+    frozen, fixed : int
+        As `rest`, with a frozen parameter or a buffer, or a view of it: those that need the
+        gradient of the other factor, and those that need none.
     fed : bool
         Whether what it reads depends on a weight that is trained.
     again : bool
@@ -41,6 +47,9 @@ class Call:
     again: bool
     weights: dict[str, int] = field(default_factory=dict)
     rest: int = 0
+    inner: int = 0
+    frozen: int = 0
+    fixed: int = 0
 
 
 class Trace(TorchDispatchMode):
@@ -65,6 +74,10 @@ class Trace(TorchDispatchMode):
         self.uncounted: dict[nn.Module, str] = {}
         self._order: dict[nn.Module, None] = {}
         self._open: list[Call] = []
+        self._constants = {
+            values.untyped_storage().data_ptr()
+            for values in (*module.parameters(), *module.buffers()) if not values.requires_grad
+        }  # fmt: skip
         modes = {part: part.training for part in module.modules()}
         handles = [handle for part in modes for handle in self._hooks(part)]
         try:
@@ -99,7 +112,9 @@ class Trace(TorchDispatchMode):
     def _leave(self, part, inputs, named, output):
         call = self._open.pop()
         call.weights = multiplied(part, (*inputs, *named.values()), output)
-        call.rest = max(call.rest - sum(call.weights.values()), 0)
+        if call.weights:  # the rule knows which of them are frozen
+            every = call.rest + call.frozen + call.fixed
+            call.rest, call.frozen, call.fixed = max(every - sum(call.weights.values()), 0), 0, 0
         self.calls.append(call)
 
     def __torch_dispatch__(
@@ -111,10 +126,23 @@ class Trace(TorchDispatchMode):
         if not self._open:
             return out
         if packet in flop_registry:
-            self._open[-1].rest += flop_registry[packet](*args, **(kwargs or {}), out_val=out) // 2
+            macs = flop_registry[packet](*args, **(kwargs or {}), out_val=out) // 2
+            adds = packet.__name__ in ("addmm", "baddbmm")  # its first argument is no factor
+            self._count(self._open[-1], args[adds : adds + 2], macs)
         elif _hides(func):
             self.uncounted[self._open[-1].part] = packet.__name__
         return out
+
+    def _count(self, call: Call, factors: Sequence[torch.Tensor], macs: int) -> None:
+        """Add the multiply-adds of an operation to those of the call that ran it."""
+        constant = [a.untyped_storage().data_ptr() in self._constants for a in factors]
+        if not any(constant):
+            call.rest += macs
+            call.inner += macs * all(a.requires_grad for a in factors)
+        elif any(a.requires_grad for a in factors):
+            call.frozen += macs
+        else:
+            call.fixed += macs
 
 
 def _hides(func):
