@@ -73,15 +73,16 @@ def check_tensors(module):
 
 
 def check_passes(module, sample, labels=0):
-    """Raise ConfigError if the forward pass fails, or gives no tensor of at least `labels` outputs.
+    """Raise ConfigError if a pass fails, or the forward pass gives too few outputs for `labels`.
 
     It must not draw random numbers in evaluation mode, and in training it must not change a
     constant that clients would have to average. The module is left as it is.
     """
     twin = copy.deepcopy(module)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
-        _run(twin.eval(), sample)
+        with torch.no_grad():
+            _run(twin.eval(), sample)
         if not torch.equal(before, torch.get_rng_state()):
             raise ConfigError(
                 "model: the forward pass draws random numbers in evaluation mode, so no two "
@@ -89,6 +90,7 @@ def check_passes(module, sample, labels=0):
             )
         state = {name: values.clone() for name, values in twin.named_buffers()}
         outputs = _run(twin.train(), torch.cat([sample, sample]))
+        _run_back(twin, outputs)
     if labels and (outputs.ndim != 2 or outputs.shape[1] < labels):
         found = ", ".join(map(str, outputs.shape))
         raise ConfigError(
@@ -108,7 +110,7 @@ def _run(module, x):
     try:
         outputs = module(x.clone())  # which it may write to
     except Exception as error:  # the user's code may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _first_line(error)
         tokens = "; tokens come as uint8, so call x.long() first" if x.dtype == torch.uint8 else ""
         raise ConfigError(
             f"model: the forward pass fails on input of shape {(1, *x.shape[1:])}: {reason}{tokens}"
@@ -119,3 +121,26 @@ def _run(module, x):
             "[N, classes]"
         )
     return outputs
+
+
+def _run_back(module, outputs):
+    """Take the gradient of the outputs by all that is trained, as a client would."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    if not outputs.requires_grad:
+        raise ConfigError(
+            "model: in training the outputs of the forward pass depend on none of its weights in a "
+            "way that can be differentiated; leave out detach(), torch.no_grad(), numpy and argmax "
+            "between the weights and the outputs"
+        )
+    try:
+        torch.autograd.grad(outputs.sum(), trained, allow_unused=True)
+    except Exception as error:  # the user's code may raise anything
+        raise ConfigError(
+            "model: the backward pass fails, so it cannot be trained: "
+            f"{_first_line(error)}; mend what the model does to tensors in place, or the backward "
+            "pass of an operation of its own"
+        ) from None
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]

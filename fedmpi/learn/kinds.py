@@ -1,5 +1,8 @@
 """The kinds of torch modules: how many rows each has, and what a pass through it multiplies."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -61,11 +64,13 @@ def is_frozen_norm(part: nn.Module) -> bool:
     return isinstance(part, BATCH_NORMS) and bool(own) and not any(p.requires_grad for p in own)
 
 
-def multiplied(part: nn.Module, inputs: tuple, output: object) -> dict[str, int]:
+def multiplied(
+    part: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any
+) -> dict[str, int]:
     """Return {parameter: multiply-adds} of one call, where a rule on shapes tells them.
 
-    A parameter is named from `part` on. Empty for modules of unknown kind. `inputs` are the
-    positional arguments, then the named ones.
+    A parameter is named from `part` on. Empty for modules of unknown kind, and for attention with
+    a forward pass of its own. `inputs` are the positional arguments, `named` the others.
     """
     kind = kind_of(part)
     if isinstance(part, Up):
@@ -73,13 +78,15 @@ def multiplied(part: nn.Module, inputs: tuple, output: object) -> dict[str, int]
     if kind in ("adapter", "conv", "linear", "bilinear"):
         return {"weight": output.numel() * part.weight[0].numel()}
     if kind == "transposed":
-        return {"weight": inputs[0].numel() * part.weight[0].numel()}
+        return {"weight": _read(inputs, named).numel() * part.weight[0].numel()}
     if kind in ("lstm", "gru", "rnn"):
-        read = inputs[0].data if isinstance(inputs[0], nn.utils.rnn.PackedSequence) else inputs[0]
+        read = _read(inputs, named)
+        read = read.data if isinstance(read, nn.utils.rnn.PackedSequence) else read
         steps = read.numel() // part.input_size
         weights = {name: p for name, p in part.named_parameters() if "weight" in name}
         return {name: steps * p.numel() for name, p in weights.items()}
-    return _of_attention(part, inputs) if kind == "attention" else {}
+    plain = type(part).forward is nn.MultiheadAttention.forward
+    return _of_attention(part, inputs, named) if plain else {}
 
 
 def is_inner(part: nn.Module, name: str) -> bool:
@@ -93,9 +100,15 @@ def is_inner(part: nn.Module, name: str) -> bool:
     return isinstance(part, Up) or name == "out_proj.weight"
 
 
-def _of_attention(part, inputs):
-    query, key, value = inputs[:3]
-    tokens = [read.numel() // read.shape[-1] for read in (query, key, value)]
+def _read(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """Return the "input" of a call of a module of torch, by its name or as the first argument."""
+    return named["input"] if "input" in named else [*inputs, *named.values()][0]
+
+
+def _of_attention(part: Any, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, int]:
+    given = dict(zip(("query", "key", "value"), inputs)) | named
+    read = [given[name] for name in ("query", "key", "value")]
+    tokens = [values.numel() // values.shape[-1] for values in read]
     out = {"out_proj.weight": tokens[0] * part.out_proj.weight.numel()}
     if part.in_proj_weight is not None:
         return {"in_proj_weight": sum(tokens) * part.in_proj_weight.numel() // 3} | out

@@ -221,7 +221,7 @@ class _Layers:
                     _add(counts, call, layer, latest, macs, is_inner(call.part, name))
             counts[0]["frozen"] += call.fixed  # no gradient of theirs is needed
             counts[layer if call.fed and layer is not None else latest + 1]["frozen"] += call.frozen
-            known = layer is None or call.weights or kind_of(call.part) != "other"
+            known = layer is None or call.weights  # by a rule; the rest has no weights then
             inner = 0 if known else call.inner
             _add(counts, call, None if known else layer, latest, call.rest - inner)
             _add(counts, call, layer, latest, inner, not call.fed)

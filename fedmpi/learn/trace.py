@@ -111,7 +111,7 @@ class Trace(TorchDispatchMode):
 
     def _leave(self, part, inputs, named, output):
         call = self._open.pop()
-        call.weights = multiplied(part, (*inputs, *named.values()), output)
+        call.weights = multiplied(part, inputs, named, output)
         if call.weights:  # the rule knows which of them are frozen
             every = call.rest + call.frozen + call.fixed
             call.rest, call.frozen, call.fixed = max(every - sum(call.weights.values()), 0), 0, 0
