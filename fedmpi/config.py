@@ -272,7 +272,9 @@ def parse(text: str, place: str) -> dict[str, Any]:
     """Return the dict in TOML `text`, which `place` names in messages. Raises ConfigError."""
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+    except RecursionError:
+        raise ConfigError(f"{place}: not valid TOML for fedmpi: it is nested too deeply") from None
+    except ValueError as error:  # also a number of thousands of digits
         raise ConfigError(f"{place}: not valid TOML: {error}") from None
 
 

@@ -148,6 +148,7 @@ BAD = {
     "devices.availability = 0: must be above 0": "[devices]\navailability = 0",
     "a.toml: devices.profile: none.csv: No such file": "[devices]\nprofile = 'none.csv'",
     "not valid TOML": "[run",
+    "nested too deeply": "a = " + "[" * 5000 + "]" * 5000,
     "algorithm.name = 'fedagv': unknown algorithm; did you mean fedavg?": (
         "[algorithm]\nname = 'fedagv'"
     ),

@@ -33,6 +33,8 @@ class Launch:
         Ranks that an arm may get.
     nodes : EmulatedNodes, optional
         Where ranks are started, one on each; without it all are on this node.
+    switches : tuple of str
+        Those of the interpreter: -P keeps the folder where bench is started off its path.
     program : tuple of str
         Words behind the interpreter that start fedmpi.
     """
@@ -43,6 +45,7 @@ class Launch:
     cores: int
     most: int
     nodes: EmulatedNodes | None = None
+    switches: tuple = ()
     program: tuple = ("-m", "fedmpi")
 
     def can(self, ranks):
@@ -51,7 +54,7 @@ class Launch:
 
     def fedmpi(self, words, ranks=1):
         """Run `fedmpi WORDS --json FILE`; return what it wrote and `launched_at`."""
-        return self.run([self.python, *self.program, *words, "--json"], ranks)
+        return self.run([self.python, *self.switches, *self.program, *words, "--json"], ranks)
 
     def run(self, words, ranks=1):
         """Run `words` and the name of a file for the answer, on some ranks; return it as a dict.

@@ -89,8 +89,8 @@ class RealClient:
     def __init__(self, launch: Launch, number: int, link: ShapedLink | None) -> None:
         self.link, host = link, link.host if link else "127.0.0.1"
         with socket.create_server((host, 0)) as server:
-            words = [*(link.prefix if link else ()), launch.python, "-m",
-                     "fedmpi.bench.real_client", number, host, server.getsockname()[1]]
+            words = [*(link.prefix if link else ()), launch.python, *launch.switches,
+                     "-m", "fedmpi.bench.real_client", number, host, server.getsockname()[1]]
             threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "NUMBA")}
             self._process = subprocess.Popen(
                 list(map(str, words)), bufsize=0, env=dict(launch.environ) | threads,

@@ -117,7 +117,7 @@ def _reductions(launch, folder, ranks, text):
     config, out = folder / "run.toml", folder / "run.h5"
     config.write_text(text)
     words = ["run", config, "-o", out, "--overwrite", "--quiet"]
-    launch.finish([launch.python, *launch.program, *words], ranks)
+    launch.finish([launch.python, *launch.switches, *launch.program, *words], ranks)
     with reader.open(out) as done:
         seconds = np.asarray(done.phases.reduce[FIRST:]).max(axis=1)
         return seconds, float(np.median(done.rounds.density_union[FIRST:]))

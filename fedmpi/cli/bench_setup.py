@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, mpiexec, one_thread_each
+from fedmpi.cli.submission import own_command
 
 GBIT_S = 10.0  # of the network between emulated nodes
 
@@ -33,8 +34,10 @@ def launch_of(folder, ranks=None):
     from fedmpi.bench.processes import Launch
 
     cores, found = len(os.sched_getaffinity(0)), mpiexec()
+    python, *switches = own_command()[:-2]  # without the words that start fedmpi
     return Launch(
-        python=sys.executable,
+        python=python,
+        switches=tuple(switches),
         mpiexec=(found, "-n") if found else (),
         environ=dict(os.environ) | {"NUMBA_CACHE_DIR": str(folder), "FLWR_TELEMETRY_ENABLED": "0"},
         cores=cores,

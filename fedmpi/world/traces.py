@@ -36,7 +36,9 @@ def _of_json(text: str, place: str) -> Rows:
     """Rows of FLASH's state traces or FedScale's behaviour, told apart by what devices hold."""
     try:
         tree = json.loads(text, parse_int=float)  # a whole number may be too large for a float
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigError(f"{place}: not valid JSON for fedmpi: it is nested too deeply") from None
+    except ValueError as error:
         raise ConfigError(f"{place}: not valid JSON: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{place}: must be an object of devices by name (FLASH, FedScale)")

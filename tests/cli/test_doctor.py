@@ -209,6 +209,14 @@ def test_the_collectives_are_tried_on_ranks_that_it_starts(run_fedmpi):
         assert level == "ok" and re.fullmatch(r"[\d,]+ us, [\d,]+ MB/s", text)
 
 
+def test_the_ranks_import_nothing_from_the_folder_where_it_is_started(run_python, tmp_path):
+    (tmp_path / "random.py").write_text("raise SystemExit('a file of the folder ran')")
+    words = ("-P", "-m", "fedmpi", "doctor", "--mpi", "2", "--seconds", "0.1")
+    done = run_python(*words, timeout=240, cwd=tmp_path)
+    assert "a file of the folder ran" not in done.stdout + done.stderr
+    assert finding(done, "ranks")[1] == "2 on 1 node"
+
+
 class Broken(Serial):
     """One rank whose sums are wrong."""
 
