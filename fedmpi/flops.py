@@ -2,12 +2,17 @@
 
 import numpy as np
 
-from fedmpi.plan import FULL
+from fedmpi.arrays import Flags, Integers, Reals
+from fedmpi.layout import Layout
+from fedmpi.plan import FULL, Backward, Plan
 
 FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = 0, 1, 2
 
 
-def count(layout, backward=FULL, density=None, gate=None, samples=1):
+def count(
+    layout: Layout, backward: Backward = FULL, density: Reals | None = None,
+    gate: Reals | None = None, samples: int = 1,
+) -> Reals:
     """Return the FLOPs of training on `samples` samples once, float64[L, 3].
 
     Columns are forward, weight gradient and input gradient. Only what the layers hold
@@ -43,10 +48,11 @@ def count(layout, backward=FULL, density=None, gate=None, samples=1):
         flops[:, [FORWARD, INPUT_GRADIENT]] *= np.asarray(density)[:, None]
     if gate is not None:
         flops *= np.asarray(gate)[:, None]
-    return flops + 2.0 * samples * _untrained(layout, backward)
+    total: Reals = flops + 2.0 * samples * _untrained(layout, backward)
+    return total
 
 
-def of_plan(layout, plan, seen, probed=0, first=0):
+def of_plan(layout: Layout, plan: Plan, seen: int, probed: int = 0, first: int = 0) -> Reals:
     """Return the FLOPs of a client's training under a Plan, float64[L, 3].
 
     `layout` is that of the network it trains, and the plan's `mask` and `update` are in its
@@ -71,12 +77,14 @@ def of_plan(layout, plan, seen, probed=0, first=0):
     return flops
 
 
-def forward(layout, density=None, gate=None, samples=1):
+def forward(
+    layout: Layout, density: Reals | None = None, gate: Reals | None = None, samples: int = 1
+) -> Reals:
     """Return the FLOPs of evaluating `samples` samples, float64[L]."""
     return count(layout, density=density, gate=gate, samples=samples)[:, FORWARD]
 
 
-def thop(layout):
+def thop(layout: Layout) -> Integers:
     """Return the multiply-adds of one forward pass as the tool thop counts them, int64[L].
 
     Adds 4 operations for each element that a BatchNorm joined to a layer sees. This is
@@ -91,7 +99,7 @@ def thop(layout):
     )
 
 
-def inference(layout, kept=None, gate=None):
+def inference(layout: Layout, kept: Flags | None = None, gate: Reals | None = None) -> float:
     """Return the FLOPs of one sample's forward pass through an evaluated model, a float.
 
     `kept` is uint8[P] or None: a pruned weight costs nothing, wherever it lies. `gate` as in
@@ -101,7 +109,7 @@ def inference(layout, kept=None, gate=None):
     return float(forward(layout, density, gate).sum())
 
 
-def _untrained(layout, backward):
+def _untrained(layout: Layout, backward: Backward) -> Reals:
     """float64[L, 3]: multiply-adds of one sample without weights that the layers train."""
     macs = np.zeros((len(layout.layers), 3))
     numbers = np.arange(len(layout.layers))
@@ -114,18 +122,18 @@ def _untrained(layout, backward):
     return macs
 
 
-def _each(layout, *names):
+def _each(layout: Layout, *names: str) -> list[Reals]:
     """Return a float64[L] of each of these numbers of the layers."""
     return [np.array([getattr(a, name) for a in layout.layers], np.float64) for name in names]
 
 
-def _alive(layout, mask):
+def _alive(layout: Layout, mask: Flags) -> Reals:
     """float64[L]: share of ones in uint8[P] `mask` among the weights that multiply."""
     weights = [layout.tensors[tensors[0]] for tensors in layout.layer_tensors]
     return np.array([mask[t.block].mean() for t in weights])
 
 
-def _kept(layout, backward):
+def _kept(layout: Layout, backward: Backward) -> Reals:
     """Share of the rows of each layer that the backward pass keeps, float64[L]."""
     rows = backward.rows or (None,) * len(layout.layers)
     return np.array(
@@ -133,7 +141,7 @@ def _kept(layout, backward):
     )
 
 
-def _normalised(layout, number):
+def _normalised(layout: Layout, number: int) -> int:
     """Elements that a layer's BatchNorm sees in one sample; 0 if it has none."""
     tensors = [layout.tensors[t] for t in layout.layer_tensors[number]]
     if all(tensor.trained for tensor in tensors):

@@ -2,23 +2,25 @@
 
 import sys
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import isfunction, signature
 from pathlib import Path
 from re import compile as pattern
+from typing import Any, TypeGuard
 
 from fedmpi.errors import ConfigError, FedmpiError, nearest
 
 _NAME = pattern(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
-def is_own(value):
+def is_own(value: object) -> TypeGuard[str]:
     """Return whether a value has the form of a name of the user's code."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
-def names_in(tree, path=""):
+def names_in(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield (key, name) of every value in nested dicts and lists that may name user's code."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree)
     for key, value in items:
@@ -29,14 +31,14 @@ def names_in(tree, path=""):
             yield place, value
 
 
-def name_of(thing):
+def name_of(thing: Any) -> str:
     """Return the name by which a configuration names a class or a function of the user's code.
 
     It is "module:object" for an object at the top of a module, else the name that its class
     was given. Raises ConfigError for an object that has neither.
     """
     module, path = thing.__module__, thing.__qualname__
-    given = vars(thing).get("name")
+    given: str | None = vars(thing).get("name")
     if module.startswith("fedmpi.") and given and not module.startswith("fedmpi.examples"):
         return given
     if getattr(sys.modules.get(module), path, None) is thing:
@@ -49,13 +51,13 @@ def name_of(thing):
     )
 
 
-def attribute(name):
+def attribute(name: str) -> Any:
     """Return the object of fedmpi that `name`, "package.module:object", stands for."""
     module, _, found = name.partition(":")
     return getattr(import_module(module), found)
 
 
-def find(name, place):
+def find(name: str, place: str) -> Any:
     """Return the object that `name`, "package.module:object", stands for.
 
     `place` is the key it was given for, for messages. Raises ConfigError: a name of another
@@ -83,15 +85,15 @@ def find(name, place):
     return getattr(found, attribute)
 
 
-def misfit(cls):
+def misfit(cls: type) -> str:
     """Return what is wrong with the parameters of a method of the user's class, or "".
 
     A method that stands in the place of one of fedmpi's must take what that one takes.
     """
     bases = list(filter(_ours, cls.__mro__))
     for name in {name: None for base in cls.__mro__ if base not in bases for name in vars(base)}:
-        own, theirs = getattr(cls, name), [vars(base).get(name) for base in bases]
-        theirs = next(filter(isfunction, theirs), own)
+        own = getattr(cls, name)
+        theirs = next(filter(isfunction, (vars(base).get(name) for base in bases)), own)
         if not isfunction(own) or own is theirs:
             continue
         wanted = [p.name for p in signature(theirs).parameters.values() if p.default is p.empty]
@@ -103,13 +105,13 @@ def misfit(cls):
     return ""
 
 
-def _ours(cls):
+def _ours(cls: type) -> bool:
     """Say whether a class is fedmpi's own; its examples count as users' code."""
     return cls.__module__.startswith("fedmpi.") and not cls.__module__.startswith("fedmpi.examples")
 
 
 @contextmanager
-def blamed(place):
+def blamed(place: str) -> Iterator[None]:
     """Turn what own code raises in this block into a ConfigError that says what and where.
 
     The errors of fedmpi and Ctrl-C pass as they are. The line that is named is the last one
@@ -123,14 +125,14 @@ def blamed(place):
         raise ConfigError(f"{place}: {in_words(error)}") from error
 
 
-def in_words(error):
+def in_words(error: BaseException) -> str:
     """Return an error in one line: its type, its message, the last line of own code it passed."""
     said = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _own(frame)]
     return said + (f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else "")
 
 
-def _own(frame):
+def _own(frame: traceback.FrameSummary) -> bool:
     """Say whether a line of a traceback is in users' code."""
     path = Path(frame.filename)
     here = Path(__file__).parent

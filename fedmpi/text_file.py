@@ -1,11 +1,13 @@
 """Text that a user wrote: a configuration, a sweep, a site's file or a table."""
 
+from os import PathLike
+
 from fedmpi.errors import ConfigError
 
 LONGEST = 1_000_000  # characters of a configuration
 
 
-def text_of(path, kind="TOML", longest=LONGEST):
+def text_of(path: str | PathLike[str], kind: str = "TOML", longest: int = LONGEST) -> str:
     """Return the text of the file at `path`, which holds `kind`, or raise ConfigError."""
     try:
         with open(path, encoding="utf-8-sig") as file:
