@@ -2,9 +2,14 @@
 
 import re
 import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 from fedmpi.errors import FedmpiError
 
+Environ: TypeAlias = Mapping[str, str]
+"""The environment of the command line."""
 PATIENCE = 120  # seconds
 
 
@@ -12,7 +17,7 @@ class RefusedError(FedmpiError):
     """The batch system did not take a command, so it has done nothing."""
 
 
-def answer(words, environ, without=None):
+def answer(words: Sequence[str], environ: Environ, without: re.Pattern[str] | None = None) -> str:
     """Return what a command prints on its standard output.
 
     `environ` is its environment, without the names that the pattern `without` matches. Raises
@@ -24,21 +29,22 @@ def answer(words, environ, without=None):
         done = subprocess.run(words, env=env, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, errors="replace", timeout=PATIENCE)
     except OSError as error:
-        reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
+        missing = isinstance(error, FileNotFoundError)
+        reason = "not found" if missing else error.strerror or error
         raise RefusedError(f"{words[0]}: {reason}; do it on a machine of the cluster: "
                           f"{' '.join(words)}") from None
     except subprocess.TimeoutExpired:
         raise FedmpiError(f"{words[0]}: no answer within {PATIENCE} s; is the scheduler up?"
                           ) from None
     if done.returncode:
-        reason = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         # sbatch says so too where its job is queued, and only the answer was lost.
         kind = FedmpiError if "timed out" in done.stderr.lower() else RefusedError
-        raise kind(f"{' '.join(words)}: refused\n{reason[-1]}")
+        raise kind(f"{' '.join(words)}: refused\n{said[-1]}")
     return done.stdout
 
 
-def handed_in(command, script, text, pattern):
+def handed_in(command: str, script: Path, text: str, pattern: str) -> str:
     """Return the job's number, the first group of `pattern`, in the answer `text` of a command."""
     found = re.fullmatch(pattern, text.strip())
     if not found:

@@ -5,10 +5,11 @@ Checked against a recording of the commands, not on a real Flux.
 
 import re
 from contextlib import suppress
+from pathlib import Path
 
 from fedmpi.errors import ConfigError, FedmpiError
-from fedmpi.scheduler.command import answer, handed_in
-from fedmpi.scheduler.options import check_extra, refuse, seconds
+from fedmpi.scheduler.command import Environ, answer, handed_in
+from fedmpi.scheduler.options import Options, check_extra, refuse, seconds
 
 EXTRA = "--flux"
 MARKS = re.compile(r"FLUX_(?!URI$)|PMI_|PMIX_|OMPI_COMM_WORLD_|PRTE_")
@@ -18,7 +19,9 @@ _UNKNOWN = ("qos", "gres", "mem", "hint", "reservation", "exclude", "gpus_per_no
             "mail_type", "mpi")
 
 
-def directives(options, log, tasks=None, parallel=None):
+def directives(
+    options: Options, log: Path | None, tasks: int | None = None, parallel: int | None = None
+) -> list[str]:
     """Return the lines of the script that tell Flux what the job asks for; see slurm.directives."""
     refuse(options, _UNKNOWN, "Flux", EXTRA)
     if parallel:
@@ -39,17 +42,17 @@ def directives(options, log, tasks=None, parallel=None):
     return [f"# flux: {line}" for line in lines]
 
 
-def _quoted(value):
-    return f'"{value}"' if " " in str(value) else value
+def _quoted(value: object) -> str:
+    return f'"{value}"' if " " in str(value) else str(value)
 
 
-def submit(script, environ, tasks=None):
+def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str]:
     """Submit a script, once for each task, and return the ids of the jobs; see slurm.submit.
 
     If a task is refused, the tasks before it are cancelled: the caller never learns their ids, so
     the same command would submit them a second time.
     """
-    found = []
+    found: list[str] = []
     try:
         for task in range(tasks or 1):
             one = [] if tasks is None else [f"--env=FEDMPI_TASK={task}"]
@@ -63,12 +66,12 @@ def submit(script, environ, tasks=None):
     return found
 
 
-def alive(job, environ):
+def alive(job: str, environ: Environ) -> set[str]:
     """Return {"-"} if `job` waits or runs; see slurm.alive."""
     return {"-"} if state(job, "-", environ) else set()
 
 
-def state(job, task, environ):
+def state(job: str, task: str, environ: Environ) -> str:
     """Return the word for the state of a job, "" for a job that has ended; see slurm.state."""
     try:
         word = answer(["flux", "jobs", "--no-header", "--format={state}", job], environ).strip()
@@ -77,10 +80,11 @@ def state(job, task, environ):
     return "" if word == "INACTIVE" else word
 
 
-def most_tasks(environ):
+def most_tasks(environ: Environ) -> int | None:
     """Return None: each task is a job."""
+    return None
 
 
-def launch(options, wheel):
+def launch(options: Options, wheel: str | None) -> list[str]:
     """Return the words that start the ranks; see slurm.launch."""
     return ["flux", "run", "--nodes=$nodes", "--ntasks=$total", "--cores-per-task=$cpus"]

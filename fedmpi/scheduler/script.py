@@ -1,10 +1,14 @@
 """The text of job scripts: the scheduler's lines, what to run, and job.sh, which all share."""
 
 import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 from fedmpi.scheduler import SCHEDULERS
-from fedmpi.scheduler.options import seconds
+from fedmpi.scheduler.options import Options, seconds
+from fedmpi.scheduler.snapshot import Snapshot
 
 HEAD = """\
 # {what}
@@ -54,12 +58,18 @@ class Script:
     shell that make the site ready.
     """
 
-    def __init__(self, scheduler, options, command, launch, *, site=None, prepare=()):
+    def __init__(
+        self, scheduler: str, options: Options, command: Sequence[str], launch: Sequence[str], *,
+        site: Path | None = None, prepare: Iterable[str] = (),
+    ) -> None:
         self.scheduler, self.options = scheduler, options
         self.command, self.launch, self.site = command, launch, site
         self.prepare = prepare
 
-    def one(self, folder, out, overrides, changes=(), digests=""):
+    def one(
+        self, folder: Snapshot, out: Path, overrides: Iterable[str], changes: Iterable[str] = (),
+        digests: str = "",
+    ) -> str:
         """Return the script of one experiment, whose files are in the Snapshot `folder`."""
         values = {"config": folder.config, "out": out, "overrides": [*map(str, overrides)],
                   "changes": [*map(str, changes)], "points": "", "lines": [], "pack": 0,
@@ -67,7 +77,10 @@ class Script:
         path = folder.script(self.scheduler)
         return self._text(path, out.with_suffix(""), values)
 
-    def sweep(self, folder, path, points, lines, pack, parallel=None, digests=""):
+    def sweep(
+        self, folder: Snapshot, path: Path, points: Path, lines: Sequence[int], pack: bool,
+        parallel: int | None = None, digests: str = "",
+    ) -> str:
         """Return the script, at `path`, of points of a sweep: `lines` of the table `points`.
 
         With `pack` each task of the array runs a point on every rank that it has.
@@ -78,11 +91,11 @@ class Script:
         log = points.with_name("sweep")
         return self._text(path, log, values, self.tasks(lines, pack), parallel)
 
-    def tasks(self, lines, pack):
+    def tasks(self, lines: Sequence[int], pack: bool) -> int:
         """Return how many tasks an array needs for the points `lines`."""
         return -(-len(lines) // (self.options.ranks if pack else 1))
 
-    def generic(self, kind):
+    def generic(self, kind: str) -> str:
         """Return the script jobs/KIND, which takes what to run from its command line."""
         what, words = KINDS[kind]
         array = "--array=1-POINTS " if kind == "sweep" else ""
@@ -100,7 +113,7 @@ class Script:
         head += "#SBATCH --array=1-2\n" if kind == "sweep" else ""
         return self._whole(text, None, None, None, head)
 
-    def _numbers(self):
+    def _numbers(self) -> list[str]:
         options = self.options
         lines = [f"scheduler={self.scheduler} most_restarts={options.restarts}"]
         if self.scheduler != "slurm":
@@ -109,17 +122,22 @@ class Script:
             lines.append(f"ranks={options.tasks_per_node} cpus={options.cpus_per_task}")
         return lines
 
-    def _text(self, path, log, values, tasks=None, parallel=None):
+    def _text(
+        self, path: Path, log: Path, values: Mapping[str, Any], tasks: int | None = None,
+        parallel: int | None = None,
+    ) -> str:
         """The script, which will be at `path`, with all values as they are, quoted."""
-        values = values | {
-            "fedmpi": list(self.command), "site": str(self.site or ""), "arguments": [],
+        values = {
+            **values, "fedmpi": list(self.command), "site": str(self.site or ""), "arguments": [],
         }
         if self.scheduler != "slurm":
             values |= {"log": log, "script": path, "carried": ""}
         lines = [f"{name}={_quoted(value)}" for name, value in values.items()]
         return self._whole("\n".join([*lines, *self._numbers()]), log, tasks, parallel)
 
-    def _whole(self, text, log, tasks, parallel, head=""):
+    def _whole(
+        self, text: str, log: Path | None, tasks: int | None, parallel: int | None, head: str = ""
+    ) -> str:
         module = SCHEDULERS[self.scheduler]
         lines = "\n".join(module.directives(self.options, log, tasks, parallel))
         launch = " ".join(shell_word(word) for word in self.launch)
@@ -131,12 +149,12 @@ class Script:
                 f"launch=({launch})\n{prepare}\n\n{body}")
 
 
-def shell_word(word):
+def shell_word(word: str) -> str:
     """Return a word for the shell, quoted, with $NAME left for the shell to read."""
     return f'"{word}"' if "$" in word else shlex.quote(word)
 
 
-def _quoted(value):
+def _quoted(value: object) -> str:
     if isinstance(value, list):
         return "(" + " ".join(shlex.quote(word) for word in value) + ")"
     return shlex.quote(str(value))

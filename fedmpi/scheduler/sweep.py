@@ -5,8 +5,11 @@ import itertools
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from fedmpi.config import parse
 from fedmpi.errors import ConfigError
@@ -15,21 +18,23 @@ from fedmpi.text_file import text_of
 MOST = 10_000  # points
 _KEY = re.compile(r"stage|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _KNOWN = ("base", "seeds", "set", "grid", "cases")
+Values: TypeAlias = dict[str, str]
+"""Values as TOML text, by dotted key."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run: `name`, without .h5, and `values`, a dict from dotted key to TOML text."""
+    """One run: its `name`, without .h5, and its values."""
 
     name: str
-    values: dict
+    values: Values
 
     @property
-    def file(self):
+    def file(self) -> str:
         """The name of the result file."""
         return f"{self.name}.h5"
 
-    def overrides(self):
+    def overrides(self) -> list[str]:
         """Return the "a.b=value" that make this point of the base experiment."""
         return [f"{key}={value}" for key, value in self.values.items()]
 
@@ -39,21 +44,21 @@ class Sweep:
     """`base` is the path of the experiment, `points` all Points in their order."""
 
     base: Path
-    points: tuple
+    points: tuple[Point, ...]
 
 
-def read(path):
+def read(path: str | PathLike[str]) -> Sweep:
     """Return the Sweep of the TOML file at `path`. Raises ConfigError."""
-    tree = parse(text_of(path, "sweep's TOML"), path)
+    tree = parse(text_of(path, "sweep's TOML"), str(path))
     for key in tree:
         if key not in _KNOWN:
             raise ConfigError(f"{path}: {key}: unknown key; known: {', '.join(_KNOWN)}")
     if not isinstance(tree.get("base"), str):
         raise ConfigError(f"{path}: base: must be the path of an experiment, seen from here")
-    return Sweep(Path(path).absolute().parent / tree["base"], points(tree, path))
+    return Sweep(Path(path).absolute().parent / tree["base"], points(tree, str(path)))
 
 
-def points(tree, place):
+def points(tree: Mapping[str, Any], place: str) -> tuple[Point, ...]:
     """Return the Points of a sweep's `tree`, seeds slowest: more seeds only add points."""
     fixed = _flat(_table(tree, "set", place), place)
     seeds, cases, grid = _seeds(tree, place), _cases(tree, place), _grid(tree, place)
@@ -69,7 +74,7 @@ def points(tree, place):
     return tuple(_distinct(found, place))
 
 
-def table(points):
+def table(points: Sequence[Point]) -> str:
     """Return the text of points.tsv: a line a point, a column a key, - where it is not set."""
     keys = list(dict.fromkeys(key for point in points for key in point.values))
     lines = [["file", *keys]]
@@ -77,7 +82,7 @@ def table(points):
     return "".join("\t".join(line) + "\n" for line in lines)
 
 
-def write_table(folder, points):
+def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
     """Write points.tsv into `folder` and return its path; a table there may only grow.
 
     Jobs in the queue find their points by line. Raises ConfigError if a line would change.
@@ -100,7 +105,7 @@ def write_table(folder, points):
     return path
 
 
-def toml(value, place):
+def toml(value: object, place: str) -> str:
     """Return a value as one line of TOML. Raises ConfigError for what a table cannot hold."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -115,13 +120,14 @@ def toml(value, place):
     raise ConfigError(f"{place} = {value!r}: must be a number, true or false, or printable text")
 
 
-def _table(tree, key, place):
-    if not isinstance(tree.get(key, {}), dict):
+def _table(tree: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
+    found = tree.get(key, {})
+    if not isinstance(found, dict):
         raise ConfigError(f"{place}: {key}: must be a table, [{key}]")
-    return tree.get(key, {})
+    return found
 
 
-def _leaves(tree, place, prefix=""):
+def _leaves(tree: Mapping[str, Any], place: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, value) of nested tables."""
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -132,11 +138,11 @@ def _leaves(tree, place, prefix=""):
             yield prefix + key, value
 
 
-def _flat(tree, place):
+def _flat(tree: Mapping[str, Any], place: str) -> Values:
     return {key: toml(value, f"{place}: {key}") for key, value in _leaves(tree, place)}
 
 
-def _seeds(tree, place):
+def _seeds(tree: Mapping[str, Any], place: str) -> Sequence[int | None]:
     seeds = tree.get("seeds", [])
     whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not whole or len(set(seeds)) < len(seeds):
@@ -144,12 +150,12 @@ def _seeds(tree, place):
     return seeds or [None]
 
 
-def _cases(tree, place):
+def _cases(tree: Mapping[str, Any], place: str) -> list[tuple[str, Values]]:
     """Named sets of values that belong together, as (name, values)."""
     cases = tree.get("cases", [])
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise ConfigError(f"{place}: cases: must be tables, each under [[cases]]")
-    found = []
+    found: list[tuple[str, Values]] = []
     for case in cases:
         name = case.get("name")
         if not isinstance(name, str) or not name or name in dict(found):
@@ -158,8 +164,8 @@ def _cases(tree, place):
     return found or [("", {})]
 
 
-def _grid(tree, place):
-    axes = {}
+def _grid(tree: Mapping[str, Any], place: str) -> dict[str, list[str]]:
+    axes: dict[str, list[str]] = {}
     for key, values in _leaves(_table(tree, "grid", place), place):
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{place}: grid: {key}: must be a list of values")
@@ -169,12 +175,12 @@ def _grid(tree, place):
     return axes
 
 
-def _point(case, grid, seed, fixed):
+def _point(case: tuple[str, Values], grid: Values, seed: int | None, fixed: Values) -> Point:
     """The point of a case (name, values), one value an axis, and a seed or None."""
     ends = [key.rpartition(".")[2] for key in grid]
     shown = [end if ends.count(end) == 1 else key for end, key in zip(ends, grid, strict=True)]
-    values = [value.strip('"./') for value in grid.values()]
-    parts = [case[0], *(f"{key}={value}" for key, value in zip(shown, values, strict=True))]
+    said = [value.strip('"./') for value in grid.values()]
+    parts = [case[0], *(f"{key}={value}" for key, value in zip(shown, said, strict=True))]
     parts += [] if seed is None else [f"seed={seed}"]
     name = "_".join(re.sub(r"[^A-Za-z0-9.=+-]+", "-", part).strip("-.") for part in parts if part)
     values = fixed | case[1] | grid | ({} if seed is None else {"run.seed": str(seed)})
@@ -182,10 +188,10 @@ def _point(case, grid, seed, fixed):
     return Point(name, {"run.name": toml(name, "name")} | values)
 
 
-def _distinct(found, place):
+def _distinct(found: Sequence[Point], place: str) -> Iterator[Point]:
     """The points, with a digest in names that would be the same file or too long for one."""
     count = Counter(point.name.lower() for point in found)
-    files = set()
+    files: set[str] = set()
     for point in found:
         if count[point.name.lower()] > 1 or len(point.name) > 150:
             digest = hashlib.sha256("\n".join(point.overrides()).encode()).hexdigest()[:8]
