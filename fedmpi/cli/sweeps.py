@@ -266,18 +266,30 @@ def _scripts(args, plan, folder, submission, kept, parts, paths):
     text = text_of(plan.base)
     values = [resolve.resolve(text, str(plan.base), point.overrides()).values()
               for point in plan.points]
-    digests = snapshot.digests({"points": values})
+    digests = snapshot.digests({"points": values}, _device_files(plan, text), plan.base)
     return [submission.script.sweep(kept, path, folder / "points.tsv", part, bool(args.pack),
                                     args.parallel, digests)
             for part, path in zip(parts, paths, strict=True)]
 
 
-def _keep_base(kept, plan, taken):
-    """Keep the experiment that all points change; jobs that wait may not be given another."""
+def _device_files(plan, text):
+    """Return {name: text} of the files of [devices] that any point names."""
     from fedmpi.experiment import device_files
 
+    first = {}  # of the points that are alike in [devices]
+    for point in plan.points:
+        words = point.overrides()
+        first.setdefault(tuple(word for word in words if word.startswith("devices.")), words)
+    found = {}
+    for words in first.values():
+        found |= device_files.by_name(text, str(plan.base), words)
+    return found
+
+
+def _keep_base(kept, plan, taken):
+    """Keep the experiment that all points change; jobs that wait may not be given another."""
     text = text_of(plan.base)
     if taken and kept.config.exists() and kept.config.read_text(encoding="utf-8") != text:
         raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run as it "
                           "was; wait for them, or choose another folder")
-    kept.keep(text, device_files.by_name(text, str(plan.base)))
+    kept.keep(text, _device_files(plan, text))

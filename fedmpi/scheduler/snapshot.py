@@ -196,12 +196,22 @@ def digests(
 
     These are the modules of own code that `values` name, a nested dict, and the `files` of the
     configuration `place` that are elsewhere. Modules are looked for on the path and not imported.
+    Raises ConfigError for a file that a job would not find.
     """
     own = (name for _, name in named.names_in(values))
     found = sorted({path for name in own if (path := _module(name))})
-    found += [(Path(place).parent / name).absolute() for name in files if not beside(name)]
+    found += [_elsewhere(name, place) for name in files if not beside(name)]
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" for path in found]
     return "\n".join(lines)
+
+
+def _elsewhere(name: str, place: str | PathLike[str]) -> Path:
+    """Return the path of a file that is not copied; a job is in the folder that submitted it."""
+    here, there = Path(name).absolute(), Path(place).parent / name
+    if not here.is_file() or (there.is_file() and not here.samefile(there)):
+        raise ConfigError(f"{place}: {name!r}: would not be found by a job, which has the "
+                          "configuration in another folder; give the file's absolute path")
+    return here
 
 
 def _module(name: str) -> Path | None:

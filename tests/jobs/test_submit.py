@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from fedmpi.errors import ConfigError
 from fedmpi.scheduler.snapshot import Snapshot, digests
 from tests.conftest import ROOT
 
@@ -95,6 +96,26 @@ def test_own_modules_are_those_that_a_configuration_can_name(tmp_path, monkeypat
     values = {"run": {"name": "named:x"}, "stage": [{"name": "\u00c9cole:Mine"}]}
     (line,) = digests(values).splitlines()
     assert line.endswith(f"  {tmp_path}/\u00c9cole.py")
+
+
+def test_a_file_that_a_job_would_not_find_is_refused(tmp_path, monkeypatch):
+    """A job has the configuration in its own folder, and is where it was submitted."""
+    for folder in ("experiments", "here"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    place, name = tmp_path / "experiments/a.toml", "../phones.csv"
+    with pytest.raises(ConfigError, match=r"'../phones.csv': would not be found by a job"):
+        digests({}, [name], place)
+    (tmp_path / "phones.csv").write_text("phones\n")
+    for found in (name, str(tmp_path / "phones.csv")):
+        assert digests({}, [found], place).endswith("phones.csv")
+    (tmp_path / "here/deep").mkdir()
+    monkeypatch.chdir(tmp_path / "here/deep")
+    with pytest.raises(ConfigError, match="give the file's absolute path"):
+        digests({}, [name], place)
+    (tmp_path / "here/phones.csv").write_text("others\n")
+    with pytest.raises(ConfigError, match="give the file's absolute path"):
+        digests({}, [name], place)
 
 
 def test_a_second_job_for_one_result_is_refused(submit, tmp_path):

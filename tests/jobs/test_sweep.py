@@ -242,6 +242,26 @@ def test_stages_may_be_swept():
     assert found.name == "compress"
 
 
+def test_the_jobs_of_a_sweep_have_the_files_that_its_points_name(run_fedmpi, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sbatch").write_text("#!/bin/bash\necho 4711\n")
+    (tmp_path / "bin/sbatch").chmod(0o755)
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans/base.toml").write_text(BASE)
+    for name in ("slow.csv", "fast.csv"):
+        row = "gflop_s,up_mbit_s,down_mbit_s,latency_s\n1,1,1,0.1\n"
+        (tmp_path / "plans" / name).write_text(row)
+    plan = 'base = "base.toml"\n[grid]\ndevices.profile = ["slow.csv", "fast.csv"]\n'
+    (tmp_path / "plans/s.toml").write_text(plan)
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    done = run_fedmpi("sweep", "plans/s.toml", "-o", "out", "--submit", PATH=path)
+    assert done.returncode == 0, done.stderr
+    kept = Snapshot(tmp_path / "out/sweep.job")
+    for point in sweep.read(tmp_path / "plans/s.toml").points:
+        text = kept.config.read_text()
+        assert resolve(text, str(kept.config), point.overrides()).config.devices.tiers
+
+
 def test_a_refused_submission_leaves_no_table(two_seeds, run_fedmpi, tmp_path):
     """A changed grid was then refused as another sweep, though no job read the table."""
     (tmp_path / "bin").mkdir()
