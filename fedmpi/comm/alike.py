@@ -1,25 +1,27 @@
 """Errors that one rank meets and all ranks raise."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
+from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError, FedmpiError
 
 _ROW = np.dtype([("code", "<i4"), ("text", "S1200")])
 
 
 @contextmanager
-def alike(comm):
+def alike(comm: Comm) -> Iterator[None]:
     """Raise what this block raises as a FedmpiError on one rank on all of them; collective."""
-    fault = None
+    fault: FedmpiError | None = None
     try:
         yield
     except FedmpiError as error:
         if comm.size == 1:
             raise
         fault = error
-    rows = [(fault.exit_code, str(fault).encode(errors="replace"))] if fault else []
-    rows = comm.gather_rows(np.array(rows, _ROW))
+    mine = [(fault.exit_code, str(fault).encode(errors="replace"))] if fault else []
+    rows = comm.gather_rows(np.array(mine, _ROW))
     if len(rows):
         raise AlikeError(rows["text"][0].decode(errors="replace"), int(rows["code"][0])) from fault

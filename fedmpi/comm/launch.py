@@ -3,7 +3,12 @@
 `environ` is everywhere the environment of the command line, a dict of texts.
 """
 
+from collections.abc import Mapping, MutableMapping
+from typing import NoReturn, TypeAlias
+
 from fedmpi.errors import ConfigError
+
+Environ: TypeAlias = Mapping[str, str]
 
 # Set by mpiexec of MPICH, Intel MPI, Open MPI and HPE's PALS, and by srun --mpi=pmi2 or pmix.
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID")
@@ -12,7 +17,7 @@ _MARKS = (*_RANKS, "MPI_LOCALRANKID")  # the last tells the rank on a node alone
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
-def launched(environ):
+def launched(environ: Environ) -> bool:
     """Say whether an MPI launcher, or srun, started this process.
 
     The shell of a batch job or of salloc is no launcher's, whatever SLURM_NTASKS says.
@@ -20,7 +25,7 @@ def launched(environ):
     return any(mark in environ for mark in _MARKS) or step_tasks(environ) > 1
 
 
-def started(environ):
+def started(environ: Environ) -> tuple[int, str]:
     """Return how many processes the launcher started, and the variable that says so; or 1, ""."""
     for name in _SIZES:
         if name in environ:
@@ -28,7 +33,7 @@ def started(environ):
     return 1, ""
 
 
-def rank_of(environ):
+def rank_of(environ: Environ) -> int:
     """Return the number of this process among those, as the launcher tells it; 0 alone."""
     for name in _RANKS:
         if name in environ:
@@ -36,23 +41,23 @@ def rank_of(environ):
     return _number(environ.get("SLURM_PROCID"), 0) if "SLURM_STEP_ID" in environ else 0
 
 
-def step_tasks(environ):
+def step_tasks(environ: Environ) -> int:
     """Return the number of processes that srun started in this step; 0 outside a step."""
     return _number(environ.get("SLURM_STEP_NUM_TASKS"), 0)
 
 
-def job_tasks(environ):
+def job_tasks(environ: Environ) -> int:
     """Return the number of tasks of this Slurm job; 0 outside a job."""
     return _number(environ.get("SLURM_NTASKS"), 0) if "SLURM_JOB_ID" in environ else 0
 
 
-def lone_worlds(environ, size):
+def lone_worlds(environ: Environ, size: int) -> int:
     """Return how many ranks think that they are alone; 0 if `size`, MPI's own count, is right."""
     count, _ = started(environ)
     return count if size == 1 < count else 0
 
 
-def strange_launcher(environ, library):
+def strange_launcher(environ: Environ, library: str) -> bool:
     """Say whether Open MPI's launcher started a process with a library of MPICH's `family`.
 
     Such a library stops inside MPI_Init, or runs alone. The reverse shows in the size only:
@@ -61,7 +66,7 @@ def strange_launcher(environ, library):
     return library == "MPICH" and started(environ)[1] == "OMPI_COMM_WORLD_SIZE"
 
 
-def let_waiting_ranks_sleep(environ, cores):
+def let_waiting_ranks_sleep(environ: MutableMapping[str, str], cores: int) -> None:
     """Set in `environ`, before MPI begins, that ranks of MPICH sleep while they wait.
 
     Only where its launcher started more ranks on this node than it has `cores`: by default they
@@ -72,28 +77,28 @@ def let_waiting_ranks_sleep(environ, cores):
         environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
 
 
-def refuse_strange_launcher(environ, library):
+def refuse_strange_launcher(environ: Environ, library: str) -> None:
     """Raise ConfigError where strange_launcher says so."""
     if strange_launcher(environ, library):
         refuse(environ, f"mpiexec is Open MPI's, but mpi4py has a library of {library}'s family\n"
                + remedy(environ))
 
 
-def refuse_lone_worlds(environ, size):
+def refuse_lone_worlds(environ: Environ, size: int) -> None:
     """Raise ConfigError if N processes were started that MPI does not join: N jobs of size 1."""
     if count := lone_worlds(environ, size):
         refuse(environ, f"{started(environ)[1]} = {count}, but MPI joins none of the {count} "
                f"processes: each would run the whole experiment\n{remedy(environ)}")
 
 
-def refuse(environ, text):
+def refuse(environ: Environ, text: str) -> NoReturn:
     """Raise ConfigError in the first process; the others leave with the same exit code."""
     if rank_of(environ):
         raise SystemExit(ConfigError.exit_code)
     raise ConfigError(text)
 
 
-def remedy(environ):
+def remedy(environ: Environ) -> str:
     """Say how to start ranks that find each other."""
     if step_tasks(environ):
         return ("start with srun --mpi=pmi2 (MPICH, Intel MPI) or srun --mpi=pmix (Open MPI), "
@@ -102,6 +107,6 @@ def remedy(environ):
             "fedmpi doctor names both")
 
 
-def _number(text, otherwise):
+def _number(text: str | None, otherwise: int) -> int:
     """The whole number in `text`, or `otherwise` if there is none."""
     return int(text) if text and text.isdigit() else otherwise

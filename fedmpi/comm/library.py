@@ -3,7 +3,7 @@
 import warnings
 
 
-def library():
+def library() -> tuple[str, str]:
     """Return the first line of the MPI library's own name, and the fault that hides it, or ""."""
     try:
         import mpi4py
@@ -16,7 +16,7 @@ def library():
     return " ".join(first.split()), ""
 
 
-def join_ranks():
+def join_ranks() -> None:
     """Start MPI in this process, unless it has been started."""
     from mpi4py import MPI
 
@@ -27,7 +27,7 @@ def join_ranks():
             MPI.Init_thread(MPI.THREAD_MULTIPLE)
 
 
-def family(name):
+def family(name: str) -> str:
     """Return "Open MPI", or "MPICH" for MPICH and its kin, from the name of library or launcher."""
     if "Open MPI" in name or "OpenRTE" in name:
         return "Open MPI"

@@ -2,14 +2,21 @@
 
 import json
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 from mpi4py import MPI
 
-from fedmpi.comm.base import Comm, Summed, read_only
+from fedmpi.arrays import AnyArray, Integers
+from fedmpi.comm.base import Arrays, Bytes, Comm, Summed, read_only
+from fedmpi.comm.reduce.auto import Record
 from fedmpi.comm.reduce.overlap import Behind, possible
 from fedmpi.comm.reduce.reducer import Reducer
-from fedmpi.comm.window import close_window, open_window
+from fedmpi.comm.window import Table, close_window, open_window
+from fedmpi.totals import Total
 
 CHUNK = 1 << 30  # bytes of a sum or of gathered rows that are handed to MPI at once
 
@@ -17,18 +24,20 @@ CHUNK = 1 << 30  # bytes of a sum or of gathered rows that are handed to MPI at 
 class Mpi(Comm):
     """All ranks of `comm` (default: the whole job), on a communicator of our own."""
 
-    def __init__(self, comm=None):
+    def __init__(self, comm: MPI.Intracomm | None = None) -> None:
         self.raw = (comm or MPI.COMM_WORLD).Dup()
         self.node = self.raw.Split_type(MPI.COMM_TYPE_SHARED)
         self.rank, self.size = self.raw.rank, self.raw.size
         self.node_rank, self.node_size = self.node.rank, self.node.size
         self.library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
-        self._windows = []
-        self._reducer, self._how = None, ("auto", None)
+        self._windows: list[MPI.Win | None] = []
+        self._reducer: Reducer | None = None
+        self._how: tuple[str, Path | None] = "auto", None
         self.overlaps = self.size > 1 and possible()
-        self._behind, self._ahead = None, ({}, None)
+        self._behind: Behind | None = None
+        self._ahead: tuple[Mapping[str, Total], Future[list[Record]] | None] = {}, None
 
-    def sum(self, totals):
+    def sum(self, totals: Mapping[str, Total]) -> Summed:
         """Add up the totals over the ranks, in place; the sorted names give the order."""
         if self.size == 1:
             return Summed()
@@ -45,65 +54,66 @@ class Mpi(Comm):
             regret=sum(record.regret for record in records),
         )
 
-    def place(self, totals):
+    def place(self, totals: Mapping[str, Total]) -> None:
         """Let empty totals lie where `sum` adds them up without a copy, in place."""
         if self.size == 1:
             return
-        self._make_reducer()
+        reducer = self._made_reducer()
         for name in sorted(totals):
             total = totals[name]
             given = total.sum.size, total.starts
             covered = total.cover.size > 0
-            row = self._reducer.row(name, *given, dtype=total.sum.dtype, cover=covered)
+            row = reducer.row(name, *given, dtype=total.sum.dtype, cover=covered)
             if row is not None:
                 total.sum, total.cover, total.touched = row.total, row.cover, row.touched
 
-    def sum_ahead(self, totals):
+    def sum_ahead(self, totals: Mapping[str, Total]) -> None:
         """Begin to add up totals on a thread; the next `sum` adds its own to them."""
-        self._make_reducer()  # by this thread: the other may not use our communicator
+        self._made_reducer()  # by this thread: the other may not use our communicator
         self._behind = self._behind or Behind()
         self._ahead = totals, self._behind.start(lambda: self._sum(totals, keep=True))
 
-    def drop_ahead(self):
+    def drop_ahead(self) -> None:
         """Wait for the sum that was begun ahead, and forget it."""
         self._take_ahead()
 
-    def _take_ahead(self):
+    def _take_ahead(self) -> tuple[Mapping[str, Total], list[Record]]:
         """Return (totals, records) of the sum that was begun ahead, once it is done."""
         totals, pending = self._ahead
         self._ahead = {}, None
         return totals, pending.result() if pending else []
 
-    def _make_reducer(self):
-        """Make what adds up the sums, if there is none yet; collective."""
+    def _made_reducer(self) -> Reducer:
+        """Return what adds up the sums, made now if there is none yet; collective."""
         if self._reducer is None:
             algorithm, costs = self._how
             self._reducer = Reducer(self.raw, algorithm, cache=costs)
+        return self._reducer
 
-    def _sum(self, totals, keep=False):
+    def _sum(self, totals: Mapping[str, Total], keep: bool = False) -> list[Record]:
         """Add up totals over the ranks, in place; return the Records.
 
         With `keep` they still hold the sums after the next of the same names.
         """
-        self._make_reducer()
-        records = []
+        reducer, records = self._made_reducer(), []
         for name in sorted(totals):
             total = totals[name]
             parts = total.sum, total.cover, total.touched, total.starts
-            result = self._reducer.sum(*parts, weight=total.all, name=name)
+            result = reducer.sum(*parts, weight=total.all, name=name)
             shared = keep and not np.may_share_memory(result.total, total.sum)
-            copy = np.copy if shared else np.asarray
-            total.take(*map(copy, (result.total, result.cover, result.touched)), result.weight)
+            arrays = result.total, result.cover, result.touched
+            values, cover, touched = map(np.copy, arrays) if shared else arrays
+            total.take(values, cover, touched, result.weight)
             records.append(result.record)
         return records
 
-    def sum_by(self, algorithm, cache=None):
+    def sum_by(self, algorithm: str, cache: Path | None = None) -> None:
         """Choose the algorithm of `sum`; collective. `cache` is a folder for measured costs."""
         if self._reducer is not None:
             self._reducer.close()
         self._reducer, self._how = None, (algorithm, cache and cache / "collective-costs.json")
 
-    def sum_array(self, array):
+    def sum_array(self, array: AnyArray) -> AnyArray:
         """Add up one array over the ranks, in place, a chunk at a time."""
         flat = np.frombuffer(array, array.dtype)  # refuses an array that is not contiguous
         step = CHUNK // array.itemsize
@@ -111,7 +121,7 @@ class Mpi(Comm):
             self.raw.Allreduce(MPI.IN_PLACE, flat[at : at + step], op=MPI.SUM)
         return array
 
-    def gather_rows(self, rows):
+    def gather_rows(self, rows: AnyArray) -> AnyArray:
         """Return the rows of all ranks, in rank order; they travel a chunk at a time."""
         rows = np.ascontiguousarray(rows)
         counts = np.zeros(self.size, np.int64)
@@ -129,7 +139,7 @@ class Mpi(Comm):
                 place[at : at + most] = part
         return everything
 
-    def _gather(self, rows, counts, width):
+    def _gather(self, rows: AnyArray, counts: Integers, width: int) -> AnyArray:
         """Return the rows of all ranks, `counts` int64[ranks] of `width` bytes each."""
         everything = np.empty((int(counts.sum()), *rows.shape[1:]), rows.dtype)
         starts = np.cumsum(counts) - counts
@@ -138,7 +148,7 @@ class Mpi(Comm):
         )
         return everything
 
-    def exchange(self, boxes):
+    def exchange(self, boxes: Sequence[Bytes]) -> Sequence[Bytes]:
         """Send bytes to every rank and return what each rank sent here, views of one buffer."""
         sizes = np.array([len(box) for box in boxes], np.int64)
         coming = np.zeros(self.size, np.int64)
@@ -150,42 +160,43 @@ class Mpi(Comm):
             [np.frombuffer(going, np.uint8), sizes, ends - sizes, MPI.BYTE],
             [buffer, coming, arrivals - coming, MPI.BYTE],
         )
-        return [memoryview(part) for part in np.split(buffer, arrivals[:-1])]
+        return [part.data for part in np.split(buffer, arrivals[:-1])]
 
-    def share(self, value):
+    def share(self, value: Any) -> Any:
         """Return the value that rank 0 gave."""
         return _share(self.raw, value)
 
-    def share_on_node(self, arrays, purpose):
+    def share_on_node(self, arrays: Arrays | None, purpose: str) -> Arrays:
         """Place the arrays of the node's first rank in a shared window and return views of it."""
-        if self.node_size > 1:
-            views = self._window(self._table(arrays), purpose)
-            if self.node_rank == 0:
-                for name, view in views.items():
-                    view[...] = arrays[name]
-            self.node.Barrier()
-            arrays = views
-        return read_only(arrays)
+        given = arrays or {}
+        if self.node_size == 1:
+            return read_only(given)
+        views = self._window(self._table(given), purpose)
+        if self.node_rank == 0:
+            for name, view in views.items():
+                view[...] = given[name]
+        self.node.Barrier()
+        return read_only(views)
 
-    def copy_on_node(self, arrays):
+    def copy_on_node(self, arrays: Arrays | None) -> Arrays:
         """Send the arrays of the node's first rank to the others, a chunk at a time."""
-        table = self._table(arrays)
+        given = arrays or {}
+        table = self._table(given)
         if self.node_rank:
-            arrays = {name: np.empty(shape, kind) for name, (shape, kind) in table.items()}
+            given = {name: np.empty(shape, kind) for name, (shape, kind) in table.items()}
         for name in table:
-            array = np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8)
+            array = np.ascontiguousarray(given[name]).reshape(-1).view(np.uint8)
             for at in range(0, array.size, CHUNK):
                 self.node.Bcast([array[at : at + CHUNK], MPI.BYTE], root=0)
-        return arrays
+        return given
 
-    def _table(self, arrays):
+    def _table(self, arrays: Arrays) -> Table:
         """Return name -> (shape, dtype) of the arrays of the node's first rank."""
-        table = None
-        if self.node_rank == 0:
-            table = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
-        return _share(self.node, table)
+        table: Table = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
+        found: Table = _share(self.node, table)
+        return found
 
-    def node_zeros(self, shape, dtype):
+    def node_zeros(self, shape: Sequence[int], dtype: type) -> AnyArray:
         """Return zeros in a shared window."""
         zeros = self._window({"zeros": (shape, dtype)}, "a run")["zeros"]
         if self.node_rank == 0:
@@ -193,21 +204,21 @@ class Mpi(Comm):
         self.node.Barrier()
         return zeros
 
-    def _window(self, arrays, purpose):
+    def _window(self, arrays: Table, purpose: str) -> Arrays:
         """Return arrays {name: (shape, dtype)} in a window of the node, valid until `close`."""
         window, views = open_window(self.node, arrays, purpose)
         self._windows.append(window)
         return views
 
-    def barrier(self):
+    def barrier(self) -> None:
         """Wait for all ranks."""
         self.raw.Barrier()
 
-    def node_barrier(self):
+    def node_barrier(self) -> None:
         """Wait for all ranks on this node."""
         self.node.Barrier()
 
-    def close(self):
+    def close(self) -> None:
         """Give communicators and shared memory back."""
         if self._behind is not None:
             self._behind.close()
@@ -220,13 +231,13 @@ class Mpi(Comm):
             if comm:
                 comm.Free()
 
-    def abort(self, code):
+    def abort(self, code: int) -> NoReturn:
         """End all ranks at once, after what this one has written to stderr got through."""
         time.sleep(0.5)  # launchers drop what they have not yet read when a rank aborts
         self.raw.Abort(code)
 
 
-def _share(comm, value):
+def _share(comm: MPI.Comm, value: Any) -> Any:
     """Return the value of rank 0 of `comm`, by way of JSON: mpi4py's own way is a pickle."""
     text = json.dumps(value).encode() if comm.rank == 0 else b""
     length = np.array([len(text)], np.int64)

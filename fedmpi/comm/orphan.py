@@ -9,14 +9,16 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 PAUSE = 1.0  # seconds between two looks
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
 @contextmanager
-def dying_with_parent():
+def dying_with_parent() -> Iterator[None]:
     """Let the system kill this process if its parent dies inside the block.
 
     For MPI_Init, which waits for the launcher and lets no thread of Python run. Not for longer:
@@ -30,12 +32,12 @@ def dying_with_parent():
         prctl(_SET_DEATH_SIGNAL, 0, 0, 0, 0)
 
 
-def end_with(parent):
+def end_with(parent: int) -> None:
     """From now on, in a thread, look whether our parent is still process number `parent`."""
     threading.Thread(target=_look, args=(parent,), daemon=True).start()
 
 
-def _look(parent):
+def _look(parent: int) -> NoReturn:
     """Wait until our parent is another process, and end this one."""
     while os.getppid() == parent:
         time.sleep(PAUSE)

@@ -2,9 +2,10 @@
 
 import os
 import sys
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 
-from fedmpi.comm.base import Serial
+from fedmpi.comm.base import Comm, Serial
 from fedmpi.comm.launch import (
     launched,
     let_waiting_ranks_sleep,
@@ -17,7 +18,7 @@ from fedmpi.comm.orphan import dying_with_parent, end_with
 from fedmpi.errors import AlikeError
 
 
-def start(environ):
+def start(environ: MutableMapping[str, str]) -> Comm:
     """Return the Comm of this process: Mpi under a launcher, Serial alone.
 
     `environ` is the environment of the command line; a launcher leaves its mark there.
@@ -32,7 +33,7 @@ def start(environ):
         refuse(environ, f"mpi4py finds no MPI library ({fault})\n"
                "load the module of your site's MPI, or install fedmpi[mpich]; see fedmpi doctor")
     refuse_strange_launcher(environ, family(name))
-    let_waiting_ranks_sleep(environ, os.cpu_count())
+    let_waiting_ranks_sleep(environ, os.cpu_count() or 1)
     parent = os.getppid()
     with dying_with_parent():
         join_ranks()
@@ -47,7 +48,7 @@ def start(environ):
 
 
 @contextmanager
-def ending_together(comm):
+def ending_together(comm: Comm) -> Iterator[None]:
     """End all ranks if this block raises on one of them what the others do not know of."""
     try:
         yield
@@ -59,13 +60,13 @@ def ending_together(comm):
         raise
 
 
-def _abort(comm, error):
+def _abort(comm: Comm, error: BaseException) -> None:
     """Show an error as Python does, and end all ranks."""
     sys.__excepthook__(type(error), error, error.__traceback__)
     sys.stderr.flush()
     comm.abort(1)
 
 
-def _abort_on_exception(comm):
+def _abort_on_exception(comm: Comm) -> None:
     """End all ranks when nothing catches what this one raises."""
     sys.excepthook = lambda kind, error, trace: _abort(comm, error)

@@ -6,18 +6,27 @@ So the room is looked at first.
 """
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import DTypeLike
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ConfigError
+
+Table: TypeAlias = Mapping[str, tuple[Sequence[int], DTypeLike]]
+"""Arrays that are to be made: name -> (shape, dtype)."""
 
 MEMORY = "/dev/shm"  # where MPI libraries on Linux place shared windows
 ALIGNMENT = 64  # bytes of a cache line: no two arrays share a line
 ENLARGE = "enlarge it (of a container: --shm-size), or start fewer ranks on a node"
 
 
-def open_window(node, arrays, purpose, remedy=ENLARGE):
+def open_window(
+    node: MPI.Comm, arrays: Table, purpose: str, remedy: str = ENLARGE
+) -> tuple[MPI.Win | None, dict[str, AnyArray]]:
     """Return (window, views) of arrays shared by the ranks of a node; collective over them.
 
     Parameters
@@ -46,9 +55,10 @@ def open_window(node, arrays, purpose, remedy=ENLARGE):
     sizes = [_bytes_of(shape, kind) for shape, kind in arrays.values()]
     ends = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
     _check_room(node, int(ends[-1]), purpose, remedy)
-    window = MPI.Win.Allocate_shared(max(int(ends[-1]), 1) * (node.rank == 0), 1, comm=node)
+    size = max(int(ends[-1]), 1) * (node.rank == 0)
+    window = MPI.Win.Allocate_shared(size, 1, comm=MPI.Intracomm(node))
     window.Lock_all(MPI.MODE_NOCHECK)
-    memory = np.frombuffer(window.Shared_query(0)[0], np.uint8)
+    memory = np.asarray(window.Shared_query(0)[0], np.uint8)
     views = {
         name: memory[at : at + size].view(kind).reshape(shape)
         for (name, (shape, kind)), at, size in zip(arrays.items(), ends, sizes)
@@ -56,19 +66,19 @@ def open_window(node, arrays, purpose, remedy=ENLARGE):
     return window, views
 
 
-def close_window(window):
+def close_window(window: MPI.Win | None) -> None:
     """Give a window back; all ranks of the node together. None is of a rank alone."""
     if window is not None:
         window.Unlock_all()
         window.Free()
 
 
-def _bytes_of(shape, kind):
+def _bytes_of(shape: Sequence[int], kind: DTypeLike) -> int:
     """Return the bytes of an array of a shape and a dtype."""
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
 
 
-def _check_room(node, size, purpose, remedy):
+def _check_room(node: MPI.Comm, size: int, purpose: str, remedy: str) -> None:
     """Raise ConfigError on all ranks if the first finds too little room for `size` bytes."""
     room = np.array([size])
     if node.rank == 0 and os.path.isdir(MEMORY):

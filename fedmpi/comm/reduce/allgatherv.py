@@ -7,10 +7,14 @@ Hard to beat for few ranks or few touched coordinates.
 
 from math import log2
 
+from fedmpi.comm.reduce.cost import Cost
+from fedmpi.comm.reduce.forecast import Forecast
+from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.message import add, drop, encode
+from fedmpi.comm.reduce.packed import PackedField
 
 
-def reduce(link, field, plan):
+def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
     """Add up `field` over the ranks, in place.
 
     Floats have an order: all ranks add the lists in rank order, their own too, so that the sums are
@@ -24,7 +28,7 @@ def reduce(link, field, plan):
             add(link, field, message)
 
 
-def seconds(cost, plan):
+def seconds(cost: Cost, plan: Forecast) -> float:
     """Return the modelled time."""
     added = plan.every * (1 - 1 / plan.ranks) if plan.exact else plan.every
     return (

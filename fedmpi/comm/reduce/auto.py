@@ -1,15 +1,33 @@
 """Which algorithm adds up a vector, and what the choice was worth."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from dataclasses import field as column
 from time import perf_counter
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from fedmpi.arrays import Flags
 from fedmpi.comm.reduce import allgatherv, dense, dsar, forecast, halving, shared, split
+from fedmpi.comm.reduce.cost import Cost
+from fedmpi.comm.reduce.field import Field
+from fedmpi.comm.reduce.forecast import Forecast, Weight
+from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.packed import PackedField
 
-ALGORITHMS = {
+
+class Way(Protocol):
+    """A module that adds up a vector over ranks."""
+
+    def reduce(self, link: Link, field: PackedField, plan: Forecast) -> None:
+        """Add up `field` over the ranks, in place."""
+
+    def seconds(self, cost: Cost, plan: Forecast) -> float:
+        """Return the modelled time; infinite if the way cannot be taken."""
+
+
+ALGORITHMS: dict[str, Way] = {
     "shared": shared,
     "allgatherv": allgatherv,
     "halving": halving,
@@ -20,6 +38,8 @@ ALGORITHMS = {
 NAMES = tuple(ALGORITHMS)
 ALIKE = 16  # sums that differ by less than one in so many coordinates are made the same way
 SURPRISE = 0.02  # a union that was guessed better than this would not change the choice
+Kind: TypeAlias = tuple[int, int, int, int, bool]
+"""Size, marks, bytes of a value and of a weight of a sum, and whether all touch the same."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +57,7 @@ class Record:
     seconds: float = 0.0
     bytes: int = 0
     density: float = 0.0
-    predicted: dict = column(default_factory=dict)
+    predicted: dict[str, float] = column(default_factory=dict)
     regret: float = 0.0
 
 
@@ -54,11 +74,14 @@ class Choice:
         Modelled seconds of every algorithm when it was chosen.
     """
 
-    def __init__(self):
-        self.algorithm, self.predicted = "", {}
-        self._of = self._known = self._seen = None
+    def __init__(self) -> None:
+        self.algorithm = ""
+        self.predicted: dict[str, float] = {}
+        self._of: tuple[Kind, int, int] | None = None
+        self._known: int | None = None  # coordinates of the union, by which it was chosen
+        self._seen = 0  # coordinates of the last union
 
-    def make(self, link, plan, cost):
+    def make(self, link: Link, plan: Forecast, cost: Cost) -> None:
         """Choose for the sum of `plan`, or keep to what was chosen; all ranks together."""
         kind = plan.size, plan.marks, plan.per_value, plan.per_weight, plan.same
         of = kind, plan.every, plan.most
@@ -69,9 +92,9 @@ class Choice:
         else:
             self._known, plan = self._seen, plan.knowing(self._seen)
         self._of, self.predicted = of, _seconds(cost, plan)
-        self.algorithm = _agreed(link, min(self.predicted, key=self.predicted.get))
+        self.algorithm = _agreed(link, min(self.predicted, key=self.predicted.__getitem__))
 
-    def regret(self, plan, cost, union):
+    def regret(self, plan: Forecast, cost: Cost, union: int) -> float:
         """Return the modelled seconds that it lost, now that the union is known."""
         self._seen = union
         expected = plan.union(plan.ranks) if self._known is None else self._known
@@ -81,7 +104,10 @@ class Choice:
         return hindsight[self.algorithm] - min(hindsight.values())
 
 
-def combine(link, field, weight, algorithm, cost, choice=None):
+def combine(
+    link: Link, field: Field, weight: Weight, algorithm: str, cost: Cost | None,
+    choice: Choice | None = None,
+) -> tuple[Record, Weight]:
     """Add up `field` over the ranks of `link`, in place, and the weight.
 
     Parameters
@@ -104,11 +130,11 @@ def combine(link, field, weight, algorithm, cost, choice=None):
     link.begin()
     field = PackedField.of(field, link)
     plan, weight = forecast.exchange(link, field, weight)
-    predicted, auto = {}, algorithm == "auto"
-    if auto:
-        choice = choice or Choice()
-        choice.make(link, plan, cost)
-        algorithm, predicted = choice.algorithm, choice.predicted
+    chosen = None
+    if algorithm == "auto" and cost is not None:
+        chosen = choice or Choice()
+        chosen.make(link, plan, cost)
+        algorithm = chosen.algorithm
     elif algorithm == "shared" and not plan.same:
         algorithm = "dense"
     union = None if field.flat else _units(link, field)
@@ -117,24 +143,26 @@ def combine(link, field, weight, algorithm, cost, choice=None):
         field.touched[:] = union
     touched = field.extent()
     link.done()
-    regret = choice.regret(plan, cost, touched) if auto else 0.0
     taken, density = perf_counter() - start, touched / max(field.size, 1)
-    record = Record(algorithm, taken, link.sent - before, density, predicted, regret)
+    record = Record(algorithm, taken, link.sent - before, density)
+    if chosen is not None and cost is not None:
+        regret = chosen.regret(plan, cost, touched)
+        record = replace(record, predicted=chosen.predicted, regret=regret)
     return record, weight
 
 
-def _seconds(cost, plan):
+def _seconds(cost: Cost, plan: Forecast) -> dict[str, float]:
     return {name: module.seconds(cost, plan) for name, module in ALGORITHMS.items()}
 
 
-def _agreed(link, name):
+def _agreed(link: Link, name: str) -> str:
     """Return rank 0's choice: float arithmetic of two machines may differ in a last bit."""
     choice = np.array([NAMES.index(name)])
     link.comm.Bcast(choice, root=0)
-    return NAMES[choice[0]]
+    return NAMES[int(choice[0])]
 
 
-def _units(link, field):
+def _units(link: Link, field: Field) -> Flags:
     """Sum the few weights of larger units densely, in place; return the marks of all ranks."""
     link.allreduce(field.cover)
     union = field.touched.copy()
@@ -142,5 +170,5 @@ def _units(link, field):
     return union
 
 
-def _near(numbers, before):
+def _near(numbers: Iterable[int], before: Iterable[int]) -> bool:
     return all(abs(a - b) * ALIKE <= b for a, b in zip(numbers, before, strict=True))

@@ -7,17 +7,25 @@ library picks their algorithms.
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from time import perf_counter
+from typing import TypeAlias
 
 import numpy as np
 from mpi4py import MPI
 
+from fedmpi.arrays import Octets
 from fedmpi.comm.reduce.field import FLAT, Field
+from fedmpi.comm.reduce.forecast import Forecast
+from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.message import add, encode, support_bytes
 from fedmpi.comm.reduce.packed import PackedField
+
+Costs: TypeAlias = dict[str, dict[str, float]]
+"""What a file knows: the fields of a Cost, by host, MPI library and number of ranks."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +41,18 @@ class Cost:
     add: float  # per coordinate added from a list
     scan: float  # per unit of marks read
 
-    def allreduce(self, size):
+    def allreduce(self, size: float) -> float:
         """Return the time of an Allreduce of so many bytes."""
         return self.start + size * self.sum
 
-    def bytes(self, plan, coordinates, among):
+    def bytes(self, plan: Forecast, coordinates: float, among: float) -> float:
         """Return the bytes of messages that hold so many coordinates of a range."""
         per = plan.per_value + plan.per_weight * plan.flat
         units = coordinates * plan.units_each
         return coordinates * per + support_bytes(units, among * plan.units_each)
 
 
-def measure(link):
+def measure(link: Link) -> Cost:
     """Measure this communicator, all ranks together; return the same Cost on all of them."""
     long = 1 << 20
     times = (
@@ -60,7 +68,7 @@ def measure(link):
     return Cost(*slowest.tolist())
 
 
-def calibrate(link, path=None):
+def calibrate(link: Link, path: Path | None = None) -> Cost:
     """Return the Cost of this machine: from the JSON file `path` if it knows, else measured.
 
     The entry is keyed by host, MPI library and number of ranks.
@@ -80,24 +88,24 @@ def calibrate(link, path=None):
     return cost
 
 
-def _read(path):
+def _read(path: Path) -> Costs:
     """Return what a file knows, {key: {name: seconds}}; what is not so in it is left out."""
     try:
         found = json.loads(Path(path).read_text())
     except (OSError, ValueError, RecursionError):
         return {}  # not measured yet, or cut short by a crash
-    found = found if isinstance(found, dict) else {}
-    return {key: values for key, values in found.items() if _is_cost(values)}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {key: values for key, values in entries if _is_cost(values)}
 
 
-def _is_cost(values):
+def _is_cost(values: object) -> bool:
     names = {field.name for field in fields(Cost)}
     return isinstance(values, dict) and values.keys() == names and all(
         type(value) is float and 0 <= value < np.inf for value in values.values()
     )
 
 
-def _write(path, known):
+def _write(path: Path, known: Costs) -> None:
     """Keep what is known; a cache that cannot be written only costs time at the next start."""
     part = Path(f"{path}.{os.getpid()}")
     with suppress(OSError):
@@ -106,7 +114,7 @@ def _write(path, known):
         part.replace(path)
 
 
-def _best(link, step, repeats=5):
+def _best(link: Link, step: Callable[[], object], repeats: int = 5) -> float:
     """Return the shortest of some runs that all ranks begin together."""
     step()
     best = float("inf")
@@ -118,17 +126,17 @@ def _best(link, step, repeats=5):
     return best
 
 
-def _message(link, size):
+def _message(link: Link, size: int) -> Octets:
     message = link.take("encoded", size)
     message[:8].view(np.int64)[0] = size
     return message
 
 
-def _ring(link, size):
+def _ring(link: Link, size: int) -> None:
     link.swap(_message(link, size), (link.rank + 1) % link.size, (link.rank - 1) % link.size)
 
 
-def _kernels(link, size=1 << 18, some=1 << 14):
+def _kernels(link: Link, size: int = 1 << 18, some: int = 1 << 14) -> tuple[float, float, float]:
     """Return seconds per coordinate to emit and to add, and per mark to scan."""
     touched = np.zeros(size, np.uint8)
     bare = Field(np.zeros(size, np.int64), np.zeros(0, np.int64), touched, FLAT)

@@ -7,10 +7,14 @@ Allreduce, after a sparse first half. Cost: P-1 messages of a P-th of a list eac
 
 from math import log2
 
+from fedmpi.comm.reduce.cost import Cost
+from fedmpi.comm.reduce.forecast import Forecast
+from fedmpi.comm.reduce.link import Link
+from fedmpi.comm.reduce.packed import PackedField
 from fedmpi.comm.reduce.split import scatter, scatter_seconds
 
 
-def reduce(link, field, plan):
+def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
     """Add up `field` over the ranks, in place."""
     bounds = scatter(link, field, plan)
     link.allgather_ranges(field.total, bounds)
@@ -19,7 +23,7 @@ def reduce(link, field, plan):
         field.unite(link)
 
 
-def seconds(cost, plan):
+def seconds(cost: Cost, plan: Forecast) -> float:
     """Return the modelled time."""
     size = plan.size * (plan.per_value + plan.per_weight * plan.flat)
     return scatter_seconds(cost, plan) + 2 * log2(plan.ranks) * cost.alpha + size * cost.gather

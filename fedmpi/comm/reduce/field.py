@@ -1,12 +1,20 @@
 """The vector that a reduction works on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Flags, Integers, Octets
 
-FLAT = np.zeros(0, np.int64)  # the `starts` of a vector whose units are its coordinates
+FLAT: Integers = np.zeros(0, np.int64)  # the `starts` of a vector whose units are its coordinates
+Room: TypeAlias = Callable[[int], Octets]
+"""A function of a size that returns uint8[size] to put something in."""
+Units: TypeAlias = NDArray[np.uint32]
+"""uint32[m]: numbers of units, ascending."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,31 +27,32 @@ class Field:
     starts : int64[U+1], or FLAT
     """
 
-    total: np.ndarray
-    cover: np.ndarray
-    touched: np.ndarray
-    starts: np.ndarray
+    total: AnyArray
+    cover: AnyArray
+    touched: Flags
+    starts: Integers
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of coordinates, n."""
         return self.total.size
 
     @property
-    def flat(self):
+    def flat(self) -> bool:
         """True if every coordinate is a unit."""
         return self.starts.size == 0
 
     @property
-    def exact(self):
+    def exact(self) -> bool:
         """True if the values are whole numbers, whose sum has no order."""
-        return self.total.dtype == np.int64
+        return bool(self.total.dtype == np.int64)
 
-    def span(self, lo, hi):
+    def span(self, lo: int, hi: int) -> tuple[int, int]:
         """Return (first, last): the units first..last-1 that meet the coordinates lo..hi-1."""
-        return kernels.merge.span(self.starts, lo, hi)
+        first, last = kernels.merge.span(self.starts, lo, hi)
+        return first, last
 
-    def units(self, lo, hi, room):
+    def units(self, lo: int, hi: int, room: Room) -> tuple[Units, int]:
         """Return (units, coordinates): what is touched of lo..hi-1, as a list and its extent.
 
         `room` is a function of a size that returns uint8[size] to put the list in.
@@ -55,12 +64,12 @@ class Field:
         units += np.uint32(first)
         return units, int(kernels.merge.extent(self.starts, lo, hi, units))
 
-    def extent(self):
+    def extent(self) -> int:
         """Return the number of coordinates touched."""
         if self.flat:
             return int(kernels.pack.count(self.touched)[0])
         return int(np.diff(self.starts)[self.touched != 0].sum())
 
-    def clear(self):
+    def clear(self) -> None:
         """Set the whole vector to zero, in place."""
         kernels.merge.clear(self.total, self.cover, self.touched, self.starts)

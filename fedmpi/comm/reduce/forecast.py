@@ -1,17 +1,25 @@
 """The one small message before a sum: what every rank is about to add."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import Integers
+from fedmpi.comm.reduce.link import Link
+from fedmpi.comm.reduce.packed import PackedField
+
+Weight: TypeAlias = np.int64 | np.float64
+"""The weight of all that a rank added: a whole number where sums are exact."""
 
 BINS = 64
 UNITS, COORDINATES, WEIGHT, MARKS = 0, 1, 2, slice(3, 7)
 
 
-def bin_width(size, bins=BINS):
+def bin_width(size: int, bins: int = BINS) -> int:
     """Return the width of each bin, a multiple of 64 coordinates."""
     return max(-(-size // (64 * bins)), 1) * 64
 
@@ -28,7 +36,7 @@ class Forecast:
     known : coordinates of the union, once they are known
     """
 
-    rows: np.ndarray
+    rows: Integers
     size: int
     marks: int
     per_value: int
@@ -38,42 +46,44 @@ class Forecast:
     known: int | None = None
 
     @property
-    def ranks(self):
+    def ranks(self) -> int:
         """Number of ranks, P."""
         return len(self.rows)
 
     @cached_property
-    def same(self):
+    def same(self) -> bool:
         """True if all ranks touch the same units."""
         marks = self.rows[:, MARKS].tobytes()
         return marks == marks[: len(marks) // self.ranks] * self.ranks
 
     @cached_property
-    def every(self):
+    def every(self) -> int:
         """Coordinates touched by each rank, added up."""
         return sum(self._coordinates)
 
     @cached_property
-    def most(self):
+    def most(self) -> int:
         """Coordinates touched by the rank that touches most."""
         return max(self._coordinates)
 
     @cached_property
-    def units_each(self):
+    def units_each(self) -> float:
         """Units per touched coordinate, at most 1."""
-        return sum(self.rows[:, UNITS].tolist()) / max(self.every, 1)
+        units: int = sum(self.rows[:, UNITS].tolist())
+        return units / max(self.every, 1)
 
     @cached_property
-    def _coordinates(self):
-        return self.rows[:, COORDINATES].tolist()  # few numbers: numpy would be slower
+    def _coordinates(self) -> list[int]:
+        coordinates: list[int] = self.rows[:, COORDINATES].tolist()
+        return coordinates  # few numbers: numpy would be slower
 
-    def knowing(self, union):
-        """Return this Plan with the coordinates of the union known."""
+    def knowing(self, union: int) -> "Forecast":
+        """Return this Forecast with the coordinates of the union known."""
         other = object.__new__(Forecast)  # what was worked out before is kept
         vars(other).update(vars(self), known=union)
         return other
 
-    def bounds(self, shares, lo=0, hi=None):
+    def bounds(self, shares: Sequence[int], lo: int = 0, hi: int | None = None) -> Integers:
         """Cut lo..hi-1 into ranges whose expected work is in proportion to `shares`."""
         bounds = np.full(len(shares) + 1, lo)
         bounds[-1] = self.size if hi is None else hi
@@ -81,7 +91,7 @@ class Forecast:
         kernels.ranges.cut(loads, bin_width(self.size), self.size, np.array(shares), bounds)
         return bounds
 
-    def union(self, ranks):
+    def union(self, ranks: int) -> float:
         """Return the coordinates that some of the first `ranks` ranks touch, expected.
 
         Supports count as independent inside a bin, unless they are the same.
@@ -93,21 +103,21 @@ class Forecast:
         return self._unions[ranks - 1]
 
     @cached_property
-    def _unions(self):
+    def _unions(self) -> list[float]:
         width = bin_width(self.size)
         whole, rest = divmod(self.size, width)
         filled = np.ones(BINS)
         filled[:whole] = width
         filled[whole : whole + 1] = max(rest, 1)
         missed = np.multiply.accumulate(1 - self.rows[:, MARKS.stop :] / filled)
-        return ((1 - missed) @ filled).tolist()
+        unions: list[float] = ((1 - missed) @ filled).tolist()
+        return unions
 
 
-def exchange(link, field, weight):
-    """Tell all ranks what this one is about to add; return (Plan, sum of the weights).
+def exchange(link: Link, field: PackedField, weight: Weight) -> tuple[Forecast, Weight]:
+    """Tell all ranks what this one is about to add; return (Forecast, sum of the weights).
 
-    `field` is a PackedField. `weight` is that of all that this rank added, an int64 or float64
-    number; the sum is made in rank order.
+    `weight` is that of all that this rank added; the sum is made in rank order.
     """
     row = np.zeros(MARKS.stop + BINS, np.int64)
     width = bin_width(field.size)

@@ -15,7 +15,11 @@ way back (P-1)/P of the union of all.
 from dataclasses import dataclass
 from math import ceil, log2
 
+from fedmpi.comm.reduce.cost import Cost
+from fedmpi.comm.reduce.forecast import Forecast
+from fedmpi.comm.reduce.link import NOTHING, Link
 from fedmpi.comm.reduce.message import add, encode, settle
+from fedmpi.comm.reduce.packed import PackedField
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,14 @@ class Level:
     partner: int
     odd: int | None  # the rank without a partner, if we have to serve it
     alone: bool  # we are the rank without a partner
-    keep: tuple
-    give: tuple
+    keep: tuple[int, int]
+    give: tuple[int, int]
 
 
-def levels(rank, size, plan):
+def levels(rank: int, size: int, plan: Forecast) -> list[Level]:
     """Return the Levels from the whole group down to `rank` alone."""
-    found, first, last, lo, hi = [], 0, size, 0, plan.size
+    found: list[Level] = []
+    first, last, lo, hi = 0, size, 0, plan.size
     while last - first > 1:
         half = (last - first) // 2
         middle = first + half
@@ -49,7 +54,7 @@ def levels(rank, size, plan):
     return found
 
 
-def reduce(link, field, plan):
+def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
     """Add up `field` over the ranks, in place."""
     cuts, first = levels(link.rank, link.size, plan), link.step
     for depth, level in enumerate(cuts):
@@ -60,12 +65,12 @@ def reduce(link, field, plan):
             add(link, field, answer)
         if level.odd is not None:
             _at(link, first, depth, True)
-            add(link, field, link.swap(None, None, level.odd))
+            add(link, field, link.swap(NOTHING, None, level.odd))
     settle(field, *cuts[-1].keep)
     most = ceil(log2(link.size))
     for depth, level in reversed([*enumerate(cuts)]):
         _at(link, first, 2 * most - 1 - depth, level.alone)
-        mine = None if level.alone else encode(link, field, *level.keep)
+        mine = NOTHING if level.alone else encode(link, field, *level.keep)
         answer = link.swap(mine, None if level.alone else level.partner, level.partner)
         if level.odd is not None:
             _at(link, first, 2 * most - 1 - depth, True)
@@ -74,7 +79,7 @@ def reduce(link, field, plan):
     _at(link, first, 2 * most, False)
 
 
-def _at(link, first, round, odd):
+def _at(link: Link, first: int, round: int, odd: bool) -> None:
     """Set the step: two for each round, the second for the rank that has no partner.
 
     Ranks go through unlike numbers of levels, but a message is at one step for both ends.
@@ -82,7 +87,7 @@ def _at(link, first, round, odd):
     link.step = first + 2 * round + odd
 
 
-def seconds(cost, plan):
+def seconds(cost: Cost, plan: Forecast) -> float:
     """Return the modelled time."""
     total = plan.marks * cost.scan
     every = plan.union(plan.ranks)

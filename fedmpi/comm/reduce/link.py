@@ -5,13 +5,18 @@ chunks that any MPI library takes, posts receives before sends and completes all
 started. Nothing is pickled.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 from mpi4py import MPI
 
+from fedmpi.arrays import AnyArray, Flags, Integers, Octets
+from fedmpi.comm.reduce.log import Log
+
 FIRST = 1 << 16  # bytes of a message that travel before the receiver knows its length
 CHUNK = 1 << 30  # longest piece handed to MPI at once, in bytes
+NOTHING: Octets = np.zeros(0, np.uint8)
 
 
 class Link:
@@ -27,27 +32,28 @@ class Link:
         what a bandwidth-optimal algorithm would send.
     """
 
-    def __init__(self, comm, chunk=CHUNK, log=None):
+    def __init__(self, comm: MPI.Comm, chunk: int = CHUNK, log: Log | None = None) -> None:
         self.comm, self.chunk, self.log = comm, chunk, log
         self.rank, self.size = comm.rank, comm.size
         self.sent = self.step = 0
-        self._work = {}
+        self._work: dict[str, Octets] = {}
 
-    def take(self, name, size):
+    def take(self, name: str, size: int) -> Octets:
         """Return uint8[size] of workspace `name`, valid until the name is taken again."""
         have = self._work.get(name)
         if have is None or have.size < size:
             have = self._work[name] = np.empty(max(size, FIRST) * 5 // 4, np.uint8)
         return have[:size]
 
-    def swap(self, message, target, source):
+    def swap(self, message: Octets, target: int | None, source: int | None) -> Octets:
         """Send a message (see message.py) to `target`; return the one from `source`.
 
-        Either rank may be None. The first int64 of a message is its length in bytes.
-        The answer is in a workspace and valid until the next swap.
+        Either rank may be None; `message` is NOTHING where nothing is sent, and so is the answer
+        where nothing comes. The first int64 of a message is its length in bytes. The answer is in
+        a workspace and valid until the next swap.
         """
         first = min(FIRST, self.chunk)
-        requests, head, message_in = [], self.take("first", first), None
+        requests, head, answer = [], self.take("first", first), NOTHING
         if source is not None:
             head_in = self.comm.Irecv([head, MPI.BYTE], source=source)
         if target is None:
@@ -59,15 +65,15 @@ class Link:
         if source is not None:
             head_in.Wait()
             size = int(head[:8].view(np.int64)[0])
-            message_in = self.take("message", size)
-            message_in[:first] = head[:size]
-            for piece in list(_pieces(message_in, first, self.chunk))[1:]:
+            answer = self.take("message", size)
+            answer[:first] = head[:size]
+            for piece in list(_pieces(answer, first, self.chunk))[1:]:
                 requests.append(self.comm.Irecv([piece, MPI.BYTE], source=source))
         MPI.Request.Waitall(requests)
         self._resume()
-        return message_in
+        return answer
 
-    def allgather(self, message):
+    def allgather(self, message: Octets) -> list[Octets]:
         """Return the messages of all ranks, in rank order, views of one workspace."""
         sizes = self.gather_row(np.array([message.size], np.int64))
         ends = np.concatenate(([0], np.cumsum(sizes)))
@@ -76,12 +82,12 @@ class Link:
         self._gather(everything.view(np.int64), ends // 8)
         return [everything[a:b] for a, b in pairwise(ends)]
 
-    def allgather_ranges(self, array, bounds):
+    def allgather_ranges(self, array: AnyArray, bounds: Integers) -> None:
         """Fill array[bounds[r]:bounds[r+1]] from each rank r, in place."""
         if array.size:
             self._gather(array, np.asarray(bounds, np.int64))
 
-    def allreduce(self, array, op=MPI.SUM):
+    def allreduce(self, array: AnyArray, op: MPI.Op = MPI.SUM) -> None:
         """Combine one array over the ranks with a built-in operation, in place."""
         if array.size == 0:
             return
@@ -92,13 +98,13 @@ class Link:
         self._resume()
         self.step += 1
 
-    def unite(self, touched):
+    def unite(self, touched: Flags) -> None:
         """Mark in place what any rank has marked, uint8[V] of 0 and 1."""
         bits = np.packbits(touched)
         self.allreduce(bits, MPI.BOR)
         touched[:] = np.unpackbits(bits, count=touched.size)
 
-    def _gather(self, array, bounds):
+    def _gather(self, array: AnyArray, bounds: Integers) -> None:
         """Fill array[bounds[r]:bounds[r+1]] from each rank r, in place."""
         sizes = np.diff(bounds)
         self._note(-1, int(sizes.sum() - sizes[self.rank]) * array.itemsize, "allgather")
@@ -124,7 +130,7 @@ class Link:
         MPI.Request.Waitall(requests)
         self._resume()
 
-    def gather_row(self, row):
+    def gather_row(self, row: Integers) -> Integers:
         """Return the int64[k] rows of all ranks as int64[P, k]."""
         rows = np.empty((self.size, row.size), np.int64)
         self._note(-1, row.nbytes * (self.size - 1), "allgather")
@@ -133,27 +139,27 @@ class Link:
         self._resume()
         return rows
 
-    def begin(self):
+    def begin(self) -> None:
         """Open the account of a sum: steps count from 0."""
         self.step = 0
         self._resume()
 
-    def done(self):
+    def done(self) -> None:
         """Close the account of a sum: work after the last message is noted too."""
         self._note(-1, 0, "done")
         self.step += 1
 
-    def _note(self, target, size, kind):
+    def _note(self, target: int, size: int, kind: str) -> None:
         self.sent += size
         if self.log is not None:
             self.log.add(self.step, self.rank, target, size, kind)
 
-    def _resume(self):
+    def _resume(self) -> None:
         if self.log is not None:
             self.log.resume()
 
 
-def _pieces(message, first, chunk):
+def _pieces(message: Octets, first: int, chunk: int) -> Iterator[Octets]:
     """Cut a message: its first bytes, then chunks."""
     yield message[:first]
     for a in range(first, message.size, chunk):

@@ -4,6 +4,8 @@ from time import perf_counter
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray
+
 COLUMNS = np.dtype(
     [
         ("step", "<i8"),  # one for both ends of a message; a rank has one row of each
@@ -19,22 +21,23 @@ COLUMNS = np.dtype(
 class Log:
     """The messages that one rank sent."""
 
-    def __init__(self):
-        self._rows, self._since = [], perf_counter()
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, int, int, int, str, float]] = []
+        self._since = perf_counter()
 
-    def add(self, step, source, target, size, kind):
+    def add(self, step: int, source: int, target: int, size: int, kind: str) -> None:
         """Note a message that is about to be sent."""
         self._rows.append((step, source, target, size, kind, perf_counter() - self._since))
         self._since = perf_counter()
 
-    def resume(self):
+    def resume(self) -> None:
         """Note that no more time is lost waiting: what follows is work."""
         self._since = perf_counter()
 
-    def rows(self):
+    def rows(self) -> AnyArray:
         """Return the messages as an array of COLUMNS, in the order of sending."""
         return np.array(self._rows, COLUMNS)
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget all messages."""
         self._rows.clear()

@@ -6,18 +6,23 @@ weights, values. Ranks of one run share byte order and version, so nothing more 
 said; what simulated clients send has its own format with version and checksum.
 """
 
+from collections.abc import Iterable
 from itertools import accumulate
 
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Octets
+from fedmpi.comm.reduce.field import Field, Units
+from fedmpi.comm.reduce.link import Link
+from fedmpi.comm.reduce.packed import PackedField
 
 LIST, BITS, FULL = range(3)  # support: indices, a bit per unit of the range, all units
 ONE, CODED, EACH = range(3)  # weights: one for all (or none), a byte into a table, plain
 HEAD = 64
 
 
-def encode(link, field, lo, hi):
+def encode(link: Link, field: PackedField, lo: int, hi: int) -> Octets:
     """Return the touched part of the coordinates lo..hi-1 as uint8[size].
 
     The bytes lie in a workspace of `link`, valid until the next call.
@@ -35,7 +40,9 @@ def encode(link, field, lo, hi):
     return out
 
 
-def listed(link, field, lo, hi):
+def listed(
+    link: Link, field: PackedField, lo: int, hi: int
+) -> tuple[Units, AnyArray, AnyArray]:
     """Return (units, values, weights) touched in lo..hi-1, in workspaces of `link`.
 
     Weights go along only if every coordinate is a unit; else they are few and are
@@ -50,12 +57,12 @@ def listed(link, field, lo, hi):
     return units, values, weights
 
 
-def moving(field):
+def moving(field: Field) -> AnyArray:
     """Return the weights that travel with the values: cover, or an empty array."""
     return field.cover if field.flat else field.cover[:0]
 
 
-def drop(link, field, lo, hi):
+def drop(link: Link, field: PackedField, lo: int, hi: int) -> None:
     """Set the coordinates lo..hi-1 to zero, in place."""
     units, _ = field.units(lo, hi, lambda size: link.take("units", size))
     whole = field.total, moving(field), field.touched, field.starts
@@ -63,7 +70,7 @@ def drop(link, field, lo, hi):
     field.words(lo, hi)[:] = 0
 
 
-def add(link, field, message, *, fresh=False):
+def add(link: Link, field: PackedField, message: Octets, *, fresh: bool = False) -> None:
     """Add an encoded range to `field`, in place.
 
     `fresh` puts it in the place of what the field holds there, which must be among its units.
@@ -103,7 +110,7 @@ def add(link, field, message, *, fresh=False):
         kernels.pack.set_bits(units, field.bits)
 
 
-def settle(field, lo, hi):
+def settle(field: Field, lo: int, hi: int) -> None:
     """Turn the finished coordinates lo..hi-1 into what the others will hold of them.
 
     Exact sums stay. float32 loses the sign of zeros, since others add it to nothing.
@@ -112,12 +119,12 @@ def settle(field, lo, hi):
         field.total[lo:hi] += np.float32(0)
 
 
-def support_bytes(units, among):
+def support_bytes(units: float, among: float) -> float:
     """Return the bytes of the shortest support of `units` marked units among so many."""
     return 0 if units == among else min(4 * units, among // 8)
 
 
-def _support(field, lo, hi, units):
+def _support(field: PackedField, lo: int, hi: int, units: Units) -> tuple[int, AnyArray]:
     """Return the shortest support kind and its stream."""
     first, last = field.span(lo, hi)
     if units.size == last - first:
@@ -127,7 +134,7 @@ def _support(field, lo, hi, units):
     return LIST, units
 
 
-def _units(link, kind, support, first, last, m):
+def _units(link: Link, kind: int, support: Octets, first: int, last: int, m: int) -> Units:
     """Return the m units of a support of the units first..last-1."""
     if kind == LIST:
         return support.view(np.uint32)
@@ -138,7 +145,7 @@ def _units(link, kind, support, first, last, m):
     return units
 
 
-def _coded(link, weights):
+def _coded(link: Link, weights: AnyArray) -> tuple[int, AnyArray, AnyArray]:
     """Return (kind, table, weights) in as few bytes as the weights allow."""
     if weights.size == 0 or (weights == weights[0]).all():
         return ONE, weights[:1], weights[:0]
@@ -150,6 +157,6 @@ def _coded(link, weights):
     return CODED, table[:used].view(weights.dtype), codes
 
 
-def _ends(sizes):
+def _ends(sizes: Iterable[int]) -> list[int]:
     """Return where the streams begin, and the end of the last."""
     return list(accumulate((-(-size // 8) * 8 for size in sizes), initial=HEAD))

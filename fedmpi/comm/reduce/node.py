@@ -7,12 +7,16 @@ alike much to add, and adds the rows there in rank order into the one result of 
 asks for a sum.
 """
 
+from typing import Any
+
 import numpy as np
+from mpi4py import MPI
 
 from fedmpi import kernels
+from fedmpi.arrays import Flags, Integers
 from fedmpi.comm.reduce.field import Field
-from fedmpi.comm.reduce.forecast import bin_width
-from fedmpi.comm.window import close_window, open_window
+from fedmpi.comm.reduce.forecast import Weight, bin_width
+from fedmpi.comm.window import Table, close_window, open_window
 
 BINS = 256
 SAMPLE = 8  # a cut need not be exact, so one in so many marks is counted
@@ -39,7 +43,9 @@ class Slot:
         What the first rank tells the others of a sum, shared.
     """
 
-    def __init__(self, node, size, starts, dtype, cover):
+    def __init__(
+        self, node: MPI.Comm, size: int, starts: Integers, dtype: np.dtype[Any], cover: bool
+    ) -> None:
         """Open the window of all ranks of `node`, for sums of `size` coordinates.
 
         starts : int64[U+1], or FLAT
@@ -55,37 +61,42 @@ class Slot:
         length = self.units if starts.size else padded
         weight = np.int64 if dtype == np.int64 else np.float64
         covers = length if cover else 0
-        shared = {
-            "total": (padded, dtype),
-            "cover": (covers, dtype),
-            "touched": (length, np.uint8),
+        shared: Table = {
+            "total": ([padded], dtype),
+            "cover": ([covers], dtype),
+            "touched": ([length], np.uint8),
             "sums": ((node.size, padded), dtype),
             "covers": ((node.size, covers), dtype),
             "marks": ((node.size, length), np.uint8),
             "loads": ((node.size, BINS), np.int64),
-            "found": (node.size, np.int64),
-            "weights": (node.size, weight),
-            "weight": (1, weight),
-            "note": (3, np.float64),
+            "found": ([node.size], np.int64),
+            "weights": ([node.size], weight),
+            "weight": ([1], weight),
+            "note": ([3], np.float64),
         }
         self.window, views = open_window(node, shared, "collective.algorithm", INSTEAD)
-        vars(self).update(views)
+        self.total, self.cover, self.touched, self._sums, self._covers, self._marks = (
+            views[name] for name in ("total", "cover", "touched", "sums", "covers", "marks")
+        )
+        self._loads, self.found, self._weights, self.weight, self.note = (
+            views[name] for name in ("loads", "found", "weights", "weight", "note")
+        )
         if node.rank == 0:  # MPI does not promise zeros
-            for name in ("total", "cover", "touched"):
-                views[name][:] = 0
-        row = [views[name][node.rank] for name in ("sums", "covers", "marks")]
+            for array in (self.total, self.cover, self.touched):
+                array[:] = 0
+        row = [rows[node.rank] for rows in (self._sums, self._covers, self._marks)]
         for array in row:
             array[:] = 0
         self.mine = Field(row[0][:size], row[1][: self.units], row[2][: self.units], starts)
-        self.reduce(self.mine, 0)  # of nothing: no later sum waits for a kernel
+        self.reduce(self.mine, weight(0))  # of nothing: no later sum waits for a kernel
 
-    def view(self):
+    def view(self) -> Field:
         """Return the sum as a Field."""
         cover = self.cover[: self.units]
         return Field(self.total[: self.size], cover, self.touched[: self.units], self.starts)
 
-    def reduce(self, given, weight):
-        """Add up what the ranks give, `given` (Field) being this rank's, into the sum.
+    def reduce(self, given: Field, weight: Weight) -> None:
+        """Add up what the ranks give, `given` being this rank's, into the sum.
 
         `weight` is this rank's for all units.
         """
@@ -94,38 +105,38 @@ class Slot:
             mine.clear()
             kernels.merge.copy(given.total, given.touched, self.starts, mine.total)
             mine.cover[:], mine.touched[:] = given.cover, given.touched
-        kernels.ranges.loads(mine.touched, self.starts, self.width, SAMPLE, self.loads[rank])
-        self.weights[rank] = weight
+        kernels.ranges.loads(mine.touched, self.starts, self.width, SAMPLE, self._loads[rank])
+        self._weights[rank] = weight
         seen = self.touched.copy() if self.starts.size else None  # others will write over it
         self.sync()
         if rank == 0:
-            self.weight[0] = sum(self.weights[1:], self.weights[0])
+            self.weight[0] = sum(self._weights[1:], self._weights[0])
         self.found[rank] = self._add(*self._range(), seen)
         self.sync()
 
-    def _range(self):
+    def _range(self) -> tuple[int, int]:
         """Return lo, hi: the coordinates that this rank adds up."""
         bounds = np.zeros(self.node.size + 1, np.int64)
         size = bounds[-1] = self.total.size
-        kernels.ranges.cut(self.loads, self.width, size, self._even, bounds)
-        return bounds[self.node.rank : self.node.rank + 2].tolist()
+        kernels.ranges.cut(self._loads, self.width, size, self._even, bounds)
+        lo, hi = bounds[self.node.rank : self.node.rank + 2].tolist()
+        return lo, hi
 
-    def _add(self, lo, hi, seen):
+    def _add(self, lo: int, hi: int, seen: Flags | None) -> int:
         """Add up the rows in lo..hi-1, in place; return the touched coordinates there."""
-        out, rows = (self.total, self.cover, self.touched), (self.sums, self.covers)
+        out, rows = (self.total, self.cover, self.touched), (self._sums, self._covers)
         if seen is None:
-            return kernels.owner.dense(*out, lo, hi, *rows, self.marks.view(np.uint64))
-        return kernels.owner.blocks(
-            *out, self.starts, lo, min(hi, self.size), *rows, self.marks, seen
-        )
+            return int(kernels.owner.dense(*out, lo, hi, *rows, self._marks.view(np.uint64)))
+        hi = min(hi, self.size)
+        return int(kernels.owner.blocks(*out, self.starts, lo, hi, *rows, self._marks, seen))
 
-    def sync(self):
+    def sync(self) -> None:
         """Wait for the node's ranks; what they wrote before can be read after."""
-        if self.node.size > 1:
+        if self.window is not None:
             self.window.Sync()
             self.node.Barrier()
             self.window.Sync()
 
-    def close(self):
+    def close(self) -> None:
         """Give the window back; all ranks of the node together."""
         close_window(self.window)

@@ -1,15 +1,20 @@
 """Sums over all ranks: inside each node, then between the nodes, one result per node."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import DTypeLike
 
+from fedmpi.arrays import AnyArray, Flags, Integers
 from fedmpi.comm.reduce.auto import ALGORITHMS, NAMES, Choice, Record, combine
-from fedmpi.comm.reduce.cost import calibrate
+from fedmpi.comm.reduce.cost import Cost, calibrate
 from fedmpi.comm.reduce.field import FLAT, Field
+from fedmpi.comm.reduce.forecast import Weight
 from fedmpi.comm.reduce.link import CHUNK, Link
+from fedmpi.comm.reduce.log import Log
 from fedmpi.comm.reduce.node import Slot
 from fedmpi.errors import ConfigError
 
@@ -29,10 +34,10 @@ class Result:
     weight : int64 or float64, the sum of the ranks' weights
     """
 
-    total: np.ndarray
-    cover: np.ndarray
-    touched: np.ndarray
-    weight: np.number
+    total: AnyArray
+    cover: AnyArray
+    touched: Flags
+    weight: Weight
     record: Record
 
 
@@ -49,7 +54,10 @@ class Reducer:
         sum to sum, on all ranks alike.
     """
 
-    def __init__(self, comm, algorithm="auto", *, nodes=None, chunk=CHUNK, log=None, cache=None):
+    def __init__(
+        self, comm: MPI.Intracomm, algorithm: str = "auto", *, nodes: int | None = None,
+        chunk: int = CHUNK, log: Log | None = None, cache: Path | None = None,
+    ) -> None:
         """Set up on a duplicate of `comm`, so that no message can meet another's.
 
         Parameters
@@ -84,9 +92,15 @@ class Reducer:
         self._comm.Allreduce(MPI.IN_PLACE, count)
         self._nodes = int(count[0])
         self.algorithm = algorithm.removeprefix("node+")
-        self._cache, self._cost, self._slots, self._choices = cache, None, {}, {}
+        self._cache = cache
+        self._cost: Cost | None = None
+        self._slots: dict[str, Slot] = {}
+        self._choices: dict[str, Choice] = {}
 
-    def row(self, name, size, starts=FLAT, *, dtype=np.int64, cover=True):
+    def row(
+        self, name: str, size: int, starts: Integers = FLAT, *, dtype: DTypeLike = np.int64,
+        cover: bool = True,
+    ) -> Field | None:
         """Return this rank's row of the sum `name`: an empty Field to add to, in shared memory.
 
         A contribution written there is summed without being copied. None for a rank that is
@@ -105,7 +119,10 @@ class Reducer:
         row.clear()
         return row
 
-    def sum(self, total, cover, touched, starts=FLAT, *, weight=0, name="sum"):
+    def sum(
+        self, total: AnyArray, cover: AnyArray, touched: Flags, starts: Integers = FLAT, *,
+        weight: float = 0, name: str = "sum",
+    ) -> Result:
         """Add up vectors over all ranks.
 
         Parameters
@@ -130,15 +147,15 @@ class Reducer:
         """
         began = perf_counter()
         starts = _flat(starts, total.size)
-        weight = (np.int64 if total.dtype == np.int64 else np.float64)(weight)
+        mine: Weight = np.int64(weight) if total.dtype == np.int64 else np.float64(weight)
         field = Field(total, cover, touched, starts)
         if self._node.size == 1:
-            return self._between(name, field, weight, None, began)
+            return self._between(name, field, mine, None, began)
         slot = self._slot(name, total.size, starts, total.dtype, cover.size > 0)
-        slot.reduce(field, weight)
+        slot.reduce(field, mine)
         return self._between(name, slot.view(), slot.weight[0], slot, began)
 
-    def close(self):
+    def close(self) -> None:
         """Give shared memory and communicators back; no result may be read after."""
         for slot in self._slots.values():
             slot.close()
@@ -147,7 +164,9 @@ class Reducer:
             if comm:
                 comm.Free()
 
-    def _slot(self, name, size, starts, dtype, cover):
+    def _slot(
+        self, name: str, size: int, starts: Integers, dtype: DTypeLike, cover: bool
+    ) -> Slot:
         """Return the slot `name`, remade if it is not for sums of this kind."""
         starts, slot = _flat(starts, size), self._slots.get(name)
         kind = size, np.dtype(dtype), bool(cover)
@@ -157,37 +176,44 @@ class Reducer:
             self._slots[name] = slot = Slot(self._node, size, starts, np.dtype(dtype), cover)
         return slot
 
-    def _between(self, name, field, weight, slot, began):
+    def _between(
+        self, name: str, field: Field, weight: Weight, slot: Slot | None, began: float
+    ) -> Result:
         """Add up the sums of the nodes, in place; return the Result."""
         if self._nodes == 1:
             touched = field.extent() if slot is None else slot.found.sum()
             record = Record("node", density=int(touched) / max(field.size, 1))
-        elif self._link is None:
-            slot.sync()
-            choice, density, regret = slot.note.tolist()
-            record = Record(NAMES[int(choice)], density=density, regret=regret)
-            weight = slot.weight[0]
-        else:
-            if self.algorithm == "auto" and self._cost is None:
-                self._cost = calibrate(self._link, self._cache)
-            choice = self._choices.setdefault(name, Choice())
-            how = self.algorithm, self._cost, choice
-            record, weight = combine(self._link, field, weight, *how)
+        elif self._link is not None:
+            record, weight = self._by_messages(self._link, name, field, weight)
             if slot is not None:
                 slot.weight[0] = weight
                 slot.note[:] = NAMES.index(record.algorithm), record.density, record.regret
                 slot.sync()
+        elif slot is not None:  # as for all ranks but the first of a node, who tells them
+            slot.sync()
+            number, density, regret = slot.note.tolist()
+            record = Record(NAMES[int(number)], density=density, regret=regret)
+            weight = slot.weight[0]
         record = replace(record, seconds=perf_counter() - began)
-        arrays = map(_fixed, (field.total, field.cover, field.touched))
-        return Result(*arrays, weight, record)
+        total, cover, touched = map(_fixed, (field.total, field.cover, field.touched))
+        return Result(total, cover, touched, weight, record)
+
+    def _by_messages(
+        self, link: Link, name: str, field: Field, weight: Weight
+    ) -> tuple[Record, Weight]:
+        """Add up the sums of the nodes between their first ranks, in place."""
+        if self.algorithm == "auto" and self._cost is None:
+            self._cost = calibrate(link, self._cache)
+        choice = self._choices.setdefault(name, Choice())
+        return combine(link, field, weight, self.algorithm, self._cost, choice)
 
 
-def _flat(starts, size):
+def _flat(starts: Integers, size: int) -> Integers:
     """Return the starts of units, FLAT if each of `size` coordinates is a unit."""
     return FLAT if starts.size == size + 1 else starts
 
 
-def _fixed(array):
+def _fixed(array: AnyArray) -> AnyArray:
     """Return a view that cannot be written."""
     view = array.view()
     view.flags.writeable = False

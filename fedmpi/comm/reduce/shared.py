@@ -5,10 +5,14 @@ for k coordinates instead of n, and the packing.
 """
 
 from fedmpi import kernels
+from fedmpi.comm.reduce.cost import Cost
+from fedmpi.comm.reduce.forecast import Forecast
+from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.message import listed, moving
+from fedmpi.comm.reduce.packed import PackedField
 
 
-def reduce(link, field, plan):
+def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
     """Add up `field` over the ranks, in place."""
     cover = moving(field)
     if plan.union(1) == field.size:
@@ -22,7 +26,7 @@ def reduce(link, field, plan):
     kernels.merge.add_list(*whole, units, values, weights, True)
 
 
-def seconds(cost, plan):
+def seconds(cost: Cost, plan: Forecast) -> float:
     """Return the modelled time; infinite if the supports differ."""
     if not plan.same:
         return float("inf")

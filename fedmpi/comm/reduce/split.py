@@ -6,10 +6,15 @@ Cost: P-1 messages of a P-th of a list each, and an allgather of the union: in b
 
 from math import log2
 
+from fedmpi.arrays import Integers
+from fedmpi.comm.reduce.cost import Cost
+from fedmpi.comm.reduce.forecast import Forecast
+from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.message import add, encode, settle
+from fedmpi.comm.reduce.packed import PackedField
 
 
-def scatter(link, field, plan):
+def scatter(link: Link, field: PackedField, plan: Forecast) -> Integers:
     """Finish one range on each rank, in place; return the int64[P+1] bounds of the ranges."""
     bounds = plan.bounds([1] * link.size)
     for step in range(1, link.size):
@@ -20,7 +25,7 @@ def scatter(link, field, plan):
     return bounds
 
 
-def reduce(link, field, plan):
+def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
     """Add up `field` over the ranks, in place."""
     bounds = scatter(link, field, plan)
     lo, hi = (int(bound) for bound in bounds[link.rank : link.rank + 2])
@@ -31,7 +36,7 @@ def reduce(link, field, plan):
             add(link, field, message, fresh=True)  # the sum of all, so of our units too
 
 
-def scatter_seconds(cost, plan):
+def scatter_seconds(cost: Cost, plan: Forecast) -> float:
     """Return the modelled time of `scatter`."""
     most = plan.most * (1 - 1 / plan.ranks)
     sent = cost.bytes(plan, most, plan.size)
@@ -43,7 +48,7 @@ def scatter_seconds(cost, plan):
     )
 
 
-def seconds(cost, plan):
+def seconds(cost: Cost, plan: Forecast) -> float:
     """Return the modelled time."""
     union = plan.union(plan.ranks)
     return (
