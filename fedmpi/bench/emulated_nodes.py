@@ -18,6 +18,9 @@ FRAME = (MTU + 14) / (MTU - 52)  # bytes of a full frame, over those of the mess
 NAMELESS = "addrgenmode", "none"
 # Nothing is lost in the buckets, but what waits there for 0.2 s would be sent again.
 PATIENCE = "5s"
+# A sender may fill its link at once. BBR, the usual rule of some systems, guesses the rate of a
+# link, and guesses too low where a few long messages come between pauses, as in rounds.
+OPEN = "initcwnd", "1000", "initrwnd", "1000", "congctl", "reno"
 AT_ONCE = 1e-4  # seconds of the rate that may go at once; a timer cannot do with much less
 APART = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # every rank is a node, and speaks TCP
 
@@ -80,7 +83,7 @@ class EmulatedNodes:
         call("ip", "-n", name, "addr", "add", f"{address}/24", "dev", there)
         call("ip", "-n", name, "link", "set", there, "up")
         route = f"{subnet}.0/24", "dev", there, "proto", "kernel", "scope", "link", "src", address
-        call("ip", "-n", name, "route", "change", *route, "rto_min", PATIENCE)
+        call("ip", "-n", name, "route", "change", *route, "rto_min", PATIENCE, *OPEN)
         call("ip", "-n", name, "link", "set", "lo", "up")
         burst = str(max(MTU + 14, round(self._bits / 8 * AT_ONCE)))  # less would drop every frame
         bucket = ("rate", str(round(self._bits)), "burst", burst, "limit", str(QUEUE))
