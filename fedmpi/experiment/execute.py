@@ -18,7 +18,7 @@ from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble, unseen
-from fedmpi.experiment.provenance import mixture, provenance
+from fedmpi.experiment.provenance import kept_in, mixture, provenance
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.save import CheckpointBudget, keep, restore
 from fedmpi.experiment.twice import train_twice
@@ -216,10 +216,7 @@ def parameters(layout: Layout, weights: Vector) -> dict[str, AnyArray]:
 
 def _differs(start: Start, facts: Mapping[str, Any]) -> list[str]:
     """Return what differs from when a run began; raise ResultError if that must not be."""
-    from fedmpi.record import reader
-
-    with reader.open(start.out) as run:
-        kept = run.provenance
+    kept = kept_in(start.out)
     found = [text for part in ("digests", "code")
              for text in changed(kept.get(part, {}), facts[part])]
     if found and not start.force:
@@ -242,12 +239,10 @@ def _writer(
         differs = _differs(start, facts) if start.resume and comm.rank == 0 else []
     if comm.rank:
         return None
-    from fedmpi.record import reader
     from fedmpi.record.writer import Writer
 
     if start.resume:
-        with reader.open(start.out) as old:
-            mixed = mixture(facts, old.provenance)
+        mixed = mixture(facts, kept_in(start.out))
         writer = Writer.reopen(start.out, next_round, comm.size, resolved.values(), facts)
         writer.event("resume", f"from round {next_round} on {counted(comm.size, 'rank')}")
         for text in differs:

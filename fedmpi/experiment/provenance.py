@@ -16,8 +16,12 @@ import fedmpi
 from fedmpi.comm.base import Comm
 from fedmpi.doctor import processors
 from fedmpi.doctor.processors import CPUINFO
+from fedmpi.errors import ResultError
+from fedmpi.record.sign import Out
 
 LIBRARIES = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic")
+COMPARED: dict[str, type[Any]] = {"digests": dict, "code": dict, "libraries": dict, "cpu": list,
+                                  "instructions": list, "device": list}
 _HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64"), ("instructions", "S160"),
                   ("device", "S64")])
 
@@ -50,6 +54,22 @@ def provenance(
         "slurm_job_id": environ.get("SLURM_JOB_ID", ""),
         "git_commit": _commit(),
     }
+
+
+def kept_in(out: Out) -> dict[str, Any]:
+    """Return the provenance that the result file `out` holds. Raises ResultError.
+
+    What a resumed run compares has the kind that `provenance` and the run gave it.
+    """
+    from fedmpi.record import reader  # imports h5py, on rank 0 alone
+
+    with reader.open(out) as run:
+        facts = run.provenance
+    for name, kind in COMPARED.items():
+        if not isinstance(facts.get(name, kind()), kind):
+            raise ResultError(f"{out}: damaged, /provenance/{name} is {str(facts[name])[:40]!r}; "
+                              "put back an unharmed copy")
+    return facts
 
 
 def version_of(name: str) -> str:

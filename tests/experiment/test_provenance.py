@@ -2,6 +2,7 @@
 
 import shlex
 
+import h5py
 import numpy as np
 import pytest
 
@@ -42,6 +43,22 @@ def test_a_run_that_continues_on_another_kind_says_so(main, tmp_path, monkeypatc
     (warning,) = warnings_of(out)
     assert "this run began on Old Processor (x86-64) and continues on" in warning
     assert warning in capsys.readouterr().err.replace("fedmpi: warning: ", "")
+
+
+def test_damaged_facts_are_refused_by_name(main, tmp_path, capsys):
+    (tmp_path / "a.toml").write_text(CONFIG)
+    out = str(tmp_path / "a.h5")
+    assert main(["run", str(tmp_path / "a.toml"), "-o", out, "--quiet"]) == 0
+    for name in provenance.COMPARED:
+        with h5py.File(out, "r+") as file:
+            file.move(f"provenance/{name}", "whole")
+            file[f"provenance/{name}"] = 3
+        assert main(["resume", out, "--set", "run.rounds=3", "--quiet"]) == 1
+        assert f"damaged, /provenance/{name} is '3'" in capsys.readouterr().err
+        with h5py.File(out, "r+") as file:
+            del file[f"provenance/{name}"]
+            file.move("whole", f"provenance/{name}")
+    assert main(["resume", out, "--set", "run.rounds=3", "--quiet"]) == 0
 
 
 def test_the_command_can_be_typed_again():
