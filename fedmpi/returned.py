@@ -53,12 +53,13 @@ def parts(found: Any, layout: Layout, where: str) -> None:
         raise FedmpiError(f'{where} returned the parts {_names(found)}; "weights" must be among '
                           "them")
     for name, part in found.items():
-        if not (isinstance(part, tuple) and isinstance(getattr(part, "support", None), Support)):
+        values: Any = getattr(part, "values", None)
+        held = getattr(part, "support", None)
+        if not (isinstance(part, tuple) and isinstance(held, Support)):
             raise _wrong(f"{where}: {name!r}", part, "a fedmpi.Part(values, support)")
-        values = part.values  # type: ignore[attr-defined]
         if np.shape(values) != (layout.size,) or np.asarray(values).dtype != np.float32:
             raise _wrong(f"{where}: values of {name!r}", values, f"float32[{layout.size}]")
-        support(part.support, layout, f"{where}: {name!r}")  # type: ignore[attr-defined]
+        support(held, layout, f"{where}: {name!r}")
 
 
 def state(found: Any, layout: Layout, owner: object, method: str) -> None:

@@ -59,6 +59,7 @@ ENTRY = np.dtype(
         ("support", "<i8"),  # bytes in the support stream
     ]
 )
+# For mypy any dtype may be without fields.
 _CHECKSUM: int = HEADER.fields["checksum"][1]  # type: ignore[index]
 
 
