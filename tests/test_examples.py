@@ -97,6 +97,18 @@ def test_check_method_takes_a_class_and_changes():
     assert len(found) == 5 and not any(fault for _, fault in found)
 
 
+class Leaving(fedmpi.Algorithm):
+    """Ends the program."""
+
+    def plan(self, state, round, client):
+        raise SystemExit(0)
+
+
+def test_a_method_that_exits_is_at_fault():
+    ((_, fault),) = fedmpi.check_method(Leaving, changes=["model.name=softmax"])
+    assert fault.startswith("SystemExit: 0 (test_examples.py:")
+
+
 @pytest.mark.parametrize("method", ["flash", "dpf"])
 def test_a_small_experiment_is_no_fault_of_a_method(method):
     changes = ["model.name=softmax", "run.rounds=1", "clients.number=4", "clients.per_round=2"]

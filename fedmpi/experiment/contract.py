@@ -73,17 +73,18 @@ def faults(
 
     for check in CHECKS:
         what = (check.__doc__ or "").partition("\n")[0].rstrip(".")
+        raised = True
         try:
-            yield what, check(make)
-            continue
+            fault, raised = check(make), False
         except KeyboardInterrupt:
             raise
         except FedmpiError as error:
-            yield what, str(error)
-        except Exception as error:  # users' code may raise anything
-            yield what, named.in_words(error)
-        if check is runs_three_rounds:  # the other checks need what this one could not make
-            return
+            fault = str(error)
+        except BaseException as error:  # users' code may raise anything, and exit
+            fault = named.in_words(error)
+        yield what, fault
+        if raised and check is runs_three_rounds:
+            return  # the other checks need what this one could not make
 
 
 def _long_enough(resolved: Resolved) -> Resolved:
