@@ -125,6 +125,16 @@ def blamed(place: str) -> Iterator[None]:
         raise ConfigError(f"{place}: {in_words(error)}") from error
 
 
+@contextmanager
+def staying() -> Iterator[None]:
+    """Turn an exit of own code in this block into a FedmpiError: it is no orderly end."""
+    try:
+        yield
+    except SystemExit as error:
+        raise FedmpiError(f"{in_words(error)}: code of a run must raise an error, not exit"
+                          ) from error
+
+
 def in_words(error: BaseException) -> str:
     """Return an error in one line: its type, its message, the last line of own code it passed."""
     said = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))

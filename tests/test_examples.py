@@ -109,6 +109,21 @@ def test_a_method_that_exits_is_at_fault():
     assert fault.startswith("SystemExit: 0 (test_examples.py:")
 
 
+class NeverMade(Leaving):
+    """Ends the program when it is made."""
+
+    def __init__(self, keys, setting):
+        raise SystemExit(0)
+
+
+@pytest.mark.parametrize(("method", "words"), [(Leaving, ["--estimate"]), (NeverMade, [])])
+def test_an_experiment_whose_method_exits_is_refused(method, words, main, tmp_path, capsys):
+    text = f'[model]\nname = "softmax"\n[algorithm]\nname = "{__name__}:{method.__name__}"\n'
+    (tmp_path / "a.toml").write_text(text)
+    assert main(["check", str(tmp_path / "a.toml"), *words]) == 1
+    assert "code of a run must raise an error, not exit" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["flash", "dpf"])
 def test_a_small_experiment_is_no_fault_of_a_method(method):
     changes = ["model.name=softmax", "run.rounds=1", "clients.number=4", "clients.per_round=2"]

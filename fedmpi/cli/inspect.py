@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from fedmpi import named
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.errors import ConfigError, MissingDataError
 
@@ -59,7 +60,8 @@ def _check_start(resolved):
     from fedmpi.experiment.assemble import assemble
 
     try:
-        assemble(resolved, Serial(), _root(resolved), cache_folder(), environ=os.environ)
+        with named.staying():
+            assemble(resolved, Serial(), _root(resolved), cache_folder(), environ=os.environ)
     except MissingDataError as error:
         print(f"fedmpi: warning: split and model were not checked: {error}", file=sys.stderr)
 

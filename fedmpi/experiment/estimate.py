@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fedmpi import named
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
@@ -18,6 +19,7 @@ from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 
 
+@named.staying()
 def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -> dict[str, Any]:
     """Return numbers by name: size of the model; bytes, FLOPs, seconds of round 0; memory in bytes.
 

@@ -76,11 +76,8 @@ def execute(
     Raises FedmpiError; whatever it is, the result file and its checkpoint are whole, and the
     file says "failed" and why.
     """
-    try:
+    with named.staying():
         return _execute(resolved, comm, start, progress, stop)
-    except SystemExit as error:  # of the user's code; it must not look like an orderly end
-        said = named.in_words(error)
-        raise FedmpiError(f"{said}: code of a run must raise an error, not exit") from error
 
 
 def _execute(
