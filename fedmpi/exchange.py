@@ -7,15 +7,16 @@ All of it is frozen: each step returns a new value and changes nothing that it w
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from fedmpi.arrays import State, Vector
-from fedmpi.errors import ClientError
+from fedmpi.errors import ClientError, FedmpiError
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
+Given = TypeVar("Given")
 CLIENT_FAULTS = (ClientError, ArithmeticError, np.linalg.LinAlgError)
 """What numbers can bring about on one client, and so the same for any number of ranks. Anything
 else is a fault of a program or of this machine, and ends the run."""
@@ -147,6 +148,16 @@ class Part(NamedTuple):
     support: Support
     bytes: int = 0
     coding: Coding | None = None
+
+
+def given(values: Given | None) -> Given:
+    """Return what a Plan or a Setting has, such as a mask. Raises FedmpiError if it has none."""
+    if values is None:
+        raise FedmpiError(
+            "a method misses a part of its own plan, or of its setting; give it, or run the "
+            "method by fedmpi.run, which gives all of it"
+        )
+    return values
 
 
 Parts: TypeAlias = Mapping[str, Part]

@@ -76,6 +76,12 @@ def largest_of_each(
     return mask
 
 
+def masked(values: Vector, mask: Flags) -> Vector:
+    """Return float32[P]: `values` where the mask is 1, and zeros with their signs elsewhere."""
+    found: Vector = np.multiply(values, mask)
+    return found
+
+
 def counts_of(layout: Layout, tensors: Iterable[int], mask: Flags) -> dict[int, int]:
     """Return how many entries of each of `tensors` a mask uint8[P] keeps: a dict of numbers."""
     return {t: int(mask[layout.tensors[t].block].sum()) for t in tensors}

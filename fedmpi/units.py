@@ -87,3 +87,7 @@ class Units:
         cells = mask[first.block].reshape(first.rows, self.inputs, -1)
         cells *= inputs[:, None].astype(np.uint8)
         return rows, mask
+
+    def of_rows(self, rows: Sequence[Bools]) -> Bools:
+        """Return bool[U]: the units that bool[rows] of each layer keep, and all inputs."""
+        return np.concatenate([np.ones(self.inputs, bool), *rows[:-1]])

@@ -22,7 +22,10 @@ from functools import lru_cache
 
 from pydantic import Field
 
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.inside import Inside, InsideKeys
+from fedmpi.arrays import State
+from fedmpi.exchange import given
 from fedmpi.layout import Support
 from fedmpi.plan import GATES, Gates, Plan, Submodel
 
@@ -43,38 +46,37 @@ class ADP1(Inside, name="adp-v1"):
         stem: bool = True  # gate the first convolution too
 
     @classmethod
-    def gates(cls, keys):
+    def gates(cls, keys: Keys) -> Gates | None:
         """The gates to build the model with."""
         return Gates(keys.ratio, keys.squash, keys.stem)
 
-    @property
-    def remedy(self):
-        """What to do if training diverges."""
-        if self.keys.squash:
-            return super().remedy
-        first = "set algorithm.squash = true, which residual networks need"
-        return f"{first}, or {super().remedy},"
+    def __init__(self, keys: Keys, setting: Setting) -> None:
+        super().__init__(keys, setting)
+        if not keys.squash:
+            first = "set algorithm.squash = true, which residual networks need"
+            self.remedy = f"{first}, or {self.remedy},"
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The plan of the algorithm inside, at the cost that the gates leave."""
         return self._with(super().plan(state, round, client), self.ratio_of(client))
 
-    def ratio_of(self, client):
+    def ratio_of(self, client: int) -> float:
         """Return the share of the channels that stay open on a client."""
         if not self.by_policy:
-            return self.keys.ratio
-        values = [self.keys.ratio * part / PARTS for part in range(1, PARTS + 1)]
+            return float(self.keys.ratio)
+        values: list[float] = [self.keys.ratio * part / PARTS for part in range(1, PARTS + 1)]
         return self.setting.fit(values, client, self._typical)
 
     @lru_cache(maxsize=PARTS)  # noqa: B019
-    def _typical(self, ratio):
+    def _typical(self, ratio: float) -> Plan:
         """A Plan that costs what a ratio does."""
         whole = Support.all(self.layout)
         return self._with(Plan(down=whole, up=whole), ratio)
 
-    def _with(self, plan, ratio):
+    def _with(self, plan: Plan, ratio: float) -> Plan:
         """The `plan`, with gates of a ratio."""
+        left = given(self.setting.gates)
         if ratio == self.keys.ratio:
-            return replace(plan, gates=self.setting.gates())
+            return replace(plan, gates=left())
         part = Submodel(options=((GATES, ratio),), shared=self.layout.size)
-        return replace(plan, gates=self.setting.gates(ratio), submodel=part)
+        return replace(plan, gates=left(ratio), submodel=part)

@@ -21,11 +21,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.inside import Inside, InsideKeys
-from fedmpi.exchange import Part
+from fedmpi.arrays import Bools, Flags, State
+from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.sparsity import convolutions, coordinates, grid
+from fedmpi.totals import Sums
 
 
 class ADP2(Inside, name="adp-v2"):
@@ -40,7 +43,7 @@ class ADP2(Inside, name="adp-v2"):
         salient: float = Field(0.5, gt=0, le=1)  # share that moves in a step; for "paper"
         threshold: float = Field(1e-3, ge=0)  # entries up to it become 0; for "released"
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = convolutions(self.layout)
         self._inside = coordinates(self.layout, self.tensors)
@@ -48,7 +51,7 @@ class ADP2(Inside, name="adp-v2"):
         self.level = self.inner.level = "coordinate"
         self.fill = self.inner.fill = "zero" if self._by_threshold else "old"
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The plan of the algorithm inside, with one of the two ways of pruning."""
         plan = replace(super().plan(state, round, client), tensors=self.tensors)
         if self._by_threshold:
@@ -56,42 +59,42 @@ class ADP2(Inside, name="adp-v2"):
             return replace(plan, threshold=self.keys.threshold, down=down)
         return replace(plan, salient=self.salient_of(client), statistics=("moved",))
 
-    def salient_of(self, client):
+    def salient_of(self, client: int) -> float:
         """Return the share of weights that a client's step may move."""
         if not self.by_policy:
-            return self.keys.salient
+            return float(self.keys.salient)
         values = grid(min(0.05, self.keys.salient), self.keys.salient)
         return self.setting.fit(values, client, self._typical)
 
     @lru_cache(maxsize=32)  # noqa: B019
-    def _typical(self, salient):
+    def _typical(self, salient: float) -> Plan:
         """A Plan that sends as many weights as one step moves."""
         held = self.rng_for("adp-typical", 0).random(self.layout.size) < salient
         return Plan(down=Support.all(self.layout), up=self._support(held))
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: InsideKeys) -> bool:
         """No: what moved is known after training."""
         return False
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights that moved, or those that are not pruned; all those of other layers."""
         parts = super().message(job, report)
         weights = parts["weights"].values
         held = weights != 0 if self._by_threshold else report.statistics["moved"]
         return parts | {"weights": Part(weights, self._support(held))}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Ask the inner algorithm; a pruned weight that no client sent gets no noise."""
         if self._by_threshold:
             sums["weights"].unshift(self._inside & (sums["weights"].touched == 0))
         return super().step(state, sums, round)
 
-    def kept(self, state):
+    def kept(self, state: State) -> Flags | None:
         """What is not 0 in convolutions, and all the rest."""
         return self._support(state["weights"] != 0).keep
 
-    def _support(self, held):
+    def _support(self, held: Bools) -> Support:
         """The coordinates bool[P] `held`, and all those outside convolutions."""
         keep = (held | ~self._inside).astype(np.uint8)
         return Support(self.layout, "coordinate", keep)

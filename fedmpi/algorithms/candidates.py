@@ -13,11 +13,14 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Flags, State, Vector
 from fedmpi.errors import ConfigError
-from fedmpi.exchange import Part
+from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
+from fedmpi.totals import Sums
 
 
 class Candidates(Algorithm):
@@ -27,14 +30,14 @@ class Candidates(Algorithm):
     told = ("told",)
     prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of a choice."""
 
         sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that masks leave out
         candidates: int = Field(5, ge=1)  # with 1 there is no choice
         noise: float = Field(0.5, ge=0, lt=1)  # by which the layers' densities differ
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self._still = np.flatnonzero(~self.layout.trained)
@@ -47,20 +50,20 @@ class Candidates(Algorithm):
                 "run.rounds, or set algorithm.candidates = 1"
             )
 
-    def chooses(self, state, round):
+    def chooses(self, state: State, round: int) -> bool:
         """Return whether a round belongs to the choice, which waits until somebody reports."""
         return round < self.choice or not state["chosen"]
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The first weights, the candidates' masks, and their statistics."""
         masks = np.stack([self._candidate(weights, c) for c in range(self.keys.candidates)])
         statistics = np.tile(weights[self._still], (self.keys.candidates, 1))
         mask = masks[0] if self.choice < 0 else np.ones(self.layout.size, np.uint8)
         chosen = np.array(int(self.choice < 0))
         state = {"weights": weights * mask, "mask": mask, "masks": masks, "chosen": chosen}
-        return state | {"statistics": statistics}
+        return {**state, "statistics": statistics}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """A candidate down and its statistics up, or all candidates down."""
         held = [Support(self.layout, "coordinate", mask) for mask in state["masks"]]
         if round >= self.choice:
@@ -72,16 +75,16 @@ class Candidates(Algorithm):
         return Plan(held[round], up, start=state["weights"] * mask, mask=mask, update=none)
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: accuracies go up too."""
         return False
 
     @classmethod
-    def together(cls, keys):
+    def together(cls, keys: Keys) -> bool:
         """Yes, if there is a choice: the statistics of one candidate would mix with another's."""
         return keys.candidates > 1
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The statistics, or the accuracies of the candidates in the first coordinates."""
         parts, count = super().message(job, report), self.keys.candidates
         if job.round < self.choice or job.state["chosen"]:
@@ -91,24 +94,24 @@ class Candidates(Algorithm):
         values[:count], keep[:count] = [self.accuracy(report.client, w) for w in models], 1
         return parts | {"told": Part(values, Support(self.layout, "coordinate", keep))}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Keep a candidate's statistics, or choose."""
         if round >= self.choice:
             told = sums["told"].mean(np.zeros_like(state["weights"]))
             best = int(told[: self.keys.candidates].argmax())
             model, mask = self._model(state, best), state["masks"][best]
-            return state | {"weights": model, "mask": mask, "chosen": np.array(1)}
+            return {**state, "weights": model, "mask": mask, "chosen": np.array(1)}
         statistics = state["statistics"].copy()
         statistics[round] = sums["weights"].mean(state["weights"])[self._still]
-        return state | {"statistics": statistics}
+        return {**state, "statistics": statistics}
 
-    def _model(self, state, c):
+    def _model(self, state: State, c: int) -> Vector:
         """Return float32[P]: a candidate with its statistics."""
-        model = state["weights"] * state["masks"][c]
+        model: Vector = state["weights"] * state["masks"][c]
         model[self._still] = state["statistics"][c]
         return model
 
-    def _candidate(self, weights, c):
+    def _candidate(self, weights: Vector, c: int) -> Flags:
         """Return uint8[P]: the mask of a candidate."""
         rng = self.rng_for("candidates", 0, c)
         sizes = np.array([self.layout.tensors[t].size for t in self.tensors])

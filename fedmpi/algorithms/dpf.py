@@ -12,9 +12,12 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import State, Vector
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
+from fedmpi.totals import Sums
 
 
 class DPF(Algorithm, name="dpf"):
@@ -23,23 +26,23 @@ class DPF(Algorithm, name="dpf"):
     base = "dense"
     prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of DPF."""
 
         start: float = Field(0.0, ge=0, lt=1)  # sparsity of the first mask
         end: float = Field(0.9, ge=0, lt=1)  # sparsity at the end
         every: int = Field(1, ge=1)  # rounds between masks
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The weights, pruned and dense, and a mask that keeps all."""
         mask = np.ones(self.layout.size, np.uint8)
         return {"weights": weights, "dense": weights, "mask": mask}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The dense weights both ways, and the mask down, as what is left of the weights."""
         held = Support(self.layout, "coordinate", state["mask"])
         whole = Support.all(self.layout)
@@ -52,11 +55,11 @@ class DPF(Algorithm, name="dpf"):
             mask=state["mask"],
         )
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average the dense weights; every `every` rounds make a new mask."""
         dense, mask = sums["weights"].mean(state["dense"]), state["mask"]
         if round % self.keys.every == 0:
             keys = self.keys
             share = sparsity.cubic(round, self.setting.rounds, keys.start, keys.end)
             mask = sparsity.mask_of_largest(self.layout, dense, self.tensors, share)
-        return state | {"weights": dense * mask, "dense": dense, "mask": mask}
+        return {**state, "weights": dense * mask, "dense": dense, "mask": mask}

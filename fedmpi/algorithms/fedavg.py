@@ -9,6 +9,7 @@ paper or uniformly.
 from functools import cached_property
 
 from fedmpi.algorithm import Algorithm
+from fedmpi.arrays import State
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
@@ -16,11 +17,11 @@ from fedmpi.plan import Plan
 class FedAvg(Algorithm, name="fedavg"):
     """Federated averaging."""
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """Everything down, everything up."""
         return self._plan
 
     @cached_property
-    def _plan(self):
+    def _plan(self) -> Plan:
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything)

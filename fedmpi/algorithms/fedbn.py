@@ -14,10 +14,12 @@ from typing import Literal
 
 import numpy as np
 
-from fedmpi.algorithm import Keys
 from fedmpi.algorithms.personal import Personal
+from fedmpi.arrays import Memory, State
+from fedmpi.exchange import Arrival, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
 
 
 class FedBN(Personal, name="fedbn"):
@@ -25,13 +27,13 @@ class FedBN(Personal, name="fedbn"):
 
     level = "tensor"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedBN."""
 
         private: Literal["all", "statistics"] = "all"  # what stays with the client
 
     @cached_property
-    def _shared(self):
+    def _shared(self) -> Support:
         """The Support of what is everyone's."""
         tensors = self.layout.tensors
         norms = {t.name.rpartition(".")[0] for t in tensors if not t.trained}
@@ -42,12 +44,12 @@ class FedBN(Personal, name="fedbn"):
         whole = Support.all(self.layout)
         return whole if all(keep) else Support(self.layout, "tensor", np.array(keep, np.uint8))
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """What is shared down and up; the client goes on from its own normalisation."""
         own = self.own(state, client)
         return Plan(self._shared, self._shared, start=None if own is None else own.weights)
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The client's normalisation."""
         if self._shared.whole:
             return None

@@ -24,16 +24,19 @@ variant concerns the penalty only: "paper" takes max (i - 1)/Q in step i = 1..Q 
 "released" 0 in the first step, then 5e-4 + (i - 2)(max - 5e-4)/(Q - 1).
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Flags, Memory, State, Vector
+from fedmpi.exchange import Arrival, Job, Parts, Report, given
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import ERKPower, NotNegative
+from fedmpi.section import ERKPower, NotNegative, Section
+from fedmpi.totals import Sums
 
 Regrow = Literal["dense_average", "released", "feedback"]
 
@@ -45,7 +48,7 @@ class FedDIP(Algorithm, name="feddip"):
     prunes = True
     remedy = "lower optimizer.lr or algorithm.penalty"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedDIP."""
 
         start: float = Field(0.5, ge=0, lt=1)  # sparsity of the first masks, s_0
@@ -60,22 +63,22 @@ class FedDIP(Algorithm, name="feddip"):
         variant: Literal["paper", "released"] = "paper"  # how the penalty grows
 
         @model_validator(mode="after")
-        def _sparser(self):
+        def _sparser(self) -> Self:
             if self.end < self.start:
                 raise ValueError(f"end = {self.end} is below start = {self.start}; raise it")
             return self
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self.remembers = keys.regrow == "feedback"
         self.level = "model" if keys.upload == "dense" else "coordinate"
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The first weights, and a mask that keeps all of them."""
         return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The pruned model down, the gradient at the pruned point, the dense model up."""
         mask, start = state["mask"], None
         down = self._held(mask)
@@ -94,13 +97,13 @@ class FedDIP(Algorithm, name="feddip"):
             penalty=self.penalty(round),
         )
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """What was learned outside the mask, if it is fed back."""
         if not self.remembers:
             return None
-        return {"residual": (1 - job.plan.mask) * report.weights}
+        return {"residual": (1 - given(job.plan.mask)) * report.weights}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average and prune; every `every` rounds with a new mask."""
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
         if self.keys.regrow == "released":
@@ -108,26 +111,26 @@ class FedDIP(Algorithm, name="feddip"):
         if round % self.keys.every == 0:
             share = self.sparsity(round)
             mask = sparsity.mask_of_largest(self.layout, weights, self.tensors, share)
-        return state | {"weights": weights * mask, "mask": mask}
+        return {**state, "weights": weights * mask, "mask": mask}
 
-    def _held(self, mask):
+    def _held(self, mask: Flags) -> Support:
         return Support(self.layout, "coordinate", mask)
 
-    def sparsity(self, round):
+    def sparsity(self, round: int) -> float:
         """Return s_t."""
         keys = self.keys
         return sparsity.cubic(round, self.setting.rounds, keys.start, keys.end)
 
-    def penalty(self, round):
+    def penalty(self, round: int) -> float:
         """Return lambda_t."""
         keys = self.keys
         step = min(round * keys.steps // self.setting.rounds, keys.steps - 1)
         if keys.variant == "paper":
-            return keys.penalty * step / keys.steps
-        least = min(5e-4, keys.penalty)
+            return float(keys.penalty * step / keys.steps)
+        least: float = min(5e-4, keys.penalty)
         return least + (step - 1) * (keys.penalty - least) / (keys.steps - 1) if step else 0.0
 
-    def _first_mask(self, client):
+    def _first_mask(self, client: int) -> Flags:
         """The client's own ERK mask of round 0."""
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         densities = sparsity.erk(shapes, 1.0 - self.keys.start, self.keys.power)

@@ -18,11 +18,13 @@ from typing import Literal
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.exchange import Part
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import State, Vector
+from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import ERKPower
+from fedmpi.section import ERKPower, Section
+from fedmpi.totals import Sums
 
 
 class FedDST(Algorithm, name="feddst"):
@@ -31,7 +33,7 @@ class FedDST(Algorithm, name="feddst"):
     level = "coordinate"
     prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedDST."""
 
         sparsity: float = Field(0.8, ge=0, lt=1)  # share of the weights that masks leave out
@@ -40,11 +42,11 @@ class FedDST(Algorithm, name="feddst"):
         power: ERKPower = 1.0  # exponent of ERK's densities
         variant: Literal["paper", "released"] = "paper"  # "released": alpha counts twice
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The first weights under a random mask."""
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         densities = sparsity.erk(shapes, 1.0 - self.keys.sparsity, self.keys.power)
@@ -52,7 +54,7 @@ class FedDST(Algorithm, name="feddst"):
         mask = sparsity.random_mask(self.layout, self.tensors, densities, rng)
         return {"weights": weights * mask, "mask": mask}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The sparse model both ways; sometimes the client changes its mask."""
         mask = state["mask"]
         held = Support(self.layout, "coordinate", mask)
@@ -67,31 +69,31 @@ class FedDST(Algorithm, name="feddst"):
         )
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: now and then a client changes its mask."""
         return False
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights under the client's own mask."""
         if not job.plan.readjust:
             return super().message(job, report)
         mask = report.statistics.get("mask", job.plan.mask)
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average by votes, then prune each layer to the size it had."""
         weights, voted = sums["weights"].mean(state["weights"]), sums["weights"].touched
         if not self._adjusts(round) or not voted.any():
-            return state | {"weights": weights * state["mask"]}  # late clients have older masks
+            return {**state, "weights": weights * state["mask"]}  # late clients have older masks
         counts = sparsity.counts_of(self.layout, self.tensors, state["mask"])
         mask = sparsity.largest_of_each(self.layout, weights, counts, voted)
-        return state | {"weights": weights * mask, "mask": mask}
+        return {**state, "weights": weights * mask, "mask": mask}
 
-    def share(self, round):
+    def share(self, round: int) -> float:
         """Return alpha_t."""
         alpha = self.keys.alpha
         annealed = sparsity.cosine(alpha, round, self.setting.rounds)
         return alpha * annealed if self.keys.variant == "released" else annealed
 
-    def _adjusts(self, round):
+    def _adjusts(self, round: int) -> bool:
         return round > 0 and round % self.keys.every == 0

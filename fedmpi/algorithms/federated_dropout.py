@@ -10,6 +10,8 @@ normalisation are averaged; of the paper's lossy compression there is nothing (s
 import numpy as np
 
 from fedmpi.algorithms.widths import Widths
+from fedmpi.arrays import Bools
+from fedmpi.layout import Layer
 from fedmpi.section import Shares
 
 
@@ -23,7 +25,7 @@ class FederatedDropout(Widths, name="federated-dropout"):
 
         widths: Shares = (0.75,)  # of these, one is drawn for each client
 
-    def rows_of(self, layer, count, round, client):
+    def rows_of(self, layer: Layer, count: int, round: int, client: int) -> Bools:
         """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
         number = self.layout.layers.index(layer)
         rng = self.rng_for(f"federated-dropout-{number}", round, client)

@@ -13,26 +13,27 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import State
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
 
 
 class FedLP(Algorithm, name="fedlp"):
     """Layer-wise pruning of uploads; p = 1 is FedAvg."""
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedLP-Homo."""
 
         p: float = Field(0.5, ge=0, le=1)  # probability that a client keeps a layer
         granularity: Literal["layer", "tensor"] = "layer"  # what is kept as a whole
 
-    @property
-    def level(self):
-        """The units that are kept or dropped."""
-        return self.keys.granularity
+    def __init__(self, keys: Keys, setting: Setting) -> None:
+        super().__init__(keys, setting)
+        self.level = keys.granularity
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """Everything down, the layers drawn for this client and round up."""
         units = self.layout.starts(self.level).size - 1
         kept = self.rng_for("fedlp", round, client).random(units) < self.keys.p

@@ -17,10 +17,13 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Memory, State
 from fedmpi.errors import ConfigError
+from fedmpi.exchange import Arrival, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan, Submodel
+from fedmpi.section import Section
 
 LEVELS = 5
 NAMES = (*(f"conv{number}" for number in range(1, 7)), "fc1", "fc2")  # of the model fedlp-cnn
@@ -33,49 +36,49 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
     remembers = personal = True
     knob = "prefer"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedLP-Hetero."""
 
         prefer: Literal[1, 2, 3, 4, 5, "uniform"] = 5  # the level that clients prefer
         chance: float = Field(0.6, ge=0, le=1)  # that a client has the preferred level
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         if tuple(layer.name for layer in self.layout.layers) != NAMES:
             raise ConfigError("algorithm fedlp-hetero: has levels of model.name = 'fedlp-cnn' only")
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The first layers down and up; the private head stays."""
         plan = self._plan_of_level(self.level_of(client))
         return plan if plan.submodel is None else replace(
             plan, private=self.memory(client).get("head")
         )
 
-    def own(self, state, client):
+    def own(self, state: State, client: int) -> Own | None:
         """The first layers of the global model under the client's own head."""
         level = self.level_of(client)
         if level == LEVELS:
             return None
         return Own(state["weights"], self._first(level)[1], self.memory(client).get("head"))
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The private head."""
         return None if report.private is None else {"head": report.private}
 
-    def _plan_of_level(self, level):
+    def _plan_of_level(self, level: float) -> Plan:
         if level == LEVELS:
             whole = Support.all(self.layout)
             return Plan(down=whole, up=whole)
         shared, part = self._first(int(level))
         return Plan(down=shared, up=shared, submodel=part)
 
-    def _first(self, level):
+    def _first(self, level: int) -> tuple[Support, Submodel]:
         """Return the Support of the layers that a level shares, and its Submodel."""
         keep = np.arange(len(self.layout.layers)) <= level
         shared = Support(self.layout, "layer", keep.astype(np.uint8))
         return shared, Submodel(options=(("level", level),), shared=shared.size)
 
-    def level_of(self, client):
+    def level_of(self, client: int) -> int:
         """Return a client's level, 1 to 5, drawn once, or by [devices] policy."""
         if self.by_policy:
             most = LEVELS if self.keys.prefer == "uniform" else self.keys.prefer

@@ -20,6 +20,9 @@ from pydantic import Field
 
 from fedmpi import sparsity
 from fedmpi.algorithms.fedtiny import FedTiny
+from fedmpi.arrays import State
+from fedmpi.exchange import given
+from fedmpi.plan import Plan
 from fedmpi.section import NotNegative
 
 
@@ -37,15 +40,16 @@ class FedMef(FedTiny, name="fedmef"):
         penalty: NotNegative = 1.0  # weight of the penalty on the smallest
         extruded: float = Field(0.5, ge=0, le=1)  # share of kept weights with a penalty, at first
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """FedTiny's, with the penalty."""
         plan = super().plan(state, round, client)
         last = self.keys.until * self.setting.rounds
         if self.chooses(state, round) or round >= last or not self.keys.penalty:
             return plan
+        mask = given(plan.mask)
         share = sparsity.cosine(self.keys.extruded, round, last)
-        counts = sparsity.counts_of(self.layout, self.tensors, plan.mask)
+        counts = sparsity.counts_of(self.layout, self.tensors, mask)
         left = {t: count - int(share * count) for t, count in counts.items()}
-        high = sparsity.largest_of_each(self.layout, state["weights"], left, plan.mask)
-        low = plan.mask - high * plan.mask
+        high = sparsity.largest_of_each(self.layout, state["weights"], left, mask)
+        low = mask - high * mask
         return replace(plan, tensors=self.tensors, penalty=self.keys.penalty, penalised=low)

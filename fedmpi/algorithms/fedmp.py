@@ -20,12 +20,14 @@ from math import ceil
 import numpy as np
 from pydantic import Field, field_validator
 
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.exchange import Part
+from fedmpi.algorithm import Algorithm
+from fedmpi.arrays import Memory, Reals, State, Vector
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
-from fedmpi.section import Rate, Unit
+from fedmpi.section import Rate, Section, Unit
 from fedmpi.sparsity import largest
+from fedmpi.totals import Sums
 from fedmpi.units import narrowed
 
 
@@ -37,7 +39,7 @@ class FedMP(Algorithm, name="fedmp"):
     told = ("seconds",)
     remembers = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedMP."""
 
         ratios: tuple[Unit, ...] = (0.0, 0.2, 0.4, 0.6, 0.8)  # shares of rows that go
@@ -46,16 +48,16 @@ class FedMP(Algorithm, name="fedmp"):
 
         @field_validator("ratios")
         @classmethod
-        def _some(cls, ratios):
+        def _some(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
             if not ratios or len(set(ratios)) < len(ratios):
                 raise ValueError(f"ratios = {list(ratios)}: name at least one, each once")
             return ratios
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The weights, and the mean time of a round, 0 while there was none."""
         return {"weights": weights, "seconds": np.zeros(1)}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The largest rows down and up, as many as the bandit says."""
         ratio = self.keys.ratios[self.arm_of(client)]
         if ratio == 0:
@@ -75,11 +77,11 @@ class FedMP(Algorithm, name="fedmp"):
         return Plan(down=held, up=held, submodel=part)
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: a time goes up too."""
         return False
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The rows, and the time of the round in the first coordinate."""
         seconds, keep = np.zeros(self.layout.size, np.float32), np.zeros(self.layout.size, np.uint8)
         seconds[0], keep[0] = self.setting.seconds(job.client, job.plan), 1
@@ -87,7 +89,7 @@ class FedMP(Algorithm, name="fedmp"):
             "seconds": Part(seconds, Support(self.layout, "coordinate", keep))
         }
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The discounted pulls and rewards of the arms, and the loss."""
         pulls, rewards, loss = self._bandit(report.client)
         arm, mean = self.arm_of(report.client), job.state["seconds"][0]
@@ -100,15 +102,15 @@ class FedMP(Algorithm, name="fedmp"):
             "loss": np.array([report.loss]),
         }
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average what clients held with what they lacked; and the times."""
         weights = sums["weights"].mean(state["weights"])
         if not sums["seconds"].all:
             return state
         seconds = sums["seconds"].mean(np.zeros_like(weights))[:1]
-        return state | {"weights": weights, "seconds": seconds.astype(np.float64)}
+        return {**state, "weights": weights, "seconds": seconds.astype(np.float64)}
 
-    def arm_of(self, client):
+    def arm_of(self, client: int) -> int:
         """Return which of the ratios a client takes next."""
         pulls, rewards, _ = self._bandit(client)
         order = self.rng_for("fedmp", 0, client).permutation(len(pulls))
@@ -117,7 +119,7 @@ class FedMP(Algorithm, name="fedmp"):
         explored = np.sqrt(2 * np.log(max(pulls.sum(), 1)) / pulls)
         return int((rewards / pulls + explored).argmax())
 
-    def _bandit(self, client):
+    def _bandit(self, client: int) -> tuple[Reals, Reals, float]:
         """Return a client's pulls and rewards float64[arms], and its last loss, NaN at first."""
         kept, none = self.memory(client), np.zeros(len(self.keys.ratios))
         loss = kept["loss"][0] if kept else np.nan

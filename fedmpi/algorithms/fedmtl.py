@@ -17,13 +17,17 @@ matrix of ones in the place of I (then it pulls nothing together); that is not o
 Running statistics are each client's own.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.exchange import Part
+from fedmpi.algorithm import Algorithm
+from fedmpi.arrays import Memory, State, Vector
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report, given
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
-from fedmpi.section import NotNegative
+from fedmpi.section import NotNegative, Section
+from fedmpi.totals import Pending, Sums
 
 
 class FedMTL(Algorithm, name="fedmtl"):
@@ -33,52 +37,54 @@ class FedMTL(Algorithm, name="fedmtl"):
     remembers = personal = True
     remedy = "lower optimizer.lr or algorithm.strength"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedMTL."""
 
         # None: 10^-(1 + the number of digits of the number of parameters), as in the code.
         strength: NotNegative | None = None  # weight of what ties the clients' models together
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The mean down, the client's model up; its gradient gets 2 s (2 w - mean)."""
         own = self.memory(client).get("own", state["first"])
         digits = len(str(self.layout.size))
-        strength = self.keys.strength
-        strength = np.float32(10.0 ** -(digits + 1) if strength is None else strength)
+        asked = self.keys.strength
+        strength = np.float32(10.0 ** -(digits + 1) if asked is None else asked)
         whole = Support.all(self.layout)
         # The proximal term is 4 s (w - own); with it this adds up to the above.
+        mean: Vector = state["weights"]
+        pull = 4 * strength * own - 2 * strength * mean
         return Plan(
             down=whole,
             up=whole,
             start=own,
             proximal=float(4 * strength),
-            control=self.layout.trained * (4 * strength * own - 2 * strength * state["weights"]),
+            control=np.multiply(self.layout.trained, pull),
         )
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The mean of all models, and the first weights, from which each of them starts."""
         return {"weights": weights, "first": weights}
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The change of the client's model."""
-        return {"weights": Part(report.weights - job.plan.start, job.plan.up)}
+        return {"weights": Part(report.weights - given(job.plan.start), job.plan.up)}
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The client's model."""
         return {"own": report.weights}
 
-    def own(self, state, client):
+    def own(self, state: State, client: int) -> Own | None:
         """The client's model."""
         memory = self.memory(client)
         return Own(memory["own"]) if memory else None
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add a change, every client with the same weight."""
         values, support, *_ = arrival.parts["weights"]
         sums["weights"].add(values, 1.0 / self.setting.clients, support)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Move the mean by what the cohort's models moved."""
         total = sums["weights"]
         change = total.mean(np.zeros_like(state["weights"])) * np.float32(total.weight)
-        return state | {"weights": state["weights"] + change}
+        return {**state, "weights": state["weights"] + change}

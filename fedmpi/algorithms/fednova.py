@@ -11,28 +11,32 @@ momentum m. Ours: running statistics, which have no gradient, take the mean by s
 counts as plain SGD.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fedmpi.algorithm import Algorithm
+from fedmpi.arrays import State
+from fedmpi.exchange import Arrival
 from fedmpi.layout import ONE, Support
 from fedmpi.plan import Plan
-from fedmpi.totals import Total
+from fedmpi.totals import Pending, Sums, Total
 
 
 class FedNova(Algorithm, name="fednova"):
     """Normalised averaging; with equal numbers of steps it is FedAvg up to rounding."""
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """Everything down, everything up."""
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything)
 
-    def zero(self):
+    def zero(self) -> Sums:
         """The means with weights p and p / a, and the mean of a."""
         length = Total(ONE, exact=self.setting.exact)
         return {"weights": self.total(), "normalised": self.total(), "length": length}
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add one client to all three."""
         super().add(sums, arrival)
         values, support, *_ = arrival.parts["weights"]
@@ -40,7 +44,7 @@ class FedNova(Algorithm, name="fednova"):
         sums["normalised"].add(values, arrival.share / length, support)
         sums["length"].add(np.array([length], np.float32), arrival.share)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Take the normalised step."""
         weights, normalised = state["weights"], sums["normalised"]
         mean = sums["weights"].mean(weights)
@@ -55,7 +59,7 @@ class FedNova(Algorithm, name="fednova"):
         step = np.where(self.layout.trained, pulled, mean - weights)
         return {**state, "weights": weights + step}
 
-    def length(self, steps):
+    def length(self, steps: int) -> float:
         """Return a_i of a client that took `steps` steps."""
         m = self.setting.optimizer.momentum if self.setting.optimizer else 0.0
         return (steps - m * (1 - m**steps) / (1 - m)) / (1 - m) if m else float(steps)

@@ -16,18 +16,20 @@ rounds between two resets count alike, whatever their cohorts; one drawn model i
 a vote of several.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import State, Vector
 from fedmpi.errors import ConfigError
-from fedmpi.exchange import Coding, Part
+from fedmpi.exchange import Arrival, Coding, Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import Rate
-from fedmpi.totals import Total
+from fedmpi.section import Rate, Section
+from fedmpi.totals import Pending, Sums, Total
 
 MASKED = ("conv", "linear")  # kinds of layers whose weights and biases are taken or left
 
@@ -41,7 +43,7 @@ class FedPM(Algorithm, name="fedpm"):
     bits = prunes = True
     remedy = "lower optimizer.lr or algorithm.spread"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedPM."""
 
         values: Literal["signed", "drawn"] = "signed"  # one size, or drawn as first weights
@@ -49,7 +51,7 @@ class FedPM(Algorithm, name="fedpm"):
         reset: int = Field(1, ge=1)  # rounds whose masks are averaged
         margin: float = Field(0.01, ge=1e-6, lt=0.5)  # no theta is nearer to 0 or 1
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.masked = np.zeros(self.layout.size, np.uint8)
         for tensor in self.layout.tensors:
@@ -59,7 +61,7 @@ class FedPM(Algorithm, name="fedpm"):
         told = (self.masked != 0) | ~self.layout.trained
         self._told = Support(self.layout, "coordinate", told.astype(np.uint8))
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The fixed weights, the first theta, and a model drawn by it."""
         size, fixed = self.layout.size, weights.copy()
         for tensors in self.layout.layer_tensors:
@@ -72,10 +74,10 @@ class FedPM(Algorithm, name="fedpm"):
         scores = self.rng_for("fedpm", 0).standard_normal(size)
         theta = (1 / (1 + np.exp(-scores))).astype(np.float32)
         ones = np.zeros(size, np.float32)
-        state = {"fixed": fixed, "theta": theta, "ones": ones, "rounds": np.zeros(1)}
-        return self._drawn(state | {"weights": fixed}, 0)
+        state: State = {"fixed": fixed, "theta": theta, "ones": ones, "rounds": np.zeros(1)}
+        return self._drawn({**state, "weights": fixed}, 0)
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """theta down, bits up; scores are trained."""
         theta = state["theta"].astype(np.float64)
         scores = np.log(theta / (1 - theta)).astype(np.float32)
@@ -91,16 +93,16 @@ class FedPM(Algorithm, name="fedpm"):
         )
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: bits."""
         return False
 
-    def allow_sparse(self, why):
+    def allow_sparse(self, why: str) -> None:
         """Not with bits: which weights they are at is what they say."""
         raise ConfigError(f"{why}: leaves out coordinates, and fedpm sends a bit for each; leave "
                           "it out, or take a method whose clients send whole models")
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """A mask that is drawn by the client's scores; and running statistics."""
         chance = 1 / (1 + np.exp(-report.weights, dtype=np.float64))
         drawn = self.rng_for("fedpm-bits", job.round, report.client).random(chance.size, np.float32)
@@ -112,19 +114,19 @@ class FedPM(Algorithm, name="fedpm"):
             parts["statistics"] = Part(report.weights, running)
         return parts
 
-    def zero(self):
+    def zero(self) -> Sums:
         """The sums of masks, and of statistics."""
         found = {"weights": self.total()}
         if not self.layout.trained.all():
             found["statistics"] = Total(self.layout, "coordinate", "mean", self.setting.exact)
         return found
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add both."""
         for name, (values, support, *_) in arrival.parts.items():
             sums[name].add(values, arrival.share, support)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """The mean of the masks since the last reset is the next theta."""
         if not sums["weights"].all:
             return state
@@ -134,14 +136,14 @@ class FedPM(Algorithm, name="fedpm"):
             ones, rounds = ones + state["ones"], rounds + state["rounds"]
         margin = self.keys.margin
         theta = (margin + (1 - 2 * margin) * ones / rounds).astype(np.float32)
-        new = state | {"theta": theta, "ones": ones, "rounds": rounds}
+        new = {**state, "theta": theta, "ones": ones, "rounds": rounds}
         if "statistics" in sums:
             new["weights"] = sums["statistics"].mean(state["weights"])
         return self._drawn(new, round + 1)
 
-    def _drawn(self, state, round):
+    def _drawn(self, state: State, round: int) -> State:
         """Return the state with the model that is evaluated after so many rounds."""
         drawn = self.rng_for("fedpm-model", round).random(self.layout.size, np.float32)
         mask = np.where(self.masked, drawn < state["theta"], 1).astype(np.uint8)
         fixed = np.where(self.layout.trained, state["fixed"], state["weights"])
-        return state | {"weights": fixed * mask, "mask": mask}
+        return {**state, "weights": fixed * mask, "mask": mask}

@@ -7,10 +7,11 @@ the paper's partial work of slow clients is left to the schedule.
 """
 
 
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm
+from fedmpi.arrays import State
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import NotNegative
+from fedmpi.section import NotNegative, Section
 
 
 class FedProx(Algorithm, name="fedprox"):
@@ -18,12 +19,12 @@ class FedProx(Algorithm, name="fedprox"):
 
     remedy = "lower optimizer.lr or algorithm.mu"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedProx."""
 
         mu: NotNegative = 0.01  # weight of the pull; the paper tries 0.001 to 1
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """Everything down, everything up, and the pull between."""
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything, proximal=self.keys.mu)

@@ -11,6 +11,8 @@ are rounded up.
 import numpy as np
 
 from fedmpi.algorithms.widths import Widths
+from fedmpi.arrays import Bools
+from fedmpi.layout import Layer
 
 
 class FedRolex(Widths, name="fedrolex"):
@@ -18,7 +20,7 @@ class FedRolex(Widths, name="fedrolex"):
 
     moves = True
 
-    def rows_of(self, layer, count, round, client):
+    def rows_of(self, layer: Layer, count: int, round: int, client: int) -> Bools:
         """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
         kept = np.zeros(layer.rows, bool)
         kept[(round + np.arange(count)) % layer.rows] = True

@@ -14,15 +14,19 @@ largest of a layer stay.
 Deviations: gradients are of one batch after training.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.exchange import Coding, Part
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Flags, State, Vector
+from fedmpi.exchange import Arrival, Coding, Job, Part, Report, given
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import ERKPower
+from fedmpi.section import ERKPower, Section
+from fedmpi.totals import Pending, Sums
 
 
 class FedRTS(Algorithm, name="fedrts"):
@@ -32,7 +36,7 @@ class FedRTS(Algorithm, name="fedrts"):
     told = ("core", "grown")
     prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedRTS."""
 
         sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that masks leave out
@@ -43,20 +47,20 @@ class FedRTS(Algorithm, name="fedrts"):
         gamma: float = Field(0.5, ge=0, le=1)  # weight of what clients say, against their mean
         trust: float = Field(10.0, gt=0, le=1e9)  # what the result of one round counts
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self._blocks = [self.layout.tensors[t].block for t in self.tensors]
         self._last = keys.until * setting.rounds
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The largest first weights, and a posterior that knows nothing."""
         one, density = np.ones(self.layout.size), 1.0 - self.keys.sparsity
         counts = sparsity.erk_counts(self.layout, self.tensors, density, self.keys.power)
         mask = sparsity.largest_of_each(self.layout, weights, counts)
         return {"weights": weights * mask, "mask": mask, "won": one, "lost": one}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The sparse model both ways; now and then the gradient afterwards."""
         mask = state["mask"]
         held = Support(self.layout, "coordinate", mask)
@@ -64,25 +68,25 @@ class FedRTS(Algorithm, name="fedrts"):
         return Plan(held, held, mask=mask, update=mask, statistics=looks)
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: now and then bits go up too."""
         return False
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights; now and then bits for the pruned weights of the largest gradients."""
         parts = super().message(job, report)
         if "gradient" not in report.statistics:
             return parts
         keep = np.zeros(self.layout.size, np.uint8)
         for block in self._blocks:
-            pruned = np.flatnonzero(job.plan.mask[block] == 0)
-            count = self._doubtful(job.plan.mask[block], job.round)
+            pruned = np.flatnonzero(given(job.plan.mask)[block] == 0)
+            count = self._doubtful(given(job.plan.mask)[block], job.round)
             found = sparsity.largest(report.statistics["gradient"][block][pruned], count)
             keep[block][pruned] = found
         wanted = Support(self.layout, "coordinate", keep)
         return parts | {"grown": Part(keep.astype(np.float32), wanted, coding=Coding("ones"))}
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add the weights, and the bits: those of the largest follow from the weights."""
         super().add(sums, arrival)
         values, support, *_ = arrival.parts["weights"]
@@ -90,7 +94,7 @@ class FedRTS(Algorithm, name="fedrts"):
         held = Support(self.layout, "coordinate", core)
         sums["core"].add(core.astype(np.float32), arrival.share, held)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average, learn about the weights, and now and then draw a mask."""
         if not sums["core"].all:
             return state
@@ -108,9 +112,9 @@ class FedRTS(Algorithm, name="fedrts"):
             drawn = self.rng_for("fedrts", round).beta(won, lost)
             counts = sparsity.counts_of(self.layout, self.tensors, mask)
             mask = sparsity.largest_of_each(self.layout, drawn, counts)
-        return state | {"weights": weights * mask, "mask": mask, "won": won, "lost": lost}
+        return {**state, "weights": weights * mask, "mask": mask, "won": won, "lost": lost}
 
-    def _core(self, weights, mask, round):
+    def _core(self, weights: Vector, mask: Flags, round: int) -> Flags:
         """Return uint8[P]: 1 for the largest weights of each layer, the k in doubt left out."""
         core = np.zeros(self.layout.size, np.uint8)
         for block in self._blocks:
@@ -119,10 +123,10 @@ class FedRTS(Algorithm, name="fedrts"):
             core[block][alive] = sparsity.largest(weights[block][alive], count)
         return core
 
-    def _adjusts(self, round):
+    def _adjusts(self, round: int) -> bool:
         return 0 < round <= self._last and round % self.keys.every == 0
 
-    def _doubtful(self, mask, round):
+    def _doubtful(self, mask: Flags, round: int) -> int:
         """Return k of a layer's mask uint8[n]."""
         share = sparsity.cosine(self.keys.alpha, round, self._last)
         return min(int(share * mask.sum()), int((mask == 0).sum()))

@@ -26,11 +26,13 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.exchange import Part
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Bools, State, Vector
+from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import ERKPower
+from fedmpi.section import ERKPower, Section
+from fedmpi.totals import Sums
 
 
 class FedSGC(Algorithm, name="fedsgc"):
@@ -40,7 +42,7 @@ class FedSGC(Algorithm, name="fedsgc"):
     fill = "zero"
     prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedSGC."""
 
         sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that masks leave out
@@ -51,20 +53,20 @@ class FedSGC(Algorithm, name="fedsgc"):
         opposed: float = Field(0.5, ge=0, le=1)  # share of what goes; the paper's lambda
         agreeing: float = Field(0.5, ge=0, le=1)  # share of what comes; the paper's beta
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
         self._last = keys.until * setting.rounds
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The largest first weights; the server has taken no step yet."""
         density = 1.0 - self.keys.sparsity
         counts = sparsity.erk_counts(self.layout, self.tensors, density, self.keys.power)
         mask = sparsity.largest_of_each(self.layout, weights, counts)
         return {"weights": weights * mask, "mask": mask, "signs": np.zeros_like(weights)}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The sparse model both ways; now and then the signs down, and a mask that moves."""
         mask, signs = state["mask"], state["signs"]
         held = Support(self.layout, "coordinate", mask)
@@ -82,16 +84,16 @@ class FedSGC(Algorithm, name="fedsgc"):
         )
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: now and then a client changes its mask."""
         return False
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights under the client's own mask."""
         mask = report.statistics.get("mask", job.plan.mask)
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average; note which way the weights went; now and then cut each layer to its size."""
         held, mask = sums["weights"].touched, state["mask"]
         if not held.any():
@@ -101,10 +103,10 @@ class FedSGC(Algorithm, name="fedsgc"):
         if self._adjusts(round):
             counts = sparsity.counts_of(self.layout, self.tensors, mask)
             mask = sparsity.largest_of_each(self.layout, weights, counts, held)
-        return state | {"weights": weights * mask, "mask": mask, "signs": signs * self._inside}
+        return {**state, "weights": weights * mask, "mask": mask, "signs": signs * self._inside}
 
-    def _where(self, found):
+    def _where(self, found: Bools) -> Support:
         return Support(self.layout, "coordinate", found.astype(np.uint8))
 
-    def _adjusts(self, round):
+    def _adjusts(self, round: int) -> bool:
         return 0 < round <= self._last and round % self.keys.every == 0

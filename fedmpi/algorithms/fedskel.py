@@ -23,6 +23,7 @@ filter that is never positive is kept. LeNet-5 on Fashion-MNIST, two classes a c
 0.1 up to 7 of conv2's 16 filters are dead and one of three seeds falls to chance; none at 0.05.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -30,12 +31,14 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import kernels
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
 from fedmpi.algorithms.shortened import shortened
 from fedmpi.algorithms.skeletons import Skeletons
+from fedmpi.arrays import AnyArray, Memory, State, Vector
+from fedmpi.exchange import Arrival, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Backward, Own, Plan
-from fedmpi.section import Share
+from fedmpi.section import Section, Share
 from fedmpi.sparsity import grid
 
 Score = Literal["activation", "relevance", "random"]
@@ -49,7 +52,7 @@ class FedSkel(Algorithm, name="fedskel"):
     remembers = personal = True
     knob = "ratio"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedSkel."""
 
         ratio: Share | Literal["speed"] = 0.25  # r, or each device's own
@@ -61,12 +64,12 @@ class FedSkel(Algorithm, name="fedskel"):
         linear: Literal["shared", "local"] = "shared"  # "local": stays in skeleton rounds
         variant: Literal["paper", "released"] = "paper"  # "released" sends whole models
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         kinds = "conv" if keys.linear == "local" else keys.layers
         self.skeletons = Skeletons(self.layout, kinds.split("+"))
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The whole model in a SetSkel round, else the client's skeleton."""
         memory, whole = self.memory(client), Support.all(self.layout)
         if self._sets(memory, round):
@@ -75,20 +78,20 @@ class FedSkel(Algorithm, name="fedskel"):
         plan = self._skeleton_plan(memory["skeleton"])
         return plan if plan.down.whole else replace(plan, start=self._joined(state, memory))
 
-    def load(self, round, client):
+    def load(self, round: int, client: int) -> float:
         """A third of a step is the forward pass, which stays whole."""
         share = 1.0 if self._sets(self.memory(client), round) else self.ratio_of(client)
         return (1 + 2 * share) / 3
 
-    def own(self, state, client):
+    def own(self, state: State, client: int) -> Own | None:
         """The client's skeleton from the server, and its own other filters."""
         memory = self.memory(client)
         return Own(self._joined(state, memory)) if len(memory.get("personal", ())) else None
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The skeleton, the values that do not travel, and the number of rounds so far."""
         memory = self.memory(report.client)
-        count, sets = memory.get("rounds", 0) + 1, self._sets(memory, job.round)
+        count, sets = int(memory.get("rounds", 0)) + 1, self._sets(memory, job.round)
         if not sets and self.keys.linear == "shared":
             return {**memory, "rounds": np.array(count)}  # nothing else has moved
         rows = self._choose(report, count) if sets else memory["skeleton"]
@@ -97,19 +100,19 @@ class FedSkel(Algorithm, name="fedskel"):
         _move(kernels.moves.gather, report.weights, travels, personal)
         return {"skeleton": skeleton, "personal": personal, "rounds": np.array(count)}
 
-    def _skeleton_plan(self, skeleton):
+    def _skeleton_plan(self, skeleton: AnyArray) -> Plan:
         """The Plan of an UpdateSkel round, but for the weights to start from."""
         travels = self._travels(skeleton)
         up = travels if self.keys.variant == "paper" else Support.all(self.layout)
         return Plan(down=travels, up=up, backward=Backward(self.skeletons.split(skeleton)))
 
-    def _joined(self, state, memory):
+    def _joined(self, state: State, memory: Memory) -> Vector:
         """float32[P]: the server's weights in what travels, the client's elsewhere."""
         weights = state["weights"].copy()
         _move(kernels.moves.put, memory["personal"], self._travels(memory["skeleton"]), weights)
         return weights
 
-    def _travels(self, skeleton):
+    def _travels(self, skeleton: AnyArray) -> Support:
         """The Support of an UpdateSkel round's messages; one level for all that is whole."""
         rows = list(self.skeletons.split(skeleton))
         for number, layer in enumerate(self.layout.layers):
@@ -118,33 +121,30 @@ class FedSkel(Algorithm, name="fedskel"):
         travels = Support.of_rows(self.layout, rows)
         return Support.all(self.layout) if travels.whole else travels
 
-    def ratio_of(self, client):
+    def ratio_of(self, client: int) -> float:
         """Return the share of filters that a client keeps: by the keys, or by [devices] policy."""
-        keys, most = self.keys, 1.0 if self.keys.ratio == "speed" else self.keys.ratio
+        keys, most = self.keys, 1.0 if self.keys.ratio == "speed" else float(self.keys.ratio)
         if self.by_policy:
-            values = grid(min(keys.least, most), most)
-            return self.setting.fit(values, client, self._typical)
-        if keys.ratio == "speed":
-            return max(keys.least, float(self.setting.speed[client]))
-        return most
+            return self.setting.fit(grid(min(keys.least, most), most), client, self._typical)
+        own = max(keys.least, float(self.setting.speed[client]))
+        return float(own) if keys.ratio == "speed" else most
 
-    def _typical(self, ratio):
+    def _typical(self, ratio: float) -> Plan:
         return self._skeleton_plan(self.skeletons.typical(ratio))
 
-    def _sets(self, memory, round):
+    def _sets(self, memory: Memory, round: int) -> bool:
         """True if this is a SetSkel round for a client."""
         turn = memory.get("rounds", 0) if self.keys.cycle == "client" else round
         return "skeleton" not in memory or turn % (self.keys.updates_per_set + 1) == 0
 
-    def _choose(self, report, count):
+    def _choose(self, report: Report, count: int) -> AnyArray:
         """Return the skeleton bool[.] of the rows of the highest scores."""
         found = [report.statistics[name] for name in STATISTICS[self.keys.score]]
-        rng = self.rng_for("fedskel", count, report.client)
-        scores = found[0] if found else self.skeletons.random(rng)
-        return self.skeletons.of_scores(scores, self.ratio_of(report.client))
+        scores = found or [self.skeletons.random(self.rng_for("fedskel", count, report.client))]
+        return self.skeletons.of_scores(scores[0], self.ratio_of(report.client))
 
 
-def _move(kernel, values, travels, out):
+def _move(kernel: Callable[..., None], values: Vector, travels: Support, out: Vector) -> None:
     """Move the float32[.] `values` that do not travel to `out`: a kernel of `moves`."""
     stays = np.uint8(1) - travels.keep
     kernel(values.view(np.uint32), travels.starts, stays, out.view(np.uint32))

@@ -12,12 +12,13 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Keys
 from fedmpi.algorithms.personal_mask import PersonalMask
-from fedmpi.exchange import Part
+from fedmpi.arrays import Flags, Memory, State
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report, given
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import ERKPower
+from fedmpi.section import ERKPower, Section
+from fedmpi.totals import Sums
 
 
 class FedSpa(PersonalMask, name="fedspa"):
@@ -26,33 +27,33 @@ class FedSpa(PersonalMask, name="fedspa"):
     fill = "zero"
     base = None
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FedSpa."""
 
         sparsity: float = Field(0.5, ge=0, lt=1)  # share of the weights that masks leave out
         alpha: float = Field(0.5, ge=0, le=1)  # share of the weights that move, at first
         power: ERKPower = 1.0  # exponent of ERK's densities
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """What the client's mask holds, both ways; the gradient of all weights afterwards."""
         mask = self.mask_of(client)
         held = Support(self.layout, "coordinate", mask)
         return Plan(
             down=held,
             up=held,
-            start=state["weights"] * mask,
+            start=sparsity.masked(state["weights"], mask),
             mask=mask,
             update=mask,
             statistics=("gradient",) if self.share(round) else (),
         )
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The change of the weights that the mask holds."""
-        return {"weights": Part(report.weights - job.plan.start, job.plan.up)}
+        return {"weights": Part(report.weights - given(job.plan.start), job.plan.up)}
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The mask after it was moved, a bit for each weight."""
-        mask, share = job.plan.mask, self.share(job.round)
+        mask, share = given(job.plan.mask), self.share(job.round)
         if share and "gradient" in report.statistics:
             grad = report.statistics["gradient"]
             mask = sparsity.readjusted(
@@ -60,16 +61,16 @@ class FedSpa(PersonalMask, name="fedspa"):
             )
         return {"mask": np.packbits(mask)}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Add the mean of the changes."""
         change = sums["weights"].mean(np.zeros_like(state["weights"]))
-        return state | {"weights": state["weights"] + change}
+        return {**state, "weights": state["weights"] + change}
 
-    def share(self, round):
+    def share(self, round: int) -> float:
         """Return alpha_t."""
         return sparsity.cosine(self.keys.alpha, round, self.setting.rounds)
 
-    def first_mask(self, client):
+    def first_mask(self, client: int) -> Flags:
         """Return uint8[P]: the mask that is drawn for a client."""
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         densities = sparsity.erk(shapes, 1.0 - self.keys.sparsity, self.keys.power)

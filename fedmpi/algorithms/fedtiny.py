@@ -25,9 +25,11 @@ from pydantic import Field
 
 from fedmpi import sparsity
 from fedmpi.algorithms.candidates import Candidates
-from fedmpi.exchange import Part
+from fedmpi.arrays import Flags, State
+from fedmpi.exchange import Job, Part, Report, given
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.totals import Sums
 
 
 class FedTiny(Candidates, name="fedtiny"):
@@ -41,7 +43,7 @@ class FedTiny(Candidates, name="fedtiny"):
         until: float = Field(0.33, gt=0, le=1)  # share of the rounds after which masks stay
         layers: Literal["turn", "all"] = "turn"  # how many move at once
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The sparse model both ways, once it is chosen."""
         if self.chooses(state, round):
             return super().plan(state, round, client)
@@ -50,19 +52,19 @@ class FedTiny(Candidates, name="fedtiny"):
         looks = ("gradient",) if self._moving(state, round) else ()
         return Plan(held, held, mask=mask, update=mask, statistics=looks)
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights; and now and then the largest gradients of one layer's pruned weights."""
         parts = super().message(job, report)
         if "gradient" not in report.statistics:
             return parts
         gradient, keep = report.statistics["gradient"], np.zeros(self.layout.size, np.uint8)
         for block in self._moving(job.state, job.round):
-            pruned = job.plan.mask[block] == 0
-            count = self.count(job.round, job.plan.mask[block])
+            mask = given(job.plan.mask)[block]
+            pruned, count = mask == 0, self.count(job.round, mask)
             keep[block] = sparsity.largest(gradient[block] * pruned, count) * pruned
         return parts | {"told": Part(gradient, Support(self.layout, "coordinate", keep))}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average, and move a layer's mask."""
         if self.chooses(state, round):
             return super().step(state, sums, round)
@@ -73,9 +75,9 @@ class FedTiny(Candidates, name="fedtiny"):
             count = self.count(round, mask[block])
             mask[block][alive] = sparsity.largest(weights[block][alive], len(alive) - count)
             mask[block][pruned] = sparsity.largest(gradient[block][pruned], count)
-        return state | {"weights": weights * mask, "mask": mask}
+        return {**state, "weights": weights * mask, "mask": mask}
 
-    def _moving(self, state, round):
+    def _moving(self, state: State, round: int) -> list[slice]:
         """Return the slices of the layers that move their masks in a round."""
         every, last = self.keys.every, self.keys.until * self.setting.rounds
         if self.chooses(state, round) or round % every or not 0 < round <= last:
@@ -84,7 +86,7 @@ class FedTiny(Candidates, name="fedtiny"):
         moving = self.tensors if self.keys.layers == "all" else [self.tensors[turn]]
         return [self.layout.tensors[number].block for number in moving]
 
-    def count(self, round, mask):
+    def count(self, round: int, mask: Flags) -> int:
         """Return how many weights of a layer's mask uint8[n] move in a round."""
         share = sparsity.cosine(self.keys.alpha, round, self.keys.until * self.setting.rounds)
         return min(int(np.rint(share * mask.sum())), int((mask == 0).sum()))

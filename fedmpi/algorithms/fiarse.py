@@ -15,10 +15,11 @@ from typing import Literal
 import numpy as np
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Flags, State
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
-from fedmpi.section import Shares
+from fedmpi.section import Section, Shares
 
 
 class FIARSE(Algorithm, name="fiarse"):
@@ -27,18 +28,18 @@ class FIARSE(Algorithm, name="fiarse"):
     level = "coordinate"
     personal = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FIARSE."""
 
         shares: Shares = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
         gradient: Literal["importance", "held"] = "importance"  # sees the threshold, or not
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The client's largest weights down and up."""
         mask = self._mask(state, client)
         held = Support(self.layout, "coordinate", mask)
@@ -51,17 +52,17 @@ class FIARSE(Algorithm, name="fiarse"):
             tensors=self.tensors, importance=most,
         )  # fmt: skip
 
-    def own(self, state, client):
+    def own(self, state: State, client: int) -> Own | None:
         """The client's part of the global model."""
         mask = self._mask(state, client)
-        return None if mask.all() else Own(state["weights"] * mask)
+        return None if mask.all() else Own(sparsity.masked(state["weights"], mask))
 
-    def share_of(self, client):
+    def share_of(self, client: int) -> float:
         """Return the share of the weights that a client can hold, drawn once."""
-        drawn = self.rng_for("fiarse", 0, client).integers(len(self.keys.shares))
-        return self.keys.shares[int(drawn)]
+        shares: tuple[float, ...] = self.keys.shares
+        return shares[int(self.rng_for("fiarse", 0, client).integers(len(shares)))]
 
-    def _mask(self, state, client):
+    def _mask(self, state: State, client: int) -> Flags:
         """uint8[P]: the client's largest weights of all layers together."""
         left = 1.0 - self.share_of(client)
         return sparsity.mask_of_largest(self.layout, state["weights"], self.tensors, left)

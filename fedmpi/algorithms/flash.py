@@ -20,17 +20,20 @@ code has an epoch; with shares below 1 the server scales the counts up to the wa
 the code, a layer of which more than all is wanted is kept whole, and the others get no more for it.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.exchange import Coding, Part
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import AnyArray, Flags, State, Vector
+from fedmpi.exchange import Arrival, Coding, Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import Shares
+from fedmpi.section import Section, Shares
+from fedmpi.totals import Pending, Sums
 
 
 class FLASH(Algorithm, name="flash"):
@@ -40,7 +43,7 @@ class FLASH(Algorithm, name="flash"):
     told = ("mask",)
     prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of FLASH."""
 
         sparsity: float = Field(0.95, ge=0, lt=1)  # share of the weights that masks leave out
@@ -51,22 +54,23 @@ class FLASH(Algorithm, name="flash"):
         mean: Literal["all", "holders"] = "all"  # over whom a weight is averaged
         shares: Shares = (1.0,)  # drawn with equal chances
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self.fill = "zero" if keys.mean == "all" else "mean"
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The weights, all of them until the warm-up has been."""
         mask = np.ones(self.layout.size, np.uint8)
         return {"weights": weights, "mask": mask, "warm": np.array(0)}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The sparse model both ways, its mask moving; in the warm-up the mask alone goes up."""
         steps, keys = self.setting.steps(client), self.keys
         mask = self._held(state, client) if state["warm"] else self._first_mask()
         held = Support(self.layout, "coordinate", mask)
-        moves, more = (), {}
+        moves: list[tuple[int, float]] = []
+        more: dict[str, Any] = {}
         if not state["warm"]:
             parts = range(1, keys.warmup)
             moves = [(part * steps, keys.rate * (1 - part / keys.warmup)) for part in parts]
@@ -80,11 +84,11 @@ class FLASH(Algorithm, name="flash"):
                        "update": mask, "tensors": self.tensors, "reallocate": True, **more})
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: masks move."""
         return False
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights under the client's own mask, or in the warm-up that mask."""
         mask = report.statistics.get("mask", job.plan.mask)
         own = Support(self.layout, "coordinate", mask)
@@ -93,14 +97,14 @@ class FLASH(Algorithm, name="flash"):
         bits = Part(mask.astype(np.float32), own, coding=Coding("ones"))
         return {"weights": Part(report.weights, job.plan.up), "mask": bits}
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add the weights, and the mask on which they are."""
         super().add(sums, arrival)
         if "mask" not in arrival.parts:
             held = arrival.parts["weights"].support
             sums["mask"].add(held.mask().astype(np.float32), arrival.share, held)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average, and take the new mask; after the warm-up the first weights under the first."""
         held = sums["mask"].mean(np.zeros_like(state["weights"]))
         if state["warm"]:
@@ -112,12 +116,12 @@ class FLASH(Algorithm, name="flash"):
             counts = self._counts(held if held.any() else self._first_mask())
             drawn = self.rng_for("flash", 1).permutation(self.layout.size).astype(np.float32)
             weights, mask = state["weights"], sparsity.largest_of_each(self.layout, drawn, counts)
-        return state | {"weights": weights * mask, "mask": mask, "warm": np.array(1)}
+        return {**state, "weights": weights * mask, "mask": mask, "warm": np.array(1)}
 
-    def _adjusts(self, round):
-        return self.keys.masks == "learnt" and round % self.keys.every == 0
+    def _adjusts(self, round: int) -> bool:
+        return bool(self.keys.masks == "learnt" and round % self.keys.every == 0)
 
-    def _counts(self, held):
+    def _counts(self, held: AnyArray) -> dict[int, int]:
         """Return how many weights each layer keeps, by float32[P] `held`, the mean of the masks."""
         tensors = {t: self.layout.tensors[t] for t in self.tensors}
         means = {t: held[tensor.block].sum(dtype=np.float64) for t, tensor in tensors.items()}
@@ -126,7 +130,7 @@ class FLASH(Algorithm, name="flash"):
         ratio = (1 - self.keys.sparsity) * size / total if total else 0.0
         return {t: min(int(n * ratio + 1e-6), tensors[t].size) for t, n in means.items()}
 
-    def _held(self, state, client):
+    def _held(self, state: State, client: int) -> Flags:
         """Return uint8[P]: what a client holds of the mask."""
         shares, mask = self.keys.shares, state["mask"]
         share = shares[int(self.rng_for("flash-share", 0, client).integers(len(shares)))]
@@ -136,7 +140,7 @@ class FLASH(Algorithm, name="flash"):
         fewer = {t: round(share * count) for t, count in counts.items()}
         return sparsity.largest_of_each(self.layout, state["weights"] * mask, fewer)
 
-    def _first_mask(self):
+    def _first_mask(self) -> Flags:
         """Return uint8[P]: the random mask of the warm-up, equally dense in all layers."""
         share = [1 - self.keys.sparsity] * len(self.tensors)
         return sparsity.random_mask(self.layout, self.tensors, share, self.rng_for("flash", 0))

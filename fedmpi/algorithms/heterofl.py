@@ -11,6 +11,7 @@ it is in `heterofl-complete`.
 """
 
 from fedmpi.algorithms.widths import Widths
+from fedmpi.arrays import State
 from fedmpi.plan import Own
 
 
@@ -19,7 +20,7 @@ class HeteroFL(Widths, name="heterofl"):
 
     personal = True
 
-    def own(self, state, client):
+    def own(self, state: State, client: int) -> Own | None:
         """The client's part of the global model."""
         _, part = self._parts[self.width_of(client)]
         return None if part is None else Own(state["weights"], part)

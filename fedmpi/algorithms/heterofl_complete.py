@@ -22,7 +22,10 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.widths import Widths
+from fedmpi.arrays import Bools, Flags, State
+from fedmpi.exchange import given
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
@@ -38,7 +41,7 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
         clip: float = Field(1.0, ge=0)  # largest norm of a gradient; 0: no limit
         dynamic: bool = False  # widths drawn each round
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         learned = self.layout.trained.astype(np.uint8)
         self._held = [held.mask() * learned for held, _ in self._parts]
@@ -47,9 +50,9 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
             for (_, part), width in zip(self._parts, keys.widths, strict=True)
         ]
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The client's part of the model down; up without the rows of classes that it lacks."""
-        place, labels = self.width_of(client, round), self.setting.labels[client]
+        place, labels = self.width_of(client, round), given(self.setting.labels)[client]
         down = Support(self.layout, "coordinate", self._held[place])
         return Plan(
             down=down,
@@ -60,13 +63,13 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
             clip=self.keys.clip,
         )
 
-    def width_of(self, client, round=0):
+    def width_of(self, client: int, round: int = 0) -> int:
         """Return which of the widths a client has in a round."""
         if self.by_policy or not self.keys.dynamic:
             return super().width_of(client)
         return int(self.rng_for("heterofl", round, client).integers(len(self.keys.widths)))
 
-    def _of_labels(self, labels):
+    def _of_labels(self, labels: Bools) -> Flags:
         """uint8[P]: 0 in the last layer's rows of classes not in bool[classes] `labels`."""
-        rows = [None] * (len(self.layout.layers) - 1) + [labels]
+        rows: list[Bools | None] = [*[None] * (len(self.layout.layers) - 1), labels]
         return Support.of_rows(self.layout, rows).mask()

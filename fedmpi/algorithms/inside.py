@@ -1,9 +1,14 @@
 """Methods that change what clients do inside another algorithm, whose server rule stays."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
-from fedmpi.algorithm import ALGORITHMS, Algorithm, Keys
-from fedmpi.section import NotNegative
+from fedmpi.algorithm import ALGORITHMS, Algorithm, Keys, Setting
+from fedmpi.arrays import Flags, Memory, State, Vector
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report
+from fedmpi.plan import Own, Plan
+from fedmpi.section import NotNegative, Section
+from fedmpi.totals import Pending, Sums
 
 
 class InsideKeys(Keys):
@@ -19,70 +24,68 @@ class Inside(Algorithm):
     The inner algorithm has the same Setting, so memory, own models and loads are the same.
     """
 
-    Keys = InsideKeys
+    Keys: ClassVar[type[Section]] = InsideKeys
+    inner: Algorithm
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: InsideKeys, setting: Setting) -> None:
         super().__init__(keys, setting)
-        inner = ALGORITHMS[keys.inside]
+        inner: type[Algorithm] = ALGORITHMS[keys.inside]
         own = {"mu": keys.mu} if "mu" in inner.Keys.model_fields else {}
         self.inner = inner(inner.Keys(**own), setting)
+        self.remedy = self.inner.remedy
         self._take_over()
 
-    def _take_over(self):
+    def _take_over(self) -> None:
         for name in ("level", "fill", "base", "remembers", "personal", "prunes"):
             setattr(self, name, getattr(self.inner, name))
 
-    @property
-    def remedy(self):
-        """Ask the inner algorithm."""
-        return self.inner.remedy
-
-    def allow_sparse(self, why):
+    def allow_sparse(self, why: str) -> None:
         """Ask the inner algorithm."""
         self.inner.allow_sparse(why)
         self._take_over()
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: InsideKeys) -> bool:
         """Ask the inner algorithm."""
-        return ALGORITHMS[keys.inside].sends_as_planned(keys)
+        inner: type[Algorithm] = ALGORITHMS[keys.inside]
+        return inner.sends_as_planned(keys)
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """Ask the inner algorithm."""
         return self.inner.start(weights)
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """Ask the inner algorithm."""
         return self.inner.plan(state, round, client)
 
-    def load(self, round, client):
+    def load(self, round: int, client: int) -> float:
         """Ask the inner algorithm."""
         return self.inner.load(round, client)
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Ask the inner algorithm."""
         return self.inner.message(job, report)
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """Ask the inner algorithm."""
         return self.inner.remember(job, report, message, arrival)
 
-    def own(self, state, client):
+    def own(self, state: State, client: int) -> Own | None:
         """Ask the inner algorithm."""
         return self.inner.own(state, client)
 
-    def zero(self):
+    def zero(self) -> Sums:
         """Ask the inner algorithm."""
         return self.inner.zero()
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Ask the inner algorithm."""
         self.inner.add(sums, arrival)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Ask the inner algorithm."""
         return self.inner.step(state, sums, round)
 
-    def kept(self, state):
+    def kept(self, state: State) -> Flags | None:
         """Ask the inner algorithm."""
         return self.inner.kept(state)

@@ -13,10 +13,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Keys
 from fedmpi.algorithms.personal import Personal
+from fedmpi.arrays import Memory, State
+from fedmpi.exchange import Arrival, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
 
 
 class LGFedAvg(Personal, name="lg-fedavg"):
@@ -24,7 +26,7 @@ class LGFedAvg(Personal, name="lg-fedavg"):
 
     level = "layer"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of LG-FedAvg."""
 
         shared: int = Field(2, ge=0)  # number of layers that are everyone's
@@ -32,14 +34,14 @@ class LGFedAvg(Personal, name="lg-fedavg"):
         warmup: int = Field(0, ge=0)  # rounds of FedAvg before
 
     @cached_property
-    def _shared(self):
+    def _shared(self) -> Support:
         """The Support of the layers that are everyone's."""
         layers, shared = len(self.layout.layers), self.keys.shared
         number = np.arange(layers)
         keep = number < shared if self.keys.side == "first" else number >= layers - shared
         return Support(self.layout, "layer", keep.astype(np.uint8))
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The shared layers down and up; the client goes on from its own other layers."""
         if round < self.keys.warmup or self.keys.shared >= len(self.layout.layers):
             whole = Support.all(self.layout)
@@ -48,7 +50,7 @@ class LGFedAvg(Personal, name="lg-fedavg"):
         start = state["weights"] if own is None else own.weights
         return Plan(down=self._shared, up=self._shared, start=start)
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The personal layers."""
         if job.plan.up.whole:
             return None

@@ -14,41 +14,44 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Keys
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.personal_mask import PersonalMask
+from fedmpi.arrays import Memory, State, Vector
+from fedmpi.exchange import Arrival, Job, Parts, Report, given
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
 
 
 class LotteryFL(PersonalMask, name="lotteryfl"):
     """Personal lottery tickets; with target = 1 masks stay whole and it is FedAvg."""
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of LotteryFL."""
 
         accuracy: float = Field(0.5, ge=0, le=1)  # on the client's samples, to prune
         rate: float = Field(0.2, gt=0, lt=1)  # share of the weights left that goes each time
         target: float = Field(0.1, ge=0, le=1)  # share of weights at which pruning ends
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The weights, and the first ones for rewinding."""
         return {"weights": weights, "first": weights}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The client's ticket down and up, after pruning if it is good enough."""
         mask = self.mask_of(client)
-        start = state["weights"] * mask
+        start = sparsity.masked(state["weights"], mask)
         dense = mask[self._inside].mean() > self.keys.target
         if dense and self.accuracy(client, start) > self.keys.accuracy:
             mask = sparsity.smaller(self.layout, self.tensors, mask, start, self.keys.rate)
-            start = state["first"] * mask
+            start = sparsity.masked(state["first"], mask)
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, start=start, mask=mask, update=mask)
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The mask, a bit for each weight."""
-        return {"mask": np.packbits(job.plan.mask)}
+        return {"mask": np.packbits(given(job.plan.mask))}

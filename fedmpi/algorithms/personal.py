@@ -1,6 +1,10 @@
 """What methods have in common that leave a part of the model with each client."""
 
+from abc import abstractmethod
+
 from fedmpi.algorithm import Algorithm
+from fedmpi.arrays import State
+from fedmpi.layout import Support
 from fedmpi.plan import Own
 
 
@@ -9,7 +13,12 @@ class Personal(Algorithm):
 
     remembers = personal = True
 
-    def own(self, state, client):
+    @property
+    @abstractmethod
+    def _shared(self) -> Support:
+        """The Support of what is everyone's."""
+
+    def own(self, state: State, client: int) -> Own | None:
         """The shared part of the global model and the client's own rest; None before it has one."""
         own = self.memory(client).get("own")
         if own is None:

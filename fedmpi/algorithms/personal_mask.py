@@ -3,8 +3,10 @@
 import numpy as np
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Flags, State
 from fedmpi.plan import Own
+from fedmpi.section import Section
 
 
 class PersonalMask(Algorithm):
@@ -19,22 +21,22 @@ class PersonalMask(Algorithm):
     level = "coordinate"
     remembers = personal = True
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Section, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
 
-    def mask_of(self, client):
+    def mask_of(self, client: int) -> Flags:
         """Return uint8[P]: the client's mask."""
         memory = self.memory(client)
         if "mask" not in memory:
             return self.first_mask(client)
         return np.unpackbits(memory["mask"], count=self.layout.size)
 
-    def first_mask(self, client):
+    def first_mask(self, client: int) -> Flags:
         """Return uint8[P]: the mask of a client before its first round."""
         return np.ones(self.layout.size, np.uint8)
 
-    def own(self, state, client):
+    def own(self, state: State, client: int) -> Own | None:
         """The global weights under the client's mask."""
         mask = self.mask_of(client)
-        return None if mask.all() else Own(state["weights"] * mask)
+        return None if mask.all() else Own(sparsity.masked(state["weights"], mask))

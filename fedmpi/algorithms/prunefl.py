@@ -16,19 +16,21 @@ the re-implementation that FedDIP was compared with, and no fair opponent.
 Deviation: no first stage on a single client, so the first mask is whole.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Flags, Memory, Reals, State, Vector
 from fedmpi.errors import ConfigError
-from fedmpi.exchange import Part
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import NotNegative, Rate
-from fedmpi.totals import Total
+from fedmpi.section import NotNegative, Rate, Section
+from fedmpi.totals import Pending, Sums, Total
 
 
 class PruneFL(Algorithm, name="prunefl"):
@@ -38,7 +40,7 @@ class PruneFL(Algorithm, name="prunefl"):
     fill = "zero"
     prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of PruneFL."""
 
         every: int = Field(50, ge=1)  # rounds between masks
@@ -50,7 +52,7 @@ class PruneFL(Algorithm, name="prunefl"):
         seconds: tuple[Rate, ...] = ()  # of a weight of each layer; default: from the two above
         variant: Literal["paper", "authors", "released"] = "paper"  # what weights are ranked by
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.inside = sparsity.coordinates(self.layout, sparsity.prunable(self.layout))
         self.remembers = keys.variant == "authors"
@@ -60,24 +62,23 @@ class PruneFL(Algorithm, name="prunefl"):
                 f"{len(self.layout.layers)} layers, give one for each, or none"
             )
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The first weights, and a mask that keeps all of them."""
         return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The masked model both ways; before a new mask, squared gradients up."""
-        mask = state["mask"]
-        held = Support(self.layout, "coordinate", mask)
+        held, mask = Support(self.layout, "coordinate", state["mask"]), state["mask"]
         wanted = ("squares",) if self._adapts(round) else ()
         wanted = ("summed",) if self.remembers else wanted
         return Plan(down=held, up=held, mask=mask, update=mask, statistics=wanted)
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: now and then squared gradients go along."""
         return False
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights, and the squared gradients where they are wanted."""
         parts = super().message(job, report)
         if self._adapts(job.round):
@@ -86,29 +87,30 @@ class PruneFL(Algorithm, name="prunefl"):
             parts["squares"] = Part(squares, whole)
         return parts
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """What the client has added up since the last new mask."""
         if not self.remembers:
             return None
         return {"squares": self._kept(job, report), "round": np.array(job.round)}
 
-    def _kept(self, job, report):
+    def _kept(self, job: Job, report: Report) -> Vector:
         """float32[P]: the squares of this round, and of the client's since the last new mask."""
-        memory, new = self.memory(report.client), report.statistics["summed"] ** 2
+        memory, summed = self.memory(report.client), report.statistics["summed"]
+        new: Vector = summed**2
         last = (job.round - 1) // self.keys.every * self.keys.every or -1  # round 0 makes no mask
         return new + memory["squares"] if memory and memory["round"] > last else new
 
-    def zero(self):
+    def zero(self) -> Sums:
         """The sums of weights and of squared gradients."""
         return {**super().zero(), "squares": Total(self.layout, exact=self.setting.exact)}
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add both; a weight outside the mask counts as 0."""
         super().add(sums, arrival)
         if "squares" in arrival.parts:
             sums["squares"].add(arrival.parts["squares"].values, arrival.share)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average, and adapt the mask when it is time."""
         after = super().step(state, sums, round)
         after["weights"] *= state["mask"]  # late clients have older masks
@@ -116,17 +118,16 @@ class PruneFL(Algorithm, name="prunefl"):
             return after
         squares = sums["squares"].mean(np.zeros_like(state["weights"]))
         mask = self.adapted(after["weights"], state["mask"], squares, round)
-        return after | {"weights": after["weights"] * mask, "mask": mask}
+        return {**after, "weights": after["weights"] * mask, "mask": mask}
 
-    def adapted(self, weights, mask, squares, round):
+    def adapted(self, weights: Vector, mask: Flags, squares: Vector, round: int) -> Flags:
         """Return the next mask uint8[P]."""
         used = np.flatnonzero(self.inside & (mask != 0))
         freed = int(len(used) * self.keys.free * 0.5 ** (round / self.keys.halving))
         kept = used[sparsity.largest(weights[used], len(used) - freed) != 0]
         new = np.where(self.inside, 0, mask).astype(np.uint8)
         new[kept] = 1
-        others = np.flatnonzero(self.inside & (new == 0))
-        seconds = self._seconds()
+        others, seconds = np.flatnonzero(self.inside & (new == 0)), self._seconds()
         gain = squares.astype(np.float64) / seconds
         rank = squares if self.keys.variant == "released" else gain
         others = others[np.argsort(-rank[others], kind="stable")]
@@ -138,12 +139,12 @@ class PruneFL(Algorithm, name="prunefl"):
         new[others[:taken]] = 1
         return new
 
-    def _seconds(self):
+    def _seconds(self) -> Reals:
         """float64[P]: what each weight adds to a round."""
         keys, layers = self.keys, zip(self.layout.layers, self.layout.layer_tensors, strict=True)
         macs = [layer.macs / self.layout.tensors[tensors[0]].size for layer, tensors in layers]
         seconds = keys.seconds or [keys.exchange + keys.compute * number for number in macs]
         return np.repeat(seconds, np.diff(self.layout.starts("layer")))
 
-    def _adapts(self, round):
+    def _adapts(self, round: int) -> bool:
         return round > 0 and round % self.keys.every == 0

@@ -17,11 +17,13 @@ name is another method: a penalty on layers, and pruning of single weights by ma
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Keys
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Flags, State, Vector
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
-from fedmpi.section import NotNegative
+from fedmpi.section import NotNegative, Section
 from fedmpi.sparsity import prunable
+from fedmpi.totals import Sums
 from fedmpi.units import Units
 
 
@@ -33,24 +35,24 @@ class PruneTrain(Algorithm, name="prunetrain"):
     prunes = True
     remedy = "lower optimizer.lr or algorithm.penalty"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of PruneTrain."""
 
         penalty: NotNegative = 0.01  # weight of the group penalty
         threshold: float = Field(1e-3, ge=0)  # rows with no weight above it are removed
         every: int = Field(10, ge=1)  # rounds between removals
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.units = Units(self.layout)
         last, tensors = len(self.layout.layers) - 1, self.layout.tensors
         self.tensors = tuple(t for t in prunable(self.layout) if tensors[t].layer < last)
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The weights, and all units."""
         return {"weights": weights, "units": np.ones(len(self.units.place), np.uint8)}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The network that is left, both ways, and the penalty."""
         rows, mask = self.units.network(state["units"])
         whole = all(keep.all() for keep in rows)
@@ -65,11 +67,11 @@ class PruneTrain(Algorithm, name="prunetrain"):
             penalty=self.keys.penalty,
         )
 
-    def kept(self, state):
+    def kept(self, state: State) -> Flags | None:
         """The weights of the rows that are left."""
         return self.units.network(state["units"])[1]
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average; every `every` rounds remove the rows that have become small."""
         after = super().step(state, sums, round)
         after["weights"] *= self.kept(state)  # late clients have rows that are gone
@@ -77,16 +79,16 @@ class PruneTrain(Algorithm, name="prunetrain"):
             return after
         units = self.left(after["weights"], state["units"])
         weights = after["weights"] * self.units.network(units)[1]
-        return after | {"weights": weights, "units": units}
+        return {**after, "weights": weights, "units": units}
 
-    def left(self, weights, units):
+    def left(self, weights: Vector, units: Flags) -> Flags:
         """Return uint8[U]: the units, without the units whose weights are all small."""
         largest = np.full(len(units), np.inf)  # inputs are never removed
         for t in self.tensors:
             tensor = self.layout.tensors[t]
             block = np.abs(weights[tensor.block])
             largest[self.units.layer == tensor.layer + 1] = block.reshape(tensor.rows, -1).max(1)
-        new = units * (largest > self.keys.threshold).astype(np.uint8)
+        new: Flags = units * (largest > self.keys.threshold).astype(np.uint8)
         for layer in np.flatnonzero(np.bincount(self.units.layer, new) == 0):
             here = np.flatnonzero(self.units.layer == layer)
             new[here[largest[here].argmax()]] = 1

@@ -20,7 +20,7 @@ def shortened(setting: Setting, client: int, plan: Plan) -> Plan:
     silent = replace(plan, up=nothing, steps=1)
     most = setting.steps(client)
 
-    def sending(steps):
+    def sending(steps: float) -> Plan:
         return replace(plan, steps=int(steps)) if steps else silent
 
     steps = int(setting.fit(range(most + 1), client, sending))

@@ -15,16 +15,19 @@ chains of linear layers and convolutions, where a unit is a channel. When `retra
 bring the error back to `criterion`, the last network that met it returns.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.exchange import Part
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Bools, Flags, State, Vector
+from fedmpi.exchange import Arrival, Job, Part, Report
 from fedmpi.layout import ONE, Support
 from fedmpi.plan import Plan, Submodel
-from fedmpi.totals import Total
+from fedmpi.section import Section
+from fedmpi.totals import Pending, Sums, Total
 from fedmpi.units import Units
 
 
@@ -35,7 +38,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
     fill = "zero"  # units that are removed
     torch_only = prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of Skeletonization."""
 
         criterion: float = Field(0.1, gt=0)  # mean training error at which a unit may go
@@ -49,53 +52,53 @@ class Skeletonization(Algorithm, name="skeletonization"):
         rank: Literal["absolute", "signed"] = "absolute"  # relevance by magnitude or sign
         smoothing: float = Field(0.8, ge=0, lt=1)  # weight of earlier relevance
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.units = Units(self.layout)
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The weights and all units; nothing measured yet."""
         units, zero = np.ones(len(self.units.place), np.uint8), np.array(0)
-        good = {"good": weights, "good_units": units, "relevance": np.zeros(len(units))}
+        good: State = {"good": weights, "good_units": units, "relevance": np.zeros(len(units))}
         # phase: 0 training, 1 measuring, 2 trimmed as far as it goes
-        return good | {"weights": weights, "units": units, "waited": zero, "phase": zero}
+        return {**good, "weights": weights, "units": units, "waited": zero, "phase": zero}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The network that is left: trained, or measured."""
         rows, mask = self.units.network(state["units"])
         held = Support(self.layout, "coordinate", mask)
         part = None if all(map(np.all, rows)) else Submodel(rows=tuple(r.tobytes() for r in rows))
         cut = None if state["units"][: self.units.inputs].all() else mask
-        how = {"known": True, "submodel": part, "mask": cut, "update": cut}
+        how: dict[str, Any] = {"known": True, "submodel": part, "mask": cut, "update": cut}
         if state["phase"] == 1:
             keep = np.zeros(self.layout.size, np.uint8)
-            keep[self.units.place[self._alive(rows)]] = 1
+            keep[self.units.place[self.units.of_rows(rows)]] = 1
             error = f"{self.keys.outputs}-{self.keys.relevance}"
             up = Support(self.layout, "coordinate", keep)
             return Plan(held, up, steps=0, statistics=("columns",), error=error, **how)
-        error = self.keys.error
-        error = error if error == "cross-entropy" else f"{self.keys.outputs}-{error}"
+        plain = self.keys.error == "cross-entropy"
+        error = self.keys.error if plain else f"{self.keys.outputs}-{self.keys.error}"
         return Plan(held, held, error=error, **how)
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights, or the relevance of each unit, the mean over the client's samples."""
         if not job.plan.statistics:
             return super().message(job, report)
         rows, _ = self.units.network(job.state["units"])
         sizes = [self.units.inputs, *map(np.sum, rows[:-1])]
-        columns = report.statistics["columns"]
+        columns, count = report.statistics["columns"], max(report.samples, 1)
         rho = [c.reshape(n, -1).sum(axis=1) for c, n in zip(columns, sizes, strict=True)]
         values = np.zeros(self.layout.size, np.float32)
-        values[self.units.place[self._alive(rows)]] = np.concatenate(rho) / max(report.samples, 1)
+        values[self.units.place[self.units.of_rows(rows)]] = np.concatenate(rho) / count
         nothing = Support.none(self.layout)
         return {"weights": Part(report.weights, nothing), "relevance": Part(values, job.plan.up)}
 
-    def zero(self):
+    def zero(self) -> Sums:
         """The sums of weights, relevance and training error."""
         error = Total(ONE, exact=self.setting.exact)
         return {"weights": self.total(), "relevance": self.total(), "error": error}
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add a client's weights and error, or its relevance."""
         if "relevance" in arrival.parts:
             values, support, *_ = arrival.parts["relevance"]
@@ -104,7 +107,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
             super().add(sums, arrival)
             sums["error"].add(np.array([arrival.loss], np.float32), arrival.share)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average; decide whether to measure, to trim, or to end."""
         if state["phase"] == 1:  # again in the next round, if nobody has reported
             return self._trim(state, sums["relevance"]) if sums["relevance"].covered else state
@@ -116,29 +119,26 @@ class Skeletonization(Algorithm, name="skeletonization"):
         if error <= self.keys.criterion:
             good = {"good": after["weights"], "good_units": state["units"]}
             more = self._free(state["units"]).any()
-            return after | good | {"waited": waited, "phase": np.array(1 if more else 2)}
+            return {**after, **good, "waited": waited, "phase": np.array(1 if more else 2)}
         first = state["units"].all()
         if waited < (self.keys.train if first else self.keys.retrain):
-            return after | {"waited": waited}
+            return {**after, "waited": waited}
         if not first:
-            after |= {"weights": state["good"], "units": state["good_units"]}
-        return after | {"waited": waited, "phase": np.array(2)}
+            after = {**after, "weights": state["good"], "units": state["good_units"]}
+        return {**after, "waited": waited, "phase": np.array(2)}
 
-    def kept(self, state):
+    def kept(self, state: State) -> Flags | None:
         """The weights of the units that are left."""
         return self.units.network(state["units"])[1]
 
-    def _alive(self, rows):
-        """bool[U]: the units of the network that clients hold, inputs included."""
-        return np.concatenate([np.ones(self.units.inputs, bool), *rows[:-1]])
-
-    def _free(self, units):
+    def _free(self, units: Flags) -> Bools:
         """bool[U]: the units that may go."""
         left = np.bincount(self.units.layer, units)[self.units.layer]
         more = units[self.units.inputs :].sum() > self.keys.units
-        return (units == 1) & (left > 1) & np.where(self.units.layer > 0, more, self.keys.inputs)
+        may = np.where(self.units.layer > 0, more, self.keys.inputs)
+        return np.asarray((units == 1) & (left > 1) & may)
 
-    def _trim(self, state, measured):
+    def _trim(self, state: State, measured: Total) -> State:
         """Smooth the relevance, remove the least relevant unit, and go back to training."""
         units, share = state["units"].copy(), self.keys.smoothing
         new = measured.mean(np.zeros(self.layout.size, np.float32))[self.units.place]
@@ -146,5 +146,5 @@ class Skeletonization(Algorithm, name="skeletonization"):
         score = np.abs(relevance) if self.keys.rank == "absolute" else relevance
         free = np.flatnonzero(self._free(units))
         units[free[score[free].argmin()]] = 0
-        state = state | {"relevance": relevance, "units": units, "waited": np.array(0)}
-        return state | {"weights": state["weights"] * self.kept(state), "phase": np.array(0)}
+        state = {**state, "relevance": relevance, "units": units, "waited": np.array(0)}
+        return {**state, "weights": state["weights"] * self.kept(state), "phase": np.array(0)}

@@ -16,11 +16,14 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Keys
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.sparse_upload import SparseUpload
-from fedmpi.exchange import Part
+from fedmpi.arrays import State, Vector
+from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
+from fedmpi.totals import Sums
 
 
 class SparsyFed(SparseUpload, name="sparsyfed"):
@@ -31,22 +34,22 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
     prunes = True
     remedy = "lower optimizer.lr or algorithm.beta"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of SparsyFed."""
 
         sparsity: float = Field(0.95, ge=0, lt=1)  # share of the weights that are not sent
         beta: float = Field(1.25, ge=1, allow_inf_nan=False)  # power of the parameters; 1 for none
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The parameters of the first weights."""
         return self._state({}, self._power(weights, 1 / self.keys.beta))
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The parameters that are not 0 down; those at 0 stay if beta is above 1."""
         mask = state["mask"] if self.keys.beta > 1 and not state["mask"].all() else None
         return Plan(
@@ -59,27 +62,27 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
             power=self.keys.beta,
         )
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The largest parameters."""
         mask = sparsity.mask_of_largest(
             self.layout, report.weights, self.tensors, self.keys.sparsity
         )
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average the parameters; one that no client kept stays at 0, whatever noise it got."""
         if not sums["weights"].all:
             return state
         kept = ~self._inside | (sums["weights"].touched != 0)
         return self._state(state, sums["weights"].mean(state["parameters"]) * kept)
 
-    def _state(self, state, parameters):
+    def _state(self, state: State, parameters: Vector) -> State:
         """Return the state of float32[P] `parameters`."""
         mask = np.where(self._inside, parameters != 0, True).astype(np.uint8)
         weights = self._power(parameters, self.keys.beta)
         return {**state, "weights": weights, "parameters": parameters, "mask": mask}
 
-    def _power(self, values, exponent):
+    def _power(self, values: Vector, exponent: float) -> Vector:
         """Return float32[P]: `values` to a power where weights may be pruned."""
         if exponent == 1:
             return values

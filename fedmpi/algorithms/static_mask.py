@@ -20,18 +20,20 @@ stay by the root of their tensor's density, so that outputs keep their variance 
 Deviation: the score's sum over clients takes the cohort's shares as weights.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.exchange import Part
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import AnyArray, Flags, State, Vector
+from fedmpi.exchange import Arrival, Job, Part, Report, given
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import ERKPower
-from fedmpi.totals import Total
+from fedmpi.section import ERKPower, Section
+from fedmpi.totals import Pending, Sums, Total
 
 Rule = Literal["snip", "grasp", "synflow", "erk", "random", "magnitude"]
 MEASURED = {"snip": ("gradient",), "grasp": ("gradient", "curvature")}
@@ -45,7 +47,7 @@ class StaticMask(Algorithm, name="static-mask"):
     fill = "zero"
     prunes = True
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of static masks."""
 
         mask: Rule = "snip"  # how weights are chosen
@@ -54,12 +56,12 @@ class StaticMask(Algorithm, name="static-mask"):
         batches: int = Field(1, ge=1)  # that each client measures, for SNIP and GraSP
         rescale: bool = False  # first weights / sqrt(density)
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
-    def start(self, weights):
+    def start(self, weights: Vector) -> State:
         """The first weights and their mask; those that are measured come with the first step."""
         mask = np.ones(self.layout.size, np.uint8)
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
@@ -69,15 +71,13 @@ class StaticMask(Algorithm, name="static-mask"):
         elif self.keys.mask == "synflow":
             mask = self._synflow(weights)
         elif self.keys.mask not in MEASURED:
-            even = [share] * len(shapes)
-            densities = even if self.keys.mask == "random" else sparsity.erk(
-                shapes, share, self.keys.power
-            )
+            erk, power = self.keys.mask == "erk", self.keys.power
+            densities = sparsity.erk(shapes, share, power) if erk else [share] * len(shapes)
             rng = self.rng_for("static-mask", 0)
             mask = sparsity.random_mask(self.layout, self.tensors, densities, rng)
         return {"weights": self._pruned(weights, mask), "mask": mask}
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The weights that are left, both ways; or the scores of all, up only."""
         whole = Support.all(self.layout)
         if self._measures(state):
@@ -89,11 +89,11 @@ class StaticMask(Algorithm, name="static-mask"):
         return Plan(down=held, up=held, mask=mask, update=mask)
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """Yes, but for scores that are measured."""
         return keys.mask not in MEASURED
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights, or the scores."""
         parts = super().message(job, report)
         if job.plan.steps == 0:
@@ -102,29 +102,29 @@ class StaticMask(Algorithm, name="static-mask"):
             parts["score"] = Part(score.astype(np.float32), Support.all(self.layout))
         return parts
 
-    def zero(self):
+    def zero(self) -> Sums:
         """The sum of weights, and that of scores where they are measured."""
         scores = {"score": Total(self.layout, exact=self.setting.exact)}
-        return super().zero() | (scores if self.keys.mask in MEASURED else {})
+        return {**super().zero(), **(scores if self.keys.mask in MEASURED else {})}
 
-    def add(self, sums, arrival):
+    def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add scores, or weights, which count as 0 where they are pruned."""
         if "score" in arrival.parts:
             sums["score"].add(arrival.parts["score"].values, arrival.share)
         else:
             super().add(sums, arrival)
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Average; after the measuring round prune instead."""
         if not self._measures(state):
             after = super().step(state, sums, round)
-            return after | {"weights": after["weights"] * state["mask"]}  # no noise elsewhere
+            return {**after, "weights": after["weights"] * state["mask"]}  # no noise elsewhere
         score = sums["score"].mean(state["weights"])
         # Ranks by magnitude: the least score becomes 0, and all others positive.
         mask = self._mask_of(score - score[self._inside].min())
-        return state | {"weights": self._pruned(state["weights"], mask), "mask": mask}
+        return {**state, "weights": self._pruned(state["weights"], mask), "mask": mask}
 
-    def _pruned(self, weights, mask):
+    def _pruned(self, weights: Vector, mask: Flags) -> Vector:
         """Return float32[P]: the first weights under a mask, rescaled if the keys say so."""
         pruned = weights * mask
         for tensor in (self.layout.tensors[t] for t in self.tensors if self.keys.rescale):
@@ -132,19 +132,19 @@ class StaticMask(Algorithm, name="static-mask"):
             pruned[tensor.block] /= np.float32(np.sqrt(density))
         return pruned
 
-    def _synflow(self, weights):
+    def _synflow(self, weights: Vector) -> Flags:
         """Return uint8[P]: SynFlow's mask of the first weights."""
         mask, share = np.ones(self.layout.size, np.uint8), 1.0 - self.keys.sparsity
         for step in range(1, FLOWS + 1):
-            score = self.setting.flow(weights * mask)[self._inside]
+            score = given(self.setting.flow)(sparsity.masked(weights, mask))[self._inside]
             kept = round(share ** (step / FLOWS) * score.size)
             mask[self._inside] = sparsity.largest(score / max(score.max(), 1e-300), kept)
         return mask
 
-    def _measures(self, state):
+    def _measures(self, state: State) -> bool:
         """True until a round has measured; it is repeated if nobody reported."""
         zeros = round(self.keys.sparsity * self._inside.sum())
         return self.keys.mask in MEASURED and zeros > 0 and bool(state["mask"].all())
 
-    def _mask_of(self, scores):
+    def _mask_of(self, scores: AnyArray) -> Flags:
         return sparsity.mask_of_largest(self.layout, scores, self.tensors, self.keys.sparsity)

@@ -16,17 +16,19 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Keys
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.personal_mask import PersonalMask
-from fedmpi.exchange import Part
+from fedmpi.arrays import Flags, Memory, State
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report, given
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
 
 
 class SubFedAvg(PersonalMask, name="sub-fedavg"):
     """Personal masks that shrink; with target = 1 it is FedAvg."""
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of Sub-FedAvg."""
 
         rate: float = Field(0.1, gt=0, lt=1)  # share of the weights left that goes each time
@@ -34,38 +36,39 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
         distance: float = Field(1e-4, ge=0, le=1)  # share of the weights in which masks differ
         target: float = Field(0.5, ge=0, le=1)  # share of the weights at which pruning ends
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """What the client's mask holds, both ways."""
         mask = self.mask_of(client)
         held = Support(self.layout, "coordinate", mask)
-        return Plan(down=held, up=held, start=state["weights"] * mask, mask=mask, update=mask)
+        start = sparsity.masked(state["weights"], mask)
+        return Plan(down=held, up=held, start=start, mask=mask, update=mask)
 
     @classmethod
-    def sends_as_planned(cls, keys):
+    def sends_as_planned(cls, keys: Keys) -> bool:
         """No: a client that prunes sends less."""
         return False
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights that are left after pruning."""
         mask = self._after(job, report)
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The mask, a bit for each weight."""
         return {"mask": np.packbits(message["weights"].support.keep)}
 
-    def _after(self, job, report):
+    def _after(self, job: Job, report: Report) -> Flags:
         """uint8[P]: the client's mask after training, smaller if it may be."""
-        mask = job.plan.mask
+        mask = given(job.plan.mask)
         if mask[self._inside].mean() <= self.keys.target:
             return mask
         before, after = (
             sparsity.smaller(self.layout, self.tensors, mask, weights, self.keys.rate)
-            for weights in (job.plan.start, report.weights)
+            for weights in (given(job.plan.start), report.weights)
         )
         moved = (before != after)[self._inside].mean()
         if moved <= self.keys.distance:

@@ -12,12 +12,14 @@ from functools import lru_cache
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Keys
 from fedmpi.algorithms.sparse_upload import SparseUpload
-from fedmpi.exchange import Part
+from fedmpi.arrays import Memory, State, Vector
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.section import Section
 from fedmpi.sparsity import largest
+from fedmpi.totals import Sums
 
 
 class TopK(SparseUpload, name="topk"):
@@ -28,46 +30,46 @@ class TopK(SparseUpload, name="topk"):
     remembers = True
     knob = "share"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of top-k."""
 
         share: float = Field(0.01, gt=0, le=1)  # part of the changes that is sent
         feedback: bool = True  # keep the residual
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The largest entries of change and residual."""
         change = report.weights - job.state["weights"]
         if self.keys.feedback and "residual" in self.memory(report.client):
             change += self.memory(report.client)["residual"]
         return {"weights": Part(change, self._largest(change, self.share_of(report.client)))}
 
-    def share_of(self, client):
+    def share_of(self, client: int) -> float:
         """Return the part of its changes that a client sends."""
         if not self.by_policy:
-            return self.keys.share
-        values = [self.keys.share * 0.5**power for power in range(6, -1, -1)]
+            return float(self.keys.share)
+        values: list[float] = [self.keys.share * 0.5**power for power in range(6, -1, -1)]
         return self.setting.fit(values, client, self._typical)
 
     @lru_cache(maxsize=8)  # noqa: B019
-    def _typical(self, share):
+    def _typical(self, share: float) -> Plan:
         """A Plan that costs what a share does, its coordinates scattered at random."""
         drawn = self.rng_for("topk-typical", 0).random(self.layout.size, np.float32)
         return Plan(down=Support.all(self.layout), up=self._largest(drawn, share))
 
-    def _largest(self, change, share):
+    def _largest(self, change: Vector, share: float) -> Support:
         """The Support of the largest entries of float32[P] `change`, and of all statistics."""
         keep, trained = np.ones(self.layout.size, np.uint8), self.layout.trained
         magnitude = np.abs(change[trained])
         keep[trained] = largest(magnitude, max(1, round(share * magnitude.size)))
         return Support(self.layout, "coordinate", keep)
 
-    def remember(self, job, report, message, arrival):
+    def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The residual: what was to be sent, less what arrived."""
         if not self.keys.feedback:
             return None
         return {"residual": message["weights"].values - arrival.parts["weights"].values}
 
-    def step(self, state, sums, round):
+    def step(self, state: State, sums: Sums, round: int) -> State:
         """Add the mean change."""
         change = sums["weights"].mean(np.zeros_like(state["weights"]))
-        return state | {"weights": state["weights"] + change}
+        return {**state, "weights": state["weights"] + change}

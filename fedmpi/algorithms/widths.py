@@ -4,10 +4,11 @@ from math import ceil
 
 import numpy as np
 
-from fedmpi.algorithm import Algorithm, Keys
-from fedmpi.layout import Support
+from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.arrays import Bools, State
+from fedmpi.layout import Layer, Support
 from fedmpi.plan import Plan, Submodel
-from fedmpi.section import Shares
+from fedmpi.section import Section, Shares
 from fedmpi.units import narrowed
 
 
@@ -18,42 +19,44 @@ class Widths(Algorithm):
     knob = "widths"
     moves = False  # whether a client has other rows from round to round
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of methods with widths."""
 
         widths: Shares = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self._parts = [self._part(width) for width in keys.widths]
 
-    def plan(self, state, round, client):
+    def plan(self, state: State, round: int, client: int) -> Plan:
         """The client's part of the model down and up."""
         width = self.keys.widths[self.width_of(client)]
         if self.moves:
             return self._plan(*self._part(width, round, client))
         return self._plan_of_width(width)
 
-    def width_of(self, client):
+    def width_of(self, client: int) -> int:
         """Return which of the widths a client has, drawn once, or by [devices] policy."""
-        widths = self.keys.widths
+        widths: tuple[float, ...] = self.keys.widths
         if self.by_policy:
             values = sorted(set(widths))
             return widths.index(self.setting.fit(values, client, self._plan_of_width))
         return int(self.rng_for("heterofl", 0, client).integers(len(self.keys.widths)))
 
-    def rows_of(self, layer, count, round, client):
+    def rows_of(self, layer: Layer, count: int, round: int, client: int) -> Bools:
         """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
         return np.arange(layer.rows) < count
 
-    def _plan_of_width(self, width):
+    def _plan_of_width(self, width: float) -> Plan:
         return self._plan(*self._parts[self.keys.widths.index(width)])
 
     @staticmethod
-    def _plan(held, part):
+    def _plan(held: Support, part: Submodel | None) -> Plan:
         return Plan(down=held, up=held, known=True, submodel=part)
 
-    def _part(self, width, round=0, client=0):
+    def _part(
+        self, width: float, round: int = 0, client: int = 0
+    ) -> tuple[Support, Submodel | None]:
         """Return the Support of a width, and its Submodel."""
         if width == 1:
             return Support.all(self.layout), None

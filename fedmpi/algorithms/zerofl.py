@@ -13,10 +13,11 @@ from typing import Literal
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Keys
+from fedmpi.algorithm import Setting
 from fedmpi.algorithms.sparse_upload import SparseUpload
-from fedmpi.exchange import Part
+from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
+from fedmpi.section import Section
 
 
 class ZeroFL(SparseUpload, name="zerofl"):
@@ -24,18 +25,18 @@ class ZeroFL(SparseUpload, name="zerofl"):
 
     fill = "old"
 
-    class Keys(Keys):
+    class Keys(Section):
         """The [algorithm] keys of ZeroFL."""
 
         sparsity: float = Field(0.9, ge=0, lt=1)  # s: clients send the share 1 - s, and `more`
         more: float = Field(0.1, ge=0, le=1)  # share of the weights sent beyond 1 - sparsity
         by: Literal["weights", "difference"] = "difference"  # what weights are ranked by
 
-    def __init__(self, keys, setting):
+    def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
 
-    def message(self, job, report):
+    def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The weights that were chosen."""
         ranked = report.weights
         if self.keys.by == "difference":
