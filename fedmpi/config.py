@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, of_parser
 from fedmpi.model_section import ModelSection
 from fedmpi.section import (
     Amount,
@@ -272,10 +272,8 @@ def parse(text: str, place: str) -> dict[str, Any]:
     """Return the dict in TOML `text`, which `place` names in messages. Raises ConfigError."""
     try:
         return tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(f"{place}: not valid TOML for fedmpi: it is nested too deeply") from None
-    except ValueError as error:  # also a number of thousands of digits
-        raise ConfigError(f"{place}: not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+        raise ConfigError(f"{place}: not valid TOML: {of_parser(error)}") from None
 
 
 def check_tree(tree: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> Config:

@@ -77,6 +77,11 @@ class MessageError(FedmpiError):
     """An encoded message is truncated, altered or contradicts itself."""
 
 
+def of_parser(error: Exception) -> str:
+    """Return what a parser of TOML or JSON says; Python's own words on recursion tell nobody."""
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
 def counted(number: int, word: str) -> str:
     """Return a number with its noun: 1 run, 2 runs."""
     return f"{number:,} {word}" + "s" * (number != 1)

@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, of_parser
 from fedmpi.world.presence import DAY, TICK
 
 Rows = tuple[tuple[float, ...], ...]
@@ -36,10 +36,8 @@ def _of_json(text: str, place: str) -> Rows:
     """Rows of FLASH's state traces or FedScale's behaviour, told apart by what devices hold."""
     try:
         tree = json.loads(text, parse_int=float)  # a whole number may be too large for a float
-    except RecursionError:
-        raise ConfigError(f"{place}: not valid JSON for fedmpi: it is nested too deeply") from None
-    except ValueError as error:
-        raise ConfigError(f"{place}: not valid JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{place}: not valid JSON: {of_parser(error)}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{place}: must be an object of devices by name (FLASH, FedScale)")
     rows = []
