@@ -75,11 +75,10 @@ def doctor(args):
 
 def _start_ranks(args):
     """Start ranks of this command, and return their exit code."""
-    from fedmpi.cli.submission import own_command
-    from fedmpi.cli.sweeps import launcher
+    from fedmpi.cli import submission, sweeps
 
-    words = [launcher(), "-n", args.mpi, *own_command(), "doctor", "--mpi", "--seconds",
-             args.seconds, "-o", args.out, *([args.config] if args.config else [])]
+    words = [sweeps.launcher(), "-n", args.mpi, *submission.own_command(), "doctor", "--mpi",
+             "--seconds", args.seconds, "-o", args.out, *([args.config] if args.config else [])]
     return subprocess.run([str(word) for word in words]).returncode
 
 
