@@ -24,7 +24,7 @@ DOORS = {"numba": "kernels", "torch": "learn", "mpi4py": "comm", "h5py": "record
 # What others publish as HDF5 is read where data are read.
 READERS = {("h5py", "fedmpi/learn/data/femnist.py")}
 # Results must be readable on a laptop with neither MPI nor torch.
-ANALYSIS_SEES = {"record", "errors", "layout", "sparsity", "analysis"}
+ANALYSIS_SEES = {"record", "errors", "layout", "sparsity", "arrays", "analysis"}
 
 
 def part_of(path):

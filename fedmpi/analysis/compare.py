@@ -2,12 +2,16 @@
 
 import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fedmpi.analysis import quantities
+from fedmpi.arrays import Reals
 from fedmpi.errors import ConfigError
+from fedmpi.record.reader import Run
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,10 @@ class Comparison:
     """
 
     target: float | None
-    notes: tuple  # sentences: where the target comes from, and what to beware of
-    rows: tuple
+    notes: tuple[str, ...]  # sentences: where the target comes from, and what to beware of
+    rows: tuple[dict[str, Any], ...]
 
-    def text(self):
+    def text(self) -> str:
         """Return the notes and two tables: how accurate the runs are, and what they paid."""
         accuracy, share = quantities.accuracy, quantities.share
         rows = [("run", "algorithm", "status", "rounds", "final", "best")]
@@ -48,16 +52,17 @@ class Comparison:
             lines += quantities.columns(rows, right, quantities.WIDTH, joined={5, 7})
         return "\n".join([*lines, *self.remarks()])
 
-    def remarks(self):
+    def remarks(self) -> list[str]:
         """Return the notes as lines, behind an empty line; nothing if there are none."""
         lines = [line for note in self.notes for line in quantities.paragraph(note)]
         return ["", *lines] if lines else []
 
 
 BYTES = ("bytes_up_to", "bytes_down_to", "bytes_to")
+PAID = ("rounds_to", *BYTES, "seconds_to")
 
 
-def compare(runs, target=None):
+def compare(runs: Sequence[Run], target: float | None = None) -> Comparison:
     """Return the Comparison of Runs; target None asks for the highest that all of them reach.
 
     Raises ConfigError for a target outside 0 to 1, or no run.
@@ -78,10 +83,9 @@ def compare(runs, target=None):
     return Comparison(target, tuple(notes), tuple(rows))
 
 
-def row(run, label, target):
+def row(run: Run, label: str, target: float | None) -> dict[str, Any]:
     """Return the row of one run, without its savings."""
     found = evaluated(run)
-    reached = target is not None
     return {
         "run": label,
         "algorithm": setting(run, "algorithm", "name"),
@@ -89,21 +93,24 @@ def row(run, label, target):
         "rounds": len(run.rounds),
         "final_accuracy": float(found[-1]) if found.size else None,
         "best_accuracy": float(found.max()) if found.size else None,
-        "rounds_to": run.rounds_to(target) if reached else None,
-        "bytes_up_to": run.bytes_to(target, "up") if reached else None,
-        "bytes_down_to": run.bytes_to(target, "down") if reached else None,
-        "bytes_to": run.bytes_to(target) if reached else None,
-        "seconds_to": run.time_to(target) if reached else None,
+        **(dict.fromkeys(PAID) if target is None else paid(run, target)),
     }
 
 
-def evaluated(run):
+def paid(run: Run, target: float) -> dict[str, float | None]:
+    """Return what a run paid for a target accuracy, by PAID; None where it did not reach it."""
+    found = (run.rounds_to(target), run.bytes_to(target, "up"), run.bytes_to(target, "down"),
+             run.bytes_to(target), run.time_to(target))
+    return dict(zip(PAID, found, strict=True))
+
+
+def evaluated(run: Run) -> Reals:
     """Return the test accuracies of the rounds in which there was an evaluation."""
-    accuracy = run.rounds["test_accuracy"]
+    accuracy: Reals = run.rounds["test_accuracy"]
     return accuracy[~np.isnan(accuracy)]
 
 
-def common_target(runs):
+def common_target(runs: Sequence[Run]) -> tuple[float | None, str]:
     """Return the highest accuracy that all runs reach, cut to four decimals, and a sentence."""
     best = [evaluated(run).max(initial=-1) for run in runs]
     lowest = min(best)
@@ -119,7 +126,7 @@ def common_target(runs):
     return target, f"The target is the highest accuracy that {whom}; choose one with --target."
 
 
-def chance(run):
+def chance(run: Run) -> float:
     """Return the share of the most frequent class in the training data; 0 if it is not known."""
     counts = run.partition.sum(axis=0, dtype=np.int64)
     if counts.size == 1:  # samples drawn on demand, of classes that nobody counted
@@ -127,7 +134,7 @@ def chance(run):
     return float(counts.max(initial=0) / max(counts.sum(), 1))
 
 
-def cautions(runs):
+def cautions(runs: Sequence[Run]) -> Iterator[str]:
     """Yield a sentence for each thing that makes the runs hard to compare."""
     for section, key in (("data", "name"), ("data", "partition"), ("model", "name")):
         found = dict.fromkeys(setting(run, section, key) for run in runs)
@@ -137,18 +144,18 @@ def cautions(runs):
         yield "Beware: a run has not ended yet, or was killed."
 
 
-def setting(run, section, key, otherwise="-"):
+def setting(run: Run, section: str, key: str, otherwise: str = "-") -> str:
     """Return one configured value as text; `otherwise` if the result holds none."""
     values = run.config.get(section)
     return str(values.get(key, otherwise)) if isinstance(values, dict) else otherwise
 
 
-def saving(value, first):
+def saving(value: float | None, first: float | None) -> float | None:
     """Return the share of `first` that `value` saves (negative: costs more), None if unknown."""
     return None if value is None or not first else 1 - value / first
 
 
-def labels(runs):
+def labels(runs: Sequence[Run]) -> list[str]:
     """Return a short name for each run: its file's, with as many folders as tell them apart.
 
     The names of files that differ in their endings alone keep these.

@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from typing import Any
 
 from fedmpi.analysis.compare import labels, setting
 from fedmpi.analysis.text_tables import flat
+from fedmpi.record.reader import Run
 
 # Keys that make no other experiment: runs that differ in these alone are repeats of one.
 FREE = (
@@ -17,26 +20,26 @@ DERIVED = ("clients.cohort",)  # of the values used, those that no configuration
 EPOCHS = {"local_epochs", "local_steps"}  # without a value for either, a run takes one epoch
 
 
-def alike(runs):
+def alike(runs: Sequence[Run]) -> list[list[Run]]:
     """Return lists of Runs, each of one configuration; seeds and the keys of FREE are no part.
 
     Lists come in the order of their first runs, and so do the runs in them.
     """
-    found = {}
+    found: dict[str, list[Run]] = {}
     for run in runs:
         values = {key: value for key, value in flat(run.config) if key not in FREE}
         found.setdefault(json.dumps(values, sort_keys=True), []).append(run)
     return list(found.values())
 
 
-def names(groups):
+def names(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Return a name for each list of Runs of one configuration, all different.
 
     That is run.name where a list has one of its own; otherwise what the files' names have
     in common, a last "-seed" or "_s" aside; otherwise the first file's.
     """
-    files = iter(labels([run for group in groups for run in group]))
-    files = [[next(files) for _ in group] for group in groups]
+    shown = iter(labels([run for group in groups for run in group]))
+    files = [[next(shown) for _ in group] for group in groups]
     configured = [{setting(run, "run", "name") for run in group} for group in groups]
     chosen = []
     for number, (found, shorts) in enumerate(zip(configured, files, strict=True)):
@@ -50,7 +53,7 @@ def names(groups):
             for number, name in enumerate(chosen, 1)]
 
 
-def stem(shorts):
+def stem(shorts: Sequence[str]) -> str:
     """Return what file names have in common: "fedlp" for fedlp-seed1 and fedlp-seed2."""
     if len(shorts) == 1:
         return shorts[0]
@@ -59,7 +62,7 @@ def stem(shorts):
     return re.sub(r"([\W_]+(seed|s)[\W_]*\d*|[\W_]+)$", "", start)
 
 
-def differences(runs):
+def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Return {dotted key: [value of each Run]} for the keys in which Runs differ.
 
     None stands for a key that a run does not have or that has no value.
@@ -71,7 +74,7 @@ def differences(runs):
             if any(value != found[0] for value in found)}
 
 
-def as_toml(tree):
+def as_toml(tree: Mapping[str, Any]) -> str:
     """Return plain data (section -> key -> value) as TOML that a run can be started from.
 
     Keys without a value are left out; those of DERIVED are comments, and so is the epoch that a
@@ -90,7 +93,7 @@ def as_toml(tree):
     return "\n".join(parts) or "\n"
 
 
-def _value(value):
+def _value(value: Any) -> str:
     """One TOML value."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -1,14 +1,16 @@
 """Test accuracy over rounds, bytes and virtual seconds, as numbers and as a plot in plain text."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.analysis.compare import labels
+from fedmpi.arrays import Bools, Reals
 from fedmpi.errors import ConfigError
+from fedmpi.record.reader import Run
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # of one braille cell
@@ -19,10 +21,10 @@ class Axis:
     """What an accuracy is shown over."""
 
     title: str
-    values: Callable  # Run -> float64[R], at the end of each round
-    units: tuple  # (size, name), falling
+    values: Callable[[Run], Reals]  # Run -> float64[R], at the end of each round
+    units: quantities.Units  # (size, name), falling
 
-    def unit(self, most):
+    def unit(self, most: float) -> tuple[float, str]:
         """Return the (size, name) that suits an axis up to `most`."""
         return next((unit for unit in self.units if most >= unit[0]), self.units[-1])
 
@@ -36,7 +38,7 @@ AXES = {
 }
 
 
-def series(run, axis, column="test_accuracy"):
+def series(run: Run, axis: str, column: str = "test_accuracy") -> tuple[Reals, Reals]:
     """Return (x, y), float64[E] each: the rounds of a Run in which both have a value."""
     if axis not in AXES:
         raise ConfigError(f"axis {axis!r}: must be one of {', '.join(AXES)}")
@@ -45,7 +47,8 @@ def series(run, axis, column="test_accuracy"):
     return x[shown], y[shown]
 
 
-def text(runs, axes=tuple(AXES), width=80, height=11):
+def text(runs: Sequence[Run], axes: Iterable[str] = tuple(AXES), width: int = 80,
+         height: int = 11) -> str:
     """Return plots of all runs over each axis, one below the other, in at most `width` columns.
 
     A curve is told by its letter, so no colour is needed.
@@ -56,7 +59,8 @@ def text(runs, axes=tuple(AXES), width=80, height=11):
     return "\n\n".join([*parts, "\n".join(names)])
 
 
-def plot(curves, axis, width=80, height=11):
+def plot(curves: Sequence[tuple[Reals, Reals]], axis: Axis, width: int = 80,
+         height: int = 11) -> str:
     """Return one plot of curves [(x, y), ...] as text of height + 3 lines."""
     xs = np.concatenate([x for x, _ in curves])
     ys = np.concatenate([y for _, y in curves])
@@ -83,7 +87,7 @@ def plot(curves, axis, width=80, height=11):
     return "\n".join(lines)
 
 
-def y_range(ys):
+def y_range(ys: Reals) -> tuple[float, float]:
     """Return the lowest and highest accuracy to show: round numbers around the values."""
     low, high = float(ys.min()), float(ys.max())
     step = max(0.005, round_step((high - low) / 10))
@@ -91,7 +95,7 @@ def y_range(ys):
     return low, max(high, low + step)
 
 
-def round_step(value):
+def round_step(value: float) -> float:
     """Return the least of 1, 2, 5, 10, 20, ... (and 0.1, ...) that is at least `value`.
 
     It is 0 up to 1e-300, because smaller numbers cannot be divided, and for NaN.
@@ -102,7 +106,7 @@ def round_step(value):
     return power * next(step for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
-def draw_curve(dots, x, y):
+def draw_curve(dots: Bools, x: Reals, y: Reals) -> None:
     """Set the dots bool[h, w] of a curve with x, y in 0 to 1, in place."""
     height, width = dots.shape
     column, row = x * (width - 1), (1 - y) * (height - 1)
@@ -113,7 +117,7 @@ def draw_curve(dots, x, y):
              np.rint(np.linspace(column[i], column[j], steps)).astype(int)] = True
 
 
-def braille(dots):
+def braille(dots: Bools) -> list[str]:
     """Return dots bool[4 h, 2 w] as h lines of w braille letters, blanks where no dot is set."""
     height, width = dots.shape
     cells = dots.reshape(height // 4, 4, width // 2, 2)
@@ -121,7 +125,7 @@ def braille(dots):
     return ["".join(chr(0x2800 + code) if code else " " for code in line) for line in codes]
 
 
-def put_letters(cells, x, y, k, count):
+def put_letters(cells: list[list[str]], x: Reals, y: Reals, k: int, count: int) -> None:
     """Put the letter of curve k of `count` on it, at places where the others have none."""
     if not x.size:
         return
@@ -133,7 +137,7 @@ def put_letters(cells, x, y, k, count):
         cells[row][int(at * (2 * width - 1) + 0.5) // 2] = LETTERS[k % 26]
 
 
-def x_labels(right, unit, columns):
+def x_labels(right: float, unit: tuple[float, str], columns: int) -> str:
     """Return the line below an axis that ends at `right`: round numbers, the last with unit."""
     size, name = unit
     end = right / size

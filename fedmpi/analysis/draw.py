@@ -1,10 +1,13 @@
 """Test accuracy over rounds, bytes and virtual seconds, as one picture."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from fedmpi.analysis.compare import labels
 from fedmpi.analysis.curves import AXES, series
 from fedmpi.errors import ConfigError, ResultError, unwritable
+from fedmpi.record.reader import Run
 from fedmpi.record.whole import replacement
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -13,7 +16,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 STYLES = ("-", "--", ":", "-.")
 
 
-def draw(runs, path, target=None):
+def draw(runs: Sequence[Run], path: str, target: float | None = None) -> None:
     """Draw the accuracies of Runs over rounds, bytes and virtual seconds into a picture file.
 
     target, if given, is a thin line across. Raises ResultError without matplotlib (extra
@@ -34,17 +37,17 @@ def draw(runs, path, target=None):
     save(figure, path)
 
 
-def literal(names):
+def literal(names: Sequence[str]) -> list[str]:
     """Return names of runs as matplotlib takes them: between two dollars it would see formulas."""
     return [name.replace("$", r"\$") for name in names]
 
 
-def sheet(path, size):
+def sheet(path: str, size: tuple[float, float]) -> Any:
     """Return an empty matplotlib Figure of `size` in inches, for `path`; errors as in `draw`."""
     return figure_class(path)(figsize=size, dpi=150, layout="constrained")
 
 
-def figure_class(path):
+def figure_class(path: str) -> Any:
     """Return the Figure of matplotlib if it can draw `path`; errors as in `draw`."""
     if os.path.splitext(path)[1].lower() not in SUFFIXES:
         raise ConfigError(f"{path}: the name of a picture must end in {', '.join(SUFFIXES)}")
@@ -56,12 +59,12 @@ def figure_class(path):
     return Figure
 
 
-def draw_panel(panel, runs, axis, target):
+def draw_panel(panel: Any, runs: Sequence[Run], axis: str, target: float | None) -> list[Any]:
     """Draw all runs over one axis; return the lines, in the order of the runs."""
     curves = [series(run, axis) for run in runs]
     most = max((x.max() for x, _ in curves if x.size), default=1.0)
     size, name = AXES[axis].unit(most)
-    lines = []
+    lines: list[Any] = []
     for i, (x, y) in enumerate(curves):
         style = STYLES[i % len(STYLES)]  # so that the lines differ without colour too
         marker = "o" if x.size < 2 else ""
@@ -76,13 +79,13 @@ def draw_panel(panel, runs, axis, target):
     return lines
 
 
-def start_at_zero(panel, axis):
+def start_at_zero(panel: Any, axis: str) -> None:
     """Let the axis begin at 0, with few marks, so that those of two panels do not touch."""
     panel.set_xlim(left=0)
     panel.locator_params(axis="x", nbins=5, integer=axis == "rounds")
 
 
-def save(figure, path):
+def save(figure: Any, path: str) -> None:
     """Write the picture whole, or not at all."""
     try:
         with replacement(path) as part, open(part, "wb") as file:

@@ -6,9 +6,13 @@ own model on data with its own labels; both at the best round, also for FedAvg. 
 last evaluations stands the best one. Where all clients have the global model, so has their mean.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from fedmpi.analysis import quantities
+from fedmpi.record.reader import Run
 
 LAST = 5  # evaluations that a score is the mean of
 SCORES = {
@@ -19,11 +23,12 @@ SCORES = {
 HEAD = ("run", "saved", "score", "last", "best")
 
 
-def scores(run):
+def scores(run: Run) -> dict[str, Any]:
     """Return a dict of what a Run scores: for each of SCORES the mean of the last LAST
     evaluations and the best one, shares of 0 to 1; None where nobody evaluated. And its bytes.
     """
-    found = {"bytes": int(run.rounds["bytes_down"].sum() + run.rounds["bytes_up"].sum())}
+    sent = run.rounds["bytes_down"].sum() + run.rounds["bytes_up"].sum()
+    found: dict[str, Any] = {"bytes": int(sent)}
     whole = run.rounds["test_accuracy"]
     for name, column in SCORES.items():
         values = run.rounds[column] if column in run.rounds else np.full(len(whole), np.nan)
@@ -34,9 +39,9 @@ def scores(run):
     return found
 
 
-def text(names, found):
+def text(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of scores, a line for each run and score; differences are from run 1."""
-    rows, first = [HEAD], found[0]
+    rows, first = list[tuple[str, ...]]([HEAD]), found[0]
     for name, here in zip(names, found, strict=True):
         saved = quantities.share(1 - here["bytes"] / first["bytes"] if first["bytes"] else None)
         for number, score in enumerate(SCORES):
@@ -47,7 +52,7 @@ def text(names, found):
     return "\n".join(lines + quantities.columns(rows, {1, 3, 4}, quantities.WIDTH, joined={3, 4}))
 
 
-def _cell(here, first, score, of):
+def _cell(here: Mapping[str, Any], first: Mapping[str, Any], score: str, of: str) -> str:
     """Return a score in per cent, and its distance from the first run's."""
     if here[score] is None:
         return "-"

@@ -1,16 +1,23 @@
 """A figure for a paper: mean accuracy and its spread over seeds, in the width of its columns."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from fedmpi.analysis.configs import alike, names
 from fedmpi.analysis.curves import AXES, series
 from fedmpi.analysis.draw import COLOURS, STYLES, literal, save, sheet, start_at_zero
+from fedmpi.arrays import Reals
+from fedmpi.record.reader import Run
 
 SIZES = {1: (3.5, 5.4), 2: (7.16, 2.6)}  # inches, of a column and of a page of IEEE and ACM
 FONT = 8  # points
 
 
-def figure(runs, path, columns=2, target=None):
+def figure(
+    runs: Sequence[Run], path: str, columns: int = 2, target: float | None = None
+) -> None:
     """Draw each configuration of `runs` over rounds, bytes and virtual seconds into `path`.
 
     The line is the mean over seeds and the band one standard deviation. `columns` is 1 (three
@@ -21,7 +28,7 @@ def figure(runs, path, columns=2, target=None):
     shape = (len(AXES), 1) if columns == 1 else (1, len(AXES))
     panels = np.ravel(sheet_.subplots(*shape, sharey=True))
     groups = alike(runs)
-    lines = []
+    lines: list[Any] = []
     for panel, axis in zip(panels, AXES, strict=True):
         lines = _panel(panel, groups, axis, target)
     for panel in panels if columns == 1 else panels[:1]:
@@ -34,7 +41,7 @@ def figure(runs, path, columns=2, target=None):
     save(sheet_, path)
 
 
-def mean_curve(group, axis):
+def mean_curve(group: Sequence[Run], axis: str) -> tuple[Reals, Reals, Reals]:
     """Return (x, mean, deviation) float64[E] over the runs of a group, evaluation by evaluation.
 
     Runs of a configuration evaluate in the same rounds; the shortest run ends the curve.
@@ -46,11 +53,13 @@ def mean_curve(group, axis):
     return x, ys.mean(axis=0), ys.std(axis=0, ddof=1) if len(ys) > 1 else np.zeros(length)
 
 
-def _panel(panel, groups, axis, target):
+def _panel(
+    panel: Any, groups: Sequence[Sequence[Run]], axis: str, target: float | None
+) -> list[Any]:
     """Draw all groups over one axis; return their lines."""
     curves = [mean_curve(group, axis) for group in groups]
     size, unit = AXES[axis].unit(max((x.max() for x, *_ in curves if x.size), default=1.0))
-    lines = []
+    lines: list[Any] = []
     for i, (x, y, deviation) in enumerate(curves):
         colour = COLOURS[i % len(COLOURS)]
         lines += panel.plot(x / size, y, STYLES[i % len(STYLES)], color=colour, lw=1.2)

@@ -1,20 +1,23 @@
 """A partition in words and as a figure: who holds what."""
 
+from typing import Any
+
 import numpy as np
 
 from fedmpi.analysis.draw import save, sheet
+from fedmpi.arrays import AnyArray, Integers, Reals
 
 COLUMNS = 1000  # clients drawn one by one; more are drawn in groups of neighbours
 BLOCK = 8192  # clients whose mixes are computed at a time: their shares fit in a cache
 IN_ORDER = 200  # clients drawn in the order of their numbers; more are sorted
 
 
-def text(counts):
+def text(counts: Integers) -> list[str]:
     """Return the lines of `rows` as text in two columns, for a terminal."""
     return [f"{what:<20}{value}" for what, value in rows(counts)]
 
 
-def rows(counts):
+def rows(counts: Integers) -> list[tuple[str, str]]:
     """Return pairs (what, value) of text that describe int64[K, classes] counts.
 
     The entropy of a client's labels is given in "effective classes", exp(H): 1 for a
@@ -43,7 +46,7 @@ def rows(counts):
     ]
 
 
-def mixes(held, overall):
+def mixes(held: Integers, overall: Reals) -> tuple[Integers, Reals, Reals]:
     """Return (classes, entropy, distance to iid) of int64[k, classes] of clients with samples."""
     present = held > 0
     share = held / held.sum(axis=1, keepdims=True)
@@ -51,12 +54,12 @@ def mixes(held, overall):
     return present.sum(axis=1), entropy, np.abs(share - overall).sum(axis=1) / 2
 
 
-def _spread(values, form):
+def _spread(values: AnyArray, form: str) -> str:
     low, mid, high = (form.format(v) for v in (values.min(), np.median(values), values.max()))
     return f"{low} / {mid} / {high}  (min / median / max)"
 
 
-def draw(counts, path, title=""):
+def draw(counts: Integers, path: str, title: str = "") -> None:
     """Draw int64[K, classes] counts to a picture file: sizes above, label shares below.
 
     One column for each client; white is none, and the colours are spread by the square
@@ -83,7 +86,7 @@ def draw(counts, path, title=""):
     save(figure, path)
 
 
-def columns_of(counts, most=COLUMNS):
+def columns_of(counts: Integers, most: int = COLUMNS) -> tuple[Reals, int]:
     """Return float64[columns, classes] to draw, and how many clients a column stands for.
 
     At most `most` columns, in the order that `draw` describes.
@@ -96,14 +99,14 @@ def columns_of(counts, most=COLUMNS):
     return np.add.reduceat(counts, starts) / clients[:, None], step
 
 
-def order(clients, step, classes):
+def order(clients: int, step: int, classes: int) -> str:
     """Return the title of the axis of `clients`, of which a column shows `step`."""
     by = "size" if classes == 1 else "largest class, then by size"
     label = "client" if clients <= IN_ORDER else f"clients, sorted by {by}"
     return label + (f" (means of {step})" if step > 1 else "")
 
 
-def _draw_sizes(axes, sizes, edges):
+def _draw_sizes(axes: Any, sizes: Reals, edges: Reals) -> None:
     """Draw how many samples each column's client holds."""
     axes.stairs(sizes, edges, fill=True, color="#4c6a92")
     axes.spines[["top", "right"]].set_visible(False)
@@ -113,7 +116,7 @@ def _draw_sizes(axes, sizes, edges):
     axes.grid(axis="y", alpha=0.3)
 
 
-def _draw_shares(figure, top, axes, columns, edges):
+def _draw_shares(figure: Any, top: Any, axes: Any, columns: Reals, edges: Reals) -> None:
     """Draw the shares of the classes, float64[columns, classes], below the axes `top`."""
     from matplotlib.colors import PowerNorm  # after sheet, which knows what to say without it
 

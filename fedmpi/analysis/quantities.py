@@ -2,16 +2,21 @@
 
 import math
 import textwrap
+from collections.abc import Container, Sequence
+from typing import TypeAlias
 
-BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
-FLOPS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"),
+Units: TypeAlias = tuple[tuple[float, str], ...]
+"""(size, name) of each, the largest first."""
+
+BYTES: Units = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
+FLOPS: Units = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"),
          (1, "FLOP"))
 WIDTH = 80  # letters of a line of a terminal
 BESIDE = 40  # letters of a line of a table beside a long name
-SECONDS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
+SECONDS: Units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
 
 
-def quantity(value, units):
+def quantity(value: float | None, units: Units) -> str:
     """Return `value` in the largest of `units` ((size, name), falling) that it reaches."""
     if value is None or not math.isfinite(value):
         return "-"
@@ -21,12 +26,12 @@ def quantity(value, units):
     return f"{digits(value / units[-1][0])} {units[-1][1]}" if value else f"0 {base(units)}"
 
 
-def base(units):
+def base(units: Units) -> str:
     """Return the name of the unit of size 1."""
     return next(name for size, name in units if size == 1)
 
 
-def digits(value):
+def digits(value: float) -> str:
     """Return a number with three digits, and no more zeros than needed: 1.5, 20, 312."""
     if abs(value) >= 999.5:
         return f"{value:.0f}"
@@ -34,36 +39,41 @@ def digits(value):
     return text if "e" not in text else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-def in_bytes(value):
+def in_bytes(value: float | None) -> str:
     """Return a number of bytes, such as "1.24 MB"; "-" for None."""
     return quantity(value, BYTES)
 
 
-def in_seconds(value):
+def in_seconds(value: float | None) -> str:
     """Return a duration given in seconds, such as "2.5 h"; "-" for None."""
     return quantity(value, SECONDS)
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Return seconds as a person says them, such as "2 h 5 min"."""
-    minutes, seconds = divmod(round(seconds), 60)
+    minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
-def share(value):
+def share(value: float | None) -> str:
     """Return a share as per cent, such as "25 %"; "-" for None."""
     return "-" if value is None else f"{digits(100 * value)} %"
 
 
-def accuracy(value):
+def accuracy(value: float | None) -> str:
     """Return an accuracy with four decimals; "-" for None and NaN."""
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
-def columns(rows, right=(), most=None, joined=()):
+def columns(
+    rows: Sequence[Sequence[str]],
+    right: Container[int] = (),
+    most: int | None = None,
+    joined: Container[int] = (),
+) -> list[str]:
     """Return rows of texts (the first is the head) as aligned lines.
 
     `right` holds the indices of the columns whose texts end, rather than begin, together. Where
@@ -71,7 +81,7 @@ def columns(rows, right=(), most=None, joined=()):
     the first column again; a column of `joined` stays with the column before it.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
+    lines: list[str] = []
     for shown in _parts(widths, most, joined):
         lines += [""] if lines else []
         for row in rows:
@@ -81,23 +91,23 @@ def columns(rows, right=(), most=None, joined=()):
     return lines
 
 
-def _parts(widths, most, joined):
+def _parts(widths: list[int], most: int | None, joined: Container[int]) -> list[list[int]]:
     """Return lists of columns, each with column 0, whose lines have at most `most` letters.
 
     Beside a long name in column 0 there is room for BESIDE letters more.
     """
-    most = math.inf if most is None else max(most, widths[0] + BESIDE)
+    limit = math.inf if most is None else max(most, widths[0] + BESIDE)
     parts = [[0]]
     for start in (i for i in range(1, len(widths)) if i not in joined):
         end = next((i for i in range(start + 1, len(widths)) if i not in joined), len(widths))
         new = list(range(start, end))
         length = sum(widths[i] + 2 for i in parts[-1] + new) - 2
-        if length > most and len(parts[-1]) > 1:
+        if length > limit and len(parts[-1]) > 1:
             parts.append([0])
         parts[-1] += new
     return parts
 
 
-def paragraph(text):
+def paragraph(text: str) -> list[str]:
     """Return the lines of a sentence, of at most WIDTH letters where its words permit that."""
     return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class SeedSpread:
     deviation: float | None
 
     @classmethod
-    def of(cls, values):
+    def of(cls, values: Sequence[float | None]) -> "SeedSpread | None":
         """Return the SeedSpread of numbers; None if there is none, or if one of them is None."""
         if not values or None in values:
             return None
@@ -51,7 +51,7 @@ def rows(runs: Sequence[Run], target: float | None = None) -> list[dict[str, Any
     of the final accuracy against the first configuration, over the seeds that both have; None
     for the first, and where fewer than two seeds are the same.
     """
-    groups, found = alike(runs), []
+    groups, found = alike(runs), list[dict[str, Any]]()
     first = final_by_seed(groups[0]) if groups else {}
     for name, group in zip(names(groups), groups, strict=True):
         finals = final_by_seed(group)
@@ -67,11 +67,11 @@ def rows(runs: Sequence[Run], target: float | None = None) -> list[dict[str, Any
     return found
 
 
-def _paid(group, target):
+def _paid(group: Sequence[Run], target: float | None) -> dict[str, Any]:
     """What the runs of a group paid for the target, as SeedSpreads, and how many reached it."""
     if target is None:
         return {"reached": None} | dict.fromkeys(MEASURES)
-    values = {
+    values: dict[str, list[float | None]] = {
         "rounds_to": [run.rounds_to(target) for run in group],
         "bytes_to": [run.bytes_to(target) for run in group],
         "seconds_to": [run.time_to(target) for run in group],
@@ -80,7 +80,7 @@ def _paid(group, target):
     return {"reached": reached} | {name: SeedSpread.of(value) for name, value in values.items()}
 
 
-def final_by_seed(group):
+def final_by_seed(group: Sequence[Run]) -> dict[int, float]:
     """Return {seed: last test accuracy} of evaluated runs; of two with one seed, the last given."""
     found = {}
     for run in group:
@@ -90,31 +90,33 @@ def final_by_seed(group):
     return found
 
 
-def _repeated(group):
+def _repeated(group: Sequence[Run]) -> list[int]:
     """Return the seeds that more than one run of a group has."""
     counts = Counter(map(seed_of, group))
     return sorted(seed for seed, count in counts.items() if count > 1)
 
 
-def seed_of(run):
+def seed_of(run: Run) -> int:
     """Return the seed of a run; 0 if its configuration holds none."""
     values = run.config.get("run")
     seed = values.get("seed") if isinstance(values, dict) else None
     return seed if isinstance(seed, int) else 0
 
 
-def paired(ours, theirs):
+def paired(
+    ours: Mapping[int, float], theirs: Mapping[int, float]
+) -> tuple[float, float] | None:
     """Return (mean, half width) of ours - theirs over common seeds, at 95 % by Student's t."""
     seeds = sorted(set(ours) & set(theirs))
     spread = SeedSpread.of([ours[seed] - theirs[seed] for seed in seeds])
-    if spread is None or spread.count < 2:
+    if spread is None or spread.deviation is None:
         return None
     freedom = spread.count - 1
     quantile = STUDENT[freedom - 1] if freedom <= len(STUDENT) else NORMAL
     return spread.mean, quantile * spread.deviation / math.sqrt(spread.count)
 
 
-def text(found, target=None):
+def text(found: Sequence[Mapping[str, Any]], target: float | None = None) -> str:
     """Return the rows as a table: a line for each configuration."""
     head = ["configuration", "runs", "final accuracy", f"against {found[0]['name']}"]
     head += [] if target is None else ["reached", "rounds", "sent", "saved", "virtual"]
@@ -143,15 +145,15 @@ def text(found, target=None):
     return "\n".join(quantities.columns(lines, right, quantities.WIDTH, joined={7}) + notes)
 
 
-def _accuracy(spread):
+def _accuracy(spread: SeedSpread | None) -> str:
     if spread is None:
         return "-"
     return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
 
 
-def _difference(difference):
+def _difference(difference: tuple[float, float] | None) -> str:
     return "-" if difference is None else f"{difference[0]:+.4f} ± {difference[1]:.4f}"
 
 
-def _mean(spread, show):
+def _mean(spread: SeedSpread | None, show: Callable[[float], str]) -> str:
     return "-" if spread is None else show(spread.mean)

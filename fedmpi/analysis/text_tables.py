@@ -3,19 +3,28 @@
 import difflib
 import json
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fedmpi.analysis import quantities
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ConfigError
 from fedmpi.record import schema
+from fedmpi.record.reader import Run
+from fedmpi.record.table import Table
 
 BLOCK = 16_384  # rows that are objects of Python at a time
 FORMATS = ("tsv", "csv", "json")
+Form: TypeAlias = Callable[[Any], str]
+"""What gives a value of a column as text."""
 
 
-def table(run, *, clients=False, columns=None, format="tsv"):
+def table(
+    run: Run, *, clients: bool = False, columns: Sequence[str] | None = None, format: str = "tsv"
+) -> Iterator[str]:
     """Yield the lines of the table of rounds, or of clients, of a Run.
 
     columns: names in the wanted order, None for all. format: "tsv" or "csv" with a head, or
@@ -26,14 +35,14 @@ def table(run, *, clients=False, columns=None, format="tsv"):
         raise ConfigError(f"format {format!r}: must be one of {', '.join(FORMATS)}")
     source = run.clients if clients else run.rounds
     names = check_columns(source, columns)
-    columns = [source[name] for name in names]
-    forms = [_status if clients and name == "status" else str for name in names]
+    found = [source[name] for name in names]
+    forms: list[Form] = [_status if clients and name == "status" else str for name in names]
     if format == "json":
-        return _json_lines(names, _rows(columns, list(map(_in_json, columns, forms))))
-    return _separated_lines(names, _rows(columns, forms), "\t" if format == "tsv" else ",")
+        return _json_lines(names, _rows(found, list(map(_in_json, found, forms))))
+    return _separated_lines(names, _rows(found, forms), "\t" if format == "tsv" else ",")
 
 
-def check_columns(source, columns):
+def check_columns(source: Table, columns: Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of the columns to show; raises ConfigError with the nearest name."""
     if columns is None:
         return source.columns
@@ -47,27 +56,28 @@ def check_columns(source, columns):
     return tuple(columns)
 
 
-def _rows(columns, forms):
+def _rows(columns: Sequence[AnyArray], forms: Sequence[Form]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of columns as tuples of text; only those of a block are texts at a time."""
     for start in range(0, len(columns[0]), BLOCK):
         blocks = [column[start : start + BLOCK] for column in columns]
         yield from zip(*map(_values, blocks, forms), strict=True)
 
 
-def _values(values, form):
+def _values(values: AnyArray, form: Form) -> list[str]:
     """Return an array as a list of texts; `form` is called once for each of its equal values."""
     bits, places = np.unique(values.view(f"u{values.itemsize}"), return_inverse=True)
     if 2 * len(bits) > len(values):
         return list(map(form, values.tolist()))
-    return np.array(list(map(form, bits.view(values.dtype).tolist())), object)[places].tolist()
+    texts = list(map(form, bits.view(values.dtype).tolist()))
+    return [texts[place] for place in places.tolist()]
 
 
-def _status(code):
+def _status(code: int) -> str:
     """Return the word of a status, or its number if the schema does not know it."""
     return dict(enumerate(schema.CLIENT_STATUS)).get(code, str(code))
 
 
-def _in_json(column, form):
+def _in_json(column: AnyArray, form: Form) -> Form:
     """Return the function that gives a value of a column as JSON; `form` gives it as text."""
     if form is not str:
         return lambda value: json.dumps(form(value))
@@ -76,12 +86,14 @@ def _in_json(column, form):
     return str
 
 
-def _separated_lines(names, rows, separator):
+def _separated_lines(
+    names: Sequence[str], rows: Iterable[tuple[str, ...]], separator: str
+) -> Iterator[str]:
     yield separator.join(names)
     yield from map(separator.join, rows)
 
 
-def _json_lines(names, rows):
+def _json_lines(names: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     pairs = ", ".join(json.dumps(name).replace("%", "%%") + ": %s" for name in names)
     form, line = "{" + pairs + "}", ""
     yield "["
@@ -94,13 +106,13 @@ def _json_lines(names, rows):
     yield "]"
 
 
-def as_json(value, indent=2):
+def as_json(value: Any, indent: int = 2) -> str:
     """Return a value as JSON; dataclasses become objects, and NaN and infinity become null."""
     text = json.dumps(value, default=asdict)
     return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=indent)
 
 
-def info_text(run):
+def info_text(run: Run) -> str:
     """Return what the run is and where it stands, one line for each thing."""
     info = run.info()
     shown = {
@@ -121,13 +133,13 @@ def info_text(run):
     return "\n".join(quantities.columns(rows))
 
 
-def core_names(numbers):
+def core_names(numbers: int | list[int]) -> list[str]:
     """Return the core that each rank ran on in words: "core 0" is the first, "-" an unknown one."""
     numbers = numbers if isinstance(numbers, list) else [numbers]
     return ["-" if number == -1 else f"core {number}" for number in numbers]
 
 
-def flat(tree, prefix=""):
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted name, value) for all leaves of nested dicts."""
     for name, value in tree.items():
         if isinstance(value, dict):
@@ -136,7 +148,7 @@ def flat(tree, prefix=""):
             yield f"{prefix}{name}", value
 
 
-def _plain(value):
+def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
     if isinstance(value, bool):

@@ -7,12 +7,15 @@ value of its accuracy. Times are those of the run, from its start and `wall_time
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from fedmpi.analysis import text_tables
 from fedmpi.analysis.compare import setting
 from fedmpi.errors import ResultError
+from fedmpi.record.reader import Run
+from fedmpi.record.sign import Out
 
 EXTRA = "pip install 'fedmpi[trackers]'"
 BATCH = 500  # metrics that MLflow takes at once, below its limit of 1,000
@@ -20,7 +23,7 @@ UNADDRESSED = set("#%?")  # have a meaning in the address of MLflow's database
 LONGEST = 6000  # characters of a value among MLflow's parameters
 
 
-def export(runs, kind, folder):
+def export(runs: Sequence[Run], kind: str, folder: Out) -> list[str]:
     """Write Runs as `kind`, a key of KINDS, below `folder`; return the paths of what was written.
 
     Each run gets a folder named like its file. Raises ResultError: a folder that exists already,
@@ -47,7 +50,7 @@ def export(runs, kind, folder):
     return [str(place if kind != "mlflow" else folder) for place in places]
 
 
-def scalars(run):
+def scalars(run: Run) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Yield (step, seconds since 1970, {column: number}) of every round, without NaN."""
     begin = datetime.fromisoformat(run.created).timestamp()
     columns = {name: run.rounds[name].tolist() for name in run.rounds if name != "round"}
@@ -56,9 +59,9 @@ def scalars(run):
         yield i + 1, begin + row.get("wall_time", 0.0), row
 
 
-def parameters(run):
+def parameters(run: Run) -> dict[str, float | str | bool]:
     """Return {"section.key": number, text or bool} of the configuration; lists become JSON."""
-    found = {}
+    found: dict[str, float | str | bool] = {}
     for key, value in text_tables.flat(run.config):
         if value is not None:
             known = isinstance(value, bool | int | float | str)
@@ -66,7 +69,7 @@ def parameters(run):
     return found
 
 
-def to_csv(run, place):
+def to_csv(run: Run, place: Path) -> None:
     """Write rounds.csv, clients.csv, config.json and info.json."""
     place.mkdir(parents=True)
     for name, clients in (("rounds", False), ("clients", True)):
@@ -76,7 +79,7 @@ def to_csv(run, place):
     (place / "info.json").write_text(text_tables.as_json(run.info(), 1), "utf-8")
 
 
-def to_tensorboard(run, place):
+def to_tensorboard(run: Run, place: Path) -> None:
     """Write an event file with a scalar for each column, the configuration and its parameters."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -94,7 +97,7 @@ def to_tensorboard(run, place):
     writer.close()
 
 
-def to_mlflow(run, place):
+def to_mlflow(run: Run, place: Path) -> None:
     """Add a run to the database mlflow.db beside `place`, with parameters and metrics."""
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
@@ -121,7 +124,7 @@ def to_mlflow(run, place):
     client.set_terminated(key, status, metrics[-1].timestamp if metrics else begin)
 
 
-def to_wandb(run, place):
+def to_wandb(run: Run, place: Path) -> None:
     """Write an offline run of Weights & Biases, which `wandb sync` uploads."""
     import wandb
 
@@ -137,7 +140,7 @@ def to_wandb(run, place):
     wandb.teardown()  # returns when the file is whole
 
 
-def _missing(value):
+def _missing(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 

@@ -8,11 +8,15 @@ that is the length of the encoded messages, which the first column of `text` sho
 d is the number of coordinates of the model, s_t the sparsity that a run's schedule wants.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fedmpi.analysis import quantities
+from fedmpi.arrays import AnyArray, Bools, Integers, Reals
+from fedmpi.record.reader import Run
 from fedmpi.record.source import reading
 from fedmpi.sparsity import cubic
 
@@ -34,20 +38,20 @@ class Traffic:
     arrays with two dimensions or more, which is what masks speak of.
     """
 
-    down: np.ndarray
-    up: np.ndarray
-    clients: np.ndarray
-    sizes: np.ndarray
-    learned: np.ndarray
+    down: Reals
+    up: Reals
+    clients: Integers
+    sizes: Integers
+    learned: Integers
     weights: int
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of coordinates, d."""
         return int(self.sizes.sum())
 
 
-def traffic(run):
+def traffic(run: Run) -> Traffic | None:
     """Return the Traffic of a Run; None if it has no rounds, or no weights yet."""
     if run.weights_sha256 is None or not len(run.rounds):
         return None
@@ -63,7 +67,7 @@ def traffic(run):
     )
 
 
-def view(run):
+def view(run: Run) -> dict[str, Any] | None:
     """Return a dict of what each convention counts for a Run; None for one that has no weights.
 
     bytes: encoded messages, both directions, the whole run; fedlp: see below, and so on.
@@ -87,7 +91,7 @@ def view(run):
         }
 
 
-def inference(run):
+def inference(run: Run) -> float | None:
     """Return the FLOPs of one sample through the global model, two for each multiply-add.
 
     As the methods for inference count it, ADP above all: a pruned weight or a closed channel
@@ -99,7 +103,7 @@ def inference(run):
     return None if np.isnan(last) else last
 
 
-def fedlp(sent):
+def fedlp(sent: Traffic) -> float:
     """Return the parameters that a client receives and sends in a round, on average.
 
     Learned parameters count, normalisation's scale and shift among them; its running
@@ -109,7 +113,7 @@ def fedlp(sent):
     return float(((sent.down + sent.up) * share).sum() / max(sent.clients.sum(), 1))
 
 
-def feddip(run, sent):
+def feddip(run: Run, sent: Traffic) -> float:
     """Return Mebibits of a whole run, both directions: 32 (1 - s) d for each client and round.
 
     FedDIP is charged s_t on the way down, whatever its mask holds, and 0 on the way up;
@@ -119,9 +123,9 @@ def feddip(run, sent):
     down, up = sent.down.sum(axis=1), sent.up.sum(axis=1)
     keys = _keys(run)
     if keys.get("name") == "feddip":
-        rounds, planned = np.arange(len(down)), run.config["run"]["rounds"]
-        wanted = cubic(rounds, planned, keys["start"], keys["end"])
-        down = (1 - wanted) * sent.size * sent.clients
+        planned, start, end = run.config["run"]["rounds"], keys["start"], keys["end"]
+        wanted = [cubic(number, planned, start, end) for number in range(len(down))]
+        down = (1 - np.array(wanted)) * sent.size * sent.clients
     bits = BITS * (down.sum() + up.sum())
     if keys.get("name") == "prunefl":
         bits += (BITS + 4) * sent.size * run.population
@@ -129,7 +133,7 @@ def feddip(run, sent):
     return float(bits / 2**20)
 
 
-def feddst(run, sent):
+def feddst(run: Run, sent: Traffic) -> tuple[float, float]:
     """Return (down, up): kilobits of a client in a round, on average.
 
     Values cost 32 bits and a mask one for each weight, when it changed: on the way down in
@@ -147,7 +151,7 @@ def feddst(run, sent):
     return float(down.sum() / total), float(up.sum() / total)
 
 
-def lotteryfl(run, sent):
+def lotteryfl(run: Run, sent: Traffic) -> float | None:
     """Return the share of the weights that clients hold and send, the mean over clients.
 
     Biases, normalisation and masks are free where a method masks weights. None without rows of
@@ -160,18 +164,18 @@ def lotteryfl(run, sent):
     return float(kept.mean()) if kept.size else None
 
 
-def lg_fedavg(run):
+def lg_fedavg(run: Run) -> float | None:
     """Return the share of the parameters that clients send, the mean over clients, or None."""
     kept = _kept(run)
     return float(kept.mean()) if kept.size else None
 
 
-def text(names, views):
+def text(names: Sequence[str], views: Sequence[Mapping[str, Any] | None]) -> str:
     """Return the table of views, a line for each run."""
-    rows = [HEAD, UNITS]
+    rows: list[tuple[str, ...]] = [HEAD, UNITS]
     first = (views[0] or {}).get("inference") if views else None
     for name, found in zip(names, views, strict=True):
-        cells = ("-",) * (len(HEAD) - 1)
+        cells: tuple[str, ...] = ("-",) * (len(HEAD) - 1)
         if found is not None:
             cells = (
                 quantities.in_bytes(found["bytes"]), f"{found['fedlp']:.0f}",
@@ -187,30 +191,30 @@ def text(names, views):
     return "\n".join(lines + quantities.columns(rows, right, quantities.WIDTH, joined))
 
 
-def _share(value):
+def _share(value: float | None) -> str:
     """Return a share with three decimals, "-" for None."""
     return "-" if value is None else f"{value:.3f}"
 
 
-def _inference_cells(flops, first):
+def _inference_cells(flops: float | None, first: float | None) -> tuple[str, str]:
     """Return what the table shows of inference: MFLOPs, and the share saved against `first`."""
     if flops is None:
         return "-", "-"
     return quantities.digits(flops / 1e6), quantities.share(1 - flops / first if first else None)
 
 
-def _keys(run):
+def _keys(run: Run) -> dict[str, Any]:
     keys = run.config.get("algorithm")
     return keys if isinstance(keys, dict) else {}
 
 
-def _kept(run):
+def _kept(run: Run) -> Reals:
     """float64[n]: the share of the model that each client sent that sent anything of it."""
-    kept = run.clients["kept"]
+    kept: Reals = run.clients["kept"]
     return kept[kept > 0]
 
 
-def _moves(keys, rounds):
+def _moves(keys: Mapping[str, Any], rounds: int) -> Bools:
     """bool[R]: the rounds at whose end a method may change its mask."""
     number = np.arange(rounds)
     moved = np.zeros(rounds, bool)
@@ -221,22 +225,24 @@ def _moves(keys, rounds):
     return moved
 
 
-def _after(moved):
+def _after(moved: Bools) -> Bools:
     """bool[R]: the rounds that follow `moved` ones."""
     return np.concatenate(([False], moved[:-1]))
 
 
-def _by_layer(arrays, names):
+def _by_layer(
+    arrays: Mapping[str, AnyArray], names: Sequence[str]
+) -> tuple[Integers, Integers]:
     """Return (coordinates, learned coordinates), int64[L] each.
 
     Arrays come in the order of the layers; a layer begins with the array that bears its name,
     and those joined to it, such as normalisation, follow.
     """
-    sizes, layer = np.zeros((2, len(names)), np.int64), 0
+    sizes, learned, layer = *np.zeros((2, len(names)), np.int64), 0
     for name, array in arrays.items():
         owner = name.rpartition(".")[0]
         while layer + 1 < len(names) and owner in names[layer + 1 :]:
             layer += 1
-        sizes[0, layer] += array.size
-        sizes[1, layer] += array.size * (not name.endswith(STATISTICS))
-    return sizes
+        sizes[layer] += array.size
+        learned[layer] += array.size * (not name.endswith(STATISTICS))
+    return sizes, learned
