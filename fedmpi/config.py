@@ -166,8 +166,7 @@ class ServerSection(Section):
 
     @model_validator(mode="after")
     def _average_takes_no_keys(self) -> "ServerSection":
-        fields = type(self).model_fields.items()
-        given = [key for key, field in fields if getattr(self, key) != field.default]
+        given = [k for k, f in type(self).model_fields.items() if getattr(self, k) != f.default]
         if self.optimizer == "average" and given:
             raise ValueError(f"{given[0]} does not apply to optimizer = 'average'; remove it")
         return self
@@ -239,8 +238,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _cells_know_all_messages(self) -> "Config":
-        traced = self.devices.trace is not None
-        if self.devices.cell_mbit_s is not None and (self.schedule.mode != "sync" or traced):
+        if self.devices.cell_mbit_s and (self.schedule.mode != "sync" or self.devices.trace):
             raise ValueError(
                 'devices.cell_mbit_s: needs schedule.mode = "sync" and no devices.trace: else who '
                 "is late depends on what others send, which is not known where it is simulated"
