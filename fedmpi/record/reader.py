@@ -60,11 +60,12 @@ class Run:
             self.metric_names = tuple(names)
             columns += tuple(map(schema.metric_column, names))
             self.rounds = Table(source, "rounds", columns, root["rounds"])
-            columns = schema.known(schema.CLIENTS, self.schema)
-            self.clients = Table(source, "clients", columns)
+            self.clients = Table(source, "clients", schema.known(schema.CLIENTS, self.schema))
             columns = schema.known(schema.PHASE_COLUMNS, self.schema)
             self.phases = Table(source, "phases", columns, root["rounds"])
             self.layers = Table(source, "layers", schema.LAYERS, root["rounds"])
+            for column in schema.EVENTS:  # a run that goes on adds to them
+                source.shape(column.path, column.dtype)
         except BaseException:
             source.close()
             raise
@@ -117,8 +118,7 @@ class Run:
     @cached_property
     def partition(self) -> AnyArray:
         """int32[N, classes]: the samples of each client, by class."""
-        counts: AnyArray = self._source.read("partition/counts", "<i4")
-        return counts
+        return self._source.read("partition/counts", "<i4")
 
     @property
     def population(self) -> int:

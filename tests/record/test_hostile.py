@@ -8,6 +8,7 @@ import pytest
 
 from fedmpi.errors import ResultError
 from fedmpi.record import reader
+from fedmpi.record.writer import Writer
 from tests.record import sample
 
 
@@ -231,6 +232,13 @@ def test_hostile_configuration(path, text):
         del file["config/resolved"]
         file["config/resolved"] = np.bytes_(text)
     refused(path, "damaged")
+
+
+def test_a_result_without_events_is_damaged_and_not_continued(path):
+    with h5py.File(path, "r+") as file:
+        del file["events"]
+    with pytest.raises(ResultError, match="damaged, .*/events/time is missing"):
+        Writer.reopen(path, 3)
 
 
 def test_events_of_unequal_length(path):
