@@ -10,6 +10,7 @@ from fedmpi import flops, returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Integers, Reals, State, Vector
 from fedmpi.config import Config
+from fedmpi.errors import DataError
 from fedmpi.exchange import Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.data import Dataset
@@ -161,9 +162,12 @@ class Experiment:
         """The Partition of the test samples over the clients, by the labels that each holds."""
         data, classes = self.dataset, self.dataset.classes
         if isinstance(self.partition, Drawn):
-            found: Partition = from_owner(data.groups_test, len(self.sizes))
-            return found
+            if data.groups_test is None:
+                raise DataError(
+                    f"{data.name}: its clients draw their samples, and nobody knows whose the test "
+                    "samples are; give group_test to Dataset.drawn"
+                )
+            return from_owner(data.groups_test, len(self.sizes))
         rng = rng_for(self.config.run.seed, "test-split")
         test = (data.y_test, data.groups_test)
-        split: Partition = held_out(self.partition, data.y_train, test, classes, rng)
-        return split
+        return held_out(self.partition, data.y_train, test, classes, rng)

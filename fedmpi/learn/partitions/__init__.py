@@ -5,9 +5,13 @@ that draws from the given generator alone, so the same seed gives the same split
 number of ranks.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from fedmpi import named
+from fedmpi.arrays import Integers
 from fedmpi.errors import ConfigError
 from fedmpi.learn.partitions import partition_keys
 from fedmpi.learn.partitions.drawn import Drawn, drawn
@@ -60,7 +64,10 @@ PARTITIONS = Registry(
 )
 
 
-def split(name, labels, groups, clients, options, rng):
+def split(
+    name: str, labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Return who holds what.
 
     Parameters
@@ -97,13 +104,14 @@ def split(name, labels, groups, clients, options, rng):
             f"clients.number = {clients}: must be from 1 to {len(labels)}, the number of samples"
         )
     if ":" not in name:
-        return entry.make(labels, groups, clients, options, rng)
+        found: Partition = entry.make(labels, groups, clients, options, rng)
+        return found
     with named.blamed(f"data.partition = {name!r}"), seeded_generators(0):
         owner = entry.make(labels, groups, clients, rng, **options)
     return _of_own(owner, name, len(labels), clients)
 
 
-def _of_own(owner, name, samples, clients):
+def _of_own(owner: Any, name: str, samples: int, clients: int) -> Partition:
     """Return the Partition of what the user's function returned, int64[N], or raise ConfigError."""
     owner = np.asarray(owner)
     if owner.shape != (samples,) or owner.dtype.kind not in "iu":

@@ -7,13 +7,20 @@ Neural Networks", ICML 2019; Q. Li et al., "Federated Learning on Non-IID Data S
 here the richest clients give the missing samples to the poorest, once.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from fedmpi.learn.partitions.partition import from_owner
+from fedmpi.arrays import Bools, Integers, Reals
+from fedmpi.learn.partitions.partition import Partition, from_owner
 from fedmpi.learn.partitions.repair import at_least, check_minimum
 
 
-def dirichlet(labels, groups, clients, options, rng):
+def dirichlet(
+    labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Spread each class by Dirichlet proportions; all samples are used.
 
     Options
@@ -40,13 +47,12 @@ def dirichlet(labels, groups, clients, options, rng):
     return from_owner(at_least(owner, clients, options["min_samples"], rng), clients)
 
 
-def _apportion(share, size, otherwise):
+def _apportion(share: Reals, size: int, otherwise: Bools) -> Integers:
     """Return int64[K] that adds up to `size` in proportion to share float64[K].
 
     Where no share is left, the clients of `otherwise`, bool[K], share alike.
     """
-    if not share.sum() > 0:
-        share = otherwise
-    edges = np.cumsum(share, dtype=np.float64)
-    bounds = np.rint(edges / edges[-1] * size).astype(np.int64)
+    held = share if share.sum() > 0 else otherwise
+    edges = np.cumsum(held, dtype=np.float64)
+    bounds: Integers = np.rint(edges / edges[-1] * size).astype(np.int64)
     return np.diff(bounds, prepend=0)

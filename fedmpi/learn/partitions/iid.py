@@ -1,11 +1,18 @@
 """Every client draws from the same pot."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from fedmpi.learn.partitions.partition import even_cuts, from_owner
+from fedmpi.arrays import Integers
+from fedmpi.learn.partitions.partition import Partition, even_cuts, from_owner
 
 
-def iid(labels, groups, clients, options, rng):
+def iid(
+    labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Deal all samples at random; client sizes differ by at most one."""
     owner = np.empty(len(labels), np.int64)
     owner[rng.permutation(len(labels))] = np.repeat(

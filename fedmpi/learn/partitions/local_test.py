@@ -2,11 +2,15 @@
 
 import numpy as np
 
-from fedmpi.learn.partitions.partition import from_owner
+from fedmpi.arrays import Integers
+from fedmpi.learn.partitions.partition import Partition, from_owner
 from fedmpi.learn.partitions.shards import by_label
 
 
-def held_out(partition, train, test, classes, rng):
+def held_out(
+    partition: Partition, train: Integers, test: tuple[Integers, Integers | None], classes: int,
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Return the Partition of the test samples over the clients of `partition`.
 
     A client with a natural group gets the test samples of that group. Otherwise each class
@@ -44,7 +48,7 @@ def held_out(partition, train, test, classes, rng):
     return from_owner(owner, partition.clients)
 
 
-def _largest_remainders(weights, size, rng):
+def _largest_remainders(weights: Integers, size: int, rng: np.random.Generator) -> Integers:
     """Return int64[K] that adds up to `size` in proportion to int64[K]; ties at random."""
     exact = weights * size  # in units of 1 / weights.sum(), so that whole numbers suffice
     got, rest = np.divmod(exact, weights.sum())

@@ -7,13 +7,20 @@ dealt twice and some shards not at all. Here the iid part is drawn at random, th
 are cut from the rest, and every sample is used once.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from fedmpi.learn.partitions.partition import even_cuts, from_owner
+from fedmpi.arrays import Integers
+from fedmpi.learn.partitions.partition import Partition, even_cuts, from_owner
 from fedmpi.learn.partitions.shards import shard_owner
 
 
-def mixed(labels, groups, clients, options, rng):
+def mixed(
+    labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Deal a share 1 - `mix_rate` of the samples iid, the others as label-sorted shards."""
     order = rng.permutation(len(labels))
     cut = len(labels) - round(options["mix_rate"] * len(labels))

@@ -1,12 +1,19 @@
 """Clients as they are in the data: one writer, one role, one device each."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import Integers
 from fedmpi.errors import ConfigError
-from fedmpi.learn.partitions.partition import from_owner
+from fedmpi.learn.partitions.partition import Partition, from_owner
 
 
-def natural(labels, groups, clients, options, rng):
+def natural(
+    labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Make each client one natural group of at least `min_samples` samples.
 
     Where there are more groups than clients, as many are drawn at random and the samples

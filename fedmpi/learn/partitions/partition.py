@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
+from fedmpi.arrays import Integers
+
 
 @dataclass(frozen=True, eq=False)
 class Partition:
@@ -21,39 +23,39 @@ class Partition:
         The natural client (writer, role) behind each client, if there is one.
     """
 
-    order: np.ndarray
-    starts: np.ndarray
-    groups: np.ndarray | None = None
+    order: Integers
+    starts: Integers
+    groups: Integers | None = None
 
-    def of(self, client):
+    def of(self, client: int) -> Integers:
         """Return the sample indices of one client, int64[n], a view."""
         return self.order[self.starts[client] : self.starts[client + 1]]
 
     @property
-    def clients(self):
+    def clients(self) -> int:
         """Number of clients, K."""
         return len(self.starts) - 1
 
     @cached_property
-    def sizes(self):
+    def sizes(self) -> Integers:
         """int64[K]: samples of each client."""
         return np.diff(self.starts)
 
     @cached_property
-    def owner(self):
+    def owner(self) -> Integers:
         """int64[N']: the client that holds order[i]."""
         return np.repeat(np.arange(self.clients), self.sizes)
 
-    def arrays(self):
+    def arrays(self) -> dict[str, Integers]:
         """Return what tells one partition from another, arrays by name."""
         return {"order": self.order, "starts": self.starts}
 
-    def counts(self, labels, classes):
+    def counts(self, labels: Integers, classes: int) -> Integers:
         """Return int64[K, classes]: samples of each client and class; labels is int64[N]."""
         cells = self.owner * classes + labels[self.order]
         return np.bincount(cells, minlength=self.clients * classes).reshape(-1, classes)
 
-    def counts_of(self, clients, labels, classes):
+    def counts_of(self, clients: Integers, labels: Integers, classes: int) -> Integers:
         """Return int64[n, classes]: the rows of `counts` of some clients int64[n]."""
         sizes = self.starts[clients + 1] - self.starts[clients]
         row = np.repeat(np.arange(len(clients)), sizes)
@@ -62,13 +64,15 @@ class Partition:
         return np.bincount(cells, minlength=len(clients) * classes).reshape(-1, classes)
 
 
-def from_owner(owner, clients, groups=None):
+def from_owner(
+    owner: Integers, clients: int, groups: Integers | None = None
+) -> Partition:
     """Return the Partition in which sample i belongs to owner[i], int64[N]; -1 leaves it out."""
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner, np.arange(clients + 1), sorter=order)
     return Partition(order[starts[0] :], starts - starts[0], groups)
 
 
-def even_cuts(size, parts):
+def even_cuts(size: int, parts: int) -> Integers:
     """Return int64[parts+1]: bounds that cut `size` items into parts that differ by at most one."""
     return np.arange(parts + 1) * size // parts

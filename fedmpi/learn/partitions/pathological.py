@@ -4,16 +4,23 @@ The split of FedDIP ("pat", two classes; Q. Long et al., ICDM 2023, arXiv:2309.0
 LG-FedAvg. Unlike with label-sorted shards, the number of classes is exact.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import Integers
 from fedmpi.errors import ConfigError
-from fedmpi.learn.partitions.partition import from_owner
+from fedmpi.learn.partitions.partition import Partition, from_owner
 from fedmpi.learn.partitions.shards import by_label
 
 _SWEEPS = 32  # of random exchanges; a few are enough to forget where they began
 
 
-def pathological(labels, groups, clients, options, rng):
+def pathological(
+    labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Give every client exactly `classes_per_client` classes.
 
     Large classes have more holders than small ones, in proportion, and a class is dealt
@@ -31,7 +38,7 @@ def pathological(labels, groups, clients, options, rng):
     return from_owner(_owner(labels, present, sizes, holders, held, rng), clients)
 
 
-def _holders(sizes, clients, per_client):
+def _holders(sizes: Integers, clients: int, per_client: int) -> Integers:
     """Return int64[C]: how many clients hold each class, adding up to clients * per_client.
 
     Each class has at least one holder where that is possible, and at most one for each of
@@ -51,14 +58,16 @@ def _holders(sizes, clients, per_client):
         middle = (low + high) / 2
         few = np.clip(sizes // middle, least, most).sum() <= wanted
         low, high = (low, middle) if few else (middle, high)
-    holders = np.clip(sizes // high, least, most).astype(np.int64)
+    holders: Integers = np.clip(sizes // high, least, most).astype(np.int64)
     for _ in range(wanted - holders.sum()):  # ties, at most one for each class
         average = np.where(holders < most, sizes / (holders + 1), -1.0)
         holders[np.argmax(average)] += 1
     return holders
 
 
-def _deal(holders, clients, per_client, rng):
+def _deal(
+    holders: Integers, clients: int, per_client: int, rng: np.random.Generator
+) -> Integers:
     """Return int64[K, per_client]: class numbers, different within a client.
 
     Sorted by class, the parts are dealt round and round. A class has at most K parts, so
@@ -69,7 +78,7 @@ def _deal(holders, clients, per_client, rng):
     return np.ascontiguousarray(parts.reshape(per_client, clients).T)
 
 
-def _mix(held, rng):
+def _mix(held: Integers, rng: np.random.Generator) -> Integers:
     """Return `held` after random exchanges between pairs of clients that keep it valid."""
     clients, per_client = held.shape
     half = clients // 2
@@ -84,7 +93,10 @@ def _mix(held, rng):
     return held[rng.permutation(clients)]
 
 
-def _owner(labels, present, sizes, holders, held, rng):
+def _owner(
+    labels: Integers, present: Integers, sizes: Integers, holders: Integers, held: Integers,
+    rng: np.random.Generator,
+) -> Integers:  # fmt: skip
     """Return int64[N]: the client of each sample, -1 for classes without a holder."""
     clients = np.repeat(np.arange(len(held)), held.shape[1])
     clients = clients[by_label(held.ravel(), rng)]  # the holders of each class, class by class

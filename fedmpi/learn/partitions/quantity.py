@@ -5,13 +5,20 @@ arXiv:2102.02079 (law "dirichlet"); sizes that fall as a power of the rank are w
 natural data show (law "power").
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from fedmpi.learn.partitions.partition import from_owner
+from fedmpi.arrays import Integers
+from fedmpi.learn.partitions.partition import Partition, from_owner
 from fedmpi.learn.partitions.repair import check_minimum
 
 
-def quantity(labels, groups, clients, options, rng):
+def quantity(
+    labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Deal all samples at random to clients of unequal size.
 
     Options

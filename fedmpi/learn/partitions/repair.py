@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from fedmpi.arrays import Integers
 from fedmpi.errors import ConfigError
 
 
-def check_minimum(name, samples, clients, minimum):
+def check_minimum(name: str, samples: int, clients: int, minimum: int) -> None:
     """Raise ConfigError if `samples` are too few for `minimum` at each of the clients."""
     if minimum * clients > samples:
         raise ConfigError(
@@ -15,7 +16,9 @@ def check_minimum(name, samples, clients, minimum):
         )
 
 
-def at_least(owner, clients, minimum, rng):
+def at_least(
+    owner: Integers, clients: int, minimum: int, rng: np.random.Generator
+) -> Integers:
     """Return owner int64[N] changed so that each client holds at least `minimum` samples.
 
     The richest clients are cut down to one level, the highest that frees enough samples;
@@ -36,7 +39,7 @@ def at_least(owner, clients, minimum, rng):
     return changed
 
 
-def _keep(sizes, wanted):
+def _keep(sizes: Integers, wanted: int) -> Integers:
     """Return int64[K]: what each client keeps when the richest give `wanted` samples away."""
     low, high = 0, int(sizes.max())
     while high - low > 1:  # the cut at `low` frees enough, the one at `high` does not
@@ -48,5 +51,5 @@ def _keep(sizes, wanted):
     return keep
 
 
-def _freed(sizes, level):
+def _freed(sizes: Integers, level: int) -> int:
     return int(np.maximum(sizes - level, 0).sum())

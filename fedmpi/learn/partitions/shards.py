@@ -4,13 +4,20 @@ B. McMahan et al., "Communication-Efficient Learning of Deep Networks from Decen
 Data", AISTATS 2017: sort by label, cut into equal shards, give each client two.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import Integers
 from fedmpi.errors import ConfigError
-from fedmpi.learn.partitions.partition import even_cuts, from_owner
+from fedmpi.learn.partitions.partition import Partition, even_cuts, from_owner
 
 
-def shards(labels, groups, clients, options, rng):
+def shards(
+    labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Partition:  # fmt: skip
     """Deal `shards_per_client` label-sorted shards to each client; all samples are used.
 
     Shards differ by at most one sample. A shard may lie across two labels, so a client may
@@ -19,7 +26,9 @@ def shards(labels, groups, clients, options, rng):
     return from_owner(shard_owner(labels, clients, options["shards_per_client"], rng), clients)
 
 
-def shard_owner(labels, clients, per_client, rng):
+def shard_owner(
+    labels: Integers, clients: int, per_client: int, rng: np.random.Generator
+) -> Integers:
     """Return int64[N]: the client of each sample."""
     total = clients * per_client
     if total > len(labels):
@@ -34,7 +43,7 @@ def shard_owner(labels, clients, per_client, rng):
     return owner
 
 
-def by_label(labels, rng):
+def by_label(labels: Integers, rng: np.random.Generator) -> Integers:
     """Return int64[N]: the samples sorted by label, at random within a label."""
     order = rng.permutation(len(labels))
     return order[np.argsort(labels[order], kind="stable")]
