@@ -173,3 +173,9 @@ def test_a_norm_over_other_rows_than_those_before_it_cannot_be_narrowed():
     )
     with pytest.raises(ConfigError, match="layer b does not read the layer before it alone"):
         narrowed(bad, [np.ones(4, bool), np.ones(2, bool)])
+
+
+def test_a_masked_weight_is_a_zero_with_its_sign():
+    found = sparsity.masked(np.array([-2, 3, -4], np.float32), np.array([0, 0, 1], np.uint8))
+    assert found.dtype == np.float32 and found.tolist() == [0, 0, -4]
+    assert np.signbit(found).tolist() == [True, False, True]
