@@ -1,9 +1,12 @@
 """Bars side by side and fields of shares, as SVG."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from fedmpi.analysis.report.figure import WIDTH, in_stretches, number, svg, text, ticks
-from fedmpi.analysis.report.markup import tag
+from fedmpi.analysis.report.markup import Html, tag
+from fedmpi.arrays import Integers, Reals
 
 ROW = 22  # height of a bar with its gap
 NAME = 104  # width of the names at the left
@@ -12,7 +15,14 @@ MOST_DATA = 5000  # characters of the data that a drawing carries for its CSV
 LEVELS = 16  # of a field's colours
 
 
-def bars(title, names, parts, shown, classes, most=None):
+def bars(
+    title: str,
+    names: Sequence[str],
+    parts: Reals,
+    shown: Sequence[str],
+    classes: Sequence[str],
+    most: float | None = None,
+) -> Html:
     """Return stacked bars, one for each name: parts float64[bars, P] that are not negative.
 
     `shown` are the texts at the bars' ends, classes[P] those of the parts, `most` the value of
@@ -35,7 +45,7 @@ def bars(title, names, parts, shown, classes, most=None):
     return svg(title, len(names) * ROW + 2, *drawn, data_csv=as_csv(names, parts))
 
 
-def as_csv(names, values):
+def as_csv(names: Sequence[str], values: Reals) -> str | None:
     """Return a line for each name with its values float64[names, n]; None if it is too long."""
     quoted = ['"' + str(name).replace('"', '""') + '"' for name in names]
     lines = [",".join([name, *(f"{value:.4g}" for value in row)])
@@ -44,12 +54,20 @@ def as_csv(names, values):
     return text if len(text) < MOST_DATA else None
 
 
-def cut(name, length):
+def cut(name: str, length: int) -> str:
     """Return a name of at most `length` characters."""
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def field(title, values, names, notes, x_title, columns, each=1):
+def field(
+    title: str,
+    values: Reals,
+    names: Sequence[str],
+    notes: Sequence[str],
+    x_title: str,
+    columns: int,
+    each: int = 1,
+) -> Html:
     """Return a field of shares float64[rows, R]: a row for each name, a colour for each share.
 
     At most `columns` columns are drawn, means of neighbours; `notes` stand at the right.
@@ -77,14 +95,14 @@ def field(title, values, names, notes, x_title, columns, each=1):
                data_csv=as_csv(names, means.T))
 
 
-def levels(values, edges):
+def levels(values: Reals, edges: Integers) -> Iterator[Html]:
     """Yield a path for each of LEVELS strengths of values float64[rows, columns] in 0 to 1.
 
     Neighbours of one strength in a row are one rectangle. Anything above 0 can be seen.
     """
     clean = np.nan_to_num(np.clip(values, 0, 1))
     strength = np.ceil(clean * LEVELS - 1e-9).astype(int)
-    shapes = {}
+    shapes: dict[int, list[str]] = {}
     for row, line in enumerate(strength):
         starts = np.flatnonzero(np.diff(line, prepend=-1))
         ends = np.append(starts[1:], len(line))

@@ -6,8 +6,10 @@ from fedmpi.analysis import quantities
 from fedmpi.analysis.report.blocks import field
 from fedmpi.analysis.report.figure import PlotArea, bytes_unit, ceiling, figure, stacks
 from fedmpi.analysis.report.learning import panel
-from fedmpi.analysis.report.markup import join, section, table, tag
+from fedmpi.analysis.report.markup import Html, join, section, table, tag
+from fedmpi.analysis.report.study import Group, Study
 from fedmpi.analysis.report.summary import key, share, swatch
+from fedmpi.arrays import Reals
 
 CELLS = 16_000  # of all fields of a page together
 DENSITIES = (
@@ -18,7 +20,7 @@ DENSITIES = (
 PARTS = (("p0", "up: values"), ("p3", "up: which coordinates"), ("p4", "up: frame"))
 
 
-def traffic(study):
+def traffic(study: Study) -> Html:
     """Return the section of bytes."""
     bytes_ = {group: parts(group) for group in study.groups}
     tops = [max(up.sum(0).max(initial=0), down.max(initial=0)) for up, down in bytes_.values()]
@@ -36,7 +38,7 @@ def traffic(study):
     )  # fmt: skip
 
 
-def parts(group):
+def parts(group: Group) -> tuple[Reals, Reals]:
     """Return (float64[3, R] bytes up by purpose, float64[R] bytes down), means over the runs."""
     names = ("bytes_up", "bytes_up_values", "bytes_up_support", "bytes_down")
     up, values, support, down = group.each_round(
@@ -44,7 +46,7 @@ def parts(group):
     return np.maximum([values, support, up - values - support], 0), down
 
 
-def totals(study):
+def totals(study: Study) -> Html:
     """Return the table of bytes and densities."""
     head = ("Configuration", "Up", "values", "coordinates", "frame", "Down", "One client up",
             "One client down", "Density up", "Density of the union", "Model density")
@@ -68,7 +70,7 @@ def totals(study):
     return table(caption, head, rows, right=set(range(1, len(head))))
 
 
-def kept(study):
+def kept(study: Study) -> Html | None:
     """Return the section of what is kept of model and layers, or None if no file has any."""
     shown = [group for group in study.groups if shares(group).size]
     if not shown:
@@ -88,7 +90,7 @@ def kept(study):
                    tag("div", *drawn, class_="figures"))
 
 
-def densities(study):
+def densities(study: Study) -> Html | None:
     """Return the curves of the densities that are not 1 all the time, or None."""
     shown = [(column, title) for column, title in DENSITIES
              if any((run.rounds[column] != 1).any() for run in study.runs)]
@@ -99,12 +101,12 @@ def densities(study):
     return join(tag("p", about), tag("div", *drawn, class_="figures"))
 
 
-def shares(group):
+def shares(group: Group) -> Reals:
     """Return float64[R, L]: the share kept by round and layer, the mean over the runs."""
     return group.each_round(lambda run: run.layers["kept"])
 
 
-def ramp(low, high):
+def ramp(low: str, high: str) -> Html:
     """Return the legend of a field's colours."""
     steps = (tag("rect", x=i * 8, width=8, height=12, fill_opacity=f"{i / 16:.3g}")
              for i in range(1, 17))

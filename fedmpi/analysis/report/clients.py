@@ -1,20 +1,25 @@
 """Who holds what, on which device."""
 
+from collections.abc import Callable, Hashable, Sequence
+
 import numpy as np
 
 from fedmpi.analysis import partition_summary, quantities
 from fedmpi.analysis.report.blocks import field
 from fedmpi.analysis.report.bytes_sent import ramp
 from fedmpi.analysis.report.figure import PlotArea, axes, ceiling, figure, steps, svg
-from fedmpi.analysis.report.markup import join, section, table, tag
+from fedmpi.analysis.report.markup import Html, join, section, table, tag
+from fedmpi.analysis.report.study import Study
 from fedmpi.analysis.report.summary import share
+from fedmpi.arrays import AnyArray, Flags, Integers
+from fedmpi.record.reader import Run
 
 CLASSES = 40  # drawn; more are added up in groups of neighbours
 CELLS = 6000  # of the field
 ROWS = 12  # of a table: partitions, tiers
 
 
-def clients(study):
+def clients(study: Study) -> Html | None:
     """Return the section of partitions and devices, or None where files know no clients."""
     held = distinct(study, lambda run: run.partition.tobytes())
     held = [(run, names) for run, names in held if run.partition.sum() > 0]
@@ -34,15 +39,15 @@ def clients(study):
     return section("clients", "Clients: data and devices", *parts, *devices)
 
 
-def distinct(study, fact):
+def distinct(study: Study, fact: Callable[[Run], Hashable]) -> list[tuple[Run, list[str]]]:
     """Return [(first run, [labels of runs])] for each value of fact(run)."""
-    found = {}
+    found: dict[Hashable, tuple[Run, list[str]]] = {}
     for run, row in zip(study.runs, study.rows, strict=True):
         found.setdefault(fact(run), (run, []))[1].append(row["run"])
     return list(found.values())
 
 
-def drawings(counts):
+def drawings(counts: Integers) -> list[Html]:
     """Return the figures of int64[K, classes]: sizes, and the shares of classes."""
     shown = classes_of(counts)
     columns, step = partition_summary.columns_of(shown, max(20, min(200, CELLS // shown.shape[1])))
@@ -65,13 +70,13 @@ def drawings(counts):
             figure("Classes of each client", join(ramp("0 %", "100 %"), below), about)]
 
 
-def classes_of(counts):
+def classes_of(counts: Integers) -> Integers:
     """Return counts with at most CLASSES classes: neighbours added up where there are more."""
     step = -(-counts.shape[1] // CLASSES)
     return np.add.reduceat(counts, np.arange(0, counts.shape[1], step), axis=1)
 
 
-def ranges(counts, shown):
+def ranges(counts: Integers, shown: Integers) -> list[str]:
     """Return the names of the classes shown: "3", or "4 to 7" for those added up."""
     step = -(-counts.shape[1] // shown.shape[1])
     starts = range(0, counts.shape[1], step)
@@ -80,35 +85,35 @@ def ranges(counts, shown):
     return [f"{start} to {min(start + step, counts.shape[1]) - 1}" for start in starts]
 
 
-def partitions(held):
+def partitions(held: Sequence[tuple[Run, list[str]]]) -> Html:
     """Return the table of the partitions: (run, labels of all that have it)."""
     found = [(listed(names), partition_summary.rows(run.partition)) for run, names in held[:ROWS]]
     facts = list(dict.fromkeys(name for _, pairs in found for name, _ in pairs))
     heads = ["Runs", *(name.capitalize() for name in facts)]
-    rows = [(names, *(dict(pairs).get(name, "-") for name in facts)) for names, pairs in found]
-    rows = [[cell.replace("  (min / median / max)", "") for cell in row] for row in rows]
+    rows = [[names, *(dict(pairs).get(name, "-").replace("  (min / median / max)", "")
+                      for name in facts)] for names, pairs in found]
     caption = "Partitions; sizes and mixes are minimum / median / maximum over clients"
     if len(held) > ROWS:
         caption += f"; the first {ROWS} of {len(held)}"
     return table(caption, heads, rows, right=set(range(1, len(heads))))
 
 
-def listed(names, most=4):
+def listed(names: Sequence[str], most: int = 4) -> str:
     """Return names separated by commas; of many, the first ones and how many more."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def tier_of(run):
+def tier_of(run: Run) -> tuple[list[str], Flags]:
     """Return (names, uint8[N]): the tiers of devices and each client's; one for all if unknown."""
     if "tier" in run.devices:
         names, index = run.devices.kinds("tier", ROWS)
-        if names is not None:
+        if names is not None and index is not None:
             return names, index
     return ["all clients"], np.zeros(max(len(run.devices), run.population), np.uint8)
 
 
-def tiers(run):
+def tiers(run: Run) -> tuple[list[str], list[list[str]]]:
     """Return (heads, rows) of a run's devices: a row for each tier, texts."""
     names, index = tier_of(run)
     columns = [name for name in run.devices
@@ -123,7 +128,7 @@ def tiers(run):
     return heads, rows
 
 
-def extent(values):
+def extent(values: AnyArray) -> str:
     """Return the one value of an array, or its lowest and highest."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -132,7 +137,9 @@ def extent(values):
     return low if low == high else f"{low} to {high}"
 
 
-def device_table(heads, rows, names):
+def device_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str]
+) -> Html:
     """Return the table of the devices (see tiers) of the runs called `names`."""
     return table(f"Devices of {listed(names)}", heads, rows, right=set(range(1, len(heads))))
 

@@ -4,18 +4,22 @@ All figures are 400 units wide, so that a letter is as large in each of them.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.analysis.curves import round_step
 from fedmpi.analysis.report.markup import Html, tag
+from fedmpi.arrays import Integers, Reals
 
 WIDTH, HEIGHT = 400, 240
 LEFT, RIGHT, TOP, BOTTOM = 44, 388, 10, 200  # the area of the curves
 POINTS = 108  # of one curve
 COLOURS, DASHES = 7, 4  # that the style knows
+Places = TypeVar("Places", float, Reals)  # one, or many
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,70 +28,72 @@ class Curve:
 
     index: int
     name: str
-    x: np.ndarray  # float64[n], not falling
-    y: np.ndarray
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
+    x: Reals  # float64[n], not falling
+    y: Reals
+    low: Reals | None = None
+    high: Reals | None = None
 
 
 @dataclass(frozen=True)
 class PlotArea:
     """The scales of a figure: from values to units of its area. `unit` is (size, name) of x."""
 
-    x: tuple  # lowest and highest value
-    y: tuple
-    unit: tuple = (1, "")
+    x: tuple[float, float]  # lowest and highest value
+    y: tuple[float, float]
+    unit: tuple[float, str] = (1, "")
 
-    def across(self, x):
+    def across(self, x: Places) -> Places:
         """Return x[n] in units from the left edge."""
         return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (RIGHT - LEFT)
 
-    def up(self, y):
+    def up(self, y: Places) -> Places:
         """Return y[n] in units from the upper edge."""
         return BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (BOTTOM - TOP)
 
 
-def classes(index):
+def classes(index: int) -> str:
     """Return the classes of what belongs to curve `index`: itself, its colour, its dashes."""
     return f"s s{index} c{index % COLOURS} d{index % DASHES}"
 
 
-def number(value):
+def number(value: float) -> str:
     """Return a coordinate with one decimal."""
     return f"{value:.1f}".removesuffix(".0")
 
 
-def points(x, y):
+def points(x: Reals, y: Reals) -> str:
     """Return coordinates as the points of a path."""
     return " ".join(f"{number(a)},{number(b)}" for a, b in zip(x, y, strict=True))
 
 
-def figure(caption, drawing, about="", **attributes):
+def figure(caption: str, drawing: Html, about: str = "", **attributes: object) -> Html:
     """Return a figure with its caption; `about` says in words what can be seen."""
     note = tag("span", about, class_="note") if about else None
     return tag("figure", tag("figcaption", tag("strong", caption), " " if about else None, note),
                drawing, **attributes)
 
 
-def svg(title, height, *children, **attributes):
+def svg(title: str, height: float, *children: object, **attributes: object) -> Html:
     """Return a drawing that a screen reader calls `title`."""
     return tag("svg", tag("title", title), *children, viewBox=f"0 0 {WIDTH} {height}",
                role="img", **attributes)
 
 
-def text(x, y, words, **attributes):
+def text(x: float, y: float, words: object, **attributes: object) -> Html:
     """Return words at a place."""
     return tag("text", words, x=number(x), y=number(y), **attributes)
 
 
-def ticks(low, high, count):
+def ticks(low: float, high: float, count: int) -> list[float]:
     """Return round values between low and high, about `count` of them."""
     step = round_step((high - low) / count) or 1.0
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def axes(frame, x_title, y_format=quantities.digits):
+def axes(
+    frame: PlotArea, x_title: str, y_format: Callable[[float], str] = quantities.digits
+) -> list[Html]:
     """Return the grid, the numbers beside it, and the title below."""
     lines, words = [], []
     for value in ticks(*frame.y, 5):
@@ -106,7 +112,9 @@ def axes(frame, x_title, y_format=quantities.digits):
     return [tag("path", class_="grid", d="".join(lines)), *words]
 
 
-def lines(title, curves, frame, x_title, target=None):
+def lines(
+    title: str, curves: Sequence[Curve], frame: PlotArea, x_title: str, target: float | None = None
+) -> Html:
     """Return the drawing of Curves; `target` is a level to mark."""
     if not any(curve.x.size for curve in curves):
         return nothing(title)
@@ -125,12 +133,12 @@ def lines(title, curves, frame, x_title, target=None):
     return svg(title, HEIGHT, *axes(frame, x_title), mark, *drawn, class_="lines", **scale)
 
 
-def curve_of(curve, frame):
+def curve_of(curve: Curve, frame: PlotArea) -> Html:
     """Return one Curve: its band, its line, and a dot where it is a single point."""
     keep = thinned(curve.y, POINTS)
     x, y = frame.across(curve.x[keep]), frame.up(curve.y[keep])
     band = None
-    if curve.low is not None:
+    if curve.low is not None and curve.high is not None:
         edge = np.concatenate([frame.up(curve.high[keep]), frame.up(curve.low[keep])[::-1]])
         around = points(np.concatenate([x, x[::-1]]), edge)
         band = tag("path", class_="band", d=f"M{around}Z")
@@ -142,7 +150,7 @@ def curve_of(curve, frame):
     return tag("g", band, line, dot, class_=classes(curve.index))
 
 
-def thinned(y, most):
+def thinned(y: Reals, most: int) -> Integers:
     """Return int64[m], the points to draw of y[n]: all, or each stretch's lowest and highest.
 
     The first and the last are among them, and m is at most `most`.
@@ -154,7 +162,11 @@ def thinned(y, most):
     return np.unique(np.concatenate([[0, len(y) - 1], *ends]))
 
 
-def frame_of(curves, axis_units, y=None):
+def frame_of(
+    curves: Sequence[Curve],
+    axis_units: quantities.Units,
+    y: tuple[float, float] | None = None,
+) -> PlotArea:
     """Return the PlotArea that holds all Curves; y None lets it begin at 0 and end round."""
     most = max((float(curve.x[-1]) for curve in curves if curve.x.size), default=1.0)
     most = most if most > 0 else 1.0
@@ -165,18 +177,18 @@ def frame_of(curves, axis_units, y=None):
     return PlotArea((0.0, most), y, unit)
 
 
-def ceiling(value):
+def ceiling(value: float) -> float:
     """Return the end of an axis from 0 that shows `value`."""
     step = round_step(value / 5)
     return math.ceil(value / step - 1e-9) * step if step else 1.0
 
 
-def nothing(title):
+def nothing(title: str) -> Html:
     """Return the drawing of no points at all."""
     return svg(title, HEIGHT, text(WIDTH / 2, HEIGHT / 2, "nothing to draw", class_="mid"))
 
 
-def steps(edges, heights, base):
+def steps(edges: Reals, heights: Reals, base: float) -> Html:
     """Return the path of an area of steps: heights[n] over edges[n + 1], down to `base`."""
     moves, level = [f"M{number(edges[0])},{number(base)}"], base
     for left, height in zip(edges[:-1], heights, strict=True):
@@ -186,7 +198,7 @@ def steps(edges, heights, base):
     return Html("".join([*moves, f"H{number(edges[-1])}V{number(base)}Z"]))
 
 
-def in_stretches(values, most):
+def in_stretches(values: Reals, most: int) -> tuple[Reals, Integers]:
     """Return (means [m, ...] of neighbours in values [n, ...], edges int64[m + 1]), m <= most."""
     n = len(values)
     step = max(1, -(-n // most))
@@ -197,7 +209,14 @@ def in_stretches(values, most):
     return sums / width if n else values, edges
 
 
-def stacks(title, parts, over, frame, kinds, columns=64):
+def stacks(
+    title: str,
+    parts: Reals,
+    over: Reals,
+    frame: PlotArea,
+    kinds: Sequence[str],
+    columns: int = 64,
+) -> Html:
     """Return the drawing of stacked areas of steps, one for each of parts float64[P, R].
 
     kinds[P] are their classes, the lowest first; `over` float64[R] is drawn as a line across.
@@ -219,6 +238,6 @@ def stacks(title, parts, over, frame, kinds, columns=64):
                data_csv=rows)
 
 
-def bytes_unit(most):
+def bytes_unit(most: float) -> tuple[float, str]:
     """Return the (size, name) of bytes that suits an axis up to `most`."""
     return next((unit for unit in quantities.BYTES if most >= unit[0]), quantities.BYTES[-1])

@@ -4,7 +4,8 @@ import numpy as np
 
 from fedmpi.analysis import curves, quantities
 from fedmpi.analysis.report.figure import Curve, figure, frame_of, lines
-from fedmpi.analysis.report.markup import details, section, table, tag
+from fedmpi.analysis.report.markup import Html, details, section, table, tag
+from fedmpi.analysis.report.study import Group, Study
 from fedmpi.analysis.report.summary import swatch
 
 OTHERS = (  # further columns of /rounds to draw over rounds: (column, title)
@@ -15,7 +16,7 @@ OTHERS = (  # further columns of /rounds to draw over rounds: (column, title)
 COLUMNS = 11  # of the table of a curve
 
 
-def progress(study):
+def progress(study: Study) -> Html:
     """Return the section of the curves."""
     about = "Test accuracy at the end of each evaluated round."
     if any(len(group.runs) > 1 for group in study.groups):
@@ -36,18 +37,18 @@ def progress(study):
     )  # fmt: skip
 
 
-def metrics_of(study):
+def metrics_of(study: Study) -> tuple[str, ...]:
     """Return the columns of the metrics that any of the runs measures."""
     return tuple(dict.fromkeys(name for run in study.runs for name in run.metric_names))
 
 
-def title_of(metric):
+def title_of(metric: str) -> str:
     """Return the title of a metric's column."""
     words = metric.replace("_", " ")
     return words.upper() if len(words) < 4 else words[:1].upper() + words[1:]
 
 
-def last_metrics(study):
+def last_metrics(study: Study) -> Html | None:
     """Return the table of the metrics of the last evaluation, or None if no run has any."""
     names = metrics_of(study)
     if not names:
@@ -60,7 +61,7 @@ def last_metrics(study):
     return table("Metrics of the last evaluation", head, rows, right=set(range(1, len(head))))
 
 
-def legend(study):
+def legend(study: Study) -> Html | None:
     """Return the legend; each of its boxes shows or hides a configuration in the curves."""
     if len(study.groups) < 2:
         return None
@@ -69,13 +70,15 @@ def legend(study):
     return tag("fieldset", tag("legend", "Configurations drawn"), *items, class_="legend")
 
 
-def panel(study, axis, column, title, target=None):
+def panel(
+    study: Study, axis: str, column: str, title: str, target: float | None = None
+) -> Html:
     """Return the figure of a column of /rounds over an axis."""
     of_axis = curves.AXES[axis]
     drawn = [band(group, axis, column, group.name) for group in study.groups]
-    heights = [curve.y if curve.high is None else np.concatenate([curve.low, curve.high])
-               for curve in drawn]
-    heights = np.concatenate(heights)
+    edges = [edge for curve in drawn for edge in (
+        (curve.y,) if curve.low is None or curve.high is None else (curve.low, curve.high))]
+    heights = np.concatenate(edges)
     accuracy = column.endswith("accuracy") and heights.size
     frame = frame_of(drawn, of_axis.units, curves.y_range(heights) if accuracy else None)
     name = column.replace("_", " ")
@@ -83,7 +86,7 @@ def panel(study, axis, column, title, target=None):
     return figure(title, drawing)
 
 
-def band(group, axis, column, name):
+def band(group: Group, axis: str, column: str, name: str) -> Curve:
     """Return the Curve of a group: the mean of its runs, and their lowest and highest.
 
     Where the runs' points stand at different x, they are joined by straight lines first.
@@ -105,7 +108,7 @@ def band(group, axis, column, name):
     return Curve(group.index, name, x, y.mean(0), y.min(0), y.max(0))
 
 
-def numbers(study):
+def numbers(study: Study) -> Html | None:
     """Return the accuracies over rounds as a table, folded away."""
     drawn = [band(group, "rounds", "test_accuracy", group.name) for group in study.groups]
     longest = max((curve.x for curve in drawn), key=len)

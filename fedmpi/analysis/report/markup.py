@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 EMPTY = {"meta", "br", "col", "input", "path", "rect", "line", "circle", "use"}
 LONGEST = 20_000  # characters of one text; files are written by others too
@@ -16,7 +17,7 @@ class Html(str):
     """Text that is markup already and stands in the page as it is."""
 
 
-def escaped(value):
+def escaped(value: object) -> Html:
     """Return any value as text without markup and without control characters.
 
     What cannot be shown, such as half a character of a file's name, becomes U+FFFD.
@@ -27,9 +28,9 @@ def escaped(value):
     return Html(html.escape(HIDDEN.sub("\ufffd", text)))
 
 
-def join(*children):
+def join(*children: object) -> Html:
     """Return children one after the other: Html as it is, None as nothing, lists flattened."""
-    parts = []
+    parts: list[Html] = []
     for child in children:
         if isinstance(child, Html):
             parts.append(child)
@@ -40,7 +41,7 @@ def join(*children):
     return Html("".join(parts))
 
 
-def tag(name, /, *children, **attributes):
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """Return an element; `class_` is class, `stroke_width` stroke-width; True has no value.
 
     Attributes that are None or False are left out.
@@ -58,12 +59,18 @@ def tag(name, /, *children, **attributes):
     return Html(f"<{opened}>{join(*children)}</{name}>")
 
 
-def table(caption, head, rows, right=(), class_=None):
+def table(
+    caption: str,
+    head: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    right: Container[int] = (),
+    class_: str | None = None,
+) -> Html:
     """Return a table that scrolls sideways where it must.
 
     The first cell of a row is its head; `right` holds the indices of columns of numbers.
     """
-    def cells(kind, row):
+    def cells(kind: str, row: Sequence[object]) -> Iterator[Html]:
         for i, cell in enumerate(row):
             scope = ("col" if kind == "head" else "row") if kind == "head" or i == 0 else None
             number = "n" if i in right else None
@@ -79,19 +86,21 @@ def table(caption, head, rows, right=(), class_=None):
     return tag("div", shown, class_="scroll", tabindex=0, role="region", aria_label=plain(caption))
 
 
-def plain(caption):
+def plain(caption: str) -> str:
     """Return a caption without its markup's tags, for the name of a region."""
     if not isinstance(caption, Html):
         return caption
     return html.unescape("".join(part.rpartition(">")[2] for part in caption.split("<")))
 
 
-def details(summary, *children, open_=False, id_=None):
+def details(
+    summary: object, *children: object, open_: bool = False, id_: str | None = None
+) -> Html:
     """Return a part that is folded away until somebody wants it."""
     return tag("details", tag("summary", summary), *children, open=open_, id=id_)
 
 
-def section(name, title, *children):
+def section(name: str, title: str, *children: object) -> Html:
     """Return a section with its heading; `name` is its address in the page."""
     return tag("section", tag("h2", title, id=f"{name}-title"), *children, id=name,
                aria_labelledby=f"{name}-title")

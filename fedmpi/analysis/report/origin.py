@@ -3,16 +3,18 @@
 import json
 
 from fedmpi.analysis import configs
-from fedmpi.analysis.report.markup import details, join, section, table, tag
+from fedmpi.analysis.report.markup import Html, details, join, section, table, tag
+from fedmpi.analysis.report.study import Study
 from fedmpi.analysis.report.summary import swatch
 from fedmpi.analysis.text_tables import core_names, flat
 from fedmpi.errors import counted
+from fedmpi.record.reader import Run
 
 EVENTS = 100  # shown of all runs together
 SHOWN = ("created", "updated", "ranks", "software_version", "schema", "weights_sha256")
 
 
-def events(study):
+def events(study: Study) -> Html:
     """Return the section of events."""
     found = [(row["run"], event) for run, row in zip(study.runs, study.rows, strict=True)
              for event in run.events]
@@ -28,7 +30,7 @@ def events(study):
         caption, ("Run", "After round", "Kind", "What happened", "When (UTC)"), rows, right={1}))
 
 
-def configuration(study):
+def configuration(study: Study) -> Html:
     """Return the section of configurations: where they differ, and each in full."""
     firsts = [group.runs[0] for group in study.groups]
     found = configs.differences(firsts)
@@ -45,12 +47,12 @@ def configuration(study):
     return section("configuration", "Configuration", *parts, note)
 
 
-def plain(value):
+def plain(value: object) -> str:
     """Return a configured value as text: words as they are, others as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def provenance(study):
+def provenance(study: Study) -> Html:
     """Return the section of what made the results, and how to get them again."""
     head = ("Run", "Status", "Ranks", "Commit", "fedmpi", "MPI", "Hosts", "Weights (sha256)")
     rows = []
@@ -75,7 +77,7 @@ def provenance(study):
     )  # fmt: skip
 
 
-def short(digest):
+def short(digest: object) -> str:
     """Return the first letters of a digest or commit, the whole of it on asking; "-" for none."""
     if not digest:
         return "-"
@@ -84,13 +86,13 @@ def short(digest):
     return tag("code", tag("abbr", f"{text[:12]}{dirty}", title=text) if len(text) > 12 else text)
 
 
-def brief(library):
+def brief(library: object) -> str:
     """Return the first line of an MPI library's own words, without gaps."""
     lines = str(library or "-").splitlines() or ["-"]
     return " ".join(lines[0].split())[:60]
 
 
-def again(run, name):
+def again(run: Run, name: str) -> Html:
     """Return how to get one run again, and all that its file says of its making, folded away."""
     command = str(run.provenance.get("command") or "-")
     facts = [("file", run.path), *((key, getattr(run, key)) for key in SHOWN),
@@ -109,12 +111,12 @@ def again(run, name):
     )  # fmt: skip
 
 
-def block(words):
+def block(words: str) -> Html:
     """Return words to copy, line by line."""
     return tag("pre", tag("code", words), tabindex=0)
 
 
-def compact(value):
+def compact(value: object) -> str:
     """Return a value as text; of long lists that are all the same, one and how often."""
     if isinstance(value, list):
         kinds = list(dict.fromkeys(map(str, value)))

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 
 from fedmpi import __version__
@@ -11,13 +12,16 @@ from fedmpi.analysis.report.clients import clients
 from fedmpi.analysis.report.learning import progress
 from fedmpi.analysis.report.markup import Html, join, tag
 from fedmpi.analysis.report.origin import configuration, events, provenance
-from fedmpi.analysis.report.study import study
+from fedmpi.analysis.report.study import Study, study
 from fedmpi.analysis.report.summary import facts, heading, summary
 from fedmpi.analysis.report.times import measured, virtual
 from fedmpi.errors import ConfigError, ResultError, counted, either, unwritable
+from fedmpi.record.reader import Run
+from fedmpi.record.sign import Out
 from fedmpi.record.whole import replacement
 
-SECTIONS = (  # name in the address, name in the list at the top, function
+# Name in the address, name in the list at the top, function.
+SECTIONS: tuple[tuple[str, str, Callable[[Study], Html | None]], ...] = (
     ("summary", "Summary", summary),
     ("progress", "Accuracy and loss", progress),
     ("bytes", "Bytes", traffic),
@@ -32,7 +36,9 @@ SECTIONS = (  # name in the address, name in the list at the top, function
 SUFFIXES = (".html", ".htm")
 
 
-def write(runs, path, target=None, overwrite=False):
+def write(
+    runs: Sequence[Run], path: Out, target: float | None = None, overwrite: bool = False
+) -> None:
     """Write the report of Runs to the file `path`, whole or not at all.
 
     Raises ConfigError if the name is none of a page or the target is no accuracy, ResultError if
@@ -53,7 +59,7 @@ def write(runs, path, target=None, overwrite=False):
         raise unwritable(path, error) from error
 
 
-def page(runs, target=None):
+def page(runs: Sequence[Run], target: float | None = None) -> Html:
     """Return the report of Runs as one HTML document; the same runs give the same bytes."""
     of = study(runs, target)
     found = [(name, title, part) for name, title, make in SECTIONS if (part := make(of))]
@@ -72,7 +78,7 @@ def page(runs, target=None):
                 "\n")
 
 
-def head(title, groups):
+def head(title: str, groups: int) -> Html:
     """Return the head, which forbids the page whatever does not stand in it."""
     style = part("style.css") + "".join(
         f"body:has(#show-{i}:not(:checked)) .lines .s{i}{{display:none}}" for i in range(groups))
@@ -89,16 +95,16 @@ def head(title, groups):
     )
 
 
-def script():
+def script() -> Html:
     """Return the element of the script."""
     return tag("script", Html(part("page.js")))
 
 
-def part(name):
+def part(name: str) -> str:
     """Return a file of this folder as text."""
     return files("fedmpi.analysis.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def digest(text):
+def digest(text: str) -> str:
     """Return the digest by which a page's policy admits a style or a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

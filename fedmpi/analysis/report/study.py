@@ -1,10 +1,15 @@
 """The runs of a report: repeats of one configuration together, and what they are measured by."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fedmpi.analysis import compare, configs, quantities
+from fedmpi.arrays import Reals
+from fedmpi.record.reader import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,27 +18,27 @@ class Group:
 
     index: int
     name: str
-    runs: tuple
-    rows: tuple
+    runs: tuple[Run, ...]
+    rows: tuple[dict[str, Any], ...]
 
-    def total(self, column):
+    def total(self, column: str) -> float:
         """Return the sum of a column of /rounds over all rounds, the mean over the runs."""
         return float(np.mean([run.rounds[column].sum(dtype=float) for run in self.runs]))
 
-    def mean(self, column):
+    def mean(self, column: str) -> float:
         """Return the mean of a column of /rounds over rounds and runs; NaN if there are none."""
         return center([run.rounds[column].mean() for run in self.runs if len(run.rounds)])
 
-    def last(self, column):
+    def last(self, column: str) -> float:
         """Return the last value of a column of /rounds, the mean over the runs that have one."""
         return center([run.rounds[column][-1] for run in self.runs
                        if len(run.rounds) and column in run.rounds])
 
-    def values(self, name):
+    def values(self, name: str) -> list[float]:
         """Return what the rows of compare say of `name`, without those that say nothing."""
         return [row[name] for row in self.rows if row[name] is not None]
 
-    def each_round(self, values):
+    def each_round(self, values: Callable[[Run], ArrayLike]) -> Reals:
         """Return float64[R, ...]: values(run) [rounds, ...] of the runs, averaged round by round.
 
         R is that of the longest run; a round's mean is over the runs that have it.
@@ -54,23 +59,23 @@ class Group:
 class Study:
     """All groups; `reference` is the one that others are measured against."""
 
-    groups: tuple
+    groups: tuple[Group, ...]
     reference: Group
     target: float | None
-    notes: tuple  # sentences: where the target comes from, and what to beware of
+    notes: tuple[str, ...]  # sentences: where the target comes from, and what to beware of
 
     @property
-    def runs(self):
+    def runs(self) -> tuple[Run, ...]:
         """All runs, in the order of the groups."""
         return tuple(run for group in self.groups for run in group.runs)
 
     @property
-    def rows(self):
+    def rows(self) -> tuple[dict[str, Any], ...]:
         """The rows of compare, in the same order."""
         return tuple(row for group in self.groups for row in group.rows)
 
 
-def study(runs, target=None):
+def study(runs: Sequence[Run], target: float | None = None) -> Study:
     """Return the Study of Runs. Raises ConfigError for a target outside 0 to 1, or no run."""
     compared = compare.compare(runs, target)
     lists = configs.alike(runs)
@@ -84,7 +89,7 @@ def study(runs, target=None):
     return Study(groups, next(averages, groups[0]), compared.target, notes)
 
 
-def cautions(groups):
+def cautions(groups: Sequence[Group]) -> Iterator[str]:
     """Yield a sentence for each thing, beyond those of compare, that needs a second look."""
     for group in groups:
         seeds = [compare.setting(run, "run", "seed") for run in group.runs]
@@ -96,13 +101,15 @@ def cautions(groups):
         yield f"Beware: the runs come from {len(commits)} versions of the code (see Provenance)."
 
 
-def center(values):
+def center(values: Iterable[float]) -> float:
     """Return the mean of numbers, leaving out those that are not finite; NaN if none is left."""
     finite = [float(value) for value in values if np.isfinite(value)]
     return float(np.mean(finite)) if finite else float("nan")
 
 
-def spread(values, form=quantities.accuracy):
+def spread(
+    values: Iterable[float], form: Callable[[float], str] = quantities.accuracy
+) -> str:
     """Return "mean ± standard deviation" of several numbers, one alone as it is, "-" for none."""
     finite = [value for value in values if np.isfinite(value)]
     if len(finite) < 2:

@@ -1,13 +1,16 @@
 """The head of the page: what was compared, how accurate it is, and what it cost."""
 
+from collections.abc import Callable, Iterable, Sequence
+
 import numpy as np
 
 from fedmpi.analysis import compare, configs, quantities
 from fedmpi.analysis.report.blocks import bars
 from fedmpi.analysis.report.figure import classes, figure
-from fedmpi.analysis.report.markup import details, join, section, table, tag
-from fedmpi.analysis.report.study import spread
+from fedmpi.analysis.report.markup import Html, details, join, section, table, tag
+from fedmpi.analysis.report.study import Group, Study, spread
 from fedmpi.errors import counted
+from fedmpi.record.reader import Run
 
 HEAD = ("Configuration", "Final accuracy", "Best accuracy", "Up", "Down", "FLOPs", "Virtual time",
         "Wall time", "Rounds", "Runs", "Status", "Density up", "Model density",
@@ -16,7 +19,7 @@ MOST_NAMED = 4  # configurations, or values of a key, in a title
 COSTS = ("bytes_up", "bytes_down", "flops")
 
 
-def facts(study):
+def facts(study: Study) -> Html:
     """Return the lines under the title: what all runs share."""
     runs = study.runs
     data = shared(runs, lambda run: f"{value(run, 'data', 'name')}, {split(run)}")
@@ -35,14 +38,14 @@ def facts(study):
                class_="facts")
 
 
-def epsilon(run):
+def epsilon(run: Run) -> str:
     """Return what a run spent of its clients' privacy, "" if it adds no noise."""
     told = "epsilon" in run.rounds and len(run.rounds)
     last = run.rounds["epsilon"][-1] if told else np.nan
     return "" if np.isnan(last) else f"epsilon {last:.3g}"
 
 
-def heading(study):
+def heading(study: Study) -> str:
     """Return the title of the page: what differs between the configurations, and the data."""
     firsts = [group.runs[0] for group in study.groups]
     data = shared(firsts, lambda run: value(run, "data", "name"))
@@ -59,19 +62,19 @@ def heading(study):
     return f"{listed(named)} on {data}"
 
 
-def listed(names):
+def listed(names: Iterable[object]) -> str:
     """Return names with commas; of many the first, and how many more there are."""
-    names = list(map(str, names))
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    shown = list(map(str, names))
+    more = len(shown) - MOST_NAMED
+    return ", ".join(shown[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def value(run, section, key):
+def value(run: Run, section: str, key: str) -> str:
     """Return one configured value as text."""
     return compare.setting(run, section, key)
 
 
-def split(run):
+def split(run: Run) -> str:
     """Return how a run splits its data, such as "dirichlet (alpha 0.5)"."""
     keys = ("alpha", "classes_per_client")
     found = [f"{key} {value(run, 'data', key)}" for key in keys
@@ -79,13 +82,13 @@ def split(run):
     return value(run, "data", "partition") + (f" ({', '.join(found)})" if found else "")
 
 
-def shared(runs, fact):
+def shared(runs: Sequence[Run], fact: Callable[[Run], str]) -> str:
     """Return the fact that all runs agree in; several are listed, many only counted."""
     found = list(dict.fromkeys(map(fact, runs)))
     return "; ".join(found) if len(found) < 4 else f"{len(found)} different"
 
 
-def summary(study):
+def summary(study: Study) -> Html:
     """Return the section of the numbers that everybody looks for."""
     several = any(len(group.runs) > 1 for group in study.groups)
     notes = [tag("p", note, class_="beware") for note in study.notes if note.startswith("Beware")]
@@ -96,7 +99,7 @@ def summary(study):
     )  # fmt: skip
 
 
-def configurations(study):
+def configurations(study: Study) -> Html:
     """Return the table of configurations: means over the runs of each."""
     rows = []
     for group in study.groups:
@@ -124,7 +127,7 @@ def configurations(study):
     return table(caption, HEAD[:width], rows, right=set(range(1, width)) - {10}, class_="wide")
 
 
-def every_run(study):
+def every_run(study: Study) -> Html:
     """Return the table of single runs."""
     rows = []
     for run, row in zip(study.runs, study.rows, strict=True):
@@ -143,7 +146,7 @@ def every_run(study):
     return table("Each run", head, rows, right=set(range(1, len(head))) - {10}, class_="wide")
 
 
-def to_target(study):
+def to_target(study: Study) -> Html:
     """Return what each configuration paid for the target accuracy."""
     whence = [note for note in study.notes if not note.startswith("Beware")]
     if study.target is None:
@@ -168,7 +171,7 @@ def to_target(study):
     )  # fmt: skip
 
 
-def target_figures(study):
+def target_figures(study: Study) -> Html | None:
     """Return bars of bytes and of virtual time to the target; None for a single configuration."""
     shown = [(group, prices(group)) for group in study.groups]
     shown = [(group, paid) for group, paid in shown if paid["rounds_to"] is not None]
@@ -187,7 +190,7 @@ def target_figures(study):
                class_="figures")
 
 
-def prices(group):
+def prices(group: Group) -> dict[str, float | None]:
     """Return the means of what the target cost; None where a run did not reach it."""
     names = ("rounds_to", "bytes_up_to", "bytes_down_to", "bytes_to", "seconds_to")
     found = {name: group.values(name) for name in names}
@@ -195,7 +198,9 @@ def prices(group):
             for name, values in found.items()}
 
 
-def price(paid, first, form, alone):
+def price(
+    paid: float | None, first: float | None, form: Callable[[float | None], str], alone: bool
+) -> str:
     """Return a cost with what it saves against the reference beneath, unless it is that one."""
     saved = compare.saving(paid, first)
     if alone or saved is None or not np.isfinite(saved):
@@ -205,14 +210,14 @@ def price(paid, first, form, alone):
     return join(form(paid), tag("small", f"{sign}{quantities.share(abs(saved))}"))
 
 
-def swatch(group):
+def swatch(group: Group) -> Html:
     """Return a configuration's name behind the line that stands for it in the figures."""
     line = tag("svg", tag("path", class_="line", d="M0,6H28"), viewBox="0 0 28 12",
                class_=f"swatch {classes(group.index)}", aria_hidden="true")
     return tag("span", line, tag("span", group.name), class_="name")
 
 
-def key(*pairs, line=None):
+def key(*pairs: tuple[str, str], line: str | None = None) -> Html:
     """Return the legend of (class, meaning) pairs, and of the line across if there is one."""
     marks = [("chip", 12, tag("rect", width=12, height=12, class_=kind), meaning)
              for kind, meaning in pairs]
@@ -224,25 +229,25 @@ def key(*pairs, line=None):
     return tag("ul", *items, class_="key")
 
 
-def states(group):
+def states(group: Group) -> str:
     """Return the states of a group's runs: "finished", or "2 finished, 1 running"."""
     found = [run.status for run in group.runs]
     kinds = sorted(set(found))
     return kinds[0] if len(kinds) == 1 else ", ".join(f"{found.count(k)} {k}" for k in kinds)
 
 
-def rounds(group):
+def rounds(group: Group) -> str:
     """Return how many rounds a group's runs have: "40", or "12 to 40"."""
     found = [len(run.rounds) for run in group.runs]
     return f"{min(found)} to {max(found)}" if min(found) < max(found) else str(found[0])
 
 
-def share(part):
+def share(part: float | None) -> str:
     """Return a share as per cent, "-" if there is none."""
     return "-" if part is None or not np.isfinite(part) else quantities.share(float(part))
 
 
-def in_flops(number):
+def in_flops(number: float | None) -> str:
     """Return a number of floating-point operations, such as "1.24 TFLOP"."""
     return quantities.quantity(number, quantities.FLOPS)
 

@@ -1,21 +1,29 @@
 """Where time goes: the simulated clients' by tier of device, and the ranks' own, measured."""
 
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
 import numpy as np
 
 from fedmpi.analysis import compare, quantities
 from fedmpi.analysis.report.blocks import bars
 from fedmpi.analysis.report.clients import tier_of
 from fedmpi.analysis.report.figure import figure
-from fedmpi.analysis.report.markup import details, section, table, tag
+from fedmpi.analysis.report.markup import Html, details, section, table, tag
+from fedmpi.analysis.report.study import Group, Study
 from fedmpi.analysis.report.summary import key, share, swatch
+from fedmpi.arrays import Integers, Reals
+from fedmpi.record.reader import Run
 from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
 
 STAGES = (("p1", "down"), ("p2", "compute"), ("p0", "up"), ("p5", "waits for others"))
 COLOURS = ("p6", "p2", "p0", "p4", "p3", "p1", "p5")  # of PHASES
+Tiers: TypeAlias = tuple[list[str], Reals, Reals]
+"""What by_tier returns of a group."""
 RANKS = 16  # drawn; of more, these many from the longest wait to the shortest
 
 
-def virtual(study):
+def virtual(study: Study) -> Html:
     """Return the section of the simulated clients' time."""
     spent = {group: by_tier(group) for group in study.groups}
     figures = []
@@ -32,7 +40,7 @@ def virtual(study):
                    tag("div", *figures, class_="figures"), stragglers(study, spent))
 
 
-def by_tier(group):
+def by_tier(group: Group) -> Tiers:
     """Return (tier names, float64[tiers, 5], counts float64[tiers, statuses]) of a group.
 
     Columns are the mean seconds of STAGES (NaN where no client completed a round; waiting is 0
@@ -50,18 +58,18 @@ def by_tier(group):
     if not all(map(has_all_clients, group.runs)):
         return names, rows, np.full((len(names), len(CLIENT_STATUS)), np.nan)
     rows[:, 4] = np.bincount(last[last >= 0], minlength=len(names)) / max(len(last), 1)
-    return names, rows, sum(p[3] for p in pieces)
+    return names, rows, np.sum([p[3] for p in pieces], axis=0, dtype=float)
 
 
-def has_all_clients(run):
+def has_all_clients(run: Run) -> bool:
     """Return whether the file has a row for each client of each round.
 
     run.record_clients can leave rows out, and a file made again from a checkpoint lacks early ones.
     """
-    return len(run.clients) >= run.rounds["clients_selected"].sum()
+    return len(run.clients) >= int(run.rounds["clients_selected"].sum())
 
 
-def stages(run, names):
+def stages(run: Run, names: Sequence[str]) -> tuple[Integers, Reals, Integers, Integers]:
     """Return (tier int64[n], seconds float64[n, 4], last int64[R], counts) of one run.
 
     n are the rows of clients that completed; `last` is the tier of each round's last one, -1 if
@@ -90,7 +98,7 @@ def stages(run, names):
     return tier, np.stack([*columns, wait], axis=1), last, counts
 
 
-def stragglers(study, spent):
+def stragglers(study: Study, spent: Mapping[Group, Tiers]) -> Html:
     """Return the table of tiers: their seconds, how often they end a round, and what was lost."""
     head = ("Configuration", "Tier", "Down", "Compute", "Up", "Waits", "Ends the round",
             *(word.capitalize() for word in CLIENT_STATUS))
@@ -108,12 +116,12 @@ def stragglers(study, spent):
     return table(caption, head, rows, right=set(range(2, len(head))))
 
 
-def number_of(count):
+def number_of(count: float) -> str:
     """Return a number of clients as text, "-" for NaN."""
     return "-" if np.isnan(count) else f"{count:,.0f}"
 
 
-def measured(study):
+def measured(study: Study) -> Html | None:
     """Return the section of the time that the ranks took."""
     shown = [(run, row["run"]) for run, row in zip(study.runs, study.rows, strict=True)
              if len(run.rounds)]
@@ -135,12 +143,12 @@ def measured(study):
     )  # fmt: skip
 
 
-def seconds_of(run):
+def seconds_of(run: Run) -> Reals:
     """Return the measured seconds of a run, float64[phases, ranks]."""
     return np.array(list(run.seconds_of_ranks().values()))
 
 
-def shares(shown, means):
+def shares(shown: Sequence[tuple[Run, str]], means: Reals) -> Html:
     """Return the table of measured time: (run, name) and the mean seconds of its phases."""
     head = ("Run", "Ranks", "Wall time", "Clients a second",
             *(phase.capitalize() for phase in PHASES), "Longest training", "Between ranks",
@@ -163,13 +171,13 @@ def shares(shown, means):
     return table(caption, head, rows, right=set(range(1, len(head) - 1)))
 
 
-def collectives(run):
+def collectives(run: Run) -> str:
     """Return the names of the collectives that a run used."""
     codes = np.unique(run.rounds["collective"])
     return ", ".join(COLLECTIVES[code] for code in codes if code < len(COLLECTIVES)) or "-"
 
 
-def ranks_of(run, name):
+def ranks_of(run: Run, name: str) -> Html:
     """Return the figure of the phases of each rank of a run."""
     seconds = seconds_of(run).T
     order, title = np.arange(len(seconds)), name
