@@ -6,6 +6,7 @@ limits and defaults come from the sections themselves; only the meanings are wri
 
 import inspect
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedmpi.algorithm import Keys
@@ -147,7 +148,7 @@ def algorithm(name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
     return inspect.getdoc(inspect.getmodule(cls)) or "", rows
 
 
-def _source(cls):
+def _source(cls: type[Any]) -> str:
     """Return the source of a class; "" where it has no file, as in a notebook."""
     try:
         return inspect.getsource(cls)
@@ -164,16 +165,19 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": SCHEMA, "title": "fedmpi experiment"} | tree
 
 
-def _target(tree, value):
+def _target(tree: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
     """Return what a reference of a JSON Schema points to, or the value itself.
 
     Of an array of sections it is the section.
     """
     reference = value.get("$ref") or value.get("items", {}).get("$ref")
-    return tree["$defs"][reference.rpartition("/")[2]] if reference else value
+    if not reference:
+        return value
+    found: dict[str, Any] = tree["$defs"][reference.rpartition("/")[2]]
+    return found
 
 
-def _type(tree, value):
+def _type(tree: Mapping[str, Any], value: dict[str, Any]) -> str:
     """Return the type and the limits in a JSON Schema as words."""
     if "anyOf" in value:
         kinds = [_type(tree, one) for one in value["anyOf"] if one.get("type") != "null"]
@@ -186,10 +190,10 @@ def _type(tree, value):
     limits = [f"{sign} {limit(value[key])}" for sign, key in (
         (">=", "minimum"), (">", "exclusiveMinimum"),
         ("<=", "maximum"), ("<", "exclusiveMaximum")) if key in value]
-    return " ".join([words.get(value.get("type"), "value"), ", ".join(limits)]).strip()
+    return " ".join([words.get(value.get("type", ""), "value"), ", ".join(limits)]).strip()
 
 
-def _default(value):
+def _default(value: object) -> str:
     """Return a value as TOML has it; "-" for none."""
     if value is None:
         return "-"
@@ -223,7 +227,7 @@ def list_of_methods() -> str:
     return "\n".join(lines[:-1]) + "\n"
 
 
-def _table(rows):
+def _table(rows: Iterable[tuple[str, str, str, str]]) -> list[str]:
     """Return keys as lines of a table."""
     lines = ["| key | type | default | meaning |", "|" + " --- |" * 4]
     for key, kind, default, meaning in rows:
