@@ -29,7 +29,9 @@ def partition_of(comm: Comm, partition: Partition | None) -> Partition:
     """Return rank 0's Partition, on all ranks, where it is None; collective."""
     if comm.size == 1 and partition is not None:
         return partition
-    parts = {} if partition is None else partition.arrays() | {"groups": partition.groups}
+    parts: dict[str, AnyArray | None] = {}
+    if partition is not None:
+        parts = {**partition.arrays(), "groups": partition.groups}
     sizes = comm.share({name: len(part) for name, part in parts.items() if part is not None})
     return Partition(**{name: given(comm, parts.get(name), [size]) for name, size in sizes.items()})
 
