@@ -13,7 +13,7 @@ from fedmpi.algorithm import Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config
 from fedmpi.errors import ConfigError, either, nearest
-from fedmpi.section import limit
+from fedmpi.section import Section, limit
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 COMMENT = re.compile(r"^ +(\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
@@ -140,7 +140,8 @@ def algorithm(name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
         raise ConfigError(f"algorithm {name!r}: unknown; {nearest(name, sorted(ALGORITHMS))}")
     cls = ALGORITHMS[name]
     tree = cls.Keys.model_json_schema()
-    written = [base for base in cls.Keys.__mro__ if issubclass(base, Keys) and base is not Keys]
+    bases = [base for base in cls.Keys.__mro__ if issubclass(base, Section)]
+    written = [base for base in bases if base not in (Section, Keys)]
     said = dict(pair for base in reversed(written)
                 for pair in COMMENT.findall(_source(base)))
     rows = [(f"algorithm.{key}", _type(tree, value), _default(value.get("default")),
