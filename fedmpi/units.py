@@ -56,6 +56,21 @@ def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
     return mask
 
 
+def weighted(layout: Layout) -> Layout:
+    """Return the layout, if each layer reads units by its weight and gives units; else raise.
+
+    The ConfigError names the layer, such as a normalisation that is a layer of its own.
+    """
+    for layer in layout.layers:
+        if layer.kind not in ("conv", "linear"):
+            raise ConfigError(
+                f"model: layer {layer.name} is of kind {layer.kind}, and units are removed by "
+                "relevance from linear layers and convolutions only, with or without a BatchNorm "
+                "behind them; use a model such as mlp, lenet5 or vgg11"
+            )
+    return layout
+
+
 class Units:
     """The units of a chain of layers: its inputs, then the rows of each layer but the last.
 

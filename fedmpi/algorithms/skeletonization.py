@@ -28,7 +28,7 @@ from fedmpi.layout import ONE, Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import Section
 from fedmpi.totals import Pending, Sums, Total
-from fedmpi.units import Units
+from fedmpi.units import Units, weighted
 
 
 class Skeletonization(Algorithm, name="skeletonization"):
@@ -54,7 +54,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
-        self.units = Units(self.layout)
+        self.units = Units(weighted(self.layout))
 
     def start(self, weights: Vector) -> State:
         """The weights and all units; nothing measured yet."""

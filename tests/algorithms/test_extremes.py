@@ -4,7 +4,9 @@ import tomllib
 
 import numpy as np
 import pytest
+from torch import nn
 
+import fedmpi
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError, RejectedError
 from fedmpi.experiment.stop import NoSignals
@@ -159,3 +161,16 @@ def test_what_is_pruned_is_0_in_the_global_model(name, more):
         assert not weights_of(simulation)[kept == 0].any()
         pruned += (kept == 0).sum()
     assert pruned
+
+
+@fedmpi.model
+def normed(input_shape, classes):
+    """A convolution with a normalisation over two channels, and a linear layer."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(144, classes)
+    )
+
+
+def test_relevance_of_units_needs_layers_that_read_units():
+    with pytest.raises(ConfigError, match="layer 1 is of kind norm, and units are removed by rel"):
+        experiment("skeletonization", (f"model.name={__name__}:normed",))
