@@ -2,6 +2,7 @@
 # What fails rarely: many kills, many damaged inputs, and the MPI tests over and over.
 #   bash tests/soak.sh [--faults] [RANKS ...]              --faults: tests/faults alone
 #   KILLS=100 CASES=100000 SECONDS_OF_MPI=600 SEED=today   how much, and which random numbers
+#   DRAWN=50                                               experiments drawn for each rank count
 #   VENV=.venv                                             the environment, such as one with Open MPI
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +16,7 @@ export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THRE
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe OMPI_MCA_osc=sm
 export MPIR_CVAR_ENABLE_HEAVY_YIELD=1
+export FEDMPI_DRAWN=${DRAWN:-50}
 export FEDMPI_KILLS=${KILLS:-100} FEDMPI_FUZZ_CASES=${CASES:-100000} FEDMPI_SEED=${SEED:-$(date +%F)}
 
 printf '== %s kills, seed %s\n' "$FEDMPI_KILLS" "$FEDMPI_SEED"
