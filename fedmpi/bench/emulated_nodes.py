@@ -10,7 +10,7 @@ as for the network.
 
 import os
 
-from fedmpi.bench.shaped_links import NETWORK, QUEUE, call, remove, remove_leftovers
+from fedmpi.bench.shaped_links import NETWORK, QUEUE, RULE, call, remove, remove_leftovers
 
 MTU = 9000  # bytes of a frame without Ethernet's header of 14
 FRAME = (MTU + 14) / (MTU - 52)  # bytes of a full frame, over those of the message in it
@@ -18,9 +18,9 @@ FRAME = (MTU + 14) / (MTU - 52)  # bytes of a full frame, over those of the mess
 NAMELESS = "addrgenmode", "none"
 # Nothing is lost in the buckets, but what waits there for 0.2 s would be sent again.
 PATIENCE = "5s"
-# A sender may fill its link at once. BBR, the usual rule of some systems, guesses the rate of a
-# link, and guesses too low where a few long messages come between pauses, as in rounds.
-OPEN = "initcwnd", "1000", "initrwnd", "1000", "congctl", "reno"
+# A sender may fill its link at once. BBR guesses a rate that is too low where a few long messages
+# come between pauses, as in rounds.
+OPEN = "initcwnd", "1000", "initrwnd", "1000", "congctl", RULE
 AT_ONCE = 1e-4  # seconds of the rate that may go at once; a timer cannot do with much less
 APART = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # every rank is a node, and speaks TCP
 

@@ -16,6 +16,7 @@ from fedmpi.errors import FedmpiError
 FRAME = 1514 / 1448  # bytes of a full Ethernet frame, over those of the message in it
 BURST = 5000  # bytes that may go at once: three frames
 QUEUE = 100_000_000  # bytes that wait rather than get lost
+RULE = "reno"  # of TCP; BBR, the rule of some systems, guesses the rate of a link
 NETWORK = "198.18"  # addresses for measurements of networks (RFC 2544)
 LINKS, SPACES = Path("/sys/class/net"), Path("/run/netns")  # where Linux and `ip netns` list them
 
@@ -36,6 +37,7 @@ class ShapedLink:
         self._ends = f"{self._name}h", f"{self._name}c"
         block = f"{NETWORK}.{os.getpid() % 250}.{4 * number}".rpartition(".")[0]
         self.host, self.client = f"{block}.{4 * number + 1}", f"{block}.{4 * number + 2}"
+        self._subnet = f"{block}.{4 * number}/30"
         self.prefix = ["ip", "netns", "exec", self._name]
 
     def __enter__(self) -> "ShapedLink":
@@ -49,6 +51,8 @@ class ShapedLink:
             call("ip", "-n", name, "addr", "add", f"{self.client}/30", "dev", there)
             call("ip", "link", "set", here, "up")
             call("ip", "-n", name, "link", "set", there, "up")
+            call("ip", *_route(self._subnet, here, self.host))
+            call("ip", "-n", name, *_route(self._subnet, there, self.client))
             self.shape(1000.0, 1000.0)
         except BaseException:
             self.__exit__()
@@ -65,6 +69,12 @@ class ShapedLink:
             bits = str(round(1e6 * rate * FRAME))
             bucket = ("rate", bits, "burst", str(BURST), "limit", str(QUEUE))
             call("tc", *where, "qdisc", "replace", "dev", end, "root", "tbf", *bucket)
+
+
+def _route(subnet: str, end: str, source: str) -> tuple[str, ...]:
+    """Return the words that give a link TCP's rule RULE, whatever the system's is."""
+    kernels = "proto", "kernel", "scope", "link", "src", source
+    return "route", "change", subnet, "dev", end, *kernels, "congctl", RULE
 
 
 def remove(links: list[str], spaces: list[str]) -> None:
