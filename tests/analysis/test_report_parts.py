@@ -68,7 +68,8 @@ def test_steps_by_hand():
 
 def test_stacked_areas_reach_their_sums():
     frame = PlotArea((0.0, 2.0), (0.0, 10.0))
-    drawing = stacks("t", np.array([[1.0, 2], [3, 4]]), np.array([10.0, 0]), frame, ["a", "b"])
+    drawing = stacks("t", np.array([[1.0, 2], [3, 4]]), np.array([10.0, 0]), frame,
+                     [("a", "low"), ("b", "high")], "across")
     areas = {a["class"]: a["d"] for a in Page(drawing).all("path")}
     values = {name: [(200 - float(v)) / 19 for v in re.findall(r"V([\d.]+)", areas[name])]
               for name in ("a", "b")}
@@ -187,6 +188,6 @@ def test_the_title_says_what_differs(tmp_path):
 
 
 def test_a_drawing_carries_its_data_up_to_a_length():
-    assert as_csv(["a", 'b"'], np.array([[1.0, 0.25], [3e9, 2.0]])) == (
-        '"a",1,0.25\n"b""",3e+09,2')
-    assert as_csv(["a"], np.zeros((1, 9999))) is None
+    assert as_csv(["a", 'b"'], np.array([[1.0, 0.25], [3e9, 2.0]]), ["up", "down"]) == (
+        'name,up,down\n"a",1,0.25\n"b""",3000000000,2')
+    assert as_csv(["a"], np.zeros((1, 9999)), range(9999)) is None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fedmpi.analysis.report.figure import WIDTH, in_stretches, number, svg, text, ticks
+from fedmpi.analysis.report.figure import WIDTH, in_stretches, number, rounded, svg, text, ticks
 from fedmpi.analysis.report.markup import Html, tag
 from fedmpi.arrays import Integers, Reals
 
@@ -20,13 +20,13 @@ def bars(
     names: Sequence[str],
     parts: Reals,
     shown: Sequence[str],
-    classes: Sequence[str],
+    kinds: Sequence[tuple[str, str]],
     most: float | None = None,
 ) -> Html:
     """Return stacked bars, one for each name: parts float64[bars, P] that are not negative.
 
-    `shown` are the texts at the bars' ends, classes[P] those of the parts, `most` the value of
-    a bar of full length (default: the longest one's).
+    `shown` are the texts at the bars' ends, `kinds` the class in the style and the name of each
+    part, `most` the value of a bar of full length (default: the longest one's).
     """
     ends = np.cumsum(parts, axis=1)
     most = most or float(ends[:, -1].max(initial=0)) or 1.0
@@ -36,19 +36,24 @@ def bars(
         y = i * ROW + 3
         drawn.append(tag("text", tag("title", name), cut(name, 15), x=NAME - 6, y=y + 13,
                          class_="end"))
-        for k, kind in enumerate(classes):
+        for k, (kind, _) in enumerate(kinds):
             if parts[i, k] * scale >= 0.05:
                 start = NAME + (ends[i, k] - parts[i, k]) * scale
                 drawn.append(tag("rect", class_=kind, x=number(start), y=y, height=ROW - 6,
                                  width=number(parts[i, k] * scale)))
         drawn.append(text(NAME + ends[i, -1] * scale + 5, y + 13, shown[i]))
-    return svg(title, len(names) * ROW + 2, *drawn, data_csv=as_csv(names, parts))
+    data = as_csv(names, parts, [part for _, part in kinds])
+    return svg(title, len(names) * ROW + 2, *drawn, data_csv=data)
 
 
-def as_csv(names: Sequence[str], values: Reals) -> str | None:
-    """Return a line for each name with its values float64[names, n]; None if it is too long."""
+def as_csv(names: Sequence[str], values: Reals, head: Sequence[object]) -> str | None:
+    """Return a line for each name with its values float64[names, n]; None if it is too long.
+
+    The first line is "name" and `head`, which names the values.
+    """
     quoted = ['"' + str(name).replace('"', '""') + '"' for name in names]
-    lines = [",".join([name, *(f"{value:.4g}" for value in row)])
+    lines = [",".join(["name", *map(str, head)])]
+    lines += [",".join([name, *map(rounded, row)])
              for name, row in zip(quoted, values, strict=True)]
     text = "\n".join(lines)
     return text if len(text) < MOST_DATA else None
@@ -92,7 +97,7 @@ def field(
              for value in ticks(0, total * each, 4) if value == int(value)]
     below = text((NAME + WIDTH - VALUE) / 2, bottom + 32, x_title, class_="mid")
     return svg(title, bottom + 38, box, cells, *drawn, *marks, below,
-               data_csv=as_csv(names, means.T))
+               data_csv=as_csv(names, means.T, (edges[:-1] * each).tolist()))
 
 
 def levels(values: Reals, edges: Integers) -> Iterator[Html]:

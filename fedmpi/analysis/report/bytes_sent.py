@@ -27,7 +27,7 @@ def traffic(study: Study) -> Html:
     rounds = max(up.shape[1] for up, _ in bytes_.values())
     frame = PlotArea((0.0, float(max(rounds, 1))), (0.0, ceiling(max(tops))))
     drawn = [figure(group.name, stacks(f"bytes of each round, {group.name}", *found, frame,
-                                        [kind for kind, _ in PARTS]))
+                                        PARTS, "down"))
              for group, found in bytes_.items()]
     about = (f"Encoded messages of all clients of a round in {bytes_unit(frame.y[1])[1]}. Colours:"
              " sent by the clients; line: received by them. All panels have the same scale.")

@@ -214,28 +214,37 @@ def stacks(
     parts: Reals,
     over: Reals,
     frame: PlotArea,
-    kinds: Sequence[str],
+    kinds: Sequence[tuple[str, str]],
+    line_name: str,
     columns: int = 64,
 ) -> Html:
     """Return the drawing of stacked areas of steps, one for each of parts float64[P, R].
 
-    kinds[P] are their classes, the lowest first; `over` float64[R] is drawn as a line across.
-    Heights are bytes, shown in the unit of bytes_unit.
+    kinds[P] are their classes in the style and their names, the lowest first; `over` float64[R],
+    of the name `line_name`, is drawn as a line across. Heights are bytes, shown in the unit of
+    bytes_unit. The data have the first round of each step.
     """
     if not parts.shape[1]:
         return nothing(title)
     means, edges = in_stretches(np.vstack([parts, over[None]]).T, columns)
     x = frame.across(edges.astype(float))
     tops = np.cumsum(means[:, :-1], axis=1)
-    areas = [tag("path", class_=kinds[k], d=steps(x, frame.up(tops[:, k]), BOTTOM))
+    areas = [tag("path", class_=kinds[k][0], d=steps(x, frame.up(tops[:, k]), BOTTOM))
              for k in reversed(range(tops.shape[1])) if parts[k].any()]
     level = frame.up(means[:, -1])
     line = points(np.repeat(x, 2)[1:-1], np.repeat(level, 2))
     size, _ = bytes_unit(frame.y[1])
     grid = axes(frame, "rounds", lambda value: quantities.digits(value / size))
-    rows = "\n".join(",".join(f"{value:.4g}" for value in row) for row in means)
+    rows = [",".join(["round", *(name for _, name in kinds), line_name])]
+    rows += [",".join([str(first), *map(rounded, row)])
+             for first, row in zip(edges[:-1].tolist(), means, strict=True)]
     return svg(title, HEIGHT, *areas, *grid, tag("path", class_="over", d=f"M{line}"),
-               data_csv=rows)
+               data_csv="\n".join(rows))
+
+
+def rounded(value: float) -> str:
+    """Return a number with four digits, without an exponent up to 10^10."""
+    return f"{float(f'{value:.4g}'):.10g}"
 
 
 def bytes_unit(most: float) -> tuple[float, str]:

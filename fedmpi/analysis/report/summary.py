@@ -181,12 +181,13 @@ def target_figures(study: Study) -> Html | None:
     sent = np.array([[paid["bytes_up_to"], paid["bytes_down_to"]] for _, paid in shown], float)
     spent = np.array([[paid["seconds_to"]] for _, paid in shown], float)
     titles = ("Bytes to the target", "Virtual time to the target")
+    ways, until = (("p0", "up"), ("p1", "down")), (("p2", "until the round that reaches it"),)
     drawn = (
-        bars(titles[0], names, sent, [quantities.in_bytes(x) for x in sent.sum(1)], ("p0", "p1")),
-        bars(titles[1], names, spent, [quantities.in_seconds(x) for x in spent[:, 0]], ("p2",)),
+        bars(titles[0], names, sent, [quantities.in_bytes(x) for x in sent.sum(1)], ways),
+        bars(titles[1], names, spent, [quantities.in_seconds(x) for x in spent[:, 0]], until),
     )
-    return tag("div", figure(titles[0], join(key(("p0", "up"), ("p1", "down")), drawn[0])),
-               figure(titles[1], join(key(("p2", "until the round that reaches it")), drawn[1])),
+    return tag("div", figure(titles[0], join(key(*ways), drawn[0])),
+               figure(titles[1], join(key(*until), drawn[1])),
                class_="figures")
 
 

@@ -17,7 +17,7 @@ from fedmpi.record.reader import Run
 from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
 
 STAGES = (("p1", "down"), ("p2", "compute"), ("p0", "up"), ("p5", "waits for others"))
-COLOURS = ("p6", "p2", "p0", "p4", "p3", "p1", "p5")  # of PHASES
+KEY = tuple(zip(("p6", "p2", "p0", "p4", "p3", "p1", "p5"), PHASES, strict=True))
 Tiers: TypeAlias = tuple[list[str], Reals, Reals]
 """What by_tier returns of a group."""
 RANKS = 16  # drawn; of more, these many from the longest wait to the shortest
@@ -32,7 +32,7 @@ def virtual(study: Study) -> Html:
         seen = np.nan_to_num(rows[:, :4])
         title = f"virtual seconds of a client in a round, {group.name}"
         texts = [quantities.in_seconds(value) for value in rows[:, :4].sum(1)]
-        drawing = bars(title, names, seen, texts, [kind for kind, _ in STAGES], longest)
+        drawing = bars(title, names, seen, texts, STAGES, longest)
         figures.append(figure(group.name, drawing))
     about = ("Simulated seconds of a client in a round, from the cost model: the mean over the"
              " clients of a tier that completed the round. All panels have the same scale.")
@@ -130,14 +130,14 @@ def measured(study: Study) -> Html | None:
     names = [name for _, name in shown]
     means = np.array([seconds_of(run).mean(1) for run, _ in shown])
     texts = [quantities.in_seconds(value) for value in means.sum(1)]
-    drawing = bars("measured seconds by phase", names, means, texts, COLOURS)
+    drawing = bars("measured seconds by phase", names, means, texts, KEY)
     about = ("Measured on the machine of each run, so it differs between runs, unlike the"
              " results. Means over the ranks of a run.")
     firsts = [group.runs[0] for group in study.groups if len(group.runs[0].rounds)]
     ranks = [ranks_of(run, name) for run, name in shown
              if run in firsts and run.phases.shape[1] > 1]
     return section(
-        "measured", "Measured time", tag("p", about), key(*zip(COLOURS, PHASES, strict=True)),
+        "measured", "Measured time", tag("p", about), key(*KEY),
         tag("div", figure("Seconds by phase", drawing), class_="figures"), shares(shown, means),
         details("Rank by rank", tag("div", *ranks, class_="figures")) if ranks else None,
     )  # fmt: skip
@@ -187,4 +187,4 @@ def ranks_of(run: Run, name: str) -> Html:
         title = f"{name}: {RANKS} of {len(seconds)} ranks, from the longest wait to the shortest"
     texts = [quantities.in_seconds(value) for value in seconds[order].sum(1)]
     return figure(title, bars(f"measured seconds of each rank, {name}",
-                              [f"rank {rank}" for rank in order], seconds[order], texts, COLOURS))
+                              [f"rank {rank}" for rank in order], seconds[order], texts, KEY))
