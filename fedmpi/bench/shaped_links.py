@@ -73,8 +73,8 @@ class ShapedLink:
 
 def _route(subnet: str, end: str, source: str) -> tuple[str, ...]:
     """Return the words that give a link TCP's rule RULE, whatever the system's is."""
-    kernels = "proto", "kernel", "scope", "link", "src", source
-    return "route", "change", subnet, "dev", end, *kernels, "congctl", RULE
+    as_made = "proto", "kernel", "scope", "link", "src", source  # when the address was added
+    return "route", "change", subnet, "dev", end, *as_made, "congctl", RULE
 
 
 def remove(links: list[str], spaces: list[str]) -> None:

@@ -106,9 +106,11 @@ def _keys(rng, name):
     keys = dict(KEYS.get(name, {}))
     for key, field in ALGORITHMS[name].Keys.model_fields.items():
         kind = field.annotation
-        choices = get_args(kind) if get_origin(kind) is Literal else (True, False)
-        if key not in keys and (kind is bool or len(choices) > 2 or get_origin(kind) is Literal):
-            keys |= {key: rng.choice(choices)} if rng.random() < 0.5 else {}
+        choices = (True, False) if kind is bool else ()
+        if get_origin(kind) is Literal:
+            choices = get_args(kind)
+        if choices and key not in keys and rng.random() < 0.5:
+            keys[key] = rng.choice(choices)
     return keys
 
 
