@@ -46,17 +46,17 @@ WIDTH = _width()  # 16 with AVX-512 (32 registers), 8 with AVX2 (16), 4 with SSE
 
 
 class Tile(types.Type):
-    """The numba type of rows x cols vectors of 16 float32, or of fewer."""
+    """The numba type of rows x cols vectors of 16 float32."""
 
-    def __init__(self, rows, cols, lanes=LANES):
-        self.rows, self.cols, self.lanes = rows, cols, lanes
-        super().__init__(name=f"Tile({rows}, {cols}, {lanes})")
+    def __init__(self, rows, cols):
+        self.rows, self.cols = rows, cols
+        super().__init__(name=f"Tile({rows}, {cols})")
 
 
 @register_model(Tile)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, manager, tile):
-        super().__init__(manager, tile, ir.ArrayType(vectors(tile.lanes), tile.rows * tile.cols))
+        super().__init__(manager, tile, ir.ArrayType(vectors(LANES), tile.rows * tile.cols))
 
 
 def tiled(emit, gives=None, arguments=_ANY):
@@ -94,8 +94,8 @@ class Emit:
         self.context, self.builder, self.sig = context, builder, sig
         tiles = [kind for kind in (sig.return_type, *sig.args) if isinstance(kind, Tile)]
         tile = tiles[0] if tiles else Tile(0, 0)
-        self.rows, self.cols, self.lanes = tile.rows, tile.cols, tile.lanes
-        self.vectors = vectors(tile.lanes)
+        self.rows, self.cols = tile.rows, tile.cols
+        self.vectors = vectors(LANES)
 
     def pointer(self, number, array, *offsets):
         """Address of array[sum of offsets]."""
@@ -126,17 +126,17 @@ class Emit:
     def splat(self, scalar):
         """A vector with the scalar in every lane."""
         one = self.builder.insert_element(self.vectors(ir.Undefined), scalar, I32(0))
-        return self.shuffle(one, one, [0] * self.lanes)
+        return self.shuffle(one, one, [0] * LANES)
 
     def shuffle(self, one, other, lanes):
         """A vector of the given lanes of two: those of `one` first, then those of `other`."""
-        kind = ir.VectorType(I32, self.lanes)
+        kind = ir.VectorType(I32, LANES)
         return self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes))
 
     def fma(self, a, b, c):
         """a * b + c, rounded once."""
         kind = ir.FunctionType(self.vectors, [self.vectors] * 3)
-        name = f"llvm.fma.v{self.lanes}f32"
+        name = f"llvm.fma.v{LANES}f32"
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(function, [a, b, c])
 
@@ -153,5 +153,5 @@ class Emit:
         return tile
 
     def _vector(self, address, c):
-        place = self.builder.gep(address, [I64(self.lanes * c)])
+        place = self.builder.gep(address, [I64(LANES * c)])
         return self.builder.bitcast(place, self.vectors.as_pointer())

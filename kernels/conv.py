@@ -15,9 +15,8 @@ from fedmpi.kernels._jit import kernel
 # The order of the additions is not touched by them, so the bits are the same.
 _MANY = lanes.WIDTH == 16
 _WIDE, _MIDDLE = (4, 2) if _MANY else (1, 1)  # columns beside 6 or 4 rows of `mix`
-_PAIR = 4 if _MANY else 3  # columns beside 2 rows
-_PART = 16 if _MANY else 8  # lanes of a vector of `correlate`
-_SIX, _FOUR, _TWO, _ONE = (4, 5, 9, 9) if _MANY else (2, 3, 5, 8)  # columns beside so many rows
+_PAIR = 4 if _MANY else 2  # columns beside 2 rows; 3 do not fit in 16 registers
+_TWO, _ONE = (9, 9) if _MANY else (3, 5)  # columns beside 2 rows or 1 of `correlate`
 
 
 @kernel
@@ -47,11 +46,11 @@ def mix(out, src, weights, table, start, floor, gate):
 
     Notes
     -----
-    2 O J T lanes FLOPs. Terms are added in the order channels, taps, some 576 at a time.
+    2 O J T lanes FLOPs. Terms are added in the order channels, taps, 576 or 144 at a time.
     What is read for as many lanes as the table says stays in the second-level cache for all rows.
     Rows are taken in tiles of 6, 4 and 2 and lanes in blocks of 64, 32 and 16, so that up
     to 24 sums stay in registers and 10 loads feed 24 multiply-adds; with AVX2, blocks are of 16
-    (48 for 2 rows), and 8 loads feed 12.
+    (32 for 2 rows), and 8 loads feed 12.
     """
     runs = lanes.item(table, 12)
     end = runs + 5 * lanes.item(table, 2)
@@ -166,48 +165,43 @@ def correlate(out, left, right, table):
     2 O K lanes FLOPs. Lane l of 16 holds the sum over every 16th p; at the end the 16 are
     added in halves. Tiles are of 6 x 4, 4 x 5, 2 x 9 and 1 x 9 rows and columns, so that
     few loads feed many multiply-adds in registers also when few rows are left. With AVX2, they are
-    of 4 x 3, 6 x 2, 2 x 5 and 1 x 8, for one half of the 16 lanes and then the other.
+    of 2 x 3 and 1 x 5: few planes are read together, so their lines come from the nearest caches.
     """
     sums, size = np.empty(32, np.float32), lanes.item(table, 0)
     for b in range(lanes.item(table, 1)):
         part, o = lanes.item(table, 7) + 4 * b, 0
         while o < size:
-            if size - o >= 5 and (_MANY or size - o <= 6):
-                _correlate_rows(lanes.zeros(6, _SIX, _PART), 6, _SIX, _PART,
-                                out, left, right, table, o, part, sums)  # fmt: skip
+            if _MANY and size - o >= 5:
+                _correlate_rows(lanes.full(6, 4, 0.0), 6, 4, out, left, right, table, o, part, sums)
                 o += 6
-            elif size - o >= 3:
-                _correlate_rows(lanes.zeros(4, _FOUR, _PART), 4, _FOUR, _PART,
-                                out, left, right, table, o, part, sums)  # fmt: skip
+            elif _MANY and size - o >= 3:
+                _correlate_rows(lanes.full(4, 5, 0.0), 4, 5, out, left, right, table, o, part, sums)
                 o += 4
-            elif size - o == 2:
-                _correlate_rows(lanes.zeros(2, _TWO, _PART), 2, _TWO, _PART,
+            elif size - o >= 2:
+                _correlate_rows(lanes.full(2, _TWO, 0.0), 2, _TWO,
                                 out, left, right, table, o, part, sums)  # fmt: skip
                 o += 2
             else:
-                _correlate_rows(lanes.zeros(1, _ONE, _PART), 1, _ONE, _PART,
+                _correlate_rows(lanes.full(1, _ONE, 0.0), 1, _ONE,
                                 out, left, right, table, o, part, sums)  # fmt: skip
                 o += 1
 
 
 @kernel
-def _correlate_rows(zero, height, width, step, out, left, right, table, o, part, sums):
-    """Do all columns of one part for the rows of one tile, `step` of the 16 lanes at a time."""
+def _correlate_rows(zero, height, width, out, left, right, table, o, part, sums):
+    """Do all columns of one part for the rows of one tile."""
     row_left, row_out = lanes.item(table, 2) + o, lanes.item(table, 3) + o
     col_right, col_out = lanes.item(table, 4), lanes.item(table, 5)
     first, end = lanes.item(table, part + 2), lanes.item(table, part + 3)
     runs = lanes.item(table, 6)
     for k in range(lanes.item(table, part), lanes.item(table, part + 1), width):
-        total = zero
-        for h in range(0, 16, step):
-            tile = zero
-            for m in range(runs + 3 * first, runs + 3 * end, 3):
-                at, start = lanes.item(table, m), lanes.item(table, m + 1)
-                for p in range(h, lanes.item(table, m + 2), 16):
-                    tile = lanes.inner(tile, left, table, row_left, at + p,
-                                       right, table, col_right + k, start + p)  # fmt: skip
-            total = tile if h == 0 else total + tile
-        lanes.sums(total, sums)
+        tile = zero
+        for m in range(runs + 3 * first, runs + 3 * end, 3):
+            at, start = lanes.item(table, m), lanes.item(table, m + 1)
+            for p in range(0, lanes.item(table, m + 2), 16):
+                tile = lanes.inner(tile, left, table, row_left, at + p,
+                                   right, table, col_right + k, start + p)  # fmt: skip
+        lanes.sums(tile, sums)
         for r in range(height):
             row = lanes.item(table, row_out + r)
             for c in range(width):

@@ -46,25 +46,6 @@ def full(rows, cols, value):
     return np.full((rows, cols, LANES), value, np.float32)
 
 
-def _emit_zeros(emit, rows, cols, lanes):
-    return emit.build(lambda r, c: emit.vectors([0.0] * emit.lanes))
-
-
-def _of_three_literals(*sizes):
-    if all(isinstance(size, types.IntegerLiteral) for size in sizes):
-        return Tile(*(size.literal_value for size in sizes))
-    return None
-
-
-@tiled(_emit_zeros, _of_three_literals)
-def zeros(rows, cols, lanes):
-    """Return a tile of zeros whose vectors have `lanes` numbers: 16, or 8; all are literals.
-
-    Of the functions below, `inner`, `sums` and `+` take tiles of 8.
-    """
-    return np.zeros((rows, cols, lanes), np.float32)
-
-
 def _emit_filled(emit, tile, value):
     value = emit.context.cast(emit.builder, value, emit.sig.args[1], types.float32)
     vector = emit.splat(value)
@@ -210,13 +191,13 @@ def fused(a, b, c):
 
 def _emit_sums(emit, tile, array):
     """As many vectors as lanes are folded into one that holds their sums, two by two."""
-    count, lanes = emit.rows * emit.cols, emit.lanes
+    count = emit.rows * emit.cols
     vectors = [emit.builder.extract_value(tile, k) for k in range(count)]
-    vectors += [emit.vectors([0.0] * lanes)] * (-count % lanes)
-    width = lanes
+    vectors += [emit.vectors([0.0] * LANES)] * (-count % LANES)
+    width = LANES
     while width > 1:
         # The halves of each group of `width` lanes are added; the first vector's groups come first.
-        low = [k for k in range(2 * lanes) if k % width < width // 2]
+        low = [k for k in range(2 * LANES) if k % width < width // 2]
         high = [k + width // 2 for k in low]
         vectors = [
             emit.builder.fadd(emit.shuffle(one, other, low), emit.shuffle(one, other, high))

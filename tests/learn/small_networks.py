@@ -104,5 +104,9 @@ MODELS = {
         ),
         nn.Linear(128, 4),
     ),
+    "sum read as a vector": lambda: nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(),
+        Residual(nn.Conv2d(3, 3, 3, padding=1), nn.Identity()), nn.Flatten(), nn.Linear(192, 4),
+    ),
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.ReLU(), nn.Linear(5, 4)),
 }

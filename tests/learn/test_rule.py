@@ -19,9 +19,9 @@ from fedmpi.learn.layout_of import layout_of
     ("macs", "batch", "wide", "narrow"),
     [
         (400_000, 1, "kernels", "kernels"),
-        (2_000_000, 1, "kernels", "torch"),
+        (2_000_000, 1, "torch", "torch"),
         (4_000_000, 1, "torch", "torch"),
-        (2_000_000, 2, "kernels", "torch"),
+        (2_000_000, 2, "torch", "torch"),
         (2_000_000, 3, "kernels", "kernels"),
         (2_000_000, 10, "kernels", "kernels"),
         (40_000_000, 10, "torch", "torch"),

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-SPARE, TERMS, FLOATS, LEAST = 8, 576, 1 << 16, 128
+from fedmpi.kernels import lanes
+
+SPARE, FLOATS, LEAST = 8, 1 << 16, 128
+TERMS = 576 if lanes.WIDTH == 16 else 144
 
 
 def joined(counts, parts):

@@ -22,13 +22,13 @@ class Frame:
         self.values, self.steps = values, steps
         self.mask = np.zeros(lanes, np.float32)
         self._size = 0
-        self.planes = {v: Plane(v.height, v.width, lanes, v.halo) for v in values}
+        self.planes = _planes(values, lanes)
         self.place, self.grad = {}, {}
         for value in values:
             self.place[value] = self.place.get(value.like) or self._take(value)
         self._give_gradients()
         self._channels = [
-            {v: places[v] + np.arange(v.channels) * self.planes[v].size for v in values}
+            {v: places[v] + np.arange(v.channels) * self.planes[v].stride for v in values}
             for places in (self.place, self.grad)
         ]
         self.saved, self.shared, self._wishes = {}, {}, {}
@@ -62,8 +62,8 @@ class Frame:
         return self.place[value] - self.grad[value] if value.relu else 0
 
     def size(self, value):
-        """Floats of a value."""
-        return value.channels * self.planes[value].size
+        """Floats of a value, with the gaps behind its channels."""
+        return value.channels * self.planes[value].stride
 
     def entry(self):
         """Return int64[D]: where each number of a sample goes."""
@@ -138,6 +138,19 @@ class _Holes:
     def give(self, place, size):
         """Take note that `size` floats are free."""
         self._free.append((place, size))
+
+
+def _planes(values, lanes):
+    """Return the Plane of each value. Tight are vectors, and what has the shape of such a value.
+
+    Equal shapes have equal planes, as sums of values need.
+    """
+    vectors = {(v.like.channels, v.like.height, v.like.width) for v in values if v.like}
+    planes = {}
+    for v in values:
+        tight = v.height * v.width == 1 or (v.channels, v.height, v.width) in vectors
+        planes[v] = Plane(v.height, v.width, lanes, v.halo, tight)
+    return planes
 
 
 def _rounded(size):

@@ -15,17 +15,22 @@ from fedmpi.kernels.tables import SPARE
 # Lanes of a position block of the weight gradient, times the channels that are read
 # together: 256 KiB. Measured best of 2^16 to 2^20 on the CNNs of FedLP and FedSkel.
 _BLOCK = 1 << 16
+_LARGE, _GAP = 2048, 9 * 16  # floats of a plane that has a gap behind it, and of the gap
 _LEAST = 512  # lanes of a block; fewer are not worth the sums over lanes at its end
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One channel: height x width positions of `lanes` floats, with `halo` zeros around."""
+    """One channel: height x width positions of `lanes` floats, with `halo` zeros around.
+
+    Channels that are `tight` follow each other without a gap.
+    """
 
     height: int
     width: int
     lanes: int
     halo: int = 0
+    tight: bool = False
 
     @property
     def pitch(self):
@@ -36,6 +41,15 @@ class Plane:
     def size(self):
         """Floats of the plane."""
         return (self.height + 2 * self.halo) * self.pitch
+
+    @property
+    def stride(self):
+        """Floats from one channel to the next.
+
+        Kernels read the same positions of many channels. Large planes often have sizes near powers
+        of two; without a gap, these positions would share a few sets of the cache.
+        """
+        return self.size if self.tight or self.size < _LARGE else self.size + _GAP
 
     def place(self, y, x):
         """Offset of a position; negative ones lie in the halo."""
@@ -158,7 +172,7 @@ def correlation(window, out, src, channels, rows):
         for first in range(0, channels, abreast):
             start = len(right)
             for c in range(first, min(first + abreast, channels)):
-                right += [c * src.size + shift for _, shift in taps]
+                right += [c * src.stride + shift for _, shift in taps]
                 places += [c * window.taps + number for number, _ in taps]
             parts += [(start, len(right), *ends[b : b + 2]) for b in range(len(blocks))]
             right += right[-1:] * SPARE

@@ -15,7 +15,7 @@ _NEVER = 2.0  # a fill that no batch has
 # For float32 in a register: (multiply-adds of one sample, least fill) for which the kernels are
 # never slower than torch, by size; the last is of all larger networks.
 _LEAST_FILL = {
-    16: ((2_500_000, 0.0), (5_000_000, 0.125), (200_000_000, 0.7), (float("inf"), 0.95)),
+    16: ((1_000_000, 0.0), (5_000_000, 0.18), (200_000_000, 0.7), (float("inf"), 0.95)),
     8: ((1_000_000, 0.0), (5_000_000, 0.18), (200_000_000, 0.75), (float("inf"), _NEVER)),
 }
 
