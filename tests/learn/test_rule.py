@@ -63,9 +63,9 @@ class Alien(Serial):
 def test_ranks_choose_by_the_registers_of_the_first_and_say_why(width, want):
     tree = {
         "run": {"rounds": 1},
-        "data": {"name": "patterns", "side": 32, "images": 40},
-        "clients": {"number": 2, "local_steps": 1, "batch_size": 1},
-        "model": {"name": "mlp", "hidden": [1500]},
+        "data": {"name": "patterns", "side": 32, "images": 60},
+        "clients": {"number": 2, "local_steps": 1, "batch_size": 23},  # 72 % of 32 lanes
+        "model": {"name": "mlp", "hidden": [2000]},
     }
     engine = assemble(resolve.of_tree(tree), Alien(width), None).engine
     assert engine.name == want

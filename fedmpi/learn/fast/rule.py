@@ -4,8 +4,9 @@ The kernels fill a batch up to a multiple of 16 lanes. `fill` is the share of la
 samples. In large networks both engines are bound by arithmetic and unfilled lanes are lost; in
 small ones torch is bound by everything else. Where a register holds 16 numbers (AVX-512), the
 kernels stay ahead of torch in networks of any size with full lanes; where it holds 8 (AVX2), they
-do up to VGG-11, and ResNet-18 goes to torch. docs/kernels.md has the table of both, from
-`fedmpi bench kernels --models`; there, whatever is chosen has at least 0.95 of the better speed.
+do up to VGG-11, and ResNet-18 goes to torch. docs/kernels.md has the tables of several processors,
+from `fedmpi bench kernels --models`; there, whatever is chosen has at least 0.93 of the better
+speed, except for an MLP with batches of 1 on one of them.
 """
 
 from fedmpi.learn.fast.chain import Unsupported, chain_of
