@@ -65,7 +65,7 @@ def test_ranks_choose_by_the_registers_of_the_first_and_say_why(width, want):
         "run": {"rounds": 1},
         "data": {"name": "patterns", "side": 32, "images": 60},
         "clients": {"number": 2, "local_steps": 1, "batch_size": 23},  # 72 % of 32 lanes
-        "model": {"name": "mlp", "hidden": [2000]},
+        "model": {"name": "mlp", "hidden": [5500]},
     }
     engine = assemble(resolve.of_tree(tree), Alien(width), None).engine
     assert engine.name == want
