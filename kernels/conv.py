@@ -64,6 +64,30 @@ def mix(out, src, weights, table, start, floor, gate):
 
 
 @kernel
+def mix_samples(out, src, table, samples):
+    """Write a linear layer's weight gradient: sums of `mix` over the samples of a batch.
+
+    Parameters
+    ----------
+    out : float32[.], changed in place
+    src : float32[.]
+        The layer's input, turned (`batch_last.transpose`), and the gradient that arrives.
+    table : int64[.], changed in place
+        From `tables.mix_table`; its taps are the samples of a batch that fills all lanes.
+    samples : int64[1]
+        How many there are. The terms of the others would be 0.
+
+    Notes
+    -----
+    2 O J samples FLOPs, and one more block of lanes for the last inputs.
+    """
+    runs = lanes.item(table, 12)
+    for m in range(lanes.item(table, 2)):
+        table[runs + 5 * m + 4] = samples[0]
+    mix(out, src, src, table, 0, -np.inf, 0)
+
+
+@kernel
 def _mix_runs(out, src, weights, table, m0, m1, start, floor, gate):
     """Do all rows of some runs."""
     size, channels, block = lanes.item(table, 0), lanes.item(table, 1), lanes.item(table, 3)

@@ -10,7 +10,9 @@ PLACES, RUNS = np.zeros(1, np.int64), np.array([[0, 0, 16, 0, 1]])
 
 def _mix():
     flat = np.zeros(16, np.float32)
-    conv.mix(flat, flat, flat, np.zeros(13, np.int64), 0, NONE, 0)  # a table without rows
+    table = np.zeros(13, np.int64)  # without rows
+    conv.mix(flat, flat, flat, table, 0, NONE, 0)
+    conv.mix_samples(flat, flat, table, PLACES)
 
 
 def _correlate():

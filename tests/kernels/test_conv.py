@@ -60,6 +60,23 @@ def test_mix_of_more_terms_than_go_at_once_starts_cuts_and_gates_once(rng):
     np.testing.assert_allclose(out, want, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("samples", [1, 5, 16])
+def test_mix_samples_is_its_twin_again_and_again(rng, samples):
+    """5,000 lanes are cut into several runs; the table has served another batch before."""
+    lanes, width = 5000, 16
+    gradients, pitch = width * lanes + np.arange(3) * width, lanes
+    parts = (
+        np.arange(3) * lanes, gradients, gradients, np.zeros(1, np.int64), np.zeros(1, np.int64),
+        np.arange(width), np.arange(width) * pitch, np.array([(0, 0, lanes, 0, width)]),
+    )  # fmt: skip
+    src = rng.standard_normal(width * lanes + 3 * width).astype(np.float32)
+    table, out, want = tables.mix_table(*parts), *np.full((2, 3 * lanes), 7, np.float32)
+    conv.mix_samples(out, src, table, np.array([9]))
+    conv.mix_samples(out, src, table, np.array([samples]))
+    naive.mix_samples(want, src, parts, [samples])
+    np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-5)
+
+
 def test_mix_keeps_nan_above_any_floor(rng):
     out, src, weights, parts = mix_case(rng, 2, 16)
     src[:] = np.nan

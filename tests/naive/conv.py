@@ -22,6 +22,12 @@ def mix(out, src, weights, parts, start, floor, gate):
                 out[here] = total
 
 
+def mix_samples(out, src, parts, samples):
+    *parts, runs = parts
+    runs = [(place, at, size, 0, samples[0]) for place, at, size, _, _ in runs]
+    mix(out, src, src, (*parts, runs), 0, -np.inf, 0)
+
+
 def correlate(out, left, right, parts):
     row_left, row_out, col_right, col_out, runs, blocks = parts
     for k0, k1, m0, m1 in blocks:

@@ -13,14 +13,15 @@ class Frame:
     `memory` float32[.] is a buffer of `floats` floats or more, 64-byte aligned, that frames of
     other widths use too; every place in it is a multiple of 16 floats. It is set before the frame
     is used, and cleared by `clear` when another width was there. `mask` float32[lanes] is 1 for
-    the samples of the batch at hand. `saved` holds what a step keeps from its forward pass for its
-    backward pass, and `shared` the places of what several steps use in turn.
+    the samples of the batch at hand, and `samples` int64[1] is their number. `saved` holds what a
+    step keeps from its forward pass for its backward pass, and `shared` the places of what several
+    steps use in turn.
     """
 
     def __init__(self, values, steps, lanes):
         self.lanes = lanes
         self.values, self.steps = values, steps
-        self.mask = np.zeros(lanes, np.float32)
+        self.mask, self.samples = np.zeros(lanes, np.float32), np.zeros(1, np.int64)
         self._size = 0
         self.planes = _planes(values, lanes)
         self.place, self.grad = {}, {}

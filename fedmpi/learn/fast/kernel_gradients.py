@@ -109,7 +109,7 @@ class _Program:
         self._measuring = self._evaluation = self._totals = None
         self._masked = FULL, None  # a Backward with a mask, and the calls for weights under it
         self._backward = {}
-        self._samples, self._all = 0, np.zeros(0, np.int64)
+        self._all = np.zeros(0, np.int64)  # the samples of the batch at hand
 
     def gradient(self, x, y, backward, activations):
         """Fill the gradient in and return the mean loss of x, y."""
@@ -139,9 +139,10 @@ class _Program:
 
     def _enter(self, x):
         frame = self.frame
-        if self._samples != len(x):
+        if frame.samples[0] != len(x):
+            frame.samples[0] = len(x)
             frame.mask[:] = np.arange(frame.lanes) < len(x)
-            self._samples, self._all = len(x), np.arange(len(x))
+            self._all = np.arange(len(x))
         flat = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
         kernels.batch_last.enter(frame.memory, self._entry, flat, self._all, frame.lanes)
 

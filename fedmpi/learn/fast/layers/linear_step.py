@@ -6,7 +6,7 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.learn.fast.sparse import picks
-from fedmpi.learn.fast.step import NONE, Unsupported, Value, takes
+from fedmpi.learn.fast.step import Unsupported, Value, takes
 from fedmpi.learn.fast.weighted import Weighted
 
 
@@ -84,5 +84,5 @@ class Linear(Weighted):
             samples * pitch,
             np.array([(0, 0, inputs, 0, width)]),
         )
-        back.call(kernels.conv.mix, back.grad, back.memory, back.memory, tables, 0, NONE, 0)
+        back.call(kernels.conv.mix_samples, back.grad, back.memory, tables, frame.samples)
         self.bias_gradient(back, left, kept)
