@@ -4,6 +4,10 @@
 ever executed.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
 from fedmpi import named
 from fedmpi.errors import ConfigError
 from fedmpi.learn.data.data_keys import (
@@ -85,7 +89,10 @@ DATASETS = Registry(
 )
 
 
-def load(name, root=None, options=None, cache=None):
+def load(
+    name: str, root: Path | None = None, options: Mapping[str, Any] | None = None,
+    cache: Path | None = None,
+) -> Dataset:
     """Return a data set by its registered name.
 
     Parameters
@@ -107,10 +114,10 @@ def load(name, root=None, options=None, cache=None):
     DataError
         If a file is missing, truncated or altered; the message names it.
     """
-    entry = DATASETS.find(name)
+    entry: Entry = DATASETS.find(name)
     options = entry.checked(options or {}, "configuration", "data.")
     if ":" not in name:
-        return entry.make(root, options, cache)
+        return cast(Dataset, entry.make(root, options, cache))
     with named.blamed(f"data.name = {name!r}"), seeded_generators(0):
         found = entry.make(root, **options)
     if not isinstance(found, Dataset):

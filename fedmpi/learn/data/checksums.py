@@ -11,9 +11,11 @@ import json
 import lzma
 import os
 import zlib
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data import files
@@ -22,7 +24,7 @@ LARGEST = 4 << 30  # bytes of a file, unpacked; one that goes on is another, so 
 _CHUNK = 1 << 20
 
 
-def locate(name, root, path):
+def locate(name: str, root: Path | None, path: str) -> Path:
     """Return the Path of one file of data set `name`, packed as `.xz` or unpacked too.
 
     It is looked for in the data set's own folder below `root`, and where torchvision puts it.
@@ -41,7 +43,9 @@ def locate(name, root, path):
     )
 
 
-def verify(name, root, known, cache=None):
+def verify(
+    name: str, root: Path | None, known: Mapping[str, str], cache: Path | None = None
+) -> dict[str, Path]:
     """Return the Paths of `files`, all present and each with the right sha256.
 
     Parameters
@@ -77,28 +81,28 @@ def verify(name, root, known, cache=None):
     return paths
 
 
-def _wanted(path, found, known):
+def _wanted(path: str, found: Path, known: Mapping[str, str]) -> str:
     """Return the sha256 that the file `found` must have; unpacked, that of its content."""
     unpacked = path.endswith(".gz") and found.suffix != ".gz"
     return files.UNPACKED[path] if unpacked and path in files.UNPACKED else known[path]
 
 
-def _stamp(path, wanted):
+def _stamp(path: Path, wanted: str) -> list[int | str]:
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, wanted]
 
 
-def digest(path, like):
+def digest(path: Path, like: str) -> str:
     """Return the digest of a file's content, of the kind of `like`."""
     return f"md5:{_hex(path, 'md5')}" if like.startswith("md5:") else sha256(path)
 
 
-def sha256(path):
+def sha256(path: Path) -> str:
     """Return the sha256 of a file's content as hex; of the unpacked content for .xz."""
     return _hex(path, "sha256")
 
 
-def _packed_again(path, content):
+def _packed_again(path: Path, content: str | None) -> bool:
     """Return whether a .gz file unpacks to what has the sha256 `content`, if that is known."""
     if content is None or path.suffix != ".gz":
         return False
@@ -107,7 +111,7 @@ def _packed_again(path, content):
     return False
 
 
-def _hex(path, kind, opened=open):
+def _hex(path: Path, kind: str, opened: Callable[..., Any] = open) -> str:
     digest = hashlib.new(kind, usedforsecurity=kind != "md5")
     try:
         with (lzma.open if path.suffix == ".xz" else opened)(path, "rb") as stream:
@@ -120,7 +124,7 @@ def _hex(path, kind, opened=open):
     return digest.hexdigest()
 
 
-def _altered(name, path, found, wanted):
+def _altered(name: str, path: Path, found: str, wanted: str) -> DataError:
     kind = "" if wanted.startswith("md5:") else "sha256 is "
     return DataError(
         f"{name}: {path} is truncated or altered: {kind}{found}, must be {wanted}\n"
@@ -128,7 +132,7 @@ def _altered(name, path, found, wanted):
     )
 
 
-def _read_notes(cache):
+def _read_notes(cache: Path | None) -> dict[str, Any]:
     try:
         notes = json.loads(Path(cache, "verified.json").read_text()) if cache else {}
     except (OSError, ValueError):
@@ -136,7 +140,7 @@ def _read_notes(cache):
     return notes if isinstance(notes, dict) else {}
 
 
-def _write_notes(cache, news):
+def _write_notes(cache: Path, news: dict[str, list[int | str]]) -> None:
     """Add notes; a cache that cannot be written only costs time at the next start."""
     path = Path(cache, "verified.json")
     part = path.with_suffix(f".{os.getpid()}")

@@ -9,10 +9,14 @@ files, by their sha256, are read.
 """
 
 import lzma
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import Octets
 from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files
 from fedmpi.learn.data.dataset import Dataset
@@ -24,7 +28,9 @@ _LABEL_MARK = b"labels\x71\x04\x5d\x71\x05"  # the key, then an empty list and i
 _INT, _MARK, _APPENDS = 0x4B, 0x28, 0x65  # BININT1, and the brackets of 1,000 of them
 
 
-def cifar10(root, options, cache=None):
+def cifar10(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return CIFAR-10, from `root`/cifar-10/cifar-10-batches-py, plain or `.xz`; no options."""
     paths = checksums.verify("cifar10", root, files.CIFAR10, cache)
     with ThreadPoolExecutor() as threads:  # unpacking releases the interpreter lock
@@ -34,7 +40,7 @@ def cifar10(root, options, cache=None):
     return Dataset.of("cifar10", "image", (x, y), batches[-1], classes=10)
 
 
-def read_batch(path):
+def read_batch(path: Path) -> tuple[Octets, Octets]:
     """Return x uint8[10000, 3, 32, 32] and y uint8[10000] of one batch file.
 
     Raises DataError if the marks or the labels are not where they must be.
@@ -51,7 +57,7 @@ def read_batch(path):
     return x.reshape(_IMAGES, 3, 32, 32), _labels(path, content)
 
 
-def _labels(path, content):
+def _labels(path: Path, content: bytes) -> Octets:
     """Return uint8[10000]: ten groups of 1,000 pairs (BININT1, label) in brackets."""
     start = _after(path, content, _LABEL_MARK)
     groups = np.frombuffer(content, np.uint8)[start : start + 10 * 2002]
@@ -64,7 +70,7 @@ def _labels(path, content):
     raise DataError(f"{path}: its labels are not ten groups of 1,000; it is not a CIFAR-10 batch")
 
 
-def _after(path, content, mark):
+def _after(path: Path, content: bytes, mark: bytes) -> int:
     """Return the place behind the only occurrence of `mark`."""
     place = content.find(mark)
     if place < 0 or (mark is _LABEL_MARK and content.find(mark, place + 1) >= 0):

@@ -8,10 +8,14 @@ pixels and labels are taken from their arguments.
 """
 
 import pickletools
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import Integers, Octets
 from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files
 from fedmpi.learn.data.dataset import Dataset
@@ -23,14 +27,16 @@ _NUMBERS = ("BININT1", "BININT", "BININT2")
 _BETWEEN = ("EMPTY_LIST", "BINPUT", "LONG_BINPUT", "MARK", "APPENDS", "APPEND", *_NUMBERS)
 
 
-def cifar100(root, options, cache=None):
+def cifar100(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return CIFAR-100 from `root`/cifar-100/cifar-100-python; option labels: fine or coarse."""
     paths = checksums.verify("cifar100", root, files.CIFAR100, cache)
     train, test = (read(path, options["labels"]) for path in paths.values())
     return Dataset.of("cifar100", "image", train, test, classes=CLASSES[options["labels"]])
 
 
-def read(path, labels="fine"):
+def read(path: Path, labels: str = "fine") -> tuple[Octets, Integers]:
     """Return x uint8[N, 3, 32, 32] and y int64[N] of one file.
 
     Raises DataError if the pixels or the labels are not there, or do not fit together.
@@ -39,7 +45,7 @@ def read(path, labels="fine"):
         listed = [(code.name, value) for code, value, _ in pickletools.genops(path.read_bytes())]
     except (ValueError, KeyError, IndexError) as error:
         raise DataError(f"{path}: its list of instructions breaks off ({error})") from None
-    texts = [value for name, value in listed if name in _TEXTS]
+    texts = [str(value) for name, value in listed if name in _TEXTS]
     pixels = max(texts, key=len, default="").encode("latin-1")
     y = _numbers_after(listed, f"{labels}_labels")
     if len(pixels) != len(y) * _PIXELS or not len(y):
@@ -50,7 +56,7 @@ def read(path, labels="fine"):
     return np.frombuffer(pixels, np.uint8).reshape(-1, 3, 32, 32), y
 
 
-def _numbers_after(listed, key):
+def _numbers_after(listed: Sequence[tuple[str, Any]], key: str) -> Integers:
     """Return int64[n]: the whole numbers of the list that follows the text `key`."""
     place = next((i for i, one in enumerate(listed) if one == ("SHORT_BINSTRING", key)), None)
     following = listed[place + 2 :] if place is not None else []  # behind the key's memo

@@ -3,14 +3,25 @@
 Nothing is guessed: what can be read in two ways is left as it is, and refused by `Dataset.of`.
 """
 
-import numpy as np
+from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
 
+Half: TypeAlias = tuple[ArrayLike, ArrayLike]
+"""x and y of the samples for training, or for testing."""
+_Arrays: TypeAlias = tuple[AnyArray, AnyArray]
+_Groups: TypeAlias = tuple[AnyArray | None, AnyArray | None]
 TOKENS = (np.uint8, np.int32)  # the smallest that holds a text's numbers is taken
 
 
-def parts_of(name, kind, train, test, classes, groups):
+def parts_of(
+    name: str, kind: str, train: Half, test: Half | None, classes: int,
+    groups: tuple[ArrayLike | None, ArrayLike | None],
+) -> tuple[_Arrays, _Arrays, _Groups]:
     """Return (train, test, groups) as arrays: pairs of x and y, and the groups or None.
 
     test may be None, for no test set. See `Dataset.of` for what is accepted.
@@ -25,7 +36,7 @@ def parts_of(name, kind, train, test, classes, groups):
     return (stored(x), y), (stored(x_test), y_test), _grouped(name, given, held)
 
 
-def whole(number, place):
+def whole(number: Any, place: str) -> int:
     """Return a whole number from 1 as an int. Raises DataError, which begins with `place`."""
     try:
         if number == int(number) >= 1:
@@ -35,11 +46,11 @@ def whole(number, place):
     raise DataError(f"{place}: is {number!r}; give a whole number from 1")
 
 
-def _as_it_is(x):
+def _as_it_is(x: AnyArray) -> AnyArray:
     return x
 
 
-def _flat(y):
+def _flat(y: ArrayLike) -> AnyArray:
     """Return labels or groups [N] of [N] or [N, 1]: texts as numpy's own, the rest in int64.
 
     What is neither a text nor a whole number that int64 holds is left as it is.
@@ -52,21 +63,20 @@ def _flat(y):
     return y.astype(np.int64) if whole and (np.abs(y) < 2.0**63).all() else y
 
 
-def _grouped(name, given, held):
+def _grouped(name: str, given: AnyArray | None, held: AnyArray | None) -> _Groups:
     """Return the groups of both halves as numbers: of names, their places in the alphabet."""
     names = [of.dtype.kind in "US" for of in (given, held) if of is not None]
-    if any(names) and not all(names):
+    if given is not None and held is not None and names[0] != names[1]:
         raise DataError(f"{name}: groups of training are {given.dtype}, of testing {held.dtype}; "
                         "give both as texts, or both as whole numbers")
     if not any(names):
         return given, held
-    known, placed = np.unique(held if given is None else given, return_inverse=True)
-    if given is None:
-        return None, placed
-    return placed, None if held is None else _places(known, held)
+    known = np.unique([] if held is None else held) if given is None else np.unique(given)
+    there = None if held is None else _places(known, held)
+    return None if given is None else _places(known, given), there
 
 
-def _numbered(name, y, y_test, classes):
+def _numbered(name: str, y: AnyArray, y_test: AnyArray, classes: int) -> _Arrays:
     """Return labels from 0: of names in the order of the alphabet, of 1 to `classes` less one."""
     if y.dtype.kind in "US":
         names, found = np.unique(np.concatenate([y, y_test]), return_inverse=True)
@@ -80,14 +90,14 @@ def _numbered(name, y, y_test, classes):
     return y, y_test
 
 
-def _places(known, names):
+def _places(known: AnyArray, names: AnyArray) -> Integers:
     """Return the place of each name among the sorted `known`, len(known) and more if it is new."""
     everyone = np.concatenate([known, np.setdiff1d(names, known)])
     order = np.argsort(everyone, kind="stable")
     return order[np.searchsorted(everyone, names, sorter=order)]
 
 
-def _pixels(x):
+def _pixels(x: AnyArray) -> AnyArray:
     """Return uint8[N, C, H, W] of floats from 0 to 1 (to the nearest 1/255) or [N, H, W]."""
     if x.dtype.kind == "f" and x.size and x.min() >= 0 and x.max() <= 1:
         x = np.rint(x * x.dtype.type(255)).astype(np.uint8)
@@ -96,12 +106,12 @@ def _pixels(x):
     return x[:, None] if x.ndim == 3 else x
 
 
-def _numbers(x):
+def _numbers(x: AnyArray) -> AnyArray:
     """Return float32 of numbers of any type that float32 has room for."""
     return x.astype(np.float32) if x.dtype.kind in "biuf" else x
 
 
-def _tokens(x):
+def _tokens(x: AnyArray) -> AnyArray:
     """Return whole numbers from 0 in the smallest type of TOKENS that holds them."""
     if x.dtype.kind not in "iu" or (x.size and x.min() < 0):
         return x

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
-from fedmpi.learn.data.conversion import TOKENS, parts_of, whole
+from fedmpi.learn.data.conversion import TOKENS, Half, parts_of, whole
 from fedmpi.learn.data.targets import check_outputs, taken_apart
 
 KINDS = {  # types and numbers of axes of x, as stored, and what is accepted
@@ -21,8 +21,6 @@ _ARRAYS = (
     "x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test", "targets_train",
     "targets_test",
 )  # fmt: skip
-Half: TypeAlias = tuple[ArrayLike, ArrayLike]
-"""x and y of the samples for training, or for testing."""
 _NOT_FACTS = (*_ARRAYS, "on_demand")
 _CHUNK = 4096  # images at a time, so that squares need little memory
 
@@ -150,6 +148,7 @@ class Dataset:
         _check(f"{name}: train", kind, x, y, classes, parted[0])
         _check(f"{name}: test", kind, x_test, y_test, classes, parted[1])
         check_outputs(name, targets, classes)
+        given: dict[str, AnyArray | None]
         given = {"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test}
         given |= {"groups_train": parted[0], "groups_test": parted[1]}
         given |= {"targets_train": targets[0], "targets_test": targets[1]}

@@ -7,14 +7,19 @@ C. Kaynak, "Methods of Combining Multiple Classifiers and Their Applications to
 Handwritten Digit Recognition", MSc thesis, Bogazici University, 1995.
 """
 
+from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fedmpi.learn.data.dataset import Dataset
 
 
-def digits(root, options, cache=None):
+def digits(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return the embedded digits: 1,437 for training, 360 for testing; needs no files.
 
     The split is the same everywhere: ordered by class, then as in the original file,

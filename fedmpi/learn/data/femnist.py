@@ -11,37 +11,44 @@ so its files have no checksum; those of TFF are compared with the numbers that i
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
+from numpy.typing import ArrayLike
 
+from fedmpi.arrays import Integers, Octets
 from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data.dataset import Dataset
 
 CLASSES = 62
 COUNTS = {"train": 671_585, "test": 77_483}  # of TFF
+_Part: TypeAlias = tuple[Octets, Integers, list[str]]
 _HOW = "put them there by hand, or set FEDMPI_DATA or [data] root to where they are"
 
 
-def femnist(root, options, cache=None):
+def femnist(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return FEMNIST with groups, the writers; option source: leaf or tff."""
     return read(Path(root or "."), options["source"])
 
 
-def read(root, source, counts=None):
+def read(root: Path, source: str, counts: Mapping[str, int] | None = None) -> Dataset:
     """Return the Dataset below `root`; `counts` are the samples that train and test must have."""
     parts = {part: (_leaf if source == "leaf" else _tff)(root, part) for part in COUNTS}
     for part, wanted in (counts or {}).items():
         if (found := len(parts[part][1])) != wanted:
             raise DataError(f"femnist: {found:,} samples for {part}, published are {wanted:,}")
     names = {name: n for n, name in enumerate(sorted({*parts["train"][2], *parts["test"][2]}))}
-    groups = [np.array([names[name] for name in of[2]]) for of in parts.values()]
-    train, test = (of[:2] for of in parts.values())
-    return Dataset.of("femnist", "image", train, test, CLASSES, groups)
+    train, test = parts["train"], parts["test"]
+    here, there = ([names[name] for name in of] for of in (train[2], test[2]))
+    return Dataset.of("femnist", "image", train[:2], test[:2], CLASSES, (here, there))
 
 
-def verify(root, name="femnist"):
+def verify(root: Path, name: str = "femnist") -> list[str]:
     """Return a line for each source that is there, its samples counted."""
     there = [source for source in ("leaf", "tff") if Path(root, "femnist", source).is_dir()]
     if not there:
@@ -49,14 +56,14 @@ def verify(root, name="femnist"):
     lines = []
     for source in there:
         found = read(Path(root), source, COUNTS if source == "tff" else None)
-        writers = len(np.unique(found.groups_train))
+        writers = 0 if found.groups_train is None else len(np.unique(found.groups_train))
         told = "the published numbers" if source == "tff" else "no published numbers"
         lines.append(f"{Path(root, 'femnist', source)}  {len(found.y_train):,} + "
                      f"{len(found.y_test):,} samples of {writers:,} writers  {told}")
     return lines
 
 
-def _leaf(root, part):
+def _leaf(root: Path, part: str) -> _Part:
     """Return x, y and the writer's name of each sample, of all of LEAF's files of a part."""
     folder = root / "femnist" / "leaf" / part
     xs, ys, names = [], [], []
@@ -72,7 +79,7 @@ def _leaf(root, part):
     return np.concatenate(xs), np.concatenate(ys), names
 
 
-def _tff(root, part):
+def _tff(root: Path, part: str) -> _Part:
     """Return the same of TFF's file of a part."""
     path = root / "femnist" / "tff" / f"fed_emnist_{part}.h5"
     _there([path] if path.is_file() else [], path)
@@ -88,15 +95,15 @@ def _tff(root, part):
     return np.concatenate(xs), np.concatenate(ys), names
 
 
-def _images(path, pixels):
+def _images(path: Path, pixels: ArrayLike) -> Octets:
     """Return uint8[n, 1, 28, 28] of floats from 0 to 1, n times 784 of them."""
-    pixels = np.asarray(pixels, np.float32)
-    if pixels.size % 784 or not (pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1):
+    images = np.asarray(pixels, np.float32)
+    if images.size % 784 or not (images.min(initial=0) >= 0 and images.max(initial=0) <= 1):
         raise DataError(f"{path}: pixels must be 784 numbers from 0 to 1 for each image")
-    return np.rint(pixels * 255).astype(np.uint8).reshape(-1, 1, 28, 28)
+    return np.rint(images * 255).astype(np.uint8).reshape(-1, 1, 28, 28)
 
 
-def _there(paths, wanted):
+def _there(paths: Sequence[Path], wanted: Path) -> Sequence[Path]:
     if not paths:
         raise MissingDataError(f"femnist: no file {wanted}; {_HOW}")
     return paths

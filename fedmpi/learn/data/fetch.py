@@ -5,7 +5,9 @@ only left in place once their sha256 is right.
 """
 
 import tarfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from fedmpi.errors import ConfigError, DataError, nearest
 from fedmpi.learn.data import checksums, femnist, files, folders
@@ -32,7 +34,7 @@ _URLS = {  # beginning of a path -> where what follows it is found
 COUNTED = {"femnist": femnist.verify, "cinic10": folders.verify}
 
 
-def verify(name, root):
+def verify(name: str, root: Path) -> list[str]:
     """Hash every file of a data set again and return a line of text for each.
 
     Raises DataError at the first file that is missing, truncated or altered.
@@ -51,7 +53,7 @@ def verify(name, root):
     ]
 
 
-def fetch(name, root):
+def fetch(name: str, root: Path) -> list[str]:
     """Download the files of a data set that are missing below `root`, then verify them all.
 
     Returns the lines of `verify`. Raises DataError when a download fails, as it does
@@ -69,27 +71,27 @@ def fetch(name, root):
     return verify(name, root)
 
 
-def url_of(path):
+def url_of(path: str) -> str:
     """Return where the file with this path below the data root is published."""
     start = next(start for start in _URLS if path.startswith(start))
     return _URLS[start] + path.removeprefix(start)
 
 
-def _files_of(name):
+def _files_of(name: str) -> Mapping[str, str]:
     if name not in files.FILES:
         known = nearest(name, [*files.FILES, *COUNTED])
         raise ConfigError(f"data set {name!r}: is unknown, or has no published files; {known}")
     return files.FILES[name]
 
 
-def _present(root, path):
+def _present(root: Path, path: str) -> bool:
     try:
         return checksums.locate("", root, path).is_file()
     except DataError:
         return False
 
 
-def _pooch_retrieve(name):
+def _pooch_retrieve(name: str) -> Callable[..., object]:
     try:
         import pooch
     except ImportError:
@@ -97,10 +99,10 @@ def _pooch_retrieve(name):
             f"{name}: fetching needs pooch: pip install 'fedmpi[data]'\n"
             "or copy the files below the data root by hand; the manual lists them"
         ) from None
-    return pooch.retrieve
+    return cast(Callable[..., object], pooch.retrieve)
 
 
-def _download(retrieve, url, sha256, target):
+def _download(retrieve: Callable[..., object], url: str, sha256: str, target: Path) -> None:
     """Download to `target`; pooch writes a temporary file and renames it if the hash agrees."""
     try:
         digest = sha256 if ":" in sha256 else f"sha256:{sha256}"
@@ -109,7 +111,9 @@ def _download(retrieve, url, sha256, target):
         raise DataError(f"cannot fetch {url}: {error}\nis there a network here?") from error
 
 
-def _unpack(root, missing, retrieve, url, digest):
+def _unpack(
+    root: Path, missing: Sequence[str], retrieve: Callable[..., object], url: str, digest: str
+) -> None:
     """Download a published archive and take the missing files out of it, by their names."""
     archive = Path(root, Path(missing[0]).parts[0], Path(url).name)
     _download(retrieve, url, digest, archive)
@@ -117,7 +121,9 @@ def _unpack(root, missing, retrieve, url, digest):
         for path in map(Path, missing):
             part = Path(root, path).with_suffix(".part")
             part.parent.mkdir(parents=True, exist_ok=True)
-            with tar.extractfile(f"{path.parent.name}/{path.name}") as member:
-                part.write_bytes(member.read())
+            member = tar.extractfile(f"{path.parent.name}/{path.name}")
+            if member is None:
+                raise DataError(f"{archive}: holds a folder in place of the file {path.name}")
+            part.write_bytes(member.read())
             part.replace(Path(root, path))
     archive.unlink()

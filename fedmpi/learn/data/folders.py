@@ -8,11 +8,14 @@ CIFAR-10", arXiv:1810.03505; CC BY 4.0: 90,000 colour images of 32x32 in ten cla
 train, valid and test.
 """
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from fedmpi.arrays import Integers, Octets
 from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data.dataset import Dataset
 
@@ -20,14 +23,18 @@ ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 CINIC = 9_000  # images of each class in each part
 
 
-def cinic10(root, options, cache=None):
+def cinic10(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return CINIC-10 from `root`/cinic-10; option valid: train on the validation part too."""
     folder, parts = Path(root or ".", "cinic-10"), ["train", "valid"][: 1 + options["valid"]]
     x, y = (np.concatenate(of) for of in zip(*(read(folder / part) for part in parts), strict=True))
     return Dataset.of("cinic10", "image", (x, y), read(folder / "test"), classes=10)
 
 
-def image_folder(root, options, cache=None):
+def image_folder(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return the images below `root`/folder, in its parts `train` and `test`, all of one size."""
     folder = Path(root or ".", options["folder"])
     train, test = (folder / options[part] for part in ("train", "test"))
@@ -36,11 +43,11 @@ def image_folder(root, options, cache=None):
         more = sorted(set(_classes(test)) - set(classes))
         raise DataError(f"{test}: class {more[0]!r} is not in {train}")
     mode = "L" if options["grey"] else "RGB"
-    parts = [read(part, classes, mode) for part in (train, test)]
-    return Dataset.of("image-folder", "image", *parts, classes=max(len(classes), 2))
+    here, there = (read(part, classes, mode) for part in (train, test))
+    return Dataset.of("image-folder", "image", here, there, max(len(classes), 2))
 
 
-def verify(root, name="cinic10"):
+def verify(root: Path, name: str = "cinic10") -> list[str]:
     """Return a line for each part of CINIC-10, whose images are counted."""
     lines = []
     for part in ("train", "valid", "test"):
@@ -53,7 +60,9 @@ def verify(root, name="cinic10"):
     return lines
 
 
-def read(folder, classes=None, mode="RGB"):
+def read(
+    folder: Path, classes: Sequence[str] | None = None, mode: str = "RGB"
+) -> tuple[Octets, Integers]:
     """Return x uint8[N, C, H, W] and y int64[N] of the images of a part, in order of names."""
     classes = _classes(folder) if classes is None else classes
     found = [(path, n) for n, label in enumerate(classes) for path in _images_of(folder / label)]
@@ -64,7 +73,7 @@ def read(folder, classes=None, mode="RGB"):
     return stacked(images, [path for path, _ in found]), np.array([n for _, n in found])
 
 
-def stacked(images, names):
+def stacked(images: Sequence[Octets], names: Sequence[object]) -> Octets:
     """Return uint8[N, C, H, W] of images uint8[H, W, C]; DataError for those of another size."""
     odd = [n for n, image in enumerate(images) if image.shape != images[0].shape]
     if odd:
@@ -75,7 +84,7 @@ def stacked(images, names):
     return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
 
 
-def decoded(source, mode, name):
+def decoded(source: Path | IO[bytes], mode: str, name: object) -> Octets:
     """Return uint8[H, W, C] of an image file, a path or a stream; DataError if it is none."""
     try:
         from PIL import Image
@@ -89,15 +98,15 @@ def decoded(source, mode, name):
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _pixels(path, mode):
+def _pixels(path: Path, mode: str) -> Octets:
     return decoded(path, mode, path)
 
 
-def _size(image):
+def _size(image: Octets) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
 
 
-def _classes(folder):
+def _classes(folder: Path) -> list[str]:
     """Return the names of the classes of a part, sorted."""
     if not folder.is_dir():
         raise MissingDataError(f"no folder {folder}; put it there by hand, or set FEDMPI_DATA or "
@@ -105,7 +114,7 @@ def _classes(folder):
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
-def _images_of(folder):
+def _images_of(folder: Path) -> list[Path]:
     """Return the image files of a class, sorted."""
     if not folder.is_dir():
         return []

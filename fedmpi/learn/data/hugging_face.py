@@ -7,16 +7,21 @@ that a data set may have beside its data is never looked at.
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import Integers, Octets
 from fedmpi.errors import DataError
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.folders import decoded, stacked
 
 
-def hugging_face(root, options, cache=None):
+def hugging_face(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return the images of `root`/folder; options image and label name the columns."""
     folder = Path(root or ".", options["folder"])
     mode = "L" if options["grey"] else "RGB"
@@ -26,7 +31,9 @@ def hugging_face(root, options, cache=None):
     return Dataset.of("hugging-face", "image", train, test, classes=max(classes, 2))
 
 
-def _part(folder, options, mode):
+def _part(
+    folder: Path, options: Mapping[str, Any], mode: str
+) -> tuple[Octets, Integers, int]:
     """Return x, y and the number of class names (0: unknown) of one part."""
     state, info = (_json(folder / name) for name in ("state.json", "dataset_info.json"))
     try:
@@ -54,7 +61,7 @@ def _part(folder, options, mode):
     return stacked(images, names_of), np.concatenate(labels), len(names)
 
 
-def _table(path):
+def _table(path: Path) -> Any:  # pyarrow has no types
     try:
         import pyarrow
     except ImportError:
@@ -66,7 +73,7 @@ def _table(path):
         raise DataError(f"{path}: is not an Arrow stream ({error})") from None
 
 
-def _json(path):
+def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:

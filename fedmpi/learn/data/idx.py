@@ -12,18 +12,24 @@ import gzip
 import struct
 import zlib
 from math import prod
+from pathlib import Path
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import DataError
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 LARGEST = 4 << 30  # bytes that one array may have
 _DEFLATE_RATIO = 1032  # no gzip stream unpacks to more than this many times its size
 _CHUNK = 16 << 20
+_Stream: TypeAlias = IO[bytes] | gzip.GzipFile
 
 
-def read(path, shape=None, dtype=None):
+def read(
+    path: Path, shape: tuple[int | None, ...] | None = None, dtype: str | None = None
+) -> AnyArray:
     """Return the array in an IDX file, in the machine's byte order.
 
     Parameters
@@ -54,7 +60,10 @@ def read(path, shape=None, dtype=None):
             raise DataError(f"{path}: broken gzip file ({error}); fetch it again") from None
 
 
-def _read(path, stream, most, shape, dtype):
+def _read(
+    path: Path, stream: _Stream, most: int, shape: tuple[int | None, ...] | None,
+    dtype: str | None,
+) -> AnyArray:
     kind, dims, header = _header(path, stream)
     fits = shape is None or (
         len(shape) == len(dims) and all(want in (None, dim) for want, dim in zip(shape, dims))
@@ -79,7 +88,7 @@ def _read(path, stream, most, shape, dtype):
     return np.frombuffer(content, kind).reshape(dims).astype(kind.newbyteorder("="), copy=False)
 
 
-def _header(path, stream):
+def _header(path: Path, stream: _Stream) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES or not 1 <= start[3] <= 4:
         raise DataError(f"{path}: begins with {start.hex() or 'nothing'}, so it is not an IDX file")

@@ -14,6 +14,7 @@ from tokenize import TokenError
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data import idx
 from fedmpi.learn.data.dataset import Dataset
@@ -28,7 +29,7 @@ _DEFLATE_RATIO = 1032  # no member of a zip file unpacks to more than this many 
 _NEEDED = ("x_train", "y_train", "x_test", "y_test")
 
 
-def from_npz(path, kind, classes):
+def from_npz(path: Path | str, kind: str, classes: int) -> Dataset:
     """Return the Dataset in an .npz file with x_train, y_train, x_test, y_test.
 
     `groups_train` and `groups_test` may be there too. Object arrays are refused, since to
@@ -49,7 +50,7 @@ def from_npz(path, kind, classes):
     )
 
 
-def _check_sizes(path):
+def _check_sizes(path: Path | str) -> None:
     """Raise ValueError unless each array of a .npz fits what its header and the file say.
 
     numpy would take the memory first, and then find that there is less to read.
@@ -69,17 +70,20 @@ def _check_sizes(path):
                 raise ValueError(f"{member.filename} claims {size:,} bytes, more than it can hold")
 
 
-def from_idx(folder, classes):
+def from_idx(folder: Path | str, classes: int) -> Dataset:
     """Return the grey images of a folder with the four files of MNIST, `.gz` or plain."""
-    parts = []
-    for part in ("train", "t10k"):
-        x = idx.read(_either(folder, f"{part}-images-idx3-ubyte"), (None, None, None), "uint8")
-        y = idx.read(_either(folder, f"{part}-labels-idx1-ubyte"), (len(x),), "uint8")
-        parts.append((x[:, None], y))
-    return Dataset.of(Path(folder).name, "image", *parts, classes=classes)
+    train, test = (_idx_half(folder, part) for part in ("train", "t10k"))
+    return Dataset.of(Path(folder).name, "image", train, test, classes)
 
 
-def _either(folder, name):
+def _idx_half(folder: Path | str, part: str) -> tuple[AnyArray, AnyArray]:
+    """Return x uint8[N, 1, H, W] and y uint8[N] of one pair of files."""
+    x = idx.read(_either(folder, f"{part}-images-idx3-ubyte"), (None, None, None), "uint8")
+    y = idx.read(_either(folder, f"{part}-labels-idx1-ubyte"), (len(x),), "uint8")
+    return x[:, None], y
+
+
+def _either(folder: Path | str, name: str) -> Path:
     for path in (Path(folder, name + ".gz"), Path(folder, name)):
         if path.is_file():
             return path

@@ -5,13 +5,20 @@ own, as bytes: 128 + 40 (pattern + 0.8 noise), clipped. A linear model learns th
 so accuracies on them tell whether programs agree, not whether methods are good.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import Integers, Octets, Vector
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.rng import rng_for
 
 
-def patterns(root, options, cache=None):
+def patterns(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return noisy patterns; needs no files. x is uint8[N, 1, side, side]."""
     rng = rng_for(options["seed"], "patterns")
     shape = 1, options["side"], options["side"]
@@ -21,7 +28,7 @@ def patterns(root, options, cache=None):
     return Dataset.of("patterns", "image", train, test, options["classes"])
 
 
-def _part(rng, base, size):
+def _part(rng: np.random.Generator, base: Vector, size: int) -> tuple[Octets, Integers]:
     """Return (x, y) of `size` images."""
     y = rng.integers(0, len(base), size)
     x = rng.standard_normal((size, *base.shape[1:]), np.float32)

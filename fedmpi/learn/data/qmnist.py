@@ -6,18 +6,25 @@ file describes MNIST's training digit i, rows 0 to 9,999 of the test file its te
 No writer is in both parts, so each test writer is new to the model.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files, idx
+from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.images import mnist
 
 _CLASS, _WRITER = 0, 2  # columns of the extended labels
 
 
-def mnist_writers(root, options, cache=None):
+def mnist_writers(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return MNIST with groups: the NIST writer id of each digit; no options.
 
     Reads `root`/mnist and `root`/qmnist-labels.
@@ -31,7 +38,7 @@ def mnist_writers(root, options, cache=None):
     return replace(data, name="mnist-writers", groups_train=groups[0], groups_test=groups[1])
 
 
-def _writers(rows, labels):
+def _writers(rows: AnyArray, labels: Integers) -> Integers:
     """Return int64[N], the writer column of rows int32[N, 8], after a check of the classes."""
     if not np.array_equal(rows[:, _CLASS], labels):
         raise DataError("mnist-writers: the classes of the QMNIST labels are not those of MNIST")

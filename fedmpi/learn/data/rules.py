@@ -12,8 +12,13 @@ random mapping's size and the seven features of a train are ours.
 - "random-mapping": 2^bits patterns with random classes, equally many of each.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import Bools
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.rng import rng_for
 
@@ -34,7 +39,7 @@ _TRAINS = """
 _AGREE = (10, 8, 6, 5)  # patterns of ten in which each cue agrees with the class
 
 
-def rules(root, options, cache=None):
+def rules(root: Path | None, options: Mapping[str, Any], cache: Path | None = None) -> Dataset:
     """Return one of the problems; needs no files. x is float32[N, bits] of -1 and 1."""
     problem = options["problem"]
     if problem == "cue-salience":
@@ -55,12 +60,12 @@ def rules(root, options, cache=None):
     return Dataset.of("rules", "features", given, given, classes=2)
 
 
-def _bits(number):
+def _bits(number: int) -> Bools:
     """bool[2^n, n]: all patterns of n bits."""
     return (np.arange(2**number)[:, None] >> np.arange(number)[::-1] & 1).astype(bool)
 
 
-def _cues():
+def _cues() -> tuple[Bools, Bools]:
     """bool[10, 4] and bool[10]: five patterns of each class, and cues that disagree with some."""
     y = np.arange(10) % 2 == 0
     columns = []

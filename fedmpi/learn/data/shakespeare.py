@@ -17,9 +17,13 @@ in LEAF's alphabet of 80; the few others (tabs, one `$`) count as a space.
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import Integers, Octets
 from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files
 from fedmpi.learn.data.dataset import Dataset
@@ -36,7 +40,9 @@ _SPEECH_OR_LINE = re.compile(
 )
 
 
-def shakespeare(root, options, cache=None):
+def shakespeare(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return the plays as text: x uint8[N, 80], y the next character, groups the role.
 
     Groups are numbered as in the list of `roles`. Reads `root`/shakespeare. At stride 1 the
@@ -50,7 +56,9 @@ def shakespeare(root, options, cache=None):
                    groups=(train[2], test[2]))
 
 
-def roles(root, source, cache=None):
+def roles(
+    root: Path | None, source: str, cache: Path | None = None
+) -> dict[tuple[str, str], str]:
     """Return all that each role says, as a dict of (play, role) -> str, in order of appearance.
 
     Every spoken line ends in a newline. In source "tiny" the play is "".
@@ -59,15 +67,16 @@ def roles(root, source, cache=None):
         paths = checksums.verify("shakespeare", root, files.TINY_SHAKESPEARE, cache)
         return read_speakers(*paths.values())
     paths = checksums.verify("shakespeare", root, files.MOBY, cache)
-    said = {}
+    said: dict[tuple[str, str], str] = {}
     for path in paths.values():
         said |= {(path.parent.name, role): text for role, text in read_play(path).items()}
     return said
 
 
-def read_play(path):
+def read_play(path: Path) -> dict[str, str]:
     """Return role -> text of one Moby play in HTML; lines that nobody speaks are left out."""
-    said, role = {}, None
+    said: dict[str, list[str]] = {}
+    role = None
     for match in _SPEECH_OR_LINE.finditer(path.read_text("latin-1")):
         if match[1] is not None:
             role = match[1].strip()
@@ -78,9 +87,9 @@ def read_play(path):
     return {role: "\n".join(lines) + "\n" for role, lines in said.items()}
 
 
-def read_speakers(path):
+def read_speakers(path: Path) -> dict[tuple[str, str], str]:
     """Return ("", name) -> text of tinyshakespeare: speeches between empty lines, `NAME:` first."""
-    said = {}
+    said: dict[tuple[str, str], list[str]] = {}
     for speech in path.read_text("latin-1").strip("\n").split("\n\n"):
         name, colon, lines = speech.lstrip("\n").partition(":\n")
         if not colon or "\n" in name:
@@ -91,7 +100,7 @@ def read_speakers(path):
     return {key: "".join(parts) for key, parts in said.items()}
 
 
-def _samples(texts, stride):
+def _samples(texts: Sequence[str], stride: int) -> tuple[Octets, Integers, Integers]:
     """Return x uint8[N, 80], y int64[N] and the number of the text, int64[N]."""
     tokens = _TOKENS[np.frombuffer("".join(texts).encode("latin-1"), np.uint8)]
     sizes = np.array([len(text) for text in texts])

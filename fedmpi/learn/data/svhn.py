@@ -4,14 +4,19 @@ Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng, "Reading Digits in 
 Unsupervised Feature Learning", NIPS workshop 2011; for non-commercial use only.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import Integers, Octets
 from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files
 from fedmpi.learn.data.dataset import Dataset
 
 
-def svhn(root, options, cache=None):
+def svhn(root: Path | None, options: Mapping[str, Any], cache: Path | None = None) -> Dataset:
     """Return SVHN from `root`/svhn; option extra: also the easier images, for training."""
     known = dict(files.SVHN)
     if not options["extra"]:
@@ -23,7 +28,7 @@ def svhn(root, options, cache=None):
     return Dataset.of("svhn", "image", (x, y), test, classes=10)
 
 
-def read(path):
+def read(path: Path) -> tuple[Octets, Integers]:
     """Return x uint8[N, 3, 32, 32] and y int64[N] of a Matlab file; the class of a 0 is 10 there.
 
     Raises DataError if it is none, or lacks X or y; or without scipy.

@@ -21,24 +21,33 @@ Synthetic set on it. Choices made here, where those differ or are silent:
   alone, not on how many clients there are.
 """
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
 import numpy as np
 
+from fedmpi.arrays import Integers, Reals, Vector
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.rng import rng_for
 
+_Half: TypeAlias = tuple[Vector, Integers]
 
-def synthetic(root, options, cache=None):
+
+def synthetic(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return Synthetic(a, b); needs no files. x is float32[N, inputs], groups the client."""
     parts = [_client(options, client) for client in range(options["clients"])]
-    train, test = ([client[part] for client in parts] for part in (0, 1))
+
+    train, of_train = _joined([here for here, _ in parts])
+    test, of_test = _joined([there for _, there in parts])
     return Dataset.of(
-        "synthetic", "features", *map(_joined, (train, test)), classes=options["classes"],
-        groups=tuple(np.repeat(np.arange(len(part)), [len(y) for _, y in part])
-                     for part in (train, test)),
+        "synthetic", "features", train, test, options["classes"], (of_train, of_test)
     )
 
 
-def _client(options, client):
+def _client(options: Mapping[str, Any], client: int) -> tuple[_Half, _Half]:
     """Return ((x, y) for training, (x, y) for testing) of one client."""
     rng = rng_for(options["seed"], "synthetic", client=client)
     size = int(min(5 + rng.lognormal(3, 2), 1000))
@@ -47,7 +56,9 @@ def _client(options, client):
     return (x[:cut], y[:cut]), (x[cut:], y[cut:])
 
 
-def samples_of(rng, options, size, common=0.0):
+def samples_of(
+    rng: np.random.Generator, options: Mapping[str, Any], size: int, common: Reals | float = 0.0
+) -> _Half:
     """Return (float32[size, inputs], int64[size]) of a client whose stream is `rng`.
 
     `common` float64[inputs + 1, classes] is added to its model.
@@ -60,6 +71,8 @@ def samples_of(rng, options, size, common=0.0):
     return x, np.argmax(x @ model[:-1] + model[-1], axis=1)
 
 
-def _joined(parts):
+def _joined(parts: Sequence[_Half]) -> tuple[_Half, Integers]:
+    """Return (x, y) of all clients, and the client of each sample."""
     x, y = zip(*parts)
-    return np.concatenate(x), np.concatenate(y)
+    group = np.repeat(np.arange(len(parts)), [len(part) for part in y])
+    return (np.concatenate(x), np.concatenate(y)), group

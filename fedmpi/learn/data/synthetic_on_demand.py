@@ -11,24 +11,31 @@ absent client only the number of its samples is in memory, 2 bytes. Choices made
   after its training samples.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import Integers, Vector
 from fedmpi.learn.data.dataset import Dataset, OnDemand
 from fedmpi.learn.data.synthetic import samples_of
 from fedmpi.rng import rng_for
 
 
-def synthetic_on_demand(root, options, cache=None):
+def synthetic_on_demand(
+    root: Path | None, options: Mapping[str, Any], cache: Path | None = None
+) -> Dataset:
     """Return Synthetic(a, b) on demand; needs no files. x is float32[n, inputs]."""
 
     shape = options["inputs"] + 1, options["classes"]
     common = options["common"] * rng_for(options["seed"], "common").standard_normal(shape)
 
-    def sizes(clients):
+    def sizes(clients: int) -> Integers:
         drawn = 5 + rng_for(options["seed"], "synthetic-sizes").lognormal(3, 2, clients)
         return np.minimum(drawn, 1000).astype(np.uint16)
 
-    def draw(client, size):
+    def draw(client: int, size: int) -> tuple[Vector, Integers]:
         rng = rng_for(options["seed"], "synthetic-on-demand", client=client)
         return samples_of(rng, options, size, common)
 

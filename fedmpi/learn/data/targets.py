@@ -1,28 +1,35 @@
 """Targets that are no class: labels, numbers and tokens."""
 
-import numpy as np
+from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
+from fedmpi.learn.data.conversion import Half
 from fedmpi.learn.losses import TARGETS
 
 
-def taken_apart(target, train, test, place):
+def taken_apart(
+    target: str, train: Half, test: Half | None, place: str
+) -> tuple[tuple[AnyArray | None, AnyArray | None], Half, Half | None]:
     """Return ((targets of both halves), train, test), a class for each sample in the halves.
 
-    `train` and `test` are (x, y), or None. Targets that are classes stay where they are, and None
-    is returned for them.
+    `train` and `test` are (x, y); test may be None. Targets that are classes stay where they are,
+    and None is returned for them.
     """
     if target == "class":
         return (None, None), train, test
-    targets, halves = [], []
-    for half in (train, test):
-        found = None if half is None else checked(target, half[1], place)
-        targets.append(found)
-        halves.append(None if half is None else (half[0], strata(target, found)))
-    return tuple(targets), *halves
+    here = checked(target, train[1], place)
+    train = train[0], strata(target, here)
+    if test is None:
+        return (here, None), train, None
+    there = checked(target, test[1], place)
+    return (here, there), train, (test[0], strata(target, there))
 
 
-def checked(target, y, place):
+def checked(target: str, y: ArrayLike, place: str) -> AnyArray:
     """Return `y` as the array that a kind of target has. Raises DataError."""
     if target not in TARGETS:
         raise DataError(f"{place}: target {target!r} must be one of {', '.join(TARGETS)}")
@@ -43,7 +50,7 @@ def checked(target, y, place):
     return y
 
 
-def strata(target, targets):
+def strata(target: str, targets: AnyArray) -> Integers:
     """Return int64[N]: the class by which a partition splits samples of other targets.
 
     The first label that is 1, the last token, and 0 for numbers, which are all alike.
@@ -53,7 +60,7 @@ def strata(target, targets):
     return targets.argmax(axis=1) if target == "labels" else np.zeros(len(targets), np.int64)
 
 
-def check_outputs(name, targets, classes):
+def check_outputs(name: str, targets: Iterable[AnyArray | None], classes: int) -> None:
     """Raise DataError unless arrays of targets have as many outputs as `classes` says."""
     for found in targets:
         if found is None:
