@@ -102,6 +102,6 @@ def _normalised(part: nn.Module, x: torch.Tensor) -> torch.Tensor:
         part.running_var.mul_(1 - part.momentum)
     shape = [1, -1] + [1] * (x.dim() - 2)
     centred = torch.zeros_like(x)
-    if not part.affine:
-        return centred
-    return centred * part.weight.view(shape) + part.bias.view(shape)
+    if part.weight is not None:
+        centred = centred * part.weight.view(shape)
+    return centred if part.bias is None else centred + part.bias.view(shape)

@@ -237,6 +237,8 @@ def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own
         nn.LayerNorm(8),
         nn.LayerNorm((2, 8, 8), bias=False),
         nn.GroupNorm(2, 2, affine=False),
+        nn.GroupNorm(2, 2, bias=False),
+        nn.BatchNorm2d(2, bias=False),
         Residual(nn.Conv2d(2, 2, 1), nn.AvgPool2d((1, 8))),  # torch adds what is narrower, too
     ],
 )

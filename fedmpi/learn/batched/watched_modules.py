@@ -103,7 +103,9 @@ def _normalised(part, prefix, call, x):
         shape = [1, -1] + [1] * (x.dim() - 2)
         result = (x - mean.view(shape)) * torch.rsqrt(var + part.eps).view(shape)
         if part.weight is not None:
-            result = result * part.weight.view(shape) + part.bias.view(shape)
+            result = result * part.weight.view(shape)
+        if part.bias is not None:
+            result = result + part.bias.view(shape)
         unbiased = var * (count / (count - 1).clamp(min=1))
         new = [
             None if old is None else torch.lerp(old, seen.detach(), part.momentum)

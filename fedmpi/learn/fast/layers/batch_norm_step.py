@@ -11,7 +11,7 @@ from fedmpi.learn.fast.step import NONE, Step, Unsupported, Value, floor_of, tak
 @takes("torch.nn.modules.batchnorm.BatchNorm1d", "torch.nn.modules.batchnorm.BatchNorm2d")
 def batch_norm(chain, part, value):
     """Append a normalisation over the batch."""
-    if not (part.affine and part.track_running_stats):
+    if part.weight is None or part.bias is None or part.running_mean is None:
         raise Unsupported("BatchNorm without scale and shift, or without statistics")
     tensor = chain.tensor(part, "weight")
     names = ("weight", "bias", "running_mean", "running_var")

@@ -11,7 +11,7 @@ from fedmpi.learn.fast.step import NONE, Step, Unsupported, Value, floor_of, tak
 @takes("torch.nn.modules.normalization.GroupNorm")
 def group_norm(chain, part, value):
     """Append a normalisation of each sample over groups of channels."""
-    if not part.affine:
+    if part.weight is None or part.bias is None:
         raise Unsupported("GroupNorm without scale and shift")
     return _append(chain, part, value, part.num_groups, split=False)
 
