@@ -56,7 +56,7 @@ class Steps:
         self._local, self._lr, self._mu = local, np.float32(lr), plan.proximal
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
         self._error, self._backward, self.start = plan.error, plan.backward, start
-        self._labels, self._dense_norm = plan.labels, plan.dense_norm
+        self._labels, self._dense = plan.labels, plan.backward if plan.dense_norm else None
         self._first, self._second = network.moments
         network.moments[: 2 if local.optimizer == "adam" else 1] = 0
         # The buffers of Gradients spare it copies.
@@ -142,11 +142,11 @@ class Steps:
 
     def _dense_statistics(self, x, y):
         """Return the running statistics after a pass at the weights, None where not asked for."""
-        if not (self._dense_norm and self.apart and self.still.size):
+        if self._dense is None or not (self.apart and self.still.size):
             return None
         np.copyto(self.point, self.weights)
         with nullcontext() if self.draws is None else self.draws.ahead():
-            self._gradients.gradient(self.point, x, y, self.grad, FULL, None, self._error)
+            self._gradients.gradient(self.point, x, y, self.grad, self._dense, None, self._error)
         return self.point[self.still]
 
     def _look(self, x, y):

@@ -105,9 +105,7 @@ PLANS = {
     "backward.rows": lambda at: {"backward": Backward(rows(at))},
     "backward.lowest": lambda at: {"backward": Backward(lowest=1)},
     "start": lambda at: {"start": np.linspace(-0.3, 0.3, at.size, dtype=np.float32)},
-    "private": lambda at: {
-        "submodel": HEAD, "private": np.linspace(-0.3, 0.3, 79, dtype=np.float32),
-    },
+    "private": lambda at: {"submodel": HEAD, "private": np.linspace(-0.3, 0.3, 79, dtype="f4")},
     "submodel.rows": lambda at: {"submodel": narrow(at)},
     "submodel.options": lambda at: {"submodel": HEAD},
     "proximal": lambda at: {"proximal": 0.7},
@@ -159,6 +157,7 @@ TOGETHER = {
         "backward": Backward(rows(at), lowest=1), "mask": some(at, 1), "update": some(at, 2),
         "statistics": ("relevance", "squares", "gradient"),
     },
+    "dense statistics of rows": lambda at: PLANS["dense_norm"](at) | PLANS["backward.rows"](at),
     "measured in a narrow network": lambda at: {
         "submodel": narrow(at), "statistics": ("relevance", "activations", "columns", "gradient"),
     },
