@@ -101,6 +101,9 @@ def _normalised(part: nn.Module, x: torch.Tensor) -> torch.Tensor:
         part.running_mean.lerp_(x.detach().reshape(-1), part.momentum)
         part.running_var.mul_(1 - part.momentum)
     shape = [1, -1] + [1] * (x.dim() - 2)
+    if part.weight is None and part.bias is None:
+        # Zeros that still depend on x, or there might be nothing left to differentiate.
+        return x.masked_fill(torch.ones_like(x, dtype=torch.bool), 0)
     centred = torch.zeros_like(x)
     if part.weight is not None:
         centred = centred * part.weight.view(shape)

@@ -70,7 +70,9 @@ def bind(module, layout, weights, grad=None):
         values = weights[block].view(tensor.shape)
         part = module.get_submodule(owner)
         if not tensor.trained:
-            setattr(part, name, values)
+            # With a count of its own of changes in place, or one statistic's change would make
+            # autograd refuse what another BatchNorm has saved of the same vector.
+            setattr(part, name, values.data)
             continue
         parameter = getattr(part, name)
         parameter.data = values

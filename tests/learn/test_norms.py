@@ -1,0 +1,51 @@
+"""Normalisations with and without scale, shift and statistics, against the debug engine."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.learn.test_any_model import close, engine, reports
+
+
+def after_linear(**how):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 6), nn.BatchNorm1d(6, **how), nn.ReLU(), nn.Linear(6, 10)
+    )
+
+
+def at_the_end():
+    """All that is trained is below a layer whose output is 0 for a batch of one sample."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10, affine=False))
+
+
+def moved_in_place():
+    """InstanceNorm changes its statistics in place, which autograd counts; BatchNorm does not."""
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3),
+        nn.InstanceNorm2d(2, track_running_stats=True), nn.Flatten(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+BUILD = {
+    "all": after_linear,
+    "no shift": lambda: after_linear(bias=False),
+    "no scale and shift": lambda: after_linear(affine=False),
+    "at the end": at_the_end,
+    "moved in place": moved_in_place,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("kernels", "all"), *((name, kind) for name in ("torch", "batched") for kind in BUILD)],
+)
+def test_batches_are_normalised_as_by_the_debug_engine(name, kind):
+    """The last batch of the first client, and the only one of the second, has one sample."""
+
+    def make():
+        torch.manual_seed(4)
+        return BUILD[kind]()
+
+    mine, debug = (engine(one, make, (9, 1)) for one in (name, "debug"))
+    for found, wanted in zip(reports(mine), reports(debug), strict=True):
+        close(found.weights, wanted.weights)
