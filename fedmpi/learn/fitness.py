@@ -109,6 +109,8 @@ def check_passes(module, sample, labels=0):
 def _run(module, x):
     try:
         outputs = module(x.clone())  # which it may write to
+    except ConfigError:
+        raise
     except Exception as error:  # the user's code may raise anything
         reason = _first_line(error)
         tokens = "; tokens come as uint8, so call x.long() first" if x.dtype == torch.uint8 else ""

@@ -63,7 +63,7 @@ def strata(target: str, targets: AnyArray) -> Integers:
 def check_outputs(name: str, targets: Iterable[AnyArray | None], classes: int) -> None:
     """Raise DataError unless arrays of targets have as many outputs as `classes` says."""
     for found in targets:
-        if found is None:
+        if found is None or not len(found):
             continue
         if found.dtype.kind == "f" and found.shape[1] != classes:
             raise DataError(

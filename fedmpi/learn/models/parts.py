@@ -40,8 +40,15 @@ class Characters(nn.Embedding):
     """An embedding that takes character numbers of any dtype."""
 
     def forward(self, x):
-        """Map numbers [N, T] to float32[N, T, E]."""
-        return super().forward(x.to(torch.int64))
+        """Map numbers [N, T] to float32[N, T, E]; ConfigError for numbers that have no row."""
+        try:
+            return super().forward(x.to(torch.int64))
+        except IndexError:
+            raise ConfigError(
+                f"model: has tokens from 0 to {self.num_embeddings - 1}, and a sample has others; "
+                "let the data set's classes be the number of different tokens, or use a model of "
+                "your own"
+            ) from None
 
 
 class Lstm(nn.LSTM):

@@ -69,15 +69,12 @@ class First(nn.Module):
         return x[:, 0]
 
 
-class Patches(nn.Conv2d):
-    """Squares of an image as tokens."""
-
-    def __init__(self, channels, width, side):
-        super().__init__(channels, width, side, side)
+class Tokens(nn.Module):
+    """Positions of an image as tokens."""
 
     def forward(self, x):
-        """Map float32[N, C, H, W] to float32[N, T, width]."""
-        return super().forward(x).flatten(2).transpose(1, 2)
+        """Map float32[N, C, H, W] to float32[N, H W, C]."""
+        return x.flatten(2).transpose(1, 2)
 
 
 def char_transformer(input_shape, classes, width=64, depth=2, heads=4, every_token=False):
@@ -117,8 +114,9 @@ def vit_tiny(input_shape, classes, width=192, depth=12, heads=3, patch=4):
     _check_heads("vit-tiny", width, heads)
     tokens = (height // patch) * (breadth // patch)
     parts = OrderedDict(
-        patches=Patches(channels, width, patch), places=Places(tokens, width, first=True)
-    )
+        patches=nn.Conv2d(channels, width, patch, patch), tokens=Tokens(),
+        places=Places(tokens, width, first=True),
+    )  # fmt: skip
     for number in range(depth):
         parts[f"block{number + 1}"] = Block(width, heads, causal=False)
     parts["norm"] = nn.LayerNorm(width)

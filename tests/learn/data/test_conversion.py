@@ -55,6 +55,14 @@ def test_texts_of_pandas_are_names():
     assert data.y_train.tolist() == data.groups_train.tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize("target", ["numbers", "labels", "tokens"])
+def test_a_test_set_without_samples_may_have_targets_of_any_kind(target):
+    y = np.ones((3, 2), np.int64)
+    x = np.zeros((3, 2), np.float32)
+    data = Dataset.of("a", "features", (x, y), (x[:0], y[:0]), 2, target=target)
+    assert data.x_test.shape == data.targets_test.shape == (0, 2)
+
+
 @pytest.mark.parametrize(("train", "test", "fault"), [
     ([0.2, 0.7, 1.0], None, r"train: groups are float64\[3\]; give whole numbers"),
     ([0.0, np.nan, 1.0], None, r"train: groups are float64\[3\]"),

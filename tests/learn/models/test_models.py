@@ -11,10 +11,11 @@ from torch import nn
 
 import fedmpi
 from fedmpi.errors import ConfigError
-from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.layout_of import layout_of, row_axis
 from fedmpi.learn.models import MODELS, build, options_of
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
+ROWS = ("conv", "linear", "norm")  # kinds of layers whose outputs are measured by rows
 
 
 def parameters(module):
@@ -62,6 +63,30 @@ def test_models_map_a_batch_to_classes_and_have_a_layout(name):
     assert layout.trained.sum() == parameters(module)
     assert len({layer.name for layer in layout.layers}) == len(layout.layers)
     assert MODELS[name].summary
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_rows_of_a_layer_lie_along_the_axis_that_is_looked_for(name):
+    shape = (7,) if name.startswith("char") else CIFAR
+    module = build(name, shape, 11, {}, seed=1)
+    layout, found = layout_of(module, torch.zeros(1, *shape)), {}
+    for layer in layout.layers:
+        part = module.get_submodule(layer.name)
+        part.register_forward_hook(
+            lambda part, x, y, name=layer.name: found.update({name: y.shape[row_axis(part)]})
+        )
+    module(torch.zeros(2, *shape))
+    assert found.items() >= {
+        layer.name: layer.rows for layer in layout.layers if layer.kind in ROWS
+    }.items()
+
+
+def test_a_token_that_the_data_do_not_count_is_named():
+    module = build("char-lstm", (7,), 4, {}, seed=1)
+    with pytest.raises(ConfigError, match="tokens from 0 to 3, and a sample has others"):
+        layout_of(module, np.full((1, 7), 4, np.uint8))
+    with pytest.raises(ConfigError, match="tokens from 0 to 3, and a sample has others"):
+        module(torch.full((2, 7), 9, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("side", [8, 12, 27, 28, 31, 32, 48])
