@@ -1,6 +1,8 @@
 """The models by name. Importing this needs no torch; building a model does."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from fedmpi import named
 from fedmpi.errors import ConfigError
@@ -13,6 +15,9 @@ from fedmpi.learn.models.model_keys import (
     VitTinyKeys,
 )
 from fedmpi.registry import Entry, Registry
+
+if TYPE_CHECKING:  # listing and checking models must not wait for torch
+    from torch import nn
 
 _HERE = "fedmpi.learn.models."
 
@@ -53,16 +58,21 @@ MODELS = Registry(
 )
 
 
-def options_of(name, given, place="configuration"):
+def options_of(
+    name: str, given: Mapping[str, Any], place: str = "configuration"
+) -> dict[str, Any]:
     """Return the checked keys of model `name` as a dict: those in `given`, then the defaults.
 
     `place` names the configuration in messages.
     Raises ConfigError for an unknown model or key, or a value out of range.
     """
-    return MODELS.find(name, place).checked(given, place, "model.", name)
+    entry: Entry = MODELS.find(name, place)
+    return entry.checked(given, place, "model.", name)
 
 
-def build(name, input_shape, classes, options, seed):
+def build(
+    name: str, input_shape: Sequence[int], classes: int, options: Mapping[str, Any], seed: int
+) -> "nn.Module":
     """Return a new torch.nn.Module of model `name`, initialised from `seed` alone.
 
     Parameters
@@ -87,7 +97,6 @@ def build(name, input_shape, classes, options, seed):
         Unknown name or key, an input shape the model cannot take, or own code that
         fails to import or returns something else than an nn.Module.
     """
-    # Listing and checking models must not wait for torch.
     import torch
 
     from fedmpi.rng import rng_for, seeded_generators

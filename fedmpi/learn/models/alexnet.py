@@ -10,7 +10,7 @@ from fedmpi.learn.models.parts import exact_shape
 _CONVS = ((64, True), (192, True), (384, False), (256, False), (256, True))
 
 
-def alexnet(input_shape, classes):
+def alexnet(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return an AlexNet of five 3x3 convolutions and 4096-4096 linear layers.
 
     23,272,266 parameters at 3x32x32 and 10 classes. Channels follow from that number
@@ -19,7 +19,7 @@ def alexnet(input_shape, classes):
     end: the published code has one before a cross-entropy that applies its own.
     """
     inputs = exact_shape("alexnet", input_shape, 32)
-    parts = OrderedDict()
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (outputs, pool) in enumerate(_CONVS, 1):
         stride = 2 if number == 1 else 1
         parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, stride, padding=1)

@@ -10,7 +10,9 @@ _CHANNELS = (32, 32, 64, 64, 128, 128)
 _CONVS_OF_LEVEL = (2, 3, 4, 5, 6)
 
 
-def fedlp_cnn(input_shape, classes, level=5):
+def fedlp_cnn(
+    input_shape: tuple[int, ...], classes: int, level: int = 5
+) -> nn.Sequential:
     """Return FedLP's CNN, 551,466 parameters at 3x32x32 and 10 classes (statistics not counted).
 
     Three pairs of 3x3 convolutions in the order BN(ReLU(conv)), a pool after each pair,
@@ -19,7 +21,8 @@ def fedlp_cnn(input_shape, classes, level=5):
     private head; what they share with level 5 has the same names.
     """
     inputs = exact_shape("fedlp-cnn", input_shape, 32)
-    parts, side = OrderedDict(), 32
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    side = 32
     convs = _CONVS_OF_LEVEL[level - 1]
     for number, outputs in enumerate(_CHANNELS[:convs], 1):
         parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1)

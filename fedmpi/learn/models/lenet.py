@@ -1,13 +1,14 @@
 """LeNet-5, the two small CNNs of FedSkel's code, and HeteroFL's: plain chains."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import nn
 
 from fedmpi.learn.models.parts import image_shape
 
 
-def lenet5(input_shape, classes):
+def lenet5(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return LeNet-5 (LeCun et al., 1998) with ReLU and max pooling.
 
     Sides of 28 and more take the 5x5 filters of the paper; its input is 32x32, so
@@ -23,7 +24,7 @@ def lenet5(input_shape, classes):
     return _chain(convs, (height, width), (120, 84, classes))
 
 
-def fedskel_mnist(input_shape, classes):
+def fedskel_mnist(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return FedSkel's MNIST CNN: conv 20, conv 50, linear 500 (431,080 parameters at 1x28x28).
 
     The published code leaves the activation between convolution and pooling open;
@@ -33,20 +34,20 @@ def fedskel_mnist(input_shape, classes):
     return _chain([(channels, 20, 5, 0), (20, 50, 5, 0)], (height, width), (500, classes))
 
 
-def fedskel_cifar(input_shape, classes):
+def fedskel_cifar(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return FedSkel's LeNet for CIFAR: linear 120 and 100 (64,102 parameters at 3x32x32)."""
     channels, height, width = image_shape("fedskel-cifar", input_shape, least=16)
     return _chain([(channels, 6, 5, 0), (6, 16, 5, 0)], (height, width), (120, 100, classes))
 
 
-def heterofl_cnn(input_shape, classes):
+def heterofl_cnn(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return HeteroFL's CNN: four 3x3 convolutions with normalisation, then their mean.
 
     64, 128, 256 and 512 channels, a pool after each but the last (1,556,874 parameters at
     1x28x28, normalisation's statistics not counted).
     """
     inputs, _, _ = image_shape("heterofl-cnn", input_shape, least=8)
-    parts = OrderedDict()
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
     for number, outputs in enumerate((64, 128, 256, 512), 1):
         parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1)
         parts[f"bn{number}"] = nn.BatchNorm2d(outputs)
@@ -59,9 +60,11 @@ def heterofl_cnn(input_shape, classes):
     return nn.Sequential(parts)
 
 
-def _chain(convs, sides, linears):
+def _chain(
+    convs: Sequence[tuple[int, int, int, int]], sides: Sequence[int], linears: Sequence[int]
+) -> nn.Sequential:
     """Return conv-ReLU-pool for each (in, out, kernel, padding), then linears with ReLU between."""
-    parts = OrderedDict()
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (inputs, outputs, kernel, padding) in enumerate(convs, 1):
         parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, kernel, padding=padding)
         parts[f"relu{number}"] = nn.ReLU()

@@ -1,6 +1,7 @@
 """The character LSTM of McMahan et al. (AISTATS 2017), in LEAF's form: one next character."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -8,7 +9,10 @@ from fedmpi.errors import ConfigError
 from fedmpi.learn.models.parts import Characters, Last, Lstm
 
 
-def char_lstm(input_shape, classes, embedding=8, hidden=(256, 256)):
+def char_lstm(
+    input_shape: tuple[int, ...], classes: int, embedding: int = 8,
+    hidden: Sequence[int] = (256, 256),
+) -> nn.Sequential:
     """Return embedding, LSTM layers, and a linear layer from the last step to the vocabulary.
 
     Takes character numbers [N, T] of any dtype, 0 to classes - 1. 819,920 parameters
@@ -19,7 +23,7 @@ def char_lstm(input_shape, classes, embedding=8, hidden=(256, 256)):
             f"model.name = 'char-lstm': data of shape {tuple(input_shape)}; "
             "it takes sequences of characters; choose shakespeare, or another model"
         )
-    parts = OrderedDict(embedding=Characters(classes, embedding))
+    parts: OrderedDict[str, nn.Module] = OrderedDict(embedding=Characters(classes, embedding))
     inputs = embedding
     for number, units in enumerate(hidden, 1):
         parts[f"lstm{number}"] = Lstm(inputs, units)

@@ -3,7 +3,7 @@
 from math import prod
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmpi.errors import ConfigError
@@ -12,12 +12,12 @@ from fedmpi.errors import ConfigError
 class Residual(nn.Module):
     """ReLU(body(x) + shortcut(x)), the block of He et al., CVPR 2016."""
 
-    def __init__(self, body, shortcut):
+    def __init__(self, body: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
         self.body = body
         self.shortcut = shortcut
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, C, H, W] to the shape that body and shortcut both give."""
         return functional.relu(self.body(x) + self.shortcut(x))
 
@@ -25,12 +25,12 @@ class Residual(nn.Module):
 class Subsample(nn.Module):
     """He et al.'s option A: every `stride`-th pixel, and zeros for `more` new channels."""
 
-    def __init__(self, stride, more):
+    def __init__(self, stride: int, more: int) -> None:
         super().__init__()
         self.stride = stride
         self.more = more
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, C, H, W] to float32[N, C + more, H / stride, W / stride]."""
         kept = x[:, :, :: self.stride, :: self.stride]
         return functional.pad(kept, (0, 0, 0, 0, self.more // 2, self.more - self.more // 2))
@@ -39,7 +39,7 @@ class Subsample(nn.Module):
 class Characters(nn.Embedding):
     """An embedding that takes character numbers of any dtype."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map numbers [N, T] to float32[N, T, E]; ConfigError for numbers that have no row."""
         try:
             return super().forward(x.to(torch.int64))
@@ -54,10 +54,10 @@ class Characters(nn.Embedding):
 class Lstm(nn.LSTM):
     """One LSTM layer, batch first, that gives its outputs and not its state."""
 
-    def __init__(self, inputs, units):
+    def __init__(self, inputs: int, units: int) -> None:
         super().__init__(inputs, units, batch_first=True)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override] # torch gives the state too
         """Map float32[N, T, inputs] to float32[N, T, units]."""
         return super().forward(x)[0]
 
@@ -65,22 +65,25 @@ class Lstm(nn.LSTM):
 class Last(nn.Module):
     """The last step of a sequence."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, T, U] to float32[N, U]."""
         return x[:, -1]
 
 
-def image_shape(model, input_shape, least):
+def image_shape(
+    model: str, input_shape: tuple[int, ...], least: int
+) -> tuple[int, int, int]:
     """Return (channels, height, width); ConfigError if it is no image or a side is < `least`."""
     if len(input_shape) != 3 or min(input_shape[1:]) < least:
         raise ConfigError(
             f"model.name = {model!r}: data of shape {_shown(input_shape)}; "
             f"it takes images (channels x height x width) of at least {least}x{least}"
         )
-    return input_shape
+    channels, height, width = input_shape
+    return channels, height, width
 
 
-def exact_shape(model, input_shape, sides):
+def exact_shape(model: str, input_shape: tuple[int, ...], sides: int) -> int:
     """Return the channels; ConfigError unless the input is an image of `sides` x `sides`."""
     if len(input_shape) != 3 or tuple(input_shape[1:]) != (sides, sides):
         raise ConfigError(
@@ -90,10 +93,10 @@ def exact_shape(model, input_shape, sides):
     return input_shape[0]
 
 
-def flat_size(input_shape):
+def flat_size(input_shape: tuple[int, ...]) -> int:
     """Return the number of values of one sample."""
     return prod(input_shape)
 
 
-def _shown(shape):
+def _shown(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "()"

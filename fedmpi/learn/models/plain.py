@@ -1,23 +1,28 @@
 """Softmax regression and multilayer perceptrons."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from fedmpi.learn.models.parts import flat_size
 
 
-def softmax(input_shape, classes):
+def softmax(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return softmax regression: one linear layer."""
     return mlp(input_shape, classes, hidden=())
 
 
-_ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
+}
 
 
-def mlp(input_shape, classes, hidden, activation="relu"):
+def mlp(
+    input_shape: tuple[int, ...], classes: int, hidden: Sequence[int], activation: str = "relu"
+) -> nn.Sequential:
     """Return linear layers of `hidden` units, an activation after each, then one to `classes`."""
-    parts = OrderedDict(flatten=nn.Flatten())
+    parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     inputs = flat_size(input_shape)
     for number, units in enumerate(hidden, 1):
         parts[f"fc{number}"] = nn.Linear(inputs, units)
@@ -27,11 +32,11 @@ def mlp(input_shape, classes, hidden, activation="relu"):
     return nn.Sequential(parts)
 
 
-def fedskel_mlp(input_shape, classes):
+def fedskel_mlp(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return the MLP of FedSkel's code, 784-512-256-256-128-10."""
     return mlp(input_shape, classes, hidden=(512, 256, 256, 128))
 
 
-def fedlp_mlp(input_shape, classes):
+def fedlp_mlp(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return the MLP of FedLP's code, 784-512-128-128-64-32-10."""
     return mlp(input_shape, classes, hidden=(512, 128, 128, 64, 32))

@@ -1,13 +1,18 @@
 """Residual networks (He et al., CVPR 2016) for small images, 32x32 in the papers."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from torch import nn
 
 from fedmpi.learn.models.parts import Residual, Subsample, image_shape
 
+_Shortcut: TypeAlias = Callable[[int, int, int], nn.Module]
+"""(inputs, outputs, stride) -> what is added to a block's body."""
 
-def resnet18(input_shape, classes):
+
+def resnet18(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return ResNet-18 with a 3x3 stem and projection shortcuts (option B).
 
     11,173,962 parameters at 10 classes, 11,220,132 at 100.
@@ -16,20 +21,24 @@ def resnet18(input_shape, classes):
     return _resnet("resnet18", stages, _projection, input_shape, classes)
 
 
-def resnet20(input_shape, classes):
+def resnet20(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return ResNet-20: 16, 32, 64 channels, 3 blocks each, option A; 269,722 parameters."""
     return _resnet("resnet20", ((16, 3), (32, 3), (64, 3)), _padding, input_shape, classes)
 
 
-def resnet32(input_shape, classes):
+def resnet32(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return ResNet-32: 16, 32, 64 channels, 5 blocks each, option A; 464,154 parameters."""
     return _resnet("resnet32", ((16, 5), (32, 5), (64, 5)), _padding, input_shape, classes)
 
 
-def _resnet(name, stages, shortcut, input_shape, classes):
+def _resnet(
+    name: str, stages: Sequence[tuple[int, int]], shortcut: _Shortcut,
+    input_shape: tuple[int, ...], classes: int,
+) -> nn.Sequential:
     """Return stem, blocks, global mean and a linear layer; a stage is (channels, blocks)."""
     inputs, _, _ = image_shape(name, input_shape, least=8)
     channels = stages[0][0]
+    parts: OrderedDict[str, nn.Module]
     parts = OrderedDict(conv=_conv(inputs, channels), bn=nn.BatchNorm2d(channels), relu=nn.ReLU())
     inputs = channels
     for stage, (channels, blocks) in enumerate(stages, 1):
@@ -43,7 +52,7 @@ def _resnet(name, stages, shortcut, input_shape, classes):
     return nn.Sequential(parts)
 
 
-def _block(inputs, channels, stride, shortcut):
+def _block(inputs: int, channels: int, stride: int, shortcut: _Shortcut) -> Residual:
     body = OrderedDict(
         conv1=_conv(inputs, channels, stride),
         bn1=nn.BatchNorm2d(channels),
@@ -56,16 +65,16 @@ def _block(inputs, channels, stride, shortcut):
     return Residual(nn.Sequential(body), around)
 
 
-def _conv(inputs, outputs, stride=1):
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
-def _projection(inputs, outputs, stride):
+def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     """Option B: a 1x1 convolution and its normalisation."""
     conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
     return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(outputs)))
 
 
-def _padding(inputs, outputs, stride):
+def _padding(inputs: int, outputs: int, stride: int) -> nn.Module:
     """Option A: every second pixel, and zeros for the new channels; no parameters."""
     return Subsample(stride, outputs - inputs)

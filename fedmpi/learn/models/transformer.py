@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmpi.errors import ConfigError
@@ -13,24 +13,25 @@ from fedmpi.learn.models.parts import Characters, Last, image_shape
 class Attention(nn.Module):
     """Self-attention of several heads; `causal`: a token sees itself and those before."""
 
-    def __init__(self, width, heads, causal):
+    def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, T, width] to the same shape."""
         samples, tokens, width = x.shape
         parts = self.qkv(x).view(samples, tokens, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         found = functional.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
-        return self.out(found.transpose(1, 2).reshape(samples, tokens, width))
+        given: Tensor = self.out(found.transpose(1, 2).reshape(samples, tokens, width))
+        return given
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)) (Xiong et al., ICML 2020)."""
 
-    def __init__(self, width, heads, causal):
+    def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
         self.norm1, self.attn = nn.LayerNorm(width), Attention(width, heads, causal)
         self.norm2 = nn.LayerNorm(width)
@@ -40,21 +41,22 @@ class Block(nn.Module):
             )
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, T, width] to the same shape."""
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        given: Tensor = x + self.mlp(self.norm2(x))
+        return given
 
 
 class Places(nn.Module):
     """Adds a vector that is learned to each place; with `first`, puts a learned token first."""
 
-    def __init__(self, tokens, width, first=False):
+    def __init__(self, tokens: int, width: int, first: bool = False) -> None:
         super().__init__()
         self.token = nn.Parameter(torch.zeros(1, 1, width)) if first else None
         self.places = nn.Parameter(0.02 * torch.randn(1, tokens + first, width))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, T, width] to float32[N, T (+ 1), width]."""
         if self.token is not None:
             x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
@@ -64,7 +66,7 @@ class Places(nn.Module):
 class First(nn.Module):
     """The first token of a sequence."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, T, U] to float32[N, U]."""
         return x[:, 0]
 
@@ -72,12 +74,15 @@ class First(nn.Module):
 class Tokens(nn.Module):
     """Positions of an image as tokens."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, C, H, W] to float32[N, H W, C]."""
         return x.flatten(2).transpose(1, 2)
 
 
-def char_transformer(input_shape, classes, width=64, depth=2, heads=4, every_token=False):
+def char_transformer(
+    input_shape: tuple[int, ...], classes: int, width: int = 64, depth: int = 2,
+    heads: int = 4, every_token: bool = False,
+) -> nn.Sequential:
     """Return a causal Transformer for characters [N, T] of any dtype, 0 to classes - 1.
 
     It gives the next character, float32[N, classes]; with `every_token` that of each place,
@@ -89,7 +94,10 @@ def char_transformer(input_shape, classes, width=64, depth=2, heads=4, every_tok
             "it takes sequences of characters; choose shakespeare, or another model"
         )
     _check_heads("char-transformer", width, heads)
-    parts = OrderedDict(embedding=Characters(classes, width), places=Places(*input_shape, width))
+    parts: OrderedDict[str, nn.Module]
+    parts = OrderedDict(
+        embedding=Characters(classes, width), places=Places(input_shape[0], width)
+    )
     for number in range(depth):
         parts[f"block{number + 1}"] = Block(width, heads, causal=True)
     parts["norm"] = nn.LayerNorm(width)
@@ -99,7 +107,10 @@ def char_transformer(input_shape, classes, width=64, depth=2, heads=4, every_tok
     return nn.Sequential(parts)
 
 
-def vit_tiny(input_shape, classes, width=192, depth=12, heads=3, patch=4):
+def vit_tiny(
+    input_shape: tuple[int, ...], classes: int, width: int = 192, depth: int = 12,
+    heads: int = 3, patch: int = 4,
+) -> nn.Sequential:
     """Return a Vision Transformer (Dosovitskiy et al., ICLR 2021) of DeiT's size Ti.
 
     5,362,762 parameters at 3x32x32 and 10 classes. Patches of 4x4 pixels in the place of
@@ -113,7 +124,7 @@ def vit_tiny(input_shape, classes, width=192, depth=12, heads=3, patch=4):
         )
     _check_heads("vit-tiny", width, heads)
     tokens = (height // patch) * (breadth // patch)
-    parts = OrderedDict(
+    parts: OrderedDict[str, nn.Module] = OrderedDict(
         patches=nn.Conv2d(channels, width, patch, patch), tokens=Tokens(),
         places=Places(tokens, width, first=True),
     )  # fmt: skip
@@ -125,7 +136,7 @@ def vit_tiny(input_shape, classes, width=192, depth=12, heads=3, patch=4):
     return nn.Sequential(parts)
 
 
-def _check_heads(model, width, heads):
+def _check_heads(model: str, width: int, heads: int) -> None:
     if width % heads:
         raise ConfigError(
             f"model.name = {model!r}: heads = {heads} does not divide width = {width}; "
