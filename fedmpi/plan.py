@@ -262,7 +262,8 @@ class Plan:
     @property
     def looks(self) -> bool:
         """True if the gradient of weights that may not move is wanted in every step."""
-        return "squares" in self.statistics or "summed" in self.statistics
+        looked_at = "squares" in self.statistics or "summed" in self.statistics
+        return looked_at or self.clip != 0
 
 
 STATISTICS = ("activations", "relevance", "columns", "squares", "summed", "mask", "moved",

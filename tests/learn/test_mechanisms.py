@@ -158,6 +158,7 @@ TOGETHER = {
         "statistics": ("relevance", "squares", "gradient"),
     },
     "dense statistics of rows": lambda at: PLANS["dense_norm"](at) | PLANS["backward.rows"](at),
+    "clipped": lambda at: {k: some(at, 1, 0.1) for k in ("mask", "update")} | {"clip": 0.3},
     "measured in a narrow network": lambda at: {
         "submodel": narrow(at), "statistics": ("relevance", "activations", "columns", "gradient"),
     },
