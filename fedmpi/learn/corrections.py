@@ -82,13 +82,14 @@ class Powered(Correction):
     def before(self, steps):
         """Set the point."""
         steps.point[:] = steps.weights if steps.mask is None else steps.weights * steps.mask
-        steps.point[self._inside] = power(steps.point[self._inside], self._power)
+        inside = steps.point[self._inside]
+        self._slope = np.float32(self._power) * np.abs(inside) ** (self._power - 1)
+        steps.point[self._inside] = power(inside, self._power)
 
     def after(self, steps, samples):
         """Turn the gradient of weights into that of parameters."""
         steps.weights[steps.still] = steps.point[steps.still]
-        moved = np.abs(steps.weights[self._inside])
-        steps.direction[self._inside] *= np.float32(self._power) * moved ** (self._power - 1)
+        steps.direction[self._inside] *= self._slope
 
 
 class Important(Correction):

@@ -135,12 +135,11 @@ class DebugSteps:
                 found = torch.zeros(1, dtype=torch.float64)
                 for read, _ in seen[number]:
                     axis = 1 if layer.kind == "conv" else read.dim() - 1
-                    found = found + _summed(-read.detach() * read.grad, axis)
+                    found = found + _summed(-read.detach() * _gradient_of(read), axis)
             else:
-                block = weight.block
-                inputs = len(self.statistics["columns"][number])
-                product = (point[block] * grad[block]).double().reshape(weight.rows, inputs, -1)
-                found = -product.sum((0, 2))
+                inputs, product = len(self.statistics["columns"][number]), point * grad
+                parts = product[weight.block].double().reshape(weight.rows, inputs, -1)
+                found = -parts.sum((0, 2))
             self.statistics["columns"][number] += len(y) * found.numpy()
 
     def probe(self, look: str, x: AnyArray, y: AnyArray) -> int:
@@ -176,7 +175,7 @@ class DebugSteps:
                     size = _summed(raw.detach().abs(), axis).numpy()
                     self.statistics["activations"][number] += size
                 if "relevance" in self.statistics and number >= self.plan.backward.lowest:
-                    change = _summed(raw.detach() * raw.grad, axis).numpy()
+                    change = _summed(raw.detach() * _gradient_of(raw), axis).numpy()
                     self.statistics["relevance"][number] -= samples * change
         for tensor in self.layout.tensors if "relevance" in self.statistics else ():
             if self.kinds[tensor.layer] == "embedding":
@@ -201,10 +200,8 @@ class DebugSteps:
         """penalty: the gradient of the sum of L2 norms, taken by autograd."""
         free = point.clone().requires_grad_()
         counted = free if self.plan.penalised is None else free * torch.tensor(self.plan.penalised)
-        if not self.plan.penalty:
-            return torch.zeros_like(point)
         total = torch.zeros(())
-        for number in self.plan.tensors:
+        for number in self.plan.tensors if self.plan.penalty else ():
             tensor = self.layout.tensors[number]
             rows = tensor.rows if self.plan.by_row else 1
             for group in counted[tensor.block].reshape(rows, -1):
@@ -291,6 +288,11 @@ def _noting(seen, number):
         seen[number].append((inputs[0], output))
 
     return hook
+
+
+def _gradient_of(values: Tensor) -> Tensor:
+    """Return the gradient: 0 where the loss does not depend on the values at all."""
+    return torch.zeros_like(values) if values.grad is None else values.grad
 
 
 def _summed(values: Tensor, axis: int) -> Tensor:

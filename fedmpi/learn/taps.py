@@ -27,8 +27,8 @@ class Tap:
         self._sliced = _forward_of(part)
         if self._sliced:
             part.forward = self._forward
-        else:
-            part.register_forward_hook(self._masked)
+        # A hook, so that what is measured is what the layer gives after the hooks that it had.
+        part.register_forward_hook(self._measure if self._sliced else self._masked)
 
     def keep(self, rows):
         """Keep only `rows` (bool[rows], None for all) in the backward passes to come."""
@@ -42,15 +42,12 @@ class Tap:
     def _forward(self, x):
         """The forward pass of a layer whose rows can be sliced."""
         if self._active():
-            output = self._sliced(self.part, x, self._rows)
-        else:
-            output = type(self.part).forward(self.part, x)
-        self._measure(output)
-        return output
+            return self._sliced(self.part, x, self._rows)
+        return type(self.part).forward(self.part, x)
 
     def _masked(self, part, inputs, output):
         """Forward hook of the other layers."""
-        self._measure(output)
+        self._measure(part, inputs, output)
         # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
         if self._rows is None or self.kind == "embedding":
             return
@@ -59,8 +56,8 @@ class Tap:
             if values.requires_grad:
                 values.register_hook(lambda gradient: self._rows.masked(gradient, axis))
 
-    def _measure(self, output):
-        """Add |output| of each row, over batch and space, to the sums in place; watch its pulls."""
+    def _measure(self, part, inputs, output):
+        """Forward hook: add |output| by row, over batch and space, to the sums; watch its pulls."""
         if self.pulls is not None and output.requires_grad:
             output.register_hook(partial(self._pull, output.detach().clone(), self.pulls))
         if self.sums is None or self.kind not in ("conv", "norm", "linear", "adapter"):

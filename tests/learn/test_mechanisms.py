@@ -20,10 +20,8 @@ from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import MECHANISMS, STATISTICS, Backward, Own, Plan, Submodel
 
 SHAPE, CLASSES = (2, 6, 6), 4
-LOCAL = Local(
-    epochs=2, steps=None, batch_size=7, optimizer="sgd", lr=0.1, lr_decay=0.9, momentum=0.5,
-    weight_decay=1e-2,
-)  # fmt: skip
+LOCAL = Local(epochs=2, steps=None, batch_size=7, optimizer="sgd", lr=0.1, lr_decay=0.9,
+              momentum=0.5, weight_decay=1e-2)  # fmt: skip
 OTHERS = ["torch", "batched", "stacked", *([] if numba.config.DISABLE_JIT else ["kernels"])]
 STACKED = OnDevice(stacked=True, chunk=3)  # the batched engine with all clients in one operation
 
@@ -94,9 +92,9 @@ def rows(layout):
     return (*(np.arange(layer.rows) % 3 != 1 for layer in layout.layers[:-1]), None)
 
 
-def narrow(layout):
+def narrow(layout, divisor=1.0):
     kept = [*rows(layout)[:-1], np.ones(layout.layers[-1].rows, bool)]
-    return Submodel(rows=tuple(keep.tobytes() for keep in kept))
+    return Submodel(rows=tuple(keep.tobytes() for keep in kept), divisor=divisor)
 
 
 HEAD = Submodel(options=(("head", 3),), shared=72 + 4 + 4 * 4 + 80 + 5)
@@ -131,7 +129,7 @@ PLANS = {
         "portions": (0.75, 0.9), "signs": np.round(np.sin(np.arange(at.size, dtype="f4"))),
     },
     "salient": lambda at: {"salient": 0.4, "tensors": (0, 6), "statistics": ("moved",)},
-    "submodel.divisor": lambda at: {"submodel": replace(narrow(at), divisor=0.6)},
+    "submodel.divisor": lambda at: {"submodel": narrow(at, 0.6), "statistics": ("activations",)},
     "labels": lambda at: {"labels": np.arange(CLASSES) != 1},
     "clip": lambda at: {"clip": 0.3},
     "probes": lambda at: {"probes": 2, "statistics": ("gradient", "curvature")},
@@ -163,6 +161,7 @@ TOGETHER = {
         "submodel": narrow(at), "statistics": ("relevance", "activations", "columns", "gradient"),
     },
     "a mask that nobody asks for": lambda at: PLANS["readjust"](at) | {"statistics": ()},
+    "powers and a mask": lambda at: PLANS["power"](at) | {"mask": some(at, 1)},
     "no steps": lambda at: {"steps": 0, "statistics": ("gradient", "columns")},
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Normalisations with and without scale, shift and statistics, against the debug engine."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -35,17 +36,29 @@ BUILD = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("kernels", "all"), *((name, kind) for name in ("torch", "batched") for kind in BUILD)],
-)
-def test_batches_are_normalised_as_by_the_debug_engine(name, kind):
+def made(name, kind="all"):
     """The last batch of the first client, and the only one of the second, has one sample."""
 
     def make():
         torch.manual_seed(4)
         return BUILD[kind]()
 
-    mine, debug = (engine(one, make, (9, 1)) for one in (name, "debug"))
-    for found, wanted in zip(reports(mine), reports(debug), strict=True):
+    return engine(name, make, (9, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("kernels", "all"), *((name, kind) for name in ("torch", "batched") for kind in BUILD)],
+)
+def test_batches_are_normalised_as_by_the_debug_engine(name, kind):
+    for found, wanted in zip(reports(made(name, kind)), reports(made("debug", kind)), strict=True):
         close(found.weights, wanted.weights)
+
+
+@pytest.mark.parametrize("name", ["kernels", "torch", "batched"])
+def test_what_is_below_a_norm_of_one_sample_is_measured_as_by_the_debug_engine(name):
+    asked = {"statistics": ("relevance", "columns")}
+    wanted = reports(made("debug"), **asked)
+    for one, other in zip(reports(made(name), **asked), wanted, strict=True):
+        for what, values in other.statistics.items():
+            close(np.concatenate(one.statistics[what]), np.concatenate(values))
