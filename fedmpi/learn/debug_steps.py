@@ -86,15 +86,16 @@ class DebugSteps:
     def take(self, x: AnyArray, y: AnyArray) -> float:
         """Take one step on a batch; return its loss."""
         self.count += 1
-        point, slope = self.weights * self.mask, None
+        point, slope, dense = self.weights * self.mask, torch.ones(()), None
         if self.plan.scores is not None:
             point, slope = scores_point(self.plan, point, self.may_move, self.draws)
         if self.plan.power != 1:
-            point, slope = powered(self.plan, point, self._inside())
+            point, steep = powered(self.plan, point, self._inside())
+            slope = slope * steep
         if self.plan.importance:
             size, most = point.abs(), self.plan.importance
-            slope = torch.where(self._inside(), 1 + 2 * most * size / (size + most) ** 2, 1.0)
-        dense = None
+            steep = 1 + 2 * most * size / (size + most) ** 2
+            slope = slope * torch.where(self._inside(), steep, 1.0)
         if self.plan.dense_norm:
             with self.draws.ahead():
                 _, _, dense = self._gradient(self.weights, x, y, self.plan.backward)
@@ -105,7 +106,7 @@ class DebugSteps:
         self._measure(seen, point, grad, len(y))
         for share in (share for step, share in self.plan.readjust if step == self.count):
             self._readjust(grad, share)
-        direction = (grad if slope is None else grad * slope) + self._penalty(point)
+        direction = grad * slope + self._penalty(point)
         if self.control is not None:
             direction = direction + self.control
         if self.plan.clip:
@@ -264,9 +265,8 @@ class DebugSteps:
 
     def _nothing_of(self, name: str):
         """Return a statistic of no steps."""
-        layers = range(len(self.layout.layers))
         if name == "columns":
-            shapes = [self._weight(layer).shape for layer in layers]
+            shapes = [self._weight(n).shape for n in range(len(self.layout.layers))]
             return [np.zeros(shape[1] if len(shape) > 1 else 1) for shape in shapes]
         if name in ("activations", "relevance"):
             return [np.zeros(layer.rows) for layer in self.layout.layers]

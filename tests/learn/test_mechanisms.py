@@ -161,7 +161,7 @@ TOGETHER = {
         "submodel": narrow(at), "statistics": ("relevance", "activations", "columns", "gradient"),
     },
     "a mask that nobody asks for": lambda at: PLANS["readjust"](at) | {"statistics": ()},
-    "powers and a mask": lambda at: PLANS["power"](at) | {"mask": some(at, 1)},
+    "powers under a mask": lambda at: PLANS["power"](at) | PLANS["importance"](at),
     "no steps": lambda at: {"steps": 0, "statistics": ("gradient", "columns")},
 }  # fmt: skip
 

@@ -67,13 +67,14 @@ class ChunkPoint:
             weights = torch.where(moving, self._fixed * there, weights)
         if "power" in self._asked:
             power, inner = self._numbers[0], weights[:, self._inside]
-            slope = self._spread(weights, power * inner.abs() ** (power - 1))
+            slope = self._steeper(slope, weights, power * inner.abs() ** (power - 1))
             weights = weights.index_copy(1, self._inside, inner.sign() * inner.abs() ** power)
         if "importance" in self._asked:
             most, inner = self._numbers[1], weights[:, self._inside].abs()
-            slope = self._spread(weights, 1 + 2 * most * inner / (inner + most) ** 2)
+            slope = self._steeper(slope, weights, 1 + 2 * most * inner / (inner + most) ** 2)
         return weights, slope
 
-    def _spread(self, weights: Tensor, values: Tensor) -> Tensor:
-        """float32[K, size]: `values` inside, and 1 elsewhere."""
-        return torch.ones_like(weights).index_copy(1, self._inside, values)
+    def _steeper(self, slope: Tensor | None, weights: Tensor, values: Tensor) -> Tensor:
+        """float32[K, size]: the slope so far (None: 1), inside times `values`."""
+        whole = torch.ones_like(weights) if slope is None else slope
+        return whole.index_copy(1, self._inside, whole[:, self._inside] * values)
