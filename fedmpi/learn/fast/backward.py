@@ -1,12 +1,23 @@
 """The backward pass as a list of kernel calls."""
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.learn.fast.step import Call
+from fedmpi.arrays import Flags, Integers, Vector
+from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.step import Call, Kernel, Step, Value
+
+Rows: TypeAlias = Sequence[Integers | None]
+"""By layer: the rows that are kept, int64[.], or None for all."""
 
 
-def backward(frame, weights, grad, rows, lowest, mask=None, update=None):
+def backward(
+    frame: Frame, weights: Vector, grad: Vector, rows: Rows, lowest: int,
+    mask: Flags | None = None, update: Flags | None = None,
+) -> list[Call]:
     """Return the calls of the backward pass, from the gradient of the output on.
 
     Parameters
@@ -46,51 +57,56 @@ class Back:
         The layer that calls are for.
     """
 
-    def __init__(self, frame, weights, grad, rows, lowest, mask, update):
+    def __init__(
+        self, frame: Frame, weights: Vector, grad: Vector, rows: Rows, lowest: int,
+        mask: Flags | None, update: Flags | None,
+    ) -> None:
         self.frame, self.weights, self.grad = frame, weights, grad
         self.memory, self.mask, self.update = frame.memory, mask, update
         self.rows, self.lowest = rows, lowest
-        self.calls, self.layer = [], -1
-        self._written = set()
-        self._wanted, self._kept = {frame.values[0]: False}, {frame.values[0]: None}
+        self.calls: list[Call] = []
+        self.layer = -1
+        self._written: set[Value] = set()
+        self._wanted = {frame.values[0]: False}
+        self._kept: dict[Value, Integers | None] = {frame.values[0]: None}
         for step in frame.steps:
             self._look(step)
 
-    def _look(self, step):
+    def _look(self, step: Step) -> None:
         """Note whether the gradient of a step's output is wanted, and in which channels."""
         below = any(self.wanted(value) for value in step.sources)
         kept = None if step.passes_on else self.kept(step.source)
         self._wanted[step.out] = below or step.layer >= self.lowest
         self._kept[step.out] = self.rows[step.layer] if step.layer >= 0 else kept
 
-    def wanted(self, value):
+    def wanted(self, value: Value) -> bool:
         """True if something below is trained."""
         return self._wanted[value.like or value]
 
-    def kept(self, value):
+    def kept(self, value: Value) -> Integers | None:
         """The channels whose gradient is wanted: int64[.], or None for all."""
         if value.like is None:
             return self._kept[value]
         kept, size = self._kept[value.like], value.like.height * value.like.width
         return None if kept is None else (kept[:, None] * size + np.arange(size)).reshape(-1)
 
-    def of(self, value):
+    def of(self, value: Value) -> Integers:
         """The channels whose gradient is wanted: int64[.]."""
         kept = self.kept(value)
         return np.arange(value.channels) if kept is None else kept
 
-    def call(self, kernel, *arguments):
+    def call(self, kernel: Kernel, *arguments: Any) -> None:
         """Append a call."""
         self.calls.append(Call(kernel, arguments, self.layer))
 
-    def first(self, value):
+    def first(self, value: Value) -> bool:
         """True if nothing has been written to the gradient of a value; now something is."""
         value = value.like or value
         new = value not in self._written
         self._written.add(value)
         return new
 
-    def cleared(self, value):
+    def cleared(self, value: Value) -> None:
         """See to it that the gradient of a value can be added to."""
         if self.first(value):
             places = np.array([self.frame.grad[value]])

@@ -1,10 +1,17 @@
 """The forward pass as a list of kernel calls."""
 
+from collections.abc import Sequence
+
 from fedmpi import kernels
-from fedmpi.learn.fast.step import Call, floor_of
+from fedmpi.arrays import Flags, Reals, Vector
+from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.step import Call, Made, Step, floor_of
 
 
-def forward(frame, weights, totals=None, training=True, mask=None):
+def forward(
+    frame: Frame, weights: Vector, totals: Sequence[Reals] | None = None, training: bool = True,
+    mask: Flags | None = None,
+) -> list[Call]:
     """Return the calls of the forward pass.
 
     Parameters
@@ -18,17 +25,17 @@ def forward(frame, weights, totals=None, training=True, mask=None):
     mask : uint8[P], optional
         0 where the weights are 0 whenever the calls are run.
     """
-    calls = []
+    calls: list[Call] = []
     for step in frame.steps:
         raw = totals is not None and step.counted
         made = step.forward(frame, weights, training, raw, mask)
-        if raw:
+        if raw and totals is not None:
             made += _measure(frame, step, totals[step.layer])
         calls += [Call(*call, step.layer) for call in made]
     return calls
 
 
-def _measure(frame, step, total):
+def _measure(frame: Frame, step: Step, total: Reals) -> list[Made]:
     plane, floor = frame.planes[step.out], floor_of(step.out)
     arguments = total, frame.memory, frame.channels(step.out), plane.size, frame.mask, floor
     return [(kernels.batch_last.measure, arguments)]

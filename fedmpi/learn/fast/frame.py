@@ -1,8 +1,12 @@
 """The memory of one batch width, and where in it everything lies."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from fedmpi.arrays import Integers, Vector
 from fedmpi.learn.fast.geometry import Plane
+from fedmpi.learn.fast.step import Step, Value
 
 LANES = 16  # batches are filled up to a multiple of this
 
@@ -18,21 +22,25 @@ class Frame:
     steps use in turn.
     """
 
-    def __init__(self, values, steps, lanes):
+    def __init__(self, values: Sequence[Value], steps: Sequence[Step], lanes: int) -> None:
         self.lanes = lanes
         self.values, self.steps = values, steps
         self.mask, self.samples = np.zeros(lanes, np.float32), np.zeros(1, np.int64)
         self._size = 0
         self.planes = _planes(values, lanes)
-        self.place, self.grad = {}, {}
+        self.place: dict[Value, int] = {}
+        self.grad: dict[Value, int] = {}
         for value in values:
-            self.place[value] = self.place.get(value.like) or self._take(value)
+            like = None if value.like is None else self.place[value.like]
+            self.place[value] = self._take(value) if like is None else like
         self._give_gradients()
         self._channels = [
             {v: places[v] + np.arange(v.channels) * self.planes[v].stride for v in values}
             for places in (self.place, self.grad)
         ]
-        self.saved, self.shared, self._wishes = {}, {}, {}
+        self.saved: dict[Step, Vector] = {}
+        self.shared: dict[str, int] = {}
+        self._wishes: dict[str, int] = {}
         for step in steps:
             step.reserve(self)
         for name, size in self._wishes.items():
@@ -40,11 +48,11 @@ class Frame:
         self.memory = aligned(0)
 
     @property
-    def floats(self):
+    def floats(self) -> int:
         """Floats of memory that the frame takes."""
         return self._size
 
-    def clear(self):
+    def clear(self) -> None:
         """Put zeros where the kernels read them and never write them."""
         first = self.values[0]
         places = [(self.place[first], self.size(first))] if first.halo else []
@@ -53,20 +61,22 @@ class Frame:
         for start, size in places:
             self.memory[start : start + size] = 0
 
-    def channels(self, value, kept=None, gradient=False):
+    def channels(
+        self, value: Value, kept: Integers | None = None, gradient: bool = False
+    ) -> Integers:
         """Return int64: where the planes of a value lie, all or those `kept`."""
         planes = self._channels[gradient][value]
         return planes if kept is None else planes[kept]
 
-    def gate(self, value):
+    def gate(self, value: Value) -> int:
         """How far a value lies behind its gradient, if it is the result of a ReLU; else 0."""
         return self.place[value] - self.grad[value] if value.relu else 0
 
-    def size(self, value):
+    def size(self, value: Value) -> int:
         """Floats of a value, with the gaps behind its channels."""
         return value.channels * self.planes[value].stride
 
-    def entry(self):
+    def entry(self) -> Integers:
         """Return int64[D]: where each number of a sample goes."""
         value = self.values[0]
         plane = self.planes[value]
@@ -74,12 +84,13 @@ class Frame:
         within = rows[:, None] + np.arange(value.width) * self.lanes
         return (self.channels(value)[:, None] + within.reshape(1, -1)).reshape(-1)
 
-    def _give_gradients(self):
+    def _give_gradients(self) -> None:
         """Place the gradients; memory goes on to others once a step has read its own.
 
         A value that only a sum reads has the gradient of the sum, so it shares its place.
         """
-        holes, sharing = _Holes(self), {}
+        holes = _Holes(self)
+        sharing: dict[Value, set[Value]] = {}
         self._place_gradient(self.steps[-1].out, holes, sharing)
         for step in reversed(self.steps):
             if step.passes_on and step.source.readers == 1 and not step.source.relu:
@@ -96,22 +107,24 @@ class Frame:
             if value.like is not None:
                 self.grad[value] = self.grad[value.like]
 
-    def _place_gradient(self, value, holes, sharing):
+    def _place_gradient(
+        self, value: Value, holes: "_Holes", sharing: dict[Value, set[Value]]
+    ) -> None:
         if value not in self.grad:
             self.grad[value] = holes.take(self.size(value))
             sharing[value] = {value}
 
-    def _take(self, value):
+    def _take(self, value: Value) -> int:
         return self.reserve(self.size(value))
 
-    def share(self, name, size):
+    def share(self, name: str, size: int) -> None:
         """Ask for `size` floats that all steps which ask by this `name` use in turn.
 
         `shared` says where they are.
         """
         self._wishes[name] = max(size, self._wishes.get(name, 0))
 
-    def reserve(self, size):
+    def reserve(self, size: int) -> int:
         """Return the place of `size` new floats."""
         # The first block stays free, so that no place is 0 and a gate of 0 means none.
         start = self._size + LANES
@@ -122,10 +135,11 @@ class Frame:
 class _Holes:
     """Memory of a frame that is free again."""
 
-    def __init__(self, frame):
-        self._frame, self._free = frame, []
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._free: list[tuple[int, int]] = []
 
-    def take(self, size):
+    def take(self, size: int) -> int:
         """Return a place for `size` floats: the smallest hole that holds them, or new memory."""
         fitting = [hole for hole in self._free if hole[1] >= size]
         if not fitting:
@@ -136,12 +150,12 @@ class _Holes:
             self._free.append((place + _rounded(size), room - _rounded(size)))
         return place
 
-    def give(self, place, size):
+    def give(self, place: int, size: int) -> None:
         """Take note that `size` floats are free."""
         self._free.append((place, size))
 
 
-def _planes(values, lanes):
+def _planes(values: Sequence[Value], lanes: int) -> dict[Value, Plane]:
     """Return the Plane of each value. Tight are vectors, and what has the shape of such a value.
 
     Equal shapes have equal planes, as sums of values need.
@@ -154,16 +168,16 @@ def _planes(values, lanes):
     return planes
 
 
-def _rounded(size):
+def _rounded(size: int) -> int:
     return -(-size // LANES) * LANES
 
 
-def lanes_for(samples):
+def lanes_for(samples: int) -> int:
     """Return the width of a batch of `samples`: the next multiple of LANES."""
     return _rounded(samples)
 
 
-def aligned(size):
+def aligned(size: int) -> Vector:
     """Return float32[size] of zeros, starting on a cache line."""
     block = np.zeros(size + LANES, np.float32)
     start = -(block.ctypes.data // 4) % LANES

@@ -4,13 +4,22 @@ A window (kernel, stride, padding, dilation) is cut at the border instead of rea
 zeros there: positions whose windows are cut alike share one list of taps.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from fedmpi.arrays import Integers
 from fedmpi.kernels.tables import SPARE
+
+Pair: TypeAlias = tuple[int, int]
+"""(vertical, horizontal), or (first, end), or (number, offset)."""
+_Taps: TypeAlias = tuple[Pair, ...]
+_Place: TypeAlias = tuple[int, _Taps]
+_Run: TypeAlias = tuple[int, int, int]
 
 # Lanes of a position block of the weight gradient, times the channels that are read
 # together: 256 KiB. Measured best of 2^16 to 2^20 on the CNNs of FedLP and FedSkel.
@@ -33,17 +42,17 @@ class Plane:
     tight: bool = False
 
     @property
-    def pitch(self):
+    def pitch(self) -> int:
         """Floats from one row of positions to the next."""
         return (self.width + 2 * self.halo) * self.lanes
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Floats of the plane."""
         return (self.height + 2 * self.halo) * self.pitch
 
     @property
-    def stride(self):
+    def stride(self) -> int:
         """Floats from one channel to the next.
 
         Kernels read the same positions of many channels. Large planes often have sizes near powers
@@ -51,7 +60,7 @@ class Plane:
         """
         return self.size if self.tight or self.size < _LARGE else self.size + _GAP
 
-    def place(self, y, x):
+    def place(self, y: int, x: int) -> int:
         """Offset of a position; negative ones lie in the halo."""
         return (y + self.halo) * self.pitch + (x + self.halo) * self.lanes
 
@@ -60,33 +69,32 @@ class Plane:
 class Window:
     """Kernel, stride, padding and dilation, each (vertical, horizontal)."""
 
-    kernel: tuple
-    stride: tuple
-    padding: tuple
-    dilation: tuple = (1, 1)
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair = (1, 1)
 
-    def output(self, height, width):
+    def output(self, height: int, width: int) -> Pair:
         """Return height and width of what comes out."""
-        return tuple(
-            (side + 2 * self.padding[a] - self.dilation[a] * (self.kernel[a] - 1) - 1)
-            // self.stride[a]
-            + 1
-            for a, side in enumerate((height, width))
-        )
+        return self._output(0, height), self._output(1, width)
+
+    def _output(self, axis: int, side: int) -> int:
+        reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
+        return (side + 2 * self.padding[axis] - reach) // self.stride[axis] + 1
 
     @property
-    def taps(self):
+    def taps(self) -> int:
         """Entries of the kernel."""
         return self.kernel[0] * self.kernel[1]
 
     @property
-    def apart(self):
+    def apart(self) -> bool:
         """True if no position lies in two windows."""
         return all(k <= s and d == 1 for k, s, d in zip(self.kernel, self.stride, self.dilation))
 
 
 @lru_cache(maxsize=512)
-def gather(window, out, src):
+def gather(window: Window, out: Plane, src: Plane) -> tuple[Integers, Integers, Integers]:
     """Return (tap numbers, tap offsets, runs) by which each position of `out` reads `src`.
 
     For a run (place, at, lanes, t0, t1), the position at `place` of `out` is met by tap t at
@@ -100,7 +108,7 @@ def gather(window, out, src):
 
 
 @lru_cache(maxsize=512)
-def scatter(window, out, src):
+def scatter(window: Window, out: Plane, src: Plane) -> tuple[Integers, Integers, Integers]:
     """Return the same tables for the way back: each position of `out` (the window's input)
     collects from those positions of `src` (its output) that had read it."""
     axes = [
@@ -110,17 +118,18 @@ def scatter(window, out, src):
     return _tables(window, axes, out, src)
 
 
-def _read(window, axis, position, side, halo):
+def _read(window: Window, axis: int, position: int, side: int, halo: int) -> _Place:
     """Return (base, taps): the tap k reads base + shift, for each (k, shift) of taps."""
     base = position * window.stride[axis] - window.padding[axis]
     steps = [(k, k * window.dilation[axis]) for k in range(window.kernel[axis])]
     return base, tuple((k, s) for k, s in steps if -halo <= base + s < side + halo)
 
 
-def _fed(window, axis, position, side):
+def _fed(window: Window, axis: int, position: int, side: int) -> _Place:
     """Return (base, taps): tap k of the output at base + shift had read this position."""
     stride, moved = window.stride[axis], position + window.padding[axis]
-    base, found = moved // stride, []
+    base = moved // stride
+    found: list[Pair] = []
     for k in range(window.kernel[axis]):
         out, rest = divmod(moved - k * window.dilation[axis], stride)
         if rest == 0 and 0 <= out < side:
@@ -128,9 +137,14 @@ def _fed(window, axis, position, side):
     return base, tuple(found)
 
 
-def _tables(window, axes, out, src):
+def _tables(
+    window: Window, axes: Sequence[Sequence[_Place]], out: Plane, src: Plane
+) -> tuple[Integers, Integers, Integers]:
     """Join the two axes: lists of taps, each kept once, and runs of positions that share one."""
-    starts, numbers, offsets, runs = {}, [], [], []
+    starts: dict[tuple[_Taps, _Taps], int] = {}
+    numbers: list[int] = []
+    offsets: list[int] = []
+    runs = []
     for y, (row, down) in enumerate(axes[0]):
         for x, size, column, along in _stretches(axes[1]):
             if (down, along) not in starts:
@@ -144,7 +158,7 @@ def _tables(window, axes, out, src):
     return _ints(numbers), _ints(offsets), _ints(runs, 5)
 
 
-def _stretches(axis):
+def _stretches(axis: Sequence[_Place]) -> Iterator[tuple[int, int, int, _Taps]]:
     """Yield (first position, positions, base, taps) of neighbours that can be read in one go."""
     steps = [base - position for position, (base, _) in enumerate(axis)]
     keyed = [(taps, step) for (_, taps), step in zip(axis, steps, strict=True)]
@@ -156,7 +170,9 @@ def _stretches(axis):
 
 
 @lru_cache(maxsize=512)
-def correlation(window, out, src, channels, rows):
+def correlation(
+    window: Window, out: Plane, src: Plane, channels: int, rows: int
+) -> tuple[Integers, Integers, Integers, Integers]:
     """Return (right, col_out, runs, parts) of `tables.correlate_table` for the weights of a window.
 
     Taps that meet the input at the same outputs are done together. A part is as many
@@ -164,7 +180,10 @@ def correlation(window, out, src, channels, rows):
     """
     most = max(_LEAST, _BLOCK // (channels + rows))
     abreast = _BLOCK // most
-    right, places, runs, parts = [], [], [], []
+    right: list[int] = []
+    places: list[int] = []
+    runs: list[_Run] = []
+    parts: list[tuple[int, ...]] = []
     for (down, along), taps in _groups(window, out, src).items():
         blocks = _blocks(window, down, along, out, src, most)
         ends = len(runs) + np.cumsum([0] + [len(block) for block in blocks])
@@ -180,9 +199,9 @@ def correlation(window, out, src, channels, rows):
     return _ints(right), _ints(places), _ints(runs, 3), _ints(parts, 4)
 
 
-def _groups(window, out, src):
+def _groups(window: Window, out: Plane, src: Plane) -> dict[tuple[Pair, Pair], list[Pair]]:
     """Return {(rows, columns of outputs): [(number, offset)]} of the taps that meet the input."""
-    groups = {}
+    groups: dict[tuple[Pair, Pair], list[Pair]] = {}
     for k in range(window.kernel[0]):
         down = _met(window, 0, k, out.height, src.height, src.halo)
         for j in range(window.kernel[1]):
@@ -193,7 +212,7 @@ def _groups(window, out, src):
     return groups
 
 
-def _met(window, axis, tap, outputs, side, halo):
+def _met(window: Window, axis: int, tap: int, outputs: int, side: int, halo: int) -> Pair:
     """Return (first, end) of the outputs whose tap number `tap` lies inside the input."""
     shift = tap * window.dilation[axis] - window.padding[axis]
     stride = window.stride[axis]
@@ -201,10 +220,13 @@ def _met(window, axis, tap, outputs, side, halo):
     return first, max(first, min(outputs, (side + halo - 1 - shift) // stride + 1))
 
 
-def _blocks(window, down, along, out, src, most):
+def _blocks(
+    window: Window, down: Pair, along: Pair, out: Plane, src: Plane, most: int
+) -> list[list[_Run]]:
     """Return lists of runs (place in out, place in src, lanes), each of about `most` lanes."""
     wide = window.stride[1] == 1
-    blocks, lanes = [[]], 0
+    blocks: list[list[_Run]] = [[]]
+    lanes = 0
     for y in range(*down):
         row = y * window.stride[0] - window.padding[0]
         step = along[1] - along[0] if wide else 1
@@ -218,7 +240,7 @@ def _blocks(window, down, along, out, src, most):
     return blocks
 
 
-def _ints(values, columns=None):
+def _ints(values: Sequence[Any], columns: int | None = None) -> Integers:
     """int64[.], or int64[., columns]."""
     array = np.array(values, np.int64)
     return array if columns is None else array.reshape(-1, columns)

@@ -1,16 +1,25 @@
 """Gradients of the networks that there are kernels for, with the batch innermost."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Reals, Vector
 from fedmpi.layout import Layout
 from fedmpi.learn.fast.backward import backward as backward_calls
 from fedmpi.learn.fast.chain import chain_of
 from fedmpi.learn.fast.forward import forward as forward_calls
 from fedmpi.learn.fast.frame import Frame, aligned, lanes_for
+from fedmpi.learn.fast.step import Call, Step, Value
 from fedmpi.learn.gradients import Gradients, checked_rows
-from fedmpi.plan import FULL
+from fedmpi.plan import FULL, Backward
 
+if TYPE_CHECKING:  # a rank that is told its chain never imports torch
+    from torch import nn
+
+_Chain: TypeAlias = tuple[list[Value], list[Step]]
 _EVALUATED = 32  # samples evaluated together
 
 
@@ -34,15 +43,20 @@ class KernelGradients(Gradients):
         Of most batches; the buffer is made for it, and grows where a larger batch comes.
     """
 
-    def __init__(self, layout: Layout, weights, chain: tuple, batch_size: int = 1) -> None:
+    def __init__(
+        self, layout: Layout, weights: Vector, chain: _Chain, batch_size: int = 1
+    ) -> None:
         super().__init__(layout, weights, np.zeros(layout.size, np.float32))
         self._values, self._steps = chain
         self._widest = lanes_for(batch_size)
         self._memory, self._laid_out = aligned(0), 0  # the buffer, and the width that it holds
-        self._programs, self._differentiated = {}, FULL
+        self._programs: dict[int, _Program] = {}
+        self._differentiated = FULL
 
     @classmethod
-    def of(cls, module, layout: Layout, input_shape: tuple, batch_size: int = 1):
+    def of(
+        cls, module: "nn.Module", layout: Layout, input_shape: Sequence[int], batch_size: int = 1
+    ) -> "KernelGradients":
         """Return the KernelGradients of a torch module, of which structure and weights are read.
 
         `layout` is from `layout_of(module, sample)`, `input_shape` that of one sample. Raises
@@ -54,11 +68,14 @@ class KernelGradients(Gradients):
         return cls(layout, weights, chain_of(module, layout, input_shape), batch_size)
 
     @property
-    def chain(self):
+    def chain(self) -> _Chain:
         """(values, steps) of the network."""
         return self._values, self._steps
 
-    def _differentiate(self, x, y, backward, activations, error):
+    def _differentiate(
+        self, x: AnyArray, y: AnyArray, backward: Backward, activations: Sequence[Reals] | None,
+        error: str,
+    ) -> float:
         if error != "cross-entropy":
             raise ValueError(f"there is no kernel for the error {error}")
         if backward != self._differentiated:
@@ -66,15 +83,15 @@ class KernelGradients(Gradients):
             self._differentiated = backward
         return self._program(len(x)).gradient(x, y, backward, activations)
 
-    def _evaluate(self, x):
+    def _evaluate(self, x: AnyArray) -> AnyArray:
         parts = [x[start : start + _EVALUATED] for start in range(0, len(x), _EVALUATED)]
         return np.concatenate([self._program(len(part)).outputs(part) for part in parts])
 
-    def backward_calls(self, samples, backward=FULL):
+    def backward_calls(self, samples: int, backward: Backward = FULL) -> list[Call]:
         """Return the kernel calls of the backward pass for a batch of `samples`, to be timed."""
         return self._program(samples).backward_for(backward)
 
-    def _program(self, samples):
+    def _program(self, samples: int) -> "_Program":
         """Return the program for a batch of `samples`, its width laid out in the buffer."""
         lanes = lanes_for(samples)
         program = self._programs.get(lanes) or self._made(lanes)
@@ -83,7 +100,7 @@ class KernelGradients(Gradients):
             self._laid_out = lanes
         return program
 
-    def _made(self, lanes):
+    def _made(self, lanes: int) -> "_Program":
         frame = Frame(self._values, self._steps, lanes)
         if frame.floats > len(self._memory):
             # The old buffer and all that is bound to it go before the new one comes.
@@ -101,17 +118,22 @@ class KernelGradients(Gradients):
 class _Program:
     """The kernel calls for batches of one width, made when first asked for."""
 
-    def __init__(self, frame, layout, weights, grad):
+    def __init__(self, frame: Frame, layout: Layout, weights: Vector, grad: Vector) -> None:
         self.frame, self._layout = frame, layout
         self._weights, self._grad = weights, grad
         self._entry = frame.entry()
         self._forward = forward_calls(frame, weights)
-        self._measuring = self._evaluation = self._totals = None
-        self._masked = FULL, None  # a Backward with a mask, and the calls for weights under it
-        self._backward = {}
+        self._measuring: list[Call] | None = None
+        self._evaluation: list[Call] | None = None
+        self._totals: list[Reals] = []
+        # A Backward with a mask, and the calls for weights under it.
+        self._masked: tuple[Backward, list[Call]] = FULL, []
+        self._backward: dict[Backward, list[Call]] = {}
         self._all = np.zeros(0, np.int64)  # the samples of the batch at hand
 
-    def gradient(self, x, y, backward, activations):
+    def gradient(
+        self, x: AnyArray, y: AnyArray, backward: Backward, activations: Sequence[Reals] | None
+    ) -> float:
         """Fill the gradient in and return the mean loss of x, y."""
         self._enter(x)
         if activations is None:
@@ -122,11 +144,11 @@ class _Program:
         out = frame.values[-1]
         places = frame.place[out], frame.grad[out], out.channels
         y = np.ascontiguousarray(y, np.int64)
-        loss = kernels.loss.cross_entropy(frame.memory, *places, frame.lanes, y)
+        loss: float = kernels.loss.cross_entropy(frame.memory, *places, frame.lanes, y)
         _run(self.backward_for(backward))
         return loss
 
-    def outputs(self, x):
+    def outputs(self, x: AnyArray) -> AnyArray:
         """Return float32[N, classes]."""
         self._enter(x)
         if self._evaluation is None:
@@ -137,7 +159,7 @@ class _Program:
         block = frame.memory[start : start + frame.size(out)].reshape(out.channels, -1)
         return block[:, : len(x)].T.copy()
 
-    def _enter(self, x):
+    def _enter(self, x: AnyArray) -> None:
         frame = self.frame
         if frame.samples[0] != len(x):
             frame.samples[0] = len(x)
@@ -146,7 +168,7 @@ class _Program:
         flat = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
         kernels.batch_last.enter(frame.memory, self._entry, flat, self._all, frame.lanes)
 
-    def _measure(self, activations):
+    def _measure(self, activations: Sequence[Reals]) -> None:
         """Run the forward pass and add up the activations, in place."""
         if self._measuring is None:
             self._totals = [np.zeros(layer.rows) for layer in self._layout.layers]
@@ -158,14 +180,14 @@ class _Program:
         for total, sums in zip(self._totals, activations, strict=True):
             sums[:] = total
 
-    def _forward_under(self, backward):
+    def _forward_under(self, backward: Backward) -> list[Call]:
         """Return the calls of the forward pass for weights under a mask."""
         if self._masked[0] != backward:
             calls = forward_calls(self.frame, self._weights, mask=backward.mask)
             self._masked = backward, calls
         return self._masked[1]
 
-    def backward_for(self, backward):
+    def backward_for(self, backward: Backward) -> list[Call]:
         """Return the calls of the backward pass."""
         if backward not in self._backward:
             rows = tuple(
@@ -182,6 +204,6 @@ class _Program:
         return self._backward[backward]
 
 
-def _run(calls):
+def _run(calls: Sequence[Call]) -> None:
     for kernel, arguments, _ in calls:
         kernel(*arguments)

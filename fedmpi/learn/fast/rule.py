@@ -9,8 +9,16 @@ from `fedmpi bench kernels --models`; there, whatever is chosen has at least 0.9
 speed, except for an MLP with batches of 1 on one of them.
 """
 
-from fedmpi.learn.fast.chain import Unsupported, chain_of
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fedmpi.layout import Layout
+from fedmpi.learn.fast.chain import chain_of
 from fedmpi.learn.fast.frame import LANES
+from fedmpi.learn.fast.step import Unsupported
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _NEVER = 2.0  # a fill that no batch has
 # For float32 in a register: (multiply-adds of one sample, least fill) for which the kernels are
@@ -21,7 +29,9 @@ _LEAST_FILL = {
 }
 
 
-def choose(module, layout, input_shape, batch_size, width):
+def choose(
+    module: "nn.Module", layout: Layout, input_shape: Sequence[int], batch_size: int, width: int
+) -> tuple[str, str]:
     """Return ("kernels" or "torch", reason) for `engine = "auto"`.
 
     Parameters

@@ -6,16 +6,26 @@ time of dense ones, weight gradients of convolutions a third, of linear layers 0
 the first two still gain in layers whose kept weights fit the cache, and linear gradients lose.
 """
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import Flags, Integers
+from fedmpi.learn.fast.step import Kernel
+
+if TYPE_CHECKING:  # it imports this module
+    from fedmpi.learn.fast.weighted import Weighted
+
+Parts: TypeAlias = tuple[Integers, ...]
+"""The arguments of `tables.mix_table`."""
 
 _ALWAYS = 0.1  # a density at which all layers gain
 _SMALL = 0.2  # a density at which smaller layers gain
 _SUMS, _GRADIENT = 1 << 18, 1 << 16  # weights of the layers that are smaller
 
 
-def mix(mask, step, parts):
+def mix(mask: Flags | None, step: "Weighted", parts: Parts) -> tuple[Kernel, Integers]:
     """Return (kernel, table) of the sums of a step: of kept weights only, where that is faster.
 
     `step` is Weighted; `mask` is uint8[P], 0 where the weights are 0, or None; `parts` are those
@@ -26,15 +36,15 @@ def mix(mask, step, parts):
     return kernels.conv.mix, kernels.tables.mix_table(*parts)
 
 
-def picks(update, step):
+def picks(update: Flags | None, step: "Weighted") -> bool:
     """True if a weight gradient is faster weight by weight, where uint8[P] `update` wants it."""
     small = step.gains_when_small and step.size <= _GRADIENT
     return _few(update, step, _SMALL if small else _ALWAYS)
 
 
-def _few(mask, step, most):
+def _few(mask: Flags | None, step: "Weighted", most: float) -> bool:
     if mask is None:
         return False
     size = step.size
-    return np.count_nonzero(mask[step.weight : step.weight + size]) <= most * size
+    return bool(np.count_nonzero(mask[step.weight : step.weight + size]) <= most * size)
 

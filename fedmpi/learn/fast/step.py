@@ -7,11 +7,24 @@ kernel calls, and the memory that it needs besides. A new kind is a new file.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from fedmpi.arrays import Flags, Vector
+
+if TYPE_CHECKING:  # these import this module
+    from fedmpi.learn.fast.backward import Back
+    from fedmpi.learn.fast.frame import Frame
+    from fedmpi.learn.fast.walk import Chain
 
 NONE = float("-inf")  # a threshold that no value is below
 
-MODULES: dict[str, Callable] = {}
+Taker: TypeAlias = Callable[["Chain", Any, "Value"], "Value"]
+"""(chain, a torch module, what it reads) -> what it gives; appends its steps to the chain."""
+Kernel: TypeAlias = Callable[..., object]
+Made: TypeAlias = tuple[Kernel, tuple[Any, ...]]
+"""A kernel and the arguments of one call."""
+
+MODULES: dict[str, Taker] = {}
 """For each kind of torch module, the function (chain, part, value) that appends its steps.
 
 Kinds go by their full names, since a rank that is told its chain never imports torch.
@@ -20,10 +33,10 @@ STEPS: dict[str, type["Step"]] = {}
 """The kinds of step by name."""
 
 
-def takes(*kinds: str) -> Callable[[Callable], Callable]:
+def takes(*kinds: str) -> Callable[[Taker], Taker]:
     """Register a function (chain, part, value) -> Value for modules of exactly these types."""
 
-    def register(function: Callable) -> Callable:
+    def register(function: Taker) -> Taker:
         MODULES.update(dict.fromkeys(kinds, function))
         return function
 
@@ -50,8 +63,8 @@ class Value:
 class Call(NamedTuple):
     """One kernel call, and the index of the layer it is for (-1 if none)."""
 
-    kernel: Callable
-    arguments: tuple
+    kernel: Kernel
+    arguments: tuple[Any, ...]
     layer: int
 
 
@@ -86,7 +99,9 @@ class Step(ABC):
         return (self.source,)
 
     @abstractmethod
-    def forward(self, frame: Any, weights: Any, training: bool, raw: bool, mask: Any) -> list:
+    def forward(
+        self, frame: "Frame", weights: Vector, training: bool, raw: bool, mask: Flags | None
+    ) -> list[Made]:
         """Return the calls (kernel, arguments) of the forward pass.
 
         Parameters
@@ -101,16 +116,16 @@ class Step(ABC):
         """
 
     @abstractmethod
-    def backward(self, back: Any) -> None:
+    def backward(self, back: "Back") -> None:
         """Append the calls of the backward pass to a `backward.Back`."""
 
-    def after(self, back: Any) -> None:  # noqa: B027, most steps do nothing here
+    def after(self, back: "Back") -> None:  # noqa: B027, most steps do nothing here
         """Append what is called once the gradient is complete."""
 
-    def reserve(self, frame: Any) -> None:  # noqa: B027
+    def reserve(self, frame: "Frame") -> None:  # noqa: B027
         """Reserve what the step needs in a Frame beside its values."""
 
-    def blank(self, frame: Any) -> list[tuple[int, int]]:
+    def blank(self, frame: "Frame") -> list[tuple[int, int]]:
         """Return (place, floats) of what kernels read as 0 and never write."""
         return []
 
@@ -120,6 +135,6 @@ def floor_of(*values: Value) -> float:
     return 0.0 if any(value.relu for value in values) else NONE
 
 
-def pair(value: int | tuple) -> tuple:
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """Return (vertical, horizontal) of what torch takes as one number or two."""
-    return (value, value) if isinstance(value, int) else tuple(value)
+    return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.learn.fast.sparse import mix, picks
-from fedmpi.learn.fast.step import NONE, Step, floor_of
+from fedmpi.arrays import Flags, Integers, Vector
+from fedmpi.learn.fast.backward import Back
+from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.sparse import Parts, mix, picks
+from fedmpi.learn.fast.step import NONE, Made, Step, floor_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,47 +26,52 @@ class Weighted(Step):
     gains_when_small = False
 
     @property
-    def counted(self):
+    def counted(self) -> bool:
         return True
 
     @property
-    def taps(self):
+    def taps(self) -> int:
         """Weights for each pair of output row and input channel."""
         return 1
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of weights."""
         return self.out.channels * self.source.channels * self.taps
 
-    def mixed(self, frame, weights, parts, raw, mask):
+    def mixed(
+        self, frame: Frame, weights: Vector, parts: Parts, raw: bool, mask: Flags | None
+    ) -> list[Made]:
         """Return the call of the forward pass; `parts` are those of `tables.mix_table`."""
         kernel, table = mix(mask, self, parts)
         floor = NONE if raw else floor_of(self.out)
         start = int(self.bias >= 0)
         return [(kernel, (frame.memory, frame.memory, weights, table, start, floor, 0))]
 
-    def weight_gradient(self, back, left, kept, right, columns, runs, parts):
+    def weight_gradient(
+        self, back: Back, left: Integers, kept: Integers, right: Integers, columns: Integers,
+        runs: Integers, parts: Integers,
+    ) -> None:
         """Append the weight gradient of `kept` rows; the rest as for `tables.correlate_table`."""
         size = self.source.channels * self.taps
         places = self.weight + kept * size
-        parts = left, places, right, columns, runs, parts
+        tables = left, places, right, columns, runs, parts
         if picks(back.update, self):
             kernel = kernels.kept.correlate
-            table = kernels.kept.correlate_table(back.update, *parts)
+            table = kernels.kept.correlate_table(back.update, *tables)
         else:
-            kernel, table = kernels.conv.correlate, kernels.tables.correlate_table(*parts)
+            kernel, table = kernels.conv.correlate, kernels.tables.correlate_table(*tables)
             back.call(kernels.batch_last.clear, back.grad, places, size)
         back.call(kernel, back.grad, back.memory, back.memory, table)
         self.bias_gradient(back, left, kept)
 
-    def bias_gradient(self, back, left, kept):
+    def bias_gradient(self, back: Back, left: Integers, kept: Integers) -> None:
         """Append the bias gradient of `kept` rows."""
         if self.bias >= 0:
             size = back.frame.planes[self.out].size
             back.call(kernels.conv.row_sums, back.grad, self.bias + kept, back.memory, left, size)
 
-    def pass_down(self, back, parts, weights=None):
+    def pass_down(self, back: Back, parts: Parts, weights: Vector | None = None) -> None:
         """Append the gradient of the input; `parts` are those of `tables.mix_table`.
 
         `weights` float32[.] is what they read, if not the weights of the model.
@@ -74,6 +82,6 @@ class Weighted(Step):
         weights = back.weights if weights is None else weights
         back.call(kernel, back.memory, back.memory, weights, table, start, NONE, gate)
 
-    def rows_of(self, count):
+    def rows_of(self, count: int) -> Integers:
         """Return int64[O]: the places of weights of the rows, `count` weights each."""
         return self.weight + np.arange(self.out.channels) * count

@@ -1,13 +1,18 @@
 """fedmpi's Residual: a body, a shortcut, and the ReLU of their sum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from fedmpi import kernels
-from fedmpi.learn.fast.step import Step, Unsupported, Value, floor_of, takes
+from fedmpi.arrays import Flags, Vector
+from fedmpi.learn.fast.backward import Back
+from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.step import Made, Step, Unsupported, Value, floor_of, takes
+from fedmpi.learn.fast.walk import Chain
 
 
 @takes("fedmpi.learn.models.parts.Residual")
-def residual(chain, part, value):
+def residual(chain: Chain, part: Any, value: Value) -> Value:
     """Append body, shortcut and sum."""
     value.readers += 1  # so that no ReLU of the body changes what the shortcut reads
     one, other = chain.walk(part.body, value), chain.walk(part.shortcut, value)
@@ -25,20 +30,22 @@ def residual(chain, part, value):
 class Add(Step):
     """The sum of `source` and `other`."""
 
-    other: Value | None = None
+    other: Value = field(kw_only=True)
 
     passes_on = True
 
     @property
-    def sources(self):
+    def sources(self) -> tuple[Value, ...]:
         return self.source, self.other
 
-    def forward(self, frame, weights, training, raw, mask):
+    def forward(
+        self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None
+    ) -> list[Made]:
         places = (frame.place[value] for value in (self.out, self.source, self.other))
         arguments = (frame.memory, *places, frame.size(self.out), floor_of(self.out))
         return [(kernels.batch_last.add, arguments)]
 
-    def backward(self, back):
+    def backward(self, back: Back) -> None:
         frame, size = back.frame, back.frame.size(self.out)
         up = frame.grad[self.out]
         for value in self.sources:

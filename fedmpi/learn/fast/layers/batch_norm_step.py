@@ -1,15 +1,20 @@
 """BatchNorm1d and BatchNorm2d."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.learn.fast.step import NONE, Step, Unsupported, Value, floor_of, takes
+from fedmpi.arrays import Flags, Vector
+from fedmpi.learn.fast.backward import Back
+from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.step import NONE, Made, Step, Unsupported, Value, floor_of, takes
+from fedmpi.learn.fast.walk import Chain
 
 
 @takes("torch.nn.modules.batchnorm.BatchNorm1d", "torch.nn.modules.batchnorm.BatchNorm2d")
-def batch_norm(chain, part, value):
+def batch_norm(chain: Chain, part: Any, value: Value) -> Value:
     """Append a normalisation over the batch."""
     if part.weight is None or part.bias is None or part.running_mean is None:
         raise Unsupported("BatchNorm without scale and shift, or without statistics")
@@ -26,31 +31,34 @@ def batch_norm(chain, part, value):
 class BatchNorm(Step):
     """Places of scale, shift, running mean and variance in the flat vector."""
 
-    places: tuple = ()
+    places: tuple[int, ...] = ()
     rate: float = 0.1
     epsilon: float = 1e-5
     joined: bool = False  # normalises the rows of the convolution or linear layer before it
 
     @property
-    def counted(self):
+    def counted(self) -> bool:
         return not self.joined
 
-    def reserve(self, frame):
+    def reserve(self, frame: Frame) -> None:
         """Mean and variance of the batch."""
         frame.saved[self] = np.zeros((2, self.out.channels), np.float32)
 
-    def forward(self, frame, weights, training, raw, mask):
+    def forward(
+        self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None
+    ) -> list[Made]:
         channels = np.arange(self.out.channels)
         out, src = frame.channels(self.out), frame.channels(self.source)
         scale, shift, mean, variance = (place + channels for place in self.places)
         size, floor = frame.planes[self.out].size, NONE if raw else floor_of(self.out)
+        planes = frame.memory, out, src, size
         if not training:
-            arguments = (frame.memory, out, src, size, weights, scale, shift, mean, variance)
-            return [(kernels.norm.apply, (*arguments, self.epsilon, floor))]
-        arguments = (frame.memory, out, src, size, frame.mask, weights, scale, shift)
-        return [(kernels.norm.normalise, (*arguments, frame.saved[self], self.epsilon, floor))]
+            arguments = (*planes, weights, scale, shift, mean, variance, self.epsilon, floor)
+            return [(kernels.norm.apply, arguments)]
+        given = (*planes, frame.mask, weights, scale, shift, frame.saved[self], self.epsilon, floor)
+        return [(kernels.norm.normalise, given)]
 
-    def backward(self, back):
+    def backward(self, back: Back) -> None:
         frame, kept = back.frame, back.of(self.out)
         if len(kept) < self.out.channels and not self.joined:
             back.cleared(self.source)
@@ -66,7 +74,7 @@ class BatchNorm(Step):
             back.first(self.source), frame.gate(self.source),
         )  # fmt: skip
 
-    def after(self, back):
+    def after(self, back: Back) -> None:
         """Running moments move where rows are trained."""
         if self.layer < back.lowest:
             return

@@ -1,15 +1,20 @@
 """GroupNorm and LayerNorm."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.learn.fast.step import NONE, Step, Unsupported, Value, floor_of, takes
+from fedmpi.arrays import Flags, Integers, Vector
+from fedmpi.learn.fast.backward import Back
+from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.step import NONE, Made, Step, Unsupported, Value, floor_of, takes
+from fedmpi.learn.fast.walk import Chain
 
 
 @takes("torch.nn.modules.normalization.GroupNorm")
-def group_norm(chain, part, value):
+def group_norm(chain: Chain, part: Any, value: Value) -> Value:
     """Append a normalisation of each sample over groups of channels."""
     if part.weight is None or part.bias is None:
         raise Unsupported("GroupNorm without scale and shift")
@@ -17,7 +22,7 @@ def group_norm(chain, part, value):
 
 
 @takes("torch.nn.modules.normalization.LayerNorm")
-def layer_norm(chain, part, value):
+def layer_norm(chain: Chain, part: Any, value: Value) -> Value:
     """Append a normalisation of each sample over all that it has."""
     shape = (value.channels, value.height, value.width)
     flat = value.height * value.width == 1 and part.normalized_shape == shape[:1]
@@ -26,7 +31,7 @@ def layer_norm(chain, part, value):
     return _append(chain, part, value, 1, split=True)
 
 
-def _append(chain, part, value, groups, split):
+def _append(chain: Chain, part: Any, value: Value, groups: int, split: bool) -> Value:
     layer, scale, shift = chain.own(part)
     out = Value(value.channels, value.height, value.width)
     return chain.append(GroupNorm(value, out, layer, scale, shift, groups, part.eps, split))
@@ -46,21 +51,23 @@ class GroupNorm(Step):
     split: bool = False
 
     @property
-    def counted(self):
+    def counted(self) -> bool:
         return True
 
-    def reserve(self, frame):
+    def reserve(self, frame: Frame) -> None:
         """Mean, and 1 over the deviation, of each group and sample."""
         frame.saved[self] = np.zeros((2, self.groups, frame.lanes), np.float32)
 
-    def forward(self, frame, weights, training, raw, mask):
+    def forward(
+        self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None
+    ) -> list[Made]:
         out, src = self._planes(frame, self.out), self._planes(frame, self.source)
         floor = NONE if raw else floor_of(self.out)
         arguments = weights, *self._places(), frame.saved[self], self.epsilon, floor
         shape = self._size(frame), frame.lanes, self.groups
         return [(kernels.groups.normalise, (frame.memory, out, src, *shape, *arguments))]
 
-    def backward(self, back):
+    def backward(self, back: Back) -> None:
         frame, wanted = back.frame, np.zeros(self.out.channels, np.uint8)
         kept = wanted.copy()
         kept[back.of(self.out)] = 1
@@ -80,20 +87,20 @@ class GroupNorm(Step):
         )  # fmt: skip
 
     @property
-    def _positions(self):
+    def _positions(self) -> int:
         """Planes that a channel is taken as."""
         return self.out.height * self.out.width if self.split else 1
 
-    def _size(self, frame):
+    def _size(self, frame: Frame) -> int:
         """Lanes of a plane."""
         return frame.planes[self.out].size // self._positions
 
-    def _places(self):
+    def _places(self) -> tuple[Integers, Integers]:
         """int64[planes]: of scale and shift."""
         number = np.arange(self.out.channels * self._positions)
         return self.scale + number, self.shift + number
 
-    def _planes(self, frame, value, gradient=False):
+    def _planes(self, frame: Frame, value: Value, gradient: bool = False) -> Integers:
         """int64[planes]: where the planes of a value lie."""
         at = np.arange(self._positions) * frame.lanes
         return (frame.channels(value, gradient=gradient)[:, None] + at).reshape(-1)

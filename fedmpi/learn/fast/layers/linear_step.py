@@ -1,17 +1,22 @@
 """Linear."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import Flags, Integers, Vector
+from fedmpi.learn.fast.backward import Back
+from fedmpi.learn.fast.frame import Frame
 from fedmpi.learn.fast.sparse import picks
-from fedmpi.learn.fast.step import Unsupported, Value, takes
+from fedmpi.learn.fast.step import Made, Unsupported, Value, takes
+from fedmpi.learn.fast.walk import Chain
 from fedmpi.learn.fast.weighted import Weighted
 
 
 @takes("torch.nn.modules.linear.Linear")
-def linear(chain, part, value):
+def linear(chain: Chain, part: Any, value: Value) -> Value:
     """Append a linear layer."""
     if (value.channels, value.height, value.width) != (part.in_features, 1, 1):
         raise Unsupported("Linear on something not flat")
@@ -22,11 +27,13 @@ def linear(chain, part, value):
 class Linear(Weighted):
     """A linear layer."""
 
-    def reserve(self, frame):
+    def reserve(self, frame: Frame) -> None:
         """Linear layers share the room for a turned input."""
         frame.share("turned", -(-self.source.channels // 16) * 16 * frame.lanes)
 
-    def forward(self, frame, weights, training, raw, mask):
+    def forward(
+        self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None
+    ) -> list[Made]:
         inputs = np.arange(self.source.channels)
         parts = (
             frame.channels(self.out),
@@ -40,7 +47,7 @@ class Linear(Weighted):
         )
         return self.mixed(frame, weights, parts, raw, mask)
 
-    def backward(self, back):
+    def backward(self, back: Back) -> None:
         frame, kept, inputs = back.frame, back.of(self.out), self.source.channels
         left = frame.channels(self.out, kept, gradient=True)
         if self.layer >= back.lowest:
@@ -60,7 +67,7 @@ class Linear(Weighted):
         )
         self.pass_down(back, parts)
 
-    def _weights(self, back, left, kept):
+    def _weights(self, back: Back, left: Integers, kept: Integers) -> None:
         """The input is turned so that 16 weights of a row are neighbours in a register."""
         frame, inputs, width = back.frame, self.source.channels, back.frame.lanes
         if inputs < 16 or picks(back.update, self):

@@ -1,14 +1,19 @@
 """MaxPool2d."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from fedmpi import kernels
+from fedmpi.arrays import Flags, Vector
+from fedmpi.learn.fast.backward import Back
+from fedmpi.learn.fast.frame import Frame
 from fedmpi.learn.fast.geometry import Window, gather
-from fedmpi.learn.fast.step import Step, Unsupported, Value, floor_of, pair, takes
+from fedmpi.learn.fast.step import Made, Step, Unsupported, Value, floor_of, pair, takes
+from fedmpi.learn.fast.walk import Chain
 
 
 @takes("torch.nn.modules.pooling.MaxPool2d")
-def max_pool(chain, part, value):
+def max_pool(chain: Chain, part: Any, value: Value) -> Value:
     """Append a pooling by the largest."""
     if part.ceil_mode or part.return_indices:
         raise Unsupported("MaxPool2d with ceil_mode or indices")
@@ -21,15 +26,17 @@ def max_pool(chain, part, value):
 class MaxPool(Step):
     """The largest value of each window."""
 
-    window: Window | None = None
+    window: Window = field(kw_only=True)
 
-    def forward(self, frame, weights, training, raw, mask):
+    def forward(
+        self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None
+    ) -> list[Made]:
         _, offsets, runs = gather(self.window, frame.planes[self.out], frame.planes[self.source])
         out, src = frame.channels(self.out), frame.channels(self.source)
         floor = floor_of(self.out)
         return [(kernels.pool.largest, (frame.memory, out, src, offsets, runs, floor))]
 
-    def backward(self, back):
+    def backward(self, back: Back) -> None:
         frame, window = back.frame, self.window
         out, source = frame.planes[self.out], frame.planes[self.source]
         _, offsets, runs = gather(window, out, source)

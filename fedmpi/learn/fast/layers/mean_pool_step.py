@@ -1,16 +1,21 @@
 """AvgPool2d, AdaptiveAvgPool2d(1), and fedmpi's Subsample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import Flags, Vector
+from fedmpi.learn.fast.backward import Back
+from fedmpi.learn.fast.frame import Frame
 from fedmpi.learn.fast.geometry import Window, gather
-from fedmpi.learn.fast.step import Step, Unsupported, Value, floor_of, pair, takes
+from fedmpi.learn.fast.step import Made, Step, Unsupported, Value, floor_of, pair, takes
+from fedmpi.learn.fast.walk import Chain
 
 
 @takes("torch.nn.modules.pooling.AvgPool2d")
-def mean_pool(chain, part, value):
+def mean_pool(chain: Chain, part: Any, value: Value) -> Value:
     """Append a pooling by the mean."""
     padded = any(pair(part.padding)) and not part.count_include_pad
     if part.ceil_mode or padded or part.divisor_override:
@@ -19,7 +24,7 @@ def mean_pool(chain, part, value):
 
 
 @takes("torch.nn.modules.pooling.AdaptiveAvgPool2d")
-def global_mean(chain, part, value):
+def global_mean(chain: Chain, part: Any, value: Value) -> Value:
     """Append the mean over all positions."""
     if pair(part.output_size) != (1, 1):
         raise Unsupported("AdaptiveAvgPool2d to more than one position")
@@ -28,13 +33,13 @@ def global_mean(chain, part, value):
 
 
 @takes("fedmpi.learn.models.parts.Subsample")
-def subsample(chain, part, value):
+def subsample(chain: Chain, part: Any, value: Value) -> Value:
     """Append every `stride`-th position, with channels of zeros around."""
     window = Window((1, 1), (part.stride, part.stride), (0, 0))
     return _append(chain, value, window, part.more)
 
 
-def _append(chain, value, window, more=0):
+def _append(chain: Chain, value: Value, window: Window, more: int = 0) -> Value:
     out = Value(value.channels + more, *window.output(value.height, value.width))
     return chain.append(MeanPool(value, out, window=window, skip=more // 2))
 
@@ -43,15 +48,17 @@ def _append(chain, value, window, more=0):
 class MeanPool(Step):
     """Means of windows; `skip` channels of zeros come first, others last, if `out` has more."""
 
-    window: Window | None = None
+    window: Window = field(kw_only=True)
     skip: int = 0
 
-    def blank(self, frame):
+    def blank(self, frame: Frame) -> list[tuple[int, int]]:
         if self.out.channels == self.source.channels:
             return []
         return [(frame.place[self.out], frame.size(self.out))]
 
-    def forward(self, frame, weights, training, raw, mask):
+    def forward(
+        self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None
+    ) -> list[Made]:
         _, offsets, runs = gather(self.window, frame.planes[self.out], frame.planes[self.source])
         src = frame.channels(self.source)
         out = frame.channels(self.out)[self.skip : self.skip + len(src)]
@@ -59,7 +66,7 @@ class MeanPool(Step):
         arguments = frame.memory, out, src, offsets, runs, share, floor_of(self.out)
         return [(kernels.pool.mean, arguments)]
 
-    def backward(self, back):
+    def backward(self, back: Back) -> None:
         frame, kept = back.frame, back.of(self.source)
         _, offsets, runs = gather(self.window, frame.planes[self.out], frame.planes[self.source])
         back.cleared(self.source)

@@ -1,11 +1,13 @@
 """Modules that compute nothing of their own: chains, reshaping, and the ReLU of a layer."""
 
+from typing import Any
 
 from fedmpi.learn.fast.step import Unsupported, Value, takes
+from fedmpi.learn.fast.walk import Chain
 
 
 @takes("torch.nn.modules.container.Sequential")
-def sequential(chain, part, value):
+def sequential(chain: Chain, part: Any, value: Value) -> Value:
     """Walk down the parts, one after another."""
     for child in part:
         value = chain.walk(child, value)
@@ -13,13 +15,13 @@ def sequential(chain, part, value):
 
 
 @takes("torch.nn.modules.linear.Identity")
-def identity(chain, part, value):
+def identity(chain: Chain, part: Any, value: Value) -> Value:
     """Pass the value on."""
     return value
 
 
 @takes("torch.nn.modules.flatten.Flatten")
-def flatten(chain, part, value):
+def flatten(chain: Chain, part: Any, value: Value) -> Value:
     """Look at the same memory as a vector."""
     if (part.start_dim, part.end_dim) != (1, -1):
         raise Unsupported("Flatten of other axes than all but the first")
@@ -31,7 +33,7 @@ def flatten(chain, part, value):
 
 
 @takes("torch.nn.modules.activation.ReLU")
-def relu(chain, part, value):
+def relu(chain: Chain, part: Any, value: Value) -> Value:
     """Leave it to the step that gives the value, which no other may have read."""
     if value.readers or value.like or value is chain.values[0]:
         raise Unsupported("a ReLU that does not follow a layer directly")
