@@ -138,12 +138,18 @@ def staying() -> Iterator[None]:
 def in_words(error: BaseException) -> str:
     """Return an error in one line: its type, its message, the last line of own code it passed."""
     said = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _own(frame)]
+    frames = own_frames(traceback.extract_tb(error.__traceback__))
     return said + (f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else "")
+
+
+def own_frames(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    """Return the lines of a traceback that are in users' code."""
+    return [frame for frame in frames if _own(frame)]
 
 
 def _own(frame: traceback.FrameSummary) -> bool:
     """Say whether a line of a traceback is in users' code."""
     path = Path(frame.filename)
-    here = Path(__file__).parent
-    return path.is_file() and here not in path.parents and "site-packages" not in path.parts
+    libraries = {Path(__file__).parent, Path(traceback.__file__).parent}
+    return (path.is_file() and libraries.isdisjoint(path.parents)
+            and "site-packages" not in path.parts)

@@ -29,6 +29,7 @@ from fedmpi.cli.terminal import printable, show_all
 from fedmpi.cli.words import Parser, parse
 from fedmpi.comm.launch import launched, rank_of
 from fedmpi.errors import FedmpiError
+from fedmpi.named import own_frames
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (continue with resume)"""
@@ -110,7 +111,8 @@ def _words(error):
         return (f"out of memory{said and ': ' + said}\n"
                 "see check --estimate; take a smaller model, batch or data set, or more nodes")
     # An unexpected error: its place in the code helps to find the cause.
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    last = (own_frames(frames) or frames)[-1]
     return (f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})\n"
             "this is an unexpected error; --debug shows the traceback")
 

@@ -1,13 +1,17 @@
 """Words of others on our terminal: shown, but not obeyed."""
 
 import io
+import json
+from pathlib import Path
 
 import pytest
 
+import fedmpi
 from fedmpi import cli
 from fedmpi.cli.progress_display import LiveBar
 from fedmpi.errors import LONGEST, ConfigError, FedmpiError
 from fedmpi.experiment import resolve
+from fedmpi.named import in_words
 from fedmpi.record.writer import Writer
 from tests.faults.job import CONFIG
 from tests.record import sample
@@ -40,6 +44,15 @@ def test_long_lines_are_cut_in_the_middle():
     first, second = text.split("\n")
     assert len(first) < LONGEST + 10 and first.startswith("first") and first.endswith("last")
     assert second == "second"
+
+
+@pytest.mark.parametrize("fails", [lambda: fedmpi.Keys().layers, lambda: json.loads("x")])
+def test_an_unexpected_error_names_the_last_line_of_own_code(fails, capsys):
+    with pytest.raises((AttributeError, ValueError)) as caught:
+        fails()
+    cli.report(caught.value, False)
+    assert f"({__file__}:" in capsys.readouterr().err
+    assert Path(__file__).name in in_words(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a\\u001b[2J", "a\\u009bb", "a\\rb", "\\n", ""])
