@@ -62,6 +62,10 @@ class Setting:
 
     Attributes
     ----------
+    rounds, clients : int
+        run.rounds, and clients.number.
+    exact : bool
+        Whether sums over clients are exact.
     speed : float64[K]
         Each client's compute rate relative to the fastest, in (0, 1].
     optimizer : the run's [optimizer] section
@@ -115,6 +119,8 @@ class Algorithm(ABC):
 
     Attributes
     ----------
+    keys, setting, layout :
+        The [algorithm] keys, the Setting, and the Layout of the model.
     level, fill :
         Of the sum of weights: the finest level of the supports that clients send, and what a
         coordinate counts as that a client did not send (totals.py).
@@ -265,7 +271,10 @@ class Algorithm(ABC):
                 sums[name].add(values, arrival.share, support)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Return the next state, from the sums over all clients; runs alike on every rank."""
+        """Return the next state, from the sums over all clients; runs alike on every rank.
+
+        The arrays of `state` must stay as they are: clients at work may have begun from them.
+        """
         return {**state, "weights": sums["weights"].mean(state["weights"])}
 
     def kept(self, state: State) -> Flags | None:

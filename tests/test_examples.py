@@ -2,6 +2,7 @@
 
 import importlib
 
+import numpy as np
 import pytest
 
 import fedmpi
@@ -66,7 +67,39 @@ class Keeping(fedmpi.Algorithm):
         return {"weights": (state["weights"] + self.momentum).astype("float32")}
 
 
+class InPlace(fedmpi.Algorithm):
+    """Writes the next weights over those from which clients may still train."""
+
+    def plan(self, state, round, client):
+        whole = fedmpi.Support.all(self.layout)
+        return fedmpi.Plan(down=whole, up=whole)
+
+    def step(self, state, sums, round):
+        state["weights"][:] = sums["weights"].mean(state["weights"])
+        return state
+
+
+class Counting(fedmpi.Algorithm):
+    """Writes over what a client keeps, before its message has arrived."""
+
+    remembers = True
+
+    def plan(self, state, round, client):
+        whole = fedmpi.Support.all(self.layout)
+        return fedmpi.Plan(down=whole, up=whole)
+
+    def message(self, job, report):
+        for count in self.memory(job.client).values():
+            count += 1
+        return super().message(job, report)
+
+    def remember(self, job, report, message, arrival):
+        return None if self.memory(job.client) else {"count": np.ones(1)}
+
+
 @pytest.mark.parametrize(("method", "words"), [
+    (InPlace, {"round 0 changed weights in place"}),
+    (Counting, {"round 1 changed count in place"}),
     (Drawing, {"plan(state, 2, 11) gave another update", "weights differ when added in other"}),
     (Keeping, {"weights differ when continued by a new object after round 2"}),
 ])
@@ -74,7 +107,7 @@ def test_check_method_finds_what_breaks_equal_bits(method, words, main, capsys):
     name = f"{__name__}:{method.__name__}"
     assert main(["check-method", name, "--set", "model.name=softmax"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and lines[0].startswith("ok ")
+    assert len(lines) == 6 and lines[0].startswith("ok ")
     assert all(any(word in line for line in lines if line.startswith("wrong")) for word in words)
 
 
@@ -94,7 +127,7 @@ def test_check_method_takes_a_class_and_changes():
     from fedmpi.examples.method import MyMethod
 
     found = fedmpi.check_method(MyMethod, changes=["model.name=softmax", "algorithm.layers=1"])
-    assert len(found) == 5 and not any(fault for _, fault in found)
+    assert len(found) == 6 and not any(fault for _, fault in found)
 
 
 class Leaving(fedmpi.Algorithm):

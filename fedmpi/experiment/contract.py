@@ -113,7 +113,7 @@ def plans_are_functions(make: Make) -> str:
     """A plan depends on state, round and client alone, and changes nothing."""
     made = make()
     state = made.algorithm.start(made.weights)
-    before = {key: array.copy() for key, array in state.items()}
+    before = copied(state)
     first, last = int(made.holders[0]), int(made.holders[-1])
     one = made.algorithm.plan(state, 2, last)
     made.algorithm.plan(state, 3, first)
@@ -141,10 +141,35 @@ def a_fresh_instance_goes_on(make: Make) -> str:
     for client in first.memories.clients():
         second.memories.stage(client, unpack(pack(first.memories[client])))
     second.memories.commit()
-    state = {key: array.copy() for key, array in state.items()}
+    state = copied(state)
     resumed = run_rounds(second, whole, rounds=ROUNDS, first=2, state=state)
     return differing(unbroken, resumed, "continued by a new object after round 2; keep what the "
                      "next round needs in the state, or with the client by `remember`")
+
+
+def what_is_given_stays(make: Make) -> str:
+    """A round changes no array of a state or of a client's memory that it was given.
+
+    Clients of an asynchronous round still train from earlier states, and what a client that is
+    late or rejected would have kept must be lost.
+    """
+    made = make()
+    state, given = made.algorithm.start(made.weights), []
+
+    def handed(cohort: Cohort) -> list[Group]:
+        memories = [made.memories[client] for client in cohort.clients.tolist()]
+        given.extend((arrays, copied(arrays)) for arrays in memories)
+        return whole(cohort)
+
+    for round in range(ROUNDS):
+        given.append((state, copied(state)))
+        state = run_rounds(made, handed, rounds=round + 1, first=round, state=state)
+        changed = {key for now, before in given for key, array in before.items()
+                   if not np.array_equal(now[key], array, equal_nan=array.dtype.kind == "f")}
+        if changed:
+            return (f"round {round} changed {', '.join(sorted(changed))} in place; return new "
+                    "arrays")
+    return ""
 
 
 def an_empty_round_changes_nothing(make: Make) -> str:
@@ -158,8 +183,8 @@ def an_empty_round_changes_nothing(make: Make) -> str:
     return ""
 
 
-CHECKS = (runs_three_rounds, plans_are_functions, ranks_do_not_matter, a_fresh_instance_goes_on,
-          an_empty_round_changes_nothing)
+CHECKS = (runs_three_rounds, plans_are_functions, what_is_given_stays, ranks_do_not_matter,
+          a_fresh_instance_goes_on, an_empty_round_changes_nothing)
 
 
 def run_rounds(
@@ -192,6 +217,11 @@ def run_rounds(
         state = algorithm.step(state, totals, round)
         returned.state(state, made.layout, algorithm, "step")
     return state
+
+
+def copied(arrays: State) -> State:
+    """Return a state or a memory with arrays of its own."""
+    return {key: array.copy() for key, array in arrays.items()}
 
 
 def whole(cohort: Cohort) -> list[Group]:
