@@ -113,3 +113,12 @@ def test_the_manual_lists_the_folders_of_all_data_files():
         folder = "shakespeare/moby-plays" if "moby-plays" in folder else folder
         assert f"{folder}/" in text, path
     assert all(f"`{name}`" in text for name in DATASETS)
+
+
+def test_the_manual_names_the_methods_whose_schedule_follows_the_number_of_rounds():
+    files = (ROOT / "fedmpi/algorithms").glob("*.py")
+    spread = re.compile(r"(self\.|\* )setting\.rounds")
+    using = {path.stem for path in files if spread.search(path.read_text())}
+    text = (ROOT / "docs/sharp.md").read_text()
+    (names,) = re.findall(r"schedule\.\*\* (.*?)spread", text, re.DOTALL)
+    assert set(re.findall(r"\w+", names.lower().replace(" and\n", " "))) == using
