@@ -123,6 +123,14 @@ def test_a_method_that_cannot_run_gets_one_answer():
     assert fault.endswith("Planless.plan returned None; it must return a fedmpi.Plan")
 
 
+def test_check_refuses_what_a_run_would_refuse_in_its_first_round(main, tmp_path, capsys):
+    (tmp_path / "a.toml").write_text('[model]\nname = "softmax"\n')
+    words = ["--set", f"algorithm.name={__name__}:Planless"]
+    assert main(["check", str(tmp_path / "a.toml"), *words]) == 1
+    out, err = capsys.readouterr()
+    assert not out and "Planless.plan returned None; it must return a fedmpi.Plan" in err
+
+
 def test_check_method_takes_a_class_and_changes():
     from fedmpi.examples.method import MyMethod
 

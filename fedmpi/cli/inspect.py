@@ -55,13 +55,16 @@ def check(args):
 
 
 def _check_start(resolved):
-    """Raise the errors that `run` would raise before its first round; without data only warn."""
+    """Raise the errors that `run` would raise before it trains; without data only warn."""
     from fedmpi.comm.base import Serial
     from fedmpi.experiment.assemble import assemble
+    from fedmpi.experiment.estimate import first_round
+    from fedmpi.round.synchronous import Synchronous
 
     try:
         with named.staying():
-            assemble(resolved, Serial(), _root(resolved), cache_folder(), environ=os.environ)
+            made = assemble(resolved, Serial(), _root(resolved), cache_folder(), environ=os.environ)
+            first_round(made, Synchronous(made), most=100)
     except MissingDataError as error:
         print(f"fedmpi: warning: split and model were not checked: {error}", file=sys.stderr)
 

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from fedmpi import named
+from fedmpi.arrays import Integers, Reals
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.trial import data_bytes, memory_of_a_device, memory_of_a_rank
+from fedmpi.round.cohort import Cohort
 from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.synchronous import Synchronous
@@ -28,20 +30,9 @@ def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -
     clients of round 0, "late" come after its deadline, and "dropped" are lost.
     """
     experiment = assemble(_without_gpu(resolved), Serial(), root, cache)
-    algorithm = experiment.algorithm
-    state = algorithm.start(experiment.weights)
     rounds = Synchronous(experiment)
-    cohort, conditions = rounds.cohort(state, 0, 0.0), rounds.conditions
-    server = experiment.server_side()
-    down, up = (np.zeros(len(cohort.clients), np.int64) for _ in range(2))
-    flops = np.zeros(len(cohort.clients))  # of a round, more than int64 holds
-    for i in range(len(cohort.clients)):
-        client = int(cohort.clients[i])
-        plan = experiment.plan(state, 0, client)
-        cost = experiment.costs.of(plan, client, server.messages)
-        job = Job(client, 0, state, plan, float(cohort.shares[i]))
-        up[i] = bytes_up(server, experiment.config.run.seed, job)
-        down[i], flops[i] = cost.bytes_down, cost.flops
+    cohort, down, up, flops = first_round(experiment, rounds)
+    conditions = rounds.conditions
     up[cohort.dropped] = flops[cohort.dropped] = 0
     devices, lost = conditions.devices, cohort.dropped
     schedule = conditions.for_each(cohort.clients)
@@ -64,6 +55,26 @@ def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -
         "memory_of_a_device": memory_of_a_device(experiment),
         "memory_of_the_data": data_bytes(experiment),
     }
+
+
+def first_round(
+    experiment: Experiment, rounds: Synchronous, most: int | None = None
+) -> tuple[Cohort, Integers, Integers, Reals]:
+    """Return round 0 and its bytes down and up and FLOPs by client, of the first `most` clients.
+
+    It plans the round as a run does, so it raises what a run would raise of the plans.
+    """
+    state = experiment.algorithm.start(experiment.weights)
+    cohort, server = rounds.cohort(state, 0, 0.0), experiment.server_side()
+    down, up = (np.zeros(len(cohort.clients), np.int64) for _ in range(2))
+    flops = np.zeros(len(cohort.clients))  # of a round, more than int64 holds
+    for i, client in enumerate(cohort.clients[:most].tolist()):
+        plan = experiment.plan(state, 0, client)
+        cost = experiment.costs.of(plan, client, server.messages)
+        job = Job(client, 0, state, plan, float(cohort.shares[i]))
+        up[i] = bytes_up(server, experiment.config.run.seed, job)
+        down[i], flops[i] = cost.bytes_down, cost.flops
+    return cohort, down, up, flops
 
 
 def _model(experiment: Experiment) -> dict[str, Any]:
