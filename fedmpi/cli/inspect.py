@@ -79,8 +79,8 @@ def _costs(costs, config):
         + (f", {costs['frozen']:,} frozen ones" if costs["frozen"] else ""),
         f"# clients a round    {costs['clients']} of {config.clients.number:,}"
         + "".join(f", {costs[word]} {word}" for word in ("late", "dropped") if costs[word]),
-        f"# down, a round      {in_bytes(down)}; all {rounds} rounds {in_bytes(rounds * down)}",
-        f"# up, a round        {in_bytes(up)}; all {rounds} rounds {in_bytes(rounds * up)}",
+        f"# down, a round      {in_bytes(down)}; {rounds} such rounds {in_bytes(rounds * down)}",
+        f"# up, a round        {in_bytes(up)}; {rounds} such rounds {in_bytes(rounds * up)}",
         f"# training, a round  {quantity(costs['flops'], FLOPS)}"
         + "".join(f"; not counted: {text}" for text in costs["uncounted"]),
         f"# virtual, a round   {in_seconds(costs['virtual_seconds'])}",

@@ -154,7 +154,8 @@ def what_is_given_stays(make: Make) -> str:
     late or rejected would have kept must be lost.
     """
     made = make()
-    state, given = made.algorithm.start(made.weights), []
+    state = made.algorithm.start(made.weights)
+    given: list[tuple[State, State]] = []
 
     def handed(cohort: Cohort) -> list[Group]:
         memories = [made.memories[client] for client in cohort.clients.tolist()]
