@@ -6,7 +6,7 @@ import pytest
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.comm import codec
 from fedmpi.errors import ConfigError
-from fedmpi.exchange import Job, Part
+from fedmpi.exchange import Coding, Job, Part
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
@@ -207,6 +207,23 @@ def test_a_client_keeps_what_a_stage_last_returned():
     for name in ("topk", "quantise"):
         _, kept = through([stage(name, feedback=True)], np.arange(20.0), memory)
         assert set(kept) == {"stage/0/control", "stage/0/weights"}
+
+
+class Signs(Stage):
+    """An own stage that compresses, as docs/stages.md shows it: 50 bytes, whatever is sent."""
+
+    resizes = last = True
+
+    def client(self, job, parts, memory):
+        part = parts["weights"]
+        signs = np.sign(part.values)
+        return {"weights": part._replace(values=signs, coding=Coding("stream", None, 50))}, {}
+
+
+def test_an_own_stage_says_how_many_bytes_its_values_take():
+    _, rows = simulation(stages=[{"name": "tests.stages.test_stages:Signs"}])
+    columns = rows[-1].columns
+    assert columns["bytes_up_values"] == 50 * columns["clients_completed"] > 0
 
 
 @pytest.mark.parametrize(
