@@ -9,7 +9,7 @@ and any choice of rows and channels: what is dropped is not in the table.
 import numpy as np
 
 from fedmpi.kernels import lanes
-from fedmpi.kernels._jit import kernel
+from fedmpi.kernels._jit import inlined, kernel
 
 # Rows and columns of tiles: what is summed fills most registers, in 32 of 16 lanes or in 16 of 8.
 # The order of the additions is not touched by them, so the bits are the same.
@@ -139,7 +139,7 @@ def _mix_rows(
             p += 16
 
 
-@kernel
+@inlined
 def _mix_tile(zero, out, src, weights, table, o, j0, j1, m, p, start, floor, gate):
     """Do one tile: its sums stay in registers from the first tap to the last."""
     row_out, row_weight = lanes.item(table, 5) + o, lanes.item(table, 6) + o

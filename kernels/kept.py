@@ -9,7 +9,7 @@ the registers: a kept weight costs its multiply-adds, and a dropped one nothing.
 import numpy as np
 
 from fedmpi.kernels import lanes
-from fedmpi.kernels._jit import kernel
+from fedmpi.kernels._jit import inlined, kernel
 
 _MIX, _CORRELATE = 6, 3  # numbers before the parts of a table
 # Vectors of 16 lanes whose sums stay in registers: 32 of 16 lanes, or 16 of 8.
@@ -232,7 +232,7 @@ def correlate(out, left, right, table):
             k += 4
 
 
-@kernel
+@inlined
 def _correlate_row(tile, width, out, left, right, table, row, k, count, sums):
     """Do a few columns of one row: their sums stay in registers over all runs."""
     runs = lanes.item(table, 2)
