@@ -1,13 +1,24 @@
 """Training images that are moved and mirrored each time they are used: [data] augment."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import ConfigError
+from fedmpi.learn.data.dataset import Dataset
+
+_Lines: TypeAlias = Callable[
+    [tuple[int, ...], int, np.random.Generator], tuple[Integers, Integers]
+]
 
 PAD = 4  # pixels on all sides
 
 
-def lines_of(shape, count, rng):
+def lines_of(
+    shape: tuple[int, ...], count: int, rng: np.random.Generator
+) -> tuple[Integers, Integers]:
     """Return from which lines of an image those of `count` moved ones come.
 
     An image is padded by 4 pixels on all sides by reflection, cut to its old size at a place
@@ -34,19 +45,20 @@ def lines_of(shape, count, rng):
     return rows, columns
 
 
-def moved(x, rows, columns):
+def moved(x: AnyArray, rows: Integers, columns: Integers) -> AnyArray:
     """Return float32[n, C, H, W]: the images x, each of the lines that `lines_of` gave for it."""
     places = np.arange(len(x))[:, None, None, None], np.arange(x.shape[1])[:, None, None]
     return x[*places, rows[:, None, :, None], columns[:, None, None]]
 
 
-def _places(moves, size):
+def _places(moves: Integers, size: int) -> Integers:
     """int64[n, size]: from which line each line comes, reflected at the edges."""
     lines = np.abs(np.arange(size) + moves[:, None])
-    return np.where(lines < size, lines, 2 * (size - 1) - lines)
+    found: Integers = np.where(lines < size, lines, 2 * (size - 1) - lines)
+    return found
 
 
-def augmentation_of(name, dataset):
+def augmentation_of(name: str | bool, dataset: Dataset) -> _Lines | None:
     """Return what [data] `augment` names: lines_of, or None for False.
 
     Raises ConfigError if the data are no images, or too small to be reflected.
@@ -60,4 +72,4 @@ def augmentation_of(name, dataset):
             f"data.augment = {name!r}: takes images of {PAD + 1}x{PAD + 1} or more, and "
             f"{dataset.name} has {found}; use augment = false"
         )
-    return {"crop-flip": lines_of}[name]
+    return {"crop-flip": lines_of}[str(name)]

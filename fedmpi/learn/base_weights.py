@@ -1,11 +1,14 @@
 """Weights of a model from a .safetensors file, a format that holds tensors and no code."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
+from torch import Tensor, nn
 
 from fedmpi.errors import ConfigError, DataError, nearest
 
 
-def load_base(module, path):
+def load_base(module: nn.Module, path: str) -> None:
     """Set the parameters and buffers of `module` that a .safetensors file holds, in place.
 
     Numbers of another type become those of the module. What the file does not hold stays as it is.
@@ -13,10 +16,10 @@ def load_base(module, path):
     Raises
     ------
     ConfigError
-        safetensors is not installed, or the file is of another model: a tensor that the module does
-        not have, or of another shape, or none at all.
+        safetensors is not installed, the file cannot be opened, or it is of another model: a tensor
+        that the module does not have, or of another shape, or none at all.
     DataError
-        The file is missing or damaged.
+        The file is damaged.
     """
     try:
         from safetensors import SafetensorError, safe_open
@@ -24,7 +27,7 @@ def load_base(module, path):
         raise ConfigError(
             f"model.base = {path!r}: needs safetensors: pip install 'fedmpi[safetensors]'"
         ) from None
-    state = dict(module.named_parameters(remove_duplicate=False))
+    state: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
     state |= dict(module.named_buffers(remove_duplicate=False))
     try:
         with safe_open(path, framework="pt") as file:
@@ -39,7 +42,7 @@ def load_base(module, path):
         raise DataError(f"model.base = {path!r}: cannot be read: {error}") from None
 
 
-def _check(path, shapes, state):
+def _check(path: str, shapes: Mapping[str, Sequence[int]], state: Mapping[str, Tensor]) -> None:
     """Raise ConfigError unless a module with the tensors `state` can take those of a file."""
     place = f"model.base = {path!r}"
     if not shapes:

@@ -1,17 +1,21 @@
 """What of a module is constant: frozen weights, norms, and buffers that are put back."""
 
+from collections.abc import Iterable
 from fnmatch import filter as matching
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ConfigError, nearest
+from fedmpi.layout import Layout
 from fedmpi.learn.kinds import is_frozen_norm
 
 
-def freeze(module, patterns):
+def freeze(module: nn.Module, patterns: Iterable[str]) -> None:
     """Make the parameters and buffers that any of the glob `patterns` names constants, in place.
 
     Raises ConfigError for a pattern that names nothing.
@@ -33,7 +37,7 @@ def freeze(module, patterns):
             module.get_submodule(owner)._non_persistent_buffers_set.add(own)
 
 
-def frozen_parameters(module):
+def frozen_parameters(module: nn.Module) -> dict[str, AnyArray]:
     """Return {name: array} of the parameters that are constants; the arrays are theirs."""
     named = module.named_parameters()
     return {name: p.detach().numpy() for name, p in named if not p.requires_grad}
@@ -46,7 +50,7 @@ class Constants:
     one left there.
     """
 
-    def __init__(self, module, layout):
+    def __init__(self, module: nn.Module, layout: Layout) -> None:
         laid_out = set(layout.names)
         self._kept = [
             (part, name, values.clone())
@@ -55,7 +59,7 @@ class Constants:
             if (f"{prefix}.{name}" if prefix else name) not in laid_out
         ]
 
-    def restore(self):
+    def restore(self) -> None:
         """Put the buffers back."""
         for part, name, values in self._kept:
             held = getattr(part, name)
@@ -73,14 +77,14 @@ class Training:
     its running statistics move towards these.
     """
 
-    def __init__(self, module):
+    def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._frozen = [part for part in module.modules() if is_frozen_norm(part)]
         for part in module.modules():
             if type(part).forward is _BatchNorm.forward and not is_replaced(part):
-                part.forward = partial(_normalised, part)
+                vars(part)["forward"] = partial(_normalised, part)
 
-    def on(self):
+    def on(self) -> None:
         """Bring it into training mode."""
         if not self._module.training:
             self._module.train()
@@ -88,12 +92,12 @@ class Training:
             part.eval()
 
 
-def is_replaced(part):
+def is_replaced(part: nn.Module) -> bool:
     """Return whether somebody has put another forward pass on this one module."""
     return "forward" in vars(part)
 
 
-def _normalised(part: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _normalised(part: Any, x: torch.Tensor) -> torch.Tensor:
     """The forward pass of a BatchNorm."""
     if not (part.training and x.numel() == x.shape[1]):
         return _BatchNorm.forward(part, x)

@@ -5,11 +5,22 @@ move, the corrections of a plan act in the order of `corrections_of`. The proxim
 correction: it is part of the optimisers' kernels.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import Integers, Vector
+from fedmpi.layout import Layout
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.moved_mask import moved_mask
+from fedmpi.plan import Plan
 from fedmpi.sparsity import coordinates, largest, power
+
+if TYPE_CHECKING:  # these import this module
+    from fedmpi.learn.networks import Network
+    from fedmpi.learn.steps import Steps
 
 
 class Correction:
@@ -20,28 +31,28 @@ class Correction:
 
     changes_direction = False
 
-    def before(self, steps):
+    def before(self, steps: "Steps") -> None:
         """Act on `steps.point`, where the gradient will be taken."""
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Act between gradient and move: on `steps.direction` and `steps.moving`.
 
         `samples` is the size of the batch.
         """
 
-    def end_epoch(self, steps):
+    def end_epoch(self, steps: "Steps") -> None:
         """Act on `steps.weights` after an epoch."""
 
 
 class Masked(Correction):
     """`mask`: the gradient is taken at weights * mask, and moves the weights themselves."""
 
-    def before(self, steps):
+    def before(self, steps: "Steps") -> None:
         """Set the point."""
-        if steps.apart:
+        if steps.apart and steps.mask is not None:
             np.multiply(steps.weights, steps.mask, out=steps.point)
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Running statistics that moved at the point are those of the weights."""
         if steps.apart:
             steps.weights[steps.still] = steps.point[steps.still]
@@ -50,22 +61,23 @@ class Masked(Correction):
 class Scored(Correction):
     """`scores`: a mask is drawn for each step, and what moves are the scores behind it.
 
-    `fixed` is float32[P'], the weights that masks take or leave.
+    `fixed` is float32[P'], the weights that masks take or leave, and `draws` what they are drawn
+    from.
     """
 
     changes_direction = True
 
-    def __init__(self, fixed):
-        self._fixed = fixed
+    def __init__(self, fixed: Vector, draws: Draws) -> None:
+        self._fixed, self._draws = fixed, draws
 
-    def before(self, steps):
+    def before(self, steps: "Steps") -> None:
         """Draw a mask, and set the point."""
         chance = 1 / (1 + np.exp(-steps.weights, dtype=np.float64))
-        there = steps.draws.numbers(chance.size) < chance
+        there = self._draws.numbers(chance.size) < chance
         np.copyto(steps.point, np.where(steps.free, self._fixed * there, steps.weights))
         self._slope = np.where(steps.free, self._fixed * chance * (1 - chance), 1)
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Turn the gradient of weights into that of scores."""
         steps.weights[steps.still] = steps.point[steps.still]
         np.multiply(steps.direction, self._slope, out=steps.direction, casting="same_kind")
@@ -76,17 +88,17 @@ class Powered(Correction):
 
     changes_direction = True
 
-    def __init__(self, plan, layout):
+    def __init__(self, plan: Plan, layout: Layout) -> None:
         self._inside, self._power = coordinates(layout, plan.tensors), plan.power
 
-    def before(self, steps):
+    def before(self, steps: "Steps") -> None:
         """Set the point."""
         steps.point[:] = steps.weights if steps.mask is None else steps.weights * steps.mask
         inside = steps.point[self._inside]
         self._slope = np.float32(self._power) * np.abs(inside) ** (self._power - 1)
         steps.point[self._inside] = power(inside, self._power)
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Turn the gradient of weights into that of parameters."""
         steps.weights[steps.still] = steps.point[steps.still]
         steps.direction[self._inside] *= self._slope
@@ -97,10 +109,10 @@ class Important(Correction):
 
     changes_direction = True
 
-    def __init__(self, plan, layout):
+    def __init__(self, plan: Plan, layout: Layout) -> None:
         self._inside, self._most = coordinates(layout, plan.tensors), np.float32(plan.importance)
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Stretch the gradient."""
         size, most = np.abs(steps.point[self._inside]), self._most
         steps.direction[self._inside] *= 1 + 2 * most * size / (size + most) ** 2
@@ -109,7 +121,7 @@ class Important(Correction):
 class Measured(Correction):
     """`statistics`: what is summed over the steps."""
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Add this step."""
         steps.statistics.see(steps.point, steps.grad, samples)
 
@@ -117,16 +129,16 @@ class Measured(Correction):
 class Readjusted(Correction):
     """`readjust`: at some steps a part of the mask is replaced; weights that come are 0."""
 
-    def __init__(self, plan, network):
+    def __init__(self, plan: Plan, network: "Network") -> None:
         self._plan, self._network, self._at = plan, network, dict(plan.readjust)
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Replace the mask, and what follows from it."""
-        if steps.count not in self._at:
-            return
         old, weights = steps.mask, steps.weights
-        told = steps.count, old, weights, steps.start, steps.grad
-        new = moved_mask(self._network, self._plan, *told)
+        if steps.count not in self._at or old is None:
+            return
+        told = old, weights, steps.start, steps.grad
+        new = moved_mask(self._network, self._plan, steps.count, *told)
         weights[new != old] = 0
         steps.take_mask(new, (steps.free | (new > old)) & (new >= old))
         steps.moving = steps.free
@@ -138,11 +150,11 @@ class Penalised(Correction):
 
     changes_direction = True
 
-    def __init__(self, plan, network):
+    def __init__(self, plan: Plan, network: "Network") -> None:
         self._blocks = blocks(network.layout, plan.tensors, plan.by_row)
         self._strength, self._counts = plan.penalty, network.part_of(plan.penalised)
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Add the gradient of the penalty."""
         point = steps.point if self._counts is None else steps.point * self._counts
         kernels.penalty.group_norm(steps.direction, point, *self._blocks, self._strength)
@@ -153,10 +165,10 @@ class Controlled(Correction):
 
     changes_direction = True
 
-    def __init__(self, control):
+    def __init__(self, control: Vector) -> None:
         self._control = control
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Add the vector."""
         np.add(steps.direction, self._control, out=steps.direction)
 
@@ -166,10 +178,10 @@ class Clipped(Correction):
 
     changes_direction = True
 
-    def __init__(self, most):
+    def __init__(self, most: float) -> None:
         self._most = most
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Shorten it."""
         length = np.sqrt(np.square(steps.direction, dtype=np.float64).sum())
         if length + 1e-6 > self._most:
@@ -179,10 +191,10 @@ class Clipped(Correction):
 class Salient(Correction):
     """`salient`: only the entries of the largest |w dL/dw| move."""
 
-    def __init__(self, plan, layout):
+    def __init__(self, plan: Plan, layout: Layout) -> None:
         self._inside, self._share = coordinates(layout, plan.tensors), plan.salient
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Choose what this step may move."""
         inside = self._inside
         score = np.abs(steps.point[inside] * steps.direction[inside])
@@ -193,7 +205,7 @@ class Salient(Correction):
 class Moved(Correction):
     """The statistic "moved"."""
 
-    def after(self, steps, samples):
+    def after(self, steps: "Steps", samples: int) -> None:
         """Note what this step may move."""
         steps.statistics.moved(steps.moving)
 
@@ -201,28 +213,35 @@ class Moved(Correction):
 class Thresholded(Correction):
     """`threshold`: after an epoch, small entries become 0."""
 
-    def __init__(self, plan, layout):
+    def __init__(self, plan: Plan, layout: Layout) -> None:
         self._blocks, self._most = blocks(layout, plan.tensors, False), np.float32(plan.threshold)
 
-    def end_epoch(self, steps):
+    def end_epoch(self, steps: "Steps") -> None:
         """Set small entries to 0."""
         for start, stop in zip(*self._blocks, strict=True):
             block = steps.weights[start:stop]
             block[np.abs(block) <= self._most] = 0
 
 
-def corrections_of(plan, network):
-    """Return the corrections that a Plan asks for on a Network, in the order in which they act."""
+def corrections_of(plan: Plan, network: "Network", draws: Draws | None) -> list[Correction]:
+    """Return the corrections that a Plan asks for on a Network, in the order in which they act.
+
+    `draws` is where masks that are drawn take their numbers from; a plan with scores needs it.
+    """
     layout = network.layout
-    table = (
+
+    def of(values: Vector | None) -> Vector:  # of a plan that has them
+        return cast(Vector, network.part_of(values))
+
+    table: tuple[tuple[object, Callable[[], Correction]], ...] = (
         (plan.mask is not None, lambda: Masked()),
-        (plan.scores is not None, lambda: Scored(network.part_of(plan.scores))),
+        (plan.scores is not None, lambda: Scored(of(plan.scores), cast(Draws, draws))),
         (plan.power != 1, lambda: Powered(plan, layout)),
         (plan.importance, lambda: Important(plan, layout)),
         (plan.statistics, lambda: Measured()),
         (plan.readjust, lambda: Readjusted(plan, network)),
         (plan.penalty, lambda: Penalised(plan, network)),
-        (plan.control is not None, lambda: Controlled(network.part_of(plan.control))),
+        (plan.control is not None, lambda: Controlled(of(plan.control))),
         (plan.clip, lambda: Clipped(plan.clip)),
         (plan.salient < 1, lambda: Salient(plan, layout)),
         ("moved" in plan.statistics, lambda: Moved()),
@@ -231,9 +250,10 @@ def corrections_of(plan, network):
     return [made() for asked, made in table if asked]
 
 
-def blocks(layout, tensors, by_row):
+def blocks(layout: Layout, tensors: Sequence[int], by_row: bool) -> tuple[Integers, Integers]:
     """Return (starts, stops) int64[G] of some tensors, or of all their rows."""
-    starts, sizes = [], []
+    starts: list[int] = []
+    sizes: list[int] = []
     for tensor in (layout.tensors[t] for t in tensors):
         rows = tensor.rows if by_row else 1
         size = tensor.size // rows

@@ -1,7 +1,5 @@
 """The steps of one client as the docstring of Plan has them, one method for each mechanism."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,7 +8,9 @@ from torch import Tensor
 
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.layout import Layout
+from fedmpi.layout import Tensor as Place
 from fedmpi.learn.debug_masks import powered, readjusted, scores_point
+from fedmpi.learn.debug_watch import Seen, gradient_of, summed, watched
 from fedmpi.learn.kinds import kind_of, row_axis
 from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.local import Local
@@ -99,7 +99,7 @@ class DebugSteps:
         if self.plan.dense_norm:
             with self.draws.ahead():
                 _, _, dense = self._gradient(self.weights, x, y, self.plan.backward)
-        with self._watched() as seen:
+        with watched(self.reference.module, self.layout) as seen:
             loss, grad, after = self._gradient(point, x, y, self.plan.backward)
         after = after if dense is None else dense
         self.weights[self.running] = after[self.running]
@@ -128,7 +128,7 @@ class DebugSteps:
     def measure(self, x: AnyArray, y: AnyArray) -> None:
         """columns: add -x dL/dx of a batch, x an input of a layer."""
         point = self.weights * self.mask
-        with self._watched() as seen:
+        with watched(self.reference.module, self.layout) as seen:
             _, grad, _ = self._gradient(point, x, y, FULL)
         for number, layer in enumerate(self.layout.layers):
             weight = self._weight(number)
@@ -136,7 +136,7 @@ class DebugSteps:
                 found = torch.zeros(1, dtype=torch.float64)
                 for read, _ in seen[number]:
                     axis = 1 if layer.kind == "conv" else read.dim() - 1
-                    found = found + _summed(-read.detach() * _gradient_of(read), axis)
+                    found = found + summed(-read.detach() * gradient_of(read), axis)
             else:
                 inputs, product = len(self.statistics["columns"][number]), point * grad
                 parts = product[weight.block].double().reshape(weight.rows, inputs, -1)
@@ -155,7 +155,7 @@ class DebugSteps:
             found, count = (up - down) / (2 * step), 2
         self.probed.setdefault(look, []).append((found, len(y)))
         every = self.probed[look]
-        total = sum(values * samples for values, samples in every)
+        total = sum((values * samples for values, samples in every), torch.zeros(()))
         self.statistics[look] = (total / sum(samples for _, samples in every)).numpy()
         return count * len(y)
 
@@ -163,25 +163,29 @@ class DebugSteps:
         """Return the weights float32[P], a copy, and the statistics by name."""
         return self.weights.numpy().copy(), self.statistics
 
-    def _gradient(self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward):
+    def _gradient(
+        self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward
+    ) -> tuple[float, Tensor, Tensor]:
         plan = self.plan
-        return self.reference.gradient(point, x, y, plan.error, backward, plan.labels)
+        told = x, y, plan.error, backward, plan.labels
+        found: tuple[float, Tensor, Tensor] = self.reference.gradient(point, *told)
+        return found
 
-    def _measure(self, seen: list, point: Tensor, grad: Tensor, samples: int) -> None:
+    def _measure(self, seen: Seen, point: Tensor, grad: Tensor, samples: int) -> None:
         """activations, relevance and squares of one step."""
         for number, calls in enumerate(seen):
             for _, raw in calls:
                 axis = self.axes[number] % raw.dim()
                 if "activations" in self.statistics and self.kinds[number] != "bilinear":
-                    size = _summed(raw.detach().abs(), axis).numpy()
+                    size = summed(raw.detach().abs(), axis).numpy()
                     self.statistics["activations"][number] += size
                 if "relevance" in self.statistics and number >= self.plan.backward.lowest:
-                    change = _summed(raw.detach() * _gradient_of(raw), axis).numpy()
+                    change = summed(raw.detach() * gradient_of(raw), axis).numpy()
                     self.statistics["relevance"][number] -= samples * change
         for tensor in self.layout.tensors if "relevance" in self.statistics else ():
             if self.kinds[tensor.layer] == "embedding":
-                change = (point * grad)[tensor.block].double().reshape(tensor.rows, -1).sum(1)
-                self.statistics["relevance"][tensor.layer] -= samples * change.numpy()
+                product = (point * grad)[tensor.block].double().reshape(tensor.rows, -1)
+                self.statistics["relevance"][tensor.layer] -= samples * product.sum(1).numpy()
         if "squares" in self.statistics:
             self.statistics["squares"] += (grad * grad).numpy()
         if "summed" in self.statistics:
@@ -210,7 +214,8 @@ class DebugSteps:
                     total = total + self.plan.penalty * group.norm()
         if not total.requires_grad:
             return torch.zeros_like(point)
-        return torch.autograd.grad(total, free)[0]
+        found: Tensor = torch.autograd.grad(total, free)[0]
+        return found
 
     def _salient(self, point: Tensor, direction: Tensor) -> Tensor:
         """salient: bool[P], the entries of the largest |w dL/dw|, and all of other tensors."""
@@ -235,23 +240,6 @@ class DebugSteps:
         self.first = torch.where(moving, first, self.first)
         self.weights = torch.where(moving, self.weights - self.lr * change, self.weights)
 
-    @contextmanager
-    def _watched(self) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
-        """Collect what each call of a layer reads and gives, later with `.grad`."""
-        module, layout = self.reference.module, self.layout
-        seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layout.layers]
-        handles = []
-        for number, parts in enumerate(layer_modules(module, layout)):
-            if self.kinds[number] in ("conv", "linear", "norm", "adapter"):
-                handles.append(parts[0].register_forward_pre_hook(_read_alone))
-            if self.kinds[number] in ("conv", "linear", "norm", "adapter", "bilinear"):
-                handles.append(parts[0].register_forward_hook(_noting(seen, number)))
-        try:
-            yield seen
-        finally:
-            for handle in handles:
-                handle.remove()
-
     def _inside(self) -> Tensor:
         """Return bool[P]: the tensors that the plan names."""
         inside = torch.zeros(self.layout.size, dtype=torch.bool)
@@ -259,11 +247,12 @@ class DebugSteps:
             inside[tensor.block] = True
         return inside
 
-    def _weight(self, layer: int):
+    def _weight(self, layer: int) -> Place:
         """Return the first tensor of a layer, its weight."""
-        return next(tensor for tensor in self.layout.tensors if tensor.layer == layer)
+        found: Place = next(tensor for tensor in self.layout.tensors if tensor.layer == layer)
+        return found
 
-    def _nothing_of(self, name: str):
+    def _nothing_of(self, name: str) -> Any:
         """Return a statistic of no steps."""
         if name == "columns":
             shapes = [self._weight(n).shape for n in range(len(self.layout.layers))]
@@ -271,30 +260,3 @@ class DebugSteps:
         if name in ("activations", "relevance"):
             return [np.zeros(layer.rows) for layer in self.layout.layers]
         return np.zeros(self.layout.size, bool if name == "moved" else np.float32)
-
-
-def _read_alone(part, inputs):
-    """Let a layer read a copy of its input, so that the gradient is of this reading alone."""
-    alone = inputs[0].clone()
-    if not alone.requires_grad:
-        alone.requires_grad_()
-    alone.retain_grad()
-    return (alone,)
-
-
-def _noting(seen, number):
-    def hook(part, inputs, output):
-        output.retain_grad()
-        seen[number].append((inputs[0], output))
-
-    return hook
-
-
-def _gradient_of(values: Tensor) -> Tensor:
-    """Return the gradient: 0 where the loss does not depend on the values at all."""
-    return torch.zeros_like(values) if values.grad is None else values.grad
-
-
-def _summed(values: Tensor, axis: int) -> Tensor:
-    """float64[n]: the sum over all axes but one."""
-    return values.double().sum([other for other in range(values.dim()) if other != axis])

@@ -1,11 +1,18 @@
 """Plain PyTorch, as anyone would write it: what benchmarks compare with."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from fedmpi.arrays import AnyArray, Integers, Vector
 
-def step(module, x, y, lr, momentum):
+
+def step(
+    module: nn.Module, x: AnyArray, y: Integers, lr: float, momentum: float
+) -> Callable[[], None]:
     """Return a function that does one training step of `module` on one batch.
 
     Parameters
@@ -21,7 +28,7 @@ def step(module, x, y, lr, momentum):
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
     module.train()
 
-    def once():
+    def once() -> None:
         optimizer.zero_grad()
         functional.cross_entropy(module(inputs), labels).backward()
         optimizer.step()
@@ -29,15 +36,16 @@ def step(module, x, y, lr, momentum):
     return once
 
 
-def convolution_backwards(module, x):
+def convolution_backwards(module: nn.Module, x: AnyArray) -> list[Callable[[], None]]:
     """Return for each Conv2d, in forward order, a function that runs torch's backward pass of it.
 
     Weight and bias gradient and, but for the first, the input gradient, on tensors of the
     shapes that the batch `x` float32[N, ...] gives, in torch's own layout.
     """
-    found, handles = [], []
+    found: list[Callable[[], None]] = []
+    handles = []
 
-    def look(part, inputs, output):
+    def look(part: Any, inputs: Any, output: Any) -> None:
         found.append(_convolution_backward(part, inputs[0], output, not found))
 
     for part in module.modules():
@@ -50,17 +58,19 @@ def convolution_backwards(module, x):
     return found
 
 
-def instructions():
+def instructions() -> str:
     """Return the name of the instruction set that torch uses."""
     return torch.backends.cpu.get_cpu_capability()
 
 
-def one_thread():
+def one_thread() -> None:
     """Let torch use one thread."""
     torch.set_num_threads(1)
 
 
-def _convolution_backward(part, inputs, output, first):
+def _convolution_backward(
+    part: nn.Conv2d, inputs: Tensor, output: Tensor, first: bool
+) -> Callable[[], None]:
     inputs, gradient = inputs.detach().clone(), torch.randn_like(output)
     sizes = None if part.bias is None else [part.out_channels]
     wanted = [not first, True, part.bias is not None]
@@ -68,13 +78,13 @@ def _convolution_backward(part, inputs, output, first):
     geometry = *places, False, [0, 0], part.groups
     weight = part.weight.detach()
 
-    def once():
+    def once() -> None:
         torch.ops.aten.convolution_backward(gradient, inputs, weight, sizes, *geometry, wanted)
 
     return once
 
 
-def feedback(update, residual, count):
+def feedback(update: Vector, residual: Vector, count: int) -> tuple[Integers, Vector]:
     """Add `update` to `residual`, take its `count` largest entries out; what kernels.select does.
 
     float32[n] both; `residual` is changed in place. Returns positions and values, unordered.

@@ -118,14 +118,15 @@ def evaluate(
     comm.sum_array(losses)
     comm.sum_array(tally)
     found = {c: _value(metric, parts[c], len(samples), comm) for c, metric in metrics}
-    return Score(float(losses.sum() / max(len(samples), 1)), *tally, metrics=found)
+    right, count = tally
+    return Score(float(losses.sum() / max(len(samples), 1)), right, count, metrics=found)
 
 
 def _value(metric: Metric, parts: Sequence[Reals | None], samples: int, comm: Ranks) -> float:
     """Return a Metric of what the ranks found for their blocks, None for those of others."""
     mine = [np.asarray(part, np.float64) for part in parts if part is not None]
-    width = np.array([mine[0].shape[-1] if mine else 0])
-    width = int(comm.gather_rows(width).max())
+    here = np.array([mine[0].shape[-1] if mine else 0])
+    width = int(comm.gather_rows(here).max())
     table = np.zeros((samples if metric.whole else len(parts), width))
     for block, part in enumerate(parts):
         if part is not None:

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -15,7 +15,7 @@ from fedmpi.learn.kinds import BATCH_NORMS
 COMPUTE = (WeightNorm, SpectralNorm)  # hooks of older code, before each forward pass
 
 
-def check_kinds(module):
+def check_kinds(module: nn.Module) -> None:
     """Raise ConfigError for modules whose tensors are not what is trained and sent."""
     for name, part in module.named_modules():
         place = f"model: {name or type(part).__name__}"
@@ -40,7 +40,7 @@ def check_kinds(module):
             )
 
 
-def check_tensors(module):
+def check_tensors(module: nn.Module) -> None:
     """Raise ConfigError for parameters that a flat float32 vector cannot hold."""
     parameters = dict(module.named_parameters())
     if not parameters:
@@ -72,7 +72,7 @@ def check_tensors(module):
             )
 
 
-def check_passes(module, sample, labels=0):
+def check_passes(module: nn.Module, sample: Tensor, labels: int = 0) -> None:
     """Raise ConfigError if a pass fails, or the forward pass gives too few outputs for `labels`.
 
     It must not draw random numbers in evaluation mode, and in training it must not change a
@@ -106,7 +106,7 @@ def check_passes(module, sample, labels=0):
             )
 
 
-def _run(module, x):
+def _run(module: nn.Module, x: Tensor) -> Tensor:
     try:
         outputs = module(x.clone())  # which it may write to
     except ConfigError:
@@ -125,7 +125,7 @@ def _run(module, x):
     return outputs
 
 
-def _run_back(module, outputs):
+def _run_back(module: nn.Module, outputs: Tensor) -> None:
     """Take the gradient of the outputs by all that is trained, as a client would."""
     trained = [p for p in module.parameters() if p.requires_grad]
     if not outputs.requires_grad:
@@ -144,5 +144,5 @@ def _run_back(module, outputs):
         ) from None
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -6,17 +6,22 @@ g = ReLU(U mean(X) + b), all but the largest g of a sample become 0, and g multi
 output of the convolution, or of the normalisation that follows it.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from fedmpi.arrays import Reals
+from fedmpi.layout import Layout
+from fedmpi.plan import Gates
 from fedmpi.rng import rng_for
 
 
 class Gate(nn.Linear):
     """The gates of one convolution: float32[N, inputs, H, W] to float32[N, outputs]."""
 
-    def __init__(self, conv, gates, rng):
+    def __init__(self, conv: nn.Conv2d, gates: Gates, rng: np.random.Generator) -> None:
         super().__init__(conv.in_channels, conv.out_channels)
         self.kept = open_of(gates, conv.out_channels)
         self.squash = gates.squash
@@ -25,7 +30,7 @@ class Gate(nn.Linear):
             self.weight.copy_(torch.from_numpy(drawn.astype(np.float32)))
             self.bias.fill_(1.0)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Return the gates: the largest of each sample, 0 elsewhere."""
         mean = x.mean((2, 3))
         values = torch.relu(super().forward(torch.sigmoid(mean) if self.squash else mean))
@@ -33,12 +38,12 @@ class Gate(nn.Linear):
         return torch.zeros_like(values).scatter(1, index, top)
 
 
-def open_of(gates, channels):
+def open_of(gates: Gates, channels: int) -> int:
     """Return how many of a convolution's channels stay open for a sample: at least one."""
     return max(1, round(gates.ratio * channels))
 
 
-def gated(module, gates, seed):
+def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
     """Put a Gate on the convolutions of `module`, in place, and return it.
 
     Convolutions of shortcuts are left alone, and the first one unless gates.stem. The first
@@ -57,7 +62,7 @@ def gated(module, gates, seed):
     return module
 
 
-def left_by_gates(layout, gates):
+def left_by_gates(layout: Layout, gates: Gates) -> Reals:
     """Return float64[L]: the share of each layer's multiply-adds that the gates leave.
 
     r_in * r_out: a chain loses in both; what reads or joins a residual stream, in the last one
@@ -77,11 +82,11 @@ def left_by_gates(layout, gates):
     return left
 
 
-def _has_own(part):
+def _has_own(part: nn.Module) -> bool:
     return next(part.parameters(recurse=False), None) is not None
 
 
-def _attach(conv, last, gate):
+def _attach(conv: Any, last: Any, gate: Gate) -> None:
     """Let `gate` look at the input of `conv` and multiply the output of `last`."""
     conv.gate = gate
     last.gated_by = (conv,)  # in a tuple, so that torch does not take it for a part of `last`
@@ -89,13 +94,14 @@ def _attach(conv, last, gate):
     last.register_forward_hook(_multiply)
 
 
-def _look(conv, inputs):
+def _look(conv: Any, inputs: Any) -> None:
     conv.gate.seen = inputs[0]
 
 
-def _multiply(last, inputs, output):
+def _multiply(last: Any, inputs: Any, output: Tensor) -> Tensor:
     # Only now, so that the gate comes after its convolution in the order of the layers.
     gate = last.gated_by[0].gate
     values, gate.seen = gate(gate.seen), None
     gate.open = values.detach()  # to look at; with its graph the model could not be copied
-    return output * values[:, :, None, None]
+    product: Tensor = output * values[:, :, None, None]
+    return product

@@ -5,18 +5,18 @@ import torch
 from fedmpi.errors import ConfigError
 
 
-def gpus():
+def gpus() -> tuple[str | None, int]:
     """Return the CUDA version that torch was built for (or None), and the number of GPUs."""
     return torch.version.cuda, torch.cuda.device_count() if torch.version.cuda else 0
 
 
-def memories():
+def memories() -> tuple[list[int], list[str]]:
     """Return the bytes of memory of each GPU that torch can use, and their names."""
     found = [torch.cuda.get_device_properties(number) for number in range(gpus()[1])]
     return [one.total_memory for one in found], [one.name for one in found]
 
 
-def gpu_of(rank, ranks, count):
+def gpu_of(rank: int, ranks: int, count: int) -> int:
     """Return the number of the GPU, among `count` that are visible, of rank `rank` of a node.
 
     Neighbours share a GPU where there are more of the `ranks` than GPUs. A rank that sees one
@@ -25,7 +25,7 @@ def gpu_of(rank, ranks, count):
     return min(rank * count // ranks, count - 1)
 
 
-def device_for(wanted, rank, ranks):
+def device_for(wanted: str, rank: int, ranks: int) -> str:
     """Return torch's name of the device of a rank: "cpu", or "cuda:0" and so on.
 
     Parameters

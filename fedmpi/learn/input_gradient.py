@@ -7,12 +7,19 @@ pixels of each residue modulo s see their own subset of filter taps, so it is s 
 smaller convolutions.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from torch import Tensor
 from torch.nn import functional
 
+Pair: TypeAlias = Sequence[int]
+"""Vertical, horizontal."""
+_Taps: TypeAlias = tuple[slice, int, int]
 _BLOCK = 16  # oneDNN's block of channels
 
 
-def pays(gradient, weight, stride, dilation):
+def pays(gradient: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> bool:
     """True where `input_gradient` is the faster way: a rule on shapes, never on timings.
 
     Measured with torch 2.13 on one thread, for the layers of ResNet-18 and of the
@@ -26,7 +33,9 @@ def pays(gradient, weight, stride, dilation):
     return weight.shape[2] == weight.shape[3] == 1 or pixels >= 256
 
 
-def input_gradient(gradient, weight, shape, stride, padding):
+def input_gradient(
+    gradient: Tensor, weight: Tensor, shape: Sequence[int], stride: Pair, padding: Pair
+) -> Tensor:
     """Return the gradient of the input, float32[`shape`] = [N, inputs, H, W].
 
     `gradient` is float32[N, rows, h, w] at the output, `weight` float32[rows, inputs, kh, kw];
@@ -35,7 +44,7 @@ def input_gradient(gradient, weight, shape, stride, padding):
     flipped = weight.flip(2, 3).transpose(0, 1)
     height = [_phase(*part) for part in _axes(0, gradient, weight, shape, stride, padding)]
     width = [_phase(*part) for part in _axes(1, gradient, weight, shape, stride, padding)]
-    if len(height) == len(width) == 1:
+    if len(height) == len(width) == 1 and height[0] and width[0]:
         return _convolve(gradient, flipped, height[0], width[0])
     result = gradient.new_empty(shape)
     for row, vertical in enumerate(height):
@@ -48,7 +57,9 @@ def input_gradient(gradient, weight, shape, stride, padding):
     return result
 
 
-def _axes(axis, gradient, weight, shape, stride, padding):
+def _axes(
+    axis: int, gradient: Tensor, weight: Tensor, shape: Sequence[int], stride: Pair, padding: Pair
+) -> Iterator[tuple[int, int, int, int, int, int]]:
     """Yield what `_phase` takes for each residue along one spatial axis."""
     for residue in range(min(stride[axis], shape[2 + axis])):
         yield (
@@ -61,7 +72,9 @@ def _axes(axis, gradient, weight, shape, stride, padding):
         )
 
 
-def _phase(residue, inputs, outputs, kernel, stride, padding):
+def _phase(
+    residue: int, inputs: int, outputs: int, kernel: int, stride: int, padding: int
+) -> _Taps | None:
     """For pixels h = residue + stride * i of one axis: (slice of flipped taps, pads on both sides).
 
     Output pixel o saw input pixel h through tap a = h + padding - stride * o. The taps come
@@ -75,7 +88,7 @@ def _phase(residue, inputs, outputs, kernel, stride, padding):
     return slice(kernel - 1 - taps[0], None, stride), -first, pixels - 1 + last - (outputs - 1)
 
 
-def _convolve(gradient, flipped, vertical, horizontal):
+def _convolve(gradient: Tensor, flipped: Tensor, vertical: _Taps, horizontal: _Taps) -> Tensor:
     """Convolve the output gradient with the taps of one pair of residues."""
     (rows, top, bottom), (columns, left, right) = vertical, horizontal
     filters = flipped[:, :, rows, columns]

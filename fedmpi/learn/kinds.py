@@ -1,6 +1,6 @@
 """The kinds of torch modules: how many rows each has, and what a pass through it multiplies."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ def row_axis(part: nn.Module) -> int:
     return 1 if kind_of(part) in ("conv", "norm") else -1
 
 
-def rows_of(part: nn.Module) -> int:
+def rows_of(part: Any) -> int:
     """Return the number of leading blocks of the weight that are output channels, units or entries.
 
     It is 1 where the weights of a unit are not contiguous (recurrent layers, attention,
@@ -65,7 +65,7 @@ def is_frozen_norm(part: nn.Module) -> bool:
 
 
 def multiplied(
-    part: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any
+    part: Any, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any
 ) -> dict[str, int]:
     """Return {parameter: multiply-adds} of one call, where a rule on shapes tells them.
 
@@ -106,7 +106,7 @@ def _read(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
 
 
 def _of_attention(part: Any, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, int]:
-    given = dict(zip(("query", "key", "value"), inputs)) | named
+    given = dict(zip(("query", "key", "value"), inputs)) | dict(named)
     read = [given[name] for name in ("query", "key", "value")]
     tokens = [values.numel() // values.shape[-1] for values in read]
     out = {"out_proj.weight": tokens[0] * part.out_proj.weight.numel()}
@@ -117,7 +117,7 @@ def _of_attention(part: Any, inputs: tuple[Any, ...], named: Mapping[str, Any]) 
     return {name: count * getattr(part, name).numel() for name, count in found} | out
 
 
-def tensors_in(output: object):
+def tensors_in(output: object) -> Iterator[torch.Tensor]:
     """Yield the tensors of an output, which may be tuples of tuples, with None among them."""
     if isinstance(output, torch.Tensor):
         yield output

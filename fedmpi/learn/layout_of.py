@@ -1,8 +1,10 @@
 """From a torch module to the flat vector: its Layout, and views that tie the two together."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from fedmpi.errors import ConfigError
@@ -10,14 +12,14 @@ from fedmpi.layout import Layer, Layout, Tensor
 from fedmpi.learn.fitness import check_kinds, check_passes, check_tensors
 from fedmpi.learn.kinds import BATCH_NORMS, is_frozen_norm, is_inner, kind_of, row_axis, rows_of
 from fedmpi.learn.lora import Up
-from fedmpi.learn.trace import Trace
+from fedmpi.learn.trace import Call, Trace
 
 __all__ = ["bind", "flat_weights", "kind_of", "layer_modules", "layout_of", "own", "row_axis"]
 _COUNTS = ("macs", "frozen", "products", "unfed", "again")  # of a Layer
 _COUNTER = "num_batches_tracked"  # only read by BatchNorm(momentum=None), which is refused
 
 
-def layout_of(module, sample, labels=0):
+def layout_of(module: nn.Module, sample: ArrayLike | torch.Tensor, labels: int = 0) -> Layout:
     """Return the Layout of a module.
 
     Every module that has parameters of its own is a layer, in the order in which
@@ -58,7 +60,9 @@ def layout_of(module, sample, labels=0):
     return laid_out.counted(trace)
 
 
-def bind(module, layout, weights, grad=None):
+def bind(
+    module: nn.Module, layout: Layout, weights: torch.Tensor, grad: torch.Tensor | None = None
+) -> None:
     """Make the parameters and running statistics of `module` views into `weights` float32[P].
 
     From then on, writing `weights` loads the model and training changes `weights`.
@@ -80,14 +84,14 @@ def bind(module, layout, weights, grad=None):
             parameter.grad = grad[block].view(tensor.shape)
 
 
-def flat_weights(module, layout):
+def flat_weights(module: nn.Module, layout: Layout) -> torch.Tensor:
     """Return a new float32[P] torch vector of the module's parameters and running statistics."""
-    state = dict(module.named_parameters(remove_duplicate=False))
+    state: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
     state |= dict(module.named_buffers(remove_duplicate=False))
     return torch.cat([state[name].detach().reshape(-1) for name in layout.names])
 
 
-def layer_modules(module, layout):
+def layer_modules(module: nn.Module, layout: Layout) -> list[list[nn.Module]]:
     """For each layer, its modules: the one that gives it its name, then others with its tensors."""
     names = dict(module.named_modules())
     found = [[names[layer.name]] if layer.name in names else [] for layer in layout.layers]
@@ -98,7 +102,7 @@ def layer_modules(module, layout):
     return found
 
 
-def own(part):
+def own(part: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """Yield (name, tensor, trained) of what one module has in the flat vector.
 
     These are its parameters that are trained, and its running statistics.
@@ -115,7 +119,7 @@ def own(part):
             yield name, buffer, False
 
 
-def _holders(module, trace):
+def _holders(module: nn.Module, trace: Trace) -> dict[nn.Module, list[nn.Module]]:
     """Return {module: [modules whose tensors are in its layer]}, in the order of first calls.
 
     A module that is not called is held by the one around it that is. Raises ConfigError for
@@ -138,12 +142,12 @@ def _holders(module, trace):
     return {part: parts for part, parts in held.items() if any(map(_has_tensors, parts))}
 
 
-def _has_tensors(part):
+def _has_tensors(part: nn.Module) -> bool:
     """Return whether a module has tensors of its own, constants included."""
     return next(own(part), None) is not None or next(part.parameters(False), None) is not None
 
 
-def _used(output, parameters):
+def _used(output: torch.Tensor, parameters: Sequence[torch.Tensor]) -> set[torch.Tensor]:
     """Return the set of those parameters that the output depends on."""
     if not (parameters and output.requires_grad):
         return set()
@@ -159,14 +163,15 @@ class _Layers:
     """
 
     module: nn.Module
-    held: dict
-    layers: list = field(default_factory=list)  # [name, kind, rows]
-    tensors: list = field(default_factory=list)
-    number: dict = field(default_factory=dict)  # of the layer of each module
+    held: dict[nn.Module, list[nn.Module]]
+    layers: list[tuple[str, str, int]] = field(default_factory=list)  # name, kind, rows
+    tensors: list[Tensor] = field(default_factory=list)
+    number: dict[nn.Module, int] = field(default_factory=dict)  # of the layer of each module
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._names = {part: name for name, part in self.module.named_modules()}
-        self._seen, previous = set(), None
+        self._seen: set[int] = set()  # of tensors
+        previous: nn.Module | None = None
         for part, parts in self.held.items():
             if not any(True for p in parts for _ in self._new(p)):
                 previous = None  # its weights are frozen, or those of another module
@@ -181,10 +186,10 @@ class _Layers:
             for one in parts:
                 self._append(one)
 
-    def _new(self, part):
+    def _new(self, part: nn.Module) -> list[tuple[str, torch.Tensor, bool]]:
         return [found for found in own(part) if id(found[1]) not in self._seen]
 
-    def _joins(self, part, previous):
+    def _joins(self, part: nn.Module, previous: nn.Module | None) -> bool:
         """True if `part` shares the rows of the layer before it.
 
         It normalises those of a convolution or linear layer, or is the other half of an adapter.
@@ -197,7 +202,7 @@ class _Layers:
             and part.num_features == rows_of(previous)
         )
 
-    def _append(self, part):
+    def _append(self, part: nn.Module) -> None:
         """Append the tensors of one module."""
         rows, prefix = self.layers[-1][2], self._names[part]
         for name, values, trained in self._new(part):
@@ -209,7 +214,7 @@ class _Layers:
             number = len(self.layers) - 1
             self.tensors.append(Tensor(whole, shape, number, start, blocks, trained))
 
-    def counted(self, trace):
+    def counted(self, trace: Trace) -> Layout:
         """Return the Layout, with the multiply-adds of a Trace."""
         counts = [dict.fromkeys(_COUNTS, 0) for _ in range(len(self.layers) + 1)]
         latest = -1  # of the layers entered so far
@@ -228,10 +233,12 @@ class _Layers:
             _add(counts, call, None if known else layer, latest, call.rest - inner)
             _add(counts, call, layer, latest, inner, not call.fed)
         layers = zip(self.layers, counts, strict=False)
-        found = tuple(Layer(*layer, **numbers) for layer, numbers in layers)
+        found = tuple(
+            Layer(name, kind, rows, **numbers) for (name, kind, rows), numbers in layers
+        )
         return Layout(tuple(self.tensors), found, counts[-1]["frozen"], self._uncounted(trace))
 
-    def _uncounted(self, trace):
+    def _uncounted(self, trace: Trace) -> tuple[str, ...]:
         return tuple(
             f"{operation} in {self._names[part] or 'the model'}"
             for part, operation in trace.uncounted.items()
@@ -239,7 +246,10 @@ class _Layers:
         )
 
 
-def _add(counts, call, layer, latest, macs, inner=False):
+def _add(
+    counts: list[dict[str, int]], call: Call, layer: int | None, latest: int, macs: int,
+    inner: bool = False,
+) -> None:
     """Add the multiply-adds of a Call with weights of `layer`, or of none or another one, in place.
 
     `latest` is the last layer that was entered before; the products of values belong to it. `inner`

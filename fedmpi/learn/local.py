@@ -38,7 +38,8 @@ class Local:
         """Return how many samples `batches` yields in `steps` steps, each time counted."""
         there = np.asarray(samples, np.int64)
         whole, rest = np.divmod(steps, np.maximum(-(-there // self.batch_size), 1))
-        return whole * there + np.minimum(rest * self.batch_size, there)
+        found: Integers = whole * there + np.minimum(rest * self.batch_size, there)
+        return found
 
     def lr_of(self, round: int) -> float:
         """Return the learning rate of a round."""

@@ -6,21 +6,23 @@ components: a client of half the width has half the rank. Of a component that is
 backward pass neither vector moves, and it passes no gradient on.
 """
 
+from collections.abc import Iterable
 from fnmatch import filter as matching
 from math import sqrt
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedmpi.errors import ConfigError, nearest
+from fedmpi.model_section import AdapterSection
 from fedmpi.rng import rng_for
 
 
 class Down(nn.Linear):
     """What the components read: float32[..., inputs] to float32[..., R]."""
 
-    def __init__(self, inputs, rank):
+    def __init__(self, inputs: int, rank: int) -> None:
         super().__init__(inputs, rank, bias=False)
 
 
@@ -31,11 +33,11 @@ class Up(nn.Module):
     changes nothing before it is trained.
     """
 
-    def __init__(self, rank, outputs, scale):
+    def __init__(self, rank: int, outputs: int, scale: float) -> None:
         super().__init__()
         self.weight, self.scale = nn.Parameter(torch.zeros(rank, outputs)), scale
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Return the sum over the components."""
         return x @ self.weight * self.scale
 
@@ -43,7 +45,9 @@ class Up(nn.Module):
 class Lora(nn.Module):
     """A linear layer and its adapter."""
 
-    def __init__(self, base, rank, scale, rng):
+    def __init__(
+        self, base: nn.Linear, rank: int, scale: float, rng: np.random.Generator
+    ) -> None:
         super().__init__()
         self.base = base
         self.down, self.up = Down(base.in_features, rank), Up(rank, base.out_features, scale)
@@ -52,12 +56,13 @@ class Lora(nn.Module):
         with torch.no_grad():
             self.down.weight.copy_(torch.from_numpy(drawn))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Return what the layer gives and what the adapter adds."""
-        return self.base(x) + self.up(self.down(x))
+        found: Tensor = self.base(x) + self.up(self.down(x))
+        return found
 
 
-def adapt(module, adapter, seed):
+def adapt(module: nn.Module, adapter: AdapterSection, seed: int) -> None:
     """Freeze a module and give the linear layers that are targets adapters, in place.
 
     Parameters
@@ -72,7 +77,9 @@ def adapt(module, adapter, seed):
     ConfigError
         A pattern that names no linear layer, or no parameter.
     """
-    linear = [name for name, part in module.named_modules() if type(part) is nn.Linear]
+    # Subclasses are left out: their forward pass may be another.
+    linear = {n: p for n, p in module.named_modules() if isinstance(p, nn.Linear)}
+    linear = {name: part for name, part in linear.items() if type(part) is nn.Linear}
     parameters = dict(module.named_parameters())
     targets = _named(linear, adapter.targets, "targets", "linear layer")
     kept = _named(parameters, adapter.trained, "trained", "parameter")
@@ -82,13 +89,13 @@ def adapt(module, adapter, seed):
     scale = 1.0 if adapter.alpha is None else adapter.alpha / adapter.rank
     for name in targets:
         around, _, own = name.rpartition(".")
-        base = module.get_submodule(name)
-        setattr(module.get_submodule(around), own, Lora(base, adapter.rank, scale, rng))
+        lora = Lora(linear[name], adapter.rank, scale, rng)
+        setattr(module.get_submodule(around), own, lora)
 
 
-def _named(names, patterns, key, kind):
+def _named(names: Iterable[str], patterns: Iterable[str], key: str, kind: str) -> list[str]:
     """Return those of `names` that any of the patterns matches, in their own order."""
-    found = set()
+    names, found = list(names), set[str]()
     for pattern in patterns:
         if not (these := matching(names, pattern)):
             raise ConfigError(

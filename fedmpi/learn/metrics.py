@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Bools, Reals
 from fedmpi.learn.losses import cross_entropies
 from fedmpi.metric import METRICS, Metric
 
 __all__ = ["METRICS", "column_of"]
 
 
-def column_of(name):
+def column_of(name: str) -> str:
     """Return the name of a metric's column in the result file."""
     return name.rpartition(":")[2].replace("-", "_")
 
@@ -16,16 +17,16 @@ def column_of(name):
 class Accuracy(Metric, name="accuracy"):
     """Share of the samples whose answer is right; of labels, those with all labels right."""
 
-    targets = ("class", "tokens", "labels")
+    targets: tuple[str, ...] = ("class", "tokens", "labels")
 
-    def parts(self, outputs, targets):
+    def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return how many are right, and how many there are."""
         if targets.ndim == 2:
             return np.array([((outputs > 0) == (targets > 0)).all(axis=1).sum(), len(targets)])
         return np.array([(outputs.argmax(axis=1) == targets).sum(), len(targets)])
 
-    def value(self, parts):
-        return parts[0] / parts[1]
+    def value(self, parts: Reals) -> float:
+        return float(parts[0] / parts[1])
 
 
 class TopFive(Accuracy, name="top-5"):
@@ -36,7 +37,7 @@ class TopFive(Accuracy, name="top-5"):
 
     targets = ("class", "tokens")
 
-    def parts(self, outputs, targets):
+    def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return how many are right, and how many there are."""
         own = outputs[np.arange(len(targets)), targets]
         smaller = (outputs <= own[:, None]).sum(axis=1)  # its own among them
@@ -46,16 +47,16 @@ class TopFive(Accuracy, name="top-5"):
 class BalancedAccuracy(Metric, name="balanced-accuracy"):
     """Mean over the classes that occur of the share of their samples that is classed right."""
 
-    def parts(self, outputs, targets):
+    def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return how many of each class are right, and how many there are."""
         classes = outputs.shape[1]
         right = targets[outputs.argmax(axis=1) == targets]
         both = (np.bincount(found, minlength=classes) for found in (right, targets))
         return np.concatenate(list(both))
 
-    def value(self, parts):
+    def value(self, parts: Reals) -> float:
         right, there = parts.reshape(2, -1)
-        return (right[there > 0] / there[there > 0]).mean()
+        return float((right[there > 0] / there[there > 0]).mean())
 
 
 class F1(Metric, name="f1"):
@@ -66,7 +67,7 @@ class F1(Metric, name="f1"):
 
     targets = ("class", "tokens", "labels")
 
-    def parts(self, outputs, targets):
+    def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return for each class: right answers, answers, and samples; then 1 if labels."""
         if targets.ndim == 2:
             found, there = outputs > 0, targets > 0
@@ -76,10 +77,10 @@ class F1(Metric, name="f1"):
         counts = ((found & there).sum(axis=0), found.sum(axis=0), there.sum(axis=0))
         return np.concatenate([*counts, [float(targets.ndim == 2)]])
 
-    def value(self, parts):
+    def value(self, parts: Reals) -> float:
         right, found, there = parts[:-1].reshape(3, -1)
         scores = 2 * right / np.maximum(found + there, 1)
-        return scores.mean() if parts[-1] else scores[found + there > 0].mean()
+        return float(scores.mean() if parts[-1] else scores[found + there > 0].mean())
 
 
 class Auc(Metric, name="auc"):
@@ -93,29 +94,29 @@ class Auc(Metric, name="auc"):
     targets = ("class", "labels")
     whole = True
 
-    def parts(self, outputs, targets):
+    def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return scores, then zeros and ones of each class or label."""
         if targets.ndim == 2:
             return np.hstack([outputs, targets > 0])
         return np.hstack([softmax(outputs), targets[:, None] == np.arange(outputs.shape[1])])
 
-    def value(self, parts):
+    def value(self, parts: Reals) -> float:
         scores, there = np.hsplit(parts, 2)
         areas = [_area(scores[:, k], there[:, k] > 0) for k in range(scores.shape[1])]
         areas = [area for area in areas if not np.isnan(area)]
-        return np.mean(areas) if areas else np.nan
+        return float(np.mean(areas)) if areas else np.nan
 
 
 class Perplexity(Metric, name="perplexity"):
     """exp of the mean cross-entropy."""
 
-    def parts(self, outputs, targets):
+    def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return the sum of the cross-entropies, and how many there are."""
         return np.array([cross_entropies(outputs, targets).sum(), len(targets)])
 
-    def value(self, parts):
+    def value(self, parts: Reals) -> float:
         with np.errstate(over="ignore"):
-            return np.exp(parts[0] / parts[1])
+            return float(np.exp(parts[0] / parts[1]))
 
 
 class Rmse(Metric, name="rmse"):
@@ -123,12 +124,12 @@ class Rmse(Metric, name="rmse"):
 
     targets = ("numbers",)
 
-    def parts(self, outputs, targets):
+    def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return the sum of the squared errors of each number, and how many samples there are."""
         return np.append(np.square(outputs - targets).sum(axis=0), len(targets))
 
-    def value(self, parts):
-        return np.sqrt(parts[:-1] / parts[-1]).mean()
+    def value(self, parts: Reals) -> float:
+        return float(np.sqrt(parts[:-1] / parts[-1]).mean())
 
 
 class CalibrationError(Metric, name="calibration-error"):
@@ -140,7 +141,7 @@ class CalibrationError(Metric, name="calibration-error"):
 
     bins = 15
 
-    def parts(self, outputs, targets):
+    def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return for each bin: sum of p, right answers, and samples."""
         sure = softmax(outputs).max(axis=1)
         right = outputs.argmax(axis=1) == targets
@@ -148,22 +149,24 @@ class CalibrationError(Metric, name="calibration-error"):
         sums = (np.bincount(bins, weights, self.bins) for weights in (sure, right, None))
         return np.concatenate(list(sums))
 
-    def value(self, parts):
+    def value(self, parts: Reals) -> float:
         sure, right, there = parts.reshape(3, -1)
-        return np.abs(sure - right).sum() / there.sum()
+        return float(np.abs(sure - right).sum() / there.sum())
 
 
-def softmax(outputs):
+def softmax(outputs: Reals) -> Reals:
     """Return float64[n, C]: exp(outputs), each row divided by its sum."""
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    found: Reals = powers / powers.sum(axis=1, keepdims=True)
+    return found
 
 
-def _area(scores, there):
+def _area(scores: Reals, there: Bools) -> float:
     """The area under the ROC curve of float64[n] for bool[n]; NaN if all are alike."""
     positive, negative = there.sum(), (~there).sum()
     if not positive or not negative:
         return np.nan
     _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = np.cumsum(count) - (count - 1) / 2  # of equal scores the mean
-    return (ranks[place][there].sum() - positive * (positive + 1) / 2) / (positive * negative)
+    above = ranks[place][there].sum() - positive * (positive + 1) / 2
+    return float(above / (positive * negative))

@@ -1,11 +1,21 @@
 """What `readjust` of a Plan makes of a mask: the same for all engines but the debug engine."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from fedmpi.arrays import Flags, Vector
+from fedmpi.plan import Plan
 from fedmpi.sparsity import readjusted
 
+if TYPE_CHECKING:  # it imports what imports this module
+    from fedmpi.learn.networks import Network
 
-def moved_mask(network, plan, step, mask, weights, start, grad):
+
+def moved_mask(
+    network: "Network", plan: Plan, step: int, mask: Flags, weights: Vector, start: Vector | None,
+    grad: Vector,
+) -> Flags:
     """Return uint8[P'], the mask of a client after one of its steps.
 
     Parameters
@@ -19,10 +29,12 @@ def moved_mask(network, plan, step, mask, weights, start, grad):
         The client's weights, those that it started from, and the gradient of the step. `start` is
         read only with `plan.signs`.
     """
-    rank = grad if plan.grow is None else network.part_of(plan.grow)
+    grow = network.part_of(plan.grow)
     agrees, share = None, dict(plan.readjust)[step]
-    if plan.signs is not None:
+    signs = network.part_of(plan.signs)
+    if signs is not None and start is not None:
         own = np.where(mask != 0, weights - start, -grad)
-        agrees = network.part_of(plan.signs) * np.sign(own)
+        agrees = signs * np.sign(own)
+    rank = grad if grow is None else grow
     told = mask, weights, rank, share, plan.reallocate, agrees, plan.portions
     return readjusted(network.layout, plan.tensors, *told)

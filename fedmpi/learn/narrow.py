@@ -1,21 +1,26 @@
 """A torch module without some of its channels, or with outputs that are divided."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
+from fedmpi.arrays import Bools
 from fedmpi.errors import ConfigError
+from fedmpi.layout import Layout
 from fedmpi.learn.layout_of import layer_modules
 
 
-def narrow(module, layout, rows):
+def narrow(module: nn.Module, layout: Layout, rows: Sequence[Bools]) -> None:
     """Remove output rows from the layers of `module`, a chain, and the inputs that read them.
 
     `rows` is bool[rows] for each layer. Changes the module in place: it becomes smaller, and
     its outputs are those of the whole module with the removed rows' outputs at 0. Raises
     ConfigError for parameters that are not the weight and bias of a layer.
     """
-    before = None
+    before: Bools | None = None
     for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
         if layer.kind == "norm":
             keep = np.ones(layer.rows, bool) if before is None else before
@@ -27,7 +32,7 @@ def narrow(module, layout, rows):
         before = None if inner else keep
 
 
-def _check_weight(part):
+def _check_weight(part: nn.Module) -> None:
     if not isinstance(getattr(part, "weight", None), torch.Tensor):
         names = ", ".join(name for name, _ in part.named_parameters(recurse=False))
         raise ConfigError(
@@ -36,7 +41,7 @@ def _check_weight(part):
         )
 
 
-def _check_groups(part, name, keep):
+def _check_groups(part: nn.Module, name: str, keep: Bools) -> None:
     """Raise ConfigError where rows would come to read the channels of other groups."""
     if getattr(part, "groups", 1) > 1 and not keep.all():
         raise ConfigError(
@@ -45,13 +50,13 @@ def _check_groups(part, name, keep):
         )
 
 
-def _narrow_part(part, rows, columns):
+def _narrow_part(part: Any, rows: Bools, columns: Bools | None) -> None:
     """Keep `rows` of all tensors of one module, and `columns` of its weight, in place."""
-    rows = torch.from_numpy(np.flatnonzero(rows))
+    kept = torch.from_numpy(np.flatnonzero(rows))
     for name, values in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
         if values.dim() == 0:
             continue
-        left = values.detach().index_select(0, rows)
+        left = values.detach().index_select(0, kept)
         if columns is not None and left.dim() > 1:
             wide = np.repeat(columns, left.shape[1] // len(columns))
             left = left.index_select(1, torch.from_numpy(np.flatnonzero(wide)))
@@ -67,14 +72,14 @@ def _narrow_part(part, rows, columns):
         part.num_features = shape[0]
 
 
-def divide(module, layout, divisor):
+def divide(module: nn.Module, layout: Layout, divisor: float) -> None:
     """Let `module` divide in training what its convolutions and linear layers give, but the last.
 
     Changes the module in place. As in HeteroFL, whose scaler follows the layer, so that a
     narrow network's activations are as large as those of the whole one.
     """
 
-    def scaled(part, inputs, output):
+    def scaled(part: nn.Module, inputs: Any, output: Any) -> Any:
         return output / divisor if part.training else output
 
     parts = [

@@ -1,8 +1,10 @@
 """The samples of a data set as the engines take them: float32 or tokens, by index."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Integers, Vector
 
 
 class Samples:
@@ -14,18 +16,21 @@ class Samples:
     (scale, shift), float32[C] each, that images are normalised by; else None.
     """
 
-    def __init__(self, x, y, mean=None, std=None, following=False):
+    def __init__(
+        self, x: AnyArray, y: AnyArray, mean: ArrayLike | None = None,
+        std: ArrayLike | None = None, following: bool = False,
+    ) -> None:
         self.x, self.y, self.following = x, y, following
-        self.norm = None
-        if x.dtype == np.uint8 and mean is not None:
-            mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-            self.norm = (1.0 / (255.0 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+        self.norm: tuple[Vector, Vector] | None = None
+        if x.dtype == np.uint8 and mean is not None and std is not None:
+            m, s = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+            self.norm = (1.0 / (255.0 * s)).astype(np.float32), (-m / s).astype(np.float32)
             self._flat = x.reshape(len(x), x.shape[1], -1)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, index):
+    def take(self, index: Integers) -> tuple[AnyArray, AnyArray]:
         """Return (x, y) of the samples `index` int64[n]: float32[n, ...], and their targets."""
         y = self.targets(index)
         if self.norm is None:
@@ -35,7 +40,7 @@ class Samples:
         kernels.batch.normalise(flat, self._flat, index, *self.norm)
         return out, y
 
-    def targets(self, index):
+    def targets(self, index: Integers) -> AnyArray:
         """Return the targets of the samples `index` int64[n] alone."""
         y = self.y[index]
         y = y.astype(np.float32 if y.dtype.kind == "f" else np.int64)

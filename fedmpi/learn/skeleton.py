@@ -5,10 +5,14 @@ vanishes from the weight gradient and from the input gradient, and neither is co
 for it (Luo et al., CIKM 2021). The forward pass stays whole.
 """
 
+from typing import Any
+
 import torch
+from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+from fedmpi.arrays import Bools
 from fedmpi.learn.input_gradient import input_gradient, pays
 
 
@@ -19,18 +23,18 @@ class Rows:
     1 for them. Rounding their number up to oneDNN's blocks was measured and gains nothing.
     """
 
-    def __init__(self, keep):
+    def __init__(self, keep: Bools) -> None:
         self.index = torch.from_numpy(keep.nonzero()[0])
         self.count = len(self.index)
         self.mask = torch.from_numpy(keep).to(torch.float32)
 
-    def masked(self, gradient, axis):
+    def masked(self, gradient: Tensor, axis: int) -> Tensor:
         """Return `gradient` with zeros for the dropped rows along `axis`."""
         shape = [1] * gradient.dim()
         shape[axis] = -1
         return gradient * self.mask.view(shape)
 
-    def spread(self, gradient, like):
+    def spread(self, gradient: Tensor, like: Tensor) -> Tensor:
         """Return the gradient of all rows, shaped as `like`: zero where a row is dropped."""
         return torch.zeros_like(like).index_copy_(0, self.index, gradient)
 
@@ -39,14 +43,17 @@ class SkeletonConv(Function):
     """conv2d whose backward pass handles the kept rows only."""
 
     @staticmethod
-    def forward(saved, x, weight, bias, rows, geometry):
+    def forward(
+        saved: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows,
+        geometry: tuple[Any, Any, Any],
+    ) -> Tensor:
         """Return the convolution; `geometry` is (stride, padding, dilation)."""
         saved.save_for_backward(x, weight)
         saved.rows, saved.geometry, saved.bias = rows, geometry, bias is not None
         return functional.conv2d(x, weight, bias, *geometry)
 
     @staticmethod
-    def backward(saved, gradient):
+    def backward(saved: Any, gradient: Tensor) -> Any:
         """Return the gradients of x, weight and bias for the kept rows."""
         x, weight = saved.saved_tensors
         rows = saved.rows
@@ -70,14 +77,16 @@ class SkeletonLinear(Function):
     """A linear layer whose backward pass handles the kept rows only."""
 
     @staticmethod
-    def forward(saved, x, weight, bias, rows):
+    def forward(
+        saved: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows
+    ) -> Tensor:
         """Return x weight^T + bias for x float32[..., inputs]."""
         saved.save_for_backward(x, weight)
         saved.rows, saved.bias = rows, bias is not None
         return functional.linear(x, weight, bias)
 
     @staticmethod
-    def backward(saved, gradient):
+    def backward(saved: Any, gradient: Tensor) -> Any:
         """Return the gradients of x, weight and bias for the kept rows."""
         x, weight = saved.saved_tensors
         rows = saved.rows
@@ -92,7 +101,7 @@ class SkeletonLinear(Function):
         return of_x, of_weight, of_bias, None
 
 
-def _zeros(saved, x, weight):
+def _zeros(saved: Any, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients where no row is kept."""
     of_x = torch.zeros_like(x) if saved.needs_input_grad[0] else None
     of_bias = weight.new_zeros(len(weight)) if saved.bias else None

@@ -33,6 +33,7 @@ def statistics_of(module: nn.Module, layout: Layout) -> Callable[[Vector, AnyArr
         flat.copy_(torch.from_numpy(weights))
         with torch.no_grad():
             module(torch.tensor(np.ascontiguousarray(x)))  # a copy, which it may write to
-        return flat.numpy().copy()
+        found: Vector = flat.numpy().copy()
+        return found
 
     return of_block

@@ -1,7 +1,12 @@
 """What a plan wants measured while a client trains."""
 
+from collections.abc import Container, Iterator, Sequence
+from typing import Any
+
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Flags, Reals, Vector
+from fedmpi.layout import Layout, Tensor
 from fedmpi.units import inputs_of
 
 RELEVANT = frozenset(("conv", "linear", "norm", "adapter", "bilinear", "embedding"))
@@ -16,8 +21,12 @@ class Statistics:
     engine adds what it measures there in a step.
     """
 
-    def __init__(self, layout, wanted, at_output=frozenset()):
-        self._layout, self._found, self._samples = layout, {}, {}
+    def __init__(
+        self, layout: Layout, wanted: Sequence[str], at_output: frozenset[int] = frozenset()
+    ) -> None:
+        self._layout = layout
+        self._found: dict[str, Any] = {}  # arrays, or a list of them by layer
+        self._samples: dict[str, int] = {}
         measured = at_output if "relevance" in wanted else ()
         self.pulls = {number: np.zeros(layout.layers[number].rows) for number in measured}
         self._wanted = frozenset(wanted)
@@ -30,9 +39,9 @@ class Statistics:
                 self._found[name] = np.zeros(layout.size, np.float32)
             elif name == "moved":
                 self._found[name] = np.zeros(layout.size, bool)
-        self.activations = self._found.get("activations")
+        self.activations: list[Reals] | None = self._found.get("activations")
 
-    def see(self, weights, grad, samples):
+    def see(self, weights: Vector, grad: Vector, samples: int) -> None:
         """Take in one step: the gradient float32[P] at `weights` of the mean of `samples`."""
         if "relevance" in self._found:
             self._relevance(weights, grad, samples)
@@ -41,12 +50,12 @@ class Statistics:
         if "summed" in self._found:
             self._found["summed"] += grad
 
-    def moved(self, moving):
+    def moved(self, moving: Flags) -> None:
         """Take in uint8[P]: what one step may have moved."""
         if "moved" in self._found:
             self._found["moved"] |= moving != 0
 
-    def columns(self, weights, grad, samples):
+    def columns(self, weights: Vector, grad: Vector, samples: int) -> None:
         """Take in one batch: -w dL/dw, summed over all that reads an input of a layer."""
         for number, tensors in enumerate(self._layout.layer_tensors):
             tensor = self._layout.tensors[tensors[0]]
@@ -56,27 +65,27 @@ class Statistics:
             values = np.einsum("rik,rik->i", w, g)
             self._found["columns"][number] -= samples * values.astype(np.float64)
 
-    def keep(self, name, values):
+    def keep(self, name: str, values: AnyArray) -> None:
         """Add a finished statistic, if it is wanted."""
         if name in self._wanted:
             self._found[name] = values
 
-    def mean(self, name, values, samples):
+    def mean(self, name: str, values: Vector, samples: int) -> None:
         """Let float32[P] `values`, the mean over some samples, enter the mean over all of them."""
         before = self._samples.get(name, 0)
         self._samples[name] = before + samples
         old = self._found[name] if before else np.zeros_like(values)
         self._found[name] = old + (values - old) * np.float32(samples / self._samples[name])
 
-    def found(self, name):
+    def found(self, name: str) -> Any:
         """Return a statistic as it is so far."""
         return self._found[name]
 
-    def result(self):
+    def result(self) -> dict[str, Any]:
         """Return the statistics by name."""
         return self._found
 
-    def _relevance(self, weights, grad, samples):
+    def _relevance(self, weights: Vector, grad: Vector, samples: int) -> None:
         """Subtract sum(w dL/dw) over the weight and bias of each row, which is z dL/dz."""
         for number, pulls in self.pulls.items():
             self._found["relevance"][number] -= samples * pulls
@@ -89,7 +98,9 @@ class Statistics:
                 self._found["relevance"][number] -= samples * rows.astype(np.float64)
 
 
-def told_by_weights(layout, measured):
+def told_by_weights(
+    layout: Layout, measured: Container[int]
+) -> Iterator[tuple[int, list[Tensor]]]:
     """Yield (number, [weight and bias]) of the layers whose relevance is -w dL/dw by row.
 
     Those of other kinds have none, and that of the layers in `measured` is measured.

@@ -1,15 +1,24 @@
 """One client's steps: the gradient where the plan wants it, its corrections, the optimiser."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi import kernels
-from fedmpi.layout import Support
+from fedmpi.arrays import AnyArray, Flags, Integers, Reals, Vector
+from fedmpi.layout import Layout, Support
 from fedmpi.learn.corrections import corrections_of
+from fedmpi.learn.draws import Draws
+from fedmpi.learn.local import Local
 from fedmpi.learn.statistics import Statistics
-from fedmpi.plan import FULL
+from fedmpi.plan import FULL, Backward, Plan
+
+if TYPE_CHECKING:  # it imports this module
+    from fedmpi.learn.networks import Network
 
 LONG = 64  # coordinates for each run, so that runs pay
 
@@ -52,7 +61,10 @@ class Steps:
     statistics : Statistics
     """
 
-    def __init__(self, network, plan, local, lr, start, draws=None):
+    def __init__(
+        self, network: "Network", plan: Plan, local: Local, lr: float, start: Vector,
+        draws: Draws | None = None,
+    ) -> None:
         self._local, self._lr, self._mu = local, np.float32(lr), plan.proximal
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
         self._error, self._backward, self.start = plan.error, plan.backward, start
@@ -78,12 +90,12 @@ class Steps:
         self.statistics = Statistics(
             self.layout, plan.statistics, self._gradients.at_output
         )
-        self._corrections = corrections_of(plan, network)
+        self._corrections = corrections_of(plan, network, draws)
         self._copies = any(correction.changes_direction for correction in self._corrections)
         self.direction = self.grad.copy() if self._copies else self.grad
         self.moving, self.count = self.free, 0
 
-    def take(self, x, y):
+    def take(self, x: AnyArray, y: Integers) -> float:
         """Take one step on the batch x float32[n, ...], y int64[n]; return its mean loss."""
         self.count += 1
         dense = self._dense_statistics(x, y)
@@ -99,17 +111,17 @@ class Steps:
         self._move()
         return loss
 
-    def end_epoch(self):
+    def end_epoch(self) -> None:
         """Do what the plan asks for after an epoch."""
         for correction in self._corrections:
             correction.end_epoch(self)
 
-    def measure(self, x, y):
+    def measure(self, x: AnyArray, y: Integers) -> None:
         """Take one batch into the statistics of columns, and leave everything as it is."""
         self._look(x, y)
         self.statistics.columns(self.point, self.grad, len(y))
 
-    def probe(self, look, x, y):
+    def probe(self, look: str, x: AnyArray, y: Integers) -> int:
         """Measure the "gradient" or "curvature" of a batch, and leave everything as it is.
 
         Returns how many samples were differentiated.
@@ -119,7 +131,7 @@ class Steps:
             self.statistics.mean(look, self.grad, len(y))
             return len(y)
         here, g = self.weights.copy(), self.statistics.found("gradient")
-        length = 0.01 * np.linalg.norm(here) / max(np.linalg.norm(g), 1e-30)
+        length = 0.01 * np.linalg.norm(here) / np.maximum(np.linalg.norm(g), 1e-30)
         change = np.float32(length) * g
         change[self.still] = 0
         sides = []
@@ -131,38 +143,43 @@ class Steps:
         self.statistics.mean(look, (sides[0] - sides[1]) / np.float32(2 * length), len(y))
         return 2 * len(y)
 
-    def result(self):
+    def result(self) -> tuple[Vector, dict[str, Any]]:
         """Return the weights float32[P'], a copy, and the statistics by name."""
         return self.weights.copy(), self.statistics.result()
 
-    def take_mask(self, mask, free):
+    def take_mask(self, mask: Flags, free: Flags) -> None:
         """Go on under another mask uint8[P'], and move what `free` uint8[P'] allows."""
         self.mask, self.free, self._edges = mask, free, edges_of(free)
         self._backward = replace(self._backward, mask=mask, update=None)
 
-    def _dense_statistics(self, x, y):
+    def _dense_statistics(self, x: AnyArray, y: Integers) -> Vector | None:
         """Return the running statistics after a pass at the weights, None where not asked for."""
         if self._dense is None or not (self.apart and self.still.size):
             return None
         np.copyto(self.point, self.weights)
         with nullcontext() if self.draws is None else self.draws.ahead():
             self._gradients.gradient(self.point, x, y, self.grad, self._dense, None, self._error)
-        return self.point[self.still]
+        found: Vector = self.point[self.still]
+        return found
 
-    def _look(self, x, y):
+    def _look(self, x: AnyArray, y: Integers) -> None:
         """Take the whole gradient of a batch; running statistics stay as they are."""
         still = self.weights[self.still]
         self._gradient(x, y, FULL, None)
         self.weights[self.still] = still
 
-    def _gradient(self, x, y, backward, activations, pulls=None):
+    def _gradient(
+        self, x: AnyArray, y: Integers, backward: Backward, activations: list[Reals] | None,
+        pulls: Mapping[int, Reals] | None = None,
+    ) -> float:
         for correction in self._corrections:
             correction.before(self)
-        return self._gradients.gradient(
+        loss: float = self._gradients.gradient(
             self.point, x, y, self.grad, backward, activations, self._error, self._labels, pulls
         )
+        return loss
 
-    def _move(self):
+    def _move(self) -> None:
         local, decay, mu = self._local, self._local.weight_decay, self._mu
         update, weights, grad, moving = kernels.update, self.weights, self.direction, self.moving
         if local.optimizer == "adam":
@@ -177,7 +194,9 @@ class Steps:
             )  # fmt: skip
 
 
-def free_of(layout, backward, trained, update):
+def free_of(
+    layout: Layout, backward: Backward, trained: Flags, update: Flags | None
+) -> Flags:
     """Return uint8[P']: 1 where the optimiser moves a weight; dropped rows stay where they are.
 
     `trained` uint8[P'] is 1 where a coordinate is trained, `update` that of a Plan or None.
@@ -190,7 +209,7 @@ def free_of(layout, backward, trained, update):
     return moving if update is None else moving * update
 
 
-def edges_of(moving):
+def edges_of(moving: Flags) -> NDArray[np.uint32]:
     """Return uint32[2 R]: the runs of coordinates where uint8[P] `moving` is not 0.
 
     One run of all where they are many: short ones cost more than they leave out.

@@ -1,10 +1,13 @@
 """Taps on the layers of a module: where rows leave the backward pass, and activations are read."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from fedmpi.arrays import Bools, Reals
 from fedmpi.learn.constants import is_replaced
 from fedmpi.learn.kinds import kind_of, row_axis, tensors_in
 from fedmpi.learn.skeleton import Rows, SkeletonConv, SkeletonLinear
@@ -18,34 +21,35 @@ class Tap:
     same meaning and saves nothing.
     """
 
-    def __init__(self, part):
+    def __init__(self, part: Any) -> None:
         self.part = part
         self.kind = kind_of(part)
-        self.sums = None  # float64[rows], where the activations of the next pass are added
-        self.pulls = None  # float64[rows], where z dL/dz of the next pass is added, z the output
-        self._rows = None
+        # float64[rows], where activations, and z dL/dz, z the output, of the next pass are added.
+        self.sums: Reals | None = None
+        self.pulls: Reals | None = None
+        self._rows: Rows | None = None
         self._sliced = _forward_of(part)
         if self._sliced:
             part.forward = self._forward
         # A hook, so that what is measured is what the layer gives after the hooks that it had.
         part.register_forward_hook(self._measure if self._sliced else self._masked)
 
-    def keep(self, rows):
+    def keep(self, rows: Bools | None) -> None:
         """Keep only `rows` (bool[rows], None for all) in the backward passes to come."""
         self._rows = None if rows is None else Rows(rows)
 
-    def _active(self):
-        if self._rows is None or not torch.is_grad_enabled():
-            return False
-        return any(p.requires_grad for p in self.part.parameters(recurse=False))
+    def _active(self) -> bool:
+        own = self.part.parameters(recurse=False)
+        return torch.is_grad_enabled() and any(p.requires_grad for p in own)
 
-    def _forward(self, x):
+    def _forward(self, x: Tensor) -> Tensor:
         """The forward pass of a layer whose rows can be sliced."""
-        if self._active():
+        if self._sliced is not None and self._rows is not None and self._active():
             return self._sliced(self.part, x, self._rows)
-        return type(self.part).forward(self.part, x)
+        output: Tensor = type(self.part).forward(self.part, x)
+        return output
 
-    def _masked(self, part, inputs, output):
+    def _masked(self, part: Any, inputs: Any, output: Any) -> None:
         """Forward hook of the other layers."""
         self._measure(part, inputs, output)
         # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
@@ -56,7 +60,7 @@ class Tap:
             if values.requires_grad:
                 values.register_hook(lambda gradient: self._rows.masked(gradient, axis))
 
-    def _measure(self, part, inputs, output):
+    def _measure(self, part: Any, inputs: Any, output: Any) -> None:
         """Forward hook: add |output| by row, over batch and space, to the sums; watch its pulls."""
         if self.pulls is not None and output.requires_grad:
             output.register_hook(partial(self._pull, output.detach().clone(), self.pulls))
@@ -66,7 +70,7 @@ class Tap:
         over = [other for other in range(output.dim()) if other != axis]
         self.sums += output.detach().abs().sum(over, dtype=torch.float64).numpy()
 
-    def _pull(self, output, pulls, gradient):
+    def _pull(self, output: Tensor, pulls: Reals, gradient: Tensor) -> None:
         """Add output * gradient of each row that is kept, over batch and space, in place."""
         axis = row_axis(self.part) % output.dim()
         if self._rows is not None:
@@ -75,7 +79,7 @@ class Tap:
         pulls += (output * gradient).sum(over, dtype=torch.float64).numpy()
 
 
-def _forward_of(part):
+def _forward_of(part: Any) -> Callable[[Any, Tensor, Rows], Tensor] | None:
     """Return the function (part, x, rows) with a sliced backward pass, or None if there is none."""
     if is_replaced(part) or _has_hooks(part):
         return None  # what its owner put there is part of the model
@@ -88,14 +92,16 @@ def _forward_of(part):
     return None
 
 
-def _has_hooks(part):
+def _has_hooks(part: nn.Module) -> bool:
     return any(p._backward_hooks for p in part.parameters(recurse=False))
 
 
-def _conv(part, x, rows):
+def _conv(part: nn.Conv2d, x: Tensor, rows: Rows) -> Tensor:
     geometry = (part.stride, part.padding, part.dilation)
-    return SkeletonConv.apply(x, part.weight, part.bias, rows, geometry)
+    output: Tensor = SkeletonConv.apply(x, part.weight, part.bias, rows, geometry)
+    return output
 
 
-def _linear(part, x, rows):
-    return SkeletonLinear.apply(x, part.weight, part.bias, rows)
+def _linear(part: nn.Linear, x: Tensor, rows: Rows) -> Tensor:
+    output: Tensor = SkeletonLinear.apply(x, part.weight, part.bias, rows)
+    return output

@@ -1,13 +1,16 @@
 """Gradients and outputs of any torch module, by way of flat vectors."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import nn
 
+from fedmpi.arrays import AnyArray, Bools, Integers, Reals
 from fedmpi.layout import Layout
 from fedmpi.learn.constants import Constants, Training
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.gradients import Gradients, checked_rows
 from fedmpi.learn.kinds import BATCH_NORMS
 from fedmpi.learn.layout_of import bind, flat_weights, layer_modules
@@ -15,7 +18,7 @@ from fedmpi.learn.loss_functions import of_labels
 from fedmpi.learn.losses import loss_of
 from fedmpi.learn.relevance import at_output, no_columns
 from fedmpi.learn.taps import Tap
-from fedmpi.plan import FULL
+from fedmpi.plan import FULL, Backward
 
 
 class TorchGradients(Gradients):
@@ -49,7 +52,10 @@ class TorchGradients(Gradients):
         self._taps = [Tap(parts[0]) for parts in layer_modules(module, layout)]
         self._prepare(FULL)
 
-    def _differentiate(self, x, y, backward, activations, error):
+    def _differentiate(
+        self, x: AnyArray, y: Integers, backward: Backward, activations: list[Reals] | None,
+        error: str,
+    ) -> float:
         if backward != self._backward:
             self._prepare(backward)
         for layer, tap in enumerate(self._taps):
@@ -63,13 +69,13 @@ class TorchGradients(Gradients):
             self._fill(loss)
         self._take_statistics()
         self._flat[self._still] = still
-        return loss.item()
+        return float(loss.item())
 
-    def begin(self, draws):
+    def begin(self, draws: Draws | None) -> None:
         super().begin(draws)
         self._constants.restore()
 
-    def _take_statistics(self):
+    def _take_statistics(self) -> None:
         """Bring statistics that a module has replaced by new tensors into the flat vector."""
         for part, name, view in self._kept:
             found = getattr(part, name)
@@ -77,30 +83,33 @@ class TorchGradients(Gradients):
                 view.copy_(found.detach())
                 setattr(part, name, view)
 
-    def _evaluate(self, x):
+    def _evaluate(self, x: AnyArray) -> AnyArray:
         for tap in self._taps:
             tap.sums = tap.pulls = None
         self._constants.restore()
         if self.module.training:
             self.module.eval()
         with torch.no_grad():
-            return self.module(_copy(x)).numpy()
+            found: AnyArray = self.module(_copy(x)).numpy()
+        return found
 
-    def _fill(self, loss):
+    def _fill(self, loss: torch.Tensor) -> None:
         """Fill the flat gradient."""
         for view in self._untouched:
             view.zero_()
         if self._parameters:
-            found = torch.autograd.grad(loss, self._parameters, allow_unused=True)
-            found = [torch.zeros(()) if one is None else one for one in found]
+            slopes = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+            found = [torch.zeros(()) if one is None else one for one in slopes]
             torch._foreach_copy_(self._views, found)
         self._flat_grad[self._silent] = 0.0
 
-    def _prepare(self, backward):
+    def _prepare(self, backward: Backward) -> None:
         """Take up another Backward: flags of the parameters, rows of the taps, index lists."""
         layout = self.layout
         rows = checked_rows(layout, backward)
-        self._parameters, self._views, self._untouched = [], [], []
+        self._parameters: list[nn.Parameter] = []
+        self._views: list[torch.Tensor] = []
+        self._untouched: list[torch.Tensor] = []
         for tensor in layout.tensors:
             view = self._flat_grad[tensor.block].view(tensor.shape)
             if not tensor.trained:
@@ -119,7 +128,9 @@ class TorchGradients(Gradients):
         self._backward = backward
 
 
-def _kept_by_hand(module, layout):
+def _kept_by_hand(
+    module: nn.Module, layout: Layout
+) -> list[tuple[nn.Module, str, torch.Tensor]]:
     """Return (module, name, view) of the statistics of modules that are not torch's own norms."""
     found = []
     for tensor in (tensor for tensor in layout.tensors if not tensor.trained):
@@ -130,15 +141,17 @@ def _kept_by_hand(module, layout):
     return found
 
 
-def _shared(module):
+def _shared(module: nn.Module) -> set[str]:
     """Return the names of the parameters that are used by more than one name."""
-    names = {}
+    names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     return {name for alike in names.values() if len(alike) > 1 for name in alike}
 
 
-def _unmoved(layout, rows, lowest, shared):
+def _unmoved(
+    layout: Layout, rows: Sequence[Bools | None], lowest: int, shared: set[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return two int64 lists of coordinates: statistics that stay, and gradients set to zero."""
     still, silent = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for tensor in layout.tensors:
@@ -158,6 +171,6 @@ def _unmoved(layout, rows, lowest, shared):
     return torch.from_numpy(np.concatenate(still)), torch.from_numpy(np.concatenate(silent))
 
 
-def _copy(array):
+def _copy(array: AnyArray) -> torch.Tensor:
     """A torch copy of an array, aligned as torch aligns."""
     return torch.tensor(array)

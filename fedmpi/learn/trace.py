@@ -1,6 +1,6 @@
 """One forward pass of a module, watched: which modules it calls, and what it multiplies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+from torch.utils.hooks import RemovableHandle
 
 from fedmpi.learn.kinds import multiplied, tensors_in
 
@@ -100,16 +101,16 @@ class Trace(TorchDispatchMode):
         """Return False: to tell torch.compile to skip this costs a second of imports."""
         return False
 
-    def _hooks(self, part):
+    def _hooks(self, part: nn.Module) -> Iterator[RemovableHandle]:
         yield part.register_forward_pre_hook(self._enter, with_kwargs=True)
         yield part.register_forward_hook(self._leave, with_kwargs=True)
 
-    def _enter(self, part, inputs, named):
+    def _enter(self, part: nn.Module, inputs: Any, named: Any) -> None:
         fed = any(values.requires_grad for values in tensors_in((*inputs, *named.values())))
         self._open.append(Call(part, fed, part in self._order))
         self._order.setdefault(part)
 
-    def _leave(self, part, inputs, named, output):
+    def _leave(self, part: nn.Module, inputs: Any, named: Any, output: Any) -> None:
         call = self._open.pop()
         call.weights = multiplied(part, inputs, named, output)
         if call.weights:  # the rule knows which of them are frozen
@@ -145,7 +146,7 @@ class Trace(TorchDispatchMode):
             call.fixed += macs
 
 
-def _hides(func):
+def _hides(func: Any) -> bool:
     """Return whether an operation may multiply without being counted."""
     name = func._overloadpacket.__name__
     foreign = func.namespace not in ("aten", "prim", "prims")

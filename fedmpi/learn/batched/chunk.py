@@ -186,9 +186,12 @@ class Chunk:
     def _probe(self, slot: int, course: ChunkClient, look: str, found: dict[str, Any]) -> None:
         """Measure the mean gradient, or the curvature along it, over the batches to probe."""
         along = found["gradient"] if look == "curvature" and course.samples else None
-        total, samples = None, 0
+        total, samples, held = None, 0, self._held[slot]
+        if held is None:
+            return
         for index in self._data.probe_places(course.job):
-            values = self._moves.probe(slot, *self._held[slot].take(self._sent(index)), along)
+            x, y = held.take(self._sent(index))
+            values = self._moves.probe(slot, x, y, along)
             total = values * len(index) if total is None else total + values * len(index)
             samples += len(index)
         if total is not None:

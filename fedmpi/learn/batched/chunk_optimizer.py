@@ -35,8 +35,8 @@ class ChunkOptimizer:
     def move(self, weights: Tensor, grad: Tensor, moving: Tensor | None) -> None:
         """Take a step of all clients, in place, where bool[K, size] `moving`; None: everywhere."""
         self._count += 1
-        if self._local.optimizer == "adam":
-            change = self._adam(grad, moving)
+        if self._first is not None and self._second is not None:
+            change = self._adam(self._first, self._second, grad, moving)
         elif self._first is None:
             change = grad
         else:
@@ -47,14 +47,18 @@ class ChunkOptimizer:
             moved = weights.addcmul(change, self._rate)
             torch.where(moving, moved, weights, out=weights)
 
-    def _adam(self, grad: Tensor, moving: Tensor | None) -> Tensor:
-        first = self._blend(self._first, grad, 0.9, 0.1, moving)
-        second = self._blend(self._second, grad * grad, 0.999, 0.001, moving)
+    def _adam(
+        self, first: Tensor, second: Tensor, grad: Tensor, moving: Tensor | None
+    ) -> Tensor:
+        first = self._blend(first, grad, 0.9, 0.1, moving)
+        second = self._blend(second, grad * grad, 0.999, 0.001, moving)
         mean = first / (1 - 0.9**self._count).float()
         spread = second / (1 - 0.999**self._count).float()
         return mean / (spread.sqrt() + 1e-8)
 
-    def _blend(self, moment, values, keep, share, moving):
+    def _blend(
+        self, moment: Tensor, values: Tensor, keep: float, share: float, moving: Tensor | None
+    ) -> Tensor:
         """Return keep * moment + share * values, and let `moment` become it where `moving`."""
         if moving is None:
             return moment.mul_(keep).add_(values, alpha=share)

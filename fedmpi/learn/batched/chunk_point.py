@@ -57,7 +57,7 @@ class ChunkPoint:
             Coordinates of the network, P'.
         """
         slope = None
-        if self._fixed is not None:
+        if self._fixed is not None and moving is not None:
             chance, numbers = weights.double().sigmoid(), torch.zeros(weights.shape)
             for slot, own in enumerate(draws):
                 if own is not None:

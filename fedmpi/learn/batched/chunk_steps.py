@@ -55,11 +55,13 @@ class ChunkSteps:
         self._optimizer = ChunkOptimizer(local, width, self._many.size, device)
         self.loss = torch.zeros(width, dtype=torch.float64, device=device)
 
-        def vectors(wanted: bool = True, dtype: torch.dtype = torch.float32) -> Tensor | None:
-            shape = width, self._many.size
-            return torch.zeros(shape, dtype=dtype, device=device) if wanted else None
+        def vector(dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(width, self._many.size, dtype=dtype, device=device)
 
-        self.weights, self._grad = vectors(), vectors()
+        def vectors(wanted: bool, dtype: torch.dtype = torch.float32) -> Tensor | None:
+            return vector(dtype) if wanted else None
+
+        self.weights, self._grad = vector(), vector()
         self._start = vectors("proximal" in names or "signs" in names)
         self._control = vectors("control" in names)
         self._mask, self._moving = vectors("mask" in names), vectors(kind.held, torch.bool)
@@ -133,8 +135,8 @@ class ChunkSteps:
         count = torch.tensor(batches.count, dtype=torch.float64).to(grad.device)
         self.loss += found.loss.double() * count
         self.sums.see(point, grad, count, found)
-        if "readjust" in names:
-            self._readjust(steps)
+        if "readjust" in names and self._mask is not None and self._moving is not None:
+            self._readjust(steps, self._mask, self._moving)
         if slope is not None:
             grad *= slope
         if "penalty" in names:
@@ -145,7 +147,7 @@ class ChunkSteps:
             length = grad.double().square().sum(1, keepdim=True).sqrt() + 1e-6
             grad *= (self._numbers[3] / length).clamp(max=1).float()
         moving = self._moving
-        if "salient" in names:
+        if moving is not None and "salient" in names:
             moving = moving & self._salient(point, grad, wide)
         self.sums.moved(moving)
         if self._local.weight_decay:
@@ -176,7 +178,8 @@ class ChunkSteps:
             along[:, tensor.block] = 0
         step = 0.01 * here[0, :size].norm() / along.norm().clamp(min=1e-30)
         up, down = (self._looked(slot, here + side * step * along, x, y)[1] for side in (1, -1))
-        return ((up - down) / (2 * step))[0, :size]
+        found: Tensor = ((up - down) / (2 * step))[0, :size]
+        return found
 
     def changeable(self, plan: Plan) -> Integers | None:
         """Return int64[n], the coordinates that a client's steps may change; None for all."""
@@ -246,18 +249,18 @@ class ChunkSteps:
                 new = torch.where(self._shut[:, block], point[:, block], new)
             self.weights[:, block] = new
 
-    def _readjust(self, steps: dict[int, int]) -> None:
+    def _readjust(self, steps: dict[int, int], mask: Tensor, moving: Tensor) -> None:
         """readjust: the masks of clients whose step it is, one after another."""
         size = self.layout.size
         for slot in (s for s, step in steps.items() if step in dict(self._plans[s].readjust)):
-            plan, rows = self._plans[slot], (self._mask, self.weights, self._start, self._grad)
-            old, *values = (None if v is None else v[slot, :size].cpu().numpy() for v in rows)
-            old = old.astype(np.uint8)
-            new = moved_mask(self._network, plan, steps[slot], old, *values)
-            free = self._moving[slot, :size].cpu().numpy()
-            self._put(self._moving, slot, (free | (new > old)) & (new >= old))
+            told = mask, self.weights, self._grad, moving
+            old, here, grad, free = (values[slot, :size].cpu().numpy() for values in told)
+            start = None if self._start is None else self._start[slot, :size].cpu().numpy()
+            old, plan = old.astype(np.uint8), self._plans[slot]
+            new = moved_mask(self._network, plan, steps[slot], old, here, start, grad)
+            self._put(moving, slot, (free | (new > old)) & (new >= old))
             self.weights[slot, :size] *= torch.tensor(new == old).to(self.weights.device)
-            self._put(self._mask, slot, new)
+            self._put(mask, slot, new)
             self.sums.keep("mask", slot, new)
 
     def _penalise(self, point: Tensor) -> None:

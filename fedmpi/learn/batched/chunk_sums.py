@@ -58,7 +58,7 @@ class ChunkSums:
 
     def moved(self, moving: Tensor | None) -> None:
         """Take in bool[K, size]: what one step may have moved."""
-        if "moved" in self._vectors:
+        if moving is not None and "moved" in self._vectors:
             self._vectors["moved"] |= moving
 
     def columns(self, slot: int, point: Tensor, grad: Tensor, count: int) -> None:

@@ -2,6 +2,7 @@
 
 import weakref
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -32,16 +33,18 @@ class Peak(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.most = 0
-        self._known: weakref.WeakSet = weakref.WeakSet()
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         found = function(*args, **(kwargs or {}))
         for one in tree_leaves(found):
             if isinstance(one, torch.Tensor):
                 self._take(one.untyped_storage())
         return found
 
-    def _take(self, storage):
+    def _take(self, storage: torch.UntypedStorage) -> None:
         if storage in self._known:
             return
         self._known.add(storage)
@@ -50,7 +53,7 @@ class Peak(TorchDispatchMode):
         self.most = max(self.most, self.now)
         weakref.finalize(storage, self._give, size)
 
-    def _give(self, size):
+    def _give(self, size: int) -> None:
         self.now -= size
 
 
@@ -115,11 +118,12 @@ def _peak(many: StackedModel, x: torch.Tensor, batch_size: int, count: int, loss
         y, valid = torch.stack([targets] * count), torch.ones(size, dtype=torch.bool)
         batches = Batches(batch, y, valid, [batch_size] * count)
         many.gradient(weights, batches, [], into, PassRequest(loss), draws)
-    return peak.most
+    most: int = peak.most
+    return most
 
 
 def device_bytes(device: str) -> int | None:
     """Return the bytes of memory of a GPU; None for a processor."""
     if device == "cpu":
         return None
-    return torch.cuda.get_device_properties(device).total_memory
+    return int(torch.cuda.get_device_properties(device).total_memory)

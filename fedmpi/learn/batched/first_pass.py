@@ -108,7 +108,7 @@ def _constants(many: StackedModel) -> dict[str, Tensor]:
 
 def _first(many: StackedModel) -> Tensor:
     """The first weights float32[P] of the module, on the device."""
-    state = dict(many.plain.named_parameters(remove_duplicate=False))
+    state: dict[str, Tensor] = dict(many.plain.named_parameters(remove_duplicate=False))
     state |= dict(many.plain.named_buffers(remove_duplicate=False))
     return torch.cat([state[name].detach().reshape(-1) for name in many.layout.names])
 

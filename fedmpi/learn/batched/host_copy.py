@@ -20,7 +20,8 @@ class HostCopy:
             for name, values in tensors.items()
         }
         self._event = None
-        if any(_first(values).is_cuda for values in tensors.values() if _first(values) is not None):
+        firsts = map(_first, tensors.values())
+        if any(first.is_cuda for first in firsts if first is not None):
             self._event = torch.cuda.Event()
             self._event.record()
 
@@ -34,10 +35,9 @@ class HostCopy:
         }
 
 
-def _first(values):
-    if isinstance(values, list):
-        return values[0] if values else None
-    return values
+def _first(values: Any) -> Tensor | None:
+    found: Tensor | None = next(iter(values), None) if isinstance(values, list) else values
+    return found
 
 
 def _sent(values: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What the clients of one chunk have in common: the same operations, whatever their numbers are."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from fedmpi.learn.batched.one_pass import PassRequest
 from fedmpi.plan import Plan, Submodel
@@ -45,7 +46,8 @@ def kind_of(plan: Plan) -> PlanKind:
     held = plan.update is not None or not back.whole or any(name in names for name in _ALWAYS)
     return PlanKind(
         submodel=plan.submodel,
-        asked=PassRequest(plan.error, back.lowest, by_rows, *asks),
+        # What is minimised was settled by Plan.minimising.
+        asked=PassRequest(cast(str, plan.error), back.lowest, by_rows, *asks),
         mechanisms=names,
         held=held,
         statistics=plan.statistics,

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ from fedmpi.learn.draws import Draws
 from fedmpi.learn.losses import loss_of
 from fedmpi.learn.relevance import at_output, no_columns
 
+_Left: TypeAlias = tuple[Tensor, dict[str, Tensor], dict[int, Tensor]]
+"""Beside the loss: the loss again, running statistics and activations after the pass."""
+_Loss: TypeAlias = Callable[..., tuple[Tensor, _Left]]
+_Key = TypeVar("_Key", str, int)
 ALIGNED = 16  # float32 in 64 bytes: each client's weights begin at such a boundary
 QUAD = 4  # float32 in 16 bytes
 STACKED = frozenset(("conv", "linear", "norm", "embedding", "other"))
@@ -109,7 +113,8 @@ class StackedModel:
         """
         state = {t.name: _place(weights, t) for t in self.layout.tensors}
         with torch.no_grad():
-            return functional_call(self.plain, state, (x.clone(),)).float()
+            found: Tensor = functional_call(self.plain, state, (x.clone(),)).float()
+        return found
 
     def gradient(
         self,
@@ -169,7 +174,10 @@ class StackedModel:
             statistics = [t.name for t in held if not t.trained]
             measured, last = self._gates(asked, 0), len(free)
 
-            def loss(moving, still, x, y, valid, rows):
+            def loss(
+                moving: Sequence[Tensor], still: Sequence[Tensor], x: Tensor, y: Tensor,
+                valid: Tensor | None, rows: list[Tensor],
+            ) -> tuple[Tensor, _Left]:
                 gates = dict(zip(measured, moving[last:], strict=True))
                 self._call.begin(valid, rows if asked.by_rows else None, asked.activations, gates)
                 state = dict(zip(names, (*moving[:last], *still), strict=True))
@@ -186,13 +194,16 @@ class StackedModel:
 
         return of
 
-    def _autocast(self):
+    def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
 
 
-def _stacked(loss, moving, still, batches, rows, targets):
+def _stacked(
+    loss: _Loss, moving: list[Tensor], still: list[Tensor], batches: Batches, rows: list[Tensor],
+    targets: list[Tensor],
+) -> PassResult:
     """All clients at once."""
     both = grad_and_value(lambda *values: loss(*values), has_aux=True)
     with sdpa_kernel(SDPBackend.MATH):  # the other forms of attention know one client only
@@ -203,10 +214,14 @@ def _stacked(loss, moving, still, batches, rows, targets):
     return PassResult(value, after, activations)
 
 
-def _one_by_one(loss, moving, still, batches, rows, targets, random):
+def _one_by_one(
+    loss: _Loss, moving: list[Tensor], still: list[Tensor], batches: Batches, rows: list[Tensor],
+    targets: list[Tensor], random: Callable[[int], AbstractContextManager[None]],
+) -> PassResult:
     """One client after another, and none where a slot is empty."""
     values = batches.x.new_zeros(len(batches.count), dtype=torch.float32)
-    after, activations = {}, {}
+    after: dict[str, Tensor] = {}
+    activations: dict[int, Tensor] = {}
     for k, count in enumerate(batches.count):
         if not count:
             continue
@@ -216,14 +231,19 @@ def _one_by_one(loss, moving, still, batches, rows, targets, random):
                 free, [part[k] for part in still], batches.x[k, :count], batches.y[k, :count], None,
                 [part[k] for part in rows],
             )  # fmt: skip
-            found = torch.autograd.grad(value, free, allow_unused=True)
-        found = [torch.zeros_like(a) if g is None else g for a, g in zip(free, found, strict=True)]
+            slopes = torch.autograd.grad(value, free, allow_unused=True)
+        found = [torch.zeros_like(a) if g is None else g for a, g in zip(free, slopes, strict=True)]
         torch._foreach_copy_([part[k] for part in targets], found)
         values[k] = value.detach()
-        for all_of, ones in ((after, new), (activations, sums)):
-            for key, one in ones.items():
-                all_of.setdefault(key, one.new_zeros(len(values), *one.shape))[k] = one
+        _put(after, k, new, len(values))
+        _put(activations, k, sums, len(values))
     return PassResult(values, after, activations)
+
+
+def _put(into: dict[_Key, Tensor], slot: int, ones: dict[_Key, Tensor], width: int) -> None:
+    """Put what one client left, by name or layer, into its row of what all leave, [width, ...]."""
+    for key, one in ones.items():
+        into.setdefault(key, one.new_zeros(width, *one.shape))[slot] = one
 
 
 def mean_of(
@@ -236,10 +256,10 @@ def mean_of(
     return torch.where(valid, each, 0.0).sum() / valid.sum().clamp(min=1)
 
 
-def _places(values, tensor):
+def _places(values: Tensor, tensor: Place) -> Tensor:
     """A view float32[K, *shape] of one tensor in float32[K, size]."""
     return values[:, tensor.block].view(-1, *tensor.shape)
 
 
-def _place(values, tensor):
+def _place(values: Tensor, tensor: Place) -> Tensor:
     return values[tensor.block].view(tensor.shape)

@@ -1,7 +1,8 @@
 """The layers of a module that trains for many clients: batches filled up, rows dropped, sums."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,13 +55,13 @@ def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
         if is_frozen_norm(part):
             part.eval()
         elif isinstance(part, BATCH_NORMS):
-            part.forward = partial(_normalised, part, f"{name}." if name else "", call)
+            vars(part)["forward"] = partial(_normalised, part, f"{name}." if name else "", call)
     for number, parts in enumerate(layer_modules(module, layout)):
         parts[0].register_forward_hook(_hook(call, number))
 
 
-def _hook(call, number):
-    def hook(part, inputs, output):
+def _hook(call: ForwardPass, number: int) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(part: nn.Module, inputs: Any, output: Any) -> Any:
         raw = output if isinstance(output, Tensor) else output[0]
         kind = kind_of(part)
         if call.measures and kind in ("conv", "linear", "norm", "adapter"):
@@ -79,7 +80,7 @@ def _hook(call, number):
     return hook
 
 
-def _summed(values, axis, valid):
+def _summed(values: Tensor, axis: int, valid: Tensor | None) -> Tensor:
     """float64[rows]: the sum over valid samples and space."""
     values = values.double()
     if valid is not None:
@@ -88,15 +89,16 @@ def _summed(values, axis, valid):
     return values.sum([other for other in range(values.dim()) if other != axis])
 
 
-def _normalised(part, prefix, call, x):
+def _normalised(part: Any, prefix: str, call: ForwardPass, x: Tensor) -> Tensor:
     """BatchNorm of the valid samples; what it learns of them is left in `call.after`."""
     running, valid = (part.running_mean, part.running_var), call.valid
     if valid is None and x.numel() == x.shape[1]:
         valid = torch.ones(1, dtype=torch.bool, device=x.device)  # torch refuses one value
     if valid is None:
         new = [None if one is None else one.clone() for one in running]
+        mean, var = new
         result = functional.batch_norm(
-            x, *new, part.weight, part.bias, True, part.momentum, part.eps
+            x, mean, var, part.weight, part.bias, True, part.momentum, part.eps
         )
     else:
         mean, var, count = _moments(x.float(), valid)
@@ -117,7 +119,7 @@ def _normalised(part, prefix, call, x):
     return result
 
 
-def _moments(x, valid):
+def _moments(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance float32[C] of the valid samples, and how many numbers they are of."""
     over = [0, *range(2, x.dim())]
     here = _over(valid, x)
@@ -129,6 +131,6 @@ def _moments(x, valid):
     return mean, apart.square().sum(over) / count, count
 
 
-def _over(valid, values):
+def _over(valid: Tensor, values: Tensor) -> Tensor:
     """`valid` bool[B] in a shape that spreads over values [B, ...]."""
     return valid.view(-1, *[1] * (values.dim() - 1))
