@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from fedmpi.arrays import Integers, Octets
 from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data.dataset import Dataset
+from fedmpi.learn.data.own_files import FAULTS
 
 CLASSES = 62
 COUNTS = {"train": 671_585, "test": 77_483}  # of TFF
@@ -66,33 +67,47 @@ def verify(root: Path, name: str = "femnist") -> list[str]:
 def _leaf(root: Path, part: str) -> _Part:
     """Return x, y and the writer's name of each sample, of all of LEAF's files of a part."""
     folder = root / "femnist" / "leaf" / part
-    xs, ys, names = [], [], []
+    found = []
     for path in _there(sorted(folder.glob("*.json")), folder / "*.json"):
         try:
             users = json.loads(path.read_text())["user_data"]
-            for name, held in users.items():
-                xs.append(_images(path, held["x"]))
-                ys.append(np.array(held["y"], np.int64))
-                names += [name] * len(ys[-1])
-        except (ValueError, KeyError, TypeError) as error:
+            found += [_of_writer(path, n, held["x"], held["y"]) for n, held in users.items()]
+        except FAULTS as error:
             raise DataError(f"{path}: is not as LEAF writes it ({error!r})") from None
-    return np.concatenate(xs), np.concatenate(ys), names
+    return _joined(folder, found)
 
 
 def _tff(root: Path, part: str) -> _Part:
     """Return the same of TFF's file of a part."""
     path = root / "femnist" / "tff" / f"fed_emnist_{part}.h5"
     _there([path] if path.is_file() else [], path)
-    xs, ys, names = [], [], []
+    found = []
     try:
         with h5py.File(path) as file:
             for name, held in file["examples"].items():
-                xs.append(_images(path, held["pixels"][:]))
-                ys.append(held["label"][:].astype(np.int64))
-                names += [name] * len(ys[-1])
-    except (OSError, KeyError, AttributeError) as error:
+                found.append(_of_writer(path, name, held["pixels"][:], held["label"][:]))
+    except FAULTS as error:
         raise DataError(f"{path}: is not as TFF publishes it ({error!r})") from None
-    return np.concatenate(xs), np.concatenate(ys), names
+    return _joined(path, found)
+
+
+def _of_writer(path: Path, name: str, pixels: ArrayLike, labels: ArrayLike) -> _Part:
+    """Return x, y and the names of one writer's samples; DataError unless each has a label."""
+    x, y = _images(path, pixels), np.asarray(labels)
+    if y.shape != (len(x),) or (y.size and y.dtype.kind not in "iu"):
+        raise DataError(
+            f"{path}: writer {name!r} has {len(x)} images, and labels {y.dtype}{list(y.shape)}; "
+            "each image needs one whole number"
+        )
+    return x, y.astype(np.int64), [name] * len(y)
+
+
+def _joined(place: Path, found: Sequence[_Part]) -> _Part:
+    """Return the samples of all writers, one after another."""
+    if not found:
+        raise DataError(f"{place}: holds no writers")
+    xs, ys, names = zip(*found, strict=True)
+    return np.concatenate(xs), np.concatenate(ys), [name for of in names for name in of]
 
 
 def _images(path: Path, pixels: ArrayLike) -> Octets:

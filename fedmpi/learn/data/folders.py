@@ -28,8 +28,14 @@ def cinic10(
 ) -> Dataset:
     """Return CINIC-10 from `root`/cinic-10; option valid: train on the validation part too."""
     folder, parts = Path(root or ".", "cinic-10"), ["train", "valid"][: 1 + options["valid"]]
-    x, y = (np.concatenate(of) for of in zip(*(read(folder / part) for part in parts), strict=True))
-    return Dataset.of("cinic10", "image", (x, y), read(folder / "test"), classes=10)
+    names = _classes(folder / "train")
+    for part in (folder / part for part in (*parts, "test")):
+        if _classes(part) != names:
+            raise DataError(f"{part}: has the classes {', '.join(_classes(part)) or 'none'}, and "
+                            f"train has {', '.join(names)}; unpack CINIC-10.tar.gz there again")
+    halves = (read(folder / part, names) for part in parts)
+    x, y = (np.concatenate(of) for of in zip(*halves, strict=True))
+    return Dataset.of("cinic10", "image", (x, y), read(folder / "test", names), classes=10)
 
 
 def image_folder(

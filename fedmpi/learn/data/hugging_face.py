@@ -17,6 +17,7 @@ from fedmpi.arrays import Integers, Octets
 from fedmpi.errors import DataError
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.folders import decoded, stacked
+from fedmpi.learn.data.own_files import FAULTS
 
 
 def hugging_face(
@@ -38,7 +39,7 @@ def _part(
     state, info = (_json(folder / name) for name in ("state.json", "dataset_info.json"))
     try:
         streams = [folder / Path(file["filename"]).name for file in state["_data_files"]]
-        names = info["features"][options["label"]].get("names") or []
+        names = len(info["features"][options["label"]].get("names") or ())
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder}: its JSON lacks {error}; did save_to_disk write it?") from None
     images, labels = [], []
@@ -48,7 +49,7 @@ def _part(
             if column not in table.column_names:
                 found = ", ".join(table.column_names)
                 raise DataError(f"{path}: no column {column!r}, only {found}")
-        labels.append(np.asarray(table[options["label"]], np.int64))
+        labels.append(_whole(path, options["label"], table))
         for row, cell in enumerate(table[options["image"]].to_pylist()):
             content = (cell or {}).get("bytes") if isinstance(cell, dict) else None
             if content is None:
@@ -58,7 +59,18 @@ def _part(
     if not images:
         raise DataError(f"{folder}: no samples")
     names_of = [f"{folder} row {row}" for row in range(len(images))]
-    return stacked(images, names_of), np.concatenate(labels), len(names)
+    return stacked(images, names_of), np.concatenate(labels), names
+
+
+def _whole(path: Path, column: str, table: Any) -> Integers:
+    """Return int64[n]: a column of whole numbers, none of them missing."""
+    found = np.asarray(table[column])
+    if found.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: column {column!r} is of type {table[column].type}, or lacks values; labels "
+            "must be whole numbers, one in each row"
+        )
+    return found.astype(np.int64)
 
 
 def _table(path: Path) -> Any:  # pyarrow has no types
@@ -68,8 +80,10 @@ def _table(path: Path) -> Any:  # pyarrow has no types
         raise DataError(f"{path}: needs pyarrow: pip install 'fedmpi[hugging-face]'") from None
     try:
         with pyarrow.memory_map(str(path)) as source:
-            return pyarrow.ipc.open_stream(source).read_all()
-    except (OSError, pyarrow.ArrowInvalid) as error:
+            found = pyarrow.ipc.open_stream(source).read_all()
+            found.validate(full=True)
+            return found
+    except FAULTS as error:  # of which those of pyarrow are subclasses
         raise DataError(f"{path}: is not an Arrow stream ({error})") from None
 
 

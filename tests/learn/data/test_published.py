@@ -126,6 +126,23 @@ def test_femnist_is_read_as_leaf_and_as_tff_publish_it(tmp_path):
         fetch.verify("femnist", tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize(("users", "fault"), [
+    ({}, "holds no writers"),
+    ([1], "is not as LEAF writes it"),
+    # As many images as labels in all, but not those of each writer.
+    ({"a": (3, [1, 2]), "b": (2, [1, 2, 3])}, r"writer 'a' has 3 images, and labels int64\[2\]"),
+    ({"a": (1, [2**70])}, r"writer 'a' has 1 images, and labels object\[1\]"),
+    ({"a": (1, [1.7])}, r"writer 'a' has 1 images, and labels float64\[1\]"),
+])  # fmt: skip
+def test_femnist_of_leaf_has_one_whole_number_for_each_image(tmp_path, users, fault):
+    if isinstance(users, dict):
+        users = {name: {"x": [[0.5] * 784] * n, "y": y} for name, (n, y) in users.items()}
+    (tmp_path / "femnist/leaf/train").mkdir(parents=True)
+    (tmp_path / "femnist/leaf/train/all.json").write_text(json.dumps({"user_data": users}))
+    with pytest.raises(DataError, match=fault):
+        femnist.read(tmp_path, "leaf")
+
+
 def png(array):
     image = pytest.importorskip("PIL.Image")
     stream = io.BytesIO()
@@ -154,6 +171,10 @@ def test_folders_of_images_are_any_and_cinic10(tmp_path, monkeypatch):
     path.write_bytes(png(images(1, side=8)[0]))
     with pytest.raises(DataError, match=r"1\.png: has 8x8 pixels, .*0\.png has 32x32"):
         data.load("cinic10", tmp_path)
+    missing = tmp_path / "cinic-10/valid/bird"
+    missing.rename(tmp_path / "bird")
+    with pytest.raises(DataError, match=r"valid: has the classes cat, and train has bird, cat"):
+        data.load("cinic10", tmp_path, {"valid": True})
     path.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1\.png: is not a readable image"):
         folders.read(tmp_path / "cinic-10/test")
@@ -163,7 +184,7 @@ def test_a_folder_of_hugging_face_is_read_without_its_library(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     x, y = images(4, side=9), [1, 0, 2, 2]
 
-    def write(part, at, cells):
+    def write(part, at, cells, y=y):
         folder = tmp_path / "mine" / part
         folder.mkdir(parents=True, exist_ok=True)
         table = pyarrow.table({"image": cells, "label": y[at]})
@@ -186,6 +207,10 @@ def test_a_folder_of_hugging_face_is_read_without_its_library(tmp_path):
     assert found.y_train.tolist() == y[:3] and found.y_test.tolist() == [2] and found.classes == 3
     with pytest.raises(DataError, match="no column 'img', only image, label"):
         data.load("hugging-face", tmp_path, {"folder": "mine", "image": "img"})
+    for wrong in (["a"], [0.5], [None]):
+        write("test", slice(0, 1), [{"bytes": png(x[3]), "path": None}], wrong)
+        with pytest.raises(DataError, match=r"column 'label' is of type .*must be whole numbers"):
+            data.load("hugging-face", tmp_path, {"folder": "mine"})
     write("test", slice(3, 4), [{"bytes": None, "path": "1.png"}])
     with pytest.raises(DataError, match="the image of row 0 is not in the file"):
         data.load("hugging-face", tmp_path, {"folder": "mine"})
