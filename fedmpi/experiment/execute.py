@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 OnRound: TypeAlias = Callable[[RoundRecord, int], None]
 """Called after each round, on rank 0, with what it adds to the result file and run.rounds."""
+NOBODY = ("no client completed a round, so the weights were not trained; fedmpi check --estimate "
+          "shows how many are late or lost")
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,14 @@ def _execute(
         start.stage("training the first round")
         with _told(writer, start.out, comm):
             try:
-                _rounds(simulation, writer, start.out, began, progress, watch)
+                completed = _rounds(simulation, writer, start.out, began, progress, watch)
             except RejectedError as error:
                 keep(simulation, writer, start.out, perf_counter() - began)
                 if writer:
                     writer.fail("rejected", str(error))
                 comm.barrier()
                 raise
-            return _finish(simulation, writer, start.out, perf_counter() - began)
+            return _finish(simulation, writer, start, perf_counter() - began, completed)
 
 
 @contextmanager
@@ -145,17 +147,19 @@ def _told(writer: "Writer | None", out: Path, comm: Comm) -> Iterator[None]:
 def _rounds(
     simulation: Simulation, writer: "Writer | None", out: Path, began: float, progress: OnRound,
     watch: Progress,
-) -> None:
+) -> int:
     """Go round by round until all are done or one of the ranks is asked to stop.
 
-    `began` is when the run would have begun in one go, on the clock of perf_counter.
+    Returns how many clients completed these rounds, -1 if there was no round. `began` is when the
+    run would have begun in one go, on the clock of perf_counter.
     """
     config, comm = simulation.experiment.config.run, simulation.comm
-    budget = CheckpointBudget(config.checkpoint_share)
+    budget, completed = CheckpointBudget(config.checkpoint_share), -1
     while simulation.next_round < config.rounds and not simulation.stopping:
         row = simulation.round()
         if row is None:
             break
+        completed = max(completed, 0) + int(row.columns["clients_completed"])
         over = perf_counter()
         row.columns["wall_time"] = over - began
         if writer:
@@ -171,6 +175,7 @@ def _rounds(
         if due and budget.allows(comm):
             budget.keep(simulation, writer, out, row.columns["wall_time"])
         simulation.recorded = perf_counter() - over
+    return completed
 
 
 def _note(writer: "Writer", row: RoundRecord, watch: Progress) -> None:
@@ -182,13 +187,15 @@ def _note(writer: "Writer", row: RoundRecord, watch: Progress) -> None:
 
 
 def _finish(
-    simulation: Simulation, writer: "Writer | None", out: Path, wall_time: float
+    simulation: Simulation, writer: "Writer | None", start: Start, wall_time: float,
+    completed: int,
 ) -> bool:
     """Keep the last state, close the result file, and say whether all rounds are done."""
+    _warn(writer, "" if completed else NOBODY, start)
     done = simulation.next_round >= simulation.experiment.config.run.rounds
     weights = simulation.state["weights"]
     agree_on_weights(simulation.comm, weights)
-    keep(simulation, writer, out, wall_time)
+    keep(simulation, writer, start.out, wall_time)
     if writer:
         if done:
             model = parameters(simulation.experiment.layout, weights)

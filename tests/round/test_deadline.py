@@ -221,3 +221,14 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
     with reader.open(whole) as run:
         assert set(run.clients.status) == {0, 1, 2}  # completed, late, dropped
         assert "availability" in run.devices and set(run.devices["dropout"]) == {0.2}
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1e-3, 1), (10.0, 0)])
+def test_a_run_in_which_every_client_is_late_says_so(tmp_path, seconds, said):
+    tree = TREE | {"run": {"rounds": 2}, "schedule": deadline(seconds)}
+    heard, out = [], tmp_path / "out.h5"
+    start = Start(out=out, warn=heard.append)
+    execute(resolve.of_tree(tree), Serial(), start, lambda row, rounds: None, NoSignals())
+    with reader.open(out) as run:
+        assert [event["text"] for event in run.events] == heard and len(heard) == said
+        assert (run.rounds.clients_completed.sum() == 0) == bool(said)
