@@ -20,7 +20,7 @@ class Finding:
     value: str
     remedy: str = ""
 
-    def line(self):
+    def line(self) -> str:
         """Return the finding as one line of text."""
         return f"{self.level:<5}  {self.what:<9}  {self.value}" + (
             f"  -> {self.remedy}" if self.remedy else ""

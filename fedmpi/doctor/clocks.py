@@ -1,11 +1,13 @@
 """Do the clocks of the nodes agree?"""
 
+from collections.abc import Sequence
+
 from fedmpi.doctor import NOTE, OK, Finding
 
 MOST = 1.0  # seconds; file times and logs of nodes are compared by people
 
 
-def clocks(hosts, times):
+def clocks(hosts: Sequence[str], times: Sequence[float]) -> Finding:
     """Judge the `times` in seconds that the ranks on `hosts` read at the same moment."""
     spread = max(times) - min(times)
     if spread > MOST:

@@ -1,5 +1,6 @@
 """Do the ranks and threads of a node fit its cores?"""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fedmpi.doctor import OK, WRONG, Finding
@@ -8,7 +9,7 @@ from fedmpi.errors import counted
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def usable(affinity, quotas):
+def usable(affinity: int, quotas: Iterable[float]) -> int:
     """Return the cores that this process may use: of its affinity, and not more than a quota.
 
     `quotas` are numbers of cores that control groups allow, such as 1.5; at least 1 is returned.
@@ -16,12 +17,12 @@ def usable(affinity, quotas):
     return max(1, min([affinity, *(int(quota) for quota in quotas)]))
 
 
-def quotas(root, membership):
+def quotas(root: str | Path, membership: str) -> list[float]:
     """Return the quotas in cores that hold for a process of the control groups `membership`.
 
     `root` is the folder of the control groups, `membership` the text of /proc/self/cgroup.
     """
-    found = []
+    found: list[float | None] = []
     for line in membership.splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers == "":
@@ -32,13 +33,13 @@ def quotas(root, membership):
     return [quota for quota in found if quota]
 
 
-def _up(root, group):
+def _up(root: Path, group: str) -> list[Path]:
     """The folder of a group and those above it: each may set a quota."""
     path = root / group.strip("/")
     return [path, *(above for above in path.parents if above.is_relative_to(root))]
 
 
-def _quota(*files):
+def _quota(*files: Path) -> float | None:
     """The quota over the period in one file or two; None without a quota."""
     try:
         quota, period = " ".join(file.read_text() for file in files).split()
@@ -47,7 +48,7 @@ def _quota(*files):
         return None
 
 
-def ranks_fit(ranks, cores):
+def ranks_fit(ranks: int, cores: int) -> Finding:
     """Judge the number of ranks on a node against the cores that they may use."""
     value = f"{counted(ranks, 'rank')} here on {counted(cores, 'core')}"
     if ranks > cores:
@@ -57,7 +58,7 @@ def ranks_fit(ranks, cores):
     return Finding(OK, "cores", value)
 
 
-def threads_fit(environ, ranks, cores, wanted=1):
+def threads_fit(environ: Mapping[str, str], ranks: int, cores: int, wanted: int = 1) -> Finding:
     """Judge threads times ranks against cores.
 
     `wanted` is run.threads_per_rank, which holds where the environment says nothing.

@@ -1,6 +1,7 @@
 """Has torch the GPU that is asked for?"""
 
 import re
+from collections.abc import Sequence
 
 from fedmpi.doctor import OK, WRONG, Finding
 from fedmpi.errors import counted
@@ -9,7 +10,9 @@ from fedmpi.errors import counted
 DRIVERS = {11: 450, 12: 525, 13: 580}
 
 
-def gpu(wanted, build, count, visible, driver=""):
+def gpu(
+    wanted: str, build: str | None, count: int, visible: str | None, driver: str = ""
+) -> Finding | None:
     """Judge whether torch has the device that run.device asks for; None unless it is "cuda".
 
     `build` is the CUDA version that torch was built for or None, `count` its GPUs here,
@@ -38,7 +41,9 @@ def gpu(wanted, build, count, visible, driver=""):
     return Finding(OK, "gpu", f"{count} of CUDA {build}")
 
 
-def shared(ranks, memories, names, needed):
+def shared(
+    ranks: int, memories: Sequence[int], names: Sequence[str], needed: int
+) -> Finding | None:
     """Judge whether the ranks of a node fit the memory of its GPUs; None where there is none.
 
     `memories` are the bytes and `names` the names of the GPUs that are visible, and `needed` the

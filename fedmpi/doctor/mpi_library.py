@@ -1,11 +1,16 @@
 """Do launcher, library and Slurm belong together?"""
 
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
+from typing import TypeAlias
 
 from fedmpi.comm import launch
 from fedmpi.comm.library import family
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
 from fedmpi.errors import counted
+
+Launchers: TypeAlias = Sequence[tuple[str, str]]
+"""(path, version text) of each mpiexec, that of PATH first."""
 
 # The plug-ins of srun that ranks of each family can be started with, the best first, as patterns.
 PLUGINS = {
@@ -16,7 +21,7 @@ PLUGINS = {
 }
 
 
-def library(name, fault):
+def library(name: str, fault: str) -> Finding:
     """Judge the MPI library that mpi4py finds: its `name`, or the `fault` that hides it."""
     if fault:
         return Finding(WRONG, "library", f"mpi4py finds no MPI library: {fault}",
@@ -24,7 +29,7 @@ def library(name, fault):
     return Finding(OK, "library", name)
 
 
-def launcher(environ, library, launchers):
+def launcher(environ: Mapping[str, str], library: str, launchers: Launchers) -> Finding:
     """Judge the mpiexec on PATH. `launchers` are (path, version text), that of PATH first.
 
     `library` is the name of the MPI library; the others are named as the remedy if they fit.
@@ -45,13 +50,15 @@ def launcher(environ, library, launchers):
                    f"put the mpiexec of {ours} first on PATH, or set MPI4PY_LIBMPI to the other")
 
 
-def _fitting(library, launchers):
+def _fitting(library: str, launchers: Launchers) -> str:
     """The path of the first launcher of the library's MPI, or ""."""
     ours = [path for path, text in launchers if family(text) == family(library)]
     return ours[0] if ours else ""
 
 
-def ranks(environ, size, nodes, library, launchers):
+def ranks(
+    environ: Mapping[str, str], size: int, nodes: int, library: str, launchers: Launchers
+) -> Finding:
     """Judge how the ranks of this very start found each other: `size` of them on `nodes`.
 
     `library` and `launchers` are those of the function launcher.
@@ -71,7 +78,9 @@ def ranks(environ, size, nodes, library, launchers):
     return Finding(OK, "ranks", "alone" if size == 1 else f"{size} on {counted(nodes, 'node')}")
 
 
-def slurm(environ, library, plugins, default=""):
+def slurm(
+    environ: Mapping[str, str], library: str, plugins: Sequence[str] | None, default: str = ""
+) -> Finding | None:
     """Judge whether srun can start ranks of this library; None where there is no Slurm.
 
     `plugins` are the names that `srun --mpi=list` shows, None without srun; `default` is the
@@ -102,7 +111,7 @@ def slurm(environ, library, plugins, default=""):
                    f"srun --mpi={fitting[0]} fedmpi ..., or export SLURM_MPI_TYPE={fitting[0]}")
 
 
-def _kind(library):
+def _kind(library: str) -> str:
     """The key of PLUGINS for the name of a library."""
     if "CRAY" in library.upper():
         return "Cray"

@@ -5,6 +5,7 @@ instructions by it.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedmpi.doctor import NOTE, OK, Finding
@@ -23,7 +24,7 @@ MORE = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "am
         "sve2", "asimd", "bf16")
 
 
-def described(path=CPUINFO):
+def described(path: Path = CPUINFO) -> str:
     """Return what the system says of this processor; empty where it has no /proc/cpuinfo."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -31,13 +32,13 @@ def described(path=CPUINFO):
         return ""
 
 
-def model(cpuinfo):
+def model(cpuinfo: str) -> str:
     """Return the processor's name in the text of /proc/cpuinfo; empty if it has none."""
     found = re.search(r"^(?:model name|cpu|CPU implementer)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     return found[1].strip() if found else ""
 
 
-def instructions(cpuinfo):
+def instructions(cpuinfo: str) -> str:
     """Return the instruction set in the text of /proc/cpuinfo: a level, and what goes beyond it."""
     found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     flags = set(found[1].split()) if found else set()
@@ -49,13 +50,13 @@ def instructions(cpuinfo):
     return " ".join([*level, *(flag for flag in MORE if flag in flags)]) or "unknown"
 
 
-def differ(hosts, kinds):
+def differ(hosts: Sequence[str], kinds: Sequence[str]) -> str:
     """Return one line on nodes with other processors than the first, or "".
 
     `hosts` and `kinds` are lists of texts, one of each a rank.
     """
     nodes = dict(zip(hosts, kinds, strict=True))
-    groups = {}
+    groups: dict[str, list[str]] = {}
     for host, kind in nodes.items():
         groups.setdefault(kind, []).append(host)
     if len(groups) < 2:
@@ -63,12 +64,12 @@ def differ(hosts, kinds):
     return "; ".join(f"{kind} on {_few(names)}" for kind, names in groups.items())
 
 
-def _few(names):
+def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
 
-def processors(hosts, kinds):
+def processors(hosts: Sequence[str], kinds: Sequence[str]) -> Finding:
     """Judge whether all nodes have one kind of processor; see differ."""
     if text := differ(hosts, kinds):
         return Finding(NOTE, "processor", f"{text}: the last bits of weights may differ from "

@@ -1,12 +1,14 @@
 """Is this the Python that fedmpi was installed for?"""
 
+from collections.abc import Mapping
+
 from fedmpi.doctor import OK, WRONG, Finding
 
 OLDEST = (3, 11)
 NEEDED = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic", "rich")
 
 
-def python(version, executable):
+def python(version: tuple[int, ...], executable: str) -> Finding:
     """Judge the interpreter `executable` of `version`, a tuple such as (3, 11, 7)."""
     text = f"{'.'.join(map(str, version))}, {executable}"
     if version[:2] < OLDEST:
@@ -14,7 +16,7 @@ def python(version, executable):
     return Finding(OK, "python", text)
 
 
-def libraries(found, executable):
+def libraries(found: Mapping[str, str | None], executable: str) -> Finding:
     """Judge the libraries that this interpreter finds: a dict of name to version, or None."""
     missing = [name for name in NEEDED if not found.get(name)]
     if missing:

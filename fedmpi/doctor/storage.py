@@ -1,5 +1,7 @@
 """Do shared memory, the result folder and compiled kernels lie where they should?"""
 
+from collections.abc import Mapping
+
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
 
 MIB = 1 << 20
@@ -13,7 +15,7 @@ _REMOTE = (
 )
 
 
-def file_system(path, mounts):
+def file_system(path: str, mounts: str) -> str:
     """Return the type of the file system of the absolute `path`; `mounts` is /proc/mounts."""
     best, kind = "", "unknown"
     for line in mounts.splitlines():
@@ -26,12 +28,12 @@ def file_system(path, mounts):
     return kind
 
 
-def remote(kind):
+def remote(kind: str) -> bool:
     """Say whether a type of file system is one of a network."""
     return kind.startswith(_REMOTE)
 
 
-def shared_memory(path, free, ranks):
+def shared_memory(path: str, free: int | None, ranks: int) -> Finding:
     """Judge the `free` bytes of shared memory at `path` (None: there is none) for the ranks."""
     if free is None:
         return Finding(WRONG, "shm", f"{path} cannot be used", _more(path))
@@ -44,11 +46,11 @@ def shared_memory(path, free, ranks):
     return Finding(OK, "shm", value)
 
 
-def _more(path):
+def _more(path: str) -> str:
     return f"mount -o remount,size=1G {path} (docker run --shm-size=1g)"
 
 
-def results(folder, exists, writable):
+def results(folder: str, exists: bool, writable: bool) -> Finding | None:
     """Judge the `folder` of the result; None if files can be made there."""
     if not exists:
         return Finding(WRONG, "results", f"{folder} does not exist", f"mkdir -p {folder}")
@@ -57,7 +59,7 @@ def results(folder, exists, writable):
     return None
 
 
-def locking(environ, folder, mounts):
+def locking(environ: Mapping[str, str], folder: str, mounts: str) -> Finding:
     """Judge the file system of the result `folder`, where HDF5 may not be able to lock files."""
     kind = file_system(folder, mounts)
     off = environ.get("HDF5_USE_FILE_LOCKING", "").upper() in ("FALSE", "0")
@@ -68,7 +70,7 @@ def locking(environ, folder, mounts):
     return Finding(OK, "hdf5", f"{folder} is on {kind}" + (", no locking" if off else ""))
 
 
-def environment(prefix, mounts, nodes, ranks):
+def environment(prefix: str, mounts: str, nodes: int, ranks: int) -> Finding:
     """Judge the file system of the Python environment `prefix`, which each rank reads at the start.
     """
     kind = file_system(prefix, mounts)
@@ -82,7 +84,7 @@ def environment(prefix, mounts, nodes, ranks):
     return Finding(OK, "install", value)
 
 
-def cache(environ, folder, mounts, writable):
+def cache(environ: Mapping[str, str], folder: str, mounts: str, writable: bool) -> Finding:
     """Judge the `folder` of compiled kernels, which all ranks of a node read at the start."""
     kind = file_system(folder, mounts)
     remedy = "export TMPDIR=FOLDER, on a disk of the node's own (in a job: $SLURM_TMPDIR)"

@@ -1,15 +1,21 @@
 """Whether the collectives give what they must, and how fast: latency and bandwidth."""
 
+from collections.abc import Callable
 from time import perf_counter
+from typing import TypeAlias
 
 import numpy as np
 
+from fedmpi.comm.base import Comm
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
+
+Call: TypeAlias = Callable[[Comm, int, int], bool]
+"""A collective of a Comm, with bytes of a rank and a turn: was its result right?"""
 
 SIZES = (8, 1 << 20)  # bytes of a rank: for latency, and for bandwidth
 
 
-def traffic(comm, seconds):
+def traffic(comm: Comm, seconds: float) -> list[Finding]:
     """Return a Finding for each collective of `comm`, tried for about `seconds` in all.
 
     Collective. Each call is checked: a wrong result is found where an MPI is broken.
@@ -30,9 +36,10 @@ def traffic(comm, seconds):
     return found
 
 
-def _tried(comm, call, size, seconds):
+def _tried(comm: Comm, call: Call, size: int, seconds: float) -> float | None:
     """Median seconds of a call with `size` bytes; None if one of the results was wrong."""
-    times, right = [], True
+    times: list[float] = []
+    right = True
     end = perf_counter() + seconds
     going = True
     while going:
@@ -46,26 +53,26 @@ def _tried(comm, call, size, seconds):
     return None if wrong else float(np.median(times))
 
 
-def _sum(comm, size, turn):
+def _sum(comm: Comm, size: int, turn: int) -> bool:
     array = np.full(size // 8, comm.rank + turn, np.int64)
     expected = comm.size * turn + comm.size * (comm.size - 1) // 2
     return bool((comm.sum_array(array) == expected).all())
 
 
-def _gather(comm, size, turn):
+def _gather(comm: Comm, size: int, turn: int) -> bool:
     rows = np.full((1, size), (comm.rank + turn) % 251, np.uint8)
     expected = (np.arange(comm.size) + turn) % 251
     return bool((comm.gather_rows(rows) == expected[:, None]).all())
 
 
-def _exchange(comm, size, turn):
+def _exchange(comm: Comm, size: int, turn: int) -> bool:
     part = max(1, size // comm.size)
     boxes = [bytes([(comm.rank + other + turn) % 251]) * part for other in range(comm.size)]
     return comm.exchange(boxes) == boxes  # what both say to each other is the same
 
 
-def _share(comm, size, turn):
-    return comm.share("x" * size if comm.rank == 0 else None) == "x" * size
+def _share(comm: Comm, size: int, turn: int) -> bool:
+    return bool(comm.share("x" * size if comm.rank == 0 else None) == "x" * size)
 
 
 COLLECTIVES = {"sum": _sum, "gather": _gather, "exchange": _exchange, "broadcast": _share}
