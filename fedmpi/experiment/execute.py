@@ -115,14 +115,14 @@ def _execute(
         start.stage("training the first round")
         with _told(writer, start.out, comm):
             try:
-                completed = _rounds(simulation, writer, start.out, began, progress, watch)
+                trained = _rounds(simulation, writer, start.out, began, progress, watch)
             except RejectedError as error:
                 keep(simulation, writer, start.out, perf_counter() - began)
                 if writer:
                     writer.fail("rejected", str(error))
                 comm.barrier()
                 raise
-            return _finish(simulation, writer, start, perf_counter() - began, completed)
+            return _finish(simulation, writer, start, perf_counter() - began, trained)
 
 
 @contextmanager
@@ -147,19 +147,19 @@ def _told(writer: "Writer | None", out: Path, comm: Comm) -> Iterator[None]:
 def _rounds(
     simulation: Simulation, writer: "Writer | None", out: Path, began: float, progress: OnRound,
     watch: Progress,
-) -> int:
+) -> bool:
     """Go round by round until all are done or one of the ranks is asked to stop.
 
-    Returns how many clients completed these rounds, -1 if there was no round. `began` is when the
-    run would have begun in one go, on the clock of perf_counter.
+    Returns False if no client completed any of the rounds since the first of the run. `began` is
+    when the run would have begun in one go, on the clock of perf_counter.
     """
     config, comm = simulation.experiment.config.run, simulation.comm
-    budget, completed = CheckpointBudget(config.checkpoint_share), -1
+    budget, first, completed = CheckpointBudget(config.checkpoint_share), simulation.next_round, 0
     while simulation.next_round < config.rounds and not simulation.stopping:
         row = simulation.round()
         if row is None:
             break
-        completed = max(completed, 0) + int(row.columns["clients_completed"])
+        completed += int(row.columns["clients_completed"])
         over = perf_counter()
         row.columns["wall_time"] = over - began
         if writer:
@@ -175,7 +175,7 @@ def _rounds(
         if due and budget.allows(comm):
             budget.keep(simulation, writer, out, row.columns["wall_time"])
         simulation.recorded = perf_counter() - over
-    return completed
+    return bool(completed or first or not simulation.next_round)
 
 
 def _note(writer: "Writer", row: RoundRecord, watch: Progress) -> None:
@@ -187,11 +187,10 @@ def _note(writer: "Writer", row: RoundRecord, watch: Progress) -> None:
 
 
 def _finish(
-    simulation: Simulation, writer: "Writer | None", start: Start, wall_time: float,
-    completed: int,
+    simulation: Simulation, writer: "Writer | None", start: Start, wall_time: float, trained: bool
 ) -> bool:
     """Keep the last state, close the result file, and say whether all rounds are done."""
-    _warn(writer, "" if completed else NOBODY, start)
+    _warn(writer, "" if trained else NOBODY, start)
     done = simulation.next_round >= simulation.experiment.config.run.rounds
     weights = simulation.state["weights"]
     agree_on_weights(simulation.comm, weights)
