@@ -6,6 +6,7 @@ for the compiler.
 """
 
 from importlib import import_module
+from types import ModuleType
 
 if __name__ != "fedmpi.kernels":
     # Two names would compile and cache every kernel twice, and a cache written
@@ -13,7 +14,7 @@ if __name__ != "fedmpi.kernels":
     raise ImportError("import fedmpi.kernels instead of kernels")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     """Load the kernel module `name` on first use (PEP 562)."""
     if name.startswith("__"):
         raise AttributeError(name)

@@ -5,15 +5,19 @@ every rank. The cache lies where NUMBA_CACHE_DIR says; the command line points
 that at node-local disk, and one rank per node fills it while the others wait.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
 import numba
 from numba import types
 
 from fedmpi.kernels._cache import once_per_node
 
-_SWITCHES = {"cache": True, "nogil": True, "error_model": "numpy"}
+Function = TypeVar("Function", bound=Callable[..., Any])
+_SWITCHES: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
-def kernel(function):
+def kernel(function: Function) -> Function:
     """Return `function` as a kernel: compiled on first use, once on a node, and cached.
 
     A kernel that another kernel calls with constants is compiled for their types alone. numba would
@@ -22,7 +26,7 @@ def kernel(function):
     return _made(function)
 
 
-def inlined(function):
+def inlined(function: Function) -> Function:
     """Return `function` as a kernel that is copied into its callers.
 
     For tiles: a call of a function with four arrays takes as long as 10 steps of the tile's loop.
@@ -30,9 +34,9 @@ def inlined(function):
     return _made(function, forceinline=True)
 
 
-def _made(function, **more):
-    made = once_per_node(numba.njit(**_SWITCHES, **more)(function))
+def _made(function: Function, **more: Any) -> Function:
+    made: Any = once_per_node(numba.njit(**_SWITCHES, **more)(function))
     if hasattr(made, "get_call_template"):  # not with NUMBA_DISABLE_JIT
         template = made.get_call_template
         made.get_call_template = lambda args, kws: template(map(types.unliteral, args), kws)
-    return made
+    return cast(Function, made)

@@ -17,7 +17,7 @@ from fedmpi.kernels import (
 from fedmpi.kernels.first_step import NONE, PLACES, RUNS
 
 
-def warm():
+def warm() -> None:
     """Compile or load the kernels of a training step, for the types that the engine calls with.
 
     Takes about 20 seconds where nothing is cached, and under one where everything is.
@@ -27,7 +27,7 @@ def warm():
         part()
 
 
-def warm_sums():
+def warm_sums() -> None:
     """Compile or load the kernels that add up exact sums of the ranks of a node."""
     for part in first_step.SUM:
         part()
@@ -35,18 +35,18 @@ def warm_sums():
     owner.dense(total, rows[0], marks, 0, 64, rows, rows, np.zeros((1, 8), np.uint64))
 
 
-def _warm_adam():
+def _warm_adam() -> None:
     flat, moments = np.zeros(64, np.float32), np.zeros((2, 64), np.float32)
     mask = np.ones(64, np.uint8)
     update.adam(flat, flat, *moments, flat, mask, np.float32(0.1), 0.0, 0.0, 1)
 
 
-def _warm_row_sums():
+def _warm_row_sums() -> None:
     flat = np.zeros(64, np.float32)
     conv.row_sums(flat, PLACES, flat, PLACES, 16)
 
 
-def _warm_kept():
+def _warm_kept() -> None:
     memory, flat = np.zeros(4096, np.float32), np.zeros(64, np.float32)
     mask = np.zeros(flat.size, np.uint8)
     kept.mix(memory, memory, flat, kept.mix_table(mask, *[PLACES] * 7, RUNS), 0, NONE, 0)
@@ -55,7 +55,7 @@ def _warm_kept():
     kept.correlate(flat, memory, memory, kept.correlate_table(mask, *parts))
 
 
-def _warm_pool():
+def _warm_pool() -> None:
     memory, places = np.zeros(4096, np.float32), PLACES
     pool.largest(memory, places, places, places, RUNS, NONE)
     pool.largest_back(memory, places, places, places, places, places, RUNS, NONE, True)
@@ -63,7 +63,7 @@ def _warm_pool():
     pool.mean_back(memory, places, places, places, RUNS, 1.0, 0)
 
 
-def _warm_norm():
+def _warm_norm() -> None:
     memory, flat, places = np.zeros(4096, np.float32), np.zeros(64, np.float32), PLACES
     mask, saved = np.ones(16, np.float32), np.ones((2, 1), np.float32)
     planes, scales = (places, places), (flat, places, places)
@@ -75,7 +75,7 @@ def _warm_norm():
     norm.track(flat, places, places, saved, places, mask, 16, 0.1)
 
 
-def _warm_groups():
+def _warm_groups() -> None:
     memory, flat, places = np.zeros(4096, np.float32), np.zeros(64, np.float32), PLACES
     saved, flags = np.ones((2, 1, 16), np.float32), np.ones(1, np.uint8)
     planes, scales = (places, places), (flat, places, places)
@@ -85,7 +85,7 @@ def _warm_groups():
     )
 
 
-def _warm_others():
+def _warm_others() -> None:
     memory, mask = np.zeros(4096, np.float32), np.ones(16, np.float32)
     batch_last.turn_weights(memory, 0, np.zeros(64, np.float32), PLACES, PLACES, 1)
     batch_last.measure(np.zeros(1), memory, PLACES, 16, mask, NONE)
