@@ -1,6 +1,7 @@
 """Samples as stored to samples as trained on."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels._vector import prefetch
@@ -9,7 +10,10 @@ _AHEAD = 8  # images between the one that is read and the one that is asked for 
 
 
 @kernel
-def normalise(out, images, index, scale, shift):
+def normalise(
+    out: NDArray[np.float32], images: NDArray[np.uint8], index: NDArray[np.int64],
+    scale: NDArray[np.float32], shift: NDArray[np.float32],
+) -> None:
     """Gather images and normalise each channel: out = image * scale + shift.
 
     Parameters

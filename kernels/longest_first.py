@@ -1,12 +1,16 @@
 """Work shared out over ranks: the longest piece first, to the rank that is free first."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
 
 @kernel
-def share_out(order, costs, pace, ranks):
+def share_out(
+    order: NDArray[np.int64], costs: NDArray[np.float64], pace: NDArray[np.float64],
+    ranks: NDArray[np.int64],
+) -> None:
     """Write the rank of each piece of work into `ranks`, int64[n].
 
     Longest processing time first (Graham, SIAM J. Appl. Math. 1969): at most 4/3 - 1/(3 R) of
@@ -45,6 +49,7 @@ def share_out(order, costs, pace, ranks):
 
 
 @kernel
-def _before(free, heap, a, b):
+def _before(free: NDArray[np.float64], heap: NDArray[np.int64], a: int, b: int) -> bool:
     """Say whether the rank at place a of the heap is free before that at place b."""
-    return free[a] < free[b] or (free[a] == free[b] and heap[a] < heap[b])
+    sooner: bool = free[a] < free[b] or (free[a] == free[b] and heap[a] < heap[b])
+    return sooner

@@ -1,12 +1,16 @@
 """Softmax and cross-entropy in one go."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
 
 @kernel
-def cross_entropy(memory, logits, grad, classes, width, y):
+def cross_entropy(
+    memory: NDArray[np.float32], logits: int, grad: int, classes: int, width: int,
+    y: NDArray[np.int64],
+) -> float:
     """Return the mean cross-entropy of a batch and write its gradient for the logits.
 
     memory[grad + k width + n] = (softmax(logits of sample n)[k] - [k == y[n]]) / N, and 0

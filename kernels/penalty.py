@@ -1,6 +1,7 @@
 """Penalties on groups of weights, as gradients."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
@@ -8,7 +9,10 @@ SMALLEST = 1e-60  # square of the smallest norm that counts
 
 
 @kernel
-def group_norm(grad, weights, starts, stops, strength):
+def group_norm(
+    grad: NDArray[np.float32], weights: NDArray[np.float32], starts: NDArray[np.int64],
+    stops: NDArray[np.int64], strength: float,
+) -> None:
     """Add the gradient of strength * sum over groups of the L2 norm: strength * w / |w_g|.
 
     Parameters

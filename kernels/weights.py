@@ -1,6 +1,7 @@
 """Few distinct weights as one byte each."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
@@ -9,7 +10,7 @@ _SLOTS = 1024
 
 
 @kernel
-def classify(weights, table, codes):
+def classify(weights: NDArray[np.int64], table: NDArray[np.int64], codes: NDArray[np.uint8]) -> int:
     """Number the distinct weights in the order in which they first occur.
 
     Parameters
@@ -50,7 +51,7 @@ def classify(weights, table, codes):
 
 
 @kernel
-def _hash(word):
+def _hash(word: np.uint64) -> np.uint64:
     """Return the place, below 1,024, where the search for a uint64 begins."""
     word ^= (word >> np.uint64(10)) ^ (word >> np.uint64(20)) ^ (word >> np.uint64(40))
     return word & np.uint64(_SLOTS - 1)
