@@ -27,8 +27,7 @@ def beginning(out: Out, rebuild: bool = False) -> dict[str, Any]:
         with reader.open(out) as old:
             found = {"text": old.toml, "values": old.config, "done": len(old.rounds),
                      "status": old.status, "rebuild": False}
-            if rebuild:
-                _read_all(old)
+            _read_all(old)
             return found
     except ResultError as error:
         kept = _kept(out)

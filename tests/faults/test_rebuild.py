@@ -3,6 +3,7 @@
 import shutil
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -93,6 +94,16 @@ def test_a_result_is_made_again_from_its_checkpoint(out, runs, kind):
     with reader.open(out) as run, reader.open(runs / "killed.h5") as before:
         assert run.created == before.created and run.toml == TEXT
         np.testing.assert_array_equal(run.rounds.wall_time[:6], before.rounds.wall_time[:6])
+
+
+def test_damage_in_the_provenance_alone_is_seen_before_the_start(out):
+    with h5py.File(out) as file:
+        place = h5py.h5o.get_info(file["provenance"].id).addr
+    data = bytearray(out.read_bytes())
+    data[place + 8] ^= 4
+    out.write_bytes(data)
+    with pytest.raises(ResultError, match="--rebuild makes the result again"):
+        go_on(out)
 
 
 def test_a_making_that_was_broken_off_can_be_made_again(out, monkeypatch):
