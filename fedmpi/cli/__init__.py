@@ -25,7 +25,7 @@ from fedmpi.cli import (
     read,
     run,
 )
-from fedmpi.cli.terminal import printable, show_all
+from fedmpi.cli.terminal import hold_streams, printable, show_all
 from fedmpi.cli.words import Parser, parse
 from fedmpi.comm.launch import launched, rank_of
 from fedmpi.errors import FedmpiError
@@ -39,6 +39,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 def main(argv=None):
     """Run one verb and return its exit code."""
+    hold_streams()
     show_all()
     args = parse(_parser(), argv)
     _hear_interrupts(args.verb)

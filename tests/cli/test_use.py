@@ -139,6 +139,16 @@ def test_a_full_disk_behind_the_output_is_named(run_fedmpi, folder, words):
     )
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["table a.h5", "watch a.h5", "resume a.h5 --set run.rounds=4"])
+def test_a_closed_stream_takes_nothing_from_a_command(run_fedmpi, folder, words, closed):
+    assert run_fedmpi("run", "exp.toml", "-o", "a.h5", cwd=folder).returncode == 0
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "fedmpi"]
+    done = subprocess.run([*command, *words.split()], cwd=folder, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=SOON)
+    assert (done.returncode, "fedmpi:" in done.stderr) == (0, False), done.stderr
+
+
 def test_what_check_prints_is_a_configuration_again(tmp_path, run_fedmpi, folder):
     first = run_fedmpi("check", "exp.toml", cwd=folder).stdout
     assert resolve(first, "printed").values() == resolve(SMALL, "given").values()
