@@ -62,6 +62,14 @@ def new_file(text):
     path = Path(text)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ArgumentTypeError(f"{text}: name a file in a folder that exists")
+    new = not path.exists()
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise ArgumentTypeError(f"{text}: {error.strerror}; name a file that can be "
+                                "written") from None
+    if new:
+        path.unlink(missing_ok=True)  # by another rank of this command, too
     return path
 
 

@@ -39,6 +39,7 @@ TYPED = {
     "table a.h5 --format xml": "--format 'xml': unknown; known: tsv, csv, json",
     "compare a.h5 --target x": "argument --target: invalid float value: 'x'",
     "bench kernels --json no/a.json": "--json: no/a.json: name a file in a folder that exists",
+    "bench kernels --json /proc/a.json": "a.json: No such file or directory; name a file",
     "bench colectives": "fedmpi bench: WHAT 'colectives': unknown; did you mean collectives?",
 }
 
