@@ -31,12 +31,12 @@ def measure(resolved, comm, counts, start):
     """Return {"runs": dicts of live.measure, each with "short_message"} on rank 0.
 
     "short_message" is the median of seconds in which each rank sends 8 bytes to the next one; 0 on
-    one rank. `counts` is a text as `counts_of` takes. Collective over `comm`, an Mpi; other ranks
-    return None.
+    one rank. `counts` are those that `counts_of` returns. Collective over `comm`, an Mpi; other
+    ranks return None.
     """
     from fedmpi.comm.mpi import Mpi
 
-    runs, counts = [], counts_of(counts, comm.size)
+    runs = []
     _sleep_until_all_come(comm)  # they load their programs
     for count in counts:
         inside = comm.rank < count

@@ -2,11 +2,12 @@
 
 import os
 from math import inf
-from pathlib import Path
 
+from fedmpi.cli import bench_run
 from fedmpi.cli.bench_setup import launch_of, new_file, on_nodes, prepare, say, warmup, write
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_choices, show_machine, show_rows
 from fedmpi.cli.machine import cache_folder, data_root
+from fedmpi.cli.ranks import ending_together
 from fedmpi.errors import ConfigError
 
 
@@ -77,41 +78,6 @@ def _world_arguments(parser):
                         help="real clients at a time, at most (default: 4)")
 
 
-def _run_arguments(parser):
-    parser.add_argument("config", help="TOML file of the experiment")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
-                        help="override a key of the configuration; may be repeated")
-    parser.add_argument("--bare", action="store_true",
-                        help="also train the same clients with nothing around it (one rank)")
-    parser.add_argument("--on", metavar="N,N", help=(
-        "one run after another on the first N ranks of this job, while the others sleep"
-    ))  # fmt: skip
-
-
-def run(args):
-    """Run an experiment without a result file, and print how long its rounds took."""
-    from fedmpi.bench import first_ranks, live
-    from fedmpi.comm.start import start
-    from fedmpi.experiment import resolve
-    from fedmpi.experiment.execute import Start
-
-    comm = start(os.environ)
-    if args.on and (args.bare or comm.size == 1):
-        raise ConfigError("bench run --on: needs mpiexec with 2 ranks or more, and no --bare")
-    if args.bare and comm.size > 1:
-        raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
-    resolved = resolve.read(args.config, args.overrides)
-    prepare(resolved.config.run.threads_per_rank)
-    root = data_root(resolved.config.data.root)
-    how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
-    if args.on:
-        found = first_ranks.measure(resolved, comm, args.on, how)
-    else:
-        found = live.measure(resolved, comm, how, args.bare)
-    if comm.rank == 0:
-        write(args.json, found)
-
-
 def round_(args):
     """Measure clients per second beside others, start-up and memory; starts its own ranks."""
     from fedmpi.bench import environment
@@ -168,12 +134,13 @@ def collectives(args):
     from fedmpi.bench import collectives as measured
 
     comm = start(os.environ)
-    prepare()
-    found = measured.run(comm, "quick" if args.quick else "bars" if args.bars else "all")
-    if comm.rank == 0:
-        write(args.json, found)
-        show_rows(found["rows"])
-        show_bars(found["bars"])
+    with ending_together(comm, args.debug):
+        prepare()
+        found = measured.run(comm, "quick" if args.quick else "bars" if args.bars else "all")
+        if comm.rank == 0:
+            write(args.json, found)
+            show_rows(found["rows"])
+            show_bars(found["bars"])
     return 0
 
 
@@ -230,10 +197,11 @@ def scale(args):
         comm = start(os.environ)
         if comm.size == 1:
             raise ConfigError("bench scale: real sums need 2 ranks; start it without mpiexec")
-        prepare()
-        from fedmpi.bench import check
+        with ending_together(comm, args.debug):
+            prepare()
+            from fedmpi.bench import check
 
-        found = check.run(comm.raw, **check.QUICK if args.quick else {})
+            found = check.run(comm.raw, **check.QUICK if args.quick else {})
         if comm.rank:
             return
         checks, tables = [found], ()
@@ -280,7 +248,7 @@ _WHATS = (
     (round_, "clients per second, start-up, memory"),
     (scale, "the sums on many nodes, simulated"),
     (world, "virtual round times beside those of real clients"),
-    (run, "one experiment of yours"),
+    (bench_run.run, "one experiment of yours"),
 )
 _EXAMPLES = {
     kernels: "fedmpi bench kernels --json kernels.json",
@@ -288,7 +256,7 @@ _EXAMPLES = {
     round_: "fedmpi bench round --ranks 4 --minutes 10",
     scale: "fedmpi bench scale --figure scale.png",
     world: "fedmpi bench world --json world.json",
-    run: "fedmpi bench run exp.toml",
+    bench_run.run: "fedmpi bench run exp.toml",
 }
 _ARGUMENTS = {
     kernels: _kernels_arguments,
@@ -296,5 +264,5 @@ _ARGUMENTS = {
     round_: _round_arguments,
     scale: _scale_arguments,
     world: _world_arguments,
-    run: _run_arguments,
+    bench_run.run: bench_run.arguments,
 }

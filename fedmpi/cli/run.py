@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
@@ -104,6 +103,7 @@ def resume(args):
 
 def _on_all_ranks(args, read, make, **how):
     """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
+    from fedmpi.cli.ranks import ending_together
     from fedmpi.cli.startup import StartUp
     from fedmpi.comm.start import launched, start
 
@@ -115,7 +115,7 @@ def _on_all_ranks(args, read, make, **how):
     stages("starting the ranks" if launched(os.environ) else "starting")
     try:
         comm = start(os.environ)
-        with _ending_together(comm, stages, args.debug):
+        with ending_together(comm, args.debug, stages.end):
             return _resolve_and_execute(args, read, make, comm, stages, how)
     finally:
         stages.end()
@@ -147,36 +147,6 @@ def _resolve_and_execute(args, read, make, comm, stages, how):
         code = _execute(args, resolved, comm, stop, stages, how)
         ignore_signals()
         return code
-
-
-@contextmanager
-def _ending_together(comm, stages, debug):
-    """End all ranks if this block raises on one, whatever it raises."""
-    from fedmpi.cli import report
-    from fedmpi.experiment.stop import INTERRUPTED, ignore_signals
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        stages.end()
-        if comm.size > 1:
-            comm.abort(INTERRUPTED)
-        raise
-    except BaseException as error:  # perhaps on this rank alone: the others must not wait for it
-        stages.end()
-        if comm.size == 1 and isinstance(error, BrokenPipeError):
-            raise FedmpiError("the reader of this output is gone, so the run ended") from error
-        if comm.size == 1:
-            raise
-        if isinstance(error, AlikeError):  # alike on all ranks: one of them says it
-            ignore_signals()
-            if comm.rank:
-                raise SystemExit(error.exit_code) from error
-            raise
-        if comm.rank:
-            time.sleep(1.0)  # rank 0 speaks for all where all fail alike
-        report(error, debug)
-        comm.abort(getattr(error, "exit_code", 1))
 
 
 def _from_rank_0(comm, read):

@@ -137,7 +137,14 @@ def test_run_measures_an_experiment_and_keeps_nothing(run_fedmpi, tmp_path, conf
 
 def test_bare_training_needs_one_rank(run_fedmpi, config):
     done = run_fedmpi("bench", "run", config, "--bare", ranks=2)
-    assert done.returncode == 2 and "--bare" in done.stderr
+    assert done.returncode == 2 and done.stderr.count("--bare") == 1
+
+
+def test_what_is_wrong_with_the_words_of_run_is_said_once_for_all_ranks(run_fedmpi, config):
+    for words, said in ((("nowhere.toml",), "nowhere.toml: No such file"),
+                        ((config, "--on", "1,9"), "--on 1,9: takes numbers of ranks from 1 to 2")):
+        done = run_fedmpi("bench", "run", *words, ranks=2)
+        assert done.returncode == 2 and done.stderr.count(said) == 1, done.stderr
 
 
 @pytest.mark.timeout(280)

@@ -84,3 +84,13 @@ def test_a_rank_that_leaves_takes_the_job_with_it(tmp_path, starts, how, rank, p
             assert (run.status, len(run.rounds)) == ("failed", 2), text
             assert run.events[-1]["text"].startswith(f"rank {rank}: {how}")
             assert f"{how}" in text and "Traceback" not in text
+
+
+def test_a_rank_that_leaves_a_benchmark_takes_the_job_with_it(tmp_path, starts):
+    config = write_config(tmp_path, algorithm="Leaves")
+    words = ["bench", "run", config]
+    words += [word for override in leaving("KeyError", 1) for word in ("--set", override)]
+    with Job(tmp_path, *words, ranks=2, program=starts.words()) as job:
+        code = job.end(SOON)
+        text = job.text()
+    assert code not in (0, None) and "KeyError" in text and "Traceback" not in text, text

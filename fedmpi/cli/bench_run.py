@@ -1,0 +1,54 @@
+"""The verb bench run: how long the rounds of an experiment take."""
+
+import os
+from pathlib import Path
+
+from fedmpi.cli.bench_setup import prepare, write
+from fedmpi.cli.machine import cache_folder, data_root
+from fedmpi.cli.ranks import ending_together
+from fedmpi.errors import ConfigError
+
+
+def arguments(parser):
+    """Add the words of this verb to its parser."""
+    parser.add_argument("config", help="TOML file of the experiment")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
+                        help="override a key of the configuration; may be repeated")
+    parser.add_argument("--bare", action="store_true",
+                        help="also train the same clients with nothing around it (one rank)")
+    parser.add_argument("--on", metavar="N,N", help=(
+        "one run after another on the first N ranks of this job, while the others sleep"
+    ))  # fmt: skip
+
+
+def run(args):
+    """Run an experiment without a result file, and print how long its rounds took."""
+    from fedmpi.comm.start import start
+
+    comm = start(os.environ)
+    with ending_together(comm, args.debug):
+        found = _measured(args, comm)
+        if comm.rank == 0:
+            write(args.json, found)
+
+
+def _measured(args, comm):
+    """What the run took, as a dict on rank 0; what is wrong with its words, all ranks raise."""
+    from fedmpi.bench import first_ranks, live
+    from fedmpi.comm.alike import alike
+    from fedmpi.experiment import resolve
+    from fedmpi.experiment.execute import Start
+
+    with alike(comm):
+        if args.on and (args.bare or comm.size == 1):
+            raise ConfigError("bench run --on: needs mpiexec with 2 ranks or more, and no --bare")
+        if args.bare and comm.size > 1:
+            raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
+        counts = first_ranks.counts_of(args.on, comm.size) if args.on else []
+        resolved = resolve.read(args.config, args.overrides)
+    prepare(resolved.config.run.threads_per_rank)
+    root = data_root(resolved.config.data.root)
+    how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
+    if counts:
+        return first_ranks.measure(resolved, comm, counts, how)
+    return live.measure(resolved, comm, how, args.bare)

@@ -1,0 +1,43 @@
+"""The ranks of a verb end together: what one of them raises does not leave the others waiting."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fedmpi.comm.base import Comm
+from fedmpi.errors import AlikeError, FedmpiError
+
+
+@contextmanager
+def ending_together(
+    comm: Comm, debug: bool, tidy: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """End all ranks if this block raises on one, whatever it raises.
+
+    `tidy` is called before anything is said. `debug` shows the traceback.
+    """
+    from fedmpi.cli import report
+    from fedmpi.experiment.stop import INTERRUPTED, ignore_signals
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        tidy()
+        if comm.size > 1:
+            comm.abort(INTERRUPTED)
+        raise
+    except BaseException as error:  # perhaps on this rank alone: the others must not wait for it
+        tidy()
+        if comm.size == 1 and isinstance(error, BrokenPipeError):
+            raise FedmpiError("the reader of this output is gone, so the run ended") from error
+        if comm.size == 1:
+            raise
+        if isinstance(error, AlikeError):  # alike on all ranks: one of them says it
+            ignore_signals()
+            if comm.rank:
+                raise SystemExit(error.exit_code) from error
+            raise
+        if comm.rank:
+            time.sleep(1.0)  # rank 0 speaks for all where all fail alike
+        report(error, debug)
+        comm.abort(getattr(error, "exit_code", 1))
