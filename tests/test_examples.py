@@ -26,7 +26,9 @@ def test_an_example_learns_and_a_part_of_it_resumes_to_the_same_bits(kind, tmp_p
 def test_new_writes_files_whose_tests_pass(main, tmp_path, capsys, monkeypatch):
     for kind in KINDS:
         assert main(["new", kind, f"own_{kind}", "-o", str(tmp_path)]) == 0
-    assert "fedmpi check-method own_method:OwnMethod" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "fedmpi check-method own_method:OwnMethod" in out
+    assert out.count(f"\n  cd {tmp_path}\n  python own_") == len(KINDS)
     assert main(["new", "model", "own_model", "-o", str(tmp_path)]) == 1
     assert "exists; choose another name" in capsys.readouterr().err
     for name in ("own-model", "_", "class", "fedmpi", "numpy", "random", "sys"):
@@ -38,6 +40,15 @@ def test_new_writes_files_whose_tests_pass(main, tmp_path, capsys, monkeypatch):
     test = importlib.import_module("test_own_method")
     test.test_it_keeps_the_contract_of_methods()
     test.test_it_learns_and_a_second_run_gives_the_same_bits(tmp_path)
+
+
+def test_new_names_no_folder_to_go_to_where_it_writes_here(main, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "stage", "mine"]) == 0
+    assert "  cd " not in capsys.readouterr().out
+    (tmp_path / "my stages").mkdir()
+    assert main(["new", "stage", "other", "-o", "my stages"]) == 0
+    assert "\n  cd 'my stages'\n" in capsys.readouterr().out
 
 
 class Drawing(fedmpi.Algorithm):

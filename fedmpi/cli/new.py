@@ -1,5 +1,6 @@
 """The verbs for users' code: new writes a file that works, check-method tests a method."""
 
+import shlex
 from importlib.resources import files
 from importlib.util import find_spec
 from keyword import iskeyword
@@ -64,8 +65,10 @@ def new(args):
             (args.out / file).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ResultError(f"{args.out}: {error.strerror}; the files cannot be written") from None
-    print(f"wrote {args.out / name}.py and {args.out / f'test_{name}.py'}\n"
-          f"  python {name}.py                  run its experiment\n"
+    print(f"wrote {args.out / name}.py and {args.out / f'test_{name}.py'}")
+    if args.out.resolve() != Path.cwd():
+        print(f"  cd {shlex.quote(str(args.out))}")
+    print(f"  python {name}.py                  run its experiment\n"
           f"  mpiexec -n 2 python {name}.py     the same on two ranks\n"
           f"  python -m pytest test_{name}.py   run its test")
     if args.kind == "method":
