@@ -1,6 +1,7 @@
 """Do shared memory, the result folder and compiled kernels lie where they should?"""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
 
@@ -50,8 +51,12 @@ def _more(path: str) -> str:
     return f"mount -o remount,size=1G {path} (docker run --shm-size=1g)"
 
 
-def results(folder: str, exists: bool, writable: bool) -> Finding | None:
+def results(folder: Path, exists: bool, writable: bool) -> Finding | None:
     """Judge the `folder` of the result; None if files can be made there."""
+    taken = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+    if taken:
+        return Finding(WRONG, "results", f"{taken} is a file, not a folder", "choose another: "
+                       "-o OUT")
     if not exists:
         return Finding(WRONG, "results", f"{folder} does not exist", f"mkdir -p {folder}")
     if not writable:

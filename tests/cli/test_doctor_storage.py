@@ -82,6 +82,10 @@ def test_a_folder_for_results_that_is_not_there_or_read_only(mounted, run_fedmpi
     done = run_fedmpi("doctor", "-o", tmp_path / "none" / "out.h5")
     level, text = finding(done, "results")
     assert (done.returncode, level) == (1, "wrong") and f"-> mkdir -p {tmp_path}/none" in text
+    (tmp_path / "a.h5").touch()
+    for below in ("b.h5", "c/b.h5"):  # mkdir would fail too
+        level, text = finding(run_fedmpi("doctor", "-o", tmp_path / "a.h5" / below), "results")
+        assert level == "wrong" and f"{tmp_path}/a.h5 is a file" in text and "mkdir" not in text
     done = mounted(["-m", "fedmpi", "doctor", "-o", str(tmp_path)],
                    f"mount -t tmpfs -o ro tmpfs {tmp_path}")
     level, text = finding(done, "results")
