@@ -84,6 +84,8 @@ def round_(args):
     from fedmpi.bench import round_loop as measured
     from fedmpi.bench.others import others
 
+    if not args.minutes >= 0:
+        raise ConfigError(f"bench round --minutes {args.minutes:g}: must be 0 or more")
     if args.engine == "batched":
         _batched(args)
         return

@@ -135,6 +135,14 @@ def test_run_measures_an_experiment_and_keeps_nothing(run_fedmpi, tmp_path, conf
     assert {path.name for path in tmp_path.iterdir()} == {"exp.toml", "out.json"}
 
 
+@pytest.mark.parametrize("minutes", ["nan", "-1"])
+@pytest.mark.parametrize("engine", ["auto", "batched"])
+def test_minutes_that_are_no_time_are_refused(run_bench, minutes, engine):
+    done = run_bench("round", "--quick", f"--minutes={minutes}", "--engine", engine)
+    assert done.returncode == 2
+    assert f"--minutes {minutes}: must be 0 or more" in done.stderr
+
+
 def test_bare_training_needs_one_rank(run_fedmpi, config):
     done = run_fedmpi("bench", "run", config, "--bare", ranks=2)
     assert done.returncode == 2 and done.stderr.count("--bare") == 1
