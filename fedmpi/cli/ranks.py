@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError, FedmpiError
+
+if TYPE_CHECKING:  # it needs numpy, and doctor starts without
+    from fedmpi.comm.base import Comm
 
 
 @contextmanager
 def ending_together(
-    comm: Comm, debug: bool, tidy: Callable[[], None] = lambda: None
+    comm: "Comm", debug: bool, tidy: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """End all ranks if this block raises on one, whatever it raises.
 
