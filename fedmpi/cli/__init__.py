@@ -9,8 +9,10 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from inspect import cleandoc
+from typing import Any, TypeGuard
 
 from fedmpi import __version__
 from fedmpi.cli import (
@@ -26,7 +28,7 @@ from fedmpi.cli import (
     run,
 )
 from fedmpi.cli.terminal import hold_streams, printable, show_all
-from fedmpi.cli.words import Parser, parse
+from fedmpi.cli.words import Parser, Verbs, parse
 from fedmpi.comm.launch import launched, rank_of
 from fedmpi.errors import FedmpiError
 from fedmpi.named import own_frames
@@ -37,7 +39,7 @@ INTERRUPTED = 130  # as shells count a program that SIGINT has ended
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     hold_streams()
     show_all()
@@ -65,7 +67,7 @@ def main(argv=None):
         return 1
 
 
-def _hear_interrupts(verb):
+def _hear_interrupts(verb: Callable[..., Any]) -> None:
     """Let SIGINT be a KeyboardInterrupt, but for verbs that load much and then note it themselves.
 
     They have nothing to tidy up until then, and while modules are loaded it could be lost.
@@ -77,7 +79,7 @@ def _hear_interrupts(verb):
             signal.signal(signal.SIGINT, usual[0] if starts else usual[1])
 
 
-def _interrupted():
+def _interrupted() -> int:
     """Say that Ctrl-C ended the command before it had a result; return the exit code."""
     if rank_of(os.environ) == 0:
         print("fedmpi: interrupted", file=sys.stderr, flush=True)
@@ -86,20 +88,20 @@ def _interrupted():
     return INTERRUPTED
 
 
-def _drop_output():
+def _drop_output() -> None:
     """Drop output that was not written yet, so that Python does not fail on it at its end."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def report(error, debug):
+def report(error: BaseException, debug: bool) -> None:
     """Say what went wrong: one or two lines, and the traceback before it if asked for."""
     if debug:
         traceback.print_exception(error)
     print(f"fedmpi: {printable(_words(error))}", file=sys.stderr, flush=True)
 
 
-def _words(error):
+def _words(error: BaseException) -> str:
     """What is said of an error."""
     if isinstance(error, FedmpiError):
         return str(error)
@@ -118,12 +120,12 @@ def _words(error):
             "this is an unexpected error; --debug shows the traceback")
 
 
-def _is_full(error):
+def _is_full(error: BaseException) -> TypeGuard[OSError]:
     """Say whether our output went to a full disk."""
     return isinstance(error, OSError) and not error.filename and error.errno in FULL
 
 
-def _parser():
+def _parser() -> Parser:
     parser = Parser(
         prog="fedmpi",
         description="Federated learning with sparse, pruned clients, simulated on MPI ranks.",
@@ -141,11 +143,14 @@ def _parser():
     return parser
 
 
-def verb(verbs, function, summary, example):
+def verb(
+    verbs: Verbs, function: Callable[..., Any], summary: str, example: str
+) -> argparse.ArgumentParser:
     """Add the verb named like `function` and return its parser; its help ends with `example`."""
     name = function.__name__.rstrip("_").replace("_", "-")  # list_ must not hide the built-in
     parser = verbs.add_parser(
-        name, help=summary, description=cleandoc(function.__doc__), epilog=f"example:\n  {example}",
+        name, help=summary, description=cleandoc(function.__doc__ or ""),
+        epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,

@@ -2,15 +2,23 @@
 
 import os
 import sys
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedmpi.cli import sweeps
 from fedmpi.cli.submission import Submission, add_job
+from fedmpi.cli.words import Verbs
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.text_file import text_of
 
+if TYPE_CHECKING:
+    from fedmpi.experiment.resolve import Resolved
+    from fedmpi.scheduler.options import Options
+    from fedmpi.scheduler.snapshot import Snapshot
 
-def add_verbs(verbs):
+
+def add_verbs(verbs: Verbs) -> None:
     """Add the verbs of this module, and sweep, to the parser."""
     from fedmpi.cli import verb
 
@@ -27,7 +35,7 @@ def add_verbs(verbs):
     sweeps.add_verbs(verbs)
 
 
-def submit(args):
+def submit(args: Namespace) -> None:
     """Check an experiment, keep its configuration and job script beside OUT, and submit it.
 
     The job runs the configuration as it is now, even if the file changes later. With --resume it
@@ -69,7 +77,7 @@ def submit(args):
         _submit(submission, kept, script, out)
 
 
-def _refuse_another(kept, out):
+def _refuse_another(kept: "Snapshot", out: Path) -> None:
     """Raise ResultError if a job that was submitted before is going to write `out`."""
     from fedmpi.scheduler import SCHEDULERS
 
@@ -78,7 +86,7 @@ def _refuse_another(kept, out):
                           "wait for it, or end it first")
 
 
-def _warn_of_gpus(options, device):
+def _warn_of_gpus(options: "Options", device: str) -> None:
     """Say so where a job has GPUs that the run does not use, or none that it needs."""
     asked = bool(options.gpus_per_task or options.gpus_per_node or options.gres)
     if asked and device != "cuda":
@@ -89,7 +97,7 @@ def _warn_of_gpus(options, device):
               "N or --gpus-per-task 1", file=sys.stderr)
 
 
-def _again(args, out):
+def _again(args: Namespace, out: Path) -> "Resolved":
     """The Resolved experiment of a result that is resumed. Raises FedmpiError."""
     from fedmpi.experiment import resolve
     from fedmpi.experiment.rebuild import beginning
@@ -104,7 +112,7 @@ def _again(args, out):
     return resolve.again(given, str(out), args.overrides, args.allow_code)
 
 
-def _submit(submission, kept, script, out):
+def _submit(submission: Submission, kept: "Snapshot", script: str, out: Path) -> None:
     path = kept.script(submission.scheduler)
     kept.write_script(path, script)
     jobs = submission.submit(path)

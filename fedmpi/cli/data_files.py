@@ -1,11 +1,13 @@
 """The verb for the files of data sets: data fetch, data verify."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from fedmpi.cli.machine import data_root
+from fedmpi.cli.words import Verbs
 
 
-def add_verbs(verbs):
+def add_verbs(verbs: Verbs) -> None:
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -17,7 +19,7 @@ def add_verbs(verbs):
                         "else ~/.cache/fedmpi/data)")
 
 
-def data(args):
+def data(args: Namespace) -> None:
     """Fetch the files of a data set from where they were published, or verify their checksums."""
     from fedmpi.learn.data import fetch
 

@@ -6,12 +6,18 @@ It needs neither MPI nor torch, and changes no file.
 import os
 import shutil
 import sys
+from argparse import Namespace
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 from fedmpi.cli.startup import CLEAR
 from fedmpi.cli.terminal import printable
+from fedmpi.cli.words import Verbs
 from fedmpi.errors import ConfigError, ResultError
+
+if TYPE_CHECKING:
+    from fedmpi.record.reader import Run
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 ASK_EVERY = 15.0  # seconds between two questions to a scheduler
@@ -22,7 +28,7 @@ QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
 CODES = {"finished": 0, "failed": 1, "stopped": 75}  # exit codes of runs that ended
 
 
-def add_verbs(verbs):
+def add_verbs(verbs: Verbs) -> None:
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -32,7 +38,7 @@ def add_verbs(verbs):
     parser.add_argument("--every", type=float, default=2.0, help="seconds between looks (2)")
 
 
-def watch(args):
+def watch(args: Namespace) -> int:
     """Follow a run on one line: round, accuracy, speed, totals, time left and the job's state.
 
     It waits for a job that is queued, or was preempted and is queued again. The exit code is 0
@@ -52,7 +58,7 @@ def watch(args):
         line.end()
 
 
-def look(out, job):
+def look(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
     """Return (what is to be seen of a run now, its exit code or None while it goes on).
 
     Raises ResultError for a run that cannot be followed.
@@ -66,17 +72,18 @@ def look(out, job):
     if status in ("finished", "failed") and not job.waits():
         reason = f": {run.events[-1]['text']}" if status == "failed" and run.events else ""
         return f"{text}  {status}{reason}", CODES[status]
-    if status == "running" and sign.alive:
+    if status == "running" and sign and sign.alive:
         return text + job.words(), None
     if job.goes_on():  # killed or stopped; the scheduler starts it again
         return f"{text}  waits for {job.words().strip()}", None
     if status == "stopped":
         return f"{text}  stopped; continue with: fedmpi resume {out}", CODES[status]
-    raise ResultError(f"{out}: the run is no longer alive: {sign.text}; continue with: "
+    last = sign.text if sign else status
+    raise ResultError(f"{out}: the run is no longer alive: {last}; continue with: "
                       f"fedmpi resume {out}")
 
 
-def _before(out, job):
+def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
     """Return what `look` returns while there is no result file yet."""
     if not job.known():
         raise ResultError(f"{out}: no such file, and no job was submitted for it; "
@@ -87,7 +94,7 @@ def _before(out, job):
                       f"{out.with_suffix('.log')}")
 
 
-def facts(run):
+def facts(run: "Run") -> str:
     """Return one line on a run: rounds, accuracy, time left, speed, and totals since its start."""
     from fedmpi.analysis.compare import setting
     from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
@@ -112,7 +119,7 @@ def facts(run):
     return "  ".join(words)
 
 
-def fitting(text, width):
+def fitting(text: str, width: int) -> str:
     """Return as many of the facts of a line, which two blanks part, as a terminal has room for."""
     if len(text) < width:
         return text
@@ -122,36 +129,38 @@ def fitting(text, width):
 class QueuedJob:
     """The job of a batch system that writes a result file, if there is any."""
 
-    def __init__(self, out):
-        self._out, self._found, self._asked = out.absolute(), None, None
+    def __init__(self, out: Path) -> None:
+        self._out = out.absolute()
+        self._found: tuple[str, str] | None = None  # its number and its state
+        self._asked: float | None = None
         self._seen = -PATIENCE  # when it was last queued or running
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The job's number, as a noun."""
-        return f"job {self._found[0]}"
+        return f"job {self._found[0]}" if self._found else "no job"
 
-    def known(self):
+    def known(self) -> bool:
         """Say whether a job was submitted."""
         self._ask()
         return self._found is not None
 
-    def goes_on(self):
+    def goes_on(self) -> bool:
         """Say whether it waits or runs, or did so a moment ago."""
         self._ask(fresh=True)
         return self.known() and monotonic() - self._seen < PATIENCE
 
-    def waits(self):
+    def waits(self) -> bool:
         """Say whether it is in the queue."""
         self._ask()
         return self._found is not None and self._found[1].partition(" ")[0] in QUEUED
 
-    def words(self):
+    def words(self) -> str:
         """Return its number and state with two blanks before, "" without a job."""
         self._ask()
         return f"  {self.name} {self._found[1] or 'left the queue'}" if self._found else ""
 
-    def _ask(self, fresh=False):
+    def _ask(self, fresh: bool = False) -> None:
         """Ask the scheduler, unless it was asked a moment ago."""
         from fedmpi.scheduler import SCHEDULERS, snapshot
 
@@ -167,10 +176,11 @@ class QueuedJob:
 class Line:
     """A line that is rewritten on a terminal; elsewhere a line for a change, and not too often."""
 
-    def __init__(self, live):
-        self._live, self._text, self._said = live, None, -LINE_EVERY
+    def __init__(self, live: bool) -> None:
+        self._live, self._said = live, -LINE_EVERY
+        self._text: str | None = None
 
-    def show(self, text, last=False):
+    def show(self, text: str, last: bool = False) -> None:
         """Show the text; the last one always."""
         now, text = monotonic(), printable(text)
         if self._live:
@@ -180,11 +190,11 @@ class Line:
             self._said, self._text = now, text
             self._write(f"{text}\n")
 
-    def end(self):
+    def end(self) -> None:
         """Leave the cursor at the start of a line."""
         if self._live:
             self._write("\n")
 
-    def _write(self, text):
+    def _write(self, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()

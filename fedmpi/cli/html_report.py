@@ -2,11 +2,13 @@
 
 import os
 import sys
+from argparse import Namespace
 
+from fedmpi.cli.words import Verbs
 from fedmpi.errors import ConfigError
 
 
-def add_verbs(verbs):
+def add_verbs(verbs: Verbs) -> None:
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -18,7 +20,7 @@ def add_verbs(verbs):
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 
-def report(args):
+def report(args: Namespace) -> None:
     """Write one self-contained HTML page: figures, tables, and how to reproduce the results."""
     from fedmpi.analysis.report.page import write
     from fedmpi.cli.read import opened

@@ -3,14 +3,25 @@
 import json
 import os
 import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fedmpi import named
 from fedmpi.cli.machine import cache_folder, data_root
+from fedmpi.cli.words import Verbs
 from fedmpi.errors import ConfigError, MissingDataError
 
+if TYPE_CHECKING:
+    from fedmpi.config import Config
+    from fedmpi.experiment.resolve import Resolved
 
-def add_verbs(verbs):
+Rows: TypeAlias = list[tuple[str, str]]
+"""Names, and a text on each."""
+
+
+def add_verbs(verbs: Verbs) -> None:
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -35,7 +46,7 @@ def add_verbs(verbs):
                         help="with keys: a JSON Schema of configurations, for editors")
 
 
-def check(args):
+def check(args: Namespace) -> None:
     """Validate a configuration and print every value used, as TOML.
 
     It refuses what `run` would refuse. If the files of the data set are missing, it warns that the
@@ -54,7 +65,7 @@ def check(args):
         print("\n".join(["", "# estimate", *_costs(costs, resolved.config)]))
 
 
-def _check_start(resolved):
+def _check_start(resolved: "Resolved") -> None:
     """Raise the errors that `run` would raise before it trains; without data only warn."""
     from fedmpi.comm.base import Serial
     from fedmpi.experiment.assemble import assemble
@@ -69,7 +80,7 @@ def _check_start(resolved):
         print(f"fedmpi: warning: split and model were not checked: {error}", file=sys.stderr)
 
 
-def _costs(costs, config):
+def _costs(costs: Mapping[str, Any], config: "Config") -> list[str]:
     """What an experiment will cost, as lines; supports are those of the first round."""
     from fedmpi.analysis.quantities import FLOPS, in_bytes, in_seconds, quantity
 
@@ -91,7 +102,7 @@ def _costs(costs, config):
     ]
 
 
-def _on_gpu(needed, in_bytes):
+def _on_gpu(needed: tuple[int, int] | None, in_bytes: Callable[[float], str]) -> list[str]:
     """The memory that a rank takes on a GPU, as lines; none for other engines."""
     if needed is None:
         return []
@@ -100,7 +111,7 @@ def _on_gpu(needed, in_bytes):
             "data included; found on this processor"]
 
 
-def partition(args):
+def partition(args: Namespace) -> None:
     """Show how the samples are spread over the clients, and draw it."""
     from fedmpi.analysis import partition_summary as summary
     from fedmpi.analysis.draw import figure_class
@@ -118,7 +129,7 @@ def partition(args):
         print(f"drawn in {args.out}")
 
 
-def list_(args):
+def list_(args: Namespace) -> None:
     """List what a configuration or a table can name, with the keys that each takes."""
     if args.json_schema or args.name:
         _reference(args)
@@ -128,7 +139,7 @@ def list_(args):
     print("\n".join(f"{name:<{width}}  {text}" for name, text in rows))
 
 
-def _reference(args):
+def _reference(args: Namespace) -> None:
     """Print the JSON Schema, the keys of a section, or a method with its keys."""
     from fedmpi import reference
 
@@ -144,7 +155,7 @@ def _reference(args):
                           "use list keys [SECTION], list keys --json-schema, list algorithms NAME")
 
 
-def _lines_of_keys(rows):
+def _lines_of_keys(rows: Iterable[tuple[str, str, str, str]]) -> list[str]:
     """Keys as lines: name, default, type, and the meaning below them."""
     lines = []
     for key, kind, default, meaning in rows:
@@ -153,17 +164,17 @@ def _lines_of_keys(rows):
     return lines or ["(no keys)"]
 
 
-def _keys():
+def _keys() -> Rows:
     from fedmpi import reference
 
     return [(f"{key} = {default}", meaning) for key, _, default, meaning in reference.keys_of()]
 
 
-def _root(resolved):
+def _root(resolved: "Resolved") -> Path:
     return data_root(resolved.config.data.root)
 
 
-def _classes(registry):
+def _classes(registry: Mapping[str, Any]) -> Rows:
     """The classes of a registry, as rows: the first line of each docstring, and the keys."""
     return [
         (name, _with_keys((cls.__doc__ or "").strip().split("\n")[0], cls.Keys.model_fields))
@@ -171,7 +182,7 @@ def _classes(registry):
     ]
 
 
-def _functions(registry):
+def _functions(registry: Mapping[str, Any]) -> Rows:
     """The functions of a registry, as rows."""
     return [
         (name, _with_keys(entry.summary, entry.keys.model_fields))
@@ -179,54 +190,54 @@ def _functions(registry):
     ]
 
 
-def _with_keys(text, keys):
+def _with_keys(text: str, keys: Iterable[str]) -> str:
     """A line about a thing, with the keys that it adds to its section."""
     return f"{text} ({', '.join(keys)})" if keys else text
 
 
-def _algorithms():
+def _algorithms() -> Rows:
     from fedmpi.algorithms import ALGORITHMS
 
     return _classes(ALGORITHMS)
 
 
-def _models():
+def _models() -> Rows:
     from fedmpi.learn.models import MODELS
 
     return _functions(MODELS)
 
 
-def _datasets():
+def _datasets() -> Rows:
     from fedmpi.learn.data import DATASETS
 
     return _functions(DATASETS)
 
 
-def _partitions():
+def _partitions() -> Rows:
     from fedmpi.learn.partitions import PARTITIONS
 
     return _functions(PARTITIONS)
 
 
-def _selections():
+def _selections() -> Rows:
     from fedmpi.selectors import SELECTORS
 
     return _classes(SELECTORS)
 
 
-def _stages():
+def _stages() -> Rows:
     from fedmpi.stages import STAGES
 
     return _classes(STAGES)
 
 
-def _losses():
+def _losses() -> Rows:
     from fedmpi.learn.losses import LOSSES
 
     return [(name, f"{loss.summary} (data with {loss.target})") for name, loss in LOSSES.items()]
 
 
-def _metrics():
+def _metrics() -> Rows:
     from fedmpi.learn.metrics import METRICS
 
     return [
@@ -235,13 +246,13 @@ def _metrics():
     ]
 
 
-def _devices():
+def _devices() -> Rows:
     from fedmpi.simulated import PROFILES
 
     return list(PROFILES.items())
 
 
-def _columns():
+def _columns() -> Rows:
     from fedmpi.record.schema import COLUMNS
 
     return [(c.path, f"{c.meaning} [{c.unit}]" if c.unit else c.meaning) for c in COLUMNS]

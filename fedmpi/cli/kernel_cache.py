@@ -6,6 +6,7 @@ import platform
 import shutil
 import stat
 import tempfile
+from collections.abc import MutableMapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from fedmpi.doctor import processors
 KEPT = 4  # folders of older sources or other processors
 
 
-def keep_kernels_on_node(environ):
+def keep_kernels_on_node(environ: MutableMapping[str, str]) -> Path:
     """Point numba at the node's folder of compiled kernels and return that folder.
 
     Must come before anything imports numba. A NUMBA_CACHE_DIR that the user has set wins.
@@ -32,7 +33,7 @@ def keep_kernels_on_node(environ):
     return folder
 
 
-def key():
+def key() -> str:
     """Return the name of the folder for this processor, numba and source: other code, other name.
 
     numba looks at the file of a kernel alone; a kernel that calls one in another file
@@ -46,7 +47,7 @@ def key():
     return digest.hexdigest()[:16]
 
 
-def node_folder():
+def node_folder() -> Path:
     """Return this user's own folder in the node's temporary one, or else in the home cache.
 
     Its files are executed, so it must belong to the user, and nobody else may write it.
@@ -63,7 +64,7 @@ def node_folder():
     return cache_folder() / "kernels"
 
 
-def _forget_old(folder):
+def _forget_old(folder: Path) -> None:
     """Remove the kernels of sources that have long been replaced.
 
     A run that still uses them compiles again what it has not loaded yet.
@@ -74,7 +75,7 @@ def _forget_old(folder):
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _processor():
+def _processor() -> str:
     """What compiled code depends on: the processor's name and abilities."""
     lines = processors.described().splitlines()
     wanted = ("model name", "flags", "Features", "CPU part")

@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
 
 from fedmpi import api
@@ -12,23 +13,23 @@ from fedmpi.errors import ConfigError
 SLURM_GPUS = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 
 
-def data_root(named=None):
+def data_root(named: str | None = None) -> Path:
     """Return the folder of the data sets: `named`, FEDMPI_DATA, or one in the user's cache."""
     return api.data_root(os.environ, named)
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Return fedmpi's folder in the user's cache."""
     return api.cache_folder(os.environ)
 
 
-def mpiexec():
+def mpiexec() -> str | None:
     """Return the path of the launcher beside this Python, else of that on PATH; None if neither."""
     beside = Path(sys.executable).with_name("mpiexec")
     return str(beside) if beside.exists() else shutil.which("mpiexec")
 
 
-def one_thread_each(threads):
+def one_thread_each(threads: int) -> None:
     """Tell the libraries that are not loaded yet how many threads a rank has.
 
     A value that the user has set wins. Raises ConfigError for one that numba would not take.
@@ -41,7 +42,7 @@ def one_thread_each(threads):
                           "to the threads of a rank, or leave it out")
 
 
-def gpus_of_job(environ):
+def gpus_of_job(environ: MutableMapping[str, str]) -> None:
     """Set in `environ` what the libraries of GPUs read when they begin; what is set already wins.
 
     CUDA_VISIBLE_DEVICES is Slurm's own list where Slurm alone says it, and cuBLAS gets a
@@ -53,7 +54,7 @@ def gpus_of_job(environ):
         environ.setdefault("CUDA_VISIBLE_DEVICES", listed)
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Ask glibc to keep freed memory instead of giving it back and faulting it in again.
 
     Training frees and takes the same megabytes every step; handing them to the system in

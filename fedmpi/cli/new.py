@@ -1,11 +1,13 @@
 """The verbs for users' code: new writes a file that works, check-method tests a method."""
 
 import shlex
+from argparse import Namespace
 from importlib.resources import files
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
+from fedmpi.cli.words import Verbs
 from fedmpi.errors import ConfigError, ResultError
 
 KINDS = ("method", "model", "data", "selector", "stage")
@@ -29,7 +31,7 @@ def test_it_keeps_the_contract_of_methods():
 '''
 
 
-def add_verbs(verbs):
+def add_verbs(verbs: Verbs) -> None:
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -48,7 +50,7 @@ def add_verbs(verbs):
                         help="override a key of the configuration; may be repeated")
 
 
-def new(args):
+def new(args: Namespace) -> None:
     """Write NAME.py, which works as it is, and test_NAME.py; then change them."""
     name = args.name.removesuffix(".py")
     if not class_name(name).isidentifier() or not name.isidentifier() or iskeyword(name):
@@ -75,17 +77,17 @@ def new(args):
         print(f"  fedmpi check-method {name}:{class_name(name)}")
 
 
-def _hidden_by(name):
+def _hidden_by(name: str) -> str | None:
     """Return where the module is that a file `name`.py would hide; None if there is none."""
     try:
         spec = find_spec(name)
     except ValueError:  # of __main__
         return "the program itself"
-    place = spec and spec.origin
+    place = spec.origin if spec else None
     return None if place and Path(place).parent == Path.cwd() else place
 
 
-def check_method(args):
+def check_method(args: Namespace) -> int:
     """Test a method: its plans, its sums over ranks, its resume, and what it returns.
 
     The checks run a few rounds of a small experiment. The exit code is 1 if one fails.
@@ -99,19 +101,19 @@ def check_method(args):
     return int(failed)
 
 
-def source(kind, name):
+def source(kind: str, name: str) -> str:
     """Return the text of the example of a kind, with its names made from `name`."""
     text = (files("fedmpi.examples") / f"{kind}.py").read_text(encoding="utf-8")
     old = f"my_{kind}"
     return text.replace(class_name(old), class_name(name)).replace(old, name)
 
 
-def test(kind, name):
+def test(kind: str, name: str) -> str:
     """Return the text of its test."""
     text = TEST.format(name=name, imports=f", {class_name(name)}" if kind == "method" else "")
     return text + (CONTRACT.format(kind=class_name(name)) if kind == "method" else "")
 
 
-def class_name(name):
+def class_name(name: str) -> str:
     """Return the name of a class for a name of a module: SparseMean for sparse_mean."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))

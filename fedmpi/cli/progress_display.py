@@ -1,8 +1,11 @@
 """The progress of a run: a live bar on a terminal, elsewhere a line every few seconds."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,12 +14,15 @@ from rich.progress import BarColumn, Progress, TextColumn
 from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
 from fedmpi.errors import ResultError
 
+if TYPE_CHECKING:
+    from fedmpi.round.columns import RoundRecord
+
 LINE_EVERY = 5.0  # seconds between lines; the first and the last round always get one
 WIDE = 72  # columns of a terminal that has room for a bar
 BAR = 24  # columns of the bar
 
 
-def progress_for(kind, name, sent=0):
+def progress_for(kind: str, name: str, sent: int = 0) -> "Silent":
     """Return the progress display: kind is "auto", "bar", "lines" or "none".
 
     `sent` are the bytes of the rounds before the first that it shows.
@@ -26,7 +32,7 @@ def progress_for(kind, name, sent=0):
     return {"bar": LiveBar, "lines": Lines, "none": Silent}[kind](name, sent)
 
 
-def sent_before(out, round):
+def sent_before(out: str | Path, round: int) -> int:
     """Return the bytes up and down of the rounds before `round`; 0 if the file cannot be read."""
     from fedmpi.record import reader
 
@@ -38,22 +44,22 @@ def sent_before(out, round):
 class Silent:
     """Shows nothing."""
 
-    def __init__(self, name, sent=0):
+    def __init__(self, name: str, sent: int = 0) -> None:
         self._name = name
         self._accuracy = float("nan")
-        self._first = None  # the first round seen here, and when it was done
+        self._first: tuple[int, float] | None = None  # the first round seen here, and its end
         self._clients, self._bytes = 0, sent  # since then; of all rounds of the run
 
-    def __call__(self, row, rounds):
+    def __call__(self, row: "RoundRecord", rounds: int) -> None:
         """Show the round `row` of `rounds`."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         pass
 
-    def _facts(self, columns, rounds):
+    def _facts(self, columns: Mapping[str, Any], rounds: int) -> tuple[int, list[str]]:
         """Return (rounds done, facts as short texts, the most important first).
 
         Speed and time left do not count the first round seen here, which includes the start.
@@ -80,7 +86,7 @@ class Silent:
 class LiveBar(Silent):
     """A live bar with as many facts as the terminal has room for."""
 
-    def __init__(self, name, sent=0):
+    def __init__(self, name: str, sent: int = 0) -> None:
         super().__init__(name, sent)
         console = Console(force_terminal=True)
         self._room = console.width
@@ -92,7 +98,7 @@ class LiveBar(Silent):
         self._progress = Progress(*front, TextColumn("{task.fields[facts]}"), console=console)
         self._task = self._progress.add_task(escape(name), total=None, facts="first round")
 
-    def __call__(self, row, rounds):
+    def __call__(self, row: "RoundRecord", rounds: int) -> None:
         """Advance the bar by one round."""
         done, facts = self._facts(row.columns, rounds)
         shown = f"{done}/{rounds}"
@@ -101,22 +107,22 @@ class LiveBar(Silent):
                 shown += f"  {fact}"
         self._progress.update(self._task, total=rounds, completed=done, facts=shown)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
 
 class Lines(Silent):
     """A line every few seconds, for logs."""
 
-    def __init__(self, name, sent=0):
+    def __init__(self, name: str, sent: int = 0) -> None:
         super().__init__(name, sent)
         self._last = -LINE_EVERY
 
-    def __call__(self, row, rounds):
+    def __call__(self, row: "RoundRecord", rounds: int) -> None:
         """Write a line if it is time for it."""
         done, facts = self._facts(row.columns, rounds)
         now = monotonic()

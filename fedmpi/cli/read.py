@@ -2,16 +2,22 @@
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fedmpi.cli.terminal import can_show, printable
+from fedmpi.cli.words import Verbs
 from fedmpi.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedmpi.record.reader import Run
 
 VIEWS = ("traffic", "fedskel")  # of compare
 
 
-def add_verbs(verbs):
+def add_verbs(verbs: Verbs) -> None:
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -40,7 +46,7 @@ def add_verbs(verbs):
     parser.add_argument("out", metavar="OUT", help="result file")
 
 
-def _add_compare(verbs):
+def _add_compare(verbs: Verbs) -> None:
     from fedmpi.cli import verb
 
     parser = verb(verbs, compare, "compare runs: accuracy, and its cost in bytes and time",
@@ -62,7 +68,7 @@ def _add_compare(verbs):
                         "default), or the accuracy as FedSkel's framework scores it (fedskel)")
 
 
-def opened(outs):
+def opened(outs: Iterable[str]) -> "list[Run]":
     """Return the Runs of result files. Each holds its file, so as many as the system permits."""
     import resource
 
@@ -74,7 +80,7 @@ def opened(outs):
     return [reader.open(out) for out in outs]
 
 
-def info(args):
+def info(args: argparse.Namespace) -> None:
     """Show what a run is, and its status."""
     from fedmpi.analysis.text_tables import as_json, info_text
     from fedmpi.record import reader
@@ -83,7 +89,7 @@ def info(args):
         print(as_json(run.info()) if args.json else printable(info_text(run)))
 
 
-def table(args):
+def table(args: argparse.Namespace) -> None:
     """Write the numbers of every round, or of every client of every round."""
     from fedmpi.analysis import text_tables
     from fedmpi.record import reader
@@ -96,7 +102,7 @@ def table(args):
         sys.stdout.writelines(line + "\n" for line in lines)
 
 
-def compare(args):
+def compare(args: argparse.Namespace) -> None:
     """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
     from fedmpi.analysis import curves, seeds
     from fedmpi.analysis.compare import compare as comparison_of
@@ -120,7 +126,7 @@ def compare(args):
         figure(runs, str(args.figure), args.columns or 2, comparison.target)
         print(f"figure in {args.figure}", file=sys.stderr)
     found = seeds.rows(runs, comparison.target)
-    rows, counted = comparison.rows, [view[0](run) for run in runs] if view else []
+    rows, counted = list(comparison.rows), [view[0](run) for run in runs] if view else []
     if args.json:
         if counted:
             rows = [row | {"views": seen} for row, seen in zip(rows, counted, strict=True)]
@@ -130,7 +136,7 @@ def compare(args):
         shown = seeds.text(found, comparison.target) if grouped else comparison.text()
         notes = comparison.remarks() if grouped else []
         print(printable("\n".join([shown, *notes])))
-        if counted:
+        if view:
             print(printable("\n" + view[1]([row["run"] for row in rows], counted)))
         if not args.no_curves:
             drawn = curves.text(runs)
@@ -138,7 +144,7 @@ def compare(args):
             print("\n" + shown)
 
 
-def export(args):
+def export(args: argparse.Namespace) -> None:
     """Write the rounds and the configuration of runs in the format of a tracker; nothing is sent.
 
     TensorBoard: tensorboard --logdir DIR. MLflow: mlflow ui --backend-store-uri
@@ -153,21 +159,26 @@ def export(args):
 class _Views(argparse.Action):
     """`--views` alone, with the name of a view, or before a file, which then is one to compare."""
 
-    def __call__(self, parser, namespace, value, option_string=None):
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any,
+        option_string: str | None = None,
+    ) -> None:
         named = value in (None, *VIEWS)
         namespace.views = value if named and value else VIEWS[0]
         namespace.stray = [] if named else [(len(namespace.outs or ()), value)]
 
 
-def _view(name):
+def _view(name: str | None) -> "tuple[Callable[[Run], Any], Callable[..., str]] | None":
     """Return (the function of a run, the text of what it gives) of a view, None for no view."""
     from fedmpi.analysis import own_models, views
 
-    found = {None: None, "traffic": (views.view, views.text)}
-    return (found | {"fedskel": (own_models.scores, own_models.text)})[name]
+    if name is None:
+        return None
+    return {"traffic": (views.view, views.text),
+            "fedskel": (own_models.scores, own_models.text)}[name]
 
 
-def upgrade(args):
+def upgrade(args: argparse.Namespace) -> None:
     """Update a result file of an older schema; the old file is replaced at the end."""
     from fedmpi.record import schema
     from fedmpi.record.upgrade import upgrade as bring_up

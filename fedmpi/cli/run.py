@@ -3,8 +3,11 @@
 import os
 import signal
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import (
@@ -14,14 +17,23 @@ from fedmpi.cli.machine import (
     keep_freed_memory,
     one_thread_each,
 )
+from fedmpi.cli.words import Verbs
 from fedmpi.comm.launch import rank_of
 from fedmpi.errors import AlikeError, FedmpiError
 from fedmpi.text_file import text_of
 
+if TYPE_CHECKING:
+    from fedmpi.cli.progress_display import Silent
+    from fedmpi.cli.startup import StartUp
+    from fedmpi.comm.base import Comm
+    from fedmpi.experiment.resolve import Resolved
+    from fedmpi.experiment.stop import Stop
+    from fedmpi.round.columns import RoundRecord
+
 STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
 
 
-def add_verbs(verbs):
+def add_verbs(verbs: Verbs) -> None:
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -43,7 +55,7 @@ def add_verbs(verbs):
     _add_common(parser)
 
 
-def _add_common(parser):
+def _add_common(parser: ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -51,7 +63,7 @@ def _add_common(parser):
                         help="how progress is shown (default: a bar on a terminal, else lines)")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Run an experiment and write its result file.
 
     Ctrl-C lets the current client finish, saves everything and ends with exit code 75; `resume`
@@ -59,7 +71,7 @@ def run(args):
     """
     from fedmpi.experiment import device_files, resolve
 
-    def read():
+    def read() -> dict[str, Any]:
         from fedmpi.record.writer import check_target  # imports h5py, on rank 0 alone
 
         text = text_of(args.config)
@@ -77,14 +89,14 @@ def run(args):
     )
 
 
-def resume(args):
+def resume(args: Namespace) -> int:
     """Continue a run from its checkpoint; for more rounds add --set run.rounds=N.
 
     It may be started on another number of ranks; the bits are the same.
     """
     from fedmpi.experiment import resolve
 
-    def read():
+    def read() -> dict[str, Any]:
         from fedmpi.experiment.rebuild import beginning  # imports h5py, on rank 0 alone
 
         return beginning(args.out, args.rebuild)
@@ -101,11 +113,15 @@ def resume(args):
     )
 
 
-def _on_all_ranks(args, read, make, **how):
+def _on_all_ranks(
+    args: Namespace, read: Callable[[], dict[str, Any]],
+    make: "Callable[[dict[str, Any]], Resolved]", **how: Any,
+) -> int:
     """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
     from fedmpi.cli.ranks import ending_together
     from fedmpi.cli.startup import StartUp
-    from fedmpi.comm.start import launched, start
+    from fedmpi.comm.launch import launched
+    from fedmpi.comm.start import start
 
     if launched(os.environ):  # a rank inside MPI_Init would not hear Python's own handler
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -121,7 +137,11 @@ def _on_all_ranks(args, read, make, **how):
         stages.end()
 
 
-def _resolve_and_execute(args, read, make, comm, stages, how):
+def _resolve_and_execute(
+    args: Namespace, read: Callable[[], dict[str, Any]],
+    make: "Callable[[dict[str, Any]], Resolved]", comm: "Comm", stages: "StartUp",
+    how: dict[str, Any],
+) -> int:
     """Resolve what rank 0 reads alike on all ranks, and run it; return the exit code."""
     from fedmpi.comm.alike import alike
     from fedmpi.experiment.portable import hold_to_level
@@ -149,27 +169,31 @@ def _resolve_and_execute(args, read, make, comm, stages, how):
         return code
 
 
-def _from_rank_0(comm, read):
+def _from_rank_0(comm: "Comm", read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return on every rank what `read` returns on rank 0, or raise its error everywhere."""
     given, fault = None, None
+    shared: dict[str, Any]
     if comm.rank == 0:
         try:
             given = read()
         except FedmpiError as error:
             fault = error
-    given, code = comm.share([given, fault.exit_code if fault else 0])
+    shared, code = comm.share([given, fault.exit_code if fault else 0])
     if code:
         if fault and comm.size == 1:
             raise fault
         raise AlikeError(str(fault or "rank 0 could not read what to run"), code) from fault
-    return given
+    return shared
 
 
-def _warn(text):
+def _warn(text: str) -> None:
     print(f"fedmpi: warning: {text}", file=sys.stderr, flush=True)
 
 
-def _execute(args, resolved, comm, stop, stages, how):
+def _execute(
+    args: Namespace, resolved: "Resolved", comm: "Comm", stop: "Stop", stages: "StartUp",
+    how: dict[str, Any],
+) -> int:
     from fedmpi.experiment.execute import Start, execute
 
     start = Start(
@@ -184,9 +208,9 @@ def _execute(args, resolved, comm, stop, stages, how):
     )
     kind = "none" if args.quiet or comm.rank else args.progress
     with ExitStack() as stack:
-        shown = []
+        shown: list[Silent] = []
 
-        def progress(row, rounds):
+        def progress(row: "RoundRecord", rounds: int) -> None:
             """Show a round; the first of them ends the stages of the start."""
             if not shown:
                 from fedmpi.cli import progress_display as display  # rank 0 alone shows anything

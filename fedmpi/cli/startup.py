@@ -19,14 +19,15 @@ class StartUp:
     while it lasts. Compiled kernels are counted, since they explain a long first start.
     """
 
-    def __init__(self, live=None):
+    def __init__(self, live: bool | None = None) -> None:
         self._live = sys.stderr.isatty() if live is None else live
         self._text, self._since, self._said = "", monotonic(), 0.0
-        self._folder, self._before = None, 0
+        self._folder: Path | None = None
+        self._before = 0
         self._over, self._lock = threading.Event(), threading.Lock()
-        self._thread = None
+        self._thread: threading.Thread | None = None
 
-    def __call__(self, text):
+    def __call__(self, text: str) -> None:
         """Show that the stage `text` begins; nothing after `end`."""
         if self._over.is_set():
             return
@@ -37,11 +38,11 @@ class StartUp:
             self._thread = threading.Thread(target=self._go_on, daemon=True)
             self._thread.start()
 
-    def count_kernels(self, folder):
+    def count_kernels(self, folder: str | Path) -> None:
         """Count the kernels that are compiled into `folder` from now on."""
         self._folder, self._before = Path(folder), compiled(folder)
 
-    def end(self):
+    def end(self) -> None:
         """Show nothing more; may be called again."""
         self._over.set()
         if self._thread is not None:
@@ -50,7 +51,7 @@ class StartUp:
                 self._write(CLEAR)
         self._thread, self._live = None, False
 
-    def _go_on(self):
+    def _go_on(self) -> None:
         while not self._over.wait(1.0):
             with self._lock:
                 passed = monotonic() - self._since
@@ -58,17 +59,17 @@ class StartUp:
                     self._said = passed
                     self._show()
 
-    def _show(self):
+    def _show(self) -> None:
         words = self.words(monotonic() - self._since)
         self._write(f"{CLEAR}{words}" if self._live else f"# {words}\n")
 
-    def words(self, seconds):
+    def words(self, seconds: float) -> str:
         """Return what is shown `seconds` after the stage began."""
         new = compiled(self._folder) - self._before if self._folder else 0
         kernels = f"; {counted(new, 'kernel')} compiled, once on this machine" if new > 0 else ""
         return f"{self._text}{f', {seconds:.0f} s' if seconds >= 1 else ''}{kernels}"
 
-    def _write(self, text):
+    def _write(self, text: str) -> None:
         try:
             sys.stderr.write(text)
             sys.stderr.flush()
@@ -76,7 +77,7 @@ class StartUp:
             self._over.set()
 
 
-def compiled(folder):
+def compiled(folder: str | Path) -> int:
     """Return the number of compiled kernels in a folder of numba's cache."""
     return sum(1 for _ in Path(folder).glob("**/*.nbc"))
 

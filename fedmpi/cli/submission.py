@@ -2,17 +2,23 @@
 
 import os
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import fedmpi
 from fedmpi.errors import ConfigError, counted
+
+if TYPE_CHECKING:
+    from fedmpi.scheduler.options import Options
 
 EXTRAS = ("sbatch", "qsub", "flux")
 ASSUMED = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "time": "04:00:00"}
 
 
-def add_job(parser):
+def add_job(parser: ArgumentParser) -> None:
     """Add the options of a job; those without a default are left to the cluster."""
     parser.add_argument("--dry-run", action="store_true",
                         help="show what would start, with the script of a job, but start nothing")
@@ -49,7 +55,7 @@ def add_job(parser):
                      help="shell file to source first (default: jobs/env.sh here, if it exists)")
 
 
-def first_of_job(args):
+def first_of_job(args: Namespace) -> str | None:
     """Return the first option of a job that the command line gives, as typed; None if none is."""
     from fedmpi.scheduler.options import Options, option
 
@@ -63,7 +69,7 @@ class Submission:
     `name` names the job where the command line does not. Raises ConfigError.
     """
 
-    def __init__(self, args, name):
+    def __init__(self, args: Namespace, name: str) -> None:
         from fedmpi.scheduler import SCHEDULERS, script
         from fedmpi.scheduler import site as sites
 
@@ -80,7 +86,7 @@ class Submission:
             self.scheduler, self.options, own_command(), launch or self.module.launch(
                 self.options, wheel), site=_shell_file(args.env), prepare=self.site.lines())
 
-    def _options(self, args, name):
+    def _options(self, args: Namespace, name: str) -> "tuple[Options, list[str]]":
         """The Options, and what of ASSUMED nobody has chosen, as words of a command line."""
         from fedmpi.scheduler.options import Options, option, plain
 
@@ -91,7 +97,7 @@ class Submission:
                                   f"{self.module.EXTRA}; or choose another with --scheduler")
         given = {key: getattr(args, key, None) for key in Options.__dataclass_fields__}
         given["extra"] = (*self.site.job.extra, *(extras[self.module.EXTRA] or ()))
-        chosen = {key: getattr(self.site.job, key, None) if value is None else value
+        chosen: dict[str, Any] = {key: getattr(self.site.job, key, None) if value is None else value
                   for key, value in given.items()}
         if args.exclusive is None:
             chosen["exclusive"] = bool(self.site.job.exclusive)
@@ -99,7 +105,7 @@ class Submission:
         assumed = [f"{option(key)} {value}" for key, value in ASSUMED.items() if key not in chosen]
         return Options(**{"name": plain(name)} | chosen), assumed
 
-    def said(self):
+    def said(self) -> str:
         """Return the size and the time of the job, and which of these are assumed, in a line."""
         options = self.options
         limit = f"{options.time} min" if options.time.isdigit() else options.time
@@ -107,11 +113,11 @@ class Submission:
                 f"{counted(options.cpus_per_task, 'core')} each, time limit {limit}")
         return text + (f" (assumed: {' '.join(self.assumed)})" if self.assumed else "")
 
-    def submit(self, path, tasks=None):
+    def submit(self, path: Path, tasks: int | None = None) -> list[str]:
         """Submit the script at `path`; return the numbers of the jobs."""
         return self.module.submit(path, os.environ, tasks)
 
-    def how_to_follow(self, jobs):
+    def how_to_follow(self, jobs: Sequence[str]) -> tuple[str, str]:
         """Return the commands that show a job and that end it."""
         job = " ".join(jobs[:3])
         show, end = {"slurm": ("squeue --jobs=", "scancel "), "pbs": ("qstat -t ", "qdel "),
@@ -119,7 +125,7 @@ class Submission:
         return f"{show}{job}", f"{end}{job}"
 
 
-def own_command():
+def own_command() -> list[str]:
     """Return the words that start this fedmpi again.
 
     The folder in which a job is submitted does not come first on its path: a file random.py
@@ -129,14 +135,14 @@ def own_command():
     return [sys.executable, *([] if bare else ["-P"]), "-m", "fedmpi"]
 
 
-def _installed(name):
+def _installed(name: str) -> bool:
     try:
         return bool(distribution(name))
     except PackageNotFoundError:
         return False
 
 
-def _shell_file(named):
+def _shell_file(named: Path | None) -> Path | None:
     """The shell file that makes this site ready, or None."""
     from fedmpi.scheduler.options import check_path
 

@@ -4,16 +4,21 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import NoReturn, TypeAlias
 
 from fedmpi.cli.terminal import printable
 from fedmpi.comm.launch import rank_of
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What a module adds the parsers of its verbs to."""
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that names what is wrong and where help is, and does not show its usage."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """Say on rank 0 what is wrong, and leave with exit code 2."""
         if rank_of(os.environ) == 0:
             print(f"{self.prog}: {printable(_plain(message))}\nsee: {self.prog} --help",
@@ -21,7 +26,9 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def parse(parser, argv=None):
+def parse(
+    parser: Parser, argv: Sequence[str] | None = None
+) -> argparse.Namespace:
     """Return the parsed words; an unknown option is the fault of the verb it was given to."""
     args, unknown = parser.parse_known_args(argv)
     if not unknown:
@@ -30,10 +37,11 @@ def parse(parser, argv=None):
     near = get_close_matches(unknown[0].partition("=")[0], options, n=1, cutoff=0.75)
     hint = "; keys of the configuration: --set section.key=value" if "--set" in options else ""
     hint = f"; did you mean {near[0]}?" if near else hint
-    return getattr(args, "parser", parser).error(f"unknown: {' '.join(unknown)}{hint}")
+    verb: Parser = getattr(args, "parser", parser)
+    return verb.error(f"unknown: {' '.join(unknown)}{hint}")
 
 
-def _plain(message):
+def _plain(message: str) -> str:
     """argparse's message; for a name that is none of those it knows, the nearest or all."""
     found = re.fullmatch(r"argument (.+): invalid choice: '(.*)' \(choose from (.+)\)", message)
     if not found:
