@@ -66,6 +66,18 @@ def _with_first(body, name):
     return given.replace(parameters=[first, *given.parameters.values()])
 
 
+def frozen(b, value):
+    """Return the value by LLVM's `freeze`, for which llvmlite has no function.
+
+    It is what it was, but for LLVM no longer a choice between what a place holds and another
+    value. LLVM would store only the lanes that change, by a mask, and processors of AMD without
+    AVX-512 need some 20 cycles for a store of this kind.
+    """
+    same = ir.Instruction(b.block, value.type, "freeze", [value])
+    b._insert(same)
+    return same
+
+
 def lanes_of(width, lanes):
     """Return the LLVM type of a vector of `lanes` elements of type `width`."""
     return ir.VectorType(width, lanes)

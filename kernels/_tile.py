@@ -11,6 +11,8 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import lower_builtin, models, register_model, type_callable
 
+from fedmpi.kernels._llvm import frozen
+
 LANES = 16
 
 I64 = ir.IntType(64)
@@ -120,8 +122,8 @@ class Emit:
         return value
 
     def store(self, vector, address, c):
-        """Write vector c behind an address."""
-        self.builder.store(vector, self._vector(address, c)).align = 4
+        """Write vector c behind an address, whole: `frozen` says why."""
+        self.builder.store(frozen(self.builder, vector), self._vector(address, c)).align = 4
 
     def splat(self, scalar):
         """A vector with the scalar in every lane."""

@@ -6,9 +6,11 @@ Arrays are one-dimensional and contiguous. Nothing is checked here: the caller m
 that every lane it names lies in the array.
 """
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.extending import intrinsic
 
 from fedmpi.kernels._llvm import (
     I8,
@@ -18,6 +20,7 @@ from fedmpi.kernels._llvm import (
     compress,
     constant,
     flags_from,
+    frozen,
     lanes_of,
     load,
     splat,
@@ -251,3 +254,19 @@ def _emit_prefetch(b, source, i):
 def prefetch(source, i):
     """Ask for the cache line of source[i], which may lie anywhere: a hint, never an access."""
     return 0
+
+
+def unmasked(value):
+    """Return a value that was loaded, for loops that store it back or another value in its place.
+
+    See `_llvm.frozen`: without it, LLVM would store with a mask.
+    """
+    return value
+
+
+if not numba.config.DISABLE_JIT:
+
+    @intrinsic
+    def unmasked(typing, value):
+        """Compile the function above."""
+        return value(value), lambda context, b, called, operands: frozen(b, operands[0])

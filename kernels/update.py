@@ -3,6 +3,7 @@
 import numpy as np
 
 from fedmpi.kernels._jit import kernel
+from fedmpi.kernels._vector import unmasked
 
 
 @kernel
@@ -45,7 +46,7 @@ def sgd(weights, grad, velocity, reference, mask, edges, lr, momentum, weight_de
     decay, mu = np.float32(weight_decay), np.float32(mu)
     for r in range(0, edges.size, 2):
         for i in range(np.int64(edges[r]), np.int64(edges[r + 1])):
-            w, v = weights[i], velocity[i]
+            w, v = unmasked(weights[i]), unmasked(velocity[i])
             pull = grad[i] + decay * w
             if mu != 0:
                 pull += mu * (w - reference[i])
@@ -97,15 +98,15 @@ def adam(weights, grad, first, second, reference, mask, lr, weight_decay, mu, st
     keep1, new1 = np.float32(0.9), np.float32(1.0 - 0.9)
     keep2, new2 = np.float32(0.999), np.float32(1.0 - 0.999)
     for i in range(weights.size):
-        if mask[i]:
-            w = weights[i]
-            g = grad[i] + decay * w
-            if mu != 0:
-                g += mu * (w - reference[i])
-            m = keep1 * first[i] + new1 * g
-            v = keep2 * second[i] + new2 * (g * g)
-            first[i], second[i] = m, v
-            weights[i] = w - rate * m / (np.sqrt(v) * root + tiny)
+        w, m, v = unmasked(weights[i]), unmasked(first[i]), unmasked(second[i])
+        g = grad[i] + decay * w
+        if mu != 0:
+            g += mu * (w - reference[i])
+        mean, size = keep1 * m + new1 * g, keep2 * v + new2 * (g * g)
+        moved = w - rate * mean / (np.sqrt(size) * root + tiny)
+        first[i] = mean if mask[i] else m
+        second[i] = size if mask[i] else v
+        weights[i] = moved if mask[i] else w
 
 
 @kernel

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from fedmpi.kernels import conv, kept, lanes, tables
+from fedmpi.kernels import batch_last, conv, kept, lanes, tables, update
 from tests.kernels.test_conv import correlate_case, mix_case
 from tests.naive import conv as naive
 
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
 CHILD = """
 import sys
 import numpy as np
@@ -33,11 +34,30 @@ def computed():
     return found
 
 
+def masked_stores():
+    """Return the names of kernels that are compiled to stores by masks, of three that could be."""
+    flat, flags, edges = np.zeros(16, "f4"), np.ones(16, "u1"), np.array([0, 16], "u4")
+    update.sgd(flat, flat, flat, flat, flags, edges, 0.1, 0.9, 0.0, 0.0)
+    update.adam(flat, flat, flat, flat, flat, flags, 0.1, 0.0, 0.0, 1)
+    batch_last.measure(np.zeros(1), flat, np.zeros(1, np.int64), 16, flat, 0.0)
+    asm = {one.__name__: "".join(one.inspect_asm().values())
+           for one in (update.sgd, update.adam, batch_last.measure)}
+    assert all("vmovups" in text for text in asm.values())
+    return [name for name, text in asm.items() if "maskmov" in text]
+
+
+def test_nothing_is_stored_by_masks_with_avx2(run_python, tmp_path):
+    """Processors of AMD need 20 cycles for a store of this kind."""
+    code = "from tests.kernels.test_narrow_registers import masked_stores as f; print(f())"
+    # What is loaded from a cache shows no code.
+    done = run_python("-c", code, NUMBA_CACHE_DIR=str(tmp_path), **AVX2)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
 def test_registers_of_avx2_give_the_bits_of_those_here_and_what_the_twins_give(
     run_python, tmp_path
 ):
-    env = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
-    done = run_python("-c", CHILD, str(tmp_path / "found.npz"), **env)
+    done = run_python("-c", CHILD, str(tmp_path / "found.npz"), **AVX2)
     assert done.returncode == 0, done.stderr
     found, here = np.load(tmp_path / "found.npz"), computed()
     assert found["width"] == 8
