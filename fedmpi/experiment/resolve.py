@@ -143,7 +143,8 @@ def again(
         listed = ", ".join(f"{key} = {name!r}" for key, name in own.items())
         raise ConfigError(
             f"{place}: would import code: {listed}\n"
-            "if you know that code and where the file comes from, add --allow-code"
+            "if you know that code and where the file comes from, add --allow-code (in Python: "
+            "allow_code=True)"
         )
     config = configuration.check_tree(tree, place, overrides)
     if config.run.rounds < kept.get("done", 0):

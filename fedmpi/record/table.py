@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedmpi.arrays import AnyArray, Flags, Integers
-from fedmpi.errors import ResultError
+from fedmpi.errors import ResultError, nearest
 from fedmpi.record import schema
 from fedmpi.record.schema import Column
 from fedmpi.record.source import Source, reading
@@ -66,7 +66,7 @@ class Table:
     def __getitem__(self, name: str) -> AnyArray:
         """Return one column as an array that must not be changed."""
         if name not in self._columns:
-            raise KeyError(f"{name!r} is not a column of {self._group}: {', '.join(self._columns)}")
+            raise KeyError(self._unknown(name))
         if name not in self._read:
             column = self._columns[name]
             values = self._source.read(column.path, column.dtype)
@@ -100,8 +100,12 @@ class Table:
     def __getattr__(self, name: str) -> AnyArray:
         """Return one column: `table.flops` is `table["flops"]`."""
         if name.startswith("_") or name not in self._columns:
-            raise AttributeError(f"{name!r} is not a column of {self.__dict__.get('_group')}")
+            raise AttributeError(self._unknown(name))
         return self[name]
+
+    def _unknown(self, name: str) -> str:
+        group, columns = (self.__dict__.get(key, ()) for key in ("_group", "_columns"))
+        return f"{name!r} is not a column of {group}; {nearest(name, columns, 'columns')}"
 
     def __dir__(self) -> list[str]:
         """Return attributes and columns, for completion."""

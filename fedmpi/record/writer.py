@@ -38,7 +38,8 @@ def check_target(path: Out, overwrite: bool = False) -> str:
         raise ResultError(f"{path}: the folder {folder} cannot be written to; choose another")
     if os.path.exists(path):
         if not overwrite:
-            raise ResultError(f"{path}: exists; choose another name or add --overwrite")
+            raise ResultError(f"{path}: exists; choose another name or add --overwrite "
+                              "(in Python: overwrite=True)")
         if os.path.getsize(path) and not h5py.is_hdf5(path):
             raise ResultError(f"{path}: exists and is not a result file, so it is not overwritten")
     return path

@@ -48,7 +48,8 @@ def write(
     if not path.lower().endswith(SUFFIXES):
         raise ConfigError(f"{path}: the name of a report must end in {either(SUFFIXES)}")
     if os.path.exists(path) and not overwrite:
-        raise ResultError(f"{path}: exists; choose another name or add --overwrite")
+        raise ResultError(f"{path}: exists; choose another name or add --overwrite "
+                              "(in Python: overwrite=True)")
     text = page(runs, target)
     try:
         with replacement(path) as part, open(part, "w", encoding="utf-8") as file:
