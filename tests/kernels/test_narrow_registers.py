@@ -50,7 +50,8 @@ def test_nothing_is_stored_by_masks_with_avx2(run_python, tmp_path):
     """Processors of AMD need 20 cycles for a store of this kind."""
     code = "from tests.kernels.test_narrow_registers import masked_stores as f; print(f())"
     # What is loaded from a cache shows no code.
-    done = run_python("-c", code, NUMBA_CACHE_DIR=str(tmp_path), **AVX2)
+    env = AVX2 | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
+    done = run_python("-c", code, **env)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
