@@ -6,7 +6,7 @@ small ones torch is bound by everything else. Where a register holds 16 numbers 
 kernels stay ahead of torch in networks of any size with full lanes; where it holds 8 (AVX2), they
 do up to VGG-11, and ResNet-18 goes to torch. docs/kernels.md has the tables of several processors,
 from `fedmpi bench kernels --models`; there, whatever is chosen has at least 0.93 of the better
-speed, except for an MLP with batches of 1 on one of them.
+speed.
 """
 
 from collections.abc import Sequence
