@@ -1,6 +1,5 @@
 """The rows of a result file as text, and what the run is."""
 
-import difflib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.arrays import AnyArray
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, nearest
 from fedmpi.record import schema
 from fedmpi.record.reader import Run
 from fedmpi.record.table import Table
@@ -46,13 +45,13 @@ def check_columns(source: Table, columns: Sequence[str] | None) -> tuple[str, ..
     """Return the names of the columns to show; raises ConfigError with the nearest name."""
     if columns is None:
         return source.columns
-    for name in columns:
+    for place, name in enumerate(columns):
         if name not in source:
-            near = difflib.get_close_matches(name, source.columns, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(source.columns)}"
-            raise ConfigError(f"column {name!r} does not exist; {hint}")
+            raise ConfigError(f"column {name!r} does not exist; {nearest(name, source.columns)}")
+        if name in columns[:place]:
+            raise ConfigError(f"column {name!r} is named twice")
     if not columns:
-        raise ConfigError(f"columns: none given; known are {', '.join(source.columns)}")
+        raise ConfigError(f"columns: none given; known: {', '.join(source.columns)}")
     return tuple(columns)
 
 

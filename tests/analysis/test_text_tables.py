@@ -86,8 +86,9 @@ def test_no_rounds(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
+        ({"columns": ["round", "round"]}, "column 'round' is named twice"),
         ({"columns": ["test_acuracy"]}, "column 'test_acuracy' does not exist; did you mean test"),
-        ({"columns": ["?"]}, "known are round, virtual_time"),
+        ({"columns": ["?"]}, "known: round, virtual_time"),
         ({"columns": []}, "none given"),
         ({"columns": ["kept"]}, "column 'kept' does not exist"),
         ({"format": "xls"}, "format 'xls': must be one of tsv, csv, json"),
@@ -101,7 +102,7 @@ def test_bad_questions(run, asked, message):
 def test_a_list_of_columns_without_a_name_is_refused(run, capsys):
     assert cli.main(["table", run.path, "--columns", " "]) == 2
     shown = capsys.readouterr()
-    assert shown.out == "" and "columns: none given; known are round" in shown.err
+    assert shown.out == "" and "columns: none given; known: round" in shown.err
 
 
 def test_the_core_of_a_rank_is_no_number_of_cores(tmp_path):
