@@ -52,8 +52,12 @@ hypothesis.settings.register_profile("fedmpi", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fedmpi")
 
 
-def pytest_collection_modifyitems(items):
-    """Put the files that take longest before the others."""
+def pytest_collection_modifyitems(config, items):
+    """Leave slow cases to `make soak`, and put the files that take longest before the others."""
+    if not os.environ.get("FEDMPI_SOAK"):
+        slow = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
     places = {ROOT / f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
     assert all(path.exists() for path in places), "LONGEST names a file that is gone"
     items.sort(key=lambda item: places.get(item.path, len(places)))

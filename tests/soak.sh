@@ -20,13 +20,14 @@ export FEDMPI_DRAWN=${DRAWN:-50}
 export FEDMPI_KILLS=${KILLS:-100} FEDMPI_FUZZ_CASES=${CASES:-100000} FEDMPI_SEED=${SEED:-$(date +%F)}
 
 printf '== %s kills, seed %s\n' "$FEDMPI_KILLS" "$FEDMPI_SEED"
-$python -m pytest -s -p no:cacheprovider tests/faults || failed=1
+$python -m pytest -s -p no:cacheprovider tests/faults tests/record/test_torn.py || failed=1
 [[ -z $only ]] || exit $failed
 printf '\n== %s damaged inputs of each format\n' "$FEDMPI_FUZZ_CASES"
 $python -m pytest -p no:cacheprovider --durations=0 tests/fuzz || failed=1
-printf '\n== a real Slurm and its time limit, containers, 16 and 32 ranks\n'
-slow="tests/jobs/test_slurm.py tests/jobs/test_container.py tests/cli/test_run.py"
-FEDMPI_SOAK=1 $python -m pytest -p no:cacheprovider $slow || failed=1
+printf '\n== a real Slurm, containers, and what is too slow for make test\n'
+alone="tests/jobs/test_slurm.py tests/jobs/test_container.py"
+FEDMPI_SOAK=1 $python -m pytest -p no:cacheprovider $alone || failed=1
+FEDMPI_SOAK=1 $python -m pytest -p no:cacheprovider -m soak ${alone//tests/--ignore=tests} || failed=1
 printf '\n== methods without compiler\n'
 NUMBA_DISABLE_JIT=1 $python -m pytest -p no:cacheprovider tests/algorithms || failed=1
 printf '\n== MPI tests for %s s\n' "${SECONDS_OF_MPI:-600}"

@@ -34,7 +34,7 @@ def accuracy(name, model, more=(), **keys):
     return np.mean(found)
 
 
-@pytest.mark.parametrize("more", [IID, SKEWED])
+@pytest.mark.parametrize("more", [IID, pytest.param(SKEWED, marks=pytest.mark.soak)])
 def test_fedlp_gains_with_every_layer_kept(more):
     found = [accuracy("fedlp", CNN, more, p=p) for p in (0.1, 0.3, 0.7)]
     found.append(accuracy("fedavg", CNN, more))
@@ -74,7 +74,11 @@ def test_fedskel_loses_little_with_half_of_the_filters():
 
 @pytest.mark.parametrize(
     ("name", "keys"),
-    [("fedavg", {}), ("scaffold", {}), ("adp-v2", {"salient": 0.5}), ("fedskel", {"ratio": 0.5})],
+    [
+        ("fedavg", {}), ("fedskel", {"ratio": 0.5}),
+        pytest.param("scaffold", {}, marks=pytest.mark.soak),
+        pytest.param("adp-v2", {"salient": 0.5}, marks=pytest.mark.soak),
+    ],
 )
 def test_more_skew_lowers_all(name, keys):
     even, skewed = (accuracy(name, CNN, more, **keys) for more in (IID, SKEWED))

@@ -29,7 +29,7 @@ def test_points_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize("width", [50, 80, 120])
-@pytest.mark.parametrize("count", [1, 2, 6, 30])
+@pytest.mark.parametrize("count", [1, 2, 6, pytest.param(30, marks=pytest.mark.soak)])
 def test_plots_fit_and_need_no_colour(tmp_path, width, count):
     x = np.linspace(1, 40, 40)
     lines = [1 - np.exp(-x / (5 + 3 * k)) for k in range(count)]

@@ -1,7 +1,6 @@
 """Whole runs as a person starts them: the same bits on any number of ranks, and clear ends."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +54,9 @@ def equal(one, other):
         np.testing.assert_array_equal(one[1][name], other[1][name], err_msg=name)
 
 
-@pytest.mark.parametrize("algorithm", ["fedavg", "fedprox", "fedlp"])
+@pytest.mark.parametrize(
+    "algorithm", ["fedavg", pytest.param("fedprox", marks=pytest.mark.soak), "fedlp"]
+)
 def test_any_number_of_ranks_gives_the_same_file(run_fedmpi, config, tmp_path, algorithm):
     runs = []
     for ranks in (None, 2, 3, 7 if algorithm == "fedavg" else 4):
@@ -69,7 +70,7 @@ def test_any_number_of_ranks_gives_the_same_file(run_fedmpi, config, tmp_path, a
     assert len(runs[0][1]["clients/client"]) == 4 * 7
 
 
-@pytest.mark.skipif(not os.environ.get("FEDMPI_SOAK"), reason="takes minutes; make soak runs it")
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("ranks", [16, 32])
 def test_many_more_ranks_than_cores_give_the_same_file(run_fedmpi, config, tmp_path, ranks):

@@ -140,7 +140,9 @@ def test_a_full_disk_behind_the_output_is_named(run_fedmpi, folder, words):
     )
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [
+    *(pytest.param(one, marks=pytest.mark.soak) for one in ("<&-", ">&-", "2>&-")), "<&- >&- 2>&-",
+])  # fmt: skip
 @pytest.mark.parametrize("words", ["table a.h5", "watch a.h5", "resume a.h5 --set run.rounds=4"])
 def test_a_closed_stream_takes_nothing_from_a_command(run_fedmpi, folder, words, closed):
     assert run_fedmpi("run", "exp.toml", "-o", "a.h5", cwd=folder).returncode == 0

@@ -76,8 +76,9 @@ finally:
 @pytest.mark.parametrize(
     ("model", "side", "batch", "algorithm", "ranks"),
     [
-        ("lenet5", 28, 32, "fedavg", [None]), ("resnet20", 32, 128, "fedavg", [None]),
-        ("vgg11", 32, 32, "scaffold", [None, 2]),
+        ("lenet5", 28, 32, "fedavg", [None]), ("lenet5", 28, 32, "scaffold", [2]),
+        pytest.param("resnet20", 32, 128, "fedavg", [None], marks=pytest.mark.soak),
+        pytest.param("vgg11", 32, 32, "scaffold", [None, 2], marks=pytest.mark.soak),
     ],
 )  # fmt: skip
 def test_the_memory_is_what_a_run_takes(run_python, tmp_path, model, side, batch, algorithm, ranks):

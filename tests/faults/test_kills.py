@@ -17,9 +17,8 @@ from tests.conftest import FORK, ROOT, SOON
 from tests.faults.dying import POINTS, prepare
 from tests.faults.job import Job, rounds_of, run_here, write_config
 
-KILLS = int(os.environ.get("FEDMPI_KILLS", "20"))
+KILLS = int(os.environ.get("FEDMPI_KILLS", "10"))
 SEED = os.environ.get("FEDMPI_SEED", "1")
-CHAIN = 10  # kills that one run suffers
 WITHIN = 5.0  # seconds in which no process of a killed job is left
 DYING = (ROOT / "tests/faults/dying.py",)
 
@@ -95,9 +94,10 @@ def aim(pick):
     return point, 20 * call if point == "rows" else call
 
 
-# Strikes of a chain: mostly cheap ones in CI, mostly at jobs of several ranks in a soak.
-FEW, MANY = (7, 2, 1), (3, 5, 2)
 STRIKES = [strike_one_rank, strike_from_outside, strike_from_inside]
+# How many of each a run suffers: mostly cheap ones in CI, mostly at several ranks in a soak.
+COUNTS = (3, 1, 1) if KILLS <= 20 else (3, 5, 2)
+CHAIN = sum(COUNTS)
 
 
 def check_so_far(out, whole):
@@ -116,7 +116,7 @@ def chain(folder, algorithm, whole):
     pick, out = random.Random(f"{SEED}{folder.name}"), folder / "out.h5"
     write_config(folder, algorithm=algorithm)
     seconds = []
-    for strike in pick.sample(STRIKES, CHAIN, counts=FEW if KILLS <= 20 else MANY):
+    for strike in pick.sample(STRIKES, CHAIN, counts=COUNTS):
         seconds.append(strike(folder, out, pick))
         check_so_far(out, whole)
     words = words_of(folder, out)

@@ -264,7 +264,7 @@ def test_many_points_on_a_node_and_more_than_an_array_may_have(cluster, undistur
     assert "10 points, 5 not finished" in cluster.fedmpi(*words, "--dry-run", cwd=tmp_path)
 
 
-@pytest.mark.skipif(not os.environ.get("FEDMPI_SOAK"), reason="takes a minute; make soak runs it")
+@pytest.mark.soak
 def test_the_real_time_limit(cluster, job, undisturbed):
     """Slurm looks at limits every 30 s, and tells a job up to so much earlier than it was asked."""
     words = ["--nodes", "2", "--tasks-per-node", "1", "--time", "1", "--set", "algorithm.pace=1"]

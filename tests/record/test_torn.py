@@ -1,5 +1,6 @@
 """A run killed at any moment leaves a whole file, and can go on."""
 
+import os
 import random
 import signal
 import time
@@ -11,6 +12,8 @@ from fedmpi.record import reader, schema
 from fedmpi.record.writer import Writer
 from tests.conftest import FORK, ROOT, SOON
 from tests.record import killed, sample
+
+KILLS = int(os.environ.get("FEDMPI_KILLS", "10"))
 
 
 def check(path):
@@ -45,11 +48,11 @@ def test_killed_inside_a_commit(tmp_path, run_python, point, rounds):
     assert [p.name for p in tmp_path.iterdir()] == ["out.h5"]
 
 
-def test_killed_at_thirty_random_moments(tmp_path):
+def test_killed_at_random_moments(tmp_path):
     path = tmp_path / "out.h5"
     when = random.Random(1)
     rounds = 0
-    for _ in range(30):
+    for _ in range(KILLS):
         process = FORK.Process(target=killed.main, args=(path, "never"))
         process.start()
         try:
