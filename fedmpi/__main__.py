@@ -4,7 +4,7 @@ import gc
 import signal
 
 
-def main():
+def main() -> int:
     """Run the command line; a SIGINT while modules are loaded ends the process at once.
 
     As Python's KeyboardInterrupt it could be lost there: code that is called back, and some

@@ -5,7 +5,7 @@ speed of a copy of 4 million float32, timed in turn with it. torch is imported e
 it does comes in as a callable.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,8 @@ class Arm:
     name: str
     elements: int
     bytes: float
-    run: Callable
-    peer: Callable | None = None
+    run: Callable[[], object]
+    peer: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Row:
     peer: float | None
 
 
-def rows(arms, repeats=15):
+def rows(arms: Iterable[Arm], repeats: int = 15) -> list[Row]:
     """Time the arms, each in turn with its peer and with a copy of float32[SIZE]."""
     source, target = np.ones((2, SIZE), np.float32)
     return [_row(arm, lambda: np.copyto(target, source), 8 * SIZE, repeats) for arm in arms]
 
 
-def _row(arm, copy, copied, repeats):
+def _row(arm: Arm, copy: Callable[[], object], copied: int, repeats: int) -> Row:
     """Return the Row of one arm; `copy` reads and writes `copied` bytes."""
     functions = {"own": arm.run, "copy": copy} | ({"peer": arm.peer} if arm.peer else {})
     best = {name: min(taken) for name, taken in interleaved(functions, repeats).items()}

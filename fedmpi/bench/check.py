@@ -6,27 +6,48 @@ comes from the log of the sum; nothing is fitted to a sum. A sum does not count 
 taken off its core meanwhile: the replay knows of no other programs.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf, isfinite
 from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.bench.collectives import timed
-from fedmpi.bench.measure import Bar, plain
+from fedmpi.bench.measure import Bar, Found, plain
 from fedmpi.bench.replay import LONG, ModelledNetwork, dense, logged, replay
 from fedmpi.comm.reduce import Log, Reducer
 from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.log import COLUMNS
 from fedmpi.rng import rng_for
 
+if TYPE_CHECKING:
+    from fedmpi.comm.mpi import Raw
+
+Case: TypeAlias = tuple[int, float]
+"""Coordinates, density."""
+Timed: TypeAlias = tuple[float, AnyArray | None]
+"""Seconds of the slowest rank, infinite if disturbed, and what was answered."""
+Call: TypeAlias = Callable[[], Timed]
 METHODS = ("halving", "split", "allgatherv", "dsar", "dense")
-CASES = ((10**6, 0.01), (10**6, 0.05), (4 * 10**6, 0.01))  # coordinates, density
 SHORT, MIDDLE, LARGE = 64, 2 * LONG, 1 << 22  # bytes of the messages that are measured
-TURNS, PATIENCE = 31, 30.0  # turns at least, and seconds to wait for undisturbed sums at most
-QUICK = {"cases": ((10**5, 0.02),), "turns": 3, "patience": 1.0}
+
 BOUND = 1.2  # predicted over taken, or taken over predicted
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: cases, turns at least, and seconds to wait for undisturbed sums."""
+
+    cases: tuple[Case, ...] = ((10**6, 0.01), (10**6, 0.05), (4 * 10**6, 0.01))
+    turns: int = 31
+    patience: float = 30.0
+
+
+QUICK = Size(((10**5, 0.02),), turns=3, patience=1.0)
 
 
 @dataclass(frozen=True)
@@ -42,35 +63,40 @@ class Row:
     ratio: float  # predicted over taken
 
 
-def run(raw, cases=CASES, methods=METHODS, turns=TURNS, patience=PATIENCE):
-    """Make real sums on the ranks of mpi4py communicator `raw` and replay their logs.
+def run(raw: "Raw", size: Size | None = None) -> Found:
+    """Make real sums on the ranks of a communicator and replay their logs.
 
-    Returns a dict for JSON, alike on all ranks: "network" as it was measured, "rows" (see Row)
-    and "bars".
+    `size` is a Size, the default one if None. Returns a dict for JSON, alike on all ranks:
+    "ranks", "network" as it was measured, "rows" (see Row) and "bars".
     """
+    size = size or Size()
     trial, probes = Trial(raw), _probes(raw)
-    sums = {(case, method): trial.sum_of(*case, method) for case in cases for method in methods}
-    calls = probes | sums
-    for call in calls.values():
+    sums: dict[tuple[Case, str], Call] = {
+        (case, method): trial.sum_of(*case, method) for case in size.cases for method in METHODS
+    }
+    calls: list[Call] = [*probes.values(), *sums.values()]
+    for call in calls:
         call()
-    best, began, turn = dict.fromkeys(calls, (inf, None)), perf_counter(), 0
-    while turn < turns or not _enough(raw, best, perf_counter() - began > patience):
-        for i in rng_for(1, "bench order", turn).permutation(len(calls)):
-            name = list(calls)[i]
-            best[name] = min(best[name], calls[name](), key=lambda pair: pair[0])
+    best: list[Timed] = [(inf, None)] * len(calls)
+    began, turn = perf_counter(), 0
+    while turn < size.turns or not _enough(raw, best, perf_counter() - began > size.patience):
+        for i in rng_for(1, "bench order", turn).permutation(len(calls)).tolist():
+            best[i] = min(best[i], calls[i](), key=lambda pair: pair[0])
         turn += 1
     trial.close()
-    network = fitted(raw.size, {name: best[name][0] for name in probes})
-    rows = [_row(raw.size, network, *name, *best[name]) for name in sums]
-    return plain({
+    taken = [seconds for seconds, _ in best[: len(probes)]]
+    network = fitted(raw.size, dict(zip(probes, taken, strict=True)))
+    rows = [_row(raw.size, network, *name, *found)
+            for name, found in zip(sums, best[len(probes) :], strict=True)]
+    return dict(plain({
         "ranks": raw.size,
         "network": asdict(network),
         "rows": [asdict(row) for row in rows],
         "bars": [bar.plain() for bar in bars(rows)],
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
-def fitted(ranks, seconds):
+def fitted(ranks: int, seconds: Mapping[str, float]) -> ModelledNetwork:
     """Return the ModelledNetwork on which the measured messages take what they took.
 
     `seconds` of "short", "middle" and "large" exchanges in a ring, and of "built-in", an
@@ -87,9 +113,10 @@ def fitted(ranks, seconds):
     return ModelledNetwork(third, third, per_byte, handshake, combine=float(combine))
 
 
-def bars(rows):
+def bars(rows: Sequence[Row]) -> list[Bar]:
     """Return a Bar for each method and number of ranks: the middle case of those measured."""
-    found, note = [], "median over the cases; none if other programs disturbed every sum"
+    found: list[Bar] = []
+    note = "median over the cases; none if other programs disturbed every sum"
     for ranks, method in dict.fromkeys((row.ranks, row.method) for row in rows):
         mine = [row.ratio for row in rows if (row.ranks, row.method) == (ranks, method)]
         off = [max(ratio, 1 / ratio) for ratio in mine if isfinite(ratio)]
@@ -98,17 +125,17 @@ def bars(rows):
     return found
 
 
-def _enough(raw, best, late):
+def _enough(raw: "Raw", best: Sequence[Timed], late: bool) -> bool:
     """Say, alike on all ranks, whether all was measured undisturbed or it is `late`."""
-    done = np.array([late or all(isfinite(seconds) for seconds, _ in best.values())], np.int64)
+    done = np.array([late or all(isfinite(seconds) for seconds, _ in best)], np.int64)
     raw.Bcast(done, root=0)
     return bool(done[0])
 
 
-def _undisturbed(raw, call):
+def _undisturbed(raw: "Raw", call: Callable[[], object]) -> float:
     """Return seconds of the slowest rank; infinite if one of them lost its core meanwhile."""
 
-    def watched():
+    def watched() -> int:
         before = getrusage(RUSAGE_SELF).ru_nivcsw
         call()
         return getrusage(RUSAGE_SELF).ru_nivcsw - before
@@ -122,17 +149,19 @@ def _undisturbed(raw, call):
 class Trial:
     """Real sums with a log, on the ranks of one communicator."""
 
-    def __init__(self, raw):
+    def __init__(self, raw: "Raw") -> None:
         self._raw, self._log = raw, Log()
         self._reducer = Reducer(raw, nodes=raw.rank, log=self._log)
 
-    def sum_of(self, n, density, method):
+    def sum_of(
+        self, n: int, density: float, method: str
+    ) -> Callable[[], tuple[float, AnyArray]]:
         """Return a call that sums once, and returns (seconds of the slowest rank, log rows)."""
         mine = rng_for(1, "scale check", n, self._raw.rank).random(n) < density
         values, touched = mine.astype(np.int64), mine.astype(np.uint8)
         total, marks = np.empty_like(values), np.empty_like(touched)
 
-        def call():
+        def call() -> tuple[float, AnyArray]:
             total[:], marks[:] = values, touched
             self._log.clear()
             self._reducer.algorithm = method
@@ -141,17 +170,17 @@ class Trial:
 
         return call
 
-    def close(self):
+    def close(self) -> None:
         """Give the communicators back."""
         self._reducer.close()
 
 
-def _probes(raw):
+def _probes(raw: "Raw") -> dict[str, Call]:
     """Return {name: call} of the messages that are measured; a call returns (seconds, answer)."""
     link = Link(raw)
 
-    def ring(size):
-        def call():
+    def ring(size: int) -> Call:
+        def call() -> Timed:
             message = link.take("encoded", size)
             message[8:] += 1  # as a list that has just been made: not in the target's cache
             message[:8].view(np.int64)[0] = size
@@ -162,7 +191,7 @@ def _probes(raw):
 
     vector = np.zeros(LARGE // 8, np.int64)
 
-    def built_in():
+    def built_in() -> Timed:
         vector[:] = 1
         return timed(raw, lambda: link.allreduce(vector))
 
@@ -170,16 +199,19 @@ def _probes(raw):
     return rings | {"built-in": built_in}
 
 
-def _row(ranks, network, case, method, taken, log):
+def _row(
+    ranks: int, network: ModelledNetwork, case: Case, method: str, taken: float,
+    log: AnyArray | None,
+) -> Row:
     """Return the Row of one case from its fastest sum."""
     predicted = np.nan
-    if isfinite(taken):
+    if log is not None and isfinite(taken):
         rounds = logged(log, ranks, network.combine)
         predicted = float(replay(rounds, ranks, network).max())
-    return Row(ranks, *case, method, taken, predicted, predicted / taken)
+    return Row(ranks, case[0], case[1], method, taken, predicted, predicted / taken)
 
 
-def _everyone(raw, rows):
+def _everyone(raw: "Raw", rows: AnyArray) -> AnyArray:
     """Return the log rows of all ranks."""
     counts = np.empty(raw.size, np.int64)
     raw.Allgather(np.array([rows.nbytes]), counts)

@@ -5,20 +5,32 @@ arms of a case take turns, so that all meet the same disturbances; a call counts
 as its slowest rank, an arm by its best call.
 """
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from time import perf_counter
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from fedmpi.arrays import Reals, Vector
 from fedmpi.bench import schemes
-from fedmpi.bench.measure import judged, plain
+from fedmpi.bench.measure import Found, judged, plain
 from fedmpi.bench.sum_bars import BAR_SIZE, bars
+from fedmpi.comm.base import Comm
 from fedmpi.comm.reduce import ALGORITHMS, Reducer
-from fedmpi.comm.reduce.field import FLAT, Field
+from fedmpi.comm.reduce.field import FLAT, Field, Units
+from fedmpi.comm.reduce.reducer import Result
 from fedmpi.kernels.sums import SCALE
 from fedmpi.rng import rng_for
 
+if TYPE_CHECKING:
+    from fedmpi.comm.mpi import Mpi, Raw
+
+T = TypeVar("T")
+Arms: TypeAlias = Mapping[str, Callable[[], object]]
 SUPPORTS = ("independent", "identical", "row blocks", "power law")
 PATIENCE, HASTE = 1.0, 0.25  # seconds that one arm may take in one case; for the bars alone
 INEXACT = ("gtopk", "oktopk", "fast")  # drop or round more than the others
@@ -52,7 +64,7 @@ class Row:
     regret: float  # seconds over those of the best arm, less one; lossy arms and fast do not count
 
 
-def grid(part="all"):
+def grid(part: str = "all") -> list[Case]:
     """Return the Cases: "all", those that the "bars" need, or a "quick" few."""
     if part == "quick":
         return [Case(100_000, d, s, 5) for d in (0.01, 0.1) for s in SUPPORTS[:2]]
@@ -66,25 +78,24 @@ def grid(part="all"):
     return cases + [Case(BAR_SIZE, d, one, 25, short) for d in (*densities, 1.0)]
 
 
-def run(comm, part="all"):
-    """Measure the cases of a `grid` on the ranks of a Comm, together.
+def run(comm: "Mpi", part: str = "all") -> Found:
+    """Measure the cases of a `grid` on the ranks of an Mpi, together.
 
     Returns a dict for JSON: "ranks", "nodes", "rows" (see Row) and "bars"; alike on all ranks.
     """
-    rows, raw, count = [], comm.raw, nodes(comm)
+    rows: list[Row] = []
+    raw, count = comm.raw, nodes(comm)
     for case in grid(part):
         rows += measure(raw, case)
-    return plain(
-        {
-            "ranks": raw.size,
-            "nodes": count,
-            "rows": [asdict(row) for row in rows],
-            "bars": judged(bars(rows, raw.size, count), part == "quick"),
-        }
-    )
+    return dict(plain({
+        "ranks": raw.size,
+        "nodes": count,
+        "rows": [asdict(row) for row in rows],
+        "bars": judged(bars(rows, raw.size, count), part == "quick"),
+    }))  # fmt: skip
 
 
-def measure(raw, case):
+def measure(raw: "Raw", case: Case) -> list[Row]:
     """Return the Rows of one case."""
     indices = support(case, raw.rank)
     values = rng_for(1, "bench values", 0, raw.rank).standard_normal(indices.size, np.float32)
@@ -92,7 +103,7 @@ def measure(raw, case):
     calls, ready = arms(raw, reducers, case, indices, values)
     times, results = _take_turns(raw, calls, ready, case)
     best = min(times[arm].min() for arm in calls if arm not in INEXACT)
-    rows = []
+    rows: list[Row] = []
     for arm, taken in times.items():
         record = getattr(results[arm], "record", None)
         regret = taken.min() / best - 1
@@ -116,20 +127,22 @@ def measure(raw, case):
     return rows
 
 
-def support(case, rank):
+def support(case: Case, rank: int) -> Units:
     """Return the ascending uint32 coordinates that one rank brings."""
     rng = rng_for(1, "bench support", 0, 0 if case.support == "identical" else rank)
     if case.support == "row blocks":
         rows = np.flatnonzero(rng.random(-(-case.n // ROW)) < case.density)
         units = (rows[:, None] * ROW + np.arange(ROW)).ravel()
         return units[units < case.n].astype(np.uint32)
-    chance = case.density
+    chance: float | Reals = case.density
     if case.support == "power law":  # crowded at the low end, alike on all ranks
         chance = case.density * 0.5 * np.sqrt(case.n / np.arange(1, case.n + 1))
     return np.flatnonzero(rng.random(case.n) < chance).astype(np.uint32)
 
 
-def arms(raw, reducers, case, indices, values):
+def arms(
+    raw: "Raw", reducers: Mapping[str, Reducer], case: Case, indices: Units, values: Vector
+) -> tuple[Arms, Callable[[], None]]:
     """Return {arm: call}, and what makes ready for each call.
 
     A call returns something with a `record`, or anything.
@@ -137,7 +150,7 @@ def arms(raw, reducers, case, indices, values):
     n, one = case.n, np.zeros(case.n, np.float32)
     one[indices] = values
     two, wide, sum_wide = np.empty_like(one), one.astype(np.float64), np.empty(n)
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "mpi float32": lambda: raw.Allreduce(one, two),
         "mpi float64": lambda: raw.Allreduce(wide, sum_wide),
     }
@@ -145,7 +158,7 @@ def arms(raw, reducers, case, indices, values):
         calls["pickled"] = schemes.pickled(raw, n, indices, values)
         calls["allgatherv numpy"] = schemes.gathered(raw, n, indices, values)
     if not case.short and case.support != "row blocks" and case.density < 1:  # lists of one length
-        short = int(_least(raw, indices.size))
+        short = _least(raw, indices.size)
         calls["gtopk"] = schemes.gtopk(raw, n, indices[:short], values[:short])
         calls["oktopk"] = schemes.oktopk(raw, n, indices, values)
     own = [_empty(n, np.int64)]
@@ -159,7 +172,7 @@ def arms(raw, reducers, case, indices, values):
         given = field.total, field.cover, field.touched
         calls[name] = partial(reducers["node"].sum, *given, name=name)
 
-    def ready():
+    def ready() -> None:
         """Write contributions again where the sum is made in their place, without shared memory."""
         for field in own:
             _write(field, indices, values)
@@ -167,32 +180,35 @@ def arms(raw, reducers, case, indices, values):
     return calls, ready
 
 
-def _flat(reducer, algorithm, field):
-    """Return the exact sum by messages only, as if every rank were a node."""
+def _flat(reducer: Reducer, algorithm: str, field: Field) -> Callable[[], Result]:
+    """Return a call that makes the exact sum by messages only, as if every rank were a node."""
 
-    def call():
+    def call() -> Result:
         reducer.algorithm = algorithm
         return reducer.sum(field.total, field.cover, field.touched, name="flat")
 
     return call
 
 
-def _empty(size, dtype):
+def _empty(size: int, dtype: DTypeLike) -> Field:
     """Return a Field of a rank's own, for single coordinates without weights."""
     return Field(np.zeros(size, dtype), np.zeros(0, dtype), np.zeros(size, np.uint8), FLAT)
 
 
-def _write(field, indices, values):
+def _write(field: Field, indices: Units, values: Vector) -> None:
     """Make `field` hold float32 `values` and nothing else, in quanta if it is exact."""
     field.clear()
-    exact = field.total.dtype == np.int64
-    field.total[indices] = np.rint(SCALE * values.astype(np.float64)) if exact else values
+    quanta = np.rint(SCALE * values.astype(np.float64)) if field.exact else values
+    field.total[indices] = quanta
     field.touched[indices] = 1
 
 
-def _take_turns(raw, calls, ready, case):
+def _take_turns(
+    raw: "Raw", calls: Arms, ready: Callable[[], None], case: Case
+) -> tuple[dict[str, Reals], dict[str, object]]:
     """Return ({arm: float64[calls made]} of the slowest rank, {arm: last answer})."""
-    results, first = {}, {}
+    results: dict[str, object] = {}
+    first: dict[str, float] = {}
     for arm, call in calls.items():
         for _ in range(2):
             ready()
@@ -209,7 +225,7 @@ def _take_turns(raw, calls, ready, case):
     return {arm: np.array(taken) for arm, taken in times.items()}, results
 
 
-def timed(raw, call):
+def timed(raw: "Raw", call: Callable[[], T]) -> tuple[float, T]:
     """Return (seconds of the slowest rank, answer); the ranks begin together."""
     raw.Barrier()
     began = perf_counter()
@@ -219,26 +235,27 @@ def timed(raw, call):
     return float(every.max()), answer
 
 
-def _least(raw, count):
+def _least(raw: "Raw", count: int) -> int:
     """Return the smallest of one number per rank."""
     every = np.empty(raw.size, np.int64)
     raw.Allgather(np.array([count]), every)
-    return every.min()
+    return int(every.min())
 
 
-def _bytes(arm, n, k, ranks):
+def _bytes(arm: str, n: int, k: int, ranks: int) -> float:
     """Return what one rank sends in an arm that keeps no account, by its algorithm."""
     share = (ranks - 1) / ranks
-    return {
+    sent: dict[str, float] = {
         "mpi float32": 8 * n * share,
         "mpi float64": 16 * n * share,
         "pickled": 4 * n,
         "allgatherv numpy": 8 * k * (ranks - 1),
-        "gtopk": 8 * k * np.log2(max(ranks, 1)),
+        "gtopk": 8 * k * math.log2(ranks),
         "oktopk": 16 * k * share,
-    }[arm]
+    }
+    return sent[arm]
 
 
-def nodes(comm):
+def nodes(comm: Comm) -> int:
     """Return the number of nodes that the ranks of a Comm are on; collective."""
     return int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])

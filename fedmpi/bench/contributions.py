@@ -10,10 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
+from fedmpi.arrays import Flags, Integers
 from fedmpi.comm.base import Serial
+from fedmpi.errors import FedmpiError
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.stop import NoSignals
+from fedmpi.round.fixed import Experiment
 from fedmpi.round.loop import Simulation
 from fedmpi.round.visit import add, visits
 
@@ -55,11 +58,11 @@ class Sum:
     """
 
     name: str
-    touched: list
-    starts: np.ndarray
+    touched: list[Flags]
+    starts: Integers
 
     @cached_property
-    def coordinates(self):
+    def coordinates(self) -> float:
         """Mean number of coordinates that a client touches."""
         sizes = np.diff(self.starts)
         return float(np.mean([sizes.sum(where=marks.view(bool)) for marks in self.touched]))
@@ -73,11 +76,11 @@ class Watched:
     memory : float, mean bytes that a client that took part keeps; 0 if it keeps nothing
     """
 
-    sums: list
+    sums: list[Sum]
     memory: float
 
 
-def of_method(name, clients=16, model="vgg11"):
+def of_method(name: str, clients: int = 16, model: str = "vgg11") -> Watched:
     """Watch the last round of a short run of METHODS[name], in which every client takes part.
 
     Takes about a tenth of a second per client and round with VGG-11.
@@ -88,19 +91,24 @@ def of_method(name, clients=16, model="vgg11"):
     return watched(assemble(resolve.resolve(text, f"bench scale: {name}"), Serial(), None), ROUNDS)
 
 
-def watched(experiment, rounds):
+def watched(experiment: Experiment, rounds: int) -> Watched:
     """Return what the clients of the last of so many rounds of an Experiment do, a Watched."""
     simulation = Simulation(experiment, Serial(), NoSignals())
     for _ in range(rounds - 1):
         simulation.round()
     cohort = simulation.cohorts.cohort(simulation.state, rounds - 1, simulation.virtual_time)
     jobs = (simulation.job(cohort, place) for place in range(cohort.clients.size))
-    algorithm, found = experiment.algorithm, {}
+    algorithm = experiment.algorithm
+    found: dict[str, Sum] = {}
     for done in visits(experiment.server_side(), experiment.engine, jobs):
+        arrival = done.arrival
+        if arrival is None:
+            raise FedmpiError(f"bench scale: client {done.job.client} is rejected: {done.reason}")
         alone = algorithm.zero()
-        add(algorithm, alone, done, done.arrival)
+        add(algorithm, alone, done, arrival)
         for key, total in alone.items():
             found.setdefault(key, Sum(key, [], total.starts)).touched.append(total.touched)
     kept = simulation.store
-    sizes = [sum(array.nbytes for array in kept[client].values()) for client in kept.clients()]
+    sizes = [float(sum(array.nbytes for array in kept[client].values()))
+             for client in kept.clients()]  # fmt: skip
     return Watched(list(found.values()), float(np.mean(sizes or [0.0])))

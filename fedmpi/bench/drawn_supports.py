@@ -1,12 +1,19 @@
 """Which coordinates each of many ranks touches: drawn, or those of real clients."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from fedmpi.arrays import Integers, Octets, Reals
 from fedmpi.comm.reduce.message import HEAD
 from fedmpi.rng import rng_for
+
+if TYPE_CHECKING:
+    from fedmpi.bench.contributions import Sum
 
 SAMPLE = 1 << 17  # coordinates that stand for a model's, for ranges of 32 on 4,096 ranks
 
@@ -21,19 +28,19 @@ class Supports:
     units : number of units larger than a coordinate, 0 if every coordinate is one
     """
 
-    bits: np.ndarray
+    bits: Octets
     stands_for: float = 1.0
     per_value: int = 8
     units: int = 0
 
     @classmethod
-    def draw(cls, ranks, n, density, size=SAMPLE):
+    def draw(cls, ranks: int, n: int, density: float, size: int = SAMPLE) -> "Supports":
         """Return independent supports of one density for a model of `n` coordinates."""
         rows = (rng_for(1, "scale", 0, rank).random(size) < density for rank in range(ranks))
         return cls(np.array([np.packbits(row) for row in rows]), n / size)
 
     @classmethod
-    def of(cls, one, ranks, size=SAMPLE):
+    def of(cls, one: "Sum", ranks: int, size: int = SAMPLE) -> "Supports":
         """Return the supports of a Sum (contributions.py), a client on each rank.
 
         As long as there are as many clients as ranks each serves once, then they are drawn.
@@ -51,43 +58,44 @@ class Supports:
         return cls(pool[who], n / size, 9 if flat else 8, 0 if flat else starts.size - 1)
 
     @property
-    def ranks(self):
+    def ranks(self) -> int:
         """Number of ranks, P."""
         return len(self.bits)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of sampled coordinates."""
-        return 8 * self.bits.shape[1]
+        return int(8 * self.bits.shape[1])
 
     @cached_property
-    def held(self):
+    def held(self) -> Integers:
         """int64[P]: sampled coordinates that each rank touches."""
         return np.array([np.bitwise_count(row).sum(dtype=np.int64) for row in self.bits])
 
     @cached_property
-    def same(self):
+    def same(self) -> bool:
         """True if all ranks touch the same."""
         return bool((self.bits == self.bits[0]).all())
 
     @property
-    def union(self):
+    def union(self) -> float:
         """Part of the coordinates that some rank touches."""
         return float(np.bitwise_count(np.bitwise_or.reduce(self.bits)).sum() / self.size)
 
     @property
-    def dense_bytes(self):
+    def dense_bytes(self) -> float:
         """Bytes of a vector of all coordinates."""
         return self.size * self.stands_for * self.per_value
 
-    def list_bytes(self, counts, among):
+    def list_bytes(self, counts: ArrayLike, among: ArrayLike) -> Reals:
         """Return the bytes of lists of `counts` out of `among` sampled coordinates."""
-        counts, among = np.asarray(counts, np.float64), np.asarray(among)
+        held, size = np.asarray(counts, np.float64), np.asarray(among, np.float64)
         each = self.units / (self.size * self.stands_for) if self.units else 1.0
-        support = np.where(counts == among, 0, np.minimum(4 * counts, among / 8)) * each
-        return HEAD + self.stands_for * (counts * self.per_value + support)
+        support = np.where(held == size, 0, np.minimum(4 * held, size / 8)) * each
+        found: Reals = HEAD + self.stands_for * (held * self.per_value + support)
+        return found
 
-    def bounds(self, shares, lo=0, hi=None):
+    def bounds(self, shares: Sequence[int], lo: int = 0, hi: int | None = None) -> Integers:
         """Cut lo..hi-1 in proportion to the shares, at multiples of 8."""
         hi = self.size if hi is None else hi
         cuts = lo + (hi - lo) * np.cumsum(shares) // np.sum(shares) // 8 * 8

@@ -12,13 +12,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from fedmpi.arrays import Bools, Reals
 from fedmpi.bench import contributions
 from fedmpi.bench.drawn_supports import Supports
 from fedmpi.bench.emulated_nodes import EmulatedNodes
+from fedmpi.bench.measure import Found, Say
+from fedmpi.bench.processes import Launch
 from fedmpi.bench.replay import ModelledNetwork
 from fedmpi.bench.sum_messages import fastest
 from fedmpi.bench.whole_rounds import Case, assembled, bar, middle, one_rank, predicted
 from fedmpi.errors import FedmpiError
+from fedmpi.round.fixed import Experiment
 from fedmpi.round.synchronous import Synchronous
 
 GBIT_S = 0.02  # of each link
@@ -30,7 +34,7 @@ QUICK = replace(CASE, clients=16, images=200, rounds=3, per_round=8)
 WATCHED = 2  # rounds until clients remember
 
 
-def run(launch, quick, say):
+def run(launch: Launch, quick: bool, say: Say) -> Found:
     """Return a dict for JSON: "gbit_s", "case", "rows" and, for the caller, a list of Bars "bars".
 
     "rows" has for each number of ranks the seconds of a round, "predicted" and "taken" (medians of
@@ -38,7 +42,8 @@ def run(launch, quick, say):
     and the bars say why.
     """
     case, counts = (QUICK, RANKS[:2]) if quick else (CASE, RANKS)
-    rows, why = [], {}
+    rows: list[Found] = []
+    why: dict[int, str] = {}
     fitting = [ranks for ranks in counts if ranks * MEMORY < free_memory()]
     try:
         if not launch.mpiexec or not fitting:
@@ -54,21 +59,24 @@ def run(launch, quick, say):
     return {"gbit_s": GBIT_S, "case": asdict(case), "rows": rows, "bars": bars}
 
 
-def beside(case, runs, cores):
+def beside(case: Case, runs: list[Found], cores: int) -> list[Found]:
     """Return the rows of `run`; `runs` are those of `bench run --on`; the last is on one rank, and
     the prediction is made from it."""
     experiment, watched = assembled(case), contributions.watched(assembled(case), WATCHED)
     *others, alone = runs
     measured = one_rank(alone, experiment.work(np.arange(case.clients)), case.per_round)
-    cohorts, rows = _cohorts(experiment, case), []
+    cohorts = _cohorts(experiment, case)
+    rows: list[Found] = []
     for real in sorted(others, key=lambda run: run["ranks"]):
         ranks, network = real["ranks"], network_of(real["short_message"])
         every = [Supports.of(one, ranks) for one in watched.sums] if ranks > 1 else []
         sums = sum(fastest(one, [network])[0][0] for one in every)
-        how = ranks, network, sums, watched.memory
         waiting = max(ranks / cores, 1.0)
-        found = [predicted(measured, work, *how, remember=remember, waiting=waiting)
-                 for work, remember in cohorts]  # fmt: skip
+        found = [
+            predicted(measured, work, ranks, network, sums, watched.memory, remember=remember,
+                      waiting=waiting)
+            for work, remember in cohorts
+        ]  # fmt: skip
         parts = {name: float(np.median([one[name] for one in found])) for name in found[0]}
         ours = parts.pop("total")
         taken = middle(real["seconds"])
@@ -78,9 +86,10 @@ def beside(case, runs, cores):
     return rows
 
 
-def _cohorts(experiment, case):
+def _cohorts(experiment: Experiment, case: Case) -> list[tuple[Reals, Bools]]:
     """Return for each round after the first: its clients' work, and which took part before."""
-    cohorts, seen, found = Synchronous(experiment), np.zeros(case.clients, bool), []
+    cohorts, seen = Synchronous(experiment), np.zeros(case.clients, bool)
+    found: list[tuple[Reals, Bools]] = []
     for round in range(case.rounds):
         clients = cohorts.cohort({}, round, 0.0).clients
         found.append((experiment.work(clients), seen[clients]))
@@ -88,13 +97,13 @@ def _cohorts(experiment, case):
     return found[1:]
 
 
-def network_of(seconds):
+def network_of(seconds: float) -> ModelledNetwork:
     """Return the network of the links, if a short message takes so many seconds between ranks."""
     third = seconds / 3  # latency, and the overhead of either side
     return ModelledNetwork(third, third, 8 / (1e9 * GBIT_S), handshake=4 * third)
 
 
-def free_memory(path=Path("/proc/meminfo")):
+def free_memory(path: Path = Path("/proc/meminfo")) -> float:
     """Return the bytes of memory that programs may still take; infinite where that is unknown."""
     for line in path.read_text().splitlines() if path.exists() else ():
         if line.startswith("MemAvailable:"):
@@ -102,7 +111,7 @@ def free_memory(path=Path("/proc/meminfo")):
     return float("inf")
 
 
-def _measured(launch, case, counts):
+def _measured(launch: Launch, case: Case, counts: list[int]) -> list[Found]:
     """Return the runs of a Case on the first nodes of as many as are needed."""
     words = ",".join(map(str, (*counts[::-1], 1)))  # the first loads programs on all ranks
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
@@ -111,4 +120,4 @@ def _measured(launch, case, counts):
         with EmulatedNodes(counts[-1], GBIT_S) as nodes:
             on_nodes = replace(launch, nodes=nodes, most=counts[-1])
             found = on_nodes.fedmpi(["bench", "run", config, "--on", words], counts[-1])
-    return found["runs"]
+    return list(found["runs"])

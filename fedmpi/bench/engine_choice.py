@@ -12,18 +12,22 @@ a dict for JSON:
 """
 
 import os
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import Reals
 from fedmpi.bench import kernels_net as net
-from fedmpi.bench.measure import Bar, judged, plain
+from fedmpi.bench.measure import Bar, Found, Say, judged, plain
 from fedmpi.learn import eager
 from fedmpi.learn.fast.rule import choose
 
+Cell: TypeAlias = tuple[str, tuple[int, ...], tuple[int, ...], Mapping[int, float]]
 # (model, input, batches, {batch: least ratio with AVX2})
 SMALL = (1, 2, 8, 16, 32, 64, 128)
-MODELS = (
+MODELS: tuple[Cell, ...] = (
     ("lenet5", (1, 28, 28), SMALL, dict.fromkeys((16, 32, 64), 4.0)),
     ("lenet5", (3, 32, 32), SMALL, {}),
     ("fedskel-mnist", (1, 28, 28), SMALL, dict.fromkeys((16, 32, 64), 2.0)),
@@ -40,13 +44,14 @@ CYCLE = 4  # rounds of which one sets the skeletons
 TURNS, SECONDS = 25, 1.0  # turns of a cell at most, and its CPU time
 
 
-def run(machine, quick=False, say=lambda text: None):
+def run(machine: Found, quick: bool = False, say: Say = lambda text: None) -> Found:
     """Measure everything, or with `quick` a little of it; return the dict above.
 
     `machine` is from `environment.described`.
     """
     machine = machine | {"vector_width": kernels.lanes.WIDTH, "torch": eager.instructions()}
-    rows, bars = [], []
+    rows: list[Found] = []
+    bars: list[Bar] = []
     for name, shape, batches, least in MODELS[:1] if quick else MODELS:
         side = "x".join(map(str, shape))
         say(f"{name} on {side}")
@@ -60,10 +65,10 @@ def run(machine, quick=False, say=lambda text: None):
     bars += [Bar(row["method"], row["over_best_dense"], row.pop("bar")) for row in pruning]
     machine["load_after"] = os.getloadavg()
     found = {"machine": machine, "models": rows, "pruning": pruning}
-    return plain(found | {"bars": judged(bars, quick)})
+    return dict(plain(found | {"bars": judged(bars, quick)}))
 
 
-def compared(name, shape, batch, most=SECONDS):
+def compared(name: str, shape: tuple[int, ...], batch: int, most: float = SECONDS) -> Found:
     """Return a row of one model and batch: both engines, and the choice of "auto"."""
     engine, module, x, y = net.setting(name, shape, batch)
     arms = net.step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
@@ -78,7 +83,7 @@ def compared(name, shape, batch, most=SECONDS):
     }  # fmt: skip
 
 
-def cycle(name, shape, ratio=0.25, batch=32):
+def cycle(name: str, shape: tuple[int, ...], ratio: float = 0.25, batch: int = 32) -> Found:
     """Return a row of FedSkel: a cycle of one step that sets skeletons and of steps within them."""
     engine, module, x, y = net.setting(name, shape, batch)
     dense = net.step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
@@ -89,7 +94,10 @@ def cycle(name, shape, ratio=0.25, batch=32):
     return _over_best(f"FedSkel {name} r {ratio} over FedAvg", taken, times[:, 2:], 1.4)
 
 
-def skeleton_step(name="resnet18", shape=(3, 32, 32), ratio=0.1, batch=32, turns=3):
+def skeleton_step(
+    name: str = "resnet18", shape: tuple[int, ...] = (3, 32, 32), ratio: float = 0.1,
+    batch: int = 32, turns: int = 3,
+) -> Found:
     """Return a row of a step within a skeleton, for a large network."""
     engine, module, x, y = net.setting(name, shape, batch)
     dense = net.step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
@@ -98,7 +106,7 @@ def skeleton_step(name="resnet18", shape=(3, 32, 32), ratio=0.1, batch=32, turns
     return _over_best(f"step {name} r {ratio} over dense", times[:, 0], times[:, 1:], 1.82)
 
 
-def _over_best(method, taken, dense, bar):
+def _over_best(method: str, taken: Reals, dense: Reals, bar: float) -> Found:
     best = int(np.median(dense, axis=0).argmin())
     low, middle, high = np.percentile(dense[:, best] / taken, (10, 50, 90))
     return {
@@ -107,7 +115,7 @@ def _over_best(method, taken, dense, bar):
     }  # fmt: skip
 
 
-def _bars(row, least):
+def _bars(row: Found, least: float | None) -> list[Bar]:
     label = f"{row['model']} batch {row['batch']}"
     bars = [Bar(f"auto over the better engine, {label}", row["auto_over_best"], LEAST)]
     if least is not None:

@@ -3,22 +3,24 @@
 import os
 from pathlib import Path
 
+from fedmpi.bench.measure import Found
+from fedmpi.bench.processes import Launch
 from fedmpi.errors import ConfigError
 
 MOST = 4  # ranks, if nobody says how many
 WIDEST = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("asimd", "NEON"))
 
 
-def described(launch, cpuinfo=Path("/proc/cpuinfo")):
+def described(launch: Launch, cpuinfo: Path = Path("/proc/cpuinfo")) -> Found:
     """Return processor, widest vector instructions, cores, and the load before, for JSON."""
-    processor, flags = "unknown processor", set()
+    processor, flags = "unknown processor", frozenset[str]()
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
             name, _, value = (part.strip() for part in line.partition(":"))
             if name == "model name":
                 processor = value
             if name in ("flags", "Features"):
-                flags = set(value.split())
+                flags = frozenset(value.split())
     found = [shown for flag, shown in WIDEST if flag in flags]
     return {
         "processor": processor,
@@ -28,7 +30,7 @@ def described(launch, cpuinfo=Path("/proc/cpuinfo")):
     }
 
 
-def ranks(launch, asked=None):
+def ranks(launch: Launch, asked: int | None = None) -> int:
     """Return how many ranks to measure with: `asked`, or the cores there are, at most 4.
 
     Raises ConfigError if that many cannot be started.

@@ -6,17 +6,26 @@ A job of 32 ranks starts once for all of them.
 import time
 from dataclasses import replace
 from time import perf_counter
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from fedmpi.bench import live
+from fedmpi.bench.measure import Found
 from fedmpi.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fedmpi.comm.mpi import Mpi, Raw
+    from fedmpi.experiment.execute import Start
+    from fedmpi.experiment.resolve import Resolved
 
 PAUSE = 0.1  # seconds between two looks whether the others are done
 TURNS = 20
 
 
-def counts_of(text, most):
+def counts_of(text: str, most: int) -> list[int]:
     """Return the numbers of ranks of "1,2,4"; ConfigError if one is not from 1 to `most`."""
     words = text.split(",")
     if not all(word.strip().isdecimal() and 1 <= int(word) <= most for word in words):
@@ -27,7 +36,9 @@ def counts_of(text, most):
     return [int(word) for word in words]
 
 
-def measure(resolved, comm, counts, start):
+def measure(
+    resolved: "Resolved", comm: "Mpi", counts: "Sequence[int]", start: "Start"
+) -> Found | None:
     """Return {"runs": dicts of live.measure, each with "short_message"} on rank 0.
 
     "short_message" is the median of seconds in which each rank sends 8 bytes to the next one; 0 on
@@ -36,24 +47,24 @@ def measure(resolved, comm, counts, start):
     """
     from fedmpi.comm.mpi import Mpi
 
-    runs = []
+    runs: list[Found] = []
     _sleep_until_all_come(comm)  # they load their programs
     for count in counts:
         inside = comm.rank < count
-        part = comm.raw.Split(int(inside))
+        part = cast("Raw", comm.raw.Split(int(inside)))
         if inside:
             ours = Mpi(part)
             seconds = short_message(ours.raw)
             found = live.measure(resolved, ours, replace(start, cache=None))
             ours.close()
-            if comm.rank == 0:
+            if found is not None:
                 runs.append(found | {"short_message": seconds})
         part.Free()
         _sleep_until_all_come(comm)
     return {"runs": runs} if comm.rank == 0 else None
 
 
-def short_message(raw):
+def short_message(raw: "Raw") -> float:
     """Return the median seconds of a short message between neighbours, on the slowest rank."""
     if raw.size == 1:
         return 0.0
@@ -68,7 +79,7 @@ def short_message(raw):
     return float(every.max())
 
 
-def _sleep_until_all_come(comm):
+def _sleep_until_all_come(comm: "Mpi") -> None:
     """Wait for all ranks of an Mpi without taking a core from those that compute."""
     come = comm.raw.Ibarrier()
     while not come.Test():

@@ -10,17 +10,21 @@
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.execute import parameters
+from fedmpi.experiment.resolve import Resolved
 from fedmpi.round.synchronous import Synchronous
 
 
-def write(folder, resolved, root, cache):
+def write(folder: Path, resolved: Resolved, root: Path | None, cache: Path | None) -> None:
     """Write the files for a Resolved experiment on images into `folder` (a Path).
 
     `root` and `cache` as for `assemble`, whose errors it raises; ConfigError if clients draw their
@@ -33,7 +37,7 @@ def write(folder, resolved, root, cache):
                           "train; other programs need a data set of arrays, such as 'patterns'")
     parts = [data.partition.of(client) for client in range(config.clients.number)]
     rounds, cohorts = range(config.run.rounds), Synchronous(experiment)
-    arrays = {
+    arrays: dict[str, AnyArray] = {
         "index": np.concatenate(parts),
         "starts": np.cumsum([0, *map(len, parts)]),
         "cohorts": np.array([cohorts.cohort({}, round, 0.0).clients for round in rounds]),
@@ -42,7 +46,8 @@ def write(folder, resolved, root, cache):
         arrays[f"x_{name}"], arrays[f"y_{name}"] = samples.take(np.arange(len(samples)))
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    np.savez(folder / "weights.npz", **parameters(experiment.layout, experiment.weights))
+    named: dict[str, Any] = dict(parameters(experiment.layout, experiment.weights))
+    np.savez(folder / "weights.npz", **named)
     setting = {
         "rounds": config.run.rounds,
         "clients": config.clients.number,

@@ -1,15 +1,18 @@
 """Arms of the wire formats: supports, whole units, lists of positions, 16-bit values."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Octets, Vector
 from fedmpi.bench.arms import SIZE, Arm
 from fedmpi.rng import rng_for
 
 ROW = 250  # coordinates of a row
 
 
-def supports(size=SIZE, density=0.1):
+def supports(size: int = SIZE, density: float = 0.1) -> list[Arm]:
     """Return the arms of what is done with flags: counts, positions and back."""
     pack, label = kernels.pack, f"at {100 * density:g} %"
     flags = (rng_for(0, "bench supports").random(size) < density).astype(np.uint8)
@@ -20,7 +23,7 @@ def supports(size=SIZE, density=0.1):
     pack.positions(flags, positions)
     moved = size + 4 * kept
 
-    def list_positions():
+    def list_positions() -> None:
         pack.positions(flags, positions)
 
     return [
@@ -30,7 +33,7 @@ def supports(size=SIZE, density=0.1):
     ]
 
 
-def bitmaps(size=SIZE, density=0.1):
+def bitmaps(size: int = SIZE, density: float = 0.1) -> list[Arm]:
     """Return the arms of the formats for flags with their values: packed and bitmap."""
     rng, pack, moves = rng_for(0, "bench bitmaps"), kernels.pack, kernels.moves
     flags = (rng.random(size) < density).astype(np.uint8)
@@ -40,18 +43,18 @@ def bitmaps(size=SIZE, density=0.1):
     known = 5 * size + 4 * packed.size  # flags, values there and values moved
     stated, label = known + size / 8, f"at {100 * density:g} %"
 
-    def encode_packed():
+    def encode_packed() -> None:
         moves.compress(values, flags, packed)
 
-    def encode_bitmap():
+    def encode_bitmap() -> None:
         pack.to_bits(flags, bits)
         moves.compress(values, flags, packed)
 
-    def decode_bitmap():
+    def decode_bitmap() -> None:
         pack.from_bits(bits, back)
         moves.expand(packed, back, wide)
 
-    def numpy_bitmap():
+    def numpy_bitmap() -> tuple[Octets, AnyArray]:
         return np.packbits(flags, bitorder="little"), values[held]
 
     encode_bitmap()
@@ -63,7 +66,7 @@ def bitmaps(size=SIZE, density=0.1):
     ]
 
 
-def blocks(size=SIZE, density=0.3):
+def blocks(size: int = SIZE, density: float = 0.3) -> list[Arm]:
     """Return the arms of whole units: dense, rows (one flag for a row) and runs of rows."""
     rng, pack, moves, lists = rng_for(0, "bench blocks"), kernels.pack, kernels.moves, kernels.lists
     starts = np.append(np.arange(0, size, ROW), size)
@@ -76,11 +79,11 @@ def blocks(size=SIZE, density=0.3):
     stream = np.empty(lists.varint_size(edges), np.uint8)
     held = flags.view(bool)
 
-    def encode_runs():
+    def encode_runs() -> None:
         pack.edges(flags, edges)
         lists.encode_varint(edges, stream)
 
-    def decode_runs():
+    def decode_runs() -> None:
         lists.decode_varint(stream, size + 1, edges)
         pack.fill(edges, back)
 
@@ -104,7 +107,7 @@ def blocks(size=SIZE, density=0.3):
     ]
 
 
-def positions(count=SIZE // 4, density=0.1):
+def positions(count: int = SIZE // 4, density: float = 0.1) -> list[Arm]:
     """Return the arms of the formats for `count` sorted positions with their values."""
     rng, lists = rng_for(0, "bench positions"), kernels.lists
     indices = np.cumsum(rng.geometric(density, count)).astype(np.uint32)
@@ -116,7 +119,7 @@ def positions(count=SIZE // 4, density=0.1):
     lists.encode_varint(indices, varints)
     lists.encode_idx16(indices, size, halves)
 
-    def check_words():
+    def check_words() -> None:
         np.copyto(back, words)
         lists.check(back, size)
 
@@ -135,11 +138,8 @@ def positions(count=SIZE // 4, density=0.1):
         ),
     }
 
-    def with_values(run):
-        return lambda: (run(), np.copyto(moved, values))
-
     return [
-        Arm(f"{name} {label}", count, (each + 8) * count, with_values(run))
+        Arm(f"{name} {label}", count, (each + 8) * count, _then(run, values, moved))
         for name, (each, run) in index.items()
     ] + [
         Arm(f"{name}, positions only {label}", count, each * count, run)
@@ -147,7 +147,7 @@ def positions(count=SIZE // 4, density=0.1):
     ]
 
 
-def sixteen_bits(size=SIZE):
+def sixteen_bits(size: int = SIZE) -> list[Arm]:
     """Return the arms of 16-bit values."""
     values = rng_for(0, "bench 16 bits").standard_normal(size, np.float32)
     halves, wide, run = np.empty(size, np.uint16), np.empty(size, np.float32), kernels.halves
@@ -171,3 +171,13 @@ def sixteen_bits(size=SIZE):
         Arm("to bfloat16", size, 6 * size, lambda: run.to_bfloat16(bits, halves)),
         Arm("from bfloat16", size, 6 * size, lambda: run.from_bfloat16(halves, words)),
     ]
+
+
+def _then(run: Callable[[], object], values: Vector, moved: Vector) -> Callable[[], None]:
+    """Return a function that calls `run` and copies float32[k] `values` to `moved`."""
+
+    def once() -> None:
+        run()
+        np.copyto(moved, values)
+
+    return once

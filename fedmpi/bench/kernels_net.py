@@ -5,23 +5,30 @@ taken for each turn, so that a slower or faster minute of the machine touches bo
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import process_time
+from typing import TypeAlias
 
 import numpy as np
 
 from fedmpi import kernels, sparsity
-from fedmpi.layout import Support
+from fedmpi.arrays import AnyArray, Integers, Reals, Vector
+from fedmpi.layout import Layout, Support
 from fedmpi.learn import eager
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
+from fedmpi.learn.fast.step import Call
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import FULL, Backward
 from fedmpi.rng import rng_for
 
+Shape: TypeAlias = tuple[int, ...]
+Once: TypeAlias = Callable[[], object]
+"""A function that does what is timed, once."""
 # (model, input, least ratio of a whole step to torch eager at batch 32)
-STEPS = (
+STEPS: tuple[tuple[str, Shape, float], ...] = (
     ("lenet5", (1, 28, 28), 3.0),
     ("fedskel-mnist", (1, 28, 28), 1.3),
     ("fedskel-cifar", (3, 32, 32), 1.3),
@@ -55,7 +62,9 @@ class Row:
     bar: float | None
 
 
-def steps(models=STEPS, batch=32, turns=30):
+def steps(
+    models: Sequence[tuple[str, Shape, float]] = STEPS, batch: int = 32, turns: int = 30
+) -> list[Row]:
     """Return a Row per model: a whole training step of the kernels against torch eager."""
     rows = []
     for name, shape, bar in models:
@@ -65,7 +74,9 @@ def steps(models=STEPS, batch=32, turns=30):
     return rows
 
 
-def skeletons(models=SKELETONS, batch=32, turns=50):
+def skeletons(
+    models: Sequence[tuple[str, Shape]] = SKELETONS, batch: int = 32, turns: int = 50
+) -> list[Row]:
     """Return a Row per model and kept ratio: back-prop of all convolutions against the best dense.
 
     The best dense path is, layer by layer, the faster of these kernels without dropped
@@ -78,7 +89,7 @@ def skeletons(models=SKELETONS, batch=32, turns=50):
         best = _best_dense(engine, module, x, turns)
         for ratio in RATIOS:
             backward = skeleton(engine.layout, ratio)
-            kept = [rows_.mean() for rows_ in backward.rows if rows_ is not None]
+            kept = [rows_.mean() for rows_ in backward.rows or () if rows_ is not None]
             bar = 0.6 / _share(engine.layout, backward)
             arms = _all(_convolutions(engine, batch, backward)), _all(best)
             label = f"back-prop {name} r {ratio} (kept {min(kept):.2f} to {max(kept):.2f})"
@@ -86,7 +97,10 @@ def skeletons(models=SKELETONS, batch=32, turns=50):
     return rows
 
 
-def skeleton_steps(name="resnet18", shape=(3, 32, 32), ratio=0.1, batch=32, turns=5):
+def skeleton_steps(
+    name: str = "resnet18", shape: Shape = (3, 32, 32), ratio: float = 0.1, batch: int = 32,
+    turns: int = 5,
+) -> list[Row]:
     """Return two Rows for a large network: back-prop of its convolutions, and the whole step."""
     engine, module, x, y = setting(name, shape, batch)
     engine.gradient(engine.weights, x, y, engine.grad)
@@ -101,7 +115,10 @@ def skeleton_steps(name="resnet18", shape=(3, 32, 32), ratio=0.1, batch=32, turn
     ]
 
 
-def masks(models=MASKED, densities=DENSITIES, batch=32, turns=30):
+def masks(
+    models: Sequence[tuple[str, Shape]] = MASKED,
+    densities: Sequence[tuple[float, float | None]] = DENSITIES, batch: int = 32, turns: int = 30,
+) -> list[Row]:
     """Return two Rows per model and density: 10 steps under a mask against the same dense.
 
     "static": only kept weights get a gradient; "pruned point": all do, as in FedDIP. Each arm
@@ -123,7 +140,7 @@ def masks(models=MASKED, densities=DENSITIES, batch=32, turns=30):
     return rows
 
 
-def updates(sizes=(61_706, 4_000_000), turns=30):
+def updates(sizes: Sequence[int] = (61_706, 4_000_000), turns: int = 30) -> list[Row]:
     """Return a Row per size: SGD with momentum in one pass against the time to copy its bytes."""
     rows = []
     for size in sizes:
@@ -132,17 +149,19 @@ def updates(sizes=(61_706, 4_000_000), turns=30):
         edges = edges_of(mask)
         target = np.zeros_like(source)
 
-        def update(arrays=(weights, grad, velocity, reference, mask, edges)):
+        def update(
+            arrays: tuple[AnyArray, ...] = (weights, grad, velocity, reference, mask, edges)
+        ) -> None:
             kernels.update.sgd(*arrays, 0.1, 0.9, 1e-4, 0.0)
 
-        def copy(target=target, source=source):
+        def copy(target: Vector = target, source: Vector = source) -> None:
             np.copyto(target, source)
 
         rows.append(_row(f"sgd {size}", (update, copy), turns, None))
     return rows
 
 
-def skeleton(layout, ratio):
+def skeleton(layout: Layout, ratio: float) -> Backward:
     """Return the Backward that keeps `ratio` of the rows of each convolution, at least one."""
     rng = rng_for(0, "bench", 0, 0)
     rows = [
@@ -154,7 +173,10 @@ def skeleton(layout, ratio):
     return Backward(tuple(rows))
 
 
-def step_of(engine, x, y, backward=FULL, activations=None):
+def step_of(
+    engine: KernelGradients, x: Vector, y: Integers, backward: Backward = FULL,
+    activations: list[Reals] | None = None,
+) -> Once:
     """Return a function that does one training step: gradient and SGD with momentum.
 
     `activations` are as for `Gradients.gradient`.
@@ -166,7 +188,7 @@ def step_of(engine, x, y, backward=FULL, activations=None):
         mask = backward.update
     edges = edges_of(mask)
 
-    def once():
+    def once() -> None:
         engine.gradient(engine.weights, x, y, engine.grad, backward, activations)
         kernels.update.sgd(
             engine.weights, engine.grad, velocity, engine.grad, mask, edges, 1e-6, 0.9, 0.0, 0.0
@@ -175,7 +197,9 @@ def step_of(engine, x, y, backward=FULL, activations=None):
     return once
 
 
-def setting(name, shape, batch):
+def setting(
+    name: str, shape: Shape, batch: int
+) -> tuple[KernelGradients, eager.Module, Vector, Integers]:
     """Let torch use one thread, and return (engine, module, x, y) of a model on random samples."""
     eager.one_thread()
     module = build(name, shape, 10, {}, 0)
@@ -185,7 +209,7 @@ def setting(name, shape, batch):
     return KernelGradients.of(module, layout, shape), module, x, rng.integers(0, 10, batch)
 
 
-def _convolutions(engine, batch, backward):
+def _convolutions(engine: KernelGradients, batch: int, backward: Backward) -> list[Once]:
     """Return for each convolution a function that runs its backward calls."""
     calls = engine.backward_calls(batch, backward)
     layers = [number for number, layer in enumerate(engine.layout.layers) if layer.kind == "conv"]
@@ -196,7 +220,9 @@ def _convolutions(engine, batch, backward):
     ]
 
 
-def _best_dense(engine, module, x, turns):
+def _best_dense(
+    engine: KernelGradients, module: eager.Module, x: Vector, turns: int
+) -> list[Once]:
     """Return for each convolution the faster of two functions: own kernels, oneDNN."""
     own = _convolutions(engine, len(x), FULL)
     other = eager.convolution_backwards(module, x)
@@ -204,33 +230,33 @@ def _best_dense(engine, module, x, turns):
     return [pair[int(times(pair, turns).min(axis=0).argmin())] for pair in pairs]
 
 
-def _share(layout, backward):
+def _share(layout: Layout, backward: Backward) -> float:
     """The share of the dense multiply-adds of the convolutions' back-prop whose rows are kept."""
     pairs = [
-        (layer.macs, rows.mean())
-        for layer, rows in zip(layout.layers, backward.rows, strict=True)
+        (layer.macs, float(rows.mean()))
+        for layer, rows in zip(layout.layers, backward.rows or (), strict=True)
         if rows is not None
     ]
     return sum(macs * share for macs, share in pairs) / sum(macs for macs, _ in pairs)
 
 
-def _run(calls):
-    def once():
+def _run(calls: Sequence[Call]) -> Once:
+    def once() -> None:
         for kernel, arguments, _ in calls:
             kernel(*arguments)
 
     return once
 
 
-def _all(functions):
-    def once():
+def _all(functions: Sequence[Once]) -> Once:
+    def once() -> None:
         for function in functions:
             function()
 
     return once
 
 
-def times(arms, turns, most=math.inf):
+def times(arms: Sequence[Once], turns: int, most: float = math.inf) -> Reals:
     """Return float64[turns, arms]: CPU seconds of each; all have run before.
 
     In a turn each arm runs some times in a row, as steps do in training: a step that follows
@@ -244,7 +270,7 @@ def times(arms, turns, most=math.inf):
     return np.array([_turn(arms, runs) for _ in range(turns)])
 
 
-def _turn(arms, runs):
+def _turn(arms: Sequence[Once], runs: Sequence[int]) -> list[float]:
     """Return the CPU seconds of a run of each arm, which runs so many times in a row."""
     found = []
     for arm, count in zip(arms, runs, strict=True):
@@ -255,7 +281,7 @@ def _turn(arms, runs):
     return found
 
 
-def _row(name, arms, turns, bar):
+def _row(name: str, arms: Sequence[Once], turns: int, bar: float | None) -> Row:
     """Compare the first arm with the second."""
     taken = times(arms, turns)
     low, middle, high = np.percentile(taken[:, 1] / taken[:, 0], (10, 50, 90))

@@ -1,17 +1,26 @@
 """Arms of selection, and all arms and promises of the sparse kernels together."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import nan
+from typing import TypeAlias
+
 import numpy as np
 
 from fedmpi import kernels
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.bench import kernels_formats as formats
-from fedmpi.bench.arms import SIZE, Arm
+from fedmpi.bench.arms import SIZE, Arm, Row
 from fedmpi.bench.measure import Bar
 from fedmpi.rng import rng_for
 
+Feedback: TypeAlias = Callable[[Vector, Vector, int], object]
 DENSITIES = (0.01, 0.1, 0.5)
 
 
-def selection(size=SIZE, share=0.01, torch_feedback=None):
+def selection(
+    size: int = SIZE, share: float = 0.01, torch_feedback: Feedback | None = None
+) -> list[Arm]:
     """Return the arms of exact selection, with and without error feedback.
 
     `torch_feedback(update, residual, count)` does what `feedback` does, in float32[n]
@@ -22,13 +31,13 @@ def selection(size=SIZE, share=0.01, torch_feedback=None):
     indices, picked = np.empty(count, np.uint32), np.empty(count, np.float32)
     left = residual.copy()
 
-    def feedback():
+    def feedback() -> None:
         select.feedback(update, residual, indices, picked)
 
-    def numpy_top():
+    def numpy_top() -> AnyArray:
         return np.argpartition(np.abs(update), size - count)[size - count :]
 
-    peer = torch_feedback and (lambda: torch_feedback(update, left, count))
+    peer = None if torch_feedback is None else partial(torch_feedback, update, left, count)
     top_bytes = 4 * size + 8 * count
     return [
         Arm("feedback", size, 12 * size + 12 * count, feedback, peer),
@@ -36,23 +45,23 @@ def selection(size=SIZE, share=0.01, torch_feedback=None):
     ]
 
 
-def sums(size=SIZE):
+def sums(size: int = SIZE) -> list[Arm]:
     """Return the arm of the exact sum, beside the same pass over float64."""
     values = rng_for(0, "bench sums").standard_normal(size, np.float32)
     exact, plain = np.zeros(size, np.int64), np.zeros(size)
     starts, keep = np.array([0, size]), np.ones(1, np.uint8)
 
-    def run():
+    def run() -> None:
         kernels.sums.add_exact(exact, starts, keep, values, 0.1)
 
-    def peer():
+    def peer() -> None:
         kernels.sums.add_fast(plain, starts, keep, values, 0.1)
 
     return [Arm("exact add", size, 20 * size, run, peer)]
 
 
-def every(size=SIZE, torch_feedback=None):
-    """Return all arms of this module."""
+def every(size: int = SIZE, torch_feedback: Feedback | None = None) -> list[Arm]:
+    """Return all arms of the sparse kernels: those here and those of the formats."""
     arms = selection(size, torch_feedback=torch_feedback) + sums(size)
     arms += formats.blocks(size) + formats.sixteen_bits(size)
     for density in DENSITIES:
@@ -61,12 +70,12 @@ def every(size=SIZE, torch_feedback=None):
     return arms
 
 
-def bars(found):
+def bars(found: Sequence[Row]) -> list[Bar]:
     """Return the promises about these rows: selection, and every encoder and decoder."""
     feedback = next(row for row in found if row.name == "feedback")
     exact = next(row for row in found if row.name == "exact add")
     promised = [
-        Bar("exact add: times a float64 add", 1 / exact.peer, 1.25, at_least=False),
+        Bar("exact add: times a float64 add", 1 / (exact.peer or nan), 1.25, at_least=False),
         Bar("feedback: ns per element", feedback.ns, 2.5, at_least=False),
         Bar("feedback: times faster than torch", feedback.peer, 8.0, note="needs torch"),
     ]

@@ -24,11 +24,14 @@ from time import perf_counter, process_time
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.bench.measure import plain
+from fedmpi.arrays import Reals, Vector
+from fedmpi.bench.measure import Found, plain
+from fedmpi.comm.base import Comm
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.execute import execute
+from fedmpi.experiment.execute import Start, execute
+from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
 from fedmpi.learn.one_by_one import GradientEngine
@@ -37,10 +40,11 @@ from fedmpi.plan import Plan
 from fedmpi.record import reader
 from fedmpi.record.schema import PHASES
 from fedmpi.resident import resident
+from fedmpi.round.columns import RoundRecord
 from fedmpi.round.synchronous import Synchronous
 
 
-def measure(resolved, comm, start, bare=False):
+def measure(resolved: Resolved, comm: Comm, start: Start, bare: bool = False) -> Found | None:
     """Run a Resolved experiment in a folder of its own; return the dict above on rank 0.
 
     Collective over `comm`; other ranks return None. `start.out` is not used. `bare` needs a
@@ -54,26 +58,32 @@ def measure(resolved, comm, start, bare=False):
         if comm.rank:
             return None
         with reader.open(start.out) as run:
-            found = {"accuracy": float(run.rounds.test_accuracy[-1])}
-            found["weights_sha256"] = run.weights_sha256
+            found = {
+                "accuracy": float(run.rounds.test_accuracy[-1]),
+                "weights_sha256": run.weights_sha256,
+            }
     how = {"ranks": comm.size, "engine": resolved.config.run.engine}
-    return plain(how | clock.found() | found)
+    return dict(plain(how | clock.found() | found))
 
 
 class Clock:
     """Notes how long each round took on rank 0; the clock's own time does not count."""
 
-    def __init__(self, beside):
-        self._beside, self._rows = beside, []
-        self._seconds, self._cpu = [], []
-        self._bare, self._bare_cpu, self._memory = [], [], []
-        self._first_round_at = None
+    def __init__(self, beside: "Bare | None") -> None:
+        self._beside = beside
+        self._rows: list[Reals] = []  # seconds of each phase, on its slowest rank
+        self._seconds: list[float] = []
+        self._cpu: list[float] = []
+        self._bare: list[float] = []
+        self._bare_cpu: list[float] = []
+        self._memory: list[int] = []
+        self._first_round_at: float | None = None
         self._start()
 
-    def _start(self):
+    def _start(self) -> None:
         self._began, self._cpu_began = perf_counter(), process_time()
 
-    def __call__(self, row, rounds):
+    def __call__(self, row: RoundRecord, rounds: int) -> None:
         """Take note of a round that has just ended."""
         self._seconds.append(perf_counter() - self._began)
         self._cpu.append(process_time() - self._cpu_began)
@@ -88,7 +98,7 @@ class Clock:
             self._beside.average(len(self._bare) - 1, trained)
         self._start()
 
-    def found(self):
+    def found(self) -> Found:
         """Return what was noted, by name."""
         phases = np.mean(self._rows[1:-1] or self._rows, axis=0)
         return {
@@ -111,7 +121,7 @@ class Bare:
     weights a little (branches on signs), so these are trained on from round to round too.
     """
 
-    def __init__(self, resolved, comm, start):
+    def __init__(self, resolved: Resolved, comm: Comm, start: Start) -> None:
         self._experiment = assemble(
             resolved, comm, start.data_root, start.cache, environ=start.environ
         )
@@ -121,27 +131,28 @@ class Bare:
                 "bench run --bare: needs optimizer.name = 'sgd' and engine 'kernels' or 'torch'; "
                 f"this experiment has {optimizer!r} and {engine.name!r}"
             )
+        self._gradients, self._data = engine.gradients, engine.data
         self._cohorts = Synchronous(self._experiment)
         layout = self._experiment.layout
         everything = Support.all(layout)
         self._plan = Plan(down=everything, up=everything)
-        self._weights = self._experiment.weights
+        self._weights: Vector = self._experiment.weights
         self._velocity = np.zeros(layout.size, np.float32)
         self._moving = layout.trained.astype(np.uint8)
         self._edges = edges_of(self._moving)
 
-    def train(self, round):
+    def train(self, round: int) -> list[Vector]:
         """Train the clients of a round, one after another; return their weights float32[P]."""
         cohort = self._cohorts.cohort({}, round, 0.0)
         return [self._client(round, client) for client in cohort.clients.tolist()]
 
-    def average(self, round, trained):
+    def average(self, round: int, trained: list[Vector]) -> None:
         """Let the next round begin with the mean of what `train` returned."""
         shares = self._cohorts.cohort({}, round, 0.0).shares
         self._weights = np.tensordot(shares, trained, 1).astype(np.float32)
 
-    def _client(self, round, client):
-        data, gradients = self._experiment.engine.data, self._experiment.engine.gradients
+    def _client(self, round: int, client: int) -> Vector:
+        data, gradients = self._data, self._gradients
         gradients.weights[:] = self._weights
         self._velocity.fill(0)
         local, lr = data.local, np.float32(data.local.lr_of(round))

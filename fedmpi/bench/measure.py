@@ -1,11 +1,18 @@
 """How times are taken and compared: repeats, spread, ratios, the machine's own floors, bars."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+Found: TypeAlias = dict[str, Any]
+"""What a benchmark found, a dict that JSON can hold; the docstring that returns it has its keys."""
+Say: TypeAlias = Callable[[str], None]
+"""A function that is told in a few words what is being measured."""
 COPY_BYTES = 1 << 28  # far more than any cache holds
 GEMM_SIDE = 1024
 
@@ -21,17 +28,17 @@ class Spread:
     count: int
 
     @classmethod
-    def of(cls, values):
+    def of(cls, values: ArrayLike) -> "Spread":
         """Return the Spread of some numbers; NaN everywhere if there are none."""
-        values = np.asarray(values, np.float64)
-        if values.size == 0:
+        array = np.asarray(values, np.float64)
+        if array.size == 0:
             return cls(math.nan, math.nan, math.nan, (math.nan, math.nan), 0)
-        low, first, median, third, high = np.percentile(values, [0, 25, 50, 75, 100]).tolist()
-        return cls(median, low, high, (first, third), int(values.size))
+        low, first, median, third, high = np.percentile(array, [0, 25, 50, 75, 100]).tolist()
+        return cls(median, low, high, (first, third), array.size)
 
-    def plain(self):
+    def plain(self) -> Found:
         """Return the numbers by name, as JSON holds them: NaN becomes None."""
-        return plain(asdict(self))
+        return dict(plain(asdict(self)))
 
 
 @dataclass(frozen=True)
@@ -48,26 +55,26 @@ class Bar:
     note: str = ""
 
     @property
-    def met(self):
+    def met(self) -> bool | None:
         """True, False, or None if there is no value."""
         if self.value is None or math.isnan(self.value):
             return None
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
-    def plain(self):
+    def plain(self) -> Found:
         """Return the bar as JSON holds it."""
         kind = ">=" if self.at_least else "<="
         shown = {"name": self.name, "value": self.value, "kind": kind, "bound": self.bound}
-        return plain(shown | {"met": self.met, "note": self.note})
+        return dict(plain(shown | {"met": self.met, "note": self.note}))
 
 
-def judged(bars, quick):
+def judged(bars: Sequence[Bar], quick: bool) -> list[Found]:
     """Return bars as JSON holds them; after a quick look none of them is met or missed."""
     too_small = {"met": None, "note": "quick: too little was measured to judge"}
     return [bar.plain() | (too_small if quick else {}) for bar in bars]
 
 
-def plain(tree):
+def plain(tree: Any) -> Any:
     """Return dicts, lists and numbers as JSON can hold them; NaN and infinity become None."""
     if isinstance(tree, dict):
         return {str(name): plain(value) for name, value in tree.items()}
@@ -78,14 +85,16 @@ def plain(tree):
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
-def seconds(function):
+def seconds(function: Callable[[], object]) -> float:
     """Return how long one call takes."""
     began = perf_counter()
     function()
     return perf_counter() - began
 
 
-def repeat(function, repeats=7, least=0.0):
+def repeat(
+    function: Callable[[], object], repeats: int = 7, least: float = 0.0
+) -> list[float]:
     """Return the seconds of a call, `repeats` times, after one call that is not counted.
 
     With `least` each of them is the mean over as many calls as take that many seconds.
@@ -95,33 +104,35 @@ def repeat(function, repeats=7, least=0.0):
     return [seconds(lambda: [function() for _ in range(calls)]) / calls for _ in range(repeats)]
 
 
-def interleaved(functions, repeats=7):
+def interleaved(
+    functions: Mapping[str, Callable[[], object]], repeats: int = 7
+) -> dict[str, list[float]]:
     """Return name -> seconds of each call, taking turns, so that all meet the same disturbances.
 
     `functions` is a dict of callables; each is called once before, not counted.
     """
     for function in functions.values():
         function()
-    taken = {name: [] for name in functions}
+    taken: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
             taken[name].append(seconds(function))
     return taken
 
 
-def ratios(ones, others):
+def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
     """Return ones[i] / others[i], of values that were taken in pairs."""
     return [one / other for one, other in zip(ones, others, strict=True)]
 
 
-def copy_bandwidth(size=COPY_BYTES, repeats=5):
+def copy_bandwidth(size: int = COPY_BYTES, repeats: int = 5) -> float:
     """Return the bytes per second of a copy, read and written bytes both counted."""
     source = np.ones(size // 8)
     target = np.empty_like(source)
     return 2 * source.nbytes / min(repeat(lambda: np.copyto(target, source), repeats))
 
 
-def gemm_rate(side=GEMM_SIDE, repeats=5):
+def gemm_rate(side: int = GEMM_SIDE, repeats: int = 5) -> float:
     """Return the FLOPs per second of numpy's float32 matrix product, with its own threads."""
     one = np.ones((side, side), np.float32)
     out = np.empty_like(one)

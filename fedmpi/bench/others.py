@@ -1,25 +1,33 @@
 """The programs that `bench round` compares with: how each is started on the same clients."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 import fedmpi
+from fedmpi.bench.processes import Launch, Word
 
 SCRIPTS = Path(fedmpi.__file__).resolve().parents[1] / "tests" / "bench" / "peers"
+Peer: TypeAlias = tuple[str, int, list[Word] | str]
+"""(name, ranks, words that start it, or a text that says why it cannot be started)"""
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
 
 
-def others(launch, ranks, pfl=None, flower=None, scripts=SCRIPTS):
+def others(
+    launch: Launch, ranks: int, pfl: str | None = None, flower: str | None = None,
+    scripts: Path = SCRIPTS,
+) -> list[Peer]:
     """Return a list of (name, ranks, words that start it, to be followed by FOLDER and OUT).
 
     Each is started with `ranks` processes, and those that can be on one as well. Instead of
     the words a str says why it cannot be started. `pfl` and `flower` name the interpreters
     of their environments.
     """
-    port = [launch.python, scripts / "port.py"]
-    found = [("plain torch loop", 1, [launch.python, scripts / "loop.py"])]
+    port: list[Word] = [launch.python, scripts / "port.py"]
+    found: list[Peer] = [("plain torch loop", 1, [launch.python, scripts / "loop.py"])]
     found += [("mpi4py + torch", 1, port)]
     found += [("mpi4py + torch", ranks, [*launch.mpiexec, ranks, *port])]
     torchrun = (*TORCHRUN, f"--nproc_per_node={ranks}")
+    words: list[Word] | str
     words = [pfl, *torchrun, scripts / "pfl_arm.py"] if pfl else _missing("--pfl")
     found += [("pfl 0.6.0", ranks, words)]
     words = [flower, scripts / "flower_arm.py", ranks] if flower else _missing("--flower")
@@ -27,11 +35,11 @@ def others(launch, ranks, pfl=None, flower=None, scripts=SCRIPTS):
     return [(name, ranks, _fault(launch, ranks, scripts) or words) for name, ranks, words in found]
 
 
-def _missing(option):
+def _missing(option: str) -> str:
     return f"not installed: name the interpreter of its environment with {option}"
 
 
-def _fault(launch, ranks, scripts):
+def _fault(launch: Launch, ranks: int, scripts: Path) -> str:
     """Say why nothing can be started; "" if it can."""
     if not scripts.is_dir():
         return f"its script is not here: {scripts}"

@@ -13,12 +13,12 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from fedmpi.comm import codec
-from fedmpi.comm.base import Serial
+from fedmpi.comm.base import Bytes, Serial
 from fedmpi.comm.orphan import dying_with_parent
 from fedmpi.exchange import Job
 from fedmpi.experiment import resolve
@@ -29,7 +29,7 @@ from fedmpi.round.visit import visits
 LENGTH = 8  # bytes before each message: how many follow
 
 
-def send(connection: socket.socket, message: Any, latency_s: float) -> None:
+def send(connection: socket.socket, message: Bytes, latency_s: float) -> None:
     """Send a message after the latency of the link."""
     time.sleep(latency_s)
     connection.sendall(len(message).to_bytes(LENGTH, "little") + bytes(message))
@@ -40,7 +40,7 @@ def receive(connection: socket.socket) -> bytes:
     return _exactly(connection, int.from_bytes(_exactly(connection, LENGTH), "little"))
 
 
-def _exactly(connection, count):
+def _exactly(connection: socket.socket, count: int) -> bytes:
     data = bytearray(count)
     view = memoryview(data)
     while view:
@@ -68,7 +68,7 @@ class Client:
         layout = self._experiment.layout
         return codec.encode(self._experiment.weights, Support.all(layout))
 
-    def answer(self, message: Any, round: int) -> memoryview:
+    def answer(self, message: Bytes, round: int) -> memoryview:
         """Return the client's encoded answer to a message of the server."""
         experiment, number = self._experiment, self._number
         known = experiment.plan(self._unknown, round, number).down
@@ -80,6 +80,8 @@ class Client:
         if done.memory is not None:
             self._memory.stage(number, done.memory)
             self._memory.commit()
+        if done.arrival is None:
+            raise SystemExit(f"bench world: client {number} is rejected: {done.reason}")
         part = done.arrival.parts["weights"]
         return codec.encode(part.values, part.support, known=part.support == plan.down)
 
@@ -102,7 +104,7 @@ def serve(number: int, connection: socket.socket, commands: BinaryIO, times: Bin
             send(connection, answer, asked["latency_s"])
 
 
-def _timed(times, client, message, round):
+def _timed(times: BinaryIO, client: Client, message: Bytes, round: int) -> memoryview:
     """Return a client's answer, and tell when it began and what it took."""
     began = time.process_time()
     _tell(times, {"received": time.monotonic(), "used": began})
@@ -111,7 +113,7 @@ def _timed(times, client, message, round):
     return answer
 
 
-def _tell(times, found):
+def _tell(times: BinaryIO, found: dict[str, float]) -> None:
     times.write(json.dumps(found).encode() + b"\n")
     times.flush()
 

@@ -16,13 +16,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from fedmpi.bench.processes import Launch
 from fedmpi.bench.real_client import receive, send
 from fedmpi.bench.shaped_links import ShapedLink
 from fedmpi.comm import codec
-from fedmpi.comm.base import Serial
+from fedmpi.comm.base import Bytes, Serial
 from fedmpi.errors import FedmpiError
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
@@ -96,6 +96,9 @@ class RealClient:
                 list(map(str, words)), bufsize=0, env=dict(launch.environ) | threads,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )  # fmt: skip
+            # As they were asked for as pipes.
+            self._commands = cast("IO[bytes]", self._process.stdin)
+            self._times = cast("IO[bytes]", self._process.stdout)
             server.settimeout(120)
             self._connection = server.accept()[0]
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -117,7 +120,7 @@ class RealClient:
         told = self._told()
         return flops / self._held(share, told["received"], told["used"]) / 1e9
 
-    def round(self, number: int, message: Any, share: float, latency_s: float) -> dict[str, Any]:
+    def round(self, number: int, message: Bytes, share: float, latency_s: float) -> dict[str, Any]:
         """Take the client through a round; return its seconds by part, and the bytes it sent."""
         self._say(json.dumps({"round": number, "latency_s": latency_s}))
         began = time.monotonic()
@@ -139,7 +142,7 @@ class RealClient:
         It `began` at that time, and had `used` so many seconds of a core before.
         """
         pid = self._process.pid
-        while not select.select([self._process.stdout], [], [], PERIOD)[0]:
+        while not select.select([self._times], [], [], PERIOD)[0]:
             ahead = self._used() - used > share * (time.monotonic() - began)
             os.kill(pid, signal.SIGSTOP if ahead else signal.SIGCONT)
         os.kill(pid, signal.SIGCONT)  # it may have been stopped when it had just said so
@@ -153,10 +156,10 @@ class RealClient:
         return time.clock_gettime(~self._process.pid << 3 | CPU_CLOCK)
 
     def _say(self, text: str) -> None:
-        self._process.stdin.write(text.encode() + b"\n")
+        self._commands.write(text.encode() + b"\n")
 
     def _told(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
+        line = self._times.readline()
         if not line:
             raise FedmpiError("bench world: a client's process has ended; what it said is above")
         return dict(json.loads(line))
@@ -186,13 +189,15 @@ def rounds_of(
             plans = [made.plan(simulation.state, round, number) for number in range(len(clients))]
             weights = simulation.state["weights"]
             sent = [codec.encode(weights, plan.down, known=plan.known) for plan in plans]
-            rows = simulation.round().clients
+            record = simulation.round()
+            if record is None:
+                raise FedmpiError(f"bench world: round {round} of the simulation was stopped")
             if flops:
                 rates = threads.map(RealClient.rate, clients, repeat(flops), usual)
                 shares = (made.devices.gflop_s / list(rates)).tolist()
             latency = (made.devices.latency_s * bool(clients[0].link)).tolist()
             real = threads.map(RealClient.round, clients, repeat(round), sent, shares, latency)
-            found.append([beside(*pair) for pair in zip(real, rows, strict=True)])
+            found.append([beside(*pair) for pair in zip(real, record.clients, strict=True)])
     return found
 
 

@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from fedmpi.bench.measure import Bar, Spread, judged, plain, ratios
+from fedmpi.arrays import Reals
+from fedmpi.bench.measure import Bar, Found, Say, Spread, judged, plain, ratios
+from fedmpi.bench.processes import Launch, Word
 from fedmpi.record import reader
 
 SETTING = """
@@ -57,7 +59,7 @@ class Size:
     model: str = "vgg11"
     rounds: int = 12
     passes: int = 3
-    methods: tuple = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(METHODS)
 
 
 QUICK = Size(model="mlp", rounds=4, passes=1, methods=("topk 1 %", "FedAvg"))
@@ -80,7 +82,7 @@ class Row:
     union: float  # share of the coordinates that any client sent, in the median round
 
 
-def run(launch, ranks, size, say=lambda text: None):
+def run(launch: Launch, ranks: int, size: Size, say: Say = lambda text: None) -> Found:
     """Measure the methods on some ranks; return {"rows": [Row], "bars": [Bar]} as JSON holds them.
 
     `launch` is a Launch, `size` a Size; `say` is told in a few words what is being measured.
@@ -91,12 +93,13 @@ def run(launch, ranks, size, say=lambda text: None):
             say(f"reduction of {method}, {size.passes} times {' and '.join(ALGORITHMS)}")
             rows.append(_row(launch, Path(folder), ranks, size, method))
     bars = judged(_bars(rows), size == QUICK)
-    return plain({"rows": [asdict(row) for row in rows], "bars": bars})
+    return dict(plain({"rows": [asdict(row) for row in rows], "bars": bars}))
 
 
-def _row(launch, folder, ranks, size, method):
+def _row(launch: Launch, folder: Path, ranks: int, size: Size, method: str) -> Row:
     """Run one method under both algorithms in turn and return its Row."""
-    found, unions = {algorithm: [] for algorithm in ALGORITHMS}, []
+    found: dict[str, list[Reals]] = {algorithm: [] for algorithm in ALGORITHMS}
+    unions: list[float] = []
     for turn in range(size.passes):
         for algorithm in ALGORITHMS[:: 1 if turn % 2 == 0 else -1]:
             text = SETTING.format(
@@ -112,18 +115,18 @@ def _row(launch, folder, ranks, size, method):
     return Row(method, ranks, dense, auto, dense / auto, pairs.low, pairs.high, union)
 
 
-def _reductions(launch, folder, ranks, text):
+def _reductions(launch: Launch, folder: Path, ranks: int, text: str) -> tuple[Reals, float]:
     """Make one run; return its float64[rounds] seconds of reduction, and its median union."""
     config, out = folder / "run.toml", folder / "run.h5"
     config.write_text(text)
-    words = ["run", config, "-o", out, "--overwrite", "--quiet"]
+    words: list[Word] = ["run", config, "-o", out, "--overwrite", "--quiet"]
     launch.finish([launch.python, *launch.switches, *launch.program, *words], ranks)
     with reader.open(out) as done:
         seconds = np.asarray(done.phases.reduce[FIRST:]).max(axis=1)
         return seconds, float(np.median(done.rounds.density_union[FIRST:]))
 
 
-def _bars(rows):
+def _bars(rows: list[Row]) -> list[Bar]:
     return [
         Bar(f"reduction of {row.method}: dense over auto", row.ratio, METHODS[row.method][1])
         for row in rows

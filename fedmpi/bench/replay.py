@@ -7,9 +7,12 @@ node share one card, which is busy for b G. A replay takes rounds of messages; e
 only moves by what it computes, sends and receives, so fast ranks run ahead.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from fedmpi.arrays import AnyArray, Integers, Reals
 
 LONG = 1 << 16  # bytes of a message that travel at once, FIRST of fedmpi/comm/reduce/link.py
 
@@ -26,7 +29,7 @@ class ModelledNetwork:
     combine: float = 0.0  # seconds to add one byte of a vector, in built-in sums
     per_node: int = 1  # ranks that share a network card
 
-    def wire(self, size):
+    def wire(self, size: Reals) -> Reals:
         """Return the seconds from the first byte of a message to its last, float64[m]."""
         return size * self.per_byte + self.handshake * (size > LONG)
 
@@ -48,25 +51,27 @@ class Round:
     adding : float64[m] or float, seconds that the target computes on what it gets
     """
 
-    source: np.ndarray
-    target: np.ndarray
-    bytes: np.ndarray
-    work: np.ndarray | float = 0.0
-    adding: np.ndarray | float = 0.0
+    source: Integers
+    target: Integers
+    bytes: Reals
+    work: Reals | float = 0.0
+    adding: Reals | float = 0.0
 
 
-def lists(source, target, size, network):
+def lists(source: Integers, target: Integers, size: Reals, network: ModelledNetwork) -> Round:
     """Return the Round of lists, which are made before they are sent and added after."""
     half = network.work / 2 * size
     return Round(source, target, size, half, half)
 
 
-def replay(rounds, ranks, network):
+def replay(rounds: Iterable[Round], ranks: int, network: ModelledNetwork) -> Reals:
     """Return float64[ranks]: when each rank is done with the rounds, in seconds."""
     return replays(rounds, ranks, [network])[0]
 
 
-def replays(rounds, ranks, networks):
+def replays(
+    rounds: Iterable[Round], ranks: int, networks: Sequence[ModelledNetwork]
+) -> list[Reals]:
     """Return what `replay` does for each of several networks; the rounds are made once."""
     clocks = [np.zeros(ranks) for _ in networks]
     cards = [np.zeros(-(-ranks // network.per_node)) for network in networks]
@@ -76,7 +81,7 @@ def replays(rounds, ranks, networks):
     return clocks
 
 
-def _pass(messages, network, clock, card):
+def _pass(messages: Round, network: ModelledNetwork, clock: Reals, card: Reals) -> None:
     """Let the messages of a Round pass: move the clocks of ranks and of cards, in place."""
     source, target, size = messages.source, messages.target, messages.bytes
     clock[source] += messages.work
@@ -94,7 +99,7 @@ def _pass(messages, network, clock, card):
     np.add.at(clock, target[sent], (messages.adding + network.overhead * sent)[sent])
 
 
-def logged(rows, ranks, combine=0.0):
+def logged(rows: AnyArray, ranks: int, combine: float = 0.0) -> Iterator[Round]:
     """Yield the Rounds of the logs of all ranks, rows of `fedmpi.comm.reduce.log.COLUMNS`.
 
     Work is that which was measured. Collectives are taken for the best algorithm known, with
@@ -114,7 +119,7 @@ def logged(rows, ranks, combine=0.0):
                 yield from gather(np.maximum(size.sum() / (ranks - 1) - size, 0.0))
 
 
-def gather(sizes, work=0.0):
+def gather(sizes: Reals, work: float = 0.0) -> Iterator[Round]:
     """Yield the rounds in which all get the blocks of all, `sizes` bytes float64[P].
 
     Short blocks: ceil(log2 P) rounds; in each a rank has the blocks of a run of ranks and
@@ -137,7 +142,7 @@ def gather(sizes, work=0.0):
         have += more
 
 
-def dense(ranks, size, combine=0.0):
+def dense(ranks: int, size: float, combine: float = 0.0) -> Iterator[Round]:
     """Yield the rounds of a dense Allreduce of `size` bytes (Rabenseifner 2004).
 
     Halving and doubling among the largest power of two of the ranks; the others hand
@@ -160,7 +165,7 @@ def dense(ranks, size, combine=0.0):
         yield Round(extra - power, extra, np.full(extra.size, float(size)))
 
 
-def trace(rounds, ranks, speed=1e9):
+def trace(rounds: Iterable[Round], ranks: int, speed: float = 1e9) -> list[list[str]]:
     """Return, for each rank, the lines of a SimGrid time-independent trace of the rounds.
 
     `speed` is that of SimGrid's hosts in flop/s: work is written as flops. Replay with

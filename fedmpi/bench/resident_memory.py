@@ -1,16 +1,27 @@
 """What a rank keeps in memory: flat over the rounds, and whatever the size of the cohort."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from fedmpi.bench.measure import Bar
+from fedmpi.bench.measure import Bar, Found
+from fedmpi.bench.processes import Launch
+
+if TYPE_CHECKING:
+    from fedmpi.bench.round_loop import Size
 
 # Rounds of one step on small images: hundreds of them fit into seconds.
 TINY = ("data.name=patterns", "data.side=8", "clients.local_steps=1", "clients.batch_size=4")
 MEGA = 1e6
 
 
-def measure(launch, folder, size):
-    """Return bytes of rank 0 in memory: after each of many rounds, and at the end, by cohort."""
+def measure(launch: Launch, folder: Path, size: "Size") -> Found:
+    """Return bytes of rank 0 in memory, for JSON.
+
+    "ranks" of the runs, "rounds" after each of many rounds, and "cohorts" at the end of a run, by
+    the number of clients in a round.
+    """
     ranks = size.ranks[-1] if launch.can(size.ranks[-1]) else 1
     rounds = _run(launch, folder, ranks, 2 * max(size.cohorts), size.cohorts[0], size.tiny_rounds)
     cohorts = {
@@ -20,16 +31,19 @@ def measure(launch, folder, size):
     return {"ranks": ranks, "rounds": rounds, "cohorts": cohorts}
 
 
-def _run(launch, folder, ranks, clients, per_round, rounds):
+def _run(
+    launch: Launch, folder: Path, ranks: int, clients: int, per_round: int, rounds: int
+) -> list[int]:
     """Return the memory of one run, after each of its rounds."""
     sizes = {"number": clients, "per_round": per_round}
     sets = [*TINY, f"run.rounds={rounds}", f"data.images={8 * clients}"]
     sets += [f"clients.{name}={value}" for name, value in sizes.items()]
     words = [f"--set={one}" for one in sets]
-    return launch.fedmpi(["bench", "run", folder / "bench.toml", *words], ranks)["memory"]
+    found = launch.fedmpi(["bench", "run", folder / "bench.toml", *words], ranks)
+    return list(found["memory"])
 
 
-def bars(held):
+def bars(held: Found) -> list[Bar]:
     """Return the promises about memory."""
     rounds = np.array(held["rounds"], np.float64)
     tenth = max(1, len(rounds) // 10)

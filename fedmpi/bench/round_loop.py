@@ -17,6 +17,7 @@ The result is a dict for JSON:
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -26,9 +27,12 @@ from time import monotonic
 import numpy as np
 
 from fedmpi.bench import environment, given, resident_memory
-from fedmpi.bench.measure import Bar, Spread, judged, plain, ratios
+from fedmpi.bench.measure import Bar, Found, Say, Spread, judged, plain, ratios
+from fedmpi.bench.others import Peer
+from fedmpi.bench.processes import Launch, Word
 from fedmpi.errors import FedmpiError
 from fedmpi.experiment import resolve
+from fedmpi.experiment.resolve import Resolved
 
 SETTING = """
 [run]
@@ -67,9 +71,9 @@ class Size:
     per_round: int = 20
     images: int = 60_000
     tiny_rounds: int = 200
-    cohorts: tuple = (10, 100, 1000)
+    cohorts: tuple[int, ...] = (10, 100, 1000)
     starts: int = 3
-    ranks: tuple = (1, 2, 4)
+    ranks: tuple[int, ...] = (1, 2, 4)
     judged: bool = True
 
 
@@ -79,7 +83,7 @@ QUICK = Size(
 )
 
 
-def size_for(ranks, quick=False):
+def size_for(ranks: int, quick: bool = False) -> Size:
     """Return how much is measured with up to so many ranks: on 1, on 2 and on all of them."""
     counts = tuple(sorted({1, min(2, ranks), ranks}))
     return replace(QUICK if quick else Size(), ranks=counts)
@@ -94,19 +98,22 @@ class Arm:
     """
 
     name: str
-    words: list
+    words: list[Word]
     ranks: int = 1
     own: bool = True
     passes: int = 1000
-    counts: tuple = (1, -1)
+    counts: tuple[int, int | None] = (1, -1)
     note: str = ""
-    seconds: list = field(default_factory=list)
-    found: dict = field(default_factory=dict)
-    bare: list = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    found: Found = field(default_factory=dict)
+    bare: list[float] = field(default_factory=list)
     tells_parity: bool = True
 
 
-def run(launch, root, cache, size, others=(), say=lambda text: None, minutes=inf):
+def run(
+    launch: Launch, root: Path | None, cache: Path | None, size: Size, others: Sequence[Peer] = (),
+    say: Say = lambda text: None, minutes: float = inf,
+) -> Found:
     """Measure everything and return the dict above.
 
     Parameters
@@ -123,8 +130,8 @@ def run(launch, root, cache, size, others=(), say=lambda text: None, minutes=inf
         After so many nothing more is begun; an arm that was left out says so.
     """
     described, end = environment.described(launch), monotonic() + 60 * minutes
-    with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
-        folder = Path(folder)
+    with TemporaryDirectory(prefix="fedmpi-bench-") as name:
+        folder = Path(name)
         text, data = _setting(folder, size, root, cache)
         arms = _arms(launch, folder, size, others)
         for turn in range(size.passes):
@@ -141,22 +148,20 @@ def run(launch, root, cache, size, others=(), say=lambda text: None, minutes=inf
             held = resident_memory.measure(launch, folder, size)
     over_bare = _over_bare(arms)
     described["load_after"] = os.getloadavg()
-    return plain(
-        {
-            "setting": {"toml": text, "data": data, "quick": not size.judged},
-            "machine": described,
-            "arms": [_row(arm, size) for arm in arms],
-            "overhead": {"over_bare": over_bare.plain()},
-            "startup": startup.plain(),
-            "memory": held,
-            "bars": judged(_bars(arms, size, over_bare, startup, held), not size.judged),
-        }
-    )
+    return dict(plain({
+        "setting": {"toml": text, "data": data, "quick": not size.judged},
+        "machine": described,
+        "arms": [_row(arm, size) for arm in arms],
+        "overhead": {"over_bare": over_bare.plain()},
+        "startup": startup.plain(),
+        "memory": held,
+        "bars": judged(_bars(arms, size, over_bare, startup, held), not size.judged),
+    }))  # fmt: skip
 
 
-def _setting(folder, size, root, cache):
+def _setting(folder: Path, size: Size, root: Path | None, cache: Path | None) -> tuple[str, str]:
     """Write the experiment and the files of the others; return its TOML and what the data are."""
-    def resolved(data):
+    def resolved(data: str) -> tuple[str, Resolved]:
         text = SETTING.format(
             rounds=size.rounds, clients=size.clients, per_round=size.per_round, data=data
         )
@@ -175,31 +180,30 @@ def _setting(folder, size, root, cache):
     return text, data
 
 
-def _arms(launch, folder, size, others):
+def _arms(launch: Launch, folder: Path, size: Size, others: Sequence[Peer]) -> list[Arm]:
     """Return the Arms, those that cannot run with a note that says why."""
-    def own(name, ranks, *overrides, **how):
-        words = ["bench", "run", folder / "bench.toml", *[f"--set={one}" for one in overrides]]
-        return Arm(name, [*words, *how.pop("words", [])], ranks, **how)
+    def own(name: str, ranks: int, *overrides: str) -> Arm:
+        sets = [f"--set={one}" for one in overrides]
+        return Arm(name, ["bench", "run", folder / "bench.toml", *sets], ranks)
 
-    arms = [own("fedmpi", ranks, words=["--bare"] if ranks == 1 else []) for ranks in size.ranks]
+    arms = [own("fedmpi", ranks) for ranks in size.ranks]
+    arms[0].words.append("--bare")  # on one rank
     most = size.ranks[-1]
     arms += [own("fedmpi, torch engine", ranks, "run.engine=torch") for ranks in sorted({1, most})]
     rounds = f"run.rounds={size.skeleton_rounds}"
-    later = size.skeleton_rounds // 2, -1
-    arms.append(own("fedmpi, FedSkel r = 0.25", most, *SKELETON, rounds, counts=later,
-                    tells_parity=False))
+    skeleton = own("fedmpi, FedSkel r = 0.25", most, *SKELETON, rounds)
+    arms.append(replace(skeleton, counts=(size.skeleton_rounds // 2, -1), tells_parity=False))
     for name, ranks, words in others:
-        note = words if isinstance(words, str) else ""
-        words = [] if note else [*words, folder]
+        note, start = (words, []) if isinstance(words, str) else ("", [*words, folder])
         once = 1 if name.startswith("Flower") else size.passes  # half a minute to start
-        arms.append(Arm(name, words, ranks, own=False, passes=once, counts=(1, None), note=note))
+        arms.append(Arm(name, start, ranks, own=False, passes=once, counts=(1, None), note=note))
     for arm in arms:
         if not arm.note and not launch.can(arm.ranks) and arm.own:
             arm.note = f"{arm.ranks} ranks need mpiexec"
     return arms
 
 
-def _measure(launch, arm):
+def _measure(launch: Launch, arm: Arm) -> None:
     """Run an arm once and keep what it found; a failure of another program becomes a note."""
     try:
         if arm.own:
@@ -216,7 +220,7 @@ def _measure(launch, arm):
     arm.bare += found.get("bare", [])[slice(*arm.counts)]
 
 
-def _startup(launch, folder, size):
+def _startup(launch: Launch, folder: Path, size: Size) -> Spread:
     """Return the Spread of seconds from the launcher to the end of the first training step.
 
     One step on each rank; reading the data, loading kernels, and the sums are in it.
@@ -225,18 +229,18 @@ def _startup(launch, folder, size):
     if not launch.can(ranks):
         return Spread.of([])
     few = f"clients.per_round={ranks}", "clients.local_steps=1", "run.rounds=2"
-    words = ["bench", "run", folder / "bench.toml", *[f"--set={one}" for one in few]]
+    words: list[Word] = ["bench", "run", folder / "bench.toml", *(f"--set={one}" for one in few)]
     found = [launch.fedmpi(words, ranks) for _ in range(size.starts)]
     return Spread.of([one["first_round_at"] - one["launched_at"] for one in found])
 
 
-def _over_bare(arms):
+def _over_bare(arms: list[Arm]) -> Spread:
     """Return the Spread of what the round loop adds to bare training, as a share of it."""
     found = [one for arm in arms if arm.bare for one in ratios(arm.seconds, arm.bare)]
     return Spread.of(np.array(found) - 1)
 
 
-def _row(arm, size):
+def _row(arm: Arm, size: Size) -> Found:
     """Return what an arm came to, as plain values."""
     row = {"name": arm.name, "ranks": arm.ranks, "note": arm.note}
     if not arm.seconds:
@@ -251,7 +255,9 @@ def _row(arm, size):
     return row | {key: arm.found[key] for key in keys if key in arm.found}
 
 
-def _bars(arms, size, over_bare, startup, held):
+def _bars(
+    arms: list[Arm], size: Size, over_bare: Spread, startup: Spread, held: Found | None
+) -> list[Bar]:
     """Return the promises of the round loop."""
     most = size.ranks[-1]
     rates = {
@@ -261,11 +267,11 @@ def _bars(arms, size, over_bare, startup, held):
     }
     best = rates.get(("fedmpi", most))
 
-    def over(name, ranks):
+    def over(name: str, ranks: int) -> float | None:
         other = rates.get((name, ranks))
         return best / other if best and other else None
 
-    def note(name):
+    def note(name: str) -> str:
         return next((arm.note for arm in arms if arm.name == name), "")
 
     skeleton = over("fedmpi, FedSkel r = 0.25", most)
@@ -282,12 +288,12 @@ def _bars(arms, size, over_bare, startup, held):
     ]
 
 
-def _parity(arms):
+def _parity(arms: list[Arm]) -> float | None:
     """Return the largest difference of accuracy between arms after the same rounds."""
     found = [arm.found["accuracy"] for arm in arms if arm.found and arm.tells_parity]
     return max(found) - min(found) if found else None
 
 
-def _kinds(arms):
+def _kinds(arms: list[Arm]) -> int:
     """Return how many different final weights fedmpi's own arm had on different ranks."""
     return len({arm.found["weights_sha256"] for arm in arms if arm.name == "fedmpi" and arm.found})

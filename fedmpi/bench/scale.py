@@ -5,6 +5,7 @@ and how near whole rounds come by emulated_rounds.py.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,17 +13,22 @@ import numpy as np
 from fedmpi.bench import contributions, emulated_rounds, environment, simgrid, whole_rounds
 from fedmpi.bench.check import BOUND
 from fedmpi.bench.drawn_supports import Supports
-from fedmpi.bench.measure import Bar, judged, plain
-from fedmpi.bench.replay import NETWORKS, replay
+from fedmpi.bench.measure import Bar, Found, Say, judged, plain
+from fedmpi.bench.processes import Launch
+from fedmpi.bench.replay import NETWORKS, ModelledNetwork, replay
 from fedmpi.bench.sum_messages import METHODS, fastest, seconds, whole
 
 RANKS = (4, 16, 64, 256, 1024, 4096)
 PUBLISHED = 48  # nodes of the speed-up that the authors of PaSSiFLora report
 
 
-def independent(n=10**7, density=0.01, ranks=RANKS, networks=NETWORKS):
+def independent(
+    n: int = 10**7, density: float = 0.01, ranks: Sequence[int] = RANKS,
+    networks: Mapping[str, ModelledNetwork] = NETWORKS,
+) -> list[Found]:
     """Return rows for JSON: predicted seconds of every algorithm on independent supports."""
-    rows, every = [], Supports.draw(max(ranks), n, density)
+    rows: list[Found] = []
+    every = Supports.draw(max(ranks), n, density)
     for count in ranks:
         supports = replace(every, bits=every.bits[:count])
         for method, rounds in METHODS.items():
@@ -32,13 +38,17 @@ def independent(n=10**7, density=0.01, ranks=RANKS, networks=NETWORKS):
     return rows
 
 
-def of_method(method, watched, ranks=RANKS, networks=NETWORKS):
+def of_method(
+    method: str, watched: contributions.Watched, ranks: Sequence[int] = RANKS,
+    networks: Mapping[str, ModelledNetwork] = NETWORKS,
+) -> list[Found]:
     """Return rows for JSON: predicted seconds of the sums of one round of a real method.
 
     `watched` is from contributions.py. Every rank has one client, drawn from those that were
     watched; each sum is made by the algorithm that is fastest for it.
     """
-    sums, rows = watched.sums, []
+    sums = watched.sums
+    rows: list[Found] = []
     most = max(sums, key=lambda one: one.starts[-1])
     for count in ranks:
         every = {one.name: Supports.of(one, count) for one in sums}
@@ -61,7 +71,7 @@ def of_method(method, watched, ranks=RANKS, networks=NETWORKS):
     return rows
 
 
-def run(launch, quick, say):
+def run(launch: Launch, quick: bool, say: Say) -> Found:
     """Measure and predict everything; starts its own ranks by `launch` (processes.py).
 
     Returns a dict for JSON: "checks" (what check.py finds on 2, 3 and 4 ranks), "rows" (see
@@ -70,7 +80,8 @@ def run(launch, quick, say):
     `say` gets a text at each step.
     """
     machine = environment.described(launch)
-    checks, words = [], ["bench", "scale", *(["--quick"] if quick else [])]
+    checks: list[Found] = []
+    words = ["bench", "scale", *(["--quick"] if quick else [])]
     for count in (2,) if quick else (2, 3, 4):
         if launch.can(count):
             say(f"replay against real sums on {count} ranks")
@@ -84,34 +95,37 @@ def run(launch, quick, say):
     )
     rounds = whole_rounds.scaling(measured, methods, NETWORKS)
     published = whole_rounds.scaling(measured, published, NETWORKS)
-    bars = [Bar(*(bar[key] for key in ("name", "value", "bound")), at_least=False)
+    bars = [Bar(bar["name"], bar["value"], bar["bound"], at_least=False)
             for check in checks for bar in check["bars"]]  # fmt: skip
     bars += against_simgrid(ranks[:2]) + whole_rounds.checked(measured, taken)
     emulated = emulated_rounds.run(launch, quick, say)
     bars += emulated.pop("bars")
     machine["load_after"] = os.getloadavg()
-    return plain({
+    return dict(plain({
         "checks": checks, "rows": rows, "methods": methods, "rounds": rounds,
         "published": published, "emulated": emulated, "machine": machine,
         "bars": judged(bars, quick),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
-def _of_all_methods(quick, ranks, say):
+def _of_all_methods(
+    quick: bool, ranks: Sequence[int], say: Say
+) -> tuple[list[Found], list[Found]]:
     """Return the rows of `of_method` for all methods, and those for PUBLISHED ranks."""
-    methods, published = [], []
+    methods: list[Found] = []
+    published: list[Found] = []
     for name in contributions.METHODS:
         say(f"supports of {name}")
-        how = {"clients": 4, "model": "lenet5"} if quick else {}
-        watched = contributions.of_method(name, **how)
+        watched = contributions.of_method(name, *((4, "lenet5") if quick else ()))
         methods += of_method(name, watched, ranks)
         published += of_method(name, watched, (PUBLISHED,))
     return methods, published
 
 
-def against_simgrid(ranks):
+def against_simgrid(ranks: Sequence[int]) -> list[Bar]:
     """Return a Bar for each algorithm and number of ranks: our seconds over SimGrid's, or its."""
-    network, bars = simgrid.bare(NETWORKS["10 Gbit/s Ethernet"]), []
+    network = simgrid.bare(NETWORKS["10 Gbit/s Ethernet"])
+    bars: list[Bar] = []
     for count in ranks:
         supports = Supports.draw(count, 10**7, 0.01)
         for name, method in METHODS.items():

@@ -1,12 +1,16 @@
 """The picture of `fedmpi bench scale`: predicted sums of a round, and efficiency, over ranks."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from fedmpi.analysis.draw import COLOURS, save, sheet
+from fedmpi.bench.measure import Found
 
 MARKERS = "osD^vx"
 SHOWN = "FedSkel", "FedDIP"  # the sparsest sums and the densest
 
 
-def draw(found, path):
+def draw(found: Found, path: str) -> None:
     """Draw what scale.run found: a column of panels for each network.
 
     From above: sums of real methods, algorithms, and the efficiency of whole rounds.
@@ -42,14 +46,16 @@ def draw(found, path):
     save(figure, path)
 
 
-def efficiency(row):
+def efficiency(row: Found) -> Found:
     """Return a row of whole rounds under the name that its line has."""
     return row | {"method": f"{row['method']}, {row['scaling']}"}
 
 
-def _panel(panel, rows, title, column="seconds", unit=1e3):
+def _panel(
+    panel: Any, rows: Sequence[Found], title: str, column: str = "seconds", unit: float = 1e3
+) -> list[Any]:
     """Draw one line for each method; return the lines. Lines that coincide show their marks."""
-    lines = []
+    lines: list[Any] = []
     for i, name in enumerate(dict.fromkeys(row["method"] for row in rows)):
         mine = [row for row in rows if row["method"] == name]
         lines += panel.plot(

@@ -5,25 +5,38 @@ float32[k]) of n coordinates. Exact ones return float32[n]; lossy ones return th
 (indices, values) that they kept. `raw` is an mpi4py communicator.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
 
+from fedmpi.arrays import AnyArray, Vector
+from fedmpi.comm.reduce.field import Units
 
-def pickled(raw, n, indices, values):
+if TYPE_CHECKING:
+    from fedmpi.comm.mpi import Raw
+
+Kept: TypeAlias = tuple[Units, Vector]
+"""(indices, values) of what a rank knows of a sum."""
+
+
+def pickled(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], AnyArray]:
     """Lower-case allreduce of the whole vector: pickled, to one rank and back."""
 
-    def call():
+    def call() -> AnyArray:
         dense = np.zeros(n, np.float32)
         dense[indices] = values
-        return raw.allreduce(dense)
+        found: AnyArray = raw.allreduce(dense)
+        return found
 
     return call
 
 
-def gathered(raw, n, indices, values):
+def gathered(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], Vector]:
     """Allgatherv of all lists, then numpy's unbuffered add ("TopkA")."""
     out = np.zeros(n, np.float32)
 
-    def call():
+    def call() -> Vector:
         counts = np.empty(raw.size, np.int64)
         raw.Allgather(np.array([indices.size]), counts)
         everywhere = np.empty(counts.sum(), np.uint32)
@@ -37,14 +50,14 @@ def gathered(raw, n, indices, values):
     return call
 
 
-def gtopk(raw, n, indices, values):
+def gtopk(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], Kept]:
     """gTop-k (Shi et al., ICDCS 2019, arXiv:1901.04359): keep the k largest after each merge.
 
     A binomial tree to rank 0, for any number of ranks, and a broadcast. Lossy.
     """
     k = indices.size
 
-    def call():
+    def call() -> Kept:
         mine, terms, step = indices, values, 1
         while step < raw.size:
             if raw.rank % (2 * step):
@@ -55,7 +68,7 @@ def gtopk(raw, n, indices, values):
                 theirs, more = np.empty(k, np.uint32), np.empty(k, np.float32)
                 raw.Recv(theirs, raw.rank + step)
                 raw.Recv(more, raw.rank + step)
-                mine, terms = _largest(*_merged(mine, terms, theirs, more), k)
+                mine, terms = _largest(_merged(mine, terms, theirs, more), k)
             step *= 2
         mine, terms = mine.copy(), terms.copy()
         raw.Bcast(mine)
@@ -65,7 +78,7 @@ def gtopk(raw, n, indices, values):
     return call
 
 
-def oktopk(raw, n, indices, values):
+def oktopk(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], Kept]:
     """Ok-Topk (Li and Hoefler, PPoPP 2022, arXiv:2201.07598): split, reduce, keep the large.
 
     Regions hold alike many entries (mean of the ranks' quantiles). What the owners of
@@ -77,9 +90,9 @@ def oktopk(raw, n, indices, values):
     cuts = np.zeros(size - 1)
     raw.Allreduce(indices[parts].astype(np.float64), cuts)
     bounds = np.concatenate(([0], cuts // size, [n])).astype(np.int64)
-    state = {}
+    state: dict[str, float] = {}
 
-    def call():
+    def call() -> Kept:
         ends = np.searchsorted(indices, bounds)
         counts, theirs = np.diff(ends), np.empty(size, np.int64)
         raw.Alltoall(counts, theirs)
@@ -96,28 +109,31 @@ def oktopk(raw, n, indices, values):
     return call
 
 
-def _merged(mine, terms, theirs, more):
+def _merged(mine: Units, terms: Vector, theirs: Units, more: Vector) -> Kept:
     """Return the sum of two lists."""
     units, places = np.unique(np.concatenate((mine, theirs)), return_inverse=True)
     return units, np.bincount(places, np.concatenate((terms, more))).astype(np.float32)
 
 
-def _largest(units, terms, k):
+def _largest(summed: Kept, k: int) -> Kept:
     """Return the k entries of largest magnitude, in order of units."""
+    units, terms = summed
     if units.size > k:
         kept = np.sort(np.argpartition(np.abs(terms), units.size - k)[units.size - k :])
         return units[kept], terms[kept]
     return units, terms
 
 
-def _threshold(raw, dense, k):
+def _threshold(raw: "Raw", dense: Vector, k: int) -> float:
     """Return the magnitude of the k-th largest sum over all regions."""
     sizes = np.abs(dense[dense != 0])
     _, every = _gather(raw, np.zeros(sizes.size, np.uint32), sizes)
-    return np.partition(every, every.size - k)[every.size - k] if every.size > k else 0
+    if every.size <= k:
+        return 0.0
+    return float(np.partition(every, every.size - k)[every.size - k])
 
 
-def _gather(raw, units, terms):
+def _gather(raw: "Raw", units: Units, terms: Vector) -> Kept:
     """Return the lists of all ranks, in rank order."""
     counts = np.empty(raw.size, np.int64)
     raw.Allgather(np.array([units.size]), counts)

@@ -3,11 +3,12 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fedmpi.bench.replay import trace
+from fedmpi.bench.replay import ModelledNetwork, Round, trace
 from fedmpi.errors import FedmpiError
 
 # One switch, full duplex links; a message crosses two of them.
@@ -28,17 +29,17 @@ PLAIN = (
 TIMEOUT = 120.0  # seconds
 
 
-def found():
+def found() -> bool:
     """Say whether SimGrid's smpirun is installed (Debian: python3-simgrid, libsimgrid-dev)."""
     return shutil.which("smpirun") is not None
 
 
-def bare(network):
+def bare(network: ModelledNetwork) -> ModelledNetwork:
     """Return a ModelledNetwork without what SimGrid's model lacks: overheads and handshakes."""
     return replace(network, overhead=0.0, handshake=0.0)
 
 
-def seconds(rounds, ranks, network):
+def seconds(rounds: Iterable[Round], ranks: int, network: ModelledNetwork) -> float:
     """Return when SimGrid has replayed the rounds on a `bare` network; FedmpiError if it fails."""
     platform = PLATFORM.format(
         last=ranks - 1, bandwidth=1 / network.per_byte, latency=network.latency / 2

@@ -1,24 +1,31 @@
 """What the sums over ranks promise, judged by the rows of collectives.py."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
 
 from fedmpi.bench.measure import Bar
 
+if TYPE_CHECKING:
+    from fedmpi.bench.collectives import Row
+
+_Case: TypeAlias = tuple[int, float, str]
 BAR_SIZE, BAR_RANKS = 4_000_000, (2, 4)
 ON_A_NODE = {0.001: 20.0, 0.01: 10.0, 0.1: 2.5}  # by density, over MPI's Allreduce of float32
 BETWEEN_NODES = {0.001: 20.0, 0.01: 8.0, 0.1: 1.5}  # the same, at 10 Gbit/s
 
 
-def bars(rows, ranks, count=1):
+def bars(rows: "Sequence[Row]", ranks: int, count: int = 1) -> list[Bar]:
     """Return the promises, as far as the rows, the ranks and the nodes' `count` let them be judged.
 
     Ranks are all on one node, or each on its own.
     """
     took = {(row.n, row.density, row.support, row.arm): row.seconds for row in rows}
 
-    def ratio(density, one, other):
-        at = [took.get((BAR_SIZE, density, "independent", arm)) for arm in (one, other)]
-        return at[0] / at[1] if None not in at else None
+    def ratio(density: float, one: str, other: str) -> float | None:
+        mine, theirs = (took.get((BAR_SIZE, density, "independent", arm)) for arm in (one, other))
+        return None if mine is None or theirs is None else mine / theirs
 
     note, promised = f"n = {BAR_SIZE}, {ranks} ranks on {count} nodes", BETWEEN_NODES
     if count == 1:
@@ -31,9 +38,9 @@ def bars(rows, ranks, count=1):
         for d, b in promised.items()
     ]
     for d in (0.5, 1.0):
-        for mine, theirs in (("exact", "mpi float64"), ("fast", "mpi float32")):
-            value = ratio(d, mine, theirs)
-            found.append(Bar(f"{mine} against {theirs}, density {d}", value, 1.1, False, note))
+        for own, theirs in (("exact", "mpi float64"), ("fast", "mpi float32")):
+            value = ratio(d, own, theirs)
+            found.append(Bar(f"{own} against {theirs}, density {d}", value, 1.1, False, note))
     fast = {_case(row): row.seconds for row in rows if row.arm == "fast"}
     slower = [row.seconds / fast[_case(row)] for row in rows if row.arm == "exact"]
     regret = [row.regret + 1 for row in rows if row.arm == "exact"]
@@ -47,9 +54,10 @@ def bars(rows, ranks, count=1):
     return found
 
 
-def _flat_regret(rows):
+def _flat_regret(rows: "Sequence[Row]") -> float | None:
     """Return the median of flat auto over the best single algorithm by messages."""
-    best, auto = {}, {}
+    best: dict[_Case, float] = {}
+    auto: dict[_Case, float] = {}
     for row in rows:
         if row.arm == "flat auto":
             auto[_case(row)] = row.seconds
@@ -58,10 +66,10 @@ def _flat_regret(rows):
     return _median([auto[key] / best[key] for key in auto])
 
 
-def _case(row):
+def _case(row: "Row") -> _Case:
     """Return what the arms of a case share."""
     return row.n, row.density, row.support
 
 
-def _median(values):
+def _median(values: Sequence[float]) -> float | None:
     return float(np.median(values)) if values else None

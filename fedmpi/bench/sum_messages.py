@@ -4,16 +4,23 @@ In size and order, for exactly the supports that are given (drawn_supports.py), 
 messages before a sum.
 """
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
 
-from fedmpi.bench.replay import dense, gather, lists, replays
+from fedmpi.arrays import Integers, Octets
+from fedmpi.bench.drawn_supports import Supports
+from fedmpi.bench.replay import ModelledNetwork, Round, dense, gather, lists, replays
 from fedmpi.comm.reduce.forecast import BINS, MARKS
 from fedmpi.comm.reduce.halving import levels
 
+Messages: TypeAlias = Callable[[Supports, ModelledNetwork], Iterator[Round]]
+"""A function that yields the rounds of a sum."""
 
-def before(supports, network):
+
+def before(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
     """Yield the rounds before a sum: what every rank is about to add, and weights of units."""
     yield from gather(np.full(supports.ranks, 8.0 * (MARKS.stop + BINS)))
     if supports.units:
@@ -21,24 +28,24 @@ def before(supports, network):
             yield from dense(supports.ranks, size, network.combine)
 
 
-def whole(supports, network):
+def whole(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
     """Yield the rounds of MPI's own Allreduce of all coordinates."""
     return dense(supports.ranks, supports.dense_bytes, network.combine)
 
 
-def shared(supports, network):
+def shared(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
     """Yield the rounds of an Allreduce of the packed values, where all supports are the same."""
     size = supports.held[0] * supports.stands_for * supports.per_value
     return dense(supports.ranks, size, network.combine)
 
 
-def allgatherv(supports, network):
+def allgatherv(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
     """Yield the rounds of an allgatherv of all lists."""
     counts = supports.held
     yield from gather(supports.list_bytes(counts, supports.size), network.work)
 
 
-def halving(supports, network):
+def halving(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
     """Yield the rounds of sparse recursive halving and doubling."""
     bits, ranks = supports.bits.copy(), supports.ranks
     cuts = [levels(rank, ranks, supports) for rank in range(ranks)]
@@ -59,7 +66,7 @@ def halving(supports, network):
             yield _lists(supports, network, odd, union)
 
 
-def scatter(supports, network):
+def scatter(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
     """Yield the rounds in which every rank gets its range of all lists."""
     ranks, me = supports.ranks, np.arange(supports.ranks)
     bounds = supports.bounds([1] * ranks)
@@ -71,7 +78,7 @@ def scatter(supports, network):
         yield lists(me, target, size, network)
 
 
-def split(supports, network):
+def split(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
     """Yield the rounds of split and sparse allgather."""
     yield from scatter(supports, network)
     bounds = supports.bounds([1] * supports.ranks)
@@ -80,13 +87,13 @@ def split(supports, network):
     yield from gather(supports.list_bytes(counts, np.diff(bounds)), network.work)
 
 
-def dsar(supports, network):
+def dsar(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
     """Yield the rounds of split and dense allgather."""
     yield from scatter(supports, network)
     yield from gather(np.full(supports.ranks, supports.dense_bytes / supports.ranks))
 
 
-METHODS = {
+METHODS: Mapping[str, Messages] = {
     "allgatherv": allgatherv,
     "halving": halving,
     "split": split,
@@ -95,7 +102,9 @@ METHODS = {
 }
 
 
-def seconds(supports, networks, method):
+def seconds(
+    supports: Supports, networks: Sequence[ModelledNetwork], method: Messages
+) -> list[float]:
     """Return when the last rank has the sum on each network, by a function of METHODS, or `shared`.
 
     The messages are made once, so networks must differ in their links only, not in what a rank
@@ -108,22 +117,28 @@ def seconds(supports, networks, method):
     return [float(clock.max()) for clock in replays(rounds, supports.ranks, networks)]
 
 
-def fastest(supports, networks):
+def fastest(
+    supports: Supports, networks: Sequence[ModelledNetwork]
+) -> list[tuple[float, str]]:
     """Return (seconds, name) of the fastest algorithm on each network.
 
     Equal supports are summed without lists.
     """
+    ways: Mapping[str, Messages]
     ways = {"shared": shared, "dense": whole} if supports.same else METHODS
     taken = {name: seconds(supports, networks, way) for name, way in ways.items()}
     return [min((taken[name][i], name) for name in ways) for i in range(len(networks))]
 
 
-def _counts(bits):
+def _counts(bits: Octets) -> Integers:
     """Return the set bits of each byte."""
     return np.bitwise_count(bits).astype(np.int64)
 
 
-def _lists(supports, network, parts, bits):
+def _lists(
+    supports: Supports, network: ModelledNetwork, parts: Sequence[tuple[int, int, int, int]],
+    bits: Octets,
+) -> Round:
     """Return the Round of lists (source, target, lo, hi); `bits` has a row per rank, or one."""
     source, target, lo, hi = np.array(parts).T
     rows = source if len(bits) > 1 else np.zeros_like(source)

@@ -6,17 +6,16 @@ machine change what a core does. Another work shows whether FLOPs tell its time.
 """
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from fedmpi.bench import environment
-from fedmpi.bench.measure import Bar, judged, plain
+from fedmpi.bench.measure import Bar, Found, Say, judged, plain
 from fedmpi.bench.processes import Launch
 from fedmpi.bench.real_rounds import METHODS, RealClient, experiment, rounds_of
 from fedmpi.bench.shaped_links import ShapedLink
@@ -26,10 +25,11 @@ BOUND = 0.10  # of the median error of round times
 AT_A_TIME = (1, 2, 4)  # clients
 STEPS, ROUNDS = 100, 4  # of a client in a round; measured, with each method and number of clients
 AT_ONCE = 0.01  # a rate of a core at which every device has all of one
-Found = list[list[dict[str, Any]]]
+Rounds: TypeAlias = list[list[Found]]
+"""For each round and client, what real_rounds.rounds_of returns."""
 
 
-def run(launch: Launch, most: int, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def run(launch: Launch, most: int, quick: bool, say: Say) -> Found:
     """Measure everything with at most so many clients at a time, and return a dict for JSON.
 
     "links" is "shaped", or why there are none. "rows" has for each method and number of clients
@@ -39,7 +39,9 @@ def run(launch: Launch, most: int, quick: bool, say: Callable[[str], None]) -> d
     counts = [count for count in AT_A_TIME if count <= min(most, 2 if quick else 4)]
     methods = ("FedAvg",) if quick else tuple(METHODS)
     steps, many = (10, 2) if quick else (STEPS, ROUNDS)
-    machine, rows, raw = environment.described(launch), [], []
+    machine = environment.described(launch)
+    rows: list[Found] = []
+    raw: list[Found] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="fedmpi-bench-")))
         say(f"starting {counts[-1]} clients")
@@ -50,10 +52,10 @@ def run(launch: Launch, most: int, quick: bool, say: Callable[[str], None]) -> d
         for count, method in product(counts, methods):
             say(f"{method}, {count} clients at a time")
             text = experiment(method, count, many, steps, rate)
-            found = rounds_of(clients[:count], text, rate, folder, flops)
+            rounds = rounds_of(clients[:count], text, rate, folder, flops)
             key = {"method": method, "clients": count}
-            rows.append(key | errors(found, links == "shaped"))
-            raw.append(key | {"rounds": found})
+            rows.append(key | errors(rounds, links == "shaped"))
+            raw.append(key | {"rounds": rounds})
     machine["load_after"] = os.getloadavg()
     bars = [_bar(rows, count, links) for count in counts]
     found = {"machine": machine, "links": links, "gflop_s_of_a_core": rate, "rows": rows,
@@ -61,7 +63,7 @@ def run(launch: Launch, most: int, quick: bool, say: Callable[[str], None]) -> d
     return dict(plain(found | {"bars": judged(bars, quick)}))
 
 
-def errors(rounds: Found, shaped: bool) -> dict[str, Any]:
+def errors(rounds: Rounds, shaped: bool) -> Found:
     """Return mean seconds of rounds, and median errors relative to the real seconds.
 
     A round ends with its last client; without shaped links, when the last has computed.
@@ -79,9 +81,10 @@ def errors(rounds: Found, shaped: bool) -> dict[str, Any]:
     return found
 
 
-def _clients(launch, count, stack):
+def _clients(launch: Launch, count: int, stack: ExitStack) -> tuple[list[RealClient], str]:
     """Start clients, with links if they can be had; return them, and "shaped" or why not."""
-    links, said = [None] * count, "shaped"
+    links: list[ShapedLink | None] = [None] * count
+    said = "shaped"
     try:
         links = [stack.enter_context(ShapedLink(number)) for number in range(count)]
     except FedmpiError as error:
@@ -92,7 +95,7 @@ def _clients(launch, count, stack):
     return clients, said
 
 
-def _reference(clients, steps, folder):
+def _reference(clients: list[RealClient], steps: int, folder: Path) -> tuple[float, float]:
     """Let all clients know the reference; return the rate of a core at it, and its FLOPs."""
     path = folder / "reference.toml"
     path.write_text(experiment("FedAvg", len(clients), 1, steps, 1.0))
@@ -105,7 +108,7 @@ def _reference(clients, steps, folder):
     return float(np.median(rates)), flops
 
 
-def _bar(rows, count, links):
+def _bar(rows: list[Found], count: int, links: str) -> Bar:
     value = float(np.mean([row["error"] for row in rows if row["clients"] == count]))
     what = "round times" if links == "shaped" else "seconds of computing"
     return Bar(f"error of {what}, {count} clients at a time", value, BOUND, at_least=False)

@@ -4,7 +4,7 @@ from time import perf_counter
 
 from fedmpi import kernels
 from fedmpi.algorithms import ALGORITHMS
-from fedmpi.comm.base import Serial
+from fedmpi.comm.base import Comm, Serial
 from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
@@ -19,7 +19,7 @@ TINY = {
 }
 
 
-def warm(comm):
+def warm(comm: Comm) -> float:
     """Compile on the first rank of each node what others then load; return the seconds taken.
 
     Collective over `comm`. A kernel that is needed later all the same is compiled then, and
@@ -35,7 +35,7 @@ def warm(comm):
     return perf_counter() - began
 
 
-def _rehearse(name):
+def _rehearse(name: str) -> None:
     """Run a few rounds of an algorithm on next to nothing, if its defaults allow that."""
     try:
         experiment = assemble(resolve.of_tree(TINY | {"algorithm": {"name": name}}), Serial(), None)

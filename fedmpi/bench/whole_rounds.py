@@ -8,6 +8,7 @@ every rank; recording is done by the first. Strong scaling keeps the cohort, wea
 clients of each rank.
 """
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,13 +17,16 @@ from time import process_time
 
 import numpy as np
 
-from fedmpi.bench.measure import Bar
-from fedmpi.bench.replay import Round, dense, gather, replay
+from fedmpi.arrays import Bools, Integers, Reals
+from fedmpi.bench.measure import Bar, Found
+from fedmpi.bench.processes import Launch, Word
+from fedmpi.bench.replay import ModelledNetwork, Round, dense, gather, replay
 from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
 from fedmpi.rng import rng_for
 from fedmpi.round.columns import CLIENT
+from fedmpi.round.fixed import Experiment
 from fedmpi.round.place import at_home, place
 
 SETTING = """
@@ -69,7 +73,7 @@ class Case:
     sums: str = "auto"
 
     @property
-    def text(self):
+    def text(self) -> str:
         """The configuration."""
         return SETTING.format(**vars(self))
 
@@ -96,7 +100,7 @@ class OneRank:
         Seconds from the command to the first round.
     """
 
-    work: np.ndarray
+    work: Reals
     weights: float
     pace: float
     step: float
@@ -105,7 +109,7 @@ class OneRank:
     start: float
 
 
-def measure(launch, case):
+def measure(launch: Launch, case: Case) -> tuple[OneRank, dict[int, float]]:
     """Run a Case on one rank; return (OneRank, {ranks: seconds of its median round}).
 
     The second holds the same run on as many ranks as there are cores too, for `checked`.
@@ -114,7 +118,8 @@ def measure(launch, case):
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         config = Path(folder, "whole.toml")
         config.write_text(case.text)
-        words, ranks = ["bench", "run", config], launch.cores if launch.can(launch.cores) else 1
+        words: list[Word] = ["bench", "run", config]
+        ranks = launch.cores if launch.can(launch.cores) else 1
         if ranks > 1:  # all in one job, which starts once
             words += ["--on", ",".join(map(str, range(1, ranks + 1)))]
         found = launch.fedmpi(words, ranks)
@@ -125,12 +130,14 @@ def measure(launch, case):
     return measured, {run["ranks"]: middle(run["seconds"]) for run in (alone, *others)}
 
 
-def assembled(case):
+def assembled(case: Case) -> Experiment:
     """Return the Experiment of a Case."""
     return assemble(resolve.resolve(case.text, "bench scale"), Serial(), None)
 
 
-def one_rank(run, work, per_round, weights=0.0, start=0.0):
+def one_rank(
+    run: Found, work: Reals, per_round: int, weights: float = 0.0, start: float = 0.0
+) -> OneRank:
     """Return the OneRank of a run that live.py measured on one rank; the rest as OneRank has it."""
     return OneRank(
         work=work,
@@ -141,14 +148,15 @@ def one_rank(run, work, per_round, weights=0.0, start=0.0):
     )
 
 
-def middle(seconds):
+def middle(seconds: Sequence[float]) -> float:
     """Return the median without the first round, in which kernels are loaded."""
     return float(np.median(seconds[1:]))
 
 
 def predicted(
-    measured, work, ranks, network=None, sums=0.0, memory=0.0, *, remember=True, waiting=1.0
-):
+    measured: OneRank, work: Reals, ranks: int, network: ModelledNetwork | None = None,
+    sums: float = 0.0, memory: float = 0.0, *, remember: bool | Bools = True, waiting: float = 1.0,
+) -> dict[str, float]:
     """Return the seconds of each part of a round, and "total", by name.
 
     Parameters
@@ -176,7 +184,7 @@ def predicted(
     placing = process_time() - began
     moving = rows = 0.0
     if network is not None and ranks > 1:
-        each = np.bincount(placed, minlength=ranks) * float(CLIENT.itemsize)
+        each: Reals = np.bincount(placed, minlength=ranks) * np.float64(CLIENT.itemsize)
         small = dense(ranks, 24.0), dense(ranks, 24.0)  # who was asked to stop, and the phases
         rows = _seconds(chain(gather(each), *small), ranks, network)
         moving = _seconds(moves(homes, placed, memory), ranks, network) if memory else 0.0
@@ -193,7 +201,7 @@ def predicted(
     return parts | {"total": sum(parts.values())}
 
 
-def moves(homes, placed, memory):
+def moves(homes: Integers, placed: Integers, memory: float) -> Iterator[Round]:
     """Yield the rounds in which clients' memories of `memory` bytes go to their new ranks.
 
     homes, placed : int64[n], where each client was (-1: nowhere) and will be. Each rank sends one
@@ -208,24 +216,26 @@ def moves(homes, placed, memory):
         yield Round(homes[here], placed[here], np.full(len(here), float(memory)))
 
 
-def starting(measured, ranks, network):
+def starting(measured: OneRank, ranks: int, network: ModelledNetwork) -> float:
     """Return the seconds from the command to the first round, first weights sent to all ranks."""
     sent = dense(ranks, measured.weights)  # scattered and gathered: as many bytes as a broadcast
     return measured.start + _seconds(sent, ranks, network)
 
 
-def _seconds(rounds, ranks, network):
+def _seconds(rounds: Iterable[Round], ranks: int, network: ModelledNetwork) -> float:
     """Return when the last rank is done with the rounds."""
     return float(replay(rounds, ranks, network).max())
 
 
-def scaling(measured, sums, networks):
+def scaling(
+    measured: OneRank, sums: Iterable[Found], networks: Mapping[str, ModelledNetwork]
+) -> list[Found]:
     """Return rows for JSON: parts of a round, its total, and the efficiency over one rank.
 
     "start" is not part of the total. `sums` are rows of scale.of_method: the seconds of a round's
     sums by method, network and ranks.
     """
-    rows = []
+    rows: list[Found] = []
     for one in sums:
         count, network = one["ranks"], networks[one["network"]]
         for kind, clients in (("strong", STRONG), ("weak", WEAK * count)):
@@ -242,12 +252,12 @@ def scaling(measured, sums, networks):
     return rows
 
 
-def drawn(work, clients):
+def drawn(work: Reals, clients: int) -> Reals:
     """Return float64[clients]: the work of clients like those of `work`."""
     return work[rng_for(1, "scale work").integers(len(work), size=clients)]
 
 
-def checked(measured, taken):
+def checked(measured: OneRank, taken: Mapping[int, float]) -> list[Bar]:
     """Return a Bar for each number of real ranks: predicted seconds of a round over taken."""
     bars = []
     for ranks, seconds in taken.items():
@@ -255,7 +265,7 @@ def checked(measured, taken):
     return bars
 
 
-def bar(ratio, ranks, where="", note=""):
+def bar(ratio: float | None, ranks: int, where: str = "", note: str = "") -> Bar:
     """Return the Bar of predicted over taken seconds on real ranks; None was not measured."""
     off = None if ratio is None else max(ratio, 1 / ratio)
     name = f"whole round predicted against real, {ranks} ranks{where}"

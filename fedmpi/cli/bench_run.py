@@ -1,15 +1,22 @@
 """The verb bench run: how long the rounds of an experiment take."""
 
 import os
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from fedmpi.cli.bench_setup import prepare, write
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.cli.ranks import ending_together
 from fedmpi.errors import ConfigError
 
+if TYPE_CHECKING:
+    from fedmpi.bench.measure import Found
+    from fedmpi.comm.base import Comm
+    from fedmpi.comm.mpi import Mpi
 
-def arguments(parser):
+
+def arguments(parser: ArgumentParser) -> None:
     """Add the words of this verb to its parser."""
     parser.add_argument("config", help="TOML file of the experiment")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
@@ -21,7 +28,7 @@ def arguments(parser):
     ))  # fmt: skip
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Run an experiment without a result file, and print how long its rounds took."""
     from fedmpi.comm.start import start
 
@@ -32,8 +39,11 @@ def run(args):
             write(args.json, found)
 
 
-def _measured(args, comm):
-    """What the run took, as a dict on rank 0; what is wrong with its words, all ranks raise."""
+def _measured(args: Namespace, comm: "Comm") -> "Found | None":
+    """Return a dict of what the run took on rank 0, None on the others.
+
+    Raises on all ranks what is wrong with the words of the command.
+    """
     from fedmpi.bench import first_ranks, live
     from fedmpi.comm.alike import alike
     from fedmpi.experiment import resolve
@@ -50,5 +60,5 @@ def _measured(args, comm):
     root = data_root(resolved.config.data.root)
     how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
     if counts:
-        return first_ranks.measure(resolved, comm, counts, how)
+        return first_ranks.measure(resolved, cast("Mpi", comm), counts, how)
     return live.measure(resolved, comm, how, args.bare)

@@ -3,24 +3,30 @@
 import json
 import os
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, mpiexec, one_thread_each
 from fedmpi.cli.submission import own_command
 
+if TYPE_CHECKING:
+    from fedmpi.bench.measure import Found
+    from fedmpi.bench.processes import Launch
+
 GBIT_S = 10.0  # of the network between emulated nodes
 
 
-def say(text):
+def say(text: str) -> None:
     """Tell the terminal what is being measured."""
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
-def prepare(threads=1):
+def prepare(threads: int = 1) -> Path:
     """Set caches and threads before anything is loaded; return the folder of the kernels."""
     folder = keep_kernels_on_node(os.environ)
     one_thread_each(threads)
@@ -29,8 +35,11 @@ def prepare(threads=1):
     return folder
 
 
-def launch_of(folder, ranks=None):
-    """Return how arms are started: on `ranks` ranks at most, or on as many as there are cores."""
+def launch_of(folder: Path, ranks: int | None = None) -> "Launch":
+    """Return how arms are started: on as many ranks as there are cores at most, or as `ranks`.
+
+    `folder` is that of the compiled kernels.
+    """
     from fedmpi.bench.processes import Launch
 
     cores, found = len(os.sched_getaffinity(0)), mpiexec()
@@ -46,7 +55,7 @@ def launch_of(folder, ranks=None):
 
 
 @contextmanager
-def on_nodes(launch, count):
+def on_nodes(launch: "Launch", count: int | None) -> "Iterator[Launch]":
     """Give a Launch that starts each of `count` ranks on an emulated node; `launch` if None."""
     from fedmpi.bench.emulated_nodes import EmulatedNodes
 
@@ -57,8 +66,11 @@ def on_nodes(launch, count):
         yield replace(launch, nodes=nodes)
 
 
-def new_file(text):
-    """Return the path of a file to write. What is wrong with it shows before minutes pass."""
+def new_file(text: str) -> Path:
+    """Return the path of a file to write. What is wrong with it shows before minutes pass.
+
+    Raises ArgumentTypeError.
+    """
     path = Path(text)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ArgumentTypeError(f"{text}: name a file in a folder that exists")
@@ -73,13 +85,13 @@ def new_file(text):
     return path
 
 
-def write(path, found):
+def write(path: Path | None, found: "Found | None") -> None:
     """Write a dict as JSON to `path`, if there is one."""
     if path:
         path.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def warmup(args):
+def warmup(args: Namespace) -> None:
     """Compile the kernels into this node's cache; with several ranks, one of a node compiles."""
     from fedmpi.bench.warm import warm
     from fedmpi.comm.start import start

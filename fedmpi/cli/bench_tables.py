@@ -1,9 +1,16 @@
 """What the benchmarks print: tables of rows, arms and bars."""
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedmpi.bench.measure import Found
 
 
-def _table(*columns):
+def _table(*columns: str) -> "Table":
     from rich.table import Table
 
     table = Table(*columns[:1], box=None, pad_edge=False, header_style="bold")
@@ -12,15 +19,15 @@ def _table(*columns):
     return table
 
 
-def _print(table):
+def _print(table: "Table") -> None:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 160
     Console(width=width).print(table)
 
 
-def show_rows(rows):
-    """Print dicts of the same keys as a table; rows may be many."""
+def show_rows(rows: "Sequence[Found]") -> None:
+    """Print dicts of the same keys as a table; nothing if there are none."""
     if rows:
         table = _table(*rows[0])
         for row in rows:
@@ -28,14 +35,14 @@ def show_rows(rows):
         _print(table)
 
 
-def show_machine(machine):
+def show_machine(machine: "Found") -> None:
     """Print what was measured on, and its load then."""
     load = " to ".join(f"{machine[key][0]:.1f}" for key in ("load_before", "load_after"))
     names = f"{machine['processor']}, {machine['instructions']}"
     print(f"{names}, {machine['cores']} cores; load {load}")
 
 
-def show_choices(found):
+def show_choices(found: "Found") -> None:
     """Print both engines model by model, what "auto" makes of it, and what pruning gains."""
     machine = found["machine"]
     show_machine(machine)
@@ -44,7 +51,7 @@ def show_choices(found):
     show_rows(found["pruning"])
 
 
-def show_arms(found):
+def show_arms(found: "Found") -> None:
     """Print clients a second of each arm."""
     print(f"data: {found['setting']['data']}")
     show_machine(found["machine"])
@@ -59,7 +66,7 @@ def show_arms(found):
     _print(table)
 
 
-def show_bars(bars):
+def show_bars(bars: "Sequence[Found]") -> None:
     """Print promises and whether they are kept."""
     if bars:
         table = _table("bar", "value", "", "bound", "met")
@@ -69,5 +76,5 @@ def show_bars(bars):
         _print(table)
 
 
-def _short(value):
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -1,17 +1,28 @@
 """The verbs that measure: bench, with what is to be measured, and warmup."""
 
 import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from math import inf
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from fedmpi.cli import bench_run
 from fedmpi.cli.bench_setup import launch_of, new_file, on_nodes, prepare, say, warmup, write
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_choices, show_machine, show_rows
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.cli.ranks import ending_together
+from fedmpi.cli.words import Verbs
+from fedmpi.comm.launch import launched
 from fedmpi.errors import ConfigError
 
+if TYPE_CHECKING:
+    from fedmpi.bench.measure import Found
+    from fedmpi.comm.mpi import Mpi
 
-def add_verbs(verbs):
+Verb: TypeAlias = Callable[[Namespace], None]
+
+
+def add_verbs(verbs: Verbs) -> None:
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -27,21 +38,21 @@ def add_verbs(verbs):
          "srun --ntasks-per-node=1 fedmpi warmup")
 
 
-def _with_quick(parser):
+def _with_quick(parser: ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="measure a small part only")
 
 
-def _kernels_arguments(parser):
+def _kernels_arguments(parser: ArgumentParser) -> None:
     _with_quick(parser)
     parser.add_argument("--models", action="store_true", help="only models, and what auto chooses")
 
 
-def _with_ranks(parser):
+def _with_ranks(parser: ArgumentParser) -> None:
     parser.add_argument("--ranks", type=int, metavar="N",
                         help="number of ranks (default: the cores, at most 4)")
 
 
-def _collectives_arguments(parser):
+def _collectives_arguments(parser: ArgumentParser) -> None:
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--quick", action="store_true", help="measure a small part only")
     parts.add_argument("--bars", action="store_true",
@@ -54,7 +65,7 @@ def _collectives_arguments(parser):
     ))  # fmt: skip
 
 
-def _round_arguments(parser):
+def _round_arguments(parser: ArgumentParser) -> None:
     _with_quick(parser)
     _with_ranks(parser)
     parser.add_argument("--minutes", type=float, default=inf, metavar="M",
@@ -67,18 +78,18 @@ def _round_arguments(parser):
     parser.add_argument("--flower", metavar="PYTHON", help="interpreter that has Flower 1.41.0")
 
 
-def _scale_arguments(parser):
+def _scale_arguments(parser: ArgumentParser) -> None:
     _with_quick(parser)
     parser.add_argument("--figure", metavar="FILE", help="draw the predictions (.png, .svg, .pdf)")
 
 
-def _world_arguments(parser):
+def _world_arguments(parser: ArgumentParser) -> None:
     _with_quick(parser)
     parser.add_argument("--ranks", type=int, metavar="N",
                         help="real clients at a time, at most (default: 4)")
 
 
-def round_(args):
+def round_(args: Namespace) -> None:
     """Measure clients per second beside others, start-up and memory; starts its own ranks."""
     from fedmpi.bench import environment
     from fedmpi.bench import round_loop as measured
@@ -101,7 +112,7 @@ def round_(args):
     show_bars(found["bars"])
 
 
-def _batched(args):
+def _batched(args: Namespace) -> None:
     """Measure the batched engine beside the torch engine, and print the rule of auto."""
     from fedmpi.bench import batched_engine, environment
 
@@ -123,19 +134,20 @@ def _batched(args):
     show_bars(found["bars"])
 
 
-def collectives(args):
+def collectives(args: Namespace) -> None:
     """Measure the sums over ranks, and whole runs; alone it starts its own ranks."""
-    from fedmpi.comm.start import launched, start
+    from fedmpi.comm.start import start
 
     if not launched(os.environ):
-        return _collectives_alone(args)
+        _collectives_alone(args)
+        return
     if args.runs or args.ranks or args.nodes:
         raise ConfigError(
             "bench collectives: --runs, --ranks and --nodes start ranks; give no mpiexec"
         )
     from fedmpi.bench import collectives as measured
 
-    comm = start(os.environ)
+    comm = cast("Mpi", start(os.environ))  # under a launcher
     with ending_together(comm, args.debug):
         prepare()
         found = measured.run(comm, "quick" if args.quick else "bars" if args.bars else "all")
@@ -143,10 +155,9 @@ def collectives(args):
             write(args.json, found)
             show_rows(found["rows"])
             show_bars(found["bars"])
-    return 0
 
 
-def _collectives_alone(args):
+def _collectives_alone(args: Namespace) -> None:
     """Measure single sums on ranks of this command, and whole runs on theirs."""
     from fedmpi.bench import environment, reductions
 
@@ -157,7 +168,7 @@ def _collectives_alone(args):
     asked = args.nodes or args.ranks
     launch = launch_of(prepare(), asked)
     ranks = environment.ranks(launch, asked)
-    found = {"ranks": ranks, "machine": environment.described(launch)}
+    found: Found = {"ranks": ranks, "machine": environment.described(launch)}
     found |= {"rows": [], "bars": []}
     if not args.runs:
         words = [f"--{part}" for part in ("quick", "bars") if getattr(args, part)]
@@ -175,7 +186,7 @@ def _collectives_alone(args):
     write(args.json, found)
 
 
-def kernels(args):
+def kernels(args: Namespace) -> None:
     """Measure each kernel beside numpy or torch and beside the floor of this machine, or models."""
     from fedmpi.bench import engine_choice, environment, kernel_times
 
@@ -191,22 +202,22 @@ def kernels(args):
     show_bars(found["bars"])
 
 
-def scale(args):
+def scale(args: Namespace) -> None:
     """Predict the sums on many nodes and check that on its own ranks; on ranks, only check."""
-    from fedmpi.comm.start import launched, start
+    from fedmpi.comm.start import start
 
     if launched(os.environ):
-        comm = start(os.environ)
+        comm = cast("Mpi", start(os.environ))
         if comm.size == 1:
             raise ConfigError("bench scale: real sums need 2 ranks; start it without mpiexec")
         with ending_together(comm, args.debug):
             prepare()
             from fedmpi.bench import check
 
-            found = check.run(comm.raw, **check.QUICK if args.quick else {})
+            found = check.run(comm.raw, check.QUICK if args.quick else None)
         if comm.rank:
             return
-        checks, tables = [found], ()
+        checks, tables = [found], []
     else:
         folder = prepare()
         from fedmpi.bench import scale as measured
@@ -229,7 +240,7 @@ def scale(args):
     show_bars(found["bars"])
 
 
-def world(args):
+def world(args: Namespace) -> None:
     """Compare virtual round times with those of real clients that this command starts."""
     from fedmpi.bench import validation
 
@@ -244,7 +255,7 @@ def world(args):
     show_bars(found["bars"])
 
 
-_WHATS = (
+_WHATS: tuple[tuple[Verb, str], ...] = (
     (kernels, "each kernel beside its peer and the machine's floor"),
     (collectives, "the sums over ranks"),
     (round_, "clients per second, start-up, memory"),
@@ -252,7 +263,7 @@ _WHATS = (
     (world, "virtual round times beside those of real clients"),
     (bench_run.run, "one experiment of yours"),
 )
-_EXAMPLES = {
+_EXAMPLES: dict[Verb, str] = {
     kernels: "fedmpi bench kernels --json kernels.json",
     collectives: "fedmpi bench collectives --ranks 4 --bars",
     round_: "fedmpi bench round --ranks 4 --minutes 10",
@@ -260,7 +271,7 @@ _EXAMPLES = {
     world: "fedmpi bench world --json world.json",
     bench_run.run: "fedmpi bench run exp.toml",
 }
-_ARGUMENTS = {
+_ARGUMENTS: dict[Verb, Callable[[ArgumentParser], None]] = {
     kernels: _kernels_arguments,
     collectives: _collectives_arguments,
     round_: _round_arguments,

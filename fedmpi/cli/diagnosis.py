@@ -1,15 +1,23 @@
 """The verb doctor: gathers the facts of this machine, and tells what is wrong with them."""
 
 import os
-import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fedmpi.cli import facts
+from fedmpi.cli.words import Verbs
+from fedmpi.doctor import Finding
 from fedmpi.errors import ConfigError
 from fedmpi.text_file import text_of
+
+if TYPE_CHECKING:  # they need libraries that may be missing
+    from fedmpi.comm.base import Comm
+    from fedmpi.config import RunSection
+    from fedmpi.doctor.mpi_library import Launchers
 
 SHARED = "/dev/shm"
 MOST_CORES = 4096  # of a node
@@ -17,7 +25,7 @@ MOST_SECONDS = 86_400  # of trying
 TEXT = 300  # characters of a finding that travel between nodes
 
 
-def add_verbs(verbs):
+def add_verbs(verbs: Verbs) -> None:
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -32,7 +40,7 @@ def add_verbs(verbs):
                         help="how long --mpi tries (60)")
 
 
-def doctor(args):
+def doctor(args: Namespace) -> int:
     """Check Python, MPI, Slurm, cores, memory and folders; start it in the same way as the run.
 
     Each line is a finding: ok, note or wrong, and the command that repairs it. The exit code
@@ -56,7 +64,7 @@ def doctor(args):
 
     wanted = _wanted(args.config, speaks)
     name, fault = library()
-    launchers = _launchers()
+    launchers = facts.launchers()
     wrong |= _told(_mpi(name, fault, launchers), speaks)
     comm = _joined(name, fault)
     speaks = speaks and comm.rank == 0
@@ -73,7 +81,7 @@ def doctor(args):
     return int(wrong or any(line.startswith("wrong") for line in elsewhere))
 
 
-def _start_ranks(args):
+def _start_ranks(args: Namespace) -> int:
     """Start ranks of this command, and return their exit code."""
     from fedmpi.cli import submission, sweeps
 
@@ -82,7 +90,7 @@ def _start_ranks(args):
     return subprocess.run([str(word) for word in words]).returncode
 
 
-def _nodes(comm, nodes):
+def _nodes(comm: "Comm", nodes: int) -> list[Finding | None]:
     """Findings on what the nodes have in common; every rank calls this."""
     import time
 
@@ -104,75 +112,39 @@ def _nodes(comm, nodes):
                 sys.prefix, Path("/proc/mounts").read_text(), nodes, comm.size)]
 
 
-def _told(findings, speaks):
-    """Print findings if this process speaks; say whether one of them is wrong."""
-    findings = [finding for finding in findings if finding]
+def _told(findings: Iterable[Finding | None], speaks: bool) -> bool:
+    """Print findings if this process speaks; say whether one of them is wrong.
+
+    None is a thing that there is nothing to say of here.
+    """
+    told = [finding for finding in findings if finding]
     if speaks:
-        print("\n".join(finding.line() for finding in findings), flush=True)
-    return any(finding.level == "wrong" for finding in findings)
+        print("\n".join(finding.line() for finding in told), flush=True)
+    return any(finding.level == "wrong" for finding in told)
 
 
-def _interpreter():
+def _interpreter() -> list[Finding]:
     from fedmpi.doctor import WRONG, python
 
     first = python.python(tuple(sys.version_info[:3]), sys.executable)
     if first.level == WRONG:  # it was not made for this one: no wonder what is missing there
         return [first]
-    found = {name: _version(name) for name in python.NEEDED}
+    found = {name: facts.version_of(name) for name in python.NEEDED}
     return [first, python.libraries(found, sys.executable)]
 
 
-def _version(name):
-    """The version of an installed library; None if it cannot be found."""
-    if not find_spec(name):
-        return None
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "of unknown version"
-
-
-def _launchers():
-    """The mpiexec on PATH and the one beside this Python, as (path, version text)."""
-    beside = str(Path(sys.executable).with_name("mpiexec"))
-    paths = dict.fromkeys(filter(None, [shutil.which("mpiexec"), shutil.which(beside)]))
-    return [(path, _output(path, "--version")) for path in paths]
-
-
-def _mpi(name, fault, launchers):
+def _mpi(name: str, fault: str, launchers: "Launchers") -> list[Finding | None]:
     """Findings on library, launcher and Slurm, before any of them is used."""
     from fedmpi.doctor import mpi_library
 
-    found = [mpi_library.library(name, fault)]
+    found: list[Finding | None] = [mpi_library.library(name, fault)]
     if not fault:
         found.append(mpi_library.launcher(os.environ, name, launchers))
-        found.append(mpi_library.slurm(os.environ, name, *_plugins()))
+        found.append(mpi_library.slurm(os.environ, name, *facts.plugins()))
     return found
 
 
-def _plugins():
-    """The plug-ins of srun for MPI and the cluster's default; None without a Slurm that answers."""
-    lines = _output("srun", "--mpi=list").splitlines()
-    if not any("MPI plugin types" in line for line in lines):
-        return None, ""
-    names = [line.strip() for line in lines if line[:1].isspace() and line.strip()]
-    settings = _output("scontrol", "show", "config").splitlines()
-    default = [line.split("=")[1].strip() for line in settings if line.startswith("MpiDefault")]
-    return names, default[0] if default else ""
-
-
-def _output(*words):
-    """What a command prints on both streams; nothing if it cannot run or takes long."""
-    try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace",
-                              timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout
-
-
-def _joined(name, fault):
+def _joined(name: str, fault: str) -> "Comm":
     """The ranks of this start; alone where they cannot be joined."""
     from fedmpi.comm import launch
     from fedmpi.comm.base import Serial
@@ -187,7 +159,7 @@ def _joined(name, fault):
     return Mpi()
 
 
-def _node(out, wanted, comm):
+def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]:
     """Findings on this node, for the ranks that are on it."""
     from fedmpi.cli import kernel_cache
     from fedmpi.doctor import cores, gpu, storage
@@ -201,17 +173,17 @@ def _node(out, wanted, comm):
     return [
         cores.ranks_fit(ranks, count),
         cores.threads_fit(os.environ, ranks, count, wanted.threads_per_rank),
-        storage.shared_memory(SHARED, _free(SHARED), ranks),
-        storage.results(folder, folder.is_dir(), _writable(folder)),
+        storage.shared_memory(SHARED, facts.free(SHARED), ranks),
+        storage.results(folder, folder.is_dir(), facts.writable(folder)),
         storage.locking(os.environ, str(folder), mounts),
-        storage.cache(os.environ, str(compiled), mounts, _writable(compiled)),
-        gpu.gpu(wanted.device, *_gpus(wanted.device), os.environ.get("CUDA_VISIBLE_DEVICES"),
-                _text("/proc/driver/nvidia/version")),
-        gpu.shared(ranks, *_gpu_memories(wanted.device)),
+        storage.cache(os.environ, str(compiled), mounts, facts.writable(compiled)),
+        gpu.gpu(wanted.device, *facts.gpus(wanted.device), os.environ.get("CUDA_VISIBLE_DEVICES"),
+                facts.text("/proc/driver/nvidia/version")),
+        gpu.shared(ranks, *facts.gpu_memories(wanted.device)),
     ]
 
 
-def _cores(comm):
+def _cores(comm: "Comm") -> int:
     """Cores that the ranks of this node may use, all together: each may be bound to its own."""
     import numpy as np
 
@@ -222,7 +194,7 @@ def _cores(comm):
     return int(rows["cores"][rows["host"] == row["host"]].any(axis=0).sum())
 
 
-def _wanted(config, speaks):
+def _wanted(config: str | None, speaks: bool) -> "RunSection":
     """The section [run] of a configuration, or the default one.
 
     A fault in it is told by the process that speaks; the others leave with the same exit code.
@@ -230,56 +202,14 @@ def _wanted(config, speaks):
     from fedmpi import config as configuration
 
     try:
-        return configuration.read(text_of(config) if config else "", config).run
+        return configuration.read(text_of(config) if config else "", config or "").run
     except ConfigError:
         if not speaks:
             raise SystemExit(ConfigError.exit_code) from None
         raise
 
 
-def _gpus(device):
-    """What torch finds, looked at only where it matters: its import takes a second."""
-    if device != "cuda":
-        return None, 0
-    from fedmpi.learn.gpus import gpus
-
-    return gpus()
-
-
-def _gpu_memories(device):
-    """Bytes and names of the GPUs, and the bytes of a rank on one."""
-    if device != "cuda":
-        return (), (), 0
-    from fedmpi.learn.batched.device_memory import CUDA
-    from fedmpi.learn.gpus import memories
-
-    return *memories(), CUDA
-
-
-def _text(path):
-    """The text of a file; empty where it does not exist."""
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
-
-
-def _free(path):
-    """Free bytes at `path`; None if it cannot be written."""
-    if not _writable(Path(path)):
-        return None
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
-
-
-def _writable(folder):
-    """Say whether files can be made in a folder, or the folder itself."""
-    while not folder.exists():
-        folder = folder.parent
-    return os.access(folder, os.W_OK | os.X_OK)
-
-
-def _from_all_nodes(comm, here):
+def _from_all_nodes(comm: "Comm", here: Sequence[Finding | None]) -> tuple[int, list[str]]:
     """Return the number of nodes, and lines on what is not well on nodes but this one.
 
     Every rank calls this; the first rank of each node speaks for it.

@@ -5,17 +5,26 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fedmpi.cli.machine import mpiexec
 from fedmpi.cli.run import STOPPED_EARLY
-from fedmpi.cli.submission import Submission, add_job, first_of_job, own_command
-from fedmpi.errors import ConfigError, FedmpiError, ResultError
+from fedmpi.cli.submission import add_job, first_of_job, own_command
+from fedmpi.cli.sweep_jobs import submit
+from fedmpi.cli.words import Verbs
+from fedmpi.errors import ConfigError, ResultError
 from fedmpi.text_file import text_of
 
+if TYPE_CHECKING:
+    from fedmpi.experiment.stop import Stop
+    from fedmpi.scheduler.sweep import Point, Sweep
 
-def add_verbs(verbs):
+
+
+def add_verbs(verbs: Verbs) -> None:
     """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
@@ -34,7 +43,7 @@ def add_verbs(verbs):
     add_job(parser)
 
 
-def sweep(args):
+def sweep(args: Namespace) -> int:
     """Run every unfinished point of a sweep, one after the other, or as jobs.
 
     Points that are queued or running are skipped. Arrays that are too large for the cluster
@@ -69,14 +78,15 @@ def sweep(args):
     if not args.dry_run:
         folder.mkdir(parents=True, exist_ok=True)
     if args.submit and todo:
-        return _submit(args, plan, folder, todo)
+        submit(args, plan, folder, todo)
+        return 0
     if args.dry_run:
-        return None
+        return 0
     plans.write_table(folder, plan.points)
     return _run_here(args, plan, folder, todo)
 
 
-def _unfinished(plan, folder):
+def _unfinished(plan: "Sweep", folder: Path) -> list[int]:
     """Check every point and return those without a finished result, by their place."""
     from fedmpi.experiment import resolve
     from fedmpi.record import reader
@@ -98,7 +108,7 @@ def _unfinished(plan, folder):
     return todo
 
 
-def _same(kept, values, path):
+def _same(kept: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> None:
     """Raise ResultError if a result was made with other values of the keys that both know."""
     kept, values = _flat(kept), _flat(json.loads(json.dumps(values)))  # as a file keeps them
     for key in kept.keys() & values.keys():
@@ -109,9 +119,9 @@ def _same(kept, values, path):
             )
 
 
-def _flat(config):
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return {"section.key": value}; a list of tables, such as stages, is one value."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, section in config.items():
         if isinstance(section, dict):
             flat |= {f"{name}.{key}": value for key, value in section.items()}
@@ -120,11 +130,11 @@ def _flat(config):
     return flat
 
 
-def _run_here(args, plan, folder, todo):
+def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int]) -> int:
     """Run points one after the other; a failed one does not keep the next from running."""
     from fedmpi.experiment.stop import Stop
 
-    failed = []
+    failed: list[str] = []
     with Stop() as stop:
         for count, i in enumerate(todo, 1):
             point = plan.points[i]
@@ -140,10 +150,10 @@ def _run_here(args, plan, folder, todo):
     return 1 if failed else 0
 
 
-def _run_point(args, base, out, point, stop):
+def _run_point(args: Namespace, base: Path, out: Path, point: "Point", stop: "Stop") -> int:
     """Run or resume one point in a new process; return its exit code."""
     if out.exists():
-        words = ["resume", "--allow-code", out]  # the base names the same code
+        words: list[str | Path] = ["resume", "--allow-code", out]  # the base names the same code
     else:
         words = ["run", base, "-o", out]
         words += [word for override in point.overrides() for word in ("--set", override)]
@@ -160,136 +170,9 @@ def _run_point(args, base, out, point, stop):
                 passed_on = True
 
 
-def launcher():
+def launcher() -> str:
     """Return the path of mpiexec. Raises ConfigError if there is none."""
     if not (found := mpiexec()):
         raise ConfigError("no mpiexec to start ranks; load your MPI's module or install "
                           "fedmpi[mpich]")
     return found
-
-
-def _submit(args, plan, folder, todo):
-    """Submit the points `todo` that no job has yet, in as many arrays as are needed."""
-    from fedmpi.scheduler import snapshot
-
-    kept = snapshot.Snapshot(folder / "sweep.job")
-    if args.pack:
-        args.tasks_per_node = args.pack
-    submission = Submission(args, args.sweep.stem)
-    if args.dry_run:
-        for _, _, text in _arrays(args, plan, folder, submission, kept, todo)[1]:
-            print(f"{text}# not submitted")
-        return
-    with kept.alone():  # or a second command would submit the same points
-        taken, arrays = _arrays(args, plan, folder, submission, kept, todo)
-        if arrays:
-            _keep_base(kept, plan, taken)
-            with _table(folder, plan, kept):
-                _submit_arrays(args, submission, kept, arrays)
-            print(f"  tail -F {folder}/*.log\nafterwards: fedmpi compare {folder}/*.h5")
-
-
-@contextmanager
-def _table(folder, plan, kept):
-    """Write points.tsv for the jobs that the block submits.
-
-    If the batch system refuses the first job of the folder, the table is again as it was before:
-    no job reads it.
-    """
-    from fedmpi.scheduler import sweep as plans
-    from fedmpi.scheduler.command import RefusedError
-
-    path = folder / "points.tsv"
-    before = path.read_bytes() if path.is_file() else None
-    plans.write_table(folder, plan.points)
-    try:
-        yield
-    except RefusedError:
-        if not kept.record.stat().st_size:
-            path.unlink() if before is None else path.write_bytes(before)
-        raise
-
-
-def _arrays(args, plan, folder, submission, kept, todo):
-    """Return the points that jobs have, and (lines, path, text) of each array for the others."""
-    from fedmpi.scheduler import SCHEDULERS
-
-    taken = kept.alive(SCHEDULERS, os.environ)
-    lines = [i + 1 for i in todo if str(i + 1) not in taken]
-    if len(lines) < len(todo):
-        print(f"{len(todo) - len(lines)} of them wait or run already")
-    parts = _parts(submission, lines, bool(args.pack))
-    paths = kept.new_scripts(submission.scheduler, len(parts))
-    texts = _scripts(args, plan, folder, submission, kept, parts, paths)
-    return taken, list(zip(parts, paths, texts, strict=True))
-
-
-def _submit_arrays(args, submission, kept, arrays):
-    """Submit the arrays, one after the other, and note their jobs."""
-    for count, (part, path, text) in enumerate(arrays):
-        kept.write_script(path, text)
-        try:
-            jobs = submission.submit(path, submission.script.tasks(part, bool(args.pack)))
-        except FedmpiError as error:
-            left, all_of_them = (sum(len(lines) for lines, *_ in of)
-                                 for of in (arrays[count:], arrays))
-            raise type(error)(f"{left} of {all_of_them} points not submitted; the same command "
-                              f"goes on when others have ended\n{error}") from None
-        kept.note(submission.scheduler, jobs, _tasks(submission, part, bool(args.pack)))
-        show, end = submission.how_to_follow(jobs)
-        print(f"submitted as array {jobs[0]}: {len(part)} points\n"
-              f"  {submission.said()}{', each with its own point' if args.pack else ''}\n"
-              f"  {show}\n  {end}      to end it; the same command continues")
-
-
-def _parts(submission, lines, pack):
-    """The lines of each array: no array has more tasks than the cluster takes."""
-    most = submission.module.most_tasks(os.environ) or len(lines) or 1
-    most = min(most, submission.site.most_tasks or most)
-    size = most * (submission.options.ranks if pack else 1)
-    return [lines[at : at + size] for at in range(0, len(lines), size)]
-
-
-def _tasks(submission, part, pack):
-    """(task, lines) of each task of an array."""
-    size = submission.options.ranks if pack else 1
-    return [(task, part[at : at + size]) for task, at in enumerate(range(0, len(part), size))]
-
-
-def _scripts(args, plan, folder, submission, kept, parts, paths):
-    """The text of the script of each array."""
-    from fedmpi.experiment import resolve
-    from fedmpi.scheduler import snapshot
-    from fedmpi.scheduler.options import check_path
-
-    check_path(plan.base)
-    text = text_of(plan.base)
-    values = [resolve.resolve(text, str(plan.base), point.overrides()).values()
-              for point in plan.points]
-    digests = snapshot.digests({"points": values}, _device_files(plan, text), plan.base)
-    return [submission.script.sweep(kept, path, folder / "points.tsv", part, bool(args.pack),
-                                    args.parallel, digests)
-            for part, path in zip(parts, paths, strict=True)]
-
-
-def _device_files(plan, text):
-    """Return {name: text} of the files of [devices] that any point names."""
-    from fedmpi.experiment import device_files
-
-    first = {}  # of the points that are alike in [devices]
-    for point in plan.points:
-        words = point.overrides()
-        first.setdefault(tuple(word for word in words if word.startswith("devices.")), words)
-    found = {}
-    for words in first.values():
-        found |= device_files.by_name(text, str(plan.base), words)
-    return found
-
-
-def _keep_base(kept, plan, taken):
-    """Keep the experiment that all points change; jobs that wait may not be given another."""
-    text = text_of(plan.base)
-    if taken and kept.config.exists() and kept.config.read_text(encoding="utf-8") != text:
-        raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run as it "
-                          "was; wait for them, or choose another folder")
-    kept.keep(text, _device_files(plan, text))

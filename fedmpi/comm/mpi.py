@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from mpi4py import MPI
@@ -18,6 +18,8 @@ from fedmpi.comm.reduce.reducer import Reducer
 from fedmpi.comm.window import Table, close_window, open_window
 from fedmpi.totals import Total
 
+Raw: TypeAlias = MPI.Intracomm
+"""The communicator of mpi4py under an Mpi."""
 CHUNK = 1 << 30  # bytes of a sum or of gathered rows that are handed to MPI at once
 
 

@@ -1,13 +1,15 @@
 """Plain PyTorch, as anyone would write it: what benchmarks compare with."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmpi.arrays import AnyArray, Integers, Vector
+
+Module: TypeAlias = nn.Module
 
 
 def step(

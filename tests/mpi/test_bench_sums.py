@@ -131,7 +131,7 @@ def test_predictions_follow_the_analysis():
 @pytest.mark.ranks(2)
 def test_real_sums_are_replayed_alike_on_all_ranks(comm, world):
     """How near the times are is for the benchmark: on a busy machine it says nothing."""
-    found = check.run(comm.raw, **check.QUICK)
+    found = check.run(comm.raw, check.QUICK)
     assert [row["method"] for row in found["rows"]] == list(check.METHODS)
     assert len(set(map(str, world.allgather(found)))) == 1
     for row in found["rows"]:  # None where other programs disturbed every sum

@@ -12,14 +12,28 @@ level the expected union of 2**i ranks over a 2**(i+1)-th of the coordinates, an
 way back (P-1)/P of the union of all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log2
+from typing import Protocol
 
+from fedmpi.arrays import Integers
 from fedmpi.comm.reduce.cost import Cost
 from fedmpi.comm.reduce.forecast import Forecast
 from fedmpi.comm.reduce.link import NOTHING, Link
 from fedmpi.comm.reduce.message import add, encode, settle
 from fedmpi.comm.reduce.packed import PackedField
+
+
+class Ranges(Protocol):
+    """What cuts of a vector need to know of it: a Forecast has that."""
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+
+    def bounds(self, shares: Sequence[int], lo: int = 0, hi: int | None = None) -> Integers:
+        """Cut lo..hi-1 into ranges in proportion to `shares`; return where they begin and end."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Level:
     give: tuple[int, int]
 
 
-def levels(rank: int, size: int, plan: Forecast) -> list[Level]:
+def levels(rank: int, size: int, plan: Ranges) -> list[Level]:
     """Return the Levels from the whole group down to `rank` alone."""
     found: list[Level] = []
     first, last, lo, hi = 0, size, 0, plan.size
