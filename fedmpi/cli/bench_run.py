@@ -50,11 +50,11 @@ def _measured(args: Namespace, comm: "Comm") -> "Found | None":
     from fedmpi.experiment.execute import Start
 
     with alike(comm):
-        if args.on and (args.bare or comm.size == 1):
+        if args.on is not None and (args.bare or comm.size == 1):
             raise ConfigError("bench run --on: needs mpiexec with 2 ranks or more, and no --bare")
         if args.bare and comm.size > 1:
             raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
-        counts = first_ranks.counts_of(args.on, comm.size) if args.on else []
+        counts = first_ranks.counts_of(args.on, comm.size) if args.on is not None else []
         resolved = resolve.read(args.config, args.overrides)
     prepare(resolved.config.run.threads_per_rank)
     root = data_root(resolved.config.data.root)

@@ -12,7 +12,7 @@ from fedmpi.cli.bench_tables import show_arms, show_bars, show_choices, show_mac
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.cli.ranks import ending_together
 from fedmpi.cli.words import Verbs
-from fedmpi.comm.launch import launched
+from fedmpi.comm.launch import launched, refuse, started
 from fedmpi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def round_(args: Namespace) -> None:
     from fedmpi.bench import round_loop as measured
     from fedmpi.bench.others import others
 
+    _refuse_ranks("round")
     if not args.minutes >= 0:
         raise ConfigError(f"bench round --minutes {args.minutes:g}: must be 0 or more")
     if args.engine == "batched":
@@ -102,6 +103,10 @@ def round_(args: Namespace) -> None:
         return
     if args.device != "cpu":
         raise ConfigError(f"bench round --device {args.device}: add --engine batched")
+    for name in ("pfl", "flower") if args.quick else ():
+        if getattr(args, name):
+            raise ConfigError(f"bench round --quick --{name}: a quick look compares with no other "
+                              f"program; leave out --quick, or --{name}")
     launch = launch_of(prepare(), args.ranks)
     ranks = environment.ranks(launch, args.ranks)
     peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
@@ -110,6 +115,14 @@ def round_(args: Namespace) -> None:
     write(args.json, found)
     show_arms(found)
     show_bars(found["bars"])
+
+
+def _refuse_ranks(what: str) -> None:
+    """Refuse a benchmark that a launcher has started more than once: each would measure it all."""
+    count, _ = started(os.environ)
+    if count > 1:
+        refuse(os.environ, f"bench {what}: is for one process, and a launcher started {count}; "
+               "start it without mpiexec or srun")
 
 
 def _batched(args: Namespace) -> None:
@@ -141,10 +154,9 @@ def collectives(args: Namespace) -> None:
     if not launched(os.environ):
         _collectives_alone(args)
         return
-    if args.runs or args.ranks or args.nodes:
-        raise ConfigError(
-            "bench collectives: --runs, --ranks and --nodes start ranks; give no mpiexec"
-        )
+    if args.runs or args.ranks is not None or args.nodes is not None:
+        refuse(os.environ,
+               "bench collectives: --runs, --ranks and --nodes start ranks; give no mpiexec")
     from fedmpi.bench import collectives as measured
 
     comm = cast("Mpi", start(os.environ))  # under a launcher
@@ -161,11 +173,13 @@ def _collectives_alone(args: Namespace) -> None:
     """Measure single sums on ranks of this command, and whole runs on theirs."""
     from fedmpi.bench import environment, reductions
 
-    if args.nodes is not None and (args.runs or args.ranks or args.nodes < 2):
+    if args.nodes is not None and (
+        args.runs or args.ranks is not None or args.nodes < 2
+    ):
         raise ConfigError(
             f"bench collectives --nodes {args.nodes}: takes 2 or more, and no --runs or --ranks"
         )
-    asked = args.nodes or args.ranks
+    asked = args.ranks if args.nodes is None else args.nodes
     launch = launch_of(prepare(), asked)
     ranks = environment.ranks(launch, asked)
     found: Found = {"ranks": ranks, "machine": environment.described(launch)}
@@ -190,6 +204,7 @@ def kernels(args: Namespace) -> None:
     """Measure each kernel beside numpy or torch and beside the floor of this machine, or models."""
     from fedmpi.bench import engine_choice, environment, kernel_times
 
+    _refuse_ranks("kernels")
     launch = launch_of(prepare())
     if args.models:
         found = engine_choice.run(environment.described(launch), args.quick, say)
@@ -244,9 +259,10 @@ def world(args: Namespace) -> None:
     """Compare virtual round times with those of real clients that this command starts."""
     from fedmpi.bench import validation
 
+    _refuse_ranks("world")
     launch, most = launch_of(prepare()), 4 if args.ranks is None else args.ranks
     if most < 1:
-        raise ConfigError(f"--ranks {most}: must be 1 or more")
+        raise ConfigError(f"bench world --ranks {most}: must be 1 or more")
     found = validation.run(launch, most, args.quick, say)
     write(args.json, found)
     show_machine(found["machine"])

@@ -58,3 +58,5 @@ def test_a_number_of_nodes_is_not_taken_for_none():
         args = Namespace(nodes=nodes, runs=False, ranks=None)
         with pytest.raises(ConfigError, match=f"--nodes {nodes}: takes 2 or more"):
             benchmarks._collectives_alone(args)
+    with pytest.raises(ConfigError, match="no --runs or --ranks"):
+        benchmarks._collectives_alone(Namespace(nodes=2, runs=False, ranks=0))

@@ -143,6 +143,25 @@ def test_minutes_that_are_no_time_are_refused(run_bench, minutes, engine):
     assert f"--minutes {minutes}: must be 0 or more" in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--pfl", "--flower"])
+def test_a_quick_look_refuses_the_programs_that_it_does_not_start(run_bench, option):
+    done = run_bench("round", "--quick", "--minutes", "0", option, "python")
+    assert done.returncode == 2 and f"--quick {option}: " in done.stderr
+
+
+@pytest.mark.parametrize("words", [("round", "--quick"), ("kernels", "--quick"),
+                                   ("world", "--quick"), ("collectives", "--ranks", "0")])
+def test_a_benchmark_of_one_process_is_refused_once_on_two(run_fedmpi, words):
+    done = run_fedmpi("bench", *words, "--json", "out.json", ranks=2)
+    assert done.returncode == 2 and done.stderr.count(f"bench {words[0]}: ") == 1, done.stderr
+    assert "mpiexec" in done.stderr
+
+
+def test_no_numbers_of_ranks_are_not_all_ranks(run_fedmpi, config):
+    done = run_fedmpi("bench", "run", config, "--on", "", ranks=2)
+    assert done.returncode == 2 and "--on : takes numbers of ranks" in done.stderr
+
+
 def test_bare_training_needs_one_rank(run_fedmpi, config):
     done = run_fedmpi("bench", "run", config, "--bare", ranks=2)
     assert done.returncode == 2 and done.stderr.count("--bare") == 1
