@@ -72,10 +72,10 @@ def new_file(text: str) -> Path:
     Raises ArgumentTypeError.
     """
     path = Path(text)
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ArgumentTypeError(f"{text}: name a file in a folder that exists")
-    new = not path.exists()
     try:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise ArgumentTypeError(f"{text}: name a file in a folder that exists")
+        new = not path.exists()
         path.open("a").close()
     except OSError as error:
         raise ArgumentTypeError(f"{text}: {error.strerror}; name a file that can be "

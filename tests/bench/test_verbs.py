@@ -157,6 +157,11 @@ def test_a_benchmark_of_one_process_is_refused_once_on_two(run_fedmpi, words):
     assert "mpiexec" in done.stderr
 
 
+def test_a_name_that_is_too_long_for_a_file_is_refused(run_fedmpi):
+    done = run_fedmpi("bench", "kernels", "--json", "a" * 300)
+    assert done.returncode == 2 and "File name too long; name a file" in done.stderr
+
+
 def test_no_numbers_of_ranks_are_not_all_ranks(run_fedmpi, config):
     done = run_fedmpi("bench", "run", config, "--on", "", ranks=2)
     assert done.returncode == 2 and "--on : takes numbers of ranks" in done.stderr
