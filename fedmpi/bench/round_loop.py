@@ -294,6 +294,7 @@ def _parity(arms: list[Arm]) -> float | None:
     return max(found) - min(found) if found else None
 
 
-def _kinds(arms: list[Arm]) -> int:
-    """Return how many different final weights fedmpi's own arm had on different ranks."""
-    return len({arm.found["weights_sha256"] for arm in arms if arm.name == "fedmpi" and arm.found})
+def _kinds(arms: list[Arm]) -> int | None:
+    """Return how many final weights fedmpi's own arm had on different ranks; None if none ran."""
+    own = [arm.found["weights_sha256"] for arm in arms if arm.name == "fedmpi" and arm.found]
+    return len(set(own)) or None

@@ -60,3 +60,11 @@ def test_a_number_of_nodes_is_not_taken_for_none():
             benchmarks._collectives_alone(args)
     with pytest.raises(ConfigError, match="no --runs or --ranks"):
         benchmarks._collectives_alone(Namespace(nodes=2, runs=False, ranks=0))
+
+
+def test_weights_of_runs_that_did_not_take_place_are_not_alike():
+    arms = [round_loop.Arm("fedmpi", [], ranks) for ranks in (1, 2)]
+    assert round_loop._kinds(arms) is None
+    for arm in arms:
+        arm.found = {"weights_sha256": "a"}
+    assert round_loop._kinds(arms) == 1
