@@ -20,13 +20,15 @@ from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
+from typing import TypeAlias
 
 import numpy as np
 
 import fedmpi
 from fedmpi.bench import environment, given
-from fedmpi.bench.measure import Bar, judged, plain
+from fedmpi.bench.measure import Bar, Found, Say, judged, plain
 from fedmpi.bench.others import others
+from fedmpi.bench.processes import Launch
 from fedmpi.bench.round_loop import LEFT_OUT
 from fedmpi.errors import FedmpiError
 from fedmpi.experiment import resolve
@@ -61,6 +63,10 @@ OVER_PFL = 10.0  # on one GPU
 LEAST = 0.95  # of the torch engine's speed, on a processor
 
 
+Rate: TypeAlias = tuple[float | None, str]
+"""Clients a second, or None and why not."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How much is measured."""
@@ -74,7 +80,10 @@ class Size:
 QUICK = Size(rounds=3, passes=1, per_round=4, images=600)
 
 
-def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None, minutes=inf):
+def run(
+    launch: Launch, device: str, ranks: int, quick: bool = False, say: Say = lambda text: None,
+    pfl: str | None = None, minutes: float = inf,
+) -> Found:
     """Measure and return the dict above.
 
     Parameters
@@ -107,24 +116,23 @@ def run(launch, device, ranks, quick=False, say=lambda text: None, pfl=None, min
     rows = [_row(launch, device, ranks, size, *one, say, end) for one in models]
     for row in rows:
         late = monotonic() > end or row["model"] != "lenet5"
-        other = None if late else _pfl(launch, ranks, size, pfl, say)
+        other, why = (None, "") if late else _pfl(launch, ranks, size, pfl, say)
         mine = row["batched"]
         row |= {"pfl": other, "over_pfl": mine / other if mine and other else None}
+        row["note"] = row["note"] or why
     setups = [_blazefl(launch, ranks, say, end)] if device == "cuda" and not quick else []
     described["load_after"] = os.getloadavg()
-    return plain(
-        {
-            "machine": described,
-            "device": {"kind": device, "gpu": names[0] if names else ""},
-            "rows": rows,
-            "setups": setups,
-            "rule": rule(rows, device),
-            "bars": judged(_bars(rows, setups, device), quick),
-        }
-    )
+    return dict(plain({
+        "machine": described,
+        "device": {"kind": device, "gpu": names[0] if names else ""},
+        "rows": rows,
+        "setups": setups,
+        "rule": rule(rows, device),
+        "bars": judged(_bars(rows, setups, device), quick),
+    }))  # fmt: skip
 
 
-def rule(rows, device):
+def rule(rows: list[Found], device: str) -> list[str]:
     """Return in sentences what engine = "auto" takes, and what of `rows` says that it may."""
     found = {row["model"]: row["over_torch"] for row in rows if row["over_torch"]}
     shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in found.items())
@@ -137,10 +145,12 @@ def rule(rows, device):
     ]
 
 
-def _row(launch, device, ranks, size, model, data, say, end):
+def _row(
+    launch: Launch, device: str, ranks: int, size: Size, model: str, data: str, say: Say, end: float
+) -> Found:
     """Measure one model with both engines, in turns; after `end` no turn of both begins."""
     row = {"model": model, "device": device, "ranks": ranks}
-    seconds = {"torch": [], "batched": []}
+    seconds: dict[str, list[float]] = {"torch": [], "batched": []}
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         path = Path(folder, "bench.toml")
         path.write_text(_setting(size, model, data))
@@ -160,40 +170,45 @@ def _row(launch, device, ranks, size, model, data, say, end):
     return row | rates | {"over_torch": rates["batched"] / rates["torch"], "note": ""}
 
 
-def _setting(size, model, data):
+def _setting(size: Size, model: str, data: str) -> str:
     return SETTING.format(
         rounds=size.rounds, per_round=size.per_round, model=model,
         data=data.format(images=size.images),
     )  # fmt: skip
 
 
-def _measured(launch, path, engine, device, ranks):
+def _measured(
+    launch: Launch, path: Path, engine: str, device: str, ranks: int
+) -> list[float]:
     """Return the seconds of the rounds that count."""
     where = device if engine == "batched" else "cpu"
     sets = [f"--set=run.engine={engine}", f"--set=run.device={where}"]
     found = launch.fedmpi(["bench", "run", path, *sets], ranks)
-    return found["cpu_seconds" if device == "cpu" and ranks == 1 else "seconds"][1:-1]
+    kind = "cpu_seconds" if device == "cpu" and ranks == 1 else "seconds"
+    return list(found[kind][1:-1])
 
 
-def _pfl(launch, ranks, size, pfl, say):
-    """Return the clients a second of pfl on the same clients of LeNet-5; None if it cannot run."""
+def _pfl(launch: Launch, ranks: int, size: Size, pfl: str | None, say: Say) -> Rate:
+    """Measure pfl on the same clients of LeNet-5; None without a reason if nobody named it."""
     if pfl is None:
-        return None
+        return None, ""
     say("lenet5, pfl 0.6.0")
     words = next(words for name, _, words in others(launch, ranks, pfl) if name == "pfl 0.6.0")
+    if isinstance(words, str):
+        return None, f"pfl 0.6.0: {words}"
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         text = _setting(size, "lenet5", PATTERNS)
         given.write(Path(folder), resolve.resolve(text, "bench round"), None, None)
         try:
             found = launch.run([*words, folder])
-        except FedmpiError:
-            return None
-    return size.per_round / float(np.median(found["seconds"][1:]))
+        except FedmpiError as error:
+            return None, f"pfl 0.6.0: {error}".splitlines()[-1]
+    return size.per_round / float(np.median(found["seconds"][1:])), ""
 
 
-def _blazefl(launch, ranks, say, end):
+def _blazefl(launch: Launch, ranks: int, say: Say, end: float) -> Found:
     """Measure BlazeFL's set-up from the first round to the last, unless it is past `end`."""
-    row = {"name": "BlazeFL's set-up", "seconds": None, "note": ""}
+    row: Found = {"name": "BlazeFL's set-up", "seconds": None, "note": ""}
     if monotonic() > end:
         return row | {"note": LEFT_OUT}
     say(row["name"])
@@ -204,14 +219,15 @@ def _blazefl(launch, ranks, say, end):
     return row | {"seconds": sum(found["seconds"])}
 
 
-def _bars(rows, setups, device):
+def _bars(rows: list[Found], setups: list[Found], device: str) -> list[Bar]:
     """Return the promises of the batched engine."""
     if device == "cpu":
         return [Bar(f"{row['model']}: batched over torch", row["over_torch"], LEAST,
-                    note=row["note"]) for row in rows]  # fmt: skip
-    found = {row["model"]: row["over_pfl"] for row in rows}
+                    note="" if row["over_torch"] else row["note"]) for row in rows]  # fmt: skip
+    lenet = next(row for row in rows if row["model"] == "lenet5")
+    note = lenet["note"] or "name pfl's Python by --pfl"
     return [
-        Bar("LeNet-5 over pfl", found.get("lenet5"), OVER_PFL, note="name pfl's Python by --pfl"),
+        Bar("LeNet-5 over pfl", lenet["over_pfl"], OVER_PFL, note=note),
         *(Bar(f"{one['name']}, s", one["seconds"], PUBLISHED, False, one["note"])
           for one in setups),
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import pytest
 
-from fedmpi.bench import environment, others, reductions, round_loop
+from fedmpi.bench import batched_engine, environment, others, reductions, round_loop
 from fedmpi.bench.processes import Launch
 from fedmpi.cli import benchmarks
 from fedmpi.errors import ConfigError
@@ -68,3 +68,12 @@ def test_weights_of_runs_that_did_not_take_place_are_not_alike():
     for arm in arms:
         arm.found = {"weights_sha256": "a"}
     assert round_loop._kinds(arms) == 1
+
+
+@pytest.mark.parametrize(("mpiexec", "why"), [((), "2 ranks need mpiexec"),
+                                              (("mpiexec", "-n"), "No such file or directory")])
+def test_the_reason_why_pfl_did_not_run_is_told(mpiexec, why):
+    found = batched_engine._pfl(launch(2, mpiexec=mpiexec), 2, batched_engine.QUICK, "nowhere", str)
+    assert found[0] is None and found[1].startswith("pfl 0.6.0: ") and why in found[1]
+    row = {"model": "lenet5", "over_pfl": None, "note": found[1]}
+    assert batched_engine._bars([row], [], "cuda")[0].note == found[1]
