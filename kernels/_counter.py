@@ -7,6 +7,7 @@ Philox4x64-10. The words are those of numpy's `Philox` with the same key and cou
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels._llvm import I64, vectorised
@@ -17,26 +18,28 @@ WORD = (1 << 64) - 1
 _SHIFT, _UNIT = np.uint64(11), 2.0**-53  # a double has 53 bits
 
 
-def _emit_high(b, x, y):
+def _emit_high(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     wide = ir.IntType(128)
     product = b.mul(b.zext(x, wide), b.zext(y, wide))
     return b.trunc(b.lshr(product, ir.Constant(wide, 64)), I64)
 
 
 @vectorised(_emit_high, types.uint64)
-def _high(x, y):
+def _high(x: np.uint64, y: np.uint64) -> np.uint64:
     """Return the high word of the product of two words."""
     return np.uint64(int(x) * int(y) >> 64)
 
 
 @vectorised(lambda b, x, y: b.mul(x, y), types.uint64)
-def _low(x, y):
+def _low(x: np.uint64, y: np.uint64) -> np.uint64:
     """Return the low word of the product of two words."""
     return np.uint64(int(x) * int(y) & WORD)
 
 
 @kernel
-def block(keys, number, round, client):
+def block(
+    keys: NDArray[np.uint64], number: np.uint64, round: np.uint64, client: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     """Return four words: block `number`, from 0, of the stream of a round and client.
 
     `keys` uint64[10, 2] are the generator's round keys; all other values are uint64.
@@ -50,6 +53,6 @@ def block(keys, number, round, client):
 
 
 @kernel
-def unit(word):
+def unit(word: np.uint64) -> float:
     """Return a word as a number in [0, 1), as numpy's `random` does."""
     return np.float64(word >> _SHIFT) * _UNIT

@@ -7,7 +7,9 @@ processor has them (AVX-512) and as correct code everywhere else. The steps them
 `llvmlite.ir.IRBuilder`, a word has 64 bits, flags are a vector of single bits.
 """
 
-from inspect import Parameter, signature
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
+from typing import Any, TypeVar, cast
 
 import numba
 from llvmlite import ir
@@ -17,21 +19,25 @@ from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 
 
-def vectorised(emit, result=types.int64):
+def vectorised(
+    emit: Callable[..., ir.Value], result: types.Type = types.int64
+) -> Callable[[Function], Function]:
     """Return a decorator: compiled kernels run the vector code of `emit` in place of the body.
 
     emit(builder, *operands) returns the result of type `result`; arrays come to it as
     pointers to their data, integers as 64 bits.
     """
 
-    def decorate(body):
-        if numba.config.DISABLE_JIT:
+    def decorate(body: Function) -> Function:
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined] # set from the environment
             return body
 
-        def typed(typing, *given):
+        def typed(typing: Any, *given: Any) -> Any:
             for kind in given:
                 if isinstance(kind, types.Array) and kind.layout != "C":
                     raise TypingError(f"{body.__name__}: {kind} must be contiguous")
@@ -40,7 +46,7 @@ def vectorised(emit, result=types.int64):
                 kind if isinstance(kind, types.Array) else wide[not kind.signed] for kind in given
             ]
 
-            def code(context, builder, called, operands):
+            def code(context: Any, builder: ir.IRBuilder, called: Any, operands: Any) -> ir.Value:
                 operands = [
                     make_array(kind)(context, builder, operand).data
                     if isinstance(kind, types.Array)
@@ -53,20 +59,20 @@ def vectorised(emit, result=types.int64):
             return result(*kinds), code
 
         typed.__name__ = body.__name__
-        typed.__signature__ = _with_first(body, "typing")
-        return intrinsic(typed)
+        typed.__signature__ = _with_first(body, "typing")  # type: ignore[attr-defined]
+        return cast(Function, intrinsic(typed))
 
     return decorate
 
 
-def _with_first(body, name):
+def _with_first(body: Callable[..., Any], name: str) -> Signature:
     """Return the signature of `body` with one more argument before the others."""
     given = signature(body)
     first = Parameter(name, Parameter.POSITIONAL_OR_KEYWORD)
     return given.replace(parameters=[first, *given.parameters.values()])
 
 
-def frozen(b, value):
+def frozen(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Return the value by LLVM's `freeze`, for which llvmlite has no function.
 
     It is what it was, but for LLVM no longer a choice between what a place holds and another
@@ -78,18 +84,20 @@ def frozen(b, value):
     return same
 
 
-def lanes_of(width, lanes):
+def lanes_of(width: ir.Type, lanes: int) -> ir.VectorType:
     """Return the LLVM type of a vector of `lanes` elements of type `width`."""
     return ir.VectorType(width, lanes)
 
 
-def constant(width, lanes, values):
+def constant(width: ir.Type, lanes: int, values: int | list[int]) -> ir.Constant:
     """Return the vector constant of `lanes` times one value, or of a list of values."""
     values = values if isinstance(values, list) else [values] * lanes
     return ir.Constant(lanes_of(width, lanes), values)
 
 
-def load(b, array, i, width, lanes):
+def load(
+    b: ir.IRBuilder, array: ir.Value, i: ir.Value, width: ir.Type, lanes: int
+) -> ir.Value:
     """Return lanes i, i + 1, ... of `array`."""
     at = b.bitcast(b.gep(array, [i]), lanes_of(width, lanes).as_pointer())
     loaded = b.load(at)
@@ -97,39 +105,39 @@ def load(b, array, i, width, lanes):
     return loaded
 
 
-def store(b, vector, array, i):
+def store(b: ir.IRBuilder, vector: ir.Value, array: ir.Value, i: ir.Value) -> None:
     """Write `vector`, or a word, to array[i], array[i + 1], ..."""
     at = b.bitcast(b.gep(array, [i]), vector.type.as_pointer())
     b.store(vector, at).align = 1
 
 
-def splat(b, value):
+def splat(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Return 16 lanes of a 32-bit value."""
     first = b.insert_element(constant(I32, 16, 0), value, I32(0))
     return b.shuffle_vector(first, first, constant(I32, 16, 0))
 
 
-def flags_from(b, word, lanes):
+def flags_from(b: ir.IRBuilder, word: ir.Value, lanes: int) -> ir.Value:
     """Return the lowest `lanes` bits of the 64-bit `word` as a vector of flags."""
     if lanes < 64:
         word = b.trunc(word, ir.IntType(lanes))
     return b.bitcast(word, lanes_of(I1, lanes))
 
 
-def word_from(b, flags):
+def word_from(b: ir.IRBuilder, flags: ir.Value) -> ir.Value:
     """Return a vector of flags as the low bits of a 64-bit word."""
     word = b.bitcast(flags, ir.IntType(flags.type.count))
     return word if flags.type.count == 64 else b.zext(word, I64)
 
 
-def call(b, name, result, arguments):
+def call(b: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Value]) -> ir.Value:
     """Call the LLVM function `name`."""
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
     function = b.module.globals.get(name) or ir.Function(b.module, kind, name)
     return b.call(function, arguments)
 
 
-def compress(b, vector, flags):
+def compress(b: ir.IRBuilder, vector: ir.Value, flags: ir.Value) -> ir.Value:
     """Return the flagged lanes of `vector`, moved together to its start, then zeros."""
     width, lanes = vector.type.element.width, vector.type.count
     name = f"llvm.experimental.vector.compress.v{lanes}i{width}"
@@ -137,7 +145,9 @@ def compress(b, vector, flags):
     return call(b, name, vector.type, [vector, flags, zeros])
 
 
-def store_first(b, vector, count, array, i):
+def store_first(
+    b: ir.IRBuilder, vector: ir.Value, count: ir.Value, array: ir.Value, i: ir.Value
+) -> None:
     """Write the first `count` (a 64-bit word) lanes of a vector of 16 to array[i], ..."""
     ones = b.sub(b.shl(ir.Constant(I64, 1), count), ir.Constant(I64, 1))
     at = b.bitcast(b.gep(array, [i]), vector.type.as_pointer())

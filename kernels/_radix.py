@@ -4,6 +4,7 @@ Magnitudes are compared by their bits, the 31 bits of |x| as an unsigned integer
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import _vector as vector
 from fedmpi.kernels._jit import kernel
@@ -14,18 +15,21 @@ _MAGNITUDE = np.uint32(0x7FFFFFFF)
 
 
 @kernel
-def candidates_of(values, count):
+def candidates_of(values: NDArray[np.float32], count: int) -> NDArray[np.uint32]:
     """Return uint32[m]: ascending positions of the `count` largest magnitudes and a few more."""
     floor, room = guess(values, values[:0], count)
     candidates = np.empty(room, np.uint32)
     found = collect(values, 0, values.size, floor, candidates, 0)
     if found < count or found > room:
-        return candidates_by_histogram(values, count)
+        candidates = candidates_by_histogram(values, count)
+        found = candidates.size
     return candidates[:found]
 
 
 @kernel
-def guess(update, residual, count):
+def guess(
+    update: NDArray[np.float32], residual: NDArray[np.float32], count: int
+) -> tuple[np.uint32, int]:
     """Return (floor, room): a magnitude (bits) that slightly more than `count` reach.
 
     `residual` is added to `update` if it is not empty. `room` is how many places to
@@ -48,11 +52,15 @@ def guess(update, residual, count):
     bits = sample.view(np.uint32)
     for j in range(samples):
         bits[j] &= _MAGNITUDE
-    return kth(bits, rank)[0], min(size, np.int64(1.25 * rank / samples * size) + 1024)
+    floor: np.uint32 = kth(bits, rank)[0]
+    return floor, min(size, int(1.25 * rank / samples * size) + 1024)
 
 
 @kernel
-def collect(values, begin, end, floor, candidates, found):
+def collect(
+    values: NDArray[np.float32], begin: int, end: int, floor: np.uint32,
+    candidates: NDArray[np.uint32], found: int,
+) -> int:
     """Append the positions in begin..end whose magnitude has bits of `floor` or more.
 
     Returns the new number found, or one more than there is room for as soon as there
@@ -82,7 +90,7 @@ def collect(values, begin, end, floor, candidates, found):
 
 
 @kernel
-def candidates_by_histogram(values, count):
+def candidates_by_histogram(values: NDArray[np.float32], count: int) -> NDArray[np.uint32]:
     """Return uint32[m]: positions of the `count` largest magnitudes and those of the same bin."""
     bits = values.view(np.uint32)
     counts = np.zeros(2048, np.int64)
@@ -95,7 +103,7 @@ def candidates_by_histogram(values, count):
 
 
 @kernel
-def _bin(counts, count):
+def _bin(counts: NDArray[np.int64], count: int) -> tuple[int, np.int64]:
     """Return (bin, above): where the `count`-th largest is, and how many are in higher bins."""
     above = np.int64(0)
     for digit in range(counts.size - 1, -1, -1):
@@ -106,7 +114,7 @@ def _bin(counts, count):
 
 
 @kernel
-def kth(bits, count):
+def kth(bits: NDArray[np.uint32], count: int) -> tuple[np.uint32, int]:
     """Return (uint32, ties) of the `count`-th largest of uint32[m] `bits` below 2**31.
 
     `ties` is how many of those equal to it are among the `count` largest. One digit of
@@ -131,7 +139,7 @@ def kth(bits, count):
 
 
 @kernel
-def magnitudes(values, candidates):
+def magnitudes(values: NDArray[np.float32], candidates: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Return uint32[m]: the bits of |values| at `candidates`."""
     bits = values.view(np.uint32)
     magnitudes = np.empty(candidates.size, np.uint32)

@@ -3,7 +3,10 @@
 The functions themselves are in `kernels.lanes`; here is what they are built of.
 """
 
+
+from collections.abc import Callable
 from inspect import signature
+from typing import Any, TypeVar
 
 from llvmlite import binding, ir
 from numba import types
@@ -15,13 +18,15 @@ from fedmpi.kernels._llvm import frozen
 
 LANES = 16
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 I64 = ir.IntType(64)
 I32 = ir.IntType(32)
 
 _ANY = (types.VarArg(types.Any),)
 
 
-def _width():
+def _width() -> int:
     """Return how many float32 a register holds on the processor that numba compiles for.
 
     LLVM is asked how it adds 16 of them. So NUMBA_CPU_NAME and NUMBA_CPU_FEATURES count, and with
@@ -39,7 +44,7 @@ def _width():
     return 16 if "zmm" in text else 8 if "ymm" in text else 4
 
 
-def vectors(lanes):
+def vectors(lanes: int) -> ir.VectorType:
     """Return the LLVM type of a vector of `lanes` float32."""
     return ir.VectorType(ir.FloatType(), lanes)
 
@@ -50,35 +55,38 @@ WIDTH = _width()  # 16 with AVX-512 (32 registers), 8 with AVX2 (16), 4 with SSE
 class Tile(types.Type):
     """The numba type of rows x cols vectors of 16 float32."""
 
-    def __init__(self, rows, cols):
+    def __init__(self, rows: int, cols: int) -> None:
         self.rows, self.cols = rows, cols
         super().__init__(name=f"Tile({rows}, {cols})")
 
 
 @register_model(Tile)
 class _TileModel(models.PrimitiveModel):
-    def __init__(self, manager, tile):
+    def __init__(self, manager: Any, tile: Tile) -> None:
         super().__init__(manager, tile, ir.ArrayType(vectors(LANES), tile.rows * tile.cols))
 
 
-def tiled(emit, gives=None, arguments=_ANY):
+def tiled(
+    emit: Callable[..., ir.Value], gives: Callable[..., types.Type | None] | None = None,
+    arguments: tuple[Any, ...] = _ANY,
+) -> Callable[[Function], Function]:
     """Return a decorator: compiled kernels run the code of `emit` in place of the body.
 
     emit(Emit, *operands) returns the result. gives(*types) is its type; without it, the
     result is a tile like the first argument.
     """
 
-    def decorate(function):
-        def typer(*given):
+    def decorate(function: Function) -> Function:
+        def typer(*given: types.Type) -> types.Type | None:
             if gives:
                 return gives(*given)
             return given[0] if isinstance(given[0], Tile) else None
 
-        typer.__signature__ = signature(function)
+        typer.__signature__ = signature(function)  # type: ignore[attr-defined]
         type_callable(function)(lambda context: typer)
 
         @lower_builtin(function, *arguments)
-        def lower(context, builder, sig, operands):
+        def lower(context: Any, builder: ir.IRBuilder, sig: Any, operands: Any) -> ir.Value:
             return emit(Emit(context, builder, sig), *operands)
 
         return function
@@ -92,14 +100,14 @@ class Emit:
     Arrays are named by the number of their argument. Nothing is bounds-checked.
     """
 
-    def __init__(self, context, builder, sig):
+    def __init__(self, context: Any, builder: ir.IRBuilder, sig: Any) -> None:
         self.context, self.builder, self.sig = context, builder, sig
         tiles = [kind for kind in (sig.return_type, *sig.args) if isinstance(kind, Tile)]
         tile = tiles[0] if tiles else Tile(0, 0)
         self.rows, self.cols = tile.rows, tile.cols
         self.vectors = vectors(LANES)
 
-    def pointer(self, number, array, *offsets):
+    def pointer(self, number: int, array: ir.Value, *offsets: ir.Value) -> ir.Value:
         """Address of array[sum of offsets]."""
         kind = self.sig.args[number]
         address = self.context.make_array(kind)(self.context, self.builder, array).data
@@ -107,46 +115,46 @@ class Emit:
             address = self.builder.gep(address, [offset])
         return address
 
-    def item(self, number, array, *offsets):
+    def item(self, number: int, array: ir.Value, *offsets: ir.Value) -> ir.Value:
         """The scalar array[sum of offsets]."""
         return self.builder.load(self.pointer(number, array, *offsets))
 
-    def place(self, number, places, i, r):
+    def place(self, number: int, places: ir.Value, i: ir.Value, r: int) -> ir.Value:
         """The int64 places[i + r]."""
         return self.item(number, places, i, I64(r))
 
-    def load(self, address, c=0):
+    def load(self, address: ir.Value, c: int = 0) -> ir.Value:
         """Vector c behind an address."""
         value = self.builder.load(self._vector(address, c))
         value.align = 4
         return value
 
-    def store(self, vector, address, c):
+    def store(self, vector: ir.Value, address: ir.Value, c: int) -> None:
         """Write vector c behind an address, whole: `frozen` says why."""
         self.builder.store(frozen(self.builder, vector), self._vector(address, c)).align = 4
 
-    def splat(self, scalar):
+    def splat(self, scalar: ir.Value) -> ir.Value:
         """A vector with the scalar in every lane."""
         one = self.builder.insert_element(self.vectors(ir.Undefined), scalar, I32(0))
         return self.shuffle(one, one, [0] * LANES)
 
-    def shuffle(self, one, other, lanes):
+    def shuffle(self, one: ir.Value, other: ir.Value, lanes: list[int]) -> ir.Value:
         """A vector of the given lanes of two: those of `one` first, then those of `other`."""
         kind = ir.VectorType(I32, LANES)
         return self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes))
 
-    def fma(self, a, b, c):
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a * b + c, rounded once."""
         kind = ir.FunctionType(self.vectors, [self.vectors] * 3)
         name = f"llvm.fma.v{LANES}f32"
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(function, [a, b, c])
 
-    def part(self, tile, r, c):
+    def part(self, tile: ir.Value, r: int, c: int) -> ir.Value:
         """One vector of a tile."""
         return self.builder.extract_value(tile, r * self.cols + c)
 
-    def build(self, vector_at):
+    def build(self, vector_at: Callable[[int, int], ir.Value]) -> ir.Value:
         """A tile of vector_at(r, c)."""
         tile = ir.Constant(ir.ArrayType(self.vectors, self.rows * self.cols), ir.Undefined)
         for r in range(self.rows):
@@ -154,6 +162,6 @@ class Emit:
                 tile = self.builder.insert_value(tile, vector_at(r, c), r * self.cols + c)
         return tile
 
-    def _vector(self, address, c):
+    def _vector(self, address: ir.Value, c: int) -> ir.Value:
         place = self.builder.gep(address, [I64(LANES * c)])
         return self.builder.bitcast(place, self.vectors.as_pointer())

@@ -4,7 +4,9 @@ Written twice each, like those of `kernels._vector`.
 """
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numpy.typing import NDArray
 
 from fedmpi.kernels._llvm import (
     I1,
@@ -24,18 +26,18 @@ from fedmpi.kernels._llvm import (
 )
 
 
-def _emit_signs64(b, stream, i):
+def _emit_signs64(b: ir.IRBuilder, stream: ir.Value, i: ir.Value) -> ir.Value:
     bytes_ = load(b, stream, i, I8, 64)
     return word_from(b, b.icmp_signed("<", bytes_, constant(I8, 64, 0)))
 
 
 @vectorised(_emit_signs64, types.uint64)
-def signs64(stream, i):
+def signs64(stream: NDArray[np.uint8], i: int) -> np.uint64:
     """Return uint64: bit j is the highest bit of stream[i + j], for a uint8 stream."""
     return np.uint64(sum(1 << j for j in range(64) if stream[i + j] >= 128))
 
 
-def _emit_extra16(b, indices, i):
+def _emit_extra16(b: ir.IRBuilder, indices: ir.Value, i: ir.Value) -> ir.Value:
     here = load(b, indices, i, I32, 16)
     before = load(b, indices, b.sub(i, I64(1)), I32, 16)
     gaps = b.sub(b.sub(here, before), constant(I32, 16, 1))
@@ -47,7 +49,7 @@ def _emit_extra16(b, indices, i):
 
 
 @vectorised(_emit_extra16)
-def extra16(indices, i):
+def extra16(indices: NDArray[np.uint32], i: int) -> int:
     """Return how many bytes after their first the varints before indices[i], ..., [i + 15] have.
 
     See `gaps32`; here a gap may have any size.
@@ -56,7 +58,9 @@ def extra16(indices, i):
     return sum(gap >= 1 << bits for gap in gaps for bits in (7, 14, 21, 28))
 
 
-def _emit_gaps32(b, indices, i, stream, at):
+def _emit_gaps32(
+    b: ir.IRBuilder, indices: ir.Value, i: ir.Value, stream: ir.Value, at: ir.Value
+) -> ir.Value:
     here = load(b, indices, i, I32, 32)
     before = load(b, indices, b.sub(i, I64(1)), I32, 32)
     gaps = b.sub(b.sub(here, before), constant(I32, 32, 1))
@@ -75,7 +79,7 @@ def _emit_gaps32(b, indices, i, stream, at):
 
 
 @vectorised(_emit_gaps32)
-def gaps32(indices, i, stream, at):
+def gaps32(indices: NDArray[np.uint32], i: int, stream: NDArray[np.uint8], at: int) -> int:
     """Write the gaps before indices[i], ..., indices[i + 31] as varints of one or two bytes.
 
     A gap is indices[j] - indices[j - 1] - 1; i is at least 1. Returns the number of
@@ -91,7 +95,10 @@ def gaps32(indices, i, stream, at):
     return len(coded)
 
 
-def _emit_block64(b, stream, i, starts, before, out, at):
+def _emit_block64(
+    b: ir.IRBuilder, stream: ir.Value, i: ir.Value, starts: ir.Value, before: ir.Value,
+    out: ir.Value, at: ir.Value,
+) -> ir.Value:
     bytes_ = load(b, stream, i, I8, 64)
     zero = constant(I8, 64, 0)
     following = b.shuffle_vector(bytes_, zero, constant(I32, 64, list(range(1, 65))))
@@ -111,7 +118,9 @@ def _emit_block64(b, stream, i, starts, before, out, at):
     return b.select(clean, last, I64(-1))
 
 
-def _running_sums(b, low, high, part):
+def _running_sums(
+    b: ir.IRBuilder, low: ir.Value, high: ir.Value, part: int
+) -> tuple[ir.Value, ir.Value]:
     """Return the running sums of 16 gaps + 1, from lane `part`, and the last of them."""
     kind = lanes_of(I32, 16)
     lanes = constant(I32, 16, list(range(part, part + 16)))
@@ -126,7 +135,10 @@ def _running_sums(b, low, high, part):
 
 
 @vectorised(_emit_block64)
-def block64(stream, i, starts, before, out, at):
+def block64(
+    stream: NDArray[np.uint8], i: int, starts: np.uint64, before: int, out: NDArray[np.uint32],
+    at: int,
+) -> int:
     """Decode the varints of one or two bytes that start at the bits `starts` of 64 bytes.
 
     The positions after `before` that their gaps lead to go to out[at], ... (uint32, modulo

@@ -6,11 +6,14 @@ Arrays are one-dimensional and contiguous. Nothing is checked here: the caller m
 that every lane it names lies in the array.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from fedmpi.kernels._llvm import (
     I8,
@@ -31,43 +34,43 @@ from fedmpi.kernels._llvm import (
 )
 
 
-def _emit_mask64(b, flags, i):
+def _emit_mask64(b: ir.IRBuilder, flags: ir.Value, i: ir.Value) -> ir.Value:
     bytes_ = load(b, flags, i, I8, 64)
     return word_from(b, b.icmp_unsigned("!=", bytes_, constant(I8, 64, 0)))
 
 
 @vectorised(_emit_mask64, types.uint64)
-def mask64(flags, i):
+def mask64(flags: NDArray[np.uint8], i: int) -> np.uint64:
     """Return uint64: bit j says whether flags[i + j] is not 0, for uint8 flags."""
     return np.uint64(sum(1 << j for j in range(64) if flags[i + j]))
 
 
 @vectorised(lambda b, word: b.ctpop(word))
-def ones(word):
+def ones(word: np.uint64) -> int:
     """Return int64: the number of ones in a uint64."""
     return int(word).bit_count()
 
 
-def _emit_spread64(b, word, flags, i):
+def _emit_spread64(b: ir.IRBuilder, word: ir.Value, flags: ir.Value, i: ir.Value) -> ir.Value:
     store(b, b.zext(flags_from(b, word, 64), lanes_of(I8, 64)), flags, i)
     return ir.Constant(I64, 0)
 
 
 @vectorised(_emit_spread64)
-def spread64(word, flags, i):
+def spread64(word: np.uint64, flags: NDArray[np.uint8], i: int) -> int:
     """Set flags[i + j] to bit j of `word`, for uint8 flags and 64 bits."""
     for j in range(64):
         flags[i + j] = (int(word) >> j) & 1
     return 0
 
 
-def _emit_at_least16(b, values, i, floor):
+def _emit_at_least16(b: ir.IRBuilder, values: ir.Value, i: ir.Value, floor: ir.Value) -> ir.Value:
     bits = b.and_(load(b, values, i, I32, 16), constant(I32, 16, 0x7FFFFFFF))
     return word_from(b, b.icmp_unsigned(">=", bits, splat(b, b.trunc(floor, I32))))
 
 
 @vectorised(_emit_at_least16, types.uint64)
-def at_least16(values, i, floor):
+def at_least16(values: NDArray[Any], i: int, floor: np.uint64) -> np.uint64:
     """Return uint64: bit j says whether the bits of |values[i + j]| are `floor` or more.
 
     `values` are of 4 bytes, and there are 16 of them.
@@ -76,7 +79,9 @@ def at_least16(values, i, floor):
     return np.uint64(sum(1 << j for j in range(16) if bits[j] >= floor))
 
 
-def _emit_compress16(b, values, i, word, out, at):
+def _emit_compress16(
+    b: ir.IRBuilder, values: ir.Value, i: ir.Value, word: ir.Value, out: ir.Value, at: ir.Value
+) -> ir.Value:
     flags = flags_from(b, word, 16)
     packed = compress(b, load(b, values, i, I32, 16), flags)
     count = b.ctpop(word_from(b, flags))
@@ -85,7 +90,7 @@ def _emit_compress16(b, values, i, word, out, at):
 
 
 @vectorised(_emit_compress16)
-def compress16(values, i, word, out, at):
+def compress16(values: NDArray[Any], i: int, word: np.uint64, out: NDArray[Any], at: int) -> int:
     """Move values[i + j] for each bit j < 16 of `word` to out[at], out[at + 1], ...
 
     Returns how many. `values` and `out` are of 4 bytes each.
@@ -95,7 +100,9 @@ def compress16(values, i, word, out, at):
     return len(chosen)
 
 
-def _emit_positions16(b, start, word, out, at):
+def _emit_positions16(
+    b: ir.IRBuilder, start: ir.Value, word: ir.Value, out: ir.Value, at: ir.Value
+) -> ir.Value:
     flags = flags_from(b, word, 16)
     positions = b.add(splat(b, b.trunc(start, I32)), constant(I32, 16, list(range(16))))
     count = b.ctpop(word_from(b, flags))
@@ -104,14 +111,16 @@ def _emit_positions16(b, start, word, out, at):
 
 
 @vectorised(_emit_positions16)
-def positions16(start, word, out, at):
+def positions16(start: int, word: np.uint64, out: NDArray[np.uint32], at: int) -> int:
     """Write start + j for each bit j < 16 of `word` to out[at], ... (uint32); return how many."""
     chosen = [start + j for j in range(16) if int(word) >> j & 1]
     out[at : at + len(chosen)] = chosen
     return len(chosen)
 
 
-def _emit_expand16(b, packed, at, word, out, i):
+def _emit_expand16(
+    b: ir.IRBuilder, packed: ir.Value, at: ir.Value, word: ir.Value, out: ir.Value, i: ir.Value
+) -> ir.Value:
     flags = flags_from(b, word, 16)
     kind = lanes_of(I32, 16)
     name = "llvm.masked.expandload.v16i32"
@@ -121,7 +130,7 @@ def _emit_expand16(b, packed, at, word, out, i):
 
 
 @vectorised(_emit_expand16)
-def expand16(packed, at, word, out, i):
+def expand16(packed: NDArray[Any], at: int, word: np.uint64, out: NDArray[Any], i: int) -> int:
     """Set out[i + j] to the next of packed[at], ... where bit j of `word` is set, else 0; j < 16.
 
     Returns how many were taken. `packed` and `out` are of 4 bytes each.
@@ -132,12 +141,14 @@ def expand16(packed, at, word, out, i):
     return sum(bits)
 
 
-def _emit_positions64(b, start, word, out, at):
+def _emit_positions64(
+    b: ir.IRBuilder, start: ir.Value, word: ir.Value, out: ir.Value, at: ir.Value
+) -> ir.Value:
     flags = flags_from(b, word, 64)
     places = compress(b, constant(I8, 64, list(range(64))), flags)
     starts, count = splat(b, b.trunc(start, I32)), b.ctpop(word)
 
-    def write(part):
+    def write(part: int) -> None:
         lanes = constant(I32, 16, list(range(part, part + 16)))
         near = b.zext(b.shuffle_vector(places, places, lanes), lanes_of(I32, 16))
         store(b, b.add(starts, near), out, b.add(at, I64(part)))
@@ -150,7 +161,7 @@ def _emit_positions64(b, start, word, out, at):
 
 
 @vectorised(_emit_positions64)
-def positions64(start, word, out, at):
+def positions64(start: int, word: np.uint64, out: NDArray[np.uint32], at: int) -> int:
     """Write start + j for each bit j of `word` to out[at], ...; return how many (uint32 out).
 
     Any of out[at] to out[at + 63] may be overwritten.
@@ -160,65 +171,67 @@ def positions64(start, word, out, at):
     return len(chosen)
 
 
-def _emit_put64(b, word, stream, i):
+def _emit_put64(b: ir.IRBuilder, word: ir.Value, stream: ir.Value, i: ir.Value) -> ir.Value:
     store(b, word, stream, i)
     return ir.Constant(I64, 0)
 
 
 @vectorised(_emit_put64)
-def put64(word, stream, i):
+def put64(word: np.uint64, stream: NDArray[np.uint8], i: int) -> int:
     """Write the 8 bytes of `word` to stream[i], ..., lowest first, for a uint8 stream."""
     stream[i : i + 8] = [int(word) >> shift & 255 for shift in range(0, 64, 8)]
     return 0
 
 
-def _emit_get64(b, stream, i):
+def _emit_get64(b: ir.IRBuilder, stream: ir.Value, i: ir.Value) -> ir.Value:
     loaded = b.load(b.bitcast(b.gep(stream, [i]), I64.as_pointer()))
     loaded.align = 1
     return loaded
 
 
 @vectorised(_emit_get64, types.uint64)
-def get64(stream, i):
+def get64(stream: NDArray[np.uint8], i: int) -> np.uint64:
     """Return the 8 bytes at stream[i], lowest first, as uint64, for a uint8 stream."""
     return np.uint64(sum(int(stream[i + j]) << 8 * j for j in range(8)))
 
 
-def _emit_move16(b, source, i, target, at):
+def _emit_move16(
+    b: ir.IRBuilder, source: ir.Value, i: ir.Value, target: ir.Value, at: ir.Value
+) -> ir.Value:
     store(b, load(b, source, i, I32, 16), target, at)
     return ir.Constant(I64, 0)
 
 
 @vectorised(_emit_move16)
-def move16(source, i, target, at):
+def move16(source: NDArray[Any], i: int, target: NDArray[Any], at: int) -> int:
     """Copy source[i] to source[i + 15] to target[at], ...; both of 4 bytes each."""
     target[at : at + 16] = source[i : i + 16]
     return 0
 
 
-def _emit_clear16(b, target, at):
+def _emit_clear16(b: ir.IRBuilder, target: ir.Value, at: ir.Value) -> ir.Value:
     store(b, constant(I32, 16, 0), target, at)
     return ir.Constant(I64, 0)
 
 
 @vectorised(_emit_clear16)
-def clear16(target, at):
+def clear16(target: NDArray[Any], at: int) -> int:
     """Set target[at] to target[at + 15], of 4 bytes each, to 0."""
     target[at : at + 16] = 0
     return 0
 
 
-def _emit_marked8(b, words, i):
+def _emit_marked8(b: ir.IRBuilder, words: ir.Value, i: ir.Value) -> ir.Value:
     return word_from(b, b.icmp_unsigned("!=", load(b, words, i, I64, 8), constant(I64, 8, 0)))
 
 
 @vectorised(_emit_marked8, types.uint64)
-def marked8(words, i):
+def marked8(words: NDArray[np.uint64], i: int) -> np.uint64:
     """Return uint64: bit j says whether words[i + j] is not 0, for 8 words of 64 bits."""
     return np.uint64(sum(1 << j for j in range(8) if words[i + j]))
 
 
-def _emit_add8(b, total, terms, i):
+def _emit_add8(b: ir.IRBuilder, total: ir.Value, terms: ir.Value, i: ir.Value) -> ir.Value:
     width = total.type.pointee
     add = b.add if isinstance(width, ir.IntType) else b.fadd
     store(b, add(load(b, total, i, width, 8), load(b, terms, i, width, 8)), total, i)
@@ -226,37 +239,37 @@ def _emit_add8(b, total, terms, i):
 
 
 @vectorised(_emit_add8)
-def add8(total, terms, i):
+def add8(total: NDArray[Any], terms: NDArray[Any], i: int) -> int:
     """Add terms[i] to terms[i + 7] to `total` there; both of the same integers or floats."""
     total[i : i + 8] += terms[i : i + 8]
     return 0
 
 
-def _emit_clear8(b, target, i):
+def _emit_clear8(b: ir.IRBuilder, target: ir.Value, i: ir.Value) -> ir.Value:
     store(b, ir.Constant(lanes_of(target.type.pointee, 8), None), target, i)
     return ir.Constant(I64, 0)
 
 
 @vectorised(_emit_clear8)
-def clear8(target, i):
+def clear8(target: NDArray[Any], i: int) -> int:
     """Set target[i] to target[i + 7] to 0, whatever their type."""
     target[i : i + 8] = 0
     return 0
 
 
-def _emit_prefetch(b, source, i):
+def _emit_prefetch(b: ir.IRBuilder, source: ir.Value, i: ir.Value) -> ir.Value:
     at = b.bitcast(b.gep(source, [i]), I8.as_pointer())
     call(b, "llvm.prefetch.p0", ir.VoidType(), [at, I32(0), I32(3), I32(1)])
     return ir.Constant(I64, 0)
 
 
 @vectorised(_emit_prefetch)
-def prefetch(source, i):
+def prefetch(source: NDArray[Any], i: int) -> int:
     """Ask for the cache line of source[i], which may lie anywhere: a hint, never an access."""
     return 0
 
 
-def unmasked(value):
+def unmasked(value: Any) -> Any:
     """Return a value that was loaded, for loops that store it back or another value in its place.
 
     See `_llvm.frozen`: without it, LLVM would store with a mask.
@@ -264,9 +277,9 @@ def unmasked(value):
     return value
 
 
-if not numba.config.DISABLE_JIT:
+if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined] # set from the environment
 
     @intrinsic
-    def unmasked(typing, value):
+    def unmasked(typing: Any, value: Any) -> Any:
         """Compile the function above."""
         return value(value), lambda context, b, called, operands: frozen(b, operands[0])

@@ -1,13 +1,17 @@
 """Into the layout with the batch innermost, and what is done there element by element."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
 
 @kernel
-def enter(memory, places, x, index, width):
+def enter(
+    memory: NDArray[np.float32], places: NDArray[np.int64], x: NDArray[np.float32],
+    index: NDArray[np.int64], width: int,
+) -> None:
     """Gather a batch: memory[places[d] + n] = x[index[n], d], and 0 for n from index.size to width.
 
     Parameters
@@ -42,7 +46,9 @@ def enter(memory, places, x, index, width):
 
 
 @kernel
-def transpose(memory, out, src, rows, width, pitch):
+def transpose(
+    memory: NDArray[np.float32], out: int, src: int, rows: int, width: int, pitch: int
+) -> None:
     """Turn [rows, width] into [width, rows]: memory[out + n pitch + i] = memory[src + i width + n].
 
     Parameters
@@ -63,7 +69,10 @@ def transpose(memory, out, src, rows, width, pitch):
 
 
 @kernel
-def turn_weights(memory, out, weights, rows, columns, taps):
+def turn_weights(
+    memory: NDArray[np.float32], out: int, weights: NDArray[np.float32], rows: NDArray[np.int64],
+    columns: NDArray[np.int64], taps: int,
+) -> None:
     """Copy blocks of weights, those of a column together: what an input gradient reads in a row.
 
     memory[out + (i K + k) taps + t] = weights[rows[k] + columns[i] + t] for t in [0, taps).
@@ -85,7 +94,10 @@ def turn_weights(memory, out, weights, rows, columns, taps):
 
 
 @kernel
-def measure(totals, memory, planes, size, mask, floor):
+def measure(
+    totals: NDArray[np.float64], memory: NDArray[np.float32], planes: NDArray[np.int64], size: int,
+    mask: NDArray[np.float32], floor: float,
+) -> None:
     """Add |x| of every plane over positions and batch: totals[c] += sum |memory[planes[c] + .]|.
 
     Parameters
@@ -125,14 +137,16 @@ def measure(totals, memory, planes, size, mask, floor):
 
 
 @kernel
-def clear(memory, places, size):
+def clear(memory: NDArray[np.float32], places: NDArray[np.int64], size: int) -> None:
     """Fill memory[p : p + size] (float32[.]) with 0 for each p of `places` (int64[.])."""
     for k in range(places.size):
         memory[places[k] : places[k] + size] = np.float32(0)
 
 
 @kernel
-def add(memory, out, one, other, size, floor):
+def add(
+    memory: NDArray[np.float32], out: int, one: int, other: int, size: int, floor: float
+) -> None:
     """Write a sum: memory[out + i] = max(memory[one + i] + memory[other + i], floor).
 
     Parameters
@@ -151,7 +165,9 @@ def add(memory, out, one, other, size, floor):
 
 
 @kernel
-def pass_on(memory, down, up, size, fresh, gate):
+def pass_on(
+    memory: NDArray[np.float32], down: int, up: int, size: int, fresh: bool, gate: int
+) -> None:
     """Pass a gradient on as it is: to float32[size] at `down` from that at `up`.
 
     Parameters

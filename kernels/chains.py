@@ -8,6 +8,7 @@ inverse of the Poisson distribution, then the place of each in the block.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._counter import block, unit
 from fedmpi.kernels._jit import kernel
@@ -16,7 +17,10 @@ MIDDLE = 1 << 40  # number of the block that begins at second 0, so that blocks 
 
 
 @kernel
-def changes(there, change, comes, goes, comes_s, goes_s, below, now):
+def changes(
+    there: NDArray[np.bool_], change: NDArray[np.float64], comes: NDArray[np.uint64],
+    goes: NDArray[np.uint64], comes_s: float, goes_s: float, below: NDArray[np.float64], now: float,
+) -> None:
     """Write who is there at second `now`, and the second of each client's next change.
 
     `there` bool[K] and `change` float64[K] are results, of clients 0 to K - 1. `comes` and `goes`
@@ -45,7 +49,10 @@ def changes(there, change, comes, goes, comes_s, goes_s, below, now):
 
 
 @kernel
-def _following(keys, number, client, block_s, below, now, after):
+def _following(
+    keys: NDArray[np.uint64], number: int, client: int, block_s: float, below: NDArray[np.float64],
+    now: float, after: float,
+) -> float:
     """Return `after`, or the first event past a block if that is infinite."""
     while after == np.inf:
         number += 1
@@ -54,7 +61,10 @@ def _following(keys, number, client, block_s, below, now, after):
 
 
 @kernel
-def _inside(keys, number, client, block_s, below, now):
+def _inside(
+    keys: NDArray[np.uint64], number: int, client: int, block_s: float, below: NDArray[np.float64],
+    now: float,
+) -> tuple[float, float]:
     """Return a block's last event up to `now` and its first after; infinite without any."""
     before, after = -np.inf, np.inf
     round, who = np.uint64(number + MIDDLE), np.uint64(client)

@@ -7,6 +7,7 @@ and any choice of rows and channels: what is dropped is not in the table.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import inlined, kernel
@@ -20,7 +21,10 @@ _TWO, _ONE = (9, 9) if _MANY else (3, 5)  # columns beside 2 rows or 1 of `corre
 
 
 @kernel
-def mix(out, src, weights, table, start, floor, gate):
+def mix(
+    out: NDArray[np.float32], src: NDArray[np.float32], weights: NDArray[np.float32],
+    table: NDArray[np.int64], start: int, floor: float, gate: int,
+) -> None:
     """Write weighted sums of shifted planes: a convolution, its input gradient, a linear layer.
 
     For every row o, run m = (place, at, size, t0, t1) and lane p in [0, size):
@@ -64,7 +68,10 @@ def mix(out, src, weights, table, start, floor, gate):
 
 
 @kernel
-def mix_samples(out, src, table, samples):
+def mix_samples(
+    out: NDArray[np.float32], src: NDArray[np.float32], table: NDArray[np.int64],
+    samples: NDArray[np.int64],
+) -> None:
     """Write a linear layer's weight gradient: sums of `mix` over the samples of a batch.
 
     Parameters
@@ -88,7 +95,10 @@ def mix_samples(out, src, table, samples):
 
 
 @kernel
-def _mix_runs(out, src, weights, table, m0, m1, start, floor, gate):
+def _mix_runs(
+    out: NDArray[np.float32], src: NDArray[np.float32], weights: NDArray[np.float32],
+    table: NDArray[np.int64], m0: int, m1: int, start: int, floor: float, gate: int,
+) -> None:
     """Do all rows of some runs."""
     size, channels, block = lanes.item(table, 0), lanes.item(table, 1), lanes.item(table, 3)
     j, j1 = 0, -1
@@ -121,9 +131,11 @@ def _mix_runs(out, src, weights, table, m0, m1, start, floor, gate):
 
 @kernel
 def _mix_rows(
-    wide, middle, narrow, most, more, out, src, weights, table, o, j0, j1, m0, m1, start, floor,
-    gate,
-):  # fmt: skip
+    wide: NDArray[np.float32], middle: NDArray[np.float32], narrow: NDArray[np.float32], most: int,
+    more: int, out: NDArray[np.float32], src: NDArray[np.float32], weights: NDArray[np.float32],
+    table: NDArray[np.int64], o: int, j0: int, j1: int, m0: int, m1: int, start: int, floor: float,
+    gate: int,
+) -> None:
     """Do some runs of the rows of one tile, `most` vectors abreast, then `more`, then one."""
     for m in range(m0, m1, 5):
         size, p = lanes.item(table, m + 2), 0
@@ -140,7 +152,11 @@ def _mix_rows(
 
 
 @inlined
-def _mix_tile(zero, out, src, weights, table, o, j0, j1, m, p, start, floor, gate):
+def _mix_tile(
+    zero: NDArray[np.float32], out: NDArray[np.float32], src: NDArray[np.float32],
+    weights: NDArray[np.float32], table: NDArray[np.int64], o: int, j0: int, j1: int, m: int,
+    p: int, start: int, floor: float, gate: int,
+) -> None:
     """Do one tile: its sums stay in registers from the first tap to the last."""
     row_out, row_weight = lanes.item(table, 5) + o, lanes.item(table, 6) + o
     place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
@@ -168,7 +184,10 @@ def _mix_tile(zero, out, src, weights, table, o, j0, j1, m, p, start, floor, gat
 
 
 @kernel
-def correlate(out, left, right, table):
+def correlate(
+    out: NDArray[np.float32], left: NDArray[np.float32], right: NDArray[np.float32],
+    table: NDArray[np.int64],
+) -> None:
     """Add products of planes, summed over positions and batch: a weight gradient.
 
     For every part (k0, k1, m0, m1), row o and column k0 <= k < k1:
@@ -212,7 +231,11 @@ def correlate(out, left, right, table):
 
 
 @kernel
-def _correlate_rows(zero, height, width, out, left, right, table, o, part, sums):
+def _correlate_rows(
+    zero: NDArray[np.float32], height: int, width: int, out: NDArray[np.float32],
+    left: NDArray[np.float32], right: NDArray[np.float32], table: NDArray[np.int64], o: int,
+    part: int, sums: NDArray[np.float32],
+) -> None:
     """Do all columns of one part for the rows of one tile."""
     row_left, row_out = lanes.item(table, 2) + o, lanes.item(table, 3) + o
     col_right, col_out = lanes.item(table, 4), lanes.item(table, 5)
@@ -235,7 +258,10 @@ def _correlate_rows(zero, height, width, out, left, right, table, o, part, sums)
 
 
 @kernel
-def row_sums(out, places, src, planes, size):
+def row_sums(
+    out: NDArray[np.float32], places: NDArray[np.int64], src: NDArray[np.float32],
+    planes: NDArray[np.int64], size: int,
+) -> None:
     """Write each plane, summed over positions and batch: a bias gradient.
 
     out[places[o]] = sum over p in [0, size) of src[planes[o] + p]

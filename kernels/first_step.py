@@ -8,26 +8,26 @@ NONE = float("-inf")
 PLACES, RUNS = np.zeros(1, np.int64), np.array([[0, 0, 16, 0, 1]])
 
 
-def _mix():
+def _mix() -> None:
     flat = np.zeros(16, np.float32)
     table = np.zeros(13, np.int64)  # without rows
     conv.mix(flat, flat, flat, table, 0, NONE, 0)
     conv.mix_samples(flat, flat, table, PLACES)
 
 
-def _correlate():
+def _correlate() -> None:
     flat = np.zeros(16, np.float32)
     conv.correlate(flat, flat, flat, np.zeros(8, np.int64))
 
 
-def _tables():
+def _tables() -> None:
     tables.mix_table(*[PLACES] * 7, RUNS)
     columns = tables.padded(PLACES), tables.padded(PLACES, -1)
     parts = np.array([[0, 1, 0, 1]])
     tables.correlate_table(PLACES, PLACES, *columns, np.array([[0, 0, 16]]), parts)
 
 
-def _batch():
+def _batch() -> None:
     memory = np.zeros(4096, np.float32)
     batch_last.enter(memory, PLACES, np.zeros((1, 1), np.float32), PLACES, 16)
     batch_last.transpose(memory, 1024, 0, 16, 16, 16)
@@ -35,14 +35,14 @@ def _batch():
     loss.cross_entropy(memory, 0, 16, 1, 16, PLACES)
 
 
-def _sgd():
+def _sgd() -> None:
     flat, mask = np.zeros(64, np.float32), np.ones(64, np.uint8)
     edges = np.zeros(2 * pack.count(mask)[1], np.uint32)
     pack.edges(mask, edges)
     update.sgd(flat, flat, flat, flat, mask, edges, np.float32(0.1), 0.9, 0.0, 0.0)
 
 
-def _merge():
+def _merge() -> None:
     total, one, marks = np.zeros(64, np.int64), np.zeros((1, 1), np.int64), np.zeros(64, np.uint8)
     cover, bounds = np.zeros(64, np.int64), np.zeros(2, np.int64)
     flat, units = np.zeros(0, np.int64), np.array([0, 64])
@@ -53,7 +53,7 @@ def _merge():
     ranges.cut(one, 64, 64, np.ones(1, np.int64), bounds)
 
 
-def _blocks():
+def _blocks() -> None:
     total, rows = np.zeros(64, np.int64), np.zeros((1, 64), np.int64)
     one = np.zeros((1, 1), np.int64)
     seen, units = np.zeros((1, 1), np.uint8), np.array([0, 64])
@@ -65,7 +65,7 @@ STEP = (_mix, _correlate, _tables, _batch, _sgd)
 SUM = (_blocks, _merge)  # and an exact sum over the ranks of a node
 
 
-def warm_share(rank, ranks):
+def warm_share(rank: int, ranks: int) -> None:
     """Compile or load the kernels that number `rank` of the `ranks` of a node begins with.
 
     All of them need all of these kernels. Where nothing is cached, each rank compiles others, so

@@ -6,14 +6,17 @@ of one position each, in one group, this is layer normalisation.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
 
 @kernel
 def normalise(
-    memory, out, src, size, width, groups, weights, scale, shift, saved, epsilon, floor
-):  # fmt: skip
+    memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64], size: int,
+    width: int, groups: int, weights: NDArray[np.float32], scale: NDArray[np.int64],
+    shift: NDArray[np.int64], saved: NDArray[np.float32], epsilon: float, floor: float,
+) -> None:
     """Write (x - mean) / sqrt(variance + epsilon) * scale + shift, with each sample's own moments.
 
     Parameters
@@ -60,9 +63,12 @@ def normalise(
 
 @kernel
 def normalise_back(
-    memory, src, up, down, size, width, groups, weights, grad, scale, shift, saved, kept, wanted,
-    trained, fresh, gate,
-):  # fmt: skip
+    memory: NDArray[np.float32], src: NDArray[np.int64], up: NDArray[np.int64],
+    down: NDArray[np.int64], size: int, width: int, groups: int, weights: NDArray[np.float32],
+    grad: NDArray[np.float32], scale: NDArray[np.int64], shift: NDArray[np.int64],
+    saved: NDArray[np.float32], kept: NDArray[np.uint8], wanted: NDArray[np.uint8], trained: bool,
+    fresh: bool, gate: int,
+) -> None:
     """Pass the gradient of `normalise` down to x, scale and shift.
 
     Parameters
@@ -102,11 +108,11 @@ def normalise_back(
             if not kept[c]:
                 continue
             _sum_pairs(one, two, memory, up[c], src[c], size, mean)
-            a, sum_, sum_along = np.float64(weights[scale[c]]), 0.0, 0.0
+            s, sum_, sum_along = np.float64(weights[scale[c]]), 0.0, 0.0
             for n in range(width):
                 two[n] *= np.float64(root[n])
-                total[n] += a * one[n]
-                product[n] += a * two[n]
+                total[n] += s * one[n]
+                product[n] += s * two[n]
                 sum_ += one[n]
                 sum_along += two[n]
             if trained:
@@ -122,7 +128,10 @@ def normalise_back(
 
 
 @kernel
-def _sum(sums, memory, planes, size, width):
+def _sum(
+    sums: NDArray[np.float64], memory: NDArray[np.float32], planes: NDArray[np.int64], size: int,
+    width: int,
+) -> None:
     """Write for each lane the sum over planes and positions."""
     sums[:] = 0.0
     for c in range(planes.size):
@@ -133,7 +142,10 @@ def _sum(sums, memory, planes, size, width):
 
 
 @kernel
-def _sum_squares(sums, memory, planes, size, centre):
+def _sum_squares(
+    sums: NDArray[np.float64], memory: NDArray[np.float32], planes: NDArray[np.int64], size: int,
+    centre: NDArray[np.float32],
+) -> None:
     """Write for each lane the sum over planes and positions of (x - centre)^2."""
     width = centre.size
     sums[:] = 0.0
@@ -146,7 +158,10 @@ def _sum_squares(sums, memory, planes, size, centre):
 
 
 @kernel
-def _sum_pairs(one, two, memory, up, src, size, mean):
+def _sum_pairs(
+    one: NDArray[np.float64], two: NDArray[np.float64], memory: NDArray[np.float32], up: int,
+    src: int, size: int, mean: NDArray[np.float32],
+) -> None:
     """Write for each lane the sums over positions of dz, and of dz (x - mean)."""
     width = mean.size
     one[:], two[:] = 0.0, 0.0
@@ -158,7 +173,11 @@ def _sum_pairs(one, two, memory, up, src, size, mean):
 
 
 @kernel
-def _back(memory, src, up, down, size, mean, root, plain, along, a, kept, fresh, gate):
+def _back(
+    memory: NDArray[np.float32], src: int, up: int, down: int, size: int, mean: NDArray[np.float32],
+    root: NDArray[np.float32], plain: NDArray[np.float32], along: NDArray[np.float32],
+    a: np.float32, kept: np.uint8, fresh: bool, gate: int,
+) -> None:
     """Write or add the gradient of x for one plane; `a` is its scale."""
     width = mean.size
     for p in range(0, size, width):

@@ -6,6 +6,7 @@ Each loop reads 4 and writes 2 bytes per value, or the other way round.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
@@ -13,7 +14,7 @@ _BLOCK = 1024  # values whose sums stay in the nearest cache
 
 
 @kernel
-def to_bfloat16(bits, out):
+def to_bfloat16(bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
     """Round float32 to bfloat16: its upper 16 bits.
 
     Parameters
@@ -31,7 +32,7 @@ def to_bfloat16(bits, out):
 
 
 @kernel
-def from_bfloat16(halves, out):
+def from_bfloat16(halves: NDArray[np.uint16], out: NDArray[np.uint32]) -> None:
     """Widen bfloat16 to float32, exactly.
 
     Parameters
@@ -44,7 +45,7 @@ def from_bfloat16(halves, out):
 
 
 @kernel
-def to_float16(bits, out):
+def to_float16(bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
     """Round float32 to IEEE 754 binary16.
 
     Parameters
@@ -65,7 +66,7 @@ def to_float16(bits, out):
 
 
 @kernel
-def _round(bits, sums, out):
+def _round(bits: NDArray[np.uint32], sums: NDArray[np.float32], out: NDArray[np.uint16]) -> None:
     """Do one block of `to_float16`; `sums` is scratch."""
     words = sums.view(np.uint32)
     for i in range(out.size):
@@ -87,7 +88,7 @@ def _round(bits, sums, out):
 
 
 @kernel
-def from_float16(halves, out):
+def from_float16(halves: NDArray[np.uint16], out: NDArray[np.float32]) -> None:
     """Widen IEEE 754 binary16 to float32, exactly.
 
     Parameters

@@ -7,6 +7,7 @@ the registers: a kept weight costs its multiply-adds, and a dropped one nothing.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import inlined, kernel
@@ -17,7 +18,11 @@ _WIDE, _MIDDLE, _COLUMNS = (8, 4, 16) if lanes.WIDTH == 16 else (4, 2, 4)
 
 
 @kernel
-def mix_table(mask, out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs):
+def mix_table(
+    mask: NDArray[np.uint8], out: NDArray[np.int64], weight: NDArray[np.int64],
+    bias: NDArray[np.int64], channel_weight: NDArray[np.int64], channel_src: NDArray[np.int64],
+    tap_weight: NDArray[np.int64], tap_src: NDArray[np.int64], runs: NDArray[np.int64],
+) -> NDArray[np.int64]:
     """Return the table of `mix`, int64[.]: that of `tables.mix_table`, of the kept weights only.
 
     Parameters
@@ -55,7 +60,7 @@ def mix_table(mask, out, weight, bias, channel_weight, channel_src, tap_weight, 
 
 
 @kernel
-def _ranges(runs):
+def _ranges(runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the ranges of taps that runs have, int64[R, 2], and which one each has, int64[M]."""
     ranges, kind, found = np.empty((len(runs), 2), np.int64), np.empty(len(runs), np.int64), 0
     for m in range(len(runs)):
@@ -68,7 +73,11 @@ def _ranges(runs):
 
 
 @kernel
-def _list_terms(table, at, mask, weight, terms, taps):
+def _list_terms(
+    table: NDArray[np.int64], at: int, mask: NDArray[np.uint8], weight: int,
+    terms: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    taps: NDArray[np.int64],
+) -> int:
     """Write place in `weights` and place in `src` of each kept term of a row to table[at], ...
 
     Returns the place after them.
@@ -84,7 +93,7 @@ def _list_terms(table, at, mask, weight, terms, taps):
 
 
 @kernel
-def _with_room(table, size):
+def _with_room(table: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Return int64[`size` or more]: the table, or a larger one that begins with it."""
     if size <= table.size:
         return table
@@ -95,7 +104,10 @@ def _with_room(table, size):
 
 
 @kernel
-def mix(out, src, weights, table, start, floor, gate):
+def mix(
+    out: NDArray[np.float32], src: NDArray[np.float32], weights: NDArray[np.float32],
+    table: NDArray[np.int64], start: int, floor: float, gate: int,
+) -> None:
     """Write weighted sums of shifted planes, as `conv.mix` does, over the kept weights only.
 
     Parameters
@@ -128,7 +140,11 @@ def mix(out, src, weights, table, start, floor, gate):
 
 
 @kernel
-def _mix_rows(zero, out, src, weights, table, m, p, start, floor, gate):
+def _mix_rows(
+    zero: NDArray[np.float32], out: NDArray[np.float32], src: NDArray[np.float32],
+    weights: NDArray[np.float32], table: NDArray[np.int64], m: int, p: int, start: int,
+    floor: float, gate: int,
+) -> None:
     """Do a few lanes of one run for all rows: what they read stays in the nearest cache."""
     place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
     ranges, lists = lanes.item(table, 2), lanes.item(table, 5) + lanes.item(table, m + 3)
@@ -150,7 +166,11 @@ def _mix_rows(zero, out, src, weights, table, m, p, start, floor, gate):
 
 
 @kernel
-def correlate_table(mask, left, row_out, right, col_out, runs, parts):
+def correlate_table(
+    mask: NDArray[np.uint8], left: NDArray[np.int64], row_out: NDArray[np.int64],
+    right: NDArray[np.int64], col_out: NDArray[np.int64], runs: NDArray[np.int64],
+    parts: NDArray[np.int64],
+) -> NDArray[np.int64]:
     """Return the table of `correlate`, int64[.]: that of `tables.correlate_table`, of kept places.
 
     Parameters
@@ -185,7 +205,10 @@ def correlate_table(mask, left, row_out, right, col_out, runs, parts):
 
 
 @kernel
-def _list_columns(table, at, mask, row, right, col_out, part):
+def _list_columns(
+    table: NDArray[np.int64], at: int, mask: NDArray[np.uint8], row: int, right: NDArray[np.int64],
+    col_out: NDArray[np.int64], part: NDArray[np.int64],
+) -> int:
     """Write the places in `right` of a row's kept columns to table[at], ..., those in `out` after.
 
     Returns how many of each there are, a multiple of 4: the last may be repetitions, whose place
@@ -205,7 +228,10 @@ def _list_columns(table, at, mask, row, right, col_out, part):
 
 
 @kernel
-def correlate(out, left, right, table):
+def correlate(
+    out: NDArray[np.float32], left: NDArray[np.float32], right: NDArray[np.float32],
+    table: NDArray[np.int64],
+) -> None:
     """Write products of planes, as `conv.correlate` adds them, at the kept places of `out` only.
 
     Parameters
@@ -233,7 +259,11 @@ def correlate(out, left, right, table):
 
 
 @inlined
-def _correlate_row(tile, width, out, left, right, table, row, k, count, sums):
+def _correlate_row(
+    tile: NDArray[np.float32], width: int, out: NDArray[np.float32], left: NDArray[np.float32],
+    right: NDArray[np.float32], table: NDArray[np.int64], row: int, k: int, count: int,
+    sums: NDArray[np.float32],
+) -> None:
     """Do a few columns of one row: their sums stay in registers over all runs."""
     runs = lanes.item(table, 2)
     first, end = lanes.item(table, row + 1), lanes.item(table, row + 2)

@@ -13,86 +13,100 @@ the array before them: row r of a tile uses places[i + r]. Column c is the lanes
 """
 
 import operator
+from collections.abc import Callable
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numpy.typing import NDArray
 
-from fedmpi.kernels._tile import LANES, WIDTH, Tile, tiled  # noqa: F401, WIDTH is for others
+from fedmpi.kernels._tile import LANES, WIDTH, Emit, Tile, tiled  # noqa: F401, WIDTH is for others
 
 
-def _rows(tile, places, i):
+def _rows(tile: NDArray[np.float32], places: NDArray[np.int64], i: int) -> NDArray[np.int64]:
     return places[i : i + len(tile)]
 
 
-def _of_literals(rows, cols, value):
+def _of_literals(rows: types.Type, cols: types.Type, value: types.Type) -> Tile | None:
     if isinstance(rows, types.IntegerLiteral) and isinstance(cols, types.IntegerLiteral):
         return Tile(rows.literal_value, cols.literal_value)
     return None
 
 
-def _none(*given):
+def _none(*given: types.Type) -> types.Type:
     return types.none
 
 
-def _emit_full(emit, rows, cols, value):
+def _emit_full(emit: Emit, rows: ir.Value, cols: ir.Value, value: ir.Value) -> ir.Value:
     value = emit.context.cast(emit.builder, value, emit.sig.args[2], types.float32)
     vector = emit.splat(value)
     return emit.build(lambda r, c: vector)
 
 
 @tiled(_emit_full, _of_literals)
-def full(rows, cols, value):
+def full(rows: int, cols: int, value: float) -> NDArray[np.float32]:
     """Return a tile with `value` in every lane; rows and cols are literals."""
     return np.full((rows, cols, LANES), value, np.float32)
 
 
-def _emit_filled(emit, tile, value):
+def _emit_filled(emit: Emit, tile: ir.Value, value: ir.Value) -> ir.Value:
     value = emit.context.cast(emit.builder, value, emit.sig.args[1], types.float32)
     vector = emit.splat(value)
     return emit.build(lambda r, c: vector)
 
 
 @tiled(_emit_filled)
-def filled(tile, value):
+def filled(tile: NDArray[np.float32], value: float) -> NDArray[np.float32]:
     """Return a tile like `tile` with `value` in every lane."""
     return np.full_like(tile, value)
 
 
-def _emit_loaded(emit, tile, array, places, i, at):
+def _emit_loaded(
+    emit: Emit, tile: ir.Value, array: ir.Value, places: ir.Value, i: ir.Value, at: ir.Value
+) -> ir.Value:
     rows = [emit.pointer(1, array, emit.place(2, places, i, r), at) for r in range(emit.rows)]
     return emit.build(lambda r, c: emit.load(rows[r], c))
 
 
 @tiled(_emit_loaded)
-def loaded(tile, array, places, i, at):
+def loaded(
+    tile: NDArray[np.float32], array: NDArray[np.float32], places: NDArray[np.int64], i: int,
+    at: int,
+) -> NDArray[np.float32]:
     """Return a tile like `tile` with array[places[i + r] + at + 16 c + lane]."""
     rows = [array[p + at : p + at + tile[0].size] for p in _rows(tile, places, i)]
     return np.array(rows).reshape(tile.shape)
 
 
-def _emit_vector(emit, tile, array, at):
+def _emit_vector(emit: Emit, tile: ir.Value, array: ir.Value, at: ir.Value) -> ir.Value:
     address = emit.pointer(1, array, at)
     return emit.build(lambda r, c: emit.load(address, c))
 
 
 @tiled(_emit_vector)
-def vector(tile, array, at):
+def vector(tile: NDArray[np.float32], array: NDArray[np.float32], at: int) -> NDArray[np.float32]:
     """Return a tile like `tile` whose rows all hold array[at + 16 c + lane]."""
     return np.broadcast_to(array[at : at + tile[0].size].reshape(tile.shape[1:]), tile.shape)
 
 
-def _emit_spread(emit, tile, array, places, i):
+def _emit_spread(
+    emit: Emit, tile: ir.Value, array: ir.Value, places: ir.Value, i: ir.Value
+) -> ir.Value:
     rows = [emit.splat(emit.item(1, array, emit.place(2, places, i, r))) for r in range(emit.rows)]
     return emit.build(lambda r, c: rows[r])
 
 
 @tiled(_emit_spread)
-def spread(tile, array, places, i):
+def spread(
+    tile: NDArray[np.float32], array: NDArray[np.float32], places: NDArray[np.int64], i: int
+) -> NDArray[np.float32]:
     """Return a tile like `tile` whose row r holds array[places[i + r]] in every lane."""
     return np.broadcast_to(array[_rows(tile, places, i)][:, None, None], tile.shape)
 
 
-def _emit_store(emit, tile, array, places, i, at):
+def _emit_store(
+    emit: Emit, tile: ir.Value, array: ir.Value, places: ir.Value, i: ir.Value, at: ir.Value
+) -> ir.Value:
     for r in range(emit.rows):
         address = emit.pointer(1, array, emit.place(2, places, i, r), at)
         for c in range(emit.cols):
@@ -101,13 +115,19 @@ def _emit_store(emit, tile, array, places, i, at):
 
 
 @tiled(_emit_store, _none)
-def store(tile, array, places, i, at):
+def store(
+    tile: NDArray[np.float32], array: NDArray[np.float32], places: NDArray[np.int64], i: int,
+    at: int,
+) -> None:
     """Write the tile to array[places[i + r] + at + 16 c + lane]."""
     for values, p in zip(tile, _rows(tile, places, i), strict=True):
         array[p + at : p + at + values.size] = values.reshape(-1)
 
 
-def _emit_outer(emit, tile, scalars, places, i, step, array, at):
+def _emit_outer(
+    emit: Emit, tile: ir.Value, scalars: ir.Value, places: ir.Value, i: ir.Value, step: ir.Value,
+    array: ir.Value, at: ir.Value,
+) -> ir.Value:
     address = emit.pointer(5, array, at)
     vectors = [emit.load(address, c) for c in range(emit.cols)]
     rows = [
@@ -118,13 +138,19 @@ def _emit_outer(emit, tile, scalars, places, i, step, array, at):
 
 
 @tiled(_emit_outer)
-def outer(tile, scalars, places, i, step, array, at):
+def outer(
+    tile: NDArray[np.float32], scalars: NDArray[np.float32], places: NDArray[np.int64], i: int,
+    step: int, array: NDArray[np.float32], at: int,
+) -> NDArray[np.float32]:
     """Return tile + scalars[places[i + r] + step] * array[at + 16 c + lane]."""
     vectors = array[at : at + tile[0].size].reshape(tile.shape[1:])
     return tile + scalars[_rows(tile, places, i) + step][:, None, None] * vectors
 
 
-def _emit_inner(emit, tile, left, places, i, at, right, columns, j, start):
+def _emit_inner(
+    emit: Emit, tile: ir.Value, left: ir.Value, places: ir.Value, i: ir.Value, at: ir.Value,
+    right: ir.Value, columns: ir.Value, j: ir.Value, start: ir.Value,
+) -> ir.Value:
     rows = [
         emit.load(emit.pointer(1, left, emit.place(2, places, i, r), at)) for r in range(emit.rows)
     ]
@@ -136,17 +162,22 @@ def _emit_inner(emit, tile, left, places, i, at, right, columns, j, start):
 
 
 @tiled(_emit_inner)
-def inner(tile, left, places, i, at, right, columns, j, start):
+def inner(
+    tile: NDArray[np.float32], left: NDArray[np.float32], places: NDArray[np.int64], i: int,
+    at: int, right: NDArray[np.float32], columns: NDArray[np.int64], j: int, start: int,
+) -> NDArray[np.float32]:
     """Return tile + left[places[i + r] + at + lane] * right[columns[j + c] + start + lane]."""
     size = tile.shape[2]
     rows = np.array([left[p + at : p + at + size] for p in _rows(tile, places, i)])
-    cols = columns[j : j + tile.shape[1]]
-    return tile + rows[:, None] * np.array([right[p + start : p + start + size] for p in cols])
+    places = columns[j : j + tile.shape[1]]
+    cols = np.array([right[p + start : p + start + size] for p in places])
+    added: NDArray[np.float32] = tile + rows[:, None] * cols
+    return added
 
 
-def _emit_where(sign):
-    def emit_where(emit, *tiles):
-        def choose(r, c):
+def _emit_where(sign: str) -> Callable[..., ir.Value]:
+    def emit_where(emit: Emit, *tiles: ir.Value) -> ir.Value:
+        def choose(r: int, c: int) -> ir.Value:
             a, b, x, y = (emit.part(tile, r, c) for tile in tiles)
             return emit.builder.select(emit.builder.fcmp_ordered(sign, a, b), x, y)
 
@@ -156,19 +187,23 @@ def _emit_where(sign):
 
 
 @tiled(_emit_where(">"))
-def where_greater(a, b, x, y):
+def where_greater(
+    a: NDArray[np.float32], b: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return x where a > b, and y elsewhere, also where a or b is NaN."""
     return np.where(a > b, x, y)
 
 
 @tiled(_emit_where("=="))
-def where_equal(a, b, x, y):
+def where_equal(
+    a: NDArray[np.float32], b: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return x where a == b, and y elsewhere, also where a or b is NaN."""
     return np.where(a == b, x, y)
 
 
-def _emit_binary(instruction):
-    def emit_binary(emit, a, b):
+def _emit_binary(instruction: str) -> Callable[[Emit, ir.Value, ir.Value], ir.Value]:
+    def emit_binary(emit: Emit, a: ir.Value, b: ir.Value) -> ir.Value:
         apply = getattr(emit.builder, instruction)
         return emit.build(lambda r, c: apply(emit.part(a, r, c), emit.part(b, r, c)))
 
@@ -179,17 +214,19 @@ for _sign, _instruction in (("add", "fadd"), ("sub", "fsub"), ("mul", "fmul")):
     tiled(_emit_binary(_instruction), arguments=(Tile, Tile))(getattr(operator, _sign))
 
 
-def _emit_fused(emit, *tiles):
+def _emit_fused(emit: Emit, *tiles: ir.Value) -> ir.Value:
     return emit.build(lambda r, c: emit.fma(*(emit.part(tile, r, c) for tile in tiles)))
 
 
 @tiled(_emit_fused)
-def fused(a, b, c):
+def fused(
+    a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return a * b + c."""
     return a * b + c
 
 
-def _emit_sums(emit, tile, array):
+def _emit_sums(emit: Emit, tile: ir.Value, array: ir.Value) -> ir.Value:
     """As many vectors as lanes are folded into one that holds their sums, two by two."""
     count = emit.rows * emit.cols
     vectors = [emit.builder.extract_value(tile, k) for k in range(count)]
@@ -211,7 +248,7 @@ def _emit_sums(emit, tile, array):
 
 
 @tiled(_emit_sums, _none)
-def sums(tile, array):
+def sums(tile: NDArray[np.float32], array: NDArray[np.float32]) -> None:
     """Write the sum over the lanes of row r, column c to array[r * cols + c].
 
     The lanes are added in halves: 16 to 8, to 4, to 2, to 1. What follows in `array`, up
@@ -223,7 +260,7 @@ def sums(tile, array):
     array[: tile.size] = tile.reshape(-1)
 
 
-def _emit_turned(emit, tile):
+def _emit_turned(emit: Emit, tile: ir.Value) -> ir.Value:
     """Blocks of 8, 4, 2 and 1 lanes change places across the diagonal of their group."""
     rows = [emit.part(tile, r, 0) for r in range(LANES)]
     width = LANES // 2
@@ -238,20 +275,21 @@ def _emit_turned(emit, tile):
 
 
 @tiled(_emit_turned)
-def turned(tile):
+def turned(tile: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the transpose of a tile of 16 rows and 1 column: lane k of row r goes to row k."""
     return np.ascontiguousarray(tile[:, 0].T)[:, None]
 
 
-def _emit_item(emit, table, i):
+def _emit_item(emit: Emit, table: ir.Value, i: ir.Value) -> ir.Value:
     return emit.item(0, table, i)
 
 
-def _int64(*given):
+def _int64(*given: types.Type) -> types.Type:
     return types.int64
 
 
 @tiled(_emit_item, _int64)
-def item(table, i):
+def item(table: NDArray[np.int64], i: int) -> int:
     """Return table[i] of an int64 table; i is not negative."""
-    return table[i]
+    found: int = table[i]
+    return found

@@ -6,6 +6,7 @@ outside the given arrays.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import _varint as vector
 from fedmpi.kernels._jit import kernel
@@ -17,7 +18,7 @@ _AHEAD = 512  # positions between those that are coded and those asked for from 
 
 
 @kernel
-def check(indices, stop):
+def check(indices: NDArray[np.uint32], stop: int) -> None:
     """Raise ValueError unless uint32[m] `indices` ascend strictly and stay below `stop` (int64)."""
     wrong = False
     for j in range(1, indices.size):
@@ -29,7 +30,7 @@ def check(indices, stop):
 
 
 @kernel
-def encode_idx16(indices, stop, stream):
+def encode_idx16(indices: NDArray[np.uint32], stop: int, stream: NDArray[np.uint16]) -> None:
     """Write a list as the lower halves of its positions, behind a count for each 64 Ki block.
 
     Parameters
@@ -52,7 +53,7 @@ def encode_idx16(indices, stop, stream):
         near = min(begin + 2 * last + 64, indices.size)
         if near > begin and np.int64(indices[near - 1]) < bound:
             near = indices.size
-        end = begin + np.searchsorted(indices[begin:near], bound)
+        end = begin + int(np.searchsorted(indices[begin:near], bound))
         last = end - begin
         stream[2 * block] = (end - begin) & 0xFFFF
         stream[2 * block + 1] = (end - begin) >> 16
@@ -63,7 +64,7 @@ def encode_idx16(indices, stop, stream):
 
 
 @kernel
-def decode_idx16(stream, stop, indices):
+def decode_idx16(stream: NDArray[np.uint16], stop: int, indices: NDArray[np.uint32]) -> None:
     """Read what `encode_idx16` wrote.
 
     Parameters
@@ -96,7 +97,7 @@ def decode_idx16(stream, stop, indices):
 
 
 @kernel
-def _join(halves, base, indices):
+def _join(halves: NDArray[np.uint16], base: np.uint32, indices: NDArray[np.uint32]) -> None:
     """Write base + halves (uint16[m]) to `indices` (uint32[m]), if they ascend."""
     wrong = False
     for j in range(1, halves.size):
@@ -108,7 +109,7 @@ def _join(halves, base, indices):
 
 
 @kernel
-def _extra_bytes(gap):
+def _extra_bytes(gap: np.uint32) -> np.int32:
     """Return how many bytes after the first the varint of a gap (uint32) has."""
     return (
         np.int32(gap >= np.uint32(1 << 7))
@@ -119,7 +120,7 @@ def _extra_bytes(gap):
 
 
 @kernel
-def varint_size(indices):
+def varint_size(indices: NDArray[np.uint32]) -> np.int64:
     """Return int64: bytes that `encode_varint` needs for uint32[m] `indices`."""
     if indices.size == 0:
         return np.int64(0)
@@ -134,7 +135,7 @@ def varint_size(indices):
 
 
 @kernel
-def encode_varint(indices, stream):
+def encode_varint(indices: NDArray[np.uint32], stream: NDArray[np.uint8]) -> None:
     """Write a list as its gaps less one, 7 bits a byte, lowest first (LEB128).
 
     Parameters
@@ -170,7 +171,7 @@ def encode_varint(indices, stream):
 
 
 @kernel
-def varint_count(stream):
+def varint_count(stream: NDArray[np.uint8]) -> np.int64:
     """Return int64: how many varints end in uint8[b] `stream`."""
     total = np.int64(0)
     for i in range(stream.size):
@@ -179,7 +180,7 @@ def varint_count(stream):
 
 
 @kernel
-def decode_varint(stream, stop, indices):
+def decode_varint(stream: NDArray[np.uint8], stop: int, indices: NDArray[np.uint32]) -> None:
     """Read what `encode_varint` wrote.
 
     Parameters
@@ -210,7 +211,10 @@ def decode_varint(stream, stop, indices):
 
 
 @kernel
-def _decode_blocks(stream, at, before, stop, indices, j):
+def _decode_blocks(
+    stream: NDArray[np.uint8], at: np.int64, before: np.int64, stop: int,
+    indices: NDArray[np.uint32], j: np.int64,
+) -> tuple[np.int64, np.int64, np.int64]:
     """Decode blocks of 64 bytes while there are no varints of more than two in them.
 
     Goes on from stream[at], indices[j] and the position `before`, and returns where
@@ -232,7 +236,9 @@ def _decode_blocks(stream, at, before, stop, indices, j):
 
 
 @kernel
-def _decode_one(stream, at, before):
+def _decode_one(
+    stream: NDArray[np.uint8], at: np.int64, before: np.int64
+) -> tuple[np.int64, np.int64]:
     """Return (bytes taken, position) of the varint at stream[at] after position `before`."""
     gap, taken = np.int64(0), np.int64(0)
     while True:

@@ -10,7 +10,10 @@ may well be zero. Where nothing is touched, values and weights are zero.
 Weights come in three shapes: none (size 0), one per unit, and for lists one for all.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels._vector import clear8, prefetch
@@ -19,16 +22,16 @@ AHEAD = 32  # coordinates of a list that are asked for before it is their turn
 
 
 @kernel
-def span(starts, lo, hi):
+def span(starts: NDArray[np.int64], lo: int, hi: int) -> tuple[int, int]:
     """Return (first, last): the units first..last-1 of int64[U+1] `starts` that meet lo..hi-1."""
     if starts.size == 0 or lo >= hi:
         return lo, hi
-    first = np.searchsorted(starts, lo, side="right") - 1
-    return first, np.searchsorted(starts, hi, side="left")
+    first = int(np.searchsorted(starts, lo, side="right")) - 1
+    return first, int(np.searchsorted(starts, hi, side="left"))
 
 
 @kernel
-def extent(starts, lo, hi, units):
+def extent(starts: NDArray[np.int64], lo: int, hi: int, units: NDArray[np.uint32]) -> np.int64:
     """Return how many of the coordinates lo..hi-1 lie in uint32[m] `units`, all in the range."""
     if starts.size == 0:
         return np.int64(units.size)
@@ -39,7 +42,10 @@ def extent(starts, lo, hi, units):
 
 
 @kernel
-def take(total, cover, starts, lo, hi, units, values, weights):
+def take(
+    total: NDArray[Any], cover: NDArray[Any], starts: NDArray[np.int64], lo: int, hi: int,
+    units: NDArray[np.uint32], values: NDArray[Any], weights: NDArray[Any],
+) -> None:
     """Copy the units of a list out of a vector; `add_list` backwards.
 
     Parameters
@@ -74,7 +80,9 @@ def take(total, cover, starts, lo, hi, units, values, weights):
 
 
 @kernel
-def copy(total, touched, starts, out):
+def copy(
+    total: NDArray[Any], touched: NDArray[np.uint8], starts: NDArray[np.int64], out: NDArray[Any]
+) -> None:
     """Copy the touched units of a vector T[n] `total` to T[N] `out`, in place.
 
     total : T[n], zero where not touched, touched : uint8[U]
@@ -97,13 +105,15 @@ def copy(total, touched, starts, out):
 
 
 @kernel
-def _copy(out, total, begin, end):
+def _copy(out: NDArray[Any], total: NDArray[Any], begin: int, end: int) -> None:
     for i in range(begin, end):
         out[i] = total[i]
 
 
 @kernel
-def clear(total, cover, touched, starts):
+def clear(
+    total: NDArray[Any], cover: NDArray[Any], touched: NDArray[np.uint8], starts: NDArray[np.int64]
+) -> None:
     """Set the touched units of a vector to zero, in place; all others are zero.
 
     total : T[n], cover : C[U] or empty, touched : uint8[U], changed in place
@@ -132,7 +142,11 @@ def clear(total, cover, touched, starts):
 
 
 @kernel
-def add_list(total, cover, touched, starts, lo, hi, units, values, weights, fresh):
+def add_list(
+    total: NDArray[Any], cover: NDArray[Any], touched: NDArray[np.uint8], starts: NDArray[np.int64],
+    lo: int, hi: int, units: NDArray[np.uint32], values: NDArray[Any], weights: NDArray[Any],
+    fresh: bool,
+) -> None:
     """Add a list of the coordinates lo..hi-1 to a vector, in place.
 
     Parameters
@@ -173,7 +187,10 @@ def add_list(total, cover, touched, starts, lo, hi, units, values, weights, fres
 
 
 @kernel
-def drop(total, cover, touched, starts, lo, hi, units):
+def drop(
+    total: NDArray[Any], cover: NDArray[Any], touched: NDArray[np.uint8], starts: NDArray[np.int64],
+    lo: int, hi: int, units: NDArray[np.uint32],
+) -> None:
     """Set the units of a list to zero, in place.
 
     Blocks are clipped to the coordinates lo..hi-1. Marks and weights are cleared where a
@@ -190,7 +207,7 @@ def drop(total, cover, touched, starts, lo, hi, units):
         a, b = np.int64(u), np.int64(u) + 1
         if starts.size:
             a, b = starts[u], starts[u + 1]
-        for i in range(max(a, lo), min(b, hi)):
+        for i in range(max(a, np.int64(lo)), min(b, np.int64(hi))):
             total[i] = 0
         if lo <= a and b <= hi:
             touched[u] = 0
@@ -199,7 +216,7 @@ def drop(total, cover, touched, starts, lo, hi, units):
 
 
 @kernel
-def _stir(state):
+def _stir(state: np.uint64) -> np.uint64:
     """Return the next state of the generator xorshift64 (Marsaglia, J. Stat. Softw. 2003)."""
     state ^= state << np.uint64(13)
     state ^= state >> np.uint64(7)
@@ -207,7 +224,7 @@ def _stir(state):
 
 
 @kernel
-def fingerprint(touched, out):
+def fingerprint(touched: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
     """Write a 256-bit fingerprint of the marks uint8[U] into uint64[4] `out`.
 
     A byte is a mark, or eight marks as bits. Marks with one fingerprint are taken as equal. Four

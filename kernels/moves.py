@@ -5,6 +5,7 @@ Flags are uint8, not 0 where a unit is in.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import _vector as vector
 from fedmpi.kernels._jit import kernel
@@ -14,7 +15,7 @@ _CHUNK = 2048  # flags whose positions stay in the nearest cache
 
 
 @kernel
-def compress(values, flags, out):
+def compress(values: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
     """Move the values whose flag is set together, in order.
 
     Parameters
@@ -44,7 +45,9 @@ def compress(values, flags, out):
 
 
 @kernel
-def _compress_few(values, flags, out):
+def _compress_few(
+    values: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]
+) -> int:
     """Do `compress` where few flags are set: list their positions first. Returns how many."""
     places, at = np.empty(_CHUNK + 64, np.uint32), 0
     for begin in range(0, flags.size, _CHUNK):
@@ -58,7 +61,7 @@ def _compress_few(values, flags, out):
 
 
 @kernel
-def expand(packed, flags, out):
+def expand(packed: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
     """Write the packed values where a flag is set and 0 elsewhere: the inverse of `compress`.
 
     Parameters
@@ -88,7 +91,10 @@ def expand(packed, flags, out):
 
 
 @kernel
-def gather(values, starts, flags, out):
+def gather(
+    values: NDArray[np.uint32], starts: NDArray[np.int64], flags: NDArray[np.uint8],
+    out: NDArray[np.uint32],
+) -> None:
     """Move the units whose flag is set together, in order.
 
     Parameters
@@ -115,7 +121,7 @@ def gather(values, starts, flags, out):
 
 
 @kernel
-def _next_run(flags, u):
+def _next_run(flags: NDArray[np.uint8], u: int) -> tuple[int, int]:
     """Return (first, end) of the next run of flags from u on; end is where none are left."""
     while u < flags.size and not flags[u]:
         u += 1
@@ -126,7 +132,10 @@ def _next_run(flags, u):
 
 
 @kernel
-def scatter(packed, starts, flags, out):
+def scatter(
+    packed: NDArray[np.uint32], starts: NDArray[np.int64], flags: NDArray[np.uint8],
+    out: NDArray[np.uint32],
+) -> None:
     """Write packed units where their flag is set and 0 elsewhere: the inverse of `gather`.
 
     Parameters
@@ -159,7 +168,10 @@ def scatter(packed, starts, flags, out):
 
 
 @kernel
-def put(packed, starts, flags, out):
+def put(
+    packed: NDArray[np.uint32], starts: NDArray[np.int64], flags: NDArray[np.uint8],
+    out: NDArray[np.uint32],
+) -> None:
     """Write packed units where their flag is set, and leave the others as they are.
 
     Parameters
@@ -185,7 +197,9 @@ def put(packed, starts, flags, out):
 
 
 @kernel
-def _copy(source, begin, end, target, at):
+def _copy(
+    source: NDArray[np.uint32], begin: int, end: int, target: NDArray[np.uint32], at: int
+) -> int:
     """Copy source[begin:end] to target[at:]; return the place after it.
 
     Up to 15 words of `target` after that place may be overwritten.

@@ -5,6 +5,7 @@ mask 0 hold no sample and are left out of every sum.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
@@ -14,7 +15,11 @@ _ONCE, _ITSELF, _OTHER = 0, 1, 2  # what `_sum` sums
 
 
 @kernel
-def normalise(memory, out, src, size, mask, weights, scale, shift, saved, epsilon, floor):
+def normalise(
+    memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64], size: int,
+    mask: NDArray[np.float32], weights: NDArray[np.float32], scale: NDArray[np.int64],
+    shift: NDArray[np.int64], saved: NDArray[np.float32], epsilon: float, floor: float,
+) -> None:
     """Write (x - mean) / sqrt(variance + epsilon) * scale + shift, with the batch's own moments.
 
     Parameters
@@ -49,7 +54,11 @@ def normalise(memory, out, src, size, mask, weights, scale, shift, saved, epsilo
 
 
 @kernel
-def apply(memory, out, src, size, weights, scale, shift, mean, variance, epsilon, floor):
+def apply(
+    memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64], size: int,
+    weights: NDArray[np.float32], scale: NDArray[np.int64], shift: NDArray[np.int64],
+    mean: NDArray[np.int64], variance: NDArray[np.int64], epsilon: float, floor: float,
+) -> None:
     """Write (x - mean) / sqrt(variance + epsilon) * scale + shift, with running moments.
 
     Parameters
@@ -69,9 +78,12 @@ def apply(memory, out, src, size, weights, scale, shift, mean, variance, epsilon
 
 @kernel
 def normalise_back(
-    memory, src, up, down, size, mask, weights, grad, scale, shift, saved, channels, epsilon,
-    trained, fresh, gate,
-):  # fmt: skip
+    memory: NDArray[np.float32], src: NDArray[np.int64], up: NDArray[np.int64],
+    down: NDArray[np.int64], size: int, mask: NDArray[np.float32], weights: NDArray[np.float32],
+    grad: NDArray[np.float32], scale: NDArray[np.int64], shift: NDArray[np.int64],
+    saved: NDArray[np.float32], channels: NDArray[np.int64], epsilon: float, trained: bool,
+    fresh: bool, gate: int,
+) -> None:
     """Pass the gradient of `normalise` down to x, scale and shift.
 
     Parameters
@@ -117,7 +129,11 @@ def normalise_back(
 
 
 @kernel
-def track(weights, mean, variance, saved, channels, mask, size, rate):
+def track(
+    weights: NDArray[np.float32], mean: NDArray[np.int64], variance: NDArray[np.int64],
+    saved: NDArray[np.float32], channels: NDArray[np.int64], mask: NDArray[np.float32], size: int,
+    rate: float,
+) -> None:
     """Move running moments towards the batch's: r = (1 - rate) r + rate b.
 
     Parameters
@@ -133,16 +149,16 @@ def track(weights, mean, variance, saved, channels, mask, size, rate):
     rate : float
     """
     count = _count(mask) * (size // mask.size)
-    rest, rate = np.float32(1.0 - rate), np.float32(rate)
+    rest, part = np.float32(1.0 - rate), np.float32(rate)
     unbiased = np.float32(count / max(count - 1.0, 1.0))
     for k in range(channels.size):
-        weights[mean[k]] = rest * weights[mean[k]] + rate * saved[0, channels[k]]
+        weights[mean[k]] = rest * weights[mean[k]] + part * saved[0, channels[k]]
         batch = saved[1, channels[k]] * unbiased
-        weights[variance[k]] = rest * weights[variance[k]] + rate * batch
+        weights[variance[k]] = rest * weights[variance[k]] + part * batch
 
 
 @kernel
-def _count(mask):
+def _count(mask: NDArray[np.float32]) -> float:
     count = 0.0
     for n in range(mask.size):
         count += np.float64(mask[n])
@@ -150,7 +166,11 @@ def _count(mask):
 
 
 @kernel
-def _sum(memory, planes, c, size, mask, centre, times, others, scratch):
+def _sum(
+    memory: NDArray[np.float32], planes: NDArray[np.int64], c: int, size: int,
+    mask: NDArray[np.float32], centre: np.float32, times: int, others: NDArray[np.int64],
+    scratch: NDArray[np.float32],
+) -> float:
     """Sum over one plane of x - centre: once, times itself, or times what `others` has there."""
     zero = lanes.full(1, 1, 0.0)
     middle, sum_ = lanes.filled(zero, centre), 0.0
@@ -172,7 +192,11 @@ def _sum(memory, planes, c, size, mask, centre, times, others, scratch):
 
 
 @kernel
-def _affine(memory, out, src, c, size, scale, shift, mean, variance, epsilon, floor):
+def _affine(
+    memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64], c: int, size: int,
+    scale: np.float32, shift: np.float32, mean: np.float32, variance: np.float32, epsilon: float,
+    floor: float,
+) -> None:
     zero = lanes.full(1, 1, 0.0)
     factor = np.float32(np.float64(scale) / np.sqrt(np.float64(variance) + epsilon))
     a, b = lanes.filled(zero, factor), lanes.filled(zero, shift)
@@ -184,7 +208,11 @@ def _affine(memory, out, src, c, size, scale, shift, mean, variance, epsilon, fl
 
 
 @kernel
-def _back(memory, src, up, down, k, size, mask, a, b, mean, d, fresh, gate):
+def _back(
+    memory: NDArray[np.float32], src: NDArray[np.int64], up: NDArray[np.int64],
+    down: NDArray[np.int64], k: int, size: int, mask: NDArray[np.float32], a: np.float32,
+    b: np.float32, mean: np.float32, d: np.float32, fresh: bool, gate: int,
+) -> None:
     """Write or add a * up + b * (src - mean) + d."""
     zero = lanes.full(1, 1, 0.0)
     one, two, three = lanes.filled(zero, a), lanes.filled(zero, b), lanes.filled(zero, d)

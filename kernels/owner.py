@@ -9,7 +9,10 @@ The kernels work in blocks that stay in the nearest cache, so each coordinate of
 result crosses memory once, whatever the number of ranks.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels._vector import add8, clear8, marked8, positions16, prefetch
@@ -22,7 +25,10 @@ AHEAD = 32  # words whose coordinates are asked for before it is their turn
 
 
 @kernel
-def dense(total, cover, touched, lo, hi, sums, covers, marks):
+def dense(
+    total: NDArray[Any], cover: NDArray[Any], touched: NDArray[np.uint8], lo: int, hi: int,
+    sums: NDArray[Any], covers: NDArray[Any], marks: NDArray[np.uint64],
+) -> np.int64:
     """Replace the coordinates lo..hi-1 by the sum of P vectors; units are coordinates.
 
     Parameters
@@ -69,7 +75,7 @@ def dense(total, cover, touched, lo, hi, sums, covers, marks):
 
 
 @kernel
-def _marked(words, a, b, places):
+def _marked(words: NDArray[np.uint64], a: int, b: int, places: NDArray[np.uint32]) -> int:
     """List the words of the coordinates a..b-1 that are not 0 in `places`; return how many.
 
     The last is repeated AHEAD times, so that a look ahead finds a word.
@@ -83,7 +89,11 @@ def _marked(words, a, b, places):
 
 
 @kernel
-def _add_marked(total, cover, words, a, b, terms, weights, marks, places):
+def _add_marked(
+    total: NDArray[Any], cover: NDArray[Any], words: NDArray[np.uint64], a: int, b: int,
+    terms: NDArray[Any], weights: NDArray[Any], marks: NDArray[np.uint64],
+    places: NDArray[np.uint32],
+) -> None:
     """Add one rank's coordinates of a..b-1, eight at a time where it marked any, in place."""
     count = _marked(marks, a, b, places)
     for j in range(count):
@@ -97,7 +107,11 @@ def _add_marked(total, cover, words, a, b, terms, weights, marks, places):
 
 
 @kernel
-def blocks(total, cover, touched, starts, lo, hi, sums, covers, marks, seen):
+def blocks(
+    total: NDArray[Any], cover: NDArray[Any], touched: NDArray[np.uint8], starts: NDArray[np.int64],
+    lo: int, hi: int, sums: NDArray[Any], covers: NDArray[Any], marks: NDArray[np.uint8],
+    seen: NDArray[np.uint8],
+) -> np.int64:
     """Replace the coordinates lo..hi-1 by the sum of P vectors cut in units.
 
     A unit may lie in the ranges of several owners. Its mark and weight are written by
@@ -149,7 +163,7 @@ def blocks(total, cover, touched, starts, lo, hi, sums, covers, marks, seen):
 
 
 @kernel
-def _add(total, terms, first):
+def _add(total: NDArray[Any], terms: NDArray[Any], first: bool) -> None:
     """Add one block of terms, or put it where nothing is yet."""
     if first:
         for i in range(total.size):

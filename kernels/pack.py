@@ -4,6 +4,7 @@ Flags are uint8[n], not 0 where a unit is in; kernels that write them write 0 an
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import _vector as vector
 from fedmpi.kernels._jit import kernel
@@ -14,7 +15,7 @@ _CHUNK = 4096  # flags of which the words that hold an edge are listed first
 
 
 @kernel
-def _tail(flags, i):
+def _tail(flags: NDArray[np.uint8], i: int) -> np.uint64:
     """Return uint64: bit j says whether flags[i + j] is not 0, for the last flags (up to 63)."""
     word = np.uint64(0)
     for j in range(flags.size - i):
@@ -24,7 +25,7 @@ def _tail(flags, i):
 
 
 @kernel
-def count(flags):
+def count(flags: NDArray[np.uint8]) -> tuple[np.int64, np.int64]:
     """Return (kept, runs) of `flags`: how many are set, and in how many runs.
 
     Parameters
@@ -53,7 +54,7 @@ def count(flags):
 
 
 @kernel
-def to_bits(flags, bits):
+def to_bits(flags: NDArray[np.uint8], bits: NDArray[np.uint8]) -> None:
     """Write the bitmap of `flags`: bit j of bits[i] is flag 8 i + j.
 
     Parameters
@@ -83,7 +84,7 @@ def to_bits(flags, bits):
 
 
 @kernel
-def from_bits(bits, flags):
+def from_bits(bits: NDArray[np.uint8], flags: NDArray[np.uint8]) -> None:
     """Write the flags of a bitmap: the inverse of `to_bits`.
 
     Parameters
@@ -112,7 +113,7 @@ def from_bits(bits, flags):
 
 
 @kernel
-def positions(flags, out):
+def positions(flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
     """Write the positions of the flags that are set, in order.
 
     Parameters
@@ -132,7 +133,7 @@ def positions(flags, out):
 
 
 @kernel
-def bit_counts(words, width, out):
+def bit_counts(words: NDArray[np.uint64], width: int, out: NDArray[np.int64]) -> None:
     """Count the bits that are set in bins of `width` words, into int64[bins] `out`.
 
     Parameters
@@ -149,7 +150,7 @@ def bit_counts(words, width, out):
 
 
 @kernel
-def bit_positions(words, start, out):
+def bit_positions(words: NDArray[np.uint64], start: int, out: NDArray[np.uint32]) -> None:
     """Write the positions of the bits that are set, in order; the first bit is at `start`.
 
     Parameters
@@ -177,7 +178,7 @@ def bit_positions(words, start, out):
 
 
 @kernel
-def set_bits(indices, words):
+def set_bits(indices: NDArray[np.uint32], words: NDArray[np.uint64]) -> None:
     """Set the bits at `indices`, in place.
 
     Parameters
@@ -191,7 +192,7 @@ def set_bits(indices, words):
 
 
 @kernel
-def edges(flags, out):
+def edges(flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
     """Write where the runs of set flags begin and end: start, end, start, end, ...
 
     Parameters
@@ -208,7 +209,7 @@ def edges(flags, out):
     at, carry, whole = 0, np.uint64(0), flags.size // 64 * 64
     words, places = np.empty(_CHUNK // 64, np.uint64), np.empty(_CHUNK // 64, np.int64)
     for begin in range(0, whole, _CHUNK):
-        found = 0
+        found = np.int64(0)
         for i in range(begin, min(begin + _CHUNK, whole), 64):
             vector.prefetch(flags, i + _CHUNK)
             word = vector.mask64(flags, i)
@@ -222,17 +223,18 @@ def edges(flags, out):
 
 
 @kernel
-def _put_positions(i, word, out, at):
+def _put_positions(i: int, word: np.uint64, out: NDArray[np.uint32], at: int) -> int:
     """Write i + j for each bit j of `word` to out[at], ...; return the place after them."""
     if at + 64 <= out.size:
-        return at + vector.positions64(i, word, out, at)
+        at += vector.positions64(i, word, out, at)
+        return at
     for part in range(0, 64, 16):
         at += vector.positions16(i + part, word >> np.uint64(part), out, at)
     return at
 
 
 @kernel
-def mark(indices, flags):
+def mark(indices: NDArray[np.uint32], flags: NDArray[np.uint8]) -> None:
     """Set the flags at `indices` to 1 and all others to 0.
 
     Parameters
@@ -247,7 +249,7 @@ def mark(indices, flags):
 
 
 @kernel
-def fill(bounds, flags):
+def fill(bounds: NDArray[np.uint32], flags: NDArray[np.uint8]) -> None:
     """Set the flags in the runs `bounds` (see `edges`) to 1 and all others to 0.
 
     Parameters

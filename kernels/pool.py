@@ -3,12 +3,18 @@
 Arrays, places and runs are those of `conv`: one run for each output position.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
 
 @kernel
-def largest(memory, out, src, taps, runs, floor):
+def largest(
+    memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64],
+    taps: NDArray[np.int64], runs: NDArray[np.int64], floor: float,
+) -> None:
     """Write the largest value of each window.
 
     For every channel c, run (place, at, size, t0, t1) and lane p in [0, size):
@@ -36,7 +42,7 @@ def largest(memory, out, src, taps, runs, floor):
 
 
 @kernel
-def _even(runs):
+def _even(runs: NDArray[np.int64]) -> bool:
     """True if the lanes of every run come in pairs of vectors."""
     odd = 0
     for m in range(runs.shape[0]):
@@ -45,7 +51,10 @@ def _even(runs):
 
 
 @kernel
-def _largest(zero, step, memory, out, src, taps, runs, floor):
+def _largest(
+    zero: NDArray[np.float32], step: int, memory: NDArray[np.float32], out: NDArray[np.int64],
+    src: NDArray[np.int64], taps: NDArray[np.int64], runs: NDArray[np.int64], floor: float,
+) -> None:
     """Do all windows, `step` lanes at a time."""
     least = lanes.filled(zero, floor)
     for c in range(out.size):
@@ -60,7 +69,11 @@ def _largest(zero, step, memory, out, src, taps, runs, floor):
 
 
 @kernel
-def largest_back(memory, out, src, up, down, taps, runs, floor, apart):
+def largest_back(
+    memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64],
+    up: NDArray[np.int64], down: NDArray[np.int64], taps: NDArray[np.int64],
+    runs: NDArray[np.int64], floor: float, apart: bool,
+) -> None:
     """Pass each window's gradient to the first place that holds its largest value.
 
     Of window (place, at, size, t0, t1), memory[up[c] + place + p] is added to
@@ -103,7 +116,10 @@ def largest_back(memory, out, src, up, down, taps, runs, floor, apart):
 
 
 @kernel
-def mean(memory, out, src, taps, runs, share, floor):
+def mean(
+    memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64],
+    taps: NDArray[np.int64], runs: NDArray[np.int64], share: float, floor: float,
+) -> None:
     """Write `share` times the sum of each window, and `floor` where that is less.
 
     Parameters
@@ -131,7 +147,10 @@ def mean(memory, out, src, taps, runs, share, floor):
 
 
 @kernel
-def mean_back(memory, up, down, taps, runs, share, gate):
+def mean_back(
+    memory: NDArray[np.float32], up: NDArray[np.int64], down: NDArray[np.int64],
+    taps: NDArray[np.int64], runs: NDArray[np.int64], share: float, gate: int,
+) -> None:
     """Add `share` of each window's gradient to all its places.
 
     Parameters

@@ -4,13 +4,17 @@
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels.pack import count
 
 
 @kernel
-def loads(touched, starts, width, sample, out):
+def loads(
+    touched: NDArray[np.uint8], starts: NDArray[np.int64], width: int, sample: int,
+    out: NDArray[np.int64],
+) -> None:
     """Count the touched coordinates in bins of `width` coordinates, into int64[bins] `out`.
 
     Parameters
@@ -37,7 +41,10 @@ def loads(touched, starts, width, sample, out):
 
 
 @kernel
-def cut(loads, width, size, shares, bounds):
+def cut(
+    loads: NDArray[np.int64], width: int, size: int, shares: NDArray[np.int64],
+    bounds: NDArray[np.int64],
+) -> None:
     """Cut a range of coordinates so that the parts have loads in proportion to `shares`.
 
     Parameters
@@ -69,7 +76,7 @@ def cut(loads, width, size, shares, bounds):
     lo, hi = bounds[0], bounds[-1]
     first, last = _load(below, width, size, lo), _load(below, width, size, hi)
     each, rest = divmod(last - first, shares.sum())
-    b, share = np.int64(0), np.int64(0)
+    b, share = 0, np.int64(0)
     for part in range(shares.size - 1):
         share += shares[part]
         aim = first + each * share + rest * share // shares.sum()
@@ -81,9 +88,10 @@ def cut(loads, width, size, shares, bounds):
 
 
 @kernel
-def _load(below, width, size, place):
+def _load(below: NDArray[np.int64], width: int, size: int, place: int) -> int:
     """Return the load of the coordinates before `place`; below[b] is that of the first b bins."""
     b = min(place // width, below.size - 2)
     filled = max(min(size - b * width, width), 1)
     each, rest = divmod(below[b + 1] - below[b], filled)
-    return below[b] + each * (place - b * width) + rest * (place - b * width) // filled
+    load: int = below[b] + each * (place - b * width) + rest * (place - b * width) // filled
+    return load

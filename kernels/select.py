@@ -11,6 +11,7 @@ finds the k-th among them. A sample that misleads costs a histogram of all, neve
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import _radix as radix
 from fedmpi.kernels._jit import kernel
@@ -20,7 +21,9 @@ _CHUNK = 2048  # coordinates that stay in the nearest cache between two loops
 
 
 @kernel
-def top(values, indices, picked):
+def top(
+    values: NDArray[np.float32], indices: NDArray[np.uint32], picked: NDArray[np.float32]
+) -> None:
     """Find the k coordinates of largest magnitude.
 
     Parameters
@@ -48,7 +51,10 @@ def top(values, indices, picked):
 
 
 @kernel
-def feedback(update, residual, indices, picked):
+def feedback(
+    update: NDArray[np.float32], residual: NDArray[np.float32], indices: NDArray[np.uint32],
+    picked: NDArray[np.float32],
+) -> None:
     """Add an update to the residual, take out the k largest magnitudes, keep the rest.
 
     Parameters
@@ -96,7 +102,7 @@ def feedback(update, residual, indices, picked):
 
 
 @kernel
-def top_flags(values, count, flags):
+def top_flags(values: NDArray[np.float32], count: int, flags: NDArray[np.uint8]) -> None:
     """Flag the `count` coordinates of largest magnitude.
 
     Parameters
@@ -123,7 +129,9 @@ def top_flags(values, count, flags):
 
 
 @kernel
-def _check(values, indices, picked):
+def _check(
+    values: NDArray[np.float32], indices: NDArray[np.uint32], picked: NDArray[np.float32]
+) -> None:
     """Raise ValueError if there are too few values, or places for them differ in number."""
     if indices.size != picked.size:
         raise ValueError("select: indices and picked differ in length")
@@ -132,7 +140,10 @@ def _check(values, indices, picked):
 
 
 @kernel
-def _finish(values, candidates, indices, picked):
+def _finish(
+    values: NDArray[np.float32], candidates: NDArray[np.uint32], indices: NDArray[np.uint32],
+    picked: NDArray[np.float32],
+) -> None:
     """Write the k largest of the candidates, which are ascending and hold them all."""
     magnitudes = radix.magnitudes(values, candidates)
     lowest, ties = radix.kth(magnitudes, indices.size)

@@ -10,6 +10,7 @@ share: the mean is off by N 2**-45 (1 + |mean|) at most, beside its rounding to 
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
@@ -18,7 +19,9 @@ LIMIT = 2.0**18  # a value of this size or more does not fit an exact sum
 
 
 @kernel
-def largest_kept(starts, keep, values):
+def largest_kept(
+    starts: NDArray[np.int64], keep: NDArray[np.uint8], values: NDArray[np.float32]
+) -> float:
     """Return the largest magnitude in the kept units of `values`, or inf if one is not finite.
 
     Parameters
@@ -55,7 +58,10 @@ def largest_kept(starts, keep, values):
 
 
 @kernel
-def add_exact(total, starts, keep, values, share):
+def add_exact(
+    total: NDArray[np.int64], starts: NDArray[np.int64], keep: NDArray[np.uint8],
+    values: NDArray[np.float32], share: float,
+) -> None:
     """Add one client's values to an exact sum: total += round(share * values * 2**44).
 
     Parameters
@@ -90,7 +96,10 @@ def add_exact(total, starts, keep, values, share):
 
 
 @kernel
-def add_fast(total, starts, keep, values, share):
+def add_fast(
+    total: NDArray[np.float32], starts: NDArray[np.int64], keep: NDArray[np.uint8],
+    values: NDArray[np.float32], share: float,
+) -> None:
     """Add one client's values in plain float32: total += share * values.
 
     Parameters
@@ -116,7 +125,11 @@ def add_fast(total, starts, keep, values, share):
 
 
 @kernel
-def mean(out, old, total, cover, starts):
+def mean(
+    out: NDArray[np.float32], old: NDArray[np.float32],
+    total: NDArray[np.int64] | NDArray[np.float32], cover: NDArray[np.int64] | NDArray[np.float32],
+    starts: NDArray[np.int64],
+) -> None:
     """Divide sums by the weight behind them; keep the old value where there is none.
 
     Parameters
@@ -142,7 +155,11 @@ def mean(out, old, total, cover, starts):
 
 
 @kernel
-def mean_with_old(out, old, total, cover, starts, every):
+def mean_with_old(
+    out: NDArray[np.float32], old: NDArray[np.float32],
+    total: NDArray[np.int64] | NDArray[np.float32], cover: NDArray[np.int64] | NDArray[np.float32],
+    starts: NDArray[np.int64], every: float,
+) -> None:
     """Divide sums by the weight of all; who did not send a unit counts with its old value.
 
     Parameters

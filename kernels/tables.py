@@ -5,6 +5,7 @@ because clients with rows of their own each need theirs.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
@@ -21,7 +22,11 @@ SPARE = 8  # entries that follow the last row or column, so that tiles need not 
 
 
 @kernel
-def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs):
+def mix_table(
+    out: NDArray[np.int64], weight: NDArray[np.int64], bias: NDArray[np.int64],
+    channel_weight: NDArray[np.int64], channel_src: NDArray[np.int64],
+    tap_weight: NDArray[np.int64], tap_src: NDArray[np.int64], runs: NDArray[np.int64],
+) -> NDArray[np.int64]:
     """Return the table of `conv.mix`, int64[.], from its parts.
 
     Parameters
@@ -56,7 +61,10 @@ def mix_table(out, weight, bias, channel_weight, channel_src, tap_weight, tap_sr
 
 
 @kernel
-def correlate_table(left, row_out, right, col_out, runs, parts):
+def correlate_table(
+    left: NDArray[np.int64], row_out: NDArray[np.int64], right: NDArray[np.int64],
+    col_out: NDArray[np.int64], runs: NDArray[np.int64], parts: NDArray[np.int64],
+) -> NDArray[np.int64]:
     """Return the table of `conv.correlate`, int64[.], from its parts.
 
     Parameters
@@ -85,14 +93,14 @@ def correlate_table(left, row_out, right, col_out, runs, parts):
     return table
 
 
-def padded(places, last=None):
+def padded(places: NDArray[np.int64], last: int | None = None) -> NDArray[np.int64]:
     """Return int64: the places, then SPARE times the last one (or `last`)."""
     spare = places[-1:] if last is None else np.full(min(1, len(places)), last)
     return np.concatenate([places, np.repeat(spare, SPARE)]).astype(np.int64)
 
 
 @kernel
-def _most_taps(runs):
+def _most_taps(runs: NDArray[np.int64]) -> np.int64:
     most = np.int64(1)
     for m in range(runs.shape[0]):
         most = max(most, runs[m, 4] - runs[m, 3])
@@ -100,7 +108,7 @@ def _most_taps(runs):
 
 
 @kernel
-def _cut(runs, most):
+def _cut(runs: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return the runs in pieces of `most` lanes; a last piece is longer, or has 16 at least."""
     pieces = 0
     for m in range(runs.shape[0]):
@@ -119,7 +127,7 @@ def _cut(runs, most):
 
 
 @kernel
-def _put(table, part, at, values):
+def _put(table: NDArray[np.int64], part: int, at: int, values: NDArray[np.int64]) -> int:
     """Write a part of a table to `at`, and that place to table[part]; return the place after it."""
     table[part] = at
     for i in range(values.size):
@@ -128,7 +136,7 @@ def _put(table, part, at, values):
 
 
 @kernel
-def _put_spare(table, at, value):
+def _put_spare(table: NDArray[np.int64], at: int, value: int) -> int:
     for i in range(at, at + SPARE):
         table[i] = value
     return at + SPARE

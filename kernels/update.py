@@ -1,13 +1,19 @@
 """The optimisers' steps, each one pass over the flat vectors."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels._vector import unmasked
 
 
 @kernel
-def sgd(weights, grad, velocity, reference, mask, edges, lr, momentum, weight_decay, mu):
+def sgd(
+    weights: NDArray[np.float32], grad: NDArray[np.float32], velocity: NDArray[np.float32],
+    reference: NDArray[np.float32], mask: NDArray[np.uint8], edges: NDArray[np.uint32],
+    lr: float | np.float32, momentum: float | np.float32, weight_decay: float | np.float32,
+    mu: float | np.float32,
+) -> None:
     """Take one step of stochastic gradient descent where the mask is set.
 
     For every coordinate i with mask[i] == 1:
@@ -56,7 +62,11 @@ def sgd(weights, grad, velocity, reference, mask, edges, lr, momentum, weight_de
 
 
 @kernel
-def adam(weights, grad, first, second, reference, mask, lr, weight_decay, mu, step):
+def adam(
+    weights: NDArray[np.float32], grad: NDArray[np.float32], first: NDArray[np.float32],
+    second: NDArray[np.float32], reference: NDArray[np.float32], mask: NDArray[np.uint8],
+    lr: float | np.float32, weight_decay: float | np.float32, mu: float | np.float32, step: int,
+) -> None:
     """Take one step of Adam where the mask is set.
 
     For every coordinate i with mask[i] == 1:
@@ -110,7 +120,10 @@ def adam(weights, grad, first, second, reference, mask, lr, weight_decay, mu, st
 
 
 @kernel
-def _check(weights, grad, moment, reference, mask):
+def _check(
+    weights: NDArray[np.float32], grad: NDArray[np.float32], moment: NDArray[np.float32],
+    reference: NDArray[np.float32], mask: NDArray[np.uint8],
+) -> None:
     size = weights.size
     if grad.size != size or moment.size != size or mask.size != size or reference.size != size:
         raise ValueError("weights, grad, moments, reference and mask must be equally long")

@@ -6,12 +6,16 @@ the rates do not change. So a cell of n flows takes at most 2 n steps of n opera
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
 
 @kernel
-def fair_ends(ends, first, start, bits, cap, capacity):
+def fair_ends(
+    ends: NDArray[np.float64], first: NDArray[np.int64], start: NDArray[np.float64],
+    bits: NDArray[np.float64], cap: NDArray[np.float64], capacity: float,
+) -> None:
     """Write when each flow ends, into `ends` float64[n].
 
     Flows first[c] to first[c + 1] - 1, int64[cells + 1], share `capacity` bits a second, in order
@@ -45,7 +49,10 @@ def fair_ends(ends, first, start, bits, cap, capacity):
 
 
 @kernel
-def _fill(rate, left, start, cap, now, a, b, capacity):
+def _fill(
+    rate: NDArray[np.float64], left: NDArray[np.float64], start: NDArray[np.float64],
+    cap: NDArray[np.float64], now: float, a: int, b: int, capacity: float,
+) -> None:
     """Write the rates of the flows a..b-1 that are under way at `now`: smallest links first."""
     active, rest = 0, capacity
     for i in range(a, b):
