@@ -40,11 +40,13 @@ def fair_ends(
                     after = min(after, now + left[i] / rate[i])
             for i in range(a, b):
                 if left[i] > 0 and start[i] <= now:
-                    if now + left[i] / rate[i] <= after:
+                    rest = left[i] - rate[i] * (after - now)
+                    # Rounded, a flow may end an instant after `after` and yet have nothing left.
+                    if rest <= 0 or now + left[i] / rate[i] <= after:
                         left[i], ends[i] = 0.0, after
                         pending -= 1
                     else:
-                        left[i] -= rate[i] * (after - now)
+                        left[i] = rest
             now = after
 
 
