@@ -42,16 +42,18 @@ def test_dense_equals_its_twin(rng, kind, covered, size):
             np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("size", [192, 2 * owner.TILE + 100])
+@pytest.mark.parametrize("covered", [True, False])
 @pytest.mark.parametrize("cuts", [[], [50], [1, 2, 3, 90], [64, 128]])
 @pytest.mark.parametrize("kind", KINDS)
-def test_blocks_equal_their_twin(rng, kind, cuts):
-    starts = np.array([0, *cuts, 192])
+def test_blocks_equal_their_twin(rng, kind, cuts, covered, size):
+    starts = np.array([0, *cuts, size])
     units = starts.size - 1
-    got, want = result(192, units, kind, True), result(192, units, kind, True)
-    for density in (1.0, 0.5, 0.0, 0.3):
-        sums, marks = contributions(rng, 192, starts, density, kind)
+    got, want = result(size, units, kind, covered), result(size, units, kind, covered)
+    for density in (1.0, 0.5, 0.0, 0.3) if size == 192 else (1.0, 0.0):
+        sums, marks = contributions(rng, size, starts, density, kind)
         seen, covers = got[2].copy(), marks.astype(kind) * 3
-        for lo, hi in ((0, 40), (40, 41), (41, 192)):
+        for lo, hi in ((0, 40), (40, 41), (41, size)):
             rest = starts, lo, hi, sums, covers, marks, seen
             assert owner.blocks(*got, *rest) == naive.blocks(*want, *rest)
         for mine, theirs in zip(got, want, strict=True):
