@@ -66,16 +66,22 @@ def _arrays(
     todo: Sequence[int],
 ) -> tuple[Mapping[str, str], list[Array]]:
     """Return the points that jobs have, and (lines, path, text) of each array for the others."""
+    taken, lines = free(kept, todo)
+    parts = _parts(submission, lines, bool(args.pack))
+    paths = kept.new_scripts(submission.scheduler, len(parts))
+    texts = _scripts(args, plan, folder, submission, kept, parts, paths)
+    return taken, list(zip(parts, paths, texts, strict=True))
+
+
+def free(kept: "Snapshot", todo: Sequence[int]) -> tuple[Mapping[str, str], list[int]]:
+    """Return the points that jobs have, and the lines of those of `todo` that no job has."""
     from fedmpi.scheduler import SCHEDULERS
 
     taken = kept.alive(SCHEDULERS, os.environ)
     lines = [i + 1 for i in todo if str(i + 1) not in taken]
     if len(lines) < len(todo):
         print(f"{len(todo) - len(lines)} of them wait or run already")
-    parts = _parts(submission, lines, bool(args.pack))
-    paths = kept.new_scripts(submission.scheduler, len(parts))
-    texts = _scripts(args, plan, folder, submission, kept, parts, paths)
-    return taken, list(zip(parts, paths, texts, strict=True))
+    return taken, lines
 
 
 def _submit_arrays(

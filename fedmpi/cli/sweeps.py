@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fedmpi.cli.machine import mpiexec
 from fedmpi.cli.run import STOPPED_EARLY
 from fedmpi.cli.submission import add_job, first_of_job, own_command
-from fedmpi.cli.sweep_jobs import submit
+from fedmpi.cli.sweep_jobs import free, submit
 from fedmpi.cli.words import Verbs
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.text_file import text_of
@@ -50,6 +50,7 @@ def sweep(args: Namespace) -> int:
     are split. With --pack N a node runs N points of one rank at once, each with its own log.
     """
     from fedmpi.comm.launch import launched
+    from fedmpi.scheduler import snapshot
     from fedmpi.scheduler import sweep as plans
     from fedmpi.scheduler.options import check_path
 
@@ -74,16 +75,17 @@ def sweep(args: Namespace) -> int:
     todo = _unfinished(plan, folder)
     if args.dry_run:
         print(plans.table(plan.points), end="")
-    print(f"{len(plan.points)} points, {len(todo)} not finished")
-    if not args.dry_run:
+    else:
         folder.mkdir(parents=True, exist_ok=True)
+    print(f"{len(plan.points)} points, {len(todo)} not finished")
     if args.submit and todo:
         submit(args, plan, folder, todo)
         return 0
     if args.dry_run:
         return 0
     plans.write_table(folder, plan.points)
-    return _run_here(args, plan, folder, todo)
+    _, lines = free(snapshot.Snapshot(folder / "sweep.job"), todo)
+    return _run_here(args, plan, folder, [line - 1 for line in lines])
 
 
 def _unfinished(plan: "Sweep", folder: Path) -> list[int]:
