@@ -88,11 +88,11 @@ def _refuse_another(kept: "Snapshot", out: Path) -> None:
 
 def _warn_of_gpus(options: "Options", device: str) -> None:
     """Say so where a job has GPUs that the run does not use, or none that it needs."""
-    asked = bool(options.gpus_per_task or options.gpus_per_node or options.gres)
-    if asked and device != "cuda":
+    plain = bool(options.gpus_per_task or options.gpus_per_node)
+    if (plain or "gpu" in (options.gres or "")) and device != "cuda":
         print("fedmpi: warning: the job has GPUs, but clients train on processors; add --set "
               "run.device=cuda", file=sys.stderr)
-    if device == "cuda" and not (asked or options.extra):
+    if device == "cuda" and not (plain or options.gres or options.extra):
         print("fedmpi: warning: run.device is cuda, but the job has no GPU; add --gpus-per-node "
               "N or --gpus-per-task 1", file=sys.stderr)
 

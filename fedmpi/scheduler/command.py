@@ -11,6 +11,7 @@ from fedmpi.errors import FedmpiError
 Environ: TypeAlias = Mapping[str, str]
 """The environment of the command line."""
 PATIENCE = 120  # seconds
+LINES = 5  # of an answer are shown at most
 
 
 class RefusedError(FedmpiError):
@@ -31,16 +32,19 @@ def answer(words: Sequence[str], environ: Environ, without: re.Pattern[str] | No
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "not found" if missing else error.strerror or error
-        raise RefusedError(f"{words[0]}: {reason}; do it on a machine of the cluster: "
-                          f"{' '.join(words)}") from None
+        raise RefusedError(f"{words[0]}: {reason}; give the same command on a machine of the "
+                           "cluster, or choose another scheduler with --scheduler") from None
     except subprocess.TimeoutExpired:
         raise FedmpiError(f"{words[0]}: no answer within {PATIENCE} s; is the scheduler up?"
                           ) from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        lines = done.stderr.strip().splitlines()
+        # The last lines say why; a site's own rules take several. A hint on --help says nothing.
+        said = [line for line in lines if not line.startswith("Try ")][-LINES:] or lines
         # sbatch says so too where its job is queued, and only the answer was lost.
         kind = FedmpiError if "timed out" in done.stderr.lower() else RefusedError
-        raise kind(f"{' '.join(words)}: refused\n{said[-1]}")
+        reason = "\n".join(said) or f"exit code {done.returncode}"
+        raise kind(f"{' '.join(words)}: refused\n{reason}")
     return done.stdout
 
 

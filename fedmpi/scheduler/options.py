@@ -128,7 +128,8 @@ def seconds(time: str) -> int:
         total = int(days or 0) * 86400 + sum(p * u for p, u in zip(parts, units, strict=False))
         if total >= 60 and all(part < 60 for part in parts[1:]):
             return total
-    raise ConfigError(f"--time {time!r}: must be H:M:S (or D-H:M:S), a minute or more")
+    raise ConfigError(f"--time {time!r}: must be minutes, M:S, H:M:S or D-H:M:S, "
+                      "a minute or more")
 
 
 def check_path(path: str | PathLike[str]) -> Path:
@@ -156,8 +157,8 @@ def check_extra(
                               f'quotes, such as {name}="{EXAMPLES[name]}"')
         key = match[1]
         if key in ours or key in dict(found):
-            raise ConfigError(f"{name}={word!r}: {key} is set already; "
-                              "fedmpi submit --help lists the options that set it")
+            raise ConfigError(f"{name}={word!r}: {key} is set already; leave it "
+                              "out, or see fedmpi submit --help for an option that sets it")
         found.append((key, word))
     return found
 

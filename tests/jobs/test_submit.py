@@ -187,6 +187,8 @@ def test_the_new_job_inherits_no_marks_of_this_one(submit, tmp_path):
         (["--set", "run.ronds=1"], {}, 2, "did you mean rounds?"),
         (["--partition", "a\nb"], {}, 2, "--partition"),
         (["--time", "soon"], {}, 2, "H:M:S"),
+        (["--time", "0:30"], {}, 2, "must be minutes, M:S, H:M:S or D-H:M:S, a minute or more"),
+        (["--sbatch=--array=1-3"], {}, 2, "leave it out"),
         (["--env", "none.sh"], {}, 2, "none.sh: no such file"),
         (["--resume"], {}, 1, "a.h5: no such file"),
         (["--sbatch=--nodes=3"], {}, 2, "nodes is set already"),
@@ -197,7 +199,7 @@ def test_the_new_job_inherits_no_marks_of_this_one(submit, tmp_path):
         (["--qsub=-l x=y"], {}, 2, "which takes --sbatch"),
         (["--scheduler", "pbs", "--hint", "x"], {}, 2, "PBS has no such option"),
         ([], {"FAULT": "invalid partition specified: x"}, 1, "invalid partition specified: x"),
-        ([], {"PATH": "/nowhere"}, 1, "sbatch: not found"),
+        ([], {"PATH": "/nowhere"}, 1, "sbatch: not found; give the same command on a machine"),
     ],
 )
 def test_what_cannot_be_submitted_is_told_in_a_line_or_two(submit, words, env, code, text):
@@ -205,6 +207,21 @@ def test_what_cannot_be_submitted_is_told_in_a_line_or_two(submit, words, env, c
     assert done.returncode == code and text in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
     assert "submitted as" not in done.stdout
+
+
+@pytest.mark.parametrize("fault", [
+    "unrecognized option '--bogus=1'\nTry \"sbatch --help\" for more information",
+    "name your project with --account\nsbatch: error: Unspecified error",
+])
+def test_the_reason_of_a_refusal_is_shown_though_another_line_follows(submit, fault):
+    done = submit(FAULT=fault)
+    assert done.returncode == 1 and fault.splitlines()[0] in done.stderr
+    assert "Try " not in done.stderr
+
+
+@pytest.mark.parametrize(("gres", "told"), [("nvme:1", False), ("gpu:2", True)])
+def test_only_a_resource_that_is_a_gpu_is_taken_for_gpus(submit, gres, told):
+    assert ("the job has GPUs" in submit("--dry-run", "--gres", gres).stderr) is told
 
 
 def test_allow_code_goes_with_resume(submit, tmp_path):
