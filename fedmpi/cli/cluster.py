@@ -4,6 +4,7 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from fedmpi.cli import sweeps
@@ -122,6 +123,6 @@ def _submit(submission: Submission, kept: "Snapshot", script: str, out: Path) ->
           f"  {submission.said()}\n"
           f"  script {path}\n"
           f"  {show}\n"
-          f"  tail -F {out.with_suffix('.log')}\n"
-          f"  fedmpi watch {out}      to follow it\n"
+          f"  tail -F {quote(str(out.with_suffix('.log')))}\n"
+          f"  fedmpi watch {quote(str(out))}      to follow it\n"
           f"  {end}      to end it; submit with --resume continues it")

@@ -8,6 +8,7 @@ import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
+from shlex import quote
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
@@ -77,10 +78,10 @@ def look(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
     if job.goes_on():  # killed or stopped; the scheduler starts it again
         return f"{text}  waits for {job.words().strip()}", None
     if status == "stopped":
-        return f"{text}  stopped; continue with: fedmpi resume {out}", CODES[status]
+        return f"{text}  stopped; continue with: fedmpi resume {quote(str(out))}", CODES[status]
     last = sign.text if sign else status
     raise ResultError(f"{out}: the run is no longer alive: {last}; continue with: "
-                      f"fedmpi resume {out}")
+                      f"fedmpi resume {quote(str(out))}")
 
 
 def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:

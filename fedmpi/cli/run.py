@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
@@ -225,6 +226,6 @@ def _execute(
         done = execute(resolved, comm, start, progress, stop)
     stages.end()
     if comm.rank == 0 and not args.quiet:
-        print(f"result in {args.out}" if done else
-              f"stopped early with everything saved; continue with: fedmpi resume {args.out}")
+        print(f"result in {args.out}" if done else "stopped early with everything saved; "
+              f"continue with: fedmpi resume {quote(str(args.out))}")
     return 0 if done else STOPPED_EARLY

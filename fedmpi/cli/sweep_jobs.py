@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, TypeAlias
 
 from fedmpi.cli.submission import Submission
@@ -37,7 +38,8 @@ def submit(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int]) ->
             _keep_base(kept, plan, taken)
             with _table(folder, plan, kept):
                 _submit_arrays(args, submission, kept, arrays)
-            print(f"  tail -F {folder}/*.log\nafterwards: fedmpi compare {folder}/*.h5")
+            here = quote(str(folder))
+            print(f"  tail -F {here}/*.log\nafterwards: fedmpi compare {here}/*.h5")
 
 
 @contextmanager

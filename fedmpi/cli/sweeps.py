@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from fedmpi.cli.machine import mpiexec
@@ -146,7 +147,7 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
                 print("stopped early with everything saved; the same command continues")
                 return STOPPED_EARLY
             failed += [point.name] * (code != 0)
-    print(f"compare with: fedmpi compare {folder}/*.h5")
+    print(f"compare with: fedmpi compare {quote(str(folder))}/*.h5")
     for name in failed:
         print(f"fedmpi: {name} failed, see above", file=sys.stderr)
     return 1 if failed else 0

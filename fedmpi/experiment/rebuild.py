@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def _offer(kept: Checkpoint, out: Out) -> str:
     round = kept.fact("next_round", int)
     return (f"{kept.path}: holds the configuration, the weights after "
             f"{counted(round, 'round')} and what was measured in them; "
-            f"fedmpi resume {out} --rebuild makes the result again from it")
+            f"fedmpi resume {quote(str(out))} --rebuild makes the result again from it")
 
 
 def _origin(kept: Checkpoint) -> dict[str, Any]:

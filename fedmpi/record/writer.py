@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from shlex import quote
 from time import perf_counter
 from typing import Any
 
@@ -121,7 +122,7 @@ class Writer:
             held, ranks, version = len(run.rounds), ranks or run.ranks, run.schema
         if version != schema.VERSION:
             raise ResultError(f"{path}: has schema {version}, new rounds need {schema.VERSION}; "
-                              f"run: fedmpi upgrade {path}")
+                              f"run: fedmpi upgrade {quote(path)}")
         if not 0 <= rounds <= held:
             raise ResultError(f"{path}: holds {held} rounds, so it cannot go on after "
                               f"{rounds}; resume it from its own checkpoint")

@@ -224,6 +224,13 @@ def test_only_a_resource_that_is_a_gpu_is_taken_for_gpus(submit, gres, told):
     assert ("the job has GPUs" in submit("--dry-run", "--gres", gres).stderr) is told
 
 
+def test_commands_to_copy_quote_a_path_with_spaces(submit, tmp_path):
+    (tmp_path / "two words").mkdir()
+    out = submit("-o", "two words/a.h5").stdout
+    assert f"fedmpi watch '{tmp_path}/two words/a.h5'" in out
+    assert f"tail -F '{tmp_path}/two words/a.log'" in out
+
+
 def test_allow_code_goes_with_resume(submit, tmp_path):
     done = submit("--allow-code")
     assert done.returncode == 2 and "--allow-code: goes with --resume" in done.stderr

@@ -267,13 +267,14 @@ def test_a_sweep_here_leaves_the_points_of_jobs_alone(two_seeds, run_fedmpi, tmp
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/squeue").write_text("#!/bin/bash\necho 0\n")
     (tmp_path / "bin/squeue").chmod(0o755)
-    kept = Snapshot(tmp_path / "out/sweep.job")
+    kept = Snapshot(tmp_path / "my out/sweep.job")
     kept.folder.mkdir(parents=True)
     kept.note("slurm", ["17"], [("0", [1]), ("1", [2])])
-    done = run_fedmpi("sweep", two_seeds, "-o", "out",
+    done = run_fedmpi("sweep", two_seeds, "-o", "my out",
                       PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
     assert done.returncode == 0 and "1 of them wait or run already" in done.stdout, done.stderr
-    assert [path.name for path in (tmp_path / "out").glob("*.h5")] == ["seed=1.h5"]
+    assert [path.name for path in (tmp_path / "my out").glob("*.h5")] == ["seed=1.h5"]
+    assert f"fedmpi compare '{tmp_path}/my out'/*.h5" in done.stdout
 
 
 def test_a_refused_submission_leaves_no_table(two_seeds, run_fedmpi, tmp_path):
