@@ -116,8 +116,7 @@ class Source:
         """Check that the file is one of HDF5, and open it."""
         status = self._disk.status()
         if stat.S_ISDIR(status.st_mode):
-            raise ResultError(f"{self.path}: is a folder, not a result file; "
-                              "name the files in it")
+            raise ResultError(f"{self.path}: is a folder, not a result file; name files in it")
         if not stat.S_ISREG(status.st_mode):
             raise ResultError(f"{self.path}: is a device, pipe or socket, not a result file")
         self.size = status.st_size
