@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 """What answers a signal, as signal.signal gives and takes it."""
-ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 INTERRUPTED = 130  # the exit code of a program that SIGINT has ended, as shells count
 GRACE = 2.0  # seconds in which a second SIGINT may end the run in an orderly way
 
@@ -22,17 +22,21 @@ class Stop:
     signal raises KeyboardInterrupt at once: the last checkpoint stays as it is. Python raises
     it between two of its own steps, so a rank that waits for others inside MPI would not
     hear it; a thread hears it too, and ends the process if it is still there soon after.
+    SIGHUP, of a terminal that closes, is left to `nohup` where that ignores it.
     """
 
     def __init__(self) -> None:
         self.asked = ""  # name of the first signal that came
         self._before: dict[int, Handler] = {}
+        self._terminals: list[int] = []  # of the standard streams
         self._ear, self._mouth = socket.socketpair()
         self._mouth.setblocking(False)
 
     def __enter__(self) -> "Stop":
+        self._terminals = [stream for stream in (1, 2) if os.isatty(stream)]
         for number in ASKING:
-            self._before[number] = signal.signal(number, self._note)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
         signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._listen, daemon=True).start()
         return self
@@ -47,6 +51,11 @@ class Stop:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGHUP:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            for stream in self._terminals:  # which is gone: a write to it would fail
+                os.dup2(nothing, stream)
+            os.close(nothing)
         self.asked = self.asked or signal.Signals(number).name
 
     def _listen(self) -> None:

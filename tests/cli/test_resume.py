@@ -1,15 +1,18 @@
 """A run that was stopped or killed ends as one that was not."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import psutil
 import pytest
 
 from fedmpi.analysis.quantities import in_bytes
+from fedmpi.experiment.stop import Stop
 from fedmpi.record import checkpoint, reader
 from tests.cli.test_run import config, contents, equal  # noqa: F401
 from tests.conftest import ROOT, SOON, mpiexec
@@ -39,7 +42,7 @@ def wait_for_rounds(out, number):
 LONG = ["--set", "run.rounds=300", "--set", "run.checkpoint_every=5", "--set", "run.eval_every=50"]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
 def test_a_signal_stops_early_and_keeps_all(run_fedmpi, config, tmp_path, name):  # noqa: F811
     out = tmp_path / "a.h5"
     process = start(config, out, 1, *LONG)
@@ -60,6 +63,32 @@ def test_a_signal_stops_early_and_keeps_all(run_fedmpi, config, tmp_path, name):
     whole = tmp_path / "whole.h5"
     run_fedmpi("run", config, "-o", whole, *LONG, "--set", f"run.rounds={reached + 5}")
     equal(contents(out), contents(whole))
+
+
+def test_a_terminal_that_closes_stops_early_and_keeps_all(config, tmp_path):  # noqa: F811
+    """SIGHUP ended the run at once: the rounds since the last checkpoint were lost."""
+    out = tmp_path / "a.h5"
+    ours, its = os.openpty()
+    words = [sys.executable, "-m", "fedmpi", "run", config, "-o", out, "--progress", "lines", *LONG]
+    process = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path,
+                               stdin=its, stdout=its, stderr=its, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(its)
+    wait_for_rounds(out, 3)
+    os.close(ours)
+    assert process.wait(timeout=SOON) == 75
+    with reader.open(out) as run:
+        assert run.status == "stopped" and "SIGHUP" in run.events[-1]["text"]
+
+
+def test_nohup_still_ignores_the_end_of_a_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_all_ranks_killed_and_resumed_on_another_number(run_fedmpi, config, tmp_path):  # noqa: F811
