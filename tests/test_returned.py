@@ -7,6 +7,7 @@ from torch import nn
 
 import fedmpi
 from fedmpi.errors import ConfigError, FedmpiError
+from fedmpi.plan import Backward, Submodel
 
 TREE = {
     "run": {"rounds": 2, "engine": "torch"},
@@ -90,6 +91,61 @@ def asks(*ids):
     """Return a rule that selects `ids`."""
     return type("Rule", (fedmpi.Selector,), {
         "__module__": __name__, "select": lambda self, *_, **__: np.array(ids)})
+
+
+RANKS = np.full(650, np.nan, np.float32)
+NUMBERS = {
+    "proximal is -1; it must be a finite number, not negative": {"proximal": -1},
+    "penalty is nan; it must be": {"penalty": np.nan, "tensors": (0,)},
+    "importance is inf; it must be": {"importance": np.inf},
+    "threshold is '1'; it must be a finite number": {"threshold": "1"},
+    "clip is -0.5; it must be": {"clip": np.float64(-0.5)},
+    "power is 0; it must be a finite number above 0": {"power": 0, "tensors": (0,)},
+    "salient is 1.5; it must be a number from 0 to 1": {"salient": 1.5},
+    "probes is 0; it must be a whole number, at least 1": {"probes": 0},
+    "steps is 1.5; it must be None or a whole number, not negative": {"steps": 1.5},
+    "steps is -1; it must be": {"steps": -1},
+    "tensors is (2,); it must be different whole numbers from 0 to 1": {"tensors": (2,)},
+    "tensors is (-1,); it must be": {"tensors": (-1,)},
+    "tensors is (0, 0); it must be different": {"tensors": (0, 0)},
+    "readjust is ((0, 0.5),); it must be pairs": {"readjust": ((0, 0.5),)},
+    "readjust is ((1, 2.0),); it must be pairs": {"readjust": ((1, 2.0),)},
+    "readjust is ((1, 0.1), (1, 0.2)); it must be": {"readjust": ((1, 0.1), (1, 0.2))},
+    "portions is (0.1,); it must be two numbers from 0 to 1": {"portions": (0.1,)},
+    "statistics is 'moved'; it must be a tuple of names": {"statistics": "moved"},
+    'it must be "gradient" too beside "curvature"': {"statistics": ("curvature",)},
+    "labels is bool[3]; it must be bool[10]": {"labels": np.ones(3, bool)},
+    "labels is float64[10]; it must be bool[10]": {"labels": np.ones(10)},
+    "gates is [2.0]; it must be numbers from 0 to 1": {"gates": np.array([2.0])},
+    "start is float64[650]; it must be float32[650]": {"start": np.ones(650)},
+    "mask is 2; it must be uint8 of 0 and 1 alone": {"mask": np.full(650, 2, np.uint8)},
+    "it must be finite numbers alone": {"grow": RANKS},
+    "it must be -1, 0 and 1 alone": {"signs": RANKS},
+    "more_down['a'] is None; it must be a fedmpi.Support": {"more_down": {"a": None}},
+    "backward: lowest is -1; it must be a whole number from 0 to 0":
+        {"backward": Backward(lowest=-1)},
+    "backward: rows of fc1 is bool[3]; it must be None or bool[10]":
+        {"backward": Backward(rows=(np.ones(3, bool),))},
+    "backward: update is uint8[3]; it must be uint8[650]":
+        {"backward": Backward(update=np.ones(3, np.uint8))},
+    "submodel: divisor is 0; it must be a finite number above 0":
+        {"submodel": Submodel(divisor=0)},
+    "submodel: shared is -5; it must be a whole number from 0 to 650":
+        {"submodel": Submodel(shared=-5)},
+    "it must be bytes for each layer, 0 or 1 for each of 10 rows":
+        {"submodel": Submodel(rows=(b"\2" * 10,))},
+    "private is an array of shape [1]; it must be float32[0]":
+        {"private": np.ones(1, np.float32), "submodel": Submodel(rows=(b"\1" * 10,))},
+}
+
+
+@pytest.mark.parametrize("message", NUMBERS)
+def test_a_number_of_a_plan_that_is_out_of_range_is_refused(message, tmp_path, monkeypatch):
+    mine = method(plan=plan_with(**NUMBERS[message]))
+    monkeypatch.setitem(globals(), "Mine", mine)
+    with pytest.raises(FedmpiError) as caught:
+        fedmpi.run(TREE | {"algorithm": {"name": mine}}, out=tmp_path / "a.h5")
+    assert "plan: " in str(caught.value) and message in str(caught.value)
 
 
 SELECTORS = {

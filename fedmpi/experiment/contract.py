@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fedmpi import named, returned
+from fedmpi import named, planned, returned
 from fedmpi.arrays import State
 from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError
@@ -116,6 +116,7 @@ def plans_are_functions(make: Make) -> str:
     before = copied(state)
     first, last = int(made.holders[0]), int(made.holders[-1])
     one = made.algorithm.plan(state, 2, last)
+    planned.check(one, made.layout, made.algorithm, made.dataset.classes)
     made.algorithm.plan(state, 3, first)
     other = made.algorithm.plan(state, 2, last)
     for field in fields(one):

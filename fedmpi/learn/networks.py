@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedmpi.arrays import AnyArray, Flags, Integers, Vector
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.layout import Layout
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Submodel
@@ -65,6 +65,12 @@ class Network:
         weights = self.first.copy()
         weights[:shared] = start[self.index]
         if private is not None:
+            size = len(weights) - shared
+            if np.shape(private) != (size,):
+                raise FedmpiError(
+                    f"plan: private is an array of shape {list(np.shape(private))}; it must be "
+                    f"float32[{size}], the private end of its Submodel"
+                )
             weights[shared:] = private
         return weights
 

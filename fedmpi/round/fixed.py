@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fedmpi import flops, returned
+from fedmpi import flops, planned, returned
 from fedmpi.algorithms import Algorithm
 from fedmpi.arrays import Integers, Reals, State, Vector
 from fedmpi.config import Config
@@ -126,7 +126,7 @@ class Experiment:
         Raises ConfigError if its device cannot hold what it trains.
         """
         plan, section = self.algorithm.plan(state, round, client), self.config.devices
-        returned.plan(plan, self.layout, self.algorithm)
+        planned.check(plan, self.layout, self.algorithm, self.dataset.classes)
         if section.policy != "fixed" and section.knob == "steps" and plan.steps is None:
             steps = range(1, self.costs.steps(client) + 1)
             if len(steps):

@@ -1,0 +1,173 @@
+"""What a method's `plan` returned, held against what a Plan may hold.
+
+An error names the place (module, class and method), the value, and what is allowed. The checks cost
+nothing beside training, as those of returned.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from fedmpi.layout import Layout
+from fedmpi.plan import STATISTICS, Backward, Plan, Submodel
+from fedmpi.returned import are_flags, beyond, place, support, wrong
+
+# Of a Plan: arrays with the size of the model, and numbers that are not negative.
+FLAGS = ("mask", "update", "penalised")
+VECTORS = ("start", "control", "grow", "scores", "signs")
+AMOUNTS = ("proximal", "importance", "penalty", "threshold", "clip")
+
+
+def check(found: Any, layout: Layout, owner: object, classes: int | None = None) -> None:
+    """Check what `plan` returned: a Plan whose supports, vectors and numbers fit the model.
+
+    `classes` is the number of the model's outputs, None if it is not known.
+    """
+    where = place(owner, "plan")
+    if not isinstance(found, Plan):
+        raise wrong(where, found, "a fedmpi.Plan")
+    for name in ("down", "up"):
+        support(getattr(found, name), layout, f"{where}: {name}")
+    for name in ("more_down", "bits_down"):
+        supports = getattr(found, name)
+        if not isinstance(supports, Mapping):
+            raise wrong(f"{where}: {name}", supports, "a dict of fedmpi.Support")
+        for key, more in supports.items():
+            support(more, layout, f"{where}: {name}[{key!r}]")
+    for name in FLAGS:
+        _flags(getattr(found, name), layout.size, f"{where}: {name}")
+    for name in VECTORS:
+        array = getattr(found, name)
+        if array is not None and not _is(array, np.float32, layout.size):
+            raise wrong(f"{where}: {name}", array, f"float32[{layout.size}]")
+    # Numbers of the others show in the client's loss; these two only rank entries of a mask.
+    if found.grow is not None and not np.isfinite(found.grow).all():
+        raise beyond(f"{where}: grow", found.grow, "finite numbers alone")
+    if found.signs is not None and not np.isin(found.signs, (-1, 0, 1)).all():
+        raise beyond(f"{where}: signs", found.signs, "-1, 0 and 1 alone")
+    _numbers(found, layout, where)
+    _backward(found.backward, layout, f"{where}: backward")
+    if found.submodel is not None:
+        _submodel(found.submodel, layout, f"{where}: submodel")
+    _shares(found, layout, where, classes)
+
+
+def _numbers(found: Plan, layout: Layout, where: str) -> None:
+    """Check the numbers of a Plan, and the names in it."""
+    rules: list[tuple[str, bool, str]] = [
+        (name, _number(getattr(found, name), 0), "a finite number, not negative")
+        for name in AMOUNTS
+    ]
+    power, tensors, moves = found.power, found.tensors, found.readjust
+    rules += [
+        ("power", _number(power, 0) and power > 0, "a finite number above 0"),
+        ("salient", _number(found.salient, 0, 1), "a number from 0 to 1"),
+        ("probes", _whole(found.probes, 1), "a whole number, at least 1"),
+        ("steps", found.steps is None or _whole(found.steps, 0), "None or a whole number, not "
+         "negative"),
+        ("tensors", _each(tensors, lambda t: _whole(t, 0, len(layout.tensors) - 1))
+         and len(set(tensors)) == len(tensors),
+         f"different whole numbers from 0 to {len(layout.tensors) - 1}, in a tuple"),
+        ("readjust", _each(moves, _is_move) and len({at for at, _ in moves}) == len(moves),
+         "pairs of a step, from 1 and each named once, and a share from 0 to 1, in a tuple"),
+        ("portions", _each(found.portions, lambda part: _number(part, 0, 1))
+         and len(found.portions) == 2, "two numbers from 0 to 1"),
+        ("statistics", _each(found.statistics, STATISTICS.__contains__)
+         and not isinstance(found.statistics, str), f"a tuple of names: {', '.join(STATISTICS)}"),
+    ]
+    for name, right, wanted in rules:
+        if not right:
+            raise beyond(f"{where}: {name}", getattr(found, name), wanted)
+    if "curvature" in found.statistics and "gradient" not in found.statistics:
+        raise beyond(f"{where}: statistics", found.statistics, '"gradient" too beside "curvature"')
+
+
+def _is_move(pair: Any) -> bool:
+    """Say whether this is a pair of a step and a share."""
+    return isinstance(pair, Sequence) and len(pair) == 2 and (
+        _whole(pair[0], 1) and _number(pair[1], 0, 1))
+
+
+def _backward(found: Any, layout: Layout, where: str) -> None:
+    """Check which part of the gradient is computed."""
+    if not isinstance(found, Backward):
+        raise wrong(where, found, "a fedmpi.plan.Backward")
+    last = len(layout.layers) - 1
+    if not _whole(found.lowest, 0, max(last, 0)):
+        raise beyond(f"{where}: lowest", found.lowest, f"a whole number from 0 to {last}")
+    for name in ("mask", "update"):
+        _flags(getattr(found, name), layout.size, f"{where}: {name}")
+    if found.rows is None:
+        return
+    if not isinstance(found.rows, Sequence) or len(found.rows) != last + 1:
+        raise beyond(f"{where}: rows", found.rows, f"None, or a tuple with one entry for each of "
+                   f"the {last + 1} layers")
+    for layer, rows in zip(layout.layers, found.rows, strict=True):
+        if rows is not None and not _is(rows, np.bool_, layer.rows):
+            raise wrong(f"{where}: rows of {layer.name}", rows, f"None or bool[{layer.rows}]")
+
+
+def _submodel(found: Any, layout: Layout, where: str) -> None:
+    """Check the smaller network that a client trains."""
+    if not isinstance(found, Submodel):
+        raise wrong(where, found, "a fedmpi.plan.Submodel")
+    if not (_number(found.divisor, 0) and found.divisor > 0):
+        raise beyond(f"{where}: divisor", found.divisor, "a finite number above 0")
+    if not _whole(found.shared, 0, layout.size):
+        raise beyond(f"{where}: shared", found.shared, f"a whole number from 0 to {layout.size}")
+    if found.rows is None:
+        return
+    sizes = [layer.rows for layer in layout.layers]
+    fits = _each(found.rows, lambda row: isinstance(row, bytes)) and (
+        [*map(len, found.rows)] == sizes and all(set(row) <= {0, 1} for row in found.rows))
+    if not fits:
+        raise beyond(f"{where}: rows", found.rows, "bytes for each layer, 0 or 1 for each of "
+                   f"{', '.join(map(str, sizes))} rows, in a tuple")
+
+
+def _shares(found: Plan, layout: Layout, where: str, classes: int | None) -> None:
+    """Check the arrays of a Plan that are not of the size of the model."""
+    labels, gates, layers = found.labels, found.gates, len(layout.layers)
+    if labels is not None and not _is(labels, np.bool_, np.size(labels), classes):
+        size = "classes" if classes is None else classes
+        raise wrong(f"{where}: labels", labels, f"bool[{size}]")
+    if gates is None:
+        return
+    if not _is(gates, np.float64, layers):
+        raise wrong(f"{where}: gates", gates, f"float64[{layers}]")
+    if not ((gates >= 0) & (gates <= 1)).all():
+        raise beyond(f"{where}: gates", gates.tolist(), "numbers from 0 to 1")
+
+
+def _flags(found: Any, size: int, where: str) -> None:
+    """Check uint8[size] or bool[size] of 0 and 1, or None."""
+    if found is None:
+        return
+    if np.shape(found) != (size,) or not are_flags(found):
+        raise wrong(where, found, f"uint8[{size}]")
+    if np.max(found, initial=0) > 1:
+        raise beyond(where, int(np.max(found)), "uint8 of 0 and 1 alone")
+
+
+def _number(value: Any, least: float, most: float = float("inf")) -> bool:
+    """Say whether this is a finite number within two limits."""
+    right = isinstance(value, int | float | np.integer | np.floating)
+    return right and isfinite(value) and bool(least <= value <= most)
+
+
+def _whole(value: Any, least: int, most: float = float("inf")) -> bool:
+    """Say whether this is a whole number within two limits."""
+    return isinstance(value, int | np.integer) and bool(least <= value <= most)
+
+
+def _each(found: Any, right: Callable[[Any], bool]) -> bool:
+    """Say whether this is a tuple or a list of what is `right`."""
+    return isinstance(found, Sequence) and all(map(right, found))
+
+
+def _is(array: Any, kind: Any, *sizes: int | None) -> bool:
+    """Say whether an array has one dimension, a dtype, and each of the sizes that are known."""
+    return isinstance(array, np.ndarray) and array.dtype == kind and (
+        all(array.shape == (size,) for size in sizes if size is not None))
