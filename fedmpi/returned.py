@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from fedmpi.arrays import Integers
-from fedmpi.errors import FedmpiError
+from fedmpi.errors import FedmpiError, either
 from fedmpi.layout import LEVELS, Layout, Support
+
+CODED = ("int8", "int4", "stream", "ones")
+"""How the values of a part may travel, where it is not the run's way; the first two have scales."""
 
 
 def support(found: Any, layout: Layout, where: str) -> None:
@@ -43,6 +46,26 @@ def parts(found: Any, layout: Layout, where: str) -> None:
         if np.shape(values) != (layout.size,) or np.asarray(values).dtype != np.float32:
             raise wrong(f"{where}: values of {name!r}", values, f"float32[{layout.size}]")
         support(held, layout, f"{where}: {name!r}")
+        _coding(part[3], layout, f"{where}: coding of {name!r}")
+
+
+def _coding(found: Any, layout: Layout, where: str) -> None:
+    """Check a Coding, or None. Scales that are not finite show in the values."""
+    if found is None:
+        return
+    kind: Any = getattr(found, "value_type", None)
+    if kind is None:
+        raise wrong(where, found, "a fedmpi.exchange.Coding or None")
+    if kind not in CODED:
+        raise beyond(f"{where}: value_type", kind, either(CODED))
+    tensors, scales = len(layout.tensors), np.asarray(found.scales)
+    fits = scales.shape == (tensors,) and scales.dtype == np.float32 and not (scales < 0).any()
+    if kind in CODED[:2] and not fits:
+        wanted = f"float32[{tensors}], none of them negative"
+        raise wrong(f"{where}: scales", found.scales, wanted)
+    whole = isinstance(found.bytes, int | np.integer)
+    if kind == "stream" and not (whole and found.bytes >= 0):
+        raise beyond(f"{where}: bytes", found.bytes, "a whole number, not negative")
 
 
 def state(found: Any, layout: Layout, owner: object, method: str) -> None:

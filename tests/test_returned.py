@@ -7,6 +7,7 @@ from torch import nn
 
 import fedmpi
 from fedmpi.errors import ConfigError, FedmpiError
+from fedmpi.exchange import Coding
 from fedmpi.plan import Backward, Submodel
 
 TREE = {
@@ -47,6 +48,12 @@ def flags(level, size, kind=np.uint8):
     return lambda self: fedmpi.Support(self.layout, level, np.ones(size, kind))
 
 
+def coded(coding):
+    """Return a `message` whose weights have a coding."""
+    return lambda self, job, report: {
+        "weights": fedmpi.Part(report.weights, job.plan.up, coding=coding)}
+
+
 METHODS = {
     "plan returned None; it must return a fedmpi.Plan": method(plan=None),
     "plan: up is float64[7]; it must be a fedmpi.Support": method(plan=plan_with(up=np.ones(7))),
@@ -72,6 +79,15 @@ METHODS = {
     "values of 'weights' is float32[5]; it must be float32[650]":
         method(message=lambda self, job, report: {
             "weights": fedmpi.Part(report.weights[:5], job.plan.up)}),
+    "coding of 'weights' is a int; it must be a fedmpi.exchange.Coding": method(message=coded(8)),
+    "value_type is 'int7'; it must be int8, int4, stream or ones":
+        method(message=coded(Coding("int7"))),
+    "scales is None; it must be float32[2], none of them negative":
+        method(message=coded(Coding("int8"))),
+    "scales is float64[2]; it must be": method(message=coded(Coding("int4", np.ones(2)))),
+    "scales is float32[2]; it must be float32[2], none of them negative":
+        method(message=coded(Coding("int8", np.full(2, -1, np.float32)))),
+    "bytes is -5; it must be a whole number": method(message=coded(Coding("stream", None, -5))),
     "zero returned None; it must return a dict of fedmpi.Total": method(zero=None),
     "remember returned float64[3]; it must return a dict of numpy arrays":
         method(remember=np.zeros(3)),
