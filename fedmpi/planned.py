@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedmpi.layout import Layout
-from fedmpi.plan import STATISTICS, Backward, Plan, Submodel
+from fedmpi.plan import STATISTICS, Backward, Own, Plan, Submodel
 from fedmpi.returned import are_flags, beyond, place, support, wrong
 
 # Of a Plan: arrays with the size of the model, and numbers that are not negative.
@@ -52,6 +52,19 @@ def check(found: Any, layout: Layout, owner: object, classes: int | None = None)
     if found.submodel is not None:
         _submodel(found.submodel, layout, f"{where}: submodel")
     _shares(found, layout, where, classes)
+
+
+def own(found: Any, layout: Layout, owner: object) -> None:
+    """Check what `own` returned: an Own with weights of the size of the model, or None."""
+    where = place(owner, "own")
+    if found is None:
+        return
+    if not isinstance(found, Own):
+        raise wrong(where, found, "a fedmpi.plan.Own or None")
+    if not _is(found.weights, np.float32, layout.size):
+        raise wrong(f"{where}: weights", found.weights, f"float32[{layout.size}]")
+    if found.submodel is not None:
+        _submodel(found.submodel, layout, f"{where}: submodel")
 
 
 def _numbers(found: Plan, layout: Layout, where: str) -> None:

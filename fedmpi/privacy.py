@@ -10,10 +10,12 @@ does not. Renyi divergences are composed over the rounds (Mironov, CSF 2017, arX
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from math import inf
 
 import numpy as np
 
 from fedmpi.arrays import Reals
+from fedmpi.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Noise:
     norm: float
     delta: float
     local: bool
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for numbers of which no privacy follows."""
+        for name, least, most in (("multiplier", 0, inf), ("norm", 0, inf), ("delta", 0, 1)):
+            value = getattr(self, name)
+            plain = isinstance(value, int | float | np.integer | np.floating)
+            above = plain and (value > least or (name == "multiplier" and value == 0))
+            if not (above and value < most):
+                wanted = {"multiplier": "a finite number, not negative",
+                          "norm": "a finite number above 0", "delta": "between 0 and 1"}[name]
+                raise ConfigError(f"Noise: {name} is {value!r}; it must be {wanted}")
 
 
 @dataclass(frozen=True)

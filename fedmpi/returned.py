@@ -103,8 +103,29 @@ def sums(found: Any, owner: object) -> None:
 
 def kept(found: Any, layout: Layout, owner: object) -> None:
     """Check what `kept` returned: a flag for each weight, or None."""
-    if found is not None and np.shape(found) != (layout.size,):
-        raise wrong(place(owner, "kept"), found, f"uint8[{layout.size}] or None")
+    where = place(owner, "kept")
+    if found is None:
+        return
+    if np.shape(found) != (layout.size,) or not are_flags(found):
+        raise wrong(where, found, f"uint8[{layout.size}] or None")
+    if np.max(found, initial=0) > 1:
+        raise beyond(where, int(np.max(found)), "uint8 of 0 and 1 alone")
+
+
+def number(found: Any, owner: object, name: str, wanted: str, most: float = float("inf")) -> None:
+    """Check a number that `owner` gives by the name of an attribute: from 0 to `most`.
+
+    `wanted` says so in words. NaN is in no range.
+    """
+    plain = isinstance(found, int | float | np.integer | np.floating)
+    if not (plain and 0 <= found <= most):
+        raise beyond(place(owner, name), found, wanted)
+
+
+def whole(found: Any, owner: object, name: str) -> None:
+    """Check a number that `owner` gives by the name of an attribute: whole, and not negative."""
+    if not (isinstance(found, int | np.integer) and found >= 0):
+        raise beyond(place(owner, name), found, "a whole number, not negative")
 
 
 def clients(found: Any, sizes: Integers, number: int, owner: object) -> Integers:

@@ -13,13 +13,13 @@ supports allow, so that the ranks exchange only what some client sent.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Bools, Flags, Reals, State, Vector
-from fedmpi.errors import ClientError, FedmpiError
+from fedmpi.errors import ClientError, FedmpiError, either
 from fedmpi.layout import LEVELS, Layout, Support
 
 Fill: TypeAlias = Literal["mean", "zero", "old"]
@@ -52,6 +52,9 @@ class Total:
     def __init__(
         self, layout: Layout, level: str = "model", fill: Fill = "mean", exact: bool = True
     ) -> None:
+        for name, value, known in (("level", level, LEVELS), ("fill", fill, get_args(Fill))):
+            if value not in known:
+                raise FedmpiError(f"Total: {name} is {value!r}; it must be {either(known)}")
         dtype = np.int64 if exact else np.float32
         self.layout, self.level, self.fill, self.exact = layout, level, fill, exact
         self.starts = layout.starts(level)

@@ -8,7 +8,9 @@ from torch import nn
 import fedmpi
 from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.exchange import Coding
-from fedmpi.plan import Backward, Submodel
+from fedmpi.layout import Layout
+from fedmpi.plan import Backward, Own, Submodel
+from fedmpi.privacy import Noise
 
 TREE = {
     "run": {"rounds": 2, "engine": "torch"},
@@ -92,6 +94,14 @@ METHODS = {
     "remember returned float64[3]; it must return a dict of numpy arrays":
         method(remember=np.zeros(3)),
     "kept returned float64[3]; it must return uint8[650] or None": method(kept=np.ones(3)),
+    "kept returned float64[650]; it must": method(kept=np.ones(650)),
+    "kept is 2; it must be uint8 of 0 and 1": method(kept=np.full(650, 2, np.uint8)),
+    "density is 1.5; it must be a number from 0 to 1": method(density=1.5),
+    "density is nan; it must be a number from 0 to 1": method(density=np.nan),
+    "load is -1; it must be a finite number": type("Mine", (method(load=-1),), {
+        "remembers": True, "__module__": __name__}),
+    "own: weights is float64[650]; it must be float32[650]": type(
+        "Mine", (method(own=Own(np.ones(650))),), {"personal": True, "__module__": __name__}),
 }
 
 
@@ -187,10 +197,18 @@ def says(answer):
         "client": lambda self, job, parts, memory: answer(parts, memory)})
 
 
+def with_more(**attributes):
+    """Return a stage with other attributes."""
+    return type("Step", (fedmpi.Stage,), {"__module__": __name__} | attributes)
+
+
 STAGES = {
     "client returned a dict of 'weights'; it must return the pair": says(lambda p, m: p),
     "values of 'weights' is float32[2]; it must be float32[650]": says(lambda p, m: (
         {"weights": p["weights"]._replace(values=np.zeros(2, np.float32))}, m)),
+    "more_down is -1; it must be a whole number, not negative": with_more(more_down=-1),
+    "noise is 3; it must be a fedmpi.privacy.Noise": with_more(noise=3),
+    "norm_after is nan; it must be a number, not negative": with_more(norm_after=lambda *_: np.nan),
     "memory: 'a' is a int; it must be a numpy array": says(lambda p, m: (p, {"a": 3})),
 }
 
@@ -201,6 +219,26 @@ def test_what_a_stage_returns_wrong(message, tmp_path, monkeypatch):
     with pytest.raises(FedmpiError, match="Step") as caught:
         fedmpi.run(TREE | {"stage": [{"name": STAGES[message]}]}, out=tmp_path / "a.h5")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("numbers", "message"), [
+    ((-1.0, 1.0, 1e-5), "multiplier is -1.0; it must be a finite number, not negative"),
+    ((np.nan, 1.0, 1e-5), "multiplier is nan"),
+    ((1.0, 0.0, 1e-5), "norm is 0.0; it must be a finite number above 0"),
+    ((1.0, 1.0, 1.0), "delta is 1.0; it must be between 0 and 1"),
+])
+def test_noise_of_which_no_privacy_follows_is_refused(numbers, message):
+    with pytest.raises(ConfigError, match=message):
+        Noise(*numbers, local=False)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ({"level": "rows"}, "level is 'rows'; it must be model, layer, tensor, row or coordinate"),
+    ({"fill": "none"}, "fill is 'none'; it must be mean, zero or old"),
+])
+def test_a_sum_with_an_unknown_level_or_fill_is_refused(words, message):
+    with pytest.raises(FedmpiError, match=message):
+        fedmpi.Total(Layout((), ()), **words)
 
 
 @fedmpi.model

@@ -1,7 +1,9 @@
 """Which privacy a run's stages promise, and from what on they promise none."""
 
+from fedmpi import returned
 from fedmpi.privacy import Noise, Sampling, epsilon
 from fedmpi.round.fixed import Experiment
+from fedmpi.stages import Stage
 
 
 def spent(experiment: Experiment, rounds: int) -> float:
@@ -13,10 +15,11 @@ def spent(experiment: Experiment, rounds: int) -> float:
     """
     noise, bound = None, float("inf")
     for stage in experiment.stages:
-        noise = noise or stage.noise
+        noise = noise or _noise(stage)
         # What comes after a client's own noise cannot undo it; the server's is added last.
         if noise is None or not noise.local:
             bound = stage.norm_after(bound)
+            returned.number(bound, stage, "norm_after", "a number, not negative, or infinite")
     if noise is None:
         return float("nan")
     if bound > noise.norm or not _only_changes(experiment, noise):
@@ -26,6 +29,15 @@ def spent(experiment: Experiment, rounds: int) -> float:
     uniform = config.clients.selection == "uniform" and config.schedule.mode != "async" and steady
     sampling = Sampling(config.selected, len(experiment.holders), uniform)
     return epsilon(noise, sampling, rounds)
+
+
+def _noise(stage: Stage) -> Noise | None:
+    """Return the Noise of a stage, checked."""
+    found = stage.noise
+    if found is not None and not isinstance(found, Noise):
+        where = returned.place(stage, "noise")
+        raise returned.beyond(where, found, "a fedmpi.privacy.Noise or None")
+    return found
 
 
 def _only_changes(experiment: Experiment, noise: Noise) -> bool:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fedmpi import flops
+from fedmpi import flops, returned
 from fedmpi.arrays import Reals
 from fedmpi.config import Config
 from fedmpi.layout import Support
@@ -41,8 +41,10 @@ class Costs:
 
     def messages(self) -> Messages:
         """Return Messages as this run encodes them."""
-        more_down = sum(stage.more_down for stage in self.stages)
-        return Messages(self.config.network.value_type, more_down)
+        more_down = [stage.more_down for stage in self.stages]
+        for stage, found in zip(self.stages, more_down, strict=True):
+            returned.whole(found, stage, "more_down")
+        return Messages(self.config.network.value_type, sum(more_down))
 
     def flops(self, plan: Plan, client: int, seen: int, probed: int = 0) -> float:
         """Return the FLOPs of a client's training by its Plan, on `seen` and `probed` samples."""

@@ -273,8 +273,10 @@ class Simulation:
         found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
         found["epsilon"] = spent(experiment, self.next_round + 1)
         found["density_union"] = union(sums, experiment.layout)
-        found["model_density"] = self.algorithm.density(self.state)
         found["flops_inference"] = experiment.flops_inference(self.state)
+        density = self.algorithm.density(self.state)
+        returned.number(density, self.algorithm, "density", "a number from 0 to 1", 1.0)
+        found["model_density"] = density
         layers = sent.layers(columns.could_send(clients))
         return columns.RoundRecord(found, clients, layers, experiment.metrics_of(score))
 

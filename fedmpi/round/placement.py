@@ -1,7 +1,10 @@
 """Where the clients of a round are simulated: predicted work, measured pace, what clients keep."""
 
+import sys
+
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.arrays import Integers, Reals
 from fedmpi.comm.base import Comm
 from fedmpi.round.cohort import Cohort
@@ -31,7 +34,10 @@ class Placement:
         asked = np.flatnonzero(np.where(homes < 0, 0, homes) == comm.rank)
         loads = np.zeros(len(work))
         for i in asked.tolist():
-            loads[i] = experiment.algorithm.load(round, int(cohort.clients[i]))
+            load = experiment.algorithm.load(round, int(cohort.clients[i]))
+            wanted = "a finite number, not negative"
+            returned.number(load, experiment.algorithm, "load", wanted, sys.float_info.max)
+            loads[i] = load
         work = work * comm.sum_array(loads)
         return at_home(place(work, pace), work, homes), work
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fedmpi import planned
 from fedmpi.arrays import State, Vector
 from fedmpi.comm.base import Comm
 from fedmpi.errors import ClientError
@@ -46,6 +47,7 @@ def score_of(experiment: Experiment, state: State, round: int, comm: Comm) -> Sc
     for place in np.flatnonzero(homes == comm.rank).tolist():
         client = int(clients[place])
         own = algorithm.own(state, client)
+        planned.own(own, experiment.layout, algorithm)
         mean.add(own, state["weights"])
         if own is not None:
             index = experiment.test_split.of(client)
