@@ -13,6 +13,7 @@ from fedmpi.algorithm import Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config
 from fedmpi.errors import ConfigError, either, nearest
+from fedmpi.named import is_own
 from fedmpi.section import Section, limit
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -134,11 +135,12 @@ def keys_of(section: str | None = None) -> list[tuple[str, str, str, str]]:
 def algorithm(name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
     """Return the documentation of a method, and rows of its own keys as `keys_of` does.
 
+    The documentation of own code, package.module:Class, is that of its class, where it has any.
     Raises ConfigError for a method that does not exist.
     """
-    if name not in ALGORITHMS:
+    if not is_own(name) and name not in ALGORITHMS:
         raise ConfigError(f"algorithm {name!r}: unknown; {nearest(name, sorted(ALGORITHMS))}")
-    cls = ALGORITHMS[name]
+    cls = ALGORITHMS.find(name, "list algorithms") if is_own(name) else ALGORITHMS[name]
     tree = cls.Keys.model_json_schema()
     bases = [base for base in cls.Keys.__mro__ if issubclass(base, Section)]
     written = [base for base in bases if base not in (Section, Keys)]
@@ -146,7 +148,8 @@ def algorithm(name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
                 for pair in COMMENT.findall(_source(base)))
     rows = [(f"algorithm.{key}", _type(tree, value), _default(value.get("default")),
              said.get(key, "")) for key, value in tree.get("properties", {}).items()]
-    return inspect.getdoc(inspect.getmodule(cls)) or "", rows
+    about = cls.__doc__ if is_own(name) and cls.__doc__ else inspect.getdoc(inspect.getmodule(cls))
+    return inspect.cleandoc(about or ""), rows
 
 
 def _source(cls: type[Any]) -> str:

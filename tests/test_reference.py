@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fedmpi import reference
+from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.config import Config, StageSection
 from fedmpi.errors import ConfigError
 from tests.conftest import ROOT
@@ -98,3 +99,27 @@ def test_the_page_of_the_manual_is_the_reference():
     assert page == reference.manual(), (
         "python -c 'from fedmpi import reference; print(reference.manual(), end=\"\")' "
         "> docs/keys.md")
+
+
+class Known(Keys):
+    """The keys of a method of the user's."""
+
+    rate: float = 0.5  # how fast it grows
+
+
+class Own(Algorithm):
+    """A method of the user's."""
+
+    Keys = Known
+
+    def plan(self, state, round, client):
+        """Ask for nothing."""
+        raise NotImplementedError
+
+
+def test_own_code_is_described_as_a_method_is():
+    text, rows = reference.algorithm(f"{__name__}:Own")
+    assert text == "A method of the user's."
+    assert rows == [("algorithm.rate", "number", "0.5", "how fast it grows")]
+    with pytest.raises(ConfigError, match=r"has no Owm; did you mean Own\?"):
+        reference.algorithm(f"{__name__}:Owm")

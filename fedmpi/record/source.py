@@ -100,6 +100,8 @@ class Source:
     def __init__(self, path: Out) -> None:
         """Open `path`; raises ResultError if it is no readable HDF5 file."""
         self.path = os.fspath(path)
+        if not self.path:
+            raise ResultError("the path of the result file is empty; name a file, such as out.h5")
         try:
             self._disk = DiskFile(self.path)
         except FileNotFoundError:

@@ -38,6 +38,7 @@ def refused(path, message, read=everything):
 
 def test_files_that_are_no_results(tmp_path):
     refused(tmp_path / "no.h5", "no such file")
+    refused("", "the path of the result file is empty")
     refused(tmp_path, "is a folder, not a result file; name files in it")
     for name, data in (("empty", b""), ("text", b"[run]\n"), ("half", b"\x89HDF\r\n\x1a\n" * 9)):
         file = tmp_path / name
