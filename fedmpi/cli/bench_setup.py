@@ -93,11 +93,14 @@ def write(path: Path | None, found: "Found | None") -> None:
 
 def warmup(args: Namespace) -> None:
     """Compile the kernels into this node's cache; with several ranks, one of a node compiles."""
-    from fedmpi.bench.warm import warm
+    from fedmpi.cli.ranks import ending_together
     from fedmpi.comm.start import start
 
     comm = start(os.environ)
-    folder = prepare()
-    seconds = warm(comm)
+    with ending_together(comm, args.debug):
+        from fedmpi.bench.warm import warm
+
+        folder = prepare()
+        seconds = warm(comm)
     if comm.rank == 0:
         print(f"kernels ready after {seconds:.1f} s, in {folder}")

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:  # they need libraries that may be missing
     from fedmpi.doctor.mpi_library import Launchers
 
 SHARED = "/dev/shm"
-MOST_CORES = 4096  # of a node
 MOST_SECONDS = 86_400  # of trying
-TEXT = 300  # characters of a finding that travel between nodes
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -59,26 +57,43 @@ def doctor(args: Namespace) -> int:
     wrong = _told(_interpreter(), speaks)
     if wrong:  # without its libraries nothing else can be looked at
         return 1
+    from fedmpi.cli.ranks import ending_together
     from fedmpi.comm.library import library
-    from fedmpi.doctor import mpi_library
 
     wanted = _wanted(args.config, speaks)
     name, fault = library()
     launchers = facts.launchers()
     wrong |= _told(_mpi(name, fault, launchers), speaks)
     comm = _joined(name, fault)
-    speaks = speaks and comm.rank == 0
+    with ending_together(comm, args.debug):
+        wrong |= _together(args, comm, wanted, (name, fault, launchers))
+    return int(wrong)
+
+
+def _together(
+    args: Namespace, comm: "Comm", wanted: "RunSection", library: "tuple[str, str, Launchers]"
+) -> bool:
+    """Print what the ranks find together; say whether something is wrong. Every rank calls this.
+
+    `library` is the name of MPI's library, what is wrong with it, and the launchers.
+    """
+    from fedmpi.cli import all_nodes
+    from fedmpi.comm import launch
+    from fedmpi.doctor import mpi_library
+
+    name, fault, launchers = library
+    speaks = launch.rank_of(os.environ) == 0 and comm.rank == 0
     here = _node(args.out, wanted, comm)
-    nodes, elsewhere = _from_all_nodes(comm, here)
+    nodes, elsewhere = all_nodes.from_all_nodes(comm, here)
     joined = None if fault else mpi_library.ranks(os.environ, comm.size, nodes, name, launchers)
-    wrong |= _told([joined, *here, *_nodes(comm, nodes)], speaks)
+    wrong = _told([joined, *here, *all_nodes.nodes(comm, nodes)], speaks)
     if speaks and elsewhere:
         print("\n".join(elsewhere))
     if args.mpi is not None:
         from fedmpi.doctor.traffic import traffic
 
         wrong |= _told(traffic(comm, args.seconds), speaks)
-    return int(wrong or any(line.startswith("wrong") for line in elsewhere))
+    return wrong or any(line.startswith("wrong") for line in elsewhere)
 
 
 def _start_ranks(args: Namespace) -> int:
@@ -88,28 +103,6 @@ def _start_ranks(args: Namespace) -> int:
     words = [sweeps.launcher(), "-n", args.mpi, *submission.own_command(), "doctor", "--mpi",
              "--seconds", args.seconds, "-o", args.out, *([args.config] if args.config else [])]
     return subprocess.run([str(word) for word in words]).returncode
-
-
-def _nodes(comm: "Comm", nodes: int) -> list[Finding | None]:
-    """Findings on what the nodes have in common; every rank calls this."""
-    import time
-
-    import numpy as np
-
-    from fedmpi.doctor import clocks, processors, storage
-
-    text = processors.described()
-    row = np.zeros(1, [("host", "S64"), ("kind", "S224"), ("time", "<f8")])
-    row["host"] = os.uname().nodename
-    row["kind"] = f"{processors.model(text)} ({processors.instructions(text)})"
-    comm.barrier()
-    row["time"] = time.time()
-    rows = comm.gather_rows(row)
-    hosts = [host.decode() for host in rows["host"]]
-    kinds = [kind.decode(errors="replace") for kind in rows["kind"]]
-    return [processors.processors(hosts, kinds), clocks.clocks(hosts, rows["time"].tolist()),
-            storage.environment(
-                sys.prefix, Path("/proc/mounts").read_text(), nodes, comm.size)]
 
 
 def _told(findings: Iterable[Finding | None], speaks: bool) -> bool:
@@ -161,12 +154,12 @@ def _joined(name: str, fault: str) -> "Comm":
 
 def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]:
     """Findings on this node, for the ranks that are on it."""
-    from fedmpi.cli import kernel_cache
+    from fedmpi.cli import all_nodes, kernel_cache
     from fedmpi.doctor import cores, gpu, storage
 
     mounts = Path("/proc/mounts").read_text()
     quotas = cores.quotas("/sys/fs/cgroup", Path("/proc/self/cgroup").read_text())
-    ranks, count = comm.node_size, cores.usable(_cores(comm), quotas)
+    ranks, count = comm.node_size, cores.usable(all_nodes.cores(comm), quotas)
     folder = out.resolve()
     folder = folder if folder.is_dir() else folder.parent
     compiled = kernel_cache.keep_kernels_on_node(dict(os.environ))
@@ -183,17 +176,6 @@ def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]
     ]
 
 
-def _cores(comm: "Comm") -> int:
-    """Cores that the ranks of this node may use, all together: each may be bound to its own."""
-    import numpy as np
-
-    row = np.zeros(1, [("host", "S64"), ("cores", "?", (MOST_CORES,))])
-    row["host"] = os.uname().nodename
-    row["cores"][0, [core for core in os.sched_getaffinity(0) if core < MOST_CORES]] = True
-    rows = comm.gather_rows(row)
-    return int(rows["cores"][rows["host"] == row["host"]].any(axis=0).sum())
-
-
 def _wanted(config: str | None, speaks: bool) -> "RunSection":
     """The section [run] of a configuration, or the default one.
 
@@ -207,24 +189,3 @@ def _wanted(config: str | None, speaks: bool) -> "RunSection":
         if not speaks:
             raise SystemExit(ConfigError.exit_code) from None
         raise
-
-
-def _from_all_nodes(comm: "Comm", here: Sequence[Finding | None]) -> tuple[int, list[str]]:
-    """Return the number of nodes, and lines on what is not well on nodes but this one.
-
-    Every rank calls this; the first rank of each node speaks for it.
-    """
-    from dataclasses import replace
-
-    import numpy as np
-
-    from fedmpi.doctor import OK
-
-    host = os.uname().nodename
-    bad = [replace(f, value=f"{host}: {f.value}") for f in here if f and f.level != OK]
-    rows = [(comm.rank, f.line().encode()) for f in bad] if comm.node_rank == 0 else []
-    table = np.array(rows, [("rank", "<i4"), ("line", f"S{TEXT}")])
-    nodes = int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])
-    told = comm.gather_rows(table)
-    first = int(comm.share(comm.rank))
-    return nodes, [row["line"].decode(errors="replace") for row in told if row["rank"] != first]

@@ -94,3 +94,24 @@ def test_a_rank_that_leaves_a_benchmark_takes_the_job_with_it(tmp_path, starts):
         code = job.end(SOON)
         text = job.text()
     assert code not in (0, None) and "KeyError" in text and "Traceback" not in text, text
+
+
+@pytest.mark.parametrize(("words", "place", "rank"), [
+    (["warmup"], "fedmpi.bench.warm.kernels.warmup.warm", 0),
+    (["doctor"], "fedmpi.doctor.processors.described", 1),
+])
+def test_a_rank_that_leaves_a_check_takes_the_job_with_it(tmp_path, words, place, rank):
+    program = f"""
+import sys
+from unittest import mock
+from fedmpi import cli
+from fedmpi.comm import launch
+import fedmpi.bench.warm, os
+if launch.rank_of(os.environ) == {rank}:
+    mock.patch("{place}", side_effect=KeyError("gone")).start()
+sys.exit(cli.main(sys.argv[1:]))
+"""
+    with Job(tmp_path, *words, ranks=2, program=("-c", program)) as job:
+        code = job.end(SOON)
+        text = job.text()
+    assert code not in (0, None) and "gone" in text and "Traceback" not in text, text

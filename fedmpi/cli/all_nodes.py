@@ -1,0 +1,56 @@
+"""What doctor gathers from the ranks of all nodes. Every rank calls each function."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import time
+
+import numpy as np
+
+from fedmpi.comm.base import Comm
+from fedmpi.doctor import OK, Finding, clocks, processors, storage
+
+MOST_CORES = 4096  # of a node
+TEXT = 300  # characters of a finding that travel between nodes
+
+
+def from_all_nodes(comm: Comm, here: Sequence[Finding | None]) -> tuple[int, list[str]]:
+    """Return the number of nodes, and lines on what is not well on nodes but this one.
+
+    The first rank of each node speaks for it.
+    """
+    host = os.uname().nodename
+    bad = [replace(f, value=f"{host}: {f.value}") for f in here if f and f.level != OK]
+    rows = [(comm.rank, f.line().encode()) for f in bad] if comm.node_rank == 0 else []
+    table = np.array(rows, [("rank", "<i4"), ("line", f"S{TEXT}")])
+    nodes = int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])
+    told = comm.gather_rows(table)
+    first = int(comm.share(comm.rank))
+    return nodes, [row["line"].decode(errors="replace") for row in told if row["rank"] != first]
+
+
+def nodes(comm: Comm, nodes: int) -> list[Finding | None]:
+    """Findings on what the nodes have in common."""
+    text = processors.described()
+    row = np.zeros(1, [("host", "S64"), ("kind", "S224"), ("time", "<f8")])
+    row["host"] = os.uname().nodename
+    row["kind"] = f"{processors.model(text)} ({processors.instructions(text)})"
+    comm.barrier()
+    row["time"] = time()
+    rows = comm.gather_rows(row)
+    hosts = [host.decode() for host in rows["host"]]
+    kinds = [kind.decode(errors="replace") for kind in rows["kind"]]
+    return [processors.processors(hosts, kinds), clocks.clocks(hosts, rows["time"].tolist()),
+            storage.environment(
+                sys.prefix, Path("/proc/mounts").read_text(), nodes, comm.size)]
+
+
+def cores(comm: Comm) -> int:
+    """Cores that the ranks of this node may use, all together: each may be bound to its own."""
+    row = np.zeros(1, [("host", "S64"), ("cores", "?", (MOST_CORES,))])
+    row["host"] = os.uname().nodename
+    row["cores"][0, [core for core in os.sched_getaffinity(0) if core < MOST_CORES]] = True
+    rows = comm.gather_rows(row)
+    return int(rows["cores"][rows["host"] == row["host"]].any(axis=0).sum())
