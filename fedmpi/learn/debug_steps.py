@@ -86,12 +86,7 @@ class DebugSteps:
     def take(self, x: AnyArray, y: AnyArray) -> float:
         """Take one step on a batch; return its loss."""
         self.count += 1
-        point, slope, dense = self.weights * self.mask, torch.ones(()), None
-        if self.plan.scores is not None:
-            point, slope = scores_point(self.plan, point, self.may_move, self.draws)
-        if self.plan.power != 1:
-            point, steep = powered(self.plan, point, self._inside())
-            slope = slope * steep
+        (point, slope), dense = self._point(self.weights), None
         if self.plan.importance:
             size, most = point.abs(), self.plan.importance
             steep = 1 + 2 * most * size / (size + most) ** 2
@@ -127,7 +122,7 @@ class DebugSteps:
 
     def measure(self, x: AnyArray, y: AnyArray) -> None:
         """columns: add -x dL/dx of a batch, x an input of a layer."""
-        point = self.weights * self.mask
+        point = self._point(self.weights)[0]
         with watched(self.reference.module, self.layout) as seen:
             _, grad, _ = self._gradient(point, x, y, FULL)
         for number, layer in enumerate(self.layout.layers):
@@ -146,12 +141,12 @@ class DebugSteps:
     def probe(self, look: str, x: AnyArray, y: AnyArray) -> int:
         """gradient, curvature: the mean over all samples probed; return how many gradients."""
         if look == "gradient":
-            found, count = self._gradient(self.weights * self.mask, x, y, FULL)[1], 1
+            found, count = self._gradient(self._point(self.weights)[0], x, y, FULL)[1], 1
         else:
             g = torch.tensor(self.statistics["gradient"]) * ~self.running
             step = 0.01 * self.weights.norm() / g.norm().clamp(min=1e-30)
             ends = [self.weights + side * step * g for side in (1, -1)]
-            up, down = (self._gradient(end * self.mask, x, y, FULL)[1] for end in ends)
+            up, down = (self._gradient(self._point(end)[0], x, y, FULL)[1] for end in ends)
             found, count = (up - down) / (2 * step), 2
         self.probed.setdefault(look, []).append((found, len(y)))
         every = self.probed[look]
@@ -162,6 +157,16 @@ class DebugSteps:
     def result(self) -> tuple[Vector, dict[str, Any]]:
         """Return the weights float32[P], a copy, and the statistics by name."""
         return self.weights.numpy().copy(), self.statistics
+
+    def _point(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """mask, scores, power: where the gradient is taken, and the slopes of that point."""
+        point, slope = weights * self.mask, torch.ones(())
+        if self.plan.scores is not None:
+            point, slope = scores_point(self.plan, point, self.may_move, self.draws)
+        if self.plan.power != 1:
+            point, steep = powered(self.plan, point, self._inside())
+            slope = slope * steep
+        return point, slope
 
     def _gradient(
         self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward

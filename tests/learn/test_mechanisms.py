@@ -162,6 +162,12 @@ TOGETHER = {
     },
     "a mask that nobody asks for": lambda at: PLANS["readjust"](at) | {"statistics": ()},
     "powers under a mask": lambda at: PLANS["power"](at) | PLANS["importance"](at),
+    "powers that are measured": lambda at: PLANS["power"](at) | {
+        "statistics": ("gradient", "curvature", "columns"),
+    },
+    "scores that are measured": lambda at: PLANS["scores"](at) | {
+        "statistics": ("gradient", "columns"),
+    },
     "no steps": lambda at: {"steps": 0, "statistics": ("gradient", "columns")},
 }  # fmt: skip
 

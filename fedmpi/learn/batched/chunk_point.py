@@ -41,7 +41,8 @@ class ChunkPoint:
             self._fixed[slot, : len(fixed)] = torch.tensor(fixed).to(self._fixed.device)
 
     def of(
-        self, weights: Tensor, moving: Tensor | None, draws: Sequence[Draws | None], length: int
+        self, weights: Tensor, moving: Tensor | None, draws: Sequence[Draws | None], length: int,
+        slots: slice = slice(None),
     ) -> tuple[Tensor, Tensor | None]:
         """Return the point of this step, and what gradients are multiplied by; None for 1.
 
@@ -55,6 +56,8 @@ class ChunkPoint:
             Of the clients that take this step; None elsewhere.
         length : int
             Coordinates of the network, P'.
+        slots : slice
+            Those of the chunk that weights, moving and draws are of.
         """
         slope = None
         if self._fixed is not None and moving is not None:
@@ -63,14 +66,15 @@ class ChunkPoint:
                 if own is not None:
                     numbers[slot, :length] = torch.from_numpy(own.numbers(length))
             there = numbers.to(weights.device) < chance
-            slope = torch.where(moving, (self._fixed * chance * (1 - chance)).float(), 1.0)
-            weights = torch.where(moving, self._fixed * there, weights)
+            fixed = self._fixed[slots]
+            slope = torch.where(moving, (fixed * chance * (1 - chance)).float(), 1.0)
+            weights = torch.where(moving, fixed * there, weights)
         if "power" in self._asked:
-            power, inner = self._numbers[0], weights[:, self._inside]
+            power, inner = self._numbers[0, slots], weights[:, self._inside]
             slope = self._steeper(slope, weights, power * inner.abs() ** (power - 1))
             weights = weights.index_copy(1, self._inside, inner.sign() * inner.abs() ** power)
         if "importance" in self._asked:
-            most, inner = self._numbers[1], weights[:, self._inside].abs()
+            most, inner = self._numbers[1, slots], weights[:, self._inside].abs()
             slope = self._steeper(slope, weights, 1 + 2 * most * inner / (inner + most) ** 2)
         return weights, slope
 

@@ -214,6 +214,8 @@ class ChunkSteps:
         """Where the gradient of one batch of a client is taken, and all of it: [1, size] both."""
         rows = slice(slot, slot + 1)
         point = weights if self._mask is None else weights * self._mask[rows]
+        moving = None if self._moving is None else self._moving[rows]
+        point, _ = self._point.of(point, moving, self._draws[rows], self.layout.size, rows)
         grad = torch.zeros_like(point)
         valid = torch.ones(1, len(y), dtype=torch.bool, device=grad.device)
         batch = Batches(x[None], y[None], valid, [len(y)])
