@@ -70,6 +70,15 @@ def cluster():
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def no_job_is_left(request):
+    """Cancel what a test on the cluster leaves: it would keep the nodes from the next one."""
+    cluster = request.getfixturevalue("cluster") if "cluster" in request.fixturenames else None
+    yield
+    if cluster:
+        cluster.clear()
+
+
 class Cluster:
     """A running Slurm, and its commands."""
 
@@ -116,5 +125,14 @@ class Cluster:
             if state in states:
                 return state
             text = log.read_text() if log and log.exists() else ""
-            assert state not in ENDS and time.monotonic() < end, f"{job} is {state}\n{text}"
+            lost = re.search(PMI_LOSES, text)
+            in_time = time.monotonic() < end
+            assert state not in ENDS and in_time and not lost, f"{job} is {state}\n{text}"
             time.sleep(0.1)
+
+    def clear(self):
+        """Cancel all jobs, and wait until they have left the nodes."""
+        end = time.monotonic() + 60
+        while self.run("squeue", "--noheader") and time.monotonic() < end:
+            self.run("scancel", "--me", check=False)
+            time.sleep(0.2)
