@@ -128,6 +128,7 @@ class Plan:
         the score's gradient is g f p (1 - p), as if the mask were p. Weight decay is of scores.
     power : float
         What is trained are parameters v; in `tensors` the weights are sign(v) |v|^power of them.
+        It must be 1 beside `scores`.
     importance : float
         A threshold t of magnitudes: the gradients of `tensors` are multiplied by
         1 + 2 t |w| / (|w| + t)^2, as if a mask of |w| >= t had a slope (FIARSE); 0 for none.

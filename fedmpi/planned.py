@@ -76,6 +76,7 @@ def _numbers(found: Plan, layout: Layout, where: str) -> None:
     power, tensors, moves = found.power, found.tensors, found.readjust
     rules += [
         ("power", _number(power, 0) and power > 0, "a finite number above 0"),
+        ("power", power == 1 or found.scores is None, "1 beside scores"),
         ("salient", _number(found.salient, 0, 1), "a number from 0 to 1"),
         ("probes", _whole(found.probes, 1), "a whole number, at least 1"),
         ("steps", found.steps is None or _whole(found.steps, 0), "None or a whole number, not "

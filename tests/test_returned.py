@@ -127,6 +127,7 @@ NUMBERS = {
     "threshold is '1'; it must be a finite number": {"threshold": "1"},
     "clip is -0.5; it must be": {"clip": np.float64(-0.5)},
     "power is 0; it must be a finite number above 0": {"power": 0, "tensors": (0,)},
+    "power is 2.0; it must be 1 beside scores": {"power": 2.0, "scores": np.ones(650, "f4")},
     "salient is 1.5; it must be a number from 0 to 1": {"salient": 1.5},
     "probes is 0; it must be a whole number, at least 1": {"probes": 0},
     "steps is 1.5; it must be None or a whole number, not negative": {"steps": 1.5},

@@ -27,7 +27,7 @@ from fedmpi.cli import (
     read,
     run,
 )
-from fedmpi.cli.terminal import hold_streams, printable, show_all
+from fedmpi.cli.terminal import drop_output, hold_streams, printable, show_all
 from fedmpi.cli.words import Parser, Verbs, parse
 from fedmpi.comm.launch import launched, rank_of
 from fedmpi.errors import FedmpiError
@@ -56,14 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(error, args.debug)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has closed it
-        _drop_output()
+        drop_output()
         return 0
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
         report(error, args.debug)
         if _is_full(error):
-            _drop_output()
+            drop_output()
         return 1
 
 
@@ -86,12 +86,6 @@ def _interrupted() -> int:
     if launched(os.environ):  # an orderly end would wait for the other ranks
         os._exit(INTERRUPTED)
     return INTERRUPTED
-
-
-def _drop_output() -> None:
-    """Drop output that was not written yet, so that Python does not fail on it at its end."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report(error: BaseException, debug: bool) -> None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
+from fedmpi.cli.terminal import drop_output
 from fedmpi.errors import ResultError
 
 if TYPE_CHECKING:
@@ -129,4 +130,7 @@ class Lines(Silent):
         if now - self._last < LINE_EVERY and done < rounds:
             return
         self._last = now
-        print(f"{self._name}  round {done}/{rounds}  {'  '.join(facts)}", flush=True)
+        try:
+            print(f"{self._name}  round {done}/{rounds}  {'  '.join(facts)}", flush=True)
+        except BrokenPipeError:  # the reader of the lines has gone; the run goes on
+            drop_output()

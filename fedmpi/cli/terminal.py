@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 
 def printable(text: str) -> str:
@@ -20,6 +21,12 @@ def hold_streams() -> None:
             free = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(free, free == number)  # for the ranks that a command starts
             setattr(sys, name, open(free, "w" if number else "r"))  # noqa: SIM115, until the end
+
+
+def drop_output() -> None:
+    """Drop output that was not written yet, and all that follows: nobody reads it any more."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_all() -> None:

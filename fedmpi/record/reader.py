@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -268,9 +269,8 @@ class Run:
 
     def _first(self, target: float) -> int | None:
         """Return the first row whose test accuracy is at least `target`, or None."""
-        if not 0 <= target <= 1:
-            raise ResultError(f"target {target!r}: accuracies are from 0 to 1; "
-                              "60 % is 0.60")
+        if not (isinstance(target, Real) and 0 <= target <= 1):
+            raise ResultError(f"target {target!r}: accuracies are from 0 to 1; 60 % is 0.60")
         rows = np.flatnonzero(self.rounds["test_accuracy"] >= target)
         return int(rows[0]) if rows.size else None
 

@@ -101,6 +101,7 @@ def _of_csv(text: str, place: str) -> Rows:
     """Rows of lines client,start,stop,state: in order of client; as long as the last stop."""
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     spells: dict[int, list[tuple[float, float]]] = {}
+    breaks: dict[int, list[tuple[float, float]]] = {}
     length = 0.0
     try:
         if tuple(head.strip() for head in next(lines, ())) != HEADS:
@@ -111,12 +112,15 @@ def _of_csv(text: str, place: str) -> Rows:
             where = f"{place}: line {lines.line_num}"
             client, start, stop, there = _line(cells, where)
             length = max(length, stop)
-            spells.setdefault(client, []).extend([(start, stop)] if there else [])
+            for of, said in ((spells, there), (breaks, not there)):
+                of.setdefault(client, []).extend([(start, stop)] if said else [])
     except csv.Error as error:
         raise ConfigError(f"{place}: line {lines.line_num}: not CSV: {error}") from None
     found = sorted(spells)
     if found != list(range(len(found))):
         raise ConfigError(f"{place}: clients must be 0, 1, 2, ... without a gap")
+    for client in found:
+        _agree(spells[client], breaks[client], f"{place}: client {client}")
     return _some([_row(length, spells[k], f"{place}: client {k}") for k in found], place)
 
 
@@ -133,6 +137,18 @@ def _line(cells: list[str], where: str) -> tuple[int, float, float, bool]:
     if not (client >= 0 and 0 <= start <= stop <= LAST):
         raise ConfigError(f"{where}: needs client >= 0 and 0 <= start <= stop <= {LAST:g}")
     return client, start, stop, word in THERE
+
+
+def _agree(spells: Sequence[tuple[float, float]], breaks: Sequence[tuple[float, float]],
+           where: str) -> None:
+    """Raise ConfigError if a device is there and away at the same second."""
+    marks = [(*one, True) for one in spells] + [(*one, False) for one in breaks]
+    until = {True: 0.0, False: 0.0}  # the last stop so far
+    for start, stop, there in sorted(marks):
+        if start < min(stop, until[not there]):
+            raise ConfigError(f"{where}: is there and away at second {start:g}; lines of different "
+                              "states must not overlap")
+        until[there] = max(until[there], stop)
 
 
 def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tuple[float, ...]:

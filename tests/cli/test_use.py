@@ -17,6 +17,7 @@ from fedmpi.cli import progress_display
 from fedmpi.cli.machine import one_thread_each
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import resolve
+from fedmpi.record import reader
 from tests.conftest import ROOT, SOON, errors_of, mpiexec
 
 SMALL = """
@@ -150,6 +151,17 @@ def test_a_closed_stream_takes_nothing_from_a_command(run_fedmpi, folder, words,
     done = subprocess.run([*command, *words.split()], cwd=folder, capture_output=True, text=True,
                           env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=SOON)
     assert (done.returncode, "fedmpi:" in done.stderr) == (0, False), done.stderr
+
+
+def test_a_run_goes_on_when_nobody_reads_its_progress(folder):
+    command = [sys.executable, "-m", "fedmpi", "run", "exp.toml", "-o", "a.h5"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0 and "fedmpi:" not in said, said
+    with reader.open(folder / "a.h5") as run:
+        assert run.status == "finished"
 
 
 def test_what_check_prints_is_a_configuration_again(tmp_path, run_fedmpi, folder):

@@ -122,8 +122,7 @@ PLANS = {
         "statistics": ("mask",),
     },
     "grow": lambda at: PLANS["readjust"](at) | {
-        "readjust": ((2, 0.3), (4, 0.2)), "grow": np.cos(np.arange(at.size, dtype="f4")),
-    },
+        "readjust": ((2, 0.3), (4, 0.2)), "grow": START(at)},
     "reallocate": lambda at: PLANS["readjust"](at) | {"readjust": ((2, 0.5),), "reallocate": True},
     "signs": lambda at: PLANS["reallocate"](at) | {
         "portions": (0.75, 0.9), "signs": np.round(np.sin(np.arange(at.size, dtype="f4"))),
@@ -162,12 +161,8 @@ TOGETHER = {
     },
     "a mask that nobody asks for": lambda at: PLANS["readjust"](at) | {"statistics": ()},
     "powers under a mask": lambda at: PLANS["power"](at) | PLANS["importance"](at),
-    "powers that are measured": lambda at: PLANS["power"](at) | {
-        "statistics": ("gradient", "curvature", "columns"),
-    },
-    "scores that are measured": lambda at: PLANS["scores"](at) | {
-        "statistics": ("gradient", "columns"),
-    },
+    **{f"{name} measured": lambda at, name=name: PLANS[name](at) | {
+        "statistics": ("gradient", "columns")} for name in ("power", "scores")},
     "no steps": lambda at: {"steps": 0, "statistics": ("gradient", "columns")},
 }  # fmt: skip
 

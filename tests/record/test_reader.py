@@ -64,6 +64,8 @@ def test_targets_by_hand(tmp_path):
     assert run.time_to(0.1) == 10.0
     assert run.time_to(0.7) == run.time_to(0.80) == 40.0
     assert run.rounds_to(0.81) is run.time_to(0.81) is run.bytes_to(0.81) is None
+    with pytest.raises(ResultError, match=r"target '0\.5': accuracies are from 0 to 1"):
+        run.time_to("0.5")
     with pytest.raises(ResultError, match="direction 'left' is not one of up, down, both"):
         run.bytes_to(0.5, "left")
 
