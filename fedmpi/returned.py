@@ -6,11 +6,12 @@ beside training. Whether the numbers of long vectors are finite shows in the cli
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from fedmpi.arrays import Integers
+from fedmpi.arrays import Integers, Reals
 from fedmpi.errors import FedmpiError, either
 from fedmpi.layout import LEVELS, Layout, Support
 
@@ -128,6 +129,28 @@ def whole(found: Any, owner: object, name: str) -> None:
         raise beyond(place(owner, name), found, "a whole number, not negative")
 
 
+def judged(found: Any, rows: int | None, owner: object) -> Reals:
+    """Return what `parts` of a Metric returned, as float64[m], or float64[rows, m].
+
+    `rows` is None where the parts are of a block as a whole.
+    """
+    array = np.array("")
+    with suppress(ValueError):  # lists of different lengths are no array
+        array = np.asarray(found)
+    size = () if rows is None else (rows,)
+    if array.dtype.kind not in "biuf" or not array.ndim or array.shape[:-1] != size:
+        wanted = "float64[m]" if rows is None else f"float64[{rows}, m]"
+        raise wrong(place(owner, "parts"), found, wanted)
+    return np.asarray(array, np.float64)
+
+
+def judgement(found: Any, owner: object) -> float:
+    """Return what `value` of a Metric returned, as a float; NaN stands for no value."""
+    if np.ndim(found) or np.asarray(found).dtype.kind not in "biuf":
+        raise wrong(place(owner, "value"), found, "a number")
+    return float(found)
+
+
 def clients(found: Any, sizes: Integers, number: int, owner: object) -> Integers:
     """Return the clients that `select` returned as int64[n], checked.
 
@@ -170,7 +193,8 @@ def described(found: Any) -> str:
         return f"{found.dtype}[{', '.join(map(str, found.shape))}]"
     if isinstance(found, Mapping):
         return f"a dict of {_names(found)}"
-    return "None" if found is None else f"a {type(found).__name__}"
+    name = type(found).__name__
+    return "None" if found is None else f"a{'n' * (name[0].lower() in 'aeio')} {name}"
 
 
 def are_flags(array: Any) -> bool:

@@ -81,7 +81,7 @@ METHODS = {
     "values of 'weights' is float32[5]; it must be float32[650]":
         method(message=lambda self, job, report: {
             "weights": fedmpi.Part(report.weights[:5], job.plan.up)}),
-    "coding of 'weights' is a int; it must be a fedmpi.exchange.Coding": method(message=coded(8)),
+    "coding of 'weights' is an int; it must be a fedmpi.exchange.Coding": method(message=coded(8)),
     "value_type is 'int7'; it must be int8, int4, stream or ones":
         method(message=coded(Coding("int7"))),
     "scales is None; it must be float32[2], none of them negative":
@@ -210,7 +210,7 @@ STAGES = {
     "more_down is -1; it must be a whole number, not negative": with_more(more_down=-1),
     "noise is 3; it must be a fedmpi.privacy.Noise": with_more(noise=3),
     "norm_after is nan; it must be a number, not negative": with_more(norm_after=lambda *_: np.nan),
-    "memory: 'a' is a int; it must be a numpy array": says(lambda p, m: (p, {"a": 3})),
+    "memory: 'a' is an int; it must be a numpy array": says(lambda p, m: (p, {"a": 3})),
 }
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.arrays import AnyArray, Integers, Reals, Vector
 from fedmpi.layout import Support
 from fedmpi.learn.engine import BLOCK, Engine, right_of
@@ -114,7 +115,8 @@ def evaluate(
             tally[0] += np.bincount(y[right_of(outputs, y)], minlength=classes)
             tally[1] += np.bincount(y, minlength=classes)
         for column, metric in metrics:
-            parts[column][block] = metric.parts(outputs.astype(np.float64), y)
+            part = metric.parts(outputs.astype(np.float64), y)
+            parts[column][block] = returned.judged(part, len(y) if metric.whole else None, metric)
     comm.sum_array(losses)
     comm.sum_array(tally)
     found = {c: _value(metric, parts[c], len(samples), comm) for c, metric in metrics}
@@ -124,7 +126,7 @@ def evaluate(
 
 def _value(metric: Metric, parts: Sequence[Reals | None], samples: int, comm: Ranks) -> float:
     """Return a Metric of what the ranks found for their blocks, None for those of others."""
-    mine = [np.asarray(part, np.float64) for part in parts if part is not None]
+    mine = [part for part in parts if part is not None]
     here = np.array([mine[0].shape[-1] if mine else 0])
     width = int(comm.gather_rows(here).max())
     table = np.zeros((samples if metric.whole else len(parts), width))
@@ -135,7 +137,7 @@ def _value(metric: Metric, parts: Sequence[Reals | None], samples: int, comm: Ra
     comm.sum_array(table)  # each row is one rank's, and 0 on the others
     if not len(table):
         return np.nan
-    return float(metric.value(table if metric.whole else table.sum(axis=0)))
+    return returned.judgement(metric.value(table if metric.whole else table.sum(0)), metric)
 
 
 def with_statistics(engine: Engine, weights: Vector, comm: Ranks) -> Vector:
