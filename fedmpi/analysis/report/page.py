@@ -49,7 +49,7 @@ def write(
         raise ConfigError(f"{path}: the name of a report must end in {either(SUFFIXES)}")
     if os.path.exists(path) and not overwrite:
         raise ResultError(f"{path}: exists; choose another name or add --overwrite "
-                              "(in Python: overwrite=True)")
+                          "(in Python: overwrite=True)")
     text = page(runs, target)
     try:
         with replacement(path) as part, open(part, "w", encoding="utf-8") as file:
