@@ -17,20 +17,24 @@ from fedmpi.kernels import (
 from fedmpi.kernels.first_step import NONE, PLACES, RUNS
 
 
-def warm() -> None:
+def warm(rank: int = 0, ranks: int = 1) -> None:
     """Compile or load the kernels of a training step, for the types that the engine calls with.
 
-    Takes about 20 seconds where nothing is cached, and under one where everything is.
+    Number `rank` of the `ranks` of a node takes its share of them. One alone takes about 20
+    seconds where nothing is cached, and under one where everything is.
     """
-    for part in (*first_step.STEP, _warm_row_sums, _warm_kept, _warm_pool, _warm_norm, _warm_groups,
-                 _warm_others, _warm_adam):
+    others = _warm_row_sums, _warm_kept, _warm_pool, _warm_norm, _warm_groups, _warm_others
+    for part in (*first_step.STEP, *others, _warm_adam)[rank::ranks]:
         part()
 
 
-def warm_sums() -> None:
-    """Compile or load the kernels that add up exact sums of the ranks of a node."""
-    for part in first_step.SUM:
+def warm_sums(rank: int = 0, ranks: int = 1) -> None:
+    """Compile or load a rank's share of the kernels that add up exact sums of a node's ranks."""
+    for part in (*first_step.SUM, _warm_dense)[rank::ranks]:
         part()
+
+
+def _warm_dense() -> None:
     total, marks, rows = np.zeros(64, np.int64), np.zeros(64, np.uint8), np.zeros((1, 64), np.int64)
     owner.dense(total, rows[0], marks, 0, 64, rows, rows, np.zeros((1, 8), np.uint64))
 

@@ -35,14 +35,17 @@ step() {  # step NAME COMMAND...
 
 if [[ -z $only ]]; then
     step "style" $python -m ruff check .
+    # Or processes of tests that need the same kernels would wait for each other.
+    step "compile" "$venv/bin/mpiexec" -n "$cores" $python -m fedmpi warmup
     # Files of tests are dealt out, the longest first; one process more than cores, as some wait.
     deal="-n ${JOBS:-$((cores + 1))} --dist loadfile --no-loadscope-reorder --durations=20"
     # Jobs of a real Slurm come alone: its PMI2 loses messages of MPICH where cores are busy.
     alone="tests/jobs/test_slurm.py tests/jobs/test_doctor.py"
     step "plain" $python -m pytest $deal ${alone//tests/--ignore=tests}
     step "jobs of a real Slurm" $python -m pytest $alone
-    # Each kernel, and each method once through a round; make soak runs all tests of methods so.
-    bodies="-n ${JOBS:-$cores} --dist worksteal tests/kernels tests/algorithms/test_contract.py"
+    # Each kernel, and each method once through its rounds; make soak runs all tests of methods so.
+    rounds=tests/algorithms/test_contract.py::test_messages_or_work_really_shrink
+    bodies="-n ${JOBS:-$cores} --dist worksteal tests/kernels $rounds"
     step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest $bodies
 fi
 for n in "$@"; do

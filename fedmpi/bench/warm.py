@@ -20,17 +20,16 @@ TINY = {
 
 
 def warm(comm: Comm) -> float:
-    """Compile on the first rank of each node what others then load; return the seconds taken.
+    """Compile on each node what its ranks then load, each rank its share; return the seconds taken.
 
     Collective over `comm`. A kernel that is needed later all the same is compiled then, and
     on one rank of a node too: see kernels/_cache.py.
     """
-    began = perf_counter()
-    if comm.node_rank == 0:
-        kernels.warmup.warm()
-        kernels.warmup.warm_sums()
-        for name in sorted(ALGORITHMS):
-            _rehearse(name)
+    began, share = perf_counter(), (comm.node_rank, comm.node_size)
+    kernels.warmup.warm(*share)
+    kernels.warmup.warm_sums(*share)
+    for name in sorted(ALGORITHMS)[comm.node_rank :: comm.node_size]:
+        _rehearse(name)
     comm.node_barrier()
     return perf_counter() - began
 

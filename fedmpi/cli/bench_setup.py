@@ -92,7 +92,7 @@ def write(path: Path | None, found: "Found | None") -> None:
 
 
 def warmup(args: Namespace) -> None:
-    """Compile the kernels into this node's cache; with several ranks, one of a node compiles."""
+    """Compile the kernels into this node's cache; the ranks of a node share the work."""
     from fedmpi.cli.ranks import ending_together
     from fedmpi.comm.start import start
 

@@ -1,5 +1,7 @@
 """After a warm-up, training with the fast engine compiles nothing more."""
 
+from collections import Counter
+
 import numba
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 from torch import nn
 
 from fedmpi import kernels
-from fedmpi.kernels import update, warmup
+from fedmpi.kernels import first_step, update, warmup
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models.parts import Residual
@@ -68,3 +70,21 @@ def test_nothing_is_compiled_after_the_warm_up():
     update.sgd(engine.weights, engine.grad, first, first, mask, edges, lr, 0.9, 0.0, 0.0)
     update.adam(engine.weights, engine.grad, first, second, first, mask, lr, 0.0, 0.0, 2)
     assert compiled() == before and not of_constants()
+
+
+def test_ranks_share_the_kernels_and_leave_none_out(monkeypatch):
+    called = []
+    for name in [name for name in vars(warmup) if name.startswith("_warm_")]:
+        monkeypatch.setattr(warmup, name, lambda name=name: called.append(name))
+    for name in ("STEP", "SUM"):
+        parts = [lambda part=part: called.append(part) for part in getattr(first_step, name)]
+        monkeypatch.setattr(first_step, name, tuple(parts))
+    found = []
+    for ranks in (1, 3):
+        for rank in range(ranks):
+            warmup.warm(rank, ranks)
+            warmup.warm_sums(rank, ranks)
+        found.append(Counter(map(str, called)))
+        called.clear()
+    assert found[0] == found[1] and set(found[0].values()) == {1}
+    assert len(found[0]) == 7 + 8

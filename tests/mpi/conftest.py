@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 RANKS = os.environ.get("FEDMPI_RANKS")
+ALONE = pytest.StashKey()  # {test function: {name of a case: what one process gave}}
 SECONDS = 120  # a test without a timeout of its own hangs if it takes longer
 
 if RANKS is None:
@@ -131,6 +132,27 @@ def comm():
     from fedmpi.comm.mpi import Mpi
 
     return Mpi()
+
+
+@pytest.fixture
+def alone(request, world):
+    """Return what `run` of the test's mark `alone` gives, called with its parameters.
+
+    It is what these ranks are compared with, and simulated by one process. All cases of a test
+    are dealt out over the ranks when the first is asked for, so none is simulated twice.
+    """
+    results, function = request.config.stash.setdefault(ALONE, {}), request.function
+    if function not in results:
+        cases = [item for item in request.session.items if item.function is function]
+        run = request.node.get_closest_marker("alone").kwargs["run"]
+        mine = {item.name: run(**params(item)) for item in cases[world.rank :: world.size]}
+        results[function] = dict(chain(*(part.items() for part in world.allgather(mine))))
+    return results[function][request.node.name]
+
+
+def params(item):
+    """Return the parameters {name: value} of a test."""
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 @pytest.fixture

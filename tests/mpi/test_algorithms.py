@@ -22,32 +22,57 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_any_number_of_ranks_gives_the_same_bits(name, comm):
-    alone, expected = simulate(name, **KEYS.get(name, {}))
-    together, rows = simulate(name, comm=comm, **KEYS.get(name, {}))
-    assert alone.state.keys() == together.state.keys()
-    for key, array in alone.state.items():
-        assert array.tobytes() == together.state[key].tobytes(), key
+def outcome(name, how=(), comm=None):
+    """Return the state of a method after its rounds, its clients' memories, and the columns."""
+    run, rows = simulate(name, how, comm=comm, **KEYS.get(name, {}))
+    clients = run.store.clients()
+    homes = run.store.homes_of(np.array(clients, np.int64))
+    assert set(homes.tolist()) <= {comm.rank if comm else 0}
+    memories = {client: run.store[client] for client in clients}
+    return run.state, memories, [{key: row.columns[key] for key in COLUMNS} for row in rows]
+
+
+def check_alike(comm, found, expected):
+    """Compare what `outcome` gave on these ranks and on one; a memory is on one of the ranks."""
+    (state, memories, rows), (same, all_memories, as_many) = found, expected
+    check_arrays(state, same)
     for column in COLUMNS:
-        found, wanted = ([r.columns[column] for r in of] for of in (rows, expected))
-        assert np.array_equal(found, wanted, equal_nan=True), column
+        here, wanted = ([row[column] for row in of] for of in (rows, as_many))
+        assert np.array_equal(here, wanted, equal_nan=True), column
+    everyone = comm.gather_rows(np.array(list(memories), np.int64))
+    assert sorted(everyone.tolist()) == list(all_memories)
+    for client, memory in memories.items():
+        check_arrays(memory, all_memories[client])
 
 
+def check_arrays(found, expected):
+    """Compare two dicts of arrays to the last bit."""
+    assert found.keys() == expected.keys()
+    for key, array in expected.items():
+        assert array.tobytes() == found[key].tobytes(), key
+
+
+@pytest.mark.alone(run=outcome)
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_ranks_gives_the_same_bits(name, comm, alone):
+    """So are the clients' memories, each on the rank that simulated its client last."""
+    check_alike(comm, outcome(name, comm=comm), alone)
+
+
+def batched(name, model, comm=None):
+    """Return the outcome of a method on the batched engine, with three clients in a chunk."""
+    return outcome(name, ("run.engine=batched", "run.chunk=3", f"model.name={model}"), comm)
+
+
+@pytest.mark.alone(run=batched)
 @pytest.mark.parametrize(
     ("name", "model"),
     [("fedskel", "mlp"), ("fedskel", "lenet5"), ("heterofl", "mlp"), ("heterofl", "lenet5"),
      ("fedpm", "mlp"), ("sparsyfed", "lenet5")],
 )  # fmt: skip
-def test_the_batched_engine_gives_the_same_bits(name, model, comm):
+def test_the_batched_engine_gives_the_same_bits(name, model, comm, alone):
     """A client lands in other slots of other chunks, beside other clients."""
-    how = ("run.engine=batched", "run.chunk=3", f"model.name={model}")
-    alone, expected = simulate(name, how, **KEYS.get(name, {}))
-    together, rows = simulate(name, how, comm=comm, **KEYS.get(name, {}))
-    for key, array in alone.state.items():
-        assert array.tobytes() == together.state[key].tobytes(), key
-    for column in COLUMNS:
-        assert [r.columns[column] for r in rows] == [r.columns[column] for r in expected], column
+    check_alike(comm, batched(name, model, comm), alone)
 
 
 STAGES = (
@@ -57,16 +82,16 @@ STAGES = (
 )
 
 
+def staged(name, comm=None):
+    """Return the outcome of a method with four stages and a selector."""
+    return outcome(name, STAGES, comm)
+
+
+@pytest.mark.alone(run=staged)
 @pytest.mark.parametrize("name", ["fedavg", "scaffold", "fedmtl"])
-def test_stages_and_selectors_give_the_same_bits(name, comm):
+def test_stages_and_selectors_give_the_same_bits(name, comm, alone):
     """Residuals follow their clients; noise and turns are alike on all ranks."""
-    alone, expected = simulate(name, STAGES)
-    together, rows = simulate(name, STAGES, comm=comm)
-    for key, array in alone.state.items():
-        assert array.tobytes() == together.state[key].tobytes(), key
-    for column in COLUMNS:
-        found, wanted = ([r.columns[column] for r in of] for of in (rows, expected))
-        assert np.array_equal(found, wanted, equal_nan=True), column
+    check_alike(comm, staged(name, comm), alone)
 
 
 SPARSE = {
@@ -105,25 +130,17 @@ def test_the_ranks_exchange_no_coordinate_that_no_client_sent(name, direct):
             assert row.columns["mpi_bytes"] < 3 * row.columns["bytes_up"]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in ("fedskel", "scaffold")])
-def test_memories_end_where_their_clients_were_simulated(name, comm):
-    alone, _ = simulate(name, **KEYS.get(name, {}))
-    together, _ = simulate(name, comm=comm, **KEYS.get(name, {}))
-    everyone = comm.gather_rows(np.array(together.store.clients(), np.int64))
-    assert sorted(everyone.tolist()) == alone.store.clients()
-    for client in together.store.clients():
-        assert together.store.homes_of(np.array([client])) == comm.rank
-        for key, array in alone.store[client].items():
-            assert np.array_equal(array, together.store[client][key]), key
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_examples_of_users_code_give_the_same_bits(kind, comm):
+def example(kind, comm=None):
+    """Return the losses and the state after three rounds of an example of users' code."""
     tree = import_module(f"fedmpi.examples.{kind}").EXPERIMENT | {"run": {"rounds": 3}}
-    found = []
-    for ranks in (Serial(), comm):
-        run = Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
-        found.append(([run.round().columns["train_loss"] for _ in range(3)], run.state))
-    (losses, state), (others, other) = found
-    assert losses == others
-    assert state["weights"].tobytes() == other["weights"].tobytes()
+    ranks = comm or Serial()
+    run = Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
+    return [run.round().columns["train_loss"] for _ in range(3)], run.state
+
+
+@pytest.mark.alone(run=example)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_examples_of_users_code_give_the_same_bits(kind, comm, alone):
+    losses, state = example(kind, comm)
+    assert losses == alone[0]
+    check_arrays(state, alone[1])

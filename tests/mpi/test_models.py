@@ -28,16 +28,21 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", CASES)
-def test_any_number_of_ranks_gives_the_same_bits(kind, comm):
-    how = (*HOW, *CASES[kind])
-    alone, expected = simulate("fedavg", how)
-    together, rows = simulate("fedavg", how, comm=comm)
-    assert alone.state["weights"].tobytes() == together.state["weights"].tobytes()
+def trained(kind, comm=None):
+    """Return the first weights, those after a round, and what the round tells."""
+    run, rows = simulate("fedavg", (*HOW, *CASES[kind]), comm=comm)
     told = ("test_accuracy", "test_loss", "train_loss", "flops", "virtual_time", "bytes_up")
-    for row, other in zip(rows, expected, strict=True):
-        assert [row.columns[name] for name in told] == [other.columns[name] for name in told]
-    assert any(alone.state["weights"] != alone.experiment.weights)
+    columns = [[row.columns[name] for name in told] for row in rows]
+    return run.experiment.weights, run.state["weights"], columns
+
+
+@pytest.mark.alone(run=trained)
+@pytest.mark.parametrize("kind", CASES)
+def test_any_number_of_ranks_gives_the_same_bits(kind, comm, alone):
+    first, weights, columns = trained(kind, comm)
+    assert weights.tobytes() == alone[1].tobytes()
+    assert columns == alone[2]
+    assert any(weights != first)
 
 
 ADAPTED = (
@@ -46,15 +51,18 @@ ADAPTED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["fedskel", "heterofl"])
-def test_adapters_give_the_same_bits(name, comm):
+def adapted(name, comm=None):
+    """Return the weights after three rounds on an adapted model, and what the rounds tell."""
     keys = {"fedskel": {"updates_per_set": 1}, "heterofl": {"widths": [1.0, 0.5]}}[name]
-    alone, expected = simulate(name, ADAPTED, **keys)
-    together, rows = simulate(name, ADAPTED, comm=comm, **keys)
-    assert alone.state["weights"].tobytes() == together.state["weights"].tobytes()
+    run, rows = simulate(name, ADAPTED, comm=comm, **keys)
     told = ("bytes_up", "bytes_down", "flops", "test_loss", "local_accuracy")
-    for row, other in zip(rows, expected, strict=True):
-        assert [row.columns[name] for name in told] == [other.columns[name] for name in told]
+    return run.state["weights"].tobytes(), [[row.columns[key] for key in told] for row in rows]
+
+
+@pytest.mark.alone(run=adapted)
+@pytest.mark.parametrize("name", ["fedskel", "heterofl"])
+def test_adapters_give_the_same_bits(name, comm, alone):
+    assert adapted(name, comm) == alone
 
 
 JUDGED = {
@@ -74,12 +82,15 @@ JUDGED = {
 }  # fmt: skip
 
 
+def judged(kind, comm=None):
+    """Return the metrics and the test loss of a round."""
+    _, rows = simulate("fedavg", (*HOW, *JUDGED[kind]), comm=comm)
+    return [(row.metrics, row.columns["test_loss"]) for row in rows]
+
+
+@pytest.mark.alone(run=judged)
 @pytest.mark.parametrize("kind", JUDGED)
-def test_metrics_are_the_same_to_the_last_bit(kind, comm):
-    how = (*HOW, *JUDGED[kind])
-    _, expected = simulate("fedavg", how)
-    _, rows = simulate("fedavg", how, comm=comm)
-    for row, other in zip(rows, expected, strict=True):
-        assert row.metrics == other.metrics and row.metrics
-        told = (row.columns["test_loss"], other.columns["test_loss"])
-        assert told[0] == told[1] > 0
+def test_metrics_are_the_same_to_the_last_bit(kind, comm, alone):
+    found = judged(kind, comm)
+    assert found == alone
+    assert all(metrics and loss > 0 for metrics, loss in found)

@@ -1,5 +1,6 @@
 """The round loop over ranks: any placement of the clients gives the same bits."""
 
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -45,11 +46,43 @@ METHODS = {
 PLANNED = ("fedavg", "fedlp", "fedskel")  # what they send is known before they train
 
 
+@pytest.fixture(scope="module")
+def three_rounds(comm):
+    """Return the weights and times of three rounds of FedSkel, with the collective of `auto`."""
+    return weights_after(comm, "fedskel", 3)
+
+
 def weights_after(comm, method, rounds_to_run):
     tree = TREE | {"model": {"name": "mlp"}, "algorithm": {"name": method} | METHODS[method]}
     run = Simulation(assemble(of_tree(tree), comm, None), comm, NoSignals())
     times = [run.round().columns["virtual_time"] for _ in range(rounds_to_run)]
     return run.state["weights"], times
+
+
+def seen_in_12_rounds(method, sections, comm=None):
+    """Return for each of 12 rounds the weights after it, its columns and rows of clients."""
+    tree = TREE | sections | {"model": {"name": "mlp"}}
+    tree |= {"algorithm": {"name": method} | METHODS[method]}
+    ranks = comm or Serial()
+    run = Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
+    seen = []
+    for _ in range(12):
+        row = run.round()
+        seen.append((run.state["weights"].copy(), row.columns, row.clients))
+    return seen
+
+
+def same_as_alone(found, expected):
+    """Compare rounds of many ranks with those of one; return what became of their clients."""
+    became = set()
+    for (weights, columns, clients), (same, alike, others) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(weights, same)
+        for name in set(clients.dtype.names) - {"rank"}:
+            np.testing.assert_array_equal(clients[name], others[name], name)
+        for name in ("virtual_time", "train_loss", "bytes_up", "density_up", "clients_completed"):
+            np.testing.assert_array_equal(columns[name], alike[name], name)
+        became |= set(clients["status"].tolist()) if len(clients) else {"nobody"}
+    return became
 
 
 @pytest.mark.parametrize("method", PLANNED)
@@ -84,8 +117,8 @@ def test_a_state_may_have_arrays_of_a_sum(comm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_collective_gives_the_same_bits(comm, algorithm):
-    expected, times = weights_after(comm, "fedskel", 3)
+def test_every_collective_gives_the_same_bits(comm, algorithm, three_rounds):
+    expected, times = three_rounds
     comm.sum_by(algorithm)
     try:
         found, again = weights_after(comm, "fedskel", 3)
@@ -106,49 +139,38 @@ def test_one_client_for_many_ranks_leaves_some_idle(comm):
     assert run.round().columns["clients_completed"] == 1
 
 
+@pytest.mark.alone(run=partial(seen_in_12_rounds, sections=UNRELIABLE))
 @pytest.mark.parametrize("method", PLANNED)
-def test_late_lost_and_absent_clients_are_the_same_on_any_number_of_ranks(comm, method):
-    seen = seen_on_many_ranks_as_on_one(comm, method, UNRELIABLE)
+def test_late_lost_and_absent_clients_are_the_same_on_any_number_of_ranks(comm, method, alone):
+    seen = same_as_alone(seen_in_12_rounds(method, UNRELIABLE, comm), alone)
     assert seen == {0, 1, 2, "nobody"}  # completed, late, dropped
 
 
+@pytest.mark.alone(run=partial(seen_in_12_rounds, sections=ASYNC))
 @pytest.mark.parametrize("method", METHODS)
-def test_asynchronous_rounds_are_the_same_on_any_number_of_ranks(comm, method):
-    assert seen_on_many_ranks_as_on_one(comm, method, ASYNC) == {0, 1, 2}
+def test_asynchronous_rounds_are_the_same_on_any_number_of_ranks(comm, method, alone):
+    assert same_as_alone(seen_in_12_rounds(method, ASYNC, comm), alone) == {0, 1, 2}
 
 
-def test_what_a_rule_learned_is_the_same_on_any_number_of_ranks(comm):
-    section = TREE["clients"] | {"selection": "oort", "explore": 0.5}
-    seen_on_many_ranks_as_on_one(comm, "fedavg", {"clients": section})
+LEARNED = {"clients": TREE["clients"] | {"selection": "oort", "explore": 0.5}}
+HIDDEN = UNRELIABLE | {
+    "stage": ({"name": "secure", "neighbours": 8},), "devices": {"dropout": 0.2},
+    "clients": TREE["clients"] | {"per_round": 9},
+}  # fmt: skip
+# What the test looks at: a method, sections of its experiment, what becomes of clients.
+OTHERS = {
+    "what a rule learned": ("fedavg", LEARNED, {0}),
+    "masks that cancel": ("fedavg", HIDDEN, {0, 2}),
+    "what fits a device": ("fedskel", FITTED, {0, 1}),
+}
 
 
-def test_masks_cancel_over_ranks(comm):
-    hidden = UNRELIABLE | {"stage": ({"name": "secure", "neighbours": 8},)}
-    hidden |= {"devices": {"dropout": 0.2}, "clients": TREE["clients"] | {"per_round": 9}}
-    assert seen_on_many_ranks_as_on_one(comm, "fedavg", hidden) == {0, 2}
+def other(what, comm=None):
+    method, sections, _ = OTHERS[what]
+    return seen_in_12_rounds(method, sections, comm)
 
 
-def test_what_fits_a_device_is_the_same_on_any_number_of_ranks(comm):
-    assert seen_on_many_ranks_as_on_one(comm, "fedskel", FITTED) == {0, 1}
-
-
-def seen_on_many_ranks_as_on_one(comm, method, sections):
-    """Compare 12 rounds with those of one rank; return what became of their clients."""
-    tree = TREE | sections | {"model": {"name": "mlp"}}
-    tree |= {"algorithm": {"name": method} | METHODS[method]}
-    many, alone = (
-        Simulation(assemble(of_tree(tree), ranks, None), ranks, NoSignals())
-        for ranks in (comm, Serial())
-    )
-    seen = set()
-    for _ in range(12):
-        row, expected = many.round(), alone.round()
-        np.testing.assert_array_equal(many.state["weights"], alone.state["weights"])
-        for name in row.clients.dtype.names:
-            if name != "rank":
-                np.testing.assert_array_equal(row.clients[name], expected.clients[name], name)
-        for name in ("virtual_time", "train_loss", "bytes_up", "density_up", "clients_completed"):
-            np.testing.assert_array_equal(row.columns[name], expected.columns[name], name)
-        seen |= set(row.clients["status"].tolist())
-        seen |= {"nobody"} if not len(row.clients) else set()
-    return seen
+@pytest.mark.alone(run=other)
+@pytest.mark.parametrize("what", OTHERS)
+def test_these_are_the_same_on_any_number_of_ranks(comm, what, alone):
+    assert same_as_alone(other(what, comm), alone) == OTHERS[what][2]
