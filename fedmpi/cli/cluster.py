@@ -102,11 +102,10 @@ def _again(args: Namespace, out: Path) -> "Resolved":
     """The Resolved experiment of a result that is resumed. Raises FedmpiError."""
     from fedmpi.experiment import resolve
     from fedmpi.experiment.rebuild import beginning
-    from fedmpi.record.sign import last_sign
+    from fedmpi.record.hold import check_free
 
     given = beginning(out)
-    if given["status"] == "running" and (sign := last_sign(out)).alive:
-        raise ResultError(f"{out}: a run is writing it, {sign.text}; wait for it, or end it first")
+    check_free(out)
     if given["status"] == "finished" and not args.overrides:
         raise ResultError(f"{out}: all {given['done']} rounds are done; "
                           "for more add --set run.rounds=N")

@@ -16,7 +16,7 @@ from fedmpi.cli.run import STOPPED_EARLY
 from fedmpi.cli.submission import add_job, first_of_job, own_command
 from fedmpi.cli.sweep_jobs import free, submit
 from fedmpi.cli.words import Verbs
-from fedmpi.errors import ConfigError, ResultError
+from fedmpi.errors import ConfigError, ResultError, counted
 from fedmpi.text_file import text_of
 
 if TYPE_CHECKING:
@@ -134,23 +134,37 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int]) -> int:
-    """Run points one after the other; a failed one does not keep the next from running."""
+    """Run points one after the other; a failed one does not keep the next from running.
+
+    A point that another process writes is left to it.
+    """
     from fedmpi.experiment.stop import Stop
+    from fedmpi.record.hold import in_words
+    from fedmpi.record.sign import last_sign
 
     failed: list[str] = []
+    others: list[str] = []
     with Stop() as stop:
         for count, i in enumerate(todo, 1):
             point = plan.points[i]
             print(f"[{count}/{len(todo)}] {point.name}", flush=True)
-            code = _run_point(args, plan.base, folder / point.file, point, stop)
+            out = folder / point.file
+            code = 0 if last_sign(out).alive else _run_point(args, plan.base, out, point, stop)
             if code == STOPPED_EARLY or stop.asked:
                 print("stopped early with everything saved; the same command continues")
                 return STOPPED_EARLY
-            failed += [point.name] * (code != 0)
+            if (last := last_sign(out)).alive:  # perhaps it was taken while ours started
+                print(f"left alone, {in_words(out, last)}", flush=True)
+                others.append(point.name)
+            else:
+                failed += [point.name] * (code != 0)
     print(f"compare with: fedmpi compare {quote(str(folder))}/*.h5")
     for name in failed:
         print(f"fedmpi: {name} failed, see above", file=sys.stderr)
-    return 1 if failed else 0
+    if others:
+        print(f"{counted(len(others), 'point')} left to other processes; the same command continues"
+              " when they have ended")
+    return 1 if failed else STOPPED_EARLY if others else 0
 
 
 def _run_point(args: Namespace, base: Path, out: Path, point: "Point", stop: "Stop") -> int:

@@ -4,8 +4,7 @@ Only ranks that read or write a result file import what does, and with it h5py.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -15,8 +14,9 @@ from fedmpi import named
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
-from fedmpi.errors import AlikeError, FedmpiError, RejectedError, ResultError, counted
+from fedmpi.errors import RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
+from fedmpi.experiment.alone import alone, told
 from fedmpi.experiment.assemble import assemble, unseen
 from fedmpi.experiment.provenance import kept_in, mixture, provenance
 from fedmpi.experiment.resolve import Resolved
@@ -26,7 +26,6 @@ from fedmpi.experiment.watch import watching
 from fedmpi.layout import Layout
 from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
-from fedmpi.record.sign import signs_of_life, tell
 from fedmpi.round.columns import RoundRecord, recorded, rejected
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.loop import Simulation, StopSignal
@@ -86,12 +85,11 @@ def _execute(
     resolved: Resolved, comm: Comm, start: Start, progress: OnRound, stop: StopSignal
 ) -> bool:
     """Do the work of `execute`; code of the user's that exits passes through."""
-    began = perf_counter()
-    with watching(comm, resolved.config.run.watch_s, start.warn) as watch:
-        if comm.rank == 0 and not start.resume:
-            from fedmpi.record.writer import check_target
-
-            check_target(start.out, start.overwrite)
+    began, overwrite = perf_counter(), None if start.resume else start.overwrite
+    with (
+        alone(comm, start.out, start.warn, overwrite) as hold,
+        watching(comm, resolved.config.run.watch_s, start.warn) as watch,
+    ):
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
         experiment = assemble(
             resolved, comm, start.data_root, start.cache, watch, start.stage, start.environ
@@ -113,7 +111,7 @@ def _execute(
         for note in (lost, older, uncounted(experiment.layout)):
             _warn(writer, note, start)
         start.stage("training the first round")
-        with _told(writer, start.out, comm):
+        with told(writer, hold, start.out, comm):
             try:
                 trained = _rounds(simulation, writer, start.out, began, progress, watch)
             except RejectedError as error:
@@ -123,25 +121,6 @@ def _execute(
                 comm.barrier()
                 raise
             return _finish(simulation, writer, start, perf_counter() - began, trained)
-
-
-@contextmanager
-def _told(writer: "Writer | None", out: Path, comm: Comm) -> Iterator[None]:
-    """Give signs of life while the block runs; if it raises, let the result file say why."""
-    alone = nullcontext()
-    with signs_of_life(out, lambda text: writer.fail("failed", text)) if writer else alone:
-        try:
-            yield
-        except RejectedError:
-            raise
-        except BaseException as error:
-            reason = f"rank {comm.rank}: {named.in_words(error)}"
-            if writer:
-                with suppress(FedmpiError):  # a full disk, say; the first error tells more
-                    writer.fail("failed", reason)
-            elif not isinstance(error, AlikeError):
-                tell(out, reason)
-            raise
 
 
 def _rounds(

@@ -1,16 +1,15 @@
 """Signs of life of a run, beside its result file: whether "running" is still true.
 
-`OUT.alive` names the host and the process that writes the result, and is touched every few
-seconds; it is gone when the run has ended in order. `OUT.failed` is how another rank that fails
-tells the writing one why, before it ends all ranks.
+`OUT.alive` names the host and the process that writes the result, which holds the lock on it (see
+hold.py) and touches it every few seconds; it is gone when the run has ended in order. `OUT.failed`
+is how another rank that fails tells the writing one why, before it ends all ranks.
 """
 
+import fcntl
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -28,68 +27,85 @@ LONGEST = 1000  # bytes of either file that are read
 
 @dataclass(frozen=True)
 class Sign:
-    """The last sign of life: its `age` in seconds, and the process that gave it, if known."""
+    """The last sign of life: its `age` in seconds, and the process that gave it, if known.
+
+    `locked` says whether a process has the lock on the file of signs, None where nobody knows.
+    """
 
     age: float
     host: str = ""
     process: int = 0
+    locked: bool | None = None
 
     @property
     def alive(self) -> bool:
         """Whether the run goes on, as far as can be told from here."""
-        if not self.process:
+        if not self.process or (self.here and self.locked is False):
             return False
-        if self.age <= FRESH:
+        if self.locked or self.age <= FRESH:
             return True
-        if self.host == socket.gethostname() and Path("/proc/self").exists():
-            return Path(f"/proc/{self.process}").exists()
+        if self.here and Path("/proc/self").exists():
+            return self.exists
         return self.age <= LATE
+
+    @property
+    def here(self) -> bool:
+        """Whether the process is on this host, as is taken of one that is not known."""
+        return self.host in ("", socket.gethostname())
+
+    @property
+    def exists(self) -> bool:
+        """Whether a process has that number on this host."""
+        return Path(f"/proc/{self.process}").exists()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the process with that number on this host is stopped."""
+        try:
+            return read(Path(f"/proc/{self.process}/stat")).rpartition(")")[2].split()[0] == "T"
+        except (OSError, IndexError):
+            return False
 
     @property
     def text(self) -> str:
         """When and where it was, in words."""
         where = f" from process {self.process} on {self.host}" if self.process else ""
-        return f"last sign of life {_ago(self.age)} ago{where}"
+        return f"{self.when}{where}"
+
+    @property
+    def when(self) -> str:
+        """When it was, in words."""
+        return f"last sign of life {_ago(self.age)} ago"
 
 
 def last_sign(out: Out) -> Sign:
     """Return the Sign of a run that says it is running; `out` is its result file."""
-    path = _alive(out)
     try:
-        age = max(0.0, time.time() - os.stat(path).st_mtime)
-        host, process = _read(path).split()
-        return Sign(age, host[:64], int(process))
+        with open(sign_path(out), encoding="utf-8", errors="replace") as file:
+            age = max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
+            host, process = file.read(LONGEST).split()
+            return Sign(age, host[:64], int(process), _locked(file.fileno()))
     except (OSError, ValueError):
         with suppress(OSError):
             return Sign(max(0.0, time.time() - os.stat(out).st_mtime))
         return Sign(float("inf"))
 
 
-@contextmanager
-def signs_of_life(out: Out, fail: Callable[[str], None]) -> Iterator[None]:
-    """Give signs of life while the block runs, on the rank that writes `out`.
-
-    `fail(reason)` is called in a thread when another rank says that it fails.
-    """
-    over = threading.Event()
-    with suppress(OSError):
-        _failed(out).unlink(missing_ok=True)
-        _alive(out).write_text(f"{socket.gethostname()} {os.getpid()}\n")
-    thread = threading.Thread(target=_beat, args=(out, fail, over), daemon=True)
-    thread.start()
+def _locked(file: int) -> bool | None:
+    """Say whether a process has the lock on an open file; None where there are no locks."""
     try:
-        yield
-    finally:
-        over.set()
-        thread.join(PATIENCE)
-        for path in (_alive(out), _failed(out)):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
 
 
 def tell(out: Out, reason: str) -> None:
     """Say from another rank why it fails, and wait a little until that is written down."""
-    path, end = _failed(out), time.monotonic() + PATIENCE
+    path, end = failed_path(out), time.monotonic() + PATIENCE
     with suppress(OSError):
         path.write_text(reason[:LONGEST], "utf-8", "replace")
         while path.exists() and time.monotonic() < end:
@@ -97,31 +113,23 @@ def tell(out: Out, reason: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _beat(out: Out, fail: Callable[[str], None], over: threading.Event) -> None:
-    """Touch OUT.alive, and pass on what OUT.failed says, until `over` is set."""
-    beaten = time.monotonic()
-    while not over.wait(PAUSE):
-        if _failed(out).exists():
-            with suppress(Exception):  # this rank is being ended: nobody could hear of it
-                fail(_read(_failed(out)) or "a rank failed")
-            for path in (_alive(out), _failed(out)):
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-        if time.monotonic() - beaten >= BEAT:
-            beaten = time.monotonic()
-            with suppress(OSError):
-                os.utime(_alive(out))
+def sign_path(out: Out) -> Path:
+    """Return the path of OUT.alive, beside the file itself where `out` is a link to it."""
+    return Path(f"{os.path.realpath(out)}.alive")
 
 
-def _alive(out: Out) -> Path:
-    return Path(f"{out}.alive")
+def failed_path(out: Out) -> Path:
+    """Return the path of OUT.failed."""
+    return Path(f"{os.path.realpath(out)}.failed")
 
 
-def _failed(out: Out) -> Path:
-    return Path(f"{out}.failed")
+def written() -> str:
+    """Return what OUT.alive says: the host and the number of this process."""
+    return f"{socket.gethostname()} {os.getpid()}\n"
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """Return the text of one of the two files, as far as it may be long. Raises OSError."""
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.read(LONGEST)
 

@@ -8,6 +8,7 @@ import h5py
 
 from fedmpi.errors import ResultError
 from fedmpi.record import schema, store
+from fedmpi.record.hold import held
 from fedmpi.record.sign import Out
 from fedmpi.record.source import Source
 from fedmpi.record.whole import replacement
@@ -42,7 +43,8 @@ STEPS = {old: _with_columns_of(new) for old, new in pairwise(("1.0", "1.1", "1.2
 def upgrade(path: Out) -> str:
     """Bring the file to schema.VERSION by a changed copy and a rename; return the old version.
 
-    Raises ResultError if the file is not a result, damaged, or newer than this fedmpi.
+    Raises ResultError if the file is not a result, damaged, or newer than this fedmpi, or
+    if a run that is alive writes it.
     """
     path = os.path.realpath(path)
     source = Source(path)
@@ -56,7 +58,9 @@ def upgrade(path: Out) -> str:
     if found not in STEPS:
         known = ", ".join([*STEPS, schema.VERSION])
         raise ResultError(f"{path}: schema {found} cannot be upgraded; known are {known}")
-    with guarded(path), replacement(path, True) as part, store.changed(part) as file:
+    with (
+        held(path), guarded(path), replacement(path, True) as part, store.changed(part) as file,
+    ):
         while found != schema.VERSION:
             STEPS[found](file)
             found = file.attrs["fedmpi_schema"].decode()

@@ -16,6 +16,7 @@ from fedmpi import __version__
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema, store
+from fedmpi.record.hold import check_free
 from fedmpi.record.rows import column_array, row_arrays
 from fedmpi.record.sign import Out
 from fedmpi.record.whole import replacement
@@ -39,6 +40,7 @@ def check_target(path: Out, overwrite: bool = False) -> str:
         raise ResultError(f"{path}: the folder {folder} cannot be written to; choose another")
     if os.path.exists(path):
         if not overwrite:
+            check_free(path)
             raise ResultError(f"{path}: exists; choose another name or add --overwrite "
                               "(in Python: overwrite=True)")
         if os.path.getsize(path) and not h5py.is_hdf5(path):
@@ -58,7 +60,7 @@ class Writer:
         self._width = run.phases.shape[1]
         self._phases = check_phases(phases)
         self._last = int(run.rounds["round"][-1]) if self.rounds else -1
-        self._mark: tuple[str, int] = (run.created, self.rounds)
+        self._mark: tuple[str, str, int] = (run.created, run.updated, self.rounds)
         self._metrics = [schema.metric_column(name) for name in run.metric_names]
         columns = *schema.APPENDED, *self._metrics
         self._rows: dict[str, list[AnyArray]] = {column.path: [] for column in columns}
@@ -222,7 +224,7 @@ class Writer:
         self, root: dict[str, Any], model: Mapping[str, AnyArray] | None, sha256: str | None
     ) -> None:
         """Write what waits into a copy of the file, and let it take the file's place."""
-        start = perf_counter()
+        start, now = perf_counter(), utc_now()
         with (
             guarded(self.path),
             replacement(self.path, True) as part,
@@ -235,21 +237,22 @@ class Writer:
             store.extend_events(file, self._events)
             if model is not None:
                 store.put_model(file, model, sha256)
-            store.put_attributes(file, {"rounds": self.rounds, "updated": utc_now()} | root)
+            store.put_attributes(file, {"rounds": self.rounds, "updated": now} | root)
         for arrays in self._rows.values():
             arrays.clear()
         self._events.clear()
         self._bytes = 0
-        self._mark = (self._mark[0], self.rounds)
+        self._mark = (self._mark[0], now, self.rounds)
         self._since = perf_counter()
         self._cost = self._since - start
 
     def _check_mark(self, file: h5py.File) -> None:
         """Refuse to write over a file that somebody else has put in the place of ours."""
-        found = (file.attrs["created"].decode(), int(file.attrs["rounds"]))
+        root = file.attrs
+        found = root["created"].decode(), root["updated"].decode(), int(root["rounds"])
         if found != self._mark:
             raise ResultError(f"{self.path}: another run has written this file since round "
-                              f"{self._mark[1]}; end one of the two")
+                              f"{self._mark[2]}; end one of the two")
 
     def _metric_arrays(self, metrics: Mapping[str, float], place: str) -> dict[str, AnyArray]:
         """Return {path: array} of a round's metrics, which must be those of the file."""

@@ -11,12 +11,12 @@ import pytest
 import fedmpi
 from fedmpi.errors import ResultError
 from fedmpi.experiment import assemble
-from fedmpi.record import checkpoint, whole
+from fedmpi.record import checkpoint, hold, whole
 from fedmpi.record.whole import replacement
 from fedmpi.round.memories import ClientStore, pack
 from tests.cli.test_run import contents, equal
 from tests.conftest import FORK
-from tests.faults.job import Job, rounds_of, run_here, write_config
+from tests.faults.job import Job, run_here, write_config
 
 ROUNDS = 6
 OTHER_SEED = ["run.seed=4"]
@@ -119,24 +119,21 @@ def test_two_who_replace_one_file_do_not_mix(out, monkeypatch):
     contents(out)
 
 
-# The second run may look just while the first one puts a new checkpoint in the place of the last.
-@pytest.mark.filterwarnings("ignore:.*is missing; the checkpoint before it is used")
-def test_of_two_runs_on_one_file_one_goes_on(tmp_path):
-    """Somebody resumes a run that still runs: that one ends well, or the first does."""
+def test_a_run_that_is_alive_is_not_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(hold, "BRIEF", 0.1)
     out, calm = tmp_path / "out.h5", tmp_path / "calm.h5"
-    run_here(calm, rounds=200)
-    ended = []
-    with Job(tmp_path, "run", write_config(tmp_path, 200), "-o", out, "--quiet") as job:
-        job.wait_for(lambda: rounds_of(out) > ROUNDS)
-        with suppress(ResultError):
-            run_here(out, resume=True)
-            ended.append("second")
-        if job.end() == 0:
-            ended.append("first")
-        else:
-            assert "another run" in job.text(), job.text()
-    assert ended
+    run_here(calm, rounds=ROUNDS)
+    with Job(tmp_path, "run", write_config(tmp_path, ROUNDS), "-o", out, "--quiet") as job:
+        job.wait_for(lambda: Path(f"{out}.alive").exists())  # before there is a result
+        for how in ({}, {"resume": True}, {"overwrite": True}):
+            job.wait_for(out.exists if how else lambda: True)
+            job.process.send_signal(signal.SIGSTOP)
+            with pytest.raises(ResultError, match=r"process \d+ on .* is writing it"):
+                run_here(out, rounds=ROUNDS, **how)
+            job.process.send_signal(signal.SIGCONT)
+        assert job.end() == 0, job.text()
     equal(contents(out), contents(calm))
+    assert not list(tmp_path.glob("out.h5.alive"))
 
 
 def on_the_disk(process, folder):

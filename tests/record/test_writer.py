@@ -249,8 +249,12 @@ def test_a_cut_beyond_the_file_is_refused_and_changes_nothing(path):
     assert [p.name for p in path.parent.iterdir()] == ["out.h5"]
 
 
-def test_two_runs_that_write_one_file_are_told(new, path):
-    Writer.create(path, **sample.fixed(), overwrite=True)
+@pytest.mark.parametrize("take", [
+    lambda path: Writer.create(path, **sample.fixed(), overwrite=True),
+    lambda path: Writer.reopen(path, 0),  # with as many rounds as before
+])
+def test_two_runs_that_write_one_file_are_told(new, path, take):
+    take(path)
     new.append(*sample.one_round(0))
     with pytest.raises(ResultError, match="another run has written this file since round 0"):
         new.commit()

@@ -1,0 +1,185 @@
+"""One run writes a result file: it holds the lock on `OUT.alive`, which says who and where it is.
+
+The kernel ends a lock with its process, however that ends, so a dead run keeps nobody out. Some
+file systems of clusters lock on each node for itself, or not at all. There the signs of life
+decide: a process on another host that gives none for a while counts as dead.
+"""
+
+import fcntl
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shlex import quote
+
+from fedmpi.errors import ResultError
+from fedmpi.record import sign
+from fedmpi.record.sign import Out, Sign, failed_path, last_sign, sign_path
+
+BRIEF = 1.0  # seconds for which a reader that looks, or a run that ends, may have the lock
+LEASE = 120.0  # seconds after which a file server ends the locks of a node that is gone
+PAUSE = 0.1  # seconds between two tries
+QUIET = 2.0  # seconds of waiting before that is said
+
+_HELD: set[int] = set()  # descriptors that have a lock in this process
+
+
+def _leave() -> None:
+    """Close in a child process what it has inherited: its parent's locks end with its parent."""
+    while _HELD:
+        with suppress(OSError):
+            os.close(_HELD.pop())
+
+
+os.register_at_fork(after_in_child=_leave)
+
+
+class Hold:
+    """The right to write the result file `out`; gives signs of life until it is closed."""
+
+    def __init__(self, out: Out, file: int) -> None:
+        """Take over the descriptor `file` of OUT.alive, with its lock; use `held` instead."""
+        self._out, self._file, self._owner = out, file, os.getpid()
+        self._fail: Callable[[str], None] | None = None
+        self._over = threading.Event()
+        _HELD.add(file)
+        with suppress(OSError):  # a full disk
+            failed_path(out).unlink(missing_ok=True)
+            os.ftruncate(file, 0)
+            os.pwrite(file, sign.written().encode(), 0)
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def hear(self, fail: Callable[[str], None]) -> None:
+        """Call `fail(reason)` from now on, in a thread, when another rank says that it fails."""
+        self._fail = fail
+
+    def close(self) -> None:
+        """Give the file free, and leave nothing beside it; a child process has nothing to give."""
+        self._over.set()
+        self._thread.join(sign.PATIENCE)
+        if os.getpid() == self._owner:
+            self._tidy()
+            _HELD.discard(self._file)
+            os.close(self._file)
+
+    def _beat(self) -> None:
+        """Touch OUT.alive, and pass on what OUT.failed says, until it is over."""
+        beaten, failed = time.monotonic(), failed_path(self._out)
+        while not self._over.wait(sign.PAUSE):
+            if self._fail and failed.exists():
+                with suppress(Exception):  # this rank is being ended: nobody could hear of it
+                    self._fail(sign.read(failed) or "a rank failed")
+                self._tidy()
+            if time.monotonic() - beaten >= sign.BEAT:
+                beaten = time.monotonic()
+                with suppress(OSError):
+                    os.utime(self._file)
+
+    def _tidy(self) -> None:
+        """Remove both files, unless another run has put its own OUT.alive there."""
+        with suppress(OSError):
+            if _bears(self._file, sign_path(self._out)):
+                failed_path(self._out).unlink(missing_ok=True)
+                sign_path(self._out).unlink()
+
+
+@contextmanager
+def held(out: Out, say: Callable[[str], None] = lambda text: None) -> Iterator[Hold]:
+    """Keep other runs off the result file `out` while the block runs; gives the Hold.
+
+    Raises ResultError if a run that is alive writes it. `say(text)` is called if it takes a while
+    to find out whether a run on another host is alive.
+    """
+    hold = Hold(out, _taken(out, say))
+    try:
+        yield hold
+    finally:
+        hold.close()
+
+
+def _taken(out: Out, say: Callable[[str], None]) -> int:
+    """Return a descriptor of OUT.alive, with the lock on it, once its last run is known dead."""
+    path, began, first, said = sign_path(out), time.monotonic(), 0, False
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise ResultError(f"{path}: cannot be written ({error.strerror}), and by it a run "
+                              "keeps others off its file; check space, quota and rights") from error
+        try:
+            free, seen = _lock(file), os.fstat(file).st_mtime_ns
+            last, passed, first = last_sign(out), time.monotonic() - began, first or seen
+            doubt, patience = _limits(last, free)
+            if free is not False and passed >= doubt and _bears(file, path):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+        if (last.process and seen != first) or passed >= patience:
+            raise ResultError(f"{out}: {in_words(out, last)}")
+        limit = min(doubt, patience)
+        if not said and passed >= QUIET and last.process:
+            said = True
+            say(f"{out}: waits up to {limit:.0f} s to see whether process {last.process} on "
+                f"{last.host} still writes it")
+        time.sleep(PAUSE)
+
+
+def _limits(last: Sign, free: bool | None) -> tuple[float, float]:
+    """Return (doubt, patience): the seconds after which a silent run is dead, and those after
+    which it is alive, since its lock or its process is there.
+
+    `free` says whether the lock can be had, None where there are no locks.
+    """
+    if free is False:
+        return math.inf, BRIEF if last.here else LEASE
+    gone = free or not last.exists or last.process == os.getpid()
+    if not last.process or (last.here and gone):
+        return 0.0, math.inf
+    return (math.inf, BRIEF) if last.here else (sign.FRESH, math.inf)
+
+
+def _lock(file: int) -> bool | None:
+    """Say whether the lock could be had, and has been; None where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+
+
+def _bears(file: int, path: Path) -> bool:
+    """Say whether an open file still has its name `path`."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def in_words(out: Out, last: Sign) -> str:
+    """Say who writes the result file `out`, and what to do; `last` is the Sign of it."""
+    if not last.process:
+        return "another process is writing it; wait for it to end"
+    text = f"process {last.process} on {last.host} is writing it ({last.when})"
+    if last.here and last.stopped:
+        return (f"{text} and is stopped; kill -CONT {last.process} lets it go on, "
+                f"kill -9 {last.process} ends it")
+    there = "" if last.here else f"on {last.host}, "
+    text += f"; wait for it, or end it first: {there}kill {last.process}"
+    if last.age > sign.LATE:
+        text += ("; if that is no process of fedmpi any more, remove "
+                 f"{quote(str(sign_path(out)))}")
+    return text
+
+
+def check_free(out: Out) -> None:
+    """Raise ResultError if a run that is alive writes the result file `out`, as far as is seen."""
+    if (last := last_sign(out)).alive:
+        raise ResultError(f"{out}: {in_words(out, last)}")
