@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from time import monotonic, sleep
@@ -26,6 +27,7 @@ PATIENCE = 60.0  # seconds in which a job that left the queue may bring a file o
 DAY = 86_400  # seconds, the longest wait between two looks
 RECENT = 20  # rounds that the time left is judged by
 QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
+IN_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID")  # set by the batch system in its jobs
 CODES = {"finished": 0, "failed": 1, "stopped": 75}  # exit codes of runs that ended
 
 
@@ -93,6 +95,21 @@ def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
         return f"{out.name}  waits for {job.words().strip()}", None
     raise ResultError(f"{out}: {job.name} has ended and left no result; its log is "
                       f"{out.with_suffix('.log')}")
+
+
+def check_no_job_waits(out: Path, environ: Mapping[str, str]) -> None:
+    """Raise ResultError if a job that waits in the queue is going to write `out`.
+
+    `environ` is the environment. A job itself does not ask: there may be thousands of them.
+    """
+    from fedmpi.scheduler import SCHEDULERS, snapshot
+
+    if any(name in environ for name in IN_JOB):
+        return
+    job, state = snapshot.state_of(out, SCHEDULERS, environ) or ("", "")
+    if state.partition(" ")[0] in QUEUED:
+        raise ResultError(f"{out}: job {job}, which is {state}, waits in the queue to write it; "
+                          "wait for it, or end it first")
 
 
 def facts(run: "Run") -> str:

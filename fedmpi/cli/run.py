@@ -73,10 +73,12 @@ def run(args: Namespace) -> int:
     from fedmpi.experiment import device_files, resolve
 
     def read() -> dict[str, Any]:
+        from fedmpi.cli.follow import check_no_job_waits
         from fedmpi.record.writer import check_target  # imports h5py, on rank 0 alone
 
         text = text_of(args.config)
         check_target(args.out, args.overwrite)
+        check_no_job_waits(args.out, os.environ)
         devices = device_files.by_key(text, args.config, args.overrides)
         return {"text": text, "devices": devices}
 
@@ -98,8 +100,10 @@ def resume(args: Namespace) -> int:
     from fedmpi.experiment import resolve
 
     def read() -> dict[str, Any]:
+        from fedmpi.cli.follow import check_no_job_waits
         from fedmpi.experiment.rebuild import beginning  # imports h5py, on rank 0 alone
 
+        check_no_job_waits(args.out, os.environ)
         return beginning(args.out, args.rebuild)
 
     return _on_all_ranks(

@@ -139,3 +139,24 @@ def test_a_fact_without_room_is_left_out_whole(width, shown):
 def test_seconds_between_looks_are_above_0_and_at_most_a_day(tmp_path, capsys, every):
     assert cli.main(["watch", str(tmp_path / "a.h5"), "--every", every]) == 2
     assert f"--every {float(every):g}: must be above 0 and at most" in capsys.readouterr().err
+
+
+def test_a_file_for_which_a_job_waits_is_not_begun_here(queue, main, tmp_path, capsys, monkeypatch):
+    """The job then went on with what was written here, or found the file taken."""
+    for name in follow.IN_JOB:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "exp.toml").write_text("")
+    out = str(tmp_path / "a.h5")
+    fault = f"{out}: job 4711, which is PENDING (Priority), waits in the queue to write it; wait"
+    queue("PENDING Priority")
+    assert main(["run", str(tmp_path / "exp.toml"), "-o", out, "--quiet"]) == 1
+    assert fault in capsys.readouterr().err and not (tmp_path / "a.h5").exists()
+    sample.write(tmp_path / "a.h5")
+    assert main(["resume", out, "--quiet"]) == 1
+    assert fault in capsys.readouterr().err
+    for said in ("RUNNING", ""):  # as the job itself finds it
+        queue(said)
+        assert main(["resume", out, "--quiet"]) == 0
+    queue("PENDING Priority")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert main(["resume", out, "--quiet"]) == 0
