@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 from fedmpi.config import parse
 from fedmpi.errors import ConfigError
+from fedmpi.scheduler import SCHEDULERS
+from fedmpi.scheduler.snapshot import Snapshot
 from fedmpi.text_file import text_of
 
 MOST = 10_000  # points
@@ -96,8 +98,11 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
         reason = getattr(error, "strerror", None) or "is no text"
         raise ConfigError(f"{path}: {reason}; choose another folder") from None
     if not text.startswith(old):
-        raise ConfigError(f"{path}: holds another sweep, which jobs may still read; "
-                          "choose another folder (more seeds may join a sweep)")
+        jobs = [row[1] for row in Snapshot(path.with_name("sweep.job")).submitted(SCHEDULERS)]
+        said = (f", which its jobs may still read ({', '.join(dict.fromkeys(jobs[-3:]))}); "
+                if jobs else "; no job reads it: move it away, or ")
+        raise ConfigError(f"{path}: holds another sweep{said}choose another folder "
+                          "(more seeds may join a sweep)")
     if text != old:
         part = path.with_suffix(f".{os.getpid()}.part")  # another shell may write the same table
         part.write_text(text, encoding="utf-8")

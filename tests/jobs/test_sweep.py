@@ -93,7 +93,11 @@ def test_the_table_may_grow_but_not_change(tmp_path):
     assert path.read_text().startswith(short) and len(path.read_text()) > len(short)
     with pytest.raises(ConfigError, match="another sweep"):
         sweep.write_table(tmp_path, sweep.points({"grid": grid, "seeds": [1]}, ""))
-    with pytest.raises(ConfigError, match="another sweep"):
+    with pytest.raises(ConfigError, match="another sweep; no job reads it: move it away, or cho"):
+        sweep.write_table(tmp_path, sweep.points({"seeds": [0]}, ""))
+    Snapshot(tmp_path / "sweep.job").keep("")
+    Snapshot(tmp_path / "sweep.job").note("slurm", ["17"], [("0", [1]), ("1", [2])])
+    with pytest.raises(ConfigError, match=r"sweep, which its jobs may still read \(17\); choose"):
         sweep.write_table(tmp_path, sweep.points({"seeds": [0]}, ""))
     for damage in (path.write_bytes, lambda data: (path.unlink(), path.mkdir())):
         damage(b"\xff\xfe\0")
