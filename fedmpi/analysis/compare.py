@@ -111,18 +111,24 @@ def evaluated(run: Run) -> Reals:
 
 
 def common_target(runs: Sequence[Run]) -> tuple[float | None, str]:
-    """Return the highest accuracy that all runs reach, cut to four decimals, and a sentence."""
-    best = [evaluated(run).max(initial=-1) for run in runs]
-    lowest = min(best)
+    """Return the highest accuracy that all runs reach, cut to four decimals, and a sentence.
+
+    A run that failed or was ended before its first test reaches none and does not count.
+    """
+    begun = [(evaluated(run), name) for run, name in zip(runs, labels(runs), strict=True)
+             if evaluated(run).size or run.status == "finished"]
+    if not begun:
+        return None, "No target: no run has a round with a test accuracy."
+    lowest, name = min((float(accuracy.max(initial=-1)), name) for accuracy, name in begun)
     if lowest <= 0:
-        name = labels(runs)[best.index(lowest)]
         return None, f"No target: {name} has no round with a test accuracy above 0."
     if lowest <= (most := max(map(chance, runs))):
-        name = labels(runs)[best.index(lowest)]
         return None, (f"No target: {name} reaches {lowest:.4f}, no more than always naming the "
                       f"most frequent class ({most:.4f}); choose one with --target.")
     target = min(float(lowest), math.floor(lowest * 10000) / 10000) or float(lowest)
     whom = "the run reaches" if len(runs) == 1 else "all runs reach"
+    if len(begun) < len(runs):
+        whom = "all runs with a test reach"
     return target, f"The target is the highest accuracy that {whom}; choose one with --target."
 
 

@@ -106,6 +106,18 @@ def test_runs_that_never_evaluated_have_no_target(tmp_path, runs):
     assert found.rows[2]["best_accuracy"] is None
 
 
+@pytest.mark.parametrize("status", ["failed", "running", "stopped"])
+def test_a_run_that_ended_before_its_first_test_leaves_the_others_their_target(
+    tmp_path, runs, status
+):
+    early = reader.open(sample.write(tmp_path / "early.h5", rounds=0, status=status))
+    found = compare([early, *runs])
+    assert found.target == 0.85
+    assert "the highest accuracy that all runs with a test reach; choose" in found.notes[0]
+    assert [row["rounds_to"] for row in found.rows] == [None, 5, 5]
+    assert compare([early]).notes[0] == "No target: no run has a round with a test accuracy."
+
+
 def test_what_makes_runs_hard_to_compare_is_told(tmp_path, runs):
     new = sample.Writer.create(
         tmp_path / "other.h5",
