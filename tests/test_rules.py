@@ -4,6 +4,7 @@ import ast
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,24 @@ def kernels_have_twins_and_shapes(source):
             yield node.lineno, f"{node.name}: the docstring gives no shape such as float32[P]"
 
 
+# Commands that a message gives to be copied; their next word, unless it is a name of fedmpi's own.
+COMMAND = re.compile(r"(?<!<)fedmpi (upgrade|resume|compare|report|watch|info|check|run|submit|"
+                     r"export|sweep) $|\b(cd|rm|mv|cp|cat|remove|tail -F|chmod \S+) $")
+
+
+def commands_quote_their_paths(source):
+    """A path in a command to copy is quoted, or its blanks would part it."""
+    for node in source.nodes:
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        for before, after in pairwise(node.values):
+            text = before.value if isinstance(before, ast.Constant) else ""
+            if COMMAND.search(text) and isinstance(after, ast.FormattedValue):
+                said = ast.unparse(after.value)
+                if not re.match(r"(shlex\.)?quote\(|here$", said):
+                    yield node.lineno, f"{text[-20:]}{{{said}}}: quote(...)"
+
+
 RULES_OF_ALL = [files_are_short, lines_are_short, functions_are_short, nothing_is_left_to_do]
 RULES_OF_CODE = [
     public_names_have_docstrings,
@@ -222,6 +241,7 @@ RULES_OF_CODE = [
     values_are_compared_by_value,
     abilities_are_declared,
     kernels_have_twins_and_shapes,
+    commands_quote_their_paths,
 ]
 
 
@@ -256,6 +276,7 @@ def test_rule(rule, sources):
         (abilities_are_declared, "if type(self).remember is not Algorithm.remember: pass"),
         (abilities_are_declared, "if cls.message is not Algorithm.message: pass"),
         (kernels_have_twins_and_shapes, '@kernel\ndef nonesuch(x):\n    """float32[P]."""'),
+        (commands_quote_their_paths, "f'fedmpi resume {out}'"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -1,6 +1,7 @@
 """Is this the Python that fedmpi was installed for?"""
 
 from collections.abc import Mapping
+from shlex import quote
 
 from fedmpi.doctor import OK, WRONG, Finding
 
@@ -23,6 +24,6 @@ def libraries(found: Mapping[str, str | None], executable: str) -> Finding:
         return Finding(
             WRONG, "libraries", f"{', '.join(missing)} not found by {executable}",
             "start fedmpi by the Python that has them (source .venv/bin/activate), or "
-            f"{executable} -m pip install -c constraints.txt {' '.join(missing)}",
+            f"{quote(executable)} -m pip install -c constraints.txt {' '.join(missing)}",
         )
     return Finding(OK, "libraries", ", ".join(f"{name} {found[name]}" for name in NEEDED))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from numbers import Real
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -288,8 +289,7 @@ def check_version(source: Source) -> None:
     found = source.attribute("", "fedmpi_schema")
     if found is None:
         raise ResultError(f"{source.path}: is HDF5, but not a result of fedmpi (no fedmpi_schema)")
-    ours = int(schema.VERSION.partition(".")[0])
-    first = found.partition(".")[0]
+    ours, first = int(schema.VERSION.partition(".")[0]), found.partition(".")[0]
     if not (first.isascii() and first.isdigit() and len(first) < 6):
         raise ResultError(f"{source.path}: damaged, fedmpi_schema is {found[:20]!r}")
     if int(first) > ours:
@@ -297,4 +297,4 @@ def check_version(source: Source) -> None:
                           "install a newer fedmpi")
     if int(first) < ours:
         raise ResultError(f"{source.path}: has the old schema {found}; "
-                          f"run: fedmpi upgrade {source.path}")
+                          f"run: fedmpi upgrade {quote(source.path)}")

@@ -68,6 +68,12 @@ def test_other_schemas(path, version, message):
     refused(path, message)
 
 
+def test_the_command_for_an_old_schema_can_be_copied(path):
+    other = path.rename(path.with_name("my out.h5"))
+    set_attribute(other, "fedmpi_schema", np.bytes_("0.9"))
+    refused(other, f"run: fedmpi upgrade '{other}'")
+
+
 def test_a_later_minor_schema_is_read(path):
     set_attribute(path, "fedmpi_schema", np.bytes_("1.7"))
     with h5py.File(path, "r+") as file:
