@@ -8,6 +8,9 @@ from fedmpi.bench.processes import Launch
 from fedmpi.errors import ConfigError
 
 MOST = 4  # ranks, if nobody says how many
+CROWD = 16  # ranks that may share a core
+LARGEST = 4096  # ranks in a job
+JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID")  # set by the batch system in its jobs
 WIDEST = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("asimd", "NEON"))
 
 
@@ -30,14 +33,17 @@ def described(launch: Launch, cpuinfo: Path = Path("/proc/cpuinfo")) -> Found:
     }
 
 
-def ranks(launch: Launch, asked: int | None = None) -> int:
+def ranks(launch: Launch, asked: int | None = None, option: str = "bench --ranks") -> int:
     """Return how many ranks to measure with: `asked`, or the cores there are, at most 4.
 
-    Raises ConfigError if that many cannot be started.
+    Raises ConfigError, which names the `option`, if that many cannot be started. A job of a batch
+    system may have other nodes than this.
     """
     count = min(MOST, launch.cores) if asked is None else asked
-    if count < 1:
-        raise ConfigError(f"--ranks {count}: must be 1 or more")
+    most = LARGEST if any(name in launch.environ for name in JOBS) else CROWD * launch.cores
+    if not 1 <= count <= most:
+        why = "" if most == LARGEST else f", {CROWD} for each core"
+        raise ConfigError(f"{option} {count}: must be from 1 to {most:,}{why}")
     if count > 1 and not launch.mpiexec:
         raise ConfigError("bench: needs mpiexec: install fedmpi[mpich], or an MPI")
     return count

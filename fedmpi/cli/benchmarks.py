@@ -108,7 +108,7 @@ def round_(args: Namespace) -> None:
             raise ConfigError(f"bench round --quick --{name}: a quick look compares with no other "
                               f"program; leave out --quick, or --{name}")
     launch = launch_of(prepare(), args.ranks)
-    ranks = environment.ranks(launch, args.ranks)
+    ranks = environment.ranks(launch, args.ranks, "bench round --ranks")
     peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
     size = measured.size_for(ranks, args.quick)
     found = measured.run(launch, data_root(), cache_folder(), size, peers, say, args.minutes)
@@ -136,7 +136,7 @@ def _batched(args: Namespace) -> None:
         )
     asked = 1 if args.ranks is None else args.ranks
     launch = launch_of(prepare(), asked)
-    ranks = environment.ranks(launch, asked)
+    ranks = environment.ranks(launch, asked, "bench round --ranks")
     found = batched_engine.run(launch, args.device, ranks, args.quick, say, args.pfl,
                                args.minutes)
     write(args.json, found)
@@ -179,9 +179,9 @@ def _collectives_alone(args: Namespace) -> None:
         raise ConfigError(
             f"bench collectives --nodes {args.nodes}: takes 2 or more, and no --runs or --ranks"
         )
-    asked = args.ranks if args.nodes is None else args.nodes
+    asked, option = (args.ranks, "ranks") if args.nodes is None else (args.nodes, "nodes")
     launch = launch_of(prepare(), asked)
-    ranks = environment.ranks(launch, asked)
+    ranks = environment.ranks(launch, asked, f"bench collectives --{option}")
     found: Found = {"ranks": ranks, "machine": environment.described(launch)}
     found |= {"rows": [], "bars": []}
     if not args.runs:

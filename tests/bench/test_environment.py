@@ -1,6 +1,7 @@
 """What a benchmark says of its machine, and how it is asked for ranks."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 
@@ -30,8 +31,14 @@ def test_ranks_are_the_cores_up_to_four_unless_a_number_is_given():
     assert [environment.ranks(launch(cores)) for cores in (1, 2, 4, 64)] == [1, 2, 4, 4]
     assert environment.ranks(launch(2, 3), 3) == 3
     assert environment.ranks(launch(1, mpiexec=())) == 1
-    with pytest.raises(ConfigError, match="--ranks 0"):
-        environment.ranks(launch(2), 0)
+    for count in (0, -1, 33, 100_000):
+        fault = f"bench round --ranks {count}: must be from 1 to 32, 16 for each core"
+        with pytest.raises(ConfigError, match=fault):
+            environment.ranks(launch(2), count, "bench round --ranks")
+    job = replace(launch(2), environ={"SLURM_JOB_ID": "1"})  # perhaps of many nodes
+    assert environment.ranks(job, 256) == 256
+    with pytest.raises(ConfigError, match=r"must be from 1 to 4,096$"):
+        environment.ranks(job, 4097)
     with pytest.raises(ConfigError, match="needs mpiexec"):
         environment.ranks(launch(2, mpiexec=()))
 
