@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
+from fedmpi.kernels._turn import SIDE, turn
 
 
 @kernel
@@ -26,23 +27,23 @@ def enter(
 
     Notes
     -----
-    Whole blocks of 16 samples and 16 numbers are turned in registers. Reads and writes 4 bytes
-    a number.
+    Whole blocks of 16 samples and 16 numbers are turned in registers, with AVX2 by quarters.
+    Reads and writes 4 bytes a number.
     """
     size, values = x.shape[1], x.reshape(-1)
     rows = index * size
     for n in range(0, width, 16):
         count = min(16, index.size - n)
-        if count < 16 or size < 16:
+        if count < 16 or size < SIDE:
             for d in range(size):
                 for k in range(16):
                     here = values[rows[n + k] + d] if k < count else np.float32(0)
                     memory[places[d] + n + k] = here
             continue
-        for d in range(0, size, 16):
-            d = min(d, size - 16)  # the last block overlaps the one before
-            tile = lanes.loaded(lanes.full(16, 1, 0.0), values, rows, n, d)
-            lanes.store(lanes.turned(tile), memory, places, d, n)
+        for d in range(0, size, SIDE):
+            d = min(d, size - SIDE)  # the last block overlaps the one before
+            for k in range(n, n + 16, SIDE):
+                turn(values, rows, k, d, memory, places, d, k)
 
 
 @kernel
@@ -59,13 +60,11 @@ def transpose(
     rows, width, pitch : int
         16 or more rows, a width that is a multiple of 16, and pitch >= rows.
     """
-    across, down = np.arange(16) * width, np.arange(16) * pitch
-    for i in range(0, rows, 16):
-        i = min(i, rows - 16)  # the last block overlaps the one before
-        for n in range(0, width, 16):
-            read, written = src + i * width + n, out + n * pitch + i
-            tile = lanes.loaded(lanes.full(16, 1, 0.0), memory, across, 0, read)
-            lanes.store(lanes.turned(tile), memory, down, 0, written)
+    across, down = np.arange(SIDE) * width, np.arange(SIDE) * pitch
+    for i in range(0, rows, SIDE):
+        i = min(i, rows - SIDE)  # the last block overlaps the one before
+        for n in range(0, width, SIDE):
+            turn(memory, across, 0, src + i * width + n, memory, down, 0, out + n * pitch + i)
 
 
 @kernel

@@ -260,26 +260,6 @@ def sums(tile: NDArray[np.float32], array: NDArray[np.float32]) -> None:
     array[: tile.size] = tile.reshape(-1)
 
 
-def _emit_turned(emit: Emit, tile: ir.Value) -> ir.Value:
-    """Blocks of 8, 4, 2 and 1 lanes change places across the diagonal of their group."""
-    rows = [emit.part(tile, r, 0) for r in range(LANES)]
-    width = LANES // 2
-    while width:
-        for r in [r for r in range(LANES) if not r & width]:
-            one, other = rows[r], rows[r + width]
-            low = [k if not k & width else LANES + k - width for k in range(LANES)]
-            rows[r] = emit.shuffle(one, other, low)
-            rows[r + width] = emit.shuffle(one, other, [k + width for k in low])
-        width //= 2
-    return emit.build(lambda r, c: rows[r])
-
-
-@tiled(_emit_turned)
-def turned(tile: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the transpose of a tile of 16 rows and 1 column: lane k of row r goes to row k."""
-    return np.ascontiguousarray(tile[:, 0].T)[:, None]
-
-
 def _emit_item(emit: Emit, table: ir.Value, i: ir.Value) -> ir.Value:
     return emit.item(0, table, i)
 

@@ -9,6 +9,8 @@ from tests.naive import batch_last as naive
 CALLS = {
     "transpose": (300, 0, 17, 16, 19),
     "transpose wide": (600, 0, 16, 32, 16),
+    "transpose without a gap": (513, 1, 31, 16, 31),
+    "transpose of whole blocks": (801, 3, 24, 16, 25),
     "turn_weights": (
         50, np.arange(99, dtype=np.float32), np.array([4, 60, 20]), np.array([27, 0, 9]), 9
     ),
@@ -30,12 +32,12 @@ def test_elementwise_kernels_equal_their_twins(rng, name):
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("count", [1, 9, 16, 19, 32])
-@pytest.mark.parametrize("size", [1, 16, 21])
+@pytest.mark.parametrize("count", [0, 1, 9, 15, 16, 17, 31, 32])
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 15, 16, 17, 21, 33])
 def test_enter_gathers_a_batch_turns_it_and_fills_it_up_with_zeros(rng, size, count):
-    got = rng.standard_normal(800).astype(np.float32)
+    got = rng.standard_normal(1100).astype(np.float32)
     want, x = got.copy(), rng.standard_normal((40, size)).astype(np.float32)
-    places, index = rng.permutation(size) * 32, rng.permutation(40)[:count]
+    places, index = 1 + rng.permutation(size) * 32, rng.integers(0, 40, count)
     batch_last.enter(got, places, x, index, 32)
     naive.enter(want, places, x, index, 32)
     np.testing.assert_array_equal(got, want)

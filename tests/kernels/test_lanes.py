@@ -38,13 +38,6 @@ def choose(out, a, b):
     lanes.store(tile + lanes.spread(one, b, np.array([2]), 0), out, np.array([0]), 0, 0)
 
 
-@kernel
-def turn(out, array):
-    lines = np.arange(16) * 16
-    tile = lanes.loaded(lanes.full(16, 1, 0.0), array, lines, 0, 0)
-    lanes.store(lanes.turned(tile), out, lines, 0, 0)
-
-
 def test_outer_adds_products_of_scalars_and_vectors(rng):
     out, scalars, array = (rng.standard_normal(200).astype(np.float32) for _ in range(3))
     want = naive.outer(out[:96].reshape(3, 2, 16), scalars, PLACES, 1, 5, array, 7)
@@ -64,12 +57,6 @@ def test_sums_gives_each_vector_its_own_sum(rng):
     sums(out, array)
     want = naive.sums(array.reshape(3, 6, 16))
     np.testing.assert_allclose(out[:18], want, rtol=1e-5, atol=1e-5)
-
-
-def test_a_turned_tile_is_the_transpose(rng):
-    array, out = rng.standard_normal(256).astype(np.float32), np.zeros(256, np.float32)
-    turn(out, array)
-    np.testing.assert_array_equal(out.reshape(16, 16), naive.turned(array.reshape(16, 16)))
 
 
 def test_choices_follow_comparisons_and_nan_is_neither_greater_nor_equal(rng):

@@ -31,6 +31,12 @@ def computed():
         mask = np.ones(out.size, np.uint8)
         kept.correlate(out, left, right, kept.correlate_table(mask, *parts))
         found[f"kept correlate {rows}"] = out
+        memory, x = np.zeros(40 * 32, np.float32), rng.standard_normal((50, 20 + rows))
+        places, index = np.arange(20 + rows) * 32, rng.integers(0, 50, 32)
+        batch_last.enter(memory, places, x.astype(np.float32), index, 32)
+        found[f"enter {rows}"] = memory.copy()
+        batch_last.transpose(memory, 640, 0, 15 + rows, 16, 40)
+        found[f"transpose {rows}"] = memory
     return found
 
 

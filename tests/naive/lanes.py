@@ -20,7 +20,3 @@ def inner(tile, left, places, i, at, right, columns, j, start):
 
 def sums(tile):
     return tile.astype(np.float64).sum(axis=2).reshape(-1)
-
-
-def turned(rows):
-    return np.array([[row[lane] for row in rows] for lane in range(16)])
