@@ -93,8 +93,9 @@ class Report:
             The gradient after the last step, of all coordinates: the mean over plan.probes
             batches.
         curvature : float32[P]
-            H g, g this gradient and H the Hessian of the same batches: central differences of
-            gradients at w + e g and w - e g, with e |g| = |w| / 100.
+            H g, H the Hessian of the same batches where the gradient is taken, and g this
+            gradient; of g those coordinates that are in the plan's `tensors`, if it names any,
+            and that its `mask` holds.
     """
 
     client: int

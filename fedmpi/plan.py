@@ -137,7 +137,8 @@ class Plan:
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
-        Which tensors `power`, `importance`, and all from `penalty` to `salient`, speak of.
+        Which tensors `power`, `importance`, all from `penalty` to `salient`, and the statistic
+        "curvature" speak of.
     penalty : float
         Adds penalty * sum over tensors, or over their rows if `by_row`, of the L2 norm.
     penalised : uint8[P], optional

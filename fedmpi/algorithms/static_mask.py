@@ -3,14 +3,14 @@
 mask = "snip": Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning based on Connection
 Sensitivity", ICLR 2019, arXiv:1810.02340: the weights of the largest |w dL/dw| stay. The first
 round measures: each client of the cohort sends this score of one batch for all weights and
-trains nothing (other codes take one batch of one client, and call it free).
-batches = n measures n batches of each client; over all clients that is the mask of SSFL
-(arXiv:2405.09037).
+trains nothing (other codes take one batch of one client, and call it free). batches = n measures
+n batches of each client; over all clients that is the mask of SSFL (arXiv:2405.09037).
 mask = "grasp": Wang, Zhang and Grosse, "Picking Winning Tickets Before Training by Preserving
 Gradient Flow", ICLR 2020, arXiv:2002.07376: measured in the same way, the weights of largest
-w (H g) stay, without a sign taken off; the code's temperature of 200 is not there, and H g is a
-central difference. mask = "synflow": Tanaka, Kunin, Yamins and Ganguli, "Pruning neural networks
-without any data by iteratively conserving synaptic flow", NeurIPS 2020, arXiv:2006.05467: 100
+w (H g) stay, without a sign taken off, g the gradient of the weights that may be pruned. Its code
+divides outputs by 200, draws linear layers anew and takes as many samples of each class: not here.
+mask = "synflow": Tanaka, Kunin, Yamins and Ganguli, "Pruning neural networks without any data by
+iteratively conserving synaptic flow", NeurIPS 2020, arXiv:2006.05467, and its published code: 100
 times, the weights of largest synaptic flow stay, ever fewer by the same factor; no data needed.
 mask = "erk" or "random": a random mask at Erdos-Renyi-Kernel or at equal densities (Evci et
 al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134); mask = "magnitude": the largest
@@ -82,8 +82,8 @@ class StaticMask(Algorithm, name="static-mask"):
         whole = Support.all(self.layout)
         if self._measures(state):
             nothing = Support.none(self.layout)
-            wanted = MEASURED[self.keys.mask]
-            return Plan(whole, nothing, steps=0, statistics=wanted, probes=self.keys.batches)
+            looks = {"statistics": MEASURED[self.keys.mask], "probes": self.keys.batches}
+            return Plan(whole, nothing, steps=0, tensors=self.tensors, **looks)
         mask = state["mask"]
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, mask=mask, update=mask)

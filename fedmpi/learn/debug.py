@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fedmpi.arrays import AnyArray, Bools, Vector
 from fedmpi.layout import Layout
@@ -96,6 +97,32 @@ class Reference:
                 grad[tensor.block] = found.reshape(-1)
         grad[~moving] = 0.0
         return loss.item(), grad, torch.where(moving, self.weights(), weights)
+
+    def curvature(
+        self, weights: Tensor, along: Tensor, x: AnyArray, y: AnyArray, error: str,
+        labels: Bools | None = None,
+    ) -> Tensor:
+        """Return float32[P]: the Hessian of a batch's mean error times `along` float32[P]."""
+        self.load(weights)
+        self._training.on()
+        named = dict(self.module.named_parameters(remove_duplicate=False))
+        trained = [tensor for tensor in self.layout.tensors if tensor.trained]
+        parameters, found = [named[tensor.name] for tensor in trained], torch.zeros(len(along))
+        random = nullcontext() if self._draws is None else self._draws.next_pass()
+        with random, sdpa_kernel(SDPBackend.MATH):
+            outputs = self.module(torch.tensor(x))
+            outputs = outputs if labels is None else outputs * torch.tensor(labels).float()
+            loss = loss_of(error)(outputs, torch.tensor(y))
+            slopes = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+            pull = torch.zeros((), requires_grad=True)
+            for tensor, slope in zip(trained, slopes, strict=True):
+                if slope is not None:
+                    pull = pull + (slope.reshape(-1) * along[tensor.block]).sum()
+            parts = torch.autograd.grad(pull, parameters, allow_unused=True)
+        for tensor, part in zip(trained, parts, strict=True):
+            if part is not None:
+                found[tensor.block] = part.reshape(-1)
+        return found
 
 
 @contextmanager

@@ -143,11 +143,11 @@ class DebugSteps:
         if look == "gradient":
             found, count = self._gradient(self._point(self.weights)[0], x, y, FULL)[1], 1
         else:
-            g = torch.tensor(self.statistics["gradient"]) * ~self.running
-            step = 0.01 * self.weights.norm() / g.norm().clamp(min=1e-30)
-            ends = [self.weights + side * step * g for side in (1, -1)]
-            up, down = (self._gradient(self._point(end)[0], x, y, FULL)[1] for end in ends)
-            found, count = (up - down) / (2 * step), 2
+            along = torch.tensor(self.statistics["gradient"]) * ~self.running * self.mask
+            along *= self._inside() if self.plan.tensors else 1
+            told = x, y, self.plan.error, self.plan.labels
+            found = self.reference.curvature(self._point(self.weights)[0], along, *told)
+            count = 2
         self.probed.setdefault(look, []).append((found, len(y)))
         every = self.probed[look]
         total = sum((values * samples for values, samples in every), torch.zeros(()))

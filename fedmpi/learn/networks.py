@@ -30,11 +30,27 @@ class Network:
     index : int64[n], optional
         The place in the model of the first n coordinates of the part; the rest is private to
         the client. None for the whole model.
+
+    remake : callable, optional
+        Returns a new torch module of the network, for what the backend cannot compute.
     """
 
-    def __init__(self, backend: Any, first: Vector, index: Integers | None = None) -> None:
+    def __init__(
+        self, backend: Any, first: Vector, index: Integers | None = None,
+        remake: Callable[[], Any] | None = None,
+    ) -> None:
         self.backend, self.first, self.index = backend, first, index
         self.layout: Layout = backend.layout
+        self.remake = remake
+
+    @cached_property
+    def curvature(self) -> Any:
+        """The function of `curvature_of` for this network (curvature.py)."""
+        from fedmpi.learn.curvature import curvature_of  # needs torch
+
+        if self.remake is None:
+            raise FedmpiError("Network: made without `remake`, so it has no curvature; give it one")
+        return curvature_of(self.remake(), self.layout)
 
     @cached_property
     def moments(self) -> Vector:
@@ -129,6 +145,7 @@ class Networks:
         self._make, self.sample, self._backend_of = make, sample, backend_of
         self.constants: Mapping[str, AnyArray] = {}
         self.whole = whole or self._built_whole()
+        self.whole.remake = self.whole.remake or self.module
         self._parts: OrderedDict[Submodel, Network] = OrderedDict()
 
     def _built_whole(self) -> Network:
@@ -153,19 +170,24 @@ class Networks:
         self._parts.move_to_end(part)
         return self._parts[part]
 
-    def _build(self, part: Submodel) -> Network:
+    def _module_of(self, part: Submodel) -> tuple[Any, Integers]:
+        """Return a new module of a Submodel, and where its shared coordinates lie."""
         from fedmpi.learn.layout_of import layout_of  # these need torch
         from fedmpi.learn.narrow import divide, narrow
 
-        layout = self.whole.layout
         module = self._make(dict(part.options))
         index = np.arange(part.shared)
         if part.rows is not None:
             rows = [np.frombuffer(row, bool) for row in part.rows]
-            index = np.flatnonzero(narrowed(layout, rows))
+            index = np.flatnonzero(narrowed(self.whole.layout, rows))
             narrow(module, layout_of(module, self.sample), rows)
         if part.divisor != 1:
             divide(module, layout_of(module, self.sample), part.divisor)
+        return module, index
+
+    def _build(self, part: Submodel) -> Network:
+        layout = self.whole.layout
+        module, index = self._module_of(part)
         try:
             backend, first = self._backend_of(module)
         except ConfigError:
@@ -178,7 +200,7 @@ class Networks:
             ) from None
         if part.rows is None and _first(backend.layout, part.shared) != _first(layout, part.shared):
             raise ConfigError(f"model: with {dict(part.options)} it shares no first layers")
-        return Network(backend, first, index)
+        return Network(backend, first, index, lambda: self._module_of(part)[0])
 
 
 def _first(layout: Layout, size: int) -> list[tuple[str, tuple[int, ...]]]:

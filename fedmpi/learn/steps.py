@@ -1,6 +1,6 @@
 """One client's steps: the gradient where the plan wants it, its corrections, the optimiser."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedmpi import kernels
-from fedmpi.arrays import AnyArray, Flags, Integers, Reals, Vector
+from fedmpi.arrays import AnyArray, Bools, Flags, Integers, Reals, Vector
 from fedmpi.layout import Layout, Support
 from fedmpi.learn.corrections import corrections_of
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.local import Local
 from fedmpi.learn.statistics import Statistics
 from fedmpi.plan import FULL, Backward, Plan
+from fedmpi.sparsity import coordinates
 
 if TYPE_CHECKING:  # it imports this module
     from fedmpi.learn.networks import Network
@@ -68,6 +69,7 @@ class Steps:
         self._local, self._lr, self._mu = local, np.float32(lr), plan.proximal
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
         self._error, self._backward, self.start = plan.error, plan.backward, start
+        self._network, self._tensors = network, plan.tensors
         self._labels, self._dense = plan.labels, plan.backward if plan.dense_norm else None
         self._first, self._second = network.moments
         network.moments[: 2 if local.optimizer == "adam" else 1] = 0
@@ -130,22 +132,21 @@ class Steps:
             self._look(x, y)
             self.statistics.mean(look, self.grad, len(y))
             return len(y)
-        here, g = self.weights.copy(), self.statistics.found("gradient")
-        length = 0.01 * np.linalg.norm(here) / np.maximum(np.linalg.norm(g), 1e-30)
-        change = np.float32(length) * g
-        change[self.still] = 0
-        sides = []
-        for side in (here + change, here - change):
-            self.weights[:] = side
-            self._look(x, y)
-            sides.append(self.grad.copy())
-        self.weights[:] = here
-        self.statistics.mean(look, (sides[0] - sides[1]) / np.float32(2 * length), len(y))
+        for correction in self._corrections:
+            correction.before(self)
+        along = self.statistics.found("gradient") * self._held
+        told = self._error, self._labels, self.draws
+        self.statistics.mean(look, self._network.curvature(self.point, along, x, y, *told), len(y))
         return 2 * len(y)
 
     def result(self) -> tuple[Vector, dict[str, Any]]:
         """Return the weights float32[P'], a copy, and the statistics by name."""
         return self.weights.copy(), self.statistics.result()
+
+    @property
+    def _held(self) -> AnyArray:
+        """The coordinates of the direction of "curvature": bool or uint8[P']."""
+        return held_of(self.layout, self._tensors, self.mask)
 
     def take_mask(self, mask: Flags, free: Flags) -> None:
         """Go on under another mask uint8[P'], and move what `free` uint8[P'] allows."""
@@ -207,6 +208,16 @@ def free_of(
         below = [np.zeros(layer.rows, bool) for layer in layout.layers[: backward.lowest]]
         moving = moving * Support.of_rows(layout, (*below, *rows[backward.lowest :])).mask()
     return moving if update is None else moving * update
+
+
+def held_of(layout: Layout, tensors: Sequence[int], mask: AnyArray | None) -> Bools:
+    """Return bool[P']: which of a gradient's coordinates the statistic "curvature" goes along.
+
+    Those of `tensors`, or of all where none is named, that uint8[P'] `mask` holds.
+    """
+    inside = coordinates(layout, tensors) if tensors else layout.trained
+    found: Bools = inside if mask is None else inside & (mask != 0)
+    return found
 
 
 def edges_of(moving: Flags) -> NDArray[np.uint32]:

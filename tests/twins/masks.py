@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch.func import functional_call
+from torch.nn import functional
 
 from tests.twins.net import Mean, erk, largest, largest_inside, random_mask, train
 
@@ -47,7 +48,8 @@ def static_mask(trial):
 def measured(trial):
     """Return the mean over round 0's cohort of a score of some batches of each.
 
-    SNIP: |w dL/dw| (Lee et al. 2019). GraSP: w (H g), by central differences (Wang et al. 2020).
+    SNIP: |w dL/dw| (Lee et al. 2019). GraSP: w (H g), g the gradient of the weights that may be
+    pruned (Wang et al. 2020).
     """
     net, keys, total = trial.net, trial.keys, torch.zeros_like(trial.net.first)
     for client, share in trial.cohort(0):
@@ -57,20 +59,23 @@ def measured(trial):
         ends = range(0, min(len(taken), size * keys["batches"]), size)
         batches = [taken[at : at + size] for at in ends]
 
-        def mean_gradient(w, x=x, y=y, batches=batches):
-            # A copy, whose running statistics move.
-            parts = [len(b) * net.gradient(w.clone(), x[b], y[b]) for b in batches]
-            return sum(parts) / sum(map(len, batches))
-
-        g = mean_gradient(net.first)
-        score = (net.first * g).abs()
+        leaf, count = net.first.clone().requires_grad_(), sum(map(len, batches))
+        errors = [len(b) / count * error_at(net, leaf, x[b], y[b]) for b in batches]
+        (g,) = torch.autograd.grad(sum(errors), leaf, create_graph=True)
+        score = (net.first * g).abs().detach()
         if keys["mask"] == "grasp":
-            step = 0.01 * net.first.norm() / g.norm()
-            change = mean_gradient(net.first + step * g) - mean_gradient(net.first - step * g)
-            score = net.first * change / (2 * step)
+            along = g.detach() * net.inside(net.prunable())
+            score = net.first * torch.autograd.grad(g @ along, leaf)[0]
         total += share * score
         trial.sends(0, down=net.size, up=net.size)
     return total
+
+
+def error_at(net, w, x, y):
+    """Return the mean cross-entropy at w as in training, which can be differentiated twice."""
+    views = {n: v if net.trained[net.place[n]].all() else v.detach().clone()
+             for n, v in net.views(w).items()}  # fmt: skip
+    return functional.cross_entropy(functional_call(net.module, views, x), y)
 
 
 def synflow(net, names, w, sparsity):

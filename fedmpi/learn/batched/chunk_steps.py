@@ -18,7 +18,7 @@ from fedmpi.learn.draws import Draws
 from fedmpi.learn.local import Local
 from fedmpi.learn.moved_mask import moved_mask
 from fedmpi.learn.networks import Network
-from fedmpi.learn.steps import free_of
+from fedmpi.learn.steps import free_of, held_of
 from fedmpi.plan import Plan
 from fedmpi.sparsity import coordinates
 
@@ -172,14 +172,12 @@ class ChunkSteps:
         size, here = self.layout.size, self.weights[slot : slot + 1]
         if gradient is None:
             return self._looked(slot, here, x, y)[1][0, :size]
-        along = torch.zeros_like(here)
-        along[0, :size] = gradient
-        for tensor in (t for t in self.layout.tensors if not t.trained):
-            along[:, tensor.block] = 0
-        step = 0.01 * here[0, :size].norm() / along.norm().clamp(min=1e-30)
-        up, down = (self._looked(slot, here + side * step * along, x, y)[1] for side in (1, -1))
-        found: Tensor = ((up - down) / (2 * step))[0, :size]
-        return found
+        plan, point = self._plans[slot], self._pointed(slot, here)[0, :size].cpu().numpy()
+        held = held_of(self.layout, plan.tensors, self._network.part_of(plan.mask))
+        along, *batch = gradient.cpu().numpy() * held, x.cpu().numpy(), y.cpu().numpy()
+        told = self.kind.asked.error, plan.labels, self._draws[slot]
+        found = torch.from_numpy(self._network.curvature(point, along, *batch, *told))
+        return found.to(here.device)
 
     def changeable(self, plan: Plan) -> Integers | None:
         """Return int64[n], the coordinates that a client's steps may change; None for all."""
@@ -212,10 +210,7 @@ class ChunkSteps:
         self, slot: int, weights: Tensor, x: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Where the gradient of one batch of a client is taken, and all of it: [1, size] both."""
-        rows = slice(slot, slot + 1)
-        point = weights if self._mask is None else weights * self._mask[rows]
-        moving = None if self._moving is None else self._moving[rows]
-        point, _ = self._point.of(point, moving, self._draws[rows], self.layout.size, rows)
+        rows, point = slice(slot, slot + 1), self._pointed(slot, weights)
         grad = torch.zeros_like(point)
         valid = torch.ones(1, len(y), dtype=torch.bool, device=grad.device)
         batch = Batches(x[None], y[None], valid, [len(y)])
@@ -223,6 +218,13 @@ class ChunkSteps:
         labels = [values[rows] for values in self._of_labels()]
         self._many.gradient(point, batch, labels, grad, asked, self._draws[rows])
         return point, grad
+
+    def _pointed(self, slot: int, weights: Tensor) -> Tensor:
+        """Where a gradient of a client is taken, float32[1, size]."""
+        rows = slice(slot, slot + 1)
+        point = weights if self._mask is None else weights * self._mask[rows]
+        moving = None if self._moving is None else self._moving[rows]
+        return self._point.of(point, moving, self._draws[rows], self.layout.size, rows)[0]
 
     def _dense_statistics(
         self, batches: Batches, told: list[Tensor], draws: list[Draws | None]

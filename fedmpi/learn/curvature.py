@@ -1,0 +1,96 @@
+"""The curvature of a batch's error along a direction: the product of its Hessian with a vector.
+
+It is differentiated twice. A difference of gradients would count the jumps of the gradient where a
+ReLU or a pool changes its mind between the two points, which a Hessian does not have; in networks
+of several layers these jumps outweigh all else, however near the points are.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fedmpi.arrays import AnyArray, Bools, Vector
+from fedmpi.errors import ConfigError
+from fedmpi.layout import Layout
+from fedmpi.learn.constants import Constants, Training
+from fedmpi.learn.draws import Draws
+from fedmpi.learn.layout_of import bind, flat_weights
+from fedmpi.learn.loss_functions import of_labels
+from fedmpi.learn.losses import loss_of
+
+Curvature = Callable[
+    [Vector, Vector, AnyArray, AnyArray, str, Bools | None, Draws | None], Vector
+]
+
+
+def curvature_of(module: nn.Module, layout: Layout) -> Curvature:
+    """Return a function of a point and a direction, both float32[P]: float32[P], H times it.
+
+    H is the Hessian of the mean error of one batch at the point. The other arguments are x
+    float32[N, ...], y int64[N], the name of a loss, bool[classes] or None as a Plan's `labels`,
+    and what the modules draw from. The module is taken over; it runs as in training, and nothing
+    of a call is left for the next one. 0 for running statistics.
+
+    The function raises ConfigError where torch cannot differentiate the model twice.
+    """
+    flat = flat_weights(module, layout)
+    training, constants = Training(module), Constants(module, layout)
+    trained = [tensor for tensor in layout.tensors if tensor.trained]
+    parameters = [module.get_parameter(tensor.name) for tensor in trained]
+
+    def error_of(
+        x: AnyArray, y: AnyArray, error: str, labels: Bools | None, draws: Draws | None
+    ) -> torch.Tensor:
+        with nullcontext() if draws is None else draws.next_pass():
+            outputs = of_labels(module(torch.tensor(x)), labels)
+        found: torch.Tensor = loss_of(error)(outputs, torch.tensor(y))
+        return found
+
+    def of_batch(
+        point: Vector, along: Vector, x: AnyArray, y: AnyArray, error: str = "cross-entropy",
+        labels: Bools | None = None, draws: Draws | None = None,
+    ) -> Vector:
+        flat.copy_(torch.from_numpy(point))
+        bind(module, layout, flat)  # again, for modules that put new tensors there
+        constants.restore()
+        training.on()
+        direction, found = torch.from_numpy(along), torch.zeros(layout.size)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # bits depend on their number, and that on the number of ranks
+        try:
+            # The other forms of attention can be differentiated once.
+            with sdpa_kernel(SDPBackend.MATH):
+                loss = error_of(x, y, error, labels, draws)
+                parts = _products(loss, parameters, [direction[t.block] for t in trained])
+        finally:
+            torch.set_num_threads(threads)
+        for tensor, part in zip(trained, parts, strict=True):
+            if part is not None:
+                found[tensor.block] = part.detach().reshape(-1)
+        values: Vector = found.numpy()
+        return values
+
+    return of_batch
+
+
+def _products(
+    loss: torch.Tensor, parameters: list[nn.Parameter], along: list[torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """Return for each parameter the rows of H times `along`; None where they are 0."""
+    try:
+        slopes = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        pairs = zip(slopes, along, strict=True)
+        pull = torch.zeros((), requires_grad=True)  # there is something to differentiate
+        pull = sum((g.reshape(-1) @ part for g, part in pairs if g is not None), pull)
+        return list(torch.autograd.grad(pull, parameters, allow_unused=True))
+    except RuntimeError as fault:
+        if "derivative" not in str(fault):
+            raise
+        raise ConfigError(
+            f"model: torch cannot differentiate it twice ({fault}), which the statistic "
+            "'curvature' needs, as algorithm.mask = 'grasp' does; take another model, or a mask "
+            "such as 'snip'"
+        ) from None
