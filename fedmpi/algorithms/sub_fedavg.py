@@ -4,12 +4,14 @@ Vahidian, Morafah and Lin, "Personalized Federated Learning by Structured and Un
 under Data Heterogeneity", ICDCS workshops 2021, arXiv:2105.00562, its unstructured form: after
 training a client drops the share `rate` of the weights left in each layer, those of least
 magnitude, if more than `target` of the weights is left, the mask that would follow differs by more
-than `distance` from the one that the model would have had before this training, and the model that
-is left classes more than `accuracy` of the client's samples right, as in the published code.
-Nothing is rewound, unlike in LotteryFL. A weight becomes the mean over the clients that hold it.
-Deviations: the code compares the masks after the first and the fifth epoch, and makes its last
-cut smaller so that it ends at the target; accuracy is measured on the client's training samples,
-of which it has no others here, and not counted.
+than `distance` from the one that the model would have had before this training, the mean over the
+layers, and the model that is left classes more than `accuracy` of the client's samples right, as in
+the published code. Nothing is rewound, unlike in LotteryFL. A weight becomes the mean over the
+clients that hold it; the code counts clients alike ([clients] weighting = "uniform").
+Deviations: the code compares the masks after the first and the fifth epoch, so that with fewer
+epochs the second is the mask as it was; it counts biases among what is left, and makes its last
+cut smaller (5 % at most) so that it ends at the target; accuracy is measured on the client's
+training samples, of which it has no others here, and not counted.
 """
 
 import numpy as np
@@ -33,7 +35,7 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
 
         rate: float = Field(0.1, gt=0, lt=1)  # share of the weights left that goes each time
         accuracy: float = Field(0.5, ge=0, le=1)  # on the client's samples, to prune
-        distance: float = Field(1e-4, ge=0, le=1)  # share of the weights in which masks differ
+        distance: float = Field(1e-4, ge=0, le=1)  # mean share of a layer in which masks differ
         target: float = Field(0.5, ge=0, le=1)  # share of the weights at which pruning ends
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
@@ -70,8 +72,12 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
             sparsity.smaller(self.layout, self.tensors, mask, weights, self.keys.rate)
             for weights in (given(job.plan.start), report.weights)
         )
-        moved = (before != after)[self._inside].mean()
-        if moved <= self.keys.distance:
+        if self.distance_of(before, after) <= self.keys.distance:
             return mask
         good = self.accuracy(report.client, report.weights * after) > self.keys.accuracy
         return after if good else mask
+
+    def distance_of(self, one: Flags, other: Flags) -> float:
+        """Return the share of a layer's weights in which two masks uint8[P] differ, their mean."""
+        blocks = [self.layout.tensors[t].block for t in self.tensors]
+        return float(np.mean([(one != other)[block].mean() for block in blocks]))

@@ -218,3 +218,13 @@ class TestFedTiny:
             experiment("fedtiny", ("run.rounds=3",), candidates=3)
         simulation, _ = simulate("fedtiny", candidates=3, sparsity=0.5)
         assert simulation.algorithm.density(simulation.state) < 1
+
+
+def test_masks_of_sub_fedavg_differ_by_a_mean_over_the_layers():
+    """As in the published code: a quarter of the first of four layers, none of the others."""
+    algorithm = experiment("sub-fedavg").algorithm
+    one = np.ones(algorithm.layout.size, np.uint8)
+    other = one.copy()
+    other[algorithm.layout.tensors[algorithm.tensors[0]].block][:9] = 0  # of 36 weights
+    assert len(algorithm.tensors) == 4
+    assert algorithm.distance_of(one, other) == algorithm.distance_of(other, one) == 0.0625

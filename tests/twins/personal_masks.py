@@ -42,7 +42,8 @@ def sub_fedavg(trial):
             own, after = local(trial, round, client, w, mask), mask
             if mask[inside].double().mean() > keys["target"]:
                 before, later = (smaller(net, v, mask, keys["rate"]) for v in (w * mask, own))
-                moved = (before != later)[inside].double().mean()
+                blocks = [net.place[name] for name in net.prunable()]
+                moved = sum((before != later)[b].double().mean() for b in blocks) / len(blocks)
                 good = net.accuracy(own * later, *trial.data(client)) > keys["accuracy"]
                 after = later if good and moved > keys["distance"] else mask
                 pruned, kept = pruned + (after is later), kept + (after is mask)
