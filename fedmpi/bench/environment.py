@@ -6,11 +6,11 @@ from pathlib import Path
 from fedmpi.bench.measure import Found
 from fedmpi.bench.processes import Launch
 from fedmpi.errors import ConfigError
+from fedmpi.scheduler import in_job
 
 MOST = 4  # ranks, if nobody says how many
 CROWD = 16  # ranks that may share a core
 LARGEST = 4096  # ranks in a job
-JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID")  # set by the batch system in its jobs
 WIDEST = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("asimd", "NEON"))
 
 
@@ -40,7 +40,7 @@ def ranks(launch: Launch, asked: int | None = None, option: str = "bench --ranks
     system may have other nodes than this.
     """
     count = min(MOST, launch.cores) if asked is None else asked
-    most = LARGEST if any(name in launch.environ for name in JOBS) else CROWD * launch.cores
+    most = LARGEST if in_job(launch.environ) else CROWD * launch.cores
     if not 1 <= count <= most:
         why = "" if most == LARGEST else f", {CROWD} for each core"
         raise ConfigError(f"{option} {count}: must be from 1 to {most:,}{why}")

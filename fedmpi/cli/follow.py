@@ -27,7 +27,6 @@ PATIENCE = 60.0  # seconds in which a job that left the queue may bring a file o
 DAY = 86_400  # seconds, the longest wait between two looks
 RECENT = 20  # rounds that the time left is judged by
 QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
-IN_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID")  # set by the batch system in its jobs
 CODES = {"finished": 0, "failed": 1, "stopped": 75}  # exit codes of runs that ended
 
 
@@ -102,9 +101,9 @@ def check_no_job_waits(out: Path, environ: Mapping[str, str]) -> None:
 
     `environ` is the environment. A job itself does not ask: there may be thousands of them.
     """
-    from fedmpi.scheduler import SCHEDULERS, snapshot
+    from fedmpi.scheduler import SCHEDULERS, in_job, snapshot
 
-    if any(name in environ for name in IN_JOB):
+    if in_job(environ):
         return
     job, state = snapshot.state_of(out, SCHEDULERS, environ) or ("", "")
     if state.partition(" ")[0] in QUEUED:

@@ -46,4 +46,11 @@ class Scheduler(Protocol):
         """Return the words that start the ranks."""
 
 
+# How each tells a job its number: variables in the environment of the job.
+NUMBERS = ("SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID")
 SCHEDULERS: Mapping[str, Scheduler] = {"slurm": slurm, "pbs": pbs, "flux": flux}
+
+
+def in_job(environ: Environ) -> bool:
+    """Say whether this process belongs to a job of a batch system."""
+    return any(name in environ for name in NUMBERS)

@@ -7,6 +7,7 @@ import pytest
 from fedmpi import cli
 from fedmpi.cli import follow
 from fedmpi.record import sign
+from fedmpi.scheduler import NUMBERS
 from tests.record import sample
 
 SQUEUE = '#!/bin/bash\n[[ -s $STATE ]] || exit 1\n[[ $* == *--jobs=4711* ]] && cat "$STATE"\n'
@@ -143,7 +144,7 @@ def test_seconds_between_looks_are_above_0_and_at_most_a_day(tmp_path, capsys, e
 
 def test_a_file_for_which_a_job_waits_is_not_begun_here(queue, main, tmp_path, capsys, monkeypatch):
     """The job then went on with what was written here, or found the file taken."""
-    for name in follow.IN_JOB:
+    for name in NUMBERS:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "exp.toml").write_text("")
     out = str(tmp_path / "a.h5")
