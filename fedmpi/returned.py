@@ -18,6 +18,9 @@ from fedmpi.layout import LEVELS, Layout, Support
 CODED = ("int8", "int4", "stream", "ones")
 """How the values of a part may travel, where it is not the run's way; the first two have scales."""
 
+ANSWERS = ("remembers", "personal", "bits", "prunes", "torch_only", "static_norm")
+"""What the class of a method answers by yes or no."""
+
 
 def support(found: Any, layout: Layout, where: str) -> None:
     """Check a Support: one flag for each unit of its level."""
@@ -79,15 +82,47 @@ def state(found: Any, layout: Layout, owner: object, method: str) -> None:
     weights = found["weights"]
     if weights.shape != (layout.size,) or weights.dtype != np.float32:
         raise wrong(f"{where}: 'weights'", weights, f"float32[{layout.size}]")
+    with np.errstate(all="ignore"):
+        sound = np.isfinite(weights.sum()) or np.isfinite(weights).all()
+    if not sound:
+        first = int(np.flatnonzero(~np.isfinite(weights))[0])
+        count = int(np.count_nonzero(~np.isfinite(weights)))
+        raise beyond(f"{where}: 'weights', {count:,} of {layout.size:,}, the first at {first},",
+                     weights[first], "finite numbers alone")
+
+
+def begun(found: Any, layout: Layout, owner: Any) -> None:
+    """Check what `start` returned, and what the class of a method says of it by attributes."""
+    state(found, layout, owner, "start")
+    told, base = owner.told, owner.base
+    named = isinstance(told, tuple | list) and all(isinstance(name, str) for name in told)
+    if not named or len({*told, "weights"}) <= len(told):
+        raise beyond(place(owner, "told"), told, 'a tuple of different names of parts, beside '
+                     '"weights"')
+    if base is not None and not (isinstance(base, str) and base in found):
+        raise beyond(place(owner, "base"), base, f"None, or the name of an entry of the state: "
+                     f"{_names(found)}")
+    if base is not None and (
+            found[base].shape != (layout.size,) or found[base].dtype != np.float32):
+        raise wrong(f"{place(owner, 'base')}: entry {base!r}", found[base],
+                    f"float32[{layout.size}]")
+    for name in ANSWERS:
+        if not isinstance(getattr(owner, name), bool | np.bool_):
+            raise beyond(place(owner, name), getattr(owner, name), "True or False")
 
 
 def arrays(found: Any, where: str) -> None:
-    """Check a dict of numpy arrays, as a checkpoint can keep them."""
+    """Check a dict of numpy arrays by name, as a checkpoint can keep them."""
     if not isinstance(found, Mapping):
         raise wrong(where, found, "a dict of numpy arrays")
     for name, array in found.items():
+        if not isinstance(name, str):
+            raise wrong(f"{where}: the name {name!r}", name, "a text")
         if not isinstance(array, np.ndarray):
             raise wrong(f"{where}: {name!r}", array, "a numpy array")
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise wrong(f"{where}: {name!r}", array, "an array of whole numbers, floats of at most "
+                        "64 bits or flags")
 
 
 def memory(found: Any, owner: object) -> None:

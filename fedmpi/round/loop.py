@@ -79,7 +79,7 @@ class Simulation:
         self.stopping, self.recorded = False, 0.0
         self.algorithm, self.store = experiment.algorithm, experiment.memories
         self.state = self.algorithm.start(experiment.weights)
-        returned.state(self.state, experiment.layout, self.algorithm, "start")
+        returned.begun(self.state, experiment.layout, self.algorithm)
         self.next_round, self.virtual_time = 0, 0.0
         buffered = experiment.config.schedule.mode == "async"
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)

@@ -1,0 +1,61 @@
+"""What a method keeps, and what its class says of it: refused with the place if it cannot be."""
+
+import numpy as np
+import pytest
+
+import fedmpi
+from fedmpi.errors import FedmpiError
+from tests import test_returned
+from tests.test_returned import TREE, Right, method
+
+HERE = test_returned.__name__
+
+
+def declared(**values):
+    """Return a class with other attributes."""
+    return type("Mine", (Right,), values | {"__module__": HERE})
+
+
+def stepping(**more):
+    """Return a class whose state has other entries after a step."""
+    return method(step=lambda self, state, *_: {**state, **more})
+
+
+def spoiled(self, state, *_):
+    """Return a state in which the clients' mean has become no number."""
+    weights = state["weights"].copy()
+    weights[3:5] = np.nan
+    return {**state, "weights": weights}
+
+
+METHODS = {
+    "step: 'names' is <U1[2]; it must be an array of whole numbers, floats of at most 64 bits or":
+        stepping(names=np.array(["a", "b"])),
+    "step: 'any' is object[1]; it must be": stepping(any=np.array([None])),
+    "step: 'sum' is complex128[2]; it must be": stepping(sum=np.ones(2, complex)),
+    "step: the name 3 is an int; it must be a text":
+        method(step=lambda self, state, *_: {**state, 3: np.ones(2)}),
+    "remember: 'words' is <U1[1]; it must be": type("Mine", (method(
+        remember={"words": np.array(["a"])}),), {"remembers": True, "__module__": HERE}),
+    "step: 'weights', 2 of 650, the first at 3, is nan; it must be finite numbers alone":
+        method(step=spoiled),
+    "told is 'extra'; it must be a tuple of different names": declared(told="extra"),
+    "told is (3,); it must be": declared(told=(3,)),
+    "told is ('weights',); it must be": declared(told=("weights",)),
+    "told is ('a', 'a'); it must be": declared(told=("a", "a")),
+    "base is 'wieghts'; it must be None, or the name of an entry of the state: 'weights'":
+        declared(base="wieghts"),
+    "base is 7; it must be": declared(base=7),
+    "base: entry 'old' is float32[2]; it must be float32[650]": type("Mine", (method(
+        start=lambda self, weights: {"weights": weights, "old": weights[:2]}),),
+        {"base": "old", "__module__": HERE}),
+    "remembers is 'no'; it must be True or False": declared(remembers="no"),
+}
+
+
+@pytest.mark.parametrize("message", METHODS)
+def test_a_state_that_cannot_be_kept_is_named(message, tmp_path, monkeypatch):
+    monkeypatch.setattr(test_returned, "Mine", METHODS[message], raising=False)
+    with pytest.raises(FedmpiError) as caught:
+        fedmpi.run(TREE | {"algorithm": {"name": METHODS[message]}}, out=tmp_path / "a.h5")
+    assert str(caught.value).startswith(f"{HERE}.Mine.") and message in str(caught.value)
