@@ -137,6 +137,9 @@ class Algorithm(ABC):
         Whether the "weights" of a message are bits, of which a stage may not make other numbers.
     prunes : bool
         Whether a step may change the weights though nobody reported.
+    scheduled : bool
+        Whether a round depends on run.rounds: then a run that is continued to more rounds than it
+        was planned for is another than an unbroken run, which is told and kept.
     knob : str
         The key of which a device can be given less ([devices] policy), "" if there is none.
     torch_only : bool
@@ -158,6 +161,7 @@ class Algorithm(ABC):
     personal: bool = False
     bits: bool = False
     prunes: bool = False
+    scheduled: bool = False
     knob: ClassVar[str] = ""
     torch_only: bool = False
     static_norm: bool = False

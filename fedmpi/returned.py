@@ -18,7 +18,8 @@ from fedmpi.layout import LEVELS, Layout, Support
 CODED = ("int8", "int4", "stream", "ones")
 """How the values of a part may travel, where it is not the run's way; the first two have scales."""
 
-ANSWERS = ("remembers", "personal", "bits", "prunes", "torch_only", "static_norm")
+ANSWERS = ("remembers", "personal", "bits", "prunes", "scheduled", "torch_only",
+           "static_norm")
 """What the class of a method answers by yes or no."""
 
 

@@ -25,6 +25,7 @@ class DPF(Algorithm, name="dpf"):
 
     base = "dense"
     prunes = True
+    scheduled = True
 
     class Keys(Section):
         """The [algorithm] keys of DPF."""

@@ -47,6 +47,7 @@ class FedDIP(Algorithm, name="feddip"):
     fill = "zero"
     prunes = True
     remedy = "lower optimizer.lr or algorithm.penalty"
+    scheduled = True
 
     class Keys(Section):
         """The [algorithm] keys of FedDIP."""

@@ -32,6 +32,7 @@ class FedDST(Algorithm, name="feddst"):
 
     level = "coordinate"
     prunes = True
+    scheduled = True
 
     class Keys(Section):
         """The [algorithm] keys of FedDST."""

@@ -35,6 +35,7 @@ class FedRTS(Algorithm, name="fedrts"):
     level = "coordinate"
     told = ("core", "grown")
     prunes = True
+    scheduled = True
 
     class Keys(Section):
         """The [algorithm] keys of FedRTS."""

@@ -41,6 +41,7 @@ class FedSGC(Algorithm, name="fedsgc"):
     level = "coordinate"
     fill = "zero"
     prunes = True
+    scheduled = True
 
     class Keys(Section):
         """The [algorithm] keys of FedSGC."""

@@ -26,6 +26,7 @@ class FedSpa(PersonalMask, name="fedspa"):
 
     fill = "zero"
     base = None
+    scheduled = True
 
     class Keys(Section):
         """The [algorithm] keys of FedSpa."""

@@ -35,6 +35,8 @@ from fedmpi.totals import Sums
 class FedTiny(Candidates, name="fedtiny"):
     """A chosen mask that moves layer by layer; sparsity = 0 and candidates = 1 is FedAvg."""
 
+    scheduled = True
+
     class Keys(Candidates.Keys):
         """The [algorithm] keys of FedTiny."""
 

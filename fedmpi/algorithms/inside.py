@@ -36,7 +36,7 @@ class Inside(Algorithm):
         self._take_over()
 
     def _take_over(self) -> None:
-        for name in ("level", "fill", "base", "remembers", "personal", "prunes"):
+        for name in ("level", "fill", "base", "remembers", "personal", "prunes", "scheduled"):
             setattr(self, name, getattr(self.inner, name))
 
     def allow_sparse(self, why: str) -> None:

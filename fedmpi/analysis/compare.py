@@ -146,6 +146,11 @@ def cautions(runs: Sequence[Run]) -> Iterator[str]:
         found = dict.fromkeys(setting(run, section, key) for run in runs)
         if len(found) > 1:
             yield f"Beware: the runs differ in {section}.{key}: {', '.join(found)}."
+    for run, label in zip(runs, labels(runs), strict=True):
+        if parts := schedule(run):
+            yield (f"Beware: {label} has a schedule over the rounds, which was "
+                   f"{', then '.join(parts)} and other from there on; an unbroken run is another "
+                   "experiment.")
     if any(run.status == "running" for run in runs):
         yield "Beware: a run has not ended yet, or was killed."
 
@@ -154,6 +159,12 @@ def setting(run: Run, section: str, key: str, otherwise: str = "-") -> str:
     """Return one configured value as text; `otherwise` if the result holds none."""
     values = run.config.get(section)
     return str(values.get(key, otherwise)) if isinstance(values, dict) else otherwise
+
+
+def schedule(run: Run) -> list[str]:
+    """Return the schedules that a run followed before its last one, in words; [] for most runs."""
+    kept = run.provenance.get("schedule", [])
+    return list(map(str, kept)) if isinstance(kept, list) else []
 
 
 def saving(value: float | None, first: float | None) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from fedmpi.analysis.compare import labels, setting
+from fedmpi.analysis.compare import labels, schedule, setting
 from fedmpi.analysis.text_tables import flat
 from fedmpi.record.reader import Run
 
@@ -23,11 +23,13 @@ EPOCHS = {"local_epochs", "local_steps"}  # without a value for either, a run ta
 def alike(runs: Sequence[Run]) -> list[list[Run]]:
     """Return lists of Runs, each of one configuration; seeds and the keys of FREE are no part.
 
+    A run that was continued on another schedule than it began with is none with an unbroken run.
     Lists come in the order of their first runs, and so do the runs in them.
     """
     found: dict[str, list[Run]] = {}
     for run in runs:
         values = {key: value for key, value in flat(run.config) if key not in FREE}
+        values["schedule"] = schedule(run)
         found.setdefault(json.dumps(values, sort_keys=True), []).append(run)
     return list(found.values())
 

@@ -18,7 +18,7 @@ from fedmpi.errors import RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.alone import alone, told
 from fedmpi.experiment.assemble import assemble, unseen
-from fedmpi.experiment.provenance import kept_in, mixture, provenance
+from fedmpi.experiment.provenance import kept_in, mixture, provenance, schedule_of
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.save import CheckpointBudget, keep, restore
 from fedmpi.experiment.twice import train_twice
@@ -225,6 +225,9 @@ def _writer(
 
     if start.resume:
         mixed = mixture(facts, kept_in(start.out))
+        rounds, scheduled = resolved.config.run.rounds, experiment.algorithm.scheduled
+        schedule, other = schedule_of(start.out, rounds, next_round, scheduled)
+        facts |= schedule
         writer = Writer.reopen(start.out, next_round, comm.size, resolved.values(), facts)
         writer.event("resume", f"from round {next_round} on {counted(comm.size, 'rank')}")
         for text in differs:
@@ -232,6 +235,7 @@ def _writer(
         for key in start.changed:
             writer.event("config", key)
         _warn(writer, mixed, start)
+        _warn(writer, other, start)
         return writer
     writer = Writer.create(
         start.out,

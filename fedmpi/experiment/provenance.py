@@ -16,12 +16,12 @@ import fedmpi
 from fedmpi.comm.base import Comm
 from fedmpi.doctor import processors
 from fedmpi.doctor.processors import CPUINFO
-from fedmpi.errors import ResultError
+from fedmpi.errors import ResultError, counted
 from fedmpi.record.sign import Out
 
 LIBRARIES = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic")
 COMPARED: dict[str, type[Any]] = {"digests": dict, "code": dict, "libraries": dict, "cpu": list,
-                                  "instructions": list, "device": list}
+                                  "instructions": list, "device": list, "schedule": list}
 _HOST = np.dtype([("host", "S64"), ("core", "<i4"), ("cpu", "S64"), ("instructions", "S160"),
                   ("device", "S64")])
 
@@ -70,6 +70,27 @@ def kept_in(out: Out) -> dict[str, Any]:
             raise ResultError(f"{out}: damaged, /provenance/{name} is {str(facts[name])[:40]!r}; "
                               "put back an unharmed copy")
     return facts
+
+
+def schedule_of(
+    out: Out, rounds: int, done: int, scheduled: bool
+) -> tuple[dict[str, list[str]], str]:
+    """Return (/provenance/schedule of a run that goes on, a warning or "").
+
+    The first has a text for each run.rounds by which rounds were made and which then changed, if
+    the method is `scheduled`; `rounds` is run.rounds now, and `done` how many rounds there are.
+    """
+    from fedmpi.record import reader  # imports h5py, on rank 0 alone
+
+    with reader.open(out) as run:
+        kept, section = run.provenance.get("schedule", []), run.config.get("run", {})
+    before, note = section.get("rounds"), ""
+    if scheduled and done and before != rounds:
+        kept = [*kept, f"for {before} rounds up to round {done}"]
+        note = (f"the method has a schedule over run.rounds, which was {before} for the first "
+                f"{counted(done, 'round')} and is {rounds} from now on: another experiment than an "
+                f"unbroken run of {counted(rounds, 'round')}, and compare does not group the two")
+    return {"schedule": kept} if kept else {}, note
 
 
 def version_of(name: str) -> str:

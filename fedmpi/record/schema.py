@@ -226,7 +226,8 @@ TAIL = """## Open groups
 | path | what |
 | --- | --- |
 | `/provenance/...` | what the run ran on: texts, numbers, lists, and groups of these; \
-`engine` has the engine, its device, chunk, slots, precision, and the versions of CUDA and cuDNN |
+`engine` has the engine, its device, chunk, slots, precision, and the versions of CUDA and cuDNN; \
+`schedule` is there where a schedule over the rounds has changed, with each earlier `run.rounds` |
 | `/devices/<column>` [N] | numbers or texts, one for each client, from the device profile; \
 `availability` and `dropout` if any client can be away or be lost, `memory_mb`, `power_w`, \
 `idle_w` and `joule_per_mb` where given, `shift_s` and `trace` if there is a trace |
