@@ -43,22 +43,19 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
-        learned = self.layout.trained.astype(np.uint8)
-        self._held = [held.mask() * learned for held, _ in self._parts]
-        self._scaled = [
-            part and replace(part, divisor=width)
-            for (_, part), width in zip(self._parts, keys.widths, strict=True)
-        ]
+        self._learned = self.layout.trained.astype(np.uint8)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """The client's part of the model down; up without the rows of classes that it lacks."""
         place, labels = self.width_of(client, round), given(self.setting.labels)[client]
-        down = Support(self.layout, "coordinate", self._held[place])
+        width = self.keys.widths[place]
+        whole, part = self._part(width, round, client) if self.moves else self._parts[place]
+        held = whole.mask() * self._learned
         return Plan(
-            down=down,
-            up=Support(self.layout, "coordinate", self._held[place] * self._of_labels(labels)),
+            down=Support(self.layout, "coordinate", held),
+            up=Support(self.layout, "coordinate", held * self._of_labels(labels)),
             known=True,
-            submodel=self._scaled[place],
+            submodel=part and replace(part, divisor=width),
             labels=labels,
             clip=self.keys.clip,
         )

@@ -30,6 +30,7 @@ KEYS = {
     "heterofl": {"widths": [1.0, 0.5]},
     "heterofl-complete": {"widths": [1.0, 0.5]},
     "fedrolex": {"widths": [1.0, 0.5]},
+    "fedrolex-complete": {"widths": [1.0, 0.5]},
     "fiarse": {"shares": [0.5, 0.25]},
     "fedmef": {"every": 2, "until": 1.0},
     "fedmp": {"ratios": [0.5, 0.25]},

@@ -213,6 +213,11 @@ CASES = {
         {"name": "heterofl-complete", "widths": [1.0, 0.5, 0.25], "clip": 0.5, "dynamic": True},
         {"clients": {"weighting": "uniform"}},
     ),
+    "fedrolex-complete": (
+        widths.fedrolex_complete,
+        {"name": "fedrolex-complete", "widths": [1.0, 0.5, 0.25], "clip": 0.5},
+        {"clients": {"weighting": "uniform"}, "run": {"rounds": 5}},
+    ),
     "prunetrain": (
         widths.prunetrain, {"name": "prunetrain", "every": 3, "threshold": 0.25}, NINE
     ),

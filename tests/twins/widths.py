@@ -91,7 +91,17 @@ def federated_dropout(trial):
     return heterofl(trial, drawn_rows)
 
 
-def complete(trial):
+def rolling_back(trial, round, client, layer, count):
+    """Those of FedRolex's published code, which begin one row earlier each round."""
+    return torch.arange(SIZES[layer]).roll(round)[:count].tolist()
+
+
+def fedrolex_complete(trial):
+    """The complete HeteroFL with these rows."""
+    return complete(trial, rolling_back)
+
+
+def complete(trial, choose=first_rows):
     """The same with scaler, masked loss, static normalisation, clipping (Diao et al. 2021)."""
     net, w, keys = trial.net, trial.net.first, trial.keys
     last, clipped = torch.zeros_like(w, dtype=torch.bool), 0
@@ -101,7 +111,7 @@ def complete(trial):
         for client, share in trial.cohort(round):
             drawn = trial.rng("heterofl", round if keys["dynamic"] else 0, client)
             width = keys["widths"][int(drawn.integers(len(keys["widths"])))]
-            mask = left(net, rows_of(first_rows, trial, round, client, width))
+            mask = left(net, rows_of(choose, trial, round, client, width))
             present = torch.zeros(10, dtype=torch.bool)
             present[trial.data(client)[1]] = True
 

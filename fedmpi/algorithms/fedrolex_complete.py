@@ -1,0 +1,35 @@
+"""FedRolex as its authors run it: rolling widths with all that HeteroFL's code has.
+
+Alam, Liu, Yan and Zhang, "FedRolex: Model-Heterogeneous Federated Learning with Rolling Sub-Model
+Extraction", NeurIPS 2022, arXiv:2212.01548, and its published code, which is built on HeteroFL's:
+the scaler, the masked loss, static normalisation, clipping and the mean of the last layer's rows
+are those of `heterofl-complete`, and clients draw a width in each round (dynamic = false: once).
+The rows roll as in the code, the other way round than in the paper and in `fedrolex`: in round t a
+client holds the rows -t, -t + 1, ... of every layer but the last, modulo its rows. The code
+averages uniformly ([clients] weighting = "uniform").
+Deviations: those of `heterofl-complete`; the code's other means (by widths, or by how often a
+weight was trained), its rows that are shuffled and overlap, and residual networks are not here.
+"""
+
+import numpy as np
+
+from fedmpi.algorithms.heterofl_complete import HeteroFLComplete
+from fedmpi.arrays import Bools
+from fedmpi.layout import Layer
+
+
+class FedRolexComplete(HeteroFLComplete, name="fedrolex-complete"):
+    """Rolling widths with scaler, masked loss and static normalisation."""
+
+    moves = True
+
+    class Keys(HeteroFLComplete.Keys):
+        """The [algorithm] keys of complete FedRolex."""
+
+        dynamic: bool = True  # widths drawn each round
+
+    def rows_of(self, layer: Layer, count: int, round: int, client: int) -> Bools:
+        """Return bool[rows]: which `count` of a layer's rows a client has in a round."""
+        kept = np.zeros(layer.rows, bool)
+        kept[(np.arange(count) - round) % layer.rows] = True
+        return kept
