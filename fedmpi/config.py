@@ -240,7 +240,7 @@ class Config(Section):
     def _cells_know_all_messages(self) -> "Config":
         if self.devices.cell_mbit_s and (self.schedule.mode != "sync" or self.devices.trace):
             raise ValueError(
-                'devices.cell_mbit_s: needs schedule.mode = "sync" and no devices.trace: else who '
+                "devices.cell_mbit_s: needs schedule.mode = 'sync' and no devices.trace: else who "
                 "is late depends on what others send, which is not known where it is simulated"
             )
         return self
@@ -248,13 +248,13 @@ class Config(Section):
     @model_validator(mode="after")
     def _fit_deadline_has_a_deadline(self) -> "Config":
         if self.devices.policy == "fit-deadline" and self.schedule.mode != "deadline":
-            raise ValueError('devices.policy = "fit-deadline" needs schedule.mode = "deadline"')
+            raise ValueError("devices.policy = 'fit-deadline' needs schedule.mode = 'deadline'")
         return self
 
     @model_validator(mode="after")
     def _only_exact_sums_have_no_order(self) -> "Config":
         if self.collective.overlap == "on" and self.run.sum != "exact":
-            raise ValueError('collective.overlap = "on" needs run.sum = "exact"')
+            raise ValueError("collective.overlap = 'on' needs run.sum = 'exact'")
         return self
 
 

@@ -1,8 +1,11 @@
 """The errors that fedmpi raises on purpose; each carries the exit code of its kind."""
 
+import json
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_BARE = re.compile("[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
 LONGEST = 400  # characters of a line, since it may quote what somebody else wrote
 
 
@@ -102,3 +105,23 @@ def nearest(
     if near:
         return f"did you mean {near[0]}?"
     return f"{all_of_them}: {', '.join(known) or 'none'}"
+
+
+def typed(value: object) -> str:
+    """Return a value as a user types it in TOML, texts in '...' where that can be.
+
+    A value that TOML does not have, such as None, is shown as Python does.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and value.isprintable() and "'" not in value:
+        return f"'{value}'"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=not value.isprintable()).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(typed, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{key if _BARE.fullmatch(str(key)) else typed(key)} = {typed(item)}"
+                 for key, item in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    return repr(value)

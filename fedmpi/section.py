@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedmpi.errors import ConfigError, either, nearest
+from fedmpi.errors import ConfigError, either, nearest, typed
 
 # Names are shown on terminals, so they hold nothing that would steer one.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
@@ -179,8 +179,7 @@ def limit(number: float) -> str:
 
 def _shown(value: Any) -> str:
     """Show a value as the user wrote it, cut to a line."""
-    value = list(value) if isinstance(value, tuple) else value
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    text = typed(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

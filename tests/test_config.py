@@ -86,7 +86,7 @@ BAD = {
     ),
     "server.betas.1: missing; give it a value": "[server]\nbetas = [0.9]",
     "run = 3: must be a section of keys": "run = 3",
-    "run = [{'seed': 1}]: must be a section of keys": "[[run]]\nseed = 1",
+    "run = [{seed = 1}]: must be a section of keys": "[[run]]\nseed = 1",
     "stage: must be an array; write an array of sections as [[stage]]": "[stage]\nname = 'clip'",
     "rounds: unknown key; it belongs to a section: run.rounds": "rounds = 3",
     "lr: unknown key; it belongs to a section: optimizer.lr or server.lr": "lr = 0.1",

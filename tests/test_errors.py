@@ -1,8 +1,10 @@
 """Words that messages are made of."""
 
+import tomllib
+
 import pytest
 
-from fedmpi.errors import counted, either, nearest
+from fedmpi.errors import counted, either, nearest, typed
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,15 @@ def test_an_unknown_name_gets_the_nearest_known_one_or_all():
 
 def test_nouns_follow_their_number():
     assert [counted(n, "run") for n in (0, 1, 2500)] == ["0 runs", "1 run", "2,500 runs"]
+
+
+@pytest.mark.parametrize("value", [
+    "torch", "", "it's", 'say "a"', "C:\\new", "a\nb\t", "caf\u00e9", "\x00\x7f", "\u2028", True,
+    False, 3, -1.5, 1e300, [], ["a", 1, [True]], {"a": "b", "a b": {"c.d": [1.0]}},
+])
+def test_values_are_shown_as_they_can_be_typed_in_toml(value):
+    assert tomllib.loads(f"a = {typed(value)}")["a"] == value
+
+
+def test_values_that_toml_does_not_have_are_shown_as_python_does():
+    assert (typed(None), typed(("a", True)), typed("a")) == ("None", "['a', true]", "'a'")

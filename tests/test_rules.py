@@ -228,6 +228,19 @@ def commands_quote_their_paths(source):
                     yield node.lineno, f"{text[-20:]}{{{said}}}: quote(...)"
 
 
+VALUE = re.compile(r"(\w = |\b(use|or|be|and) )\"[a-z][a-z0-9-]*\"")
+
+
+def values_are_typed_alike(source):
+    """A message shows a value of TOML in '...', as most do and errors.typed does."""
+    for node in source.nodes:
+        if isinstance(node, ast.Raise):
+            for inner in ast.walk(node):
+                text = inner.value if isinstance(inner, ast.Constant) else ""
+                if isinstance(text, str) and (found := VALUE.search(text)):
+                    yield inner.lineno, f"{found[0]}: write '...'"
+
+
 RULES_OF_ALL = [files_are_short, lines_are_short, functions_are_short, nothing_is_left_to_do]
 RULES_OF_CODE = [
     public_names_have_docstrings,
@@ -242,6 +255,7 @@ RULES_OF_CODE = [
     abilities_are_declared,
     kernels_have_twins_and_shapes,
     commands_quote_their_paths,
+    values_are_typed_alike,
 ]
 
 
@@ -277,6 +291,7 @@ def test_rule(rule, sources):
         (abilities_are_declared, "if cls.message is not Algorithm.message: pass"),
         (kernels_have_twins_and_shapes, '@kernel\ndef nonesuch(x):\n    """float32[P]."""'),
         (commands_quote_their_paths, "f'fedmpi resume {out}'"),
+        (values_are_typed_alike, 'raise ValueError("use engine = \\"torch\\"")'),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

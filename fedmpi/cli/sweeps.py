@@ -16,7 +16,7 @@ from fedmpi.cli.run import STOPPED_EARLY
 from fedmpi.cli.submission import add_job, first_of_job, own_command
 from fedmpi.cli.sweep_jobs import free, submit
 from fedmpi.cli.words import Verbs
-from fedmpi.errors import ConfigError, ResultError, counted
+from fedmpi.errors import ConfigError, ResultError, counted, typed
 from fedmpi.text_file import text_of
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def _same(kept: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> Non
     for key in kept.keys() & values.keys():
         if kept[key] != values[key]:
             raise ResultError(
-                f"{path}: was made with {key} = {kept[key]!r}, now it is {values[key]!r}; "
-                "choose another folder, or move the file away"
+                f"{path}: was made with {key} = {typed(kept[key])}, now it is "
+                f"{typed(values[key])}; choose another folder, or move the file away"
             )
 
 

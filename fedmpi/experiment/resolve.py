@@ -227,7 +227,7 @@ def _check_together(
     if found:
         raise ConfigError(
             f"{place}: {found[0]}: needs the clients of a round at work together; use "
-            'schedule.mode = "sync" or "deadline"'
+            "schedule.mode = 'sync' or 'deadline'"
         )
 
 
@@ -237,7 +237,7 @@ def _check_policy(config: configuration.Config, cls: type[Algorithm], place: str
     if section.policy != "fixed" and section.knob == "method" and not cls.knob:
         raise ConfigError(
             f"{place}: devices.policy = {section.policy!r}: algorithm {config.algorithm.name} has "
-            'no key of which a device could be given less; add devices.knob = "steps"'
+            "no key of which a device could be given less; add devices.knob = 'steps'"
         )
 
 

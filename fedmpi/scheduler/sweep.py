@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fedmpi.config import parse
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, typed
 from fedmpi.scheduler import SCHEDULERS
 from fedmpi.scheduler.snapshot import Snapshot
 from fedmpi.text_file import text_of
@@ -122,7 +122,8 @@ def toml(value: object, place: str) -> str:
         return "[" + ", ".join(toml(item, place) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f'"{k}" = {toml(v, place)}' for k, v in value.items()) + "}"
-    raise ConfigError(f"{place} = {value!r}: must be a number, true or false, or printable text")
+    raise ConfigError(f"{place} = {typed(value)}: must be a number, true or false, or printable "
+                      "text")
 
 
 def _table(tree: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
@@ -164,7 +165,8 @@ def _cases(tree: Mapping[str, Any], place: str) -> list[tuple[str, Values]]:
     for case in cases:
         name = case.get("name")
         if not isinstance(name, str) or not name or name in dict(found):
-            raise ConfigError(f"{place}: cases: name = {name!r}: each case needs a name of its own")
+            raise ConfigError(f"{place}: cases: name = {typed(name)}: each case needs a name of "
+                              "its own")
         found.append((name, _flat({k: v for k, v in case.items() if k != "name"}, place)))
     return found or [("", {})]
 

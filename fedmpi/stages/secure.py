@@ -54,7 +54,7 @@ class Secure(Stage, name="secure"):
             if total.level != "model" or not total.exact:
                 raise ConfigError(
                     f"stage secure: the sum of {name} is not one of whole models in integers, and "
-                    'supports would tell what a client holds; use run.sum = "exact", a method '
+                    "supports would tell what a client holds; use run.sum = 'exact', a method "
                     "whose clients send whole models, such as fedavg, and no topk stage"
                 )
 

@@ -55,5 +55,5 @@ def test_on_means_from_the_second_round():
 
 
 def test_sums_that_have_an_order_cannot_begin_early():
-    with pytest.raises(ConfigError, match=r'collective.overlap = "on" needs run.sum = "exact"'):
+    with pytest.raises(ConfigError, match=r"collective.overlap = 'on' needs run.sum = 'exact'"):
         of_tree({"run": {"sum": "fast"}, "collective": {"overlap": "on"}})
