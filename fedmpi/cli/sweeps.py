@@ -143,7 +143,7 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
     from fedmpi.record.sign import last_sign
 
     failed: list[str] = []
-    others: list[str] = []
+    others: list[Path] = []
     with Stop() as stop:
         for count, i in enumerate(todo, 1):
             point = plan.points[i]
@@ -155,16 +155,27 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
                 return STOPPED_EARLY
             if (last := last_sign(out)).alive:  # perhaps it was taken while ours started
                 print(f"left alone, {in_words(out, last)}", flush=True)
-                others.append(point.name)
+                others.append(out)
             else:
                 failed += [point.name] * (code != 0)
     print(f"compare with: fedmpi compare {quote(str(folder))}/*.h5")
     for name in failed:
         print(f"fedmpi: {name} failed, see above", file=sys.stderr)
-    if others:
+    if others := [out for out in others if not _finished(out)]:
         print(f"{counted(len(others), 'point')} left to other processes; the same command continues"
               " when they have ended")
     return 1 if failed else STOPPED_EARLY if others else 0
+
+
+def _finished(out: Path) -> bool:
+    """Say whether there is a finished result, after all."""
+    from fedmpi.record import reader
+
+    if not out.exists():
+        return False
+    with reader.open(out) as run:
+        status: str = run.status
+    return status == "finished"
 
 
 def _run_point(args: Namespace, base: Path, out: Path, point: "Point", stop: "Stop") -> int:
