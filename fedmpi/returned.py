@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fedmpi.arrays import Integers, Reals
+from fedmpi.arrays import AnyArray, Integers, Reals
 from fedmpi.errors import FedmpiError, either
 from fedmpi.layout import LEVELS, Layout, Support
 
@@ -124,6 +124,13 @@ def arrays(found: Any, where: str) -> None:
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise wrong(f"{where}: {name!r}", array, "an array of whole numbers, floats of at most "
                         "64 bits or flags")
+
+
+def kept_by(owner: Any) -> Mapping[str, AnyArray]:
+    """Return what the `arrays` of a rule of selection returns, for a checkpoint, checked."""
+    found: Mapping[str, AnyArray] = owner.arrays()
+    arrays(found, place(owner, "arrays"))
+    return found
 
 
 def memory(found: Any, owner: object) -> None:

@@ -59,3 +59,18 @@ def test_a_state_that_cannot_be_kept_is_named(message, tmp_path, monkeypatch):
     with pytest.raises(FedmpiError) as caught:
         fedmpi.run(TREE | {"algorithm": {"name": METHODS[message]}}, out=tmp_path / "a.h5")
     assert str(caught.value).startswith(f"{HERE}.Mine.") and message in str(caught.value)
+
+
+@pytest.mark.parametrize(("kept", "message"), [
+    ({"names": np.array(["a"])}, "arrays: 'names' is <U1[1]; it must be an array of whole numbers"),
+    ([1], "arrays returned a list; it must return a dict of numpy arrays"),
+])
+def test_what_a_rule_of_selection_cannot_keep_is_named(kept, message, tmp_path, monkeypatch):
+    rule = type("Rule", (fedmpi.Selector,), {
+        "__module__": HERE, "arrays": lambda self: kept,
+        "select": lambda self, *_, **__: np.arange(2)})
+    monkeypatch.setattr(test_returned, "Rule", rule, raising=False)
+    tree = TREE | {"clients": TREE["clients"] | {"selection": rule}}
+    with pytest.raises(FedmpiError) as caught:
+        fedmpi.run(tree, out=tmp_path / "a.h5")
+    assert f"{HERE}.Rule.{message}" in str(caught.value)

@@ -144,7 +144,7 @@ class Simulation:
         """Return what a checkpoint must keep beside the clients' memories: arrays by part."""
         return {
             "algorithm": self.state,
-            "selector": self.experiment.selector.arrays(),
+            "selector": returned.kept_by(self.experiment.selector),
             "cohorts": self.cohorts.arrays(),
         }
 
