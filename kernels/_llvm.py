@@ -84,6 +84,22 @@ def frozen(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return same
 
 
+def unmasked(value: Any) -> Any:
+    """Return a value that was loaded, for loops that store it back or another value in its place.
+
+    See `frozen`: without it, LLVM would store with a mask.
+    """
+    return value
+
+
+if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined] # set from the environment
+
+    @intrinsic
+    def unmasked(typing: Any, value: Any) -> Any:
+        """Compile the function above."""
+        return value(value), lambda context, b, called, operands: frozen(b, operands[0])
+
+
 def lanes_of(width: ir.Type, lanes: int) -> ir.VectorType:
     """Return the LLVM type of a vector of `lanes` elements of type `width`."""
     return ir.VectorType(width, lanes)
@@ -145,16 +161,24 @@ def compress(b: ir.IRBuilder, vector: ir.Value, flags: ir.Value) -> ir.Value:
     return call(b, name, vector.type, [vector, flags, zeros])
 
 
-def store_first(
-    b: ir.IRBuilder, vector: ir.Value, count: ir.Value, array: ir.Value, i: ir.Value
-) -> None:
-    """Write the first `count` (a 64-bit word) lanes of a vector of 16 to array[i], ..."""
-    ones = b.sub(b.shl(ir.Constant(I64, 1), count), ir.Constant(I64, 1))
-    at = b.bitcast(b.gep(array, [i]), vector.type.as_pointer())
-    flags = flags_from(b, ones, 16)
-    call(
-        b,
-        "llvm.masked.store.v16i32.p0",
-        ir.VoidType(),
-        [vector, at, ir.Constant(I32, 1), flags],
-    )
+def store_places(
+    b: ir.IRBuilder, start: ir.Value, word: ir.Value, most: int, array: ir.Value, i: ir.Value
+) -> ir.Value:
+    """Write start + j (32 bits) for each bit j of `word` to array[i], ...; return how many.
+
+    Without vectors: eight are written at a time, so that few branches are guessed wrong. What is
+    behind the last is overwritten, up to array[i + most - 1]. There are no more bits than `most`.
+    """
+    first, count = b.trunc(start, I32), b.ctpop(word)
+
+    def write(done: int, word: ir.Value) -> None:
+        for k in range(done, done + 8):
+            place = b.trunc(b.cttz(word, I1(0)), I32)
+            b.store(b.add(first, place), b.gep(array, [b.add(i, I64(k))]))
+            word = b.and_(word, b.sub(word, I64(1)))
+        if done + 8 < most:
+            with b.if_then(b.icmp_unsigned(">", count, I64(done + 8))):
+                write(done + 8, word)
+
+    write(0, word)
+    return count

@@ -75,9 +75,10 @@ def collect(
         if found + 64 <= room:
             found += vector.positions64(i, word, candidates, found)
         elif found + vector.ones(word) <= room:
-            for part in range(0, 64, 16):
-                here = word >> np.uint64(part)
-                found += vector.positions16(i + part, here, candidates, found)
+            while word:
+                candidates[found] = i + vector.lowest(word)
+                word &= word - np.uint64(1)
+                found += 1
         else:
             return room + 1
     for i in range(whole, end):

@@ -8,14 +8,13 @@ that every lane it names lies in the array.
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fedmpi.kernels._llvm import (
+    I1,
     I8,
     I32,
     I64,
@@ -23,15 +22,17 @@ from fedmpi.kernels._llvm import (
     compress,
     constant,
     flags_from,
-    frozen,
     lanes_of,
     load,
     splat,
     store,
-    store_first,
+    store_places,
     vectorised,
     word_from,
 )
+from fedmpi.kernels._tile import WIDTH
+
+_WIDE = WIDTH == 16  # other processors compress nothing, and store slowly by masks
 
 
 def _emit_mask64(b: ir.IRBuilder, flags: ir.Value, i: ir.Value) -> ir.Value:
@@ -49,6 +50,12 @@ def mask64(flags: NDArray[np.uint8], i: int) -> np.uint64:
 def ones(word: np.uint64) -> int:
     """Return int64: the number of ones in a uint64."""
     return int(word).bit_count()
+
+
+@vectorised(lambda b, word: b.cttz(word, I1(0)))
+def lowest(word: np.uint64) -> int:
+    """Return int64: the number of the lowest bit that is set in a uint64, or 64."""
+    return (int(word) & -int(word)).bit_length() - 1 if word else 64
 
 
 def _emit_spread64(b: ir.IRBuilder, word: ir.Value, flags: ir.Value, i: ir.Value) -> ir.Value:
@@ -79,64 +86,86 @@ def at_least16(values: NDArray[Any], i: int, floor: np.uint64) -> np.uint64:
     return np.uint64(sum(1 << j for j in range(16) if bits[j] >= floor))
 
 
+def _filled_up(chosen: list[int], size: int) -> list[int]:
+    """Return `size` numbers: the chosen, and others in the place of what may be overwritten."""
+    return chosen + [77] * (size - len(chosen))
+
+
 def _emit_compress16(
     b: ir.IRBuilder, values: ir.Value, i: ir.Value, word: ir.Value, out: ir.Value, at: ir.Value
 ) -> ir.Value:
-    flags = flags_from(b, word, 16)
-    packed = compress(b, load(b, values, i, I32, 16), flags)
-    count = b.ctpop(word_from(b, flags))
-    store_first(b, packed, count, out, at)
-    return count
+    if _WIDE:
+        store(b, compress(b, load(b, values, i, I32, 16), flags_from(b, word, 16)), out, at)
+        return b.ctpop(b.and_(word, I64(0xFFFF)))
+    end = at
+    for j in range(16):
+        b.store(b.load(b.gep(values, [b.add(i, I64(j))])), b.gep(out, [end]))
+        end = b.add(end, b.and_(b.lshr(word, I64(j)), I64(1)))
+    return b.sub(end, at)
 
 
 @vectorised(_emit_compress16)
 def compress16(values: NDArray[Any], i: int, word: np.uint64, out: NDArray[Any], at: int) -> int:
-    """Move values[i + j] for each bit j < 16 of `word` to out[at], out[at + 1], ...
+    """Move values[i + j] for each bit j < 16 of `word` to out[at], ...; return how many.
 
-    Returns how many. `values` and `out` are of 4 bytes each.
+    `values` and `out` are of 4 bytes each. Any of out[at] to out[at + 15] may be overwritten.
     """
     chosen = [i + j for j in range(16) if int(word) >> j & 1]
-    out[at : at + len(chosen)] = values[chosen]
+    out[at : at + 16] = _filled_up(values[chosen].tolist(), 16)
     return len(chosen)
 
 
 def _emit_positions16(
     b: ir.IRBuilder, start: ir.Value, word: ir.Value, out: ir.Value, at: ir.Value
 ) -> ir.Value:
-    flags = flags_from(b, word, 16)
+    word = b.and_(word, I64(0xFFFF))
+    if not _WIDE:
+        return store_places(b, start, word, 16, out, at)
     positions = b.add(splat(b, b.trunc(start, I32)), constant(I32, 16, list(range(16))))
-    count = b.ctpop(word_from(b, flags))
-    store_first(b, compress(b, positions, flags), count, out, at)
-    return count
+    store(b, compress(b, positions, flags_from(b, word, 16)), out, at)
+    return b.ctpop(word)
 
 
 @vectorised(_emit_positions16)
 def positions16(start: int, word: np.uint64, out: NDArray[np.uint32], at: int) -> int:
-    """Write start + j for each bit j < 16 of `word` to out[at], ... (uint32); return how many."""
+    """Write start + j for each bit j < 16 of `word` to out[at], ... (uint32); return how many.
+
+    Any of out[at] to out[at + 15] may be overwritten.
+    """
     chosen = [start + j for j in range(16) if int(word) >> j & 1]
-    out[at : at + len(chosen)] = chosen
+    out[at : at + 16] = _filled_up(chosen, 16)
     return len(chosen)
 
 
 def _emit_expand16(
     b: ir.IRBuilder, packed: ir.Value, at: ir.Value, word: ir.Value, out: ir.Value, i: ir.Value
 ) -> ir.Value:
-    flags = flags_from(b, word, 16)
-    kind = lanes_of(I32, 16)
-    name = "llvm.masked.expandload.v16i32"
-    first = b.bitcast(b.gep(packed, [at]), I32.as_pointer())
-    store(b, call(b, name, kind, [first, flags, constant(I32, 16, 0)]), out, i)
-    return b.ctpop(word_from(b, flags))
+    if _WIDE:
+        kind, flags = lanes_of(I32, 16), flags_from(b, word, 16)
+        first = b.bitcast(b.gep(packed, [at]), I32.as_pointer())
+        zeros = constant(I32, 16, 0)
+        name = "llvm.masked.expandload.v16i32"
+        store(b, call(b, name, kind, [first, flags, zeros]), out, i)
+        return b.ctpop(b.and_(word, I64(0xFFFF)))
+    end = at
+    for j in range(16):
+        bit = b.and_(b.lshr(word, I64(j)), I64(1))
+        value = b.load(b.gep(packed, [end]))
+        kept = b.and_(value, b.neg(b.trunc(bit, I32)))
+        b.store(kept, b.gep(out, [b.add(i, I64(j))]))
+        end = b.add(end, bit)
+    return b.sub(end, at)
 
 
 @vectorised(_emit_expand16)
 def expand16(packed: NDArray[Any], at: int, word: np.uint64, out: NDArray[Any], i: int) -> int:
     """Set out[i + j] to the next of packed[at], ... where bit j of `word` is set, else 0; j < 16.
 
-    Returns how many were taken. `packed` and `out` are of 4 bytes each.
+    Returns how many were taken. `packed` and `out` are uint32. Any of packed[at] to packed[at + 15]
+    may be read.
     """
     bits = [int(word) >> j & 1 for j in range(16)]
-    taken = iter(packed[at : at + sum(bits)])
+    taken = iter(packed[[at + j for j in range(16)]])
     out[i : i + 16] = [next(taken) if bit else 0 for bit in bits]
     return sum(bits)
 
@@ -144,6 +173,8 @@ def expand16(packed: NDArray[Any], at: int, word: np.uint64, out: NDArray[Any], 
 def _emit_positions64(
     b: ir.IRBuilder, start: ir.Value, word: ir.Value, out: ir.Value, at: ir.Value
 ) -> ir.Value:
+    if not _WIDE:
+        return store_places(b, start, word, 64, out, at)
     flags = flags_from(b, word, 64)
     places = compress(b, constant(I8, 64, list(range(64))), flags)
     starts, count = splat(b, b.trunc(start, I32)), b.ctpop(word)
@@ -167,7 +198,7 @@ def positions64(start: int, word: np.uint64, out: NDArray[np.uint32], at: int) -
     Any of out[at] to out[at + 63] may be overwritten.
     """
     chosen = [start + j for j in range(64) if int(word) >> j & 1]
-    out[at : at + len(chosen)] = chosen
+    out[at : at + 64] = _filled_up(chosen, 64)
     return len(chosen)
 
 
@@ -267,19 +298,3 @@ def _emit_prefetch(b: ir.IRBuilder, source: ir.Value, i: ir.Value) -> ir.Value:
 def prefetch(source: NDArray[Any], i: int) -> int:
     """Ask for the cache line of source[i], which may lie anywhere: a hint, never an access."""
     return 0
-
-
-def unmasked(value: Any) -> Any:
-    """Return a value that was loaded, for loops that store it back or another value in its place.
-
-    See `_llvm.frozen`: without it, LLVM would store with a mask.
-    """
-    return value
-
-
-if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined] # set from the environment
-
-    @intrinsic
-    def unmasked(typing: Any, value: Any) -> Any:
-        """Compile the function above."""
-        return value(value), lambda context, b, called, operands: frozen(b, operands[0])

@@ -36,8 +36,14 @@ def compress(values: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[
         at = 0
         for i in range(0, whole, 64):
             word = vector.mask64(flags, i)
-            for part in range(0, 64, 16):
-                at += vector.compress16(values, i + part, word >> np.uint64(part), out, at)
+            if at + 64 <= out.size:
+                for part in range(0, 64, 16):
+                    at += vector.compress16(values, i + part, word >> np.uint64(part), out, at)
+            else:
+                while word:  # 63 times in all
+                    out[at] = values[i + vector.lowest(word)]
+                    word &= word - np.uint64(1)
+                    at += 1
     for i in range(whole, flags.size):
         if flags[i]:
             out[at] = values[i]
@@ -75,19 +81,59 @@ def expand(packed: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np
     -----
     Memory traffic: 5 bytes per coordinate and 4 per packed value.
     """
-    at, whole = 0, flags.size // 64 * 64
-    for i in range(0, whole, 64):
-        word = vector.mask64(flags, i)
-        for part in range(0, 64, 16):
-            # The step to the next is no constant, so the processor does not foresee it.
-            vector.prefetch(packed, at + _AHEAD)
-            at += vector.expand16(packed, at, word >> np.uint64(part), out, i + part)
+    whole = flags.size // 64 * 64
+    if 16 * packed.size < flags.size:
+        at = _expand_few(packed, flags[:whole], out)
+    else:
+        at = _expand_many(packed, flags[:whole], out)
     for i in range(whole, flags.size):
         if flags[i]:
             out[i] = packed[at]
             at += 1
         else:
             out[i] = 0
+
+
+@kernel
+def _expand_few(
+    packed: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]
+) -> int:
+    """Do `expand` where few flags are set: list their positions first. Returns how many."""
+    places, at = np.empty(_CHUNK + 64, np.uint32), 0
+    for begin in range(0, flags.size, _CHUNK):
+        found = 0
+        for i in range(begin, min(begin + _CHUNK, flags.size), 64):
+            for part in range(0, 64, 16):
+                vector.clear16(out, i + part)
+            found += vector.positions64(i, vector.mask64(flags, i), places, found)
+        for j in range(found):
+            out[places[j]] = packed[at + j]
+        at += found
+    return at
+
+
+@kernel
+def _expand_many(
+    packed: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]
+) -> int:
+    """Do `expand` 16 by 16. Returns how many flags are set."""
+    at, rest = 0, 0
+    while rest < flags.size and at + 64 <= packed.size:
+        word = vector.mask64(flags, rest)
+        for part in range(0, 64, 16):
+            # The step to the next is no constant, so the processor does not foresee it.
+            vector.prefetch(packed, at + _AHEAD)
+            at += vector.expand16(packed, at, word >> np.uint64(part), out, rest + part)
+        rest += 64
+    for i in range(rest, flags.size, 64):
+        word = vector.mask64(flags, i)
+        for part in range(0, 64, 16):
+            vector.clear16(out, i + part)
+        while word:  # 63 times in all
+            out[i + vector.lowest(word)] = packed[at]
+            word &= word - np.uint64(1)
+            at += 1
+    return at
 
 
 @kernel

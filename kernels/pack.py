@@ -228,8 +228,10 @@ def _put_positions(i: int, word: np.uint64, out: NDArray[np.uint32], at: int) ->
     if at + 64 <= out.size:
         at += vector.positions64(i, word, out, at)
         return at
-    for part in range(0, 64, 16):
-        at += vector.positions16(i + part, word >> np.uint64(part), out, at)
+    while word:  # 63 times in all: what is behind the last place is not `out`
+        out[at] = i + vector.lowest(word)
+        word &= word - _ONE
+        at += 1
     return at
 
 

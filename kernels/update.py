@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
-from fedmpi.kernels._vector import unmasked
+from fedmpi.kernels._llvm import unmasked
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.kernels import batch_last, conv, kept, lanes, tables, update
+from fedmpi.kernels import batch_last, conv, kept, lanes, moves, owner, pack, select, tables, update
 from tests.kernels.test_conv import correlate_case, mix_case
 from tests.naive import conv as naive
 
@@ -13,6 +13,7 @@ import numpy as np
 from tests.kernels.test_narrow_registers import computed
 np.savez(sys.argv[1], **computed())
 """
+DENSITIES = (0.0, 0.01, 0.3, 0.9, 1.0)
 ROWS = (1, 2, 5, 9)  # so that tiles of all heights are seen
 CHANNELS = 70  # with 3 taps each: more terms than are added in one go with AVX2 alone
 
@@ -37,18 +38,46 @@ def computed():
         found[f"enter {rows}"] = memory.copy()
         batch_last.transpose(memory, 640, 0, 15 + rows, 16, 40)
         found[f"transpose {rows}"] = memory
+    for density in DENSITIES:
+        flags = (np.random.default_rng(7).random(1000) < density).astype(np.uint8)
+        found |= {f"{name} at {density}": array for name, array in supported(flags).items()}
     return found
 
 
+def supported(flags):
+    """Return what kernels make of a support and of values on it, by name."""
+    values = np.random.default_rng(8).standard_normal(flags.size).astype(np.float32)
+    kept, runs = pack.count(flags)
+    bits, places, edges = np.zeros(128, "u1"), np.zeros(kept, "u4"), np.zeros(2 * runs, "u4")
+    pack.to_bits(flags, bits[:125])
+    pack.positions(flags, places)
+    pack.edges(flags, edges)
+    listed, packed, back = np.zeros(kept, "u4"), np.zeros(kept, "u4"), np.ones(flags.size, "u4")
+    pack.bit_positions(bits.view(np.uint64), 0, listed)
+    moves.compress(values.view(np.uint32), flags, packed)
+    moves.expand(packed, flags, back)
+    chosen, picked = np.zeros(kept, "u4"), np.zeros(kept, "f4")
+    select.top(values, chosen, picked)
+    total, touched = np.zeros(960, np.int64), np.ones(960, np.uint8)
+    terms = np.arange(960)[None] * flags[:960]
+    owner.dense(total, total[:0], touched, 0, 960, terms, terms, flags[None, :960].view(np.uint64))
+    names = "positions", "edges", "bit_positions", "compress", "expand", "top", "dense", "touched"
+    return dict(zip(names, (places, edges, listed, packed, back, chosen, total, touched)))
+
+
 def masked_stores():
-    """Return the names of kernels that are compiled to stores by masks, of three that could be."""
+    """Return the names of kernels that are compiled to stores by masks, of those that could be."""
     flat, flags, edges = np.zeros(16, "f4"), np.ones(16, "u1"), np.array([0, 16], "u4")
     update.sgd(flat, flat, flat, flat, flags, edges, 0.1, 0.9, 0.0, 0.0)
     update.adam(flat, flat, flat, flat, flat, flags, 0.1, 0.0, 0.0, 1)
     batch_last.measure(np.zeros(1), flat, np.zeros(1, np.int64), 16, flat, 0.0)
-    asm = {one.__name__: "".join(one.inspect_asm().values())
-           for one in (update.sgd, update.adam, batch_last.measure)}
-    assert all("vmovups" in text for text in asm.values())
+    places = np.zeros(16, "u4")
+    pack.positions(flags, places)
+    moves.compress(places, flags, places.copy())
+    owner._marked(np.zeros(8, "u8"), 0, 64, places)
+    kernels = update.sgd, update.adam, batch_last.measure, pack.positions, moves.compress
+    asm = {one.__name__: "".join(one.inspect_asm().values()) for one in (*kernels, owner._marked)}
+    assert all("ymm" in text for text in asm.values())
     return [name for name, text in asm.items() if "maskmov" in text]
 
 
