@@ -19,12 +19,17 @@ CALLS = {
     "add unbounded": (100, 0, 50, 40, float("-inf")),
     "pass_on": (0, 100, 40, True, 0),
     "pass_on gated": (0, 100, 40, False, 150),
+    "pass_on fresh and gated": (0, 100, 33, True, 150),
+    "pass_on nothing": (0, 100, 0, True, 0),
+    "add nothing": (100, 0, 50, 0, 0.0),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_elementwise_kernels_equal_their_twins(rng, name):
     got = rng.standard_normal(1200).astype(np.float32)
+    got[150:190:3] = 0  # of a gate that is closed
+    got[152] = np.nan
     want = got.copy()
     kernel = name.split()[0]
     getattr(batch_last, kernel)(got, *CALLS[name])

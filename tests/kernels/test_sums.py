@@ -22,7 +22,7 @@ def case(size, units, seed=1):
 
 
 @pytest.mark.parametrize("units", STARTS)
-@pytest.mark.parametrize("size", [1, 7, 200])
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 15, 16, 17, 31, 33, 200])
 def test_add_exact_and_mean_equal_their_twins(size, units):
     starts, keep, values = case(size, units)
     got, want = np.zeros((2, size), np.int64)
@@ -78,7 +78,8 @@ def test_an_exact_sum_is_off_by_half_a_unit_for_each_client_at_most(size):
 
 @pytest.mark.parametrize(
     "values",
-    [[], [0.0], [-0.0, 3.5, -7.25], [1e-45, -2e-45], [np.inf, 1], [1, np.nan], [3e38, -3.1e38]],
+    [[], [0.0], [-0.0, 3.5, -7.25], [1e-45, -2e-45], [np.inf, 1], [1, np.nan], [3e38, -3.1e38],
+     [np.finfo(np.float32).max]],
 )
 @pytest.mark.parametrize("kept", [1, 0])
 def test_largest_kept_equals_its_twin(values, kept):
@@ -104,3 +105,37 @@ def test_the_mean_with_old_values_equals_its_twin(units):
     at = np.repeat(keep, np.diff(starts)) != 0
     np.testing.assert_allclose(got[at], (0.3 * values + 0.5 * old)[at] / 0.8, rtol=1e-6, atol=1e-12)
     np.testing.assert_array_equal(got[~at], old[~at])
+
+
+@pytest.mark.parametrize("units", STARTS)
+def test_values_at_the_border_and_ties_are_added_as_the_twin_adds_them(units):
+    """Next to 2**18, -0.0, subnormal, and halves of a unit, which go to the even number."""
+    top, unit = np.nextafter(np.float32(2**18), np.float32(0)), 2.0**-44
+    values = np.array([top, -top, -0.0, 1e-45, -1e-45, *unit * np.arange(-2.5, 4)], np.float32)
+    starts = STARTS[units](values.size).astype(np.int64)
+    keep, (got, want) = np.ones(starts.size - 1, np.uint8), np.zeros((2, values.size), np.int64)
+    sums.add_exact(got, starts, keep, values, 1.0)
+    naive.add_exact(want, starts, keep, values, 1.0)
+    np.testing.assert_array_equal(got, want)
+    assert got.tolist() == [2**62 - 2**38, 2**38 - 2**62, 0, 0, 0, -2, -2, 0, 0, 2, 2, 4]
+
+
+@pytest.mark.parametrize("name", ["mean", "mean_with_old"])
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+@pytest.mark.parametrize("units", STARTS)
+@pytest.mark.parametrize("size", [0, 1, 9, 33])
+def test_means_of_both_kinds_of_sums_equal_their_twins(size, units, kind, in_place, name):
+    """Also where the smallest weight is behind a unit, and bit by bit where there is none."""
+    starts, keep, total = case(size, units)
+    scale = 1.0 if kind is np.float32 else sums.SCALE
+    total, cover = (scale * total).astype(kind), (scale * 0.3 * keep).astype(kind)
+    cover[::3] = np.minimum(cover[::3], 1)
+    old = np.resize(np.array([-0.0, np.nan, 1e-45, np.inf, -2.5], np.float32), size)
+    got, want = (old.copy(), old.copy()) if in_place else np.full((2, size), 7, np.float32)
+    rest = (total, cover, starts, 0.8 * scale)[: 4 if name == "mean_with_old" else 3]
+    getattr(sums, name)(got, got if in_place else old, *rest)
+    getattr(naive, name)(want, want if in_place else old, *rest)
+    alone = np.repeat(cover, np.diff(starts)) == 0
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(got[alone].view(np.uint32), old[alone].view(np.uint32))

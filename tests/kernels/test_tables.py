@@ -21,6 +21,18 @@ def test_mix_table_equals_its_twin(rng, rows, taps):
     np.testing.assert_array_equal(tables.mix_table(*parts), naive.mix_table(*parts))
 
 
+@pytest.mark.parametrize("size", [16, 127, 128, 143, 144, 145, 271, 272, 1000])
+def test_long_runs_are_cut_as_the_twin_cuts_them(rng, size):
+    """With 1,000 planes, pieces are of 128 lanes, and the last of 16 to 143."""
+    runs = np.array([[3, 5000, size, 0, 1000], [7000, 20, 16, 1, 2], [40, 60, size, 4, 9]])
+    parts = *draw(rng, 3, 2), *draw(rng, 2, 1), *draw(rng, 2, 1000), runs
+    table = tables.mix_table(*parts)
+    np.testing.assert_array_equal(table, naive.mix_table(*parts))
+    pieces = table[table[12] :].reshape(-1, 5)
+    assert table[4] == 128 and len(pieces) == table[2]
+    assert pieces[:, 2].sum() == 2 * size + 16 and pieces[:, 2].min() >= 16
+
+
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_correlate_table_equals_its_twin(rng, rows):
     parts = *draw(rng, 2, rows), *draw(rng, 2, 19), draw(rng, 4, 3), draw(rng, 2, 4)

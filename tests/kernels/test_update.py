@@ -17,8 +17,8 @@ def case(rng, size):
     return *arrays, (rng.random(size) < 0.7).astype(np.uint8)
 
 
-@pytest.mark.parametrize("size", [0, 1, 37])
-@pytest.mark.parametrize("mu", [0.0, 0.3])
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 15, 16, 17, 31, 33, 37])
+@pytest.mark.parametrize("mu", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 def test_sgd_and_adam_equal_their_twins(rng, size, mu, decay):
     found = []
@@ -45,6 +45,36 @@ def test_nothing_moves_where_the_mask_is_zero_even_if_the_gradient_is_nan(rng):
         assert np.isfinite(array).all()
 
 
+def test_without_a_pull_the_received_weights_are_not_read(rng):
+    weights, grad, first, second, reference, mask = case(rng, 50)
+    reference[:] = np.nan
+    update.sgd(weights, grad, first, reference, mask, ALL, 0.1, 0.9, 0.1, 0.0)
+    update.adam(weights, grad, first, second, reference, mask, 0.1, 0.1, 0.0, 1)
+    assert np.isfinite([weights, first, second]).all()
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32])
+def test_a_rate_of_any_kind_is_rounded_to_float32(rng, kind):
+    weights, grad, velocity, _, reference, _ = case(rng, 50)
+    factors = [kind(np.float32(f)) for f in (0.1, 0.9, 0.01, 0.3)]
+    lr, momentum, decay, mu = np.float32(factors)
+    pull = (grad + decay * weights) + mu * (weights - reference)
+    moved = momentum * velocity + pull
+    want = weights - lr * moved
+    given = [float(f) for f in (0.1, 0.9, 0.01, 0.3)] if kind is not np.float32 else factors
+    update.sgd(weights, grad, velocity, reference, np.ones(50, np.uint8), ALL, *given)
+    np.testing.assert_array_equal(velocity, moved)
+    np.testing.assert_array_equal(weights, want)
+
+
+def test_a_gradient_that_is_nearly_nothing_moves_by_less_than_the_rate():
+    """The 1e-8 in the divisor of Adam counts then: 1e-8 / (1e-8 + 1e-8) is a half."""
+    weights, first, second, grad = np.zeros((4, 3), np.float32)
+    grad[:] = 1e-8, -1e-8, 0
+    update.adam(weights, grad, first, second, weights, np.ones(3, np.uint8), 0.1, 0.0, 0.0, 1)
+    np.testing.assert_allclose(weights, [-0.05, 0.05, 0], rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_five_steps_equal_those_of_torch(rng, name):
     start = rng.standard_normal(40).astype(np.float32)
@@ -69,5 +99,9 @@ def test_vectors_of_other_lengths_are_refused():
     one, two = np.zeros(1, np.float32), np.zeros(2, np.float32)
     with pytest.raises(ValueError, match="equally long"):
         update.sgd(one, two, one, one, np.ones(1, np.uint8), ALL, 0.1, 0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="equally long"):
+        update.adam(one, two, one, one, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 1)
+    with pytest.raises(ValueError, match="step at least 1"):
+        update.adam(one, one, one, two, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 1)
     with pytest.raises(ValueError, match="step at least 1"):
         update.adam(one, one, one, one, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 0)
