@@ -2,25 +2,25 @@
 
 mask = "snip": Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning based on Connection
 Sensitivity", ICLR 2019, arXiv:1810.02340: the weights of the largest |w dL/dw| stay. The first
-round measures: each client of the cohort sends this score of one batch for all weights and
-trains nothing (other codes take one batch of one client, and call it free). batches = n measures
-n batches of each client; over all clients that is the mask of SSFL (arXiv:2405.09037).
-mask = "grasp": Wang, Zhang and Grosse, "Picking Winning Tickets Before Training by Preserving
-Gradient Flow", ICLR 2020, arXiv:2002.07376: measured in the same way, the weights of largest
-w (H g) stay, without a sign taken off, g the gradient of the weights that may be pruned. Its code
-divides outputs by 200, draws linear layers anew and takes as many samples of each class: not here.
-mask = "synflow": Tanaka, Kunin, Yamins and Ganguli, "Pruning neural networks without any data by
-iteratively conserving synaptic flow", NeurIPS 2020, arXiv:2006.05467, and its published code: 100
-times, the weights of largest synaptic flow stay, ever fewer by the same factor; no data needed.
-mask = "erk" or "random": a random mask at Erdos-Renyi-Kernel or at equal densities (Evci et
-al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134); mask = "magnitude": the largest
-first weights stay. These need no first round. rescale = true divides the first weights that
-stay by the root of their tensor's density, so that outputs keep their variance (as He et al., ICCV
-2015, arXiv:1502.01852, for the inputs that are left); scores are of the weights before.
+round measures: each client of the cohort sends this score of one batch for all weights and trains
+nothing (others take one batch of one client, and call it free). batches = n measures n batches of
+each client; over all clients that is the mask of SSFL (arXiv:2405.09037). mask = "grasp": Wang,
+Zhang and Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR 2020,
+arXiv:2002.07376: measured in the same way, the weights of largest w (H g) stay, without a sign
+taken off, g the gradient of the weights that may be pruned. Its code divides outputs by 200, draws
+linear layers anew and takes as many samples of each class; not here. mask = "synflow": Tanaka,
+Kunin, Yamins and Ganguli, "Pruning neural networks without any data by iteratively conserving
+synaptic flow", NeurIPS 2020, arXiv:2006.05467, and its code: 100 times, the weights of largest
+synaptic flow stay, ever fewer by the same factor; no data needed. mask = "erk" or "random": a
+random mask at Erdos-Renyi-Kernel or at equal densities (Evci et al., "Rigging the Lottery", ICML
+2020, arXiv:1911.11134); mask = "magnitude": the largest first weights stay. These need no first
+round. rescale = true divides the first weights that stay by the root of their tensor's density, so
+that outputs keep their variance (He et al., ICCV 2015, arXiv:1502.01852); scores are those before.
 Deviation: the score's sum over clients takes the cohort's shares as weights.
 """
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -81,9 +81,8 @@ class StaticMask(Algorithm, name="static-mask"):
         """The weights that are left, both ways; or the scores of all, up only."""
         whole = Support.all(self.layout)
         if self._measures(state):
-            nothing = Support.none(self.layout)
             looks = {"statistics": MEASURED[self.keys.mask], "probes": self.keys.batches}
-            return Plan(whole, nothing, steps=0, tensors=self.tensors, **looks)
+            return Plan(whole, Support.none(self.layout), steps=0, tensors=self.tensors, **looks)
         mask = state["mask"]
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, mask=mask, update=mask)
@@ -133,11 +132,12 @@ class StaticMask(Algorithm, name="static-mask"):
         return pruned
 
     def _synflow(self, weights: Vector) -> Flags:
-        """Return uint8[P]: SynFlow's mask of the first weights."""
-        mask, share = np.ones(self.layout.size, np.uint8), 1.0 - self.keys.sparsity
+        """Return uint8[P]: SynFlow's mask of the first weights; its counts are the code's."""
+        mask = np.ones(self.layout.size, np.uint8)
         for step in range(1, FLOWS + 1):
             score = given(self.setting.flow)(sparsity.masked(weights, mask))[self._inside]
-            kept = round(share ** (step / FLOWS) * score.size)
+            exact = (1.0 - self.keys.sparsity) ** (step / FLOWS) * score.size
+            kept = ceil(exact) if step < FLOWS else round(exact)
             mask[self._inside] = sparsity.largest(score / max(score.max(), 1e-300), kept)
         return mask
 

@@ -228,3 +228,21 @@ def test_masks_of_sub_fedavg_differ_by_a_mean_over_the_layers():
     other[algorithm.layout.tensors[algorithm.tensors[0]].block][:9] = 0  # of 36 weights
     assert len(algorithm.tensors) == 4
     assert algorithm.distance_of(one, other) == algorithm.distance_of(other, one) == 0.0625
+
+
+def test_synflow_keeps_as_many_weights_in_each_step_as_its_published_code():
+    """There int((1 - share) n) of n weights go, so that those which stay are rounded up."""
+    algorithm = experiment("static-mask", mask="synflow", sparsity=0.75).algorithm
+    inside, left = coordinates(algorithm.layout, algorithm.tensors), []
+    flow = algorithm.setting.flow
+
+    def counted(weights):
+        left.append(int((weights[inside] != 0).sum()))
+        return flow(weights)
+
+    algorithm.setting = replace(algorithm.setting, flow=counted)
+    weights = np.linspace(0.1, 1, algorithm.layout.size, dtype=np.float32)
+    mask = algorithm.start(weights)["mask"]
+    shares = [0.25 ** (step / 100) for step in range(100)]
+    assert left == [380 - int((1 - share) * 380) for share in shares]
+    assert mask[inside].sum() == 95

@@ -89,7 +89,8 @@ def synflow(net, names, w, sparsity):
         out = functional_call(net.module, views, torch.ones(1, 1, 8, 8, dtype=w.dtype))
         net.module.train()
         score = (leaf * torch.autograd.grad(out.sum(), leaf)[0]).detach()[inside]
-        mask[inside] = largest(score, round((1 - sparsity) ** (step / 100) * len(score)))
+        kept = (1 - sparsity) ** (step / 100) * len(score)
+        mask[inside] = largest(score, math.ceil(kept) if step < 100 else round(kept))
     return mask
 
 
