@@ -1,7 +1,8 @@
 """Folders of image files: any of your own, and CINIC-10.
 
 A folder holds a folder for each part, and that one for each class: FOLDER/train/cat/1.png. Classes
-are numbered in the order of their names.
+are numbered in the order of their names. Hidden files and folders (.DS_Store, .ipynb_checkpoints)
+and a Mac's __MACOSX are no part of it.
 
 CINIC-10: L. N. Darlow, E. J. Crowley, A. Antoniou, A. J. Storkey, "CINIC-10 Is Not ImageNet or
 CIFAR-10", arXiv:1810.03505; CC BY 4.0: 90,000 colour images of 32x32 in ten classes for each of
@@ -48,6 +49,10 @@ def image_folder(
     if not set(_classes(test)) <= set(classes):
         more = sorted(set(_classes(test)) - set(classes))
         raise DataError(f"{test}: class {more[0]!r} is not in {train}")
+    empty = [label for label in classes if not _images_of(train / label)]
+    if empty and len(empty) < len(classes):
+        raise DataError(f"{train / empty[0]}: no images, which end in {', '.join(ENDS)}; put those "
+                        "of the class right there, not into folders below, or remove it")
     mode = "L" if options["grey"] else "RGB"
     here, there = (read(part, classes, mode) for part in (train, test))
     return Dataset.of("image-folder", "image", here, there, max(len(classes), 2))
@@ -98,9 +103,12 @@ def decoded(source: Path | IO[bytes], mode: str, name: object) -> Octets:
         raise DataError(f"{name}: images need Pillow: pip install 'fedmpi[data]'") from None
     try:
         with Image.open(source) as image:
-            pixels = np.asarray(image.convert(mode))
+            depth, pixels = image.mode, np.asarray(image.convert(mode))
     except Exception as error:  # Pillow raises what a damaged file happens to cause
         raise DataError(f"{name}: is not a readable image ({error})") from None
+    if depth.startswith(("I", "F")):  # Pillow cuts their numbers off at 255
+        raise DataError(f"{name}: its pixels have more than 8 bits (Pillow's mode {depth}); bring "
+                        "all images to 8 bits beforehand, with one scale")
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -117,11 +125,18 @@ def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise MissingDataError(f"no folder {folder}; put it there by hand, or set FEDMPI_DATA or "
                                "[data] root to where it is")
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and _seen(path))
 
 
 def _images_of(folder: Path) -> list[Path]:
     """Return the image files of a class, sorted."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDS)
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in ENDS and _seen(path)
+    )
+
+
+def _seen(path: Path) -> bool:
+    """Say whether somebody put a file or folder there, and not a program beside it."""
+    return not path.name.startswith(".") and path.name != "__MACOSX"

@@ -39,7 +39,11 @@ def _part(
     state, info = (_json(folder / name) for name in ("state.json", "dataset_info.json"))
     try:
         streams = [folder / Path(file["filename"]).name for file in state["_data_files"]]
-        names = len(info["features"][options["label"]].get("names") or ())
+        features = info["features"]
+        if options["label"] not in features:
+            raise DataError(f"{folder}: no column {options['label']!r}, only "
+                            f"{', '.join(map(str, features))}; name it in [data] label")
+        names = len(features[options["label"]].get("names") or ())
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder}: its JSON lacks {error}; did save_to_disk write it?") from None
     images, labels = [], []
@@ -48,7 +52,8 @@ def _part(
         for column in (options["image"], options["label"]):
             if column not in table.column_names:
                 found = ", ".join(table.column_names)
-                raise DataError(f"{path}: no column {column!r}, only {found}")
+                raise DataError(f"{path}: no column {column!r}, only {found}; name them in [data] "
+                                "image and label")
         labels.append(_whole(path, options["label"], table))
         for row, cell in enumerate(table[options["image"]].to_pylist()):
             content = (cell or {}).get("bytes") if isinstance(cell, dict) else None
@@ -91,5 +96,6 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {error}; is it a folder of `save_to_disk`?") from None
+        said = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: {said}; is it a folder of `save_to_disk`?") from None
     return found if isinstance(found, dict) else {}

@@ -180,6 +180,47 @@ def test_folders_of_images_are_any_and_cinic10(tmp_path, monkeypatch):
         folders.read(tmp_path / "cinic-10/test")
 
 
+def folder_of(path):
+    """Write two images of each of two classes, for training and for testing."""
+    for n, (part, label) in enumerate((p, c) for p in ("train", "test") for c in ("cat", "Ünï")):
+        (path / part / label).mkdir(parents=True)
+        for i in range(2):
+            (path / part / label / f"{i}.png").write_bytes(png(images(8)[2 * n + i]))
+    return path
+
+
+def test_hidden_folders_and_files_are_neither_classes_nor_images(tmp_path):
+    folder_of(tmp_path / "mine")
+    plain = data.load("image-folder", tmp_path, {"folder": "mine"})
+    for hidden in (".ipynb_checkpoints", "__MACOSX"):
+        (tmp_path / "mine/train" / hidden).mkdir()
+    (tmp_path / "mine/train/cat/._0.png").write_bytes(b"of a Mac")
+    found = data.load("image-folder", tmp_path, {"folder": "mine"})
+    assert found.classes == plain.classes == 2
+    np.testing.assert_array_equal(found.x_train, plain.x_train)
+    np.testing.assert_array_equal(found.y_train, plain.y_train)
+
+
+def test_a_class_without_images_for_training_is_refused(tmp_path):
+    folder_of(tmp_path / "mine")
+    below = tmp_path / "mine/train/cat/below"
+    below.mkdir()
+    for path in (tmp_path / "mine/train/cat").glob("*.png"):
+        path.rename(below / path.name)
+    with pytest.raises(DataError, match=r"train/cat: no images.*not into folders below"):
+        data.load("image-folder", tmp_path, {"folder": "mine"})
+
+
+def test_images_of_more_than_8_bits_are_refused(tmp_path):
+    from PIL import Image
+
+    path = folder_of(tmp_path / "mine") / "train/cat/1.png"
+    Image.fromarray(np.full((32, 32), 300, np.uint16)).save(path)
+    for grey in (True, False):  # 300 and 40,000 were both taken as 255
+        with pytest.raises(DataError, match=r"cat/1\.png: its pixels have more than 8 bits"):
+            data.load("image-folder", tmp_path, {"folder": "mine", "grey": grey})
+
+
 def test_a_folder_of_hugging_face_is_read_without_its_library(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     x, y = images(4, side=9), [1, 0, 2, 2]
@@ -207,6 +248,10 @@ def test_a_folder_of_hugging_face_is_read_without_its_library(tmp_path):
     assert found.y_train.tolist() == y[:3] and found.y_test.tolist() == [2] and found.classes == 3
     with pytest.raises(DataError, match="no column 'img', only image, label"):
         data.load("hugging-face", tmp_path, {"folder": "mine", "image": "img"})
+    with pytest.raises(DataError, match=r"no column 'fine', only image, label; .*\[data\] label"):
+        data.load("hugging-face", tmp_path, {"folder": "mine", "label": "fine"})
+    with pytest.raises(DataError, match=r"validation/state\.json: No such file or directory; is"):
+        data.load("hugging-face", tmp_path, {"folder": "mine", "test": "validation"})
     for wrong in (["a"], [0.5], [None]):
         write("test", slice(0, 1), [{"bytes": png(x[3]), "path": None}], wrong)
         with pytest.raises(DataError, match=r"column 'label' is of type .*must be whole numbers"):
