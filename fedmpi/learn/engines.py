@@ -137,7 +137,7 @@ def backend_of(
             backend = KernelGradients.of(module, layout, shape, batch_size)
         except Unsupported as reason:
             raise ConfigError(
-                f"run.engine = 'kernels': there are no kernels for {reason}; "
+                f"run.engine = 'kernels': there are no kernels for this model: {reason}; "
                 "use 'auto' or 'torch'"
             ) from None
     backend.reason = why

@@ -75,10 +75,13 @@ def check_tensors(module: nn.Module) -> None:
 def check_passes(module: nn.Module, sample: Tensor, labels: int = 0) -> None:
     """Raise ConfigError if a pass fails, or the forward pass gives too few outputs for `labels`.
 
-    It must not draw random numbers in evaluation mode, and in training it must not change a
-    constant that clients would have to average. The module is left as it is.
+    It must not draw random numbers in evaluation mode, and in training from torch's generator
+    alone; and in training it must not change a constant that clients would have to average. The
+    module is left as it is.
     """
     twin = copy.deepcopy(module)
+    for mode, training in (("evaluation", False), ("training", True)):
+        _check_draws(module, sample, mode, training)
     with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
         with torch.no_grad():
@@ -104,6 +107,27 @@ def check_passes(module: nn.Module, sample: Tensor, labels: int = 0) -> None:
                 f"model: {name} is {values.dtype} and changes in training; statistics that are "
                 "averaged over clients must be torch.float32"
             )
+
+
+def _check_draws(module: nn.Module, sample: Tensor, mode: str, training: bool) -> None:
+    """Raise ConfigError if two equal passes differ: the generator is not torch's.
+
+    The outputs are compared with a tolerance: whether the bits are equal, an engine looks.
+    """
+    twins = [copy.deepcopy(module).train(training) for _ in range(2)]
+    outputs = []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        for twin in twins:
+            torch.set_rng_state(before)
+            outputs.append(_run(twin, torch.cat([sample, sample])))
+    one, other = outputs
+    same = one.shape == other.shape
+    if not same or not torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise ConfigError(
+            f"model: two passes of the same samples in {mode} differ, with the same seed of torch; "
+            "draw with torch, not with numpy or random, and only if self.training"
+        )
 
 
 def _run(module: nn.Module, x: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ def test_what_is_put_on_a_module_is_part_of_the_model(change):
     found, wanted, plain = reports(auto), reports(debug), reports(engine("auto", make))
     close(found[0].weights, wanted[0].weights)
     assert np.abs(found[0].weights - plain[0].weights).max() > 1e-3
-    with pytest.raises(ConfigError, match="no kernels for"):
+    with pytest.raises(ConfigError, match="no kernels for this model: "):
         engine("kernels", lambda: make(change))
 
 

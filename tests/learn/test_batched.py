@@ -164,6 +164,13 @@ def test_models_that_cannot_be_trained_in_chunks_are_refused_before_the_run():
         engine(mixing, stacked=True)
     engine(mixing, stacked=False)  # which fills up no batch
 
+    class Root(nn.Module):
+        def forward(self, x):
+            return torch.sqrt(x - 1e6)
+
+    with pytest.raises(ConfigError, match="the gradient of the first weights holds NaN"):
+        engine(lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, CLASSES), Root()), stacked=True)
+
     class Deciding(nn.Module):
         def forward(self, x):
             return x if x.sum() > 0 else -x

@@ -1,5 +1,7 @@
 """Layouts of torch modules, and modules bound to flat vectors."""
 
+from itertools import count
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from fedmpi.learn.layout_of import bind, flat_weights, layer_modules, layout_of
 from fedmpi.learn.models import build
 
 IMAGE = torch.zeros(1, 3, 8, 8)
+NUMBERS = count()
 
 
 def small(*more):
@@ -166,6 +169,11 @@ class Restless(nn.Linear):
         return nn.functional.dropout(super().forward(x), 0.5, training=True)
 
 
+class Counting(nn.Linear):  # draws from elsewhere than torch
+    def forward(self, x):
+        return super().forward(x) + next(NUMBERS) * (self.training or self.bias is None)
+
+
 def frozen():
     return nn.Sequential(nn.Linear(3, 2).requires_grad_(False))
 
@@ -187,6 +195,8 @@ def empty():
         (nn.Sequential(nn.Linear(3, 2), empty()), r"1.more has the shape \[0, 2\]"),
         (nn.Linear(2**17, 2**16, device="meta"), "8,590,000,128 .* at most 4,294,967,295"),
         (Restless(3, 2), "random numbers in evaluation mode"),
+        (Counting(3, 2, bias=False), "in evaluation differ, .* draw with torch"),
+        (Counting(3, 2), "in training differ, .* draw with torch"),
         (nn.Sequential(nn.Linear(4, 2)), "fails on input of shape"),
         (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, momentum=None)), "momentum=None"),
     ],

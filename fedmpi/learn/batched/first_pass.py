@@ -47,6 +47,11 @@ def tried(many: StackedModel, sample: Tensor, loss: str = "cross-entropy") -> St
             f"run.engine = 'batched': the model changes the buffer {changed[0]!r} in training, "
             "which clients in one chunk would share; use engine = 'torch'"
         )
+    if not all(values.isfinite().all() for values in found):
+        raise ConfigError(
+            "run.engine = 'batched': the gradient of the first weights holds NaN or infinity; look "
+            "for logarithms, roots and divisions in the model"
+        )
     if not torch.equal(*found):
         raise ConfigError("run.engine = 'batched': " + (_MIXES if many.stacked else _DIFFERS))
     if many.stacked:

@@ -49,7 +49,7 @@ def choose(
     try:
         chain_of(module, layout, input_shape)
     except Unsupported as reason:
-        return "torch", f"no kernels for {reason}"
+        return "torch", f"no kernels for this model: {reason}"
     macs = sum(layer.macs for layer in layout.layers)
     fill = batch_size / (-(-batch_size // LANES) * LANES)
     table = _LEAST_FILL[max(width, 8)]
