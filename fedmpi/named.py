@@ -137,7 +137,10 @@ def staying() -> Iterator[None]:
 
 def in_words(error: BaseException) -> str:
     """Return an error in one line: its type, its message, the last line of own code it passed."""
-    said = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
+    text = " ".join(str(error).split())
+    if getattr(error, "code", None) == "model-field-missing-annotation":  # of pydantic
+        text = f"a key lacks its type: {text.split('`')[1]}; write it as in p: float = 0.5"
+    said = ": ".join(filter(None, [type(error).__name__, text]))
     frames = own_frames(traceback.extract_tb(error.__traceback__))
     return said + (f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else "")
 

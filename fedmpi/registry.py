@@ -149,8 +149,9 @@ class Registry(Mapping[str, Any]):
         where = f"{place}: {self.key} = {name!r}"
         if ":" not in name:
             if name not in self:
-                own = "." in name  # of a module or a file
-                hint = "write own code as package.module:object" if own else nearest(name, self)
+                own = "write own code as package.module:object"
+                hint = own if "." in name else nearest(name, self)  # of a module or a file
+                hint += f"; {own}" if hint.startswith("known") else ""
                 raise ConfigError(f"{where}: unknown {self.kind}; {hint}")
             thing = self[name]
         else:
@@ -158,7 +159,7 @@ class Registry(Mapping[str, Any]):
         if isabstract(thing):
             lacks = ", ".join(sorted(thing.__abstractmethods__))
             raise ConfigError(f"{where}: has no {lacks}; define it")
-        if isinstance(thing, type) and (fault := named.misfit(thing)):
+        if isinstance(thing, type) and (fault := named.misfit(thing) or _of_keys(thing)):
             raise ConfigError(f"{where}: {fault}")
         return thing
 
@@ -174,6 +175,14 @@ class Registry(Mapping[str, Any]):
                 f"{found.__module__}:{found.__qualname__}"
             )
         return marks[_MARK][1]
+
+
+def _of_keys(cls: type) -> str:
+    """Return what is wrong with a class's Keys, or ""."""
+    keys = getattr(cls, "Keys", Section)
+    if isinstance(keys, type) and issubclass(keys, Section):
+        return ""
+    return f"{cls.__qualname__}.Keys must be a subclass: write class Keys(fedmpi.Keys)"
 
 
 def _place(cls: type) -> str:

@@ -114,6 +114,33 @@ def test_a_partition_of_the_users_own():
     assert resolved.data_keys["a"] == 2 and resolved.partition_keys == {"skip": 1}
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("    class Keys:\n        p: float = 0.5",
+         r"Mine.Keys must be .* class Keys\(fedmpi.Keys\)"),
+        ("    class Keys(fedmpi.Keys):\n        p = 0.5",
+         r"a key lacks its type: p = 0.5; write it as in p: float = 0.5 \(keyed.py:\d\)"),
+        ("    def own(self, state, client):\n        return None",
+         "keyed.Mine defines own, but the class does not say `personal = True`"),
+    ],
+)  # fmt: skip
+def test_what_a_class_says_of_itself_is_checked(lines, message, tmp_path, monkeypatch):
+    plan = "    def plan(self, state, round, client):\n        return None\n"
+    (tmp_path / "keyed.py").write_text(
+        f"import fedmpi\n\nclass Mine(fedmpi.Algorithm):\n{lines}\n{plan}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keyed", raising=False)
+    with pytest.raises(ConfigError, match=message):
+        of_tree({"algorithm": {"name": "keyed:Mine"}})
+
+
+def test_an_unknown_name_says_how_own_code_is_named():
+    with pytest.raises(ConfigError, match=r"known: softmax.*; write own code as package.module:"):
+        of_tree({"model": {"name": "SmallNet"}})
+
+
 def test_a_script_that_exits_when_imported_says_so(monkeypatch, tmp_path):
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -163,6 +163,7 @@ def _named(config: configuration.Config, text: str, place: str) -> Resolved:
     selector, selector_keys = _selector(config.clients, place)
     stages = tuple(_stage(section, place) for section in config.stage)
     _check_policy(config, cls, place)
+    _check_personal(cls, place)
     _check_stages([stage for stage, _ in stages], place)
     if config.schedule.mode == "async":
         _check_together(cls, keys, [stage for stage, _ in stages], place)
@@ -238,6 +239,16 @@ def _check_policy(config: configuration.Config, cls: type[Algorithm], place: str
         raise ConfigError(
             f"{place}: devices.policy = {section.policy!r}: algorithm {config.algorithm.name} has "
             "no key of which a device could be given less; add devices.knob = 'steps'"
+        )
+
+
+def _check_personal(cls: type[Algorithm], place: str) -> None:
+    """Raise ConfigError if a user's method has models of clients' own, which nobody would test."""
+    author = next(base for base in cls.__mro__ if "own" in vars(base))
+    if not (cls.personal or author.__module__.startswith("fedmpi.")):
+        raise ConfigError(
+            f"{place}: algorithm.name: {cls.__module__}.{cls.__qualname__} defines own, but the "
+            "class does not say `personal = True`; add that line to it"
         )
 
 

@@ -164,7 +164,7 @@ def _remembered(
     returned.memory(own, algorithm)
     if own is not None and not algorithm.remembers:
         raise FedmpiError(
-            f"algorithm {algorithm.name}: remember returned {', '.join(own) or 'a dict'}, but "
+            f"{returned.place(algorithm, 'remember')} returned {', '.join(own) or 'a dict'}, but "
             "the class does not say `remembers = True`; add that line to it"
         )
     return own

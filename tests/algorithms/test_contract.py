@@ -98,7 +98,8 @@ def test_a_method_that_remembers_must_say_so():
 
     run = Simulation(experiment("fedavg"), Serial(), NoSignals())
     run.experiment.algorithm.__class__ = Forgetful
-    with pytest.raises(FedmpiError, match=r"remember returned x, but .* `remembers = True`"):
+    message = r"Forgetful\.remember returned x, but .* `remembers = True`"
+    with pytest.raises(FedmpiError, match=message):
         run.round()
 
 
