@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the Python interface once more, for type checkers and edito
     from fedmpi.api import resume as resume
     from fedmpi.api import run as run
     from fedmpi.exchange import Arrival as Arrival
+    from fedmpi.exchange import Coding as Coding
     from fedmpi.exchange import Job as Job
     from fedmpi.exchange import Part as Part
     from fedmpi.exchange import Report as Report
@@ -28,7 +29,10 @@ if TYPE_CHECKING:  # the Python interface once more, for type checkers and edito
     from fedmpi.learn.decorators import model as model
     from fedmpi.learn.decorators import partition as partition
     from fedmpi.metric import Metric as Metric
+    from fedmpi.plan import Backward as Backward
+    from fedmpi.plan import Own as Own
     from fedmpi.plan import Plan as Plan
+    from fedmpi.plan import Submodel as Submodel
     from fedmpi.selector import Selector as Selector
     from fedmpi.stage import Stage as Stage
     from fedmpi.totals import Total as Total
@@ -51,11 +55,15 @@ _INTERFACE = {
     "Algorithm": "fedmpi.algorithm",
     "Keys": "fedmpi.algorithm",
     "Arrival": "fedmpi.exchange",
+    "Coding": "fedmpi.exchange",
     "Job": "fedmpi.exchange",
     "Part": "fedmpi.exchange",
     "Report": "fedmpi.exchange",
     "Metric": "fedmpi.metric",
+    "Backward": "fedmpi.plan",
+    "Own": "fedmpi.plan",
     "Plan": "fedmpi.plan",
+    "Submodel": "fedmpi.plan",
     "Selector": "fedmpi.selector",
     "Stage": "fedmpi.stage",
     "Support": "fedmpi.layout",

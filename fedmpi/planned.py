@@ -60,7 +60,7 @@ def own(found: Any, layout: Layout, owner: object) -> None:
     if found is None:
         return
     if not isinstance(found, Own):
-        raise wrong(where, found, "a fedmpi.plan.Own or None")
+        raise wrong(where, found, "a fedmpi.Own or None")
     if not _is(found.weights, np.float32, layout.size):
         raise wrong(f"{where}: weights", found.weights, f"float32[{layout.size}]")
     if found.submodel is not None:
@@ -107,7 +107,7 @@ def _is_move(pair: Any) -> bool:
 def _backward(found: Any, layout: Layout, where: str) -> None:
     """Check which part of the gradient is computed."""
     if not isinstance(found, Backward):
-        raise wrong(where, found, "a fedmpi.plan.Backward")
+        raise wrong(where, found, "a fedmpi.Backward")
     last = len(layout.layers) - 1
     if not _whole(found.lowest, 0, max(last, 0)):
         raise beyond(f"{where}: lowest", found.lowest, f"a whole number from 0 to {last}")
@@ -126,7 +126,7 @@ def _backward(found: Any, layout: Layout, where: str) -> None:
 def _submodel(found: Any, layout: Layout, where: str) -> None:
     """Check the smaller network that a client trains."""
     if not isinstance(found, Submodel):
-        raise wrong(where, found, "a fedmpi.plan.Submodel")
+        raise wrong(where, found, "a fedmpi.Submodel")
     if not (_number(found.divisor, 0) and found.divisor > 0):
         raise beyond(f"{where}: divisor", found.divisor, "a finite number above 0")
     if not _whole(found.shared, 0, layout.size):

@@ -60,7 +60,7 @@ def _coding(found: Any, layout: Layout, where: str) -> None:
         return
     kind: Any = getattr(found, "value_type", None)
     if kind is None:
-        raise wrong(where, found, "a fedmpi.exchange.Coding or None")
+        raise wrong(where, found, "a fedmpi.Coding or None")
     if kind not in CODED:
         raise beyond(f"{where}: value_type", kind, either(CODED))
     tensors, scales = len(layout.tensors), np.asarray(found.scales)

@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import os
+import re
 import threading
 from pathlib import Path
 from tempfile import gettempdir
@@ -114,6 +115,14 @@ def test_the_interface_is_listed_before_it_is_loaded(run_python):
     code = "import fedmpi, json, sys; dir(fedmpi); print(json.dumps(list(sys.modules)))"
     loaded = json.loads(run_python("-c", code).stdout)
     assert not {"torch", "numpy", "mpi4py"} & set(loaded)
+
+
+def test_all_that_a_method_gives_back_is_in_the_interface():
+    """A message that asks for a fedmpi.Own can be followed to the letter."""
+    asked = {name for path in Path(fedmpi.__file__).parent.glob("*.py")
+             for name in re.findall(r"\bfedmpi\.([A-Z]\w*)\b", path.read_text())}
+    assert {"Own", "Backward", "Submodel", "Coding", "Plan", "Part"} <= asked
+    assert all(inspect.isclass(getattr(fedmpi, name)) for name in asked)
 
 
 def test_type_checkers_see_the_names_that_are_loaded_when_asked_for():

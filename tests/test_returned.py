@@ -81,7 +81,7 @@ METHODS = {
     "values of 'weights' is float32[5]; it must be float32[650]":
         method(message=lambda self, job, report: {
             "weights": fedmpi.Part(report.weights[:5], job.plan.up)}),
-    "coding of 'weights' is an int; it must be a fedmpi.exchange.Coding": method(message=coded(8)),
+    "coding of 'weights' is an int; it must be a fedmpi.Coding": method(message=coded(8)),
     "value_type is 'int7'; it must be int8, int4, stream or ones":
         method(message=coded(Coding("int7"))),
     "scales is None; it must be float32[2], none of them negative":
