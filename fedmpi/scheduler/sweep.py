@@ -167,6 +167,10 @@ def _cases(tree: Mapping[str, Any], place: str) -> list[tuple[str, Values]]:
         if not isinstance(name, str) or not name or name in dict(found):
             raise ConfigError(f"{place}: cases: name = {typed(name)}: each case needs a name of "
                               "its own")
+        for key in _KNOWN:
+            if key in case:
+                raise ConfigError(f"{place}: cases: {name}: {key}: unknown key; write the values "
+                                  "of a case in tables such as [cases.algorithm]")
         found.append((name, _flat({k: v for k, v in case.items() if k != "name"}, place)))
     return found or [("", {})]
 

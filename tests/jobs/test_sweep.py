@@ -76,6 +76,8 @@ def test_names_are_safe_readable_and_different():
         ({"cases": [{"algorithm": {"name": "x"}}]}, "a name of its own"),
         ({"cases": [{"name": "a"}, {"name": "a"}]}, "a name of its own"),
         ({"cases": {"name": "a"}}, "cases"),
+        ({"cases": [{"name": "a", "set": {"algorithm": {"p": 1}}}]},
+         r"s.toml: cases: a: set: .* such as \[cases.algorithm\]"),
         ({"grid": {f"a.k{i}": [1, 2, 3] for i in range(40)}}, "make several"),
     ],
 )
