@@ -1,6 +1,6 @@
 """Layouts of torch modules, and modules bound to flat vectors."""
 
-from itertools import count
+import itertools
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from fedmpi.learn.layout_of import bind, flat_weights, layer_modules, layout_of
 from fedmpi.learn.models import build
 
 IMAGE = torch.zeros(1, 3, 8, 8)
-NUMBERS = count()
+NUMBERS = itertools.count()
 
 
 def small(*more):
@@ -296,6 +296,5 @@ def test_weights_that_read_what_others_of_their_module_gave_have_an_input_gradie
     attention = layout_of(Attention(), torch.zeros(1, 5, 6))
     products = 2 * 2 * 5 * 5 * 6
     weights = 2 * 5 * 4 * 36
-    assert flops.count(attention).tolist() == [
-        [weights + products, weights, weights // 4 + 2 * products]
-    ]
+    told = flops.count(attention).tolist()
+    assert told == [[weights + products, weights, weights // 4 + 2 * products]]

@@ -107,8 +107,9 @@ def _pixels(x: AnyArray) -> AnyArray:
 
 
 def _numbers(x: AnyArray) -> AnyArray:
-    """Return float32 of numbers of any type that float32 has room for."""
-    return x.astype(np.float32) if x.dtype.kind in "biuf" else x
+    """Return float32 of numbers of any type; infinity where float32 has no room for them."""
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32) if x.dtype.kind in "biuf" else x
 
 
 def _tokens(x: AnyArray) -> AnyArray:

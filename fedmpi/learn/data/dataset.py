@@ -13,7 +13,7 @@ from fedmpi.learn.data.conversion import TOKENS, Half, parts_of, whole
 from fedmpi.learn.data.targets import check_outputs, taken_apart
 
 KINDS = {  # types and numbers of axes of x, as stored, and what is accepted
-    "image": ((np.uint8,), (4,), "uint8 with 4, or floats from 0 to 1"),
+    "image": ((np.uint8,), (4,), "uint8 with 4, or floats from 0 to 1 (fedmpi normalises)"),
     "features": ((np.float32,), (2, 3), "numbers with 2 or 3"),
     "text": (TOKENS, (2,), "whole numbers from 0 with 2"),
 }
@@ -235,8 +235,9 @@ def _check(
         raise DataError(f"{place}: kind {kind!r} must be one of {', '.join(KINDS)}")
     dtypes, ndims, wanted = KINDS[kind]
     if x.dtype not in dtypes or x.ndim not in ndims:
+        span = f", from {x.min():g} to {x.max():g}" if x.dtype.kind == "f" and x.size else ""
         raise DataError(
-            f"{place}: x is {x.dtype} with {x.ndim} dimensions; kind {kind!r} needs {wanted}"
+            f"{place}: x is {x.dtype} with {x.ndim} dimensions{span}; kind {kind!r} needs {wanted}"
         )
     if kind == "image" and x.shape[3] <= 4 < x.shape[1]:
         raise DataError(
@@ -248,7 +249,8 @@ def _check(
     finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     if not finite.all():
         row = int(np.argmin(finite))
-        raise DataError(f"{place}: x of sample {row} holds NaN or infinity; remove or replace it")
+        raise DataError(f"{place}: x of sample {row} holds NaN or infinity, or a "
+                        "number too large for float32; remove or replace it")
     empty = not len(x) and not place.endswith("test")
     if len(x) != len(y) or empty or (group is not None and len(group) != len(x)):
         raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"

@@ -24,7 +24,7 @@ def test_images_of_floats_are_the_bytes_that_they_were():
         data = Dataset.of("a", "image", (floats, ONE), (floats[:1, None], TWO), 2)
         assert np.array_equal(data.x_train, bytes_[:, None]) and data.x_train.dtype == np.uint8
         assert np.array_equal(data.x_test, bytes_[:1, None])
-    with pytest.raises(DataError, match="or floats from 0 to 1"):
+    with pytest.raises(DataError, match=r"dimensions, from -1 to 0.85.*; .* floats from 0 to 1 "):
         Dataset.of("a", "image", (floats * 2 - 1, ONE), (floats[:1], TWO), 2)
 
 

@@ -156,6 +156,7 @@ def test_mean_and_std_are_those_of_float64(rng):
         ("image", np.zeros((2, 8, 8, 3), np.uint8), [0, 1], "looks like .N, height, width"),
         ("features", np.array([[0, 1], [np.nan, 0]], np.float32), [0, 1], "sample 1 holds NaN"),
         ("features", np.array([[np.inf, 1], [3, 0]], np.float32), [0, 1], "sample 0 holds NaN"),
+        ("features", np.array([[0, 1], [1e99, 0]]), [0, 1], "sample 1 .* too large for float32"),
         ("text", np.zeros((2, 3), np.uint8), [0], "2 samples, 1 labels"),
         ("text", np.zeros((0, 3), np.uint8), [], "0 samples"),
     ],
