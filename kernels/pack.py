@@ -140,7 +140,8 @@ def bit_counts(words: NDArray[np.uint64], width: int, out: NDArray[np.int64]) ->
     ----------
     words : uint64[w]
     width : int
-    out : int64[bins], changed in place; bins * width is at least w
+        Words of a bin, not negative. Words behind the last bin are not counted.
+    out : int64[bins], changed in place
     """
     for b in range(out.size):
         total = np.int64(0)
@@ -158,6 +159,7 @@ def bit_positions(words: NDArray[np.uint64], start: int, out: NDArray[np.uint32]
     words : uint64[w]
         Bit j of words[i] is at start + 64 i + j.
     start : int
+        Not negative. All bits that are set lie below 2**32.
     out : uint32[m], changed in place
         m is the number of bits set.
 
@@ -184,6 +186,7 @@ def set_bits(indices: NDArray[np.uint32], words: NDArray[np.uint64]) -> None:
     Parameters
     ----------
     indices : uint32[m]
+        All below 64 w, in any order. Nothing is checked.
     words : uint64[w], changed in place
         Bit j of words[i] is at 64 i + j.
     """

@@ -41,6 +41,7 @@ def test_normalise_and_apply_equal_their_twins(rng, floor, count):
 def test_normalise_back_equals_its_twin(rng, channels, trained, fresh, gate):
     memory, mask, weights = case(rng, 20)
     memory[:384] -= 3
+    memory[SRC[0] : SRC[0] + SIZE : 3] = 0  # a gate of 0 is closed
     c = np.array(channels)
     saved = np.zeros((2, 2), np.float32)
     naive.normalise(memory.copy(), OUT, SRC, SIZE, mask, weights, SCALE, SHIFT, saved, 1e-5, 0.0)

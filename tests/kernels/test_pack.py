@@ -10,7 +10,7 @@ from fedmpi import kernels
 from tests import naive
 from tests.naive import halves, lists, moves, pack, weights  # noqa: F401  (fill tests.naive)
 
-SIZES = [0, 1, 7, 8, 63, 64, 65, 128, 200, 1000, 9000]
+SIZES = [0, 1, 7, 8, 9, 15, 17, 31, 33, 63, 64, 65, 127, 128, 200, 1000, 9000]
 DENSITIES = [0.0, 0.003, 0.05, 0.3, 0.7, 0.97, 1.0]
 
 
@@ -60,6 +60,10 @@ def test_bits_in_words_are_counted_listed_and_set(rng, size, density):
         naive.pack.bit_counts(bits.view(np.uint64), width, want)
         np.testing.assert_array_equal(got, want)
         assert got.sum() == np.count_nonzero(flags)
+        few, counted = np.full((2, bins // 2), 99, np.int64)
+        kernels.pack.bit_counts(bits.view(np.uint64), width, few)
+        naive.pack.bit_counts(bits.view(np.uint64), width, counted)
+        np.testing.assert_array_equal(few, counted)
     got, want = np.empty((2, np.count_nonzero(flags)), np.uint32)
     kernels.pack.bit_positions(bits.view(np.uint64), 128, got)
     naive.pack.bit_positions(bits.view(np.uint64), 128, want)
