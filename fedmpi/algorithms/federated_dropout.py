@@ -4,7 +4,8 @@ Caldas, Konecny, McMahan and Talwalkar, "Expanding the Reach of Federated Learni
 Client Resource Requirements", arXiv:1812.07210: a fixed share of the rows of every layer but the
 last, drawn for each client and round. A seed tells which, so they cost no bytes.
 Deviations: a weight becomes the mean over the clients that hold it; running statistics of
-normalisation are averaged; of the paper's lossy compression there is nothing (see the stages).
+normalisation are averaged; of the paper's lossy compression there is nothing (see the stages). No
+code of its authors was found; that of FedRolex draws rows in the same way.
 """
 
 import numpy as np

@@ -10,7 +10,8 @@ T = `until` of the rounds there is none.
 Deviations: activations are not pruned (the paper's other half, which saves memory); the learning
 rate stays, where the code raises it by the L1 norm of w_low and lowers it in the round; first
 masks are even in all layers, where the code has ERK's; the code counts pruned weights among the
-smallest, so that its penalty is 0 while at most half of a layer is kept.
+smallest, so that its penalty is 0 while at most half of a layer is kept; its share follows the
+cosine beyond T, so that the penalty comes back.
 """
 
 from dataclasses import replace

@@ -1,14 +1,14 @@
 """FedMP: a bandit finds how narrow each client's network should be, from its loss and its time.
 
 Jiang, Xu, Xu, Wang, Qiao and Zhao, "FedMP: Federated Learning Through Adaptive Model Pruning in
-Heterogeneous Edge Computing", ICDE 2022; the abstract was at hand, and no code; the rest is from
-memory. A client of ratio a holds, of each layer but the last, the share 1 - a of its rows, those of
-largest L1 norm in the model received, and what reads them. The server adds to each client's part
-what the client lacked, as it was, and averages (residual recovery, R2SP). The ratio is the arm of a
-discounted UCB bandit (Garivier and Moulines, ALT 2011): the largest mean reward plus
-sqrt(2 log n / n_a), n the discounted pulls; each arm once first, in an order drawn for each client.
-A reward is the fall of the client's loss since its last round, over the distance of its virtual
-time from the mean of the last round, |T / mean - 1| + `margin`.
+Heterogeneous Edge Computing", ICDE 2022; the abstract was at hand; no code of its authors was
+found; the rest is from memory. A client of ratio a holds, of each layer but the last, the share
+1 - a of its rows, those of largest L1 norm in the model received, and what reads them. The server
+adds to each client's part what the client lacked, as it was, and averages (residual recovery,
+R2SP). The ratio is the arm of a discounted UCB bandit (Garivier and Moulines, ALT 2011): the
+largest mean reward plus sqrt(2 log n / n_a), n the discounted pulls; each arm once first, in an
+order drawn for each client. A reward is the fall of the client's loss since its last round, over
+the distance of its virtual time from the mean of the last round, |T / mean - 1| + `margin`.
 
 Deviations: the arms are `ratios`, where the paper divides the range of ratios by a tree; times are
 those that the cost model predicts for a Plan; each client keeps its own bandit, which the paper's

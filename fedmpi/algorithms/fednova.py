@@ -7,8 +7,8 @@ the norm of the weights that client i's optimiser gives its gradients,
     w <- w - (sum p_i a_i) sum p_i (w - w_i) / a_i
 
 a_i is the number of steps t for plain SGD and (t - m (1 - m^t) / (1 - m)) / (1 - m) with
-momentum m. Ours: running statistics, which have no gradient, take the mean by samples; Adam
-counts as plain SGD.
+momentum m, as in its published code. Ours: running statistics, which have no gradient, take the
+mean by samples, where the code leaves each client its own; Adam counts as plain SGD.
 """
 
 from collections.abc import Mapping

@@ -10,10 +10,10 @@ masks since the last reset, one every `reset` rounds, their bits taken as `margi
 1 - `margin`. Each round draws a new model to evaluate. Running statistics of
 normalisation are averaged, 32 bits each; its scales and shifts stay. The first scores are normal.
 
-Deviations: the gradient of a score is g w p (1 - p), as in the paper, where the code has another
-factor p; masks count by the clients' shares ([clients] weighting = "uniform" is the paper), and
-rounds between two resets count alike, whatever their cohorts; one drawn model is evaluated, not
-a vote of several.
+Deviations: the gradient of a score is g w p (1 - p), as in the paper, the code has p twice; masks
+count by the clients' shares ([clients] weighting = "uniform" is the paper), and rounds between two
+resets count alike, whatever their cohorts; one drawn model is evaluated, not a vote of several;
+each round begins with a new optimiser, where the code's clients keep the moments of Adam.
 """
 
 from collections.abc import Mapping

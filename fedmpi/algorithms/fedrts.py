@@ -11,7 +11,8 @@ bit each; a pruned weight wins gamma times their share, and (1 - gamma) / 2. The
 `trust` times what was won and what was lost; then a number is drawn from each weight's, and the K
 largest of a layer stay.
 
-Deviations: gradients are of one batch after training.
+Deviations: gradients are of one batch after training; in the code the first client of a cohort
+votes as the mean does, since that is written over its model.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,10 @@ Models", arXiv:2201.11380: masks are drawn once (ERK, each client its own); afte
 share alpha_t of a client's weights of least magnitude goes, layer by layer, and as many come whose
 gradient is largest on one batch; alpha_t = alpha / 2 (1 + cos(pi t / T)). The server adds the mean
 of the clients' changes, which are 0 where a client holds nothing. With alpha = 0 masks stay.
-Deviations: not known; written from the abstract and from code of others.
+Deviations: no code of its authors was found. In that of DisPFL (arXiv:2206.00187), which draws and
+moves masks in the same way, these cover biases and normalisation too, numbers are rounded up,
+weights that have just gone may come back at once, gradients are of a pass in evaluation mode,
+clipped at a norm of 10 in training, and clients count alike.
 """
 
 import numpy as np

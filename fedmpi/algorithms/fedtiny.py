@@ -14,8 +14,8 @@ of the largest mean gradient.
 
 Deviations: candidates are ranked by accuracy, not by loss; their statistics are those of training
 with the model's momentum, one candidate a round; a layer for a block. In the benchmark clients send
-the gradients of all weights, and weights that have just gone may come back at once; first masks
-have ERK's densities.
+the gradients of all weights, weights that have just gone may come back at once, numbers are rounded
+down, and first masks have ERK's densities.
 """
 
 from typing import Literal

@@ -4,10 +4,14 @@ Wu, Wang, Wang, Liu, Su and Gao, "FIARSE: Model-Heterogeneous Federated Learning
 Importance-Aware Submodel Extraction", NeurIPS 2024, arXiv:2407.19389: the importance of a weight is
 its magnitude in the model received, so the part follows the model from round to round; a weight
 becomes the mean over the clients that hold it. Shares are drawn once for each client. The gradient
-sees the threshold t of the mask: it is multiplied by 1 + 2 t |w| / (|w| + t)^2, as in the published
-code; gradient = "held" leaves that out, for engines that cannot.
+sees the threshold t of the mask: it is multiplied by 1 + 2 t |w| / (|w| + t)^2. The published code
+says so too, but torch never asks it, since the function gives flags, which have no gradient. What
+the code does is gradient = "held", which leaves the factor out.
 Deviations: the mask stays for the round, where the code takes it off weights that fall below t;
-biases and normalisation are always held.
+biases and normalisation are always held, where the code ranks biases too; a client of share 1 has
+no threshold, where the code's is its least weight; running statistics of normalisation are
+averaged, where the code has none. The code counts clients alike, and of a weight only those in
+which it has moved.
 """
 
 from typing import Literal

@@ -8,8 +8,8 @@ parameters at 0 stay there. v travels: after training a client keeps the largest
 together, and sends them; the server takes the mean, in which what is missing counts as 0, so that
 a weight which any client kept comes back. With beta = 1 it is top-k of the weights.
 
-Deviations: activations are not pruned; the first v are the roots of the run's first weights, where
-the code draws v itself.
+As in the code, the first v are the roots of the first weights. Deviation: activations are not
+pruned.
 """
 
 import numpy as np

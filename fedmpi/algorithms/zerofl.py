@@ -5,7 +5,9 @@ Federated Learning with Local Sparsity", ICLR 2022, arXiv:2208.02507. A model th
 the sparsity s may send the share 1 - s of its weights and `more` of them, chosen by magnitude (by =
 "weights") or by the magnitude of their change (by = "difference"), over all layers together.
 Deviations: training is dense, since the sparse forward and backward passes of the paper (SWAT)
-are not here; weights that a client did not send count as unchanged.
+are not here; weights that a client did not send count as unchanged. No code of its authors was
+found. That of SparsyFed's (arXiv:2504.05153) sends the largest weights of a sparsity s - `more`,
+and counts others as 0: `sparsyfed` with beta = 1 and that sparsity.
 """
 
 from typing import Literal
