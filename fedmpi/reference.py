@@ -13,11 +13,20 @@ from fedmpi.algorithm import Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config
 from fedmpi.errors import ConfigError, either, nearest
+from fedmpi.learn.data import DATASETS
+from fedmpi.learn.models import MODELS
+from fedmpi.learn.partitions import PARTITIONS
 from fedmpi.named import is_own
+from fedmpi.registry import Registry
 from fedmpi.section import Section, limit
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 COMMENT = re.compile(r"^ +(\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
+
+FUNCTIONS: Mapping[str, Registry] = {
+    "datasets": DATASETS, "partitions": PARTITIONS, "models": MODELS,
+}
+"""The registries of functions by the word that `fedmpi list` takes."""
 
 MEANINGS = """
 run.name              name of the run in tables, figures and progress
@@ -150,6 +159,21 @@ def algorithm(name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
              said.get(key, "")) for key, value in tree.get("properties", {}).items()]
     about = cls.__doc__ if is_own(name) and cls.__doc__ else inspect.getdoc(inspect.getmodule(cls))
     return inspect.cleandoc(about or ""), rows
+
+
+def function(kind: str, name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
+    """Return what is said of a data set, a partition or a model, and rows of its own keys.
+
+    `kind` is "datasets", "partitions" or "models". The sentence on the keys stands in the text, so
+    the rows have no meanings. Raises ConfigError for a name that does not exist.
+    """
+    found = FUNCTIONS[kind].find(name, f"list {kind}")
+    section = FUNCTIONS[kind].key.partition(".")[0]
+    tree = found.keys.model_json_schema() if found.keys else {}
+    rows = [(f"{section}.{key}", _type(tree, value), _default(value.get("default")), "")
+            for key, value in tree.get("properties", {}).items()]
+    about = inspect.cleandoc(found.keys.__doc__ or "") if rows else ""
+    return "\n\n".join(filter(None, [found.summary, about])), rows
 
 
 def _source(cls: type[Any]) -> str:

@@ -37,6 +37,19 @@ def test_a_method_is_shown_with_its_paper_and_the_comments_of_its_keys():
             "UpdateSkel rounds after each SetSkel round") in rows
 
 
+def test_a_data_set_is_shown_with_its_keys(main, capsys):
+    text, rows = reference.function("datasets", "hugging-face")
+    assert text.startswith("a folder that Hugging Face's datasets saved") and "columns" in text
+    assert ("data.folder", "text", "-", "") in rows
+    assert ("data.label", "text", '"label"', "") in rows
+    assert reference.function("partitions", "dirichlet")[1][0][:3] == (
+        "data.alpha", "number > 0, <= 1e9", "0.5")
+    assert reference.function("models", "softmax")[1] == []
+    assert main(["list", "models", "mlp"]) == 0 and "model.hidden" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="unknown data set; did you mean mnist"):
+        reference.function("datasets", "mnits")
+
+
 def test_the_schema_names_what_a_configuration_refuses():
     tree = json.loads(json.dumps(reference.json_schema()))
     clients = tree["$defs"]["ClientsSection"]

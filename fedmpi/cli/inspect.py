@@ -41,7 +41,8 @@ def add_verbs(verbs: Verbs) -> None:
     parser = verb(verbs, list_, "list keys, methods, models, data sets and other names",
                   "fedmpi list algorithms fedskel")
     parser.add_argument("what", choices=sorted(_LISTS))
-    parser.add_argument("name", nargs="?", help="a section after keys, a method after algorithms")
+    parser.add_argument("name", nargs="?",
+                        help="a section after keys; or a method, data set, partition or model")
     parser.add_argument("--json-schema", action="store_true",
                         help="with keys: a JSON Schema of configurations, for editors")
 
@@ -140,7 +141,7 @@ def list_(args: Namespace) -> None:
 
 
 def _reference(args: Namespace) -> None:
-    """Print the JSON Schema, the keys of a section, or a method with its keys."""
+    """Print the JSON Schema, the keys of a section, or a thing with its keys."""
     from fedmpi import reference
 
     if args.json_schema and args.what == "keys" and not args.name:
@@ -148,11 +149,15 @@ def _reference(args: Namespace) -> None:
     elif args.name and args.what == "algorithms":
         text, rows = reference.algorithm(args.name)
         print("\n".join([text, "", *_lines_of_keys(rows)]))
+    elif args.name and args.what in reference.FUNCTIONS:
+        text, rows = reference.function(args.what, args.name)
+        print("\n".join([text or args.name, "", *_lines_of_keys(rows)]))
     elif args.name and args.what == "keys":
         print("\n".join(_lines_of_keys(reference.keys_of(args.name))))
     else:
         raise ConfigError(f"list {args.what}: takes no name and no --json-schema; "
-                          "use list keys [SECTION], list keys --json-schema, list algorithms NAME")
+                          "use list keys [SECTION], list keys --json-schema, or a NAME after "
+                          "algorithms, datasets, partitions or models")
 
 
 def _lines_of_keys(rows: Iterable[tuple[str, str, str, str]]) -> list[str]:

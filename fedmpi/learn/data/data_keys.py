@@ -86,7 +86,10 @@ class FolderKeys(Section):
 
 
 class HuggingFaceKeys(FolderKeys):
-    """Also the columns `image` and `label`."""
+    """A `folder` below the data root, its parts `train` and `test`; `grey` takes colours off.
+
+    The columns `image` and `label` hold pictures and classes.
+    """
 
     image: str = "image"
     label: str = "label"
