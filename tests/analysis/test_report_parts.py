@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from fedmpi.analysis.report.blocks import LEVELS, as_csv, levels
+from fedmpi.analysis.report.blocks import LEVELS, as_csv, bars, labels, levels
 from fedmpi.analysis.report.figure import (
     PlotArea,
     ceiling,
@@ -41,6 +41,19 @@ def test_tables_name_their_rows_and_columns():
     assert [a.get("scope") for a in found.all("th")] == ["col", "col", "row"]
     assert found.all("td") == [{"class": "n"}]
     assert found.all("div")[0]["aria-label"] == "1 < 2"
+
+
+def test_labels_of_bars_differ_where_the_names_differ():
+    names = ["name=methods-FedPart_rate=0.1", "name=methods-FedPart_rate=0.3",
+             "name=methods-FedSelect_rate=0.1", "name=methods-FedSelect_rate=0.3"]
+    found = labels(names)
+    assert found == ["…FedPar…te=0.1", "…FedPar…te=0.3", "…FedSel…te=0.1", "…FedSel…te=0.3"]
+    assert labels(["fedavg", "fedskel"]) == ["fedavg", "fedskel"]  # short enough
+    assert labels(["layer_by_layer_1", "layer_by_layer_2"]) == ["…1", "…2"]
+    assert labels(["x" * 40] * 2) == ["xxxxxxx…xxxxxx"] * 2 and labels([]) == []
+    drawn = bars("t", names, np.ones((4, 1)), [""] * 4, [("up", "up")])
+    assert all(f"<title>{name}</title>{label}<" in drawn
+               for name, label in zip(names, found, strict=True))
 
 
 def test_thinned_curves_keep_ends_and_extremes(rng):

@@ -1,6 +1,8 @@
 """Bars side by side and fields of shares, as SVG."""
 
+import re
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 import numpy as np
 
@@ -32,10 +34,9 @@ def bars(
     most = most or float(ends[:, -1].max(initial=0)) or 1.0
     scale = (WIDTH - NAME - VALUE) / most
     drawn = []
-    for i, name in enumerate(names):
+    for i, (name, label) in enumerate(zip(names, labels(names), strict=True)):
         y = i * ROW + 3
-        drawn.append(tag("text", tag("title", name), cut(name, 15), x=NAME - 6, y=y + 13,
-                         class_="end"))
+        drawn.append(tag("text", tag("title", name), label, x=NAME - 6, y=y + 13, class_="end"))
         for k, (kind, _) in enumerate(kinds):
             if parts[i, k] * scale >= 0.05:
                 start = NAME + (ends[i, k] - parts[i, k]) * scale
@@ -59,9 +60,26 @@ def as_csv(names: Sequence[str], values: Reals, head: Sequence[object]) -> str |
     return text if len(text) < MOST_DATA else None
 
 
+def labels(names: Sequence[str], length: int = 14) -> list[str]:
+    """Return names of at most `length` characters, as differ where the names do.
+
+    If a name is too long, they lose the words at the front that they share; then their middle.
+    """
+    if max(map(len, names), default=0) > length:
+        same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+        shared = "".join(letters[0] for letters in same) if len(set(names)) > 1 else ""
+        words = re.match(r".*[^A-Za-z0-9.]", shared)
+        if words and words.end() > 1:
+            names = [f"…{name[words.end():]}" for name in names]
+    return [cut(name, length) for name in names]
+
+
 def cut(name: str, length: int) -> str:
-    """Return a name of at most `length` characters."""
-    return name if len(name) <= length else f"{name[: length - 1]}…"
+    """Return a name of at most `length` characters, which lacks its middle if it is longer."""
+    if len(name) <= length:
+        return name
+    front = length // 2
+    return f"{name[:front]}…{name[front + 1 - length :]}"
 
 
 def field(
@@ -84,9 +102,10 @@ def field(
     across = (WIDTH - NAME - VALUE) / max(total, 1)
     drawn = []
     every = max(1, -(-11 // height))  # rows too narrow for a name each
+    short = [cut(name, 14) for name in names]
     for i in range(0, rows, every):
         y = i * height + height / 2 + 4
-        drawn.append(tag("text", tag("title", names[i]), cut(names[i], 15), x=NAME - 6,
+        drawn.append(tag("text", tag("title", names[i]), short[i], x=NAME - 6,
                          y=number(y), class_="end"))
         drawn.append(text(WIDTH - VALUE + 6, y, notes[i]))
     cells = tag("g", *levels(means.T, edges), class_="field",
