@@ -194,7 +194,7 @@ def test_a_plan_is_shortened_no_more_than_it_must_be():
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"devices": {"policy": "fit-deadline"}}, 'needs schedule.mode = "deadline"'),
+        ({"devices": {"policy": "fit-deadline"}}, "needs schedule.mode = 'deadline'"),
         ({"devices": {"policy": "speed"}}, "fedavg has no key of which .* add devices.knob"),
         ({"devices": {"policy": "fit-time"}}, "'fixed', 'speed', 'fit-deadline' or 'fit-memory'"),
     ],
