@@ -91,7 +91,7 @@ def gaps32(indices: NDArray[np.uint32], i: int, stream: NDArray[np.uint8], at: i
     coded = []
     for gap in gaps:
         coded += [gap] if gap < 128 else [gap & 127 | 128, gap >> 7]
-    stream[at : at + len(coded)] = coded
+    stream[at : at + 64] = coded + [77] * (64 - len(coded))
     return len(coded)
 
 
@@ -145,7 +145,7 @@ def block64(
     2**32); up to out[at + 63] may be overwritten. Returns the last position, or -1 if one has
     a second byte of 0. None may need a byte after the 64.
     """
-    count = 0
+    found: list[int] = []
     for j in range(64):
         if int(starts) >> j & 1:
             low = int(stream[i + j])
@@ -153,6 +153,6 @@ def block64(
             if low >= 128 and high == 0:
                 return -1
             before = int(before) + (low & 127 | high << 7) + 1 & 0xFFFFFFFF
-            out[at + count] = before
-            count += 1
+            found.append(before)
+    out[at : at + 64] = found + [77] * (64 - len(found))
     return before

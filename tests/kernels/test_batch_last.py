@@ -37,6 +37,16 @@ def test_elementwise_kernels_equal_their_twins(rng, name):
     np.testing.assert_array_equal(got, want)
 
 
+def test_nan_stays_nan_above_any_floor():
+    memory = np.arange(-64, 64, dtype=np.float32)
+    memory[3] = np.nan
+    batch_last.add(memory, 64, 0, 16, 16, 0.0)
+    assert np.flatnonzero(np.isnan(memory[64:])).tolist() == [3]
+    batch_last.measure(np.zeros(1), memory, np.zeros(1, np.int64), 32, np.ones(16, "f4"), 0.0)
+    assert np.flatnonzero(np.isnan(memory[:64])).tolist() == [3]
+    np.testing.assert_array_equal(np.delete(memory[:32], 3), 0)
+
+
 @pytest.mark.parametrize("count", [0, 1, 9, 15, 16, 17, 31, 32])
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 15, 16, 17, 21, 33])
 def test_enter_gathers_a_batch_turns_it_and_fills_it_up_with_zeros(rng, size, count):

@@ -59,3 +59,12 @@ def test_normalise_back_equals_its_twin(rng, size, groups, dropped, trained, fre
     assert (found[0][1] != 9).sum() == (2 * (C - len(dropped)) if trained else 0)
     for mine, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=2e-4)
+
+
+def test_a_sample_with_nan_stays_nan_above_any_floor(rng):
+    memory, weights, src, out, _, _ = case(rng, 96)
+    memory[src[0] + 5] = np.nan
+    saved, places = np.zeros((2, 1, WIDTH), np.float32), (np.arange(C), C + np.arange(C))
+    compiled.normalise(memory, out, src, 96, WIDTH, 1, weights, *places, saved, 1e-5, 0.0)
+    lost = np.isnan(memory[out[0] : out[-1] + 96].reshape(-1, WIDTH))
+    assert lost[:, 5].all() and not np.delete(lost, 5, axis=1).any()

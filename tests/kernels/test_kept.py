@@ -55,6 +55,13 @@ def test_mix_has_the_bits_of_the_dense_kernel(rng, start, floor, gated):
     np.testing.assert_array_equal(out.view(np.uint32), want.view(np.uint32))
 
 
+def test_mix_keeps_nan_above_any_floor(rng):
+    out, src, weights, parts = mix_case(rng, 2, 48)
+    src[:] = np.nan
+    kept.mix(out, src, weights, kept.mix_table(np.ones(weights.size, "u1"), *parts), 0, 0.0, 0)
+    assert np.isnan(out[:48]).all()
+
+
 def test_dropped_weights_are_not_read(rng):
     out, src, weights, parts = mix_case(rng, 3, 32)
     mask = mask_of(rng, weights.size, 0.4)

@@ -69,3 +69,14 @@ def test_one_value_of_a_channel_passes_nothing_down(rng):
     )  # fmt: skip
     np.testing.assert_array_equal(grad[SHIFT], memory[UP])
     np.testing.assert_array_equal([memory[at : at + WIDTH] for at in DOWN], 0)
+
+
+def test_nan_stays_nan_above_any_floor(rng):
+    memory, mask, weights = case(rng, 32)
+    memory[40] = np.nan
+    norm.apply(memory, OUT, SRC, SIZE, weights, SCALE, SHIFT, MEAN, VARIANCE, 1e-5, 0.0)
+    assert np.flatnonzero(np.isnan(memory[192:384])).tolist() == [40]
+    norm.normalise(
+        memory, OUT, SRC, SIZE, mask, weights, SCALE, SHIFT, np.zeros((2, 2), "f4"), 1e-5, 0.0
+    )
+    np.testing.assert_array_equal(np.isnan(memory[192:384]), np.repeat([True, False], 96))
