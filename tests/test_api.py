@@ -108,6 +108,15 @@ def test_paths_and_changes_are_checked_before_anything_is_read(tmp_path):
             fedmpi.open_many(wrong)
 
 
+def test_an_object_in_the_place_of_its_class_is_refused_by_its_key(tmp_path):
+    class Net:
+        pass
+
+    for tree, key in (({"model": {"name": Net()}}, "model.name"), ({"stage": [Net()]}, "stage")):
+        with pytest.raises(ConfigError, match=rf"{key}: is an object of type Net; .* class or fun"):
+            fedmpi.run(TREE | tree, tmp_path / "a.h5")
+
+
 def test_the_interface_is_listed_before_it_is_loaded(run_python):
     names = {"open", "run", "Algorithm", "Keys", "Plan", "Support", "Total", "Dataset"}
     assert names <= set(dir(fedmpi))
@@ -169,6 +178,8 @@ def test_many_files_are_opened_by_a_pattern_and_grouped_by_any_key(tmp_path):
     assert {k: len(v) for k, v in runs.by("algorithm.name").items()} == {"fedavg": 2, "fedlp": 2}
     assert set(runs.by("algorithm.name", "run.seed")) == {
         ("fedavg", 1), ("fedavg", 2), ("fedlp", 1), ("fedlp", 2)}
+    with pytest.raises(ResultError, match=r"no run has .*'algorithm.nam'; did you mean .*name\?"):
+        runs.by("run.seed", "algorithm.nam")
     for run, norm in zip(runs, (1.0, 1.0, 2.0, 2.0), strict=True):
         run.config["stage"] = [{"name": "clip", "norm": norm}]
     assert {k: len(v) for k, v in runs.by("stage").items()} == {

@@ -5,7 +5,7 @@ from typing import Any
 from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare
 from fedmpi.analysis.text_tables import flat
-from fedmpi.errors import ResultError
+from fedmpi.errors import ResultError, nearest
 from fedmpi.record.reader import Run
 
 
@@ -20,11 +20,15 @@ class Runs(list[Run]):
         """Return {values of dotted keys such as "algorithm.name": Runs}, a tuple for several keys.
 
         A key that a run does not have counts as None; a list is a tuple, and a table in it, such
-        as a stage, a tuple of (key, value).
+        as a stage, a tuple of (key, value). Raises ResultError for a key that no run has.
         """
+        trees = [dict(flat(run.config)) for run in self]
+        known = dict.fromkeys(key for tree in trees for key in [*tree, "stage"])
+        for key in keys:
+            if trees and key not in known:
+                raise ResultError(f"by: no run has the key {key!r}; {nearest(key, known)}")
         found: dict[Any, Runs] = {}
-        for run in self:
-            tree = dict(flat(run.config))
+        for run, tree in zip(self, trees, strict=True):
             values = tuple(tree.get(key) for key in keys)
             values = tuple(_hashable(value) for value in values)
             found.setdefault(values[0] if len(keys) == 1 else values, Runs()).append(run)

@@ -103,16 +103,22 @@ def of_tree(tree: Mapping[str, Any]) -> Resolved:
     return _named(with_contents(config, place), text, place)
 
 
-def _plain(value: Any) -> Any:
-    """Plain data as TOML has it: numbers of numpy, paths, classes and functions become texts."""
+def _plain(value: Any, key: str = "") -> Any:
+    """Plain data as TOML has it: numbers of numpy, paths, classes and functions become texts.
+
+    Raises ConfigError for another object, with the dotted `key` that it was given for.
+    """
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(name): _plain(one, f"{key}.{name}".lstrip(".")) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(one, key) for one in value]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, type) or isfunction(value):
         return named.name_of(value)
+    if value is not None and not isinstance(value, str | int | float | PurePath):
+        raise ConfigError(f"configuration: {key}: is an object of type {type(value).__name__}; "
+                          "give a number, a text, or a class or function itself, not what it made")
     return str(value) if isinstance(value, PurePath) else value
 
 
