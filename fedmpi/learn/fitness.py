@@ -79,9 +79,9 @@ def check_passes(module: nn.Module, sample: Tensor, labels: int = 0) -> None:
     alone; and in training it must not change a constant that clients would have to average. The
     module is left as it is.
     """
-    twin = copy.deepcopy(module)
     for mode, training in (("evaluation", False), ("training", True)):
         _check_draws(module, sample, mode, training)
+    twin = copy.deepcopy(module)
     with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
         with torch.no_grad():
@@ -114,13 +114,14 @@ def _check_draws(module: nn.Module, sample: Tensor, mode: str, training: bool) -
 
     The outputs are compared with a tolerance: whether the bits are equal, an engine looks.
     """
-    twins = [copy.deepcopy(module).train(training) for _ in range(2)]
     outputs = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.get_rng_state()
-        for twin in twins:
+        for _ in range(2):  # one copy after the other: a model may be large
             torch.set_rng_state(before)
+            twin = copy.deepcopy(module).train(training)
             outputs.append(_run(twin, torch.cat([sample, sample])))
+            del twin
     one, other = outputs
     same = one.shape == other.shape
     if not same or not torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True):
