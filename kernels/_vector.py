@@ -248,7 +248,7 @@ def _emit_clear16(b: ir.IRBuilder, target: ir.Value, at: ir.Value) -> ir.Value:
 @vectorised(_emit_clear16)
 def clear16(target: NDArray[Any], at: int) -> int:
     """Set target[at] to target[at + 15], of 4 bytes each, to 0."""
-    target[at : at + 16] = 0
+    target[at : at + 16] = [0] * 16  # fails if there is no room
     return 0
 
 
