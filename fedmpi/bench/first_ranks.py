@@ -12,7 +12,6 @@ import numpy as np
 
 from fedmpi.bench import live
 from fedmpi.bench.measure import Found
-from fedmpi.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,25 +24,14 @@ PAUSE = 0.1  # seconds between two looks whether the others are done
 TURNS = 20
 
 
-def counts_of(text: str, most: int) -> list[int]:
-    """Return the numbers of ranks of "1,2,4"; ConfigError if one is not from 1 to `most`."""
-    words = text.split(",")
-    if not all(word.strip().isdecimal() and 1 <= int(word) <= most for word in words):
-        raise ConfigError(
-            f"bench run --on {text}: takes numbers of ranks from 1 to {most} (all of this job), "
-            "with commas between them"
-        )
-    return [int(word) for word in words]
-
-
 def measure(
     resolved: "Resolved", comm: "Mpi", counts: "Sequence[int]", start: "Start"
 ) -> Found | None:
     """Return {"runs": dicts of live.measure, each with "short_message"} on rank 0.
 
     "short_message" is the median of seconds in which each rank sends 8 bytes to the next one; 0 on
-    one rank. `counts` are those that `counts_of` returns. Collective over `comm`, an Mpi; other
-    ranks return None.
+    one rank. `counts` are numbers of ranks, each from 1 to those of `comm`. Collective over `comm`,
+    an Mpi; other ranks return None.
     """
     from fedmpi.comm.mpi import Mpi
 

@@ -44,21 +44,33 @@ def _measured(args: Namespace, comm: "Comm") -> "Found | None":
 
     Raises on all ranks what is wrong with the words of the command.
     """
-    from fedmpi.bench import first_ranks, live
     from fedmpi.comm.alike import alike
     from fedmpi.experiment import resolve
-    from fedmpi.experiment.execute import Start
 
     with alike(comm):
         if args.on is not None and (args.bare or comm.size == 1):
             raise ConfigError("bench run --on: needs mpiexec with 2 ranks or more, and no --bare")
         if args.bare and comm.size > 1:
             raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
-        counts = first_ranks.counts_of(args.on, comm.size) if args.on is not None else []
+        counts = _counts_of(args.on, comm.size) if args.on is not None else []
         resolved = resolve.read(args.config, args.overrides)
     prepare(resolved.config.run.threads_per_rank)
+    from fedmpi.bench import first_ranks, live
+    from fedmpi.experiment.execute import Start
+
     root = data_root(resolved.config.data.root)
     how = Start(Path(), data_root=root, cache=cache_folder(), environ=dict(os.environ))
     if counts:
         return first_ranks.measure(resolved, cast("Mpi", comm), counts, how)
     return live.measure(resolved, comm, how, args.bare)
+
+
+def _counts_of(text: str, most: int) -> list[int]:
+    """Return the numbers of ranks of "1,2,4"; ConfigError if one is not from 1 to `most`."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and 1 <= int(word) <= most for word in words):
+        raise ConfigError(
+            f"bench run --on {text}: takes numbers of ranks from 1 to {most} (all of this job), "
+            "with commas between them"
+        )
+    return [int(word) for word in words]

@@ -98,9 +98,9 @@ def warmup(args: Namespace) -> None:
 
     comm = start(os.environ)
     with ending_together(comm, args.debug):
+        folder = prepare()
         from fedmpi.bench.warm import warm
 
-        folder = prepare()
         seconds = warm(comm)
     if comm.rank == 0:
         print(f"kernels ready after {seconds:.1f} s, in {folder}")

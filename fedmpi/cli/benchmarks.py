@@ -91,10 +91,6 @@ def _world_arguments(parser: ArgumentParser) -> None:
 
 def round_(args: Namespace) -> None:
     """Measure clients per second beside others, start-up and memory; starts its own ranks."""
-    from fedmpi.bench import environment
-    from fedmpi.bench import round_loop as measured
-    from fedmpi.bench.others import others
-
     _refuse_ranks("round")
     if not args.minutes >= 0:
         raise ConfigError(f"bench round --minutes {args.minutes:g}: must be 0 or more")
@@ -108,6 +104,10 @@ def round_(args: Namespace) -> None:
             raise ConfigError(f"bench round --quick --{name}: a quick look compares with no other "
                               f"program; leave out --quick, or --{name}")
     launch = launch_of(prepare(), args.ranks)
+    from fedmpi.bench import environment
+    from fedmpi.bench import round_loop as measured
+    from fedmpi.bench.others import others
+
     ranks = environment.ranks(launch, args.ranks, "bench round --ranks")
     peers = () if args.quick else others(launch, ranks, args.pfl, args.flower)
     size = measured.size_for(ranks, args.quick)
@@ -127,8 +127,6 @@ def _refuse_ranks(what: str) -> None:
 
 def _batched(args: Namespace) -> None:
     """Measure the batched engine beside the torch engine, and print the rule of auto."""
-    from fedmpi.bench import batched_engine, environment
-
     if args.flower:
         raise ConfigError(
             "bench round --engine batched --flower: compares with torch's engine and pfl only; "
@@ -136,6 +134,8 @@ def _batched(args: Namespace) -> None:
         )
     asked = 1 if args.ranks is None else args.ranks
     launch = launch_of(prepare(), asked)
+    from fedmpi.bench import batched_engine, environment
+
     ranks = environment.ranks(launch, asked, "bench round --ranks")
     found = batched_engine.run(launch, args.device, ranks, args.quick, say, args.pfl,
                                args.minutes)
@@ -157,11 +157,11 @@ def collectives(args: Namespace) -> None:
     if args.runs or args.ranks is not None or args.nodes is not None:
         refuse(os.environ,
                "bench collectives: --runs, --ranks and --nodes start ranks; give no mpiexec")
-    from fedmpi.bench import collectives as measured
-
     comm = cast("Mpi", start(os.environ))  # under a launcher
     with ending_together(comm, args.debug):
         prepare()
+        from fedmpi.bench import collectives as measured
+
         found = measured.run(comm, "quick" if args.quick else "bars" if args.bars else "all")
         if comm.rank == 0:
             write(args.json, found)
@@ -171,8 +171,6 @@ def collectives(args: Namespace) -> None:
 
 def _collectives_alone(args: Namespace) -> None:
     """Measure single sums on ranks of this command, and whole runs on theirs."""
-    from fedmpi.bench import environment, reductions
-
     if args.nodes is not None and (
         args.runs or args.ranks is not None or args.nodes < 2
     ):
@@ -181,6 +179,8 @@ def _collectives_alone(args: Namespace) -> None:
         )
     asked, option = (args.ranks, "ranks") if args.nodes is None else (args.nodes, "nodes")
     launch = launch_of(prepare(), asked)
+    from fedmpi.bench import environment, reductions
+
     ranks = environment.ranks(launch, asked, f"bench collectives --{option}")
     found: Found = {"ranks": ranks, "machine": environment.described(launch)}
     found |= {"rows": [], "bars": []}
@@ -202,10 +202,10 @@ def _collectives_alone(args: Namespace) -> None:
 
 def kernels(args: Namespace) -> None:
     """Measure each kernel beside numpy or torch and beside the floor of this machine, or models."""
-    from fedmpi.bench import engine_choice, environment, kernel_times
-
     _refuse_ranks("kernels")
     launch = launch_of(prepare())
+    from fedmpi.bench import engine_choice, environment, kernel_times
+
     if args.models:
         found = engine_choice.run(environment.described(launch), args.quick, say)
         show_choices(found)
@@ -257,12 +257,12 @@ def scale(args: Namespace) -> None:
 
 def world(args: Namespace) -> None:
     """Compare virtual round times with those of real clients that this command starts."""
-    from fedmpi.bench import validation
-
     _refuse_ranks("world")
     launch, most = launch_of(prepare()), 4 if args.ranks is None else args.ranks
     if most < 1:
         raise ConfigError(f"bench world --ranks {most}: must be 1 or more")
+    from fedmpi.bench import validation
+
     found = validation.run(launch, most, args.quick, say)
     write(args.json, found)
     show_machine(found["machine"])

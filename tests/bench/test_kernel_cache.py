@@ -54,6 +54,36 @@ def test_four_ranks_on_an_empty_cache_compile_each_kernel_once(run_fedmpi, tmp_p
     assert again.returncode == 0 and not saved(again)
 
 
+VERBS = """
+import sys
+from fedmpi import cli
+from fedmpi.cli import bench_setup, run
+
+def named(environ):
+    print(words, "late" if "numba" in sys.modules else "in time")
+    sys.exit()
+
+bench_setup.keep_kernels_on_node = run.keep_kernels_on_node = named
+for words in (["warmup"], ["run", "exp.toml", "-o", "a.h5"], ["bench", "run", "exp.toml"],
+              *(["bench", what, "--quick"] for what in ("round", "collectives", "scale", "world")),
+              ["bench", "round", "--quick", "--engine", "batched"], ["bench", "kernels"],
+              ["bench", "collectives", "--ranks", "2"]):
+    try:
+        cli.main(words)
+    except SystemExit:
+        pass
+"""
+
+
+def test_each_verb_names_the_folder_before_the_compiler_is_loaded(run_python, tmp_path):
+    """numba takes the folder when it is loaded: warmup compiled into another than it named."""
+    (tmp_path / "exp.toml").write_text(CONFIG)
+    done = run_python("-c", VERBS)
+    told = [line for line in done.stdout.splitlines() if line.endswith(("late", "in time"))]
+    assert len(told) == 10, done.stdout + done.stderr
+    assert not [line for line in told if line.endswith("late")]
+
+
 def test_a_folder_that_the_user_names_wins(node):
     environ = {"NUMBA_CACHE_DIR": "/somewhere"}
     assert kernel_cache.keep_kernels_on_node(environ) == Path("/somewhere")

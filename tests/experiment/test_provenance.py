@@ -51,13 +51,16 @@ def test_damaged_facts_are_refused_by_name(main, tmp_path, capsys):
     assert main(["run", str(tmp_path / "a.toml"), "-o", out, "--quiet"]) == 0
     for name in provenance.COMPARED:
         with h5py.File(out, "r+") as file:
-            file.move(f"provenance/{name}", "whole")
+            there = f"provenance/{name}" in file  # not every run has a schedule
+            if there:
+                file.move(f"provenance/{name}", "whole")
             file[f"provenance/{name}"] = 3
         assert main(["resume", out, "--set", "run.rounds=3", "--quiet"]) == 1
         assert f"damaged, /provenance/{name} is '3'" in capsys.readouterr().err
         with h5py.File(out, "r+") as file:
             del file[f"provenance/{name}"]
-            file.move("whole", f"provenance/{name}")
+            if there:
+                file.move("whole", f"provenance/{name}")
     assert main(["resume", out, "--set", "run.rounds=3", "--quiet"]) == 0
 
 
