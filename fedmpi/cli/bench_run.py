@@ -52,7 +52,7 @@ def _measured(args: Namespace, comm: "Comm") -> "Found | None":
             raise ConfigError("bench run --on: needs mpiexec with 2 ranks or more, and no --bare")
         if args.bare and comm.size > 1:
             raise ConfigError("bench run --bare: trains on one rank; start it without mpiexec")
-        counts = _counts_of(args.on, comm.size) if args.on is not None else []
+        counts = counts_of(args.on, comm.size) if args.on is not None else []
         resolved = resolve.read(args.config, args.overrides)
     prepare(resolved.config.run.threads_per_rank)
     from fedmpi.bench import first_ranks, live
@@ -65,7 +65,7 @@ def _measured(args: Namespace, comm: "Comm") -> "Found | None":
     return live.measure(resolved, comm, how, args.bare)
 
 
-def _counts_of(text: str, most: int) -> list[int]:
+def counts_of(text: str, most: int) -> list[int]:
     """Return the numbers of ranks of "1,2,4"; ConfigError if one is not from 1 to `most`."""
     words = text.split(",")
     if not all(word.strip().isdecimal() and 1 <= int(word) <= most for word in words):

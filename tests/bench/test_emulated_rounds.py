@@ -7,9 +7,9 @@ import pytest
 
 from fedmpi.bench import emulated_rounds
 from fedmpi.bench.emulated_rounds import QUICK, beside, free_memory
-from fedmpi.bench.first_ranks import counts_of
 from fedmpi.bench.processes import Launch
 from fedmpi.bench.whole_rounds import assembled
+from fedmpi.cli.bench_run import counts_of
 from fedmpi.errors import ConfigError
 
 PHASES = {"step": 0.5, "evaluate": 0.25, "record": 0.125}
