@@ -5,9 +5,9 @@ Extraction", NeurIPS 2022, arXiv:2212.01548: in round t a client of width s hold
 t + 1, ..., t + s * C - 1 of every layer but the last, counted modulo C, and of these the inputs
 that such rows give; a weight becomes the mean over the clients that hold it.
 Deviations: no scaling layer, no static batch normalisation (running statistics are averaged), no
-masked loss and no clipping, all of which the published code has from HeteroFL's, where clients draw
-their width anew in each round; all of it is in `fedrolex-complete`. Numbers of rows are rounded up,
-as in the code.
+masked loss and no clipping. The published code takes these from HeteroFL's code, and its clients
+draw a width in each round; `fedrolex-complete` has all of this. Numbers of rows are rounded up, as
+in the code.
 """
 
 import numpy as np

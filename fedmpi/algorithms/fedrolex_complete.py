@@ -4,11 +4,11 @@ Alam, Liu, Yan and Zhang, "FedRolex: Model-Heterogeneous Federated Learning with
 Extraction", NeurIPS 2022, arXiv:2212.01548, and its published code, which is built on HeteroFL's:
 the scaler, the masked loss, static normalisation, clipping and the mean of the last layer's rows
 are those of `heterofl-complete`, and clients draw a width in each round (dynamic = false: once).
-The rows roll as in the code, the other way round than in the paper and in `fedrolex`: in round t a
+The rows roll as in the code, in the direction opposite to the paper and `fedrolex`: in round t a
 client holds the rows -t, -t + 1, ... of every layer but the last, modulo its rows. The code
 averages uniformly ([clients] weighting = "uniform").
-Deviations: those of `heterofl-complete`; the code's other means (by widths, or by how often a
-weight was trained), its rows that are shuffled and overlap, and residual networks are not here.
+Deviations: those of `heterofl-complete`. The code also has other means (by widths, or by how often
+a weight was trained), shuffled and overlapping rows, and residual networks; fedmpi does not.
 """
 
 import numpy as np

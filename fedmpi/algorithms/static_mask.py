@@ -7,8 +7,8 @@ nothing (others take one batch of one client, and call it free). batches = n mea
 each client; over all clients that is the mask of SSFL (arXiv:2405.09037). mask = "grasp": Wang,
 Zhang and Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR 2020,
 arXiv:2002.07376: measured in the same way, the weights of largest w (H g) stay, without a sign
-taken off, g the gradient of the weights that may be pruned. Its code divides outputs by 200, draws
-linear layers anew and takes as many samples of each class; not here. mask = "synflow": Tanaka,
+taken off, g the gradient of the weights that may be pruned. Its code also divides outputs by 200,
+redraws linear layers and takes equally many samples of each class. mask = "synflow": Tanaka,
 Kunin, Yamins and Ganguli, "Pruning neural networks without any data by iteratively conserving
 synaptic flow", NeurIPS 2020, arXiv:2006.05467, and its code: 100 times, the weights of largest
 synaptic flow stay, ever fewer by the same factor; no data needed. mask = "erk" or "random": a

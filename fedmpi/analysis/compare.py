@@ -126,10 +126,10 @@ def common_target(runs: Sequence[Run]) -> tuple[float | None, str]:
         return None, (f"No target: {name} reaches {lowest:.4f}, no more than always naming the "
                       f"most frequent class ({most:.4f}); choose one with --target.")
     target = min(float(lowest), math.floor(lowest * 10000) / 10000) or float(lowest)
-    whom = "the run reaches" if len(runs) == 1 else "all runs reach"
+    who = "the run reaches" if len(runs) == 1 else "all runs reach"
     if len(begun) < len(runs):
-        whom = "all runs with a test reach"
-    return target, f"The target is the highest accuracy that {whom}; choose one with --target."
+        who = "all runs with a test reach"
+    return target, f"The target is the highest accuracy that {who}; choose one with --target."
 
 
 def chance(run: Run) -> float:

@@ -22,7 +22,7 @@ from fedmpi.record.sign import Out, Sign, failed_path, last_sign, sign_path
 BRIEF = 1.0  # seconds for which a reader that looks, or a run that ends, may have the lock
 LEASE = 120.0  # seconds after which a file server ends the locks of a node that is gone
 PAUSE = 0.1  # seconds between two tries
-QUIET = 2.0  # seconds of waiting before that is said
+QUIET = 2.0  # seconds of waiting before the user is told
 
 _HELD: set[int] = set()  # descriptors that have a lock in this process
 
@@ -58,7 +58,7 @@ class Hold:
         self._fail = fail
 
     def close(self) -> None:
-        """Give the file free, and leave nothing beside it; a child process has nothing to give."""
+        """Let go of the file, and leave nothing beside it; in a child process do nothing."""
         self._over.set()
         self._thread.join(sign.PATIENCE)
         if os.getpid() == self._owner:
@@ -82,7 +82,7 @@ class Hold:
     def _tidy(self) -> None:
         """Remove both files, unless another run has put its own OUT.alive there."""
         with suppress(OSError):
-            if _bears(self._file, sign_path(self._out)):
+            if _has_name(self._file, sign_path(self._out)):
                 failed_path(self._out).unlink(missing_ok=True)
                 sign_path(self._out).unlink()
 
@@ -108,13 +108,14 @@ def _taken(out: Out, say: Callable[[str], None]) -> int:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise ResultError(f"{path}: cannot be written ({error.strerror}), and by it a run "
-                              "keeps others off its file; check space, quota and rights") from error
+            raise ResultError(f"{path}: cannot be written ({error.strerror}), and a run needs it "
+                              "to keep other runs off its result; check space, quota and rights"
+                              ) from error
         try:
             free, seen = _lock(file), os.fstat(file).st_mtime_ns
             last, passed, first = last_sign(out), time.monotonic() - began, first or seen
             doubt, patience = _limits(last, free)
-            if free is not False and passed >= doubt and _bears(file, path):
+            if free is not False and passed >= doubt and _has_name(file, path):
                 return file
         except BaseException:
             os.close(file)
@@ -155,8 +156,8 @@ def _lock(file: int) -> bool | None:
         return None
 
 
-def _bears(file: int, path: Path) -> bool:
-    """Say whether an open file still has its name `path`."""
+def _has_name(file: int, path: Path) -> bool:
+    """Say whether `path` is still the name of an open file."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:

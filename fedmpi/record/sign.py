@@ -50,7 +50,7 @@ class Sign:
 
     @property
     def here(self) -> bool:
-        """Whether the process is on this host, as is taken of one that is not known."""
+        """Whether the process is on this host; an unknown process counts as here."""
         return self.host in ("", socket.gethostname())
 
     @property

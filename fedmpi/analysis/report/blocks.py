@@ -61,7 +61,7 @@ def as_csv(names: Sequence[str], values: Reals, head: Sequence[object]) -> str |
 
 
 def labels(names: Sequence[str], length: int = 14) -> list[str]:
-    """Return names of at most `length` characters, as differ where the names do.
+    """Return names of at most `length` characters, which differ where the names differ.
 
     If a name is too long, they lose the words at the front that they share; then their middle.
     """
@@ -75,7 +75,7 @@ def labels(names: Sequence[str], length: int = 14) -> list[str]:
 
 
 def cut(name: str, length: int) -> str:
-    """Return a name of at most `length` characters, which lacks its middle if it is longer."""
+    """Return a name of at most `length` characters, without its middle if it is longer."""
     if len(name) <= length:
         return name
     front = length // 2

@@ -77,7 +77,7 @@ class Cinic10Keys(Section):
 
 
 class FolderKeys(Section):
-    """A `folder` below the data root, its parts `train` and `test`; `grey` takes colours off."""
+    """A `folder` below the data root, its parts `train` and `test`; `grey` drops colours."""
 
     folder: str
     train: str = "train"
@@ -86,7 +86,7 @@ class FolderKeys(Section):
 
 
 class HuggingFaceKeys(FolderKeys):
-    """A `folder` below the data root, its parts `train` and `test`; `grey` takes colours off.
+    """A `folder` below the data root, its parts `train` and `test`; `grey` drops colours.
 
     The columns `image` and `label` hold pictures and classes.
     """
