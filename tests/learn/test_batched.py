@@ -1,5 +1,6 @@
 """Many clients at once: the same bits whoever shares a chunk, and what is refused."""
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -197,6 +198,13 @@ def test_an_operation_without_a_deterministic_kernel_is_refused_by_its_name():
     assert not torch.are_deterministic_algorithms_enabled()
     with exact():
         assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_deterministic_algorithms_do_not_load_the_compiler_of_torch(monkeypatch):
+    """It takes a second of each start and 70 MB of each rank."""
+    monkeypatch.setitem(sys.modules, "torch._inductor.config", None)
+    with exact():
+        assert torch.get_deterministic_debug_mode() == 2  # errors
 
 
 @pytest.mark.parametrize(

@@ -16,18 +16,19 @@ def exact() -> Iterator[None]:
     CUBLAS_WORKSPACE_CONFIG before it is first used, or torch refuses them. What torch was set to
     before is restored afterwards.
     """
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic  # whose attribute torch's types do not know
     filled = memory.fill_uninitialized_memory
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     tf32 = matmul.allow_tf32
-    torch.use_deterministic_algorithms(True)
+    # use_deterministic_algorithms would do the same, and load torch's compiler: 70 MB and a second.
+    torch.set_deterministic_debug_mode("error")
     memory.fill_uninitialized_memory = False
     matmul.allow_tf32 = False
     try:
         with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
         memory.fill_uninitialized_memory = filled
         matmul.allow_tf32 = tf32
