@@ -5,18 +5,17 @@ file systems of clusters lock on each node for itself, or not at all. There the 
 decide: a process on another host that gives none for a while counts as dead.
 """
 
-import fcntl
 import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from shlex import quote
 
 from fedmpi.errors import ResultError
 from fedmpi.record import sign
+from fedmpi.record.flock import has_path, try_lock
 from fedmpi.record.sign import Out, Sign, failed_path, last_sign, sign_path
 
 BRIEF = 1.0  # seconds for which a reader that looks, or a run that ends, may have the lock
@@ -82,7 +81,7 @@ class Hold:
     def _tidy(self) -> None:
         """Remove both files, unless another run has put its own OUT.alive there."""
         with suppress(OSError):
-            if _has_name(self._file, sign_path(self._out)):
+            if has_path(self._file, sign_path(self._out)):
                 failed_path(self._out).unlink(missing_ok=True)
                 sign_path(self._out).unlink()
 
@@ -112,10 +111,10 @@ def _taken(out: Out, say: Callable[[str], None]) -> int:
                               "to keep other runs off its result; check space, quota and rights"
                               ) from error
         try:
-            free, seen = _lock(file), os.fstat(file).st_mtime_ns
+            free, seen = try_lock(file), os.fstat(file).st_mtime_ns
             last, passed, first = last_sign(out), time.monotonic() - began, first or seen
             doubt, patience = _limits(last, free)
-            if free is not False and passed >= doubt and _has_name(file, path):
+            if free is not False and passed >= doubt and has_path(file, path):
                 return file
         except BaseException:
             os.close(file)
@@ -143,25 +142,6 @@ def _limits(last: Sign, free: bool | None) -> tuple[float, float]:
     if not last.process or (last.here and gone):
         return 0.0, math.inf
     return (math.inf, BRIEF) if last.here else (sign.FRESH, math.inf)
-
-
-def _lock(file: int) -> bool | None:
-    """Say whether the lock could be had, and has been; None where there are no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-
-
-def _has_name(file: int, path: Path) -> bool:
-    """Say whether `path` is still the name of an open file."""
-    try:
-        return os.path.samestat(os.fstat(file), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def in_words(out: Out, last: Sign) -> str:

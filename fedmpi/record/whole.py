@@ -1,13 +1,13 @@
 """Files that are always whole: a change is made to a copy, which then takes the file's name."""
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 
+from fedmpi.record.flock import has_path, try_lock
 from fedmpi.record.sign import Out
 
 PATIENCE = 5.0  # seconds that a writer waits for another one
@@ -52,20 +52,14 @@ def _locked(part: str) -> int:
     end = monotonic() + PATIENCE
     while True:
         file = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            if monotonic() > end:
-                raise OSError(errno.EBUSY, "another run is writing it") from None
-            sleep(0.05)
-            continue
-        except OSError:  # a file system that knows no locks
+        free = try_lock(file)
+        if free is None or (free and has_path(file, part)):
             return file
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), os.stat(part)):
-                return file
-        os.close(file)  # it has been renamed between our two steps
+        os.close(file)  # another writer has it, or it has been renamed between our two steps
+        if not free:
+            if monotonic() > end:
+                raise OSError(errno.EBUSY, "another run is writing it")
+            sleep(0.05)
 
 
 def copy(source: Out, target: Out) -> None:

@@ -1,8 +1,6 @@
 """What a job will run, kept beside its result as it was when the job was submitted."""
 
-import fcntl
 import hashlib
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from fedmpi import named
 from fedmpi.errors import ConfigError, ResultError
+from fedmpi.record.flock import has_path, try_lock
 from fedmpi.scheduler import Scheduler
 from fedmpi.scheduler.command import Environ, RefusedError
 
@@ -105,14 +104,10 @@ class Snapshot:
             raise ResultError(f"{self.folder}: {error.strerror}; the job's files cannot be written"
                               ) from None
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if try_lock(file.fileno()) is False:
                 raise ResultError(f"{self.folder}: another submission is under way; "
-                                  "wait for it to end") from None
-            except OSError:
-                pass  # a file system that knows no locks
-            if not _bears(file, self.record):
+                                  "wait for it to end")
+            if not has_path(file.fileno(), self.record):
                 raise ResultError(f"{self.folder}: another submission, which was refused, has just "
                                   "removed it; give the same command again")
             try:
@@ -146,14 +141,6 @@ class Snapshot:
             raise ConfigError(f"{self.record}: cannot be read; move it away") from None
         rows = [line.split() for line in lines]
         return [row for row in rows if len(row) == 4 and row[0] in schedulers]
-
-
-def _bears(file: TextIO, path: Path) -> bool:
-    """Say whether an open file still has its name `path`."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def state_of(
