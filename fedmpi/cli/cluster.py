@@ -102,7 +102,7 @@ def _again(args: Namespace, out: Path) -> "Resolved":
     """The Resolved experiment of a result that is resumed. Raises FedmpiError."""
     from fedmpi.experiment import resolve
     from fedmpi.experiment.rebuild import beginning
-    from fedmpi.record.hold import check_free
+    from fedmpi.record.lock import check_free
 
     given = beginning(out)
     check_free(out)

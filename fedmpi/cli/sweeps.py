@@ -139,7 +139,7 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
     A point that another process writes is left to it.
     """
     from fedmpi.experiment.stop import Stop
-    from fedmpi.record.hold import in_words
+    from fedmpi.record.lock import writer_of
     from fedmpi.record.sign import last_sign
 
     failed: list[str] = []
@@ -154,7 +154,7 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
                 print("stopped early with everything saved; the same command continues")
                 return STOPPED_EARLY
             if (last := last_sign(out)).alive:  # perhaps it was taken while ours started
-                print(f"left alone, {in_words(out, last)}", flush=True)
+                print(f"left alone, {writer_of(out, last)}", flush=True)
                 others.append(out)
             else:
                 failed += [point.name] * (code != 0)

@@ -16,10 +16,10 @@ from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
 from fedmpi.errors import RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
-from fedmpi.experiment.alone import alone, told
 from fedmpi.experiment.assemble import assemble, unseen
 from fedmpi.experiment.provenance import kept_in, mixture, provenance, schedule_of
 from fedmpi.experiment.resolve import Resolved
+from fedmpi.experiment.result_lock import failure_recorded, locked_by_run
 from fedmpi.experiment.save import CheckpointBudget, keep, restore
 from fedmpi.experiment.twice import train_twice
 from fedmpi.experiment.watch import watching
@@ -87,7 +87,7 @@ def _execute(
     """Do the work of `execute`; code of the user's that exits passes through."""
     began, overwrite = perf_counter(), None if start.resume else start.overwrite
     with (
-        alone(comm, start.out, start.warn, overwrite) as hold,
+        locked_by_run(comm, start.out, start.warn, overwrite) as lock,
         watching(comm, resolved.config.run.watch_s, start.warn) as watch,
     ):
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
@@ -111,7 +111,7 @@ def _execute(
         for note in (lost, older, uncounted(experiment.layout)):
             _warn(writer, note, start)
         start.stage("training the first round")
-        with told(writer, hold, start.out, comm):
+        with failure_recorded(writer, lock, start.out, comm):
             try:
                 trained = _rounds(simulation, writer, start.out, began, progress, watch)
             except RejectedError as error:

@@ -1,7 +1,7 @@
 """Signs of life of a run, beside its result file: whether "running" is still true.
 
 `OUT.alive` names the host and the process that writes the result, which holds the lock on it (see
-hold.py) and touches it every few seconds; it is gone when the run has ended in order. `OUT.failed`
+lock.py) and touches it every few seconds; it is gone when the run has ended in order. `OUT.failed`
 is how another rank that fails tells the writing one why, before it ends all ranks.
 """
 

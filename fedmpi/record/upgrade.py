@@ -8,7 +8,7 @@ import h5py
 
 from fedmpi.errors import ResultError
 from fedmpi.record import schema, store
-from fedmpi.record.hold import held
+from fedmpi.record.lock import locked
 from fedmpi.record.sign import Out
 from fedmpi.record.source import Source
 from fedmpi.record.whole import replacement
@@ -59,7 +59,7 @@ def upgrade(path: Out) -> str:
         known = ", ".join([*STEPS, schema.VERSION])
         raise ResultError(f"{path}: schema {found} cannot be upgraded; known are {known}")
     with (
-        held(path), guarded(path), replacement(path, True) as part, store.changed(part) as file,
+        locked(path), guarded(path), replacement(path, True) as part, store.changed(part) as file,
     ):
         while found != schema.VERSION:
             STEPS[found](file)

@@ -16,7 +16,7 @@ from fedmpi import __version__
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema, store
-from fedmpi.record.hold import check_free
+from fedmpi.record.lock import check_free
 from fedmpi.record.rows import column_array, row_arrays
 from fedmpi.record.sign import Out
 from fedmpi.record.whole import replacement

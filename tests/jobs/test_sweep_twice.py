@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from fedmpi import cli
 from fedmpi.cli import sweeps
-from fedmpi.record.hold import held
+from fedmpi.record.lock import locked
 from tests.jobs.test_sweep import BASE
 from tests.record import sample
 
@@ -17,7 +17,7 @@ def test_a_point_that_another_process_writes_is_left_to_it(tmp_path, monkeypatch
 
     def run_point(args, base, out, point, stop):
         if out.name == "seed=1.h5":  # which another sweep has taken a moment ago
-            stack.enter_context(held(out))
+            stack.enter_context(locked(out))
         ran.append(out.name)
         if out.name == "seed=2.h5":  # when the other has ended with the first point
             sample.write(tmp_path / "out/seed=0.h5")
@@ -28,7 +28,7 @@ def test_a_point_that_another_process_writes_is_left_to_it(tmp_path, monkeypatch
     (tmp_path / "s.toml").write_text('base = "base.toml"\nseeds = [0, 1, 2]\n')
     words = ["sweep", "s.toml", "-o", "out"]
     with ExitStack() as stack:
-        stack.enter_context(held(tmp_path / "out/seed=0.h5"))
+        stack.enter_context(locked(tmp_path / "out/seed=0.h5"))
         assert cli.main(words) == 75
     shown = capfd.readouterr()
     assert ran == ["seed=1.h5", "seed=2.h5"]

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fedmpi.record import sign
-from fedmpi.record.hold import held
+from fedmpi.record.lock import locked
 from fedmpi.record.sign import LATE, Sign, last_sign, tell
 from tests.conftest import SOON
 
@@ -57,7 +57,7 @@ def test_signs_are_given_while_the_run_goes_on_and_gone_after(tmp_path, monkeypa
     monkeypatch.setattr(sign, "PAUSE", 0.01)
     monkeypatch.setattr(sign, "BEAT", 0.01)
     out = tmp_path / "out.h5"
-    with held(out):
+    with locked(out):
         path = tmp_path / "out.h5.alive"
         os.utime(path, (0, 0))
         end = time.monotonic() + 30
@@ -72,8 +72,8 @@ def test_a_rank_that_fails_is_written_down_before_it_goes_on(tmp_path, monkeypat
     monkeypatch.setattr(sign, "PAUSE", 0.01)
     monkeypatch.setattr(sign, "PATIENCE", 30)
     said = []
-    with held(tmp_path / "out.h5") as hold:
-        hold.hear(said.append)
+    with locked(tmp_path / "out.h5") as lock:
+        lock.on_failure(said.append)
         tell(tmp_path / "out.h5", "rank 1: KeyError: 'x', caf\udce9")
         assert said == ["rank 1: KeyError: 'x', caf?"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema, upgrade
-from fedmpi.record.hold import held
+from fedmpi.record.lock import locked
 from fedmpi.record.writer import Writer
 from tests.record import sample
 
@@ -92,7 +92,7 @@ def test_a_file_that_a_run_writes_is_not_changed(tmp_path):
     with h5py.File(tmp_path / "out.h5", "r+") as file:
         file.attrs["fedmpi_schema"] = np.bytes_("1.0")
     before = (tmp_path / "out.h5").read_bytes()
-    with held(tmp_path / "out.h5"), pytest.raises(ResultError, match="is writing it"):
+    with locked(tmp_path / "out.h5"), pytest.raises(ResultError, match="is writing it"):
         upgrade.upgrade(tmp_path / "out.h5")
     assert (tmp_path / "out.h5").read_bytes() == before
 

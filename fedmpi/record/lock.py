@@ -1,4 +1,4 @@
-"""One run writes a result file: it holds the lock on `OUT.alive`, which says who and where it is.
+"""The lock on a result file: the run that writes it has locked `OUT.alive`, which says who it is.
 
 The kernel ends a lock with its process, however that ends, so a dead run keeps nobody out. Some
 file systems of clusters lock on each node for itself, or not at all. There the signs of life
@@ -23,28 +23,28 @@ LEASE = 120.0  # seconds after which a file server ends the locks of a node that
 PAUSE = 0.1  # seconds between two tries
 QUIET = 2.0  # seconds of waiting before the user is told
 
-_HELD: set[int] = set()  # descriptors that have a lock in this process
+_LOCKED: set[int] = set()  # descriptors that have a lock in this process
 
 
-def _leave() -> None:
+def _close_inherited() -> None:
     """Close in a child process what it has inherited: its parent's locks end with its parent."""
-    while _HELD:
+    while _LOCKED:
         with suppress(OSError):
-            os.close(_HELD.pop())
+            os.close(_LOCKED.pop())
 
 
-os.register_at_fork(after_in_child=_leave)
+os.register_at_fork(after_in_child=_close_inherited)
 
 
-class Hold:
+class ResultLock:
     """The right to write the result file `out`; gives signs of life until it is closed."""
 
     def __init__(self, out: Out, file: int) -> None:
-        """Take over the descriptor `file` of OUT.alive, with its lock; use `held` instead."""
+        """Take over the descriptor `file` of OUT.alive, with its lock; use `locked` instead."""
         self._out, self._file, self._owner = out, file, os.getpid()
         self._fail: Callable[[str], None] | None = None
         self._over = threading.Event()
-        _HELD.add(file)
+        _LOCKED.add(file)
         with suppress(OSError):  # a full disk
             failed_path(out).unlink(missing_ok=True)
             os.ftruncate(file, 0)
@@ -52,7 +52,7 @@ class Hold:
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
-    def hear(self, fail: Callable[[str], None]) -> None:
+    def on_failure(self, fail: Callable[[str], None]) -> None:
         """Call `fail(reason)` from now on, in a thread, when another rank says that it fails."""
         self._fail = fail
 
@@ -61,8 +61,8 @@ class Hold:
         self._over.set()
         self._thread.join(sign.PATIENCE)
         if os.getpid() == self._owner:
-            self._tidy()
-            _HELD.discard(self._file)
+            self._remove_files()
+            _LOCKED.discard(self._file)
             os.close(self._file)
 
     def _beat(self) -> None:
@@ -72,13 +72,13 @@ class Hold:
             if self._fail and failed.exists():
                 with suppress(Exception):  # this rank is being ended: nobody could hear of it
                     self._fail(sign.read(failed) or "a rank failed")
-                self._tidy()
+                self._remove_files()
             if time.monotonic() - beaten >= sign.BEAT:
                 beaten = time.monotonic()
                 with suppress(OSError):
                     os.utime(self._file)
 
-    def _tidy(self) -> None:
+    def _remove_files(self) -> None:
         """Remove both files, unless another run has put its own OUT.alive there."""
         with suppress(OSError):
             if has_path(self._file, sign_path(self._out)):
@@ -87,20 +87,20 @@ class Hold:
 
 
 @contextmanager
-def held(out: Out, say: Callable[[str], None] = lambda text: None) -> Iterator[Hold]:
-    """Keep other runs off the result file `out` while the block runs; gives the Hold.
+def locked(out: Out, say: Callable[[str], None] = lambda text: None) -> Iterator[ResultLock]:
+    """Keep other runs off the result file `out` while the block runs; gives the ResultLock.
 
     Raises ResultError if a run that is alive writes it. `say(text)` is called if it takes a while
     to find out whether a run on another host is alive.
     """
-    hold = Hold(out, _taken(out, say))
+    lock = ResultLock(out, _acquired(out, say))
     try:
-        yield hold
+        yield lock
     finally:
-        hold.close()
+        lock.close()
 
 
-def _taken(out: Out, say: Callable[[str], None]) -> int:
+def _acquired(out: Out, say: Callable[[str], None]) -> int:
     """Return a descriptor of OUT.alive, with the lock on it, once its last run is known dead."""
     path, began, first, said = sign_path(out), time.monotonic(), 0, False
     while True:
@@ -121,7 +121,7 @@ def _taken(out: Out, say: Callable[[str], None]) -> int:
             raise
         os.close(file)
         if (last.process and seen != first) or passed >= patience:
-            raise ResultError(f"{out}: {in_words(out, last)}")
+            raise ResultError(f"{out}: {writer_of(out, last)}")
         limit = min(doubt, patience)
         if not said and passed >= QUIET and last.process:
             said = True
@@ -144,8 +144,8 @@ def _limits(last: Sign, free: bool | None) -> tuple[float, float]:
     return (math.inf, BRIEF) if last.here else (sign.FRESH, math.inf)
 
 
-def in_words(out: Out, last: Sign) -> str:
-    """Say who writes the result file `out`, and what to do; `last` is the Sign of it."""
+def writer_of(out: Out, last: Sign) -> str:
+    """Return in words who writes the result file `out`, as its Sign says, and what to do."""
     if not last.process:
         return "another process is writing it; wait for it to end"
     text = f"process {last.process} on {last.host} is writing it ({last.when})"
@@ -163,4 +163,4 @@ def in_words(out: Out, last: Sign) -> str:
 def check_free(out: Out) -> None:
     """Raise ResultError if a run that is alive writes the result file `out`, as far as is seen."""
     if (last := last_sign(out)).alive:
-        raise ResultError(f"{out}: {in_words(out, last)}")
+        raise ResultError(f"{out}: {writer_of(out, last)}")

@@ -1,4 +1,4 @@
-"""A run is alone with its result file, and on whatever rank it fails the file says why."""
+"""The lock of a whole run on its result file, which says why on whatever rank the run fails."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,7 +9,7 @@ from fedmpi import named
 from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError, FedmpiError, RejectedError
-from fedmpi.record.hold import Hold, held
+from fedmpi.record.lock import ResultLock, locked
 from fedmpi.record.sign import tell
 
 if TYPE_CHECKING:
@@ -17,33 +17,34 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def alone(
+def locked_by_run(
     comm: Comm, out: Path, say: Callable[[str], None], overwrite: bool | None
-) -> Iterator[Hold | None]:
-    """Keep other runs off the result file while the block runs; gives rank 0's Hold. Collective.
+) -> Iterator[ResultLock | None]:
+    """Keep other runs off the result file while the block runs; gives rank 0's lock. Collective.
 
     `overwrite` says whether a new run may replace the file, None for a run that goes on. `say` is
-    as for `held`. Raises ResultError, with more ranks AlikeError, if a run that is alive writes it.
+    as for `locked`. Raises ResultError, with more ranks AlikeError, if a run that is alive writes
+    it.
     """
     with ExitStack() as stack:
-        hold = None
+        lock = None
         with alike(comm):
             if comm.rank == 0:
                 if overwrite is not None:
                     from fedmpi.record.writer import check_target  # imports h5py
 
                     check_target(out, overwrite)
-                hold = stack.enter_context(held(out, say))
-        yield hold
+                lock = stack.enter_context(locked(out, say))
+        yield lock
 
 
 @contextmanager
-def told(
-    writer: "Writer | None", hold: Hold | None, out: Path, comm: Comm
+def failure_recorded(
+    writer: "Writer | None", lock: ResultLock | None, out: Path, comm: Comm
 ) -> Iterator[None]:
     """If the block raises on any rank, let the result file say why."""
-    if writer and hold:
-        hold.hear(lambda text: writer.fail("failed", text))
+    if writer and lock:
+        lock.on_failure(lambda text: writer.fail("failed", text))
     try:
         yield
     except RejectedError:

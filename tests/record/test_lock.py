@@ -12,16 +12,16 @@ import time
 import pytest
 
 from fedmpi.errors import ResultError
-from fedmpi.record import hold, sign
-from fedmpi.record.hold import check_free, held
+from fedmpi.record import lock, sign
+from fedmpi.record.lock import check_free, locked
 from fedmpi.record.sign import last_sign
 from tests.conftest import ROOT, SOON
 
 HERE = socket.gethostname()
 HOLDER = """
 import os, signal, sys
-from fedmpi.record.hold import held
-with held(sys.argv[1]):
+from fedmpi.record.lock import locked
+with locked(sys.argv[1]):
     if sys.argv[2:]:
         if not (child := os.fork()):
             os.setsid()
@@ -35,7 +35,7 @@ with held(sys.argv[1]):
 @pytest.fixture
 def out(tmp_path, monkeypatch):
     """Return the path of a result file, in a test that waits for nobody for long."""
-    monkeypatch.setattr(hold, "BRIEF", 0.1)
+    monkeypatch.setattr(lock, "BRIEF", 0.1)
     return tmp_path / "out.h5"
 
 
@@ -59,7 +59,7 @@ def holding(out, *words):
 
 def refusal(out, **how):
     """Return why the file cannot be had."""
-    with pytest.raises(ResultError) as caught, held(out, **how):
+    with pytest.raises(ResultError) as caught, locked(out, **how):
         raise AssertionError("it was had")
     return str(caught.value)
 
@@ -83,7 +83,7 @@ def test_a_dead_run_keeps_nobody_out(out, holder):
     holder.wait()
     assert os.path.exists(f"{out}.alive") and not last_sign(out).alive
     check_free(out)
-    with held(out):
+    with locked(out):
         assert last_sign(out).process == os.getpid()
     assert os.listdir(out.parent) == []
 
@@ -94,7 +94,7 @@ def test_a_child_that_outlives_its_run_keeps_nobody_out(out):
     try:
         process.kill()
         process.wait()
-        with held(out):
+        with locked(out):
             assert last_sign(out).process == os.getpid()
     finally:
         os.kill(child, signal.SIGKILL)
@@ -110,14 +110,14 @@ def test_a_link_is_the_file_itself(out, holder):
 
 def test_a_number_that_another_process_has_now_keeps_nobody_out(out):
     (out.parent / "out.h5.alive").write_text(f"{HERE} {os.getppid()}\n")
-    with held(out):
+    with locked(out):
         pass
 
 
 def elsewhere(out, monkeypatch, **limits):
     """Write a sign of a process on another host."""
     for name, value in limits.items():
-        monkeypatch.setattr(hold if hasattr(hold, name) else sign, name, value)
+        monkeypatch.setattr(lock if hasattr(lock, name) else sign, name, value)
     path = out.parent / "out.h5.alive"
     path.write_text("elsewhere 7\n")
     os.utime(path, (1, 1))
@@ -127,7 +127,7 @@ def elsewhere(out, monkeypatch, **limits):
 def test_a_silent_run_on_a_host_with_locks_of_its_own_counts_as_dead(out, monkeypatch):
     elsewhere(out, monkeypatch, FRESH=0.5, QUIET=0.0)
     said, began = [], time.monotonic()
-    with held(out, said.append):
+    with locked(out, said.append):
         assert time.monotonic() - began >= 0.5
     assert said == [f"{out}: waits up to 0 s to see whether process 7 on elsewhere still writes it"]
 
@@ -148,10 +148,10 @@ def test_a_lock_from_another_host_is_waited_for_as_its_node_may_be_gone(out, mon
     timer = threading.Timer(0.3, os.close, [file])
     timer.start()
     monkeypatch.setattr(sign, "FRESH", 0.1)
-    with held(out):
+    with locked(out):
         assert last_sign(out).process == os.getpid()
     timer.join()
-    monkeypatch.setattr(hold, "LEASE", 0.2)
+    monkeypatch.setattr(lock, "LEASE", 0.2)
     path = elsewhere(out, monkeypatch)
     with open(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -169,20 +169,20 @@ def test_where_there_are_no_locks_processes_and_signs_decide(out, monkeypatch):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     path.write_text(f"{HERE} {gone.pid}\n")
-    with held(out):
+    with locked(out):
         assert last_sign(out).alive
     elsewhere(out, monkeypatch, FRESH=0.2)
-    with held(out):
+    with locked(out):
         assert last_sign(out).host == HERE
 
 
 def test_the_file_of_another_run_is_left_to_it(out):
     """A user who removed OUT.alive let another run in: the first must not remove the second's."""
-    with held(out):
+    with locked(out):
         os.unlink(f"{out}.alive")
-        with held(out):
+        with locked(out):
             first = os.stat(f"{out}.alive").st_ino
-            with pytest.raises(ResultError), held(out):
+            with pytest.raises(ResultError), locked(out):
                 pass
             assert os.stat(f"{out}.alive").st_ino == first
     assert os.listdir(out.parent) == []
