@@ -14,8 +14,8 @@ from pathlib import Path
 from fedmpi.analysis import text_tables
 from fedmpi.analysis.compare import setting
 from fedmpi.errors import ResultError
+from fedmpi.record.paths import Out
 from fedmpi.record.reader import Run
-from fedmpi.record.sign import Out
 
 EXTRA = "pip install 'fedmpi[trackers]'"
 BATCH = 500  # metrics that MLflow takes at once, below its limit of 1,000

@@ -70,17 +70,17 @@ def look(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
     from fedmpi.record import reader
 
     with reader.open(out) as run:
-        text, status, sign, _ = facts(run), run.status, run.sign, run.events
+        text, status, beat, _ = facts(run), run.status, run.heartbeat, run.events
     if status in ("finished", "failed") and not job.waits():
         reason = f": {run.events[-1]['text']}" if status == "failed" and run.events else ""
         return f"{text}  {status}{reason}", CODES[status]
-    if status == "running" and sign and sign.alive:
+    if status == "running" and beat and beat.alive:
         return text + job.words(), None
     if job.goes_on():  # killed or stopped; the scheduler starts it again
         return f"{text}  waits for {job.words().strip()}", None
     if status == "stopped":
         return f"{text}  stopped; continue with: fedmpi resume {quote(str(out))}", CODES[status]
-    last = sign.text if sign else status
+    last = beat.text if beat else status
     raise ResultError(f"{out}: the run is no longer alive: {last}; continue with: "
                       f"fedmpi resume {quote(str(out))}")
 

@@ -139,8 +139,8 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
     A point that another process writes is left to it.
     """
     from fedmpi.experiment.stop import Stop
+    from fedmpi.record.heartbeat import last_heartbeat
     from fedmpi.record.lock import writer_of
-    from fedmpi.record.sign import last_sign
 
     failed: list[str] = []
     others: list[Path] = []
@@ -149,11 +149,11 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
             point = plan.points[i]
             print(f"[{count}/{len(todo)}] {point.name}", flush=True)
             out = folder / point.file
-            code = 0 if last_sign(out).alive else _run_point(args, plan.base, out, point, stop)
+            code = 0 if last_heartbeat(out).alive else _run_point(args, plan.base, out, point, stop)
             if code == STOPPED_EARLY or stop.asked:
                 print("stopped early with everything saved; the same command continues")
                 return STOPPED_EARLY
-            if (last := last_sign(out)).alive:  # perhaps it was taken while ours started
+            if (last := last_heartbeat(out)).alive:  # perhaps it was taken while ours started
                 print(f"left alone, {writer_of(out, last)}", flush=True)
                 others.append(out)
             else:

@@ -17,7 +17,7 @@ from fedmpi.comm.base import Comm
 from fedmpi.doctor import processors
 from fedmpi.doctor.processors import CPUINFO
 from fedmpi.errors import ResultError, counted
-from fedmpi.record.sign import Out
+from fedmpi.record.paths import Out
 
 LIBRARIES = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic")
 COMPARED: dict[str, type[Any]] = {"digests": dict, "code": dict, "libraries": dict, "cpu": list,

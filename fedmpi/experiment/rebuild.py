@@ -12,7 +12,7 @@ from fedmpi.errors import ResultError, counted
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.record import checkpoint, reader, schema
 from fedmpi.record.checkpoint import Checkpoint
-from fedmpi.record.sign import Out
+from fedmpi.record.paths import Out
 from fedmpi.record.writer import Writer
 
 MOST_RANKS = 1 << 20

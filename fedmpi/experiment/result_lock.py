@@ -9,8 +9,8 @@ from fedmpi import named
 from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError, FedmpiError, RejectedError
+from fedmpi.record.heartbeat import report_failure
 from fedmpi.record.lock import ResultLock, locked
-from fedmpi.record.sign import tell
 
 if TYPE_CHECKING:
     from fedmpi.record.writer import Writer
@@ -55,5 +55,5 @@ def failure_recorded(
             with suppress(FedmpiError):  # a full disk, say; the first error tells more
                 writer.fail("failed", reason)
         elif not isinstance(error, AlikeError):
-            tell(out, reason)
+            report_failure(out, reason)
         raise

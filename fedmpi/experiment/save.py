@@ -12,7 +12,7 @@ from fedmpi.errors import ResultError
 from fedmpi.record import checkpoint
 from fedmpi.record.checkpoint import Checkpoint
 from fedmpi.record.checkpoint_parts import by_name, by_part
-from fedmpi.record.sign import Out
+from fedmpi.record.paths import Out
 from fedmpi.round.loop import Simulation
 from fedmpi.round.memories import unpack
 from fedmpi.round.transfer import transferred

@@ -24,7 +24,7 @@ import numpy as np
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import DamagedError, ResultError
 from fedmpi.record.digest import number_type
-from fedmpi.record.sign import Out
+from fedmpi.record.paths import Out
 from fedmpi.record.whole import replacement, settle
 
 MAGIC = b"FEDMPI-CHECKPOINT-1\n"

@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from shlex import quote
 
 from fedmpi.errors import ResultError
-from fedmpi.record import sign
+from fedmpi.record import heartbeat
 from fedmpi.record.flock import has_path, try_lock
-from fedmpi.record.sign import Out, Sign, failed_path, last_sign, sign_path
+from fedmpi.record.heartbeat import Heartbeat, last_heartbeat
+from fedmpi.record.paths import Out, failed_path, heartbeat_path
 
 BRIEF = 1.0  # seconds for which a reader that looks, or a run that ends, may have the lock
 LEASE = 120.0  # seconds after which a file server ends the locks of a node that is gone
@@ -48,7 +49,7 @@ class ResultLock:
         with suppress(OSError):  # a full disk
             failed_path(out).unlink(missing_ok=True)
             os.ftruncate(file, 0)
-            os.pwrite(file, sign.written().encode(), 0)
+            os.pwrite(file, heartbeat.own_line().encode(), 0)
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
@@ -59,7 +60,7 @@ class ResultLock:
     def close(self) -> None:
         """Let go of the file, and leave nothing beside it; in a child process do nothing."""
         self._over.set()
-        self._thread.join(sign.PATIENCE)
+        self._thread.join(heartbeat.PATIENCE)
         if os.getpid() == self._owner:
             self._remove_files()
             _LOCKED.discard(self._file)
@@ -68,12 +69,12 @@ class ResultLock:
     def _beat(self) -> None:
         """Touch OUT.alive, and pass on what OUT.failed says, until it is over."""
         beaten, failed = time.monotonic(), failed_path(self._out)
-        while not self._over.wait(sign.PAUSE):
+        while not self._over.wait(heartbeat.PAUSE):
             if self._fail and failed.exists():
                 with suppress(Exception):  # this rank is being ended: nobody could hear of it
-                    self._fail(sign.read(failed) or "a rank failed")
+                    self._fail(heartbeat.read(failed) or "a rank failed")
                 self._remove_files()
-            if time.monotonic() - beaten >= sign.BEAT:
+            if time.monotonic() - beaten >= heartbeat.BEAT:
                 beaten = time.monotonic()
                 with suppress(OSError):
                     os.utime(self._file)
@@ -81,9 +82,9 @@ class ResultLock:
     def _remove_files(self) -> None:
         """Remove both files, unless another run has put its own OUT.alive there."""
         with suppress(OSError):
-            if has_path(self._file, sign_path(self._out)):
+            if has_path(self._file, heartbeat_path(self._out)):
                 failed_path(self._out).unlink(missing_ok=True)
-                sign_path(self._out).unlink()
+                heartbeat_path(self._out).unlink()
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def locked(out: Out, say: Callable[[str], None] = lambda text: None) -> Iterator
 
 def _acquired(out: Out, say: Callable[[str], None]) -> int:
     """Return a descriptor of OUT.alive, with the lock on it, once its last run is known dead."""
-    path, began, first, said = sign_path(out), time.monotonic(), 0, False
+    path, began, first, said = heartbeat_path(out), time.monotonic(), 0, False
     while True:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -112,7 +113,7 @@ def _acquired(out: Out, say: Callable[[str], None]) -> int:
                               ) from error
         try:
             free, seen = try_lock(file), os.fstat(file).st_mtime_ns
-            last, passed, first = last_sign(out), time.monotonic() - began, first or seen
+            last, passed, first = last_heartbeat(out), time.monotonic() - began, first or seen
             doubt, patience = _limits(last, free)
             if free is not False and passed >= doubt and has_path(file, path):
                 return file
@@ -130,7 +131,7 @@ def _acquired(out: Out, say: Callable[[str], None]) -> int:
         time.sleep(PAUSE)
 
 
-def _limits(last: Sign, free: bool | None) -> tuple[float, float]:
+def _limits(last: Heartbeat, free: bool | None) -> tuple[float, float]:
     """Return (doubt, patience): the seconds after which a silent run is dead, and those after
     which it is alive, since its lock or its process is there.
 
@@ -141,11 +142,11 @@ def _limits(last: Sign, free: bool | None) -> tuple[float, float]:
     gone = free or not last.exists or last.process == os.getpid()
     if not last.process or (last.here and gone):
         return 0.0, math.inf
-    return (math.inf, BRIEF) if last.here else (sign.FRESH, math.inf)
+    return (math.inf, BRIEF) if last.here else (heartbeat.FRESH, math.inf)
 
 
-def writer_of(out: Out, last: Sign) -> str:
-    """Return in words who writes the result file `out`, as its Sign says, and what to do."""
+def writer_of(out: Out, last: Heartbeat) -> str:
+    """Return in words who writes the result file `out`, as its Heartbeat says, and what to do."""
     if not last.process:
         return "another process is writing it; wait for it to end"
     text = f"process {last.process} on {last.host} is writing it ({last.when})"
@@ -154,13 +155,13 @@ def writer_of(out: Out, last: Sign) -> str:
                 f"kill -9 {last.process} ends it")
     there = "" if last.here else f"on {last.host}, "
     text += f"; wait for it, or end it first: {there}kill {last.process}"
-    if last.age > sign.LATE:
+    if last.age > heartbeat.LATE:
         text += ("; if that is no process of fedmpi any more, remove "
-                 f"{quote(str(sign_path(out)))}")
+                 f"{quote(str(heartbeat_path(out)))}")
     return text
 
 
 def check_free(out: Out) -> None:
     """Raise ResultError if a run that is alive writes the result file `out`, as far as is seen."""
-    if (last := last_sign(out)).alive:
+    if (last := last_heartbeat(out)).alive:
         raise ResultError(f"{out}: {writer_of(out, last)}")

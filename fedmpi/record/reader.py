@@ -14,7 +14,7 @@ from fedmpi.arrays import AnyArray, Reals
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 from fedmpi.record.digest import weights_sha256
-from fedmpi.record.sign import Sign, last_sign
+from fedmpi.record.heartbeat import Heartbeat, last_heartbeat
 from fedmpi.record.source import Source, reading
 from fedmpi.record.table import Table
 
@@ -146,9 +146,9 @@ class Run:
         return digest
 
     @property
-    def sign(self) -> Sign | None:
-        """The last Sign of life of a run that is "running", as of now; None of one that ended."""
-        return last_sign(self.path) if self.status == "running" else None
+    def heartbeat(self) -> Heartbeat | None:
+        """The last sign of life of a run that is "running", as of now; None of one that ended."""
+        return last_heartbeat(self.path) if self.status == "running" else None
 
     def rows(self) -> Iterator[tuple[str, AnyArray]]:
         """Yield (path, array) of every column that has a row for each round."""
@@ -210,12 +210,12 @@ class Run:
         accuracy = accuracy[~np.isnan(accuracy)]
         last = {name: float(self.rounds[name][-1]) if len(self.rounds) else 0.0
                 for name in ("virtual_time", "wall_time")}
-        sign = self.sign
+        heartbeat = self.heartbeat
         return {
             "path": self.path,
             "status": self.status,
-            "alive": sign.alive if sign else None,
-            "last_sign": sign.text if sign else None,
+            "alive": heartbeat.alive if heartbeat else None,
+            "last_sign": heartbeat.text if heartbeat else None,
             "rounds": len(self.rounds),
             "ranks": self.ranks,
             "clients": self.population,

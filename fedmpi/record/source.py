@@ -13,7 +13,7 @@ import numpy as np
 
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
-from fedmpi.record.sign import Out
+from fedmpi.record.paths import Out
 
 ATTRIBUTE_BYTES = 4096
 LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)

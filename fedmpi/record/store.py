@@ -12,9 +12,9 @@ from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
 from fedmpi.record.digest import little_endian
+from fedmpi.record.paths import Out
 from fedmpi.record.patient import PatientFile
 from fedmpi.record.schema import Column
-from fedmpi.record.sign import Out
 from fedmpi.record.text import text_array
 
 # Read by HDF5 1.10 (2016) and later; its metadata carry checksums, so damage is seen.

@@ -9,7 +9,7 @@ import h5py
 from fedmpi.errors import ResultError
 from fedmpi.record import schema, store
 from fedmpi.record.lock import locked
-from fedmpi.record.sign import Out
+from fedmpi.record.paths import Out
 from fedmpi.record.source import Source
 from fedmpi.record.whole import replacement
 from fedmpi.record.writer import guarded

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 
 from fedmpi.record.flock import has_path, try_lock
-from fedmpi.record.sign import Out
+from fedmpi.record.paths import Out
 
 PATIENCE = 5.0  # seconds that a writer waits for another one
 

@@ -6,7 +6,7 @@ import pytest
 
 from fedmpi import cli
 from fedmpi.cli import follow
-from fedmpi.record import sign
+from fedmpi.record import heartbeat
 from fedmpi.scheduler import NUMBERS
 from tests.record import sample
 
@@ -57,8 +57,8 @@ def running(path, rounds):
 def test_a_job_is_followed_from_the_queue_over_a_preemption_to_its_end(
         watch, queue, tmp_path, capsys, monkeypatch):
     out = tmp_path / "a.h5"
-    alive = sign.Sign(1.0, "host", 1)
-    monkeypatch.setattr("fedmpi.record.reader.last_sign", lambda path: alive)
+    alive = heartbeat.Heartbeat(1.0, "host", 1)
+    monkeypatch.setattr("fedmpi.record.reader.last_heartbeat", lambda path: alive)
 
     def begin():
         queue("RUNNING None\n")
@@ -66,7 +66,7 @@ def test_a_job_is_followed_from_the_queue_over_a_preemption_to_its_end(
 
     def preempted():
         nonlocal alive
-        alive = sign.Sign(1e6)
+        alive = heartbeat.Heartbeat(1e6)
         queue("PENDING BeginTime\n")
 
     def end():

@@ -28,7 +28,7 @@ def test_whatever_is_raised_the_file_says_why_and_keeps_its_rounds(tmp_path, how
     with pytest.raises(FedmpiError if how == "SystemExit" else ENDS[how]):
         run_here(out, "Leaves", leaving(how), ROUNDS)
     with reader.open(out) as run:
-        assert (run.status, len(run.rounds), run.sign) == ("failed", 2, None)
+        assert (run.status, len(run.rounds), run.heartbeat) == ("failed", 2, None)
         assert run.events[-1]["kind"] == "failed"
         assert run.events[-1]["text"] == f"rank 0: {how}: 3 (own.py:{line_of_raise()})"
     assert not list(tmp_path.glob("*.alive")) and not list(tmp_path.glob("*.failed"))
@@ -44,7 +44,7 @@ def test_wherever_it_is_raised(tmp_path, place, monkeypatch):
     with pytest.raises(FedmpiError, match="SystemExit: 3"):
         run_here(out, "Leaves", [*leaving("SystemExit"), f"algorithm.place={place}"], 3)
     with reader.open(out) as run:
-        assert (run.status, len(run.rounds), run.sign) == ("failed", 2, None)
+        assert (run.status, len(run.rounds), run.heartbeat) == ("failed", 2, None)
         assert run.events[-1]["text"].startswith("rank 0: SystemExit: 3 (own.py:")
 
 

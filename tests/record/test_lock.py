@@ -12,9 +12,9 @@ import time
 import pytest
 
 from fedmpi.errors import ResultError
-from fedmpi.record import lock, sign
+from fedmpi.record import heartbeat, lock
+from fedmpi.record.heartbeat import last_heartbeat
 from fedmpi.record.lock import check_free, locked
-from fedmpi.record.sign import last_sign
 from tests.conftest import ROOT, SOON
 
 HERE = socket.gethostname()
@@ -70,7 +70,7 @@ def test_a_run_that_is_alive_keeps_its_file_and_is_named(out, holder):
     assert f"end it first: kill {holder.pid}" in text
     os.utime(f"{out}.alive", (0, 0))
     assert f"no process of fedmpi any more, remove {out}.alive" in refusal(out)
-    assert last_sign(out).alive and last_sign(out).process == holder.pid
+    assert last_heartbeat(out).alive and last_heartbeat(out).process == holder.pid
     holder.send_signal(signal.SIGSTOP)
     assert f"and is stopped; kill -CONT {holder.pid} lets it go on" in refusal(out)
     with pytest.raises(ResultError, match="is stopped"):
@@ -81,10 +81,10 @@ def test_a_dead_run_keeps_nobody_out(out, holder):
     os.kill(holder.pid, signal.SIGSTOP)
     holder.kill()
     holder.wait()
-    assert os.path.exists(f"{out}.alive") and not last_sign(out).alive
+    assert os.path.exists(f"{out}.alive") and not last_heartbeat(out).alive
     check_free(out)
     with locked(out):
-        assert last_sign(out).process == os.getpid()
+        assert last_heartbeat(out).process == os.getpid()
     assert os.listdir(out.parent) == []
 
 
@@ -95,7 +95,7 @@ def test_a_child_that_outlives_its_run_keeps_nobody_out(out):
         process.kill()
         process.wait()
         with locked(out):
-            assert last_sign(out).process == os.getpid()
+            assert last_heartbeat(out).process == os.getpid()
     finally:
         os.kill(child, signal.SIGKILL)
         process.communicate()
@@ -117,7 +117,7 @@ def test_a_number_that_another_process_has_now_keeps_nobody_out(out):
 def elsewhere(out, monkeypatch, **limits):
     """Write a sign of a process on another host."""
     for name, value in limits.items():
-        monkeypatch.setattr(lock if hasattr(lock, name) else sign, name, value)
+        monkeypatch.setattr(lock if hasattr(lock, name) else heartbeat, name, value)
     path = out.parent / "out.h5.alive"
     path.write_text("elsewhere 7\n")
     os.utime(path, (1, 1))
@@ -147,9 +147,9 @@ def test_a_lock_from_another_host_is_waited_for_as_its_node_may_be_gone(out, mon
     fcntl.flock(file, fcntl.LOCK_EX)
     timer = threading.Timer(0.3, os.close, [file])
     timer.start()
-    monkeypatch.setattr(sign, "FRESH", 0.1)
+    monkeypatch.setattr(heartbeat, "FRESH", 0.1)
     with locked(out):
-        assert last_sign(out).process == os.getpid()
+        assert last_heartbeat(out).process == os.getpid()
     timer.join()
     monkeypatch.setattr(lock, "LEASE", 0.2)
     path = elsewhere(out, monkeypatch)
@@ -170,10 +170,10 @@ def test_where_there_are_no_locks_processes_and_signs_decide(out, monkeypatch):
     gone.wait()
     path.write_text(f"{HERE} {gone.pid}\n")
     with locked(out):
-        assert last_sign(out).alive
+        assert last_heartbeat(out).alive
     elsewhere(out, monkeypatch, FRESH=0.2)
     with locked(out):
-        assert last_sign(out).host == HERE
+        assert last_heartbeat(out).host == HERE
 
 
 def test_the_file_of_another_run_is_left_to_it(out):

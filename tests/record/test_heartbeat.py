@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from fedmpi.record import sign
+from fedmpi.record import heartbeat
+from fedmpi.record.heartbeat import LATE, Heartbeat, last_heartbeat, report_failure
 from fedmpi.record.lock import locked
-from fedmpi.record.sign import LATE, Sign, last_sign, tell
 from tests.conftest import SOON
 
 HERE = socket.gethostname()
@@ -34,28 +34,28 @@ def gone():
     ],
 )
 def test_a_run_is_alive_while_its_process_is(age, host, process, alive):
-    assert Sign(age, host, process).alive is alive
+    assert Heartbeat(age, host, process).alive is alive
 
 
 def test_a_process_that_is_there_is_alive_however_long_it_was_silent():
-    assert Sign(3600.0, HERE, os.getpid()).alive  # perhaps it was stopped
+    assert Heartbeat(3600.0, HERE, os.getpid()).alive  # perhaps it was stopped
 
 
 def test_a_process_that_is_gone_is_dead_before_others_would_be():
-    assert not Sign(LATE / 2, HERE, gone()).alive
-    assert Sign(3 * 3600, "n1", 7).text == "last sign of life 3 h ago from process 7 on n1"
+    assert not Heartbeat(LATE / 2, HERE, gone()).alive
+    assert Heartbeat(3 * 3600, "n1", 7).text == "last sign of life 3 h ago from process 7 on n1"
 
 
 @pytest.mark.parametrize("text", ["", "host", "host x", "a b c", "\0" * 5000])
 def test_a_file_that_is_no_sign_is_none(tmp_path, text):
     (tmp_path / "out.h5").write_text("")
     (tmp_path / "out.h5.alive").write_text(text)
-    assert not last_sign(tmp_path / "out.h5").alive
+    assert not last_heartbeat(tmp_path / "out.h5").alive
 
 
 def test_signs_are_given_while_the_run_goes_on_and_gone_after(tmp_path, monkeypatch):
-    monkeypatch.setattr(sign, "PAUSE", 0.01)
-    monkeypatch.setattr(sign, "BEAT", 0.01)
+    monkeypatch.setattr(heartbeat, "PAUSE", 0.01)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.01)
     out = tmp_path / "out.h5"
     with locked(out):
         path = tmp_path / "out.h5.alive"
@@ -63,24 +63,24 @@ def test_signs_are_given_while_the_run_goes_on_and_gone_after(tmp_path, monkeypa
         end = time.monotonic() + 30
         while path.stat().st_mtime == 0 and time.monotonic() < end:
             time.sleep(0.01)
-        found = last_sign(out)
+        found = last_heartbeat(out)
         assert found.alive and (found.host, found.process) == (HERE, os.getpid())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rank_that_fails_is_written_down_before_it_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(sign, "PAUSE", 0.01)
-    monkeypatch.setattr(sign, "PATIENCE", 30)
+    monkeypatch.setattr(heartbeat, "PAUSE", 0.01)
+    monkeypatch.setattr(heartbeat, "PATIENCE", 30)
     said = []
     with locked(tmp_path / "out.h5") as lock:
         lock.on_failure(said.append)
-        tell(tmp_path / "out.h5", "rank 1: KeyError: 'x', caf\udce9")
+        report_failure(tmp_path / "out.h5", "rank 1: KeyError: 'x', caf\udce9")
         assert said == ["rank 1: KeyError: 'x', caf?"]
 
 
 def test_nobody_waits_for_ever_where_nobody_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(sign, "PATIENCE", 0.1)
-    thread = threading.Thread(target=tell, args=(tmp_path / "out.h5", "why"))
+    monkeypatch.setattr(heartbeat, "PATIENCE", 0.1)
+    thread = threading.Thread(target=report_failure, args=(tmp_path / "out.h5", "why"))
     thread.start()
     thread.join(SOON)
     assert not thread.is_alive() and list(tmp_path.iterdir()) == []

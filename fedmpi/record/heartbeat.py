@@ -12,10 +12,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
-Out: TypeAlias = str | os.PathLike[str]
-"""The path of a result file."""
+from fedmpi.record.paths import Out, failed_path, heartbeat_path
 
 PAUSE = 0.5  # seconds between two looks at what other ranks say
 BEAT = 3.0  # seconds between two signs
@@ -26,7 +24,7 @@ LONGEST = 1000  # bytes of either file that are read
 
 
 @dataclass(frozen=True)
-class Sign:
+class Heartbeat:
     """The last sign of life: its `age` in seconds, and the process that gave it, if known.
 
     `locked` says whether a process has the lock on the file of signs, None where nobody knows.
@@ -78,17 +76,17 @@ class Sign:
         return f"last sign of life {_ago(self.age)} ago"
 
 
-def last_sign(out: Out) -> Sign:
-    """Return the Sign of a run that says it is running; `out` is its result file."""
+def last_heartbeat(out: Out) -> Heartbeat:
+    """Return that of a run that says it is running; `out` is its result file."""
     try:
-        with open(sign_path(out), encoding="utf-8", errors="replace") as file:
+        with open(heartbeat_path(out), encoding="utf-8", errors="replace") as file:
             age = max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
             host, process = file.read(LONGEST).split()
-            return Sign(age, host[:64], int(process), _locked(file.fileno()))
+            return Heartbeat(age, host[:64], int(process), _locked(file.fileno()))
     except (OSError, ValueError):
         with suppress(OSError):
-            return Sign(max(0.0, time.time() - os.stat(out).st_mtime))
-        return Sign(float("inf"))
+            return Heartbeat(max(0.0, time.time() - os.stat(out).st_mtime))
+        return Heartbeat(float("inf"))
 
 
 def _locked(file: int) -> bool | None:
@@ -103,8 +101,8 @@ def _locked(file: int) -> bool | None:
         return None
 
 
-def tell(out: Out, reason: str) -> None:
-    """Say from another rank why it fails, and wait a little until that is written down."""
+def report_failure(out: Out, reason: str) -> None:
+    """Tell the rank that writes `out` why this one fails; wait a little until it is recorded."""
     path, end = failed_path(out), time.monotonic() + PATIENCE
     with suppress(OSError):
         path.write_text(reason[:LONGEST], "utf-8", "replace")
@@ -113,18 +111,8 @@ def tell(out: Out, reason: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def sign_path(out: Out) -> Path:
-    """Return the path of OUT.alive, beside the file itself where `out` is a link to it."""
-    return Path(f"{os.path.realpath(out)}.alive")
-
-
-def failed_path(out: Out) -> Path:
-    """Return the path of OUT.failed."""
-    return Path(f"{os.path.realpath(out)}.failed")
-
-
-def written() -> str:
-    """Return what OUT.alive says: the host and the number of this process."""
+def own_line() -> str:
+    """Return what OUT.alive says of this process: its host and its number."""
     return f"{socket.gethostname()} {os.getpid()}\n"
 
 

@@ -1,0 +1,18 @@
+"""The paths of the files that a run has beside its result file while it runs."""
+
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+Out: TypeAlias = str | os.PathLike[str]
+"""The path of a result file."""
+
+
+def heartbeat_path(out: Out) -> Path:
+    """Return the path of OUT.alive, beside the file itself where `out` is a link to it."""
+    return Path(f"{os.path.realpath(out)}.alive")
+
+
+def failed_path(out: Out) -> Path:
+    """Return the path of OUT.failed, beside the file itself as well."""
+    return Path(f"{os.path.realpath(out)}.failed")
