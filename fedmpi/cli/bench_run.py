@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from fedmpi.cli.bench_setup import prepare, write
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.cli.ranks import ending_together
+from fedmpi.cli.words import add_set
 from fedmpi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 def arguments(parser: ArgumentParser) -> None:
     """Add the words of this verb to its parser."""
     parser.add_argument("config", help="TOML file of the experiment")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
-                        help="override a key of the configuration; may be repeated")
+    add_set(parser)
     parser.add_argument("--bare", action="store_true",
                         help="also train the same clients with nothing around it (one rank)")
     parser.add_argument("--on", metavar="N,N", help=(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedmpi.cli import sweeps
 from fedmpi.cli.submission import Submission, add_job
-from fedmpi.cli.words import Verbs
+from fedmpi.cli.words import Verbs, add_set
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.text_file import text_of
 
@@ -27,8 +27,7 @@ def add_verbs(verbs: Verbs) -> None:
                   "fedmpi submit exp.toml -o out.h5 --nodes 2 --tasks-per-node 16 --time 1:00:00")
     parser.add_argument("config", type=Path, help="TOML file of the experiment")
     parser.add_argument("-o", "--out", required=True, type=Path, help="result file to write")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
-                        help="override a key of the configuration; may be repeated")
+    add_set(parser)
     parser.add_argument("--resume", action="store_true", help="continue OUT, which exists")
     parser.add_argument("--allow-code", action="store_true",
                         help="with --resume: import the modules of users' code that OUT names")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fedmpi import named
 from fedmpi.cli.machine import cache_folder, data_root
-from fedmpi.cli.words import Verbs
+from fedmpi.cli.words import Verbs, add_set
 from fedmpi.errors import ConfigError, MissingDataError
 
 if TYPE_CHECKING:
@@ -28,15 +28,13 @@ def add_verbs(verbs: Verbs) -> None:
     parser = verb(verbs, check, "validate a configuration and print every value",
                   "fedmpi check exp.toml --set clients.number=50 --estimate")
     parser.add_argument("config", help="TOML file of the experiment")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
-                        help="override a key of the configuration; may be repeated")
+    add_set(parser)
     parser.add_argument("--estimate", action="store_true",
                         help="also print bytes, FLOPs and memory of a rank")
     parser = verb(verbs, partition, "show which samples each client holds",
                   "fedmpi partition exp.toml -o partition.png")
     parser.add_argument("config", help="TOML file of the experiment")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
-                        help="override a key of the configuration; may be repeated")
+    add_set(parser)
     parser.add_argument("-o", "--out", type=Path, help="draw it in this file: .png, .svg, .pdf")
     parser = verb(verbs, list_, "list keys, methods, models, data sets and other names",
                   "fedmpi list algorithms fedskel")

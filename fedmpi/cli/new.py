@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
-from fedmpi.cli.words import Verbs
+from fedmpi.cli.words import Verbs, add_set
 from fedmpi.errors import ConfigError, ResultError
 
 KINDS = ("method", "model", "data", "selector", "stage")
@@ -46,8 +46,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("method", help="package.module:Class, or the name of a method")
     parser.add_argument("--config", metavar="CONFIG",
                         help="TOML file of an experiment to test it in (default: a small one)")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
-                        help="override a key of the configuration; may be repeated")
+    add_set(parser)
 
 
 def new(args: Namespace) -> None:

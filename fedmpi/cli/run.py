@@ -18,7 +18,7 @@ from fedmpi.cli.machine import (
     keep_freed_memory,
     one_thread_each,
 )
-from fedmpi.cli.words import Verbs
+from fedmpi.cli.words import Verbs, add_set
 from fedmpi.comm.launch import rank_of
 from fedmpi.errors import AlikeError, FedmpiError
 from fedmpi.text_file import text_of
@@ -57,8 +57,7 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_common(parser: ArgumentParser) -> None:
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
-                        help="override a key of the configuration; may be repeated")
+    add_set(parser)
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto",
                         help="how progress is shown (default: a bar on a terminal, else lines)")

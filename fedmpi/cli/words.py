@@ -41,6 +41,12 @@ def parse(
     return verb.error(f"unknown: {' '.join(unknown)}{hint}")
 
 
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Add the option --set: `overrides` of the parsed words is the list of its "a.b=v"."""
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
+                        help="override a key of the configuration; may be repeated")
+
+
 def _plain(message: str) -> str:
     """argparse's message; for a name that is none of those it knows, the nearest or all."""
     found = re.fullmatch(r"argument (.+): invalid choice: '(.*)' \(choose from (.+)\)", message)
