@@ -16,6 +16,7 @@ from fedmpi.errors import ConfigError, MissingDataError
 if TYPE_CHECKING:
     from fedmpi.config import Config
     from fedmpi.experiment.resolve import Resolved
+    from fedmpi.record.schema import Column
 
 Rows: TypeAlias = list[tuple[str, str]]
 """Names, and a text on each."""
@@ -133,7 +134,8 @@ def list_(args: Namespace) -> None:
     if args.json_schema or args.name:
         _reference(args)
         return
-    rows = _LISTS[args.what]()
+    rows_of, name = _LISTS[args.what]
+    rows = rows_of(named.attribute(name))
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {text}" for name, text in rows))
 
@@ -167,12 +169,6 @@ def _lines_of_keys(rows: Iterable[tuple[str, str, str, str]]) -> list[str]:
     return lines or ["(no keys)"]
 
 
-def _keys() -> Rows:
-    from fedmpi import reference
-
-    return [(f"{key} = {default}", meaning) for key, _, default, meaning in reference.keys_of()]
-
-
 def _root(resolved: "Resolved") -> Path:
     return data_root(resolved.config.data.root)
 
@@ -198,79 +194,40 @@ def _with_keys(text: str, keys: Iterable[str]) -> str:
     return f"{text} ({', '.join(keys)})" if keys else text
 
 
-def _algorithms() -> Rows:
-    from fedmpi.algorithms import ALGORITHMS
-
-    return _classes(ALGORITHMS)
+def _keys(keys_of: Callable[[], Iterable[tuple[str, str, str, str]]]) -> Rows:
+    return [(f"{key} = {default}", meaning) for key, _, default, meaning in keys_of()]
 
 
-def _models() -> Rows:
-    from fedmpi.learn.models import MODELS
-
-    return _functions(MODELS)
+def _losses(registry: Mapping[str, Any]) -> Rows:
+    return [(name, f"{loss.summary} (data with {loss.target})") for name, loss in registry.items()]
 
 
-def _datasets() -> Rows:
-    from fedmpi.learn.data import DATASETS
-
-    return _functions(DATASETS)
-
-
-def _partitions() -> Rows:
-    from fedmpi.learn.partitions import PARTITIONS
-
-    return _functions(PARTITIONS)
-
-
-def _selections() -> Rows:
-    from fedmpi.selectors import SELECTORS
-
-    return _classes(SELECTORS)
-
-
-def _stages() -> Rows:
-    from fedmpi.stages import STAGES
-
-    return _classes(STAGES)
-
-
-def _losses() -> Rows:
-    from fedmpi.learn.losses import LOSSES
-
-    return [(name, f"{loss.summary} (data with {loss.target})") for name, loss in LOSSES.items()]
-
-
-def _metrics() -> Rows:
-    from fedmpi.learn.metrics import METRICS
-
+def _metrics(registry: Mapping[str, Any]) -> Rows:
     return [
         (name, f"{(cls.__doc__ or '').partition('.')[0]} (data with {', '.join(cls.targets)})")
-        for name, cls in METRICS.items()
+        for name, cls in registry.items()
     ]
 
 
-def _devices() -> Rows:
-    from fedmpi.simulated import PROFILES
-
-    return list(PROFILES.items())
+def _profiles(profiles: Mapping[str, str]) -> Rows:
+    return list(profiles.items())
 
 
-def _columns() -> Rows:
-    from fedmpi.record.schema import COLUMNS
-
-    return [(c.path, f"{c.meaning} [{c.unit}]" if c.unit else c.meaning) for c in COLUMNS]
+def _columns(columns: Iterable["Column"]) -> Rows:
+    return [(c.path, f"{c.meaning} [{c.unit}]" if c.unit else c.meaning) for c in columns]
 
 
-_LISTS = {
-    "keys": _keys,
-    "algorithms": _algorithms,
-    "models": _models,
-    "losses": _losses,
-    "metrics": _metrics,
-    "datasets": _datasets,
-    "partitions": _partitions,
-    "selections": _selections,
-    "stages": _stages,
-    "devices": _devices,
-    "columns": _columns,
+# What can be listed, and the function that makes rows of it. It is imported when it is asked for.
+_LISTS: dict[str, tuple[Callable[[Any], Rows], str]] = {
+    "keys": (_keys, "fedmpi.reference:keys_of"),
+    "algorithms": (_classes, "fedmpi.algorithms:ALGORITHMS"),
+    "models": (_functions, "fedmpi.learn.models:MODELS"),
+    "losses": (_losses, "fedmpi.learn.losses:LOSSES"),
+    "metrics": (_metrics, "fedmpi.learn.metrics:METRICS"),
+    "datasets": (_functions, "fedmpi.learn.data:DATASETS"),
+    "partitions": (_functions, "fedmpi.learn.partitions:PARTITIONS"),
+    "selections": (_classes, "fedmpi.selectors:SELECTORS"),
+    "stages": (_classes, "fedmpi.stages:STAGES"),
+    "devices": (_profiles, "fedmpi.simulated:PROFILES"),
+    "columns": (_columns, "fedmpi.record.schema:COLUMNS"),
 }
