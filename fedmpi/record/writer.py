@@ -51,14 +51,13 @@ def check_target(path: Out, overwrite: bool = False) -> str:
 class Writer:
     """The result file of a run in progress. One process writes; any number may read."""
 
-    def __init__(self, path: str, run: reader.Run, phases: Sequence[str]) -> None:
+    def __init__(self, path: str, run: reader.Run) -> None:
         """Take over the file `path`, just read as `run`; use create or reopen instead."""
         self.path = path
         self.rounds = len(run.rounds)  # whole rounds, those in memory included
         self._ranks = run.ranks
         self._layers = len(run.layer_names)
         self._width = run.phases.shape[1]
-        self._phases = check_phases(phases)
         self._last = int(run.rounds["round"][-1]) if self.rounds else -1
         self._mark: tuple[str, str, int] = (run.created, run.updated, self.rounds)
         self._metrics = [schema.metric_column(name) for name in run.metric_names]
@@ -76,18 +75,17 @@ class Writer:
     def create(
         cls, path: Out, *, config_toml: str, resolved: Mapping[str, Any],
         provenance: Mapping[str, Any], partition_counts: AnyArray, devices: Mapping[str, Any],
-        layer_names: Sequence[str], ranks: int, phases: Sequence[str] = schema.PHASES,
-        metrics: Sequence[str] = (), overwrite: bool = False, created: str | None = None,
+        layer_names: Sequence[str], ranks: int, metrics: Sequence[str] = (),
+        overwrite: bool = False, created: str | None = None,
         rows: Mapping[str, AnyArray] | None = None,
     ) -> "Writer":
         """Write a file without rounds, or with those of a resumed run; return its Writer.
 
         config_toml is the text as given, resolved and provenance are plain dicts,
         partition_counts int[N, classes], devices {column: values [N]}, layer_names [L] texts;
-        `phases` and `metrics` name the rows of what is given to append. `created` is when the run
-        began, now if not given, and `rows` holds {path: array [R, ...]} of the columns that have a
-        row for each round. Raises ResultError if `path` exists (without overwrite) or cannot be
-        written.
+        `metrics` names the metrics of a round. `created` is when the run began, now if not given,
+        and `rows` holds {path: array [R, ...]} of the columns that have a row for each round.
+        Raises ResultError if `path` exists (without overwrite) or cannot be written.
         """
         path = check_target(path, overwrite)
         now, rows = utc_now(), rows or {}
@@ -105,13 +103,12 @@ class Writer:
             for column, array in rows.items():
                 store.extend(file[column], array)
         with reader.open(path) as run:
-            return cls(path, run, phases)
+            return cls(path, run)
 
     @classmethod
     def reopen(
         cls, path: Out, rounds: int, ranks: int | None = None,
         resolved: Mapping[str, Any] | None = None, provenance: Mapping[str, Any] | None = None,
-        phases: Sequence[str] = schema.PHASES,
     ) -> "Writer":
         """Cut the file back to its first `rounds` rounds and return a Writer that goes on.
 
@@ -139,7 +136,7 @@ class Writer:
                 store.put_tree(file.create_group("provenance", track_order=True), provenance)
             store.put_attributes(file, root)
         with reader.open(path) as run:
-            return cls(path, run, phases)
+            return cls(path, run)
 
     @property
     def created(self) -> str:
@@ -153,9 +150,9 @@ class Writer:
         """Take one finished round; it enters the file with the next commit.
 
         row {column: number}, clients {column: values [K]} or a structured array, phases
-        float64[len(phases), ranks], layers {column: values [L]}, metrics {name: number}. Raises
-        ResultError naming any column that is missing, unknown or of the wrong kind, and then takes
-        nothing.
+        float64[phases, ranks] in the order of schema.PHASES, layers {column: values [L]}, metrics
+        {name: number}. Raises ResultError naming any column that is missing, unknown or of the
+        wrong kind, and then takes nothing.
         """
         place = f"round {self.rounds}"
         single = row_arrays("rounds", row, place, ())
@@ -264,19 +261,12 @@ class Writer:
     def _phase_arrays(self, phases: AnyArray, place: str) -> dict[str, AnyArray]:
         """Return {path: array [ranks]} of a round's phases; NaN for ranks of an earlier start."""
         phases = column_array(schema.PHASE_COLUMNS[0], phases, place)
-        expected = (len(self._phases), self._ranks)
+        expected = (len(schema.PHASES), self._ranks)
         if phases.shape != expected:
             raise ResultError(f"{place}: phases have shape {phases.shape}, must be {expected}")
-        wide = np.full((len(self._phases), self._width), np.nan)
+        wide = np.full((len(schema.PHASES), self._width), np.nan)
         wide[:, : self._ranks] = phases
-        return {f"phases/{name}": wide[i] for i, name in enumerate(self._phases)}
-
-
-def check_phases(phases: Sequence[str]) -> tuple[str, ...]:
-    """Return `phases` if they are the table's phases, in any order; else raise ResultError."""
-    if sorted(phases) != sorted(schema.PHASES):
-        raise ResultError(f"phases {', '.join(phases)}: must be {', '.join(schema.PHASES)}")
-    return tuple(phases)
+        return {f"phases/{name}": wide[i] for i, name in enumerate(schema.PHASES)}
 
 
 def utc_now() -> str:

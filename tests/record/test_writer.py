@@ -80,17 +80,6 @@ def test_rows_may_be_a_structured_array_and_there_may_be_none(new, path):
     assert reader.open(path).clients["round"].tolist() == [0] * 4
 
 
-def test_phases_may_come_in_another_order(path):
-    order = schema.PHASES[::-1]
-    new = Writer.create(path, **sample.fixed(), phases=order)
-    row, clients, _, layers = sample.one_round(0)
-    new.append(row, clients, np.arange(14.0).reshape(7, 2), layers)
-    new.commit()
-    assert reader.open(path).phases["wait"].tolist() == [[0.0, 1.0]]
-    with pytest.raises(ResultError, match="phases sleep: must be"):
-        Writer.create(path, **sample.fixed(), phases=["sleep"], overwrite=True)
-
-
 @pytest.mark.parametrize(
     ("which", "change", "message"),
     [
