@@ -86,7 +86,7 @@ def kept(study: Study) -> Html | None:
         drawn.append(figure(group.name, field(title, values.T, names, notes, "rounds", columns)))
     about = ("Shares by layer: the share of a layer's coordinates that clients sent, as a mean"
              " over the clients of a round. At the right: the mean over all rounds.")
-    return section("kept", "Sparsity", densities(study), tag("p", about), ramp("0 %", "100 %"),
+    return section("kept", "Sparsity", densities(study), tag("p", about), ramp(),
                    tag("div", *drawn, class_="figures"))
 
 
@@ -106,11 +106,11 @@ def shares(group: Group) -> Reals:
     return group.each_round(lambda run: run.layers["kept"])
 
 
-def ramp(low: str, high: str) -> Html:
-    """Return the legend of a field's colours."""
+def ramp() -> Html:
+    """Return the legend of a field's colours, from 0 to 100 %."""
     steps = (tag("rect", x=i * 8, width=8, height=12, fill_opacity=f"{i / 16:.3g}")
              for i in range(1, 17))
     drawing = tag("svg", tag("rect", class_="box", width=136, height=12),
                   tag("g", *steps, class_="field"), viewBox="0 0 136 12", class_="ramp",
                   aria_hidden="true")
-    return tag("p", low, " ", drawing, " ", high, class_="key")
+    return tag("p", "0 % ", drawing, " 100 %", class_="key")

@@ -67,7 +67,7 @@ def drawings(counts: Integers) -> list[Html]:
                   title, len(columns), step)
     about = "Right: the class's share of all samples. The colour scale is a square root."
     return [figure("Samples of each client", top),
-            figure("Classes of each client", join(ramp("0 %", "100 %"), below), about)]
+            figure("Classes of each client", join(ramp(), below), about)]
 
 
 def classes_of(counts: Integers) -> Integers:

@@ -93,11 +93,9 @@ def plain(caption: str) -> str:
     return html.unescape("".join(part.rpartition(">")[2] for part in caption.split("<")))
 
 
-def details(
-    summary: object, *children: object, open_: bool = False, id_: str | None = None
-) -> Html:
+def details(summary: object, *children: object) -> Html:
     """Return a part that is folded away until somebody wants it."""
-    return tag("details", tag("summary", summary), *children, open=open_, id=id_)
+    return tag("details", tag("summary", summary), *children)
 
 
 def section(name: str, title: str, *children: object) -> Html:
