@@ -94,11 +94,9 @@ def cycle(name: str, shape: tuple[int, ...], ratio: float = 0.25, batch: int = 3
     return _over_best(f"FedSkel {name} r {ratio} over FedAvg", taken, times[:, 2:], 1.4)
 
 
-def skeleton_step(
-    name: str = "resnet18", shape: tuple[int, ...] = (3, 32, 32), ratio: float = 0.1,
-    batch: int = 32, turns: int = 3,
-) -> Found:
+def skeleton_step() -> Found:
     """Return a row of a step within a skeleton, for a large network."""
+    name, shape, ratio, batch, turns = "resnet18", (3, 32, 32), 0.1, 32, 3
     engine, module, x, y = net.setting(name, shape, batch)
     dense = net.step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
     within = net.step_of(engine, x, y, net.skeleton(engine.layout, ratio))

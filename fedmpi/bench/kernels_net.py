@@ -97,11 +97,9 @@ def skeletons(
     return rows
 
 
-def skeleton_steps(
-    name: str = "resnet18", shape: Shape = (3, 32, 32), ratio: float = 0.1, batch: int = 32,
-    turns: int = 5,
-) -> list[Row]:
+def skeleton_steps() -> list[Row]:
     """Return two Rows for a large network: back-prop of its convolutions, and the whole step."""
+    name, shape, ratio, batch, turns = "resnet18", (3, 32, 32), 0.1, 32, 5
     engine, module, x, y = setting(name, shape, batch)
     engine.gradient(engine.weights, x, y, engine.grad)
     backward = skeleton(engine.layout, ratio)
@@ -140,10 +138,10 @@ def masks(
     return rows
 
 
-def updates(sizes: Sequence[int] = (61_706, 4_000_000), turns: int = 30) -> list[Row]:
+def updates() -> list[Row]:
     """Return a Row per size: SGD with momentum in one pass against the time to copy its bytes."""
     rows = []
-    for size in sizes:
+    for size in (61_706, 4_000_000):
         weights, grad, velocity, reference = np.zeros((4, size), np.float32)
         mask, source = np.ones(size, np.uint8), np.zeros(21 * size // 8, np.float32)
         edges = edges_of(mask)
@@ -157,7 +155,7 @@ def updates(sizes: Sequence[int] = (61_706, 4_000_000), turns: int = 30) -> list
         def copy(target: Vector = target, source: Vector = source) -> None:
             np.copyto(target, source)
 
-        rows.append(_row(f"sgd {size}", (update, copy), turns, None))
+        rows.append(_row(f"sgd {size}", (update, copy), 30, None))
     return rows
 
 

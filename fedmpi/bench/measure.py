@@ -92,16 +92,10 @@ def seconds(function: Callable[[], object]) -> float:
     return perf_counter() - began
 
 
-def repeat(
-    function: Callable[[], object], repeats: int = 7, least: float = 0.0
-) -> list[float]:
-    """Return the seconds of a call, `repeats` times, after one call that is not counted.
-
-    With `least` each of them is the mean over as many calls as take that many seconds.
-    """
+def repeat(function: Callable[[], object], repeats: int = 7) -> list[float]:
+    """Return the seconds of a call, `repeats` times, after one call that is not counted."""
     function()
-    calls = max(1, math.ceil(least / max(seconds(function), 1e-9))) if least else 1
-    return [seconds(lambda: [function() for _ in range(calls)]) / calls for _ in range(repeats)]
+    return [seconds(function) for _ in range(repeats)]
 
 
 def interleaved(
@@ -125,15 +119,15 @@ def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(ones, others, strict=True)]
 
 
-def copy_bandwidth(size: int = COPY_BYTES, repeats: int = 5) -> float:
+def copy_bandwidth(size: int = COPY_BYTES) -> float:
     """Return the bytes per second of a copy, read and written bytes both counted."""
     source = np.ones(size // 8)
     target = np.empty_like(source)
-    return 2 * source.nbytes / min(repeat(lambda: np.copyto(target, source), repeats))
+    return 2 * source.nbytes / min(repeat(lambda: np.copyto(target, source), 5))
 
 
-def gemm_rate(side: int = GEMM_SIDE, repeats: int = 5) -> float:
+def gemm_rate(side: int = GEMM_SIDE) -> float:
     """Return the FLOPs per second of numpy's float32 matrix product, with its own threads."""
     one = np.ones((side, side), np.float32)
     out = np.empty_like(one)
-    return 2 * side**3 / min(repeat(lambda: np.matmul(one, one, out=out), repeats))
+    return 2 * side**3 / min(repeat(lambda: np.matmul(one, one, out=out), 5))

@@ -23,8 +23,7 @@ PUBLISHED = 48  # nodes of the speed-up that the authors of PaSSiFLora report
 
 
 def independent(
-    n: int = 10**7, density: float = 0.01, ranks: Sequence[int] = RANKS,
-    networks: Mapping[str, ModelledNetwork] = NETWORKS,
+    ranks: Sequence[int], n: int = 10**7, density: float = 0.01
 ) -> list[Found]:
     """Return rows for JSON: predicted seconds of every algorithm on independent supports."""
     rows: list[Found] = []
@@ -32,9 +31,9 @@ def independent(
     for count in ranks:
         supports = replace(every, bits=every.bits[:count])
         for method, rounds in METHODS.items():
-            taken = seconds(supports, list(networks.values()), rounds)
+            taken = seconds(supports, list(NETWORKS.values()), rounds)
             rows += [{"network": name, "ranks": count, "method": method, "seconds": one}
-                     for name, one in zip(networks, taken, strict=True)]  # fmt: skip
+                     for name, one in zip(NETWORKS, taken, strict=True)]  # fmt: skip
     return rows
 
 
@@ -53,7 +52,7 @@ def of_method(
     for count in ranks:
         every = {one.name: Supports.of(one, count) for one in sums}
         largest = every[most.name]
-        links = list(networks.values())
+        links = list(NETWORKS.values())
         best = {key: fastest(supports, links) for key, supports in every.items()}
         dense = np.sum([seconds(one, links, whole) for one in every.values()], axis=0)
         for i, name in enumerate(networks):
@@ -88,7 +87,7 @@ def run(launch: Launch, quick: bool, say: Say) -> Found:
             checks.append(launch.fedmpi(words, count))
     ranks = RANKS[: 2 if quick else None]
     say("independent supports")
-    rows, (methods, published) = independent(ranks=ranks), _of_all_methods(quick, ranks, say)
+    rows, (methods, published) = independent(ranks), _of_all_methods(quick, ranks, say)
     say("whole rounds on one rank, and on as many as there are cores")
     measured, taken = whole_rounds.measure(
         launch, whole_rounds.QUICK if quick else whole_rounds.Case()

@@ -120,7 +120,7 @@ def test_messages_at_scale_are_those_of_the_algorithms(ranks):
 
 
 def test_predictions_follow_the_analysis():
-    rows = scale.independent(n=10**7, density=0.01, ranks=(4, 64))
+    rows = scale.independent((4, 64))
     took = {(r["network"], r["ranks"], r["method"]): r["seconds"] for r in rows}
     slow = "10 Gbit/s Ethernet"
     assert took[slow, 4, "allgatherv"] < took[slow, 4, "dense"] / 10

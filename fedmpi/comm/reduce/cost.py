@@ -136,8 +136,9 @@ def _ring(link: Link, size: int) -> None:
     link.swap(_message(link, size), (link.rank + 1) % link.size, (link.rank - 1) % link.size)
 
 
-def _kernels(link: Link, size: int = 1 << 18, some: int = 1 << 14) -> tuple[float, float, float]:
+def _kernels(link: Link) -> tuple[float, float, float]:
     """Return seconds per coordinate to emit and to add, and per mark to scan."""
+    size, some = 1 << 18, 1 << 14  # coordinates, and how many of them are touched
     touched = np.zeros(size, np.uint8)
     bare = Field(np.zeros(size, np.int64), np.zeros(0, np.int64), touched, FLAT)
     field = PackedField.of(bare, link)
