@@ -23,7 +23,7 @@ from fedmpi.doctor import processors
 from fedmpi.experiment.portable import VARIABLES
 from fedmpi.experiment.provenance import version_of
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
-from fedmpi.learn.fast.told import tell
+from fedmpi.learn.fast.serialise import serialised
 from fedmpi.record.whole import replacement
 
 MOST = 256_000_000  # bytes of all files; beyond that, the least recently used files are removed
@@ -57,7 +57,7 @@ class ModelCache:
             self._path = Path(folder, "models", f"{name}.model")
 
     def read(self) -> dict[str, AnyArray]:
-        """Return what `told.tell` gives, or an empty dict if the model is not kept."""
+        """Return what `serialised` gives, or an empty dict if the model is not kept."""
         if self._path is None:
             return {}
         try:
@@ -75,20 +75,20 @@ class ModelCache:
         }
 
     def write(self, gradients: KernelGradients, first: Vector) -> dict[str, AnyArray]:
-        """Keep KernelGradients and their float32[P] `first`; return what `told.tell` gives.
+        """Keep KernelGradients and their float32[P] `first`; return what `serialised` gives.
 
         A cache that cannot be written only costs time at the next start.
         """
-        told = tell(gradients, first)
+        model = serialised(gradients, first)
         if self._path is not None:
-            text = told["model"].tobytes()
+            text = model["model"].tobytes()
             rest = len(text).to_bytes(_LENGTH, "little") + text + first.astype("<f4").tobytes()
             with suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 with replacement(self._path) as part:  # a power cut may spoil it, which is seen
                     Path(part).write_bytes(hashlib.sha256(rest).digest() + rest)
                 _forget(self._path.parent)
-        return told
+        return model
 
 
 def _forget(folder: Path) -> None:

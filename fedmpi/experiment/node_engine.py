@@ -1,8 +1,8 @@
-"""The engine of each rank: built with torch once on a node where the others can be told of it.
+"""The engine of each rank: built with torch once on a node, and sent to its other ranks.
 
 Most of what a start asks of a file system is the import of torch. With the engine "kernels" the
 first rank of each node builds model, layout and first weights, or finds them in the user's cache,
-and tells them to the others. No rank that is told imports torch, unless a client trains a part of
+and sends them to the others. No rank that gets them imports torch, unless a client trains a part of
 the model.
 """
 
@@ -22,7 +22,7 @@ from fedmpi.config import Config, RunSection
 from fedmpi.experiment.model_cache import ModelCache
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.learn.engine import ClientData, Engine, OnDevice
-from fedmpi.learn.fast.told import hear
+from fedmpi.learn.fast.serialise import deserialised
 from fedmpi.learn.gradients import Gradients
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Network, Networks
@@ -54,26 +54,26 @@ def node_engine(
     # Nodes may differ in their processors; all of them choose an engine by that of rank 0.
     width = comm.share(kernels.lanes.WIDTH)
     building = partial(_built, resolved, comm, make, sample, data, on_step, width)
-    if not _can_tell(resolved):
+    if not _can_be_sent(resolved):
         with alike(comm):
             return building()
-    engine, told = None, {}
+    engine, model = None, {}
     with alike(comm):
         if comm.node_rank == 0:
             kept = cache(_facts(resolved, sample, classes, data, width))
-            told = kept.read()
-            engine = None if told else building()
+            model = kept.read()
+            engine = None if model else building()
     if isinstance(engine, KernelsEngine) and not engine.constants:
-        told = kept.write(engine.gradients, engine.initial_weights)
-    told = comm.copy_on_node(told if comm.node_rank == 0 else None)
-    if told and comm.node_size > 1:
+        model = kept.write(engine.gradients, engine.initial_weights)
+    model = comm.copy_on_node(model if comm.node_rank == 0 else None)
+    if model and comm.node_size > 1:
         kernels.first_step.warm_share(comm.node_rank, comm.node_size)
     with alike(comm):
         if engine is not None:
             return engine
-        if not told:
+        if not model:
             return building()
-        whole = Network(hear(told, data.local.batch_size), told["weights"])
+        whole = Network(deserialised(model, data.local.batch_size), model["weights"])
         backends = _PartBackends(sample, resolved.config.run, data, width)
         networks = Networks(make, sample, backends, whole)
         return KernelsEngine(networks, data, on_step)
@@ -86,8 +86,8 @@ def one_of(data: ClientData, test: Samples) -> tuple[AnyArray, AnyArray]:
     return x, y
 
 
-def _can_tell(resolved: Resolved) -> bool:
-    """Say whether the engine may be that of kernels, with nothing frozen that cannot be told.
+def _can_be_sent(resolved: Resolved) -> bool:
+    """Say whether the engine may be that of kernels, with nothing frozen that cannot be sent.
 
     It depends on the configuration alone, so it is alike on all ranks.
     """

@@ -8,7 +8,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.fast.step import Step, Unsupported, Value
 from fedmpi.learn.fast.walk import Chain
 
-if TYPE_CHECKING:  # a rank that is told its chain never imports torch
+if TYPE_CHECKING:  # a rank that is sent its chain never imports torch
     from torch import nn
 
 

@@ -16,7 +16,7 @@ from fedmpi.learn.fast.step import Call, Step, Value
 from fedmpi.learn.gradients import Gradients, checked_rows
 from fedmpi.plan import FULL, Backward
 
-if TYPE_CHECKING:  # a rank that is told its chain never imports torch
+if TYPE_CHECKING:  # a rank that is sent its chain never imports torch
     from torch import nn
 
 _Chain: TypeAlias = tuple[list[Value], list[Step]]
@@ -62,7 +62,7 @@ class KernelGradients(Gradients):
         `layout` is from `layout_of(module, sample)`, `input_shape` that of one sample. Raises
         Unsupported, see `chain_of`.
         """
-        from fedmpi.learn.layout_of import flat_weights  # needs torch, which `told` spares
+        from fedmpi.learn.layout_of import flat_weights  # needs torch, which `serialise` spares
 
         weights = flat_weights(module, layout).numpy().copy()
         return cls(layout, weights, chain_of(module, layout, input_shape), batch_size)

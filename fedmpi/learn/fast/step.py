@@ -27,7 +27,7 @@ Made: TypeAlias = tuple[Kernel, tuple[Any, ...]]
 MODULES: dict[str, Taker] = {}
 """For each kind of torch module, the function (chain, part, value) that appends its steps.
 
-Kinds go by their full names, since a rank that is told its chain never imports torch.
+Kinds go by their full names, since a rank that is sent its chain never imports torch.
 """
 STEPS: dict[str, type["Step"]] = {}
 """The kinds of step by name."""

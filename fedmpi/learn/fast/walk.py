@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from fedmpi.layout import Layout, Tensor
 from fedmpi.learn.fast.step import MODULES, Step, Unsupported, Value
 
-if TYPE_CHECKING:  # a rank that is told its chain never imports torch
+if TYPE_CHECKING:  # a rank that is sent its chain never imports torch
     from torch import nn
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -1,4 +1,4 @@
-"""A model that one rank tells to another: the same bits, and no torch where it is heard."""
+"""A model that one rank sends to another: the same bits, and no torch where it arrives."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
-from fedmpi.learn.fast.told import hear, tell
+from fedmpi.learn.fast.serialise import deserialised, serialised
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
 
@@ -16,14 +16,14 @@ MODELS = {  # every kind of step is in one of them
     "fedlp-cnn": (3, 32, 32),
     "mlp": (64,),
 }
-HEARD = """
+RECEIVER = """
 import sys
 import numpy as np
-from fedmpi.learn.fast.told import hear
+from fedmpi.learn.fast.serialise import deserialised
 from fedmpi.learn import engine, networks, one_by_one
 found = dict(np.load(sys.argv[1]))
 x = found.pop("x")
-out = hear(found, 8).outputs(found["weights"], x)
+out = deserialised(found, 8).outputs(found["weights"], x)
 np.save(sys.argv[2], out)
 print("torch" in sys.modules)
 """
@@ -38,10 +38,10 @@ def built(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_who_is_told_computes_the_same_bits(name):
+def test_who_gets_it_computes_the_same_bits(name):
     one, first = built(name)
     one.layout = replace(one.layout, tail=5, uncounted=("a layer",))
-    other = hear(tell(one, first), 8)
+    other = deserialised(serialised(one, first), 8)
     assert other.layout == one.layout and other.chain[0] is not one.chain[0]
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((5, *MODELS[name]), np.float32), rng.integers(0, 10, 5)
@@ -53,10 +53,10 @@ def test_who_is_told_computes_the_same_bits(name):
     np.testing.assert_array_equal(*grads)
 
 
-def test_who_is_told_never_imports_torch(tmp_path, run_python):
+def test_who_gets_it_never_imports_torch(tmp_path, run_python):
     one, first = built("lenet5")
     x = np.random.default_rng(1).standard_normal((3, 1, 28, 28)).astype(np.float32)
-    np.savez(tmp_path / "told.npz", x=x, **tell(one, first))
-    said = run_python("-c", HEARD, str(tmp_path / "told.npz"), str(tmp_path / "out.npy"))
+    np.savez(tmp_path / "sent.npz", x=x, **serialised(one, first))
+    said = run_python("-c", RECEIVER, str(tmp_path / "sent.npz"), str(tmp_path / "out.npy"))
     assert said.stdout.strip() == "False"
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), one.outputs(first, x))

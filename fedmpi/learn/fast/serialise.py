@@ -1,6 +1,6 @@
-"""A model as one rank tells it to the others of its node, which then build it without torch.
+"""A model of the kernels as text, from which another rank builds it again without torch.
 
-What travels is text: the layout, each value and step of the chain by the names of their fields, and
+The text holds the layout, each value and step of the chain by the names of their fields, and
 why the kernels were chosen. Nothing in it is executed.
 """
 
@@ -18,7 +18,7 @@ from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.step import STEPS, Step, Value
 
 
-def tell(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArray]:
+def serialised(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArray]:
     """Return arrays by name: the model of KernelGradients as text, and its float32[P] `first`."""
     values, steps = gradients.chain
     number = {value: place for place, value in enumerate(values)}
@@ -31,18 +31,18 @@ def tell(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArray]:
     return {"model": np.frombuffer(text.encode(), np.uint8), "weights": first}
 
 
-def hear(told: dict[str, AnyArray], batch_size: int) -> KernelGradients:
-    """Return the KernelGradients of what `tell` returned on another rank."""
-    tree = json.loads(told["model"].tobytes())
+def deserialised(model: dict[str, AnyArray], batch_size: int) -> KernelGradients:
+    """Return the KernelGradients of what `serialised` returned, on any rank."""
+    tree = json.loads(model["model"].tobytes())
     shape = tree["layout"]
-    tensors = (Tensor(**told | {"shape": tuple(told["shape"])}) for told in shape["tensors"])
-    layers = (Layer(**told) for told in shape["layers"])
+    tensors = (Tensor(**one | {"shape": tuple(one["shape"])}) for one in shape["tensors"])
+    layers = (Layer(**one) for one in shape["layers"])
     layout = Layout(tuple(tensors), tuple(layers), shape["tail"], tuple(shape["uncounted"]))
     values: list[Value] = []
     for entry in tree["values"]:
         values.append(Value(**_made(entry, values)))
     steps = [STEPS[kind](**_made(entry, values)) for kind, entry in tree["steps"]]
-    gradients = KernelGradients(layout, told["weights"].copy(), (values, steps), batch_size)
+    gradients = KernelGradients(layout, model["weights"].copy(), (values, steps), batch_size)
     gradients.reason = tree["reason"]
     return gradients
 
