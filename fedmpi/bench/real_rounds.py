@@ -112,22 +112,22 @@ class RealClient:
     def begin(self, config: Path, what: str = "config") -> None:
         """Let the client put an experiment together, or with "reference" that of `rate`."""
         self._say(json.dumps({what: str(config)}))
-        self._told()
+        self._reply()
 
     def rate(self, flops: float, share: float) -> float:
         """Return the 10^9 FLOPs of the reference, `flops` in all, that a second of a core does."""
         self._say(json.dumps({"work": True}))
-        told = self._told()
-        return flops / self._held(share, told["received"], told["used"]) / 1e9
+        reply = self._reply()
+        return flops / self._held(share, reply["received"], reply["used"]) / 1e9
 
     def round(self, number: int, message: Bytes, share: float, latency_s: float) -> dict[str, Any]:
         """Take the client through a round; return its seconds by part, and the bytes it sent."""
         self._say(json.dumps({"round": number, "latency_s": latency_s}))
         began = time.monotonic()
         send(self._connection, message, latency_s)
-        told = self._told()
-        received = told["received"]
-        cpu = self._held(share, received, told["used"])
+        reply = self._reply()
+        received = reply["received"]
+        cpu = self._held(share, received, reply["used"])
         done = time.monotonic()
         self._say("")
         answer = receive(self._connection)
@@ -146,7 +146,7 @@ class RealClient:
             ahead = self._used() - used > share * (time.monotonic() - began)
             os.kill(pid, signal.SIGSTOP if ahead else signal.SIGCONT)
         os.kill(pid, signal.SIGCONT)  # it may have been stopped when it had just said so
-        cpu = self._told()["cpu"]
+        cpu = self._reply()["cpu"]
         # The device would come to the end of its last share only now.
         time.sleep(max(0.0, (self._used() - used) / share - (time.monotonic() - began)))
         return float(cpu)
@@ -158,7 +158,7 @@ class RealClient:
     def _say(self, text: str) -> None:
         self._commands.write(text.encode() + b"\n")
 
-    def _told(self) -> dict[str, Any]:
+    def _reply(self) -> dict[str, Any]:
         line = self._times.readline()
         if not line:
             raise FedmpiError("bench world: a client's process has ended; what it said is above")

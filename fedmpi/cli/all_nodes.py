@@ -26,9 +26,9 @@ def from_all_nodes(comm: Comm, here: Sequence[Finding | None]) -> tuple[int, lis
     rows = [(comm.rank, f.line().encode()) for f in bad] if comm.node_rank == 0 else []
     table = np.array(rows, [("rank", "<i4"), ("line", f"S{TEXT}")])
     nodes = int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])
-    told = comm.gather_rows(table)
+    gathered = comm.gather_rows(table)
     first = int(comm.share(comm.rank))
-    return nodes, [row["line"].decode(errors="replace") for row in told if row["rank"] != first]
+    return nodes, [row["line"].decode(errors="replace") for row in gathered if row["rank"] != first]
 
 
 def nodes(comm: Comm, nodes: int) -> list[Finding | None]:

@@ -54,7 +54,7 @@ def doctor(args: Namespace) -> int:
     if counted and not launch.launched(os.environ):
         return _start_ranks(args)
     speaks = launch.rank_of(os.environ) == 0
-    wrong = _told(_interpreter(), speaks)
+    wrong = _print_findings(_interpreter(), speaks)
     if wrong:  # without its libraries nothing else can be looked at
         return 1
     from fedmpi.cli.ranks import ending_together
@@ -63,7 +63,7 @@ def doctor(args: Namespace) -> int:
     wanted = _wanted(args.config, speaks)
     name, fault = library()
     launchers = facts.launchers()
-    wrong |= _told(_mpi(name, fault, launchers), speaks)
+    wrong |= _print_findings(_mpi(name, fault, launchers), speaks)
     comm = _joined(name, fault)
     with ending_together(comm, args.debug):
         wrong |= _together(args, comm, wanted, (name, fault, launchers))
@@ -86,13 +86,13 @@ def _together(
     here = _node(args.out, wanted, comm)
     nodes, elsewhere = all_nodes.from_all_nodes(comm, here)
     joined = None if fault else mpi_library.ranks(os.environ, comm.size, nodes, name, launchers)
-    wrong = _told([joined, *here, *all_nodes.nodes(comm, nodes)], speaks)
+    wrong = _print_findings([joined, *here, *all_nodes.nodes(comm, nodes)], speaks)
     if speaks and elsewhere:
         print("\n".join(elsewhere))
     if args.mpi is not None:
         from fedmpi.doctor.traffic import traffic
 
-        wrong |= _told(traffic(comm, args.seconds), speaks)
+        wrong |= _print_findings(traffic(comm, args.seconds), speaks)
     return wrong or any(line.startswith("wrong") for line in elsewhere)
 
 
@@ -105,15 +105,15 @@ def _start_ranks(args: Namespace) -> int:
     return subprocess.run([str(word) for word in words]).returncode
 
 
-def _told(findings: Iterable[Finding | None], speaks: bool) -> bool:
+def _print_findings(findings: Iterable[Finding | None], speaks: bool) -> bool:
     """Print findings if this process speaks; say whether one of them is wrong.
 
     None is a thing that there is nothing to say of here.
     """
-    told = [finding for finding in findings if finding]
+    found = [finding for finding in findings if finding]
     if speaks:
-        print("\n".join(finding.line() for finding in told), flush=True)
-    return any(finding.level == "wrong" for finding in told)
+        print("\n".join(finding.line() for finding in found), flush=True)
+    return any(finding.level == "wrong" for finding in found)
 
 
 def _interpreter() -> list[Finding]:

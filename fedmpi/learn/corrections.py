@@ -137,8 +137,9 @@ class Readjusted(Correction):
         old, weights = steps.mask, steps.weights
         if steps.count not in self._at or old is None:
             return
-        told = old, weights, steps.start, steps.grad
-        new = moved_mask(self._network, self._plan, steps.count, *told)
+        new = moved_mask(
+            self._network, self._plan, steps.count, old, weights, steps.start, steps.grad
+        )
         weights[new != old] = 0
         steps.take_mask(new, (steps.free | (new > old)) & (new >= old))
         steps.moving = steps.free

@@ -164,6 +164,7 @@ class DebugEngine(OneByOne, name="debug"):
         torch.set_num_threads(1)
         own = [network.part_of(values) for values in (plan.mask, plan.update, plan.control)]
         mask, update, control = (None if v is None else torch.tensor(v) for v in own)
-        local = self.data.local
-        told = network.backend, plan, local, lr, torch.tensor(start)
-        return DebugSteps(*told, mask, update, control, draws)
+        reference, local = network.backend, self.data.local
+        return DebugSteps(
+            reference, plan, local, lr, torch.tensor(start), mask, update, control, draws
+        )

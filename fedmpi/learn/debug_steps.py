@@ -145,8 +145,8 @@ class DebugSteps:
         else:
             along = torch.tensor(self.statistics["gradient"]) * ~self.running * self.mask
             along *= self._inside() if self.plan.tensors else 1
-            told = x, y, self.plan.error, self.plan.labels
-            found = self.reference.curvature(self._point(self.weights)[0], along, *told)
+            point, error = self._point(self.weights)[0], self.plan.error
+            found = self.reference.curvature(point, along, x, y, error, self.plan.labels)
             count = 2
         self.probed.setdefault(look, []).append((found, len(y)))
         every = self.probed[look]
@@ -171,9 +171,9 @@ class DebugSteps:
     def _gradient(
         self, point: Tensor, x: AnyArray, y: AnyArray, backward: Backward
     ) -> tuple[float, Tensor, Tensor]:
-        plan = self.plan
-        told = x, y, plan.error, backward, plan.labels
-        found: tuple[float, Tensor, Tensor] = self.reference.gradient(point, *told)
+        found: tuple[float, Tensor, Tensor] = self.reference.gradient(
+            point, x, y, self.plan.error, backward, self.plan.labels
+        )
         return found
 
     def _measure(self, seen: Seen, point: Tensor, grad: Tensor, samples: int) -> None:
@@ -199,8 +199,8 @@ class DebugSteps:
     def _readjust(self, grad: Tensor, share: float) -> None:
         """readjust, grow, reallocate, signs: the smallest kept entries go, others come."""
         old, moved = self.mask, self.weights - self.start
-        told = self.layout, self.plan, old, self.weights, grad, share, moved
-        self.mask = new = readjusted(*told)
+        new = readjusted(self.layout, self.plan, old, self.weights, grad, share, moved)
+        self.mask = new
         self.weights[new != old] = 0.0
         self.may_move = (self.may_move | (new > old)) & (new >= old)
         if "mask" in self.plan.statistics:

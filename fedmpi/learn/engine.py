@@ -110,8 +110,8 @@ class ClientData:
         """Yield which samples each batch of a job holds, and how their images are moved."""
         index = self.partition.of(job.client)
         rng = rng_for(self.seed, "augment", job.round, job.client)
-        told = self.seed, job.round, job.client, len(index), job.plan.steps
-        for batch, last in self.local.batches(*told):
+        whose = self.seed, job.round, job.client
+        for batch, last in self.local.batches(*whose, len(index), job.plan.steps):
             lines = None
             if self.augment is not None:
                 lines = self.augment(self.samples.x.shape[1:], len(batch), rng)

@@ -36,5 +36,7 @@ def moved_mask(
         own = np.where(mask != 0, weights - start, -grad)
         agrees = signs * np.sign(own)
     rank = grad if grow is None else grow
-    told = mask, weights, rank, share, plan.reallocate, agrees, plan.portions
-    return readjusted(network.layout, plan.tensors, *told)
+    return readjusted(
+        network.layout, plan.tensors, mask, weights, rank, share, plan.reallocate, agrees,
+        plan.portions,
+    )  # fmt: skip

@@ -101,8 +101,8 @@ class Steps:
         """Take one step on the batch x float32[n, ...], y int64[n]; return its mean loss."""
         self.count += 1
         dense = self._dense_statistics(x, y)
-        told = self.statistics.activations, self.statistics.pulls
-        loss = self._gradient(x, y, self._backward, *told)
+        measured = self.statistics
+        loss = self._gradient(x, y, self._backward, measured.activations, measured.pulls)
         if dense is not None:
             self.point[self.still] = dense
         self.moving = self.free
@@ -135,8 +135,10 @@ class Steps:
         for correction in self._corrections:
             correction.before(self)
         along = self.statistics.found("gradient") * self._held
-        told = self._error, self._labels, self.draws
-        self.statistics.mean(look, self._network.curvature(self.point, along, x, y, *told), len(y))
+        product = self._network.curvature(
+            self.point, along, x, y, self._error, self._labels, self.draws
+        )
+        self.statistics.mean(look, product, len(y))
         return 2 * len(y)
 
     def result(self) -> tuple[Vector, dict[str, Any]]:

@@ -264,9 +264,9 @@ class Run:
 
     def memory_peak(self) -> int | None:
         """Return the most bytes that a rank has taken, or None where the file does not tell."""
-        told = self.rounds["memory_peak"] if "memory_peak" in self.rounds else np.zeros(0)
-        told = told[np.isfinite(told)]
-        return int(told.max()) if told.size else None
+        peaks = self.rounds["memory_peak"] if "memory_peak" in self.rounds else np.zeros(0)
+        peaks = peaks[np.isfinite(peaks)]
+        return int(peaks.max()) if peaks.size else None
 
     def _first(self, target: float) -> int | None:
         """Return the first row whose test accuracy is at least `target`, or None."""

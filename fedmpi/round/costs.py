@@ -127,8 +127,8 @@ class Costs:
         if key not in self._sizes:
             if len(self._sizes) >= KEPT:
                 self._sizes.clear()
-            told = self._messages, self.config.run.seed, {"weights": self.engine.initial_weights}
-            self._sizes[key] = weights_up(self.stages, *told, plan)
+            seed, state = self.config.run.seed, {"weights": self.engine.initial_weights}
+            self._sizes[key] = weights_up(self.stages, self._messages, seed, state, plan)
         return self._sizes[key]
 
     def fit(

@@ -126,8 +126,7 @@ def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> V
     """Do the work of `visit` for a client that was trained; raises what CLIENT_FAULTS names."""
     algorithm, memory = server.algorithm, server.memory(job.client)
     message, (parts, support), up, kept = outgoing(server, job, report)
-    told = job.client, job.share, report.steps, report.loss
-    arrival = Arrival(*told, parts, job.round)
+    arrival = Arrival(job.client, job.share, report.steps, report.loss, parts, job.round)
     done = Visit(job, report, down, up, support, arrival)
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")

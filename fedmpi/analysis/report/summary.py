@@ -40,8 +40,8 @@ def facts(study: Study) -> Html:
 
 def epsilon(run: Run) -> str:
     """Return what a run spent of its clients' privacy, "" if it adds no noise."""
-    told = "epsilon" in run.rounds and len(run.rounds)
-    last = run.rounds["epsilon"][-1] if told else np.nan
+    known = "epsilon" in run.rounds and len(run.rounds)
+    last = run.rounds["epsilon"][-1] if known else np.nan
     return "" if np.isnan(last) else f"epsilon {last:.3g}"
 
 

@@ -225,8 +225,8 @@ class Chunk:
         if self._data.draw is None:
             return some.take(index, lines)
         every = lines if lines is not None else [None] * len(index)
-        told = zip(self._held, index, every, strict=True)
-        x, y = zip(*((held or some).take(*places) for held, *places in told), strict=True)
+        slots = zip(self._held, index, every, strict=True)
+        x, y = zip(*((held or some).take(*places) for held, *places in slots), strict=True)
         return torch.stack(x), torch.stack(y)
 
     def _sent(self, array: AnyArray) -> Tensor:

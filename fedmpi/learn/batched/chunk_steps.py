@@ -124,9 +124,9 @@ class ChunkSteps:
         point = self.weights if self._mask is None else self.weights * self._mask
         taking = [own if slot in steps else None for slot, own in enumerate(self._draws)]
         point, slope = self._point.of(point, self._moving, taking, self.layout.size)
-        told = [*self._rows, *self._of_labels()]
-        dense = self._dense_statistics(batches, told, taking)
-        found = self._many.gradient(point, batches, told, self._grad, self.kind.asked, taking)
+        rows = [*self._rows, *self._of_labels()]
+        dense = self._dense_statistics(batches, rows, taking)
+        found = self._many.gradient(point, batches, rows, self._grad, self.kind.asked, taking)
         grad, after = self._grad, found.after if dense is None else dense
         if self._idle:
             torch._foreach_zero_(self._idle)
@@ -175,9 +175,9 @@ class ChunkSteps:
         plan, point = self._plans[slot], self._pointed(slot, here)[0, :size].cpu().numpy()
         held = held_of(self.layout, plan.tensors, self._network.part_of(plan.mask))
         along, *batch = gradient.cpu().numpy() * held, x.cpu().numpy(), y.cpu().numpy()
-        told = self.kind.asked.error, plan.labels, self._draws[slot]
-        found = torch.from_numpy(self._network.curvature(point, along, *batch, *told))
-        return found.to(here.device)
+        error, draws = self.kind.asked.error, self._draws[slot]
+        found = self._network.curvature(point, along, *batch, error, plan.labels, draws)
+        return torch.from_numpy(found).to(here.device)
 
     def changeable(self, plan: Plan) -> Integers | None:
         """Return int64[n], the coordinates that a client's steps may change; None for all."""
@@ -227,7 +227,7 @@ class ChunkSteps:
         return self._point.of(point, moving, self._draws[rows], self.layout.size, rows)[0]
 
     def _dense_statistics(
-        self, batches: Batches, told: list[Tensor], draws: list[Draws | None]
+        self, batches: Batches, rows: list[Tensor], draws: list[Draws | None]
     ) -> dict[str, Tensor] | None:
         """dense_norm: running statistics after a pass at the weights; it draws as the next one."""
         if self._scratch is None:
@@ -237,7 +237,7 @@ class ChunkSteps:
                 if own is not None:
                     ahead.enter_context(own.ahead())
             asked = self.kind.asked
-            found = self._many.gradient(self.weights, batches, told, self._scratch, asked, draws)
+            found = self._many.gradient(self.weights, batches, rows, self._scratch, asked, draws)
         return found.after
 
     def _settle(self, after: dict[str, Tensor], point: Tensor) -> None:
@@ -257,8 +257,8 @@ class ChunkSteps:
         """readjust: the masks of clients whose step it is, one after another."""
         size = self.layout.size
         for slot in (s for s, step in steps.items() if step in dict(self._plans[s].readjust)):
-            told = mask, self.weights, self._grad, moving
-            old, here, grad, free = (values[slot, :size].cpu().numpy() for values in told)
+            vectors = mask, self.weights, self._grad, moving
+            old, here, grad, free = (values[slot, :size].cpu().numpy() for values in vectors)
             start = None if self._start is None else self._start[slot, :size].cpu().numpy()
             old, plan = old.astype(np.uint8), self._plans[slot]
             new = moved_mask(self._network, plan, steps[slot], old, here, start, grad)

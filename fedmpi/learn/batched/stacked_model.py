@@ -150,15 +150,15 @@ class StackedModel:
         gates = self._gates(asked, len(weights))
         pulls = {number: torch.zeros_like(gate) for number, gate in gates.items()}
         targets = [*(_places(into, t) for t in free), *pulls.values()]
-        told = one(free, held), [*moving, *gates.values()], still, batches, rows, targets
+        arguments = one(free, held), [*moving, *gates.values()], still, batches, rows, targets
         if self.stacked:
-            return replace(_stacked(*told), pulls=pulls)
+            return replace(_stacked(*arguments), pulls=pulls)
 
         def random(slot: int) -> AbstractContextManager[None]:
             own = draws[slot] if self.draws else None
             return nullcontext() if own is None else own.next_pass(self.device)
 
-        return replace(_one_by_one(*told, random), pulls=pulls)
+        return replace(_one_by_one(*arguments, random), pulls=pulls)
 
     def _gates(self, asked: PassRequest, width: int) -> dict[int, Tensor]:
         """Return ones float32[K, rows] by layer: a loss has z dL/dz as its gradient by them."""

@@ -58,9 +58,9 @@ def verify(root: Path, name: str = "femnist") -> list[str]:
     for source in there:
         found = read(Path(root), source, COUNTS if source == "tff" else None)
         writers = 0 if found.groups_train is None else len(np.unique(found.groups_train))
-        told = "the published numbers" if source == "tff" else "no published numbers"
+        checked = "the published numbers" if source == "tff" else "no published numbers"
         lines.append(f"{Path(root, 'femnist', source)}  {len(found.y_train):,} + "
-                     f"{len(found.y_test):,} samples of {writers:,} writers  {told}")
+                     f"{len(found.y_test):,} samples of {writers:,} writers  {checked}")
     return lines
 
 
