@@ -66,7 +66,7 @@ def find(name: str, place: str) -> Any:
     module, _, attribute = name.partition(":")
     if not is_own(name):
         raise ConfigError(f"{place} = {name!r}: must be of the form package.module:object")
-    with blamed(f"{place} = {name!r}"):
+    with config_error_at(f"{place} = {name!r}"):
         try:
             found = import_module(module)
         except ModuleNotFoundError as error:
@@ -111,7 +111,7 @@ def _ours(cls: type) -> bool:
 
 
 @contextmanager
-def blamed(place: str) -> Iterator[None]:
+def config_error_at(place: str) -> Iterator[None]:
     """Turn what own code raises in this block into a ConfigError that says what and where.
 
     The errors of fedmpi and Ctrl-C pass as they are. The line that is named is the last one
@@ -126,7 +126,7 @@ def blamed(place: str) -> Iterator[None]:
 
 
 @contextmanager
-def staying() -> Iterator[None]:
+def exit_as_error() -> Iterator[None]:
     """Turn an exit of own code in this block into a FedmpiError: it is no orderly end."""
     try:
         yield

@@ -73,7 +73,7 @@ def _check_start(resolved: "Resolved") -> None:
     from fedmpi.round.synchronous import Synchronous
 
     try:
-        with named.staying():
+        with named.exit_as_error():
             made = assemble(resolved, Serial(), _root(resolved), cache_folder(), environ=os.environ)
             first_round(made, Synchronous(made), most=100)
     except MissingDataError as error:

@@ -21,7 +21,7 @@ from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 
 
-@named.staying()
+@named.exit_as_error()
 def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -> dict[str, Any]:
     """Return numbers by name: size of the model; bytes, FLOPs, seconds of round 0; memory in bytes.
 

@@ -67,24 +67,16 @@ class Start:
     stage: Callable[[str], None] = unseen
 
 
+@named.exit_as_error()
 def execute(
     resolved: Resolved, comm: Comm, start: Start, progress: OnRound, stop: StopSignal
 ) -> bool:
     """Run a Resolved experiment, from its first round or its checkpoint, as far as it gets.
 
-    `stop` is a Stop or NoSignals.
-    Returns True if all rounds are done, False if it stopped early with a complete checkpoint.
-    Raises FedmpiError; whatever it is, the result file and its checkpoint are whole, and the
-    file says "failed" and why.
+    `stop` is a Stop or NoSignals. Returns True if all rounds are done, False if it stopped early
+    with a complete checkpoint. Raises FedmpiError; whatever it is, the result file and its
+    checkpoint are whole, and the file says "failed" and why.
     """
-    with named.staying():
-        return _execute(resolved, comm, start, progress, stop)
-
-
-def _execute(
-    resolved: Resolved, comm: Comm, start: Start, progress: OnRound, stop: StopSignal
-) -> bool:
-    """Do the work of `execute`; code of the user's that exits passes through."""
     began, overwrite = perf_counter(), None if start.resume else start.overwrite
     with (
         locked_by_run(comm, start.out, start.warn, overwrite) as lock,

@@ -145,7 +145,7 @@ def _built(
 
     name, run = resolved.config.model.name, resolved.config.run
     on = _on_device(resolved.config, comm)
-    with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
+    with named.config_error_at(f"model.name = {name!r}") if ":" in name else nullcontext():
         return engine_for(
             make, sample, data, run.engine, run.threads_per_rank, on_step,
             resolved.algorithm.torch_only, on, width,

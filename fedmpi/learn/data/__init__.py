@@ -118,7 +118,7 @@ def load(
     options = entry.checked(options or {}, "configuration", "data.")
     if ":" not in name:
         return cast(Dataset, entry.make(root, options, cache))
-    with named.blamed(f"data.name = {name!r}"), seeded_generators(0):
+    with named.config_error_at(f"data.name = {name!r}"), seeded_generators(0):
         found = entry.make(root, **options)
     if not isinstance(found, Dataset):
         raise ConfigError(

@@ -106,7 +106,7 @@ def build(
     drawn = int(rng_for(seed, "init").integers(2**63))
     with torch.random.fork_rng(devices=[]), seeded_generators(drawn % 2**32):
         torch.manual_seed(drawn)
-        with named.blamed(f"model.name = {name!r}") if ":" in name else nullcontext():
+        with named.config_error_at(f"model.name = {name!r}") if ":" in name else nullcontext():
             module = make(tuple(input_shape), classes, **options)
     if not isinstance(module, torch.nn.Module):
         raise ConfigError(

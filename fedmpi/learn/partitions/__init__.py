@@ -106,7 +106,7 @@ def split(
     if ":" not in name:
         found: Partition = entry.make(labels, groups, clients, options, rng)
         return found
-    with named.blamed(f"data.partition = {name!r}"), seeded_generators(0):
+    with named.config_error_at(f"data.partition = {name!r}"), seeded_generators(0):
         owner = entry.make(labels, groups, clients, rng, **options)
     return _of_own(owner, name, len(labels), clients)
 
