@@ -12,7 +12,7 @@ import numpy as np
 
 from fedmpi.layout import Layout
 from fedmpi.plan import STATISTICS, Backward, Own, Plan, Submodel
-from fedmpi.returned import are_flags, beyond, place, support, wrong
+from fedmpi.returned import beyond, flags, place, support, wrong
 
 # Of a Plan: arrays with the size of the model, and numbers that are not negative.
 FLAGS = ("mask", "update", "penalised")
@@ -157,12 +157,8 @@ def _shares(found: Plan, layout: Layout, where: str, classes: int | None) -> Non
 
 def _flags(found: Any, size: int, where: str) -> None:
     """Check uint8[size] or bool[size] of 0 and 1, or None."""
-    if found is None:
-        return
-    if np.shape(found) != (size,) or not are_flags(found):
-        raise wrong(where, found, f"uint8[{size}]")
-    if np.max(found, initial=0) > 1:
-        raise beyond(where, int(np.max(found)), "uint8 of 0 and 1 alone")
+    if found is not None:
+        flags(found, size, where, f"uint8[{size}]")
 
 
 def _number(value: Any, least: float, most: float = float("inf")) -> bool:

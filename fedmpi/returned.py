@@ -30,10 +30,16 @@ def support(found: Any, layout: Layout, where: str) -> None:
     if found.level not in LEVELS:
         raise FedmpiError(f"{where}: level {found.level!r}: must be one of {', '.join(LEVELS)}")
     units = len(layout.starts(found.level)) - 1
-    if np.shape(found.keep) != (units,) or not are_flags(found.keep):
-        raise wrong(f"{where}: keep", found.keep, f"uint8[{units}], a flag for each {found.level}")
-    if np.max(found.keep, initial=0) > 1:
-        raise beyond(f"{where}: keep", int(np.max(found.keep)), "uint8 of 0 and 1 alone")
+    flags(found.keep, units, f"{where}: keep", f"uint8[{units}], a flag for each {found.level}")
+
+
+def flags(found: Any, size: int, where: str, wanted: str) -> None:
+    """Check uint8[size] or bool[size] of 0 and 1; `wanted` says so in words."""
+    # A byte for each flag, since kernels read the bytes of the array, whatever numbers they mean.
+    if np.shape(found) != (size,) or np.asarray(found).dtype not in (np.uint8, bool):
+        raise wrong(where, found, wanted)
+    if np.max(found, initial=0) > 1:
+        raise beyond(where, int(np.max(found)), "uint8 of 0 and 1 alone")
 
 
 def parts(found: Any, layout: Layout, where: str) -> None:
@@ -147,13 +153,8 @@ def sums(found: Any, owner: object) -> None:
 
 def kept(found: Any, layout: Layout, owner: object) -> None:
     """Check what `kept` returned: a flag for each weight, or None."""
-    where = place(owner, "kept")
-    if found is None:
-        return
-    if np.shape(found) != (layout.size,) or not are_flags(found):
-        raise wrong(where, found, f"uint8[{layout.size}] or None")
-    if np.max(found, initial=0) > 1:
-        raise beyond(where, int(np.max(found)), "uint8 of 0 and 1 alone")
+    if found is not None:
+        flags(found, layout.size, place(owner, "kept"), f"uint8[{layout.size}] or None")
 
 
 def number(found: Any, owner: object, name: str, wanted: str, most: float = float("inf")) -> None:
@@ -238,11 +239,6 @@ def described(found: Any) -> str:
         return f"a dict of {_names(found)}"
     name = type(found).__name__
     return "None" if found is None else f"a{'n' * (name[0].lower() in 'aeio')} {name}"
-
-
-def are_flags(array: Any) -> bool:
-    """Say whether an array has a byte for each flag: kernels read these bytes, not numbers."""
-    return np.asarray(array).dtype in (np.uint8, bool)
 
 
 def _names(found: Mapping[Any, Any]) -> str:
