@@ -1,12 +1,11 @@
 """A population of devices in a CSV file: one device in each row, columns named in the first."""
 
-import csv
-import io
 from typing import Any
 
 from fedmpi.errors import ConfigError
 from fedmpi.section import check
 from fedmpi.simulated import Tier
+from fedmpi.world.csv_lines import csv_lines
 
 RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")  # which every device has
 NUMBERS = ("availability", "dropout", "memory_mb", "power_w", "idle_w", "joule_per_mb")
@@ -19,32 +18,27 @@ def devices_in(text: str, place: str) -> tuple[Tier, ...]:
     Units are those of [[devices.tiers]]; an empty cell of an optional column is as if there were
     none. `place` names the file in messages. Raises ConfigError with file, line, column, value.
     """
-    # Spreadsheets put a byte order mark before the first name.
-    rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-    try:
-        heads = [head.strip() for head in next(rows, ())]
-        _check(heads, place)
-        full = (row for row in rows if any(cell.strip() for cell in row))
-        found = tuple(_device(heads, row, f"{place}: line {rows.line_num}") for row in full)
-    except csv.Error as error:
-        raise ConfigError(f"{place}: line {rows.line_num}: not CSV: {error}") from None
+    lines = csv_lines(text, place)
+    where, heads = next(lines)
+    _check(heads, where)
+    found = tuple(_device(heads, row, where) for where, row in lines)
     if not found:
         raise ConfigError(f"{place}: has no device; give one in each line below the names")
     return found
 
 
-def _check(heads: list[str], place: str) -> None:
+def _check(heads: list[str], where: str) -> None:
     """Raise ConfigError unless the first line names the columns, each once."""
     known = ", ".join((*RATES, *OPTIONAL))
     if missing := [name for name in RATES if name not in heads]:
         raise ConfigError(
-            f"{place}: line 1: has no column {', '.join(missing)}; needed: {', '.join(RATES)}"
+            f"{where}: has no column {', '.join(missing)}; needed: {', '.join(RATES)}"
         )
     for head in heads:
         if head not in (*RATES, *OPTIONAL):
-            raise ConfigError(f"{place}: line 1: column {head!r:.60} is unknown; known: {known}")
+            raise ConfigError(f"{where}: column {head!r:.60} is unknown; known: {known}")
         if heads.count(head) > 1:
-            raise ConfigError(f"{place}: line 1: column {head!r} appears twice; remove one")
+            raise ConfigError(f"{where}: column {head!r} appears twice; remove one")
 
 
 def _device(heads: list[str], row: list[str], place: str) -> Tier:

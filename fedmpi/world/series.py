@@ -1,13 +1,12 @@
 """Numbers over virtual time: each holds from its second on, until the next."""
 
-import csv
-import io
 from itertools import pairwise
 
 import numpy as np
 
 from fedmpi.arrays import Integers, Reals
 from fedmpi.errors import ConfigError
+from fedmpi.world.csv_lines import lines_below
 from fedmpi.world.recorded import last_before
 
 LINKS = ("client", "second", "up_mbit_s", "down_mbit_s")
@@ -29,14 +28,8 @@ def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
     Numbers are within LIMITS; clients, if there is a column of them, 0, 1, 2, ... without a gap;
     no second comes twice. Raises ConfigError with file and line.
     """
-    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-    try:
-        if tuple(head.strip() for head in next(lines, ())) != heads:
-            raise ConfigError(f"{place}: line 1: must be {','.join(heads)}")
-        full = (cells for cells in lines if any(cell.strip() for cell in cells))
-        rows = sorted(_row(cells, heads, f"{place}: line {lines.line_num}") for cells in full)
-    except csv.Error as error:
-        raise ConfigError(f"{place}: line {lines.line_num}: not CSV: {error}") from None
+    lines = lines_below(heads, text, place)
+    rows = sorted(_row(cells, heads, where) for where, cells in lines)
     if not rows:
         raise ConfigError(f"{place}: has no line below the names")
     if heads[0] == "client" and (found := sorted({row[0] for row in rows})) != [*range(len(found))]:

@@ -3,8 +3,6 @@
 Each becomes rows (length, start, stop, start, stop, ...) of seconds, one for each device.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -13,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from fedmpi.errors import ConfigError, of_parser
+from fedmpi.world.csv_lines import lines_below
 from fedmpi.world.presence import DAY, TICK
 
 Rows = tuple[tuple[float, ...], ...]
@@ -99,23 +98,14 @@ def _fedscale(device: Any, where: str) -> tuple[float, ...]:
 
 def _of_csv(text: str, place: str) -> Rows:
     """Rows of lines client,start,stop,state: in order of client; as long as the last stop."""
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     spells: dict[int, list[tuple[float, float]]] = {}
     breaks: dict[int, list[tuple[float, float]]] = {}
     length = 0.0
-    try:
-        if tuple(head.strip() for head in next(lines, ())) != HEADS:
-            raise ConfigError(f"{place}: line 1: must be {','.join(HEADS)}")
-        for cells in lines:
-            if not any(cell.strip() for cell in cells):
-                continue
-            where = f"{place}: line {lines.line_num}"
-            client, start, stop, there = _line(cells, where)
-            length = max(length, stop)
-            for of, said in ((spells, there), (breaks, not there)):
-                of.setdefault(client, []).extend([(start, stop)] if said else [])
-    except csv.Error as error:
-        raise ConfigError(f"{place}: line {lines.line_num}: not CSV: {error}") from None
+    for where, cells in lines_below(HEADS, text, place):
+        client, start, stop, there = _line(cells, where)
+        length = max(length, stop)
+        for of, said in ((spells, there), (breaks, not there)):
+            of.setdefault(client, []).extend([(start, stop)] if said else [])
     found = sorted(spells)
     if found != list(range(len(found))):
         raise ConfigError(f"{place}: clients must be 0, 1, 2, ... without a gap")

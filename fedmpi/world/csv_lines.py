@@ -1,0 +1,34 @@
+"""Tables that users give as CSV files."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from fedmpi.errors import ConfigError
+
+
+def csv_lines(text: str, place: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield (where, cells) of the first line of CSV `text`, then of all that are not blank.
+
+    `where` is the file, which `place` names, and the line. Raises ConfigError if it is not CSV.
+    """
+    # Spreadsheets put a byte order mark before the first name.
+    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        yield f"{place}: line 1", [cell.strip() for cell in next(lines, [])]
+        for cells in lines:
+            if any(cell.strip() for cell in cells):
+                yield f"{place}: line {lines.line_num}", cells
+    except csv.Error as error:
+        raise ConfigError(f"{place}: line {lines.line_num}: not CSV: {error}") from None
+
+
+def lines_below(
+    heads: Sequence[str], text: str, place: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield what `csv_lines` does, without the first line, which must have these `heads`."""
+    lines = csv_lines(text, place)
+    where, first = next(lines)
+    if tuple(first) != tuple(heads):
+        raise ConfigError(f"{where}: must be {','.join(heads)}")
+    yield from lines
