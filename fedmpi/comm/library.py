@@ -12,8 +12,12 @@ def library() -> tuple[str, str]:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         return "", str(error).split("\n")[0]
-    first = MPI.Get_library_version().split("\n")[0].strip("\0")
-    return " ".join(first.split()), ""
+    return " ".join(version_line(MPI.Get_library_version()).split()), ""
+
+
+def version_line(text: str) -> str:
+    """Return the first line of what MPI_Get_library_version says, which names the library."""
+    return text.split("\n")[0].strip("\0 \t")
 
 
 def join_ranks() -> None:

@@ -12,8 +12,9 @@ from mpi4py import MPI
 
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.comm.base import Arrays, Bytes, Comm, Summed, read_only
+from fedmpi.comm.library import version_line
 from fedmpi.comm.reduce.auto import Record
-from fedmpi.comm.reduce.overlap import Behind, possible
+from fedmpi.comm.reduce.overlap import BackgroundSums, possible
 from fedmpi.comm.reduce.reducer import Reducer
 from fedmpi.comm.window import Table, close_window, open_window
 from fedmpi.totals import Total
@@ -31,12 +32,12 @@ class Mpi(Comm):
         self.node = self.raw.Split_type(MPI.COMM_TYPE_SHARED)
         self.rank, self.size = self.raw.rank, self.raw.size
         self.node_rank, self.node_size = self.node.rank, self.node.size
-        self.library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
+        self.library = version_line(MPI.Get_library_version())
         self._windows: list[MPI.Win | None] = []
         self._reducer: Reducer | None = None
         self._how: tuple[str, Path | None] = "auto", None
         self.overlaps = self.size > 1 and possible()
-        self._behind: Behind | None = None
+        self._background: BackgroundSums | None = None
         self._ahead: tuple[Mapping[str, Total], Future[list[Record]] | None] = {}, None
 
     def sum(self, totals: Mapping[str, Total]) -> Summed:
@@ -72,8 +73,8 @@ class Mpi(Comm):
     def sum_ahead(self, totals: Mapping[str, Total]) -> None:
         """Begin to add up totals on a thread; the next `sum` adds its own to them."""
         self._made_reducer()  # by this thread: the other may not use our communicator
-        self._behind = self._behind or Behind()
-        self._ahead = totals, self._behind.start(lambda: self._sum(totals, keep=True))
+        self._background = self._background or BackgroundSums()
+        self._ahead = totals, self._background.start(lambda: self._sum(totals, keep=True))
 
     def drop_ahead(self) -> None:
         """Wait for the sum that was begun ahead, and forget it."""
@@ -222,8 +223,8 @@ class Mpi(Comm):
 
     def close(self) -> None:
         """Give communicators and shared memory back."""
-        if self._behind is not None:
-            self._behind.close()
+        if self._background is not None:
+            self._background.close()
         if self._reducer is not None:
             self._reducer.close()
         for window in self._windows:

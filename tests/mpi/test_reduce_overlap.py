@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedmpi.comm.reduce import Reducer
-from fedmpi.comm.reduce.overlap import Behind
+from fedmpi.comm.reduce.overlap import BackgroundSums
 from fedmpi.errors import RejectedError
 from fedmpi.exchange import Failure
 from fedmpi.experiment.assemble import assemble
@@ -29,24 +29,24 @@ LAYOUT = Layout((Tensor("w", (50,), 0, 0, 5, True),), (Layer("w", "linear", 5, 5
 @pytest.mark.parametrize("active", [True, False])
 @pytest.mark.parametrize("algorithm", ["auto", "halving"])
 def test_a_sum_behind_work_has_the_bits_of_numpy(comm, algorithm, active):
-    reducer, behind = Reducer(comm.raw, algorithm), Behind(active)
+    reducer, background = Reducer(comm.raw, algorithm), BackgroundSums(active)
     cases = [make(comm.size, 2000, units) for units in ("coordinates", "rows")]
     given = [case.copy(comm.rank) for case in cases]
     pending = [
-        behind.start(lambda i=i: reducer.sum(*given[i], name=str(i))) for i in range(len(cases))
+        background.start(lambda i=i: reducer.sum(*given[i], name=str(i))) for i in range(len(cases))
     ]
     comm.barrier()  # messages of another communicator do not meet those of the sum
     for case, future in zip(cases, pending, strict=True):
         np.testing.assert_array_equal(future.result().total, case.expected[0])
-    behind.close()
+    background.close()
     reducer.close()
 
 
 def test_an_error_on_the_thread_reaches_the_caller():
-    behind = Behind()
+    background = BackgroundSums()
     with pytest.raises(ZeroDivisionError):
-        behind.start(lambda: 1 // 0).result()
-    behind.close()
+        background.start(lambda: 1 // 0).result()
+    background.close()
 
 
 @pytest.mark.ranks(2)

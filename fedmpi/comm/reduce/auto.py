@@ -17,17 +17,17 @@ from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.packed import PackedField
 
 
-class Way(Protocol):
+class SumAlgorithm(Protocol):
     """A module that adds up a vector over ranks."""
 
     def reduce(self, link: Link, field: PackedField, plan: Forecast) -> None:
         """Add up `field` over the ranks, in place."""
 
     def seconds(self, cost: Cost, plan: Forecast) -> float:
-        """Return the modelled time; infinite if the way cannot be taken."""
+        """Return the modelled time; infinite if the algorithm cannot be used."""
 
 
-ALGORITHMS: dict[str, Way] = {
+ALGORITHMS: dict[str, SumAlgorithm] = {
     "shared": shared,
     "allgatherv": allgatherv,
     "halving": halving,

@@ -18,6 +18,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fedmpi.arrays import Octets
+from fedmpi.comm.library import version_line
 from fedmpi.comm.reduce.field import FLAT, Field
 from fedmpi.comm.reduce.forecast import Forecast
 from fedmpi.comm.reduce.link import Link
@@ -73,7 +74,7 @@ def calibrate(link: Link, path: Path | None = None) -> Cost:
 
     The entry is keyed by host, MPI library and number of ranks.
     """
-    library = MPI.Get_library_version().split("\n")[0].strip("\0 \t")
+    library = version_line(MPI.Get_library_version())
     key = f"{MPI.Get_processor_name()}, {library}, {link.size} ranks"
     values = np.full(len(fields(Cost)), np.nan)
     known = _read(path) if path and link.rank == 0 else {}

@@ -20,7 +20,7 @@ def possible() -> bool:
     return MPI.Query_thread() == MPI.THREAD_MULTIPLE
 
 
-class Behind:
+class BackgroundSums:
     """Makes one sum after the other on a thread of its own.
 
     While a sum runs, its rank must not use the same Reducer, nor write to what is summed.
