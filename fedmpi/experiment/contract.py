@@ -4,7 +4,7 @@ The tests of the built-in methods ask the same of each of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
-from fedmpi.experiment.resolve import Resolved, read, resolve
+from fedmpi.experiment.resolve import read, resolve
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
 from fedmpi.round.cohort import Cohort
@@ -65,7 +65,7 @@ def faults(
     name = method if isinstance(method, str) else named.name_of(method)
     words = [f"algorithm.name={name}", *overrides]
     found = read(config, words) if config else resolve(SMALL, "the experiment of the check", words)
-    found = _long_enough(found)
+    found = found.with_run(rounds=max(found.config.run.rounds, ROUNDS))
 
     def make() -> Experiment:
         """Return a new Experiment of the method."""
@@ -85,13 +85,6 @@ def faults(
         yield what, fault
         if raised and check is runs_three_rounds:
             return  # the other checks need what this one could not make
-
-
-def _long_enough(resolved: Resolved) -> Resolved:
-    """Return the experiment with as many rounds as the checks run, or more."""
-    run = resolved.config.run
-    run = run.model_copy(update={"rounds": max(run.rounds, ROUNDS)})
-    return replace(resolved, config=resolved.config.model_copy(update={"run": run}))
 
 
 def runs_three_rounds(make: Make) -> str:

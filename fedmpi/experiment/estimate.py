@@ -1,6 +1,5 @@
 """What an experiment will cost, before it runs: the first round is counted and not trained."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,5 @@ def _model(experiment: Experiment) -> dict[str, Any]:
 
 def _without_gpu(resolved: Resolved) -> Resolved:
     """Return the same experiment on a processor: an estimate is made where no GPU is."""
-    run = resolved.config.run
-    if run.device != "cuda":
-        return resolved
-    run = run.model_copy(update={"device": "cpu", "engine": "batched"})
-    return replace(resolved, config=resolved.config.model_copy(update={"run": run}))
+    on_gpu = resolved.config.run.device == "cuda"
+    return resolved.with_run(device="cpu", engine="batched") if on_gpu else resolved

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isfunction
 from os import PathLike
 from pathlib import PurePath
@@ -78,6 +78,11 @@ class Resolved:
             for name, (_, keys) in zip(names, self.stages, strict=True)
         ]
         return tree
+
+    def with_run(self, **keys: Any) -> "Resolved":
+        """Return the same experiment with other values of `keys` in [run]; they are not checked."""
+        run = self.config.run.model_copy(update=keys)
+        return replace(self, config=self.config.model_copy(update={"run": run}))
 
 
 def read(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Resolved:
