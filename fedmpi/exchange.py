@@ -16,7 +16,7 @@ from fedmpi.errors import ClientError, FedmpiError
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
-Given = TypeVar("Given")
+Wanted = TypeVar("Wanted")
 CLIENT_FAULTS = (ClientError, ArithmeticError, np.linalg.LinAlgError)
 """What numbers can bring about on one client, and so the same for any number of ranks. Anything
 else is a fault of a program or of this machine, and ends the run."""
@@ -151,7 +151,7 @@ class Part(NamedTuple):
     coding: Coding | None = None
 
 
-def given(values: Given | None) -> Given:
+def required(values: Wanted | None) -> Wanted:
     """Return what a Plan or a Setting has, such as a mask. Raises FedmpiError if it has none."""
     if values is None:
         raise FedmpiError(

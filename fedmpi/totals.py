@@ -226,7 +226,7 @@ def one_client(sums: Sums) -> Iterator[dict[str, Pending]]:
         one.commit()
 
 
-def apart(state: State, sums: Sums) -> State:
+def detached(state: State, sums: Sums) -> State:
     """Return a state with copies of the arrays that lie in sums, where the next sums will lie."""
     lent = [of for total in sums.values() for of in (total.sum, total.cover, total.touched)]
     return {

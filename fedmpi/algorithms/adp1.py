@@ -25,7 +25,7 @@ from pydantic import Field
 from fedmpi.algorithm import Setting
 from fedmpi.algorithms.inside import Inside, InsideKeys
 from fedmpi.arrays import State
-from fedmpi.exchange import given
+from fedmpi.exchange import required
 from fedmpi.layout import Support
 from fedmpi.plan import GATES, Gates, Plan, Submodel
 
@@ -75,7 +75,7 @@ class ADP1(Inside, name="adp-v1"):
 
     def _with(self, plan: Plan, ratio: float) -> Plan:
         """The `plan`, with gates of a ratio."""
-        left = given(self.setting.gates)
+        left = required(self.setting.gates)
         if ratio == self.keys.ratio:
             return replace(plan, gates=left())
         part = Submodel(options=((GATES, ratio),), shared=self.layout.size)

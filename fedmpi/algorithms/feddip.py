@@ -32,7 +32,7 @@ from pydantic import Field, model_validator
 from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm, Setting
 from fedmpi.arrays import Flags, Memory, State, Vector
-from fedmpi.exchange import Arrival, Job, Parts, Report, given
+from fedmpi.exchange import Arrival, Job, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, NotNegative, Section
@@ -102,7 +102,7 @@ class FedDIP(Algorithm, name="feddip"):
         """What was learned outside the mask, if it is fed back."""
         if not self.remembers:
             return None
-        return {"residual": (1 - given(job.plan.mask)) * report.weights}
+        return {"residual": (1 - required(job.plan.mask)) * report.weights}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
         """Average and prune; every `every` rounds with a new mask."""

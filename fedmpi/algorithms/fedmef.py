@@ -22,7 +22,7 @@ from pydantic import Field
 from fedmpi import sparsity
 from fedmpi.algorithms.fedtiny import FedTiny
 from fedmpi.arrays import State
-from fedmpi.exchange import given
+from fedmpi.exchange import required
 from fedmpi.plan import Plan
 from fedmpi.section import NotNegative
 
@@ -47,7 +47,7 @@ class FedMef(FedTiny, name="fedmef"):
         last = self.keys.until * self.setting.rounds
         if self.chooses(state, round) or round >= last or not self.keys.penalty:
             return plan
-        mask = given(plan.mask)
+        mask = required(plan.mask)
         share = sparsity.cosine(self.keys.extruded, round, last)
         counts = sparsity.counts_of(self.layout, self.tensors, mask)
         left = {t: count - int(share * count) for t, count in counts.items()}

@@ -23,7 +23,7 @@ import numpy as np
 
 from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Memory, State, Vector
-from fedmpi.exchange import Arrival, Job, Part, Parts, Report, given
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
 from fedmpi.section import NotNegative, Section
@@ -67,7 +67,7 @@ class FedMTL(Algorithm, name="fedmtl"):
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The change of the client's model."""
-        return {"weights": Part(report.weights - given(job.plan.start), job.plan.up)}
+        return {"weights": Part(report.weights - required(job.plan.start), job.plan.up)}
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The client's model."""

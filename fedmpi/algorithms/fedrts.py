@@ -23,7 +23,7 @@ from pydantic import Field
 from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm, Setting
 from fedmpi.arrays import Flags, State, Vector
-from fedmpi.exchange import Arrival, Coding, Job, Part, Report, given
+from fedmpi.exchange import Arrival, Coding, Job, Part, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, Section
@@ -81,8 +81,8 @@ class FedRTS(Algorithm, name="fedrts"):
             return parts
         keep = np.zeros(self.layout.size, np.uint8)
         for block in self._blocks:
-            pruned = np.flatnonzero(given(job.plan.mask)[block] == 0)
-            count = self._doubtful(given(job.plan.mask)[block], job.round)
+            pruned = np.flatnonzero(required(job.plan.mask)[block] == 0)
+            count = self._doubtful(required(job.plan.mask)[block], job.round)
             found = sparsity.largest(report.statistics["gradient"][block][pruned], count)
             keep[block][pruned] = found
         wanted = Support(self.layout, "coordinate", keep)

@@ -17,7 +17,7 @@ from pydantic import Field
 from fedmpi import sparsity
 from fedmpi.algorithms.personal_mask import PersonalMask
 from fedmpi.arrays import Flags, Memory, State
-from fedmpi.exchange import Arrival, Job, Part, Parts, Report, given
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, Section
@@ -53,11 +53,11 @@ class FedSpa(PersonalMask, name="fedspa"):
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """The change of the weights that the mask holds."""
-        return {"weights": Part(report.weights - given(job.plan.start), job.plan.up)}
+        return {"weights": Part(report.weights - required(job.plan.start), job.plan.up)}
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The mask after it was moved, a bit for each weight."""
-        mask, share = given(job.plan.mask), self.share(job.round)
+        mask, share = required(job.plan.mask), self.share(job.round)
         if share and "gradient" in report.statistics:
             grad = report.statistics["gradient"]
             mask = sparsity.readjusted(

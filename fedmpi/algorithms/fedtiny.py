@@ -26,7 +26,7 @@ from pydantic import Field
 from fedmpi import sparsity
 from fedmpi.algorithms.candidates import Candidates
 from fedmpi.arrays import Flags, State
-from fedmpi.exchange import Job, Part, Report, given
+from fedmpi.exchange import Job, Part, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.totals import Sums
@@ -61,7 +61,7 @@ class FedTiny(Candidates, name="fedtiny"):
             return parts
         gradient, keep = report.statistics["gradient"], np.zeros(self.layout.size, np.uint8)
         for block in self._moving(job.state, job.round):
-            mask = given(job.plan.mask)[block]
+            mask = required(job.plan.mask)[block]
             pruned, count = mask == 0, self.count(job.round, mask)
             keep[block] = sparsity.largest(gradient[block] * pruned, count) * pruned
         return parts | {"told": Part(gradient, Support(self.layout, "coordinate", keep))}

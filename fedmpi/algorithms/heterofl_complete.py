@@ -25,7 +25,7 @@ from pydantic import Field
 from fedmpi.algorithm import Setting
 from fedmpi.algorithms.widths import Widths
 from fedmpi.arrays import Bools, Flags, State
-from fedmpi.exchange import given
+from fedmpi.exchange import required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
@@ -47,7 +47,7 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """The client's part of the model down; up without the rows of classes that it lacks."""
-        place, labels = self.width_of(client, round), given(self.setting.labels)[client]
+        place, labels = self.width_of(client, round), required(self.setting.labels)[client]
         width = self.keys.widths[place]
         whole, part = self._part(width, round, client) if self.moves else self._parts[place]
         held = whole.mask() * self._learned

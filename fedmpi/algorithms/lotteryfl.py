@@ -17,7 +17,7 @@ from fedmpi import sparsity
 from fedmpi.algorithm import Setting
 from fedmpi.algorithms.personal_mask import PersonalMask
 from fedmpi.arrays import Memory, State, Vector
-from fedmpi.exchange import Arrival, Job, Parts, Report, given
+from fedmpi.exchange import Arrival, Job, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
@@ -54,4 +54,4 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """The mask, a bit for each weight."""
-        return {"mask": np.packbits(given(job.plan.mask))}
+        return {"mask": np.packbits(required(job.plan.mask))}

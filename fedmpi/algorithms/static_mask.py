@@ -29,7 +29,7 @@ from pydantic import Field
 from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm, Setting
 from fedmpi.arrays import AnyArray, Flags, State, Vector
-from fedmpi.exchange import Arrival, Job, Part, Report, given
+from fedmpi.exchange import Arrival, Job, Part, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, Section
@@ -135,7 +135,7 @@ class StaticMask(Algorithm, name="static-mask"):
         """Return uint8[P]: SynFlow's mask of the first weights; its counts are the code's."""
         mask = np.ones(self.layout.size, np.uint8)
         for step in range(1, FLOWS + 1):
-            score = given(self.setting.flow)(sparsity.masked(weights, mask))[self._inside]
+            score = required(self.setting.flow)(sparsity.masked(weights, mask))[self._inside]
             exact = (1.0 - self.keys.sparsity) ** (step / FLOWS) * score.size
             kept = ceil(exact) if step < FLOWS else round(exact)
             mask[self._inside] = sparsity.largest(score / max(score.max(), 1e-300), kept)

@@ -21,7 +21,7 @@ from fedmpi import sparsity
 from fedmpi.algorithm import Setting
 from fedmpi.algorithms.personal_mask import PersonalMask
 from fedmpi.arrays import Flags, Memory, State
-from fedmpi.exchange import Arrival, Job, Part, Parts, Report, given
+from fedmpi.exchange import Arrival, Job, Part, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
@@ -65,12 +65,12 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
 
     def _after(self, job: Job, report: Report) -> Flags:
         """uint8[P]: the client's mask after training, smaller if it may be."""
-        mask = given(job.plan.mask)
+        mask = required(job.plan.mask)
         if mask[self._inside].mean() <= self.keys.target:
             return mask
         before, after = (
             sparsity.smaller(self.layout, self.tensors, mask, weights, self.keys.rate)
-            for weights in (given(job.plan.start), report.weights)
+            for weights in (required(job.plan.start), report.weights)
         )
         if self.distance_of(before, after) <= self.keys.distance:
             return mask

@@ -21,7 +21,7 @@ def weights_of(comm: Comm, weights: Vector) -> Vector:
         if len(weights) != size:
             raise FedmpiError(f"the model of rank {comm.rank} has {len(weights):,} parameters, "
                               f"that of rank 0 has {size:,}; it must be the same on every rank")
-    bits = given(comm, weights.view(np.int32) if comm.rank == 0 else None, weights.shape)
+    bits = broadcast(comm, weights.view(np.int32) if comm.rank == 0 else None, weights.shape)
     return bits.astype(np.int32).view(np.float32)
 
 
@@ -33,10 +33,11 @@ def partition_of(comm: Comm, partition: Partition | None) -> Partition:
     if partition is not None:
         parts = {**partition.arrays(), "groups": partition.groups}
     sizes = comm.share({name: len(part) for name, part in parts.items() if part is not None})
-    return Partition(**{name: given(comm, parts.get(name), [size]) for name, size in sizes.items()})
+    found = {name: broadcast(comm, parts.get(name), [size]) for name, size in sizes.items()}
+    return Partition(**found)
 
 
-def given(comm: Comm, array: AnyArray | None, shape: Sequence[int]) -> Integers:
+def broadcast(comm: Comm, array: AnyArray | None, shape: Sequence[int]) -> Integers:
     """Return rank 0's integers, int64[shape], on all ranks, where `array` is None; collective."""
     found = np.zeros(tuple(shape), np.int64)
     if array is not None:

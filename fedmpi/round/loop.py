@@ -29,7 +29,7 @@ from fedmpi.round.score import score_of
 from fedmpi.round.status import COMPLETED, REJECTED
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.round.visit import Server, Visit, add, visits
-from fedmpi.totals import Sums, Total, apart, union
+from fedmpi.totals import Sums, Total, detached, union
 from fedmpi.world.energy import grams
 
 Reasons: TypeAlias = Sequence[tuple[int, str]]
@@ -255,7 +255,7 @@ class Simulation:
             stage.server(sums, self.next_round, cohort.shares)
         after = self.algorithm.step(self.state, sums, self.next_round)
         returned.state(after, self.experiment.layout, self.algorithm, "step")
-        self.state = self.experiment.server.step(self.state, apart(after, sums))
+        self.state = self.experiment.server.step(self.state, detached(after, sums))
 
     def _row(
         self,
