@@ -58,7 +58,7 @@ def lone_worlds(environ: Environ, size: int) -> int:
 
 
 def strange_launcher(environ: Environ, library: str) -> bool:
-    """Say whether Open MPI's launcher started a process with a library of MPICH's `family`.
+    """Say whether Open MPI's launcher started a process whose `library` is of the family "MPICH".
 
     Such a library stops inside MPI_Init, or runs alone. The reverse shows in the size only:
     some builds of Open MPI understand the launcher of MPICH.

@@ -30,7 +30,6 @@ class Network:
     index : int64[n], optional
         The place in the model of the first n coordinates of the part; the rest is private to
         the client. None for the whole model.
-
     remake : callable, optional
         Returns a new torch module of the network, for what the backend cannot compute.
     """

@@ -18,7 +18,7 @@ from fedmpi.world.conditions import Conditions
 class Cohort:
     """The clients of one round: ids int64[n], ascending, and their shares float64[n].
 
-    `outcomes` int64[n] are DROPPED or LATE (columns.py) for clients that send nothing, since they
+    `outcomes` int64[n] are DROPPED or LATE (status.py) for clients that send nothing, since they
     are lost once they have their message, or called off; COMPLETED for all others, whatever
     becomes of them. `versions` int64[n] are the rounds in which the clients began. `begun` int64[.]
     are the clients that began in this round, in the order of their turns.

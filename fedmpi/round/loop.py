@@ -88,7 +88,7 @@ class Simulation:
         self._placement = Placement(experiment, comm)
 
     def round(self) -> columns.RoundRecord | None:
-        """Run the next round on all ranks; return its Row, the same on each of them.
+        """Run the next round on all ranks; return its RoundRecord, the same on each of them.
 
         Returns None if the run was asked to stop before all clients were trained, and raises
         RejectedError if too many of them were rejected: then the round leaves no trace. A round
