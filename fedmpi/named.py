@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from inspect import isfunction, signature
 from pathlib import Path
 from re import compile as pattern
 from typing import Any, TypeGuard
@@ -83,31 +82,6 @@ def find(name: str, place: str) -> Any:
         hint = nearest(attribute, public, "it has")
         raise ConfigError(f"{place} = {name!r}: module {module} has no {attribute}; {hint}")
     return getattr(found, attribute)
-
-
-def misfit(cls: type) -> str:
-    """Return what is wrong with the parameters of a method of the user's class, or "".
-
-    A method that stands in the place of one of fedmpi's must take what that one takes.
-    """
-    bases = list(filter(_ours, cls.__mro__))
-    for name in {name: None for base in cls.__mro__ if base not in bases for name in vars(base)}:
-        own = getattr(cls, name)
-        theirs = next(filter(isfunction, (vars(base).get(name) for base in bases)), own)
-        if not isfunction(own) or own is theirs:
-            continue
-        wanted = [p.name for p in signature(theirs).parameters.values() if p.default is p.empty]
-        try:
-            signature(own).bind(*wanted)
-        except TypeError:
-            return (f"{own.__qualname__} takes {signature(own)}; it must take "
-                    f"({', '.join(wanted)})")
-    return ""
-
-
-def _ours(cls: type) -> bool:
-    """Say whether a class is fedmpi's own; its examples count as users' code."""
-    return cls.__module__.startswith("fedmpi.") and not cls.__module__.startswith("fedmpi.examples")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from inspect import isabstract
 from pkgutil import iter_modules
 from typing import Any, cast
 
-from fedmpi import named
+from fedmpi import hooks, named
 from fedmpi.errors import ConfigError, nearest
 from fedmpi.section import Section, check
 
@@ -159,7 +159,7 @@ class Registry(Mapping[str, Any]):
         if isabstract(thing):
             lacks = ", ".join(sorted(thing.__abstractmethods__))
             raise ConfigError(f"{where}: has no {lacks}; define it")
-        if isinstance(thing, type) and (fault := named.misfit(thing) or _of_keys(thing)):
+        if isinstance(thing, type) and (fault := hooks.misfit(thing) or _of_keys(thing)):
             raise ConfigError(f"{where}: {fault}")
         return thing
 

@@ -1,0 +1,86 @@
+"""What a class of the user's own defines, held against the classes of fedmpi that it extends.
+
+A method that stands in the place of one of fedmpi's is called as that one is.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from inspect import getattr_static, isfunction, signature
+from typing import Any
+
+_LIKE = 0.75  # of difflib: a name that is so like a known one is held for misspelt
+
+
+def misfit(cls: type) -> str:
+    """Return what is wrong with what the user's class defines, or "".
+
+    A method that stands in the place of one of fedmpi's must be of its kind, and take what that
+    one takes, in its order. No public name may be like one of fedmpi's: a misspelt method would
+    never be called.
+    """
+    bases = list(filter(_ours, cls.__mro__))
+    known = {"__init__": _alone} | {
+        name: value for base in reversed(bases) for name, value in vars(base).items()
+        if name[0] != "_" or name == "__init__"
+    }
+    others = [base for base in cls.__mro__ if base not in bases and base is not object]
+    for name in {name: None for base in others for name in vars(base)}:
+        own = getattr_static(cls, name)
+        fault = _unlike(own, known[name]) if name in known else _misspelt(name, own, known)
+        if fault:
+            return f"{cls.__qualname__}.{name} {fault}"
+    return ""
+
+
+def _misspelt(name: str, own: Any, known: Mapping[str, Any]) -> str:
+    """Say which of the `known` names was meant by another one, or ""."""
+    alike = {word.lower(): word for word, theirs in known.items()  # level_of is no level
+             if _kind(theirs) is _kind(own) and word not in name.split("_")}
+    near = [] if name[0] == "_" else get_close_matches(name.lower(), alike, 1, _LIKE)
+    return (f"is unknown to fedmpi; did you mean {alike[near[0]]}? A name for your own use that is "
+            "so near must begin with _" if near else "")
+
+
+def _unlike(own: Any, theirs: Any) -> str:
+    """Say what is wrong with what stands in the place of fedmpi's, or ""."""
+    if not _is_method(theirs):
+        must = "@property" if isinstance(theirs, property) else "a value, or @property"
+        return f"is a method; it must be {must}" if isfunction(own) else ""
+    if not _is_method(own):
+        unknown = callable(own) or hasattr(own, "__get__")  # of a kind that tells no parameters
+        return "" if unknown else f"is {own!r}; it must be a method, {signature(_function(theirs))}"
+    if isinstance(theirs, classmethod) and isfunction(own):
+        return "is a method of objects; it must be a method of the class: write @classmethod above"
+    taken, wanted = signature(_function(own)), signature(_function(theirs))
+    needed = [p.name for p in wanted.parameters.values() if p.default is p.empty]
+    drop = isinstance(own, staticmethod)
+    mine = [name for name in taken.parameters if name in needed]
+    try:
+        taken.bind(*needed[drop:])
+        fits = mine == [name for name in needed if name in mine]
+    except TypeError:
+        fits = False
+    return "" if fits else f"takes {taken}; it must take ({', '.join(needed)})"
+
+
+def _kind(value: Any) -> type:
+    """Return the type of what a class has by a name; methods and properties are of one type."""
+    return property if _is_method(value) else type(value)
+
+
+def _is_method(value: Any) -> bool:
+    return isfunction(value) or isinstance(value, classmethod | staticmethod)
+
+
+def _function(method: Any) -> Any:
+    """Return the function of a method, the first parameter included."""
+    return getattr(method, "__func__", method)
+
+
+def _alone(self: object) -> None:
+    """Stand for the first method of a class of fedmpi that takes nothing."""
+
+
+def _ours(cls: type) -> bool:
+    """Say whether a class is fedmpi's own; its examples count as users' code."""
+    return cls.__module__.startswith("fedmpi.") and not cls.__module__.startswith("fedmpi.examples")
