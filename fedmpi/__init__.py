@@ -75,6 +75,16 @@ _INTERFACE = {
     "partition": "fedmpi.learn.decorators",
 }
 
+# What somebody may take for a decorator, and the class that is meant.
+_SUBCLASSED = {
+    "method": "Algorithm",
+    "algorithm": "Algorithm",
+    "stage": "Stage",
+    "selection": "Selector",
+    "selector": "Selector",
+    "metric": "Metric",
+}
+
 
 def __dir__() -> list[str]:
     """List the Python interface too, although it is not loaded yet."""
@@ -87,4 +97,6 @@ if not TYPE_CHECKING:  # or every name of fedmpi would have the type Any
         """Load a name of the Python interface (PEP 562)."""
         if name in _INTERFACE:
             return getattr(import_module(_INTERFACE[name]), name)
-        raise AttributeError(f"module 'fedmpi' has no attribute {name!r}")
+        hint = _SUBCLASSED.get(name.lower(), "")
+        hint = f"; write a class Mine(fedmpi.{hint})" if hint else ""
+        raise AttributeError(f"module 'fedmpi' has no attribute {name!r}{hint}")

@@ -110,6 +110,8 @@ class Registry(Mapping[str, Any]):
 
         A class may be defined again, as in a notebook; another class's name is refused.
         """
+        if name is not None and not isinstance(name, str):
+            raise ConfigError(f"class {_place(cls)}: name={name!r} must be a text, such as 'mine'")
         setattr(cls, _MARK, (self.kind, cls))
         if name is None:
             return
@@ -129,17 +131,34 @@ class Registry(Mapping[str, Any]):
         *,
         keys: type[Section] | None = None,
         entry: Entry | None = None,
+        name: None = None,
     ) -> Any:
         """Mark a function of the user's code as one of this kind; a decorator.
 
         `keys` is a fedmpi.Keys with the keys that it takes; without, the function gets all keys
-        that are given and checks them itself. An `entry` says more than that.
+        that are given and checks them itself. An `entry` says more than that. Raises ConfigError
+        for other things in its brackets, such as a `name`.
         """
+        self._check_marked(function, keys, name)
         if function is None:
             return lambda marked: self.mark(marked, keys=keys)
         summary = (function.__doc__ or "").strip().partition("\n")[0]
         setattr(function, _MARK, (self.kind, entry or Entry(summary, function, keys)))
         return function
+
+    def _check_marked(self, function: Any, keys: Any, name: Any) -> None:
+        """Raise ConfigError, with what to write, for a decorator with other things in brackets."""
+        made, _, word = self._made.partition(" with the decorator ")
+        if _are_keys(function):
+            given = function.__qualname__
+            raise ConfigError(f"{word}({given}): write {word}(keys={given})")
+        if name is not None or not (function is None or callable(function)):
+            given = repr(function) if name is None else f"name={name!r}"
+            raise ConfigError(f"{word}({given}): write {word} alone above {made.rstrip(',')}; a "
+                              "configuration names it as package.module:object")
+        if keys is not None and not _are_keys(keys):
+            raise ConfigError(f"{word}(keys={keys!r}): must be a subclass; write class "
+                              "Keys(fedmpi.Keys), and keys=Keys here")
 
     def find(self, name: str, place: str = "configuration") -> Any:
         """Return the thing that `name` stands for; the module of a user's object is imported.
@@ -180,9 +199,13 @@ class Registry(Mapping[str, Any]):
 def _of_keys(cls: type) -> str:
     """Return what is wrong with a class's Keys, or ""."""
     keys = getattr(cls, "Keys", Section)
-    if isinstance(keys, type) and issubclass(keys, Section):
+    if _are_keys(keys):
         return ""
     return f"{cls.__qualname__}.Keys must be a subclass: write class Keys(fedmpi.Keys)"
+
+
+def _are_keys(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Section)
 
 
 def _place(cls: type) -> str:

@@ -170,3 +170,45 @@ def test_a_result_file_imports_nothing_unless_it_is_allowed(monkeypatch, tmp_pat
 def test_what_may_change_in_a_run_is_named_exactly(key):
     with pytest.raises(ConfigError, match="cannot change in a resumed run"):
         again({"text": "", "values": of_tree({}).values()}, "out.h5", [f"{key}=1"])
+
+
+@pytest.mark.parametrize(
+    ("decorate", "said"),
+    [
+        (lambda: fedmpi.partition(NoKeys), "@fedmpi.partition(NoKeys): write @fedmpi.partition("
+         "keys=NoKeys)"),
+        (lambda: fedmpi.model("mine"), "@fedmpi.model('mine'): write @fedmpi.model alone above a "
+         "function (input_shape, classes, **keys), or a torch.nn.Module; a"),
+        (lambda: fedmpi.dataset(name="mine"), "@fedmpi.dataset(name='mine'): write @fedmpi.dataset "
+         "alone above a function (root, **keys); a"),
+        (lambda: fedmpi.model(keys=dict), "@fedmpi.model(keys=<class 'dict'>): must be a subclass"),
+        (lambda: fedmpi.loss("labels"), "@fedmpi.loss('labels'): write @fedmpi.loss("
+         "target='labels')"),
+        (lambda: fedmpi.loss(target="label"), "fedmpi.loss: target 'label': must be one of"),
+        (lambda: fedmpi.loss("mine"), "@fedmpi.loss('mine'): write @fedmpi.loss alone above a"),
+    ],
+)  # fmt: skip
+def test_a_decorator_with_other_things_in_its_brackets_says_what_to_write(decorate, said):
+    with pytest.raises(ConfigError) as caught:
+        decorate()
+    assert str(caught.value).startswith(said)
+
+
+def test_a_decorator_may_have_empty_brackets():
+    marked = fedmpi.model()(lambda input_shape, classes: None)
+    assert marked.__fedmpi__[0] == "model"
+
+
+def test_a_name_of_a_class_is_a_text():
+    with pytest.raises(ConfigError, match=r"class .*Mine: name=3 must be a text"):
+        define("notebook", METHOD.format(cls="Mine", name=3))
+
+
+@pytest.mark.parametrize(
+    ("word", "base"), [("method", "Algorithm"), ("selection", "Selector"), ("Rule", "")]
+)
+def test_what_is_no_decorator_names_the_class_that_is_meant(word, base):
+    with pytest.raises(AttributeError) as caught:
+        getattr(fedmpi, word)
+    end = f"; write a class Mine(fedmpi.{base})" if base else ""
+    assert str(caught.value) == f"module 'fedmpi' has no attribute {word!r}{end}"

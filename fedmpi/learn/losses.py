@@ -67,10 +67,12 @@ def loss(function: Any = None, *, target: str = "class") -> Any:
 
     It takes torch tensors and returns the mean over the batch; `target` is one of TARGETS.
     """
-    if function is None:
-        return lambda marked: loss(marked, target=target)
+    if isinstance(function, str) and function in TARGETS:
+        raise ConfigError(f"@fedmpi.loss({function!r}): write @fedmpi.loss(target={function!r})")
     if target not in TARGETS:
         raise ConfigError(f"fedmpi.loss: target {target!r}: must be one of {', '.join(TARGETS)}")
+    if function is None:
+        return lambda marked: loss(marked, target=target)
     summary = (function.__doc__ or "").strip().partition("\n")[0]
     return LOSSES.mark(function, entry=Loss(summary, function, target=target))
 
