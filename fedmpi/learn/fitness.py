@@ -10,9 +10,11 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from fedmpi.errors import ConfigError
 from fedmpi.layout import MOST
+from fedmpi.learn.failed_layer import failure
 from fedmpi.learn.kinds import BATCH_NORMS
 
 COMPUTE = (WeightNorm, SpectralNorm)  # hooks of older code, before each forward pass
+_OF_SIGMOID = ("bce", "sigmoid-quadratic", "sigmoid-linear")  # take the sigmoid of the outputs
 
 
 def check_kinds(module: nn.Module) -> None:
@@ -38,6 +40,19 @@ def check_kinds(module: nn.Module) -> None:
                 f"model: {name} has momentum=None, an average over all batches ever seen, "
                 "which cannot be averaged; give a momentum, such as 0.1"
             )
+
+
+def check_last(module: nn.Module, loss: str) -> None:
+    """Raise ConfigError for a chain with a sigmoid at its end, if the loss has one at its start.
+
+    A softmax shows in the outputs; a sigmoid does not, so only a chain is looked at.
+    """
+    last = module
+    while isinstance(last, nn.Sequential) and len(last):
+        last = last[-1]
+    if last is not module and isinstance(last, nn.Sigmoid) and loss in _OF_SIGMOID:
+        raise ConfigError(f"model: ends with a Sigmoid, and model.loss = {loss!r} takes the "
+                          "sigmoid once more; leave the last layer out")
 
 
 def check_tensors(module: nn.Module) -> None:
@@ -137,7 +152,7 @@ def _run(module: nn.Module, x: Tensor) -> Tensor:
     except ConfigError:
         raise
     except Exception as error:  # the user's code may raise anything
-        reason = _first_line(error)
+        reason = failure(module, x, error)
         tokens = "; tokens come as uint8, so call x.long() first" if x.dtype == torch.uint8 else ""
         raise ConfigError(
             f"model: the forward pass fails on input of shape {(1, *x.shape[1:])}: {reason}{tokens}"
