@@ -18,6 +18,7 @@ from fedmpi.experiment.division import split
 from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.experiment.model_cache import ModelCache
 from fedmpi.experiment.node_engine import node_engine, one_of
+from fedmpi.experiment.outputs import check_outputs
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.layout import Layout
 from fedmpi.learn.augment import augmentation_of
@@ -28,7 +29,6 @@ from fedmpi.learn.losses import KINDS, LOSSES
 from fedmpi.learn.metrics import column_of
 from fedmpi.learn.partitions import Drawn, Partition
 from fedmpi.learn.sample_arrays import Samples
-from fedmpi.model_section import ModelSection
 from fedmpi.plan import Gates
 from fedmpi.round.costs import Costs
 from fedmpi.round.fixed import Experiment
@@ -110,7 +110,7 @@ def _assembled(
 ) -> Experiment:
     """Return the Experiment with an Engine; every rank makes its own."""
     config = resolved.config
-    _check_outputs(engine, config.model, dataset.classes, one_of(engine.data, test))
+    check_outputs(engine, config.model, dataset.classes, one_of(engine.data, test))
     partition, labels = engine.data.partition, None
     if not dataset.on_demand:
         labels = partition.counts(dataset.y_train, dataset.classes) > 0
@@ -257,29 +257,6 @@ def _sampling(dataset: Dataset, resolved: Resolved) -> Sampling:
 def _targets(classes: Integers, others: AnyArray | None) -> AnyArray:
     """Return the targets of samples: those of another kind, or else the classes."""
     return classes if others is None else others
-
-
-def _check_outputs(
-    engine: Engine, model: ModelSection, classes: int, sample: tuple[AnyArray, AnyArray]
-) -> None:
-    """Raise ConfigError unless the outputs of a model have the shape that its loss needs.
-
-    `sample` are x and y of one sample.
-    """
-    x, y = sample
-    found = engine.outputs(engine.initial_weights, x).shape
-    wanted = y.shape if y.dtype.kind == "f" else (*y.shape, classes)
-    spare = y.dtype.kind == "i" and found[:-1] == wanted[:-1] and found[-1] > wanted[-1]
-    if found != wanted and not spare:
-        raise ConfigError(
-            f"model.name = {model.name!r}: gives outputs of shape {_shape(found)}, and "
-            f"model.loss = {model.loss!r} needs {_shape(wanted)} for these data"
-        )
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    """Return a shape in words, N for the number of samples."""
-    return f"[{', '.join(['N', *map(str, shape[1:])])}]"
 
 
 def _local(config: Config, partition: Partition | Drawn) -> Local:

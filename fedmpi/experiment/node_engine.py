@@ -117,8 +117,11 @@ def _module(
     model, gates = resolved.config.model, resolved.algorithm.gates(resolved.algorithm_keys)
     ratio = options.pop(GATES, None)
     module = build(model.name, shape, classes, resolved.model_keys | options, seed)
+    from fedmpi.learn.fitness import check_last  # as below, without torch until it is used
+
+    check_last(module, model.loss)
     if model.base is not None:
-        from fedmpi.learn.base_weights import load_base  # as below, without torch until it is used
+        from fedmpi.learn.base_weights import load_base
 
         load_base(module, model.base)
     if model.adapter is not None:
