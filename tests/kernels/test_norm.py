@@ -71,6 +71,28 @@ def test_one_value_of_a_channel_passes_nothing_down(rng):
     np.testing.assert_array_equal([memory[at : at + WIDTH] for at in DOWN], 0)
 
 
+@pytest.mark.parametrize(("positions", "count"), [(1, 1), (1, 2), (16, 9), (37, 20)])
+def test_planes_with_many_and_few_values_equal_their_twins(rng, positions, count):
+    """More than are added in one go, and two values: an epsilon of 1 leaves them a gradient."""
+    _, mask, weights = case(rng, count)
+    size, found = positions * WIDTH, []
+    src, out, up, down = np.arange(8).reshape(4, 2) * size
+    memory = rng.standard_normal(8 * size).astype(np.float32)
+    for module in (norm, naive):
+        mine, moved, grad = memory.copy(), weights.copy(), np.zeros(8, np.float32)
+        saved, channels = np.zeros((2, 2), np.float32), np.arange(2)
+        module.normalise(mine, out, src, size, mask, moved, SCALE, SHIFT, saved, 1.0, 0.0)
+        module.track(moved, MEAN, VARIANCE, saved, channels, mask, size, 0.1)
+        module.normalise_back(
+            mine, src, up, down, size, mask, moved, grad, SCALE, SHIFT, saved, channels, 1.0,
+            True, True, 0,
+        )  # fmt: skip
+        found.append((mine, moved, saved, grad))
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=2e-5)
+    assert (abs(found[0][0][down]) > 1e-3).all() == (positions * count > 1)
+
+
 def test_nan_stays_nan_above_any_floor(rng):
     memory, mask, weights = case(rng, 32)
     memory[40] = np.nan

@@ -8,9 +8,10 @@ from tests.naive import pool as naive
 
 NONE = float("-inf")
 TAPS = np.array([0, 16, 48, 64])  # 2 x 2 in rows of 3 positions
-APART = np.array([[0, 0, 16, 0, 4]])
-OVERLAP = np.array([[0, 0, 32, 0, 4], [32, 32, 16, 1, 3]])
-EVEN = np.array([[0, 0, 64, 0, 4]])
+# Runs are written elsewhere than they are read. The first of OVERLAP has one vector, the last two.
+APART = np.array([[48, 32, 16, 0, 4]])
+OVERLAP = np.array([[48, 0, 16, 1, 3], [8, 16, 32, 0, 4]])
+EVEN = np.array([[16, 24, 64, 0, 4]])
 SRC, OUT = np.array([0, 160]), np.array([320, 400])
 DOWN, UP = SRC + 480, OUT + 480
 
@@ -34,10 +35,10 @@ def test_largest_and_its_way_back_equal_their_twins(rng, floor, runs):
 
 def test_largest_of_a_window_with_nan_is_nan(rng):
     memory = memory_of(rng)
-    memory[16] = np.nan
+    memory[48] = np.nan
     pool.largest(memory, OUT, SRC, TAPS, APART, 0.0)
-    assert np.isnan(memory[OUT[0]])
-    assert np.isfinite(memory[OUT[0] + 1])
+    assert np.isnan(memory[OUT[0] + 48])
+    assert np.isfinite(memory[OUT[0] + 49])
 
 
 @pytest.mark.parametrize("gate", [0, -480])
