@@ -257,7 +257,8 @@ def sums(tile: NDArray[np.float32], array: NDArray[np.float32]) -> None:
     while tile.shape[-1] > 1:
         half = tile.shape[-1] // 2
         tile = tile[..., :half] + tile[..., half:]
-    array[: tile.size] = tile.reshape(-1)
+    rest = [np.nan] * (-tile.size % LANES)  # what may be overwritten; fails if there is no room
+    array[: tile.size + len(rest)] = [*tile.reshape(-1), *rest]
 
 
 def _emit_item(emit: Emit, table: ir.Value, i: ir.Value) -> ir.Value:
