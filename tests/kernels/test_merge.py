@@ -94,10 +94,16 @@ def test_fingerprints_of_marks_that_differ_in_one_unit_differ(rng, size):
 
 @pytest.mark.parametrize("units", STARTS)
 def test_copies_of_touched_units_equal_their_twin(rng, units):
-    total, _, touched, starts = case(rng, 93, units)
-    got, want = np.zeros((2, 100), np.int64)
+    density = {"coordinates": 0.04, "one unit": 1.0, "units": 0.5}[units]
+    total, _, touched, starts = case(rng, 93, units, density)
+    before, (got, want) = total.copy(), np.full((2, 100), 7, np.int64)
     merge.copy(total, touched, starts, got)
+    np.testing.assert_array_equal(total, before)
     naive.copy(total, touched, starts, want)
+    if units == "coordinates":  # beside a touched one there are zeros, which are copied with it
+        near = np.repeat(touched[:88].reshape(11, 8).any(1), 8)
+        want[:88][near & (touched[:88] == 0)], want[88:93] = 0, total[88:]
+        assert 0 < near.sum() < 88
     np.testing.assert_array_equal(got, want)
 
 
