@@ -10,6 +10,7 @@ STARTS = {
     "coordinates": lambda n: np.zeros(0, np.int64),
     "one unit": lambda n: np.array([0, n]),
     "units": lambda n: np.unique(np.array([0, n // 5, n // 3, n // 3 + 1, n // 2, n])),
+    "many units": lambda n: np.unique(np.append(np.arange(0, n, max(n // 30, 1)), n)),
 }
 RANGES = [(0, 1), (0.1, 0.4), (0.35, 0.9), (0.5, 0.5)]
 
@@ -47,7 +48,7 @@ def test_take_drop_and_add_equal_their_twins(rng, size, units, part, covered):
     for mine, theirs in zip(lists, listed(naive, *want, lo, hi), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     for step, fresh in (("drop", 0), ("add_list", 0), ("add_list", 0), ("add_list", 1)):
-        given = lists[:1] if step == "drop" else (*lists, bool(fresh))
+        given = (lists[0][::2],) if step == "drop" else (*lists, bool(fresh))
         getattr(merge, step)(*got, lo, hi, *given)
         getattr(naive, step)(*want, lo, hi, *given)
         for mine, theirs in zip(got, want, strict=True):
@@ -94,7 +95,7 @@ def test_fingerprints_of_marks_that_differ_in_one_unit_differ(rng, size):
 
 @pytest.mark.parametrize("units", STARTS)
 def test_copies_of_touched_units_equal_their_twin(rng, units):
-    density = {"coordinates": 0.04, "one unit": 1.0, "units": 0.5}[units]
+    density = {"coordinates": 0.04, "one unit": 1.0, "units": 0.5, "many units": 0.5}[units]
     total, _, touched, starts = case(rng, 93, units, density)
     before, (got, want) = total.copy(), np.full((2, 100), 7, np.int64)
     merge.copy(total, touched, starts, got)
@@ -107,10 +108,14 @@ def test_copies_of_touched_units_equal_their_twin(rng, units):
     np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("density", [0.1, 0.4])
 @pytest.mark.parametrize("covered", [True, False])
 @pytest.mark.parametrize("units", STARTS)
-def test_clearing_equals_its_twin_and_leaves_nothing(rng, units, covered):
-    got = case(rng, 93, units, kind=np.float32, covered=covered)
+def test_clearing_equals_its_twin_and_leaves_nothing(rng, units, covered, density):
+    got = case(rng, 93, units, density, np.float32, covered)
+    if units == "coordinates":  # of eight, the first alone is touched
+        for array in (array for array in got[:3] if array.size):
+            array[8:16] = 1, 0, 0, 0, 0, 0, 0, 0
     want = tuple(array.copy() for array in got)
     merge.clear(*got)
     naive.clear(*want)
