@@ -272,7 +272,7 @@ def _emit_add8(b: ir.IRBuilder, total: ir.Value, terms: ir.Value, i: ir.Value) -
 @vectorised(_emit_add8)
 def add8(total: NDArray[Any], terms: NDArray[Any], i: int) -> int:
     """Add terms[i] to terms[i + 7] to `total` there; both of the same integers or floats."""
-    total[i : i + 8] += terms[i : i + 8]
+    total[i : i + 8] = [total[j] + terms[j] for j in range(i, i + 8)]  # fails if there is no room
     return 0
 
 
@@ -284,7 +284,7 @@ def _emit_clear8(b: ir.IRBuilder, target: ir.Value, i: ir.Value) -> ir.Value:
 @vectorised(_emit_clear8)
 def clear8(target: NDArray[Any], i: int) -> int:
     """Set target[i] to target[i + 7] to 0, whatever their type."""
-    target[i : i + 8] = 0
+    target[i : i + 8] = [0] * 8  # fails if there is no room
     return 0
 
 
