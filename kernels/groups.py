@@ -122,9 +122,8 @@ def normalise_back(
             along[n] = np.float32(product[n] / count)
         for c in range(g * per, (g + 1) * per):
             if wanted[c]:
-                a = weights[scale[c]] if kept[c] else np.float32(0)
-                _back(memory, src[c], up[c], down[c], size, mean, root, plain, along, a,
-                      kept[c], fresh, gate)  # fmt: skip
+                _back(memory, src[c], up[c], down[c], size, mean, root, plain, along,
+                      weights[scale[c]], kept[c], fresh, gate)  # fmt: skip
 
 
 @kernel

@@ -68,3 +68,39 @@ def test_a_sample_with_nan_stays_nan_above_any_floor(rng):
     compiled.normalise(memory, out, src, 96, WIDTH, 1, weights, *places, saved, 1e-5, 0.0)
     lost = np.isnan(memory[out[0] : out[-1] + 96].reshape(-1, WIDTH))
     assert lost[:, 5].all() and not np.delete(lost, 5, axis=1).any()
+
+
+def lanes_of(values):
+    """Return float32[.] of positions whose lanes all hold the same."""
+    return np.repeat(np.array(values, np.float32), WIDTH)
+
+
+def test_moments_keep_what_float32_would_lose_beside_a_large_value():
+    places, saved = (np.array([0]), np.array([1])), np.zeros((2, 1, WIDTH), np.float32)
+    for values, mean, variance in (
+        ([2**24, 1, -(2**24)], 1 / 3, 2**49 / 3),
+        ([4096, -4096, *[1, -1] * 127], 0, (2**25 + 254) / 256),
+    ):
+        memory, out = lanes_of([*values, *values]), np.array([WIDTH * len(values)])
+        rest = out[0], WIDTH, 1, np.ones(2, np.float32), *places, saved, 0.0, 0.0
+        compiled.normalise(memory, out, np.array([0]), *rest)
+        np.testing.assert_array_equal(saved[0, 0], np.float32(mean))
+        np.testing.assert_allclose(saved[1, 0], 1 / np.sqrt(variance), rtol=2e-7)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+@pytest.mark.parametrize(
+    ("x", "dz"), [([1, 1, 1], [2**24, 1, -(2**24)]), ([4097, 4098, 0], [4097, -4096, 0])]
+)
+def test_gradients_keep_what_float32_would_lose_beside_a_large_value(x, dz, planes):
+    """Sums of dz and of products: 1 and 1, then 1 and 4097^2 - 4096 4098 = 1."""
+    memory, size, c = lanes_of([*x, *dz, 0, 0, 0]), 3 * WIDTH // planes, np.arange(planes)
+    src = c * size
+    saved, grad = np.zeros((2, 1, WIDTH), np.float32), np.zeros(2 * planes, np.float32)
+    saved[1] = 1
+    compiled.normalise_back(
+        memory, src, src + 3 * WIDTH, src + 6 * WIDTH, size, WIDTH, 1, np.ones(2, np.float32),
+        grad, 0 * c, 0 * c + 1, saved, np.ones(planes, "u1"), np.ones(planes, "u1"), False, True, 0,
+    )  # fmt: skip
+    want = np.array(dz) - 1 / 3 - np.array(x) / 3
+    np.testing.assert_allclose(memory[6 * WIDTH :: WIDTH], want, rtol=1e-6)
