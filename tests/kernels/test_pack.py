@@ -1,4 +1,4 @@
-"""Supports, lists, values and weights as bytes: equal to their naive twins, and back again."""
+"""Supports and values as bytes: equal to their naive twins, and back again."""
 
 import os
 
@@ -8,7 +8,7 @@ from numba import TypingError
 
 from fedmpi import kernels
 from tests import naive
-from tests.naive import halves, lists, moves, pack  # noqa: F401  (fill tests.naive)
+from tests.naive import halves, moves, pack  # noqa: F401  (fill tests.naive)
 
 SIZES = [0, 1, 7, 8, 9, 15, 17, 31, 33, 63, 64, 65, 127, 128, 200, 1000, 9000]
 DENSITIES = [0.0, 0.003, 0.05, 0.3, 0.7, 0.97, 1.0]
@@ -130,102 +130,6 @@ def test_bitmaps_of_a_wrong_size_or_with_bits_after_the_end_are_refused():
         kernels.pack.from_bits(np.array([0, 4], np.uint8), flags)
     with pytest.raises(ValueError, match="one byte for each 8"):
         kernels.pack.to_bits(flags, np.zeros(1, np.uint8))
-
-
-def positions_of(rng, size, scale):
-    """Return uint32[size], ascending, with gaps up to about `scale`."""
-    gaps = np.exp(rng.random(size) * np.log(scale)).astype(np.int64)
-    return np.cumsum(gaps).astype(np.uint32)
-
-
-@pytest.mark.parametrize("scale", [1.01, 3, 100, 1000, 30_000, 3_000_000])
-@pytest.mark.parametrize("size", [0, 1, 31, 33, 64, 65, 300])
-def test_lists_equal_their_naive_twins_and_come_back(rng, size, scale):
-    indices = positions_of(rng, size, scale)
-    stop = int(indices[-1]) + 1 if size else 5
-    coded = kernels.lists.varint_size(indices)
-    assert coded == naive.lists.varint_size(indices)
-    for name, shape, dtype, arguments in [
-        ("varint", coded, np.uint8, ()),
-        ("idx16", 2 * -(-stop // 65536) + size, np.uint16, (stop,)),
-    ]:
-        got, want = np.full(shape, 99, dtype), np.empty(shape, dtype)
-        getattr(kernels.lists, f"encode_{name}")(indices, *arguments, got)
-        getattr(naive.lists, f"encode_{name}")(indices, *arguments, want)
-        np.testing.assert_array_equal(got, want, name)
-        back = np.zeros(size, np.uint32)
-        getattr(kernels.lists, f"decode_{name}")(got, stop, back)
-        np.testing.assert_array_equal(back, indices, name)
-        getattr(naive.lists, f"decode_{name}")(want, stop, back)
-        np.testing.assert_array_equal(back, indices, name)
-        if size:
-            with pytest.raises(ValueError, match="after the end"):
-                getattr(kernels.lists, f"decode_{name}")(got, stop - 1 - stop % 65536 % 2, back)
-    stream = np.array(naive.lists.varints(indices), np.uint8)
-    assert kernels.lists.varint_count(stream) == naive.lists.varint_count(stream) == size
-
-
-def test_positions_up_to_the_last_of_32_bits_survive():
-    indices = np.array([0, 5, 2**31, 2**32 - 2, 2**32 - 1], np.uint32)
-    stream = np.empty(kernels.lists.varint_size(indices), np.uint8)
-    kernels.lists.encode_varint(indices, stream)
-    back = np.zeros_like(indices)
-    kernels.lists.decode_varint(stream, 2**32, back)
-    np.testing.assert_array_equal(back, indices)
-
-
-@pytest.mark.parametrize("before", [0, 64, 200])
-@pytest.mark.parametrize("behind", [0, 100])
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        ([0x80, 0x00], "longer than it needs"),
-        ([0xFF, 0x80, 0x00], "longer than it needs"),
-        ([0x80, 0x80, 0x80, 0x80, 0x80, 0x01], "more than 5 bytes"),
-        ([0xFF, 0xFF, 0xFF, 0xFF, 0x7F], "after the end"),
-        ([0xFF, 0x7F], "after the end"),
-    ],
-)
-def test_damaged_varints_are_refused_at_the_start_and_inside_blocks(before, damage, behind, reason):
-    stream = np.array([0] * before + damage + [0] * behind, np.uint8)
-    with pytest.raises(ValueError, match=reason):
-        kernels.lists.decode_varint(stream, 400, np.zeros(before + 1 + behind, np.uint32))
-
-
-@pytest.mark.parametrize("before", [0, 64, 200])
-@pytest.mark.parametrize(
-    ("end", "count", "reason"),
-    [([0x80], 1, "within a varint"), ([0], 2, "within a varint"), ([0, 0], 1, "more bytes")],
-)
-def test_lists_that_end_too_early_or_too_late_are_refused(before, end, count, reason):
-    stream = np.array([0] * before + end, np.uint8)
-    with pytest.raises(ValueError, match=reason):
-        kernels.lists.decode_varint(stream, 400, np.zeros(before + count, np.uint32))
-
-
-@pytest.mark.parametrize(
-    ("stream", "count", "reason"),
-    [
-        ([2, 0, 0, 0, 5, 5], 2, "do not ascend"),
-        ([2, 0, 0, 0, 6, 5], 2, "do not ascend"),
-        ([1, 0, 0, 0, 5, 6], 2, "fewer positions"),
-        ([3, 0, 0, 0, 5, 6], 2, "more positions"),
-        ([0, 1, 0, 0, 5, 6], 2, "more positions"),
-        ([2, 0, 0, 0, 5], 2, "another size"),
-        ([0, 0, 2, 0, 5, 40000], 2, "after the end"),
-    ],
-)
-def test_damaged_halves_are_refused(stream, count, reason):
-    with pytest.raises(ValueError, match=reason):
-        kernels.lists.decode_idx16(np.array(stream, np.uint16), 100_000, np.zeros(count, np.uint32))
-
-
-@pytest.mark.parametrize("indices", [[3, 3], [4, 3], [1, 2, 10]])
-def test_a_plain_list_must_ascend_and_end_in_time(indices):
-    for check in (kernels.lists.check, naive.lists.check):
-        check(np.array([0, 1, 9], np.uint32), 10)
-        with pytest.raises(ValueError, match=r"ascend|after the end"):
-            check(np.array(indices, np.uint32), 10)
 
 
 def edge_cases():
