@@ -245,7 +245,7 @@ def correlate(
     -----
     2 FLOPs and 4 bytes from a cache for each lane and kept place.
     """
-    sums, head = np.empty(32, np.float32), lanes.item(table, 1)
+    sums, head = np.empty(16, np.float32), lanes.item(table, 1)
     for row in range(head, head + 6 * lanes.item(table, 0), 6):
         k, end = lanes.item(table, row + 3), lanes.item(table, row + 4)
         count = end - k
