@@ -4,16 +4,17 @@ Jiang, Wang, Valls, Ko, Lee, Leung and Tassiulas, "Model Pruning Enables Efficie
 Learning on Edge Devices", IEEE TNNLS 2022, arXiv:1909.12326, algorithm 2. Every `every`
 rounds clients send the squared gradients of all weights, summed over their steps; the server
 frees the smallest free * 0.5^(round / halving) of the weights in use, then takes weights in
-the order of z_j / t_j while that is more than sum z / T of those taken so far, where t_j is the
-time that a weight adds to a round and T the round's time. Grown weights start at 0.
+the order of z_j / t_j while that is more than sum z / T of all that the model has so far, biases
+and normalisation included; t_j is the time that a weight adds to a round, T the round's time. Grown
+weights start at 0. Deviation: no first stage on one client, so the first mask is whole.
 
-variant = "authors": as their code has it, z is the square of a client's gradient summed over a
-round, added up over all its rounds since the last new mask; clients keep it, and the gradient of
-all weights is computed in every step. Their times are measured, by layer: 6.25 s a round and 1e-6
-to 3.5e-5 s a weight for their Conv2, 86.8 s a round for VGG-11; give such times in `seconds`.
-variant = "released" ranks by z alone, though it computes z / t: that is not the authors' code but
-the re-implementation that FedDIP was compared with, and no fair opponent.
-Deviation: no first stage on a single client, so the first mask is whole.
+variant = "authors": as their code has it, that share of each layer is freed, and z is the square of
+a client's gradient summed over a round, added up over its rounds since the last new mask; clients
+keep it, and compute the gradient of all weights in every step. (With PyTorch before 2.0 the code
+takes the last step's gradient for the sum, a bug.) Their times are measured, by layer: 6.25 s a
+round and 1e-6 to 3.5e-5 s a weight for their Conv2, 86.8 s a round for VGG-11; give such times in
+`seconds`. variant = "released" is not theirs but the re-implementation that FedDIP was compared
+with, and no fair opponent: it ranks by z alone, and leaves biases out of the sum.
 """
 
 from collections.abc import Mapping
@@ -54,7 +55,8 @@ class PruneFL(Algorithm, name="prunefl"):
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
-        self.inside = sparsity.coordinates(self.layout, sparsity.prunable(self.layout))
+        self.tensors = sparsity.prunable(self.layout)
+        self.inside = sparsity.coordinates(self.layout, self.tensors)
         self.remembers = keys.variant == "authors"
         if len(keys.seconds) not in (0, len(self.layout.layers)):
             raise ConfigError(
@@ -69,8 +71,7 @@ class PruneFL(Algorithm, name="prunefl"):
     def plan(self, state: State, round: int, client: int) -> Plan:
         """The masked model both ways; before a new mask, squared gradients up."""
         held, mask = Support(self.layout, "coordinate", state["mask"]), state["mask"]
-        wanted = ("squares",) if self._adapts(round) else ()
-        wanted = ("summed",) if self.remembers else wanted
+        wanted = ("summed",) if self.remembers else ("squares",) * self._adapts(round)
         return Plan(down=held, up=held, mask=mask, update=mask, statistics=wanted)
 
     @classmethod
@@ -82,9 +83,8 @@ class PruneFL(Algorithm, name="prunefl"):
         """The weights, and the squared gradients where they are wanted."""
         parts = super().message(job, report)
         if self._adapts(job.round):
-            whole = Support.all(self.layout)
             squares = self._kept(job, report) if self.remembers else report.statistics["squares"]
-            parts["squares"] = Part(squares, whole)
+            parts["squares"] = Part(squares, Support.all(self.layout))
         return parts
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
@@ -122,21 +122,21 @@ class PruneFL(Algorithm, name="prunefl"):
 
     def adapted(self, weights: Vector, mask: Flags, squares: Vector, round: int) -> Flags:
         """Return the next mask uint8[P]."""
-        used = np.flatnonzero(self.inside & (mask != 0))
-        freed = int(len(used) * self.keys.free * 0.5 ** (round / self.keys.halving))
-        kept = used[sparsity.largest(weights[used], len(used) - freed) != 0]
-        new = np.where(self.inside, 0, mask).astype(np.uint8)
-        new[kept] = 1
-        others, seconds = np.flatnonzero(self.inside & (new == 0)), self._seconds()
-        gain = squares.astype(np.float64) / seconds
-        rank = squares if self.keys.variant == "released" else gain
+        keys, share = self.keys, self.keys.free * 0.5 ** (round / self.keys.halving)
+        used, new = np.flatnonzero(self.inside & (mask != 0)), mask.copy()
+        if keys.variant == "authors":
+            new = sparsity.smaller(self.layout, self.tensors, mask, weights, share)
+        else:
+            new[used] = sparsity.largest(weights[used], len(used) - int(len(used) * share))
+        kept, others = (np.flatnonzero(self.inside & (new == flag)) for flag in (1, 0))
+        gain = squares.astype(np.float64) / (seconds := self._seconds())
+        rank, held = (squares, kept) if keys.variant == "released" else (gain, new == 1)
         others = others[np.argsort(-rank[others], kind="stable")]
         # Of the round without the j-th of them: what is gained, and how long it takes.
-        sums = np.cumsum(np.concatenate(([squares[kept].sum(dtype=np.float64)], squares[others])))
-        times = self.keys.constant + seconds[kept].sum() + np.cumsum(seconds[others])
+        sums = np.cumsum(np.concatenate(([squares[held].sum(dtype=np.float64)], squares[others])))
+        times = keys.constant + seconds[kept].sum() + np.cumsum(seconds[others])
         worth = gain[others] * (times - seconds[others]) > sums[:-1]
-        taken = len(others) if worth.all() else int(np.argmin(worth))
-        new[others[:taken]] = 1
+        new[others[: len(others) if worth.all() else int(np.argmin(worth))]] = 1
         return new
 
     def _seconds(self) -> Reals:

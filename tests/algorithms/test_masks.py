@@ -58,6 +58,28 @@ class TestPruneFL:
         assert np.flatnonzero(mask[PRUNABLE]).tolist() == [0, 1]
         assert mask[~PRUNABLE].all()
 
+    def test_biases_count_in_what_the_rest_gains(self):
+        """8 is above 10 / 5, and not above (10 + 48) / 5; the re-implementation has no biases."""
+        squares, taken = np.zeros(20, np.float32), {}
+        squares[[0, 1]], squares[~PRUNABLE] = [10, 8], 48 / (~PRUNABLE).sum()
+        for variant in ("paper", "authors", "released"):
+            keys = {"free": 1.0, "constant": 4.0, "exchange": 1.0, "compute": 0.0}
+            algorithm = made("prunefl", variant=variant, **keys)
+            mask = algorithm.adapted(WEIGHTS, np.ones(20, np.uint8), squares, 0)
+            taken[variant] = np.flatnonzero(mask[PRUNABLE]).tolist()
+        assert taken == {"paper": [], "authors": [], "released": [0, 1]}
+
+    def test_the_authors_free_a_share_of_each_layer(self):
+        """The smallest weights are all in layer b; in their code layer a loses a half too."""
+        weights = np.where(coordinates(TINY, (2,)), 0.01, 1).astype(np.float32)
+        weights *= np.arange(1, 21, dtype=np.float32)
+        squares, gone = np.where(PRUNABLE, 0, 1).astype(np.float32), {}
+        for variant in ("paper", "authors"):
+            algorithm = made("prunefl", variant=variant, free=0.5)
+            mask = algorithm.adapted(weights, np.ones(20, np.uint8), squares, 0)
+            gone[variant] = [int((mask[TINY.tensors[t].block] == 0).sum()) for t in (0, 2)]
+        assert gone == {"paper": [0, 6], "authors": [3, 3]}
+
     def test_only_a_share_of_the_smallest_may_go(self):
         algorithm, weights = made("prunefl", every=2, free=0.25), WEIGHTS + np.float32(0.01)
         squares = np.where(PRUNABLE, 0, 1).astype(np.float32)

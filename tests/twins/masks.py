@@ -134,11 +134,14 @@ def adapted(trial, w, mask, z, round):
     t = keys["exchange"] + keys["compute"] * uses
     for layer, seconds in zip(("conv1", "conv2", "fc1", "fc2"), keys["seconds"], strict=False):
         t[net.inside(n for n in net.shapes if n.startswith(layer))] = seconds
-    used = (inside & mask).nonzero().flatten()
-    freed = int(len(used) * keys["free"] * 0.5 ** (round / keys["halving"]))
-    new = mask.clone()
-    new[used[~largest(w[used], len(used) - freed)]] = False
-    gained, time = z[inside & new].sum(), keys["constant"] + t[inside & new].sum()
+    share, new = keys["free"] * 0.5 ** (round / keys["halving"]), mask.clone()
+    if keys["variant"] == "authors":
+        new = smaller(net, w, mask, share)
+    else:
+        used = (inside & mask).nonzero().flatten()
+        new[used[~largest(w[used], len(used) - int(share * len(used)))]] = False
+    counts = new & inside if keys["variant"] == "released" else new
+    gained, time = z[counts].sum(), keys["constant"] + t[inside & new].sum()
     rank = z if keys["variant"] == "released" else z / t
     for j in sorted((inside & ~new).nonzero().flatten().tolist(), key=lambda j: -rank[j]):
         margin = z[j] / t[j] / (gained / time) - 1
