@@ -2,15 +2,19 @@
 
 Bibikar, Vikalo, Wang and Chen, "Federated Dynamic Sparse Training: Computing Less,
 Communicating Less, Yet Learning Better", AAAI 2022, arXiv:2112.09824. The first mask is
-random (ERK). Every `every` rounds each client drops the share alpha_t of its weights with the
-least magnitude, layer by layer, and grows as many at 0 where its gradient is largest; the
-server averages each weight over the clients that hold it, drops a weight that nobody holds, and
-prunes every layer back to its size. alpha_t = alpha / 2 (1 + cos(pi t / T)).
+random (ERK). Every `every` rounds, until `until` of the rounds, each client drops the share alpha_t
+of its weights with the least magnitude, layer by layer, and grows as many at 0 where its gradient
+is largest; the server averages each weight over the clients that hold it, drops a weight that
+nobody holds, and prunes every layer back to its size. alpha_t = alpha / 2 (1 + cos(pi t / T)), T
+the last of these rounds. Its code has until = 0.5. variant = "released" multiplies by alpha twice,
+as the code does.
 
-Deviations: masks move at the first local step, with the gradient of that batch, where the
-code waits for the first local epoch; they stay in the first round, where the code moves them;
-clients are drawn without replacement. variant = "released" multiplies by alpha twice, as the code
-does.
+Deviations: masks move at the first local step, with the gradient of that batch, where the code
+moves them after the last local epoch (of ten), and trains them from the next round on; they move in
+the rounds `every`, 2 `every`, ..., where the code does so a round later; the code's first mask
+holds the largest first weights, and layers have shares by its own ERK, of sparsities; clients are
+drawn without replacement. By a bug the code also "grows" weights that it still holds, which it sets
+to 0, and so ends with fewer weights than it should.
 """
 
 from typing import Literal
@@ -40,6 +44,7 @@ class FedDST(Algorithm, name="feddst"):
         sparsity: float = Field(0.8, ge=0, lt=1)  # share of the weights that masks leave out
         alpha: float = Field(0.01, ge=0, le=1)  # share of the weights that move, at first
         every: int = Field(15, ge=1)  # rounds between adjustments
+        until: float = Field(1.0, gt=0, le=1)  # share of the rounds after which masks stay
         power: ERKPower = 1.0  # exponent of ERK's densities
         variant: Literal["paper", "released"] = "paper"  # "released": alpha counts twice
 
@@ -93,8 +98,9 @@ class FedDST(Algorithm, name="feddst"):
     def share(self, round: int) -> float:
         """Return alpha_t."""
         alpha = self.keys.alpha
-        annealed = sparsity.cosine(alpha, round, self.setting.rounds)
+        annealed = sparsity.cosine(alpha, round, self.keys.until * self.setting.rounds)
         return alpha * annealed if self.keys.variant == "released" else annealed
 
     def _adjusts(self, round: int) -> bool:
-        return round > 0 and round % self.keys.every == 0
+        moves = 0 < round < self.keys.until * self.setting.rounds
+        return moves and round % self.keys.every == 0

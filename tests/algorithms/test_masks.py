@@ -160,6 +160,14 @@ class TestFedDST:
         assert made("feddst", alpha=0.4).share(50) == pytest.approx(0.2)
         assert made("feddst", alpha=0.4, variant="released").share(50) == pytest.approx(0.08)
 
+    def test_masks_stay_after_a_share_of_the_rounds(self):
+        """100 rounds, of which 50 count: alpha is halved in the 25th, and 0 in the 50th."""
+        algorithm = made("feddst", alpha=0.4, every=5, until=0.5)
+        state = algorithm.start(WEIGHTS)
+        moved = [r for r in range(100) if algorithm.plan(state, r, 0).readjust]
+        assert moved == list(range(5, 50, 5))
+        assert algorithm.plan(state, 25, 0).readjust == ((1, pytest.approx(0.2)),)
+
 
 class TestLotteryFL:
     def test_a_good_ticket_is_pruned_and_rewound(self):

@@ -158,10 +158,10 @@ def feddst(trial):
     net, keys = trial.net, trial.keys
     names = net.prunable()
     mask = random_mask(net, names, erk(net, names, 1 - keys["sparsity"]), trial.rng("feddst"))
-    w, moved = net.first * mask, 0
+    w, moved, last = net.first * mask, 0, keys["until"] * trial.rounds
     for round in range(trial.rounds):
-        mean, adjusts = Mean(net), round > 0 and round % keys["every"] == 0
-        alpha = keys["alpha"] / 2 * (1 + math.cos(math.pi * round / trial.rounds))
+        mean, adjusts = Mean(net), 0 < round < last and round % keys["every"] == 0
+        alpha = keys["alpha"] / 2 * (1 + math.cos(math.pi * round / last))
         alpha *= keys["alpha"] if keys["variant"] == "released" else 1
         votes = torch.zeros_like(mask)
         for client, share in trial.cohort(round):

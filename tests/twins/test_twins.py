@@ -124,7 +124,10 @@ CASES = {
     "feddst": (masks.feddst, {"name": "feddst", "alpha": 0.25, "every": 3, "sparsity": 0.5}, NINE),
     "feddst-released": (
         masks.feddst,
-        {"name": "feddst", "alpha": 0.5, "every": 3, "sparsity": 0.5, "variant": "released"},
+        {
+            "name": "feddst", "alpha": 0.5, "every": 3, "sparsity": 0.5, "variant": "released",
+            "until": 0.5,
+        },
         NINE,
     ),
     "lotteryfl": (
