@@ -28,8 +28,8 @@ class Skeletons:
             if not self.is_cut(number):
                 chosen.append(np.ones(layer.rows, bool))
                 continue
-            # 1e-9: (1 - 0.9) * 10 is a little less than 1 in floating point.
-            dropped = int((1.0 - ratio) * layer.rows + 1e-9)
+            # 1e-9: (1 - 0.9) * 10 is a little less than 1 in floating point. One row at least.
+            dropped = min(int((1.0 - ratio) * layer.rows + 1e-9), layer.rows - 1)
             chosen.append(largest(np.abs(scores[number]), layer.rows - dropped).astype(bool))
         return np.concatenate(chosen)
 

@@ -108,6 +108,12 @@ def test_the_narrowest_network_has_a_row_of_each_layer(name, keys):
     assert np.isfinite(simulate(name, **keys)[1][-1].columns["train_loss"])
 
 
+def test_the_smallest_skeleton_has_a_row_of_each_layer():
+    made = experiment("fedskel", ratio=1e-12)
+    rows = made.algorithm.skeletons.split(made.algorithm.skeletons.typical(1e-12))
+    assert [None if kept is None else sum(kept) for kept in rows] == [1, 1, 1, None]
+
+
 @pytest.mark.parametrize(
     ("name", "keys"),
     [
