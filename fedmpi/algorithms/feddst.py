@@ -102,5 +102,5 @@ class FedDST(Algorithm, name="feddst"):
         return alpha * annealed if self.keys.variant == "released" else annealed
 
     def _adjusts(self, round: int) -> bool:
-        moves = 0 < round < self.keys.until * self.setting.rounds
-        return moves and round % self.keys.every == 0
+        last: float = self.keys.until * self.setting.rounds
+        return 0 < round < last and round % self.keys.every == 0
