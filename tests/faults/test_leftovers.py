@@ -11,7 +11,7 @@ import pytest
 import fedmpi
 from fedmpi.errors import ResultError
 from fedmpi.experiment import assemble
-from fedmpi.record import checkpoint, hold, whole
+from fedmpi.record import checkpoint, lock, whole
 from fedmpi.record.whole import replacement
 from fedmpi.round.memories import ClientStore, pack
 from tests.cli.test_run import contents, equal
@@ -120,7 +120,7 @@ def test_two_who_replace_one_file_do_not_mix(out, monkeypatch):
 
 
 def test_a_run_that_is_alive_is_not_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(hold, "BRIEF", 0.1)
+    monkeypatch.setattr(lock, "BRIEF", 0.1)
     out, calm = tmp_path / "out.h5", tmp_path / "calm.h5"
     run_here(calm, rounds=ROUNDS)
     with Job(tmp_path, "run", write_config(tmp_path, ROUNDS), "-o", out, "--quiet") as job:
