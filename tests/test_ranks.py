@@ -62,6 +62,8 @@ def test_a_hanging_test_is_named_and_ended(run_ranks):
     done = run_ranks(hangs)
     assert done.returncode != 0
     assert "in test_a" in done.stderr
+    # It tells MPI: a launcher may overlook a rank that just leaves.
+    assert "[rank 0 of 2] a test takes too long" in done.stderr
 
 
 @pytest.mark.parametrize(

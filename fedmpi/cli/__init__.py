@@ -30,12 +30,14 @@ from fedmpi.cli import (
 from fedmpi.cli.terminal import drop_output, hold_streams, printable, show_all
 from fedmpi.cli.words import Parser, Verbs, parse
 from fedmpi.comm.launch import launched, rank_of
+from fedmpi.comm.leave import end_all, end_all_at_start
 from fedmpi.errors import FedmpiError
 from fedmpi.named import own_frames
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (continue with resume)"""
 INTERRUPTED = 130  # as shells count a program that SIGINT has ended
+RUNS = run.run, run.resume  # verbs of which all ranks join
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
@@ -64,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(error, args.debug)
         if _is_full(error):
             drop_output()
+        if args.verb in RUNS:
+            end_all_at_start(os.environ, 1)  # the others may not fail, and would wait for this rank
         return 1
 
 
@@ -74,7 +78,7 @@ def _hear_interrupts(verb: Callable[..., Any]) -> None:
     """
     usual = signal.SIG_DFL, signal.default_int_handler
     if signal.getsignal(signal.SIGINT) in usual:  # elsewhere: nohup, or a program around us
-        starts = verb in (run.run, run.resume)
+        starts = verb in RUNS
         with suppress(ValueError):  # in a thread, where it is not ours to say
             signal.signal(signal.SIGINT, usual[0] if starts else usual[1])
 
@@ -84,7 +88,7 @@ def _interrupted() -> int:
     if rank_of(os.environ) == 0:
         print("fedmpi: interrupted", file=sys.stderr, flush=True)
     if launched(os.environ):  # an orderly end would wait for the other ranks
-        os._exit(INTERRUPTED)
+        end_all(INTERRUPTED)
     return INTERRUPTED
 
 

@@ -1,7 +1,6 @@
 """The ranks of an MPI job."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,6 +11,7 @@ from mpi4py import MPI
 
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.comm.base import Arrays, Bytes, Comm, Summed, read_only
+from fedmpi.comm.leave import end_all
 from fedmpi.comm.library import version_line
 from fedmpi.comm.reduce.auto import Record
 from fedmpi.comm.reduce.overlap import BackgroundSums, possible
@@ -236,8 +236,7 @@ class Mpi(Comm):
 
     def abort(self, code: int) -> NoReturn:
         """End all ranks at once, after what this one has written to stderr got through."""
-        time.sleep(0.5)  # launchers drop what they have not yet read when a rank aborts
-        self.raw.Abort(code)
+        end_all(code)
 
 
 def _share(comm: MPI.Comm, value: Any) -> Any:

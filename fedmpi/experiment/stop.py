@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeAlias
 
+from fedmpi.comm.leave import end_all
+
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 """What answers a signal, as signal.signal gives and takes it."""
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -21,7 +23,7 @@ class Stop:
     Installed for the time of a `with` block, in the main thread only. A SIGINT after another
     signal raises KeyboardInterrupt at once: the last checkpoint stays as it is. Python raises
     it between two of its own steps, so a rank that waits for others inside MPI would not
-    hear it; a thread hears it too, and ends the process if it is still there soon after.
+    hear it; a thread hears it too, and ends all ranks if this one is still there soon after.
     SIGHUP, of a terminal that closes, is left to `nohup` where that ignores it.
     """
 
@@ -63,7 +65,7 @@ class Stop:
         asked = False
         while number := self._ear.recv(1):
             if asked and number[0] == signal.SIGINT:
-                timer = threading.Timer(GRACE, os._exit, (INTERRUPTED,))
+                timer = threading.Timer(GRACE, end_all, (INTERRUPTED,))
                 timer.daemon = True  # it must not keep a process alive that is ending
                 timer.start()
             asked = asked or number[0] in ASKING

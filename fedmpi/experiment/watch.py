@@ -3,6 +3,8 @@
 The signs lie in memory that the ranks of a node share, so watching needs no MPI and no result
 depends on it. A thread in each rank writes a sign once a second. It stands still when the
 process does (stopped, swapped out, hung in the kernel): then another rank of the node says so.
+Where the process has ended, the others would wait for it for ever if the launcher does not see it
+(an exit in users' code): that rank ends the run.
 It goes on where the rank trains in an endless loop or waits for a disk for ever: then the rank
 says so itself, since its thread sees that the main one makes no step and where it is. A node
 that stands still as a whole is named by the other nodes, see neighbours.py.
@@ -13,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -25,8 +27,9 @@ from fedmpi.comm.base import Comm
 from fedmpi.experiment.neighbours import Neighbours
 from fedmpi.round.progress import NO_CLIENT, Progress
 
-TICKS, RANK, PROCESS, ROUND, CLIENT = range(5)  # columns of a rank's signs
+TICKS, RANK, SPACE, PROCESS, ROUND, CLIENT = range(6)  # columns of a rank's signs
 PAUSE = 1.0  # seconds between two signs
+QUIET = 3.0  # seconds without a sign after which a process may have ended
 STUCK = 5  # times the patience: how long a main thread may take for one step
 COMM = str(Path(comm_package.__file__).parent)
 SHOWN = 3  # places in the code that a message names
@@ -41,10 +44,11 @@ STATES = {
     "Z": "has ended",
     "": "is gone",
 }
+ENDED = ("Z", "")
 
 
 class Watch(Progress):
-    """The signs of all ranks on this node, int64[node_size, 5], and what to make of them.
+    """The signs of all ranks on this node, int64[node_size, 6], and what to make of them.
 
     Attributes
     ----------
@@ -53,10 +57,10 @@ class Watch(Progress):
     """
 
     def __init__(self, comm: Comm, patience: float, warn: Callable[[str], None]) -> None:
-        self._signs = comm.node_zeros((comm.node_size, 5), np.int64)
+        self._signs = comm.node_zeros((comm.node_size, 6), np.int64)
         self._rank = comm.node_rank
-        self._signs[self._rank, RANK : PROCESS + 1] = comm.rank, os.getpid()
-        self._patience, self._warn = patience, warn
+        self._signs[self._rank, RANK : PROCESS + 1] = comm.rank, _space(), os.getpid()
+        self._patience, self._warn, self._abort = patience, warn, comm.abort
         self._seen: dict[int, tuple[int, float]] = {}  # rank on this node -> (ticks, since when)
         self._silent: set[int] = set()
         self._steps = 0
@@ -93,14 +97,26 @@ class Watch(Progress):
         speaker = min(set(self._seen) - silent, default=self._rank)
         for rank in sorted(silent - self._silent - {self._rank}):
             if speaker == self._rank:
-                number, process = self._signs[rank, RANK : PROCESS + 1].tolist()
+                process = self._signs[rank, PROCESS]
                 self.tell(
-                    f"rank {number} on {socket.gethostname()} has not moved for "
+                    f"{self._named(rank)} has not moved for "
                     f"{self._patience:g} s ({self._doing(rank)}): process {process} "
-                    + STATES.get(_state(process), "shows no signs of life").format(process)
+                    + STATES.get(self._state(rank), "shows no signs of life").format(process)
                 )
         self._silent |= silent
         return speaker == self._rank
+
+    def end_with_dead(self, now: float) -> None:
+        """End all ranks if the process of another on this node has ended; `look` comes before."""
+        quiet = {rank for rank, (_, since) in self._seen.items() if now - since >= QUIET}
+        dead = [rank for rank in sorted(quiet) if self._state(rank) in ENDED]
+        if dead and self._rank == min(set(self._seen) - quiet, default=-1):
+            self.tell(
+                f"{self._named(dead[0])} has left ({self._doing(dead[0])}): process "
+                f"{self._signs[dead[0], PROCESS]} has ended without a word to MPI, so the run "
+                "ends; resume continues"
+            )
+            self._abort(1)
 
     def look_inside(self, now: float, frame: FrameType | None) -> None:
         """Warn if the main thread has made no step for too long; `frame` is where it is now.
@@ -115,10 +131,9 @@ class Watch(Progress):
         long = STUCK * self._patience
         if now - since >= long and not told:
             told = True
-            number = self._signs[self._rank, RANK]
             where = ", ".join(f"{Path(path).name}:{line} {name}" for path, line, name in places)
             self.tell(
-                f"rank {number} on {socket.gethostname()} is alive, but has made no step for "
+                f"{self._named(self._rank)} is alive, but has made no step for "
                 f"{long:g} s ({self._doing(self._rank)}): process {os.getpid()} is at {where}"
             )
         self._step_seen = steps, since, told
@@ -127,6 +142,15 @@ class Watch(Progress):
         """Say in words what a rank of this node last noted."""
         round, client = self._signs[rank, ROUND:].tolist()
         return f"round {round}" + (f", client {client}" if client != NO_CLIENT else "")
+
+    def _named(self, rank: int) -> str:
+        """Name a rank of this node in words."""
+        return f"rank {self._signs[rank, RANK]} on {socket.gethostname()}"
+
+    def _state(self, rank: int) -> str:
+        """Return what _state says of a rank of this node, "?" of processes not seen from here."""
+        seen = self._signs[rank, SPACE] == self._signs[self._rank, SPACE]
+        return _state(self._signs[rank, PROCESS]) if seen else "?"
 
     def tell(self, text: str) -> None:
         """Warn, and keep the text for the result file."""
@@ -154,6 +178,13 @@ def _state(process: int) -> str:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return "" if Path("/proc/self/stat").exists() else "?"
+
+
+def _space() -> int:
+    """Return the number of the namespace that the number of this process belongs to, or 0."""
+    with suppress(OSError):
+        return os.stat("/proc/self/ns/pid").st_ino
+    return 0
 
 
 @contextmanager
@@ -188,6 +219,7 @@ def _watch(
         now = monotonic()
         watch.tick()
         speaks = watch.look(now)
+        watch.end_with_dead(now)
         watch.look_inside(now, sys._current_frames().get(main))
         for text in neighbours.look(now):
             if speaks:

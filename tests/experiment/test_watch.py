@@ -31,7 +31,7 @@ class Node(Serial):
 @pytest.fixture
 def watches():
     """Return three watches on one node, each with the list of what it said."""
-    signs, made = np.zeros((3, 5), np.int64), []
+    signs, made = np.zeros((3, 6), np.int64), []
     for rank in range(3):
         said = []
         made.append((Watch(Node(rank, signs), 60.0, said.append), said))

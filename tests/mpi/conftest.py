@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import tempfile
+import threading
 import time
 from itertools import chain
 from pathlib import Path
@@ -78,14 +79,27 @@ class Ranks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
-        """Show where a test hangs and end it; a signal would not reach Python inside MPI."""
+        """Show where a test hangs and end it; a signal would not reach Python inside MPI.
+
+        A thread tells MPI, or MPICH's launcher might not see that this rank has left. The second
+        limit is for a test that lets no other thread of Python run.
+        """
         own = item.get_closest_marker("timeout")
         limit = own.args[0] if own else SECONDS
-        faulthandler.dump_traceback_later(limit, exit=True, file=self.stderr)
+        faulthandler.dump_traceback_later(limit + 10, exit=True, file=self.stderr)
+        watchdog = threading.Timer(limit, self.end_hanging)
+        watchdog.daemon = True
+        watchdog.start()
         try:
             return (yield)
         finally:
+            watchdog.cancel()
             faulthandler.cancel_dump_traceback_later()
+
+    def end_hanging(self):
+        """Show where all threads of this rank are, and end all ranks."""
+        faulthandler.dump_traceback(self.stderr)
+        self.end_all("a test takes too long")
 
     def pytest_runtest_logreport(self, report):
         """Note what ran; end all ranks when a test fails on this one."""
