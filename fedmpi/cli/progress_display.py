@@ -1,6 +1,6 @@
 """The progress of a run: a live bar on a terminal, elsewhere a line every few seconds."""
 
-import sys
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
-from fedmpi.cli.terminal import drop_output
+from fedmpi.cli.terminal import drop_output, on_terminal
 from fedmpi.errors import ResultError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def progress_for(kind: str, name: str, sent: int = 0) -> "Silent":
     `sent` are the bytes of the rounds before the first that it shows.
     """
     if kind == "auto":
-        kind = "bar" if sys.stdout.isatty() else "lines"
+        kind = "bar" if on_terminal(os.environ) else "lines"
     return {"bar": LiveBar, "lines": Lines, "none": Silent}[kind](name, sent)
 
 

@@ -1,8 +1,19 @@
-"""Texts from other people on a terminal: they are shown, but cannot control it."""
+"""Is there a terminal? And texts from other people on it: they are shown, but cannot control it."""
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+
+from fedmpi.comm.launch import started
+
+
+def on_terminal(environ: Mapping[str, str]) -> bool:
+    """Say whether the standard output is a terminal that somebody sees.
+
+    Open MPI's launcher gives each rank a terminal of its own, even if its output goes to a file.
+    """
+    return sys.stdout.isatty() and started(environ)[1] != "OMPI_COMM_WORLD_SIZE"
 
 
 def printable(text: str) -> str:

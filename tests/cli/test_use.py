@@ -208,6 +208,16 @@ def test_progress_fits_the_terminal(folder, columns, bar):
     assert (code, text) == (0, "")
 
 
+def test_the_terminal_that_open_mpi_gives_a_rank_is_nobodys(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert type(progress_display.progress_for("auto", "exp")) is progress_display.LiveBar
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    assert type(progress_display.progress_for("auto", "exp")) is progress_display.Lines
+    assert type(progress_display.progress_for("bar", "exp")) is progress_display.LiveBar
+
+
 class Row:
     """A finished round, as progress is told of it."""
 
