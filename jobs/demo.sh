@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 export OMP_NUM_THREADS=1
+export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe  # Open MPI: more ranks than cores
 mkdir -p demo
 
 # A launcher's output is never a terminal, so ask for the bar where there is one.

@@ -1,6 +1,8 @@
-"""Every experiment under jobs/configs is one that this version can run, and says what it is."""
+"""Every experiment under jobs/configs is one that this version can run, and says what it is; and the demo of two of them."""
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -100,3 +102,20 @@ def test_the_script_lists_what_it_runs(tmp_path):
     )  # fmt: skip
     assert done.returncode != 0
     assert "no study nonsense" in done.stderr
+
+
+def test_the_demo_asks_open_mpi_for_more_ranks_than_cores(tmp_path):
+    """By what Open MPI's launcher reads; this one here does nothing else."""
+    (tmp_path / "jobs").mkdir()
+    shutil.copy(ROOT / "jobs/demo.sh", tmp_path / "jobs")
+    folder = tmp_path / ".venv/bin"
+    folder.mkdir(parents=True)
+    (folder / "mpiexec").write_text('#!/bin/sh\necho "$2 $PRTE_MCA_rmaps_default_mapping_policy"\n')
+    (folder / "fedmpi").write_text("#!/bin/sh\n")
+    for program in folder.iterdir():
+        program.chmod(0o755)
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("PRTE")}
+    done = subprocess.run(["bash", tmp_path / "jobs/demo.sh"], env=environ, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n\n")[0].splitlines() == ["4 :oversubscribe"] * 2
