@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
+from fedmpi.cli.launchers import crowding
 from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, mpiexec, one_thread_each
 from fedmpi.cli.submission import own_command
 
@@ -43,14 +44,15 @@ def launch_of(folder: Path, ranks: int | None = None) -> "Launch":
     from fedmpi.bench.processes import Launch
 
     cores, found = len(os.sched_getaffinity(0)), mpiexec()
+    most = max(cores, ranks or 1)
     python, *switches = own_command()[:-2]  # without the words that start fedmpi
     return Launch(
         python=python,
         switches=tuple(switches),
-        mpiexec=(found, "-n") if found else (),
+        mpiexec=(found, *crowding(found, most), "-n") if found else (),
         environ=dict(os.environ) | {"NUMBA_CACHE_DIR": str(folder), "FLWR_TELEMETRY_ENABLED": "0"},
         cores=cores,
-        most=max(cores, ranks or 1),
+        most=most,
     )
 
 

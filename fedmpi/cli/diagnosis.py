@@ -98,9 +98,9 @@ def _together(
 
 def _start_ranks(args: Namespace) -> int:
     """Start ranks of this command, and return their exit code."""
-    from fedmpi.cli import submission, sweeps
+    from fedmpi.cli import launchers, submission
 
-    words = [sweeps.launcher(), "-n", args.mpi, *submission.own_command(), "doctor", "--mpi",
+    words = [*launchers.launch_of(args.mpi), *submission.own_command(), "doctor", "--mpi",
              "--seconds", args.seconds, "-o", args.out, *([args.config] if args.config else [])]
     return subprocess.run([str(word) for word in words]).returncode
 

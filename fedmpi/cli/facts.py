@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fedmpi.doctor.mpi_library import Launchers
 
+# Where a system has two MPIs, Debian and Intel give their launchers names of their own.
+LAUNCHERS = ("mpiexec", "mpiexec.openmpi", "mpiexec.mpich", "mpiexec.hydra")
+
 
 def version_of(name: str) -> str | None:
     """The version of an installed library; None if it cannot be found."""
@@ -25,10 +28,18 @@ def version_of(name: str) -> str | None:
 
 
 def launchers() -> "Launchers":
-    """The mpiexec on PATH and the one beside this Python, as (path, version text)."""
+    """Each mpiexec, that of PATH first and then the one beside this Python: (path, version text).
+
+    A program with several names is there once, with the first of them.
+    """
     beside = str(Path(sys.executable).with_name("mpiexec"))
-    paths = dict.fromkeys(filter(None, [shutil.which("mpiexec"), shutil.which(beside)]))
-    return [(path, output(path, "--version")) for path in paths]
+    words = [(name, folder) for folder in os.get_exec_path() for name in LAUNCHERS]
+    paths = [shutil.which("mpiexec"), shutil.which(beside),
+             *(shutil.which(name, path=folder) for name, folder in words)]
+    programs: dict[str, str] = {}
+    for path in filter(None, paths):
+        programs.setdefault(os.path.realpath(path), path)
+    return [(path, output(path, "--version")) for path in programs.values()]
 
 
 def plugins() -> tuple[list[str] | None, str]:

@@ -67,7 +67,7 @@ def run(args: Namespace) -> int:
     """Run an experiment and write its result file.
 
     Ctrl-C lets the current client finish, saves everything and ends with exit code 75; `resume`
-    continues.
+    continues. Open MPI's mpiexec kills its ranks at Ctrl-C: there, `pkill -USR1 prterun`.
     """
     from fedmpi.experiment import device_files, resolve
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from fedmpi.cli.machine import mpiexec
+from fedmpi.cli.launchers import launch_of, of_open_mpi
 from fedmpi.cli.run import STOPPED_EARLY
 from fedmpi.cli.submission import add_job, first_of_job, own_command
 from fedmpi.cli.sweep_jobs import free, submit
@@ -185,22 +186,30 @@ def _run_point(args: Namespace, base: Path, out: Path, point: "Point", stop: "St
     else:
         words = ["run", base, "-o", out]
         words += [word for override in point.overrides() for word in ("--set", override)]
-    ranks = [launcher(), "-n", args.ranks] if args.ranks > 1 else []
-    process = subprocess.Popen([str(word) for word in [*ranks, *own_command(), *words]])
+    ranks = launch_of(args.ranks) if args.ranks > 1 else []
+    return _wait([str(word) for word in [*ranks, *own_command(), *words]], stop,
+                 apart=bool(ranks) and of_open_mpi(ranks[0]))
+
+
+def _wait(words: Sequence[str], stop: "Stop", apart: bool) -> int:
+    """Start a command, pass on the signal that `stop` notes, and return the exit code.
+
+    A terminal gives SIGINT to the command too, unless `apart`: for the launcher of Open MPI, which
+    kills its ranks at once for any signal that asks to stop, but passes SIGUSR1 on to them.
+    """
+    group = 0 if apart else None  # a group of processes of its own, which SIGINT does not reach
+    process = subprocess.Popen(words, process_group=group,
+                               stdin=subprocess.DEVNULL if apart else None)
     passed_on = False
-    while True:
-        try:
-            return process.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            # A terminal gives SIGINT to the run itself.
-            if stop.asked and stop.asked != "SIGINT" and not passed_on:
-                process.send_signal(signal.SIGTERM)
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=0.2)
+            if stop.asked and not passed_on and (apart or stop.asked != "SIGINT"):
+                process.send_signal(signal.SIGUSR1 if apart else signal.SIGTERM)
                 passed_on = True
-
-
-def launcher() -> str:
-    """Return the path of mpiexec. Raises ConfigError if there is none."""
-    if not (found := mpiexec()):
-        raise ConfigError("no mpiexec to start ranks; load your MPI's module or install "
-                          "fedmpi[mpich]")
-    return found
+    except KeyboardInterrupt:  # the second SIGINT: nothing more is to be saved
+        if apart:
+            process.terminate()
+            process.wait()
+        raise
