@@ -1,4 +1,4 @@
-"""Every experiment under jobs/configs is one that this version can run, and says what it is; and the demo of two of them."""
+"""Every experiment under jobs/configs is one that this version can run; so is the demo of two."""
 
 import os
 import re
