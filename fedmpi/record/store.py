@@ -11,9 +11,9 @@ import numpy as np
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import schema
+from fedmpi.record.deferred import DeferringFile
 from fedmpi.record.digest import little_endian
 from fedmpi.record.paths import Out
-from fedmpi.record.patient import PatientFile
 from fedmpi.record.schema import Column
 from fedmpi.record.text import text_array
 
@@ -39,7 +39,7 @@ def changed(path: Out, new: bool = False) -> Iterator[h5py.File]:
 
     At the end of the block it is closed and on the disk. Raises OSError if it cannot be written.
     """
-    disk = PatientFile(path, new)
+    disk = DeferringFile(path, new)
     try:
         with h5py.File(disk, "w" if new else "r+", libver=FORMAT, **SPACE if new else {}) as file:
             yield file

@@ -1,4 +1,4 @@
-"""A file in which the first failed write waits to be told.
+"""A file that reports the first failed write when it is closed.
 
 HDF5 cannot close a file that it cannot write to, and crashes the interpreter at its end. So when
 the disk is full it is left to believe that all is well, until it has closed the file.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class PatientFile:
+class DeferringFile:
     """A file object for h5py; `close` raises the first error of a write, if there was one."""
 
     def __init__(self, path: str | os.PathLike[str], new: bool) -> None:
