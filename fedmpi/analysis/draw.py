@@ -7,8 +7,8 @@ from typing import Any
 from fedmpi.analysis.compare import labels
 from fedmpi.analysis.curves import AXES, series
 from fedmpi.errors import ConfigError, ResultError, unwritable
+from fedmpi.record.atomic import replacement
 from fedmpi.record.reader import Run
-from fedmpi.record.whole import replacement
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Told apart by people with any colour vision (Okabe and Ito 2008); dark ones first.

@@ -24,7 +24,7 @@ from fedmpi.experiment.portable import VARIABLES
 from fedmpi.experiment.provenance import version_of
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.serialise import serialised
-from fedmpi.record.whole import replacement
+from fedmpi.record.atomic import replacement
 
 MOST = 256_000_000  # bytes of all files; beyond that, the least recently used files are removed
 _HASH, _LENGTH = 32, 8  # bytes at the head of a file: SHA-256 of all that follows, length of text

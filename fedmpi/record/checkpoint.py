@@ -23,9 +23,9 @@ import numpy as np
 
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import DamagedError, ResultError
+from fedmpi.record.atomic import rename, replacement
 from fedmpi.record.digest import number_type
 from fedmpi.record.paths import Out
-from fedmpi.record.whole import replacement, settle
 
 MAGIC = b"FEDMPI-CHECKPOINT-1\n"
 PIECE = 1 << 20  # bytes that are looked at together
@@ -91,7 +91,7 @@ def use_previous(out: Out) -> None:
     This removes a damaged last checkpoint; the next one would otherwise push out the whole one.
     """
     try:
-        settle(previous_of(out), path_of(out))
+        rename(previous_of(out), path_of(out))
     except OSError as error:
         raise ResultError(f"{previous_of(out)}: cannot be renamed ({error.strerror})") from error
 

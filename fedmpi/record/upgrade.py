@@ -8,10 +8,10 @@ import h5py
 
 from fedmpi.errors import ResultError
 from fedmpi.record import schema, store
+from fedmpi.record.atomic import replacement
 from fedmpi.record.lock import locked
 from fedmpi.record.paths import Out
 from fedmpi.record.source import Source
-from fedmpi.record.whole import replacement
 from fedmpi.record.writer import guarded
 
 

@@ -16,10 +16,10 @@ from fedmpi import __version__
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema, store
+from fedmpi.record.atomic import replacement
 from fedmpi.record.lock import check_free
 from fedmpi.record.paths import Out
 from fedmpi.record.rows import column_array, row_arrays
-from fedmpi.record.whole import replacement
 
 CALM = 200  # a commit waits until this many times its predecessor's duration have passed
 PAUSE = 2.0  # and at least these seconds

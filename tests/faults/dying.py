@@ -9,7 +9,7 @@ import signal
 import sys
 
 from fedmpi.cli import main
-from fedmpi.record import checkpoint, store, whole
+from fedmpi.record import atomic, checkpoint, store
 
 
 def die(*_):
@@ -51,7 +51,7 @@ def prepare(point, call):
     if point == "part":
         checkpoint._Parts._append = dying(checkpoint._Parts._append, call, half_a_part)
     elif point == "copy":
-        whole.copy = dying(whole.copy, call, half_a_copy)
+        atomic.copy = dying(atomic.copy, call, half_a_copy)
     elif point == "rows":
         store.extend = dying(store.extend, call)
     elif point == "sync":

@@ -11,8 +11,8 @@ import pytest
 import fedmpi
 from fedmpi.errors import ResultError
 from fedmpi.experiment import assemble
-from fedmpi.record import checkpoint, lock, whole
-from fedmpi.record.whole import replacement
+from fedmpi.record import atomic, checkpoint, lock
+from fedmpi.record.atomic import replacement
 from fedmpi.round.memories import ClientStore, pack
 from tests.cli.test_run import contents, equal
 from tests.conftest import FORK
@@ -106,7 +106,7 @@ def test_the_memory_of_a_client_that_is_none_is_refused(out, client):
 
 
 def test_two_who_replace_one_file_do_not_mix(out, monkeypatch):
-    monkeypatch.setattr(whole, "PATIENCE", 0.1)
+    monkeypatch.setattr(atomic, "PATIENCE", 0.1)
     good = out.read_bytes()
     with replacement(out) as part:
         Path(part).write_bytes(b"ours")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from fedmpi.record import reader, store, whole
+from fedmpi.record import atomic, reader, store
 from fedmpi.record.writer import Writer
 from tests.record import sample
 
@@ -46,7 +46,7 @@ def main(path, point):
     for number in range(start, 1 << 30):
         if number == start + 2:
             if point == "copy":
-                whole.copy = half
+                atomic.copy = half
             elif point == "rows":
                 store.extend = dying(store.extend, 20)
             elif point == "close":

@@ -16,9 +16,9 @@ from fedmpi.analysis.report.study import Study, study
 from fedmpi.analysis.report.summary import facts, heading, summary
 from fedmpi.analysis.report.times import measured, virtual
 from fedmpi.errors import ConfigError, ResultError, counted, either, unwritable
+from fedmpi.record.atomic import replacement
 from fedmpi.record.paths import Out
 from fedmpi.record.reader import Run
-from fedmpi.record.whole import replacement
 
 # Name in the address, name in the list at the top, function.
 SECTIONS: tuple[tuple[str, str, Callable[[Study], Html | None]], ...] = (

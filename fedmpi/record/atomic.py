@@ -1,4 +1,4 @@
-"""Files that are always whole: a change is made to a copy, which then takes the file's name."""
+"""Files that change as a whole or not at all: a changed copy takes the name of the file."""
 
 import errno
 import os
@@ -25,26 +25,18 @@ def replacement(path: Out, copied: bool = False) -> Iterator[str]:
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "is a folder, device, pipe or socket")
     part = f"{path}.part"
-    with _alone(part):
-        try:
-            if copied:
-                copy(path, part)
-            yield part
-            settle(part, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(part)
-            raise
-
-
-@contextmanager
-def _alone(part: str) -> Iterator[None]:
-    """Keep other processes that come by this way off the file `part` while the block runs."""
-    file = _locked(part)
+    lock = _locked(part)
     try:
-        yield
+        if copied:
+            copy(path, part)
+        yield part
+        rename(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
     finally:
-        os.close(file)  # which ends the lock
+        os.close(lock)  # which ends the lock
 
 
 def _locked(part: str) -> int:
@@ -83,7 +75,7 @@ def copy(source: Out, target: Out) -> None:
             shutil.copyfileobj(old, new, 1 << 20)
 
 
-def settle(part: Out, path: Out) -> None:
+def rename(part: Out, path: Out) -> None:
     """Give `part`, which is on the disk, the name `path`, and put that name on the disk."""
     os.replace(part, path)
     with suppress(OSError):  # some file systems cannot sync a folder
