@@ -20,7 +20,7 @@ from fedmpi.experiment.assemble import assemble, unseen
 from fedmpi.experiment.provenance import kept_in, mixture, provenance, schedule_of
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.result_lock import failure_recorded, locked_by_run
-from fedmpi.experiment.save import CheckpointBudget, keep, restore
+from fedmpi.experiment.save import CheckpointBudget, restore_checkpoint, save_checkpoint
 from fedmpi.experiment.twice import train_twice
 from fedmpi.experiment.watch import watching
 from fedmpi.layout import Layout
@@ -95,7 +95,7 @@ def execute(
         lost, passed, older = "", 0.0, ""
         if start.resume:
             lost = _rebuilt(resolved, experiment, comm, start)
-            passed, older = restore(simulation, start.out)
+            passed, older = restore_checkpoint(simulation, start.out)
             began -= passed
         writer = _writer(resolved, experiment, comm, start, simulation.next_round, digests)
         if writer and older:
@@ -107,7 +107,7 @@ def execute(
             try:
                 trained = _rounds(simulation, writer, start.out, began, progress, watch)
             except RejectedError as error:
-                keep(simulation, writer, start.out, perf_counter() - began)
+                save_checkpoint(simulation, writer, start.out, perf_counter() - began)
                 if writer:
                     writer.fail("rejected", str(error))
                 comm.barrier()
@@ -165,7 +165,7 @@ def _finish(
     done = simulation.next_round >= simulation.experiment.config.run.rounds
     weights = simulation.state["weights"]
     agree_on_weights(simulation.comm, weights)
-    keep(simulation, writer, start.out, wall_time)
+    save_checkpoint(simulation, writer, start.out, wall_time)
     if writer:
         if done:
             model = parameters(simulation.experiment.layout, weights)

@@ -39,14 +39,14 @@ class CheckpointBudget:
     def keep(
         self, simulation: Simulation, writer: "Writer | None", out: Out, wall_time: float
     ) -> None:
-        """Take a checkpoint, by `keep`, and note what it costs."""
+        """Take a checkpoint, by `save_checkpoint`, and note what it costs."""
         began = perf_counter()
-        keep(simulation, writer, out, wall_time)
+        save_checkpoint(simulation, writer, out, wall_time)
         self._last = perf_counter() - began
         self._spent += self._last
 
 
-def keep(
+def save_checkpoint(
     simulation: Simulation, writer: "Writer | None", out: Out, wall_time: float
 ) -> None:
     """Write the checkpoint beside `out`; collective. Rounds so far enter the result file first.
@@ -87,7 +87,7 @@ def _memories(simulation: Simulation) -> Iterator[tuple[int, bytearray]]:
     return transferred(comm, leaving, store.packed)
 
 
-def restore(simulation: Simulation, out: Out) -> tuple[float, str]:
+def restore_checkpoint(simulation: Simulation, out: Out) -> tuple[float, str]:
     """Take up the state in the last whole checkpoint beside `out`.
 
     Returns the seconds of the run so far, and why it is not the last one that was written, or "".

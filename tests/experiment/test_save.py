@@ -28,7 +28,7 @@ class Clock:
 
 def test_checkpoints_take_no_more_than_their_share(monkeypatch):
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(save, "keep", clock.keep)
+    monkeypatch.setattr(save, "save_checkpoint", clock.keep)
     budget, taken = CheckpointBudget(0.02), []
     for round in range(1000):
         clock.pass_by(0.1)
@@ -41,7 +41,7 @@ def test_checkpoints_take_no_more_than_their_share(monkeypatch):
 
 def test_those_that_cost_little_are_all_taken(monkeypatch):
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(save, "keep", clock.keep)
+    monkeypatch.setattr(save, "save_checkpoint", clock.keep)
     for share, cost in ((0.02, 0.01), (1.0, 50.0)):
         budget = CheckpointBudget(share)
         for _ in range(100):
