@@ -135,7 +135,7 @@ def put_empty(file: h5py.File, ranks: int, layers: int, metrics: Sequence[str] =
         _growing(file, column, dtype, {})
 
 
-def sealed(file: h5py.File) -> None:
+def rewrite_with_checksums(file: h5py.File) -> None:
     """Write all datasets of a file of an older schema again, under checksums."""
     rows = {c: file[c.path][:] for c in schema.APPENDED + schema.EVENTS if c.path in file}
     for column in rows:

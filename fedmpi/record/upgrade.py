@@ -29,7 +29,7 @@ def _with_columns_of(version: str) -> Callable[[h5py.File], None]:
 
 def _to_1_4(file: h5py.File) -> None:
     """Put every dataset under a checksum, and compress those that grow."""
-    store.sealed(file)
+    store.rewrite_with_checksums(file)
     store.put_attributes(file, {"fedmpi_schema": "1.4"})
 
 
