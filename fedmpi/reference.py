@@ -121,7 +121,7 @@ collective.overlap    start the sums while the last client still trains
 
 def meanings() -> dict[str, str]:
     """Return {"section.key": meaning} for every key that belongs to no method or data set."""
-    return dict(re.split(r"\s{1,}", line, maxsplit=1) for line in MEANINGS.strip().splitlines())
+    return dict(line.split(maxsplit=1) for line in MEANINGS.strip().splitlines())
 
 
 def keys_of(section: str | None = None) -> list[tuple[str, str, str, str]]:
