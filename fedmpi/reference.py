@@ -16,9 +16,9 @@ from fedmpi.errors import ConfigError, either, nearest
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.models import MODELS
 from fedmpi.learn.partitions import PARTITIONS
-from fedmpi.named import is_own
 from fedmpi.registry import Registry
 from fedmpi.section import Section, limit
+from fedmpi.user_code import is_own
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 COMMENT = re.compile(r"^ +(\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)

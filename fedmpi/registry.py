@@ -13,7 +13,7 @@ from inspect import isabstract
 from pkgutil import iter_modules
 from typing import Any, cast
 
-from fedmpi import hooks, named
+from fedmpi import hooks, user_code
 from fedmpi.errors import ConfigError, nearest
 from fedmpi.section import Section, check
 
@@ -45,7 +45,7 @@ class Entry:
     @property
     def make(self) -> Callable[..., Any]:
         """The function."""
-        found = named.attribute(self.maker) if isinstance(self.maker, str) else self.maker
+        found = user_code.attribute(self.maker) if isinstance(self.maker, str) else self.maker
         return cast(Callable[..., Any], found)
 
     def checked(
@@ -174,7 +174,7 @@ class Registry(Mapping[str, Any]):
                 raise ConfigError(f"{where}: unknown {self.kind}; {hint}")
             thing = self[name]
         else:
-            thing = self._own(named.find(name, f"{place}: {self.key}"), name, where)
+            thing = self._own(user_code.find(name, f"{place}: {self.key}"), name, where)
         if isabstract(thing):
             lacks = ", ".join(sorted(thing.__abstractmethods__))
             raise ConfigError(f"{where}: has no {lacks}; define it")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fedmpi
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.cli.new import KINDS, class_name
 from fedmpi.errors import ClientError, ConfigError
 
@@ -205,8 +205,8 @@ def test_objects_are_named_by_their_place():
 
     from fedmpi.algorithms.fedlp import FedLP
 
-    assert named.name_of(FedLP) == "fedlp"
-    assert named.name_of(Drawing) == f"{__name__}:Drawing"
+    assert user_code.name_of(FedLP) == "fedlp"
+    assert user_code.name_of(Drawing) == f"{__name__}:Drawing"
     assert class_name("own_data2") == "OwnData2"
     with pytest.raises(ConfigError, match="is defined inside a function"):
-        named.name_of(Inside)
+        user_code.name_of(Inside)

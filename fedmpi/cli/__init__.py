@@ -32,7 +32,7 @@ from fedmpi.cli.words import Parser, Verbs, parse
 from fedmpi.comm.launch import launched, rank_of
 from fedmpi.comm.leave import end_all, end_all_at_start
 from fedmpi.errors import FedmpiError
-from fedmpi.named import own_frames
+from fedmpi.user_code import own_frames
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (continue with resume)"""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.cli.words import Verbs, add_set
 from fedmpi.errors import ConfigError, MissingDataError
@@ -73,7 +73,7 @@ def _check_start(resolved: "Resolved") -> None:
     from fedmpi.round.synchronous import Synchronous
 
     try:
-        with named.exit_as_error():
+        with user_code.exit_as_error():
             made = assemble(resolved, Serial(), _root(resolved), cache_folder(), environ=os.environ)
             first_round(made, Synchronous(made), most=100)
     except MissingDataError as error:
@@ -135,7 +135,7 @@ def list_(args: Namespace) -> None:
         _reference(args)
         return
     rows_of, name = _LISTS[args.what]
-    rows = rows_of(named.attribute(name))
+    rows = rows_of(user_code.attribute(name))
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {text}" for name, text in rows))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.arrays import Vector
 from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError
@@ -47,7 +47,7 @@ def code_of(resolved: Resolved) -> dict[str, str]:
     Those in the same folders that have been imported by now count as well, but not all that is
     installed beside a package.
     """
-    names = {name.partition(":")[0] for _, name in named.names_in(resolved.values())}
+    names = {name.partition(":")[0] for _, name in user_code.names_in(resolved.values())}
     paths = {name: Path(path) for name, module in sorted(modules.items())
              if (path := getattr(module, "__dict__", {}).get("__file__"))}
     folders = {folder for name in names & paths.keys()

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fedmpi import named, planned, returned
+from fedmpi import planned, returned, user_code
 from fedmpi.arrays import State
 from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError
@@ -62,7 +62,7 @@ def faults(
     in, else a small one; `root` the folder of the data sets. Raises ConfigError for a method or
     an experiment that cannot be built.
     """
-    name = method if isinstance(method, str) else named.name_of(method)
+    name = method if isinstance(method, str) else user_code.name_of(method)
     words = [f"algorithm.name={name}", *overrides]
     found = read(config, words) if config else resolve(SMALL, "the experiment of the check", words)
     found = found.with_run(rounds=max(found.config.run.rounds, ROUNDS))
@@ -81,7 +81,7 @@ def faults(
         except FedmpiError as error:
             fault = str(error)
         except BaseException as error:  # users' code may raise anything, and exit
-            fault = named.in_words(error)
+            fault = user_code.in_words(error)
         yield what, fault
         if raised and check is runs_three_rounds:
             return  # the other checks need what this one could not make

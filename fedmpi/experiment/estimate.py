@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.arrays import Integers, Reals
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job
@@ -20,7 +20,7 @@ from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans
 
 
-@named.exit_as_error()
+@user_code.exit_as_error()
 def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -> dict[str, Any]:
     """Return numbers by name: size of the model; bytes, FLOPs, seconds of round 0; memory in bytes.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
@@ -67,7 +67,7 @@ class Start:
     stage: Callable[[str], None] = unseen
 
 
-@named.exit_as_error()
+@user_code.exit_as_error()
 def execute(
     resolved: Resolved, comm: Comm, start: Start, progress: OnRound, stop: StopSignal
 ) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fedmpi import kernels, named
+from fedmpi import kernels, user_code
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
@@ -148,7 +148,7 @@ def _built(
 
     name, run = resolved.config.model.name, resolved.config.run
     on = _on_device(resolved.config, comm)
-    with named.config_error_at(f"model.name = {name!r}") if ":" in name else nullcontext():
+    with user_code.config_error_at(f"model.name = {name!r}") if ":" in name else nullcontext():
         return engine_for(
             make, sample, data, run.engine, run.threads_per_rank, on_step,
             resolved.algorithm.torch_only, on, width,

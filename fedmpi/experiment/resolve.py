@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedmpi import config as configuration
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError, either
@@ -120,7 +120,7 @@ def _plain(value: Any, key: str = "") -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, type) or isfunction(value):
-        return named.name_of(value)
+        return user_code.name_of(value)
     if value is not None and not isinstance(value, str | int | float | PurePath):
         raise ConfigError(f"configuration: {key}: is an object of type {type(value).__name__}; "
                           "give a number, a text, or a class or function itself, not what it made")
@@ -144,7 +144,7 @@ def again(
                 f"keys that can change: {', '.join(CHANGEABLE)}, collective.*"
             )
     try:
-        tree, own = copy.deepcopy(kept["values"]), dict(named.names_in(kept["values"]))
+        tree, own = copy.deepcopy(kept["values"]), dict(user_code.names_in(kept["values"]))
     except RecursionError:
         raise ConfigError(f"{place}: its configuration is nested too deeply; it is damaged, so "
                           "put back an unharmed copy") from None

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
 from fedmpi.errors import AlikeError, FedmpiError, RejectedError
@@ -50,7 +50,7 @@ def failure_recorded(
     except RejectedError:
         raise
     except BaseException as error:
-        reason = f"rank {comm.rank}: {named.in_words(error)}"
+        reason = f"rank {comm.rank}: {user_code.in_words(error)}"
         if writer:
             with suppress(FedmpiError):  # a full disk, say; the first error tells more
                 writer.fail("failed", reason)

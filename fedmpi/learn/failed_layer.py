@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.learn.kinds import BATCH_NORMS, CONVS, LAYER_NORMS, TRANSPOSED
 
 _SIDES = ("L", "H, W", "D, H, W")  # of one, two and three dimensions
@@ -27,7 +27,7 @@ def failure(module: nn.Module, x: Tensor, error: Exception) -> str:
     """
     found = _innermost(module, x)
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    frames = named.own_frames(traceback.extract_tb(error.__traceback__))
+    frames = user_code.own_frames(traceback.extract_tb(error.__traceback__))
     at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     if found is None:
         return f"{reason}{at}"

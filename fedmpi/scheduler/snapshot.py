@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.record.flock import has_path, try_lock
 from fedmpi.scheduler import Scheduler
@@ -185,7 +185,7 @@ def digests(
     configuration `place` that are elsewhere. Modules are looked for on the path and not imported.
     Raises ConfigError for a file that a job would not find.
     """
-    own = (name for _, name in named.names_in(values))
+    own = (name for _, name in user_code.names_in(values))
     found = sorted({path for name in own if (path := _module(name))})
     found += [_elsewhere(name, place) for name in files if not beside(name)]
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" for path in found]

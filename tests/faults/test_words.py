@@ -11,8 +11,8 @@ from fedmpi import cli
 from fedmpi.cli.progress_display import LiveBar
 from fedmpi.errors import LONGEST, ConfigError, FedmpiError
 from fedmpi.experiment import resolve
-from fedmpi.named import in_words
 from fedmpi.record.writer import Writer
+from fedmpi.user_code import in_words
 from tests.faults.job import CONFIG
 from tests.record import sample
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.errors import ConfigError
 from fedmpi.learn.data.data_keys import (
     Cifar100Keys,
@@ -118,7 +118,7 @@ def load(
     options = entry.checked(options or {}, "configuration", "data.")
     if ":" not in name:
         return cast(Dataset, entry.make(root, options, cache))
-    with named.config_error_at(f"data.name = {name!r}"), seeded_generators(0):
+    with user_code.config_error_at(f"data.name = {name!r}"), seeded_generators(0):
         found = entry.make(root, **options)
     if not isinstance(found, Dataset):
         raise ConfigError(

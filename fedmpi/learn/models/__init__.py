@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.errors import ConfigError
 from fedmpi.learn.models.model_keys import (
     CharTransformerKeys,
@@ -106,7 +106,7 @@ def build(
     drawn = int(rng_for(seed, "init").integers(2**63))
     with torch.random.fork_rng(devices=[]), seeded_generators(drawn % 2**32):
         torch.manual_seed(drawn)
-        with named.config_error_at(f"model.name = {name!r}") if ":" in name else nullcontext():
+        with user_code.config_error_at(f"model.name = {name!r}") if ":" in name else nullcontext():
             module = make(tuple(input_shape), classes, **options)
     if not isinstance(module, torch.nn.Module):
         raise ConfigError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.arrays import Integers
 from fedmpi.errors import ConfigError
 from fedmpi.learn.partitions import partition_keys
@@ -106,7 +106,7 @@ def split(
     if ":" not in name:
         found: Partition = entry.make(labels, groups, clients, options, rng)
         return found
-    with named.config_error_at(f"data.partition = {name!r}"), seeded_generators(0):
+    with user_code.config_error_at(f"data.partition = {name!r}"), seeded_generators(0):
         owner = entry.make(labels, groups, clients, rng, **options)
     return _of_own(owner, name, len(labels), clients)
 
