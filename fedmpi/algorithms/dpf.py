@@ -5,7 +5,8 @@ arXiv:2006.07253: the gradient is taken at the pruned weights w * m and applied 
 ones, so that wrongly pruned weights come back; the mask keeps the largest weights of all
 layers together, at a sparsity that rises as a cubic. The paper trains centrally and makes a
 mask every 16 iterations; ours is the server's, made again every `every` rounds, and the dense
-weights travel both ways, since clients need them. The global model is the pruned one.
+weights travel both ways, since clients need them. The global model is the pruned one. No code of
+its authors was found; a re-implementation prunes convolutions alone.
 """
 
 import numpy as np

@@ -16,10 +16,11 @@ weights of every layer, the largest ones; they are drawn once for each client.
 
 Deviations: entries that have just gone do not come back at once; numbers that come are exact, not
 drawn; first weights are not drawn again after the warm-up; its masks move at a step, the code's at
-an epoch; later the code replaces less, rate (1 - (n // 2 + 1) / n) with n steps, and moves the mask
-after each epoch if there are several; it tests the mean before its mask is cut; with shares below
-1, which go there by a client's place in the cohort, the server scales counts up to the wanted
-density. As in the code, a layer of which more than all is wanted stays whole, for no other's gain.
+an epoch; later the code replaces less, rate (1 - (n // 2 + 1) / n) with n steps (an eighth less of
+16, nothing of one or two), and moves the mask after each epoch if there are several; it tests the
+mean before its mask is cut; with shares below 1, which go there by a client's place in the cohort,
+the server scales counts up to the wanted density. As in the code, a layer of which more than all is
+wanted stays whole, for no other's gain.
 """
 
 from collections.abc import Mapping

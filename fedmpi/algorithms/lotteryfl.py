@@ -7,7 +7,9 @@ than `target` of the weights is left, it drops the share `rate` of the weights l
 layer, those of least magnitude, and rewinds the rest to the first weights. Then it trains and
 sends what its mask holds; a weight becomes the mean over the clients that hold it.
 Deviations: accuracy is measured on the client's training samples, of which it has no others
-here, and its cost is not counted. [clients] weighting = "uniform" counts clients as the code.
+here (in the code, on up to 80 of its test samples), and its cost is not counted. By a bug the code
+rewinds biases to what earlier clients made of them. [clients] weighting = "uniform" counts clients
+as the code.
 """
 
 import numpy as np

@@ -8,10 +8,11 @@ weights is above `threshold`, and what reads them. The network that travels and 
 gets smaller; in the global vector the weights of removed rows are 0.
 
 Ours: groups are the weights that give a channel, not those that read it as well; penalty and
-threshold are plain numbers, where the paper derives the penalty from the loss; the paper's
-growing batch is left out. Which rows are left (a bit each) is not counted in bytes, and one row
-of each layer stays. Works on chains of layers. The code that FedDIP compares with under this
-name is another method: a penalty on layers, and pruning of single weights by magnitude.
+threshold are plain numbers, where the paper derives the penalty from the loss; in its code a
+channel goes only if the weights that read it are small too; the paper's growing batch is left out.
+Which rows are left (a bit each) is not counted in bytes, and one row of each layer stays. Works on
+chains of layers. The code that FedDIP compares with under this name is another method: a penalty on
+layers, and pruning of single weights by magnitude.
 """
 
 import numpy as np

@@ -10,7 +10,9 @@ Both c and its change travel beside the weights, so messages are twice as long. 
 mean by the cohort's shares, with server step 1. With momentum the correction goes through the
 optimiser like a gradient, and c_i keeps the formula above. variant = "released": c moves by the
 mean over the cohort. That is a bug of the code that ADP builds on (NIID-Bench), since superseded;
-it is here to repeat that code's results, and no fair opponent.
+it is here to repeat that code's results, and no fair opponent. No code of the authors was found.
+NIID-Bench begins with one random vector for c and all c_i; it is gone when all clients have been
+drawn.
 
 Beware of large rates. c_i is the mean gradient along a path that the old c_i helped to bend, so
 a client can feed itself, with a gain that grows with steps * lr. LeNet-5 on Fashion-MNIST, 50

@@ -3,19 +3,20 @@
 mask = "snip": Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning based on Connection
 Sensitivity", ICLR 2019, arXiv:1810.02340: the weights of the largest |w dL/dw| stay. The first
 round measures: each client of the cohort sends this score of one batch for all weights and trains
-nothing (others take one batch of one client, and call it free). batches = n measures n batches of
-each client; over all clients that is the mask of SSFL (arXiv:2405.09037). mask = "grasp": Wang,
-Zhang and Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR 2020,
+nothing (others take one batch of one client, and call it free). Its code prunes biases too, and
+trains other first weights than those that it scored. batches = n measures n batches of each client;
+over all clients that is the mask of SSFL (arXiv:2405.09037). mask = "grasp": Wang, Zhang and
+Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR 2020,
 arXiv:2002.07376: measured in the same way, the weights of largest w (H g) stay, without a sign
 taken off, g the gradient of the weights that may be pruned. Its code also divides outputs by 200,
-redraws linear layers and takes equally many samples of each class. mask = "synflow": Tanaka,
-Kunin, Yamins and Ganguli, "Pruning neural networks without any data by iteratively conserving
-synaptic flow", NeurIPS 2020, arXiv:2006.05467, and its code: 100 times, the weights of largest
-synaptic flow stay, ever fewer by the same factor; no data needed. mask = "erk" or "random": a
-random mask at Erdos-Renyi-Kernel or at equal densities (Evci et al., "Rigging the Lottery", ICML
-2020, arXiv:1911.11134); mask = "magnitude": the largest first weights stay. These need no first
-round. rescale = true divides the first weights that stay by the root of their tensor's density, so
-that outputs keep their variance (He et al., ICCV 2015, arXiv:1502.01852); scores are those before.
+redraws linear layers and takes equally many samples of each class. mask = "synflow": Tanaka, Kunin,
+Yamins and Ganguli, "Pruning neural networks without any data by iteratively conserving synaptic
+flow", NeurIPS 2020, arXiv:2006.05467, and its code: 100 times, the weights of largest synaptic flow
+stay, ever fewer by the same factor; no data needed. mask = "erk" or "random": a random mask at
+Erdos-Renyi-Kernel or at equal densities (Evci et al., "Rigging the Lottery", ICML 2020,
+arXiv:1911.11134); mask = "magnitude": the largest first weights stay. These need no first round.
+rescale = true divides the first weights that stay by the root of their tensor's density, so that
+outputs keep their variance (He et al., ICCV 2015, arXiv:1502.01852); scores are those before.
 Deviation: the score's sum over clients takes the cohort's shares as weights.
 """
 
@@ -83,8 +84,7 @@ class StaticMask(Algorithm, name="static-mask"):
         if self._measures(state):
             looks = {"statistics": MEASURED[self.keys.mask], "probes": self.keys.batches}
             return Plan(whole, Support.none(self.layout), steps=0, tensors=self.tensors, **looks)
-        mask = state["mask"]
-        held = Support(self.layout, "coordinate", mask)
+        held = Support(self.layout, "coordinate", mask := state["mask"])
         return Plan(down=held, up=held, mask=mask, update=mask)
 
     @classmethod
