@@ -7,7 +7,8 @@ from fedmpi.kernels import chains
 from fedmpi.rng import rng_for, round_keys
 from tests.naive import chains as naive
 
-BELOW = np.array([0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0])  # up to six events in a block
+# Up to ten events in a block, whose words are in three blocks of the generator.
+BELOW = np.array([0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.85, 0.95, 1.0])
 
 
 @pytest.mark.parametrize(("comes_s", "goes_s"), [(3.0, 3.0), (20.0, 2.0), (1.0, 30.0)])

@@ -104,6 +104,18 @@ def test_values_move_bit_by_bit_and_come_back(rng, size, density):
     np.testing.assert_array_equal(back, there)
 
 
+def test_few_values_that_lie_together_move_and_come_back(rng):
+    """As many as are listed at once, or nearly, behind and before none."""
+    for kept in (2048, 2047, 2049):
+        values, flags = words(rng, 40_000), np.zeros(40_000, np.uint8)
+        flags[4096 : 4096 + kept] = 1
+        packed, back = np.empty(kept, np.uint32), np.full(40_000, 99, np.uint32)
+        kernels.moves.compress(values, flags, packed)
+        np.testing.assert_array_equal(packed, values[flags != 0])
+        kernels.moves.expand(packed, flags, back)
+        np.testing.assert_array_equal(back, values * flags)
+
+
 @pytest.mark.parametrize("density", DENSITIES)
 def test_units_move_as_blocks_and_come_back(rng, density):
     starts = np.concatenate(([0], np.cumsum(rng.integers(0, 40, 50)))).astype(np.int64)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedmpi import kernels
+from fedmpi.kernels import _radix as radix
 from tests import naive
 from tests.naive import select  # noqa: F401  (fills tests.naive)
 
@@ -71,6 +72,22 @@ def test_large_vectors_are_exact_however_their_values_lie(rng, kind, count):
         check_feedback(values, np.roll(values, 17) * np.float32(0.1), count)
 
 
+@pytest.mark.parametrize(("begin", "end"), [(0, 0), (0, 64), (64, 199), (3, 70), (130, 193)])
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_candidates_are_collected_or_said_to_be_too_many(rng, share, begin, end):
+    """For any room beside that which they need, behind two that were there before."""
+    values = rng.standard_normal(200).astype(np.float32)
+    floor = np.quantile(abs(values), 1 - share).astype(np.float32).view(np.uint32)
+    want = naive.select.reaching(values, begin, end, floor)
+    for room in {2, 3, *range(max(len(want), 2), len(want) + 5), 300}:
+        candidates = np.full(room, 7, np.uint32)
+        found = radix.collect(values, begin, end, floor, candidates, 2)
+        assert found == min(len(want) + 2, room + 1)
+        assert candidates[:2].tolist() == [7, 7]
+        if found <= room:
+            assert candidates[2:found].tolist() == want
+
+
 def test_ties_go_to_the_lowest_index_and_nan_before_infinity():
     values = np.array([1, -2, 2, np.inf, np.nan, 2, -np.inf], np.float32)
     for count, chosen in [(1, [4]), (2, [3, 4]), (3, [3, 4, 6]), (4, [1, 3, 4, 6])]:
@@ -109,5 +126,10 @@ def test_what_cannot_be_selected_is_refused():
         kernels.select.top(values, places(2)[0], places(1)[1])
     with pytest.raises(ValueError, match="update and residual"):
         kernels.select.feedback(values, values[:2].copy(), *places(1))
-    with pytest.raises(ValueError, match="negative"):
-        kernels.select.top_flags(values, -1, np.zeros(3, np.uint8))
+    with pytest.raises(ValueError, match="more coordinates requested"):
+        kernels.select.feedback(values, values.copy(), *places(4))
+    with pytest.raises(ValueError, match="indices and picked"):
+        kernels.select.feedback(values, values.copy(), places(1)[0], places(2)[1])
+    for count, size in ((-1, 3), (1, 2), (1, 4)):
+        with pytest.raises(ValueError, match="negative, or values and flags"):
+            kernels.select.top_flags(values, count, np.zeros(size, np.uint8))

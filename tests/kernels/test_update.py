@@ -95,12 +95,21 @@ def test_five_steps_equal_those_of_torch(rng, name):
     np.testing.assert_allclose(weights, parameter.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_vectors_of_other_lengths_are_refused():
+@pytest.mark.parametrize("other", range(4))
+def test_vectors_of_other_lengths_are_refused(other):
+    """The gradient, a moment, the reference, the mask."""
+    one, mask = np.zeros(1, np.float32), np.ones(1, np.uint8)
+    given = [one, one, one, mask]
+    given[other] = np.resize(given[other], 2)
+    grad, moment, reference, mask = given
+    with pytest.raises(ValueError, match="equally long"):
+        update.sgd(one, grad, moment, reference, mask, ALL, 0.1, 0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="equally long"):
+        update.adam(one, grad, moment, one, reference, mask, 0.1, 0.0, 0.0, 1)
+
+
+def test_a_second_moment_of_another_length_and_a_step_before_the_first_are_refused():
     one, two = np.zeros(1, np.float32), np.zeros(2, np.float32)
-    with pytest.raises(ValueError, match="equally long"):
-        update.sgd(one, two, one, one, np.ones(1, np.uint8), ALL, 0.1, 0.0, 0.0, 0.0)
-    with pytest.raises(ValueError, match="equally long"):
-        update.adam(one, two, one, one, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 1)
     with pytest.raises(ValueError, match="step at least 1"):
         update.adam(one, one, one, two, one, np.ones(1, np.uint8), 0.1, 0.0, 0.0, 1)
     with pytest.raises(ValueError, match="step at least 1"):

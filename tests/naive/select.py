@@ -9,6 +9,12 @@ def order(values):
     return sorted(range(len(bits)), key=lambda i: (-bits[i], i))
 
 
+def reaching(values, begin, end, floor):
+    """Positions in begin..end whose magnitude has bits of `floor` or more."""
+    bits = values.view(np.uint32)
+    return [i for i in range(begin, end) if int(bits[i]) & 0x7FFFFFFF >= floor]
+
+
 def top(values, indices, picked):
     chosen = sorted(order(values)[: len(indices)])
     indices[:] = chosen
