@@ -92,6 +92,25 @@ def test_lists_that_end_too_early_or_too_late_are_refused(before, end, count, re
         kernels.lists.decode_varint(stream, 400, np.zeros(before + count, np.uint32))
 
 
+def test_streams_of_any_bytes_are_decoded_as_the_twin_does_or_refused(rng):
+    """Most bytes are small, so that whole blocks are decoded at once."""
+    taken, bytes_ = 0, [0, 1, 2, 90, 127, 128, 200, 255]
+    for size in [*range(150), *range(120, 150)]:
+        stream = rng.choice(bytes_, size, p=[0.01, 0.3, 0.3, 0.28, 0.05, 0.03, 0.02, 0.01])
+        stream, stop = stream.astype(np.uint8), int(rng.choice([2**12, 2**15, 2**32]))
+        count = naive.lists.varint_count(stream) + int(rng.choice([0, 0, 0, 0, 1, -1]))
+        got, want = np.full((2, max(count, 0)), 7, np.uint32)
+        if naive.lists.is_damaged(stream, stop, got.size):
+            with pytest.raises(ValueError, match=r"list|varint|after the end"):
+                kernels.lists.decode_varint(stream, stop, got)
+            continue
+        kernels.lists.decode_varint(stream, stop, got)
+        naive.lists.decode_varint(stream, stop, want)
+        np.testing.assert_array_equal(got, want)
+        taken += 1
+    assert 40 < taken < 140
+
+
 @pytest.mark.parametrize(
     ("stream", "count", "reason"),
     [

@@ -56,6 +56,19 @@ def decode_varint(stream, stop, indices):
     check(indices, stop)
 
 
+def is_damaged(stream, stop, count):
+    """Whether a stream is not `count` varints, each as short as it can be, of positions < stop."""
+    codes, code, last = [], [], -1
+    for byte in map(int, stream):
+        code.append(byte)
+        if byte < 128:
+            codes.append(code)
+            last += 1 + sum(byte % 128 * 128**k for k, byte in enumerate(code))
+            code = []
+    long = any(len(code) > 5 or (len(code) > 1 and code[-1] == 0) for code in codes)
+    return long or len(code) > 0 or len(codes) != count or last >= stop
+
+
 def decode_idx16(stream, stop, indices):
     blocks = -(-stop // 65536)
     counts = [int(stream[2 * b]) + 65536 * int(stream[2 * b + 1]) for b in range(blocks)]
