@@ -139,7 +139,7 @@ def blocks(
     size = np.int64(0)
     for u in range(first, last):
         if starts[u] >= lo:
-            mark, weight = np.uint8(0), np.int64(0) * cover[:1].sum()
+            mark, weight = np.uint8(0), np.int64(0) * cover[:0].sum()
             for r in range(sums.shape[0]):
                 mark |= marks[r, u]
                 if cover.size:

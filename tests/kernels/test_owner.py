@@ -62,3 +62,14 @@ def test_blocks_equal_their_twin(rng, kind, cuts, covered, size):
             assert owner.blocks(*got, *rest) == naive.blocks(*want, *rest)
             for mine, theirs in zip(got, want, strict=True):
                 np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_the_last_result_do_not_count(rng, kind):
+    starts = np.array([0, 4, 9])
+    sums, marks = contributions(rng, 9, starts, 0.7, kind)
+    total, cover, touched = result(9, 2, kind, True)
+    cover[:] = 5 if kind is np.int64 else np.nan
+    covers = marks.astype(kind) * 3
+    owner.blocks(total, cover, touched, starts, 0, 9, sums, covers, marks, touched.copy())
+    np.testing.assert_array_equal(cover, covers.sum(0))
