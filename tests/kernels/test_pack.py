@@ -116,6 +116,15 @@ def test_few_values_that_lie_together_move_and_come_back(rng):
         np.testing.assert_array_equal(back, values * flags)
 
 
+def test_values_are_not_read_behind_the_last():
+    """Of 64 flags at the end all but one are set: 63 values are left, and no vector behind them."""
+    flags, packed, back = np.ones(128, "u1"), np.arange(127, dtype="u4"), np.ones(128, "u4")
+    flags[120] = 0
+    kernels.moves.expand(packed, flags, back)
+    np.testing.assert_array_equal(back[flags != 0], packed)
+    assert back[120] == 0
+
+
 @pytest.mark.parametrize("density", DENSITIES)
 def test_units_move_as_blocks_and_come_back(rng, density):
     starts = np.concatenate(([0], np.cumsum(rng.integers(0, 40, 50)))).astype(np.int64)
