@@ -21,7 +21,7 @@ def test_weights_are_numbered_as_their_naive_twin_does(rng, classes):
 
 
 def test_weights_whose_search_begins_at_the_last_place_go_on_at_the_first():
-    given = np.array([1, *(1023 + (k << 50) for k in range(5)), 0, 1023, 1, 3 << 50])
+    given = np.array([1, *(1023 + (k << 50) for k in range(5)), 0, 1023, 3 << 50, 1])
     tables, codes = np.zeros((2, 256), np.int64), np.zeros((2, given.size), np.uint8)
     assert weights._hash(np.uint64(given[5])) == weights._SLOTS - 1
     assert weights.classify(given, tables[0], codes[0]) == 8
