@@ -93,12 +93,15 @@ class ModelCache:
 
 def _forget(folder: Path) -> None:
     """Remove the least recently used files, so that at most MOST bytes are left."""
-    found = [(one.stat().st_mtime, one.stat().st_size, one.path) for one in os.scandir(folder)]
-    total = 0
+    found, total = [], 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # another process has just removed it, or given it a name
+            facts = path.stat()
+            found.append((facts.st_mtime, facts.st_size, path))
     for _, size, path in sorted(found, reverse=True):
         total += size
         if total > MOST:
-            os.unlink(path)
+            path.unlink(missing_ok=True)
 
 
 def _surroundings(environ: Mapping[str, str]) -> list[Any]:

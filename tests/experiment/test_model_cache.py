@@ -140,6 +140,14 @@ def test_models_that_were_not_used_for_longest_go(tmp_path, monkeypatch, without
     made(tmp_path, TREE | {"run": {"seed": 4}})
 
 
+def test_a_file_that_another_process_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    made(tmp_path)
+    (tmp_path / "models/gone").symlink_to(tmp_path / "nowhere")  # listed, but not to be looked at
+    monkeypatch.setattr(model_cache, "MOST", 0)
+    made(tmp_path, TREE | {"run": {"seed": 4}})
+    assert [path.name for path in files(tmp_path)] == ["gone"]
+
+
 def test_the_second_start_of_a_run_never_imports_torch(tmp_path, run_python):
     (tmp_path / "exp.toml").write_text(CONFIG)
     words = "-c", BESIDE, "run", "exp.toml", "-o", "out.h5", "--overwrite", "--quiet"
