@@ -9,7 +9,7 @@ class with a decorator of its registry (`@fedmpi.dataset`, `@fedmpi.model`, `@fe
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from inspect import isabstract
+from inspect import isabstract, signature
 from pkgutil import iter_modules
 from typing import Any, cast
 
@@ -35,12 +35,15 @@ class Entry:
     maker : callable or str
         The function, or "module:function", which is imported when first used.
     keys : type of Section, optional
-        The keys that the function takes; None if it checks them itself.
+        The keys that the function takes; None if its parameters are the keys.
+    arguments : tuple of str
+        The arguments that a user's function gets before its keys.
     """
 
     summary: str
     maker: Any
     keys: type[Section] | None = NoKeys
+    arguments: tuple[str, ...] = ()
 
     @property
     def make(self) -> Callable[..., Any]:
@@ -55,19 +58,55 @@ class Entry:
 
         `place`, `prefix` and `of` are for its message, as in `fedmpi.section.check`.
         """
-        return dict(given) if self.keys is None else dict(
-            check(self.keys, given, place, prefix, of=of))
+        if self.keys is not None:
+            return dict(check(self.keys, given, place, prefix, of=of))
+        known, needed = self.names, self._parameters(needed=True)
+        for key in given:
+            if known is not None and key not in known:
+                hint = nearest(key, known, f"known keys with {of}" if of else "known keys", 0.5)
+                raise ConfigError(f"{place}: {prefix}{key}: unknown key; {hint}")
+        if lacks := [key for key in needed if key not in given]:
+            raise ConfigError(f"{place}: {prefix}{lacks[0]}: missing; give it a value, or a "
+                              "default in the function")
+        return dict(given)
+
+    @property
+    def names(self) -> list[str] | None:
+        """The names of the keys; None if the function takes any."""
+        if self.keys is not None:
+            return list(self.keys.model_fields)
+        kinds = [p.kind for p in signature(self.make).parameters.values()]
+        return None if any(kind is kind.VAR_KEYWORD for kind in kinds) else self._parameters()
+
+    @property
+    def misfit(self) -> str:
+        """What is wrong with the parameters of a user's function, or ""."""
+        found = signature(self.make)
+        try:
+            found.bind_partial(*self.arguments)
+        except TypeError:
+            return f"takes {found}; it must take ({', '.join(self.arguments)})"
+        return ""
+
+    def _parameters(self, needed: bool = False) -> list[str]:
+        """Return the names of the parameters that are keys, or of those without a default."""
+        every = [*signature(self.make).parameters.values()][len(self.arguments) :]
+        return [p.name for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+                and (p.default is p.empty or not needed)]
 
 
 class Registry(Mapping[str, Any]):
     """All things of one kind by name: classes, or Entries of functions.
 
     `kind` is the word for one of them, `key` the configuration's key that names one, and `made`
-    says what the user's object must be.
+    says what the user's object must be. A user's function gets `arguments` before its keys.
     """
 
-    def __init__(self, kind: str, key: str, made: str, known: Mapping[str, Any] | None = None):
-        self.kind, self.key, self._made = kind, key, made
+    def __init__(
+        self, kind: str, key: str, made: str, known: Mapping[str, Any] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.kind, self.key, self._made, self._arguments = kind, key, made, arguments
         self._things: dict[str, Any] = dict(known or {})
         self._folder, self._files = "", frozenset[str]()
 
@@ -143,7 +182,8 @@ class Registry(Mapping[str, Any]):
         if function is None:
             return lambda marked: self.mark(marked, keys=keys)
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        setattr(function, _MARK, (self.kind, entry or Entry(summary, function, keys)))
+        setattr(function, _MARK, (
+            self.kind, entry or Entry(summary, function, keys, self._arguments)))
         return function
 
     def _check_marked(self, function: Any, keys: Any, name: Any) -> None:
@@ -180,6 +220,8 @@ class Registry(Mapping[str, Any]):
             raise ConfigError(f"{where}: has no {lacks}; define it")
         if isinstance(thing, type) and (fault := hooks.misfit(thing) or _of_keys(thing)):
             raise ConfigError(f"{where}: {fault}")
+        if isinstance(thing, Entry) and thing.arguments and thing.misfit:
+            raise ConfigError(f"{where}: {thing.misfit}")
         return thing
 
     def _own(self, found: Any, name: str, where: str) -> Any:

@@ -10,6 +10,8 @@ from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import again, of_tree
 from fedmpi.learn.data import DATASETS
+from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.models import MODELS
 from fedmpi.learn.partitions import PARTITIONS, split
 from fedmpi.registry import NoKeys, Registry
 from fedmpi.rng import rng_for
@@ -212,3 +214,57 @@ def test_what_is_no_decorator_names_the_class_that_is_meant(word, base):
         getattr(fedmpi, word)
     end = f"; write a class Mine(fedmpi.{base})" if base else ""
     assert str(caught.value) == f"module 'fedmpi' has no attribute {word!r}{end}"
+
+
+@fedmpi.dataset
+def noisy(root, noise=0.1, *, sort):
+    """A data set whose keys are its parameters."""
+
+
+@fedmpi.model
+def wide(input_shape, classes, width=8):
+    """A model whose keys are its parameters."""
+
+
+@fedmpi.model
+def open_to_all(input_shape, classes, **keys):
+    """A model that looks at its keys itself."""
+
+
+def keys_of(**data):
+    names = {"name": f"{__name__}:noisy", "partition": f"{__name__}:in_turn"}
+    found = of_tree({"data": names | data})
+    return found.data_keys, found.partition_keys
+
+
+def test_the_parameters_of_a_users_function_are_its_keys():
+    assert keys_of(sort=1, skip=2) == ({"sort": 1}, {"skip": 2})
+    with pytest.raises(ConfigError, match=r"data.nois: unknown key; did you mean noise\?"):
+        keys_of(sort=1, nois=2)
+    with pytest.raises(ConfigError, match=r"data.sort: missing; give it a value, or a default"):
+        keys_of(noise=0.2)
+    with pytest.raises(ConfigError, match=r"model.widht: unknown key; did you mean width\?"):
+        of_tree({"model": {"name": f"{__name__}:wide", "widht": 2}})
+    of_tree({"model": {"name": f"{__name__}:open_to_all", "widht": 2}})
+
+
+@pytest.mark.parametrize(
+    ("decorator", "function", "said"),
+    [
+        (fedmpi.dataset, lambda: 0, "takes (); it must take (root)"),
+        (fedmpi.partition, lambda labels, rng: 0, "takes (labels, rng); it must take (labels, "
+         "groups, clients, rng)"),
+        (fedmpi.model, lambda shape: 0, "takes (shape); it must take (input_shape, classes)"),
+        (fedmpi.loss, lambda outputs: 0, "takes (outputs); it must take (outputs, targets)"),
+    ],
+)  # fmt: skip
+def test_a_function_that_takes_too_little_is_refused_by_its_name(
+    decorator, function, said, monkeypatch
+):
+    monkeypatch.setattr(f"{__name__}.short", decorator(function), raising=False)
+    function.__module__ = __name__
+    registry = next(one for one in (DATASETS, PARTITIONS, MODELS, LOSSES)
+                    if one.kind == function.__fedmpi__[0])
+    with pytest.raises(ConfigError) as caught:
+        registry.find(f"{__name__}:short")
+    assert str(caught.value).endswith(f"{__name__}:short': {said}")

@@ -14,7 +14,7 @@ from fedmpi import config as configuration
 from fedmpi import user_code
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
-from fedmpi.errors import ConfigError, either
+from fedmpi.errors import ConfigError, either, nearest
 from fedmpi.experiment.device_files import with_contents
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.losses import LOSSES, Loss
@@ -266,16 +266,22 @@ def _check_personal(cls: type[Algorithm], place: str) -> None:
 def _data_keys(section: configuration.DataSection, place: str) -> list[dict[str, Any]]:
     """Return the data set's own keys and the partition's, checked, defaults filled in.
 
-    The user's function that names no keys takes all that the other one does not.
+    The user's function without names of keys takes all that the other one does not.
     """
     things = DATASETS.find(section.name, place), PARTITIONS.find(section.partition, place)
     given, fields = section.own_keys(), type(section).model_fields
-    known = [thing.keys.model_fields if thing.keys else {} for thing in things]
+    known, of = [thing.names for thing in things], f"{section.name} and {section.partition}"
     if all(thing.keys for thing in things):
         both = type("Keys", tuple({thing.keys: None for thing in things}), {})
-        check(both, given, place, "data.", fields, f"{section.name} and {section.partition}")
+        check(both, given, place, "data.", fields, of)
+    elif None not in known:
+        every = [*known[0], *known[1]]
+        for key in (key for key in given if key not in every):
+            hint = nearest(key, [*every, *fields], f"known keys with {of}", 0.5)
+            raise ConfigError(f"{place}: data.{key}: unknown key; {hint}")
     taken = []
     for thing, own, other in zip(things, known, known[::-1], strict=True):
-        mine = {k: v for k, v in given.items() if (k in own if thing.keys else k not in other)}
+        mine = {k: v for k, v in given.items()
+                if (k not in (other or ()) if own is None else k in own)}
         taken.append(thing.checked(mine, place, "data."))
     return taken

@@ -74,7 +74,8 @@ def loss(function: Any = None, *, target: str = "class") -> Any:
     if function is None:
         return lambda marked: loss(marked, target=target)
     summary = (function.__doc__ or "").strip().partition("\n")[0]
-    return LOSSES.mark(function, entry=Loss(summary, function, target=target))
+    entry = Loss(summary, function, None, ("outputs", "targets"), target)
+    return LOSSES.mark(function, entry=entry)
 
 
 def loss_of(name: str) -> Loss:

@@ -86,6 +86,7 @@ DATASETS = Registry(
             ShakespeareKeys,
         ),
     },
+    ("root",),
 )
 
 

@@ -55,6 +55,7 @@ MODELS = Registry(
             "Vision Transformer of DeiT's size Ti", _HERE + "transformer:vit_tiny", VitTinyKeys
         ),
     },
+    ("input_shape", "classes"),
 )
 
 

@@ -61,6 +61,7 @@ PARTITIONS = Registry(
             partition_keys.MixedKeys,
         ),
     },
+    ("labels", "groups", "clients", "rng"),
 )
 
 
