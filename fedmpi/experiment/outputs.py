@@ -28,6 +28,10 @@ def check_outputs(
             f"model.name = {model.name!r}: gives outputs of shape {_shape(found)}, and "
             f"model.loss = {model.loss!r} needs {_shape(wanted)} for these data"
         )
+    if ":" in model.loss:
+        from fedmpi.learn.loss_functions import check_own  # needs torch
+
+        check_own(model.loss, outputs, y)
     if model.loss in _OF_SOFTMAX and found[-1] > 1 and _are_shares(outputs):
         raise ConfigError(
             f"model.name = {model.name!r}: gives probabilities, those of a softmax, and "

@@ -1,10 +1,14 @@
 """What a network's outputs are measured by: the mean over a batch of one number per sample."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedmpi.arrays import Bools
+from fedmpi import named
+from fedmpi.arrays import AnyArray, Bools
+from fedmpi.errors import ConfigError
+from fedmpi.learn.losses import loss_of
 
 
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
@@ -45,6 +49,31 @@ def sigmoid_quadratic(outputs: Tensor, y: Tensor) -> Tensor:
 def sigmoid_linear(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the mean of sum |t - o|, with o = sigmoid(outputs)."""
     return _miss(outputs.sigmoid(), y).abs().sum(1).mean()
+
+
+def check_own(name: str, outputs: AnyArray, y: AnyArray) -> None:
+    """Raise ConfigError unless a user's loss gives one number of a batch, with a gradient.
+
+    `name` is that of the loss; `outputs` and `y` are of one sample, which is taken twice.
+    """
+    place = f"model.loss = {name!r}"
+    one, target = torch.tensor(outputs, dtype=torch.float32), torch.tensor(y)
+    given = torch.cat([one, one]).requires_grad_()
+    with named.blamed(place):
+        found, alone = loss_of(name)(given, torch.cat([target, target])), loss_of(name)(one, target)
+    if not isinstance(found, Tensor):
+        kind = "None" if found is None else f"a {type(found).__name__}"
+        raise ConfigError(f"{place}: returned {kind}; it must return a torch tensor, the mean over "
+                          "the batch")
+    if found.numel() != 1:
+        raise ConfigError(f"{place}: returned a tensor of shape {list(found.shape)} for 2 samples; "
+                          "it must return the mean over the batch, one number")
+    if not found.requires_grad:
+        raise ConfigError(f"{place}: returned a tensor without a gradient; leave out detach(), "
+                          "torch.no_grad(), numpy and argmax between the outputs and the loss")
+    if alone.item() and np.isclose(found.item(), 2 * alone.item(), rtol=1e-5):
+        raise ConfigError(f"{place}: is twice as large for a sample taken twice, as a sum over the "
+                          "batch is; return the mean")
 
 
 def of_labels(outputs: Tensor, labels: Bools | None) -> Tensor:

@@ -77,3 +77,35 @@ def test_a_chain_with_a_sigmoid_before_a_loss_with_a_sigmoid_is_refused(loss):
 def test_it_is_refused_where_a_run_is_assembled():
     with pytest.raises(ConfigError, match=r"ends with a Sigmoid.*leave the last layer out"):
         made(last="sigmoid", loss="sigmoid-quadratic")
+
+
+LOSSES = {
+    "returned None; it must return a torch tensor": lambda outputs, y: None,
+    "returned a float; it must return a torch tensor": lambda outputs, y: 0.5,
+    "returned a tensor of shape [2] for 2 samples; it must return the mean":
+        lambda outputs, y: functional.cross_entropy(outputs, y, reduction="none"),
+    "returned a tensor without a gradient; leave out detach()":
+        lambda outputs, y: functional.cross_entropy(outputs.detach(), y),
+    "is twice as large for a sample taken twice, as a sum over the batch is; return the mean":
+        lambda outputs, y: functional.cross_entropy(outputs, y, reduction="sum"),
+    "RuntimeError: Can't call numpy() on Tensor": lambda outputs, y: outputs.numpy().mean(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", LOSSES)
+def test_a_loss_that_is_no_mean_with_a_gradient_is_refused_before_training(said, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.mine", fedmpi.loss(LOSSES[said]), raising=False)
+    LOSSES[said].__module__ = __name__
+    with pytest.raises(ConfigError) as caught:
+        made(loss=f"{__name__}:mine")
+    assert str(caught.value).startswith(f"model.loss = '{__name__}:mine': {said}")
+
+
+@pytest.mark.parametrize("weight", [None, torch.arange(1.0, 11.0)])
+def test_a_mean_with_or_without_weights_is_taken(weight, monkeypatch):
+    def mean(outputs, y):
+        return functional.cross_entropy(outputs, y, weight)
+
+    mean.__module__ = __name__
+    monkeypatch.setattr(f"{__name__}.mine", fedmpi.loss(mean), raising=False)
+    assert made(loss=f"{__name__}:mine").config.model.loss == f"{__name__}:mine"
