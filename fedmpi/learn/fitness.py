@@ -19,6 +19,7 @@ _OF_SIGMOID = ("bce", "sigmoid-quadratic", "sigmoid-linear")  # take the sigmoid
 
 def check_kinds(module: nn.Module) -> None:
     """Raise ConfigError for modules whose tensors are not what is trained and sent."""
+    known = set(module.modules())
     for name, part in module.named_modules():
         place = f"model: {name or type(part).__name__}"
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in part.parameters(False)):
@@ -33,6 +34,11 @@ def check_kinds(module: nn.Module) -> None:
                 f"{place} is pruned by a hook; call torch.nn.utils.prune.remove, and prune with "
                 "an algorithm such as static-mask"
             )
+        if hidden := _hidden(part, known):
+            raise ConfigError(
+                f"{place}: keeps layers in {hidden}, where torch does not find them, so they would "
+                "not be trained; use nn.ModuleList or nn.ModuleDict, or freeze them"
+            )
         if getattr(part, "sparse", False) is True:
             raise ConfigError(f"{place} has sparse gradients; make it with sparse=False")
         if isinstance(part, BATCH_NORMS) and part.momentum is None:
@@ -40,6 +46,18 @@ def check_kinds(module: nn.Module) -> None:
                 f"model: {name} has momentum=None, an average over all batches ever seen, "
                 "which cannot be averaged; give a momentum, such as 0.1"
             )
+
+
+def _hidden(part: nn.Module, known: set[nn.Module]) -> str:
+    """Return the attribute in which a module keeps layers to train that torch does not find."""
+    for name, value in vars(part).items():
+        inside = value.values() if isinstance(value, dict) else value
+        if name.startswith("_") or not isinstance(value, list | tuple | dict):
+            continue
+        lost = (one for one in inside if isinstance(one, nn.Module) and one not in known)
+        if any(p.requires_grad for one in lost for p in one.parameters()):
+            return name
+    return ""
 
 
 def check_last(module: nn.Module, loss: str) -> None:
