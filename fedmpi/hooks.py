@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from inspect import getattr_static, isfunction, signature
 from typing import Any
 
+from fedmpi.errors import ConfigError
+
 _LIKE = 0.75  # of difflib: a name that is so like a known one is held for misspelt
 
 
@@ -30,6 +32,27 @@ def misfit(cls: type) -> str:
         if fault:
             return f"{cls.__qualname__}.{name} {fault}"
     return ""
+
+
+def made(cls: type, *given: Any) -> Any:
+    """Return an object of a class, made of `given`. Raises ConfigError, with what to write, if its
+    first method leaves out that of fedmpi's class.
+    """
+    base = next(base for base in cls.__mro__ if _ours(base) and "__init__" in vars(base))
+    names = [*signature(vars(base)["__init__"]).parameters][1:]
+    try:
+        thing = cls(*given)
+        lacks = [name for name in names if not hasattr(thing, name)]
+    except AttributeError as error:  # of what fedmpi's first method would have set
+        if error.name not in (*names, "layout") or type(error.obj) is not cls:
+            raise
+        lacks = [error.name]
+    if lacks:
+        raise ConfigError(
+            f"{cls.__module__}.{cls.__qualname__}.__init__: there is no self.{lacks[0]} yet; let "
+            f"its first line be super().__init__({', '.join(names)})"
+        )
+    return thing
 
 
 def _misspelt(name: str, own: Any, known: Mapping[str, Any]) -> str:

@@ -117,3 +117,42 @@ def test_fedmpis_own_classes_would_pass_as_users_classes(registry, monkeypatch):
     bases = (fedmpi.Algorithm, fedmpi.Stage, fedmpi.Selector, fedmpi.Metric)
     monkeypatch.setattr(hooks, "_ours", bases.__contains__)
     assert not [fault for cls in registry.values() if (fault := hooks.misfit(cls))]
+
+
+class Selects(fedmpi.Selector):
+    """A rule of selection that makes itself."""
+
+    def __init__(self, keys, seed, clients):
+        pass
+
+    def select(self, round, world, number, in_turn):
+        """Return nobody."""
+        return []
+
+
+def early(self, keys, setting):
+    """Use the layout before fedmpi has set it."""
+    self.zeros = [0] * self.layout.size
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "said"),
+    [
+        (of(Right, __init__=nothing), (0, 0), "Mine.__init__: there is no self.keys yet; let its "
+         "first line be super().__init__(keys, setting)"),
+        (of(Right, __init__=early), (0, 0), "Mine.__init__: there is no self.layout yet; let its "
+         "first line be super().__init__(keys, setting)"),
+        (of(fedmpi.Stage, __init__=nothing), (0, 0), "be super().__init__(keys, setting)"),
+        (Selects, (0, 0, 0), "there is no self.keys yet; let its first line be super().__init__("
+         "keys, seed, clients)"),
+    ],
+)  # fmt: skip
+def test_a_first_method_that_leaves_out_that_of_fedmpi_is_refused(cls, given, said):
+    with pytest.raises(ConfigError) as caught:
+        hooks.made(cls, *given)
+    assert str(caught.value).startswith(f"{__name__}.") and str(caught.value).endswith(said)
+
+
+def test_other_errors_of_a_first_method_are_its_own():
+    with pytest.raises(AttributeError, match="'Mine' object has no attribute 'other'"):
+        hooks.made(of(Right, __init__=lambda self, keys, setting: self.other), 0, 0)

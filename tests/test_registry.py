@@ -268,3 +268,14 @@ def test_a_function_that_takes_too_little_is_refused_by_its_name(
     with pytest.raises(ConfigError) as caught:
         registry.find(f"{__name__}:short")
     assert str(caught.value).endswith(f"{__name__}:short': {said}")
+
+
+@fedmpi.partition
+def as_lists(labels, groups, clients, rng):
+    """The samples of each client, as other programs want them."""
+    return [[0, 1, 2, 3], [4, 5, 6]]
+
+
+def test_a_partition_as_lists_of_samples_is_refused_in_words():
+    with pytest.raises(ConfigError, match=r"returned a list of .*; return the client of each samp"):
+        split(f"{__name__}:as_lists", [0] * 7, None, 2, {}, rng_for(0, "partition"))

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fedmpi import hooks
 from fedmpi.algorithm import Algorithm, Setting
 from fedmpi.arrays import AnyArray, Integers, Reals
 from fedmpi.comm.alike import alike
@@ -134,7 +135,8 @@ def _assembled(
         algorithm=algorithm,
         stages=stages,
         costs=costs,
-        selector=resolved.selector(resolved.selector_keys, config.run.seed, config.clients.number),
+        selector=hooks.made(resolved.selector, resolved.selector_keys, config.run.seed,
+                            config.clients.number),
         server=ServerOptimizer(config.server),
         weights=engine.initial_weights,
         memories=memories,
@@ -165,7 +167,8 @@ def _algorithm(
         accuracy=engine.accuracy,
         **facts,
     )
-    return resolved.algorithm(resolved.algorithm_keys, setting)
+    found: Algorithm = hooks.made(resolved.algorithm, resolved.algorithm_keys, setting)
+    return found
 
 
 def _left_by_gates(layout: Layout, gates: Gates) -> Callable[..., Reals]:
@@ -179,7 +182,7 @@ def _stages(resolved: Resolved, layout: Layout) -> tuple[Stage, ...]:
     """Return the stages of a run, in their order."""
     seed = resolved.config.run.seed
     return tuple(
-        stage(keys, StageSetting(layout, seed, number))
+        hooks.made(stage, keys, StageSetting(layout, seed, number))
         for number, (stage, keys) in enumerate(resolved.stages)
     )
 

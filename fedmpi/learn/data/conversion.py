@@ -36,6 +36,19 @@ def parts_of(
     return (stored(x), y), (stored(x_test), y_test), _grouped(name, given, held)
 
 
+def check_pairs(name: str, train: Any, test: Any, groups: Any) -> None:
+    """Raise DataError unless the arguments of `Dataset.of` are pairs; test may be None."""
+    wanted = {"train": (train, "(x, y)"), "test": (test, "(x, y), or None"),
+              "groups": (groups, "(those of train, those of test)")}
+    for word, (found, pair) in wanted.items():
+        fits = isinstance(found, tuple | list) and len(found) == 2
+        if not fits and not (word == "test" and found is None):
+            shape = getattr(found, "shape", None)
+            size = f" of shape {list(shape)}" if shape is not None else ""
+            raise DataError(f"{name}: {word} is of type {type(found).__name__}{size}; give the "
+                            f"pair {pair}")
+
+
 def whole(number: Any, place: str) -> int:
     """Return a whole number from 1 as an int. Raises DataError, which begins with `place`."""
     try:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
-from fedmpi.learn.data.conversion import TOKENS, Half, parts_of, whole
+from fedmpi.learn.data.conversion import TOKENS, Half, check_pairs, parts_of, whole
 from fedmpi.learn.data.targets import check_outputs, taken_apart
 
 KINDS = {  # types and numbers of axes of x, as stored, and what is accepted
@@ -142,6 +142,7 @@ class Dataset:
         DataError
             If the arrays do not fit together, or a label is outside 0 to classes - 1.
         """
+        check_pairs(name, train, test, groups)
         classes = whole(classes, f"{name}: classes")
         targets, here, there = taken_apart(target, train, test, f"{name}: y")
         (x, y), (x_test, y_test), parted = parts_of(name, kind, here, there, classes, groups)

@@ -6,6 +6,7 @@ number of ranks.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,13 @@ def split(
 
 def _of_own(owner: Any, name: str, samples: int, clients: int) -> Partition:
     """Return the Partition of what the user's function returned, int64[N], or raise ConfigError."""
-    owner = np.asarray(owner)
+    with suppress(ValueError):  # lists of different lengths are no array
+        owner = np.asarray(owner)
+    if not isinstance(owner, np.ndarray):
+        raise ConfigError(
+            f"data.partition = {name!r}: returned a {type(owner).__name__} of arrays or lists; "
+            f"return the client of each sample, int64[{samples}]"
+        )
     if owner.shape != (samples,) or owner.dtype.kind not in "iu":
         raise ConfigError(
             f"data.partition = {name!r}: returned {owner.dtype}[{', '.join(map(str, owner.shape))}]"

@@ -196,3 +196,19 @@ def test_sequences_without_a_test_set_are_trained_in_one_batch(tmp_path, monkeyp
         finished = simulation.round()
         assert finished.columns["round"] == number and np.isnan(finished.columns["test_accuracy"])
         assert finished.clients["steps"].tolist() == [2, 2, 2]  # two epochs of one batch
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"train": np.zeros((4, 2))}, r"train is of type ndarray of shape \[4, 2\]; give the pair "
+         r"\(x, y\)"),
+        ({"test": ([[0.0, 1.0]],)}, r"test is of type tuple; give the pair \(x, y\), or None"),
+        ({"groups": np.zeros(4)}, r"groups is of type ndarray of shape \[4\]; give the pair"),
+        ({"groups": None}, r"groups is of type NoneType; give the pair \(those of train"),
+    ],
+)  # fmt: skip
+def test_what_must_be_a_pair_is_named(given, said):
+    whole = {"train": (np.zeros((4, 2)), [0, 1, 0, 1]), "test": None}
+    with pytest.raises(DataError, match=said):
+        Dataset.of("mine", "features", **(whole | given), classes=2)
