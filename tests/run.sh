@@ -9,6 +9,8 @@ if [[ ${1:-} == --mpi ]]; then only=mpi; shift; fi
 (($#)) || set -- 2 3 4
 venv=${VENV:-.venv}
 python=$venv/bin/python
+mpiexec=$venv/bin/mpiexec  # of a wheel, else that of PATH
+[[ -x $mpiexec ]] || mpiexec=mpiexec
 
 cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # not that of threads
 # One thread for each process: ranks would otherwise fight for the cores.
@@ -36,7 +38,7 @@ step() {  # step NAME COMMAND...
 if [[ -z $only ]]; then
     step "style" $python -m ruff check .
     # Or processes of tests that need the same kernels would wait for each other.
-    step "compile" "$venv/bin/mpiexec" -n "$cores" $python -m fedmpi warmup
+    step "compile" "$mpiexec" -n "$cores" $python -m fedmpi warmup
     # Files of tests are dealt out, the longest first; one process more than cores, as some wait.
     deal="-n ${JOBS:-$((cores + 1))} --dist loadfile --no-loadscope-reorder --durations=20"
     # Jobs of a real Slurm come alone: its PMI2 loses messages of MPICH where cores are busy.
@@ -50,7 +52,7 @@ if [[ -z $only ]]; then
 fi
 for n in "$@"; do
     step "MPI, $n ranks" env FEDMPI_RANKS="$n" timeout --kill-after=10 600 \
-        $venv/bin/mpiexec -n "$n" $python -m pytest -p no:cacheprovider tests/mpi
+        "$mpiexec" -n "$n" $python -m pytest -p no:cacheprovider tests/mpi
 done
 
 printf '\n== summary\n'
