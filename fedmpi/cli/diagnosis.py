@@ -160,12 +160,13 @@ def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]
     mounts = Path("/proc/mounts").read_text()
     quotas = cores.quotas("/sys/fs/cgroup", Path("/proc/self/cgroup").read_text())
     ranks, count = comm.node_size, cores.usable(all_nodes.cores(comm), quotas)
+    machine = cores.usable(os.cpu_count() or 1, quotas)
     folder = out.resolve()
     folder = folder if folder.is_dir() else folder.parent
     compiled = kernel_cache.keep_kernels_on_node(dict(os.environ))
     return [
         cores.ranks_fit(ranks, count),
-        cores.threads_fit(os.environ, ranks, count, wanted.threads_per_rank),
+        cores.threads_fit(os.environ, ranks, count, wanted.threads_per_rank, machine),
         storage.shared_memory(SHARED, facts.free(SHARED), ranks),
         storage.results(folder, folder.is_dir(), facts.writable(folder)),
         storage.locking(os.environ, str(folder), mounts),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from fedmpi.comm.launch import started
 from fedmpi.doctor import OK, WRONG, Finding
 from fedmpi.errors import counted
 
@@ -58,14 +59,20 @@ def ranks_fit(ranks: int, cores: int) -> Finding:
     return Finding(OK, "cores", value)
 
 
-def threads_fit(environ: Mapping[str, str], ranks: int, cores: int, wanted: int = 1) -> Finding:
-    """Judge threads times ranks against cores.
+def threads_fit(
+    environ: Mapping[str, str], ranks: int, cores: int, wanted: int = 1, machine: int = 0
+) -> Finding:
+    """Judge threads times ranks against the cores that they may use.
 
-    `wanted` is run.threads_per_rank, which holds where the environment says nothing.
+    `wanted` is run.threads_per_rank, which holds where the environment says nothing. `machine` is
+    the number of cores that the ranks could use if their launcher bound none of them to a core.
     """
     given = [environ[name] for name in THREADS if environ.get(name, "").isdigit()]
     threads = max((int(number) for number in given), default=wanted)
     value = f"{counted(ranks, 'rank')} x {counted(threads, 'thread')} on {counted(cores, 'core')}"
+    if cores < ranks * threads <= machine and started(environ)[1] == "OMPI_COMM_WORLD_SIZE":
+        return Finding(WRONG, "threads", f"{value}: Open MPI binds each rank to a core",
+                       f"mpiexec --bind-to none -n {ranks} fedmpi ...")
     if threads > 1 and ranks * threads > cores:
         fit = max(1, cores // ranks)
         names = [name for name in THREADS if environ.get(name, "").isdigit()]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from fedmpi.cli import facts, launchers, sweeps
-from fedmpi.doctor import WRONG, mpi_library
+from fedmpi.doctor import WRONG, cores, mpi_library
 from fedmpi.experiment.stop import NoSignals, Stop
 
 OPEN_MPI, MPICH = "mpiexec (Open MPI) 5.0.7", "HYDRA build details:"
@@ -52,9 +52,9 @@ def test_more_ranks_than_cores_are_asked_for_as_the_launcher_wants(
 ):
     path = made(tmp_path / "mpiexec", version)
     monkeypatch.setattr(launchers, "mpiexec", lambda: path)
-    cores = len(os.sched_getaffinity(0))
-    assert launchers.launch_of(cores) == [path, "-n", str(cores)]  # which stay bound to cores
-    assert launchers.launch_of(cores + 1) == [path, *more, "-n", str(cores + 1)]
+    here = len(os.sched_getaffinity(0))
+    assert launchers.launch_of(here) == [path, "-n", str(here)]  # which stay bound to cores
+    assert launchers.launch_of(here + 1) == [path, *more, "-n", str(here + 1)]
 
 
 @pytest.fixture
@@ -93,3 +93,13 @@ def test_a_second_interrupt_does_not_wait_for_them(interrupted):
     with pytest.raises(KeyboardInterrupt):
         sweeps._wait(started(interrupted, ready=False), stop, apart=True)
     assert interrupted.read_text() == "apart, killed"
+
+
+@pytest.mark.parametrize(("environ", "machine", "remedy"), [
+    ({"OMPI_COMM_WORLD_SIZE": "2"}, 8, "mpiexec --bind-to none -n 2 fedmpi ..."),
+    ({"OMPI_COMM_WORLD_SIZE": "2"}, 4, "export OMP_NUM_THREADS=1"),  # no core is left
+    ({"PMI_SIZE": "2"}, 8, "export OMP_NUM_THREADS=1"),  # whoever bound them knows why
+])
+def test_threads_that_open_mpi_bound_to_one_core_are_let_free(environ, machine, remedy):
+    told = cores.threads_fit(environ | {"OMP_NUM_THREADS": "4"}, 2, 2, machine=machine)
+    assert (told.level, told.remedy) == (WRONG, remedy)
