@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,8 +115,14 @@ def data_root():
 
 
 def errors_of(text):
-    """Return the lines of a standard error without those that show the stages of a start."""
-    return [line for line in text.splitlines() if not line.startswith("# ")]
+    """Return the lines of a standard error that are errors of fedmpi.
+
+    Others show the stages of a start, or are of Open MPI's launcher: what stands between two lines
+    of dashes, and errors of PMIx as it ends the ranks.
+    """
+    ours = re.sub(r"(?ms)^-{70,}\n.*?^-{70,}\n", "", text)
+    return [line for line in ours.splitlines()
+            if not line.startswith("# ") and "PMIX ERROR" not in line]
 
 
 def run_group(command, timeout, **options):

@@ -64,7 +64,7 @@ def test_a_command_typed_wrong_gets_two_lines_and_2(run_fedmpi, words):
 
 def test_ranks_say_it_once(run_fedmpi):
     done = run_fedmpi("run", "exp.toml", ranks=3)
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 2
+    assert done.returncode == 2 and len(errors_of(done.stderr)) == 2
 
 
 def test_every_verb_has_its_line_in_the_help(run_fedmpi):
