@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedmpi import named
+from fedmpi import user_code
 from fedmpi.arrays import AnyArray, Bools
 from fedmpi.errors import ConfigError
 from fedmpi.learn.losses import loss_of
@@ -59,7 +59,7 @@ def check_own(name: str, outputs: AnyArray, y: AnyArray) -> None:
     place = f"model.loss = {name!r}"
     one, target = torch.tensor(outputs, dtype=torch.float32), torch.tensor(y)
     given = torch.cat([one, one]).requires_grad_()
-    with named.blamed(place):
+    with user_code.config_error_at(place):
         found, alone = loss_of(name)(given, torch.cat([target, target])), loss_of(name)(one, target)
     if not isinstance(found, Tensor):
         kind = "None" if found is None else f"a {type(found).__name__}"
