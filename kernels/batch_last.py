@@ -33,7 +33,7 @@ def enter(
     size, values = x.shape[1], x.reshape(-1)
     rows = index * size
     for n in range(0, width, 16):
-        count = index.size - n  # and more behind the 16
+        count = index.size - n  # samples that are left; up to 16 are entered
         if count < 16 or size < SIDE:
             for d in range(size):
                 for k in range(16):
