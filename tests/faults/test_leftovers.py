@@ -124,7 +124,8 @@ def test_a_run_that_is_alive_is_not_taken_over(tmp_path, monkeypatch):
     out, calm = tmp_path / "out.h5", tmp_path / "calm.h5"
     run_here(calm, rounds=ROUNDS)
     with Job(tmp_path, "run", write_config(tmp_path, ROUNDS), "-o", out, "--quiet") as job:
-        job.wait_for(lambda: Path(f"{out}.alive").exists())  # before there is a result
+        alive = Path(f"{out}.alive")
+        job.wait_for(lambda: alive.exists() and alive.read_text())  # before there is a result
         for how in ({}, {"resume": True}, {"overwrite": True}):
             job.wait_for(out.exists if how else lambda: True)
             job.process.send_signal(signal.SIGSTOP)
