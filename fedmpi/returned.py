@@ -226,9 +226,15 @@ def staged(found: Any, layout: Layout, owner: object) -> None:
     arrays(found[1], f"{where}: memory")
 
 
-def message(found: Any, layout: Layout, owner: object) -> None:
-    """Check what `message` returned."""
-    parts(found, layout, place(owner, "message"))
+def message(found: Any, layout: Layout, owner: Any) -> None:
+    """Check what `message` returned: parts, each of which is added up or may be remembered."""
+    where = place(owner, "message")
+    parts(found, layout, where)
+    unread = [name for name in found if name not in ("weights", *owner.told)]
+    plain = type(owner).add.__module__ == "fedmpi.algorithm"  # which adds up what is told alone
+    if unread and plain and not owner.remembers:
+        raise FedmpiError(f"{where} returned the part {unread[0]!r}, which nobody adds up; let the "
+                          f"class say `told = ({unread[0]!r},)`, or define add")
 
 
 def described(found: Any) -> str:

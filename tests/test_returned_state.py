@@ -74,3 +74,26 @@ def test_what_a_rule_of_selection_cannot_keep_is_named(kept, message, tmp_path, 
     with pytest.raises(FedmpiError) as caught:
         fedmpi.run(tree, out=tmp_path / "a.h5")
     assert f"{HERE}.Rule.{message}" in str(caught.value)
+
+
+def sending(**defined):
+    """Return a class whose clients send a part beside the weights."""
+    def message(self, job, report):
+        part = fedmpi.Part(report.weights, job.plan.up)
+        return {"weights": part, "extra": part}
+
+    return type("Mine", (Right,), {"message": message, "__module__": HERE} | defined)
+
+
+def test_a_part_that_nobody_adds_up_is_refused(tmp_path, monkeypatch):
+    def run(cls):
+        monkeypatch.setattr(test_returned, "Mine", cls, raising=False)
+        tree = TREE | {"algorithm": {"name": cls}}
+        return fedmpi.run(tree, out=tmp_path / "a.h5", overwrite=True).status
+
+    with pytest.raises(FedmpiError, match=r"Mine.message returned the part 'extra', which nobody "
+                       r"adds up; let the class say `told = \('extra',\)`, or define add"):
+        run(sending())
+    for defined in ({"told": ("extra",)},
+                    {"add": lambda self, sums, arrival: Right.add(self, sums, arrival)}):
+        assert run(sending(**defined)) == "finished"
