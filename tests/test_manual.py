@@ -61,7 +61,7 @@ FAULTS = {
     "model.name=mymodel:small_cnn": "No module named 'mymodel'; start in its folder",
     "model.name=my_model:nn": "must be a function (input_shape, classes, **keys)",
     "data.name=my_data:np": "with the decorator @fedmpi.dataset",
-    "data.nose=3": "two_moons() got an unexpected keyword argument 'nose'",
+    "data.nose=3": "own.toml: data.nose: unknown key; did you mean noise?",
     "algorithm.name=my_data:two_moons": "must be a subclass of fedmpi.Algorithm",
     "algorithm.name=broken:Method": "ZeroDivisionError: division by zero (broken.py:2)",
     "algorithm.name=lacks:Method": "algorithm.name = 'lacks:Method': has no plan; define it",
