@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fedmpi import user_code
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.cli.words import Verbs, add_set
 from fedmpi.errors import ConfigError, MissingDataError
@@ -52,6 +53,7 @@ def check(args: Namespace) -> None:
     It refuses what `run` would refuse. If the files of the data set are missing, it warns that the
     split and the model were not checked.
     """
+    keep_kernels_on_node(os.environ)
     from fedmpi.analysis.configs import as_toml
     from fedmpi.experiment import resolve
 

@@ -27,7 +27,10 @@ def keep_kernels_on_node(environ: MutableMapping[str, str]) -> Path:
     if named:
         return Path(named)
     folder = node_folder() / key()
-    if not folder.is_dir():
+    if folder.is_dir():
+        with suppress(OSError):
+            os.utime(folder)  # the latest use
+    else:
         _forget_old(folder.parent)
     environ["NUMBA_CACHE_DIR"] = str(folder)
     return folder
@@ -65,7 +68,7 @@ def node_folder() -> Path:
 
 
 def _forget_old(folder: Path) -> None:
-    """Remove the kernels of sources that have long been replaced.
+    """Remove the kernels that were not used for longest, such as those of replaced sources.
 
     A run that still uses them compiles again what it has not loaded yet.
     """

@@ -1,5 +1,6 @@
 """The verbs for users' code: new writes a file that works, check-method tests a method."""
 
+import os
 import shlex
 from argparse import Namespace
 from importlib.resources import files
@@ -7,6 +8,7 @@ from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.words import Verbs, add_set
 from fedmpi.errors import ConfigError, ResultError
 
@@ -91,6 +93,7 @@ def check_method(args: Namespace) -> int:
 
     The checks run a few rounds of a small experiment. The exit code is 1 if one fails.
     """
+    keep_kernels_on_node(os.environ)
     from fedmpi.experiment import contract
 
     failed = False

@@ -57,14 +57,16 @@ def test_four_ranks_on_an_empty_cache_compile_each_kernel_once(run_fedmpi, tmp_p
 VERBS = """
 import sys
 from fedmpi import cli
-from fedmpi.cli import bench_setup, run
+from fedmpi.cli import bench_setup, inspect, new, run
 
 def named(environ):
     print(words, "late" if "numba" in sys.modules else "in time")
     sys.exit()
 
-bench_setup.keep_kernels_on_node = run.keep_kernels_on_node = named
+for module in (bench_setup, inspect, new, run):
+    module.keep_kernels_on_node = named
 for words in (["warmup"], ["run", "exp.toml", "-o", "a.h5"], ["bench", "run", "exp.toml"],
+              ["check", "exp.toml"], ["check-method", "fedavg"],
               *(["bench", what, "--quick"] for what in ("round", "collectives", "scale", "world")),
               ["bench", "round", "--quick", "--engine", "batched"], ["bench", "kernels"],
               ["bench", "collectives", "--ranks", "2"]):
@@ -80,7 +82,7 @@ def test_each_verb_names_the_folder_before_the_compiler_is_loaded(run_python, tm
     (tmp_path / "exp.toml").write_text(CONFIG)
     done = run_python("-c", VERBS)
     told = [line for line in done.stdout.splitlines() if line.endswith(("late", "in time"))]
-    assert len(told) == 10, done.stdout + done.stderr
+    assert len(told) == 12, done.stdout + done.stderr
     assert not [line for line in told if line.endswith("late")]
 
 
@@ -137,3 +139,15 @@ def test_only_the_newest_few_folders_are_kept(node):
         os.utime(home / f"{age:016}", (1e9 - age, 1e9 - age))
     kernel_cache.keep_kernels_on_node({})
     assert sorted(path.name for path in home.iterdir()) == [f"{age:016}" for age in range(4)]
+
+
+def test_a_folder_in_use_outlives_newer_ones(node, monkeypatch):
+    used = kernel_cache.keep_kernels_on_node({})
+    for folder in (used, *(used.parent / f"{age:016}" for age in range(4))):
+        folder.mkdir()
+        os.utime(folder, (1e9, 1e9))
+    os.utime(used, (1, 1))
+    kernel_cache.keep_kernels_on_node({})
+    monkeypatch.setattr(kernel_cache, "key", lambda: "other source")
+    kernel_cache.keep_kernels_on_node({})
+    assert used.is_dir() and len(list(used.parent.iterdir())) == 4

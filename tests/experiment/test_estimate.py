@@ -101,6 +101,9 @@ def test_the_memory_is_what_a_run_takes(run_python, tmp_path, model, side, batch
 
 
 ESTIMATE = """
+import os
+from fedmpi.cli.kernel_cache import keep_kernels_on_node
+keep_kernels_on_node(os.environ)
 from fedmpi.experiment.estimate import estimate
 from fedmpi.experiment.resolve import read
 costs = estimate(read("exp.toml"), None)
