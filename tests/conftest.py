@@ -30,6 +30,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # All processes share the compiled kernels, those of the commands that tests start as well.
 keep_kernels_on_node(os.environ)
+COMPILED = {"NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]}  # for scripts that train on their own
 
 FRESH = (("doctor",),)  # verbs that look at the process
 AT_IMPORT = ("CUDA", "MKL", "NUMBA", "OMP", "OPENBLAS", "PYTHON")  # read while modules are loaded

@@ -5,6 +5,7 @@ import pytest
 
 from fedmpi.experiment.estimate import estimate
 from fedmpi.experiment.resolve import of_tree
+from tests.conftest import COMPILED
 from tests.round.test_loop import TREE, simulation
 
 
@@ -90,7 +91,7 @@ def test_the_memory_is_what_a_run_takes(run_python, tmp_path, model, side, batch
     (tmp_path / "exp.toml").write_text(RUN.format(images=8 * batch, **keys))
     (tmp_path / "peak.py").write_text(PEAK)
     words = "peak.py", "run", "exp.toml", "-o", "out.h5", "--quiet", "--overwrite"
-    costs = run_python("-c", ESTIMATE, timeout=600).stdout.split()
+    costs = run_python("-c", ESTIMATE, timeout=600, **COMPILED).stdout.split()
     alone, of_several, data = map(int, costs)
     for number in ranks:
         fresh = str(tmp_path / f"cache-{number}")
@@ -101,9 +102,6 @@ def test_the_memory_is_what_a_run_takes(run_python, tmp_path, model, side, batch
 
 
 ESTIMATE = """
-import os
-from fedmpi.cli.kernel_cache import keep_kernels_on_node
-keep_kernels_on_node(os.environ)
 from fedmpi.experiment.estimate import estimate
 from fedmpi.experiment.resolve import read
 costs = estimate(read("exp.toml"), None)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.conftest import COMPILED
+
 RUN = """
 import sys
 from pathlib import Path
@@ -48,7 +50,7 @@ def resident(run_python, tmp_path, algorithm, rounds, cohort):
     (tmp_path / "exp.toml").write_text(CONFIG)
     (tmp_path / "run.py").write_text(RUN)
     keys = f"algorithm.name={algorithm}", f"run.rounds={rounds}", f"clients.per_round={cohort}"
-    done = run_python("run.py", *keys, timeout=600)
+    done = run_python("run.py", *keys, timeout=600, **COMPILED)
     assert done.returncode == 0, done.stderr
     return [float(number) for number in done.stdout.split()]
 

@@ -3,6 +3,8 @@
 import numba
 import pytest
 
+from tests.conftest import COMPILED
+
 START = """
 from types import SimpleNamespace
 import numpy as np
@@ -59,7 +61,7 @@ print((resident() - before) / 1e6)
 
 def grown(run_python, program):
     """Return by how many megabytes the process of `program` has grown."""
-    done = run_python("-c", START + program)
+    done = run_python("-c", START + program, **COMPILED)
     assert (done.returncode, done.stderr) == (0, "")
     return float(done.stdout)
 

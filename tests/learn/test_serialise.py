@@ -9,6 +9,7 @@ from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.serialise import deserialised, serialised
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
+from tests.conftest import COMPILED
 
 MODELS = {  # every kind of step is in one of them
     "lenet5": (1, 28, 28),
@@ -57,6 +58,7 @@ def test_who_gets_it_never_imports_torch(tmp_path, run_python):
     one, first = built("lenet5")
     x = np.random.default_rng(1).standard_normal((3, 1, 28, 28)).astype(np.float32)
     np.savez(tmp_path / "sent.npz", x=x, **serialised(one, first))
-    said = run_python("-c", RECEIVER, str(tmp_path / "sent.npz"), str(tmp_path / "out.npy"))
+    said = run_python("-c", RECEIVER, str(tmp_path / "sent.npz"), str(tmp_path / "out.npy"),
+                      **COMPILED)
     assert said.stdout.strip() == "False"
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), one.outputs(first, x))

@@ -1,5 +1,7 @@
 """Memory of a round, measured in a process of its own: it does not grow with the cohort."""
 
+from tests.conftest import COMPILED
+
 ROUND = """
 import numpy as np
 from fedmpi.algorithm import Setting
@@ -36,5 +38,5 @@ print((resident() - before) / 1e6)
 
 def test_clients_with_supports_of_their_own_leave_nothing_but_sizes(run_python):
     """A million parameters: 60 clients take hardly more than two."""
-    done = run_python("-c", ROUND, timeout=600)
+    done = run_python("-c", ROUND, timeout=600, **COMPILED)
     assert float(done.stdout) < 10, done.stderr
