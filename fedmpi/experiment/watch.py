@@ -33,6 +33,7 @@ QUIET = 3.0  # seconds without a sign after which a process may have ended
 STUCK = 5  # times the patience: how long a main thread may take for one step
 COMM = str(Path(comm_package.__file__).parent)
 SHOWN = 3  # places in the code that a message names
+PYTHON = (str(Path(os.__file__).parent), "<frozen")  # where Python's own library is
 
 # What Linux says of a process that shows no signs of life, in /proc/PID/stat.
 STATES = {
@@ -164,11 +165,16 @@ class Watch(Progress):
 
 
 def _places(frame: FrameType | None) -> Iterator[tuple[str, int, str]]:
-    """Yield (path, line, function) of a thread's innermost places in the code."""
-    for _ in range(SHOWN):
-        if frame is None:
-            return
-        yield frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+    """Yield (path, line, function) of a thread's innermost places in the code.
+
+    Of those in Python's own library only the innermost: code that waits in it tells more.
+    """
+    shown = 0
+    while frame is not None and shown < SHOWN:
+        path = frame.f_code.co_filename
+        if shown == 0 or not path.startswith(PYTHON) or "site-packages" in path:
+            yield path, frame.f_lineno, frame.f_code.co_name
+            shown += 1
         frame = frame.f_back
 
 

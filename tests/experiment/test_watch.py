@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -136,6 +137,15 @@ def test_a_main_thread_that_makes_no_step_is_named_once_with_its_place(watches):
     now = inside(watch, now, 1, frame_in("/a/own.py"), steps=True)
     inside(watch, now, 301, frame_in("/a/own.py"))
     assert len(said) == 2
+
+
+def test_the_code_that_waits_inside_pythons_own_is_named(watches):
+    """pathlib of Python 3.13 has three places of its own for `exists`."""
+    watch, said = watches[1]
+    own = [os.__file__, os.__file__, "<frozen genericpath>"]
+    site = str(Path(os.__file__).parent / "site-packages/lib/part.py")
+    inside(watch, 0, 1000, frame_in(*own, site, "/a/own.py"))
+    assert said[0].endswith(" is at os.py:3 function, part.py:3 function, own.py:3 function")
 
 
 def test_a_main_thread_that_waits_for_others_is_well(watches):
