@@ -12,7 +12,7 @@ import pytest
 from fedmpi.comm.base import Serial
 from fedmpi.comm.library import family
 from fedmpi.doctor import clocks, cores, gpu, mpi_library, processors, python, traffic
-from tests.conftest import ROOT, SOON
+from tests.conftest import ROOT, SOON, mpiexec
 
 MPICH, OPEN_MPI = "MPICH Version: 5.0.2", "Open MPI v5.0.11, package: x"
 
@@ -101,7 +101,7 @@ def test_a_python_that_is_too_old_for_real(tmp_path):
 
 def other_mpiexec():
     """Return the folder of a launcher of the MPI that this environment does not have, or skip."""
-    mine = Path(sys.executable).with_name("mpiexec")
+    mine = mpiexec(1)[0]
     for folder in (Path("/tmp/ompi-venv/bin"), *map(Path, os.environ["PATH"].split(":"))):
         path = folder / "mpiexec"
         if path.is_file() and kind(path) not in ("", kind(mine)):
@@ -121,7 +121,7 @@ def test_the_launcher_of_another_mpi_for_real(run_fedmpi):
     done = run_fedmpi("doctor", PATH=path)
     level, text = finding(done, "launcher")
     assert (done.returncode, level) == (1, "wrong")
-    assert f"{Path(sys.executable).with_name('mpiexec')} -n N" in text
+    assert f"{mpiexec(1)[0]} -n N" in text
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     words = [folder / "mpiexec", "-n", "2", sys.executable, "-m", "fedmpi", "doctor"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=SOON,
