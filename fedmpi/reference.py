@@ -12,7 +12,7 @@ from typing import Any
 from fedmpi.algorithm import Keys
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import Config
-from fedmpi.errors import ConfigError, either, nearest
+from fedmpi.errors import ConfigError, either, nearest, typed
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.models import MODELS
 from fedmpi.learn.partitions import PARTITIONS
@@ -37,33 +37,33 @@ run.own_models        clients whose own models an evaluation tests, at most
 run.checkpoint_every  rounds between two checkpoints
 run.checkpoint_share  share of the run time that checkpoints may take; 1: no limit
 run.threads_per_rank  threads of each rank
-run.device            processor that trains; "auto" is "cpu"
+run.device            processor that trains; 'auto' is 'cpu'
 run.watch_s           seconds without a sign of life until a rank is reported; 0: never
-run.engine            engine that trains; "auto": "batched" on GPUs, else by the model and the batch
+run.engine            engine that trains; 'auto': 'batched' on GPUs, else by the model and the batch
 run.chunk             clients that the batched engine trains at once; default: by the model
 run.precision         arithmetic of the layers, in the batched engine
-run.sum               "exact": the same bits on any number of ranks; "fast": plain float32
+run.sum               'exact': the same bits on any number of ranks; 'fast': plain float32
 run.train_twice       clients trained twice on every rank before round 0, to find differences
 run.portable          instructions of x86-64-v3 only, for the same bits on newer processors
-run.record_clients    clients of a round with a row in the file; "sample": 1,000 at random
+run.record_clients    clients of a round with a row in the file; 'sample': 1,000 at random
 run.memory_mb         megabytes of clients' memories that a rank holds; the rest is on disk
 data.name             data set, or package.module:object
 data.root             folder of the data sets; default: $FEDMPI_DATA, then the user's cache
 data.partition        how the samples are split over the clients
-data.augment          "crop-flip": shift by up to 4 pixels and mirror images at random
+data.augment          'crop-flip': shift by up to 4 pixels and mirror images at random
 clients.number        number of clients
 clients.per_round     clients selected in a round; give this or fraction
 clients.fraction      share of the clients selected in a round; default: all
 clients.local_epochs  passes over a client's data in a round; default: 1
 clients.local_steps   optimizer steps of a client in a round, in place of local_epochs
-clients.batch_size    samples in a batch; "all": all of a client's
+clients.batch_size    samples in a batch; 'all': all of a client's
 clients.selection     rule that selects a round's clients, or package.module:object
 clients.weighting     weight of a client in the mean: its samples, or the same for all
 clients.max_rejected  share of a round's clients that may be rejected before the run fails
 model.name            model, or package.module:object
 model.adapter         adapters on a frozen model: kind, rank, alpha, targets, trained
 model.base            .safetensors file with first weights of the model
-model.frozen          patterns of parameters that are neither trained nor sent, such as "base.*"
+model.frozen          patterns of parameters that are neither trained nor sent, such as 'base.*'
 model.loss            loss that clients minimise, or package.module:object
 model.metrics         further metrics of an evaluation, or package.module:object
 optimizer.name        optimizer of the clients
@@ -71,7 +71,7 @@ optimizer.lr          learning rate of the clients
 optimizer.momentum    momentum of the clients' SGD
 optimizer.weight_decay  weight decay of the clients
 optimizer.lr_decay    factor on the learning rate after each round
-server.optimizer      optimizer of the server; "average": the clients' mean is the new model
+server.optimizer      optimizer of the server; 'average': the clients' mean is the new model
 server.lr             learning rate of the server
 server.momentum       momentum of the server's SGD
 server.betas          decay rates of the server's first and second moment
@@ -82,12 +82,12 @@ devices.profile       how devices are assigned to clients; see: fedmpi list devi
 devices.gflop_s       speed of a client's device [GFLOP/s]
 devices.availability  probability that a client can be selected in a round
 devices.dropout       probability that a selected client is lost during the round
-devices.trace         when clients can be selected: "nights", "on-off", or a trace file
+devices.trace         when clients can be selected: 'nights', 'on-off', or a trace file
 devices.time_zones    time zones of the clients [h ahead of UTC], assigned in turn
 devices.night_starts_h  hour at which nights begin, on average
 devices.night_h       length of a night [h]
 devices.night_spread_h  standard deviation of both [h]
-devices.on_s          mean time that a client is present, with trace = "on-off" [s]
+devices.on_s          mean time that a client is present, with trace = 'on-off' [s]
 devices.off_s         mean time that it is absent [s]
 devices.bandwidth     CSV file of link speeds over time
 devices.jitter        deviation of the logarithm of a factor on speeds, drawn for each round
@@ -107,14 +107,14 @@ devices.tiers         kinds of device: name, share, gflop_s, up_mbit_s, down_mbi
 network.up_mbit_s     speed from client to server [Mbit/s]
 network.down_mbit_s   speed from server to client [Mbit/s]
 network.latency_s     time before the first byte of a message [s]
-network.codec         type of the values that clients send; "auto": float32
-schedule.mode         a round ends with all reports, at a deadline, or after some reports ("async")
+network.codec         type of the values that clients send; 'auto': float32
+schedule.mode         a round ends with all reports, at a deadline, or after some reports ('async')
 schedule.deadline_s   maximum length of a round [virtual s]
 schedule.over_select  factor on the number of clients selected
-schedule.buffer_size  reports that end a round in mode "async"; default: 10 or fewer
+schedule.buffer_size  reports that end a round in mode 'async'; default: 10 or fewer
 schedule.max_staleness  server steps after which a client's work is dropped
 schedule.staleness_power  a report s steps old has the weight 1 / (1 + s)^staleness_power
-collective.algorithm  collective that adds the sums of the ranks; "node+": shared memory in a node
+collective.algorithm  collective that adds the sums of the ranks; 'node+': shared memory in a node
 collective.overlap    start the sums while the last client still trains
 """
 
@@ -222,12 +222,8 @@ def _type(tree: Mapping[str, Any], value: dict[str, Any]) -> str:
 
 
 def _default(value: object) -> str:
-    """Return a value as TOML has it; "-" for none."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    """Return a value as messages show it, which is TOML; "-" for none."""
+    return "-" if value is None else typed(value)
 
 
 def manual() -> str:

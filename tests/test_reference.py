@@ -8,6 +8,7 @@ from fedmpi import reference
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.config import Config, StageSection
 from fedmpi.errors import ConfigError
+from fedmpi.experiment.resolve import of_tree
 from tests.conftest import ROOT
 
 
@@ -22,7 +23,7 @@ def test_every_key_has_a_meaning_and_every_meaning_a_key():
 def test_types_limits_and_defaults_come_from_the_sections():
     rows = {key: (kind, default) for key, kind, default, _ in reference.keys_of("optimizer")}
     assert rows["optimizer.lr"] == ("number > 0", "0.1")
-    assert rows["optimizer.name"] == ('"sgd" | "adam"', '"sgd"')
+    assert rows["optimizer.name"] == ("'sgd' | 'adam'", "'sgd'")
     assert rows["optimizer.momentum"] == ("number >= 0, < 1", "0.0")
     limits = [reference.keys_of(name)[at][1] for name, at in (("run", 1), ("network", 0))]
     assert limits == ["whole number >= 0, < 2^63", "number >= 1e-6, <= 1e15"]
@@ -41,7 +42,7 @@ def test_a_data_set_is_shown_with_its_keys(main, capsys):
     text, rows = reference.function("datasets", "hugging-face")
     assert text.startswith("a folder that Hugging Face's datasets saved") and "columns" in text
     assert ("data.folder", "text", "-", "") in rows
-    assert ("data.label", "text", '"label"', "") in rows
+    assert ("data.label", "text", "'label'", "") in rows
     assert reference.function("partitions", "dirichlet")[1][0][:3] == (
         "data.alpha", "number > 0, <= 1e9", "0.5")
     assert reference.function("models", "softmax")[1] == []
@@ -105,6 +106,14 @@ def test_the_page_of_the_methods_ends_with_all_of_them():
     assert page.endswith(reference.list_of_methods()), (
         "replace the end of docs/methods.md by the output of "
         "python -c 'from fedmpi import reference; print(reference.list_of_methods(), end=\"\")'")
+
+
+def test_values_are_quoted_as_messages_quote_them():
+    with pytest.raises(ConfigError) as caught:
+        of_tree({"run": {"engine": "other"}})
+    kind = next(row[1] for row in reference.keys_of("run") if row[0] == "run.engine")
+    assert "'batched'" in str(caught.value) and "'batched'" in kind
+    assert '"' not in reference.manual() + reference.list_of_methods()
 
 
 def test_the_page_of_the_manual_is_the_reference():

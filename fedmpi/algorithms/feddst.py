@@ -46,7 +46,7 @@ class FedDST(Algorithm, name="feddst"):
         every: int = Field(15, ge=1)  # rounds between adjustments
         until: float = Field(1.0, gt=0, le=1)  # share of the rounds after which masks stay
         power: ERKPower = 1.0  # exponent of ERK's densities
-        variant: Literal["paper", "released"] = "paper"  # "released": alpha counts twice
+        variant: Literal["paper", "released"] = "paper"  # 'released': alpha counts twice
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
