@@ -150,7 +150,7 @@ def test_the_folder_of_the_data_follows_key_then_variable_then_cache():
 
 
 def test_who_has_no_home_has_a_cache_of_the_user_number(monkeypatch):
-    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # no entry in passwd
     assert api.cache_folder({}) == Path(gettempdir()) / f"fedmpi-{os.getuid()}" / ".cache/fedmpi"
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+from shlex import quote
 
 import pytest
 
@@ -53,8 +54,8 @@ def test_the_number_comes_first_and_what_was_assumed(submit, tmp_path):
     assert "(assumed: --cpus-per-task 1 --time 04:00:00)" in second
     assert "#SBATCH --job-name=Lambda-0.1-first\n" in script(tmp_path)
     assert "overrides=(run.seed=1)" in script(tmp_path) and "#SBATCH" not in done.stdout
-    for line in ("squeue --jobs=4711", f"tail -F {tmp_path}/a.log",
-                 f"fedmpi watch {tmp_path}/a.h5", "scancel 4711"):
+    for line in ("squeue --jobs=4711", f"tail -F {quote(f'{tmp_path}/a.log')}",
+                 f"fedmpi watch {quote(f'{tmp_path}/a.h5')}", "scancel 4711"):
         assert line in done.stdout
     assert (tmp_path / "notes").read_text().endswith(f"--parsable {tmp_path}/a.job/job.slurm\n")
 
@@ -84,7 +85,7 @@ def test_the_job_runs_the_configuration_as_it_was(submit, tmp_path):
     assert submit().returncode == 0
     (tmp_path / "a.toml").write_text("[run]\nrounds = 4\n")
     assert (tmp_path / "a.job/config.toml").read_text() == text
-    assert f"config={tmp_path}/a.job/config.toml\n" in script(tmp_path)
+    assert f"config={quote(f'{tmp_path}/a.job/config.toml')}\n" in script(tmp_path)
     digest = hashlib.sha256((tmp_path / "mine.py").read_bytes()).hexdigest()
     assert f"digests='{digest}  {tmp_path}/mine.py'" in script(tmp_path)
 
@@ -266,11 +267,12 @@ def test_a_result_is_gone_on_with_on_demand_and_with_its_changes(submit, run_fed
     assert "job 4711, which is queued or runs" in submit(*more, QUEUED="4711").stderr
     assert "overrides=()\nchanges=(run.rounds=5)\n" in script(tmp_path)
     (tmp_path / "a.h5").write_bytes(b"damaged")
-    assert f"fedmpi resume {tmp_path}/a.h5 --rebuild" in submit(*more).stderr
+    assert f"fedmpi resume {quote(f'{tmp_path}/a.h5')} --rebuild" in submit(*more).stderr
 
 
 def test_the_site_file_of_the_folder_is_used(submit, tmp_path):
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs/env.sh").write_text("")
-    assert f"site={tmp_path}/jobs/env.sh\n" in submit("--dry-run").stdout
-    assert f"site={ROOT}/jobs/env.sh\n" in submit("--dry-run", "--env", ROOT / "jobs/env.sh").stdout
+    assert f"site={quote(f'{tmp_path}/jobs/env.sh')}\n" in submit("--dry-run").stdout
+    done = submit("--dry-run", "--env", ROOT / "jobs/env.sh")
+    assert f"site={quote(f'{ROOT}/jobs/env.sh')}\n" in done.stdout
