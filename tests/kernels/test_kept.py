@@ -51,7 +51,7 @@ def test_mix_has_the_bits_of_the_dense_kernel(rng, start, floor, gated):
     mask = mask_of(rng, weights.size, 0.3)
     mask[parts[2]] = 1  # biases
     weights *= mask != 0
-    want, gate = out.copy(), gated * out.size // 2
+    want, gate = out.copy(), gated * (out.size // 2 + 3)
     kept.mix(out, src, weights, kept.mix_table(mask, *parts), start, floor, gate)
     conv.mix(want, src, weights, tables.mix_table(*parts), start, floor, gate)
     np.testing.assert_array_equal(out.view(np.uint32), want.view(np.uint32))

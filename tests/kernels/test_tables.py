@@ -17,8 +17,14 @@ def draw(rng, *shape):
 def test_mix_table_equals_its_twin(rng, rows, taps):
     runs = draw(rng, 3, 5)
     runs[:, 3:] = [[0, 1], [0, taps], [taps // 2, taps]]
-    parts = *draw(rng, 3, rows), *draw(rng, 2, 4), *draw(rng, 2, taps), runs
-    np.testing.assert_array_equal(tables.mix_table(*parts), naive.mix_table(*parts))
+    parts = *draw(rng, 3, rows), *draw(rng, 2, 4), *draw(rng, 2, taps)
+    for _ in range(3):  # each run comes last once, and so does that with most taps
+        runs = np.roll(runs, 1, axis=0)
+        table = tables.mix_table(*parts, runs)
+        np.testing.assert_array_equal(table, naive.mix_table(*parts, runs))
+    runs[:, 3:] = 0  # nothing but biases
+    table = tables.mix_table(*parts, runs)
+    np.testing.assert_array_equal(table, naive.mix_table(*parts, runs))
 
 
 @pytest.mark.parametrize("size", [16, 127, 128, 143, 144, 145, 271, 272, 1000])
@@ -40,6 +46,6 @@ def test_correlate_table_equals_its_twin(rng, rows):
 
 
 def test_padding_repeats_the_last_place_or_what_is_given():
-    assert tables.padded(np.array([4, 7])).tolist() == [4] + [7] * 9
-    assert tables.padded(np.array([4]), -1).tolist() == [4] + [-1] * 8
+    assert tables.padded(np.array([4, 5, 7])).tolist() == [4, 5] + [7] * 9
+    assert tables.padded(np.array([4, 7]), -1).tolist() == [4, 7] + [-1] * 8
     assert tables.padded(np.zeros(0, np.int64)).tolist() == []
