@@ -50,6 +50,10 @@ def test_feedback_equals_its_naive_twin(rng, count):
     check_feedback(update, residual, count)
 
 
+def test_feedback_of_an_empty_vector_does_nothing():
+    check_feedback(*np.zeros((2, 0), np.float32), 0)
+
+
 @pytest.mark.parametrize("count", [1, 400, 4000, 39_990])
 @pytest.mark.parametrize("kind", ["normal", "equal", "few", "layers", "misleading", "specials"])
 def test_large_vectors_are_exact_however_their_values_lie(rng, kind, count):
