@@ -55,6 +55,11 @@ for n in "$@"; do
         "$mpiexec" -n "$n" $python -m pytest -p no:cacheprovider tests/mpi
 done
 
+# A rank that is killed leaves what MPICH shares inside a node, which is memory: a megabyte or more.
+find /dev/shm -maxdepth 1 -name 'mpich_shm_*' -user "$(id -u)" -mmin +1 2>/dev/null |
+    grep -vxFf <(cat /proc/[0-9]*/maps 2>/dev/null | grep -o '/dev/shm/mpich_shm_[^ ]*') |
+    xargs -r rm -f
+
 printf '\n== summary\n'
 printf '%s\n' "${summary[@]}"
 exit $failed
