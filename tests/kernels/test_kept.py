@@ -30,8 +30,8 @@ def test_mix_equals_its_twin_for_any_rows_lanes_and_masks(rng, rows, lanes, dens
 @pytest.mark.parametrize("rows", [0, 1, 5])
 def test_tables_equal_their_twins(rng, rows, density):
     _, _, weights, parts = mix_case(rng, rows, 32, channels=3, taps=4)
-    taps = np.array([[1, 4], [0, 2], [0, 4], [0, 2], [1, 2]])  # of runs; one range comes twice
-    parts = *parts[:7], np.hstack([rng.integers(0, 99, (5, 3)), taps])
+    taps = np.array([[1, 4], [0, 2], [0, 4], [0, 2], [1, 2], [1, 4]])  # of runs; two come twice
+    parts = *parts[:7], np.hstack([rng.integers(0, 99, (6, 3)), taps])
     mask = mask_of(rng, weights.size, density)
     table = kept.mix_table(mask, *parts)
     np.testing.assert_array_equal(table, naive.mix_table(mask, *parts))
