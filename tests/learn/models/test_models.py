@@ -210,7 +210,9 @@ def test_bad_names_keys_and_shapes_are_refused(name, options, message):
 
 def test_options_come_back_complete():
     assert options_of("vgg11", {"batch_norm": False}) == {"batch_norm": False, "hidden": (512, 512)}
-    assert options_of(OWN + "own_model", {"any": 1}) == {"any": 1}
+    assert options_of(OWN + "own_model", {"width": 9}) == {"width": 9}
+    with pytest.raises(ConfigError, match=r"model.any: unknown key; known keys with .*: width"):
+        options_of(OWN + "own_model", {"any": 1})
 
 
 def test_listing_models_needs_neither_torch_nor_numba():
