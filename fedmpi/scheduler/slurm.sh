@@ -13,17 +13,25 @@ one_on_each_node() {
     timeout 60 srun --mpi=none --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 "$@"
 }
 one_for_each_rank=(srun --mpi=none --kill-on-bad-exit=0 --wait=0)
+output=$(readlink "/proc/$$/fd/2" || true) # where Slurm also says why it ends the job
 
 come_back() {
     local facts
     facts=$(scontrol --oneliner show job "$job" || true)
     if [[ -z $facts || $facts == *JobState=RUNNING* ]]; then # or Slurm is too busy to tell
         if scontrol requeue "$job"; then say "requeued"; else submit_again; fi
-    elif [[ $facts =~ PreemptTime=[0-9] ]]; then
-        submit_again # preempted by a partition that cancels
+    elif [[ $facts =~ PreemptTime=[0-9] ]] || said_preempted; then
+        submit_again # by a partition that cancels
     else
         say "Slurm ends this job" # and starts it again, unless it was cancelled
     fi
+}
+
+# Where jobs are also suspended (PreemptMode=GANG), Slurm notes no time, and only says so.
+said_preempted() {
+    local since
+    since=$(tac "$output" 2>/dev/null | sed "/ job $job: start /q" || true)
+    [[ $since == *"JOB $SLURM_JOB_ID ON "*" DUE TO PREEMPTION"* ]]
 }
 
 # A job that Slurm does not requeue is followed by another, once this one has ended.

@@ -15,9 +15,13 @@ import pytest
 from tests.conftest import ROOT
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
-# Partitions that `main` preempts by cancelling and by suspending, and short arrays.
+# Partitions that `main` preempts by cancelling and by suspending, which needs GANG; short arrays; a
+# scheduler that looks every second.
 MORE = """\
 MaxArraySize=4
+PreemptMode=REQUEUE,GANG
+SchedulerTimeSlice=5
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 PartitionName=cancel Nodes=ALL PriorityTier=1 PreemptMode=CANCEL DefaultTime=10
 PartitionName=suspend Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND DefaultTime=10
 """

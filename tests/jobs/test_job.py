@@ -14,12 +14,14 @@ from fedmpi.scheduler.snapshot import Snapshot
 from tests.conftest import SOON
 from tests.jobs.test_script import FEDMPI, scripts
 
-# A stand-in notes its words; srun also its threads, and leaves with $CODE, or 75 when told.
+# A stand-in notes its words; srun also its threads, says $SAYS, and leaves with $CODE, or 75 when
+# told.
 SRUN = """\
 [[ $1 != --mpi=none ]] || exit 1  # what cleans up before the run may fail
 trap 'exit 75' USR1
 echo "OMP_NUM_THREADS=$OMP_NUM_THREADS TMPDIR=$TMPDIR" >>"$NOTES"
 : >"$NOTES.up"
+[[ -z ${SAYS:-} ]] || echo "$SAYS" >&2
 [[ $CODE != wait ]] || while :; do sleep 0.02; done
 exit "$CODE"
 """
@@ -27,7 +29,10 @@ exit "$CODE"
 
 @pytest.fixture
 def slurm(tmp_path):
-    """Return start(code, state="RUNNING", out=False, **env): the script in a pretended job."""
+    """Return start(code, state="RUNNING", out=False, **env): the script in a pretended job.
+
+    Its output goes into a pipe, or to the open file `log`.
+    """
     scontrol = '[[ $1 == requeue ]] && exit "$REFUSED" || echo ${STATE:+"JobState=$STATE"}'
     for name, text in (("srun", SRUN), ("scontrol", scontrol), ("sbatch", "echo 8")):
         path = tmp_path / "bin" / name
@@ -35,7 +40,7 @@ def slurm(tmp_path):
         path.write_text(f'#!/bin/bash\necho "{name} $*" >>"$NOTES"\n{text}\n')
         path.chmod(0o755)
 
-    def start(code, state="RUNNING", out=False, text=None, **env):
+    def start(code, state="RUNNING", out=False, text=None, log=subprocess.PIPE, **env):
         result = tmp_path / "a.h5"
         if out:
             result.write_text("")
@@ -49,7 +54,7 @@ def slurm(tmp_path):
             "REFUSED": "0",
         } | env
         return subprocess.Popen(["bash", tmp_path / "job.sbatch"], env=env, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                stdout=log, stderr=subprocess.STDOUT)
 
     return start
 
@@ -124,6 +129,17 @@ def test_only_a_preempted_job_is_submitted_again_when_slurm_ends_it(slurm):
     assert "sbatch" in noted and "submitted again as job 8" in log
     _, noted, log = notes(slurm(75, "COMPLETING PreemptTime=None"))
     assert noted.count("sbatch --parsable") == 1 and "Slurm ends this job" in log
+
+
+def test_a_preemption_that_slurm_only_says_is_that_of_the_last_start(slurm, tmp_path):
+    said = "slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-30 DUE TO PREEMPTION ***"
+    last = []
+    with open(tmp_path / "log", "a") as log:
+        for text in (said, said.replace("JOB 7", "JOB 70"), "", said):
+            notes(slurm(75, "COMPLETING PreemptTime=None", log=log, SAYS=text))
+            last.append(Path(log.name).read_text().splitlines()[-1].partition("job 7: ")[2])
+    assert last == ["submitted again as job 8", *["Slurm ends this job"] * 2,
+                    "submitted again as job 8"]
 
 
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])

@@ -133,6 +133,7 @@ def test_preempted_by_a_partition_that_cancels(cluster, job, undisturbed):
 def test_preempted_by_a_partition_that_suspends(cluster, job, undisturbed):
     number = job.start("--partition", "suspend")
     preempt(cluster)
+    assert cluster.show(number, "SuspendTime") != "None"
     job.go()
     cluster.wait(number, "COMPLETED", log=job.log)
     equal(contents(job.out), undisturbed.contents)
