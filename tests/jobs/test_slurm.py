@@ -62,10 +62,9 @@ def job(cluster, tmp_path):
 
 def wait_for_rounds(cluster, number, out, rounds=3):
     """Wait until a job has written some rounds; it must still run then."""
-    end = time.monotonic() + 150
+    end, log = time.monotonic() + 150, out.with_suffix(".log")
     while True:
         alive = cluster.show(number, "JobState") not in ENDS and time.monotonic() < end
-        log = out.with_suffix(".log")
         assert alive, log.read_text() if log.exists() else f"job {number} did not start"
         if out.exists():
             with reader.open(out) as run:
