@@ -75,7 +75,7 @@ _INTERFACE = {
     "partition": "fedmpi.learn.decorators",
 }
 
-# What somebody may take for a decorator, and the class that is meant.
+# Names that look like decorators, and the class of fedmpi to extend instead.
 _SUBCLASSED = {
     "method": "Algorithm",
     "algorithm": "Algorithm",

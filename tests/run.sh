@@ -55,10 +55,11 @@ for n in "$@"; do
         "$mpiexec" -n "$n" $python -m pytest -p no:cacheprovider tests/mpi
 done
 
-# A rank that is killed leaves what MPICH shares inside a node, which is memory: a megabyte or more.
-find /dev/shm -maxdepth 1 -name 'mpich_shm_*' -user "$(id -u)" -mmin +1 2>/dev/null |
-    grep -vxFf <(cat /proc/[0-9]*/maps 2>/dev/null | grep -o '/dev/shm/mpich_shm_[^ ]*') |
-    xargs -r rm -f
+# Killed ranks leave MPI's shared memory behind. What no process of ours has mapped is removed.
+for file in $(find /dev/shm -maxdepth 1 -user "$UID" ! -newermt "1 minute ago" \
+    \( -name "mpich_shm_*" -o -name "sm_segment.*" \)); do
+    grep -qsF "$file" /proc/[0-9]*/maps || rm -f "$file"
+done
 
 printf '\n== summary\n'
 printf '%s\n' "${summary[@]}"

@@ -50,7 +50,7 @@ def _innermost(module: nn.Module, x: Tensor) -> tuple[str, nn.Module, Tensor] | 
 
     handles = [part.register_forward_pre_hook(enter) for part in twin.modules()]
     handles += [part.register_forward_hook(leave) for part in twin.modules()]
-    with suppress(Exception), torch.no_grad():  # the one that is looked for
+    with suppress(Exception), torch.no_grad():  # the failure that is looked for
         twin(x.clone())
     for handle in handles:
         handle.remove()

@@ -75,7 +75,7 @@ def interrupted(tmp_path):
 
 
 def started(path, ready):
-    """Return the words of what is as Open MPI's launcher; its ranks are `ready` to save or not."""
+    """Return the words of a launcher like Open MPI's; its ranks are `ready` to save or not."""
     text = ENDING.replace("OUT", repr(str(path))).replace("READY", str(ready))
     return [sys.executable, "-c", text]
 
@@ -98,7 +98,7 @@ def test_a_second_interrupt_does_not_wait_for_them(interrupted):
 @pytest.mark.parametrize(("environ", "machine", "remedy"), [
     ({"OMPI_COMM_WORLD_SIZE": "2"}, 8, "mpiexec --bind-to none -n 2 fedmpi ..."),
     ({"OMPI_COMM_WORLD_SIZE": "2"}, 4, "export OMP_NUM_THREADS=1"),  # no core is left
-    ({"PMI_SIZE": "2"}, 8, "export OMP_NUM_THREADS=1"),  # whoever bound them knows why
+    ({"PMI_SIZE": "2"}, 8, "export OMP_NUM_THREADS=1"),  # bound by another launcher, on purpose
 ])
 def test_threads_that_open_mpi_bound_to_one_core_are_let_free(environ, machine, remedy):
     told = cores.threads_fit(environ | {"OMP_NUM_THREADS": "4"}, 2, 2, machine=machine)

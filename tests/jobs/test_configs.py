@@ -1,4 +1,4 @@
-"""Every experiment under jobs/configs is one that this version can run; so is the demo of two."""
+"""This version can run every experiment under jobs/configs, and the demo."""
 
 import os
 import re
@@ -105,7 +105,7 @@ def test_the_script_lists_what_it_runs(tmp_path):
 
 
 def test_the_demo_asks_open_mpi_for_more_ranks_than_cores(tmp_path):
-    """By what Open MPI's launcher reads; this one here does nothing else."""
+    """It sets the variable that Open MPI's launcher reads; this launcher only prints it."""
     (tmp_path / "jobs").mkdir()
     shutil.copy(ROOT / "jobs/demo.sh", tmp_path / "jobs")
     folder = tmp_path / ".venv/bin"

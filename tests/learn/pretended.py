@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from fedmpi.learn import gpus
 
-# torch without CUDA enters no device "cuda" when it assigns to a part of a tensor.
+# torch without CUDA cannot assign to a part of a tensor on a device called "cuda".
 NAME = "meta:0"
 BOTH_WAYS = {"aten.copy_.default", "aten._foreach_copy_.default"}  # from any device to any
 BY_INDEX = {"aten.index.Tensor", "aten.index_put.default", "aten.index_put_.default"}
