@@ -1,4 +1,4 @@
-"""The methods, one file each. A method is imported when it is first asked for."""
+"""The methods, one file each. A method is imported at its first use."""
 
 from fedmpi.algorithm import ALGORITHMS, Algorithm
 

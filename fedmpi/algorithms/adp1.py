@@ -2,19 +2,20 @@
 
 Yu, Nguyen, Anwar and Jannesari, "Adaptive Dynamic Pruning for Non-IID Federated Learning",
 arXiv:2106.06921 version 1 (2021), and its published code. Every convolution gets gates
-(fedmpi/learn/gates.py) that keep a share of the channels for each sample, in training and in
-test; gates are trained and averaged like all other weights, so messages grow a little while
-inference and training cost about ratio^2. ratio = 1 is not the dense model: all gates stay.
+(fedmpi/learn/gates.py) that keep a share of the channels for each sample, both in training and in
+testing. Gates are trained and averaged like all other weights, so messages grow a little, while
+inference and training cost about ratio^2. With ratio = 1 the model still has all of its gates, so
+it is not the dense model.
 
-Ours: the gated network is the dense one plus gates, where the published logs compare a dense
-VGG-11 with a gated VGG-13. `squash` is what the code does for VGG, stem = false what it does
-for residual networks. Those need squash = true here all the same: a gate grows with the mean of
-the stream that it reads and multiplies what is added to it, so that activations grow from block to
-block, and training diverges in the first steps (ResNet-20 at a rate of 0.1 in the first round).
-The published code never ran them: all of its logs are of VGG.
+Deviation: the gated network is the dense network plus gates, where the published logs compare a
+dense VGG-11 with a gated VGG-13. The code uses `squash` for VGG, and stem = false for residual
+networks. Here residual networks need squash = true as well: a gate grows with the mean of the
+stream that it reads and scales what is added to that stream, so activations grow from block to
+block and training diverges in the first steps (ResNet-20 at a rate of 0.1 in the first round).
+The published code never ran residual networks: all of its logs are of VGG.
 
-With a policy in [devices] a client trains with a ratio of its own, an eighth to eight eighths of
-`ratio` (ours); evaluations have `ratio`.
+With a policy in [devices] each client trains with its own ratio, one to eight eighths of `ratio`.
+This is not in the paper. Evaluations use `ratio`.
 """
 
 from dataclasses import replace
@@ -29,7 +30,7 @@ from fedmpi.exchange import required
 from fedmpi.layout import Support
 from fedmpi.plan import GATES, Gates, Plan, Submodel
 
-PARTS = 8  # of the ratio, that a policy has to choose from
+PARTS = 8  # a policy chooses among the multiples of ratio / PARTS
 
 
 class ADP1(Inside, name="adp-v1"):
@@ -47,7 +48,7 @@ class ADP1(Inside, name="adp-v1"):
 
     @classmethod
     def gates(cls, keys: Keys) -> Gates | None:
-        """The gates to build the model with."""
+        """Return the gates to build the model with."""
         return Gates(keys.ratio, keys.squash, keys.stem)
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
@@ -57,7 +58,7 @@ class ADP1(Inside, name="adp-v1"):
             self.remedy = f"{first}, or {self.remedy},"
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The plan of the algorithm inside, at the cost that the gates leave."""
+        """Return the inner algorithm's plan, at the reduced cost of a gated model."""
         return self._with(super().plan(state, round, client), self.ratio_of(client))
 
     def ratio_of(self, client: int) -> float:
@@ -69,12 +70,12 @@ class ADP1(Inside, name="adp-v1"):
 
     @lru_cache(maxsize=PARTS)  # noqa: B019
     def _typical(self, ratio: float) -> Plan:
-        """A Plan that costs what a ratio does."""
+        """Return a Plan whose cost is that of a ratio."""
         whole = Support.all(self.layout)
         return self._with(Plan(down=whole, up=whole), ratio)
 
     def _with(self, plan: Plan, ratio: float) -> Plan:
-        """The `plan`, with gates of a ratio."""
+        """Return `plan` for gates that keep the share `ratio` of the channels."""
         left = required(self.setting.gates)
         if ratio == self.keys.ratio:
             return replace(plan, gates=left())

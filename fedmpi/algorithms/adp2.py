@@ -4,14 +4,14 @@ Yu, Nguyen, Anwar and Jannesari, "Heterogeneous Federated Learning using Dynamic
 and Adaptive Gradient", arXiv:2106.06921 version 2 (2023). Its abstract and its published code
 (FedDP) differ:
 
-variant = "paper", the abstract: in each step only the most salient weights move, the share
-`salient` of the entries of all convolutions with the largest |w dL/dw|; the rule for salience
-is our choice, since the abstract names none. A client sends the weights that moved at all;
-the others count with the value that the server sent.
-variant = "released": after every local epoch all weights of convolutions of magnitude at most
-`threshold` become 0; they may grow back in the next epoch. A client sends the others, and
-zeros count in the mean, so the global model is usually denser than any client's. Deviation:
-the code drops a client's last partial batch, we do not.
+variant = "paper", the abstract: each step updates only the most salient weights, the share
+`salient` of the entries of all convolutions with the largest |w dL/dw|. The rule for salience
+is our choice, since the abstract names none. A client sends every weight that any step updated;
+the others enter the mean with the value that the server sent.
+variant = "released": after every local epoch all convolution weights of magnitude at most
+`threshold` are set to 0; they may grow back in the next epoch. A client sends the nonzero weights.
+Zeros count in the mean, so the global model is usually denser than any client's. Deviation: the
+code drops a client's last partial batch; fedmpi trains on it.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ from fedmpi.totals import Sums
 
 
 class ADP2(Inside, name="adp-v2"):
-    """Pruning by salience or threshold; salient = 1 or threshold = 0 leave the algorithm inside."""
+    """Pruning by salience or threshold; salient = 1 or threshold = 0 is the inner algorithm."""
 
     knob = "salient"
 
@@ -52,7 +52,7 @@ class ADP2(Inside, name="adp-v2"):
         self.fill = self.inner.fill = "zero" if self._by_threshold else "old"
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The plan of the algorithm inside, with one of the two ways of pruning."""
+        """Return the inner algorithm's plan, with the pruning of the variant."""
         plan = replace(super().plan(state, round, client), tensors=self.tensors)
         if self._by_threshold:
             down = self._support(state["weights"] != 0)
@@ -68,33 +68,33 @@ class ADP2(Inside, name="adp-v2"):
 
     @lru_cache(maxsize=32)  # noqa: B019
     def _typical(self, salient: float) -> Plan:
-        """A Plan that sends as many weights as one step moves."""
+        """Return a Plan that sends as many weights as one step moves."""
         held = self.rng_for("adp-typical", 0).random(self.layout.size) < salient
         return Plan(down=Support.all(self.layout), up=self._support(held))
 
     @classmethod
     def sends_as_planned(cls, keys: InsideKeys) -> bool:
-        """No: what moved is known after training."""
+        """Return False: only training shows which weights are sent."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights that moved, or those that are not pruned; all those of other layers."""
+        """Return the updated or unpruned weights of convolutions, and all other weights."""
         parts = super().message(job, report)
         weights = parts["weights"].values
         held = weights != 0 if self._by_threshold else report.statistics["moved"]
         return parts | {"weights": Part(weights, self._support(held))}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Ask the inner algorithm; a pruned weight that no client sent gets no noise."""
+        """Take the inner algorithm's step; a pruned weight that no client sent gets no noise."""
         if self._by_threshold:
             sums["weights"].unshift(self._inside & (sums["weights"].touched == 0))
         return super().step(state, sums, round)
 
     def kept(self, state: State) -> Flags | None:
-        """What is not 0 in convolutions, and all the rest."""
+        """Return uint8[P]: 1 for nonzero weights of convolutions and all other coordinates."""
         return self._support(state["weights"] != 0).keep
 
     def _support(self, held: Bools) -> Support:
-        """The coordinates bool[P] `held`, and all those outside convolutions."""
+        """Return the Support of bool[P] `held` and of all coordinates outside convolutions."""
         keep = (held | ~self._inside).astype(np.uint8)
         return Support(self.layout, "coordinate", keep)

@@ -1,12 +1,13 @@
 """A first phase in which clients choose among pruned candidates of the first weights.
 
-Candidate 0 keeps the share 1 - `sparsity` of the largest first weights of each layer, the others
-shares that differ by up to `noise` of it, none above 1; the whole is as sparse. In round c the
-cohort measures the statistics of normalisation of candidate c, training nothing, and the server
-averages them; then, in one round, clients get all candidates and send the accuracy of each on their
-samples, whose FLOPs are not counted. The best stays. Networks without running statistics need the
-last of these rounds alone. A run of too few rounds to choose is refused; a run that ends before
-anybody has reported of the choice ends with the first weights, whole.
+Candidate 0 keeps the share 1 - `sparsity` of the largest first weights of each layer. The other
+candidates are as sparse overall, but the share of each layer differs by up to `noise` of it, and is
+never above 1. In round c the cohort measures the running statistics of candidate c without any
+training, and the server averages them. Then, in one round, clients receive all candidates and send
+each one's accuracy on their samples; the FLOPs of this test are not counted. The server keeps the
+best candidate. Networks without running statistics need only the last of these rounds. A run with
+too few rounds for the choice is refused. A run that ends before any client has reported
+accuracies keeps the first weights, unpruned.
 """
 
 import numpy as np
@@ -24,7 +25,7 @@ from fedmpi.totals import Sums
 
 
 class Candidates(Algorithm):
-    """Ask this class while `chooses(state, round)`; clients tell their accuracies."""
+    """The base of methods that begin with the choice; it acts while `chooses(state, round)`."""
 
     level = "coordinate"
     told = ("told",)
@@ -51,11 +52,11 @@ class Candidates(Algorithm):
             )
 
     def chooses(self, state: State, round: int) -> bool:
-        """Return whether a round belongs to the choice, which waits until somebody reports."""
+        """Return whether a round belongs to the choice, which lasts until a client reports."""
         return round < self.choice or not state["chosen"]
 
     def start(self, weights: Vector) -> State:
-        """The first weights, the candidates' masks, and their statistics."""
+        """Return the first weights, the candidates' masks, and their statistics."""
         masks = np.stack([self._candidate(weights, c) for c in range(self.keys.candidates)])
         statistics = np.tile(weights[self._still], (self.keys.candidates, 1))
         mask = masks[0] if self.choice < 0 else np.ones(self.layout.size, np.uint8)
@@ -64,7 +65,7 @@ class Candidates(Algorithm):
         return {**state, "statistics": statistics}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """A candidate down and its statistics up, or all candidates down."""
+        """Return a Plan: a candidate down and its statistics up, or all candidates down."""
         held = [Support(self.layout, "coordinate", mask) for mask in state["masks"]]
         if round >= self.choice:
             nothing = Support.none(self.layout)
@@ -76,16 +77,16 @@ class Candidates(Algorithm):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: accuracies go up too."""
+        """Return False: clients also send accuracies."""
         return False
 
     @classmethod
     def together(cls, keys: Keys) -> bool:
-        """Yes, if there is a choice: the statistics of one candidate would mix with another's."""
+        """Return whether there is a choice: statistics of two candidates must not be mixed."""
         return keys.candidates > 1
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The statistics, or the accuracies of the candidates in the first coordinates."""
+        """Return the statistics, or the accuracies of the candidates in the first coordinates."""
         parts, count = super().message(job, report), self.keys.candidates
         if job.round < self.choice or job.state["chosen"]:
             return parts
@@ -95,7 +96,7 @@ class Candidates(Algorithm):
         return parts | {"told": Part(values, Support(self.layout, "coordinate", keep))}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Keep a candidate's statistics, or choose."""
+        """Store a candidate's statistics, or choose the best candidate."""
         if round >= self.choice:
             told = sums["told"].mean(np.zeros_like(state["weights"]))
             best = int(told[: self.keys.candidates].argmax())

@@ -2,11 +2,11 @@
 
 Lin, Stich, Barba, Dmitriev and Jaggi, "Dynamic Model Pruning with Feedback", ICLR 2020,
 arXiv:2006.07253: the gradient is taken at the pruned weights w * m and applied to the dense
-ones, so that wrongly pruned weights come back; the mask keeps the largest weights of all
-layers together, at a sparsity that rises as a cubic. The paper trains centrally and makes a
-mask every 16 iterations; ours is the server's, made again every `every` rounds, and the dense
-weights travel both ways, since clients need them. The global model is the pruned one. No code of
-its authors was found; a re-implementation prunes convolutions alone.
+weights, so that wrongly pruned weights come back. The mask keeps the largest weights of all
+layers together, at a sparsity that rises as a cubic. Deviation: the paper trains centrally and
+renews the mask every 16 iterations. Here the server renews it every `every` rounds, and the dense
+weights travel both ways, since clients need them. The global model is the pruned model. No code of
+its authors was found; a re-implementation prunes convolutions only.
 """
 
 import numpy as np
@@ -40,12 +40,12 @@ class DPF(Algorithm, name="dpf"):
         self.tensors = sparsity.prunable(self.layout)
 
     def start(self, weights: Vector) -> State:
-        """The weights, pruned and dense, and a mask that keeps all."""
+        """Return the weights, both as pruned and as dense weights, and a mask that keeps all."""
         mask = np.ones(self.layout.size, np.uint8)
         return {"weights": weights, "dense": weights, "mask": mask}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The dense weights both ways, and the mask down, as what is left of the weights."""
+        """Return a Plan: the dense weights both ways; the mask goes down as the pruned Support."""
         held = Support(self.layout, "coordinate", state["mask"])
         whole = Support.all(self.layout)
         pruned = Support(self.layout, "coordinate", 1 - state["mask"])
@@ -58,7 +58,7 @@ class DPF(Algorithm, name="dpf"):
         )
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average the dense weights; every `every` rounds make a new mask."""
+        """Average the dense weights, and every `every` rounds compute a new mask."""
         dense, mask = sums["weights"].mean(state["dense"]), state["mask"]
         if round % self.keys.every == 0:
             keys = self.keys

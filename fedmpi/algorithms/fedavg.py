@@ -18,7 +18,7 @@ class FedAvg(Algorithm, name="fedavg"):
     """Federated averaging."""
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Everything down, everything up."""
+        """Return a Plan that sends the whole model both ways."""
         return self._plan
 
     @cached_property

@@ -2,11 +2,12 @@
 
 Li, Jiang, Zhang, Kamp and Dou, "FedBN: Federated Learning on Non-IID Features via Local Batch
 Normalization", ICLR 2021, arXiv:2102.07623: scale, shift and running statistics of every
-batch normalisation are the client's own; all else is averaged. private = "statistics" keeps
-the running statistics only (SiloBN: Andreux, du Terrail, Beguier and Tramel, 2020,
-arXiv:2008.07424). Others send and average everything, running statistics too.
-Ours: the global model, which the paper has none of, holds the first normalisation: scale 1,
-shift 0, mean 0 and variance 1. What is private costs no bytes in either direction.
+batch normalisation stay with the client; all other values are averaged. private = "statistics"
+keeps only the running statistics private (SiloBN: Andreux, du Terrail, Beguier and Tramel, 2020,
+arXiv:2008.07424). Methods other than FedBN send and average running statistics too.
+Deviation: the paper has no global model. Here there is one, and it holds the initial
+normalisation: scale 1, shift 0, mean 0 and variance 1. Private values cost no bytes in either
+direction.
 """
 
 from functools import cached_property
@@ -23,7 +24,7 @@ from fedmpi.section import Section
 
 
 class FedBN(Personal, name="fedbn"):
-    """Personal batch normalisation; without any in the model it is FedAvg."""
+    """Personal batch normalisation; for a model without batch normalisation it is FedAvg."""
 
     level = "tensor"
 
@@ -34,7 +35,7 @@ class FedBN(Personal, name="fedbn"):
 
     @cached_property
     def _shared(self) -> Support:
-        """The Support of what is everyone's."""
+        """The Support of the tensors that all clients share."""
         tensors = self.layout.tensors
         norms = {t.name.rpartition(".")[0] for t in tensors if not t.trained}
         if self.keys.private == "all":
@@ -45,12 +46,12 @@ class FedBN(Personal, name="fedbn"):
         return whole if all(keep) else Support(self.layout, "tensor", np.array(keep, np.uint8))
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """What is shared down and up; the client goes on from its own normalisation."""
+        """Return a Plan: shared tensors both ways; the client keeps its own normalisation."""
         own = self.own(state, client)
         return Plan(self._shared, self._shared, start=None if own is None else own.weights)
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The client's normalisation."""
+        """Return the client's normalisation."""
         if self._shared.whole:
             return None
         return {"own": report.weights[self._shared.mask() == 0]}

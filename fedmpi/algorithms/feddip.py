@@ -2,24 +2,25 @@
 
 Long, Anagnostopoulos, Parambath and Bi, "FedDIP: Federated Learning with Extreme Dynamic
 Pruning and Incremental Regularization", ICDM 2023, arXiv:2309.06805, and its published code.
-Clients take the gradient at the pruned weights w * m and apply it to the dense ones (Lin et
-al., DPF, ICLR 2020); the server averages, prunes, and every `every` rounds takes for the new
-mask the largest weights of all layers together, of which the share s_t is dropped. penalty =
-0 is the paper's FedDP.
+Clients take the gradient at the pruned weights w * m and apply it to the dense weights (Lin et
+al., DPF, ICLR 2020). The server averages and prunes. Every `every` rounds its new mask keeps the
+largest weights of all layers together and drops the share s_t of them. penalty = 0 is the
+paper's FedDP.
 
-s_t = end + (start - end)(1 - t/T)^3. In round 0 each client trains under an ERK mask of its
-own at sparsity `start`. Ours: in round t = 0 every client receives the dense model, since no
+s_t = end + (start - end)(1 - t/T)^3. In round 0 each client trains under its own ERK mask of
+sparsity `start`. Deviation: in round t = 0 every client receives the dense model, since no
 mask is shared yet.
 
-upload = "dense", as in the code: all that a client learned goes up. "pruned": only what its mask
-holds; the rest is 0 in the mean, so that pruned weights do not come back whatever regrow says.
+upload = "dense", as in the code: a client sends all its weights. "pruned": it sends only the
+weights in its mask. The others are 0 in the mean, so pruned weights never come back, whatever
+`regrow` is.
 
-regrow says what is ranked for a new mask. "dense_average": the mean as it arrived, so that
-pruned weights can come back, the paper's intent. "released": the mean under the old mask, as
-in the code, so that masks are nested. "feedback": like the first, and each client keeps what
-it learned outside the mask for its next round, which the code loses.
-norm = "dense", as in the code: running statistics of normalisation follow a pass with the dense
-weights, beside the one with the pruned weights that gives the gradient.
+regrow selects the weights that are ranked for a new mask. "dense_average": the mean as it
+arrived, so that pruned weights can come back, as the paper intends. "released": the mean under
+the old mask, as in the code, so that masks are nested. "feedback": like "dense_average", and each
+client keeps the weights it learned outside the mask for its next round; the code loses them.
+norm = "dense", as in the code: the running statistics of normalisation come from a pass with the
+dense weights, beside the pass with the pruned weights that gives the gradient.
 variant concerns the penalty only: "paper" takes max (i - 1)/Q in step i = 1..Q of T/Q rounds,
 "released" 0 in the first step, then 5e-4 + (i - 2)(max - 5e-4)/(Q - 1).
 """
@@ -76,11 +77,11 @@ class FedDIP(Algorithm, name="feddip"):
         self.level = "model" if keys.upload == "dense" else "coordinate"
 
     def start(self, weights: Vector) -> State:
-        """The first weights, and a mask that keeps all of them."""
+        """Return the first weights, and a mask that keeps all of them."""
         return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The pruned model down, the gradient at the pruned point, the dense model up."""
+        """Return a Plan: pruned model down, gradients at the pruned weights, `upload` up."""
         mask, start = state["mask"], None
         down = self._held(mask)
         if round == 0:
@@ -99,13 +100,13 @@ class FedDIP(Algorithm, name="feddip"):
         )
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """What was learned outside the mask, if it is fed back."""
+        """Return the trained weights outside the mask as the residual, if regrow = "feedback"."""
         if not self.remembers:
             return None
         return {"residual": (1 - required(job.plan.mask)) * report.weights}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average and prune; every `every` rounds with a new mask."""
+        """Average and prune, every `every` rounds with a new mask."""
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
         if self.keys.regrow == "released":
             weights = weights * mask
@@ -132,7 +133,7 @@ class FedDIP(Algorithm, name="feddip"):
         return least + (step - 1) * (keys.penalty - least) / (keys.steps - 1) if step else 0.0
 
     def _first_mask(self, client: int) -> Flags:
-        """The client's own ERK mask of round 0."""
+        """Return the client's own ERK mask of round 0."""
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         densities = sparsity.erk(shapes, 1.0 - self.keys.start, self.keys.power)
         rng = self.rng_for("feddip", 0, client)

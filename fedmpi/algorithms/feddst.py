@@ -1,20 +1,20 @@
-"""FedDST: clients train sparse models and move a small part of the mask now and then.
+"""FedDST: clients train sparse models and change a small part of the mask from time to time.
 
 Bibikar, Vikalo, Wang and Chen, "Federated Dynamic Sparse Training: Computing Less,
 Communicating Less, Yet Learning Better", AAAI 2022, arXiv:2112.09824. The first mask is
-random (ERK). Every `every` rounds, until `until` of the rounds, each client drops the share alpha_t
-of its weights with the least magnitude, layer by layer, and grows as many at 0 where its gradient
-is largest; the server averages each weight over the clients that hold it, drops a weight that
-nobody holds, and prunes every layer back to its size. alpha_t = alpha / 2 (1 + cos(pi t / T)), T
-the last of these rounds. Its code has until = 0.5. variant = "released" multiplies by alpha twice,
-as the code does.
+random (ERK). Every `every` rounds, up to the share `until` of all rounds, each client drops, layer
+by layer, the share alpha_t of its weights with the least magnitude, and grows as many weights from
+0 where its gradient is largest. The server averages each weight over the clients that hold it,
+drops a weight that no client holds, and prunes every layer back to its size.
+alpha_t = alpha / 2 (1 + cos(pi t / T)), where T is the last of these rounds. The code has
+until = 0.5. variant = "released" multiplies by alpha twice, as the code does.
 
-Deviations: masks move at the first local step, with the gradient of that batch, where the code
-moves them after the last local epoch (of ten), and trains them from the next round on; they move in
-the rounds `every`, 2 `every`, ..., where the code does so a round later; the code's first mask
-holds the largest first weights, and layers have shares by its own ERK, of sparsities; clients are
-drawn without replacement. By a bug the code also "grows" weights that it still holds, which it sets
-to 0, and so ends with fewer weights than it should.
+Deviations: masks change at the first local step, by the gradient of that batch, where the code
+changes them after the last of ten local epochs and trains the new mask from the next round on.
+They change in the rounds `every`, 2 `every`, ..., one round earlier than in the code. The code's
+first mask holds the largest first weights, and its own ERK distributes sparsities, not densities.
+Clients are drawn without replacement. By a bug the code also "grows" weights that it still holds,
+sets them to 0, and so ends with fewer weights than it should.
 """
 
 from typing import Literal
@@ -53,7 +53,7 @@ class FedDST(Algorithm, name="feddst"):
         self.tensors = sparsity.prunable(self.layout)
 
     def start(self, weights: Vector) -> State:
-        """The first weights under a random mask."""
+        """Return the first weights under a random mask."""
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         densities = sparsity.erk(shapes, 1.0 - self.keys.sparsity, self.keys.power)
         rng = self.rng_for("feddst", 0)
@@ -61,7 +61,7 @@ class FedDST(Algorithm, name="feddst"):
         return {"weights": weights * mask, "mask": mask}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The sparse model both ways; sometimes the client changes its mask."""
+        """Return a Plan: the sparse model both ways; the mask changes in adjusting rounds."""
         mask = state["mask"]
         held = Support(self.layout, "coordinate", mask)
         return Plan(
@@ -76,18 +76,18 @@ class FedDST(Algorithm, name="feddst"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: now and then a client changes its mask."""
+        """Return False: in adjusting rounds a client changes its mask."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights under the client's own mask."""
+        """Return the weights under the client's own mask."""
         if not job.plan.readjust:
             return super().message(job, report)
         mask = report.statistics.get("mask", job.plan.mask)
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average by votes, then prune each layer to the size it had."""
+        """Average over the clients that hold a weight, then prune each layer to its old size."""
         weights, voted = sums["weights"].mean(state["weights"]), sums["weights"].touched
         if not self._adjusts(round) or not voted.any():
             return {**state, "weights": weights * state["mask"]}  # late clients have older masks

@@ -1,11 +1,11 @@
-"""Federated dropout: every client trains a narrow model of rows that are drawn each round.
+"""Federated dropout: every client trains a narrow model whose rows are drawn in each round.
 
 Caldas, Konecny, McMahan and Talwalkar, "Expanding the Reach of Federated Learning by Reducing
 Client Resource Requirements", arXiv:1812.07210: a fixed share of the rows of every layer but the
-last, drawn for each client and round. A seed tells which, so they cost no bytes.
+last, drawn for each client and round. A seed determines the rows, so naming them costs no bytes.
 Deviations: a weight becomes the mean over the clients that hold it; running statistics of
-normalisation are averaged; of the paper's lossy compression there is nothing (see the stages). No
-code of its authors was found; that of FedRolex draws rows in the same way.
+normalisation are averaged; the paper's lossy compression is left out (see the stages). No code of
+its authors was found; the code of FedRolex draws rows in the same way.
 """
 
 import numpy as np

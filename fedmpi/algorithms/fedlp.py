@@ -4,8 +4,8 @@ Zhu, Shi, Luo, Wang, Peng, Fan and Letaief, "FedLP: Layer-wise Pruning Mechanism
 Communication-Computation Efficient Federated Learning", ICC 2023, arXiv:2303.06360, the
 scheme for homogeneous models: layer l of client k is kept with probability p, and a layer
 of the global model becomes the mean over the clients that kept it, or stays.
-Deviations: the authors' code counts every client once, which is [clients] weighting =
-"uniform" here; and it draws for each tensor, which is granularity = "tensor".
+Deviations: the authors' code gives all clients the same weight, which is [clients] weighting =
+"uniform" here, and draws for each tensor, which is granularity = "tensor".
 """
 
 from typing import Literal
@@ -34,7 +34,7 @@ class FedLP(Algorithm, name="fedlp"):
         self.level = keys.granularity
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Everything down, the layers drawn for this client and round up."""
+        """Return a Plan: the whole model down, and up the layers drawn for client and round."""
         units = self.layout.starts(self.level).size - 1
         kept = self.rng_for("fedlp", round, client).random(units) < self.keys.p
         up = Support(self.layout, self.level, kept.astype(np.uint8))

@@ -1,14 +1,15 @@
-"""FedLP-Hetero: each client trains the first layers of the model, as many as it can bear.
+"""FedLP-Hetero: each client trains the first layers of the model, as many as it can afford.
 
 Zhu, Shi, Luo, Wang, Peng, Fan and Letaief, "FedLP: Layer-wise Pruning Mechanism for
 Communication-Computation Efficient Federated Learning", ICC 2023, arXiv:2303.06360, the
-scheme for heterogeneous models, with the CNN of its published code. A client's level 1 to 5
-is drawn once: `prefer` with probability `chance`, the other four equally, or all five equally; or
-it follows [devices] policy, up to `prefer`.
+scheme for heterogeneous models, with the CNN of its published code. A client's level, 1 to 5,
+is drawn once: `prefer` with probability `chance` and the other four with equal chances, or all five
+with equal chances (prefer = "uniform"). With [devices] policy it is the policy's choice, up to
+`prefer`.
 Level 5 is the whole model; levels 1 to 4 keep the first level + 1 convolutions and end in a
 head that never leaves the client. A layer becomes the mean over the clients that trained it.
-Deviations: the code counts every client once, which is [clients] weighting = "uniform" here;
-private heads start from the same values on all clients of a level.
+Deviations: the code gives all clients the same weight, which is [clients] weighting = "uniform"
+here; private heads start from the same values on all clients of a level.
 """
 
 from dataclasses import replace
@@ -48,21 +49,21 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
             raise ConfigError("algorithm fedlp-hetero: has levels of model.name = 'fedlp-cnn' only")
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The first layers down and up; the private head stays."""
+        """Return a Plan: the first layers both ways; the private head stays with the client."""
         plan = self._plan_of_level(self.level_of(client))
         return plan if plan.submodel is None else replace(
             plan, private=self.memory(client).get("head")
         )
 
     def own(self, state: State, client: int) -> Own | None:
-        """The first layers of the global model under the client's own head."""
+        """Return the first layers of the global model under the client's own head."""
         level = self.level_of(client)
         if level == LEVELS:
             return None
         return Own(state["weights"], self._first(level)[1], self.memory(client).get("head"))
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The private head."""
+        """Return the private head."""
         return None if report.private is None else {"head": report.private}
 
     def _plan_of_level(self, level: float) -> Plan:

@@ -1,17 +1,17 @@
-"""FedMef: before weights go, a penalty on the smallest moves what they know to the others.
+"""FedMef: a penalty on the smallest weights moves their information before they are pruned.
 
 Huang, Zhuang, Chen and Lyu, "FedMef: Towards Memory-efficient Federated Dynamic Pruning", CVPR
 2024, arXiv:2403.14737, written from the code of the authors' benchmark (github.com/FedPruning).
-Masks move as in FedTiny, all layers at once and without a choice of candidates. Its budget-aware
-extrusion adds to the loss penalty * |w_low| for each layer, w_low the share
-extruded / 2 (1 + cos(pi t / T)) of its kept weights, the smallest received; after round
-T = `until` of the rounds there is none.
+Masks change as in FedTiny, in all layers at once and without a choice of candidates. The
+budget-aware extrusion adds penalty * |w_low| to the loss for each layer. w_low are the smallest of
+the layer's kept weights as received, the share extruded / 2 (1 + cos(pi t / T)) of them. The
+penalty ends after round T, which is the share `until` of all rounds.
 
-Deviations: activations are not pruned (the paper's other half, which saves memory); the learning
-rate stays, where the code raises it by the L1 norm of w_low and lowers it in the round; first
-masks are even in all layers, where the code has ERK's; the code counts pruned weights among the
-smallest, so that its penalty is 0 while at most half of a layer is kept; its share follows the
-cosine beyond T, so that the penalty comes back.
+Deviations: activations are not pruned (the other half of the paper, which saves memory). The
+learning rate is constant, where the code raises it by the L1 norm of w_low and lowers it within the
+round. First masks are equally dense in all layers, where the code uses ERK. The code counts pruned
+weights among the smallest, so its penalty is 0 while at most half of a layer is kept; and its
+share follows the cosine beyond T, so its penalty comes back.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ from fedmpi.section import NotNegative
 
 
 class FedMef(FedTiny, name="fedmef"):
-    """Masks that move, and a penalty on what will go; sparsity = 0 and penalty = 0 is FedAvg."""
+    """FedTiny with a penalty on the smallest weights; sparsity = penalty = 0 is FedAvg."""
 
     remedy = "lower optimizer.lr or algorithm.penalty"
 
@@ -42,7 +42,7 @@ class FedMef(FedTiny, name="fedmef"):
         extruded: float = Field(0.5, ge=0, le=1)  # share of kept weights with a penalty, at first
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """FedTiny's, with the penalty."""
+        """Return FedTiny's plan with the penalty."""
         plan = super().plan(state, round, client)
         last = self.keys.until * self.setting.rounds
         if self.chooses(state, round) or round >= last or not self.keys.penalty:

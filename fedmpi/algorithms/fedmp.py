@@ -1,18 +1,19 @@
 """FedMP: a bandit finds how narrow each client's network should be, from its loss and its time.
 
 Jiang, Xu, Xu, Wang, Qiao and Zhao, "FedMP: Federated Learning Through Adaptive Model Pruning in
-Heterogeneous Edge Computing", ICDE 2022; the abstract was at hand; no code of its authors was
-found; the rest is from memory. A client of ratio a holds, of each layer but the last, the share
-1 - a of its rows, those of largest L1 norm in the model received, and what reads them. The server
-adds to each client's part what the client lacked, as it was, and averages (residual recovery,
-R2SP). The ratio is the arm of a discounted UCB bandit (Garivier and Moulines, ALT 2011): the
-largest mean reward plus sqrt(2 log n / n_a), n the discounted pulls; each arm once first, in an
-order drawn for each client. A reward is the fall of the client's loss since its last round, over
-the distance of its virtual time from the mean of the last round, |T / mean - 1| + `margin`.
+Heterogeneous Edge Computing", ICDE 2022. Written from the abstract and otherwise from memory; no
+code of its authors was found. A client of ratio a holds the share 1 - a of the rows of each layer
+but the last, those of largest L1 norm in the model received, and the weights that read them. The
+server completes each client's part with the old values of the weights that the client lacked, and
+averages (residual recovery, R2SP). The ratio is the arm of a discounted UCB bandit (Garivier and
+Moulines, ALT 2011) with the largest mean reward plus sqrt(2 log n / n_a), n the discounted pulls.
+Each arm is first pulled once, in an order drawn for each client. The reward is the decrease of the
+client's loss since its last round, divided by the distance of its virtual time from the mean of
+the last round, |T / mean - 1| + `margin`.
 
 Deviations: the arms are `ratios`, where the paper divides the range of ratios by a tree; times are
-those that the cost model predicts for a Plan; each client keeps its own bandit, which the paper's
-server does, and sends its time; the mean time that it gets back is not counted in bytes.
+those that the cost model predicts for a Plan; each client keeps its own bandit, where the paper's
+server does, and sends its time; the mean time sent back to it is not counted in bytes.
 """
 
 from math import ceil
@@ -54,11 +55,11 @@ class FedMP(Algorithm, name="fedmp"):
             return ratios
 
     def start(self, weights: Vector) -> State:
-        """The weights, and the mean time of a round, 0 while there was none."""
+        """Return the weights, and the mean time of a round, 0 before the first."""
         return {"weights": weights, "seconds": np.zeros(1)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The largest rows down and up, as many as the bandit says."""
+        """Return a Plan: the largest rows both ways, as many as the bandit chooses."""
         ratio = self.keys.ratios[self.arm_of(client)]
         if ratio == 0:
             whole = Support.all(self.layout)
@@ -78,11 +79,11 @@ class FedMP(Algorithm, name="fedmp"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: a time goes up too."""
+        """Return False: clients also send a time."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The rows, and the time of the round in the first coordinate."""
+        """Return the rows, and the time of the round in the first coordinate."""
         seconds, keep = np.zeros(self.layout.size, np.float32), np.zeros(self.layout.size, np.uint8)
         seconds[0], keep[0] = self.setting.seconds(job.client, job.plan), 1
         return super().message(job, report) | {
@@ -90,7 +91,7 @@ class FedMP(Algorithm, name="fedmp"):
         }
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The discounted pulls and rewards of the arms, and the loss."""
+        """Return the discounted pulls and rewards of the arms, and the loss."""
         pulls, rewards, loss = self._bandit(report.client)
         arm, mean = self.arm_of(report.client), job.state["seconds"][0]
         away = abs(message["seconds"].values[0] / mean - 1) if mean else 1.0
@@ -103,7 +104,7 @@ class FedMP(Algorithm, name="fedmp"):
         }
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average what clients held with what they lacked; and the times."""
+        """Average the clients' parts, completed with the old weights, and their times."""
         weights = sums["weights"].mean(state["weights"])
         if not sums["seconds"].all:
             return state

@@ -1,20 +1,20 @@
 """FedMTL: clients' own models, all of them pulled towards their mean.
 
 Smith, Chiang, Sanjabi and Talwalkar, "Federated Multi-Task Learning", NIPS 2017,
-arXiv:1705.10467, as the code of LG-FedAvg (arXiv:2001.01523) has it for deep networks, which
-FedSkel compares with: client i minimises
+arXiv:1705.10467, in the form for deep networks of LG-FedAvg's code (arXiv:2001.01523), with which
+FedSkel compares. Client i minimises
 
     CE(w_i) + strength (|W|^2 + tr(W Omega W^T)),  Omega = (I - 1 1^T / K)^2
 
-with W the models of all K clients as columns. That Omega is a projection, so the second term
-is sum |w_i - mean|^2 and its gradient 2 (w_i - mean): a client needs the mean alone, which
-comes down while its model goes up. What is scored as the global model is the mean;
-local_accuracy is what the method is for.
+with W the models of all K clients as columns. This Omega is a projection, so the second term
+is sum |w_i - mean|^2 and its gradient is 2 (w_i - mean). A client therefore needs only the mean,
+which comes down while its model goes up. The mean is scored as the global model, but the score
+that the method aims at is local_accuracy.
 
-Ours: the mean is over all clients, where the code fills W with the first of them; it is that of
-the last round, as in the code, within which W stands still. The code builds Omega from a
-matrix of ones in the place of I (then it pulls nothing together); that is not offered.
-Running statistics are each client's own.
+Deviations: the mean is over all clients, where the code fills W with the first of them. As in the
+code, W is constant within a round, so the mean is that of the last round. The code builds Omega
+from a matrix of ones in place of I, which pulls nothing together; this is not offered. Running
+statistics stay with each client.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from fedmpi.totals import Pending, Sums
 
 
 class FedMTL(Algorithm, name="fedmtl"):
-    """Multi-task learning; strength = 0 is every client for itself."""
+    """Multi-task learning; with strength = 0 every client trains alone."""
 
     base = None
     remembers = personal = True
@@ -44,13 +44,13 @@ class FedMTL(Algorithm, name="fedmtl"):
         strength: NotNegative | None = None  # weight of what ties the clients' models together
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The mean down, the client's model up; its gradient gets 2 s (2 w - mean)."""
+        """Return a Plan: mean down, client's model up; gradients get 2 s (2 w - mean) added."""
         own = self.memory(client).get("own", state["first"])
         digits = len(str(self.layout.size))
         asked = self.keys.strength
         strength = np.float32(10.0 ** -(digits + 1) if asked is None else asked)
         whole = Support.all(self.layout)
-        # The proximal term is 4 s (w - own); with it this adds up to the above.
+        # The proximal term adds 4 s (w - own); the sum of both is 2 s (2 w - mean).
         mean: Vector = state["weights"]
         pull = 4 * strength * own - 2 * strength * mean
         return Plan(
@@ -62,19 +62,19 @@ class FedMTL(Algorithm, name="fedmtl"):
         )
 
     def start(self, weights: Vector) -> State:
-        """The mean of all models, and the first weights, from which each of them starts."""
+        """Return the mean of all models, and the first weights, from which each of them starts."""
         return {"weights": weights, "first": weights}
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The change of the client's model."""
+        """Return the change of the client's model."""
         return {"weights": Part(report.weights - required(job.plan.start), job.plan.up)}
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The client's model."""
+        """Return the client's model."""
         return {"own": report.weights}
 
     def own(self, state: State, client: int) -> Own | None:
-        """The client's model."""
+        """Return the client's model."""
         memory = self.memory(client)
         return Own(memory["own"]) if memory else None
 
@@ -84,7 +84,7 @@ class FedMTL(Algorithm, name="fedmtl"):
         sums["weights"].add(values, 1.0 / self.setting.clients, support)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Move the mean by what the cohort's models moved."""
+        """Move the mean by the sum of the cohort's changes over the number of clients."""
         total = sums["weights"]
         change = total.mean(np.zeros_like(state["weights"])) * np.float32(total.weight)
         return {**state, "weights": state["weights"] + change}

@@ -1,4 +1,4 @@
-"""FedNova: normalised averaging, so that clients who take more steps do not pull harder.
+"""FedNova: normalised averaging, so that clients with more local steps do not count more.
 
 Wang, Liu, Liang, Joshi and Poor, "Tackling the Objective Inconsistency Problem in
 Heterogeneous Federated Optimization", NeurIPS 2020, arXiv:2007.07481, equation 6: with a_i
@@ -7,8 +7,9 @@ the norm of the weights that client i's optimiser gives its gradients,
     w <- w - (sum p_i a_i) sum p_i (w - w_i) / a_i
 
 a_i is the number of steps t for plain SGD and (t - m (1 - m^t) / (1 - m)) / (1 - m) with
-momentum m, as in its published code. Ours: running statistics, which have no gradient, take the
-mean by samples, where the code leaves each client its own; Adam counts as plain SGD.
+momentum m, as in its published code. Deviations: running statistics, which have no gradient, are
+averaged with the clients' shares, where the code leaves each client its own; Adam counts as plain
+SGD.
 """
 
 from collections.abc import Mapping
@@ -27,12 +28,12 @@ class FedNova(Algorithm, name="fednova"):
     """Normalised averaging; with equal numbers of steps it is FedAvg up to rounding."""
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Everything down, everything up."""
+        """Return a Plan that sends the whole model both ways."""
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything)
 
     def zero(self) -> Sums:
-        """The means with weights p and p / a, and the mean of a."""
+        """Return the means with weights p and p / a, and the mean of a."""
         length = Total(ONE, exact=self.setting.exact)
         return {"weights": self.total(), "normalised": self.total(), "length": length}
 

@@ -1,19 +1,19 @@
-"""FedPM: clients learn which weights of a random network to take, and send a bit for each.
+"""FedPM: clients learn which weights of a random network to keep, and send a bit for each.
 
 Isik, Pase, Gunduz, Weissman and Zorzi, "Sparse Random Networks for Communication-Efficient
 Federated Learning", ICLR 2023, arXiv:2209.15328, written from its published code. Weights are
-fixed at +c or -c, c = `spread` / sqrt(inputs), by the sign of the run's first weights, or with
-values = "drawn" at these. A client gets a probability theta for each, trains the scores
-log(theta / (1 - theta)) under masks drawn for every step, draws one mask more and sends it: a bit a
-weight. theta becomes the mode of a Beta posterior with a uniform prior, which is the mean of all
-masks since the last reset, one every `reset` rounds, their bits taken as `margin` and
-1 - `margin`. Each round draws a new model to evaluate. Running statistics of
-normalisation are averaged, 32 bits each; its scales and shifts stay. The first scores are normal.
+fixed at +c or -c, c = `spread` / sqrt(inputs), by the sign of the run's first weights; with
+values = "drawn" they are the first weights. A client receives a probability theta for each weight,
+trains the scores log(theta / (1 - theta)) under masks drawn for every step, then draws a mask and
+sends it, one bit a weight. theta becomes the mode of a Beta posterior with a uniform prior, the
+mean of all masks since the last reset (every `reset` rounds), with bits taken as `margin` and
+1 - `margin`. Each round draws a new model to evaluate. Running statistics of normalisation are
+averaged, 32 bits each; scales and shifts are constant. The first scores are normally distributed.
 
-Deviations: the gradient of a score is g w p (1 - p), as in the paper, the code has p twice; masks
-count by the clients' shares ([clients] weighting = "uniform" is the paper), and rounds between two
-resets count alike, whatever their cohorts; one drawn model is evaluated, not a vote of several;
-each round begins with a new optimiser, where the code's clients keep the moments of Adam.
+Deviations: the gradient of a score is g w p (1 - p), as in the paper; the code has p twice. Masks
+are weighted by the clients' shares ([clients] weighting = "uniform" is the paper), and rounds
+between two resets equally, regardless of their cohorts. One drawn model is evaluated, not a vote of
+several. Each round begins with a new optimiser, where the code's clients keep the moments of Adam.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from fedmpi.plan import Plan
 from fedmpi.section import Rate, Section
 from fedmpi.totals import Pending, Sums, Total
 
-MASKED = ("conv", "linear")  # kinds of layers whose weights and biases are taken or left
+MASKED = ("conv", "linear")  # kinds of layers whose weights and biases are masked
 
 
 class FedPM(Algorithm, name="fedpm"):
@@ -62,7 +62,7 @@ class FedPM(Algorithm, name="fedpm"):
         self._told = Support(self.layout, "coordinate", told.astype(np.uint8))
 
     def start(self, weights: Vector) -> State:
-        """The fixed weights, the first theta, and a model drawn by it."""
+        """Return the fixed weights, the first theta, and a model drawn by it."""
         size, fixed = self.layout.size, weights.copy()
         for tensors in self.layout.layer_tensors:
             first = self.layout.tensors[tensors[0]]
@@ -78,7 +78,7 @@ class FedPM(Algorithm, name="fedpm"):
         return self._drawn({**state, "weights": fixed}, 0)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """theta down, bits up; scores are trained."""
+        """Return a Plan: theta down, bits up, and scores to train."""
         theta = state["theta"].astype(np.float64)
         scores = np.log(theta / (1 - theta)).astype(np.float32)
         start = np.where(self.masked, scores, np.where(self.layout.trained, state["fixed"],
@@ -94,16 +94,16 @@ class FedPM(Algorithm, name="fedpm"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: bits."""
+        """Return False: clients send bits."""
         return False
 
     def allow_sparse(self, why: str) -> None:
-        """Not with bits: which weights they are at is what they say."""
+        """Raise ConfigError: a bit's presence is its value, so none may be left out."""
         raise ConfigError(f"{why}: leaves out coordinates, and fedpm sends a bit for each; leave "
                           "it out, or take a method whose clients send whole models")
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """A mask that is drawn by the client's scores; and running statistics."""
+        """Return a mask drawn from the client's scores, and the running statistics."""
         chance = 1 / (1 + np.exp(-report.weights, dtype=np.float64))
         drawn = self.rng_for("fedpm-bits", job.round, report.client).random(chance.size, np.float32)
         mask = ((drawn < chance) & (self.masked != 0)).astype(np.uint8)
@@ -115,19 +115,19 @@ class FedPM(Algorithm, name="fedpm"):
         return parts
 
     def zero(self) -> Sums:
-        """The sums of masks, and of statistics."""
+        """Return the sums of masks, and of statistics."""
         found = {"weights": self.total()}
         if not self.layout.trained.all():
             found["statistics"] = Total(self.layout, "coordinate", "mean", self.setting.exact)
         return found
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add both."""
+        """Add a client's mask and its statistics."""
         for name, (values, support, *_) in arrival.parts.items():
             sums[name].add(values, arrival.share, support)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """The mean of the masks since the last reset is the next theta."""
+        """Set theta to the mean of the masks since the last reset."""
         if not sums["weights"].all:
             return state
         none = np.zeros_like(state["theta"])
@@ -142,7 +142,7 @@ class FedPM(Algorithm, name="fedpm"):
         return self._drawn(new, round + 1)
 
     def _drawn(self, state: State, round: int) -> State:
-        """Return the state with the model that is evaluated after so many rounds."""
+        """Return the state with the model to evaluate after `round` rounds."""
         drawn = self.rng_for("fedpm-model", round).random(self.layout.size, np.float32)
         mask = np.where(self.masked, drawn < state["theta"], 1).astype(np.uint8)
         fixed = np.where(self.layout.trained, state["fixed"], state["weights"])

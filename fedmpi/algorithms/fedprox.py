@@ -1,4 +1,4 @@
-"""FedProx: FedAvg with a pull of every client towards the weights that it was sent.
+"""FedProx: FedAvg with a term that pulls every client towards the weights it received.
 
 Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous
 Networks", MLSys 2020, arXiv:1812.06127, algorithm 2: the client minimises
@@ -25,6 +25,6 @@ class FedProx(Algorithm, name="fedprox"):
         mu: NotNegative = 0.01  # weight of the pull; the paper tries 0.001 to 1
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Everything down, everything up, and the pull between."""
+        """Return a Plan: the whole model both ways, and the proximal term."""
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything, proximal=self.keys.mu)

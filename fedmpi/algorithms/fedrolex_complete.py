@@ -1,14 +1,14 @@
-"""FedRolex as its authors run it: rolling widths with all that HeteroFL's code has.
+"""FedRolex as its authors run it: rolling widths with all the parts of HeteroFL's code.
 
 Alam, Liu, Yan and Zhang, "FedRolex: Model-Heterogeneous Federated Learning with Rolling Sub-Model
 Extraction", NeurIPS 2022, arXiv:2212.01548, and its published code, which is built on HeteroFL's:
 the scaler, the masked loss, static normalisation, clipping and the mean of the last layer's rows
-are those of `heterofl-complete`, and clients draw a width in each round (dynamic = false: once).
+are those of `heterofl-complete`. Clients draw a width in each round (dynamic = false: only once).
 The rows roll as in the code, in the direction opposite to the paper and `fedrolex`: in round t a
 client holds the rows -t, -t + 1, ... of every layer but the last, modulo its rows. The code
 averages uniformly ([clients] weighting = "uniform").
-Deviations: those of `heterofl-complete`. The code also has other means (by widths, or by how often
-a weight was trained), shuffled and overlapping rows, and residual networks; fedmpi does not.
+Deviations: those of `heterofl-complete`. The code also has means weighted by width or by how often
+a weight was trained, shuffled and overlapping rows, and residual networks; fedmpi does not.
 """
 
 import numpy as np

@@ -1,18 +1,19 @@
-"""FedRTS: the server draws masks from what it believes of each weight, a Beta posterior each.
+"""FedRTS: the server draws masks from a Beta posterior for each weight.
 
 Huang, Yang, Chen, Ye and Wu, "FedRTS: Federated Robust Pruning via Combinatorial Thompson
 Sampling", NeurIPS 2025, arXiv:2501.19122, written from its published code (in
 github.com/FedPruning). The first mask keeps the largest first weights of each layer at ERK's
-densities. With K weights left in a layer, k = alpha / 2 (1 + cos(pi t / T)) K of them are in doubt.
-In each round a weight that is left wins gamma times the share of the clients in whose layer it is
-among the K - k largest, and 1 - gamma if it is so in the mean. Every `every` rounds, until round
-T = `until` of all, clients tell which k pruned weights of each layer have the largest gradients, a
-bit each; a pruned weight wins gamma times their share, and (1 - gamma) / 2. The posterior takes
-`trust` times what was won and what was lost; then a number is drawn from each weight's, and the K
-largest of a layer stay.
+densities. Of the K weights kept in a layer, k = alpha / 2 (1 + cos(pi t / T)) K are in doubt.
+In each round a kept weight scores gamma times the share of the clients in whose layer it is
+among the K - k largest, plus 1 - gamma if it is among them in the mean. Every `every` rounds, until
+round T (the share `until` of all rounds), clients report the k pruned weights of each layer with
+the largest gradients, one bit each; a pruned weight scores gamma times the share of the clients
+that report it, plus (1 - gamma) / 2. The score s adds `trust` * s to the posterior's first
+parameter and `trust` * (1 - s) to its second. Then a number is drawn from each weight's posterior,
+and the K weights of each layer with the largest numbers are kept.
 
-Deviations: gradients are of one batch after training; in the code the first client of a cohort
-votes as the mean does, since that is written over its model.
+Deviations: gradients are those of one batch after training. In the code the first client of a
+cohort votes as the mean does, because the mean overwrites that client's model.
 """
 
 from collections.abc import Mapping
@@ -56,14 +57,14 @@ class FedRTS(Algorithm, name="fedrts"):
         self._last = keys.until * setting.rounds
 
     def start(self, weights: Vector) -> State:
-        """The largest first weights, and a posterior that knows nothing."""
+        """Return the largest first weights, their mask, and a uniform posterior."""
         one, density = np.ones(self.layout.size), 1.0 - self.keys.sparsity
         counts = sparsity.erk_counts(self.layout, self.tensors, density, self.keys.power)
         mask = sparsity.largest_of_each(self.layout, weights, counts)
         return {"weights": weights * mask, "mask": mask, "won": one, "lost": one}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The sparse model both ways; now and then the gradient afterwards."""
+        """Return a Plan: the sparse model both ways; in adjusting rounds also the gradient."""
         mask = state["mask"]
         held = Support(self.layout, "coordinate", mask)
         looks = ("gradient",) if self._adjusts(round) else ()
@@ -71,11 +72,11 @@ class FedRTS(Algorithm, name="fedrts"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: now and then bits go up too."""
+        """Return False: in adjusting rounds clients also send bits."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights; now and then bits for the pruned weights of the largest gradients."""
+        """Return the weights, and in adjusting rounds bits for the largest pruned gradients."""
         parts = super().message(job, report)
         if "gradient" not in report.statistics:
             return parts
@@ -89,7 +90,7 @@ class FedRTS(Algorithm, name="fedrts"):
         return parts | {"grown": Part(keep.astype(np.float32), wanted, coding=Coding("ones"))}
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add the weights, and the bits: those of the largest follow from the weights."""
+        """Add the weights and bits, and the client's largest weights, known from its message."""
         super().add(sums, arrival)
         values, support, *_ = arrival.parts["weights"]
         core = self._core(values, support.mask(), arrival.round)
@@ -97,7 +98,7 @@ class FedRTS(Algorithm, name="fedrts"):
         sums["core"].add(core.astype(np.float32), arrival.share, held)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average, learn about the weights, and now and then draw a mask."""
+        """Average, update the posterior, and in adjusting rounds draw a new mask."""
         if not sums["core"].all:
             return state
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
@@ -117,7 +118,7 @@ class FedRTS(Algorithm, name="fedrts"):
         return {**state, "weights": weights * mask, "mask": mask, "won": won, "lost": lost}
 
     def _core(self, weights: Vector, mask: Flags, round: int) -> Flags:
-        """Return uint8[P]: 1 for the largest weights of each layer, the k in doubt left out."""
+        """Return uint8[P]: 1 for the largest weights of each layer, without the k in doubt."""
         core = np.zeros(self.layout.size, np.uint8)
         for block in self._blocks:
             alive = np.flatnonzero(mask[block])
@@ -129,6 +130,6 @@ class FedRTS(Algorithm, name="fedrts"):
         return 0 < round <= self._last and round % self.keys.every == 0
 
     def _doubtful(self, mask: Flags, round: int) -> int:
-        """Return k of a layer's mask uint8[n]."""
+        """Return k, the number of weights in doubt, for a layer's mask uint8[n]."""
         share = sparsity.cosine(self.keys.alpha, round, self._last)
         return min(int(share * mask.sum()), int((mask == 0).sum()))

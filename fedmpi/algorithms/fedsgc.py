@@ -1,23 +1,23 @@
-"""FedSGC: clients move their masks by whether their own steps agree with the server's last one.
+"""FedSGC: clients change their masks by how their own steps agree with the server's last step.
 
 Tian, Liu, Li, Cheung and Wang, "Gradient-Congruity Guided Federated Sparse Training",
-arXiv:2405.01189. The abstract was at hand; the rest is from the code of the authors of FedRTS
-(github.com/FedPruning/FedPruning), in which clients never get the server's directions, so that
-no mask moves there. The first mask keeps the largest first weights of each layer at ERK's
-densities. Every `every` rounds, until round T = `until` of all, clients get the signs of the
-server's steps, two bits a weight at most. In the middle of its round a client replaces the share
-alpha / 2 (1 + cos(pi t / T)) of each layer's weights. Those of least magnitude go, the share
-`opposed` of them from those that the client moved against the server's step; those of the largest
-gradient come, the share `agreeing` of them from those that the client would move along with it.
-The server takes the mean, in which a client counts as 0 what its mask does not hold, and keeps of
-each layer the largest weights that any client holds, as many as before.
+arXiv:2405.01189. Written from the abstract, and otherwise from the code of the authors of FedRTS
+(github.com/FedPruning/FedPruning), in which clients never receive the server's directions, so that
+no mask changes there. The first mask keeps the largest first weights of each layer at ERK's
+densities. Every `every` rounds, until round T (the share `until` of all rounds), clients receive
+the signs of the server's steps, at most two bits a weight. In the middle of its round a client
+replaces the share alpha / 2 (1 + cos(pi t / T)) of each layer's weights. It drops weights of least
+magnitude, the share `opposed` of them among the weights that it moved against the server's step. It
+grows weights of largest gradient, the share `agreeing` of them among the weights that it would move
+in the direction of that step. The server takes the mean, in which weights outside a client's mask
+count as 0, and keeps the largest weights of each layer that any client holds, as many as before.
 
 Deviations: the code's share (1 - t / T)^alpha replaces nearly every weight at first, so the share
-is that of FedDST; what one group has too little of comes from the other, where the code moves
-fewer; `opposed` and `agreeing` are 0.01 and 0.1 in the code, which hardly prefers anything. A
-weight that no client holds keeps the sign of the last step that it took, where the paper's
-direction would be 0. The mask moves at a step, with the gradient of its batch, where the code has
-an epoch.
+is that of FedDST. If one group has too few weights, the rest comes from the other group, where the
+code replaces fewer. `opposed` and `agreeing` are 0.01 and 0.1 in the code, which hardly prefers
+either group. A weight that no client holds keeps the sign of the last step that it took, where the
+paper's direction would be 0. The mask changes at one step, by the gradient of its batch, where the
+code takes an epoch.
 """
 
 from dataclasses import replace
@@ -61,14 +61,14 @@ class FedSGC(Algorithm, name="fedsgc"):
         self._last = keys.until * setting.rounds
 
     def start(self, weights: Vector) -> State:
-        """The largest first weights; the server has taken no step yet."""
+        """Return the largest first weights; the server has taken no step yet."""
         density = 1.0 - self.keys.sparsity
         counts = sparsity.erk_counts(self.layout, self.tensors, density, self.keys.power)
         mask = sparsity.largest_of_each(self.layout, weights, counts)
         return {"weights": weights * mask, "mask": mask, "signs": np.zeros_like(weights)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The sparse model both ways; now and then the signs down, and a mask that moves."""
+        """Return a Plan: the sparse model both ways; signs and a new mask in adjusting rounds."""
         mask, signs = state["mask"], state["signs"]
         held = Support(self.layout, "coordinate", mask)
         plan = Plan(held, held, mask=mask, update=mask, tensors=self.tensors)
@@ -86,16 +86,16 @@ class FedSGC(Algorithm, name="fedsgc"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: now and then a client changes its mask."""
+        """Return False: in adjusting rounds a client changes its mask."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights under the client's own mask."""
+        """Return the weights under the client's own mask."""
         mask = report.statistics.get("mask", job.plan.mask)
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average; note which way the weights went; now and then cut each layer to its size."""
+        """Average, store the step's signs, and in adjusting rounds cut layers to their size."""
         held, mask = sums["weights"].touched, state["mask"]
         if not held.any():
             return state

@@ -1,24 +1,24 @@
-"""FedSkel: between whole rounds, a client trains and exchanges only its most important filters.
+"""FedSkel: between dense rounds a client trains and exchanges only its most important filters.
 
 Luo, Yang, Ye, Guo and Zhao, "FedSkel: Efficient Federated Learning on Heterogeneous Systems
 with Skeleton Gradients Update", CIKM 2021, arXiv:2108.09081, and its published layers. A SetSkel
-round is dense and measures each filter's importance, the sum of its |raw outputs|; a client then
+round is dense and measures each filter's importance, the sum of its |raw outputs|. A client then
 keeps the C - floor((1 - r) C) most important filters of each layer for `updates_per_set`
-UpdateSkel rounds, in which all others are personal, with no part in backward pass, download and
-upload. A filter of the global model becomes the mean over the clients who sent it.
+UpdateSkel rounds, in which the other filters stay with the client and take no part in backward
+pass, download and upload. A filter of the global model becomes the mean over its senders.
 
-Ours: the published code has no training loop, so schedule and server rule are read from the
-paper's idea; a client's first round is a SetSkel round, and its rounds are counted per client or
-globally (cycle); a dropped filter takes its normalisation with it, and neither weight decay nor
-momentum moves it; the last layer is never cut. Of equal scores the later filters are dropped.
-variant = "released" uploads whole models, stale filters included, whose plain mean is all that
-the published server does. linear = "local", as in the published download, which replaces
-convolutions only: in UpdateSkel rounds clients train their own linear layers whole, and neither
-receive nor send them. (There, biases of convolutions stay too.)
+Our choices: the published code has no training loop, so schedule and server rule follow the paper's
+description. A client's first round is a SetSkel round; rounds are counted per client or globally
+(cycle). A dropped filter's normalisation is dropped too, and neither weight decay nor momentum
+moves it. The last layer is never cut. Of filters with equal scores the later ones are dropped.
+variant = "released" uploads whole models, stale filters included; the published server does nothing
+but take their plain mean. linear = "local" follows the published download, which replaces only
+convolutions: in UpdateSkel rounds clients train their own whole linear layers, and neither receive
+nor send them. (In that code the biases of convolutions stay with the client too.)
 
-A SetSkel round that would miss the deadline is shortened by the policy "fit-deadline" (ours).
+The policy "fit-deadline", which is ours, shortens a SetSkel round that would miss the deadline.
 
-Beware of large rates where labels are skewed: the score is of raw outputs, before ReLU, so a
+Beware of large learning rates with skewed labels: the score uses raw outputs, before ReLU, so a
 filter that is never positive is kept. LeNet-5 on Fashion-MNIST, two classes a client, r = 0.25: at
 0.1 up to 7 of conv2's 16 filters are dead and one of three seeds falls to chance; none at 0.05.
 """
@@ -70,7 +70,7 @@ class FedSkel(Algorithm, name="fedskel"):
         self.skeletons = Skeletons(self.layout, kinds.split("+"))
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The whole model in a SetSkel round, else the client's skeleton."""
+        """Return a Plan of the whole model in a SetSkel round, else of the client's skeleton."""
         memory, whole = self.memory(client), Support.all(self.layout)
         if self._sets(memory, round):
             plan = Plan(down=whole, up=whole, statistics=STATISTICS[self.keys.score])
@@ -79,21 +79,21 @@ class FedSkel(Algorithm, name="fedskel"):
         return plan if plan.down.whole else replace(plan, start=self._joined(state, memory))
 
     def load(self, round: int, client: int) -> float:
-        """A third of a step is the forward pass, which stays whole."""
+        """Return the share of a step's work; a third is the forward pass, which stays whole."""
         share = 1.0 if self._sets(self.memory(client), round) else self.ratio_of(client)
         return (1 + 2 * share) / 3
 
     def own(self, state: State, client: int) -> Own | None:
-        """The client's skeleton from the server, and its own other filters."""
+        """Return the client's skeleton from the server, and its own other filters."""
         memory = self.memory(client)
         return Own(self._joined(state, memory)) if len(memory.get("personal", ())) else None
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The skeleton, the values that do not travel, and the number of rounds so far."""
+        """Return the skeleton, the values that do not travel, and the number of rounds so far."""
         memory = self.memory(report.client)
         count, sets = int(memory.get("rounds", 0)) + 1, self._sets(memory, job.round)
         if not sets and self.keys.linear == "shared":
-            return {**memory, "rounds": np.array(count)}  # nothing else has moved
+            return {**memory, "rounds": np.array(count)}  # nothing else has changed
         rows = self._choose(report, count) if sets else memory["skeleton"]
         skeleton, travels = rows.astype(np.uint8), self._travels(rows)
         personal = np.empty(self.layout.size - travels.size, np.float32)
@@ -101,19 +101,19 @@ class FedSkel(Algorithm, name="fedskel"):
         return {"skeleton": skeleton, "personal": personal, "rounds": np.array(count)}
 
     def _skeleton_plan(self, skeleton: AnyArray) -> Plan:
-        """The Plan of an UpdateSkel round, but for the weights to start from."""
+        """Return the Plan of an UpdateSkel round, without the weights to start from."""
         travels = self._travels(skeleton)
         up = travels if self.keys.variant == "paper" else Support.all(self.layout)
         return Plan(down=travels, up=up, backward=Backward(self.skeletons.split(skeleton)))
 
     def _joined(self, state: State, memory: Memory) -> Vector:
-        """float32[P]: the server's weights in what travels, the client's elsewhere."""
+        """Return float32[P]: the server's weights that travel, and the client's other weights."""
         weights = state["weights"].copy()
         _move(kernels.moves.put, memory["personal"], self._travels(memory["skeleton"]), weights)
         return weights
 
     def _travels(self, skeleton: AnyArray) -> Support:
-        """The Support of an UpdateSkel round's messages; one level for all that is whole."""
+        """Return the Support of an UpdateSkel round's messages; level "model" if it is whole."""
         rows = list(self.skeletons.split(skeleton))
         for number, layer in enumerate(self.layout.layers):
             if layer.kind == "linear" and self.keys.linear == "local":
@@ -133,18 +133,18 @@ class FedSkel(Algorithm, name="fedskel"):
         return self._skeleton_plan(self.skeletons.typical(ratio))
 
     def _sets(self, memory: Memory, round: int) -> bool:
-        """True if this is a SetSkel round for a client."""
+        """Return whether this is a SetSkel round for a client."""
         turn = memory.get("rounds", 0) if self.keys.cycle == "client" else round
         return "skeleton" not in memory or turn % (self.keys.updates_per_set + 1) == 0
 
     def _choose(self, report: Report, count: int) -> AnyArray:
-        """Return the skeleton bool[.] of the rows of the highest scores."""
+        """Return the skeleton bool[rows of all layers]: the rows with the highest scores."""
         found = [report.statistics[name] for name in STATISTICS[self.keys.score]]
         scores = found or [self.skeletons.random(self.rng_for("fedskel", count, report.client))]
         return self.skeletons.of_scores(scores[0], self.ratio_of(report.client))
 
 
 def _move(kernel: Callable[..., None], values: Vector, travels: Support, out: Vector) -> None:
-    """Move the float32[.] `values` that do not travel to `out`: a kernel of `moves`."""
+    """Fill `out` by a kernel of `moves`, gather or put, for the weights outside `travels`."""
     stays = np.uint8(1) - travels.keep
     kernel(values.view(np.uint32), travels.starts, stays, out.view(np.uint32))

@@ -1,14 +1,14 @@
-"""FedSpa: every client trains the global model under a sparse mask of its own, and moves that mask.
+"""FedSpa: every client trains the global model under its own sparse mask, and changes that mask.
 
 Huang, Liu, Shen, He, Lin and Tao, "Achieving Personalized Federated Learning with Sparse Local
-Models", arXiv:2201.11380: masks are drawn once (ERK, each client its own); after training, the
-share alpha_t of a client's weights of least magnitude goes, layer by layer, and as many come whose
-gradient is largest on one batch; alpha_t = alpha / 2 (1 + cos(pi t / T)). The server adds the mean
-of the clients' changes, which are 0 where a client holds nothing. With alpha = 0 masks stay.
-Deviations: no code of its authors was found. In that of DisPFL (arXiv:2206.00187), which draws and
-moves masks in the same way, these cover biases and normalisation too, numbers are rounded up,
-weights that have just gone may come back at once, gradients are of a pass in evaluation mode,
-clipped at a norm of 10 in training, and clients count alike.
+Models", arXiv:2201.11380: masks are drawn once (ERK, each client its own). After training a client
+drops, layer by layer, the share alpha_t of its weights with the least magnitude, and grows as many
+whose gradient on one batch is largest; alpha_t = alpha / 2 (1 + cos(pi t / T)). The server adds
+the mean of the clients' changes, which are 0 outside a client's mask. With alpha = 0 masks are
+constant. No code of its authors was found. Differences from the code of DisPFL (arXiv:2206.00187),
+which draws and changes masks in the same way: there masks cover biases and normalisation too,
+numbers are rounded up, weights that were just dropped may be grown again, gradients come from a
+pass in evaluation mode, training clips gradients at a norm of 10, and all clients weigh the same.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ class FedSpa(PersonalMask, name="fedspa"):
         power: ERKPower = 1.0  # exponent of ERK's densities
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """What the client's mask holds, both ways; the gradient of all weights afterwards."""
+        """Return a Plan: the masked weights both ways, and afterwards the gradient of all."""
         mask = self.mask_of(client)
         held = Support(self.layout, "coordinate", mask)
         return Plan(
@@ -52,11 +52,11 @@ class FedSpa(PersonalMask, name="fedspa"):
         )
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The change of the weights that the mask holds."""
+        """Return the change of the weights in the mask."""
         return {"weights": Part(report.weights - required(job.plan.start), job.plan.up)}
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The mask after it was moved, a bit for each weight."""
+        """Return the changed mask, a bit for each weight."""
         mask, share = required(job.plan.mask), self.share(job.round)
         if share and "gradient" in report.statistics:
             grad = report.statistics["gradient"]

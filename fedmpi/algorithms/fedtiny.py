@@ -1,21 +1,21 @@
-"""FedTiny: clients choose among pruned candidates, then layer after layer moves its mask.
+"""FedTiny: clients choose among pruned candidates, then the mask changes layer by layer.
 
 Huang, Zhang, Sun, Fang, Yuan and Wu, "Distributed Pruning Towards Tiny Neural Networks in Federated
-Learning", ICDCS 2023, arXiv:2212.01977. The abstract says what the two modules do; the rule by
-which masks move is that of the authors' benchmark (github.com/FedPruning/FedPruning, FedTiny
-without selection: alpha 0.2, all layers at once, every 10 rounds); layers in turn and uploads of
-the largest gradients are from memory, as is the selection, of which no code is published.
+Learning", ICDCS 2023, arXiv:2212.01977. The two modules follow the abstract. The rule for changing
+masks is that of the authors' benchmark (github.com/FedPruning/FedPruning, FedTiny without
+selection: alpha 0.2, all layers at once, every 10 rounds). Layers in turn, uploads of the largest
+gradients, and the selection, of which no code is published, are from memory.
 
-The first rounds are the selection of candidates.py. Then every `every` rounds, until `until` of
-the rounds, one layer moves its mask, from the last one to the first and again (layers = "turn"), or
-"all" do: clients send, of its pruned weights, the largest gradients of one batch; the share
-alpha / 2 (1 + cos(pi t / T)) of the mean weights goes, the smallest, and as many come at 0, those
-of the largest mean gradient.
+The first rounds are the selection of candidates.py. Then every `every` rounds, up to the share
+`until` of all rounds, one layer changes its mask, in cycles from the last layer to the first
+(layers = "turn"), or all layers do ("all"). Clients send the largest gradients, of one batch, of
+the layer's pruned weights. Of the mean weights the smallest, the share alpha / 2 (1 + cos(pi t /
+T)), are dropped, and as many weights of largest mean gradient are grown from 0.
 
-Deviations: candidates are ranked by accuracy, not by loss; their statistics are those of training
-with the model's momentum, one candidate a round; a layer for a block. In the benchmark clients send
-the gradients of all weights, weights that have just gone may come back at once, numbers are rounded
-down, and first masks have ERK's densities.
+Deviations: candidates are ranked by accuracy, not by loss; their statistics are measured with the
+model's momentum, one candidate a round; masks change by layer, not by block. In the benchmark
+clients send the gradients of all weights, weights that were just dropped may be grown again,
+numbers are rounded down, and first masks have ERK's densities.
 """
 
 from typing import Literal
@@ -33,7 +33,7 @@ from fedmpi.totals import Sums
 
 
 class FedTiny(Candidates, name="fedtiny"):
-    """A chosen mask that moves layer by layer; sparsity = 0 and candidates = 1 is FedAvg."""
+    """A chosen mask that changes layer by layer; sparsity = 0 and candidates = 1 is FedAvg."""
 
     scheduled = True
 
@@ -46,7 +46,7 @@ class FedTiny(Candidates, name="fedtiny"):
         layers: Literal["turn", "all"] = "turn"  # how many move at once
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The sparse model both ways, once it is chosen."""
+        """Return a Plan of the choice, and after it of the sparse model both ways."""
         if self.chooses(state, round):
             return super().plan(state, round, client)
         mask = state["mask"]
@@ -55,7 +55,7 @@ class FedTiny(Candidates, name="fedtiny"):
         return Plan(held, held, mask=mask, update=mask, statistics=looks)
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights; and now and then the largest gradients of one layer's pruned weights."""
+        """Return the weights, and in adjusting rounds the largest gradients of pruned weights."""
         parts = super().message(job, report)
         if "gradient" not in report.statistics:
             return parts
@@ -67,7 +67,7 @@ class FedTiny(Candidates, name="fedtiny"):
         return parts | {"told": Part(gradient, Support(self.layout, "coordinate", keep))}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average, and move a layer's mask."""
+        """Average, and change the masks of the layers whose turn it is."""
         if self.chooses(state, round):
             return super().step(state, sums, round)
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"].copy()
@@ -80,7 +80,7 @@ class FedTiny(Candidates, name="fedtiny"):
         return {**state, "weights": weights * mask, "mask": mask}
 
     def _moving(self, state: State, round: int) -> list[slice]:
-        """Return the slices of the layers that move their masks in a round."""
+        """Return the slices of the layers whose masks change in a round."""
         every, last = self.keys.every, self.keys.until * self.setting.rounds
         if self.chooses(state, round) or round % every or not 0 < round <= last:
             return []
@@ -89,6 +89,6 @@ class FedTiny(Candidates, name="fedtiny"):
         return [self.layout.tensors[number].block for number in moving]
 
     def count(self, round: int, mask: Flags) -> int:
-        """Return how many weights of a layer's mask uint8[n] move in a round."""
+        """Return how many weights of a layer's mask uint8[n] are replaced in a round."""
         share = sparsity.cosine(self.keys.alpha, round, self.keys.until * self.setting.rounds)
         return min(int(np.rint(share * mask.sum())), int((mask == 0).sum()))

@@ -1,17 +1,17 @@
-"""FIARSE: each client trains the part of the model whose weights are largest, as many as it can.
+"""FIARSE: each client trains the largest weights of the model, as many as its share allows.
 
 Wu, Wang, Wang, Liu, Su and Gao, "FIARSE: Model-Heterogeneous Federated Learning via
 Importance-Aware Submodel Extraction", NeurIPS 2024, arXiv:2407.19389: the importance of a weight is
-its magnitude in the model received, so the part follows the model from round to round; a weight
-becomes the mean over the clients that hold it. Shares are drawn once for each client. The gradient
-sees the threshold t of the mask: it is multiplied by 1 + 2 t |w| / (|w| + t)^2. The published code
-says so too, but torch never asks it, since the function gives flags, which have no gradient. What
-the code does is gradient = "held", which leaves the factor out.
-Deviations: the mask stays for the round, where the code takes it off weights that fall below t;
-biases and normalisation are always held, where the code ranks biases too; a client of share 1 has
-no threshold, where the code's is its least weight; running statistics of normalisation are
-averaged, where the code has none. The code counts clients alike, and of a weight only those in
-which it has moved.
+its magnitude in the model received, so a client's part follows the model from round to round; a
+weight becomes the mean over the clients that hold it. Shares are drawn once for each client. The
+gradient depends on the threshold t of the mask: it is multiplied by 1 + 2 t |w| / (|w| + t)^2. The
+published code defines this factor too, but torch never calls it, since the function returns flags,
+which have no gradient. gradient = "held" leaves the factor out, as the code does in effect.
+Deviations: the mask is constant in a round, where the code drops weights that fall below t. Biases
+and normalisation are always held, where the code ranks biases too. A client of share 1 has no
+threshold, where the code takes its least weight. Running statistics of normalisation are averaged,
+where the code has none. The code weights all clients equally, and averages a weight only over the
+clients in which it has changed.
 """
 
 from typing import Literal
@@ -44,7 +44,7 @@ class FIARSE(Algorithm, name="fiarse"):
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The client's largest weights down and up."""
+        """Return a Plan of the client's largest weights both ways."""
         mask = self._mask(state, client)
         held = Support(self.layout, "coordinate", mask)
         start = np.where(mask, state["weights"], np.float32(0))
@@ -57,7 +57,7 @@ class FIARSE(Algorithm, name="fiarse"):
         )  # fmt: skip
 
     def own(self, state: State, client: int) -> Own | None:
-        """The client's part of the global model."""
+        """Return the client's part of the global model."""
         mask = self._mask(state, client)
         return None if mask.all() else Own(sparsity.masked(state["weights"], mask))
 
@@ -67,6 +67,6 @@ class FIARSE(Algorithm, name="fiarse"):
         return shares[int(self.rng_for("fiarse", 0, client).integers(len(shares)))]
 
     def _mask(self, state: State, client: int) -> Flags:
-        """uint8[P]: the client's largest weights of all layers together."""
+        """Return uint8[P]: 1 for the client's largest weights of all layers together."""
         left = 1.0 - self.share_of(client)
         return sparsity.mask_of_largest(self.layout, state["weights"], self.tensors, left)

@@ -3,24 +3,24 @@
 Babakniya, Kundu, Prakash, Niu and Avestimehr, "Revisiting Sparsity Hunting in Federated Learning:
 Why does Sparsity Consensus Matter?", TMLR 2023, arXiv:2208.13092, written from its published code.
 In round 0, the warm-up, the clients of the cohort train `warmup` times as long as later, under one
-random mask; after each part but the last they drop a share, from `rate` down to 0, of every layer's
-weights, the smallest, and grow as many at random, more in layers of larger mean magnitude. They
-send masks, a bit a weight. The layers' mean densities, scaled, give a random mask of first weights.
-A warm-up of which nobody reports is repeated.
+random mask. After each part but the last they drop the smallest weights of every layer, a share
+that falls from `rate` to 0, and grow as many at random, more in layers of larger mean magnitude.
+They send masks, a bit a weight. The layers' mean densities, scaled, give a random mask of the first
+weights. A warm-up from which no client reports is repeated.
 
 masks = "fixed" (SPDST) keeps that mask. "learnt" (JMWST): every `every` rounds clients replace
-the share rate / 2 in the middle of their round, and the server takes of each layer the largest
-mean weights, as many as the clients' masks have on average. mean = "all" counts what a client
-lacks as 0, "holders" leaves it out. shares below 1 (hetero-FLASH) give clients that share of the
-weights of every layer, the largest ones; they are drawn once for each client.
+the share rate / 2 in the middle of their round, and the server keeps the largest mean weights of
+each layer, as many as the clients' masks hold on average. mean = "all" counts weights that a client
+lacks as 0, "holders" leaves them out. shares below 1 (hetero-FLASH), drawn once for each client,
+give clients that share of the weights of every layer, the largest ones.
 
-Deviations: entries that have just gone do not come back at once; numbers that come are exact, not
-drawn; first weights are not drawn again after the warm-up; its masks move at a step, the code's at
-an epoch; later the code replaces less, rate (1 - (n // 2 + 1) / n) with n steps (an eighth less of
-16, nothing of one or two), and moves the mask after each epoch if there are several; it tests the
-mean before its mask is cut; with shares below 1, which go there by a client's place in the cohort,
-the server scales counts up to the wanted density. As in the code, a layer of which more than all is
-wanted stays whole, for no other's gain.
+Deviations: weights that were just dropped are not grown again; as many are grown as planned, where
+the code draws the number; first weights are not drawn again after the warm-up; masks change at a
+step, not after an epoch. Later the code replaces less, rate (1 - (n // 2 + 1) / n) with n steps (an
+eighth less of 16, nothing of one or two), and changes the mask after each of several epochs; it
+tests the mean before its mask is cut. Its shares below 1 go by a client's place in the cohort, and
+then its server scales counts up to the wanted density. As in the code, a layer that should keep
+more weights than it has stays whole, and the excess goes to no other layer.
 """
 
 from collections.abc import Mapping
@@ -63,12 +63,12 @@ class FLASH(Algorithm, name="flash"):
         self.fill = "zero" if keys.mean == "all" else "mean"
 
     def start(self, weights: Vector) -> State:
-        """The weights, all of them until the warm-up has been."""
+        """Return the weights, unpruned until the warm-up is over."""
         mask = np.ones(self.layout.size, np.uint8)
         return {"weights": weights, "mask": mask, "warm": np.array(0)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The sparse model both ways, its mask moving; in the warm-up the mask alone goes up."""
+        """Return a Plan: the sparse model both ways; in the warm-up only the mask goes up."""
         steps, keys = self.setting.steps(client), self.keys
         mask = self._held(state, client) if state["warm"] else self._first_mask()
         held = Support(self.layout, "coordinate", mask)
@@ -88,11 +88,11 @@ class FLASH(Algorithm, name="flash"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: masks move."""
+        """Return False: masks change during training."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights under the client's own mask, or in the warm-up that mask."""
+        """Return the weights under the client's own mask, or only that mask in the warm-up."""
         mask = report.statistics.get("mask", job.plan.mask)
         own = Support(self.layout, "coordinate", mask)
         if job.state["warm"]:
@@ -101,19 +101,19 @@ class FLASH(Algorithm, name="flash"):
         return {"weights": Part(report.weights, job.plan.up), "mask": bits}
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add the weights, and the mask on which they are."""
+        """Add a client's weights and its mask."""
         super().add(sums, arrival)
         if "mask" not in arrival.parts:
             held = arrival.parts["weights"].support
             sums["mask"].add(held.mask().astype(np.float32), arrival.share, held)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average, and take the new mask; after the warm-up the first weights under the first."""
+        """Average and renew the mask; after the warm-up mask the first weights instead."""
         held = sums["mask"].mean(np.zeros_like(state["weights"]))
         if state["warm"]:
             weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
             if self._adjusts(round) and held.any():
-                weights = np.where(held > 0, weights, np.float32(0))  # no old ones
+                weights = np.where(held > 0, weights, np.float32(0))  # no old weights
                 mask = sparsity.largest_of_each(self.layout, weights, self._counts(held))
         else:
             counts = self._counts(held if held.any() else self._first_mask())
@@ -125,7 +125,7 @@ class FLASH(Algorithm, name="flash"):
         return bool(self.keys.masks == "learnt" and round % self.keys.every == 0)
 
     def _counts(self, held: AnyArray) -> dict[int, int]:
-        """Return how many weights each layer keeps, by float32[P] `held`, the mean of the masks."""
+        """Return how many weights each layer keeps, given the mean mask float32[P] `held`."""
         tensors = {t: self.layout.tensors[t] for t in self.tensors}
         means = {t: held[tensor.block].sum(dtype=np.float64) for t, tensor in tensors.items()}
         size = sum(tensor.size for tensor in tensors.values())
@@ -134,7 +134,7 @@ class FLASH(Algorithm, name="flash"):
         return {t: min(int(n * ratio + 1e-6), tensors[t].size) for t, n in means.items()}
 
     def _held(self, state: State, client: int) -> Flags:
-        """Return uint8[P]: what a client holds of the mask."""
+        """Return uint8[P]: the part of the mask that a client holds."""
         shares, mask = self.keys.shares, state["mask"]
         share = shares[int(self.rng_for("flash-share", 0, client).integers(len(shares)))]
         if share == 1:

@@ -2,12 +2,12 @@
 
 Diao, Ding and Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning
 for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264: a client of width s holds the first
-s * C rows of every layer but the last, and of these the inputs that such rows give; a weight
-becomes the mean over the clients that hold it. Widths are drawn once for each client, or follow
-[devices] policy.
+s * C rows of every layer but the last, and in these rows the inputs that held rows produce. A
+weight becomes the mean over the clients that hold it. Widths are drawn once for each client, or
+follow [devices] policy.
 Deviations: no scaling layer, no static batch normalisation (running statistics are averaged)
-and no masked loss, without which the published code does not learn with the narrow widths; all of
-it is in `heterofl-complete`.
+and no masked loss. Without them the published code does not learn at the narrow widths;
+`heterofl-complete` has all three.
 """
 
 from fedmpi.algorithms.widths import Widths
@@ -21,6 +21,6 @@ class HeteroFL(Widths, name="heterofl"):
     personal = True
 
     def own(self, state: State, client: int) -> Own | None:
-        """The client's part of the global model."""
+        """Return the client's part of the global model."""
         _, part = self._parts[self.width_of(client)]
         return None if part is None else Own(state["weights"], part)

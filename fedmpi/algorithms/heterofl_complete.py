@@ -1,11 +1,11 @@
-"""HeteroFL as its authors run it: with all that keeps models of different widths in step.
+"""HeteroFL as its authors run it, with every measure that keeps models of different widths in step.
 
 Diao, Ding and Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning
-for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264, and its published code. Beside the nested
-widths of `heterofl`:
+for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264, and its published code. It adds to the
+nested widths of `heterofl`:
 
 - the scaler: in training a layer's outputs are divided by the client's width;
-- the masked loss: a client takes the outputs of classes that it lacks as 0;
+- the masked loss: a client sets the outputs of classes that it lacks to 0;
 - static batch normalisation: running statistics are neither kept nor sent; before an evaluation
   they are measured in one pass over the training data;
 - rows of the last layer are averaged over the clients that hold their class;
@@ -13,8 +13,8 @@ widths of `heterofl`:
 
 With dynamic = true clients draw a width in each round. The code averages uniformly ([clients]
 weighting = "uniform"), and runs momentum 0.9 and weight decay 5e-4 on `heterofl-cnn`.
-Deviations: rows of classes that a client lacks are not sent at all, where the code sends and drops
-them; local_accuracy is that of the global model with all of its outputs.
+Deviations: rows of classes that a client lacks are not sent at all, where the code sends and then
+drops them; local_accuracy tests the global model with all of its outputs.
 """
 
 from dataclasses import replace
@@ -46,7 +46,7 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
         self._learned = self.layout.trained.astype(np.uint8)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The client's part of the model down; up without the rows of classes that it lacks."""
+        """Return a Plan: the client's part both ways, up without rows of classes it lacks."""
         place, labels = self.width_of(client, round), required(self.setting.labels)[client]
         width = self.keys.widths[place]
         whole, part = self._part(width, round, client) if self.moves else self._parts[place]
@@ -67,6 +67,6 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
         return int(self.rng_for("heterofl", round, client).integers(len(self.keys.widths)))
 
     def _of_labels(self, labels: Bools) -> Flags:
-        """uint8[P]: 0 in the last layer's rows of classes not in bool[classes] `labels`."""
+        """Return uint8[P]: 0 in the last layer's rows of classes not in bool[classes] `labels`."""
         rows: list[Bools | None] = [*[None] * (len(self.layout.layers) - 1), labels]
         return Support.of_rows(self.layout, rows).mask()

@@ -1,4 +1,4 @@
-"""Methods that change what clients do inside another algorithm, whose server rule stays."""
+"""The base of methods that change the clients' training and keep another algorithm's server."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -12,14 +12,14 @@ from fedmpi.totals import Pending, Sums
 
 
 class InsideKeys(Keys):
-    """Which algorithm, and its keys."""
+    """The [algorithm] keys that choose the inner algorithm, and that algorithm's own keys."""
 
     inside: Literal["fedavg", "fedprox", "fednova", "scaffold"] = "fedavg"  # what is pruned
     mu: NotNegative = 0.01  # weight of FedProx's pull
 
 
 class Inside(Algorithm):
-    """An algorithm that passes every question on to `self.inner`; subclasses answer some.
+    """An algorithm that delegates every method to `self.inner`; subclasses override some.
 
     The inner algorithm has the same Setting, so memory, own models and loads are the same.
     """

@@ -1,10 +1,10 @@
-"""LG-FedAvg: some layers are everyone's, the others are each client's own.
+"""LG-FedAvg: some layers are shared by all clients, the others stay with each client.
 
 Liang, Liu, Ziyin, Allen, Auerbach, Brent, Salakhutdinov and Morency, "Think Locally, Act
 Globally: Federated Learning with Local and Global Representations", arXiv:2001.01523. All
-layers are trained; only the shared ones travel. As in the paper, a run may begin with
+layers are trained; only the shared layers travel. As in the paper, a run may begin with
 `warmup` rounds of FedAvg, from whose model the personal layers start.
-Deviation: the mean is weighted as [clients] weighting says; the code counts clients once.
+Deviation: [clients] weighting weights the mean; the code gives all clients the same weight.
 """
 
 from functools import cached_property
@@ -35,14 +35,14 @@ class LGFedAvg(Personal, name="lg-fedavg"):
 
     @cached_property
     def _shared(self) -> Support:
-        """The Support of the layers that are everyone's."""
+        """The Support of the layers that all clients share."""
         layers, shared = len(self.layout.layers), self.keys.shared
         number = np.arange(layers)
         keep = number < shared if self.keys.side == "first" else number >= layers - shared
         return Support(self.layout, "layer", keep.astype(np.uint8))
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The shared layers down and up; the client goes on from its own other layers."""
+        """Return a Plan: shared layers both ways; the client keeps its own other layers."""
         if round < self.keys.warmup or self.keys.shared >= len(self.layout.layers):
             whole = Support.all(self.layout)
             return Plan(down=whole, up=whole)
@@ -51,7 +51,7 @@ class LGFedAvg(Personal, name="lg-fedavg"):
         return Plan(down=self._shared, up=self._shared, start=start)
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The personal layers."""
+        """Return the personal layers."""
         if job.plan.up.whole:
             return None
         return {"own": report.weights[job.plan.up.mask() == 0]}

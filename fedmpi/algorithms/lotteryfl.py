@@ -1,15 +1,16 @@
-"""LotteryFL: every client searches its own lottery ticket, a sparse part of the first weights.
+"""LotteryFL: every client searches for its own lottery ticket, a sparse part of the first weights.
 
 Li, Sun, Wang, Duan, Li, Chen and Li, "LotteryFL: Empower Edge Intelligence with Personalized
-and Communication-Efficient Federated Learning", SEC 2021, arXiv:2008.03371. A client puts its
-mask on the global model; if that classes more than `accuracy` of its samples right and more
-than `target` of the weights is left, it drops the share `rate` of the weights left in each
-layer, those of least magnitude, and rewinds the rest to the first weights. Then it trains and
-sends what its mask holds; a weight becomes the mean over the clients that hold it.
-Deviations: accuracy is measured on the client's training samples, of which it has no others
+and Communication-Efficient Federated Learning", SEC 2021, arXiv:2008.03371. A client applies its
+mask to the global model. If this model classifies more than the share `accuracy` of the client's
+samples correctly and more than `target` of the weights are left, the client drops the share `rate`
+of the weights left in each layer, those of least magnitude, and rewinds the rest to the first
+weights. Then it trains and sends the weights in its mask; a weight becomes the mean over the
+clients that hold it.
+Deviations: accuracy is measured on the client's training samples, since it has no others
 here (in the code, on up to 80 of its test samples), and its cost is not counted. By a bug the code
-rewinds biases to what earlier clients made of them. [clients] weighting = "uniform" counts clients
-as the code.
+rewinds biases to the values that earlier clients gave them. [clients] weighting = "uniform" is the
+code's mean.
 """
 
 import numpy as np
@@ -40,11 +41,11 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def start(self, weights: Vector) -> State:
-        """The weights, and the first ones for rewinding."""
+        """Return the weights, and the first ones for rewinding."""
         return {"weights": weights, "first": weights}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The client's ticket down and up, after pruning if it is good enough."""
+        """Return a Plan of the client's ticket both ways, pruned if its accuracy suffices."""
         mask = self.mask_of(client)
         start = sparsity.masked(state["weights"], mask)
         dense = mask[self._inside].mean() > self.keys.target
@@ -55,5 +56,5 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
         return Plan(down=held, up=held, start=start, mask=mask, update=mask)
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The mask, a bit for each weight."""
+        """Return the mask, a bit for each weight."""
         return {"mask": np.packbits(required(job.plan.mask))}

@@ -1,4 +1,4 @@
-"""What methods have in common that leave a part of the model with each client."""
+"""The base of methods that leave a part of the model with each client."""
 
 from abc import abstractmethod
 
@@ -9,17 +9,17 @@ from fedmpi.plan import Own
 
 
 class Personal(Algorithm):
-    """A method with a `_shared` Support of what is everyone's; clients remember the rest, "own"."""
+    """A method that shares the Support `_shared`; clients remember the other weights as "own"."""
 
     remembers = personal = True
 
     @property
     @abstractmethod
     def _shared(self) -> Support:
-        """The Support of what is everyone's."""
+        """The Support of the weights that all clients share."""
 
     def own(self, state: State, client: int) -> Own | None:
-        """The shared part of the global model and the client's own rest; None before it has one."""
+        """Return the shared global weights with the client's own; None before its first round."""
         own = self.memory(client).get("own")
         if own is None:
             return None

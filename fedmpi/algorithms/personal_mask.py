@@ -1,4 +1,4 @@
-"""What methods have in common whose clients keep a mask of their own between rounds."""
+"""The base of methods whose clients keep their own mask between rounds."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from fedmpi.section import Section
 
 
 class PersonalMask(Algorithm):
-    """A method whose clients remember "mask", a bit for each weight; whole before the first.
+    """A method whose clients remember "mask", a bit for each weight; it starts with all bits set.
 
     Attributes
     ----------
@@ -37,6 +37,6 @@ class PersonalMask(Algorithm):
         return np.ones(self.layout.size, np.uint8)
 
     def own(self, state: State, client: int) -> Own | None:
-        """The global weights under the client's mask."""
+        """Return the global weights under the client's mask."""
         mask = self.mask_of(client)
         return None if mask.all() else Own(sparsity.masked(state["weights"], mask))

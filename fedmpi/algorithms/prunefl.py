@@ -1,20 +1,20 @@
-"""PruneFL: the mask adapts to what learns most in a second of a round.
+"""PruneFL: the mask adapts so that a round learns the most per second.
 
 Jiang, Wang, Valls, Ko, Lee, Leung and Tassiulas, "Model Pruning Enables Efficient Federated
 Learning on Edge Devices", IEEE TNNLS 2022, arXiv:1909.12326, algorithm 2. Every `every`
-rounds clients send the squared gradients of all weights, summed over their steps; the server
+rounds clients send the squared gradients z of all weights, summed over their steps. The server
 frees the smallest free * 0.5^(round / halving) of the weights in use, then takes weights in
-the order of z_j / t_j while that is more than sum z / T of all that the model has so far, biases
-and normalisation included; t_j is the time that a weight adds to a round, T the round's time. Grown
+the order of z_j / t_j while this is more than sum z / T over the model so far, biases and
+normalisation included; t_j is the time that a weight adds to a round, T the round's time. Grown
 weights start at 0. Deviation: no first stage on one client, so the first mask is whole.
 
-variant = "authors": as their code has it, that share of each layer is freed, and z is the square of
-a client's gradient summed over a round, added up over its rounds since the last new mask; clients
-keep it, and compute the gradient of all weights in every step. (With PyTorch before 2.0 the code
-takes the last step's gradient for the sum, a bug.) Their times are measured, by layer: 6.25 s a
+variant = "authors", as in their code: that share of each layer is freed, and z is the square of a
+client's gradient summed over a round, added up over its rounds since the last new mask. Clients
+keep z, and compute the gradient of all weights in every step. (With PyTorch before 2.0 the code
+takes the last step's gradient for the sum, a bug.) The authors measured times by layer: 6.25 s a
 round and 1e-6 to 3.5e-5 s a weight for their Conv2, 86.8 s a round for VGG-11; give such times in
 `seconds`. variant = "released" is not theirs but the re-implementation that FedDIP was compared
-with, and no fair opponent: it ranks by z alone, and leaves biases out of the sum.
+with, and not a fair baseline: it ranks by z alone, and leaves biases out of the sum.
 """
 
 from collections.abc import Mapping
@@ -65,22 +65,22 @@ class PruneFL(Algorithm, name="prunefl"):
             )
 
     def start(self, weights: Vector) -> State:
-        """The first weights, and a mask that keeps all of them."""
+        """Return the first weights, and a mask that keeps all of them."""
         return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The masked model both ways; before a new mask, squared gradients up."""
+        """Return a Plan: the masked model both ways; before a new mask, squared gradients up."""
         held, mask = Support(self.layout, "coordinate", state["mask"]), state["mask"]
         wanted = ("summed",) if self.remembers else ("squares",) * self._adapts(round)
         return Plan(down=held, up=held, mask=mask, update=mask, statistics=wanted)
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: now and then squared gradients go along."""
+        """Return False: before a new mask clients also send squared gradients."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights, and the squared gradients where they are wanted."""
+        """Return the weights, and before a new mask the squared gradients."""
         parts = super().message(job, report)
         if self._adapts(job.round):
             squares = self._kept(job, report) if self.remembers else report.statistics["squares"]
@@ -88,30 +88,30 @@ class PruneFL(Algorithm, name="prunefl"):
         return parts
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """What the client has added up since the last new mask."""
+        """Return the squared gradients that the client summed since the last new mask."""
         if not self.remembers:
             return None
         return {"squares": self._kept(job, report), "round": np.array(job.round)}
 
     def _kept(self, job: Job, report: Report) -> Vector:
-        """float32[P]: the squares of this round, and of the client's since the last new mask."""
+        """Return float32[P]: the client's squares summed over its rounds since the last mask."""
         memory, summed = self.memory(report.client), report.statistics["summed"]
         new: Vector = summed**2
         last = (job.round - 1) // self.keys.every * self.keys.every or -1  # round 0 makes no mask
         return new + memory["squares"] if memory and memory["round"] > last else new
 
     def zero(self) -> Sums:
-        """The sums of weights and of squared gradients."""
+        """Return the sums of weights and of squared gradients."""
         return {**super().zero(), "squares": Total(self.layout, exact=self.setting.exact)}
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add both; a weight outside the mask counts as 0."""
+        """Add weights and squared gradients; a weight outside the mask counts as 0."""
         super().add(sums, arrival)
         if "squares" in arrival.parts:
             sums["squares"].add(arrival.parts["squares"].values, arrival.share)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average, and adapt the mask when it is time."""
+        """Average, and every `every` rounds adapt the mask."""
         after = super().step(state, sums, round)
         after["weights"] *= state["mask"]  # late clients have older masks
         if not self._adapts(round) or not sums["squares"].covered:
@@ -132,7 +132,7 @@ class PruneFL(Algorithm, name="prunefl"):
         gain = squares.astype(np.float64) / (seconds := self._seconds())
         rank, held = (squares, kept) if keys.variant == "released" else (gain, new == 1)
         others = others[np.argsort(-rank[others], kind="stable")]
-        # Of the round without the j-th of them: what is gained, and how long it takes.
+        # The gain and the seconds of the round before the j-th of the others is added.
         sums = np.cumsum(np.concatenate(([squares[held].sum(dtype=np.float64)], squares[others])))
         times = keys.constant + seconds[kept].sum() + np.cumsum(seconds[others])
         worth = gain[others] * (times - seconds[others]) > sums[:-1]
@@ -140,7 +140,7 @@ class PruneFL(Algorithm, name="prunefl"):
         return new
 
     def _seconds(self) -> Reals:
-        """float64[P]: what each weight adds to a round."""
+        """Return float64[P]: the seconds that each weight adds to a round."""
         keys, layers = self.keys, zip(self.layout.layers, self.layout.layer_tensors, strict=True)
         macs = [layer.macs / self.layout.tensors[tensors[0]].size for layer, tensors in layers]
         seconds = keys.seconds or [keys.exchange + keys.compute * number for number in macs]

@@ -1,18 +1,18 @@
-"""PruneTrain: a group penalty makes channels small, and those near zero are removed for good.
+"""PruneTrain: a group penalty shrinks channels, and channels near zero are removed for good.
 
 Lym, Choukse, Zangeneh, Wen, Sanghavi and Erez, "PruneTrain: Fast Neural Network Training by
-Dynamic Sparse Model Reconfiguration", SC 2019, arXiv:1901.09290, inside federated averaging, as
-FedDIP compares with. Clients minimise CE + penalty * sum |w_row| over the rows (channels, units)
-of all layers but the last; every `every` rounds the server removes the rows none of whose
-weights is above `threshold`, and what reads them. The network that travels and is trained
-gets smaller; in the global vector the weights of removed rows are 0.
+Dynamic Sparse Model Reconfiguration", SC 2019, arXiv:1901.09290, inside federated averaging, a
+baseline of FedDIP. Clients minimise CE + penalty * sum |w_row| over the rows (channels, units)
+of all layers but the last. Every `every` rounds the server removes the rows that have no weight
+of magnitude above `threshold`, and the weights that read them. The network that travels and is
+trained gets smaller; in the global vector the weights of removed rows are 0.
 
-Ours: groups are the weights that give a channel, not those that read it as well; penalty and
-threshold are plain numbers, where the paper derives the penalty from the loss; in its code a
-channel goes only if the weights that read it are small too; the paper's growing batch is left out.
-Which rows are left (a bit each) is not counted in bytes, and one row of each layer stays. Works on
-chains of layers. The code that FedDIP compares with under this name is another method: a penalty on
-layers, and pruning of single weights by magnitude.
+Deviations: a group is the weights that produce a channel, without the weights that read it; penalty
+and threshold are plain numbers, where the paper derives the penalty from the loss; the paper's code
+removes a channel only if the weights that read it are small too; the paper's growing batch is left
+out. The list of rows left (a bit each) is not counted in bytes, and each layer keeps at least one
+row. The method works on chains of layers. The code that FedDIP compares with under this name is
+another method: a penalty on layers, and pruning of single weights by magnitude.
 """
 
 import numpy as np
@@ -50,11 +50,11 @@ class PruneTrain(Algorithm, name="prunetrain"):
         self.tensors = tuple(t for t in prunable(self.layout) if tensors[t].layer < last)
 
     def start(self, weights: Vector) -> State:
-        """The weights, and all units."""
+        """Return the weights, and all units."""
         return {"weights": weights, "units": np.ones(len(self.units.place), np.uint8)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The network that is left, both ways, and the penalty."""
+        """Return a Plan: the network that is left, both ways, and the penalty."""
         rows, mask = self.units.network(state["units"])
         whole = all(keep.all() for keep in rows)
         held = Support.all(self.layout) if whole else Support(self.layout, "coordinate", mask)
@@ -69,11 +69,11 @@ class PruneTrain(Algorithm, name="prunetrain"):
         )
 
     def kept(self, state: State) -> Flags | None:
-        """The weights of the rows that are left."""
+        """Return uint8[P]: 1 for the weights of the rows that are left."""
         return self.units.network(state["units"])[1]
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average; every `every` rounds remove the rows that have become small."""
+        """Average, and every `every` rounds remove the rows that have become small."""
         after = super().step(state, sums, round)
         after["weights"] *= self.kept(state)  # late clients have rows that are gone
         if (round + 1) % self.keys.every:
@@ -83,7 +83,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
         return {**after, "weights": weights, "units": units}
 
     def left(self, weights: Vector, units: Flags) -> Flags:
-        """Return uint8[U]: the units, without the units whose weights are all small."""
+        """Return uint8[U]: `units` without those whose weights are all small."""
         largest = np.full(len(units), np.inf)  # inputs are never removed
         for t in self.tensors:
             tensor = self.layout.tensors[t]

@@ -6,19 +6,19 @@ for Federated Learning", ICML 2020, arXiv:1910.06378, algorithm 1 with option II
     every local gradient gets + c - c_i;  c_i <- c_i - c + (w_t - w_i) / (steps * lr)
     c <- c + (sum over the cohort of the change of c_i) / number of all clients
 
-Both c and its change travel beside the weights, so messages are twice as long. Ours: w is the
-mean by the cohort's shares, with server step 1. With momentum the correction goes through the
+Both c and its change travel beside the weights, so messages are twice as long. Our choices: w is
+the mean by the cohort's shares, with server step 1. With momentum the correction goes through the
 optimiser like a gradient, and c_i keeps the formula above. variant = "released": c moves by the
-mean over the cohort. That is a bug of the code that ADP builds on (NIID-Bench), since superseded;
-it is here to repeat that code's results, and no fair opponent. No code of the authors was found.
-NIID-Bench begins with one random vector for c and all c_i; it is gone when all clients have been
-drawn.
+mean over the cohort. That is a bug, since superseded, of the code that ADP builds on (NIID-Bench);
+it is here to repeat that code's results, and is not a fair baseline. No code of the authors was
+found. NIID-Bench begins with the same random vector for c and all c_i; its effect ends when all
+clients have been drawn.
 
-Beware of large rates. c_i is the mean gradient along a path that the old c_i helped to bend, so
-a client can feed itself, with a gain that grows with steps * lr. LeNet-5 on Fashion-MNIST, 50
-clients, ten a round, some 40 steps: at 0.1 one client's |c - c_i| goes to 3.3 in round 22 and 5.6
-in round 32, eleven times the others' median, where its loss of 19 ends the run; at 0.05 the largest
-stays below 3.1. Equal shares and the released variant diverge at 0.1 too.
+Beware of large rates. c_i is the mean gradient along a path that the old c_i helped to bend, so a
+client's error can amplify itself with a gain that grows with steps * lr. LeNet-5 on Fashion-MNIST,
+50 clients, ten a round, some 40 steps: at 0.1 one client's |c - c_i| grows to 3.3 in round 22 and
+5.6 in round 32, eleven times the others' median, where its loss of 19 ends the run; at 0.05 the
+largest stays below 3.1. Equal shares and the released variant diverge at 0.1 too.
 """
 
 from collections.abc import Mapping
@@ -46,11 +46,11 @@ class Scaffold(Algorithm, name="scaffold"):
         variant: Literal["paper", "released"] = "paper"  # how control variates are averaged
 
     def start(self, weights: Vector) -> State:
-        """The weights, and a control variate of zeros."""
+        """Return the weights, and a control variate of zeros."""
         return {"weights": weights, "control": np.zeros_like(weights)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Weights and control down and up; every gradient is corrected."""
+        """Return a Plan: weights and control variate both ways; every gradient is corrected."""
         everything = Support.all(self.layout)
         own = self.memory(client).get("control", np.float32(0))
         return Plan(
@@ -62,11 +62,11 @@ class Scaffold(Algorithm, name="scaffold"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: the change of the control variate goes along."""
+        """Return False: clients also send the change of their control variate."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights, and the change of the client's control variate."""
+        """Return the weights, and the change of the client's control variate."""
         change = np.zeros_like(report.weights)
         if report.steps:
             rate = np.float32(1.0 / (report.steps * report.lr))
@@ -76,17 +76,17 @@ class Scaffold(Algorithm, name="scaffold"):
         return super().message(job, report) | {"control": Part(change, whole)}
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The client's control variate."""
+        """Return the client's control variate."""
         own = self.memory(report.client).get("control", np.float32(0))
         return {"control": own + arrival.parts["control"].values}
 
     def zero(self) -> Sums:
-        """The sums of weights and of changes; a change that was not sent counts as 0."""
+        """Return the sums of weights and of control changes; a change not sent counts as 0."""
         control = Total(self.layout, self.level, "zero", self.setting.exact)
         return {"weights": self.total(), "control": control}
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add both, the changes with equal weights."""
+        """Add weights by share, and changes of control variates with equal weights."""
         super().add(sums, arrival)
         values, support, *_ = arrival.parts["control"]
         sums["control"].add(values, 1.0 / self.setting.clients, support)

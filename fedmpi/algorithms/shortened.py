@@ -1,4 +1,4 @@
-"""A round of the whole model, made short enough for a device that a deadline would cut off."""
+"""Rounds of the whole model, shortened for devices that would miss the deadline."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ from fedmpi.plan import Plan
 
 
 def shortened(setting: Setting, client: int, plan: Plan) -> Plan:
-    """Return `plan` with as many local steps as are in time, all of them if they are.
+    """Return `plan` with as many of its local steps as the deadline allows.
 
-    If not even one is, the client sends nothing, and trains as many steps as are in time then;
-    what it measured it keeps. A plan that is late all the same keeps one step. Only the policy
-    "fit-deadline" shortens.
+    If the deadline does not allow even one step, the client sends nothing, and trains as many steps
+    as then fit; it keeps its measurements. If no step fits even then, the plan keeps one step. Only
+    the policy "fit-deadline" shortens plans.
     """
     if setting.policy != "fit-deadline":
         return plan

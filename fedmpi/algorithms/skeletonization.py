@@ -1,18 +1,18 @@
-"""Skeletonization: train, remove the least relevant unit, train again, until it cannot be done.
+"""Skeletonization: train, remove the least relevant unit, and repeat while training succeeds.
 
 Mozer and Smolensky, "Skeletonization: A Technique for Trimming the Fat from a Network via
-Relevance Assessment", NIPS 1988, sections 2 and 3. A gate at 1 on every unit's output has
-the derivative -rho = sum of w dE/dw over what reads the unit, an estimate of how much the error E
-rises without it. For rho the error is linear, sum |t - o|, because the quadratic one's
-derivative vanishes as the network fits. rho <- 0.8 rho + 0.2 rho_new at every removal.
+Relevance Assessment", NIPS 1988, sections 2 and 3. A gate of value 1 on every unit's output has
+the derivative -rho = sum of w dE/dw over the weights that read the unit. rho estimates how much the
+error E rises without the unit. For rho the error is linear, sum |t - o|, because the derivative of
+the quadratic error vanishes as the network fits. rho <- 0.8 rho + 0.2 rho_new at every removal.
 
-Ours: one client is the paper's central training; with many, training is a federated average
-and a measuring round sums the clients' rho like everything else. The unit of least |rho| goes
-(as in SNNS; rank = "signed" takes the least rho), but the last one of a layer stays. Removed
-units are gone: clients train, send and pay for the smaller network; in the global vector their
-weights are 0. Input units are only measured unless inputs = true, which cuts them off. Works on
-chains of linear layers and convolutions, where a unit is a channel. When `retrain` rounds do not
-bring the error back to `criterion`, the last network that met it returns.
+Deviations: with one client this is the paper's central training; with several, training is
+federated averaging, and a measuring round averages the clients' rho as it does weights. The unit of
+least |rho| is removed (as in SNNS; rank = "signed" takes the least rho), but a layer keeps its last
+unit. Clients train, send and pay for the smaller network; in the global vector the weights of
+removed units are 0. Input units are only measured, unless inputs = true allows their removal. The
+method works on chains of linear layers and convolutions, where a unit is a channel. If `retrain`
+rounds do not bring the error back to `criterion`, the last network that met it is restored.
 """
 
 from collections.abc import Mapping
@@ -57,14 +57,14 @@ class Skeletonization(Algorithm, name="skeletonization"):
         self.units = Units(weighted(self.layout))
 
     def start(self, weights: Vector) -> State:
-        """The weights and all units; nothing measured yet."""
+        """Return the weights, all units, and no relevance yet."""
         units, zero = np.ones(len(self.units.place), np.uint8), np.array(0)
         good: State = {"good": weights, "good_units": units, "relevance": np.zeros(len(units))}
-        # phase: 0 training, 1 measuring, 2 trimmed as far as it goes
+        # phase: 0 training, 1 measuring, 2 trimming is over
         return {**good, "weights": weights, "units": units, "waited": zero, "phase": zero}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The network that is left: trained, or measured."""
+        """Return a Plan that trains or measures the network that is left."""
         rows, mask = self.units.network(state["units"])
         held = Support(self.layout, "coordinate", mask)
         part = None if all(map(np.all, rows)) else Submodel(rows=tuple(r.tobytes() for r in rows))
@@ -81,7 +81,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         return Plan(held, held, error=error, **how)
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights, or the relevance of each unit, the mean over the client's samples."""
+        """Return the weights, or each unit's mean relevance over the client's samples."""
         if not job.plan.statistics:
             return super().message(job, report)
         rows, _ = self.units.network(job.state["units"])
@@ -94,7 +94,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         return {"weights": Part(report.weights, nothing), "relevance": Part(values, job.plan.up)}
 
     def zero(self) -> Sums:
-        """The sums of weights, relevance and training error."""
+        """Return the sums of weights, relevance and training error."""
         error = Total(ONE, exact=self.setting.exact)
         return {"weights": self.total(), "relevance": self.total(), "error": error}
 
@@ -108,8 +108,8 @@ class Skeletonization(Algorithm, name="skeletonization"):
             sums["error"].add(np.array([arrival.loss], np.float32), arrival.share)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average; decide whether to measure, to trim, or to end."""
-        if state["phase"] == 1:  # again in the next round, if nobody has reported
+        """Average, and decide whether to measure, to trim, or to end."""
+        if state["phase"] == 1:  # the next round repeats it if no client has reported
             return self._trim(state, sums["relevance"]) if sums["relevance"].covered else state
         after = super().step(state, sums, round)
         after["weights"] *= self.kept(state)  # late clients have units that are gone
@@ -128,18 +128,18 @@ class Skeletonization(Algorithm, name="skeletonization"):
         return {**after, "waited": waited, "phase": np.array(2)}
 
     def kept(self, state: State) -> Flags | None:
-        """The weights of the units that are left."""
+        """Return uint8[P]: 1 for the weights of the units that are left."""
         return self.units.network(state["units"])[1]
 
     def _free(self, units: Flags) -> Bools:
-        """bool[U]: the units that may go."""
+        """Return bool[U]: the units that may be removed."""
         left = np.bincount(self.units.layer, units)[self.units.layer]
         more = units[self.units.inputs :].sum() > self.keys.units
         may = np.where(self.units.layer > 0, more, self.keys.inputs)
         return np.asarray((units == 1) & (left > 1) & may)
 
     def _trim(self, state: State, measured: Total) -> State:
-        """Smooth the relevance, remove the least relevant unit, and go back to training."""
+        """Smooth the relevance, remove the least relevant unit, and return to training."""
         units, share = state["units"].copy(), self.keys.smoothing
         new = measured.mean(np.zeros(self.layout.size, np.float32))[self.units.place]
         relevance = np.where(units, share * state["relevance"] + (1 - share) * new, 0.0)

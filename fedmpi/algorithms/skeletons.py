@@ -1,4 +1,4 @@
-"""Skeletons of FedSkel: which rows of which layers a client keeps."""
+"""Skeletons of FedSkel: the rows of each layer that a client keeps."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,13 +11,13 @@ from fedmpi.sparsity import largest
 
 
 class Skeletons:
-    """The skeletons of a model; adapters are cut, and layers of the `kinds` but the last one."""
+    """The skeletons of a model: adapters are cut, and layers of the given kinds except the last."""
 
     def __init__(self, layout: Layout, kinds: Sequence[str]) -> None:
         self.layout, self._kinds = layout, kinds
 
     def is_cut(self, number: int) -> bool:
-        """Return True if a layer has a skeleton."""
+        """Return whether a layer has a skeleton."""
         kind, last = self.layout.layers[number].kind, len(self.layout.layers) - 1
         return kind == "adapter" or (kind in self._kinds and number < last)
 
@@ -42,7 +42,7 @@ class Skeletons:
 
     @lru_cache(maxsize=64)  # noqa: B019
     def typical(self, ratio: float) -> AnyArray:
-        """Return the skeleton bool[.] of the first rows: as large as any of this ratio."""
+        """Return the skeleton bool[.] of the first rows, as large as any skeleton of the ratio."""
         scores = [np.arange(layer.rows, 0, -1.0) for layer in self.layout.layers]
         return self.of_scores(scores, ratio)
 

@@ -1,4 +1,4 @@
-"""What methods have in common that choose after training what they send."""
+"""The base of methods whose clients choose after training which weights to send."""
 
 from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import State
@@ -8,16 +8,16 @@ from fedmpi.section import Section
 
 
 class SparseUpload(Algorithm):
-    """Everything comes down, and clients train all of it; `message` chooses what goes up."""
+    """Clients receive and train the whole model; `message` chooses the weights that go up."""
 
     level = "coordinate"
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Everything down; what goes up is known after training."""
+        """Return a Plan of the whole model; its upload is an upper bound."""
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything)
 
     @classmethod
     def sends_as_planned(cls, keys: Section) -> bool:
-        """No: a part goes up."""
+        """Return False: clients send only a part."""
         return False

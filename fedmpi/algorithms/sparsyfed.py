@@ -4,9 +4,9 @@ Guastella, Sani, Iacob, Mora, Bellavista and Lane, "SparsyFed: Sparse Adaptive F
 ICLR 2025, arXiv:2504.05153, written from a copy of its code (train_test.py, the modules without
 pruned activations). The weights are w = sign(v) |v|^beta of parameters v (Schwarz et al.,
 "Powerpropagation", NeurIPS 2021, arXiv:2110.00296), so that the gradient of v shrinks with |v| and
-parameters at 0 stay there. v travels: after training a client keeps the largest, over all layers
-together, and sends them; the server takes the mean, in which what is missing counts as 0, so that
-a weight which any client kept comes back. With beta = 1 it is top-k of the weights.
+parameters at 0 stay there. Messages hold v: after training a client keeps and sends the largest
+parameters of all layers together. The server takes the mean, in which missing parameters count as
+0, so a parameter that any client kept comes back. With beta = 1 the method is top-k of the weights.
 
 As in the code, the first v are the roots of the first weights. Deviation: activations are not
 pruned.
@@ -46,11 +46,11 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def start(self, weights: Vector) -> State:
-        """The parameters of the first weights."""
+        """Return the parameters of the first weights."""
         return self._state({}, self._power(weights, 1 / self.keys.beta))
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The parameters that are not 0 down; those at 0 stay if beta is above 1."""
+        """Return a Plan: nonzero parameters down; parameters at 0 stay there if beta > 1."""
         mask = state["mask"] if self.keys.beta > 1 and not state["mask"].all() else None
         return Plan(
             down=Support(self.layout, "coordinate", state["mask"]),
@@ -63,14 +63,14 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
         )
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The largest parameters."""
+        """Return the largest parameters."""
         mask = sparsity.mask_of_largest(
             self.layout, report.weights, self.tensors, self.keys.sparsity
         )
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average the parameters; one that no client kept stays at 0, whatever noise it got."""
+        """Average the parameters; a parameter that no client kept becomes 0, even with noise."""
         if not sums["weights"].all:
             return state
         kept = ~self._inside | (sums["weights"].touched != 0)

@@ -1,23 +1,23 @@
-"""Static masks: prune once before training, then train what is left.
+"""Static masks: prune once before training, then train the remaining weights.
 
 mask = "snip": Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning based on Connection
 Sensitivity", ICLR 2019, arXiv:1810.02340: the weights of the largest |w dL/dw| stay. The first
-round measures: each client of the cohort sends this score of one batch for all weights and trains
-nothing (others take one batch of one client, and call it free). Its code prunes biases too, and
-trains other first weights than those that it scored. batches = n measures n batches of each client;
-over all clients that is the mask of SSFL (arXiv:2405.09037). mask = "grasp": Wang, Zhang and
-Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR 2020,
-arXiv:2002.07376: measured in the same way, the weights of largest w (H g) stay, without a sign
-taken off, g the gradient of the weights that may be pruned. Its code also divides outputs by 200,
-redraws linear layers and takes equally many samples of each class. mask = "synflow": Tanaka, Kunin,
-Yamins and Ganguli, "Pruning neural networks without any data by iteratively conserving synaptic
-flow", NeurIPS 2020, arXiv:2006.05467, and its code: 100 times, the weights of largest synaptic flow
-stay, ever fewer by the same factor; no data needed. mask = "erk" or "random": a random mask at
+round measures: each client of the cohort sends this score of one batch for all weights and does not
+train (other papers take one batch of one client and do not count it). SNIP's code prunes biases
+too, and does not train the weights that it scored but new ones. batches = n measures n batches of
+each client; over all clients this is the mask of SSFL (arXiv:2405.09037). mask = "grasp": Wang,
+Zhang and Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR 2020,
+arXiv:2002.07376: measured in the same way, the weights of largest signed w (H g) stay, where g is
+the gradient of the prunable weights. Its code also divides outputs by 200, redraws linear layers
+and takes as many samples of each class. mask = "synflow": Tanaka, Kunin, Yamins and Ganguli,
+"Pruning neural networks without any data by iteratively conserving synaptic flow", NeurIPS 2020,
+arXiv:2006.05467, and its code: in each of 100 steps the weights of largest synaptic flow stay,
+fewer by a constant factor; no data is needed. mask = "erk" or "random": a random mask at
 Erdos-Renyi-Kernel or at equal densities (Evci et al., "Rigging the Lottery", ICML 2020,
 arXiv:1911.11134); mask = "magnitude": the largest first weights stay. These need no first round.
 rescale = true divides the first weights that stay by the root of their tensor's density, so that
-outputs keep their variance (He et al., ICCV 2015, arXiv:1502.01852); scores are those before.
-Deviation: the score's sum over clients takes the cohort's shares as weights.
+outputs keep their variance (He et al., ICCV 2015, arXiv:1502.01852); scores precede rescaling.
+Deviation: the sum of scores over clients is weighted by the cohort's shares.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class StaticMask(Algorithm, name="static-mask"):
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def start(self, weights: Vector) -> State:
-        """The first weights and their mask; those that are measured come with the first step."""
+        """Return the first weights and their mask; the first step prunes by measured scores."""
         mask = np.ones(self.layout.size, np.uint8)
         shapes = [self.layout.tensors[t].shape for t in self.tensors]
         share = 1.0 - self.keys.sparsity
@@ -79,7 +79,7 @@ class StaticMask(Algorithm, name="static-mask"):
         return {"weights": self._pruned(weights, mask), "mask": mask}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The weights that are left, both ways; or the scores of all, up only."""
+        """Return a Plan of the weights left, both ways, or of the scores of all weights, up."""
         whole = Support.all(self.layout)
         if self._measures(state):
             looks = {"statistics": MEASURED[self.keys.mask], "probes": self.keys.batches}
@@ -89,11 +89,11 @@ class StaticMask(Algorithm, name="static-mask"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """Yes, but for scores that are measured."""
+        """Return whether no scores are measured: a measuring round also sends scores."""
         return keys.mask not in MEASURED
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights, or the scores."""
+        """Return the weights, or the scores."""
         parts = super().message(job, report)
         if job.plan.steps == 0:
             score = job.state["weights"] * report.statistics[MEASURED[self.keys.mask][-1]]
@@ -102,19 +102,19 @@ class StaticMask(Algorithm, name="static-mask"):
         return parts
 
     def zero(self) -> Sums:
-        """The sum of weights, and that of scores where they are measured."""
+        """Return the sum of weights, and the sum of scores if scores are measured."""
         scores = {"score": Total(self.layout, exact=self.setting.exact)}
         return {**super().zero(), **(scores if self.keys.mask in MEASURED else {})}
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add scores, or weights, which count as 0 where they are pruned."""
+        """Add scores, or weights; a pruned weight counts as 0."""
         if "score" in arrival.parts:
             sums["score"].add(arrival.parts["score"].values, arrival.share)
         else:
             super().add(sums, arrival)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Average; after the measuring round prune instead."""
+        """Average, or prune after the measuring round."""
         if not self._measures(state):
             after = super().step(state, sums, round)
             return {**after, "weights": after["weights"] * state["mask"]}  # no noise elsewhere
@@ -124,7 +124,7 @@ class StaticMask(Algorithm, name="static-mask"):
         return {**state, "weights": self._pruned(state["weights"], mask), "mask": mask}
 
     def _pruned(self, weights: Vector, mask: Flags) -> Vector:
-        """Return float32[P]: the first weights under a mask, rescaled if the keys say so."""
+        """Return float32[P]: the first weights under a mask, rescaled if `rescale` is set."""
         pruned = weights * mask
         for tensor in (self.layout.tensors[t] for t in self.tensors if self.keys.rescale):
             density = max(mask[tensor.block].mean(), 1 / tensor.size)
@@ -132,7 +132,7 @@ class StaticMask(Algorithm, name="static-mask"):
         return pruned
 
     def _synflow(self, weights: Vector) -> Flags:
-        """Return uint8[P]: SynFlow's mask of the first weights; its counts are the code's."""
+        """Return uint8[P]: SynFlow's mask of the first weights, with the counts of its code."""
         mask = np.ones(self.layout.size, np.uint8)
         for step in range(1, FLOWS + 1):
             score = required(self.setting.flow)(sparsity.masked(weights, mask))[self._inside]
@@ -142,7 +142,7 @@ class StaticMask(Algorithm, name="static-mask"):
         return mask
 
     def _measures(self, state: State) -> bool:
-        """True until a round has measured; it is repeated if nobody reported."""
+        """Return whether this round measures: every round does until a client has reported."""
         zeros = round(self.keys.sparsity * self._inside.sum())
         return self.keys.mask in MEASURED and zeros > 0 and bool(state["mask"].all())
 

@@ -1,17 +1,18 @@
-"""Sub-FedAvg: clients prune what they trained until it is small enough, and keep what it became.
+"""Sub-FedAvg: clients prune their trained models to a target size, without rewinding them.
 
 Vahidian, Morafah and Lin, "Personalized Federated Learning by Structured and Unstructured Pruning
-under Data Heterogeneity", ICDCS workshops 2021, arXiv:2105.00562, its unstructured form: after
+under Data Heterogeneity", ICDCS workshops 2021, arXiv:2105.00562, in its unstructured form. After
 training a client drops the share `rate` of the weights left in each layer, those of least
-magnitude, if more than `target` of the weights is left, the mask that would follow differs by more
-than `distance` from the one that the model would have had before this training, the mean over the
-layers, and the model that is left classes more than `accuracy` of the client's samples right, as in
-the published code. Nothing is rewound, unlike in LotteryFL. A weight becomes the mean over the
-clients that hold it; the code counts clients alike ([clients] weighting = "uniform").
-Deviations: the code compares the masks after the first and the fifth epoch, so that with fewer
-epochs the second is the mask as it was; it counts biases among what is left, and makes its last
-cut smaller (5 % at most) so that it ends at the target; accuracy is measured on the client's
-training samples, of which it has no others here, and not counted.
+magnitude, on three conditions, as in the published code: more than `target` of the weights are
+left; the new mask differs, in the mean over the layers, by more than `distance` from the mask
+that the same cut gives before training; and the pruned model classifies more than the share
+`accuracy` of the client's samples correctly. Unlike in LotteryFL nothing is rewound. A weight
+becomes the mean over the clients that hold it; the code gives all clients the same weight
+([clients] weighting = "uniform").
+Deviations: the code compares the masks after the first and the fifth epoch, so with fewer epochs
+its second mask is the old mask; it counts biases among the weights left, and makes its last cut
+smaller (at most 5 %) so that it ends at the target. Accuracy is measured on the client's training
+samples, since it has no others here, and its cost is not counted.
 """
 
 import numpy as np
@@ -28,7 +29,7 @@ from fedmpi.section import Section
 
 
 class SubFedAvg(PersonalMask, name="sub-fedavg"):
-    """Personal masks that shrink; with target = 1 it is FedAvg."""
+    """Personal masks that shrink; target = 1 is FedAvg."""
 
     class Keys(Section):
         """The [algorithm] keys of Sub-FedAvg."""
@@ -43,7 +44,7 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
         self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """What the client's mask holds, both ways."""
+        """Return a Plan of the weights in the client's mask, both ways."""
         mask = self.mask_of(client)
         held = Support(self.layout, "coordinate", mask)
         start = sparsity.masked(state["weights"], mask)
@@ -51,20 +52,20 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
 
     @classmethod
     def sends_as_planned(cls, keys: Keys) -> bool:
-        """No: a client that prunes sends less."""
+        """Return False: a client that prunes sends less."""
         return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights that are left after pruning."""
+        """Return the weights that are left after pruning."""
         mask = self._after(job, report)
         return {"weights": Part(report.weights, Support(self.layout, "coordinate", mask))}
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The mask, a bit for each weight."""
+        """Return the mask, a bit for each weight."""
         return {"mask": np.packbits(message["weights"].support.keep)}
 
     def _after(self, job: Job, report: Report) -> Flags:
-        """uint8[P]: the client's mask after training, smaller if it may be."""
+        """Return uint8[P]: the client's mask after training, smaller if all conditions hold."""
         mask = required(job.plan.mask)
         if mask[self._inside].mean() <= self.keys.target:
             return mask
@@ -78,6 +79,6 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
         return after if good else mask
 
     def distance_of(self, one: Flags, other: Flags) -> float:
-        """Return the share of a layer's weights in which two masks uint8[P] differ, their mean."""
+        """Return the share of weights in which two masks uint8[P] differ, the mean over layers."""
         blocks = [self.layout.tensors[t].block for t in self.tensors]
         return float(np.mean([(one != other)[block].mean() for block in blocks]))

@@ -1,10 +1,11 @@
 """Top-k with error feedback: a client sends the largest changes and keeps the rest for later.
 
 Aji and Heafield, EMNLP 2017, arXiv:1704.05021; Stich, Cordonnier and Jaggi, "Sparsified SGD
-with Memory", NeurIPS 2018, arXiv:1809.07599: the residual of what was not sent is added to
-the client's next change before the largest are chosen. Here the change is that of a whole
-round; what nobody sent counts as 0 in the mean. Running statistics always travel. With a policy
-in [devices] a client sends a share of its own: `share`, or a half, a quarter, ... to 1/64 of it.
+with Memory", NeurIPS 2018, arXiv:1809.07599: the residual, the part of the change that was not
+sent, is added to the client's next change before the largest entries are chosen. Here the change is
+that of a whole round. Entries that a client did not send count as 0 in the mean. Running statistics
+always travel. With a policy in [devices] each client sends its own share: `share`, or a half, a
+quarter, ... down to 1/64 of it.
 """
 
 from functools import lru_cache
@@ -37,7 +38,7 @@ class TopK(SparseUpload, name="topk"):
         feedback: bool = True  # keep the residual
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The largest entries of change and residual."""
+        """Return the largest entries of change and residual."""
         change = report.weights - job.state["weights"]
         if self.keys.feedback and "residual" in self.memory(report.client):
             change += self.memory(report.client)["residual"]
@@ -52,19 +53,19 @@ class TopK(SparseUpload, name="topk"):
 
     @lru_cache(maxsize=8)  # noqa: B019
     def _typical(self, share: float) -> Plan:
-        """A Plan that costs what a share does, its coordinates scattered at random."""
+        """Return a Plan whose cost is that of a share, with coordinates scattered at random."""
         drawn = self.rng_for("topk-typical", 0).random(self.layout.size, np.float32)
         return Plan(down=Support.all(self.layout), up=self._largest(drawn, share))
 
     def _largest(self, change: Vector, share: float) -> Support:
-        """The Support of the largest entries of float32[P] `change`, and of all statistics."""
+        """Return the Support of the largest entries of float32[P] `change` and all statistics."""
         keep, trained = np.ones(self.layout.size, np.uint8), self.layout.trained
         magnitude = np.abs(change[trained])
         keep[trained] = largest(magnitude, max(1, round(share * magnitude.size)))
         return Support(self.layout, "coordinate", keep)
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """The residual: what was to be sent, less what arrived."""
+        """Return the residual: the full change minus the values that arrived."""
         if not self.keys.feedback:
             return None
         return {"residual": message["weights"].values - arrival.parts["weights"].values}

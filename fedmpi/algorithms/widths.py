@@ -1,4 +1,4 @@
-"""What methods have in common whose clients train networks without some of their rows."""
+"""The base of methods whose clients train the network without some of its rows."""
 
 from math import ceil
 
@@ -13,7 +13,7 @@ from fedmpi.units import narrowed
 
 
 class Widths(Algorithm):
-    """A client of width s holds s * C rows of every layer but the last, those of `rows_of`."""
+    """A client of width s holds s * C rows, chosen by `rows_of`, of every layer but the last."""
 
     level = "coordinate"
     knob = "widths"
@@ -29,14 +29,14 @@ class Widths(Algorithm):
         self._parts = [self._part(width) for width in keys.widths]
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """The client's part of the model down and up."""
+        """Return a Plan of the client's part of the model, both ways."""
         width = self.keys.widths[self.width_of(client)]
         if self.moves:
             return self._plan(*self._part(width, round, client))
         return self._plan_of_width(width)
 
     def width_of(self, client: int) -> int:
-        """Return which of the widths a client has, drawn once, or by [devices] policy."""
+        """Return the index of a client's width, drawn once or chosen by [devices] policy."""
         widths: tuple[float, ...] = self.keys.widths
         if self.by_policy:
             values = sorted(set(widths))
@@ -61,7 +61,7 @@ class Widths(Algorithm):
         if width == 1:
             return Support.all(self.layout), None
         *layers, last = self.layout.layers
-        # The outputs of the last layer are answers; the components of an adapter are not.
+        # The last layer's outputs are the model's; the components of an adapter are not outputs.
         shares = [width] * len(layers) + [width if last.kind == "adapter" else 1.0]
         rows = [
             # 1e-9: 0.55 * 100 is a little more than 55 in floating point. One row at least.

@@ -1,13 +1,13 @@
-"""ZeroFL, its upload: clients send their largest weights, or those that changed most.
+"""The upload of ZeroFL: clients send their largest weights, or those that changed most.
 
 Qiu, Fernandez-Marques, Gusmao, Gao, Parcollet and Lane, "ZeroFL: Efficient On-Device Training for
-Federated Learning with Local Sparsity", ICLR 2022, arXiv:2208.02507. A model that is trained with
-the sparsity s may send the share 1 - s of its weights and `more` of them, chosen by magnitude (by =
-"weights") or by the magnitude of their change (by = "difference"), over all layers together.
+Federated Learning with Local Sparsity", ICLR 2022, arXiv:2208.02507. A client that trains with
+the sparsity s sends the share 1 - s + `more` of its weights, chosen by magnitude (by = "weights")
+or by the magnitude of their change (by = "difference"), over all layers together.
 Deviations: training is dense, since the sparse forward and backward passes of the paper (SWAT)
-are not here; weights that a client did not send count as unchanged. No code of its authors was
-found. That of SparsyFed's (arXiv:2504.05153) sends the largest weights of a sparsity s - `more`,
-and counts others as 0: `sparsyfed` with beta = 1 and that sparsity.
+are not implemented; weights that a client did not send count as unchanged. No code of its authors
+was found. The code of SparsyFed's authors (arXiv:2504.05153) sends the largest weights at sparsity
+s - `more` and counts the others as 0, which is `sparsyfed` with beta = 1 and that sparsity.
 """
 
 from typing import Literal
@@ -39,7 +39,7 @@ class ZeroFL(SparseUpload, name="zerofl"):
         self.tensors = sparsity.prunable(self.layout)
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """The weights that were chosen."""
+        """Return the weights of largest magnitude, or of largest change."""
         ranked = report.weights
         if self.keys.by == "difference":
             ranked = ranked - job.state["weights"]
