@@ -1,4 +1,4 @@
-"""The stages, one file each. A stage is imported when it is first asked for."""
+"""The stages, one file each. A stage is imported at its first use."""
 
 from fedmpi.stage import STAGES, Stage, StageSetting, applied, restored, without_stages
 

@@ -1,4 +1,4 @@
-"""Clipping: a client's change gets a bounded L2 norm.
+"""Clipping: bound the L2 norm of a client's change.
 
 McMahan, Ramage, Talwar and Zhang, "Learning Differentially Private Recurrent Language Models",
 ICLR 2018, arXiv:1710.06963, algorithm 1: the change is scaled by min(1, norm / |change|), all
@@ -25,11 +25,11 @@ class Clip(Stage, name="clip"):
         norm: float = Field(1.0, gt=0, allow_inf_nan=False)  # the largest L2 norm of a change
 
     def norm_after(self, before: float) -> float:
-        """At most `norm`."""
+        """Return the smaller of `before` and the key `norm`."""
         return min(before, float(self.keys.norm))
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Scale the change of the weights if it is too long."""
+        """Scale the change of the weights down if its norm is above `norm`."""
         part, trained = parts["weights"], self.layout.trained
         change = part.values.copy()
         norm = np.sqrt(np.square(change[trained], dtype=np.float64).sum())

@@ -1,13 +1,13 @@
-"""Compression with a bound: every value moves by at most a part of its tensor's largest.
+"""Error-bounded compression: a value changes by at most a given share of its tensor's largest.
 
-The steps of error-bounded compressors such as SZ (Di and Cappello, IPDPS 2016; for federated
-learning FedSZ, Wilkins et al., IPDPSW 2024, arXiv:2312.13461): predict, quantise the difference
-to whole numbers of steps of twice the bound, code the numbers by their entropy. Ours: the
-prediction is 0, since neighbouring changes tell nothing about each other, and behind topk most
-are not sent at all; the coder is Zstandard (extra: pip install 'fedmpi[compression]') on the bytes
-of the numbers, all lowest bytes first, then the next. Messages hold that stream and a float32 step
-for each tensor; a value that is not finite goes on as it is, so that the server can reject the
-client. feedback = true keeps the error with the client and adds it to the next change.
+The steps are those of error-bounded compressors such as SZ (Di and Cappello, IPDPS 2016; for
+federated learning FedSZ, Wilkins et al., IPDPSW 2024, arXiv:2312.13461): predict, quantise the
+difference to whole numbers of steps of twice the bound, and entropy-code these numbers. Deviations:
+the prediction is 0, since neighbouring changes are unrelated, and after a topk stage most are not
+sent at all; the coder is Zstandard (extra: pip install 'fedmpi[compression]') on the bytes of the
+numbers, all lowest bytes first, then the next. Messages hold this stream and a float32 step for
+each tensor. A part with a value that is not finite is sent unchanged, so that the server can reject
+the client. feedback = true keeps the error with the client and adds it to the next change.
 """
 
 from importlib.util import find_spec
@@ -23,11 +23,11 @@ from fedmpi.exchange import Coding, Job, Part, Parts
 from fedmpi.section import Section
 from fedmpi.stage import Stage, StageSetting
 
-LEVEL = 9  # of Zstandard: most of what it can gain, in little time
+LEVEL = 9  # of Zstandard: nearly its best compression, in little time
 
 
 class Compress(Stage, name="compress"):
-    """Rounds changes to a bound, and codes them by their entropy."""
+    """Rounds changes within an error bound, and entropy-codes them."""
 
     resizes = last = True
 
@@ -78,7 +78,7 @@ class Compress(Stage, name="compress"):
 
 
 def stream_of(numbers: NDArray[np.int32]) -> bytes:
-    """Return the bytes that code int32[n] `numbers`: small ones of both signs first (zigzag)."""
+    """Return the compressed bytes of int32[n] `numbers`, in zigzag coding, byte plane by plane."""
     import zstandard
 
     folded = ((numbers << 1) ^ (numbers >> 31)).astype("<u4")

@@ -1,4 +1,4 @@
-"""Gaussian noise, on the mean of the clients or on each client's change.
+"""Gaussian noise on the mean over the clients, or on each client's change.
 
 McMahan, Ramage, Talwar and Zhang, "Learning Differentially Private Recurrent Language Models",
 ICLR 2018, arXiv:1710.06963: with changes of an L2 norm of at most `norm` (a clip stage before
@@ -6,7 +6,7 @@ this stage), and shares of at most a, the weighted sum changes by at most a * no
 client, and noise of standard deviation multiplier * a * norm is added to it. at = "client":
 each client adds noise of multiplier * norm to its own change (local privacy). The noise is drawn
 from the run's seed, so it is the same on every rank; it is as secret as the seed. Running
-statistics get none, and messages become dense. The result file has the epsilon that it gives at
+statistics get none, and messages become dense. The result file holds the epsilon of this noise at
 `delta` (fedmpi/privacy.py).
 """
 
@@ -39,16 +39,16 @@ class Gaussian(Stage, name="gaussian"):
 
     @property
     def noise(self) -> Noise:
-        """What the keys say."""
+        """The noise that the keys describe."""
         keys = self.keys
         return Noise(keys.multiplier, keys.norm, keys.delta, keys.at == "client")
 
     def norm_after(self, before: float) -> float:
-        """As before, the noise apart: it is the same whatever a client holds."""
+        """Return `before`: noise is the same for any data of a client, so it does not count."""
         return before
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Add noise to the change, if this is where it is added."""
+        """Add noise to the change if at = "client"."""
         if self.keys.at == "server" or not parts["weights"].support.size:
             return parts, memory
         noise = self._noise(job.round, job.client, 1.0)
@@ -57,12 +57,12 @@ class Gaussian(Stage, name="gaussian"):
         return {**parts, "weights": parts["weights"]._replace(values=change, support=whole)}, memory
 
     def server(self, sums: Sums, round: int, shares: Reals) -> None:
-        """Add noise to the sum of the weights, if this is where it is added."""
+        """Add noise to the sum of the weights if at = "server"."""
         if self.keys.at == "server" and sums["weights"].weight > 0:
             sums["weights"].shift(self._noise(round, 0, float(shares.max())))
 
     def _noise(self, round: int, client: int, share: float) -> Reals:
-        """float64[P]: normal noise for trained coordinates, 0 for running statistics."""
+        """Return float64[P]: normal noise for trained coordinates, 0 for running statistics."""
         drawn = self.rng_for(round, client).standard_normal(self.layout.size)
         deviation = float(self.keys.multiplier * self.keys.norm * share)
         return drawn * self.layout.trained * deviation

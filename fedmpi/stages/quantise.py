@@ -1,11 +1,11 @@
-"""Quantisation: every value of a change becomes an integer of 8 or 4 bits times a tensor's scale.
+"""Quantisation: every value becomes an integer of 8 or 4 bits times the scale of its tensor.
 
 Alistarh, Grubic, Li, Tomioka and Vojnovic, "QSGD: Communication-Efficient SGD via Gradient
 Quantization and Encoding", NeurIPS 2017, arXiv:1610.02132: stochastic rounding, unbiased, here
 to 2 * 127 (or 7) + 1 equal steps between minus and plus the largest magnitude of each tensor.
 feedback = true keeps the error with the client and adds it to the next change (Seide et al.,
-Interspeech 2014). Messages hold the integers and a float32 scale for each tensor. Values that
-are not finite are sent on as they are, so that the server can reject the client.
+Interspeech 2014). Messages hold the integers and a float32 scale for each tensor. A part with
+a value that is not finite is sent unchanged, so that the server can reject the client.
 """
 
 from typing import Literal
@@ -57,7 +57,7 @@ class Quantise(Stage, name="quantise"):
         return coded, kept
 
     def _scales(self, change: Vector) -> Vector:
-        """float32[T]: the size of a step in each tensor."""
+        """Return float32[T]: the size of a step in each tensor."""
         starts = self.layout.starts("tensor")[:-1]
         largest = np.maximum.reduceat(np.abs(change), starts)
         return (largest / np.float32(LEVELS[self.keys.bits])).astype(np.float32)

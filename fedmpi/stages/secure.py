@@ -1,18 +1,19 @@
-"""Secure aggregation: the server sees the sum of a round's clients and nothing of a single client.
+"""Secure aggregation: the server sees the sum over a round's clients, and no client's own message.
 
 Bonawitz, Ivanov, Kreuter, Marcedone, McMahan, Patel, Ramage, Segal and Seth, "Practical Secure
 Aggregation for Privacy-Preserving Machine Learning", CCS 2017, with the sparse graph of Bell,
 Bonawitz, Gascon, Lepoint and Raykova, "Secure Single-Server Aggregation with (Poly)Logarithmic
-Overhead", CCS 2020: each client shares a mask with each of its `neighbours`, those next to it on a
-ring in a drawn order; the lower id adds it, the higher subtracts it. Sums are integers modulo 2^64,
-so the masks of two clients that both report cancel to the bit. Of clients that are late, lost or
-rejected the server rebuilds the masks from shares of the neighbours, and takes them off.
+Overhead", CCS 2020: each client shares a mask with each of its `neighbours`, the clients next to it
+on a ring in a drawn order. The client of lower id adds the mask, the other subtracts it. Sums are
+integers modulo 2^64, so the masks of two clients that both report cancel exactly. For clients that
+are late, lost or rejected, the server rebuilds the masks from the neighbours' shares and removes
+them.
 
-Ours: masks are drawn from the run's seed, so nothing is secret here; what is simulated is the
-arithmetic, who can be recovered, and the bytes. Those are 8 for each value, and 32 for each key and
-share, 28 around an encrypted pair. The second mask of each client, which the server always takes
-off, counts in bytes only. If half of a missing client's neighbours are missing too, its masks would
-stay: the round has no result then, and the run ends.
+Deviations: masks are drawn from the run's seed, so nothing is secret here. The stage simulates the
+arithmetic, the recovery of clients, and the bytes: 8 for each value, 32 for each key and share, and
+28 around an encrypted pair. The second mask of each client, which the server always removes, counts
+in bytes only. If half of a missing client's neighbours are missing too, its masks cannot be
+removed; the round then has no result, and the run ends.
 """
 
 import numpy as np
@@ -29,7 +30,7 @@ KEY, SHARE, SEAL, VALUE = 32, 32, 28, 8  # bytes
 
 
 class Secure(Stage, name="secure"):
-    """Masks every client's part of the sums."""
+    """Masks every client's contribution to the sums."""
 
     resizes = last = together = True
 
@@ -45,11 +46,11 @@ class Secure(Stage, name="secure"):
         return neighbours * (2 * KEY + 2 * SHARE + SEAL)
 
     def norm_after(self, before: float) -> float:
-        """As before: the masks cancel."""
+        """Return `before`: the masks cancel."""
         return before
 
     def check(self, sums: Sums) -> None:
-        """Only sums of whole models, in integers, can be masked."""
+        """Raise ConfigError unless all sums are of whole models in integers, as masks require."""
         for name, total in sums.items():
             if total.level != "model" or not total.exact:
                 raise ConfigError(
@@ -59,7 +60,7 @@ class Secure(Stage, name="secure"):
                 )
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Count the masked values, the client's keys, and the shares that it sends."""
+        """Count the bytes of the masked values, the client's keys, and the shares it sends."""
         shares = self.keys.neighbours * (2 * SHARE + SEAL + SHARE)
         coded: dict[str, Part] = {}
         for name, part in parts.items():
@@ -73,11 +74,11 @@ class Secure(Stage, name="secure"):
             self._mask(sums, round, client, other, 1)
 
     def unseal(self, sums: Sums, round: int, cohort: Integers, completed: Integers) -> None:
-        """Take off the masks between clients that reported and clients that did not."""
+        """Remove the masks between clients that reported and clients that did not."""
         there = set(completed.tolist())
         gone = [client for client in cohort.tolist() if client not in there]
         for total in sums.values() if gone else ():
-            total.sum = total.sum.copy()  # the ranks of a node share what they have summed
+            total.sum = total.sum.copy()  # the ranks of a node share the memory of a sum
         for missing in gone:
             beside = self._beside(round, missing, cohort)
             left = [other for other in beside if other in there]
@@ -99,7 +100,7 @@ class Secure(Stage, name="secure"):
         return sorted(found - {int(client)})
 
     def _mask(self, sums: Sums, round: int, client: int, other: int, sign: int) -> None:
-        """Add `sign` times what `client` adds for the mask that it shares with `other`."""
+        """Add `sign` times the contribution of `client` to the mask it shares with `other`."""
         low, high = sorted((int(client), int(other)))
         drawn = self.rng_for(round, 1 + (low << 32) + high).bit_generator
         for name in sorted(sums):

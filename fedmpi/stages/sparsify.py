@@ -1,9 +1,9 @@
-"""Top-k: of every change only the largest entries are sent, and the rest is kept for later.
+"""Top-k: clients send only the largest entries of every change, and keep the rest for later.
 
 Aji and Heafield, EMNLP 2017, arXiv:1704.05021; Stich, Cordonnier and Jaggi, NeurIPS 2018,
-arXiv:1809.07599, as the method "topk", for messages of any method that sends whole models.
-Every part of a message is cut by itself (SCAFFOLD's control variates too). Running statistics
-always travel.
+arXiv:1809.07599, like the method "topk", but for the messages of any method that sends whole
+models. Each part of a message is cut separately (SCAFFOLD's control variates too). Running
+statistics always travel.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ class Sparsify(Stage, name="topk"):
         feedback: bool = True  # keep the residual
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Cut every part that is sent whole, and keep what is left out."""
+        """Cut every part that is sent whole, and keep the residual."""
         cut: dict[str, Part] = {}
         kept: dict[str, AnyArray] = {**memory} if self.keys.feedback else {}
         trained = self.layout.trained
