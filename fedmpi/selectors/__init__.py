@@ -1,4 +1,4 @@
-"""The rules of selection, one file each. A rule is imported when it is first asked for."""
+"""The selection rules, one file each. A rule is imported at its first use."""
 
 from fedmpi.selector import SELECTORS, Selector, World
 

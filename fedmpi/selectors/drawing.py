@@ -1,4 +1,4 @@
-"""Weighted draws without replacement, and the first few of many, which rules of selection share."""
+"""Draws and partial sorts for selection rules: weighted, without replacement; the largest n."""
 
 import numpy as np
 
@@ -6,20 +6,20 @@ from fedmpi.arrays import AnyArray, Integers, Reals
 
 
 def draw(rng: np.random.Generator, chances: Reals, number: int) -> Integers:
-    """Return `number` places in float64[n] `chances`, in the order of a weighted draw.
+    """Return `number` indices into float64[n] `chances`, in the order of a weighted draw.
 
     The largest of log(u) / w are a weighted sample without replacement: Efraimidis and Spirakis,
-    Information Processing Letters 2006. All places if there are no more.
+    Information Processing Letters 2006. If n <= `number`, all indices are returned.
     """
     drawn = np.log1p(-rng.random(chances.size)) / chances
     return largest(drawn, number)
 
 
 def largest(values: AnyArray, number: int) -> Integers:
-    """Return the places of the `number` largest of float[n], of equal ones the first, in order.
+    """Return the indices of the `number` largest of float[n], in falling order; ties by index.
 
-    NaN is the least. Only what may be among them is sorted: to sort a million clients would take
-    longer than the rest of a round.
+    NaN counts as the least value. Only values that may be among the largest are sorted: sorting a
+    million clients would take longer than the rest of a round.
     """
     falling, places = -values, np.arange(values.size)
     if 0 < number < values.size:

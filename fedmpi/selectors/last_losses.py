@@ -1,4 +1,4 @@
-"""What rules of selection have in common that look at the losses of clients' last rounds."""
+"""The base of selection rules that use the losses of the clients' last rounds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,14 +17,14 @@ class LastLosses(Selector):
         self.loss = np.full(clients, np.nan, np.float32)
 
     def learn(self, rows: AnyArray) -> None:
-        """Note the losses of the clients that trained."""
+        """Store the losses of the clients that trained."""
         rows = rows[np.isfinite(rows["train_loss"])]
         self.loss[rows["client"]] = rows["train_loss"]
 
     def arrays(self) -> dict[str, AnyArray]:
-        """The losses."""
+        """Return the losses."""
         return {"loss": self.loss}
 
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
-        """Go on with these losses."""
+        """Restore the losses."""
         self.loss = arrays["loss"].copy()

@@ -1,15 +1,16 @@
-"""Oort: clients that are useful to the model and fast, and some that nobody knows yet.
+"""Oort: clients that are useful to the model and fast, and some that were never asked before.
 
 Lai, Zhu, Madhyastha and Chowdhury, "Oort: Efficient Federated Learning via Guided Participant
 Selection", OSDI 2021, arXiv:2010.06081, algorithm 1, with the constants of its published code.
 A client's statistical utility is |B| sqrt(mean of loss^2) over its samples, cut at the 95 %
-quantile, brought to [0, 1], plus sqrt(0.1 ln(r) / last) for the rounds since it was asked; it is
-multiplied by (T / t)^alpha if its round takes t > T seconds. Of the asked, a share (0.9, times 0.98
-each round, at least 0.2) are clients never asked before, fast ones sooner; the others are drawn in
-proportion to utility, among those of at least 95 % of the m-th highest. T is a percentile of the
-known clients' seconds, 30 at first; when 20 rounds brought less utility than the 20 before, 5 is
-added. Deviations: only the mean loss of a client is known, and is taken for the root of its mean
-square; t is what the device's profile says; nobody is excluded for having joined too often.
+quantile and scaled to [0, 1], plus sqrt(0.1 ln(r) / last) for the rounds since it was asked; it is
+multiplied by (T / t)^alpha if its round takes t > T seconds. A share of the cohort (0.9, times 0.98
+each round, at least 0.2) are clients never asked before, drawn with preference for fast ones. The
+others are drawn in proportion to utility, among the clients with at least 95 % of the m-th highest.
+T is a percentile of the known clients' seconds, the 30th at first; 5 is added whenever 20 rounds
+brought less utility than the 20 before. Deviations: only the mean loss of a client is known, and
+stands for the root of its mean square; t comes from the device's profile; no client is excluded for
+having joined too often.
 """
 
 from collections.abc import Mapping
@@ -42,11 +43,11 @@ class Oort(Selector, name="oort"):
     def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)
         self._value, self._last = np.zeros(clients, np.float32), np.zeros(clients, np.int32)
-        # Utility of this window and of the one before; rounds in this one; the percentile.
+        # Utility of this window and of the last; rounds in this window; the percentile.
         self._pacer = np.array([0.0, 0.0, 0.0, keys.percentile])
 
     def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
-        """Take new clients by their speed, and known ones by their utility."""
+        """Draw new clients by their speed, and known clients by their utility."""
         keys, rng, able = self.keys, self.rng_for(round), np.flatnonzero(world.sizes)
         known, new = able[self._last[able] > 0], able[self._last[able] == 0]
         wanted = int(np.rint(max(keys.least, keys.explore * keys.decay**round) * number))
@@ -72,7 +73,7 @@ class Oort(Selector, name="oort"):
         return utility
 
     def learn(self, rows: AnyArray) -> None:
-        """Note utilities and rounds of trained clients; if utility sinks, admit slower clients."""
+        """Store utilities and rounds of trained clients; if utility falls, admit slower clients."""
         rows = rows[np.isfinite(rows["train_loss"])]
         value = rows["samples"] * rows["train_loss"]
         self._value[rows["client"]], self._last[rows["client"]] = value, rows["round"] + 1
@@ -83,11 +84,11 @@ class Oort(Selector, name="oort"):
             self._pacer[:] = 0.0, now, 0.0, min(100.0, percentile + PACE * (now < before))
 
     def arrays(self) -> dict[str, AnyArray]:
-        """Utilities, rounds, and the pace."""
+        """Return the utilities, the last rounds, and the pacer."""
         return {"value": self._value, "last": self._last, "pacer": self._pacer}
 
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
-        """Go on with these."""
+        """Restore the utilities, the last rounds, and the pacer."""
         self._value, self._last, self._pacer = (
             arrays[name].copy() for name in ("value", "last", "pacer")
         )

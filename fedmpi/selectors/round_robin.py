@@ -17,21 +17,21 @@ class RoundRobin(Selector, name="round-robin"):
         self._next = 0  # the client whose turn it is
 
     def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
-        """Take the next `number` of the clients that can be asked."""
+        """Return the next `number` of the clients that can be asked."""
         able = len(world.able)
         everyone = isinstance(world.able, range)
         first = self._next if everyone else np.searchsorted(world.able, self._next)
         return world.ids((first + np.arange(min(number, able))) % max(able, 1))
 
     def begun(self, clients: Integers) -> None:
-        """Go on after the last client that began."""
+        """Set the next turn to the client after the last client that began."""
         if clients.size:
             self._next = int(clients[-1] + 1) % self.clients
 
     def arrays(self) -> dict[str, AnyArray]:
-        """Whose turn it is."""
+        """Return the client whose turn it is."""
         return {"next": np.array(self._next)}
 
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
-        """Go on with that client."""
+        """Restore the client whose turn it is."""
         self._next = arrays["next"].item()

@@ -1,8 +1,8 @@
-"""Selection by samples: a client is drawn with a probability in proportion to its samples.
+"""Selection by samples: a client is drawn with a probability proportional to its samples.
 
 Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous
-Networks", MLSys 2020, arXiv:1812.06127, scheme of its experiments, with `weighting = "uniform"`.
-Deviation: without replacement, as all cohorts here.
+Networks", MLSys 2020, arXiv:1812.06127: with `weighting = "uniform"` the scheme of its experiments.
+Deviation: draws are without replacement, like all cohorts in fedmpi.
 """
 
 import numpy as np

@@ -1,13 +1,14 @@
-"""Tiers of equally fast clients, of which a round asks a single one.
+"""Tiers of similarly fast clients: each round asks the clients of a single tier.
 
 Chai, Ali, Zawad, Truex, Anwar, Baracaldo, Zhou, Ludwig, Yan and Cheng, "TiFL: A Tier-based
-Federated Learning System", HPDC 2020, arXiv:2001.09249: clients are put into tiers by the time that
-they need, so that nobody in a round waits for a much slower client; a tier is drawn with a chance
-that is higher where the model is worse, and clients of it with equal chances. Deviations: times are
-those of the devices' profile, where TiFL measures some rounds; a tier's chance is in proportion to
-the mean training loss of its clients' last rounds, where TiFL ranks test accuracies, and a tier
-without any has the largest of the others; there are no credits, so a slow tier may come at any
-time; a tier with too few clients is filled up from the next slower tiers, then from the faster.
+Federated Learning System", HPDC 2020, arXiv:2001.09249: clients are sorted into tiers by the time
+that they need, so that no client of a round waits for a much slower client. A tier is drawn with a
+chance that is higher where the model is worse, then its clients with equal chances. Deviations:
+times are those of the devices' profile, where TiFL measures some rounds. A tier's chance is
+proportional to the mean training loss of its clients' last rounds, where TiFL ranks test
+accuracies; a tier without losses takes the largest loss of the other tiers. There are no credits,
+so a slow tier may be drawn at any time. If a tier has too few clients, clients of the next slower
+tiers and then of the faster tiers are added.
 """
 
 from typing import Any
@@ -30,10 +31,10 @@ class Tiers(LastLosses, name="tiers"):
 
     def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)
-        self._by_speed: Integers | None = None  # as `world.seconds` has it, in every round
+        self._by_speed: Integers | None = None  # clients by `world.seconds`, fixed for the run
 
     def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
-        """Draw a tier, then clients of it."""
+        """Draw a tier, then clients of this tier."""
         rng, able = self.rng_for(round), world.sizes > 0
         if self._by_speed is None:
             self._by_speed = np.argsort(world.seconds, kind="stable")
@@ -50,7 +51,7 @@ class Tiers(LastLosses, name="tiers"):
         return np.concatenate(drawn[first:] + drawn[:first][::-1])[:number]
 
     def _mean(self, tier: Integers) -> float | None:
-        """Return the mean loss of a tier's clients, None if there is none."""
+        """Return the mean loss of a tier's clients, or None if none has a loss."""
         losses = self.loss[tier].astype(np.float64)
         losses = losses[np.isfinite(losses)]
         return float(losses.mean()) if losses.size else None
