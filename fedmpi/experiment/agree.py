@@ -1,4 +1,4 @@
-"""Ranks that must hold the same, and runs that go on: digests of what a run stands on."""
+"""Digests of a run's inputs: equal on all ranks, and compared when a run is resumed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _HINTS = {
 
 
 def digests_of(experiment: Experiment, comm: Comm) -> dict[str, str]:
-    """Return hex digests by name: of partition and layout, and on a node's first rank the data."""
+    """Return hex digests by name: partition, layout, frozen weights, and per node the data."""
     partition = experiment.engine.data.partition
     layout = [(tensor.name, tensor.shape) for tensor in experiment.layout.tensors]
     found = {
@@ -44,8 +44,7 @@ def digests_of(experiment: Experiment, comm: Comm) -> dict[str, str]:
 def code_of(resolved: Resolved) -> dict[str, str]:
     """Return hex digests of the user's modules that a configuration names, by module.
 
-    Those in the same folders that have been imported by now count as well, but not all that is
-    installed beside a package.
+    Imported modules from the same folders are included, except folders of installed packages.
     """
     names = {name.partition(":")[0] for _, name in user_code.names_in(resolved.values())}
     paths = {name: Path(path) for name, module in sorted(modules.items())
@@ -66,7 +65,7 @@ def agree_on_weights(comm: Comm, weights: Vector) -> None:
 
 
 def agree(comm: Comm, digests: Mapping[str, str]) -> None:
-    """Raise AlikeError on all ranks unless the digests that ranks give agree; collective."""
+    """Raise AlikeError on all ranks unless the ranks' digests agree; collective."""
     mine = [(comm.rank, what.encode(), digest.encode()) for what, digest in digests.items()]
     rows = comm.gather_rows(np.array(mine, _ROW))
     for what in np.unique(rows["what"]):
@@ -81,9 +80,9 @@ def agree(comm: Comm, digests: Mapping[str, str]) -> None:
 
 
 def changed(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between the facts of a run then and now, as texts; both are trees.
+    """Return the differences between two trees of facts, at the run's start and now, as texts.
 
-    Facts that were not kept then are not compared.
+    Facts that were not recorded at the start are not compared.
     """
     return [
         f"{what} ({str(kept[what])[:40]} then, {str(value)[:40]} now)"

@@ -1,4 +1,4 @@
-"""Everything that a run needs, put together once on every rank."""
+"""Assemble all the parts of a run, once on every rank."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -45,7 +45,7 @@ Sampling: TypeAlias = Callable[[AnyArray, AnyArray], Samples]
 
 
 def unseen(text: str) -> None:
-    """Show no step of the start."""
+    """Ignore a step of the start: the default for `stage`."""
 
 
 def assemble(
@@ -55,11 +55,11 @@ def assemble(
 ) -> Experiment:
     """Return the Experiment of a Resolved configuration; collective over `comm`.
 
-    `root` is the folder of the data sets, and `cache` the folder for notes of verified files. If
-    `environ`, the environment of the command line, is given, models are kept in `cache` too. The
-    first rank of each node reads the data; all ranks of the node share its copy. What cannot be is
-    an AlikeError on all ranks (alone: the error itself). `progress` counts each step of the
-    training, and `stage` is called with a text at each step of the start.
+    `root` is the folder of the data sets, and `cache` the folder for records of verified files. If
+    `environ`, the environment of the command line, is given, models are cached in `cache` too. The
+    first rank of each node reads the data; all ranks of the node share its copy. An invalid
+    experiment raises AlikeError on all ranks (with a single rank, the error itself). `progress`
+    counts each step of the training, and `stage` is called with a text at each step of the start.
     """
     stage(f"reading the data set {resolved.config.data.name}")
     dataset = _shared_dataset(resolved, comm, root, cache)
@@ -87,7 +87,7 @@ def assemble(
 def _client_data(
     config: Config, dataset: Dataset, partition: Partition | Drawn, samples: Sampling
 ) -> ClientData:
-    """Return what clients train on; `samples` is what `_sampling` returned."""
+    """Return the ClientData of a run; `samples` is the function that `_sampling` returned."""
 
     def draw(client: int) -> Samples:
         """Return the Samples of a client that draws them."""
@@ -109,7 +109,7 @@ def _assembled(
     resolved: Resolved, dataset: Dataset, test: Samples, engine: Engine, devices: Devices,
     memories: ClientStore,
 ) -> Experiment:
-    """Return the Experiment with an Engine; every rank makes its own."""
+    """Return the Experiment with an Engine; every rank builds its own."""
     config = resolved.config
     check_outputs(engine, config.model, dataset.classes, one_of(engine.data, test))
     partition, labels = engine.data.partition, None
@@ -147,7 +147,7 @@ def _assembled(
 def _algorithm(
     resolved: Resolved, costs: Costs, memories: ClientStore, facts: Mapping[str, Any]
 ) -> Algorithm:
-    """Return the method of a run, with all that it may ask; `facts` are more of its Setting."""
+    """Return the method of a run with its Setting; `facts` are further fields of the Setting."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
     engine, devices = costs.engine, costs.devices
     setting = Setting(
@@ -173,7 +173,7 @@ def _algorithm(
 
 def _left_by_gates(layout: Layout, gates: Gates) -> Callable[..., Reals]:
     """Return the function `gates` of a Setting."""
-    from fedmpi.learn.gates import left_by_gates  # needs torch, and so do clients with gates
+    from fedmpi.learn.gates import left_by_gates  # needs torch, as do clients with gates
 
     return lambda ratio=gates.ratio: left_by_gates(layout, replace(gates, ratio=ratio))
 
@@ -188,7 +188,7 @@ def _stages(resolved: Resolved, layout: Layout) -> tuple[Stage, ...]:
 
 
 def _join(algorithm: Algorithm, stages: tuple[Stage, ...]) -> None:
-    """Let the sums of `algorithm` take what the stages leave; refuse stages that cannot follow."""
+    """Adapt the sums of `algorithm` to the stages, and refuse stages that do not fit it."""
     for stage in stages:
         if stage.scales and algorithm.bits:
             raise ConfigError(
@@ -205,7 +205,7 @@ def _join(algorithm: Algorithm, stages: tuple[Stage, ...]) -> None:
 def _shared_dataset(
     resolved: Resolved, comm: Comm, root: Path | None, cache: Path | None
 ) -> Dataset:
-    """Load the data once on each node, and give all its ranks views of that copy."""
+    """Load the data once on each node, and return views of that copy on all its ranks."""
     name, arrays, facts, drawn = resolved.config.data.name, None, None, None
 
     def loaded() -> Dataset:
@@ -221,12 +221,12 @@ def _shared_dataset(
     arrays, facts = comm.share_on_node(arrays, f"data.name = {name!r}"), comm.share(facts)
     with alike(comm):
         if facts.pop("on_demand") and drawn is None:
-            drawn = loaded().on_demand  # functions do not travel
+            drawn = loaded().on_demand  # functions cannot be sent to other ranks
     return Dataset.rebuild(facts, arrays, drawn)
 
 
 def _shared_partition(comm: Comm, partition: Partition | Drawn | None) -> Partition | Drawn:
-    """Return a Drawn partition whose sizes lie once on each node, or rank 0's Partition."""
+    """Return a Drawn partition with one copy of its sizes on each node, or rank 0's Partition."""
     if not isinstance(partition, Drawn):
         return partition_of(comm, partition)
     mine = {"sizes": partition.sizes} if comm.node_rank == 0 else None
@@ -234,16 +234,16 @@ def _shared_partition(comm: Comm, partition: Partition | Drawn | None) -> Partit
 
 
 def _shared_devices(comm: Comm, devices: Devices) -> Devices:
-    """Return the Devices with the arrays in which clients differ once on each node."""
+    """Return the Devices, with one copy of their per-client arrays on each node."""
     mine = devices.individual() if comm.node_rank == 0 else None
     shared: dict[str, Any] = {**comm.share_on_node(mine, "the clients' devices")}
     return replace(devices, **shared)
 
 
 def _sampling(dataset: Dataset, resolved: Resolved) -> Sampling:
-    """Return a function of x and targets: Samples as those of a Dataset, normalised alike.
+    """Return a function of x and targets that gives Samples, normalised as those of the Dataset.
 
-    Raises ConfigError if the loss is of another kind than the targets.
+    Raises ConfigError if the loss needs targets of another kind.
     """
     norm = (dataset.mean, dataset.std) if dataset.kind == "image" else (None, None)
     wanted, given, model = resolved.loss.target, dataset.target, resolved.config.model
@@ -258,7 +258,7 @@ def _sampling(dataset: Dataset, resolved: Resolved) -> Sampling:
 
 
 def _targets(classes: Integers, others: AnyArray | None) -> AnyArray:
-    """Return the targets of samples: those of another kind, or else the classes."""
+    """Return the targets of samples: `others` if the data set has them, else the classes."""
     return classes if others is None else others
 
 

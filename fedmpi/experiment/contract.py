@@ -1,6 +1,6 @@
-"""What every method owes the round loop, as checks that run a few rounds of a small experiment.
+"""The contract between methods and the round loop, as checks that run a small experiment.
 
-The tests of the built-in methods ask the same of each of them.
+The tests of the built-in methods run the same checks.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ Make: TypeAlias = Callable[[], Experiment]
 Group: TypeAlias = list[tuple[int, float]]
 """The clients of a rank in the order of their visits, and their shares."""
 
-ROUNDS = 4  # that the checks run at most
+ROUNDS = 4  # the most rounds that a check runs
 
 SMALL = """
 [run]
@@ -56,11 +56,11 @@ def faults(
     method: type | str, config: str | PathLike[str] | None = None, overrides: Sequence[str] = (),
     root: Path | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """Yield (what is checked, "" or what is wrong) for a method; only the first if it cannot run.
+    """Yield (check, fault) for each check of a method, "" for no fault; one pair if it cannot run.
 
     `method` is a name for [algorithm], or a class; `config` the path of an experiment to run it
-    in, else a small one; `root` the folder of the data sets. Raises ConfigError for a method or
-    an experiment that cannot be built.
+    in, by default a small one; `root` the folder of the data sets. Raises ConfigError for a method
+    or an experiment that cannot be built.
     """
     name = method if isinstance(method, str) else user_code.name_of(method)
     words = [f"algorithm.name={name}", *overrides]
@@ -84,7 +84,7 @@ def faults(
             fault = user_code.in_words(error)
         yield what, fault
         if raised and check is runs_three_rounds:
-            return  # the other checks need what this one could not make
+            return  # the other checks need an experiment that runs
 
 
 def runs_three_rounds(make: Make) -> str:
@@ -144,8 +144,8 @@ def a_fresh_instance_goes_on(make: Make) -> str:
 def what_is_given_stays(make: Make) -> str:
     """A round changes no array of a state or of a client's memory that it was given.
 
-    Clients of an asynchronous round still train from earlier states, and what a client that is
-    late or rejected would have kept must be lost.
+    In asynchronous mode clients still train from earlier states, and the new memory of a client
+    that is late or rejected must be discarded.
     """
     made = make()
     state = made.algorithm.start(made.weights)
@@ -186,9 +186,9 @@ def run_rounds(
     made: Experiment, groups_of: Callable[[Cohort], list[Group]], rounds: int = 3, first: int = 0,
     state: State | None = None,
 ) -> State:
-    """Run rounds of an Experiment, each cohort split as over ranks; return the last state.
+    """Run rounds of an Experiment, with each cohort split as over ranks; return the last state.
 
-    `groups_of` makes of a Cohort the lists of (client, share) of each rank, in their order.
+    `groups_of` returns for a Cohort the list of (client, share) of each rank, in order.
     """
     algorithm, store = made.algorithm, made.memories
     server = Server(algorithm, (), Messages(), store.__getitem__)
@@ -215,7 +215,7 @@ def run_rounds(
 
 
 def copied(arrays: State) -> State:
-    """Return a state or a memory with arrays of its own."""
+    """Return a copy of a state or a memory, with copies of its arrays."""
     return {key: array.copy() for key, array in arrays.items()}
 
 
@@ -225,7 +225,7 @@ def whole(cohort: Cohort) -> list[Group]:
 
 
 def dealt(cohort: Cohort) -> list[Group]:
-    """Return the cohort on four ranks, one of them without clients, and out of order."""
+    """Return the cohort over four ranks, one of them without clients, and out of order."""
     (everyone,) = whole(cohort)
     return [everyone[3:], everyone[:1], [], everyone[1:3][::-1]]
 
@@ -239,7 +239,7 @@ def differing(one: State, other: State, when: str) -> str:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Say whether two values of a plan are equal, arrays and nested values included."""
+    """Return whether two values of a plan are equal, arrays and nested values included."""
     if isinstance(one, np.ndarray):
         return np.array_equal(one, other)
     if isinstance(one, Support):

@@ -1,6 +1,6 @@
-"""The files that [devices] names: their texts, and a Config that holds what they say.
+"""The files that [devices] names: their texts, and a Config that holds their contents.
 
-A name is that of a file in the folder of the configuration, or in the working directory.
+A file is looked up in the folder of the configuration, then in the working directory.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ READERS: dict[str, Callable[[str, str], Any]] = {
 
 
 def by_key(text: str, place: str, overrides: Sequence[str] = ()) -> dict[str, str]:
-    """Return {key of [devices]: text} of the files that TOML `text` names there.
+    """Return {key of [devices]: text} of the files that the [devices] of TOML `text` names.
 
     `place` is the path of the configuration. Raises ConfigError.
     """
@@ -47,9 +47,10 @@ def by_name(text: str, place: str, overrides: Sequence[str] = ()) -> dict[str, s
 def with_contents(
     config: configuration.Config, place: str, texts: Mapping[str, str] | None = None
 ) -> configuration.Config:
-    """Return the Config with what the files of [devices] hold, so that it needs them no more.
+    """Return the Config with the contents of the files of [devices], which it then needs no more.
 
-    `texts` is what `by_key` returned; they are read here if it is not given. Raises ConfigError.
+    `texts` is the dict that `by_key` returned; without it the files are read here. Raises
+    ConfigError.
     """
     section = config.devices
     texts = _texts(section, place) if texts is None else texts

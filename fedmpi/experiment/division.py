@@ -1,4 +1,4 @@
-"""Who holds what. Needs no torch, so that it can be shown at once."""
+"""The partition of samples over clients. Needs no torch, so that it can be shown at once."""
 
 from pathlib import Path
 

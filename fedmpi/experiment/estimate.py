@@ -1,4 +1,4 @@
-"""What an experiment will cost, before it runs: the first round is counted and not trained."""
+"""Estimate the cost of an experiment before it runs: plan the first round without training."""
 
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from fedmpi.world.clock import spans
 def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -> dict[str, Any]:
     """Return numbers by name: size of the model; bytes, FLOPs, seconds of round 0; memory in bytes.
 
-    `root` and `cache` are folders as for `assemble`. Supports and so bytes are those of the
-    plans; a method whose supports grow or shrink with the rounds will differ later. Of the
-    clients of round 0, "late" come after its deadline, and "dropped" are lost.
+    `root` and `cache` are folders as for `assemble`. Supports, and so bytes, are those of the plans
+    of round 0; a method whose supports grow or shrink will differ in later rounds. "late" counts
+    the clients of round 0 that miss its deadline, and "dropped" the clients that are lost.
     """
     experiment = assemble(_without_gpu(resolved), Serial(), root, cache)
     rounds = Synchronous(experiment)
@@ -59,14 +59,14 @@ def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -
 def first_round(
     experiment: Experiment, rounds: Synchronous, most: int | None = None
 ) -> tuple[Cohort, Integers, Integers, Reals]:
-    """Return round 0 and its bytes down and up and FLOPs by client, of the first `most` clients.
+    """Return round 0 and the bytes down, bytes up and FLOPs of its first `most` clients.
 
-    It plans the round as a run does, so it raises what a run would raise of the plans.
+    It plans the round as a run does, so faulty plans raise the same errors as in a run.
     """
     state = experiment.algorithm.start(experiment.weights)
     cohort, server = rounds.cohort(state, 0, 0.0), experiment.server_side()
     down, up = (np.zeros(len(cohort.clients), np.int64) for _ in range(2))
-    flops = np.zeros(len(cohort.clients))  # of a round, more than int64 holds
+    flops = np.zeros(len(cohort.clients))  # the FLOPs of a round may exceed int64
     for i, client in enumerate(cohort.clients[:most].tolist()):
         plan = experiment.plan(state, 0, client)
         cost = experiment.costs.of(plan, client, server.messages)
@@ -77,7 +77,7 @@ def first_round(
 
 
 def _model(experiment: Experiment) -> dict[str, Any]:
-    """Return how large the model is, and what of its FLOPs is not counted."""
+    """Return the size of the model, and the layers whose FLOPs are not counted."""
     layout, constants = experiment.layout, experiment.engine.constants
     return {
         "parameters": layout.size,
@@ -88,6 +88,6 @@ def _model(experiment: Experiment) -> dict[str, Any]:
 
 
 def _without_gpu(resolved: Resolved) -> Resolved:
-    """Return the same experiment on a processor: an estimate is made where no GPU is."""
+    """Return the same experiment on a processor, since an estimate must not need a GPU."""
     on_gpu = resolved.config.run.device == "cuda"
     return resolved.with_run(device="cpu", engine="batched") if on_gpu else resolved

@@ -1,6 +1,6 @@
-"""A whole run: put it together, go round by round, keep the result.
+"""A whole run: assemble it, run its rounds, and save the result.
 
-Only ranks that read or write a result file import what does, and with it h5py.
+Modules that read or write result files, which need h5py, are imported only on ranks that use them.
 """
 
 import warnings
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
     from fedmpi.record.writer import Writer
 
 OnRound: TypeAlias = Callable[[RoundRecord, int], None]
-"""Called after each round, on rank 0, with what it adds to the result file and run.rounds."""
+"""Called after each round, on rank 0, with the RoundRecord of the result file and run.rounds."""
 NOBODY = ("no client completed a round, so the weights were not trained; fedmpi check --estimate "
           "shows how many are late or lost")
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where and how a run is started: what is not part of the experiment.
+    """The options of a start that are not part of the experiment.
 
-    With `resume` the run goes on from the checkpoint beside `out`, or from the beginning if
-    there is none yet; `changed` are the "a.b=v" that differ from then. `data_root` and `cache`
-    are folders or None, `environ` and `command` those of the command line, for the record.
-    `force` lets it go on with data or code that have changed, and `rebuild` makes the result
-    file again from the checkpoint first.
-    `warn` is called, in a thread of its own, with a text about ranks that seem to be stopped,
+    With `resume` the run continues from the checkpoint beside `out`, or from the beginning if
+    there is none yet; `changed` holds the overrides "a.b=v" that differ from the first start.
+    `data_root` and `cache` are folders or None; `environ` and `command` are those of the command
+    line, for the record. `force` allows a resumed run to use changed data or code, and `rebuild`
+    first makes the result file again from the checkpoint.
+    `warn` is called, in a separate thread, with a text about ranks that seem to be stopped,
     and `stage` with a text at each step of the start.
     """
 
@@ -71,11 +71,11 @@ class Start:
 def execute(
     resolved: Resolved, comm: Comm, start: Start, progress: OnRound, stop: StopSignal
 ) -> bool:
-    """Run a Resolved experiment, from its first round or its checkpoint, as far as it gets.
+    """Run a Resolved experiment, from its first round or its checkpoint, until it ends or stops.
 
-    `stop` is a Stop or NoSignals. Returns True if all rounds are done, False if it stopped early
-    with a complete checkpoint. Raises FedmpiError; whatever it is, the result file and its
-    checkpoint are whole, and the file says "failed" and why.
+    `stop` is a Stop or NoSignals. Returns True if all rounds are done, False if the run stopped
+    early with a complete checkpoint. Raises FedmpiError; the result file and its checkpoint are
+    whole even then, and the file has the status "failed" and the reason.
     """
     began, overwrite = perf_counter(), None if start.resume else start.overwrite
     with (
@@ -119,10 +119,10 @@ def _rounds(
     simulation: Simulation, writer: "Writer | None", out: Path, began: float, progress: OnRound,
     watch: Progress,
 ) -> bool:
-    """Go round by round until all are done or one of the ranks is asked to stop.
+    """Run rounds until all are done or one of the ranks is asked to stop.
 
-    Returns False if no client completed any of the rounds since the first of the run. `began` is
-    when the run would have begun in one go, on the clock of perf_counter.
+    Returns False if the call began with the first round and no client completed any round. `began`
+    is the start, on the clock of perf_counter, of an unbroken run that would be as far now.
     """
     config, comm = simulation.experiment.config.run, simulation.comm
     budget, first, completed = CheckpointBudget(config.checkpoint_share), simulation.next_round, 0
@@ -141,7 +141,7 @@ def _rounds(
             _note(writer, row, watch)
             writer.commit_if_due()
             progress(row, config.rounds)
-        last = simulation.stopping or simulation.next_round >= config.rounds  # _finish keeps it
+        last = simulation.stopping or simulation.next_round >= config.rounds  # _finish saves it
         due = not last and simulation.next_round % config.checkpoint_every == 0
         if due and budget.allows(comm):
             budget.keep(simulation, writer, out, row.columns["wall_time"])
@@ -150,7 +150,7 @@ def _rounds(
 
 
 def _note(writer: "Writer", row: RoundRecord, watch: Progress) -> None:
-    """Write down what was out of order in a round."""
+    """Write the rejections and warnings of a round into the result file."""
     if text := rejected(row.rejected):
         writer.event("rejected", f"round {row.columns['round']}: {text}")
     for text in watch.take_news():
@@ -160,7 +160,7 @@ def _note(writer: "Writer", row: RoundRecord, watch: Progress) -> None:
 def _finish(
     simulation: Simulation, writer: "Writer | None", start: Start, wall_time: float, trained: bool
 ) -> bool:
-    """Keep the last state, close the result file, and say whether all rounds are done."""
+    """Save the last state, close the result file, and return whether all rounds are done."""
     _warn(writer, "" if trained else NOBODY, start)
     done = simulation.next_round >= simulation.experiment.config.run.rounds
     weights = simulation.state["weights"]
@@ -178,7 +178,7 @@ def _finish(
 
 
 def uncounted(layout: Layout) -> str:
-    """Return a warning if nobody knows how much some layers multiply, or ""."""
+    """Return a warning if the FLOPs of some layers are unknown, or ""."""
     found = "; ".join(layout.uncounted)
     return found and f"FLOPs and virtual times leave out what is not counted: {found}"
 
@@ -189,7 +189,7 @@ def parameters(layout: Layout, weights: Vector) -> dict[str, AnyArray]:
 
 
 def _differs(start: Start, facts: Mapping[str, Any]) -> list[str]:
-    """Return what differs from when a run began; raise ResultError if that must not be."""
+    """Return the differences from the run's start; raise ResultError if they are not allowed."""
     kept = kept_in(start.out)
     found = [text for part in ("digests", "code")
              for text in changed(kept.get(part, {}), facts[part])]
@@ -238,13 +238,13 @@ def _writer(
         ranks=comm.size,
         overwrite=start.overwrite,
     )
-    checkpoint.remove(start.out)  # one of a run that was here before
+    checkpoint.remove(start.out)  # the checkpoint of an overwritten run
     _warn(writer, mixture(facts), start)
     return writer
 
 
 def _fixed(experiment: Experiment) -> dict[str, Any]:
-    """Return what an Experiment, but no rank and no time, makes of a result file."""
+    """Return the contents of a result file that depend on the Experiment alone."""
     return {
         "partition_counts": experiment.partition.counts(
             experiment.dataset.y_train, experiment.dataset.classes
@@ -256,7 +256,7 @@ def _fixed(experiment: Experiment) -> dict[str, Any]:
 
 
 def _rebuilt(resolved: Resolved, experiment: Experiment, comm: Comm, start: Start) -> str:
-    """Make the result file again if that is asked for; return what it lacks; collective."""
+    """Rebuild the result file if `start.rebuild`; return a text on what it lacks; collective."""
     with alike(comm):
         if start.rebuild and comm.rank == 0:
             from fedmpi.experiment.rebuild import rebuild
@@ -266,7 +266,7 @@ def _rebuilt(resolved: Resolved, experiment: Experiment, comm: Comm, start: Star
 
 
 def _warn(writer: "Writer | None", text: str, start: Start) -> None:
-    """Say and write down a warning, if there is one, on the rank that writes."""
+    """Show a warning and write it into the result file, on the rank that writes; "" is ignored."""
     if text and writer:
         start.warn(text)
         writer.event("warning", text)

@@ -1,6 +1,7 @@
-"""What is made once, on the first rank, and given to all: the partition and the first weights.
+"""Values that rank 0 computes and sends to all ranks: the partition and the first weights.
 
-Ranks of different processors would make them with other last bits, users' code perhaps altogether.
+Ranks on different processors would compute them with different last bits, and users' code may give
+each rank something else entirely.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from fedmpi.learn.partitions import Partition
 
 
 def weights_of(comm: Comm, weights: Vector) -> Vector:
-    """Return rank 0's float32[P], on all ranks; collective. Raises AlikeError for another P."""
+    """Return rank 0's float32[P] on all ranks; collective. Raises AlikeError if P differs."""
     size = comm.share(len(weights))
     with alike(comm):
         if len(weights) != size:
@@ -26,7 +27,7 @@ def weights_of(comm: Comm, weights: Vector) -> Vector:
 
 
 def partition_of(comm: Comm, partition: Partition | None) -> Partition:
-    """Return rank 0's Partition, on all ranks, where it is None; collective."""
+    """Return rank 0's Partition on all ranks; other ranks pass None; collective."""
     if comm.size == 1 and partition is not None:
         return partition
     parts: dict[str, AnyArray | None] = {}
@@ -38,7 +39,7 @@ def partition_of(comm: Comm, partition: Partition | None) -> Partition:
 
 
 def broadcast(comm: Comm, array: AnyArray | None, shape: Sequence[int]) -> Integers:
-    """Return rank 0's integers, int64[shape], on all ranks, where `array` is None; collective."""
+    """Return rank 0's integers int64[shape] on all ranks; other ranks pass None; collective."""
     found = np.zeros(tuple(shape), np.int64)
     if array is not None:
         found[...] = array

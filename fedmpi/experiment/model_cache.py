@@ -1,10 +1,10 @@
-"""Models that earlier starts have built, kept in the user's cache, so that a start needs no torch.
+"""A cache, in the user's cache folder, of models that earlier starts built, to save torch's import.
 
-The import of torch is the longest part of a start. All that the engine "kernels" takes from torch
-(layout, chain of kernels, first weights) depends on the model and its keys, the shape of a sample,
-the seed, the processor, the libraries and fedmpi's own code. These facts name the file, so a model
-of other facts is another file. Nobody knows what a model of users' code depends on: it is built at
-each start.
+The import of torch is the longest part of a start. The parts that the engine "kernels" takes from
+torch (layout, chain of kernels, first weights) depend on the model and its keys, the shape of a
+sample, the seed, the processor, the libraries and fedmpi's own code. The name of a file is a hash
+of these facts, so other facts give another file. The dependencies of models from users' code are
+unknown; these models are built at each start.
 """
 
 import hashlib
@@ -32,19 +32,20 @@ _CODE = "learn/**/*.py", "layout.py", "rng.py"  # what builds a model
 
 
 class ModelCache:
-    """The place of one model in a cache folder.
+    """The file of one model in a cache folder.
 
-    A file holds the SHA-256 of the rest, the length of the text as 8 bytes, the text, and the
-    first weights as float32, little-endian. A damaged file counts as none.
+    The file holds the SHA-256 of all that follows, the length of the text as 8 bytes, the text, and
+    the first weights as float32, little-endian. A damaged file is treated as missing.
 
     Parameters
     ----------
     folder : Path or None
         fedmpi's folder in the user's cache.
     environ : dict or None
-        The environment of the command line. Without it or the folder nothing is kept.
+        The environment of the command line. Without environment or folder nothing is cached.
     facts : dict
-        All that the model depends on but processor, libraries and code, as JSON has it.
+        The facts that the model depends on, apart from processor, libraries and code, as JSON
+        values.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class ModelCache:
             self._path = Path(folder, "models", f"{name}.model")
 
     def read(self) -> dict[str, AnyArray]:
-        """Return what `serialised` gives, or an empty dict if the model is not kept."""
+        """Return the cached arrays of `serialised`, or an empty dict if there are none."""
         if self._path is None:
             return {}
         try:
@@ -75,9 +76,9 @@ class ModelCache:
         }
 
     def write(self, gradients: KernelGradients, first: Vector) -> dict[str, AnyArray]:
-        """Keep KernelGradients and their float32[P] `first`; return what `serialised` gives.
+        """Cache KernelGradients and their weights float32[P] `first`; return `serialised`'s arrays.
 
-        A cache that cannot be written only costs time at the next start.
+        Errors are ignored: a cache that cannot be written only costs time at the next start.
         """
         model = serialised(gradients, first)
         if self._path is not None:
@@ -85,7 +86,7 @@ class ModelCache:
             rest = len(text).to_bytes(_LENGTH, "little") + text + first.astype("<f4").tobytes()
             with suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                with replacement(self._path) as part:  # a power cut may spoil it, which is seen
+                with replacement(self._path) as part:  # the hash detects damage by a power cut
                     Path(part).write_bytes(hashlib.sha256(rest).digest() + rest)
                 _forget(self._path.parent)
         return model
@@ -95,7 +96,7 @@ def _forget(folder: Path) -> None:
     """Remove the least recently used files, so that at most MOST bytes are left."""
     found, total = [], 0
     for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # another process has just removed it, or given it a name
+        with suppress(FileNotFoundError):  # another process has just removed or renamed it
             facts = path.stat()
             found.append((facts.st_mtime, facts.st_size, path))
     for _, size, path in sorted(found, reverse=True):

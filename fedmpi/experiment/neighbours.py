@@ -1,10 +1,10 @@
-"""Nodes that hear of each other: one that stands still as a whole is named by the others.
+"""Signs of life between nodes: a node that stops as a whole is reported by the others.
 
-Once a second each rank sends a few bytes by UDP to a rank of another node, in turn, and what a
-node hears is counted in memory that its ranks share. No result depends on it, nothing waits for
-it, and where a network carries no UDP between nodes there is silence and nothing is said: a node
-counts as silent only after it has been heard. What comes without the run's own random mark, which
-the ranks agree on by MPI, is dropped unread.
+Once a second each rank sends a few bytes by UDP to a rank of another node, in turn, and each node
+counts the messages it receives in memory that its ranks share. No result depends on these messages
+and nothing waits for them. A node counts as silent only after it has been heard once, so there are
+no false warnings on networks that carry no UDP between nodes. Messages without the run's random
+mark, which the ranks agree on by MPI, are dropped.
 """
 
 import os
@@ -19,9 +19,9 @@ from fedmpi.arrays import AnyArray
 from fedmpi.comm.base import Comm
 
 MESSAGE = struct.Struct("<16sI")  # the run's mark, the number of the sender's node
-MOST = 1000  # messages taken at a time
-ROUNDS = 4  # times that a node must have had its turn to speak before it counts as silent
-ADDRESSES = 2  # of a node that are tried
+MOST = 1000  # messages received in one call of `look`
+ROUNDS = 4  # the least number of missed turns before a node counts as silent
+ADDRESSES = 2  # addresses of a node that are tried
 _ROW = np.dtype(
     [("rank", "<i8"), ("first", "<i8"), ("host", "S64"), ("port", "<i4"),
      ("addresses", "S16", (ADDRESSES,))]
@@ -29,10 +29,10 @@ _ROW = np.dtype(
 
 
 class Neighbours:
-    """The other nodes, as this rank hears of them. Making one is collective over `comm`.
+    """The signs of life that this rank sends to and receives from other nodes.
 
-    `patience` are the seconds after which a node that was heard before counts as silent, and
-    `pause` those between two calls of `look`.
+    The constructor is collective over `comm`. `patience` is the time in seconds after which a node
+    that was heard before counts as silent, and `pause` the time between two calls of `look`.
     """
 
     def __init__(self, comm: Comm, patience: float, pause: float) -> None:
@@ -60,7 +60,7 @@ class Neighbours:
             self._socket.close()
 
     def _row(self, comm: Comm) -> AnyArray:
-        """Open the socket, and return how this rank is reached."""
+        """Open the socket, and return the row _ROW[1] by which other nodes reach this rank."""
         self._heard[self._node_rank, 0] = comm.rank
         comm.node_barrier()
         first = int(self._heard[0, 0])
@@ -76,10 +76,10 @@ class Neighbours:
         return row
 
     def look(self, now: float) -> list[str]:
-        """Send a sign, take in those of others; return a text for each node newly silent.
+        """Send a sign of life, receive those of others; return a text for each newly silent node.
 
-        `now` is in seconds. Of the nodes that are well the first speaks; on the others the
-        list is empty.
+        `now` is in seconds. Only the first of the nodes that are alive reports; on the other nodes
+        the list is empty.
         """
         if self._socket is None:
             return []
@@ -101,7 +101,7 @@ class Neighbours:
         return [self._text(node) for node in new] if speaks else []
 
     def _send(self, by: socket.socket) -> None:
-        """Tell one rank of one other node that this node lives."""
+        """Send a sign of life to one rank of one other node."""
         ranks = self._nodes[self._others[self._turn % len(self._others)]]
         there = ranks[self._turn // self._stride % len(ranks)]
         self._turn += self._stride
@@ -112,11 +112,11 @@ class Neighbours:
                     by.sendto(MESSAGE.pack(self._mark, self._here), where)
 
     def _receive(self, by: socket.socket) -> None:
-        """Count what others have sent."""
+        """Count the messages that have arrived."""
         for _ in range(MOST):
             try:
                 data = by.recv(MESSAGE.size + 1)
-            except OSError:  # nothing there
+            except OSError:  # no more messages
                 return
             if len(data) == MESSAGE.size:
                 mark, node = MESSAGE.unpack(data)
@@ -134,20 +134,21 @@ class Neighbours:
 
 
 def _by_node(rows: AnyArray) -> Sequence[AnyArray]:
-    """Return the rows _ROW[n] of all ranks, those of each node together."""
+    """Return the rows _ROW[n] of all ranks, grouped by node."""
     return [rows[rows["first"] == first] for first in np.unique(rows["first"])]
 
 
 def addresses() -> list[str]:
-    """Return texts of the IPv4 addresses at which other nodes may reach this one, the best first.
+    """Return the IPv4 addresses at which other nodes may reach this node, the best first, as texts.
 
-    The address of its name, and that from which it would reach the rest of the world.
+    They are the addresses of its host name, and the source address of its route to the outside.
+    Missing addresses are "".
     """
     found: list[str] = []
-    with suppress(OSError, UnicodeError):  # of a name that no name server could have
+    with suppress(OSError, UnicodeError):  # UnicodeError: a host name that no DNS name can be
         found += socket.gethostbyname_ex(socket.gethostname())[2]
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # an address of nobody; nothing is sent
+        probe.connect(("192.0.2.1", 9))  # reserved for documentation; connect sends nothing
         found.append(probe.getsockname()[0])
     found = [address for address in dict.fromkeys(found) if not address.startswith("127.")]
     return [*(found or ["127.0.0.1"]), *[""] * ADDRESSES][:ADDRESSES]

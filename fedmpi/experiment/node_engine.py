@@ -1,9 +1,9 @@
-"""The engine of each rank: built with torch once on a node, and sent to its other ranks.
+"""The engine of each rank: built with torch once on a node, and sent to the node's other ranks.
 
-Most of what a start asks of a file system is the import of torch. With the engine "kernels" the
-first rank of each node builds model, layout and first weights, or finds them in the user's cache,
-and sends them to the others. No rank that gets them imports torch, unless a client trains a part of
-the model.
+The import of torch causes most of the load of a start on the file system. With the engine "kernels"
+the first rank of each node builds model, layout and first weights, or finds them in the user's
+cache, and sends them to the others. A rank that receives them does not import torch unless a client
+trains a part of the model.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ def node_engine(
     """
     sample, _ = one_of(data, test)
     make = partial(_module, resolved, sample.shape[1:], classes, data.seed)
-    # Nodes may differ in their processors; all of them choose an engine by that of rank 0.
+    # Nodes may have different processors; all ranks choose the engine by that of rank 0.
     width = comm.share(kernels.lanes.WIDTH)
     building = partial(_built, resolved, comm, make, sample, data, on_step, width)
     if not _can_be_sent(resolved):
@@ -80,16 +80,16 @@ def node_engine(
 
 
 def one_of(data: ClientData, test: Samples) -> tuple[AnyArray, AnyArray]:
-    """Return (x, y) of a sample of ClientData, or of the test Samples where clients draw theirs."""
+    """Return (x, y) of a sample: of ClientData, or of the test Samples if clients draw theirs."""
     samples = data.samples if len(data.samples) else test
     x, y = samples.take(np.zeros(1, np.int64))
     return x, y
 
 
 def _can_be_sent(resolved: Resolved) -> bool:
-    """Say whether the engine may be that of kernels, with nothing frozen that cannot be sent.
+    """Return whether the engine may be "kernels", without frozen values, which cannot be sent.
 
-    It depends on the configuration alone, so it is alike on all ranks.
+    The answer depends only on the configuration, so it is the same on all ranks.
     """
     run, model = resolved.config.run, resolved.config.model
     changed = model.base is not None or model.adapter is not None or len(model.frozen)
@@ -101,7 +101,7 @@ def _can_be_sent(resolved: Resolved) -> bool:
 def _facts(
     resolved: Resolved, sample: AnyArray, classes: int, data: ClientData, width: int
 ) -> dict[str, Any]:
-    """Return the facts of a ModelCache: what the configuration and the data say of the model."""
+    """Return the facts of a ModelCache: the configuration and data that determine the model."""
     config, gates = resolved.config, resolved.algorithm.gates(resolved.algorithm_keys)
     return {
         "model": [config.model.name, resolved.model_keys, gates and asdict(gates), data.seed],
@@ -113,7 +113,7 @@ def _facts(
 def _module(
     resolved: Resolved, shape: tuple[int, ...], classes: int, seed: int, options: dict[str, Any]
 ) -> Any:
-    """Return a new torch module of a run's model, given `options` of its own."""
+    """Return a new torch module of a run's model, with more `options` for this module."""
     model, gates = resolved.config.model, resolved.algorithm.gates(resolved.algorithm_keys)
     ratio = options.pop(GATES, None)
     module = build(model.name, shape, classes, resolved.model_keys | options, seed)
@@ -143,7 +143,7 @@ def _built(
     resolved: Resolved, comm: Comm, make: Callable[[dict[str, Any]], Any], sample: AnyArray,
     data: ClientData, on_step: Callable[[], None], width: int,
 ) -> Engine:
-    """Return an Engine, with its model, by torch."""
+    """Return an Engine and its model, built by torch."""
     from fedmpi.learn.engines import engine_for
 
     name, run = resolved.config.model.name, resolved.config.run
@@ -156,7 +156,7 @@ def _built(
 
 
 def _on_device(config: Config, comm: Comm) -> OnDevice:
-    """Return where this rank computes."""
+    """Return the device on which this rank computes, and its settings."""
     from fedmpi.learn.gpus import device_for
 
     run = config.run

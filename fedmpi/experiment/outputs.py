@@ -1,4 +1,4 @@
-"""Whether what a model gives is what its loss takes, seen from the outputs of one sample."""
+"""Check, with the outputs for one sample, that a model fits its loss."""
 
 import numpy as np
 
@@ -8,16 +8,16 @@ from fedmpi.learn.engine import Engine
 from fedmpi.model_section import ModelSection
 
 _OF_SOFTMAX = ("cross-entropy", "next-token", "softmax-quadratic", "softmax-linear")
-"""The losses that take the softmax of the outputs themselves."""
+"""The losses that apply a softmax to the outputs."""
 
 
 def check_outputs(
     engine: Engine, model: ModelSection, classes: int, sample: tuple[AnyArray, AnyArray]
 ) -> None:
-    """Raise ConfigError unless the outputs of a model are what its loss needs.
+    """Raise ConfigError unless the outputs of a model fit its loss.
 
-    They must have the shape of the targets, and be no probabilities where the loss makes
-    probabilities of them. `sample` are x and y of one sample.
+    They must have the shape of the targets, and must not be probabilities if the loss applies a
+    softmax. `sample` are x and y of one sample.
     """
     x, y = sample
     outputs = engine.outputs(engine.initial_weights, x)
@@ -41,7 +41,7 @@ def check_outputs(
 
 
 def _are_shares(outputs: AnyArray) -> bool:
-    """Return whether each row of outputs [..., C] has no negative number and the sum 1."""
+    """Return whether each row of outputs [..., C] has the sum 1 and no negative number."""
     sums = outputs.sum(axis=-1, dtype=np.float64)
     return bool((outputs >= 0).all() and np.allclose(sums, 1, rtol=0, atol=1e-5))
 

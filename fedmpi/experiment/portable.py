@@ -1,8 +1,9 @@
 """The instruction set of `run.portable`: the same code on every processor that is new enough.
 
-Libraries choose their instructions by the processor, and with them the last bits of a result. Here
-numba, torch, oneDNN, MKL and OpenBLAS are held to x86-64-v3 (AVX2 and FMA), which processors have
-since 2013 (Intel) and 2015 (AMD). numpy's own loops are not held: they enter the test loss alone.
+Libraries choose their instructions by the processor, and these decide the last bits of a result.
+This module restricts numba, torch, oneDNN, MKL and OpenBLAS to x86-64-v3 (AVX2 and FMA), which
+processors have had since 2013 (Intel) and 2015 (AMD). numpy's own loops are not restricted: they
+affect only the test loss.
 """
 
 import sys
@@ -24,10 +25,10 @@ VARIABLES = {
 
 
 def hold_to_level(environ: MutableMapping[str, str]) -> None:
-    """Hold libraries that are not at work yet to LEVEL, by variables set in `environ`.
+    """Restrict libraries that have not started yet to LEVEL, by variables set in `environ`.
 
-    What the user has set there is replaced. Raises ConfigError on a processor without LEVEL, and
-    if numba has been loaded for another one.
+    Values that the user has set are replaced. Raises ConfigError on a processor without LEVEL, and
+    if numba has been loaded for another level.
     """
     found = processors.instructions(processors.described(CPUINFO)).split()[0]
     if found not in (LEVEL, "x86-64-v4"):

@@ -1,4 +1,4 @@
-"""What a run ran on: libraries, hosts, processors, job and source."""
+"""The provenance of a run: libraries, hosts, processors, job and source."""
 
 import platform
 import shlex
@@ -57,9 +57,9 @@ def provenance(
 
 
 def kept_in(out: Out) -> dict[str, Any]:
-    """Return the provenance that the result file `out` holds. Raises ResultError.
+    """Return the provenance in the result file `out`. Raises ResultError.
 
-    What a resumed run compares has the kind that `provenance` and the run gave it.
+    The facts that a resumed run compares are checked to have the types that a run writes.
     """
     from fedmpi.record import reader  # imports h5py, on rank 0 alone
 
@@ -75,10 +75,10 @@ def kept_in(out: Out) -> dict[str, Any]:
 def schedule_of(
     out: Out, rounds: int, done: int, scheduled: bool
 ) -> tuple[dict[str, list[str]], str]:
-    """Return (/provenance/schedule of a run that goes on, a warning or "").
+    """Return (/provenance/schedule of a resumed run, a warning or "").
 
-    The first has a text for each run.rounds by which rounds were made and which then changed, if
-    the method is `scheduled`; `rounds` is run.rounds now, and `done` how many rounds there are.
+    If the method is `scheduled`, the first has a text for each earlier value of run.rounds under
+    which rounds were run. `rounds` is run.rounds now, and `done` the number of finished rounds.
     """
     from fedmpi.record import reader  # imports h5py, on rank 0 alone
 
@@ -102,7 +102,7 @@ def version_of(name: str) -> str:
 
 
 def _core() -> int:
-    """The core that this process runs on now; -1 where the system does not tell."""
+    """Return the core that this process runs on now, or -1 if the system does not tell."""
     try:
         return int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[36])
     except (OSError, ValueError, IndexError):
@@ -110,7 +110,7 @@ def _core() -> int:
 
 
 def _processor() -> tuple[str, str]:
-    """The processor's name and its instruction set."""
+    """Return the processor's name and its instruction set."""
     text = processors.described(CPUINFO)
     return processors.model(text) or platform.processor(), processors.instructions(text)
 
@@ -128,7 +128,7 @@ def kinds(facts: Mapping[str, Any]) -> list[str]:
 def mixture(facts: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
     """Return a warning if a run mixes kinds of processors, or continues on another kind, or "".
 
-    `facts` is what provenance returned now, `before` at the start of the run.
+    `facts` is the provenance of now, `before` that of the start of the run.
     """
     here = kinds(facts)
     if text := processors.differ(facts["hosts"], here):
@@ -141,7 +141,7 @@ def mixture(facts: Mapping[str, Any], before: Mapping[str, Any] | None = None) -
 
 
 def _commit() -> str:
-    """The commit of the checkout that this code runs from; empty for an installed package."""
+    """Return the commit of the checkout that this code runs from, "" for an installed package."""
     here = Path(fedmpi.__file__).resolve().parents[1]
     if not (here / ".git").exists():
         return ""

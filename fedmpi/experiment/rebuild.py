@@ -1,4 +1,4 @@
-"""What a resumed run began with, and its result file made again from its checkpoint."""
+"""The configuration of a run to resume, and its result file rebuilt from its checkpoint."""
 
 import os
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ MOST_RANKS = 1 << 20
 
 
 def beginning(out: Out, rebuild: bool = False) -> dict[str, Any]:
-    """Return the "text" and "values" of the configuration of a run, rounds "done", and "status".
+    """Return the "text" and "values" of a run's configuration, rounds "done", and "status".
 
-    They are those of its result file `out`; with `rebuild`, if that is damaged or gone, those of
-    its last whole checkpoint, and "rebuild" is True. Raises ResultError.
+    They come from its result file `out`. If this file is damaged or gone, `rebuild` takes them from
+    the last whole checkpoint, and "rebuild" is True. Raises ResultError.
     """
     try:
         with reader.open(out) as old:
@@ -42,10 +42,10 @@ def beginning(out: Out, rebuild: bool = False) -> dict[str, Any]:
 
 
 def rebuild(out: Out, resolved: Resolved, fixed: Mapping[str, Any]) -> str:
-    """Make the result file `out` again from its last whole checkpoint; return what it lacks.
+    """Rebuild the result file `out` from its last whole checkpoint; return a text on what it lacks.
 
-    `fixed` is what the configuration makes of a result file, as Writer.create takes it. What is
-    there is kept as OUT.damaged. Raises ResultError.
+    `fixed` holds the contents that follow from the configuration, as arguments of Writer.create. An
+    existing file is kept as OUT.damaged. Raises ResultError.
     """
     if (kept := _kept(out)) is None:
         raise ResultError(f"{checkpoint.path_of(out)}: is damaged or gone since the start; put it "
@@ -75,7 +75,7 @@ def rebuild(out: Out, resolved: Resolved, fixed: Mapping[str, Any]) -> str:
 
 
 def _kept(out: Out) -> Checkpoint | None:
-    """Return the last whole checkpoint beside `out`, None if there is none."""
+    """Return the last whole checkpoint beside `out`, or None if there is none."""
     try:
         return checkpoint.newest(out)[0]
     except ResultError:
@@ -83,7 +83,7 @@ def _kept(out: Out) -> Checkpoint | None:
 
 
 def _offer(kept: Checkpoint, out: Out) -> str:
-    """Say what a checkpoint holds, and how to make a result of it."""
+    """Return a text: what a checkpoint holds, and how to rebuild the result file from it."""
     if not kept.columns:
         return f"{kept.path}: holds the weights, but no configuration: an older fedmpi wrote it"
     round = kept.fact("next_round", int)
@@ -93,7 +93,7 @@ def _offer(kept: Checkpoint, out: Out) -> str:
 
 
 def _origin(kept: Checkpoint) -> dict[str, Any]:
-    """Return what a result file is made of, as a checkpoint holds it, or raise ResultError."""
+    """Return the facts in a checkpoint that a result file is created from. Raises ResultError."""
     origin: dict[str, Any] = kept.fact("result", dict)
     kinds = {"toml": str, "values": dict, "provenance": dict, "ranks": int}
     wrong = [name for name, kind in kinds.items() if type(origin.get(name)) is not kind]
@@ -103,7 +103,7 @@ def _origin(kept: Checkpoint) -> dict[str, Any]:
 
 
 def _read_all(run: reader.Run) -> None:
-    """Read everything that is in a result file. Raises ResultError if it is damaged."""
+    """Read all of a result file. Raises ResultError if it is damaged."""
     for table in (run.rounds, run.clients, run.phases, run.layers, run.devices):
         for name in table:
             table[name]

@@ -1,4 +1,4 @@
-"""From a Config to the things it names, with their own keys checked. Needs no torch and no MPI."""
+"""Resolve the names in a Config to classes, and check their keys. Needs no torch and no MPI."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from fedmpi.selectors import SELECTORS, Selector
 from fedmpi.stages import STAGES, Stage
 from fedmpi.text_file import text_of
 
-# What may differ in a resumed run; everything else is built into its state.
+# Keys that a resumed run may change; its state depends on all others.
 CHANGEABLE = (
     "run.rounds",
     "run.eval_every",
@@ -49,7 +49,7 @@ CHANGEABLE = (
 
 @dataclass(frozen=True)
 class Resolved:
-    """A Config whose names are known and whose own keys are checked."""
+    """A Config with its names resolved and the keys of its parts checked."""
 
     config: configuration.Config
     text: str
@@ -95,7 +95,7 @@ def resolve(
 ) -> Resolved:
     """Return the Resolved experiment of TOML `text`; `place` names its file in messages.
 
-    `devices` is what `device_files.by_key` returned where another rank has read the files.
+    `devices` is the result of `device_files.by_key` if another rank has read the files.
     """
     config = configuration.read(text, place, overrides)
     return _named(with_contents(config, place, devices), text, place)
@@ -109,9 +109,9 @@ def of_tree(tree: Mapping[str, Any]) -> Resolved:
 
 
 def _plain(value: Any, key: str = "") -> Any:
-    """Plain data as TOML has it: numbers of numpy, paths, classes and functions become texts.
+    """Return `value` as TOML data: numpy numbers become plain; paths, classes and functions, texts.
 
-    Raises ConfigError for another object, with the dotted `key` that it was given for.
+    Raises ConfigError for any other object, with the dotted `key` that it was given for.
     """
     if isinstance(value, dict):
         return {str(name): _plain(one, f"{key}.{name}".lstrip(".")) for name, one in value.items()}
@@ -130,11 +130,11 @@ def _plain(value: Any, key: str = "") -> Any:
 def again(
     kept: Mapping[str, Any], place: str, overrides: Sequence[str] = (), allow_code: bool = False
 ) -> Resolved:
-    """Return the Resolved experiment of a result file, with changes that its state can bear.
+    """Return the Resolved experiment of a result file, with the changes that a resume allows.
 
-    `kept` holds the "text" as given, the "values" used, overrides included, and how many
-    rounds are "done". Modules that the file names are imported only with `allow_code`: to open
-    a file that somebody else wrote must not run code.
+    `kept` holds the "text" as given, the "values" used, overrides included, and the number of
+    rounds "done". Modules that the file names are imported only with `allow_code`: opening a file
+    from someone else must not run code.
     """
     for override in overrides:
         key = override.partition("=")[0].strip()
@@ -149,7 +149,7 @@ def again(
         raise ConfigError(f"{place}: its configuration is nested too deeply; it is damaged, so "
                           "put back an unharmed copy") from None
     if isinstance(clients := tree.get("clients"), dict):
-        clients.pop("cohort", None)  # of the values used, but no key
+        clients.pop("cohort", None)  # among the values used, but not a key
     if own and not allow_code:
         listed = ", ".join(f"{key} = {name!r}" for key, name in own.items())
         raise ConfigError(
@@ -167,7 +167,7 @@ def again(
 
 
 def _named(config: configuration.Config, text: str, place: str) -> Resolved:
-    """Return the Resolved experiment of a Config: the things that it names, their keys checked."""
+    """Return the Resolved experiment of a Config: resolve its names and check their keys."""
     cls = ALGORITHMS.find(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.",
                  of=config.algorithm.name)
@@ -224,7 +224,7 @@ def _stage(section: configuration.StageSection, place: str) -> tuple[type[Stage]
 
 
 def _check_stages(stages: Sequence[type[Stage]], place: str) -> None:
-    """Raise ConfigError if a stage stands where it cannot work."""
+    """Raise ConfigError if a stage that must be the last is followed by another stage."""
     for stage in stages:
         if stage.last and stage is not stages[-1]:
             raise ConfigError(f"{place}: stage {stage.name}: must be the last [[stage]]")
@@ -233,7 +233,7 @@ def _check_stages(stages: Sequence[type[Stage]], place: str) -> None:
 def _check_together(
     cls: type[Algorithm], keys: Keys, stages: Sequence[type[Stage]], place: str
 ) -> None:
-    """Raise ConfigError if a method or a stage needs the reports of a round alone."""
+    """Raise ConfigError if a method or a stage must not mix reports of different rounds."""
     found = [f"algorithm {cls.name}"] if cls.together(keys) else []
     found += [f"stage {stage.name}" for stage in stages if stage.together]
     if found:
@@ -254,7 +254,7 @@ def _check_policy(config: configuration.Config, cls: type[Algorithm], place: str
 
 
 def _check_personal(cls: type[Algorithm], place: str) -> None:
-    """Raise ConfigError if a user's method has models of clients' own, which nobody would test."""
+    """Raise ConfigError if a user's method defines `own` but its models would not be tested."""
     author = next(base for base in cls.__mro__ if "own" in vars(base))
     if not (cls.personal or author.__module__.startswith("fedmpi.")):
         raise ConfigError(
@@ -264,9 +264,9 @@ def _check_personal(cls: type[Algorithm], place: str) -> None:
 
 
 def _data_keys(section: configuration.DataSection, place: str) -> list[dict[str, Any]]:
-    """Return the data set's own keys and the partition's, checked, defaults filled in.
+    """Return the keys of the data set and of the partition, checked, with defaults filled in.
 
-    The user's function without names of keys takes all that the other one does not.
+    A user's function that names no keys takes all keys that the other function does not name.
     """
     things = DATASETS.find(section.name, place), PARTITIONS.find(section.partition, place)
     given, fields = section.own_keys(), type(section).model_fields

@@ -1,4 +1,4 @@
-"""The lock of a whole run on its result file, which says why on whatever rank the run fails."""
+"""A run's lock on its result file, and the record of a failure on any rank in this file."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 def locked_by_run(
     comm: Comm, out: Path, say: Callable[[str], None], overwrite: bool | None
 ) -> Iterator[ResultLock | None]:
-    """Keep other runs off the result file while the block runs; gives rank 0's lock. Collective.
+    """Keep other runs off the result file while the block runs; yield rank 0's lock. Collective.
 
-    `overwrite` says whether a new run may replace the file, None for a run that goes on. `say` is
-    as for `locked`. Raises ResultError, with more ranks AlikeError, if a run that is alive writes
-    it.
+    `overwrite` is whether a new run may replace the file, None for a resumed run. `say` is as for
+    `locked`. Raises ResultError, on several ranks AlikeError, if a running run writes the file.
     """
     with ExitStack() as stack:
         lock = None
@@ -42,7 +41,7 @@ def locked_by_run(
 def failure_recorded(
     writer: "Writer | None", lock: ResultLock | None, out: Path, comm: Comm
 ) -> Iterator[None]:
-    """If the block raises on any rank, let the result file say why."""
+    """Write the error into the result file if the block raises on any rank."""
     if writer and lock:
         lock.on_failure(lambda text: writer.fail("failed", text))
     try:
@@ -52,7 +51,7 @@ def failure_recorded(
     except BaseException as error:
         reason = f"rank {comm.rank}: {user_code.in_words(error)}"
         if writer:
-            with suppress(FedmpiError):  # a full disk, say; the first error tells more
+            with suppress(FedmpiError):  # for instance a full disk; the first error says more
                 writer.fail("failed", reason)
         elif not isinstance(error, AlikeError):
             report_failure(out, reason)

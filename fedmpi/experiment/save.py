@@ -1,4 +1,4 @@
-"""Keep the state of a run in its checkpoint, and take it up again."""
+"""Save the state of a run in its checkpoint, and restore it."""
 
 from collections.abc import Iterable, Iterator
 from time import perf_counter
@@ -23,23 +23,23 @@ if TYPE_CHECKING:  # they import h5py, which the ranks that write nothing do not
 
 
 class CheckpointBudget:
-    """Takes checkpoints only while all of them together have a given share of the time at most.
+    """Limits the time spent on checkpoints to a given share of the run time.
 
-    The first one is always taken, since nobody knows before what it costs.
+    The first checkpoint is always written, since its cost is not known before.
     """
 
     def __init__(self, share: float) -> None:
         self._share, self._began, self._spent, self._last = share, perf_counter(), 0.0, 0.0
 
     def allows(self, comm: Comm) -> bool:
-        """Say whether there is time for one more, as rank 0 finds; collective."""
+        """Return whether there is time for another checkpoint, by rank 0's clock; collective."""
         elapsed = perf_counter() - self._began + self._last
         return bool(comm.share(self._spent + self._last <= self._share * elapsed))
 
     def keep(
         self, simulation: Simulation, writer: "Writer | None", out: Out, wall_time: float
     ) -> None:
-        """Take a checkpoint, by `save_checkpoint`, and note what it costs."""
+        """Write a checkpoint by `save_checkpoint`, and measure its cost."""
         began = perf_counter()
         save_checkpoint(simulation, writer, out, wall_time)
         self._last = perf_counter() - began
@@ -49,11 +49,12 @@ class CheckpointBudget:
 def save_checkpoint(
     simulation: Simulation, writer: "Writer | None", out: Out, wall_time: float
 ) -> None:
-    """Write the checkpoint beside `out`; collective. Rounds so far enter the result file first.
+    """Write the rounds so far into the result file, then the checkpoint beside `out`; collective.
 
-    So the file never holds fewer rounds than the checkpoint, whatever happens in between. The
-    checkpoint holds what the file can be made of again, the rows of clients and the events apart.
-    `writer` is None on all ranks but 0; `wall_time` are the seconds of the run so far.
+    In this order the file never holds fewer rounds than the checkpoint, even if the run is killed
+    in between. The checkpoint holds all that is needed to rebuild the file, except the rows of
+    clients and the events. `writer` is None on all ranks but 0; `wall_time` is the duration of the
+    run so far in seconds.
     """
     if not writer:
         for _ in _memories(simulation):
@@ -81,20 +82,21 @@ def save_checkpoint(
 
 
 def _memories(simulation: Simulation) -> Iterator[tuple[int, bytearray]]:
-    """Yield (client, bytes) of all clients' memories, on rank 0; collective."""
+    """Yield (client, bytes) of all clients' memories on rank 0; collective."""
     comm, store = simulation.comm, simulation.store
     leaving: list[Iterable[int]] = [store.clients(), *[()] * (comm.size - 1)]
     return transferred(comm, leaving, store.packed)
 
 
 def restore_checkpoint(simulation: Simulation, out: Out) -> tuple[float, str]:
-    """Take up the state in the last whole checkpoint beside `out`.
+    """Restore the state from the last whole checkpoint beside `out`.
 
-    Returns the seconds of the run so far, and why it is not the last one that was written, or "".
-    A run killed before its first checkpoint starts again from round 0. Collective: rank 0 reads the
-    result file and looks at the checkpoint, the first rank of each node reads the arrays, and each
-    rank its clients' memories. Raises ResultError, with more ranks AlikeError, if no checkpoint is
-    whole, or if it is of another run or model, or missing though the run had one.
+    Returns the seconds of the run so far, and the reason if this is not the last checkpoint
+    written, else "". A run killed before its first checkpoint starts again from round 0.
+    Collective: rank 0 reads the result file and checks the checkpoint, the first rank of each node
+    reads the arrays, and each rank its clients' memories. Raises ResultError, on several ranks
+    AlikeError, if no checkpoint is whole, if it belongs to another run or model, or if it is
+    missing though the run had written one.
     """
     comm, found = simulation.comm, None
     with alike(comm):
@@ -131,20 +133,20 @@ def _found(out: Out) -> tuple[str, str] | None:
                               "experiment again")
         return None
     if kept.fact("run", str) != run:
-        if not rounds:  # what an overwritten run has left
+        if not rounds:  # the checkpoint of an overwritten run
             return None
         raise ResultError(f"{kept.path}: is not of this run; put back its own, or run again")
     return str(kept.path), note
 
 
 def _ended(result: "Run") -> bool:
-    """Say whether a run ended in order, and so with a checkpoint."""
+    """Return whether a run ended in an orderly way, and so with a checkpoint."""
     failed = result.status == "failed" and result.events and result.events[-1]["kind"] == "failed"
     return bool(result.status != "running" and not failed)
 
 
 def _check_model(kept: Checkpoint, size: int) -> None:
-    """Raise ResultError for a checkpoint that is not of a model of `size` parameters."""
+    """Raise ResultError unless a checkpoint is of a model of `size` parameters."""
     weights = by_part(kept)["algorithm"].get("weights", np.zeros(0))
     if weights.shape != (size,) or weights.dtype != np.float32:
         raise ResultError(
@@ -153,9 +155,9 @@ def _check_model(kept: Checkpoint, size: int) -> None:
 
 
 def _check_state(kept: Checkpoint, simulation: Simulation) -> None:
-    """Raise ResultError if the state in a checkpoint lacks what fedmpi's method starts with.
+    """Raise ResultError if the state in a checkpoint lacks an entry of the method's first state.
 
-    All of fedmpi's methods keep these entries; a method of the user's own may drop one.
+    fedmpi's own methods keep all entries; a user's method may drop one, so it is not checked.
     """
     own = not type(simulation.algorithm).__module__.startswith("fedmpi.")
     missing = sorted(simulation.state.keys() - by_part(kept)["algorithm"].keys())
@@ -168,7 +170,7 @@ def _check_state(kept: Checkpoint, simulation: Simulation) -> None:
 
 
 def _place_memories(simulation: Simulation, kept: Checkpoint) -> None:
-    """Deal the clients' memories over the ranks; each reads its own from the checkpoint."""
+    """Deal the clients over the ranks; each rank reads their memories from the checkpoint."""
     store, comm, held = simulation.store, simulation.comm, kept.clients
     if held and not 0 <= held[0] <= held[-1] < len(simulation.experiment.sizes):
         raise ResultError(f"{kept.path}: holds the memory of a client that this run does not have")

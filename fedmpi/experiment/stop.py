@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop early with everything kept."""
+"""Signals that ask a run to stop early and to save its state."""
 
 import os
 import signal
@@ -11,20 +11,20 @@ from typing import Any, TypeAlias
 from fedmpi.comm.leave import end_all
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
-"""What answers a signal, as signal.signal gives and takes it."""
+"""A handler of a signal, of the types that signal.signal takes and returns."""
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-INTERRUPTED = 130  # the exit code of a program that SIGINT has ended, as shells count
+INTERRUPTED = 130  # the exit code by which shells report a program ended by SIGINT
 GRACE = 2.0  # seconds in which a second SIGINT may end the run in an orderly way
 
 
 class Stop:
-    """Notes that a signal came; the round loop looks at it between clients.
+    """Records that a signal came; the round loop checks it between clients.
 
-    Installed for the time of a `with` block, in the main thread only. A SIGINT after another
-    signal raises KeyboardInterrupt at once: the last checkpoint stays as it is. Python raises
-    it between two of its own steps, so a rank that waits for others inside MPI would not
-    hear it; a thread hears it too, and ends all ranks if this one is still there soon after.
-    SIGHUP, of a terminal that closes, is left to `nohup` where that ignores it.
+    The handlers are installed for the time of a `with` block, in the main thread only. A SIGINT
+    after another signal raises KeyboardInterrupt at once; the last checkpoint stays as it is.
+    Python raises it only between bytecodes, so a rank that waits inside MPI would not see it.
+    Therefore a thread listens too, and ends all ranks if this process still runs GRACE seconds
+    later. SIGHUP, which a closing terminal sends, stays ignored if `nohup` ignores it.
     """
 
     def __init__(self) -> None:
@@ -55,30 +55,30 @@ class Stop:
             raise KeyboardInterrupt
         if number == signal.SIGHUP:
             nothing = os.open(os.devnull, os.O_WRONLY)
-            for stream in self._terminals:  # which is gone: a write to it would fail
+            for stream in self._terminals:  # the terminal is gone, so a write to it would fail
                 os.dup2(nothing, stream)
             os.close(nothing)
         self.asked = self.asked or signal.Signals(number).name
 
     def _listen(self) -> None:
-        """Read the number of each signal as it comes, whatever the main thread is doing."""
+        """Read the number of each signal as it comes, even while the main thread is blocked."""
         asked = False
         while number := self._ear.recv(1):
             if asked and number[0] == signal.SIGINT:
                 timer = threading.Timer(GRACE, end_all, (INTERRUPTED,))
-                timer.daemon = True  # it must not keep a process alive that is ending
+                timer.daemon = True  # it must not keep an ending process alive
                 timer.start()
             asked = asked or number[0] in ASKING
         self._ear.close()
 
 
 def ignore_signals() -> None:
-    """Ignore those signals from here on: the run is over, and nothing is left to keep."""
+    """Ignore the signals of ASKING from now on: the run is over and everything is saved."""
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)
 
 
 class NoSignals:
-    """A run that nobody interrupts, for callers without signals of their own."""
+    """A stand-in for Stop that is never asked to stop, for callers without signal handlers."""
 
     asked = ""

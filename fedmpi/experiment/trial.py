@@ -1,8 +1,8 @@
-"""How much memory a rank of a run needs: found by a round of one client and one step.
+"""Measure how much memory a rank of a run needs, by a round of one client and one step.
 
-The client with the most samples trains one batch, its message goes all the way into sums and a
-next state, and one block of test samples is evaluated. So activations, buffers of engines, and
-libraries are measured and need no model of their own; only what grows later is added up.
+The client with the most samples trains one batch, its message goes through the sums into a next
+state, and one block of test samples is evaluated. So the memory of activations, engine buffers and
+libraries is measured, not modelled. Only memory that grows later is calculated.
 """
 
 from dataclasses import replace
@@ -27,11 +27,11 @@ MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 5.0, two rank
 
 
 def memory_of_a_rank(experiment: Experiment) -> tuple[int, int]:
-    """Return the bytes that a rank of a run has in memory at most, its node's data apart: two int.
+    """Return the most bytes that a rank of a run needs, without its node's data: two int.
 
-    First those of a rank alone, then of one of several on a node. This process, with all that it
-    has loaded, stands for the rank; so the answer is right in a process that does nothing else.
-    Raises FedmpiError if the client cannot be trained.
+    The first is for a single rank, the second for one of several ranks on a node. This process,
+    with all that it has loaded, stands for the rank, so the result is right only in a process
+    that does nothing else. Raises FedmpiError if the client cannot be trained.
     """
     sums, memory = _trial(experiment)
     alone = peak() + _memories(memory, experiment.config) - data_bytes(experiment)
@@ -41,7 +41,7 @@ def memory_of_a_rank(experiment: Experiment) -> tuple[int, int]:
 
 
 def _trial(experiment: Experiment) -> tuple[Sums, Memory | None]:
-    """Train a client for one step, add it up, take a step, evaluate; return sums and memory."""
+    """Train a client for one step, add it, take a server step, evaluate; return sums and memory."""
     algorithm = experiment.algorithm
     client = int(experiment.sizes.argmax())
     state = algorithm.start(experiment.weights)
@@ -62,9 +62,9 @@ def _trial(experiment: Experiment) -> tuple[Sums, Memory | None]:
 
 
 def memory_of_a_device(experiment: Experiment) -> tuple[int, int] | None:
-    """Return (bytes of a rank on its device, slots of a chunk there), where it would be a GPU.
+    """Return (bytes of a rank on its GPU, slots of a chunk on it), or None without a GPU engine.
 
-    Measured on this processor, so no GPU is needed here; None if the engine is another.
+    The bytes are measured on this processor, so no GPU is needed here.
     """
     engine = experiment.engine
     if not isinstance(engine, BatchedEngine):
@@ -86,7 +86,7 @@ def data_bytes(experiment: Experiment) -> int:
 
 
 def _memories(memory: Memory | None, config: Config) -> int:
-    """Return the bytes of what clients keep on a rank, if it is alone with all of them."""
+    """Return the bytes of the clients' memories on a single rank that holds all of them."""
     each: int = sum(np.asarray(array).nbytes for array in (memory or {}).values())
     clients = min(config.clients.number, config.selected * config.run.rounds)
     return min(config.run.memory_mb * 1_000_000, each * clients)

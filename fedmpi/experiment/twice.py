@@ -1,4 +1,4 @@
-"""A search for methods whose clients give something else at another time or on another rank."""
+"""A check that finds methods whose clients give other results a second time or on another rank."""
 
 import hashlib
 
@@ -17,8 +17,8 @@ _ROW = np.dtype([("client", "<i8"), ("time", "<i8"), ("rank", "<i8"), ("digest",
 def train_twice(experiment: Experiment, comm: Comm, clients: int) -> None:
     """Train the first `clients` with samples twice on every rank, as in round 0; collective.
 
-    Odd ranks train them in the opposite order. Nothing is kept of it. Raises AlikeError, on all
-    ranks, that names the first client of which any two messages or memories differ.
+    Odd ranks train them in the opposite order. The results are discarded. Raises AlikeError on all
+    ranks that names the first client with messages or memories that differ.
     """
     chosen = np.flatnonzero(experiment.sizes)[:clients].tolist()
     mine = [(client, time, comm.rank, _digest(experiment, client).encode())

@@ -1,13 +1,13 @@
-"""Who is alive: every rank shows signs of life, and those that show none are named.
+"""The watchdog: every rank shows signs of life, and ranks that show none are reported.
 
-The signs lie in memory that the ranks of a node share, so watching needs no MPI and no result
-depends on it. A thread in each rank writes a sign once a second. It stands still when the
-process does (stopped, swapped out, hung in the kernel): then another rank of the node says so.
-Where the process has ended, the others would wait for it for ever if the launcher does not see it
-(an exit in users' code): that rank ends the run.
-It goes on where the rank trains in an endless loop or waits for a disk for ever: then the rank
-says so itself, since its thread sees that the main one makes no step and where it is. A node
-that stands still as a whole is named by the other nodes, see neighbours.py.
+The signs are stored in memory that the ranks of a node share, so watching needs no MPI and no
+result depends on it. A thread in each rank writes a sign once a second. The thread stops when its
+process does (stopped, swapped out, hung in the kernel); another rank of the node then reports it.
+If the process has ended and the launcher does not notice (an exit in users' code), the other ranks
+would wait for ever; the reporting rank then ends the run.
+If the main thread is in an endless loop or waits for a disk for ever, the watching thread goes on:
+it sees that the main thread makes no step, and reports where that is. If a whole node stops, the
+other nodes report it, see neighbours.py.
 """
 
 import os
@@ -29,10 +29,10 @@ from fedmpi.round.progress import NO_CLIENT, Progress
 
 TICKS, RANK, SPACE, PROCESS, ROUND, CLIENT = range(6)  # columns of a rank's signs
 PAUSE = 1.0  # seconds between two signs
-QUIET = 3.0  # seconds without a sign after which a process may have ended
-STUCK = 5  # times the patience: how long a main thread may take for one step
+QUIET = 3.0  # seconds without a sign after which a process is checked for having ended
+STUCK = 5  # a main thread may take this many times the patience for one step
 COMM = str(Path(comm_package.__file__).parent)
-SHOWN = 3  # places in the code that a message names
+SHOWN = 3  # stack frames that a message names
 PYTHON = (str(Path(os.__file__).parent), "<frozen")  # where Python's own library is
 
 # What Linux says of a process that shows no signs of life, in /proc/PID/stat.
@@ -49,12 +49,12 @@ ENDED = ("Z", "")
 
 
 class Watch(Progress):
-    """The signs of all ranks on this node, int64[node_size, 6], and what to make of them.
+    """The signs of all ranks on this node, int64[node_size, 6], and the checks of them.
 
     Attributes
     ----------
     news : list of str
-        Warnings of this rank that nobody has taken yet.
+        Warnings of this rank that `take_news` has not returned yet.
     """
 
     def __init__(self, comm: Comm, patience: float, warn: Callable[[str], None]) -> None:
@@ -70,23 +70,23 @@ class Watch(Progress):
         self.note(0)
 
     def note(self, round: int, client: int = NO_CLIENT) -> None:
-        """Show what this rank is doing."""
+        """Record the round and the client that this rank works on, and count a step."""
         self._signs[self._rank, ROUND:] = round, client
         self._steps += 1
 
     def step(self) -> None:
-        """Note that the main thread has come further."""
+        """Count a step of the main thread."""
         self._steps += 1
 
     def tick(self) -> None:
-        """Show a sign of life."""
+        """Write a sign of life."""
         self._signs[self._rank, TICKS] += 1
 
     def look(self, now: float) -> bool:
-        """Warn of each rank that has newly been silent for too long; `now` in seconds.
+        """Warn of each rank that has newly been silent for too long; `now` is in seconds.
 
-        Of the ranks that are well the lowest speaks, so that each is named once on a node.
-        Returns whether this rank is that one.
+        Only the lowest of the ranks that are alive warns, so that a node names each silent rank
+        once. Returns whether this rank is the lowest.
         """
         for rank, ticks in enumerate(self._signs[:, TICKS].tolist()):
             known, since = self._seen.get(rank, (-1, now))
@@ -108,7 +108,7 @@ class Watch(Progress):
         return speaker == self._rank
 
     def end_with_dead(self, now: float) -> None:
-        """End all ranks if the process of another on this node has ended; `look` comes before."""
+        """End all ranks if another process of a rank on this node has ended; call after `look`."""
         quiet = {rank for rank, (_, since) in self._seen.items() if now - since >= QUIET}
         dead = [rank for rank in sorted(quiet) if self._state(rank) in ENDED]
         if dead and self._rank == min(set(self._seen) - quiet, default=-1):
@@ -120,9 +120,9 @@ class Watch(Progress):
             self._abort(1)
 
     def look_inside(self, now: float, frame: FrameType | None) -> None:
-        """Warn if the main thread has made no step for too long; `frame` is where it is now.
+        """Warn if the main thread has made no step for too long; `frame` is its current frame.
 
-        A thread that waits for other ranks is well.
+        A thread that waits for other ranks is not reported.
         """
         places = list(_places(frame))
         steps, since, told = self._step_seen or (None, now, False)
@@ -140,21 +140,21 @@ class Watch(Progress):
         self._step_seen = steps, since, told
 
     def _doing(self, rank: int) -> str:
-        """Say in words what a rank of this node last noted."""
+        """Return a text with the round and client that a rank of this node last recorded."""
         round, client = self._signs[rank, ROUND:].tolist()
         return f"round {round}" + (f", client {client}" if client != NO_CLIENT else "")
 
     def _named(self, rank: int) -> str:
-        """Name a rank of this node in words."""
+        """Return the name of a rank of this node for messages."""
         return f"rank {self._signs[rank, RANK]} on {socket.gethostname()}"
 
     def _state(self, rank: int) -> str:
-        """Return what _state says of a rank of this node, "?" of processes not seen from here."""
+        """Return `_state` of a rank of this node, or "?" if its process is not visible here."""
         seen = self._signs[rank, SPACE] == self._signs[self._rank, SPACE]
         return _state(self._signs[rank, PROCESS]) if seen else "?"
 
     def tell(self, text: str) -> None:
-        """Warn, and keep the text for the result file."""
+        """Warn, and store the text for the result file."""
         self.news.append(text)
         self._warn(text)
 
@@ -165,9 +165,9 @@ class Watch(Progress):
 
 
 def _places(frame: FrameType | None) -> Iterator[tuple[str, int, str]]:
-    """Yield (path, line, function) of a thread's innermost places in the code.
+    """Yield (path, line, function) of a thread's innermost stack frames.
 
-    Of those in Python's own library only the innermost: code that waits in it tells more.
+    Of frames in Python's own library only the innermost is included: its callers say more.
     """
     shown = 0
     while frame is not None and shown < SHOWN:
@@ -187,7 +187,7 @@ def _state(process: int) -> str:
 
 
 def _space() -> int:
-    """Return the number of the namespace that the number of this process belongs to, or 0."""
+    """Return the number of this process's PID namespace, or 0."""
     with suppress(OSError):
         return os.stat("/proc/self/ns/pid").st_ino
     return 0
@@ -197,10 +197,10 @@ def _space() -> int:
 def watching(
     comm: Comm, patience: float, warn: Callable[[str], None]
 ) -> Iterator[Progress]:
-    """Watch over all ranks while the block runs; gives the Watch. Collective.
+    """Watch all ranks while the block runs; yield the Watch. Collective.
 
-    `patience` are the seconds after which a rank without a sign of life is named, 0 for
-    never; `warn` takes the text, in a thread of its own.
+    `patience` is the time in seconds after which a rank without a sign of life is reported, 0 for
+    never; `warn` is called with the text, in a separate thread.
     """
     if not patience:
         yield Progress()
@@ -220,7 +220,7 @@ def watching(
 def _watch(
     watch: Watch, neighbours: Neighbours, over: threading.Event, pause: float, main: int
 ) -> None:
-    """Tick and look around until it is over; `main` is the thread that does the work."""
+    """Write signs and check the others until `over` is set; `main` is the main thread's id."""
     while not over.wait(pause):
         now = monotonic()
         watch.tick()
