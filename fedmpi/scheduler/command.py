@@ -1,4 +1,4 @@
-"""Run a command of a batch system, and understand its answer."""
+"""Run a command of a batch system, and read its answer."""
 
 import re
 import subprocess
@@ -11,18 +11,18 @@ from fedmpi.errors import FedmpiError
 Environ: TypeAlias = Mapping[str, str]
 """The environment of the command line."""
 PATIENCE = 120  # seconds
-LINES = 5  # of an answer are shown at most
+LINES = 5  # the most lines of an answer that are shown
 
 
 class RefusedError(FedmpiError):
-    """The batch system did not take a command, so it has done nothing."""
+    """The batch system refused a command, so the command had no effect."""
 
 
 def answer(words: Sequence[str], environ: Environ, without: re.Pattern[str] | None = None) -> str:
     """Return what a command prints on its standard output.
 
-    `environ` is its environment, without the names that the pattern `without` matches. Raises
-    RefusedError, or FedmpiError where the command may have been carried out.
+    Names in `environ` that the pattern `without` matches are removed from its environment. Raises
+    RefusedError, or FedmpiError if the command may have been carried out.
     """
     env = {name: value for name, value in environ.items()
            if without is None or not without.match(name)}
@@ -39,9 +39,9 @@ def answer(words: Sequence[str], environ: Environ, without: re.Pattern[str] | No
                           ) from None
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        # The last lines say why; a site's own rules take several. A hint on --help says nothing.
+        # The last lines give the reason, a site's rules in several lines; skip hints on --help.
         said = [line for line in lines if not line.startswith("Try ")][-LINES:] or lines
-        # sbatch says so too where its job is queued, and only the answer was lost.
+        # sbatch also times out if the job was queued and only the answer was lost.
         kind = FedmpiError if "timed out" in done.stderr.lower() else RefusedError
         reason = "\n".join(said) or f"exit code {done.returncode}"
         raise kind(f"{' '.join(words)}: refused\n{reason}")

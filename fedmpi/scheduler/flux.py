@@ -22,7 +22,7 @@ _UNKNOWN = ("qos", "gres", "mem", "hint", "reservation", "exclude", "gpus_per_no
 def directives(
     options: Options, log: Path | None, tasks: int | None = None, parallel: int | None = None
 ) -> list[str]:
-    """Return the lines of the script that tell Flux what the job asks for; see slurm.directives."""
+    """Return the lines of the script that request resources from Flux; see slurm.directives."""
     refuse(options, _UNKNOWN, "Flux", EXTRA)
     if parallel:
         raise ConfigError("--parallel: Flux has no arrays, so it holds no task back; leave it out")
@@ -47,10 +47,10 @@ def _quoted(value: object) -> str:
 
 
 def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str]:
-    """Submit a script, once for each task, and return the ids of the jobs; see slurm.submit.
+    """Submit a script once for each task, and return the ids of the jobs; see slurm.submit.
 
-    If a task is refused, the tasks before it are cancelled: the caller never learns their ids, so
-    the same command would submit them a second time.
+    If a task is refused, the tasks submitted before it are cancelled. The caller does not receive
+    their ids, so repeating the command would otherwise submit them a second time.
     """
     found: list[str] = []
     try:
@@ -67,7 +67,7 @@ def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str
 
 
 def alive(job: str, environ: Environ) -> set[str]:
-    """Return {"-"} if `job` waits or runs; see slurm.alive."""
+    """Return {"-"} if `job` is queued or running; see slurm.alive."""
     return {"-"} if state(job, "-", environ) else set()
 
 
@@ -81,7 +81,7 @@ def state(job: str, task: str, environ: Environ) -> str:
 
 
 def most_tasks(environ: Environ) -> int | None:
-    """Return None: each task is a job."""
+    """Return None, no limit: each task is a job."""
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a job asks for. Every value is checked: it becomes a line of a shell script."""
+"""The resources that a job requests. All values are checked, since they go into a shell script."""
 
 import re
 from collections.abc import Container, Iterable
@@ -9,10 +9,10 @@ from pathlib import Path
 from fedmpi.errors import ConfigError
 
 LEAD = 120  # seconds before the time limit at which a run is told to stop
-LONGEST_LEAD = 65535  # that Slurm takes
+LONGEST_LEAD = 65535  # the limit of Slurm
 COUNTS = ("nodes", "tasks_per_node", "cpus_per_task", "gpus_per_task", "gpus_per_node")
 NAMES = ("name", "partition", "account", "qos", "reservation", "hint", "mpi")
-# Lists and expressions of nodes, features and resources; nothing that a shell reads.
+# Lists and expressions of nodes, features and resources, without characters special to a shell.
 WORDS = ("constraint", "gres", "nodelist", "exclude", "mail_user", "mail_type")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,:@+-]{0,99}")
 _WORD = re.compile(r"[A-Za-z0-9(\[][A-Za-z0-9_.,:@+*&|()\[\]=/-]{0,999}")
@@ -24,11 +24,11 @@ _MEMORY = re.compile(r"\d{1,9}[KMGT]?", re.ASCII)
 class Options:
     """The resources and names of one job; None leaves a choice to the cluster.
 
-    time is hours:minutes:seconds or another form of Slurm's; mpi is Slurm's plug-in, such as
-    pmi2; restarts is how often the job may start again; lead the seconds before the time limit
-    at which it is told to stop, by default 120 or half of a short limit. `extra` are further
-    words for the submitting command, as the scheduler takes them. Raises ConfigError for a
-    value that a script cannot hold.
+    `time` is hours:minutes:seconds or another of Slurm's forms; `mpi` is Slurm's plug-in, such as
+    pmi2; `restarts` is how often the job may start again; `lead` is the time in seconds before the
+    time limit at which the job is told to stop, by default 120 or half of a short limit. `extra`
+    are further words for the submitting command, in the scheduler's form. Raises ConfigError for
+    values that a script cannot hold.
     """
 
     name: str = "fedmpi"
@@ -103,9 +103,9 @@ def _check_word(name: str, value: str | None) -> None:
 
 
 def refuse(options: Options, names: Iterable[str], scheduler: str, instead: str) -> None:
-    """Raise ConfigError if one of the fields `names` is set, which `scheduler` does not know.
+    """Raise ConfigError if one of the fields `names`, unknown to `scheduler`, is set.
 
-    `instead` is the option that passes words on to it.
+    `instead` is the option that passes words on to the scheduler.
     """
     for name in names:
         if getattr(options, name):
@@ -114,7 +114,7 @@ def refuse(options: Options, names: Iterable[str], scheduler: str, instead: str)
 
 
 def plain(text: str) -> str:
-    """Return the name of a job that resembles `text`, without what check_name refuses."""
+    """Return a job name made from `text`, without characters that check_name refuses."""
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip("-._+")[:60] or "fedmpi"
 
 
@@ -133,7 +133,7 @@ def seconds(time: str) -> int:
 
 
 def check_path(path: str | PathLike[str]) -> Path:
-    """Return the absolute form of `path`, or raise ConfigError if a script cannot hold it."""
+    """Return `path` as an absolute path. Raises ConfigError if a script cannot hold it."""
     path = Path(path).absolute()
     if re.search(r"[\x00-\x1f\x7f\"'\\]", str(path)):
         raise ConfigError(f"{str(path)!r}: a job script takes no quotes, backslashes or control "
@@ -146,8 +146,8 @@ def check_extra(
 ) -> list[tuple[str, str]]:
     """Return (key, word) of further words for the submitting command. Raises ConfigError.
 
-    `name` is the option that gave them, `pattern` finds the key in a word; `ours` are the keys
-    that the script sets, which must not be set a second time.
+    `name` is the option that gave the words, and `pattern` matches the key in a word. `ours` are
+    the keys that the script sets, which must not be set a second time.
     """
     found: list[tuple[str, str]] = []
     for word in words:

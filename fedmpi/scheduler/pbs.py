@@ -1,4 +1,4 @@
-"""PBS, that is OpenPBS and PBS Professional: qsub, qstat, and the lines #PBS of a script.
+"""PBS (OpenPBS and PBS Professional): qsub, qstat, and the lines #PBS of a script.
 
 Checked against a recording of the commands, not on a real PBS.
 """
@@ -23,7 +23,7 @@ _UNKNOWN = ("qos", "constraint", "gres", "nodelist", "exclude", "hint", "mpi")
 def directives(
     options: Options, log: Path | None, tasks: int | None = None, parallel: int | None = None
 ) -> list[str]:
-    """Return the lines of the script that tell PBS what the job asks for; see slurm.directives."""
+    """Return the lines of the script that request resources from PBS; see slurm.directives."""
     refuse(options, _UNKNOWN, "PBS", EXTRA)
     cores = options.tasks_per_node * options.cpus_per_task
     chunk = (f"select={options.nodes}:ncpus={cores}:mpiprocs={options.tasks_per_node}"
@@ -44,19 +44,19 @@ def directives(
     lines += [word for _, word in check_extra(EXTRA, options.extra, _WORD, _OURS)]
     if tasks is not None and tasks > 1:
         lines.append(f"-J 0-{tasks - 1}" + (f"%{parallel}" if parallel else ""))
-    if log:  # what PBS itself says; the script writes its own log as it goes
+    if log:  # the messages of PBS itself; the script writes its own log
         index = "-^array_index^" if tasks is not None and tasks > 1 else ""
         lines.append(f"-o {log}{index}.pbs-log")
     return [f"#PBS {line}" for line in [*lines, "-j oe", "-r y", "-V"]]
 
 
 def _memory(text: str) -> str:
-    """PBS has bytes where Slurm has megabytes, and a b behind the unit."""
+    """Return an amount of memory for PBS: its default unit is bytes, not Slurm's megabytes."""
     return f"{text.lower()}b" if text[-1].isalpha() else f"{text}mb"
 
 
 def _mail(kinds: str | None) -> str:
-    """The letters of PBS for Slurm's kinds of mail."""
+    """Return the letters that PBS uses for Slurm's kinds of mail."""
     letters = {"BEGIN": "b", "END": "e", "FAIL": "a", "ALL": "abe", "NONE": "n"}
     return "".join(letters.get(kind.upper(), "") for kind in (kinds or "").split(","))
 
@@ -69,7 +69,7 @@ def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str
 
 
 def alive(job: str, environ: Environ) -> set[str]:
-    """Return the tasks of `job` that wait or run; see slurm.alive."""
+    """Return the tasks of `job` that are queued or running; see slurm.alive."""
     try:
         text = answer(["qstat", "-t", job], environ)
     except FedmpiError:

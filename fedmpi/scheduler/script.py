@@ -1,4 +1,4 @@
-"""The text of job scripts: the scheduler's lines, what to run, and job.sh, which all share."""
+"""The text of job scripts: the scheduler's lines, the values of the run, and the shared job.sh."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,11 +51,11 @@ carried=",CONFIG=$CONFIG,OUT=$OUT" script=jobs/run.pbs
 
 
 class Script:
-    """The script of one kind of job: a scheduler's name, its Options, and the Site.
+    """The script of one kind of job, for a scheduler and its Options.
 
-    `launch` are the words that start the ranks, which may name $nodes, $total, $ranks and $cpus;
-    `command` those that start fedmpi; `site` a shell file to source, or None; `prepare` lines of
-    shell that make the site ready.
+    `launch` holds the words that start the ranks, which may contain $nodes, $total, $ranks and
+    $cpus; `command` the words that start fedmpi; `site` is a shell file to source, or None;
+    `prepare` are lines of shell that prepare the site.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Script:
         self, folder: Snapshot, out: Path, overrides: Iterable[str], changes: Iterable[str] = (),
         digests: str = "",
     ) -> str:
-        """Return the script of one experiment, whose files are in the Snapshot `folder`."""
+        """Return the script of one experiment with its files in the Snapshot `folder`."""
         values = {"config": folder.config, "out": out, "overrides": [*map(str, overrides)],
                   "changes": [*map(str, changes)], "points": "", "lines": [], "pack": 0,
                   "digests": digests, "record": folder.record}
@@ -81,9 +81,9 @@ class Script:
         self, folder: Snapshot, path: Path, points: Path, lines: Sequence[int], pack: bool,
         parallel: int | None = None, digests: str = "",
     ) -> str:
-        """Return the script, at `path`, of points of a sweep: `lines` of the table `points`.
+        """Return the script, to be at `path`, of the points of a sweep: `lines` of table `points`.
 
-        With `pack` each task of the array runs a point on every rank that it has.
+        With `pack` each task of the array runs one point on each of its ranks.
         """
         values = {"config": folder.config, "out": "", "overrides": [], "changes": [],
                   "points": points, "lines": [*map(str, lines)], "pack": int(pack),
@@ -96,7 +96,7 @@ class Script:
         return -(-len(lines) // (self.options.ranks if pack else 1))
 
     def generic(self, kind: str) -> str:
-        """Return the script jobs/KIND, which takes what to run from its command line."""
+        """Return the script jobs/KIND, which takes the experiment from its command line."""
         what, words = KINDS[kind]
         array = "--array=1-POINTS " if kind == "sweep" else ""
         how = HOW[self.scheduler].format(kind=kind, words=words, array=array)
@@ -126,7 +126,7 @@ class Script:
         self, path: Path, log: Path, values: Mapping[str, Any], tasks: int | None = None,
         parallel: int | None = None,
     ) -> str:
-        """The script, which will be at `path`, with all values as they are, quoted."""
+        """Return the script, to be at `path`, with all values quoted for the shell."""
         values = {
             **values, "fedmpi": list(self.command), "site": str(self.site or ""), "arguments": [],
         }
@@ -150,7 +150,7 @@ class Script:
 
 
 def shell_word(word: str) -> str:
-    """Return a word for the shell, quoted, with $NAME left for the shell to read."""
+    """Return a word quoted for the shell, which still expands $NAME in it."""
     return f'"{word}"' if "$" in word else shlex.quote(word)
 
 

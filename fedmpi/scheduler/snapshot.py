@@ -1,4 +1,4 @@
-"""What a job will run, kept beside its result as it was when the job was submitted."""
+"""A snapshot, beside the result, of the files that a job will run, as they were at submission."""
 
 import hashlib
 import shutil
@@ -40,16 +40,16 @@ class Snapshot:
     def new_scripts(self, scheduler: str, count: int) -> list[Path]:
         """Return the paths of `count` further scripts of a sweep.
 
-        Jobs may still read those that are there, to submit themselves again.
+        Existing scripts are not reused: their jobs may read them to submit themselves again.
         """
         there = [path.stem.rpartition("-")[2] for path in self.folder.glob(f"job-*.{scheduler}")]
         first = 1 + max([0, *(int(number) for number in there if number.isdecimal())])
         return [self.folder / f"job-{first + i}.{scheduler}" for i in range(count)]
 
     def keep(self, text: str, files: Mapping[str, str] | None = None) -> None:
-        """Write the configuration `text`, and the `files` that it names, a dict of texts by name.
+        """Write the configuration `text` and the `files` that it names, a dict of texts by name.
 
-        A file elsewhere is not copied. Raises ResultError.
+        A file with an absolute path or a path through ".." is not copied. Raises ResultError.
         """
         try:
             self.folder.mkdir(exist_ok=True)
@@ -76,7 +76,7 @@ class Snapshot:
     ) -> None:
         """Add submitted jobs to the list.
 
-        `tasks` has (task, lines) for each task: of one array, or a job for each.
+        `tasks` has (task, lines) for each task of one job array, or for each of several jobs.
         """
         rows = []
         for i, (task, lines) in enumerate(tasks):
@@ -91,10 +91,10 @@ class Snapshot:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other submissions of the result out while the block runs. Raises ResultError.
+        """Keep out other submissions of the same result while the block runs. Raises ResultError.
 
-        A new folder goes again if the block finds that nothing can be submitted, or if the batch
-        system refuses its first job.
+        A new folder is removed again if the block raises ConfigError, or if the batch system
+        refuses its first job.
         """
         new = not self.folder.exists()
         try:
@@ -118,7 +118,7 @@ class Snapshot:
                 raise
 
     def alive(self, schedulers: Mapping[str, Scheduler], environ: Environ) -> dict[str, str]:
-        """Return {line: job} of what submitted jobs still wait for or run; "-" without a table.
+        """Return {line: job} of the lines whose jobs are queued or running; "-" without a table.
 
         `schedulers` are the modules by name.
         """
@@ -148,7 +148,7 @@ def state_of(
 ) -> tuple[str, str] | None:
     """Return (job, state) of the newest job that writes the result file `out`.
 
-    The state is the scheduler's word and reason, "" for a job that is neither queued nor runs.
+    The state is the scheduler's word and reason, "" for a job that is neither queued nor running.
     Returns None if no job was submitted for `out`, alone or as a point of a sweep.
     """
     kept, line = Snapshot(out.with_suffix(".job")), "-"
@@ -156,12 +156,12 @@ def state_of(
         kept, line = Snapshot(out.parent / "sweep.job"), _line_of(out)
     rows = [row for row in kept.submitted(schedulers) if line in row[3].split(",")]
     states = [(job, schedulers[name].state(job, task, environ)) for name, job, task, _ in rows[-2:]]
-    # A job may be followed by another before it ends: the newest that is alive counts.
+    # A job may submit the next before it ends: the newest job with a state counts.
     return next((found for found in reversed(states) if found[1]), states[-1] if states else None)
 
 
 def _line_of(out: Path) -> str:
-    """Return the line of points.tsv that has the result file `out`, as text; "" if none has."""
+    """Return the number, as text, of the line of points.tsv for `out`, or ""."""
     try:
         rows = (out.parent / "points.tsv").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -171,7 +171,7 @@ def _line_of(out: Path) -> str:
 
 
 def beside(name: str) -> bool:
-    """Say whether a file can be copied beside a configuration under its own name."""
+    """Return whether a file can be copied beside a configuration under its own name."""
     path = Path(name)
     return not path.is_absolute() and ".." not in path.parts
 
@@ -179,11 +179,11 @@ def beside(name: str) -> bool:
 def digests(
     values: Mapping[str, Any], files: Iterable[str] = (), place: str | PathLike[str] = "."
 ) -> str:
-    """Return lines of sha256sum for the files that a job needs but which are not copied.
+    """Return lines in the form of sha256sum for the files that a job needs but that are not copied.
 
-    These are the modules of own code that `values` name, a nested dict, and the `files` of the
-    configuration `place` that are elsewhere. Modules are looked for on the path and not imported.
-    Raises ConfigError for a file that a job would not find.
+    These are the modules of users' code named in the nested dict `values`, and the `files` of the
+    configuration `place` that `Snapshot.keep` does not copy. Modules are found on sys.path and not
+    imported. Raises ConfigError for a file that a job would not find.
     """
     own = (name for _, name in user_code.names_in(values))
     found = sorted({path for name in own if (path := _module(name))})
@@ -193,7 +193,7 @@ def digests(
 
 
 def _elsewhere(name: str, place: str | PathLike[str]) -> Path:
-    """Return the path of a file that is not copied; a job is in the folder that submitted it."""
+    """Return the path of a file that is not copied; a job runs in the folder of its submission."""
     here, there = Path(name).absolute(), Path(place).parent / name
     if not here.is_file() or (there.is_file() and not here.samefile(there)):
         raise ConfigError(f"{place}: {name!r}: would not be found by a job, which has the "
@@ -202,7 +202,7 @@ def _elsewhere(name: str, place: str | PathLike[str]) -> Path:
 
 
 def _module(name: str) -> Path | None:
-    """The file of the module in "package.module:object"; None if there is none."""
+    """Return the file of the module in "package.module:object", or None."""
     stem = name.partition(":")[0].replace(".", "/")
     places = [Path(folder or ".") / end for folder in sys.path
               for end in (f"{stem}.py", f"{stem}/__init__.py")]

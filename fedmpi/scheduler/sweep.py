@@ -1,4 +1,4 @@
-"""A sweep: a base experiment, cases, a grid of values and seeds; one result file a point."""
+"""A sweep: a base experiment, cases, a grid of values, and seeds; a result file for each point."""
 
 import hashlib
 import itertools
@@ -26,7 +26,7 @@ Values: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Point:
-    """One run: its `name`, without .h5, and its values."""
+    """One run of a sweep: its `name`, without .h5, and its values."""
 
     name: str
     values: Values
@@ -43,7 +43,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Sweep:
-    """`base` is the path of the experiment, `points` all Points in their order."""
+    """A sweep: the path `base` of its experiment, and all `points` in order."""
 
     base: Path
     points: tuple[Point, ...]
@@ -61,7 +61,7 @@ def read(path: str | PathLike[str]) -> Sweep:
 
 
 def points(tree: Mapping[str, Any], place: str) -> tuple[Point, ...]:
-    """Return the Points of a sweep's `tree`, seeds slowest: more seeds only add points."""
+    """Return the Points of a sweep's `tree`, seeds outermost, so more seeds only append points."""
     fixed = _flat(_table(tree, "set", place), place)
     seeds, cases, grid = _seeds(tree, place), _cases(tree, place), _grid(tree, place)
     count = len(seeds) * len(cases)
@@ -77,7 +77,7 @@ def points(tree: Mapping[str, Any], place: str) -> tuple[Point, ...]:
 
 
 def table(points: Sequence[Point]) -> str:
-    """Return the text of points.tsv: a line a point, a column a key, - where it is not set."""
+    """Return the text of points.tsv: a line for each point, a column for each key, - if unset."""
     keys = list(dict.fromkeys(key for point in points for key in point.values))
     lines = [["file", *keys]]
     lines += [[point.file, *(point.values.get(key, "-") for key in keys)] for point in points]
@@ -85,9 +85,9 @@ def table(points: Sequence[Point]) -> str:
 
 
 def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
-    """Write points.tsv into `folder` and return its path; a table there may only grow.
+    """Write points.tsv into `folder` and return its path; an existing table may only grow.
 
-    Jobs in the queue find their points by line. Raises ConfigError if a line would change.
+    Queued jobs find their points by line number. Raises ConfigError if a line would change.
     """
     path, text = Path(folder) / "points.tsv", table(points)
     try:
@@ -111,7 +111,7 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
 
 
 def toml(value: object, place: str) -> str:
-    """Return a value as one line of TOML. Raises ConfigError for what a table cannot hold."""
+    """Return a value as one line of TOML. Raises ConfigError if points.tsv cannot hold it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
@@ -157,7 +157,7 @@ def _seeds(tree: Mapping[str, Any], place: str) -> Sequence[int | None]:
 
 
 def _cases(tree: Mapping[str, Any], place: str) -> list[tuple[str, Values]]:
-    """Named sets of values that belong together, as (name, values)."""
+    """Return the cases, named sets of values that belong together, as (name, values)."""
     cases = tree.get("cases", [])
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise ConfigError(f"{place}: cases: must be tables, each under [[cases]]")
@@ -187,7 +187,7 @@ def _grid(tree: Mapping[str, Any], place: str) -> dict[str, list[str]]:
 
 
 def _point(case: tuple[str, Values], grid: Values, seed: int | None, fixed: Values) -> Point:
-    """The point of a case (name, values), one value an axis, and a seed or None."""
+    """Return the point of a case (name, values), one value for each axis, and a seed or None."""
     ends = [key.rpartition(".")[2] for key in grid]
     shown = [end if ends.count(end) == 1 else key for end, key in zip(ends, grid, strict=True)]
     said = [value.strip('"./') for value in grid.values()]
@@ -200,7 +200,7 @@ def _point(case: tuple[str, Values], grid: Values, seed: int | None, fixed: Valu
 
 
 def _distinct(found: Sequence[Point], place: str) -> Iterator[Point]:
-    """The points, with a digest in names that would be the same file or too long for one."""
+    """Yield the points, with a digest in names that would name the same file or be too long."""
     count = Counter(point.name.lower() for point in found)
     files: set[str] = set()
     for point in found:
