@@ -1,6 +1,6 @@
-"""What can be wrong with a machine, and the command that mends it: small functions of plain facts.
+"""Checks of a machine, and the commands that fix the faults: small functions of plain facts.
 
-Nothing here imports a library that may be missing, so that it can be told.
+No module here imports a library that may be missing, so that a missing library can be reported.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ OK, NOTE, WRONG = "ok", "note", "wrong"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a diagnosis: level (OK, NOTE or WRONG), what was looked at, what was found.
+    """One line of a diagnosis: level (OK, NOTE or WRONG), what was checked, and what was found.
 
-    remedy is the command or the change that mends it, empty where nothing is to mend.
+    `remedy` is the command or change that fixes the fault, "" if there is none.
     """
 
     level: str

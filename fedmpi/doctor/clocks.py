@@ -1,4 +1,4 @@
-"""Do the clocks of the nodes agree?"""
+"""Check that the clocks of the nodes agree."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ MOST = 1.0  # seconds; file times and logs of nodes are compared by people
 
 
 def clocks(hosts: Sequence[str], times: Sequence[float]) -> Finding:
-    """Judge the `times` in seconds that the ranks on `hosts` read at the same moment."""
+    """Check the `times`, in seconds, that the ranks on `hosts` read at the same moment."""
     spread = max(times) - min(times)
     if spread > MOST:
         late = hosts[times.index(min(times))]

@@ -1,4 +1,4 @@
-"""Do the ranks and threads of a node fit its cores?"""
+"""Check that the ranks and threads of a node fit its cores."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 
 def usable(affinity: int, quotas: Iterable[float]) -> int:
-    """Return the cores that this process may use: of its affinity, and not more than a quota.
+    """Return how many cores this process may use: the cores of its affinity, limited by quotas.
 
     `quotas` are numbers of cores that control groups allow, such as 1.5; at least 1 is returned.
     """
@@ -19,7 +19,7 @@ def usable(affinity: int, quotas: Iterable[float]) -> int:
 
 
 def quotas(root: str | Path, membership: str) -> list[float]:
-    """Return the quotas in cores that hold for a process of the control groups `membership`.
+    """Return the quotas, in cores, that apply to a process of the control groups `membership`.
 
     `root` is the folder of the control groups, `membership` the text of /proc/self/cgroup.
     """
@@ -35,13 +35,13 @@ def quotas(root: str | Path, membership: str) -> list[float]:
 
 
 def _up(root: Path, group: str) -> list[Path]:
-    """The folder of a group and those above it: each may set a quota."""
+    """Return the folder of a group and its parent groups: each may set a quota."""
     path = root / group.strip("/")
     return [path, *(above for above in path.parents if above.is_relative_to(root))]
 
 
 def _quota(*files: Path) -> float | None:
-    """The quota over the period in one file or two; None without a quota."""
+    """Return quota / period, which are in one file or two; None without a quota."""
     try:
         quota, period = " ".join(file.read_text() for file in files).split()
         return int(quota) / int(period) if int(quota) > 0 else None
@@ -50,7 +50,7 @@ def _quota(*files: Path) -> float | None:
 
 
 def ranks_fit(ranks: int, cores: int) -> Finding:
-    """Judge the number of ranks on a node against the cores that they may use."""
+    """Check that a node has a core that they may use for each of its ranks."""
     value = f"{counted(ranks, 'rank')} here on {counted(cores, 'core')}"
     if ranks > cores:
         return Finding(WRONG, "cores", value + ": ranks wait for each other busily",
@@ -62,10 +62,10 @@ def ranks_fit(ranks: int, cores: int) -> Finding:
 def threads_fit(
     environ: Mapping[str, str], ranks: int, cores: int, wanted: int = 1, machine: int = 0
 ) -> Finding:
-    """Judge threads times ranks against the cores that they may use.
+    """Check that the node has cores for the threads of all its ranks.
 
-    `wanted` is run.threads_per_rank, which holds where the environment says nothing. `machine` is
-    the number of cores that the ranks could use if their launcher bound none of them to a core.
+    `wanted` is run.threads_per_rank, which applies if the environment sets no number. `machine` is
+    the number of cores that the ranks could use if their launcher bound no rank to a core.
     """
     given = [environ[name] for name in THREADS if environ.get(name, "").isdigit()]
     threads = max((int(number) for number in given), default=wanted)

@@ -1,4 +1,4 @@
-"""Has torch the GPU that is asked for?"""
+"""Check that torch has the GPU that run.device asks for."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ DRIVERS = {11: 450, 12: 525, 13: 580}
 def gpu(
     wanted: str, build: str | None, count: int, visible: str | None, driver: str = ""
 ) -> Finding | None:
-    """Judge whether torch has the device that run.device asks for; None unless it is "cuda".
+    """Check that torch has the device that run.device asks for; None unless it is "cuda".
 
     `build` is the CUDA version that torch was built for or None, `count` its GPUs here,
     `visible` the value of CUDA_VISIBLE_DEVICES or None, and `driver` the text of
@@ -44,10 +44,10 @@ def gpu(
 def shared(
     ranks: int, memories: Sequence[int], names: Sequence[str], needed: int
 ) -> Finding | None:
-    """Judge whether the ranks of a node fit the memory of its GPUs; None where there is none.
+    """Check that the ranks of a node fit into the memory of its GPUs; None if it has no GPU.
 
-    `memories` are the bytes and `names` the names of the GPUs that are visible, and `needed` the
-    bytes of a rank that has hardly begun: the context of CUDA and its libraries.
+    `memories` are the bytes and `names` the names of the visible GPUs. `needed` are the bytes that
+    a rank needs before any training: the CUDA context and its libraries.
     """
     if not memories:
         return None

@@ -1,4 +1,4 @@
-"""Do launcher, library and Slurm belong together?"""
+"""Check that launcher, MPI library and Slurm fit together."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
@@ -10,9 +10,9 @@ from fedmpi.doctor import NOTE, OK, WRONG, Finding
 from fedmpi.errors import counted
 
 Launchers: TypeAlias = Sequence[tuple[str, str]]
-"""(path, version text) of each mpiexec, that of PATH first."""
+"""(path, version text) of each mpiexec, the first on PATH first."""
 
-# The plug-ins of srun that ranks of each family can be started with, the best first, as patterns.
+# Patterns of the srun plug-ins that can start ranks of each family, the best first.
 PLUGINS = {
     "Cray": ("cray_shasta", "pmi2", "pmix*"),
     "ParaStation": ("pspmix*", "pspmi*", "psp*", "pmix*", "pmi2"),
@@ -22,7 +22,7 @@ PLUGINS = {
 
 
 def library(name: str, fault: str) -> Finding:
-    """Judge the MPI library that mpi4py finds: its `name`, or the `fault` that hides it."""
+    """Check the MPI library that mpi4py finds: its `name`, or the `fault` that prevents loading."""
     if fault:
         return Finding(WRONG, "library", f"mpi4py finds no MPI library: {fault}",
                        "module load your site's MPI, or pip install 'fedmpi[mpich]'")
@@ -30,10 +30,11 @@ def library(name: str, fault: str) -> Finding:
 
 
 def launcher(environ: Mapping[str, str], library: str, launchers: Launchers) -> Finding:
-    """Judge the mpiexec on PATH. `launchers` are (path, version text), that of PATH first.
+    """Check that the mpiexec on PATH fits the MPI library.
 
-    `library` is the name of the MPI library; the others are named as the remedy if they fit.
-    Under a launcher the one on PATH matters less: the finding on ranks judges what was used.
+    `launchers` are (path, version text), the one on PATH first; the remedy names a later one that
+    fits. `library` is the name of the MPI library. If a launcher started this process, a wrong
+    mpiexec on PATH is only a NOTE: `ranks` checks the launcher that was used.
     """
     if not launchers:
         return Finding(NOTE, "launcher", "no mpiexec on PATH",
@@ -51,7 +52,7 @@ def launcher(environ: Mapping[str, str], library: str, launchers: Launchers) -> 
 
 
 def _fitting(library: str, launchers: Launchers) -> str:
-    """The path of the first launcher of the library's MPI, or ""."""
+    """Return the path of the first launcher of the library's MPI, or ""."""
     ours = [path for path, text in launchers if family(text) == family(library)]
     return ours[0] if ours else ""
 
@@ -59,9 +60,9 @@ def _fitting(library: str, launchers: Launchers) -> str:
 def ranks(
     environ: Mapping[str, str], size: int, nodes: int, library: str, launchers: Launchers
 ) -> Finding:
-    """Judge how the ranks of this very start found each other: `size` of them on `nodes`.
+    """Check that the ranks of this start found each other: `size` ranks on `nodes` nodes.
 
-    `library` and `launchers` are those of the function launcher.
+    `library` and `launchers` are as for `launcher`.
     """
     count = launch.lone_worlds(environ, size)
     if launch.strange_launcher(environ, family(library)) or count:
@@ -81,7 +82,7 @@ def ranks(
 def slurm(
     environ: Mapping[str, str], library: str, plugins: Sequence[str] | None, default: str = ""
 ) -> Finding | None:
-    """Judge whether srun can start ranks of this library; None where there is no Slurm.
+    """Check that srun can start ranks of this library; None without Slurm.
 
     `plugins` are the names that `srun --mpi=list` shows, None without srun; `default` is the
     cluster's MpiDefault.
@@ -94,7 +95,7 @@ def slurm(
     patterns = PLUGINS[_kind(library)]
     fitting = [name for pattern in patterns for name in plugins if fnmatch(name, pattern)]
     if not fitting:
-        # Some builds of MPICH understand PMIx; nothing tells which.
+        # Some builds of MPICH understand PMIx, but there is no way to tell which.
         pmix = any(fnmatch(name, "pmix*") for name in plugins)
         return Finding(NOTE if pmix else WRONG, "slurm",
                        f"srun --mpi knows {shown}: it cannot join ranks of {ours}",
@@ -104,7 +105,7 @@ def slurm(
     chosen = named or default
     if chosen in fitting:
         return Finding(OK, "slurm", f"srun --mpi={chosen} by default")
-    # One that was named is a mistake; a default of none is how most clusters are.
+    # An unfit plug-in that the user named is a mistake; a default of "none" is usual.
     certain = named and not (ours == "MPICH" and fnmatch(named, "pmix*"))
     return Finding(WRONG if certain else NOTE, "slurm",
                    f"srun uses --mpi={chosen or 'none'}, but {ours} needs {fitting[0]}",
@@ -112,7 +113,7 @@ def slurm(
 
 
 def _kind(library: str) -> str:
-    """The key of PLUGINS for the name of a library."""
+    """Return the key of PLUGINS for the name of a library."""
     if "CRAY" in library.upper():
         return "Cray"
     return "ParaStation" if "PARASTATION" in library.upper() else family(library)

@@ -1,7 +1,7 @@
-"""Which processors the nodes have, and whether they are of one kind.
+"""The processors of the nodes, and a check that they are of one kind.
 
-The same program may give other last bits on another kind of processor: libraries choose their
-instructions by it.
+The same program may give different last bits on another kind of processor, since libraries choose
+their instructions by the processor.
 """
 
 import re
@@ -12,20 +12,20 @@ from fedmpi.doctor import NOTE, OK, Finding
 
 CPUINFO = Path("/proc/cpuinfo")
 
-# The flags that each level of x86-64 adds to the one before (System V ABI, x86-64 supplement),
-# as far as /proc/cpuinfo names them.
+# The flags that each level of x86-64 adds to the level before (System V ABI, x86-64 supplement),
+# by their names in /proc/cpuinfo, where they have one.
 LEVELS = (
     ("x86-64-v2", ("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3")),
     ("x86-64-v3", ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave")),
     ("x86-64-v4", ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")),
 )
-# Beyond the levels, what libraries choose other code for.
+# Flags beyond the levels for which libraries choose other code.
 MORE = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "sve",
         "sve2", "asimd", "bf16")
 
 
 def described(path: Path = CPUINFO) -> str:
-    """Return what the system says of this processor; empty where it has no /proc/cpuinfo."""
+    """Return the system's description of this processor, "" if there is no /proc/cpuinfo."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -33,13 +33,13 @@ def described(path: Path = CPUINFO) -> str:
 
 
 def model(cpuinfo: str) -> str:
-    """Return the processor's name in the text of /proc/cpuinfo; empty if it has none."""
+    """Return the processor's name in the text of /proc/cpuinfo, or ""."""
     found = re.search(r"^(?:model name|cpu|CPU implementer)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     return found[1].strip() if found else ""
 
 
 def instructions(cpuinfo: str) -> str:
-    """Return the instruction set in the text of /proc/cpuinfo: a level, and what goes beyond it."""
+    """Return the instruction set in the text of /proc/cpuinfo: a level, and flags beyond it."""
     found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     flags = set(found[1].split()) if found else set()
     level = ["x86-64"] if "sse2" in flags else []
@@ -51,9 +51,9 @@ def instructions(cpuinfo: str) -> str:
 
 
 def differ(hosts: Sequence[str], kinds: Sequence[str]) -> str:
-    """Return one line on nodes with other processors than the first, or "".
+    """Return one line that names the nodes of each kind of processor, "" if there is one kind.
 
-    `hosts` and `kinds` are lists of texts, one of each a rank.
+    `hosts` and `kinds` hold a text for each rank.
     """
     nodes = dict(zip(hosts, kinds, strict=True))
     groups: dict[str, list[str]] = {}
@@ -70,7 +70,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def processors(hosts: Sequence[str], kinds: Sequence[str]) -> Finding:
-    """Judge whether all nodes have one kind of processor; see differ."""
+    """Check that all nodes have the same kind of processor; see `differ`."""
     if text := differ(hosts, kinds):
         return Finding(NOTE, "processor", f"{text}: the last bits of weights may differ from "
                        "those of one kind", "in Slurm: --constraint, in PBS: -l select=...:FEATURE")

@@ -1,4 +1,4 @@
-"""Is this the Python that fedmpi was installed for?"""
+"""Check the Python interpreter and the libraries that it finds."""
 
 from collections.abc import Mapping
 from shlex import quote
@@ -10,7 +10,7 @@ NEEDED = ("numpy", "numba", "torch", "h5py", "mpi4py", "pydantic", "rich")
 
 
 def python(version: tuple[int, ...], executable: str) -> Finding:
-    """Judge the interpreter `executable` of `version`, a tuple such as (3, 11, 7)."""
+    """Check the `version` of the interpreter `executable`, a tuple such as (3, 11, 7)."""
     text = f"{'.'.join(map(str, version))}, {executable}"
     if version[:2] < OLDEST:
         return Finding(WRONG, "python", text, "make PYTHON=/path/to/python3.11 (or newer)")
@@ -18,7 +18,7 @@ def python(version: tuple[int, ...], executable: str) -> Finding:
 
 
 def libraries(found: Mapping[str, str | None], executable: str) -> Finding:
-    """Judge the libraries that this interpreter finds: a dict of name to version, or None."""
+    """Check the libraries that this interpreter finds: {name: version, or None if missing}."""
     missing = [name for name in NEEDED if not found.get(name)]
     if missing:
         return Finding(

@@ -1,4 +1,4 @@
-"""Do shared memory, the result folder and compiled kernels lie where they should?"""
+"""Check shared memory, and the file systems of results, environment and compiled kernels."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
 
 MIB = 1 << 20
-MANY = 64  # ranks that start from one shared file system without being noticed
+MANY = 64  # more ranks than this load a shared file system noticeably when they start
 # Measured with MPICH 5: 21 MiB for four ranks, and MNIST needs 45 MiB more on each node.
 SHM_LEAST, SHM_RANK, SHM_AMPLE = 64 * MIB, 8 * MIB, 256 * MIB
 _REMOTE = (
@@ -30,12 +30,12 @@ def file_system(path: str, mounts: str) -> str:
 
 
 def remote(kind: str) -> bool:
-    """Say whether a type of file system is one of a network."""
+    """Return whether a type of file system is a network file system."""
     return kind.startswith(_REMOTE)
 
 
 def shared_memory(path: str, free: int | None, ranks: int) -> Finding:
-    """Judge the `free` bytes of shared memory at `path` (None: there is none) for the ranks."""
+    """Check that the `free` bytes of shared memory at `path` (None: unusable) fit the ranks."""
     if free is None:
         return Finding(WRONG, "shm", f"{path} cannot be used", _more(path))
     value = f"{path}: {free / MIB:,.0f} MiB free"
@@ -52,7 +52,7 @@ def _more(path: str) -> str:
 
 
 def results(folder: Path, exists: bool, writable: bool) -> Finding | None:
-    """Judge the `folder` of the result; None if files can be made there."""
+    """Check that files can be created in the result `folder`; None if they can."""
     taken = next((path for path in (folder, *folder.parents) if path.is_file()), None)
     if taken:
         return Finding(WRONG, "results", f"{taken} is a file, not a folder", "choose another: "
@@ -65,7 +65,7 @@ def results(folder: Path, exists: bool, writable: bool) -> Finding | None:
 
 
 def locking(environ: Mapping[str, str], folder: str, mounts: str) -> Finding:
-    """Judge the file system of the result `folder`, where HDF5 may not be able to lock files."""
+    """Check the file system of the result `folder`, on which HDF5 may be unable to lock files."""
     kind = file_system(folder, mounts)
     off = environ.get("HDF5_USE_FILE_LOCKING", "").upper() in ("FALSE", "0")
     if remote(kind) and not off:
@@ -76,8 +76,7 @@ def locking(environ: Mapping[str, str], folder: str, mounts: str) -> Finding:
 
 
 def environment(prefix: str, mounts: str, nodes: int, ranks: int) -> Finding:
-    """Judge the file system of the Python environment `prefix`, which each rank reads at the start.
-    """
+    """Check the file system of the Python environment `prefix`, which each rank reads at start."""
     kind = file_system(prefix, mounts)
     value = f"{prefix} is on {kind}"
     if remote(kind) and (nodes > 1 or ranks > MANY):
@@ -90,7 +89,7 @@ def environment(prefix: str, mounts: str, nodes: int, ranks: int) -> Finding:
 
 
 def cache(environ: Mapping[str, str], folder: str, mounts: str, writable: bool) -> Finding:
-    """Judge the `folder` of compiled kernels, which all ranks of a node read at the start."""
+    """Check the `folder` of compiled kernels, which all ranks of a node read at the start."""
     kind = file_system(folder, mounts)
     remedy = "export TMPDIR=FOLDER, on a disk of the node's own (in a job: $SLURM_TMPDIR)"
     if environ.get("NUMBA_CACHE_DIR"):

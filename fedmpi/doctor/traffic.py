@@ -1,4 +1,4 @@
-"""Whether the collectives give what they must, and how fast: latency and bandwidth."""
+"""Check the results of the collectives, and measure their latency and bandwidth."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -10,15 +10,15 @@ from fedmpi.comm.base import Comm
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
 
 Call: TypeAlias = Callable[[Comm, int, int], bool]
-"""A collective of a Comm, with bytes of a rank and a turn: was its result right?"""
+"""Calls a collective of a Comm, given bytes a rank and a turn; returns whether it was right."""
 
-SIZES = (8, 1 << 20)  # bytes of a rank: for latency, and for bandwidth
+SIZES = (8, 1 << 20)  # bytes a rank: for latency, and for bandwidth
 
 
 def traffic(comm: Comm, seconds: float) -> list[Finding]:
-    """Return a Finding for each collective of `comm`, tried for about `seconds` in all.
+    """Return a Finding for each collective of `comm`; all tests take about `seconds`. Collective.
 
-    Collective. Each call is checked: a wrong result is found where an MPI is broken.
+    The result of each call is checked, since a broken MPI may give wrong results.
     """
     found = []
     for name, call in COLLECTIVES.items():
@@ -37,7 +37,7 @@ def traffic(comm: Comm, seconds: float) -> list[Finding]:
 
 
 def _tried(comm: Comm, call: Call, size: int, seconds: float) -> float | None:
-    """Median seconds of a call with `size` bytes; None if one of the results was wrong."""
+    """Return the median seconds of a call with `size` bytes, None if a result was wrong."""
     times: list[float] = []
     right = True
     end = perf_counter() + seconds
@@ -47,7 +47,7 @@ def _tried(comm: Comm, call: Call, size: int, seconds: float) -> float | None:
         began = perf_counter()
         right &= call(comm, size, len(times))
         times.append(perf_counter() - began)
-        # All ranks go on, or none.
+        # All ranks must go on, or none.
         going = bool(comm.share(perf_counter() < end))
     wrong = comm.sum_array(np.array([not right], np.int64))[0]
     return None if wrong else float(np.median(times))
@@ -68,7 +68,7 @@ def _gather(comm: Comm, size: int, turn: int) -> bool:
 def _exchange(comm: Comm, size: int, turn: int) -> bool:
     part = max(1, size // comm.size)
     boxes = [bytes([(comm.rank + other + turn) % 251]) * part for other in range(comm.size)]
-    return comm.exchange(boxes) == boxes  # what both say to each other is the same
+    return comm.exchange(boxes) == boxes  # two ranks send each other the same bytes
 
 
 def _share(comm: Comm, size: int, turn: int) -> bool:
