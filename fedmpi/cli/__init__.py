@@ -1,6 +1,7 @@
-"""The command line: one function a verb. The only place that prints and reads the environment.
+"""The command line, with one function for each verb.
 
-Verbs import what they need when they run, so verbs that only read start at once.
+Only this package prints, and only it and api.py read the environment. Verbs import their modules
+when they run, so verbs that only read start at once.
 """
 
 import argparse
@@ -36,8 +37,8 @@ from fedmpi.user_code import own_frames
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (continue with resume)"""
-INTERRUPTED = 130  # as shells count a program that SIGINT has ended
-RUNS = run.run, run.resume  # verbs of which all ranks join
+INTERRUPTED = 130  # the exit code by which shells report a program ended by SIGINT
+RUNS = run.run, run.resume  # verbs that all ranks join
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
@@ -67,40 +68,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_full(error):
             drop_output()
         if args.verb in RUNS:
-            end_all_at_start(os.environ, 1)  # the others may not fail, and would wait for this rank
+            end_all_at_start(os.environ, 1)  # other ranks may not fail, and would wait for this one
         return 1
 
 
 def _hear_interrupts(verb: Callable[..., Any]) -> None:
-    """Let SIGINT be a KeyboardInterrupt, but for verbs that load much and then note it themselves.
+    """Let SIGINT raise KeyboardInterrupt, except in `run` and `resume`, which it ends at once.
 
-    They have nothing to tidy up until then, and while modules are loaded it could be lost.
+    These verbs load many modules first, during which a KeyboardInterrupt could be lost, and have
+    nothing to clean up until they install their own handlers.
     """
     usual = signal.SIG_DFL, signal.default_int_handler
-    if signal.getsignal(signal.SIGINT) in usual:  # elsewhere: nohup, or a program around us
+    if signal.getsignal(signal.SIGINT) in usual:  # not under nohup, or inside another program
         starts = verb in RUNS
-        with suppress(ValueError):  # in a thread, where it is not ours to say
+        with suppress(ValueError):  # only the main thread may set handlers
             signal.signal(signal.SIGINT, usual[0] if starts else usual[1])
 
 
 def _interrupted() -> int:
-    """Say that Ctrl-C ended the command before it had a result; return the exit code."""
+    """Print that Ctrl-C ended the command before it had a result; return the exit code."""
     if rank_of(os.environ) == 0:
         print("fedmpi: interrupted", file=sys.stderr, flush=True)
-    if launched(os.environ):  # an orderly end would wait for the other ranks
+    if launched(os.environ):  # an orderly exit would wait for the other ranks
         end_all(INTERRUPTED)
     return INTERRUPTED
 
 
 def report(error: BaseException, debug: bool) -> None:
-    """Say what went wrong: one or two lines, and the traceback before it if asked for."""
+    """Print an error in one or two lines, after its traceback if `debug`."""
     if debug:
         traceback.print_exception(error)
     print(f"fedmpi: {printable(_words(error))}", file=sys.stderr, flush=True)
 
 
 def _words(error: BaseException) -> str:
-    """What is said of an error."""
+    """Return the message for an error."""
     if isinstance(error, FedmpiError):
         return str(error)
     if _is_full(error):
@@ -119,7 +121,7 @@ def _words(error: BaseException) -> str:
 
 
 def _is_full(error: BaseException) -> TypeGuard[OSError]:
-    """Say whether our output went to a full disk."""
+    """Return whether an error means that the output went to a full disk."""
     return isinstance(error, OSError) and not error.filename and error.errno in FULL
 
 
@@ -132,7 +134,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"fedmpi {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
-    # The longer name keeps the verbs and what they do on one line each.
+    # The longer metavar keeps each verb and its summary on one line.
     verbs = parser.add_subparsers(metavar="VERB [OPTIONS]", required=True)
     for module in (
         run, cluster, follow, inspect, new, data_files, read, html_report, diagnosis, benchmarks,

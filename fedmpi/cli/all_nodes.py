@@ -1,4 +1,4 @@
-"""What doctor gathers from the ranks of all nodes. Every rank calls each function."""
+"""Facts that doctor gathers from the ranks of all nodes. Every rank calls each function."""
 
 import os
 import sys
@@ -13,13 +13,13 @@ from fedmpi.comm.base import Comm
 from fedmpi.doctor import OK, Finding, clocks, processors, storage
 
 MOST_CORES = 4096  # of a node
-TEXT = 300  # characters of a finding that travel between nodes
+TEXT = 300  # characters of a finding that are sent between nodes
 
 
 def from_all_nodes(comm: Comm, here: Sequence[Finding | None]) -> tuple[int, list[str]]:
-    """Return the number of nodes, and lines on what is not well on nodes but this one.
+    """Return the number of nodes, and a line for each fault on nodes other than this one.
 
-    The first rank of each node speaks for it.
+    The first rank of each node reports for it.
     """
     host = os.uname().nodename
     bad = [replace(f, value=f"{host}: {f.value}") for f in here if f and f.level != OK]
@@ -32,7 +32,7 @@ def from_all_nodes(comm: Comm, here: Sequence[Finding | None]) -> tuple[int, lis
 
 
 def nodes(comm: Comm, nodes: int) -> list[Finding | None]:
-    """Findings on what the nodes have in common."""
+    """Return Findings that compare the nodes."""
     text = processors.described()
     row = np.zeros(1, [("host", "S64"), ("kind", "S224"), ("time", "<f8")])
     row["host"] = os.uname().nodename
@@ -48,7 +48,7 @@ def nodes(comm: Comm, nodes: int) -> list[Finding | None]:
 
 
 def cores(comm: Comm) -> int:
-    """Cores that the ranks of this node may use, all together: each may be bound to its own."""
+    """Return how many cores all ranks of this node may use: each may be bound to its own."""
     row = np.zeros(1, [("host", "S64"), ("cores", "?", (MOST_CORES,))])
     row["host"] = os.uname().nodename
     row["cores"][0, [core for core in os.sched_getaffinity(0) if core < MOST_CORES]] = True

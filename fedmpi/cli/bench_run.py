@@ -1,4 +1,4 @@
-"""The verb bench run: how long the rounds of an experiment take."""
+"""The verb bench run, which measures how long the rounds of an experiment take."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -40,9 +40,9 @@ def run(args: Namespace) -> None:
 
 
 def _measured(args: Namespace, comm: "Comm") -> "Found | None":
-    """Return a dict of what the run took on rank 0, None on the others.
+    """Return a dict of the run's measurements on rank 0, None on the others.
 
-    Raises on all ranks what is wrong with the words of the command.
+    Errors in the words of the command are raised on all ranks.
     """
     from fedmpi.comm.alike import alike
     from fedmpi.experiment import resolve

@@ -1,4 +1,4 @@
-"""What every benchmark does at its start and at its end: caches, threads, ranks, and JSON."""
+"""The start and end of every benchmark: caches, threads, ranks, and JSON."""
 
 import json
 import os
@@ -23,12 +23,12 @@ GBIT_S = 10.0  # of the network between emulated nodes
 
 
 def say(text: str) -> None:
-    """Tell the terminal what is being measured."""
+    """Print to the terminal what is being measured."""
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
 def prepare(threads: int = 1) -> Path:
-    """Set caches and threads before anything is loaded; return the folder of the kernels."""
+    """Set caches and threads before libraries are loaded; return the folder of the kernels."""
     folder = keep_kernels_on_node(os.environ)
     one_thread_each(threads)
     gpus_of_job(os.environ)
@@ -37,9 +37,9 @@ def prepare(threads: int = 1) -> Path:
 
 
 def launch_of(folder: Path, ranks: int | None = None) -> "Launch":
-    """Return how arms are started: on as many ranks as there are cores at most, or as `ranks`.
+    """Return a Launch that starts arms on at most as many ranks as cores, or as `ranks` if more.
 
-    `folder` is that of the compiled kernels.
+    `folder` is the folder of the compiled kernels.
     """
     from fedmpi.bench.processes import Launch
 
@@ -58,7 +58,7 @@ def launch_of(folder: Path, ranks: int | None = None) -> "Launch":
 
 @contextmanager
 def on_nodes(launch: "Launch", count: int | None) -> "Iterator[Launch]":
-    """Give a Launch that starts each of `count` ranks on an emulated node; `launch` if None."""
+    """Yield a Launch that starts each of `count` ranks on an emulated node; None: `launch`."""
     from fedmpi.bench.emulated_nodes import EmulatedNodes
 
     if count is None:
@@ -69,9 +69,9 @@ def on_nodes(launch: "Launch", count: int | None) -> "Iterator[Launch]":
 
 
 def new_file(text: str) -> Path:
-    """Return the path of a file to write. What is wrong with it shows before minutes pass.
+    """Return the path of a file to write, checked before a long measurement begins.
 
-    Raises ArgumentTypeError.
+    Raises ArgumentTypeError if it cannot be written.
     """
     path = Path(text)
     try:
@@ -83,7 +83,7 @@ def new_file(text: str) -> Path:
         raise ArgumentTypeError(f"{text}: {error.strerror}; name a file that can be "
                                 "written") from None
     if new:
-        path.unlink(missing_ok=True)  # by another rank of this command, too
+        path.unlink(missing_ok=True)  # another rank of this command may have removed it
     return path
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks print: tables of rows, arms and bars."""
+"""Print the results of the benchmarks: tables of rows, arms and bars."""
 
 import sys
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def _print(table: "Table") -> None:
 
 
 def show_rows(rows: "Sequence[Found]") -> None:
-    """Print dicts of the same keys as a table; nothing if there are none."""
+    """Print dicts of the same keys as a table, or nothing if there are none."""
     if rows:
         table = _table(*rows[0])
         for row in rows:
@@ -36,14 +36,14 @@ def show_rows(rows: "Sequence[Found]") -> None:
 
 
 def show_machine(machine: "Found") -> None:
-    """Print what was measured on, and its load then."""
+    """Print the machine of a measurement, and its load at that time."""
     load = " to ".join(f"{machine[key][0]:.1f}" for key in ("load_before", "load_after"))
     names = f"{machine['processor']}, {machine['instructions']}"
     print(f"{names}, {machine['cores']} cores; load {load}")
 
 
 def show_choices(found: "Found") -> None:
-    """Print both engines model by model, what "auto" makes of it, and what pruning gains."""
+    """Print both engines' times for each model, the choice of "auto", and the gain by pruning."""
     machine = found["machine"]
     show_machine(machine)
     print(f"kernels for registers of {machine['vector_width']} float32; torch: {machine['torch']}")
@@ -52,7 +52,7 @@ def show_choices(found: "Found") -> None:
 
 
 def show_arms(found: "Found") -> None:
-    """Print clients a second of each arm."""
+    """Print the clients per second of each arm."""
     print(f"data: {found['setting']['data']}")
     show_machine(found["machine"])
     table = _table("arm", "ranks", "clients/s", "lowest", "highest", "rounds", "accuracy", "")
@@ -67,7 +67,7 @@ def show_arms(found: "Found") -> None:
 
 
 def show_bars(bars: "Sequence[Found]") -> None:
-    """Print promises and whether they are kept."""
+    """Print the bars, which are promised limits, and whether they are met."""
     if bars:
         table = _table("bar", "value", "", "bound", "met")
         for bar in bars:

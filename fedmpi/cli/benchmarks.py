@@ -1,4 +1,4 @@
-"""The verbs that measure: bench, with what is to be measured, and warmup."""
+"""The verbs that measure: bench with its subcommands, and warmup."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -118,7 +118,7 @@ def round_(args: Namespace) -> None:
 
 
 def _refuse_ranks(what: str) -> None:
-    """Refuse a benchmark that a launcher has started more than once: each would measure it all."""
+    """Refuse to run under a launcher with several ranks: each would measure everything."""
     count, _ = started(os.environ)
     if count > 1:
         refuse(os.environ, f"bench {what}: is for one process, and a launcher started {count}; "
@@ -126,7 +126,7 @@ def _refuse_ranks(what: str) -> None:
 
 
 def _batched(args: Namespace) -> None:
-    """Measure the batched engine beside the torch engine, and print the rule of auto."""
+    """Compare the batched engine with the torch engine, and print the rule of "auto"."""
     if args.flower:
         raise ConfigError(
             "bench round --engine batched --flower: compares with torch's engine and pfl only; "
@@ -170,7 +170,7 @@ def collectives(args: Namespace) -> None:
 
 
 def _collectives_alone(args: Namespace) -> None:
-    """Measure single sums on ranks of this command, and whole runs on theirs."""
+    """Measure single sums on ranks that this command starts, and whole runs on other ranks."""
     if args.nodes is not None and (
         args.runs or args.ranks is not None or args.nodes < 2
     ):
@@ -241,7 +241,7 @@ def scale(args: Namespace) -> None:
             from fedmpi.analysis.draw import sheet
             from fedmpi.bench.scale_figure import draw
 
-            sheet(args.figure, (1, 1))  # what is wrong with the name shows before minutes pass
+            sheet(args.figure, (1, 1))  # refuse a bad file name before the long measurement
         found = measured.run(launch_of(folder), args.quick, say)
         checks, tables = found["checks"], [
             found[key] for key in ("rows", "methods", "rounds", "published")

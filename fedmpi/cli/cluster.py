@@ -72,13 +72,13 @@ def submit(args: Namespace) -> None:
         print(f"{script}# not submitted; it would be {kept.script(submission.scheduler)}")
         return
     with kept.alone():
-        _refuse_another(kept, out)  # of a submission that came first while this was checked
+        _refuse_another(kept, out)  # another submission may have come first during the checks
         kept.keep(text, files)
         _submit(submission, kept, script, out)
 
 
 def _refuse_another(kept: "Snapshot", out: Path) -> None:
-    """Raise ResultError if a job that was submitted before is going to write `out`."""
+    """Raise ResultError if a queued or running job will write `out`."""
     from fedmpi.scheduler import SCHEDULERS
 
     if job := kept.alive(SCHEDULERS, os.environ).get("-"):
@@ -87,7 +87,7 @@ def _refuse_another(kept: "Snapshot", out: Path) -> None:
 
 
 def _warn_of_gpus(options: "Options", device: str) -> None:
-    """Say so where a job has GPUs that the run does not use, or none that it needs."""
+    """Warn if a job has GPUs that the run does not use, or has none though the run needs one."""
     plain = bool(options.gpus_per_task or options.gpus_per_node)
     if (plain or "gpu" in (options.gres or "")) and device != "cuda":
         print("fedmpi: warning: the job has GPUs, but clients train on processors; add --set "
@@ -98,7 +98,7 @@ def _warn_of_gpus(options: "Options", device: str) -> None:
 
 
 def _again(args: Namespace, out: Path) -> "Resolved":
-    """The Resolved experiment of a result that is resumed. Raises FedmpiError."""
+    """Return the Resolved experiment of a result file to resume. Raises FedmpiError."""
     from fedmpi.experiment import resolve
     from fedmpi.experiment.rebuild import beginning
     from fedmpi.record.lock import check_free

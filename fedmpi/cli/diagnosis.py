@@ -1,4 +1,4 @@
-"""The verb doctor: gathers the facts of this machine, and tells what is wrong with them."""
+"""The verb doctor: gather facts on this machine, and report faults."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # they need libraries that may be missing
     from fedmpi.doctor.mpi_library import Launchers
 
 SHARED = "/dev/shm"
-MOST_SECONDS = 86_400  # of trying
+MOST_SECONDS = 86_400  # the most that --seconds may ask for
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -55,7 +55,7 @@ def doctor(args: Namespace) -> int:
         return _start_ranks(args)
     speaks = launch.rank_of(os.environ) == 0
     wrong = _print_findings(_interpreter(), speaks)
-    if wrong:  # without its libraries nothing else can be looked at
+    if wrong:  # the other checks need the libraries
         return 1
     from fedmpi.cli.ranks import ending_together
     from fedmpi.comm.library import library
@@ -73,9 +73,10 @@ def doctor(args: Namespace) -> int:
 def _together(
     args: Namespace, comm: "Comm", wanted: "RunSection", library: "tuple[str, str, Launchers]"
 ) -> bool:
-    """Print what the ranks find together; say whether something is wrong. Every rank calls this.
+    """Print the common findings of the ranks; return whether one is wrong. Every rank calls this.
 
-    `library` is the name of MPI's library, what is wrong with it, and the launchers.
+    `library` holds the name of the MPI library, the fault that prevents loading it, and the
+    launchers.
     """
     from fedmpi.cli import all_nodes
     from fedmpi.comm import launch
@@ -106,9 +107,9 @@ def _start_ranks(args: Namespace) -> int:
 
 
 def _print_findings(findings: Iterable[Finding | None], speaks: bool) -> bool:
-    """Print findings if this process speaks; say whether one of them is wrong.
+    """Print findings if this process `speaks`; return whether one of them is wrong.
 
-    None is a thing that there is nothing to say of here.
+    None stands for a check that does not apply here, and is skipped.
     """
     found = [finding for finding in findings if finding]
     if speaks:
@@ -120,14 +121,14 @@ def _interpreter() -> list[Finding]:
     from fedmpi.doctor import WRONG, python
 
     first = python.python(tuple(sys.version_info[:3]), sys.executable)
-    if first.level == WRONG:  # it was not made for this one: no wonder what is missing there
+    if first.level == WRONG:  # libraries were not installed for this Python, so do not report them
         return [first]
     found = {name: facts.version_of(name) for name in python.NEEDED}
     return [first, python.libraries(found, sys.executable)]
 
 
 def _mpi(name: str, fault: str, launchers: "Launchers") -> list[Finding | None]:
-    """Findings on library, launcher and Slurm, before any of them is used."""
+    """Return Findings on library, launcher and Slurm, before any of them is used."""
     from fedmpi.doctor import mpi_library
 
     found: list[Finding | None] = [mpi_library.library(name, fault)]
@@ -138,7 +139,7 @@ def _mpi(name: str, fault: str, launchers: "Launchers") -> list[Finding | None]:
 
 
 def _joined(name: str, fault: str) -> "Comm":
-    """The ranks of this start; alone where they cannot be joined."""
+    """Return a Comm of the ranks of this start, or Serial if they cannot be joined."""
     from fedmpi.comm import launch
     from fedmpi.comm.base import Serial
     from fedmpi.comm.library import family, join_ranks
@@ -153,7 +154,7 @@ def _joined(name: str, fault: str) -> "Comm":
 
 
 def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]:
-    """Findings on this node, for the ranks that are on it."""
+    """Return Findings on this node and the ranks on it."""
     from fedmpi.cli import all_nodes, kernel_cache
     from fedmpi.doctor import cores, gpu, storage
 
@@ -178,9 +179,9 @@ def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]
 
 
 def _wanted(config: str | None, speaks: bool) -> "RunSection":
-    """The section [run] of a configuration, or the default one.
+    """Return the section [run] of a configuration, or its defaults.
 
-    A fault in it is told by the process that speaks; the others leave with the same exit code.
+    If it is faulty, the process that speaks reports it; the others exit with the same code.
     """
     from fedmpi import config as configuration
 

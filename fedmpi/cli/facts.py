@@ -1,4 +1,4 @@
-"""What the doctor reads from this machine: versions, launchers, GPUs, files and folders."""
+"""Facts that doctor reads from this machine: versions, launchers, GPUs, files and folders."""
 
 import os
 import shutil
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fedmpi.doctor.mpi_library import Launchers
 
-# Where a system has two MPIs, Debian and Intel give their launchers names of their own.
+# If a system has two MPIs, Debian and Intel name their launchers differently.
 LAUNCHERS = ("mpiexec", "mpiexec.openmpi", "mpiexec.mpich", "mpiexec.hydra")
 
 
 def version_of(name: str) -> str | None:
-    """The version of an installed library; None if it cannot be found."""
+    """Return the version of an installed library; None if it cannot be found."""
     if not find_spec(name):
         return None
     try:
@@ -28,9 +28,9 @@ def version_of(name: str) -> str | None:
 
 
 def launchers() -> "Launchers":
-    """Each mpiexec, that of PATH first and then the one beside this Python: (path, version text).
+    """Return (path, version text) of each mpiexec: first on PATH, then beside this Python.
 
-    A program with several names is there once, with the first of them.
+    A program with several names is listed once, under the first of them.
     """
     beside = str(Path(sys.executable).with_name("mpiexec"))
     words = [(name, folder) for folder in os.get_exec_path() for name in LAUNCHERS]
@@ -43,7 +43,7 @@ def launchers() -> "Launchers":
 
 
 def plugins() -> tuple[list[str] | None, str]:
-    """The plug-ins of srun for MPI and the cluster's default; None without a Slurm that answers."""
+    """Return srun's MPI plug-ins, None if Slurm does not answer, and the cluster's default."""
     lines = output("srun", "--mpi=list").splitlines()
     if not any("MPI plugin types" in line for line in lines):
         return None, ""
@@ -54,7 +54,7 @@ def plugins() -> tuple[list[str] | None, str]:
 
 
 def output(*words: str) -> str:
-    """What a command prints on both streams; nothing if it cannot run or takes long."""
+    """Return a command's output on both streams, "" if it cannot run or takes over 20 s."""
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -65,7 +65,7 @@ def output(*words: str) -> str:
 
 
 def gpus(device: str) -> tuple[str | None, int]:
-    """What torch finds, looked at only where it matters: its import takes a second."""
+    """Return torch's CUDA version and number of GPUs; for "cpu" the slow import is avoided."""
     if device != "cuda":
         return None, 0
     from fedmpi.learn import gpus as found
@@ -74,7 +74,7 @@ def gpus(device: str) -> tuple[str | None, int]:
 
 
 def gpu_memories(device: str) -> tuple[Sequence[int], Sequence[str], int]:
-    """Bytes and names of the GPUs, and the bytes of a rank on one."""
+    """Return the bytes and names of the GPUs, and the bytes that a rank needs on one."""
     if device != "cuda":
         return (), (), 0
     from fedmpi.learn.batched.device_memory import CUDA
@@ -84,7 +84,7 @@ def gpu_memories(device: str) -> tuple[Sequence[int], Sequence[str], int]:
 
 
 def text(path: str) -> str:
-    """The text of a file; empty where it does not exist."""
+    """Return the text of a file, "" if it cannot be read."""
     try:
         return Path(path).read_text()
     except OSError:
@@ -92,7 +92,7 @@ def text(path: str) -> str:
 
 
 def free(path: str) -> int | None:
-    """Free bytes at `path`; None if it cannot be written."""
+    """Return the free bytes at `path`, None if it cannot be written."""
     if not writable(Path(path)):
         return None
     found = os.statvfs(path)
@@ -100,7 +100,7 @@ def free(path: str) -> int | None:
 
 
 def writable(folder: Path) -> bool:
-    """Say whether files can be made in a folder, or the folder itself."""
+    """Return whether files can be created in a folder, or a missing folder itself."""
     while not folder.exists():
         folder = folder.parent
     return os.access(folder, os.W_OK | os.X_OK)

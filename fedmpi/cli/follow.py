@@ -21,11 +21,11 @@ from fedmpi.errors import ConfigError, ResultError
 if TYPE_CHECKING:
     from fedmpi.record.reader import Run
 
-LINE_EVERY = 10.0  # seconds between lines where there is no terminal
-ASK_EVERY = 15.0  # seconds between two questions to a scheduler
-PATIENCE = 60.0  # seconds in which a job that left the queue may bring a file or a follower
+LINE_EVERY = 10.0  # seconds between lines without a terminal
+ASK_EVERY = 15.0  # seconds between two queries to a scheduler
+PATIENCE = 60.0  # seconds to wait for the file, or the next job, of a job that left the queue
 DAY = 86_400  # seconds, the longest wait between two looks
-RECENT = 20  # rounds that the time left is judged by
+RECENT = 20  # rounds from which the time left is estimated
 QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
 CODES = {"finished": 0, "failed": 1, "stopped": 75}  # exit codes of runs that ended
 
@@ -61,7 +61,7 @@ def watch(args: Namespace) -> int:
 
 
 def look(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
-    """Return (what is to be seen of a run now, its exit code or None while it goes on).
+    """Return (a line on the run's present state, its exit code or None while it goes on).
 
     Raises ResultError for a run that cannot be followed.
     """
@@ -86,7 +86,7 @@ def look(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
 
 
 def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
-    """Return what `look` returns while there is no result file yet."""
+    """Return the result of `look` while there is no result file yet."""
     if not job.known():
         raise ResultError(f"{out}: no such file, and no job was submitted for it; "
                           "give the name after -o of run or submit")
@@ -97,9 +97,10 @@ def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
 
 
 def check_no_job_waits(out: Path, environ: Mapping[str, str]) -> None:
-    """Raise ResultError if a job that waits in the queue is going to write `out`.
+    """Raise ResultError if a queued job will write `out`.
 
-    `environ` is the environment. A job itself does not ask: there may be thousands of them.
+    `environ` is the environment. Inside a job nothing is checked, since thousands of jobs would
+    query the scheduler.
     """
     from fedmpi.scheduler import SCHEDULERS, in_job, snapshot
 
@@ -137,14 +138,14 @@ def facts(run: "Run") -> str:
 
 
 def fitting(text: str, width: int) -> str:
-    """Return as many of the facts of a line, which two blanks part, as a terminal has room for."""
+    """Return as many facts of `text`, separated by two blanks, as fit a terminal of `width`."""
     if len(text) < width:
         return text
     return text[: width + 1].rpartition("  ")[0] or text[: width - 1]
 
 
 class QueuedJob:
-    """The job of a batch system that writes a result file, if there is any."""
+    """The batch job, if any, that writes a result file."""
 
     def __init__(self, out: Path) -> None:
         self._out = out.absolute()
@@ -154,31 +155,31 @@ class QueuedJob:
 
     @property
     def name(self) -> str:
-        """The job's number, as a noun."""
+        """The job's name for messages, "job NUMBER" or "no job"."""
         return f"job {self._found[0]}" if self._found else "no job"
 
     def known(self) -> bool:
-        """Say whether a job was submitted."""
+        """Return whether a job was submitted."""
         self._ask()
         return self._found is not None
 
     def goes_on(self) -> bool:
-        """Say whether it waits or runs, or did so a moment ago."""
+        """Return whether the job is queued or running, or was within the last PATIENCE seconds."""
         self._ask(fresh=True)
         return self.known() and monotonic() - self._seen < PATIENCE
 
     def waits(self) -> bool:
-        """Say whether it is in the queue."""
+        """Return whether the job is in the queue."""
         self._ask()
         return self._found is not None and self._found[1].partition(" ")[0] in QUEUED
 
     def words(self) -> str:
-        """Return its number and state with two blanks before, "" without a job."""
+        """Return the job's number and state after two blanks, "" without a job."""
         self._ask()
         return f"  {self.name} {self._found[1] or 'left the queue'}" if self._found else ""
 
     def _ask(self, fresh: bool = False) -> None:
-        """Ask the scheduler, unless it was asked a moment ago."""
+        """Query the scheduler, unless the last query was a moment ago."""
         from fedmpi.scheduler import SCHEDULERS, snapshot
 
         now, pause = monotonic(), ASK_EVERY / 5 if fresh else ASK_EVERY
@@ -191,14 +192,14 @@ class QueuedJob:
 
 
 class Line:
-    """A line that is rewritten on a terminal; elsewhere a line for a change, and not too often."""
+    """A line that is rewritten on a terminal; elsewhere a new line for a change, at intervals."""
 
     def __init__(self, live: bool) -> None:
         self._live, self._said = live, -LINE_EVERY
         self._text: str | None = None
 
     def show(self, text: str, last: bool = False) -> None:
-        """Show the text; the last one always."""
+        """Show the text; without a terminal only changes, every LINE_EVERY seconds, and `last`."""
         now, text = monotonic(), printable(text)
         if self._live:
             width = shutil.get_terminal_size().columns
@@ -208,7 +209,7 @@ class Line:
             self._write(f"{text}\n")
 
     def end(self) -> None:
-        """Leave the cursor at the start of a line."""
+        """Move the cursor to the start of a new line."""
         if self._live:
             self._write("\n")
 

@@ -1,4 +1,4 @@
-"""The verbs that look at an experiment before it runs: check, partition, list."""
+"""The verbs that inspect an experiment before it runs: check, partition, list."""
 
 import json
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fedmpi.record.schema import Column
 
 Rows: TypeAlias = list[tuple[str, str]]
-"""Names, and a text on each."""
+"""Pairs of a name and its description."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -68,7 +68,7 @@ def check(args: Namespace) -> None:
 
 
 def _check_start(resolved: "Resolved") -> None:
-    """Raise the errors that `run` would raise before it trains; without data only warn."""
+    """Raise the errors that `run` would raise before training; if data are missing, only warn."""
     from fedmpi.comm.base import Serial
     from fedmpi.experiment.assemble import assemble
     from fedmpi.experiment.estimate import first_round
@@ -83,7 +83,7 @@ def _check_start(resolved: "Resolved") -> None:
 
 
 def _costs(costs: Mapping[str, Any], config: "Config") -> list[str]:
-    """What an experiment will cost, as lines; supports are those of the first round."""
+    """Return the estimated costs of an experiment as lines; supports are those of round 0."""
     from fedmpi.analysis.quantities import FLOPS, in_bytes, in_seconds, quantity
 
     rounds, down, up = config.run.rounds, costs["bytes_down"], costs["bytes_up"]
@@ -105,7 +105,7 @@ def _costs(costs: Mapping[str, Any], config: "Config") -> list[str]:
 
 
 def _on_gpu(needed: tuple[int, int] | None, in_bytes: Callable[[float], str]) -> list[str]:
-    """The memory that a rank takes on a GPU, as lines; none for other engines."""
+    """Return the memory that a rank needs on a GPU as lines, none for other engines."""
     if needed is None:
         return []
     size, slots = needed
@@ -121,7 +121,7 @@ def partition(args: Namespace) -> None:
     from fedmpi.experiment.division import split_of
 
     if args.out:
-        figure_class(str(args.out))  # or it would be refused after the table
+        figure_class(str(args.out))  # refuse a bad file name before the table is printed
     resolved = resolve.read(args.config, args.overrides)
     dataset, split = split_of(resolved, _root(resolved), cache_folder())
     counts = split.counts(dataset.y_train, dataset.classes)
@@ -163,7 +163,7 @@ def _reference(args: Namespace) -> None:
 
 
 def _lines_of_keys(rows: Iterable[tuple[str, str, str, str]]) -> list[str]:
-    """Keys as lines: name, default, type, and the meaning below them."""
+    """Return keys as lines: name, default and type, and the meaning below them."""
     lines = []
     for key, kind, default, meaning in rows:
         lines.append(f"{key} = {default}   ({kind})")
@@ -176,7 +176,7 @@ def _root(resolved: "Resolved") -> Path:
 
 
 def _classes(registry: Mapping[str, Any]) -> Rows:
-    """The classes of a registry, as rows: the first line of each docstring, and the keys."""
+    """Return the classes of a registry, as rows: the first line of each docstring, and the keys."""
     return [
         (name, _with_keys((cls.__doc__ or "").strip().split("\n")[0], cls.Keys.model_fields))
         for name, cls in sorted(registry.items())
@@ -184,7 +184,7 @@ def _classes(registry: Mapping[str, Any]) -> Rows:
 
 
 def _functions(registry: Mapping[str, Any]) -> Rows:
-    """The functions of a registry, as rows."""
+    """Return the functions of a registry, as rows."""
     return [
         (name, _with_keys(entry.summary, entry.keys.model_fields))
         for name, entry in registry.items()
@@ -192,7 +192,7 @@ def _functions(registry: Mapping[str, Any]) -> Rows:
 
 
 def _with_keys(text: str, keys: Iterable[str]) -> str:
-    """A line about a thing, with the keys that it adds to its section."""
+    """Return the description `text`, with the keys that the thing adds to its section."""
     return f"{text} ({', '.join(keys)})" if keys else text
 
 
@@ -219,7 +219,7 @@ def _columns(columns: Iterable["Column"]) -> Rows:
     return [(c.path, f"{c.meaning} [{c.unit}]" if c.unit else c.meaning) for c in columns]
 
 
-# What can be listed, and the function that makes rows of it. It is imported when it is asked for.
+# The lists: the function that makes rows, and the object listed, imported at its first use.
 _LISTS: dict[str, tuple[Callable[[Any], Rows], str]] = {
     "keys": (_keys, "fedmpi.reference:keys_of"),
     "algorithms": (_classes, "fedmpi.algorithms:ALGORITHMS"),

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept: on a disk of this node, for this processor and source."""
+"""The folder of compiled kernels: on a local disk of the node, for this processor and source."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ KEPT = 4  # folders of older sources or other processors
 def keep_kernels_on_node(environ: MutableMapping[str, str]) -> Path:
     """Point numba at the node's folder of compiled kernels and return that folder.
 
-    Must come before anything imports numba. A NUMBA_CACHE_DIR that the user has set wins.
+    Call it before numba is imported. A NUMBA_CACHE_DIR that the user has set takes precedence.
     """
     named = environ.get("NUMBA_CACHE_DIR")
     if named:
@@ -37,10 +37,10 @@ def keep_kernels_on_node(environ: MutableMapping[str, str]) -> Path:
 
 
 def key() -> str:
-    """Return the name of the folder for this processor, numba and source: other code, other name.
+    """Return the name of the folder, a hash of processor, numba version and all kernel sources.
 
-    numba looks at the file of a kernel alone; a kernel that calls one in another file
-    would stay as it was when that changes.
+    numba checks only the file of a kernel itself, so without this hash a kernel that calls a kernel
+    in another file would not be recompiled when that file changes.
     """
     digest = hashlib.sha256(_processor().encode())
     digest.update(version("numba").encode())
@@ -51,9 +51,9 @@ def key() -> str:
 
 
 def node_folder() -> Path:
-    """Return this user's own folder in the node's temporary one, or else in the home cache.
+    """Return this user's folder in the node's temporary folder, or else in the user's cache.
 
-    Its files are executed, so it must belong to the user, and nobody else may write it.
+    Its files are executed, so it must belong to the user, and no other user may write it.
     """
     folder = Path(tempfile.gettempdir()) / f"fedmpi-kernels-{os.getuid()}"
     try:
@@ -63,14 +63,14 @@ def node_folder() -> Path:
         if own and not found.st_mode & 0o022:
             return folder
     except OSError:
-        pass  # no temporary folder that can be written
+        pass  # the temporary folder cannot be written
     return cache_folder() / "kernels"
 
 
 def _forget_old(folder: Path) -> None:
-    """Remove the kernels that were not used for longest, such as those of replaced sources.
+    """Remove the folders of kernels least recently used, such as those of older sources.
 
-    A run that still uses them compiles again what it has not loaded yet.
+    A run that still uses such a folder recompiles the kernels that it has not loaded yet.
     """
     with suppress(OSError):
         found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
@@ -79,7 +79,7 @@ def _forget_old(folder: Path) -> None:
 
 
 def _processor() -> str:
-    """What compiled code depends on: the processor's name and abilities."""
+    """Return the facts that compiled code depends on: the processor's name and features."""
     lines = processors.described().splitlines()
     wanted = ("model name", "flags", "Features", "CPU part")
     found = sorted({line for line in lines if line.startswith(wanted)})

@@ -1,4 +1,4 @@
-"""The mpiexec with which a command starts ranks of its own, and how Open MPI's differs."""
+"""The mpiexec with which a command starts its own ranks, and the peculiarities of Open MPI's."""
 
 import os
 
@@ -17,15 +17,15 @@ def launch_of(ranks: int) -> list[str]:
 
 
 def crowding(path: str, ranks: int) -> list[str]:
-    """Return the words that the launcher at `path` needs for `ranks` ranks on fewer cores.
+    """Return the words that the launcher at `path` needs for more `ranks` than cores.
 
-    Open MPI's refuses them otherwise, and MPICH's does not. With them it binds no rank to a core,
-    so they are not for as many ranks as cores.
+    Without these words Open MPI's launcher refuses to oversubscribe cores; MPICH's does not. With
+    them it binds no rank to a core, so they are left out if there are enough cores.
     """
     crowded = ranks > len(os.sched_getaffinity(0)) and of_open_mpi(path)
     return ["--map-by", ":oversubscribe"] if crowded else []
 
 
 def of_open_mpi(path: str) -> bool:
-    """Say whether the launcher at `path` is Open MPI's, as its --version tells."""
+    """Return whether the launcher at `path` is Open MPI's, by the text of its --version."""
     return family(output(path, "--version")) == "Open MPI"

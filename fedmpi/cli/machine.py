@@ -1,4 +1,4 @@
-"""What the command line takes from the machine: folders and thread counts."""
+"""Settings that the command line takes from the machine: folders, threads, GPUs and memory."""
 
 import ctypes
 import os
@@ -24,15 +24,16 @@ def cache_folder() -> Path:
 
 
 def mpiexec() -> str | None:
-    """Return the path of the launcher beside this Python, else of that on PATH; None if neither."""
+    """Return the path of the mpiexec beside this Python, else of the one on PATH, or None."""
     beside = Path(sys.executable).with_name("mpiexec")
     return str(beside) if beside.exists() else shutil.which("mpiexec")
 
 
 def one_thread_each(threads: int) -> None:
-    """Tell the libraries that are not loaded yet how many threads a rank has.
+    """Set the number of threads of a rank for the libraries that are not loaded yet.
 
-    A value that the user has set wins. Raises ConfigError for one that numba would not take.
+    A value that the user has set takes precedence. Raises ConfigError for a value that numba
+    would refuse.
     """
     for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
         os.environ[f"{name}_NUM_THREADS"] = os.environ.get(f"{name}_NUM_THREADS") or str(threads)
@@ -43,10 +44,10 @@ def one_thread_each(threads: int) -> None:
 
 
 def gpus_of_job(environ: MutableMapping[str, str]) -> None:
-    """Set in `environ` what the libraries of GPUs read when they begin; what is set already wins.
+    """Set in `environ` the variables that GPU libraries read, unless they are set already.
 
-    CUDA_VISIBLE_DEVICES is Slurm's own list where Slurm alone says it, and cuBLAS gets a
-    workspace with which its results are the same each time.
+    CUDA_VISIBLE_DEVICES becomes Slurm's list of GPUs if only Slurm gives one, and cuBLAS gets a
+    workspace configuration with which its results are reproducible.
     """
     environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     listed = next((environ[name] for name in SLURM_GPUS if environ.get(name)), None)
@@ -55,9 +56,9 @@ def gpus_of_job(environ: MutableMapping[str, str]) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory instead of giving it back and faulting it in again.
+    """Ask glibc to keep freed memory instead of returning it and faulting it in again.
 
-    Training frees and takes the same megabytes every step; handing them to the system in
+    Training frees and allocates the same megabytes every step. Returning them to the system in
     between costs a tenth of a step of ResNet-18. Without glibc this does nothing.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD

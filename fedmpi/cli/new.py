@@ -1,4 +1,4 @@
-"""The verbs for users' code: new writes a file that works, check-method tests a method."""
+"""The verbs for users' code: new writes a working file, check-method tests a method."""
 
 import os
 import shlex
@@ -79,7 +79,7 @@ def new(args: Namespace) -> None:
 
 
 def _hidden_by(name: str) -> str | None:
-    """Return where the module is that a file `name`.py would hide; None if there is none."""
+    """Return the place of the module that a file `name`.py would hide, or None."""
     try:
         spec = find_spec(name)
     except ValueError:  # of __main__
@@ -104,18 +104,18 @@ def check_method(args: Namespace) -> int:
 
 
 def source(kind: str, name: str) -> str:
-    """Return the text of the example of a kind, with its names made from `name`."""
+    """Return the text of the example of a kind, with its names derived from `name`."""
     text = (files("fedmpi.examples") / f"{kind}.py").read_text(encoding="utf-8")
     old = f"my_{kind}"
     return text.replace(class_name(old), class_name(name)).replace(old, name)
 
 
 def test(kind: str, name: str) -> str:
-    """Return the text of its test."""
+    """Return the text of the test of this example."""
     text = TEST.format(name=name, imports=f", {class_name(name)}" if kind == "method" else "")
     return text + (CONTRACT.format(kind=class_name(name)) if kind == "method" else "")
 
 
 def class_name(name: str) -> str:
-    """Return the name of a class for a name of a module: SparseMean for sparse_mean."""
+    """Return the class name for the name of a module, such as SparseMean for sparse_mean."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))

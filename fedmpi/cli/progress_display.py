@@ -24,9 +24,9 @@ BAR = 24  # columns of the bar
 
 
 def progress_for(kind: str, name: str, sent: int = 0) -> "Silent":
-    """Return the progress display: kind is "auto", "bar", "lines" or "none".
+    """Return the progress display of a kind, "auto", "bar", "lines" or "none".
 
-    `sent` are the bytes of the rounds before the first that it shows.
+    `sent` is the number of bytes sent in the rounds before the first that it shows.
     """
     if kind == "auto":
         kind = "bar" if on_terminal(os.environ) else "lines"
@@ -63,7 +63,7 @@ class Silent:
     def _facts(self, columns: Mapping[str, Any], rounds: int) -> tuple[int, list[str]]:
         """Return (rounds done, facts as short texts, the most important first).
 
-        Speed and time left do not count the first round seen here, which includes the start.
+        Speed and time left leave out the first round seen here, which includes the start.
         """
         accuracy, now = columns["test_accuracy"], monotonic()
         self._accuracy = self._accuracy if accuracy != accuracy else accuracy
@@ -124,7 +124,7 @@ class Lines(Silent):
         self._last = -LINE_EVERY
 
     def __call__(self, row: "RoundRecord", rounds: int) -> None:
-        """Write a line if it is time for it."""
+        """Write a line if LINE_EVERY seconds have passed, or if this is the last round."""
         done, facts = self._facts(row.columns, rounds)
         now = monotonic()
         if now - self._last < LINE_EVERY and done < rounds:
@@ -132,5 +132,5 @@ class Lines(Silent):
         self._last = now
         try:
             print(f"{self._name}  round {done}/{rounds}  {'  '.join(facts)}", flush=True)
-        except BrokenPipeError:  # the reader of the lines has gone; the run goes on
+        except BrokenPipeError:  # the reader of the lines is gone; the run goes on
             drop_output()

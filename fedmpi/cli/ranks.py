@@ -1,4 +1,4 @@
-"""The ranks of a verb end together: what one of them raises does not leave the others waiting."""
+"""End the ranks of a verb together: an error on one rank does not leave the others waiting."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ if TYPE_CHECKING:  # it needs numpy, and doctor starts without
 def ending_together(
     comm: "Comm", debug: bool, tidy: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """End all ranks if this block raises on one, whatever it raises.
+    """End all ranks if this block raises any exception on one of them.
 
-    `tidy` is called before anything is said. `debug` shows the traceback.
+    `tidy` is called before a message is printed. `debug` shows the traceback.
     """
     from fedmpi.cli import report
     from fedmpi.experiment.stop import INTERRUPTED, ignore_signals
@@ -29,18 +29,18 @@ def ending_together(
         if comm.size > 1:
             comm.abort(INTERRUPTED)
         raise
-    except BaseException as error:  # perhaps on this rank alone: the others must not wait for it
+    except BaseException as error:  # perhaps on this rank only: the others must not wait for it
         tidy()
         if comm.size == 1 and isinstance(error, BrokenPipeError):
             raise FedmpiError("the reader of this output is gone, so the run ended") from error
         if comm.size == 1:
             raise
-        if isinstance(error, AlikeError):  # alike on all ranks: one of them says it
+        if isinstance(error, AlikeError):  # the same on all ranks: only rank 0 reports it
             ignore_signals()
             if comm.rank:
                 raise SystemExit(error.exit_code) from error
             raise
         if comm.rank:
-            time.sleep(1.0)  # rank 0 speaks for all where all fail alike
+            time.sleep(1.0)  # rank 0 reports first if all ranks fail
         report(error, debug)
         comm.abort(getattr(error, "exit_code", 1))

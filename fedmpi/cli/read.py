@@ -69,13 +69,13 @@ def _add_compare(verbs: Verbs) -> None:
 
 
 def opened(outs: Iterable[str]) -> "list[Run]":
-    """Return the Runs of result files. Each holds its file, so as many as the system permits."""
+    """Return the Runs of result files; raise the limit of open files, since each holds its file."""
     import resource
 
     from fedmpi.record import reader
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # a system whose limit is no number
+    with suppress(ValueError, OSError):  # a system whose limit is not a number
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return [reader.open(out) for out in outs]
 
@@ -157,7 +157,7 @@ def export(args: argparse.Namespace) -> None:
 
 
 class _Views(argparse.Action):
-    """`--views` alone, with the name of a view, or before a file, which then is one to compare."""
+    """`--views` without a value, with the name of a view, or before a file to compare."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any,
@@ -169,7 +169,7 @@ class _Views(argparse.Action):
 
 
 def _view(name: str | None) -> "tuple[Callable[[Run], Any], Callable[..., str]] | None":
-    """Return (the function of a run, the text of what it gives) of a view, None for no view."""
+    """Return (function of a run, function that shows its results) of a view, None for no view."""
     from fedmpi.analysis import own_models, views
 
     if name is None:

@@ -1,4 +1,4 @@
-"""The verbs that compute: run and resume."""
+"""The verbs that train: run and resume."""
 
 import os
 import signal
@@ -121,13 +121,13 @@ def _on_all_ranks(
     args: Namespace, read: Callable[[], dict[str, Any]],
     make: "Callable[[dict[str, Any]], Resolved]", **how: Any,
 ) -> int:
-    """Start the ranks, resolve what rank 0 reads alike on all of them, and run it."""
+    """Start the ranks, resolve on all of them the text that rank 0 reads, and run it."""
     from fedmpi.cli.ranks import ending_together
     from fedmpi.cli.startup import StartUp
     from fedmpi.comm.launch import launched
     from fedmpi.comm.start import start
 
-    if launched(os.environ):  # a rank inside MPI_Init would not hear Python's own handler
+    if launched(os.environ):  # Python's own handler would not run inside MPI_Init
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     stages = StartUp(args.progress == "bar" or None)
     if args.quiet or args.progress == "none" or rank_of(os.environ):
@@ -146,7 +146,7 @@ def _resolve_and_execute(
     make: "Callable[[dict[str, Any]], Resolved]", comm: "Comm", stages: "StartUp",
     how: dict[str, Any],
 ) -> int:
-    """Resolve what rank 0 reads alike on all ranks, and run it; return the exit code."""
+    """Resolve on all ranks the text that rank 0 reads, and run it; return the exit code."""
     from fedmpi.comm.alike import alike
     from fedmpi.experiment.portable import hold_to_level
     from fedmpi.experiment.stop import Stop, ignore_signals
@@ -174,7 +174,7 @@ def _resolve_and_execute(
 
 
 def _from_rank_0(comm: "Comm", read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return on every rank what `read` returns on rank 0, or raise its error everywhere."""
+    """Return rank 0's result of `read` on every rank, or raise its error on every rank."""
     given, fault = None, None
     shared: dict[str, Any]
     if comm.rank == 0:
@@ -215,9 +215,9 @@ def _execute(
         shown: list[Silent] = []
 
         def progress(row: "RoundRecord", rounds: int) -> None:
-            """Show a round; the first of them ends the stages of the start."""
+            """Show a round; the first round ends the stages of the start."""
             if not shown:
-                from fedmpi.cli import progress_display as display  # rank 0 alone shows anything
+                from fedmpi.cli import progress_display as display  # only rank 0 shows progress
 
                 stages.end()
                 earlier = row.columns["round"] if kind != "none" else 0

@@ -1,4 +1,4 @@
-"""What a run does before its first round: shown from the first second, and while it takes time."""
+"""Show the stages of a run's start, before its first round."""
 
 import sys
 import threading
@@ -28,7 +28,7 @@ class StartUp:
         self._thread: threading.Thread | None = None
 
     def __call__(self, text: str) -> None:
-        """Show that the stage `text` begins; nothing after `end`."""
+        """Show that the stage `text` begins; does nothing after `end`."""
         if self._over.is_set():
             return
         with self._lock:
@@ -43,7 +43,7 @@ class StartUp:
         self._folder, self._before = Path(folder), compiled(folder)
 
     def end(self) -> None:
-        """Show nothing more; may be called again."""
+        """Stop showing stages; may be called again."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(1.0)
@@ -64,7 +64,7 @@ class StartUp:
         self._write(f"{CLEAR}{words}" if self._live else f"# {words}\n")
 
     def words(self, seconds: float) -> str:
-        """Return what is shown `seconds` after the stage began."""
+        """Return the text to show `seconds` after the stage began."""
         new = compiled(self._folder) - self._before if self._folder else 0
         kernels = f"; {counted(new, 'kernel')} compiled, once on this machine" if new > 0 else ""
         return f"{self._text}{f', {seconds:.0f} s' if seconds >= 1 else ''}{kernels}"
@@ -73,7 +73,7 @@ class StartUp:
         try:
             sys.stderr.write(text)
             sys.stderr.flush()
-        except (OSError, ValueError):  # nobody reads it; the run itself goes on
+        except (OSError, ValueError):  # standard error is closed; the run itself goes on
             self._over.set()
 
 

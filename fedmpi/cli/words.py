@@ -1,4 +1,4 @@
-"""The words of a command line: what is wrong with them is said in two lines, once for all ranks."""
+"""Parse the words of a command line; errors are reported in two lines, once for all ranks."""
 
 import argparse
 import os
@@ -12,14 +12,14 @@ from fedmpi.cli.terminal import printable
 from fedmpi.comm.launch import rank_of
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What a module adds the parsers of its verbs to."""
+"""The object to which a module adds the parsers of its verbs."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that names what is wrong and where help is, and does not show its usage."""
+    """A parser whose errors name the fault and where to find help, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
-        """Say on rank 0 what is wrong, and leave with exit code 2."""
+        """Print the error on rank 0, and exit with code 2."""
         if rank_of(os.environ) == 0:
             print(f"{self.prog}: {printable(_plain(message))}\nsee: {self.prog} --help",
                   file=sys.stderr)
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 def parse(
     parser: Parser, argv: Sequence[str] | None = None
 ) -> argparse.Namespace:
-    """Return the parsed words; an unknown option is the fault of the verb it was given to."""
+    """Return the parsed words; an unknown option is reported by the verb it was given to."""
     args, unknown = parser.parse_known_args(argv)
     if not unknown:
         return args
@@ -42,13 +42,13 @@ def parse(
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
-    """Add the option --set: `overrides` of the parsed words is the list of its "a.b=v"."""
+    """Add the option --set, whose values "a.b=v" are the list `overrides` of the parsed words."""
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
 
 
 def _plain(message: str) -> str:
-    """argparse's message; for a name that is none of those it knows, the nearest or all."""
+    """Return argparse's message, for an unknown choice with the nearest or all known choices."""
     found = re.fullmatch(r"argument (.+): invalid choice: '(.*)' \(choose from (.+)\)", message)
     if not found:
         return message
