@@ -1,4 +1,4 @@
-"""Errors that one rank meets and all ranks raise."""
+"""Errors that occur on one rank and are raised on all ranks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,10 @@ _ROW = np.dtype([("code", "<i4"), ("text", "S1200")])
 
 @contextmanager
 def alike(comm: Comm) -> Iterator[None]:
-    """Raise what this block raises as a FedmpiError on one rank on all of them; collective."""
+    """Raise an error on all ranks if this block raises a FedmpiError on any of them; collective.
+
+    With several ranks the error is an AlikeError with the text of the first rank that failed.
+    """
     fault: FedmpiError | None = None
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the ranks of a run say to each other, and the run that has one rank only."""
+"""The communication between the ranks of a run, and its trivial form for a single rank."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ Arrays: TypeAlias = dict[str, AnyArray]
 
 @dataclass(frozen=True)
 class Summed:
-    """How the ranks added up their sums.
+    """How the ranks added up their totals.
 
-    `algorithm` is "none" for one rank, "node" where shared memory was enough, or that of the
-    messages between nodes; `bytes` are those that this rank sent; `regret` the modelled seconds
-    that another algorithm would have saved.
+    `algorithm` is "none" for one rank, "node" if shared memory was enough, and otherwise the name
+    of the algorithm used between nodes. `bytes` is the number of bytes that this rank sent.
+    `regret` is the modelled time in seconds that the best algorithm would have saved.
     """
 
     algorithm: str = "none"
@@ -30,13 +30,13 @@ class Summed:
 
 
 class Comm(ABC):
-    """The ranks of one run. Every method but `abort` is collective: all ranks call it.
+    """The ranks of one run. Every method except `abort` is collective: all ranks must call it.
 
     Attributes
     ----------
     rank, size : int
     node_rank, node_size : int
-        Rank and number of ranks on this node, which share memory.
+        This rank's number among the ranks of its node, which share memory, and their number.
     """
 
     rank = 0
@@ -48,32 +48,36 @@ class Comm(ABC):
 
     @abstractmethod
     def sum(self, totals: Mapping[str, Total]) -> Summed:
-        """Add up the totals (dict of Total, same names everywhere) over the ranks, in place.
+        """Add up the totals (dict of Total, same names on all ranks) over the ranks, in place.
 
-        Returns how that was done, a Summed.
+        Returns a Summed, which describes how this was done.
         """
 
     def place(self, totals: Mapping[str, Total]) -> None:
-        """Let empty totals lie where `sum` adds them up without a copy, in place.
+        """Move empty totals, in place, into memory from which `sum` adds them without a copy.
 
-        They are valid until the next totals of the same names are placed.
+        The totals are valid until the next totals of the same names are placed.
         """
         return
 
     def sum_ahead(self, totals: Mapping[str, Total]) -> None:
-        """Begin to add up totals behind what the rank does next; the next `sum` adds its own.
+        """Start to add up totals in the background; the next `sum` includes the result.
 
-        Only if `overlaps` and sums are exact. Until that `sum`, the totals must not be used.
+        Allowed only if `overlaps` is true and sums are exact. The totals must not be used until
+        that `sum` has returned.
         """
         raise NotImplementedError
 
     def drop_ahead(self) -> None:
-        """Wait for the sum that was begun ahead, and forget it."""
+        """Wait for a sum started by `sum_ahead`, and discard its result."""
         return
 
     @abstractmethod
     def sum_by(self, algorithm: str, cache: Path | None = None) -> None:
-        """Choose the algorithm of `sum`, see [collective]; `cache` is a folder for its costs."""
+        """Choose the algorithm of `sum`, see [collective].
+
+        `cache` is a folder in which the measured costs of messages are kept.
+        """
 
     @abstractmethod
     def sum_array(self, array: AnyArray) -> AnyArray:
@@ -85,33 +89,34 @@ class Comm(ABC):
 
     @abstractmethod
     def exchange(self, boxes: Sequence[Bytes]) -> Sequence[Bytes]:
-        """Send bytes to every rank (a list, by rank) and return what each rank sent here."""
+        """Send boxes[r] to each rank r; return the bytes from each rank, in rank order."""
 
     @abstractmethod
     def share(self, value: Any) -> Any:
-        """Return the value that rank 0 gave; anything that JSON can hold."""
+        """Return the value that rank 0 passed, which may be anything that JSON can hold."""
 
     @abstractmethod
     def share_on_node(self, arrays: Arrays | None, purpose: str) -> Arrays:
-        """Return the arrays of the first rank on this node, one read-only copy for all its ranks.
+        """Return the arrays of this node's first rank, one read-only copy for all its ranks.
 
-        `arrays` is a dict of arrays there, and None on the other ranks; their dtypes have no
-        fields. `purpose` says what they are in the ConfigError of a node without room for them.
+        `arrays` is a dict of arrays on the first rank, and None on the others; the dtypes have no
+        fields. `purpose` names the arrays in the ConfigError of a node without room for them.
         """
 
     @abstractmethod
     def copy_on_node(self, arrays: Arrays | None) -> Arrays:
-        """Return a copy of the arrays of the first rank on this node, to each of its ranks.
+        """Return the arrays of this node's first rank, with a copy of its own for each other rank.
 
-        `arrays` is a dict of arrays there, which it keeps, and None on the other ranks; their
-        dtypes have no fields.
+        `arrays` is a dict of arrays on the first rank, which gets the same arrays back, and None
+        on the others; the dtypes have no fields.
         """
 
     @abstractmethod
     def node_zeros(self, shape: Sequence[int], dtype: type) -> AnyArray:
-        """Return an array of zeros that all ranks on this node read and write.
+        """Return an array of zeros that all ranks on this node can read and write.
 
-        Nothing orders what they do there: ranks that write a number write the same.
+        Accesses are not synchronized, so ranks that write to the same element must write the same
+        number.
         """
 
     @abstractmethod
@@ -123,26 +128,26 @@ class Comm(ABC):
         """Wait for all ranks on this node."""
 
     def close(self) -> None:
-        """Give back what MPI lent; nothing that was shared on the node may be read after."""
+        """Free what MPI holds; arrays shared on the node must not be read afterwards."""
         return
 
     @abstractmethod
     def abort(self, code: int) -> NoReturn:
-        """End all ranks at once with an exit code; need not be called by all."""
+        """End all ranks at once with an exit code; one rank alone may call this."""
 
 
 class Serial(Comm):
-    """One rank alone; needs no MPI."""
+    """A run with one rank, which needs no MPI."""
 
     def sum(self, totals: Mapping[str, Total]) -> Summed:
-        """Nothing to add."""
+        """Return an empty Summed: one rank has nothing to add."""
         return Summed()
 
     def sum_by(self, algorithm: str, cache: Path | None = None) -> None:
-        """Nothing to choose."""
+        """Do nothing: one rank needs no algorithm."""
 
     def sum_array(self, array: AnyArray) -> AnyArray:
-        """Nothing to add."""
+        """Return the array as it is."""
         return array
 
     def gather_rows(self, rows: AnyArray) -> AnyArray:
@@ -150,7 +155,7 @@ class Serial(Comm):
         return rows
 
     def exchange(self, boxes: Sequence[Bytes]) -> Sequence[Bytes]:
-        """Return what was sent to the one rank there is."""
+        """Return the boxes as they are."""
         return boxes
 
     def share(self, value: Any) -> Any:
@@ -170,10 +175,10 @@ class Serial(Comm):
         return np.zeros(tuple(shape), dtype)
 
     def barrier(self) -> None:
-        """Nobody to wait for."""
+        """Do nothing: there is no other rank."""
 
     def node_barrier(self) -> None:
-        """Nobody to wait for."""
+        """Do nothing: there is no other rank."""
 
     def abort(self, code: int) -> NoReturn:
         """End this process."""
@@ -181,7 +186,7 @@ class Serial(Comm):
 
 
 def read_only(arrays: Arrays) -> Arrays:
-    """Return a dict of arrays, each of which refuses to be changed now."""
+    """Make each array of a dict read-only, in place, and return the dict."""
     for array in arrays.values():
         array.flags.writeable = False
     return arrays

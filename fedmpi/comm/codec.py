@@ -1,9 +1,10 @@
-"""One message: the kept coordinates of a model and the support that says which they are.
+"""Encode and decode one message: the kept coordinates of a model, and their support.
 
-A support is always stated, never inferred from values: a kept coordinate may be zero. Each
-segment of it takes the smallest format by exact size (`fedmpi.comm.supports`). The values of
-a message are its kept coordinates in the order of the flat vector; a weight stands behind
-the whole message or behind each unit. The bytes are laid out in `fedmpi.comm.wire`.
+The support is always stated, never inferred from the values, since a kept coordinate may be
+zero. Each segment of the support takes the format that is smallest by exact size
+(`fedmpi.comm.supports`). The values of a message are its kept coordinates in the order of the
+flat vector. The message has one weight as a whole, or one for each unit. The layout of the
+bytes is defined in `fedmpi.comm.wire`.
 """
 
 from typing import Any
@@ -36,27 +37,27 @@ def encode(
     Parameters
     ----------
     values : float32[P]
-        Read only on the support: outside, it may hold anything.
+        Read on the support only; other coordinates may hold anything.
     support : Support
-        What is sent; its level and units are what `decode` gives back.
+        The coordinates to send. `decode` returns a support of the same level and units.
     sender, round : int
-        Noted in the header.
+        Written to the header.
     value_type : "float32", "float16", "bfloat16", "int8", "int4" or "ones"
-        How a value travels. The 16-bit types round to nearest, ties to even; the integers are
-        the nearest numbers of steps, from -127 to 127 or from -7 to 7; "ones" are not written,
-        since all of them are 1.
+        Encoding of the values. The 16-bit types round to nearest, ties to even. Integers are
+        numbers of steps, rounded to the nearest and clipped to -127..127 (int8) or -7..7 (int4).
+        "ones" are not written, since all of them are 1.
     scales : float32[T], optional
-        For integers: the step of each tensor.
+        The step of each tensor; required for integers only.
     known : bool
-        True if the receiver has this very support: a hash travels in its place,
-        where that is smaller.
+        True if the receiver already has this support. A hash is then sent instead of the
+        support if it is smaller.
     weights : None, int or int64[units kept]
-        Sample counts behind the message, or behind each unit that is in.
+        Sample count of the whole message, or of each unit in it.
 
     Returns
     -------
     memoryview
-        Bytes of the message; its length is what the client would send.
+        The message; its length is the number of bytes that the client would send.
 
     Raises
     ------
@@ -91,15 +92,15 @@ def decode(
     ----------
     message : bytes or any buffer of bytes
     layout : Layout
-        The model that both ends have.
+        Layout of the model, which sender and receiver share.
     known : Support, optional
-        The support that the message refers to by hash, if it does.
+        The support that the message refers to, if it holds a hash in place of a support.
 
     Raises
     ------
     MessageError
-        If the message is truncated, altered, contradicts itself or the layout.
-        Nothing is allocated before the sizes that ask for it are checked.
+        If the message is truncated or altered, or contradicts itself or the layout.
+        Sizes are checked before memory for them is allocated.
     """
     data, header, table, _ = wire.read(message)
     wire.check_sum(data, header)
@@ -128,7 +129,7 @@ def decode(
 
 
 def size_of(support: Support, *, value_type: str = "float32", known: bool = False) -> Sizes:
-    """Return the Sizes of a message on `support`: `sizes` of what `encode` would give."""
+    """Return the Sizes of the message without weights that `encode` would make of `support`."""
     streams = [segment.stream.size for segment in supports.write(support, known)]
     scales = len(support.layout.tensors) if value_type in wire.INTEGERS else 0
     return wire.summed(streams, wire.value_bytes(support.size, value_type, scales))
@@ -137,10 +138,11 @@ def size_of(support: Support, *, value_type: str = "float32", known: bool = Fals
 def received(
     values: Vector, support: Support, *, value_type: str = "float32", scales: Vector | None = None
 ) -> Vector:
-    """Return what `decode` gives for a message of `values` float32[P] on `support`.
+    """Return the float32[P] that `decode` would give for a message of `values` on `support`.
 
-    The same bits without the message, for ends that lie in one process: 0 outside the support.
-    `values` themselves, not a copy, if all of them are sent as they are.
+    For a sender and a receiver in one process, this gives the same bits without building the
+    message. Coordinates outside the support are 0. If every value is sent unchanged, the result
+    is `values` itself, not a copy.
     """
     if support.whole and value_type == "float32":
         return values
@@ -152,14 +154,14 @@ def received(
 
 
 def sizes(message: Message) -> Sizes:
-    """Return the Sizes of a message: what its bytes are used for. Raises MessageError."""
+    """Return the Sizes of a message, its bytes by part. Raises MessageError."""
     return wire.read(message)[3]
 
 
 def weights(message: Message) -> int | Integers | None:
-    """Return the weights of a message as `encode` got them: None, int or int64[units kept].
+    """Return the weights of a message as given to `encode`: None, int or int64[units kept].
 
-    Raises MessageError if they contradict the header; the rest is the task of `decode`.
+    Raises MessageError if they contradict the header. The rest is checked by `decode`.
     """
     data, header, table, _ = wire.read(message)
     return counts.read(header, table, wire.split(data, header, table).weights)
@@ -187,7 +189,7 @@ def _frame(
 def _check(
     values: Vector, support: Support, value_type: str, scales: Vector | None
 ) -> None:
-    """Raise MessageError if `encode` cannot take its input."""
+    """Raise MessageError if the arguments of `encode` are invalid."""
     size = support.layout.size
     if values.dtype != np.float32 or values.shape != (size,):
         raise MessageError(

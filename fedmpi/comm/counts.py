@@ -1,4 +1,4 @@
-"""Weights of a message: integer sample counts, in the least room that holds them exactly.
+"""Weights of a message: integer sample counts, in the smallest format that holds them exactly.
 
 one       in the header                one count for the whole message
 classes   8 + 8 c + m bytes            a table of c <= 256 counts and a byte for each unit
@@ -41,7 +41,7 @@ def write(weights: int | Integers | None, units: int) -> tuple[int, int, Octets]
 
 
 def check(header: Any, table: AnyArray, stream: Octets) -> None:
-    """Raise MessageError if uint8[...] `stream` cannot be the weights of such a message."""
+    """Raise MessageError if uint8[...] `stream` does not fit the header and the segments."""
     units = sum(int(kept) for kept in table["kept"])
     kind, size = header["weight_kind"], stream.size
     classes = 0

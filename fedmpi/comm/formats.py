@@ -1,15 +1,15 @@
-"""Formats of a support: how n flags, of which m are set, become bytes, and back.
+"""Formats of a support: n flags, of which m are set, as bytes, and back.
 
-    dense    nothing                        every unit is in
+    dense    nothing                        all units are set
     packed   16 bytes                       hash of a support that the receiver has
     rows     (C + 7) // 8 bytes             bitmap of rows, shared by the tensors of a layer
     runs     varints of the edges of runs   start, end, start, end, ...
     bitmap   (n + 7) // 8 bytes
     idx16    4 bytes for 65536 units, 2 m   lower halves of positions
     idx32    4 m bytes                      positions
-    varint   varints of the gaps            LEB128 of each position less the one before, less 1
+    varint   varints of the gaps            LEB128 of each position minus the previous one, minus 1
 
-Choosing takes the exact sizes, so the smallest always wins.
+The choice compares exact sizes, so the smallest format always wins.
 """
 
 import numpy as np
@@ -24,16 +24,17 @@ _WORDS = 2**32  # positions that 4 bytes can tell apart
 
 
 def smallest(flags: Flags) -> tuple[int, int, Octets]:
-    """Return (kind, units in, stream) of the smallest format for uint8[n] `flags`."""
+    """Return (kind, units set, stream) of the smallest format for uint8[n] `flags`."""
     kept, runs = kernels.pack.count(flags)
     if kept == flags.size:
         return wire.DENSE, kept, NOTHING
     bitmap = (flags.size + 7) // 8
     kinds = [wire.BITMAP]
     if flags.size < _WORDS:
-        # A varint has at least one byte, so most need not be tried. Nor need idx16: a gap
-        # that takes a third byte fills a quarter of a block of 65536, whose count takes 4.
-        # Nor idx32: only gaps of 2**28 take more than 4 bytes.
+        # A varint takes at least one byte, so formats that must lose to the bitmap are skipped.
+        # idx16 never wins: a gap whose varint takes a third byte fills a quarter of a block of
+        # 65536, and each block costs 4 bytes for its count. Nor does idx32: only gaps of 2**28
+        # and more take over 4 bytes.
         kinds += [wire.RUNS] if 2 * runs < bitmap else []
         kinds += [wire.VARINT] if kept < bitmap else []
     streams = [(kind, kept, encode(kind, flags)) for kind in kinds]
@@ -41,7 +42,7 @@ def smallest(flags: Flags) -> tuple[int, int, Octets]:
 
 
 def encode(kind: int, flags: Flags) -> Octets:
-    """Return uint8[...]: the support uint8[n] `flags` in the format `kind`."""
+    """Return the support uint8[n] `flags` in the format `kind`, as uint8[...]."""
     pack, lists = kernels.pack, kernels.lists
     kept, runs = pack.count(flags)
     if kind == wire.DENSE:
@@ -66,9 +67,9 @@ def encode(kind: int, flags: Flags) -> Octets:
 
 
 def decode(kind: int, stream: Octets, kept: int, flags: Flags) -> None:
-    """Write the support of `kept` units that uint8[...] `stream` states in format `kind`.
+    """Write the support in uint8[...] `stream`, `kept` units in format `kind`, into `flags`.
 
-    `flags` is uint8[n], changed in place. Raises MessageError.
+    `flags` is uint8[n], changed in place. Raises MessageError if the stream is invalid.
     """
     sizes = {
         wire.DENSE: 0,
@@ -87,7 +88,7 @@ def decode(kind: int, stream: Octets, kept: int, flags: Flags) -> None:
 
 
 def _decode(kind: int, stream: Octets, kept: int, flags: Flags) -> None:
-    """Do the work of `decode` once the sizes fit; raises ValueError."""
+    """Do the work of `decode` after its check of the sizes. Raises ValueError."""
     pack, lists = kernels.pack, kernels.lists
     if kind == wire.DENSE:
         flags[:] = 1
@@ -116,7 +117,7 @@ def _blocks(size: int) -> int:
 
 
 def _varints(positions: AnyArray) -> Octets:
-    """Return uint8[...]: the gaps of uint32[m] `positions` as varints."""
+    """Return the gaps between uint32[m] `positions` as varints, uint8[...]."""
     stream = np.empty(kernels.lists.varint_size(positions), np.uint8)
     kernels.lists.encode_varint(positions, stream)
     return stream

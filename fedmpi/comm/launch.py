@@ -1,6 +1,6 @@
-"""What a launcher leaves in the environment of the processes that it starts.
+"""Marks that a launcher leaves in the environment of the processes that it starts.
 
-`environ` is everywhere the environment of the command line, a dict of texts.
+In every function, `environ` is the environment of the command line, a dict of strings.
 """
 
 from collections.abc import Mapping, MutableMapping
@@ -12,21 +12,21 @@ Environ: TypeAlias = Mapping[str, str]
 
 # Set by mpiexec of MPICH, Intel MPI, Open MPI and HPE's PALS, and by srun --mpi=pmi2 or pmix.
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID")
-_MARKS = (*_RANKS, "MPI_LOCALRANKID")  # the last tells the rank on a node alone
+_MARKS = (*_RANKS, "MPI_LOCALRANKID")  # the last only gives the rank within its node
 # The innermost launcher comes first: mpirun inside a step of Slurm leaves the step's marks.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 def launched(environ: Environ) -> bool:
-    """Say whether an MPI launcher, or srun, started this process.
+    """Return whether this process was started by an MPI launcher or by srun.
 
-    The shell of a batch job or of salloc is no launcher's, whatever SLURM_NTASKS says.
+    The shell of a batch job or of salloc was not, even where SLURM_NTASKS is set.
     """
     return any(mark in environ for mark in _MARKS) or step_tasks(environ) > 1
 
 
 def started(environ: Environ) -> tuple[int, str]:
-    """Return how many processes the launcher started, and the variable that says so; or 1, ""."""
+    """Return (number of processes that the launcher started, variable with it), or (1, "")."""
     for name in _SIZES:
         if name in environ:
             return _number(environ[name], 1), name
@@ -34,7 +34,7 @@ def started(environ: Environ) -> tuple[int, str]:
 
 
 def rank_of(environ: Environ) -> int:
-    """Return the number of this process among those, as the launcher tells it; 0 alone."""
+    """Return this process's rank according to the launcher, or 0 without a launcher."""
     for name in _RANKS:
         if name in environ:
             return _number(environ[name], 0)
@@ -52,54 +52,54 @@ def job_tasks(environ: Environ) -> int:
 
 
 def lone_worlds(environ: Environ, size: int) -> int:
-    """Return how many ranks think that they are alone; 0 if `size`, MPI's own count, is right."""
+    """Return how many ranks believe that they are alone, or 0 if `size`, MPI's count, is right."""
     count, _ = started(environ)
     return count if size == 1 < count else 0
 
 
 def strange_launcher(environ: Environ, library: str) -> bool:
-    """Say whether Open MPI's launcher started a process whose `library` is of the family "MPICH".
+    """Return whether Open MPI's launcher started a process whose `library` family is "MPICH".
 
-    Such a library stops inside MPI_Init, or runs alone. The reverse shows in the size only:
-    some builds of Open MPI understand the launcher of MPICH.
+    Such a process hangs in MPI_Init, or runs alone. The reverse case can only be seen from the
+    number of ranks, since some builds of Open MPI understand MPICH's launcher.
     """
     return library == "MPICH" and started(environ)[1] == "OMPI_COMM_WORLD_SIZE"
 
 
 def let_waiting_ranks_sleep(environ: MutableMapping[str, str], cores: int) -> None:
-    """Set in `environ`, before MPI begins, that ranks of MPICH sleep while they wait.
+    """Set the variable in `environ` that makes MPICH's ranks sleep while they wait.
 
-    Only where its launcher started more ranks on this node than it has `cores`: by default they
-    look for messages without a pause, and keep the cores from ranks that work. A value that the
-    user has set wins.
+    Call this before MPI starts. The variable is set only if MPICH's launcher started more ranks
+    on this node than it has `cores`. By default waiting ranks poll without a pause, and take the
+    cores from ranks that compute. A value set by the user wins.
     """
     if _number(environ.get("MPI_LOCALNRANKS"), 0) > cores:
         environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
 
 
 def refuse_strange_launcher(environ: Environ, library: str) -> None:
-    """Raise ConfigError where strange_launcher says so."""
+    """Raise ConfigError if `strange_launcher` returns true."""
     if strange_launcher(environ, library):
         refuse(environ, f"mpiexec is Open MPI's, but mpi4py has a library of {library}'s family\n"
                + remedy(environ))
 
 
 def refuse_lone_worlds(environ: Environ, size: int) -> None:
-    """Raise ConfigError if N processes were started that MPI does not join: N jobs of size 1."""
+    """Raise ConfigError if MPI does not join the N processes started, so N jobs of size 1 run."""
     if count := lone_worlds(environ, size):
         refuse(environ, f"{started(environ)[1]} = {count}, but MPI joins none of the {count} "
                f"processes: each would run the whole experiment\n{remedy(environ)}")
 
 
 def refuse(environ: Environ, text: str) -> NoReturn:
-    """Raise ConfigError in the first process; the others leave with the same exit code."""
+    """Raise ConfigError on rank 0; the other ranks exit with the same code."""
     if rank_of(environ):
         raise SystemExit(ConfigError.exit_code)
     raise ConfigError(text)
 
 
 def remedy(environ: Environ) -> str:
-    """Say how to start ranks that find each other."""
+    """Return advice on how to start ranks that find each other."""
     if step_tasks(environ):
         return ("start with srun --mpi=pmi2 (MPICH, Intel MPI) or srun --mpi=pmix (Open MPI), "
                 "or with mpirun in the job; see srun --mpi=list")
@@ -108,5 +108,5 @@ def remedy(environ: Environ) -> str:
 
 
 def _number(text: str | None, otherwise: int) -> int:
-    """The whole number in `text`, or `otherwise` if there is none."""
+    """Return the whole number in `text`, or `otherwise` if it holds none."""
     return int(text) if text and text.isdigit() else otherwise

@@ -1,10 +1,10 @@
-"""Which MPI library mpi4py finds, looked at before MPI starts."""
+"""The MPI library that mpi4py finds, inspected before MPI starts."""
 
 import warnings
 
 
 def library() -> tuple[str, str]:
-    """Return the first line of the MPI library's own name, and the fault that hides it, or ""."""
+    """Return (first line of the MPI library's version, ""), or ("", error) if none loads."""
     try:
         import mpi4py
 
@@ -16,7 +16,7 @@ def library() -> tuple[str, str]:
 
 
 def version_line(text: str) -> str:
-    """Return the first line of what MPI_Get_library_version says, which names the library."""
+    """Return the first line of a text from MPI_Get_library_version, which names the library."""
     return text.split("\n")[0].strip("\0 \t")
 
 
@@ -25,14 +25,17 @@ def join_ranks() -> None:
     from mpi4py import MPI
 
     with warnings.catch_warnings():
-        # mpi4py guesses at another MPI's launcher; refuse_lone_worlds knows.
+        # mpi4py suspects another MPI's launcher by guesswork; refuse_lone_worlds makes sure.
         warnings.filterwarnings("ignore", "suspicious MPI", RuntimeWarning)
         if not MPI.Is_initialized():
             MPI.Init_thread(MPI.THREAD_MULTIPLE)
 
 
 def family(name: str) -> str:
-    """Return "Open MPI", or "MPICH" for MPICH and its kin, from the name of library or launcher."""
+    """Return "Open MPI", "MPICH" (also for its derivatives) or "", from a library's name.
+
+    The name of a launcher will do as well.
+    """
     if "Open MPI" in name or "OpenRTE" in name:
         return "Open MPI"
     kin = ("MPICH", "HYDRA", "Intel", "MVAPICH", "Cray", "CRAY", "ParaStation")

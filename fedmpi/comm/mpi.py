@@ -20,12 +20,12 @@ from fedmpi.comm.window import Table, close_window, open_window
 from fedmpi.totals import Total
 
 Raw: TypeAlias = MPI.Intracomm
-"""The communicator of mpi4py under an Mpi."""
-CHUNK = 1 << 30  # bytes of a sum or of gathered rows that are handed to MPI at once
+"""The mpi4py communicator that an Mpi wraps."""
+CHUNK = 1 << 30  # most bytes of a sum or of gathered rows that MPI gets in one call
 
 
 class Mpi(Comm):
-    """All ranks of `comm` (default: the whole job), on a communicator of our own."""
+    """All ranks of `comm` (default: the whole job), on a duplicate of that communicator."""
 
     def __init__(self, comm: MPI.Intracomm | None = None) -> None:
         self.raw = (comm or MPI.COMM_WORLD).Dup()
@@ -41,7 +41,7 @@ class Mpi(Comm):
         self._ahead: tuple[Mapping[str, Total], Future[list[Record]] | None] = {}, None
 
     def sum(self, totals: Mapping[str, Total]) -> Summed:
-        """Add up the totals over the ranks, in place; the sorted names give the order."""
+        """Add up the totals over the ranks, in place, in the order of their sorted names."""
         if self.size == 1:
             return Summed()
         before, records = self._take_ahead()
@@ -58,7 +58,7 @@ class Mpi(Comm):
         )
 
     def place(self, totals: Mapping[str, Total]) -> None:
-        """Let empty totals lie where `sum` adds them up without a copy, in place."""
+        """Move empty totals, in place, into memory from which `sum` adds them without a copy."""
         if self.size == 1:
             return
         reducer = self._made_reducer()
@@ -71,23 +71,23 @@ class Mpi(Comm):
                 total.sum, total.cover, total.touched = row.total, row.cover, row.touched
 
     def sum_ahead(self, totals: Mapping[str, Total]) -> None:
-        """Begin to add up totals on a thread; the next `sum` adds its own to them."""
-        self._made_reducer()  # by this thread: the other may not use our communicator
+        """Start to add up totals on a thread; the next `sum` includes the result."""
+        self._made_reducer()  # made on this thread: the other must not use our communicator
         self._background = self._background or BackgroundSums()
         self._ahead = totals, self._background.start(lambda: self._sum(totals, keep=True))
 
     def drop_ahead(self) -> None:
-        """Wait for the sum that was begun ahead, and forget it."""
+        """Wait for a sum started by `sum_ahead`, and discard its result."""
         self._take_ahead()
 
     def _take_ahead(self) -> tuple[Mapping[str, Total], list[Record]]:
-        """Return (totals, records) of the sum that was begun ahead, once it is done."""
+        """Wait for a sum started by `sum_ahead`; return its (totals, records), empty if none."""
         totals, pending = self._ahead
         self._ahead = {}, None
         return totals, pending.result() if pending else []
 
     def _made_reducer(self) -> Reducer:
-        """Return what adds up the sums, made now if there is none yet; collective."""
+        """Return the Reducer, which is made on first use; collective."""
         if self._reducer is None:
             algorithm, costs = self._how
             self._reducer = Reducer(self.raw, algorithm, cache=costs)
@@ -96,7 +96,7 @@ class Mpi(Comm):
     def _sum(self, totals: Mapping[str, Total], keep: bool = False) -> list[Record]:
         """Add up totals over the ranks, in place; return the Records.
 
-        With `keep` they still hold the sums after the next of the same names.
+        With `keep`, the totals stay valid when the next totals of the same names are summed.
         """
         reducer, records = self._made_reducer(), []
         for name in sorted(totals):
@@ -117,7 +117,7 @@ class Mpi(Comm):
         self._reducer, self._how = None, (algorithm, cache and cache / "collective-costs.json")
 
     def sum_array(self, array: AnyArray) -> AnyArray:
-        """Add up one array over the ranks, in place, a chunk at a time."""
+        """Add up one array over the ranks, in place, in chunks."""
         flat = np.frombuffer(array, array.dtype)  # refuses an array that is not contiguous
         step = CHUNK // array.itemsize
         for at in range(0, flat.size, step):
@@ -125,7 +125,7 @@ class Mpi(Comm):
         return array
 
     def gather_rows(self, rows: AnyArray) -> AnyArray:
-        """Return the rows of all ranks, in rank order; they travel a chunk at a time."""
+        """Return the rows of all ranks, in rank order; they are sent in chunks."""
         rows = np.ascontiguousarray(rows)
         counts = np.zeros(self.size, np.int64)
         self.raw.Allgather(np.array([len(rows)], np.int64), counts)
@@ -152,7 +152,7 @@ class Mpi(Comm):
         return everything
 
     def exchange(self, boxes: Sequence[Bytes]) -> Sequence[Bytes]:
-        """Send bytes to every rank and return what each rank sent here, views of one buffer."""
+        """Send boxes[r] to each rank r; return the bytes from each rank, views of one buffer."""
         sizes = np.array([len(box) for box in boxes], np.int64)
         coming = np.zeros(self.size, np.int64)
         self.raw.Alltoall(sizes, coming)
@@ -166,7 +166,7 @@ class Mpi(Comm):
         return [part.data for part in np.split(buffer, arrivals[:-1])]
 
     def share(self, value: Any) -> Any:
-        """Return the value that rank 0 gave."""
+        """Return the value that rank 0 passed."""
         return _share(self.raw, value)
 
     def share_on_node(self, arrays: Arrays | None, purpose: str) -> Arrays:
@@ -182,7 +182,7 @@ class Mpi(Comm):
         return read_only(views)
 
     def copy_on_node(self, arrays: Arrays | None) -> Arrays:
-        """Send the arrays of the node's first rank to the others, a chunk at a time."""
+        """Send the arrays of the node's first rank to the other ranks, in chunks."""
         given = arrays or {}
         table = self._table(given)
         if self.node_rank:
@@ -222,7 +222,7 @@ class Mpi(Comm):
         self.node.Barrier()
 
     def close(self) -> None:
-        """Give communicators and shared memory back."""
+        """Free the communicators and the shared memory."""
         if self._background is not None:
             self._background.close()
         if self._reducer is not None:
@@ -235,12 +235,12 @@ class Mpi(Comm):
                 comm.Free()
 
     def abort(self, code: int) -> NoReturn:
-        """End all ranks at once, after what this one has written to stderr got through."""
+        """End all ranks at once, after a short wait in which this rank's stderr gets through."""
         end_all(code)
 
 
 def _share(comm: MPI.Comm, value: Any) -> Any:
-    """Return the value of rank 0 of `comm`, by way of JSON: mpi4py's own way is a pickle."""
+    """Return the value of rank 0 of `comm`, sent as JSON, since mpi4py would pickle it."""
     text = json.dumps(value).encode() if comm.rank == 0 else b""
     length = np.array([len(text)], np.int64)
     comm.Bcast(length, root=0)

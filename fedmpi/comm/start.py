@@ -1,4 +1,4 @@
-"""Start the ranks, so that one that fails ends the run instead of hanging it."""
+"""Start the ranks such that a rank that fails ends the run instead of hanging it."""
 
 import os
 import sys
@@ -19,12 +19,11 @@ from fedmpi.errors import AlikeError
 
 
 def start(environ: MutableMapping[str, str]) -> Comm:
-    """Return the Comm of this process: Mpi under a launcher, Serial alone.
+    """Return the Comm of this process: Mpi under a launcher, Serial otherwise.
 
-    `environ` is the environment of the command line; a launcher leaves its mark there.
-    With more than one rank an uncaught exception aborts all of them. Raises ConfigError
-    without an MPI library, under another MPI's launcher, and where N processes would each
-    run alone.
+    `environ` is the environment of the command line, in which launchers leave marks. With more
+    than one rank, an uncaught exception aborts all ranks. Raises ConfigError if there is no MPI
+    library, if the launcher belongs to another MPI, or if each of N processes would run alone.
     """
     if not launched(environ):
         return Serial()
@@ -49,7 +48,7 @@ def start(environ: MutableMapping[str, str]) -> Comm:
 
 @contextmanager
 def ending_together(comm: Comm) -> Iterator[None]:
-    """End all ranks if this block raises on one of them what the others do not know of."""
+    """End all ranks if this block raises on one of them, unless all ranks raise the error alike."""
     try:
         yield
     except AlikeError:
@@ -61,12 +60,12 @@ def ending_together(comm: Comm) -> Iterator[None]:
 
 
 def _abort(comm: Comm, error: BaseException) -> None:
-    """Show an error as Python does, and end all ranks."""
+    """Print an error as Python does, and end all ranks."""
     sys.__excepthook__(type(error), error, error.__traceback__)
     sys.stderr.flush()
     comm.abort(1)
 
 
 def _abort_on_exception(comm: Comm) -> None:
-    """End all ranks when nothing catches what this one raises."""
+    """Make an uncaught exception of this rank end all ranks."""
     sys.excepthook = lambda kind, error, trace: _abort(comm, error)

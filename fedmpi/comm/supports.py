@@ -1,8 +1,8 @@
-"""Supports as segments of a message: the formats, and which one is smallest.
+"""Supports as segments of a message, cut and coded to take the fewest bytes.
 
-A segment is a run of tensors; tensors in no segment are absent. Supports of coordinates
-are cut by layer or by tensor where that is smaller; the other levels have few units and
-take one segment. The formats of a segment are those of `fedmpi.comm.formats`.
+A segment covers a run of consecutive tensors; a tensor in no segment is absent from the message.
+A support of coordinates is cut by layer or by tensor if that is smaller. Supports of other levels
+have few units and take one segment. `fedmpi.comm.formats` has the formats of a segment.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from fedmpi.layout import Layout, Support
 
 
 class Segment(NamedTuple):
-    """One segment: its format, tensors `first` to `stop` - 1, units in, support uint8[...]."""
+    """One segment: format, tensors `first` to `stop` - 1, number of units, stream uint8[...]."""
 
     kind: int
     first: int
@@ -29,7 +29,10 @@ class Segment(NamedTuple):
 
 
 def write(support: Support, known: bool) -> list[Segment]:
-    """Return the segments that state `support` in the fewest bytes; by hash if it is `known`."""
+    """Return the segments that state `support` in the fewest bytes.
+
+    If the receiver knows the support (`known`), its hash is one of the choices.
+    """
     tensors = len(support.layout.tensors)
     kept = kernels.pack.count(support.keep)[0]
     if kept == 0:
@@ -56,8 +59,8 @@ def read(
 ) -> Support:
     """Return the Support that the segments of a message state.
 
-    `table` is wire.ENTRY[S] and `streams` the S support streams, uint8[...] each. Raises
-    MessageError if they contradict themselves or the layout.
+    `table` is wire.ENTRY[S], and `streams` are the S support streams, uint8[...] each. Raises
+    MessageError if they contradict each other or the layout.
     """
     keep = np.zeros(len(layout.starts(level)) - 1, np.uint8)
     for entry, stream in zip(table, streams):
@@ -82,7 +85,7 @@ def read(
 
 
 def count(support: Support) -> int:
-    """Return how many coordinates `support` holds."""
+    """Return the number of coordinates that `support` holds."""
     if support.level == "coordinate":
         return int(kernels.pack.count(support.keep)[0])
     starts = support.starts
@@ -90,7 +93,7 @@ def count(support: Support) -> int:
 
 
 def digest(support: Support) -> Octets:
-    """Return uint8[16]: the hash of a support, as it travels."""
+    """Return the hash of a support as it is sent, uint8[16]."""
     return np.frombuffer(support.digest, np.uint8)
 
 
@@ -120,13 +123,13 @@ def _cut(support: Support, bounds: Sequence[int]) -> list[Segment]:
 
 
 def _bytes(segments: Sequence[Segment]) -> tuple[int, int]:
-    """Return the bytes that `segments` take in a message, and without padding."""
+    """Return (bytes of `segments` in a message, bytes of their streams without padding)."""
     sizes = [segment.stream.size for segment in segments]
     return sum(map(wire.padded, sizes)) + wire.ENTRY.itemsize * len(sizes), sum(sizes)
 
 
 def _look_up(known: Support | None, level: str, stream: Octets, keep: Flags) -> None:
-    """Copy the units of the support `known` to `keep` if `stream` is its hash."""
+    """Copy the units of `known` to `keep`; raise MessageError unless `stream` is its hash."""
     fits = known is not None and known.level == level and known.keep.size == keep.size
     if known is None or not fits or not np.array_equal(stream, digest(known)):
         raise MessageError("message: refers to a support that is not the one its receiver has")
@@ -134,20 +137,20 @@ def _look_up(known: Support | None, level: str, stream: Octets, keep: Flags) -> 
 
 
 def _shared_rows(layout: Layout, keep: Flags) -> Flags | None:
-    """Return uint8[R]: the rows of all layers, or None if the tensors of a layer differ."""
+    """Return the rows of all layers, uint8[R], or None if tensors of a layer keep other rows."""
     first, of = layout.shared_rows
     rows = keep[first]
     return rows if len(rows) and np.array_equal(_spread(rows, of), keep) else None
 
 
 def _spread(rows: Flags, of: Integers) -> Flags:
-    """Return uint8[U] of the shared rows uint8[R]; tensors that share none are whole."""
+    """Expand the shared rows uint8[R] to units uint8[U]; units of no shared row are set."""
     whole: Flags = np.append(rows, np.uint8(1))[of]
     return whole
 
 
 def _read_rows(layout: Layout, level: str, stream: Octets, keep: Flags) -> None:
-    """Write the units that a bitmap of shared rows states to `keep`."""
+    """Write the units of a bitmap of shared rows to `keep`, in place."""
     if level != "row":
         raise MessageError(f"message: rows for a support by {level}")
     first, of = layout.shared_rows

@@ -1,8 +1,8 @@
-"""Values of a message: the kept coordinates, as float32, as 16 bits, or as small integers.
+"""Values of a message: the kept coordinates as float32, as 16 bits, or as small integers.
 
-"ones" take no bytes: every kept coordinate is 1, and the support says it all. Integers are numbers
-of steps; the step of each tensor, float32[T], comes before them. Those of 4 bits are stored two to
-a byte, the first in the lower half, each plus 8.
+"ones" take no bytes: every kept coordinate is 1, so the support is enough. Integers are numbers of
+steps, preceded by the step of each tensor, float32[T]. 4-bit integers are stored plus 8, two to a
+byte, the first in the lower half.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def gather(
 ) -> None:
     """Write the coordinates of float32[P] `values` that `support` holds to `out`.
 
-    `out` is uint8[bytes of the values], changed in place. `scales` are the steps of integers.
+    `out` is uint8[bytes of the values], changed in place. `scales` holds the steps of integers.
     """
     if value_type == "float32":
         _move(values, support, out.view(np.uint32))
@@ -42,7 +42,7 @@ def gather(
 
 
 def scatter(stream: Octets, support: Support, value_type: str) -> Vector:
-    """Return float32[P]: the values of uint8[...] `stream` on `support`, and 0 elsewhere."""
+    """Return float32[P] with the values of uint8[...] `stream` on `support` and 0 elsewhere."""
     if value_type == "float32":
         return _spread(stream.view(np.uint32), support)
     if value_type == "ones":
@@ -61,7 +61,7 @@ def scatter(stream: Octets, support: Support, value_type: str) -> Vector:
 def _integers(
     values: Vector, support: Support, out: Octets, value_type: str, scales: Vector
 ) -> None:
-    """Write the kept values as numbers of steps to uint8[.] `out`."""
+    """Write the kept values to uint8[...] `out` as numbers of steps."""
     top = 2.0 ** (wire.VALUE_BITS[wire.VALUE_TYPES.index(value_type)] - 1) - 1
     steps = np.repeat(scales, np.diff(support.layout.starts("tensor")))
     numbers = np.divide(values, steps, out=np.zeros_like(values), where=steps > 0)
@@ -75,7 +75,7 @@ def _integers(
 
 
 def _from_integers(stream: Octets, support: Support, value_type: str) -> Vector:
-    """Return float32[P]: numbers of steps times the steps of their tensors, 0 elsewhere."""
+    """Return float32[P]: each number of steps times its tensor's step, and 0 elsewhere."""
     starts, held = support.layout.starts("tensor"), support.mask() != 0
     scales, stream = np.split(stream, [4 * (starts.size - 1)])
     numbers = stream.view(np.int8)
@@ -83,13 +83,13 @@ def _from_integers(stream: Octets, support: Support, value_type: str) -> Vector:
         halves = np.column_stack((stream & 15, stream >> 4)).ravel()
         numbers = halves[: int(held.sum())].astype(np.int8) - 8
     out = np.zeros(held.size, np.float32)
-    with np.errstate(over="ignore"):  # who receives it finds that it is not finite
+    with np.errstate(over="ignore"):  # the receiver checks that the values are finite
         out[held] = numbers * np.repeat(scales.view("<f4"), np.diff(starts))[held]
     return out
 
 
 def _move(values: Vector, support: Support, out: AnyArray) -> None:
-    """Move the kept coordinates of float32[P] to uint32[nnz], bit by bit."""
+    """Copy the kept coordinates of float32[P] to uint32[nnz] `out` with the same bits."""
     words = np.ascontiguousarray(values).view(np.uint32)
     if out.size == words.size:
         out[:] = words

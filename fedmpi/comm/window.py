@@ -1,8 +1,8 @@
-"""Memory that the ranks of a node share: one way to get it, and to give it back.
+"""Memory that the ranks of a node share: how to allocate and free it.
 
-MPI libraries on Linux place it in /dev/shm, which containers often keep small. They reserve it at
-once or when it is written to, and in the second case a rank without room is killed by a bus error.
-So the room is looked at first.
+MPI libraries on Linux place shared windows in /dev/shm, which is often small in containers. Some
+reserve the memory at once, others on the first write, when a rank without room is killed by a bus
+error. The free space is therefore checked first.
 """
 
 import os
@@ -17,7 +17,7 @@ from fedmpi.arrays import AnyArray
 from fedmpi.errors import ConfigError
 
 Table: TypeAlias = Mapping[str, tuple[Sequence[int], DTypeLike]]
-"""Arrays that are to be made: name -> (shape, dtype)."""
+"""Arrays to be allocated: name -> (shape, dtype)."""
 
 MEMORY = "/dev/shm"  # where MPI libraries on Linux place shared windows
 ALIGNMENT = 64  # bytes of a cache line: no two arrays share a line
@@ -34,16 +34,16 @@ def open_window(
     node : MPI.Comm
         The ranks of one node.
     arrays : dict
-        name -> (shape, dtype), the same on all ranks. MPI does not promise zeros.
+        name -> (shape, dtype), the same on all ranks. The memory may not be zero at first.
     purpose, remedy : str
-        What the memory is for, and what to do if there is too little of it.
+        For the error message: the use of the memory, and advice if there is too little.
 
     Returns
     -------
     MPI.Win or None
-        For `close_window`; None for a rank alone, which gets plain memory.
+        To be passed to `close_window`. None if the node has one rank, which gets plain memory.
     dict of arrays
-        Each begins at a multiple of 64 bytes.
+        Views of the window, each of which begins at a multiple of 64 bytes.
 
     Raises
     ------
@@ -67,19 +67,19 @@ def open_window(
 
 
 def close_window(window: MPI.Win | None) -> None:
-    """Give a window back; all ranks of the node together. None is of a rank alone."""
+    """Free a window; collective over the ranks of the node. Do nothing for None."""
     if window is not None:
         window.Unlock_all()
         window.Free()
 
 
 def _bytes_of(shape: Sequence[int], kind: DTypeLike) -> int:
-    """Return the bytes of an array of a shape and a dtype."""
+    """Return the number of bytes of an array with this shape and dtype."""
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
 
 
 def _check_room(node: MPI.Comm, size: int, purpose: str, remedy: str) -> None:
-    """Raise ConfigError on all ranks if the first finds too little room for `size` bytes."""
+    """Raise ConfigError on all ranks if the first finds less than `size` bytes free."""
     room = np.array([size])
     if node.rank == 0 and os.path.isdir(MEMORY):
         files = os.statvfs(MEMORY)

@@ -1,11 +1,10 @@
-"""Header and segment table of a message, and the checks that any message must pass.
+"""Header and segment table of a message, and the checks that every message must pass.
 
     header (64 bytes) | table (32 bytes a segment) | supports | values | weights
 
-All integers are little-endian. Each support, and the values if weights follow, are padded
-with zeros to a multiple of 8 bytes. The checksum is the CRC-32 of the message with its own
-field as zero, so it finds damage, not malice: everything it guards is checked again while
-decoding.
+All integers are little-endian. Each support is padded with zeros to a multiple of 8 bytes, and
+so are the values if weights follow. The checksum is the CRC-32 of the message with the checksum
+field set to zero. It detects damage, not malice, so the decoder checks everything again.
 """
 
 import zlib
@@ -43,9 +42,9 @@ HEADER = np.dtype(
         ("round", "<i8"),
         ("size", "<i8"),  # coordinates of the model
         ("nnz", "<i8"),  # coordinates in the message
-        ("weight", "<i8"),  # the one weight, or the bytes of the weights
+        ("weight", "<i8"),  # the single weight, or the number of bytes of the weights
         ("checksum", "<u4"),
-        ("scales", "<u4"),  # of integer values: float32 numbers before them
+        ("scales", "<u4"),  # number of float32 scales before integer values
     ]
 )
 ENTRY = np.dtype(
@@ -55,17 +54,17 @@ ENTRY = np.dtype(
         ("first", "<u4"),  # tensors first to stop - 1
         ("stop", "<u4"),
         ("spare", "<u4"),  # zero
-        ("kept", "<i8"),  # units of the header's level that are in
-        ("support", "<i8"),  # bytes in the support stream
+        ("kept", "<i8"),  # kept units, of the header's level
+        ("support", "<i8"),  # bytes of the support stream
     ]
 )
-# For mypy any dtype may be without fields.
+# mypy assumes that a dtype may have no fields.
 _CHECKSUM: int = HEADER.fields["checksum"][1]  # type: ignore[index]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of one message, by part; `total` is the sum of the others and its length."""
+    """Bytes of one message by part; `total`, the message's length, is the sum of the others."""
 
     total: int
     header: int
@@ -77,7 +76,7 @@ class Sizes:
 
 
 class Parts(NamedTuple):
-    """Where the parts of one message lie: uint8[...] each, lists for supports and padding."""
+    """The parts of one message as views, uint8[...] each; supports and padding are lists."""
 
     header: Octets
     table: Octets
@@ -88,7 +87,7 @@ class Parts(NamedTuple):
 
 
 def header(**fields: Any) -> AnyArray:
-    """Return HEADER[1] with `fields` set, the rest zero. Raises MessageError if one overflows."""
+    """Return HEADER[1] with `fields` set, the rest zero. Raises MessageError on overflow."""
     record = np.zeros(1, HEADER)
     record["magic"], record["version"] = MAGIC, VERSION
     for name, value in fields.items():
@@ -105,7 +104,7 @@ def padded(size: int) -> int:
 
 
 def checksum(message: Octets) -> int:
-    """Return the CRC-32 of `message` (uint8[...]) with its checksum field taken as zero."""
+    """Return the CRC-32 of `message` (uint8[...]) with zero in place of its checksum field."""
     crc = zlib.crc32(message[:_CHECKSUM].data)
     crc = zlib.crc32(b"\0\0\0\0", crc)
     return zlib.crc32(message[_CHECKSUM + 4 :].data, crc)
@@ -117,9 +116,9 @@ def seal(message: Octets) -> None:
 
 
 def measure(header: Any, table: AnyArray) -> Sizes:
-    """Return the Sizes that a header and a table (a record and ENTRY[S]) state.
+    """Return the Sizes that a header (a record) and a table (ENTRY[S]) state.
 
-    Counted in Python integers, which cannot wrap.
+    They are computed in Python integers, which cannot overflow.
     """
     streams = [int(size) for size in table["support"]]
     values = value_bytes(
@@ -130,14 +129,14 @@ def measure(header: Any, table: AnyArray) -> Sizes:
 
 
 def value_bytes(count: int, value_type: str, scales: int = 0) -> int:
-    """Return the bytes of so many values, with the scales before them."""
+    """Return the number of bytes of `count` values and of the scales before them."""
     return 4 * scales + -(-count * VALUE_BITS[VALUE_TYPES.index(value_type)] // 8)
 
 
 def summed(streams: Sequence[int], values: int, weights: int | None = None) -> Sizes:
-    """Return the Sizes of a message by the bytes of its parts: each support, values, weights.
+    """Return the Sizes of a message from the bytes of each support, of values and of weights.
 
-    `weights` is None where none follow the values.
+    `weights` is None if no weights follow the values.
     """
     support = sum(streams)
     padding = sum(map(padded, streams)) - support
@@ -156,7 +155,7 @@ def summed(streams: Sequence[int], values: int, weights: int | None = None) -> S
 def split(data: Octets, header: Any, table: AnyArray) -> Parts:
     """Return the Parts of a message, uint8[...], whose header and table fit its length.
 
-    All are views: what is written to them is written to the message.
+    All parts are views, so writing to them changes the message.
     """
     at = HEADER.itemsize + table.size * ENTRY.itemsize
     supports, padding = [], []
@@ -180,13 +179,13 @@ def split(data: Octets, header: Any, table: AnyArray) -> Parts:
 def read(message: Message) -> tuple[Octets, Any, AnyArray, Sizes]:
     """Return (uint8[...], header record, ENTRY[S], Sizes) of a message.
 
-    Copied if it is read-only or not aligned to 8 bytes. Checked here: everything that can
-    be known without the model's layout, but for the checksum (`check_sum`). Raises
-    MessageError.
+    The bytes are copied if they are read-only or not aligned to 8 bytes. Everything that can be
+    checked without the model's layout is checked, except the checksum (see `check_sum`).
+    Raises MessageError.
     """
     data = np.frombuffer(message, np.uint8)
     if data.ctypes.data % 8 or not data.flags.writeable:
-        data = data.copy()  # or each kernel would be compiled for such arrays as well
+        data = data.copy()  # otherwise each kernel would be compiled for such arrays as well
     if data.size < HEADER.itemsize:
         raise MessageError(f"message of {data.size} bytes: shorter than its header of 64")
     header = data[: HEADER.itemsize].view(HEADER)[0]
@@ -207,13 +206,13 @@ def read(message: Message) -> tuple[Octets, Any, AnyArray, Sizes]:
 
 
 def check_sum(data: Octets, header: Any) -> None:
-    """Raise MessageError unless the checksum in `header` fits `data` (uint8[...])."""
+    """Raise MessageError unless `data` (uint8[...]) has the checksum in `header`."""
     if checksum(data) != header["checksum"]:
         raise MessageError("message: its checksum does not fit, it was altered on the way")
 
 
 def _check_header(header: Any) -> None:
-    """Raise MessageError if a field of `header` has a value that no message has."""
+    """Raise MessageError if a field of `header` has an invalid value."""
     limits = {
         "value_type": len(VALUE_TYPES),
         "level": len(LEVELS),
@@ -234,7 +233,7 @@ def _check_header(header: Any) -> None:
 
 
 def _check_table(table: AnyArray) -> None:
-    """Raise MessageError if an entry of `table` has a value that no message has."""
+    """Raise MessageError if an entry of `table` is invalid or the segments overlap."""
     if table.size == 0:
         return
     if table["kind"].max() >= len(KINDS):

@@ -1,4 +1,4 @@
-"""Sums over ranks: exact, free of order, and no larger than what was touched."""
+"""Sums over ranks: exact, independent of the order, and sent as the touched units only."""
 
 from fedmpi.comm.reduce.auto import ALGORITHMS, Record
 from fedmpi.comm.reduce.log import Log

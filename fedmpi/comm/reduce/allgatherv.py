@@ -1,8 +1,7 @@
-"""Everybody sends its list to everybody, and adds all of them.
+"""Every rank sends its list to every other rank, and adds up all lists.
 
-Cost: 2 log P messages, the other ranks' lists in bytes, (P-1) k additions on each rank, or P k
-of floats.
-Hard to beat for few ranks or few touched coordinates.
+Cost: 2 log P messages, the bytes of the other ranks' lists, and (P-1) k additions on each rank
+(P k for floats). Hard to beat with few ranks or few touched coordinates.
 """
 
 from math import log2
@@ -17,8 +16,8 @@ from fedmpi.comm.reduce.packed import PackedField
 def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
     """Add up `field` over the ranks, in place.
 
-    Floats have an order: all ranks add the lists in rank order, their own too, so that the sums are
-    the same bits on every rank.
+    The sum of floats depends on their order. Every rank therefore adds the lists, its own among
+    them, in rank order, so that the sums have the same bits on every rank.
     """
     messages = link.allgather(encode(link, field, 0, field.size))
     if not field.exact:

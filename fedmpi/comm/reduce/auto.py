@@ -1,4 +1,4 @@
-"""Which algorithm adds up a vector, and what the choice was worth."""
+"""Choose the algorithm that adds up a vector, and judge the choice afterwards."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -36,10 +36,10 @@ ALGORITHMS: dict[str, SumAlgorithm] = {
     "dense": dense,
 }
 NAMES = tuple(ALGORITHMS)
-ALIKE = 16  # sums that differ by less than one in so many coordinates are made the same way
-SURPRISE = 0.02  # a union that was guessed better than this would not change the choice
+ALIKE = 16  # a sum keeps the last algorithm if its sizes changed by at most one part in this many
+SURPRISE = 0.02  # relative error of the expected union up to which no regret is computed
 Kind: TypeAlias = tuple[int, int, int, int, bool]
-"""Size, marks, bytes of a value and of a weight of a sum, and whether all touch the same."""
+"""Of a sum: size, marks, bytes of a value and of a weight, and if all ranks touch one support."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Record:
     """How one sum was made.
 
     seconds : wall time on this rank
-    bytes : sent by this rank, by message or built-in collective
-    density : touched coordinates of the sum, over all coordinates
+    bytes : bytes sent by this rank, in messages and built-in collectives
+    density : fraction of the coordinates that the sum touches
     predicted : modelled seconds of every algorithm, on the ranks that had to choose
-    regret : modelled seconds that the choice lost, knowing the union afterwards
+    regret : modelled seconds that the best algorithm for the actual union would have saved
     """
 
     algorithm: str
@@ -62,27 +62,28 @@ class Record:
 
 
 class Choice:
-    """The algorithm of sums that follow each other, chosen again only when they change.
+    """The algorithm for successive sums of one name, chosen again only when the sums change.
 
-    The first is chosen by the expected union, the second by that of the first. Whether
-    sums are alike is decided by whole numbers that all ranks know, so all decide the same.
+    For the first sum the algorithm is chosen by the expected union, and for the second by the
+    actual union of the first. Sums are compared by integers that all ranks know, so all ranks
+    decide the same.
 
     Attributes
     ----------
     algorithm : str
     predicted : dict
-        Modelled seconds of every algorithm when it was chosen.
+        Modelled seconds of every algorithm at the time of the choice.
     """
 
     def __init__(self) -> None:
         self.algorithm = ""
         self.predicted: dict[str, float] = {}
         self._of: tuple[Kind, int, int] | None = None
-        self._known: int | None = None  # coordinates of the union, by which it was chosen
+        self._known: int | None = None  # size of the union on which the choice was based
         self._seen = 0  # coordinates of the last union
 
     def make(self, link: Link, plan: Forecast, cost: Cost) -> None:
-        """Choose for the sum of `plan`, or keep to what was chosen; all ranks together."""
+        """Choose the algorithm for the sum of `plan`, or keep the last choice; collective."""
         kind = plan.size, plan.marks, plan.per_value, plan.per_weight, plan.same
         of = kind, plan.every, plan.most
         if self._of is None or self._of[0] != kind or not _near(of[1:], self._of[1:]):
@@ -95,7 +96,7 @@ class Choice:
         self.algorithm = _agreed(link, min(self.predicted, key=self.predicted.__getitem__))
 
     def regret(self, plan: Forecast, cost: Cost, union: int) -> float:
-        """Return the modelled seconds that it lost, now that the union is known."""
+        """Return the modelled seconds that the choice lost, given the size of the actual union."""
         self._seen = union
         expected = plan.union(plan.ranks) if self._known is None else self._known
         if abs(union - expected) <= SURPRISE * union:
@@ -108,19 +109,18 @@ def combine(
     link: Link, field: Field, weight: Weight, algorithm: str, cost: Cost | None,
     choice: Choice | None = None,
 ) -> tuple[Record, Weight]:
-    """Add up `field` over the ranks of `link`, in place, and the weight.
+    """Add up `field`, in place, and `weight` over the ranks of `link`.
 
     Parameters
     ----------
     link : Link
     field : Field
     weight : int64 or float64
-        The weight of all that this rank added.
+        Total weight of the updates that this rank added.
     algorithm : str
-        A name of ALGORITHMS, or "auto". Where "shared" is asked for but supports
-        differ, the sum is dense.
+        A name of ALGORITHMS, or "auto". "dense" replaces "shared" if the supports differ.
     cost : Cost, or None if `algorithm` is not "auto"
-    choice : Choice of the sums before this one, or None; changed in place
+    choice : Choice of the previous sums of the same name, or None; changed in place
 
     Returns
     -------
@@ -156,14 +156,17 @@ def _seconds(cost: Cost, plan: Forecast) -> dict[str, float]:
 
 
 def _agreed(link: Link, name: str) -> str:
-    """Return rank 0's choice: float arithmetic of two machines may differ in a last bit."""
+    """Return rank 0's choice, since float arithmetic may differ in the last bit between nodes."""
     choice = np.array([NAMES.index(name)])
     link.comm.Bcast(choice, root=0)
     return NAMES[int(choice[0])]
 
 
 def _units(link: Link, field: Field) -> Flags:
-    """Sum the few weights of larger units densely, in place; return the marks of all ranks."""
+    """Sum the weights of larger units densely, in place; return the marks of all ranks together.
+
+    Such units are few, so a sparse sum of their weights would save nothing.
+    """
     link.allreduce(field.cover)
     union = field.touched.copy()
     link.unite(union)

@@ -1,8 +1,8 @@
-"""What a step costs on this machine: measured once, then used to choose.
+"""Cost model of this machine, measured once and then used to choose an algorithm.
 
-alpha-beta-gamma model (Thakur, Rabenseifner, Gropp 2005): seconds per message, per byte
-and per element. MPI's built-in collectives are measured as they are, since the
-library picks their algorithms.
+This is the alpha-beta-gamma model (Thakur, Rabenseifner, Gropp 2005), with seconds per message,
+per byte and per element. MPI's built-in collectives are measured as a whole, since the library
+picks their algorithms.
 """
 
 import json
@@ -26,7 +26,7 @@ from fedmpi.comm.reduce.message import add, encode, support_bytes
 from fedmpi.comm.reduce.packed import PackedField
 
 Costs: TypeAlias = dict[str, dict[str, float]]
-"""What a file knows: the fields of a Cost, by host, MPI library and number of ranks."""
+"""Content of a cache file: the fields of a Cost, keyed by host, MPI library and rank count."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class Cost:
     scan: float  # per unit of marks read
 
     def allreduce(self, size: float) -> float:
-        """Return the time of an Allreduce of so many bytes."""
+        """Return the modelled time of an Allreduce of `size` bytes."""
         return self.start + size * self.sum
 
     def bytes(self, plan: Forecast, coordinates: float, among: float) -> float:
-        """Return the bytes of messages that hold so many coordinates of a range."""
+        """Return the bytes of messages with `coordinates` touched of a range of `among`."""
         per = plan.per_value + plan.per_weight * plan.flat
         units = coordinates * plan.units_each
         return coordinates * per + support_bytes(units, among * plan.units_each)
 
 
 def measure(link: Link) -> Cost:
-    """Measure this communicator, all ranks together; return the same Cost on all of them."""
+    """Measure this communicator, collectively, and return the same Cost on all ranks."""
     long = 1 << 20
     times = (
         _best(link, lambda: _ring(link, 64), 25),
@@ -70,9 +70,10 @@ def measure(link: Link) -> Cost:
 
 
 def calibrate(link: Link, path: Path | None = None) -> Cost:
-    """Return the Cost of this machine: from the JSON file `path` if it knows, else measured.
+    """Return the Cost of this machine from the JSON file `path`, or measure it.
 
-    The entry is keyed by host, MPI library and number of ranks.
+    Entries of the file are keyed by host, MPI library and number of ranks. A new measurement is
+    added to the file.
     """
     library = version_line(MPI.Get_library_version())
     key = f"{MPI.Get_processor_name()}, {library}, {link.size} ranks"
@@ -90,11 +91,11 @@ def calibrate(link: Link, path: Path | None = None) -> Cost:
 
 
 def _read(path: Path) -> Costs:
-    """Return what a file knows, {key: {name: seconds}}; what is not so in it is left out."""
+    """Return the valid entries of a cache file, {key: {name: seconds}}."""
     try:
         found = json.loads(Path(path).read_text())
     except (OSError, ValueError, RecursionError):
-        return {}  # not measured yet, or cut short by a crash
+        return {}  # nothing has been measured yet, or a crash truncated the file
     entries = found.items() if isinstance(found, dict) else ()
     return {key: values for key, values in entries if _is_cost(values)}
 
@@ -107,7 +108,7 @@ def _is_cost(values: object) -> bool:
 
 
 def _write(path: Path, known: Costs) -> None:
-    """Keep what is known; a cache that cannot be written only costs time at the next start."""
+    """Write the costs to a file; failing to do so only costs time at the next start."""
     part = Path(f"{path}.{os.getpid()}")
     with suppress(OSError):
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,10 @@ def _write(path: Path, known: Costs) -> None:
 
 
 def _best(link: Link, step: Callable[[], object], repeats: int = 5) -> float:
-    """Return the shortest of some runs that all ranks begin together."""
+    """Return the shortest time in seconds of `repeats` runs of `step`, begun by all ranks at once.
+
+    One more run before them is not timed.
+    """
     step()
     best = float("inf")
     for _ in range(repeats):
@@ -138,8 +142,8 @@ def _ring(link: Link, size: int) -> None:
 
 
 def _kernels(link: Link) -> tuple[float, float, float]:
-    """Return seconds per coordinate to emit and to add, and per mark to scan."""
-    size, some = 1 << 18, 1 << 14  # coordinates, and how many of them are touched
+    """Return (seconds to emit a coordinate, to add a coordinate, to scan a mark)."""
+    size, some = 1 << 18, 1 << 14  # numbers of coordinates, and of touched coordinates
     touched = np.zeros(size, np.uint8)
     bare = Field(np.zeros(size, np.int64), np.zeros(0, np.int64), touched, FLAT)
     field = PackedField.of(bare, link)

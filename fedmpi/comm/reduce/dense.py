@@ -1,6 +1,6 @@
-"""MPI's own Allreduce on every coordinate; what everything else is measured against.
+"""MPI's own Allreduce of every coordinate; the baseline for the other algorithms.
 
-Cost: 2 log P messages, about 2 n (P-1)/P values per rank (Rabenseifner 2004).
+Cost: 2 log P messages and about 2 n (P-1)/P values per rank (Rabenseifner 2004).
 """
 
 from fedmpi.comm.reduce.cost import Cost

@@ -1,8 +1,8 @@
-"""Each rank adds one range of all lists; the finished ranges are collected densely.
+"""Each rank adds up one range of all lists; the finished ranges are gathered densely.
 
-Dynamic sparse allreduce (Renggli et al., SparCML, SC 2019): the second half of a dense
-Allreduce, after a sparse first half. Cost: P-1 messages of a P-th of a list each, and
-(P-1)/P n values; at most twice as fast as dense on the link.
+This is dynamic sparse allreduce (Renggli et al., SparCML, SC 2019): a sparse first half followed
+by the second half of a dense Allreduce. Cost: P-1 messages with a P-th of a list each, then
+(P-1)/P n values. On the link it is at most twice as fast as the dense sum.
 """
 
 from math import log2

@@ -1,4 +1,4 @@
-"""The one small message before a sum: what every rank is about to add."""
+"""Forecast: one small exchange before a sum, which tells every rank what the others will add."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.packed import PackedField
 
 Weight: TypeAlias = np.int64 | np.float64
-"""The weight of all that a rank added: a whole number where sums are exact."""
+"""Total weight of the updates that a rank added; an integer if sums are exact."""
 
 BINS = 64
 UNITS, COORDINATES, WEIGHT, MARKS = 0, 1, 2, slice(3, 7)
@@ -26,14 +26,14 @@ def bin_width(size: int, bins: int = BINS) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What all ranks are about to add; the same on every rank.
+    """Description of what all ranks are about to add; the same on every rank.
 
-    rows : int64[P, 7 + BINS], what each rank said of itself
-    size, marks : coordinates, and marks that a scan of them all reads
-    per_value, per_weight : bytes of each on the wire
-    flat : every coordinate is a unit
-    exact : the sums are whole numbers, which may be added in any order
-    known : coordinates of the union, once they are known
+    rows : int64[P, 7 + BINS], one row sent by each rank
+    size, marks : number of coordinates, and of marks that a scan of all units reads
+    per_value, per_weight : bytes of a value and of a weight in a message
+    flat : True if every coordinate is a unit
+    exact : True if the values are integers, which may be added in any order
+    known : number of coordinates in the union, or None if it is only estimated
     """
 
     rows: Integers
@@ -58,33 +58,33 @@ class Forecast:
 
     @cached_property
     def every(self) -> int:
-        """Coordinates touched by each rank, added up."""
+        """Sum over the ranks of the number of coordinates that each touches."""
         return sum(self._coordinates)
 
     @cached_property
     def most(self) -> int:
-        """Coordinates touched by the rank that touches most."""
+        """Largest number of coordinates that one rank touches."""
         return max(self._coordinates)
 
     @cached_property
     def units_each(self) -> float:
-        """Units per touched coordinate, at most 1."""
+        """Touched units per touched coordinate, at most 1."""
         units: int = sum(self.rows[:, UNITS].tolist())
         return units / max(self.every, 1)
 
     @cached_property
     def _coordinates(self) -> list[int]:
         coordinates: list[int] = self.rows[:, COORDINATES].tolist()
-        return coordinates  # few numbers: numpy would be slower
+        return coordinates  # a list, since numpy is slower on so few numbers
 
     def knowing(self, union: int) -> "Forecast":
-        """Return this Forecast with the coordinates of the union known."""
-        other = object.__new__(Forecast)  # what was worked out before is kept
+        """Return a copy of this Forecast in which the size of the union is known."""
+        other = object.__new__(Forecast)  # not by its constructor: cached properties are kept
         vars(other).update(vars(self), known=union)
         return other
 
     def bounds(self, shares: Sequence[int], lo: int = 0, hi: int | None = None) -> Integers:
-        """Cut lo..hi-1 into ranges whose expected work is in proportion to `shares`."""
+        """Return the bounds that cut lo..hi-1 into ranges with work proportional to `shares`."""
         bounds = np.full(len(shares) + 1, lo)
         bounds[-1] = self.size if hi is None else hi
         loads = self.rows[:, MARKS.stop :]
@@ -92,9 +92,9 @@ class Forecast:
         return bounds
 
     def union(self, ranks: int) -> float:
-        """Return the coordinates that some of the first `ranks` ranks touch, expected.
+        """Return the expected number of coordinates touched by any of the first `ranks` ranks.
 
-        Supports count as independent inside a bin, unless they are the same.
+        Supports are taken to be independent inside a bin, unless all ranks have the same one.
         """
         if self.known is not None and ranks == self.ranks:
             return self.known
@@ -115,9 +115,10 @@ class Forecast:
 
 
 def exchange(link: Link, field: PackedField, weight: Weight) -> tuple[Forecast, Weight]:
-    """Tell all ranks what this one is about to add; return (Forecast, sum of the weights).
+    """Tell all ranks what this rank is about to add; return (Forecast, sum of the weights).
 
-    `weight` is that of all that this rank added; the sum is made in rank order.
+    `weight` is the total weight of the updates that this rank added. Weights are summed in rank
+    order.
     """
     row = np.zeros(MARKS.stop + BINS, np.int64)
     width = bin_width(field.size)

@@ -1,15 +1,15 @@
 """Sparse recursive halving, then doubling, for any number of ranks.
 
-A group of p ranks that is responsible for a range of coordinates cuts both in two:
-the lower floor(p/2) ranks take the lower part of the range, in proportion, the others
-the upper part. Each rank sends what it holds of the part that it gives up to its
-partner in the other half and adds what it gets. If p is odd, the last rank has no
-partner of its own: it sends to the last of the lower half, which gets twice. When every
-rank is alone with a finished range, the same way back hands finished ranges over.
+A group of p ranks that is responsible for a range of coordinates splits both in two. The
+lower floor(p/2) ranks take a proportionate lower part of the range, and the other ranks take
+the upper part. Each rank sends its values in the part that it gives up to its partner in the
+other half, and adds the values that it receives. If p is odd, the last rank has no partner of
+its own: it sends to the last rank of the lower half, which receives twice. Once every rank is
+alone with a finished range, the same steps in reverse order spread the finished ranges.
 
-Cost: 2 ceil(log2 P) messages (three a level for a partner of two); in bytes, for each
-level the expected union of 2**i ranks over a 2**(i+1)-th of the coordinates, and on the
-way back (P-1)/P of the union of all.
+Cost: 2 ceil(log2 P) messages (three a level for a rank with two partners). In bytes, each level
+i takes the expected union of 2**i ranks over a 2**(i+1)-th of the coordinates, and the way back
+(P-1)/P of the union of all ranks.
 """
 
 from collections.abc import Sequence
@@ -26,29 +26,29 @@ from fedmpi.comm.reduce.packed import PackedField
 
 
 class Ranges(Protocol):
-    """What cuts of a vector need to know of it: a Forecast has that."""
+    """The part of a Forecast that is needed to cut a vector into ranges."""
 
     @property
     def size(self) -> int:
         """Number of coordinates."""
 
     def bounds(self, shares: Sequence[int], lo: int = 0, hi: int | None = None) -> Integers:
-        """Cut lo..hi-1 into ranges in proportion to `shares`; return where they begin and end."""
+        """Return the bounds that cut lo..hi-1 into ranges in proportion to `shares`."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One cut, as seen by one rank: what it keeps, what it gives up, and to whom."""
+    """One split as seen by one rank: its partner, and the ranges that it keeps and gives up."""
 
     partner: int
-    odd: int | None  # the rank without a partner, if we have to serve it
-    alone: bool  # we are the rank without a partner
+    odd: int | None  # the rank without a partner, if this rank serves it
+    alone: bool  # True if this rank is the one without a partner
     keep: tuple[int, int]
     give: tuple[int, int]
 
 
 def levels(rank: int, size: int, plan: Ranges) -> list[Level]:
-    """Return the Levels from the whole group down to `rank` alone."""
+    """Return the Levels of `rank`, from the whole group down to the rank alone."""
     found: list[Level] = []
     first, last, lo, hi = 0, size, 0, plan.size
     while last - first > 1:
@@ -89,14 +89,15 @@ def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
         if level.odd is not None:
             _at(link, first, 2 * most - 1 - depth, True)
             link.swap(mine, level.odd, None)
-        add(link, field, answer, fresh=True)  # the sum of all, so of our units too
+        add(link, field, answer, fresh=True)  # a sum over all ranks, so it holds our units too
     _at(link, first, 2 * most, False)
 
 
 def _at(link: Link, first: int, round: int, odd: bool) -> None:
-    """Set the step: two for each round, the second for the rank that has no partner.
+    """Set the step of `link`: two steps a round, the second for the rank without a partner.
 
-    Ranks go through unlike numbers of levels, but a message is at one step for both ends.
+    Ranks pass through different numbers of levels, but both ends of a message must note the same
+    step.
     """
     link.step = first + 2 * round + odd
 

@@ -1,8 +1,8 @@
-"""The few ways in which the reductions talk: pairs, everyone to everyone, built-in sums.
+"""The communication patterns of the reductions: exchanges in pairs, allgather and allreduce.
 
-Each keeps its buffers between calls, counts bytes in 64 bits, cuts what is long into
-chunks that any MPI library takes, posts receives before sends and completes all it
-started. Nothing is pickled.
+Each pattern keeps its buffers between calls and counts bytes in 64 bits. Long messages are cut
+into chunks that every MPI library accepts. Receives are posted before sends, and every request
+is completed. Nothing is pickled.
 """
 
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ class Link:
     ----------
     step : int
         Number of the next round of messages, for the log; the same at both ends of a
-        message. Collectives count it on, what calls `swap` sets it itself.
+        message. Collectives increment it; callers of `swap` set it themselves.
     sent : int
-        Bytes handed to others since it was last set to 0; for built-in collectives
-        what a bandwidth-optimal algorithm would send.
+        Bytes sent to other ranks so far. A built-in collective counts as the bytes that a
+        bandwidth-optimal algorithm would send.
     """
 
     def __init__(self, comm: MPI.Comm, chunk: int = CHUNK, log: Log | None = None) -> None:
@@ -39,18 +39,18 @@ class Link:
         self._work: dict[str, Octets] = {}
 
     def take(self, name: str, size: int) -> Octets:
-        """Return uint8[size] of workspace `name`, valid until the name is taken again."""
+        """Return uint8[size] from workspace `name`, valid until the name is taken again."""
         have = self._work.get(name)
         if have is None or have.size < size:
             have = self._work[name] = np.empty(max(size, FIRST) * 5 // 4, np.uint8)
         return have[:size]
 
     def swap(self, message: Octets, target: int | None, source: int | None) -> Octets:
-        """Send a message (see message.py) to `target`; return the one from `source`.
+        """Send a message (see message.py) to `target`; return the message from `source`.
 
-        Either rank may be None; `message` is NOTHING where nothing is sent, and so is the answer
-        where nothing comes. The first int64 of a message is its length in bytes. The answer is in
-        a workspace and valid until the next swap.
+        Either rank may be None. Pass NOTHING as `message` if there is no target; the answer is
+        NOTHING if there is no source. The first int64 of a message is its length in bytes. The
+        answer is in a workspace and valid until the next swap.
         """
         first = min(FIRST, self.chunk)
         requests, head, answer = [], self.take("first", first), NOTHING
@@ -74,7 +74,7 @@ class Link:
         return answer
 
     def allgather(self, message: Octets) -> list[Octets]:
-        """Return the messages of all ranks, in rank order, views of one workspace."""
+        """Return the messages of all ranks in rank order, as views of one workspace."""
         sizes = self.gather_row(np.array([message.size], np.int64))
         ends = np.concatenate(([0], np.cumsum(sizes)))
         everything = self.take("everything", int(ends[-1]))
@@ -99,7 +99,7 @@ class Link:
         self.step += 1
 
     def unite(self, touched: Flags) -> None:
-        """Mark in place what any rank has marked, uint8[V] of 0 and 1."""
+        """Set `touched`, uint8[V] of 0 and 1, in place to the union of the marks of all ranks."""
         bits = np.packbits(touched)
         self.allreduce(bits, MPI.BOR)
         touched[:] = np.unpackbits(bits, count=touched.size)
@@ -114,7 +114,7 @@ class Link:
             self.comm.Allgatherv(MPI.IN_PLACE, [array, sizes, bounds[:-1], kind])
             self._resume()
             return
-        # Long ranges go straight to their place, which beats the libraries' rings.
+        # Long ranges are sent straight to their place, which is faster than the libraries' rings.
         parts = [array[a:b].view(np.uint8) for a, b in pairwise(bounds)]
         others = [(self.rank + step) % self.size for step in range(1, self.size)]
         requests = [
@@ -140,12 +140,12 @@ class Link:
         return rows
 
     def begin(self) -> None:
-        """Open the account of a sum: steps count from 0."""
+        """Begin the log of a sum, whose steps count from 0."""
         self.step = 0
         self._resume()
 
     def done(self) -> None:
-        """Close the account of a sum: work after the last message is noted too."""
+        """Close the log of a sum, and note the work after its last message."""
         self._note(-1, 0, "done")
         self.step += 1
 
@@ -160,7 +160,7 @@ class Link:
 
 
 def _pieces(message: Octets, first: int, chunk: int) -> Iterator[Octets]:
-    """Cut a message: its first bytes, then chunks."""
+    """Yield a message in pieces: its first bytes, then chunks."""
     yield message[:first]
     for a in range(first, message.size, chunk):
         yield message[a : a + chunk]

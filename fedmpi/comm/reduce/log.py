@@ -8,9 +8,9 @@ from fedmpi.arrays import AnyArray
 
 COLUMNS = np.dtype(
     [
-        ("step", "<i8"),  # one for both ends of a message; a rank has one row of each
+        ("step", "<i8"),  # the same at both ends of a message; a rank has one row for each step
         ("source", "<i8"),
-        ("target", "<i8"),  # -1: a built-in collective, or nobody: this rank only receives
+        ("target", "<i8"),  # -1 for a built-in collective, or if this rank only receives
         ("bytes", "<i8"),
         ("kind", "U12"),  # "pair", "allreduce", "allgather", or "done" at the end of a sum
         ("work", "<f8"),  # seconds that the source computed since its last message
@@ -26,12 +26,12 @@ class Log:
         self._since = perf_counter()
 
     def add(self, step: int, source: int, target: int, size: int, kind: str) -> None:
-        """Note a message that is about to be sent."""
+        """Add a message that is about to be sent."""
         self._rows.append((step, source, target, size, kind, perf_counter() - self._since))
         self._since = perf_counter()
 
     def resume(self) -> None:
-        """Note that no more time is lost waiting: what follows is work."""
+        """Note that the rank has stopped waiting: the time from here on is work."""
         self._since = perf_counter()
 
     def rows(self) -> AnyArray:
@@ -39,5 +39,5 @@ class Log:
         return np.array(self._rows, COLUMNS)
 
     def clear(self) -> None:
-        """Forget all messages."""
+        """Remove all messages."""
         self._rows.clear()

@@ -1,9 +1,9 @@
-"""A range of a PackedField as bytes and back: what ranks of one run send each other.
+"""Messages between the ranks of a run: a range of a PackedField as bytes, and back.
 
-Eight int64 (bytes in all, lo, hi, units, values, support kind, weight kind, entries of
-the weight table) and four streams that begin at multiples of 8: support, weight table,
-weights, values. Ranks of one run share byte order and version, so nothing more is
-said; what simulated clients send has its own format with version and checksum.
+A message has a head of eight int64 (bytes in all, lo, hi, units, values, support kind, weight
+kind, entries of the weight table) and four streams that begin at multiples of 8: support, weight
+table, weights, values. It needs no more, since the ranks of one run share byte order and version.
+Messages of simulated clients have a format of their own, with version and checksum.
 """
 
 from collections.abc import Iterable
@@ -17,15 +17,15 @@ from fedmpi.comm.reduce.field import Field, Units
 from fedmpi.comm.reduce.link import Link
 from fedmpi.comm.reduce.packed import PackedField
 
-LIST, BITS, FULL = range(3)  # support: indices, a bit per unit of the range, all units
-ONE, CODED, EACH = range(3)  # weights: one for all (or none), a byte into a table, plain
+LIST, BITS, FULL = range(3)  # support: indices, a bit for each unit of the range, all units
+ONE, CODED, EACH = range(3)  # weights: one for all (or none), byte indices of a table, plain
 HEAD = 64
 
 
 def encode(link: Link, field: PackedField, lo: int, hi: int) -> Octets:
     """Return the touched part of the coordinates lo..hi-1 as uint8[size].
 
-    The bytes lie in a workspace of `link`, valid until the next call.
+    The result is in a workspace of `link` and valid until the next call.
     """
     units, values, weights = listed(link, field, lo, hi)
     m, k = units.size, values.size
@@ -43,10 +43,10 @@ def encode(link: Link, field: PackedField, lo: int, hi: int) -> Octets:
 def listed(
     link: Link, field: PackedField, lo: int, hi: int
 ) -> tuple[Units, AnyArray, AnyArray]:
-    """Return (units, values, weights) touched in lo..hi-1, in workspaces of `link`.
+    """Return the touched (units, values, weights) of lo..hi-1, in workspaces of `link`.
 
-    Weights go along only if every coordinate is a unit; else they are few and are
-    summed apart.
+    Weights are included only if every coordinate is a unit. Larger units have few weights, which
+    are summed separately.
     """
     units, size = field.units(lo, hi, lambda size: link.take("units", size))
     cover = moving(field)
@@ -58,12 +58,12 @@ def listed(
 
 
 def moving(field: Field) -> AnyArray:
-    """Return the weights that travel with the values: cover, or an empty array."""
+    """Return the weights that are sent with the values: `cover`, or an empty array."""
     return field.cover if field.flat else field.cover[:0]
 
 
 def drop(link: Link, field: PackedField, lo: int, hi: int) -> None:
-    """Set the coordinates lo..hi-1 to zero, in place."""
+    """Set the coordinates lo..hi-1 and their marks to zero, in place."""
     units, _ = field.units(lo, hi, lambda size: link.take("units", size))
     whole = field.total, moving(field), field.touched, field.starts
     kernels.merge.drop(*whole, lo, hi, units)
@@ -73,7 +73,8 @@ def drop(link: Link, field: PackedField, lo: int, hi: int) -> None:
 def add(link: Link, field: PackedField, message: Octets, *, fresh: bool = False) -> None:
     """Add an encoded range to `field`, in place.
 
-    `fresh` puts it in the place of what the field holds there, which must be among its units.
+    With `fresh`, the units of the message replace those of the field instead of being added. The
+    message must then hold every unit that the field has touched in the range.
     """
     _, lo, hi, m, k, kind, weighing, entries = (int(x) for x in message[:HEAD].view(np.int64))
     first, last = field.span(lo, hi)
@@ -111,21 +112,22 @@ def add(link: Link, field: PackedField, message: Octets, *, fresh: bool = False)
 
 
 def settle(field: Field, lo: int, hi: int) -> None:
-    """Turn the finished coordinates lo..hi-1 into what the others will hold of them.
+    """Give the finished coordinates lo..hi-1 the bits that they will have on the other ranks.
 
-    Exact sums stay. float32 loses the sign of zeros, since others add it to nothing.
+    Exact sums are unchanged. In float32, -0 becomes +0, as it does on the ranks that receive the
+    range and add it to zeros.
     """
     if not field.exact:
         field.total[lo:hi] += np.float32(0)
 
 
 def support_bytes(units: float, among: float) -> float:
-    """Return the bytes of the shortest support of `units` marked units among so many."""
+    """Return the bytes of the shortest support with `units` of `among` units marked."""
     return 0 if units == among else min(4 * units, among // 8)
 
 
 def _support(field: PackedField, lo: int, hi: int, units: Units) -> tuple[int, AnyArray]:
-    """Return the shortest support kind and its stream."""
+    """Return (kind, stream) of the shortest support."""
     first, last = field.span(lo, hi)
     if units.size == last - first:
         return FULL, units[:0]
@@ -135,7 +137,7 @@ def _support(field: PackedField, lo: int, hi: int, units: Units) -> tuple[int, A
 
 
 def _units(link: Link, kind: int, support: Octets, first: int, last: int, m: int) -> Units:
-    """Return the m units of a support of the units first..last-1."""
+    """Return the m marked units in a support that covers the units first..last-1."""
     if kind == LIST:
         return support.view(np.uint32)
     if kind == FULL:
@@ -146,7 +148,7 @@ def _units(link: Link, kind: int, support: Octets, first: int, last: int, m: int
 
 
 def _coded(link: Link, weights: AnyArray) -> tuple[int, AnyArray, AnyArray]:
-    """Return (kind, table, weights) in as few bytes as the weights allow."""
+    """Return (kind, table, weights) in the kind with the fewest bytes."""
     if weights.size == 0 or (weights == weights[0]).all():
         return ONE, weights[:1], weights[:0]
     bits = weights.view(f"i{weights.itemsize}")
@@ -158,5 +160,5 @@ def _coded(link: Link, weights: AnyArray) -> tuple[int, AnyArray, AnyArray]:
 
 
 def _ends(sizes: Iterable[int]) -> list[int]:
-    """Return where the streams begin, and the end of the last."""
+    """Return the offset of each stream in a message, and the end of the last."""
     return list(accumulate((-(-size // 8) * 8 for size in sizes), initial=HEAD))

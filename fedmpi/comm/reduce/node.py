@@ -1,10 +1,10 @@
-"""Sums inside a node: no messages, everybody adds a range out of shared memory.
+"""Sums inside a node, without messages: each rank adds up one range in shared memory.
 
-Each rank writes its contribution into its row of a shared window, best while it trains
-(`mine`). After a barrier each rank owns a range of the coordinates, cut so that all have
-alike much to add, and adds the rows there in rank order into the one result of the node
-(kernels/owner.py). A second barrier, and every rank may read the result until it next
-asks for a sum.
+Each rank writes its contribution into its row of a shared window (`mine`), preferably while it
+trains. After a barrier, the coordinates are divided into one range per rank so that all ranks have
+about the same work. Each rank adds up the rows of its range in rank order, into the single result
+of the node (kernels/owner.py). After a second barrier, every rank may read the result until it
+asks for the next sum.
 """
 
 from typing import Any
@@ -19,28 +19,28 @@ from fedmpi.comm.reduce.forecast import Weight, bin_width
 from fedmpi.comm.window import Table, close_window, open_window
 
 BINS = 256
-SAMPLE = 8  # a cut need not be exact, so one in so many marks is counted
+SAMPLE = 8  # ranges need not be equal exactly, so only one mark in this many is counted
 INSTEAD = 'enlarge it, or name an algorithm that needs none, for example "halving"'
 
 
 class Slot:
-    """A place for the contributions of a node's ranks and for their sum.
+    """Shared memory for the contributions of a node's ranks and for their sum.
 
-    All ranks of `node` make it together.
+    Constructing it is collective over the ranks of `node`.
 
     Attributes
     ----------
     kind : tuple
         Size, dtype, and whether units have weights.
     mine : Field
-        This rank's contribution, zero at first, to be cleared before it is filled again. What
-        is written here need not be copied. It is zero where not marked.
+        This rank's contribution, zero at first and zero where not marked. A contribution written
+        here needs no copy. Clear it before filling it again.
     total, cover, touched : T[N], T[V or 0], uint8[V]
         The sum, shared by the node's ranks and zero at first.
     weight : int64[1] or float64[1]
         The sum of the weights for all units, shared.
     note : float64[3]
-        What the first rank tells the others of a sum, shared.
+        (algorithm, density, regret) of a sum, written by the first rank for the others, shared.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Slot:
         for array in row:
             array[:] = 0
         self.mine = Field(row[0][:size], row[1][: self.units], row[2][: self.units], starts)
-        self.reduce(self.mine, weight(0))  # of nothing: no later sum waits for a kernel
+        self.reduce(self.mine, weight(0))  # an empty sum, so that kernels are compiled or loaded
 
     def view(self) -> Field:
         """Return the sum as a Field."""
@@ -96,9 +96,9 @@ class Slot:
         return Field(self.total[: self.size], cover, self.touched[: self.units], self.starts)
 
     def reduce(self, given: Field, weight: Weight) -> None:
-        """Add up what the ranks give, `given` being this rank's, into the sum.
+        """Add up the contributions of the ranks into the sum; collective over the node.
 
-        `weight` is this rank's for all units.
+        `given` is this rank's contribution, and `weight` its weight for all units.
         """
         rank, mine = self.node.rank, self.mine
         if not np.may_share_memory(given.total, mine.total):
@@ -107,7 +107,7 @@ class Slot:
             mine.cover[:], mine.touched[:] = given.cover, given.touched
         kernels.ranges.loads(mine.touched, self.starts, self.width, SAMPLE, self._loads[rank])
         self._weights[rank] = weight
-        seen = self.touched.copy() if self.starts.size else None  # others will write over it
+        seen = self.touched.copy() if self.starts.size else None  # other ranks overwrite `touched`
         self.sync()
         if rank == 0:
             self.weight[0] = sum(self._weights[1:], self._weights[0])
@@ -115,7 +115,7 @@ class Slot:
         self.sync()
 
     def _range(self) -> tuple[int, int]:
-        """Return lo, hi: the coordinates that this rank adds up."""
+        """Return (lo, hi), the range lo..hi-1 of coordinates that this rank adds up."""
         bounds = np.zeros(self.node.size + 1, np.int64)
         size = bounds[-1] = self.total.size
         kernels.ranges.cut(self._loads, self.width, size, self._even, bounds)
@@ -123,7 +123,7 @@ class Slot:
         return lo, hi
 
     def _add(self, lo: int, hi: int, seen: Flags | None) -> int:
-        """Add up the rows in lo..hi-1, in place; return the touched coordinates there."""
+        """Add up lo..hi-1 of the rows, in place; return the number of coordinates touched."""
         out, rows = (self.total, self.cover, self.touched), (self._sums, self._covers)
         if seen is None:
             return int(kernels.owner.dense(*out, lo, hi, *rows, self._marks.view(np.uint64)))
@@ -131,12 +131,12 @@ class Slot:
         return int(kernels.owner.blocks(*out, self.starts, lo, hi, *rows, self._marks, seen))
 
     def sync(self) -> None:
-        """Wait for the node's ranks; what they wrote before can be read after."""
+        """Wait for the node's ranks, and make their earlier writes visible to all of them."""
         if self.window is not None:
             self.window.Sync()
             self.node.Barrier()
             self.window.Sync()
 
     def close(self) -> None:
-        """Give the window back; all ranks of the node together."""
+        """Free the window; collective over the ranks of the node."""
         close_window(self.window)

@@ -1,9 +1,9 @@
-"""A sum that runs while this rank does something else.
+"""Sums that run in the background while this rank does something else.
 
-A thread of its own makes the blocking call; measured on MPICH and Intel MPI this hides nearly
-all of it behind work that holds no lock of Python, while MPI's own nonblocking
-collectives hide nothing. The thread spins on a core, so it only pays where one is free:
-the round loop tries it (fedmpi/round/early_sums.py).
+A separate thread makes the blocking call. Measured on MPICH and Intel MPI, this hides nearly the
+whole sum behind work that releases Python's global lock, while MPI's nonblocking collectives hide
+nothing. The thread spins on a core, so it pays only where a core is free. The round loop tries
+both ways (fedmpi/round/early_sums.py).
 """
 
 from collections.abc import Callable
@@ -16,23 +16,23 @@ Answer = TypeVar("Answer")
 
 
 def possible() -> bool:
-    """Say whether the MPI library lets two threads of a rank use it at once."""
+    """Return whether the MPI library lets two threads of a rank call it at once."""
     return MPI.Query_thread() == MPI.THREAD_MULTIPLE
 
 
 class BackgroundSums:
-    """Makes one sum after the other on a thread of its own.
+    """Run sums one after another on a separate thread.
 
-    While a sum runs, its rank must not use the same Reducer, nor write to what is summed.
-    All ranks start their sums in the same order.
+    While a sum runs, its rank must not use the same Reducer or write to the arrays being summed.
+    All ranks must start their sums in the same order.
     """
 
     def __init__(self, active: bool = True) -> None:
-        """Run sums on a thread if `active` and the MPI library allows it, else at once."""
+        """Run sums on a thread if `active` and if the MPI library allows it, else in `start`."""
         self._thread = ThreadPoolExecutor(1) if active and possible() else None
 
     def start(self, call: Callable[[], Answer]) -> Future[Answer]:
-        """Begin call(); return a Future, whose result() waits for it and gives its answer."""
+        """Start call(), and return a Future for its result."""
         if self._thread is not None:
             return self._thread.submit(call)
         done: Future[Answer] = Future()
@@ -40,6 +40,6 @@ class BackgroundSums:
         return done
 
     def close(self) -> None:
-        """Wait for what was started and end the thread."""
+        """Wait for the calls that were started, and end the thread."""
         if self._thread is not None:
             self._thread.shutdown()

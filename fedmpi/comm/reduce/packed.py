@@ -1,7 +1,7 @@
-"""The vector that ranks exchange parts of: a Field whose marks are held as bits too.
+"""PackedField: a Field whose marks are also stored as bits, for sums by messages.
 
-A sum by messages reads the marks several times, and bits are an eighth of the bytes. They are
-made once for each sum, and kept in step with `touched`, which the sum leaves behind.
+A sum by messages reads the marks several times, and bits take an eighth of the bytes. The bits
+are made once for each sum and kept consistent with `touched`, which is part of the result.
 """
 
 from dataclasses import dataclass
@@ -23,34 +23,34 @@ Words: TypeAlias = NDArray[np.uint64]
 
 @dataclass(frozen=True, eq=False)
 class PackedField(Field):
-    """A Field in the course of a sum by messages.
+    """A Field during a sum by messages.
 
-    bits : uint64[w], bit j of word i is the mark of coordinate 64 i + j; all others are 0
-        Empty if units are larger than coordinates: then the marks are few.
+    bits : uint64[w], bit j of word i is the mark of coordinate 64 i + j; bits past the end are 0
+        Empty if units are larger than coordinates, since there are then few marks.
 
-    Ranges of coordinates begin at multiples of 64, and end there or at the last coordinate.
+    A range of coordinates begins at a multiple of 64, and ends at one or at the last coordinate.
     """
 
     bits: Words
 
     @classmethod
     def of(cls, field: Field, link: Link) -> "PackedField":
-        """Return the PackedField of a Field, with which it shares its arrays.
+        """Return a PackedField that shares the arrays of `field`.
 
-        The bits lie in a workspace of `link`: each link has one PackedField at a time.
+        The bits are in a workspace of `link`, so a link has only one PackedField at a time.
         """
         flags = field.touched if field.flat else field.touched[:0]
         bits = packed(flags, lambda size: link.take("bits", size))
         return cls(field.total, field.cover, field.touched, field.starts, bits)
 
     def words(self, lo: int, hi: int) -> Words:
-        """Return the words of `bits` with the coordinates lo..hi-1, a view."""
+        """Return the words of `bits` for the coordinates lo..hi-1, as a view."""
         return self.bits[lo // 64 : -(-hi // 64)]
 
     def units(self, lo: int, hi: int, room: Room) -> tuple[Units, int]:
-        """Return (units, coordinates): what is touched of lo..hi-1, as a list and its extent.
+        """Return (touched units in lo..hi-1, number of touched coordinates in lo..hi-1).
 
-        `room` is a function of a size that returns uint8[size] to put the list in.
+        `room` is a function of a size that returns uint8[size] as memory for the list of units.
         """
         if not self.flat:
             return super().units(lo, hi, room)
@@ -61,7 +61,7 @@ class PackedField(Field):
         return units, count
 
     def support(self, lo: int, hi: int) -> Words:
-        """Return the marks of the units that meet lo..hi-1 as bits, uint64 words."""
+        """Return the marks of the units that overlap lo..hi-1 as bits, uint64 words."""
         if self.flat:
             return self.words(lo, hi)
         first, last = self.span(lo, hi)
@@ -75,7 +75,7 @@ class PackedField(Field):
             kernels.ranges.loads(self.touched, self.starts, width, 1, out)
 
     def extent(self) -> int:
-        """Return the number of coordinates touched."""
+        """Return the number of touched coordinates."""
         return ones(self.bits) if self.flat else super().extent()
 
     def fingerprint(self, out: Words) -> None:
@@ -84,7 +84,7 @@ class PackedField(Field):
         kernels.merge.fingerprint(marks, out)
 
     def mark(self, lo: int, hi: int) -> None:
-        """Mark the coordinates lo..hi-1 of single coordinates, in place."""
+        """Mark the coordinates lo..hi-1, in place. The field must be flat."""
         self.touched[lo:hi] = 1
         words = self.words(lo, hi)
         words[:] = ALL
@@ -92,15 +92,15 @@ class PackedField(Field):
             words[-1] = ALL >> np.uint64(64 - hi % 64)
 
     def unite(self, link: Link) -> None:
-        """Mark in place the single coordinates that any rank has marked."""
+        """Set the marks, in place, to the union over all ranks. The field must be flat."""
         link.allreduce(self.bits, MPI.BOR)
         kernels.pack.from_bits(self.bits.view(np.uint8)[: -(-self.size // 8)], self.touched)
 
 
 def packed(flags: Flags, room: Room) -> Words:
-    """Return uint64[ceil(n / 64)]: the flags uint8[n] as bits, zeros after the last.
+    """Return the flags uint8[n] as bits, uint64[ceil(n / 64)], padded with zeros.
 
-    `room` is a function of a size that returns uint8[size] to put them in.
+    `room` is a function of a size that returns uint8[size] as memory for the bits.
     """
     words = room(-(-flags.size // 64) * 8).view(np.uint64)
     words[-1:] = 0

@@ -1,4 +1,4 @@
-"""Sums over all ranks: inside each node, then between the nodes, one result per node."""
+"""Sums over all ranks, first inside each node and then between nodes; one result per node."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,13 +23,13 @@ CHOICES = ("auto", *NAMES, *(f"node+{name}" for name in NAMES))
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A sum over all ranks, in arrays that all ranks of a node may share: only read them.
+    """A sum over all ranks, in read-only arrays that the ranks of a node may share.
 
-    Valid until this rank asks for the next sum of the same name, or writes to the
-    arrays that it gave or was given for it.
+    It is valid until this rank asks for the next sum of the same name, or writes to the arrays
+    that it passed to this sum or got from `Reducer.row`.
 
     total : int64[n] or float32[n]
-    cover : int64[U] or float32[U], empty if it was given so
+    cover : int64[U] or float32[U], empty if it was passed empty
     touched : uint8[U], 1 where any rank touched the unit
     weight : int64 or float64, the sum of the ranks' weights
     """
@@ -42,37 +42,37 @@ class Result:
 
 
 class Reducer:
-    """Adds up vectors over the ranks of a communicator; keeps windows and workspaces.
+    """Add up vectors over the ranks of a communicator, with reused windows and workspaces.
 
-    Every method is collective: all ranks call it with the same name, size, units and
-    dtypes, in the same order.
+    Every method is collective: all ranks must make the same calls in the same order, with the
+    same names, sizes, units and dtypes.
 
     Attributes
     ----------
     algorithm : str
-        "auto" or a name of ALGORITHMS: what sums between nodes. It may be changed from
-        sum to sum, on all ranks alike.
+        The algorithm between nodes: "auto" or a name of ALGORITHMS. It may be changed between
+        sums, if it is changed on all ranks.
     """
 
     def __init__(
         self, comm: MPI.Intracomm, algorithm: str = "auto", *, nodes: int | None = None,
         chunk: int = CHUNK, log: Log | None = None, cache: Path | None = None,
     ) -> None:
-        """Set up on a duplicate of `comm`, so that no message can meet another's.
+        """Set up the sums on a duplicate of `comm`, so that their messages meet no others.
 
         Parameters
         ----------
         comm : mpi4py communicator
         algorithm : str
-            "auto": shared memory inside nodes, a choice by cost between them; a name
-            of ALGORITHMS: that one between all ranks, by messages only; "node+" and a
-            name: shared memory inside nodes, that one between them.
+            With "auto", sums use shared memory inside nodes and the cheapest algorithm between
+            them. With a name of ALGORITHMS, that algorithm adds up over all ranks by messages
+            only. With "node+" and a name, it is used between nodes, and shared memory inside.
         nodes : int, or None
-            Number of the node that this rank counts to; None asks MPI.
+            Number of this rank's node; if None, MPI tells which ranks share memory.
         chunk : int
             Longest piece handed to MPI, in bytes.
         log : Log, or None
-        cache : path of a JSON file that keeps the measured costs, or None
+        cache : path of a JSON file for the measured costs, or None
         """
         if algorithm not in CHOICES:
             raise ConfigError(
@@ -101,10 +101,10 @@ class Reducer:
         self, name: str, size: int, starts: Integers = FLAT, *, dtype: DTypeLike = np.int64,
         cover: bool = True,
     ) -> Field | None:
-        """Return this rank's row of the sum `name`: an empty Field to add to, in shared memory.
+        """Return this rank's row of the sum `name`, an empty Field in shared memory to add to.
 
-        A contribution written there is summed without being copied. None for a rank that is
-        alone on its node: it needs no copy.
+        A contribution written into the row is summed without a copy. The result is None for a
+        rank that is alone on its node, which needs no copy anyway.
 
         Parameters
         ----------
@@ -128,18 +128,18 @@ class Reducer:
         Parameters
         ----------
         total : int64[n] or float32[n]
-            This rank's part, zero where not touched. If the rank is alone on its node,
-            the sum is made in these arrays; take it from the result in any case.
+            This rank's part, zero where not touched. If the rank is alone on its node, these
+            arrays are overwritten with the sum. Always read the sum from the result.
         cover : array of the sum's dtype [U], or empty
-            The weight behind each unit; empty if `weight` is behind all of them.
+            The weight of each unit; empty if all units have the weight `weight`.
         touched : uint8[U]
-            1 where this rank holds a unit.
+            1 for each unit that this rank's part holds.
         starts : int64[U+1]
             Unit u is the block from starts[u] to starts[u+1].
         weight : number
-            The weight of all that this rank added. It travels with what is sent before any sum.
+            Total weight of the updates that this rank added. It is sent with the Forecast.
         name : str
-            Sums of one name follow each other and share their workspace.
+            Sums with the same name are successive and share a workspace.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class Reducer:
         return self._between(name, slot.view(), slot.weight[0], slot, began)
 
     def close(self) -> None:
-        """Give shared memory and communicators back; no result may be read after."""
+        """Free the shared memory and the communicators; no result may be read afterwards."""
         for slot in self._slots.values():
             slot.close()
         self._slots.clear()
@@ -167,7 +167,7 @@ class Reducer:
     def _slot(
         self, name: str, size: int, starts: Integers, dtype: DTypeLike, cover: bool
     ) -> Slot:
-        """Return the slot `name`, remade if it is not for sums of this kind."""
+        """Return the slot `name`, and make a new one if the kind of its sums has changed."""
         starts, slot = _flat(starts, size), self._slots.get(name)
         kind = size, np.dtype(dtype), bool(cover)
         if slot is None or slot.kind != kind or not np.array_equal(slot.starts, starts):
@@ -189,7 +189,7 @@ class Reducer:
                 slot.weight[0] = weight
                 slot.note[:] = NAMES.index(record.algorithm), record.density, record.regret
                 slot.sync()
-        elif slot is not None:  # as for all ranks but the first of a node, who tells them
+        elif slot is not None:  # a rank that is not first on its node reads what the first wrote
             slot.sync()
             number, density, regret = slot.note.tolist()
             record = Record(NAMES[int(number)], density=density, regret=regret)
@@ -209,7 +209,7 @@ class Reducer:
 
 
 def _flat(starts: Integers, size: int) -> Integers:
-    """Return the starts of units, FLAT if each of `size` coordinates is a unit."""
+    """Return `starts`, or FLAT if each of the `size` coordinates is a unit."""
     return FLAT if starts.size == size + 1 else starts
 
 

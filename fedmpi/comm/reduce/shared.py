@@ -1,7 +1,7 @@
-"""All ranks touch the same units: MPI's Allreduce of the packed values, no indices.
+"""MPI's Allreduce of the packed values, without indices, if all ranks touch the same units.
 
-Which they do is known from the plan (fingerprints of the marks). Cost: that of dense
-for k coordinates instead of n, and the packing.
+The plan tells whether they do, by fingerprints of the marks. Cost: that of a dense sum of k
+coordinates instead of n, plus the packing.
 """
 
 from fedmpi import kernels

@@ -1,7 +1,7 @@
-"""Each rank adds one range of all lists, and everybody collects the finished ranges.
+"""Each rank adds up one range of all lists, and all ranks gather the finished ranges.
 
-Cost: P-1 messages of a P-th of a list each, and an allgather of the union: in bytes
-(P-1)/P (k + u). The ranges are cut so that ranks have alike much to add.
+Cost: P-1 messages with a P-th of a list each, and an allgather of the union; in bytes
+(P-1)/P (k + u). The ranges are chosen so that all ranks have about the same work.
 """
 
 from math import log2
@@ -15,7 +15,7 @@ from fedmpi.comm.reduce.packed import PackedField
 
 
 def scatter(link: Link, field: PackedField, plan: Forecast) -> Integers:
-    """Finish one range on each rank, in place; return the int64[P+1] bounds of the ranges."""
+    """Finish one range on each rank, in place; return the bounds of the ranges, int64[P+1]."""
     bounds = plan.bounds([1] * link.size)
     for step in range(1, link.size):
         target, source = (link.rank + step) % link.size, (link.rank - step) % link.size
@@ -33,7 +33,7 @@ def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
     messages = link.allgather(encode(link, field, lo, hi))
     for rank, message in enumerate(messages):
         if rank != link.rank:
-            add(link, field, message, fresh=True)  # the sum of all, so of our units too
+            add(link, field, message, fresh=True)  # a sum over all ranks, so it holds our units too
 
 
 def scatter_seconds(cost: Cost, plan: Forecast) -> float:
