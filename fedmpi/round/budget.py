@@ -1,4 +1,4 @@
-"""Which privacy a run's stages promise, and from what on they promise none."""
+"""The differential privacy that a run's stages guarantee, and when they guarantee none."""
 
 from fedmpi import returned
 from fedmpi.privacy import Noise, Sampling, epsilon
@@ -7,16 +7,17 @@ from fedmpi.stages import Stage
 
 
 def spent(experiment: Experiment, rounds: int) -> float:
-    """Return epsilon after so many rounds: NaN without noise, infinite if it protects nobody.
+    """Return epsilon after `rounds` rounds: NaN without noise, infinite without protection.
 
-    It protects if a `clip` stage bounds exactly what the noise is added to, if what the server
-    learns from a client is the change of the weights alone, and if clients weigh the same
-    whatever they hold. That clients are late, or lost, is taken to tell nothing.
+    Noise protects clients under three conditions: a `clip` stage bounds the very numbers that the
+    noise is added to; the server learns only the change of the weights from a client; and all
+    clients have the same weight, whatever data they hold. That a client is late or lost is assumed
+    to reveal nothing.
     """
     noise, bound = None, float("inf")
     for stage in experiment.stages:
         noise = noise or _noise(stage)
-        # What comes after a client's own noise cannot undo it; the server's is added last.
+        # Stages after a client's own noise cannot undo it; the server's noise is added last.
         if noise is None or not noise.local:
             bound = stage.norm_after(bound)
             returned.number(bound, stage, "norm_after", "a number, not negative, or infinite")
@@ -41,7 +42,7 @@ def _noise(stage: Stage) -> Noise | None:
 
 
 def _only_changes(experiment: Experiment, noise: Noise) -> bool:
-    """Return whether noise reaches all that the server learns, in proportion to its sensitivity."""
+    """Return whether noise covers all that the server learns, in proportion to sensitivity."""
     algorithm = experiment.algorithm
     alone = set(algorithm.zero()) == {"weights"} and bool(experiment.layout.trained.all())
     whole = algorithm.level == "model" or algorithm.fill != "mean"

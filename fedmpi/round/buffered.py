@@ -1,19 +1,21 @@
-"""Asynchronous rounds: clients are at work while the server steps, and the first to report count.
+"""Asynchronous rounds: clients stay at work while the server steps on the first reports.
 
-They are those of FedBuff (Nguyen, Malik, Zhan, Yousefpour, Rabbat, Malek and Huba,
-"Federated Learning with Buffered Asynchronous Aggregation", AISTATS 2022, arXiv:2106.06639):
-`clients.per_round` clients are at work at any time, each begins from the weights that are newest
-then, and the server steps when `buffer_size` of them have reported. A report of a client that
-began s steps ago counts with 1 / (1 + s)^staleness_power of its change. As in Papaya (Huba et al.,
-MLSys 2022, arXiv:2111.04877) one that would be staler than `max_staleness` is called off.
+The rounds follow FedBuff (Nguyen, Malik, Zhan, Yousefpour, Rabbat, Malek and Huba,
+"Federated Learning with Buffered Asynchronous Aggregation", AISTATS 2022, arXiv:2106.06639).
+`clients.per_round` clients are at work at any time. Each begins with the newest weights, and the
+server steps when `buffer_size` of them have reported. The change reported by a client that began s
+steps ago is scaled by 1 / (1 + s)^staleness_power. As in Papaya (Huba et al., MLSys 2022,
+arXiv:2111.04877), a client whose staleness would exceed `max_staleness` is called off.
 
-A round is one step of the server, and a client is trained in the round that it reports in, from
-the weights that it got. Who comes when follows from plans alone, so all ranks know the clients of a
-round before they train them, and share them out as in any other round. Ours: clients that begin
-during a round are drawn at its start, among the idle clients; shares are of the clients that
-report. A client at work does not leave, whatever its trace says. A client that is lost gives up its
-place when it has received its message. Where the size of a message is known only after training, a
-client's seconds are those of `dry_run.bytes_up`.
+A round is one step of the server. A client is simulated in the round in which it reports, but
+trained from the weights that it received. The order in which clients report follows from their
+plans alone, so all ranks know the clients of a round before training, and share them out as in any
+other round.
+
+Deviations from the paper: clients that begin during a round are drawn at its start, among the idle
+clients; shares are computed over the clients that report. A client at work does not leave, even if
+its trace says so. A lost client gives up its place when it has received its message. If the size of
+a message is known only after training, `dry_run.bytes_up` estimates it for the client's seconds.
 """
 
 from collections import deque
@@ -40,11 +42,11 @@ from fedmpi.world.energy import joules
 _KINDS = {"client": np.int64, "version": np.int64, "start": np.float64, "down": np.float64,
           "compute": np.float64, "up": np.float64, "lost": np.bool_}
 FLIGHT = np.dtype(list(_KINDS.items()))
-"""A client at work: the step of the server that it got, when it began, its seconds, its fate."""
+"""A client in flight: its version (the server's step), start, seconds by phase, and if lost."""
 
 
 class Buffered(Cohorts):
-    """Clients at work while the server goes on; the same on all ranks."""
+    """Asynchronous cohorts, whose clients stay at work across rounds; the same on all ranks."""
 
     def __init__(self, experiment: Experiment, comm: Comm) -> None:
         self._experiment, self._comm, self._store = experiment, comm, experiment.memories
@@ -56,7 +58,7 @@ class Buffered(Cohorts):
         self._end = 0.0
 
     def cohort(self, state: State, round: int, now: float) -> Cohort:
-        """Return the Cohort of the clients that report in a round or are called off."""
+        """Return the Cohort of the clients that report, are lost or are called off in a round."""
         self._states[round], most = dict(state), self._section.max_staleness
         stale = round - self._flying["version"] > (round if most is None else most)
         flying, off = self._flying[~stale], self._flying[stale]
@@ -74,17 +76,18 @@ class Buffered(Cohorts):
         sizes = np.where(outcomes != COMPLETED, 0, self._experiment.sizes[clients])
         shares = shares_of(sizes, self._experiment.config.clients.weighting)
         turns = sum(int((of["version"] == round).sum()) for of in (landed, self._next))
-        begun = fresh["client"][:turns].copy()  # who is drawn later gets no turn
+        begun = fresh["client"][:turns].copy()  # clients drawn after these got no turn
         return Cohort(clients, shares, outcomes, self._landed["version"].copy(), begun)
 
     def state_of(self, version: int) -> State:
-        """Return the state after which clients of `version` began."""
+        """Return the state from which the clients of `version` began."""
         return self._states[version]
 
     def received(self, job: Job, arrival: Arrival) -> Arrival:
-        """Return the arrival of a stale client with its change scaled by staleness.
+        """Return the arrival of a client, with its change scaled by staleness if it is stale.
 
-        The change counts from the weights that the client got, and is added to today's.
+        The change is relative to the weights that the client received, and is added to the
+        current weights.
         """
         now = max(self._states)
         if job.round == now or "weights" not in arrival.parts:
@@ -99,9 +102,10 @@ class Buffered(Cohorts):
         return replace(arrival, parts={**arrival.parts, "weights": part._replace(values=values)})
 
     def let_time_pass(self, clients: AnyArray, start: float) -> float:
-        """Write the virtual times into a round's rows CLIENT[n]; return when it ends.
+        """Write the virtual times into a round's rows CLIENT[n]; return the round's end.
 
-        What was in flight is now what is left of it, and states that nobody began from go.
+        Clients that reported leave the clients in flight, and states that no client in flight
+        began from are dropped.
         """
         landed = self._landed
         for name in ("down", "compute", "up"):
@@ -109,7 +113,7 @@ class Buffered(Cohorts):
         clients["virtual_start"] = landed["start"]
         off = clients["status"] == LATE
         moved = clients["bytes_down"] + clients["bytes_up"]
-        # A client that was called off has received; when it stopped computing is not known.
+        # A client that was called off has received its message, but its computing time is unknown.
         span = Spans(landed["down"], np.where(off, 0.0, landed["compute"]), landed["up"])
         clients["joules"] = joules(self._experiment.devices, clients["client"], span, moved)
         clients["virtual_end"] = np.where(off, start, landed["start"] + seconds_of(landed))
@@ -119,7 +123,7 @@ class Buffered(Cohorts):
         return self._end
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Return who is in flight, and the states that they began from."""
+        """Return the table of the clients in flight, and the states from which they began."""
         table = np.array([self._flying[name].astype(np.float64) for name in _KINDS])
         states = {
             f"{version}/{name}": array
@@ -129,10 +133,10 @@ class Buffered(Cohorts):
         return {"table": table} | states
 
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
-        """Take up what `arrays` returned."""
+        """Restore the clients in flight and their states from the result of `arrays`."""
         table = arrays["table"]
         self._flying = np.zeros(table.shape[1], FLIGHT)
-        for name, column in zip(_KINDS, table, strict=False):  # older ones lose nobody
+        for name, column in zip(_KINDS, table, strict=False):  # older tables have no "lost"
             self._flying[name] = column
         for key, array in arrays.items():
             version, _, name = key.partition("/")
@@ -140,15 +144,16 @@ class Buffered(Cohorts):
                 self._states.setdefault(int(version), {})[name] = array
 
     def _begun(self, state: State, round: int, flying: int, now: float) -> AnyArray:
-        """Return FLIGHT[n]: who may begin in a round, in turn, with the seconds that it will take.
+        """Return FLIGHT[n]: the clients that may begin in a round, in turn, with their seconds.
 
-        As many as there are free places, of which `flying` are taken, and as reports free.
+        Enough are drawn for the places that are free at its start, given that `flying` are taken,
+        and for those that reports of the round will free.
         """
         experiment = self._experiment
         config, devices = experiment.config, experiment.devices
         seed = config.run.seed
         found = conditions_of(devices, experiment.schedule, seed, round, now)
-        # Who began before this round is not judged by who leaves after its start.
+        # Clients that began in earlier rounds are not judged by departures after this start.
         self.conditions = replace(found, left=None)
         there = available(devices, seed, round, now)
         there = np.ones(len(experiment.sizes), bool) if there is None else there
@@ -170,7 +175,7 @@ class Buffered(Cohorts):
         return fresh
 
     def _costs(self, state: State, round: int, clients: Integers) -> Reals:
-        """Return float64[n, 3]: bytes down, bytes up and FLOPs; each found by one rank."""
+        """Return float64[n, 3] of bytes down, bytes up and FLOPs; one rank computes each row."""
         experiment, comm, homes = self._experiment, self._comm, self._store.homes_of(clients)
         server, seed = experiment.server_side(), experiment.config.run.seed
         costs, homes = np.zeros((len(clients), 3)), np.where(homes < 0, clients % comm.size, homes)
@@ -184,7 +189,7 @@ class Buffered(Cohorts):
 
 
 def seconds_of(flights: AnyArray) -> Reals:
-    """Return float64[n]: the virtual seconds from begin to report of FLIGHT[n]."""
+    """Return the virtual seconds of FLIGHT[n] from start to report, float64[n]."""
     total: Reals = flights["down"] + flights["compute"] + flights["up"]
     return total
 
@@ -192,21 +197,21 @@ def seconds_of(flights: AnyArray) -> Reals:
 def fly(
     flying: AnyArray, fresh: AnyArray, slots: int, count: int, now: float
 ) -> tuple[AnyArray, AnyArray, float]:
-    """Let time pass until `count` clients have reported; each frees a place for the next one.
+    """Simulate until `count` clients have reported; each report frees a place for the next client.
 
     Parameters
     ----------
     flying : FLIGHT[m]
-        Who is at work at virtual second `now`, at most `slots`.
+        The clients at work at virtual second `now`, at most `slots`.
     fresh : FLIGHT[n]
-        Who begins next, in turn, as soon as a place is free: at `now` or with a report before
-        the last. Who has no turn is forgotten.
+        The clients to begin next, each in turn as soon as a place is free: at `now`, or after any
+        report but the last. Clients that get no turn are dropped.
 
     Returns
     -------
     (landed FLIGHT[.], still at work FLIGHT[.], end)
-        Who reported or was lost, in that order, of equal ones the lower client first. Fewer than
-        `count` have reported if nobody else is at work.
+        The clients that reported or were lost, in order of time; of two at the same time, the
+        lower id comes first. Fewer than `count` have reported if no other client is at work.
     """
     table = np.concatenate((flying, fresh))
     seconds, clients = seconds_of(table).tolist(), table["client"].tolist()

@@ -1,4 +1,4 @@
-"""Who takes part in a round, with which weight, and from which state each client began."""
+"""The clients that take part in a round, their shares, and the states from which they began."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from fedmpi.world.conditions import Conditions
 class Cohort:
     """The clients of one round: ids int64[n], ascending, and their shares float64[n].
 
-    `outcomes` int64[n] are DROPPED or LATE (status.py) for clients that send nothing, since they
-    are lost once they have their message, or called off; COMPLETED for all others, whatever
-    becomes of them. `versions` int64[n] are the rounds in which the clients began. `begun` int64[.]
-    are the clients that began in this round, in the order of their turns.
+    `outcomes` int64[n] (see status.py) is DROPPED for clients that are lost after they received
+    their message, LATE for clients that are called off, and COMPLETED for all others, however their
+    round ends. `versions` int64[n] holds the round in which each client began. `begun` int64[.]
+    lists the clients that began in this round, in order of their turns.
     """
 
     clients: Integers
@@ -32,56 +32,56 @@ class Cohort:
 
     @property
     def dropped(self) -> Bools:
-        """bool[n]: who sends nothing."""
+        """bool[n], True for clients that send nothing."""
         silent: Bools = self.outcomes != COMPLETED
         return silent
 
 
 class Cohorts(ABC):
-    """The cohorts of a run, as its schedule has them; alike on every rank.
+    """The cohorts of a run, which follow its schedule; the same on every rank.
 
     Attributes
     ----------
     conditions : Conditions
-        Those of the round in hand; there are none before the first `cohort`.
+        Conditions of the current round; not set before the first call of `cohort`.
     """
 
     conditions: Conditions
 
     @abstractmethod
     def cohort(self, state: State, round: int, now: float) -> Cohort:
-        """Return the Cohort of a round that begins with `state` at virtual second `now`."""
+        """Return the Cohort of a round that begins from `state` at virtual second `now`."""
 
     @abstractmethod
     def state_of(self, version: int) -> State:
-        """Return the state that clients of the cohort began from in round `version`."""
+        """Return the state from which clients of the cohort began in round `version`."""
 
     @abstractmethod
     def received(self, job: Job, arrival: Arrival) -> Arrival:
-        """Return an Arrival as the server takes it in this round."""
+        """Return an Arrival as the server adds it in this round."""
 
     @abstractmethod
     def let_time_pass(self, clients: AnyArray, start: float) -> float:
-        """Write the virtual times into a round's rows CLIENT[n]; return when the round ends."""
+        """Write the virtual times into a round's rows CLIENT[n]; return the round's end."""
 
     @abstractmethod
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Return what a checkpoint must keep, arrays by name."""
+        """Return the arrays that a checkpoint must store, by name."""
 
     @abstractmethod
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
-        """Go on from what `arrays` returned."""
+        """Restore the cohorts from the result of `arrays`."""
 
 
 def world_of(fixed: Experiment, there: Bools | None, now: float) -> World:
-    """Return what selectors may know at virtual second `now`.
+    """Return the World, all that selectors may know, at virtual second `now`.
 
-    `there` bool[K] are the clients that can be asked if they have samples; None stands for all,
-    and then no step is taken for each client.
+    `there` bool[K] marks the available clients; of these, clients with samples may be selected.
+    With None all clients are available, and no work is done for each client.
     """
 
     def times() -> Reals:
-        """Return the seconds of the cost model, which are worked out when first asked for."""
+        """Return the seconds of the cost model, which are computed on first use."""
         return fixed.costs.seconds
 
     if there is None:
@@ -90,9 +90,9 @@ def world_of(fixed: Experiment, there: Bools | None, now: float) -> World:
 
 
 def shares_of(sizes: Integers, weighting: str) -> Reals:
-    """Return float64[n]: the shares of clients with `sizes` int64[n] samples; 0 of those with none.
+    """Return the shares of clients with `sizes` int64[n] samples, float64[n] with sum 1.
 
-    They add up to one, in proportion to the samples or all equal.
+    Shares are proportional to the samples, or equal. A client without samples has share 0.
     """
     weights = (sizes if weighting == "samples" else sizes > 0).astype(np.float64)
     shares: Reals = weights / max(weights.sum(), 1.0)

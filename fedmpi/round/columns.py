@@ -1,4 +1,4 @@
-"""The numbers of a round on their way to the result file."""
+"""The columns and rows that one round adds to the result file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,17 +24,17 @@ from fedmpi.world.energy import joules
 
 CLIENT = np.dtype([(column.name, column.dtype) for column in CLIENTS])
 """One row of /clients, as ranks exchange it."""
-NAMED = 10  # clients that a message names
-SAMPLE = 1000  # rows of a round that are kept with run.record_clients = "sample"
+NAMED = 10  # most clients that a message names
+SAMPLE = 1000  # client rows kept of a round with run.record_clients = "sample"
 
 
 @dataclass(eq=False)
 class RoundRecord:
-    """What one round adds to the result file.
+    """The data that one round adds to the result file.
 
-    `columns` are those of /rounds, `clients` the rows CLIENT[n] in order of client,
-    `layers` arrays [L] by name, `metrics` numbers by name, `phases` float64[phases, ranks], empty
-    until they are measured, and `rejected` a list of (client, reason).
+    `columns` holds the columns of /rounds, `clients` the rows CLIENT[n] in order of client,
+    `layers` arrays [L] by name, `metrics` numbers by name, `phases` float64[phases, ranks], which
+    is empty until measured, and `rejected` a list of (client, reason).
     """
 
     columns: dict[str, Any]
@@ -55,9 +55,10 @@ class Sent:
     def add(
         self, down: Sequence[Message], up: Sequence[Message], sent: Support | None = None
     ) -> None:
-        """Count one client's messages, two lists of Message.
+        """Count the messages that one client received and sent.
 
-        `sent` is the Support of all that it sent; None, and `up` empty, if it sent nothing.
+        `sent` is the Support of everything that it sent. If it sent nothing, `sent` is None and
+        `up` is empty.
         """
         layers = self._layers
         if sent is not None:
@@ -70,20 +71,20 @@ class Sent:
             self.table[-1] += message.size.support
 
     def layers(self, clients: int) -> dict[str, AnyArray]:
-        """Return the columns of /layers: arrays [L]; `clients` is how many could have sent."""
+        """Return the columns of /layers, arrays [L], given how many clients could have sent."""
         kept, down, up = self.table[:-2].reshape(3, self._layers)
         held = np.maximum(clients * np.diff(self._layout.starts("layer")), 1)
         return {"kept": kept / held, "bytes_down": down, "bytes_up": up}
 
     def density_up(self, clients: int) -> float:
-        """Return the mean over `clients` of the part of the coordinates sent."""
+        """Return the fraction of the coordinates sent, as the mean over `clients` clients."""
         return float(self.table[: self._layers].sum() / max(clients * self._size, 1))
 
 
 def client_row(done: Visit, samples: int, flops: float) -> AnyArray:
     """Return the CLIENT row of a Visit; round, rank and times are filled in later.
 
-    `samples` are those of the client; `flops` is 0 if it was not trained.
+    `samples` is the client's number of samples; `flops` is 0 if it was not trained.
     """
     report, row = done.report, np.zeros((), CLIENT)
     row["client"], row["samples"], row["flops"] = done.job.client, samples, flops
@@ -107,9 +108,10 @@ def lost_row(client: int, samples: int, down: Sequence[Message], status: int) ->
 
 
 def in_time(row: AnyArray, conditions: Conditions) -> bool:
-    """Say whether one client's report comes in time; if not, write so into its CLIENT row.
+    """Return whether a client's report comes in time; if not, correct its CLIENT row in place.
 
-    What it received and computed stays; of what it sent only the bytes that were through by then.
+    The row keeps what a late client received and computed. Of the bytes that it sent, only those
+    transferred before its cut-off remain.
     """
     devices, client = conditions.devices, row["client"]
     span, schedule = _spans(row, devices), conditions.for_each(client)
@@ -125,7 +127,7 @@ def in_time(row: AnyArray, conditions: Conditions) -> bool:
 def let_time_pass(clients: AnyArray, conditions: Conditions) -> float:
     """Write the virtual times and joules of all clients of a round, in place.
 
-    Returns the round's end. A late or lost client's own is when nothing more came from it.
+    Returns the round's end. The end of a late or lost client is when its transfers stopped.
     """
     devices, start = conditions.devices, conditions.start
     late, dropped = np.isin(clients["status"], SILENCED), clients["status"] == DROPPED
@@ -142,13 +144,13 @@ def let_time_pass(clients: AnyArray, conditions: Conditions) -> float:
 
 
 def _spans(rows: AnyArray, devices: Devices) -> Spans:
-    """Return the Spans of CLIENT rows, by their bytes and FLOPs."""
+    """Return the Spans of CLIENT rows, computed from their bytes and FLOPs."""
     columns = ("client", "bytes_down", "bytes_up", "flops")
     return spans(devices, *(rows[name] for name in columns))
 
 
 def could_send(clients: AnyArray) -> int:
-    """Return how many of a round's clients CLIENT[n] could have sent a whole message."""
+    """Return how many of a round's clients, CLIENT[n], could have sent a whole message."""
     return int((~np.isin(clients["status"], (*SILENCED, DROPPED))).sum())
 
 
@@ -160,13 +162,13 @@ def round_columns(
     score: Score | None,
     mix: LabelMix,
 ) -> dict[str, Any]:
-    """Return the columns of /rounds that follow from the rows of its clients.
+    """Return the columns of /rounds that follow from the rows of its clients and its Score.
 
-    The rows come in order of client, as `cohort` does, so floating-point sums over them
-    are the same however the clients were placed.
+    The rows are in order of client, as `cohort` is, so floating-point sums over them do not
+    depend on the ranks that simulated the clients.
     """
     done = clients["status"] == COMPLETED
-    trained = done & (clients["steps"] > 0)  # who only measured has no loss
+    trained = done & (clients["steps"] > 0)  # a client that only measured has no loss
     shares, losses = cohort.shares[trained], clients["train_loss"][trained]
     return {
         "round": round,
@@ -188,9 +190,9 @@ def round_columns(
 
 
 def recorded(clients: AnyArray, which: str, seed: int, round: int) -> AnyArray:
-    """Return the rows CLIENT[n] that the result file gets of a round's `clients`, in order.
+    """Return the rows of a round's `clients`, CLIENT[n], that the result file stores, in order.
 
-    `which` is run.record_clients. A sample is drawn again in each round, alike on every rank.
+    `which` is run.record_clients. A sample is drawn anew each round, the same on every rank.
     """
     if which == "none":
         return clients[:0]
@@ -201,7 +203,7 @@ def recorded(clients: AnyArray, which: str, seed: int, round: int) -> AnyArray:
 
 
 def rejected(reasons: Sequence[tuple[int, str]]) -> str:
-    """Say in words which clients were rejected, of [(client, reason)]; "" if none was."""
+    """Return a text that names the rejected clients of [(client, reason)], or "" if none."""
     alike: dict[str, list[str]] = {}  # clients by reason
     for client, reason in reasons[:NAMED]:
         alike.setdefault(reason, []).append(str(client))
@@ -211,5 +213,5 @@ def rejected(reasons: Sequence[tuple[int, str]]) -> str:
 
 
 def by_client(rows: AnyArray) -> AnyArray:
-    """Return structured rows in order of client; to sort whole rows takes ten times as long."""
+    """Return structured rows in order of client; sorting whole rows takes ten times as long."""
     return rows[np.argsort(rows["client"], kind="stable")]

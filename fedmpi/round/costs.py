@@ -1,4 +1,4 @@
-"""What a client's Plan will cost: bytes, floating-point operations, memory, before it is done."""
+"""Predicted costs of a client's Plan: bytes, floating-point operations and memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from fedmpi.world.schedule import schedule_of
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """Says what Plans cost the clients of a run, on the devices that they have."""
+    """Predict the cost of Plans for the clients of a run, on their devices."""
 
     config: Config
     engine: Engine
@@ -33,7 +33,7 @@ class Costs:
     stages: Sequence[Stage] = ()
 
     def of(self, plan: Plan, client: int, messages: Messages) -> RoundCost:
-        """Return the RoundCost of a client's round, as its Plan has it."""
+        """Return the RoundCost of a client's round by its Plan."""
         work = self.flops(plan, client, self.samples(plan, client), self.probed(plan, client))
         down = sum(message.size.total for message in messages.down(plan))
         up = self._up(plan)
@@ -57,25 +57,25 @@ class Costs:
         return float(flops.of_plan(engine.layout_of(part), plan, seen, probed, first).sum())
 
     def samples(self, plan: Plan, client: int) -> int:
-        """Return how many samples a client trains on by its Plan, each time counted."""
+        """Return the number of samples that a client trains on by its Plan, with repetitions."""
         local, size = self.engine.data.local, int(self.engine.data.partition.sizes[client])
         steps = plan.steps
         return int(local.samples_of(size) if steps is None else local.samples_in(size, steps))
 
     def probed(self, plan: Plan, client: int) -> int:
-        """Return how many gradients of a sample a client's statistics take, besides training."""
+        """Return the per-sample gradients that a client's statistics take, besides training."""
         local, size = self.engine.data.local, int(self.engine.data.partition.sizes[client])
         batches = min(size, plan.probes * local.batch_size)
         gradients = {"gradient": batches, "curvature": 2 * batches, "columns": size}
         return sum(gradients.get(name, 0) for name in plan.statistics)
 
     def steps(self, client: int) -> int:
-        """Return the optimiser's steps of a client's whole round."""
+        """Return the number of optimiser steps in a client's whole round."""
         return int(self.engine.data.local.steps_of(int(self.engine.data.partition.sizes[client])))
 
     @cached_property
     def seconds(self) -> Reals:
-        """float64[K]: the virtual seconds of a round of the whole model on each device."""
+        """float64[K]: virtual seconds that each client takes for a round of the whole model."""
         local, sizes = self.engine.data.local, self.engine.data.partition.sizes
         whole = Support.all(self.engine.layout)
         plan, every = Plan(down=whole, up=whole), np.arange(len(sizes))
@@ -85,7 +85,7 @@ class Costs:
         return total
 
     def seconds_of(self, client: int, plan: Plan) -> float:
-        """Return the virtual seconds of a client's round by its Plan, without a round's luck."""
+        """Return the virtual seconds of a client's round by its Plan, without random variation."""
         cost = self.of(plan, client, self._messages)
         work = (cost.bytes_down, cost.bytes_up, cost.flops)
         return float(spans(self.devices, client, *work).total)
@@ -97,28 +97,28 @@ class Costs:
 
     @cached_property
     def _limited(self) -> bool:
-        """True if any device has a limit of memory."""
+        """True if any device has a memory limit."""
         return limited(self.devices)
 
     def _memory_mb(self, plan: Plan) -> float:
-        """Return the MB that a device needs to train a Plan's network."""
+        """Return the memory in MB that a device needs to train a Plan's network."""
         optimizer, batch_size = self.config.optimizer, self.engine.data.local.batch_size
         moments = 2 if optimizer.name == "adam" else int(optimizer.momentum > 0)
         return needed_mb(self.engine.layout_of(plan.submodel), batch_size, moments)
 
     @cached_property
     def _conditions(self) -> Conditions:
-        """What the server knows of the devices: their profile, and nothing of a round's luck."""
+        """Conditions as the server knows them: device profiles without a round's variation."""
         return Conditions(self.devices, schedule_of(self.config.schedule), 0.0)
 
     @cached_property
     def _messages(self) -> Messages:
-        """Messages of plans."""
+        """The Messages that give the sizes of plans."""
         return self.messages()
 
     @cached_property
     def _sizes(self) -> dict[tuple[object, ...], int]:
-        """What `_up` has returned, by the supports of a Plan."""
+        """Cached results of `_up`, keyed by the supports of a Plan."""
         return {}
 
     def _up(self, plan: Plan) -> int:
@@ -135,15 +135,15 @@ class Costs:
         self, values: Sequence[float], client: int, plan_of: Callable[[float], Plan],
         bytes_up: int | None = None,
     ) -> float:
-        """Return the one of ascending `values` that [devices] policy gives a client.
+        """Return the one of the ascending `values` that [devices] policy chooses for a client.
 
-        `plan_of` is the Plan for a value, of which a larger one costs more. A function of the
-        client alone for equal plans, so that all ranks and rounds agree. `bytes_up` is what is
-        sent with any value, None if it follows from the Plan.
+        `plan_of` gives the Plan for a value; a larger value costs more. With equal plans the choice
+        depends on the client only, so all ranks and rounds agree. `bytes_up` is the number of bytes
+        sent whatever the value, or None if it follows from the Plan.
         """
 
         def cost_of(value: float) -> RoundCost:
-            """Return what a value costs this client."""
+            """Return the RoundCost of a value for this client."""
             cost = self.of(plan_of(value), client, self._messages)
             return cost if bytes_up is None else replace(cost, bytes_up=bytes_up)
 

@@ -1,4 +1,4 @@
-"""The size of a message before its client has trained: that of a message with made-up values."""
+"""Predict the size of a message before its client has trained, from made-up values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from fedmpi.stage import within
 from fedmpi.stages import Stage, applied
 from fedmpi.units import inputs_of
 
-SCALE = 1e-3  # of the made-up changes; no size depends on it
+SCALE = 1e-3  # scale of the made-up changes; no size depends on it
 
 
 def bytes_up(server: Server, seed: int, job: Job) -> int:
-    """Return the bytes that the client of a Job will send.
+    """Return the predicted number of bytes that the client of a Job will send.
 
-    Exact where the size follows from the plan: SCAFFOLD, and quantisation. Of sparse messages
-    the number of entries is right and their places are scattered at random; ADP v2 is taken to
-    send all that it may.
+    The number is exact if the size follows from the plan, as with SCAFFOLD and quantisation. For
+    sparse messages the number of entries is exact, but their positions are random. ADP v2 is
+    assumed to send everything that it may send.
     """
     algorithm = server.algorithm
     if not server.resizes and algorithm.sends_as_planned(algorithm.keys):
@@ -36,10 +36,11 @@ def bytes_up(server: Server, seed: int, job: Job) -> int:
 def weights_up(
     stages: Sequence[Stage], messages: Messages, seed: int, state: State, plan: Plan
 ) -> int:
-    """Return the bytes of the weights that a Plan sends, after the stages.
+    """Return the predicted bytes of the weights that a Plan sends, after the stages.
 
-    The same for all clients and rounds; `state` is what stages see of the server. Exact where a
-    stage's size follows from the support, as with quantise and secure.
+    The number is the same for all clients and rounds. `state` is the server's state that the
+    stages see. The number is exact if the size after a stage follows from the support, as with
+    quantise and secure.
     """
     if not any(stage.resizes for stage in stages):
         return messages.planned_up(plan).size.total
@@ -51,7 +52,7 @@ def weights_up(
 
 
 def _made_up(job: Job, layout: Layout, seed: int) -> Report:
-    """Return a Report of weights that have moved everywhere, at random."""
+    """Return a Report in which all weights that may move have moved at random."""
     plan, trained = job.plan, layout.trained
     start = job.state["weights"] if plan.start is None else plan.start
     drawn = rng_for(seed, "dry-run", job.round, job.client).standard_normal(layout.size, np.float32)
@@ -62,7 +63,7 @@ def _made_up(job: Job, layout: Layout, seed: int) -> Report:
 
 
 def _measured(name: str, plan: Plan, layout: Layout, drawn: Vector) -> Any:
-    """Return a statistic of a Report, as a Plan may ask for it; numbers are those of `drawn`."""
+    """Return a made-up statistic `name` that a Plan may ask for, with numbers from `drawn`."""
     if name == "moved":
         return np.ones(layout.size, bool)
     if name == "mask":
@@ -75,7 +76,7 @@ def _measured(name: str, plan: Plan, layout: Layout, drawn: Vector) -> Any:
 
 
 def _inputs(layout: Layout, part: Submodel | None) -> list[int]:
-    """Return how many inputs each layer reads in the network that a client has."""
+    """Return the number of inputs of each layer in the client's network, a submodel or whole."""
     sizes = inputs_of(layout)
     if part is None or part.rows is None:
         return sizes

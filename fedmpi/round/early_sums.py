@@ -1,8 +1,9 @@
-"""Sums that begin before a rank's last client: tried in some rounds, kept if that is faster.
+"""Start summing over ranks before a rank's last client, if trial rounds show that it is faster.
 
-What a rank has added up when only one of its clients is left is summed over the ranks behind
-the training of that client; at the end of the round only what the last clients brought is. Exact
-sums have no order, so the bits are the same; messages and times are not.
+When only one client of a rank is left, its partial sums are added up over the ranks in the
+background while that client trains. At the end of the round only the contributions of the last
+clients remain to be summed. Exact sums do not depend on the order, so the results have the same
+bits; only the messages and times differ.
 """
 
 import numpy as np
@@ -14,25 +15,25 @@ from fedmpi.record.schema import PHASES
 from fedmpi.totals import Total
 
 TRAIN, WAIT, REDUCE = (PHASES.index(name) for name in ("train", "wait", "reduce"))
-SHARE = 0.05  # a round whose sums take a smaller part of it has too little to gain
-TURNS = 3  # rounds of each kind that are compared
-GAIN = 0.97  # a round must fall to this part
+SHARE = 0.05  # if sums take a smaller fraction of a round, there is too little to gain
+TURNS = 3  # rounds of each kind, with and without early sums, that are compared
+GAIN = 0.97  # early sums must reduce the time of a round to less than this fraction
 
 
 class EarlySums:
-    """Says when the sums of a rank begin; decides alike on all ranks.
+    """Decide when the sums of a round start; the decision is the same on all ranks.
 
     Attributes
     ----------
     active : bool
-        Whether they begin before the last client in this round.
+        True if the sums of this round start before the last client.
     """
 
     def __init__(self, choice: str, comm: Comm, algorithm: Algorithm, cohort: int) -> None:
-        """Take [collective] overlap, "auto", "on" or "off", for rounds of `cohort` clients.
+        """Set up for `choice`, [collective] overlap, and rounds of `cohort` clients.
 
-        With fewer than two clients for each rank, or where the MPI library allows no threads,
-        or with sums that are not exact, it stays off.
+        The choice is "auto", "on" or "off". Sums never start early if there are fewer than two
+        clients per rank, if the MPI library does not support threads, or if sums are not exact.
         """
         able = comm.overlaps and algorithm.setting.exact and cohort >= 2 * comm.size
         self._comm, self._algorithm, self._choice = comm, algorithm, choice if able else "off"
@@ -41,22 +42,22 @@ class EarlySums:
         self._spent: dict[bool, list[float]] = {False: [], True: []}
 
     def begin(self, sums: dict[str, Total], left: int) -> None:
-        """Begin the sum of `sums` if it is time, with `left` clients to go, and clear them."""
+        """Start the sum of `sums` and reset them, if at most one of the rank's clients is left."""
         if self.active and not self._begun and left <= 1:
             self._begun = True
             self._comm.sum_ahead(dict(sums))
             sums.update(self._algorithm.zero())
 
     def drop(self) -> None:
-        """Forget the sum that was begun; all ranks together."""
+        """Discard a sum that was started; collective."""
         if self._begun:
             self._comm.drop_ahead()
             self._begun = False
 
     def learn(self, seconds: Reals, work: float) -> None:
-        """Take what a round took, float64[phases, P], the same on all ranks, and its work.
+        """Learn from a round's `seconds` float64[phases, P], the same on all ranks, and its work.
 
-        A round without work says nothing.
+        A round without work is ignored.
         """
         self._begun = False
         self._rounds += 1

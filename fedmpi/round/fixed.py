@@ -1,4 +1,4 @@
-"""The fixed parts of a run: everything that its rounds need and none of them changes."""
+"""The fixed parts of a run: everything that all rounds need and no round changes."""
 
 import math
 from dataclasses import dataclass, replace
@@ -42,11 +42,11 @@ class Experiment:
     Attributes
     ----------
     weights : float32[P]
-        The first global weights.
+        The initial global weights.
     memories : ClientStore
-        What the clients of this rank keep between rounds: it changes, but is made once.
+        The memories of this rank's clients. Its content changes, but the store is made once.
     metrics : tuple of (str, Metric)
-        What an evaluation measures besides loss and accuracy, by column of the result file.
+        Metrics besides loss and accuracy, with their columns in the result file.
     """
 
     config: Config
@@ -66,12 +66,12 @@ class Experiment:
 
     @property
     def layout(self) -> Layout:
-        """The shape of the model."""
+        """The layout of the model."""
         return self.engine.layout
 
     @property
     def partition(self) -> Partition | Drawn:
-        """Which training samples each client holds, or how many it draws."""
+        """The training samples that each client holds, or the number that it draws."""
         return self.engine.data.partition
 
     @property
@@ -82,18 +82,18 @@ class Experiment:
 
     @cached_property
     def holders(self) -> Integers | range:
-        """The clients that have samples, ascending; a range if all have."""
+        """Ids of the clients that have samples, ascending; a range if all clients have some."""
         able = np.flatnonzero(self.sizes)
         return range(len(self.sizes)) if len(able) == len(self.sizes) else able
 
     def work(self, clients: Integers) -> Reals:
-        """Return float64[n]: the predicted work of clients int64[n], in samples."""
+        """Return the predicted work of clients int64[n] in samples, float64[n]."""
         sizes = self.sizes[clients].astype(np.int64)
         return self.engine.data.local.samples_of(sizes).astype(np.float64)
 
     @cached_property
     def label_mix(self) -> LabelMix:
-        """The mix of labels of each client, as its test data have it."""
+        """The mix of labels in each client's samples (its test samples if clients draw theirs)."""
         data = self.dataset
         if isinstance(self.partition, Drawn):
             return tested_mix(data.groups_test, data.y_test, data.classes)
@@ -101,29 +101,29 @@ class Experiment:
 
     @cached_property
     def _flops_of_a_sample(self) -> float:
-        """Of training the whole model on one sample."""
+        """FLOPs of training the whole model on one sample."""
         return float(flops.count(self.layout).sum())
 
     def flops(self, plan: Plan, report: Report) -> float:
-        """Return the floating-point operations behind a client's Report."""
+        """Return the floating-point operations that a client's Report took."""
         parts = (plan.submodel, plan.mask, plan.gates, plan.update)
         if plan.backward.whole and not report.probed and all(part is None for part in parts):
             return report.seen * self._flops_of_a_sample
         return self.costs.flops(plan, report.client, report.seen, report.probed)
 
     def messages(self) -> Messages:
-        """Return Messages as this run encodes them."""
+        """Return a new Messages with this run's settings."""
         return self.costs.messages()
 
     def server_side(self) -> Server:
-        """Return the server's side of the visits of a round, with Messages of its own."""
+        """Return the Server of a round's visits, with Messages of its own."""
         return Server(self.algorithm, self.stages, self.messages(), self.memories.__getitem__)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Return the Plan of a client: the method's, with the steps that [devices] policy leaves.
+        """Return the method's Plan for a client, with the steps that [devices] policy allows.
 
-        Masks then move as far into the fewer steps as the method has them move into all steps.
-        Raises ConfigError if its device cannot hold what it trains.
+        Mask readjustments planned after a fraction of all steps come after the same fraction of
+        the fewer steps. Raises ConfigError if the client's device lacks memory for the training.
         """
         plan, section = self.algorithm.plan(state, round, client), self.config.devices
         planned.check(plan, self.layout, self.algorithm, self.dataset.classes)
@@ -138,7 +138,7 @@ class Experiment:
         return plan
 
     def _more_up(self, state: State, round: int, client: int, plan: Plan) -> int | None:
-        """Return the bytes that a client sends, where more is sent than a Plan says, else None."""
+        """Return the bytes that a client sends if they do not follow from its Plan, else None."""
         algorithm, config = self.algorithm, self.config
         if config.devices.policy != "fit-deadline" or algorithm.sends_as_planned(algorithm.keys):
             return None
@@ -146,20 +146,20 @@ class Experiment:
         return bytes_up(self.server_side(), config.run.seed, job)
 
     def metrics_of(self, score: Score | None) -> dict[str, float]:
-        """Return the metrics of a Score by column; NaN where there was no evaluation."""
+        """Return the metrics of a Score by column; all NaN if there was no evaluation."""
         if score is None:
             return {column: math.nan for column, _ in self.metrics}
         return dict(score.metrics)
 
     def flops_inference(self, state: State) -> float:
-        """Return the floating-point operations of one sample through the global model."""
+        """Return the floating-point operations of inference on one sample, global model."""
         gates, kept = self.algorithm.setting.gates, self.algorithm.kept(state)
         returned.kept(kept, self.layout, self.algorithm)
         return float(flops.inference(self.layout, kept, gates and gates()))
 
     @cached_property
     def test_split(self) -> Partition:
-        """The Partition of the test samples over the clients, by the labels that each holds."""
+        """The Partition of the test samples over the clients, by each client's labels."""
         data, classes = self.dataset, self.dataset.classes
         if isinstance(self.partition, Drawn):
             if data.groups_test is None:

@@ -1,6 +1,6 @@
 """The round loop: select, plan, train, add, sum over ranks, step, evaluate, record.
 
-One loop serves all algorithms; it knows none of them.
+The same loop runs every algorithm and contains no code for a particular one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,19 +33,19 @@ from fedmpi.totals import Sums, Total, detached, union
 from fedmpi.world.energy import grams
 
 Reasons: TypeAlias = Sequence[tuple[int, str]]
-"""Rejected clients and why."""
+"""(client, reason) of each rejected client."""
 REASON = np.dtype([("client", "<i8"), ("text", "S160")])
-"""Why a client was rejected, as ranks exchange it."""
+"""A rejected client and the reason, as ranks exchange them."""
 
 
 class StopSignal(Protocol):
-    """What asks a run to stop early: its `asked` is true once it should."""
+    """A signal that asks a run to stop early; `asked` is true once it has been given."""
 
     asked: Any
 
 
 class Simulation:
-    """A run in progress: everything that a round needs, and the state that it leaves.
+    """A run in progress: everything that a round needs, and the state after the last round.
 
     Attributes
     ----------
@@ -55,20 +55,20 @@ class Simulation:
     virtual_time : float
         Simulated seconds at the end of the last round.
     stopping : bool
-        True, alike on all ranks, once one of them was asked to stop.
+        True on all ranks once any of them was asked to stop.
     store : ClientStore
-        What the clients of this rank keep between rounds.
+        The memories that the clients of this rank keep between rounds.
     recorded : float
-        Measured seconds that the caller spent on keeping the last round's row.
+        Measured seconds that the caller spent on recording the last round.
 
     Parameters
     ----------
     experiment : Experiment
     comm : Comm
     stop : Stop or NoSignals
-        Its `asked` is looked at between clients.
+        Its `asked` is checked between clients.
     progress : Progress, optional
-        Hears of each round and client.
+        Is told of each round and client.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class Simulation:
         self._placement = Placement(experiment, comm)
 
     def round(self) -> columns.RoundRecord | None:
-        """Run the next round on all ranks; return its RoundRecord, the same on each of them.
+        """Run the next round; return its RoundRecord, the same on all ranks. Collective.
 
-        Returns None if the run was asked to stop before all clients were trained, and raises
-        RejectedError if too many of them were rejected: then the round leaves no trace. A round
-        that no client completes is recorded, and the state stays (Bonawitz et al., MLSys 2019).
+        Returns None if the run was asked to stop before all clients were trained. Raises
+        RejectedError if too many were rejected. In both cases the round leaves no trace. A round
+        that no client completes is recorded, but keeps the state (Bonawitz et al., MLSys 2019).
         """
         experiment, round, phases = self.experiment, self.next_round, Phases(self.recorded)
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
@@ -105,7 +105,7 @@ class Simulation:
             moved = self._placement.move(cohort, ranks)
         with phases("train"):
             clients, reasons = self._train(cohort, ranks == self.comm.rank, sums, sent)
-            self._early.begin(sums, 0)  # ranks that left early or had no client
+            self._early.begin(sums, 0)  # for ranks that left early or had no client
         with phases("wait"):
             early, refused = self._agree(clients)
             if early or clients is None:
@@ -141,7 +141,7 @@ class Simulation:
         return Job(client, round, state, self.experiment.plan(state, round, client), share)
 
     def arrays(self) -> dict[str, Mapping[str, AnyArray]]:
-        """Return what a checkpoint must keep beside the clients' memories: arrays by part."""
+        """Return the arrays that a checkpoint must store besides client memories, by part."""
         return {
             "algorithm": self.state,
             "selector": returned.kept_by(self.experiment.selector),
@@ -149,20 +149,20 @@ class Simulation:
         }
 
     def take(self, arrays: Mapping[str, Mapping[str, AnyArray]]) -> None:
-        """Go on from what `arrays` returned."""
+        """Restore the run from the result of `arrays`."""
         self.state = dict(arrays["algorithm"])
         self.experiment.selector.take(arrays["selector"])
         self.cohorts.take(arrays["cohorts"])
 
     def _discard(self) -> None:
-        """Forget what this round began."""
+        """Discard the staged memories and the early sums of this round."""
         self.store.discard()
         self._early.drop()
 
     def _agree(self, clients: AnyArray | None) -> tuple[bool, int]:
-        """Wait for all ranks; return whether one left its clients early, and the rejected in all.
+        """Wait for all ranks; return (whether any rank stopped early, rejected clients in total).
 
-        `clients` are this rank's rows, None if it left early. `stopping` is then alike on all.
+        `clients` are this rank's rows, or None if it stopped early. Sets `stopping`, alike on all.
         """
         refused = 0 if clients is None else (clients["status"] == REJECTED).sum()
         flags = np.array([clients is None, bool(self.stop.asked), refused], np.int64)
@@ -171,7 +171,7 @@ class Simulation:
         return bool(early), refused
 
     def _gathered(self, reasons: Reasons) -> Reasons:
-        """Return [(client, reason)] of all ranks' rejected clients, in order of client."""
+        """Return [(client, reason)] of the rejected clients of all ranks, in order of client."""
         rows = np.array([(client, text.encode()) for client, text in reasons], REASON)
         rows = columns.by_client(self.comm.gather_rows(rows))
         return [(int(client), text.decode(errors="replace")) for client, text in rows]
@@ -188,10 +188,10 @@ class Simulation:
     def _train(
         self, cohort: Cohort, mine: Bools, sums: dict[str, Total], sent: columns.Sent
     ) -> tuple[AnyArray | None, Reasons]:
-        """Train this rank's clients and add what arrives to its sums.
+        """Train this rank's clients, and add the parts that arrive to its sums, in place.
 
-        Returns their rows, and [(client, reason)] of the rejected ones; None for the rows if a
-        signal came before the last client was begun.
+        Returns (rows of the clients, [(client, reason)] of the rejected). The rows are None if a
+        signal came before the last client was started.
         """
         rows, reasons = [], []
         places = np.flatnonzero(mine & ~cohort.dropped)
@@ -231,7 +231,7 @@ class Simulation:
     def _take_in(
         self, done: Visit, sums: dict[str, Total], sent: columns.Sent, cohort: Integers
     ) -> tuple[AnyArray, str]:
-        """Add what arrived in a Visit to the sums; return the client's row, and any rejection."""
+        """Add the arrival of a Visit to the sums; return (CLIENT row, reason if rejected or "")."""
         experiment, job = self.experiment, done.job
         flops = experiment.flops(job.plan, done.report) if done.report else 0
         row = columns.client_row(done, experiment.sizes[job.client], flops)
@@ -247,7 +247,7 @@ class Simulation:
         return row, done.reason if row["status"] == REJECTED else ""
 
     def _step(self, sums: Sums, cohort: Cohort, clients: AnyArray) -> None:
-        """Let the stages, the method and the server's optimiser make the next state."""
+        """Compute the next state by the stages, the method and the server's optimiser."""
         completed = clients["client"][clients["status"] == COMPLETED]
         for stage in self.experiment.stages[::-1]:
             stage.unseal(sums, self.next_round, cohort.clients, completed)
@@ -265,7 +265,7 @@ class Simulation:
         sent: columns.Sent,
         score: Score | None,
     ) -> columns.RoundRecord:
-        """Let virtual time pass, and put the round's columns together."""
+        """Advance virtual time, and assemble the round's columns."""
         experiment, start, number = self.experiment, self.virtual_time, self.next_round
         self.virtual_time = self.cohorts.let_time_pass(clients, start)
         found = columns.round_columns(number, clients, cohort, sent, score, experiment.label_mix)
@@ -288,7 +288,7 @@ class Simulation:
         ranks: Integers,
         work: Reals,
     ) -> columns.RoundRecord:
-        """Add what was measured, from all ranks, and learn each rank's pace from it."""
+        """Add the measurements of all ranks to `row`, and learn each rank's pace from them."""
         seconds = np.array([[phases.seconds[name] for name in PHASES]])
         more = [[float(mpi_bytes), float(peak())]]
         everyone = self.comm.gather_rows(np.column_stack((seconds, more)))

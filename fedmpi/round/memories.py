@@ -1,7 +1,8 @@
-"""What clients keep between rounds: dicts of arrays by client, spread over the ranks.
+"""Client memories, the dicts of arrays that clients keep between rounds, spread over the ranks.
 
-A client's memory lies on the rank that simulated it last and follows it to the next one, so
-no result depends on the ranks. What does not fit the memory bound waits on the node's disk.
+A client's memory is held by the rank that simulated the client last, and moves with the client to
+another rank, so no result depends on the ranks. Memories that exceed the memory limit are stored
+on the node's disk.
 """
 
 import json
@@ -20,15 +21,15 @@ from fedmpi.record.digest import number_type
 from fedmpi.round.spill import Spill
 from fedmpi.round.transfer import transferred
 
-LIMIT = 1_024_000_000  # bytes that a rank holds in memory, unless run.memory_mb says otherwise
-ENTRY = 600  # bytes of Python's objects around a client's memory of one array
+LIMIT = 1_024_000_000  # bytes that a rank holds in memory, unless run.memory_mb sets another limit
+ENTRY = 600  # bytes that Python's objects add to a client memory of one array
 _SIZE = np.dtype("<u8")
 
 
 def pack(arrays: Memory) -> bytes:
     """Return a dict of arrays as bytes: the header's length, a JSON header, the raw arrays.
 
-    Numbers are little-endian; a header entry is [name, dtype, shape].
+    Numbers are little-endian. Each entry of the header is [name, dtype, shape].
     """
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     arrays = {name: a.astype(a.dtype.newbyteorder("<"), copy=False) for name, a in arrays.items()}
@@ -40,9 +41,9 @@ def pack(arrays: Memory) -> bytes:
 def unpack(data: bytes | bytearray) -> dict[str, AnyArray]:
     """Return the dict of arrays in bytes from `pack`; nothing in them is executed.
 
-    Raises MessageError if the bytes are not whole or contradict themselves.
+    Raises MessageError if the bytes are truncated or inconsistent.
     """
-    whole = memoryview(data)  # whose parts are no copies
+    whole = memoryview(data)  # slices of it are not copies
     try:
         end = _SIZE.itemsize + int(np.frombuffer(whole, _SIZE, 1)[0])
         header = json.loads(bytes(whole[_SIZE.itemsize : end]))
@@ -61,20 +62,20 @@ def unpack(data: bytes | bytearray) -> dict[str, AnyArray]:
 
 
 class ClientStore:
-    """The memories of the clients that live on this rank, by client id.
+    """The client memories held by this rank, by client id.
 
-    A new memory is staged and counts only after `commit`, so that a round that is broken
-    off leaves none; reading an unknown client gives an empty dict.
+    A new memory is staged and takes effect only with `commit`, so that an interrupted round leaves
+    none behind. Reading an unknown client gives an empty dict.
 
     Parameters
     ----------
     homes : int32[K] of zeros
-        Where to note which rank holds each client's memory. The ranks of a node may share it:
-        between the moves of two rounds each of them writes the same.
+        Is changed in place to record which rank holds each client's memory. The ranks of a node
+        may share the array, since all of them write the same numbers in each round.
     limit : int
-        Bytes held in memory; the memories used longest ago go to the disk.
+        Most bytes held in memory; the least recently used memories are moved to disk.
     folder : Path, optional
-        Where on the disk; default: the system's temporary folder.
+        Folder for the file on disk; default: the system's temporary folder.
     """
 
     def __init__(
@@ -86,46 +87,46 @@ class ClientStore:
         self._home = np.asarray(homes, np.int32)  # rank + 1, 0 for none
 
     def __getitem__(self, client: int) -> Memory:
-        """Return the memory of a client, a dict of arrays that are not to be changed."""
+        """Return the memory of a client, a dict of arrays, which must not be changed."""
         return self._get((client, "kept"))
 
     def packed(self, client: int) -> bytes:
-        """Return the bytes of a client's memory, as from `pack`; it stays where it is."""
+        """Return a client's memory as bytes, as from `pack`, without removing it."""
         key = client, "kept"
         return self._filed.get(key) if key in self._filed else pack(self._held[key])
 
     def stage(self, client: int, arrays: Memory) -> None:
-        """Take a client's next memory, a dict of arrays; it counts after `commit`."""
+        """Stage a client's next memory, a dict of arrays, which takes effect with `commit`."""
         self._staged.add(client)
         self._put((client, "staged"), arrays)
 
     def commit(self) -> None:
-        """Let the staged memories count."""
+        """Replace memories by the staged ones."""
         for client in sorted(self._staged):
             self._put((client, "kept"), self._pop((client, "staged")))
         self._staged.clear()
 
     def discard(self) -> None:
-        """Forget the staged memories."""
+        """Discard the staged memories."""
         for client in self._staged:
             self._pop((client, "staged"))
         self._staged.clear()
 
     def clients(self) -> list[int]:
-        """Return the clients that have a memory on this rank, in order."""
+        """Return the ids of the clients with a memory on this rank, ascending."""
         keys = {*self._held, *self._filed}
         return sorted(client for client, state in keys if state == "kept")
 
     def homes_of(self, clients: Integers) -> Integers:
-        """Return int64[n]: the rank that holds the memory of each of `clients`, -1 for none."""
+        """Return the rank that holds each client's memory, int64[n], or -1 if no rank does."""
         return self._home[clients].astype(np.int64) - 1
 
     def settle(self, clients: Integers, ranks: Integers) -> None:
-        """Note that the memories of `clients` int64[n] are on `ranks` int64[n] from now on."""
+        """Record that the memories of `clients` int64[n] are now on `ranks` int64[n]."""
         self._home[clients] = ranks + 1
 
     def move(self, comm: Comm, clients: Integers, ranks: Integers) -> int:
-        """Bring the memories of `clients` to `ranks` (int64[n] each); collective over `comm`.
+        """Move the memories of `clients` to `ranks` (int64[n] each); collective over `comm`.
 
         Returns the number of bytes that this rank sent.
         """
@@ -136,7 +137,7 @@ class ClientStore:
         leaving = [part.tolist() for part in np.split(going, np.cumsum(counts)[:-1])]
 
         def take(client: int) -> bytes:
-            """Return the bytes of a client that leaves, and count them."""
+            """Remove the memory of a client that leaves; return its bytes, and count them."""
             nonlocal sent
             data = self._take_out(client)
             sent += len(data)
@@ -155,7 +156,7 @@ class ClientStore:
         return pack(self._pop(key)) if key in self._held else b""
 
     def _get(self, key: Hashable) -> Memory:
-        """Return an entry, brought back from the disk if it is there; it is now the last used."""
+        """Return an entry, read back from disk if needed, and make it the most recently used."""
         if key in self._filed:
             self._put(key, self._pop(key))
         elif key in self._held:
@@ -163,7 +164,7 @@ class ClientStore:
         return dict(self._held.get(key, {}))
 
     def _put(self, key: Hashable, arrays: Memory) -> None:
-        """Hold an entry; those used longest ago go to the disk while there are too many bytes."""
+        """Hold an entry; move the least recently used entries to disk if the limit is exceeded."""
         self._pop(key)
         self._held[key] = arrays
         self._size += _bytes(arrays)
@@ -173,7 +174,7 @@ class ClientStore:
             self._filed.put(oldest, pack(arrays))
 
     def _pop(self, key: Hashable) -> Memory:
-        """Remove an entry wherever it is and return it; an empty dict if there is none."""
+        """Remove an entry from memory or disk, and return it; return {} if there is none."""
         if key in self._filed:
             return unpack(self._filed.pop(key))
         arrays = self._held.pop(key, {})
@@ -182,12 +183,12 @@ class ClientStore:
 
 
 def _bytes(arrays: Memory) -> int:
-    """Bytes that a memory takes; 0 of none."""
+    """Return the bytes that a client memory takes, 0 if it is empty."""
     return sum(array.nbytes for array in arrays.values()) + ENTRY * bool(arrays)
 
 
 def _bytes_of(dtype: np.dtype[Any], shape: Sequence[int]) -> int:
-    """Bytes of an array of a header, or ValueError if it is none that `pack` writes."""
+    """Return the bytes of an array in a header. Raise ValueError if its shape is invalid."""
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError(f"no array of {dtype} and shape {shape}")
     return dtype.itemsize * prod(shape)

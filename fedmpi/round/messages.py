@@ -1,7 +1,7 @@
 """The messages of a round between the server and its simulated clients, and their bytes.
 
-Both ends are in one process, so no message travels: what arrives is computed as `decode` of
-`encode` would give it, and its size as that of the encoded message.
+Sender and receiver are in one process, so no message is sent. The values that arrive and the bytes
+of a message are computed, with the same results as `encode` and `decode` would give.
 """
 
 from dataclasses import fields, replace
@@ -15,7 +15,7 @@ from fedmpi.exchange import Part, Parts
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 
-KEPT = 1000  # sizes that are remembered: of random supports each may be the only one of its kind
+KEPT = 1000  # most sizes that are cached, since random supports may all be different
 NOTHING = codec.Sizes(*(0,) * len(fields(codec.Sizes)))
 
 
@@ -25,7 +25,7 @@ class Message(NamedTuple):
     Attributes
     ----------
     size : Sizes
-        Bytes, by what they are used for.
+        Bytes of the message, by part.
     layers : int64[L]
         Bytes of the values, by layer.
     """
@@ -35,18 +35,18 @@ class Message(NamedTuple):
 
 
 class Messages:
-    """Encodes what clients receive and send, as far as that shows.
+    """Compute the messages that clients receive and send: their sizes and arriving values.
 
-    The size of a message depends on its support alone. Up to KEPT sizes are kept by the value of
-    the support, and supports are not kept, so that memory grows neither with the model nor with
-    the rounds.
+    The size of a message depends only on its support and value type. Up to KEPT sizes are cached
+    by the digest of the support. Supports themselves are not kept, so memory grows neither with
+    the model nor with the rounds.
 
     Parameters
     ----------
     value_type : str
-        Of the values that clients send, as in `codec.encode`; the server sends float32.
+        Type of the values that clients send, as in `codec.encode`; the server sends float32.
     more_down : int
-        Bytes that every client receives besides.
+        Additional bytes that every client receives.
     """
 
     def __init__(self, value_type: str = "float32", more_down: int = 0) -> None:
@@ -54,7 +54,7 @@ class Messages:
         self._sizes: dict[tuple[object, ...], Message] = {}
 
     def down(self, plan: Plan) -> list[Message]:
-        """Return the messages that bring a client what its plan says, the weights first."""
+        """Return the messages that a client receives by its plan, the weights first."""
         weights = self.sized(plan.down, "float32", known=plan.known)
         found = [weights, *(self.sized(more, "float32") for more in plan.more_down.values())]
         found += [self.sized(bits, "ones") for bits in plan.bits_down.values()]
@@ -66,11 +66,11 @@ class Messages:
     def up(
         self, plan: Plan, parts: Parts
     ) -> tuple[dict[str, Part], list[Message], Support]:
-        """Send what a client answers.
+        """Send the parts of a client's answer; return (arriving parts, messages, support).
 
-        Returns the parts as they arrive, "weights" first: rounded to the values' type, 0 outside
-        the support, with their bytes; the messages; and the support of everything sent. The
-        server knows a support that equals that of the weights it sent.
+        The parts are in order, "weights" first. Their values are rounded to the value type, and 0
+        outside the support; each part has its bytes. The support is that of everything sent. The
+        server already knows a support equal to that of the weights that it sent.
         """
         arrived, messages = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
@@ -88,13 +88,13 @@ class Messages:
         return arrived, messages, _union([part.support for part in arrived.values()])
 
     def _streamed(self, support: Support, size: int, known: bool) -> Message:
-        """Return the Message of values that take `size` bytes, whatever the support."""
+        """Return the Message on `support` if its values take `size` bytes."""
         sizes = self.sized(support, "float32", known).size
         total = sizes.total - sizes.values + size
         return Message(replace(sizes, total=total, values=size), _by_layer(support, size))
 
     def planned_up(self, plan: Plan) -> Message:
-        """Return the message of the weights that a client will send, by its plan."""
+        """Return the Message of the weights that a client will send by its plan."""
         return self.sized(plan.up, self._up_type, known=plan.up == plan.down)
 
     def sized(self, support: Support, value_type: str, known: bool = False) -> Message:
@@ -109,14 +109,14 @@ class Messages:
 
 
 def _by_layer(support: Support, values: int) -> Integers:
-    """Return int64[L]: the bytes of the values of a message, shared out over the layers."""
+    """Return the bytes of a message's values, shared out over the layers, int64[L]."""
     counts = np.concatenate(([0], np.cumsum(support.layer_counts)))
     shared: Integers = np.diff(counts * values // max(support.size, 1))
     return shared
 
 
 def _union(supports: list[Support]) -> Support:
-    """Return what any of the supports holds."""
+    """Return the union of the supports."""
     first, *others = supports
     if all(other == first for other in others):
         return first

@@ -1,4 +1,4 @@
-"""How fast each rank has worked: what placement multiplies predicted work by."""
+"""The measured pace of each rank, by which placement multiplies predicted work."""
 
 import numpy as np
 
@@ -6,14 +6,15 @@ from fedmpi.arrays import Reals
 
 
 class Pace:
-    """Measured seconds per unit of predicted work of each rank, the same on all ranks.
+    """Measured seconds per unit of predicted work for each rank; the same on all ranks.
 
-    A resumed run measures it again, since it may have other ranks.
+    A resumed run measures the pace again, since it may use other ranks.
 
     Attributes
     ----------
     seconds : float64[P]
-        For a rank that has not worked yet, the mean of the ranks that have; 1 before the first.
+        Pace of each rank. A rank that has not worked yet has the mean of the ranks that have; all
+        are 1 before the first round.
     """
 
     def __init__(self, ranks: int) -> None:
@@ -21,12 +22,12 @@ class Pace:
         self._known = np.zeros(ranks, bool)
 
     def learn(self, seconds: Reals, work: Reals) -> None:
-        """Take the seconds float64[P] that the ranks spent on `work` float64[P] in a round."""
+        """Learn from the seconds float64[P] that ranks spent on `work` float64[P] in a round."""
         busy = work > 0
         if not busy.any():
             return
         measured = seconds[busy] / work[busy]
-        # A rank that had nothing to do keeps its pace; the average damps a single slow round.
+        # A rank without work keeps its pace. The average damps a single slow round.
         damped = 0.5 * (self.seconds[busy] + measured)
         self.seconds[busy] = np.where(self._known[busy], damped, measured)
         self._known |= busy

@@ -1,4 +1,4 @@
-"""Where a rank's time goes."""
+"""Measure the time that a rank spends in each phase of a round."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +8,15 @@ from fedmpi.record.schema import PHASES
 
 
 class Phases:
-    """Measured seconds of each phase of one round: `with phases("train"): ...`."""
+    """Measured seconds of each phase of a round; use as `with phases("train"): ...`."""
 
     def __init__(self, record: float = 0.0) -> None:
-        """Begin with `record` seconds of that phase, which were spent on the round before."""
+        """Start with `record` seconds in the phase "record", spent on the previous round."""
         self.seconds = dict.fromkeys(PHASES, 0.0) | {"record": record}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Add the seconds of the block to phase `name`."""
+        """Add the seconds that the block takes to phase `name`."""
         start = perf_counter()
         try:
             yield

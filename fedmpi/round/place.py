@@ -1,4 +1,4 @@
-"""Which rank simulates which client. Free to choose: no result depends on it."""
+"""Assign clients to ranks, which balances the load and changes no result."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from fedmpi.kernels import longest_first
 
 
 def place(costs: Reals, pace: Reals) -> Integers:
-    """Give each client to the rank that is free first, costliest clients first.
+    """Assign each client, costliest first, to the rank that becomes free first.
 
-    Every rank computes the same answer from the same numbers (longest processing time
-    first; Graham, SIAM J. Appl. Math. 1969).
+    This is longest processing time first (Graham, SIAM J. Appl. Math. 1969). Every rank computes
+    the same result from the same numbers.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def place(costs: Reals, pace: Reals) -> Integers:
 
 
 def at_home(ranks: Integers, costs: Reals, homes: Integers) -> Integers:
-    """Let clients of equal cost change places so that as many as can stay where they are.
+    """Swap clients of equal cost so that as many as possible stay on their home rank.
 
     Parameters
     ----------
     ranks : int64[n]
-        From `place`; the load of each rank stays the same.
+        Ranks from `place`; the load of each rank does not change.
     costs : float64[n]
     homes : int64[n]
         The rank that holds what each client keeps between rounds, -1 for none.
@@ -47,21 +47,21 @@ def at_home(ranks: Integers, costs: Reals, homes: Integers) -> Integers:
         The rank of each client.
     """
     order = np.argsort(costs, kind="stable")
-    group = np.cumsum(np.diff(costs[order], prepend=np.nan) != 0)  # of equal cost
+    group = np.cumsum(np.diff(costs[order], prepend=np.nan) != 0)  # clients of equal cost
     width = max(ranks.max(initial=0), homes.max(initial=0)) + 2  # -1 is then no rank of any group
     places = np.sort(group * width + ranks[order])  # one for each client, by group and rank
     wanted = group * width + homes[order]
     staying = _turns(wanted) < _count(places, wanted)
     taken = _turns(places) < _count(np.sort(wanted[staying]), places)
     found = np.where(staying, homes[order], 0)
-    found[~staying] = places[~taken] % width  # as many in each group, in the order of clients
+    found[~staying] = places[~taken] % width  # the numbers match in each group
     placed = np.empty_like(ranks)
     placed[order] = found
     return placed
 
 
 def _turns(keys: Integers) -> Integers:
-    """Return int64[n]: how many equal keys come before each of `keys` int64[n]."""
+    """Return the number of equal keys before each of `keys` int64[n], int64[n]."""
     order = np.argsort(keys, kind="stable")
     first = np.flatnonzero(np.diff(keys[order], prepend=-2))  # no key is below -1
     turns = np.empty(len(keys), np.int64)
@@ -70,5 +70,5 @@ def _turns(keys: Integers) -> Integers:
 
 
 def _count(among: Integers, keys: Integers) -> Integers:
-    """Return int64[n]: how often each of `keys` int64[n] is in `among`, which is sorted."""
+    """Return how often each of `keys` int64[n] occurs in the sorted `among`, int64[n]."""
     return np.searchsorted(among, keys, side="right") - np.searchsorted(among, keys)

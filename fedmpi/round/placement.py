@@ -1,4 +1,4 @@
-"""Where the clients of a round are simulated: predicted work, measured pace, what clients keep."""
+"""Place the clients of a round on ranks, by predicted work, measured pace and client memories."""
 
 import sys
 
@@ -14,7 +14,7 @@ from fedmpi.round.place import at_home, place
 
 
 class Placement:
-    """Gives the clients of each round to ranks, alike on all of them; no result depends on it."""
+    """Assign the clients of each round to ranks, alike on all ranks; no result depends on it."""
 
     def __init__(self, experiment: Experiment, comm: Comm) -> None:
         self._experiment, self._comm, self._pace = experiment, comm, Pace(comm.size)
@@ -22,9 +22,9 @@ class Placement:
         self._remembers = experiment.algorithm.remembers or bool(experiment.stages)
 
     def of(self, cohort: Cohort, round: int) -> tuple[Integers, Reals]:
-        """Return the rank of each client of a Cohort, int64[n], and its predicted work.
+        """Return (rank of each client of a Cohort int64[n], its predicted work float64[n]).
 
-        Collective where clients keep anything between rounds.
+        This is collective if clients keep memories between rounds.
         """
         experiment, comm, pace = self._experiment, self._comm, self._pace.seconds
         work = np.where(cohort.dropped, 0.0, experiment.work(cohort.clients))
@@ -42,11 +42,11 @@ class Placement:
         return at_home(place(work, pace), work, homes), work
 
     def move(self, cohort: Cohort, ranks: Integers) -> int:
-        """Bring the clients' memories to their `ranks`; return the bytes sent. Collective."""
+        """Move the clients' memories to their `ranks`; return the bytes sent. Collective."""
         if not self._remembers:
             return 0
         return self._experiment.memories.move(self._comm, cohort.clients, ranks)
 
     def learn(self, ranks: Integers, work: Reals, seconds: Reals) -> None:
-        """Take the measured seconds float64[P] of a round whose clients were on `ranks`."""
+        """Learn from the measured seconds float64[P] of a round with its clients on `ranks`."""
         self._pace.learn(seconds, np.bincount(ranks, work, self._comm.size).astype(np.float64))

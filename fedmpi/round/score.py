@@ -1,4 +1,4 @@
-"""How good the global model is, and the models that the clients really have."""
+"""Evaluate the global model and the models that the clients actually have."""
 
 from dataclasses import replace
 
@@ -16,12 +16,12 @@ from fedmpi.totals import Total
 
 
 def score_of(experiment: Experiment, state: State, round: int, comm: Comm) -> Score | None:
-    """Return the Score of a round's `state`, None if it is not due; collective over `comm`.
+    """Return the Score of a round's `state`, or None if none is due; collective over `comm`.
 
-    It is due every run.eval_every rounds and in the last one, where there are test samples.
-    Where the method keeps parts of the model with its clients, up to run.own_models clients are
-    drawn, and each is asked for its own model by the rank that holds its memory. Counts are
-    integers, so the Score is the same for any number of ranks.
+    A Score is due every run.eval_every rounds and in the last round, if there are test samples.
+    If the method keeps parts of the model with its clients, up to run.own_models clients are drawn,
+    and the model of each is evaluated on the rank that holds its memory. Counts are integers, so
+    the Score is the same for any number of ranks.
     """
     run = experiment.config.run
     due = not (round + 1) % run.eval_every or round + 1 == run.rounds
@@ -60,16 +60,17 @@ def score_of(experiment: Experiment, state: State, round: int, comm: Comm) -> Sc
 
 
 class _Mean:
-    """The plain mean of clients' own models, summed as exactly as a round's."""
+    """The unweighted mean of clients' own models, summed as exactly as the sums of a round."""
 
     def __init__(self, experiment: Experiment, clients: int) -> None:
         self._total = Total(experiment.layout)
         self._share, self._odd = 1 / clients, np.zeros(1, np.int64)
 
     def add(self, own: Own | None, weights: Vector) -> None:
-        """Add an Own, or the global `weights` where it is None.
+        """Add an Own, or the global `weights` if it is None.
 
-        A smaller network, and numbers that no sum can hold, have no mean with the others.
+        The mean does not exist if any client has a smaller network or private parts, or numbers
+        that the sum cannot hold.
         """
         if own is not None and (own.submodel is not None or own.private is not None):
             self._odd += 1
@@ -80,7 +81,7 @@ class _Mean:
             self._odd += 1
 
     def over(self, comm: Comm, old: Vector) -> Vector | None:
-        """Return float32[P], the mean over all ranks' clients; None if there is none."""
+        """Return the mean over the clients of all ranks, float32[P], or None if none exists."""
         for array in (self._odd, self._total.sum, self._total.cover):
             comm.sum_array(array)
         return None if self._odd[0] else self._total.mean(old)

@@ -1,11 +1,11 @@
-"""The server's optimiser: what becomes of the mean of the clients.
+"""The server's optimiser, which turns the clients' mean into the next global weights.
 
 Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar and McMahan, "Adaptive Federated
-Optimization", ICLR 2021, arXiv:2003.00295, algorithm 2: the step that the mean proposes is
-taken as a gradient, d = w_t - mean, and given to SGD with momentum, Adam, Yogi or Adagrad,
-without bias correction as in the paper.
+Optimization", ICLR 2021, arXiv:2003.00295, algorithm 2. The step that the mean proposes is taken as
+a gradient, d = w_t - mean, and passed to SGD with momentum, Adam, Yogi or Adagrad. As in the paper,
+there is no bias correction.
 
-Deviation: v starts at 0; the paper asks for at least epsilon squared, its tau squared.
+Deviation: v starts at 0. The paper requires at least epsilon squared (tau squared in its notation).
 """
 
 from typing import TypeAlias
@@ -20,20 +20,20 @@ Move: TypeAlias = tuple[Vector, Vector, Vector]
 
 
 class ServerOptimizer:
-    """Turns the step that an algorithm proposes into the step that is taken.
+    """Turn the step that an algorithm proposes into the step that is taken.
 
-    Moments live in the state as "server_m" and "server_v", float32[P], so that they are
-    checkpointed with it. With optimizer = "average" the proposed step is the step.
+    The moments are kept in the state as "server_m" and "server_v", float32[P], and are checkpointed
+    with it. With optimizer = "average" the proposed step is taken unchanged.
     """
 
     def __init__(self, keys: ServerSection) -> None:
         self.keys = keys
 
     def step(self, before: State, after: State) -> State:
-        """Return the next state, given the state `before` and the one proposed, `after`.
+        """Return the next state, given the state `before` and the proposed state `after`.
 
-        Each optimiser is a method "_name" of (change, m, v), float32[P] each, and returns the next
-        m, the next v and the move, to which the learning rate is applied.
+        Each optimiser is a method "_name" that takes (change, m, v), float32[P] each. It returns
+        the next m, the next v, and the move, which is multiplied by the learning rate.
         """
         if self.keys.optimizer == "average":
             return after

@@ -1,6 +1,6 @@
-"""Bytes that wait on the node's disk, in one file without a name, which ends with the process.
+"""Bytes stored on the node's disk, in a file without a name that ends with the process.
 
-However the process ends: the system gives the room back, and nothing is left to be found.
+However the process ends, the system frees the space, and no file is left behind.
 """
 
 import tempfile
@@ -15,15 +15,15 @@ from fedmpi.errors import FedmpiError
 class Spill:
     """Bytes by key, in a nameless file in `folder` (default: the system's temporary folder).
 
-    Room that is given back is used again for values of about the same size, so the file is
-    at most a quarter larger than what it has held at one time of each such size.
+    Freed space is reused for values of about the same size. The file is therefore at most a
+    quarter larger than the sum, over these size classes, of the most bytes held at one time.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder, self._end = folder, 0
         self._file: BinaryIO | None = None
         self._places: dict[Hashable, tuple[int, int]] = {}  # key -> (place, length)
-        self._free: dict[int, list[int]] = {}  # room -> the places where so many bytes are free
+        self._free: dict[int, list[int]] = {}  # room -> places where that many bytes are free
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._places
@@ -32,7 +32,7 @@ class Spill:
         return iter(self._places)
 
     def put(self, key: Hashable, data: bytes) -> None:
-        """Write the bytes of a key that is not there. Raises FedmpiError if the disk is full."""
+        """Store the bytes of a new key. Raises FedmpiError if they cannot be written."""
         room = _room(len(data))
         free = self._free.get(room)
         place = free.pop() if free else self._end
@@ -51,21 +51,21 @@ class Spill:
         self._places[key] = place, len(data)
 
     def get(self, key: Hashable) -> bytes:
-        """Return the bytes of a key; they stay."""
+        """Return the bytes of a key without removing them."""
         place, length = self._places[key]
         file = self._opened()
         file.seek(place)
         return file.read(length)
 
     def pop(self, key: Hashable) -> bytes:
-        """Return the bytes of a key, and give back their room."""
+        """Return the bytes of a key, and free their space."""
         data = self.get(key)
         place, length = self._places.pop(key)
         self._free.setdefault(_room(length), []).append(place)
         return data
 
     def _opened(self) -> BinaryIO:
-        """Return the file, made when it is first asked for."""
+        """Return the file, which is created on first use."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
             weakref.finalize(self, self._file.close)
@@ -73,6 +73,6 @@ class Spill:
 
 
 def _room(size: int) -> int:
-    """Return the bytes set aside for `size`: rounded up to three significant binary digits."""
+    """Return the bytes reserved for `size`, rounded up to three significant binary digits."""
     shift = max(size.bit_length() - 3, 0)
     return -(-size >> shift) << shift

@@ -1,4 +1,4 @@
-"""How the round of a client ended, as numbers of the result file."""
+"""The outcomes of a client's round, as they are numbered in the result file."""
 
 from fedmpi.record.schema import CLIENT_STATUS
 
@@ -6,4 +6,4 @@ COMPLETED, LATE, DROPPED, REJECTED, UNAVAILABLE = (
     CLIENT_STATUS.index(name)
     for name in ("completed", "late", "dropped", "rejected", "unavailable")
 )
-SILENCED = (LATE, UNAVAILABLE)  # whose report was cut off
+SILENCED = (LATE, UNAVAILABLE)  # outcomes in which the report was cut off

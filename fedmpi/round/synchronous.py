@@ -1,4 +1,4 @@
-"""Synchronous rounds: all clients of a round begin with it, from the same state."""
+"""Synchronous rounds: all clients begin at the start of the round, from the same state."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ class Synchronous(Cohorts):
         self._state: State = {}
 
     def cohort(self, state: State, round: int, now: float) -> Cohort:
-        """Select among the clients that are there; some of them will be lost."""
+        """Return the Cohort selected from the available clients; some of them may be lost."""
         fixed, self._state = self._fixed, state
         config, devices, seed = fixed.config, fixed.devices, fixed.config.run.seed
         if devices.presence is not None:
@@ -39,7 +39,7 @@ class Synchronous(Cohorts):
         return Cohort(clients, shares, np.where(lost, DROPPED, COMPLETED), versions, begun)
 
     def state_of(self, version: int) -> State:
-        """Return the state of this round's begin."""
+        """Return the state at the start of this round."""
         return self._state
 
     def received(self, job: Job, arrival: Arrival) -> Arrival:
@@ -47,12 +47,12 @@ class Synchronous(Cohorts):
         return arrival
 
     def let_time_pass(self, clients: AnyArray, start: float) -> float:
-        """Write down when each client began and ended; the round ends with the slowest."""
+        """Write the virtual times into a round's rows CLIENT[n]; return the round's end."""
         return columns.let_time_pass(clients, self.conditions)
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Nothing is under way between rounds."""
+        """Return an empty dict: no client is at work between rounds."""
         return {}
 
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
-        """Nothing was under way."""
+        """Do nothing: no client was at work."""

@@ -1,7 +1,7 @@
-"""Clients' memories on their way between ranks, a bounded number of bytes at a time.
+"""Transfer of client memories between ranks, a bounded number of bytes at a time.
 
-A stream to a rank is a row of records: client and length (two int64), then the bytes. It is cut
-into chunks without regard to the records, so a memory may be longer than a chunk.
+The stream to a rank is a sequence of records: client and length (two int64), then the bytes. It is
+cut into chunks regardless of the records, so a memory may be longer than a chunk.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,22 +10,22 @@ import numpy as np
 
 from fedmpi.comm.base import Comm
 
-CHUNK = 1 << 26  # bytes that a rank sends at a time, to all ranks together, and that it gets
-HEAD = 16  # bytes of client and length
+CHUNK = 1 << 26  # most bytes that a rank sends at a time, to all ranks together, and receives
+HEAD = 16  # bytes of client and length together
 
 
 def transferred(
     comm: Comm, leaving: Sequence[Iterable[int]], take: Callable[[int], bytes]
 ) -> Iterator[tuple[int, bytearray]]:
-    """Send clients' memories to ranks; yield the (client, bytearray) that arrive here. Collective.
+    """Send client memories to ranks; yield each (client, bytearray) that arrives. Collective.
 
     Parameters
     ----------
     comm : Comm
-    leaving : for each rank the clients whose memories go there
+    leaving : for each rank, the clients whose memories move to that rank
     take : callable
-        take(client) is the memory's bytes, b"" if there is none. It is called when there is room
-        for the bytes, so that few of them are held.
+        take(client) returns the bytes of a memory, b"" if there is none. It is called only when
+        there is room in a chunk, so that few memories are held as bytes at a time.
     """
     streams = [_Outgoing(clients, take) for clients in leaving]
     arriving = [_Incoming() for _ in range(comm.size)]
@@ -39,14 +39,14 @@ def transferred(
 
 
 class _Outgoing:
-    """The records of clients, as a stream of bytes."""
+    """The records of clients as a stream of bytes."""
 
     def __init__(self, clients: Iterable[int], take: Callable[[int], bytes]) -> None:
         self._records = (record for client in clients for record in _record(client, take))
         self._rest = memoryview(b"")
 
     def next(self, most: int) -> bytes:
-        """Return the next bytes of the stream, at most `most`; b"" at its end."""
+        """Return up to `most` more bytes of the stream, b"" at its end."""
         pieces, room = [], most
         while room:
             if not self._rest:
@@ -60,13 +60,13 @@ class _Outgoing:
 
 
 class _Incoming:
-    """Records put together again from the chunks of one stream."""
+    """Records reassembled from the chunks of one stream."""
 
     def __init__(self) -> None:
         self._head, self._data, self._filled = bytearray(), bytearray(), 0
 
     def records(self, chunk: bytes | memoryview) -> Iterator[tuple[int, bytearray]]:
-        """Take the next chunk; yield the records that are whole now."""
+        """Take the next chunk, and yield the records that it completes."""
         chunk = memoryview(chunk)
         while chunk:
             if len(self._head) < HEAD:
@@ -85,13 +85,13 @@ class _Incoming:
                 self._head, self._data = bytearray(), bytearray()
 
     def _numbers(self) -> list[int]:
-        """Return client and length of the record that is under way."""
+        """Return [client, length] of the current record."""
         numbers: list[int] = np.frombuffer(self._head, "<i8").tolist()
         return numbers
 
 
 def _record(client: int, take: Callable[[int], bytes]) -> Iterator[bytes]:
-    """Yield head and bytes of a client's record; nothing if it has no memory."""
+    """Yield the head and the bytes of a client's record, or nothing if it has no memory."""
     data = take(client)
     if data:
         yield np.array([client, len(data)], "<i8").tobytes()

@@ -1,4 +1,4 @@
-"""The visit of one client: from the report of its training to what the server receives.
+"""The visit of one client, from the report of its training to the arrival at the server.
 
     Job, Report -> message -> stages -> encode, decode -> Arrival -> add
 """
@@ -23,7 +23,7 @@ from fedmpi.totals import Sums, one_client
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """What the server's side of a visit needs, the same for all clients of a run.
+    """The server's side of visits: everything that is the same for all clients of a run.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Server:
     stages : sequence of Stage
     messages : Messages
     memory : callable
-        memory(client) is all that a client keeps, arrays by name.
+        memory(client) returns the client's memory, arrays by name.
     """
 
     algorithm: Algorithm
@@ -41,13 +41,13 @@ class Server:
 
     @property
     def resizes(self) -> bool:
-        """True if the bytes of a message depend on what the stages do with it."""
+        """True if stages may change the number of bytes of a message."""
         return any(stage.resizes for stage in self.stages)
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """What became of one client's job.
+    """The outcome of one client's job.
 
     Attributes
     ----------
@@ -55,15 +55,15 @@ class Visit:
     report : Report or None
         None if the client's training or its message failed.
     down, up : list of Message
-        What the client received and sent; `up` is empty if it sent nothing.
+        The messages that the client received and sent; `up` is empty if it sent nothing.
     sent : Support or None
-        The coordinates in any part of its message.
+        The coordinates that any part of its message holds.
     arrival : Arrival or None
-        What the server received; None if the client is rejected.
+        The parts that the server received; None if the client is rejected.
     memory : dict of arrays, or None
-        What the client keeps, once the arrival is in the sums; None for nothing new.
+        The client's next memory, to be kept once the arrival is added; None for no change.
     reason : str
-        Why the client is rejected, "" if it is not.
+        The reason why the client is rejected, "" if it is not.
     """
 
     job: Job
@@ -81,11 +81,11 @@ class Visit:
 
 
 def visits(server: Server, engine: Engine, jobs: Iterable[Job]) -> Iterator[Visit]:
-    """Let an engine train `jobs`, and yield the Visit of each in turn."""
+    """Train `jobs` with an engine, and yield the Visit of each in turn."""
     begun: deque[Job] = deque()
 
     def noted() -> Iterator[Job]:
-        """Pass the jobs on, and keep them until their reports are out."""
+        """Pass the jobs on, and keep each until its report has come."""
         for job in jobs:
             begun.append(job)
             yield job
@@ -95,9 +95,9 @@ def visits(server: Server, engine: Engine, jobs: Iterable[Job]) -> Iterator[Visi
 
 
 def visit(server: Server, job: Job, report: Report | Failure) -> Visit:
-    """Return the Visit of a client: its report as a message, through the stages and the codec.
+    """Return the Visit of a client, whose report passes through method, stages and codec.
 
-    Nothing changes but the sizes that `server.messages` keeps.
+    Nothing is changed, except that `server.messages` caches sizes.
     """
     down = server.messages.down(job.plan)
     if isinstance(report, Failure):
@@ -109,10 +109,10 @@ def visit(server: Server, job: Job, report: Report | Failure) -> Visit:
 
 
 def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visit:
-    """Add what arrived in a visit to the sums, all of it or nothing; return the Visit.
+    """Add an arrival to the sums, either all of it or nothing; return the Visit.
 
-    `arrival` is the visit's, or what the schedule made of it. A client whose numbers do not fit
-    is rejected.
+    `arrival` is that of the visit, or its form after the schedule scaled it. A client whose
+    numbers the sums cannot hold is rejected.
     """
     try:
         with one_client(sums) as pending:
@@ -123,7 +123,7 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
 
 
 def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
-    """Do the work of `visit` for a client that was trained; raises what CLIENT_FAULTS names."""
+    """Do the work of `visit` for a client that was trained. May raise the CLIENT_FAULTS."""
     algorithm, memory = server.algorithm, server.memory(job.client)
     message, (parts, support), up, kept = outgoing(server, job, report)
     arrival = Arrival(job.client, job.share, report.steps, report.loss, parts, job.round)
@@ -140,10 +140,10 @@ def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> V
 def outgoing(
     server: Server, job: Job, report: Report
 ) -> tuple[Parts, tuple[Parts, Support], list[Message], Memory]:
-    """Return what a client sends, on all of its way to the server.
+    """Return a client's message at each step of its way to the server.
 
-    That is its message as the method has it; the parts as they arrive, and the Support of all of
-    them; the sizes; and what the stages keep with the client.
+    The result is (the method's message, (the parts as they arrive, the Support of all parts), the
+    encoded messages with their sizes, the memory that the stages keep with the client).
     """
     algorithm, base = server.algorithm, None
     message = algorithm.message(job, report)
@@ -158,7 +158,7 @@ def outgoing(
 def _remembered(
     algorithm: Algorithm, job: Job, report: Report, message: Parts, arrival: Arrival
 ) -> Memory | None:
-    """Return what the method keeps with the client."""
+    """Return the memory that the method keeps with the client, or None for no change."""
     own = algorithm.remember(job, report, message, arrival)
     returned.memory(own, algorithm)
     if own is not None and not algorithm.remembers:
@@ -170,5 +170,5 @@ def _remembered(
 
 
 def _reason(fault: Exception) -> str:
-    """Return in a line why a client is rejected."""
+    """Return in one line the reason why a client is rejected."""
     return str(fault) or type(fault).__name__
