@@ -1,7 +1,7 @@
-"""Who is there in a round, and who is lost in the middle of it: drawn from the seed alone.
+"""Availability and dropout: clients away in a round or lost during it, drawn from the seed alone.
 
-Bonawitz et al. (MLSys 2019, arXiv:1902.01046, section 9) saw 6 to 10 % of the devices that take
-part drop out of a round, by failures, or because a phone was needed for something else.
+Bonawitz et al. (MLSys 2019, arXiv:1902.01046, section 9) saw 6 to 10 % of the participating devices
+drop out of a round, because of failures or because the phone was needed for something else.
 """
 
 import numpy as np
@@ -12,9 +12,10 @@ from fedmpi.world.devices import Devices
 
 
 def available(devices: Devices, seed: int, round: int, now: float = 0.0) -> Bools | None:
-    """Return bool[K]: which clients can be selected in a round that begins at second `now`.
+    """Return bool[K], True for clients that can be selected in a round.
 
-    None if all can be, always: then nothing is drawn.
+    The round begins at virtual second `now`. If every client can always be selected, the result is
+    None and nothing is drawn.
     """
     there = None if devices.presence is None else devices.presence.there(now)
     if not devices.may_be_away:
@@ -25,7 +26,7 @@ def available(devices: Devices, seed: int, round: int, now: float = 0.0) -> Bool
 
 
 def dropped(devices: Devices, clients: Integers, seed: int, round: int) -> Bools:
-    """Return bool[n]: which of the selected `clients` int64[n] are lost in a round."""
+    """Return bool[n], True for the selected `clients` int64[n] that are lost in a round."""
     if not devices.may_be_lost:
         return np.zeros(len(clients), np.bool_)
     drawn = uniforms_for(seed, "dropout", round, clients)[:, 0]

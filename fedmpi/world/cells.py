@@ -1,4 +1,4 @@
-"""Clients of one cell share what it can carry: their uploads slow each other down."""
+"""Cells: clients of one cell share its uplink capacity, so their uploads slow each other down."""
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from fedmpi.world.devices import Devices
 def share_uplinks(
     span: Spans, devices: Devices, clients: Integers, bytes_up: Integers
 ) -> Spans:
-    """Return the Spans of a round's `clients` int64[n] in which cells share their uplinks.
+    """Return the Spans of a round's `clients` int64[n] if the clients of a cell share its uplink.
 
-    Clients k with the same k // cell_clients are a cell, which carries cell_mbit_s; its rates are
-    max-min fair. Takes up to 2 m steps for m uploads in a cell, each of m operations.
+    Clients k with the same k // cell_clients form a cell with a capacity of cell_mbit_s. Rates in
+    a cell are max-min fair. The m uploads of a cell take up to 2 m steps of m operations each.
     """
     if not devices.cell_mbit_s:
         return span

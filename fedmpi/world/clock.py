@@ -1,7 +1,7 @@
-"""Virtual time: what a round would take on the clients' devices and links.
+"""Virtual time: the time that a round would take on the clients' devices and links.
 
 Nothing here is measured, so virtual time is the same for any number of ranks and on any
-machine. A schedule turns the clients' seconds into the end of the round.
+machine. A schedule computes the end of the round from the clients' seconds.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ class Spans:
 
     @property
     def total(self) -> Reals:
-        """float64[n]: from the start of the round until the server has the report."""
+        """float64[n]: seconds from the client's start until the server has its report."""
         return self.down + self.compute + self.up
 
 
 def spans(devices: Devices, clients: Any, bytes_down: Any, bytes_up: Any, flops: Any) -> Spans:
     """Return the Spans of `clients` int64[n], from bytes int64[n] and FLOPs float64[n].
 
-    Single numbers in the place of arrays give those of one client, the same bits.
+    Single numbers in place of arrays give the Spans of one client, with the same bits.
     """
     bits_down, bits_up = 8.0 * bytes_down, 8.0 * bytes_up
     latency = devices.latency_s[clients]

@@ -1,4 +1,4 @@
-"""What holds in a round: the devices as they are then, and how long the server waits for each."""
+"""The conditions of one round: device rates, the deadline, and the departures of clients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,8 +18,8 @@ from fedmpi.world.schedule import Schedule
 class Conditions:
     """The world in a round that begins at virtual second `start`.
 
-    `devices` have the rates of this round, which are looked up by client. `left` float64[K] are
-    the seconds from then on until each client goes away; None if nobody does.
+    `devices` has the rates of this round, which are looked up by client. `left` float64[K] holds
+    the seconds from `start` until each client goes away, or is None if no client does.
     """
 
     devices: Devices
@@ -28,16 +28,16 @@ class Conditions:
     left: Reals | None = None
 
     def for_each(self, clients: Integers | Any) -> Schedule:
-        """Return the Schedule of each of `clients`: a report is late, too, after it went away.
+        """Return a Schedule in which the reports of `clients` are late after they went away, too.
 
-        For `late`, `through` and `settled`; a round ends by the schedule of all.
+        Use it for `late`, `through` and `settled`. The end of a round follows from `schedule`.
         """
         if self.left is None:
             return self.schedule
         return Schedule(np.minimum(self.schedule.deadline_s, self.left[clients]))
 
     def away(self, clients: Integers, late: Any) -> Any:
-        """Return bool[n]: which of the `late` bool[n] went away before any deadline."""
+        """Return bool[n], True for those of the `late` bool[n] that left before the deadline."""
         if self.left is None:
             return late & False
         return late & (self.left[clients] < self.schedule.deadline_s)
@@ -46,7 +46,7 @@ class Conditions:
 def conditions_of(
     devices: Devices, schedule: Schedule, seed: int, round: int, now: float
 ) -> Conditions:
-    """Return the Conditions of a round: a function of seed, round and virtual time alone."""
+    """Return the Conditions of a round, which depend only on seed, round and virtual time."""
     changed: dict[str, Any] = {}
     if (links := devices.links) is not None:
         changed["up_mbit_s"] = Varied(lambda clients: links.at(now, clients)[0])
@@ -62,7 +62,7 @@ def conditions_of(
 
 
 class Varied:
-    """A column of Devices in one round, worked out for the clients that are looked up in it."""
+    """A column of Devices in one round, computed only for the clients that are looked up."""
 
     def __init__(self, of: Callable[[Any], Any]) -> None:
         self._of = of
@@ -72,15 +72,15 @@ class Varied:
 
 
 class Jitter:
-    """The factors on the RATES of a round: log-normal, drawn for each client that is asked for."""
+    """Log-normal factors of the RATES in one round, drawn only for the clients looked up."""
 
     def __init__(self, deviation: float, seed: int, round: int) -> None:
         self._deviation, self._seed, self._round = deviation, seed, round
 
     def applied(self, usual: Any, number: int, clients: Any) -> Any:
-        """Return float64[n]: the usual rate `number` of RATES of `clients`, times its factor.
+        """Return rate `number` of RATES of `clients`, float64[n]: the `usual` rate times a factor.
 
-        Four uniform numbers make two pairs of normal ones (Box and Muller, 1958).
+        Four uniform numbers give two pairs of normal numbers (Box and Muller, 1958).
         """
         drawn = uniforms_for(self._seed, "jitter", self._round, clients)
         pair, turn = divmod(number, 2)

@@ -1,4 +1,4 @@
-"""Tables that users give as CSV files."""
+"""Read tables that users provide as CSV files."""
 
 import csv
 import io
@@ -8,9 +8,9 @@ from fedmpi.errors import ConfigError
 
 
 def csv_lines(text: str, place: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield (where, cells) of the first line of CSV `text`, then of all that are not blank.
+    """Yield (where, cells) of the first line of CSV `text`, then of each line that is not blank.
 
-    `where` is the file, which `place` names, and the line. Raises ConfigError if it is not CSV.
+    `where` names the file, given as `place`, and the line. Raises ConfigError if `text` is not CSV.
     """
     # Spreadsheets put a byte order mark before the first name.
     lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
@@ -26,7 +26,7 @@ def csv_lines(text: str, place: str) -> Iterator[tuple[str, list[str]]]:
 def lines_below(
     heads: Sequence[str], text: str, place: str
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield what `csv_lines` does, without the first line, which must have these `heads`."""
+    """Yield the lines of `csv_lines` after the first, which must consist of `heads`."""
     lines = csv_lines(text, place)
     where, first = next(lines)
     if tuple(first) != tuple(heads):

@@ -1,4 +1,4 @@
-"""The devices of the clients: how fast they compute, and how fast their links are."""
+"""The devices of the clients, with their compute rates, links, memory and energy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from fedmpi.world.profile import NUMBERS, RATES
 from fedmpi.world.recorded import Recorded, spells_of
 from fedmpi.world.series import Links
 
-# Compute rates stand in the ratio of the seconds per batch that FLASH measured on a slow, a
-# middle and a fast phone (1642, 588 and 179 ms for the FEMNIST CNN; Yang et al., WWW 2021,
-# arXiv:2006.06983). Shares and links are round numbers of ours.
+# The ratios of the compute rates are those that FLASH measured on a slow, a middle and a fast
+# phone (1642, 588 and 179 ms per batch of the FEMNIST CNN; Yang et al., WWW 2021,
+# arXiv:2006.06983). Shares and links are our own round numbers.
 TIERS = (
     Tier(name="slow", share=0.4, gflop_s=1.0, up_mbit_s=2.0, down_mbit_s=8.0, latency_s=0.1),
     Tier(name="middle", share=0.4, gflop_s=2.8, up_mbit_s=8.0, down_mbit_s=30.0),
     Tier(name="fast", share=0.2, gflop_s=9.2, up_mbit_s=20.0, down_mbit_s=80.0, latency_s=0.02),
 )
-# A population of phones: (median, sigma of the logarithm). Compute rates go through those of TIERS
-# where the phones' shares have their middle, at the 20th, 60th and 90th percentile, by least
-# squares. Medians of the links are those of all mobile tests of Speedtest in the first quarter of
-# 2023 (Ookla, Speedtest Global Index: 41.54 and 10.42 Mbit/s, 28 ms). Their spread is from what a
-# content network measured: 60 % of mobile users stay below 50 Mbit/s, and 5 % below 20 ms (Rizvi,
-# Heidemann and Plonka 2025, arXiv:2507.18834). That all are log-normal, that a good link is
-# good both ways, and the cut at two sigma, so that no phone is arbitrarily fast, are ours.
+# A population of phones: (median, sigma of the logarithm). Compute rates are a least-squares fit to
+# the rates of TIERS at the middle of each tier's share, the 20th, 60th and 90th percentile. The
+# medians of the links are from all mobile tests of Speedtest in the first quarter of 2023 (Ookla,
+# Speedtest Global Index: 41.54 and 10.42 Mbit/s, 28 ms). Their spread is from measurements of a
+# content network: 60 % of mobile users stay below 50 Mbit/s, and 5 % below 20 ms (Rizvi, Heidemann
+# and Plonka 2025, arXiv:2507.18834). Our own assumptions are that all are log-normal, that a good
+# link is good both ways, and the cut at two sigma, so that no phone is arbitrarily fast.
 MOBILE = {
     "gflop_s": (2.32, 1.04),
     "up_mbit_s": (10.42, 0.73),
@@ -48,12 +48,12 @@ CUT = 2.0  # sigmas
 class Devices:
     """One device for each client; arrays [K].
 
-    `tier`, of any type of whole numbers, indexes `names`; `gflop_s` float64 counts 1e9
-    floating-point operations per second; links are float64 in Mbit/s (1e6 bits), `latency_s` in
-    seconds a message; `availability` and `dropout` are float64, probabilities in a round;
-    `memory_mb` float64 is infinite where there is no limit; powers are in watts, `joule_per_mb` for
-    1e6 bytes. A column in which all clients are alike takes the memory of one. `presence`
-    says who is there over time, `links` how fast links are, `jitter` how rates vary.
+    `tier`, of any integer type, indexes `names`. `gflop_s` float64 is in 1e9 floating-point
+    operations per second. Links are float64 in Mbit/s (1e6 bits), and `latency_s` is in seconds a
+    message. `availability` and `dropout` are float64 probabilities in a round. `memory_mb` float64
+    is infinite where there is no limit. Powers are in watts, and `joule_per_mb` is for 1e6 bytes. A
+    column with the same number for all clients stores it once. `presence` gives the availability
+    over time, `links` the link rates over time, and `jitter` the random variation of the rates.
     """
 
     names: tuple[str, ...]
@@ -76,7 +76,7 @@ class Devices:
 
     @cached_property
     def speed(self) -> Reals:
-        """float64[K]: compute rate relative to the fastest client."""
+        """float64[K]: compute rate relative to that of the fastest client."""
         if alike(self.gflop_s):
             return np.broadcast_to(np.float64(1.0), self.gflop_s.shape)
         relative: Reals = self.gflop_s / self.gflop_s.max()
@@ -84,24 +84,24 @@ class Devices:
 
     @cached_property
     def may_be_away(self) -> bool:
-        """True if any client is away in some rounds by chance, whatever its trace says."""
+        """True if any client may be away from a round by chance, apart from its trace."""
         return bool((self.availability < 1).any())
 
     @cached_property
     def may_be_lost(self) -> bool:
-        """True if any client is lost in some rounds by chance."""
+        """True if any client may be lost during a round by chance."""
         return bool(self.dropout.any())
 
     def individual(self) -> dict[str, AnyArray]:
-        """Return the arrays [K] in which clients differ, by name: what ranks may share."""
+        """Return the arrays [K] in which clients differ, by name, which ranks may share."""
         columns = {name: getattr(self, name) for name in ("tier", *RATES, *NUMBERS)}
         return {name: values for name, values in columns.items() if not alike(values)}
 
     def columns(self) -> dict[str, AnyArray]:
-        """Return what is to be recorded: column -> values [K], tiers by their names.
+        """Return the columns to be recorded, column -> values [K], with tiers by name.
 
-        Availability and dropout are there if any client can be away, or be lost; memory and
-        powers if any device has them, and columns of a trace if there is one.
+        Availability and dropout are included if any client may be away or lost, memory if any
+        device has a limit, powers if any device has one, and columns of a trace if there is one.
         """
         columns: dict[str, Any] = {"tier": np.array(self.names)[self.tier]}
         columns |= {name: getattr(self, name) for name in RATES}
@@ -119,9 +119,9 @@ POWERS = ("power_w", "idle_w", "joule_per_mb")
 def devices_of(config: Config, seed: int) -> Devices:
     """Return the Devices of all clients of a Config, in an order drawn from the seed.
 
-    Tiers are dealt in proportion to their shares (largest remainders). The rows of a file are
-    dealt one by one, and again from the first when all have been; so of more rows than clients a
-    random part is used.
+    Tiers are assigned in proportion to their shares (largest remainders). The rows of a file are
+    assigned one by one, starting over after the last. If there are more rows than clients, a random
+    subset of the rows is used.
     """
     clients, section, rng = config.clients.number, config.devices, rng_for(seed, "devices")
     column: dict[str, Any] = {
@@ -160,7 +160,7 @@ def devices_of(config: Config, seed: int) -> Devices:
 
 
 def _of_all(section: DevicesSection, key: str) -> float:
-    """Return a number that [devices] gives for all; no limit of memory is infinite."""
+    """Return a number that [devices] gives for all clients, infinity for no memory limit."""
     value = getattr(section, key)
     return np.inf if value is None else float(value)
 
@@ -168,7 +168,7 @@ def _of_all(section: DevicesSection, key: str) -> float:
 def _of_tiers(
     tiers: Sequence[Tier], tier: AnyArray, section: DevicesSection
 ) -> dict[str, Reals]:
-    """Return the columns [K] of clients that have the devices `tier` int[K] of `tiers`."""
+    """Return the columns [K] of clients whose devices are `tier` int[K] of `tiers`."""
     column = {key: _dealt([getattr(t, key) for t in tiers], tier) for key in RATES}
     for key in NUMBERS:
         own, rest = [getattr(t, key) for t in tiers], _of_all(section, key)
@@ -177,18 +177,18 @@ def _of_tiers(
 
 
 def _dealt(given: Sequence[float], tier: AnyArray) -> Reals:
-    """Return float64[K]: the value of each client's tier; one number for all if they are alike."""
+    """Return the value of each client's tier, float64[K], stored once if all are the same."""
     values = np.array(given, np.float64)
     return np.broadcast_to(values[0], tier.shape) if (values == values[0]).all() else values[tier]
 
 
 def alike(column: AnyArray) -> bool:
-    """Say whether a column [K] is one number for all clients, and takes no memory for each."""
+    """Return whether a column [K] stores a single number for all clients."""
     return column.strides == (0,)
 
 
 def _presence(section: DevicesSection, clients: int, seed: int) -> Presence | None:
-    """Return the Presence that [devices] trace names, None if there is none."""
+    """Return the Presence for [devices] trace, or None if there is no trace."""
     if section.trace is None:
         return None
     shift = shifts(section.time_zones, clients, seed)
@@ -200,7 +200,7 @@ def _presence(section: DevicesSection, clients: int, seed: int) -> Presence | No
     recorded = section.recorded or ()
     count = len(recorded)
     order = rng_for(seed, "traces").permutation(count)
-    # A line of CSV names its client; recorded phones are nobody's, so they are dealt.
+    # A line of CSV names its client. Recorded phones belong to no client, so they are shuffled.
     device = np.arange(clients) % count
     return Recorded(
         spells_of(recorded),
@@ -210,7 +210,7 @@ def _presence(section: DevicesSection, clients: int, seed: int) -> Presence | No
 
 
 def _tiers(config: Config) -> Sequence[Tier]:
-    """Return the Tiers that a Config names; what [devices] gives replaces a table's numbers."""
+    """Return the Tiers of a Config; numbers set in [devices] replace those of a table."""
     link = config.network
     if config.devices.profile in TABLES:
         given = {key: None for key in NUMBERS if getattr(config.devices, key)}
@@ -222,14 +222,14 @@ def _tiers(config: Config) -> Sequence[Tier]:
 
 
 def _population(clients: int, rng: np.random.Generator) -> dict[str, Reals]:
-    """Return the columns of MOBILE, float64[clients] each: up and down by one draw."""
+    """Return the columns of MOBILE, float64[clients] each; up and down share one draw."""
     drawn = np.clip(rng.standard_normal((3, clients)), -CUT, CUT)
     normal = dict(zip(RATES, (drawn[0], drawn[1], drawn[1], drawn[2]), strict=True))
     return {name: median * np.exp(sigma * normal[name]) for name, (median, sigma) in MOBILE.items()}
 
 
 def _deal(tiers: Sequence[Tier], clients: int) -> Integers:
-    """Whole numbers of clients in proportion to the shares, largest remainders first."""
+    """Return the number of clients of each tier, by its share and largest remainders."""
     shares = np.array([t.share for t in tiers])
     exact = shares / shares.sum() * clients
     counts: Integers = np.floor(exact).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Joules that a round costs the clients' devices, and the grams of CO2 behind them."""
+"""The energy in joules that a round takes on the clients' devices, and its CO2 in grams."""
 
 from fedmpi import simulated
 from fedmpi.arrays import Integers, Reals
@@ -10,9 +10,9 @@ JOULES_PER_KWH = 3.6e6
 
 
 def joules(devices: Devices, clients: Integers, span: Spans, bytes_moved: Integers) -> Reals:
-    """Return float64[n]: the energy of `clients` int64[n] in settled Spans.
+    """Return the energy in joules of `clients` int64[n] in settled Spans, float64[n].
 
-    A device draws power_w while it computes and idle_w while it receives and sends, and its radio
+    A device draws power_w while it computes, and idle_w while it receives and sends. Its radio
     takes joule_per_mb for each 10^6 bytes of `bytes_moved` int64[n], up and down together.
     """
     return (
@@ -23,7 +23,7 @@ def joules(devices: Devices, clients: Integers, span: Spans, bytes_moved: Intege
 
 
 def grams(energy: float, section: simulated.DevicesSection, now: float) -> float:
-    """Return the grams of CO2 of `energy` in joules at a virtual second, as [devices] says."""
+    """Return the grams of CO2 for `energy` joules at virtual second `now`, by [devices]."""
     if section.intensity is not None:
         return energy / JOULES_PER_KWH * value_at(section.intensity, now)
     return energy / JOULES_PER_KWH * float(section.carbon_g_per_kwh)

@@ -1,4 +1,4 @@
-"""What training a network takes of a device's memory, and who has too little of it."""
+"""The device memory that training a network needs, and the check that a device has it."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ FLOAT = 4  # bytes
 def needed_mb(layout: Layout, batch_size: int, moments: int) -> float:
     """Return the megabytes (1e6 bytes) that a step of training on `batch_size` samples holds.
 
-    Weights, their gradient and the optimiser's `moments` (2 for Adam, 1 for momentum), each as
-    large as the model; and the outputs of convolutions and linear layers with their gradients,
-    which are kept for the backward pass. Neither the data, buffers of the implementation nor the
-    system are counted.
+    These are the weights, their gradient and the optimiser's `moments` (2 for Adam, 1 for
+    momentum), each as large as the model, and the outputs of convolutions and linear layers with
+    their gradients, which are kept for the backward pass. The data, buffers of the implementation
+    and the operating system are not counted.
     """
     outputs = 0
     for number, layer in enumerate(layout.layers):
@@ -37,5 +37,5 @@ def check_memory(devices: Devices, client: int, needed: float) -> None:
 
 
 def limited(devices: Devices) -> bool:
-    """Return whether any device's memory has a limit."""
+    """Return whether any device has a memory limit."""
     return bool(np.isfinite(devices.memory_mb).any())

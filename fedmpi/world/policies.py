@@ -1,7 +1,7 @@
-"""How much of a method's work a device gets: the value of its knob, such as a ratio or a width.
+"""Policies that adapt a method's work to a device, by the value of a knob such as a width.
 
-A knob has `values`, ascending, of which a larger one means more work, bytes and memory. Each
-policy returns one of them for one client.
+A knob has ascending `values`. A larger value means more work, bytes and memory. Each policy
+chooses one of the values for one client.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from fedmpi.world.conditions import Conditions
 
 @dataclass(frozen=True)
 class RoundCost:
-    """What a value of the knob costs a client: a whole round of it."""
+    """Cost of a client's whole round with one value of the knob."""
 
     bytes_down: int
     bytes_up: int
@@ -27,15 +27,15 @@ Policy = Callable[[Sequence[float], Conditions, int, CostOf], float]
 
 
 def fixed(values: Sequence[float], conditions: Conditions, client: int, cost_of: CostOf) -> float:
-    """Return the largest value, whatever the device."""
+    """Return the largest value, for every device."""
     return values[-1]
 
 
 def speed(values: Sequence[float], conditions: Conditions, client: int, cost_of: CostOf) -> float:
-    """Return the largest value of at most the device's speed relative to the fastest device.
+    """Return the largest value that is at most the device's speed relative to the fastest device.
 
-    As FedSkel sets its ratios (Luo et al., 2021); the smallest value if the device is slower.
-    Counts, such as steps, are compared as shares of the largest.
+    FedSkel sets its ratios in this way (Luo et al., 2021). A device slower than all values gets the
+    smallest. Counts, such as steps, are compared as fractions of the largest count.
     """
     limit = conditions.devices.speed[client] * max(values[-1], 1.0)
     return max((value for value in values if value <= limit), default=values[0])
@@ -44,10 +44,10 @@ def speed(values: Sequence[float], conditions: Conditions, client: int, cost_of:
 def fit_deadline(
     values: Sequence[float], conditions: Conditions, client: int, cost_of: CostOf
 ) -> float:
-    """Return the largest value whose report is in time: by the deadline.
+    """Return the largest value with which the client's report comes by the deadline.
 
-    Traces, jitter and bandwidth over time do not count. If no value is in time, it is the smallest:
-    the client will be late, as the result file says.
+    Traces, jitter and varying bandwidth are ignored. If no value is in time, the smallest is
+    returned; the client will be late, and the result file records it as late.
     """
     schedule = conditions.for_each(client)
 
@@ -63,9 +63,9 @@ def fit_deadline(
 def fit_memory(
     values: Sequence[float], conditions: Conditions, client: int, cost_of: CostOf
 ) -> float:
-    """Return the largest value that the device's memory holds.
+    """Return the largest value for which the training fits the device's memory.
 
-    Raises ConfigError if not even the smallest fits.
+    Raises ConfigError if not even the smallest value fits.
     """
     there = conditions.devices.memory_mb[client]
     found = largest(values, lambda value: cost_of(value).memory_mb <= there)
@@ -78,9 +78,9 @@ def fit_memory(
 
 
 def largest(values: Sequence[float], fits: Callable[[float], bool]) -> float | None:
-    """Return the largest of ascending `values` that fits, by halving; None if none does.
+    """Return the largest of the ascending `values` that fits, or None, by binary search.
 
-    Relies on costs that grow with the value: what is below a value that fits, fits.
+    This relies on costs that grow with the value: every value below one that fits, fits too.
     """
     low, high = 0, len(values)
     while low < high:

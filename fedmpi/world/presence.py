@@ -1,7 +1,7 @@
-"""Which clients are there at a virtual second: the seam of traces and generators.
+"""Presence: the interface of traces and generators, which tell the clients present at any second.
 
-Each is a function of the seed and of virtual time alone. So nothing is kept between rounds, and
-every number of ranks, and a resumed run, finds the same clients.
+Presence depends only on the seed and on virtual time. So nothing is stored between rounds, and
+any number of ranks, or a resumed run, finds the same clients.
 """
 
 from abc import ABC, abstractmethod
@@ -15,40 +15,40 @@ from fedmpi.errors import ConfigError
 from fedmpi.rng import rng_for
 
 DAY = 86400.0
-TICK = 1e-3  # seconds; past the rounding of sums of virtual times
+TICK = 1e-3  # seconds; larger than the rounding errors in sums of virtual times
 
 
 class Presence(ABC):
-    """When the devices of K clients can take part. `shift_s` float64[K] are their time zones."""
+    """The times at which K clients are present; `shift_s` float64[K] shifts their local clocks."""
 
     def __init__(self, shift_s: Reals) -> None:
         self.shift_s = shift_s
-        # A round asks twice about its first second, and an answer takes a step for each client.
+        # Cached because a round asks twice about its first second, at a cost for each client.
         self.there = lru_cache(maxsize=1)(self.there)  # type: ignore[method-assign]
 
     @abstractmethod
     def there(self, now: float) -> Bools:
-        """Return bool[K]: who is there at virtual second `now`; kept for the next caller."""
+        """Return bool[K], True for clients present at virtual second `now`. Do not change it."""
 
     @abstractmethod
     def leaves(self, now: float) -> Reals:
-        """Return float64[K]: the second at which each client that is there goes away.
+        """Return the virtual second at which each present client goes away, float64[K].
 
-        Infinite for one that stays. Without meaning for a client that is not there.
+        It is infinite for a client that stays, and has no meaning for a client that is away.
         """
 
     @abstractmethod
     def comes(self, now: float) -> Reals:
-        """Return float64[K]: a second from which each client is there, at least `now`."""
+        """Return the next second, `now` or later, at which each client is present, float64[K]."""
 
     def columns(self) -> dict[str, Any]:
-        """Return what is to be recorded of each client: column -> values [K]."""
+        """Return the columns to be recorded for each client, column -> values [K]."""
         return {"shift_s": self.shift_s}
 
     def begin(self, now: float, able: Bools) -> float:
-        """Return the first second from `now` on at which one of the clients `able` is there.
+        """Return the first second, `now` or later, at which any of the clients `able` is present.
 
-        Raises ConfigError if that is never.
+        `able` is bool[K]. Raises ConfigError if there is no such second.
         """
         if self.there(now)[able].any():
             return now
@@ -62,6 +62,6 @@ class Presence(ABC):
 
 
 def shifts(zones: tuple[float, ...], clients: int, seed: int) -> Reals:
-    """Return float64[clients]: seconds that each client's clock is ahead; dealt over `zones`."""
+    """Return the seconds by which each client's clock is ahead, float64[clients], from `zones`."""
     dealt = np.resize(np.array(zones or (0.0,)), clients)
     return 3600.0 * rng_for(seed, "time-zones").permutation(dealt)

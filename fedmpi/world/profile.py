@@ -1,4 +1,4 @@
-"""A population of devices in a CSV file: one device in each row, columns named in the first."""
+"""A population of devices in a CSV file, one in each row below the row of column names."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from fedmpi.section import check
 from fedmpi.simulated import Tier
 from fedmpi.world.csv_lines import csv_lines
 
-RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")  # which every device has
+RATES = ("gflop_s", "up_mbit_s", "down_mbit_s", "latency_s")  # columns that every device has
 NUMBERS = ("availability", "dropout", "memory_mb", "power_w", "idle_w", "joule_per_mb")
 OPTIONAL = ("name", *NUMBERS)
 
@@ -15,8 +15,8 @@ OPTIONAL = ("name", *NUMBERS)
 def devices_in(text: str, place: str) -> tuple[Tier, ...]:
     """Return a Tier for each row of CSV `text`, all with the same share.
 
-    Units are those of [[devices.tiers]]; an empty cell of an optional column is as if there were
-    none. `place` names the file in messages. Raises ConfigError with file, line, column, value.
+    Units are those of [[devices.tiers]]. An empty cell of an optional column counts as no value.
+    `place` names the file in messages. Raises ConfigError with file, line, column and value.
     """
     lines = csv_lines(text, place)
     where, heads = next(lines)
@@ -28,7 +28,7 @@ def devices_in(text: str, place: str) -> tuple[Tier, ...]:
 
 
 def _check(heads: list[str], where: str) -> None:
-    """Raise ConfigError unless the first line names the columns, each once."""
+    """Raise ConfigError unless the first line names all needed columns, and each only once."""
     known = ", ".join((*RATES, *OPTIONAL))
     if missing := [name for name in RATES if name not in heads]:
         raise ConfigError(
@@ -42,7 +42,7 @@ def _check(heads: list[str], where: str) -> None:
 
 
 def _device(heads: list[str], row: list[str], place: str) -> Tier:
-    """Return the Tier in one row of cells, under `heads`."""
+    """Return the Tier of one row of cells in the columns `heads`."""
     if len(row) != len(heads):
         raise ConfigError(f"{place}: has {len(row)} cells, but line 1 names {len(heads)} columns")
     cells = dict(zip(heads, row, strict=True))

@@ -1,4 +1,4 @@
-"""Presence as it was recorded: the spells of real devices, repeated for ever."""
+"""Recorded presence: the spells in which real devices were available, repeated forever."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ from fedmpi.world.presence import TICK, Presence
 
 
 class Spells(NamedTuple):
-    """When T devices were there.
+    """The spells in which T devices were present.
 
-    Device t was there from `start[i]` to `stop[i]`, float64 seconds, for i from `first[t]` to
-    `first[t + 1]`, int64[T+1]; in order, apart from each other. It begins again after
-    `length[t]` float64[T] seconds.
+    Device t was present from `start[i]` to `stop[i]`, float64 seconds, for i from `first[t]` to
+    `first[t + 1]` - 1, with `first` int64[T+1]. Its spells are in order and do not touch. Its
+    record repeats after `length[t]` seconds, float64[T].
     """
 
     start: Reals
@@ -29,20 +29,20 @@ def spells_of(rows: tuple[tuple[float, ...], ...]) -> Spells:
     start = np.array([second for row in rows for second in row[1::2]], np.float64)
     stop = np.array([second for row in rows for second in row[2::2]], np.float64)
     first = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    if not len(start):  # places are looked up even where no device was ever there
+    if not len(start):  # spells are looked up even if no device was ever present
         start, stop = np.zeros(1), np.zeros(1)
     return Spells(start, stop, first, np.array([row[0] for row in rows], np.float64))
 
 
 class Recorded(Presence):
-    """Client k is there when device `device[k]` int64[K] was."""
+    """Presence in which client k is present when device `device[k]`, int64[K], was."""
 
     def __init__(self, spells: Spells, device: Integers, shift_s: Reals) -> None:
         super().__init__(shift_s)
         self._spells, self.device = spells, device
         self._low, self._high = spells.first[device], spells.first[device + 1]
         self._length = spells.length[device]
-        # For who is there, and until when.
+        # Cached because `there`, `leaves` and `comes` all call it.
         self._find = lru_cache(maxsize=1)(self._find)  # type: ignore[method-assign]
 
     def there(self, now: float) -> Bools:
@@ -54,7 +54,7 @@ class Recorded(Presence):
     def leaves(self, now: float) -> Reals:
         local, last = self._find(now)
         end = self._stop(last)
-        # A spell that lasts to the end of the record goes on in its first one.
+        # A spell that lasts to the end of the record continues in the first spell.
         again = self._spells.start[self._inside(self._low)] == 0
         goes_on = (end >= self._length) & again & (self._low < self._high)
         end = np.where(goes_on, self._length + self._stop(self._low), end)
@@ -73,7 +73,7 @@ class Recorded(Presence):
         return super().columns() | {"trace": self.device}
 
     def _find(self, now: float) -> tuple[Reals, Integers]:
-        """Return each client's second in its record, and its last spell that began by then."""
+        """Return (each client's second in its record, its last spell begun by that second)."""
         local = np.mod(now + self.shift_s, self._length)
         return local, last_before(self._spells.start, self._low, self._high, local)
 
@@ -81,14 +81,14 @@ class Recorded(Presence):
         return self._spells.stop[self._inside(spell)]
 
     def _inside(self, spell: Integers) -> Integers:
-        """Places of spells, those of devices without any moved to where there are some."""
+        """Clip indices of spells into the table, since devices without spells have invalid ones."""
         return np.clip(spell, 0, max(len(self._spells.start) - 1, 0))
 
 
 def last_before(values: Reals, low: Integers, high: Integers, wanted: Reals) -> Integers:
-    """Return int64[K]: the last place i in [low, high) with values[i] <= wanted, else low - 1.
+    """Return the last i in [low, high) with values[i] <= wanted, or else low - 1, int64[K].
 
-    `values` float64[m] ascends within each of the K ranges. All are searched at once by halving.
+    `values` float64[m] ascends within each of the K ranges. One binary search handles all ranges.
     """
     below, above = low - 1, high.copy()
     while (open_ := above - below > 1).any():

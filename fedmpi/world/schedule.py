@@ -1,10 +1,12 @@
-"""When the server goes on: with the slowest client, or at a deadline.
+"""The schedule of a round, which ends with the slowest client or at a deadline.
 
 Bonawitz et al., "Towards Federated Learning at Scale: System Design", MLSys 2019,
-arXiv:1902.01046, section 2.2: more clients are selected than are needed, and a round ends when
-enough of them have reported, or at its time limit; who comes later is ignored. Ours: all reports
-that arrive by the deadline are taken, not the first K of them. So whether a client is late follows
-from its own seconds alone, and is known where it is simulated, without asking the other ranks.
+arXiv:1902.01046, section 2.2: more clients are selected than are needed. A round ends when enough
+of them have reported, or at its time limit, and later reports are ignored.
+
+Deviation from the paper: all reports that arrive by the deadline are taken, not only the first K.
+Whether a client is late therefore depends on its own seconds alone, and is known on the rank that
+simulates it without communication.
 """
 
 import math
@@ -21,16 +23,16 @@ from fedmpi.world.devices import Devices
 
 @dataclass(frozen=True)
 class Schedule:
-    """A round of at most `deadline_s` virtual seconds; a synchronous one has no end of its own."""
+    """A round of at most `deadline_s` virtual seconds, infinite for a round without deadline."""
 
-    deadline_s: Any = math.inf  # or float64[n], of each client
+    deadline_s: Any = math.inf  # or float64[n], one deadline for each client
 
     def late(self, span: Spans) -> Any:
-        """Return bool[n]: whether the report of a client, with such Spans, comes too late."""
+        """Return bool[n], True for clients whose reports, with these Spans, come too late."""
         return span.total > self.deadline_s
 
     def through(self, span: Spans, devices: Devices, clients: Any, bytes_up: Any) -> Integers:
-        """Return int64[n]: how many of `bytes_up` int64[n] the server had at the deadline."""
+        """Return how many of `bytes_up` int64[n] the server has at the deadline, int64[n]."""
         sending = self.deadline_s - span.down - span.compute - devices.latency_s[clients]
         through = np.floor(sending * 1e6 * devices.up_mbit_s[clients] / 8)
         whole: Integers = np.clip(through, 0, bytes_up).astype(np.int64)
@@ -39,7 +41,7 @@ class Schedule:
     def settled(self, span: Spans, late: Bools, dropped: Bools) -> Spans:
         """Return the Spans as the server sees them, float64[n]; `late` and `dropped` are bool[n].
 
-        Those of a late client end at the deadline. One that is lost has only received.
+        The Spans of a late client end at the deadline. A lost client has only received.
         """
         down = np.minimum(span.down, self.deadline_s)
         left = self.deadline_s - down
@@ -48,11 +50,12 @@ class Schedule:
         return Spans(down, compute, up)
 
     def end(self, start: float, span: Spans, missing: Bools) -> float:
-        """Return the virtual second at which a round ends that began at `start`.
+        """Return the virtual second at which a round that began at `start` ends.
 
-        `span` are settled Spans [n], `missing` bool[n] the late and dropped. A deadline is waited
-        for if anybody is missing. Without one the server notices a lost connection at once, so the
-        last client to answer or to be lost ends the round. A round of nobody takes no time.
+        `span` are settled Spans [n]; `missing` bool[n] marks late and dropped clients. If any
+        client is missing, the server waits for the deadline. Without a deadline it notices a lost
+        connection at once, so the last client to report or to be lost ends the round. A round
+        without clients takes no time.
         """
         if missing.any() and math.isfinite(self.deadline_s):
             return float(start + self.deadline_s)

@@ -1,4 +1,4 @@
-"""Numbers over virtual time: each holds from its second on, until the next."""
+"""Series of numbers over virtual time; each number holds from its second until the next."""
 
 from itertools import pairwise
 
@@ -18,15 +18,15 @@ LIMITS = {
     "down_mbit_s": (1e-6, 1e15),
     "g_per_kwh": (0, 1e9),
 }
-"""The least and the largest number of each column, as fedmpi.simulated has them."""
+"""The smallest and the largest number allowed in each column, as in fedmpi.simulated."""
 Rows = tuple[tuple[float, ...], ...]
 
 
 def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
-    """Return the lines of CSV `text` below the line of `heads`, as rows of numbers, sorted.
+    """Return the lines of CSV `text` below the line of `heads` as sorted rows of numbers.
 
-    Numbers are within LIMITS; clients, if there is a column of them, 0, 1, 2, ... without a gap;
-    no second comes twice. Raises ConfigError with file and line.
+    Raises ConfigError with the file, and the line if known, if a number is outside LIMITS, if a
+    column of clients is not 0, 1, 2, ... without a gap, or if a second appears twice.
     """
     lines = lines_below(heads, text, place)
     rows = sorted(_row(cells, heads, where) for where, cells in lines)
@@ -58,7 +58,7 @@ def _row(cells: list[str], heads: tuple[str, ...], where: str) -> tuple[float, .
 
 
 class Links:
-    """Rates of links over time: client k has those of the file's client k, modulo their number."""
+    """Link rates over time; client k has those of client k modulo n in a file with n clients."""
 
     def __init__(self, rows: Rows) -> None:
         self._table = np.array(rows, np.float64)
@@ -66,9 +66,9 @@ class Links:
         self._first = np.append(first, len(self._table))
 
     def at(self, now: float, clients: Integers) -> tuple[Reals, Reals]:
-        """Return float64[n], twice: Mbit/s up and down of `clients` int64[n] at a virtual second.
+        """Return (up, down) of `clients` int64[n] at virtual second `now`, float64[n] in Mbit/s.
 
-        Before a client's first line they are those of that line.
+        The rates of a client's first line also hold before that line.
         """
         which = clients % (len(self._first) - 1)
         low, high = self._first[which], self._first[which + 1]
@@ -78,6 +78,6 @@ class Links:
 
 
 def value_at(rows: Rows, now: float) -> float:
-    """Return the number of rows (second, number) that holds at a virtual second."""
+    """Return the number that holds at virtual second `now`, from rows (second, number)."""
     seconds = [second for second, _ in rows]
     return rows[max(int(np.searchsorted(seconds, now, side="right")) - 1, 0)][1]

@@ -1,6 +1,6 @@
-"""Files that say when devices were there: FLASH's states, FedScale's behaviour, plain CSV.
+"""Read traces of when devices were present: FLASH's states, FedScale's behaviour, or plain CSV.
 
-Each becomes rows (length, start, stop, start, stop, ...) of seconds, one for each device.
+A trace becomes rows (length, start, stop, start, stop, ...) in seconds, one for each device.
 """
 
 import json
@@ -23,7 +23,7 @@ LAST = 1e12  # seconds
 def rows_in(text: str, place: str) -> Rows:
     """Return the rows of a trace's `text`; `place` names the file in messages.
 
-    Raises ConfigError with the file, and where the fault is.
+    Raises ConfigError with the file and the place of the fault.
     """
     text = text.removeprefix("\ufeff")
     if text.lstrip().startswith(("{", "[")):
@@ -32,9 +32,9 @@ def rows_in(text: str, place: str) -> Rows:
 
 
 def _of_json(text: str, place: str) -> Rows:
-    """Rows of FLASH's state traces or FedScale's behaviour, told apart by what devices hold."""
+    """Return the rows of FLASH's or FedScale's traces, told apart by the keys of a device."""
     try:
-        tree = json.loads(text, parse_int=float)  # a whole number may be too large for a float
+        tree = json.loads(text, parse_int=float)  # a large integer would not convert to float
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{place}: not valid JSON: {of_parser(error)}") from None
     if not isinstance(tree, dict):
@@ -52,11 +52,11 @@ def _of_json(text: str, place: str) -> Rows:
 
 
 def _flash(messages: Any, where: str) -> tuple[float, ...]:
-    """The row of a phone of FLASH: there while its screen is off and it charges on WiFi.
+    """Return the row of a phone of FLASH, present while it charges on WiFi with its screen off.
 
-    That is the criterion of Yang et al. (WWW 2021, arXiv:2006.06983). Second 0 is the midnight
-    before the first line, and the row is of whole days, so the time of day is kept. Offsets from
-    UTC are ignored: a phone's day is that of its own clock.
+    This is the criterion of Yang et al. (WWW 2021, arXiv:2006.06983). Second 0 is the midnight
+    before the first line, and the length is a whole number of days, so the time of day is
+    preserved. Offsets from UTC are ignored, since a phone's day follows its own clock.
     """
     events = []
     for line in str(messages).splitlines():
@@ -66,7 +66,7 @@ def _flash(messages: Any, where: str) -> tuple[float, ...]:
             events.append((time, event.strip()))
         except ValueError:
             raise ConfigError(f"{where}: {line!r:.60}: must be TIME<tab>EVENT") from None
-    events.sort(key=lambda event: event[0])  # lines of one second stay in their order
+    events.sort(key=lambda event: event[0])  # lines of the same second keep their order
     if not events:
         return (DAY,)
     midnight = events[0][0].replace(hour=0, minute=0, second=0, microsecond=0)
@@ -84,7 +84,7 @@ def _flash(messages: Any, where: str) -> tuple[float, ...]:
 
 
 def _fedscale(device: Any, where: str) -> tuple[float, ...]:
-    """The row of a client of FedScale (Lai et al., ICML 2022, arXiv:2105.11367)."""
+    """Return the row of a client of FedScale (Lai et al., ICML 2022, arXiv:2105.11367)."""
     active, inactive = device["active"], device.get("inactive")
     numbers = [device.get("finish_time")]
     for values in (active, inactive):
@@ -97,7 +97,10 @@ def _fedscale(device: Any, where: str) -> tuple[float, ...]:
 
 
 def _of_csv(text: str, place: str) -> Rows:
-    """Rows of lines client,start,stop,state: in order of client; as long as the last stop."""
+    """Return the rows of lines client,start,stop,state, in order of client.
+
+    Every row has the last stop in the file as its length.
+    """
     spells: dict[int, list[tuple[float, float]]] = {}
     breaks: dict[int, list[tuple[float, float]]] = {}
     length = 0.0
@@ -131,9 +134,9 @@ def _line(cells: list[str], where: str) -> tuple[int, float, float, bool]:
 
 def _agree(spells: Sequence[tuple[float, float]], breaks: Sequence[tuple[float, float]],
            where: str) -> None:
-    """Raise ConfigError if a device is there and away at the same second."""
+    """Raise ConfigError if a device is both present and away at the same second."""
     marks = [(*one, True) for one in spells] + [(*one, False) for one in breaks]
-    until = {True: 0.0, False: 0.0}  # the last stop so far
+    until = {True: 0.0, False: 0.0}  # the last stop so far, by state
     for start, stop, there in sorted(marks):
         if start < min(stop, until[not there]):
             raise ConfigError(f"{where}: is there and away at second {start:g}; lines of different "
@@ -142,7 +145,7 @@ def _agree(spells: Sequence[tuple[float, float]], breaks: Sequence[tuple[float, 
 
 
 def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tuple[float, ...]:
-    """Return (length, start, stop, ...): spells in order, joined where they touch or overlap."""
+    """Return (length, start, stop, ...), with spells in order, joined if they touch or overlap."""
     if not 0 < length <= LAST:
         raise ConfigError(f"{where}: ends at second {length:g}; must be above 0, at most {LAST:g}")
     joined: list[list[float]] = []
@@ -154,13 +157,13 @@ def _row(length: float, spells: Iterable[tuple[float, float]], where: str) -> tu
             joined[-1][1] = max(joined[-1][1], stop)
         else:
             joined.append([start, stop])
-    # A spell of two ticks is shorter than what a round can meet.
+    # Spells of at most two ticks are dropped, since a round begins one tick into a spell.
     long = [spell for spell in joined if spell[1] - spell[0] > 2 * TICK]
     return (length, *(second for spell in long for second in spell))
 
 
 def _some(rows: Sequence[tuple[float, ...]], place: str) -> Rows:
-    """Return the rows; raise ConfigError if they say of no device that it was ever there."""
+    """Return the rows; raise ConfigError if there are none or if no device is ever present."""
     if not rows:
         raise ConfigError(f"{place}: has no device")
     if all(len(row) == 1 for row in rows):
