@@ -1,7 +1,7 @@
 """Array kernels: numpy in, numpy out, compiled by numba. Nothing else is imported.
 
-The one name of this package is ``fedmpi.kernels``; its modules are loaded when
-first used (``kernels.sums.add``), so that verbs which compute nothing do not wait
+Import this package only as ``fedmpi.kernels``. Its modules are loaded when they are
+first used (``kernels.sums.add``), so that commands which compute nothing do not wait
 for the compiler.
 """
 

@@ -1,10 +1,10 @@
-"""Compiled once on a node: ranks that share a cache folder take turns.
+"""Compile each kernel once per node: ranks that share a cache folder take turns.
 
-numba writes its cache files one by one, each whole, but nothing keeps two processes from
-compiling the same function at once, nor from giving two signatures the same file number.
-A file lock for each function does both: readers share it, the one who compiles has it
-alone, and whoever waited for it finds the result. Locks are taken along the call graph of
-the kernels, which has no cycles, so no two processes wait for each other.
+numba writes each cache file atomically, but nothing keeps two processes from compiling
+the same function at once, or from giving two signatures the same file number. A file lock
+for each function prevents both. Readers share the lock, the process that compiles holds it
+exclusively, and a process that waited for it finds the result in the cache. Locks are taken
+along the call graph of the kernels, which has no cycles, so there can be no deadlock.
 """
 
 import fcntl
@@ -19,8 +19,8 @@ from numba.core.compiler_lock import global_compiler_lock
 def once_per_node(kernel: Any) -> Any:
     """Make a dispatcher of numba compile each signature in one process only; return it.
 
-    Where nothing is compiled (NUMBA_DISABLE_JIT) or the folder knows no locks, it stays as it
-    is.
+    With NUMBA_DISABLE_JIT nothing is compiled, and the dispatcher is returned unchanged. In a
+    folder that does not support file locks, no process waits for another.
     """
     if not hasattr(kernel, "compile"):
         return kernel
@@ -28,7 +28,7 @@ def once_per_node(kernel: Any) -> Any:
     lock = _Lock(Path(cache.cache_path), f"{cache._impl.filename_base}.lock")
 
     def load_or_wait(signature: Any, target: Any) -> Any:
-        """Load a compiled signature; where there is none yet, return with the lock held."""
+        """Load a compiled signature; if there is none yet, take the lock and look again."""
         with lock.shared():
             found = load(signature, target)
         if found is None:
@@ -37,7 +37,7 @@ def once_per_node(kernel: Any) -> Any:
         return found
 
     def compile_once(signature: Any) -> Any:
-        """Compile or load a signature, and let go of the lock that this took."""
+        """Compile or load a signature, then release the lock."""
         with global_compiler_lock, lock:
             return compile_(signature)
 
@@ -46,7 +46,7 @@ def once_per_node(kernel: Any) -> Any:
 
 
 class _Lock:
-    """A file lock that its process may enter again; `take` holds it until the outermost exit."""
+    """A reentrant file lock; once taken, it is held until the outermost `with` block ends."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
@@ -64,13 +64,13 @@ class _Lock:
             self._file = None
 
     def take(self) -> None:
-        """Wait until no other process has the lock, and have it alone."""
+        """Wait until no other process holds the lock, then hold it exclusively."""
         if self._file is None:
             self._file = self._locked(fcntl.LOCK_EX)
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Keep other writers away during the block."""
+        """Keep other processes from taking the lock exclusively during the block."""
         file = None if self._file else self._locked(fcntl.LOCK_SH)
         try:
             yield

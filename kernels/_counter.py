@@ -1,4 +1,4 @@
-"""Four words of the counter-based generator of `fedmpi.rng`, as a step of other kernels.
+"""The counter-based generator of `fedmpi.rng`, four words at a time, for use in other kernels.
 
 Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011:
 Philox4x64-10. The words are those of numpy's `Philox` with the same key and counter.
@@ -40,7 +40,7 @@ def _low(x: np.uint64, y: np.uint64) -> np.uint64:
 def block(
     keys: NDArray[np.uint64], number: np.uint64, round: np.uint64, client: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Return four words: block `number`, from 0, of the stream of a round and client.
+    """Return the four words of block `number` (from 0) of the stream of a round and client.
 
     `keys` uint64[10, 2] are the generator's round keys; all other values are uint64.
     """

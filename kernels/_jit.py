@@ -1,8 +1,8 @@
 """The compiler switches that every kernel shares.
 
-fastmath stays off: it may reorder sums, and results must be the same bits on
-every rank. The cache lies where NUMBA_CACHE_DIR says; the command line points
-that at node-local disk, and one rank per node fills it while the others wait.
+fastmath stays off because it may reorder sums, and results must have the same bits
+on every rank. The cache is in NUMBA_CACHE_DIR. The command line sets it to a folder
+on a node-local disk, which one rank per node fills while the others wait.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ _SWITCHES: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy
 def kernel(function: Function) -> Function:
     """Return `function` as a kernel: compiled on first use, once on a node, and cached.
 
-    A kernel that another kernel calls with constants is compiled for their types alone. numba would
-    compile it for each constant as well, and for the first value of each loop variable.
+    A kernel that another kernel calls with constants is compiled for their types only. By default,
+    numba also compiles it for each constant, and for the first value of each loop variable.
     """
     return _made(function)
 
@@ -29,7 +29,7 @@ def kernel(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """Return `function` as a kernel that is copied into its callers.
 
-    For tiles: a call of a function with four arrays takes as long as 10 steps of the tile's loop.
+    Meant for tiles: calling a function with four arrays takes as long as 10 steps of a tile's loop.
     """
     return _made(function, forceinline=True)
 

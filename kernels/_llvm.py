@@ -1,10 +1,10 @@
-"""How a kernel says a step of 16 or 64 lanes: a few operations of LLVM's vector language.
+"""Building blocks of steps of 16 or 64 lanes: a few operations of LLVM's vector language.
 
-Loops cannot say masks, compression and expansion; LLVM can (`experimental.vector.compress`,
-`masked.expandload`, `masked.store` in its language reference), as single instructions where the
-processor has them (AVX-512) and as correct code everywhere else. The steps themselves are in
-`kernels._vector` and `kernels._varint`; here is what they are built of. `b` is an
-`llvmlite.ir.IRBuilder`, a word has 64 bits, flags are a vector of single bits.
+Masks, compression and expansion cannot be expressed as loops. LLVM has operations for them
+(`experimental.vector.compress`, `masked.expandload`, `masked.store` in its language reference),
+which become single instructions on processors that have them (AVX-512) and correct code on all
+others. The steps themselves are in `kernels._vector` and `kernels._varint`. Throughout, `b` is
+an `llvmlite.ir.IRBuilder`, a word has 64 bits, and flags are a vector of single bits.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 def vectorised(
     emit: Callable[..., ir.Value], result: types.Type = types.int64
 ) -> Callable[[Function], Function]:
-    """Return a decorator: compiled kernels run the vector code of `emit` in place of the body.
+    """Return a decorator that makes compiled kernels run the vector code of `emit`, not the body.
 
-    emit(builder, *operands) returns the result of type `result`; arrays come to it as
-    pointers to their data, integers as 64 bits.
+    emit(builder, *operands) returns the result, which has the type `result`. Arrays are passed
+    to `emit` as pointers to their data, integers as 64 bits.
     """
 
     def decorate(body: Function) -> Function:
@@ -75,9 +75,9 @@ def _with_first(body: Callable[..., Any], name: str) -> Signature:
 def frozen(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Return the value by LLVM's `freeze`, for which llvmlite has no function.
 
-    It is what it was, but for LLVM no longer a choice between what a place holds and another
-    value. LLVM would store only the lanes that change, by a mask, and processors of AMD without
-    AVX-512 need some 20 cycles for a store of this kind.
+    The value does not change, but LLVM no longer sees that it is either the old content of a
+    location or a new value. Otherwise LLVM would use a masked store of the lanes that change,
+    which takes some 20 cycles on AMD processors without AVX-512.
     """
     same = ir.Instruction(b.block, value.type, "freeze", [value])
     b._insert(same)
@@ -85,9 +85,9 @@ def frozen(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 
 def unmasked(value: Any) -> Any:
-    """Return a value that was loaded, for loops that store it back or another value in its place.
+    """Return `value` itself, in loops that store either a loaded value or a new one in its place.
 
-    See `frozen`: without it, LLVM would store with a mask.
+    Without this call, LLVM would use a masked store; see `frozen`.
     """
     return value
 
@@ -96,7 +96,7 @@ if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined] # set from the en
 
     @intrinsic
     def unmasked(typing: Any, value: Any) -> Any:
-        """Compile the function above."""
+        """Compile the function of the same name above."""
         return value(value), lambda context, b, called, operands: frozen(b, operands[0])
 
 
@@ -106,7 +106,7 @@ def lanes_of(width: ir.Type, lanes: int) -> ir.VectorType:
 
 
 def constant(width: ir.Type, lanes: int, values: int | list[int]) -> ir.Constant:
-    """Return the vector constant of `lanes` times one value, or of a list of values."""
+    """Return a constant vector of `lanes` lanes, from one value for all or a list of values."""
     values = values if isinstance(values, list) else [values] * lanes
     return ir.Constant(lanes_of(width, lanes), values)
 
@@ -128,7 +128,7 @@ def store(b: ir.IRBuilder, vector: ir.Value, array: ir.Value, i: ir.Value) -> No
 
 
 def splat(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Return 16 lanes of a 32-bit value."""
+    """Return a vector of 16 lanes that all hold a 32-bit value."""
     first = b.insert_element(constant(I32, 16, 0), value, I32(0))
     return b.shuffle_vector(first, first, constant(I32, 16, 0))
 
@@ -154,7 +154,7 @@ def call(b: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Value])
 
 
 def compress(b: ir.IRBuilder, vector: ir.Value, flags: ir.Value) -> ir.Value:
-    """Return the flagged lanes of `vector`, moved together to its start, then zeros."""
+    """Return the flagged lanes of `vector`, moved to the front and followed by zeros."""
     width, lanes = vector.type.element.width, vector.type.count
     name = f"llvm.experimental.vector.compress.v{lanes}i{width}"
     zeros = constant(vector.type.element, lanes, 0)
@@ -164,10 +164,11 @@ def compress(b: ir.IRBuilder, vector: ir.Value, flags: ir.Value) -> ir.Value:
 def store_places(
     b: ir.IRBuilder, start: ir.Value, word: ir.Value, most: int, array: ir.Value, i: ir.Value
 ) -> ir.Value:
-    """Write start + j (32 bits) for each bit j of `word` to array[i], ...; return how many.
+    """Write start + j (32 bits) for each bit j set in `word` to array[i], ...; return their number.
 
-    Without vectors: eight are written at a time, so that few branches are guessed wrong. What is
-    behind the last is overwritten, up to array[i + most - 1]. There are no more bits than `most`.
+    This uses no vector operations. Eight positions are written at a time, so that few branches are
+    mispredicted. Elements behind the last position may be overwritten, up to array[i + most - 1].
+    At most `most` bits of `word` are set.
     """
     first, count = b.trunc(start, I32), b.ctpop(word)
 

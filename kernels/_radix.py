@@ -1,6 +1,6 @@
 """The steps of an exact selection: guess, collect, rank. Used by `kernels.select`.
 
-Magnitudes are compared by their bits, the 31 bits of |x| as an unsigned integer.
+Magnitudes are compared as unsigned integers, the 31 bits of |x|.
 """
 
 import numpy as np
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from fedmpi.kernels import _vector as vector
 from fedmpi.kernels._jit import kernel
 
-_BLOCKS = 1024  # of 16 neighbours each make a sample
-_SMALL = 1 << 15  # below, everything is a candidate
+_BLOCKS = 1024  # blocks of 16 neighbours that make up a sample
+_SMALL = 1 << 15  # in a shorter array, every position is a candidate
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 
 
@@ -30,10 +30,10 @@ def candidates_of(values: NDArray[np.float32], count: int) -> NDArray[np.uint32]
 def guess(
     update: NDArray[np.float32], residual: NDArray[np.float32], count: int
 ) -> tuple[np.uint32, int]:
-    """Return (floor, room): a magnitude (bits) that slightly more than `count` reach.
+    """Return (floor, room): a magnitude (bits) that slightly more than `count` values reach.
 
-    `residual` is added to `update` if it is not empty. `room` is how many places to
-    keep for them. Deterministic: the sample is spread evenly.
+    `residual` is added to `update` if it is not empty. `room` is the number of places to
+    reserve for the candidates. The guess is deterministic: its sample is evenly spaced.
     """
     size = update.size
     samples = 16 * _BLOCKS
@@ -61,10 +61,10 @@ def collect(
     values: NDArray[np.float32], begin: int, end: int, floor: np.uint32,
     candidates: NDArray[np.uint32], found: int,
 ) -> int:
-    """Append the positions in begin..end whose magnitude has bits of `floor` or more.
+    """Append to `candidates` the positions in [begin, end) whose magnitude is at least `floor`.
 
-    Returns the new number found, or one more than there is room for as soon as there
-    is too little of it.
+    Returns the new number of candidates. If they do not fit, returns the size of
+    `candidates` plus one at once.
     """
     room = candidates.size
     whole = begin + (end - begin) // 64 * 64
@@ -92,7 +92,7 @@ def collect(
 
 @kernel
 def candidates_by_histogram(values: NDArray[np.float32], count: int) -> NDArray[np.uint32]:
-    """Return uint32[m]: positions of the `count` largest magnitudes and those of the same bin."""
+    """Return uint32[m]: positions of the `count` largest magnitudes and of others in their bin."""
     bits = values.view(np.uint32)
     counts = np.zeros(2048, np.int64)
     for i in range(bits.size):
@@ -105,7 +105,7 @@ def candidates_by_histogram(values: NDArray[np.float32], count: int) -> NDArray[
 
 @kernel
 def _bin(counts: NDArray[np.int64], count: int) -> tuple[int, np.int64]:
-    """Return (bin, above): where the `count`-th largest is, and how many are in higher bins."""
+    """Return (bin, above): the bin of the `count`-th largest and the number in higher bins."""
     above = np.int64(0)
     for digit in range(counts.size - 1, -1, -1):
         if above + counts[digit] >= count:
@@ -118,8 +118,8 @@ def _bin(counts: NDArray[np.int64], count: int) -> tuple[int, np.int64]:
 def kth(bits: NDArray[np.uint32], count: int) -> tuple[np.uint32, int]:
     """Return (uint32, ties) of the `count`-th largest of uint32[m] `bits` below 2**31.
 
-    `ties` is how many of those equal to it are among the `count` largest. One digit of
-    11 and two of 10 bits: three histograms, the last two of few.
+    `ties` is the number of values equal to it among the `count` largest. There are three
+    histograms, over digits of 11, 10 and 10 bits; the last two count few values.
     """
     prefix, counts = np.uint32(0), np.zeros(2048, np.int64)
     for digit in range(3):

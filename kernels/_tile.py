@@ -1,6 +1,6 @@
-"""How a kernel says a block of vector registers: a numba type, and what compiles its functions.
+"""Tiles, which are blocks of vector registers: their numba type and the code generator for them.
 
-The functions themselves are in `kernels.lanes`; here is what they are built of.
+The functions on tiles that kernels call are in `kernels.lanes`.
 """
 
 
@@ -29,8 +29,8 @@ _ANY = (types.VarArg(types.Any),)
 def _width() -> int:
     """Return how many float32 a register holds on the processor that numba compiles for.
 
-    LLVM is asked how it adds 16 of them. So NUMBA_CPU_NAME and NUMBA_CPU_FEATURES count, and with
-    them `run.portable`.
+    The width is read from the code that LLVM generates for an addition of 16 float32. It therefore
+    follows NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, which `run.portable` sets.
     """
     module, kind = ir.Module(), vectors(LANES).as_pointer()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [kind, kind]), "add")
@@ -70,10 +70,10 @@ def tiled(
     emit: Callable[..., ir.Value], gives: Callable[..., types.Type | None] | None = None,
     arguments: tuple[Any, ...] = _ANY,
 ) -> Callable[[Function], Function]:
-    """Return a decorator: compiled kernels run the code of `emit` in place of the body.
+    """Return a decorator that makes compiled kernels run the code of `emit`, not the body.
 
-    emit(Emit, *operands) returns the result. gives(*types) is its type; without it, the
-    result is a tile like the first argument.
+    emit(Emit, *operands) returns the result, and gives(*types) its type. Without `gives`,
+    the result is a tile of the same type as the first argument.
     """
 
     def decorate(function: Function) -> Function:
@@ -95,9 +95,9 @@ def tiled(
 
 
 class Emit:
-    """One call that is being compiled: LLVM's builder, with shorthands for tiles.
+    """A call that is being compiled: LLVM's builder, with shorthands for tiles.
 
-    Arrays are named by the number of their argument. Nothing is bounds-checked.
+    `number` is the position of an array among the arguments. Nothing is bounds-checked.
     """
 
     def __init__(self, context: Any, builder: ir.IRBuilder, sig: Any) -> None:
@@ -108,7 +108,7 @@ class Emit:
         self.vectors = vectors(LANES)
 
     def pointer(self, number: int, array: ir.Value, *offsets: ir.Value) -> ir.Value:
-        """Address of array[sum of offsets]."""
+        """Return the address of array[sum of offsets]."""
         kind = self.sig.args[number]
         address = self.context.make_array(kind)(self.context, self.builder, array).data
         for offset in offsets:
@@ -116,46 +116,46 @@ class Emit:
         return address
 
     def item(self, number: int, array: ir.Value, *offsets: ir.Value) -> ir.Value:
-        """The scalar array[sum of offsets]."""
+        """Return the scalar array[sum of offsets]."""
         return self.builder.load(self.pointer(number, array, *offsets))
 
     def place(self, number: int, places: ir.Value, i: ir.Value, r: int) -> ir.Value:
-        """The int64 places[i + r]."""
+        """Return places[i + r], an int64."""
         return self.item(number, places, i, I64(r))
 
     def load(self, address: ir.Value, c: int = 0) -> ir.Value:
-        """Vector c behind an address."""
+        """Return the vector that is `c` vectors behind an address."""
         value = self.builder.load(self._vector(address, c))
         value.align = 4
         return value
 
     def store(self, vector: ir.Value, address: ir.Value, c: int) -> None:
-        """Write vector c behind an address, whole: `frozen` says why."""
+        """Write a whole vector `c` vectors behind an address; `frozen` says why it is whole."""
         self.builder.store(frozen(self.builder, vector), self._vector(address, c)).align = 4
 
     def splat(self, scalar: ir.Value) -> ir.Value:
-        """A vector with the scalar in every lane."""
+        """Return a vector with the scalar in every lane."""
         one = self.builder.insert_element(self.vectors(ir.Undefined), scalar, I32(0))
         return self.shuffle(one, one, [0] * LANES)
 
     def shuffle(self, one: ir.Value, other: ir.Value, lanes: list[int]) -> ir.Value:
-        """A vector of the given lanes of two: those of `one` first, then those of `other`."""
+        """Return a vector of the given lanes of `one` (0 to 15) and `other` (from 16)."""
         kind = ir.VectorType(I32, LANES)
         return self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes))
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """a * b + c, rounded once."""
+        """Return a * b + c, rounded once."""
         kind = ir.FunctionType(self.vectors, [self.vectors] * 3)
         name = f"llvm.fma.v{LANES}f32"
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(function, [a, b, c])
 
     def part(self, tile: ir.Value, r: int, c: int) -> ir.Value:
-        """One vector of a tile."""
+        """Return vector (r, c) of a tile."""
         return self.builder.extract_value(tile, r * self.cols + c)
 
     def build(self, vector_at: Callable[[int, int], ir.Value]) -> ir.Value:
-        """A tile of vector_at(r, c)."""
+        """Return the tile whose vectors are vector_at(r, c)."""
         tile = ir.Constant(ir.ArrayType(self.vectors, self.rows * self.cols), ir.Undefined)
         for r in range(self.rows):
             for c in range(self.cols):

@@ -1,7 +1,7 @@
-"""Square blocks of numbers that are turned in registers: rows become columns.
+"""Transposition of square blocks of numbers in registers.
 
-Written twice, like the functions of `kernels.lanes`. A block is as wide as a register of AVX-512
-or AVX2, so that a line is one register, and all lines of the block fit the registers at once.
+Like the functions of `kernels.lanes`, `turn` is written twice. A block is as wide as a register of
+AVX-512 or AVX2, so each line is one register, and the registers hold all lines of a block at once.
 """
 
 import numpy as np
@@ -18,9 +18,10 @@ def _emit_turn(
     emit: Emit, source: ir.Value, rows: ir.Value, i: ir.Value, at: ir.Value, target: ir.Value,
     places: ir.Value, j: ir.Value, to: ir.Value,
 ) -> ir.Value:
-    """Pairs of lines change places: numbers, then twos, fours and eights of neighbours.
+    """Swap neighbours between pairs of lines: one number at a time, then two, four and eight.
 
-    Numbers and twos move within groups of four, as processors have one instruction for it.
+    Single numbers and pairs move within groups of four, because processors have an instruction
+    for that.
     """
     b, line = emit.builder, vectors(SIDE).as_pointer()
     lines = []
@@ -50,7 +51,7 @@ def _emit_turn(
 def _zipped(
     b: ir.IRBuilder, one: ir.Value, other: ir.Value, numbers: list[int]
 ) -> tuple[ir.Value, ir.Value]:
-    """Return two lines: of each group of four the given numbers, and those two further on."""
+    """Return two lines: the given numbers of each group of four, and the numbers two further on."""
     fours = range(0, SIDE, 4)
     low = [four + number for four in fours for number in numbers]
     return _shuffled(b, one, other, low), _shuffled(b, one, other, [k + 2 for k in low])
@@ -67,8 +68,8 @@ def turn(
 ) -> None:
     """Write target[places[j + c] + to + r] = source[rows[i + r] + at + c], for r and c < SIDE.
 
-    `source` and `target` are float32[.], and may be the same array if what is written is not
-    read; `rows` and `places` are int64[.]. Nothing is bounds-checked.
+    `source` and `target` are float32[.]. They may be the same array if the blocks that are written
+    and read do not overlap. `rows` and `places` are int64[.]. Nothing is bounds-checked.
     """
     block = np.array([source[row + at : row + at + SIDE] for row in rows[i : i + SIDE]])
     for line, place in zip(block.T, places[j : j + SIDE], strict=True):

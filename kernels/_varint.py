@@ -1,6 +1,6 @@
-"""Steps of the varint code: the gaps of a sorted list as bytes, and back.
+"""Steps of the varint code, which stores the gaps of a sorted list as bytes.
 
-Written twice each, like those of `kernels._vector`.
+Each step is written twice, like the steps of `kernels._vector`.
 """
 
 import numpy as np
@@ -50,9 +50,10 @@ def _emit_extra16(b: ir.IRBuilder, indices: ir.Value, i: ir.Value) -> ir.Value:
 
 @vectorised(_emit_extra16)
 def extra16(indices: NDArray[np.uint32], i: int) -> int:
-    """Return how many bytes after their first the varints before indices[i], ..., [i + 15] have.
+    """Return the number of bytes that 16 varints need beyond one each.
 
-    See `gaps32`; here a gap may have any size.
+    The varints are of the gaps before indices[i], ..., indices[i + 15], as in `gaps32`, but of
+    any size.
     """
     gaps = [int(indices[j]) - int(indices[j - 1]) - 1 for j in range(i, i + 16)]
     return sum(gap >= 1 << bits for gap in gaps for bits in (7, 14, 21, 28))
@@ -113,7 +114,7 @@ def _emit_block64(
         store(b, b.add(sums, splat(b, total)), out, b.add(at, I64(part)))
         total = b.add(total, last)
     clean = b.icmp_unsigned("==", b.bitcast(wasted, I64), I64(0))
-    # A lane without a gap is 0, and counted as 0 + 1.
+    # A lane without a gap is 0, so the sums count it as 0 + 1.
     last = b.sub(b.zext(total, I64), b.sub(I64(64), b.ctpop(starts)))
     return b.select(clean, last, I64(-1))
 
@@ -121,7 +122,7 @@ def _emit_block64(
 def _running_sums(
     b: ir.IRBuilder, low: ir.Value, high: ir.Value, part: int
 ) -> tuple[ir.Value, ir.Value]:
-    """Return the running sums of 16 gaps + 1, from lane `part`, and the last of them."""
+    """Return the running sums of (gap + 1) over 16 lanes from `part`, and the last of them."""
     kind = lanes_of(I32, 16)
     lanes = constant(I32, 16, list(range(part, part + 16)))
     low = b.zext(b.shuffle_vector(low, low, lanes), kind)
@@ -139,11 +140,11 @@ def block64(
     stream: NDArray[np.uint8], i: int, starts: np.uint64, before: int, out: NDArray[np.uint32],
     at: int,
 ) -> int:
-    """Decode the varints of one or two bytes that start at the bits `starts` of 64 bytes.
+    """Decode varints of one or two bytes from 64 bytes; bit j of `starts` marks a first byte.
 
-    The positions after `before` that their gaps lead to go to out[at], ... (uint32, modulo
-    2**32); up to out[at + 63] may be overwritten. Returns the last position, or -1 if one has
-    a second byte of 0. None may need a byte after the 64.
+    The gaps lead from `before` to positions, which are written to out[at], ... (uint32, modulo
+    2**32). Elements up to out[at + 63] may be overwritten. Returns the last position, or -1 if
+    a varint has a second byte of 0. No varint may extend beyond the 64 bytes.
     """
     found: list[int] = []
     for j in range(64):

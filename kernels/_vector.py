@@ -1,9 +1,9 @@
 """Steps of 16 or 64 lanes: masks, positions, compression, expansion.
 
-Each is written twice. The Python body says what it does, and runs when the compiler is
-off (NUMBA_DISABLE_JIT=1); compiled kernels get the few vector operations above it instead.
-Arrays are one-dimensional and contiguous. Nothing is checked here: the caller makes sure
-that every lane it names lies in the array.
+Each step is written twice. The Python body defines it, and runs when the compiler is off
+(NUMBA_DISABLE_JIT=1); compiled kernels run the vector operations above the body instead.
+Arrays are one-dimensional and contiguous. Nothing is bounds-checked: the caller makes sure
+that every lane is inside the array.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ from fedmpi.kernels._llvm import (
 )
 from fedmpi.kernels._tile import WIDTH
 
-_WIDE = WIDTH == 16  # other processors compress nothing, and store slowly by masks
+_WIDE = WIDTH == 16  # other processors cannot compress vectors, and their masked stores are slow
 
 
 def _emit_mask64(b: ir.IRBuilder, flags: ir.Value, i: ir.Value) -> ir.Value:
@@ -54,7 +54,7 @@ def ones(word: np.uint64) -> int:
 
 @vectorised(lambda b, word: b.cttz(word, I1(0)))
 def lowest(word: np.uint64) -> int:
-    """Return int64: the number of the lowest bit that is set in a uint64, or 64."""
+    """Return int64: the index of the lowest bit that is set in a uint64, or 64 if none is."""
     return (int(word) & -int(word)).bit_length() - 1 if word else 64
 
 
@@ -80,14 +80,14 @@ def _emit_at_least16(b: ir.IRBuilder, values: ir.Value, i: ir.Value, floor: ir.V
 def at_least16(values: NDArray[Any], i: int, floor: np.uint64) -> np.uint64:
     """Return uint64: bit j says whether the bits of |values[i + j]| are `floor` or more.
 
-    `values` are of 4 bytes, and there are 16 of them.
+    `values` has elements of 4 bytes, of which 16 are read.
     """
     bits = values[i : i + 16].view(np.uint32) & np.uint32(0x7FFFFFFF)
     return np.uint64(sum(1 << j for j in range(16) if bits[j] >= floor))
 
 
 def _filled_up(chosen: list[int], size: int) -> list[int]:
-    """Return `size` numbers: the chosen, and others in the place of what may be overwritten."""
+    """Return `size` numbers: the chosen ones, then fillers where elements may be overwritten."""
     return chosen + [77] * (size - len(chosen))
 
 
@@ -106,9 +106,9 @@ def _emit_compress16(
 
 @vectorised(_emit_compress16)
 def compress16(values: NDArray[Any], i: int, word: np.uint64, out: NDArray[Any], at: int) -> int:
-    """Move values[i + j] for each bit j < 16 of `word` to out[at], ...; return how many.
+    """Copy values[i + j] for each bit j < 16 set in `word` to out[at], ...; return their number.
 
-    `values` and `out` are of 4 bytes each. Any of out[at] to out[at + 15] may be overwritten.
+    `values` and `out` have elements of 4 bytes. All of out[at] to out[at + 15] may be overwritten.
     """
     chosen = [i + j for j in range(16) if int(word) >> j & 1]
     out[at : at + 16] = _filled_up(values[chosen].tolist(), 16)
@@ -128,9 +128,9 @@ def _emit_positions16(
 
 @vectorised(_emit_positions16)
 def positions16(start: int, word: np.uint64, out: NDArray[np.uint32], at: int) -> int:
-    """Write start + j for each bit j < 16 of `word` to out[at], ... (uint32); return how many.
+    """Write start + j for each bit j < 16 set in `word` to out[at], ...; return their number.
 
-    Any of out[at] to out[at + 15] may be overwritten.
+    `out` is uint32. All of out[at] to out[at + 15] may be overwritten.
     """
     chosen = [start + j for j in range(16) if int(word) >> j & 1]
     out[at : at + 16] = _filled_up(chosen, 16)
@@ -161,8 +161,8 @@ def _emit_expand16(
 def expand16(packed: NDArray[Any], at: int, word: np.uint64, out: NDArray[Any], i: int) -> int:
     """Set out[i + j] to the next of packed[at], ... where bit j of `word` is set, else 0; j < 16.
 
-    Returns how many were taken. `packed` and `out` are uint32. Any of packed[at] to packed[at + 15]
-    may be read.
+    Returns the number of elements taken from `packed`. `packed` and `out` are uint32. All of
+    packed[at] to packed[at + 15] may be read.
     """
     bits = [int(word) >> j & 1 for j in range(16)]
     taken = iter(packed[[at + j for j in range(16)]])
@@ -193,9 +193,9 @@ def _emit_positions64(
 
 @vectorised(_emit_positions64)
 def positions64(start: int, word: np.uint64, out: NDArray[np.uint32], at: int) -> int:
-    """Write start + j for each bit j of `word` to out[at], ...; return how many (uint32 out).
+    """Write start + j for each bit j set in `word` to out[at], ...; return their number.
 
-    Any of out[at] to out[at + 63] may be overwritten.
+    `out` is uint32. All of out[at] to out[at + 63] may be overwritten.
     """
     chosen = [start + j for j in range(64) if int(word) >> j & 1]
     out[at : at + 64] = _filled_up(chosen, 64)
@@ -235,7 +235,7 @@ def _emit_move16(
 
 @vectorised(_emit_move16)
 def move16(source: NDArray[Any], i: int, target: NDArray[Any], at: int) -> int:
-    """Copy source[i] to source[i + 15] to target[at], ...; both of 4 bytes each."""
+    """Copy source[i : i + 16] to target[at : at + 16]; their elements have 4 bytes."""
     target[at : at + 16] = source[i : i + 16]
     return 0
 
@@ -247,7 +247,7 @@ def _emit_clear16(b: ir.IRBuilder, target: ir.Value, at: ir.Value) -> ir.Value:
 
 @vectorised(_emit_clear16)
 def clear16(target: NDArray[Any], at: int) -> int:
-    """Set target[at] to target[at + 15], of 4 bytes each, to 0."""
+    """Set target[at : at + 16], elements of 4 bytes, to 0."""
     target[at : at + 16] = [0] * 16  # fails if there is no room
     return 0
 
@@ -271,7 +271,7 @@ def _emit_add8(b: ir.IRBuilder, total: ir.Value, terms: ir.Value, i: ir.Value) -
 
 @vectorised(_emit_add8)
 def add8(total: NDArray[Any], terms: NDArray[Any], i: int) -> int:
-    """Add terms[i] to terms[i + 7] to `total` there; both of the same integers or floats."""
+    """Add terms[i : i + 8] to total[i : i + 8]; both arrays have the same dtype."""
     total[i : i + 8] = [total[j] + terms[j] for j in range(i, i + 8)]  # fails if there is no room
     return 0
 
@@ -283,7 +283,7 @@ def _emit_clear8(b: ir.IRBuilder, target: ir.Value, i: ir.Value) -> ir.Value:
 
 @vectorised(_emit_clear8)
 def clear8(target: NDArray[Any], i: int) -> int:
-    """Set target[i] to target[i + 7] to 0, whatever their type."""
+    """Set target[i : i + 8] to 0, for any dtype."""
     target[i : i + 8] = [0] * 8  # fails if there is no room
     return 0
 
@@ -296,5 +296,5 @@ def _emit_prefetch(b: ir.IRBuilder, source: ir.Value, i: ir.Value) -> ir.Value:
 
 @vectorised(_emit_prefetch)
 def prefetch(source: NDArray[Any], i: int) -> int:
-    """Ask for the cache line of source[i], which may lie anywhere: a hint, never an access."""
+    """Prefetch the cache line of source[i]: a hint, never an access, so any `i` is allowed."""
     return 0

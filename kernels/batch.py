@@ -1,4 +1,4 @@
-"""Samples as stored to samples as trained on."""
+"""Conversion of samples from the form in which they are stored to that for training."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels._vector import prefetch
 
-_AHEAD = 8  # images between the one that is read and the one that is asked for from memory
+_AHEAD = 8  # how many images ahead of the current one to prefetch
 
 
 @kernel
@@ -22,7 +22,7 @@ def normalise(
         A is the number of pixels of a channel.
     images : uint8[N, C, A]
     index : int64[n]
-        Which images, each in [0, N).
+        Indices of the images, each in [0, N).
     scale, shift : float32[C]
         1 / (255 std) and -mean / std of each channel.
 
@@ -34,7 +34,7 @@ def normalise(
     for n in range(index.size):
         if n + _AHEAD < index.size:
             for i in range(index[n + _AHEAD] * size, (index[n + _AHEAD] + 1) * size, 64):
-                prefetch(stored, i)  # images of a client lie anywhere
+                prefetch(stored, i)  # a client's images are scattered over the array
         for c in range(scale.size):
             row, pixels = out[n, c], images[index[n], c]
             a, b = scale[c], shift[c]

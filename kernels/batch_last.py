@@ -1,4 +1,4 @@
-"""Into the layout with the batch innermost, and what is done there element by element."""
+"""Conversion to the layout with the batch innermost, and element-wise operations in it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +21,19 @@ def enter(
     places : int64[D]
     x : float32[N, D]
     index : int64[n]
-        Which samples, each in [0, N).
+        Indices of the samples, each in [0, N).
     width : int
         Lanes of a position, a multiple of 16 and at least n.
 
     Notes
     -----
-    Whole blocks of 16 samples and 16 numbers are turned in registers, with AVX2 by quarters.
-    Reads and writes 4 bytes a number.
+    Blocks of 16 samples and 16 numbers are transposed in registers, with AVX2 in four parts.
+    Reads and writes 4 bytes per number.
     """
     size, values = x.shape[1], x.reshape(-1)
     rows = index * size
     for n in range(0, width, 16):
-        count = index.size - n  # samples that are left; up to 16 are entered
+        count = index.size - n  # samples left, of which up to 16 are gathered now
         if count < 16 or size < SIDE:
             for d in range(size):
                 for k in range(16):
@@ -50,15 +50,15 @@ def enter(
 def transpose(
     memory: NDArray[np.float32], out: int, src: int, rows: int, width: int, pitch: int
 ) -> None:
-    """Turn [rows, width] into [width, rows]: memory[out + n pitch + i] = memory[src + i width + n].
+    """Transpose [rows, width]: memory[out + n * pitch + i] = memory[src + i * width + n].
 
     Parameters
     ----------
     memory : float32[.], changed in place
     out, src : int
-        Places that do not overlap.
+        Offsets in `memory` of the result and of its source, which must not overlap.
     rows, width, pitch : int
-        16 or more rows, a width that is a multiple of 16, and pitch >= rows.
+        At least 16 rows, a width that is a multiple of 16, and pitch >= rows.
     """
     across, down = np.arange(SIDE) * width, np.arange(SIDE) * pitch
     for i in range(0, rows, SIDE):
@@ -72,7 +72,7 @@ def turn_weights(
     memory: NDArray[np.float32], out: int, weights: NDArray[np.float32], rows: NDArray[np.int64],
     columns: NDArray[np.int64], taps: int,
 ) -> None:
-    """Copy blocks of weights, those of a column together: what an input gradient reads in a row.
+    """Copy blocks of weights column by column, the order in which an input gradient reads them.
 
     memory[out + (i K + k) taps + t] = weights[rows[k] + columns[i] + t] for t in [0, taps).
 
@@ -103,20 +103,20 @@ def measure(
     ----------
     totals : float64[C], changed in place
     memory : float32[.], changed in place
-        Afterwards, values below `floor` are `floor`.
+        Values below `floor` become `floor`.
     planes : int64[C]
     size : int
         Lanes of a plane: positions times width.
     mask : float32[width]
         For the lanes of a position, 1 if they hold a sample and 0 if not.
     floor : float
-        0 if a ReLU stands behind, -inf otherwise.
+        0 if a ReLU follows, -inf otherwise.
 
     Notes
     -----
-    The importance of FedSkel (Luo et al., CIKM 2021), taken before the ReLU in the pass that
-    does the ReLU. Up to 64 positions are added in float32, lane by lane; the rest in float64.
-    Reads and writes 4 bytes per lane.
+    This is the importance of FedSkel (Luo et al., CIKM 2021). It is measured before the ReLU, in
+    the same pass that applies the ReLU. Up to 64 positions are added in float32, lane by lane,
+    and all further sums are in float64. Reads and writes 4 bytes per lane.
     """
     lane, sums = lanes.full(1, 1, 0.0), np.empty(16, np.float32)
     least, width = lanes.filled(lane, floor), mask.size
@@ -152,7 +152,7 @@ def add(
     ----------
     memory : float32[.], changed in place
     out, one, other : int
-        Places of float32[size].
+        Offsets of float32[size] in `memory`.
     size : int
     floor : float
         0 for a ReLU, -inf for none.
@@ -167,14 +167,14 @@ def add(
 def pass_on(
     memory: NDArray[np.float32], down: int, up: int, size: int, fresh: bool, gate: int
 ) -> None:
-    """Pass a gradient on as it is: to float32[size] at `down` from that at `up`.
+    """Pass a gradient on unchanged, from float32[size] at offset `up` to `down`.
 
     Parameters
     ----------
     memory : float32[.], changed in place
     down, up, size : int
     fresh : bool
-        Whether `down` is written or added to.
+        True to overwrite `down`, False to add to it.
     gate : int
         As in `conv.mix`.
     """

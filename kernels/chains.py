@@ -1,10 +1,10 @@
-"""Markov chains of two states: when a client comes and goes, found without its past.
+"""Two-state Markov chains of clients that come and go, computed at any time without their past.
 
-The client comes at the events of one Poisson process and goes at those of another (an event that
-changes nothing counts for nothing), so the state at a second is that of the last event before it,
-and the next change is the next event of the other kind. Each process is cut into blocks of time.
-A block's events follow from words that are addressed by block and client: their number, by the
-inverse of the Poisson distribution, then the place of each in the block.
+A client comes at the events of one Poisson process and goes at the events of another. An event
+that does not change the state is ignored. So the last event up to a time gives the state at that
+time, and the next event of the other process is the next change. Each process is divided into
+blocks of time. A block's events follow from random words that are addressed by block and client:
+first the number of events, by the inverse of the Poisson distribution, then the time of each.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedmpi.kernels._counter import block, unit
 from fedmpi.kernels._jit import kernel
 
-MIDDLE = 1 << 40  # number of the block that begins at second 0, so that blocks before it have one
+MIDDLE = 1 << 40  # number of the block that begins at second 0; earlier blocks have lower numbers
 
 
 @kernel
@@ -21,19 +21,19 @@ def changes(
     there: NDArray[np.bool_], change: NDArray[np.float64], comes: NDArray[np.uint64],
     goes: NDArray[np.uint64], comes_s: float, goes_s: float, below: NDArray[np.float64], now: float,
 ) -> None:
-    """Write who is there at second `now`, and the second of each client's next change.
+    """Write which clients are present at second `now`, and the second of each one's next change.
 
-    `there` bool[K] and `change` float64[K] are results, of clients 0 to K - 1. `comes` and `goes`
-    uint64[10, 2] are the round keys of the two processes, `comes_s` and `goes_s` the seconds of a
-    block of each. `below` float64[m] is the distribution of the number of events in a block:
-    below[n] = P(at most n), 1 at the end.
+    The results are `there` bool[K] and `change` float64[K], for clients 0 to K - 1. `comes` and
+    `goes` uint64[10, 2] are the round keys of the two processes, `comes_s` and `goes_s` the lengths
+    of their blocks in seconds. `below` float64[m] is the cumulative distribution of the number of
+    events in a block: below[n] = P(at most n), and its last value is 1.
     """
     first_c, first_g = np.int64(np.floor(now / comes_s)), np.int64(np.floor(now / goes_s))
     for k in range(len(there)):
         c, g = first_c, first_g
         came, next_came = _inside(comes, c, k, comes_s, below, now)
         went, next_went = _inside(goes, g, k, goes_s, below, now)
-        # The later of the two decides, once the other is known not to come after it.
+        # The later event decides, once no unread block of the other process can hold a later one.
         while (came <= went or came < g * goes_s) and (went <= came or went < c * comes_s):
             if came > went or (came == went and g * goes_s > c * comes_s):
                 g -= 1
@@ -53,7 +53,7 @@ def _following(
     keys: NDArray[np.uint64], number: int, client: int, block_s: float, below: NDArray[np.float64],
     now: float, after: float,
 ) -> float:
-    """Return `after`, or the first event past a block if that is infinite."""
+    """Return `after`, or if it is infinite the first event after block `number`."""
     while after == np.inf:
         number += 1
         after = _inside(keys, number, client, block_s, below, now)[1]
@@ -65,14 +65,14 @@ def _inside(
     keys: NDArray[np.uint64], number: int, client: int, block_s: float, below: NDArray[np.float64],
     now: float,
 ) -> tuple[float, float]:
-    """Return a block's last event up to `now` and its first after; infinite without any."""
+    """Return a block's last event up to `now` (else -inf) and its first event after (else inf)."""
     before, after = -np.inf, np.inf
     round, who = np.uint64(number + MIDDLE), np.uint64(client)
     words = block(keys, np.uint64(0), round, who)
     drawn, events = unit(words[0]), 0
     while drawn >= below[events]:
         events += 1
-    for event in range(1, events + 1):  # word 0 is taken
+    for event in range(1, events + 1):  # word 0 has given the number of events
         if event % 4 == 0:
             words = block(keys, np.uint64(event // 4), round, who)
         time = (number + unit(words[event % 4])) * block_s

@@ -1,9 +1,9 @@
 """Convolutions and linear layers, forward and backward, as sums over taps.
 
-Arrays are flat, with the batch innermost: a channel is a plane of positions, each a block
-of N lanes (the batch, filled up to a multiple of 16). A table of offsets says what is added
-to what, so one kernel serves every kernel size, stride, padding and batch, both passes,
-and any choice of rows and channels: what is dropped is not in the table.
+Arrays are flat, with the batch innermost: a channel is a plane of positions, and each position
+is a block of N lanes (the batch, padded to a multiple of 16). A table of offsets lists the terms
+of each sum. So one kernel serves every kernel size, stride, padding and batch, both passes, and
+any choice of rows and channels: dropped rows and channels are not in the table.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import inlined, kernel
 
-# Rows and columns of tiles: what is summed fills most registers, in 32 of 16 lanes or in 16 of 8.
-# The order of the additions is not touched by them, so the bits are the same.
+# Rows and columns of tiles. The sums of a tile fill most of the 32 registers of 16 lanes, or of the
+# 16 registers of 8. The shape of a tile does not change the order of additions, hence not the bits.
 _MANY = lanes.WIDTH == 16
 _WIDE, _MIDDLE = (4, 2) if _MANY else (1, 1)  # columns beside 6 or 4 rows of `mix`
 _PAIR = 4 if _MANY else 2  # columns beside 2 rows; 3 do not fit in 16 registers
@@ -35,26 +35,26 @@ def mix(
     Parameters
     ----------
     out : float32[.], changed in place
-        The same array as `src` or not, but what is written is not read.
+        May be the same array as `src`, if no element is both read and written.
     src, weights : float32[.]
     table : int64[.]
-        From `tables.mix_table`. The lanes of a run must be a multiple of 16, unless `start` is not
-        2 and there is one channel; then some are written twice.
+        From `tables.mix_table`. The lanes of a run must be a multiple of 16, unless there is one
+        channel and `start` is not 2; then some lanes are written twice.
     start : int
-        0: sums start from 0; 1: from the row's bias; 2: from what is in `out`.
+        0: sums start from 0; 1: from the row's bias; 2: from the values in `out`.
     floor : float
         Smaller results become `floor`: 0 for a ReLU, -inf for none.
     gate : int
-        If not 0, a result becomes 0 unless out[gate + its place] > 0: the derivative of a
-        ReLU whose output lies `gate` behind its gradient.
+        If not 0, the result at offset q becomes 0 unless out[gate + q] > 0. This is the derivative
+        of a ReLU whose output is stored `gate` elements behind its gradient.
 
     Notes
     -----
-    2 O J T lanes FLOPs. Terms are added in the order channels, taps, 576 or 144 at a time.
-    What is read for as many lanes as the table says stays in the second-level cache for all rows.
-    Rows are taken in tiles of 6, 4 and 2 and lanes in blocks of 64, 32 and 16, so that up
-    to 24 sums stay in registers and 10 loads feed 24 multiply-adds; with AVX2, blocks are of 16
-    (32 for 2 rows), and 8 loads feed 12.
+    2 O J T lanes FLOPs. Terms are added channel by channel and, within a channel, tap by tap, 576
+    or 144 at a time. The table says how many lanes to do at once, so that their inputs stay in the
+    second-level cache for all rows. Rows are taken in tiles of 6, 4 and 2, and lanes in blocks of
+    64, 32 and 16, so that up to 24 sums stay in registers and 10 loads feed 24 multiply-adds. With
+    AVX2, blocks have 16 lanes (32 for 2 rows), and 8 loads feed 12 multiply-adds.
     """
     runs = lanes.item(table, 12)
     end = runs + 5 * lanes.item(table, 2)
@@ -78,11 +78,11 @@ def mix_samples(
     ----------
     out : float32[.], changed in place
     src : float32[.]
-        The layer's input, turned (`batch_last.transpose`), and the gradient that arrives.
+        The layer's input, transposed (`batch_last.transpose`), and the gradient of its output.
     table : int64[.], changed in place
         From `tables.mix_table`; its taps are the samples of a batch that fills all lanes.
     samples : int64[1]
-        How many there are. The terms of the others would be 0.
+        The number of samples in this batch. Terms of the lanes behind them would be 0.
 
     Notes
     -----
@@ -99,7 +99,7 @@ def _mix_runs(
     out: NDArray[np.float32], src: NDArray[np.float32], weights: NDArray[np.float32],
     table: NDArray[np.int64], m0: int, m1: int, start: int, floor: float, gate: int,
 ) -> None:
-    """Do all rows of some runs."""
+    """Compute all rows of runs m0 to m1."""
     size, channels, block = lanes.item(table, 0), lanes.item(table, 1), lanes.item(table, 3)
     j, j1 = 0, -1
     while j1 < channels:
@@ -136,7 +136,7 @@ def _mix_rows(
     table: NDArray[np.int64], o: int, j0: int, j1: int, m0: int, m1: int, start: int, floor: float,
     gate: int,
 ) -> None:
-    """Do some runs of the rows of one tile, `most` vectors abreast, then `more`, then one."""
+    """Compute runs for the rows of one tile: `most` vectors at once, then `more`, then one."""
     for m in range(m0, m1, 5):
         size, p = lanes.item(table, m + 2), 0
         while size - p >= 16 * most:
@@ -157,7 +157,7 @@ def _mix_tile(
     weights: NDArray[np.float32], table: NDArray[np.int64], o: int, j0: int, j1: int, m: int,
     p: int, start: int, floor: float, gate: int,
 ) -> None:
-    """Do one tile: its sums stay in registers from the first tap to the last."""
+    """Compute one tile; its sums stay in registers from the first tap to the last."""
     row_out, row_weight = lanes.item(table, 5) + o, lanes.item(table, 6) + o
     place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
     t0, t1 = lanes.item(table, m + 3), lanes.item(table, m + 4)
@@ -199,16 +199,16 @@ def correlate(
     ----------
     out : float32[.], changed in place
     left, right : float32[.]
-        The gradient that arrives and the layer's input; may be the same array.
+        The gradient of the layer's output, and its input; they may be in the same array.
     table : int64[.]
         From `tables.correlate_table`.
 
     Notes
     -----
-    2 O K lanes FLOPs. Lane l of 16 holds the sum over every 16th p; at the end the 16 are
-    added in halves. Tiles are of 6 x 4, 4 x 5, 2 x 9 and 1 x 9 rows and columns, so that
-    few loads feed many multiply-adds in registers also when few rows are left. With AVX2, they are
-    of 2 x 3 and 1 x 5: few planes are read together, so their lines come from the nearest caches.
+    2 O K lanes FLOPs. Each of 16 lanes holds the sum over every 16th p; at the end the 16 sums are
+    added in halves. Tiles have 6 x 4, 4 x 5, 2 x 9 or 1 x 9 rows and columns, so that few loads
+    feed many multiply-adds in registers even when few rows are left. With AVX2, tiles have 2 x 3 or
+    1 x 5: few planes are read together, so their lines come from the nearest caches.
     """
     sums, size = np.empty(32, np.float32), lanes.item(table, 0)
     for b in range(lanes.item(table, 1)):
@@ -236,7 +236,7 @@ def _correlate_rows(
     left: NDArray[np.float32], right: NDArray[np.float32], table: NDArray[np.int64], o: int,
     part: int, sums: NDArray[np.float32],
 ) -> None:
-    """Do all columns of one part for the rows of one tile."""
+    """Compute all columns of one part for the rows of one tile."""
     row_left, row_out = lanes.item(table, 2) + o, lanes.item(table, 3) + o
     col_right, col_out = lanes.item(table, 4), lanes.item(table, 5)
     first, end = lanes.item(table, part + 2), lanes.item(table, part + 3)
@@ -262,7 +262,7 @@ def row_sums(
     out: NDArray[np.float32], places: NDArray[np.int64], src: NDArray[np.float32],
     planes: NDArray[np.int64], size: int,
 ) -> None:
-    """Write each plane, summed over positions and batch: a bias gradient.
+    """Write the sum of each plane over positions and batch: a bias gradient.
 
     out[places[o]] = sum over p in [0, size) of src[planes[o] + p]
 
@@ -276,7 +276,8 @@ def row_sums(
 
     Notes
     -----
-    Reads 4 bytes per lane. 128 partial sums are kept, then added in halves and in order.
+    Reads 4 bytes per lane. 128 partial sums are kept: each vector of 16 is added in halves, then
+    the results are added in order.
     """
     wide, narrow = lanes.full(1, 8, 0.0), lanes.full(1, 1, 0.0)
     scratch = np.empty(16, np.float32)

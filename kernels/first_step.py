@@ -1,4 +1,4 @@
-"""What the first step and the first sum of a run need, dealt over the ranks of a node."""
+"""The kernels of a run's first step and first sum, compiled in shares by the ranks of a node."""
 
 import numpy as np
 
@@ -60,16 +60,16 @@ def _blocks() -> None:
     owner.blocks(total, one[0], np.zeros(1, np.uint8), units, 0, 64, rows, one, seen, seen[0])
 
 
-# What a step of every model needs, the longest to compile first.
+# The kernels that a step of every model needs; those that take longest to compile come first.
 STEP = (_mix, _correlate, _tables, _batch, _sgd)
-SUM = (_blocks, _merge)  # and an exact sum over the ranks of a node
+SUM = (_blocks, _merge)  # the kernels of an exact sum over the ranks of a node
 
 
 def warm_share(rank: int, ranks: int) -> None:
-    """Compile or load the kernels that number `rank` of the `ranks` of a node begins with.
+    """Compile or load the share of kernels of number `rank` among the `ranks` ranks of a node.
 
-    All of them need all of these kernels. Where nothing is cached, each rank compiles others, so
-    the ranks do not wait together for one kernel after another.
+    Every rank needs all of these kernels. If none is cached, each rank compiles a different share,
+    so the ranks do not all wait for one kernel after another.
     """
     for part in (*STEP, *SUM)[rank::ranks]:
         part()

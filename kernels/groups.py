@@ -1,8 +1,8 @@
 """Group normalisation with the batch innermost, forward and backward.
 
-Planes of `size` lanes, position after position, each of `width` lanes. The planes are cut into
-`groups` runs of equally many; each sample is normalised over all positions of a run. With planes
-of one position each, in one group, this is layer normalisation.
+Planes have `size` lanes: their positions follow each other, with `width` lanes each. The planes
+are divided into `groups` runs of equal length, and each sample is normalised over all positions of
+a run. With planes of one position each, in one group, this is layer normalisation.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def normalise(
     groups : int
     weights : float32[P]
     scale, shift : int64[C]
-        Places in `weights`.
+        Offsets in `weights`.
     saved : float32[2, groups, width], changed in place
         Mean, and 1 / sqrt(variance + epsilon), of each group and sample.
     epsilon, floor : float
@@ -36,7 +36,7 @@ def normalise(
 
     Notes
     -----
-    Wu and He, ECCV 2018 (arXiv:1803.08494); Ba et al., arXiv:1607.06450. Sums are float64, in
+    Wu and He, ECCV 2018 (arXiv:1803.08494); Ba et al., arXiv:1607.06450. Sums are in float64, in
     the order of planes and positions. Reads 12 bytes per lane, writes 4.
     """
     per, least = out.size // groups, np.float32(floor)
@@ -75,19 +75,19 @@ def normalise_back(
     ----------
     memory : float32[.], changed in place
     src, up, down : int64[C]
-        Planes of x, of the result's gradient and of that of x.
+        Planes of x, of the gradient of the result, and of the gradient of x.
     size, width : int
     groups : int
     weights : float32[P]
     grad : float32[P], changed in place
     scale, shift : int64[C]
-        Places in `weights` and `grad`.
+        Offsets in `weights` and `grad`.
     saved : float32[2, groups, width]
     kept, wanted : uint8[C]
-        1 where the gradient that arrives counts, otherwise it is 0 and not read; and where that
-        of x is written.
+        `kept` is 0 for planes whose result has a gradient of 0, which is not read. `wanted` is 1
+        for planes whose gradient of x is written.
     trained, fresh : bool
-        Whether `grad` is written, and whether `down` is written or added to.
+        Whether `grad` is written; True to overwrite `down`, False to add to it.
     gate : int
         As in `conv.mix`.
 
@@ -131,7 +131,7 @@ def _sum(
     sums: NDArray[np.float64], memory: NDArray[np.float32], planes: NDArray[np.int64], size: int,
     width: int,
 ) -> None:
-    """Write for each lane the sum over planes and positions."""
+    """Write the sum over planes and positions of each lane."""
     sums[:] = 0.0
     for c in range(planes.size):
         for p in range(planes[c], planes[c] + size, width):
@@ -145,7 +145,7 @@ def _sum_squares(
     sums: NDArray[np.float64], memory: NDArray[np.float32], planes: NDArray[np.int64], size: int,
     centre: NDArray[np.float32],
 ) -> None:
-    """Write for each lane the sum over planes and positions of (x - centre)^2."""
+    """Write the sum of (x - centre)^2 over planes and positions of each lane."""
     width = centre.size
     sums[:] = 0.0
     for c in range(planes.size):
@@ -161,7 +161,7 @@ def _sum_pairs(
     one: NDArray[np.float64], two: NDArray[np.float64], memory: NDArray[np.float32], up: int,
     src: int, size: int, mean: NDArray[np.float32],
 ) -> None:
-    """Write for each lane the sums over positions of dz, and of dz (x - mean)."""
+    """Write the sums of dz and of dz (x - mean) over the positions of each lane."""
     width = mean.size
     one[:], two[:] = 0.0, 0.0
     for p in range(0, size, width):

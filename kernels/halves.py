@@ -1,8 +1,8 @@
 """16-bit values: float16 and bfloat16 by explicit bit arithmetic, the same on every machine.
 
-float32 come and go as their bits, uint32[n]. Rounding is to nearest, ties to even; a
-number too large becomes infinite; NaN stay NaN and keep the upper bits of their payload.
-Each loop reads 4 and writes 2 bytes per value, or the other way round.
+float32 values are passed as their bits, uint32[n]. Rounding is to nearest, ties to even. A
+number that is too large becomes infinite. A NaN stays NaN and keeps the upper bits of its
+payload. Each loop reads 4 and writes 2 bytes per value, or the other way round.
 """
 
 import numpy as np
@@ -55,9 +55,9 @@ def to_float16(bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
 
     Notes
     -----
-    Three cases, computed for every value and then chosen from, so that the loop
-    vectorises: numbers from 2**-14 up only lose digits; smaller ones are multiples of
-    2**-24; infinities and NaN keep an exponent of ones.
+    Three cases are computed for every value before one is chosen, so that the loop
+    vectorises: numbers from 2**-14 up only lose digits; smaller ones become multiples
+    of 2**-24; infinities and NaN keep an exponent of ones.
     """
     sums = np.empty(_BLOCK, np.float32)
     for i in range(0, out.size, _BLOCK):
@@ -67,12 +67,12 @@ def to_float16(bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
 
 @kernel
 def _round(bits: NDArray[np.uint32], sums: NDArray[np.float32], out: NDArray[np.uint16]) -> None:
-    """Do one block of `to_float16`; `sums` is scratch."""
+    """Round one block for `to_float16`; `sums` is scratch memory."""
     words = sums.view(np.uint32)
     for i in range(out.size):
         size = np.uint32(bits[i] & np.uint32(0x7FFFFFFF))
         odd = np.uint32((size >> np.uint32(13)) & np.uint32(1))
-        # Exponents count from 15 instead of 127. The casts keep the compiler to 32 bits.
+        # The exponent's bias is 15 instead of 127. The casts keep the compiler to 32 bits.
         large = np.uint32(max(size, np.uint32(113 << 23)) - np.uint32(112 << 23))
         normal = np.uint32(np.uint32(large + np.uint32(0xFFF) + odd) >> np.uint32(13))
         # The last digit of a float32 from 0.5 to 1 is 2**-24, so this sum is rounded to it.
@@ -100,8 +100,8 @@ def from_float16(halves: NDArray[np.uint16], out: NDArray[np.float32]) -> None:
     for i in range(out.size):
         size = np.uint32(halves[i]) & np.uint32(0x7FFF)
         sign = (np.uint32(halves[i]) & np.uint32(0x8000)) << np.uint32(16)
-        # As float32, the digits mean 2**-112 times the value, and a product with a power
-        # of two is exact; an exponent of ones is put right afterwards.
+        # Read as float32, the digits are 2**-112 times the value, and multiplying by a power
+        # of two is exact. An exponent of ones is corrected afterwards.
         words[i] = size << np.uint32(13)
         out[i] = out[i] * np.float32(2.0**112)
         special = np.uint32(0x7F800000) if size >= np.uint32(0x7C00) else np.uint32(0)

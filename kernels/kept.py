@@ -1,9 +1,9 @@
-"""Convolutions and linear layers of which few weights are kept: `conv`, term by kept term.
+"""Convolutions and linear layers that keep few of their weights: `conv` over kept terms only.
 
-Arrays, places and runs are those of `conv`, and so are the sums: terms come in the same
-order, so `mix` has the same bits where the weights that are not kept are 0, and `correlate`
-has them for every kept weight. A row is one term after the other over as many lanes as fit
-the registers: a kept weight costs its multiply-adds, and a dropped one nothing.
+Arrays, offsets and runs are those of `conv`, and terms are added in the same order. So `mix`
+gives the same bits as `conv.mix` does if all weights that are not kept are 0, and `correlate`
+gives the same bits for every kept weight. A row adds one term after the other over as many lanes
+as the registers hold: a kept weight costs its multiply-adds, and a dropped weight nothing.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import inlined, kernel
 
-_MIX, _CORRELATE = 6, 3  # numbers before the parts of a table
-# Vectors of 16 lanes whose sums stay in registers: 32 of 16 lanes, or 16 of 8.
+_MIX, _CORRELATE = 6, 3  # length of a table's header
+# Vectors of 16 lanes whose sums stay in 32 registers of 16 lanes, or in 16 registers of 8.
 _WIDE, _MIDDLE, _COLUMNS = (8, 4, 16) if lanes.WIDTH == 16 else (4, 2, 4)
 
 
@@ -23,19 +23,19 @@ def mix_table(
     bias: NDArray[np.int64], channel_weight: NDArray[np.int64], channel_src: NDArray[np.int64],
     tap_weight: NDArray[np.int64], tap_src: NDArray[np.int64], runs: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Return the table of `mix`, int64[.]: that of `tables.mix_table`, of the kept weights only.
+    """Return the table of `mix`, int64[.]: as `tables.mix_table`, but of kept weights only.
 
     Parameters
     ----------
     mask : uint8[P]
-        Not 0 where a place in `weights` is kept.
+        Not 0 where an element of `weights` is kept.
     out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs :
         As for `tables.mix_table`, but lanes are a multiple of 16.
 
     Notes
     -----
-    Runs that have the same taps share their lists of terms: 16 bytes for each kept weight and
-    range of taps that it is in.
+    Runs with the same taps share their lists of terms. A kept weight takes 16 bytes for each range
+    of taps that it is in.
     """
     ranges, kind = _ranges(runs)
     terms = channel_weight, channel_src, tap_weight, tap_src
@@ -61,7 +61,7 @@ def mix_table(
 
 @kernel
 def _ranges(runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the ranges of taps that runs have, int64[R, 2], and which one each has, int64[M]."""
+    """Return the distinct ranges of taps, int64[R, 2], and the number of each run's, int64[M]."""
     ranges, kind, found = np.empty((len(runs), 2), np.int64), np.empty(len(runs), np.int64), 0
     for m in range(len(runs)):
         r = 0
@@ -78,9 +78,9 @@ def _list_terms(
     terms: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
     taps: NDArray[np.int64],
 ) -> int:
-    """Write place in `weights` and place in `src` of each kept term of a row to table[at], ...
+    """Write each kept term of a row to table[at], ... as its offsets in `weights` and in `src`.
 
-    Returns the place after them.
+    Returns the position after the last one.
     """
     channel_weight, channel_src, tap_weight, tap_src = terms
     for j in range(channel_src.size):
@@ -94,7 +94,7 @@ def _list_terms(
 
 @kernel
 def _with_room(table: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Return int64[`size` or more]: the table, or a larger one that begins with it."""
+    """Return int64[`size` or more]: the table, or a larger table with the same beginning."""
     if size <= table.size:
         return table
     larger = np.empty(2 * size, np.int64)
@@ -145,7 +145,7 @@ def _mix_rows(
     weights: NDArray[np.float32], table: NDArray[np.int64], m: int, p: int, start: int,
     floor: float, gate: int,
 ) -> None:
-    """Do a few lanes of one run for all rows: what they read stays in the nearest cache."""
+    """Compute a few lanes of one run for all rows; their inputs stay in the nearest cache."""
     place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
     ranges, lists = lanes.item(table, 2), lanes.item(table, 5) + lanes.item(table, m + 3)
     least = lanes.filled(zero, floor)
@@ -171,19 +171,19 @@ def correlate_table(
     right: NDArray[np.int64], col_out: NDArray[np.int64], runs: NDArray[np.int64],
     parts: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Return the table of `correlate`, int64[.]: that of `tables.correlate_table`, of kept places.
+    """Return the table of `correlate`, int64[.]: as `tables.correlate_table`, of kept weights only.
 
     Parameters
     ----------
     mask : uint8[P]
-        Not 0 where a place in `out` is kept.
+        Not 0 where an element of `out` is kept.
     left, row_out, right, col_out, runs, parts :
-        As for `tables.correlate_table`. Parts that begin with the same column have the same
-        ones; otherwise no place in `out` is in two of them.
+        As for `tables.correlate_table`. Parts that begin with the same column must have the same
+        columns. All other parts have no element of `out` in common.
 
     Notes
     -----
-    A list for each part and row, its columns filled up to a multiple of 4: 16 bytes each.
+    Each part and row has a list of its columns, padded to a multiple of 4, of 16 bytes each.
     """
     lists = parts.shape[0] * left.size
     at = _CORRELATE + 6 * lists + 3 * runs.shape[0]
@@ -209,10 +209,10 @@ def _list_columns(
     table: NDArray[np.int64], at: int, mask: NDArray[np.uint8], row: int, right: NDArray[np.int64],
     col_out: NDArray[np.int64], part: NDArray[np.int64],
 ) -> int:
-    """Write the places in `right` of a row's kept columns to table[at], ..., those in `out` after.
+    """Write a row's kept columns to table[at], ...: offsets in `right`, then offsets in `out`.
 
-    Returns how many of each there are, a multiple of 4: the last may be repetitions, whose place
-    in `out` is -1.
+    Returns the number of columns, padded to a multiple of 4 by repetitions, whose offset in
+    `out` is -1.
     """
     found, outs = 0, at + part[1] - part[0] + 3
     for k in range(part[0], part[1]):
@@ -232,18 +232,18 @@ def correlate(
     out: NDArray[np.float32], left: NDArray[np.float32], right: NDArray[np.float32],
     table: NDArray[np.int64],
 ) -> None:
-    """Write products of planes, as `conv.correlate` adds them, at the kept places of `out` only.
+    """Write products of planes, as `conv.correlate` adds them, to kept elements of `out` only.
 
     Parameters
     ----------
     out, left, right :
-        As for `conv.correlate`; what was at the kept places is overwritten.
+        As for `conv.correlate`, but kept elements of `out` are overwritten, not added to.
     table : int64[.]
         From `correlate_table`.
 
     Notes
     -----
-    2 FLOPs and 4 bytes from a cache for each lane and kept place.
+    2 FLOPs and 4 bytes from a cache for each lane and kept weight.
     """
     sums, head = np.empty(16, np.float32), lanes.item(table, 1)
     for row in range(head, head + 6 * lanes.item(table, 0), 6):
@@ -264,7 +264,7 @@ def _correlate_row(
     right: NDArray[np.float32], table: NDArray[np.int64], row: int, k: int, count: int,
     sums: NDArray[np.float32],
 ) -> None:
-    """Do a few columns of one row: their sums stay in registers over all runs."""
+    """Compute a few columns of one row; their sums stay in registers over all runs."""
     runs = lanes.item(table, 2)
     first, end = lanes.item(table, row + 1), lanes.item(table, row + 2)
     for m in range(runs + 3 * first, runs + 3 * end, 3):

@@ -1,14 +1,14 @@
 """Register tiles: small blocks of 16-lane float32 vectors that stay in registers.
 
-A kernel that is written with tiles says which values live in registers and in which
-order they are added, and does not depend on what the compiler makes of a loop. Each
-product that is added is one fused multiply-add, rounded once, so a kernel gives the
-same bits on every machine, whatever its vector width.
+A kernel that is written with tiles states which values are in registers and in which
+order they are added, so it does not depend on how the compiler treats a loop. Adding a
+product is one fused multiply-add, rounded once, so a kernel gives the same bits on every
+machine, for any vector width.
 
-Each function is written twice. The Python body says what it does, with a tile as
-float32[R, C, 16], and runs when the compiler is off (NUMBA_DISABLE_JIT=1; then products are not
-fused). Compiled kernels get the vector code above it. `places` are int64[.] offsets into
-the array before them: row r of a tile uses places[i + r]. Column c is the lanes
+Each function is written twice. The Python body defines it, with a tile as float32[R, C, 16],
+and runs when the compiler is off (NUMBA_DISABLE_JIT=1; then products are not fused). Compiled
+kernels run the vector code above the body instead. `places` are int64[.] offsets into the
+array argument before them: row r of a tile uses places[i + r]. Column c is the lanes
 [16 c, 16 c + 16) behind `at`. Nothing is bounds-checked.
 """
 
@@ -227,13 +227,13 @@ def fused(
 
 
 def _emit_sums(emit: Emit, tile: ir.Value, array: ir.Value) -> ir.Value:
-    """As many vectors as lanes are folded into one that holds their sums, two by two."""
+    """Fold every 16 vectors, two by two, into one vector that holds their 16 sums."""
     count = emit.rows * emit.cols
     vectors = [emit.builder.extract_value(tile, k) for k in range(count)]
     vectors += [emit.vectors([0.0] * LANES)] * (-count % LANES)
     width = LANES
     while width > 1:
-        # The halves of each group of `width` lanes are added; the first vector's groups come first.
+        # Add the halves of each group of `width` lanes; the first vector's groups come first.
         low = [k for k in range(2 * LANES) if k % width < width // 2]
         high = [k + width // 2 for k in low]
         vectors = [
@@ -251,13 +251,13 @@ def _emit_sums(emit: Emit, tile: ir.Value, array: ir.Value) -> ir.Value:
 def sums(tile: NDArray[np.float32], array: NDArray[np.float32]) -> None:
     """Write the sum over the lanes of row r, column c to array[r * cols + c].
 
-    The lanes are added in halves: 16 to 8, to 4, to 2, to 1. What follows in `array`, up
-    to a multiple of 16 numbers, is overwritten.
+    The lanes are added in halves: 16 to 8, to 4, to 2, to 1. The numbers that follow in
+    `array`, up to a multiple of 16, may be overwritten.
     """
     while tile.shape[-1] > 1:
         half = tile.shape[-1] // 2
         tile = tile[..., :half] + tile[..., half:]
-    rest = [np.nan] * (-tile.size % LANES)  # what may be overwritten; fails if there is no room
+    rest = [np.nan] * (-tile.size % LANES)  # numbers that may be overwritten; fails without room
     array[: tile.size + len(rest)] = [*tile.reshape(-1), *rest]
 
 

@@ -1,8 +1,8 @@
 """Sorted lists of positions as bytes: 16-bit halves, 32-bit words, varints of the gaps.
 
-A list is uint32[m], strictly ascending. Decoders check all that a message could get
-wrong before they return; they raise ValueError with the reason, and never read or write
-outside the given arrays.
+A list is uint32[m], strictly ascending. Decoders check everything that can be wrong with
+a message before they return. They raise ValueError with the reason, and never read or
+write outside the given arrays.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from fedmpi.kernels._vector import ones, prefetch
 
 BLOCK = 1 << 16  # positions that share their upper half
 _ONE = np.uint64(1)
-_AHEAD = 512  # positions between those that are coded and those asked for from memory
+_AHEAD = 512  # how many positions ahead of the current one to prefetch
 
 
 @kernel
@@ -31,13 +31,13 @@ def check(indices: NDArray[np.uint32], stop: int) -> None:
 
 @kernel
 def encode_idx16(indices: NDArray[np.uint32], stop: int, stream: NDArray[np.uint16]) -> None:
-    """Write a list as the lower halves of its positions, behind a count for each 64 Ki block.
+    """Write a list as a count for each block of 64 Ki, then the lower halves of its positions.
 
     Parameters
     ----------
     indices : uint32[m]
     stop : int64
-        Positions are below it; there are B = (stop + 65535) // 65536 blocks.
+        All positions are below it. There are B = (stop + 65535) // 65536 blocks.
     stream : uint16[2 B + m], changed in place
         Counts are 32 bits, lower half first.
 
@@ -49,7 +49,8 @@ def encode_idx16(indices: NDArray[np.uint32], stop: int, stream: NDArray[np.uint
     begin, last = 0, 0
     for block in range(blocks):
         bound = np.int64(BLOCK) * (block + 1)
-        # Most blocks are like the one before, so the search seldom leaves the nearest cache.
+        # Most blocks are about as full as the one before, so the search rarely leaves the
+        # nearest cache.
         near = min(begin + 2 * last + 64, indices.size)
         if near > begin and np.int64(indices[near - 1]) < bound:
             near = indices.size
@@ -76,8 +77,8 @@ def decode_idx16(stream: NDArray[np.uint16], stop: int, indices: NDArray[np.uint
     Raises
     ------
     ValueError
-        If the stream has another size, its counts do not add up to m, or the
-        positions do not ascend below `stop`.
+        If the stream has the wrong size, its counts do not add up to m, the positions
+        do not ascend, or a position is not below `stop`.
     """
     blocks = (stop + BLOCK - 1) // BLOCK
     if stream.size != 2 * blocks + indices.size:
@@ -98,7 +99,7 @@ def decode_idx16(stream: NDArray[np.uint16], stop: int, indices: NDArray[np.uint
 
 @kernel
 def _join(halves: NDArray[np.uint16], base: np.uint32, indices: NDArray[np.uint32]) -> None:
-    """Write base + halves (uint16[m]) to `indices` (uint32[m]), if they ascend."""
+    """Write base + halves (uint16[m]) to uint32[m] `indices`; raise ValueError unless ascending."""
     wrong = False
     for j in range(1, halves.size):
         wrong |= halves[j] <= halves[j - 1]
@@ -110,7 +111,7 @@ def _join(halves: NDArray[np.uint16], base: np.uint32, indices: NDArray[np.uint3
 
 @kernel
 def _extra_bytes(gap: np.uint32) -> np.int32:
-    """Return how many bytes after the first the varint of a gap (uint32) has."""
+    """Return the number of bytes beyond the first in the varint of a gap (uint32)."""
     return (
         np.int32(gap >= np.uint32(1 << 7))
         + np.int32(gap >= np.uint32(1 << 14))
@@ -121,7 +122,7 @@ def _extra_bytes(gap: np.uint32) -> np.int32:
 
 @kernel
 def varint_size(indices: NDArray[np.uint32]) -> np.int64:
-    """Return int64: bytes that `encode_varint` needs for uint32[m] `indices`."""
+    """Return int64: the number of bytes that `encode_varint` needs for uint32[m] `indices`."""
     if indices.size == 0:
         return np.int64(0)
     size = indices.size + np.int64(_extra_bytes(indices[0]))
@@ -136,7 +137,7 @@ def varint_size(indices: NDArray[np.uint32]) -> np.int64:
 
 @kernel
 def encode_varint(indices: NDArray[np.uint32], stream: NDArray[np.uint8]) -> None:
-    """Write a list as its gaps less one, 7 bits a byte, lowest first (LEB128).
+    """Write a list as its gaps minus one, 7 bits per byte, lowest bits first (LEB128).
 
     Parameters
     ----------
@@ -172,7 +173,7 @@ def encode_varint(indices: NDArray[np.uint32], stream: NDArray[np.uint8]) -> Non
 
 @kernel
 def varint_count(stream: NDArray[np.uint8]) -> np.int64:
-    """Return int64: how many varints end in uint8[b] `stream`."""
+    """Return int64: the number of varints that end in uint8[b] `stream`."""
     total = np.int64(0)
     for i in range(stream.size):
         total += stream[i] < 128
@@ -193,8 +194,8 @@ def decode_varint(stream: NDArray[np.uint8], stop: int, indices: NDArray[np.uint
     Raises
     ------
     ValueError
-        If the stream does not hold exactly m varints, one is longer than it needs to
-        be, or a position reaches `stop`.
+        If the stream does not hold exactly m varints, a varint is longer than necessary,
+        or a position is not below `stop`.
     """
     at, j, before = np.int64(0), np.int64(0), np.int64(-1)
     while j < indices.size:
@@ -215,16 +216,16 @@ def _decode_blocks(
     stream: NDArray[np.uint8], at: np.int64, before: np.int64, stop: int,
     indices: NDArray[np.uint32], j: np.int64,
 ) -> tuple[np.int64, np.int64, np.int64]:
-    """Decode blocks of 64 bytes while there are no varints of more than two in them.
+    """Decode blocks of 64 bytes until a block holds a varint of more than two bytes.
 
-    Goes on from stream[at], indices[j] and the position `before`, and returns where
-    these three then are.
+    Decoding starts at stream[at], indices[j] and the position `before`. Returns the new
+    values of `at`, `j` and `before`.
     """
     while at + 64 <= stream.size and j + 64 <= indices.size:
         more = vector.signs64(stream, at)
         if more & (more << _ONE):
             break
-        goes_on = more >> np.uint64(63)  # into the byte after the 64: left to the next block
+        goes_on = more >> np.uint64(63)  # last varint extends past the block: left to the next one
         starts = ~(more << _ONE) & ~(goes_on << np.uint64(63))
         last = vector.block64(stream, at, starts, before, indices, j)
         if last <= before or last >= stop:

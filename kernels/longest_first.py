@@ -1,4 +1,4 @@
-"""Work shared out over ranks: the longest piece first, to the rank that is free first."""
+"""Scheduling of work on ranks: the longest piece first, to the rank that is free first."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +13,18 @@ def share_out(
 ) -> None:
     """Write the rank of each piece of work into `ranks`, int64[n].
 
-    Longest processing time first (Graham, SIAM J. Appl. Math. 1969): at most 4/3 - 1/(3 R) of
-    the shortest time for R ranks of equal pace. Of ranks that are free at the same time the
-    lowest is taken, so the answer does not depend on how the heap is built.
+    Longest processing time first (Graham, SIAM J. Appl. Math. 1969) takes at most 4/3 - 1/(3 R)
+    times the shortest possible time for R ranks of equal pace. Of ranks that are free at the same
+    time the lowest is chosen, so the result does not depend on how the heap is built.
 
     Parameters
     ----------
     order : int64[n]
-        Pieces in their turns, the longest first.
+        Indices of the pieces in the order in which they are assigned, the longest first.
     costs : float64[n]
     pace : float64[R]
         Seconds that each rank takes for one unit of cost.
-    ranks : int64[n]
+    ranks : int64[n], changed in place
 
     Notes
     -----
@@ -50,6 +50,6 @@ def share_out(
 
 @kernel
 def _before(free: NDArray[np.float64], heap: NDArray[np.int64], a: int, b: int) -> bool:
-    """Say whether the rank at place a of the heap is free before that at place b."""
+    """Return True if the rank at heap position `a` comes before the rank at `b`."""
     sooner: bool = free[a] < free[b] or (free[a] == free[b] and heap[a] < heap[b])
     return sooner

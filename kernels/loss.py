@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy in one go."""
+"""Softmax and cross-entropy in one pass."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ def cross_entropy(
     memory: NDArray[np.float32], logits: int, grad: int, classes: int, width: int,
     y: NDArray[np.int64],
 ) -> float:
-    """Return the mean cross-entropy of a batch and write its gradient for the logits.
+    """Return the mean cross-entropy of a batch and write its gradient by the logits.
 
     memory[grad + k width + n] = (softmax(logits of sample n)[k] - [k == y[n]]) / N, and 0
     for lanes n >= N.
@@ -20,7 +20,7 @@ def cross_entropy(
     ----------
     memory : float32[.], changed in place
     logits, grad : int
-        Places of float32[classes, width].
+        Offsets of float32[classes, width] in `memory`.
     classes, width : int
     y : int64[N]
         Each in [0, classes); N at most `width`.
@@ -33,11 +33,11 @@ def cross_entropy(
     Raises
     ------
     ValueError
-        A label out of range, or more labels than lanes.
+        If a label is out of range, or there are more labels than lanes.
 
     Notes
     -----
-    The largest logit is taken off first, so nothing overflows. One exp per class and sample.
+    The largest logit is subtracted first, so nothing overflows. One exp per class and sample.
     """
     if y.size > width:
         raise ValueError("cross_entropy: more labels than lanes")

@@ -1,13 +1,13 @@
-"""Sparse vectors of sums: from dense to list and back, and added in place.
+"""Sparse vectors of sums: conversion from dense to list and back, and addition in place.
 
-A vector of n coordinates is cut into U units, blocks of coordinates given by
-`starts` (int64[U+1]); an empty `starts` says that every coordinate is a unit of its
-own. `touched` (uint8[U]) is 1 for the units that hold anything; a list is the touched
+A vector of n coordinates is divided into U units, blocks of coordinates given by
+`starts` (int64[U+1]). An empty `starts` means that every coordinate is a unit of its
+own. `touched` (uint8[U]) is 1 for the units in the support. A list is the touched
 units in ascending order, the values of their blocks one after the other, and one
-weight each. Support is always marked, never read off the values: a touched coordinate
-may well be zero. Where nothing is touched, values and weights are zero.
+weight per unit. The support is always given by `touched`, never inferred from the values,
+since a touched coordinate may be zero. Values and weights of other units are zero.
 
-Weights come in three shapes: none (size 0), one per unit, and for lists one for all.
+Weights come in three shapes: none (size 0), one per unit, and for lists one for all units.
 """
 
 from typing import Any
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels._vector import clear8, prefetch
 
-AHEAD = 32  # coordinates of a list that are asked for before it is their turn
+AHEAD = 32  # how many coordinates of a list ahead of the current one to prefetch
 
 
 @kernel
 def span(starts: NDArray[np.int64], lo: int, hi: int) -> tuple[int, int]:
-    """Return (first, last): the units first..last-1 of int64[U+1] `starts` that meet lo..hi-1."""
+    """Return (first, last): units first..last-1 of int64[U+1] `starts` overlap lo..hi-1."""
     if starts.size == 0 or lo >= hi:
         return lo, hi
     first = int(np.searchsorted(starts, lo, side="right")) - 1
@@ -32,7 +32,7 @@ def span(starts: NDArray[np.int64], lo: int, hi: int) -> tuple[int, int]:
 
 @kernel
 def extent(starts: NDArray[np.int64], lo: int, hi: int, units: NDArray[np.uint32]) -> np.int64:
-    """Return how many of the coordinates lo..hi-1 lie in uint32[m] `units`, all in the range."""
+    """Return the number of coordinates in lo..hi-1 of uint32[m] `units`, which all overlap it."""
     if starts.size == 0:
         return np.int64(units.size)
     size = np.int64(0)
@@ -46,7 +46,7 @@ def take(
     total: NDArray[Any], cover: NDArray[Any], starts: NDArray[np.int64], lo: int, hi: int,
     units: NDArray[np.uint32], values: NDArray[Any], weights: NDArray[Any],
 ) -> None:
-    """Copy the units of a list out of a vector; `add_list` backwards.
+    """Copy the units of a list out of a vector, the reverse of `add_list`.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def take(
     lo, hi : int
         Blocks are clipped to the coordinates lo..hi-1.
     units : uint32[m]
-        Ascending; each must meet the range.
+        Ascending; each must overlap the range.
     values : T[k], weights : C[m] or empty, changed in place
-        As large as `extent` says.
+        k is the result of `extent`.
 
     Notes
     -----
@@ -89,7 +89,7 @@ def copy(
     starts : int64[U+1], or empty
     out : T[N]; N at least n
 
-    Single coordinates are copied eight at a time where any is touched.
+    If units are single coordinates, eight are copied at a time where any of them is touched.
     """
     if starts.size == 0:
         whole = touched.size // 8
@@ -114,12 +114,12 @@ def _copy(out: NDArray[Any], total: NDArray[Any], begin: int, end: int) -> None:
 def clear(
     total: NDArray[Any], cover: NDArray[Any], touched: NDArray[np.uint8], starts: NDArray[np.int64]
 ) -> None:
-    """Set the touched units of a vector to zero, in place; all others are zero.
+    """Set the touched units of a vector to zero, in place; all other units are zero already.
 
     total : T[n], cover : C[U] or empty, touched : uint8[U], changed in place
     starts : int64[U+1], or empty
 
-    Memory traffic: the marks and what they mark, eight single coordinates at a time.
+    Memory traffic: the marks and the touched units; single coordinates count in groups of eight.
     """
     if starts.size == 0:
         whole = touched.size // 8
@@ -147,20 +147,20 @@ def add_list(
     lo: int, hi: int, units: NDArray[np.uint32], values: NDArray[Any], weights: NDArray[Any],
     fresh: bool,
 ) -> None:
-    """Add a list of the coordinates lo..hi-1 to a vector, in place.
+    """Add a list for the coordinates lo..hi-1 to a vector, in place.
 
     Parameters
     ----------
     total : T[n], cover : C[U] or empty, touched : uint8[V], changed in place
     starts : int64[U+1], or empty
     lo, hi : int
-        The range that the list was written for: blocks are clipped to it.
+        The range for which the list was written; blocks are clipped to it.
     units : uint32[m]
-        Ascending; must lie in the range.
+        Ascending; each must overlap the range.
     values : T[k]
     weights : C[m], or C[1] for all units, or empty if `cover` is
     fresh : bool
-        True to put the list in the place of what these units hold, weights too.
+        True to replace the values and weights of these units instead of adding to them.
     """
     step = 1 if weights.size == units.size else 0
     if starts.size == 0:
@@ -193,8 +193,8 @@ def drop(
 ) -> None:
     """Set the units of a list to zero, in place.
 
-    Blocks are clipped to the coordinates lo..hi-1. Marks and weights are cleared where a
-    unit lies in the range as a whole.
+    Blocks are clipped to the coordinates lo..hi-1. Marks and weights are cleared only for
+    units that are entirely inside the range.
 
     Parameters
     ----------
@@ -227,9 +227,9 @@ def _stir(state: np.uint64) -> np.uint64:
 def fingerprint(touched: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
     """Write a 256-bit fingerprint of the marks uint8[U] into uint64[4] `out`.
 
-    A byte is a mark, or eight marks as bits. Marks with one fingerprint are taken as equal. Four
-    lanes take in eight bytes at a time, each a step that can be undone, so marks that differ in
-    one word never collide.
+    A byte is one mark, or eight marks as bits. Marks with the same fingerprint are treated as
+    equal. Each of four lanes reads eight bytes at a time, in invertible steps, so marks that differ
+    in a single word never collide.
     """
     a, b, c, d = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
     quads = touched.size // 32 * 4

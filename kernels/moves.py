@@ -1,7 +1,7 @@
-"""Values on a support, moved together and spread out again.
+"""Packing of the values on a support, and unpacking.
 
-Values move as 4-byte words, so that every float32 keeps its bits, NaN payloads included.
-Flags are uint8, not 0 where a unit is in.
+Values are moved as 4-byte words, so that every float32 keeps its bits, NaN payloads included.
+Flags are uint8 and not 0 for units in the support.
 """
 
 import numpy as np
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from fedmpi.kernels import _vector as vector
 from fedmpi.kernels._jit import kernel
 
-_AHEAD = 512  # words between what is moved and what is asked for from memory
+_AHEAD = 512  # how many words ahead of the current one to prefetch
 _CHUNK = 2048  # flags whose positions stay in the nearest cache
 
 
 @kernel
 def compress(values: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
-    """Move the values whose flag is set together, in order.
+    """Pack the values whose flag is set, in order.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def compress(values: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[
 def _compress_few(
     values: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]
 ) -> int:
-    """Do `compress` where few flags are set: list their positions first. Returns how many."""
+    """Do `compress` for few set flags, by listing their positions first; return their number."""
     places, at = np.empty(_CHUNK + 64, np.uint32), 0
     for begin in range(0, flags.size, _CHUNK):
         found = 0
@@ -98,7 +98,7 @@ def expand(packed: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np
 def _expand_few(
     packed: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]
 ) -> int:
-    """Do `expand` where few flags are set: list their positions first. Returns how many."""
+    """Do `expand` for few set flags, by listing their positions first; return their number."""
     places, at = np.empty(_CHUNK + 64, np.uint32), 0
     for begin in range(0, flags.size, _CHUNK):
         found = 0
@@ -116,12 +116,12 @@ def _expand_few(
 def _expand_many(
     packed: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[np.uint32]
 ) -> int:
-    """Do `expand` 16 by 16. Returns how many flags are set."""
+    """Do `expand` for 16 flags at a time; return the number of flags that are set."""
     at, rest = 0, 0
     while rest < flags.size and at + 64 <= packed.size:
         word = vector.mask64(flags, rest)
         for part in range(0, 64, 16):
-            # The step to the next is no constant, so the processor does not foresee it.
+            # The stride through `packed` varies, so the processor does not prefetch it by itself.
             vector.prefetch(packed, at + _AHEAD)
             at += vector.expand16(packed, at, word >> np.uint64(part), out, rest + part)
         rest += 64
@@ -141,7 +141,7 @@ def gather(
     values: NDArray[np.uint32], starts: NDArray[np.int64], flags: NDArray[np.uint8],
     out: NDArray[np.uint32],
 ) -> None:
-    """Move the units whose flag is set together, in order.
+    """Pack the units whose flag is set, in order.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def gather(
 
 @kernel
 def _next_run(flags: NDArray[np.uint8], u: int) -> tuple[int, int]:
-    """Return (first, end) of the next run of flags from u on; end is where none are left."""
+    """Return (first, end) of the next run of set flags from u on; both are the size if none is."""
     while u < flags.size and not flags[u]:
         u += 1
     first = u
@@ -246,13 +246,13 @@ def put(
 def _copy(
     source: NDArray[np.uint32], begin: int, end: int, target: NDArray[np.uint32], at: int
 ) -> int:
-    """Copy source[begin:end] to target[at:]; return the place after it.
+    """Copy source[begin:end] to target[at:]; return the position after the last copied word.
 
-    Up to 15 words of `target` after that place may be overwritten.
+    Up to 15 words of `target` from that position on may be overwritten.
     """
     size = end - begin
     if end + 16 <= source.size and at + size + 16 <= target.size:
-        for i in range(0, size, 16):  # whole vectors, as rows are too short for a call
+        for i in range(0, size, 16):  # whole vectors: rows are too short to be worth a memcpy
             vector.prefetch(target, at + i + _AHEAD)
             vector.move16(source, begin + i, target, at + i)
     else:

@@ -1,6 +1,6 @@
 """Batch normalisation with the batch innermost, forward and backward.
 
-A channel is `size` lanes, position after position, each of `width` lanes of which those with
+A channel has `size` lanes: its positions follow each other, with `width` lanes each. Lanes with
 mask 0 hold no sample and are left out of every sum.
 """
 
@@ -11,7 +11,7 @@ from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
 _BLOCK = 16  # positions summed in float32 before they join a float64 sum
-_ONCE, _ITSELF, _OTHER = 0, 1, 2  # what `_sum` sums
+_ONCE, _ITSELF, _OTHER = 0, 1, 2  # argument `times` of `_sum`
 
 
 @kernel
@@ -32,7 +32,7 @@ def normalise(
         1 for lanes that hold a sample, 0 for others.
     weights : float32[P]
     scale, shift : int64[C]
-        Places in `weights`.
+        Offsets in `weights`.
     saved : float32[2, C], changed in place
         Mean and variance (divided by n, not by n - 1) of each channel.
     epsilon, floor : float
@@ -68,7 +68,7 @@ def apply(
     size : int
     weights : float32[P]
     scale, shift, mean, variance : int64[C]
-        Places in `weights`.
+        Offsets in `weights`.
     epsilon, floor : float
     """
     for c in range(out.size):
@@ -90,19 +90,19 @@ def normalise_back(
     ----------
     memory : float32[.], changed in place
     src, up, down : int64[K]
-        Planes of x, of the result's gradient and of that of x.
+        Planes of x, of the gradient of the result, and of the gradient of x.
     size : int
     mask : float32[width]
     weights : float32[P]
     grad : float32[P], changed in place
     scale, shift : int64[K]
-        Places in `weights` and `grad`.
+        Offsets in `weights` and `grad`.
     saved : float32[2, C]
     channels : int64[K]
-        Which of the C channels the K are.
+        Indices, among the C channels, of the K channels that are done.
     epsilon : float
     trained, fresh : bool
-        Whether `grad` is written, and whether `down` is written or added to.
+        Whether `grad` is written; True to overwrite `down`, False to add to it.
     gate : int
         As in `conv.mix`.
 
@@ -121,7 +121,8 @@ def normalise_back(
         if trained:
             grad[shift[k]] = np.float32(total)
             grad[scale[k]] = np.float32(product)
-        # Of one value nothing arrives below; rounding would leave a little, and Adam enlarge it.
+        # The gradient of a single value is 0. Rounding would leave a little of it, which Adam
+        # would then scale up.
         a = np.float32(weights[scale[k]] * root if count > 1 else 0.0)
         b = np.float32(-np.float64(a) * np.float64(root) * product / count)
         _back(memory, src, up, down, k, size, mask, a, b, mean,
@@ -140,7 +141,7 @@ def track(
     ----------
     weights : float32[P], changed in place
     mean, variance : int64[K]
-        Places in `weights`; the variance is divided by n - 1.
+        Offsets in `weights`; the variance is divided by n - 1.
     saved : float32[2, C]
         From `normalise`.
     channels : int64[K]
@@ -171,7 +172,7 @@ def _sum(
     mask: NDArray[np.float32], centre: np.float32, times: int, others: NDArray[np.int64],
     scratch: NDArray[np.float32],
 ) -> float:
-    """Sum over one plane of x - centre: once, times itself, or times what `others` has there."""
+    """Sum x - centre over one plane, squared or times a plane of `others` if `times` says so."""
     zero = lanes.full(1, 1, 0.0)
     middle, sum_ = lanes.filled(zero, centre), 0.0
     block = _BLOCK * mask.size

@@ -1,12 +1,12 @@
-"""Owner-computes sums: one rank adds its range of everybody's contributions.
+"""Owner-computes sums: each rank adds up its own range of all ranks' contributions.
 
-The contributions of P ranks lie in memory that all can read; the owner of a range of
-coordinates clears last round's result there and adds the ranks in rank order. No
-two owners write the same byte. Terms as in `fedmpi.kernels.merge`; ranges of vectors
-without `starts` begin and end at multiples of 8.
+The contributions of P ranks are in memory that every rank can read. The owner of a range
+of coordinates clears the last round's result in it and adds the contributions in rank
+order. No two owners write the same byte. Terms are as in `fedmpi.kernels.merge`. Ranges of
+vectors without `starts` begin and end at multiples of 8.
 
 The kernels work in blocks that stay in the nearest cache, so each coordinate of the
-result crosses memory once, whatever the number of ranks.
+result crosses memory once, for any number of ranks.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ from fedmpi.kernels._vector import add8, clear8, marked8, positions16, prefetch
 from fedmpi.kernels.merge import span
 from fedmpi.kernels.pack import count as flags_set
 
-BLOCK = 32768  # coordinates; 256 KiB of int64, in the second cache
+BLOCK = 32768  # coordinates; 256 KiB of int64, which fit the second-level cache
 TILE = 8192  # coordinates of a larger unit that are added rank by rank
-AHEAD = 32  # words whose coordinates are asked for before it is their turn
+AHEAD = 32  # how many words ahead of the current one to prefetch coordinates
 
 
 @kernel
@@ -34,11 +34,11 @@ def dense(
     Parameters
     ----------
     total : T[N], cover : C[N] or empty, touched : uint8[N], changed in place
-        N a multiple of 8. The last result on entry.
+        N is a multiple of 8. On entry, they hold the last result.
     lo, hi : int
         Multiples of 64.
     sums : T[P, N]
-        Zero where not marked: eight coordinates are added if one of them is marked.
+        Must be zero where not marked: eight coordinates are added if one of them is marked.
     covers : C[P, N]
         Not read if `cover` is empty.
     marks : uint64[P, N / 8]
@@ -47,14 +47,14 @@ def dense(
     Returns
     -------
     int64
-        Touched coordinates in the range, after.
+        Number of touched coordinates in the range of the new result.
 
     Notes
     -----
-    Which words hold marks is written to a list before their coordinates are read: a
-    branch would be guessed wrong too often, and a list says what to prefetch. Memory
-    traffic: P + 2 bytes per coordinate; 64 bytes for each word that a rank marked, and 128
-    for each that the result holds or held.
+    The words that hold marks are listed before their coordinates are read: a branch would
+    be mispredicted too often, and the list says what to prefetch. Memory traffic: P + 2
+    bytes per coordinate, 64 bytes for each word that a rank marked, and 128 bytes for each
+    word of the new and of the last result.
     """
     words, found = touched.view(np.uint64), np.int64(0)
     places = np.empty(BLOCK // 8 + AHEAD, np.uint32)
@@ -76,9 +76,9 @@ def dense(
 
 @kernel
 def _marked(words: NDArray[np.uint64], a: int, b: int, places: NDArray[np.uint32]) -> int:
-    """List the words of the coordinates a..b-1 that are not 0 in `places`; return how many.
+    """List in `places` the words of the coordinates a..b-1 that are not 0; return their number.
 
-    The last is repeated AHEAD times, so that a look ahead finds a word.
+    The last word is repeated AHEAD times, so that prefetching finds a word beyond the end.
     """
     count = 0
     for w in range(a // 8, b // 8, 8):
@@ -94,7 +94,7 @@ def _add_marked(
     terms: NDArray[Any], weights: NDArray[Any], marks: NDArray[np.uint64],
     places: NDArray[np.uint32],
 ) -> None:
-    """Add one rank's coordinates of a..b-1, eight at a time where it marked any, in place."""
+    """Add one rank's coordinates in a..b-1, eight at a time where any is marked, in place."""
     count = _marked(marks, a, b, places)
     for j in range(count):
         prefetch(terms, 8 * places[j + AHEAD])
@@ -112,10 +112,10 @@ def blocks(
     lo: int, hi: int, sums: NDArray[Any], covers: NDArray[Any], marks: NDArray[np.uint8],
     seen: NDArray[np.uint8],
 ) -> np.int64:
-    """Replace the coordinates lo..hi-1 by the sum of P vectors cut in units.
+    """Replace the coordinates lo..hi-1 by the sum of P vectors that are divided into units.
 
-    A unit may lie in the ranges of several owners. Its mark and weight are written by
-    the one that owns its first coordinate.
+    A unit may overlap the ranges of several owners. Its mark and weight are written by
+    the owner of its first coordinate.
 
     Parameters
     ----------
@@ -128,12 +128,12 @@ def blocks(
         Not read if `cover` is empty.
     marks : uint8[P, V]
     seen : uint8[V]
-        A copy of the last result's marks: `touched` changes under other owners.
+        A copy of the last result's marks, because other owners write to `touched`.
 
     Returns
     -------
     int64
-        Touched coordinates in the range, after.
+        Number of touched coordinates in the range of the new result.
     """
     first, last = span(starts, lo, hi)
     size = np.int64(0)
@@ -164,7 +164,7 @@ def blocks(
 
 @kernel
 def _add(total: NDArray[Any], terms: NDArray[Any], first: bool) -> None:
-    """Add one block of terms, or put it where nothing is yet."""
+    """Add one block of terms to `total`, or copy it if it is the first."""
     if first:
         for i in range(total.size):
             total[i] = terms[i]

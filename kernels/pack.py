@@ -1,6 +1,6 @@
 """Supports as flags, bits, positions and runs.
 
-Flags are uint8[n], not 0 where a unit is in; kernels that write them write 0 and 1.
+Flags are uint8[n], not 0 for units in the support; kernels that write flags write 0 and 1.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from fedmpi.kernels._jit import kernel
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
-_CHUNK = 4096  # flags of which the words that hold an edge are listed first
+_CHUNK = 4096  # flags whose words with an edge are listed before their positions are written
 
 
 @kernel
@@ -26,7 +26,7 @@ def _tail(flags: NDArray[np.uint8], i: int) -> np.uint64:
 
 @kernel
 def count(flags: NDArray[np.uint8]) -> tuple[np.int64, np.int64]:
-    """Return (kept, runs) of `flags`: how many are set, and in how many runs.
+    """Return (kept, runs) of `flags`: the number of set flags, and of their runs.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def to_bits(flags: NDArray[np.uint8], bits: NDArray[np.uint8]) -> None:
     Raises
     ------
     ValueError
-        If `bits` has another size.
+        If `bits` has the wrong size.
 
     Notes
     -----
@@ -95,7 +95,7 @@ def from_bits(bits: NDArray[np.uint8], flags: NDArray[np.uint8]) -> None:
     Raises
     ------
     ValueError
-        If `bits` has another size, or a bit after the last flag is set.
+        If `bits` has the wrong size, or a bit after the last flag is set.
 
     Notes
     -----
@@ -140,7 +140,7 @@ def bit_counts(words: NDArray[np.uint64], width: int, out: NDArray[np.int64]) ->
     ----------
     words : uint64[w]
     width : int
-        Words of a bin, not negative. Words behind the last bin are not counted.
+        Number of words per bin, not negative. Words behind the last bin are not counted.
     out : int64[bins], changed in place
     """
     for b in range(out.size):
@@ -159,7 +159,7 @@ def bit_positions(words: NDArray[np.uint64], start: int, out: NDArray[np.uint32]
     words : uint64[w]
         Bit j of words[i] is at start + 64 i + j.
     start : int
-        Not negative. All bits that are set lie below 2**32.
+        Not negative. The positions of all set bits must be below 2**32.
     out : uint32[m], changed in place
         m is the number of bits set.
 
@@ -168,7 +168,7 @@ def bit_positions(words: NDArray[np.uint64], start: int, out: NDArray[np.uint32]
     Memory traffic: 8 bytes per word and 4 per position.
     """
     at, whole = 0, words.size // 8 * 8
-    places = np.empty(_CHUNK // 8 + 16, np.uint32)  # a branch would be guessed wrong too often
+    places = np.empty(_CHUNK // 8 + 16, np.uint32)  # a branch would be mispredicted too often
     for begin in range(0, whole, _CHUNK // 8):
         found = 0
         for i in range(begin, min(begin + _CHUNK // 8, whole), 8):
@@ -196,7 +196,7 @@ def set_bits(indices: NDArray[np.uint32], words: NDArray[np.uint64]) -> None:
 
 @kernel
 def edges(flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
-    """Write where the runs of set flags begin and end: start, end, start, end, ...
+    """Write the edges of the runs of set flags: start, end, start, end, ...
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def edges(flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
 
     Notes
     -----
-    The edges ascend strictly, so that a list of positions codes them too. Memory
+    The edges ascend strictly, so they can be encoded as a list of positions. Memory
     traffic: 1 byte per flag and 8 per run.
     """
     at, carry, whole = 0, np.uint64(0), flags.size // 64 * 64
@@ -217,7 +217,7 @@ def edges(flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
             vector.prefetch(flags, i + _CHUNK)
             word = vector.mask64(flags, i)
             words[found], places[found] = word ^ ((word << _ONE) | carry), i
-            found += np.int64(words[found] != 0)  # a branch would be guessed wrong too often
+            found += np.int64(words[found] != 0)  # a branch would be mispredicted too often
             carry = word >> np.uint64(63)
         for j in range(found):
             at = _put_positions(places[j], words[j], out, at)
@@ -227,11 +227,11 @@ def edges(flags: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
 
 @kernel
 def _put_positions(i: int, word: np.uint64, out: NDArray[np.uint32], at: int) -> int:
-    """Write i + j for each bit j of `word` to out[at], ...; return the place after them."""
+    """Write i + j for each bit j set in `word` to out[at], ...; return the position after them."""
     if at + 64 <= out.size:
         at += vector.positions64(i, word, out, at)
         return at
-    while word:  # 63 times in all: what is behind the last place is not `out`
+    while word:  # near the end of `out`, where 64 elements cannot be overwritten
         out[at] = i + vector.lowest(word)
         word &= word - _ONE
         at += 1
@@ -267,8 +267,8 @@ def fill(bounds: NDArray[np.uint32], flags: NDArray[np.uint8]) -> None:
     for r in range(0, bounds.size, 2):
         start, end = np.int64(bounds[r]), np.int64(bounds[r + 1])
         if end + 64 <= flags.size:
-            # Whole vectors, so that a short run costs no loop: 64 ones, then 64 zeros that
-            # cut off what was too many. Runs ascend, so nothing is there yet.
+            # Write whole vectors, so that a short run needs no loop: 64 ones, then 64 zeros
+            # over the excess. Runs ascend, so no later flag has been set yet.
             for i in range(start, end, 64):
                 vector.spread64(_ALL, flags, i)
             vector.spread64(np.uint64(0), flags, end)

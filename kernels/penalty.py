@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fedmpi.kernels._jit import kernel
 
-SMALLEST = 1e-60  # square of the smallest norm that counts
+SMALLEST = 1e-60  # square of the smallest norm that is not treated as 0
 
 
 @kernel
@@ -26,8 +26,8 @@ def group_norm(
     Notes
     -----
     The norm is not squared, as in group lasso (Yuan and Lin, 2006) and FedDIP (Long et al.,
-    ICDM 2023). A group of zeros has no gradient and is left alone, and so is a group with a
-    norm below 1e-30, whose scale a float32 might not hold. Norms are summed in float64. Memory
+    ICDM 2023). A group of zeros has no gradient and is skipped. So is a group with a norm
+    below 1e-30, whose scale might not fit a float32. Norms are summed in float64. Memory
     traffic: 16 bytes per coordinate; 4 FLOPs.
     """
     for g in range(starts.size):

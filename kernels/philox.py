@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from fedmpi.kernels._counter import ROUNDS, WORD, block, unit
 from fedmpi.kernels._jit import kernel
 
-BUMPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # of the key's words, from round to round
+BUMPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # added to the key's words from round to round
 
 
 def round_keys(low: int, high: int) -> NDArray[np.uint64]:

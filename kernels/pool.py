@@ -1,6 +1,6 @@
 """Pooling over windows, forward and backward, with the batch innermost.
 
-Arrays, places and runs are those of `conv`: one run for each output position.
+Arrays, offsets and runs are those of `conv`, with one run for each output position.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def largest(
     For every channel c, run (place, at, size, t0, t1) and lane p in [0, size):
         memory[out[c] + place + p] = max of `floor` and, over taps t0 <= t < t1, of
             memory[src[c] + taps[t] + at + p]
-    A NaN in the window is the result.
+    A window that holds a NaN gives NaN.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ def largest(
     taps : int64[T]
     runs : int64[M, 5]
     floor : float
-        0 if a ReLU stands before or behind, -inf otherwise.
+        0 if a ReLU comes before or after the pooling, -inf otherwise.
 
     Notes
     -----
     Reads 4 bytes per tap and lane, writes 4 per lane.
     """
-    if _even(runs):  # half the loops
+    if _even(runs):  # two vectors at a time, in half as many loops
         _largest(lanes.full(1, 2, 0.0), 32, memory, out, src, taps, runs, floor)
     else:
         _largest(lanes.full(1, 1, 0.0), 16, memory, out, src, taps, runs, floor)
@@ -43,7 +43,7 @@ def largest(
 
 @kernel
 def _even(runs: NDArray[np.int64]) -> bool:
-    """True if the lanes of every run come in pairs of vectors."""
+    """Return True if every run has an even number of vectors of 16 lanes."""
     odd = 0
     for m in range(runs.shape[0]):
         odd += runs[m, 2] % 32
@@ -55,7 +55,7 @@ def _largest(
     zero: NDArray[np.float32], step: int, memory: NDArray[np.float32], out: NDArray[np.int64],
     src: NDArray[np.int64], taps: NDArray[np.int64], runs: NDArray[np.int64], floor: float,
 ) -> None:
-    """Do all windows, `step` lanes at a time."""
+    """Compute all windows, `step` lanes at a time."""
     least = lanes.filled(zero, floor)
     for c in range(out.size):
         for m in range(runs.shape[0]):
@@ -74,9 +74,9 @@ def largest_back(
     up: NDArray[np.int64], down: NDArray[np.int64], taps: NDArray[np.int64],
     runs: NDArray[np.int64], floor: float, apart: bool,
 ) -> None:
-    """Pass each window's gradient to the first place that holds its largest value.
+    """Pass each window's gradient to the first position that holds its largest value.
 
-    Of window (place, at, size, t0, t1), memory[up[c] + place + p] is added to
+    For window (place, at, size, t0, t1), memory[up[c] + place + p] is added to
     memory[down[c] + taps[t] + at + p] for the first t with src equal to out, if out > floor.
 
     Parameters
@@ -87,15 +87,15 @@ def largest_back(
     taps : int64[T]
     runs : int64[M, 5]
     floor : float
-        As it was given to `largest`.
+        The value that was given to `largest`.
     apart : bool
-        True if no place lies in two windows and each lies in one: gradients are
-        then written; otherwise they are added to planes that were filled with 0.
+        True if each position is in exactly one window. Gradients are then written;
+        otherwise they are added to planes that the caller has filled with 0.
 
     Notes
     -----
-    torch.nn.MaxPool2d chooses the same place among equals. Reads 4 bytes per tap and lane
-    and writes as many; 8 more are read per lane.
+    Among equal values, torch.nn.MaxPool2d chooses the same position. Reads 4 bytes per tap
+    and lane and writes as many; 8 more are read per lane.
     """
     lane = lanes.full(1, 1, 0.0)
     least = lanes.filled(lane, floor)
@@ -120,7 +120,7 @@ def mean(
     memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64],
     taps: NDArray[np.int64], runs: NDArray[np.int64], share: float, floor: float,
 ) -> None:
-    """Write `share` times the sum of each window, and `floor` where that is less.
+    """Write `share` times the sum of each window, or `floor` if that is larger.
 
     Parameters
     ----------
@@ -129,9 +129,9 @@ def mean(
     taps : int64[T]
     runs : int64[M, 5]
     share : float
-        1 / places of a window.
+        1 / number of positions of a window.
     floor : float
-        0 if a ReLU stands behind, -inf otherwise.
+        0 if a ReLU follows, -inf otherwise.
     """
     lane = lanes.full(1, 1, 0.0)
     least, part = lanes.filled(lane, floor), lanes.filled(lane, share)
@@ -151,18 +151,18 @@ def mean_back(
     memory: NDArray[np.float32], up: NDArray[np.int64], down: NDArray[np.int64],
     taps: NDArray[np.int64], runs: NDArray[np.int64], share: float, gate: int,
 ) -> None:
-    """Add `share` of each window's gradient to all its places.
+    """Add `share` times each window's gradient to all its positions.
 
     Parameters
     ----------
     memory : float32[.], changed in place
     up, down : int64[C]
-        Planes of the gradients of the windows and of their places; the latter hold 0 or
-        what others have added.
+        Planes of the gradients of the windows and of their positions. The planes `down`
+        hold 0 or the gradients that other layers have added.
     taps : int64[T]
     runs : int64[M, 5]
     share : float
-        1 / places of a window.
+        1 / number of positions of a window.
     gate : int
         As in `conv.mix`.
     """

@@ -1,6 +1,6 @@
-"""Where the touched coordinates of a vector are, and ranges of them with equal work.
+"""The distribution of a vector's touched coordinates, and ranges with equal work.
 
-`touched` and `starts` as in `fedmpi.kernels.merge`.
+`touched` and `starts` are as in `fedmpi.kernels.merge`.
 """
 
 import numpy as np
@@ -23,7 +23,8 @@ def loads(
     starts : int64[U+1], or empty
     width : int
     sample : int
-        Of single coordinates, only the first of so many parts of each bin is counted.
+        If units are single coordinates, only the first 1 / `sample` of each bin is counted,
+        and the count is multiplied by `sample`.
     out : int64[bins], changed in place; bins * width is at least n
     """
     out[:] = 0
@@ -50,21 +51,22 @@ def cut(
     Parameters
     ----------
     loads : int64[P, bins]
-        Touched coordinates per rank and bin of `width` coordinates, taken as spread
-        evenly inside a bin. A coordinate that nobody touches counts a 16th of one that
-        is touched, since its mark is read.
+        Touched coordinates per rank and bin of `width` coordinates, assumed to be spread
+        evenly within a bin. Each coordinate adds 1 to the load, since its mark is read, and
+        a touched one adds 16 more.
     width, size : int
         The bins cover the coordinates 0..size-1; width is a multiple of 64.
     shares : int64[parts]
         Positive.
     bounds : int64[parts + 1], changed in place
-        The range on entry, in the first and the last place. The cuts in between are
-        rounded down to multiples of 64.
+        On entry, the first and the last element hold the range. The cuts written in between
+        are rounded down to multiples of 64.
 
     Notes
     -----
-    Whole numbers only, so that every rank comes to the same cuts. With 64 bins none of them passes
-    int64 while P size**2 is at most 2**76: 4,096 ranks that touch all of 2**32 coordinates.
+    Only integers are used, so that every rank computes the same cuts. With 64 bins they do not
+    overflow int64 while P size**2 is at most 2**76: 4,096 ranks that touch all of 2**32
+    coordinates.
     """
     bins = loads.shape[1]
     below = np.zeros(bins + 1, np.int64)
@@ -89,7 +91,7 @@ def cut(
 
 @kernel
 def _load(below: NDArray[np.int64], width: int, size: int, place: int) -> int:
-    """Return the load of the coordinates before `place`; below[b] is that of the first b bins."""
+    """Return the load of the coordinates before `place`; below[b] is that of bins 0 to b - 1."""
     b = min(place // width, below.size - 2)
     filled = max(min(size - b * width, width), 1)
     each, rest = divmod(below[b + 1] - below[b], filled)

@@ -1,13 +1,14 @@
 """Exact selection of the k largest magnitudes, with error feedback, in about one pass.
 
-Magnitudes are compared by their bits: the 31 bits of |x|, as an unsigned integer, order
-finite numbers as usual, put infinities above them and NaN above those (by payload). So NaN
-is selected first: damage shows instead of hiding in a residual. -0 and +0 are equal. Among
-equal magnitudes the lowest index wins. The result is exact and depends on nothing else.
+Magnitudes are compared as unsigned integers, the 31 bits of |x|. These order finite numbers
+as usual, with infinities above them, and NaN above infinities (by payload). So NaN is
+selected first, and a damaged update shows instead of hiding in a residual. -0 and +0 are
+equal. Among equal magnitudes the lowest index wins. The result is exact and deterministic.
 
-How: a small sample says which magnitude is surely below the k-th. One pass collects the
+A small sample gives a magnitude that is very likely below the k-th. One pass collects the
 few coordinates at or above it, and a radix histogram of their bits (11, 10 and 10 bits)
-finds the k-th among them. A sample that misleads costs a histogram of all, never exactness.
+finds the k-th among them. If the sample misleads, a histogram of all coordinates is taken,
+so the result is exact in any case.
 """
 
 import numpy as np
@@ -30,9 +31,9 @@ def top(
     ----------
     values : float32[n], n <= 2**32
     indices : uint32[k], changed in place
-        Where they are, ascending. Its size says how many are wanted.
+        Positions of the coordinates, ascending. The size of the array is k.
     picked : float32[k], changed in place
-        The values there.
+        The values at these positions.
 
     Raises
     ------
@@ -55,17 +56,17 @@ def feedback(
     update: NDArray[np.float32], residual: NDArray[np.float32], indices: NDArray[np.uint32],
     picked: NDArray[np.float32],
 ) -> None:
-    """Add an update to the residual, take out the k largest magnitudes, keep the rest.
+    """Add an update to the residual, move out the k largest magnitudes, and keep the rest.
 
     Parameters
     ----------
     update : float32[n]
     residual : float32[n], changed in place
-        What earlier rounds left behind. Becomes residual + update, and 0 where taken.
+        The residual of earlier rounds. Becomes residual + update, and 0 at the k positions.
     indices : uint32[k], changed in place
-        Where the largest of residual + update are, ascending.
+        Positions of the k largest of residual + update, ascending.
     picked : float32[k], changed in place
-        residual + update there, rounded once.
+        residual + update at these positions, rounded once.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def top_flags(values: NDArray[np.float32], count: int, flags: NDArray[np.uint8])
 def _check(
     values: NDArray[np.float32], indices: NDArray[np.uint32], picked: NDArray[np.float32]
 ) -> None:
-    """Raise ValueError if there are too few values, or places for them differ in number."""
+    """Raise ValueError if k is larger than n, or `indices` and `picked` differ in length."""
     if indices.size != picked.size:
         raise ValueError("select: indices and picked differ in length")
     if indices.size > values.size:
@@ -144,7 +145,7 @@ def _finish(
     values: NDArray[np.float32], candidates: NDArray[np.uint32], indices: NDArray[np.uint32],
     picked: NDArray[np.float32],
 ) -> None:
-    """Write the k largest of the candidates, which are ascending and hold them all."""
+    """Write the k largest coordinates, all of which are among the ascending candidates."""
     magnitudes = radix.magnitudes(values, candidates)
     lowest, ties = radix.kth(magnitudes, indices.size)
     at, j = 0, 0

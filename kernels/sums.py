@@ -3,10 +3,10 @@
 Exact sums are integers: a contribution is the product of share and value as a float64,
 rounded to a multiple of 2**-44 and added as int64. Integer addition is associative, so any
 order, tree, number of ranks or message algorithm gives the same bits. With shares that add
-up to one, a sum never passes the largest value, which `add_exact` expects below 2**18 in
-magnitude (`largest_kept` tells): far from the 2**19 at which int64 would wrap. Of each of N
-clients up to 2**-45 is rounded away from the sum, and as much from its weight, whatever the
-share: the mean is off by N 2**-45 (1 + |mean|) at most, beside its rounding to float32.
+up to one, a sum never exceeds the largest value. `add_exact` requires values below 2**18 in
+magnitude (see `largest_kept`), far from the 2**19 at which int64 would wrap. Rounding each of
+N contributions changes the sum by up to 2**-45, and the weight as well, whatever the share.
+So the mean is off by at most N 2**-45 (1 + |mean|), besides its rounding to float32.
 """
 
 import numpy as np
@@ -39,8 +39,8 @@ def largest_kept(
 
     Notes
     -----
-    Reads 4 bytes per kept coordinate. The comparison of bit patterns orders magnitudes as the
-    numbers do, puts inf and NaN on top, and vectorises, which a NaN test does not.
+    Reads 4 bytes per kept coordinate. Bit patterns are ordered like the magnitudes, with inf and
+    NaN on top, and comparing them vectorises, which a NaN test does not.
     """
     bits = values.view(np.uint32)
     top = np.uint32(0)
@@ -78,11 +78,11 @@ def add_exact(
 
     Notes
     -----
-    The rule sum(a m w) / sum(a m) of every averaging method, with the mask m given by
-    units. Memory traffic: 20 bytes per kept coordinate.
+    This is the numerator of the mean sum(a m w) / sum(a m) of every averaging method, with
+    the mask m given by units. Memory traffic: 20 bytes per kept coordinate.
     """
     scaled = share * SCALE
-    if keep.size == total.size:  # units of one coordinate: blocks would cost more than they hold
+    if keep.size == total.size:  # units of one coordinate: slicing would cost more than adding
         for i in range(total.size):
             if keep[i]:
                 total[i] += np.int64(np.rint(scaled * np.float64(values[i])))
@@ -112,8 +112,8 @@ def add_fast(
 
     Notes
     -----
-    The result depends on the order of the clients in its last bits. 12 bytes per
-    kept coordinate.
+    The last bits of the result depend on the order of the clients. Memory traffic: 12
+    bytes per kept coordinate.
     """
     weight = np.float32(share)
     for u in range(keep.size):
@@ -130,13 +130,13 @@ def mean(
     total: NDArray[np.int64] | NDArray[np.float32], cover: NDArray[np.int64] | NDArray[np.float32],
     starts: NDArray[np.int64],
 ) -> None:
-    """Divide sums by the weight behind them; keep the old value where there is none.
+    """Divide sums by the weights behind them; keep the old values where the weight is 0.
 
     Parameters
     ----------
     out : float32[P], changed in place
     old : float32[P]
-        Taken over for the units that nobody covered; may be `out` itself.
+        Copied for the units that no client covered; may be `out` itself.
     total : int64[P] or float32[P]
     cover : int64[U] or float32[U]
         Weight behind each unit, in the same scale as `total`.
@@ -160,13 +160,13 @@ def mean_with_old(
     total: NDArray[np.int64] | NDArray[np.float32], cover: NDArray[np.int64] | NDArray[np.float32],
     starts: NDArray[np.int64], every: float,
 ) -> None:
-    """Divide sums by the weight of all; who did not send a unit counts with its old value.
+    """Divide sums by the weight of all clients; for a unit not sent, the old value counts.
 
     Parameters
     ----------
     out : float32[P], changed in place
     old : float32[P]
-        May be `out` itself; kept as it is where nobody sent anything.
+        May be `out` itself; copied for the units that no client sent.
     total : int64[P] or float32[P]
     cover : int64[U] or float32[U]
         Weight behind each unit, in the same scale as `total`.

@@ -1,7 +1,7 @@
-"""Tables that say to the kernels of `conv` what is added to what: one int64 vector each.
+"""Tables of offsets that list the terms of each sum for the kernels of `conv`.
 
-A table begins with its counts and with the place of each of its parts. It is written by kernels
-because clients with rows of their own each need theirs.
+A table is one int64 vector. It begins with its counts and the position of each of its parts.
+Kernels write it, because clients that train different rows each need a table of their own.
 """
 
 import numpy as np
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from fedmpi.kernels import lanes
 from fedmpi.kernels._jit import kernel
 
-# Terms of a sum that are added in one go. With 16 lanes abreast (AVX2), the planes' lines for 144
-# terms stay in the first-level cache from one position to the next; four times as many are up to a
-# seventh slower. With 64 abreast (AVX-512) the lines fill the cache anyway; the weights for 576
-# terms and 6 rows take a quarter of it. The bits are the same.
+# Terms of a sum that are added in one pass. With 16 lanes at once (AVX2), the planes' lines for 144
+# terms stay in the first-level cache from one position to the next; four times as many terms are up
+# to a seventh slower. With 64 lanes at once (AVX-512) the lines fill the cache anyway, and the
+# weights for 576 terms and 6 rows take a quarter of it. The bits are the same.
 _TERMS = 576 if lanes.WIDTH == 16 else 144
-# Lanes that are done for all rows before the next are, times the planes that are read for them:
-# 256 KiB, which stay in the second-level cache.
+# Number of lanes that are computed for all rows before the next ones, times the planes that they
+# read: 256 KiB, which stay in the second-level cache.
 _FLOATS, _LEAST = 1 << 16, 128
-SPARE = 8  # entries that follow the last row or column, so that tiles need not fit
+SPARE = 8  # entries after the last row or column, so that tiles may reach beyond it
 
 
 @kernel
@@ -38,7 +38,7 @@ def mix_table(
     tap_weight, tap_src : int64[T]
         Offset of each tap in `weights` and in `src`.
     runs : int64[M, 5]
-        Place in `out`, place in `src`, lanes (16 or more), first tap, end of the taps.
+        Offset in `out`, offset in `src`, lanes (16 or more), first tap, end of the taps.
     """
     taps = _most_taps(runs)
     block = max(1, _TERMS // taps)
@@ -72,10 +72,10 @@ def correlate_table(
     left, row_out : int64[O]
         Offset of each row in `left` and in `out`.
     right, col_out : int64[K]
-        Offset of each column in `right` and in `out`; those of each part end with SPARE
+        Offset of each column in `right` and in `out`. The columns of each part end with SPARE
         repetitions, whose `col_out` is -1.
     runs : int64[M, 3]
-        Place in `left`, place in `right`, lanes (a multiple of 16).
+        Offset in `left`, offset in `right`, lanes (a multiple of 16).
     parts : int64[B, 4]
         First column, end of the columns, first run, end of the runs.
     """
@@ -94,7 +94,7 @@ def correlate_table(
 
 
 def padded(places: NDArray[np.int64], last: int | None = None) -> NDArray[np.int64]:
-    """Return int64: the places, then SPARE times the last one (or `last`)."""
+    """Return int64: the places, followed by SPARE times the last place (or `last`)."""
     spare = places[-1:] if last is None else np.full(min(1, len(places)), last)
     return np.concatenate([places, np.repeat(spare, SPARE)]).astype(np.int64)
 
@@ -109,7 +109,7 @@ def _most_taps(runs: NDArray[np.int64]) -> np.int64:
 
 @kernel
 def _cut(runs: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the runs in pieces of `most` lanes; a last piece is longer, or has 16 at least."""
+    """Return the runs in pieces of `most` lanes; the last piece has 16 to `most` + 15."""
     pieces = 0
     for m in range(runs.shape[0]):
         pieces += max(1, (runs[m, 2] - 16) // most + 1)
@@ -128,7 +128,7 @@ def _cut(runs: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 @kernel
 def _put(table: NDArray[np.int64], part: int, at: int, values: NDArray[np.int64]) -> int:
-    """Write a part of a table to `at`, and that place to table[part]; return the place after it."""
+    """Write a part of a table at `at`, and `at` into table[part]; return the position after it."""
     table[part] = at
     for i in range(values.size):
         table[at + i] = values[i]

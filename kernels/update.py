@@ -1,4 +1,4 @@
-"""The optimisers' steps, each one pass over the flat vectors."""
+"""The steps of the optimisers, each in one pass over the flat vectors."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ def sgd(
         g = grad[i] + weight_decay * weights[i] + mu * (weights[i] - reference[i])
         velocity[i] = momentum * velocity[i] + g
         weights[i] -= lr * velocity[i]
-    Elsewhere weights and velocity stay as they are, whatever the gradient holds.
+    Elsewhere weights and velocity do not change, even if the gradient is NaN.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def sgd(
     mask : uint8[P]
         0 or 1.
     edges : uint32[2 R]
-        From `pack.edges`: runs of coordinates outside which the mask is 0.
+        From `pack.edges`: runs of coordinates. The mask is 0 outside them.
     lr, momentum, weight_decay, mu : float
-        Rounded to float32. mu is the pull of FedProx's proximal term.
+        Rounded to float32. mu is the coefficient of FedProx's proximal term.
 
     Raises
     ------
@@ -43,9 +43,9 @@ def sgd(
 
     Notes
     -----
-    The formula of torch.optim.SGD without dampening; the proximal term is of Li et al.,
-    MLSys 2020 (arXiv:1812.06127). Memory traffic: 21 bytes per coordinate, 25 with mu;
-    at most 9 FLOPs.
+    The formula is that of torch.optim.SGD without dampening. The proximal term is that of
+    Li et al., MLSys 2020 (arXiv:1812.06127). Memory traffic: 21 bytes per coordinate, 25
+    with mu; at most 9 FLOPs.
     """
     _check(weights, grad, velocity, reference, mask)
     lr, momentum = np.float32(lr), np.float32(momentum)

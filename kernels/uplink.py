@@ -1,8 +1,8 @@
 """Links that share a capacity: max-min fair rates, solved from event to event.
 
-Bertsekas and Gallager, Data Networks, 2nd ed. 1992, section 6.5.2: no flow can get more without
-taking from a flow that has as little or less. Between two events (a flow starts, a flow ends)
-the rates do not change. So a cell of n flows takes at most 2 n steps of n operations.
+Bertsekas and Gallager, Data Networks, 2nd ed. 1992, section 6.5.2: no flow's rate can be raised
+without lowering that of a flow with the same rate or less. The rates do not change between two
+events (a flow starts or ends). So a cell of n flows takes at most 2 n steps of n operations.
 """
 
 import numpy as np
@@ -16,11 +16,11 @@ def fair_ends(
     ends: NDArray[np.float64], first: NDArray[np.int64], start: NDArray[np.float64],
     bits: NDArray[np.float64], cap: NDArray[np.float64], capacity: float,
 ) -> None:
-    """Write when each flow ends, into `ends` float64[n].
+    """Write the time at which each flow ends into `ends` float64[n].
 
-    Flows first[c] to first[c + 1] - 1, int64[cells + 1], share `capacity` bits a second, in order
-    of ascending `cap` float64[n], the bits a second of their own links, which are above 0.
-    `start` and `bits` float64[n] say when a flow begins, and how much it carries.
+    Flows first[c] to first[c + 1] - 1 (`first` int64[cells + 1]) share `capacity` bits per second.
+    They are sorted by `cap` float64[n], the bits per second of their own links, which are above 0.
+    `start` and `bits` float64[n] are the time at which each flow begins and the bits that it sends.
     """
     rate, left = np.zeros(len(start)), bits.copy()
     for c in range(len(first) - 1):
@@ -41,7 +41,7 @@ def fair_ends(
             for i in range(a, b):
                 if left[i] > 0 and start[i] <= now:
                     rest = left[i] - rate[i] * (after - now)
-                    # Rounded, a flow may end an instant after `after` and yet have nothing left.
+                    # Because of rounding, a flow with nothing left may seem to end after `after`.
                     if rest <= 0 or now + left[i] / rate[i] <= after:
                         left[i], ends[i] = 0.0, after
                         pending -= 1
@@ -55,7 +55,7 @@ def _fill(
     rate: NDArray[np.float64], left: NDArray[np.float64], start: NDArray[np.float64],
     cap: NDArray[np.float64], now: float, a: int, b: int, capacity: float,
 ) -> None:
-    """Write the rates of the flows a..b-1 that are under way at `now`: smallest links first."""
+    """Write the rates of those flows in a..b-1 that are active at `now`, slowest links first."""
     active, rest = 0, capacity
     for i in range(a, b):
         active += left[i] > 0 and start[i] <= now

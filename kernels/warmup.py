@@ -1,4 +1,4 @@
-"""Each kernel of the training engine once, on next to nothing, so that no round waits for it."""
+"""Run each kernel of the training engine once, on tiny arrays, so that no round waits for it."""
 
 import numpy as np
 
@@ -18,10 +18,10 @@ from fedmpi.kernels.first_step import NONE, PLACES, RUNS
 
 
 def warm(rank: int = 0, ranks: int = 1) -> None:
-    """Compile or load the kernels of a training step, for the types that the engine calls with.
+    """Compile or load a rank's share of the kernels of a training step, for the engine's types.
 
-    Number `rank` of the `ranks` of a node takes its share of them. One alone takes about 20
-    seconds where nothing is cached, and under one where everything is.
+    `rank` is the number of the rank among the `ranks` ranks of its node. A single rank takes about
+    20 seconds if nothing is cached, and less than one second if everything is.
     """
     others = _warm_row_sums, _warm_kept, _warm_pool, _warm_norm, _warm_groups, _warm_others
     for part in (*first_step.STEP, *others, _warm_adam)[rank::ranks]:
@@ -29,7 +29,7 @@ def warm(rank: int = 0, ranks: int = 1) -> None:
 
 
 def warm_sums(rank: int = 0, ranks: int = 1) -> None:
-    """Compile or load a rank's share of the kernels that add up exact sums of a node's ranks."""
+    """Compile or load a rank's share of the kernels of an exact sum over a node's ranks."""
     for part in (*first_step.SUM, _warm_dense)[rank::ranks]:
         part()
 

@@ -1,4 +1,4 @@
-"""Few distinct weights as one byte each."""
+"""Compression of aggregation weights that have few distinct values, to one byte each."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,12 @@ def classify(weights: NDArray[np.int64], table: NDArray[np.int64], codes: NDArra
     Returns
     -------
     int64
-        How many there are, or -1 if there are more than 256.
+        The number of distinct weights, or -1 if there are more than 256.
 
     Notes
     -----
-    A hash table of 1,024 places with linear probing; weights come in runs, so most are
-    known from the one before. Memory traffic: 9 bytes per weight.
+    Uses a hash table of 1,024 slots with linear probing. Equal weights come in runs, so most
+    need no search. Memory traffic: 9 bytes per weight.
     """
     slots = np.full(_SLOTS, -1, np.int16)
     count, code = 0, 0
@@ -52,6 +52,6 @@ def classify(weights: NDArray[np.int64], table: NDArray[np.int64], codes: NDArra
 
 @kernel
 def _hash(word: np.uint64) -> np.uint64:
-    """Return the place, below 1,024, where the search for a uint64 begins."""
+    """Return the slot, below 1,024, at which the search for a uint64 begins."""
     word ^= (word >> np.uint64(10)) ^ (word >> np.uint64(20)) ^ (word >> np.uint64(40))
     return word & np.uint64(_SLOTS - 1)
