@@ -1,4 +1,4 @@
-"""Compression of aggregation weights that have few distinct values, to one byte each."""
+"""Coding of a message's weights, of which few are distinct, in one byte each."""
 
 import numpy as np
 from numpy.typing import NDArray

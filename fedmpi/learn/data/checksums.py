@@ -1,8 +1,8 @@
 """Find the files of a known data set and compare them with their sha256.
 
-Hashing again at every start would be waste, so a file that was found right is noted
-in `verified.json` of a cache folder, with its size and time of change. The data root
-itself is never written to.
+So that files need not be hashed at every start, each verified file is noted in
+`verified.json` of a cache folder, with its size and modification time. Nothing is
+ever written to the data root itself.
 """
 
 import gzip
@@ -20,15 +20,15 @@ from typing import Any
 from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data import files
 
-LARGEST = 4 << 30  # bytes of a file, unpacked; one that goes on is another, so it ends there
+LARGEST = 4 << 30  # bytes that are hashed of an unpacked file; no known file is larger
 _CHUNK = 1 << 20
 
 
 def locate(name: str, root: Path | None, path: str) -> Path:
-    """Return the Path of one file of data set `name`, packed as `.xz` or unpacked too.
+    """Return the Path of one file of data set `name`, which may be packed as `.xz` or unpacked.
 
-    It is looked for in the data set's own folder below `root`, and where torchvision puts it.
-    Raises DataError, which says where it was looked for and how to get it.
+    Searches the data set's own folder below `root`, and the folder in which torchvision puts the
+    file. Raises DataError if it is not found; the message says how to get it.
     """
     if root is None:
         raise MissingDataError(f"{name}: no data root; set FEDMPI_DATA or [data] root")
@@ -46,7 +46,7 @@ def locate(name: str, root: Path | None, path: str) -> Path:
 def verify(
     name: str, root: Path | None, known: Mapping[str, str], cache: Path | None = None
 ) -> dict[str, Path]:
-    """Return the Paths of `files`, all present and each with the right sha256.
+    """Return the Paths of the files `known`, after checking that each has the right sha256.
 
     Parameters
     ----------
@@ -55,16 +55,16 @@ def verify(
     root : Path
         The data root.
     known : dict
-        Relative path -> sha256, of the unpacked content for a file that is stored as .xz; where
-        an MD5 alone is published, that after "md5:".
+        Relative path -> sha256, which is of the unpacked content for a file stored as .xz. If
+        only an MD5 is published, the value is "md5:" and the MD5.
     cache : Path, optional
-        Folder of the notes; None hashes every time.
+        Folder of the notes; with None, files are hashed every time.
 
     Raises
     ------
     DataError
-        If a file is missing, or its sha256 is another: it is named with both sums. A .gz file
-        that somebody has packed again is right if its content is.
+        If a file is missing or has the wrong sha256; the message names the file and both sums.
+        A .gz file that was packed again is accepted if its content is right.
     """
     notes = _read_notes(cache)
     paths = {path: locate(name, root, path) for path in known}
@@ -82,7 +82,7 @@ def verify(
 
 
 def _wanted(path: str, found: Path, known: Mapping[str, str]) -> str:
-    """Return the sha256 that the file `found` must have; unpacked, that of its content."""
+    """Return the sha256 that the file `found` must have, of the content if it is unpacked."""
     unpacked = path.endswith(".gz") and found.suffix != ".gz"
     return files.UNPACKED[path] if unpacked and path in files.UNPACKED else known[path]
 
@@ -93,17 +93,17 @@ def _stamp(path: Path, wanted: str) -> list[int | str]:
 
 
 def digest(path: Path, like: str) -> str:
-    """Return the digest of a file's content, of the kind of `like`."""
+    """Return the digest of a file's content, an MD5 if `like` is one, else a sha256."""
     return f"md5:{_hex(path, 'md5')}" if like.startswith("md5:") else sha256(path)
 
 
 def sha256(path: Path) -> str:
-    """Return the sha256 of a file's content as hex; of the unpacked content for .xz."""
+    """Return the sha256 of a file's content as hex; a .xz file is unpacked first."""
     return _hex(path, "sha256")
 
 
 def _packed_again(path: Path, content: str | None) -> bool:
-    """Return whether a .gz file unpacks to what has the sha256 `content`, if that is known."""
+    """Return True if a .gz file's content has the sha256 `content`; False if that is None."""
     if content is None or path.suffix != ".gz":
         return False
     with suppress(DataError, zlib.error):
@@ -141,7 +141,7 @@ def _read_notes(cache: Path | None) -> dict[str, Any]:
 
 
 def _write_notes(cache: Path, news: dict[str, list[int | str]]) -> None:
-    """Add notes; a cache that cannot be written only costs time at the next start."""
+    """Add notes; if the cache cannot be written, the next start only takes longer."""
     path = Path(cache, "verified.json")
     part = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):

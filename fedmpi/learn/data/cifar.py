@@ -3,9 +3,9 @@
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report,
 University of Toronto, 2009. No licence is stated; the authors ask to be cited.
 
-The batches are pickles, and a pickle is a program. They are never run: in the six known
-files the pixels and the labels stand at places that byte marks tell, and only these known
-files, by their sha256, are read.
+The batches are pickles, and a pickle is a program. They are never run. Only the six known
+files, identified by their sha256, are read, and in them byte marks give the positions of
+the pixels and the labels.
 """
 
 import lzma
@@ -31,7 +31,7 @@ _INT, _MARK, _APPENDS = 0x4B, 0x28, 0x65  # BININT1, and the brackets of 1,000 o
 def cifar10(
     root: Path | None, options: Mapping[str, Any], cache: Path | None = None
 ) -> Dataset:
-    """Return CIFAR-10, from `root`/cifar-10/cifar-10-batches-py, plain or `.xz`; no options."""
+    """Return CIFAR-10 from `root`/cifar-10/cifar-10-batches-py, plain or `.xz`; no options."""
     paths = checksums.verify("cifar10", root, files.CIFAR10, cache)
     with ThreadPoolExecutor() as threads:  # unpacking releases the interpreter lock
         batches = list(threads.map(read_batch, paths.values()))
@@ -71,7 +71,7 @@ def _labels(path: Path, content: bytes) -> Octets:
 
 
 def _after(path: Path, content: bytes, mark: bytes) -> int:
-    """Return the place behind the only occurrence of `mark`."""
+    """Return the position after the only occurrence of `mark`."""
     place = content.find(mark)
     if place < 0 or (mark is _LABEL_MARK and content.find(mark, place + 1) >= 0):
         fault = f"the mark {mark.hex()} must occur exactly once"

@@ -3,8 +3,8 @@
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report,
 University of Toronto, 2009. No licence is stated; the authors ask to be cited.
 
-A file is a pickle, and a pickle is a program. It is never run: its instructions are listed, and
-pixels and labels are taken from their arguments.
+A file is a pickle, and a pickle is a program. It is never run. Instead its instructions are
+listed, and the pixels and labels are taken from their arguments.
 """
 
 import pickletools
@@ -39,7 +39,7 @@ def cifar100(
 def read(path: Path, labels: str = "fine") -> tuple[Octets, Integers]:
     """Return x uint8[N, 3, 32, 32] and y int64[N] of one file.
 
-    Raises DataError if the pixels or the labels are not there, or do not fit together.
+    Raises DataError if the pixels or the labels are missing, or do not fit together.
     """
     try:
         listed = [(code.name, value) for code, value, _ in pickletools.genops(path.read_bytes())]

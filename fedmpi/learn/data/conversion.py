@@ -1,6 +1,7 @@
-"""What people have, as the types that a Dataset stores: images of floats, names as labels.
+"""Conversion of users' arrays to the types that a Dataset stores, from float images for example.
 
-Nothing is guessed: what can be read in two ways is left as it is, and refused by `Dataset.of`.
+Nothing is guessed: an array that can be read in two ways is not converted, and `Dataset.of`
+rejects it.
 """
 
 from typing import Any, TypeAlias
@@ -12,10 +13,10 @@ from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
 
 Half: TypeAlias = tuple[ArrayLike, ArrayLike]
-"""x and y of the samples for training, or for testing."""
+"""x and y of the training samples, or of the test samples."""
 _Arrays: TypeAlias = tuple[AnyArray, AnyArray]
 _Groups: TypeAlias = tuple[AnyArray | None, AnyArray | None]
-TOKENS = (np.uint8, np.int32)  # the smallest that holds a text's numbers is taken
+TOKENS = (np.uint8, np.int32)  # types of a text's tokens; the smallest that holds them is used
 
 
 def parts_of(
@@ -24,7 +25,7 @@ def parts_of(
 ) -> tuple[_Arrays, _Arrays, _Groups]:
     """Return (train, test, groups) as arrays: pairs of x and y, and the groups or None.
 
-    test may be None, for no test set. See `Dataset.of` for what is accepted.
+    `test` may be None, for no test set. `Dataset.of` documents the accepted arguments.
     """
     x, y = np.asarray(train[0]), _flat(train[1])
     x_test, y_test = (x[:0], y[:0]) if test is None else (np.asarray(test[0]), _flat(test[1]))
@@ -37,7 +38,7 @@ def parts_of(
 
 
 def check_pairs(name: str, train: Any, test: Any, groups: Any) -> None:
-    """Raise DataError unless the arguments of `Dataset.of` are pairs; test may be None."""
+    """Raise DataError unless the arguments of `Dataset.of` are pairs; `test` may be None."""
     wanted = {"train": (train, "(x, y)"), "test": (test, "(x, y), or None"),
               "groups": (groups, "(those of train, those of test)")}
     for word, (found, pair) in wanted.items():
@@ -50,7 +51,7 @@ def check_pairs(name: str, train: Any, test: Any, groups: Any) -> None:
 
 
 def whole(number: Any, place: str) -> int:
-    """Return a whole number from 1 as an int. Raises DataError, which begins with `place`."""
+    """Return `number` as an int; raise DataError, beginning with `place`, unless it is 1, 2, ..."""
     try:
         if number == int(number) >= 1:
             return int(number)
@@ -64,9 +65,9 @@ def _as_it_is(x: AnyArray) -> AnyArray:
 
 
 def _flat(y: ArrayLike) -> AnyArray:
-    """Return labels or groups [N] of [N] or [N, 1]: texts as numpy's own, the rest in int64.
+    """Return labels or groups as [N]: texts as numpy's strings, whole numbers as int64.
 
-    What is neither a text nor a whole number that int64 holds is left as it is.
+    `y` is [N] or [N, 1]. Other values, and numbers that int64 cannot hold, are not converted.
     """
     y = np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
@@ -77,7 +78,7 @@ def _flat(y: ArrayLike) -> AnyArray:
 
 
 def _grouped(name: str, given: AnyArray | None, held: AnyArray | None) -> _Groups:
-    """Return the groups of both halves as numbers: of names, their places in the alphabet."""
+    """Return the groups of both halves as numbers; names are numbered alphabetically."""
     names = [of.dtype.kind in "US" for of in (given, held) if of is not None]
     if given is not None and held is not None and names[0] != names[1]:
         raise DataError(f"{name}: groups of training are {given.dtype}, of testing {held.dtype}; "
@@ -90,7 +91,7 @@ def _grouped(name: str, given: AnyArray | None, held: AnyArray | None) -> _Group
 
 
 def _numbered(name: str, y: AnyArray, y_test: AnyArray, classes: int) -> _Arrays:
-    """Return labels from 0: of names in the order of the alphabet, of 1 to `classes` less one."""
+    """Return labels from 0: names numbered alphabetically, and 1 to `classes` reduced by one."""
     if y.dtype.kind in "US":
         names, found = np.unique(np.concatenate([y, y_test]), return_inverse=True)
         if len(names) != classes:
@@ -104,14 +105,14 @@ def _numbered(name: str, y: AnyArray, y_test: AnyArray, classes: int) -> _Arrays
 
 
 def _places(known: AnyArray, names: AnyArray) -> Integers:
-    """Return the place of each name among the sorted `known`, len(known) and more if it is new."""
+    """Return each name's index in the sorted `known`; new names get len(known) and more."""
     everyone = np.concatenate([known, np.setdiff1d(names, known)])
     order = np.argsort(everyone, kind="stable")
     return order[np.searchsorted(everyone, names, sorter=order)]
 
 
 def _pixels(x: AnyArray) -> AnyArray:
-    """Return uint8[N, C, H, W] of floats from 0 to 1 (to the nearest 1/255) or [N, H, W]."""
+    """Return uint8[N, C, H, W]; floats from 0 to 1 are rounded to 1/255, [N, H, W] gets C = 1."""
     if x.dtype.kind == "f" and x.size and x.min() >= 0 and x.max() <= 1:
         x = np.rint(x * x.dtype.type(255)).astype(np.uint8)
     elif x.dtype.kind == "f" and not x.size:
@@ -120,7 +121,7 @@ def _pixels(x: AnyArray) -> AnyArray:
 
 
 def _numbers(x: AnyArray) -> AnyArray:
-    """Return float32 of numbers of any type; infinity where float32 has no room for them."""
+    """Return numbers of any type as float32; numbers that are too large become infinite."""
     with np.errstate(over="ignore"):
         return x.astype(np.float32) if x.dtype.kind in "biuf" else x
 

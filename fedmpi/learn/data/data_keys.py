@@ -11,7 +11,7 @@ Classes = Annotated[int, Field(ge=2, le=10_000)]
 
 
 class SyntheticKeys(Section):
-    """Spread of the clients' models `a` and inputs `b`; number of natural `clients`."""
+    """Spreads `a` of the clients' models and `b` of their inputs; number of natural `clients`."""
 
     a: NotNegative = 1.0
     b: NotNegative = 1.0
@@ -22,7 +22,7 @@ class SyntheticKeys(Section):
 
 
 class SyntheticOnDemandKeys(Section):
-    """As for `synthetic`; models have a `common` part; `test_clients` have the test samples."""
+    """As `synthetic`; models share a `common` part; `test_clients` clients have test samples."""
 
     a: NotNegative = 1.0
     b: NotNegative = 1.0
@@ -43,7 +43,7 @@ class PatternsKeys(Section):
 
 
 class RulesKeys(Section):
-    """Which `problem`; `bits` and `seed` are those of the random mapping."""
+    """The `problem`; `bits` and `seed` are those of the random mapping."""
 
     problem: Literal[
         "cue-salience", "rule-plus-exception", "multiplexer", "trains", "random-mapping"
@@ -53,31 +53,31 @@ class RulesKeys(Section):
 
 
 class Cifar100Keys(Section):
-    """Which `labels`: 100 fine ones, or 20 coarse ones."""
+    """The `labels`: 100 fine classes, or 20 coarse classes."""
 
     labels: Literal["fine", "coarse"] = "fine"
 
 
 class SvhnKeys(Section):
-    """Whether the 531,131 `extra` images are for training too."""
+    """If `extra`, the 531,131 extra images are used for training too."""
 
     extra: bool = False
 
 
 class FemnistKeys(Section):
-    """Which `source`: the files of LEAF or of TensorFlow Federated."""
+    """The `source` of the files: LEAF or TensorFlow Federated."""
 
     source: Literal["leaf", "tff"] = "leaf"
 
 
 class Cinic10Keys(Section):
-    """Whether the part `valid` is for training too."""
+    """If `valid`, the validation part is used for training too."""
 
     valid: bool = False
 
 
 class FolderKeys(Section):
-    """A `folder` below the data root, its parts `train` and `test`; `grey` drops colours."""
+    """A `folder` below the data root, with parts `train` and `test`; `grey` drops colours."""
 
     folder: str
     train: str = "train"
@@ -86,9 +86,9 @@ class FolderKeys(Section):
 
 
 class HuggingFaceKeys(FolderKeys):
-    """A `folder` below the data root, its parts `train` and `test`; `grey` drops colours.
+    """A `folder` below the data root, with parts `train` and `test`; `grey` drops colours.
 
-    The columns `image` and `label` hold pictures and classes.
+    The columns `image` and `label` hold the images and their classes.
     """
 
     image: str = "image"
@@ -96,7 +96,7 @@ class HuggingFaceKeys(FolderKeys):
 
 
 class ShakespeareKeys(Section):
-    """Which text, and the characters from one sample to the next (LEAF: 1)."""
+    """The `source` of the text, and the `stride` in characters between samples (LEAF: 1)."""
 
     source: Literal["moby", "tiny"] = "moby"
     stride: Annotated[int, Field(ge=1, le=1_000_000)] = 1

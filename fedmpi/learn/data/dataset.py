@@ -1,4 +1,4 @@
-"""What every data set looks like to the rest of the program."""
+"""The Dataset, the form in which the rest of the program sees every data set."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from fedmpi.errors import DataError
 from fedmpi.learn.data.conversion import TOKENS, Half, check_pairs, parts_of, whole
 from fedmpi.learn.data.targets import check_outputs, taken_apart
 
-KINDS = {  # types and numbers of axes of x, as stored, and what is accepted
+KINDS = {  # the types and numbers of axes of x as stored, and the accepted input in words
     "image": ((np.uint8,), (4,), "uint8 with 4, or floats from 0 to 1 (fedmpi normalises)"),
     "features": ((np.float32,), (2, 3), "numbers with 2 or 3"),
     "text": (TOKENS, (2,), "whole numbers from 0 with 2"),
@@ -22,19 +22,19 @@ _ARRAYS = (
     "targets_test",
 )  # fmt: skip
 _NOT_FACTS = (*_ARRAYS, "on_demand")
-_CHUNK = 4096  # images at a time, so that squares need little memory
+_CHUNK = 4096  # images whose squares are computed at a time, to save memory
 
 
 class OnDemand(NamedTuple):
-    """Training samples that are drawn when their client trains, and forgotten after.
+    """Training samples that are drawn when their client trains, and discarded afterwards.
 
     Attributes
     ----------
     sizes : callable
-        sizes(clients) -> int[clients]: how many samples each client has.
+        sizes(clients) -> int[clients], the number of samples of each client.
     draw : callable
-        draw(client, size) -> (x, y) of that many, in new arrays; the same each time, and on every
-        rank.
+        draw(client, size) -> (x, y), `size` samples in new arrays. They must be the same at every
+        call and on every rank.
     """
 
     sizes: Callable[[int], Integers]
@@ -50,23 +50,23 @@ class Dataset:
     name : str
     kind : str
         "image": x is uint8[N, C, H, W]; "features": float32[N, D] or [N, T, D];
-        "text": uint8 or int32[N, T], numbers of characters or words, and y is the next.
+        "text": uint8 or int32[N, T], numbers of characters or words, and y is the next one.
     x_train, x_test : array
     y_train, y_test : int64[N]
-        The class of each sample, 0 to classes - 1.
-        Where that is not the target: the first label that is 1, 0 for numbers, the last token.
+        The class of each sample, 0 to classes - 1. For targets of another kind: the first label
+        that is 1, 0 for numbers, or the last token.
     classes : int
-        How many outputs a model has: classes, labels, numbers, or different tokens.
+        The number of outputs of a model: of classes, labels, numbers, or distinct tokens.
     groups_train, groups_test : int64[N] or None
         The natural client (writer, role) of each sample, if there is one.
     mean, std : tuple of float or None
-        Of each channel of x_train / 255, for images; of x_test where there is no x_train.
+        For images, of each channel of x_train / 255; of x_test if samples are drawn on demand.
     target : str
-        What outputs are compared with, a kind of losses.TARGETS: "class" is y.
+        The kind of targets that outputs are compared with, one of losses.TARGETS. "class" is y.
     targets_train, targets_test : float32[N, classes], int64[N, T] or None
-        The targets of another kind.
+        The targets, if they are of another kind.
     on_demand : OnDemand or None
-        Where training samples come from that are not in x_train and y_train, which are empty.
+        The source of training samples that are drawn on demand; x_train and y_train are then empty.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Dataset:
     on_demand: OnDemand | None = None
 
     def __post_init__(self) -> None:
-        """Refuse test samples of another shape: kernels read and write by that of a model."""
+        """Raise DataError if test samples have another shape, since kernels check no bounds."""
         here, there = self.x_train.shape[1:], self.x_test.shape[1:]
         if self.kind != "text" and here != there:
             raise DataError(
@@ -95,7 +95,7 @@ class Dataset:
             )
 
     def arrays(self) -> dict[str, AnyArray]:
-        """Return the arrays by name, without those that are None: what ranks may share."""
+        """Return the arrays by name, without those that are None; ranks may share them."""
         found = {name: getattr(self, name) for name in _ARRAYS}
         return {name: array for name, array in found.items() if array is not None}
 
@@ -108,7 +108,7 @@ class Dataset:
         cls, facts: Mapping[str, Any], arrays: Mapping[str, AnyArray],
         on_demand: OnDemand | None = None,
     ) -> "Dataset":
-        """Return the data set of `facts()` around other copies of `arrays()`, made read-only."""
+        """Return the data set of `facts()` with other copies of `arrays()`, made read-only."""
         for array in arrays.values():
             array.setflags(write=False)
         given: dict[str, Any] = {**facts, **arrays}
@@ -119,28 +119,28 @@ class Dataset:
         cls, name: str, kind: str, train: Half, test: Half | None, classes: int,
         groups: tuple[ArrayLike | None, ArrayLike | None] = (None, None), target: str = "class",
     ) -> "Dataset":
-        """Check arrays and return them as a data set, with mean and std if they are images.
+        """Return a data set of the given arrays after checking them; images get mean and std.
 
         Parameters
         ----------
         name, kind, classes
             As in the attributes.
         train, test : pair of arrays
-            x and y, arrays or what numpy can make arrays of, torch tensors for example. Images
-            may be [N, H, W], and floats from 0 to 1, which become whole 255ths. y may be of any
-            integer type, of booleans, of floats without a fraction, [N] or [N, 1], or of texts,
-            which are numbered in the order of the alphabet; numbers from 1 to `classes` become
-            those from 0. Without samples, or None, the test set switches evaluation off.
+            x and y, arrays or objects that numpy converts to arrays, such as torch tensors.
+            Images may be [N, H, W], and floats from 0 to 1, which are rounded to 1/255. y is [N]
+            or [N, 1] of any integer type, booleans, whole floats, or texts, which are numbered
+            alphabetically. Labels from 1 to `classes` are reduced by one. If test is None or has
+            no samples, evaluation is switched off.
         groups : pair of arrays or None
             Natural clients of the training and the test samples: numbers, or texts.
         target : str
-            What y is: "class"; "labels", 0 or 1 [N, classes]; "numbers", [N] or [N, classes];
-            "tokens", whole numbers [N, T].
+            The kind of y: "class"; "labels", 0 or 1 [N, classes]; "numbers", [N] or
+            [N, classes]; "tokens", whole numbers [N, T].
 
         Raises
         ------
         DataError
-            If the arrays do not fit together, or a label is outside 0 to classes - 1.
+            If the arrays do not fit together, or a label is not from 0 to classes - 1.
         """
         check_pairs(name, train, test, groups)
         classes = whole(classes, f"{name}: classes")
@@ -172,14 +172,14 @@ class Dataset:
             As in the attributes.
         on_demand : OnDemand
         test : pair of arrays
-            x and y, as for `of`; the samples of all clients look like these.
+            x and y, as for `of`. The samples of all clients must have the same form.
         group_test : int array
             The client of each test sample.
 
         Raises
         ------
         DataError
-            As `of`.
+            As for `of`.
         """
         given = cls.of(name, kind, test, test, classes, (group_test, group_test))
         arrays = given.arrays()
@@ -188,9 +188,9 @@ class Dataset:
         return cls.rebuild(given.facts(), arrays, on_demand)
 
     def client(self, client: int, size: int) -> tuple[AnyArray, Integers]:
-        """Return (x, y) of a client of an OnDemand set, drawn now and checked.
+        """Return (x, y) of a client whose samples are drawn on demand, drawn now and checked.
 
-        Raises DataError unless they are `size` samples like those of the test set.
+        Raises DataError unless there are `size` samples of the same form as the test samples.
         """
         if self.on_demand is None:
             raise DataError(f"{self.name}: its clients draw no samples; see Dataset.drawn")
@@ -208,7 +208,7 @@ class Dataset:
 def moments(x: AnyArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and the standard deviation of each channel of x / 255.
 
-    x is uint8[N, C, H, W]. The sums are of integers, so all machines agree on them.
+    x is uint8[N, C, H, W]. Integers are summed, so the result is the same on all machines.
     """
     total = np.zeros(x.shape[1], np.int64)
     squares = np.zeros(x.shape[1], np.int64)
@@ -219,12 +219,12 @@ def moments(x: AnyArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     count = x.size // x.shape[1]
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    std[std < 1e-3] = 255.0  # of a channel that never changes: it stays as it is
+    std[std < 1e-3] = 255.0  # a constant channel is not scaled: its std becomes 1
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
 def _as_stored(key: str, array: AnyArray) -> AnyArray:
-    """Return a contiguous view: it becomes read-only, and the caller's array must not."""
+    """Return a contiguous view; making it read-only leaves the caller's array writable."""
     kept = key.startswith(("x", "targets"))
     return np.ascontiguousarray(array, None if kept else np.int64).view()
 

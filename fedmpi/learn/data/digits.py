@@ -1,7 +1,7 @@
 """The embedded data set: 1,797 real handwritten digits of 8x8 pixels.
 
-The test part of the UCI "Optical Recognition of Handwritten Digits" data set (E. Alpaydin
-and C. Kaynak, 1998, doi:10.24432/C50P49, CC BY 4.0), as distributed with scikit-learn
+This is the test part of the UCI data set "Optical Recognition of Handwritten Digits" (E.
+Alpaydin and C. Kaynak, 1998, doi:10.24432/C50P49, CC BY 4.0), as distributed with scikit-learn
 (`sklearn.datasets.load_digits`, BSD-3-Clause). Pixels are whole numbers from 0 to 16.
 C. Kaynak, "Methods of Combining Multiple Classifiers and Their Applications to
 Handwritten Digit Recognition", MSc thesis, Bogazici University, 1995.
@@ -22,9 +22,9 @@ def digits(
 ) -> Dataset:
     """Return the embedded digits: 1,437 for training, 360 for testing; needs no files.
 
-    The split is the same everywhere: ordered by class, then as in the original file,
-    every fifth sample, from the first, is a test sample. So each class is tested with
-    a fifth of its samples, give or take one. x is uint8[N, 1, 8, 8].
+    The split is fixed: with samples sorted by class, and within a class as in the original
+    file, every fifth sample from the first on is a test sample. So each class is tested
+    with a fifth of its samples, give or take one. x is uint8[N, 1, 8, 8].
     """
     with (files(__package__) / "digits.npz").open("rb") as stream:
         stored = np.load(stream, allow_pickle=False)

@@ -1,13 +1,14 @@
 """FEMNIST: handwritten digits and letters, 28x28 in 62 classes, by writer.
 
 S. Caldas et al., "LEAF: A Benchmark for Federated Settings", arXiv:1812.01097, from G. Cohen et
-al., "EMNIST", arXiv:1702.05373 (NIST's special database 19). Read as either of two publishes it:
+al., "EMNIST", arXiv:1702.05373 (NIST's special database 19). It is read in either of two forms:
 
 - source = "leaf": the files that LEAF's scripts write, femnist/leaf/{train,test}/*.json;
 - source = "tff": TensorFlow Federated's femnist/tff/fed_emnist_{train,test}.h5, 3,400 writers.
 
-Pixels are floats there, 1 for white paper; here uint8. LEAF draws its own sample when it is run,
-so its files have no checksum; those of TFF are compared with the numbers that it publishes.
+In these files pixels are floats, 1 for white paper; here they become uint8. LEAF's scripts draw a
+random sample, so their files have no checksum. For TFF's files, the number of samples is compared
+with the published number.
 """
 
 import json
@@ -25,7 +26,7 @@ from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.data.own_files import FAULTS
 
 CLASSES = 62
-COUNTS = {"train": 671_585, "test": 77_483}  # of TFF
+COUNTS = {"train": 671_585, "test": 77_483}  # samples of TFF's files
 _Part: TypeAlias = tuple[Octets, Integers, list[str]]
 _HOW = "put them there by hand, or set FEDMPI_DATA or [data] root to where they are"
 
@@ -33,12 +34,12 @@ _HOW = "put them there by hand, or set FEDMPI_DATA or [data] root to where they 
 def femnist(
     root: Path | None, options: Mapping[str, Any], cache: Path | None = None
 ) -> Dataset:
-    """Return FEMNIST with groups, the writers; option source: leaf or tff."""
+    """Return FEMNIST, whose groups are the writers; option source: leaf or tff."""
     return read(Path(root or "."), options["source"])
 
 
 def read(root: Path, source: str, counts: Mapping[str, int] | None = None) -> Dataset:
-    """Return the Dataset below `root`; `counts` are the samples that train and test must have."""
+    """Return the Dataset below `root`; `counts` are the required numbers of samples, if known."""
     parts = {part: (_leaf if source == "leaf" else _tff)(root, part) for part in COUNTS}
     for part, wanted in (counts or {}).items():
         if (found := len(parts[part][1])) != wanted:
@@ -50,7 +51,7 @@ def read(root: Path, source: str, counts: Mapping[str, int] | None = None) -> Da
 
 
 def verify(root: Path, name: str = "femnist") -> list[str]:
-    """Return a line for each source that is there, its samples counted."""
+    """Return a line of text for each source that is present, with its number of samples."""
     there = [source for source in ("leaf", "tff") if Path(root, "femnist", source).is_dir()]
     if not there:
         raise MissingDataError(f"femnist: neither femnist/leaf nor femnist/tff in {root}; {_HOW}")
@@ -65,7 +66,7 @@ def verify(root: Path, name: str = "femnist") -> list[str]:
 
 
 def _leaf(root: Path, part: str) -> _Part:
-    """Return x, y and the writer's name of each sample, of all of LEAF's files of a part."""
+    """Return x, y and the writer's name of each sample, from all of LEAF's files of a part."""
     folder = root / "femnist" / "leaf" / part
     found = []
     for path in _there(sorted(folder.glob("*.json")), folder / "*.json"):
@@ -78,7 +79,7 @@ def _leaf(root: Path, part: str) -> _Part:
 
 
 def _tff(root: Path, part: str) -> _Part:
-    """Return the same of TFF's file of a part."""
+    """Return x, y and the writer's name of each sample, from TFF's file of a part."""
     path = root / "femnist" / "tff" / f"fed_emnist_{part}.h5"
     _there([path] if path.is_file() else [], path)
     found = []
@@ -92,7 +93,7 @@ def _tff(root: Path, part: str) -> _Part:
 
 
 def _of_writer(path: Path, name: str, pixels: ArrayLike, labels: ArrayLike) -> _Part:
-    """Return x, y and the names of one writer's samples; DataError unless each has a label."""
+    """Return x, y and names of one writer's samples; raise DataError unless each has a label."""
     x, y = _images(path, pixels), np.asarray(labels)
     if y.shape != (len(x),) or (y.size and y.dtype.kind not in "iu"):
         raise DataError(
@@ -103,7 +104,7 @@ def _of_writer(path: Path, name: str, pixels: ArrayLike, labels: ArrayLike) -> _
 
 
 def _joined(place: Path, found: Sequence[_Part]) -> _Part:
-    """Return the samples of all writers, one after another."""
+    """Return the samples of all writers as one part, one writer after another."""
     if not found:
         raise DataError(f"{place}: holds no writers")
     xs, ys, names = zip(*found, strict=True)
@@ -111,7 +112,7 @@ def _joined(place: Path, found: Sequence[_Part]) -> _Part:
 
 
 def _images(path: Path, pixels: ArrayLike) -> Octets:
-    """Return uint8[n, 1, 28, 28] of floats from 0 to 1, n times 784 of them."""
+    """Return uint8[n, 1, 28, 28] from n times 784 floats from 0 to 1."""
     images = np.asarray(pixels, np.float32)
     if images.size % 784 or not (images.min(initial=0) >= 0 and images.max(initial=0) <= 1):
         raise DataError(f"{path}: pixels must be 784 numbers from 0 to 1 for each image")

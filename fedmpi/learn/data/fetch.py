@@ -1,7 +1,7 @@
-"""What `fedmpi data fetch` and `fedmpi data verify` do.
+"""The work of `fedmpi data fetch` and `fedmpi data verify`.
 
-Files come from where their authors publish them, through pooch (extra `data`), and are
-only left in place once their sha256 is right.
+Files are downloaded from the places where their authors publish them, with pooch (extra
+`data`). A file is put in place only if its sha256 is right.
 """
 
 import tarfile
@@ -17,7 +17,7 @@ _CIFAR_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9354329d7fe0b5c001c
 _CIFAR100 = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 _CIFAR100_MD5 = "md5:eb9058c3a382ffc7106e4002c42a8d85"
 ARCHIVES = {"cifar10": (_CIFAR, _CIFAR_SHA256), "cifar100": (_CIFAR100, _CIFAR100_MD5)}
-_URLS = {  # beginning of a path -> where what follows it is found
+_URLS = {  # beginning of a path -> URL to which the rest of the path is appended
     "fashion-mnist/": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     "svhn/": "http://ufldl.stanford.edu/housenumbers/",
     "mnist/": "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -30,7 +30,7 @@ _URLS = {  # beginning of a path -> where what follows it is found
                                "6b82db852c7322dd33e95db347f0ddfc812c6409/",
 }
 
-# Published without checksums of the files as they lie there: what they hold is counted.
+# Data sets whose files have no published checksums; their samples are counted instead.
 COUNTED = {"femnist": femnist.verify, "cinic10": folders.verify}
 
 
@@ -72,7 +72,7 @@ def fetch(name: str, root: Path) -> list[str]:
 
 
 def url_of(path: str) -> str:
-    """Return where the file with this path below the data root is published."""
+    """Return the URL of the file with this path below the data root."""
     start = next(start for start in _URLS if path.startswith(start))
     return _URLS[start] + path.removeprefix(start)
 
@@ -107,14 +107,14 @@ def _download(retrieve: Callable[..., object], url: str, sha256: str, target: Pa
     try:
         digest = sha256 if ":" in sha256 else f"sha256:{sha256}"
         retrieve(url, digest, fname=target.name, path=target.parent)
-    except Exception as error:  # pooch passes on whatever its protocol library raises
+    except Exception as error:  # pooch passes on all exceptions of its protocol library
         raise DataError(f"cannot fetch {url}: {error}\nis there a network here?") from error
 
 
 def _unpack(
     root: Path, missing: Sequence[str], retrieve: Callable[..., object], url: str, digest: str
 ) -> None:
-    """Download a published archive and take the missing files out of it, by their names."""
+    """Download a published archive and extract the missing files from it, by their names."""
     archive = Path(root, Path(missing[0]).parts[0], Path(url).name)
     _download(retrieve, url, digest, archive)
     with tarfile.open(archive) as tar:

@@ -1,9 +1,8 @@
 """The files of the known data sets, and the sha256 of each.
 
-Paths are relative to the data root. CIFAR-10's batches may lie there plain or as
-`<name>.xz`, so theirs is the sha256 of the unpacked content; all others are of the
-file as it is stored. Where each comes from, and its licence, is in the reader's
-docstring.
+Paths are relative to the data root. CIFAR-10's batches may be stored plain or as
+`<name>.xz`, so their sha256 is that of the unpacked content; all others are of the
+file as it is stored. The docstring of each reader names the source and the licence.
 """
 
 FASHION_MNIST = {
@@ -50,7 +49,7 @@ CIFAR10 = {
         "f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831",
 }
 
-# Published as MD5 alone.
+# Only an MD5 is published.
 CIFAR100 = {
     "cifar-100/cifar-100-python/train": "md5:16019d7e3df5f24257cddd939b257f8d",
     "cifar-100/cifar-100-python/test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",
@@ -120,7 +119,7 @@ FILES = {
     "shakespeare": MOBY | TINY_SHAKESPEARE,
 }
 
-# Of the content of gzip files, which may lie there unpacked.
+# The sha256 of the content of gzip files, which may be stored unpacked.
 UNPACKED = {
     "fashion-mnist/t10k-images-idx3-ubyte.gz":
         "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
@@ -140,7 +139,7 @@ UNPACKED = {
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
 }
 
-# Where torchvision puts the files of a folder.
+# The folder in which torchvision puts the files of each of ours.
 TORCHVISION = {
     "mnist": "MNIST/raw",
     "fashion-mnist": "FashionMNIST/raw",

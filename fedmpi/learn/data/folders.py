@@ -1,8 +1,8 @@
-"""Folders of image files: any of your own, and CINIC-10.
+"""Folders of image files: the user's own, and CINIC-10.
 
-A folder holds a folder for each part, and that one for each class: FOLDER/train/cat/1.png. Classes
-are numbered in the order of their names. Hidden files and folders (.DS_Store, .ipynb_checkpoints)
-and a Mac's __MACOSX are no part of it.
+A folder holds a folder for each part, which holds a folder for each class: FOLDER/train/cat/1.png.
+Classes are numbered in the order of their names. Hidden files and folders (.DS_Store,
+.ipynb_checkpoints) and __MACOSX are ignored.
 
 CINIC-10: L. N. Darlow, E. J. Crowley, A. Antoniou, A. J. Storkey, "CINIC-10 Is Not ImageNet or
 CIFAR-10", arXiv:1810.03505; CC BY 4.0: 90,000 colour images of 32x32 in ten classes for each of
@@ -42,7 +42,7 @@ def cinic10(
 def image_folder(
     root: Path | None, options: Mapping[str, Any], cache: Path | None = None
 ) -> Dataset:
-    """Return the images below `root`/folder, in its parts `train` and `test`, all of one size."""
+    """Return the images in the parts `train` and `test` of `root`/folder, all of one size."""
     folder = Path(root or ".", options["folder"])
     train, test = (folder / options[part] for part in ("train", "test"))
     classes = _classes(train)
@@ -59,7 +59,7 @@ def image_folder(
 
 
 def verify(root: Path, name: str = "cinic10") -> list[str]:
-    """Return a line for each part of CINIC-10, whose images are counted."""
+    """Return a line of text for each part of CINIC-10, after counting its images."""
     lines = []
     for part in ("train", "valid", "test"):
         folder = Path(root, "cinic-10", part)
@@ -74,7 +74,7 @@ def verify(root: Path, name: str = "cinic10") -> list[str]:
 def read(
     folder: Path, classes: Sequence[str] | None = None, mode: str = "RGB"
 ) -> tuple[Octets, Integers]:
-    """Return x uint8[N, C, H, W] and y int64[N] of the images of a part, in order of names."""
+    """Return x uint8[N, C, H, W] and y int64[N] of the images of a part, sorted by name."""
     classes = _classes(folder) if classes is None else classes
     found = [(path, n) for n, label in enumerate(classes) for path in _images_of(folder / label)]
     if not found:
@@ -85,7 +85,7 @@ def read(
 
 
 def stacked(images: Sequence[Octets], names: Sequence[object]) -> Octets:
-    """Return uint8[N, C, H, W] of images uint8[H, W, C]; DataError for those of another size."""
+    """Return images uint8[H, W, C] as uint8[N, C, H, W]; raise DataError if sizes differ."""
     odd = [n for n, image in enumerate(images) if image.shape != images[0].shape]
     if odd:
         raise DataError(
@@ -96,7 +96,7 @@ def stacked(images: Sequence[Octets], names: Sequence[object]) -> Octets:
 
 
 def decoded(source: Path | IO[bytes], mode: str, name: object) -> Octets:
-    """Return uint8[H, W, C] of an image file, a path or a stream; DataError if it is none."""
+    """Return uint8[H, W, C] of an image file, a path or a stream; raise DataError if unreadable."""
     try:
         from PIL import Image
     except ImportError:
@@ -104,9 +104,9 @@ def decoded(source: Path | IO[bytes], mode: str, name: object) -> Octets:
     try:
         with Image.open(source) as image:
             depth, pixels = image.mode, np.asarray(image.convert(mode))
-    except Exception as error:  # Pillow raises what a damaged file happens to cause
+    except Exception as error:  # a damaged file makes Pillow raise all kinds of exceptions
         raise DataError(f"{name}: is not a readable image ({error})") from None
-    if depth.startswith(("I", "F")):  # Pillow cuts their numbers off at 255
+    if depth.startswith(("I", "F")):  # Pillow would clip their values at 255
         raise DataError(f"{name}: its pixels have more than 8 bits (Pillow's mode {depth}); bring "
                         "all images to 8 bits beforehand, with one scale")
     return pixels[..., None] if pixels.ndim == 2 else pixels
@@ -138,5 +138,5 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def _seen(path: Path) -> bool:
-    """Say whether somebody put a file or folder there, and not a program beside it."""
+    """Return False for files and folders that programs leave beside the user's own."""
     return not path.name.startswith(".") and path.name != "__MACOSX"

@@ -1,8 +1,8 @@
-"""A folder that Hugging Face's `datasets` wrote with save_to_disk: Arrow files and their features.
+"""Folders that Hugging Face's `datasets` wrote with save_to_disk: Arrow files and their features.
 
 FOLDER/train/state.json names the Arrow streams of a part, and FOLDER/train/dataset_info.json its
-features. Read through pyarrow (extra `hugging-face`), without the library `datasets` itself; code
-that a data set may have beside its data is never looked at.
+features. They are read with pyarrow (extra `hugging-face`), without the library `datasets` itself.
+Code that comes with a data set is never read.
 """
 
 import io
@@ -23,7 +23,7 @@ from fedmpi.learn.data.own_files import FAULTS
 def hugging_face(
     root: Path | None, options: Mapping[str, Any], cache: Path | None = None
 ) -> Dataset:
-    """Return the images of `root`/folder; options image and label name the columns."""
+    """Return the images of `root`/folder; the options image and label name the columns."""
     folder = Path(root or ".", options["folder"])
     mode = "L" if options["grey"] else "RGB"
     parts = [_part(folder / options[part], options, mode) for part in ("train", "test")]
@@ -35,7 +35,7 @@ def hugging_face(
 def _part(
     folder: Path, options: Mapping[str, Any], mode: str
 ) -> tuple[Octets, Integers, int]:
-    """Return x, y and the number of class names (0: unknown) of one part."""
+    """Return x, y and the number of class names of one part (0 if there are no names)."""
     state, info = (_json(folder / name) for name in ("state.json", "dataset_info.json"))
     try:
         streams = [folder / Path(file["filename"]).name for file in state["_data_files"]]
@@ -68,7 +68,7 @@ def _part(
 
 
 def _whole(path: Path, column: str, table: Any) -> Integers:
-    """Return int64[n]: a column of whole numbers, none of them missing."""
+    """Return a column of whole numbers as int64[n]; raise DataError if values are missing."""
     found = np.asarray(table[column])
     if found.dtype.kind not in "iu":
         raise DataError(
@@ -88,7 +88,7 @@ def _table(path: Path) -> Any:  # pyarrow has no types
             found = pyarrow.ipc.open_stream(source).read_all()
             found.validate(full=True)
             return found
-    except FAULTS as error:  # of which those of pyarrow are subclasses
+    except FAULTS as error:  # pyarrow's exceptions are subclasses of these
         raise DataError(f"{path}: is not an Arrow stream ({error})") from None
 
 

@@ -1,11 +1,11 @@
 """The IDX format of MNIST and its successors, plain or packed with gzip.
 
-A big-endian header (two zero bytes, a type code, the number of dimensions, each
-dimension as uint32), then the values in C order. Y. LeCun, C. Cortes, C. Burges,
+A file has a big-endian header (two zero bytes, a type code, the number of dimensions,
+each dimension as uint32), then the values in C order. Y. LeCun, C. Cortes, C. Burges,
 "The MNIST database of handwritten digits".
 
-The header is not believed: nothing is allocated by its word before the size of the
-file has been compared with it.
+The header is not trusted: memory is allocated only after the size that it claims has
+been compared with the size of the file.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from fedmpi.arrays import AnyArray
 from fedmpi.errors import DataError
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-LARGEST = 4 << 30  # bytes that one array may have
+LARGEST = 4 << 30  # most bytes of an array
 _DEFLATE_RATIO = 1032  # no gzip stream unpacks to more than this many times its size
 _CHUNK = 16 << 20
 _Stream: TypeAlias = IO[bytes] | gzip.GzipFile
@@ -35,17 +35,17 @@ def read(
     Parameters
     ----------
     path : Path
-        The file; packed if it begins as gzip does.
+        The file, which is unpacked if it begins like a gzip file.
     shape : tuple, optional
-        The shape it must have; None in it stands for any size.
+        The required shape; None in it stands for any size.
     dtype : str, optional
-        The numpy type that it must have, for example "uint8".
+        The required numpy type, for example "uint8".
 
     Raises
     ------
     DataError
-        If the file is no IDX file, is cut short, has bytes left over, or holds
-        another shape or type than asked for. The message names the file.
+        If the file is not an IDX file, is truncated, has bytes left over, or has the
+        wrong shape or type. The message names the file.
     """
     size = path.stat().st_size
     with open(path, "rb") as plain:

@@ -20,12 +20,12 @@ _SIZES = {"train": 60_000, "t10k": 10_000}
 def fashion_mnist(
     root: Path | None, options: Mapping[str, Any], cache: Path | None = None
 ) -> Dataset:
-    """Return Fashion-MNIST, from `root`/fashion-mnist; no options."""
+    """Return Fashion-MNIST from `root`/fashion-mnist; no options."""
     return _load("fashion-mnist", root, files.FASHION_MNIST, cache)
 
 
 def mnist(root: Path | None, options: Mapping[str, Any], cache: Path | None = None) -> Dataset:
-    """Return MNIST, from `root`/mnist; no options."""
+    """Return MNIST from `root`/mnist; no options."""
     return _load("mnist", root, files.MNIST, cache)
 
 

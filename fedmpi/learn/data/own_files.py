@@ -1,7 +1,8 @@
-"""Your own data: arrays from an .npz file, or a pair of IDX files, as a Dataset.
+"""Your own data as a Dataset: arrays from an .npz file, or images from IDX files.
 
-In the configuration, `[data] name = "my_data:load"` names a function of yours in
-my_data.py that takes (root, **keys) and returns `Dataset.of(...)` or one of these.
+In the configuration, `[data] name = "my_data:load"` names your own function `load` in
+my_data.py. It takes (root, **keys) and returns `Dataset.of(...)` or the result of a
+function below.
 """
 
 import os
@@ -19,7 +20,7 @@ from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data import idx
 from fedmpi.learn.data.dataset import Dataset
 
-# What numpy and zipfile raise on files that are not what they say.
+# The exceptions that numpy and zipfile raise on files that are damaged or of another format.
 FAULTS = (
     OSError, ValueError, EOFError, LookupError, AttributeError, TypeError, SyntaxError,
     ArithmeticError, MemoryError, RecursionError, NotImplementedError, RuntimeError,
@@ -32,8 +33,8 @@ _NEEDED = ("x_train", "y_train", "x_test", "y_test")
 def from_npz(path: Path | str, kind: str, classes: int) -> Dataset:
     """Return the Dataset in an .npz file with x_train, y_train, x_test, y_test.
 
-    `groups_train` and `groups_test` may be there too. Object arrays are refused, since to
-    read them is to run a pickle. Raises DataError with what is wrong.
+    The file may also hold `groups_train` and `groups_test`. Raises DataError if the file is
+    unusable. That includes object arrays, since reading them would run a pickle.
     """
     try:
         _check_sizes(path)
@@ -51,9 +52,9 @@ def from_npz(path: Path | str, kind: str, classes: int) -> Dataset:
 
 
 def _check_sizes(path: Path | str) -> None:
-    """Raise ValueError unless each array of a .npz fits what its header and the file say.
+    """Raise ValueError unless each array of a .npz has the size that its header claims.
 
-    numpy would take the memory first, and then find that there is less to read.
+    numpy would allocate the memory first, and only then find that the file holds less.
     """
     most = _DEFLATE_RATIO * os.path.getsize(path)
     with zipfile.ZipFile(path) as file:
@@ -71,13 +72,13 @@ def _check_sizes(path: Path | str) -> None:
 
 
 def from_idx(folder: Path | str, classes: int) -> Dataset:
-    """Return the grey images of a folder with the four files of MNIST, `.gz` or plain."""
+    """Return the grey images in a folder that has the four files of MNIST, `.gz` or plain."""
     train, test = (_idx_half(folder, part) for part in ("train", "t10k"))
     return Dataset.of(Path(folder).name, "image", train, test, classes)
 
 
 def _idx_half(folder: Path | str, part: str) -> tuple[AnyArray, AnyArray]:
-    """Return x uint8[N, 1, H, W] and y uint8[N] of one pair of files."""
+    """Return x uint8[N, 1, H, W] and y uint8[N] from one pair of files."""
     x = idx.read(_either(folder, f"{part}-images-idx3-ubyte"), (None, None, None), "uint8")
     y = idx.read(_either(folder, f"{part}-labels-idx1-ubyte"), (len(x),), "uint8")
     return x[:, None], y

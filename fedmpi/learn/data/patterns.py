@@ -1,8 +1,8 @@
-"""Grey images made by a formula, of any size and number: for measuring where there are no files.
+"""Grey images from a formula, in any size and number, for measurements without data files.
 
-Each class has a pattern of white noise; an image is the pattern of its class and noise of its
-own, as bytes: 128 + 40 (pattern + 0.8 noise), clipped. A linear model learns them at once,
-so accuracies on them tell whether programs agree, not whether methods are good.
+Each class has a pattern of white noise. An image is the pattern of its class plus noise of its
+own, as bytes: 128 + 40 (pattern + 0.8 noise), clipped. A linear model learns them at once, so
+their accuracy can show that two programs agree, but not that one method is better than another.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def patterns(
 
 
 def _part(rng: np.random.Generator, base: Vector, size: int) -> tuple[Octets, Integers]:
-    """Return (x, y) of `size` images."""
+    """Return `size` images as (x, y)."""
     y = rng.integers(0, len(base), size)
     x = rng.standard_normal((size, *base.shape[1:]), np.float32)
     x *= np.float32(0.8 * 40)

@@ -1,8 +1,8 @@
-"""MNIST by the people who wrote the digits: 539 writers for training, 297 for testing.
+"""MNIST grouped by the writers of the digits: 539 writers for training, 297 for testing.
 
 The writers are those of the QMNIST extended labels (C. Yadav, L. Bottou, "Cold Case: The
-Lost MNIST Digits", NeurIPS 2019, arXiv:1905.10498; BSD-style licence): row i of the train
-file describes MNIST's training digit i, rows 0 to 9,999 of the test file its test digits.
+Lost MNIST Digits", NeurIPS 2019, arXiv:1905.10498; BSD-style licence). Row i of the training
+file describes MNIST's training digit i; rows 0 to 9,999 of the test file, its test digits.
 No writer is in both parts, so each test writer is new to the model.
 """
 
@@ -25,7 +25,7 @@ _CLASS, _WRITER = 0, 2  # columns of the extended labels
 def mnist_writers(
     root: Path | None, options: Mapping[str, Any], cache: Path | None = None
 ) -> Dataset:
-    """Return MNIST with groups: the NIST writer id of each digit; no options.
+    """Return MNIST, whose groups are the NIST writer ids of the digits; no options.
 
     Reads `root`/mnist and `root`/qmnist-labels.
     """
@@ -39,7 +39,7 @@ def mnist_writers(
 
 
 def _writers(rows: AnyArray, labels: Integers) -> Integers:
-    """Return int64[N], the writer column of rows int32[N, 8], after a check of the classes."""
+    """Return int64[N], the writer column of rows int32[N, 8], after checking the classes."""
     if not np.array_equal(rows[:, _CLASS], labels):
         raise DataError("mnist-writers: the classes of the QMNIST labels are not those of MNIST")
     writers = rows[:, _WRITER].astype(np.int64)

@@ -1,15 +1,15 @@
 """The small problems of Mozer and Smolensky's "Skeletonization" (NIPS 1988), as data sets.
 
-All patterns are given, for training and testing alike, with cues of -1 and 1; the one output
-unit of the paper is two classes here. The paper's text was not at hand: cue correlations, the
-random mapping's size and the seven features of a train are ours.
+All patterns serve both for training and for testing, with cues of -1 and 1. The paper's single
+output unit becomes two classes. The paper's text was not available: the cue correlations, the
+size of the random mapping and the seven features of a train were chosen here.
 
-- "cue-salience": ten patterns of four cues that agree with the class in 10, 8, 6 and 5 of them.
+- "cue-salience": ten patterns of four cues, which agree with the class in 10, 8, 6 and 5 patterns.
 - "rule-plus-exception": four bits; on if the first two are on, or if all four are off.
 - "multiplexer": two address bits choose one of four data bits, which is the class.
-- "trains": Michalski's ten trains (IEEE PAMI 2:349, 1980), five of them going east, by seven
-  features of which two suffice: with a closed car and three cars or more, a train goes east.
-- "random-mapping": 2^bits patterns with random classes, equally many of each.
+- "trains": Michalski's ten trains (IEEE PAMI 2:349, 1980), five of which go east, described by
+  seven features. Two suffice: a train with a closed car and three or more cars goes east.
+- "random-mapping": 2^bits patterns with random classes, each class equally often.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,9 @@ from fedmpi.arrays import Bools
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.rng import rng_for
 
-# A line for each train, the eastbound first: does it have a long car, a closed car, a load of
-# triangles, three cars or more, a car with three wheels, a U-shaped car, a load of circles?
+# A line for each train, the eastbound trains first. The columns: does it have a long car, a closed
+# car, a load of triangles, three or more cars, a car with three wheels, a U-shaped car, a load of
+# circles?
 _TRAINS = """
     1 1 1 1 1 0 1
     0 1 1 1 0 1 1
@@ -36,7 +37,7 @@ _TRAINS = """
     1 0 0 1 0 1 1
     1 0 0 0 0 1 0
 """
-_AGREE = (10, 8, 6, 5)  # patterns of ten in which each cue agrees with the class
+_AGREE = (10, 8, 6, 5)  # number of patterns, out of ten, in which each cue agrees with the class
 
 
 def rules(root: Path | None, options: Mapping[str, Any], cache: Path | None = None) -> Dataset:
@@ -61,16 +62,16 @@ def rules(root: Path | None, options: Mapping[str, Any], cache: Path | None = No
 
 
 def _bits(number: int) -> Bools:
-    """bool[2^n, n]: all patterns of n bits."""
+    """Return bool[2^n, n]: all patterns of n bits."""
     return (np.arange(2**number)[:, None] >> np.arange(number)[::-1] & 1).astype(bool)
 
 
 def _cues() -> tuple[Bools, Bools]:
-    """bool[10, 4] and bool[10]: five patterns of each class, and cues that disagree with some."""
+    """Return bool[10, 4] and bool[10], cues and classes: five patterns of each class."""
     y = np.arange(10) % 2 == 0
     columns = []
     for cue, agreeing in enumerate(_AGREE):
-        # Classes take turns among the disagreeing patterns, which begin elsewhere for each cue.
+        # Classes alternate among the disagreeing patterns, which start elsewhere for each cue.
         flip = (np.arange(10) + 3 * cue) % 10 >= agreeing
         columns.append(y ^ flip)
     return np.stack(columns, axis=1), y

@@ -2,18 +2,19 @@
 
 The task is that of B. McMahan et al., "Communication-Efficient Learning of Deep Networks
 from Decentralized Data", AISTATS 2017, in the form of LEAF (S. Caldas et al.,
-arXiv:1812.01097): 80 characters of what one role says, and the character after them.
+arXiv:1812.01097): predict the character that follows 80 characters of one role's text.
 
 Source "moby" (report it as "Shakespeare (Moby), per role"): the 37 plays of the Complete
-Moby Shakespeare, public domain; a client is a (play, role). It is not LEAF's file, which
-starts from Project Gutenberg's text, so counts differ: 1,347 roles here, 1,129 there.
-Names are taken as they are printed, so a misprint ("LADY  CAPULET") is a role of its own.
+Moby Shakespeare, public domain; a client is a (play, role). LEAF's file differs, since it
+is made from Project Gutenberg's text: it has 1,129 roles, and this one 1,347. Names are
+taken as printed, so a misprint ("LADY  CAPULET") is a role of its own.
 Source "tiny": A. Karpathy's tinyshakespeare (char-rnn, 2015; public domain text); a client
-is a speaker's name, and two plays may share one, as with "First Citizen".
+is a speaker's name, and two plays may share a name, such as "First Citizen".
 
 The first 80 % of a role's text are for training, the rest for testing; no character is in
-both. A role too short for one sample in a part has none there. Characters are numbered as
-in LEAF's alphabet of 80; the few others (tabs, one `$`) count as a space.
+both. A role whose text is too short for one sample of a part has no samples in it.
+Characters are numbered as in LEAF's alphabet of 80; all others (tabs, one `$`) are
+replaced by a space.
 """
 
 import re
@@ -28,7 +29,7 @@ from fedmpi.errors import DataError
 from fedmpi.learn.data import checksums, files
 from fedmpi.learn.data.dataset import Dataset
 
-LENGTH = 80  # characters that are seen
+LENGTH = 80  # characters from which the next is predicted
 ALPHABET = (
     "\n !\"&'(),-.0123456789:;>?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]abcdefghijklmnopqrstuvwxyz}"
 )
@@ -43,10 +44,10 @@ _SPEECH_OR_LINE = re.compile(
 def shakespeare(
     root: Path | None, options: Mapping[str, Any], cache: Path | None = None
 ) -> Dataset:
-    """Return the plays as text: x uint8[N, 80], y the next character, groups the role.
+    """Return the plays as text: x uint8[N, 80], y the next character, and groups the role.
 
-    Groups are numbered as in the list of `roles`. Reads `root`/shakespeare. At stride 1 the
-    Moby plays give 4.2 million samples, 340 MB.
+    Groups are numbered in the order of `roles`. Reads `root`/shakespeare. At stride 1 the
+    Moby plays give 4.2 million samples, which take 340 MB.
     """
     texts = list(roles(root, options["source"], cache).values())
     cuts = [len(text) * 4 // 5 for text in texts]
@@ -59,7 +60,7 @@ def shakespeare(
 def roles(
     root: Path | None, source: str, cache: Path | None = None
 ) -> dict[tuple[str, str], str]:
-    """Return all that each role says, as a dict of (play, role) -> str, in order of appearance.
+    """Return the text of each role as a dict of (play, role) -> str, in order of appearance.
 
     Every spoken line ends in a newline. In source "tiny" the play is "".
     """
@@ -74,7 +75,7 @@ def roles(
 
 
 def read_play(path: Path) -> dict[str, str]:
-    """Return role -> text of one Moby play in HTML; lines that nobody speaks are left out."""
+    """Return role -> text of one Moby play in HTML; lines before the first speaker are left out."""
     said: dict[str, list[str]] = {}
     role = None
     for match in _SPEECH_OR_LINE.finditer(path.read_text("latin-1")):
@@ -88,7 +89,7 @@ def read_play(path: Path) -> dict[str, str]:
 
 
 def read_speakers(path: Path) -> dict[tuple[str, str], str]:
-    """Return ("", name) -> text of tinyshakespeare: speeches between empty lines, `NAME:` first."""
+    """Return ("", name) -> text of tinyshakespeare, whose speeches begin with a line `NAME:`."""
     said: dict[tuple[str, str], list[str]] = {}
     for speech in path.read_text("latin-1").strip("\n").split("\n\n"):
         name, colon, lines = speech.lstrip("\n").partition(":\n")
@@ -101,7 +102,7 @@ def read_speakers(path: Path) -> dict[tuple[str, str], str]:
 
 
 def _samples(texts: Sequence[str], stride: int) -> tuple[Octets, Integers, Integers]:
-    """Return x uint8[N, 80], y int64[N] and the number of the text, int64[N]."""
+    """Return x uint8[N, 80], y int64[N] and the index of each sample's text, int64[N]."""
     tokens = _TOKENS[np.frombuffer("".join(texts).encode("latin-1"), np.uint8)]
     sizes = np.array([len(text) for text in texts])
     counts = np.maximum(0, (sizes - LENGTH - 1) // stride + 1)

@@ -1,4 +1,4 @@
-"""SVHN: 73,257 + 26,032 house numbers of 32x32 in ten classes, and 531,131 easier ones.
+"""SVHN: 73,257 + 26,032 house numbers of 32x32 in ten classes, and 531,131 easier images.
 
 Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng, "Reading Digits in Natural Images with
 Unsupervised Feature Learning", NIPS workshop 2011; for non-commercial use only.
@@ -17,7 +17,7 @@ from fedmpi.learn.data.dataset import Dataset
 
 
 def svhn(root: Path | None, options: Mapping[str, Any], cache: Path | None = None) -> Dataset:
-    """Return SVHN from `root`/svhn; option extra: also the easier images, for training."""
+    """Return SVHN from `root`/svhn; option extra: train on the easier images too."""
     known = dict(files.SVHN)
     if not options["extra"]:
         del known["svhn/extra_32x32.mat"]
@@ -29,9 +29,9 @@ def svhn(root: Path | None, options: Mapping[str, Any], cache: Path | None = Non
 
 
 def read(path: Path) -> tuple[Octets, Integers]:
-    """Return x uint8[N, 3, 32, 32] and y int64[N] of a Matlab file; the class of a 0 is 10 there.
+    """Return x uint8[N, 3, 32, 32] and y int64[N] of a Matlab file, in which class 0 is 10.
 
-    Raises DataError if it is none, or lacks X or y; or without scipy.
+    Raises DataError if the file cannot be read, or lacks X or y, or scipy is not installed.
     """
     try:
         from scipy.io import loadmat
@@ -40,7 +40,7 @@ def read(path: Path) -> tuple[Octets, Integers]:
     try:
         found = loadmat(path, variable_names=("X", "y"))
         x, y = found["X"], found["y"].reshape(-1).astype(np.int64)
-    except Exception as error:  # scipy raises what its parser happens on
+    except Exception as error:  # scipy's parser may raise any exception
         raise DataError(f"{path}: cannot be read as Matlab's format 5: {error}") from None
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[:3] != (32, 32, 3):
         raise DataError(f"{path}: X is {x.dtype}{list(x.shape)}, must be uint8[32, 32, 3, N]")

@@ -3,22 +3,22 @@
 T. Li et al., "Federated Optimization in Heterogeneous Networks" (FedProx), MLSys 2020,
 arXiv:1812.06127, section 5.1, for client k:
 
-    u_k ~ N(0, a)    W_k[i, j], c_k[j] ~ N(u_k, 1)       how much the models differ
-    B_k ~ N(0, b)    v_k[i] ~ N(B_k, 1)                  how much the inputs differ
+    u_k ~ N(0, a)    W_k[i, j], c_k[j] ~ N(u_k, 1)       a: how much the models differ
+    B_k ~ N(0, b)    v_k[i] ~ N(B_k, 1)                  b: how much the inputs differ
     x ~ N(v_k, diag(j^-1.2))    y = argmax(W_k x + c_k)
 
-with 60 inputs and 10 classes; LEAF (S. Caldas et al., arXiv:1812.01097) builds its
-Synthetic set on it. Choices made here, where those differ or are silent:
+with 60 inputs and 10 classes. LEAF (S. Caldas et al., arXiv:1812.01097) builds its
+Synthetic set on it. The choices made here, where the two differ or say nothing:
 
-- a and b are standard deviations, as in the published code of Li et al.; in their text
-  they read as variances.
-- The samples of a client are min(5 + lognormal(3, 2), 1000), LEAF's rule. Li et al. take
+- a and b are standard deviations, as in the published code of Li et al.; their text
+  reads as if they were variances.
+- A client has min(5 + lognormal(3, 2), 1000) samples, which is LEAF's rule. Li et al. use
   50 + lognormal(4, 2) without a bound, so that one client may hold most of the data.
 - LEAF draws the models around cluster centres instead, and adds N(0, 0.1) noise to the
   logits. Neither is done here: LEAF's published setting has one cluster and no (a, b).
 - The last fifth of each client's samples is for testing (at least one).
-- Each client draws from its own stream, so its data depend on the seed and its number
-  alone, not on how many clients there are.
+- Each client draws from its own stream, so its data depend only on the seed and its
+  number, not on the number of clients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ _Half: TypeAlias = tuple[Vector, Integers]
 def synthetic(
     root: Path | None, options: Mapping[str, Any], cache: Path | None = None
 ) -> Dataset:
-    """Return Synthetic(a, b); needs no files. x is float32[N, inputs], groups the client."""
+    """Return Synthetic(a, b); needs no files. x is float32[N, inputs], groups are the clients."""
     parts = [_client(options, client) for client in range(options["clients"])]
 
     train, of_train = _joined([here for here, _ in parts])
@@ -59,9 +59,9 @@ def _client(options: Mapping[str, Any], client: int) -> tuple[_Half, _Half]:
 def samples_of(
     rng: np.random.Generator, options: Mapping[str, Any], size: int, common: Reals | float = 0.0
 ) -> _Half:
-    """Return (float32[size, inputs], int64[size]) of a client whose stream is `rng`.
+    """Return (float32[size, inputs], int64[size]), samples of the client whose stream is `rng`.
 
-    `common` float64[inputs + 1, classes] is added to its model.
+    `common` float64[inputs + 1, classes] is added to the client's model.
     """
     inputs, classes = options["inputs"], options["classes"]
     model = common + rng.normal(rng.normal(0, options["a"]), 1, (inputs + 1, classes))

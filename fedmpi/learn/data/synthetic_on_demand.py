@@ -1,14 +1,14 @@
 """Synthetic(a, b) for any number of clients: each client's samples are drawn when it trains.
 
-The distribution is that of `synthetic` (T. Li et al., MLSys 2020; the sizes are LEAF's). Of an
-absent client only the number of its samples is in memory, 2 bytes. Choices made here:
+The distribution is that of `synthetic` (T. Li et al., MLSys 2020; the sizes are LEAF's). A client
+that does not train takes 2 bytes of memory, for the number of its samples. Choices made here:
 
 - The sizes of all clients come from one stream, so that a million are drawn at once; models and
-  inputs come from each client's own. Neither depends on how many clients there are.
-- `common` times a matrix of N(0, 1), the same for all clients, is added to each one's W_k and c_k:
-  without it, clients so many have nothing in common that a global model could learn.
-- The test samples are a quarter more (at least one) that each of the first `test_clients` draws
-  after its training samples.
+  inputs come from each client's own stream. Neither depends on the number of clients.
+- `common` times a matrix of N(0, 1), the same for all clients, is added to each client's W_k and
+  c_k. Without it, so many clients have nothing in common that a global model could learn.
+- Each of the first `test_clients` clients draws its test samples after its training samples, a
+  quarter as many (at least one).
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Targets that are no class: labels, numbers and tokens."""
+"""Targets that are not classes: labels, numbers and tokens."""
 
 from collections.abc import Iterable
 
@@ -14,10 +14,10 @@ from fedmpi.learn.losses import TARGETS
 def taken_apart(
     target: str, train: Half, test: Half | None, place: str
 ) -> tuple[tuple[AnyArray | None, AnyArray | None], Half, Half | None]:
-    """Return ((targets of both halves), train, test), a class for each sample in the halves.
+    """Return ((targets of train, of test), train, test), with a class for each sample in y.
 
-    `train` and `test` are (x, y); test may be None. Targets that are classes stay where they are,
-    and None is returned for them.
+    `train` and `test` are (x, y); test may be None. If the targets are classes, train and test are
+    returned unchanged, and the targets are None.
     """
     if target == "class":
         return (None, None), train, test
@@ -30,7 +30,7 @@ def taken_apart(
 
 
 def checked(target: str, y: ArrayLike, place: str) -> AnyArray:
-    """Return `y` as the array that a kind of target has. Raises DataError."""
+    """Return `y` as an array of the type that `target` requires; raise DataError if unsuitable."""
     if target not in TARGETS:
         raise DataError(f"{place}: target {target!r} must be one of {', '.join(TARGETS)}")
     y = np.asarray(y)
@@ -51,9 +51,9 @@ def checked(target: str, y: ArrayLike, place: str) -> AnyArray:
 
 
 def strata(target: str, targets: AnyArray) -> Integers:
-    """Return int64[N]: the class by which a partition splits samples of other targets.
+    """Return int64[N]: the classes by which a partition splits samples with other targets.
 
-    The first label that is 1, the last token, and 0 for numbers, which are all alike.
+    The class is the first label that is 1, the last token, or 0 for all numbers.
     """
     if target == "tokens":
         return targets[:, -1].copy()
@@ -61,7 +61,7 @@ def strata(target: str, targets: AnyArray) -> Integers:
 
 
 def check_outputs(name: str, targets: Iterable[AnyArray | None], classes: int) -> None:
-    """Raise DataError unless arrays of targets have as many outputs as `classes` says."""
+    """Raise DataError unless arrays of targets have `classes` outputs, or tokens below it."""
     for found in targets:
         if found is None or not len(found):
             continue

@@ -1,4 +1,4 @@
-"""The models by name. Importing this needs no torch; building a model does."""
+"""The models by name. Importing this package does not load torch; building a model does."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -62,7 +62,7 @@ MODELS = Registry(
 def options_of(
     name: str, given: Mapping[str, Any], place: str = "configuration"
 ) -> dict[str, Any]:
-    """Return the checked keys of model `name` as a dict: those in `given`, then the defaults.
+    """Return the keys of model `name` as a dict: those in `given`, checked, and the defaults.
 
     `place` names the configuration in messages.
     Raises ConfigError for an unknown model or key, or a value out of range.
@@ -89,14 +89,14 @@ def build(
     options : dict
         The model's own keys.
     seed : int
-        The run's seed. Torch's own initialisers draw from a stream made from it, and so do
-        the global generators of numpy and Python; all are left as they were.
+        The run's seed. The global generators of torch, numpy and Python are seeded from it
+        while the model is built, and restored afterwards.
 
     Raises
     ------
     ConfigError
-        Unknown name or key, an input shape the model cannot take, or own code that
-        fails to import or returns something else than an nn.Module.
+        If the name or a key is unknown, the model cannot take the input shape, or the
+        user's code cannot be imported, fails, or returns something other than an nn.Module.
     """
     import torch
 

@@ -13,10 +13,10 @@ _CONVS = ((64, True), (192, True), (384, False), (256, False), (256, True))
 def alexnet(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return an AlexNet of five 3x3 convolutions and 4096-4096 linear layers.
 
-    23,272,266 parameters at 3x32x32 and 10 classes. Channels follow from that number
-    and from the ERK densities of FedDIP's code; that the first convolution has stride 2
-    is our choice, the usual one for 32x32. There is no dropout, and no softmax at the
-    end: the published code has one before a cross-entropy that applies its own.
+    It has 23,272,266 parameters at 3x32x32 and 10 classes. The channels follow from that
+    number and from the ERK densities of FedDIP's code. The stride 2 of the first
+    convolution was chosen here, as is usual for 32x32. There is no dropout, and no softmax
+    at the end: the published code has one before a cross-entropy that applies its own.
     """
     inputs = exact_shape("alexnet", input_shape, 32)
     parts: OrderedDict[str, nn.Module] = OrderedDict()

@@ -15,10 +15,10 @@ def fedlp_cnn(
 ) -> nn.Sequential:
     """Return FedLP's CNN, 551,466 parameters at 3x32x32 and 10 classes (statistics not counted).
 
-    Three pairs of 3x3 convolutions in the order BN(ReLU(conv)), a pool after each pair,
-    then linear layers with no activation between, as in the published code. Levels 1 to
-    4 of FedLP-Hetero keep the first 2, 3, 4 or 5 convolutions, pool, and end in a
-    private head; what they share with level 5 has the same names.
+    It has three pairs of 3x3 convolutions in the order BN(ReLU(conv)), a pool after each
+    pair, then linear layers with no activation between, as in the published code. Levels
+    1 to 4 of FedLP-Hetero keep the first 2, 3, 4 or 5 convolutions, pool, and end in a
+    private head. The layers that they share with level 5 have the same names.
     """
     inputs = exact_shape("fedlp-cnn", input_shape, 32)
     parts: OrderedDict[str, nn.Module] = OrderedDict()

@@ -1,4 +1,4 @@
-"""LeNet-5, the two small CNNs of FedSkel's code, and HeteroFL's: plain chains."""
+"""LeNet-5, the two small CNNs of FedSkel's code, and HeteroFL's CNN: plain chains of layers."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from fedmpi.learn.models.parts import image_shape
 def lenet5(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return LeNet-5 (LeCun et al., 1998) with ReLU and max pooling.
 
-    Sides of 28 and more take the 5x5 filters of the paper; its input is 32x32, so
-    smaller sides are padded by 2 (61,706 parameters at 1x28x28 and 10 classes).
-    Smaller images, such as the 8x8 digits, take 3x3 filters padded by 1, which
-    leaves 2x2 pixels of 16 channels for the linear layers (19,754 parameters).
+    For sides of 28 and more, filters are 5x5 as in the paper. The paper's input is 32x32,
+    so smaller sides are padded by 2 (61,706 parameters at 1x28x28 and 10 classes). For
+    smaller images, such as the 8x8 digits, filters are 3x3 and padded by 1, which leaves
+    2x2 pixels of 16 channels for the linear layers (19,754 parameters).
     """
     channels, height, width = image_shape("lenet5", input_shape, least=4)
     side = min(height, width)
@@ -27,8 +27,8 @@ def lenet5(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 def fedskel_mnist(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return FedSkel's MNIST CNN: conv 20, conv 50, linear 500 (431,080 parameters at 1x28x28).
 
-    The published code leaves the activation between convolution and pooling open;
-    it is ReLU here.
+    The published code does not fix the activation between convolution and pooling; here
+    it is ReLU.
     """
     channels, height, width = image_shape("fedskel-mnist", input_shape, least=16)
     return _chain([(channels, 20, 5, 0), (20, 50, 5, 0)], (height, width), (500, classes))
@@ -41,10 +41,10 @@ def fedskel_cifar(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 def heterofl_cnn(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """Return HeteroFL's CNN: four 3x3 convolutions with normalisation, then their mean.
+    """Return HeteroFL's CNN: four 3x3 convolutions with normalisation, then a global mean.
 
-    64, 128, 256 and 512 channels, a pool after each but the last (1,556,874 parameters at
-    1x28x28, normalisation's statistics not counted).
+    They have 64, 128, 256 and 512 channels, with a pool after each but the last (1,556,874
+    parameters at 1x28x28, not counting the statistics of normalisation).
     """
     inputs, _, _ = image_shape("heterofl-cnn", input_shape, least=8)
     parts: OrderedDict[str, nn.Module] = OrderedDict()
@@ -63,7 +63,7 @@ def heterofl_cnn(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 def _chain(
     convs: Sequence[tuple[int, int, int, int]], sides: Sequence[int], linears: Sequence[int]
 ) -> nn.Sequential:
-    """Return conv-ReLU-pool for each (in, out, kernel, padding), then linears with ReLU between."""
+    """Return conv-ReLU-pool for each (in, out, kernel, padding), then linear layers with ReLU."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (inputs, outputs, kernel, padding) in enumerate(convs, 1):
         parts[f"conv{number}"] = nn.Conv2d(inputs, outputs, kernel, padding=padding)

@@ -13,10 +13,11 @@ def char_lstm(
     input_shape: tuple[int, ...], classes: int, embedding: int = 8,
     hidden: Sequence[int] = (256, 256),
 ) -> nn.Sequential:
-    """Return embedding, LSTM layers, and a linear layer from the last step to the vocabulary.
+    """Return an embedding, LSTM layers, and a linear layer from the last step to the vocabulary.
 
-    Takes character numbers [N, T] of any dtype, 0 to classes - 1. 819,920 parameters
-    at 80 characters: LEAF's 817,872 and the second bias vector of torch's LSTM layers.
+    Inputs are character numbers [N, T] of any dtype, 0 to classes - 1. The model has 819,920
+    parameters at 80 characters: LEAF's 817,872 and the second bias vector of torch's LSTM
+    layers.
     """
     if len(input_shape) != 1:
         raise ConfigError(

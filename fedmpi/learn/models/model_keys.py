@@ -10,14 +10,14 @@ Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class MlpKeys(Section):
-    """`hidden`: units of each hidden layer, and their `activation`."""
+    """Units of each `hidden` layer, and their `activation`."""
 
     hidden: tuple[Size, ...] = (128, 64)
     activation: Literal["relu", "sigmoid", "tanh"] = "relu"
 
 
 class FedlpCnnKeys(Section):
-    """`level`: 5 is the global model, 1 to 4 are FedLP-Hetero's smaller local ones."""
+    """`level` 5 is the global model; 1 to 4 are FedLP-Hetero's smaller local models."""
 
     level: Annotated[int, Field(ge=1, le=5)] = 5
 
@@ -30,7 +30,7 @@ class VggKeys(Section):
 
 
 class CharTransformerKeys(Section):
-    """`width` of a token, number of blocks in `depth`, `heads`; an answer for `every_token`."""
+    """`width` of a token, number of blocks `depth`, `heads`; `every_token` predicts after each."""
 
     width: Size = 64
     depth: Size = 2
@@ -39,7 +39,7 @@ class CharTransformerKeys(Section):
 
 
 class VitTinyKeys(Section):
-    """`width` of a token, number of blocks in `depth`, `heads`, side of a `patch` in pixels."""
+    """`width` of a token, number of blocks `depth`, `heads`, and side of a `patch` in pixels."""
 
     width: Size = 192
     depth: Size = 12
@@ -48,7 +48,7 @@ class VitTinyKeys(Section):
 
 
 class LstmKeys(Section):
-    """Size of the character `embedding`, and the units of each LSTM layer in `hidden`."""
+    """Size of the character `embedding`, and units of each LSTM layer in `hidden`."""
 
     embedding: Size = 8
     hidden: Annotated[tuple[Size, ...], Field(min_length=1)] = (256, 256)

@@ -23,7 +23,7 @@ class Residual(nn.Module):
 
 
 class Subsample(nn.Module):
-    """He et al.'s option A: every `stride`-th pixel, and zeros for `more` new channels."""
+    """Option A of He et al.: every `stride`-th pixel, and zeros for `more` new channels."""
 
     def __init__(self, stride: int, more: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Characters(nn.Embedding):
     """An embedding that takes character numbers of any dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map numbers [N, T] to float32[N, T, E]; ConfigError for numbers that have no row."""
+        """Map numbers [N, T] to float32[N, T, E]; raise ConfigError for a number without a row."""
         try:
             return super().forward(x.to(torch.int64))
         except IndexError:
@@ -52,12 +52,12 @@ class Characters(nn.Embedding):
 
 
 class Lstm(nn.LSTM):
-    """One LSTM layer, batch first, that gives its outputs and not its state."""
+    """One LSTM layer, batch first, that returns only its outputs, not its state."""
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__(inputs, units, batch_first=True)
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override] # torch gives the state too
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override] # torch returns the state too
         """Map float32[N, T, inputs] to float32[N, T, units]."""
         return super().forward(x)[0]
 
@@ -73,7 +73,7 @@ class Last(nn.Module):
 def image_shape(
     model: str, input_shape: tuple[int, ...], least: int
 ) -> tuple[int, int, int]:
-    """Return (channels, height, width); ConfigError if it is no image or a side is < `least`."""
+    """Return (channels, height, width); raise ConfigError unless an image of sides >= `least`."""
     if len(input_shape) != 3 or min(input_shape[1:]) < least:
         raise ConfigError(
             f"model.name = {model!r}: data of shape {_shown(input_shape)}; "
@@ -84,7 +84,7 @@ def image_shape(
 
 
 def exact_shape(model: str, input_shape: tuple[int, ...], sides: int) -> int:
-    """Return the channels; ConfigError unless the input is an image of `sides` x `sides`."""
+    """Return the channels; raise ConfigError unless the input is an image of `sides` x `sides`."""
     if len(input_shape) != 3 or tuple(input_shape[1:]) != (sides, sides):
         raise ConfigError(
             f"model.name = {model!r}: data of shape {_shown(input_shape)}; "

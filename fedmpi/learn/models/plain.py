@@ -21,7 +21,7 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 def mlp(
     input_shape: tuple[int, ...], classes: int, hidden: Sequence[int], activation: str = "relu"
 ) -> nn.Sequential:
-    """Return linear layers of `hidden` units, an activation after each, then one to `classes`."""
+    """Return linear layers of `hidden` units with activations, then a linear layer to `classes`."""
     parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     inputs = flat_size(input_shape)
     for number, units in enumerate(hidden, 1):

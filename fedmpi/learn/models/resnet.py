@@ -9,13 +9,13 @@ from torch import nn
 from fedmpi.learn.models.parts import Residual, Subsample, image_shape
 
 _Shortcut: TypeAlias = Callable[[int, int, int], nn.Module]
-"""(inputs, outputs, stride) -> what is added to a block's body."""
+"""(inputs, outputs, stride) -> the module whose output is added to that of a block's body."""
 
 
 def resnet18(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Return ResNet-18 with a 3x3 stem and projection shortcuts (option B).
 
-    11,173,962 parameters at 10 classes, 11,220,132 at 100.
+    It has 11,173,962 parameters at 10 classes, and 11,220,132 at 100.
     """
     stages = ((64, 2), (128, 2), (256, 2), (512, 2))
     return _resnet("resnet18", stages, _projection, input_shape, classes)
@@ -35,7 +35,7 @@ def _resnet(
     name: str, stages: Sequence[tuple[int, int]], shortcut: _Shortcut,
     input_shape: tuple[int, ...], classes: int,
 ) -> nn.Sequential:
-    """Return stem, blocks, global mean and a linear layer; a stage is (channels, blocks)."""
+    """Return a stem, blocks, a global mean and a linear layer; a stage is (channels, blocks)."""
     inputs, _, _ = image_shape(name, input_shape, least=8)
     channels = stages[0][0]
     parts: OrderedDict[str, nn.Module]
@@ -70,11 +70,11 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Option B: a 1x1 convolution and its normalisation."""
+    """Return the shortcut of option B: a 1x1 convolution and its normalisation."""
     conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
     return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(outputs)))
 
 
 def _padding(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Option A: every second pixel, and zeros for the new channels; no parameters."""
+    """Return the shortcut of option A: strided pixels, zeros for new channels; no parameters."""
     return Subsample(stride, outputs - inputs)

@@ -1,4 +1,4 @@
-"""Transformers for characters and for small images: blocks that normalise first."""
+"""Transformers for characters and for small images, with blocks that normalise first."""
 
 from collections import OrderedDict
 
@@ -11,7 +11,7 @@ from fedmpi.learn.models.parts import Characters, Last, image_shape
 
 
 class Attention(nn.Module):
-    """Self-attention of several heads; `causal`: a token sees itself and those before."""
+    """Multi-head self-attention; if `causal`, a token sees itself and the tokens before it."""
 
     def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Block(nn.Module):
 
 
 class Places(nn.Module):
-    """Adds a vector that is learned to each place; with `first`, puts a learned token first."""
+    """Learned position embeddings; with `first`, a learned token is put before the others."""
 
     def __init__(self, tokens: int, width: int, first: bool = False) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class First(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Positions of an image as tokens."""
+    """The positions of an image as tokens."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float32[N, C, H, W] to float32[N, H W, C]."""
@@ -85,8 +85,8 @@ def char_transformer(
 ) -> nn.Sequential:
     """Return a causal Transformer for characters [N, T] of any dtype, 0 to classes - 1.
 
-    It gives the next character, float32[N, classes]; with `every_token` that of each place,
-    float32[N, T, classes], for the loss "next-token".
+    It predicts the next character, float32[N, classes]; with `every_token`, the character after
+    each position, float32[N, T, classes], for the loss "next-token".
     """
     if len(input_shape) != 1:
         raise ConfigError(
@@ -113,8 +113,8 @@ def vit_tiny(
 ) -> nn.Sequential:
     """Return a Vision Transformer (Dosovitskiy et al., ICLR 2021) of DeiT's size Ti.
 
-    5,362,762 parameters at 3x32x32 and 10 classes. Patches of 4x4 pixels in the place of
-    16x16, as is usual for images of 32x32; no dropout.
+    It has 5,362,762 parameters at 3x32x32 and 10 classes. Patches are 4x4 pixels instead of
+    16x16, as is usual for images of 32x32. There is no dropout.
     """
     channels, height, breadth = image_shape("vit-tiny", input_shape, least=patch)
     if height % patch or breadth % patch:

@@ -1,7 +1,7 @@
-"""Partitions: how the samples of a data set are spread over the clients.
+"""Partitions: how the samples of a data set are distributed over the clients.
 
-`split` is the door. Every partition is a function (labels, groups, clients, options, rng)
-that draws from the given generator alone, so the same seed gives the same split on any
+`split` is the entry point. Every partition is a function (labels, groups, clients, options,
+rng) that draws only from the given generator, so the same seed gives the same split on any
 number of ranks.
 """
 
@@ -70,14 +70,14 @@ def split(
     name: str, labels: Integers, groups: Integers | None, clients: int, options: Mapping[str, Any],
     rng: np.random.Generator,
 ) -> Partition:  # fmt: skip
-    """Return who holds what.
+    """Return the partition of a data set's samples over the clients.
 
     Parameters
     ----------
     name : str
         A key of PARTITIONS, or "package.module:object" of the user's code: a function
         (labels, groups, clients, rng, **options) with the decorator `fedmpi.partition`. It
-        returns the client of each sample, int64[N], -1 for one that nobody holds.
+        returns the client of each sample, int64[N], with -1 for samples that no client holds.
     labels : int64[N]
         Class of each sample.
     groups : int64[N] or None
@@ -85,19 +85,19 @@ def split(
     clients : int
         Number of clients, K, at least 1 and at most N.
     options : mapping
-        The partition's own keys; those left out take their defaults.
+        The partition's own keys; missing keys take their defaults.
     rng : numpy.random.Generator
-        As `rng_for(seed, "partition")` gives it.
+        The result of `rng_for(seed, "partition")`.
 
     Returns
     -------
     Partition
-        Every sample is there at most once.
+        Each sample is in it at most once.
 
     Raises
     ------
     ConfigError
-        For an unknown name or option, or where the samples are too few.
+        If the name or an option is unknown, or there are too few samples.
     """
     entry = PARTITIONS.find(name)
     options = entry.checked(options, "configuration", "data.")
@@ -114,8 +114,8 @@ def split(
 
 
 def _of_own(owner: Any, name: str, samples: int, clients: int) -> Partition:
-    """Return the Partition of what the user's function returned, int64[N], or raise ConfigError."""
-    with suppress(ValueError):  # lists of different lengths are no array
+    """Return the Partition for `owner`, the result of a user's function; or raise ConfigError."""
+    with suppress(ValueError):  # lists of different lengths do not form an array
         owner = np.asarray(owner)
     if not isinstance(owner, np.ndarray):
         raise ConfigError(

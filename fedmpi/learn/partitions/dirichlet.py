@@ -3,8 +3,8 @@
 For each class, p ~ Dirichlet(alpha, ..., alpha) over the clients, and client k gets the
 share p_k of that class (M. Yurochkin et al., "Bayesian Nonparametric Federated Learning of
 Neural Networks", ICML 2019; Q. Li et al., "Federated Learning on Non-IID Data Silos", ICDE
-2022). Those draw again until every client holds `min_samples`, which may take for ever;
-here the richest clients give the missing samples to the poorest, once.
+2022). Their code draws again until every client holds `min_samples`, which may take forever.
+Here the richest clients give the missing samples to the poorest, in a single step.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ def dirichlet(
     Options
     -------
     alpha : float
-        Above 0; small is skewed, large is close to iid.
+        Above 0. A small value gives a skewed split, a large one is close to iid.
     min_samples : int
-        Samples that each client holds at least.
+        Least number of samples of a client.
     capped : bool
         If true, a client that holds N / clients samples gets nothing of later classes
         (the balancing step of FedML and NIID-Bench).
@@ -48,9 +48,9 @@ def dirichlet(
 
 
 def _apportion(share: Reals, size: int, otherwise: Bools) -> Integers:
-    """Return int64[K] that adds up to `size` in proportion to share float64[K].
+    """Return int64[K] that adds up to `size` in proportion to `share`, float64[K].
 
-    Where no share is left, the clients of `otherwise`, bool[K], share alike.
+    If all shares are 0, the clients marked in `otherwise`, bool[K], get equal parts.
     """
     held = share if share.sum() > 0 else otherwise
     edges = np.cumsum(held, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Clients that draw their samples when they train: nothing is spread, so only sizes are known."""
+"""The partition of clients that draw their samples when they train: only sizes are known."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from fedmpi.errors import ConfigError, DataError
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What a Partition is where samples are drawn on demand.
+    """The counterpart of a Partition for samples that are drawn on demand.
 
     Attributes
     ----------
     sizes : int[K]
-        Samples of each client, of any type of whole numbers.
+        Number of samples of each client, in any integer type.
     """
 
     sizes: Integers
@@ -28,22 +28,22 @@ class Drawn:
         return len(self.sizes)
 
     def of(self, client: int) -> Integers:
-        """Return the numbers of a client's samples among its own, int64[n]."""
+        """Return the indices of a client's samples, int64[n], which count from 0 in each client."""
         return np.arange(int(self.sizes[client]))
 
     def arrays(self) -> dict[str, AnyArray]:
-        """Return what tells one from another, arrays by name."""
+        """Return the arrays, by name, that distinguish this partition from others."""
         return {"sizes": self.sizes}
 
     def counts(self, labels: Integers, classes: int) -> Integers:
-        """Return int64[K, 1]: samples of each client, of all classes together."""
+        """Return int64[K, 1]: the samples of each client, all classes together."""
         return self.sizes.astype(np.int64)[:, None]
 
 
 def drawn(name: str, sizes: AnyArray, clients: int) -> Drawn:
-    """Return the Drawn partition of a data set whose `sizes` are int[K]; `name` is data.partition.
+    """Return the Drawn partition of a data set with `sizes` int[K]; `name` is data.partition.
 
-    Raises ConfigError for a partition other than "natural", DataError for sizes that are none.
+    Raises ConfigError for a partition other than "natural", and DataError for invalid sizes.
     """
     if name != "natural":
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Every client draws from the same pot."""
+"""The iid split: every client draws from the same distribution."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The mix of labels of each client: what a test set of its own would look like."""
+"""The label mix of each client, which a test set of its own would have."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ BLOCK = 1 << 14  # clients that are counted together
 
 @dataclass(frozen=True, eq=False)
 class LabelMix:
-    """Shares of the classes in the samples of clients.
+    """Shares of the classes among the samples of each client.
 
     Attributes
     ----------
     mean : float64[C]
-        Over all clients that have samples.
+        Mean of the shares over all clients that have samples.
     clients : int
-        How many those are.
+        Number of clients that have samples.
     of : callable
         of(clients int64[n]) -> float64[n, C]; zeros for a client without samples.
     """
@@ -31,9 +31,9 @@ class LabelMix:
 
 
 def label_mix(partition: Partition, labels: Integers, classes: int) -> LabelMix:
-    """Return the LabelMix of the clients of a Partition; `labels` int64[N] are of its samples.
+    """Return the LabelMix of a Partition's clients; `labels` int64[N] are those of the samples.
 
-    Looks once at each sample, and keeps nothing for each client.
+    Each sample is read once, and no memory is kept per client.
     """
 
     def of(clients: Integers) -> Reals:
@@ -48,10 +48,10 @@ def label_mix(partition: Partition, labels: Integers, classes: int) -> LabelMix:
 
 
 def tested_mix(groups: Integers | None, labels: Integers, classes: int) -> LabelMix:
-    """Return the LabelMix of the clients int64[M] that test samples belong to.
+    """Return the LabelMix of the test samples of each client; `groups` int64[M] are the clients.
 
-    For where training samples are drawn on demand: clients without test samples are left out. If
-    `groups` is None, one client has all of them.
+    Used where training samples are drawn on demand. Clients without test samples are left out. If
+    `groups` is None, one client has all test samples.
     """
     if groups is None:
         groups = np.zeros(len(labels), np.int64)

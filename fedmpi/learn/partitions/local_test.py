@@ -1,4 +1,4 @@
-"""Test samples for each client that are like its training samples."""
+"""Local test sets: test samples for each client that resemble its training samples."""
 
 import numpy as np
 
@@ -14,14 +14,14 @@ def held_out(
     """Return the Partition of the test samples over the clients of `partition`.
 
     A client with a natural group gets the test samples of that group. Otherwise each class
-    is shared out in proportion to what the clients hold of it in training, so that the
-    local test sets have the clients' own mix of labels (LG-FedAvg, FedDIP). A client may
-    get none. Test samples of classes or groups that nobody holds are left out.
+    is divided in proportion to the clients' training samples of that class, so that the
+    local test sets have the clients' own label mix (LG-FedAvg, FedDIP). A client may get
+    no test samples. Test samples of classes or groups that no client holds are left out.
 
     Parameters
     ----------
     partition : Partition
-        Of the training samples.
+        The partition of the training samples.
     train : int64[N]
         Labels of the training samples.
     test : pair of int64[M]
@@ -49,8 +49,8 @@ def held_out(
 
 
 def _largest_remainders(weights: Integers, size: int, rng: np.random.Generator) -> Integers:
-    """Return int64[K] that adds up to `size` in proportion to int64[K]; ties at random."""
-    exact = weights * size  # in units of 1 / weights.sum(), so that whole numbers suffice
+    """Return int64[K] that adds up to `size` in proportion to `weights`; ties are random."""
+    exact = weights * size  # in units of 1 / weights.sum(), so that integers suffice
     got, rest = np.divmod(exact, weights.sum())
     ties = rng.permutation(len(weights))
     first = ties[np.argsort(-rest[ties], kind="stable")]

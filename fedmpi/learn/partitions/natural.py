@@ -1,4 +1,4 @@
-"""Clients as they are in the data: one writer, one role, one device each."""
+"""The natural clients of a data set: each is one writer, role or device."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +16,8 @@ def natural(
 ) -> Partition:  # fmt: skip
     """Make each client one natural group of at least `min_samples` samples.
 
-    Where there are more groups than clients, as many are drawn at random and the samples
-    of the others are not used. Clients are in the order of their group's number.
+    If there are more such groups than clients, the groups are drawn at random, and samples of
+    the remaining groups are not used. Clients are in the order of their groups' numbers.
     """
     if groups is None:
         raise ConfigError(

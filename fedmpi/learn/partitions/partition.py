@@ -1,4 +1,4 @@
-"""Who holds which sample: the answer of every partition."""
+"""The Partition, which says which client holds each sample."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ class Partition:
     ----------
     order : int64[N']
         Sample indices, client after client, ascending within a client. Each sample
-        is there at most once; N' is smaller than N where a partition leaves some out.
+        occurs at most once; N' is smaller than N if a partition leaves samples out.
     starts : int64[K+1]
         Client k holds order[starts[k]:starts[k+1]].
     groups : int64[K] or None
@@ -47,7 +47,7 @@ class Partition:
         return np.repeat(np.arange(self.clients), self.sizes)
 
     def arrays(self) -> dict[str, Integers]:
-        """Return what tells one partition from another, arrays by name."""
+        """Return the arrays, by name, that distinguish one partition from another."""
         return {"order": self.order, "starts": self.starts}
 
     def counts(self, labels: Integers, classes: int) -> Integers:
@@ -74,5 +74,5 @@ def from_owner(
 
 
 def even_cuts(size: int, parts: int) -> Integers:
-    """Return int64[parts+1]: bounds that cut `size` items into parts that differ by at most one."""
+    """Return int64[parts+1]: bounds that cut `size` items into parts of almost equal size."""
     return np.arange(parts + 1) * size // parts

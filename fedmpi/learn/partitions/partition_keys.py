@@ -6,13 +6,13 @@ from pydantic import Field
 
 from fedmpi.section import Section
 
-Alpha = Annotated[float, Field(gt=0, le=1e9)]  # small is skewed, large is even
+Alpha = Annotated[float, Field(gt=0, le=1e9)]  # a small value is skewed, a large one even
 Least = Annotated[int, Field(ge=0)]
 Number = Annotated[int, Field(ge=1)]
 
 
 class DirichletKeys(Section):
-    """`min_samples` at each client; `capped`: no later classes for clients that are full."""
+    """`min_samples` of each client; if `capped`, full clients get no samples of later classes."""
 
     alpha: Alpha = 0.5
     min_samples: Least = 1
@@ -26,13 +26,13 @@ class ShardsKeys(Section):
 
 
 class PathologicalKeys(Section):
-    """Classes that each client holds, exactly."""
+    """The exact number of classes of each client."""
 
     classes_per_client: Number = 2
 
 
 class QuantityKeys(Section):
-    """The `law` of the sizes; `exponent` is the fall of the power law."""
+    """The `law` of the clients' sizes; `exponent` is that of the power law."""
 
     alpha: Alpha = 0.5
     min_samples: Least = 1
@@ -41,13 +41,13 @@ class QuantityKeys(Section):
 
 
 class NaturalKeys(Section):
-    """Samples that a group must have to become a client."""
+    """Least number of samples of a group that may become a client."""
 
     min_samples: Least = 1
 
 
 class MixedKeys(Section):
-    """Share of the samples in shards, and shards for each client."""
+    """Share of the samples that are dealt in shards, and number of shards per client."""
 
     mix_rate: Annotated[float, Field(ge=0, le=1)] = 0.95
     shards_per_client: Number = 2

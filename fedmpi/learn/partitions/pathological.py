@@ -1,7 +1,7 @@
 """Each client holds the same small number of classes.
 
-The split of FedDIP ("pat", two classes; Q. Long et al., ICDM 2023, arXiv:2309.06805) and of
-LG-FedAvg. Unlike with label-sorted shards, the number of classes is exact.
+This is the split of FedDIP ("pat", two classes; Q. Long et al., ICDM 2023, arXiv:2309.06805)
+and of LG-FedAvg. Unlike with label-sorted shards, the number of classes is exact.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.learn.partitions.partition import Partition, from_owner
 from fedmpi.learn.partitions.shards import by_label
 
-_SWEEPS = 32  # of random exchanges; a few are enough to forget where they began
+_SWEEPS = 32  # sweeps of random exchanges; a few are enough to forget the initial deal
 
 
 def pathological(
@@ -23,9 +23,9 @@ def pathological(
 ) -> Partition:  # fmt: skip
     """Give every client exactly `classes_per_client` classes.
 
-    Large classes have more holders than small ones, in proportion, and a class is dealt
-    evenly to its holders. All samples are used, but for those of classes that nobody
-    holds when clients * classes_per_client is less than the number of classes.
+    A class has holders in proportion to its size, and is dealt evenly to them. All samples
+    are used, except when clients * classes_per_client is less than the number of classes:
+    then samples of classes that no client holds are left out.
     """
     per_client = options["classes_per_client"]
     present, sizes = np.unique(labels, return_counts=True)
@@ -39,10 +39,10 @@ def pathological(
 
 
 def _holders(sizes: Integers, clients: int, per_client: int) -> Integers:
-    """Return int64[C]: how many clients hold each class, adding up to clients * per_client.
+    """Return int64[C]: the number of holders of each class, clients * per_client in total.
 
-    Each class has at least one holder where that is possible, and at most one for each of
-    its samples; beyond that it is the method of highest averages (D'Hondt).
+    Each class has at least one holder if that is possible, and at most one for each of its
+    samples. Within these bounds, this is the method of highest averages (D'Hondt).
     """
     wanted = clients * per_client
     most = np.minimum(sizes, clients)
@@ -53,7 +53,7 @@ def _holders(sizes: Integers, clients: int, per_client: int) -> Integers:
             "take fewer clients or fewer classes for each"
         )
     least = int(wanted >= len(sizes))
-    low, high = 0.0, float(sizes.sum()) + 1  # samples for each holder
+    low, high = 0.0, float(sizes.sum()) + 1  # samples per holder
     for _ in range(60):
         middle = (low + high) / 2
         few = np.clip(sizes // middle, least, most).sum() <= wanted
@@ -68,10 +68,10 @@ def _holders(sizes: Integers, clients: int, per_client: int) -> Integers:
 def _deal(
     holders: Integers, clients: int, per_client: int, rng: np.random.Generator
 ) -> Integers:
-    """Return int64[K, per_client]: class numbers, different within a client.
+    """Return int64[K, per_client]: class numbers, all different within a client.
 
-    Sorted by class, the parts are dealt round and round. A class has at most K parts, so
-    it never comes to the same client twice.
+    Sorted by class, the parts are dealt to the clients in turn. A class has at most K parts,
+    so no client gets the same class twice.
     """
     classes = rng.permutation(len(holders))
     parts = np.repeat(classes, holders[classes])
@@ -79,7 +79,7 @@ def _deal(
 
 
 def _mix(held: Integers, rng: np.random.Generator) -> Integers:
-    """Return `held` after random exchanges between pairs of clients that keep it valid."""
+    """Return `held` after random exchanges between pairs of clients that keep classes distinct."""
     clients, per_client = held.shape
     half = clients // 2
     for _ in range(_SWEEPS if per_client < held.max() + 1 else 0):

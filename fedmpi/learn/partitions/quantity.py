@@ -1,8 +1,8 @@
-"""Clients of very different size that draw from the same pot: quantity skew.
+"""Quantity skew: clients of very different sizes that draw from the same distribution.
 
-Q. Li et al., "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022,
-arXiv:2102.02079 (law "dirichlet"); sizes that fall as a power of the rank are what
-natural data show (law "power").
+The law "dirichlet" is that of Q. Li et al., "Federated Learning on Non-IID Data Silos: An
+Experimental Study", ICDE 2022, arXiv:2102.02079. With the law "power", sizes fall as a power
+of the rank, as in natural data.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ def quantity(
     -------
     law : str
         "dirichlet": shares ~ Dirichlet(alpha, ..., alpha). "power": shares fall as
-        rank ** -exponent, and ranks are given at random.
+        rank ** -exponent, and ranks are assigned at random.
     alpha, exponent : float
     min_samples : int
-        Every client gets these first; the law shares out the rest.
+        Number of samples that every client gets first; the law distributes the rest.
     """
     least = options["min_samples"]
     check_minimum("quantity", len(labels), clients, least)

@@ -1,4 +1,4 @@
-"""Give every client its least number of samples, in one step and without a loop of tries."""
+"""Give every client its minimum number of samples, in one step instead of drawing again."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from fedmpi.errors import ConfigError
 
 
 def check_minimum(name: str, samples: int, clients: int, minimum: int) -> None:
-    """Raise ConfigError if `samples` are too few for `minimum` at each of the clients."""
+    """Raise ConfigError if there are too few samples for `minimum` at each client."""
     if minimum * clients > samples:
         raise ConfigError(
             f"data.min_samples = {minimum}: partition {name!r} cannot give {clients:,} clients "
@@ -21,9 +21,9 @@ def at_least(
 ) -> Integers:
     """Return owner int64[N] changed so that each client holds at least `minimum` samples.
 
-    The richest clients are cut down to one level, the highest that frees enough samples;
-    those that each of them gives are drawn at random. The caller has checked that there
-    are enough samples. Returns `owner` itself where nothing is missing.
+    The richest clients are cut down to the highest common level that frees enough samples.
+    The samples that each of them gives away are drawn at random. The caller has checked that
+    there are enough samples. Returns `owner` itself if no client has too few.
     """
     sizes = np.bincount(owner, minlength=clients)
     missing = np.maximum(minimum - sizes, 0)
@@ -40,13 +40,13 @@ def at_least(
 
 
 def _keep(sizes: Integers, wanted: int) -> Integers:
-    """Return int64[K]: what each client keeps when the richest give `wanted` samples away."""
+    """Return int64[K]: the samples each client keeps when the richest give `wanted` away."""
     low, high = 0, int(sizes.max())
-    while high - low > 1:  # the cut at `low` frees enough, the one at `high` does not
+    while high - low > 1:  # a cut at `low` frees enough samples, a cut at `high` does not
         level = (low + high) // 2
         low, high = (level, high) if _freed(sizes, level) >= wanted else (low, level)
     keep = np.minimum(sizes, low)
-    spare = _freed(sizes, low) - wanted  # fewer than the clients above the level
+    spare = _freed(sizes, low) - wanted  # less than the number of clients above the level
     keep[np.flatnonzero(sizes > low)[:spare]] += 1
     return keep
 

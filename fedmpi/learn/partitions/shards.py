@@ -20,8 +20,8 @@ def shards(
 ) -> Partition:  # fmt: skip
     """Deal `shards_per_client` label-sorted shards to each client; all samples are used.
 
-    Shards differ by at most one sample. A shard may lie across two labels, so a client may
-    hold one label more than it has shards.
+    Shard sizes differ by at most one sample. A shard may span several labels, so a client may
+    hold more labels than it has shards.
     """
     return from_owner(shard_owner(labels, clients, options["shards_per_client"], rng), clients)
 
@@ -44,6 +44,6 @@ def shard_owner(
 
 
 def by_label(labels: Integers, rng: np.random.Generator) -> Integers:
-    """Return int64[N]: the samples sorted by label, at random within a label."""
+    """Return int64[N]: sample indices sorted by label, in random order within a label."""
     order = rng.permutation(len(labels))
     return order[np.argsort(labels[order], kind="stable")]
