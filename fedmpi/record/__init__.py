@@ -1,1 +1,1 @@
-"""The result file: its table of columns, the writer on rank 0, and the reader for everybody."""
+"""The result file: its table of columns, the writer on rank 0, and the reader."""

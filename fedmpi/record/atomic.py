@@ -1,4 +1,4 @@
-"""Files that change as a whole or not at all: a changed copy takes the name of the file."""
+"""Change files as a whole or not at all: a changed copy is renamed to the file."""
 
 import errno
 import os
@@ -10,17 +10,17 @@ from time import monotonic, sleep
 from fedmpi.record.flock import has_path, try_lock
 from fedmpi.record.paths import Out
 
-PATIENCE = 5.0  # seconds that a writer waits for another one
+PATIENCE = 5.0  # seconds that a writer waits for another writer of the same file
 
 
 @contextmanager
 def replacement(path: Out, copied: bool = False) -> Iterator[str]:
-    """Give the name of a new file, a copy of `path` if `copied`; at the end it becomes `path`.
+    """Yield the name of a new file, a copy of `path` if `copied`, which replaces `path` at the end.
 
-    The block must leave the file on the disk (fsync), else a power cut may leave it empty.
-    If the block raises, the new file is removed and `path` is as before. If the process dies,
-    `path` is the old file or the new one, and `path`.part may be left over. Raises OSError,
-    also if another process is replacing `path` just now.
+    The block must write the file through to the disk (fsync), or a power cut may leave it empty.
+    If the block raises, the new file is removed and `path` is unchanged. If the process dies,
+    `path` is either the old file or the new one, and `path`.part may be left behind. Raises
+    OSError, also if another process is replacing `path` at the same time.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "is a folder, device, pipe or socket")
@@ -36,18 +36,18 @@ def replacement(path: Out, copied: bool = False) -> Iterator[str]:
             os.unlink(part)
         raise
     finally:
-        os.close(lock)  # which ends the lock
+        os.close(lock)  # this also releases the lock
 
 
 def _locked(part: str) -> int:
-    """Return a descriptor of `part`, made if it is not there, with the lock on it."""
+    """Return a locked descriptor of `part`, which is created if needed."""
     end = monotonic() + PATIENCE
     while True:
         file = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         free = try_lock(file)
         if free is None or (free and has_path(file, part)):
             return file
-        os.close(file)  # another writer has it, or it has been renamed between our two steps
+        os.close(file)  # another writer has the lock, or renamed the file before we locked it
         if not free:
             if monotonic() > end:
                 raise OSError(errno.EBUSY, "another run is writing it")
@@ -55,7 +55,7 @@ def _locked(part: str) -> int:
 
 
 def copy(source: Out, target: Out) -> None:
-    """Copy a file with its mode, inside the file system where that is possible."""
+    """Copy a file with its mode, inside the file system if possible."""
     with open(source, "rb") as old, open(target, "wb") as new:
         status = os.fstat(old.fileno())
         os.fchmod(new.fileno(), status.st_mode & 0o777)
@@ -66,7 +66,7 @@ def copy(source: Out, target: Out) -> None:
                 if not done:
                     break
                 left -= done
-        except (OSError, AttributeError):  # not on this file system, or not on this system
+        except (OSError, AttributeError):  # not supported by the file system or by the platform
             left = status.st_size
         if left:
             old.seek(0)
@@ -76,7 +76,7 @@ def copy(source: Out, target: Out) -> None:
 
 
 def rename(part: Out, path: Out) -> None:
-    """Give `part`, which is on the disk, the name `path`, and put that name on the disk."""
+    """Rename `part`, whose bytes are on the disk, to `path`, and sync the folder."""
     os.replace(part, path)
     with suppress(OSError):  # some file systems cannot sync a folder
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)

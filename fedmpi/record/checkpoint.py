@@ -1,10 +1,10 @@
-"""The checkpoint: one file that is whole or not there, and checks itself.
+"""The checkpoint: one file that is either whole or absent, and has checksums.
 
     magic | parts, one after the other | index (JSON) | trailer
 
 A part is the bytes of one array, of one column of the rounds, or of one client's memory. The index
-names each part with its place, length and CRC-32; the trailer says where the index is, and its
-CRC-32. All numbers are little-endian. Nothing in the file is executed, and no length is believed
+names each part with its place, length and CRC-32. The trailer has the place, length and CRC-32 of
+the index. All numbers are little-endian. Nothing in the file is executed, and no length is trusted
 before it is checked.
 
 The last two checkpoints are kept: OUT.checkpoint, and the one before as OUT.checkpoint.previous.
@@ -28,7 +28,7 @@ from fedmpi.record.digest import number_type
 from fedmpi.record.paths import Out
 
 MAGIC = b"FEDMPI-CHECKPOINT-1\n"
-PIECE = 1 << 20  # bytes that are looked at together
+PIECE = 1 << 20  # bytes that are read and checked at a time
 TRAILER = struct.Struct("<QQI")  # place of the index, its length, its CRC-32
 
 
@@ -38,12 +38,12 @@ def path_of(out: Out) -> Path:
 
 
 def previous_of(out: Out) -> Path:
-    """Return the path of the checkpoint before the last one of the result file `out`."""
+    """Return the path of the second to last checkpoint of the result file `out`."""
     return Path(f"{out}.checkpoint.previous")
 
 
 def remove(out: Out) -> None:
-    """Remove the checkpoints beside the result file `out`, if there are any."""
+    """Remove the checkpoints beside the result file `out`, if any."""
     for path in (previous_of(out), path_of(out)):
         try:
             path.unlink(missing_ok=True)
@@ -55,10 +55,11 @@ def remove(out: Out) -> None:
 
 
 def newest(out: Out) -> "tuple[Checkpoint | None, str]":
-    """Return (Checkpoint without arrays, "") of the newest whole one beside the result file `out`.
+    """Return (newest intact Checkpoint beside the result file `out`, without arrays; "").
 
-    In the place of "" stands why it is not the last one that was written. Returns (None, "") if
-    there is none at all. Raises ResultError if none is whole, or one cannot be read.
+    If it is not the last checkpoint written, the second value is the reason instead of "". Returns
+    (None, "") if there is no checkpoint. Raises ResultError if none is intact, or one cannot be
+    read.
     """
     last, before = path_of(out), previous_of(out)
     if not before.exists():
@@ -76,7 +77,7 @@ def newest(out: Out) -> "tuple[Checkpoint | None, str]":
 
 
 def _sound(path: Path) -> "Checkpoint":
-    """Return the Checkpoint at `path`, without arrays, after a look at every byte."""
+    """Return the Checkpoint at `path`, without arrays, after checking every byte."""
     found = read(path, with_arrays=False)
     with _refusing(path), open(path, "rb") as file:
         for entry in found.parts:
@@ -86,9 +87,10 @@ def _sound(path: Path) -> "Checkpoint":
 
 
 def use_previous(out: Out) -> None:
-    """Make the checkpoint before the last one of the result file `out` the last one.
+    """Make the second to last checkpoint of the result file `out` the last one.
 
-    This removes a damaged last checkpoint; the next one would otherwise push out the whole one.
+    This removes a damaged last checkpoint. Otherwise the next checkpoint would keep the damaged
+    one as the previous and remove the intact one.
     """
     try:
         rename(previous_of(out), path_of(out))
@@ -97,7 +99,7 @@ def use_previous(out: Out) -> None:
 
 
 class Checkpoint:
-    """A checkpoint as read: `facts` (plain values), `arrays` by name, the rest on request."""
+    """A checkpoint as read: `facts` (plain values) and `arrays` by name; other parts on request."""
 
     def __init__(
         self, path: Out, facts: Any, arrays: dict[str, AnyArray], clients: Mapping[int, list[int]],
@@ -109,7 +111,7 @@ class Checkpoint:
 
     @property
     def columns(self) -> list[str]:
-        """Paths of the columns of the result file of which the checkpoint holds the rows."""
+        """Paths of the result file's columns whose rows the checkpoint holds."""
         return list(self._columns)
 
     def column(self, name: str) -> AnyArray:
@@ -119,7 +121,7 @@ class Checkpoint:
 
     @property
     def clients(self) -> list[int]:
-        """Numbers of the clients whose memory the checkpoint holds, ascending."""
+        """Ids of the clients whose memories the checkpoint holds, ascending."""
         return sorted(self._clients)
 
     def fact(self, name: str, kind: type[Any]) -> Any:
@@ -131,18 +133,18 @@ class Checkpoint:
         return value
 
     def client(self, client: int) -> bytes:
-        """Return the bytes that were written for one client."""
+        """Return the bytes of one client's memory, as they were written."""
         with _refusing(self.path), open(self.path, "rb") as file:
             return _part(file, self._clients[client], f"client {client}")
 
 
 @contextmanager
 def writing(path: Out, facts: Mapping[str, Any]) -> "Iterator[_Parts]":
-    """Write a checkpoint whole: `with writing(path, facts) as put: put.array(name, array)`.
+    """Write a checkpoint atomically: `with writing(path, facts) as put: put.array(name, array)`.
 
-    The file appears under `path` when the block ends, on disk and complete; the one before becomes
-    the previous one. Until then, and if the block raises, both stay. `facts` is a dict that JSON
-    can hold. Put arrays, columns and clients with `array`, `column` and `client`.
+    When the block ends, the file is complete, on the disk, and named `path`, and the last
+    checkpoint becomes the previous one. Until then, or if the block raises, both stay as they are.
+    `facts` is a dict that JSON can hold. Add parts with `array`, `column` and `client`.
     """
     try:
         with replacement(path) as part, open(part, "wb") as file:
@@ -167,7 +169,7 @@ def writing(path: Out, facts: Mapping[str, Any]) -> "Iterator[_Parts]":
 
 
 class _Parts:
-    """Appends parts to an open file, and notes where they are."""
+    """Append parts to an open file, and record their places."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -185,7 +187,7 @@ class _Parts:
 
     def _numbers(self, array: AnyArray) -> list[Any]:
         """Append an array, little-endian; return its entry."""
-        array = np.asarray(array, order="C")  # which leaves a single number without an axis
+        array = np.asarray(array, order="C")  # keeps a single number without an axis
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         entry = self._append(little.data.cast("B") if little.size else b"")
         return [*entry, little.dtype.str, list(array.shape)]
@@ -202,10 +204,7 @@ class _Parts:
 
 
 def read(path: Out, with_arrays: bool = True) -> Checkpoint:
-    """Return the Checkpoint at `path`, its arrays checked; it has none without `with_arrays`.
-
-    Raises ResultError.
-    """
+    """Return the Checkpoint at `path`, with checked arrays if `with_arrays`. Raises ResultError."""
     with _refusing(path), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < len(MAGIC) + TRAILER.size or file.read(len(MAGIC)) != MAGIC:
@@ -222,7 +221,7 @@ def read(path: Out, with_arrays: bool = True) -> Checkpoint:
         named = index["arrays"], columns, index["clients"]
         parts = [entry[:3] for entries in named for entry in entries.values()]
         lengths = [length for _, length, _ in parts]
-        if min(lengths, default=0) < 0 or sum(lengths) > size:  # many times the file in memory
+        if min(lengths, default=0) < 0 or sum(lengths) > size:  # overlaps could fill the memory
             raise ValueError("its parts have lengths that cannot be")
         entries = index["arrays"] if with_arrays else {}
         arrays = {name: _array(file, entry, name) for name, entry in entries.items()}
@@ -248,7 +247,7 @@ def _part(file: BinaryIO, entry: list[int], name: str) -> bytes:
 def _pieces(
     file: BinaryIO, entry: list[int], name: str, most: int = PIECE
 ) -> Iterator[bytes]:
-    """Yield the bytes of a part, at most so many at a time, and compare their CRC-32 at the end."""
+    """Yield the bytes of a part, up to `most` at a time, and check their CRC-32 at the end."""
     place, left, crc = entry
     if place < 0 or left < 0 or place + left > os.fstat(file.fileno()).st_size:
         raise ValueError(f"{name} lies outside the file")
@@ -266,7 +265,7 @@ def _pieces(
 
 @contextmanager
 def _refusing(path: Out) -> Iterator[None]:
-    """Turn whatever a damaged or foreign file brings about into a ResultError or DamagedError."""
+    """Turn the errors that damaged or foreign files cause into a ResultError or DamagedError."""
     try:
         yield
     except OSError as error:

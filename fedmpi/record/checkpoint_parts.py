@@ -1,4 +1,4 @@
-"""The arrays of a checkpoint by the part of the run that they belong to."""
+"""The arrays of a checkpoint, grouped by the part of the run that they belong to."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,9 @@ def by_name(parts: Mapping[str, Mapping[str, AnyArray]]) -> dict[str, AnyArray]:
 
 
 def by_part(kept: Checkpoint) -> dict[str, dict[str, AnyArray]]:
-    """Return the arrays of a Checkpoint as {part: {name: array}}, parts without arrays too.
+    """Return the arrays of a Checkpoint as {part: {name: array}}.
+
+    "algorithm", "selector" and "cohorts" are included even if they have no arrays.
 
     Parts are "algorithm", "selector", "cohorts" and "stage/<number>". Raises ResultError for an
     array of another part.
@@ -35,7 +37,7 @@ def by_part(kept: Checkpoint) -> dict[str, dict[str, AnyArray]]:
 
 
 def _renamed(name: str) -> str:
-    """Return the name that an array of a checkpoint without parts has today."""
+    """Return the current "part/name" of an array in a checkpoint of version 0.1."""
     if name == "flights":
         return "cohorts/table"
     version = re.fullmatch(r"flights (\d+) (.+)", name)

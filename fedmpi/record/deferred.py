@@ -1,7 +1,7 @@
 """A file that reports the first failed write when it is closed.
 
-HDF5 cannot close a file that it cannot write to, and crashes the interpreter at its end. So when
-the disk is full it is left to believe that all is well, until it has closed the file.
+HDF5 cannot close a file after a failed write, and then crashes the interpreter at exit. So if the
+disk is full, writes appear to succeed until HDF5 has closed the file.
 """
 
 import os
@@ -10,24 +10,24 @@ from typing import Any
 
 
 class DeferringFile:
-    """A file object for h5py; `close` raises the first error of a write, if there was one."""
+    """A file object for h5py whose `close` raises the first error of a write, if any."""
 
     def __init__(self, path: str | os.PathLike[str], new: bool) -> None:
-        """Open `path` to read and write; `new` makes it empty."""
+        """Open `path` for reading and writing; create or empty it if `new`."""
         flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC if new else 0)
         self._file = os.open(path, flags, 0o666)
         self._at = 0
         self._error: OSError | None = None
 
     def close(self) -> None:
-        """Put the bytes on the disk and close the file."""
+        """Sync the file to the disk, close it, and raise the first error, if any."""
         self._try(os.fsync)
         os.close(self._file)
         if self._error:
             raise self._error
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to `offset`, from the beginning or the end."""
+        """Go to `offset` from the beginning or the end of the file; return the place."""
         self._at = offset + (os.fstat(self._file).st_size if whence == os.SEEK_END else 0)
         return self._at
 
@@ -36,7 +36,7 @@ class DeferringFile:
         return self._at
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes; zeros where they could not be written."""
+        """Return the next `size` bytes, with zeros for bytes that could not be written."""
         data = os.pread(self._file, size, self._at)
         return data.ljust(size, b"\0") if self._error else data
 
@@ -49,14 +49,14 @@ class DeferringFile:
             left = left[done:]
 
     def truncate(self, size: int) -> None:
-        """Give the file this size."""
+        """Set the size of the file."""
         self._try(os.ftruncate, size)
 
     def flush(self) -> None:
-        """Do nothing: nothing waits here."""
+        """Do nothing, since nothing is buffered here."""
 
     def _try(self, action: Callable[..., Any], *arguments: object) -> Any:
-        """Act on the file unless an error waits; keep the error if that fails."""
+        """Apply `action` to the file, unless an error came before; keep the first error."""
         if self._error is None:
             try:
                 return action(self._file, *arguments)

@@ -1,4 +1,4 @@
-"""One number that tells whether two models are the same to the last bit."""
+"""A digest that tells whether two models are equal to the last bit."""
 
 import hashlib
 import re
@@ -14,8 +14,9 @@ from fedmpi.arrays import AnyArray
 def weights_sha256(arrays: Mapping[str, AnyArray]) -> str:
     """Return the SHA-256, in hex, of a dict of numeric arrays by name.
 
-    Over the arrays in the order of their names: the name, the numpy dtype (little-endian) and
-    the shape as text, each ended by a zero byte, then the values, row by row, little-endian.
+    The digest covers the arrays in the order of their names. For each it takes the name, the numpy
+    dtype (little-endian) and the shape as text, each followed by a zero byte, and then the values
+    in row-major order, little-endian.
     """
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -27,19 +28,19 @@ def weights_sha256(arrays: Mapping[str, AnyArray]) -> str:
 
 
 def number_type(text: object) -> np.dtype[Any]:
-    """Return the numpy dtype that `text` names, "<f4" for example, one of `little_endian` arrays.
+    """Return the numpy dtype named by `text`, such as "<f4", if `little_endian` arrays can have it.
 
-    Raises ValueError for all else: what numpy.dtype understands is a language of its own.
+    Raises ValueError for any other text, since numpy.dtype would accept far more.
     """
     if not isinstance(text, str) or not re.fullmatch(r"[<|][biuf][1248]", text):
         raise ValueError(f"{str(text)[:20]!r} is not a type of number")
     try:
         return np.dtype(text)
-    except TypeError as error:  # there is no "<f1"
+    except TypeError as error:  # for example "<f1", which does not exist
         raise ValueError(str(error)) from None
 
 
 def little_endian(array: ArrayLike) -> AnyArray:
-    """Return `array` as a contiguous little-endian array; a copy only if it is not one yet."""
+    """Return `array` as a contiguous little-endian array, and copy it only if needed."""
     array = np.asarray(array)
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)

@@ -1,4 +1,4 @@
-"""Locks of the kernel on open files; they end with the process that has them."""
+"""Kernel locks on open files, which end with the process that holds them."""
 
 import fcntl
 import os
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def try_lock(file: int) -> bool | None:
-    """Try to lock the open file `file` for this process alone; return whether that succeeded.
+    """Try to lock the open file `file` exclusively, without waiting; return whether it succeeded.
 
-    None on a file system without locks. Nobody is waited for.
+    Returns None on a file system without locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
-"""Signs of life of a run, beside its result file: whether "running" is still true.
+"""Signs of life beside a result file, which tell whether a "running" run is still alive.
 
-`OUT.alive` names the host and the process that writes the result, which holds the lock on it (see
-lock.py) and touches it every few seconds; it is gone when the run has ended in order. `OUT.failed`
-is how another rank that fails tells the writing one why, before it ends all ranks.
+`OUT.alive` names the host and the process that writes the result. That process holds the lock on
+the file (see lock.py), touches it every few seconds, and removes it at a regular end of the run.
+Through `OUT.failed`, a rank that fails tells the writing rank the reason before it ends all ranks.
 """
 
 import fcntl
@@ -15,19 +15,19 @@ from pathlib import Path
 
 from fedmpi.record.paths import Out, failed_path, heartbeat_path
 
-PAUSE = 0.5  # seconds between two looks at what other ranks say
-BEAT = 3.0  # seconds between two signs
-FRESH = 15.0  # seconds for which a sign is proof enough
-LATE = 60.0  # seconds after which a run on another host counts as dead
-PATIENCE = 3.0  # seconds that a failing rank waits for its reason to be written down
-LONGEST = 1000  # bytes of either file that are read
+PAUSE = 0.5  # seconds between two checks for OUT.failed
+BEAT = 3.0  # seconds between two signs of life
+FRESH = 15.0  # seconds for which a sign of life is proof enough
+LATE = 60.0  # seconds after which a silent run on another host counts as dead
+PATIENCE = 3.0  # seconds that a failing rank waits for its reason to be recorded
+LONGEST = 1000  # characters that are read of either file
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The last sign of life: its `age` in seconds, and the process that gave it, if known.
+    """The last sign of life of a run: its `age` in seconds, and its host and process, if known.
 
-    `locked` says whether a process has the lock on the file of signs, None where nobody knows.
+    `locked` tells whether a process holds the lock on OUT.alive; None if this is unknown.
     """
 
     age: float
@@ -37,7 +37,7 @@ class Heartbeat:
 
     @property
     def alive(self) -> bool:
-        """Whether the run goes on, as far as can be told from here."""
+        """True if the run seems to be alive, judged from this host."""
         if not self.process or (self.here and self.locked is False):
             return False
         if self.locked or self.age <= FRESH:
@@ -48,17 +48,17 @@ class Heartbeat:
 
     @property
     def here(self) -> bool:
-        """Whether the process is on this host; an unknown process counts as here."""
+        """True if the process is on this host, or unknown."""
         return self.host in ("", socket.gethostname())
 
     @property
     def exists(self) -> bool:
-        """Whether a process has that number on this host."""
+        """True if a process on this host has the number `process`."""
         return Path(f"/proc/{self.process}").exists()
 
     @property
     def stopped(self) -> bool:
-        """Whether the process with that number on this host is stopped."""
+        """True if the process on this host with the number `process` is stopped."""
         try:
             return read(Path(f"/proc/{self.process}/stat")).rpartition(")")[2].split()[0] == "T"
         except (OSError, IndexError):
@@ -66,18 +66,18 @@ class Heartbeat:
 
     @property
     def text(self) -> str:
-        """When and where it was, in words."""
+        """Time and place of the sign of life, in words."""
         where = f" from process {self.process} on {self.host}" if self.process else ""
         return f"{self.when}{where}"
 
     @property
     def when(self) -> str:
-        """When it was, in words."""
+        """Time since the sign of life, in words."""
         return f"last sign of life {_ago(self.age)} ago"
 
 
 def last_heartbeat(out: Out) -> Heartbeat:
-    """Return that of a run that says it is running; `out` is its result file."""
+    """Return the Heartbeat of a run with the status "running"; `out` is its result file."""
     try:
         with open(heartbeat_path(out), encoding="utf-8", errors="replace") as file:
             age = max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
@@ -90,7 +90,7 @@ def last_heartbeat(out: Out) -> Heartbeat:
 
 
 def _locked(file: int) -> bool | None:
-    """Say whether a process has the lock on an open file; None where there are no locks."""
+    """Return whether a process holds the lock on an open file, or None without locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.flock(file, fcntl.LOCK_UN)
@@ -102,7 +102,7 @@ def _locked(file: int) -> bool | None:
 
 
 def report_failure(out: Out, reason: str) -> None:
-    """Tell the rank that writes `out` why this one fails; wait a little until it is recorded."""
+    """Tell the rank that writes `out` why this rank fails; wait briefly until it is recorded."""
     path, end = failed_path(out), time.monotonic() + PATIENCE
     with suppress(OSError):
         path.write_text(reason[:LONGEST], "utf-8", "replace")
@@ -112,18 +112,18 @@ def report_failure(out: Out, reason: str) -> None:
 
 
 def own_line() -> str:
-    """Return what OUT.alive says of this process: its host and its number."""
+    """Return the line of OUT.alive for this process, with its host and its number."""
     return f"{socket.gethostname()} {os.getpid()}\n"
 
 
 def read(path: Path) -> str:
-    """Return the text of one of the two files, as far as it may be long. Raises OSError."""
+    """Return the text of a file, up to LONGEST characters. Raises OSError."""
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.read(LONGEST)
 
 
 def _ago(seconds: float) -> str:
-    """Return a length of time in words."""
+    """Return a duration in words."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

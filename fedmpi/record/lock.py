@@ -1,8 +1,8 @@
-"""The lock on a result file: the run that writes it has locked `OUT.alive`, which says who it is.
+"""The lock on a result file: the run that writes the file has locked `OUT.alive`, which names it.
 
-The kernel ends a lock with its process, however that ends, so a dead run keeps nobody out. Some
-file systems of clusters lock on each node for itself, or not at all. There the signs of life
-decide: a process on another host that gives none for a while counts as dead.
+The kernel releases a lock when its process ends, however it ends, so a dead run blocks no other
+run. Some cluster file systems apply locks to one node only, or have none. In these cases the signs
+of life decide: a process on another host that has given none for a while counts as dead.
 """
 
 import math
@@ -19,16 +19,16 @@ from fedmpi.record.flock import has_path, try_lock
 from fedmpi.record.heartbeat import Heartbeat, last_heartbeat
 from fedmpi.record.paths import Out, failed_path, heartbeat_path
 
-BRIEF = 1.0  # seconds for which a reader that looks, or a run that ends, may have the lock
-LEASE = 120.0  # seconds after which a file server ends the locks of a node that is gone
-PAUSE = 0.1  # seconds between two tries
+BRIEF = 1.0  # most seconds for which a reader, or a run that is ending, holds the lock
+LEASE = 120.0  # seconds after which a file server releases the locks of a node that is gone
+PAUSE = 0.1  # seconds between two attempts
 QUIET = 2.0  # seconds of waiting before the user is told
 
-_LOCKED: set[int] = set()  # descriptors that have a lock in this process
+_LOCKED: set[int] = set()  # descriptors with a lock of this process
 
 
 def _close_inherited() -> None:
-    """Close in a child process what it has inherited: its parent's locks end with its parent."""
+    """Close inherited descriptors in a child process, so that locks end with its parent."""
     while _LOCKED:
         with suppress(OSError):
             os.close(_LOCKED.pop())
@@ -38,10 +38,10 @@ os.register_at_fork(after_in_child=_close_inherited)
 
 
 class ResultLock:
-    """The right to write the result file `out`; gives signs of life until it is closed."""
+    """The right to write the result file `out`; it gives signs of life until it is closed."""
 
     def __init__(self, out: Out, file: int) -> None:
-        """Take over the descriptor `file` of OUT.alive, with its lock; use `locked` instead."""
+        """Take over the locked descriptor `file` of OUT.alive. Use `locked` instead."""
         self._out, self._file, self._owner = out, file, os.getpid()
         self._fail: Callable[[str], None] | None = None
         self._over = threading.Event()
@@ -54,11 +54,11 @@ class ResultLock:
         self._thread.start()
 
     def on_failure(self, fail: Callable[[str], None]) -> None:
-        """Call `fail(reason)` from now on, in a thread, when another rank says that it fails."""
+        """Let a thread call `fail(reason)` when another rank reports that it fails."""
         self._fail = fail
 
     def close(self) -> None:
-        """Let go of the file, and leave nothing beside it; in a child process do nothing."""
+        """Release the lock, and remove the files beside the result; not in a child process."""
         self._over.set()
         self._thread.join(heartbeat.PATIENCE)
         if os.getpid() == self._owner:
@@ -67,11 +67,11 @@ class ResultLock:
             os.close(self._file)
 
     def _beat(self) -> None:
-        """Touch OUT.alive, and pass on what OUT.failed says, until it is over."""
+        """Touch OUT.alive and pass on the reason in OUT.failed, until the lock is closed."""
         beaten, failed = time.monotonic(), failed_path(self._out)
         while not self._over.wait(heartbeat.PAUSE):
             if self._fail and failed.exists():
-                with suppress(Exception):  # this rank is being ended: nobody could hear of it
+                with suppress(Exception):  # this rank is about to end, so no error could be shown
                     self._fail(heartbeat.read(failed) or "a rank failed")
                 self._remove_files()
             if time.monotonic() - beaten >= heartbeat.BEAT:
@@ -80,7 +80,7 @@ class ResultLock:
                     os.utime(self._file)
 
     def _remove_files(self) -> None:
-        """Remove both files, unless another run has put its own OUT.alive there."""
+        """Remove both files, unless OUT.alive is now the file of another run."""
         with suppress(OSError):
             if has_path(self._file, heartbeat_path(self._out)):
                 failed_path(self._out).unlink(missing_ok=True)
@@ -89,10 +89,10 @@ class ResultLock:
 
 @contextmanager
 def locked(out: Out, say: Callable[[str], None] = lambda text: None) -> Iterator[ResultLock]:
-    """Keep other runs off the result file `out` while the block runs; gives the ResultLock.
+    """Keep other runs off the result file `out` during the block, and yield the ResultLock.
 
-    Raises ResultError if a run that is alive writes it. `say(text)` is called if it takes a while
-    to find out whether a run on another host is alive.
+    Raises ResultError if a live run writes the file. `say(text)` is called if it takes a while to
+    find out whether a run on another host is alive.
     """
     lock = ResultLock(out, _acquired(out, say))
     try:
@@ -102,7 +102,7 @@ def locked(out: Out, say: Callable[[str], None] = lambda text: None) -> Iterator
 
 
 def _acquired(out: Out, say: Callable[[str], None]) -> int:
-    """Return a descriptor of OUT.alive, with the lock on it, once its last run is known dead."""
+    """Return a locked descriptor of OUT.alive, once its last run is known to be dead."""
     path, began, first, said = heartbeat_path(out), time.monotonic(), 0, False
     while True:
         try:
@@ -132,10 +132,10 @@ def _acquired(out: Out, say: Callable[[str], None]) -> int:
 
 
 def _limits(last: Heartbeat, free: bool | None) -> tuple[float, float]:
-    """Return (doubt, patience): the seconds after which a silent run is dead, and those after
-    which it is alive, since its lock or its process is there.
+    """Return (doubt, patience), the seconds after which a run counts as dead, or as alive.
 
-    `free` says whether the lock can be had, None where there are no locks.
+    A silent run counts as dead after `doubt` seconds. A run whose lock or process exists counts as
+    alive after `patience` seconds. `free` tells whether the lock was free, None without locks.
     """
     if free is False:
         return math.inf, BRIEF if last.here else LEASE
@@ -146,7 +146,7 @@ def _limits(last: Heartbeat, free: bool | None) -> tuple[float, float]:
 
 
 def writer_of(out: Out, last: Heartbeat) -> str:
-    """Return in words who writes the result file `out`, as its Heartbeat says, and what to do."""
+    """Return a text with the writer of the result file `out`, by its Heartbeat, and advice."""
     if not last.process:
         return "another process is writing it; wait for it to end"
     text = f"process {last.process} on {last.host} is writing it ({last.when})"
@@ -162,6 +162,6 @@ def writer_of(out: Out, last: Heartbeat) -> str:
 
 
 def check_free(out: Out) -> None:
-    """Raise ResultError if a run that is alive writes the result file `out`, as far as is seen."""
+    """Raise ResultError if a live run seems to be writing the result file `out`."""
     if (last := last_heartbeat(out)).alive:
         raise ResultError(f"{out}: {writer_of(out, last)}")

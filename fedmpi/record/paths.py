@@ -1,4 +1,4 @@
-"""The paths of the files that a run has beside its result file while it runs."""
+"""Paths of the files that a run keeps beside its result file while it runs."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ Out: TypeAlias = str | os.PathLike[str]
 
 
 def heartbeat_path(out: Out) -> Path:
-    """Return the path of OUT.alive, beside the file itself where `out` is a link to it."""
+    """Return the path of OUT.alive, beside the file itself if `out` is a link."""
     return Path(f"{os.path.realpath(out)}.alive")
 
 
 def failed_path(out: Out) -> Path:
-    """Return the path of OUT.failed, beside the file itself as well."""
+    """Return the path of OUT.failed, beside the file itself if `out` is a link."""
     return Path(f"{os.path.realpath(out)}.failed")

@@ -1,4 +1,4 @@
-"""Read result files: numpy and h5py are enough, and the run may still be writing."""
+"""Read result files, with numpy and h5py only, even while the run is still writing."""
 
 import json
 import os
@@ -18,28 +18,28 @@ from fedmpi.record.heartbeat import Heartbeat, last_heartbeat
 from fedmpi.record.source import Source, reading
 from fedmpi.record.table import Table
 
-DEPTH = 4  # groups inside groups under /provenance
-JSON = 64  # bytes that a character of JSON can take as objects of Python
+DEPTH = 4  # most levels of nested groups under /provenance
+JSON = 64  # most bytes that a character of JSON takes as Python objects
 
 
 def open(path: str | os.PathLike[str]) -> "Run":
     """Open a result file for reading and return its Run.
 
-    What is seen is the file of this moment; open it again to see later rounds. Raises
-    ResultError if the file is missing, damaged, foreign or of another schema.
+    The Run shows the file as it is now; open the file again to see later rounds. Raises
+    ResultError if the file is missing or damaged, no result file, or of another schema.
     """
     return Run(Source(path))
 
 
 class Run:
-    """One run, as its result file tells it. Columns are read when first asked for.
+    """One run as recorded in its result file. Columns are read on first use.
 
     `rounds`, `clients`, `phases`, `layers` and `devices` are Tables: `run.rounds.test_accuracy`
     is a numpy array, `run.rounds.to_pandas()` a data frame.
     """
 
     def __init__(self, source: Source) -> None:
-        """Take over an open Source; raises ResultError if it is no whole result file."""
+        """Take over an open Source. Raises ResultError if it is not a complete result file."""
         self._source = source
         try:
             check_version(source)
@@ -66,14 +66,14 @@ class Run:
             columns = schema.known(schema.PHASE_COLUMNS, self.schema)
             self.phases = Table(source, "phases", columns, root["rounds"])
             self.layers = Table(source, "layers", schema.LAYERS, root["rounds"])
-            for column in schema.EVENTS:  # a run that goes on adds to them
+            for column in schema.EVENTS:  # a resumed run appends to these, so they must exist
                 source.shape(column.path, column.dtype)
         except BaseException:
             source.close()
             raise
 
     def close(self) -> None:
-        """Close the file; columns read before stay usable."""
+        """Close the file; columns that have been read remain usable."""
         self._source.close()
 
     def __enter__(self) -> "Run":
@@ -90,12 +90,12 @@ class Run:
 
     @cached_property
     def toml(self) -> str:
-        """The configuration as it was given."""
+        """The text of the configuration, as it was given."""
         return self._text("config/toml")
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Every value used, defaults included, as a dict of sections."""
+        """All values of the configuration, defaults included, as a dict of sections."""
         with reading(self.path):
             text = self._text("config/resolved")
             self._source.charge(JSON * len(text), "config/resolved")
@@ -106,7 +106,7 @@ class Run:
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """What the run ran on, as a dict."""
+        """The machine, software and data of the run, as a dict."""
         return plain(self._source.tree("provenance", DEPTH))
 
     @cached_property
@@ -119,12 +119,12 @@ class Run:
 
     @cached_property
     def partition(self) -> AnyArray:
-        """int32[N, classes]: the samples of each client, by class."""
+        """int32[N, classes]: the number of samples of each client, by class."""
         return self._source.read("partition/counts", "<i4")
 
     @property
     def population(self) -> int:
-        """The number of clients, N; nothing is read for it."""
+        """The number of clients, N, found without reading a column."""
         return int(self._source.shape("partition/counts", "<i4")[0])
 
     @cached_property
@@ -134,20 +134,20 @@ class Run:
 
     @cached_property
     def devices(self) -> Table:
-        """The devices of the clients, one row each; the columns depend on the profile."""
+        """The devices of the clients, one row for each; the columns depend on the profile."""
         columns = [schema.Column(f"devices/{name}", None, "[N]", "", "")
                    for name in self._source.names("devices")]
         return Table(self._source, "devices", columns)
 
     @cached_property
     def weights_sha256(self) -> str | None:
-        """Digest of the final weights in hex, None as long as there are none."""
+        """Digest of the final weights in hex, or None while there are no final weights."""
         digest: str | None = self._source.attribute("model", "sha256")
         return digest
 
     @property
     def heartbeat(self) -> Heartbeat | None:
-        """The last sign of life of a run that is "running", as of now; None of one that ended."""
+        """The last sign of life of a run with the status "running", as of now, else None."""
         return last_heartbeat(self.path) if self.status == "running" else None
 
     def rows(self) -> Iterator[tuple[str, AnyArray]]:
@@ -157,7 +157,7 @@ class Run:
                 yield column.path, self._source.read(column.path, column.dtype)
 
     def model(self) -> dict[str, AnyArray]:
-        """Return the final weights as {parameter: array}, checked against their digest."""
+        """Return the final weights, checked against their digest, as {parameter: array}."""
         if self.weights_sha256 is None:
             raise ResultError(f"{self.path}: holds no weights, its status is {self.status}; "
                               "they are written when the run finishes")
@@ -170,7 +170,7 @@ class Run:
         """Return rounds, layers and phases as one xarray Dataset, the configuration as attributes.
 
         Variables of layers and phases are named "layers_kept", "phases_train" and so on.
-        Raises ResultError where xarray is not installed.
+        Raises ResultError if xarray is not installed.
         """
         whole = self.rounds.to_xarray()
         number = {"round": self.rounds["round"]}
@@ -182,7 +182,7 @@ class Run:
         return whole.assign_attrs(config=json.dumps(self.config), status=self.status)
 
     def rounds_to(self, target: float) -> int | None:
-        """Return how many rounds it took to reach a test accuracy of `target`, or None."""
+        """Return the number of rounds until a test accuracy of `target`, or None."""
         row = self._first(target)
         return None if row is None else row + 1
 
@@ -205,7 +205,7 @@ class Run:
         return sum(int(self.rounds[name][: row + 1].sum()) for name in columns[direction])
 
     def info(self) -> dict[str, Any]:
-        """Return what the run is and where it stands, as a dict that JSON can hold."""
+        """Return a summary of the run and its progress, as a dict that JSON can hold."""
         accuracy = self.rounds["test_accuracy"]
         accuracy = accuracy[~np.isnan(accuracy)]
         last = {name: float(self.rounds[name][-1]) if len(self.rounds) else 0.0
@@ -238,10 +238,10 @@ class Run:
         }
 
     def seconds_of_ranks(self) -> dict[str, Reals]:
-        """Return the measured seconds of each phase, float64[ranks] over all rounds.
+        """Return the measured seconds of each phase, summed over the rounds, float64[ranks].
 
-        0 for what was not measured: `move` in files of schema 1.5 and earlier, where it is a part
-        of `train`, and rounds before a rank was there.
+        Values that were not measured count as 0: `move` in files of schema 1.5 and earlier, which
+        have it in `train`, and the rounds before a rank took part.
         """
         known, none = set(self.phases), np.zeros((1, self.phases.shape[1]))
         with reading(self.path):
@@ -249,7 +249,7 @@ class Run:
                     for name in schema.PHASES}
 
     def shares(self) -> dict[str, float | None]:
-        """Return the share of each phase in the measured time of rank 0, which writes the files."""
+        """Return each phase's share of the measured time of rank 0, which writes the files."""
         seconds = {name: float(row[0]) for name, row in self.seconds_of_ranks().items()}
         total = sum(seconds.values())
         if not 0 < total < np.inf:
@@ -257,13 +257,13 @@ class Run:
         return {name: round(value / total, 4) for name, value in seconds.items()}
 
     def busy(self) -> float | None:
-        """Return the share of all ranks' measured time in which they trained clients, or None."""
+        """Return the share of all ranks' measured time that was spent on training, or None."""
         seconds = {name: float(row.sum()) for name, row in self.seconds_of_ranks().items()}
         total = sum(seconds.values())
         return round(seconds["train"] / total, 4) if 0 < total < np.inf else None
 
     def memory_peak(self) -> int | None:
-        """Return the most bytes that a rank has taken, or None where the file does not tell."""
+        """Return the most bytes of memory that any rank has used, or None if not recorded."""
         peaks = self.rounds["memory_peak"] if "memory_peak" in self.rounds else np.zeros(0)
         peaks = peaks[np.isfinite(peaks)]
         return int(peaks.max()) if peaks.size else None
@@ -280,12 +280,12 @@ class Run:
 
 
 def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dicts of arrays with lists and single values in the place of the arrays."""
+    """Return nested dicts of arrays with each array replaced by a list or a single value."""
     return {k: plain(v) if isinstance(v, dict) else v.tolist() for k, v in tree.items()}
 
 
 def check_version(source: Source) -> None:
-    """Raise ResultError unless the file of `source` has a schema that this reader knows."""
+    """Raise ResultError unless this reader knows the schema of the file of `source`."""
     found = source.attribute("", "fedmpi_schema")
     if found is None:
         raise ResultError(f"{source.path}: is HDF5, but not a result of fedmpi (no fedmpi_schema)")

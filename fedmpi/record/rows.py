@@ -1,4 +1,4 @@
-"""Bring the values of a round into the types of the table, or say what is wrong with them."""
+"""Convert the values of a round to the dtypes of the table, or report the error in them."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ def row_arrays(
 ) -> dict[str, AnyArray]:
     """Return {path: array} of one round, copied and in the dtypes of the table.
 
-    values {column: value} (or a structured array) must have exactly the columns of `group`,
-    each of `shape`, or where that is None all of the same length. Raises ResultError naming
-    `place` and the column.
+    `values`, {column: value} or a structured array, must have exactly the columns of `group`. Each
+    column must have the given `shape`, or with None all must have the same length. Raises
+    ResultError that names `place` and the column.
     """
     columns = {column.name: column for column in _GROUPS[group]}
     names = values.keys() if hasattr(values, "keys") else values.dtype.names or ()
@@ -39,7 +39,10 @@ def row_arrays(
 
 
 def column_array(column: schema.Column, values: ArrayLike, place: str) -> AnyArray:
-    """Return a copy of `values` in the dtype of `column`; raise ResultError if values change."""
+    """Return a copy of `values` in the dtype of `column`.
+
+    Raises ResultError for values that are no numbers, or integers that would change.
+    """
     dtype = schema.numeric(column)
     found = np.asarray(values)
     if dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""The layout of a result file, as one table. Writer, reader and SCHEMA.md follow from it."""
+"""The layout of a result file as one table, from which writer, reader and SCHEMA.md follow."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,34 +6,34 @@ from typing import Any
 
 import numpy as np
 
-VERSION = "1.6"  # the first number changes when an old reader would misread
+VERSION = "1.6"  # the first number changes if an old reader would misread the file
 
 PHASES = ("move", "train", "reduce", "step", "evaluate", "record", "wait")
 RUN_STATUS = ("running", "stopped", "finished", "failed")
 CLIENT_STATUS = ("completed", "late", "dropped", "rejected", "unavailable")  # stored as index
 
-COLLECTIVES = (  # stored as index; "node": shared memory alone, the others between nodes
+COLLECTIVES = (  # stored as index; "node": shared memory only; names after it: between nodes
     "none", "node", "shared", "allgatherv", "halving", "split", "dsar", "dense",
 )
 
-# Columns that came with a later version; files of an earlier one lack them.
+# Columns added in a later version; files of earlier versions do not have them.
 SINCE = {"rounds/flops_inference": "1.1"} | dict.fromkeys(
     ("rounds/joules", "rounds/co2_g", "clients/joules"), "1.2"
 ) | dict.fromkeys(("rounds/own_mean_accuracy", "rounds/epsilon"), "1.3") | {
     "rounds/memory_peak": "1.5", "phases/move": "1.6"
 }
 
-MEASURED = {"wall_time", "collective_regret"}  # as clocks and models of time have it
+MEASURED = {"wall_time", "collective_regret"}  # from clocks and time models, so maybe negative
 
 TEXT = "utf-8"  # dtype of a column of text: UTF-8 of fixed length, padded with zeros
 
 
 @dataclass(frozen=True)
 class Column:
-    """One dataset, or root attribute where `path` has no slash."""
+    """One dataset, or a root attribute if `path` has no slash."""
 
     path: str
-    dtype: str | None  # of numpy, or "utf-8"; None for any
+    dtype: str | None  # a numpy dtype or "utf-8"; None for any
     shape: str  # [R] rounds, [K] rows of clients, [L] layers, [N] all clients; "" for one value
     unit: str  # "1" for a pure number, "" for text
     meaning: str
@@ -50,7 +50,7 @@ class Column:
 
 
 def _columns(group: str, shape: str, text: str) -> tuple[Column, ...]:
-    """Read lines of "name, dtype, unit, meaning" (the meaning may hold commas)."""
+    """Return the Columns in lines of "name, dtype, unit, meaning" (meanings may have commas)."""
     lines = [line.split(",", 3) for line in text.strip().splitlines()]
     return tuple(
         Column(f"{group}/{name.strip()}", dtype.strip(), shape, unit.strip(), meaning.strip())
@@ -142,7 +142,7 @@ EVENTS = _columns("events", "[E]", """
 
 
 def metric_column(name: str) -> Column:
-    """Return the Column of a metric that a configuration names; it is one of the rounds."""
+    """Return the Column of a metric that a configuration names, with one value a round."""
     text = f"{name.replace('_', ' ')} on the test data; NaN in rounds without evaluation"
     return Column(f"metrics/{name}", "<f8", "[R]", "1", text)
 
@@ -155,7 +155,7 @@ FIXED = (
            "column, of all classes together, where clients draw their samples on demand"),
 )
 
-APPENDED = ROUNDS + CLIENTS + PHASE_COLUMNS + LAYERS  # what every round adds to
+APPENDED = ROUNDS + CLIENTS + PHASE_COLUMNS + LAYERS  # the columns that every round extends
 EVENT_LENGTHS = {"time": 32, "kind": 16, "text": 480}  # bytes; longer texts are cut
 
 DEVICES = {  # (unit, meaning) of the columns of /devices
@@ -172,21 +172,21 @@ COLUMNS = ROOT + FIXED + APPENDED + EVENTS
 
 
 def known(columns: Iterable[Column], version: str) -> tuple[Column, ...]:
-    """Return those of `columns` that a file of schema `version` holds."""
+    """Return the subset of `columns` that a file of schema `version` has."""
     number = _minor(version)
     return tuple(c for c in columns if _minor(SINCE.get(c.path, "1.0")) <= number)
 
 
 def _minor(version: str) -> int:
-    """The second number of a version, 0 if there is none."""
+    """Return the second number of a version, or 0 if it has none."""
     text = version.partition(".")[2]
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
 def limits(column: Column) -> tuple[float, float]:
-    """Return the (least, most) that values of a column of rounds or clients can have.
+    """Return (least, most), the limits of the values in a column of rounds or clients.
 
-    NaN counts as no value. A loss, or a bound on what is told, can be anything.
+    NaN counts as no value. Losses and epsilon have no limits.
     """
     name = column.name
     if name.endswith("_loss") or name == "epsilon":
@@ -274,7 +274,7 @@ def manual() -> str:
         lines = [f"## {title}", "", "| path | dtype | shape | unit | meaning |", "|" + " --- |" * 5]
         for c in columns:
             path = f"/{c.path}" if c.group else c.path
-            # numpy's name of a byte has a bar, which would end the cell
+            # numpy's name for a byte contains a bar, which would end the cell.
             dtype = (c.dtype or "").replace("|", r"\|")
             lines.append(f"| `{path}` | {dtype} | {c.shape} | {c.unit} | {c.meaning} |")
         parts.append("\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""Read HDF5 files that nobody vouches for: every size is checked before memory is asked for."""
+"""Read untrusted HDF5 files: every size is checked before memory is allocated."""
 
 import math
 import os
@@ -19,20 +19,20 @@ ATTRIBUTE_BYTES = 4096
 LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32}
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# What may be read out of one file, by any command: this much, and so much more for each byte
-# of the file. Real runs are compressed to a tenth or so.
+# Any command may read MEMORY bytes out of one file, plus MEMORY_PER_BYTE for each byte of the
+# file. Files of real runs are compressed to about a tenth.
 MEMORY = 1 << 28
 MEMORY_PER_BYTE = 40
-TEXT = 80  # bytes that Python needs for a text beyond those of the file
-NAME = 1 << 16  # bytes that count for an entry of a group: few, but they cost time
-DEFLATE = 1032  # times that gzip's best makes anything smaller
-OVERHEAD = 32  # bytes that a chunk may be longer than its values, and a hundredth
-CHUNK = 1 << 16  # bytes of a compressed chunk, which thus becomes 64 MiB at worst
+TEXT = 80  # bytes that Python needs for a text, besides its bytes in the file
+NAME = 1 << 16  # bytes charged for an entry of a group, which takes few bytes but much time
+DEFLATE = 1032  # largest factor by which gzip can compress anything
+OVERHEAD = 32  # bytes, besides a hundredth, by which a chunk may be longer than its values
+CHUNK = 1 << 16  # most bytes in a compressed chunk, which unpacks to 64 MiB at worst
 
 
 @contextmanager
 def reading(path: Out) -> Iterator[None]:
-    """Turn whatever h5py raises on a damaged file into a ResultError of one line."""
+    """Turn any error that h5py raises on a damaged file into a ResultError of one line."""
     try:
         yield
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError,
@@ -42,14 +42,15 @@ def reading(path: Out) -> Iterator[None]:
 
 
 class DiskFile:
-    """A file object for h5py, to read alone; closed when nobody holds it any more.
+    """A read-only file object for h5py, which closes the file when it is deleted.
 
-    HDF5 knows the files that it opens itself by their place on the disk, and refuses to open
-    what another library of this process has opened in another way. It cannot know these.
+    HDF5 identifies the files that it opens itself by their place on the disk, and refuses to open
+    a file that another library in this process has opened in another mode. It cannot identify
+    these files.
     """
 
     def __init__(self, path: str) -> None:
-        """Open `path`, whatever it is, without waiting for the other end of a pipe."""
+        """Open `path`, which may also be a pipe, without waiting for its other end."""
         self._file = -1
         self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         self._at = 0
@@ -65,11 +66,11 @@ class DiskFile:
             os.close(file)
 
     def status(self) -> os.stat_result:
-        """Return what the system knows of the file, as os.fstat."""
+        """Return the status of the file, as from os.fstat."""
         return os.fstat(self._file)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to `offset`, from the beginning or the end."""
+        """Go to `offset` from the beginning or the end of the file; return the place."""
         self._at = offset + (self.status().st_size if whence == os.SEEK_END else 0)
         return self._at
 
@@ -78,27 +79,27 @@ class DiskFile:
         return self._at
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes from here on."""
+        """Return up to `size` bytes from the current place."""
         data = os.pread(self._file, size, self._at)
         self._at += len(data)
         return data
 
 
 def _close(file: h5py.File, disk: DiskFile) -> None:
-    """Close a file of h5py, and the one behind it."""
+    """Close an h5py file and the DiskFile behind it."""
     file.close()
     disk.close()
 
 
 class Source:
-    """An open HDF5 file in which only plain datasets of this very file can be read.
+    """An open HDF5 file that allows reading only plain datasets stored in the file itself.
 
-    Not followed: soft and external links, virtual and external datasets, references, filters but
-    gzip and Fletcher-32, objects with two names. All that is read counts against one bound.
+    Refused are soft and external links, virtual and external datasets, references, filters other
+    than gzip and Fletcher-32, and objects with two names. All bytes read count against one limit.
     """
 
     def __init__(self, path: Out) -> None:
-        """Open `path`; raises ResultError if it is no readable HDF5 file."""
+        """Open `path`. Raises ResultError if it is not a readable HDF5 file."""
         self.path = os.fspath(path)
         if not self.path:
             raise ResultError("the path of the result file is empty; name a file, such as out.h5")
@@ -115,7 +116,7 @@ class Source:
             raise
 
     def _open(self) -> None:
-        """Check that the file is one of HDF5, and open it."""
+        """Check that the file is an HDF5 file, and open it with h5py."""
         status = self._disk.status()
         if stat.S_ISDIR(status.st_mode):
             raise ResultError(f"{self.path}: is a folder, not a result file; name files in it")
@@ -127,7 +128,7 @@ class Source:
             if self._disk.read(len(SIGNATURE)) != SIGNATURE:
                 raise ResultError(f"{self.path}: is not an HDF5 file, so not a result of fedmpi")
             self._file = h5py.File(self._disk, "r")
-        # A file that is open when Python has ended would call it, and crash: this comes before.
+        # A file still open after Python has ended would call into Python and crash, so close it.
         self._end = weakref.finalize(self, _close, self._file, self._disk)
 
     def close(self) -> None:
@@ -135,7 +136,7 @@ class Source:
         self._end()
 
     def charge(self, size: int, path: str) -> None:
-        """Count `size` bytes that `path` takes in memory; ResultError beyond the file's bound."""
+        """Charge `size` bytes of memory for `path`; raise ResultError beyond the file's limit."""
         self._left -= size
         if self._left < 0:
             most = (MEMORY + MEMORY_PER_BYTE * self.size) >> 20
@@ -162,30 +163,31 @@ class Source:
             return self._members(path)
 
     def has(self, path: str) -> bool:
-        """Return whether the root has something called `path`."""
+        """Return whether the file has a group or dataset `path`."""
         with self._guard():
             return path in self._file
 
     def shape(self, path: str, dtype: str | None = None) -> tuple[int, ...]:
-        """Return the shape of the dataset `path`, after all checks but reading it."""
+        """Return the shape of the dataset `path`, which passes all checks but is not read."""
         with self._guard():
             return tuple(self._dataset(path, dtype).shape)
 
     def read(self, path: str, dtype: str | None = None) -> AnyArray:
-        """Return a dataset as an array; of texts (dtype object) where it holds texts.
+        """Return a dataset as an array, with dtype object if it holds texts.
 
-        dtype is the one it must have: of numpy, "utf-8", or None for any of numbers and texts.
+        `dtype` is the dtype that it must have: a numpy dtype, "utf-8", or None for any numbers or
+        texts.
         """
         with self._guard():
             return self._values(path, self._dataset(path, dtype))
 
     def stored(self, path: str) -> AnyArray:
-        """Return a dataset as an array, with texts as they are in the file: UTF-8, of dtype S."""
+        """Return a dataset as an array, with texts as stored: UTF-8 bytes of dtype S."""
         with self._guard():
             return self._stored(path, self._dataset(path, None))
 
     def tree(self, path: str, depth: int) -> dict[str, Any]:
-        """Return a group as {name: array}, groups in it (to `depth` levels) as dicts in it."""
+        """Return a group as {name: array}, with groups in it, up to `depth` levels, as dicts."""
 
         def group(path: str, depth: int) -> dict[str, Any]:
             """Return one group of the tree."""
@@ -205,14 +207,14 @@ class Source:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """Refuse a closed file, and turn what h5py raises in the block into a ResultError."""
+        """Refuse a closed file, and turn errors of h5py in the block into a ResultError."""
         if not self._file:
             raise ResultError(f"{self.path}: has been closed; open it again")
         with reading(self.path):
             yield
 
     def _object(self, path: str, kind: Any) -> Any:
-        """Return the group or dataset at `path`, walking hard links only."""
+        """Return the group or dataset at `path`, following hard links only."""
         found = self._file
         for name in filter(None, path.split("/")):
             if not isinstance(found, h5py.Group) or name not in found:
@@ -227,13 +229,13 @@ class Source:
         return found
 
     def _members(self, path: str) -> tuple[str, ...]:
-        """Return the names in a group; they count against the file's bound."""
+        """Return the names in a group, which count against the file's limit."""
         found = self._object(path, h5py.Group)
         self.charge(NAME * len(found), path)
         return tuple(found)
 
     def _dataset(self, path: str, dtype: str | None) -> h5py.Dataset:
-        """Return the dataset at `path` after all checks, unread."""
+        """Return the dataset at `path` after all checks, without reading it."""
         dataset = self._object(path, h5py.Dataset)
         kind, shape = dataset.dtype.kind, dataset.shape
         if kind not in "biufS" or shape is None:
@@ -257,7 +259,7 @@ class Source:
         return dataset
 
     def _values(self, path: str, dataset: h5py.Dataset) -> AnyArray:
-        """Return a checked dataset as an array, of dtype object where it holds texts."""
+        """Return a checked dataset as an array, with dtype object if it holds texts."""
         text = dataset.dtype.kind == "S"
         self.charge(TEXT * dataset.size if text else 0, path)
         values = self._stored(path, dataset)
@@ -267,14 +269,14 @@ class Source:
         return np.array(flat, dtype=object).reshape(dataset.shape)
 
     def _stored(self, path: str, dataset: h5py.Dataset) -> AnyArray:
-        """Return a checked dataset as an array of the type that it has in the file."""
+        """Return a checked dataset as an array with the dtype that it has in the file."""
         self.charge(dataset.nbytes, path)
         if dataset.compression:
             self._check_chunks(path, dataset)
         return np.asarray(dataset[()])
 
     def _check_chunks(self, path: str, dataset: h5py.Dataset) -> None:
-        """Refuse chunks that are no smaller compressed, and become any size when unpacked."""
+        """Refuse compressed chunks larger than their values, which may unpack to any size."""
         most = math.prod(dataset.chunks) * dataset.dtype.itemsize * 1.01 + OVERHEAD
         large: list[int] = []
         dataset.id.chunk_iter(lambda chunk: large.append(chunk.size) if chunk.size > most else None)

@@ -1,4 +1,4 @@
-"""How the parts of a result file lie in HDF5: everything that changes a file is here."""
+"""Store the parts of a result file in HDF5; all code that changes such files is here."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from fedmpi.record.paths import Out
 from fedmpi.record.schema import Column
 from fedmpi.record.text import text_array
 
-# Read by HDF5 1.10 (2016) and later; its metadata carry checksums, so damage is seen.
+# Readable with HDF5 1.10 (2016) and later. Metadata have checksums, so damage is detected.
 FORMAT = ("v110", "v110")
-# Places of chunks that grew are used again; without it a run of many commits is many times larger.
+# Reuse the space of chunks that grew. Without this, a file with many commits is many times larger.
 SPACE = {"fs_strategy": "fsm", "fs_persist": True}
-CHUNK = 32_768  # bytes; a chunk of few rows is compressed to little
-COMPACT = 32_768  # bytes that fit among the metadata, and under their checksum
-WIDEST = 4096  # values of a row in one chunk
+CHUNK = 32_768  # bytes of a chunk; a chunk with few rows compresses to few bytes
+COMPACT = 32_768  # largest dataset in bytes that is stored with the metadata and their checksum
+WIDEST = 4096  # most values of a row in one chunk
 PACKED = {"compression": "gzip", "compression_opts": 4}
-# The numbers of the rounds are the axis of /rounds. Where there is a second axis, both have labels
-# instead: netCDF readers such as xarray's refuse a dataset with a scale on one axis of two.
+# The axis of /rounds has the round numbers as its scale. Datasets with two axes have labels
+# instead, since netCDF readers such as xarray's refuse a dataset with a scale on only one of them.
 SCALES = dict.fromkeys(("rounds", "metrics"), "rounds/round")
 LABELS = {"[R, ranks]": ("round", "rank"), "[R, L]": ("round", "layer")}
 CHUNK_ROWS = dict.fromkeys(("rounds", "phases", "layers", "metrics"), 64)
@@ -35,9 +35,9 @@ CHUNK_ROWS |= {"events": 4, "clients": 4096}
 
 @contextmanager
 def changed(path: Out, new: bool = False) -> Iterator[h5py.File]:
-    """Give the h5py file of `path`, which nobody else has open, to change it (or a `new` one).
+    """Yield an h5py file for changing `path`, or a `new` file; no other process may have it open.
 
-    At the end of the block it is closed and on the disk. Raises OSError if it cannot be written.
+    When the block ends, the file is closed and on the disk. Raises OSError if it cannot be written.
     """
     disk = DeferringFile(path, new)
     try:
@@ -48,22 +48,22 @@ def changed(path: Out, new: bool = False) -> Iterator[h5py.File]:
 
 
 def put_attributes(file: h5py.Group, values: Mapping[str, Any]) -> None:
-    """Set root attributes: {name: text or whole number}."""
+    """Set attributes of a file or group, {name: text or whole number}."""
     for name, value in values.items():
         array = text_array(value) if isinstance(value, str) else np.asarray(value, "<i8")
         file.attrs.create(name, array, dtype=array.dtype)
 
 
 def put(file: h5py.File, column: Column, values: Any) -> None:
-    """Write a dataset of the table that does not grow."""
+    """Write the dataset of a `column` that does not grow."""
     array = text_array(values) if column.dtype == schema.TEXT else np.asarray(values, column.dtype)
     _describe(_fixed(file, column.path, array), column.unit, column.meaning)
 
 
 def _fixed(group: h5py.Group, name: str, array: AnyArray, packed: bool = True) -> h5py.Dataset:
-    """Make a dataset that does not grow, under a checksum; compressed if large and `packed`.
+    """Create a dataset that does not grow, with a checksum, compressed if large and `packed`.
 
-    A large value without axes becomes an array of one.
+    A large value without axes becomes an array of one element.
     """
     if array.nbytes <= COMPACT:
         plain = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -82,7 +82,7 @@ def _fixed(group: h5py.Group, name: str, array: AnyArray, packed: bool = True) -
 
 
 def _chunks(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """Return the shape of chunks of at most `most` values, whole along the last axes."""
+    """Return the shape of chunks of at most `most` values that span the last axes if possible."""
     chunks: list[int] = []
     for length in reversed(shape):
         chunks.insert(0, max(1, min(length, most)))
@@ -94,7 +94,7 @@ def put_fixed(
     file: h5py.File, toml: str, resolved: Mapping[str, Any], counts: AnyArray,
     layer_names: Iterable[str],
 ) -> None:
-    """Write what is known before the first round."""
+    """Write the datasets that are known before the first round."""
     if np.ndim(counts) != 2:
         raise ResultError(f"partition/counts has {np.ndim(counts)} axes, must have 2")
     values = {
@@ -108,14 +108,14 @@ def put_fixed(
 
 
 def put_resolved(file: h5py.File, resolved: Mapping[str, Any]) -> None:
-    """Write the values used from now on in the place of those before."""
+    """Replace config/resolved by the values used from now on."""
     column = next(c for c in schema.FIXED if c.path == "config/resolved")
     del file[column.path]
     put(file, column, _json(resolved))
 
 
 def _json(resolved: Mapping[str, Any]) -> str:
-    """The values used, as text."""
+    """Return the values used as JSON text."""
     try:
         return json.dumps(resolved, indent=1, ensure_ascii=False)
     except TypeError as error:
@@ -123,7 +123,7 @@ def _json(resolved: Mapping[str, Any]) -> str:
 
 
 def put_empty(file: h5py.File, ranks: int, layers: int, metrics: Sequence[str] = ()) -> None:
-    """Make the datasets that grow, without rows."""
+    """Create the datasets that grow, without rows."""
     for group in ("model", "metrics")[: 2 if metrics else 1]:
         file.create_group(group, track_order=True)
     for column in (*schema.APPENDED, *map(schema.metric_column, metrics)):
@@ -136,7 +136,7 @@ def put_empty(file: h5py.File, ranks: int, layers: int, metrics: Sequence[str] =
 
 
 def rewrite_with_checksums(file: h5py.File) -> None:
-    """Write all datasets of a file of an older schema again, under checksums."""
+    """Rewrite all datasets of a file of an older schema with checksums."""
     rows = {c: file[c.path][:] for c in schema.APPENDED + schema.EVENTS if c.path in file}
     for column in rows:
         del file[column.path]
@@ -146,7 +146,7 @@ def rewrite_with_checksums(file: h5py.File) -> None:
     done = {column.path for column in rows}
 
     def group(path: str) -> None:
-        """Write the other datasets of a group, and of groups in it, again."""
+        """Rewrite the remaining datasets of a group and of the groups in it."""
         for name in list(file[path or "/"]):
             inner = f"{path}/{name}" if path else name
             if isinstance(file[inner], h5py.Group):
@@ -166,7 +166,7 @@ def rewrite_with_checksums(file: h5py.File) -> None:
 def _growing(
     file: h5py.File, column: Column, dtype: np.dtype[Any], widths: Mapping[str, int]
 ) -> h5py.Dataset:
-    """Make the empty dataset of `column`; `widths` gives its second axis by shape, if any."""
+    """Create the empty dataset of `column`; `widths` maps shapes to the length of a second axis."""
     row = (int(widths[column.shape]),) if column.shape in widths else ()
     size = max(1, dtype.itemsize * int(np.prod(row)))
     rows = max(1, min(CHUNK_ROWS[column.group], CHUNK // size))
@@ -186,7 +186,7 @@ def _growing(
 
 
 def _describe(dataset: h5py.Dataset, unit: str, meaning: str) -> None:
-    """Say what a dataset holds, in fedmpi's attributes and those that other programs show."""
+    """Describe a dataset, in fedmpi's attributes and in those that other programs show."""
     texts = {"unit": unit, "meaning": meaning, "units": unit, "long_name": meaning}
     for name, text in texts.items():
         array = text_array(text)
@@ -205,7 +205,7 @@ def put_tree(group: h5py.Group, values: Mapping[str, Any]) -> None:
 
 
 def put_devices(group: h5py.Group, columns: Mapping[str, Any], clients: int) -> None:
-    """Write the columns of the devices, numbers or texts, one value for each client."""
+    """Write the columns of the devices, which have a number or a text for each client."""
     for name, values in columns.items():
         array = _plain(group, name, values)
         if array.shape != (clients,):
@@ -236,7 +236,7 @@ def _plain(group: h5py.Group, name: str, value: Any) -> AnyArray:
 
 
 def _checked_name(group: h5py.Group, name: object) -> str:
-    """Return a name that HDF5 takes as one step of a path, or raise ResultError."""
+    """Return `name` if HDF5 accepts it as one component of a path, or raise ResultError."""
     if not isinstance(name, str) or not name or "/" in name or name.strip(".") == "":
         raise ResultError(f"{group.name}: {name!r} cannot be a name; use a text without '/'")
     return name
@@ -261,7 +261,7 @@ def extend_events(file: h5py.File, events: Sequence[tuple[Any, ...]]) -> None:
 
 
 def cut(file: h5py.File, rounds: int, ranks: int) -> None:
-    """Keep the first `rounds` rounds, drop the model, and make room for `ranks` ranks."""
+    """Keep the first `rounds` rounds, drop the model, and widen the phases to `ranks` ranks."""
     numbers = file["rounds/round"][:rounds]
     last = numbers[-1] if rounds else -1
     rows = int(np.searchsorted(file["clients/round"][:], last, side="right"))
@@ -276,7 +276,7 @@ def cut(file: h5py.File, rounds: int, ranks: int) -> None:
 
 
 def add_columns(file: h5py.File, columns: Iterable[Column]) -> None:
-    """Give a file of an older schema new `columns`, float64, full of NaN."""
+    """Add new `columns`, float64 and full of NaN, to a file of an older schema."""
     for column in columns:
         rows = np.full(next(iter(file[column.group].values())).shape, np.nan)
         widths = dict.fromkeys([column.shape], rows.shape[1]) if rows.ndim > 1 else {}
@@ -284,12 +284,12 @@ def add_columns(file: h5py.File, columns: Iterable[Column]) -> None:
 
 
 def _widen(file: h5py.File, column: Column, ranks: int) -> None:
-    """Give a dataset of phases at least `ranks` columns; old rows hold NaN in the new ones."""
+    """Widen a dataset of phases to at least `ranks` columns, with NaN in the old rows."""
     old = file[column.path][:]
     if old.shape[1] >= ranks:
         return
     axis = file[column.path].dims[0]
-    if len(axis):  # files of an earlier version have a scale
+    if len(axis):  # files of an earlier version have a scale on this axis
         axis.detach_scale(file["rounds/round"])
     del file[column.path]
     rows = np.full((len(old), ranks), np.nan)

@@ -1,4 +1,4 @@
-"""A group of columns of a result file, read column by column when asked for."""
+"""A group of columns of a result file, each of which is read on first use."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
@@ -13,19 +13,19 @@ from fedmpi.record.schema import Column
 from fedmpi.record.source import Source, reading
 
 Kinds: TypeAlias = tuple[list[str], Flags] | tuple[None, None]
-"""The names of few kinds and each row's place in them; or that there are too many."""
+"""(names of the kinds, index of each row's name), or (None, None) if there are too many kinds."""
 
 
 class Table:
     """Columns of equal length: `table["flops"]` or `table.flops` is a numpy array [rows, ...].
 
-    As in a data frame, len() counts rows while iteration and `in` speak of column names.
+    As in a data frame, len() counts rows, while iteration and `in` refer to column names.
     """
 
     def __init__(
         self, source: Source, group: str, columns: Iterable[Column], rows: int | None = None
     ) -> None:
-        """Check that the columns (schema.Column) are in `source`, of one shape [rows, ...]."""
+        """Check that `source` has all columns (schema.Column), in one shape [rows, ...]."""
         self._source = source
         self._group = group
         self._columns = {column.name: column for column in columns}
@@ -64,7 +64,7 @@ class Table:
         return name in self._columns
 
     def __getitem__(self, name: str) -> AnyArray:
-        """Return one column as an array that must not be changed."""
+        """Return one column as a read-only array."""
         if name not in self._columns:
             raise KeyError(self._unknown(name))
         if name not in self._read:
@@ -76,10 +76,11 @@ class Table:
         return self._read[name]
 
     def kinds(self, name: str, most: int) -> Kinds:
-        """Return (names, uint8[rows]) of a column of few texts: each row is a place in the names.
+        """Return (names, uint8[rows] of indices into them) of a column with few different texts.
 
-        The names are sorted. (None, None) if there are more than `most` of them, at most 255. No
-        row becomes an object of Python, so a million of them take milliseconds.
+        The names are sorted. The result is (None, None) if there are more than `most` names, where
+        `most` is at most 255. Rows are not converted to Python objects, so a million rows take
+        milliseconds.
         """
         if (name, most) not in self._kinds:
             values = self._source.stored(self._columns[name].path)
@@ -88,7 +89,7 @@ class Table:
         return self._kinds[name, most]
 
     def _check(self, column: Column, values: AnyArray) -> None:
-        """Raise ResultError for a value that the column cannot have."""
+        """Raise ResultError if a value is outside the limits of its column."""
         if column.dtype is None:
             return
         least, most = schema.limits(column)
@@ -116,10 +117,10 @@ class Table:
         return f"<{self._group}: {len(self)} rows of {', '.join(self._columns)}>"
 
     def to_pandas(self) -> Any:
-        """Return a pandas DataFrame; raises ResultError where pandas is not installed.
+        """Return a pandas DataFrame. Raises ResultError if pandas is not installed.
 
-        Status codes become words. Columns with two axes (phases, layers) become rows under an
-        index of row of the round and position (rank or layer).
+        Status codes become words. Columns with two axes (phases, layers) are flattened, with an
+        index of the round's row and the rank or layer.
         """
         try:
             import pandas
@@ -137,10 +138,10 @@ class Table:
         return pandas.DataFrame(values, index=index)
 
     def to_xarray(self, **coordinates: Any) -> Any:
-        """Return an xarray Dataset with units and long names; ResultError without xarray.
+        """Return an xarray Dataset with units and long names. Raises ResultError without xarray.
 
-        Dimensions are named by the group: "round" of rounds, phases and layers, "row" of others,
-        and "rank" or "layer" for a second axis. `coordinates` are arrays by dimension.
+        The first dimension is "round" for rounds, phases and layers, and "row" for other groups. A
+        second axis is "rank" or "layer". `coordinates` are arrays by dimension.
         """
         try:
             import xarray
@@ -174,6 +175,6 @@ def coded(values: AnyArray, most: int) -> Kinds:
 
 
 def known_status(codes: ArrayLike) -> Integers:
-    """Return status codes as int64, -1 for those that the schema does not know."""
+    """Return status codes as int64, with -1 for codes unknown to the schema."""
     codes = np.asarray(codes, np.int64)
     return np.where(codes < len(schema.CLIENT_STATUS), codes, -1)

@@ -1,4 +1,4 @@
-"""Texts as HDF5 holds them: UTF-8 of one length."""
+"""Texts as HDF5 stores them, UTF-8 of fixed length."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from fedmpi.arrays import AnyArray
 
 
 def text_array(texts: Any, length: int | None = None) -> AnyArray:
-    """Return texts as an array of UTF-8 of one length (longer ones are cut between letters)."""
-    # A path may hold what UTF-8 cannot: that becomes a question mark.
+    """Return texts as an array of UTF-8 of one length (longer texts are cut between letters)."""
+    # Paths may hold characters that UTF-8 cannot encode, which become question marks.
     if isinstance(texts, np.ndarray) and texts.dtype.kind == "U" and length is None:
-        found = np.char.encode(texts, "utf-8", "replace")  # without a step in Python for each
+        found = np.char.encode(texts, "utf-8", "replace")  # without a Python step for each text
         return found.astype(h5py.string_dtype("utf-8", max(found.dtype.itemsize, 1)))
     texts = np.asarray(texts, dtype=object)
     coded = [str(text).encode(errors="replace") for text in texts.ravel()]

@@ -1,4 +1,4 @@
-"""Bring result files of an older schema to the newest one."""
+"""Upgrade result files of an older schema to the newest schema."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from fedmpi.record.writer import guarded
 
 
 def _with_columns_of(version: str) -> Callable[[h5py.File], None]:
-    """Return a step that adds the columns that came with `version`, which nobody counted."""
+    """Return a step that adds the columns new in `version`, full of NaN."""
 
     def step(file: h5py.File) -> None:
         """Add the columns, and set the version."""
@@ -28,23 +28,23 @@ def _with_columns_of(version: str) -> Callable[[h5py.File], None]:
 
 
 def _to_1_4(file: h5py.File) -> None:
-    """Put every dataset under a checksum, and compress those that grow."""
+    """Add a checksum to every dataset, and compress the datasets that grow."""
     store.rewrite_with_checksums(file)
     store.put_attributes(file, {"fedmpi_schema": "1.4"})
 
 
-# Schema version -> function(h5py.File) that changes such a file to the next version and sets
-# its fedmpi_schema.
+# Schema version -> function(h5py.File) that upgrades a file of that version to the next, and
+# sets its fedmpi_schema.
 STEPS = {old: _with_columns_of(new) for old, new in pairwise(("1.0", "1.1", "1.2", "1.3"))} | {
     "1.3": _to_1_4, "1.4": _with_columns_of("1.5"), "1.5": _with_columns_of("1.6")
 }
 
 
 def upgrade(path: Out) -> str:
-    """Bring the file to schema.VERSION by a changed copy and a rename; return the old version.
+    """Upgrade a file to schema.VERSION by a changed copy and a rename; return the old version.
 
-    Raises ResultError if the file is not a result, damaged, or newer than this fedmpi, or
-    if a run that is alive writes it.
+    Raises ResultError if the file is no result file, damaged, or newer than this fedmpi, or if a
+    live run writes it.
     """
     path = os.path.realpath(path)
     source = Source(path)

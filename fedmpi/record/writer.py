@@ -1,4 +1,4 @@
-"""Write the result file, on rank 0: rounds wait in memory and enter the file in whole commits."""
+"""Write the result file on rank 0: rounds are held in memory and written in atomic commits."""
 
 import os
 import threading
@@ -21,8 +21,8 @@ from fedmpi.record.lock import check_free
 from fedmpi.record.paths import Out
 from fedmpi.record.rows import column_array, row_arrays
 
-CALM = 200  # a commit waits until this many times its predecessor's duration have passed
-PAUSE = 2.0  # and at least these seconds
+CALM = 200  # a commit waits for this many times the duration of the commit before it
+PAUSE = 2.0  # least seconds between two commits
 BUFFER = 1 << 25  # bytes of rows in memory that force a commit
 
 
@@ -52,9 +52,9 @@ class Writer:
     """The result file of a run in progress. One process writes; any number may read."""
 
     def __init__(self, path: str, run: reader.Run) -> None:
-        """Take over the file `path`, just read as `run`; use create or reopen instead."""
+        """Take over the file `path`, just read as `run`. Use `create` or `reopen` instead."""
         self.path = path
-        self.rounds = len(run.rounds)  # whole rounds, those in memory included
+        self.rounds = len(run.rounds)  # complete rounds, in the file and in memory
         self._ranks = run.ranks
         self._layers = len(run.layer_names)
         self._width = run.phases.shape[1]
@@ -67,8 +67,8 @@ class Writer:
         self._bytes = 0
         self._cost = 0.0
         self.origin = {"toml": run.toml, "values": run.config, "provenance": run.provenance,
-                       "ranks": self._width}  # what a file without rounds is made of
-        self._lock = threading.RLock()  # a rank that fails is written down by another thread
+                       "ranks": self._width}  # contents of a file without rounds
+        self._lock = threading.RLock()  # another thread may call `fail`
         self._since = perf_counter()
 
     @classmethod
@@ -79,13 +79,13 @@ class Writer:
         overwrite: bool = False, created: str | None = None,
         rows: Mapping[str, AnyArray] | None = None,
     ) -> "Writer":
-        """Write a file without rounds, or with those of a resumed run; return its Writer.
+        """Write a file without rounds, or with the rounds of a resumed run; return its Writer.
 
-        config_toml is the text as given, resolved and provenance are plain dicts,
-        partition_counts int[N, classes], devices {column: values [N]}, layer_names [L] texts;
-        `metrics` names the metrics of a round. `created` is when the run began, now if not given,
-        and `rows` holds {path: array [R, ...]} of the columns that have a row for each round.
-        Raises ResultError if `path` exists (without overwrite) or cannot be written.
+        `config_toml` is the text as given, `resolved` and `provenance` are plain dicts,
+        `partition_counts` is int[N, classes], `devices` {column: values [N]}, and `layer_names` [L]
+        texts. `metrics` names the metrics of a round. `created` is the start of the run, by default
+        now. `rows` holds {path: array [R, ...]} of the columns with a row for each round. Raises
+        ResultError if `path` exists (without `overwrite`) or cannot be written.
         """
         path = check_target(path, overwrite)
         now, rows = utc_now(), rows or {}
@@ -110,11 +110,11 @@ class Writer:
         cls, path: Out, rounds: int, ranks: int | None = None,
         resolved: Mapping[str, Any] | None = None, provenance: Mapping[str, Any] | None = None,
     ) -> "Writer":
-        """Cut the file back to its first `rounds` rounds and return a Writer that goes on.
+        """Cut the file back to its first `rounds` rounds, and return a Writer that continues it.
 
-        `ranks` may differ from before, and so may `resolved`, the values used, and
-        `provenance`; rows of clients, phases and layers are cut alike, a final model is
-        removed, events stay. Raises ResultError if the file holds fewer rounds.
+        `ranks`, `resolved` (the values used) and `provenance` may differ from before. Rows of
+        clients, phases and layers are cut to the same rounds, a final model is removed, and events
+        stay. Raises ResultError if the file holds fewer rounds.
         """
         path = os.path.realpath(path)
         with reader.open(path) as run:
@@ -140,19 +140,19 @@ class Writer:
 
     @property
     def created(self) -> str:
-        """The time when the run began, as in the file; it identifies the run."""
+        """The start time of the run, as in the file, which identifies the run."""
         return self._mark[0]
 
     def append(
         self, row: Mapping[str, Any], clients: Any, phases: AnyArray, layers: Mapping[str, Any],
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Take one finished round; it enters the file with the next commit.
+        """Add one finished round, which the next commit writes to the file.
 
-        row {column: number}, clients {column: values [K]} or a structured array, phases
-        float64[phases, ranks] in the order of schema.PHASES, layers {column: values [L]}, metrics
-        {name: number}. Raises ResultError naming any column that is missing, unknown or of the
-        wrong kind, and then takes nothing.
+        `row` is {column: number}, `clients` {column: values [K]} or a structured array, `phases`
+        float64[phases, ranks] in the order of schema.PHASES, `layers` {column: values [L]}, and
+        `metrics` {name: number}. If a column is missing, unknown or of the wrong kind, raises
+        ResultError with its name, and adds nothing.
         """
         place = f"round {self.rounds}"
         single = row_arrays("rounds", row, place, ())
@@ -176,11 +176,11 @@ class Writer:
             self.commit()
 
     def event(self, kind: str, text: str) -> None:
-        """Note that something happened; `kind` is one of the table's, `text` one sentence."""
+        """Add an event; `kind` is one of those in the schema, `text` is one sentence."""
         self._events.append((utc_now(), self.rounds, kind, text))
 
     def commit_if_due(self) -> bool:
-        """Commit if that keeps the time spent in commits under about 0.5 %; return True if so."""
+        """Commit if commits then take under about 0.5 % of the time; return True if it did."""
         due = perf_counter() - self._since >= max(PAUSE, CALM * self._cost)
         if due and (self._bytes or self._events):
             self.commit()
@@ -188,7 +188,7 @@ class Writer:
         return False
 
     def commit(self) -> None:
-        """Bring all rounds and events so far into the file."""
+        """Write all rounds and events so far to the file."""
         self._commit({}, None, None)
 
     def finish(
@@ -197,7 +197,7 @@ class Writer:
     ) -> None:
         """Commit with the final status ("stopped", "finished" or "failed") and the weights.
 
-        model is {parameter: array} or None, weights_sha256 its digest.
+        `model` is {parameter: array} or None, and `weights_sha256` its digest.
         """
         if status not in schema.RUN_STATUS:
             allowed = ", ".join(schema.RUN_STATUS)
@@ -205,7 +205,7 @@ class Writer:
         self._commit({"status": status}, model, weights_sha256)
 
     def fail(self, kind: str, text: str) -> None:
-        """Commit what there is with the status "failed", and an event that says why."""
+        """Commit all rounds so far with the status "failed" and an event with the reason."""
         with self._lock:
             self.event(kind, text)
             self.finish("failed")
@@ -213,14 +213,14 @@ class Writer:
     def _commit(
         self, root: dict[str, Any], model: Mapping[str, AnyArray] | None, sha256: str | None
     ) -> None:
-        """Commit, and set the attributes `root`; no other thread commits meanwhile."""
+        """Commit and set the root attributes `root`, while no other thread commits."""
         with self._lock:
             self._commit_alone(root, model, sha256)
 
     def _commit_alone(
         self, root: dict[str, Any], model: Mapping[str, AnyArray] | None, sha256: str | None
     ) -> None:
-        """Write what waits into a copy of the file, and let it take the file's place."""
+        """Write the pending rows and events to a copy of the file, and replace the file by it."""
         start, now = perf_counter(), utc_now()
         with (
             guarded(self.path),
@@ -244,7 +244,7 @@ class Writer:
         self._cost = self._since - start
 
     def _check_mark(self, file: h5py.File) -> None:
-        """Refuse to write over a file that somebody else has put in the place of ours."""
+        """Raise ResultError if another run has replaced the file since our last commit."""
         root = file.attrs
         found = root["created"].decode(), root["updated"].decode(), int(root["rounds"])
         if found != self._mark:
@@ -252,14 +252,14 @@ class Writer:
                               f"{self._mark[2]}; end one of the two")
 
     def _metric_arrays(self, metrics: Mapping[str, float], place: str) -> dict[str, AnyArray]:
-        """Return {path: array} of a round's metrics, which must be those of the file."""
+        """Return {path: array} of a round's metrics, which must match those of the file."""
         if metrics.keys() != {column.name for column in self._metrics}:
             named = ", ".join(column.name for column in self._metrics) or "none"
             raise ResultError(f"{place}: metrics {', '.join(metrics)}: must be {named}")
         return {c.path: column_array(c, metrics[c.name], place) for c in self._metrics}
 
     def _phase_arrays(self, phases: AnyArray, place: str) -> dict[str, AnyArray]:
-        """Return {path: array [ranks]} of a round's phases; NaN for ranks of an earlier start."""
+        """Return {path: array [ranks]} of a round's phases, NaN for ranks of an earlier start."""
         phases = column_array(schema.PHASE_COLUMNS[0], phases, place)
         expected = (len(schema.PHASES), self._ranks)
         if phases.shape != expected:
@@ -270,13 +270,13 @@ class Writer:
 
 
 def utc_now() -> str:
-    """Return the time as ISO 8601 in UTC, to the microsecond."""
+    """Return the current time as ISO 8601 in UTC, to the microsecond."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 @contextmanager
 def guarded(path: Out) -> Iterator[None]:
-    """Turn what the system or HDF5 raise while `path` is written into a ResultError."""
+    """Turn errors of the system or of HDF5 while `path` is written into a ResultError."""
     try:
         yield
     except FileNotFoundError as error:
