@@ -1,1 +1,1 @@
-"""Learning: data, models, and the engines that train. The door of torch."""
+"""Learning: data, models, and the engines that train. Only this package imports torch."""

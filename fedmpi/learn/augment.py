@@ -1,4 +1,4 @@
-"""Training images that are moved and mirrored each time they are used: [data] augment."""
+"""Data augmentation: training images are shifted and mirrored each time they are used."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -19,11 +19,11 @@ PAD = 4  # pixels on all sides
 def lines_of(
     shape: tuple[int, ...], count: int, rng: np.random.Generator
 ) -> tuple[Integers, Integers]:
-    """Return from which lines of an image those of `count` moved ones come.
+    """Return the source rows and columns of `count` randomly shifted and mirrored images.
 
-    An image is padded by 4 pixels on all sides by reflection, cut to its old size at a place
-    drawn uniformly, and mirrored left to right with probability 1/2, as in the code of Yu et
-    al. (arXiv:2106.06921, both versions; theirs pads once more by zeros in the second).
+    An image is padded by 4 pixels on all sides by reflection, cropped to its old size at a
+    uniformly drawn position, and mirrored left to right with probability 1/2, as in the code of
+    Yu et al. (arXiv:2106.06921, both versions; the second also pads with zeros once more).
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def lines_of(
         H and W are 5 or more.
     count : int
     rng : numpy.random.Generator
-        Draws `count` moves, then as many flips.
+        `count` shifts are drawn, then as many flips.
 
     Returns
     -------
     int64[count, H], int64[count, W]
-        Rows and columns, as `moved` takes them.
+        The rows and columns for `moved`.
     """
     moves = rng.integers(-PAD, PAD + 1, (2, count))
     mirrored = rng.integers(0, 2, count) == 1
@@ -46,22 +46,22 @@ def lines_of(
 
 
 def moved(x: AnyArray, rows: Integers, columns: Integers) -> AnyArray:
-    """Return float32[n, C, H, W]: the images x, each of the lines that `lines_of` gave for it."""
+    """Return float32[n, C, H, W]: the images x at the rows and columns from `lines_of`."""
     places = np.arange(len(x))[:, None, None, None], np.arange(x.shape[1])[:, None, None]
     return x[*places, rows[:, None, :, None], columns[:, None, None]]
 
 
 def _places(moves: Integers, size: int) -> Integers:
-    """int64[n, size]: from which line each line comes, reflected at the edges."""
+    """Return int64[n, size]: the source line of each line, reflected at the edges."""
     lines = np.abs(np.arange(size) + moves[:, None])
     found: Integers = np.where(lines < size, lines, 2 * (size - 1) - lines)
     return found
 
 
 def augmentation_of(name: str | bool, dataset: Dataset) -> _Lines | None:
-    """Return what [data] `augment` names: lines_of, or None for False.
+    """Return the function that [data] `augment` names, `lines_of`; None for False.
 
-    Raises ConfigError if the data are no images, or too small to be reflected.
+    Raises ConfigError if the samples are not images, or too small for the reflection.
     """
     if not name:
         return None

@@ -11,15 +11,15 @@ from fedmpi.errors import ConfigError, DataError, nearest
 def load_base(module: nn.Module, path: str) -> None:
     """Set the parameters and buffers of `module` that a .safetensors file holds, in place.
 
-    Numbers of another type become those of the module. What the file does not hold stays as it is.
+    Values are converted to the module's dtypes. Tensors that are not in the file do not change.
 
     Raises
     ------
     ConfigError
-        safetensors is not installed, the file cannot be opened, or it is of another model: a tensor
-        that the module does not have, or of another shape, or none at all.
+        If safetensors is not installed, the file cannot be opened, or the file is that of another
+        model: it has no tensors, or a tensor that the module lacks or has in another shape.
     DataError
-        The file is damaged.
+        If the file is damaged.
     """
     try:
         from safetensors import SafetensorError, safe_open
@@ -43,7 +43,7 @@ def load_base(module: nn.Module, path: str) -> None:
 
 
 def _check(path: str, shapes: Mapping[str, Sequence[int]], state: Mapping[str, Tensor]) -> None:
-    """Raise ConfigError unless a module with the tensors `state` can take those of a file."""
+    """Raise ConfigError unless a module with the tensors `state` can take the tensors of a file."""
     place = f"model.base = {path!r}"
     if not shapes:
         raise ConfigError(f"{place}: holds no tensors")

@@ -1,4 +1,4 @@
-"""What of a module is constant: frozen weights, norms, and buffers that are put back."""
+"""The constants of a module: frozen weights and norms, and buffers that are restored."""
 
 from collections.abc import Iterable
 from fnmatch import filter as matching
@@ -16,9 +16,9 @@ from fedmpi.learn.kinds import is_frozen_norm
 
 
 def freeze(module: nn.Module, patterns: Iterable[str]) -> None:
-    """Make the parameters and buffers that any of the glob `patterns` names constants, in place.
+    """Make constants of the parameters and buffers that match any glob of `patterns`, in place.
 
-    Raises ConfigError for a pattern that names nothing.
+    Raises ConfigError for a pattern that matches nothing.
     """
     state = dict(module.named_parameters(remove_duplicate=False))
     buffers = dict(module.named_buffers(remove_duplicate=False))
@@ -38,16 +38,16 @@ def freeze(module: nn.Module, patterns: Iterable[str]) -> None:
 
 
 def frozen_parameters(module: nn.Module) -> dict[str, AnyArray]:
-    """Return {name: array} of the parameters that are constants; the arrays are theirs."""
+    """Return {name: array} of the parameters that are constants; the arrays are not copies."""
     named = module.named_parameters()
     return {name: p.detach().numpy() for name, p in named if not p.requires_grad}
 
 
 class Constants:
-    """The buffers of a module that are not in its layout, as they are now.
+    """A copy of the buffers of a module that are not in its layout.
 
-    A forward pass may change them, as a counter of calls does; no client shall see what another
-    one left there.
+    A forward pass may change such a buffer, for example a counter of calls. Restoring them keeps
+    one client from seeing the changes of another.
     """
 
     def __init__(self, module: nn.Module, layout: Layout) -> None:
@@ -60,7 +60,7 @@ class Constants:
         ]
 
     def restore(self) -> None:
-        """Put the buffers back."""
+        """Set the buffers back to the copied values."""
         for part, name, values in self._kept:
             held = getattr(part, name)
             if held.shape == values.shape and held.dtype == values.dtype:
@@ -70,11 +70,11 @@ class Constants:
 
 
 class Training:
-    """Brings a module into training mode, its frozen norms left in evaluation mode.
+    """Puts a module into training mode, but keeps its frozen norms in evaluation mode.
 
-    `module` is changed in place: a BatchNorm that sees one value of a channel takes it for the mean
-    and 0 for the variance, as the kernels do, where torch refuses. So its output is the shift, and
-    its running statistics move towards these.
+    `module` is changed in place. A BatchNorm that sees a single value per channel, which torch
+    refuses, takes the value as the mean and 0 as the variance, as the kernels do. So its output is
+    the shift, and its running statistics move towards this mean and variance.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -85,7 +85,7 @@ class Training:
                 vars(part)["forward"] = partial(_normalised, part)
 
     def on(self) -> None:
-        """Bring it into training mode."""
+        """Put the module into training mode."""
         if not self._module.training:
             self._module.train()
         for part in self._frozen:
@@ -93,12 +93,12 @@ class Training:
 
 
 def is_replaced(part: nn.Module) -> bool:
-    """Return whether somebody has put another forward pass on this one module."""
+    """Return True if the forward pass of this single module has been replaced."""
     return "forward" in vars(part)
 
 
 def _normalised(part: Any, x: torch.Tensor) -> torch.Tensor:
-    """The forward pass of a BatchNorm."""
+    """Return the output of a BatchNorm, also for a single value per channel."""
     if not (part.training and x.numel() == x.shape[1]):
         return _BatchNorm.forward(part, x)
     if part.track_running_stats:
@@ -106,7 +106,7 @@ def _normalised(part: Any, x: torch.Tensor) -> torch.Tensor:
         part.running_var.mul_(1 - part.momentum)
     shape = [1, -1] + [1] * (x.dim() - 2)
     if part.weight is None and part.bias is None:
-        # Zeros that still depend on x, or there might be nothing left to differentiate.
+        # Zeros that still depend on x, so that the output can be differentiated.
         return x.masked_fill(torch.ones_like(x, dtype=torch.bool), 0)
     centred = torch.zeros_like(x)
     if part.weight is not None:

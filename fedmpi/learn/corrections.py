@@ -1,8 +1,8 @@
-"""What a Plan adds to a plain step: each mechanism a correction of its own.
+"""Corrections: the mechanisms that a Plan adds to a plain step, one class for each.
 
-A step takes the gradient and moves the weights. Before the gradient, and between gradient and
-move, the corrections of a plan act in the order of `corrections_of`. The proximal term is no
-correction: it is part of the optimisers' kernels.
+A step takes the gradient and moves the weights. The corrections of a plan act before the
+gradient, and between the gradient and the move, in the order of `corrections_of`. The proximal
+term is not a correction; it is part of the optimisers' kernels.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,18 +24,18 @@ if TYPE_CHECKING:  # these import this module
 
 
 class Correction:
-    """One mechanism of a Plan, for the steps of one client. Each method may do nothing.
+    """One mechanism of a Plan, for the steps of one client. By default, methods do nothing.
 
-    `changes_direction` says whether `after` writes to `steps.direction`.
+    `changes_direction` is True if `after` writes to `steps.direction`.
     """
 
     changes_direction = False
 
     def before(self, steps: "Steps") -> None:
-        """Act on `steps.point`, where the gradient will be taken."""
+        """Act on `steps.point`, the weights at which the gradient will be taken."""
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Act between gradient and move: on `steps.direction` and `steps.moving`.
+        """Act on `steps.direction` and `steps.moving`, between the gradient and the move.
 
         `samples` is the size of the batch.
         """
@@ -45,7 +45,7 @@ class Correction:
 
 
 class Masked(Correction):
-    """`mask`: the gradient is taken at weights * mask, and moves the weights themselves."""
+    """`mask`: the gradient is taken at weights * mask, but applied to the weights themselves."""
 
     def before(self, steps: "Steps") -> None:
         """Set the point."""
@@ -53,16 +53,15 @@ class Masked(Correction):
             np.multiply(steps.weights, steps.mask, out=steps.point)
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Running statistics that moved at the point are those of the weights."""
+        """Copy the running statistics, which moved at the point, to the weights."""
         if steps.apart:
             steps.weights[steps.still] = steps.point[steps.still]
 
 
 class Scored(Correction):
-    """`scores`: a mask is drawn for each step, and what moves are the scores behind it.
+    """`scores`: a mask is drawn for each step, and the step moves the scores behind it.
 
-    `fixed` is float32[P'], the weights that masks take or leave, and `draws` what they are drawn
-    from.
+    `fixed` float32[P'] are the weights that masks keep or drop; masks are drawn from `draws`.
     """
 
     changes_direction = True
@@ -78,13 +77,13 @@ class Scored(Correction):
         self._slope = np.where(steps.free, self._fixed * chance * (1 - chance), 1)
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Turn the gradient of weights into that of scores."""
+        """Turn the gradient by the weights into the gradient by the scores."""
         steps.weights[steps.still] = steps.point[steps.still]
         np.multiply(steps.direction, self._slope, out=steps.direction, casting="same_kind")
 
 
 class Powered(Correction):
-    """`power`: the gradient is taken at a power of the parameters that move."""
+    """`power`: the gradient is taken at a power of the trained parameters."""
 
     changes_direction = True
 
@@ -99,7 +98,7 @@ class Powered(Correction):
         steps.point[self._inside] = power(inside, self._power)
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Turn the gradient of weights into that of parameters."""
+        """Turn the gradient by the weights into the gradient by the parameters."""
         steps.weights[steps.still] = steps.point[steps.still]
         steps.direction[self._inside] *= self._slope
 
@@ -113,27 +112,27 @@ class Important(Correction):
         self._inside, self._most = coordinates(layout, plan.tensors), np.float32(plan.importance)
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Stretch the gradient."""
+        """Scale the gradient."""
         size, most = np.abs(steps.point[self._inside]), self._most
         steps.direction[self._inside] *= 1 + 2 * most * size / (size + most) ** 2
 
 
 class Measured(Correction):
-    """`statistics`: what is summed over the steps."""
+    """`statistics`: sums over the steps."""
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Add this step."""
+        """Add this step to the sums."""
         steps.statistics.see(steps.point, steps.grad, samples)
 
 
 class Readjusted(Correction):
-    """`readjust`: at some steps a part of the mask is replaced; weights that come are 0."""
+    """`readjust`: at some steps a part of the mask is replaced; the new weights start at 0."""
 
     def __init__(self, plan: Plan, network: "Network") -> None:
         self._plan, self._network, self._at = plan, network, dict(plan.readjust)
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Replace the mask, and what follows from it."""
+        """Replace the mask, and the set of moving weights that follows from it."""
         old, weights = steps.mask, steps.weights
         if steps.count not in self._at or old is None:
             return
@@ -147,7 +146,7 @@ class Readjusted(Correction):
 
 
 class Penalised(Correction):
-    """`penalty`: the gradient of the L2 norms of tensors, or of their rows, at the point."""
+    """`penalty`: adds the gradient, at the point, of the L2 norms of tensors or of their rows."""
 
     changes_direction = True
 
@@ -175,7 +174,7 @@ class Controlled(Correction):
 
 
 class Clipped(Correction):
-    """`clip`: a direction that is too long is shortened (as torch's clip_grad_norm_ does)."""
+    """`clip`: a direction that is too long is scaled down, as by torch's clip_grad_norm_."""
 
     changes_direction = True
 
@@ -183,7 +182,7 @@ class Clipped(Correction):
         self._most = most
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Shorten it."""
+        """Scale down the direction if its norm is too large."""
         length = np.sqrt(np.square(steps.direction, dtype=np.float64).sum())
         if length + 1e-6 > self._most:
             steps.direction *= np.float32(self._most / (length + 1e-6))
@@ -196,7 +195,7 @@ class Salient(Correction):
         self._inside, self._share = coordinates(layout, plan.tensors), plan.salient
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Choose what this step may move."""
+        """Choose the entries that this step may move."""
         inside = self._inside
         score = np.abs(steps.point[inside] * steps.direction[inside])
         steps.moving = steps.moving.copy()
@@ -207,7 +206,7 @@ class Moved(Correction):
     """The statistic "moved"."""
 
     def after(self, steps: "Steps", samples: int) -> None:
-        """Note what this step may move."""
+        """Record the entries that this step may move."""
         steps.statistics.moved(steps.moving)
 
 
@@ -225,13 +224,13 @@ class Thresholded(Correction):
 
 
 def corrections_of(plan: Plan, network: "Network", draws: Draws | None) -> list[Correction]:
-    """Return the corrections that a Plan asks for on a Network, in the order in which they act.
+    """Return the corrections that a Plan requires on a Network, in the order in which they act.
 
-    `draws` is where masks that are drawn take their numbers from; a plan with scores needs it.
+    A plan with scores draws its masks from `draws`, and so needs it.
     """
     layout = network.layout
 
-    def of(values: Vector | None) -> Vector:  # of a plan that has them
+    def of(values: Vector | None) -> Vector:  # called only if the plan has such values
         return cast(Vector, network.part_of(values))
 
     table: tuple[tuple[object, Callable[[], Correction]], ...] = (
@@ -252,7 +251,7 @@ def corrections_of(plan: Plan, network: "Network", draws: Draws | None) -> list[
 
 
 def blocks(layout: Layout, tensors: Sequence[int], by_row: bool) -> tuple[Integers, Integers]:
-    """Return (starts, stops) int64[G] of some tensors, or of all their rows."""
+    """Return (starts, stops) int64[G] of the blocks of some tensors, or of all their rows."""
     starts: list[int] = []
     sizes: list[int] = []
     for tensor in (layout.tensors[t] for t in tensors):

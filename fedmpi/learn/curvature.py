@@ -1,8 +1,8 @@
 """The curvature of a batch's error along a direction: the product of its Hessian with a vector.
 
-It is differentiated twice. A difference of gradients would count the jumps of the gradient where a
-ReLU or a pool changes its mind between the two points, which a Hessian does not have; in networks
-of several layers these jumps outweigh all else, however near the points are.
+The error is differentiated twice. A difference of two gradients would include the jumps of the
+gradient where a ReLU or a pool switches between the two points, which are not part of the Hessian.
+In networks of several layers these jumps dominate, however close the points are.
 """
 
 from collections.abc import Callable
@@ -27,14 +27,15 @@ Curvature = Callable[
 
 
 def curvature_of(module: nn.Module, layout: Layout) -> Curvature:
-    """Return a function of a point and a direction, both float32[P]: float32[P], H times it.
+    """Return a function (point, direction, x, y, ...) that gives H times direction, float32[P].
 
-    H is the Hessian of the mean error of one batch at the point. The other arguments are x
-    float32[N, ...], y int64[N], the name of a loss, bool[classes] or None as a Plan's `labels`,
-    and what the modules draw from. The module is taken over; it runs as in training, and nothing
-    of a call is left for the next one. 0 for running statistics.
+    H is the Hessian of the mean error of one batch at the point. Point and direction are
+    float32[P], x float32[N, ...], y int64[N]. The other arguments are the name of a loss,
+    bool[classes] or None (a Plan's `labels`), and the source of the modules' random numbers.
+    Entries of running statistics are 0. The function owns the module from now on. It runs the
+    module in training mode, and no call affects the next.
 
-    The function raises ConfigError where torch cannot differentiate the model twice.
+    The function raises ConfigError if torch cannot differentiate the model twice.
     """
     flat = flat_weights(module, layout)
     training, constants = Training(module), Constants(module, layout)
@@ -54,14 +55,14 @@ def curvature_of(module: nn.Module, layout: Layout) -> Curvature:
         labels: Bools | None = None, draws: Draws | None = None,
     ) -> Vector:
         flat.copy_(torch.from_numpy(point))
-        bind(module, layout, flat)  # again, for modules that put new tensors there
+        bind(module, layout, flat)  # at each call, since a module may replace its tensors
         constants.restore()
         training.on()
         direction, found = torch.from_numpy(along), torch.zeros(layout.size)
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # bits depend on their number, and that on the number of ranks
+        torch.set_num_threads(1)  # bits depend on the number of threads, which depends on the ranks
         try:
-            # The other forms of attention can be differentiated once.
+            # The other attention backends can be differentiated only once.
             with sdpa_kernel(SDPBackend.MATH):
                 loss = error_of(x, y, error, labels, draws)
                 parts = _products(loss, parameters, [direction[t.block] for t in trained])
@@ -79,11 +80,11 @@ def curvature_of(module: nn.Module, layout: Layout) -> Curvature:
 def _products(
     loss: torch.Tensor, parameters: list[nn.Parameter], along: list[torch.Tensor]
 ) -> list[torch.Tensor | None]:
-    """Return for each parameter the rows of H times `along`; None where they are 0."""
+    """Return the part of H times `along` that belongs to each parameter; None where it is 0."""
     try:
         slopes = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         pairs = zip(slopes, along, strict=True)
-        pull = torch.zeros((), requires_grad=True)  # there is something to differentiate
+        pull = torch.zeros((), requires_grad=True)  # so that there is something to differentiate
         pull = sum((g.reshape(-1) @ part for g, part in pairs if g is not None), pull)
         return list(torch.autograd.grad(pull, parameters, allow_unused=True))
     except RuntimeError as fault:

@@ -1,6 +1,6 @@
-"""The debug engine: the meaning of every mechanism of a Plan, written out with torch autograd.
+"""The debug engine, which defines every mechanism of a Plan, written with torch autograd.
 
-It is slow and shares no code with the other engines' steps, which are tested against it.
+It is slow, and shares no code with the steps of the other engines, which are tested against it.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,16 +26,16 @@ from fedmpi.plan import FULL, MECHANISMS, Backward, Plan
 
 
 class Reference:
-    """A torch module whose weights are read and written as one vector, by copies.
+    """A torch module whose weights are read and written as one vector, by copying.
 
     Attributes
     ----------
     module : torch.nn.Module
     layout : Layout
     initial : float32[P]
-        Its weights as they were at first.
+        The module's initial weights.
     no_columns : str
-        Why the statistic "columns" has no meaning for it, if so.
+        The reason why the statistic "columns" is undefined for the module; empty if it is defined.
     """
 
     def __init__(self, module: nn.Module, layout: Layout) -> None:
@@ -45,7 +45,7 @@ class Reference:
         self._training, self._constants = Training(module), Constants(module, layout)
         for part in self.module.modules():
             if hasattr(part, "inplace"):
-                vars(part)["inplace"] = False  # what a layer gave is looked at afterwards
+                vars(part)["inplace"] = False  # outputs of layers are read later
         self.initial = self.weights().numpy()
 
     def weights(self) -> Tensor:
@@ -54,7 +54,7 @@ class Reference:
         return torch.cat([state[name].detach().clone().reshape(-1) for name in self.layout.names])
 
     def begin(self, draws: Draws | None) -> None:
-        """Begin with a client, whose modules take their random numbers from `draws`."""
+        """Begin with a client, for which modules take their random numbers from `draws`."""
         self._draws = draws
         self._constants.restore()
 
@@ -127,7 +127,7 @@ class Reference:
 
 @contextmanager
 def masked_outputs(module: nn.Module, layout: Layout, backward: Backward) -> Iterator[None]:
-    """Take the gradient that arrives at dropped rows' outputs, and below `lowest`, as zero."""
+    """Set the gradient that arrives at the outputs of dropped rows to zero during the block."""
     handles = []
     for number, parts in enumerate(layer_modules(module, layout)):
         keep = None if backward.rows is None else backward.rows[number]
@@ -154,7 +154,7 @@ def _mask_on(keep: Bools, axis: int) -> Callable[[nn.Module, Any, Any], None]:
 
 
 class DebugEngine(OneByOne, name="debug"):
-    """Trains each client step by step as the docstring of Plan says, on one thread of torch."""
+    """Trains each client step by step, as Plan's docstring defines it, on one thread of torch."""
 
     mechanisms = MECHANISMS | ERRORS
 

@@ -1,4 +1,4 @@
-"""How the debug engine moves masks, and draws them."""
+"""The masks of the debug engine: how they are moved and drawn."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ def readjusted(
     layout: Layout, plan: Plan, old: Tensor, weights: Tensor, grad: Tensor, share: float,
     moved: Tensor,
 ) -> Tensor:
-    """Return the mask float32[P] after a move: the smallest kept entries go, others come.
+    """Return the mask float32[P] after a move: drop the smallest kept entries, grow others.
 
-    `moved` float32[P] is how far the weights are from where they started.
+    `moved` float32[P] is the change of the weights since the start of training.
     """
     new, rank = old.clone(), grad if plan.grow is None else torch.tensor(plan.grow)
     tensors = [layout.tensors[number] for number in plan.tensors]
@@ -39,7 +39,7 @@ def readjusted(
 
 
 def _preferred(places: Tensor, first: Tensor, count: int) -> Tensor:
-    """Return the places in a new order: `count` of those in `first`, the others, the rest."""
+    """Return places reordered: `count` places marked in `first`, the unmarked, then the rest."""
     inside = places[first]
     return torch.cat((inside[:count], places[~first], inside[count:]))
 
@@ -47,7 +47,7 @@ def _preferred(places: Tensor, first: Tensor, count: int) -> Tensor:
 def scores_point(
     plan: Plan, weights: Tensor, scored: Tensor, draws: Any
 ) -> tuple[Tensor, Tensor]:
-    """scores: where this step's gradient is taken, and by what a score's gradient is multiplied."""
+    """scores: return the point of this step's gradient, and the factor of a score's gradient."""
     fixed, chance = torch.tensor(plan.scores), weights.double().sigmoid()
     there = torch.tensor(draws.numbers(len(weights))) < chance
     point = torch.where(scored, fixed * there, weights)
@@ -56,7 +56,7 @@ def scores_point(
 
 
 def powered(plan: Plan, weights: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """power: the weights float32[P] of parameters, and their slopes, by autograd."""
+    """power: return the weights float32[P] of parameters, and their slopes by autograd."""
     free = weights.clone().requires_grad_()
     raised = torch.where(inside, free.sign() * free.abs() ** plan.power, free)
     slope = torch.autograd.grad(raised.sum(), free)[0]
@@ -64,7 +64,7 @@ def powered(plan: Plan, weights: Tensor, inside: Tensor) -> tuple[Tensor, Tensor
 
 
 def _in_turn(total: int, portions: list[float], room: list[int]) -> list[int]:
-    """Return `total` in proportion to `portions`: what is over a room goes to the others."""
+    """Return `total` divided by `portions`; a part that exceeds its room goes to the others."""
     found, open_ = [0] * len(room), list(range(len(room)))
     while open_:
         left = total - sum(room[i] for i in range(len(room)) if i not in open_)

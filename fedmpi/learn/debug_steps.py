@@ -1,4 +1,4 @@
-"""The steps of one client as the docstring of Plan has them, one method for each mechanism."""
+"""The steps of one client as Plan's docstring defines them, one method for each mechanism."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from fedmpi.plan import FULL, Backward, Plan
 
 
 def moving_rows(layout: Layout, backward: Backward) -> Tensor:
-    """Return bool[P]: what is neither in a dropped row nor below the lowest trained layer."""
+    """Return bool[P]: entries neither in a dropped row nor below the lowest trained layer."""
     moving = torch.ones(layout.size, dtype=torch.bool)
     for tensor in layout.tensors:
         block = moving[tensor.block].reshape(tensor.rows, -1)
@@ -31,7 +31,7 @@ def moving_rows(layout: Layout, backward: Backward) -> Tensor:
 
 
 class DebugSteps:
-    """The steps of one client, on vectors of torch.
+    """The steps of one client, on torch vectors.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ class DebugSteps:
     local : Local
     lr : float
     start : float32[P]
-        Where training begins.
+        The weights at which training begins.
     mask, update : uint8[P], optional
     control : float32[P], optional
-        Those of the plan, in the coordinates of this network.
+        The vectors of the plan, in the coordinates of this network.
     draws : Draws
-        Where masks that are drawn take their numbers from.
+        The source of random numbers for masks that are drawn.
 
     Attributes
     ----------
@@ -69,8 +69,8 @@ class DebugSteps:
         self.reference, self.layout = reference, reference.layout
         self.plan, self.local, self.lr, self.control = plan, local, lr, control
         modules = layer_modules(reference.module, self.layout)
-        self.axes = [row_axis(parts[0]) for parts in modules]  # of the rows, in a layer's output
-        self.kinds = [kind_of(parts[0]) for parts in modules]  # also where a weight is frozen
+        self.axes = [row_axis(parts[0]) for parts in modules]  # axis of rows in a layer's output
+        self.kinds = [kind_of(parts[0]) for parts in modules]  # even if a weight is frozen
         size, self.draws = self.layout.size, draws
         self.start, self.weights = start.clone(), start.clone()
         self.mask = torch.ones(size) if mask is None else mask.float()
@@ -80,7 +80,7 @@ class DebugSteps:
             self.may_move &= update != 0
         self.first, self.second, self.count = torch.zeros(size), torch.zeros(size), 0
         self.probed: dict[str, list[tuple[Tensor, int]]] = {}
-        late = ("gradient", "curvature", "mask")  # there once they are measured
+        late = ("gradient", "curvature", "mask")  # added when they are measured
         self.statistics = {n: self._nothing_of(n) for n in plan.statistics if n not in late}
 
     def take(self, x: AnyArray, y: AnyArray) -> float:
@@ -115,13 +115,13 @@ class DebugSteps:
         return loss
 
     def end_epoch(self) -> None:
-        """threshold: entries of at most this magnitude become 0."""
+        """threshold: set entries of at most this magnitude to 0."""
         if self.plan.threshold:
             small = self.weights.abs() <= self.plan.threshold
             self.weights[small & self._inside()] = 0.0
 
     def measure(self, x: AnyArray, y: AnyArray) -> None:
-        """columns: add -x dL/dx of a batch, x an input of a layer."""
+        """columns: add -x dL/dx of a batch, where x are the inputs of a layer."""
         point = self._point(self.weights)[0]
         with watched(self.reference.module, self.layout) as seen:
             _, grad, _ = self._gradient(point, x, y, FULL)
@@ -139,7 +139,7 @@ class DebugSteps:
             self.statistics["columns"][number] += len(y) * found.numpy()
 
     def probe(self, look: str, x: AnyArray, y: AnyArray) -> int:
-        """gradient, curvature: the mean over all samples probed; return how many gradients."""
+        """gradient, curvature: update the mean over all samples; return the count of gradients."""
         if look == "gradient":
             found, count = self._gradient(self._point(self.weights)[0], x, y, FULL)[1], 1
         else:
@@ -159,7 +159,7 @@ class DebugSteps:
         return self.weights.numpy().copy(), self.statistics
 
     def _point(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """mask, scores, power: where the gradient is taken, and the slopes of that point."""
+        """mask, scores, power: return the point of the gradient, and the slopes of that point."""
         point, slope = weights * self.mask, torch.ones(())
         if self.plan.scores is not None:
             point, slope = scores_point(self.plan, point, self.may_move, self.draws)
@@ -177,7 +177,7 @@ class DebugSteps:
         return found
 
     def _measure(self, seen: Seen, point: Tensor, grad: Tensor, samples: int) -> None:
-        """activations, relevance and squares of one step."""
+        """activations, relevance, squares, summed: add the values of one step."""
         for number, calls in enumerate(seen):
             for _, raw in calls:
                 axis = self.axes[number] % raw.dim()
@@ -197,7 +197,7 @@ class DebugSteps:
             self.statistics["summed"] += grad.numpy()
 
     def _readjust(self, grad: Tensor, share: float) -> None:
-        """readjust, grow, reallocate, signs: the smallest kept entries go, others come."""
+        """readjust, grow, reallocate, signs: drop the smallest kept entries, grow others."""
         old, moved = self.mask, self.weights - self.start
         new = readjusted(self.layout, self.plan, old, self.weights, grad, share, moved)
         self.mask = new
@@ -207,7 +207,7 @@ class DebugSteps:
             self.statistics["mask"] = new.numpy().astype(np.uint8)
 
     def _penalty(self, point: Tensor) -> Tensor:
-        """penalty: the gradient of the sum of L2 norms, taken by autograd."""
+        """penalty: return the gradient of the sum of L2 norms, by autograd."""
         free = point.clone().requires_grad_()
         counted = free if self.plan.penalised is None else free * torch.tensor(self.plan.penalised)
         total = torch.zeros(())
@@ -223,7 +223,7 @@ class DebugSteps:
         return found
 
     def _salient(self, point: Tensor, direction: Tensor) -> Tensor:
-        """salient: bool[P], the entries of the largest |w dL/dw|, and all of other tensors."""
+        """salient: return bool[P], the largest |w dL/dw|, and all entries of other tensors."""
         chosen = torch.ones(self.layout.size, dtype=torch.bool)
         if self.plan.salient < 1:
             places = self._inside().nonzero().reshape(-1)
@@ -233,7 +233,7 @@ class DebugSteps:
         return chosen
 
     def _move(self, direction: Tensor, moving: Tensor) -> None:
-        """Take the optimiser's step, as torch.optim does, where `moving`."""
+        """Take the optimiser's step, as torch.optim does, for the entries marked in `moving`."""
         if self.local.optimizer == "adam":
             first = 0.9 * self.first + 0.1 * direction
             second = 0.999 * self.second + 0.001 * direction**2
@@ -246,7 +246,7 @@ class DebugSteps:
         self.weights = torch.where(moving, self.weights - self.lr * change, self.weights)
 
     def _inside(self) -> Tensor:
-        """Return bool[P]: the tensors that the plan names."""
+        """Return bool[P]: the entries of the tensors that the plan names."""
         inside = torch.zeros(self.layout.size, dtype=torch.bool)
         for tensor in (self.layout.tensors[number] for number in self.plan.tensors):
             inside[tensor.block] = True
@@ -258,7 +258,7 @@ class DebugSteps:
         return found
 
     def _nothing_of(self, name: str) -> Any:
-        """Return a statistic of no steps."""
+        """Return the value of a statistic before any step."""
         if name == "columns":
             shapes = [self._weight(n).shape for n in range(len(self.layout.layers))]
             return [np.zeros(shape[1] if len(shape) > 1 else 1) for shape in shapes]

@@ -1,4 +1,4 @@
-"""What the debug engine sees of a pass: what each layer reads and gives, with the gradients."""
+"""The inputs and outputs of each layer in a pass of the debug engine, with their gradients."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from fedmpi.learn.kinds import kind_of
 from fedmpi.learn.layout_of import layer_modules
 
 Seen: TypeAlias = list[list[tuple[Tensor, Tensor]]]
-"""By layer, of each call: what it read and what it gave."""
+"""For each layer and each of its calls: (input, output)."""
 
 
 @contextmanager
 def watched(module: nn.Module, layout: Layout) -> Iterator[Seen]:
-    """Collect what each call of a layer reads and gives in this block, later with `.grad`."""
+    """Collect the input and output of each call of a layer in this block; `.grad` comes later."""
     seen: Seen = [[] for _ in layout.layers]
     handles = []
     for number, parts in enumerate(layer_modules(module, layout)):
@@ -34,7 +34,7 @@ def watched(module: nn.Module, layout: Layout) -> Iterator[Seen]:
 
 
 def _read_alone(part: nn.Module, inputs: Any) -> Any:
-    """Let a layer read a copy of its input, so that the gradient is of this reading alone."""
+    """Give a layer a copy of its input, so that the copy's gradient is due to this layer alone."""
     alone = inputs[0].clone()
     if not alone.requires_grad:
         alone.requires_grad_()
@@ -51,10 +51,10 @@ def _noting(seen: Seen, number: int) -> Callable[[nn.Module, Any, Any], None]:
 
 
 def gradient_of(values: Tensor) -> Tensor:
-    """Return the gradient: 0 where the loss does not depend on the values at all."""
+    """Return the gradient of `values`: 0 if the loss does not depend on them."""
     return torch.zeros_like(values) if values.grad is None else values.grad
 
 
 def summed(values: Tensor, axis: int) -> Tensor:
-    """Return float64[n]: the sum over all axes but one."""
+    """Return float64[n]: the sum of `values` over all axes except `axis`."""
     return values.double().sum([other for other in range(values.dim()) if other != axis])

@@ -1,4 +1,4 @@
-"""The random numbers of a client's training: those that modules draw, and those of masks."""
+"""The random numbers of a client's training, drawn by modules and for masks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from fedmpi.rng import rng_for
 
 
 class Draws:
-    """A seed of torch's generator for each pass of one client in one round.
+    """Seeds of torch's generator, one for each pass of one client in one round.
 
-    So what a module draws depends on the run's seed, the round, the client and the number of the
-    pass (one for each step, and for each gradient that is measured), and on nothing else. The
-    second pass that a plan's `dense_norm` adds to a step draws the same as the first.
+    So the numbers that a module draws depend only on the run's seed, the round, the client and the
+    number of the pass (one for each step, and for each gradient that is measured). The second pass
+    that a plan's `dense_norm` adds to a step draws the same numbers as the first.
     """
 
     def __init__(self, seed: int, round: int, client: int) -> None:
@@ -28,21 +28,21 @@ class Draws:
         return rng_for(seed, "scores", round, client)
 
     def numbers(self, size: int) -> Vector:
-        """Return the next float32[size], in [0, 1): the numbers of one step's mask."""
+        """Return the next float32[size] in [0, 1), the random numbers of one step's mask."""
         return self._masks.random(size, np.float32)
 
     @contextmanager
     def ahead(self) -> Iterator[None]:
-        """Let the passes of this block draw what the passes after it will draw."""
+        """Let the passes in this block draw the same numbers as the passes after it."""
         state = self._rng.bit_generator.state
         yield
         self._rng.bit_generator.state = state
 
     @contextmanager
     def next_pass(self, device: str = "cpu") -> Iterator[None]:
-        """Seed torch's generators while this block runs; after it, they are as before.
+        """Seed torch's generators for this block, and restore them afterwards.
 
-        These are the processor's, and that of the `device` where the pass runs.
+        These are the generators of the processor and of the `device` on which the pass runs.
         """
         seed = int(self._rng.integers(2**63))
         with kept_generators(device) as generators:
@@ -53,11 +53,11 @@ class Draws:
 
 @contextmanager
 def kept_generators(device: str = "cpu") -> Iterator[list[Any]]:
-    """Give torch's generators of the processor and of `device`; after the block they are as before.
+    """Yield torch's generators of the processor and of `device`; restore them after the block.
 
-    `device` is torch's name of it, "cpu" or "cuda:0" and so on; a GPU is in use already.
+    `device` is a torch device name, "cpu" or "cuda:0" and so on. A GPU must be in use already.
     """
-    import torch  # only here: engines without torch name a client's draws, and take none
+    import torch  # imported here because engines without torch create Draws but never use them
 
     generators = [torch.default_generator]
     if device != "cpu":

@@ -1,4 +1,4 @@
-"""Plain PyTorch, as anyone would write it: what benchmarks compare with."""
+"""Plain PyTorch as most users would write it, the reference of benchmarks."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ Module: TypeAlias = nn.Module
 def step(
     module: nn.Module, x: AnyArray, y: Integers, lr: float, momentum: float
 ) -> Callable[[], None]:
-    """Return a function that does one training step of `module` on one batch.
+    """Return a function that takes one training step of `module` on one batch.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def step(
     x : float32[N, ...]
     y : int64[N]
     lr, momentum : float
-        Of torch.optim.SGD.
+        Arguments of torch.optim.SGD.
     """
     optimizer = torch.optim.SGD(module.parameters(), lr=lr, momentum=momentum)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
@@ -39,10 +39,10 @@ def step(
 
 
 def convolution_backwards(module: nn.Module, x: AnyArray) -> list[Callable[[], None]]:
-    """Return for each Conv2d, in forward order, a function that runs torch's backward pass of it.
+    """Return a function for each Conv2d, in forward order, that runs torch's backward pass of it.
 
-    Weight and bias gradient and, but for the first, the input gradient, on tensors of the
-    shapes that the batch `x` float32[N, ...] gives, in torch's own layout.
+    It computes the weight and bias gradients and, except for the first layer, the input gradient.
+    Tensors have torch's own layout, and the shapes that follow from the batch `x` float32[N, ...].
     """
     found: list[Callable[[], None]] = []
     handles = []
@@ -66,7 +66,7 @@ def instructions() -> str:
 
 
 def one_thread() -> None:
-    """Let torch use one thread."""
+    """Make torch use one thread."""
     torch.set_num_threads(1)
 
 
@@ -87,9 +87,9 @@ def _convolution_backward(
 
 
 def feedback(update: Vector, residual: Vector, count: int) -> tuple[Integers, Vector]:
-    """Add `update` to `residual`, take its `count` largest entries out; what kernels.select does.
+    """Add `update` to `residual` and move out its `count` largest entries, as kernels.select does.
 
-    float32[n] both; `residual` is changed in place. Returns positions and values, unordered.
+    Both are float32[n]; `residual` is changed in place. Returns positions and values, unordered.
     """
     left = torch.from_numpy(residual)
     left.add_(torch.from_numpy(update))

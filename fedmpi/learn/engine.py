@@ -1,4 +1,4 @@
-"""What an engine is: it trains clients, one job after another, and evaluates models."""
+"""The interface of engines, which train clients, one job after another, and evaluate models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,13 +26,13 @@ ENGINES: dict[str, type["Engine"]] = {}
 """The engines by name."""
 
 Lines = tuple[Integers, Integers]
-"""From which rows int64[n, H] and columns int64[n, W] of an image those of a moved one come."""
+"""The source rows int64[n, H] and columns int64[n, W] of shifted images."""
 
 Augment = Callable[[tuple[int, ...], int, np.random.Generator], Lines]
-"""(shape of an image, how many, rng) -> how a client sees them this time."""
+"""(shape of an image, number of images, rng) -> the Lines from which images are taken."""
 
 BatchPlaces = tuple[Integers, Lines | None, bool]
-"""Of one batch: places among the samples, how images are moved, and whether an epoch ends."""
+"""One batch: indices of the samples, how images are shifted, and whether it ends an epoch."""
 
 
 def nothing() -> None:
@@ -40,9 +40,9 @@ def nothing() -> None:
 
 
 def right_of(outputs: AnyArray, y: AnyArray) -> Bools:
-    """Return where the largest of the outputs float32[..., C] is that of the class int64[...].
+    """Return bool[...]: where the largest of the outputs float32[..., C] is at class y int64[...].
 
-    Raises ConfigError for targets of another kind, which no answer can match.
+    Raises ConfigError for targets that are not classes.
     """
     if y.dtype.kind != "i":
         raise ConfigError(
@@ -54,20 +54,20 @@ def right_of(outputs: AnyArray, y: AnyArray) -> Bools:
 
 @dataclass(frozen=True, eq=False)
 class ClientData:
-    """What clients train on, and how.
+    """The clients' training samples, and the settings of their training.
 
     Attributes
     ----------
     samples : Samples
-        Of all clients; none if they are drawn.
+        The samples of all clients; empty if clients draw their samples.
     partition : Partition or Drawn
-        Which of them each client holds, or how many it draws.
+        The samples that each client holds, or the number that it draws.
     local : Local
     seed : int
-        Of the run.
+        The run's seed.
     augment : callable, optional
     loss : str
-        What clients minimise and what evaluations report; a name of `losses.LOSSES`, or
+        The loss that clients minimise and evaluations report: a name of `losses.LOSSES`, or
         package.module:object.
     draw : callable, optional
         draw(client) -> Samples that a client draws when it trains.
@@ -83,23 +83,23 @@ class ClientData:
 
     @property
     def labels(self) -> int:
-        """The number of labels, if the largest is among the training samples; 0 if unknown."""
+        """The largest class among the training samples plus one; 0 if it is unknown."""
         if LOSSES.find(self.loss).target != "class":
             return 0
         return int(self.samples.y.max()) + 1 if len(self.samples) else 0
 
     def held(self, client: int) -> Samples:
-        """Return the Samples that a client's are among; its own alone if it draws them."""
+        """Return the Samples that hold a client's; only its own if it draws them."""
         return self.draw(client) if self.draw else self.samples
 
     def largest_drawn(self, sample: AnyArray) -> int:
-        """Return the bytes of x of the most that a client draws, each like `sample` [1, ...]."""
+        """Return the most bytes of x that a client draws; `sample` is one sample [1, ...]."""
         return int(self.partition.sizes.max(initial=0)) * sample.nbytes if self.draw else 0
 
     def batches(self, job: Job) -> Iterator[tuple[AnyArray, Integers, bool]]:
-        """Yield (x, y, whether an epoch ends) of each batch that a job trains on.
+        """Yield (x, y, whether it ends an epoch) of each batch that a job trains on.
 
-        A batch is read when it is asked for, so that no client's data are held whole.
+        A batch is read only when it is needed, so that no client's data are copied as a whole.
         """
         samples = self.held(job.client)
         for places, lines, last in self.batch_places(job):
@@ -107,7 +107,7 @@ class ClientData:
             yield x if lines is None else moved(x, *lines), y, last
 
     def batch_places(self, job: Job) -> Iterator[BatchPlaces]:
-        """Yield which samples each batch of a job holds, and how their images are moved."""
+        """Yield the sample indices of each batch of a job, and how its images are shifted."""
         index = self.partition.of(job.client)
         rng = rng_for(self.seed, "augment", job.round, job.client)
         whose = self.seed, job.round, job.client
@@ -120,12 +120,12 @@ class ClientData:
     def probes(self, job: Job) -> Iterator[tuple[AnyArray, Integers]]:
         """Yield (x, y) of the batches whose gradient a job measures after its last step.
 
-        There are `job.plan.probes`, or fewer where the client's samples end.
+        There are `job.plan.probes` batches, or fewer if the client has too few samples.
         """
         return map(self.held(job.client).take, self.probe_places(job))
 
     def probe_places(self, job: Job) -> Iterator[Integers]:
-        """Yield the places of those batches among the samples that the client's are among."""
+        """Yield the indices of those batches in `held(job.client)`."""
         index = self.partition.of(job.client)
         order = self.local.probe(self.seed, job.round, job.client, len(index))
         size = self.local.batch_size
@@ -137,7 +137,7 @@ class ClientData:
         return map(self.held(client).take, self.block_places(client))
 
     def block_places(self, client: int) -> Iterator[Integers]:
-        """Yield the places of those samples among `held(client)`."""
+        """Yield the indices of those samples in `held(client)`."""
         index = self.partition.of(client)
         for first in range(0, len(index), BLOCK):
             yield index[first : first + BLOCK]
@@ -145,20 +145,20 @@ class ClientData:
 
 @dataclass(frozen=True)
 class OnDevice:
-    """Where and how the batched engine computes.
+    """The device of the batched engine, and how it computes there.
 
     Attributes
     ----------
     device : str
-        torch's name of it: "cpu", or "cuda:0" and so on.
+        A torch device name: "cpu", or "cuda:0" and so on.
     chunk : int, optional
-        Clients that train at once; by a rule on the model and `selected` if it is not given.
+        Number of clients that train at once. By default a rule on the model and `selected` decides.
     precision : "float32" or "bfloat16"
-        Of the layers' arithmetic.
+        Precision of the layers' arithmetic.
     selected : int
-        Clients of a round, on all ranks together.
+        Number of clients of a round, on all ranks together.
     stacked : bool, optional
-        Whether all clients' layers run as one operation; by a rule if it is not given.
+        Whether the layers of all clients run as one operation. By default a rule decides.
     """
 
     device: str = "cpu"
@@ -171,11 +171,11 @@ class OnDevice:
 class Engine(ABC):
     """Trains clients and evaluates models on this rank.
 
-    An engine keeps nothing of a client once its report is out: what a job gives depends on the
-    job and on the engine's data alone, so any order of jobs gives the same reports.
+    An engine keeps nothing of a client after its report. The result of a job depends only on the
+    job and on the engine's data, so any order of jobs gives the same reports.
 
-    A subclass is found by the `name` of its class line, and declares `mechanisms`, the names of
-    what it can do (`plan.MECHANISMS`, and "error.<name>" for each error that it minimises).
+    A subclass is registered by the `name` in its class statement. It declares `mechanisms`, a
+    subset of `plan.MECHANISMS` and "error.<name>" for each error that it can minimise.
 
     Parameters
     ----------
@@ -198,13 +198,13 @@ class Engine(ABC):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the bits of a run depend on beside its configuration, for /provenance."""
+        """The facts, besides the configuration, on which a run's bits depend; for /provenance."""
         return {"name": self.name}
 
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """The shape of the model."""
+        """The layout of the whole model."""
 
     @property
     @abstractmethod
@@ -213,31 +213,31 @@ class Engine(ABC):
 
     @property
     def constants(self) -> Mapping[str, AnyArray]:
-        """The frozen weights by name: neither trained nor sent."""
+        """The frozen weights by name, which are neither trained nor sent."""
         return {}
 
     @abstractmethod
     def layout_of(self, submodel: Submodel | None) -> Layout:
-        """Return the shape of the network that a Submodel names; None is the whole model."""
+        """Return the layout of the network that a Submodel names; None is the whole model."""
 
     @abstractmethod
     def part_of(self, submodel: Submodel | None, values: AnyArray | None) -> AnyArray | None:
-        """Return the values at this network's coordinates, of values [P]; None for None.
+        """Return those of the values [P] that are at this network's coordinates; None for None.
 
-        Raises ConfigError for values where the Submodel has a private end, which they lack.
+        Raises ConfigError if the Submodel has a private end, for which there are no values.
         """
 
     @abstractmethod
     def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
-        """Yield what became of each job, in the order of the jobs.
+        """Yield the Report or Failure of each job, in the order of the jobs.
 
-        The next job is asked for when it is needed, so that a caller can stop between clients.
-        What numbers bring about in a client's training gives a Failure.
+        The next job is requested only when it is needed, so that a caller can stop between clients.
+        A Failure is an error that numerical values caused in a client's training.
 
         Raises
         ------
         ConfigError
-            A plan asks for what this engine cannot do.
+            If a plan needs a mechanism that this engine lacks.
         """
 
     @abstractmethod
@@ -246,7 +246,7 @@ class Engine(ABC):
 
     @abstractmethod
     def own_outputs(self, own: Own, x: AnyArray) -> AnyArray:
-        """Return the same of a client's own model."""
+        """Return the outputs of a client's own model for x, as `outputs` does."""
 
     def outputs_at(
         self, weights: Vector, samples: Samples, index: Integers
@@ -256,7 +256,7 @@ class Engine(ABC):
         return self.outputs(weights, x), y
 
     def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
-        """Return float32[P]: `weights` with the running statistics of x alone (static_norm.py)."""
+        """Return float32[P]: `weights` with running statistics from x alone (static_norm.py)."""
         raise self._lacks("static normalisation")
 
     def flow(self, weights: Vector) -> Reals:
@@ -270,7 +270,7 @@ class Engine(ABC):
         )
 
     def accuracy(self, client: int, weights: Vector) -> float:
-        """Return the share of the client's own samples that `weights` float32[P] class right."""
+        """Return the accuracy of `weights` float32[P] on the client's own samples."""
         right = asked = 0
         samples = self.data.held(client)
         for index in self.data.block_places(client):
@@ -280,7 +280,7 @@ class Engine(ABC):
         return right / max(asked, 1)
 
     def right_answers(self, own: Own, samples: Samples, index: Integers) -> tuple[int, int]:
-        """Return how many answers of a client's own model are right on `index` int64[n], of all."""
+        """Return (right, all): answers of a client's own model on the samples `index` int64[n]."""
         right = asked = 0
         for first in range(0, len(index), BLOCK):
             x, y = samples.take(index[first : first + BLOCK])
@@ -289,7 +289,7 @@ class Engine(ABC):
         return right, asked
 
     def check(self, plan: Plan) -> None:
-        """Raise ConfigError if the engine cannot do what a plan asks for."""
+        """Raise ConfigError if the engine lacks a mechanism that a plan needs."""
         missing = sorted(plan.mechanisms - self.mechanisms)
         if missing:
             able = sorted(name for name, kind in ENGINES.items() if missing[0] in kind.mechanisms)

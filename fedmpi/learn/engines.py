@@ -1,4 +1,4 @@
-"""Which engine a run has: made from its name, or chosen by a rule."""
+"""The engine of a run, made from its name or chosen by a rule."""
 
 from collections.abc import Callable
 from functools import partial
@@ -43,30 +43,29 @@ def engine_for(
     Parameters
     ----------
     make : callable
-        Returns a new torch module of the model, given a dict of options of its own.
+        make(options) -> a new torch module of the model; `options` is a dict of its own options.
     sample : array [1, ...]
         One input.
     data : ClientData
     name : "auto", "kernels", "torch", "batched" or "debug"
-        "auto" goes by the shapes of the model and the batch and by `width` (fast/rule.py), for
-        each network that clients train.
+        "auto" chooses for each network that clients train, by the shapes of the model and the
+        batch and by `width` (fast/rule.py).
     threads : int
         Torch threads of this process.
     on_step : callable
         Called after each step.
     torch_only : bool
-        Whether the method needs what torch alone can do; then "kernels" gives "torch".
+        Whether only torch can do what the method needs; then "kernels" gives "torch".
     on : OnDevice, optional
-        Where the batched engine computes; on a GPU "auto" is the batched engine.
+        The device of the batched engine; on a GPU "auto" is the batched engine.
     width : int
-        float32 of a vector register, by which "auto" goes: that of the run's first rank, so that
-        all ranks choose alike. 0 for that of this process.
+        Number of float32 in a vector register, on which "auto" bases its choice. It is that of the
+        run's first rank, so that all ranks choose the same; 0 stands for that of this process.
 
     Raises
     ------
     ConfigError
-        If the kernels are asked for and there are none for this model, or the model cannot be
-        laid out.
+        If `name` is "kernels" and there are none for this model, or the model has no valid layout.
     """
     sample = np.asarray(sample)
     if name == "debug":
@@ -98,7 +97,7 @@ def _batched(
     on_step: Callable[[], None],
     on: OnDevice,
 ) -> BatchedEngine:
-    torch.set_num_threads(1)  # where threads share the slots, bits would depend on the slot
+    torch.set_num_threads(1)  # if threads shared the slots, bits would depend on the slot
     many = partial(
         many_of, sample=sample, device=on.device, precision=on.precision, stacked=on.stacked,
         labels=data.labels, loss=data.loss,
@@ -120,9 +119,9 @@ def _reference(
 def backend_of(
     module: nn.Module, sample: AnyArray, name: str, threads: int, data: ClientData, width: int
 ) -> tuple[Gradients, Vector]:
-    """Return the backend of a module and its first weights; arguments and errors of `engine_for`.
+    """Return the backend of a module and its initial weights.
 
-    `name` is not "debug".
+    Arguments and errors are those of `engine_for`, but `name` is not "debug".
     """
     layout = layout_of(module, sample, data.labels)
     shape, batch_size = sample.shape[1:], data.local.batch_size

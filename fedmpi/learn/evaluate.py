@@ -1,4 +1,4 @@
-"""How good a model is on the test samples, the work spread over the ranks."""
+"""Evaluation of a model on the test samples, distributed over the ranks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from fedmpi.totals import Total
 
 
 class Ranks(Protocol):
-    """What an evaluation needs of the ranks, as fedmpi.comm.Comm has it."""
+    """The part of fedmpi.comm.Comm that an evaluation needs."""
 
     rank: int
     size: int
@@ -32,11 +32,12 @@ class Ranks(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class OwnScore:
-    """How clients' own models do on test samples of their own.
+    """The scores of clients' own models on the clients' own test samples.
 
-    `clients` int64[n] were drawn from `among` clients; `right` and `count` int64[n] are right
-    answers and test samples, 0 and 0 where a client's model is the global one. `of_mean` is the
-    accuracy of the plain mean of their models on all test samples; NaN if there is no such mean.
+    `clients` int64[n] were drawn from `among` clients. `right` and `count` int64[n] are their
+    numbers of right answers and of test samples, both 0 if a client's model is the global one.
+    `of_mean` is the accuracy of the unweighted mean of their models on all test samples; NaN if
+    there is no such mean.
     """
 
     clients: Integers
@@ -50,8 +51,8 @@ class OwnScore:
 class Score:
     """Mean test loss, and right answers and samples of each class, int64[C].
 
-    There are none where the targets are no classes: then the accuracies are NaN. `metrics` are
-    values by column; `own` is there for methods whose clients have models of their own.
+    If the targets are not classes, there are no answers, and accuracies are NaN. `metrics` are
+    values by column. `own` is set for methods whose clients have models of their own.
     """
 
     loss: float
@@ -62,16 +63,16 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Share of all samples that are classed right."""
+        """Share of all samples that are classified correctly."""
         return float(self.right.sum() / self.count.sum()) if self.count.any() else np.nan
 
     def local_accuracy(self, mix: LabelMix) -> float:
-        """Mean over clients of each one's model's accuracy on test data with its own label mix.
+        """Return the mean over clients of the accuracy on test data with the client's label mix.
 
         `mix` is a LabelMix; clients without samples are left out. For a client with the global
-        model it is the expected accuracy of a test set drawn in proportion to its labels, without
-        drawing one; for one with a model of its own, that model's accuracy on the client's own
-        test samples. If only some clients were asked, they stand for all.
+        model, this is the expected accuracy on a test set drawn in proportion to its labels,
+        computed without drawing one. For a client with a model of its own, it is that model's
+        accuracy on the client's own test samples. A sample of these clients stands for all.
         """
         if not self.count.any():
             return np.nan
@@ -79,7 +80,7 @@ class Score:
         return float((mix.mean * rates).sum()) + self._gain(mix, rates) / max(mix.clients, 1)
 
     def _gain(self, mix: LabelMix, rates: Reals) -> float:
-        """What own models add, in all, to the accuracies of the global one."""
+        """Return the sum over clients of what own models add to the global model's accuracy."""
         own = self.own
         if own is None or not own.count.any():
             return 0.0
@@ -99,9 +100,8 @@ def evaluate(
 ) -> Score:
     """Return the Score of `weights` float32[P] on all `samples`; collective over `comm`.
 
-    `metrics` are (column, Metric). Blocks are dealt over the ranks; counts are integers, and each
-    block's loss and parts are computed by one rank, so the Score is the same for any number of
-    ranks.
+    `metrics` are (column, Metric). Blocks are dealt to the ranks. Counts are integers, and one rank
+    computes the loss and the parts of each block, so the Score is the same on any number of ranks.
     """
     blocks = -(-len(samples) // BLOCK)
     losses, tally = np.zeros(blocks), np.zeros((2, classes), np.int64)
@@ -110,7 +110,7 @@ def evaluate(
         index = np.arange(block * BLOCK, min((block + 1) * BLOCK, len(samples)))
         outputs, y = engine.outputs_at(weights, samples, index)
         losses[block] = mean_loss(engine.data.loss, outputs, y) * len(index)
-        if y.dtype.kind == "i":  # tokens are as many classes
+        if y.dtype.kind == "i":  # each token counts as one class
             outputs, y = outputs.reshape(-1, outputs.shape[-1]), y.reshape(-1)
             tally[0] += np.bincount(y[right_of(outputs, y)], minlength=classes)
             tally[1] += np.bincount(y, minlength=classes)
@@ -125,7 +125,7 @@ def evaluate(
 
 
 def _value(metric: Metric, parts: Sequence[Reals | None], samples: int, comm: Ranks) -> float:
-    """Return a Metric of what the ranks found for their blocks, None for those of others."""
+    """Return a Metric's value from its parts, which are None for the blocks of other ranks."""
     mine = [part for part in parts if part is not None]
     here = np.array([mine[0].shape[-1] if mine else 0])
     width = int(comm.gather_rows(here).max())
@@ -134,7 +134,7 @@ def _value(metric: Metric, parts: Sequence[Reals | None], samples: int, comm: Ra
         if part is not None:
             first = block * BLOCK if metric.whole else block
             table[first : first + (len(part) if metric.whole else 1)] = part
-    comm.sum_array(table)  # each row is one rank's, and 0 on the others
+    comm.sum_array(table)  # each row comes from one rank, and is 0 on all others
     if not len(table):
         return np.nan
     return returned.judgement(metric.value(table if metric.whole else table.sum(0)), metric)
@@ -143,7 +143,8 @@ def _value(metric: Metric, parts: Sequence[Reals | None], samples: int, comm: Ra
 def with_statistics(engine: Engine, weights: Vector, comm: Ranks) -> Vector:
     """Return float32[P]: `weights` with the running statistics of all training samples.
 
-    The plain mean of those of each block; collective over `comm`, the same for any ranks.
+    These are the unweighted mean of the statistics of all blocks. Collective over `comm`; the
+    result is the same on any number of ranks.
     """
     layout, samples = engine.layout, engine.data.samples
     still = np.array([not tensor.trained for tensor in layout.tensors], np.uint8)

@@ -1,4 +1,4 @@
-"""In which layer a forward pass fails, with the shape that it gets and the shape that it needs."""
+"""The layer in which a forward pass fails, with the shapes that it gets and needs."""
 
 import copy
 import traceback
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from fedmpi import user_code
 from fedmpi.learn.kinds import BATCH_NORMS, CONVS, LAYER_NORMS, TRANSPOSED
 
-_SIDES = ("L", "H, W", "D, H, W")  # of one, two and three dimensions
+_SIDES = ("L", "H, W", "D, H, W")  # in one, two and three dimensions
 _BY_CHANNELS = (
     (CONVS, "in_channels"), (TRANSPOSED, "in_channels"), (BATCH_NORMS, "num_features"),
 )  # fmt: skip
 
 
 def failure(module: nn.Module, x: Tensor, error: Exception) -> str:
-    """Return in words why the forward pass of a module on `x` [N, ...] failed with `error`.
+    """Return a text that says why the forward pass of a module on `x` [N, ...] raised `error`.
 
-    The pass is done again to find the layer. If no layer of torch fails, the words are those of
-    the error, with the line of the user's code.
+    The pass is repeated to find the layer. If it fails outside torch's layers, the text is that
+    of the error, with the line of the user's code.
     """
     found = _innermost(module, x)
     reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -39,7 +39,7 @@ def failure(module: nn.Module, x: Tensor, error: Exception) -> str:
 
 
 def _innermost(module: nn.Module, x: Tensor) -> tuple[str, nn.Module, Tensor] | None:
-    """Return (name, layer, its input) where a pass fails; None if that is in no layer of torch."""
+    """Return (name, layer, its input) of the layer that fails; None if it is not one of torch's."""
     twin, begun = copy.deepcopy(module), [(module, ())]
 
     def enter(part: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -50,7 +50,7 @@ def _innermost(module: nn.Module, x: Tensor) -> tuple[str, nn.Module, Tensor] | 
 
     handles = [part.register_forward_pre_hook(enter) for part in twin.modules()]
     handles += [part.register_forward_hook(leave) for part in twin.modules()]
-    with suppress(Exception), torch.no_grad():  # the failure that is looked for
+    with suppress(Exception), torch.no_grad():  # the failure is expected
         twin(x.clone())
     for handle in handles:
         handle.remove()
@@ -63,7 +63,7 @@ def _innermost(module: nn.Module, x: Tensor) -> tuple[str, nn.Module, Tensor] | 
 
 
 def _wish(part: Any, given: Tensor) -> tuple[str, str]:
-    """Return the shape that a layer needs, and what to do; empty if the shape is not at fault."""
+    """Return the shape that a layer needs, and a remedy; both empty if the shape is right."""
     shape = tuple(given.shape)
     if isinstance(part, nn.Embedding) and given.is_floating_point():
         return "whole numbers", "call x.long() if the data are tokens, else use nn.Linear"

@@ -1,4 +1,4 @@
-"""Whether a torch module can be trained by clients that share its weights as a flat vector."""
+"""Checks that clients can train a torch module whose weights they share as a flat vector."""
 
 import copy
 
@@ -13,12 +13,12 @@ from fedmpi.layout import MOST
 from fedmpi.learn.failed_layer import failure
 from fedmpi.learn.kinds import BATCH_NORMS
 
-COMPUTE = (WeightNorm, SpectralNorm)  # hooks of older code, before each forward pass
-_OF_SIGMOID = ("bce", "sigmoid-quadratic", "sigmoid-linear")  # take the sigmoid of the outputs
+COMPUTE = (WeightNorm, SpectralNorm)  # torch's older hooks, which run before each forward pass
+_OF_SIGMOID = ("bce", "sigmoid-quadratic", "sigmoid-linear")  # losses that apply a sigmoid
 
 
 def check_kinds(module: nn.Module) -> None:
-    """Raise ConfigError for modules whose tensors are not what is trained and sent."""
+    """Raise ConfigError for modules whose parameters cannot be trained and sent as they are."""
     known = set(module.modules())
     for name, part in module.named_modules():
         place = f"model: {name or type(part).__name__}"
@@ -49,7 +49,7 @@ def check_kinds(module: nn.Module) -> None:
 
 
 def _hidden(part: nn.Module, known: set[nn.Module]) -> str:
-    """Return the attribute in which a module keeps layers to train that torch does not find."""
+    """Return the attribute in which a module keeps trainable layers that torch does not find."""
     for name, value in vars(part).items():
         inside = value.values() if isinstance(value, dict) else value
         if name.startswith("_") or not isinstance(value, list | tuple | dict):
@@ -61,9 +61,9 @@ def _hidden(part: nn.Module, known: set[nn.Module]) -> str:
 
 
 def check_last(module: nn.Module, loss: str) -> None:
-    """Raise ConfigError for a chain with a sigmoid at its end, if the loss has one at its start.
+    """Raise ConfigError for a chain that ends with a sigmoid, if the loss applies one too.
 
-    A softmax shows in the outputs; a sigmoid does not, so only a chain is looked at.
+    A softmax can be recognised by the outputs. A sigmoid cannot, so only chains are checked.
     """
     last = module
     while isinstance(last, nn.Sequential) and len(last):
@@ -108,9 +108,9 @@ def check_tensors(module: nn.Module) -> None:
 def check_passes(module: nn.Module, sample: Tensor, labels: int = 0) -> None:
     """Raise ConfigError if a pass fails, or the forward pass gives too few outputs for `labels`.
 
-    It must not draw random numbers in evaluation mode, and in training from torch's generator
-    alone; and in training it must not change a constant that clients would have to average. The
-    module is left as it is.
+    The forward pass must draw no random numbers in evaluation mode, and in training only from
+    torch's generator. In training it must not change a constant that clients would have to
+    average. The module itself is not changed.
     """
     for mode, training in (("evaluation", False), ("training", True)):
         _check_draws(module, sample, mode, training)
@@ -143,14 +143,14 @@ def check_passes(module: nn.Module, sample: Tensor, labels: int = 0) -> None:
 
 
 def _check_draws(module: nn.Module, sample: Tensor, mode: str, training: bool) -> None:
-    """Raise ConfigError if two equal passes differ: the generator is not torch's.
+    """Raise ConfigError if two passes with the same seed of torch differ.
 
-    The outputs are compared with a tolerance: whether the bits are equal, an engine looks.
+    The outputs are compared with a tolerance; engines check whether their bits are equal.
     """
     outputs = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.get_rng_state()
-        for _ in range(2):  # one copy after the other: a model may be large
+        for _ in range(2):  # only one copy at a time, since a model may be large
             torch.set_rng_state(before)
             twin = copy.deepcopy(module).train(training)
             outputs.append(_run(twin, torch.cat([sample, sample])))
@@ -166,7 +166,7 @@ def _check_draws(module: nn.Module, sample: Tensor, mode: str, training: bool) -
 
 def _run(module: nn.Module, x: Tensor) -> Tensor:
     try:
-        outputs = module(x.clone())  # which it may write to
+        outputs = module(x.clone())  # a copy, since the module may write to it
     except ConfigError:
         raise
     except Exception as error:  # the user's code may raise anything
@@ -184,7 +184,7 @@ def _run(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def _run_back(module: nn.Module, outputs: Tensor) -> None:
-    """Take the gradient of the outputs by all that is trained, as a client would."""
+    """Take the gradient of the outputs by all trained parameters, as a client would."""
     trained = [p for p in module.parameters() if p.requires_grad]
     if not outputs.requires_grad:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Synaptic flow: how much of all that flows through a network each weight carries, without data.
+"""Synaptic flow: the share of a network's total flow that each weight carries, without data.
 
 Tanaka, Kunin, Yamins and Ganguli, "Pruning neural networks without any data by iteratively
 conserving synaptic flow", NeurIPS 2020, arXiv:2006.05467.
@@ -16,11 +16,11 @@ from fedmpi.layout import Layout
 
 
 def flow_of(module: nn.Module, layout: Layout, sample: AnyArray) -> Callable[[Vector], Reals]:
-    """Return a function of weights float32[P]: float64[P], |w dR/d|w||.
+    """Return a function from weights float32[P] to their synaptic flow |w dR/d|w||, float64[P].
 
     R is the sum of the outputs of the module with all weights replaced by their magnitudes, for
     an input of ones of the shape of `sample`, in evaluation mode and float64. Running statistics
-    stay as they are, and have no flow.
+    are used unchanged, and their flow is 0.
     """
     module = module.double().eval()
     ones = torch.ones(np.shape(sample), dtype=torch.float64)

@@ -1,9 +1,9 @@
 """Channel gates: each sample keeps the channels of a convolution that it needs most.
 
 Yu, Nguyen, Anwar and Jannesari, arXiv:2106.06921v1, after Gao et al., "Dynamic Channel
-Pruning: Feature Boosting and Suppression", ICLR 2019: with X the input of a convolution,
-g = ReLU(U mean(X) + b), all but the largest g of a sample become 0, and g multiplies the
-output of the convolution, or of the normalisation that follows it.
+Pruning: Feature Boosting and Suppression", ICLR 2019. With X the input of a convolution, the
+gates are g = ReLU(U mean(X) + b). All but the largest g of a sample become 0, and g multiplies
+the output of the convolution, or of the normalisation that follows it.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from fedmpi.rng import rng_for
 
 
 class Gate(nn.Linear):
-    """The gates of one convolution: float32[N, inputs, H, W] to float32[N, outputs]."""
+    """The gates of one convolution, from float32[N, inputs, H, W] to float32[N, outputs]."""
 
     def __init__(self, conv: nn.Conv2d, gates: Gates, rng: np.random.Generator) -> None:
         super().__init__(conv.in_channels, conv.out_channels)
@@ -31,7 +31,7 @@ class Gate(nn.Linear):
             self.bias.fill_(1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the gates: the largest of each sample, 0 elsewhere."""
+        """Return the gates: the largest values of each sample, and 0 elsewhere."""
         mean = x.mean((2, 3))
         values = torch.relu(super().forward(torch.sigmoid(mean) if self.squash else mean))
         top, index = values.topk(self.kept, dim=1)
@@ -39,15 +39,15 @@ class Gate(nn.Linear):
 
 
 def open_of(gates: Gates, channels: int) -> int:
-    """Return how many of a convolution's channels stay open for a sample: at least one."""
+    """Return the number of a convolution's channels that stay open for a sample, at least one."""
     return max(1, round(gates.ratio * channels))
 
 
 def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
-    """Put a Gate on the convolutions of `module`, in place, and return it.
+    """Put a Gate on each convolution of `module`, in place, and return the module.
 
-    Convolutions of shortcuts are left alone, and the first one unless gates.stem. The first
-    values of the gates depend on `seed` alone.
+    Convolutions of shortcuts get no gate; the first convolution gets one only if gates.stem. The
+    initial values of the gates depend only on `seed`.
     """
     rng = rng_for(seed, "gates")
     parts = [(name, part) for name, part in module.named_modules() if _has_own(part)]
@@ -65,8 +65,8 @@ def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
 def left_by_gates(layout: Layout, gates: Gates) -> Reals:
     """Return float64[L]: the share of each layer's multiply-adds that the gates leave.
 
-    r_in * r_out: a chain loses in both; what reads or joins a residual stream, in the last one
-    only, because the stream is dense.
+    It is r_in * r_out. In a chain both factors are below 1. A layer that reads a residual stream
+    saves only by r_out, because the stream is dense.
     """
     names = {layer.name for layer in layout.layers}
     left = np.ones(len(layout.layers))
@@ -87,9 +87,9 @@ def _has_own(part: nn.Module) -> bool:
 
 
 def _attach(conv: Any, last: Any, gate: Gate) -> None:
-    """Let `gate` look at the input of `conv` and multiply the output of `last`."""
+    """Make `gate` read the input of `conv` and multiply the output of `last`."""
     conv.gate = gate
-    last.gated_by = (conv,)  # in a tuple, so that torch does not take it for a part of `last`
+    last.gated_by = (conv,)  # in a tuple, so that torch does not make it a submodule of `last`
     conv.register_forward_pre_hook(_look)
     last.register_forward_hook(_multiply)
 
@@ -99,9 +99,9 @@ def _look(conv: Any, inputs: Any) -> None:
 
 
 def _multiply(last: Any, inputs: Any, output: Tensor) -> Tensor:
-    # Only now, so that the gate comes after its convolution in the order of the layers.
+    # Called here, so that the gate comes after its convolution in the order of the layers.
     gate = last.gated_by[0].gate
     values, gate.seen = gate(gate.seen), None
-    gate.open = values.detach()  # to look at; with its graph the model could not be copied
+    gate.open = values.detach()  # for inspection; with its graph the model could not be copied
     product: Tensor = output * values[:, :, None, None]
     return product

@@ -1,4 +1,4 @@
-"""Which GPUs torch can use, and which of them a rank has."""
+"""The GPUs that torch can use, and the GPU of each rank."""
 
 import torch
 
@@ -17,28 +17,28 @@ def memories() -> tuple[list[int], list[str]]:
 
 
 def gpu_of(rank: int, ranks: int, count: int) -> int:
-    """Return the number of the GPU, among `count` that are visible, of rank `rank` of a node.
+    """Return the GPU of rank `rank` of the `ranks` ranks of a node, out of `count` visible GPUs.
 
-    Neighbours share a GPU where there are more of the `ranks` than GPUs. A rank that sees one
-    GPU has that one, as in jobs with --gpus-per-task.
+    If there are more ranks than GPUs, neighbouring ranks share a GPU. A rank that sees only one
+    GPU uses that one, as in jobs with --gpus-per-task.
     """
     return min(rank * count // ranks, count - 1)
 
 
 def device_for(wanted: str, rank: int, ranks: int) -> str:
-    """Return torch's name of the device of a rank: "cpu", or "cuda:0" and so on.
+    """Return the torch name of a rank's device: "cpu", or "cuda:0" and so on.
 
     Parameters
     ----------
     wanted : "auto", "cpu" or "cuda"
-        run.device; "auto" is the processor, so that a file means the same everywhere.
+        The value of run.device. "auto" is the CPU, so that a file means the same everywhere.
     rank, ranks : int
-        This rank's number on its node, and how many are there.
+        The number of this rank on its node, and the number of ranks there.
 
     Raises
     ------
     ConfigError
-        If a GPU is wanted and there is none.
+        If run.device asks for a GPU and there is none.
     """
     if wanted != "cuda":
         return "cpu"

@@ -1,4 +1,4 @@
-"""The gradient of one batch: what the engines that train one client at a time are built on."""
+"""The gradient of one batch, on which the engines that train one client at a time are built."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,23 +15,22 @@ class Gradients(ABC):
     """Gradient and outputs of a network, with weights and gradient as flat float32[P] vectors.
 
     A dropped row takes its normalisation with it: its BN scale and shift get no gradient, and
-    its running statistics stay. The same holds below the lowest trained layer. Batch statistics
-    are used all the same.
+    its running statistics do not change. The same holds below the lowest trained layer. Batch
+    statistics are used nevertheless.
 
     Attributes
     ----------
     layout : Layout
     weights, grad : float32[P]
-        Buffers of this object. A caller who works in them spares a copy each way; any other
-        vectors are copied. Changing `grad` from outside is not allowed: a call may write only
-        what it differentiates, and clear the rest only if the call before differentiated
-        something else.
+        Buffers of this object. A caller that works in them saves a copy each way; other vectors
+        are copied. Callers must not change `grad`: a call may write only the entries that it
+        differentiates, and clears the rest only if the previous call differentiated others.
     reason : str
-        Why a rule chose this kind; empty if none did.
+        The reason why a rule chose this class; empty if no rule did.
     at_output : frozenset of int
-        The layers of which `pulls` can be asked for; see relevance.py.
+        The layers for which `pulls` are available; see relevance.py.
     no_columns : str
-        Why the statistic "columns" has no meaning for the network, if so.
+        The reason why the statistic "columns" is undefined for the network; empty if it is defined.
     """
 
     reason = ""
@@ -62,30 +61,30 @@ class Gradients(ABC):
         Parameters
         ----------
         weights : float32[P]
-            Only read, but for running statistics, which are updated in place.
+            Read only, except for running statistics, which are updated in place.
         x : float32[N, ...]
         y : int64[N]
         grad : float32[P]
-            Overwritten: the gradient; 0 for running statistics, for dropped rows and below the
-            lowest trained layer.
+            Overwritten with the gradient, which is 0 for running statistics, for dropped rows and
+            below the lowest trained layer.
         backward : Backward
-            What is differentiated.
+            The rows and layers that are differentiated.
         activations : list of float64[rows], optional
-            For each layer; |output of the convolution, linear or lone norm layer|, bias
-            included and before what follows, is added up over batch and space in place. Left
-            alone for layers of other kinds.
+            One for each layer, changed in place. The sum over batch and space of the absolute
+            output of a convolution, linear or standalone norm layer, including the bias and
+            before later operations, is added. For other kinds of layers nothing is added.
         error : str
             The name of a loss.
         labels : bool[classes], optional
-            Outputs of other classes are taken as 0; not known to the kernels.
+            Outputs of classes that are False count as 0. The kernels do not support this.
         pulls : dict of float64[rows] by layer, optional
-            z dL/dz, z the raw outputs and L the mean error, is added up in place over batch and
-            space, for these layers; they are in `at_output`.
+            For these layers, which must be in `at_output`, z dL/dz is added up over batch and space
+            in place. z are the raw outputs, and L is the mean error.
 
         Raises
         ------
         ValueError
-            If the rows of `backward` do not fit the layout, or the error is not known here.
+            If the rows of `backward` do not fit the layout, or the loss is not supported here.
         """
         self._enter(weights)
         self._labels, self._pulls = labels, pulls or {}
@@ -98,7 +97,7 @@ class Gradients(ABC):
         return loss
 
     def begin(self, draws: Draws | None) -> None:
-        """Begin with a client, whose modules take their random numbers from `draws`."""
+        """Begin with a client, for which modules take their random numbers from `draws`."""
         self._draws = draws
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
@@ -119,7 +118,7 @@ class Gradients(ABC):
         activations: list[Reals] | None,
         error: str,
     ) -> float:
-        """Fill `self.grad` and return the mean error, both at `self.weights`."""
+        """Write the gradient at `self.weights` into `self.grad` and return the mean error."""
 
     @abstractmethod
     def _evaluate(self, x: AnyArray) -> AnyArray:
@@ -127,7 +126,7 @@ class Gradients(ABC):
 
 
 def checked_rows(layout: Layout, backward: Backward) -> tuple[Bools | None, ...]:
-    """Return for each layer bool[rows], or None for all; ValueError if they misfit the layout."""
+    """Return bool[rows], or None for all, of each layer; raise ValueError if they do not fit."""
     rows = backward.rows or (None,) * len(layout.layers)
     if len(rows) != len(layout.layers):
         raise ValueError(f"rows of {len(rows)} layers given; the model has {len(layout.layers)}")

@@ -1,10 +1,10 @@
 """The input gradient of a convolution as forward convolutions, for few kept rows.
 
-oneDNN's own backward pass pads a handful of channels to a block of 16, and is slow
-where the layer has a stride; its forward pass is neither. With stride 1 the input gradient
-is one convolution of the output gradient with the flipped filters. With stride s, the
-pixels of each residue modulo s see their own subset of filter taps, so it is s * s
-smaller convolutions.
+oneDNN's own backward pass pads a few channels to a block of 16, and is slow for layers with
+a stride. Its forward pass has neither problem. With stride 1 the input gradient is one
+convolution of the output gradient with the flipped filters. With stride s, the pixels of
+each residue modulo s have their own subset of filter taps, so s * s smaller convolutions
+are needed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.nn import functional
 
 Pair: TypeAlias = Sequence[int]
-"""Vertical, horizontal."""
+"""Vertical and horizontal value."""
 _Taps: TypeAlias = tuple[slice, int, int]
 _BLOCK = 16  # oneDNN's block of channels
 
 
 def pays(gradient: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> bool:
-    """True where `input_gradient` is the faster way: a rule on shapes, never on timings.
+    """Return True if `input_gradient` is faster, by a rule on shapes instead of timings.
 
-    Measured with torch 2.13 on one thread, for the layers of ResNet-18 and of the
-    papers' CNNs, batches of 10 and 32.
+    The rule was measured with torch 2.13 on one thread, for the layers of ResNet-18 and of
+    the papers' CNNs with batches of 10 and 32.
     """
     if max(dilation) > 1:
         return False
@@ -38,8 +38,8 @@ def input_gradient(
 ) -> Tensor:
     """Return the gradient of the input, float32[`shape`] = [N, inputs, H, W].
 
-    `gradient` is float32[N, rows, h, w] at the output, `weight` float32[rows, inputs, kh, kw];
-    no dilation. Equal to oneDNN's up to rounding.
+    `gradient` is that of the output, float32[N, rows, h, w], and `weight` is float32[rows, inputs,
+    kh, kw]. Dilation is not supported. The result equals oneDNN's up to rounding.
     """
     flipped = weight.flip(2, 3).transpose(0, 1)
     height = [_phase(*part) for part in _axes(0, gradient, weight, shape, stride, padding)]
@@ -60,7 +60,7 @@ def input_gradient(
 def _axes(
     axis: int, gradient: Tensor, weight: Tensor, shape: Sequence[int], stride: Pair, padding: Pair
 ) -> Iterator[tuple[int, int, int, int, int, int]]:
-    """Yield what `_phase` takes for each residue along one spatial axis."""
+    """Yield the arguments of `_phase` for each residue along one spatial axis."""
     for residue in range(min(stride[axis], shape[2 + axis])):
         yield (
             residue,
@@ -75,10 +75,10 @@ def _axes(
 def _phase(
     residue: int, inputs: int, outputs: int, kernel: int, stride: int, padding: int
 ) -> _Taps | None:
-    """For pixels h = residue + stride * i of one axis: (slice of flipped taps, pads on both sides).
+    """Return (slice of flipped taps, pads on both sides) for pixels h = residue + stride * i.
 
-    Output pixel o saw input pixel h through tap a = h + padding - stride * o. The taps come
-    in falling order, so the output pixels i + offset rise; None if no tap fits.
+    Output pixel o read input pixel h through tap a = h + padding - stride * o. The taps are in
+    descending order, so the output pixels i + offset ascend. Returns None if no tap fits.
     """
     taps = [a for a in reversed(range(kernel)) if (residue + padding - a) % stride == 0]
     if not taps:

@@ -1,4 +1,4 @@
-"""The kinds of torch modules: how many rows each has, and what a pass through it multiplies."""
+"""The kinds of torch modules, with their rows and the multiply-adds of a pass."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ KINDS = (
     ("rnn", (nn.RNN,)),
 )
 
-_ROWS = ("adapter", "conv", "linear", "embedding", "bilinear")  # kinds whose weight lies in rows
+_ROWS = ("adapter", "conv", "linear", "embedding", "bilinear")  # kinds whose weight has rows
 
 
 def kind_of(part: nn.Module | None) -> str:
@@ -35,16 +35,16 @@ def kind_of(part: nn.Module | None) -> str:
 
 
 def row_axis(part: nn.Module) -> int:
-    """Return the axis of a layer module's output along which its rows lie."""
+    """Return the axis of a layer module's output that corresponds to its rows."""
     if isinstance(part, LAYER_NORMS):
         return -len(part.normalized_shape)
     return 1 if kind_of(part) in ("conv", "norm") else -1
 
 
 def rows_of(part: Any) -> int:
-    """Return the number of leading blocks of the weight that are output channels, units or entries.
+    """Return the number of rows: leading blocks of the weight, one per channel, unit or entry.
 
-    It is 1 where the weights of a unit are not contiguous (recurrent layers, attention,
+    It is 1 if the weights of a unit are not contiguous (recurrent layers, attention,
     transposed convolutions), and for modules of unknown kind.
     """
     kind = kind_of(part)
@@ -56,9 +56,9 @@ def rows_of(part: Any) -> int:
 
 
 def is_frozen_norm(part: nn.Module) -> bool:
-    """Return whether a BatchNorm has weights and none of them is trained.
+    """Return True for a BatchNorm with weights of which none is trained.
 
-    It normalises by its running statistics in training too, and these are constants.
+    In training too, it normalises by its running statistics, which are constants.
     """
     own = list(part.parameters(recurse=False))
     return isinstance(part, BATCH_NORMS) and bool(own) and not any(p.requires_grad for p in own)
@@ -67,10 +67,11 @@ def is_frozen_norm(part: nn.Module) -> bool:
 def multiplied(
     part: Any, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any
 ) -> dict[str, int]:
-    """Return {parameter: multiply-adds} of one call, where a rule on shapes tells them.
+    """Return {parameter: multiply-adds} of one call, if a rule on shapes gives them.
 
-    A parameter is named from `part` on. Empty for modules of unknown kind, and for attention with
-    a forward pass of its own. `inputs` are the positional arguments, `named` the others.
+    Parameter names are relative to `part`. The result is empty for modules of unknown kind, and for
+    attention with an overridden forward pass. `inputs` are the positional arguments, `named` the
+    keyword arguments.
     """
     kind = kind_of(part)
     if isinstance(part, Up):
@@ -90,10 +91,10 @@ def multiplied(
 
 
 def is_inner(part: nn.Module, name: str) -> bool:
-    """Return whether a weight of a module reads what others of the module gave, not its input.
+    """Return True if a weight reads the result of other weights of the module, not its input.
 
-    So do the second half of an adapter, and of a recurrent layer all weights but those that read
-    the sequence.
+    This is so for the second half of an adapter, and for all weights of a recurrent layer except
+    those that read the sequence.
     """
     if kind_of(part) in ("lstm", "gru", "rnn"):
         return not name.startswith("weight_ih_l0")
@@ -101,7 +102,7 @@ def is_inner(part: nn.Module, name: str) -> bool:
 
 
 def _read(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-    """Return the "input" of a call of a module of torch, by its name or as the first argument."""
+    """Return the "input" of a call of a torch module, given by name or as the first argument."""
     return named["input"] if "input" in named else [*inputs, *named.values()][0]
 
 
@@ -118,7 +119,7 @@ def _of_attention(part: Any, inputs: tuple[Any, ...], named: Mapping[str, Any]) 
 
 
 def tensors_in(output: object) -> Iterator[torch.Tensor]:
-    """Yield the tensors of an output, which may be tuples of tuples, with None among them."""
+    """Yield the tensors of an output, which may be nested tuples that also hold None."""
     if isinstance(output, torch.Tensor):
         yield output
     elif isinstance(output, (tuple, list)):

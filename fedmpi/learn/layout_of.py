@@ -1,4 +1,4 @@
-"""From a torch module to the flat vector: its Layout, and views that tie the two together."""
+"""The Layout of a torch module, and the views that tie the module to a flat vector."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,30 +15,30 @@ from fedmpi.learn.lora import Up
 from fedmpi.learn.trace import Call, Trace
 
 __all__ = ["bind", "flat_weights", "kind_of", "layer_modules", "layout_of", "own", "row_axis"]
-_COUNTS = ("macs", "frozen", "products", "unfed", "again")  # of a Layer
+_COUNTS = ("macs", "frozen", "products", "unfed", "again")  # the counts of a Layer
 _COUNTER = "num_batches_tracked"  # only read by BatchNorm(momentum=None), which is refused
 
 
 def layout_of(module: nn.Module, sample: ArrayLike | torch.Tensor, labels: int = 0) -> Layout:
     """Return the Layout of a module.
 
-    Every module that has parameters of its own is a layer, in the order in which
-    the forward pass comes to them. A BatchNorm that directly follows a convolution
+    Every module that has parameters of its own is a layer. Layers are in the order in
+    which the forward pass reaches them. A BatchNorm that directly follows a convolution
     or linear layer with as many rows joins it, so a row is a filter with its bias and
-    its normalisation. GroupNorm and LayerNorm look at more than a row, so they are layers of their
-    own. Running means and variances are tensors that are not trained. A module that is never
-    called, but whose weights are used, is part of the layer around it.
+    its normalisation. GroupNorm and LayerNorm depend on more than one row, so they are layers of
+    their own. Running means and variances are tensors that are not trained. A module that is
+    never called, but whose weights are used, is part of the layer around it.
     Recurrent layers, attention and transposed convolutions, whose units are not contiguous,
     and layers of unknown kind have one row.
 
     Parameters that need no gradient, buffers that are not float32 or not in the state dict, and
-    the statistics of a BatchNorm with frozen weights are constants: they are left out. A parameter
-    that two modules share is a tensor of the one that is called first.
+    the statistics of a BatchNorm with frozen weights are constants and are left out. A parameter
+    that two modules share is a tensor of the module that is called first.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Left as it is: same mode, same running statistics.
+        Its mode and running statistics are not changed.
     sample : array or torch.Tensor [1, ...]
         One input, which is run through the module.
     labels : int, optional
@@ -47,9 +47,8 @@ def layout_of(module: nn.Module, sample: ArrayLike | torch.Tensor, labels: int =
     Raises
     ------
     ConfigError
-        Parameters that are unused or not float32; buffers that are floats of another type and
-        change; a forward pass that fails, has too few outputs, or draws random numbers in
-        evaluation mode.
+        If a parameter is unused or not float32, a buffer of another float type changes, or the
+        forward pass fails, has too few outputs, or draws random numbers in evaluation mode.
     """
     sample = torch.as_tensor(sample).clone()  # the module may write to its input
     check_kinds(module)
@@ -65,7 +64,7 @@ def bind(
 ) -> None:
     """Make the parameters and running statistics of `module` views into `weights` float32[P].
 
-    From then on, writing `weights` loads the model and training changes `weights`.
+    Afterwards, writing to `weights` loads the model, and training changes `weights`.
     With `grad` float32[P], the parameters' `.grad` are views into it as well.
     """
     for tensor in layout.tensors:
@@ -74,8 +73,8 @@ def bind(
         values = weights[block].view(tensor.shape)
         part = module.get_submodule(owner)
         if not tensor.trained:
-            # With a count of its own of changes in place, or one statistic's change would make
-            # autograd refuse what another BatchNorm has saved of the same vector.
+            # `.data` has its own count of in-place changes. Otherwise the change of one statistic
+            # would make autograd reject what another BatchNorm has saved of the same vector.
             setattr(part, name, values.data)
             continue
         parameter = getattr(part, name)
@@ -92,7 +91,7 @@ def flat_weights(module: nn.Module, layout: Layout) -> torch.Tensor:
 
 
 def layer_modules(module: nn.Module, layout: Layout) -> list[list[nn.Module]]:
-    """For each layer, its modules: the one that gives it its name, then others with its tensors."""
+    """Return the modules of each layer: the one that names it, then others with its tensors."""
     names = dict(module.named_modules())
     found = [[names[layer.name]] if layer.name in names else [] for layer in layout.layers]
     for tensor in layout.tensors:
@@ -103,9 +102,9 @@ def layer_modules(module: nn.Module, layout: Layout) -> list[list[nn.Module]]:
 
 
 def own(part: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
-    """Yield (name, tensor, trained) of what one module has in the flat vector.
+    """Yield (name, tensor, trained) of each tensor that a module has in the flat vector.
 
-    These are its parameters that are trained, and its running statistics.
+    These are its trained parameters and its running statistics.
     """
     for name, parameter in part.named_parameters(recurse=False):
         if parameter.requires_grad:
@@ -113,7 +112,7 @@ def own(part: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
     if is_frozen_norm(part):
         return
     for name, buffer in part.named_buffers(recurse=False):
-        # What is not in the state dict is a constant of the module, not part of the model.
+        # A buffer that is not in the state dict is a constant, not part of the model.
         kept = name != _COUNTER and name not in part._non_persistent_buffers_set
         if kept and buffer.dtype == torch.float32:
             yield name, buffer, False
@@ -122,8 +121,8 @@ def own(part: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
 def _holders(module: nn.Module, trace: Trace) -> dict[nn.Module, list[nn.Module]]:
     """Return {module: [modules whose tensors are in its layer]}, in the order of first calls.
 
-    A module that is not called is held by the one around it that is. Raises ConfigError for
-    parameters that nothing uses.
+    A module that is not called belongs to the layer of the nearest called module around it.
+    Raises ConfigError for parameters that are not used.
     """
     called, names = set(trace.order), {part: name for name, part in module.named_modules()}
     held = {part: [part] for part in trace.order}
@@ -143,12 +142,12 @@ def _holders(module: nn.Module, trace: Trace) -> dict[nn.Module, list[nn.Module]
 
 
 def _has_tensors(part: nn.Module) -> bool:
-    """Return whether a module has tensors of its own, constants included."""
+    """Return True if a module has tensors of its own, including constants."""
     return next(own(part), None) is not None or next(part.parameters(False), None) is not None
 
 
 def _used(output: torch.Tensor, parameters: Sequence[torch.Tensor]) -> set[torch.Tensor]:
-    """Return the set of those parameters that the output depends on."""
+    """Return the parameters on which the output depends."""
     if not (parameters and output.requires_grad):
         return set()
     found = torch.autograd.grad(output.sum(), parameters, allow_unused=True)
@@ -157,24 +156,24 @@ def _used(output: torch.Tensor, parameters: Sequence[torch.Tensor]) -> set[torch
 
 @dataclass(eq=False)
 class _Layers:
-    """The layers of a module, put together one after another.
+    """The layers of a module, built one after another.
 
-    `held` is what `_holders` returned.
+    `held` is the result of `_holders`.
     """
 
     module: nn.Module
     held: dict[nn.Module, list[nn.Module]]
     layers: list[tuple[str, str, int]] = field(default_factory=list)  # name, kind, rows
     tensors: list[Tensor] = field(default_factory=list)
-    number: dict[nn.Module, int] = field(default_factory=dict)  # of the layer of each module
+    number: dict[nn.Module, int] = field(default_factory=dict)  # index of each module's layer
 
     def __post_init__(self) -> None:
         self._names = {part: name for name, part in self.module.named_modules()}
-        self._seen: set[int] = set()  # of tensors
+        self._seen: set[int] = set()  # ids of tensors
         previous: nn.Module | None = None
         for part, parts in self.held.items():
             if not any(True for p in parts for _ in self._new(p)):
-                previous = None  # its weights are frozen, or those of another module
+                previous = None  # its weights are frozen, or shared with an earlier module
                 continue
             if not self._joins(part, previous):
                 weight = getattr(part, "weight", None)
@@ -190,9 +189,9 @@ class _Layers:
         return [found for found in own(part) if id(found[1]) not in self._seen]
 
     def _joins(self, part: nn.Module, previous: nn.Module | None) -> bool:
-        """True if `part` shares the rows of the layer before it.
+        """Return True if `part` shares the rows of the layer before it.
 
-        It normalises those of a convolution or linear layer, or is the other half of an adapter.
+        Then it normalises a convolution or linear layer, or is the second half of an adapter.
         """
         if isinstance(part, Up):
             return kind_of(previous) == "adapter" and len(part.weight) == rows_of(previous)
@@ -217,7 +216,7 @@ class _Layers:
     def counted(self, trace: Trace) -> Layout:
         """Return the Layout, with the multiply-adds of a Trace."""
         counts = [dict.fromkeys(_COUNTS, 0) for _ in range(len(self.layers) + 1)]
-        latest = -1  # of the layers entered so far
+        latest = -1  # the last of the layers entered so far
         for call in trace.calls:
             layer = self.number.get(call.part)
             latest = latest if layer is None else max(latest, layer)
@@ -226,9 +225,9 @@ class _Layers:
                     counts[latest + 1 if layer is None else layer]["frozen"] += macs
                 else:
                     _add(counts, call, layer, latest, macs, is_inner(call.part, name))
-            counts[0]["frozen"] += call.fixed  # no gradient of theirs is needed
+            counts[0]["frozen"] += call.fixed  # these need no gradient
             counts[layer if call.fed and layer is not None else latest + 1]["frozen"] += call.frozen
-            known = layer is None or call.weights  # by a rule; the rest has no weights then
+            known = layer is None or call.weights  # counted by a rule; the rest has no weights
             inner = 0 if known else call.inner
             _add(counts, call, None if known else layer, latest, call.rest - inner)
             _add(counts, call, layer, latest, inner, not call.fed)
@@ -250,10 +249,10 @@ def _add(
     counts: list[dict[str, int]], call: Call, layer: int | None, latest: int, macs: int,
     inner: bool = False,
 ) -> None:
-    """Add the multiply-adds of a Call with weights of `layer`, or of none or another one, in place.
+    """Add the multiply-adds of a Call to `counts`, in place.
 
-    `latest` is the last layer that was entered before; the products of values belong to it. `inner`
-    says whether the weights read what others of the module gave.
+    They are those of weights of `layer`; if it is None, they are products of values, and count for
+    `latest`, the last layer that was entered. `inner` is as in `is_inner`.
     """
     if layer is not None:
         counts[layer]["macs"] += macs
@@ -262,4 +261,4 @@ def _add(
     elif latest >= 0:
         counts[latest]["products"] += macs
     else:
-        counts[0]["frozen"] += macs  # there is nothing yet that could be trained
+        counts[0]["frozen"] += macs  # nothing before it can be trained

@@ -1,4 +1,4 @@
-"""How a client trains: its optimiser, its batches and their order."""
+"""The local training of a client: its optimiser, its batches and their order."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fedmpi.rng import rng_for
 
 @dataclass(frozen=True)
 class Local:
-    """The run's [clients] and [optimizer] keys that matter to a client's training."""
+    """The run's [clients] and [optimizer] keys that affect a client's training."""
 
     epochs: int | None
     steps: int | None
@@ -23,19 +23,19 @@ class Local:
     weight_decay: float
 
     def steps_of(self, samples: int | Integers) -> Integers:
-        """Return how many batches a client with `samples` (int or int64[n]) trains on."""
+        """Return the number of batches of a client with `samples` (int or int64[n])."""
         if self.steps is not None:
             return np.where(np.asarray(samples) > 0, self.steps, 0)
         return (self.epochs or 1) * -(-np.asarray(samples, np.int64) // self.batch_size)
 
     def samples_of(self, samples: int | Integers) -> Integers:
-        """Return how many samples a client with `samples` trains on, each time counted."""
+        """Return how many samples a client with `samples` trains on, repetitions included."""
         if self.steps is not None:
             return self.samples_in(samples, self.steps)
         return (self.epochs or 1) * np.asarray(samples, np.int64)
 
     def samples_in(self, samples: int | Integers, steps: int) -> Integers:
-        """Return how many samples `batches` yields in `steps` steps, each time counted."""
+        """Return how many samples `batches` yields in `steps` steps, repetitions included."""
         there = np.asarray(samples, np.int64)
         whole, rest = np.divmod(steps, np.maximum(-(-there // self.batch_size), 1))
         found: Integers = whole * there + np.minimum(rest * self.batch_size, there)
@@ -48,10 +48,10 @@ class Local:
     def batches(
         self, seed: int, round: int, client: int, samples: int, steps: int | None
     ) -> Iterator[tuple[Integers, bool]]:
-        """Yield (places int64[n] of a batch among the client's samples, whether an epoch ends).
+        """Yield (indices int64[n] of a batch among the client's samples, whether an epoch ends).
 
-        Every epoch has a new order, and its last batch may be short. The last batch of all ends
-        an epoch too. `steps` is the number of batches; None for what `steps_of` says.
+        Every epoch has a new order, and its last batch may be short. The very last batch also ends
+        an epoch. `steps` is the number of batches; None stands for the result of `steps_of`.
         """
         rng = rng_for(seed, "batches", round, client)
         left = int(self.steps_of(samples)) if steps is None else steps

@@ -1,9 +1,9 @@
 """Low-rank adapters of linear layers: Hu et al., "LoRA", ICLR 2022, arXiv:2106.09685.
 
-An adapter of rank R is R components, each a vector that reads the input and one that writes to the
-output. A component is a row of the layout, so whatever leaves out, sends or ranks rows does so with
-components: a client of half the width has half the rank. Of a component that is left out of the
-backward pass neither vector moves, and it passes no gradient on.
+An adapter of rank R has R components, each a vector that reads the input and a vector that writes
+to the output. A component is a row of the layout, so methods that drop, send or rank rows do the
+same with components: a client of half the width has half the rank. If a component is left out of
+the backward pass, neither of its vectors moves, and it passes no gradient on.
 """
 
 from collections.abc import Iterable
@@ -20,17 +20,17 @@ from fedmpi.rng import rng_for
 
 
 class Down(nn.Linear):
-    """What the components read: float32[..., inputs] to float32[..., R]."""
+    """The reading half of an adapter, from float32[..., inputs] to float32[..., R]."""
 
     def __init__(self, inputs: int, rank: int) -> None:
         super().__init__(inputs, rank, bias=False)
 
 
 class Up(nn.Module):
-    """What the components write: float32[..., R] to float32[..., outputs].
+    """The writing half of an adapter, from float32[..., R] to float32[..., outputs].
 
-    `weight` is float32[R, outputs], a row for each component; zero at first, so that an adapter
-    changes nothing before it is trained.
+    `weight` is float32[R, outputs], with a row for each component. It is initially zero, so that an
+    untrained adapter has no effect.
     """
 
     def __init__(self, rank: int, outputs: int, scale: float) -> None:
@@ -57,27 +57,27 @@ class Lora(nn.Module):
             self.down.weight.copy_(torch.from_numpy(drawn))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the layer gives and what the adapter adds."""
+        """Return the output of the layer plus that of the adapter."""
         found: Tensor = self.base(x) + self.up(self.down(x))
         return found
 
 
 def adapt(module: nn.Module, adapter: AdapterSection, seed: int) -> None:
-    """Freeze a module and give the linear layers that are targets adapters, in place.
+    """Freeze a module and add adapters to the linear layers that are targets, in place.
 
     Parameters
     ----------
     module : torch.nn.Module
     adapter : fedmpi.model_section.AdapterSection
     seed : int
-        Of the run; the first values of the adapters depend on it alone.
+        The run's seed; the initial values of the adapters depend only on it.
 
     Raises
     ------
     ConfigError
-        A pattern that names no linear layer, or no parameter.
+        If a pattern matches no linear layer, or no parameter.
     """
-    # Subclasses are left out: their forward pass may be another.
+    # Subclasses are left out, since they may override the forward pass.
     linear = {n: p for n, p in module.named_modules() if isinstance(p, nn.Linear)}
     linear = {name: part for name, part in linear.items() if type(part) is nn.Linear}
     parameters = dict(module.named_parameters())
@@ -94,7 +94,7 @@ def adapt(module: nn.Module, adapter: AdapterSection, seed: int) -> None:
 
 
 def _named(names: Iterable[str], patterns: Iterable[str], key: str, kind: str) -> list[str]:
-    """Return those of `names` that any of the patterns matches, in their own order."""
+    """Return the `names` that match any of the patterns, in their original order."""
     names, found = list(names), set[str]()
     for pattern in patterns:
         if not (these := matching(names, pattern)):

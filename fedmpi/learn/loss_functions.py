@@ -1,4 +1,4 @@
-"""What a network's outputs are measured by: the mean over a batch of one number per sample."""
+"""The loss functions, each the mean over a batch of one number per sample."""
 
 import numpy as np
 import torch
@@ -32,12 +32,12 @@ def mse(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def softmax_quadratic(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the mean of sum (t - o)^2, with o = softmax(outputs) and t the class as 0s and a 1."""
+    """Return the mean of sum (t - o)^2, with o = softmax(outputs) and t the one-hot class."""
     return _miss(outputs.softmax(1), y).square().sum(1).mean()
 
 
 def softmax_linear(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the mean of sum |t - o|; its derivative does not vanish as o comes near t."""
+    """Return the mean of sum |t - o|; its derivative does not vanish as o approaches t."""
     return _miss(outputs.softmax(1), y).abs().sum(1).mean()
 
 
@@ -52,9 +52,9 @@ def sigmoid_linear(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def check_own(name: str, outputs: AnyArray, y: AnyArray) -> None:
-    """Raise ConfigError unless a user's loss gives one number of a batch, with a gradient.
+    """Raise ConfigError unless a user's loss returns one number per batch, with a gradient.
 
-    `name` is that of the loss; `outputs` and `y` are of one sample, which is taken twice.
+    `name` is that of the loss; `outputs` and `y` belong to one sample, which is used twice.
     """
     place = f"model.loss = {name!r}"
     one, target = torch.tensor(outputs, dtype=torch.float32), torch.tensor(y)
@@ -77,7 +77,7 @@ def check_own(name: str, outputs: AnyArray, y: AnyArray) -> None:
 
 
 def of_labels(outputs: Tensor, labels: Bools | None) -> Tensor:
-    """Return outputs float32[N, C] with 0 for the classes not in bool[C] `labels`; None for all."""
+    """Return outputs float32[N, C] with 0 where `labels` bool[C] is False; None keeps all."""
     if labels is None:
         return outputs
     return outputs.masked_fill(~torch.from_numpy(labels), 0.0)

@@ -1,4 +1,4 @@
-"""The losses by name. Importing this needs no torch; to compute one does, but for cross-entropy.
+"""The losses by name. Torch is loaded only to compute a loss other than cross-entropy.
 
 A loss compares the outputs of a model with the targets of a data set, which are of one kind:
 
@@ -59,13 +59,14 @@ LOSSES = Registry(
     },
 )
 OF_CLASSES = tuple(name for name, found in LOSSES.items() if found.target == "class")
-"""The losses that a Plan may ask for in the place of the run's."""
+"""The losses that a Plan may choose instead of the run's."""
 
 
 def loss(function: Any = None, *, target: str = "class") -> Any:
     """Mark a function (outputs, targets) of the user's code as a loss; a decorator.
 
-    It takes torch tensors and returns the mean over the batch; `target` is one of TARGETS.
+    The function takes torch tensors and returns the mean over the batch. `target` is one of
+    TARGETS.
     """
     if isinstance(function, str) and function in TARGETS:
         raise ConfigError(f"@fedmpi.loss({function!r}): write @fedmpi.loss(target={function!r})")
@@ -79,7 +80,7 @@ def loss(function: Any = None, *, target: str = "class") -> Any:
 
 
 def loss_of(name: str) -> Loss:
-    """Return the Loss of a name that was checked before."""
+    """Return the Loss with this name, which must have been checked before."""
     found: Loss = LOSSES.find(name)
     return found
 
@@ -92,10 +93,10 @@ def cross_entropies(outputs: AnyArray, targets: Integers) -> Reals:
 
 
 def mean_loss(name: str, outputs: AnyArray, targets: AnyArray) -> float:
-    """Return the loss of a batch of arrays; cross-entropy without torch.
+    """Return the loss of a batch of arrays; cross-entropy is computed without torch.
 
-    It is computed in float64, but a loss of the user's code gets float32 as in training, since it
-    may hold tensors of its own.
+    It is computed in float64. Only a loss of the user's code gets float32, as in training, since
+    it may use float32 tensors of its own.
     """
     if name == "cross-entropy":
         return float(cross_entropies(outputs.astype(np.float64), targets).mean())

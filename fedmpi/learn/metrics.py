@@ -1,4 +1,4 @@
-"""The metrics by name. They agree with scikit-learn where it has them."""
+"""The metrics by name. They agree with scikit-learn if it has the same metric."""
 
 import numpy as np
 
@@ -15,12 +15,12 @@ def column_of(name: str) -> str:
 
 
 class Accuracy(Metric, name="accuracy"):
-    """Share of the samples whose answer is right; of labels, those with all labels right."""
+    """Share of the samples that are answered correctly; for labels, with all labels right."""
 
     targets: tuple[str, ...] = ("class", "tokens", "labels")
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
-        """Return how many are right, and how many there are."""
+        """Return the number of right samples, and of all samples."""
         if targets.ndim == 2:
             return np.array([((outputs > 0) == (targets > 0)).all(axis=1).sum(), len(targets)])
         return np.array([(outputs.argmax(axis=1) == targets).sum(), len(targets)])
@@ -32,23 +32,23 @@ class Accuracy(Metric, name="accuracy"):
 class TopFive(Accuracy, name="top-5"):
     """Share of the samples whose class is among the five with the largest outputs.
 
-    An output that is NaN is larger than any number, so a network that diverged is not right.
+    A NaN output counts as larger than any number, so a network that diverged is never right.
     """
 
     targets = ("class", "tokens")
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
-        """Return how many are right, and how many there are."""
+        """Return the number of right samples, and of all samples."""
         own = outputs[np.arange(len(targets)), targets]
-        smaller = (outputs <= own[:, None]).sum(axis=1)  # its own among them
+        smaller = (outputs <= own[:, None]).sum(axis=1)  # including the class's own output
         return np.array([(outputs.shape[1] - smaller < 5).sum(), len(targets)])
 
 
 class BalancedAccuracy(Metric, name="balanced-accuracy"):
-    """Mean over the classes that occur of the share of their samples that is classed right."""
+    """Mean over the classes that occur of the share of their samples classified correctly."""
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
-        """Return how many of each class are right, and how many there are."""
+        """Return the number of right samples of each class, then of all its samples."""
         classes = outputs.shape[1]
         right = targets[outputs.argmax(axis=1) == targets]
         both = (np.bincount(found, minlength=classes) for found in (right, targets))
@@ -62,13 +62,13 @@ class BalancedAccuracy(Metric, name="balanced-accuracy"):
 class F1(Metric, name="f1"):
     """Mean over classes or labels of 2 tp / (2 tp + fp + fn).
 
-    Classes that neither occur nor are answered are left out; such labels count as 0.
+    Classes that neither occur nor are predicted are left out; labels of this kind count as 0.
     """
 
     targets = ("class", "tokens", "labels")
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
-        """Return for each class: right answers, answers, and samples; then 1 if labels."""
+        """Return each class's right predictions, predictions and samples; then 1 for labels."""
         if targets.ndim == 2:
             found, there = outputs > 0, targets > 0
         else:
@@ -86,16 +86,16 @@ class F1(Metric, name="f1"):
 class Auc(Metric, name="auc"):
     """Mean over classes or labels of the area under the ROC curve, each against all others.
 
-    It is the chance that a sample of the class has a higher softmax, or a label a higher output,
-    than one that is not (Mann and Whitney, 1947). Classes of which all samples are, or none is,
-    are left out.
+    It is the probability that a sample of the class has a higher softmax (for labels, output) than
+    a sample outside it (Mann and Whitney, 1947). Classes that hold all samples, or none, are left
+    out.
     """
 
     targets = ("class", "labels")
     whole = True
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
-        """Return scores, then zeros and ones of each class or label."""
+        """Return the scores of each class or label, then its targets as zeros and ones."""
         if targets.ndim == 2:
             return np.hstack([outputs, targets > 0])
         return np.hstack([softmax(outputs), targets[:, None] == np.arange(outputs.shape[1])])
@@ -111,7 +111,7 @@ class Perplexity(Metric, name="perplexity"):
     """exp of the mean cross-entropy."""
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
-        """Return the sum of the cross-entropies, and how many there are."""
+        """Return the sum of the cross-entropies, and their number."""
         return np.array([cross_entropies(outputs, targets).sum(), len(targets)])
 
     def value(self, parts: Reals) -> float:
@@ -125,7 +125,7 @@ class Rmse(Metric, name="rmse"):
     targets = ("numbers",)
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
-        """Return the sum of the squared errors of each number, and how many samples there are."""
+        """Return the sum of the squared errors of each number, and the number of samples."""
         return np.append(np.square(outputs - targets).sum(axis=0), len(targets))
 
     def value(self, parts: Reals) -> float:
@@ -133,16 +133,16 @@ class Rmse(Metric, name="rmse"):
 
 
 class CalibrationError(Metric, name="calibration-error"):
-    """Expected calibration error: mean distance of softmax and share of right answers.
+    """Expected calibration error: mean distance between the softmax and the share of right answers.
 
-    Samples fall into 15 bins by the largest softmax p, ((k - 1) / 15, k / 15] (Guo et al., ICML
-    2017, arXiv:1706.04599).
+    Samples are divided into 15 bins ((k - 1) / 15, k / 15] by their largest softmax p (Guo et al.,
+    ICML 2017, arXiv:1706.04599).
     """
 
     bins = 15
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
-        """Return for each bin: sum of p, right answers, and samples."""
+        """Return the sum of p, the right answers and the samples of each bin."""
         sure = softmax(outputs).max(axis=1)
         right = outputs.argmax(axis=1) == targets
         bins = np.clip(np.ceil(sure * self.bins).astype(int) - 1, 0, self.bins - 1)
@@ -155,18 +155,18 @@ class CalibrationError(Metric, name="calibration-error"):
 
 
 def softmax(outputs: Reals) -> Reals:
-    """Return float64[n, C]: exp(outputs), each row divided by its sum."""
+    """Return float64[n, C]: exp(outputs), with each row divided by its sum."""
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     found: Reals = powers / powers.sum(axis=1, keepdims=True)
     return found
 
 
 def _area(scores: Reals, there: Bools) -> float:
-    """The area under the ROC curve of float64[n] for bool[n]; NaN if all are alike."""
+    """Return the area under the ROC curve of float64[n] for bool[n]; NaN if all are the same."""
     positive, negative = there.sum(), (~there).sum()
     if not positive or not negative:
         return np.nan
     _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(count) - (count - 1) / 2  # of equal scores the mean
+    ranks = np.cumsum(count) - (count - 1) / 2  # equal scores get the mean of their ranks
     above = ranks[place][there].sum() - positive * (positive + 1) / 2
     return float(above / (positive * negative))

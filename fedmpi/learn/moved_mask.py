@@ -1,4 +1,4 @@
-"""What `readjust` of a Plan makes of a mask: the same for all engines but the debug engine."""
+"""The mask after `readjust` of a Plan, for all engines except the debug engine."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ from fedmpi.arrays import Flags, Vector
 from fedmpi.plan import Plan
 from fedmpi.sparsity import readjusted
 
-if TYPE_CHECKING:  # it imports what imports this module
+if TYPE_CHECKING:  # networks.py imports this module indirectly
     from fedmpi.learn.networks import Network
 
 
@@ -16,18 +16,18 @@ def moved_mask(
     network: "Network", plan: Plan, step: int, mask: Flags, weights: Vector, start: Vector | None,
     grad: Vector,
 ) -> Flags:
-    """Return uint8[P'], the mask of a client after one of its steps.
+    """Return uint8[P'], the new mask of a client after one of its steps.
 
     Parameters
     ----------
     network : Network
     plan : Plan
     step : int
-        A number in `plan.readjust`.
+        A step number in `plan.readjust`.
     mask : uint8[P']
     weights, start, grad : float32[P']
-        The client's weights, those that it started from, and the gradient of the step. `start` is
-        read only with `plan.signs`.
+        The client's weights, its weights at the start of training, and the gradient of the step.
+        `start` is read only with `plan.signs`.
     """
     grow = network.part_of(plan.grow)
     agrees, share = None, dict(plan.readjust)[step]

@@ -1,4 +1,4 @@
-"""A torch module without some of its channels, or with outputs that are divided."""
+"""Narrow networks: torch modules without some of their channels, or with scaled outputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from fedmpi.learn.layout_of import layer_modules
 def narrow(module: nn.Module, layout: Layout, rows: Sequence[Bools]) -> None:
     """Remove output rows from the layers of `module`, a chain, and the inputs that read them.
 
-    `rows` is bool[rows] for each layer. Changes the module in place: it becomes smaller, and
-    its outputs are those of the whole module with the removed rows' outputs at 0. Raises
-    ConfigError for parameters that are not the weight and bias of a layer.
+    `rows` is bool[rows] for each layer. The module is changed in place: it becomes smaller, and
+    its outputs are those of the whole module with the outputs of the removed rows set to 0.
+    Raises ConfigError for parameters that are not the weight and bias of a layer.
     """
     before: Bools | None = None
     for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
@@ -42,7 +42,7 @@ def _check_weight(part: nn.Module) -> None:
 
 
 def _check_groups(part: nn.Module, name: str, keep: Bools) -> None:
-    """Raise ConfigError where rows would come to read the channels of other groups."""
+    """Raise ConfigError if rows of a grouped layer would read the channels of other groups."""
     if getattr(part, "groups", 1) > 1 and not keep.all():
         raise ConfigError(
             f"model: layer {name} has {part.groups} groups, so its rows do not read the same "
@@ -73,10 +73,11 @@ def _narrow_part(part: Any, rows: Bools, columns: Bools | None) -> None:
 
 
 def divide(module: nn.Module, layout: Layout, divisor: float) -> None:
-    """Let `module` divide in training what its convolutions and linear layers give, but the last.
+    """Make `module` divide the outputs of all its convolutions and linear layers but the last.
 
-    Changes the module in place. As in HeteroFL, whose scaler follows the layer, so that a
-    narrow network's activations are as large as those of the whole one.
+    They are divided only in training. The module is changed in place. As in HeteroFL, whose
+    scaler follows the layer, a narrow network's activations are then as large as those of the
+    whole network.
     """
 
     def scaled(part: nn.Module, inputs: Any, output: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What engines have in common that compute with the networks of a torch model."""
+"""The common base of the engines that compute with the networks of a torch model."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -12,12 +12,12 @@ from fedmpi.plan import Plan, Submodel
 
 
 class NetworkEngine(Engine):
-    """An engine of Networks.
+    """An engine that computes with Networks.
 
     Parameters
     ----------
     networks : Networks
-        Of the run's model; the backends are those that the subclass computes with.
+        The networks of the run's model, with the backends that the subclass needs.
     data, on_step
         As for every Engine.
     """

@@ -15,23 +15,23 @@ from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Submodel
 from fedmpi.units import narrowed
 
-_MOST = 8  # parts kept ready; each holds a few vectors of its size
+_MOST = 8  # parts that are cached; each holds a few vectors of its size
 
 
 class Network:
-    """A backend that computes a network, and where its coordinates lie in the whole model.
+    """A backend that computes a network, with the positions of its coordinates in the model.
 
     Parameters
     ----------
-    backend : Gradients, or what else an engine computes with
-        Has a `layout`.
+    backend : Gradients, or another backend of an engine
+        Must have a `layout`.
     first : float32[P']
-        What a private end starts from.
+        The initial weights, which a private end starts from.
     index : int64[n], optional
-        The place in the model of the first n coordinates of the part; the rest is private to
+        Positions in the model of the first n coordinates of the part; the rest is private to
         the client. None for the whole model.
     remake : callable, optional
-        Returns a new torch module of the network, for what the backend cannot compute.
+        Returns a new torch module of the network, for computations that the backend lacks.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Network:
 
     @cached_property
     def moments(self) -> Vector:
-        """float32[2, P']: buffers of an optimiser."""
+        """float32[2, P']: buffers of the optimiser."""
         return np.zeros((2, self.layout.size), np.float32)
 
     @cached_property
@@ -69,11 +69,11 @@ class Network:
 
     @cached_property
     def still(self) -> Integers:
-        """int64[n]: where the running statistics are."""
+        """int64[n]: the coordinates of the running statistics."""
         return np.flatnonzero(~self.layout.trained)
 
     def enter(self, start: Vector, private: Vector | None) -> Vector:
-        """Return the weights of this network, float32[P'], from those of the model."""
+        """Return this network's weights float32[P'], from the model's and the private end."""
         if self.index is None:
             return start
         shared = len(self.index)
@@ -90,9 +90,9 @@ class Network:
         return weights
 
     def part_of(self, values: AnyArray | None) -> AnyArray | None:
-        """Return the values at this network's coordinates, of values [P]; None for None.
+        """Return those of the values [P] that are at this network's coordinates; None for None.
 
-        Raises ConfigError if the network has a private end, whose values nobody knows.
+        Raises ConfigError if the network has a private end, for which there are no values.
         """
         if values is None or self.index is None:
             return values
@@ -105,7 +105,7 @@ class Network:
         return part
 
     def leave(self, start: Vector, weights: Vector) -> tuple[Vector, Vector | None]:
-        """Return float32[P] with the trained values in their places, and the private end."""
+        """Return the model's weights float32[P] with the trained values, and the private end."""
         if self.index is None:
             return weights, None
         whole = start.copy()
@@ -114,19 +114,19 @@ class Network:
 
 
 class Networks:
-    """The model's network, and its parts as they are asked for.
+    """The network of the whole model, and those of its parts, which are built on demand.
 
     Parameters
     ----------
     make : callable
-        Returns a new torch module of the model, given a dict of options of its own.
+        make(options) -> a new torch module of the model; `options` is a dict of its own options.
     sample : array [1, ...]
         One input.
     backend_of : callable
-        Returns the backend of a module and its first weights.
+        backend_of(module) -> (backend, initial weights).
     whole : Network, optional
-        Of the whole model, where another rank has built it and nothing is frozen; then torch is
-        imported for parts only.
+        The network of the whole model, if another rank has built it and nothing is frozen. Torch
+        is then imported only for parts.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ class Networks:
         return Network(*self._backend_of(module))
 
     def module(self) -> Any:
-        """Return a new module of the whole model, with its first weights."""
+        """Return a new module of the whole model, with its initial weights."""
         return self._make({})
 
     def of(self, part: Submodel | None) -> Network:
@@ -170,7 +170,7 @@ class Networks:
         return self._parts[part]
 
     def _module_of(self, part: Submodel) -> tuple[Any, Integers]:
-        """Return a new module of a Submodel, and where its shared coordinates lie."""
+        """Return a new module of a Submodel, and the positions of its shared coordinates."""
         from fedmpi.learn.layout_of import layout_of  # these need torch
         from fedmpi.learn.narrow import divide, narrow
 
@@ -203,5 +203,5 @@ class Networks:
 
 
 def _first(layout: Layout, size: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of the tensors that make up the first `size` coordinates."""
+    """Return names and shapes of the tensors that begin in the first `size` coordinates."""
     return [(tensor.name, tensor.shape) for tensor in layout.tensors if tensor.start < size]

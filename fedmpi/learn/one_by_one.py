@@ -20,7 +20,7 @@ ERRORS = frozenset(f"error.{name}" for name in OF_CLASSES)
 
 
 class OneByOne(NetworkEngine):
-    """Trains one client after another: one loop over batches, with the steps of the subclass."""
+    """Trains one client after another, in a loop over batches with the steps of the subclass."""
 
     def train(self, jobs: Iterable[Job]) -> Iterator[Report | Failure]:
         for job in jobs:
@@ -31,7 +31,7 @@ class OneByOne(NetworkEngine):
                 yield Failure(job.client, f"{error}" or type(error).__name__)
 
     def train_client(self, job: Job) -> Report:
-        """Return what a job gives; raises what CLIENT_FAULTS names."""
+        """Return the Report of a job; raises the exceptions in CLIENT_FAULTS."""
         plan, data = job.plan.minimising(self.data.loss), self.data
         network, lr = self.networks.of(plan.submodel), data.local.lr_of(job.round)
         start = job.state["weights"] if plan.start is None else plan.start
@@ -72,10 +72,10 @@ class OneByOne(NetworkEngine):
     def steps_of(
         self, network: Network, plan: Plan, lr: float, start: Vector, draws: Draws
     ) -> Any:
-        """Return what takes the steps of one client: Steps, or what has its methods.
+        """Return the object that takes the steps of one client, with the methods of Steps.
 
-        `start` is float32[P'], the weights that training starts from, in the coordinates of
-        the Network; masks that are drawn take their numbers from `draws`.
+        `start` float32[P'] are the weights at the start of training, in the coordinates of the
+        Network. Masks are drawn from `draws`.
         """
 
     def outputs(self, weights: Vector, x: AnyArray) -> AnyArray:
@@ -89,7 +89,7 @@ class OneByOne(NetworkEngine):
 
 
 class GradientEngine(OneByOne):
-    """Takes each batch's gradient from a backend, corrects it as the plan says, and moves weights.
+    """Takes each batch's gradient from a backend, applies the plan's corrections, moves weights.
 
     The backends of `networks` are Gradients.
     """
@@ -112,15 +112,15 @@ class GradientEngine(OneByOne):
 
 
 class TorchEngine(GradientEngine, name="torch"):
-    """Gradients by torch, of any module."""
+    """Computes gradients with torch, for any module."""
 
     mechanisms = MECHANISMS | ERRORS
 
 
 class KernelsEngine(GradientEngine, name="kernels"):
-    """Gradients by the compiled kernels, of the layers that `fast.chain` knows.
+    """Computes gradients with the compiled kernels, for the layers that `fast.chain` supports.
 
-    Parts of the model may have another backend.
+    Parts of the model may have a torch backend.
     """
 
     mechanisms = MECHANISMS - {"gates", "labels", "submodel.divisor"} | {"error.cross-entropy"}

@@ -1,4 +1,4 @@
-"""How the relevance of a layer's rows and inputs can be measured: -v dL/dv of their values v."""
+"""Ways to measure the relevance of a layer's rows and inputs, -v dL/dv of their values v."""
 
 from collections import Counter
 
@@ -8,14 +8,15 @@ from fedmpi.layout import Layout
 from fedmpi.learn.kinds import kind_of
 from fedmpi.learn.layout_of import layer_modules
 
-OUTPUTS = frozenset(("conv", "linear", "norm", "adapter", "bilinear"))  # kinds with rows of outputs
+OUTPUTS = frozenset(("conv", "linear", "norm", "adapter", "bilinear"))  # rows are output channels
 
 
 def at_output(module: nn.Module, layout: Layout) -> frozenset[int]:
     """Return the numbers of the layers whose relevance is measured at the output itself.
 
-    In all others it is -w dL/dw, summed over the weight and bias of a row. This lacks what is
-    frozen, has too much of what other layers share, and is wrong with parameters of other names.
+    For all other layers it is -w dL/dw, summed over the weight and bias of a row. That sum misses
+    frozen parameters, includes too much of parameters shared with other layers, and is wrong for
+    parameters with other names.
     """
     alone, found = _alone(module), set()
     for number, parts in enumerate(layer_modules(module, layout)):
@@ -27,9 +28,9 @@ def at_output(module: nn.Module, layout: Layout) -> frozenset[int]:
 
 
 def no_columns(module: nn.Module, layout: Layout) -> str:
-    """Return why the statistic "columns" has no meaning for a layer; "" if it has for all.
+    """Return why the statistic "columns" is undefined for a layer; "" if it is defined for all.
 
-    It has where the weight has a column for each input, and is trained for this layer alone.
+    It is defined if the weight has a column for each input, and is trained for this layer only.
     """
     alone = _alone(module)
     for layer, parts in zip(layout.layers, layer_modules(module, layout), strict=True):
@@ -44,7 +45,7 @@ def no_columns(module: nn.Module, layout: Layout) -> str:
 
 
 def _alone(module: nn.Module) -> set[nn.Parameter]:
-    """Return the parameters that are trained and have one name."""
+    """Return the parameters that are trained and have only one name."""
     named = [parameter for _, parameter in module.named_parameters(remove_duplicate=False)]
     times = Counter(named)
     return {parameter for parameter in named if parameter.requires_grad and times[parameter] == 1}

@@ -1,4 +1,4 @@
-"""The samples of a data set as the engines take them: float32 or tokens, by index."""
+"""The samples of a data set in the form that engines use: float32 or tokens, by index."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,12 +8,12 @@ from fedmpi.arrays import AnyArray, Integers, Vector
 
 
 class Samples:
-    """One half (train or test) of a Dataset; images are kept as bytes and normalised on the way.
+    """One half (train or test) of a Dataset; images are stored as bytes and normalised when taken.
 
-    `x` is uint8[N, C, H, W] for images, and passed on as it is for other kinds; `y` int64[N], or
-    targets of another kind (losses.py). With `following`, x is text uint8[N, T] and the targets
-    are the tokens that follow each of its tokens, the last of them `y`. `norm` are the
-    (scale, shift), float32[C] each, that images are normalised by; else None.
+    `x` is uint8[N, C, H, W] for images; other kinds are passed on unchanged. `y` is int64[N], or
+    targets of another kind (losses.py). With `following`, x is text uint8[N, T], and the targets
+    are the tokens that follow each of its tokens; the last is `y`. `norm` is (scale, shift),
+    float32[C] each, by which images are normalised; else None.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Samples:
         return len(self.y)
 
     def take(self, index: Integers) -> tuple[AnyArray, AnyArray]:
-        """Return (x, y) of the samples `index` int64[n]: float32[n, ...], and their targets."""
+        """Return (x, y) of the samples `index` int64[n]: float32[n, ...], and the targets."""
         y = self.targets(index)
         if self.norm is None:
             return self.x[index], y
@@ -41,7 +41,7 @@ class Samples:
         return out, y
 
     def targets(self, index: Integers) -> AnyArray:
-        """Return the targets of the samples `index` int64[n] alone."""
+        """Return only the targets of the samples `index` int64[n]."""
         y = self.y[index]
         y = y.astype(np.float32 if y.dtype.kind == "f" else np.int64)
         if self.following:

@@ -1,8 +1,8 @@
 """Backward passes that leave out whole rows: FedSkel's skeleton for convolutions and linear layers.
 
-The gradient that arrives at the output of a dropped row counts as zero, so the row
-vanishes from the weight gradient and from the input gradient, and neither is computed
-for it (Luo et al., CIKM 2021). The forward pass stays whole.
+The gradient at the output of a dropped row counts as zero, so the row contributes nothing
+to the weight gradient and to the input gradient, and neither is computed for it (Luo et al.,
+CIKM 2021). The forward pass is complete.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from fedmpi.learn.input_gradient import input_gradient, pays
 
 
 class Rows:
-    """The kept rows of one layer, as its backward pass wants them.
+    """The kept rows of one layer, in the form that its backward pass needs.
 
     `count` rows are kept; `index` int64[count] lists them, and `mask` float32[rows] is
     1 for them. Rounding their number up to oneDNN's blocks was measured and gains nothing.
@@ -102,7 +102,7 @@ class SkeletonLinear(Function):
 
 
 def _zeros(saved: Any, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradients where no row is kept."""
+    """Return the gradients for the case that no row is kept."""
     of_x = torch.zeros_like(x) if saved.needs_input_grad[0] else None
     of_bias = weight.new_zeros(len(weight)) if saved.bias else None
     return of_x, torch.zeros_like(weight), of_bias, None, None

@@ -1,4 +1,4 @@
-"""Static batch normalisation: running statistics measured when they are needed, not kept.
+"""Static batch normalisation: running statistics are measured when needed instead of kept.
 
 Diao, Ding and Tarokh, HeteroFL, ICLR 2021, section 3.
 """
@@ -17,10 +17,10 @@ from fedmpi.learn.layout_of import bind, flat_weights
 
 
 def statistics_of(module: nn.Module, layout: Layout) -> Callable[[Vector, AnyArray], Vector]:
-    """Return a function of weights float32[P] and x float32[N, ...]: float32[P].
+    """Return a function from weights float32[P] and x float32[N, ...] to new weights float32[P].
 
-    It gives the running statistics of this block alone, and the weights elsewhere. The module is
-    taken over; it runs as in training.
+    The new weights have the running statistics of x alone; everything else is unchanged. The
+    function owns the module from now on, and runs it in training mode.
     """
     flat = flat_weights(module, layout)
     bind(module, layout, flat)
@@ -32,7 +32,7 @@ def statistics_of(module: nn.Module, layout: Layout) -> Callable[[Vector, AnyArr
     def of_block(weights: Vector, x: AnyArray) -> Vector:
         flat.copy_(torch.from_numpy(weights))
         with torch.no_grad():
-            module(torch.tensor(np.ascontiguousarray(x)))  # a copy, which it may write to
+            module(torch.tensor(np.ascontiguousarray(x)))  # a copy: the module may write to it
         found: Vector = flat.numpy().copy()
         return found
 

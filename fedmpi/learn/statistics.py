@@ -1,4 +1,4 @@
-"""What a plan wants measured while a client trains."""
+"""The statistics that a plan asks for, measured while a client trains."""
 
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
@@ -10,15 +10,15 @@ from fedmpi.layout import Layout, Tensor
 from fedmpi.units import inputs_of
 
 RELEVANT = frozenset(("conv", "linear", "norm", "adapter", "bilinear", "embedding"))
-"""The kinds of layers whose rows have a relevance that weights tell."""
+"""The kinds of layers whose rows have a relevance that follows from weights and gradients."""
 
 
 class Statistics:
     """Sums over the steps of one client's training; `wanted` names them, as in Plan.
 
-    `activations` is None, or the list of float64[rows] that the engine adds to. `pulls` holds, if
-    relevance is wanted, a float64[rows] for each layer in `at_output` (relevance.py), to which the
-    engine adds what it measures there in a step.
+    `activations` is None, or a list of float64[rows] to which the engine adds. If relevance is
+    wanted, `pulls` holds float64[rows] for each layer in `at_output` (relevance.py), to which the
+    engine adds its measurements of a step.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Statistics:
         self.activations: list[Reals] | None = self._found.get("activations")
 
     def see(self, weights: Vector, grad: Vector, samples: int) -> None:
-        """Take in one step: the gradient float32[P] at `weights` of the mean of `samples`."""
+        """Add one step: `grad` float32[P] at `weights`, of the mean loss over `samples`."""
         if "relevance" in self._found:
             self._relevance(weights, grad, samples)
         if "squares" in self._found:
@@ -51,12 +51,12 @@ class Statistics:
             self._found["summed"] += grad
 
     def moved(self, moving: Flags) -> None:
-        """Take in uint8[P]: what one step may have moved."""
+        """Add one step: `moving` uint8[P] marks the weights that it may have moved."""
         if "moved" in self._found:
             self._found["moved"] |= moving != 0
 
     def columns(self, weights: Vector, grad: Vector, samples: int) -> None:
-        """Take in one batch: -w dL/dw, summed over all that reads an input of a layer."""
+        """Add one batch: -w dL/dw, summed over the weights that read each input of a layer."""
         for number, tensors in enumerate(self._layout.layer_tensors):
             tensor = self._layout.tensors[tensors[0]]
             block = tensor.block
@@ -71,14 +71,14 @@ class Statistics:
             self._found[name] = values
 
     def mean(self, name: str, values: Vector, samples: int) -> None:
-        """Let float32[P] `values`, the mean over some samples, enter the mean over all of them."""
+        """Update the mean over all samples with `values` float32[P], the mean over `samples`."""
         before = self._samples.get(name, 0)
         self._samples[name] = before + samples
         old = self._found[name] if before else np.zeros_like(values)
         self._found[name] = old + (values - old) * np.float32(samples / self._samples[name])
 
     def found(self, name: str) -> Any:
-        """Return a statistic as it is so far."""
+        """Return the current value of a statistic."""
         return self._found[name]
 
     def result(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Statistics:
         return self._found
 
     def _relevance(self, weights: Vector, grad: Vector, samples: int) -> None:
-        """Subtract sum(w dL/dw) over the weight and bias of each row, which is z dL/dz."""
+        """Subtract z dL/dz of each row, which is sum(w dL/dw) over its weight and bias."""
         for number, pulls in self.pulls.items():
             self._found["relevance"][number] -= samples * pulls
             pulls[:] = 0
@@ -103,7 +103,7 @@ def told_by_weights(
 ) -> Iterator[tuple[int, list[Tensor]]]:
     """Yield (number, [weight and bias]) of the layers whose relevance is -w dL/dw by row.
 
-    Those of other kinds have none, and that of the layers in `measured` is measured.
+    Layers of other kinds have no relevance. That of the layers in `measured` is measured instead.
     """
     for number, (layer, tensors) in enumerate(zip(layout.layers, layout.layer_tensors)):
         if layer.kind in RELEVANT and number not in measured:

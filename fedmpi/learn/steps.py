@@ -1,4 +1,4 @@
-"""One client's steps: the gradient where the plan wants it, its corrections, the optimiser."""
+"""The steps of one client: the gradient at the plan's point, its corrections, the optimiser."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -18,10 +18,10 @@ from fedmpi.learn.statistics import Statistics
 from fedmpi.plan import FULL, Backward, Plan
 from fedmpi.sparsity import coordinates
 
-if TYPE_CHECKING:  # it imports this module
+if TYPE_CHECKING:  # networks.py imports this module
     from fedmpi.learn.networks import Network
 
-LONG = 64  # coordinates for each run, so that runs pay
+LONG = 64  # mean number of coordinates per run from which runs are worthwhile
 
 
 class Steps:
@@ -30,16 +30,16 @@ class Steps:
     Parameters
     ----------
     network : Network
-        Its buffers and those of its Gradients are used; one Steps at a time.
+        Its buffers and those of its Gradients are used, so only one Steps may use it at a time.
     plan : Plan
     local : Local
         The optimiser's keys.
     lr : float
         Learning rate of this round.
     start : float32[P']
-        The weights that training starts from, in the network's own coordinates.
+        The weights at the start of training, in the network's own coordinates.
     draws : Draws, optional
-        Where masks that are drawn take their numbers from.
+        The source of random numbers for masks that are drawn.
 
     Attributes
     ----------
@@ -47,18 +47,18 @@ class Steps:
     weights : float32[P']
         The weights, changed in place by every step.
     point : float32[P']
-        Where the gradient is taken.
+        The weights at which the gradient is taken.
     apart : bool
-        Whether point and weights may differ, and are two vectors; otherwise they are one.
+        True if point and weights may differ and are two vectors; otherwise they are the same one.
     grad, direction : float32[P']
-        The gradient, and what the optimiser takes for it: a copy where corrections change it.
+        The gradient, and the optimiser's input, which is a copy if corrections change it.
     mask : uint8[P'] or None
     free, moving : uint8[P']
         1 where the steps may move a weight, and where this step does.
     still : int64[n]
-        Where running statistics are.
+        The coordinates of the running statistics.
     count : int
-        Steps so far.
+        Number of steps so far.
     statistics : Statistics
     """
 
@@ -73,7 +73,7 @@ class Steps:
         self._labels, self._dense = plan.labels, plan.backward if plan.dense_norm else None
         self._first, self._second = network.moments
         network.moments[: 2 if local.optimizer == "adam" else 1] = 0
-        # The buffers of Gradients spare it copies.
+        # Working in the buffers of Gradients saves copies.
         self.grad, self.point = self._gradients.grad, self._gradients.weights
         self.point[:] = start
         self.mask, update = network.part_of(plan.mask), network.part_of(plan.update)
@@ -86,7 +86,7 @@ class Steps:
         whole = update is None and plan.backward.whole
         self._edges = network.edges if whole else edges_of(self.free)
         if self.mask is not None:
-            # Of weights that never move the gradient may be left out, unless it is looked at.
+            # Gradients of weights that never move are left out, unless a statistic needs them.
             wanted = update if plan.fixed and not (plan.readjust or plan.looks) else None
             self._backward = replace(plan.backward, mask=self.mask, update=wanted)
         self.statistics = Statistics(
@@ -114,19 +114,19 @@ class Steps:
         return loss
 
     def end_epoch(self) -> None:
-        """Do what the plan asks for after an epoch."""
+        """Apply the plan's corrections at the end of an epoch."""
         for correction in self._corrections:
             correction.end_epoch(self)
 
     def measure(self, x: AnyArray, y: Integers) -> None:
-        """Take one batch into the statistics of columns, and leave everything as it is."""
+        """Add one batch to the statistic "columns", without changing the weights."""
         self._look(x, y)
         self.statistics.columns(self.point, self.grad, len(y))
 
     def probe(self, look: str, x: AnyArray, y: Integers) -> int:
-        """Measure the "gradient" or "curvature" of a batch, and leave everything as it is.
+        """Measure the "gradient" or "curvature" of a batch, without changing the weights.
 
-        Returns how many samples were differentiated.
+        Returns the number of samples that were differentiated.
         """
         if look == "gradient":
             self._look(x, y)
@@ -147,16 +147,16 @@ class Steps:
 
     @property
     def _held(self) -> AnyArray:
-        """The coordinates of the direction of "curvature": bool or uint8[P']."""
+        """The coordinates of the direction of "curvature", bool[P']."""
         return held_of(self.layout, self._tensors, self.mask)
 
     def take_mask(self, mask: Flags, free: Flags) -> None:
-        """Go on under another mask uint8[P'], and move what `free` uint8[P'] allows."""
+        """Continue with another mask uint8[P'], and move only where `free` uint8[P'] is 1."""
         self.mask, self.free, self._edges = mask, free, edges_of(free)
         self._backward = replace(self._backward, mask=mask, update=None)
 
     def _dense_statistics(self, x: AnyArray, y: Integers) -> Vector | None:
-        """Return the running statistics after a pass at the weights, None where not asked for."""
+        """Return the running statistics after a pass at the weights; None if not needed."""
         if self._dense is None or not (self.apart and self.still.size):
             return None
         np.copyto(self.point, self.weights)
@@ -166,7 +166,7 @@ class Steps:
         return found
 
     def _look(self, x: AnyArray, y: Integers) -> None:
-        """Take the whole gradient of a batch; running statistics stay as they are."""
+        """Take the whole gradient of a batch, without changing the running statistics."""
         still = self.weights[self.still]
         self._gradient(x, y, FULL, None)
         self.weights[self.still] = still
@@ -200,9 +200,9 @@ class Steps:
 def free_of(
     layout: Layout, backward: Backward, trained: Flags, update: Flags | None
 ) -> Flags:
-    """Return uint8[P']: 1 where the optimiser moves a weight; dropped rows stay where they are.
+    """Return uint8[P']: 1 where the optimiser moves a weight; dropped rows do not move.
 
-    `trained` uint8[P'] is 1 where a coordinate is trained, `update` that of a Plan or None.
+    `trained` uint8[P'] is 1 where a coordinate is trained; `update` is that of a Plan, or None.
     """
     moving = trained
     if not backward.whole:
@@ -213,9 +213,9 @@ def free_of(
 
 
 def held_of(layout: Layout, tensors: Sequence[int], mask: AnyArray | None) -> Bools:
-    """Return bool[P']: which of a gradient's coordinates the statistic "curvature" goes along.
+    """Return bool[P']: the coordinates of the gradient along which "curvature" is measured.
 
-    Those of `tensors`, or of all where none is named, that uint8[P'] `mask` holds.
+    These are the coordinates of `tensors` (of all, if there are none) that `mask` uint8[P'] keeps.
     """
     inside = coordinates(layout, tensors) if tensors else layout.trained
     found: Bools = inside if mask is None else inside & (mask != 0)
@@ -225,7 +225,8 @@ def held_of(layout: Layout, tensors: Sequence[int], mask: AnyArray | None) -> Bo
 def edges_of(moving: Flags) -> NDArray[np.uint32]:
     """Return uint32[2 R]: the runs of coordinates where uint8[P] `moving` is not 0.
 
-    One run of all where they are many: short ones cost more than they leave out.
+    If there are too many runs, a single run of all is returned: short runs cost more than they
+    save.
     """
     runs = kernels.pack.count(moving)[1]
     if runs > moving.size // LONG:

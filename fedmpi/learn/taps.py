@@ -1,4 +1,4 @@
-"""Taps on the layers of a module: where rows leave the backward pass, and activations are read."""
+"""Taps on the layers of a module, which drop rows from the backward pass and read activations."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,28 +14,28 @@ from fedmpi.learn.skeleton import Rows, SkeletonConv, SkeletonLinear
 
 
 class Tap:
-    """One layer of a running module.
+    """A tap on one layer of a module.
 
-    Plain Conv2d and Linear layers get a backward pass that computes the kept rows
-    only; any other layer gets the gradient at its output masked, which has the
-    same meaning and saves nothing.
+    Plain Conv2d and Linear layers get a backward pass that computes only the kept
+    rows. For any other layer, the gradient at its output is masked, which gives the
+    same result but saves nothing.
     """
 
     def __init__(self, part: Any) -> None:
         self.part = part
         self.kind = kind_of(part)
-        # float64[rows], where activations, and z dL/dz, z the output, of the next pass are added.
+        # float64[rows] to which the next pass adds activations, and z dL/dz of its output z.
         self.sums: Reals | None = None
         self.pulls: Reals | None = None
         self._rows: Rows | None = None
         self._sliced = _forward_of(part)
         if self._sliced:
             part.forward = self._forward
-        # A hook, so that what is measured is what the layer gives after the hooks that it had.
+        # A hook, so that the output is measured after the layer's existing hooks.
         part.register_forward_hook(self._measure if self._sliced else self._masked)
 
     def keep(self, rows: Bools | None) -> None:
-        """Keep only `rows` (bool[rows], None for all) in the backward passes to come."""
+        """Keep only `rows` (bool[rows], None for all) in later backward passes."""
         self._rows = None if rows is None else Rows(rows)
 
     def _active(self) -> bool:
@@ -43,16 +43,16 @@ class Tap:
         return torch.is_grad_enabled() and any(p.requires_grad for p in own)
 
     def _forward(self, x: Tensor) -> Tensor:
-        """The forward pass of a layer whose rows can be sliced."""
+        """Return the output of a layer whose rows can be sliced."""
         if self._sliced is not None and self._rows is not None and self._active():
             return self._sliced(self.part, x, self._rows)
         output: Tensor = type(self.part).forward(self.part, x)
         return output
 
     def _masked(self, part: Any, inputs: Any, output: Any) -> None:
-        """Forward hook of the other layers."""
+        """Measure the output, and mask its gradient; the forward hook of all other layers."""
         self._measure(part, inputs, output)
-        # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
+        # An embedding's rows are its inputs, so only their weight gradient is to be left out.
         if self._rows is None or self.kind == "embedding":
             return
         axis = row_axis(part)
@@ -61,7 +61,7 @@ class Tap:
                 values.register_hook(lambda gradient: self._rows.masked(gradient, axis))
 
     def _measure(self, part: Any, inputs: Any, output: Any) -> None:
-        """Forward hook: add |output| by row, over batch and space, to the sums; watch its pulls."""
+        """Add |output| of each row, over batch and space, to the sums; register its pulls."""
         if self.pulls is not None and output.requires_grad:
             output.register_hook(partial(self._pull, output.detach().clone(), self.pulls))
         if self.sums is None or self.kind not in ("conv", "norm", "linear", "adapter"):
@@ -82,10 +82,10 @@ class Tap:
 def _forward_of(part: Any) -> Callable[[Any, Tensor, Rows], Tensor] | None:
     """Return the function (part, x, rows) with a sliced backward pass, or None if there is none."""
     if is_replaced(part) or _has_hooks(part):
-        return None  # what its owner put there is part of the model
+        return None  # the user's own forward pass or hook is part of the model
     if type(part).forward is nn.Linear.forward:
         return _linear
-    # Filters of a grouped convolution see different inputs, so they cannot be sliced freely.
+    # Filters of a grouped convolution read different inputs, so they cannot be sliced freely.
     plain = type(part).forward is nn.Conv2d.forward and part.groups == 1
     if plain and part.padding_mode == "zeros" and isinstance(part.padding, tuple):
         return _conv

@@ -1,4 +1,4 @@
-"""Gradients and outputs of any torch module, by way of flat vectors."""
+"""Gradients and outputs of any torch module, on flat vectors."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -22,20 +22,20 @@ from fedmpi.plan import FULL, Backward
 
 
 class TorchGradients(Gradients):
-    """Gradients of any torch module: its parameters are views of the flat vectors.
+    """Gradients of any torch module, whose parameters are views of the flat vectors.
 
     The vectors are 64-byte aligned, because results of BLAS may depend on alignment, and must
-    not depend on where a caller's vector happens to lie.
+    not depend on the address of a caller's vector.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Taken over: its parameters become views, its layers are tapped.
+        Owned by this object from now on: its parameters become views, its layers are tapped.
     layout : Layout
         From `layout_of(module, sample)`.
     threads : int
-        Threads of torch, for the whole process. Bits are the same for any number of
-        ranks, not for any number of threads.
+        Torch threads of the whole process. Results have the same bits on any number of
+        ranks, but not for any number of threads.
     """
 
     def __init__(self, module: nn.Module, layout: Layout, threads: int = 1) -> None:
@@ -76,7 +76,7 @@ class TorchGradients(Gradients):
         self._constants.restore()
 
     def _take_statistics(self) -> None:
-        """Bring statistics that a module has replaced by new tensors into the flat vector."""
+        """Copy statistics that a module has replaced by new tensors into the flat vector."""
         for part, name, view in self._kept:
             found = getattr(part, name)
             if found.data_ptr() != view.data_ptr():
@@ -94,7 +94,7 @@ class TorchGradients(Gradients):
         return found
 
     def _fill(self, loss: torch.Tensor) -> None:
-        """Fill the flat gradient."""
+        """Write the gradient of `loss` into the flat vector."""
         for view in self._untouched:
             view.zero_()
         if self._parameters:
@@ -104,7 +104,7 @@ class TorchGradients(Gradients):
         self._flat_grad[self._silent] = 0.0
 
     def _prepare(self, backward: Backward) -> None:
-        """Take up another Backward: flags of the parameters, rows of the taps, index lists."""
+        """Prepare for another Backward: flags of parameters, rows of taps, index lists."""
         layout = self.layout
         rows = checked_rows(layout, backward)
         self._parameters: list[nn.Parameter] = []
@@ -142,7 +142,7 @@ def _kept_by_hand(
 
 
 def _shared(module: nn.Module) -> set[str]:
-    """Return the names of the parameters that are used by more than one name."""
+    """Return the names of the parameters that have more than one name."""
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -152,7 +152,7 @@ def _shared(module: nn.Module) -> set[str]:
 def _unmoved(
     layout: Layout, rows: Sequence[Bools | None], lowest: int, shared: set[str]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two int64 lists of coordinates: statistics that stay, and gradients set to zero."""
+    """Return two int64 lists of coordinates: of unchanged statistics, and of zeroed gradients."""
     still, silent = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for tensor in layout.tensors:
         layer, keep = layout.layers[tensor.layer], rows[tensor.layer]
@@ -162,7 +162,7 @@ def _unmoved(
             continue
         blocks = np.arange(tensor.start, tensor.start + tensor.size).reshape(tensor.rows, -1)
         dropped = blocks[~keep].ravel() if tensor.rows == len(keep) else blocks[:0].ravel()
-        # The layer's own weights get zeros from its backward pass; a joined norm does not.
+        # The layer's own weights get zeros from its backward pass; those of a joined norm do not.
         joined = tensor.name.rpartition(".")[0] != layer.name
         if not tensor.trained:
             still.append(dropped)
@@ -172,5 +172,5 @@ def _unmoved(
 
 
 def _copy(array: AnyArray) -> torch.Tensor:
-    """A torch copy of an array, aligned as torch aligns."""
+    """Return a copy of an array as a torch tensor, with torch's alignment."""
     return torch.tensor(array)

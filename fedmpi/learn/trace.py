@@ -1,4 +1,4 @@
-"""One forward pass of a module, watched: which modules it calls, and what it multiplies."""
+"""A trace of one forward pass: the modules that it calls, and its multiply-adds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from torch.utils.hooks import RemovableHandle
 
 from fedmpi.learn.kinds import multiplied, tensors_in
 
-# Operations that multiply and that torch's counter does not know. Modules with a rule of their own
-# in kinds.py may run them.
+# Operations that multiply, but are unknown to torch's counter. Modules with a rule of their own in
+# kinds.py may run them.
 _UNCOUNTED = frozenset(
     ("_fft_c2c", "_fft_r2c", "_fft_c2r", "_cdist_forward", "_pdist_forward", "_trilinear",
      "mkldnn_rnn_layer", "mv", "addmv", "dot", "vdot")
@@ -29,16 +29,16 @@ class Call:
     ----------
     part : torch.nn.Module
     weights : dict
-        Multiply-adds by the weights of the module, by parameter, where a rule tells them.
+        Multiply-adds with each parameter of the module, if a rule gives them.
     rest : int
-        All others in the call that are not those of a module called in it.
+        All other multiply-adds of the call, without those of modules that it calls.
     inner : int
-        Of `rest`: those that need the gradients of both factors.
+        The part of `rest` that needs the gradients of both factors.
     frozen, fixed : int
-        As `rest`, with a frozen parameter or a buffer, or a view of it: those that need the
-        gradient of the other factor, and those that need none.
+        As `rest`, but with a frozen parameter or buffer, or a view of one, as a factor: `frozen`
+        multiply-adds need the gradient of the other factor, `fixed` ones need none.
     fed : bool
-        Whether what it reads depends on a weight that is trained.
+        Whether the inputs depend on a trained weight.
     again : bool
         Whether the module was called before.
     """
@@ -54,18 +54,18 @@ class Call:
 
 
 class Trace(TorchDispatchMode):
-    """Watches the forward pass of `module` on one sample, in evaluation mode.
+    """A trace of the forward pass of `module` on one sample, in evaluation mode.
 
-    Multiply-adds are those that torch.utils.flop_counter counts, and the rules of kinds.py.
+    Multiply-adds are counted by torch.utils.flop_counter and by the rules of kinds.py.
 
     Attributes
     ----------
     calls : list of Call
-        In the order in which they ended.
+        The calls, in the order in which they ended.
     order : list of torch.nn.Module
-        In the order of their first calls.
+        The modules, in the order of their first calls.
     uncounted : dict
-        Operations whose multiply-adds are not known, by the module that ran them.
+        Operations whose multiply-adds are unknown, by the module that ran them.
     output : torch.Tensor
     """
 
@@ -82,7 +82,7 @@ class Trace(TorchDispatchMode):
         modes = {part: part.training for part in module.modules()}
         handles = [handle for part in modes for handle in self._hooks(part)]
         try:
-            # With gradients and the plain attention, so that no fused operation hides anything.
+            # Gradients and the plain attention prevent fused operations, which would hide others.
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), self:
                 self.output = module.eval()(sample)
         finally:
@@ -98,7 +98,7 @@ class Trace(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Return False: to tell torch.compile to skip this costs a second of imports."""
+        """Return False, because telling torch.compile to skip this costs a second of imports."""
         return False
 
     def _hooks(self, part: nn.Module) -> Iterator[RemovableHandle]:
@@ -113,7 +113,7 @@ class Trace(TorchDispatchMode):
     def _leave(self, part: nn.Module, inputs: Any, named: Any, output: Any) -> None:
         call = self._open.pop()
         call.weights = multiplied(part, inputs, named, output)
-        if call.weights:  # the rule knows which of them are frozen
+        if call.weights:  # the rule counts by parameter, so frozen ones are known
             every = call.rest + call.frozen + call.fixed
             call.rest, call.frozen, call.fixed = max(every - sum(call.weights.values()), 0), 0, 0
         self.calls.append(call)
@@ -121,14 +121,14 @@ class Trace(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run an operation, and count it for the module that is innermost."""
+        """Run an operation, and count it for the innermost module."""
         out = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
         if not self._open:
             return out
         if packet in flop_registry:
             macs = flop_registry[packet](*args, **(kwargs or {}), out_val=out) // 2
-            adds = packet.__name__ in ("addmm", "baddbmm")  # its first argument is no factor
+            adds = packet.__name__ in ("addmm", "baddbmm")  # their first argument is not a factor
             self._count(self._open[-1], args[adds : adds + 2], macs)
         elif _hides(func):
             self.uncounted[self._open[-1].part] = packet.__name__
@@ -147,7 +147,7 @@ class Trace(TorchDispatchMode):
 
 
 def _hides(func: Any) -> bool:
-    """Return whether an operation may multiply without being counted."""
+    """Return True if an operation may multiply without being counted."""
     name = func._overloadpacket.__name__
     foreign = func.namespace not in ("aten", "prim", "prims")
     return foreign or name in _UNCOUNTED or name.startswith(("linalg_", "_linalg_"))
