@@ -1,1 +1,1 @@
-"""What a result file tells: tables, comparisons and curves. Nothing here prints or trains."""
+"""Analyse result files: tables, comparisons and curves. No module here prints or trains."""

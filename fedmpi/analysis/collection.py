@@ -19,8 +19,8 @@ class Runs(list[Run]):
     def by(self, *keys: str) -> dict[Any, "Runs"]:
         """Return {values of dotted keys such as "algorithm.name": Runs}, a tuple for several keys.
 
-        A key that a run does not have counts as None; a list is a tuple, and a table in it, such
-        as a stage, a tuple of (key, value). Raises ResultError for a key that no run has.
+        A key that a run does not have counts as None. A list becomes a tuple, and a table in it,
+        such as a stage, a tuple of (key, value). Raises ResultError for a key that no run has.
         """
         trees = [dict(flat(run.config)) for run in self]
         known = dict.fromkeys(key for tree in trees for key in [*tree, "stage"])
@@ -35,10 +35,10 @@ class Runs(list[Run]):
         return found
 
     def to_pandas(self, target: float | None = None) -> Any:
-        """Return a DataFrame with a row for each run: its configuration, and what it reached.
+        """Return a DataFrame with a row for each run: its configuration and its results.
 
-        The columns are the dotted keys of the configurations and those of `fedmpi compare`.
-        Raises ResultError where pandas is not installed.
+        The columns are the dotted keys of the configurations and the columns of `fedmpi compare`.
+        Raises ResultError if pandas is not installed.
         """
         try:
             import pandas
@@ -51,7 +51,7 @@ class Runs(list[Run]):
 
 
 def _hashable(value: Any) -> Any:
-    """Return a configured value with tuples in the place of lists and dicts."""
+    """Return a configured value with tuples in place of lists and dicts."""
     if isinstance(value, dict):
         return tuple((key, _hashable(inner)) for key, inner in value.items())
     return tuple(map(_hashable, value)) if isinstance(value, list) else value

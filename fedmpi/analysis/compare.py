@@ -1,4 +1,4 @@
-"""What each of several runs paid for the same accuracy."""
+"""Compare what several runs paid for the same accuracy."""
 
 import math
 import os
@@ -20,11 +20,11 @@ class Comparison:
 
     rows: a dict for each run with run, algorithm, status, rounds, final_accuracy,
     best_accuracy, rounds_to, bytes_up_to, bytes_down_to, bytes_to, seconds_to, bytes_saved,
-    seconds_saved (shares of the first run's). None stands for what was not reached.
+    seconds_saved (shares of the first run's). A value is None if the target was not reached.
     """
 
     target: float | None
-    notes: tuple[str, ...]  # sentences: where the target comes from, and what to beware of
+    notes: tuple[str, ...]  # sentences: the origin of the target, and cautions
     rows: tuple[dict[str, Any], ...]
 
     def text(self) -> str:
@@ -53,7 +53,7 @@ class Comparison:
         return "\n".join([*lines, *self.remarks()])
 
     def remarks(self) -> list[str]:
-        """Return the notes as lines, behind an empty line; nothing if there are none."""
+        """Return the notes as lines after an empty line, or [] if there are none."""
         lines = [line for note in self.notes for line in quantities.paragraph(note)]
         return ["", *lines] if lines else []
 
@@ -63,9 +63,9 @@ PAID = ("rounds_to", *BYTES, "seconds_to")
 
 
 def compare(runs: Sequence[Run], target: float | None = None) -> Comparison:
-    """Return the Comparison of Runs; target None asks for the highest that all of them reach.
+    """Return the Comparison of Runs; with target None, at the highest accuracy that all reach.
 
-    Raises ConfigError for a target outside 0 to 1, or no run.
+    Raises ConfigError for a target outside 0 to 1, or without runs.
     """
     if not runs:
         raise ConfigError("compare: needs at least one result file")
@@ -98,22 +98,22 @@ def row(run: Run, label: str, target: float | None) -> dict[str, Any]:
 
 
 def paid(run: Run, target: float) -> dict[str, float | None]:
-    """Return what a run paid for a target accuracy, by PAID; None where it did not reach it."""
+    """Return {name of PAID: cost of the target accuracy}, None if the run did not reach it."""
     found = (run.rounds_to(target), run.bytes_to(target, "up"), run.bytes_to(target, "down"),
              run.bytes_to(target), run.time_to(target))
     return dict(zip(PAID, found, strict=True))
 
 
 def evaluated(run: Run) -> Reals:
-    """Return the test accuracies of the rounds in which there was an evaluation."""
+    """Return the test accuracies of the rounds with an evaluation."""
     accuracy: Reals = run.rounds["test_accuracy"]
     return accuracy[~np.isnan(accuracy)]
 
 
 def common_target(runs: Sequence[Run]) -> tuple[float | None, str]:
-    """Return the highest accuracy that all runs reach, cut to four decimals, and a sentence.
+    """Return the highest accuracy that all runs reach, cut to four decimals, and a sentence on it.
 
-    A run that failed or was ended before its first test reaches none and does not count.
+    A run that failed or was stopped before its first test does not count.
     """
     begun = [(evaluated(run), name) for run, name in zip(runs, labels(runs), strict=True)
              if evaluated(run).size or run.status == "finished"]
@@ -135,13 +135,13 @@ def common_target(runs: Sequence[Run]) -> tuple[float | None, str]:
 def chance(run: Run) -> float:
     """Return the share of the most frequent class in the training data; 0 if it is not known."""
     counts = run.partition.sum(axis=0, dtype=np.int64)
-    if counts.size == 1:  # samples drawn on demand, of classes that nobody counted
+    if counts.size == 1:  # samples drawn on demand, whose classes are not counted
         return 0.0
     return float(counts.max(initial=0) / max(counts.sum(), 1))
 
 
 def cautions(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield a sentence for each thing that makes the runs hard to compare."""
+    """Yield a sentence for each fact that makes the runs hard to compare."""
     for section, key in (("data", "name"), ("data", "partition"), ("model", "name")):
         found = dict.fromkeys(setting(run, section, key) for run in runs)
         if len(found) > 1:
@@ -156,7 +156,7 @@ def cautions(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def setting(run: Run, section: str, key: str, otherwise: str = "-") -> str:
-    """Return one configured value as text; `otherwise` if the result holds none."""
+    """Return one configured value as text, or `otherwise` if the result file has none."""
     values = run.config.get(section)
     return str(values.get(key, otherwise)) if isinstance(values, dict) else otherwise
 
@@ -173,9 +173,9 @@ def saving(value: float | None, first: float | None) -> float | None:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """Return a short name for each run: its file's, with as many folders as tell them apart.
+    """Return a short name for each run: its file's name, with enough folders to be unique.
 
-    The names of files that differ in their endings alone keep these.
+    File names keep their endings if they differ only in these.
     """
     paths = [os.path.abspath(run.path) for run in runs]
     stems = [os.path.splitext(path)[0] for path in paths]

@@ -1,4 +1,4 @@
-"""The configurations of runs: which are alike, where they differ, and as TOML."""
+"""The configurations of runs: group equal ones, list differences, and write TOML."""
 
 import json
 import re
@@ -10,21 +10,21 @@ from fedmpi.analysis.compare import labels, schedule, setting
 from fedmpi.analysis.text_tables import flat
 from fedmpi.record.reader import Run
 
-# Keys that make no other experiment: runs that differ in these alone are repeats of one.
+# Keys that do not define the experiment: runs that differ only in these are repeats.
 FREE = (
     "run.name", "run.seed", "run.checkpoint_every", "run.checkpoint_share", "run.watch_s",
     "data.root",
 )  # fmt: skip
 
-DERIVED = ("clients.cohort",)  # of the values used, those that no configuration can set
+DERIVED = ("clients.cohort",)  # keys of the values used that no configuration can set
 EPOCHS = {"local_epochs", "local_steps"}  # without a value for either, a run takes one epoch
 
 
 def alike(runs: Sequence[Run]) -> list[list[Run]]:
-    """Return lists of Runs, each of one configuration; seeds and the keys of FREE are no part.
+    """Return lists of Runs with equal configurations; the keys of FREE, such as seeds, may differ.
 
-    A run that was continued on another schedule than it began with is none with an unbroken run.
-    Lists come in the order of their first runs, and so do the runs in them.
+    A run that was resumed with another schedule is not grouped with an unbroken run. The lists, and
+    the runs in each, keep the order of `runs`.
     """
     found: dict[str, list[Run]] = {}
     for run in runs:
@@ -37,8 +37,8 @@ def alike(runs: Sequence[Run]) -> list[list[Run]]:
 def names(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Return a name for each list of Runs of one configuration, all different.
 
-    That is run.name where a list has one of its own; otherwise what the files' names have
-    in common, a last "-seed" or "_s" aside; otherwise the first file's.
+    The name is run.name if this is unique to a list. Otherwise it is the common start of the file
+    names, without a trailing "-seed" or "_s", or else the name of the first file.
     """
     shown = iter(labels([run for group in groups for run in group]))
     files = [[next(shown) for _ in group] for group in groups]
@@ -56,7 +56,7 @@ def names(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def stem(shorts: Sequence[str]) -> str:
-    """Return what file names have in common: "fedlp" for fedlp-seed1 and fedlp-seed2."""
+    """Return the common start of file names: "fedlp" for fedlp-seed1 and fedlp-seed2."""
     if len(shorts) == 1:
         return shorts[0]
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*shorts, strict=False))
@@ -77,11 +77,11 @@ def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 
 def as_toml(tree: Mapping[str, Any]) -> str:
-    """Return plain data (section -> key -> value) as TOML that a run can be started from.
+    """Return plain data (section -> key -> value) as TOML from which a run can be started.
 
-    Keys without a value are left out; those of DERIVED are comments, and so is the epoch that a
-    run takes if neither epochs nor steps are given. What is no section, such as the list of
-    stages, comes first: in TOML it would otherwise belong to the section before it.
+    Keys without a value are left out. Keys of DERIVED become comments, as does the default of one
+    epoch if neither epochs nor steps are given. Entries that are not sections, such as the list of
+    stages, come first, since in TOML they would otherwise belong to the section before them.
     """
     parts = [f"{key} = {_value(value)}\n" for key, value in tree.items()
              if not isinstance(value, dict)]
@@ -96,7 +96,7 @@ def as_toml(tree: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """One TOML value."""
+    """Return one TOML value."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

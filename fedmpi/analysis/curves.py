@@ -18,7 +18,7 @@ DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # of 
 
 @dataclass(frozen=True)
 class Axis:
-    """What an accuracy is shown over."""
+    """A quantity over which accuracy is drawn, for the x axis."""
 
     title: str
     values: Callable[[Run], Reals]  # Run -> float64[R], at the end of each round
@@ -51,7 +51,7 @@ def text(runs: Sequence[Run], axes: Iterable[str] = tuple(AXES), width: int = 80
          height: int = 11) -> str:
     """Return plots of all runs over each axis, one below the other, in at most `width` columns.
 
-    A curve is told by its letter, so no colour is needed.
+    Letters identify the curves, so no colour is needed.
     """
     parts = [plot([series(run, axis) for run in runs], AXES[axis], width, height)
              for axis in axes]
@@ -88,7 +88,7 @@ def plot(curves: Sequence[tuple[Reals, Reals]], axis: Axis, width: int = 80,
 
 
 def y_range(ys: Reals) -> tuple[float, float]:
-    """Return the lowest and highest accuracy to show: round numbers around the values."""
+    """Return the limits of the y axis: round numbers that enclose the values."""
     low, high = float(ys.min()), float(ys.max())
     step = max(0.005, round_step((high - low) / 10))
     low, high = math.floor(low / step) * step, math.ceil(high / step) * step
@@ -98,7 +98,7 @@ def y_range(ys: Reals) -> tuple[float, float]:
 def round_step(value: float) -> float:
     """Return the least of 1, 2, 5, 10, 20, ... (and 0.1, ...) that is at least `value`.
 
-    It is 0 up to 1e-300, because smaller numbers cannot be divided, and for NaN.
+    It is 0 for NaN and for values up to 1e-300, since smaller numbers cannot be divided.
     """
     if not value > 1e-300:
         return 0.0
@@ -126,7 +126,7 @@ def braille(dots: Bools) -> list[str]:
 
 
 def put_letters(cells: list[list[str]], x: Reals, y: Reals, k: int, count: int) -> None:
-    """Put the letter of curve k of `count` on it, at places where the others have none."""
+    """Put the letter of curve k of `count` on it, at places without other curves' letters."""
     if not x.size:
         return
     height, width = len(cells), len(cells[0])
@@ -138,7 +138,7 @@ def put_letters(cells: list[list[str]], x: Reals, y: Reals, k: int, count: int) 
 
 
 def x_labels(right: float, unit: tuple[float, str], columns: int) -> str:
-    """Return the line below an axis that ends at `right`: round numbers, the last with unit."""
+    """Return the labels of an axis that ends at `right`: round numbers, the last with its unit."""
     size, name = unit
     end = right / size
     step = round_step(end / 7) or end

@@ -11,7 +11,7 @@ from fedmpi.record.atomic import replacement
 from fedmpi.record.reader import Run
 
 SUFFIXES = (".png", ".svg", ".pdf")
-# Told apart by people with any colour vision (Okabe and Ito 2008); dark ones first.
+# Distinguishable with any colour vision (Okabe and Ito 2008); dark colours first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", ":", "-.")
 
@@ -19,8 +19,8 @@ STYLES = ("-", "--", ":", "-.")
 def draw(runs: Sequence[Run], path: str, target: float | None = None) -> None:
     """Draw the accuracies of Runs over rounds, bytes and virtual seconds into a picture file.
 
-    target, if given, is a thin line across. Raises ResultError without matplotlib (extra
-    [analysis]), ConfigError if the name does not end in .png, .svg or .pdf.
+    `target`, if given, is drawn as a thin horizontal line. Raises ResultError without matplotlib
+    (extra [analysis]), ConfigError if the name does not end in .png, .svg or .pdf.
     """
     figure = sheet(path, (11, 4))
     figure.get_layout_engine().set(w_pad=0.1)
@@ -38,7 +38,7 @@ def draw(runs: Sequence[Run], path: str, target: float | None = None) -> None:
 
 
 def literal(names: Sequence[str]) -> list[str]:
-    """Return names of runs as matplotlib takes them: between two dollars it would see formulas."""
+    """Return names of runs escaped for matplotlib, which reads text between dollars as formulas."""
     return [name.replace("$", r"\$") for name in names]
 
 
@@ -48,7 +48,7 @@ def sheet(path: str, size: tuple[float, float]) -> Any:
 
 
 def figure_class(path: str) -> Any:
-    """Return the Figure of matplotlib if it can draw `path`; errors as in `draw`."""
+    """Return matplotlib's class Figure if it can draw `path`; errors as in `draw`."""
     if os.path.splitext(path)[1].lower() not in SUFFIXES:
         raise ConfigError(f"{path}: the name of a picture must end in {', '.join(SUFFIXES)}")
     try:
@@ -80,13 +80,13 @@ def draw_panel(panel: Any, runs: Sequence[Run], axis: str, target: float | None)
 
 
 def start_at_zero(panel: Any, axis: str) -> None:
-    """Let the axis begin at 0, with few marks, so that those of two panels do not touch."""
+    """Start the x axis at 0, with few ticks, so that labels of neighbouring panels do not touch."""
     panel.set_xlim(left=0)
     panel.locator_params(axis="x", nbins=5, integer=axis == "rounds")
 
 
 def save(figure: Any, path: str) -> None:
-    """Write the picture whole, or not at all."""
+    """Write the picture atomically: the whole file, or no file."""
     try:
         with replacement(path) as part, open(part, "wb") as file:
             figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())

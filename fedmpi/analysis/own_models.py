@@ -1,9 +1,9 @@
-"""Three scores of a run: of the global model, of the mean of own models, and of own models.
+"""Three scores of a run: the global model, the mean of clients' own models, and own models.
 
-FedSkel's authors ran it in the framework of LG-FedAvg, which reports as "new test" the plain
-mean of all clients' full models, tested on all test samples, and as "local test" each client's
-own model on data with its own labels; both at the best round, also for FedAvg. So beside the
-last evaluations stands the best one. Where all clients have the global model, so has their mean.
+FedSkel's authors ran it in the framework of LG-FedAvg. As "new test" this reports the plain mean of
+all clients' full models, tested on all test samples, and as "local test" each client's own model on
+data with its own labels. It reports both at the best round, also for FedAvg, so the table here has
+the best evaluation beside the last ones. If all clients have the global model, this is their mean.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from fedmpi.analysis import quantities
 from fedmpi.record.reader import Run
 
-LAST = 5  # evaluations that a score is the mean of
+LAST = 5  # a score is the mean of this many evaluations
 SCORES = {
     "global": "test_accuracy",
     "mean of own": "own_mean_accuracy",
@@ -24,8 +24,10 @@ HEAD = ("run", "saved", "score", "last", "best")
 
 
 def scores(run: Run) -> dict[str, Any]:
-    """Return a dict of what a Run scores: for each of SCORES the mean of the last LAST
-    evaluations and the best one, shares of 0 to 1; None where nobody evaluated. And its bytes.
+    """Return a dict of a Run's scores and its "bytes".
+
+    For each name of SCORES it holds {"last": the mean of the last LAST evaluations, "best": the
+    best}, shares of 0 to 1, or None without an evaluation.
     """
     sent = run.rounds["bytes_down"].sum() + run.rounds["bytes_up"].sum()
     found: dict[str, Any] = {"bytes": int(sent)}
@@ -40,7 +42,7 @@ def scores(run: Run) -> dict[str, Any]:
 
 
 def text(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table of scores, a line for each run and score; differences are from run 1."""
+    """Return the table of scores, a line for each run and score; differences are to run 1."""
     rows, first = list[tuple[str, ...]]([HEAD]), found[0]
     for name, here in zip(names, found, strict=True):
         saved = quantities.share(1 - here["bytes"] / first["bytes"] if first["bytes"] else None)

@@ -1,4 +1,4 @@
-"""A figure for a paper: mean accuracy and its spread over seeds, in the width of its columns."""
+"""A figure for a paper: mean accuracy and its spread over seeds, in one or two columns' width."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,9 +20,9 @@ def figure(
 ) -> None:
     """Draw each configuration of `runs` over rounds, bytes and virtual seconds into `path`.
 
-    The line is the mean over seeds and the band one standard deviation. `columns` is 1 (three
-    panels in a column of a page) or 2 (side by side, over the whole page). Errors as in
-    `draw.draw`.
+    The line is the mean over seeds, and the band is one standard deviation. `columns` is 1 (three
+    panels one below the other, in one column of the page) or 2 (side by side, over both). Errors
+    as in `draw.draw`.
     """
     sheet_ = sheet(path, SIZES[columns])
     shape = (len(AXES), 1) if columns == 1 else (1, len(AXES))

@@ -1,4 +1,4 @@
-"""A partition in words and as a figure: who holds what."""
+"""A partition in words and as a figure: the samples and classes of each client."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from fedmpi.arrays import AnyArray, Integers, Reals
 
 COLUMNS = 1000  # clients drawn one by one; more are drawn in groups of neighbours
 BLOCK = 8192  # clients whose mixes are computed at a time: their shares fit in a cache
-IN_ORDER = 200  # clients drawn in the order of their numbers; more are sorted
+IN_ORDER = 200  # up to this many clients are drawn in the order of their ids; more are sorted
 
 
 def text(counts: Integers) -> list[str]:
@@ -23,8 +23,8 @@ def rows(counts: Integers) -> list[tuple[str, str]]:
     The entropy of a client's labels is given in "effective classes", exp(H): 1 for a
     single class, all for an even mix. The distance to iid is the total variation between
     a client's label shares and those of all samples: 0 is iid, near 1 is one class only.
-    Clients without samples count for the sizes only. A single class has no mixes: it stands for
-    all classes together where clients draw their samples on demand.
+    Clients without samples count for the sizes only. With a single class there are no mixes: it
+    stands for all classes together if clients draw their samples on demand.
     """
     sizes = counts.sum(axis=1)
     found = [
@@ -47,7 +47,7 @@ def rows(counts: Integers) -> list[tuple[str, str]]:
 
 
 def mixes(held: Integers, overall: Reals) -> tuple[Integers, Reals, Reals]:
-    """Return (classes, entropy, distance to iid) of int64[k, classes] of clients with samples."""
+    """Return (classes, entropy, distance to iid) of clients with samples int64[k, classes]."""
     present = held > 0
     share = held / held.sum(axis=1, keepdims=True)
     entropy = -(share * np.log(np.where(present, share, 1))).sum(axis=1)
@@ -62,11 +62,11 @@ def _spread(values: AnyArray, form: str) -> str:
 def draw(counts: Integers, path: str, title: str = "") -> None:
     """Draw int64[K, classes] counts to a picture file: sizes above, label shares below.
 
-    One column for each client; white is none, and the colours are spread by the square
-    root so that small shares show. More than 200 clients are sorted by their largest class,
-    then by size; beyond 1,000 a column is the mean of neighbours in that order. Raises
-    ResultError without matplotlib (extra [analysis]), ConfigError for another suffix than
-    .png, .svg or .pdf. Of a single class, as of samples drawn on demand, there are only sizes.
+    Each client has a column. White is a share of 0, and the colour scale is a square root, so that
+    small shares show. More than 200 clients are sorted by their largest class, then by size; for
+    more than 1,000 a column is the mean of neighbours in that order. With a single class, as for
+    samples drawn on demand, only sizes are drawn. Raises ResultError without matplotlib (extra
+    [analysis]), ConfigError for a suffix other than .png, .svg or .pdf.
     """
     columns, step = columns_of(counts)
     sizes, classes = columns.sum(axis=1), counts.shape[1]
@@ -87,9 +87,9 @@ def draw(counts: Integers, path: str, title: str = "") -> None:
 
 
 def columns_of(counts: Integers, most: int = COLUMNS) -> tuple[Reals, int]:
-    """Return float64[columns, classes] to draw, and how many clients a column stands for.
+    """Return float64[columns, classes] to draw, and the number of clients in a column.
 
-    At most `most` columns, in the order that `draw` describes.
+    There are at most `most` columns, in the order that `draw` describes.
     """
     if len(counts) > IN_ORDER:
         counts = counts[np.lexsort((-counts.sum(axis=1), counts.argmax(axis=1)))]
@@ -100,7 +100,7 @@ def columns_of(counts: Integers, most: int = COLUMNS) -> tuple[Reals, int]:
 
 
 def order(clients: int, step: int, classes: int) -> str:
-    """Return the title of the axis of `clients`, of which a column shows `step`."""
+    """Return the title of the axis of `clients`, with `step` clients in a column."""
     by = "size" if classes == 1 else "largest class, then by size"
     label = "client" if clients <= IN_ORDER else f"clients, sorted by {by}"
     return label + (f" (means of {step})" if step > 1 else "")
@@ -118,7 +118,7 @@ def _draw_sizes(axes: Any, sizes: Reals, edges: Reals) -> None:
 
 def _draw_shares(figure: Any, top: Any, axes: Any, columns: Reals, edges: Reals) -> None:
     """Draw the shares of the classes, float64[columns, classes], below the axes `top`."""
-    from matplotlib.colors import PowerNorm  # after sheet, which knows what to say without it
+    from matplotlib.colors import PowerNorm  # after `sheet`, which reports a missing matplotlib
 
     classes = columns.shape[1]
     share = (columns / np.maximum(columns.sum(axis=1), 1e-9)[:, None]).T

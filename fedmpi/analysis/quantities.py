@@ -1,4 +1,4 @@
-"""Numbers as people read them: three digits and a unit that fits."""
+"""Numbers for human readers: three digits and a fitting unit."""
 
 import math
 import textwrap
@@ -50,7 +50,7 @@ def in_seconds(value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as a person says them, such as "2 h 5 min"."""
+    """Return seconds as a duration for readers, such as "2 h 5 min"."""
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -76,9 +76,9 @@ def columns(
 ) -> list[str]:
     """Return rows of texts (the first is the head) as aligned lines.
 
-    `right` holds the indices of the columns whose texts end, rather than begin, together. Where
-    lines would be longer than `most`, the last columns stand in a table of their own below, behind
-    the first column again; a column of `joined` stays with the column before it.
+    `right` holds the indices of the right-aligned columns. If lines would be longer than `most`,
+    the last columns go into a further table below, which repeats the first column; a column of
+    `joined` stays with the column before it.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines: list[str] = []
@@ -94,7 +94,7 @@ def columns(
 def _parts(widths: list[int], most: int | None, joined: Container[int]) -> list[list[int]]:
     """Return lists of columns, each with column 0, whose lines have at most `most` letters.
 
-    Beside a long name in column 0 there is room for BESIDE letters more.
+    Beside a long name in column 0 there is always room for BESIDE more letters.
     """
     limit = math.inf if most is None else max(most, widths[0] + BESIDE)
     parts = [[0]]
@@ -109,5 +109,5 @@ def _parts(widths: list[int], most: int | None, joined: Container[int]) -> list[
 
 
 def paragraph(text: str) -> list[str]:
-    """Return the lines of a sentence, of at most WIDTH letters where its words permit that."""
+    """Return a sentence as lines of at most WIDTH letters, unless a single word is longer."""
     return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)

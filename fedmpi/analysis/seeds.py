@@ -25,7 +25,7 @@ MEASURES = ("rounds_to", "bytes_to", "seconds_to")
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Values of several runs: number, mean and sample standard deviation (None for one)."""
+    """Values of several runs: number, mean and sample standard deviation (None for one run)."""
 
     count: int
     mean: float
@@ -33,7 +33,7 @@ class SeedSpread:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> "SeedSpread | None":
-        """Return the SeedSpread of numbers; None if there is none, or if one of them is None."""
+        """Return the SeedSpread of numbers, or None if there are none or one of them is None."""
         if not values or None in values:
             return None
         array = np.asarray(values, np.float64)
@@ -44,12 +44,12 @@ class SeedSpread:
 def rows(runs: Sequence[Run], target: float | None = None) -> list[dict[str, Any]]:
     """Return a dict for each configuration: name, runs, seeds, repeated, reached and SeedSpreads.
 
-    `repeated` are the seeds of more than one run, of which the last counts in final_accuracy.
+    `repeated` are the seeds that several runs have; the last of these counts in final_accuracy.
 
     final_accuracy, rounds_to, bytes_to and seconds_to are SeedSpreads or None; the last three are
     None unless all runs reach `target`. `difference` is (mean, half width of its 95 % interval)
     of the final accuracy against the first configuration, over the seeds that both have; None
-    for the first, and where fewer than two seeds are the same.
+    for the first, and with fewer than two common seeds.
     """
     groups, found = alike(runs), list[dict[str, Any]]()
     first = final_by_seed(groups[0]) if groups else {}
@@ -68,7 +68,7 @@ def rows(runs: Sequence[Run], target: float | None = None) -> list[dict[str, Any
 
 
 def _paid(group: Sequence[Run], target: float | None) -> dict[str, Any]:
-    """What the runs of a group paid for the target, as SeedSpreads, and how many reached it."""
+    """Return the costs of the target in a group, as SeedSpreads, and how many runs reached it."""
     if target is None:
         return {"reached": None} | dict.fromkeys(MEASURES)
     values: dict[str, list[float | None]] = {
@@ -81,7 +81,7 @@ def _paid(group: Sequence[Run], target: float | None) -> dict[str, Any]:
 
 
 def final_by_seed(group: Sequence[Run]) -> dict[int, float]:
-    """Return {seed: last test accuracy} of evaluated runs; of two with one seed, the last given."""
+    """Return {seed: last test accuracy} of evaluated runs; of equal seeds the last run counts."""
     found = {}
     for run in group:
         accuracy = evaluated(run)
@@ -97,7 +97,7 @@ def _repeated(group: Sequence[Run]) -> list[int]:
 
 
 def seed_of(run: Run) -> int:
-    """Return the seed of a run; 0 if its configuration holds none."""
+    """Return the seed of a run, 0 if its configuration has none."""
     values = run.config.get("run")
     seed = values.get("seed") if isinstance(values, dict) else None
     return seed if isinstance(seed, int) else 0

@@ -1,4 +1,4 @@
-"""The rows of a result file as text, and what the run is."""
+"""The rows of a result file, and a summary of its run, as text."""
 
 import json
 import math
@@ -15,10 +15,10 @@ from fedmpi.record import schema
 from fedmpi.record.reader import Run
 from fedmpi.record.table import Table
 
-BLOCK = 16_384  # rows that are objects of Python at a time
+BLOCK = 16_384  # rows converted to Python objects at a time
 FORMATS = ("tsv", "csv", "json")
 Form: TypeAlias = Callable[[Any], str]
-"""What gives a value of a column as text."""
+"""A function that formats a value of a column."""
 
 
 def table(
@@ -26,8 +26,8 @@ def table(
 ) -> Iterator[str]:
     """Yield the lines of the table of rounds, or of clients, of a Run.
 
-    columns: names in the wanted order, None for all. format: "tsv" or "csv" with a head, or
-    "json", one list of objects, where NaN becomes null. Numbers read back to the same bits.
+    `columns` holds names in the wanted order, None for all. `format` is "tsv" or "csv" with a head,
+    or "json", a list of objects in which NaN becomes null. Numbers read back to the same bits.
     Raises ConfigError for a column or format that does not exist.
     """
     if format not in FORMATS:
@@ -42,7 +42,7 @@ def table(
 
 
 def check_columns(source: Table, columns: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of the columns to show; raises ConfigError with the nearest name."""
+    """Return the names of the columns to show. Raises ConfigError, with the nearest name."""
     if columns is None:
         return source.columns
     for place, name in enumerate(columns):
@@ -56,14 +56,14 @@ def check_columns(source: Table, columns: Sequence[str] | None) -> tuple[str, ..
 
 
 def _rows(columns: Sequence[AnyArray], forms: Sequence[Form]) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of columns as tuples of text; only those of a block are texts at a time."""
+    """Yield the rows of columns as tuples of text, converted BLOCK rows at a time."""
     for start in range(0, len(columns[0]), BLOCK):
         blocks = [column[start : start + BLOCK] for column in columns]
         yield from zip(*map(_values, blocks, forms), strict=True)
 
 
 def _values(values: AnyArray, form: Form) -> list[str]:
-    """Return an array as a list of texts; `form` is called once for each of its equal values."""
+    """Return an array as a list of texts; `form` is called once for equal values."""
     bits, places = np.unique(values.view(f"u{values.itemsize}"), return_inverse=True)
     if 2 * len(bits) > len(values):
         return list(map(form, values.tolist()))
@@ -77,7 +77,7 @@ def _status(code: int) -> str:
 
 
 def _in_json(column: AnyArray, form: Form) -> Form:
-    """Return the function that gives a value of a column as JSON; `form` gives it as text."""
+    """Return the function that formats a column's values as JSON; `form` formats them as text."""
     if form is not str:
         return lambda value: json.dumps(form(value))
     if column.dtype.kind == "f":
@@ -112,7 +112,7 @@ def as_json(value: Any, indent: int = 2) -> str:
 
 
 def info_text(run: Run) -> str:
-    """Return what the run is and where it stands, one line for each thing."""
+    """Return the facts and the status of a run, one line for each."""
     info = run.info()
     shown = {
         "virtual_time": quantities.in_seconds,
@@ -133,7 +133,7 @@ def info_text(run: Run) -> str:
 
 
 def core_names(numbers: int | list[int]) -> list[str]:
-    """Return the core that each rank ran on in words: "core 0" is the first, "-" an unknown one."""
+    """Return the name of each rank's core: "core 0" is the first, "-" is unknown."""
     numbers = numbers if isinstance(numbers, list) else [numbers]
     return ["-" if number == -1 else f"core {number}" for number in numbers]
 

@@ -1,8 +1,8 @@
 """Result files in the formats of CSV, TensorBoard, MLflow and Weights & Biases, offline.
 
-Nothing is sent anywhere: each function writes files below a folder, which the tracker's own
-program shows or uploads. Steps are rounds, counted from 1. A round without an evaluation has no
-value of its accuracy. Times are those of the run, from its start and `wall_time`.
+No data is sent: each function writes files below a folder, which the tracker's own program shows or
+uploads. Steps are rounds, counted from 1. A round without an evaluation has no accuracy. Times are
+those of the run, its start plus `wall_time`.
 """
 
 import json
@@ -18,16 +18,16 @@ from fedmpi.record.paths import Out
 from fedmpi.record.reader import Run
 
 EXTRA = "pip install 'fedmpi[trackers]'"
-BATCH = 500  # metrics that MLflow takes at once, below its limit of 1,000
-UNADDRESSED = set("#%?")  # have a meaning in the address of MLflow's database
+BATCH = 500  # metrics sent to MLflow at once; its limit is 1,000
+UNADDRESSED = set("#%?")  # characters with a meaning in the address of MLflow's database
 LONGEST = 6000  # characters of a value among MLflow's parameters
 
 
 def export(runs: Sequence[Run], kind: str, folder: Out) -> list[str]:
-    """Write Runs as `kind`, a key of KINDS, below `folder`; return the paths of what was written.
+    """Write Runs as `kind`, a key of KINDS, below `folder`; return the paths written.
 
-    Each run gets a folder named like its file. Raises ResultError: a folder that exists already,
-    or that MLflow cannot write to, files that cannot be written, or a library that is not there.
+    Each run gets a folder with the name of its file. Raises ResultError if a folder exists already,
+    if MLflow cannot write to it, if files cannot be written, or if a library is missing.
     """
     names = [Path(run.path).stem for run in runs]
     if len(set(names)) < len(names):
@@ -137,7 +137,7 @@ def to_wandb(run: Run, place: Path) -> None:
     for step, seconds, row in scalars(run):
         log.log(row | {"_timestamp": seconds}, step=step)
     log.finish()
-    wandb.teardown()  # returns when the file is whole
+    wandb.teardown()  # returns when the file is complete
 
 
 def _missing(value: object) -> bool:

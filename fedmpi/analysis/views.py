@@ -1,11 +1,11 @@
-"""Each paper's own way of counting what is sent, beside the bytes of the encoded messages.
+"""The papers' conventions for counting traffic, beside the bytes of the encoded messages.
 
 The papers count different things: parameters or bits, one direction or both, masks free or
-not. Each function here is one convention, applied to the values that a result file recorded,
-so that a published number has something of its own kind beside it. None of them is a cost:
-that is the length of the encoded messages, which the first column of `text` shows.
+not. Each function here applies one convention to the values that a result file recorded, so that
+published numbers can be compared with numbers of the same kind. None of them is the real cost,
+which is the length of the encoded messages in the first column of `text`.
 
-d is the number of coordinates of the model, s_t the sparsity that a run's schedule wants.
+d is the number of coordinates of the model, s_t the sparsity in the run's schedule.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ UNITS = ("", "all", "params", "Mibit all", "kbit", "kbit", "share", "share", "MF
 
 @dataclass(frozen=True, eq=False)
 class Traffic:
-    """What a finished run sent, as the views read it.
+    """The traffic of a finished run, as the views need it.
 
     `down` and `up` are float64[R, L]: values sent by round and layer, all clients together;
-    `clients` int64[R] how many took part; `sizes` and `learned` int64[L] each layer's
-    coordinates and those of them that training moves; `weights` the number of entries of
-    arrays with two dimensions or more, which is what masks speak of.
+    `clients` int64[R] is the number of participants; `sizes` and `learned` int64[L] are each
+    layer's coordinates, and the coordinates that training changes; `weights` is the number of
+    entries of arrays with two dimensions or more, to which masks apply.
     """
 
     down: Reals
@@ -52,7 +52,7 @@ class Traffic:
 
 
 def traffic(run: Run) -> Traffic | None:
-    """Return the Traffic of a Run; None if it has no rounds, or no weights yet."""
+    """Return the Traffic of a Run, or None if it has no rounds or no weights yet."""
     if run.weights_sha256 is None or not len(run.rounds):
         return None
     arrays = run.model()
@@ -68,16 +68,16 @@ def traffic(run: Run) -> Traffic | None:
 
 
 def view(run: Run) -> dict[str, Any] | None:
-    """Return a dict of what each convention counts for a Run; None for one that has no weights.
+    """Return a dict of a Run's traffic by each convention, or None for a Run without weights.
 
-    bytes: encoded messages, both directions, the whole run; fedlp: see below, and so on.
-    lotteryfl and lg_fedavg are None without rows of clients. inference: FLOPs of one sample
-    through the last global model, None if nobody counted them.
+    "bytes" are the encoded messages of the whole run, both directions; the functions below define
+    the others. lotteryfl and lg_fedavg are None without rows of clients. inference is the FLOPs of
+    one sample through the last global model, None if they were not counted.
     """
     sent = traffic(run)
     if sent is None:
         return None
-    with reading(run.path):  # its configuration may lack what its method needs
+    with reading(run.path):  # its configuration may lack keys that its method needs
         down, up = feddst(run, sent)
         return {
             "bytes": int(run.rounds["bytes_down"].sum() + run.rounds["bytes_up"].sum()),
@@ -94,8 +94,8 @@ def view(run: Run) -> dict[str, Any] | None:
 def inference(run: Run) -> float | None:
     """Return the FLOPs of one sample through the global model, two for each multiply-add.
 
-    As the methods for inference count it, ADP above all: a pruned weight or a closed channel
-    costs nothing, wherever it lies. None if the file, of an old schema, does not say.
+    This is the count of methods for inference, above all ADP: a pruned weight or a closed channel
+    costs nothing, in any layer. None if the file has an old schema without this column.
     """
     if "flops_inference" not in run.rounds:
         return None
@@ -106,7 +106,7 @@ def inference(run: Run) -> float | None:
 def fedlp(sent: Traffic) -> float:
     """Return the parameters that a client receives and sends in a round, on average.
 
-    Learned parameters count, normalisation's scale and shift among them; its running
+    All learned parameters count, including the scale and shift of normalisation; its running
     statistics and the numbers of layers are free.
     """
     share = sent.learned / np.maximum(sent.sizes, 1)
@@ -116,9 +116,9 @@ def fedlp(sent: Traffic) -> float:
 def feddip(run: Run, sent: Traffic) -> float:
     """Return Mebibits of a whole run, both directions: 32 (1 - s) d for each client and round.
 
-    FedDIP is charged s_t on the way down, whatever its mask holds, and 0 on the way up;
-    all others what they sent. Masks are free, but for PruneFL: there every client, drawn or
-    not, is sent the first model, and a mask costs 4 bits for each weight that it keeps.
+    For FedDIP s is s_t on the way down, regardless of its mask, and 0 on the way up; all other
+    methods count the values they sent. Masks are free, except for PruneFL: it sends the first model
+    to every client, drawn or not, and a mask costs 4 bits for each weight that it keeps.
     """
     down, up = sent.down.sum(axis=1), sent.up.sum(axis=1)
     keys = _keys(run)
@@ -136,9 +136,9 @@ def feddip(run: Run, sent: Traffic) -> float:
 def feddst(run: Run, sent: Traffic) -> tuple[float, float]:
     """Return (down, up): kilobits of a client in a round, on average.
 
-    Values cost 32 bits and a mask one for each weight, when it changed: on the way down in
-    the round after, and for FedDST on the way up one for each weight kept, when clients
-    changed it. The first model is free, being known from a seed.
+    A value costs 32 bits. A changed mask costs one bit for each weight on the way down in the next
+    round, and for FedDST one bit for each kept weight on the way up if clients changed it. The
+    first model is free, since a seed determines it.
     """
     down, up = BITS * sent.down.sum(axis=1), BITS * sent.up.sum(axis=1)
     down[0] = 0
@@ -154,7 +154,7 @@ def feddst(run: Run, sent: Traffic) -> tuple[float, float]:
 def lotteryfl(run: Run, sent: Traffic) -> float | None:
     """Return the share of the weights that clients hold and send, the mean over clients.
 
-    Biases, normalisation and masks are free where a method masks weights. None without rows of
+    For methods that mask weights, biases, normalisation and masks are free. None without rows of
     clients, as with run.record_clients = "none".
     """
     kept = _kept(run)
@@ -197,7 +197,7 @@ def _share(value: float | None) -> str:
 
 
 def _inference_cells(flops: float | None, first: float | None) -> tuple[str, str]:
-    """Return what the table shows of inference: MFLOPs, and the share saved against `first`."""
+    """Return the table's cells on inference: MFLOPs, and the share saved against `first`."""
     if flops is None:
         return "-", "-"
     return quantities.digits(flops / 1e6), quantities.share(1 - flops / first if first else None)
@@ -209,13 +209,13 @@ def _keys(run: Run) -> dict[str, Any]:
 
 
 def _kept(run: Run) -> Reals:
-    """float64[n]: the share of the model that each client sent that sent anything of it."""
+    """Return float64[n]: the share of the model in each message that was not empty."""
     kept: Reals = run.clients["kept"]
     return kept[kept > 0]
 
 
 def _moves(keys: Mapping[str, Any], rounds: int) -> Bools:
-    """bool[R]: the rounds at whose end a method may change its mask."""
+    """Return bool[R]: the rounds at whose end a method may change its mask."""
     number = np.arange(rounds)
     moved = np.zeros(rounds, bool)
     if keys.get("name") in ("feddst", "prunefl", "feddip"):
@@ -226,7 +226,7 @@ def _moves(keys: Mapping[str, Any], rounds: int) -> Bools:
 
 
 def _after(moved: Bools) -> Bools:
-    """bool[R]: the rounds that follow `moved` ones."""
+    """Return bool[R]: the rounds that follow the rounds of `moved`."""
     return np.concatenate(([False], moved[:-1]))
 
 
@@ -235,8 +235,8 @@ def _by_layer(
 ) -> tuple[Integers, Integers]:
     """Return (coordinates, learned coordinates), int64[L] each.
 
-    Arrays come in the order of the layers; a layer begins with the array that bears its name,
-    and those joined to it, such as normalisation, follow.
+    Arrays come in the order of the layers. A layer begins with the array that bears its name;
+    arrays that belong to the layer, such as normalisation, follow.
     """
     sizes, learned, layer = *np.zeros((2, len(names)), np.int64), 0
     for name, array in arrays.items():

@@ -1,1 +1,1 @@
-"""One page of HTML about several runs: figures, tables, and how to get them again."""
+"""An HTML page about several runs: figures, tables, and how to reproduce the results."""

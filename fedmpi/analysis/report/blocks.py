@@ -1,4 +1,4 @@
-"""Bars side by side and fields of shares, as SVG."""
+"""Stacked bars, and heat maps of shares, as SVG."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,8 +27,8 @@ def bars(
 ) -> Html:
     """Return stacked bars, one for each name: parts float64[bars, P] that are not negative.
 
-    `shown` are the texts at the bars' ends, `kinds` the class in the style and the name of each
-    part, `most` the value of a bar of full length (default: the longest one's).
+    `shown` are the texts at the bars' ends, `kinds` the CSS class and the name of each part, and
+    `most` the value of a bar of full length (default: that of the longest bar).
     """
     ends = np.cumsum(parts, axis=1)
     most = most or float(ends[:, -1].max(initial=0)) or 1.0
@@ -63,7 +63,7 @@ def as_csv(names: Sequence[str], values: Reals, head: Sequence[object]) -> str |
 def labels(names: Sequence[str], length: int = 14) -> list[str]:
     """Return names of at most `length` characters, which differ where the names differ.
 
-    If a name is too long, they lose the words at the front that they share; then their middle.
+    If a name is too long, all names lose the first words that they share, and then their middle.
     """
     if max(map(len, names), default=0) > length:
         same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
@@ -75,7 +75,7 @@ def labels(names: Sequence[str], length: int = 14) -> list[str]:
 
 
 def cut(name: str, length: int) -> str:
-    """Return a name of at most `length` characters, without its middle if it is longer."""
+    """Return a name shortened to at most `length` characters by leaving out its middle."""
     if len(name) <= length:
         return name
     front = length // 2
@@ -91,9 +91,9 @@ def field(
     columns: int,
     each: int = 1,
 ) -> Html:
-    """Return a field of shares float64[rows, R]: a row for each name, a colour for each share.
+    """Return a heat map of shares float64[rows, R]: a row for each name, a colour for each share.
 
-    At most `columns` columns are drawn, means of neighbours; `notes` stand at the right.
+    At most `columns` columns are drawn, as means of neighbours; `notes` are written at the right.
     On the axis, a step of R counts as `each`.
     """
     rows, total = values.shape
@@ -101,7 +101,7 @@ def field(
     means, edges = in_stretches(values.T, columns)
     across = (WIDTH - NAME - VALUE) / max(total, 1)
     drawn = []
-    every = max(1, -(-11 // height))  # rows too narrow for a name each
+    every = max(1, -(-11 // height))  # if rows are narrow, not every row has a name
     short = [cut(name, 14) for name in names]
     for i in range(0, rows, every):
         y = i * height + height / 2 + 4
@@ -120,9 +120,9 @@ def field(
 
 
 def levels(values: Reals, edges: Integers) -> Iterator[Html]:
-    """Yield a path for each of LEVELS strengths of values float64[rows, columns] in 0 to 1.
+    """Yield a path for each of LEVELS colours of values float64[rows, columns] in 0 to 1.
 
-    Neighbours of one strength in a row are one rectangle. Anything above 0 can be seen.
+    Neighbours of one colour in a row are one rectangle. Every value above 0 is visible.
     """
     clean = np.nan_to_num(np.clip(values, 0, 1))
     strength = np.ceil(clean * LEVELS - 1e-9).astype(int)

@@ -1,4 +1,4 @@
-"""What was sent: bytes of every round by their purpose, and the share kept of every layer."""
+"""The sections on traffic: bytes of every round by purpose, and the share kept of every layer."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fedmpi.analysis.report.study import Group, Study
 from fedmpi.analysis.report.summary import key, share, swatch
 from fedmpi.arrays import Reals
 
-CELLS = 16_000  # of all fields of a page together
+CELLS = 16_000  # of all heat maps of a page together
 DENSITIES = (
     ("model_density", "Model: coordinates not pruned"),
     ("density_up", "One client: coordinates sent"),
@@ -71,7 +71,7 @@ def totals(study: Study) -> Html:
 
 
 def kept(study: Study) -> Html | None:
-    """Return the section of what is kept of model and layers, or None if no file has any."""
+    """Return the section on the kept shares of model and layers, or None if no file has any."""
     shown = [group for group in study.groups if shares(group).size]
     if not shown:
         return None
@@ -91,7 +91,7 @@ def kept(study: Study) -> Html | None:
 
 
 def densities(study: Study) -> Html | None:
-    """Return the curves of the densities that are not 1 all the time, or None."""
+    """Return the curves of the densities that are not always 1, or None."""
     shown = [(column, title) for column, title in DENSITIES
              if any((run.rounds[column] != 1).any() for run in study.runs)]
     if not shown:
@@ -107,7 +107,7 @@ def shares(group: Group) -> Reals:
 
 
 def ramp() -> Html:
-    """Return the legend of a field's colours, from 0 to 100 %."""
+    """Return the legend of a heat map's colours, from 0 to 100 %."""
     steps = (tag("rect", x=i * 8, width=8, height=12, fill_opacity=f"{i / 16:.3g}")
              for i in range(1, 17))
     drawing = tag("svg", tag("rect", class_="box", width=136, height=12),

@@ -1,4 +1,4 @@
-"""Who holds what, on which device."""
+"""The section on the clients: their data and devices."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -14,13 +14,13 @@ from fedmpi.analysis.report.summary import share
 from fedmpi.arrays import AnyArray, Flags, Integers
 from fedmpi.record.reader import Run
 
-CLASSES = 40  # drawn; more are added up in groups of neighbours
-CELLS = 6000  # of the field
+CLASSES = 40  # drawn; more classes are added up in groups of neighbours
+CELLS = 6000  # of the heat map
 ROWS = 12  # of a table: partitions, tiers
 
 
 def clients(study: Study) -> Html | None:
-    """Return the section of partitions and devices, or None where files know no clients."""
+    """Return the section of partitions and devices, or None if the files have neither."""
     held = distinct(study, lambda run: run.partition.tobytes())
     held = [(run, names) for run, names in held if run.partition.sum() > 0]
     parts = []
@@ -71,13 +71,13 @@ def drawings(counts: Integers) -> list[Html]:
 
 
 def classes_of(counts: Integers) -> Integers:
-    """Return counts with at most CLASSES classes: neighbours added up where there are more."""
+    """Return counts with at most CLASSES classes, adding up neighbours if there are more."""
     step = -(-counts.shape[1] // CLASSES)
     return np.add.reduceat(counts, np.arange(0, counts.shape[1], step), axis=1)
 
 
 def ranges(counts: Integers, shown: Integers) -> list[str]:
-    """Return the names of the classes shown: "3", or "4 to 7" for those added up."""
+    """Return the names of the classes shown: "class 3", or "4 to 7" for classes added up."""
     step = -(-counts.shape[1] // shown.shape[1])
     starts = range(0, counts.shape[1], step)
     if step == 1:
@@ -86,7 +86,7 @@ def ranges(counts: Integers, shown: Integers) -> list[str]:
 
 
 def partitions(held: Sequence[tuple[Run, list[str]]]) -> Html:
-    """Return the table of the partitions: (run, labels of all that have it)."""
+    """Return the table of the partitions `held`, as (run, labels of all runs that have it)."""
     found = [(listed(names), partition_summary.rows(run.partition)) for run, names in held[:ROWS]]
     facts = list(dict.fromkeys(name for _, pairs in found for name, _ in pairs))
     heads = ["Runs", *(name.capitalize() for name in facts)]
@@ -99,13 +99,13 @@ def partitions(held: Sequence[tuple[Run, list[str]]]) -> Html:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Return names separated by commas; of many, the first ones and how many more."""
+    """Return names separated by commas: the first `most`, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def tier_of(run: Run) -> tuple[list[str], Flags]:
-    """Return (names, uint8[N]): the tiers of devices and each client's; one for all if unknown."""
+    """Return (names of tiers, uint8[N] each client's tier); a single tier if they are unknown."""
     if "tier" in run.devices:
         names, index = run.devices.kinds("tier", ROWS)
         if names is not None and index is not None:
@@ -129,7 +129,7 @@ def tiers(run: Run) -> tuple[list[str], list[list[str]]]:
 
 
 def extent(values: AnyArray) -> str:
-    """Return the one value of an array, or its lowest and highest."""
+    """Return the single value of an array as text, or its lowest and highest."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return "-"

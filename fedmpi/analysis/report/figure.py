@@ -1,6 +1,6 @@
-"""Curves and areas over rounds, bytes or seconds, as SVG whose colours the page's style gives.
+"""Curves and areas over rounds, bytes or seconds, as SVG with colours from the page's style.
 
-All figures are 400 units wide, so that a letter is as large in each of them.
+All figures are 400 units wide, so that letters have the same size in all of them.
 """
 
 import math
@@ -18,13 +18,13 @@ from fedmpi.arrays import Integers, Reals
 WIDTH, HEIGHT = 400, 240
 LEFT, RIGHT, TOP, BOTTOM = 44, 388, 10, 200  # the area of the curves
 POINTS = 108  # of one curve
-COLOURS, DASHES = 7, 4  # that the style knows
-Places = TypeVar("Places", float, Reals)  # one, or many
+COLOURS, DASHES = 7, 4  # how many the style defines
+Places = TypeVar("Places", float, Reals)  # one place or many
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One line, number `index` of the page; `low` and `high`, where given, are its band."""
+    """A line, number `index` of the page; `low` and `high`, if given, bound its band."""
 
     index: int
     name: str
@@ -36,7 +36,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class PlotArea:
-    """The scales of a figure: from values to units of its area. `unit` is (size, name) of x."""
+    """The scales of a figure, from values to units of its area; `unit` is (size, name) of x."""
 
     x: tuple[float, float]  # lowest and highest value
     y: tuple[float, float]
@@ -52,7 +52,7 @@ class PlotArea:
 
 
 def classes(index: int) -> str:
-    """Return the classes of what belongs to curve `index`: itself, its colour, its dashes."""
+    """Return the CSS classes of the elements of curve `index`: curve, colour and dashes."""
     return f"s s{index} c{index % COLOURS} d{index % DASHES}"
 
 
@@ -67,25 +67,25 @@ def points(x: Reals, y: Reals) -> str:
 
 
 def figure(caption: str, drawing: Html, about: str = "", **attributes: object) -> Html:
-    """Return a figure with its caption; `about` says in words what can be seen."""
+    """Return a figure with its caption; `about` describes it in words."""
     note = tag("span", about, class_="note") if about else None
     return tag("figure", tag("figcaption", tag("strong", caption), " " if about else None, note),
                drawing, **attributes)
 
 
 def svg(title: str, height: float, *children: object, **attributes: object) -> Html:
-    """Return a drawing that a screen reader calls `title`."""
+    """Return a drawing whose name for screen readers is `title`."""
     return tag("svg", tag("title", title), *children, viewBox=f"0 0 {WIDTH} {height}",
                role="img", **attributes)
 
 
 def text(x: float, y: float, words: object, **attributes: object) -> Html:
-    """Return words at a place."""
+    """Return a text element at a place."""
     return tag("text", words, x=number(x), y=number(y), **attributes)
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """Return round values between low and high, about `count` of them."""
+    """Return about `count` round values between low and high."""
     step = round_step((high - low) / count) or 1.0
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
@@ -134,7 +134,7 @@ def lines(
 
 
 def curve_of(curve: Curve, frame: PlotArea) -> Html:
-    """Return one Curve: its band, its line, and a dot where it is a single point."""
+    """Return the drawing of a Curve: its band, its line, and a dot if it has only one point."""
     keep = thinned(curve.y, POINTS)
     x, y = frame.across(curve.x[keep]), frame.up(curve.y[keep])
     band = None
@@ -151,9 +151,9 @@ def curve_of(curve: Curve, frame: PlotArea) -> Html:
 
 
 def thinned(y: Reals, most: int) -> Integers:
-    """Return int64[m], the points to draw of y[n]: all, or each stretch's lowest and highest.
+    """Return int64[m]: the points of y[n] to draw, all or each stretch's lowest and highest.
 
-    The first and the last are among them, and m is at most `most`.
+    The first and the last point are always included, and m is at most `most`.
     """
     if len(y) <= most:
         return np.arange(len(y))
@@ -167,7 +167,7 @@ def frame_of(
     axis_units: quantities.Units,
     y: tuple[float, float] | None = None,
 ) -> PlotArea:
-    """Return the PlotArea that holds all Curves; y None lets it begin at 0 and end round."""
+    """Return the PlotArea that holds all Curves; with y None, from 0 to a round number."""
     most = max((float(curve.x[-1]) for curve in curves if curve.x.size), default=1.0)
     most = most if most > 0 else 1.0
     if y is None:
@@ -178,13 +178,13 @@ def frame_of(
 
 
 def ceiling(value: float) -> float:
-    """Return the end of an axis from 0 that shows `value`."""
+    """Return a round end for an axis from 0 that includes `value`."""
     step = round_step(value / 5)
     return math.ceil(value / step - 1e-9) * step if step else 1.0
 
 
 def nothing(title: str) -> Html:
-    """Return the drawing of no points at all."""
+    """Return a drawing that says that there are no points."""
     return svg(title, HEIGHT, text(WIDTH / 2, HEIGHT / 2, "nothing to draw", class_="mid"))
 
 
@@ -220,9 +220,9 @@ def stacks(
 ) -> Html:
     """Return the drawing of stacked areas of steps, one for each of parts float64[P, R].
 
-    kinds[P] are their classes in the style and their names, the lowest first; `over` float64[R],
-    of the name `line_name`, is drawn as a line across. Heights are bytes, shown in the unit of
-    bytes_unit. The data have the first round of each step.
+    kinds[P] are their CSS classes and names, the lowest area first; `over` float64[R], with the
+    name `line_name`, is drawn as a line. Heights are bytes, shown in the unit of `bytes_unit`. The
+    data of the drawing give the first round of each step.
     """
     if not parts.shape[1]:
         return nothing(title)
@@ -248,5 +248,5 @@ def rounded(value: float) -> str:
 
 
 def bytes_unit(most: float) -> tuple[float, str]:
-    """Return the (size, name) of bytes that suits an axis up to `most`."""
+    """Return the (size, name) of the unit of bytes that suits an axis up to `most`."""
     return next((unit for unit in quantities.BYTES if most >= unit[0]), quantities.BYTES[-1])

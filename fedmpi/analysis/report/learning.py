@@ -1,4 +1,4 @@
-"""How the runs learn: accuracy over rounds, bytes and virtual time, and losses over rounds."""
+"""The section on learning: accuracy over rounds, bytes and virtual time; losses over rounds."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ OTHERS = (  # further columns of /rounds to draw over rounds: (column, title)
     ("test_loss", "Test loss"),
     ("local_accuracy", "Local accuracy"),
 )
-COLUMNS = 11  # of the table of a curve
+COLUMNS = 11  # of the table of curves as numbers
 
 
 def progress(study: Study) -> Html:
@@ -38,7 +38,7 @@ def progress(study: Study) -> Html:
 
 
 def metrics_of(study: Study) -> tuple[str, ...]:
-    """Return the columns of the metrics that any of the runs measures."""
+    """Return the columns of the metrics that any run measures."""
     return tuple(dict.fromkeys(name for run in study.runs for name in run.metric_names))
 
 
@@ -62,7 +62,7 @@ def last_metrics(study: Study) -> Html | None:
 
 
 def legend(study: Study) -> Html | None:
-    """Return the legend; each of its boxes shows or hides a configuration in the curves."""
+    """Return the legend, with a check box that shows or hides each configuration."""
     if len(study.groups) < 2:
         return None
     items = (tag("label", tag("input", type="checkbox", id=f"show-{group.index}", checked=True),
@@ -89,7 +89,7 @@ def panel(
 def band(group: Group, axis: str, column: str, name: str) -> Curve:
     """Return the Curve of a group: the mean of its runs, and their lowest and highest.
 
-    Where the runs' points stand at different x, they are joined by straight lines first.
+    If the runs have points at different x, they are interpolated linearly first.
     """
     found = []
     for run in (run for run in group.runs if column in run.rounds):
@@ -109,7 +109,7 @@ def band(group: Group, axis: str, column: str, name: str) -> Curve:
 
 
 def numbers(study: Study) -> Html | None:
-    """Return the accuracies over rounds as a table, folded away."""
+    """Return the accuracies over rounds as a table in a folded part."""
     drawn = [band(group, "rounds", "test_accuracy", group.name) for group in study.groups]
     longest = max((curve.x for curve in drawn), key=len)
     if not longest.size:

@@ -1,12 +1,12 @@
-"""HTML from Python, in which no text can become markup: whatever is not Html is escaped."""
+"""HTML from Python; text cannot become markup, since every value that is not Html is escaped."""
 
 import html
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 
 EMPTY = {"meta", "br", "col", "input", "path", "rect", "line", "circle", "use"}
-LONGEST = 20_000  # characters of one text; files are written by others too
-# Control characters, halves of characters, no characters, and what turns a text's direction.
+LONGEST = 20_000  # characters of one text: result files may come from anyone
+# Control characters, lone surrogates, noncharacters, and controls of a text's direction.
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
     "\u202a-\u202e\u2066-\u2069]"
@@ -14,13 +14,13 @@ HIDDEN = re.compile(
 
 
 class Html(str):
-    """Text that is markup already and stands in the page as it is."""
+    """Text that is already markup and is not escaped again."""
 
 
 def escaped(value: object) -> Html:
     """Return any value as text without markup and without control characters.
 
-    What cannot be shown, such as half a character of a file's name, becomes U+FFFD.
+    Characters that cannot be shown, such as a lone surrogate in a file's name, become U+FFFD.
     """
     text = str(value)
     if len(text) > LONGEST:
@@ -29,7 +29,7 @@ def escaped(value: object) -> Html:
 
 
 def join(*children: object) -> Html:
-    """Return children one after the other: Html as it is, None as nothing, lists flattened."""
+    """Return the children joined: Html unchanged, None left out, lists flattened."""
     parts: list[Html] = []
     for child in children:
         if isinstance(child, Html):
@@ -42,9 +42,9 @@ def join(*children: object) -> Html:
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
-    """Return an element; `class_` is class, `stroke_width` stroke-width; True has no value.
+    """Return an element; `class_` stands for class, and `stroke_width` for stroke-width.
 
-    Attributes that are None or False are left out.
+    Attributes that are True have no value; those that are None or False are left out.
     """
     words = [name]
     for key, value in attributes.items():
@@ -66,7 +66,7 @@ def table(
     right: Container[int] = (),
     class_: str | None = None,
 ) -> Html:
-    """Return a table that scrolls sideways where it must.
+    """Return a table that scrolls sideways if it is too wide.
 
     The first cell of a row is its head; `right` holds the indices of columns of numbers.
     """
@@ -87,14 +87,14 @@ def table(
 
 
 def plain(caption: str) -> str:
-    """Return a caption without its markup's tags, for the name of a region."""
+    """Return a caption without tags, for the name of a region."""
     if not isinstance(caption, Html):
         return caption
     return html.unescape("".join(part.rpartition(">")[2] for part in caption.split("<")))
 
 
 def details(summary: object, *children: object) -> Html:
-    """Return a part that is folded away until somebody wants it."""
+    """Return a part that is folded until the reader opens it."""
     return tag("details", tag("summary", summary), *children)
 
 

@@ -1,4 +1,4 @@
-"""What happened to the runs, how they differ, what made them, and how to make them again."""
+"""The sections on events, configurations, provenance, and reproduction of the runs."""
 
 import json
 
@@ -48,12 +48,12 @@ def configuration(study: Study) -> Html:
 
 
 def plain(value: object) -> str:
-    """Return a configured value as text: words as they are, others as JSON."""
+    """Return a configured value as text: a string as it is, any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def provenance(study: Study) -> Html:
-    """Return the section of what made the results, and how to get them again."""
+    """Return the section on the provenance of the results and their reproduction."""
     head = ("Run", "Status", "Ranks", "Commit", "fedmpi", "MPI", "Hosts", "Weights (sha256)")
     rows = []
     for run, row in zip(study.runs, study.rows, strict=True):
@@ -78,7 +78,7 @@ def provenance(study: Study) -> Html:
 
 
 def short(digest: object) -> str:
-    """Return the first letters of a digest or commit, the whole of it on asking; "-" for none."""
+    """Return the start of a digest or commit, with the whole text as its title; "-" for none."""
     if not digest:
         return "-"
     text = str(digest)
@@ -87,13 +87,13 @@ def short(digest: object) -> str:
 
 
 def brief(library: object) -> str:
-    """Return the first line of an MPI library's own words, without gaps."""
+    """Return the first line of an MPI library's description, without runs of blanks."""
     lines = str(library or "-").splitlines() or ["-"]
     return " ".join(lines[0].split())[:60]
 
 
 def again(run: Run, name: str) -> Html:
-    """Return how to get one run again, and all that its file says of its making, folded away."""
+    """Return a folded part: how to reproduce a run, and all the provenance in its file."""
     command = str(run.provenance.get("command") or "-")
     facts = [("file", run.path), *((key, getattr(run, key)) for key in SHOWN),
              *((key, core_names(value) if key == "cores" else value)
@@ -112,12 +112,12 @@ def again(run: Run, name: str) -> Html:
 
 
 def block(words: str) -> Html:
-    """Return words to copy, line by line."""
+    """Return words to copy, as preformatted code."""
     return tag("pre", tag("code", words), tabindex=0)
 
 
 def compact(value: object) -> str:
-    """Return a value as text; of long lists that are all the same, one and how often."""
+    """Return a value as text; a list of equal values as one of them and their number."""
     if isinstance(value, list):
         kinds = list(dict.fromkeys(map(str, value)))
         if len(kinds) == 1 and len(value) > 1:

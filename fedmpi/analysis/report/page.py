@@ -1,4 +1,4 @@
-"""The whole page: its sections, its style, and its way into a file."""
+"""The whole page: its sections and style, and writing it to a file."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ from fedmpi.record.atomic import replacement
 from fedmpi.record.paths import Out
 from fedmpi.record.reader import Run
 
-# Name in the address, name in the list at the top, function.
+# (name in the address, name in the list at the top, function) of each section.
 SECTIONS: tuple[tuple[str, str, Callable[[Study], Html | None]], ...] = (
     ("summary", "Summary", summary),
     ("progress", "Accuracy and loss", progress),
@@ -41,8 +41,8 @@ def write(
 ) -> None:
     """Write the report of Runs to the file `path`, whole or not at all.
 
-    Raises ConfigError if the name is none of a page or the target is no accuracy, ResultError if
-    the file exists (without overwrite) or cannot be written.
+    Raises ConfigError if the name does not end in one of SUFFIXES or the target is not an accuracy,
+    ResultError if the file exists (without overwrite) or cannot be written.
     """
     path = os.fspath(path)
     if not path.lower().endswith(SUFFIXES):
@@ -80,7 +80,7 @@ def page(runs: Sequence[Run], target: float | None = None) -> Html:
 
 
 def head(title: str, groups: int) -> Html:
-    """Return the head, which forbids the page whatever does not stand in it."""
+    """Return the head, whose policy forbids the page to load anything from outside."""
     style = part("style.css") + "".join(
         f"body:has(#show-{i}:not(:checked)) .lines .s{i}{{display:none}}" for i in range(groups))
     policy = (f"default-src 'none'; style-src '{digest(style)}'; "
@@ -107,5 +107,5 @@ def part(name: str) -> str:
 
 
 def digest(text: str) -> str:
-    """Return the digest by which a page's policy admits a style or a script."""
+    """Return the digest by which a page's security policy allows a style or script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""The runs of a report: repeats of one configuration together, and what they are measured by."""
+"""The runs of a report, grouped by configuration, with their statistics."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fedmpi.record.reader import Run
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Runs of one configuration, number `index` on the page; `rows` are those of compare."""
+    """Runs of one configuration, number `index` on the page; `rows` are the rows of `compare`."""
 
     index: int
     name: str
@@ -35,13 +35,13 @@ class Group:
                        if len(run.rounds) and column in run.rounds])
 
     def values(self, name: str) -> list[float]:
-        """Return what the rows of compare say of `name`, without those that say nothing."""
+        """Return the values of `name` in the rows of `compare`, without None."""
         return [row[name] for row in self.rows if row[name] is not None]
 
     def each_round(self, values: Callable[[Run], ArrayLike]) -> Reals:
-        """Return float64[R, ...]: values(run) [rounds, ...] of the runs, averaged round by round.
+        """Return float64[R, ...]: values(run) [rounds, ...], averaged over runs round by round.
 
-        R is that of the longest run; a round's mean is over the runs that have it.
+        R is the length of the longest run; a round's mean is over the runs that have this round.
         """
         arrays = [np.asarray(values(run), float) for run in self.runs]
         length = max(len(array) for array in arrays)
@@ -57,12 +57,12 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """All groups; `reference` is the one that others are measured against."""
+    """All groups; `reference` is the group with which the others are compared."""
 
     groups: tuple[Group, ...]
     reference: Group
     target: float | None
-    notes: tuple[str, ...]  # sentences: where the target comes from, and what to beware of
+    notes: tuple[str, ...]  # sentences: the origin of the target, and cautions
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -71,12 +71,12 @@ class Study:
 
     @property
     def rows(self) -> tuple[dict[str, Any], ...]:
-        """The rows of compare, in the same order."""
+        """The rows of `compare`, in the order of `runs`."""
         return tuple(row for group in self.groups for row in group.rows)
 
 
 def study(runs: Sequence[Run], target: float | None = None) -> Study:
-    """Return the Study of Runs. Raises ConfigError for a target outside 0 to 1, or no run."""
+    """Return the Study of Runs. Raises ConfigError for a target outside 0 to 1, or without runs."""
     compared = compare.compare(runs, target)
     lists = configs.alike(runs)
     row_of = {id(run): row for run, row in zip(runs, compared.rows, strict=True)}
@@ -90,7 +90,7 @@ def study(runs: Sequence[Run], target: float | None = None) -> Study:
 
 
 def cautions(groups: Sequence[Group]) -> Iterator[str]:
-    """Yield a sentence for each thing, beyond those of compare, that needs a second look."""
+    """Yield a sentence for each caution beyond those of `compare`."""
     for group in groups:
         seeds = [compare.setting(run, "run", "seed") for run in group.runs]
         if len(set(seeds)) < len(seeds):
@@ -102,7 +102,7 @@ def cautions(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def center(values: Iterable[float]) -> float:
-    """Return the mean of numbers, leaving out those that are not finite; NaN if none is left."""
+    """Return the mean of the finite numbers, NaN if there are none."""
     finite = [float(value) for value in values if np.isfinite(value)]
     return float(np.mean(finite)) if finite else float("nan")
 
@@ -110,7 +110,7 @@ def center(values: Iterable[float]) -> float:
 def spread(
     values: Iterable[float], form: Callable[[float], str] = quantities.accuracy
 ) -> str:
-    """Return "mean ± standard deviation" of several numbers, one alone as it is, "-" for none."""
+    """Return "mean ± standard deviation" of several numbers, a single number, or "-" for none."""
     finite = [value for value in values if np.isfinite(value)]
     if len(finite) < 2:
         return form(finite[0]) if finite else "-"

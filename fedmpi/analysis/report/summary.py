@@ -1,4 +1,4 @@
-"""The head of the page: what was compared, how accurate it is, and what it cost."""
+"""The head of the page: the configurations compared, their accuracy and their costs."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -20,7 +20,7 @@ COSTS = ("bytes_up", "bytes_down", "flops")
 
 
 def facts(study: Study) -> Html:
-    """Return the lines under the title: what all runs share."""
+    """Return the lines under the title: the facts that all runs share."""
     runs = study.runs
     data = shared(runs, lambda run: f"{value(run, 'data', 'name')}, {split(run)}")
     model = shared(runs, lambda run: value(run, "model", "name"))
@@ -39,14 +39,14 @@ def facts(study: Study) -> Html:
 
 
 def epsilon(run: Run) -> str:
-    """Return what a run spent of its clients' privacy, "" if it adds no noise."""
+    """Return the epsilon, the privacy loss, at the end of a run, "" if it adds no noise."""
     known = "epsilon" in run.rounds and len(run.rounds)
     last = run.rounds["epsilon"][-1] if known else np.nan
     return "" if np.isnan(last) else f"epsilon {last:.3g}"
 
 
 def heading(study: Study) -> str:
-    """Return the title of the page: what differs between the configurations, and the data."""
+    """Return the title of the page: the differences between the configurations, and the data."""
     firsts = [group.runs[0] for group in study.groups]
     data = shared(firsts, lambda run: value(run, "data", "name"))
     method = shared(firsts, lambda run: value(run, "algorithm", "name"))
@@ -63,7 +63,7 @@ def heading(study: Study) -> str:
 
 
 def listed(names: Iterable[object]) -> str:
-    """Return names with commas; of many the first, and how many more there are."""
+    """Return names separated by commas: the first MOST_NAMED, and how many more there are."""
     shown = list(map(str, names))
     more = len(shown) - MOST_NAMED
     return ", ".join(shown[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -83,13 +83,13 @@ def split(run: Run) -> str:
 
 
 def shared(runs: Sequence[Run], fact: Callable[[Run], str]) -> str:
-    """Return the fact that all runs agree in; several are listed, many only counted."""
+    """Return the fact that all runs share; a few different facts are listed, many counted."""
     found = list(dict.fromkeys(map(fact, runs)))
     return "; ".join(found) if len(found) < 4 else f"{len(found)} different"
 
 
 def summary(study: Study) -> Html:
-    """Return the section of the numbers that everybody looks for."""
+    """Return the section with the most important numbers."""
     several = any(len(group.runs) > 1 for group in study.groups)
     notes = [tag("p", note, class_="beware") for note in study.notes if note.startswith("Beware")]
     return section(
@@ -100,7 +100,7 @@ def summary(study: Study) -> Html:
 
 
 def configurations(study: Study) -> Html:
-    """Return the table of configurations: means over the runs of each."""
+    """Return the table of configurations, with means over the runs of each."""
     rows = []
     for group in study.groups:
         paid = [price(group.total(name), study.reference.total(name),
@@ -122,7 +122,7 @@ def configurations(study: Study) -> Html:
         caption += "; means over its runs, ± standard deviation"
     if len(rows) > 1:
         caption += f"; small numbers: relative to {study.reference.name}"
-    width = len(HEAD) - all(row[-1] == "-" for row in rows)  # files of schema 1.0 do not tell
+    width = len(HEAD) - all(row[-1] == "-" for row in rows)  # files of schema 1.0 lack inference
     rows = [row[:width] for row in rows]
     return table(caption, HEAD[:width], rows, right=set(range(1, width)) - {10}, class_="wide")
 
@@ -147,7 +147,7 @@ def every_run(study: Study) -> Html:
 
 
 def to_target(study: Study) -> Html:
-    """Return what each configuration paid for the target accuracy."""
+    """Return the part on what each configuration paid for the target accuracy."""
     whence = [note for note in study.notes if not note.startswith("Beware")]
     if study.target is None:
         return join(tag("h3", "To a target"), tag("p", *whence))
@@ -192,7 +192,7 @@ def target_figures(study: Study) -> Html | None:
 
 
 def prices(group: Group) -> dict[str, float | None]:
-    """Return the means of what the target cost; None where a run did not reach it."""
+    """Return the mean costs of the target, None if a run did not reach it."""
     names = ("rounds_to", "bytes_up_to", "bytes_down_to", "bytes_to", "seconds_to")
     found = {name: group.values(name) for name in names}
     return {name: float(np.mean(values)) if len(values) == len(group.runs) else None
@@ -202,7 +202,7 @@ def prices(group: Group) -> dict[str, float | None]:
 def price(
     paid: float | None, first: float | None, form: Callable[[float | None], str], alone: bool
 ) -> str:
-    """Return a cost with what it saves against the reference beneath, unless it is that one."""
+    """Return a cost, and beneath it the saving against the reference unless it is `alone`."""
     saved = compare.saving(paid, first)
     if alone or saved is None or not np.isfinite(saved):
         return form(paid)
@@ -212,14 +212,14 @@ def price(
 
 
 def swatch(group: Group) -> Html:
-    """Return a configuration's name behind the line that stands for it in the figures."""
+    """Return a configuration's name after a sample of its line in the figures."""
     line = tag("svg", tag("path", class_="line", d="M0,6H28"), viewBox="0 0 28 12",
                class_=f"swatch {classes(group.index)}", aria_hidden="true")
     return tag("span", line, tag("span", group.name), class_="name")
 
 
 def key(*pairs: tuple[str, str], line: str | None = None) -> Html:
-    """Return the legend of (class, meaning) pairs, and of the line across if there is one."""
+    """Return the legend of (class, meaning) pairs, and of the line, if there is one."""
     marks = [("chip", 12, tag("rect", width=12, height=12, class_=kind), meaning)
              for kind, meaning in pairs]
     if line:
@@ -238,13 +238,13 @@ def states(group: Group) -> str:
 
 
 def rounds(group: Group) -> str:
-    """Return how many rounds a group's runs have: "40", or "12 to 40"."""
+    """Return the number of rounds of a group's runs: "40", or "12 to 40"."""
     found = [len(run.rounds) for run in group.runs]
     return f"{min(found)} to {max(found)}" if min(found) < max(found) else str(found[0])
 
 
 def share(part: float | None) -> str:
-    """Return a share as per cent, "-" if there is none."""
+    """Return a share in per cent, "-" if there is none."""
     return "-" if part is None or not np.isfinite(part) else quantities.share(float(part))
 
 

@@ -1,4 +1,4 @@
-"""Where time goes: the simulated clients' by tier of device, and the ranks' own, measured."""
+"""The sections on time: simulated, of clients by tier of device, and measured, of ranks."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -19,12 +19,12 @@ from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
 STAGES = (("p1", "down"), ("p2", "compute"), ("p0", "up"), ("p5", "waits for others"))
 KEY = tuple(zip(("p6", "p2", "p0", "p4", "p3", "p1", "p5"), PHASES, strict=True))
 Tiers: TypeAlias = tuple[list[str], Reals, Reals]
-"""What by_tier returns of a group."""
-RANKS = 16  # drawn; of more, these many from the longest wait to the shortest
+"""The result of `by_tier`."""
+RANKS = 16  # drawn; of more ranks this many, from the longest wait to the shortest
 
 
 def virtual(study: Study) -> Html:
-    """Return the section of the simulated clients' time."""
+    """Return the section on the simulated time of clients."""
     spent = {group: by_tier(group) for group in study.groups}
     figures = []
     longest = max(np.nan_to_num(rows[:, :4]).sum(1).max(initial=0) for _, rows, _ in spent.values())
@@ -43,9 +43,9 @@ def virtual(study: Study) -> Html:
 def by_tier(group: Group) -> Tiers:
     """Return (tier names, float64[tiers, 5], counts float64[tiers, statuses]) of a group.
 
-    Columns are the mean seconds of STAGES (NaN where no client completed a round; waiting is 0
-    under an asynchronous schedule), and the share of rounds that ended with a client of the tier.
-    That share and the counts are NaN where the files do not have the rows of all clients.
+    Columns are the mean seconds of STAGES (NaN if no client completed a round; waiting is 0 with an
+    asynchronous schedule), and the share of rounds that ended with a client of the tier. This share
+    and the counts are NaN if the files do not have the rows of all clients.
     """
     names = sorted({name for run in group.runs for name in tier_of(run)[0]})
     pieces = [stages(run, names) for run in group.runs]
@@ -64,7 +64,7 @@ def by_tier(group: Group) -> Tiers:
 def has_all_clients(run: Run) -> bool:
     """Return whether the file has a row for each client of each round.
 
-    run.record_clients can leave rows out, and a file made again from a checkpoint lacks early ones.
+    run.record_clients can leave rows out, and a file rebuilt from a checkpoint lacks early rows.
     """
     return len(run.clients) >= int(run.rounds["clients_selected"].sum())
 
@@ -72,8 +72,8 @@ def has_all_clients(run: Run) -> bool:
 def stages(run: Run, names: Sequence[str]) -> tuple[Integers, Reals, Integers, Integers]:
     """Return (tier int64[n], seconds float64[n, 4], last int64[R], counts) of one run.
 
-    n are the rows of clients that completed; `last` is the tier of each round's last one, -1 if
-    the round did not end with it but at a deadline, or nobody completed it.
+    n counts the rows of clients that completed; `last` is the tier of the last client of each
+    round, -1 if the round ended at a deadline instead, or no client completed it.
     """
     tiers, index = tier_of(run)
     index = np.array([names.index(name) for name in tiers])[index]
@@ -99,7 +99,7 @@ def stages(run: Run, names: Sequence[str]) -> tuple[Integers, Reals, Integers, I
 
 
 def stragglers(study: Study, spent: Mapping[Group, Tiers]) -> Html:
-    """Return the table of tiers: their seconds, how often they end a round, and what was lost."""
+    """Return the table of tiers: seconds, share of rounds they end, and outcomes of clients."""
     head = ("Configuration", "Tier", "Down", "Compute", "Up", "Waits", "Ends the round",
             *(word.capitalize() for word in CLIENT_STATUS))
     rows = []
@@ -122,7 +122,7 @@ def number_of(count: float) -> str:
 
 
 def measured(study: Study) -> Html | None:
-    """Return the section of the time that the ranks took."""
+    """Return the section on the measured time of the ranks."""
     shown = [(run, row["run"]) for run, row in zip(study.runs, study.rows, strict=True)
              if len(run.rounds)]
     if not shown:
@@ -149,7 +149,7 @@ def seconds_of(run: Run) -> Reals:
 
 
 def shares(shown: Sequence[tuple[Run, str]], means: Reals) -> Html:
-    """Return the table of measured time: (run, name) and the mean seconds of its phases."""
+    """Return the table of measured time; `shown` are (run, name), `means` seconds by phase."""
     head = ("Run", "Ranks", "Wall time", "Clients a second",
             *(phase.capitalize() for phase in PHASES), "Longest training", "Between ranks",
             "Collective")
